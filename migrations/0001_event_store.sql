@@ -1,0 +1,155 @@
+-- The log. Run by PgMigrations, or by hand with psql. Where the schema is to have another name, replace `evsrc` throughout.
+create schema if not exists evsrc;
+
+-- Positions are drawn one at a time (cache 1) inside append only, after its watermark lock. The first is burnt here, so that
+-- the sequence always has a last value and no event ever has position 0.
+create sequence evsrc.positions as bigint minvalue 0 start 0 cache 1;
+do $$ begin perform nextval('evsrc.positions'); end $$;
+
+create table evsrc.events (
+  position bigint primary key,
+  stream text collate "C" not null,
+  version bigint not null,
+  type text collate "C" not null,
+  schema_version integer not null,
+  id uuid not null,
+  -- On the first event of an append only: the command that caused it, and how many events it caused.
+  command_id text collate "C",
+  command_events integer,
+  -- json and not jsonb: it keeps what was written to the letter, and takes every string that JSON can hold (\u0000 too).
+  data json not null,
+  metadata json not null,
+  recorded_at timestamptz not null,
+  constraint events_stream_version unique (stream, version)
+);
+
+create unique index events_command on evsrc.events (command_id) where command_id is not null;
+
+create function evsrc.refuse_change() returns trigger language plpgsql as $$
+begin
+  raise exception 'events are immutable: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+    using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
+end $$;
+
+create trigger events_immutable before update or delete or truncate on evsrc.events
+  for each statement execute function evsrc.refuse_change();
+
+-- Ordering and watermark are sound under READ COMMITTED on a primary only; elsewhere both refuse.
+create function evsrc.require_read_committed() returns void language plpgsql as $$
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'the event store needs transaction isolation READ COMMITTED, not %',
+      upper(current_setting('transaction_isolation')) using errcode = 'EV001';
+  end if;
+  if pg_is_in_recovery() then
+    raise exception 'the event store needs the primary server, this is a standby' using errcode = 'EV001';
+  end if;
+end $$;
+
+-- Appends events to one stream.
+--   a_expected  null: any version; -1: the stream exists; else that very version (0: no stream)
+--   a_command   null, or the id of the command; a known one answers its first append
+--   e_*         one element an event, in order
+-- Answers one row:
+--   outcome 'appended'   version of the last event, and positions of all
+--   outcome 'conflict'   the stream's true version
+--   outcome 'duplicate'  the stream and the last version that the command wrote to, and how many events
+create function evsrc.append(
+  a_stream text, a_expected bigint, a_command text,
+  e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[]
+) returns table (outcome text, stream text, version bigint, events integer, positions bigint[], recorded_at timestamptz)
+language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  actual bigint;
+  first_append record;
+  stamp timestamptz;
+  drawn bigint[];
+begin
+  perform evsrc.require_read_committed();
+  -- Appends to one stream take turns. The key is the table's oid, which no other store or user of the database has.
+  perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream));
+  if a_command is not null then
+    select e.stream, e.version + e.command_events - 1 as last, e.command_events, e.recorded_at into first_append
+      from evsrc.events e where e.command_id = a_command;
+    if found then
+      return query select 'duplicate', first_append.stream, first_append.last, first_append.command_events,
+        null::bigint[], first_append.recorded_at;
+      return;
+    end if;
+  end if;
+  select e.version into actual from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
+  actual := coalesce(actual, 0);
+  if a_expected is not null and not (a_expected = actual or (a_expected = -1 and actual > 0)) then
+    return query select 'conflict', a_stream, actual, 0, null::bigint[], null::timestamptz;
+    return;
+  end if;
+  stamp := clock_timestamp();
+  -- The watermark: a shared lock on a lower bound of the positions drawn below, held until this append is visible. Its second
+  -- key has 32 bits, so it keeps the low half of the bound; safe_head knows the rest.
+  perform pg_advisory_xact_lock_shared(
+    'evsrc.positions'::regclass::oid::integer,
+    (pg_sequence_last_value('evsrc.positions') & 4294967295)::bit(32)::integer
+  );
+  with event as materialized (
+    select n, i, t, s, d, m
+      from unnest(e_id, e_type, e_schema, e_data, e_metadata) with ordinality as u(i, t, s, d, m, n)
+      order by n
+  ), numbered as materialized (
+    select nextval('evsrc.positions') as p, event.* from event
+  ), written as (
+    insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
+        metadata, recorded_at)
+      select p, a_stream, actual + n, t, s, i,
+          case when n = 1 then a_command end,
+          case when n = 1 and a_command is not null then cardinality(e_id) end,
+          d::json, m::json, stamp
+        from numbered
+  )
+  select array_agg(p order by n) into drawn from numbered;
+  return query select 'appended', a_stream, actual + cardinality(e_id), cardinality(e_id), drawn, stamp;
+end $$;
+
+-- The position up to which the log is complete: whatever is at or below it and will ever be visible, is visible to the next
+-- statement. It must be computed in a statement of its own, before the statement that reads, hence volatile and plpgsql.
+create function evsrc.safe_head() returns bigint language plpgsql volatile as $$
+declare
+  head bigint;
+  behind bigint;
+begin
+  perform evsrc.require_read_committed();
+  head := pg_sequence_last_value('evsrc.positions');
+  -- How far the lower bound of the oldest append in flight lies behind. A distance of 2^31 and more is a bound above head,
+  -- taken since head was read: such an append draws positions above head too.
+  select max(distance) into behind
+    from (
+      select (head - objid::bigint) & 4294967295 as distance
+        from pg_locks
+        where locktype = 'advisory' and objsubid = 2 and classid = 'evsrc.positions'::regclass::oid
+          and database = (select oid from pg_database where datname = current_database())
+    ) as bounds
+    where distance < 2147483648;
+  return head - coalesce(behind, 0);
+end $$;
+
+-- A page of the log: events after a_after and up to the safe head, of a_types or (null) of all. Every row carries the head;
+-- an empty page has one row with nothing else.
+create function evsrc.read_all(a_after bigint, a_limit integer, a_types text[])
+returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
+  data json, metadata json, recorded_at timestamptz)
+language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  safe bigint := evsrc.safe_head();
+begin
+  return query
+    select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at
+      from evsrc.events e
+      where e.position > a_after and e.position <= safe and (a_types is null or e.type = any (a_types))
+      order by e.position
+      limit a_limit;
+  if not found then
+    return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::json,
+      null::json, null::timestamptz;
+  end if;
+end $$;

@@ -1,0 +1,111 @@
+/**
+ * Aggregates: a consistency boundary with one stream an instance, in two steps. `Aggregate.make` is the contract, which a
+ * client may share; `.decider` adds the behaviour.
+ *
+ * @since 0.1.0
+ */
+import type * as Rpc from "effect/rpc/Rpc"
+import * as RpcGroup from "effect/rpc/RpcGroup"
+import type * as Schema from "effect/Schema"
+import type * as Command from "./Command.ts"
+import * as Decider from "./Decider.ts"
+import type * as Event from "./Event.ts"
+import * as StreamId from "./StreamId.ts"
+
+/**
+ * The contract of an aggregate: its name, which field of its commands is its id, the Schemas of its state and events, and
+ * its commands. `group` is the RpcGroup of its commands.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Aggregate<
+  Name extends string,
+  State extends Schema.Top,
+  Events extends Event.Any,
+  C extends Command.Any
+> {
+  readonly name: Name
+  readonly id: string
+  readonly state: State
+  readonly events: Events
+  readonly group: RpcGroup.RpcGroup<C>
+  /** The name of the stream of one instance: `<name>-<id>`. */
+  readonly streamOf: (id: string) => string
+  /** Gives the aggregate its behaviour: every event an `evolve`, every command a `decide`. */
+  readonly decider: (behaviour: {
+    readonly initial: State["Type"]
+    readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
+    readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C>
+  }) => AggregateDecider<State["Type"], Events, C>
+}
+
+/**
+ * An aggregate with its behaviour.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AggregateDecider<State, Events extends Event.Any, C extends Command.Any>
+  extends Decider.Decider<State, Event.Of<Events>, C>
+{
+  readonly aggregate: {
+    readonly name: string
+    readonly id: string
+    readonly events: Events
+    readonly group: RpcGroup.RpcGroup<C>
+    readonly streamOf: (id: string) => string
+  }
+}
+
+/** Refuses, by a type nothing has, a command whose payload lacks the aggregate's id. */
+type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
+  readonly [K in keyof Commands]: Rpc.Payload<Commands[K]> extends { readonly [P in Id]: string } ? Commands[K]
+    : `the payload of this command lacks the aggregate's id "${Id}"`
+}
+
+/**
+ * Defines an aggregate's contract.
+ *
+ * **Gotchas**
+ *
+ * Throws when the name is empty or contains `-`, which ends the category in a stream's name, or when two commands share
+ * a name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <
+  const Name extends string,
+  State extends Schema.Top,
+  Events extends Event.Any,
+  const Id extends string,
+  const Commands extends ReadonlyArray<Command.Any>
+>(name: Name, options: {
+  /** The field, present in the payload of every command, that names the instance. */
+  readonly id: Id
+  readonly state: State
+  readonly events: Events
+  readonly commands: Commands & HasId<Commands, Id>
+}): Aggregate<Name, State, Events, Commands[number]> => {
+  if (name.length === 0 || name.includes("-")) {
+    throw new Error(`Aggregate.make: the name "${name}" must not be empty or contain "-"`)
+  }
+  const commands: Commands = options.commands
+  const group = RpcGroup.make(...commands)
+  if (group.requests.size !== options.commands.length) {
+    throw new Error(`Aggregate.make: two commands of "${name}" share a name`)
+  }
+  const aggregate = {
+    name,
+    id: options.id,
+    events: options.events,
+    group,
+    streamOf: (id: string) => StreamId.nameOf(name, id)
+  }
+  return {
+    ...aggregate,
+    state: options.state,
+    decider: ({ decide, evolve, initial }) => ({ aggregate, initial, evolve: Decider.evolveWith(evolve), decide })
+  }
+}

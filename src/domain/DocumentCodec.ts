@@ -1,0 +1,101 @@
+/**
+ * Turns a projection's documents into what a store keeps, and back. Compiled once per projection.
+ *
+ * @since 0.1.0
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Name from "./Name.ts"
+import type * as Projection from "./Projection.ts"
+
+/**
+ * Longest key of a document, in UTF-16 code units, for the same reason as that of a stream's name.
+ *
+ * @since 0.1.0
+ * @category limits
+ */
+export const maxKeyLength = 512
+
+/**
+ * What is wrong with the key of a document, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const keyProblem = (key: string): string | undefined => Name.problem("the key of a document", key, maxKeyLength)
+
+/**
+ * A document to write, or with `document` undefined to remove.
+ *
+ * - `document`: JSON text
+ * - `indexed`: the entries to filter by
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EncodedDocument {
+  readonly key: string
+  readonly document: string | undefined
+  readonly indexed: ReadonlyArray<string>
+}
+
+/**
+ * `encode` and `decode` fail with a message.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DocumentCodec {
+  readonly encode: (key: string, document: unknown) => Result.Result<EncodedDocument, string>
+  readonly decode: (json: unknown) => Result.Result<unknown, string>
+}
+
+/**
+ * The entry under which a field's value is found: the name, `=`, and the value as JSON, which escapes every control
+ * character.
+ *
+ * @since 0.1.0
+ * @category indexing
+ */
+export const indexEntry = (field: string, encoded: unknown): string => `${field}=${JSON.stringify(encoded ?? null)}`
+
+const cache = new WeakMap<Projection.Any, DocumentCodec>()
+
+/**
+ * The codec of a projection's documents. The same projection always answers the same codec.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const of = (projection: Projection.Any): DocumentCodec => {
+  let codec = cache.get(projection)
+  if (codec === undefined) {
+    codec = compile(projection)
+    cache.set(projection, codec)
+  }
+  return codec
+}
+
+const compile = ({ document, index }: Projection.Any): DocumentCodec => {
+  const json = Schema.toCodecJson(document)
+  const encode = Schema.encodeUnknownResult(json)
+  const decode = Schema.decodeUnknownResult(json)
+  return {
+    encode: (key, value) => {
+      const problem = keyProblem(key)
+      if (problem !== undefined) return Result.fail(problem)
+      if (value === undefined) return Result.succeed({ key, document: undefined, indexed: [] })
+      return Result.mapBoth(encode(value), {
+        onFailure: (error) => `the document "${key}" does not satisfy its Schema: ${error.message}`,
+        onSuccess: (encoded) => ({
+          key,
+          document: JSON.stringify(encoded),
+          indexed: index.map((field) =>
+            indexEntry(field, typeof encoded === "object" && encoded !== null ? Reflect.get(encoded, field) : null)
+          )
+        })
+      })
+    },
+    decode: (value) => Result.mapError(decode(value), (error) => error.message)
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * Turns domain events into what the log keeps, and back. Compiled once per set of events.
+ *
+ * @since 0.1.0
+ */
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { UndecodableEvent } from "./errors.ts"
+import * as Event from "./Event.ts"
+import type { EventRecord, RecordedEvent } from "./EventRecord.ts"
+
+/**
+ * - `types`: the names of the events it knows
+ * - `encode`: fails with a message when the event does not satisfy its own schema
+ * - `decode`: upcasts an event of a past schema version; fails with an error that names position, stream, type and version
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventCodec<E extends Event.Tagged> {
+  readonly types: ReadonlyArray<string>
+  readonly encode: (event: E) => Result.Result<EncodedEvent, string>
+  readonly decode: (recorded: RecordedEvent) => Result.Result<EventRecord<E>, UndecodableEvent>
+  /** Like `decode`, for an event outside of a log. */
+  readonly decodeData: (encoded: EncodedEvent) => Result.Result<E, DecodeFailure>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DecodeFailure {
+  readonly problem: UndecodableEvent["problem"]
+  readonly detail: string
+}
+
+/**
+ * The part of a `NewEvent` that the event itself determines; `data` is still a JSON value.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EncodedEvent {
+  readonly type: string
+  readonly schemaVersion: number
+  readonly data: Schema.Json
+}
+
+const cache = new WeakMap<Event.Any, EventCodec<Event.Tagged>>()
+
+/**
+ * The codec of a set of events. The same set always answers the same codec.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const of = <E extends Event.Any>(events: E): EventCodec<Event.Of<E>> => {
+  let codec = cache.get(events)
+  if (codec === undefined) {
+    codec = compile(events)
+    cache.set(events, codec)
+  }
+  // The cache is keyed by the very schema whose events the codec was compiled for; a WeakMap cannot say so in its type.
+  return codec as EventCodec<Event.Of<E>>
+}
+
+type Decode = (data: unknown) => Result.Result<Event.Tagged, DecodeFailure>
+
+const failure = (problem: DecodeFailure["problem"], detail: string): Result.Result<never, DecodeFailure> =>
+  Result.fail({ problem, detail })
+
+interface CompiledCase {
+  readonly schemaVersion: number
+  readonly encode: (event: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
+  /** By schema version; index 0 is unused. */
+  readonly decode: ReadonlyArray<Decode>
+}
+
+const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
+  const histories = Event.historiesOf(events)
+  const compiled = new Map<string, CompiledCase>()
+  for (const type of Object.keys(events.cases)) {
+    // `Event.Any` has no services, so neither has any of its cases.
+    const schema = events.cases[type] as Schema.Codec<Event.Tagged, unknown>
+    compiled.set(type, compileCase(type, schema, histories[type]?.past ?? []))
+  }
+  const types = Array.from(compiled.keys())
+  const decodeData = ({ data, schemaVersion, type }: EncodedEvent): Result.Result<Event.Tagged, DecodeFailure> => {
+    const found = compiled.get(type)
+    if (found === undefined) {
+      return failure("UnknownType", `this program knows no event of that type; it knows ${types.join(", ")}`)
+    }
+    const decode = found.decode[schemaVersion]
+    return decode === undefined
+      ? failure(
+        "UnknownVersion",
+        `this program knows its schema versions 1 to ${found.schemaVersion}; the event was written by other code`
+      )
+      : decode(data)
+  }
+  return {
+    types,
+    encode: (event) => {
+      const found = compiled.get(event._tag)
+      if (found === undefined) return Result.fail(`event "${event._tag}" does not belong to this set of events`)
+      const encoded = found.encode(event)
+      if (Result.isFailure(encoded)) return Result.fail(`event "${event._tag}": ${encoded.failure.message}`)
+      return Result.succeed({
+        type: event._tag,
+        schemaVersion: found.schemaVersion,
+        data: withoutTag(encoded.success)
+      })
+    },
+    decodeData,
+    decode: (recorded) =>
+      Result.mapBoth(decodeData(recorded), {
+        onFailure: ({ detail, problem }) => {
+          const { position, schemaVersion, stream, type, version } = recorded
+          return new UndecodableEvent({ problem, position, stream, version, type, schemaVersion, detail })
+        },
+        onSuccess: (event) => ({ ...recorded, event })
+      })
+  }
+}
+
+const compileCase = (
+  type: string,
+  schema: Schema.Codec<Event.Tagged, unknown>,
+  past: ReadonlyArray<Event.PastVersion>
+): CompiledCase => {
+  const json = Schema.toCodecJson(schema)
+  const decodeCurrent = Schema.decodeUnknownResult(json)
+  const validate = Schema.decodeUnknownResult(Schema.toType(schema))
+  const current: Decode = (data) =>
+    Predicate.isObject(data)
+      ? Result.mapError(decodeCurrent({ ...data, _tag: type }), (error) => malformed(error.message))
+      : Result.fail(malformed("the payload is not a JSON object"))
+  const old = past.map(({ schema }, index): Decode => {
+    const decode = Schema.decodeUnknownResult(Schema.toCodecJson(schema))
+    return (data) => {
+      const payload = decode(data)
+      if (Result.isFailure(payload)) return Result.fail(malformed(payload.failure.message))
+      let value: unknown = payload.success
+      for (let step = index; step < past.length; step++) {
+        try {
+          // Each step takes what the one before returns: `Event.from(…).to(…)` has checked the chain.
+          value = (past[step]!.upcast as (payload: unknown) => unknown)(value)
+        } catch (cause) {
+          return failure("UpcasterFailed", `the upcaster from schema version ${step + 1} threw: ${String(cause)}`)
+        }
+      }
+      const upcast = Predicate.isObject(value) ? { ...value, _tag: type } : value
+      return Result.mapError(
+        validate(upcast),
+        ({ message }): DecodeFailure => ({ problem: "UpcasterFailed", detail: message })
+      )
+    }
+  })
+  return {
+    schemaVersion: past.length + 1,
+    encode: Schema.encodeUnknownResult(json),
+    decode: [unknownVersion, ...old, current]
+  }
+}
+
+const unknownVersion: Decode = () => failure("UnknownVersion", "schema versions start at 1")
+
+const malformed = (detail: string): DecodeFailure => ({ problem: "Malformed", detail })
+
+const withoutTag = (json: Schema.Json): Schema.Json => {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return json
+  const { _tag, ...data } = json as Record<string, Schema.Json>
+  return data
+}

@@ -1,0 +1,42 @@
+/**
+ * What travels with every event without being part of it: who, why and within which trace.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+/**
+ * All fields are optional; dispatching a command fills in every one it knows.
+ *
+ * - `commandId`: the command that caused the event; the same id is appended once
+ * - `correlationId`: the conversation the event belongs to, the first command's id by default
+ * - `causationId`: the message that caused the command; the command itself when it came from outside
+ * - `actor`: who acted
+ * - `traceparent`: the W3C trace context of the span that appended
+ * - `attributes`: anything else, as JSON
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Metadata = Schema.Struct({
+  commandId: Schema.optionalKey(Schema.String),
+  correlationId: Schema.optionalKey(Schema.String),
+  causationId: Schema.optionalKey(Schema.String),
+  actor: Schema.optionalKey(Schema.String),
+  traceparent: Schema.optionalKey(Schema.String),
+  attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json))
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Metadata = typeof Metadata.Type
+
+/**
+ * Metadata that says nothing.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const empty: Metadata = {}

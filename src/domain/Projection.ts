@@ -1,0 +1,176 @@
+/**
+ * Read models: documents under keys, folded from the log by pure functions.
+ *
+ * @since 0.1.0
+ */
+import type * as Schema from "effect/Schema"
+import type * as Event from "./Event.ts"
+import type { EventRecord } from "./EventRecord.ts"
+
+/**
+ * Says of an event, explicitly, that a projection does not care for it.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const ignore: unique symbol = Symbol.for("evsrc/domain/Projection/ignore")
+
+/**
+ * How an event changes a document: the document after it, or `undefined` for none (which removes it).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Evolver<Document, E extends Event.Tagged> = (
+  document: Document | undefined,
+  event: E,
+  record: EventRecord<E>
+) => Document | undefined
+
+/**
+ * Every event of the set, handled or explicitly ignored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Evolve<Document, E extends Event.Tagged> = {
+  readonly [K in E["_tag"]]: Evolver<Document, Extract<E, { readonly _tag: K }>> | typeof ignore
+}
+
+/**
+ * When a projection is brought up to date.
+ *
+ * - `async`: by a projector, in batches, with its checkpoint
+ * - `inline`: in the transaction of the append
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Lifecycle = "async" | "inline"
+
+/**
+ * - `id`: `<name>@<version>`, under which documents and checkpoint are kept
+ * - `handles`: the names of the events that are not ignored
+ * - `keysOf`: the documents an event touches
+ * - `evolve`: how a handled event changes one of them
+ * - `index`: the fields of the encoded document that `list` can filter by
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Projection<
+  out Name extends string,
+  out Events extends Event.Any,
+  out Document extends Schema.Top,
+  out Index extends string,
+  out L extends Lifecycle
+> {
+  readonly name: Name
+  readonly version: number
+  readonly id: string
+  readonly lifecycle: L
+  readonly events: Events
+  readonly document: Document
+  readonly index: ReadonlyArray<Index>
+  readonly handles: ReadonlyArray<string>
+  readonly keysOf: (record: EventRecord<Event.Tagged>) => ReadonlyArray<string>
+  readonly evolve: (document: unknown, record: EventRecord<Event.Tagged>) => unknown
+}
+
+/**
+ * Any projection.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Any<L extends Lifecycle = Lifecycle> = Projection<string, Event.Any, Document, string, L>
+
+/**
+ * The Schema of a document; like an event it decodes without services.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Document extends Schema.Top {
+  readonly DecodingServices: never
+  readonly EncodingServices: never
+}
+
+/**
+ * Defines a projection.
+ *
+ * **Example** (users by id)
+ *
+ * ```ts
+ * export const Users = Projection.make("users", {
+ *   events: UserEvent,
+ *   document: UserView,
+ *   index: ["status"],
+ *   key: (event) => event.userId,
+ *   evolve: {
+ *     UserRegistered: (_, e) => ({ ...e, status: "active" }),
+ *     UserRenamed: (user, e) => user && { ...user, name: e.name },
+ *     UserDeactivated: Projection.ignore
+ *   }
+ * })
+ * ```
+ *
+ * **Gotchas**
+ *
+ * Raise `version` when `evolve` or the document changes: the projection then starts anew from the first event, beside the
+ * old documents. An `inline` projection sees the events appended since it was deployed, not earlier ones.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <
+  const Name extends string,
+  Events extends Event.Any,
+  Doc extends Document,
+  const Index extends keyof Doc["Encoded"] & string = never,
+  const L extends Lifecycle = "async"
+>(name: Name, options: {
+  readonly events: Events
+  readonly document: Doc
+  /** The key or keys of the documents an event touches; none when the event is to be passed over. */
+  readonly key: (
+    event: Event.Of<Events>,
+    record: EventRecord<Event.Of<Events>>
+  ) => string | ReadonlyArray<string>
+  readonly evolve: Evolve<Doc["Type"], Event.Of<Events>>
+  readonly index?: ReadonlyArray<Index>
+  readonly version?: number
+  readonly lifecycle?: L
+}): Projection<Name, Events, Doc, Index, L> => {
+  const version = options.version ?? 1
+  if (!/^[A-Za-z0-9_.:/-]{1,100}$/.test(name)) {
+    throw new Error(`Projection.make: the name "${name}" must be 1 to 100 of the characters A-Z a-z 0-9 _ . : / -`)
+  }
+  if (!Number.isInteger(version) || version < 1) {
+    throw new Error(`Projection.make: the version of "${name}" must be a whole number from 1`)
+  }
+  // A projector hands these functions only records that it decoded with this projection's own events, and documents that
+  // it decoded with its own document Schema; an erased projection (`Any`) can be run only because of that.
+  const evolve = options.evolve as Record<string, Evolver<unknown, never> | typeof ignore>
+  const key = options.key as (event: never, record: never) => string | ReadonlyArray<string>
+  return {
+    name,
+    version,
+    id: `${name}@${version}`,
+    lifecycle: options.lifecycle ?? ("async" as L),
+    events: options.events,
+    document: options.document,
+    index: options.index ?? [],
+    handles: Object.keys(evolve).filter((type) => evolve[type] !== ignore),
+    keysOf: (record) => {
+      const keys = key(record.event as never, record as never)
+      return typeof keys === "string" ? [keys] : keys
+    },
+    evolve: (document, record) => {
+      const evolver = evolve[record.event._tag]
+      return evolver === undefined || evolver === ignore
+        ? document
+        : evolver(document, record.event as never, record as never)
+    }
+  }
+}

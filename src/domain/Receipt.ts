@@ -1,0 +1,46 @@
+/**
+ * What a command leaves behind.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { Position } from "./Position.ts"
+import { StreamId } from "./StreamId.ts"
+import { Version } from "./Version.ts"
+
+/**
+ * The answer to a command.
+ *
+ * - `stream`, `version`, `position`: where its last event is
+ * - `events`: the events written, in order; empty when the command decided that nothing happens, and then `version` and
+ *   `position` are those of the stream's last event as it was decided on (0 for an empty stream)
+ *
+ * The same command id answers the same receipt again.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Receipt = Schema.Struct({
+  stream: StreamId,
+  version: Version,
+  position: Position,
+  events: Schema.Array(Schema.Struct({ id: Schema.String, type: Schema.String, version: Version, position: Position }))
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Receipt = typeof Receipt.Type
+
+/**
+ * The receipt of events just written, or found, in one stream. There must be at least one.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromEvents = (stream: StreamId, events: Receipt["events"]): Receipt => {
+  const last = events[events.length - 1]
+  if (last === undefined) throw new Error("Receipt.fromEvents: there are no events")
+  return { stream, version: last.version, position: last.position, events }
+}

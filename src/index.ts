@@ -1,0 +1,46 @@
+/**
+ * evsrc: event sourcing and CQRS for Effect.
+ *
+ * @since 0.1.0
+ */
+export * as Command from "./domain/Command.ts"
+export * as Decider from "./domain/Decider.ts"
+export {
+  CommandIdReused,
+  ConcurrencyConflict,
+  EventStoreError,
+  type EventStoreErrorReason,
+  InvalidCommand,
+  InvalidRequest,
+  OutcomeUnknown,
+  ProjectionBehind,
+  ProjectionFailed,
+  StoreFailure,
+  StoreMisconfigured,
+  StoreUnavailable,
+  UndecodableDocument,
+  UndecodableEvent
+} from "./domain/errors.ts"
+export * as Event from "./domain/Event.ts"
+export * as EventCodec from "./domain/EventCodec.ts"
+export type { EventRecord, NewEvent, RecordedEvent } from "./domain/EventRecord.ts"
+export { Metadata } from "./domain/Metadata.ts"
+export * as Position from "./domain/Position.ts"
+export * as Projection from "./domain/Projection.ts"
+export * as Query from "./domain/Query.ts"
+export { Receipt } from "./domain/Receipt.ts"
+export * as StreamId from "./domain/StreamId.ts"
+export * as Version from "./domain/Version.ts"
+export * as Aggregate from "./runtime/Aggregate.ts"
+export * as CommandBus from "./runtime/CommandBus.ts"
+export * as CommandContext from "./runtime/CommandContext.ts"
+export * as EventBus from "./runtime/EventBus.ts"
+export * as Projector from "./runtime/Projector.ts"
+export * as QueryBus from "./runtime/QueryBus.ts"
+export * as EventStore from "./store/EventStore.ts"
+export * as EventStoreDriver from "./store/EventStoreDriver.ts"
+export { Limits } from "./store/Limits.ts"
+export { NewId } from "./store/NewId.ts"
+export * as ProjectionStore from "./store/ProjectionStore.ts"
+export * as ProjectionStoreDriver from "./store/ProjectionStoreDriver.ts"
+export * as Telemetry from "./store/Telemetry.ts"

@@ -1,0 +1,127 @@
+/**
+ * The event store on PostgreSQL.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { EventStoreError } from "../domain/errors.ts"
+import type { RecordedEvent } from "../domain/EventRecord.ts"
+import * as Position from "../domain/Position.ts"
+import * as Receipt from "../domain/Receipt.ts"
+import * as EventStore from "../store/EventStore.ts"
+import type { EventStoreDriver } from "../store/EventStoreDriver.ts"
+import * as HeadWatch from "../store/HeadWatch.ts"
+import * as PgAppend from "./PgAppend.ts"
+import { mapSqlError } from "./PgErrors.ts"
+import * as PgMigrations from "./PgMigrations.ts"
+import { type PgOptions, schemaOf } from "./PgOptions.ts"
+import { type EventRow, recordedOf } from "./PgRows.ts"
+
+/**
+ * The driver alone. It expects the migrations to have run.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeDriver = Effect.fnUntraced(
+  function*(options: PgOptions = {}): Effect.fn.Return<EventStoreDriver, never, SqlClient.SqlClient | Scope.Scope> {
+    const sql = yield* SqlClient.SqlClient
+    const { quoted } = schemaOf(options)
+
+    const streamForward = `select * from ${quoted}.events where stream = $1 and version >= $2 order by version limit $3`
+    const streamBackward =
+      `select * from ${quoted}.events where stream = $1 and version <= $2 order by version desc limit $3`
+    const logPage = `select * from ${quoted}.read_all($1, $2, $3)`
+    const safeHead = `select ${quoted}.safe_head() as head`
+    const byCommand = `select e.* from ${quoted}.events f
+      join ${quoted}.events e on e.stream = f.stream and e.version >= f.version and e.version < f.version + f.command_events
+      where f.command_id = $1 order by e.version`
+
+    const head = Effect.map(
+      mapSqlError(sql.unsafe<{ readonly head: bigint }>(safeHead).withoutTransform),
+      ([row]) => Position.make(row!.head)
+    )
+    const receipt = (commandId: string): Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError> =>
+      Effect.map(mapSqlError(sql.unsafe<EventRow>(byCommand, [commandId]).withoutTransform), (rows) => {
+        const events = rows.map(recordedOf)
+        const [first] = events
+        return first === undefined
+          ? Option.none()
+          : Option.some(Receipt.fromEvents(first.stream, events.map(summaryOf)))
+      })
+    const watch = yield* HeadWatch.make({ head, interval: options.pollInterval ?? "50 millis" })
+
+    return {
+      append: PgAppend.make({ sql, schema: quoted, receipt, committed: sql.afterCommit(watch.nudge) }),
+      readStream: ({ direction, from, limit, stream }) =>
+        Effect.map(
+          mapSqlError(
+            sql.unsafe<EventRow>(direction === "forward" ? streamForward : streamBackward, [
+              stream,
+              BigInt(from),
+              limit
+            ])
+              .withoutTransform
+          ),
+          (rows) => rows.map(recordedOf)
+        ),
+      readAll: ({ after, limit, types }) =>
+        Effect.map(
+          mapSqlError(
+            sql.unsafe<EventRow & { readonly head: bigint }>(logPage, [after, limit, types ?? null]).withoutTransform
+          ),
+          (rows) => ({
+            // The one row of an empty page has a head and no event.
+            events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(recordedOf),
+            head: Position.make(rows[0]!.head)
+          })
+        ),
+      head,
+      receipt,
+      changed: watch.changed
+    }
+  }
+)
+
+/**
+ * The event store on Postgres; runs the migrations first.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<EventStore.EventStore, EventStoreError, SqlClient.SqlClient> = Layer.suspend(() =>
+  layerWith()
+)
+
+/**
+ * Like `layer`, with options.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = (
+  options: PgOptions = {}
+): Layer.Layer<EventStore.EventStore, EventStoreError, SqlClient.SqlClient> =>
+  EventStore.layer(Effect.andThen(PgMigrations.run(options), makeDriver(options)))
+
+/**
+ * The event store without running migrations: they are checked, and it fails when they are not what this version needs.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWithoutMigrations = (
+  options: PgOptions = {}
+): Layer.Layer<EventStore.EventStore, EventStoreError, SqlClient.SqlClient> =>
+  EventStore.layer(Effect.andThen(PgMigrations.check(options), makeDriver(options)))
+
+const summaryOf = ({ id, position, type, version }: RecordedEvent): Receipt.Receipt["events"][number] => ({
+  id,
+  type,
+  version,
+  position
+})

@@ -1,0 +1,123 @@
+/**
+ * The tables and functions of evsrc in Postgres, as plain SQL files in `migrations/`, and their runner.
+ *
+ * @since 0.1.0
+ */
+import * as Array from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import { SqlError } from "effect/sql/SqlError"
+import { readFile } from "node:fs/promises"
+import { type EventStoreError, storeError, StoreFailure, StoreMisconfigured } from "../domain/errors.ts"
+import { fromSqlError, mapSqlError } from "./PgErrors.ts"
+import { type PgOptions, schemaOf } from "./PgOptions.ts"
+
+/**
+ * The names of the migrations, in order. A file of that name with the ending `.sql` is in the folder `migrations/` of the
+ * package.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const names = ["0001_event_store", "0002_projections"] as const
+
+const latest = names.length
+
+/**
+ * The SQL of a migration for a schema: the file's text with its schema `evsrc` replaced.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const sqlOf = (name: typeof names[number], options: PgOptions = {}): Effect.Effect<string> => {
+  const { quoted } = schemaOf(options)
+  return Effect.map(
+    Effect.promise(() => readFile(new URL(`../../migrations/${name}.sql`, import.meta.url), "utf8")),
+    (text) => text.replace(/\bevsrc\b(?=\s*[.;])/g, quoted)
+  )
+}
+
+/** A file holds several statements, which the extended protocol takes only as the body of one. */
+const asOneStatement = (text: string): string => `do $evsrc_migration$ begin\n${text}\nend $evsrc_migration$`
+
+/**
+ * Creates or updates the schema. Safe when several processes start at once: they take turns, and all but the first find nothing
+ * to do. Answers the names of the migrations that were run.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = Effect.fn("PgMigrations.run")(
+  function*(options: PgOptions = {}): Effect.fn.Return<ReadonlyArray<string>, EventStoreError, SqlClient.SqlClient> {
+    const sql = yield* SqlClient.SqlClient
+    const { name: schema, quoted } = schemaOf(options)
+    const loader = Effect.forEach(names, (name, index) =>
+      Effect.map(sqlOf(name, options), (text) =>
+        [
+          index + 1,
+          name,
+          Effect.succeed(sql.unsafe(asOneStatement(text)).unprepared)
+        ] as const))
+    const migrate = Effect.gen(function*() {
+      // The Migrator locks its table, but that and the schema must come to be first, and CREATE … IF NOT EXISTS races.
+      yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
+      yield* sql.unsafe(`create schema if not exists ${quoted}`)
+      return yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
+    })
+    const done = yield* sql.withTransaction(migrate).pipe(
+      Effect.catchTags({
+        SqlError: (error) => Effect.fail(fromSqlError(error)),
+        MigrationError: (error) =>
+          Effect.fail(
+            error.cause instanceof SqlError
+              ? fromSqlError(error.cause)
+              : storeError(new StoreFailure({ message: error.message, cause: error }))
+          )
+      })
+    )
+    yield* check(options)
+    return Array.map(done, ([, name]) => name)
+  }
+)
+
+/**
+ * Fails unless the database has exactly the migrations this version of evsrc needs.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const check = Effect.fn("PgMigrations.check")(
+  function*(options: PgOptions = {}): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
+    const sql = yield* SqlClient.SqlClient
+    const { name: schema, quoted } = schemaOf(options)
+    const [found] = yield* mapSqlError(
+      sql.unsafe<{ readonly present: boolean }>("select to_regclass($1) is not null as present", [
+        `${quoted}.migrations`
+      ])
+        .withoutTransform
+    )
+    const [row] = found?.present === true
+      ? yield* mapSqlError(
+        sql.unsafe<{ readonly last: number | null }>(`select max(migration_id) as last from ${quoted}.migrations`)
+          .withoutTransform
+      )
+      : []
+    const last = row?.last ?? 0
+    if (last === latest) return
+    const message = last < latest
+      ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/ by hand`
+      : `Schema "${schema}" is at migration ${last}, newer than the ${latest} this version of evsrc knows; update evsrc`
+    return yield* storeError(new StoreMisconfigured({ message, cause: undefined }))
+  }
+)
+
+/**
+ * Runs the migrations when the layer is built.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: PgOptions = {}): Layer.Layer<never, EventStoreError, SqlClient.SqlClient> =>
+  Layer.effectDiscard(run(options))

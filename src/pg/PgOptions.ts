@@ -1,0 +1,37 @@
+/**
+ * What the Postgres layers can be told.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+
+/**
+ * - `schema`: the database schema that holds the tables and functions; `evsrc` by default. Two stores in one database have two
+ *   schemas.
+ * - `pollInterval`: how often a waiting subscriber looks for events that other processes appended; 50 milliseconds by default.
+ *   Appends of this process wake it at once.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface PgOptions {
+  readonly schema?: string | undefined
+  readonly pollInterval?: Duration.Input | undefined
+}
+
+/**
+ * The schema's name, and its name as SQL writes it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const schemaOf = (options: PgOptions): { readonly name: string; readonly quoted: string } => {
+  const name = options.schema ?? "evsrc"
+  // It becomes part of SQL text, so it is held to what needs no escaping at all.
+  if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(name)) {
+    throw new Error(
+      `evsrc: the schema "${name}" must be 1 to 63 of the characters A-Z a-z 0-9 _ and not start with a digit`
+    )
+  }
+  return { name, quoted: `"${name}"` }
+}

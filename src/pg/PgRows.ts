@@ -1,0 +1,47 @@
+/**
+ * Rows of the events table as the driver returns them.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import type * as Schema from "effect/Schema"
+import type { RecordedEvent } from "../domain/EventRecord.ts"
+import type { Metadata } from "../domain/Metadata.ts"
+import type { Position } from "../domain/Position.ts"
+import type { StreamId } from "../domain/StreamId.ts"
+import type { Version } from "../domain/Version.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventRow {
+  readonly position: bigint | null
+  readonly stream: string
+  readonly version: bigint
+  readonly type: string
+  readonly schema_version: number
+  readonly id: string
+  readonly data: unknown
+  readonly metadata: unknown
+  readonly recorded_at: Date
+}
+
+/**
+ * The recorded event of a row. The brands and the JSON types are what the table's own constraints and `append` guarantee; checking
+ * them again for every row would double the cost of a read.
+ *
+ * @since 0.1.0
+ * @category mapping
+ */
+export const recordedOf = (row: EventRow): RecordedEvent => ({
+  position: row.position as Position,
+  stream: row.stream as StreamId,
+  version: Number(row.version) as Version,
+  id: row.id,
+  type: row.type,
+  schemaVersion: row.schema_version,
+  data: row.data as Schema.Json,
+  metadata: row.metadata as Metadata,
+  recordedAt: DateTime.makeUnsafe(row.recorded_at)
+})

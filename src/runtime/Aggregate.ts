@@ -1,0 +1,7 @@
+/**
+ * Aggregates as users import them: the definitions of the domain, and what runs them.
+ *
+ * @since 0.1.0
+ */
+export * from "../domain/Aggregate.ts"
+export { layer, load, type Loaded, type LoadOptions, type RunOptions } from "./AggregateRunner.ts"

@@ -1,0 +1,43 @@
+/**
+ * Dispatches commands to their handlers.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as Rpc from "effect/rpc/Rpc"
+import * as SchemaIssue from "effect/SchemaIssue"
+import type * as Command from "../domain/Command.ts"
+import { InvalidCommand } from "../domain/errors.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import * as CommandContext from "./CommandContext.ts"
+import * as RpcCall from "./RpcCall.ts"
+
+const format = SchemaIssue.makeFormatterDefault()
+
+/**
+ * Dispatches a command in process. Answers the receipt of what it wrote; fails with an error that the command declares, with
+ * `InvalidCommand` when the payload does not satisfy its Schema, or with what may happen to any command.
+ *
+ * It requires the handler of the command, which `Aggregate.layer` provides.
+ *
+ * **Example** (a command with its id and actor)
+ *
+ * ```ts
+ * CommandBus.dispatch(RenameUser, { userId, name }, { commandId: key, actor: "ann" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category dispatching
+ */
+export const dispatch = <C extends Command.Any>(
+  command: C,
+  payload: Rpc.PayloadConstructor<C>,
+  context: CommandContext.CommandContext = {}
+): Effect.Effect<Receipt, Rpc.Error<C> | InvalidCommand, Rpc.ToHandler<C>> =>
+  command.payloadSchema.makeEffect(payload).pipe(
+    Effect.mapError((issue) => new InvalidCommand({ command: command._tag, message: format(issue) })),
+    // `makeEffect` of the command's own payload Schema makes its payload; the erased Schema of `Command.Any` says unknown.
+    Effect.flatMap((valid) => RpcCall.call<C>(command, valid as Rpc.Payload<C>)),
+    CommandContext.provide(context),
+    Effect.withSpan(`CommandBus.dispatch ${command._tag}`, { attributes: { "evsrc.command": command._tag } })
+  )

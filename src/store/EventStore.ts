@@ -1,0 +1,346 @@
+/**
+ * The event store: append to streams, read a stream or the whole log, follow the log as it grows. Typed by the user's events;
+ * a driver below keeps them encoded.
+ *
+ * @since 0.1.0
+ */
+import * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import { ConcurrencyConflict, EventStoreError, invalidRequest, storeError } from "../domain/errors.ts"
+import type * as Event from "../domain/Event.ts"
+import * as EventCodec from "../domain/EventCodec.ts"
+import type { EventRecord, NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
+import type { Metadata } from "../domain/Metadata.ts"
+import * as Position from "../domain/Position.ts"
+import * as Receipt from "../domain/Receipt.ts"
+import * as Version from "../domain/Version.ts"
+import type { AppendRequest, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import * as Limits from "./Limits.ts"
+import * as MemoryEventStore from "./MemoryEventStore.ts"
+import { NewId } from "./NewId.ts"
+import * as Telemetry from "./Telemetry.ts"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface AppendOptions {
+  /** What the stream's version must be; `"any"` by default. */
+  readonly expected?: Version.Expected | undefined
+  /** Kept with every event. Its `commandId` makes the append idempotent. */
+  readonly metadata?: Metadata | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface ReadStreamOptions {
+  /** The first version to read, inclusive. By default 1 forwards, the last version backwards. */
+  readonly from?: Version.Version | undefined
+  readonly direction?: "forward" | "backward" | undefined
+  /** At most this many events; all by default. */
+  readonly limit?: number | undefined
+  /** Events fetched at a time; 500 by default. */
+  readonly pageSize?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface ReadLogOptions {
+  /** Only events after this position; all by default. */
+  readonly after?: Position.Position | undefined
+  /** Events fetched at a time; 500 by default. */
+  readonly pageSize?: number | undefined
+}
+
+/**
+ * The event store.
+ *
+ * The reads that take a set of events decode them; an event of the set that cannot be decoded, or in `readStream` an event
+ * outside of it, fails the Stream with the reason `UndecodableEvent`. The `Recorded` variants do not decode.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class EventStore extends Context.Service<EventStore, {
+  /**
+   * Appends all of `batch` to a stream, or nothing. With a `commandId` that was appended before, answers the first receipt.
+   */
+  readonly append: <E extends Event.Any>(
+    events: E,
+    stream: string,
+    batch: ReadonlyArray<Event.Of<E>>,
+    options?: AppendOptions
+  ) => Effect.Effect<Receipt.Receipt, ConcurrencyConflict | EventStoreError>
+
+  /** The events of one stream, by version, in pages. A stream that does not exist is empty. */
+  readonly readStream: <E extends Event.Any>(
+    events: E,
+    stream: string,
+    options?: ReadStreamOptions
+  ) => Stream.Stream<EventRecord<Event.Of<E>>, EventStoreError>
+
+  readonly readStreamRecorded: (
+    stream: string,
+    options?: ReadStreamOptions
+  ) => Stream.Stream<RecordedEvent, EventStoreError>
+
+  /** The events of the set in the whole log, by position, up to the safe head; then the Stream ends. */
+  readonly readAll: <E extends Event.Any>(
+    events: E,
+    options?: ReadLogOptions
+  ) => Stream.Stream<EventRecord<Event.Of<E>>, EventStoreError>
+
+  readonly readAllRecorded: (options?: ReadLogOptions) => Stream.Stream<RecordedEvent, EventStoreError>
+
+  /** Like `readAll`, and then, without end, every event as it is committed. None is skipped and none comes twice. */
+  readonly subscribe: <E extends Event.Any>(
+    events: E,
+    options?: ReadLogOptions
+  ) => Stream.Stream<EventRecord<Event.Of<E>>, EventStoreError>
+
+  readonly subscribeRecorded: (options?: ReadLogOptions) => Stream.Stream<RecordedEvent, EventStoreError>
+
+  /** The safe head: everything at or below it is visible and final. */
+  readonly head: Effect.Effect<Position.Position, EventStoreError>
+
+  /** The receipt of a command id, if it was appended. */
+  readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError>
+
+  /** The driver below, for what the runtime builds on top. */
+  readonly driver: EventStoreDriver
+}>()("evsrc/store/EventStore") {}
+
+const defaultPageSize = 500
+
+/**
+ * An event store over a driver. Checks every request against `Limits` before the driver sees it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventStore["Service"]> {
+  const limits = yield* Limits.Limits
+  const newId = yield* NewId
+
+  const append = <E extends Event.Any>(
+    events: E,
+    stream: string,
+    batch: ReadonlyArray<Event.Of<E>>,
+    options: AppendOptions = {}
+  ): Effect.Effect<Receipt.Receipt, ConcurrencyConflict | EventStoreError> =>
+    Effect.suspend(() => {
+      const metadata = options.metadata ?? {}
+      const encoded = encodeAll(EventCodec.of(events), batch, JSON.stringify(metadata), newId)
+      if (Result.isFailure(encoded)) return Effect.fail(invalidRequest(encoded.failure))
+      const name = Limits.checkStream(stream)
+      if (name instanceof EventStoreError) return Effect.fail(name)
+      const refusal = Limits.checkAppend(limits, encoded.success, metadata.commandId)
+      if (refusal !== undefined) return Effect.fail(refusal)
+      return appendEncoded({
+        stream: name,
+        expected: options.expected ?? "any",
+        events: encoded.success,
+        commandId: metadata.commandId
+      })
+    })
+
+  const appendEncoded = Effect.fn("EventStore.append")(
+    function*(request: AppendRequest): Effect.fn.Return<Receipt.Receipt, ConcurrencyConflict | EventStoreError> {
+      yield* Effect.annotateCurrentSpan({ "evsrc.stream": request.stream, "evsrc.events": request.events.length })
+      const result = yield* driver.append(request)
+      switch (result._tag) {
+        case "Appended": {
+          yield* Telemetry.appended(request.events.length)
+          return receiptOf(request, result.version, result.positions)
+        }
+        case "Duplicate": {
+          yield* Telemetry.duplicate
+          return result.receipt
+        }
+        case "Conflict": {
+          yield* Telemetry.conflict
+          return yield* new ConcurrencyConflict({
+            stream: request.stream,
+            expected: request.expected,
+            actual: result.actual
+          })
+        }
+      }
+    }
+  )
+
+  const readStreamRecorded = (
+    stream: string,
+    options: ReadStreamOptions = {}
+  ): Stream.Stream<RecordedEvent, EventStoreError> =>
+    Stream.suspend(() => {
+      const name = Limits.checkStream(stream)
+      if (name instanceof EventStoreError) return Stream.fail(name)
+      const pageSize = options.pageSize ?? Math.min(defaultPageSize, limits.pageSize)
+      const refusal = Limits.checkPageSize(limits, pageSize)
+      if (refusal !== undefined) return Stream.fail(refusal)
+      const direction = options.direction ?? "forward"
+      const first: StreamPage = {
+        stream: name,
+        direction,
+        from: options.from ?? (direction === "forward" ? Version.make(1) : Version.make(Number.MAX_SAFE_INTEGER)),
+        limit: pageSize
+      }
+      return streamPages(driver, first, options.limit ?? Infinity)
+    })
+
+  const readAllRecorded = (options: ReadLogOptions & { readonly types?: ReadonlyArray<string> } = {}) =>
+    logPages(driver, limits, options, false)
+
+  const subscribeRecorded = (options: ReadLogOptions & { readonly types?: ReadonlyArray<string> } = {}) =>
+    logPages(driver, limits, options, true)
+
+  return EventStore.of({
+    driver,
+    append,
+    readStreamRecorded,
+    readStream: (events, stream, options) => decode(EventCodec.of(events), readStreamRecorded(stream, options)),
+    readAllRecorded,
+    readAll: (events, options) => {
+      const codec = EventCodec.of(events)
+      return decode(codec, readAllRecorded({ ...options, types: codec.types }))
+    },
+    subscribeRecorded,
+    subscribe: (events, options) => {
+      const codec = EventCodec.of(events)
+      return decode(codec, subscribeRecorded({ ...options, types: codec.types }))
+    },
+    head: driver.head,
+    receipt: (commandId) => {
+      const problem = Limits.commandIdProblem(commandId)
+      return problem === undefined ? driver.receipt(commandId) : Effect.fail(invalidRequest(problem))
+    }
+  })
+})
+
+/**
+ * A layer from a driver's layer or effect.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <E, R>(driver: Effect.Effect<EventStoreDriver, E, R>) =>
+  Layer.effect(EventStore, Effect.flatMap(driver, make))
+
+/**
+ * An event store in memory: the same behaviour as every other, gone with the process. For tests and trials.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<EventStore> = layer(MemoryEventStore.make)
+
+const encodeAll = <E extends Event.Tagged>(
+  codec: EventCodec.EventCodec<E>,
+  batch: ReadonlyArray<E>,
+  metadata: string,
+  newId: () => string
+): Result.Result<ReadonlyArray<NewEvent>, string> => {
+  const events: Array<NewEvent> = []
+  for (const event of batch) {
+    const encoded = codec.encode(event)
+    if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
+    const { data, schemaVersion, type } = encoded.success
+    events.push({ id: newId(), type, schemaVersion, data: JSON.stringify(data), metadata })
+  }
+  return Result.succeed(events)
+}
+
+const receiptOf = (
+  { events, stream }: AppendRequest,
+  version: Version.Version,
+  positions: ReadonlyArray<Position.Position>
+): Receipt.Receipt =>
+  Receipt.fromEvents(
+    stream,
+    events.map(({ id, type }, index) => ({
+      id,
+      type,
+      version: Version.make(version - events.length + 1 + index),
+      position: positions[index]!
+    }))
+  )
+
+/** Decodes page by page. The events before one that cannot be decoded are still delivered; then the Stream fails. */
+const decode = <E extends Event.Tagged>(
+  codec: EventCodec.EventCodec<E>,
+  recorded: Stream.Stream<RecordedEvent, EventStoreError>
+): Stream.Stream<EventRecord<E>, EventStoreError> =>
+  Stream.transformPull(recorded, (pull) =>
+    Effect.sync(() => {
+      let failed: EventStoreError | undefined
+      const decodePage = (page: ReadonlyArray<RecordedEvent>) => {
+        const decoded: Array<EventRecord<E>> = []
+        for (const event of page) {
+          const result = codec.decode(event)
+          if (Result.isFailure(result)) {
+            failed = storeError(result.failure)
+            break
+          }
+          decoded.push(result.success)
+        }
+        return Arr.isReadonlyArrayNonEmpty(decoded) ? Effect.succeed(decoded) : Effect.fail(failed!)
+      }
+      return Effect.suspend(() => failed === undefined ? Effect.flatMap(pull, decodePage) : Effect.fail(failed))
+    }))
+
+const streamPages = (
+  driver: EventStoreDriver,
+  first: StreamPage,
+  total: number
+): Stream.Stream<RecordedEvent, EventStoreError> =>
+  Stream.paginate(
+    { page: first, left: total },
+    ({ page, left }) =>
+      Effect.map(driver.readStream({ ...page, limit: Math.min(page.limit, left) }), (events) => {
+        const last = events[events.length - 1]
+        const remaining = left - events.length
+        const next = last === undefined ? 0 : last.version + (page.direction === "forward" ? 1 : -1)
+        const done = events.length < page.limit || remaining <= 0 || next < 1
+        return [
+          events,
+          done ? Option.none() : Option.some({ page: { ...page, from: Version.make(next) }, left: remaining })
+        ] as const
+      })
+  )
+
+const logPages = (
+  driver: EventStoreDriver,
+  limits: Limits.Limits,
+  options: ReadLogOptions & { readonly types?: ReadonlyArray<string> | undefined },
+  follow: boolean
+): Stream.Stream<RecordedEvent, EventStoreError> =>
+  Stream.suspend(() => {
+    const limit = options.pageSize ?? Math.min(defaultPageSize, limits.pageSize)
+    const refusal = Limits.checkPageSize(limits, limit)
+    if (refusal !== undefined) return Stream.fail(refusal)
+    const read = (page: LogPage) =>
+      Effect.map(driver.readAll(page), ({ events, head }) => ({
+        events,
+        full: events.length >= limit,
+        reached: events.length >= limit ? events[events.length - 1]!.position : Position.max(page.after, head)
+      }))
+    const pageAt = (after: Position.Position): LogPage => ({ after, limit, types: options.types })
+    return Stream.paginate(
+      { after: options.after ?? Position.start, wait: false },
+      Effect.fnUntraced(function*({ after, wait }) {
+        if (wait) yield* driver.changed(after)
+        const { events, full, reached } = yield* read(pageAt(after))
+        return [events, full || follow ? Option.some({ after: reached, wait: !full }) : Option.none()] as const
+      })
+    )
+  })

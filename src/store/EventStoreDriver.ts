@@ -1,0 +1,104 @@
+/**
+ * What a back end implements: the log in encoded form. Drivers never see a user's schemas; the typed `EventStore` above checks
+ * requests before they arrive here.
+ *
+ * @since 0.1.0
+ */
+import type * as DateTime from "effect/DateTime"
+import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type { EventStoreError } from "../domain/errors.ts"
+import type { NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
+import type { Position } from "../domain/Position.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import type { StreamId } from "../domain/StreamId.ts"
+import type { Expected, Version } from "../domain/Version.ts"
+
+/**
+ * An append to one stream: all of `events`, or nothing.
+ *
+ * - `commandId`: when it was appended before, nothing is written and the first receipt is answered
+ * - `inTransaction`: runs after the events are in and before they are committed; when it fails, they are rolled back
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AppendRequest {
+  readonly stream: StreamId
+  readonly expected: Expected
+  readonly events: ReadonlyArray<NewEvent>
+  readonly commandId?: string | undefined
+  readonly inTransaction?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<void, EventStoreError>) | undefined
+}
+
+/**
+ * What became of an append; a conflict is data.
+ *
+ * - `Appended`: the stream's new version, and for each event its position
+ * - `Duplicate`: the command id was appended before, with this receipt
+ * - `Conflict`: the stream is at `actual`; nothing was written
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AppendResult =
+  | {
+    readonly _tag: "Appended"
+    readonly version: Version
+    readonly positions: ReadonlyArray<Position>
+    readonly recordedAt: DateTime.Utc
+  }
+  | { readonly _tag: "Duplicate"; readonly receipt: Receipt }
+  | { readonly _tag: "Conflict"; readonly actual: Version }
+
+/**
+ * One page of a stream: at most `limit` events from version `from` on (inclusive), upwards or downwards.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StreamPage {
+  readonly stream: StreamId
+  readonly from: Version
+  readonly direction: "forward" | "backward"
+  readonly limit: number
+}
+
+/**
+ * One page of the log: at most `limit` events after position `after`, of the given types or of all.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LogPage {
+  readonly after: Position
+  readonly limit: number
+  readonly types?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventStoreDriver {
+  readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>
+
+  readonly readStream: (page: StreamPage) => Effect.Effect<ReadonlyArray<RecordedEvent>, EventStoreError>
+
+  /**
+   * Events in position order, and the safe head: no event will ever appear at or below `head` that is not visible now. A
+   * page shorter than its limit has seen everything up to `head`.
+   */
+  readonly readAll: (
+    page: LogPage
+  ) => Effect.Effect<{ readonly events: ReadonlyArray<RecordedEvent>; readonly head: Position }, EventStoreError>
+
+  /** The safe head of the log. */
+  readonly head: Effect.Effect<Position, EventStoreError>
+
+  /** The receipt of a command id, if it was appended. */
+  readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt>, EventStoreError>
+
+  /** Ends as soon as the safe head has passed `after`. */
+  readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
+}

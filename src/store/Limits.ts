@@ -1,0 +1,127 @@
+/**
+ * The limits of a store, checked before a request reaches any back end.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type { EventStoreError } from "../domain/errors.ts"
+import { invalidRequest } from "../domain/errors.ts"
+import type { NewEvent } from "../domain/EventRecord.ts"
+import * as Name from "../domain/Name.ts"
+import * as StreamId from "../domain/StreamId.ts"
+
+/**
+ * - `eventBytes`: the largest payload plus metadata of one event, in bytes of UTF-8 JSON; 1 MiB by default
+ * - `appendBytes`: the same for all events of one append together; 16 MiB by default
+ * - `appendEvents`: the most events in one append; 10,000 by default
+ * - `pageSize`: the most events read in one page; 10,000 by default
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Limits {
+  readonly eventBytes: number
+  readonly appendBytes: number
+  readonly appendEvents: number
+  readonly pageSize: number
+}
+
+/**
+ * The limits in force; provide another value to change them.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const Limits = Context.Reference<Limits>("evsrc/store/Limits", {
+  defaultValue: () => ({
+    eventBytes: 1024 * 1024,
+    appendBytes: 16 * 1024 * 1024,
+    appendEvents: 10_000,
+    pageSize: 10_000
+  })
+})
+
+const commandIdLength = 256
+
+/** The length of a text in UTF-8, without encoding it. */
+const utf8Bytes = (text: string): number => {
+  let bytes = text.length
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    // A surrogate pair has two code units and four bytes, so each half adds one.
+    if (unit > 0x7f) bytes += unit <= 0x7ff || (unit >= 0xd800 && unit <= 0xdfff) ? 1 : 2
+  }
+  return bytes
+}
+
+/**
+ * The name of a stream, checked.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const checkStream = (stream: string): StreamId.StreamId | EventStoreError => {
+  const problem = StreamId.problem(stream)
+  // `problem` is the very check behind the brand.
+  return problem === undefined ? stream as StreamId.StreamId : invalidRequest(problem)
+}
+
+/**
+ * Why an append is refused, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const checkAppend = (
+  limits: Limits,
+  events: ReadonlyArray<NewEvent>,
+  commandId: string | undefined
+): EventStoreError | undefined => {
+  if (events.length === 0) return invalidRequest("an append needs at least one event")
+  if (events.length > limits.appendEvents) {
+    return invalidRequest(
+      `an append has at most ${limits.appendEvents} events, this one has ${events.length}; split it, or raise Limits.appendEvents`
+    )
+  }
+  if (commandId !== undefined) {
+    const problem = commandIdProblem(commandId)
+    if (problem !== undefined) return invalidRequest(problem)
+  }
+  let total = 0
+  for (const event of events) {
+    const bytes = utf8Bytes(event.data) + utf8Bytes(event.metadata)
+    if (bytes > limits.eventBytes) {
+      return invalidRequest(
+        `an event has at most ${limits.eventBytes} bytes, this "${event.type}" has ${bytes}; keep large data elsewhere and `
+          + `refer to it, or raise Limits.eventBytes`
+      )
+    }
+    total += bytes
+  }
+  if (total > limits.appendBytes) {
+    return invalidRequest(
+      `an append has at most ${limits.appendBytes} bytes, this one has ${total}; split it, or raise Limits.appendBytes`
+    )
+  }
+  return undefined
+}
+
+/**
+ * What is wrong with a command id, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const commandIdProblem = (commandId: string): string | undefined =>
+  Name.problem("a command id", commandId, commandIdLength)
+
+/**
+ * Why a page size is refused, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const checkPageSize = (limits: Limits, size: number): EventStoreError | undefined =>
+  Number.isInteger(size) && size >= 1 && size <= limits.pageSize
+    ? undefined
+    : invalidRequest(`a page has 1 to ${limits.pageSize} events, not ${size}; change the page size, or Limits.pageSize`)

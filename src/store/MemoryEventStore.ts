@@ -1,0 +1,103 @@
+/**
+ * The event store driver in memory.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { CommandIdReused, type EventStoreError, storeError } from "../domain/errors.ts"
+import { type NewEvent, type Place, record, type RecordedEvent } from "../domain/EventRecord.ts"
+import * as Position from "../domain/Position.ts"
+import * as Receipt from "../domain/Receipt.ts"
+import type { StreamId } from "../domain/StreamId.ts"
+import * as Version from "../domain/Version.ts"
+import type { AppendRequest, AppendResult, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import * as HeadWatch from "./HeadWatch.ts"
+
+/** What is kept: as in a database, text that nobody can change through a reference. */
+interface Row extends NewEvent, Place {}
+
+/**
+ * A new, empty log.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.gen(function*() {
+  const log: Array<Row> = []
+  const streams = new Map<string, Array<Row>>()
+  const receipts = new Map<string, Receipt.Receipt>()
+  const head = Effect.sync(() => headOf(log))
+  const watch = yield* HeadWatch.make({ head })
+  // One append at a time, because `inTransaction` may suspend between the check and the write.
+  const turn = Semaphore.makeUnsafe(1)
+
+  const appendNow = Effect.fnUntraced(
+    function*(request: AppendRequest): Effect.fn.Return<AppendResult, EventStoreError> {
+      const { commandId, events, expected, inTransaction, stream } = request
+      const first = commandId === undefined ? undefined : receipts.get(commandId)
+      if (commandId !== undefined && first !== undefined) {
+        return first.stream === stream
+          ? { _tag: "Duplicate", receipt: first }
+          : yield* storeError(new CommandIdReused({ commandId, stream, firstStream: first.stream }))
+      }
+      const rows = streams.get(stream) ?? []
+      const actual = Version.make(rows.length)
+      if (!Version.meets(actual, expected)) return { _tag: "Conflict", actual }
+      const recordedAt = yield* DateTime.now
+      const added = events.map((event, index): Row => ({
+        ...event,
+        stream,
+        version: Version.make(actual + index + 1),
+        position: Position.make(BigInt(log.length + index + 1)),
+        recordedAt
+      }))
+      if (inTransaction !== undefined) yield* inTransaction(added.map(recordedOf))
+      for (const row of added) {
+        log.push(row)
+        rows.push(row)
+      }
+      streams.set(stream, rows)
+      const version = Version.make(rows.length)
+      if (commandId !== undefined) receipts.set(commandId, receiptOf(stream, added))
+      yield* watch.nudge
+      return { _tag: "Appended", version, positions: added.map((row) => row.position), recordedAt }
+    }
+  )
+
+  return {
+    append: (request) => turn.withPermit(appendNow(request)),
+    readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),
+    readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
+    head,
+    receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receipts.get(commandId))),
+    changed: watch.changed
+  }
+})
+
+const headOf = (log: ReadonlyArray<Row>): Position.Position => log[log.length - 1]?.position ?? Position.start
+
+const streamPage = (rows: ReadonlyArray<Row>, { direction, from, limit }: StreamPage): ReadonlyArray<Row> => {
+  if (direction === "forward") return rows.slice(Math.max(from - 1, 0), Math.max(from - 1, 0) + limit)
+  const end = Math.min(from, rows.length)
+  return rows.slice(Math.max(end - limit, 0), end).toReversed()
+}
+
+const logPage = (log: ReadonlyArray<Row>, { after, limit, types }: LogPage): ReadonlyArray<Row> => {
+  const wanted = types === undefined ? undefined : new Set(types)
+  const page: Array<Row> = []
+  // Position n is at index n - 1, so the first event after `after` is at index `after`.
+  for (let i = Number(after); i < log.length && page.length < limit; i++) {
+    const row = log[i]!
+    if (wanted === undefined || wanted.has(row.type)) page.push(row)
+  }
+  return page
+}
+
+const recordedOf = (row: Row): RecordedEvent => record(row, row)
+
+const receiptOf = (stream: StreamId, rows: ReadonlyArray<Row>): Receipt.Receipt =>
+  Receipt.fromEvents(stream, rows.map(({ id, position, type, version }) => ({ id, type, version, position })))

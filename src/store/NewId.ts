@@ -1,0 +1,16 @@
+/**
+ * Where the ids of events and commands come from.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+
+/**
+ * Makes an id for an event or a command; a random UUID by default. Provide another to make ids predictable in a test.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const NewId = Context.Reference<() => string>("evsrc/store/NewId", {
+  defaultValue: () => () => globalThis.crypto.randomUUID()
+})

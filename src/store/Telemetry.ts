@@ -1,0 +1,93 @@
+/**
+ * The metrics of evsrc. Their names are part of the API.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+
+/**
+ * Appends that wrote events.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const appends = Metric.counter("evsrc_appends_total", {
+  description: "Appends that were written",
+  incremental: true
+})
+
+/**
+ * Events written.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const appendedEvents = Metric.counter("evsrc_appended_events_total", {
+  description: "Events that were written",
+  incremental: true
+})
+
+/**
+ * Appends refused because the stream was not at the expected version, the retried ones included.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const conflicts = Metric.counter("evsrc_append_conflicts_total", {
+  description: "Appends refused because the stream was not at the expected version",
+  incremental: true
+})
+
+/**
+ * Appends answered with the receipt of an earlier append of the same command id.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const duplicates = Metric.counter("evsrc_append_duplicates_total", {
+  description: "Appends answered with the receipt of an earlier append of the same command id",
+  incremental: true
+})
+
+/**
+ * Events a projection has applied, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectedEvents = Metric.counter("evsrc_projection_events_total", {
+  description: "Events applied to a projection",
+  incremental: true
+})
+
+/**
+ * How many positions a projection is behind the safe head, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionLag = Metric.gauge("evsrc_projection_lag_positions", {
+  description: "How many positions a projection is behind the safe head of the log",
+  bigint: true
+})
+
+/**
+ * 1 while a projection cannot go on because of an event it cannot process, else 0, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionStuck = Metric.gauge("evsrc_projection_stuck", {
+  description: "1 while a projection cannot go on because of an event it cannot process"
+})
+
+/** Counts an append of so many events. */
+export const appended = (events: number): Effect.Effect<void> =>
+  Effect.andThen(Metric.update(appends, 1), Metric.update(appendedEvents, events))
+
+/** Counts a conflict. */
+export const conflict: Effect.Effect<void> = Metric.update(conflicts, 1)
+
+/** Counts a repeated command id. */
+export const duplicate: Effect.Effect<void> = Metric.update(duplicates, 1)

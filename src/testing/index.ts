@@ -1,0 +1,6 @@
+/**
+ * Tools for tests of programs on evsrc, and the conformance suites of its stores. They need no particular test runner.
+ *
+ * @since 0.1.0
+ */
+export * as DeciderSpec from "./DeciderSpec.ts"

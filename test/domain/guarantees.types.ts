@@ -1,0 +1,242 @@
+/**
+ * What must not compile. Each `@ts-expect-error` fails the type check when the guarantee it stands for is lost: the compiler
+ * then reports an unused directive. The same code without its one fault compiles, so that nothing fails for another reason.
+ */
+import { Result, Schema } from "effect"
+import { Aggregate, Command, Event, Projection } from "evsrc"
+
+const UserId = Schema.String.pipe(Schema.brand("UserId"))
+const UserEvent = Schema.TaggedUnion({
+  UserRegistered: { userId: UserId, name: Schema.NonEmptyString },
+  UserRenamed: { userId: UserId, name: Schema.NonEmptyString }
+})
+const OrderEvent = Schema.TaggedUnion({ OrderPlaced: { orderId: Schema.String } })
+const UserState = Schema.TaggedUnion({ Absent: {}, Present: { name: Schema.String } })
+
+class AlreadyRegistered extends Schema.TaggedError<AlreadyRegistered>()("AlreadyRegistered", { userId: UserId }) {}
+class NotRegistered extends Schema.TaggedError<NotRegistered>()("NotRegistered", { userId: UserId }) {}
+
+const RegisterUser = Command.make("RegisterUser", {
+  payload: { userId: UserId, name: Schema.NonEmptyString },
+  error: AlreadyRegistered
+})
+const RenameUser = Command.make("RenameUser", {
+  payload: { userId: UserId, name: Schema.NonEmptyString },
+  error: NotRegistered
+})
+
+const User = Aggregate.make("User", {
+  id: "userId",
+  state: UserState,
+  events: UserEvent,
+  commands: [RegisterUser, RenameUser]
+})
+
+const evolve = {
+  UserRegistered: (_: typeof UserState.Type, e: { readonly name: string }) =>
+    UserState.cases.Present.make({ name: e.name }),
+  UserRenamed: (s: typeof UserState.Type) => s
+}
+
+// The whole, correct.
+export const UserDecider = User.decider({
+  initial: { _tag: "Absent" },
+  evolve: {
+    UserRegistered: (_, e) => ({ _tag: "Present", name: e.name }),
+    UserRenamed: (s, e) => s._tag === "Present" ? { ...s, name: e.name } : s
+  },
+  decide: {
+    RegisterUser: (s, c) =>
+      s._tag === "Absent"
+        ? [UserEvent.cases.UserRegistered.make(c)]
+        : Result.fail(new AlreadyRegistered({ userId: c.userId })),
+    RenameUser: (s, c) =>
+      s._tag === "Present"
+        ? [{ _tag: "UserRenamed", userId: c.userId, name: c.name }]
+        : Result.fail(new NotRegistered({ userId: c.userId }))
+  }
+})
+
+export const missingDecide = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve,
+    // @ts-expect-error a decide key is missing
+    decide: { RegisterUser: () => [] }
+  })
+
+export const unknownDecide = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve,
+    decide: {
+      RegisterUser: () => [],
+      RenameUser: () => [],
+      // @ts-expect-error there is no such command
+      DeleteUser: () => []
+    }
+  })
+
+export const missingEvolve = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    // @ts-expect-error an evolve key is missing
+    evolve: { UserRegistered: (s) => s },
+    decide: { RegisterUser: () => [], RenameUser: () => [] }
+  })
+
+export const unknownEvolve = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve: {
+      UserRegistered: (s) => s,
+      UserRenamed: (s) => s,
+      // @ts-expect-error there is no such event
+      UserDeleted: (s) => s
+    },
+    decide: { RegisterUser: () => [], RenameUser: () => [] }
+  })
+
+export const foreignEvent = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve,
+    decide: {
+      // @ts-expect-error an event of another aggregate
+      RegisterUser: () => [OrderEvent.cases.OrderPlaced.make({ orderId: "o1" })],
+      RenameUser: () => []
+    }
+  })
+
+export const undeclaredError = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve,
+    decide: {
+      // @ts-expect-error an error that the command does not declare
+      RegisterUser: (_, c) => Result.fail(new NotRegistered({ userId: c.userId })),
+      RenameUser: () => []
+    }
+  })
+
+export const wrongState = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve: {
+      // @ts-expect-error not a state
+      UserRegistered: () => ({ _tag: "Somewhere" }),
+      UserRenamed: (s) => s
+    },
+    decide: { RegisterUser: () => [], RenameUser: () => [] }
+  })
+
+const Nameless = Command.make("Nameless", { payload: { name: Schema.String } })
+export const missingId = () =>
+  Aggregate.make("User", {
+    id: "userId",
+    state: UserState,
+    events: UserEvent,
+    // @ts-expect-error the payload of a command lacks the aggregate's id
+    commands: [RegisterUser, Nameless]
+  })
+
+const Numbered = Command.make("Numbered", { payload: { userId: Schema.Int } })
+export const wrongIdType = () =>
+  Aggregate.make("User", {
+    id: "userId",
+    state: UserState,
+    events: UserEvent,
+    // @ts-expect-error an id is a string
+    commands: [RegisterUser, Numbered]
+  })
+
+// A stored event version without an upcaster path.
+export const evolved = UserEvent.pipe(Event.history({
+  UserRegistered: Event.from({ userId: UserId, first: Schema.String, last: Schema.String })
+    .to(
+      { userId: UserId, fullName: Schema.String },
+      (v1) => ({ userId: v1.userId, fullName: `${v1.first} ${v1.last}` })
+    )
+    .toCurrent((v2) => ({ userId: v2.userId, name: v2.fullName }))
+}))
+
+export const noPath = () =>
+  UserEvent.pipe(Event.history({
+    // @ts-expect-error the path ends before the current version
+    UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
+  }))
+
+export const noUpcaster = () =>
+  // @ts-expect-error a version without an upcaster
+  Event.from({ userId: UserId, first: Schema.String }).to({ userId: UserId, fullName: Schema.String })
+
+export const wrongUpcaster = () =>
+  Event.from({ userId: UserId, first: Schema.String })
+    // @ts-expect-error the upcaster does not lead to the next version
+    .to({ userId: UserId, fullName: Schema.String }, (v1) => ({ userId: v1.userId }))
+
+export const wrongCurrent = () =>
+  UserEvent.pipe(Event.history({
+    // @ts-expect-error the upcaster does not lead to the current version
+    UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
+      .toCurrent((v1) => ({ userId: v1.userId, fullName: v1.fullName }))
+  }))
+
+export const unknownHistory = () =>
+  UserEvent.pipe(Event.history({
+    // @ts-expect-error there is no such event
+    UserDeleted: Event.from({ userId: UserId }).toCurrent((v1) => v1)
+  }))
+
+const UserView = Schema.Struct({ userId: UserId, name: Schema.String })
+export const Users = Projection.make("users", {
+  events: UserEvent,
+  document: UserView,
+  index: ["name"],
+  key: (e) => e.userId,
+  evolve: { UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }), UserRenamed: Projection.ignore }
+})
+
+export const unhandled = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    // @ts-expect-error an event neither handled nor ignored
+    evolve: { UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }) }
+  })
+
+export const foreignHandled = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: {
+      UserRegistered: Projection.ignore,
+      UserRenamed: Projection.ignore,
+      // @ts-expect-error an event the projection does not subscribe to
+      OrderPlaced: Projection.ignore
+    }
+  })
+
+export const wrongDocument = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: {
+      // @ts-expect-error not a document
+      UserRegistered: () => ({ userId: 1 }),
+      UserRenamed: Projection.ignore
+    }
+  })
+
+export const unknownIndex = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    // @ts-expect-error the document has no such field
+    index: ["status"],
+    key: (e) => e.userId,
+    evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
+  })
