@@ -60,8 +60,7 @@ export type Handler<Tag extends string> = Rpc.Handler<Tag>
 export type DeclaredError<C> = Exclude<Rpc.Error<C>, BusError>
 
 /**
- * Defines a command. Unknown fields in a payload that comes from outside are refused, so that a misspelt optional field
- * is not silently lost.
+ * Defines a command.
  *
  * **Example** (a command)
  *
@@ -91,12 +90,8 @@ export const make = <
   // An omitted error is `Schema.Never`, which is what `Error` defaults to; the conditional default is beyond the compiler.
   const declared = (options.error ?? Schema.Never) as Error
   return Rpc.make(tag, {
-    payload: strict(Schema.Struct(options.payload)),
+    payload: Schema.Struct(options.payload),
     success: Receipt,
     error: Schema.Union([declared, InvalidCommand, ConcurrencyConflict, EventStoreError])
   })
 }
-
-/** Refuses unknown fields when it decodes. */
-export const strict = <S extends Schema.Top>(schema: S): S["Rebuild"] =>
-  schema.annotate({ parseOptions: { onExcessProperty: "error" } })

@@ -10,6 +10,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import type * as Types from "effect/Types"
 
 /**
  * A value told apart by its `_tag`.
@@ -22,17 +23,25 @@ export interface Tagged {
 }
 
 /**
- * Any set of event types: a `Schema.TaggedUnion`, or a union made into one by `Schema.toTaggedUnion("_tag")`. Its codecs
- * must not need services, because an event must decode wherever it is read.
+ * The Schema of one event type. Its codec must not need services, because an event must decode wherever it is read.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Any extends Schema.Top {
+export interface AnyCase extends Schema.Top {
   readonly Type: Tagged
   readonly DecodingServices: never
   readonly EncodingServices: never
-  readonly cases: Readonly<Record<string, Schema.Constraint>>
+}
+
+/**
+ * Any set of event types: a `Schema.TaggedUnion`, or a union made into one by `Schema.toTaggedUnion("_tag")`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Any extends AnyCase {
+  readonly cases: Readonly<Record<string, AnyCase>>
 }
 
 /**
@@ -176,15 +185,27 @@ export const historiesOf = (self: Any): Readonly<Record<string, History<unknown>
   (self.ast.annotations?.[HistoryAnnotation] ?? {}) as Readonly<Record<string, History<unknown>>>
 
 /**
+ * The events of several sets in one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Merged<Sets extends ReadonlyArray<Any>>
+  extends Schema.Codec<Of<Sets[number]>, Sets[number]["Encoded"]>
+{
+  readonly cases: Types.UnionToIntersection<Sets[number]["cases"]>
+}
+
+/**
  * One set of the events of several, with their histories. Throws when two sets share an event name.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const merge = <const Sets extends ReadonlyArray<Any>>(
-  ...sets: Sets
-): Schema.toTaggedUnion<"_tag", Sets> => {
-  const histories = Object.assign({}, ...sets.map(historiesOf))
-  const union = Schema.Union(sets).annotate({ [HistoryAnnotation]: histories })
-  return Schema.toTaggedUnion("_tag")(union) as Schema.toTaggedUnion<"_tag", Sets>
+export const merge = <const Sets extends ReadonlyArray<Any>>(...sets: Sets): Merged<Sets> => {
+  const histories: Histories<Any> = Object.assign({}, ...sets.map(historiesOf))
+  const cases = sets.flatMap((set) => Object.values(set.cases))
+  const union = Schema.Union(cases).annotate({ [HistoryAnnotation]: histories })
+  // The union of the cases of all sets, which the compiler has lost with their names.
+  return Schema.toTaggedUnion("_tag")(union) as Schema.Top as Merged<Sets>
 }

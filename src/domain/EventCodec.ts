@@ -81,9 +81,7 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
   const histories = Event.historiesOf(events)
   const compiled = new Map<string, CompiledCase>()
   for (const type of Object.keys(events.cases)) {
-    // `Event.Any` has no services, so neither has any of its cases.
-    const schema = events.cases[type] as Schema.Codec<Event.Tagged, unknown>
-    compiled.set(type, compileCase(type, schema, histories[type]?.past ?? []))
+    compiled.set(type, compileCase(type, events.cases[type]!, histories[type]?.past ?? []))
   }
   const types = Array.from(compiled.keys())
   const decodeData = ({ data, schemaVersion, type }: EncodedEvent): Result.Result<Event.Tagged, DecodeFailure> => {
@@ -126,7 +124,7 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
 
 const compileCase = (
   type: string,
-  schema: Schema.Codec<Event.Tagged, unknown>,
+  schema: Event.AnyCase,
   past: ReadonlyArray<Event.PastVersion>
 ): CompiledCase => {
   const json = Schema.toCodecJson(schema)

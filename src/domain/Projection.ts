@@ -137,7 +137,7 @@ export const make = <
     event: Event.Of<Events>,
     record: EventRecord<Event.Of<Events>>
   ) => string | ReadonlyArray<string>
-  readonly evolve: Evolve<Doc["Type"], Event.Of<Events>>
+  readonly evolve: NoInfer<Evolve<Doc["Type"], Event.Of<Events>>>
   readonly index?: ReadonlyArray<Index>
   readonly version?: number
   readonly lifecycle?: L

@@ -53,7 +53,7 @@ export const make = <
   // An omitted error is `Schema.Never`, which is what `Error` defaults to; the conditional default is beyond the compiler.
   const declared = (options.error ?? Schema.Never) as Error
   return Rpc.make(tag, {
-    payload: Schema.Struct(options.payload).annotate({ parseOptions: { onExcessProperty: "error" } }),
+    payload: Schema.Struct(options.payload),
     success: options.success,
     error: Schema.Union([declared, ProjectionBehind, EventStoreError])
   })

@@ -12,11 +12,14 @@ import type { Receipt } from "../domain/Receipt.ts"
 import * as CommandContext from "./CommandContext.ts"
 import * as RpcCall from "./RpcCall.ts"
 
+/** A field that the command does not have is most likely one that it has, misspelt. */
+const strict = { parseOptions: { onExcessProperty: "error" } } as const
+
 const format = SchemaIssue.makeFormatterDefault()
 
 /**
  * Dispatches a command in process. Answers the receipt of what it wrote; fails with an error that the command declares, with
- * `InvalidCommand` when the payload does not satisfy its Schema, or with what may happen to any command.
+ * `InvalidCommand` when the payload does not satisfy its Schema or has a field that the Schema does not know, or with what may happen to any command.
  *
  * It requires the handler of the command, which `Aggregate.layer` provides.
  *
@@ -34,7 +37,7 @@ export const dispatch = <C extends Command.Any>(
   payload: Rpc.PayloadConstructor<C>,
   context: CommandContext.CommandContext = {}
 ): Effect.Effect<Receipt, Rpc.Error<C> | InvalidCommand, Rpc.ToHandler<C>> =>
-  command.payloadSchema.makeEffect(payload).pipe(
+  command.payloadSchema.makeEffect(payload, strict).pipe(
     Effect.mapError((issue) => new InvalidCommand({ command: command._tag, message: format(issue) })),
     // `makeEffect` of the command's own payload Schema makes its payload; the erased Schema of `Command.Any` says unknown.
     Effect.flatMap((valid) => RpcCall.call<C>(command, valid as Rpc.Payload<C>)),

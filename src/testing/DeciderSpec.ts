@@ -13,7 +13,6 @@
  * @since 0.1.0
  */
 import * as Equal from "effect/Equal"
-import * as Inspectable from "effect/Inspectable"
 import * as Result from "effect/Result"
 import type * as Rpc from "effect/rpc/Rpc"
 import type { AggregateDecider } from "../domain/Aggregate.ts"
@@ -21,25 +20,7 @@ import type * as Command from "../domain/Command.ts"
 import * as Decider from "../domain/Decider.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
-
-/**
- * An expectation that was not met. Runners that show a difference take it from `expected` and `actual`.
- *
- * @since 0.1.0
- * @category errors
- */
-export class SpecFailed extends Error {
-  override readonly name = "SpecFailed"
-  readonly expected: unknown
-  readonly actual: unknown
-  constructor(message: string, expected: unknown, actual: unknown) {
-    super(
-      `${message}\nexpected: ${Inspectable.toStringUnknown(expected)}\nactual:   ${Inspectable.toStringUnknown(actual)}`
-    )
-    this.expected = expected
-    this.actual = actual
-  }
-}
+import { SpecFailed } from "./SpecFailed.ts"
 
 /**
  * What came of the command. The expectations throw `SpecFailed`; `result` is for expectations of one's own.

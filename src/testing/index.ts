@@ -4,3 +4,8 @@
  * @since 0.1.0
  */
 export * as DeciderSpec from "./DeciderSpec.ts"
+export * as EventStoreSuite from "./EventStoreSuite.ts"
+export * as ProjectionStoreSuite from "./ProjectionStoreSuite.ts"
+export * as RuntimeSuite from "./RuntimeSuite.ts"
+export { SpecFailed } from "./SpecFailed.ts"
+export type { Case } from "./Suite.ts"
