@@ -1,0 +1,171 @@
+/** What only a real PostgreSQL server can show: transactions of several connections, and the database's own refusals. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Fiber, Layer, Schema, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { EventStore, Position } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { layerPostgres } from "../support/Database.ts"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+const tick = (n: number) => Tick.cases.Ticked.make({ n })
+
+const append = (stream: string, n: number) =>
+  Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [tick(n)]))
+
+const readAll = (after: Position.Position) =>
+  Effect.flatMap(
+    EventStore.EventStore,
+    (store) => Effect.map(Stream.runCollect(store.readAll(Tick, { after })), (events) => events.map((e) => e.event.n))
+  )
+
+const head = Effect.flatMap(EventStore.EventStore, (store) => store.head)
+
+/** A connection of its own in the middle of a transaction, which the test ends. */
+const openTransaction = Effect.gen(function*() {
+  const { config } = yield* PgClient.PgClient
+  const sql = yield* PgClient.makeClient(config)
+  yield* sql`begin`
+  return sql
+}).pipe(Effect.provide(Reactivity.layer))
+
+let counter = 0
+const stream = () => `Tick-${++counter}`
+
+const onServer = PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres()))
+
+layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
+  it.effect("the database refuses UPDATE, DELETE and TRUNCATE on events, also to their owner", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* append(stream(), 1)
+      for (
+        const change of ["update evsrc.events set type = 'x'", "delete from evsrc.events", "truncate evsrc.events"]
+      ) {
+        const error = yield* Effect.flip(sql.unsafe(change))
+        assert.include(error.reason.message + String(error.reason.cause), "immutable")
+      }
+      assert.isAbove((yield* readAll(Position.start)).length, 0)
+    }))
+
+  it.effect("an event is read only once everything before it is decided", () =>
+    Effect.gen(function*() {
+      const before = yield* head
+      const sql = yield* openTransaction
+      yield* sql.unsafe(appendStatement, appendParameters(stream(), 1))
+      yield* append(stream(), 2)
+      // The first has drawn a lower position and may yet commit or not: a reader that went on to the second would lose it.
+      assert.deepStrictEqual(yield* readAll(before), [])
+      const naive = yield* (yield* PgClient.PgClient)`select 1 from evsrc.events where position > ${before}`
+      assert.strictEqual(naive.length, 1, "a reader without the watermark would have gone on")
+      yield* sql`commit`
+      assert.deepStrictEqual(yield* readAll(before), [1, 2])
+    }).pipe(Effect.scoped))
+
+  it.effect("a rolled-back append holds nobody up, nor does its savepoint", () =>
+    Effect.gen(function*() {
+      const before = yield* head
+      const sql = yield* openTransaction
+      yield* sql`savepoint s`
+      yield* sql.unsafe(appendStatement, appendParameters(stream(), 1))
+      yield* sql`rollback to savepoint s`
+      yield* append(stream(), 2)
+      // The savepoint is gone and its lock with it: the transaction no longer has anything to append.
+      assert.deepStrictEqual(yield* readAll(before), [2])
+      yield* sql.unsafe(appendStatement, appendParameters(stream(), 3))
+      yield* sql`rollback`
+      yield* append(stream(), 4)
+      assert.deepStrictEqual(yield* readAll(before), [2, 4])
+    }).pipe(Effect.scoped))
+
+  it.effect("transactions that append nothing hold nobody up, whatever they have read, written or locked", () =>
+    Effect.gen(function*() {
+      const before = yield* head
+      const sql = yield* openTransaction
+      yield* sql`create table unrelated (n int)`
+      yield* sql`insert into unrelated values (1)`
+      yield* sql`select txid_current(), count(*) from evsrc.events`
+      yield* sql`select pg_advisory_xact_lock_shared(1), pg_advisory_xact_lock(1, 2)`
+      const listener = yield* Effect.forkChild(
+        Effect.flatMap(
+          EventStore.EventStore,
+          (store) => Stream.runCollect(Stream.take(store.subscribe(Tick, { after: before }), 3))
+        )
+      )
+      for (const n of [1, 2, 3]) yield* append(stream(), n)
+      const events = yield* Effect.timeout(Fiber.join(listener), "30 seconds")
+      assert.deepStrictEqual(events.map((e) => e.event.n), [1, 2, 3])
+      yield* sql`rollback`
+    }).pipe(Effect.scoped))
+
+  it.effect("the watermark counts on beyond 32 bits of positions", () =>
+    Effect.gen(function*() {
+      const admin = yield* PgClient.PgClient
+      for (const jump of [2n ** 31n - 2n, 2n ** 32n - 2n, 2n ** 33n + 2n ** 31n - 2n, 2n ** 62n]) {
+        yield* admin`select setval('evsrc.positions', ${jump})`
+        const before = yield* head
+        assert.strictEqual(before, jump)
+        for (let i = 0; i < 4; i++) {
+          const start = yield* head
+          const sql = yield* openTransaction
+          yield* sql.unsafe(appendStatement, appendParameters(stream(), 1))
+          yield* append(stream(), 2)
+          assert.deepStrictEqual(yield* readAll(start), [], `at ${start}`)
+          yield* sql`commit`
+          assert.deepStrictEqual(yield* readAll(start), [1, 2], `at ${start}`)
+        }
+      }
+    }).pipe(Effect.scoped))
+
+  it.effect("an append joins the user's transaction, and is seen by others when that commits", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const store = yield* EventStore.EventStore
+      yield* sql`create table orders (id text primary key)`
+      const before = yield* store.head
+      const listener = yield* Effect.forkChild(
+        Stream.runCollect(Stream.take(store.subscribe(Tick, { after: before }), 2))
+      )
+      const name = stream()
+      const order = (id: string, n: number) => Effect.andThen(sql`insert into orders values (${id})`, append(name, n))
+      yield* Effect.flip(sql.withTransaction(Effect.andThen(order("a", 1), Effect.fail("no"))))
+      assert.deepStrictEqual(yield* readAll(before), [])
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* order("b", 2)
+        yield* order("c", 3)
+        // The transaction sees its own stream; the log only shows what is final.
+        const own = yield* Stream.runCollect(store.readStream(Tick, name))
+        assert.deepStrictEqual(own.map((e) => [e.version, e.event.n]), [[1, 2], [2, 3]])
+        assert.deepStrictEqual(yield* readAll(before), [])
+      }))
+      const events = yield* Effect.timeout(Fiber.join(listener), "30 seconds")
+      assert.deepStrictEqual(events.map((e) => e.event.n), [2, 3])
+      assert.deepStrictEqual((yield* sql`select id from orders order by id`).map((row) => row["id"]), ["b", "c"])
+    }))
+
+  it.effect("under another isolation level the store refuses, in words", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const store = yield* EventStore.EventStore
+      for (const level of ["repeatable read", "serializable"]) {
+        const uses = [
+          Effect.asVoid(append(stream(), 1)),
+          Effect.asVoid(store.head),
+          Effect.asVoid(readAll(Position.start))
+        ]
+        for (const use of uses) {
+          const error = yield* sql.unsafe(`set transaction isolation level ${level}`).pipe(
+            Effect.andThen(use),
+            sql.withTransaction,
+            Effect.flip
+          )
+          assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreMisconfigured")
+          assert.include(error.message, level.toUpperCase())
+        }
+      }
+    }))
+})
+
+const appendStatement =
+  "select * from evsrc.append($1, null, null, array[gen_random_uuid()], array['Ticked'], array[1], array[$2], array['{}'])"
+const appendParameters = (stream: string, n: number) => [stream, JSON.stringify({ n })]

@@ -1,0 +1,121 @@
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer, Redacted, Schema, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import type { SqlClient } from "effect/sql"
+import { EventStore, EventStoreError } from "evsrc"
+import { PgEventStore, PgMigrations, PgProjectionStore } from "evsrc/pg"
+import { freshDatabase, layerPostgres } from "../support/Database.ts"
+import * as Script from "../support/Script.ts"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+const tick = (n: number) => Tick.cases.Ticked.make({ n })
+
+const misconfigured = (error: unknown): string => {
+  assert.instanceOf(error, EventStoreError)
+  assert.strictEqual(error.reason._tag, "StoreMisconfigured", error.message)
+  return error.message
+}
+
+describe("PgMigrations", () => {
+  it.live("run once, then find nothing to do", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* PgMigrations.run(), PgMigrations.names)
+      assert.deepStrictEqual(yield* PgMigrations.run(), [])
+      yield* PgMigrations.check()
+    }).pipe(Effect.provide(layerPostgres())))
+
+  it.live("are safe when several processes start at once", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const scripts = yield* Effect.forEach([1, 2, 3, 4], () =>
+        Script.start(import.meta.resolve("./migrate.ts"), { env: { DATABASE_URL: url } }))
+      for (const script of scripts) {
+        yield* script.waitFor(/^ready$/)
+      }
+      for (const script of scripts) {
+        yield* script.write("go")
+      }
+      const ran = yield* Effect.forEach(scripts, (script) =>
+        script.waitFor(/^ran /), { concurrency: "unbounded" })
+      assert.deepStrictEqual(ran.toSorted(), ["ran 0", "ran 0", "ran 0", `ran ${PgMigrations.names.length}`])
+    }))
+
+  it.live("leave nothing behind when one fails", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* sql`create schema evsrc`
+      // In the way of the second migration.
+      yield* sql`create table evsrc.documents (n int)`
+      yield* Effect.flip(PgMigrations.run())
+      const [row] = yield* sql<{ readonly events: string | null }>`select to_regclass('evsrc.events')::text as events`
+      assert.strictEqual(row?.events, null)
+      yield* sql`drop table evsrc.documents`
+      assert.deepStrictEqual(yield* PgMigrations.run(), PgMigrations.names)
+    }).pipe(Effect.provide(layerPostgres())))
+
+  it.live("when they are not run, the layer says what is missing; a newer database is refused", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const build = (layer: Layer.Layer<EventStore.EventStore, EventStoreError, SqlClient.SqlClient>) =>
+        Effect.provide(EventStore.EventStore, Layer.fresh(layer))
+      assert.include(misconfigured(yield* Effect.flip(build(PgEventStore.layerWithoutMigrations()))), "migration 0 of")
+      yield* PgMigrations.run()
+      yield* build(PgEventStore.layerWithoutMigrations())
+      yield* sql`insert into evsrc.migrations (migration_id, name) values (1000, 'from_the_future')`
+      assert.include(misconfigured(yield* Effect.flip(build(PgEventStore.layerWithoutMigrations()))), "newer")
+      assert.include(misconfigured(yield* Effect.flip(build(PgEventStore.layer))), "newer")
+    }).pipe(Effect.provide(layerPostgres())))
+
+  it.live("two stores live in two schemas of one database, and do not know each other", () =>
+    Effect.gen(function*() {
+      const { config } = yield* PgClient.PgClient
+      const storeIn = (schema: string) =>
+        Effect.map(Layer.build(PgEventStore.layerWith({ schema })), Context.get(EventStore.EventStore))
+      const one = yield* storeIn("one")
+      const two = yield* storeIn("Two_2")
+      yield* one.append(Tick, "s", [tick(1)])
+      assert.strictEqual((yield* two.append(Tick, "s", [tick(2)], { expected: "noStream" })).version, 1)
+      const [start, sql] = [yield* two.head, yield* PgClient.makeClient(config)]
+      yield* sql`begin`
+      yield* sql`select * from one.append('t', null, null, array[gen_random_uuid()], array['Ticked'], array[1], array['{"n":3}'], array['{}'])`
+      // An append in flight in one store, on a stream of the same name too, is nothing to the other.
+      yield* two.append(Tick, "t", [tick(4)])
+      const seen = yield* Stream.runCollect(two.readAll(Tick, { after: start }))
+      assert.deepStrictEqual(seen.map((e) => e.event.n), [4])
+      yield* sql`rollback`
+    }).pipe(Effect.scoped, Effect.provide([layerPostgres(), Reactivity.layer])))
+
+  it.live("a schema's name that is none is refused at once", () =>
+    Effect.sync(() => {
+      for (const schema of ["", "a.b", `x"; drop schema evsrc; --`, "1a", "x".repeat(64)]) {
+        assert.throws(() => Effect.runSync(Effect.exit(PgMigrations.sqlOf("0001_event_store", { schema }))), "schema")
+      }
+    }))
+
+  it.live("a role without rights is told so", () =>
+    Effect.gen(function*() {
+      const { name, url } = yield* freshDatabase
+      const admin = PgClient.layer({ url: Redacted.make(url) })
+      const role = `${name}_role`
+      yield* Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* PgMigrations.run()
+        yield* sql.unsafe(`create role ${role} login password 'secret'`)
+      }).pipe(Effect.provide(admin))
+      yield* Effect.addFinalizer(() =>
+        Effect.orDie(Effect.provide(Effect.flatMap(PgClient.PgClient, (sql) => sql.unsafe(`drop role ${role}`)), admin))
+      )
+      const asRole = new URL(url)
+      asRole.username = role
+      asRole.password = "secret"
+      const stores = Layer.merge(PgEventStore.layer, PgProjectionStore.layer)
+      const error = yield* Effect.flip(
+        Effect.provide(
+          EventStore.EventStore,
+          Layer.provide(stores, PgClient.layer({ url: Redacted.make(asRole.href) }))
+        )
+      )
+      assert.include(misconfigured(error), "permission denied")
+    }))
+})

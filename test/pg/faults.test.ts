@@ -1,0 +1,88 @@
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
+import { EventStore, EventStoreError } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { layerPostgres } from "../support/Database.ts"
+import * as PostgresServer from "../support/PostgresServer.ts"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+const tick = (n: number) => Tick.cases.Ticked.make({ n })
+
+const reasonOf = (error: unknown): EventStoreError["reason"] => {
+  assert.instanceOf(error, EventStoreError)
+  return error.reason
+}
+
+/** Waits until a session waits for the lock of a stream that another transaction holds. */
+const untilBlocked = (sql: PgClient.PgClient) =>
+  sql`select 1 from pg_locks where locktype = 'advisory' and not granted`.pipe(
+    Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
+    Effect.timeout("30 seconds")
+  )
+
+describe("faults", () => {
+  it.live("a server that cannot be reached is StoreUnavailable", () =>
+    Effect.gen(function*() {
+      const nobody = PgClient.layer({
+        url: Redacted.make("postgres://postgres@127.0.0.1:1/none"),
+        connectTimeout: "5 seconds"
+      })
+      const error = yield* Effect.flip(Effect.provide(EventStore.EventStore, Layer.provide(PgEventStore.layer, nobody)))
+      assert.isTrue(error._tag === "SqlError" || reasonOf(error)._tag === "StoreUnavailable")
+    }))
+
+  it.live("a statement timeout writes nothing and says that the store is busy", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* PgClient.PgClient
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* store.append(Tick, "busy", [tick(1)])
+        const { config } = sql
+        const impatient = PgClient.layer({ ...config, startupParameters: { statement_timeout: "200" } })
+        const error = yield* Effect.flip(
+          Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, "busy", [tick(2)])).pipe(
+            Effect.provide(PgEventStore.layerWithoutMigrations().pipe(Layer.provide(impatient)))
+          )
+        )
+        assert.strictEqual(reasonOf(error)._tag, "StoreUnavailable")
+      }))
+      const events = yield* Stream.runCollect(store.readStream(Tick, "busy"))
+      assert.deepStrictEqual(events.map((e) => e.event.n), [1])
+    }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))))
+
+  it.live("a server killed in mid-append: the outcome is unknown, and the command id resolves it", () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.make()
+      const url = Redacted.make(server.url)
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* PgClient.PgClient
+        yield* store.append(Tick, "s", [tick(1)])
+        const append = store.append(Tick, "s", [tick(2)], { metadata: { commandId: "c" } })
+        // Held up by a transaction on its stream, so that it is under way when the server dies.
+        const other = yield* Effect.forkChild(
+          sql.withTransaction(Effect.andThen(store.append(Tick, "s", [tick(9)]), Effect.never))
+        )
+        yield* Effect.repeat(store.head, { until: (head) => head < 2n, schedule: Schedule.spaced("5 millis") })
+        const pending = yield* Effect.forkChild(Effect.flip(append))
+        yield* untilBlocked(sql)
+        yield* server.kill
+        assert.strictEqual(reasonOf(yield* Fiber.join(pending))._tag, "OutcomeUnknown")
+        yield* Fiber.await(other)
+        const gone = reasonOf(yield* Effect.flip(store.append(Tick, "s", [tick(3)])))
+        assert.include(["StoreUnavailable", "OutcomeUnknown"], gone._tag)
+        yield* server.start
+        const found = yield* Effect.retry(store.receipt("c"), Schedule.spaced("50 millis")).pipe(
+          Effect.timeout("30 seconds")
+        )
+        const receipt = yield* append
+        // Unknown means just that: as the server died, the append may have come through or not.
+        if (Option.isSome(found)) assert.deepStrictEqual(receipt, found.value)
+        assert.strictEqual(receipt.version, 2)
+        assert.deepStrictEqual(yield* append, receipt)
+        const events = yield* Stream.runCollect(store.readStream(Tick, "s"))
+        assert.deepStrictEqual(events.map((e) => e.event.n), [1, 2])
+      }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(PgClient.layer({ url, maxConnections: 5 })))))
+    }))
+})
