@@ -70,6 +70,8 @@ begin
   -- Appends to one stream take turns. The key is the table's oid, which no other store or user of the database has.
   perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream));
   if a_command is not null then
+    -- So do appends of one command id, on whatever streams: the later finds what the earlier has written.
+    perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command));
     select e.stream, e.version + e.command_events - 1 as last, e.command_events, e.recorded_at into first_append
       from evsrc.events e where e.command_id = a_command;
     if found then

@@ -7,7 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError } from "effect/sql/SqlError"
 import { CommandIdReused, type EventStoreError, storeError } from "../domain/errors.ts"
 import { record, type RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
@@ -64,7 +64,7 @@ export const make = (options: {
   const duplicate = (commandId: string, stream: string): Effect.Effect<AppendResult, EventStoreError> =>
     Effect.flatMap(receipt(commandId), (found) => {
       const first = Option.getOrUndefined(found)
-      // Append found it under a lock, or its unique index did; events are never deleted.
+      // Append has just found it, and events are never deleted.
       if (first === undefined) return Effect.die(new Error(`evsrc: the append of command "${commandId}" has vanished`))
       return first.stream === stream
         ? Effect.succeed<AppendResult>({ _tag: "Duplicate", receipt: first })
@@ -106,30 +106,21 @@ export const make = (options: {
   const appendOnce = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
     Effect.matchEffect(execute(request), {
       onSuccess: ([row]) => resultOf(request, row!),
-      onFailure: (error) =>
-        // The command id is being, or has been, used on another stream; both appends passed the check and one came first.
-        request.commandId !== undefined && isCommandTaken(error)
-          ? duplicate(request.commandId, request.stream)
-          : Effect.fail(fromAppendError(error, request.stream))
+      onFailure: (error) => Effect.fail(fromAppendError(error, request.stream))
     })
 
   return (request) => {
     const { inTransaction } = request
     if (inTransaction === undefined) return appendOnce(request)
-    const both = Effect.tap(
-      appendOnce(request),
-      (result) => result._tag === "Appended" ? inTransaction(recordedOf(request, result)) : Effect.void
-    )
-    return Effect.catchTag(
-      sql.withTransaction(both),
-      "SqlError",
-      (error) => Effect.fail(fromAppendError(error, request.stream))
+    return appendOnce(request).pipe(
+      Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedOf(request, result)) : Effect.void),
+      sql.withTransaction,
+      // A connection lost within a transaction cannot be rolled back either, which the client reports as a defect.
+      Effect.catchDefect((defect) => isSqlError(defect) ? Effect.fail(defect) : Effect.die(defect)),
+      Effect.catchTag("SqlError", (error) => Effect.fail(fromAppendError(error, request.stream)))
     )
   }
 }
-
-const isCommandTaken = (error: SqlError): boolean =>
-  error.reason._tag === "UniqueViolation" && error.reason.constraint === "events_command"
 
 const recordedOf = (
   { events, stream }: AppendRequest,

@@ -1,7 +1,8 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
-import { EventStore, EventStoreError } from "evsrc"
+import { Deferred, Effect, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { EventStore, EventStoreError, StreamId } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
@@ -51,6 +52,30 @@ describe("faults", () => {
       assert.deepStrictEqual(events.map((e) => e.event.n), [1])
     }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))))
 
+  it.live("a connection lost in the transaction of an append is a typed error, and nothing is written", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* PgClient.PgClient
+      const killer = yield* PgClient.makeClient(sql.config)
+      const error = yield* Effect.flip(store.driver.append({
+        stream: StreamId.StreamId.make("lost"),
+        expected: "any",
+        events: [{ id: crypto.randomUUID(), type: "Ticked", schemaVersion: 1, data: `{"n":1}`, metadata: "{}" }],
+        inTransaction: () =>
+          Effect.orDie(Effect.gen(function*() {
+            const [row] = yield* sql<{ readonly pid: number }>`select pg_backend_pid() as pid`
+            yield* killer`select pg_terminate_backend(${row!.pid})`
+            yield* Effect.ignore(sql`select pg_sleep(10)`)
+          }))
+      }))
+      assert.strictEqual(reasonOf(error)._tag, "OutcomeUnknown")
+      assert.strictEqual((yield* Stream.runCollect(store.readStreamRecorded("lost"))).length, 0)
+      assert.strictEqual((yield* store.append(Tick, "lost", [tick(1)])).version, 1)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide([PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())), Reactivity.layer])
+    ))
+
   it.live("a server killed in mid-append: the outcome is unknown, and the command id resolves it", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make()
@@ -61,15 +86,19 @@ describe("faults", () => {
         yield* store.append(Tick, "s", [tick(1)])
         const append = store.append(Tick, "s", [tick(2)], { metadata: { commandId: "c" } })
         // Held up by a transaction on its stream, so that it is under way when the server dies.
-        const other = yield* Effect.forkChild(
-          sql.withTransaction(Effect.andThen(store.append(Tick, "s", [tick(9)]), Effect.never))
-        )
-        yield* Effect.repeat(store.head, { until: (head) => head < 2n, schedule: Schedule.spaced("5 millis") })
+        const held = yield* Deferred.make<void>()
+        const other = yield* Effect.forkChild(sql.withTransaction(
+          Effect.andThen(
+            store.append(Tick, "s", [tick(9)]),
+            Effect.andThen(Deferred.succeed(held, undefined), Effect.never)
+          )
+        ))
+        yield* Deferred.await(held)
         const pending = yield* Effect.forkChild(Effect.flip(append))
         yield* untilBlocked(sql)
         yield* server.kill
         assert.strictEqual(reasonOf(yield* Fiber.join(pending))._tag, "OutcomeUnknown")
-        yield* Fiber.await(other)
+        yield* Fiber.interrupt(other)
         const gone = reasonOf(yield* Effect.flip(store.append(Tick, "s", [tick(3)])))
         assert.include(["StoreUnavailable", "OutcomeUnknown"], gone._tag)
         yield* server.start

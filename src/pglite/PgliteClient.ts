@@ -1,0 +1,211 @@
+/**
+ * The `@effect/sql-pg` client over a PostgreSQL in this process: PGlite, PostgreSQL 18 compiled to WebAssembly.
+ *
+ * @since 0.1.0
+ */
+import { PgClient, type PgConnection } from "@effect/sql-pg"
+import { type Extensions, PGlite } from "@electric-sql/pglite"
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import type * as Reactivity from "effect/reactivity/Reactivity"
+import type * as Scope from "effect/Scope"
+import type * as SqlClient from "effect/sql/SqlClient"
+import { SqlError, UnknownError } from "effect/sql/SqlError"
+import { Buffer } from "node:buffer"
+import * as DataFolder from "./DataFolder.ts"
+import { PgliteError } from "./PgliteError.ts"
+import { type Notification, Session } from "./Session.ts"
+
+/**
+ * Options of a PGlite that {@link layer} opens and closes.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface DatabaseOptions {
+  /** A folder that keeps the data, made if need be; without one the data is in memory and gone at the end. */
+  readonly dataDir?: string | undefined
+  /**
+   * Whether a commit waits until the disk has it. `true` by default, as in PostgreSQL; without it a commit survives the
+   * end of the process but not of the machine.
+   */
+  readonly fsync?: boolean | undefined
+  /** Makes a new database from a dump of `PGlite.dumpDataDir`, much faster than an empty one is made without. */
+  readonly loadDataDir?: Blob | undefined
+  readonly extensions?: Extensions | undefined
+}
+
+/**
+ * Options of the client, as for PostgreSQL over the network but for those about reaching it and about its pool.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ClientOptions extends
+  Omit<
+    PgClient.PgClientConfig,
+    | "url"
+    | "host"
+    | "port"
+    | "path"
+    | "ssl"
+    | "database"
+    | "username"
+    | "password"
+    | "keepAlive"
+    | "stream"
+    | "startupOptions"
+  >
+{}
+
+/**
+ * Options of {@link layer}: a database to open, or a PGlite that is somebody else's to close.
+ *
+ * **Gotchas**
+ *
+ * The client resets the session of a given PGlite (`DISCARD ALL`), and PGlite's `listen` and `live` do not see what goes
+ * through the client. PGlite's own methods wait while the client is in a transaction, and the other way round.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type Options =
+  & ClientOptions
+  & (
+    | DatabaseOptions & { readonly pglite?: undefined }
+    | { readonly pglite: PGlite } & { readonly [Key in keyof DatabaseOptions]?: undefined }
+  )
+
+/** PostgreSQL's own limit of a value. The message is in this process already: a lower one would protect from nothing. */
+const maxMessageSize = 0x3fffffff
+
+/**
+ * A PGlite that is closed with the scope, its data on disk.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const open = Effect.fnUntraced(function*(
+  options: DatabaseOptions = {}
+): Effect.fn.Return<PGlite, PgliteError, Scope.Scope> {
+  const folder = options.dataDir === undefined
+    ? undefined
+    : yield* DataFolder.open(options.dataDir, options.fsync ?? true)
+  const isNew = folder?.isNew ?? true
+  const pglite = yield* Effect.acquireRelease(
+    Effect.tryPromise({
+      try: () =>
+        PGlite.create({
+          ...folder?.options,
+          ...(isNew && options.loadDataDir !== undefined ? { loadDataDir: options.loadDataDir } : {}),
+          ...(options.extensions === undefined ? {} : { extensions: options.extensions })
+        }),
+      catch: (cause) =>
+        new PgliteError({
+          reason: "Start",
+          message: options.dataDir === undefined
+            ? "PGlite did not start"
+            : `PGlite did not start on the folder ${options.dataDir}`,
+          cause
+        })
+    }),
+    // It may have been closed by hand; then there is nothing left to do.
+    (pglite) => Effect.ignore(Effect.tryPromise(() => pglite.close()))
+  )
+  if (folder !== undefined) yield* folder.finish
+  return pglite
+})
+
+const served = new WeakSet<PGlite>()
+
+const serve = (pglite: PGlite): Effect.Effect<Session, PgliteError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      if (served.has(pglite)) {
+        return Effect.fail(
+          new PgliteError({ reason: "InUse", message: "The given PGlite already has a client, and only one session" })
+        )
+      }
+      served.add(pglite)
+      return Effect.succeed(new Session(pglite))
+    }),
+    (session) =>
+      Effect.andThen(
+        Effect.promise(() => session.close()),
+        Effect.sync(() => served.delete(pglite))
+      )
+  )
+
+const listenError = (cause: unknown): SqlError =>
+  new SqlError({ reason: new UnknownError({ cause, message: "Failed to listen", operation: "listen" }) })
+
+const listen = (session: Session) =>
+  Effect.fnUntraced(function*(
+    channel: string
+  ): Effect.fn.Return<Queue.Dequeue<PgConnection.Notification, SqlError>, SqlError, Scope.Scope> {
+    // PostgreSQL cuts a longer name off, and would then notify of another channel.
+    if (Buffer.byteLength(channel) > 63) return yield* listenError(new Error("A channel name has at most 63 bytes"))
+    const queue = yield* Effect.acquireRelease(Queue.unbounded<Notification, SqlError>(), Queue.shutdown)
+    const listener = (notification: Notification) => Queue.offerUnsafe(queue, notification)
+    yield* Effect.addFinalizer(() => Effect.sync(() => session.unlisten(channel, listener)))
+    yield* Effect.tryPromise({
+      try: (signal) => session.listen(channel, listener, signal),
+      catch: listenError
+    })
+    return queue
+  })
+
+/**
+ * A client until the scope closes; see {@link layer}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options = {}
+): Effect.fn.Return<PgClient.PgClient, PgliteError | SqlError, Scope.Scope | Reactivity.Reactivity> {
+  const { dataDir, extensions, fsync, loadDataDir, pglite: given, ...config } = options
+  const session = yield* serve(given ?? (yield* open({ dataDir, extensions, fsync, loadDataDir })))
+  const client = yield* PgClient.make({
+    maxMessageSize,
+    ...config,
+    // Only tells spans where the database is; it is the stream that is used.
+    host: "pglite",
+    username: "postgres",
+    database: "postgres",
+    ssl: false,
+    stream: session.connect,
+    // A pool rather than `makeClient`, since it replaces a connection that has died.
+    minConnections: 1,
+    maxConnections: 1
+  })
+  return Object.assign(client, {
+    // The client's own keeps the only connection to itself.
+    listen: listen(session),
+    // The client's own asks for another connection than the transaction's, and there is none.
+    notify: (channel: string, payload: string) => Effect.asVoid(client`SELECT pg_notify(${channel}, ${payload})`)
+  })
+})
+
+/**
+ * Provides `PgClient` and `SqlClient` over an embedded PostgreSQL.
+ *
+ * **Details**
+ *
+ * There is one session: statements of concurrent fibers run one after the other, and a transaction has the database to
+ * itself. `listen` is the exception, it needs no connection. `notify` within a transaction is part of it.
+ *
+ * **Gotchas**
+ *
+ * A transaction that waits for another fiber's statement waits forever, and so does one that calls `listen`. A statement
+ * runs on this thread, so it can neither be interrupted nor time out while it computes. `COPY … FROM STDIN`, which the
+ * client does not support on any PostgreSQL, never ends here.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options = {}): Layer.Layer<
+  PgClient.PgClient | SqlClient.SqlClient,
+  PgliteError | SqlError
+> => PgClient.layerFrom(make(options))

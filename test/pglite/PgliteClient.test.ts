@@ -1,0 +1,466 @@
+import type { PgClient } from "@effect/sql-pg"
+import { assert, describe, it, layer } from "@effect/vitest"
+import type { PGlite } from "@electric-sql/pglite"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { inject } from "vitest"
+import * as PgliteClient from "../../src/pglite/PgliteClient.ts"
+import type { PgliteError } from "../../src/pglite/PgliteError.ts"
+import { layerPglite } from "../support/Database.ts"
+import * as Script from "../support/Script.ts"
+
+const failed = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.map(Effect.result(effect), Result.getFailure)
+
+const reasonOf = (error: SqlError) => error.reason._tag
+
+const snapshot = Effect.promise(() => Fs.openAsBlob(inject("pgliteSnapshot")))
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "evsrc-pglite-"))),
+  (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
+)
+
+/** A client on a PGlite that the test may also use by itself. */
+const shared: Effect.Effect<
+  { readonly pglite: PGlite; readonly client: PgClient.PgClient },
+  PgliteError | SqlError,
+  Scope.Scope
+> = Effect.gen(function*() {
+  const pglite = yield* PgliteClient.open({ loadDataDir: yield* snapshot })
+  const client = yield* PgliteClient.make({ pglite })
+  return { pglite, client }
+}).pipe(Effect.provide(Reactivity.layer))
+
+layer(layerPglite())("a client in memory", (it) => {
+  it.effect("is PostgreSQL 18 as the user postgres", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      assert.deepStrictEqual(
+        yield* sql`SELECT current_setting('server_version_num')::int / 10000 AS major, session_user::text AS who`,
+        [{ major: 18, who: "postgres" }]
+      )
+    }))
+
+  it.effect("has sequences, triggers and advisory locks, and lists the locks of a transaction", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE SEQUENCE positions`
+      yield* sql`SELECT nextval('positions'), nextval('positions')`
+      assert.deepStrictEqual(yield* sql`SELECT pg_sequence_last_value('positions'::regclass) AS last`, [{ last: 2n }])
+      const held = sql`SELECT classid::int AS a, objid::int AS b, mode FROM pg_locks WHERE locktype = 'advisory'`
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* sql`SELECT pg_advisory_xact_lock_shared(7, 11)`
+        assert.deepStrictEqual(yield* held, [{ a: 7, b: 11, mode: "ShareLock" }])
+      }))
+      assert.deepStrictEqual(yield* held, [])
+      yield* sql`CREATE TABLE fixed (id int)`
+      yield* sql`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'P0042'; END $$`
+      yield* sql`CREATE TRIGGER fixed BEFORE UPDATE ON fixed FOR EACH STATEMENT EXECUTE FUNCTION refuse()`
+      assert.include(String((yield* Effect.flip(sql`UPDATE fixed SET id = 1`)).cause), "no")
+    }))
+
+  it.effect("passes parameters of every kind and arrays of them", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const rows = yield* sql<{ readonly bytes: Uint8Array }>`SELECT ${[
+        "a",
+        "b,\"c\"",
+        "\0".length.toString()
+      ]}::text[] AS texts,
+        ${[1n, 2n ** 62n]}::bigint[] AS bigints, ${[1, null, 3]}::int[] AS holes, ${[]}::text[] AS none,
+        ${new Uint8Array([0, 255])}::bytea AS bytes, ${new Date(0)}::timestamptz AS at, ${true}::bool AS yes,
+        ${null}::text AS nothing, ${JSON.stringify({ x: ["ü"] })}::jsonb AS doc`
+      const seen: ReadonlyArray<unknown> = rows.map((row) => ({ ...row, bytes: Array.from(row.bytes) }))
+      assert.deepStrictEqual(seen, [{
+        texts: ["a", "b,\"c\"", "1"],
+        bigints: [1n, 2n ** 62n],
+        holes: [1, null, 3],
+        none: [],
+        bytes: [0, 255],
+        at: new Date(0),
+        yes: true,
+        nothing: null,
+        doc: { x: ["ü"] }
+      }])
+    }))
+
+  it.effect("carries a value of 20 MB there and back, and 50,000 rows", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const big = "0123456789abcdef".repeat(1_250_000)
+      const [row] = yield* sql<{ readonly big: string }>`SELECT ${big}::text AS big`
+      assert.isTrue(row?.big === big)
+      const rows = yield* sql<{ readonly n: number }>`SELECT n, repeat('x', 100) AS x FROM generate_series(1, 50000) n`
+      assert.isTrue(rows.length === 50_000 && rows.every(({ n }, index) => n === index + 1))
+    }))
+
+  it.effect("streams rows, and a stream that is left early does not hinder what follows", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const numbers = sql<{ readonly n: number }>`SELECT n FROM generate_series(1, 20000) n`.stream
+      assert.strictEqual(yield* Stream.runFold(numbers, () => 0, (sum, { n }) => sum + n), 200_010_000)
+      assert.deepStrictEqual(Array.from(yield* Stream.runCollect(Stream.take(numbers, 2))), [{ n: 1 }, { n: 2 }])
+      assert.deepStrictEqual(yield* sql`SELECT 1 AS n`, [{ n: 1 }])
+    }))
+
+  it.effect("serves 200 fibers at once, each with its own answers", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE counter (n int)`
+      yield* sql`INSERT INTO counter VALUES (0)`
+      const answers = yield* Effect.forEach(Array.from({ length: 200 }, (_, index) => index), (index) =>
+        index % 2 === 0 ?
+          Effect.map(sql<{ readonly n: number }>`SELECT ${index}::int AS n`, ([row]) => row?.n) :
+          // Read, pause, write: exact only if no other transaction comes between.
+          sql.withTransaction(Effect.gen(function*() {
+            const [row] = yield* sql<{ readonly n: number }>`SELECT n FROM counter`
+            yield* Effect.yieldNow
+            yield* sql`UPDATE counter SET n = ${row!.n + 1}`
+            return index
+          })), { concurrency: "unbounded" })
+      assert.deepStrictEqual(answers, Array.from({ length: 200 }, (_, index) => index))
+      assert.deepStrictEqual(yield* sql`SELECT n FROM counter`, [{ n: 100 }])
+    }))
+
+  it.effect("reports a statement's failure with its reason, and stays usable", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE one (id int PRIMARY KEY)`
+      yield* sql`INSERT INTO one VALUES (1)`
+      assert.strictEqual(reasonOf(yield* Effect.flip(sql`INSERT INTO one VALUES (1)`)), "UniqueViolation")
+      assert.strictEqual(reasonOf(yield* Effect.flip(sql`SELEC`)), "SqlSyntaxError")
+      assert.deepStrictEqual(yield* sql`SELECT id FROM one`, [{ id: 1 }])
+    }))
+
+  it.effect("rolls back a failed transaction, and a failed savepoint alone", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE written (id int PRIMARY KEY)`
+      const write = (id: number) => sql`INSERT INTO written VALUES (${id})`
+      yield* failed(sql.withTransaction(Effect.andThen(write(1), write(1))))
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* write(2)
+        yield* failed(sql.withTransaction(Effect.andThen(write(3), write(2))))
+        yield* sql.withTransaction(write(4))
+      }))
+      assert.deepStrictEqual(yield* sql`SELECT id FROM written ORDER BY id`, [{ id: 2 }, { id: 4 }])
+    }))
+
+  it.effect("fails the commit of a constraint that is checked late", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE late (id int, UNIQUE (id) DEFERRABLE INITIALLY DEFERRED)`
+      const twice = sql.withTransaction(sql`INSERT INTO late VALUES (1), (1)`)
+      assert.strictEqual(reasonOf(yield* Effect.flip(twice)), "UniqueViolation")
+      assert.deepStrictEqual(yield* sql`SELECT * FROM late`, [])
+    }))
+})
+
+layer(layerPglite(), { excludeTestServices: true })("a client in memory, interrupted", (it) => {
+  it.effect("neither loses its answers nor commits half a transaction", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE half (id int)`
+      for (let round = 0; round < 30; round++) {
+        const fiber = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
+          yield* sql`INSERT INTO half VALUES (1)`
+          yield* sql`SELECT pg_sleep(0.002)`
+          yield* sql`INSERT INTO half VALUES (2)`
+          return yield* Effect.never
+        })))
+        yield* Effect.sleep(Duration.millis(round % 6))
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(yield* sql`SELECT ${round}::int AS round`, [{ round }])
+      }
+      assert.deepStrictEqual(yield* sql`SELECT * FROM half`, [])
+    }))
+
+  it.effect("gives other work of the thread its turn between statements", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      let ticks = 0
+      const timer = setInterval(() => {
+        ticks++
+      }, 1)
+      const t0 = performance.now()
+      while (performance.now() - t0 < 300) yield* sql`SELECT 1`
+      clearInterval(timer)
+      assert.isAbove(ticks, 10)
+    }))
+})
+
+describe("a client's connection", () => {
+  it.live("starts with a clean session and the settings asked for", () =>
+    Effect.gen(function*() {
+      const pglite = yield* PgliteClient.open({ loadDataDir: yield* snapshot })
+      const use = <A, E>(options: PgliteClient.ClientOptions, effect: Effect.Effect<A, E, SqlClient>) =>
+        Effect.provide(effect, Layer.fresh(PgliteClient.layer({ ...options, pglite })))
+      yield* use(
+        { applicationName: "first" },
+        Effect.gen(function*() {
+          const sql = yield* SqlClient
+          yield* sql`SELECT pg_advisory_lock(1)`
+          yield* sql`SET lock_timeout = 1234`
+          yield* sql`CREATE TEMP TABLE mine (id int)`
+          yield* sql`BEGIN`
+          yield* sql`CREATE TABLE never (id int)`
+        })
+      )
+      // The client is gone, and its transaction with it: what PGlite does by itself is not part of it.
+      assert.isFalse(pglite.isInTransaction())
+      const seen = yield* use(
+        { startupParameters: { statement_timeout: "5s" }, applicationName: "it's" },
+        Effect.flatMap(SqlClient, (sql) =>
+          sql`SELECT (SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory') AS locks,
+            current_setting('lock_timeout') AS lock_timeout, current_setting('statement_timeout') AS statement_timeout,
+            current_setting('application_name') AS name, to_regclass('never')::text AS never, to_regclass('mine')::text AS mine,
+            (SELECT count(*)::int FROM pg_prepared_statements WHERE statement LIKE 'SET lock_timeout%') AS prepared`)
+      )
+      assert.deepStrictEqual(seen, [{
+        locks: 0,
+        lock_timeout: "0",
+        statement_timeout: "5s",
+        name: "it's",
+        never: null,
+        mine: null,
+        prepared: 0
+      }])
+    }))
+
+  it.live("is refused with PostgreSQL's reason when a setting is not one", () =>
+    Effect.gen(function*() {
+      const pglite = yield* PgliteClient.open({ loadDataDir: yield* snapshot })
+      const error = yield* Effect.flip(Effect.provide(
+        Effect.flatMap(SqlClient, (sql) => sql`SELECT 1`),
+        PgliteClient.layer({ pglite, startupParameters: { statement_timeout: "soon" } })
+      ))
+      assert.strictEqual(error._tag, "SqlError")
+      assert.include(String(error.cause instanceof Error ? error.cause.cause : ""), "statement_timeout")
+    }))
+
+  it.live("is replaced when it dies, and what was under way is rolled back", () =>
+    Effect.gen(function*() {
+      const { client: sql, pglite } = yield* shared
+      yield* sql`CREATE TABLE lost (id int)`
+      const exit = yield* Effect.exit(sql.withTransaction(Effect.andThen(
+        sql`INSERT INTO lost VALUES (1)`,
+        // The client does not speak the protocol of COPY, and lets the connection go.
+        sql`COPY lost TO STDOUT`
+      )))
+      assert.include(String(exit), "COPY is not supported")
+      assert.deepStrictEqual(yield* sql`SELECT id FROM lost`, [])
+      assert.isFalse(pglite.isInTransaction())
+    }))
+
+  it.live("does not run a statement whose fiber has given up on it", () =>
+    Effect.gen(function*() {
+      const { client: sql, pglite } = yield* shared
+      yield* sql`CREATE TABLE lost (id int)`
+      // PGlite holds the statement back until its own transaction ends: long enough for the client to give up on it.
+      const holding = Deferred.makeUnsafe<void>()
+      const done = pglite.transaction(async (transaction) => {
+        await transaction.query("INSERT INTO lost VALUES (1)")
+        await Effect.runPromise(Deferred.await(holding))
+      })
+      const fiber = yield* Effect.forkChild(sql`INSERT INTO lost VALUES (2)`)
+      yield* Effect.sleep("20 millis")
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      yield* Effect.sleep("6 seconds")
+      yield* Deferred.succeed(holding, undefined)
+      yield* Effect.promise(() => done)
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(yield* sql`SELECT id FROM lost`, [{ id: 1 }])
+    }))
+
+  it.live("fails with a SqlError, not a defect, when PGlite is closed beneath it", () =>
+    Effect.gen(function*() {
+      const { client: sql, pglite } = yield* shared
+      yield* Effect.promise(() => pglite.close())
+      const error = yield* Effect.flip(sql`SELECT 1`)
+      assert.strictEqual(error._tag, "SqlError")
+      assert.strictEqual(reasonOf(error), "ConnectionError")
+    }))
+
+  it.live("keeps its transaction apart from what PGlite does by itself", () =>
+    Effect.gen(function*() {
+      const { client: sql, pglite } = yield* shared
+      yield* sql`CREATE TABLE apart (id int)`
+      const direct = yield* sql.withTransaction(Effect.gen(function*() {
+        yield* sql`INSERT INTO apart VALUES (1)`
+        const direct = yield* Effect.forkDetach(Effect.promise(() => pglite.query("INSERT INTO apart VALUES (2)")))
+        yield* Effect.sleep("10 millis")
+        yield* sql`ROLLBACK AND CHAIN`
+        return direct
+      }))
+      yield* Fiber.join(direct)
+      assert.deepStrictEqual(yield* sql`SELECT id FROM apart`, [{ id: 2 }])
+    }))
+
+  it.live("is the only one of a PGlite", () =>
+    Effect.gen(function*() {
+      const { pglite } = yield* shared
+      const error = yield* Effect.flip(Effect.scoped(PgliteClient.make({ pglite })))
+      assert.isTrue(error._tag === "PgliteError" && error.reason === "InUse")
+    }).pipe(Effect.provide(Reactivity.layer)))
+})
+
+describe("listen", () => {
+  it.live("hears what is notified after commit, and leaves the connection to others", () =>
+    Effect.gen(function*() {
+      const { client: sql, pglite } = yield* shared
+      yield* Effect.scoped(Effect.gen(function*() {
+        const heard = yield* sql.listen("Büro \"1\"")
+        const other = yield* sql.listen("other")
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* sql.notify("Büro \"1\"", "in a transaction")
+          assert.strictEqual(yield* Queue.size(heard), 0)
+        }))
+        yield* failed(sql.withTransaction(Effect.andThen(sql.notify("Büro \"1\"", "rolled back"), Effect.fail("no"))))
+        yield* sql.notify("Büro \"1\"", "alone")
+        yield* Effect.promise(() => pglite.query("SELECT pg_notify('Büro \"1\"', 'by PGlite')"))
+        const payloads = yield* Effect.forEach([1, 2, 3], () => Queue.take(heard)).pipe(Effect.timeout("2 seconds"))
+        assert.deepStrictEqual(payloads.map(({ payload }) => payload), ["in a transaction", "alone", "by PGlite"])
+        assert.strictEqual(yield* Queue.size(other), 0)
+      }))
+      assert.deepStrictEqual(yield* sql`SELECT 1 AS n`, [{ n: 1 }])
+      const error = yield* Effect.flip(Effect.scoped(sql.listen("x".repeat(64))))
+      assert.strictEqual(error._tag, "SqlError")
+    }))
+
+  it.live("goes on over a new connection", () =>
+    Effect.gen(function*() {
+      const { client: sql } = yield* shared
+      const heard = yield* sql.listen("events")
+      yield* failed(sql`COPY (SELECT 1) TO STDOUT`)
+      yield* sql.notify("events", "again")
+      assert.strictEqual((yield* Effect.timeout(Queue.take(heard), "2 seconds")).payload, "again")
+    }))
+})
+
+describe("a folder", () => {
+  const count = Effect.flatMap(SqlClient, (sql) => sql`SELECT count(*)::int AS n FROM kept`)
+
+  it.live("is made with its parents, and remembers", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* folder, "a", "b")
+      const open = PgliteClient.layer({ dataDir: path, loadDataDir: yield* snapshot })
+      const [fsync] = yield* Effect.gen(function*() {
+        const sql = yield* SqlClient
+        yield* sql`CREATE TABLE kept (id int)`
+        yield* sql`INSERT INTO kept VALUES (1), (2)`
+        return yield* sql`SELECT current_setting('fsync') AS fsync, current_setting('wal_sync_method') AS method`
+      }).pipe(Effect.provide(Layer.fresh(open)))
+      assert.deepStrictEqual(fsync, { fsync: "on", method: "fsync" })
+      assert.deepStrictEqual(yield* Effect.provide(count, Layer.fresh(open)), [{ n: 2 }])
+      assert.deepStrictEqual(
+        Fs.readdirSync(path).filter((name) => name.startsWith("evsrc") || name.endsWith(".pid")),
+        []
+      )
+    }))
+
+  it.live("is refused while this process has it open, also by another name", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      yield* PgliteClient.open({ dataDir: path, fsync: false, loadDataDir: yield* snapshot })
+      const link = `${path}-link`
+      yield* Effect.acquireRelease(
+        Effect.sync(() => Fs.symlinkSync(path, link)),
+        () => Effect.sync(() => Fs.rmSync(link))
+      )
+      const error = yield* Effect.flip(Effect.scoped(PgliteClient.open({ dataDir: link })))
+      assert.strictEqual(error.reason, "InUse")
+    }))
+
+  it.live("is refused while another process has it, and whole after that process was killed", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      const script = yield* Script.start(import.meta.resolve("./folder.script.ts"), { args: [path] })
+      yield* script.waitFor(/^open$/)
+      const refused = yield* Effect.flip(Effect.scoped(PgliteClient.open({ dataDir: path })))
+      assert.strictEqual(refused.reason, "InUse")
+      assert.include(refused.message, String(script.pid))
+      yield* script.signal("SIGKILL")
+      yield* script.exited
+      assert.deepStrictEqual(yield* Effect.provide(count, PgliteClient.layer({ dataDir: path })), [{ n: 1 }])
+    }))
+
+  it.live("is closed in order when the process is asked to end", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      const script = yield* Script.start(import.meta.resolve("./folder.script.ts"), { args: [path] })
+      yield* script.waitFor(/^open$/)
+      yield* script.signal("SIGTERM")
+      yield* Effect.timeout(script.exited, "10 seconds")
+      assert.deepStrictEqual(
+        Fs.readdirSync(path).filter((name) => name.startsWith("evsrc") || name.endsWith(".pid")),
+        []
+      )
+      assert.deepStrictEqual(yield* Effect.provide(count, PgliteClient.layer({ dataDir: path })), [{ n: 1 }])
+    }))
+
+  it.live("is taken over from a lock that names a process that is gone, or a reused process id", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      const lock = Path.join(path, "evsrc.lock")
+      const options = { dataDir: path, fsync: false, loadDataDir: yield* snapshot }
+      for (
+        const owner of [
+          { pid: 2 ** 22 + 1, token: "gone" },
+          { pid: process.pid, started: "1", token: "a process id used again" },
+          "{\"pid\": 12"
+        ]
+      ) {
+        Fs.writeFileSync(lock, typeof owner === "string" ? owner : JSON.stringify(owner))
+        yield* Effect.scoped(PgliteClient.open(options))
+        assert.isFalse(Fs.existsSync(lock))
+      }
+      Fs.writeFileSync(lock, JSON.stringify({ pid: process.ppid, token: "somebody else's" }))
+      const error = yield* Effect.flip(Effect.scoped(PgliteClient.open(options)))
+      assert.strictEqual(error.reason, "InUse")
+      assert.isTrue(Fs.existsSync(lock))
+    }))
+
+  it.live("is made anew when making it was cut short, and left alone when it is something else", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      const options = { dataDir: path, fsync: false, loadDataDir: yield* snapshot }
+      Fs.writeFileSync(Path.join(path, "PG_VERSION"), "18\n")
+      Fs.writeFileSync(Path.join(path, "evsrc.unfinished"), "")
+      yield* Effect.scoped(PgliteClient.open(options))
+      assert.isTrue(Fs.existsSync(Path.join(path, "global")))
+
+      const other = yield* folder
+      Fs.writeFileSync(Path.join(other, "letter.txt"), "dear")
+      const error = yield* Effect.flip(Effect.scoped(PgliteClient.open({ dataDir: other })))
+      assert.strictEqual(error.reason, "Folder")
+      assert.deepStrictEqual(Fs.readdirSync(other), ["letter.txt"])
+    }))
+
+  it.live("that cannot be used is a typed error", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      Fs.writeFileSync(Path.join(path, "file"), "")
+      const under = yield* Effect.flip(Effect.scoped(PgliteClient.open({ dataDir: Path.join(path, "file", "data") })))
+      assert.deepStrictEqual([under._tag, under.reason], ["PgliteError", "Folder"])
+
+      const broken = yield* folder
+      Fs.writeFileSync(Path.join(broken, "PG_VERSION"), "17\n")
+      const error = yield* Effect.flip(Effect.scoped(PgliteClient.open({ dataDir: broken })))
+      assert.strictEqual(error.reason, "Start")
+      assert.isFalse(Fs.existsSync(Path.join(broken, "evsrc.lock")))
+    }))
+})

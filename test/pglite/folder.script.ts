@@ -1,0 +1,19 @@
+// Keeps a folder open, counting rows of a table, until it is told to end or is killed.
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { SqlClient } from "effect/sql/SqlClient"
+import * as PgliteClient from "../../src/pglite/PgliteClient.ts"
+
+const [dataDir = ""] = process.argv.slice(2)
+
+const program = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  yield* sql`CREATE TABLE IF NOT EXISTS kept (id bigint GENERATED ALWAYS AS IDENTITY)`
+  yield* sql`INSERT INTO kept DEFAULT VALUES`
+  yield* sql`BEGIN`
+  yield* sql`INSERT INTO kept DEFAULT VALUES`
+  yield* Effect.sync(() => process.stdout.write("open\n"))
+})
+
+NodeRuntime.runMain(Layer.launch(Layer.provide(Layer.effectDiscard(program), PgliteClient.layer({ dataDir }))))
