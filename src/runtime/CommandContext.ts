@@ -9,6 +9,7 @@ import type * as Schema from "effect/Schema"
 import type * as Tracer from "effect/Tracer"
 import type { Metadata } from "../domain/Metadata.ts"
 import type { Expected } from "../domain/Version.ts"
+import { traceparentOf } from "./TraceContext.ts"
 
 /**
  * - `commandId`: names the command; dispatched again under the same id it answers its first receipt. Drawn when none is given
@@ -70,7 +71,7 @@ export const metadataOf = (
   correlationId: context.correlationId ?? commandId,
   causationId: context.causationId ?? commandId,
   ...(context.actor === undefined ? {} : { actor: context.actor }),
-  ...(span === undefined ? {} : { traceparent: `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}` }),
+  ...(span === undefined ? {} : { traceparent: traceparentOf(span) }),
   ...(context.attributes === undefined ? {} : { attributes: context.attributes })
 })
 

@@ -20,6 +20,7 @@ import * as ProjectionStore from "../store/ProjectionStore.ts"
 import type { Lease } from "../store/ProjectionStoreDriver.ts"
 import * as Telemetry from "../store/Telemetry.ts"
 import * as ProjectionFold from "./ProjectionFold.ts"
+import * as TraceContext from "./TraceContext.ts"
 
 export { layerInline } from "./InlineProjection.ts"
 
@@ -143,6 +144,7 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
   /** Applies one batch. Answers the new checkpoint, or that the projection is no longer ours. */
   const step = Effect.fnUntraced(function*({ epoch, position }: Lease) {
     const page = yield* events.readAll({ after: position, limit: batchSize, types: projection.handles })
+    yield* TraceContext.linkEvents(page.events)
     const { applied, changes, failure } = yield* ProjectionFold.fold(
       projection,
       page.events,
