@@ -112,6 +112,73 @@ begin
   return query select 'appended', a_stream, actual + cardinality(e_id), cardinality(e_id), drawn, stamp;
 end $$;
 
+-- Appends to several streams at once: what `append` does for each, in one statement and one commit. One append's conflict or
+-- duplicate does not touch the others. No stream and no command id may occur twice in one call, since a statement does not see
+-- what it writes.
+--   a_*   one element an append
+--   e_of  for each event the number of its append, from 1; e_* are in the order of the appends, and of each one's events
+-- Answers a row an append, in order.
+create function evsrc.append_batch(
+  a_stream text[], a_expected bigint[], a_command text[],
+  e_of integer[], e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[]
+) returns table (outcome text, stream text, version bigint, events integer, positions bigint[], recorded_at timestamptz)
+language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  stamp timestamptz;
+begin
+  perform evsrc.require_read_committed();
+  -- Every append takes its locks in this one order, streams before commands, so that appends never deadlock with each other.
+  perform pg_advisory_xact_lock(class, key)
+    from (
+      select distinct 1 as kind, 'evsrc.events'::regclass::oid::integer as class, hashtext(s) as key from unnest(a_stream) as s
+      union all
+      select distinct 2, 'evsrc.events_command'::regclass::oid::integer, hashtext(c) from unnest(a_command) as c
+        where c is not null
+      order by kind, key
+    ) as locks;
+  stamp := clock_timestamp();
+  perform pg_advisory_xact_lock_shared(
+    'evsrc.positions'::regclass::oid::integer,
+    (pg_sequence_last_value('evsrc.positions') & 4294967295)::bit(32)::integer
+  );
+  return query
+  with asked as materialized (
+    select u.i, u.s, u.x, u.c,
+        coalesce((select e.version from evsrc.events e where e.stream = u.s order by e.version desc limit 1), 0) as actual,
+        f.stream as first_stream, f.version as first_version, f.command_events as first_events
+      from unnest(a_stream, a_expected, a_command) with ordinality as u(s, x, c, i)
+        left join evsrc.events f on f.command_id = u.c
+  ), good as materialized (
+    select * from asked where first_stream is null and (x is null or x = actual or (x = -1 and actual > 0))
+  ), event as materialized (
+    select u.n, g.i, g.s, g.c, g.actual + row_number() over mine as v, row_number() over mine = 1 as is_first,
+        count(*) over (partition by g.i) as total, u.id, u.t, u.schema, u.d, u.m
+      from unnest(e_of, e_id, e_type, e_schema, e_data, e_metadata) with ordinality as u(o, id, t, schema, d, m, n)
+        join good g on g.i = u.o
+      window mine as (partition by g.i order by u.n)
+      order by u.n
+  ), numbered as materialized (
+    select nextval('evsrc.positions') as p, event.* from event
+  ), written as (
+    insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
+        metadata, recorded_at)
+      select p, s, v, t, schema, id, case when is_first then c end, case when is_first and c is not null then total end,
+          d::json, m::json, stamp
+        from numbered
+  ), drawn as (
+    select i, array_agg(p order by n) as positions, max(v) as version from numbered group by i
+  )
+  select case when a.first_stream is not null then 'duplicate' when d.i is not null then 'appended' else 'conflict' end,
+      coalesce(a.first_stream, a.s),
+      coalesce(a.first_version + a.first_events - 1, d.version, a.actual),
+      coalesce(a.first_events, cardinality(d.positions), 0),
+      d.positions,
+      stamp
+    from asked a left join drawn d on d.i = a.i
+    order by a.i;
+end $$;
+
 -- The position up to which the log is complete: whatever is at or below it and will ever be visible, is visible to the next
 -- statement. It must be computed in a statement of its own, before the statement that reads, hence volatile and plpgsql.
 create function evsrc.safe_head() returns bigint language plpgsql volatile as $$

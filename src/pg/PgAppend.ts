@@ -1,5 +1,5 @@
 /**
- * The append statement.
+ * The append statements: one append, or several in one round trip and one commit.
  *
  * @since 0.1.0
  */
@@ -7,26 +7,89 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
-import { isSqlError } from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
 import { CommandIdReused, type EventStoreError, storeError } from "../domain/errors.ts"
-import { record, type RecordedEvent } from "../domain/EventRecord.ts"
+import type { NewEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
 import type { AppendRequest, AppendResult, EventStoreDriver } from "../store/EventStoreDriver.ts"
-import { fromAppendError } from "./PgErrors.ts"
 
 /**
- * The row that `append` of 0001_event_store.sql answers.
+ * What the database answers to an append; `resolve` turns it into a result.
  *
  * @since 0.1.0
  * @category models
  */
-interface AppendRow {
+export interface AppendRow {
   readonly outcome: "appended" | "conflict" | "duplicate"
   readonly stream: string
   readonly version: bigint
   readonly positions: ReadonlyArray<bigint> | null
   readonly recorded_at: Date | null
+}
+
+/**
+ * - `single`: one append, by the leaner statement
+ * - `batch`: several, of which no two share a stream or a command id; a row an append, in order
+ * - `resolve`: the result that a row stands for
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PgAppend {
+  readonly single: (request: AppendRequest) => Effect.Effect<AppendRow, SqlError>
+  readonly batch: (requests: ReadonlyArray<AppendRequest>) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
+  readonly resolve: (request: AppendRequest, row: AppendRow) => Effect.Effect<AppendResult, EventStoreError>
+}
+
+/**
+ * The statements for a schema, given by its quoted name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["receipt"]): PgAppend => {
+  const single =
+    `select * from ${schema}.append($1, $2, $3, $4::uuid[], $5::text[], $6::integer[], $7::text[], $8::text[])`
+  const batch = `select * from ${schema}.append_batch($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::uuid[], `
+    + `$6::text[], $7::integer[], $8::text[], $9::text[])`
+
+  return {
+    single: ({ commandId, events, expected, stream }) =>
+      Effect.map(
+        sql.unsafe<AppendRow>(single, [
+          stream,
+          expectedParameter(expected),
+          commandId ?? null,
+          ...eventParameters(events)
+        ]).withoutTransform,
+        ([row]) => row!
+      ),
+    batch: (requests) =>
+      sql.unsafe<AppendRow>(batch, [
+        requests.map((request) => request.stream),
+        nullable(requests.map((request) => expectedParameter(request.expected))),
+        nullable(requests.map((request) => request.commandId ?? null)),
+        requests.flatMap((request, index) => request.events.map(() => index + 1)),
+        ...eventParameters(requests.flatMap((request) => request.events))
+      ]).withoutTransform,
+    resolve: (request, row) => {
+      switch (row.outcome) {
+        case "appended":
+          return Effect.succeed({
+            _tag: "Appended",
+            version: Version.make(Number(row.version)),
+            // The functions answer both with every append that they wrote.
+            positions: row.positions!.map(Position.make),
+            recordedAt: DateTime.makeUnsafe(row.recorded_at!)
+          })
+        case "conflict":
+          return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
+        case "duplicate":
+          return duplicate(receipt, request.commandId!, request.stream)
+      }
+    }
+  }
 }
 
 const expectedParameter = (expected: Version.Expected): bigint | null => {
@@ -42,95 +105,28 @@ const expectedParameter = (expected: Version.Expected): bigint | null => {
   }
 }
 
-/**
- * The append of the driver: one statement, one round trip; in the user's transaction if one is open.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const make = (options: {
-  readonly sql: SqlClient
-  /** The quoted name of the schema. */
-  readonly schema: string
-  readonly receipt: EventStoreDriver["receipt"]
-  /** Told once an append is committed. */
-  readonly committed: Effect.Effect<void>
-}): EventStoreDriver["append"] => {
-  const { committed, receipt, schema, sql } = options
-  const statement =
-    `select * from ${schema}.append($1, $2, $3, $4::uuid[], $5::text[], $6::integer[], $7::text[], $8::text[])`
+const eventParameters = (events: ReadonlyArray<NewEvent>): ReadonlyArray<unknown> => [
+  events.map((event) => event.id),
+  events.map((event) => event.type),
+  events.map((event) => event.schemaVersion),
+  events.map((event) => event.data),
+  events.map((event) => event.metadata)
+]
 
-  /** The receipt of a command id that the database knows. */
-  const duplicate = (commandId: string, stream: string): Effect.Effect<AppendResult, EventStoreError> =>
-    Effect.flatMap(receipt(commandId), (found) => {
-      const first = Option.getOrUndefined(found)
-      // Append has just found it, and events are never deleted.
-      if (first === undefined) return Effect.die(new Error(`evsrc: the append of command "${commandId}" has vanished`))
-      return first.stream === stream
-        ? Effect.succeed<AppendResult>({ _tag: "Duplicate", receipt: first })
-        : Effect.fail(storeError(new CommandIdReused({ commandId, stream, firstStream: first.stream })))
-    })
+/** The client cannot tell the type of an array that holds nothing but nulls; as an array literal it is left to the statement. */
+const nullable = (values: ReadonlyArray<unknown>): unknown =>
+  values.every((value) => value === null) ? `{${values.map(() => "NULL").join(",")}}` : values
 
-  const execute = ({ commandId, events, expected, stream }: AppendRequest) =>
-    sql.unsafe<AppendRow>(statement, [
-      stream,
-      expectedParameter(expected),
-      commandId ?? null,
-      events.map((event) => event.id),
-      events.map((event) => event.type),
-      events.map((event) => event.schemaVersion),
-      events.map((event) => event.data),
-      events.map((event) => event.metadata)
-    ]).withoutTransform
-
-  const resultOf = (request: AppendRequest, row: AppendRow): Effect.Effect<AppendResult, EventStoreError> => {
-    switch (row.outcome) {
-      case "appended":
-        return Effect.as(
-          committed,
-          {
-            _tag: "Appended",
-            version: Version.make(Number(row.version)),
-            // The function answers both with every append that it wrote.
-            positions: row.positions!.map(Position.make),
-            recordedAt: DateTime.makeUnsafe(row.recorded_at!)
-          } satisfies AppendResult
-        )
-      case "conflict":
-        return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
-      case "duplicate":
-        return duplicate(request.commandId!, request.stream)
-    }
-  }
-
-  const appendOnce = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
-    Effect.matchEffect(execute(request), {
-      onSuccess: ([row]) => resultOf(request, row!),
-      onFailure: (error) => Effect.fail(fromAppendError(error, request.stream))
-    })
-
-  return (request) => {
-    const { inTransaction } = request
-    if (inTransaction === undefined) return appendOnce(request)
-    return appendOnce(request).pipe(
-      Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedOf(request, result)) : Effect.void),
-      sql.withTransaction,
-      // A connection lost within a transaction cannot be rolled back either, which the client reports as a defect.
-      Effect.catchDefect((defect) => isSqlError(defect) ? Effect.fail(defect) : Effect.die(defect)),
-      Effect.catchTag("SqlError", (error) => Effect.fail(fromAppendError(error, request.stream)))
-    )
-  }
-}
-
-const recordedOf = (
-  { events, stream }: AppendRequest,
-  { positions, recordedAt, version }: Extract<AppendResult, { readonly _tag: "Appended" }>
-): ReadonlyArray<RecordedEvent> =>
-  events.map((event, index) =>
-    record(event, {
-      position: positions[index]!,
-      stream,
-      version: Version.make(version - events.length + 1 + index),
-      recordedAt
-    })
-  )
+const duplicate = (
+  receipt: EventStoreDriver["receipt"],
+  commandId: string,
+  stream: string
+): Effect.Effect<AppendResult, EventStoreError> =>
+  Effect.flatMap(receipt(commandId), (found) => {
+    const first = Option.getOrUndefined(found)
+    // Append has just found it, and events are never deleted.
+    if (first === undefined) return Effect.die(new Error(`evsrc: the append of command "${commandId}" has vanished`))
+    return first.stream === stream
+      ? Effect.succeed<AppendResult>({ _tag: "Duplicate", receipt: first })
+      : Effect.fail(storeError(new CommandIdReused({ commandId, stream, firstStream: first.stream })))
+  })

@@ -77,15 +77,24 @@ export const fromSqlError = (error: SqlError): EventStoreError => {
 }
 
 /**
+ * Whether the session ended with a statement under way, so that nobody knows what became of it.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isConnectionLost = (error: SqlError): boolean =>
+  (error.reason._tag === "ConnectionError" && error.reason.operation !== "connect")
+  // A server that is shutting down (57P01 to 57P03) ends the session at any point, also between commit and answer.
+  || (sqlState(error) ?? "").startsWith("57P")
+
+/**
  * The store's error for a database error of an append: a connection lost after the statement was sent leaves its outcome open.
  *
  * @since 0.1.0
  * @category mapping
  */
-export const fromAppendError = (error: SqlError, stream: string): EventStoreError => {
-  const lost = error.reason._tag === "ConnectionError" && error.reason.operation !== "connect"
-  // A server that is shutting down (57P01 to 57P03) ends the session at any point, also between commit and answer.
-  return lost || (sqlState(error) ?? "").startsWith("57P")
+export const fromAppendError = (error: SqlError, stream: string): EventStoreError =>
+  isConnectionLost(error)
     ? storeError(
       new OutcomeUnknown({
         stream,
@@ -94,7 +103,6 @@ export const fromAppendError = (error: SqlError, stream: string): EventStoreErro
       })
     )
     : fromSqlError(error)
-}
 
 /**
  * Turns the database errors of an effect into the store's.

@@ -8,15 +8,18 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../domain/errors.ts"
-import type { RecordedEvent } from "../domain/EventRecord.ts"
+import { record, type RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
+import * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
-import type { EventStoreDriver } from "../store/EventStoreDriver.ts"
+import type { AppendRequest, AppendResult, EventStoreDriver } from "../store/EventStoreDriver.ts"
 import * as HeadWatch from "../store/HeadWatch.ts"
+import * as GroupCommit from "./GroupCommit.ts"
 import * as PgAppend from "./PgAppend.ts"
-import { mapSqlError } from "./PgErrors.ts"
+import { fromAppendError, mapSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 import { type EventRow, recordedOf } from "./PgRows.ts"
@@ -54,9 +57,20 @@ export const makeDriver = Effect.fnUntraced(
           : Option.some(Receipt.fromEvents(first.stream, events.map(summaryOf)))
       })
     const watch = yield* HeadWatch.make({ head, interval: options.pollInterval ?? "50 millis" })
+    const statements = PgAppend.make(sql, quoted, receipt)
+    const grouped = yield* GroupCommit.make(statements, options.groupCommit)
+    const inTransaction = transactional(sql, statements)
+
+    const append = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+      Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
+        const send = request.inTransaction === undefined && Option.isNone(transaction)
+          ? Effect.flatMap(grouped(request), (row) => statements.resolve(request, row))
+          : inTransaction(request)
+        return Effect.tap(send, (result) => result._tag === "Appended" ? sql.afterCommit(watch.nudge) : Effect.void)
+      })
 
     return {
-      append: PgAppend.make({ sql, schema: quoted, receipt, committed: sql.afterCommit(watch.nudge) }),
+      append,
       readStream: ({ direction, from, limit, stream }) =>
         Effect.map(
           mapSqlError(
@@ -118,6 +132,36 @@ export const layerWithoutMigrations = (
   options: PgOptions = {}
 ): Layer.Layer<EventStore.EventStore, EventStoreError, SqlClient.SqlClient> =>
   EventStore.layer(Effect.andThen(PgMigrations.check(options), makeDriver(options)))
+
+/** An append in the user's transaction, or in one of its own when something is to happen in it. */
+const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) => (request: AppendRequest) => {
+  const append = Effect.matchEffect(statements.single(request), {
+    onSuccess: (row) => statements.resolve(request, row),
+    onFailure: (error) => Effect.fail(fromAppendError(error, request.stream))
+  })
+  const { inTransaction } = request
+  if (inTransaction === undefined) return append
+  return append.pipe(
+    Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedEvents(request, result)) : Effect.void),
+    sql.withTransaction,
+    // A connection lost within a transaction cannot be rolled back either, which the client reports as a defect.
+    Effect.catchDefect((defect) => isSqlError(defect) ? Effect.fail(defect) : Effect.die(defect)),
+    Effect.catchTag("SqlError", (error) => Effect.fail(fromAppendError(error, request.stream)))
+  )
+}
+
+const recordedEvents = (
+  { events, stream }: AppendRequest,
+  { positions, recordedAt, version }: Extract<AppendResult, { readonly _tag: "Appended" }>
+): ReadonlyArray<RecordedEvent> =>
+  events.map((event, index) =>
+    record(event, {
+      position: positions[index]!,
+      stream,
+      version: Version.make(version - events.length + 1 + index),
+      recordedAt
+    })
+  )
 
 const summaryOf = ({ id, position, type, version }: RecordedEvent): Receipt.Receipt["events"][number] => ({
   id,

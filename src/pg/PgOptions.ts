@@ -4,8 +4,10 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
+import type { GroupCommitOptions } from "./GroupCommit.ts"
 
 /**
+ * - `groupCommit`: how concurrent appends are sent together
  * - `schema`: the database schema that holds the tables and functions; `evsrc` by default. Two stores in one database have two
  *   schemas.
  * - `pollInterval`: how often a waiting subscriber looks for events that other processes appended; 50 milliseconds by default.
@@ -15,6 +17,7 @@ import type * as Duration from "effect/Duration"
  * @category options
  */
 export interface PgOptions {
+  readonly groupCommit?: GroupCommitOptions | undefined
   readonly schema?: string | undefined
   readonly pollInterval?: Duration.Input | undefined
 }

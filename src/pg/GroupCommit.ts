@@ -1,0 +1,211 @@
+/**
+ * Group commit: appends that arrive while a statement is under way go out together as the next one. An append that finds the
+ * way free goes at once and alone; nothing ever waits for a timer.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Tracer from "effect/Tracer"
+import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } from "../domain/errors.ts"
+import type { AppendRequest } from "../store/EventStoreDriver.ts"
+import type { AppendRow, PgAppend } from "./PgAppend.ts"
+import { fromAppendError, isConnectionLost } from "./PgErrors.ts"
+
+/**
+ * - `inFlight`: statements under way at a time, each on a connection of its own; 2 by default
+ * - `batchAppends`, `batchBytes`: the most appends, and bytes of payload, in a statement; 100 and 4 MiB by default
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface GroupCommitOptions {
+  readonly inFlight?: number | undefined
+  readonly batchAppends?: number | undefined
+  readonly batchBytes?: number | undefined
+}
+
+/** How long closing waits for statements under way; a server that does not answer must not keep a program from ending. */
+const shutdownPatience = "10 seconds"
+
+interface Pending {
+  readonly request: AppendRequest
+  readonly bytes: number
+  /** The span of the caller, to which the statement belongs. */
+  readonly span: Tracer.AnySpan | undefined
+  readonly done: Deferred.Deferred<AppendRow, EventStoreError>
+}
+
+/**
+ * Appends through group commit. Outside of transactions only: each statement commits by itself.
+ *
+ * An append that is interrupted before its statement has left is not written. When the layer is closed, appends that have not
+ * left fail with `StoreUnavailable`, and those that have are waited for.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.fnUntraced(function*(
+  statements: Pick<PgAppend, "single" | "batch">,
+  options: GroupCommitOptions = {}
+): Effect.fn.Return<(request: AppendRequest) => Effect.Effect<AppendRow, EventStoreError>, never, Scope.Scope> {
+  const inFlight = options.inFlight ?? 2
+  const batchAppends = options.batchAppends ?? 100
+  const batchBytes = options.batchBytes ?? 4 * 1024 * 1024
+
+  // In order of arrival. A Set, since an interrupted append is taken out from wherever it stands.
+  const waiting = new Set<Pending>()
+  // The streams and command ids under way: a statement does not see what it, or another in flight, is writing.
+  const busy = new Set<string>()
+  let underWay = 0
+  let closed = false
+
+  // The statements outlive the fibers that asked for them, so they run in the scope of the layer.
+  const fibers = yield* FiberSet.make()
+  const fork = yield* FiberSet.runtime(fibers)<never>()
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      closed = true
+      for (const pending of waiting) {
+        Deferred.doneUnsafe(
+          pending.done,
+          Exit.fail(storeError(
+            new StoreUnavailable({ message: "The event store is shutting down; nothing was written", cause: undefined })
+          ))
+        )
+      }
+      waiting.clear()
+      return Effect.timeoutOption(FiberSet.awaitEmpty(fibers), shutdownPatience)
+    })
+  )
+
+  const finish = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreError>): void => {
+    Deferred.doneUnsafe(pending.done, exit)
+  }
+
+  const sendOne = (pending: Pending): Effect.Effect<void> =>
+    Effect.map(
+      Effect.exit(statements.single(pending.request)),
+      (exit) => finish(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
+    )
+
+  const sendAll = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
+    Effect.matchCauseEffect(statements.batch(batch.map((pending) => pending.request)), {
+      onSuccess: (rows) =>
+        Effect.sync(() => {
+          for (const [index, pending] of batch.entries()) finish(pending, Exit.succeed(rows[index]!))
+        }),
+      onFailure: (cause) => {
+        const exit: Exit.Exit<never, SqlError> = Exit.failCause(cause)
+        const error = Exit.findErrorOption(exit)
+        // Nothing of a failed statement is written. Alone, each append gets its own answer, and only the one that is to blame fails.
+        // When the connection is lost it cannot be known what is written, for any of them.
+        if (error._tag === "Some" && !isConnectionLost(error.value)) {
+          return Effect.forEach(batch, sendOne, { discard: true })
+        }
+        return Effect.sync(() => {
+          for (const pending of batch) {
+            finish(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
+          }
+        })
+      }
+    })
+
+  /** Takes from those that wait, in order, as many as fit and are independent of each other and of those under way. */
+  const take = (): ReadonlyArray<Pending> => {
+    const batch: Array<Pending> = []
+    const passed = new Set<string>()
+    let bytes = 0
+    for (const pending of waiting) {
+      const keys = keysOf(pending.request)
+      // Whatever shares a key with one that must wait has to wait behind it.
+      if (keys.some((key) => busy.has(key) || passed.has(key))) {
+        for (const key of keys) passed.add(key)
+        continue
+      }
+      if (batch.length > 0 && bytes + pending.bytes > batchBytes) break
+      for (const key of keys) busy.add(key)
+      waiting.delete(pending)
+      bytes += pending.bytes
+      if (batch.push(pending) === batchAppends) break
+    }
+    return batch
+  }
+
+  const send = (batch: ReadonlyArray<Pending>): Effect.Effect<void> => {
+    const [first] = batch
+    return Effect.ensuring(
+      batch.length === 1
+        ? within(first!.span, sendOne(first!))
+        : Effect.withSpan(sendAll(batch), "EventStore.commit", {
+          root: true,
+          links: batch.flatMap(({ span }) => span === undefined ? [] : [{ span, attributes: {} }]),
+          attributes: { "evsrc.appends": batch.length }
+        }),
+      Effect.sync(() => {
+        for (const pending of batch) finish(pending, Exit.fail(unanswered(pending.request.stream)))
+        underWay--
+        for (const { request } of batch) {
+          for (const key of keysOf(request)) busy.delete(key)
+        }
+        pump()
+      })
+    )
+  }
+
+  const pump = (): void => {
+    while (underWay < inFlight && waiting.size > 0) {
+      const batch = take()
+      if (batch.length === 0) return
+      underWay++
+      fork(send(batch))
+    }
+  }
+
+  return (request) =>
+    Effect.withFiber((fiber) => {
+      if (closed) {
+        return Effect.fail(
+          storeError(
+            new StoreUnavailable({ message: "The event store is closed; nothing was written", cause: undefined })
+          )
+        )
+      }
+      const pending: Pending = {
+        request,
+        bytes: bytesOf(request),
+        span: Context.getOrUndefined(fiber.context, Tracer.ParentSpan),
+        done: Deferred.makeUnsafe()
+      }
+      waiting.add(pending)
+      pump()
+      return Effect.onInterrupt(Deferred.await(pending.done), () => Effect.sync(() => waiting.delete(pending)))
+    })
+})
+
+/** The last word to a caller whose statement was given up at shutdown; everybody else has had an answer by then. */
+const unanswered = (stream: string): EventStoreError =>
+  storeError(
+    new OutcomeUnknown({
+      stream,
+      message: "The event store was closed before the database answered; the append may or may not have been written",
+      cause: undefined
+    })
+  )
+
+const within = (span: Tracer.AnySpan | undefined, effect: Effect.Effect<void>): Effect.Effect<void> =>
+  span === undefined ? effect : Effect.withParentSpan(effect, span)
+
+const keysOf = ({ commandId, stream }: AppendRequest): ReadonlyArray<string> =>
+  commandId === undefined ? [`s${stream}`] : [`s${stream}`, `c${commandId}`]
+
+const bytesOf = ({ events }: AppendRequest): number => {
+  let bytes = 0
+  for (const { data, metadata } of events) bytes += data.length + metadata.length
+  return bytes
+}
