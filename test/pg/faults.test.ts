@@ -1,11 +1,12 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { EventStore, EventStoreError, StreamId } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
-import { layerPostgres } from "../support/Database.ts"
+import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
+import * as Proxy from "../support/Proxy.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const tick = (n: number) => Tick.cases.Ticked.make({ n })
@@ -75,6 +76,64 @@ describe("faults", () => {
       Effect.scoped,
       Effect.provide([PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())), Reactivity.layer])
     ))
+
+  it.live("an answer lost after the commit: the outcome is unknown, and the command id answers the first receipt", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const proxy = yield* Proxy.make(url)
+      const behind = PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 3 })
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        yield* store.append(Tick, "s", [tick(0)])
+        const append = (n: number) =>
+          store.append(Tick, "s", [tick(n), tick(n)], { metadata: { commandId: `command ${n}` } })
+        for (const n of [1, 2, 3]) {
+          yield* proxy.loseNextAnswer
+          assert.strictEqual(reasonOf(yield* Effect.flip(append(n)))._tag, "OutcomeUnknown")
+          assert.strictEqual(yield* proxy.lost, n)
+          // It was written; again, from here and from elsewhere, at once, it is answered and not written.
+          const elsewhere = PgClient.layer({ url: Redacted.make(url) })
+          const again = yield* Effect.forEach([1, 2, 3, 4], () => append(n), { concurrency: "unbounded" })
+          const there = yield* Effect.flatMap(
+            EventStore.EventStore,
+            (store) => store.append(Tick, "s", [tick(n), tick(n)], { metadata: { commandId: `command ${n}` } })
+          ).pipe(
+            Effect.provide(Layer.fresh(PgEventStore.layerWithoutMigrations()).pipe(Layer.provide(elsewhere)))
+          )
+          for (const receipt of [...again, there]) {
+            assert.deepStrictEqual(receipt, again[0])
+            assert.strictEqual(receipt.version, 1 + 2 * n)
+          }
+        }
+        const events = yield* Stream.runCollect(store.readStream(Tick, "s"))
+        assert.deepStrictEqual(events.map((e) => e.event.n), [0, 1, 1, 2, 2, 3, 3])
+      }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provide(behind))))
+    }))
+
+  it.live("an answer lost under a group of appends: unknown for each of them, and each is resolved by its command id", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const proxy = yield* Proxy.make(url)
+      const behind = PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 3 })
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const append = (n: number) =>
+          store.append(Tick, `s${n}`, [tick(n)], { expected: "noStream", metadata: { commandId: `${n}` } })
+        const numbers = Array.from({ length: 30 }, (_, i) => i)
+        yield* append(-1)
+        yield* proxy.loseNextAnswer
+        const exits = yield* Effect.forEach(numbers, (n) => Effect.exit(append(n)), { concurrency: "unbounded" })
+        const unknown = numbers.filter((n) => Exit.isFailure(exits[n]!))
+        assert.isAbove(unknown.length, 0)
+        for (const n of unknown) {
+          const error = Option.getOrThrow(Exit.findErrorOption(exits[n]!))
+          assert.strictEqual(reasonOf(error)._tag, "OutcomeUnknown")
+        }
+        for (const n of numbers) assert.strictEqual((yield* append(n)).version, 1)
+        const all = yield* Stream.runCollect(store.readAll(Tick))
+        assert.deepStrictEqual(all.map((e) => e.event.n).toSorted((a, b) => a - b), [-1, ...numbers])
+      }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provide(behind))))
+    }))
 
   it.live("a server killed in mid-append: the outcome is unknown, and the command id resolves it", () =>
     Effect.gen(function*() {
