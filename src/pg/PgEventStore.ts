@@ -21,6 +21,7 @@ import * as GroupCommit from "./GroupCommit.ts"
 import * as PgAppend from "./PgAppend.ts"
 import { fromAppendError, mapSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
+import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 import { type EventRow, recordedOf } from "./PgRows.ts"
 
@@ -33,7 +34,7 @@ import { type EventRow, recordedOf } from "./PgRows.ts"
 export const makeDriver = Effect.fnUntraced(
   function*(options: PgOptions = {}): Effect.fn.Return<EventStoreDriver, never, SqlClient.SqlClient | Scope.Scope> {
     const sql = yield* SqlClient.SqlClient
-    const { quoted } = schemaOf(options)
+    const { name: schema, quoted } = schemaOf(options)
 
     const streamForward = `select * from ${quoted}.events where stream = $1 and version >= $2 order by version limit $3`
     const streamBackward =
@@ -57,6 +58,10 @@ export const makeDriver = Effect.fnUntraced(
           : Option.some(Receipt.fromEvents(first.stream, events.map(summaryOf)))
       })
     const watch = yield* HeadWatch.make({ head, interval: options.pollInterval ?? "50 millis" })
+    const others = options.notify === false
+      ? undefined
+      : yield* PgNotify.make({ channel: `evsrc_${schema}`, heard: watch.nudge })
+    const grown = others === undefined ? watch.nudge : Effect.andThen(watch.nudge, others.grown)
     const statements = PgAppend.make(sql, quoted, receipt)
     const grouped = yield* GroupCommit.make(statements, options.groupCommit)
     const inTransaction = transactional(sql, statements)
@@ -66,7 +71,7 @@ export const makeDriver = Effect.fnUntraced(
         const send = request.inTransaction === undefined && Option.isNone(transaction)
           ? Effect.flatMap(grouped(request), (row) => statements.resolve(request, row))
           : inTransaction(request)
-        return Effect.tap(send, (result) => result._tag === "Appended" ? sql.afterCommit(watch.nudge) : Effect.void)
+        return Effect.tap(send, (result) => result._tag === "Appended" ? sql.afterCommit(grown) : Effect.void)
       })
 
     return {

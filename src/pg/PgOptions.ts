@@ -9,9 +9,11 @@ import type { GroupCommitOptions } from "./GroupCommit.ts"
 /**
  * - `groupCommit`: how concurrent appends are sent together
  * - `schema`: the database schema that holds the tables and functions; `evsrc` by default. Two stores in one database have two
- *   schemas.
- * - `pollInterval`: how often a waiting subscriber looks for events that other processes appended; 50 milliseconds by default.
- *   Appends of this process wake it at once.
+ *   schemas
+ * - `notify`: whether processes tell each other of their appends by `NOTIFY`, for which each holds one more connection; true by
+ *   default. Sent after the commit, as a hint; correctness does not depend on it
+ * - `pollInterval`: how often a waiting subscriber looks for itself; 50 milliseconds by default. Appends of this process wake it
+ *   at once
  *
  * @since 0.1.0
  * @category options
@@ -19,6 +21,7 @@ import type { GroupCommitOptions } from "./GroupCommit.ts"
 export interface PgOptions {
   readonly groupCommit?: GroupCommitOptions | undefined
   readonly schema?: string | undefined
+  readonly notify?: boolean | undefined
   readonly pollInterval?: Duration.Input | undefined
 }
 

@@ -1,10 +1,10 @@
 /** What only a real PostgreSQL server can show: transactions of several connections, and the database's own refusals. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Fiber, Layer, Schema, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { EventStore, Position } from "evsrc"
-import { PgEventStore } from "evsrc/pg"
+import { PgEventStore, type PgOptions } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -142,6 +142,50 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       assert.deepStrictEqual(events.map((e) => e.event.n), [2, 3])
       assert.deepStrictEqual((yield* sql`select id from orders order by id`).map((row) => row["id"]), ["b", "c"])
     }))
+
+  it.effect("a subscriber is woken by an append of another process long before it would have looked for itself", () =>
+    Effect.gen(function*() {
+      const { config } = yield* PgClient.PgClient
+      // Two stores, each with a pool of its own, are to each other as two processes are.
+      const storeOf = (options: PgOptions) =>
+        Effect.map(
+          Layer.build(
+            Layer.fresh(PgEventStore.layerWith({ pollInterval: "1 hour", ...options })).pipe(
+              Layer.provide(Layer.fresh(PgClient.layer(config)))
+            )
+          ),
+          Context.get(EventStore.EventStore)
+        )
+      const writer = yield* storeOf({})
+      const reader = yield* storeOf({})
+      const deaf = yield* storeOf({ notify: false })
+      const after = yield* reader.head
+      const hear = (store: EventStore.EventStore["Service"]) =>
+        Effect.forkChild(Stream.runCollect(Stream.take(store.subscribe(Tick, { after }), 3)))
+      const heard = yield* hear(reader)
+      const unheard = yield* hear(deaf)
+      for (const n of [1, 2, 3]) {
+        yield* writer.append(Tick, stream(), [tick(n)])
+        // Longer than the pause between two hints, so that there is one for each.
+        yield* Effect.sleep("20 millis")
+      }
+      const events = yield* Effect.timeout(Fiber.join(heard), "30 seconds")
+      assert.deepStrictEqual(events.map((e) => e.event.n), [1, 2, 3])
+      assert.isUndefined(unheard.pollUnsafe(), "without hints, a reader that looks once an hour knows nothing yet")
+    }).pipe(Effect.scoped))
+
+  it.effect("a store on a single connection works, and listens beside it", () =>
+    Effect.gen(function*() {
+      const { config } = yield* PgClient.PgClient
+      const narrow = PgClient.layer({ ...config, maxConnections: 1 })
+      const store = Context.get(
+        yield* Layer.build(Layer.fresh(PgEventStore.layer).pipe(Layer.provide(Layer.fresh(narrow)))),
+        EventStore.EventStore
+      )
+      const name = stream()
+      yield* Effect.forEach([1, 2, 3, 4, 5], (n) => store.append(Tick, name, [tick(n)]), { concurrency: "unbounded" })
+      assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, name))).length, 5)
+    }).pipe(Effect.scoped, Effect.timeout("30 seconds")))
 
   it.effect("under another isolation level the store refuses, in words", () =>
     Effect.gen(function*() {
