@@ -16,7 +16,7 @@ import * as Stream from "effect/Stream"
 import type { AggregateDecider } from "../domain/Aggregate.ts"
 import type * as Command from "../domain/Command.ts"
 import * as Decider from "../domain/Decider.ts"
-import { ConcurrencyConflict, type EventStoreError } from "../domain/errors.ts"
+import { ConcurrencyConflict, EventStoreError } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import type { EventRecord } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
@@ -177,7 +177,7 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
       if (events.length === 0) {
         return yield* unlessDone(Effect.succeed<Receipt>({ stream: stream as StreamId, version, position, events: [] }))
       }
-      return yield* store.append(aggregate.events, stream, events, { expected: version, metadata })
+      return yield* resolveUnknown(store.append(aggregate.events, stream, events, { expected: version, metadata }))
     })
 
     return yield* Effect.retry(attempt, {
@@ -187,3 +187,23 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
   })
   return execute
 })
+
+const patience = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 second")]).pipe(
+  Schedule.upTo({ duration: "10 seconds" })
+)
+
+const isUnknown = (error: { readonly _tag: string }): boolean =>
+  error instanceof EventStoreError && error.reason._tag === "OutcomeUnknown"
+
+/**
+ * Sends an append whose outcome is unknown again, which its command id makes safe. While the store cannot be reached, the outcome
+ * stays unknown.
+ */
+const resolveUnknown = <A, E extends { readonly _tag: string }>(append: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.catchIf(append, isUnknown, (unknown) => {
+    const isOut = (error: E) => isUnknown(error) || (error instanceof EventStoreError && error.isRetryable)
+    return append.pipe(
+      Effect.retry({ schedule: patience, while: isOut }),
+      Effect.mapError((error) => isOut(error) ? unknown : error)
+    )
+  })

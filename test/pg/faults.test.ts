@@ -1,8 +1,8 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream, Tracer } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { EventStore, EventStoreError, StreamId } from "evsrc"
+import { Aggregate, Command, CommandBus, EventStore, EventStoreError, StreamId } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
@@ -10,6 +10,35 @@ import * as Proxy from "../support/Proxy.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const tick = (n: number) => Tick.cases.Ticked.make({ n })
+
+const Count = Command.make("Count", { payload: { id: Schema.String } })
+const Counter = Aggregate.make("Counter", {
+  id: "id",
+  state: Schema.Struct({ n: Schema.Int }),
+  events: Tick,
+  commands: [Count]
+}).decider({
+  initial: { n: 0 },
+  evolve: { Ticked: (_, e) => ({ n: e.n }) },
+  decide: { Count: (s) => [tick(s.n + 1)] }
+})
+
+/** A tracer that runs an effect when the first span of a name begins. */
+const armAt = (name: string, effect: Effect.Effect<void>): Tracer.Tracer => {
+  let armed = true
+  return Tracer.make({
+    span: (options) => {
+      if (armed && options.name === name) {
+        armed = false
+        Effect.runSync(effect)
+      }
+      return new Tracer.NativeSpan(options)
+    }
+  })
+}
+
+/** A store whose connections carry nothing but what the test does, so that the answer lost is that of an append. */
+const quiet = PgEventStore.layerWith({ notify: false })
 
 const reasonOf = (error: unknown): EventStoreError["reason"] => {
   assert.instanceOf(error, EventStoreError)
@@ -107,7 +136,7 @@ describe("faults", () => {
         }
         const events = yield* Stream.runCollect(store.readStream(Tick, "s"))
         assert.deepStrictEqual(events.map((e) => e.event.n), [0, 1, 1, 2, 2, 3, 3])
-      }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provide(behind))))
+      }).pipe(Effect.provide(quiet.pipe(Layer.provide(behind))))
     }))
 
   it.live("an answer lost under a group of appends: unknown for each of them, and each is resolved by its command id", () =>
@@ -132,7 +161,28 @@ describe("faults", () => {
         for (const n of numbers) assert.strictEqual((yield* append(n)).version, 1)
         const all = yield* Stream.runCollect(store.readAll(Tick))
         assert.deepStrictEqual(all.map((e) => e.event.n).toSorted((a, b) => a - b), [-1, ...numbers])
-      }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provide(behind))))
+      }).pipe(Effect.provide(quiet.pipe(Layer.provide(behind))))
+    }))
+
+  it.live("a command whose answer is lost finds out by itself what became of it", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const proxy = yield* Proxy.make(url)
+      const behind = PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 3 })
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        yield* CommandBus.dispatch(Count, { id: "a" })
+        // Only the append loses its answer, not the load before it.
+        const receipt = yield* CommandBus.dispatch(Count, { id: "a" }).pipe(
+          Effect.provideService(Tracer.Tracer, armAt("EventStore.append", proxy.loseNextAnswer))
+        )
+        assert.strictEqual(yield* proxy.lost, 1)
+        assert.strictEqual(receipt.version, 2)
+        const events = yield* Stream.runCollect(store.readStream(Tick, "Counter-a"))
+        assert.deepStrictEqual(events.map((e) => e.event.n), [1, 2])
+      }).pipe(
+        Effect.provide(Aggregate.layer(Counter).pipe(Layer.provideMerge(quiet), Layer.provide(behind)))
+      )
     }))
 
   it.live("a server killed in mid-append: the outcome is unknown, and the command id resolves it", () =>
