@@ -1,0 +1,23 @@
+/**
+ * Everything that is served, over a user management and its stores.
+ */
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import * as HttpApiSwagger from "effect/http-api/HttpApiSwagger"
+import * as Layer from "effect/Layer"
+import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
+import { Api } from "./contract/Api.ts"
+import * as FallbackResponses from "./FallbackResponses.ts"
+import * as InputErrorResponses from "./InputErrorResponses.ts"
+import * as SystemHandlers from "./SystemHandlers.ts"
+import * as UserHandlers from "./UserHandlers.ts"
+
+export const layer = Layer.mergeAll(
+  HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
+    Layer.provide([UserHandlers.layer, SystemHandlers.layer]),
+    Layer.provide(InputErrorResponses.layer)
+  ),
+  // Its page has all it needs inside, so it works without internet access.
+  HttpApiSwagger.layer(Api, { path: "/docs" }),
+  PrometheusMetrics.layerHttp({ path: "/metrics" }),
+  FallbackResponses.layer
+)

@@ -1,0 +1,24 @@
+/**
+ * The stores: on a PostgreSQL server, or on one within this process. Both migrate it first.
+ */
+import { PgClient } from "@effect/sql-pg"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { PgEventStore, PgProjectionStore } from "evsrc/pg"
+import type { Settings } from "./Settings.ts"
+
+/** Loaded only when it is used: it brings the whole of PostgreSQL along. */
+const embedded = (dataDir: string) =>
+  Layer.unwrap(Effect.map(
+    Effect.promise(() => import("evsrc/pglite")),
+    ({ PgliteClient }) => PgliteClient.layer({ dataDir })
+  ))
+
+export const layer = ({ databaseUrl, dataDir }: Pick<Settings, "databaseUrl" | "dataDir">) =>
+  Layer.merge(PgEventStore.layer, PgProjectionStore.layer).pipe(
+    Layer.provide(
+      databaseUrl === undefined
+        ? embedded(dataDir)
+        : PgClient.layer({ url: databaseUrl, applicationName: "evsrc-example-users" })
+    )
+  )

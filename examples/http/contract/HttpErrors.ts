@@ -1,0 +1,64 @@
+/**
+ * Errors as HTTP tells them: a status, and a JSON body with `_tag`, `message` for people, and what a program may act on. The domain's
+ * own errors have these fields already and know nothing of statuses; they are encoded by the schemas here as they are.
+ */
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
+import * as Schema from "effect/Schema"
+import { Position, Version } from "evsrc"
+import { UserId } from "../../users/contract/User.ts"
+
+const httpError = <const Tag extends string, const Fields extends Schema.Struct.Fields>(
+  status: number,
+  tag: Tag,
+  fields: Fields
+) =>
+  Schema.Struct({ _tag: Schema.tag(tag), message: Schema.String, ...fields })
+    .annotate({ identifier: tag })
+    .pipe(HttpApiSchema.status(status))
+
+const user = { userId: UserId }
+
+/** A part of the request does not satisfy its Schema. `field` is a path within that part, empty for all of it. */
+export const InvalidInput = httpError(400, "InvalidInput", {
+  in: Schema.Literals(["path", "query", "headers", "body"]),
+  issues: Schema.Array(Schema.Struct({ field: Schema.String, message: Schema.String }))
+})
+export type InvalidInput = typeof InvalidInput.Type
+
+export const InvalidRequest = httpError(400, "InvalidRequest", {})
+
+export const UserNotFound = httpError(404, "UserNotFound", user)
+export const UserNotYetRegistered = httpError(404, "UserNotYetRegistered", {
+  ...user,
+  registeredAt: Schema.DateTimeUtc
+})
+export const VersionNotReached = httpError(404, "VersionNotReached", {
+  ...user,
+  wanted: Version.Version,
+  reached: Version.Version
+})
+
+export const UserAlreadyRegistered = httpError(409, "UserAlreadyRegistered", user)
+export const UserIsDeactivated = httpError(409, "UserIsDeactivated", user)
+export const ConcurrencyConflict = httpError(409, "ConcurrencyConflict", {
+  expected: Schema.Union([Version.Version, Schema.Literals(["any", "noStream", "streamExists"])]),
+  actual: Version.Version
+})
+export const IdempotencyKeyReused = httpError(409, "IdempotencyKeyReused", {})
+
+export const ProjectionBehind = httpError(503, "ProjectionBehind", {
+  wanted: Position.Position,
+  reached: Position.Position
+})
+export const StoreUnavailable = httpError(503, "StoreUnavailable", {})
+/** The write may have happened or not. With the same `Idempotency-Key` it is safe to send it again. */
+export const OutcomeUnknown = httpError(503, "OutcomeUnknown", {})
+
+/** What is nobody's fault but ours; the details are in the log. */
+export const InternalError = httpError(500, "InternalError", {})
+
+/** What any endpoint that reads may answer. */
+export const readErrors = [InvalidRequest, StoreUnavailable, InternalError] as const
+
+/** What any endpoint that writes may answer. */
+export const writeErrors = [...readErrors, ConcurrencyConflict, IdempotencyKeyReused, OutcomeUnknown] as const

@@ -1,0 +1,124 @@
+/**
+ * User management over HTTP.
+ */
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
+import * as OpenApi from "effect/http-api/OpenApi"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import { Position, Version } from "evsrc"
+import { Email, User, UserId, UserName, UserStatus } from "../../users/contract/User.ts"
+import { UserHistoryItem } from "../../users/contract/UserQueries.ts"
+import {
+  ProjectionBehind,
+  readErrors,
+  UserAlreadyRegistered,
+  UserIsDeactivated,
+  UserNotFound,
+  UserNotYetRegistered,
+  VersionNotReached,
+  writeErrors
+} from "./HttpErrors.ts"
+
+/** Printable ASCII, since HTTP gives no encoding for the bytes of a header. */
+const headerText = Schema.String.check(
+  Schema.isPattern(/^[\x20-\x7e]{1,256}$/u, { expected: "1 to 256 printable ASCII characters" })
+)
+
+/** `3`, `"3"` (an entity tag) or `*` (any version, but the user must exist). */
+const IfMatch = Schema.String.check(
+  Schema.isPattern(/^(\*|[0-9]{1,15}|"[0-9]{1,15}")$/u, { expected: "a version such as 3 or \"3\", or *" })
+).pipe(Schema.decodeTo(
+  Schema.Union([Schema.Literal("streamExists"), Version.Version]),
+  SchemaTransformation.transform({
+    decode: (text): "streamExists" | number => text === "*" ? "streamExists" : Number(text.replaceAll("\"", "")),
+    encode: (expected) => expected === "streamExists" ? "*" : `"${expected}"`
+  })
+))
+
+const writeHeaders = {
+  "idempotency-key": Schema.optionalKey(headerText).annotate({
+    description: "Names this request. Sent again under the same key, it is carried out once and answered the same."
+  }),
+  "x-actor": Schema.optionalKey(headerText).annotate({ description: "Who acts; kept with the events." }),
+  "if-match": Schema.optionalKey(IfMatch).annotate({
+    description: "The version the user must have: 3 or \"3\"; * for any that exists."
+  })
+}
+
+export type WriteHeaders = Schema.Struct<typeof writeHeaders>["Type"]
+
+const after = Schema.optionalKey(Position.Position).annotate({
+  description: "The `position` of an earlier answer: the response shows at least what was known there."
+})
+
+const limit = Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1000 }))).annotate({
+  description: "The most items in one page, 1 to 1000; 100 by default."
+})
+
+/** A page starts after an id, or after a version; outside, cursors are opaque and safe to put into a URL. */
+const UserCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(UserId))
+const HistoryCursor = Schema.StringFromBase64Url.check(
+  Schema.isPattern(/^[0-9]{1,15}$/u, { expected: "the cursor of an earlier page" })
+).pipe(Schema.decodeTo(Schema.NumberFromString), Schema.decodeTo(Version.Version))
+
+const paged = <Item extends Schema.Top, Cursor extends Schema.Top>(item: Item, cursor: Cursor) =>
+  Schema.Struct({
+    items: Schema.Array(item),
+    next: Schema.optionalKey(cursor).annotate({
+      description: "The cursor of the next page; absent on the last."
+    })
+  })
+
+const Written = Schema.Struct({ userId: UserId, version: Version.Version, position: Position.Position })
+  .annotate({ identifier: "Written", description: "Where the user stands after the write." })
+
+export class UserEndpoints extends HttpApiGroup.make("users").add(
+  HttpApiEndpoint.post("register", "/users", {
+    headers: writeHeaders,
+    payload: Schema.Struct({ email: Email, name: UserName, userId: Schema.optionalKey(UserId) }),
+    success: Written.pipe(HttpApiSchema.status(201)),
+    error: [...writeErrors, UserAlreadyRegistered]
+  }).annotate(OpenApi.Summary, "Register a user; an id is made when none is given"),
+  HttpApiEndpoint.get("list", "/users", {
+    query: { status: Schema.optionalKey(UserStatus), limit, cursor: Schema.optionalKey(UserCursor), after },
+    success: paged(User, UserCursor),
+    error: [...readErrors, ProjectionBehind]
+  }).annotate(OpenApi.Summary, "List users in the order of their ids"),
+  HttpApiEndpoint.get("get", "/users/:id", {
+    params: { id: UserId },
+    query: Schema.Struct({
+      after,
+      atVersion: Schema.optionalKey(Version.Version).annotate({ description: "Show the user as of this version." }),
+      atTime: Schema.optionalKey(Schema.DateTimeUtc).annotate({
+        description: "Show the user as of this instant, such as 2030-01-31T12:00:00Z."
+      })
+    }).check(
+      Schema.makeFilter(({ atTime, atVersion }) =>
+        atTime === undefined || atVersion === undefined || { path: ["atTime"], issue: "not together with atVersion" }
+      )
+    ),
+    success: User,
+    error: [...readErrors, ProjectionBehind, UserNotFound, UserNotYetRegistered, VersionNotReached]
+  }).annotate(OpenApi.Summary, "Get a user, as it is or as it was"),
+  HttpApiEndpoint.patch("rename", "/users/:id", {
+    params: { id: UserId },
+    headers: writeHeaders,
+    payload: Schema.Struct({ name: UserName }),
+    success: Written,
+    error: [...writeErrors, UserNotFound, UserIsDeactivated]
+  }).annotate(OpenApi.Summary, "Rename a user"),
+  HttpApiEndpoint.post("deactivate", "/users/:id/deactivate", {
+    params: { id: UserId },
+    headers: writeHeaders,
+    success: Written,
+    error: [...writeErrors, UserNotFound, UserIsDeactivated]
+  }).annotate(OpenApi.Summary, "Deactivate a user, for good"),
+  HttpApiEndpoint.get("history", "/users/:id/history", {
+    params: { id: UserId },
+    query: { limit, cursor: Schema.optionalKey(HistoryCursor), after },
+    success: paged(UserHistoryItem, HistoryCursor),
+    error: [...readErrors, UserNotFound]
+  }).annotate(OpenApi.Summary, "Every event of a user, oldest first")
+) {}

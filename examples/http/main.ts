@@ -1,0 +1,47 @@
+/**
+ * The user management program: `npm start`.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpServer from "effect/http/HttpServer"
+import * as Layer from "effect/Layer"
+import * as App from "./App.ts"
+import * as Observability from "./Observability.ts"
+import * as Settings from "./Settings.ts"
+import * as StartMessages from "./StartMessages.ts"
+import * as Storage from "./Storage.ts"
+
+const program = Effect.gen(function*() {
+  const settings = yield* Settings.load
+  const announce = Effect.flatMap(
+    HttpServer.HttpServer,
+    ({ address }) => Console.log(StartMessages.welcome(address, settings))
+  )
+  const running = Layer.effectDiscard(announce).pipe(
+    Layer.provide(App.layer(settings)),
+    Layer.provide(Storage.layer(settings))
+  )
+  return yield* Layer.launch(running).pipe(
+    Effect.mapError((error) => new StartMessages.CannotStart({ message: StartMessages.reason(error, settings) }))
+  )
+})
+
+program.pipe(
+  Effect.tapCause((cause) => {
+    const failure = cause.reasons.find(Cause.isFailReason)
+    return failure !== undefined
+      ? Console.error(`evsrc: ${failure.error.message}`)
+      : Cause.hasInterruptsOnly(cause)
+      ? Effect.void
+      : Effect.logFatal("The program has failed", cause)
+  }),
+  Effect.provide(Observability.layer),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    // A signal is the usual way to end it.
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+  })
+)

@@ -1,0 +1,24 @@
+/**
+ * The read model: every user as it is now, by id, findable by status.
+ */
+import { Projection } from "evsrc"
+import { User } from "./contract/User.ts"
+import { UserEvent } from "./contract/UserEvent.ts"
+
+export const UsersProjection = Projection.make("users", {
+  events: UserEvent,
+  document: User,
+  index: ["status"],
+  key: (event) => event.userId,
+  evolve: {
+    UserRegistered: (_, { email, name, userId }, { version }) => ({
+      userId,
+      email,
+      name,
+      status: "active" as const,
+      version
+    }),
+    UserRenamed: (user, { name }, { version }) => user && { ...user, name, version },
+    UserDeactivated: (user, _, { version }) => user && { ...user, status: "deactivated" as const, version }
+  }
+})

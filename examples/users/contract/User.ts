@@ -1,0 +1,38 @@
+/**
+ * A user, as everybody outside sees one.
+ */
+import * as Schema from "effect/Schema"
+import { Version } from "evsrc"
+
+/** One line of text: no control characters, which terminals obey, and no half surrogates, which UTF-8 cannot carry. */
+const line = (what: string, maxLength: number) =>
+  Schema.String.check(
+    Schema.isPattern(new RegExp(`^(?=.*\\S)[^\\p{Cc}\\p{Cs}]{1,${maxLength}}$`, "u"), {
+      expected: `${what}: one line of 1 to ${maxLength} characters, not all of them blank`
+    })
+  )
+
+export const UserId = line("a user id", 128).pipe(Schema.brand("UserId"))
+export type UserId = typeof UserId.Type
+
+export const Email = Schema.String.check(
+  Schema.isMaxLength(254, { expected: "an email address of at most 254 characters" }),
+  Schema.isPattern(/^[^\s@\p{Cc}\p{Cs}]+@[^\s@\p{Cc}\p{Cs}]+\.[^\s@.\p{Cc}\p{Cs}]+$/u, {
+    expected: "an email address, such as ann@example.com"
+  })
+).pipe(Schema.brand("Email"))
+export type Email = typeof Email.Type
+
+export const UserName = line("a name", 200)
+
+export const UserStatus = Schema.Literals(["active", "deactivated"])
+export type UserStatus = typeof UserStatus.Type
+
+export const User = Schema.Struct({
+  userId: UserId,
+  email: Email,
+  name: UserName,
+  status: UserStatus,
+  version: Version.Version
+}).annotate({ identifier: "User" })
+export type User = typeof User.Type

@@ -1,0 +1,48 @@
+/**
+ * Why a command or a query about a user is refused.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Schema from "effect/Schema"
+import { Version } from "evsrc"
+import { UserId } from "./User.ts"
+
+export class UserAlreadyRegistered
+  extends Schema.TaggedError<UserAlreadyRegistered>()("UserAlreadyRegistered", { userId: UserId })
+{
+  override get message(): string {
+    return `User "${this.userId}" is already registered`
+  }
+}
+
+export class UserNotFound extends Schema.TaggedError<UserNotFound>()("UserNotFound", { userId: UserId }) {
+  override get message(): string {
+    return `There is no user "${this.userId}"`
+  }
+}
+
+export class UserIsDeactivated
+  extends Schema.TaggedError<UserIsDeactivated>()("UserIsDeactivated", { userId: UserId })
+{
+  override get message(): string {
+    return `User "${this.userId}" is deactivated and cannot change any more`
+  }
+}
+
+export class UserNotYetRegistered extends Schema.TaggedError<UserNotYetRegistered>()("UserNotYetRegistered", {
+  userId: UserId,
+  registeredAt: Schema.DateTimeUtc
+}) {
+  override get message(): string {
+    return `User "${this.userId}" did not exist then; it was registered at ${DateTime.formatIso(this.registeredAt)}`
+  }
+}
+
+export class VersionNotReached extends Schema.TaggedError<VersionNotReached>()("VersionNotReached", {
+  userId: UserId,
+  wanted: Version.Version,
+  reached: Version.Version
+}) {
+  override get message(): string {
+    return `User "${this.userId}" is at version ${this.reached} and has not reached version ${this.wanted}`
+  }
+}

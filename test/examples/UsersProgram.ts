@@ -1,0 +1,96 @@
+/**
+ * The user management program in this process, on stores in memory, asked over a real socket.
+ */
+import { assert } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as HttpServer from "effect/http/HttpServer"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import type * as Scope from "effect/Scope"
+import { EventStore, type EventStoreDriver, ProjectionStore } from "evsrc"
+import * as App from "../../examples/http/App.ts"
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  readonly json: unknown
+}
+
+/** What is found in JSON along a path, as a client without types would look for it. */
+export const at = (json: unknown, ...path: ReadonlyArray<string | number>): unknown =>
+  path.reduce((value, key) => value === undefined || value === null ? undefined : Reflect.get(Object(value), key), json)
+
+export interface Request {
+  readonly headers?: Record<string, string>
+  /** Sent as JSON. */
+  readonly body?: unknown
+  /** Sent as it is. */
+  readonly raw?: NonNullable<RequestInit["body"]>
+}
+
+export type Ask = (method: string, path: string, request?: Request) => Promise<Answer>
+
+/** Every error, whatever it is, must be JSON that tells people and programs what it is about, and must not tell a stack. */
+const checkError = ({ headers, json, status, text }: Answer, asked: string) => {
+  const what = `${asked} answered ${status} ${text}`
+  assert.match(headers.get("content-type") ?? "none", /^application\/json\b/, what)
+  assert.match(String(at(json, "_tag")), /^[A-Z]\w+$/, what)
+  const message = at(json, "message")
+  assert.isTrue(typeof message === "string" && message.length > 0, what)
+  assert.notMatch(text, /\n\s+at |node_modules|\.ts:\d/, what)
+}
+
+export const client = (url: string): Ask => async (method, path, { body, headers = {}, raw } = {}) => {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: body === undefined ? headers : { "content-type": "application/json", ...headers },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(raw === undefined ? {} : { body: raw }),
+    ...(raw instanceof ReadableStream ? { duplex: "half" } : {})
+  })
+  const text = await response.text()
+  const isJson = response.headers.get("content-type")?.startsWith("application/json") === true
+  const answer = {
+    status: response.status,
+    headers: response.headers,
+    text,
+    json: isJson && text !== "" ? JSON.parse(text) : undefined
+  }
+  if (answer.status >= 400 && method !== "HEAD") checkError(answer, `${method} ${path}`)
+  return answer
+}
+
+/** Asks again until the answer is as wanted. */
+export const poll = async (ask: () => Promise<Answer>, wanted: (answer: Answer) => boolean): Promise<Answer> => {
+  const deadline = Date.now() + 20_000
+  while (true) {
+    const answer = await ask()
+    if (wanted(answer)) return answer
+    if (Date.now() > deadline) assert.fail(`still ${answer.status} ${answer.text}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+export const memoryStores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
+
+/** An event store in memory whose driver is changed. */
+export const changedStore = (
+  change: (driver: EventStoreDriver.EventStoreDriver) => Partial<EventStoreDriver.EventStoreDriver>
+) =>
+  Layer.effect(
+    EventStore.EventStore,
+    Effect.flatMap(EventStore.EventStore, ({ driver }) => EventStore.make({ ...driver, ...change(driver) }))
+  ).pipe(Layer.provide(EventStore.layerMemory))
+
+/** The program on a free port, until the scope closes. Answers its URL. */
+export const start = (
+  stores: Layer.Layer<EventStore.EventStore | ProjectionStore.ProjectionStore> = memoryStores
+): Effect.Effect<string, unknown, Scope.Scope> =>
+  App.layer({ host: "127.0.0.1", port: 0 }).pipe(
+    Layer.provide(stores),
+    Layer.provide(Logger.layer([])),
+    Layer.build,
+    Effect.map((context) => HttpServer.formatAddress(Context.get(context, HttpServer.HttpServer).address))
+  )

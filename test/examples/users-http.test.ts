@@ -1,0 +1,650 @@
+/**
+ * The contract of the user management program over HTTP, endpoint by endpoint.
+ */
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpApiClient from "effect/http-api/HttpApiClient"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Scope from "effect/Scope"
+import { connect } from "node:net"
+import { Script } from "node:vm"
+import { Api } from "../../examples/http/contract/Api.ts"
+import { Email, UserId } from "../../examples/users/contract/User.ts"
+import { type Ask, at, client, start } from "./UsersProgram.ts"
+
+const scope = Scope.makeUnsafe()
+let url: string
+let ask: Ask
+
+beforeAll(async () => {
+  url = await Effect.runPromise(Scope.provide(start(), scope))
+  ask = client(url)
+})
+
+afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+
+let count = 0
+const newId = () => `user-${++count}`
+
+const register = async (userId = newId(), name = "Ann") => {
+  const answer = await ask("POST", "/users", { body: { userId, email: "ann@example.com", name } })
+  assert.strictEqual(answer.status, 201, answer.text)
+  return userId
+}
+
+const rename = async (userId: string, name: string) => {
+  const answer = await ask("PATCH", `/users/${userId}`, { body: { name } })
+  assert.strictEqual(answer.status, 200, answer.text)
+  return answer
+}
+
+const history = async (userId: string) => {
+  const { json, status } = await ask("GET", `/users/${userId}/history`)
+  assert.strictEqual(status, 200)
+  return json
+}
+
+/** For the name of a test. */
+const short = (text: string) => text.length <= 60 ? text : `${text.slice(0, 50)}… (${text.length})`
+
+const expectError = async (
+  status: number,
+  tag: string,
+  [method, path, request]: Parameters<Ask>,
+  more: Record<string, unknown> = {}
+) => {
+  const answer = await ask(method, path, request)
+  assert.strictEqual(answer.status, status, answer.text)
+  assert.deepInclude(answer.json, { _tag: tag, ...more })
+  return answer
+}
+
+const expectInvalid = async (part: string, field: string, request: Parameters<Ask>) => {
+  const { json, text } = await expectError(400, "InvalidInput", request, { in: part })
+  const issues = at(json, "issues")
+  assert.isTrue(Array.isArray(issues) && issues.some((issue) => at(issue, "field") === field), text)
+  assert.include(String(at(json, "message")), field)
+}
+
+describe("writing", () => {
+  it("registers a user under the id given", async () => {
+    const answer = await ask("POST", "/users", {
+      body: { userId: "given", email: "a.b+c@example.co.uk", name: "Zoë 🦊" }
+    })
+    assert.strictEqual(answer.status, 201)
+    assert.deepStrictEqual(Object.keys(Object(answer.json)), ["userId", "version", "position"])
+    assert.deepInclude(answer.json, { userId: "given", version: 1 })
+    assert.match(String(at(answer.json, "position")), /^[1-9]\d*$/)
+    assert.isString(at(answer.json, "position"))
+    const read = await ask("GET", `/users/given?after=${at(answer.json, "position")}`)
+    assert.deepStrictEqual(read.json, {
+      userId: "given",
+      email: "a.b+c@example.co.uk",
+      name: "Zoë 🦊",
+      status: "active",
+      version: 1
+    })
+  })
+
+  it("makes an id when none is given, another one each time", async () => {
+    const body = { email: "ann@example.com", name: "Ann" }
+    const ids = await Promise.all(
+      [1, 2].map(async () => String(at((await ask("POST", "/users", { body })).json, "userId")))
+    )
+    for (const id of ids) assert.match(id, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+    assert.notStrictEqual(ids[0], ids[1])
+  })
+
+  it("renames", async () => {
+    const id = await register()
+    const { json } = await rename(id, "Ann Lee")
+    assert.deepStrictEqual(Object.keys(Object(json)), ["userId", "version", "position"])
+    assert.deepInclude(json, { userId: id, version: 2 })
+    const read = await ask("GET", `/users/${id}?after=${at(json, "position")}`)
+    assert.deepInclude(read.json, { name: "Ann Lee", version: 2, status: "active" })
+  })
+
+  it("a rename to the same name writes nothing", async () => {
+    const id = await register()
+    const { json } = await rename(id, "Ann")
+    assert.deepInclude(json, { version: 1 })
+    assert.lengthOf(Object(at(await history(id), "items")), 1)
+  })
+
+  it("deactivates, once, and then nothing changes any more", async () => {
+    const id = await register()
+    const { json, status } = await ask("POST", `/users/${id}/deactivate`)
+    assert.strictEqual(status, 200)
+    assert.deepInclude(json, { userId: id, version: 2 })
+    const read = await ask("GET", `/users/${id}?after=${at(json, "position")}`)
+    assert.deepInclude(read.json, { status: "deactivated", version: 2 })
+    await expectError(409, "UserIsDeactivated", ["POST", `/users/${id}/deactivate`], { userId: id })
+    await expectError(409, "UserIsDeactivated", ["PATCH", `/users/${id}`, { body: { name: "X" } }], { userId: id })
+  })
+
+  it("the same id twice is a conflict", async () => {
+    const userId = await register()
+    await expectError(
+      409,
+      "UserAlreadyRegistered",
+      ["POST", "/users", { body: { userId, email: "other@example.com", name: "Other" } }],
+      { userId }
+    )
+  })
+
+  it("ids may have any characters that can be seen", async () => {
+    const userId = "ann/lee äöü 100% ?&+#"
+    await register(userId)
+    const path = `/users/${encodeURIComponent(userId)}`
+    const renamed = await rename(encodeURIComponent(userId), "Ann Lee")
+    const { json } = await ask("GET", `${path}?after=${at(renamed.json, "position")}`)
+    assert.deepInclude(json, { userId, name: "Ann Lee" })
+    assert.deepInclude(at(await history(encodeURIComponent(userId)), "items", 0, "data"), { userId })
+  })
+})
+
+describe("unknown users", () => {
+  const requests: ReadonlyArray<Parameters<Ask>> = [
+    ["GET", "/users/nobody"],
+    ["GET", "/users/nobody?after=0"],
+    ["GET", "/users/nobody?atVersion=1"],
+    ["GET", "/users/nobody?atTime=2020-01-01T00:00:00Z"],
+    ["GET", "/users/nobody/history"],
+    ["PATCH", "/users/nobody", { body: { name: "X" } }],
+    ["PATCH", "/users/nobody", { body: { name: "X" }, headers: { "if-match": "3" } }],
+    ["PATCH", "/users/nobody", { body: { name: "X" }, headers: { "if-match": "*" } }],
+    ["POST", "/users/nobody/deactivate"]
+  ]
+  for (const [method, path, request] of requests) {
+    it(`${method} ${path} ${JSON.stringify(request?.headers ?? {})}`, async () => {
+      await expectError(404, "UserNotFound", [method, path, request], { userId: "nobody" })
+    })
+  }
+})
+
+describe("malformed requests", () => {
+  const user = { email: "ann@example.com", name: "Ann" }
+  const bodies: ReadonlyArray<readonly [field: string, body: unknown]> = [
+    ["email", { name: "Ann" }],
+    ["name", { email: "ann@example.com" }],
+    ["email", { ...user, email: "ann" }],
+    ["email", { ...user, email: "ann@example.com\n" }],
+    ["email", { ...user, email: `${"a".repeat(250)}@example.com` }],
+    ["email", { ...user, email: 1 }],
+    ["email", { ...user, email: null }],
+    ["name", { ...user, name: "" }],
+    ["name", { ...user, name: "   " }],
+    ["name", { ...user, name: "Ann\u0000" }],
+    ["name", { ...user, name: "\ud800" }],
+    ["name", { ...user, name: "n".repeat(201) }],
+    ["userId", { ...user, userId: "" }],
+    ["userId", { ...user, userId: "u".repeat(129) }],
+    ["userId", { ...user, userId: 7 }],
+    ["userID", { ...user, userID: "ann" }],
+    ["role", { ...user, role: "admin" }]
+  ]
+  for (const [field, body] of bodies) {
+    it(`POST /users: ${field} of ${short(JSON.stringify(body))}`, () =>
+      expectInvalid("body", field, ["POST", "/users", { body }]))
+  }
+
+  it("every problem is told at once", async () => {
+    const { json } = await ask("POST", "/users", { body: { email: "x", name: "", more: 1 } })
+    const issues = Object(at(json, "issues"))
+    assert.sameMembers(Array.from(issues, (issue) => String(at(issue, "field"))), ["email", "name", "more"])
+  })
+
+  it("PATCH /users/:id", async () => {
+    const id = await register()
+    await expectInvalid("body", "name", ["PATCH", `/users/${id}`, { body: {} }])
+    await expectInvalid("body", "email", ["PATCH", `/users/${id}`, { body: { name: "X", email: "x@example.com" } }])
+    assert.lengthOf(Object(at(await history(id), "items")), 1)
+  })
+
+  for (const raw of ["{", "", "null", "[]", "7", "{\"name\": \"Ann\"}}", "\u0000"]) {
+    it(`a body that is no object of JSON: ${JSON.stringify(raw)}`, async () => {
+      const request = { raw, headers: { "content-type": "application/json" } }
+      await expectError(400, "InvalidInput", ["POST", "/users", request], { in: "body" })
+    })
+  }
+
+  it.each(["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense"])(
+    "a body of another content type: %s",
+    (type) =>
+      expectInvalid("headers", "content-type", ["POST", "/users", {
+        raw: JSON.stringify(user),
+        headers: { "content-type": type }
+      }])
+  )
+
+  const paths: ReadonlyArray<readonly [part: string, field: string, path: string]> = [
+    ["path", "id", `/users/${"u".repeat(129)}`],
+    ["path", "id", `/users/${"u".repeat(1000)}/history`],
+    ["path", "id", "/users/%00"],
+    ["path", "id", "/users/%20"],
+    ["query", "status", "/users?status=asleep"],
+    ["query", "status", "/users?status="],
+    ["query", "stat", "/users?stat=active"],
+    ["query", "limit", "/users?limit=0"],
+    ["query", "limit", "/users?limit=1001"],
+    ["query", "limit", "/users?limit=1.5"],
+    ["query", "limit", "/users?limit=many"],
+    ["query", "limit", "/users?limit=1&limit=2"],
+    ["query", "cursor", "/users?cursor=%25"],
+    ["query", "cursor", "/users/nobody/history?cursor=abc"],
+    ["query", "after", "/users?after=-1"],
+    ["query", "after", "/users?after=x"],
+    ["query", "after", "/users/nobody?after="],
+    ["query", "after", "/users/nobody?after=1.5"],
+    ["query", "after", "/users/nobody?after=99999999999999999999"],
+    ["query", "atVersion", "/users/nobody?atVersion=-1"],
+    ["query", "atVersion", "/users/nobody?atVersion=x"],
+    ["query", "atTime", "/users/nobody?atTime=yesterday"],
+    ["query", "atTime", "/users/nobody?atVersion=1&atTime=2020-01-01"]
+  ]
+  for (const [part, field, path] of paths) {
+    it(`${field} in the ${part}: GET ${short(path)}`, () => expectInvalid(part, field, ["GET", path]))
+  }
+
+  const headers: ReadonlyArray<readonly [string, string]> = [
+    ["if-match", "x"],
+    ["if-match", "-1"],
+    ["if-match", "1.5"],
+    ["if-match", "\"1"],
+    ["if-match", "99999999999999999999"],
+    ["idempotency-key", ""],
+    ["idempotency-key", "k".repeat(257)],
+    ["idempotency-key", "schlüssel"],
+    ["x-actor", ""],
+    ["x-actor", "a".repeat(257)]
+  ]
+  for (const [name, value] of headers) {
+    it(`header ${name}: ${short(value)}`, async () => {
+      const id = await register()
+      const headers = { [name]: value }
+      await expectInvalid("headers", name, ["PATCH", `/users/${id}`, { body: { name: "X" }, headers }])
+      await expectInvalid("headers", name, ["POST", `/users/${id}/deactivate`, { headers }])
+      assert.lengthOf(Object(at(await history(id), "items")), 1)
+    })
+  }
+
+  it("bad percent-encoding", async () => {
+    await expectError(400, "InvalidInput", ["GET", "/users/%ff"], { in: "path" })
+  })
+
+  it("a body that is too large, of known length or not", async () => {
+    const large = JSON.stringify({ ...user, name: "n".repeat(1024 * 1024) })
+    const headers = { "content-type": "application/json" }
+    await expectError(413, "BodyTooLarge", ["POST", "/users", { raw: large, headers }])
+    await expectError(413, "BodyTooLarge", ["POST", "/users", { raw: new Blob([large]).stream(), headers }])
+  })
+
+  const overSocket = (bytes: string) =>
+    new Promise<string>((resolve, reject) => {
+      const { hostname, port } = new URL(url)
+      let answer = ""
+      const socket = connect(Number(port), hostname, () => socket.write(bytes))
+      socket.setEncoding("utf8").on("data", (text: string) => {
+        answer += text
+      }).on("close", () => resolve(answer)).on("error", reject)
+    })
+
+  it.each([
+    ["400", "MalformedRequest", "nonsense\r\n\r\n"],
+    ["400", "MalformedRequest", "GET /users HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n"],
+    ["431", "HeadersTooLarge", `GET /users HTTP/1.1\r\nhost: x\r\nx-long: ${"x".repeat(20_000)}\r\n\r\n`]
+  ])("what Node refuses itself: %s %s", async (status, tag, bytes) => {
+    const answer = await overSocket(bytes)
+    const [head = "", body = ""] = answer.split("\r\n\r\n")
+    assert.match(head, new RegExp(`^HTTP/1.1 ${status} `))
+    assert.match(head, /content-type: application\/json/i)
+    const json: unknown = JSON.parse(body)
+    assert.deepInclude(json, { _tag: tag })
+    assert.isString(at(json, "message"))
+  })
+})
+
+describe("If-Match", () => {
+  it.each(["1", "\"1\"", "*"])("%s is the expected version", async (match) => {
+    const id = await register()
+    const { json, status } = await ask("PATCH", `/users/${id}`, { body: { name: "X" }, headers: { "if-match": match } })
+    assert.strictEqual(status, 200)
+    assert.deepInclude(json, { version: 2 })
+  })
+
+  it("another version is a conflict that tells both, and nothing is written", async () => {
+    const id = await register()
+    await rename(id, "Ann Lee")
+    const stale = { headers: { "if-match": "1" } }
+    await expectError(409, "ConcurrencyConflict", ["PATCH", `/users/${id}`, { body: { name: "X" }, ...stale }], {
+      expected: 1,
+      actual: 2
+    })
+    await expectError(409, "ConcurrencyConflict", ["POST", `/users/${id}/deactivate`, stale], {
+      expected: 1,
+      actual: 2
+    })
+    assert.lengthOf(Object(at(await history(id), "items")), 2)
+  })
+
+  it("of many who expect the same version, one wins", async () => {
+    const id = await register()
+    const answers = await Promise.all(
+      Array.from(
+        { length: 20 },
+        (_, i) => ask("PATCH", `/users/${id}`, { body: { name: `Name ${i}` }, headers: { "if-match": "1" } })
+      )
+    )
+    const statuses = answers.map(({ status }) => status).toSorted()
+    assert.deepStrictEqual(statuses, [200, ...Array.from({ length: 19 }, () => 409)])
+    assert.lengthOf(Object(at(await history(id), "items")), 2)
+  })
+
+  it("those who expect nothing all have their way", async () => {
+    const id = await register()
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, (_, i) => ask("PATCH", `/users/${id}`, { body: { name: `Name ${i}` } }))
+    )
+    assert.deepStrictEqual(answers.map(({ status }) => status), Array.from({ length: 10 }, () => 200))
+    assert.sameMembers(
+      answers.map(({ json }) => at(json, "version")),
+      Array.from({ length: 10 }, (_, i) => i + 2)
+    )
+  })
+})
+
+describe("Idempotency-Key", () => {
+  const keyed = (key: string) => ({ headers: { "idempotency-key": key } })
+
+  it("the same key again: the same answer, one event", async () => {
+    const userId = newId()
+    const requests: ReadonlyArray<Parameters<Ask>> = [
+      ["POST", "/users", { body: { userId, email: "a@example.com", name: "Ann" }, ...keyed(`${userId}-1`) }],
+      ["PATCH", `/users/${userId}`, { body: { name: "Ann Lee" }, ...keyed(`${userId}-2`) }],
+      ["POST", `/users/${userId}/deactivate`, keyed(`${userId}-3`)]
+    ]
+    for (const request of requests) {
+      const first = await ask(...request)
+      assert.isBelow(first.status, 300, first.text)
+      const again = await ask(...request)
+      assert.deepStrictEqual([again.status, again.text], [first.status, first.text])
+    }
+    // Also after the state has moved on.
+    for (const request of requests) assert.isBelow((await ask(...request)).status, 300)
+    assert.lengthOf(Object(at(await history(userId), "items")), 3)
+  })
+
+  it("a request without an id means the same user each time, at once or later", async () => {
+    const request = { body: { email: "a@example.com", name: "Ann" }, ...keyed(newId()) }
+    const answers = await Promise.all(Array.from({ length: 10 }, () => ask("POST", "/users", request)))
+    assert.deepStrictEqual(new Set(answers.map(({ status }) => status)), new Set([201]))
+    assert.lengthOf(Array.from(new Set(answers.map(({ text }) => text))), 1)
+    assert.lengthOf(Object(at(await history(String(at(answers[0]?.json, "userId"))), "items")), 1)
+  })
+
+  it("holds together with If-Match", async () => {
+    const id = await register()
+    const request = { body: { name: "X" }, headers: { "idempotency-key": newId(), "if-match": "1" } }
+    const first = await ask("PATCH", `/users/${id}`, request)
+    const again = await ask("PATCH", `/users/${id}`, request)
+    assert.strictEqual(first.status, 200)
+    assert.deepStrictEqual([again.status, again.text], [200, first.text])
+  })
+
+  it("a key that was used for another user is refused", async () => {
+    const [ann, bob] = [await register(), await register()]
+    const key = newId()
+    assert.strictEqual((await ask("PATCH", `/users/${ann}`, { body: { name: "X" }, ...keyed(key) })).status, 200)
+    await expectError(409, "IdempotencyKeyReused", ["PATCH", `/users/${bob}`, { body: { name: "X" }, ...keyed(key) }])
+    assert.lengthOf(Object(at(await history(bob), "items")), 1)
+  })
+
+  it("a key that was used for another request about the same user is refused", async () => {
+    const id = newId()
+    await ask("POST", "/users", { body: { userId: id, email: "a@example.com", name: "Ann" }, ...keyed(id) })
+    const rename: Parameters<Ask> = ["PATCH", `/users/${id}`, { body: { name: "X" }, ...keyed(id) }]
+    await expectError(409, "IdempotencyKeyReused", rename)
+    await expectError(409, "IdempotencyKeyReused", ["POST", `/users/${id}/deactivate`, keyed(id)])
+    assert.lengthOf(Object(at(await history(id), "items")), 1)
+  })
+
+  it("key and actor are kept with the event", async () => {
+    const id = await register()
+    const key = newId()
+    await ask("PATCH", `/users/${id}`, { body: { name: "X" }, headers: { "idempotency-key": key, "x-actor": "bob" } })
+    const items = at(await history(id), "items")
+    assert.deepInclude(at(items, 1, "metadata"), { commandId: key, correlationId: key, causationId: key, actor: "bob" })
+    assert.isUndefined(at(items, 0, "metadata", "actor"))
+    assert.isString(at(items, 0, "metadata", "commandId"))
+  })
+})
+
+describe("reading", () => {
+  it("pages through all users, in the order of their ids, of one status or of all", async () => {
+    const prefix = `page-${newId()}`
+    const ids = ["a", "b", "c", "d", "e"].map((letter) => `${prefix}-${letter}`)
+    for (const id of ids.toReversed()) await register(id)
+    await ask("POST", `/users/${ids[1]}/deactivate`)
+    const { json } = await ask("POST", `/users/${ids[3]}/deactivate`)
+    const after = String(at(json, "position"))
+
+    const all = async (query: string) => {
+      const found: Array<unknown> = []
+      let cursor: unknown = ""
+      while (cursor !== undefined) {
+        const page = await ask(
+          "GET",
+          `/users?${query}&after=${after}&limit=2${cursor === "" ? "" : `&cursor=${cursor}`}`
+        )
+        assert.strictEqual(page.status, 200, page.text)
+        const items = Object(at(page.json, "items"))
+        assert.isAtMost(items.length, 2)
+        found.push(...items)
+        cursor = at(page.json, "next")
+        assert.deepStrictEqual(Object.keys(Object(page.json)), cursor === undefined ? ["items"] : ["items", "next"])
+      }
+      return found.filter((user) => String(at(user, "userId")).startsWith(prefix))
+    }
+    assert.deepStrictEqual((await all("")).map((user) => at(user, "userId")), ids)
+    assert.deepStrictEqual((await all("status=active")).map((user) => at(user, "userId")), [ids[0], ids[2], ids[4]])
+    assert.deepStrictEqual(
+      await all("status=deactivated"),
+      [1, 3].map((i) => ({
+        userId: ids[i],
+        email: "ann@example.com",
+        name: "Ann",
+        status: "deactivated",
+        version: 2
+      }))
+    )
+  })
+
+  it("the history has every event with its version, position, time and metadata, in pages too", async () => {
+    const before = Date.now()
+    const id = await register()
+    await rename(id, "Ann Lee")
+    await ask("POST", `/users/${id}/deactivate`)
+    const whole = await history(id)
+    const items = Object(at(whole, "items"))
+    assert.isUndefined(at(whole, "next"))
+    assert.deepStrictEqual(Array.from(items, (item) => [at(item, "version"), at(item, "type"), at(item, "data")]), [
+      [1, "UserRegistered", { userId: id, email: "ann@example.com", name: "Ann" }],
+      [2, "UserRenamed", { userId: id, name: "Ann Lee" }],
+      [3, "UserDeactivated", { userId: id }]
+    ])
+    for (const item of items) {
+      assert.sameMembers(Object.keys(item), [
+        "version",
+        "position",
+        "type",
+        "schemaVersion",
+        "recordedAt",
+        "data",
+        "metadata"
+      ])
+      assert.match(String(at(item, "position")), /^\d+$/)
+      assert.strictEqual(at(item, "schemaVersion"), 1)
+      assert.match(String(at(item, "recordedAt")), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+      assert.isAtLeast(Date.parse(String(at(item, "recordedAt"))), before)
+    }
+
+    const first = await ask("GET", `/users/${id}/history?limit=2`)
+    const second = await ask("GET", `/users/${id}/history?limit=2&cursor=${at(first.json, "next")}`)
+    assert.deepStrictEqual([...Object(at(first.json, "items")), ...Object(at(second.json, "items"))], [...items])
+    assert.deepStrictEqual(Object.keys(Object(second.json)), ["items"])
+  })
+
+  it("the state as of a version", async () => {
+    const id = await register()
+    await rename(id, "Ann Lee")
+    await ask("POST", `/users/${id}/deactivate`)
+    const user = { userId: id, email: "ann@example.com" }
+    const asOf = async (version: number) => (await ask("GET", `/users/${id}?atVersion=${version}`)).json
+    assert.deepStrictEqual(await asOf(1), { ...user, name: "Ann", status: "active", version: 1 })
+    assert.deepStrictEqual(await asOf(2), { ...user, name: "Ann Lee", status: "active", version: 2 })
+    assert.deepStrictEqual(await asOf(3), { ...user, name: "Ann Lee", status: "deactivated", version: 3 })
+    await expectError(404, "UserNotYetRegistered", ["GET", `/users/${id}?atVersion=0`])
+    await expectError(404, "VersionNotReached", ["GET", `/users/${id}?atVersion=4`], { wanted: 4, reached: 3 })
+  })
+
+  it("the state as of an instant", async () => {
+    const id = await register()
+    const registeredAt = String(at(await history(id), "items", 0, "recordedAt"))
+    // The clock of the log counts milliseconds.
+    while (Date.now() <= Date.parse(registeredAt)) await new Promise((resolve) => setTimeout(resolve, 1))
+    await rename(id, "Ann Lee")
+    const asOf = (time: string) => ["GET", `/users/${id}?atTime=${encodeURIComponent(time)}`] as const
+    assert.deepInclude((await ask(...asOf(registeredAt))).json, { name: "Ann", version: 1 })
+    assert.deepInclude((await ask(...asOf("2999-12-31T23:59:59+02:00"))).json, { name: "Ann Lee", version: 2 })
+    const before = new Date(Date.parse(registeredAt) - 1).toISOString()
+    await expectError(404, "UserNotYetRegistered", [...asOf(before)], { registeredAt })
+  })
+
+  it("HEAD answers as GET does, without a body", async () => {
+    const id = await register()
+    const answer = await ask("HEAD", `/users/${id}/history`)
+    assert.deepStrictEqual([answer.status, answer.text], [200, ""])
+  })
+})
+
+describe("the program itself", () => {
+  it("unknown routes", async () => {
+    for (const path of ["/", "/nope", "/users/x/y/z", "/user", "/users/x/deactivated"]) {
+      await expectError(404, "RouteNotFound", ["GET", path])
+    }
+    await expectError(404, "RouteNotFound", ["POST", "/nope", { body: {} }])
+  })
+
+  it.each([
+    ["PUT", "/users", "POST, GET"],
+    ["DELETE", "/users/x", "GET, PATCH"],
+    ["POST", "/users/x", "GET, PATCH"],
+    ["GET", "/users/x/deactivate", "POST"],
+    ["POST", "/users/x/history", "GET"],
+    ["POST", "/health", "GET"],
+    ["POST", "/docs", "GET"],
+    ["DELETE", "/metrics", "GET"]
+  ])("wrong methods: %s %s", async (method, path, allow) => {
+    const { headers } = await expectError(405, "MethodNotAllowed", [method, path])
+    assert.strictEqual(headers.get("allow"), allow)
+  })
+
+  it("is healthy, and tells how far its read model is", async () => {
+    const id = await register()
+    const { json: written } = await rename(id, "X")
+    await ask("GET", `/users/${id}?after=${at(written, "position")}`)
+    const { json, status } = await ask("GET", "/health")
+    assert.strictEqual(status, 200)
+    assert.deepInclude(json, { status: "ok", store: "reachable" })
+    assert.deepInclude(at(json, "projections", 0), { projection: "users@1", state: "live", lag: "0" })
+    assert.isAtLeast(Number(at(json, "projections", 0, "position")), Number(at(written, "position")))
+  })
+
+  it("counts in the text format of Prometheus", async () => {
+    const value = (text: string, name: string) =>
+      Number(new RegExp(`^${name}(?:{[^}]*})? (\\d+)$`, "m").exec(text)?.[1])
+    const id = await register()
+    const before = await ask("GET", "/metrics")
+    assert.match(before.headers.get("content-type") ?? "", /^text\/plain; version=0\.0\.4/)
+    await rename(id, "X")
+    await expectError(409, "ConcurrencyConflict", [
+      "PATCH",
+      `/users/${id}`,
+      { body: { name: "Y" }, headers: { "if-match": "1" } }
+    ])
+    const { text } = await ask("GET", "/metrics")
+    for (const name of ["evsrc_appends_total", "evsrc_appended_events_total"]) {
+      assert.strictEqual(value(text, name), value(before.text, name) + 1, name)
+    }
+    assert.match(text, /^# TYPE evsrc_appends_total counter$/m)
+    assert.match(text, /^evsrc_projection_lag_positions\{projection="users@1"\} \d+$/m)
+    assert.match(text, /^evsrc_projection_stuck\{projection="users@1"\} 0$/m)
+  })
+
+  it("has a documentation page that needs nothing from elsewhere", async () => {
+    const { headers, status, text } = await ask("GET", "/docs")
+    assert.strictEqual(status, 200)
+    assert.match(headers.get("content-type") ?? "", /^text\/html/)
+    assert.include(text, "SwaggerUIBundle({")
+    assert.include(text, "/users/{id}/deactivate")
+    // Script and style are inside the page, and nothing in it is fetched from an address.
+    const scripts = text.match(/<script\b[^>]*>/g) ?? []
+    assert.deepStrictEqual(scripts.filter((tag) => tag.includes("src=")), [])
+    assert.isEmpty(text.match(/<link\b[^>]*>/g) ?? [])
+    for (const [, attributes = "", content = ""] of text.matchAll(/<script\b([^>]*)>(.*?)<\/script>/gs)) {
+      if (attributes.includes("application/json")) assert.strictEqual(at(JSON.parse(content), "openapi"), "3.1.0")
+      // It throws on what no browser could run.
+      else assert.instanceOf(new Script(content), Script)
+    }
+    assert.isEmpty(text.match(/@import|url\(\s*["']?(https?:)?\/\//g) ?? [])
+  })
+
+  it("describes itself, errors included", async () => {
+    const { json } = await ask("GET", "/openapi.json")
+    assert.strictEqual(at(json, "openapi"), "3.1.0")
+    const operations = Object.entries(Object(at(json, "paths"))).flatMap(([path, methods]) =>
+      Object.entries(Object(methods)).map(([method, operation]) =>
+        [`${method} ${path}`, Object.keys(Object(at(operation, "responses")))] as const
+      )
+    )
+    assert.deepStrictEqual(Object.fromEntries(operations), {
+      "post /users": ["201", "400", "409", "500", "503"],
+      "get /users": ["200", "400", "500", "503"],
+      "get /users/{id}": ["200", "400", "404", "500", "503"],
+      "patch /users/{id}": ["200", "400", "404", "409", "500", "503"],
+      "post /users/{id}/deactivate": ["200", "400", "404", "409", "500", "503"],
+      "get /users/{id}/history": ["200", "400", "404", "500", "503"],
+      "get /health": ["200", "400", "503"]
+    })
+  })
+
+  it.live("its contract makes a typed client", () =>
+    Effect.gen(function*() {
+      const api = yield* HttpApiClient.make(Api, { baseUrl: url })
+      const userId = UserId.make(newId())
+      const written = yield* api.users.register({
+        headers: { "x-actor": "bob" },
+        payload: { userId, email: Email.make("ann@example.com"), name: "Ann" }
+      })
+      const user = yield* api.users.get({ params: { id: userId }, query: { after: written.position } })
+      assert.deepStrictEqual([user.name, user.version], ["Ann", 1])
+      const conflict = yield* Effect.flip(
+        api.users.rename({ params: { id: userId }, headers: { "if-match": written.version }, payload: { name: "X" } })
+          .pipe(
+            Effect.andThen(
+              api.users.rename({
+                params: { id: userId },
+                headers: { "if-match": written.version },
+                payload: { name: "Y" }
+              })
+            )
+          )
+      )
+      assert.isTrue(conflict._tag === "ConcurrencyConflict" && conflict.actual === 2)
+      const { items, next } = yield* api.users.history({ params: { id: userId }, query: { limit: 1 } })
+      assert.isDefined(next)
+      const rest = yield* api.users.history({ params: { id: userId }, query: { cursor: next! } })
+      assert.deepStrictEqual([...items, ...rest.items].map(({ type }) => type), ["UserRegistered", "UserRenamed"])
+    }).pipe(Effect.provide(FetchHttpClient.layer)))
+})

@@ -1,0 +1,254 @@
+/**
+ * `npm start`: the real program as a process of its own, on the embedded PostgreSQL and on a server.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { mkdtemp, readdir, rm } from "node:fs/promises"
+import { createServer } from "node:http"
+import * as Net from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { freshDatabase } from "../support/Database.ts"
+import * as PostgresServer from "../support/PostgresServer.ts"
+import * as Script from "../support/Script.ts"
+import { at, client, poll } from "./UsersProgram.ts"
+
+/** What is set where the tests run must not matter. */
+const unset = { PORT: "0", HOST: "", DATABASE_URL: "", EVSRC_DATA: "", OTEL_EXPORTER_OTLP_ENDPOINT: "" }
+
+const launch = (env: Readonly<Record<string, string>>) =>
+  Script.start(import.meta.resolve("../../examples/http/main.ts"), { env: { ...unset, ...env } })
+
+const running = Effect.fnUntraced(function*(env: Readonly<Record<string, string>>) {
+  const script = yield* launch(env)
+  const [, url = ""] = /^ +API +(http:.*)\/users$/.exec(yield* script.waitFor(/^ +API /)) ?? []
+  return { ...script, url, ask: client(url) }
+})
+
+type Running = Effect.Success<ReturnType<typeof running>>
+
+/** It ends as it should: with success, and nothing but its log on stderr. */
+const end = Effect.fnUntraced(function*(program: Running, signal: NodeJS.Signals) {
+  yield* program.signal(signal)
+  assert.deepStrictEqual(yield* program.exited, { code: 0, signal: null })
+  for (const line of (yield* program.stderr).split("\n")) {
+    if (line !== "") assert.match(String(at(JSON.parse(line), "level")), /^(INFO|WARN)$/, line)
+  }
+})
+
+/** It does not start, and says why in one line. */
+const refused = Effect.fnUntraced(function*(env: Readonly<Record<string, string>>, why: RegExp) {
+  const script = yield* launch(env)
+  const { code } = yield* script.exited
+  const stderr = yield* script.stderr
+  assert.strictEqual(code, 1, stderr)
+  assert.match(stderr, /^evsrc: [^\n]+\n$/)
+  assert.match(stderr, why)
+}, Effect.scoped)
+
+const folder = Effect.acquireRelease(
+  Effect.promise(() => mkdtemp(join(tmpdir(), "evsrc-example-"))),
+  (path) => Effect.promise(() => rm(path, { recursive: true, force: true }))
+)
+
+/** To make a database takes an embedded PostgreSQL three seconds, and more where much else is going on. */
+const slow = 180_000
+
+const ann = { body: { userId: "ann", email: "ann@example.com", name: "Ann" } }
+const json = <A>(answer: Promise<{ readonly json: A }>) => Effect.promise(() => answer.then(({ json }) => json))
+
+describe("on the embedded PostgreSQL", () => {
+  it.live("it remembers over a restart, and ends by SIGTERM and SIGINT", () =>
+    Effect.gen(function*() {
+      const EVSRC_DATA = join(yield* folder, "new", "data")
+      const first = yield* running({ EVSRC_DATA })
+      assert.match(first.url, /^http:\/\/localhost:\d+$/)
+      for (const what of ["docs", "health", "metrics"]) {
+        const line = yield* first.waitFor(new RegExp(`^ +${what} `))
+        assert.strictEqual(line.trim().split(/ +/)[1], `${first.url}/${what}`)
+        assert.strictEqual((yield* Effect.promise(() => first.ask("GET", `/${what}`))).status, 200)
+      }
+      for (const tried of [/curl -i .*\/users /, /curl .*\/users\/ann$/, /curl .*-X PATCH/, /curl .*\/history$/]) {
+        assert.include(yield* first.waitFor(tried), first.url)
+      }
+      assert.deepStrictEqual(yield* json(first.ask("POST", "/users", ann)), {
+        userId: "ann",
+        version: 1,
+        position: "1"
+      })
+      yield* end(first, "SIGTERM")
+
+      const second = yield* running({ EVSRC_DATA })
+      const user = { userId: "ann", email: "ann@example.com", name: "Ann", status: "active", version: 1 }
+      assert.deepStrictEqual(yield* json(second.ask("GET", "/users/ann?after=1")), user)
+      assert.deepInclude(yield* json(second.ask("POST", "/users", ann)), { _tag: "UserAlreadyRegistered" })
+      assert.deepInclude(yield* json(second.ask("PATCH", "/users/ann", { body: { name: "Ann Lee" } })), { version: 2 })
+      assert.deepInclude(yield* json(second.ask("GET", "/users/ann?atVersion=1")), user)
+      assert.deepInclude(yield* json(second.ask("GET", "/health")), { status: "ok" })
+      yield* end(second, "SIGINT")
+    }), slow)
+
+  it.live("a port or a folder in use, or a folder of something else, is one line", () =>
+    Effect.gen(function*() {
+      const EVSRC_DATA = yield* folder
+      const program = yield* running({ EVSRC_DATA })
+      const { port } = new URL(program.url)
+      const { url: DATABASE_URL } = yield* freshDatabase
+      yield* Effect.all([
+        refused({ EVSRC_DATA }, /folder .* in use by process \d+/),
+        refused({ DATABASE_URL, PORT: port }, new RegExp(`port ${port} .* in use.*PORT`)),
+        refused({ EVSRC_DATA: import.meta.dirname }, /is not empty/),
+        refused({ EVSRC_DATA: join(import.meta.filename, "x") }, /Cannot use the folder/)
+      ], { concurrency: 2 })
+      // The one that was there first is none the worse for it.
+      assert.deepInclude(yield* json(program.ask("POST", "/users", ann)), { version: 1 })
+      yield* end(program, "SIGTERM")
+      assert.notInclude(yield* Effect.promise(() => readdir(EVSRC_DATA)), "evsrc.lock")
+    }), slow)
+})
+
+describe("on a PostgreSQL server", () => {
+  it.live("several programs on a new database migrate it together and share it", () =>
+    Effect.gen(function*() {
+      const { url: DATABASE_URL } = yield* freshDatabase
+      const programs = yield* Effect.all([1, 2, 3].map(() => running({ DATABASE_URL })), { concurrency: "unbounded" })
+      const [a, b, c] = programs as [Running, Running, Running]
+      const written = yield* json(a.ask("POST", "/users", ann))
+      const position = at(written, "position")
+      assert.deepInclude(yield* json(b.ask("GET", `/users/ann?after=${position}`)), { name: "Ann" })
+      const renames = [a, b, c].map(({ ask }, i) =>
+        ask("PATCH", "/users/ann", { body: { name: `Name ${i}` }, headers: { "if-match": "1" } })
+      )
+      const statuses = (yield* Effect.promise(() => Promise.all(renames))).map(({ status }) => status)
+      assert.deepStrictEqual(statuses.toSorted(), [200, 409, 409])
+      for (const program of programs) yield* end(program, "SIGTERM")
+
+      const again = yield* running({ DATABASE_URL })
+      assert.deepInclude(yield* json(again.ask("GET", "/users/ann?after=2")), { version: 2 })
+      assert.deepInclude(yield* json(again.ask("GET", "/health")), { status: "ok" })
+    }))
+
+  it.live("what cannot be used is one line", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const changed = (change: (url: URL) => void) => {
+        const other = new URL(url)
+        change(other)
+        return { DATABASE_URL: other.href }
+      }
+      const nothing = changed((other) => {
+        other.port = "1"
+        other.password = "secret"
+      })
+      yield* Effect.all([
+        refused(nothing, /^(?!.*secret).*DATABASE_URL.*:1\/.*ECONNREFUSED/),
+        refused(changed((other) => other.pathname = "/nope"), /DATABASE_URL.*\/nope.*does not exist/),
+        refused({ DATABASE_URL: "mysql://localhost/x" }, /DATABASE_URL must be a URL such as postgres:/),
+        refused({ DATABASE_URL: "nonsense" }, /DATABASE_URL must be a URL such as postgres:/),
+        refused({ DATABASE_URL: url, HOST: "192.0.2.1" }, /cannot listen on 192\.0\.2\.1/)
+      ], { concurrency: 2 })
+    }))
+
+  it.live("a wrong password is one line, without the password", () =>
+    Effect.gen(function*() {
+      const server = yield* Effect.acquireRelease(
+        Effect.callback<Net.Server>((resume) => {
+          const server = Net.createServer((socket) => {
+            socket.on("error", () => {}).on("data", (data) => {
+              // A request for TLS is declined, and whoever then introduces itself is refused as PostgreSQL would.
+              if (data.length === 8) return socket.write("N")
+              const fields = "SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"ann\"\0\0"
+              const message = Buffer.alloc(5 + fields.length)
+              message.write("E")
+              message.writeInt32BE(4 + fields.length, 1)
+              message.write(fields, 5)
+              return socket.end(message)
+            })
+          }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+        }),
+        (server) => Effect.sync(() => server.close())
+      )
+      const { port } = server.address() as Net.AddressInfo
+      yield* refused(
+        { DATABASE_URL: `postgres://ann:secret@127.0.0.1:${port}/x` },
+        /^(?!.*secret).*password authentication failed/
+      )
+    }))
+
+  it.live("when the server goes away it answers 503, and goes on when it is back", () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.make({ settings: { fsync: "off" } })
+      const { ask, ...program } = yield* running({ DATABASE_URL: server.url })
+      const key = { headers: { "idempotency-key": "k" } }
+      assert.deepInclude(yield* json(ask("POST", "/users", ann)), { version: 1 })
+      yield* json(ask("GET", "/users/ann?after=1"))
+      yield* server.stop
+      yield* Effect.promise(async () => {
+        for (const path of ["/users/ann", "/users/ann/history", "/health"]) {
+          assert.strictEqual((await ask("GET", path)).status, 503)
+        }
+        assert.strictEqual((await ask("PATCH", "/users/ann", { body: { name: "X" }, ...key })).status, 503)
+      })
+      yield* server.start
+      const renamed = yield* Effect.promise(() =>
+        poll(() => ask("PATCH", "/users/ann", { body: { name: "X" }, ...key }), ({ status }) => status === 200)
+      )
+      assert.deepInclude(renamed.json, { version: 2 })
+      yield* Effect.promise(() => poll(() => ask("GET", "/health"), ({ status }) => status === 200))
+      assert.deepInclude(yield* json(ask("GET", `/users/ann?after=${at(renamed.json, "position")}`)), { name: "X" })
+      yield* program.signal("SIGTERM")
+      assert.deepStrictEqual(yield* program.exited, { code: 0, signal: null })
+    }))
+
+  it.live("its spans go to an OpenTelemetry collector", () =>
+    Effect.gen(function*() {
+      const spans = new Map<string, { readonly name: string; readonly parent: string }>()
+      const collector = yield* Effect.acquireRelease(
+        Effect.callback<Net.AddressInfo & { readonly close: () => void }>((resume) => {
+          const server = createServer(async (request, response) => {
+            const body: Array<Buffer> = []
+            for await (const chunk of request) body.push(chunk)
+            const resources = Object(at(JSON.parse(Buffer.concat(body).toString()), "resourceSpans"))
+            for (const span of Object(at(resources, 0, "scopeSpans", 0, "spans"))) {
+              const name = String(at(span, "name"))
+              spans.set(String(at(span, "spanId")), { name, parent: String(at(span, "parentSpanId")) })
+            }
+            response.end("{}")
+          }).listen(0, "127.0.0.1", () =>
+            resume(Effect.succeed({
+              ...server.address() as Net.AddressInfo,
+              close: () => {
+                server.close()
+                server.closeAllConnections()
+              }
+            })))
+        }),
+        ({ close }) => Effect.sync(close)
+      )
+      const { url: DATABASE_URL } = yield* freshDatabase
+      const program = yield* running({
+        DATABASE_URL,
+        OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.port}/`
+      })
+      yield* json(program.ask("POST", "/users", ann))
+      // What is not yet sent is sent at the end.
+      yield* end(program, "SIGTERM")
+      const names = (id: string): ReadonlyArray<string> => {
+        const span = spans.get(id)
+        return span === undefined ? [] : [span.name, ...names(span.parent)]
+      }
+      const append = Array.from(spans).find(([, { name }]) => name === "EventStore.append")
+      assert.deepStrictEqual(names(append?.[0] ?? ""), [
+        "EventStore.append",
+        "CommandBus.dispatch RegisterUser",
+        "POST"
+      ])
+    }))
+})
+
+it.live("a bad PORT is one line", () =>
+  Effect.forEach(
+    ["abc", "65536", "-1", "1.5"],
+    (PORT) => refused({ EVSRC_DATA: "/nowhere", PORT }, /PORT must be a whole number from 0 to 65535/),
+    { concurrency: 2 }
+  ))
