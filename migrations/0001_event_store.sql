@@ -20,10 +20,19 @@ create table evsrc.events (
   data json not null,
   metadata json not null,
   recorded_at timestamptz not null,
+  -- Null for an event without tags.
+  tags text[] collate "C",
   constraint events_stream_version unique (stream, version)
 );
 
 create unique index events_command on evsrc.events (command_id) where command_id is not null;
+
+-- The events of a tag. The tag is hashed to keep the index small; events.tags has the text.
+create table evsrc.event_tags (
+  tag bigint not null,
+  position bigint not null,
+  primary key (tag, position)
+);
 
 create function evsrc.refuse_change() returns trigger language plpgsql as $$
 begin
@@ -32,6 +41,9 @@ begin
 end $$;
 
 create trigger events_immutable before update or delete or truncate on evsrc.events
+  for each statement execute function evsrc.refuse_change();
+
+create trigger event_tags_immutable before update or delete or truncate on evsrc.event_tags
   for each statement execute function evsrc.refuse_change();
 
 -- Ordering and watermark are sound under READ COMMITTED on a primary only; elsewhere both refuse.
@@ -46,17 +58,83 @@ begin
   end if;
 end $$;
 
+-- A query has items; it selects the events that match one of them: of one of the item's types (or any, when it names none) and with all
+-- of its tags. It names at least one of either. It comes as arrays of pairs: types as (item, type), tags as (item, tag); items are numbered from 1 to q_items.
+create type evsrc.query_item as (types text[], tags text[]);
+
+create function evsrc.query_items(q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[])
+returns evsrc.query_item[] language sql immutable as $$
+  select array_agg(row(
+      array(select t from unnest(q_type_of, q_type) with ordinality as u(o, t, k) where o = n order by k),
+      array(select t from unnest(q_tag_of, q_tag) with ordinality as u(o, t, k) where o = n order by k)
+    )::evsrc.query_item order by n)
+    from generate_series(1, q_items) as n
+$$;
+
+-- The newest event that matches a query, lies after a_after and is none of a_seen; null when there is none.
+create function evsrc.newest_match(a_items evsrc.query_item[], a_after bigint, a_seen bigint[])
+returns bigint language plpgsql volatile as $$
+declare
+  item evsrc.query_item;
+  newest bigint;
+  found_one bigint;
+begin
+  foreach item in array a_items loop
+    if cardinality(item.tags) > 0 then
+      select t.position into found_one
+        from evsrc.event_tags t join evsrc.events e on e.position = t.position
+        where t.tag = hashtextextended(item.tags[1], 0) and t.position > a_after and t.position <> all (a_seen)
+          and e.tags @> item.tags and (cardinality(item.types) = 0 or e.type = any (item.types))
+        order by t.position desc limit 1;
+    else
+      select e.position into found_one
+        from evsrc.events e
+        where e.position > a_after and e.position <> all (a_seen)
+          and (cardinality(item.types) = 0 or e.type = any (item.types))
+        order by e.position desc limit 1;
+    end if;
+    newest := greatest(newest, found_one);
+  end loop;
+  return newest;
+end $$;
+
+-- Takes the locks of tags and types: shared for each one that is written, exclusive for one atom of each item of a condition (its first
+-- tag, or else each of its types). So a condition is checked when every append that could break it is either visible or has yet to
+-- wait. Each key once, in its strongest mode, in one order for all.
+create function evsrc.lock_atoms(a_type text[], a_tag text[], a_items evsrc.query_item[])
+returns void language plpgsql volatile as $$
+begin
+  perform case when exclusive
+      then pg_advisory_xact_lock('evsrc.event_tags'::regclass::oid::integer, key)
+      else pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key) end
+    from (
+      select hashtext(atom) as key, bool_or(exclusive) as exclusive
+        from (
+          select 'y' || t as atom, false as exclusive from unnest(a_type) as t
+          union all select 't' || t, false from unnest(a_tag) as t
+          union all select 't' || i.tags[1], true from unnest(a_items) as i where cardinality(i.tags) > 0
+          union all select 'y' || t, true from unnest(a_items) as i, unnest(i.types) as t where cardinality(i.tags) = 0
+        ) as atoms
+        group by 1
+        order by 1
+    ) as locks;
+end $$;
+
 -- Appends events to one stream.
---   a_expected  null: any version; -1: the stream exists; else that very version (0: no stream)
---   a_command   null, or the id of the command; a known one answers its first append
---   e_*         one element an event, in order
+--   a_expected      null: any version; -1: the stream exists; else that very version (0: no stream)
+--   a_command       null, or the id of the command; a known one answers its first append
+--   e_*             one element an event, in order
+--   t_of, t_tag     the tags of events, as pairs of event (from 1) and tag
+--   q_*             null, or a query that must match no event after q_after but those of q_seen
 -- Answers one row:
 --   outcome 'appended'   version of the last event, and positions of all
 --   outcome 'conflict'   the stream's true version
+--   outcome 'changed'    the newest event that the query matches, as the one position
 --   outcome 'duplicate'  the stream and the last version that the command wrote to, and how many events
 create function evsrc.append(
   a_stream text, a_expected bigint, a_command text,
-  e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[]
+  e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[], t_of integer[], t_tag text[],
+  q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], q_after bigint, q_seen bigint[]
 ) returns table (outcome text, stream text, version bigint, events integer, positions bigint[], recorded_at timestamptz)
 language plpgsql volatile as $$
 #variable_conflict use_column
@@ -65,6 +143,8 @@ declare
   first_append record;
   stamp timestamptz;
   drawn bigint[];
+  items evsrc.query_item[];
+  newest bigint;
 begin
   perform evsrc.require_read_committed();
   -- Appends to one stream take turns. The key is the table's oid, which no other store or user of the database has.
@@ -72,6 +152,17 @@ begin
   if a_command is not null then
     -- So do appends of one command id, on whatever streams: the later finds what the earlier has written.
     perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command));
+  end if;
+  if q_items is not null then
+    items := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
+  end if;
+  if items is null and cardinality(t_tag) = 0 and cardinality(e_type) = 1 then
+    -- What lock_atoms would do, without its cost.
+    perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || e_type[1]));
+  else
+    perform evsrc.lock_atoms(e_type, t_tag, items);
+  end if;
+  if a_command is not null then
     select e.stream, e.version + e.command_events - 1 as last, e.command_events, e.recorded_at into first_append
       from evsrc.events e where e.command_id = a_command;
     if found then
@@ -85,6 +176,13 @@ begin
   if a_expected is not null and not (a_expected = actual or (a_expected = -1 and actual > 0)) then
     return query select 'conflict', a_stream, actual, 0, null::bigint[], null::timestamptz;
     return;
+  end if;
+  if items is not null then
+    newest := evsrc.newest_match(items, q_after, q_seen);
+    if newest is not null then
+      return query select 'changed', a_stream, actual, 0, array[newest], null::timestamptz;
+      return;
+    end if;
   end if;
   stamp := clock_timestamp();
   -- The watermark: a shared lock on a lower bound of the positions drawn below, held until this append is visible. Its second
@@ -101,12 +199,16 @@ begin
     select nextval('evsrc.positions') as p, event.* from event
   ), written as (
     insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
-        metadata, recorded_at)
+        metadata, recorded_at, tags)
       select p, a_stream, actual + n, t, s, i,
           case when n = 1 then a_command end,
           case when n = 1 and a_command is not null then cardinality(e_id) end,
-          d::json, m::json, stamp
+          d::json, m::json, stamp,
+          (select array_agg(tag) from unnest(t_of, t_tag) as u(o, tag) where o = n)
         from numbered
+  ), tagged as (
+    insert into evsrc.event_tags (tag, position)
+      select distinct hashtextextended(tag, 0), p from unnest(t_of, t_tag) as u(o, tag) join numbered on n = o
   )
   select array_agg(p order by n) into drawn from numbered;
   return query select 'appended', a_stream, actual + cardinality(e_id), cardinality(e_id), drawn, stamp;
@@ -117,10 +219,12 @@ end $$;
 -- what it writes.
 --   a_*   one element an append
 --   e_of  for each event the number of its append, from 1; e_* are in the order of the appends, and of each one's events
+--   t_*   the tags of events, as pairs of event (from 1, through all appends) and tag
 -- Answers a row an append, in order.
 create function evsrc.append_batch(
   a_stream text[], a_expected bigint[], a_command text[],
-  e_of integer[], e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[]
+  e_of integer[], e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[],
+  t_of integer[], t_tag text[]
 ) returns table (outcome text, stream text, version bigint, events integer, positions bigint[], recorded_at timestamptz)
 language plpgsql volatile as $$
 #variable_conflict use_column
@@ -128,7 +232,8 @@ declare
   stamp timestamptz;
 begin
   perform evsrc.require_read_committed();
-  -- Every append takes its locks in this one order, streams before commands, so that appends never deadlock with each other.
+  -- Every append takes its locks in this one order, streams before commands before atoms, so that appends never deadlock with
+  -- each other.
   perform pg_advisory_xact_lock(class, key)
     from (
       select distinct 1 as kind, 'evsrc.events'::regclass::oid::integer as class, hashtext(s) as key from unnest(a_stream) as s
@@ -137,6 +242,7 @@ begin
         where c is not null
       order by kind, key
     ) as locks;
+  perform evsrc.lock_atoms(e_type, t_tag, null);
   stamp := clock_timestamp();
   perform pg_advisory_xact_lock_shared(
     'evsrc.positions'::regclass::oid::integer,
@@ -162,10 +268,13 @@ begin
     select nextval('evsrc.positions') as p, event.* from event
   ), written as (
     insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
-        metadata, recorded_at)
+        metadata, recorded_at, tags)
       select p, s, v, t, schema, id, case when is_first then c end, case when is_first and c is not null then total end,
-          d::json, m::json, stamp
+          d::json, m::json, stamp, (select array_agg(tag) from unnest(t_of, t_tag) as u(o, tag) where o = n)
         from numbered
+  ), tagged as (
+    insert into evsrc.event_tags (tag, position)
+      select distinct hashtextextended(tag, 0), p from unnest(t_of, t_tag) as u(o, tag) join numbered on n = o
   ), drawn as (
     select i, array_agg(p order by n) as positions, max(v) as version from numbered group by i
   )
@@ -205,20 +314,60 @@ end $$;
 -- an empty page has one row with nothing else.
 create function evsrc.read_all(a_after bigint, a_limit integer, a_types text[])
 returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
-  data json, metadata json, recorded_at timestamptz)
+  data json, metadata json, recorded_at timestamptz, tags text[])
 language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   safe bigint := evsrc.safe_head();
 begin
   return query
-    select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at
+    select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
       from evsrc.events e
       where e.position > a_after and e.position <= safe and (a_types is null or e.type = any (a_types))
       order by e.position
       limit a_limit;
   if not found then
     return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::json,
-      null::json, null::timestamptz;
+      null::json, null::timestamptz, null::text[];
+  end if;
+end $$;
+
+-- The events that match a query, after a_after, as they are visible now, beside the safe head of just before. What lies above the head
+-- may still gain a lower neighbour, so a condition on what was read names the head and the positions seen above it.
+create function evsrc.read_query(
+  q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], a_after bigint, a_limit integer
+) returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
+  data json, metadata json, recorded_at timestamptz, tags text[])
+language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  safe bigint := evsrc.safe_head();
+  items evsrc.query_item[] := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
+begin
+  if (select bool_and(cardinality(i.tags) > 0) from unnest(items) as i) then
+    return query
+      select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
+        from evsrc.events e
+        where e.position in (
+            select t.position from unnest(items) as i join evsrc.event_tags t on t.tag = hashtextextended(i.tags[1], 0)
+              where t.position > a_after
+          )
+          and exists (select 1 from unnest(items) as i
+            where e.tags @> i.tags and (cardinality(i.types) = 0 or e.type = any (i.types)))
+        order by e.position
+        limit a_limit;
+  else
+    return query
+      select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
+        from evsrc.events e
+        where e.position > a_after
+          and exists (select 1 from unnest(items) as i
+            where (cardinality(i.tags) = 0 or e.tags @> i.tags) and (cardinality(i.types) = 0 or e.type = any (i.types)))
+        order by e.position
+        limit a_limit;
+  end if;
+  if not found then
+    return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::json,
+      null::json, null::timestamptz, null::text[];
   end if;
 end $$;

@@ -6,6 +6,7 @@
 export * as Command from "./domain/Command.ts"
 export * as Decider from "./domain/Decider.ts"
 export {
+  BoundaryConflict,
   CommandIdReused,
   ConcurrencyConflict,
   EventStoreError,
@@ -23,6 +24,7 @@ export {
 } from "./domain/errors.ts"
 export * as Event from "./domain/Event.ts"
 export * as EventCodec from "./domain/EventCodec.ts"
+export * as EventQuery from "./domain/EventQuery.ts"
 export type { EventRecord, NewEvent, RecordedEvent } from "./domain/EventRecord.ts"
 export { Metadata } from "./domain/Metadata.ts"
 export * as Position from "./domain/Position.ts"
@@ -34,6 +36,7 @@ export * as Version from "./domain/Version.ts"
 export * as Aggregate from "./runtime/Aggregate.ts"
 export * as CommandBus from "./runtime/CommandBus.ts"
 export * as CommandContext from "./runtime/CommandContext.ts"
+export * as Decision from "./runtime/Decision.ts"
 export * as EventBus from "./runtime/EventBus.ts"
 export * as Projector from "./runtime/Projector.ts"
 export * as QueryBus from "./runtime/QueryBus.ts"

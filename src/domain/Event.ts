@@ -184,6 +184,64 @@ export const historiesOf = (self: Any): Readonly<Record<string, History<unknown>
   // Only `history` and `merge` write this annotation, always with this shape.
   (self.ast.annotations?.[HistoryAnnotation] ?? {}) as Readonly<Record<string, History<unknown>>>
 
+const TagsAnnotation = "evsrc/domain/Event/tags"
+
+/** The fields of events whose values can be tags: strings, and arrays of strings. */
+type TagField<E> = E extends unknown ?
+    & {
+      readonly [K in keyof E]: K extends "_tag" ? never
+        : NonNullable<E[K]> extends string | ReadonlyArray<string> ? K
+        : never
+    }[keyof E]
+    & string
+  : never
+
+/**
+ * Declares by which fields events can be found: `{ course: "courseId" }` gives every event of the set that has a `courseId` the tag
+ * `course:<its value>`. An array gives a tag for each element, a missing optional field none.
+ *
+ * **Example** (events of courses and students)
+ *
+ * ```ts
+ * const CourseEvent = Schema.TaggedUnion({
+ *   CourseDefined: { courseId: Schema.String, capacity: Schema.Int },
+ *   StudentEnrolled: { courseId: Schema.String, studentId: Schema.String }
+ * }).pipe(Event.tags({ course: "courseId", student: "studentId" }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const tags =
+  <E extends Any>(fields: { readonly [name: string]: NoInfer<TagField<Of<E>>> }) => (self: E): E["Rebuild"] => {
+    for (const name of Object.keys(fields)) {
+      if (name.length === 0 || name.includes(":")) {
+        throw new Error(`Event.tags: the name "${name}" must not be empty or contain ":"`)
+      }
+    }
+    const before = tagFieldsOf(self)
+    const after = Object.keys(self.cases).map((type) => [type, { ...before[type], ...fields }] as const)
+    return self.annotate({ [TagsAnnotation]: Object.fromEntries(after) })
+  }
+
+/**
+ * The declared tags of a set: for each event the names of tags, and the fields they are made from where the event has them.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const tagFieldsOf = (self: Any): Readonly<Record<string, Readonly<Record<string, string>>>> =>
+  // Only `tags` and `merge` write this annotation, always with this shape.
+  (self.ast.annotations?.[TagsAnnotation] ?? {}) as Readonly<Record<string, Readonly<Record<string, string>>>>
+
+/**
+ * The text of a tag.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const tag = (name: string, value: string): string => `${name}:${value}`
+
 /**
  * The events of several sets in one.
  *
@@ -197,15 +255,18 @@ export interface Merged<Sets extends ReadonlyArray<Any>>
 }
 
 /**
- * One set of the events of several, with their histories. Throws when two sets share an event name.
+ * One set of the events of several, with their histories and tags. Throws when two sets share an event name.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const merge = <const Sets extends ReadonlyArray<Any>>(...sets: Sets): Merged<Sets> => {
-  const histories: Histories<Any> = Object.assign({}, ...sets.map(historiesOf))
+  const annotations = {
+    [HistoryAnnotation]: Object.assign({}, ...sets.map(historiesOf)),
+    [TagsAnnotation]: Object.assign({}, ...sets.map(tagFieldsOf))
+  }
   const cases = sets.flatMap((set) => Object.values(set.cases))
-  const union = Schema.Union(cases).annotate({ [HistoryAnnotation]: histories })
+  const union = Schema.Union(cases).annotate(annotations)
   // The union of the cases of all sets, which the compiler has lost with their names.
   return Schema.toTaggedUnion("_tag")(union) as Schema.Top as Merged<Sets>
 }

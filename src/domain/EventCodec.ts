@@ -23,7 +23,7 @@ export interface EventCodec<E extends Event.Tagged> {
   readonly encode: (event: E) => Result.Result<EncodedEvent, string>
   readonly decode: (recorded: RecordedEvent) => Result.Result<EventRecord<E>, UndecodableEvent>
   /** Like `decode`, for an event outside of a log. */
-  readonly decodeData: (encoded: EncodedEvent) => Result.Result<E, DecodeFailure>
+  readonly decodeData: (encoded: Omit<EncodedEvent, "tags">) => Result.Result<E, DecodeFailure>
 }
 
 /**
@@ -45,6 +45,7 @@ export interface EncodedEvent {
   readonly type: string
   readonly schemaVersion: number
   readonly data: Schema.Json
+  readonly tags: ReadonlyArray<string>
 }
 
 const cache = new WeakMap<Event.Any, EventCodec<Event.Tagged>>()
@@ -84,7 +85,10 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
     compiled.set(type, compileCase(type, events.cases[type]!, histories[type]?.past ?? []))
   }
   const types = Array.from(compiled.keys())
-  const decodeData = ({ data, schemaVersion, type }: EncodedEvent): Result.Result<Event.Tagged, DecodeFailure> => {
+  const tagFields = Event.tagFieldsOf(events)
+  const decodeData = (
+    { data, schemaVersion, type }: Omit<EncodedEvent, "tags">
+  ): Result.Result<Event.Tagged, DecodeFailure> => {
     const found = compiled.get(type)
     if (found === undefined) {
       return failure("UnknownType", `this program knows no event of that type; it knows ${types.join(", ")}`)
@@ -107,7 +111,8 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
       return Result.succeed({
         type: event._tag,
         schemaVersion: found.schemaVersion,
-        data: withoutTag(encoded.success)
+        data: withoutTag(encoded.success),
+        tags: tagsOf(tagFields[event._tag], event)
       })
     },
     decodeData,
@@ -165,6 +170,20 @@ const compileCase = (
 const unknownVersion: Decode = () => failure("UnknownVersion", "schema versions start at 1")
 
 const malformed = (detail: string): DecodeFailure => ({ problem: "Malformed", detail })
+
+const noTags: ReadonlyArray<string> = []
+
+const tagsOf = (fields: Readonly<Record<string, string>> | undefined, event: Event.Tagged): ReadonlyArray<string> => {
+  if (fields === undefined) return noTags
+  const tags = new Set<string>()
+  for (const [name, field] of Object.entries(fields)) {
+    const value: unknown = Reflect.get(event, field)
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (typeof one === "string") tags.add(Event.tag(name, one))
+    }
+  }
+  return Array.from(tags)
+}
 
 const withoutTag = (json: Schema.Json): Schema.Json => {
   if (typeof json !== "object" || json === null || Array.isArray(json)) return json

@@ -18,6 +18,7 @@ import type { Version } from "./Version.ts"
  * - `type`: the event's name
  * - `schemaVersion`: the version of its schema, from 1
  * - `data`: the payload without its `_tag`
+ * - `tags`: what else it can be found by, besides its type
  *
  * @since 0.1.0
  * @category models
@@ -28,6 +29,7 @@ export interface NewEvent {
   readonly schemaVersion: number
   readonly data: string
   readonly metadata: string
+  readonly tags?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -45,6 +47,7 @@ export interface RecordedEvent {
   readonly schemaVersion: number
   readonly data: Schema.Json
   readonly metadata: Metadata
+  readonly tags: ReadonlyArray<string>
   readonly recordedAt: DateTime.Utc
 }
 
@@ -82,5 +85,6 @@ export const record = (event: NewEvent, { position, recordedAt, stream, version 
   // Both texts were made by JSON.stringify, from a JSON value and from a Metadata.
   data: JSON.parse(event.data) as Schema.Json,
   metadata: JSON.parse(event.metadata) as Metadata,
+  tags: event.tags ?? [],
   recordedAt
 })

@@ -29,6 +29,24 @@ export class ConcurrencyConflict extends Schema.TaggedError<ConcurrencyConflict>
 }
 
 /**
+ * Since a decision was read, an event was appended that it would have had to take into account. Nothing was written.
+ *
+ * - `position`: the newest such event
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BoundaryConflict
+  extends Schema.TaggedError<BoundaryConflict>("evsrc/BoundaryConflict")("BoundaryConflict", {
+    position: Position
+  })
+{
+  override get message(): string {
+    return `What was decided on has changed in the meantime, by the event at position ${this.position}`
+  }
+}
+
+/**
  * A command's payload does not satisfy its schema. Nothing was decided.
  *
  * @since 0.1.0

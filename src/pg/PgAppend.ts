@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { CommandIdReused, type EventStoreError, storeError } from "../domain/errors.ts"
+import type { EventQuery } from "../domain/EventQuery.ts"
 import type { NewEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
@@ -21,7 +22,7 @@ import type { AppendRequest, AppendResult, EventStoreDriver } from "../store/Eve
  * @category models
  */
 export interface AppendRow {
-  readonly outcome: "appended" | "conflict" | "duplicate"
+  readonly outcome: "appended" | "conflict" | "changed" | "duplicate"
   readonly stream: string
   readonly version: bigint
   readonly positions: ReadonlyArray<bigint> | null
@@ -50,18 +51,23 @@ export interface PgAppend {
  */
 export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["receipt"]): PgAppend => {
   const single =
-    `select * from ${schema}.append($1, $2, $3, $4::uuid[], $5::text[], $6::integer[], $7::text[], $8::text[])`
+    `select * from ${schema}.append($1, $2, $3, $4::uuid[], $5::text[], $6::integer[], $7::text[], $8::text[], `
+    + `$9::integer[], $10::text[], $11::integer, $12::integer[], $13::text[], $14::integer[], $15::text[], $16::bigint, `
+    + `$17::bigint[])`
   const batch = `select * from ${schema}.append_batch($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::uuid[], `
-    + `$6::text[], $7::integer[], $8::text[], $9::text[])`
+    + `$6::text[], $7::integer[], $8::text[], $9::text[], $10::integer[], $11::text[])`
 
   return {
-    single: ({ commandId, events, expected, stream }) =>
+    single: ({ commandId, condition, events, expected, stream }) =>
       Effect.map(
         sql.unsafe<AppendRow>(single, [
           stream,
           expectedParameter(expected),
           commandId ?? null,
-          ...eventParameters(events)
+          ...eventParameters(events),
+          ...condition === undefined
+            ? noCondition
+            : [...queryParameters(condition.query), condition.after, condition.seen]
         ]).withoutTransform,
         ([row]) => row!
       ),
@@ -85,6 +91,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
           })
         case "conflict":
           return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
+        case "changed":
+          return Effect.succeed({ _tag: "Changed", position: Position.make(row.positions![0]!) })
         case "duplicate":
           return duplicate(receipt, request.commandId!, request.stream)
       }
@@ -110,8 +118,38 @@ const eventParameters = (events: ReadonlyArray<NewEvent>): ReadonlyArray<unknown
   events.map((event) => event.type),
   events.map((event) => event.schemaVersion),
   events.map((event) => event.data),
-  events.map((event) => event.metadata)
+  events.map((event) => event.metadata),
+  ...pairs(events.map((event) => event.tags ?? []))
 ]
+
+/** Lists as pairs of a list's number, from 1, and an element. */
+const pairs = (
+  lists: ReadonlyArray<ReadonlyArray<string>>
+): readonly [ReadonlyArray<number>, ReadonlyArray<string>] => {
+  const numbers: Array<number> = []
+  const elements: Array<string> = []
+  for (const [index, list] of lists.entries()) {
+    for (const element of list) {
+      numbers.push(index + 1)
+      elements.push(element)
+    }
+  }
+  return [numbers, elements]
+}
+
+/**
+ * A query as the parameters `q_items`, `q_type_of`, `q_type`, `q_tag_of`, `q_tag`.
+ *
+ * @since 0.1.0
+ * @category parameters
+ */
+export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
+  query.length,
+  ...pairs(query.map((item) => item.types ?? [])),
+  ...pairs(query.map((item) => item.tags ?? []))
+]
+
+const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
 
 /** The client cannot tell the type of an array that holds nothing but nulls; as an array literal it is left to the statement. */
 const nullable = (values: ReadonlyArray<unknown>): unknown =>

@@ -40,6 +40,8 @@ export const makeDriver = Effect.fnUntraced(
     const streamBackward =
       `select * from ${quoted}.events where stream = $1 and version <= $2 order by version desc limit $3`
     const logPage = `select * from ${quoted}.read_all($1, $2, $3)`
+    const queryPage =
+      `select * from ${quoted}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
     const safeHead = `select ${quoted}.safe_head() as head`
     const byCommand = `select e.* from ${quoted}.events f
       join ${quoted}.events e on e.stream = f.stream and e.version >= f.version and e.version < f.version + f.command_events
@@ -49,6 +51,15 @@ export const makeDriver = Effect.fnUntraced(
       mapSqlError(sql.unsafe<{ readonly head: bigint }>(safeHead).withoutTransform),
       ([row]) => Position.make(row!.head)
     )
+    const pageWithHead = (text: string, params: ReadonlyArray<unknown>) =>
+      Effect.map(
+        mapSqlError(sql.unsafe<EventRow & { readonly head: bigint }>(text, params).withoutTransform),
+        (rows) => ({
+          // The one row of an empty page has a head and no event.
+          events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(recordedOf),
+          head: Position.make(rows[0]!.head)
+        })
+      )
     const receipt = (commandId: string): Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError> =>
       Effect.map(mapSqlError(sql.unsafe<EventRow>(byCommand, [commandId]).withoutTransform), (rows) => {
         const events = rows.map(recordedOf)
@@ -68,9 +79,10 @@ export const makeDriver = Effect.fnUntraced(
 
     const append = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
       Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
-        const send = request.inTransaction === undefined && Option.isNone(transaction)
-          ? Effect.flatMap(grouped(request), (row) => statements.resolve(request, row))
-          : inTransaction(request)
+        const send =
+          request.inTransaction === undefined && request.condition === undefined && Option.isNone(transaction)
+            ? Effect.flatMap(grouped(request), (row) => statements.resolve(request, row))
+            : inTransaction(request)
         return Effect.tap(send, (result) => result._tag === "Appended" ? sql.afterCommit(grown) : Effect.void)
       })
 
@@ -88,17 +100,9 @@ export const makeDriver = Effect.fnUntraced(
           ),
           (rows) => rows.map(recordedOf)
         ),
-      readAll: ({ after, limit, types }) =>
-        Effect.map(
-          mapSqlError(
-            sql.unsafe<EventRow & { readonly head: bigint }>(logPage, [after, limit, types ?? null]).withoutTransform
-          ),
-          (rows) => ({
-            // The one row of an empty page has a head and no event.
-            events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(recordedOf),
-            head: Position.make(rows[0]!.head)
-          })
-        ),
+      readAll: ({ after, limit, types }) => pageWithHead(logPage, [after, limit, types ?? null]),
+      readQuery: ({ after, limit, query }) =>
+        pageWithHead(queryPage, [...PgAppend.queryParameters(query), after, limit]),
       head,
       receipt,
       changed: watch.changed

@@ -25,6 +25,7 @@ export interface EventRow {
   readonly data: unknown
   readonly metadata: unknown
   readonly recorded_at: Date
+  readonly tags: ReadonlyArray<string> | null
 }
 
 /**
@@ -43,5 +44,6 @@ export const recordedOf = (row: EventRow): RecordedEvent => ({
   schemaVersion: row.schema_version,
   data: row.data as Schema.Json,
   metadata: row.metadata as Metadata,
+  tags: row.tags ?? [],
   recordedAt: DateTime.makeUnsafe(row.recorded_at)
 })

@@ -4,4 +4,5 @@
  * @since 0.1.0
  */
 export * from "../domain/Aggregate.ts"
-export { layer, load, type Loaded, type LoadOptions, type RunOptions } from "./AggregateRunner.ts"
+export { layer, load, type Loaded, type LoadOptions } from "./AggregateRunner.ts"
+export type { RunOptions } from "./CommandRun.ts"

@@ -11,15 +11,16 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { ConcurrencyConflict, EventStoreError, invalidRequest, storeError } from "../domain/errors.ts"
+import { BoundaryConflict, ConcurrencyConflict, EventStoreError, invalidRequest, storeError } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
+import * as EventQuery from "../domain/EventQuery.ts"
 import type { EventRecord, NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
 import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
 import * as Version from "../domain/Version.ts"
-import type { AppendRequest, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import type { AppendRequest, Condition, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 import * as MemoryEventStore from "./MemoryEventStore.ts"
 import { NewId } from "./NewId.ts"
@@ -62,6 +63,14 @@ export interface ReadLogOptions {
 }
 
 /**
+ * How a conditional append fails: on the version of its stream, on its condition, or otherwise.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type AppendError = ConcurrencyConflict | BoundaryConflict | EventStoreError
+
+/**
  * The event store.
  *
  * The reads that take a set of events decode them; an event of the set that cannot be decoded, or in `readStream` an event
@@ -81,6 +90,18 @@ export class EventStore extends Context.Service<EventStore, {
     options?: AppendOptions
   ) => Effect.Effect<Receipt.Receipt, ConcurrencyConflict | EventStoreError>
 
+  /**
+   * Like `append`, if the condition holds too, which `readQueryRecorded` has answered: a dynamic consistency boundary
+   * (https://dcb.events).
+   */
+  readonly appendIf: <E extends Event.Any>(
+    condition: Condition,
+    events: E,
+    stream: string,
+    batch: ReadonlyArray<Event.Of<E>>,
+    options?: AppendOptions
+  ) => Effect.Effect<Receipt.Receipt, AppendError>
+
   /** The events of one stream, by version, in pages. A stream that does not exist is empty. */
   readonly readStream: <E extends Event.Any>(
     events: E,
@@ -98,6 +119,14 @@ export class EventStore extends Context.Service<EventStore, {
     events: E,
     options?: ReadLogOptions
   ) => Stream.Stream<EventRecord<Event.Of<E>>, EventStoreError>
+
+  /**
+   * What a decision needs to see of the log: the matches of a query, and the condition under which what is appended next still
+   * rests on them.
+   */
+  readonly readQueryRecorded: (
+    query: EventQuery.EventQuery
+  ) => Effect.Effect<QueryResult, EventStoreError>
 
   readonly readAllRecorded: (options?: ReadLogOptions) => Stream.Stream<RecordedEvent, EventStoreError>
 
@@ -119,6 +148,15 @@ export class EventStore extends Context.Service<EventStore, {
   readonly driver: EventStoreDriver
 }>()("evsrc/store/EventStore") {}
 
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueryResult {
+  readonly events: ReadonlyArray<RecordedEvent>
+  readonly condition: Condition
+}
+
 const defaultPageSize = 500
 
 /**
@@ -131,12 +169,13 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
   const limits = yield* Limits.Limits
   const newId = yield* NewId
 
-  const append = <E extends Event.Any>(
+  const appendOn = <E extends Event.Any>(
+    condition: Condition | undefined,
     events: E,
     stream: string,
     batch: ReadonlyArray<Event.Of<E>>,
-    options: AppendOptions = {}
-  ): Effect.Effect<Receipt.Receipt, ConcurrencyConflict | EventStoreError> =>
+    options: AppendOptions
+  ): Effect.Effect<Receipt.Receipt, AppendError> =>
     Effect.suspend(() => {
       const metadata = options.metadata ?? {}
       const encoded = encodeAll(EventCodec.of(events), batch, JSON.stringify(metadata), newId)
@@ -145,16 +184,19 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       if (name instanceof EventStoreError) return Effect.fail(name)
       const refusal = Limits.checkAppend(limits, encoded.success, metadata.commandId)
       if (refusal !== undefined) return Effect.fail(refusal)
+      const query = condition === undefined ? undefined : EventQuery.problem(condition.query)
+      if (query !== undefined) return Effect.fail(invalidRequest(query))
       return appendEncoded({
         stream: name,
         expected: options.expected ?? "any",
         events: encoded.success,
-        commandId: metadata.commandId
+        commandId: metadata.commandId,
+        condition
       })
     })
 
   const appendEncoded = Effect.fn("EventStore.append")(
-    function*(request: AppendRequest): Effect.fn.Return<Receipt.Receipt, ConcurrencyConflict | EventStoreError> {
+    function*(request: AppendRequest): Effect.fn.Return<Receipt.Receipt, AppendError> {
       yield* Effect.annotateCurrentSpan({ "evsrc.stream": request.stream, "evsrc.events": request.events.length })
       const result = yield* driver.append(request)
       switch (result._tag) {
@@ -173,6 +215,10 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
             expected: request.expected,
             actual: result.actual
           })
+        }
+        case "Changed": {
+          yield* Telemetry.conflict
+          return yield* new BoundaryConflict({ position: result.position })
         }
       }
     }
@@ -204,9 +250,32 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
   const subscribeRecorded = (options: ReadLogOptions & { readonly types?: ReadonlyArray<string> } = {}) =>
     logPages(driver, limits, options, true)
 
+  const readQueryRecorded = Effect.fn("EventStore.readQuery")(function*(
+    query: EventQuery.EventQuery
+  ): Effect.fn.Return<QueryResult, EventStoreError> {
+    const problem = EventQuery.problem(query)
+    if (problem !== undefined) return yield* invalidRequest(problem)
+    const limit = limits.pageSize
+    const first = yield* driver.readQuery({ query, after: Position.start, limit })
+    const events = Array.from(first.events)
+    let full = first.events.length >= limit
+    while (full) {
+      const next = yield* driver.readQuery({ query, after: events[events.length - 1]!.position, limit })
+      events.push(...next.events)
+      full = next.events.length >= limit
+    }
+    // Every page shows what lies up to the first page's head: that is final. What it shows beyond may have gaps yet.
+    const seen = events.flatMap(({ position }) => position > first.head ? [position] : [])
+    return { events, condition: { query, after: first.head, seen } }
+  })
+
   return EventStore.of({
     driver,
-    append,
+    append: (events, stream, batch, options = {}) =>
+      // Without a condition there is none to break.
+      Effect.catchTag(appendOn(undefined, events, stream, batch, options), "BoundaryConflict", Effect.die),
+    appendIf: (condition, events, stream, batch, options = {}) => appendOn(condition, events, stream, batch, options),
+    readQueryRecorded,
     readStreamRecorded,
     readStream: (events, stream, options) => decode(EventCodec.of(events), readStreamRecorded(stream, options)),
     readAllRecorded,
@@ -254,8 +323,8 @@ const encodeAll = <E extends Event.Tagged>(
   for (const event of batch) {
     const encoded = codec.encode(event)
     if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
-    const { data, schemaVersion, type } = encoded.success
-    events.push({ id: newId(), type, schemaVersion, data: JSON.stringify(data), metadata })
+    const { data, schemaVersion, tags, type } = encoded.success
+    events.push({ id: newId(), type, schemaVersion, data: JSON.stringify(data), metadata, tags })
   }
   return Result.succeed(events)
 }

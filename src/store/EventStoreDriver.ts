@@ -8,6 +8,7 @@ import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { EventStoreError } from "../domain/errors.ts"
+import type { EventQuery } from "../domain/EventQuery.ts"
 import type { NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Position } from "../domain/Position.ts"
 import type { Receipt } from "../domain/Receipt.ts"
@@ -15,9 +16,25 @@ import type { StreamId } from "../domain/StreamId.ts"
 import type { Expected, Version } from "../domain/Version.ts"
 
 /**
+ * That a query still has no other matches than those a decision was made on.
+ *
+ * - `after`: the safe head of just before they were read; everything up to it was seen
+ * - `seen`: the positions of the matches that were seen beyond it
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Condition {
+  readonly query: EventQuery
+  readonly after: Position
+  readonly seen: ReadonlyArray<Position>
+}
+
+/**
  * An append to one stream: all of `events`, or nothing.
  *
  * - `commandId`: when it was appended before, nothing is written and the first receipt is answered
+ * - `condition`: must hold beside `expected`
  * - `inTransaction`: runs after the events are in and before they are committed; when it fails, they are rolled back
  *
  * @since 0.1.0
@@ -28,6 +45,7 @@ export interface AppendRequest {
   readonly expected: Expected
   readonly events: ReadonlyArray<NewEvent>
   readonly commandId?: string | undefined
+  readonly condition?: Condition | undefined
   readonly inTransaction?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<void, EventStoreError>) | undefined
 }
 
@@ -37,6 +55,7 @@ export interface AppendRequest {
  * - `Appended`: the stream's new version, and for each event its position
  * - `Duplicate`: the command id was appended before, with this receipt
  * - `Conflict`: the stream is at `actual`; nothing was written
+ * - `Changed`: the condition does not hold, because of the event at `position` or an earlier one; nothing was written
  *
  * @since 0.1.0
  * @category models
@@ -50,6 +69,7 @@ export type AppendResult =
   }
   | { readonly _tag: "Duplicate"; readonly receipt: Receipt }
   | { readonly _tag: "Conflict"; readonly actual: Version }
+  | { readonly _tag: "Changed"; readonly position: Position }
 
 /**
  * One page of a stream: at most `limit` events from version `from` on (inclusive), upwards or downwards.
@@ -77,6 +97,18 @@ export interface LogPage {
 }
 
 /**
+ * One page of what a query selects: at most `limit` events after position `after`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueryPage {
+  readonly query: EventQuery
+  readonly after: Position
+  readonly limit: number
+}
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -91,6 +123,14 @@ export interface EventStoreDriver {
    */
   readonly readAll: (
     page: LogPage
+  ) => Effect.Effect<{ readonly events: ReadonlyArray<RecordedEvent>; readonly head: Position }, EventStoreError>
+
+  /**
+   * All visible matches in position order, also beyond the safe head, and the head of just before they were looked for. It is
+   * for decisions: what follows the log reads it by `readAll`.
+   */
+  readonly readQuery: (
+    page: QueryPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<RecordedEvent>; readonly head: Position }, EventStoreError>
 
   /** The safe head of the log. */

@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import type { EventStoreError } from "../domain/errors.ts"
 import { invalidRequest } from "../domain/errors.ts"
+import * as EventQuery from "../domain/EventQuery.ts"
 import type { NewEvent } from "../domain/EventRecord.ts"
 import * as Name from "../domain/Name.ts"
 import * as StreamId from "../domain/StreamId.ts"
@@ -97,6 +98,12 @@ export const checkAppend = (
       )
     }
     total += bytes
+    const { tags = [] } = event
+    if (tags.length > EventQuery.maxTags) {
+      return invalidRequest(`an event has at most ${EventQuery.maxTags} tags, this "${event.type}" has ${tags.length}`)
+    }
+    const problem = tags.map(EventQuery.tagProblem).find((problem) => problem !== undefined)
+    if (problem !== undefined) return invalidRequest(`"${event.type}": ${problem}`)
   }
   if (total > limits.appendBytes) {
     return invalidRequest(

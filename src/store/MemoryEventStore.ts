@@ -9,16 +9,26 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { CommandIdReused, type EventStoreError, storeError } from "../domain/errors.ts"
+import { matches } from "../domain/EventQuery.ts"
 import { type NewEvent, type Place, record, type RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
 import type { StreamId } from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
-import type { AppendRequest, AppendResult, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import type {
+  AppendRequest,
+  AppendResult,
+  Condition,
+  EventStoreDriver,
+  LogPage,
+  StreamPage
+} from "./EventStoreDriver.ts"
 import * as HeadWatch from "./HeadWatch.ts"
 
 /** What is kept: as in a database, text that nobody can change through a reference. */
-interface Row extends NewEvent, Place {}
+interface Row extends NewEvent, Place {
+  readonly tags: ReadonlyArray<string>
+}
 
 /**
  * A new, empty log.
@@ -37,7 +47,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
 
   const appendNow = Effect.fnUntraced(
     function*(request: AppendRequest): Effect.fn.Return<AppendResult, EventStoreError> {
-      const { commandId, events, expected, inTransaction, stream } = request
+      const { commandId, condition, events, expected, inTransaction, stream } = request
       const first = commandId === undefined ? undefined : receipts.get(commandId)
       if (commandId !== undefined && first !== undefined) {
         return first.stream === stream
@@ -47,9 +57,12 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
       const rows = streams.get(stream) ?? []
       const actual = Version.make(rows.length)
       if (!Version.meets(actual, expected)) return { _tag: "Conflict", actual }
+      const changed = condition === undefined ? undefined : newestMatch(log, condition)
+      if (changed !== undefined) return { _tag: "Changed", position: changed }
       const recordedAt = yield* DateTime.now
       const added = events.map((event, index): Row => ({
         ...event,
+        tags: event.tags ?? [],
         stream,
         version: Version.make(actual + index + 1),
         position: Position.make(BigInt(log.length + index + 1)),
@@ -72,6 +85,11 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     append: (request) => turn.withPermit(appendNow(request)),
     readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),
     readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
+    readQuery: ({ after, limit, query }) =>
+      Effect.sync(() => ({
+        events: log.slice(Number(after)).filter((row) => matches(query, row)).slice(0, limit).map(recordedOf),
+        head: headOf(log)
+      })),
     head,
     receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receipts.get(commandId))),
     changed: watch.changed
@@ -79,6 +97,9 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
 })
 
 const headOf = (log: ReadonlyArray<Row>): Position.Position => log[log.length - 1]?.position ?? Position.start
+
+const newestMatch = (log: ReadonlyArray<Row>, { after, query, seen }: Condition): Position.Position | undefined =>
+  log.slice(Number(after)).findLast((row) => matches(query, row) && !seen.includes(row.position))?.position
 
 const streamPage = (rows: ReadonlyArray<Row>, { direction, from, limit }: StreamPage): ReadonlyArray<Row> => {
   if (direction === "forward") return rows.slice(Math.max(from - 1, 0), Math.max(from - 1, 0) + limit)

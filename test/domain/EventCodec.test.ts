@@ -23,6 +23,7 @@ const recorded = (type: string, schemaVersion: number, data: Schema.Json): Recor
   schemaVersion,
   data,
   metadata: {},
+  tags: [],
   recordedAt: DateTime.makeUnsafe(0)
 })
 

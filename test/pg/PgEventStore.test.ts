@@ -211,5 +211,5 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
 })
 
 const appendStatement =
-  "select * from evsrc.append($1, null, null, array[gen_random_uuid()], array['Ticked'], array[1], array[$2], array['{}'])"
+  "select * from evsrc.append($1, null, null, array[gen_random_uuid()], array['Ticked'], array[1], array[$2], array['{}'], '{}', '{}', null, null, null, null, null, null, null)"
 const appendParameters = (stream: string, n: number) => [stream, JSON.stringify({ n })]

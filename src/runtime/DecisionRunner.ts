@@ -1,0 +1,85 @@
+/**
+ * Runs decisions: read what the models ask for, fold, decide, append if nothing of it has changed; otherwise decide again.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import type * as Rpc from "effect/rpc/Rpc"
+import type * as Command from "../domain/Command.ts"
+import type * as Decision from "../domain/Decision.ts"
+import { type EventStoreError, invalidRequest, storeError } from "../domain/errors.ts"
+import type * as Event from "../domain/Event.ts"
+import * as EventCodec from "../domain/EventCodec.ts"
+import * as EventQuery from "../domain/EventQuery.ts"
+import type { RecordedEvent } from "../domain/EventRecord.ts"
+import * as Position from "../domain/Position.ts"
+import * as StreamId from "../domain/StreamId.ts"
+import * as Version from "../domain/Version.ts"
+import * as EventStore from "../store/EventStore.ts"
+import * as CommandRun from "./CommandRun.ts"
+import * as RpcCall from "./RpcCall.ts"
+
+/**
+ * The handler of a decision's command, over an event store. Its events go to a stream of their own, named after the command and its id; an
+ * expected version in the command's context is refused, since there is no version to expect.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <C extends Command.Any, Events extends Event.Any>(
+  decision: Decision.Decision<C, Events>,
+  options: CommandRun.RunOptions = {}
+): Layer.Layer<Rpc.ToHandler<C>, never, EventStore.EventStore> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const store = yield* EventStore.EventStore
+    const context = yield* Effect.context<never>()
+    const run = yield* CommandRun.make(store, options)
+    const { command } = decision
+    const execute = (payload: Rpc.Payload<C>) =>
+      run((commandId) => StreamId.nameOf(command._tag, commandId), ({ expected, metadata, stream, unlessDone }) =>
+        Effect.gen(function*() {
+          if (expected !== undefined) {
+            return yield* invalidRequest(
+              `"${command._tag}" is decided on several entities and has no version to expect`
+            )
+          }
+          const models = decision.models(payload)
+          const query = Object.values(models).map((model) =>
+            model.query
+          )
+          const { condition, events } = yield* store.readQueryRecorded(query)
+          const states = yield* fold(models, events)
+          const decided = decision.decide(states, payload)
+          const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
+          if (Result.isFailure(outcome)) return yield* unlessDone(Effect.fail(outcome.failure))
+          if (outcome.success.length === 0) {
+            const last = events[events.length - 1]?.position ?? Position.start
+            return yield* unlessDone(CommandRun.nothingHappens(stream, Version.zero, last))
+          }
+          return yield* store.appendIf(condition, decision.events, stream, outcome.success, { metadata })
+        }))
+    return RpcCall.handlers<C, never>([[command, execute]], context)
+  }))
+
+/** Every model's state after the events that it asks for. */
+const fold = (
+  models: Decision.Models,
+  events: ReadonlyArray<RecordedEvent>
+): Effect.Effect<Readonly<Record<string, unknown>>, EventStoreError> =>
+  Effect.suspend(() => {
+    const states: Record<string, unknown> = {}
+    for (const [name, model] of Object.entries(models)) {
+      const codec = EventCodec.of(model.events)
+      let state = model.initial
+      for (const event of events) {
+        if (!EventQuery.matchesItem(model.query, event)) continue
+        const decoded = codec.decode(event)
+        if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
+        state = model.evolve(state, decoded.success.event)
+      }
+      states[name] = state
+    }
+    return Effect.succeed(states)
+  })
