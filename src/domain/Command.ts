@@ -6,7 +6,7 @@
  */
 import * as Rpc from "effect/rpc/Rpc"
 import * as Schema from "effect/Schema"
-import { BoundaryConflict, ConcurrencyConflict, EventStoreError, InvalidCommand } from "./errors.ts"
+import { ConcurrencyConflict, EventStoreError, InvalidCommand } from "./errors.ts"
 import { Receipt } from "./Receipt.ts"
 
 /**
@@ -15,16 +15,10 @@ import { Receipt } from "./Receipt.ts"
  * @since 0.1.0
  * @category errors
  */
-export type BusError = InvalidCommand | ConcurrencyConflict | BoundaryConflict | EventStoreError
+export type BusError = InvalidCommand | ConcurrencyConflict | EventStoreError
 
 type ErrorSchema<E extends Schema.Top> = Schema.Union<
-  readonly [
-    E,
-    typeof InvalidCommand,
-    typeof ConcurrencyConflict,
-    typeof BoundaryConflict,
-    typeof EventStoreError
-  ]
+  readonly [E, typeof InvalidCommand, typeof ConcurrencyConflict, typeof EventStoreError]
 >
 
 /**
@@ -98,6 +92,6 @@ export const make = <
   return Rpc.make(tag, {
     payload: Schema.Struct(options.payload),
     success: Receipt,
-    error: Schema.Union([declared, InvalidCommand, ConcurrencyConflict, BoundaryConflict, EventStoreError])
+    error: Schema.Union([declared, InvalidCommand, ConcurrencyConflict, EventStoreError])
   })
 }

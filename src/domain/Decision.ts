@@ -23,7 +23,8 @@ export interface Model<State> {
   readonly events: Event.Any
   readonly query: QueryItem
   readonly initial: State
-  readonly evolve: (state: State, event: Event.Tagged) => State
+  // A method, and so compared loosely: models of all states go into one record, each only ever folded from its own `initial`.
+  evolve(state: State, event: Event.Tagged): State
 }
 
 /**
@@ -128,14 +129,14 @@ export interface Decision<C extends Command.Any, Events extends Event.Any> {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <C extends Command.Any, Events extends Event.Any, M extends Models>(command: C, options: {
+export const make = <C extends Command.Any, const Events extends Event.Any, M extends Models>(command: C, options: {
   /** The events it may decide on. */
   readonly events: Events
   readonly models: (payload: Rpc.Payload<C>) => M
   readonly decide: (
     states: States<M>,
     payload: Rpc.Payload<C>
-  ) => Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>
+  ) => NoInfer<Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>>
 }): Decision<C, Events> => ({
   command,
   events: options.events,

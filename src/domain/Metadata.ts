@@ -8,7 +8,8 @@ import * as Schema from "effect/Schema"
 /**
  * All fields are optional; dispatching a command fills in every one it knows.
  *
- * - `commandId`: the command that caused the event; the same id is appended once
+ * - `command`: the name of the command that caused the event
+ * - `commandId`: its id; the same id is appended once
  * - `correlationId`: the conversation the event belongs to, the first command's id by default
  * - `causationId`: the message that caused the command; the command itself when it came from outside
  * - `actor`: who acted
@@ -19,6 +20,7 @@ import * as Schema from "effect/Schema"
  * @category schemas
  */
 export const Metadata = Schema.Struct({
+  command: Schema.optionalKey(Schema.String),
   commandId: Schema.optionalKey(Schema.String),
   correlationId: Schema.optionalKey(Schema.String),
   causationId: Schema.optionalKey(Schema.String),

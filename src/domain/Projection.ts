@@ -126,7 +126,7 @@ export interface Document extends Schema.Top {
 export const make = <
   const Name extends string,
   Events extends Event.Any,
-  Doc extends Document,
+  const Doc extends Document,
   const Index extends keyof Doc["Encoded"] & string = never,
   const L extends Lifecycle = "async"
 >(name: Name, options: {

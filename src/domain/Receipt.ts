@@ -15,12 +15,15 @@ import { Version } from "./Version.ts"
  * - `events`: the events written, in order; empty when the command decided that nothing happens, and then `version` and
  *   `position` are those of the stream's last event as it was decided on (0 for an empty stream)
  *
+ * - `command`: the name of the command, when it had one
+ *
  * The same command id answers the same receipt again.
  *
  * @since 0.1.0
  * @category schemas
  */
 export const Receipt = Schema.Struct({
+  command: Schema.optionalKey(Schema.String),
   stream: StreamId,
   version: Version,
   position: Position,
@@ -39,8 +42,9 @@ export type Receipt = typeof Receipt.Type
  * @since 0.1.0
  * @category constructors
  */
-export const fromEvents = (stream: StreamId, events: Receipt["events"]): Receipt => {
+export const fromEvents = (stream: StreamId, command: string | undefined, events: Receipt["events"]): Receipt => {
   const last = events[events.length - 1]
   if (last === undefined) throw new Error("Receipt.fromEvents: there are no events")
-  return { stream, version: last.version, position: last.position, events }
+  const receipt = { stream, version: last.version, position: last.position, events }
+  return command === undefined ? receipt : { command, ...receipt }
 }

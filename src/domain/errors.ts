@@ -29,7 +29,8 @@ export class ConcurrencyConflict extends Schema.TaggedError<ConcurrencyConflict>
 }
 
 /**
- * Since a decision was read, an event was appended that it would have had to take into account. Nothing was written.
+ * Since a decision was read, an event was appended that it would have had to take into account. Nothing was written. A command
+ * that is decided on several entities fails with it, as the reason of an `EventStoreError`, when its retries are used up.
  *
  * - `position`: the newest such event
  *
@@ -58,7 +59,7 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>("evsrc/In
 }) {}
 
 /**
- * The command id was used before by a command for another stream. A command id names one command: make a new one.
+ * The command id was used before, by another command or on another stream. A command id names one command: make a new one.
  *
  * @since 0.1.0
  * @category errors
@@ -66,13 +67,15 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>("evsrc/In
 export class CommandIdReused extends Schema.TaggedError<CommandIdReused>("evsrc/CommandIdReused")("CommandIdReused", {
   commandId: Schema.String,
   stream: Schema.String,
-  firstStream: Schema.String
+  firstStream: Schema.String,
+  command: Schema.optionalKey(Schema.String),
+  firstCommand: Schema.optionalKey(Schema.String)
 }) {
   override get message(): string {
-    return `Command id "${shorten(this.commandId)}" was used before, on stream "${
-      shorten(this.firstStream)
-    }" and now on `
-      + `"${shorten(this.stream)}"; give every command an id of its own`
+    const first = `${this.firstCommand ?? "an append"} on stream "${shorten(this.firstStream)}"`
+    const now = `${this.command ?? "an append"} on stream "${shorten(this.stream)}"`
+    return `Command id "${shorten(this.commandId)}" was used before, for ${first}, and now for ${now}; `
+      + "give every command an id of its own"
   }
 }
 
@@ -203,6 +206,7 @@ export class StoreFailure extends Schema.TaggedError<StoreFailure>("evsrc/StoreF
 export const EventStoreErrorReason = Schema.Union([
   InvalidRequest,
   CommandIdReused,
+  BoundaryConflict,
   UndecodableEvent,
   UndecodableDocument,
   ProjectionFailed,

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { CommandIdReused, type EventStoreError, storeError } from "../domain/errors.ts"
+import type { EventStoreError } from "../domain/errors.ts"
 import type { EventQuery } from "../domain/EventQuery.ts"
 import type { NewEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
@@ -94,7 +94,7 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
         case "changed":
           return Effect.succeed({ _tag: "Changed", position: Position.make(row.positions![0]!) })
         case "duplicate":
-          return duplicate(receipt, request.commandId!, request.stream)
+          return duplicate(receipt, request.commandId!)
       }
     }
   }
@@ -157,14 +157,10 @@ const nullable = (values: ReadonlyArray<unknown>): unknown =>
 
 const duplicate = (
   receipt: EventStoreDriver["receipt"],
-  commandId: string,
-  stream: string
+  commandId: string
 ): Effect.Effect<AppendResult, EventStoreError> =>
-  Effect.flatMap(receipt(commandId), (found) => {
-    const first = Option.getOrUndefined(found)
-    // Append has just found it, and events are never deleted.
-    if (first === undefined) return Effect.die(new Error(`evsrc: the append of command "${commandId}" has vanished`))
-    return first.stream === stream
-      ? Effect.succeed<AppendResult>({ _tag: "Duplicate", receipt: first })
-      : Effect.fail(storeError(new CommandIdReused({ commandId, stream, firstStream: first.stream })))
-  })
+  Effect.flatMap(receipt(commandId), (found) =>
+    Option.isSome(found)
+      ? Effect.succeed({ _tag: "Duplicate", receipt: found.value })
+      // Append has just found it, and events are never deleted.
+      : Effect.die(new Error(`evsrc: the append of command "${commandId}" has vanished`)))

@@ -23,7 +23,10 @@ import {
  */
 export const sqlState = (error: SqlError): string | undefined => {
   const { cause } = error.reason
-  return Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : undefined
+  // Node's own errors have codes too (ECONNREFUSED).
+  return Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) && /^[0-9A-Z]{5}$/.test(cause.code)
+    ? cause.code
+    : undefined
 }
 
 /** Resources exhausted (53), operator intervention such as a shutdown (57), system errors such as a full disk (58). */

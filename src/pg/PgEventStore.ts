@@ -66,7 +66,7 @@ export const makeDriver = Effect.fnUntraced(
         const [first] = events
         return first === undefined
           ? Option.none()
-          : Option.some(Receipt.fromEvents(first.stream, events.map(summaryOf)))
+          : Option.some(Receipt.fromEvents(first.stream, first.metadata.command, events.map(summaryOf)))
       })
     const watch = yield* HeadWatch.make({ head, interval: options.pollInterval ?? "50 millis" })
     const others = options.notify === false

@@ -117,7 +117,7 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
   return (command: C["_tag"], payload: Rpc.Payload<C>) => {
     // `HasId` of Aggregate.make has seen to it that every command carries the id, as a string.
     const stream = aggregate.streamOf(Reflect.get(payload as object, aggregate.id) as string)
-    return run(() => stream, ({ expected, metadata, unlessDone }) => {
+    return run(command, () => stream, ({ expected, metadata, unlessDone }) => {
       let loaded = empty(decider)
       return Effect.gen(function*() {
         loaded = yield* continueFrom(store, decider, stream, loaded)
@@ -128,7 +128,7 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
         const decision = Decider.decide(decider, state, command, payload)
         if (Result.isFailure(decision)) return yield* unlessDone(Effect.fail(decision.failure))
         if (decision.success.length === 0) {
-          return yield* unlessDone(CommandRun.nothingHappens(stream, version, position))
+          return yield* unlessDone(CommandRun.nothingHappens(command, stream, version, position))
         }
         return yield* store.append(aggregate.events, stream, decision.success, { expected: version, metadata })
       })

@@ -64,9 +64,11 @@ export const provide = (context: CommandContext) => <A, E, R>(self: Effect.Effec
  */
 export const metadataOf = (
   context: CommandContext,
+  command: string,
   commandId: string,
   span: Tracer.AnySpan | undefined
 ): Metadata => ({
+  command,
   commandId,
   correlationId: context.correlationId ?? commandId,
   causationId: context.causationId ?? commandId,

@@ -8,13 +8,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import { BoundaryConflict, ConcurrencyConflict, EventStoreError } from "../domain/errors.ts"
+import { ConcurrencyConflict, EventStoreError } from "../domain/errors.ts"
 import type { Metadata } from "../domain/Metadata.ts"
 import type * as Position from "../domain/Position.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { StreamId } from "../domain/StreamId.ts"
 import type * as Version from "../domain/Version.ts"
-import type * as EventStore from "../store/EventStore.ts"
+import { type EventStore, sameCommand } from "../store/EventStore.ts"
 import { NewId } from "../store/NewId.ts"
 import { CommandContext, metadataOf } from "./CommandContext.ts"
 
@@ -63,10 +63,11 @@ const defaultConflictRetry = Schedule.exponential("2 millis").pipe(
  * @since 0.1.0
  * @category running
  */
-export const make = Effect.fnUntraced(function*(store: EventStore.EventStore["Service"], options: RunOptions) {
+export const make = Effect.fnUntraced(function*(store: EventStore["Service"], options: RunOptions) {
   const newId = yield* NewId
   const conflictRetry = options.conflictRetry ?? defaultConflictRetry
   return Effect.fnUntraced(function*<E>(
+    command: string,
     streamOf: (commandId: string) => string,
     begin: (attempt: Attempt) => Effect.Effect<Receipt, E>
   ): Effect.fn.Return<Receipt, E> {
@@ -80,12 +81,12 @@ export const make = Effect.fnUntraced(function*(store: EventStore.EventStore["Se
     const attempt = begin({
       stream,
       expected: context.expected,
-      metadata: metadataOf(context, commandId, span),
+      metadata: metadataOf(context, command, commandId, span),
       unlessDone: <A, E>(otherwise: Effect.Effect<A, E>) =>
         Effect.flatMap(
           earlier,
-          (receipt): Effect.Effect<A | Receipt, E> =>
-            Option.isSome(receipt) && receipt.value.stream === stream ? Effect.succeed(receipt.value) : otherwise
+          (receipt): Effect.Effect<A | Receipt, E | EventStoreError> =>
+            Option.isSome(receipt) ? sameCommand(receipt.value, commandId, stream, command) : otherwise
         )
     })
     const resolved = Effect.catchIf(attempt, isUnknown, (unknown) => {
@@ -95,7 +96,7 @@ export const make = Effect.fnUntraced(function*(store: EventStore.EventStore["Se
     return yield* Effect.retry(resolved, {
       schedule: conflictRetry,
       while: (error) =>
-        error instanceof BoundaryConflict || (error instanceof ConcurrencyConflict && context.expected === undefined)
+        isBoundaryConflict(error) || (error instanceof ConcurrencyConflict && context.expected === undefined)
     })
   })
 })
@@ -107,16 +108,20 @@ export const make = Effect.fnUntraced(function*(store: EventStore.EventStore["Se
  * @category constructors
  */
 export const nothingHappens = (
+  command: string,
   stream: string,
   version: Version.Version,
   position: Position.Position
 ): Effect.Effect<Receipt> =>
   // The store has checked the name when it was read.
-  Effect.succeed({ stream: stream as StreamId, version, position, events: [] })
+  Effect.succeed({ command, stream: stream as StreamId, version, position, events: [] })
 
 const patience = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 second")]).pipe(
   Schedule.upTo({ duration: "10 seconds" })
 )
+
+const isBoundaryConflict = (error: unknown): boolean =>
+  error instanceof EventStoreError && error.reason._tag === "BoundaryConflict"
 
 const isUnknown = (error: unknown): boolean =>
   error instanceof EventStoreError && error.reason._tag === "OutcomeUnknown"

@@ -38,7 +38,8 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
     const run = yield* CommandRun.make(store, options)
     const { command } = decision
     const execute = (payload: Rpc.Payload<C>) =>
-      run((commandId) => StreamId.nameOf(command._tag, commandId), ({ expected, metadata, stream, unlessDone }) =>
+      run(command._tag, (commandId) =>
+        StreamId.nameOf(command._tag, commandId), ({ expected, metadata, stream, unlessDone }) =>
         Effect.gen(function*() {
           if (expected !== undefined) {
             return yield* invalidRequest(
@@ -56,9 +57,13 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
           if (Result.isFailure(outcome)) return yield* unlessDone(Effect.fail(outcome.failure))
           if (outcome.success.length === 0) {
             const last = events[events.length - 1]?.position ?? Position.start
-            return yield* unlessDone(CommandRun.nothingHappens(stream, Version.zero, last))
+            return yield* unlessDone(CommandRun.nothingHappens(command._tag, stream, Version.zero, last))
           }
-          return yield* store.appendIf(condition, decision.events, stream, outcome.success, { metadata })
+          return yield* Effect.catchTag(
+            store.appendIf(condition, decision.events, stream, outcome.success, { metadata }),
+            "BoundaryConflict",
+            (conflict) => Effect.fail(storeError(conflict))
+          )
         }))
     return RpcCall.handlers<C, never>([[command, execute]], context)
   }))

@@ -4,10 +4,12 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -211,13 +213,18 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
   const run = Effect.gen(function*() {
     let delay = firstDelay
     while (true) {
-      const failure = yield* Effect.match(once, { onSuccess: () => undefined, onFailure: (error) => error })
-      if (failure === undefined) {
+      // A defect must not end the worker either: nobody would notice but for the lag.
+      const exit = yield* Effect.exit(once)
+      if (Exit.isSuccess(exit)) {
         delay = firstDelay
         continue
       }
-      yield* report({ state: "retrying", detail: failure.message })
-      yield* Effect.logWarning("A projection is waiting for the store", failure)
+      if (Exit.hasInterrupts(exit)) return yield* Effect.interrupt
+      yield* report({
+        state: "retrying",
+        detail: Cause.prettyErrors(exit.cause).map((error) => error.message).join("; ")
+      })
+      yield* Effect.logWarning("A projection is waiting for the store", exit.cause)
       yield* Effect.sleep(delay)
       delay = Duration.min(Duration.times(delay, 2), mostDelay)
     }

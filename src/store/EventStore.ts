@@ -11,7 +11,14 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { BoundaryConflict, ConcurrencyConflict, EventStoreError, invalidRequest, storeError } from "../domain/errors.ts"
+import {
+  BoundaryConflict,
+  CommandIdReused,
+  ConcurrencyConflict,
+  EventStoreError,
+  invalidRequest,
+  storeError
+} from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
@@ -178,7 +185,9 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
   ): Effect.Effect<Receipt.Receipt, AppendError> =>
     Effect.suspend(() => {
       const metadata = options.metadata ?? {}
-      const encoded = encodeAll(EventCodec.of(events), batch, JSON.stringify(metadata), newId)
+      const metadataText = encodeMetadata(metadata)
+      if (Result.isFailure(metadataText)) return Effect.fail(invalidRequest(metadataText.failure))
+      const encoded = encodeAll(EventCodec.of(events), batch, metadataText.success, newId)
       if (Result.isFailure(encoded)) return Effect.fail(invalidRequest(encoded.failure))
       const name = Limits.checkStream(stream)
       if (name instanceof EventStoreError) return Effect.fail(name)
@@ -192,21 +201,22 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
         events: encoded.success,
         commandId: metadata.commandId,
         condition
-      })
+      }, metadata.command)
     })
 
   const appendEncoded = Effect.fn("EventStore.append")(
-    function*(request: AppendRequest): Effect.fn.Return<Receipt.Receipt, AppendError> {
+    function*(request: AppendRequest, command: string | undefined): Effect.fn.Return<Receipt.Receipt, AppendError> {
+      const { commandId } = request
       yield* Effect.annotateCurrentSpan({ "evsrc.stream": request.stream, "evsrc.events": request.events.length })
       const result = yield* driver.append(request)
       switch (result._tag) {
         case "Appended": {
           yield* Telemetry.appended(request.events.length)
-          return receiptOf(request, result.version, result.positions)
+          return receiptOf(request, command, result.version, result.positions)
         }
         case "Duplicate": {
           yield* Telemetry.duplicate
-          return result.receipt
+          return yield* sameCommand(result.receipt, commandId!, request.stream, command)
         }
         case "Conflict": {
           yield* Telemetry.conflict
@@ -313,6 +323,15 @@ export const layer = <E, R>(driver: Effect.Effect<EventStoreDriver, E, R>) =>
  */
 export const layerMemory: Layer.Layer<EventStore> = layer(MemoryEventStore.make)
 
+const encodeMetadata = (metadata: Metadata): Result.Result<string, string> => {
+  try {
+    return Result.succeed(JSON.stringify(metadata))
+  } catch (cause) {
+    // Attributes that are no JSON, of a caller without types: a bigint, a cycle.
+    return Result.fail(`the metadata cannot be written as JSON: ${String(cause)}`)
+  }
+}
+
 const encodeAll = <E extends Event.Tagged>(
   codec: EventCodec.EventCodec<E>,
   batch: ReadonlyArray<E>,
@@ -331,11 +350,13 @@ const encodeAll = <E extends Event.Tagged>(
 
 const receiptOf = (
   { events, stream }: AppendRequest,
+  command: string | undefined,
   version: Version.Version,
   positions: ReadonlyArray<Position.Position>
 ): Receipt.Receipt =>
   Receipt.fromEvents(
     stream,
+    command,
     events.map(({ id, type }, index) => ({
       id,
       type,
@@ -343,6 +364,30 @@ const receiptOf = (
       position: positions[index]!
     }))
   )
+
+/**
+ * The receipt of an earlier append under this command id, if it was by the same command on the same stream.
+ *
+ * @since 0.1.0
+ * @category idempotency
+ */
+export const sameCommand = (
+  first: Receipt.Receipt,
+  commandId: string,
+  stream: string,
+  command: string | undefined
+): Effect.Effect<Receipt.Receipt, EventStoreError> =>
+  first.stream === stream && first.command === command
+    ? Effect.succeed(first)
+    : Effect.fail(storeError(
+      new CommandIdReused({
+        commandId,
+        stream,
+        firstStream: first.stream,
+        ...(command === undefined ? {} : { command }),
+        ...(first.command === undefined ? {} : { firstCommand: first.command })
+      })
+    ))
 
 /** Decodes page by page. The events before one that cannot be decoded are still delivered; then the Stream fails. */
 const decode = <E extends Event.Tagged>(

@@ -53,7 +53,7 @@ export interface AppendRequest {
  * What became of an append; a conflict is data.
  *
  * - `Appended`: the stream's new version, and for each event its position
- * - `Duplicate`: the command id was appended before, with this receipt
+ * - `Duplicate`: the command id was appended before, with this receipt, on this stream or another
  * - `Conflict`: the stream is at `actual`; nothing was written
  * - `Changed`: the condition does not hold, because of the event at `position` or an earlier one; nothing was written
  *

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { CommandIdReused, type EventStoreError, storeError } from "../domain/errors.ts"
+import type { EventStoreError } from "../domain/errors.ts"
 import { matches } from "../domain/EventQuery.ts"
 import { type NewEvent, type Place, record, type RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
@@ -49,11 +49,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     function*(request: AppendRequest): Effect.fn.Return<AppendResult, EventStoreError> {
       const { commandId, condition, events, expected, inTransaction, stream } = request
       const first = commandId === undefined ? undefined : receipts.get(commandId)
-      if (commandId !== undefined && first !== undefined) {
-        return first.stream === stream
-          ? { _tag: "Duplicate", receipt: first }
-          : yield* storeError(new CommandIdReused({ commandId, stream, firstStream: first.stream }))
-      }
+      if (first !== undefined) return { _tag: "Duplicate", receipt: first }
       const rows = streams.get(stream) ?? []
       const actual = Version.make(rows.length)
       if (!Version.meets(actual, expected)) return { _tag: "Conflict", actual }
@@ -121,4 +117,8 @@ const logPage = (log: ReadonlyArray<Row>, { after, limit, types }: LogPage): Rea
 const recordedOf = (row: Row): RecordedEvent => record(row, row)
 
 const receiptOf = (stream: StreamId, rows: ReadonlyArray<Row>): Receipt.Receipt =>
-  Receipt.fromEvents(stream, rows.map(({ id, position, type, version }) => ({ id, type, version, position })))
+  Receipt.fromEvents(
+    stream,
+    recordedOf(rows[0]!).metadata.command,
+    rows.map(({ id, position, type, version }) => ({ id, type, version, position }))
+  )

@@ -143,6 +143,7 @@ const commands: ReadonlyArray<Case<Stores>> = [
     equal(
       { ...second, traceparent: undefined },
       {
+        command: "Deposit",
         commandId,
         actor: "ann",
         correlationId: "conversation",
@@ -213,6 +214,31 @@ const commands: ReadonlyArray<Case<Stores>> = [
       for (const receipt of all) equal(receipt, all[0]!, "20 at once")
     }).pipe(Effect.provide(Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) })))
     equal((yield* Aggregate.load(AccountDecider, id)).version, Version.make(4), "the version")
+  }),
+
+  test("a command id that was another command's, or another instance's, is refused, and nothing is written", function*() {
+    const [id, other] = [unique("a"), unique("a")]
+    const commandId = unique("command")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { commandId })
+      const reused = [
+        Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 }, { commandId })),
+        Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 1 }, { commandId })),
+        Effect.flip(CommandBus.dispatch(Open, { id: other, owner: "bob" }, { commandId })),
+        Effect.flip(CommandBus.dispatch(Deposit, { id: other, amount: 1 }, { commandId }))
+      ]
+      for (const attempt of reused) {
+        const error = yield* attempt
+        ok(
+          error._tag === "EventStoreError" && error.reason._tag === "CommandIdReused" &&
+            error.reason.firstCommand === "Open"
+            && error.reason.firstStream === `Account-${id}`,
+          "the refusal names what it was used for"
+        )
+      }
+    }).pipe(Effect.provide(accounts))
+    equal((yield* Aggregate.load(AccountDecider, id)).version, Version.make(1), "the version")
+    equal((yield* Aggregate.load(AccountDecider, other)).version, Version.zero, "the other's version")
   }),
 
   test("an expected version holds, and its conflict is not retried away", function*() {

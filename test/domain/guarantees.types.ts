@@ -3,7 +3,7 @@
  * then reports an unused directive. The same code without its one fault compiles, so that nothing fails for another reason.
  */
 import { Result, Schema } from "effect"
-import { Aggregate, Command, Event, Projection } from "evsrc"
+import { Aggregate, Command, Decision, Event, Projection } from "evsrc"
 
 const UserId = Schema.String.pipe(Schema.brand("UserId"))
 const UserEvent = Schema.TaggedUnion({
@@ -240,3 +240,51 @@ export const unknownIndex = () =>
     key: (e) => e.userId,
     evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
   })
+
+const taken = (name: string) =>
+  Decision.model({ events: UserEvent, tags: { name }, initial: false, evolve: { UserRegistered: () => true } })
+
+export const decision = Decision.make(RegisterUser, {
+  events: UserEvent,
+  models: (c) => ({ taken: taken(c.name) }),
+  decide: ({ taken }, c) =>
+    taken ? Result.fail(new AlreadyRegistered({ userId: c.userId })) : [{ _tag: "UserRegistered", ...c }]
+})
+
+export const unknownModel = () =>
+  Decision.make(RegisterUser, {
+    events: UserEvent,
+    models: (c) => ({ taken: taken(c.name) }),
+    // @ts-expect-error there is no such model
+    decide: ({ token }) => token ? [] : []
+  })
+
+export const undeclaredDecisionError = () =>
+  Decision.make(RegisterUser, {
+    events: UserEvent,
+    models: (c) => ({ taken: taken(c.name) }),
+    // @ts-expect-error an error that the command does not declare
+    decide: (_, c) => Result.fail(new NotRegistered({ userId: c.userId }))
+  })
+
+export const foreignDecisionEvent = () =>
+  Decision.make(RegisterUser, {
+    events: UserEvent,
+    models: (c) => ({ taken: taken(c.name) }),
+    // @ts-expect-error an event of another set
+    decide: () => [OrderEvent.cases.OrderPlaced.make({ orderId: "o1" })]
+  })
+
+export const unknownModelEvent = () =>
+  Decision.model({
+    events: UserEvent,
+    initial: 0,
+    // @ts-expect-error there is no such event
+    evolve: { UserDeleted: (n) => n }
+  })
+
+export const tagged = UserEvent.pipe(Event.tags({ user: "userId" }))
+
+export const unknownTagField = () =>
+  // @ts-expect-error no event has such a field
+  UserEvent.pipe(Event.tags({ user: "userID" }))
