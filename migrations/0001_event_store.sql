@@ -1,6 +1,13 @@
 -- The log. Run by PgMigrations, or by hand with psql. Where the schema is to have another name, replace `evsrc` throughout.
 create schema if not exists evsrc;
 
+-- Which migrations have run, whoever ran them.
+create table if not exists evsrc.migrations (
+  migration_id integer primary key,
+  created_at timestamptz not null default now(),
+  name text not null
+);
+
 -- Positions are drawn one at a time (cache 1) inside append only, after its watermark lock. The first is burnt here, so that
 -- the sequence always has a last value and no event ever has position 0.
 create sequence evsrc.positions as bigint minvalue 0 start 0 cache 1;
@@ -371,3 +378,5 @@ begin
       null::json, null::timestamptz, null::text[];
   end if;
 end $$;
+
+insert into evsrc.migrations (migration_id, name) values (1, '0001_event_store') on conflict do nothing;

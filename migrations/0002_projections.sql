@@ -73,3 +73,5 @@ begin
     from (select distinct hashtext(a_projection || E'\x1f' || k) as h from unnest(a_keys) k order by h) as sorted;
   return query select d.key, d.document from evsrc.documents d where d.projection = a_projection and d.key = any (a_keys);
 end $$;
+
+insert into evsrc.migrations (migration_id, name) values (2, '0002_projections') on conflict do nothing;

@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
  * - `correlationId`: the conversation the event belongs to, the first command's id by default
  * - `causationId`: the message that caused the command; the command itself when it came from outside
  * - `actor`: who acted
- * - `traceparent`: the W3C trace context of the span that appended
+ * - `traceparent`: the W3C trace context of the span in which it was dispatched
  * - `attributes`: anything else, as JSON
  *
  * @since 0.1.0

@@ -28,8 +28,8 @@ export interface PgNotify {
 }
 
 /**
- * Sends hints when told to, and calls `heard` for those of other processes. Without a `PgClient` in the context, or while the
- * server does not let it listen (behind a pooler in transaction mode, say), nothing is sent or heard.
+ * Sends hints when told to, and calls `heard` for those of other processes. Without a `PgClient` in the context nothing is sent or
+ * heard; while the server does not let it listen (behind a pooler in transaction mode, say), nothing is heard.
  *
  * @since 0.1.0
  * @category constructors

@@ -191,8 +191,9 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
       if (done === lost) return
       held = { epoch: held.epoch, position: done.position }
       if (done.full && !done.failed) continue
-      delay = done.failed && done.applied === 0 ? Duration.min(Duration.times(delay, 2), mostDelay) : firstDelay
+      if (!done.failed || done.applied > 0) delay = firstDelay
       const ours = yield* wait(held, done.failed ? Effect.sleep(delay) : events.changed(held.position))
+      if (done.failed) delay = Duration.min(Duration.times(delay, 2), mostDelay)
       if (!ours) return
     }
   })

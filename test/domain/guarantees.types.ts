@@ -2,8 +2,8 @@
  * What must not compile. Each `@ts-expect-error` fails the type check when the guarantee it stands for is lost: the compiler
  * then reports an unused directive. The same code without its one fault compiles, so that nothing fails for another reason.
  */
-import { Result, Schema } from "effect"
-import { Aggregate, Command, Decision, Event, Projection } from "evsrc"
+import { Effect, Layer, Result, Schema } from "effect"
+import { Aggregate, Command, CommandBus, Decision, Event, EventStore, Projection, Query, QueryBus } from "evsrc"
 
 const UserId = Schema.String.pipe(Schema.brand("UserId"))
 const UserEvent = Schema.TaggedUnion({
@@ -288,3 +288,29 @@ export const tagged = UserEvent.pipe(Event.tags({ user: "userId" }))
 export const unknownTagField = () =>
   // @ts-expect-error no event has such a field
   UserEvent.pipe(Event.tags({ user: "userID" }))
+
+const register = CommandBus.dispatch(RegisterUser, { userId: UserId.make("u1"), name: "Ann" })
+const handlers = Aggregate.layer(UserDecider).pipe(Layer.provide(EventStore.layerMemory))
+export const handled = () => Effect.runPromise(Effect.provide(register, handlers))
+
+export const unhandledCommand = () =>
+  // @ts-expect-error a command without a handler
+  Effect.runPromise(register)
+
+const Other = Command.make("Other", { payload: { userId: UserId } })
+export const otherCommand = () =>
+  // @ts-expect-error the handlers at hand are those of other commands
+  Effect.runPromise(Effect.provide(CommandBus.dispatch(Other, { userId: UserId.make("u1") }), handlers))
+
+const Ask = Query.make("Ask", { payload: {}, success: Schema.String })
+export const unhandledQuery = () =>
+  // @ts-expect-error a query without a handler
+  Effect.runPromise(QueryBus.ask(Ask, {}))
+
+export const wrongPayload = () =>
+  // @ts-expect-error a field of the payload is missing
+  CommandBus.dispatch(RegisterUser, { userId: UserId.make("u1") })
+
+export const preciseErrors: Effect.Effect<unknown, AlreadyRegistered | Command.BusError, unknown> = register
+// @ts-expect-error a command's own error is among its errors
+export const forgottenError: Effect.Effect<unknown, Command.BusError, unknown> = register

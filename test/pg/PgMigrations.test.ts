@@ -5,6 +5,7 @@ import { Reactivity } from "effect/reactivity"
 import type { SqlClient } from "effect/sql"
 import { EventStore, EventStoreError } from "evsrc"
 import { PgEventStore, PgMigrations, PgProjectionStore } from "evsrc/pg"
+import { readFile } from "node:fs/promises"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as Script from "../support/Script.ts"
 
@@ -23,6 +24,24 @@ describe("PgMigrations", () => {
       assert.deepStrictEqual(yield* PgMigrations.run(), PgMigrations.names)
       assert.deepStrictEqual(yield* PgMigrations.run(), [])
       yield* PgMigrations.check()
+    }).pipe(Effect.provide(layerPostgres())))
+
+  it.live("may be run by hand, as they are, and are then known to have run", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      for (const name of PgMigrations.names) {
+        // As psql does: the text of the file, statement by statement, here within one.
+        const text = yield* Effect.promise(() =>
+          readFile(new URL(`../../migrations/${name}.sql`, import.meta.url), "utf8")
+        )
+        yield* sql.unsafe(`do $by_hand$ begin ${text} end $by_hand$`).unprepared
+      }
+      yield* PgMigrations.check()
+      assert.deepStrictEqual(yield* PgMigrations.run(), [])
+      const receipt = yield* Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, "s", [tick(1)])).pipe(
+        Effect.provide(PgEventStore.layerWithoutMigrations())
+      )
+      assert.strictEqual(receipt.version, 1)
     }).pipe(Effect.provide(layerPostgres())))
 
   it.live("are safe when several processes start at once", () =>
