@@ -127,6 +127,18 @@ begin
     ) as locks;
 end $$;
 
+-- The last position drawn. Its null, for a role that may not read the sequence, would turn the locks and bounds made of it into nothing.
+create function evsrc.last_drawn() returns bigint language plpgsql volatile as $$
+declare
+  drawn bigint := pg_sequence_last_value('evsrc.positions');
+begin
+  if drawn is null then
+    raise exception 'this role may not read the sequence evsrc.positions' using errcode = 'EV001',
+      hint = 'GRANT USAGE, SELECT ON SEQUENCE to it.';
+  end if;
+  return drawn;
+end $$;
+
 -- Appends events to one stream.
 --   a_expected      null: any version; -1: the stream exists; else that very version (0: no stream)
 --   a_command       null, or the id of the command; a known one answers its first append
@@ -196,7 +208,7 @@ begin
   -- key has 32 bits, so it keeps the low half of the bound; safe_head knows the rest.
   perform pg_advisory_xact_lock_shared(
     'evsrc.positions'::regclass::oid::integer,
-    (pg_sequence_last_value('evsrc.positions') & 4294967295)::bit(32)::integer
+    (evsrc.last_drawn() & 4294967295)::bit(32)::integer
   );
   with event as materialized (
     select n, i, t, s, d, m
@@ -253,7 +265,7 @@ begin
   stamp := clock_timestamp();
   perform pg_advisory_xact_lock_shared(
     'evsrc.positions'::regclass::oid::integer,
-    (pg_sequence_last_value('evsrc.positions') & 4294967295)::bit(32)::integer
+    (evsrc.last_drawn() & 4294967295)::bit(32)::integer
   );
   return query
   with asked as materialized (
@@ -261,7 +273,9 @@ begin
         coalesce((select e.version from evsrc.events e where e.stream = u.s order by e.version desc limit 1), 0) as actual,
         f.stream as first_stream, f.version as first_version, f.command_events as first_events
       from unnest(a_stream, a_expected, a_command) with ordinality as u(s, x, c, i)
-        left join evsrc.events f on f.command_id = u.c
+        left join lateral (
+          select e.stream, e.version, e.command_events from evsrc.events e where e.command_id = u.c limit 1
+        ) as f on true
   ), good as materialized (
     select * from asked where first_stream is null and (x is null or x = actual or (x = -1 and actual > 0))
   ), event as materialized (
@@ -295,15 +309,16 @@ begin
     order by a.i;
 end $$;
 
--- The position up to which the log is complete: whatever is at or below it and will ever be visible, is visible to the next
--- statement. It must be computed in a statement of its own, before the statement that reads, hence volatile and plpgsql.
+-- The safe head: the last visible event before which nothing is undecided. Whatever is at or below it and will ever be visible, is visible
+-- to the next statement. It must be computed in statements of their own, before the statement that reads, hence volatile and plpgsql.
+-- It is an event and not a bound: a bound counts positions that were rolled back, which a crash may give out again.
 create function evsrc.safe_head() returns bigint language plpgsql volatile as $$
 declare
   head bigint;
   behind bigint;
 begin
   perform evsrc.require_read_committed();
-  head := pg_sequence_last_value('evsrc.positions');
+  head := evsrc.last_drawn();
   -- How far the lower bound of the oldest append in flight lies behind. A distance of 2^31 and more is a bound above head,
   -- taken since head was read: such an append draws positions above head too.
   select max(distance) into behind
@@ -314,7 +329,9 @@ begin
           and database = (select oid from pg_database where datname = current_database())
     ) as bounds
     where distance < 2147483648;
-  return head - coalesce(behind, 0);
+  select e.position into head from evsrc.events e where e.position <= head - coalesce(behind, 0)
+    order by e.position desc limit 1;
+  return coalesce(head, 0);
 end $$;
 
 -- A page of the log: events after a_after and up to the safe head, of a_types or (null) of all. Every row carries the head;

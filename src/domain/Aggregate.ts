@@ -58,10 +58,12 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
   }
 }
 
-/** Refuses, by a type nothing has, a command whose payload lacks the aggregate's id. */
+/** Refuses, by a type nothing has, what is no command of `Command.make`, or lacks the aggregate's id in its payload. */
 type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
-  readonly [K in keyof Commands]: Rpc.Payload<Commands[K]> extends { readonly [P in Id]: string } ? Commands[K]
+  readonly [K in keyof Commands]: [Command.BusError] extends [Rpc.Error<Commands[K]>] ?
+    Rpc.Payload<Commands[K]> extends { readonly [P in Id]: string } ? Commands[K]
     : `the payload of this command lacks the aggregate's id "${Id}"`
+    : "this is no command: make it by Command.make"
 }
 
 /**

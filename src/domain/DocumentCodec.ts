@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+import * as Hash from "effect/Hash"
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Name from "./Name.ts"
@@ -48,16 +50,24 @@ export interface EncodedDocument {
 export interface DocumentCodec {
   readonly encode: (key: string, document: unknown) => Result.Result<EncodedDocument, string>
   readonly decode: (json: unknown) => Result.Result<unknown, string>
+  /** The entry under which documents with this value of an indexed field are found. */
+  readonly indexEntry: (field: string, value: unknown) => Result.Result<string, string>
 }
 
+/** Beyond this an entry would not fit into an index of Postgres. */
+const maxEntryLength = 500
+
 /**
- * The entry under which a field's value is found: the name, `=`, and the value as JSON, which escapes every control
- * character.
- *
- * @since 0.1.0
- * @category indexing
+ * The entry under which a field's value is found: the name, `=`, and the value as JSON, which escapes every control character. Of a long
+ * value the beginning, its length, and two hashes.
  */
-export const indexEntry = (field: string, encoded: unknown): string => `${field}=${JSON.stringify(encoded ?? null)}`
+const entryOf = (field: string, encoded: unknown): string => {
+  const json = JSON.stringify(encoded ?? null)
+  if (json.length <= maxEntryLength) return `${field}=${json}`
+  // Cut between code points: half of a pair could not be stored.
+  const start = json.slice(0, maxEntryLength).replace(/[\ud800-\udbff]$/, "")
+  return `${field}~${json.length}:${Hash.string(json)}:${Hash.string(`${field}${json.slice(maxEntryLength)}`)}:${start}`
+}
 
 const cache = new WeakMap<Projection.Any, DocumentCodec>()
 
@@ -80,7 +90,26 @@ const compile = ({ document, index }: Projection.Any): DocumentCodec => {
   const json = Schema.toCodecJson(document)
   const encode = Schema.encodeUnknownResult(json)
   const decode = Schema.decodeUnknownResult(json)
+  // A struct's field encodes by its own codec; a document of another kind is one whose fields are JSON already.
+  const fields: unknown = Reflect.get(document, "fields")
+  const fieldCodecs = new Map(index.map((field) => {
+    const schema: unknown = Predicate.isObject(fields) ? Reflect.get(fields, field) : undefined
+    return [
+      field,
+      Schema.isSchema(schema)
+        ? Schema.encodeUnknownResult(Schema.toCodecJson(schema as Projection.Document))
+        : undefined
+    ]
+  }))
   return {
+    indexEntry: (field, value) => {
+      const encode = fieldCodecs.get(field)
+      if (encode === undefined) return Result.succeed(entryOf(field, value))
+      return Result.mapBoth(encode(value), {
+        onFailure: (error) => `"${field}": ${error.message}`,
+        onSuccess: (encoded) => entryOf(field, encoded)
+      })
+    },
     encode: (key, value) => {
       const problem = keyProblem(key)
       if (problem !== undefined) return Result.fail(problem)
@@ -91,7 +120,7 @@ const compile = ({ document, index }: Projection.Any): DocumentCodec => {
           key,
           document: JSON.stringify(encoded),
           indexed: index.map((field) =>
-            indexEntry(field, typeof encoded === "object" && encoded !== null ? Reflect.get(encoded, field) : null)
+            entryOf(field, Predicate.isObject(encoded) ? Reflect.get(encoded, field) : null)
           )
         })
       })

@@ -26,6 +26,15 @@ export const Position = Schema.BigInt.check(
 export type Position = typeof Position.Type
 
 /**
+ * Whether a value is a position; for callers without types.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isPosition = (value: unknown): value is Position =>
+  typeof value === "bigint" && value >= 0n && value <= 9223372036854775807n
+
+/**
  * Makes a position. Throws when it lies outside 0 … 2^63 - 1.
  *
  * @since 0.1.0

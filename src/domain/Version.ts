@@ -49,6 +49,23 @@ export const zero: Version = make(0)
 export type Expected = "any" | "noStream" | "streamExists" | Version
 
 /**
+ * Whether a value is an expectation; for callers without types.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isExpected = (value: unknown): value is Expected =>
+  value === "any" || value === "noStream" || value === "streamExists" || isVersion(value)
+
+/**
+ * Whether a value is a version; for callers without types.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isVersion = (value: unknown): value is Version => Number.isSafeInteger(value) && Number(value) >= 0
+
+/**
  * Whether a stream at version `actual` meets the expectation.
  *
  * @since 0.1.0

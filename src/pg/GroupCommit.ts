@@ -15,7 +15,7 @@ import * as Tracer from "effect/Tracer"
 import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } from "../domain/errors.ts"
 import type { AppendRequest } from "../store/EventStoreDriver.ts"
 import type { AppendRow, PgAppend } from "./PgAppend.ts"
-import { fromAppendError, isConnectionLost } from "./PgErrors.ts"
+import { fromAppendError, isOfOneAppend } from "./PgErrors.ts"
 
 /**
  * - `inFlight`: statements under way at a time, each on a connection of its own; 2 by default
@@ -90,12 +90,12 @@ export const make = Effect.fnUntraced(function*(
 
   const sendOne = (pending: Pending): Effect.Effect<void> =>
     Effect.map(
-      Effect.exit(statements.single(pending.request)),
+      Effect.exit(Effect.suspend(() => statements.single(pending.request))),
       (exit) => finish(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
     )
 
   const sendAll = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
-    Effect.matchCauseEffect(statements.batch(batch.map((pending) => pending.request)), {
+    Effect.matchCauseEffect(Effect.suspend(() => statements.batch(batch.map((pending) => pending.request))), {
       onSuccess: (rows) =>
         Effect.sync(() => {
           for (const [index, pending] of batch.entries()) finish(pending, Exit.succeed(rows[index]!))
@@ -103,9 +103,9 @@ export const make = Effect.fnUntraced(function*(
       onFailure: (cause) => {
         const exit: Exit.Exit<never, SqlError> = Exit.failCause(cause)
         const error = Exit.findErrorOption(exit)
-        // Nothing of a failed statement is written. Alone, each append gets its own answer, and only the one that is to blame fails.
-        // When the connection is lost it cannot be known what is written, for any of them.
-        if (error._tag === "Some" && !isConnectionLost(error.value)) {
+        // Nothing of a failed statement is written. Where one append may be to blame, each is sent alone and gets its own answer. What fails
+        // for all alike is not tried for each in turn; and when the connection is lost, it cannot be known what is written.
+        if (error._tag === "Some" && isOfOneAppend(error.value)) {
           return Effect.forEach(batch, sendOne, { discard: true })
         }
         return Effect.sync(() => {

@@ -90,6 +90,17 @@ export const isConnectionLost = (error: SqlError): boolean =>
   // A server that is shutting down (57P01 to 57P03) ends the session at any point, also between commit and answer.
   || (sqlState(error) ?? "").startsWith("57P")
 
+/** A value that is refused (22), a constraint (23), a limit of the server (54), a lock that one stream did not give in time. */
+const ofOneAppend = /^(22|23|54|40P01|55P03)/
+
+/**
+ * Whether a statement of several appends failed for a reason that may be one's alone.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOfOneAppend = (error: SqlError): boolean => ofOneAppend.test(sqlState(error) ?? "")
+
 /**
  * The store's error for a database error of an append: a connection lost after the statement was sent leaves its outcome open.
  *

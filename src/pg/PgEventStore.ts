@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -19,7 +20,7 @@ import type { AppendRequest, AppendResult, EventStoreDriver } from "../store/Eve
 import * as HeadWatch from "../store/HeadWatch.ts"
 import * as GroupCommit from "./GroupCommit.ts"
 import * as PgAppend from "./PgAppend.ts"
-import { fromAppendError, mapSqlError } from "./PgErrors.ts"
+import { fromAppendError, fromSqlError, mapSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
@@ -42,6 +43,7 @@ export const makeDriver = Effect.fnUntraced(
     const logPage = `select * from ${quoted}.read_all($1, $2, $3)`
     const queryPage =
       `select * from ${quoted}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
+    const lastEvent = `select max(position) as last from ${quoted}.events`
     const safeHead = `select ${quoted}.safe_head() as head`
     const byCommand = `select e.* from ${quoted}.events f
       join ${quoted}.events e on e.stream = f.stream and e.version >= f.version and e.version < f.version + f.command_events
@@ -87,6 +89,7 @@ export const makeDriver = Effect.fnUntraced(
       })
 
     return {
+      transactions: sql.transactionService.key,
       append,
       readStream: ({ direction, from, limit, stream }) =>
         Effect.map(
@@ -104,6 +107,10 @@ export const makeDriver = Effect.fnUntraced(
       readQuery: ({ after, limit, query }) =>
         pageWithHead(queryPage, [...PgAppend.queryParameters(query), after, limit]),
       head,
+      last: Effect.map(
+        mapSqlError(sql.unsafe<{ readonly last: bigint | null }>(lastEvent).withoutTransform),
+        ([row]) => Position.make(row?.last ?? 0n)
+      ),
       receipt,
       changed: watch.changed
     }
@@ -144,17 +151,24 @@ export const layerWithoutMigrations = (
 
 /** An append in the user's transaction, or in one of its own when something is to happen in it. */
 const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) => (request: AppendRequest) => {
-  const append = Effect.matchEffect(statements.single(request), {
-    onSuccess: (row) => statements.resolve(request, row),
-    onFailure: (error) => Effect.fail(fromAppendError(error, request.stream))
-  })
   const { inTransaction } = request
-  if (inTransaction === undefined) return append
+  const append = Effect.flatMap(statements.single(request), (row) => statements.resolve(request, row))
+  if (inTransaction === undefined) {
+    // The user's transaction has not been committed, so a lost connection has written nothing.
+    return Effect.catchTag(append, "SqlError", (error) => Effect.fail(fromSqlError(error)))
+  }
   return append.pipe(
     Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedEvents(request, result)) : Effect.void),
     sql.withTransaction,
-    // A connection lost within a transaction cannot be rolled back either, which the client reports as a defect.
-    Effect.catchDefect((defect) => isSqlError(defect) ? Effect.fail(defect) : Effect.die(defect)),
+    // A connection lost within a transaction cannot be rolled back either, of which the client makes a defect beside whatever else
+    // went wrong.
+    Effect.catchCause((cause) => {
+      const errors = cause.reasons.map((reason) =>
+        Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+      )
+      const sqlError = errors.find(isSqlError)
+      return sqlError === undefined ? Effect.failCause(cause) : Effect.fail(fromAppendError(sqlError, request.stream))
+    }),
     Effect.catchTag("SqlError", (error) => Effect.fail(fromAppendError(error, request.stream)))
   )
 }

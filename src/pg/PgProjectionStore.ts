@@ -40,6 +40,7 @@ export const makeDriver = Effect.fnUntraced(
         rows.map((row): StoredDocument => ({ key: row.key, document: row.document as Schema.Json })))
 
     return {
+      transactions: sql.transactionService.key,
       acquire: (projection, owner, lease) =>
         Effect.map(
           query<{ readonly epoch: bigint; readonly position: bigint }>(
@@ -53,7 +54,7 @@ export const makeDriver = Effect.fnUntraced(
         ),
       release: (projection, epoch) =>
         Effect.asVoid(query(
-          `update ${quoted}.checkpoints set owner = null, leased_until = null where projection = $1 and epoch = $2`,
+          `update ${quoted}.checkpoints set epoch = epoch + 1, owner = null, leased_until = null where projection = $1 and epoch = $2`,
           [projection, epoch]
         )),
       advance: ({ changes, epoch, from, lease, projection, to }) =>

@@ -117,13 +117,15 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
   return (command: C["_tag"], payload: Rpc.Payload<C>) => {
     // `HasId` of Aggregate.make has seen to it that every command carries the id, as a string.
     const stream = aggregate.streamOf(Reflect.get(payload as object, aggregate.id) as string)
-    return run(command, () => stream, ({ expected, metadata, unlessDone }) => {
+    return run(command, () => stream, ({ expected, metadata, refuse, unlessDone }) => {
       let loaded = empty(decider)
       return Effect.gen(function*() {
         loaded = yield* continueFrom(store, decider, stream, loaded)
         const { position, state, version } = loaded
         if (expected !== undefined && !Version.meets(version, expected)) {
-          return yield* unlessDone(Effect.fail(new ConcurrencyConflict({ stream, expected, actual: version })))
+          return yield* unlessDone(
+            Effect.suspend(() => refuse(new ConcurrencyConflict({ stream, expected, actual: version })))
+          )
         }
         const decision = Decider.decide(decider, state, command, payload)
         if (Result.isFailure(decision)) return yield* unlessDone(Effect.fail(decision.failure))

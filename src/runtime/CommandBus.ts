@@ -41,6 +41,6 @@ export const dispatch = <C extends Command.Any>(
     Effect.mapError((issue) => new InvalidCommand({ command: command._tag, message: format(issue) })),
     // `makeEffect` of the command's own payload Schema makes its payload; the erased Schema of `Command.Any` says unknown.
     Effect.flatMap((valid) => RpcCall.call<C>(command, valid as Rpc.Payload<C>)),
-    CommandContext.provide(context),
+    Effect.updateService(CommandContext.CommandContext, (outer) => CommandContext.within(outer, context)),
     Effect.withSpan(`CommandBus.dispatch ${command._tag}`, { attributes: { "evsrc.command": command._tag } })
   )

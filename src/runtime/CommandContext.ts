@@ -42,6 +42,14 @@ export const CommandContext = Context.Reference<CommandContext>("evsrc/runtime/C
 })
 
 /**
+ * What several commands may have in common; an id and an expected version are one command's own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SharedContext = Omit<CommandContext, "commandId" | "expected">
+
+/**
  * Adds to the context of the commands that an effect dispatches.
  *
  * **Example** (the same actor for a whole request)
@@ -53,8 +61,22 @@ export const CommandContext = Context.Reference<CommandContext>("evsrc/runtime/C
  * @since 0.1.0
  * @category combinators
  */
-export const provide = (context: CommandContext) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.updateService(self, CommandContext, (outer) => ({ ...outer, ...withoutUndefined(context) }))
+export const provide = (context: SharedContext) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.updateService(self, CommandContext, (outer) => within(outer, shared(context)))
+
+/**
+ * A command's context within the one around it, of which it takes over neither id nor expected version.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const within = (outer: CommandContext, context: CommandContext): CommandContext => ({
+  ...shared(outer),
+  ...withoutUndefined(context)
+})
+
+const shared = ({ commandId: _id, expected: _expected, ...context }: CommandContext): SharedContext =>
+  withoutUndefined(context)
 
 /**
  * The metadata of a command's events.

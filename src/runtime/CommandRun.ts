@@ -35,6 +35,7 @@ export interface RunOptions {
  * - `stream`: where its events go
  * - `expected`: the version that its sender expects, if any
  * - `metadata`: of its events
+ * - `refuse`: fails for good, also on a conflict
  * - `unlessDone`: answers the first receipt if the command was done before, or else goes on. An attempt that writes nothing has to ask;
  *   an append asks by itself
  *
@@ -45,6 +46,7 @@ export interface Attempt {
   readonly stream: string
   readonly expected: Version.Expected | undefined
   readonly metadata: Metadata
+  readonly refuse: <E>(error: E) => Effect.Effect<never, E>
   readonly unlessDone: <A, E>(otherwise: Effect.Effect<A, E>) => Effect.Effect<A | Receipt, E | EventStoreError>
 }
 
@@ -78,10 +80,15 @@ export const make = Effect.fnUntraced(function*(store: EventStore["Service"], op
     // An id drawn here can have been used before only when the outcome of an attempt is unknown.
     let fresh = context.commandId === undefined
     const earlier = Effect.suspend(() => fresh ? Effect.succeedNone : store.receipt(commandId))
+    let refused = false
     const attempt = begin({
       stream,
       expected: context.expected,
       metadata: metadataOf(context, command, commandId, span),
+      refuse: (error) => {
+        refused = true
+        return Effect.fail(error)
+      },
       unlessDone: <A, E>(otherwise: Effect.Effect<A, E>) =>
         Effect.flatMap(
           earlier,
@@ -95,8 +102,7 @@ export const make = Effect.fnUntraced(function*(store: EventStore["Service"], op
     })
     return yield* Effect.retry(resolved, {
       schedule: conflictRetry,
-      while: (error) =>
-        isBoundaryConflict(error) || (error instanceof ConcurrencyConflict && context.expected === undefined)
+      while: (error) => !refused && (isBoundaryConflict(error) || error instanceof ConcurrencyConflict)
     })
   })
 })

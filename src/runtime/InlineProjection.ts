@@ -21,7 +21,7 @@ import * as ProjectionFold from "./ProjectionFold.ts"
  * **Gotchas**
  *
  * Every program that appends must use this layer, since the projection sees only what is appended through it. The projection store
- * must be in the same database as the events.
+ * must use the same database client as the event store, which is checked when the layer is built.
  *
  * **Example** (a store with one inline projection)
  *
@@ -43,6 +43,11 @@ export const layerInline = (
     Effect.gen(function*() {
       const { driver } = yield* EventStore.EventStore
       const documents = (yield* ProjectionStore.ProjectionStore).driver
+      if (driver.transactions !== documents.transactions) {
+        return yield* Effect.die(
+          new Error("Projector.layerInline: event store and projection store must use one and the same database client")
+        )
+      }
       return yield* EventStore.make({
         ...driver,
         append: (request) => driver.append(withProjections(request, projections, documents))

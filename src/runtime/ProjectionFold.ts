@@ -12,6 +12,7 @@ import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Position } from "../domain/Position.ts"
 import type * as Projection from "../domain/Projection.ts"
+import { Limits } from "../store/Limits.ts"
 import type { StoredDocument } from "../store/ProjectionStoreDriver.ts"
 
 /**
@@ -48,6 +49,7 @@ export const fold = Effect.fnUntraced(function*(
   load: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 ): Effect.fn.Return<Folded, EventStoreError> {
   const codec = DocumentCodec.of(projection)
+  const { documentBytes } = yield* Limits
   const { failure: early, touches } = touchesOf(projection, events)
   const keys = Array.from(new Set(touches.flatMap((touch) => touch.keys)))
   const documents = new Map<string, unknown>()
@@ -71,7 +73,12 @@ export const fold = Effect.fnUntraced(function*(
         keys.map((key): readonly [unknown, DocumentCodec.EncodedDocument] => {
           const document = projection.evolve(documents.get(key), record)
           // Encoded at once, so that a document that breaks its Schema is blamed on the event that made it.
-          return [document, Result.getOrThrowWith(codec.encode(key, document), (detail) => new Error(detail))]
+          const change = Result.getOrThrowWith(codec.encode(key, document), (detail) => new Error(detail))
+          const size = change.document?.length ?? 0
+          if (size > documentBytes) {
+            throw new Error(`the document "${key}" has ${size} characters, more than ${documentBytes}`)
+          }
+          return [document, change]
         })
     )
     if (Result.isFailure(changed)) {

@@ -17,6 +17,7 @@ import type { EventStoreError } from "../domain/errors.ts"
 import * as Position from "../domain/Position.ts"
 import type * as Projection from "../domain/Projection.ts"
 import * as EventStore from "../store/EventStore.ts"
+import { Limits } from "../store/Limits.ts"
 import { NewId } from "../store/NewId.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
 import type { Lease } from "../store/ProjectionStoreDriver.ts"
@@ -47,8 +48,9 @@ export interface ProjectorOptions {
  * - `standby`: another worker owns the projection
  * - `catching-up`: events are waiting
  * - `live`: everything up to the head is applied
- * - `retrying`: the store failed; it is tried again
- * - `stuck`: an event cannot be processed; nothing after it is applied until it can. It is tried again
+ * - `retrying`: the store cannot be reached; it is tried again
+ * - `stuck`: an event or a document cannot be processed, or the store refuses; nothing more is applied until somebody mends it. It is tried
+ *   again
  *
  * @since 0.1.0
  * @category models
@@ -113,8 +115,17 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
   const documents = (yield* ProjectionStore.ProjectionStore).driver
   const clock = yield* Clock.Clock
   const owner = (yield* NewId)()
-  const batchSize = options.batchSize ?? 500
+  const limits = yield* Limits
+  const batchSize = options.batchSize ?? Math.min(500, limits.pageSize)
+  if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > limits.pageSize) {
+    return yield* Effect.die(
+      new Error(`Projector.layer: batchSize must be a whole number from 1 to ${limits.pageSize}`)
+    )
+  }
   const lease = Duration.fromInputUnsafe(options.lease ?? "10 seconds")
+  if (!Duration.isFinite(lease) || Duration.toMillis(lease) < 100) {
+    return yield* Effect.die(new Error("Projector.layer: lease must be at least 100 milliseconds, and not infinite"))
+  }
   const renewal = Duration.times(lease, 1 / 3)
   const firstDelay = Duration.fromInputUnsafe(options.retryDelay?.first ?? "200 millis")
   const mostDelay = Duration.fromInputUnsafe(options.retryDelay?.most ?? "30 seconds")
@@ -146,6 +157,7 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
   /** Applies one batch. Answers the new checkpoint, or that the projection is no longer ours. */
   const step = Effect.fnUntraced(function*({ epoch, position }: Lease) {
     const page = yield* events.readAll({ after: position, limit: batchSize, types: projection.handles })
+    yield* EventStore.withinLog(events, position, page.events, page.head)
     yield* TraceContext.linkEvents(page.events)
     const { applied, changes, failure } = yield* ProjectionFold.fold(
       projection,
@@ -182,6 +194,13 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
     }
   })
 
+  /** A sleep that ends at the same moment however often it is begun. */
+  const sleepUntil = (delay: Duration.Duration) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const end = now + Duration.toMillis(delay)
+      return Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.sleep(Math.max(0, end - now)))
+    })
+
   /** Works for as long as the lease is ours. */
   const work = Effect.fnUntraced(function*(first: Lease) {
     let held = first
@@ -192,7 +211,7 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
       held = { epoch: held.epoch, position: done.position }
       if (done.full && !done.failed) continue
       if (!done.failed || done.applied > 0) delay = firstDelay
-      const ours = yield* wait(held, done.failed ? Effect.sleep(delay) : events.changed(held.position))
+      const ours = yield* wait(held, done.failed ? yield* sleepUntil(delay) : events.changed(held.position))
       if (done.failed) delay = Duration.min(Duration.times(delay, 2), mostDelay)
       if (!ours) return
     }
@@ -221,11 +240,11 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
         continue
       }
       if (Exit.hasInterrupts(exit)) return yield* Effect.interrupt
-      yield* report({
-        state: "retrying",
-        detail: Cause.prettyErrors(exit.cause).map((error) => error.message).join("; ")
-      })
-      yield* Effect.logWarning("A projection is waiting for the store", exit.cause)
+      const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+      // What trying again does not cure needs somebody to look.
+      const state = error?.isRetryable === true ? "retrying" : "stuck"
+      yield* report({ state, detail: Cause.prettyErrors(exit.cause).map((error) => error.message).join("; ") })
+      yield* Effect.logWarning(`A projection is ${state}`, exit.cause)
       yield* Effect.sleep(delay)
       delay = Duration.min(Duration.times(delay, 2), mostDelay)
     }

@@ -30,7 +30,7 @@ export interface AskOptions {
  * @since 0.1.0
  * @category asking
  */
-export const ask = <Q extends Rpc.Any>(
+export const ask = <Q extends Rpc.AnyWithProps>(
   query: Q,
   payload: Rpc.Payload<Q>,
   options: AskOptions = {}

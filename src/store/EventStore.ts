@@ -17,7 +17,8 @@ import {
   ConcurrencyConflict,
   EventStoreError,
   invalidRequest,
-  storeError
+  storeError,
+  StoreMisconfigured
 } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
@@ -185,6 +186,12 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
   ): Effect.Effect<Receipt.Receipt, AppendError> =>
     Effect.suspend(() => {
       const metadata = options.metadata ?? {}
+      const expected = options.expected === undefined ? "any" : options.expected
+      if (!Version.isExpected(expected)) {
+        return Effect.fail(
+          invalidRequest(`"${String(expected)}" is no expected version: it is any, noStream, streamExists or a version`)
+        )
+      }
       const metadataText = encodeMetadata(metadata)
       if (Result.isFailure(metadataText)) return Effect.fail(invalidRequest(metadataText.failure))
       const encoded = encodeAll(EventCodec.of(events), batch, metadataText.success, newId)
@@ -197,7 +204,7 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       if (query !== undefined) return Effect.fail(invalidRequest(query))
       return appendEncoded({
         stream: name,
-        expected: options.expected ?? "any",
+        expected,
         events: encoded.success,
         commandId: metadata.commandId,
         condition
@@ -245,13 +252,20 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       const refusal = Limits.checkPageSize(limits, pageSize)
       if (refusal !== undefined) return Stream.fail(refusal)
       const direction = options.direction ?? "forward"
+      const total = options.limit ?? Infinity
+      if (total !== Infinity && !Version.isVersion(total)) {
+        return Stream.fail(invalidRequest(`a limit is a whole number from 0, not ${total}`))
+      }
+      if (options.from !== undefined && !Version.isVersion(options.from)) {
+        return Stream.fail(invalidRequest(`one reads from a version, not from ${options.from}`))
+      }
       const first: StreamPage = {
         stream: name,
         direction,
         from: options.from ?? (direction === "forward" ? Version.make(1) : Version.make(Number.MAX_SAFE_INTEGER)),
         limit: pageSize
       }
-      return streamPages(driver, first, options.limit ?? Infinity)
+      return streamPages(driver, first, total)
     })
 
   const readAllRecorded = (options: ReadLogOptions & { readonly types?: ReadonlyArray<string> } = {}) =>
@@ -323,11 +337,17 @@ export const layer = <E, R>(driver: Effect.Effect<EventStoreDriver, E, R>) =>
  */
 export const layerMemory: Layer.Layer<EventStore> = layer(MemoryEventStore.make)
 
+const textFields = ["command", "commandId", "correlationId", "causationId", "actor", "traceparent"] as const
+
 const encodeMetadata = (metadata: Metadata): Result.Result<string, string> => {
+  for (const field of textFields) {
+    const value: unknown = metadata[field]
+    if (value !== undefined && typeof value !== "string") return Result.fail(`the metadata's ${field} must be a string`)
+  }
   try {
     return Result.succeed(JSON.stringify(metadata))
   } catch (cause) {
-    // Attributes that are no JSON, of a caller without types: a bigint, a cycle.
+    // Attributes that are no JSON, of a caller without types: a bigint, a cycle, a million levels.
     return Result.fail(`the metadata cannot be written as JSON: ${String(cause)}`)
   }
 }
@@ -432,6 +452,30 @@ const streamPages = (
       })
   )
 
+/**
+ * Fails when a position lies beyond every event there is: it is of another log, or of this one before an older backup of it was restored. To
+ * wait there would skip whatever is appended until it is reached.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const withinLog = (
+  driver: EventStoreDriver,
+  after: Position.Position,
+  events: ReadonlyArray<RecordedEvent>,
+  head: Position.Position
+): Effect.Effect<void, EventStoreError> =>
+  // The head may step back for a moment, to before an append in flight; the last event does not.
+  events.length > 0 || head >= after ?
+    Effect.void :
+    Effect.flatMap(driver.last, (last) =>
+      last >= after ? Effect.void : Effect.fail(storeError(
+        new StoreMisconfigured({
+          message: `Position ${after} lies beyond the end of the log, which is ${last}. Was an older backup restored?`,
+          cause: undefined
+        })
+      )))
+
 const logPages = (
   driver: EventStoreDriver,
   limits: Limits.Limits,
@@ -443,14 +487,21 @@ const logPages = (
     const refusal = Limits.checkPageSize(limits, limit)
     if (refusal !== undefined) return Stream.fail(refusal)
     const read = (page: LogPage) =>
-      Effect.map(driver.readAll(page), ({ events, head }) => ({
-        events,
-        full: events.length >= limit,
-        reached: events.length >= limit ? events[events.length - 1]!.position : Position.max(page.after, head)
-      }))
+      Effect.map(
+        Effect.tap(driver.readAll(page), ({ events, head }) => withinLog(driver, page.after, events, head)),
+        ({ events, head }) => ({
+          events,
+          full: events.length >= limit,
+          reached: events.length >= limit ? events[events.length - 1]!.position : Position.max(page.after, head)
+        })
+      )
     const pageAt = (after: Position.Position): LogPage => ({ after, limit, types: options.types })
+    const start = options.after ?? Position.start
+    if (!Position.isPosition(start)) {
+      return Stream.fail(invalidRequest(`one reads after a position from 0 to 2^63 - 1, not after ${String(start)}`))
+    }
     return Stream.paginate(
-      { after: options.after ?? Position.start, wait: false },
+      { after: start, wait: false },
       Effect.fnUntraced(function*({ after, wait }) {
         if (wait) yield* driver.changed(after)
         const { events, full, reached } = yield* read(pageAt(after))

@@ -113,6 +113,8 @@ export interface QueryPage {
  * @category models
  */
 export interface EventStoreDriver {
+  /** What a transaction of this driver is bound to; what shares it can share a transaction. */
+  readonly transactions: unknown
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>
 
   readonly readStream: (page: StreamPage) => Effect.Effect<ReadonlyArray<RecordedEvent>, EventStoreError>
@@ -135,6 +137,9 @@ export interface EventStoreDriver {
 
   /** The safe head of the log. */
   readonly head: Effect.Effect<Position, EventStoreError>
+
+  /** The position of the last visible event, also beyond the safe head; 0 when there is none. */
+  readonly last: Effect.Effect<Position, EventStoreError>
 
   /** The receipt of a command id, if it was appended. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt>, EventStoreError>

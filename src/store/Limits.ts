@@ -16,6 +16,7 @@ import * as StreamId from "../domain/StreamId.ts"
  * - `appendBytes`: the same for all events of one append together; 16 MiB by default
  * - `appendEvents`: the most events in one append; 10,000 by default
  * - `pageSize`: the most events read in one page; 10,000 by default
+ * - `documentBytes`: the largest document of a projection, in UTF-16 code units of its JSON; 4,194,304 by default
  *
  * @since 0.1.0
  * @category models
@@ -25,6 +26,7 @@ export interface Limits {
   readonly appendBytes: number
   readonly appendEvents: number
   readonly pageSize: number
+  readonly documentBytes: number
 }
 
 /**
@@ -38,7 +40,8 @@ export const Limits = Context.Reference<Limits>("evsrc/store/Limits", {
     eventBytes: 1024 * 1024,
     appendBytes: 16 * 1024 * 1024,
     appendEvents: 10_000,
-    pageSize: 10_000
+    pageSize: 10_000,
+    documentBytes: 4 * 1024 * 1024
   })
 })
 
@@ -62,10 +65,13 @@ const utf8Bytes = (text: string): number => {
  * @category checks
  */
 export const checkStream = (stream: string): StreamId.StreamId | EventStoreError => {
+  if (typeof stream !== "string") return invalidRequest("the name of a stream must be a string")
   const problem = StreamId.problem(stream)
   // `problem` is the very check behind the brand.
   return problem === undefined ? stream as StreamId.StreamId : invalidRequest(problem)
 }
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 /**
  * Why an append is refused, or `undefined`.
@@ -90,6 +96,7 @@ export const checkAppend = (
   }
   let total = 0
   for (const event of events) {
+    if (!uuid.test(event.id)) return invalidRequest(`the id of an event must be a UUID, not "${event.id}"; see NewId`)
     const bytes = utf8Bytes(event.data) + utf8Bytes(event.metadata)
     if (bytes > limits.eventBytes) {
       return invalidRequest(

@@ -78,6 +78,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
   )
 
   return {
+    transactions: "memory",
     append: (request) => turn.withPermit(appendNow(request)),
     readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),
     readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
@@ -87,6 +88,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
         head: headOf(log)
       })),
     head,
+    last: head,
     receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receipts.get(commandId))),
     changed: watch.changed
   }

@@ -52,6 +52,7 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
     Effect.sync(() => keys.flatMap((key) => storedOf(documentsOf(projection).get(key))))
 
   return {
+    transactions: "memory",
     acquire: (projection, owner, lease) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         const held = checkpoints.get(projection)
@@ -64,7 +65,9 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
     release: (projection, epoch) =>
       Effect.sync(() => {
         const held = checkpoints.get(projection)
-        if (held?.epoch === epoch) held.owner = undefined
+        if (held?.epoch !== epoch) return
+        held.owner = undefined
+        held.epoch++
       }),
     advance: ({ changes, epoch, from, lease, projection, to }) =>
       Effect.map(Clock.currentTimeMillis, (now) => {

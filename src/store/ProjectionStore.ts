@@ -36,16 +36,14 @@ export interface Page<out Document> {
   readonly next: Option.Option<string>
 }
 
-type EncodedOf<P extends Projection.Any> = P["document"]["Encoded"]
-
 /**
  * @since 0.1.0
  * @category options
  */
 export interface ListOptions<P extends Projection.Any> {
-  /** Indexed fields and the encoded values they must have. */
+  /** Indexed fields and the values they must have. */
   readonly where?:
-    | { readonly [K in P["index"][number]]?: K extends keyof EncodedOf<P> ? EncodedOf<P>[K] | undefined : never }
+    | { readonly [K in P["index"][number]]?: K extends keyof DocumentOf<P> ? DocumentOf<P>[K] | undefined : never }
     | undefined
   /** The cursor of an earlier page. */
   readonly after?: string | undefined
@@ -123,18 +121,17 @@ export const make = Effect.fnUntraced(function*(
   const scope = yield* Effect.scope
   const watches = new Map<string, HeadWatch.HeadWatch>()
 
-  const watchOf = (projection: string): Effect.Effect<HeadWatch.HeadWatch> =>
-    Effect.suspend(() => {
-      const found = watches.get(projection)
-      if (found !== undefined) return Effect.succeed(found)
-      return Effect.tap(
-        Scope.provide(
-          HeadWatch.make({ head: driver.checkpoint(projection), interval: options.pollInterval }),
-          scope
-        ),
-        (watch) => Effect.sync(() => watches.set(projection, watch))
-      )
-    })
+  // Watchers serve everybody, so they must not run with the context of whoever asks first, who may be in a transaction.
+  const start = Effect.runSyncWith(yield* Effect.context<never>())
+  const watchOf = (projection: string): HeadWatch.HeadWatch => {
+    let watch = watches.get(projection)
+    if (watch === undefined) {
+      const make = HeadWatch.make({ head: driver.checkpoint(projection), interval: options.pollInterval })
+      watch = start(Scope.provide(make, scope))
+      watches.set(projection, watch)
+    }
+    return watch
+  }
 
   const awaitPosition = Effect.fn("ProjectionStore.awaitPosition")(function*(
     projection: Projection.Any,
@@ -142,8 +139,7 @@ export const make = Effect.fnUntraced(function*(
     timeout: Duration.Input
   ): Effect.fn.Return<void, ProjectionBehind | EventStoreError> {
     if (projection.lifecycle === "inline" || position <= Position.start) return
-    const watch = yield* watchOf(projection.id)
-    yield* watch.changed(Position.make(position - 1n)).pipe(
+    yield* watchOf(projection.id).changed(Position.make(position - 1n)).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () =>
@@ -173,12 +169,15 @@ export const make = Effect.fnUntraced(function*(
     if (unknown !== undefined) {
       return yield* invalidRequest(`projection "${projection.name}" has no index on "${unknown[0]}"`)
     }
+    const codec = DocumentCodec.of(projection)
+    const entries = Result.all(
+      where.filter(([, value]) => value !== undefined).map(([field, value]) => codec.indexEntry(field, value))
+    )
+    if (Result.isFailure(entries)) return yield* invalidRequest(entries.failure)
     yield* settled(projection)
     const found = yield* driver.list({
       projection: projection.id,
-      where: where.filter(([, value]) => value !== undefined).map(([field, value]) =>
-        DocumentCodec.indexEntry(field, value)
-      ),
+      where: entries.success,
       after: options.after,
       limit: limit + 1
     })

@@ -70,6 +70,9 @@ export interface StoredDocument {
  * @category models
  */
 export interface ProjectionStoreDriver {
+  /** What a transaction of this driver is bound to; what shares it can share a transaction. */
+  readonly transactions: unknown
+
   /** Takes ownership for the length of a lease; none while another owner's lease lasts. */
   readonly acquire: (
     projection: string,
@@ -77,7 +80,7 @@ export interface ProjectionStoreDriver {
     lease: Duration.Duration
   ) => Effect.Effect<Option.Option<Lease>, EventStoreError>
 
-  /** Gives ownership up, if the epoch is still the current one. */
+  /** Gives ownership up, if the epoch is still the current one. Nothing can be written under that epoch any more. */
   readonly release: (projection: string, epoch: bigint) => Effect.Effect<void, EventStoreError>
 
   /**

@@ -8,13 +8,14 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Inspectable from "effect/Inspectable"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import {
   ConcurrencyConflict,
-  type EventStoreError,
+  EventStoreError,
   type EventStoreErrorReason,
   storeError,
   StoreFailure
@@ -22,6 +23,7 @@ import {
 import * as Event from "../domain/Event.ts"
 import type { EventQuery, QueryItem } from "../domain/EventQuery.ts"
 import type { NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
+import * as Position from "../domain/Position.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import { StreamId } from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
@@ -72,10 +74,10 @@ const conflictsOf = <A>(exits: ReadonlyArray<Exit.Exit<A, unknown>>): ReadonlyAr
     return error instanceof ConcurrencyConflict ? [error] : []
   })
 
-const refusal = <R>(effect: Effect.Effect<unknown, ConcurrencyConflict | EventStoreError, R>) =>
+const refusal = <E extends { readonly _tag: string }, R>(effect: Effect.Effect<unknown, E | EventStoreError, R>) =>
   Effect.map(
     Effect.flip(effect),
-    (error): EventStoreErrorReason | ConcurrencyConflict => error._tag === "EventStoreError" ? error.reason : error
+    (error): EventStoreErrorReason | E => error instanceof EventStoreError ? error.reason : error
   )
 
 const rawEvent = (type: string, schemaVersion: number, data: Schema.Json): NewEvent => ({
@@ -488,6 +490,42 @@ const bad: ReadonlyArray<Case<EventStore>> = [
       Version.make(10_001),
       "1 MB"
     )
+  }),
+
+  test("what no caller with types would send is refused, and leaves the store whole", function*() {
+    const store = yield* EventStore
+    const stream = unique("Cart")
+    const untyped = (value: unknown) => value as never
+    const refusedAppends = [
+      ...[NaN, 1.5, -1, 2 ** 60, "none", null, {}].map((expected) => ({ expected: untyped(expected) })),
+      { metadata: untyped({ actor: { name: "ann" } }) },
+      { metadata: { attributes: untyped({ n: 1n }) } }
+    ]
+    for (const options of refusedAppends) {
+      const reason = yield* refusal(store.append(CartEvent, stream, [added(1)], options))
+      equal(reason._tag, "InvalidRequest", Inspectable.toStringUnknown(options))
+    }
+    for (const name of [undefined, null, 5]) {
+      equal((yield* refusal(store.append(CartEvent, untyped(name), [added(1)])))._tag, "InvalidRequest", String(name))
+    }
+    for (const options of [{ limit: -1 }, { limit: NaN }, { from: untyped(NaN) }, { from: untyped(-1) }]) {
+      equal((yield* refusal(read(stream, options)))._tag, "InvalidRequest", Inspectable.toStringUnknown(options))
+    }
+    for (const after of [-5n, 2n ** 63n, 3, "3"]) {
+      const reason = yield* refusal(Stream.runDrain(store.readAll(CartEvent, { after: untyped(after) })))
+      equal(reason._tag, "InvalidRequest", `after ${after}`)
+    }
+    yield* append(stream, [1])
+    equal((yield* read(stream)).length, 1, "the stream is as free as before")
+  }),
+
+  test("to follow the log from beyond its end is refused, not waited for", function*() {
+    const store = yield* EventStore
+    const beyond = Position.make(2n ** 62n + 10n ** 15n)
+    for (const follow of [store.subscribe(CartEvent, { after: beyond }), store.readAll(CartEvent, { after: beyond })]) {
+      const reason = yield* refusal(Effect.timeout(Stream.runDrain(follow), "30 seconds"))
+      equal(reason._tag, "StoreMisconfigured", "the reason")
+    }
   }),
 
   test("bad page sizes and command ids are refused", function*() {

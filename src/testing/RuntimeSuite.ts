@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -14,12 +15,14 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Command from "../domain/Command.ts"
+import * as Position from "../domain/Position.ts"
 import * as Projection from "../domain/Projection.ts"
 import * as Query from "../domain/Query.ts"
 import { StreamId } from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
 import * as CommandBus from "../runtime/CommandBus.ts"
+import * as CommandContext from "../runtime/CommandContext.ts"
 import * as EventBus from "../runtime/EventBus.ts"
 import * as Projector from "../runtime/Projector.ts"
 import * as QueryBus from "../runtime/QueryBus.ts"
@@ -261,6 +264,49 @@ const commands: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(accounts))
   }),
 
+  test("a looser expectation holds under races, and its conflicts are retried", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      const missing = yield* Effect.flip(CommandBus.dispatch(Open, { id, owner: "ann" }, { expected: "streamExists" }))
+      ok(missing._tag === "ConcurrencyConflict" && missing.actual === 0, "nothing is there yet")
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { expected: "noStream" })
+      for (const expected of ["any", "streamExists"] as const) {
+        yield* Effect.forEach(upTo(20), () => CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected }), {
+          concurrency: "unbounded"
+        })
+      }
+    }).pipe(Effect.provide(Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) })))
+    equal((yield* Aggregate.load(AccountDecider, id)).state.balance, 40, "every deposit counts")
+  }),
+
+  test("what is said of one command holds for that command, whatever is said around it or its handlers", function*() {
+    const id = unique("a")
+    const around = CommandContext.provide({ actor: "outer", correlationId: "conversation" })
+    const commandId = unique("command")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, { actor: "inner", commandId })
+    }).pipe(around, Effect.provide(accounts), CommandContext.provide({ actor: "builder", causationId: "builder" }))
+    const store = yield* EventStore
+    const [first, second] = (yield* Stream.runCollect(store.readStream(AccountEvent, `Account-${id}`))).map((e) =>
+      e.metadata
+    )
+    equal([first?.actor, first?.correlationId], ["outer", "conversation"], "what is said around it")
+    equal(
+      [second?.actor, second?.correlationId, second?.commandId],
+      ["inner", "conversation", commandId],
+      "what is said of it"
+    )
+  }),
+
+  test("a command never reaches the handler of another of the same name", function*() {
+    const Foreign = Command.make("Deposit", { payload: { id: Schema.String, amount: Schema.Int }, error: Closed })
+    const id = unique("a")
+    const exit = yield* Effect.exit(Effect.provide(CommandBus.dispatch(Foreign, { id, amount: 1 }), accounts))
+    ok(Exit.hasDies(exit), "it is a mistake in the program")
+    equal((yield* Aggregate.load(AccountDecider, id)).version, Version.zero, "nothing is written")
+  }),
+
   test("when the retries are used up, the conflict tells stream, expected and actual version", function*() {
     const id = unique("a")
     const store = yield* EventStore
@@ -470,9 +516,37 @@ const projections: ReadonlyArray<Case<Stores>> = [
     }).pipe(
       Effect.provide(Layer.merge(
         accounts,
-        Projector.layer([fragile, healthy], { retryDelay: { first: "10 millis", most: "50 millis" } })
+        // The pause before it is tried again is longer than the time between two renewals of the lease.
+        Projector.layer([fragile, healthy], {
+          lease: "150 millis",
+          retryDelay: { first: "120 millis", most: "200 millis" }
+        })
       ))
     )
+  }),
+
+  test("a checkpoint beyond the end of the log stops the projection, and nothing is skipped", function*() {
+    const projection = wealth("async")
+    const { driver } = yield* ProjectionStore.ProjectionStore
+    const beyond = Position.make(2n ** 62n + 10n ** 15n)
+    yield* driver.acquire(projection.id, "before", Duration.seconds(1))
+    yield* driver.advance({
+      projection: projection.id,
+      epoch: 1n,
+      from: Position.start,
+      to: beyond,
+      lease: Duration.zero,
+      changes: []
+    })
+    yield* driver.release(projection.id, 1n)
+    yield* Effect.gen(function*() {
+      const [status] = yield* (yield* Projector.Projector).status.pipe(
+        Effect.repeat({ until: ([s]) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
+        Effect.timeout("30 seconds")
+      )
+      ok(status?.detail?.includes("beyond the end of the log") === true, "it says why")
+    }).pipe(Effect.provide(Projector.layer([projection])))
+    equal(yield* driver.checkpoint(projection.id), beyond, "the checkpoint is as it was")
   }),
 
   test("an event that cannot be decoded stops the projection that needs it", function*() {

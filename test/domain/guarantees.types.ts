@@ -3,7 +3,20 @@
  * then reports an unused directive. The same code without its one fault compiles, so that nothing fails for another reason.
  */
 import { Effect, Layer, Result, Schema } from "effect"
-import { Aggregate, Command, CommandBus, Decision, Event, EventStore, Projection, Query, QueryBus } from "evsrc"
+import { Rpc } from "effect/rpc"
+import {
+  Aggregate,
+  Command,
+  CommandBus,
+  CommandContext,
+  Decision,
+  Event,
+  EventStore,
+  Projection,
+  Query,
+  QueryBus,
+  Receipt
+} from "evsrc"
 
 const UserId = Schema.String.pipe(Schema.brand("UserId"))
 const UserEvent = Schema.TaggedUnion({
@@ -139,6 +152,20 @@ export const missingId = () =>
     // @ts-expect-error the payload of a command lacks the aggregate's id
     commands: [RegisterUser, Nameless]
   })
+
+const Plain = Rpc.make("Plain", { payload: { userId: UserId }, success: Receipt })
+export const noCommand = () =>
+  Aggregate.make("User", {
+    id: "userId",
+    state: UserState,
+    events: UserEvent,
+    // @ts-expect-error an Rpc that does not say how any command may fail
+    commands: [RegisterUser, Plain]
+  })
+
+export const sharedCommandId = () =>
+  // @ts-expect-error an id is one command's own
+  CommandContext.provide({ commandId: "c" })
 
 const Numbered = Command.make("Numbered", { payload: { userId: Schema.Int } })
 export const wrongIdType = () =>

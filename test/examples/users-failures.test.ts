@@ -106,7 +106,7 @@ describe("the store", () => {
   })
 
   it.live("loses the answer to a write: nobody notices, and it is written once", () => {
-    let losses = 2
+    let losses = 1
     const events = changedStore((driver) => ({
       append: (request) => Effect.tap(driver.append(request), () => losses-- > 0 ? Effect.fail(unknown) : Effect.void)
     }))

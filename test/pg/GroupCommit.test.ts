@@ -75,7 +75,7 @@ const reason = <A>(exit: Exit.Exit<A, EventStoreError>): string | undefined =>
 
 const lost = new SqlError({ reason: new ConnectionError({ cause: "gone", message: "gone", operation: "query" }) })
 const refused = new SqlError({ reason: new ConnectionError({ cause: "gone", message: "gone", operation: "connect" }) })
-const deadlock = new SqlError({ reason: new DeadlockError({ cause: "dead", message: "dead" }) })
+const deadlock = new SqlError({ reason: new DeadlockError({ cause: { code: "40P01" }, message: "dead" }) })
 
 describe("GroupCommit", () => {
   it.effect("the first append leaves at once and alone; those that come meanwhile leave together", () =>
@@ -159,6 +159,36 @@ describe("GroupCommit", () => {
       }
       const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
       assert.deepStrictEqual(exits.map(reason), [undefined, "StoreUnavailable", undefined])
+    }))
+
+  it.effect("what fails for all alike is not tried for each in turn", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      const fibers = yield* Effect.forEach(["a", "b", "c"], (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).fail(refused)
+      const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
+      assert.deepStrictEqual(exits.map(reason), ["StoreUnavailable", "StoreUnavailable", "StoreUnavailable"])
+      assert.strictEqual(sent.length, 2)
+    }))
+
+  it.effect("statements that cannot even be made answer their callers, and the next are sent", () =>
+    Effect.gen(function*() {
+      const broken = (): never => {
+        throw new Error("cannot be encoded")
+      }
+      let ok = false
+      const append = yield* GroupCommit.make({
+        single: (r) => ok ? Effect.succeed(row(r.stream)) : broken(),
+        batch: broken
+      }, { inFlight: 1 })
+      const exits = yield* Effect.forEach(["a", "a", "b", "c"], (stream) => Effect.exit(append(request(stream))), {
+        concurrency: "unbounded"
+      })
+      assert.isTrue(exits.every(Exit.hasDies))
+      ok = true
+      assert.strictEqual((yield* append(request("a"))).stream, "a")
     }))
 
   it.effect("when the connection is lost under a statement, the outcome of each of its appends is unknown", () =>

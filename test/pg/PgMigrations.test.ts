@@ -112,6 +112,38 @@ describe("PgMigrations", () => {
       }
     }))
 
+  it.live("a role that may not read the sequence of positions is told so, and writes nothing unsafe", () =>
+    Effect.gen(function*() {
+      const { name, url } = yield* freshDatabase
+      const admin = PgClient.layer({ url: Redacted.make(url) })
+      const role = `${name}_role`
+      const asAdmin = (statement: string) =>
+        Effect.provide(Effect.flatMap(PgClient.PgClient, (sql) => Effect.asVoid(sql.unsafe(statement))), admin)
+      yield* Effect.provide(PgMigrations.run(), admin)
+      yield* asAdmin(`create role ${role} login password 'secret'`)
+      yield* Effect.addFinalizer(() =>
+        Effect.orDie(Effect.andThen(asAdmin(`drop owned by ${role}`), asAdmin(`drop role ${role}`)))
+      )
+      yield* asAdmin(`grant usage on schema evsrc to ${role}`)
+      yield* asAdmin(`grant select, insert, update, delete on all tables in schema evsrc to ${role}`)
+      // Enough to draw positions, not to know the last one.
+      yield* asAdmin(`grant update on sequence evsrc.positions to ${role}`)
+      const asRole = new URL(url)
+      asRole.username = role
+      asRole.password = "secret"
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        assert.include(misconfigured(yield* Effect.flip(store.append(Tick, "s", [tick(1)]))), "sequence")
+        assert.include(misconfigured(yield* Effect.flip(store.head)), "sequence")
+        yield* asAdmin(`grant usage, select on sequence evsrc.positions to ${role}`)
+        assert.strictEqual((yield* store.append(Tick, "s", [tick(1)])).version, 1)
+      }).pipe(
+        Effect.provide(
+          PgEventStore.layerWithoutMigrations().pipe(Layer.provide(PgClient.layer({ url: Redacted.make(asRole.href) })))
+        )
+      )
+    }))
+
   it.live("a role without rights is told so", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase

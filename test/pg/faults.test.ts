@@ -2,7 +2,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream, Tracer } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Aggregate, Command, CommandBus, EventStore, EventStoreError, StreamId } from "evsrc"
+import { Aggregate, Command, CommandBus, EventStore, EventStoreError, StoreUnavailable, StreamId } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
@@ -99,6 +99,23 @@ describe("faults", () => {
           }))
       }))
       assert.strictEqual(reasonOf(error)._tag, "OutcomeUnknown")
+      const failing = yield* Effect.flip(store.driver.append({
+        stream: StreamId.StreamId.make("lost"),
+        expected: "any",
+        events: [{ id: crypto.randomUUID(), type: "Ticked", schemaVersion: 1, data: `{"n":1}`, metadata: "{}" }],
+        // The projection's own statement fails on the lost connection, and says so in its own words.
+        inTransaction: () =>
+          sql<{ readonly pid: number }>`select pg_backend_pid() as pid`.pipe(
+            Effect.flatMap(([row]) => killer`select pg_terminate_backend(${row!.pid})`),
+            Effect.andThen(sql`select pg_sleep(10)`),
+            Effect.mapError((cause) =>
+              new EventStoreError({
+                reason: new StoreUnavailable({ message: "a projection's statement failed", cause })
+              })
+            )
+          )
+      }))
+      assert.strictEqual(reasonOf(failing)._tag, "OutcomeUnknown")
       assert.strictEqual((yield* Stream.runCollect(store.readStreamRecorded("lost"))).length, 0)
       assert.strictEqual((yield* store.append(Tick, "lost", [tick(1)])).version, 1)
     }).pipe(
@@ -182,6 +199,33 @@ describe("faults", () => {
         assert.deepStrictEqual(events.map((e) => e.event.n), [1, 2])
       }).pipe(
         Effect.provide(Aggregate.layer(Counter).pipe(Layer.provideMerge(quiet), Layer.provide(behind)))
+      )
+    }))
+
+  it.live("a crash gives rolled-back positions out again, and a reader that has seen the head still skips nothing", () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.make()
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* PgClient.PgClient
+        yield* store.append(Tick, "s", [tick(1)])
+        for (let round = 0; round < 3; round++) {
+          const many = Array.from({ length: 200 }, (_, i) => tick(i))
+          yield* Effect.flip(sql.withTransaction(Effect.andThen(store.append(Tick, "burnt", many), Effect.fail("no"))))
+          const seen = yield* store.head
+          yield* server.kill
+          yield* server.start
+          const n = 100 + round
+          yield* Effect.retry(store.append(Tick, "s", [tick(n)]), Schedule.spaced("50 millis")).pipe(
+            Effect.timeout("30 seconds")
+          )
+          const events = yield* Stream.runCollect(store.readAll(Tick, { after: seen }))
+          assert.deepStrictEqual(events.map((e) => e.event.n), [n])
+        }
+      }).pipe(
+        Effect.provide(
+          quiet.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(server.url), maxConnections: 5 })))
+        )
       )
     }))
 
