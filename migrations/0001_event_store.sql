@@ -140,6 +140,7 @@ begin
 end $$;
 
 -- Appends events to one stream.
+--   a_wait          whether to wait while another transaction appends to the stream or under the command id; else that is 'busy'
 --   a_expected      null: any version; -1: the stream exists; else that very version (0: no stream)
 --   a_command       null, or the id of the command; a known one answers its first append
 --   e_*             one element an event, in order
@@ -150,8 +151,9 @@ end $$;
 --   outcome 'conflict'   the stream's true version
 --   outcome 'changed'    the newest event that the query matches, as the one position
 --   outcome 'duplicate'  the stream and the last version that the command wrote to, and how many events
+--   outcome 'busy'       nothing else
 create function evsrc.append(
-  a_stream text, a_expected bigint, a_command text,
+  a_wait boolean, a_stream text, a_expected bigint, a_command text,
   e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[], t_of integer[], t_tag text[],
   q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], q_after bigint, q_seen bigint[]
 ) returns table (outcome text, stream text, version bigint, events integer, positions bigint[], recorded_at timestamptz)
@@ -167,10 +169,18 @@ declare
 begin
   perform evsrc.require_read_committed();
   -- Appends to one stream take turns. The key is the table's oid, which no other store or user of the database has.
-  perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream));
-  if a_command is not null then
-    -- So do appends of one command id, on whatever streams: the later finds what the earlier has written.
-    perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command));
+  -- So do appends of one command id, on whatever streams: the later finds what the earlier has written.
+  if a_wait then
+    perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream));
+    if a_command is not null then
+      perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command));
+    end if;
+  elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream))
+    or a_command is not null
+      and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command))
+  then
+    return query select 'busy', a_stream, 0::bigint, 0, null::bigint[], null::timestamptz;
+    return;
   end if;
   if q_items is not null then
     items := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
@@ -234,7 +244,7 @@ begin
 end $$;
 
 -- Appends to several streams at once: what `append` does for each, in one statement and one commit. One append's conflict or
--- duplicate does not touch the others. No stream and no command id may occur twice in one call, since a statement does not see
+-- duplicate does not touch the others, and none waits for another transaction: an append that would is 'busy' and not written. No stream and no command id may occur twice in one call, since a statement does not see
 -- what it writes.
 --   a_*   one element an append
 --   e_of  for each event the number of its append, from 1; e_* are in the order of the appends, and of each one's events
@@ -249,18 +259,16 @@ language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   stamp timestamptz;
+  busy bigint[];
 begin
   perform evsrc.require_read_committed();
-  -- Every append takes its locks in this one order, streams before commands before atoms, so that appends never deadlock with
-  -- each other.
-  perform pg_advisory_xact_lock(class, key)
-    from (
-      select distinct 1 as kind, 'evsrc.events'::regclass::oid::integer as class, hashtext(s) as key from unnest(a_stream) as s
-      union all
-      select distinct 2, 'evsrc.events_command'::regclass::oid::integer, hashtext(c) from unnest(a_command) as c
-        where c is not null
-      order by kind, key
-    ) as locks;
+  -- Not waited for, so in no particular order.
+  with tried as materialized (
+    select u.i, pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(u.s)) as stream_free,
+        u.c is null or pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(u.c)) as command_free
+      from unnest(a_stream, a_command) with ordinality as u(s, c, i)
+  )
+  select coalesce(array_agg(i), '{}') into busy from tried where not (stream_free and command_free);
   perform evsrc.lock_atoms(e_type, t_tag, null);
   stamp := clock_timestamp();
   perform pg_advisory_xact_lock_shared(
@@ -277,7 +285,7 @@ begin
           select e.stream, e.version, e.command_events from evsrc.events e where e.command_id = u.c limit 1
         ) as f on true
   ), good as materialized (
-    select * from asked where first_stream is null and (x is null or x = actual or (x = -1 and actual > 0))
+    select * from asked where i <> all (busy) and first_stream is null and (x is null or x = actual or (x = -1 and actual > 0))
   ), event as materialized (
     select u.n, g.i, g.s, g.c, g.actual + row_number() over mine as v, row_number() over mine = 1 as is_first,
         count(*) over (partition by g.i) as total, u.id, u.t, u.schema, u.d, u.m
@@ -299,7 +307,7 @@ begin
   ), drawn as (
     select i, array_agg(p order by n) as positions, max(v) as version from numbered group by i
   )
-  select case when a.first_stream is not null then 'duplicate' when d.i is not null then 'appended' else 'conflict' end,
+  select case when a.i = any (busy) then 'busy' when a.first_stream is not null then 'duplicate' when d.i is not null then 'appended' else 'conflict' end,
       coalesce(a.first_stream, a.s),
       coalesce(a.first_version + a.first_events - 1, d.version, a.actual),
       coalesce(a.first_events, cardinality(d.positions), 0),

@@ -1,6 +1,7 @@
 /**
  * Group commit: appends that arrive while a statement is under way go out together as the next one. An append that finds the
- * way free goes at once and alone; nothing ever waits for a timer.
+ * way free goes at once and alone; nothing ever waits for a timer. An append whose stream is held by a transaction elsewhere steps aside
+ * and waits alone, so that it holds up nobody.
  *
  * @since 0.1.0
  */
@@ -10,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
 import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } from "../domain/errors.ts"
@@ -33,6 +35,9 @@ export interface GroupCommitOptions {
 /** How long closing waits for statements under way; a server that does not answer must not keep a program from ending. */
 const shutdownPatience = "10 seconds"
 
+/** How many appends may wait aside at a time; each holds a connection of the pool. */
+const waitingAside = 4
+
 interface Pending {
   readonly request: AppendRequest
   readonly bytes: number
@@ -51,7 +56,7 @@ interface Pending {
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*(
-  statements: Pick<PgAppend, "single" | "batch">,
+  statements: Pick<PgAppend, "single" | "singleNow" | "batch">,
   options: GroupCommitOptions = {}
 ): Effect.fn.Return<(request: AppendRequest) => Effect.Effect<AppendRow, EventStoreError>, never, Scope.Scope> {
   const inFlight = options.inFlight ?? 2
@@ -84,21 +89,50 @@ export const make = Effect.fnUntraced(function*(
     })
   )
 
+  const patient = Semaphore.makeUnsafe(waitingAside)
+
+  const release = ({ request }: Pending): void => {
+    for (const key of keysOf(request)) busy.delete(key)
+    pump()
+  }
+
   const finish = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreError>): void => {
     Deferred.doneUnsafe(pending.done, exit)
   }
 
+  /** Waits for whoever holds its stream or command id, beside the statements that are counted. */
+  const sendAside = (pending: Pending): Effect.Effect<void> =>
+    Effect.exit(patient.withPermit(Effect.suspend(() => statements.single(pending.request)))).pipe(
+      Effect.map((exit) =>
+        finish(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
+      ),
+      Effect.ensuring(Effect.sync(() => {
+        finish(pending, Exit.fail(unanswered(pending.request.stream)))
+        release(pending)
+      }))
+    )
+
+  /** Ends an append by its answer, or sets it aside. */
+  const answer = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreError>): void => {
+    if (Exit.isSuccess(exit) && exit.value.outcome === "busy") {
+      fork(within(pending.span, sendAside(pending)))
+      return
+    }
+    finish(pending, exit)
+    release(pending)
+  }
+
   const sendOne = (pending: Pending): Effect.Effect<void> =>
     Effect.map(
-      Effect.exit(Effect.suspend(() => statements.single(pending.request))),
-      (exit) => finish(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
+      Effect.exit(Effect.suspend(() => statements.singleNow(pending.request))),
+      (exit) => answer(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
     )
 
   const sendAll = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
     Effect.matchCauseEffect(Effect.suspend(() => statements.batch(batch.map((pending) => pending.request))), {
       onSuccess: (rows) =>
         Effect.sync(() => {
-          for (const [index, pending] of batch.entries()) finish(pending, Exit.succeed(rows[index]!))
+          for (const [index, pending] of batch.entries()) answer(pending, Exit.succeed(rows[index]!))
         }),
       onFailure: (cause) => {
         const exit: Exit.Exit<never, SqlError> = Exit.failCause(cause)
@@ -110,7 +144,7 @@ export const make = Effect.fnUntraced(function*(
         }
         return Effect.sync(() => {
           for (const pending of batch) {
-            finish(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
+            answer(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
           }
         })
       }
@@ -148,14 +182,14 @@ export const make = Effect.fnUntraced(function*(
           attributes: { "evsrc.appends": batch.length }
         }),
       Effect.sync(() => {
-        for (const pending of batch) finish(pending, Exit.fail(unanswered(pending.request.stream)))
         underWay--
-        for (const { request } of batch) {
-          for (const key of keysOf(request)) busy.delete(key)
-        }
         pump()
       })
-    )
+    ).pipe(Effect.onInterrupt(() =>
+      Effect.sync(() => {
+        for (const pending of batch) finish(pending, Exit.fail(unanswered(pending.request.stream)))
+      })
+    ))
   }
 
   const pump = (): void => {

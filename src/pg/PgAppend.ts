@@ -22,7 +22,7 @@ import type { AppendRequest, AppendResult, EventStoreDriver } from "../store/Eve
  * @category models
  */
 export interface AppendRow {
-  readonly outcome: "appended" | "conflict" | "changed" | "duplicate"
+  readonly outcome: "appended" | "conflict" | "changed" | "duplicate" | "busy"
   readonly stream: string
   readonly version: bigint
   readonly positions: ReadonlyArray<bigint> | null
@@ -30,8 +30,9 @@ export interface AppendRow {
 }
 
 /**
- * - `single`: one append, by the leaner statement
- * - `batch`: several, of which no two share a stream or a command id; a row an append, in order
+ * - `single`: one append, by the leaner statement. It waits while another transaction appends to its stream or under its command id
+ * - `singleNow`: the same, but it does not wait: its outcome may be `busy`
+ * - `batch`: several, of which no two share a stream or a command id; a row an append, in order. None of them waits
  * - `resolve`: the result that a row stands for
  *
  * @since 0.1.0
@@ -39,6 +40,7 @@ export interface AppendRow {
  */
 export interface PgAppend {
   readonly single: (request: AppendRequest) => Effect.Effect<AppendRow, SqlError>
+  readonly singleNow: (request: AppendRequest) => Effect.Effect<AppendRow, SqlError>
   readonly batch: (requests: ReadonlyArray<AppendRequest>) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
   readonly resolve: (request: AppendRequest, row: AppendRow) => Effect.Effect<AppendResult, EventStoreError>
 }
@@ -51,26 +53,30 @@ export interface PgAppend {
  */
 export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["receipt"]): PgAppend => {
   const single =
-    `select * from ${schema}.append($1, $2, $3, $4::uuid[], $5::text[], $6::integer[], $7::text[], $8::text[], `
-    + `$9::integer[], $10::text[], $11::integer, $12::integer[], $13::text[], $14::integer[], $15::text[], $16::bigint, `
-    + `$17::bigint[])`
+    `select * from ${schema}.append($1, $2, $3, $4, $5::uuid[], $6::text[], $7::integer[], $8::text[], $9::text[], `
+    + `$10::integer[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
+    + `$18::bigint[])`
   const batch = `select * from ${schema}.append_batch($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::uuid[], `
     + `$6::text[], $7::integer[], $8::text[], $9::text[], $10::integer[], $11::text[])`
 
+  const one = (wait: boolean) => ({ commandId, condition, events, expected, stream }: AppendRequest) =>
+    Effect.map(
+      sql.unsafe<AppendRow>(single, [
+        wait,
+        stream,
+        expectedParameter(expected),
+        commandId ?? null,
+        ...eventParameters(events),
+        ...condition === undefined
+          ? noCondition
+          : [...queryParameters(condition.query), condition.after, condition.seen]
+      ]).withoutTransform,
+      ([row]) => row!
+    )
+
   return {
-    single: ({ commandId, condition, events, expected, stream }) =>
-      Effect.map(
-        sql.unsafe<AppendRow>(single, [
-          stream,
-          expectedParameter(expected),
-          commandId ?? null,
-          ...eventParameters(events),
-          ...condition === undefined
-            ? noCondition
-            : [...queryParameters(condition.query), condition.after, condition.seen]
-        ]).withoutTransform,
-        ([row]) => row!
-      ),
+    single: one(true),
+    singleNow: one(false),
     batch: (requests) =>
       sql.unsafe<AppendRow>(batch, [
         requests.map((request) => request.stream),
@@ -93,6 +99,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
           return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
         case "changed":
           return Effect.succeed({ _tag: "Changed", position: Position.make(row.positions![0]!) })
+        case "busy":
+          return Effect.die(new Error("evsrc: an append that waits cannot be busy"))
         case "duplicate":
           return duplicate(receipt, request.commandId!)
       }

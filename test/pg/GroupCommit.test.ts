@@ -27,6 +27,8 @@ const row = (stream: string): AppendRow => ({
 interface Statement {
   readonly streams: ReadonlyArray<string>
   readonly succeed: Effect.Effect<unknown>
+  /** Answers that these streams are busy, and that the rest is done. */
+  readonly busy: (...streams: ReadonlyArray<string>) => Effect.Effect<unknown>
   readonly fail: (error: SqlError) => Effect.Effect<unknown>
 }
 
@@ -42,12 +44,20 @@ const setup = (options: GroupCommit.GroupCommitOptions = { inFlight: 1 }, scope?
         sent.push({
           streams: requests.map((r) => r.stream),
           succeed: Deferred.succeed(done, requests.map((r) => row(r.stream))),
+          busy: (...streams) =>
+            Deferred.succeed(
+              done,
+              requests.map((r) =>
+                ({ ...row(r.stream), outcome: streams.includes(r.stream) ? "busy" : "appended" }) as const
+              )
+            ),
           fail: (error) => Deferred.fail(done, error)
         })
         return Deferred.await(done)
       })
     const make = GroupCommit.make({
       single: (request) => Effect.map(execute([request]), (rows) => rows[0]!),
+      singleNow: (request) => Effect.map(execute([request]), (rows) => rows[0]!),
       batch: execute
     }, options)
     const append = yield* scope === undefined ? make : Scope.provide(make, scope)
@@ -161,6 +171,31 @@ describe("GroupCommit", () => {
       assert.deepStrictEqual(exits.map(reason), [undefined, "StoreUnavailable", undefined])
     }))
 
+  it.effect("an append whose stream is held elsewhere waits aside, its successors behind it, and everybody else goes on", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      const x = yield* start(request("x"))
+      yield* (yield* statement(0)).busy("x")
+      // Alone, now waiting, while others come and go.
+      assert.deepStrictEqual((yield* statement(1)).streams, ["x"])
+      const [a, b] = yield* Effect.forEach(["a", "b"], (stream) => start(request(stream)))
+      const second = yield* start(request("x"))
+      assert.deepStrictEqual((yield* statement(2)).streams, ["a"])
+      yield* (yield* statement(2)).succeed
+      yield* (yield* statement(3)).busy("b")
+      assert.deepStrictEqual((yield* statement(4)).streams, ["b"])
+      assert.strictEqual((yield* Fiber.join(a!)).stream, "a")
+      assert.isUndefined(x.pollUnsafe())
+      assert.strictEqual(sent.length, 5, "the second append to x has not been sent")
+      yield* (yield* statement(1)).succeed
+      assert.strictEqual((yield* Fiber.join(x)).outcome, "appended")
+      assert.deepStrictEqual((yield* statement(5)).streams, ["x"])
+      yield* (yield* statement(5)).succeed
+      yield* (yield* statement(4)).succeed
+      yield* Fiber.join(second)
+      yield* Fiber.join(b!)
+    }))
+
   it.effect("what fails for all alike is not tried for each in turn", () =>
     Effect.gen(function*() {
       const { sent, start, statement } = yield* setup()
@@ -180,7 +215,8 @@ describe("GroupCommit", () => {
       }
       let ok = false
       const append = yield* GroupCommit.make({
-        single: (r) => ok ? Effect.succeed(row(r.stream)) : broken(),
+        single: broken,
+        singleNow: (r) => ok ? Effect.succeed(row(r.stream)) : broken(),
         batch: broken
       }, { inFlight: 1 })
       const exits = yield* Effect.forEach(["a", "a", "b", "c"], (stream) => Effect.exit(append(request(stream))), {
@@ -268,7 +304,8 @@ describe("GroupCommit", () => {
             return requests.map((r) => row(r.stream))
           })
         const append = yield* GroupCommit.make({
-          single: (r) => Effect.map(execute([r]), (rows) => rows[0]!),
+          single: () => Effect.die("nothing is busy"),
+          singleNow: (r) => Effect.map(execute([r]), (rows) => rows[0]!),
           batch: execute
         }, { inFlight, batchAppends: 3 })
         const payload = (stream: string, i: number) => `${stream}${i}`

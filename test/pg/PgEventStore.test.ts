@@ -115,6 +115,23 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       }
     }).pipe(Effect.scoped))
 
+  it.effect("streams held by open transactions hold up the appends to them, and no others", () =>
+    Effect.gen(function*() {
+      const held = [stream(), stream(), stream()]
+      const sql = yield* openTransaction
+      for (const name of held) yield* sql.unsafe(appendStatement, appendParameters(name, 0))
+      const waiting = yield* Effect.forEach(held, (name) => Effect.forkChild(append(name, 1)))
+      // Alone and together, while all three wait.
+      for (let round = 0; round < 5; round++) {
+        yield* Effect.forEach([1, 2, 3, 4, 5], (n) => Effect.timeout(append(stream(), n), "20 seconds"), {
+          concurrency: "unbounded"
+        })
+      }
+      assert.isTrue(waiting.every((fiber) => fiber.pollUnsafe() === undefined))
+      yield* sql`commit`
+      for (const fiber of waiting) assert.strictEqual((yield* Fiber.join(fiber)).version, 2)
+    }).pipe(Effect.scoped))
+
   it.effect("an append joins the user's transaction, and is seen by others when that commits", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
@@ -233,5 +250,5 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
 })
 
 const appendStatement =
-  "select * from evsrc.append($1, null, null, array[gen_random_uuid()], array['Ticked'], array[1], array[$2], array['{}'], '{}', '{}', null, null, null, null, null, null, null)"
+  "select * from evsrc.append(true, $1, null, null, array[gen_random_uuid()], array['Ticked'], array[1], array[$2], array['{}'], '{}', '{}', null, null, null, null, null, null, null)"
 const appendParameters = (stream: string, n: number) => [stream, JSON.stringify({ n })]
