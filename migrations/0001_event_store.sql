@@ -160,14 +160,17 @@ create function evsrc.append(
 language plpgsql volatile as $$
 #variable_conflict use_column
 declare
+  plain boolean := q_items is null and cardinality(t_tag) = 0 and cardinality(e_id) = 1;
   actual bigint;
-  first_append record;
-  stamp timestamptz;
-  drawn bigint[];
+  last bigint;
+  drawn bigint;
   items evsrc.query_item[];
-  newest bigint;
 begin
-  perform evsrc.require_read_committed();
+  -- Here and below, what is a function elsewhere is written out for the plain append of one event, which it would cost a third.
+  if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
+    perform evsrc.require_read_committed();
+  end if;
+  stream := a_stream;
   -- Appends to one stream take turns. The key is the table's oid, which no other store or user of the database has.
   -- So do appends of one command id, on whatever streams: the later finds what the earlier has written.
   if a_wait then
@@ -179,68 +182,86 @@ begin
     or a_command is not null
       and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command))
   then
-    return query select 'busy', a_stream, 0::bigint, 0, null::bigint[], null::timestamptz;
+    outcome := 'busy';
+    return next;
     return;
   end if;
-  if q_items is not null then
-    items := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
-  end if;
-  if items is null and cardinality(t_tag) = 0 and cardinality(e_type) = 1 then
-    -- What lock_atoms would do, without its cost.
+  if plain then
     perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || e_type[1]));
   else
+    if q_items is not null then
+      items := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
+    end if;
     perform evsrc.lock_atoms(e_type, t_tag, items);
   end if;
   if a_command is not null then
-    select e.stream, e.version + e.command_events - 1 as last, e.command_events, e.recorded_at into first_append
+    select 'duplicate', e.stream, e.version + e.command_events - 1, e.command_events, e.recorded_at
+      into outcome, stream, version, events, recorded_at
       from evsrc.events e where e.command_id = a_command;
     if found then
-      return query select 'duplicate', first_append.stream, first_append.last, first_append.command_events,
-        null::bigint[], first_append.recorded_at;
+      return next;
       return;
     end if;
+    stream := a_stream;
   end if;
   select e.version into actual from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
   actual := coalesce(actual, 0);
+  version := actual;
   if a_expected is not null and not (a_expected = actual or (a_expected = -1 and actual > 0)) then
-    return query select 'conflict', a_stream, actual, 0, null::bigint[], null::timestamptz;
+    outcome := 'conflict';
+    return next;
     return;
   end if;
   if items is not null then
-    newest := evsrc.newest_match(items, q_after, q_seen);
-    if newest is not null then
-      return query select 'changed', a_stream, actual, 0, array[newest], null::timestamptz;
+    drawn := evsrc.newest_match(items, q_after, q_seen);
+    if drawn is not null then
+      outcome := 'changed';
+      positions := array[drawn];
+      return next;
       return;
     end if;
   end if;
-  stamp := clock_timestamp();
+  recorded_at := clock_timestamp();
   -- The watermark: a shared lock on a lower bound of the positions drawn below, held until this append is visible. Its second
   -- key has 32 bits, so it keeps the low half of the bound; safe_head knows the rest.
-  perform pg_advisory_xact_lock_shared(
-    'evsrc.positions'::regclass::oid::integer,
-    (evsrc.last_drawn() & 4294967295)::bit(32)::integer
-  );
-  with event as materialized (
-    select n, i, t, s, d, m
-      from unnest(e_id, e_type, e_schema, e_data, e_metadata) with ordinality as u(i, t, s, d, m, n)
-      order by n
-  ), numbered as materialized (
-    select nextval('evsrc.positions') as p, event.* from event
-  ), written as (
-    insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
-        metadata, recorded_at, tags)
-      select p, a_stream, actual + n, t, s, i,
-          case when n = 1 then a_command end,
-          case when n = 1 and a_command is not null then cardinality(e_id) end,
-          d::json, m::json, stamp,
-          (select array_agg(tag) from unnest(t_of, t_tag) as u(o, tag) where o = n)
-        from numbered
-  ), tagged as (
-    insert into evsrc.event_tags (tag, position)
-      select distinct hashtextextended(tag, 0), p from unnest(t_of, t_tag) as u(o, tag) join numbered on n = o
-  )
-  select array_agg(p order by n) into drawn from numbered;
-  return query select 'appended', a_stream, actual + cardinality(e_id), cardinality(e_id), drawn, stamp;
+  last := pg_sequence_last_value('evsrc.positions');
+  if last is null then
+    perform evsrc.last_drawn();
+  end if;
+  perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, (last & 4294967295)::bit(32)::integer);
+  if plain then
+    insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata,
+        recorded_at)
+      values (nextval('evsrc.positions'), a_stream, actual + 1, e_type[1], e_schema[1], e_id[1], a_command,
+        case when a_command is not null then 1 end, e_data[1]::json, e_metadata[1]::json, append.recorded_at)
+      returning position into drawn;
+    positions := array[drawn];
+  else
+    with event as materialized (
+      select n, i, t, s, d, m
+        from unnest(e_id, e_type, e_schema, e_data, e_metadata) with ordinality as u(i, t, s, d, m, n)
+        order by n
+    ), numbered as materialized (
+      select nextval('evsrc.positions') as p, event.* from event
+    ), written as (
+      insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
+          metadata, recorded_at, tags)
+        select p, a_stream, actual + n, t, s, i,
+            case when n = 1 then a_command end,
+            case when n = 1 and a_command is not null then cardinality(e_id) end,
+            d::json, m::json, append.recorded_at,
+            (select array_agg(tag) from unnest(t_of, t_tag) as u(o, tag) where o = n)
+          from numbered
+    ), tagged as (
+      insert into evsrc.event_tags (tag, position)
+        select distinct hashtextextended(tag, 0), p from unnest(t_of, t_tag) as u(o, tag) join numbered on n = o
+    )
+    select array_agg(p order by n) into positions from numbered;
+  end if;
+  outcome := 'appended';
+  version := actual + cardinality(e_id);
+  events := cardinality(e_id);
+  return next;
 end $$;
 
 -- Appends to several streams at once: what `append` does for each, in one statement and one commit. One append's conflict or
