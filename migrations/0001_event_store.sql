@@ -276,7 +276,11 @@ create function evsrc.append_batch(
   e_of integer[], e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[],
   t_of integer[], t_tag text[]
 ) returns table (outcome text, stream text, version bigint, events integer, positions bigint[], recorded_at timestamptz)
-language plpgsql volatile as $$
+language plpgsql volatile
+-- Planned once, for probes of indexes: to plan it anew costs as much as to run it, and a plan made for a small table would be kept.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
 #variable_conflict use_column
 declare
   stamp timestamptz;
