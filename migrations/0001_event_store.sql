@@ -243,15 +243,16 @@ begin
         order by n
     ), numbered as materialized (
       select nextval('evsrc.positions') as p, event.* from event
+    ), tags_of as (
+      select o, array_agg(tag) as tags from unnest(t_of, t_tag) as u(o, tag) group by o
     ), written as (
       insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
           metadata, recorded_at, tags)
         select p, a_stream, actual + n, t, s, i,
             case when n = 1 then a_command end,
             case when n = 1 and a_command is not null then cardinality(e_id) end,
-            d::json, m::json, append.recorded_at,
-            (select array_agg(tag) from unnest(t_of, t_tag) as u(o, tag) where o = n)
-          from numbered
+            d::json, m::json, append.recorded_at, tags_of.tags
+          from numbered left join tags_of on o = n
     ), tagged as (
       insert into evsrc.event_tags (tag, position)
         select distinct hashtextextended(tag, 0), p from unnest(t_of, t_tag) as u(o, tag) join numbered on n = o
@@ -320,12 +321,14 @@ begin
       order by u.n
   ), numbered as materialized (
     select nextval('evsrc.positions') as p, event.* from event
+  ), tags_of as (
+    select o, array_agg(tag) as tags from unnest(t_of, t_tag) as u(o, tag) group by o
   ), written as (
     insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
         metadata, recorded_at, tags)
       select p, s, v, t, schema, id, case when is_first then c end, case when is_first and c is not null then total end,
-          d::json, m::json, stamp, (select array_agg(tag) from unnest(t_of, t_tag) as u(o, tag) where o = n)
-        from numbered
+          d::json, m::json, stamp, tags_of.tags
+        from numbered left join tags_of on o = n
   ), tagged as (
     insert into evsrc.event_tags (tag, position)
       select distinct hashtextextended(tag, 0), p from unnest(t_of, t_tag) as u(o, tag) join numbered on n = o

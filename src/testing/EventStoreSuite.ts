@@ -380,12 +380,13 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
     equal(versionsOf(events), upTo(events.length), "versions without a hole")
     for (const command of commands) {
       const written = events.filter((e) => e.metadata.commandId === command)
-      const receipt = Option.getOrUndefined(yield* store.receipt(command))
       ok(written.length === 0 || written.length === 3, "all of its events or none")
-      equal(receipt?.events.map((e) => e.id) ?? [], written.map((e) => e.id), "the receipt tells which")
+      if (written.length === 0) continue
+      const receipt = Option.getOrUndefined(yield* store.receipt(command))
+      equal(receipt?.events.map((e) => e.id), written.map((e) => e.id), "the receipt tells which")
     }
-    yield* append(stream, [2])
-    equal((yield* read(stream)).length, events.length + 1, "the store goes on")
+    const { version } = yield* append(stream, [2])
+    equal(versionsOf(yield* read(stream)).slice(0, version), upTo(version), "the store goes on")
   })
 ]
 

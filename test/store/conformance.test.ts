@@ -1,9 +1,10 @@
 /** Every back end passes every suite, without exception. */
-import { Layer } from "effect"
+import { PgClient } from "@effect/sql-pg"
+import { Context, Effect, Layer, Redacted } from "effect"
 import { EventStore, ProjectionStore } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import { EventStoreSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
-import { layerPglite, layerPostgres } from "../support/Database.ts"
+import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { conformance } from "./conformance.ts"
 
 const onPostgres = Layer.merge(PgEventStore.layer, PgProjectionStore.layer)
@@ -13,6 +14,27 @@ const backEnds = {
   PGlite: onPostgres.pipe(Layer.provide(layerPglite())),
   PostgreSQL: onPostgres.pipe(Layer.provide(layerPostgres({ poolSize: 20 })))
 }
+
+/**
+ * A store whose appends go, in turn, through clients of their own: to each other these are as processes are, so that what races in
+ * a suite races in the database, and not only in the group commit of one client.
+ */
+const throughClients = (clients: number) =>
+  EventStore.layer(Effect.gen(function*() {
+    const { url } = yield* freshDatabase
+    const drivers = yield* Effect.forEach(Array.from({ length: clients }), () => {
+      const client = Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
+      return Effect.map(
+        Layer.build(Layer.fresh(PgEventStore.layer).pipe(Layer.provide(client))),
+        (built) => Context.get(built, EventStore.EventStore).driver
+      )
+    })
+    const [first] = drivers
+    let turn = 0
+    return { ...first!, append: (request) => drivers[turn++ % clients]!.append(request) }
+  }))
+
+conformance("EventStore on PostgreSQL, through 10 clients", throughClients(10), EventStoreSuite.cases)
 
 for (const [name, stores] of Object.entries(backEnds)) {
   conformance(`EventStore on ${name}`, stores, EventStoreSuite.cases)
