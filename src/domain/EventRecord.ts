@@ -14,7 +14,7 @@ import type { Version } from "./Version.ts"
  * An encoded event on its way into the log. `data` and `metadata` are JSON text, made once, so that its size is known and
  * nothing can change it any more.
  *
- * - `id`: unique in the log, a UUID
+ * - `id`: a UUID, drawn at random
  * - `type`: the event's name
  * - `schemaVersion`: the version of its schema, from 1
  * - `data`: the payload without its `_tag`

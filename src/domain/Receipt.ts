@@ -17,7 +17,7 @@ import { Version } from "./Version.ts"
  *
  * - `command`: the name of the command, when it had one
  *
- * The same command id answers the same receipt again.
+ * The same command id answers the same receipt again, if it wrote events; a command that wrote none is not remembered.
  *
  * @since 0.1.0
  * @category schemas

@@ -79,7 +79,8 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
 
   return {
     transactions: "memory",
-    append: (request) => turn.withPermit(appendNow(request)),
+    // Not to be interrupted between what `inTransaction` has written and the events.
+    append: (request) => turn.withPermit(Effect.uninterruptible(appendNow(request))),
     readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),
     readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
     readQuery: ({ after, limit, query }) =>

@@ -6,7 +6,8 @@
 import * as Context from "effect/Context"
 
 /**
- * Makes an id for an event or a command; a random UUID by default. Provide another to make ids predictable in a test.
+ * Makes an id for an event, a command or a worker; a random UUID by default. Provide another to make ids predictable in a test; those of
+ * events must be UUIDs.
  *
  * @since 0.1.0
  * @category references
