@@ -391,6 +391,36 @@ const projections: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(accounts.pipe(Layer.provide(inline))))
   }),
 
+  test("a repeated command is not projected again, inline or later", function*() {
+    const [now, later] = [wealth("inline"), wealth("async")]
+    const owner = unique("ann")
+    const id = unique("a")
+    const commandId = unique("command")
+    const store = yield* ProjectionStore.ProjectionStore
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner })
+      const receipts = yield* Effect.forEach(
+        upTo(8),
+        () => CommandBus.dispatch(Deposit, { id, amount: 5 }, { commandId }),
+        {
+          concurrency: "unbounded"
+        }
+      )
+      yield* CommandBus.dispatch(Deposit, { id, amount: 5 }, { commandId })
+      yield* store.awaitPosition(later, receipts[0]!.position, "30 seconds")
+    }).pipe(
+      Effect.provide(
+        Layer.merge(
+          Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) }),
+          Projector.layer([later])
+        ).pipe(Layer.provide(Projector.layerInline([now])))
+      )
+    )
+    for (const projection of [now, later]) {
+      equal(yield* totals(projection, owner), { owner, total: 5, events: 2 }, projection.lifecycle)
+    }
+  }),
+
   test("when an inline projection fails, nothing is appended and no projection changes", function*() {
     const good = wealth("inline")
     const owner = unique("ann")

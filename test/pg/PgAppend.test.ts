@@ -1,0 +1,112 @@
+/** The statements themselves, without the group commit and the retries above them, which would make good for much that is wrong here. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer, Option } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { type EventStoreDriver, StreamId, Version } from "evsrc"
+import { PgMigrations } from "evsrc/pg"
+import * as PgAppend from "../../src/pg/PgAppend.ts"
+import { layerPostgres } from "../support/Database.ts"
+
+type Request = EventStoreDriver.AppendRequest
+
+let counter = 0
+const name = (prefix: string) => `${prefix}-${++counter}`
+
+const request = (stream: string, options: Partial<Request> & { readonly count?: number } = {}): Request => ({
+  stream: StreamId.StreamId.make(stream),
+  expected: "any",
+  events: Array.from({ length: options.count ?? 1 }, (_, n) => ({
+    id: crypto.randomUUID(),
+    type: "Ticked",
+    schemaVersion: 1,
+    data: JSON.stringify({ n }),
+    metadata: "{}"
+  })),
+  ...options
+})
+
+const statements = Effect.map(
+  PgClient.PgClient,
+  (sql) => PgAppend.make(sql, `"evsrc"`, () => Effect.succeed(Option.none()))
+)
+
+/** The same statements, on a connection of their own in the middle of a transaction. */
+const elsewhere = Effect.gen(function*() {
+  const { config } = yield* PgClient.PgClient
+  const sql = yield* PgClient.makeClient(config)
+  yield* sql`begin`
+  return { sql, ...PgAppend.make(sql, `"evsrc"`, () => Effect.succeed(Option.none())) }
+}).pipe(Effect.provide(Reactivity.layer))
+
+const migrated = Layer.effectDiscard(PgMigrations.run()).pipe(Layer.provideMerge(layerPostgres()))
+
+layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
+  it.effect("a batch answers each append for itself, in order, and writes just those it says", () =>
+    Effect.gen(function*() {
+      const { batch, single } = yield* statements
+      const sql = yield* PgClient.PgClient
+      const [a, b, c, d] = [name("s"), name("s"), name("s"), name("s")]
+      const commandId = name("command")
+      yield* single(request(b, { count: 2, commandId }))
+      const rows = yield* batch([
+        request(a, { count: 3, expected: "noStream" }),
+        request(b, { expected: Version.make(1) }),
+        request(c, { commandId }),
+        request(d, { expected: "streamExists" }),
+        request(name("s"), { count: 2, commandId: name("command") })
+      ])
+      assert.deepStrictEqual(
+        rows.map((row) => [row.outcome, row.stream, row.version, row.positions?.length ?? 0]),
+        [
+          ["appended", a, 3n, 3],
+          ["conflict", b, 2n, 0],
+          ["duplicate", b, 2n, 0],
+          ["conflict", d, 0n, 0],
+          ["appended", rows[4]!.stream, 2n, 2]
+        ]
+      )
+      const written = yield* sql<{ readonly stream: string; readonly position: bigint }>`
+        select stream, position from evsrc.events where stream in ${sql.in([a, b, c, d])} order by position`
+      assert.deepStrictEqual(written.map((row) => row.stream), [b, b, a, a, a])
+      assert.deepStrictEqual(written.slice(2).map((row) => row.position), rows[0]!.positions)
+    }))
+
+  it.effect("what another transaction appends to, or under, is busy; the rest of the batch is not", () =>
+    Effect.gen(function*() {
+      const { batch, singleNow } = yield* statements
+      const [held, free] = [name("s"), name("s")]
+      const commandId = name("command")
+      const other = yield* elsewhere
+      assert.strictEqual((yield* other.single(request(held, { commandId }))).outcome, "appended")
+      const outcomes = (requests: ReadonlyArray<Request>) =>
+        Effect.map(batch(requests), (rows) => rows.map((row) => row.outcome))
+      assert.deepStrictEqual(
+        yield* outcomes([request(held), request(free), request(name("s"), { commandId })]),
+        ["busy", "appended", "busy"]
+      )
+      assert.strictEqual((yield* singleNow(request(held))).outcome, "busy")
+      assert.strictEqual((yield* singleNow(request(name("s"), { commandId }))).outcome, "busy")
+      yield* other.sql`commit`
+      assert.deepStrictEqual(
+        yield* outcomes([request(held, { expected: Version.make(1) }), request(name("s"), { commandId })]),
+        ["appended", "duplicate"]
+      )
+    }).pipe(Effect.scoped))
+
+  it.effect("the database itself keeps versions and command ids unique, whoever writes", () =>
+    Effect.gen(function*() {
+      const { single } = yield* statements
+      const sql = yield* PgClient.PgClient
+      const stream = name("s")
+      const commandId = name("command")
+      yield* single(request(stream, { commandId }))
+      const insert = (version: number, command: string | null) =>
+        sql`insert into evsrc.events
+            (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at)
+          values (nextval('evsrc.positions'), ${stream}, ${version}, 'Ticked', 1, gen_random_uuid(), ${command}, 1, '{}', '{}', now())`
+      assert.strictEqual((yield* Effect.flip(insert(1, null))).reason._tag, "UniqueViolation")
+      assert.strictEqual((yield* Effect.flip(insert(2, commandId))).reason._tag, "UniqueViolation")
+      yield* insert(2, null)
+    }))
+})
