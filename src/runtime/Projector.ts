@@ -18,6 +18,7 @@ import * as Position from "../domain/Position.ts"
 import type * as Projection from "../domain/Projection.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { Limits } from "../store/Limits.ts"
+import { withinLog } from "../store/LogReading.ts"
 import { NewId } from "../store/NewId.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
 import type { Lease } from "../store/ProjectionStoreDriver.ts"
@@ -157,7 +158,7 @@ const makeWorker = Effect.fnUntraced(function*(projection: Projection.Any, optio
   /** Applies one batch. Answers the new checkpoint, or that the projection is no longer ours. */
   const step = Effect.fnUntraced(function*({ epoch, position }: Lease) {
     const page = yield* events.readAll({ after: position, limit: batchSize, types: projection.handles })
-    yield* EventStore.withinLog(events, position, page.events, page.head)
+    yield* withinLog(events, position, page.events, page.head)
     yield* TraceContext.linkEvents(page.events)
     const { applied, changes, failure } = yield* ProjectionFold.fold(
       projection,

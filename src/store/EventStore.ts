@@ -4,32 +4,25 @@
  *
  * @since 0.1.0
  */
-import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import {
-  BoundaryConflict,
-  CommandIdReused,
-  ConcurrencyConflict,
-  EventStoreError,
-  invalidRequest,
-  storeError,
-  StoreMisconfigured
-} from "../domain/errors.ts"
+import { BoundaryConflict, ConcurrencyConflict, EventStoreError, invalidRequest } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
-import type { EventRecord, NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
+import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
 import * as Position from "../domain/Position.ts"
-import * as Receipt from "../domain/Receipt.ts"
+import type * as Receipt from "../domain/Receipt.ts"
 import * as Version from "../domain/Version.ts"
-import type { AppendRequest, Condition, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import { encodeAll, encodeMetadata, receiptOf, sameCommand } from "./AppendEncoding.ts"
+import type { AppendRequest, Condition, EventStoreDriver, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
+import { decode, defaultPageSize, logPages, type ReadLogOptions, streamPages } from "./LogReading.ts"
 import * as MemoryEventStore from "./MemoryEventStore.ts"
 import { NewId } from "./NewId.ts"
 import * as Telemetry from "./Telemetry.ts"
@@ -55,17 +48,6 @@ export interface ReadStreamOptions {
   readonly direction?: "forward" | "backward" | undefined
   /** At most this many events; all by default. */
   readonly limit?: number | undefined
-  /** Events fetched at a time; 500 by default. */
-  readonly pageSize?: number | undefined
-}
-
-/**
- * @since 0.1.0
- * @category options
- */
-export interface ReadLogOptions {
-  /** Only events after this position; all by default. */
-  readonly after?: Position.Position | undefined
   /** Events fetched at a time; 500 by default. */
   readonly pageSize?: number | undefined
 }
@@ -164,8 +146,6 @@ export interface QueryResult {
   readonly events: ReadonlyArray<RecordedEvent>
   readonly condition: Condition
 }
-
-const defaultPageSize = 500
 
 /**
  * An event store over a driver. Checks every request against `Limits` before the driver sees it.
@@ -337,175 +317,4 @@ export const layer = <E, R>(driver: Effect.Effect<EventStoreDriver, E, R>) =>
  */
 export const layerMemory: Layer.Layer<EventStore> = layer(MemoryEventStore.make)
 
-const textFields = ["command", "commandId", "correlationId", "causationId", "actor", "traceparent"] as const
-
-const encodeMetadata = (metadata: Metadata): Result.Result<string, string> => {
-  for (const field of textFields) {
-    const value: unknown = metadata[field]
-    if (value !== undefined && typeof value !== "string") return Result.fail(`the metadata's ${field} must be a string`)
-  }
-  try {
-    return Result.succeed(JSON.stringify(metadata))
-  } catch (cause) {
-    // Attributes that are no JSON, of a caller without types: a bigint, a cycle, a million levels.
-    return Result.fail(`the metadata cannot be written as JSON: ${String(cause)}`)
-  }
-}
-
-const encodeAll = <E extends Event.Tagged>(
-  codec: EventCodec.EventCodec<E>,
-  batch: ReadonlyArray<E>,
-  metadata: string,
-  newId: () => string
-): Result.Result<ReadonlyArray<NewEvent>, string> => {
-  const events: Array<NewEvent> = []
-  for (const event of batch) {
-    const encoded = codec.encode(event)
-    if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
-    const { data, schemaVersion, tags, type } = encoded.success
-    events.push({ id: newId(), type, schemaVersion, data: JSON.stringify(data), metadata, tags })
-  }
-  return Result.succeed(events)
-}
-
-const receiptOf = (
-  { events, stream }: AppendRequest,
-  command: string | undefined,
-  version: Version.Version,
-  positions: ReadonlyArray<Position.Position>
-): Receipt.Receipt =>
-  Receipt.fromEvents(
-    stream,
-    command,
-    events.map(({ id, type }, index) => ({
-      id,
-      type,
-      version: Version.make(version - events.length + 1 + index),
-      position: positions[index]!
-    }))
-  )
-
-/**
- * The receipt of an earlier append under this command id, if it was by the same command on the same stream.
- *
- * @since 0.1.0
- * @category idempotency
- */
-export const sameCommand = (
-  first: Receipt.Receipt,
-  commandId: string,
-  stream: string,
-  command: string | undefined
-): Effect.Effect<Receipt.Receipt, EventStoreError> =>
-  first.stream === stream && first.command === command
-    ? Effect.succeed(first)
-    : Effect.fail(storeError(
-      new CommandIdReused({
-        commandId,
-        stream,
-        firstStream: first.stream,
-        ...(command === undefined ? {} : { command }),
-        ...(first.command === undefined ? {} : { firstCommand: first.command })
-      })
-    ))
-
-/** Decodes page by page. The events before one that cannot be decoded are still delivered; then the Stream fails. */
-const decode = <E extends Event.Tagged>(
-  codec: EventCodec.EventCodec<E>,
-  recorded: Stream.Stream<RecordedEvent, EventStoreError>
-): Stream.Stream<EventRecord<E>, EventStoreError> =>
-  Stream.transformPull(recorded, (pull) =>
-    Effect.sync(() => {
-      let failed: EventStoreError | undefined
-      const decodePage = (page: ReadonlyArray<RecordedEvent>) => {
-        const decoded: Array<EventRecord<E>> = []
-        for (const event of page) {
-          const result = codec.decode(event)
-          if (Result.isFailure(result)) {
-            failed = storeError(result.failure)
-            break
-          }
-          decoded.push(result.success)
-        }
-        return Arr.isReadonlyArrayNonEmpty(decoded) ? Effect.succeed(decoded) : Effect.fail(failed!)
-      }
-      return Effect.suspend(() => failed === undefined ? Effect.flatMap(pull, decodePage) : Effect.fail(failed))
-    }))
-
-const streamPages = (
-  driver: EventStoreDriver,
-  first: StreamPage,
-  total: number
-): Stream.Stream<RecordedEvent, EventStoreError> =>
-  Stream.paginate(
-    { page: first, left: total },
-    ({ page, left }) =>
-      Effect.map(driver.readStream({ ...page, limit: Math.min(page.limit, left) }), (events) => {
-        const last = events[events.length - 1]
-        const remaining = left - events.length
-        const next = last === undefined ? 0 : last.version + (page.direction === "forward" ? 1 : -1)
-        const done = events.length < page.limit || remaining <= 0 || next < 1
-        return [
-          events,
-          done ? Option.none() : Option.some({ page: { ...page, from: Version.make(next) }, left: remaining })
-        ] as const
-      })
-  )
-
-/**
- * Fails when a position lies beyond every event there is: it is of another log, or of this one before an older backup of it was restored. To
- * wait there would skip whatever is appended until it is reached.
- *
- * @since 0.1.0
- * @category checks
- */
-export const withinLog = (
-  driver: EventStoreDriver,
-  after: Position.Position,
-  events: ReadonlyArray<RecordedEvent>,
-  head: Position.Position
-): Effect.Effect<void, EventStoreError> =>
-  // The head may step back for a moment, to before an append in flight; the last event does not.
-  events.length > 0 || head >= after ?
-    Effect.void :
-    Effect.flatMap(driver.last, (last) =>
-      last >= after ? Effect.void : Effect.fail(storeError(
-        new StoreMisconfigured({
-          message: `Position ${after} lies beyond the end of the log, which is ${last}. Was an older backup restored?`,
-          cause: undefined
-        })
-      )))
-
-const logPages = (
-  driver: EventStoreDriver,
-  limits: Limits.Limits,
-  options: ReadLogOptions & { readonly types?: ReadonlyArray<string> | undefined },
-  follow: boolean
-): Stream.Stream<RecordedEvent, EventStoreError> =>
-  Stream.suspend(() => {
-    const limit = options.pageSize ?? Math.min(defaultPageSize, limits.pageSize)
-    const refusal = Limits.checkPageSize(limits, limit)
-    if (refusal !== undefined) return Stream.fail(refusal)
-    const read = (page: LogPage) =>
-      Effect.map(
-        Effect.tap(driver.readAll(page), ({ events, head }) => withinLog(driver, page.after, events, head)),
-        ({ events, head }) => ({
-          events,
-          full: events.length >= limit,
-          reached: events.length >= limit ? events[events.length - 1]!.position : Position.max(page.after, head)
-        })
-      )
-    const pageAt = (after: Position.Position): LogPage => ({ after, limit, types: options.types })
-    const start = options.after ?? Position.start
-    if (!Position.isPosition(start)) {
-      return Stream.fail(invalidRequest(`one reads after a position from 0 to 2^63 - 1, not after ${String(start)}`))
-    }
-    return Stream.paginate(
-      { after: start, wait: false },
-      Effect.fnUntraced(function*({ after, wait }) {
-        if (wait) yield* driver.changed(after)
-        const { events, full, reached } = yield* read(pageAt(after))
-        return [events, full || follow ? Option.some({ after: reached, wait: !full }) : Option.none()] as const
-      })
-    )
-  })
+export type { ReadLogOptions }
