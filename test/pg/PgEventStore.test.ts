@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { EventStore, Position, Projection, ProjectionStore, Projector } from "evsrc"
+import { Event, EventStore, Position, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, type PgOptions, PgProjectionStore } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 
@@ -113,6 +113,32 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
           assert.deepStrictEqual(yield* readAll(start), [1, 2], `at ${start}`)
         }
       }
+    }).pipe(Effect.scoped))
+
+  it.effect("a decision that was read past an event still in flight does not hold once that is committed", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const show = stream()
+      const Seat = Schema.TaggedUnion({ SeatTaken: { show: Schema.String, n: Schema.Int } }).pipe(
+        Event.tags({ show: "show" })
+      )
+      const seat = (n: number) => Seat.cases.SeatTaken.make({ show, n })
+      const sql = yield* openTransaction
+      yield* sql.unsafe(
+        "select * from evsrc.append(true, $1, null, null, array[gen_random_uuid()], array['SeatTaken'], array[1], array[$2], "
+          + "array['{}'], array[1], array[$3], null, null, null, null, null, null, null)",
+        [stream(), JSON.stringify(seat(1)), Event.tag("show", show)]
+      )
+      // Later by position, but committed first: who takes the last event seen for the boundary will never look below it.
+      yield* store.append(Seat, stream(), [seat(2)])
+      const { condition, events } = yield* store.readQueryRecorded([{ tags: [Event.tag("show", show)] }])
+      assert.strictEqual(events.length, 1)
+      yield* sql`commit`
+      const error = yield* Effect.flip(store.appendIf(condition, Seat, stream(), [seat(3)]))
+      assert.isTrue(error._tag === "BoundaryConflict" && error.position < events[0]!.position)
+      const again = yield* store.readQueryRecorded([{ tags: [Event.tag("show", show)] }])
+      assert.strictEqual(again.events.length, 2)
+      yield* store.appendIf(again.condition, Seat, stream(), [seat(3)])
     }).pipe(Effect.scoped))
 
   it.effect("streams held by open transactions hold up the appends to them, and no others", () =>
