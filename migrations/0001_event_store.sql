@@ -166,7 +166,7 @@ declare
   drawn bigint;
   items evsrc.query_item[];
 begin
-  -- Here and below, what is a function elsewhere is written out for the plain append of one event, which it would cost a third.
+  -- Here and below, what is a function elsewhere is written out, since the calls would cost a plain append of one event dearly.
   if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
     perform evsrc.require_read_committed();
   end if;

@@ -52,6 +52,13 @@ const untilBlocked = (sql: PgClient.PgClient) =>
     Effect.timeout("30 seconds")
   )
 
+/** A fresh database, and a client that reaches it through a proxy. */
+const behindProxy = Effect.gen(function*() {
+  const { url } = yield* freshDatabase
+  const proxy = yield* Proxy.make(url)
+  return { url, proxy, behind: PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 3 }) }
+})
+
 describe("faults", () => {
   it.live("a server that cannot be reached is StoreUnavailable", () =>
     Effect.gen(function*() {
@@ -125,9 +132,7 @@ describe("faults", () => {
 
   it.live("an answer lost after the commit: the outcome is unknown, and the command id answers the first receipt", () =>
     Effect.gen(function*() {
-      const { url } = yield* freshDatabase
-      const proxy = yield* Proxy.make(url)
-      const behind = PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 3 })
+      const { behind, proxy, url } = yield* behindProxy
       yield* Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         yield* store.append(Tick, "s", [tick(0)])
@@ -158,9 +163,7 @@ describe("faults", () => {
 
   it.live("an answer lost under a group of appends: unknown for each of them, and each is resolved by its command id", () =>
     Effect.gen(function*() {
-      const { url } = yield* freshDatabase
-      const proxy = yield* Proxy.make(url)
-      const behind = PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 3 })
+      const { behind, proxy } = yield* behindProxy
       yield* Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         const append = (n: number) =>
@@ -183,9 +186,7 @@ describe("faults", () => {
 
   it.live("a command whose answer is lost finds out by itself what became of it", () =>
     Effect.gen(function*() {
-      const { url } = yield* freshDatabase
-      const proxy = yield* Proxy.make(url)
-      const behind = PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 3 })
+      const { behind, proxy } = yield* behindProxy
       yield* Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         yield* CommandBus.dispatch(Count, { id: "a" })
@@ -216,7 +217,10 @@ describe("faults", () => {
           yield* server.kill
           yield* server.start
           const n = 100 + round
-          yield* Effect.retry(store.append(Tick, "s", [tick(n)]), Schedule.spaced("50 millis")).pipe(
+          yield* Effect.retry(
+            store.append(Tick, "s", [tick(n)], { metadata: { commandId: `${n}` } }),
+            Schedule.spaced("50 millis")
+          ).pipe(
             Effect.timeout("30 seconds")
           )
           const events = yield* Stream.runCollect(store.readAll(Tick, { after: seen }))
