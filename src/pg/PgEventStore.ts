@@ -11,10 +11,10 @@ import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../domain/errors.ts"
-import { record, type RecordedEvent } from "../domain/EventRecord.ts"
+import type { RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
-import * as Version from "../domain/Version.ts"
+import { recordedOf } from "../store/AppendEncoding.ts"
 import * as EventStore from "../store/EventStore.ts"
 import type { AppendRequest, AppendResult, EventStoreDriver } from "../store/EventStoreDriver.ts"
 import * as HeadWatch from "../store/HeadWatch.ts"
@@ -24,7 +24,7 @@ import { fromAppendError, fromSqlError, mapSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
-import { type EventRow, recordedOf } from "./PgRows.ts"
+import { type EventRow, recordedOf as recordedOfRow } from "./PgRows.ts"
 
 /**
  * The driver alone. It expects the migrations to have run.
@@ -58,13 +58,13 @@ export const makeDriver = Effect.fnUntraced(
         mapSqlError(sql.unsafe<EventRow & { readonly head: bigint }>(text, params).withoutTransform),
         (rows) => ({
           // The one row of an empty page has a head and no event.
-          events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(recordedOf),
+          events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(recordedOfRow),
           head: Position.make(rows[0]!.head)
         })
       )
     const receipt = (commandId: string): Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError> =>
       Effect.map(mapSqlError(sql.unsafe<EventRow>(byCommand, [commandId]).withoutTransform), (rows) => {
-        const events = rows.map(recordedOf)
+        const events = rows.map(recordedOfRow)
         const [first] = events
         return first === undefined
           ? Option.none()
@@ -90,6 +90,7 @@ export const makeDriver = Effect.fnUntraced(
 
     return {
       transactions: sql.transactionService.key,
+      inTransaction: Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome),
       append,
       readStream: ({ direction, from, limit, stream }) =>
         Effect.map(
@@ -101,7 +102,7 @@ export const makeDriver = Effect.fnUntraced(
             ])
               .withoutTransform
           ),
-          (rows) => rows.map(recordedOf)
+          (rows) => rows.map(recordedOfRow)
         ),
       readAll: ({ after, limit, types }) => pageWithHead(logPage, [after, limit, types ?? null]),
       readQuery: ({ after, limit, query }) =>
@@ -158,7 +159,7 @@ const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) 
     return Effect.catchTag(append, "SqlError", (error) => Effect.fail(fromSqlError(error)))
   }
   return append.pipe(
-    Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedEvents(request, result)) : Effect.void),
+    Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedOf(request, result)) : Effect.void),
     sql.withTransaction,
     // A connection lost within a transaction cannot be rolled back either, of which the client makes a defect beside whatever else
     // went wrong.
@@ -172,19 +173,6 @@ const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) 
     Effect.catchTag("SqlError", (error) => Effect.fail(fromAppendError(error, request.stream)))
   )
 }
-
-const recordedEvents = (
-  { events, stream }: AppendRequest,
-  { positions, recordedAt, version }: Extract<AppendResult, { readonly _tag: "Appended" }>
-): ReadonlyArray<RecordedEvent> =>
-  events.map((event, index) =>
-    record(event, {
-      position: positions[index]!,
-      stream,
-      version: Version.make(version - events.length + 1 + index),
-      recordedAt
-    })
-  )
 
 const summaryOf = ({ id, position, type, version }: RecordedEvent): Receipt.Receipt["events"][number] => ({
   id,

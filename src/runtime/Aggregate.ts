@@ -4,5 +4,6 @@
  * @since 0.1.0
  */
 export * from "../domain/Aggregate.ts"
-export { layer, load, type Loaded, type LoadOptions } from "./AggregateRunner.ts"
+export { type AggregateOptions, layer } from "./AggregateRunner.ts"
+export { load, type Loaded, type LoadOptions, StateCache } from "./AggregateState.ts"
 export type { RunOptions } from "./CommandRun.ts"

@@ -3,87 +3,33 @@
  *
  * @since 0.1.0
  */
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Rpc from "effect/rpc/Rpc"
-import * as Stream from "effect/Stream"
 import type { AggregateDecider } from "../domain/Aggregate.ts"
 import type * as Command from "../domain/Command.ts"
 import * as Decider from "../domain/Decider.ts"
-import { ConcurrencyConflict, type EventStoreError } from "../domain/errors.ts"
+import { ConcurrencyConflict } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
-import type { EventRecord } from "../domain/EventRecord.ts"
-import * as Position from "../domain/Position.ts"
+import type { Receipt } from "../domain/Receipt.ts"
 import * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
+import * as AggregateState from "./AggregateState.ts"
 import * as CommandRun from "./CommandRun.ts"
 import * as RpcCall from "./RpcCall.ts"
 
 /**
- * - `atVersion`: only events up to this version
- * - `atTime`: only events recorded up to this instant
+ * - `load`: what a command is decided on. `"verified"`, the default: the state that this process knows, which the append's own condition
+ *   verifies, so that a command on a busy instance is one round trip; before it refuses a command or finds that nothing happens, it reads
+ *   what is new. `"fresh"`: the stream is read before every decision
  *
  * @since 0.1.0
  * @category options
  */
-export interface LoadOptions {
-  readonly atVersion?: Version.Version | undefined
-  readonly atTime?: DateTime.DateTime | undefined
-}
-
-/**
- * The state of an instance, and the version and position of the last event in it (0 when there is none).
- *
- * @since 0.1.0
- * @category models
- */
-export interface Loaded<out State> {
-  readonly state: State
-  readonly version: Version.Version
-  readonly position: Position.Position
-}
-
-/**
- * The state of one instance of an aggregate, now or as it was.
- *
- * @since 0.1.0
- * @category loading
- */
-export const load = <State, Events extends Event.Any, C extends Command.Any>(
-  decider: AggregateDecider<State, Events, C>,
-  id: string,
-  options: LoadOptions = {}
-): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
-  Effect.flatMap(
-    EventStore.EventStore,
-    (store) => continueFrom(store, decider, decider.aggregate.streamOf(id), empty(decider), options)
-  )
-
-const empty = <State>(decider: { readonly initial: State }): Loaded<State> => ({
-  state: decider.initial,
-  version: Version.zero,
-  position: Position.start
-})
-
-/** Folds the events after those that are already in the state. */
-const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
-  store: EventStore.EventStore["Service"],
-  decider: AggregateDecider<State, Events, C>,
-  stream: string,
-  from: Loaded<State>,
-  { atTime, atVersion }: LoadOptions = {}
-): Effect.Effect<Loaded<State>, EventStoreError> => {
-  const events = store.readStream(decider.aggregate.events, stream, { from: Version.make(from.version + 1) })
-  const wanted = (record: EventRecord<Event.Tagged>) =>
-    (atVersion === undefined || record.version <= atVersion)
-    && (atTime === undefined || DateTime.isLessThanOrEqualTo(record.recordedAt, atTime))
-  return Stream.runFold(
-    atVersion === undefined && atTime === undefined ? events : Stream.takeWhile(events, wanted),
-    () => from,
-    ({ state }, { event, position, version }) => ({ state: decider.evolve(state, event), version, position })
-  )
+export interface AggregateOptions extends CommandRun.RunOptions {
+  readonly load?: "verified" | "fresh" | undefined
 }
 
 /**
@@ -94,7 +40,7 @@ const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
  */
 export const layer = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
-  options: CommandRun.RunOptions = {}
+  options: AggregateOptions = {}
 ): Layer.Layer<Rpc.ToHandler<C>, never, EventStore.EventStore> =>
   Layer.effectContext(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
@@ -107,32 +53,69 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
     )
   }))
 
+interface Decided<E, Error> {
+  readonly events: ReadonlyArray<E>
+  readonly answer: Effect.Effect<Receipt, Error | ConcurrencyConflict>
+}
+
 const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C extends Command.Any>(
   store: EventStore.EventStore["Service"],
   decider: AggregateDecider<State, Events, C>,
-  options: CommandRun.RunOptions
+  options: AggregateOptions
 ) {
+  type Loaded = AggregateState.Loaded<State>
   const run = yield* CommandRun.make(store, options)
+  const states = yield* AggregateState.of(store, decider)
   const { aggregate } = decider
+  const trusting = options.load !== "fresh"
+
   return (command: C["_tag"], payload: Rpc.Payload<C>) => {
     // `HasId` of Aggregate.make has seen to it that every command carries the id, as a string.
     const stream = aggregate.streamOf(Reflect.get(payload as object, aggregate.id) as string)
     return run(command, () => stream, ({ expected, metadata, refuse, unlessDone }) => {
-      let loaded = empty(decider)
-      return Effect.gen(function*() {
-        loaded = yield* continueFrom(store, decider, stream, loaded)
-        const { position, state, version } = loaded
+      /** The events to append, or the answer when there are none. */
+      const decide = ({ position, state, version }: Loaded): Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
         if (expected !== undefined && !Version.meets(version, expected)) {
-          return yield* unlessDone(
-            Effect.suspend(() => refuse(new ConcurrencyConflict({ stream, expected, actual: version })))
-          )
+          const conflict = new ConcurrencyConflict({ stream, expected, actual: version })
+          return { events: [], answer: Effect.suspend(() => refuse(conflict)) }
         }
         const decision = Decider.decide(decider, state, command, payload)
-        if (Result.isFailure(decision)) return yield* unlessDone(Effect.fail(decision.failure))
-        if (decision.success.length === 0) {
-          return yield* unlessDone(CommandRun.nothingHappens(command, stream, version, position))
+        if (Result.isFailure(decision)) return { events: [], answer: Effect.fail(decision.failure) }
+        return { events: decision.success, answer: CommandRun.nothingHappens(command, stream, version, position) }
+      }
+      let known: Loaded | undefined
+      const append = Effect.fnUntraced(
+        function*(loaded: Loaded, events: ReadonlyArray<Event.Of<Events>>) {
+          const { receipt, written } = yield* store.appendRecorded(aggregate.events, stream, events, {
+            expected: loaded.version,
+            metadata
+          })
+          if (written !== undefined) yield* states.advance(stream, loaded, written)
+          return receipt
+        },
+        Effect.tapErrorTag("ConcurrencyConflict", ({ actual }) => {
+          if (known === undefined || actual >= known.version) return Effect.void
+          // The log was set back, by a backup that was restored.
+          known = undefined
+          return states.forget(stream)
+        })
+      )
+
+      return Effect.gen(function*() {
+        if (known === undefined) {
+          known = Option.getOrUndefined(yield* states.known(stream))
+          const { events } = trusting && known !== undefined ? decide(known) : { events: [] }
+          if (known !== undefined && events.length > 0) {
+            // A conflict says no more than that the state was old: that is no contention, to be waited out.
+            const receipt = yield* Effect.asSome(append(known, events)).pipe(
+              Effect.catchTag("ConcurrencyConflict", () => Effect.succeedNone)
+            )
+            if (Option.isSome(receipt)) return receipt.value
+          }
         }
-        return yield* store.append(aggregate.events, stream, decision.success, { expected: version, metadata })
+        const current = known = yield* states.current(stream, known)
+        const { answer, events } = decide(current)
+        return yield* events.length > 0 ? append(current, events) : unlessDone(answer)
       })
     })
   }

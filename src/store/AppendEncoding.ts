@@ -8,12 +8,12 @@ import * as Result from "effect/Result"
 import { CommandIdReused, type EventStoreError, storeError } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import type * as EventCodec from "../domain/EventCodec.ts"
-import type { NewEvent } from "../domain/EventRecord.ts"
+import { type NewEvent, record, type RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
 import type * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
 import * as Version from "../domain/Version.ts"
-import type { AppendRequest } from "./EventStoreDriver.ts"
+import type { AppendRequest, AppendResult } from "./EventStoreDriver.ts"
 
 const textFields = ["command", "commandId", "correlationId", "causationId", "actor", "traceparent"] as const
 
@@ -57,6 +57,25 @@ export const encodeAll = <E extends Event.Tagged>(
   }
   return Result.succeed(events)
 }
+
+/**
+ * The events of an append that was written, as they are read.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const recordedOf = (
+  { events, stream }: AppendRequest,
+  { positions, recordedAt, version }: Extract<AppendResult, { readonly _tag: "Appended" }>
+): ReadonlyArray<RecordedEvent> =>
+  events.map((event, index) =>
+    record(event, {
+      position: positions[index]!,
+      stream,
+      version: Version.make(version - events.length + 1 + index),
+      recordedAt
+    })
+  )
 
 /**
  * The receipt of an append that was written.

@@ -19,7 +19,7 @@ import type { Metadata } from "../domain/Metadata.ts"
 import * as Position from "../domain/Position.ts"
 import type * as Receipt from "../domain/Receipt.ts"
 import * as Version from "../domain/Version.ts"
-import { encodeAll, encodeMetadata, receiptOf, sameCommand } from "./AppendEncoding.ts"
+import { encodeAll, encodeMetadata, receiptOf, recordedOf, sameCommand } from "./AppendEncoding.ts"
 import type { AppendRequest, Condition, EventStoreDriver, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 import { decode, defaultPageSize, logPages, type ReadLogOptions, streamPages } from "./LogReading.ts"
@@ -79,6 +79,17 @@ export class EventStore extends Context.Service<EventStore, {
     batch: ReadonlyArray<Event.Of<E>>,
     options?: AppendOptions
   ) => Effect.Effect<Receipt.Receipt, ConcurrencyConflict | EventStoreError>
+
+  /**
+   * Like `append`, and tells what it has written, as a reader will find it. `written` is undefined when the command id was appended
+   * before.
+   */
+  readonly appendRecorded: <E extends Event.Any>(
+    events: E,
+    stream: string,
+    batch: ReadonlyArray<Event.Of<E>>,
+    options?: AppendOptions
+  ) => Effect.Effect<Appended, ConcurrencyConflict | EventStoreError>
 
   /**
    * Like `append`, if the condition holds too, which `readQueryRecorded` has answered: a dynamic consistency boundary
@@ -147,6 +158,21 @@ export interface QueryResult {
   readonly condition: Condition
 }
 
+/** What became of an append; its events are put together for those who ask. */
+interface Outcome {
+  readonly receipt: Receipt.Receipt
+  readonly written: (() => ReadonlyArray<RecordedEvent>) | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Appended {
+  readonly receipt: Receipt.Receipt
+  readonly written: ReadonlyArray<RecordedEvent> | undefined
+}
+
 /**
  * An event store over a driver. Checks every request against `Limits` before the driver sees it.
  *
@@ -163,7 +189,7 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
     stream: string,
     batch: ReadonlyArray<Event.Of<E>>,
     options: AppendOptions
-  ): Effect.Effect<Receipt.Receipt, AppendError> =>
+  ): Effect.Effect<Outcome, AppendError> =>
     Effect.suspend(() => {
       const metadata = options.metadata ?? {}
       const expected = options.expected === undefined ? "any" : options.expected
@@ -192,18 +218,24 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
     })
 
   const appendEncoded = Effect.fn("EventStore.append")(
-    function*(request: AppendRequest, command: string | undefined): Effect.fn.Return<Receipt.Receipt, AppendError> {
+    function*(request: AppendRequest, command: string | undefined): Effect.fn.Return<Outcome, AppendError> {
       const { commandId } = request
       yield* Effect.annotateCurrentSpan({ "evsrc.stream": request.stream, "evsrc.events": request.events.length })
       const result = yield* driver.append(request)
       switch (result._tag) {
         case "Appended": {
           yield* Telemetry.appended(request.events.length)
-          return receiptOf(request, command, result.version, result.positions)
+          return {
+            receipt: receiptOf(request, command, result.version, result.positions),
+            written: () => recordedOf(request, result)
+          }
         }
         case "Duplicate": {
           yield* Telemetry.duplicate
-          return yield* sameCommand(result.receipt, commandId!, request.stream, command)
+          return {
+            receipt: yield* sameCommand(result.receipt, commandId!, request.stream, command),
+            written: undefined
+          }
         }
         case "Conflict": {
           yield* Telemetry.conflict
@@ -220,6 +252,10 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       }
     }
   )
+
+  /** Without a condition there is none to break. */
+  const unconditional = <A>(self: Effect.Effect<A, AppendError>) =>
+    Effect.catchTag(self, "BoundaryConflict", Effect.die)
 
   const readStreamRecorded = (
     stream: string,
@@ -276,9 +312,14 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
   return EventStore.of({
     driver,
     append: (events, stream, batch, options = {}) =>
-      // Without a condition there is none to break.
-      Effect.catchTag(appendOn(undefined, events, stream, batch, options), "BoundaryConflict", Effect.die),
-    appendIf: (condition, events, stream, batch, options = {}) => appendOn(condition, events, stream, batch, options),
+      Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt }) => receipt),
+    appendRecorded: (events, stream, batch, options = {}) =>
+      Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt, written }) => ({
+        receipt,
+        written: written?.()
+      })),
+    appendIf: (condition, events, stream, batch, options = {}) =>
+      Effect.map(appendOn(condition, events, stream, batch, options), ({ receipt }) => receipt),
     readQueryRecorded,
     readStreamRecorded,
     readStream: (events, stream, options) => decode(EventCodec.of(events), readStreamRecorded(stream, options)),

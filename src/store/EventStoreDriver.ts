@@ -115,6 +115,8 @@ export interface QueryPage {
 export interface EventStoreDriver {
   /** What a transaction of this driver is bound to; what shares it can share a transaction. */
   readonly transactions: unknown
+  /** Whether the caller is within a transaction of its own, which may yet be rolled back. */
+  readonly inTransaction: Effect.Effect<boolean>
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>
 
   readonly readStream: (page: StreamPage) => Effect.Effect<ReadonlyArray<RecordedEvent>, EventStoreError>

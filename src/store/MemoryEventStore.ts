@@ -79,6 +79,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
 
   return {
     transactions: "memory",
+    inTransaction: Effect.succeed(false),
     // Not to be interrupted between what `inTransaction` has written and the events.
     append: (request) => turn.withPermit(Effect.uninterruptible(appendNow(request))),
     readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),

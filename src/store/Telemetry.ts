@@ -51,6 +51,28 @@ export const duplicates = Metric.counter("evsrc_append_duplicates_total", {
 })
 
 /**
+ * Commands and loads that found the state of their instance in this process.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const stateHits = Metric.counter("evsrc_state_cache_hits_total", {
+  description: "Commands and loads that found the state of their instance in this process",
+  incremental: true
+})
+
+/**
+ * Commands and loads that did not.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const stateMisses = Metric.counter("evsrc_state_cache_misses_total", {
+  description: "Commands and loads that did not find the state of their instance in this process",
+  incremental: true
+})
+
+/**
  * Events a projection has applied, by the attribute `projection`.
  *
  * @since 0.1.0
@@ -88,6 +110,9 @@ export const appended = (events: number): Effect.Effect<void> =>
 
 /** Counts a conflict. */
 export const conflict: Effect.Effect<void> = Metric.update(conflicts, 1)
+
+/** Counts whether the state of an instance was known. */
+export const stateAsked = (isKnown: boolean): Effect.Effect<void> => Metric.update(isKnown ? stateHits : stateMisses, 1)
 
 /** Counts a repeated command id. */
 export const duplicate: Effect.Effect<void> = Metric.update(duplicates, 1)

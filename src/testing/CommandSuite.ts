@@ -254,10 +254,10 @@ export const commands: ReadonlyArray<Case<Stores>> = [
       EventStore,
       EventStore.of({
         ...store,
-        append: (events, stream, batch, options) =>
+        appendRecorded: (events, stream, batch, options) =>
           Effect.andThen(
             store.append(AccountEvent, `Account-${id}`, [opened]),
-            store.append(events, stream, batch, options)
+            store.appendRecorded(events, stream, batch, options)
           )
       })
     )

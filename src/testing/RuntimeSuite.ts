@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as EventBus from "../runtime/EventBus.ts"
 import { commands } from "./CommandSuite.ts"
+import { loading } from "./LoadingSuite.ts"
 import { projections } from "./ProjectorSuite.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "./RuntimeFixtures.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
@@ -66,4 +67,4 @@ const bus: ReadonlyArray<Case<Stores>> = [
  * @since 0.1.0
  * @category suites
  */
-export const cases: ReadonlyArray<Case<Stores>> = [...commands, ...projections, ...bus]
+export const cases: ReadonlyArray<Case<Stores>> = [...commands, ...loading, ...projections, ...bus]

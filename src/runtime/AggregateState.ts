@@ -1,0 +1,240 @@
+/**
+ * The states of an aggregate's instances: folded from their streams, and kept in this process under a bound of number and time.
+ *
+ * A kept state is never wrong, only old: it is the fold of a beginning of a stream, and what a stream begins with never changes. So
+ * nothing has to be told to a cache, and what is missing in it is read from the stream.
+ *
+ * @since 0.1.0
+ */
+import * as Cache from "effect/Cache"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import type { AggregateDecider } from "../domain/Aggregate.ts"
+import type * as Command from "../domain/Command.ts"
+import type { EventStoreError } from "../domain/errors.ts"
+import type * as Event from "../domain/Event.ts"
+import * as EventCodec from "../domain/EventCodec.ts"
+import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import * as Position from "../domain/Position.ts"
+import * as Version from "../domain/Version.ts"
+import * as EventStore from "../store/EventStore.ts"
+import * as Telemetry from "../store/Telemetry.ts"
+
+/**
+ * How many states of each aggregate a process keeps, and for how long after it last read or wrote the stream.
+ *
+ * - `capacity`: 1,000 by default; the one that was not used for longest goes first. 0 keeps none
+ * - `timeToLive`: 5 minutes by default
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StateCache {
+  readonly capacity: number
+  readonly timeToLive: Duration.Input
+}
+
+/**
+ * The bounds in force when an aggregate is first used; provide another value to change them.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const StateCache = Context.Reference<StateCache>("evsrc/runtime/StateCache", {
+  defaultValue: () => ({ capacity: 1_000, timeToLive: "5 minutes" })
+})
+
+/**
+ * - `atVersion`: only events up to this version
+ * - `atTime`: only events recorded up to this instant
+ * - `policy`: `"fresh"`, the default, holds every event that was committed before it was asked for. `"stale"` answers what this process
+ *   knows, without asking the database, and may lack what others have written since; of an instance that it does not know it is fresh.
+ *   It is for reading only, and the past is always fresh
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface LoadOptions {
+  readonly atVersion?: Version.Version | undefined
+  readonly atTime?: DateTime.DateTime | undefined
+  readonly policy?: "fresh" | "stale" | undefined
+}
+
+/**
+ * The state of an instance, and the version and position of the last event in it (0 when there is none).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Loaded<out State> {
+  readonly state: State
+  readonly version: Version.Version
+  readonly position: Position.Position
+}
+
+/**
+ * The state of one instance of an aggregate, now or as it was.
+ *
+ * @since 0.1.0
+ * @category loading
+ */
+export const load = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  id: string,
+  { atTime, atVersion, policy = "fresh" }: LoadOptions = {}
+): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
+  Effect.gen(function*() {
+    const store = yield* EventStore.EventStore
+    const stream = decider.aggregate.streamOf(id)
+    const states = yield* of(store, decider)
+    const known = atTime === undefined ? Option.getOrUndefined(yield* states.known(stream)) : undefined
+    if (atTime === undefined && atVersion === undefined) {
+      return known !== undefined && policy === "stale" ? known : yield* states.current(stream, known)
+    }
+    // A state of the past is not kept: it would push out one of the present.
+    const from = known !== undefined && known.version <= (atVersion ?? 0) ? known : empty(decider)
+    const wanted = (record: EventRecord<Event.Tagged>) =>
+      (atVersion === undefined || record.version <= atVersion)
+      && (atTime === undefined || DateTime.isLessThanOrEqualTo(record.recordedAt, atTime))
+    return yield* continueFrom(store, decider, stream, from, wanted)
+  })
+
+/**
+ * The states of one aggregate on one store, as far as this process knows them. Within a transaction of the caller none is known and none is
+ * kept, since what is read there may be rolled back.
+ *
+ * - `known`: the state as this process last saw it
+ * - `current`: the state with every event up to now, from one that is known or from the first event on
+ * - `advance`: takes note of what was just appended after a state
+ * - `forget`: the stream is not what it was
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AggregateStates<State> {
+  readonly known: (stream: string) => Effect.Effect<Option.Option<Loaded<State>>>
+  readonly current: (
+    stream: string,
+    known: Loaded<State> | undefined
+  ) => Effect.Effect<Loaded<State>, EventStoreError>
+  readonly advance: (
+    stream: string,
+    from: Loaded<State>,
+    written: ReadonlyArray<RecordedEvent>
+  ) => Effect.Effect<void>
+  readonly forget: (stream: string) => Effect.Effect<void>
+}
+
+const caches = new WeakMap<EventStore.EventStore["Service"], WeakMap<object, unknown>>()
+
+/**
+ * The same store and decider always answer the same states.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const of = <State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>
+): Effect.Effect<AggregateStates<State>> =>
+  Effect.suspend(() => {
+    let ofStore = caches.get(store)
+    if (ofStore === undefined) caches.set(store, ofStore = new WeakMap())
+    const found = ofStore.get(decider)
+    // The states are kept under the very decider that made them; a WeakMap cannot say so in its type.
+    if (found !== undefined) return Effect.succeed(found as AggregateStates<State>)
+    return Effect.tap(make(store, decider), (made) => Effect.sync(() => ofStore.set(decider, made)))
+  })
+
+const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>
+): Effect.fn.Return<AggregateStates<State>> {
+  const cache = yield* Cache.make({
+    ...yield* StateCache,
+    lookup: (stream: string) => continueFrom(store, decider, stream, empty(decider))
+  })
+  const codec = EventCodec.of(decider.aggregate.events)
+  const inTransaction = store.driver.inTransaction
+
+  /** Keeps a state unless a later one is known, for a slow reader may come after a quick one. */
+  const keep = (stream: string, loaded: Loaded<State>) =>
+    Effect.flatMap(
+      Cache.getSuccess(cache, stream),
+      (kept) =>
+        Option.isSome(kept) && kept.value.version > loaded.version ? Effect.void : Cache.set(cache, stream, loaded)
+    )
+
+  return {
+    known: (stream) =>
+      Effect.flatMap(inTransaction, (bypass) =>
+        bypass
+          ? Effect.succeedNone
+          : Effect.tap(Cache.getSuccess(cache, stream), (found) => Telemetry.stateAsked(Option.isSome(found)))),
+    current: (stream, known = empty(decider)) =>
+      Effect.flatMap(inTransaction, (bypass) => {
+        const current = continueFrom(store, decider, stream, known)
+        return bypass ? current : Effect.tap(current, (loaded) => keep(stream, loaded))
+      }),
+    advance: (stream, from, written) =>
+      Effect.flatMap(inTransaction, (bypass) => {
+        if (bypass) return Effect.void
+        const advanced = Result.try(() => foldRecorded(decider, codec, from, written))
+        // What was appended stays appended: whoever loads the stream next is told what is wrong with it.
+        return Result.isSuccess(advanced) && advanced.success !== undefined
+          ? keep(stream, advanced.success)
+          : Cache.invalidate(cache, stream)
+      }),
+    forget: (stream) => Cache.invalidate(cache, stream)
+  }
+})
+
+const empty = <State>(decider: { readonly initial: State }): Loaded<State> => ({
+  state: decider.initial,
+  version: Version.zero,
+  position: Position.start
+})
+
+/** Folds the events after those that are already in the state. */
+const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>,
+  stream: string,
+  from: Loaded<State>,
+  wanted?: (record: EventRecord<Event.Tagged>) => boolean
+): Effect.Effect<Loaded<State>, EventStoreError> => {
+  const events = store.readStream(decider.aggregate.events, stream, { from: Version.make(from.version + 1) })
+  return Stream.runFold(
+    wanted === undefined ? events : Stream.takeWhile(events, wanted),
+    () => from,
+    ({ state }, { event, position, version }) => ({ state: decider.evolve(state, event), version, position })
+  )
+}
+
+/**
+ * The state after events just written, folded as if they had been read: encoding may change an event, as a date loses its microseconds. None
+ * when they do not decode.
+ */
+const foldRecorded = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  codec: EventCodec.EventCodec<Event.Of<Events>>,
+  from: Loaded<State>,
+  written: ReadonlyArray<RecordedEvent>
+): Loaded<State> | undefined => {
+  let loaded = from
+  for (const recorded of written) {
+    const decoded = codec.decode(recorded)
+    if (Result.isFailure(decoded) || recorded.version !== loaded.version + 1) return undefined
+    loaded = {
+      state: decider.evolve(loaded.state, decoded.success.event),
+      version: recorded.version,
+      position: recorded.position
+    }
+  }
+  return loaded
+}
