@@ -370,10 +370,25 @@ begin
   return coalesce(head, 0);
 end $$;
 
--- A page of the log: events after a_after and up to the safe head, of a_types or (null) of all. Every row carries the head;
+-- Whether an event is one of those a follower of the log asks for.
+--   f_types      null, or the types
+--   f_tags       null, or tags that it must all have
+--   f_prefix     null, or how its stream's name begins
+--   f_partition  of f_partitions: by the hash of the stream's name
+create function evsrc.is_followed(
+  e evsrc.events, f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
+) returns boolean language sql immutable as $$
+  select (f_types is null or e.type = any (f_types))
+    and (f_partitions = 1 or (hashtextextended(e.stream, 0) & 2147483647) % f_partitions = f_partition)
+    and (f_tags is null or e.tags @> f_tags)
+    and (f_prefix is null or starts_with(e.stream, f_prefix))
+$$;
+
+-- A page of the log: events after a_after and up to the safe head, of those that are followed. Every row carries the head;
 -- an empty page has one row with nothing else.
-create function evsrc.read_all(a_after bigint, a_limit integer, a_types text[])
-returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
+create function evsrc.read_all(
+  a_after bigint, a_limit integer, f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
+) returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
   data json, metadata json, recorded_at timestamptz, tags text[])
 language plpgsql volatile as $$
 #variable_conflict use_column
@@ -383,7 +398,8 @@ begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
       from evsrc.events e
-      where e.position > a_after and e.position <= safe and (a_types is null or e.type = any (a_types))
+      where e.position > a_after and e.position <= safe
+        and evsrc.is_followed(e, f_types, f_tags, f_prefix, f_partition, f_partitions)
       order by e.position
       limit a_limit;
   if not found then
@@ -391,6 +407,21 @@ begin
       null::json, null::timestamptz, null::text[];
   end if;
 end $$;
+
+-- How many events that are followed lie after a_after and up to a_to, counted up to a_limit, and when the first was recorded.
+create function evsrc.count_followed(
+  a_after bigint, a_to bigint, a_limit integer, f_types text[], f_tags text[], f_prefix text, f_partition integer,
+  f_partitions integer
+) returns table (events integer, since timestamptz) language sql stable as $$
+  select count(*)::integer, min(recorded_at)
+    from (
+      select e.recorded_at from evsrc.events e
+        where e.position > a_after and e.position <= a_to
+          and evsrc.is_followed(e, f_types, f_tags, f_prefix, f_partition, f_partitions)
+        order by e.position
+        limit a_limit
+    ) as behind
+$$;
 
 -- The events that match a query, after a_after, as they are visible now, beside the safe head of just before. What lies above the head
 -- may still gain a lower neighbour, so a condition on what was read names the head and the positions seen above it.

@@ -6,6 +6,7 @@
 import type * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
 import type { EventRecord } from "./EventRecord.ts"
+import * as Follower from "./Follower.ts"
 
 /**
  * Says of an event, explicitly, that a projection does not care for it.
@@ -42,15 +43,14 @@ export type Evolve<Document, E extends Event.Tagged> = {
  *
  * - `async`: by a projector, in batches, with its checkpoint
  * - `inline`: in the transaction of the append
+ * - `live`: when it is read. Nothing is stored; a read folds the events again
  *
  * @since 0.1.0
  * @category models
  */
-export type Lifecycle = "async" | "inline"
+export type Lifecycle = "async" | "inline" | "live"
 
 /**
- * - `id`: `<name>@<version>`, under which documents and checkpoint are kept
- * - `handles`: the names of the events that are not ignored
  * - `keysOf`: the documents an event touches
  * - `evolve`: how a handled event changes one of them
  * - `index`: the fields of the encoded document that `list` can filter by
@@ -64,15 +64,10 @@ export interface Projection<
   out Document extends Schema.Top,
   out Index extends string,
   out L extends Lifecycle
-> {
-  readonly name: Name
-  readonly version: number
-  readonly id: string
+> extends Follower.Follower<Name, Events> {
   readonly lifecycle: L
-  readonly events: Events
   readonly document: Document
   readonly index: ReadonlyArray<Index>
-  readonly handles: ReadonlyArray<string>
   readonly keysOf: (record: EventRecord<Event.Tagged>) => ReadonlyArray<string>
   readonly evolve: (document: unknown, record: EventRecord<Event.Tagged>) => unknown
 }
@@ -129,39 +124,31 @@ export const make = <
   const Doc extends Document,
   const Index extends keyof Doc["Encoded"] & string = never,
   const L extends Lifecycle = "async"
->(name: Name, options: {
-  readonly events: Events
-  readonly document: Doc
-  /** The key or keys of the documents an event touches; none when the event is to be passed over. */
-  readonly key: (
-    event: Event.Of<Events>,
-    record: EventRecord<Event.Of<Events>>
-  ) => string | ReadonlyArray<string>
-  readonly evolve: NoInfer<Evolve<Doc["Type"], Event.Of<Events>>>
-  readonly index?: ReadonlyArray<Index>
-  readonly version?: number
-  readonly lifecycle?: L
-}): Projection<Name, Events, Doc, Index, L> => {
-  const version = options.version ?? 1
-  if (!/^[A-Za-z0-9_.:/-]{1,100}$/.test(name)) {
-    throw new Error(`Projection.make: the name "${name}" must be 1 to 100 of the characters A-Z a-z 0-9 _ . : / -`)
+>(
+  name: Name,
+  options: Follower.Options & {
+    readonly events: Events
+    readonly document: Doc
+    /** The key or keys of the documents an event touches; none when the event is to be passed over. */
+    readonly key: (
+      event: Event.Of<Events>,
+      record: EventRecord<Event.Of<Events>>
+    ) => string | ReadonlyArray<string>
+    readonly evolve: NoInfer<Evolve<Doc["Type"], Event.Of<Events>>>
+    readonly index?: ReadonlyArray<Index>
+    readonly lifecycle?: L
   }
-  if (!Number.isInteger(version) || version < 1) {
-    throw new Error(`Projection.make: the version of "${name}" must be a whole number from 1`)
-  }
+): Projection<Name, Events, Doc, Index, L> => {
   // A projector hands these functions only records that it decoded with this projection's own events, and documents that
   // it decoded with its own document Schema; an erased projection (`Any`) can be run only because of that.
   const evolve = options.evolve as Record<string, Evolver<unknown, never> | typeof ignore>
   const key = options.key as (event: never, record: never) => string | ReadonlyArray<string>
+  const handles = Object.keys(evolve).filter((type) => evolve[type] !== ignore)
   return {
-    name,
-    version,
-    id: `${name}@${version}`,
+    ...Follower.make("Projection.make", name, options.events, handles, options),
     lifecycle: options.lifecycle ?? ("async" as L),
-    events: options.events,
     document: options.document,
     index: options.index ?? [],
-    handles: Object.keys(evolve).filter((type) => evolve[type] !== ignore),
     keysOf: (record) => {
       const keys = key(record.event as never, record as never)
       return typeof keys === "string" ? [keys] : keys

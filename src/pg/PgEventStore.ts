@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -16,7 +17,7 @@ import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
 import { recordedOf } from "../store/AppendEncoding.ts"
 import * as EventStore from "../store/EventStore.ts"
-import type { AppendRequest, AppendResult, EventStoreDriver } from "../store/EventStoreDriver.ts"
+import type { AppendRequest, AppendResult, EventStoreDriver, LogFilter } from "../store/EventStoreDriver.ts"
 import * as HeadWatch from "../store/HeadWatch.ts"
 import * as GroupCommit from "./GroupCommit.ts"
 import * as PgAppend from "./PgAppend.ts"
@@ -40,7 +41,8 @@ export const makeDriver = Effect.fnUntraced(
     const streamForward = `select * from ${quoted}.events where stream = $1 and version >= $2 order by version limit $3`
     const streamBackward =
       `select * from ${quoted}.events where stream = $1 and version <= $2 order by version desc limit $3`
-    const logPage = `select * from ${quoted}.read_all($1, $2, $3)`
+    const logPage = `select * from ${quoted}.read_all($1, $2, $3, $4, $5, $6, $7)`
+    const lag = `select * from ${quoted}.count_followed($1, $2, $3, $4, $5, $6, $7, $8)`
     const queryPage =
       `select * from ${quoted}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
     const lastEvent = `select max(position) as last from ${quoted}.events`
@@ -104,7 +106,22 @@ export const makeDriver = Effect.fnUntraced(
           ),
           (rows) => rows.map(recordedOfRow)
         ),
-      readAll: ({ after, limit, types }) => pageWithHead(logPage, [after, limit, types ?? null]),
+      readAll: ({ after, limit, ...filter }) => pageWithHead(logPage, [after, limit, ...filterParameters(filter)]),
+      lag: ({ after, limit, to, ...filter }) =>
+        Effect.map(
+          mapSqlError(
+            sql.unsafe<{ readonly events: number; readonly since: Date | null }>(lag, [
+              after,
+              to,
+              limit,
+              ...filterParameters(filter)
+            ]).withoutTransform
+          ),
+          ([row]) => ({
+            events: row!.events,
+            since: Option.map(Option.fromNullOr(row!.since), (since) => DateTime.makeUnsafe(since))
+          })
+        ),
       readQuery: ({ after, limit, query }) =>
         pageWithHead(queryPage, [...PgAppend.queryParameters(query), after, limit]),
       head,
@@ -173,6 +190,14 @@ const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) 
     Effect.catchTag("SqlError", (error) => Effect.fail(fromAppendError(error, request.stream)))
   )
 }
+
+const filterParameters = ({ partition, streamPrefix, tags, types }: LogFilter): ReadonlyArray<unknown> => [
+  types ?? null,
+  tags ?? null,
+  streamPrefix ?? null,
+  partition?.index ?? 0,
+  partition?.of ?? 1
+]
 
 const summaryOf = ({ id, position, type, version }: RecordedEvent): Receipt.Receipt["events"][number] => ({
   id,

@@ -3,23 +3,21 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import type * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { EncodedDocument } from "../domain/DocumentCodec.ts"
+import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../domain/errors.ts"
-import * as Position from "../domain/Position.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
-import type { ProjectionStoreDriver, StoredDocument } from "../store/ProjectionStoreDriver.ts"
-import { mapSqlError } from "./PgErrors.ts"
+import type { ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
+import * as PgDocuments from "./PgDocuments.ts"
+import { fromSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
-
-/** Between the entries of one document's index; JSON escapes it, so no entry contains it. */
-const unitSeparator = "\u001f"
+import * as PgParking from "./PgParking.ts"
+import * as PgProgress from "./PgProgress.ts"
+import * as PgQuery from "./PgQuery.ts"
 
 /**
  * The driver alone. It expects the migrations to have run.
@@ -31,77 +29,13 @@ export const makeDriver = Effect.fnUntraced(
   function*(options: PgOptions = {}): Effect.fn.Return<ProjectionStoreDriver, never, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
     const { quoted } = schemaOf(options)
-
-    const query = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
-      mapSqlError(sql.unsafe<Row>(text, params).withoutTransform)
-    const documents = (text: string, params: ReadonlyArray<unknown>) =>
-      // Only `write_documents` writes the column, from text that JSON.stringify made.
-      Effect.map(query<{ readonly key: string; readonly document: unknown }>(text, params), (rows) =>
-        rows.map((row): StoredDocument => ({ key: row.key, document: row.document as Schema.Json })))
-
+    const query = PgQuery.make(sql)
     return {
+      ...PgProgress.make(query, quoted),
+      ...PgParking.make(query, quoted),
+      ...PgDocuments.make(query, quoted),
       transactions: sql.transactionService.key,
-      acquire: (projection, owner, lease) =>
-        Effect.map(
-          query<{ readonly epoch: bigint; readonly position: bigint }>(
-            `select * from ${quoted}.acquire_projection($1, $2, $3::text::interval)`,
-            [projection, owner, intervalOf(lease)]
-          ),
-          ([row]) =>
-            row === undefined
-              ? Option.none()
-              : Option.some({ epoch: row.epoch, position: Position.make(row.position) })
-        ),
-      release: (projection, epoch) =>
-        Effect.asVoid(query(
-          `update ${quoted}.checkpoints set epoch = epoch + 1, owner = null, leased_until = null where projection = $1 and epoch = $2`,
-          [projection, epoch]
-        )),
-      advance: ({ changes, epoch, from, lease, projection, to }) =>
-        Effect.map(
-          query<{ readonly advanced: boolean }>(
-            `select ${quoted}.advance_projection($1, $2, $3, $4, $5::text::interval, $6::text[], $7::text[], $8::text[], `
-              + `$9::text[]) as advanced`,
-            [projection, epoch, from, to, intervalOf(lease), ...changeParameters(changes)]
-          ),
-          ([row]) => row!.advanced
-        ),
-      checkpoint: (projection) =>
-        Effect.map(
-          query<{ readonly position: bigint }>(`select position from ${quoted}.checkpoints where projection = $1`, [
-            projection
-          ]),
-          ([row]) => row === undefined ? Position.start : Position.make(row.position)
-        ),
-      load: (projection, keys) =>
-        documents(`select key, document from ${quoted}.documents where projection = $1 and key = any ($2::text[])`, [
-          projection,
-          keys
-        ]),
-      lock: (projection, keys) =>
-        documents(`select * from ${quoted}.lock_documents($1, $2::text[])`, [projection, keys]),
-      write: (writes) =>
-        Effect.forEach(
-          writes,
-          ({ changes, projection }) =>
-            query(`select ${quoted}.write_documents($1, $2::text[], $3::text[], $4::text[], $5::text[])`, [
-              projection,
-              ...changeParameters(changes)
-            ]),
-          { discard: true }
-        ),
-      list: ({ after, limit, projection, where }) =>
-        where.length === 0
-          ? documents(
-            `select key, document from ${quoted}.documents where projection = $1 and key > $2 order by key limit $3`,
-            [projection, after ?? "", limit]
-          )
-          : documents(
-            // The second condition lets the planner use the partial index.
-            `select key, document from ${quoted}.documents where projection = $1 and key > $2 and indexed @> $4::text[] `
-              + `and indexed <> '{}' order by key limit $3`,
-            [projection, after ?? "", limit, where]
-          )
+      transaction: (effect) => transactional(sql, effect)
     }
   }
 )
@@ -141,15 +75,17 @@ export const layerWithoutMigrations = (
 const fromDriver = <R>(driver: Effect.Effect<ProjectionStoreDriver, EventStoreError, R>, options: PgOptions) =>
   ProjectionStore.layer(driver, { pollInterval: options.pollInterval ?? "50 millis" })
 
-const intervalOf = (lease: Duration.Duration): string => `${Duration.toMillis(lease)} milliseconds`
-
-const changeParameters = (changes: ReadonlyArray<EncodedDocument>): ReadonlyArray<unknown> => {
-  const put = changes.filter((change) => change.document !== undefined)
-  const removed = changes.filter((change) => change.document === undefined)
-  return [
-    put.map((change) => change.key),
-    put.map((change) => change.document),
-    put.map((change) => change.indexed.join(unitSeparator)),
-    removed.map((change) => change.key)
-  ]
-}
+const transactional = <A, E, R>(
+  sql: SqlClient.SqlClient,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | EventStoreError, R> =>
+  Effect.matchCauseEffect(sql.withTransaction(effect), {
+    onSuccess: Effect.succeed,
+    onFailure: (cause): Effect.Effect<never, E | EventStoreError> => {
+      // A connection lost within a transaction cannot be rolled back either, of which the client makes a defect beside what went wrong.
+      const lost = cause.reasons.map((reason) => Cause.isDieReason(reason) ? reason.defect : undefined).find(isSqlError)
+      return lost === undefined
+        ? Effect.catchIf(Effect.failCause(cause), isSqlError, (error) => Effect.fail(fromSqlError(error)))
+        : Effect.fail(fromSqlError(lost))
+    }
+  })

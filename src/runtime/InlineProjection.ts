@@ -73,9 +73,10 @@ const withProjections = (
           ProjectionFold.fold(
             projection,
             events.filter((event) => handles.has(event.type)),
-            (keys) => documents.lock(projection.id, keys)
+            (keys) => documents.lock(projection.id, keys),
+            "stop"
           ),
-          ({ changes, failure }) =>
+          ({ changes, failures: [failure] }) =>
             failure === undefined ? Effect.succeed({ projection: projection.id, changes }) : Effect.fail(failure.error)
         ))
       if (outer !== undefined) yield* outer(events)

@@ -6,39 +6,62 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
-import { type EventStoreError, ProjectionFailed, storeError, UndecodableDocument } from "../domain/errors.ts"
+import { EventStoreError, ProjectionFailed, storeError, UndecodableDocument } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
-import type { Position } from "../domain/Position.ts"
 import type * as Projection from "../domain/Projection.ts"
 import { Limits } from "../store/Limits.ts"
 import type { StoredDocument } from "../store/ProjectionStoreDriver.ts"
 
 /**
- * What events do to a projection.
+ * What became of events, in order.
  *
- * - `changes`: the documents after the events that could be applied
- * - `applied`: how many those were
- * - `failure`: why the next one could not be, and its position
+ * - `applied`: those that were
+ * - `failures`: those that could not be, and why; the events of the same streams after them were not tried
  *
  * @since 0.1.0
  * @category models
  */
-export interface Folded {
-  readonly changes: ReadonlyArray<DocumentCodec.EncodedDocument>
-  readonly applied: number
-  readonly failure: { readonly error: EventStoreError; readonly position: Position } | undefined
-}
-
-interface Touch {
-  readonly record: EventRecord<Event.Tagged>
-  readonly keys: ReadonlyArray<string>
+export interface Outcome {
+  readonly applied: ReadonlyArray<RecordedEvent>
+  readonly failures: ReadonlyArray<Failure>
 }
 
 /**
- * Folds events, in order, into the documents they touch. The first event that cannot be decoded, or on which the projection's
- * own code fails, ends the fold; the events before it count.
+ * @since 0.1.0
+ * @category models
+ */
+export interface Failure {
+  readonly event: RecordedEvent
+  readonly error: EventStoreError
+}
+
+/**
+ * - `changes`: the documents after the events that could be applied
+ * - `reads`: what they were made of
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Folded extends Outcome {
+  readonly changes: ReadonlyArray<DocumentCodec.EncodedDocument>
+  readonly reads: ReadonlyArray<{ readonly key: string; readonly revision: bigint }>
+}
+
+interface Touch {
+  readonly recorded: RecordedEvent
+  readonly decoded: Result.Result<{
+    readonly record: EventRecord<Event.Tagged>
+    readonly keys: ReadonlyArray<string>
+  }, EventStoreError>
+}
+
+type Documents = Map<string, Result.Result<unknown, EventStoreError>>
+
+/**
+ * Folds events, in order, into the documents they touch. An event that cannot be decoded, or on which the projection's own code fails,
+ * changes nothing. With the policy `"park"` it and the events after it in its stream are left out, with `"stop"` all after it.
  *
  * @since 0.1.0
  * @category folding
@@ -46,91 +69,118 @@ interface Touch {
 export const fold = Effect.fnUntraced(function*(
   projection: Projection.Any,
   events: ReadonlyArray<RecordedEvent>,
-  load: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
+  load: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>,
+  onFailure: "park" | "stop"
 ): Effect.fn.Return<Folded, EventStoreError> {
   const codec = DocumentCodec.of(projection)
   const { documentBytes } = yield* Limits
-  const { failure: early, touches } = touchesOf(projection, events)
-  const keys = Array.from(new Set(touches.flatMap((touch) => touch.keys)))
-  const documents = new Map<string, unknown>()
-  for (const { document, key } of keys.length === 0 ? [] : yield* load(keys)) {
-    const decoded = codec.decode(document)
-    if (Result.isFailure(decoded)) {
-      return yield* storeError(
-        new UndecodableDocument({ projection: projection.id, key, detail: decoded.failure })
+  const touches = events.map((recorded) => touchOf(projection, recorded))
+  const keys = new Set<string>()
+  for (const { decoded } of touches) {
+    if (Result.isSuccess(decoded)) { for (const key of decoded.success.keys) keys.add(key) }
+  }
+  const documents: Documents = new Map()
+  const revisions = new Map<string, bigint>()
+  for (const { document, key, revision } of keys.size === 0 ? [] : yield* load(Array.from(keys))) {
+    revisions.set(key, revision)
+    documents.set(
+      key,
+      Result.mapError(
+        codec.decode(document),
+        (detail) => storeError(new UndecodableDocument({ projection: projection.id, key, detail }))
       )
+    )
+  }
+  const reads = Array.from(keys, (key) => ({ key, revision: revisions.get(key) ?? 0n }))
+
+  const encode = (key: string, document: unknown): DocumentCodec.EncodedDocument => {
+    const change = Result.getOrThrowWith(codec.encode(key, document), (detail) => new Error(detail))
+    const size = change.document?.length ?? 0
+    if (size > documentBytes) {
+      throw new Error(`the document "${key}" has ${size} characters, more than ${documentBytes}`)
     }
-    documents.set(key, decoded.success)
+    return change
   }
 
-  const encoded = new Map<string, DocumentCodec.EncodedDocument>()
-  let applied = 0
-  for (const { keys, record } of touches) {
-    const changed = attempt(
-      projection,
-      record,
-      () =>
-        keys.map((key): readonly [unknown, DocumentCodec.EncodedDocument] => {
-          const document = projection.evolve(documents.get(key), record)
-          // Encoded at once, so that a document that breaks its Schema is blamed on the event that made it.
-          const change = Result.getOrThrowWith(codec.encode(key, document), (detail) => new Error(detail))
-          const size = change.document?.length ?? 0
-          if (size > documentBytes) {
-            throw new Error(`the document "${key}" has ${size} characters, more than ${documentBytes}`)
-          }
-          return [document, change]
-        })
-    )
-    if (Result.isFailure(changed)) {
-      return {
-        changes: Array.from(encoded.values()),
-        applied,
-        failure: { error: changed.failure, position: record.position }
+  /** `eager`: encodes a document after every event, so that one that breaks its Schema is blamed on the event that made it. */
+  const run = (eager: boolean): Folded | undefined => {
+    const current: Documents = new Map(documents)
+    const touched = new Set<string>()
+    const applied: Array<RecordedEvent> = []
+    const failures: Array<Failure> = []
+    const parked = new Set<string>()
+    for (const { decoded, recorded } of touches) {
+      if (parked.has(recorded.stream)) continue
+      const changed = Result.flatMap(
+        decoded,
+        ({ keys, record }) =>
+          attempt(projection, recorded, () =>
+            keys.map((key) => {
+              const before = current.get(key)
+              if (before !== undefined && Result.isFailure(before)) throw before.failure
+              const after = projection.evolve(before?.success, record)
+              if (eager) encode(key, after)
+              return [key, after] as const
+            }))
+      )
+      if (Result.isFailure(changed)) {
+        failures.push({ event: recorded, error: changed.failure })
+        if (onFailure === "stop") break
+        parked.add(recorded.stream)
+        continue
       }
+      for (const [key, document] of changed.success) {
+        current.set(key, Result.succeed(document))
+        touched.add(key)
+      }
+      applied.push(recorded)
     }
-    for (const [document, change] of changed.success) {
-      documents.set(change.key, document)
-      encoded.set(change.key, change)
+    try {
+      const changes = Array.from(touched, (key) => encode(key, Result.getOrThrow(current.get(key)!)))
+      return { changes, applied, failures, reads }
+    } catch (cause) {
+      if (eager) throw cause
+      return undefined
     }
-    applied++
   }
-  return { changes: Array.from(encoded.values()), applied, failure: early }
+  return run(false) ?? run(true)!
 })
 
-/** The events decoded, with the keys they touch, up to the first that fails. */
-const touchesOf = (
-  projection: Projection.Any,
-  events: ReadonlyArray<RecordedEvent>
-): { readonly touches: ReadonlyArray<Touch>; readonly failure: Folded["failure"] } => {
-  const codec = EventCodec.of(projection.events)
-  const touches: Array<Touch> = []
-  for (const event of events) {
-    const touch = Result.flatMap(
-      Result.mapError(codec.decode(event), storeError),
-      (record) =>
-        attempt(projection, record, (): Touch => {
-          const keys = Array.from(new Set(projection.keysOf(record)))
-          const problem = keys.map(DocumentCodec.keyProblem).find((problem) => problem !== undefined)
-          if (problem !== undefined) throw new Error(problem)
-          return { record, keys }
-        })
-    )
-    if (Result.isFailure(touch)) return { touches, failure: { error: touch.failure, position: event.position } }
-    touches.push(touch.success)
-  }
-  return { touches, failure: undefined }
-}
+const touchOf = (projection: Projection.Any, recorded: RecordedEvent): Touch => ({
+  recorded,
+  decoded: Result.flatMap(
+    Result.mapError(EventCodec.of(projection.events).decode(recorded), storeError),
+    (record) =>
+      attempt(projection, recorded, () => {
+        const keys = Array.from(new Set(projection.keysOf(record)))
+        const problem = keys.map(DocumentCodec.keyProblem).find((problem) => problem !== undefined)
+        if (problem !== undefined) throw new Error(problem)
+        return { record, keys }
+      })
+  )
+})
 
 /** Runs a projection's own code, which may throw. */
 const attempt = <A>(
   projection: Projection.Any,
-  { position, type }: RecordedEvent,
+  event: RecordedEvent,
   run: () => A
 ): Result.Result<A, EventStoreError> => {
   try {
     return Result.succeed(run())
   } catch (cause) {
-    const detail = cause instanceof Error ? cause.message : String(cause)
-    return Result.fail(storeError(new ProjectionFailed({ projection: projection.id, position, type, detail })))
+    return Result.fail(failed(projection.id, event, cause))
   }
+}
+
+/**
+ * That a follower's own code failed on an event.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const failed = (projection: string, { position, type }: RecordedEvent, cause: unknown): EventStoreError => {
+  if (cause instanceof EventStoreError) return cause
+  const detail = cause instanceof Error ? cause.message : String(cause)
+  return storeError(new ProjectionFailed({ projection, position, type, detail }))
 }

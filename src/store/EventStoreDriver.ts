@@ -85,15 +85,56 @@ export interface StreamPage {
 }
 
 /**
- * One page of the log: at most `limit` events after position `after`, of the given types or of all.
+ * Which events of the log somebody follows; all of them where it says nothing.
+ *
+ * - `types`: of one of these types
+ * - `tags`: with all of these tags
+ * - `streamPrefix`: of streams whose name begins so
+ * - `partition`: of streams that belong to this partition, by the hash of their name; from 0
  *
  * @since 0.1.0
  * @category models
  */
-export interface LogPage {
+export interface LogFilter {
+  readonly types?: ReadonlyArray<string> | undefined
+  readonly tags?: ReadonlyArray<string> | undefined
+  readonly streamPrefix?: string | undefined
+  readonly partition?: { readonly index: number; readonly of: number } | undefined
+}
+
+/**
+ * One page of the log: at most `limit` events after position `after`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LogPage extends LogFilter {
   readonly after: Position
   readonly limit: number
-  readonly types?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * What lies between a follower of the log and its head: the events after `after` and up to `to`, counted up to `limit`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LagRequest extends LogFilter {
+  readonly after: Position
+  readonly to: Position
+  readonly limit: number
+}
+
+/**
+ * - `events`: how many, at most the limit
+ * - `since`: when the first of them was recorded
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lag {
+  readonly events: number
+  readonly since: Option.Option<DateTime.Utc>
 }
 
 /**
@@ -128,6 +169,8 @@ export interface EventStoreDriver {
   readonly readAll: (
     page: LogPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<RecordedEvent>; readonly head: Position }, EventStoreError>
+
+  readonly lag: (request: LagRequest) => Effect.Effect<Lag, EventStoreError>
 
   /**
    * All visible matches in position order, also beyond the safe head, and the head of just before they were looked for. It is

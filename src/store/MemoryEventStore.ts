@@ -5,6 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -20,6 +21,7 @@ import type {
   AppendResult,
   Condition,
   EventStoreDriver,
+  LogFilter,
   LogPage,
   StreamPage
 } from "./EventStoreDriver.ts"
@@ -84,6 +86,11 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     append: (request) => turn.withPermit(Effect.uninterruptible(appendNow(request))),
     readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),
     readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
+    lag: ({ to, ...page }) =>
+      Effect.sync(() => {
+        const behind = logPage(log, page).filter((row) => row.position <= to)
+        return { events: behind.length, since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
+      }),
     readQuery: ({ after, limit, query }) =>
       Effect.sync(() => ({
         events: log.slice(Number(after)).filter((row) => matches(query, row)).slice(0, limit).map(recordedOf),
@@ -107,15 +114,25 @@ const streamPage = (rows: ReadonlyArray<Row>, { direction, from, limit }: Stream
   return rows.slice(Math.max(end - limit, 0), end).toReversed()
 }
 
-const logPage = (log: ReadonlyArray<Row>, { after, limit, types }: LogPage): ReadonlyArray<Row> => {
-  const wanted = types === undefined ? undefined : new Set(types)
-  const page: Array<Row> = []
+const logPage = (log: ReadonlyArray<Row>, page: LogPage): ReadonlyArray<Row> => {
+  const { after, limit } = page
+  const isFollowed = followed(page)
+  const rows: Array<Row> = []
   // Position n is at index n - 1, so the first event after `after` is at index `after`.
-  for (let i = Number(after); i < log.length && page.length < limit; i++) {
+  for (let i = Number(after); i < log.length && rows.length < limit; i++) {
     const row = log[i]!
-    if (wanted === undefined || wanted.has(row.type)) page.push(row)
+    if (isFollowed(row)) rows.push(row)
   }
-  return page
+  return rows
+}
+
+const followed = ({ partition, streamPrefix, tags, types }: LogFilter): (row: Row) => boolean => {
+  const wanted = types === undefined ? undefined : new Set(types)
+  return (row) =>
+    (wanted === undefined || wanted.has(row.type))
+    && (partition === undefined || (Hash.string(row.stream) >>> 0) % partition.of === partition.index)
+    && (tags === undefined || tags.every((tag) => row.tags.includes(tag)))
+    && (streamPrefix === undefined || row.stream.startsWith(streamPrefix))
 }
 
 const recordedOf = (row: Row): RecordedEvent => record(row, row)

@@ -4,22 +4,37 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../domain/DocumentCodec.ts"
+import { storeError, StoreMisconfigured } from "../domain/errors.ts"
 import * as Position from "../domain/Position.ts"
-import type { ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
+import { type Segment, segmentSize } from "./Applied.ts"
+import type {
+  Parked,
+  ParkingEntry,
+  Progress,
+  ProjectionStoreDriver,
+  StoredDocument,
+  Unprocessed
+} from "./ProjectionStoreDriver.ts"
 
-interface Checkpoint {
-  position: Position.Position
-  epoch: bigint
-  owner: string | undefined
-  leasedUntil: number
+type Mutable<A> = { -readonly [K in keyof A]: A[K] }
+
+interface Partition extends Mutable<Progress> {
+  readonly segments: Array<Segment>
 }
 
-type Documents = Map<string, EncodedDocument>
+interface Target {
+  readonly partitions: Array<Partition>
+  readonly workers: Map<string, number>
+  readonly documents: Map<string, EncodedDocument & { readonly revision: bigint }>
+  readonly parked: Map<string, Parked>
+  readonly log: Array<ParkingEntry>
+}
 
 /**
  * A new, empty store.
@@ -28,57 +43,195 @@ type Documents = Map<string, EncodedDocument>
  * @category constructors
  */
 export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
-  const checkpoints = new Map<string, Checkpoint>()
-  const projections = new Map<string, Documents>()
+  const targets = new Map<string, Target>()
+  let revisions = 0n
 
-  const documentsOf = (projection: string): Documents => {
-    let documents = projections.get(projection)
-    if (documents === undefined) {
-      documents = new Map()
-      projections.set(projection, documents)
+  const targetOf = (name: string): Target => {
+    let target = targets.get(name)
+    if (target === undefined) {
+      target = { partitions: [], workers: new Map(), documents: new Map(), parked: new Map(), log: [] }
+      targets.set(name, target)
     }
-    return documents
+    return target
   }
 
-  const put = (projection: string, changes: ReadonlyArray<EncodedDocument>): void => {
-    const documents = documentsOf(projection)
+  const put = (name: string, changes: ReadonlyArray<EncodedDocument>): void => {
+    const { documents } = targetOf(name)
     for (const change of changes) {
       if (change.document === undefined) documents.delete(change.key)
-      else documents.set(change.key, change)
+      else documents.set(change.key, { ...change, revision: ++revisions })
     }
   }
 
-  const load: ProjectionStoreDriver["load"] = (projection, keys) =>
-    Effect.sync(() => keys.flatMap((key) => storedOf(documentsOf(projection).get(key))))
+  const load: ProjectionStoreDriver["load"] = (target, keys) =>
+    Effect.sync(() => keys.flatMap((key) => storedOf(targetOf(target).documents.get(key))))
+
+  const parkedOf = (target: string, partition: number, event: Unprocessed, at: DateTime.Utc): Parked => ({
+    ...event,
+    target,
+    partition,
+    attempts: 1,
+    parkedAt: at,
+    request: undefined
+  })
+
+  const entryOf = (
+    { eventId, position, stream }: Unprocessed,
+    action: ParkingEntry["action"],
+    at: DateTime.Utc,
+    detail?: string,
+    actor?: string
+  ): ParkingEntry => ({ stream, position, eventId, action, detail, actor, at })
 
   return {
     transactions: "memory",
-    acquire: (projection, owner, lease) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        const held = checkpoints.get(projection)
-        if (held?.owner !== undefined && held.owner !== owner && held.leasedUntil >= now) return Option.none()
-        const position = held?.position ?? Position.start
-        const epoch = (held?.epoch ?? 0n) + 1n
-        checkpoints.set(projection, { position, epoch, owner, leasedUntil: now + Duration.toMillis(lease) })
-        return Option.some({ epoch, position })
+    transaction: (effect) => effect,
+
+    claim: ({ follower, lease, owner, partitions, target: build }) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const name = build ?? follower
+        const target = targetOf(name)
+        const until = now + Duration.toMillis(lease)
+        for (const [worker, end] of target.workers) if (end < now) target.workers.delete(worker)
+        target.workers.set(owner, until)
+        if (target.partitions.length === 0) {
+          for (let partition = 0; partition < partitions; partition++) {
+            target.partitions.push(emptyPartition(name, partition, partitions, now))
+          }
+        } else if (target.partitions.length !== partitions) {
+          return Effect.fail(storeError(
+            new StoreMisconfigured({
+              message:
+                `${name} was begun with ${target.partitions.length} partitions, not with ${partitions}: rebuild it, or raise its version`,
+              cause: undefined
+            })
+          ))
+        }
+        const share = Math.ceil(partitions / target.workers.size)
+        let mine = target.partitions.filter((p) => p.owner === owner).length
+        for (const partition of target.partitions) {
+          if (partition.owner !== owner) {
+            const isFree = partition.owner === undefined || DateTime.toEpochMillis(partition.leasedUntil!) < now
+            if (!isFree || mine >= share) continue
+            mine++
+            partition.owner = owner
+            partition.epoch++
+          }
+          partition.leasedUntil = DateTime.makeUnsafe(until)
+          partition.seenAt = DateTime.makeUnsafe(now)
+        }
+        const requested = (partition: number) =>
+          Array.from(target.parked.values()).some((p) => p.partition === partition && p.request !== undefined)
+        return Effect.succeed({
+          target: name,
+          share,
+          freeIn: target.partitions.filter((p) => p.owner !== undefined && p.owner !== owner)
+            .map((p) => DateTime.toEpochMillis(p.leasedUntil!) - now)
+            .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
+          held: target.partitions.filter((p) => p.owner === owner).map(({ epoch, partition, position }) => ({
+            partition,
+            epoch,
+            position,
+            requested: requested(partition)
+          }))
+        })
       }),
-    release: (projection, epoch) =>
+    release: (name, owner, only) =>
       Effect.sync(() => {
-        const held = checkpoints.get(projection)
-        if (held?.epoch !== epoch) return
-        held.owner = undefined
-        held.epoch++
+        const target = targetOf(name)
+        for (const partition of target.partitions) {
+          if (partition.owner !== owner || (only !== undefined && partition.partition !== only)) continue
+          partition.owner = undefined
+          partition.leasedUntil = undefined
+          partition.epoch++
+        }
+        if (only === undefined) target.workers.delete(owner)
       }),
-    advance: ({ changes, epoch, from, lease, projection, to }) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        const held = checkpoints.get(projection)
-        if (held === undefined || held.epoch !== epoch || held.position !== from) return false
-        put(projection, changes)
-        held.position = to
-        held.leasedUntil = now + Duration.toMillis(lease)
+    advance: ({ applied, changes, epoch, from, partition: index, reads, target: name, to }) =>
+      Effect.map(DateTime.now, (now) => {
+        const target = targetOf(name)
+        const partition = target.partitions[index]
+        if (reads?.some(({ key, revision }) => (target.documents.get(key)?.revision ?? 0n) !== revision) === true) {
+          return "changed"
+        }
+        if (partition === undefined || partition.epoch !== epoch || partition.position !== from) return "lost"
+        partition.position = to
+        partition.seenAt = now
+        if (applied.length > 0) partition.appliedAt = now
+        for (const segment of applied) {
+          partition.applied += BigInt(segment.events)
+          partition.digest ^= segment.digest
+          const last = partition.segments.at(-1)
+          if (last !== undefined && last.events + segment.events <= segmentSize) {
+            partition.segments[partition.segments.length - 1] = merged(last, segment)
+          } else partition.segments.push(segment)
+        }
+        put(name, changes)
+        return "advanced"
+      }),
+    progress: (target) =>
+      Effect.sync(() => targetOf(target).partitions.map(({ segments: _, ...progress }) => progress)),
+    activeTarget: Effect.succeed,
+    checkpoint: (target) =>
+      Effect.sync(() =>
+        targetOf(target).partitions.map((p) => p.position).reduce<Position.Position | undefined>(
+          (least, position) => least === undefined || position < least ? position : least,
+          undefined
+        ) ?? Position.start
+      ),
+    applied: (target, partition) =>
+      Effect.sync(() => Array.from(targetOf(target).partitions[partition]?.segments ?? [])),
+    applyLate: (target, index, events) =>
+      Effect.map(DateTime.now, (now) => {
+        const partition = targetOf(target).partitions[index]!
+        for (const event of events) {
+          partition.applied += BigInt(event.events)
+          partition.digest ^= event.digest
+          partition.appliedAt = now
+          const place = partition.segments.findLastIndex((segment) => segment.first <= event.first)
+          if (place < 0) partition.segments.unshift(event)
+          else partition.segments[place] = merged(partition.segments[place]!, event)
+        }
+      }),
+
+    park: (target, partition, events) =>
+      Effect.map(DateTime.now, (now) => {
+        const { log, parked } = targetOf(target)
+        for (const event of events) {
+          parked.set(event.stream, parkedOf(target, partition, event, now))
+          log.push(entryOf(event, "parked", now, event.error))
+        }
+      }),
+    parked: (target, partition) =>
+      Effect.sync(() =>
+        Array.from(targetOf(target).parked.values())
+          .filter((p) => partition === undefined || p.partition === partition)
+          .toSorted((a, b) => a.position < b.position ? -1 : 1)
+      ),
+    request: (target, stream, request) =>
+      Effect.sync(() => {
+        const { parked } = targetOf(target)
+        const found = parked.get(stream)
+        if (found === undefined) return false
+        parked.set(stream, { ...found, request })
         return true
       }),
-    checkpoint: (projection) => Effect.sync(() => checkpoints.get(projection)?.position ?? Position.start),
+    unpark: ({ action, next, partition, stream, target }) =>
+      Effect.map(DateTime.now, (now) => {
+        const { log, parked } = targetOf(target)
+        const found = parked.get(stream)
+        if (found === undefined) return
+        parked.delete(stream)
+        const detail = action === "failed" ? next?.error : found.request?.reason
+        log.push(entryOf(found, action, now, detail, found.request?.actor))
+        if (next === undefined) return
+        const isSame = next.position === found.position
+        const again = parkedOf(target, partition, next, isSame ? found.parkedAt : now)
+        parked.set(stream, isSame ? { ...again, attempts: found.attempts + 1 } : again)
+        if (!isSame) log.push(entryOf(next, "parked", now, next.error))
+      }),
+    parkingLog: (target) => Effect.sync(() => Array.from(targetOf(target).log)),
+
     load,
     // The memory event store runs one append at a time, transaction included.
     lock: load,
@@ -86,9 +239,10 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
       Effect.sync(() => {
         for (const { changes, projection } of writes) put(projection, changes)
       }),
+    get: (projection, key) => Effect.map(load(projection, [key]), ([found]) => Option.fromUndefinedOr(found)),
     list: ({ after, limit, projection, where }) =>
       Effect.sync(() =>
-        Array.from(documentsOf(projection).values())
+        Array.from(targetOf(projection).documents.values())
           .filter((d) =>
             (after === undefined || comparePoints(d.key, after) > 0) && where.every((w) => d.indexed.includes(w))
           )
@@ -99,11 +253,34 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
   }
 })
 
-const storedOf = (found: EncodedDocument | undefined): ReadonlyArray<StoredDocument> =>
+const emptyPartition = (target: string, partition: number, partitions: number, now: number): Partition => ({
+  target,
+  partition,
+  partitions,
+  position: Position.start,
+  applied: 0n,
+  digest: 0n,
+  epoch: 0n,
+  owner: undefined,
+  leasedUntil: undefined,
+  seenAt: DateTime.makeUnsafe(now),
+  appliedAt: undefined,
+  segments: []
+})
+
+const merged = (a: Segment, b: Segment): Segment => ({
+  first: a.first,
+  events: a.events + b.events,
+  digest: a.digest ^ b.digest
+})
+
+const storedOf = (
+  found: (EncodedDocument & { readonly revision: bigint }) | undefined
+): ReadonlyArray<StoredDocument> =>
   found?.document === undefined
     ? []
     // The text was made by JSON.stringify.
-    : [{ key: found.key, document: JSON.parse(found.document) as Schema.Json }]
+    : [{ key: found.key, document: JSON.parse(found.document) as Schema.Json, revision: found.revision }]
 
 /** By code point, as the collation "C" of Postgres; JavaScript's own order is by UTF-16 code unit. */
 const comparePoints = (a: string, b: string): number => {

@@ -192,12 +192,12 @@ export const make = Effect.fnUntraced(function*(
     // A key that cannot be stored names no document.
     if (DocumentCodec.keyProblem(key) !== undefined) return Option.none()
     yield* settled(projection)
-    const [stored] = yield* driver.load(projection.id, [key])
-    return stored === undefined ? Option.none() : Option.some(yield* decode(projection, stored))
+    const stored = yield* driver.get(projection.id, key)
+    return Option.isNone(stored) ? Option.none() : Option.some(yield* decode(projection, stored.value))
   })
 
   const advance: ProjectionStoreDriver["advance"] = (request) =>
-    Effect.tap(driver.advance(request), () => watches.get(request.projection)?.nudge ?? Effect.void)
+    Effect.tap(driver.advance(request), () => watches.get(request.target.replace(/~\d+$/, ""))?.nudge ?? Effect.void)
 
   return ProjectionStore.of({
     get,

@@ -1,9 +1,13 @@
 /**
- * What a back end implements for read models: encoded documents by projection and key, and a checkpoint for each projection
- * that moves in one transaction with its documents.
+ * What a back end implements for followers of the log, projections and subscriptions: who works on them, how far they have come, what they
+ * have applied and set aside, and the documents of projections.
+ *
+ * A follower is named by its id (`<name>@<version>`). What it writes belongs to a target: the id itself, or a build of it that is made
+ * beside. One target is active: it is read, and kept up to date.
  *
  * @since 0.1.0
  */
+import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
@@ -11,31 +15,183 @@ import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../domain/DocumentCodec.ts"
 import type { EventStoreError } from "../domain/errors.ts"
 import type { Position } from "../domain/Position.ts"
+import type { StreamId } from "../domain/StreamId.ts"
+import type { Version } from "../domain/Version.ts"
+import type { Segment } from "./Applied.ts"
 
 /**
- * The ownership of a projection: `epoch` grows with every change of owner, `position` is the checkpoint.
+ * A sign of life of somebody who would work on a follower: renews the leases that it has, and asks for its share of the partitions.
+ *
+ * - `target`: a build; the active target when it is missing
+ * - `partitions`: how many the target has; it cannot change
  *
  * @since 0.1.0
  * @category models
  */
-export interface Lease {
-  readonly epoch: bigint
-  readonly position: Position
+export interface ClaimRequest {
+  readonly follower: string
+  readonly target?: string | undefined
+  readonly owner: string
+  readonly partitions: number
+  readonly lease: Duration.Duration
 }
 
 /**
- * A move of a checkpoint `from` one position `to` another, with the changes of the events between.
+ * A partition as its owner holds it.
+ *
+ * - `epoch`: grows with every change of owner
+ * - `position`: the checkpoint
+ * - `requested`: somebody has asked to retry or skip what is parked in it
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Held {
+  readonly partition: number
+  readonly epoch: bigint
+  readonly position: Position
+  readonly requested: boolean
+}
+
+/**
+ * - `share`: how many partitions are each worker's, when all that give signs of life share them evenly
+ * - `freeIn`: in how many milliseconds another's lease ends, unless it is renewed
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Claim {
+  readonly target: string
+  readonly share: number
+  readonly freeIn: number | undefined
+  readonly held: ReadonlyArray<Held>
+}
+
+/**
+ * A move of a partition's checkpoint `from` one position `to` another, with what the events between have changed.
+ *
+ * - `reads`: the documents that the changes were made of, where other partitions may change them too; revision 0 for none
+ * - `applied`: the events that were applied
  *
  * @since 0.1.0
  * @category models
  */
 export interface Advance {
-  readonly projection: string
+  readonly target: string
+  readonly partition: number
   readonly epoch: bigint
   readonly from: Position
   readonly to: Position
-  readonly lease: Duration.Duration
+  readonly reads?: ReadonlyArray<{ readonly key: string; readonly revision: bigint }> | undefined
   readonly changes: ReadonlyArray<EncodedDocument>
+  readonly applied: ReadonlyArray<Segment>
+}
+
+/**
+ * - `advanced`: all of it is written
+ * - `lost`: nothing is, as the partition is another's by now, or its checkpoint not at `from`
+ * - `changed`: nothing is, as one of `reads` is no longer as it was read
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Advanced = "advanced" | "lost" | "changed"
+
+/**
+ * How far a partition has come.
+ *
+ * - `applied`, `digest`: how many events were applied, and the exclusive or of their ids' first 64 bits
+ * - `seenAt`: the last sign of life of an owner, `appliedAt`: when an event was last applied
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Progress {
+  readonly target: string
+  readonly partition: number
+  readonly partitions: number
+  readonly position: Position
+  readonly applied: bigint
+  readonly digest: bigint
+  readonly epoch: bigint
+  readonly owner: string | undefined
+  readonly leasedUntil: DateTime.Utc | undefined
+  readonly seenAt: DateTime.Utc
+  readonly appliedAt: DateTime.Utc | undefined
+}
+
+/**
+ * What somebody wants done with a parked stream: to try its event again, or to leave the event out, and go on with those after it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ParkingRequest {
+  readonly action: "retry" | "skip"
+  readonly actor?: string | undefined
+  readonly reason?: string | undefined
+}
+
+/**
+ * The event of a stream that could not be processed, and why.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Unprocessed {
+  readonly stream: StreamId
+  readonly version: Version
+  readonly position: Position
+  readonly eventId: string
+  readonly type: string
+  readonly error: string
+}
+
+/**
+ * A stream that a follower has set aside, from an event on that it could not process.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Parked extends Unprocessed {
+  readonly target: string
+  readonly partition: number
+  readonly attempts: number
+  readonly parkedAt: DateTime.Utc
+  readonly request: ParkingRequest | undefined
+}
+
+/**
+ * - `parked`: an event could not be processed, and its stream was set aside
+ * - `failed`: it could not be processed again
+ * - `retried`: it was processed after all
+ * - `skipped`: it was left out
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ParkingEntry {
+  readonly stream: StreamId
+  readonly position: Position
+  readonly eventId: string
+  readonly action: "parked" | "failed" | "retried" | "skipped"
+  readonly detail: string | undefined
+  readonly actor: string | undefined
+  readonly at: DateTime.Utc
+}
+
+/**
+ * What a retry or a skip has come to: the parked event's fate, and the stream's, which is parked anew at `next` or free.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Unpark {
+  readonly target: string
+  readonly partition: number
+  readonly stream: StreamId
+  readonly action: "retried" | "skipped" | "failed"
+  readonly next: Unprocessed | undefined
 }
 
 /**
@@ -55,51 +211,98 @@ export interface DocumentPage {
 }
 
 /**
+ * - `revision`: another with every write, and never one that was there before
+ *
  * @since 0.1.0
  * @category models
  */
 export interface StoredDocument {
   readonly key: string
   readonly document: Schema.Json
+  readonly revision: bigint
 }
 
 /**
- * Projections are named by their id (`<name>@<version>`).
+ * Who works on what, and how far it has come.
  *
  * @since 0.1.0
  * @category models
  */
-export interface ProjectionStoreDriver {
-  /** What a transaction of this driver is bound to; what shares it can share a transaction. */
-  readonly transactions: unknown
+export interface ProgressDriver {
+  readonly claim: (request: ClaimRequest) => Effect.Effect<Claim, EventStoreError>
 
-  /** Takes ownership for the length of a lease; none while another owner's lease lasts. */
-  readonly acquire: (
-    projection: string,
-    owner: string,
-    lease: Duration.Duration
-  ) => Effect.Effect<Option.Option<Lease>, EventStoreError>
+  /** Gives up what an owner has of a target, all or one partition. Nothing can be written under its epochs any more. */
+  readonly release: (target: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>
 
-  /** Gives ownership up, if the epoch is still the current one. Nothing can be written under that epoch any more. */
-  readonly release: (projection: string, epoch: bigint) => Effect.Effect<void, EventStoreError>
+  /** All of it, or nothing; see `Advanced`. */
+  readonly advance: (advance: Advance) => Effect.Effect<Advanced, EventStoreError>
 
-  /**
-   * Writes the changes, moves the checkpoint and renews the lease, all or nothing. Answers false, having written nothing,
-   * when the epoch or `from` is no longer the current one.
-   */
-  readonly advance: (advance: Advance) => Effect.Effect<boolean, EventStoreError>
+  /** The partitions of a target, in order; none when it never ran. */
+  readonly progress: (target: string) => Effect.Effect<ReadonlyArray<Progress>, EventStoreError>
 
-  /** How far a projection has come; 0 when it never ran. */
-  readonly checkpoint: (projection: string) => Effect.Effect<Position, EventStoreError>
+  /** The target of a follower that is active. */
+  readonly activeTarget: (follower: string) => Effect.Effect<string, EventStoreError>
 
+  /** How far all partitions of a follower's active target have come; 0 when it never ran. */
+  readonly checkpoint: (follower: string) => Effect.Effect<Position, EventStoreError>
+
+  /** What a partition has applied, in order. */
+  readonly applied: (target: string, partition: number) => Effect.Effect<ReadonlyArray<Segment>, EventStoreError>
+
+  /** Adds to it what lies behind the checkpoint, within the transaction that applies it. */
+  readonly applyLate: (
+    target: string,
+    partition: number,
+    events: ReadonlyArray<Segment>
+  ) => Effect.Effect<void, EventStoreError>
+}
+
+/**
+ * What followers could not process.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ParkingDriver {
+  /** Sets streams aside, within the transaction that moves the checkpoint past their events. */
+  readonly park: (
+    target: string,
+    partition: number,
+    events: ReadonlyArray<Unprocessed>
+  ) => Effect.Effect<void, EventStoreError>
+
+  /** The streams of a target that are set aside, by position; of one partition, or of all. */
+  readonly parked: (target: string, partition?: number) => Effect.Effect<ReadonlyArray<Parked>, EventStoreError>
+
+  /** Leaves word for the owner of the partition. Answers whether the stream is parked. */
+  readonly request: (
+    target: string,
+    stream: string,
+    request: ParkingRequest
+  ) => Effect.Effect<boolean, EventStoreError>
+
+  /** Does what was asked, within the transaction that applies the events. */
+  readonly unpark: (unpark: Unpark) => Effect.Effect<void, EventStoreError>
+
+  /** All that ever became of a target's parked events, in order. */
+  readonly parkingLog: (target: string) => Effect.Effect<ReadonlyArray<ParkingEntry>, EventStoreError>
+}
+
+/**
+ * Documents by target and key. `get` and `list` are for readers, and take the follower's id.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DocumentsDriver {
   readonly load: (
-    projection: string,
+    target: string,
     keys: ReadonlyArray<string>
   ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 
   /** Like `load`, in the transaction of an append: whoever else wants to change these documents waits until it has ended. */
   readonly lock: (
-    projection: string,
+    target: string,
     keys: ReadonlyArray<string>
   ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 
@@ -108,5 +311,18 @@ export interface ProjectionStoreDriver {
     changes: ReadonlyArray<{ readonly projection: string; readonly changes: ReadonlyArray<EncodedDocument> }>
   ) => Effect.Effect<void, EventStoreError>
 
+  readonly get: (projection: string, key: string) => Effect.Effect<Option.Option<StoredDocument>, EventStoreError>
   readonly list: (page: DocumentPage) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProjectionStoreDriver extends ProgressDriver, ParkingDriver, DocumentsDriver {
+  /** What a transaction of this driver is bound to; what shares it can share a transaction. */
+  readonly transactions: unknown
+
+  /** Runs an effect in one transaction, where there are any: all of its writes are there, or none. */
+  readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | EventStoreError, R>
 }

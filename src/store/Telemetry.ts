@@ -104,6 +104,16 @@ export const projectionStuck = Metric.gauge("evsrc_projection_stuck", {
   description: "1 while a projection cannot go on because of an event it cannot process"
 })
 
+/**
+ * How many streams a projection has set aside in the partitions that this process works on, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionParked = Metric.gauge("evsrc_projection_parked_streams", {
+  description: "How many streams a projection has set aside, because of an event it could not process"
+})
+
 /** Counts an append of so many events. */
 export const appended = (events: number): Effect.Effect<void> =>
   Effect.andThen(Metric.update(appends, 1), Metric.update(appendedEvents, events))

@@ -15,6 +15,8 @@ import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import type { EncodedDocument } from "../domain/DocumentCodec.ts"
 import * as Position from "../domain/Position.ts"
 import * as Projection from "../domain/Projection.ts"
+import { StreamId } from "../domain/StreamId.ts"
+import * as Version from "../domain/Version.ts"
 import { ProjectionStore, ReadAfter } from "../store/ProjectionStore.ts"
 import { type Case, equal, ok, test, unique } from "./Suite.ts"
 
@@ -47,13 +49,37 @@ const minute = Duration.minutes(1)
 
 const driver = Effect.map(ProjectionStore, (store) => store.driver)
 
+const claim = (id: string, owner = "me", lease = minute, partitions = 1) =>
+  Effect.flatMap(driver, (driver) => driver.claim({ follower: id, owner, partitions, lease }))
+
+/** The epoch and the checkpoint of the one partition, if it is the owner's. */
 const acquire = (id: string, owner = "me", lease = minute) =>
-  Effect.flatMap(driver, (driver) => driver.acquire(id, owner, lease))
+  Effect.map(
+    claim(id, owner, lease),
+    ({ held: [held] }) =>
+      held === undefined ? Option.none() : Option.some({ epoch: held.epoch, position: held.position })
+  )
+
+const written = (
+  id: string,
+  epoch: bigint,
+  from: number,
+  to: number,
+  changes: ReadonlyArray<EncodedDocument> = []
+) => ({
+  target: id,
+  partition: 0,
+  epoch,
+  from: at(from),
+  to: at(to),
+  changes,
+  applied: []
+})
 
 const advance = (id: string, epoch: bigint, from: number, to: number, changes: ReadonlyArray<EncodedDocument> = []) =>
   Effect.flatMap(
     driver,
-    (driver) => driver.advance({ projection: id, epoch, from: at(from), to: at(to), lease: minute, changes })
+    (driver) => Effect.map(driver.advance(written(id, epoch, from, to, changes)), (outcome) => outcome === "advanced")
   )
 
 const keys = (id: string, where: ReadonlyArray<string> = []) =>
@@ -69,26 +95,50 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* acquire(id), Option.some({ epoch: 1n, position: Position.start }), "the first lease")
   }),
 
-  test("a lease keeps others out until it ends, is given back, or its owner comes again", function*() {
+  test("a lease keeps others out until it ends or is given back; its owner renews it", function*() {
     const { id } = notes()
     const store = yield* driver
     ok(Option.isSome(yield* acquire(id, "one")), "the first owner")
     equal(yield* acquire(id, "two"), Option.none(), "another owner")
-    const again = yield* acquire(id, "one")
-    equal(again, Option.some({ epoch: 2n, position: Position.start }), "the same owner, under a new epoch")
-    yield* store.release(id, 1n)
-    equal(yield* acquire(id, "two"), Option.none(), "an old epoch gives nothing back")
-    yield* store.release(id, 2n)
-    equal(yield* advance(id, 2n, 0, 1), false, "who has given it back cannot write")
-    equal(yield* acquire(id, "two"), Option.some({ epoch: 4n, position: Position.start }), "given back")
+    equal(yield* acquire(id, "one"), Option.some({ epoch: 1n, position: Position.start }), "the same owner")
+    yield* store.release(id, "two")
+    equal(yield* acquire(id, "two"), Option.none(), "who has nothing gives nothing back")
+    yield* store.release(id, "one")
+    equal(yield* advance(id, 1n, 0, 1), false, "who has given it back cannot write")
+    equal(yield* acquire(id, "two"), Option.some({ epoch: 3n, position: Position.start }), "given back")
 
     const short = notes()
     yield* acquire(short.id, "one", Duration.millis(50))
+    const { freeIn } = yield* claim(short.id, "two")
+    ok(freeIn !== undefined && freeIn <= 50, "when it ends is told")
     const taken = yield* acquire(short.id, "two").pipe(
       Effect.repeat({ until: Option.isSome, schedule: Schedule.spaced("10 millis") }),
       Effect.timeout("30 seconds")
     )
     equal(Option.map(taken, (lease) => lease.epoch), Option.some(2n), "ended")
+  }),
+
+  test("workers share out the partitions evenly, and none is two workers'", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const held = (owner: string, lease = minute) =>
+      Effect.map(claim(id, owner, lease, 8), ({ held }) => held.map((one) => one.partition))
+    equal(yield* held("one"), [0, 1, 2, 3, 4, 5, 6, 7], "one worker has all")
+    equal(yield* held("two"), [], "the second finds none free")
+    const { held: all, share } = yield* claim(id, "one", minute, 8)
+    equal([all.length, share], [8, 4], "the first is told to give up half")
+    for (const partition of [4, 5, 6, 7]) yield* store.release(id, "one", partition)
+    equal(yield* held("two"), [4, 5, 6, 7], "which the second takes")
+    equal((yield* claim(id, "three", minute, 8)).share, 3, "of three workers, three each at most")
+    yield* store.release(id, "two")
+    equal(yield* held("three"), [4, 5, 6, 7], "what is given back is taken")
+    const progress = yield* store.progress(id)
+    equal(progress.map((p) => p.owner), ["one", "one", "one", "one", "three", "three", "three", "three"], "the owners")
+    const other = yield* Effect.flip(claim(id, "one", minute, 4))
+    ok(
+      other.reason._tag === "StoreMisconfigured" && other.message.includes("8 partitions"),
+      "another number is refused"
+    )
   }),
 
   test("20 concurrent bids for a free projection: one owner", function*() {
@@ -105,7 +155,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     const { id } = notes()
     yield* acquire(id, "one", Duration.zero)
     ok(yield* advance(id, 1n, 0, 5, [put("a", "open")]), "while it is the owner")
-    yield* (yield* driver).release(id, 1n)
+    yield* (yield* driver).release(id, "one")
     yield* acquire(id, "two")
     equal(yield* advance(id, 1n, 5, 6, [put("a", "done"), put("b", "open")]), false, "after another took over")
     equal(yield* (yield* driver).checkpoint(id), at(5), "the checkpoint")
@@ -138,6 +188,126 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     )
     equal(results.filter((written) => written).length, 1, "writes")
     equal((yield* keys(id)).length, 1, "documents")
+  }),
+
+  test("where partitions share documents, none is written that has changed since it was read", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const { held: [one, two] } = yield* claim(id, "me", minute, 2)
+    const move = (partition: 0 | 1, read: Record<string, bigint>, changes: ReadonlyArray<EncodedDocument>) =>
+      store.advance({
+        ...written(id, [one, two][partition]!.epoch, 0, 1, changes),
+        partition,
+        reads: Object.entries(read).map(([key, revision]) => ({ key, revision }))
+      })
+    equal(yield* move(0, { a: 0n, b: 0n }, [put("a", "open"), put("b", "open")]), "advanced", "new ones")
+    equal(yield* move(1, { a: 0n }, [put("a", "done")]), "changed", "one that was not there when it was read")
+    const [a, b] = yield* store.load(id, ["a", "b"])
+    equal(yield* move(1, { a: a!.revision, c: 1n }, [put("c", "open")]), "changed", "one that is there no more")
+    equal(
+      yield* move(1, { a: a!.revision, b: b!.revision, c: 0n }, [put("a", "done"), remove("b"), put("c", "open")]),
+      "advanced",
+      "as they were read"
+    )
+    equal(yield* keys(id), ["a", "c"], "the documents")
+    equal(yield* move(0, { a: a!.revision }, [put("a", "open")]), "changed", "one that was written since")
+    const again = yield* store.load(id, ["a"])
+    equal(yield* move(1, { a: again[0]!.revision }, []), "lost", "from a checkpoint that has moved")
+    equal((yield* store.progress(id)).map((p) => p.position), [at(1), at(1)], "the checkpoints")
+  }),
+
+  test("20 concurrent writers of one document in as many partitions: each sees the other's, none is lost", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const { held } = yield* claim(id, "me", minute, 20)
+    const counted = (n: number): EncodedDocument => ({ key: "k", document: String(n), indexed: [] })
+    yield* Effect.forEach(held, ({ epoch, partition }) =>
+      Effect.gen(function*() {
+        const [found] = yield* store.load(id, ["k"])
+        const n = found === undefined ? 0 : Number(found.document)
+        return yield* store.advance({
+          ...written(id, epoch, 0, 1, [counted(n + 1)]),
+          partition,
+          reads: [{ key: "k", revision: found?.revision ?? 0n }]
+        })
+      }).pipe(Effect.repeat({ until: (outcome) => outcome === "advanced" })), { concurrency: "unbounded" })
+    equal((yield* store.load(id, ["k"])).map((d) => d.document), [20], "the count")
+  }),
+
+  test("what was applied is counted and digested, in segments, also when it comes late", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    yield* acquire(id)
+    const applied = (first: number, events: number, digest: bigint) => ({ first: at(first), events, digest })
+    const move = (from: number, to: number, segments: ReadonlyArray<ReturnType<typeof applied>>) =>
+      store.advance({ ...written(id, 1n, from, to), applied: segments })
+    yield* move(0, 300, [applied(1, 256, 5n), applied(257, 40, -7n)])
+    yield* move(300, 310, [applied(301, 10, 1n << 62n)])
+    yield* move(310, 600, [applied(311, 250, 9n)])
+    yield* store.applyLate(id, 0, [applied(258, 1, 3n), applied(600, 1, 4n)])
+    equal(yield* store.applied(id, 0), [
+      applied(1, 256, 5n),
+      applied(257, 51, -7n ^ (1n << 62n) ^ 3n),
+      applied(311, 251, 9n ^ 4n)
+    ], "the segments")
+    const [progress] = yield* store.progress(id)
+    equal(
+      [progress?.applied, progress?.digest],
+      [558n, 5n ^ -7n ^ (1n << 62n) ^ 9n ^ 3n ^ 4n],
+      "of the whole partition"
+    )
+  }),
+
+  test("a stream is set aside, asked for, and freed or set aside anew; all of it is recorded", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const stream = StreamId.make("Note-1")
+    const event = (version: number, error: string) => ({
+      stream,
+      version: Version.make(version),
+      position: at(10 * version),
+      eventId: globalThis.crypto.randomUUID(),
+      type: "Noticed",
+      error
+    })
+    const [third, fifth] = [event(3, "first \u0000"), event(5, "second")]
+    yield* claim(id, "me", minute, 2)
+    yield* store.park(id, 1, [third])
+    const [parked] = yield* store.parked(id)
+    equal(
+      [parked?.stream, parked?.version, parked?.position, parked?.attempts],
+      [stream, third.version, at(30), 1],
+      "it"
+    )
+    equal(yield* store.parked(id, 0), [], "in another partition")
+    equal(yield* store.request(id, "Note-2", { action: "retry" }), false, "another stream is not")
+    const requested = Effect.map(claim(id, "me", minute, 2), ({ held }) => held.map((one) => one.requested))
+    equal(yield* requested, [false, false], "nobody has asked")
+    ok(yield* store.request(id, stream, { action: "retry", actor: "ann" }), "asked")
+    equal(yield* requested, [false, true], "the owner hears of it")
+    yield* store.unpark({ target: id, partition: 1, stream, action: "failed", next: { ...third, error: "again" } })
+    const [again] = yield* store.parked(id)
+    equal([again?.attempts, again?.error, again?.request], [2, "again", undefined], "it has failed again")
+    yield* store.request(id, stream, { action: "skip", actor: "bob", reason: "a test" })
+    equal((yield* store.parked(id))[0]?.request, { action: "skip", actor: "bob", reason: "a test" }, "the request")
+    yield* store.unpark({ target: id, partition: 1, stream, action: "skipped", next: fifth })
+    equal((yield* store.parked(id)).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
+    yield* store.request(id, stream, { action: "retry" })
+    yield* store.unpark({ target: id, partition: 1, stream, action: "retried", next: undefined })
+    equal(yield* store.parked(id), [], "free")
+    equal(
+      (yield* store.parkingLog(id)).map((
+        e
+      ) => [e.action, e.position, e.actor, e.detail?.replace(/[\u0000\ufffd]/, "?")]),
+      [
+        ["parked", at(30), undefined, "first ?"],
+        ["failed", at(30), "ann", "again"],
+        ["skipped", at(30), "bob", "a test"],
+        ["parked", at(50), undefined, "second"],
+        ["retried", at(50), undefined, undefined]
+      ],
+      "what has become of it"
+    )
   }),
 
   test("projections do not see each other's documents", function*() {

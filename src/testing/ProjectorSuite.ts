@@ -184,6 +184,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
     const fragile = Projection.make(unique("fragile"), {
       events: AccountEvent,
       document: Wealth,
+      onFailure: "stop",
       key: (event) => event.owner,
       evolve: {
         Opened: (_, e) => ({ owner: e.owner, total: 0, events: 1 }),
@@ -228,16 +229,17 @@ export const projections: ReadonlyArray<Case<Stores>> = [
     const projection = wealth("async")
     const { driver } = yield* ProjectionStore.ProjectionStore
     const beyond = Position.make(2n ** 62n + 10n ** 15n)
-    yield* driver.acquire(projection.id, "before", Duration.seconds(1))
+    yield* driver.claim({ follower: projection.id, owner: "before", partitions: 1, lease: Duration.seconds(1) })
     yield* driver.advance({
-      projection: projection.id,
+      target: projection.id,
+      partition: 0,
       epoch: 1n,
       from: Position.start,
       to: beyond,
-      lease: Duration.zero,
-      changes: []
+      changes: [],
+      applied: []
     })
-    yield* driver.release(projection.id, 1n)
+    yield* driver.release(projection.id, "before")
     yield* Effect.gen(function*() {
       const [status] = yield* (yield* Projector.Projector).status.pipe(
         Effect.repeat({ until: ([s]) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
@@ -254,6 +256,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
     const Odd = Schema.TaggedUnion({ [type]: { id: Schema.String, n: Schema.Int } })
     const projection = Projection.make(unique("odd"), {
       events: Odd,
+      onFailure: "stop",
       document: Schema.Struct({ n: Schema.Int }),
       key: (event) => event.id,
       evolve: { [type]: (_, e) => ({ n: e.n }) }

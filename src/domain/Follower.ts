@@ -1,0 +1,83 @@
+/**
+ * What follows the log: projections and subscriptions. What they have in common is a name and a version, which events they take, and how
+ * they share them out.
+ *
+ * @since 0.1.0
+ */
+import type * as Event from "./Event.ts"
+
+/**
+ * Which events of its set a follower takes; all of them where it says nothing.
+ *
+ * - `tags`: with all of these tags
+ * - `streamPrefix`: of streams whose name begins so, as `Order-`
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Where {
+  readonly tags?: ReadonlyArray<string> | undefined
+  readonly streamPrefix?: string | undefined
+}
+
+/**
+ * - `where`: which events of the set it takes
+ * - `partitions`: how many workers can share it, by streams, from 1 to 256; 1 by default. More than one keep the order within a stream, not
+ *   that between streams. It cannot change but by a rebuild or a new version
+ * - `onFailure`: what becomes of an event that cannot be processed. `"park"`, the default, sets its stream aside from there on, and goes on
+ *   with the others; `"stop"` goes no further
+ * - `version`: raise it when what is made of the events changes; 1 by default. The follower then starts anew from the first event
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  readonly where?: Where | undefined
+  readonly partitions?: number | undefined
+  readonly onFailure?: "park" | "stop" | undefined
+  readonly version?: number | undefined
+}
+
+/**
+ * - `id`: `<name>@<version>`, under which everything of it is kept
+ * - `handles`: the names of the events that it takes
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Follower<out Name extends string = string, out Events extends Event.Any = Event.Any> {
+  readonly name: Name
+  readonly version: number
+  readonly id: string
+  readonly events: Events
+  readonly handles: ReadonlyArray<string>
+  readonly where: Where
+  readonly partitions: number
+  readonly onFailure: "park" | "stop"
+}
+
+/**
+ * A follower of these events; throws when an option is not what it may be.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const Name extends string, Events extends Event.Any>(
+  maker: string,
+  name: Name,
+  events: Events,
+  handles: ReadonlyArray<string>,
+  options: Options
+): Follower<Name, Events> => {
+  const { onFailure = "park", partitions = 1, version = 1, where = {} } = options
+  if (!/^[A-Za-z0-9_.:/-]{1,100}$/.test(name)) {
+    throw new Error(`${maker}: the name "${name}" must be 1 to 100 of the characters A-Z a-z 0-9 _ . : / -`)
+  }
+  if (!Number.isInteger(version) || version < 1) {
+    throw new Error(`${maker}: the version of "${name}" must be a whole number from 1`)
+  }
+  if (!Number.isInteger(partitions) || partitions < 1 || partitions > 256) {
+    throw new Error(`${maker}: the partitions of "${name}" must be a whole number from 1 to 256`)
+  }
+  return { name, version, id: `${name}@${version}`, events, handles, where, partitions, onFailure }
+}

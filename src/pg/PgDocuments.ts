@@ -1,0 +1,74 @@
+/**
+ * The documents of projections on PostgreSQL.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import type { EncodedDocument } from "../domain/DocumentCodec.ts"
+import type { DocumentsDriver, StoredDocument } from "../store/ProjectionStoreDriver.ts"
+import type { PgQuery } from "./PgQuery.ts"
+
+/** Between the entries of one document's index; JSON escapes it, so no entry contains it. */
+const unitSeparator = "\u001f"
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (query: PgQuery, schema: string): DocumentsDriver => {
+  const select = `select key, document, revision from ${schema}.documents`
+  const active = `projection = ${schema}.active_target($1)`
+  const documents = (text: string, params: ReadonlyArray<unknown>) =>
+    Effect.map(
+      query<{ readonly key: string; readonly document: unknown; readonly revision: bigint }>(text, params),
+      // The column was written from text that JSON.stringify made.
+      (rows) => rows.map((row): StoredDocument => ({ ...row, document: row.document as Schema.Json }))
+    )
+
+  return {
+    load: (target, keys) => documents(`${select} where projection = $1 and key = any ($2::text[])`, [target, keys]),
+    lock: (target, keys) => documents(`select * from ${schema}.lock_documents($1, $2::text[])`, [target, keys]),
+    write: (writes) =>
+      Effect.forEach(
+        writes,
+        ({ changes, projection }) =>
+          query(`select ${schema}.write_documents($1, $2::text[], $3::text[], $4::text[], $5::text[])`, [
+            projection,
+            ...changeParameters(changes)
+          ]),
+        { discard: true }
+      ),
+    get: (projection, key) =>
+      Effect.map(
+        documents(`${select} where ${active} and key = $2`, [projection, key]),
+        ([found]) => Option.fromUndefinedOr(found)
+      ),
+    list: ({ after, limit, projection, where }) =>
+      where.length === 0
+        ? documents(`${select} where ${active} and key > $2 order by key limit $3`, [projection, after ?? "", limit])
+        : documents(
+          // The last condition lets the planner use the partial index.
+          `${select} where ${active} and key > $2 and indexed @> $4::text[] and indexed <> '{}' order by key limit $3`,
+          [projection, after ?? "", limit, where]
+        )
+  }
+}
+
+/**
+ * Changes as the parameters `put_key`, `put_document`, `put_indexed`, `removed_key`.
+ *
+ * @since 0.1.0
+ * @category parameters
+ */
+export const changeParameters = (changes: ReadonlyArray<EncodedDocument>): ReadonlyArray<unknown> => {
+  const put = changes.filter((change) => change.document !== undefined)
+  const removed = changes.filter((change) => change.document === undefined)
+  return [
+    put.map((change) => change.key),
+    put.map((change) => change.document),
+    put.map((change) => change.indexed.join(unitSeparator)),
+    removed.map((change) => change.key)
+  ]
+}

@@ -1,0 +1,125 @@
+/**
+ * What followers of the log could not process, on PostgreSQL.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Position from "../domain/Position.ts"
+import type { StreamId } from "../domain/StreamId.ts"
+import * as Version from "../domain/Version.ts"
+import type {
+  Parked,
+  ParkingDriver,
+  ParkingEntry,
+  ParkingRequest,
+  Unprocessed
+} from "../store/ProjectionStoreDriver.ts"
+import type { PgQuery } from "./PgQuery.ts"
+
+interface ParkedRow {
+  readonly target: string
+  readonly partition: number
+  readonly stream: string
+  readonly version: bigint
+  readonly position: bigint
+  readonly event_id: string
+  readonly type: string
+  readonly error: string
+  readonly attempts: number
+  readonly parked_at: Date
+  readonly request: ParkingRequest["action"] | null
+  readonly requested_by: string | null
+  readonly request_reason: string | null
+}
+
+interface LogRow {
+  readonly stream: string
+  readonly position: bigint
+  readonly event_id: string
+  readonly action: ParkingEntry["action"]
+  readonly detail: string | null
+  readonly actor: string | null
+  readonly at: Date
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (query: PgQuery, schema: string): ParkingDriver => ({
+  park: (target, partition, events) =>
+    Effect.asVoid(query(
+      `select ${schema}.park($1, $2, $3::text[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::text[])`,
+      [target, partition, ...columnsOf(events)]
+    )),
+  parked: (target, partition) =>
+    Effect.map(
+      query<ParkedRow>(
+        `select * from ${schema}.parked where target = $1 and ($2::integer is null or partition = $2) order by position`,
+        [target, partition ?? null]
+      ),
+      (rows) => rows.map(parkedOf)
+    ),
+  request: (target, stream, { action, actor, reason }) =>
+    Effect.map(
+      query(
+        `update ${schema}.parked set request = $3, requested_by = $4, request_reason = $5 where target = $1 and stream = $2 `
+          + `returning stream`,
+        [target, stream, action, actor ?? null, reason ?? null]
+      ),
+      (rows) => rows.length > 0
+    ),
+  unpark: ({ action, next, partition, stream, target }) =>
+    Effect.asVoid(query(
+      `select ${schema}.unpark($1, $2, $3, $4, $5::bigint[], $6::bigint[], $7::uuid[], $8::text[], $9::text[])`,
+      [target, partition, stream, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
+    )),
+  parkingLog: (target) =>
+    Effect.map(
+      query<LogRow>(
+        `select stream, position, event_id, action, detail, actor, at from ${schema}.parking_log where target = $1 order by id`,
+        [target]
+      ),
+      (rows) => rows.map(entryOf)
+    )
+})
+
+const columnsOf = (events: ReadonlyArray<Unprocessed>): ReadonlyArray<unknown> => [
+  events.map((event) => event.stream),
+  events.map((event) => BigInt(event.version)),
+  events.map((event) => event.position),
+  events.map((event) => event.eventId),
+  events.map((event) => event.type),
+  // Postgres has no text with U+0000.
+  events.map((event) => event.error.replaceAll("\u0000", "\ufffd"))
+]
+
+const parkedOf = (row: ParkedRow): Parked => ({
+  target: row.target,
+  partition: row.partition,
+  // It is that of an event.
+  stream: row.stream as StreamId,
+  version: Version.make(Number(row.version)),
+  position: Position.make(row.position),
+  eventId: row.event_id,
+  type: row.type,
+  error: row.error,
+  attempts: row.attempts,
+  parkedAt: DateTime.makeUnsafe(row.parked_at),
+  request: row.request === null ? undefined : {
+    action: row.request,
+    actor: row.requested_by ?? undefined,
+    reason: row.request_reason ?? undefined
+  }
+})
+
+const entryOf = (row: LogRow): ParkingEntry => ({
+  stream: row.stream as StreamId,
+  position: Position.make(row.position),
+  eventId: row.event_id,
+  action: row.action,
+  detail: row.detail ?? undefined,
+  actor: row.actor ?? undefined,
+  at: DateTime.makeUnsafe(row.at)
+})

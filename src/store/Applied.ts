@@ -1,0 +1,53 @@
+/**
+ * What a follower of the log has applied: a count and a digest, in segments, so that an audit can tell where something is missing or doubled.
+ *
+ * @since 0.1.0
+ */
+import type { RecordedEvent } from "../domain/EventRecord.ts"
+import type { Position } from "../domain/Position.ts"
+
+/**
+ * Events that were applied one after the other, from position `first` on. The digest is the exclusive or of their ids' first 64 bits, as a
+ * signed number: of random ids, so that no two sets of events are likely to share one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Segment {
+  readonly first: Position
+  readonly events: number
+  readonly digest: bigint
+}
+
+/**
+ * Most events in a segment.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const segmentSize = 256
+
+/**
+ * The first 64 bits of an event's id.
+ *
+ * @since 0.1.0
+ * @category digests
+ */
+export const digestOf = (id: string): bigint => BigInt.asIntN(64, BigInt(`0x${id.replaceAll("-", "").slice(0, 16)}`))
+
+/**
+ * Events, in order, as segments.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const segmentsOf = (events: ReadonlyArray<RecordedEvent>, size = segmentSize): ReadonlyArray<Segment> => {
+  const segments: Array<Segment> = []
+  for (let start = 0; start < events.length; start += size) {
+    const part = events.slice(start, start + size)
+    let digest = 0n
+    for (const { id } of part) digest ^= digestOf(id)
+    segments.push({ first: part[0]!.position, events: part.length, digest })
+  }
+  return segments
+}
