@@ -1,0 +1,33 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { run } from "./Schedule.ts"
+
+/** A failure prints the seed; `SIMULATION_SEED=… SIMULATION_RUNS=1` replays it. */
+const first = Number(process.env["SIMULATION_SEED"] ?? 1)
+const runs = Number(process.env["SIMULATION_RUNS"] ?? 1000)
+
+describe("the simulation", () => {
+  it.effect(
+    `${runs} schedules of appends, workers and misfortunes: every event is applied once, in the order of its stream`,
+    () =>
+      Effect.gen(function*() {
+        let events = 0
+        for (let seed = first; seed < first + runs; seed++) {
+          const result = yield* Effect.scoped(run(seed, { watermark: true }))
+          assert.deepStrictEqual(result.problems, [], `SIMULATION_SEED=${seed} SIMULATION_RUNS=1`)
+          events += result.events
+        }
+        assert.isAbove(events, runs)
+      }),
+    300_000
+  )
+
+  it.effect("without the watermark it finds lost events", () =>
+    Effect.gen(function*() {
+      let found = false
+      for (let seed = 1; seed <= 200 && !found; seed++) {
+        found = (yield* Effect.scoped(run(seed, { watermark: false }))).problems.length > 0
+      }
+      assert.isTrue(found)
+    }), 300_000)
+})
