@@ -108,7 +108,7 @@ end $$;
 -- Takes the locks of tags and types: shared for each one that is written, exclusive for one atom of each item of a condition (its first
 -- tag, or else each of its types). So a condition is checked when every append that could break it is either visible or has yet to
 -- wait. Each key once, in its strongest mode, in one order for all.
-create function evsrc.lock_atoms(a_type text[], a_tag text[], a_items evsrc.query_item[])
+create function evsrc.lock_atoms(a_type text[], a_tags text[], a_items evsrc.query_item[])
 returns void language plpgsql volatile as $$
 begin
   perform case when exclusive
@@ -118,7 +118,7 @@ begin
       select hashtext(atom) as key, bool_or(exclusive) as exclusive
         from (
           select 'y' || t as atom, false as exclusive from unnest(a_type) as t
-          union all select 't' || t, false from unnest(a_tag) as t
+          union all select 't' || t, false from unnest(a_tags) as tags, unnest(tags::text[]) as t
           union all select 't' || i.tags[1], true from unnest(a_items) as i where cardinality(i.tags) > 0
           union all select 'y' || t, true from unnest(a_items) as i, unnest(i.types) as t where cardinality(i.tags) = 0
         ) as atoms
@@ -139,38 +139,32 @@ begin
   return drawn;
 end $$;
 
--- Appends events to one stream.
---   a_wait          whether to wait while another transaction appends to the stream or under the command id; else that is 'busy'
---   a_expected      null: any version; -1: the stream exists; else that very version (0: no stream)
---   a_command       null, or the id of the command; a known one answers its first append
---   e_*             one element an event, in order
---   t_of, t_tag     the tags of events, as pairs of event (from 1) and tag
---   q_*             null, or a query that must match no event after q_after but those of q_seen
--- Answers one row:
---   outcome 'appended'   version of the last event, and positions of all
---   outcome 'conflict'   the stream's true version
---   outcome 'changed'    the newest event that the query matches, as the one position
---   outcome 'duplicate'  the stream and the last version that the command wrote to, and how many events
---   outcome 'busy'       nothing else
-create function evsrc.append(
+-- Appends one event without tags, on no other condition than its stream's version: what `append` below does, without arrays, which would
+-- make this most frequent of appends cost the server twice as much. For the same reason, what is a function elsewhere is written out here.
+--   a_wait       whether to wait while another transaction appends to the stream or under the command id; else that is 'busy'
+--   a_expected   null: any version; -1: the stream exists; else that very version (0: no stream)
+--   a_command    null, or the id of the command; a known one is not appended again
+-- Answers an outcome:
+--   'appended'   with the version and the position of the event
+--   'conflict'   with the stream's true version
+--   'duplicate'  the command id is known
+--   'busy'       another transaction is at it
+create function evsrc.append_one(
   a_wait boolean, a_stream text, a_expected bigint, a_command text,
-  e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[], t_of integer[], t_tag text[],
-  q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], q_after bigint, q_seen bigint[]
-) returns table (outcome text, stream text, version bigint, events integer, positions bigint[], recorded_at timestamptz)
-language plpgsql volatile as $$
+  e_id uuid, e_type text, e_schema integer, e_data text, e_metadata text,
+  out outcome text, out version bigint, out "position" bigint, out recorded_at timestamptz
+) language plpgsql volatile
+-- Planned once, for probes of indexes: a plan made for a small table would be kept as the table grows.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
 #variable_conflict use_column
 declare
-  plain boolean := q_items is null and cardinality(t_tag) = 0 and cardinality(e_id) = 1;
-  actual bigint;
   last bigint;
-  drawn bigint;
-  items evsrc.query_item[];
 begin
-  -- Here and below, what is a function elsewhere is written out, since the calls would cost a plain append of one event dearly.
   if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
     perform evsrc.require_read_committed();
   end if;
-  stream := a_stream;
   -- Appends to one stream take turns. The key is the table's oid, which no other store or user of the database has.
   -- So do appends of one command id, on whatever streams: the later finds what the earlier has written.
   if a_wait then
@@ -178,171 +172,179 @@ begin
     if a_command is not null then
       perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command));
     end if;
+    perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || e_type));
   elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream))
     or a_command is not null
       and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command))
+    or not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || e_type))
   then
     outcome := 'busy';
-    return next;
     return;
-  end if;
-  if plain then
-    perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || e_type[1]));
-  else
-    if q_items is not null then
-      items := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
-    end if;
-    perform evsrc.lock_atoms(e_type, t_tag, items);
   end if;
   if a_command is not null then
-    select 'duplicate', e.stream, e.version + e.command_events - 1, e.command_events, e.recorded_at
-      into outcome, stream, version, events, recorded_at
-      from evsrc.events e where e.command_id = a_command;
+    perform from evsrc.events e where e.command_id = a_command;
     if found then
-      return next;
+      outcome := 'duplicate';
       return;
     end if;
-    stream := a_stream;
   end if;
-  select e.version into actual from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
-  actual := coalesce(actual, 0);
-  version := actual;
-  if a_expected is not null and not (a_expected = actual or (a_expected = -1 and actual > 0)) then
+  select e.version into version from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
+  version := coalesce(version, 0);
+  if a_expected is not null and not (a_expected = version or (a_expected = -1 and version > 0)) then
     outcome := 'conflict';
-    return next;
     return;
   end if;
-  if items is not null then
-    drawn := evsrc.newest_match(items, q_after, q_seen);
-    if drawn is not null then
-      outcome := 'changed';
-      positions := array[drawn];
-      return next;
-      return;
-    end if;
-  end if;
+  outcome := 'appended';
+  version := version + 1;
   recorded_at := clock_timestamp();
-  -- The watermark: a shared lock on a lower bound of the positions drawn below, held until this append is visible. Its second
+  -- The watermark: a shared lock on a lower bound of the position drawn below, held until this append is visible. Its second
   -- key has 32 bits, so it keeps the low half of the bound; safe_head knows the rest.
   last := pg_sequence_last_value('evsrc.positions');
   if last is null then
     perform evsrc.last_drawn();
   end if;
   perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, (last & 4294967295)::bit(32)::integer);
-  if plain then
-    insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata,
-        recorded_at)
-      values (nextval('evsrc.positions'), a_stream, actual + 1, e_type[1], e_schema[1], e_id[1], a_command,
-        case when a_command is not null then 1 end, e_data[1]::json, e_metadata[1]::json, append.recorded_at)
-      returning position into drawn;
-    positions := array[drawn];
-  else
-    with event as materialized (
-      select n, i, t, s, d, m
-        from unnest(e_id, e_type, e_schema, e_data, e_metadata) with ordinality as u(i, t, s, d, m, n)
-        order by n
-    ), numbered as materialized (
-      select nextval('evsrc.positions') as p, event.* from event
-    ), tags_of as (
-      select o, array_agg(tag) as tags from unnest(t_of, t_tag) as u(o, tag) group by o
-    ), written as (
-      insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
-          metadata, recorded_at, tags)
-        select p, a_stream, actual + n, t, s, i,
-            case when n = 1 then a_command end,
-            case when n = 1 and a_command is not null then cardinality(e_id) end,
-            d::json, m::json, append.recorded_at, tags_of.tags
-          from numbered left join tags_of on o = n
-    ), tagged as (
-      insert into evsrc.event_tags (tag, position)
-        select distinct hashtextextended(tag, 0), p from unnest(t_of, t_tag) as u(o, tag) join numbered on n = o
-    )
-    select array_agg(p order by n) into positions from numbered;
-  end if;
-  outcome := 'appended';
-  version := actual + cardinality(e_id);
-  events := cardinality(e_id);
-  return next;
+  position := nextval('evsrc.positions');
+  insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at)
+    values (append_one.position, a_stream, append_one.version, e_type, e_schema, e_id, a_command,
+      case when a_command is not null then 1 end, e_data::json, e_metadata::json, append_one.recorded_at);
 end $$;
 
--- Appends to several streams at once: what `append` does for each, in one statement and one commit. One append's conflict or
--- duplicate does not touch the others, and none waits for another transaction: an append that would is 'busy' and not written. No stream and no command id may occur twice in one call, since a statement does not see
--- what it writes.
---   a_*   one element an append
---   e_of  for each event the number of its append, from 1; e_* are in the order of the appends, and of each one's events
---   t_*   the tags of events, as pairs of event (from 1, through all appends) and tag
--- Answers a row an append, in order.
-create function evsrc.append_batch(
-  a_stream text[], a_expected bigint[], a_command text[],
-  e_of integer[], e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[],
-  t_of integer[], t_tag text[]
-) returns table (outcome text, stream text, version bigint, events integer, positions bigint[], recorded_at timestamptz)
-language plpgsql volatile
--- Planned once, for probes of indexes: to plan it anew costs as much as to run it, and a plan made for a small table would be kept.
+-- Appends to one stream or to several, in one statement and one commit; one append's conflict or duplicate does not touch the others.
+-- No stream and no command id may occur twice in one call, since a statement does not see what it writes.
+--   a_*      one element an append: its stream, what it expects and its command id as for `append_one` (either is null where all its
+--            elements would be), and the number of its events
+--   e_*      one element an event, in the order of the appends and of each one's events
+--   e_tags   for each event its tags as the text of an array, or null; null where all its elements would be
+--   q_*      null, or a query that must match no event after q_after but those of q_seen; there is but one append then
+-- Answers, for each append, an outcome as `append_one` does, or 'changed': the query matches, last the event at the one position;
+-- for each append the stream's version, and for each event its position, null where it was not written.
+create function evsrc.append(
+  a_wait boolean, a_stream text[], a_expected bigint[], a_command text[], a_events integer[],
+  e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[], e_tags text[],
+  q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], q_after bigint, q_seen bigint[],
+  out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
+) language plpgsql volatile
+-- As above; and to plan it anew, which it would be for every new length of its arrays, costs as much as to run it.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  stamp timestamptz;
-  busy bigint[];
+  items evsrc.query_item[];
+  expected bigint;
+  known integer;
+  newest bigint;
+  held integer[];
+  e_of integer[];
+  e_version bigint[];
+  n integer := 0;
 begin
   perform evsrc.require_read_committed();
-  -- Not waited for, so in no particular order.
-  with tried as materialized (
-    select u.i, pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(u.s)) as stream_free,
-        u.c is null or pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(u.c)) as command_free
-      from unnest(a_stream, a_command) with ordinality as u(s, c, i)
-  )
-  select coalesce(array_agg(i), '{}') into busy from tried where not (stream_free and command_free);
-  perform evsrc.lock_atoms(e_type, t_tag, null);
-  stamp := clock_timestamp();
+  -- Without a command id, the second lock is that of a null, which is none.
+  for i in 1 .. cardinality(a_stream) loop
+    outcomes[i] := 'appended';
+    if a_wait then
+      perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream[i]));
+      perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command[i]));
+    elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream[i]))
+      or not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command[i]))
+    then
+      outcomes[i] := 'busy';
+    end if;
+  end loop;
+  if not a_wait then
+    -- What is not waited for needs no order. A condition elsewhere holds one of these locks but for a moment, or for as long as the
+    -- transaction lasts that it is part of.
+    held := array(
+      select key
+        from (
+          select hashtext('y' || t) as key from unnest(e_type) as t
+          union select hashtext('t' || t) from unnest(e_tags) as tags, unnest(tags::text[]) as t
+        ) as keys
+        where not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
+    );
+    if cardinality(held) > 0 then
+      for i in 1 .. cardinality(a_stream) loop
+        for k in 1 .. a_events[i] loop
+          n := n + 1;
+          if hashtext('y' || e_type[n]) = any (held)
+            or exists (select from unnest(e_tags[n]::text[]) as t where hashtext('t' || t) = any (held))
+          then
+            outcomes[i] := 'busy';
+          end if;
+        end loop;
+      end loop;
+      n := 0;
+    end if;
+  elsif q_items is null and e_tags is null then
+    perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
+      from (select distinct hashtext('y' || t) as key from unnest(e_type) as t order by key) as keys;
+  else
+    items := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
+    perform evsrc.lock_atoms(e_type, e_tags, items);
+  end if;
+  if a_command is not null then
+    for known in
+      select c.i from unnest(a_command) with ordinality as c(id, i)
+        where (select true from evsrc.events e where e.command_id = c.id limit 1)
+    loop
+      -- Also one that was busy: there is nothing to wait for.
+      outcomes[known] := 'duplicate';
+    end loop;
+  end if;
+  versions := array(
+    select coalesce((select e.version from evsrc.events e where e.stream = s order by e.version desc limit 1), 0)
+      from unnest(a_stream) as s
+  );
+  for i in 1 .. cardinality(a_stream) loop
+    expected := a_expected[i];
+    -- A null expects nothing: nothing follows from a comparison with it.
+    if outcomes[i] = 'appended' and not (expected = versions[i] or (expected = -1 and versions[i] > 0)) then
+      outcomes[i] := 'conflict';
+    end if;
+  end loop;
+  if items is not null and outcomes[1] = 'appended' then
+    newest := evsrc.newest_match(items, q_after, q_seen);
+    if newest is not null then
+      outcomes[1] := 'changed';
+      positions := array[newest];
+      return;
+    end if;
+  end if;
+  if not 'appended' = any (outcomes) then
+    return;
+  end if;
+  recorded_at := clock_timestamp();
   perform pg_advisory_xact_lock_shared(
     'evsrc.positions'::regclass::oid::integer,
     (evsrc.last_drawn() & 4294967295)::bit(32)::integer
   );
-  return query
-  with asked as materialized (
-    select u.i, u.s, u.x, u.c,
-        coalesce((select e.version from evsrc.events e where e.stream = u.s order by e.version desc limit 1), 0) as actual,
-        f.stream as first_stream, f.version as first_version, f.command_events as first_events
-      from unnest(a_stream, a_expected, a_command) with ordinality as u(s, x, c, i)
-        left join lateral (
-          select e.stream, e.version, e.command_events from evsrc.events e where e.command_id = u.c limit 1
-        ) as f on true
-  ), good as materialized (
-    select * from asked where i <> all (busy) and first_stream is null and (x is null or x = actual or (x = -1 and actual > 0))
-  ), event as materialized (
-    select u.n, g.i, g.s, g.c, g.actual + row_number() over mine as v, row_number() over mine = 1 as is_first,
-        count(*) over (partition by g.i) as total, u.id, u.t, u.schema, u.d, u.m
-      from unnest(e_of, e_id, e_type, e_schema, e_data, e_metadata) with ordinality as u(o, id, t, schema, d, m, n)
-        join good g on g.i = u.o
-      window mine as (partition by g.i order by u.n)
-      order by u.n
-  ), numbered as materialized (
-    select nextval('evsrc.positions') as p, event.* from event
-  ), tags_of as (
-    select o, array_agg(tag) as tags from unnest(t_of, t_tag) as u(o, tag) group by o
-  ), written as (
-    insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data,
-        metadata, recorded_at, tags)
-      select p, s, v, t, schema, id, case when is_first then c end, case when is_first and c is not null then total end,
-          d::json, m::json, stamp, tags_of.tags
-        from numbered left join tags_of on o = n
-  ), tagged as (
+  for i in 1 .. cardinality(a_stream) loop
+    for k in 1 .. a_events[i] loop
+      n := n + 1;
+      e_of[n] := i;
+      e_version[n] := versions[i] + k;
+      positions[n] := case when outcomes[i] = 'appended' then nextval('evsrc.positions') end;
+    end loop;
+    if outcomes[i] = 'appended' then
+      versions[i] := versions[i] + a_events[i];
+    end if;
+  end loop;
+  insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
+      tags)
+    select p, a_stream[o], v, t, s, id,
+        case when v = versions[o] - a_events[o] + 1 then a_command[o] end,
+        case when v = versions[o] - a_events[o] + 1 and a_command[o] is not null then a_events[o] end,
+        d::json, m::json, append.recorded_at, tags::text[]
+      from unnest(positions, e_of, e_version, e_id, e_type, e_schema, e_data, e_metadata, e_tags) as u(p, o, v, id, t, s, d, m, tags)
+      where p is not null;
+  if e_tags is not null then
     insert into evsrc.event_tags (tag, position)
-      select distinct hashtextextended(tag, 0), p from unnest(t_of, t_tag) as u(o, tag) join numbered on n = o
-  ), drawn as (
-    select i, array_agg(p order by n) as positions, max(v) as version from numbered group by i
-  )
-  select case when a.i = any (busy) then 'busy' when a.first_stream is not null then 'duplicate' when d.i is not null then 'appended' else 'conflict' end,
-      coalesce(a.first_stream, a.s),
-      coalesce(a.first_version + a.first_events - 1, d.version, a.actual),
-      coalesce(a.first_events, cardinality(d.positions), 0),
-      d.positions,
-      stamp
-    from asked a left join drawn d on d.i = a.i
-    order by a.i;
+      select distinct hashtextextended(tag, 0), p
+        from unnest(positions, e_tags) as u(p, tags), unnest(tags::text[]) as tag
+        where p is not null;
+  end if;
 end $$;
 
 -- The safe head: the last visible event before which nothing is undecided. Whatever is at or below it and will ever be visible, is visible

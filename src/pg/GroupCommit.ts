@@ -1,7 +1,7 @@
 /**
- * Group commit: appends that arrive while a statement is under way go out together as the next one. An append that finds the
- * way free goes at once and alone; nothing ever waits for a timer. An append whose stream is held by a transaction elsewhere steps aside
- * and waits alone, so that it holds up nobody.
+ * Group commit: appends that arrive while a statement is under way go out together as the next one, or as several at a time where
+ * there are many. An append that finds the way free goes at once and alone; nothing ever waits for a timer. An append whose stream is
+ * held by a transaction elsewhere steps aside and waits alone, so that it holds up nobody.
  *
  * @since 0.1.0
  */
@@ -20,7 +20,9 @@ import type { AppendRow, PgAppend } from "./PgAppend.ts"
 import { fromAppendError, isOfOneAppend } from "./PgErrors.ts"
 
 /**
- * - `inFlight`: statements under way at a time, each on a connection of its own; 2 by default
+ * - `inFlight`: the most statements under way at a time, each on a connection of its own; 2 by default
+ * - `statementAppends`: how many appends there must be, waiting or under way, for each statement beyond the first; 32 by default, as
+ *   a statement costs as much as some twenty more appends in it, in the server and here
  * - `batchAppends`, `batchBytes`: the most appends, and bytes of payload, in a statement; 100 and 4 MiB by default
  *
  * @since 0.1.0
@@ -28,6 +30,7 @@ import { fromAppendError, isOfOneAppend } from "./PgErrors.ts"
  */
 export interface GroupCommitOptions {
   readonly inFlight?: number | undefined
+  readonly statementAppends?: number | undefined
   readonly batchAppends?: number | undefined
   readonly batchBytes?: number | undefined
 }
@@ -40,6 +43,7 @@ const waitingAside = 4
 
 interface Pending {
   readonly request: AppendRequest
+  readonly keys: ReadonlyArray<string>
   readonly bytes: number
   /** The span of the caller, to which the statement belongs. */
   readonly span: Tracer.AnySpan | undefined
@@ -60,6 +64,7 @@ export const make = Effect.fnUntraced(function*(
   options: GroupCommitOptions = {}
 ): Effect.fn.Return<(request: AppendRequest) => Effect.Effect<AppendRow, EventStoreError>, never, Scope.Scope> {
   const inFlight = options.inFlight ?? 2
+  const statementAppends = options.statementAppends ?? 32
   const batchAppends = options.batchAppends ?? 100
   const batchBytes = options.batchBytes ?? 4 * 1024 * 1024
 
@@ -68,6 +73,7 @@ export const make = Effect.fnUntraced(function*(
   // The streams and command ids under way: a statement does not see what it, or another in flight, is writing.
   const busy = new Set<string>()
   let underWay = 0
+  let appendsUnderWay = 0
   let closed = false
 
   // The statements outlive the fibers that asked for them, so they run in the scope of the layer.
@@ -91,8 +97,8 @@ export const make = Effect.fnUntraced(function*(
 
   const patient = Semaphore.makeUnsafe(waitingAside)
 
-  const release = ({ request }: Pending): void => {
-    for (const key of keysOf(request)) busy.delete(key)
+  const release = ({ keys }: Pending): void => {
+    for (const key of keys) busy.delete(key)
     pump()
   }
 
@@ -151,12 +157,12 @@ export const make = Effect.fnUntraced(function*(
     })
 
   /** Takes from those that wait, in order, as many as fit and are independent of each other and of those under way. */
-  const take = (): ReadonlyArray<Pending> => {
+  const take = (most: number): ReadonlyArray<Pending> => {
     const batch: Array<Pending> = []
     const passed = new Set<string>()
     let bytes = 0
     for (const pending of waiting) {
-      const keys = keysOf(pending.request)
+      const { keys } = pending
       // Whatever shares a key with one that must wait has to wait behind it.
       if (keys.some((key) => busy.has(key) || passed.has(key))) {
         for (const key of keys) passed.add(key)
@@ -166,7 +172,7 @@ export const make = Effect.fnUntraced(function*(
       for (const key of keys) busy.add(key)
       waiting.delete(pending)
       bytes += pending.bytes
-      if (batch.push(pending) === batchAppends) break
+      if (batch.push(pending) === most) break
     }
     return batch
   }
@@ -179,10 +185,12 @@ export const make = Effect.fnUntraced(function*(
         : Effect.withSpan(sendAll(batch), "EventStore.commit", {
           root: true,
           links: batch.flatMap(({ span }) => span === undefined ? [] : [{ span, attributes: {} }]),
-          attributes: { "evsrc.appends": batch.length }
+          attributes: { "evsrc.appends": batch.length },
+          captureStackTrace: false
         }),
       Effect.sync(() => {
         underWay--
+        appendsUnderWay -= batch.length
         pump()
       })
     ).pipe(Effect.onInterrupt(() =>
@@ -193,10 +201,15 @@ export const make = Effect.fnUntraced(function*(
   }
 
   const pump = (): void => {
-    while (underWay < inFlight && waiting.size > 0) {
-      const batch = take()
+    while (waiting.size > 0) {
+      const all = waiting.size + appendsUnderWay
+      const statements = Math.max(1, Math.min(inFlight, Math.floor(all / statementAppends)))
+      if (underWay >= statements) return
+      // Each statement takes its share. Else one would take nearly all, and would go on to: who is answered together, asks together again.
+      const batch = take(Math.min(batchAppends, Math.ceil(all / statements)))
       if (batch.length === 0) return
       underWay++
+      appendsUnderWay += batch.length
       fork(send(batch))
     }
   }
@@ -212,6 +225,7 @@ export const make = Effect.fnUntraced(function*(
       }
       const pending: Pending = {
         request,
+        keys: keysOf(request),
         bytes: bytesOf(request),
         span: Context.getOrUndefined(fiber.context, Tracer.ParentSpan),
         done: Deferred.makeUnsafe()
@@ -233,7 +247,7 @@ const unanswered = (stream: string): EventStoreError =>
   )
 
 const within = (span: Tracer.AnySpan | undefined, effect: Effect.Effect<void>): Effect.Effect<void> =>
-  span === undefined ? effect : Effect.withParentSpan(effect, span)
+  span === undefined ? effect : Effect.withParentSpan(effect, span, { captureStackTrace: false })
 
 const keysOf = ({ commandId, stream }: AppendRequest): ReadonlyArray<string> =>
   commandId === undefined ? [`s${stream}`] : [`s${stream}`, `c${commandId}`]

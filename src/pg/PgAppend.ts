@@ -10,13 +10,13 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../domain/errors.ts"
 import type { EventQuery } from "../domain/EventQuery.ts"
-import type { NewEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
-import type { AppendRequest, AppendResult, EventStoreDriver } from "../store/EventStoreDriver.ts"
+import type { AppendRequest, AppendResult, Condition, EventStoreDriver } from "../store/EventStoreDriver.ts"
 
 /**
- * What the database answers to an append; `resolve` turns it into a result.
+ * What the database answers to an append; `resolve` turns it into a result. The stream is the one that was asked for, and the positions
+ * are null where nothing was written.
  *
  * @since 0.1.0
  * @category models
@@ -30,7 +30,7 @@ export interface AppendRow {
 }
 
 /**
- * - `single`: one append, by the leaner statement. It waits while another transaction appends to its stream or under its command id
+ * - `single`: one append. It waits while another transaction appends to its stream or under its command id
  * - `singleNow`: the same, but it does not wait: its outcome may be `busy`
  * - `batch`: several, of which no two share a stream or a command id; a row an append, in order. None of them waits
  * - `resolve`: the result that a row stands for
@@ -45,6 +45,18 @@ export interface PgAppend {
   readonly resolve: (request: AppendRequest, row: AppendRow) => Effect.Effect<AppendResult, EventStoreError>
 }
 
+/** What `append_one` answers. */
+interface OneRow extends Pick<AppendRow, "outcome" | "version" | "recorded_at"> {
+  readonly position: bigint | null
+}
+
+/** What `append` answers: outcomes and versions one an append, positions one an event. */
+interface ManyRow extends Pick<AppendRow, "recorded_at"> {
+  readonly outcomes: ReadonlyArray<AppendRow["outcome"]>
+  readonly versions: ReadonlyArray<bigint>
+  readonly positions: ReadonlyArray<bigint> | null
+}
+
 /**
  * The statements for a schema, given by its quoted name.
  *
@@ -52,39 +64,87 @@ export interface PgAppend {
  * @category constructors
  */
 export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["receipt"]): PgAppend => {
-  const single =
-    `select * from ${schema}.append($1, $2, $3, $4, $5::uuid[], $6::text[], $7::integer[], $8::text[], $9::text[], `
-    + `$10::integer[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
+  const appendOne = `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9)`
+  const append =
+    `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
+    + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
     + `$18::bigint[])`
-  const batch = `select * from ${schema}.append_batch($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::uuid[], `
-    + `$6::text[], $7::integer[], $8::text[], $9::text[], $10::integer[], $11::text[])`
 
-  const one = (wait: boolean) => ({ commandId, condition, events, expected, stream }: AppendRequest) =>
-    Effect.map(
-      sql.unsafe<AppendRow>(single, [
+  const one = (wait: boolean, { commandId, events, expected, stream }: AppendRequest) => {
+    const { data, id, metadata, schemaVersion, type } = events[0]!
+    return Effect.map(
+      sql.unsafe<OneRow>(appendOne, [
         wait,
         stream,
         expectedParameter(expected),
         commandId ?? null,
-        ...eventParameters(events),
+        id,
+        type,
+        schemaVersion,
+        data,
+        metadata
+      ]).withoutTransform,
+      ([row]): AppendRow => ({
+        outcome: row!.outcome,
+        stream,
+        version: row!.version,
+        positions: row!.position === null ? null : [row!.position],
+        recorded_at: row!.recorded_at
+      })
+    )
+  }
+
+  const many = (
+    wait: boolean,
+    requests: ReadonlyArray<AppendRequest>,
+    condition: Condition | undefined
+  ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
+    const events = requests.flatMap((request) => request.events)
+    return Effect.map(
+      sql.unsafe<ManyRow>(append, [
+        wait,
+        requests.map((request) => request.stream),
+        nullable(requests.map((request) => expectedParameter(request.expected))),
+        nullable(requests.map((request) => request.commandId ?? null)),
+        requests.map((request) => request.events.length),
+        events.map((event) => event.id),
+        events.map((event) => event.type),
+        events.map((event) => event.schemaVersion),
+        events.map((event) => event.data),
+        events.map((event) => event.metadata),
+        nullable(events.map(({ tags }) => tags === undefined || tags.length === 0 ? null : arrayText(tags))),
         ...condition === undefined
           ? noCondition
           : [...queryParameters(condition.query), condition.after, condition.seen]
       ]).withoutTransform,
-      ([row]) => row!
+      ([row]) => {
+        const { outcomes, positions, recorded_at, versions } = row!
+        let next = 0
+        return requests.map(({ events, stream }, index): AppendRow => {
+          const first = next
+          next += events.length
+          const outcome = outcomes[index]!
+          return {
+            outcome,
+            stream,
+            version: versions[index]!,
+            positions: outcome === "appended" || outcome === "changed" ? positions!.slice(first, next) : null,
+            recorded_at
+          }
+        })
+      }
     )
+  }
+
+  const single = (wait: boolean) => (request: AppendRequest): Effect.Effect<AppendRow, SqlError> =>
+    request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
+      ? one(wait, request)
+      : Effect.map(many(wait, [request], request.condition), ([row]) => row!)
 
   return {
-    single: one(true),
-    singleNow: one(false),
-    batch: (requests) =>
-      sql.unsafe<AppendRow>(batch, [
-        requests.map((request) => request.stream),
-        nullable(requests.map((request) => expectedParameter(request.expected))),
-        nullable(requests.map((request) => request.commandId ?? null)),
-        requests.flatMap((request, index) => request.events.map(() => index + 1)),
-        ...eventParameters(requests.flatMap((request) => request.events))
-      ]).withoutTransform,
+    single: single(true),
+    singleNow: single(false),
+    batch: (requests) => many(false, requests, undefined),
     resolve: (request, row) => {
       switch (row.outcome) {
         case "appended":
@@ -121,15 +181,6 @@ const expectedParameter = (expected: Version.Expected): bigint | null => {
   }
 }
 
-const eventParameters = (events: ReadonlyArray<NewEvent>): ReadonlyArray<unknown> => [
-  events.map((event) => event.id),
-  events.map((event) => event.type),
-  events.map((event) => event.schemaVersion),
-  events.map((event) => event.data),
-  events.map((event) => event.metadata),
-  ...pairs(events.map((event) => event.tags ?? []))
-]
-
 /** Lists as pairs of a list's number, from 1, and an element. */
 const pairs = (
   lists: ReadonlyArray<ReadonlyArray<string>>
@@ -159,9 +210,13 @@ export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
 
 const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
 
-/** The client cannot tell the type of an array that holds nothing but nulls; as an array literal it is left to the statement. */
-const nullable = (values: ReadonlyArray<unknown>): unknown =>
-  values.every((value) => value === null) ? `{${values.map(() => "NULL").join(",")}}` : values
+/** An array of nulls is a null; the client could not tell its type. */
+const nullable = <A>(values: ReadonlyArray<A | null>): ReadonlyArray<A | null> | null =>
+  values.some((value) => value !== null) ? values : null
+
+/** An array as text, to be an element of an array; those of PostgreSQL are of one length in each dimension. */
+const arrayText = (elements: ReadonlyArray<string>): string =>
+  `{${elements.map((element) => `"${element.replaceAll(/["\\]/g, "\\$&")}"`).join(",")}}`
 
 const duplicate = (
   receipt: EventStoreDriver["receipt"],

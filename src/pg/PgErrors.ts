@@ -31,8 +31,8 @@ export const sqlState = (error: SqlError): string | undefined => {
 
 /** Resources exhausted (53), operator intervention such as a shutdown (57), system errors such as a full disk (58). */
 const passing = /^(53|57|58)/
-/** A read-only transaction or standby; this store's own refusal of its surroundings. */
-const misconfigured = /^(25006|EV001|3D000|3F000|0A000)$/
+/** A read-only transaction or standby; a named statement that a pooler has lost; this store's own refusal of its surroundings. */
+const misconfigured = /^(25006|26000|EV001|3D000|3F000|0A000)$/
 
 const describe = (error: SqlError): string => {
   const state = sqlState(error)

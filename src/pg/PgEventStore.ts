@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -77,18 +78,27 @@ export const makeDriver = Effect.fnUntraced(
       ? undefined
       : yield* PgNotify.make({ channel: `evsrc_${schema}`, heard: watch.nudge })
     const grown = others === undefined ? watch.nudge : Effect.andThen(watch.nudge, others.grown)
+    /** One for all that a statement has committed. */
+    const hint = (rows: ReadonlyArray<PgAppend.AppendRow>) =>
+      rows.some(({ outcome }) => outcome === "appended") ? grown : Effect.void
     const statements = PgAppend.make(sql, quoted, receipt)
-    const grouped = yield* GroupCommit.make(statements, options.groupCommit)
+    const grouped = yield* GroupCommit.make({
+      single: (request) => Effect.tap(statements.single(request), (row) => hint([row])),
+      singleNow: (request) => Effect.tap(statements.singleNow(request), (row) => hint([row])),
+      batch: (requests) => Effect.tap(statements.batch(requests), hint)
+    }, options.groupCommit)
     const inTransaction = transactional(sql, statements)
 
     const append = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
-      Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
-        const send =
-          request.inTransaction === undefined && request.condition === undefined && Option.isNone(transaction)
-            ? Effect.flatMap(grouped(request), (row) => statements.resolve(request, row))
-            : inTransaction(request)
-        return Effect.tap(send, (result) => result._tag === "Appended" ? sql.afterCommit(grown) : Effect.void)
-      })
+      Effect.withFiber((fiber) =>
+        request.inTransaction === undefined && request.condition === undefined
+          && Context.getOrUndefined(fiber.context, sql.transactionService) === undefined
+          ? Effect.flatMap(grouped(request), (row) => statements.resolve(request, row))
+          : Effect.tap(
+            inTransaction(request),
+            (result) => result._tag === "Appended" ? sql.afterCommit(grown) : Effect.void
+          )
+      )
 
     return {
       transactions: sql.transactionService.key,

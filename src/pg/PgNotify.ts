@@ -14,8 +14,11 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 
-/** Commits within this time of a hint share the next one: hundreds of hints a second are no better than one every few milliseconds. */
-const pause = "2 millis"
+/**
+ * Commits within this time of a hint share the next one. A hint is work for the server and for each process that listens, this one
+ * too, so hundreds of them a second slow down what they tell of.
+ */
+const pause = "5 millis"
 
 /**
  * - `grown`: tells the other processes that the log has grown

@@ -173,6 +173,11 @@ export interface Appended {
   readonly written: ReadonlyArray<RecordedEvent> | undefined
 }
 
+// Without its place in the program's text: to capture that took 5 % of the time of a process that does nothing but append.
+const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: AppendRequest) => ({
+  attributes: { "evsrc.stream": stream, "evsrc.events": events.length }
+}), { captureStackTrace: false })
+
 /**
  * An event store over a driver. Checks every request against `Limits` before the driver sees it.
  *
@@ -217,41 +222,34 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       }, metadata.command)
     })
 
-  const appendEncoded = Effect.fn("EventStore.append")(
-    function*(request: AppendRequest, command: string | undefined): Effect.fn.Return<Outcome, AppendError> {
-      const { commandId } = request
-      yield* Effect.annotateCurrentSpan({ "evsrc.stream": request.stream, "evsrc.events": request.events.length })
-      const result = yield* driver.append(request)
-      switch (result._tag) {
-        case "Appended": {
-          yield* Telemetry.appended(request.events.length)
-          return {
-            receipt: receiptOf(request, command, result.version, result.positions),
-            written: () => recordedOf(request, result)
-          }
+  const appendEncoded = (request: AppendRequest, command: string | undefined): Effect.Effect<Outcome, AppendError> =>
+    inAppendSpan(
+      Effect.flatMap(driver.append(request), (result): Effect.Effect<Outcome, AppendError> => {
+        switch (result._tag) {
+          case "Appended":
+            return Effect.as(Telemetry.appended(request.events.length), {
+              receipt: receiptOf(request, command, result.version, result.positions),
+              written: () => recordedOf(request, result)
+            })
+          case "Duplicate":
+            return Effect.andThen(
+              Telemetry.duplicate,
+              Effect.map(
+                sameCommand(result.receipt, request.commandId!, request.stream, command),
+                (receipt) => ({ receipt, written: undefined })
+              )
+            )
+          case "Conflict":
+            return Effect.andThen(
+              Telemetry.conflict,
+              new ConcurrencyConflict({ stream: request.stream, expected: request.expected, actual: result.actual })
+            )
+          case "Changed":
+            return Effect.andThen(Telemetry.conflict, new BoundaryConflict({ position: result.position }))
         }
-        case "Duplicate": {
-          yield* Telemetry.duplicate
-          return {
-            receipt: yield* sameCommand(result.receipt, commandId!, request.stream, command),
-            written: undefined
-          }
-        }
-        case "Conflict": {
-          yield* Telemetry.conflict
-          return yield* new ConcurrencyConflict({
-            stream: request.stream,
-            expected: request.expected,
-            actual: result.actual
-          })
-        }
-        case "Changed": {
-          yield* Telemetry.conflict
-          return yield* new BoundaryConflict({ position: result.position })
-        }
-      }
-    }
-  )
+      }),
+      request
+    )
 
   /** Without a condition there is none to break. */
   const unconditional = <A>(self: Effect.Effect<A, AppendError>) =>

@@ -128,7 +128,7 @@ describe("GroupCommit", () => {
 
   it.effect("of two statements under way at a time, neither touches what the other does", () =>
     Effect.gen(function*() {
-      const { sent, start, statement } = yield* setup({ inFlight: 2 })
+      const { sent, start, statement } = yield* setup({ inFlight: 2, statementAppends: 1 })
       for (const stream of ["a", "a", "b", "c"]) yield* start(request(stream))
       assert.deepStrictEqual((yield* statement(0)).streams, ["a"])
       assert.deepStrictEqual((yield* statement(1)).streams, ["b"])
@@ -139,6 +139,21 @@ describe("GroupCommit", () => {
       assert.strictEqual(sent.length, 3, "the second append to a waits for the first")
       yield* (yield* statement(0)).succeed
       assert.deepStrictEqual((yield* statement(3)).streams, ["a"])
+    }))
+
+  it.effect("there is a second statement only where there are appends enough for two, and then they share", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup({ inFlight: 2, statementAppends: 2 })
+      for (const stream of ["x", "a", "b"]) yield* start(request(stream))
+      assert.deepStrictEqual((yield* statement(0)).streams, ["x"])
+      assert.strictEqual(sent.length, 1, "three are not enough for two")
+      for (const stream of ["c", "d"]) yield* start(request(stream))
+      assert.deepStrictEqual((yield* statement(1)).streams, ["a", "b"])
+      yield* (yield* statement(0)).succeed
+      assert.deepStrictEqual((yield* statement(2)).streams, ["c", "d"])
+      yield* (yield* statement(1)).succeed
+      for (const stream of ["e", "f"]) yield* start(request(stream))
+      assert.deepStrictEqual((yield* statement(3)).streams, ["e", "f"])
     }))
 
   it.effect("a statement has no more appends and bytes than it may, but always one", () =>

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Option } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { type EventStoreDriver, StreamId, Version } from "evsrc"
+import { type EventStoreDriver, Position, StreamId, Version } from "evsrc"
 import { PgMigrations } from "evsrc/pg"
 import * as PgAppend from "../../src/pg/PgAppend.ts"
 import { layerPostgres } from "../support/Database.ts"
@@ -61,7 +61,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         [
           ["appended", a, 3n, 3],
           ["conflict", b, 2n, 0],
-          ["duplicate", b, 2n, 0],
+          ["duplicate", c, 0n, 0],
           ["conflict", d, 0n, 0],
           ["appended", rows[4]!.stream, 2n, 2]
         ]
@@ -70,6 +70,32 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         select stream, position from evsrc.events where stream in ${sql.in([a, b, c, d])} order by position`
       assert.deepStrictEqual(written.map((row) => row.stream), [b, b, a, a, a])
       assert.deepStrictEqual(written.slice(2).map((row) => row.position), rows[0]!.positions)
+    }))
+
+  it.effect("a batch keeps each event's tags to the letter, and command ids with the first event alone", () =>
+    Effect.gen(function*() {
+      const { batch } = yield* statements
+      const sql = yield* PgClient.PgClient
+      const [a, b, c] = [name("s"), name("s"), name("s")]
+      const commandId = name("command")
+      const tags = ["k:a,b", "k:{\"}", "k:\\", "NULL", "k: é "]
+      const tagged = (stream: string) => request(stream).events.map((event) => ({ ...event, tags }))
+      yield* batch([
+        request(a, { count: 2, commandId }),
+        request(b, { events: [...tagged(b), ...request(b).events] }),
+        request(c, { expected: "streamExists", events: tagged(c) })
+      ])
+      const rows = yield* sql`select stream, version, tags, command_id, command_events from evsrc.events
+        where stream in ${sql.in([a, b, c])} order by position`
+      assert.deepStrictEqual(rows.map((row) => Object.values(row)), [
+        [a, 1n, null, commandId, 2],
+        [a, 2n, null, null, null],
+        [b, 1n, tags, null, null],
+        [b, 2n, null, null, null]
+      ])
+      const side =
+        yield* sql`select 1 from evsrc.events e join evsrc.event_tags t using (position) where e.stream = ${b}`
+      assert.strictEqual(side.length, tags.length)
     }))
 
   it.effect("what another transaction appends to, or under, is busy; the rest of the batch is not", () =>
@@ -92,6 +118,30 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         yield* outcomes([request(held, { expected: Version.make(1) }), request(name("s"), { commandId })]),
         ["appended", "duplicate"]
       )
+    }).pipe(Effect.scoped))
+
+  it.effect("so is what another transaction's condition forbids for as long as it lasts, by type or by tag", () =>
+    Effect.gen(function*() {
+      const { batch, singleNow } = yield* statements
+      const event = (type: string, tags: ReadonlyArray<string>) => ({
+        ...request("x").events[0]!,
+        id: crypto.randomUUID(),
+        type,
+        tags
+      })
+      const append = (type: string, tags: ReadonlyArray<string> = []) =>
+        request(name("s"), { events: [event(type, tags)] })
+      const [type, tag] = [name("Type"), name("tag")]
+      const other = yield* elsewhere
+      const condition = { query: [{ types: [type] }, { tags: [tag] }], after: Position.start, seen: [] }
+      assert.strictEqual((yield* other.single(request(name("s"), { condition }))).outcome, "appended")
+      const appends = [append(type), append("Other"), append("Other", ["a", tag]), append("Other", ["a"])]
+      const outcomes = Effect.map(batch(appends), (rows) => rows.map((row) => row.outcome))
+      assert.deepStrictEqual(yield* outcomes, ["busy", "appended", "busy", "appended"])
+      assert.strictEqual((yield* singleNow(append(type))).outcome, "busy")
+      assert.strictEqual((yield* singleNow(append("Other", [tag]))).outcome, "busy")
+      yield* other.sql`commit`
+      assert.deepStrictEqual(yield* outcomes, ["appended", "appended", "appended", "appended"])
     }).pipe(Effect.scoped))
 
   it.effect("the database itself keeps versions and command ids unique, whoever writes", () =>

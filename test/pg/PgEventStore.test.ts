@@ -125,8 +125,8 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       const seat = (n: number) => Seat.cases.SeatTaken.make({ show, n })
       const sql = yield* openTransaction
       yield* sql.unsafe(
-        "select * from evsrc.append(true, $1, null, null, array[gen_random_uuid()], array['SeatTaken'], array[1], array[$2], "
-          + "array['{}'], array[1], array[$3], null, null, null, null, null, null, null)",
+        "select * from evsrc.append(true, array[$1], null, null, array[1], array[gen_random_uuid()], array['SeatTaken'], array[1], "
+          + "array[$2], array['{}'], array[array[$3]::text], null, null, null, null, null, null, null)",
         [stream(), JSON.stringify(seat(1)), Event.tag("show", show)]
       )
       // Later by position, but committed first: who takes the last event seen for the boundary will never look below it.
@@ -275,6 +275,5 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
     }))
 })
 
-const appendStatement =
-  "select * from evsrc.append(true, $1, null, null, array[gen_random_uuid()], array['Ticked'], array[1], array[$2], array['{}'], '{}', '{}', null, null, null, null, null, null, null)"
+const appendStatement = "select * from evsrc.append_one(true, $1, null, null, gen_random_uuid(), 'Ticked', 1, $2, '{}')"
 const appendParameters = (stream: string, n: number) => [stream, JSON.stringify({ n })]

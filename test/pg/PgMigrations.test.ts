@@ -97,7 +97,7 @@ describe("PgMigrations", () => {
       assert.strictEqual((yield* two.append(Tick, "s", [tick(2)], { expected: "noStream" })).version, 1)
       const [start, sql] = [yield* two.head, yield* PgClient.makeClient(config)]
       yield* sql`begin`
-      yield* sql`select * from one.append(true, 't', null, null, array[gen_random_uuid()], array['Ticked'], array[1], array['{"n":3}'], array['{}'], '{}', '{}', null, null, null, null, null, null, null)`
+      yield* sql`select * from one.append_one(true, 't', null, null, gen_random_uuid(), 'Ticked', 1, '{"n":3}', '{}')`
       // An append in flight in one store, on a stream of the same name too, is nothing to the other.
       yield* two.append(Tick, "t", [tick(4)])
       const seen = yield* Stream.runCollect(two.readAll(Tick, { after: start }))

@@ -43,8 +43,8 @@ describe("safe_head", () => {
       )
       // Whatever the reader has looked at by now: one append begins and stays in flight, another overtakes it.
       yield* writer`begin`
-      yield* writer`select 1 from evsrc.append(true, 't', null, null, array[gen_random_uuid()], array['Ticked'], array[1],
-        array['{"n":2}'], array['{}'], '{}', '{}', null, null, null, null, null, null, null)`
+      yield* writer`select 1 from evsrc.append_one(true, 't', null, null, gen_random_uuid(), 'Ticked', 1,
+        '{"n":2}', '{}')`
       yield* store.append(Tick, "u", [tick(3)])
       yield* keeper`select pg_advisory_unlock(4242, 1)`
 

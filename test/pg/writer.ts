@@ -1,45 +1,75 @@
 /**
- * One of several writing processes: fibers that append in transactions with random pauses, of which a tenth are rolled back, until
- * told to stop. Prints each position it has committed.
+ * One of several writing processes: fibers that append until told to stop, by themselves or in transactions with random pauses, of
+ * which a tenth are rolled back, and that go on when the server comes back. Prints the positions it knows to be committed.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Effect, Layer, Random, Redacted, Schema } from "effect"
-import { EventStore } from "evsrc"
+import { Effect, Exit, Layer, Option, Random, Redacted, Schema } from "effect"
+import { EventStore, type Position } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { once } from "node:events"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
-const fibers = 8
+const ticks = (length: number) => Array.from({ length }, (_, n) => Tick.cases.Ticked.make({ n }))
+const [one, thousand] = [ticks(1), ticks(1000)]
+const fibers = 16
 
-const pause = Effect.flatMap(Random.nextIntBetween(0, 8), (millis) => Effect.sleep(millis))
+const pause = (millis: number) => Effect.flatMap(Random.nextIntBetween(0, millis), (n) => Effect.sleep(n))
+const oneIn = (n: number) => Effect.map(Random.next, (random) => random < 1 / n)
 
-const writer = (name: string) =>
+class RolledBack extends Schema.TaggedError<RolledBack>()("RolledBack", {}) {}
+
+/** Ended by a full stop: the last line of a process that is killed may be cut off. */
+const acknowledge = (events: ReadonlyArray<{ readonly position: Position.Position }>) =>
+  Effect.sync(() => console.log([...events.map((event) => event.position), "."].join(" ")))
+
+const writer = (name: string, index: number) =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const sql = yield* PgClient.PgClient
-    while (true) {
-      const n = yield* Random.nextIntBetween(1, 4)
-      const batch = Array.from({ length: n }, (_, i) => Tick.cases.Ticked.make({ n: i }))
-      const append = Effect.gen(function*() {
-        const receipt = yield* store.append(Tick, `Tick-${name}-${yield* Random.nextIntBetween(0, 5)}`, batch)
-        yield* pause
-        if ((yield* Random.next) < 0.1) return yield* Effect.fail("rolled back")
-        return receipt
-      })
-      const receipt = yield* Effect.option(sql.withTransaction(append))
-      if (receipt._tag === "Some") console.log(receipt.value.events.map((event) => event.position).join(" "))
-      yield* pause
+    for (let round = 0;; round++) {
+      // At once, and now and then.
+      const events = index === 1 && round % 100 === 0 ? thousand : one
+      const chosen = yield* Random.nextIntBetween(0, 5)
+      const append = (command: number) =>
+        store.append(Tick, `Tick-${name}-${chosen + command}`, events, {
+          metadata: { commandId: `${name}-${round}-${command}` }
+        })
+      // Several at once make group commit send groups.
+      const alone = Effect.forEach(index === 0 ? [0, 1, 2, 3, 4, 5] : [0], append, { concurrency: "unbounded" })
+      const inTransaction = sql.withTransaction(Effect.gen(function*() {
+        const receipt = yield* append(0)
+        yield* pause(20)
+        if (yield* oneIn(10)) return yield* new RolledBack()
+        return [receipt]
+      }))
+      const attempt = (yield* oneIn(2)) ? inTransaction : alone
+      // Whatever went wrong with the server, the same commands again tell what became of them.
+      while (true) {
+        const exit = yield* Effect.exit(attempt)
+        if (Exit.isSuccess(exit)) yield* Effect.forEach(exit.value, ({ events }) => acknowledge(events))
+        if (Exit.isSuccess(exit) || wasRolledBack(exit)) break
+        yield* pause(100)
+      }
+      yield* pause(400)
     }
   })
 
-const stopped = Effect.promise(() => once(process.stdin, "data"))
-const database = PgClient.layer({ url: Redacted.make(process.env["DATABASE_URL"] ?? ""), maxConnections: fibers })
+const wasRolledBack = (exit: Exit.Exit<unknown, { readonly _tag: string }>): boolean =>
+  Option.exists(Exit.findErrorOption(exit), ({ _tag }) => _tag === "RolledBack")
+
+// At a word, or when whoever could say it is no more.
+const stopped = Effect.promise(() => Promise.race([once(process.stdin, "data"), once(process.stdin, "end")]))
+const database = PgClient.layer({
+  url: Redacted.make(process.env["DATABASE_URL"] ?? ""),
+  prepare: process.env["DATABASE_PREPARE"] !== "false",
+  maxConnections: 12
+})
 
 const program = Effect.gen(function*() {
   const names = Array.from({ length: fibers }, (_, i) => `${process.pid}-${i}`)
   console.log("ready")
-  yield* Effect.raceFirst(Effect.forEach(names, writer, { concurrency: "unbounded" }), stopped)
-  console.log("done")
+  const all = Effect.forEach(names, writer, { concurrency: "unbounded" })
+  yield* Effect.raceFirst(all, stopped)
 })
 
 await Effect.runPromise(

@@ -35,11 +35,17 @@ export interface PostgresServer {
   readonly kill: Effect.Effect<void, PostgresServerError>
   /** What the server logged of late. */
   readonly logs: Effect.Effect<string>
+  /** Where the small disk is, if there is one. Only the server sees what is on it. */
+  readonly smallDisk: string
 }
 
 export interface Options {
   /** As in `postgresql.conf`; PostgreSQL's defaults otherwise. */
   readonly settings?: Readonly<Record<string, string>>
+  /** A folder with other binaries than those of the package. */
+  readonly binaries?: string
+  /** The size of a disk of the server's own, such as `32m`, for a tablespace. Needs `smallDisks`; it is empty after a restart. */
+  readonly smallDisk?: string
 }
 
 interface User {
@@ -67,14 +73,32 @@ const userOf = (name: string): User | undefined => {
   }
 }
 
-const serverUser = (): User | undefined => {
+export const serverUser = (): User | undefined => {
   if (process.getuid?.() !== 0) return undefined
   const user = userOf("postgres") ?? userOf("nobody")
   if (user === undefined) throw new Error("As root, PostgreSQL needs a user postgres or nobody to run as")
   return user
 }
 
-const freePort = async (): Promise<number> => {
+// A mount within a namespace of its own is gone when the server is, in whatever way that ends.
+const namespace = ["--user", "--map-current-user", "--keep-caps", "--mount"]
+const mountFirst = `mount -t tmpfs -o "size=$1,mode=700" tmpfs "$2" && shift 2 && exec "$@"`
+
+/** Whether this machine lets a server have a disk of its own: namespaces of unprivileged users are not everywhere. */
+export const smallDisks = (): boolean => {
+  try {
+    execFileSync("unshare", [...namespace, "sh", "-c", mountFirst, "sh", "1m", "/mnt", "true"], {
+      ...serverUser(),
+      cwd: "/",
+      stdio: "ignore"
+    })
+    return true
+  } catch {
+    return false
+  }
+}
+
+export const freePort = async (): Promise<number> => {
   const server = Net.createServer()
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
@@ -180,11 +204,21 @@ export const make = Effect.fnUntraced(function*(
       const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evsrc-postgres-"))
       if (user !== undefined) Fs.chownSync(folder, user.uid, user.gid)
       const watch = new Watch(folder, user)
-      return { ...await binaries(), folder, password: randomBytes(16).toString("hex"), user, watch }
+      const found = options.binaries === undefined ? await binaries() : {
+        initdb: Path.join(options.binaries, "initdb"),
+        postgres: Path.join(options.binaries, "postgres")
+      }
+      Fs.mkdirSync(Path.join(folder, "small"))
+      if (user !== undefined) Fs.chownSync(Path.join(folder, "small"), user.uid, user.gid)
+      return { ...found, folder, password: randomBytes(16).toString("hex"), user, watch }
     }),
     ({ watch }) => Effect.promise(() => watch.end())
   )
   const data = Path.join(folder, "data")
+  const smallDisk = Path.join(folder, "small")
+  const [command, ...first] = options.smallDisk === undefined
+    ? [postgres]
+    : ["unshare", ...namespace, "sh", "-c", mountFirst, "sh", options.smallDisk, smallDisk, postgres]
   yield* attempt("initialize", async () => {
     const passwordFile = Path.join(folder, "password")
     Fs.writeFileSync(passwordFile, password, { mode: 0o600 })
@@ -209,7 +243,7 @@ export const make = Effect.fnUntraced(function*(
       const tried = port === 0 ? await freePort() : port
       const settings = { listen_addresses: "127.0.0.1", unix_socket_directories: "", ...options.settings }
       const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])
-      const server = new Running(postgres, ["-D", data, "-p", String(tried), ...args], folder, user)
+      const server = new Running(command, [...first, "-D", data, "-p", String(tried), ...args], folder, user)
       watch.tell(server.pid)
       if (await server.ready()) {
         port = tried
@@ -248,6 +282,7 @@ export const make = Effect.fnUntraced(function*(
     start,
     stop,
     kill,
+    smallDisk,
     logs: Effect.sync(() => running?.lines.join("\n") ?? "")
   }
 })

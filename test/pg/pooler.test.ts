@@ -1,0 +1,45 @@
+/** Through a connection pooler in transaction mode, which has fewer connections than clients. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, it } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { PgStores } from "evsrc/pg"
+import { EventStoreSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
+import { describe } from "vitest"
+import { conformance } from "../store/conformance.ts"
+import { freshDatabase } from "../support/Database.ts"
+import * as Pgbouncer from "../support/Pgbouncer.ts"
+import * as Writing from "./writing.ts"
+
+/** A statement that is prepared by name may meet another connection the next time. */
+const clientAt = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 20, prepare: false })
+
+const stores = PgStores.layer.pipe(
+  Layer.provide(Layer.unwrap(Effect.gen(function*() {
+    const { url } = yield* freshDatabase
+    return clientAt(yield* Pgbouncer.make(url, 5))
+  })))
+)
+
+describe.skipIf(Pgbouncer.program === undefined)("through pgbouncer in transaction mode", () => {
+  conformance("EventStore", stores, EventStoreSuite.cases)
+  conformance("ProjectionStore", stores, ProjectionStoreSuite.cases)
+  conformance("runtime", stores, RuntimeSuite.cases)
+
+  it.live(
+    "64 writers in four processes: subscribers see every event once and in order",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* freshDatabase
+        const pooler = yield* Pgbouncer.make(url, 8)
+        yield* Effect.gen(function*() {
+          const run = yield* Writing.start(pooler, { prepare: false })
+          yield* run.progress(300)
+          yield* run.replaceOne
+          yield* run.progress(300)
+          const { committed } = yield* run.finish
+          for (const { seen } of run.followers) assert.deepStrictEqual(seen, committed)
+        }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(clientAt(pooler)))))
+      }),
+    300_000
+  )
+})

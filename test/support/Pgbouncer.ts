@@ -1,0 +1,77 @@
+/**
+ * The connection pooler pgbouncer before a server, where it is installed. A shell watches over it: when the pipe from this process closes,
+ * so in whatever way this process ends, it ends the pooler and removes its folder.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { createInterface } from "node:readline"
+import { freePort, serverUser } from "./PostgresServer.ts"
+
+/** The program, if it is there. */
+export const program: string | undefined = [...(process.env["PATH"] ?? "").split(Path.delimiter), "/usr/sbin"]
+  .map((folder) => Path.join(folder, "pgbouncer"))
+  .find((file) => Fs.existsSync(file))
+
+const watch = `
+"$1" "$2/pgbouncer.ini" &
+read -r _
+kill -KILL $!
+wait
+rm -rf "$2"
+`
+
+const open = async (serverUrl: string, poolSize: number) => {
+  if (program === undefined) throw new Error("pgbouncer is not installed")
+  const { hostname, password, pathname, port: serverPort, username } = new URL(serverUrl)
+  const user = serverUser()
+  const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evsrc-pgbouncer-"))
+  const port = await freePort()
+  Fs.writeFileSync(
+    Path.join(folder, "pgbouncer.ini"),
+    `[databases]
+* = host=${hostname} port=${serverPort || 5432} user=${username} password=${decodeURIComponent(password)}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = ${port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = ${poolSize}
+`
+  )
+  if (user !== undefined) {
+    for (const path of [folder, Path.join(folder, "pgbouncer.ini")]) Fs.chownSync(path, user.uid, user.gid)
+  }
+  const shell = spawn("sh", ["-c", watch, "sh", program, folder], {
+    ...user,
+    cwd: Os.tmpdir(),
+    stdio: ["pipe", "ignore", "pipe"]
+  })
+  const exited = once(shell, "exit")
+  await new Promise<void>((resolve, reject) => {
+    const said: Array<string> = []
+    createInterface({ input: shell.stderr }).on("line", (line) => {
+      said.push(line)
+      if (line.includes("process up")) resolve()
+    }).on("close", () => reject(new Error(said.join("\n"))))
+  })
+  return {
+    url: `postgres://${username}@127.0.0.1:${port}${pathname}`,
+    close: async () => {
+      shell.stdin.end()
+      await exited
+    }
+  }
+}
+
+/** In transaction mode: a connection of the server is a client's for a transaction, and there are `poolSize` of them. Its URL. */
+export const make = (serverUrl: string, poolSize: number): Effect.Effect<string, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(Effect.promise(() => open(serverUrl, poolSize)), ({ close }) => Effect.promise(close)),
+    ({ url }) => url
+  )

@@ -1,0 +1,27 @@
+/** The client programs of PostgreSQL, which npm does not have, where they are installed beside a server of their version. */
+import * as Effect from "effect/Effect"
+import { execFile } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { promisify } from "node:util"
+
+const debian = "/usr/lib/postgresql"
+const needed = ["initdb", "postgres", "pg_dump", "psql"]
+
+/** A folder that has them all. */
+export const folder: string | undefined = [
+  ...(process.env["PATH"] ?? "").split(Path.delimiter),
+  ...Fs.existsSync(debian) ? Fs.readdirSync(debian).map((version) => Path.join(debian, version, "bin")) : []
+].find((folder) => needed.every((name) => Fs.existsSync(Path.join(folder, name))))
+
+const run = promisify(execFile)
+
+/** Dumps a database by `pg_dump`, and restores it into another by `psql`. */
+export const dumpAndRestore = (from: string, to: string): Effect.Effect<void> =>
+  Effect.promise(async () => {
+    const tool = (name: string) => Path.join(folder ?? "", name)
+    const dump = await run(tool("pg_dump"), [from], { maxBuffer: Infinity })
+    const restore = run(tool("psql"), ["--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", to])
+    restore.child.stdin?.end(dump.stdout)
+    await restore
+  })
