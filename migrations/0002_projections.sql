@@ -45,7 +45,7 @@ create table evsrc.checkpoints (
   partition integer not null,
   partitions integer not null,
   position bigint not null default 0,
-  -- How many events were applied, and the exclusive or of their ids' first 64 bits.
+  -- How many events were applied, and the exclusive or of their ids' digests.
   applied bigint not null default 0,
   digest bigint not null default 0,
   -- Grows with every change of owner; a write under an older epoch is refused.
@@ -170,6 +170,8 @@ end $$;
 create function evsrc.release_partitions(a_target text, a_owner text, a_partition integer)
 returns void language plpgsql volatile as $$
 begin
+  -- In one order for all who lock several.
+  perform from evsrc.checkpoints where target = a_target and owner = a_owner order by partition for update;
   update evsrc.checkpoints set epoch = epoch + 1, owner = null, leased_until = null
     where target = a_target and owner = a_owner and (a_partition is null or partition = a_partition);
   if a_partition is null then

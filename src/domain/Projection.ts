@@ -5,6 +5,7 @@
  */
 import type * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
+import type { EventQuery } from "./EventQuery.ts"
 import type { EventRecord } from "./EventRecord.ts"
 import * as Follower from "./Follower.ts"
 
@@ -17,7 +18,8 @@ import * as Follower from "./Follower.ts"
 export const ignore: unique symbol = Symbol.for("evsrc/domain/Projection/ignore")
 
 /**
- * How an event changes a document: the document after it, or `undefined` for none (which removes it).
+ * How an event changes a document: the document after it, or `undefined` for none (which removes it). `key` tells which, where an event
+ * touches several.
  *
  * @since 0.1.0
  * @category models
@@ -25,7 +27,8 @@ export const ignore: unique symbol = Symbol.for("evsrc/domain/Projection/ignore"
 export type Evolver<Document, E extends Event.Tagged> = (
   document: Document | undefined,
   event: E,
-  record: EventRecord<E>
+  record: EventRecord<E>,
+  key: string
 ) => Document | undefined
 
 /**
@@ -54,6 +57,7 @@ export type Lifecycle = "async" | "inline" | "live"
  * - `keysOf`: the documents an event touches
  * - `evolve`: how a handled event changes one of them
  * - `index`: the fields of the encoded document that `list` can filter by
+ * - `find`: by which query the events of one document are found; live projections only
  *
  * @since 0.1.0
  * @category models
@@ -69,7 +73,8 @@ export interface Projection<
   readonly document: Document
   readonly index: ReadonlyArray<Index>
   readonly keysOf: (record: EventRecord<Event.Tagged>) => ReadonlyArray<string>
-  readonly evolve: (document: unknown, record: EventRecord<Event.Tagged>) => unknown
+  readonly evolve: (document: unknown, record: EventRecord<Event.Tagged>, key: string) => unknown
+  readonly find: ((key: string) => EventQuery) | undefined
 }
 
 /**
@@ -113,7 +118,8 @@ export interface Document extends Schema.Top {
  * **Gotchas**
  *
  * Raise `version` when `evolve` or the document changes: the projection then starts anew from the first event, beside the
- * old documents. An `inline` projection sees the events appended since it was deployed, not earlier ones.
+ * old documents. An `inline` projection sees the events appended since it was deployed, not earlier ones. A `live` one reads all events of
+ * its types whenever it is asked, unless `find` says which are the document's; `find` must select every event whose keys include that one.
  *
  * @since 0.1.0
  * @category constructors
@@ -137,6 +143,8 @@ export const make = <
     readonly evolve: NoInfer<Evolve<Doc["Type"], Event.Of<Events>>>
     readonly index?: ReadonlyArray<Index>
     readonly lifecycle?: L
+    /** Live projections only: a query for all events that touch the document of this key, best by tags. `list` reads without it. */
+    readonly find?: L extends "live" ? (key: string) => EventQuery : never
   }
 ): Projection<Name, Events, Doc, Index, L> => {
   // A projector hands these functions only records that it decoded with this projection's own events, and documents that
@@ -144,20 +152,46 @@ export const make = <
   const evolve = options.evolve as Record<string, Evolver<unknown, never> | typeof ignore>
   const key = options.key as (event: never, record: never) => string | ReadonlyArray<string>
   const handles = Object.keys(evolve).filter((type) => evolve[type] !== ignore)
+  const follower = Follower.make("Projection.make", name, options.events, handles, options)
+  refuseReserved("Projection.make", name)
+  if (options.find !== undefined && options.lifecycle !== "live") {
+    throw new Error(`Projection.make: "${name}" is not live, so nothing is read by \`find\``)
+  }
   return {
-    ...Follower.make("Projection.make", name, options.events, handles, options),
+    ...follower,
     lifecycle: options.lifecycle ?? ("async" as L),
+    find: options.find,
     document: options.document,
     index: options.index ?? [],
     keysOf: (record) => {
       const keys = key(record.event as never, record as never)
       return typeof keys === "string" ? [keys] : keys
     },
-    evolve: (document, record) => {
+    evolve: (document, record, key) => {
       const evolver = evolve[record.event._tag]
       return evolver === undefined || evolver === ignore
         ? document
-        : evolver(document, record.event as never, record as never)
+        : evolver(document, record.event as never, record as never, key)
     }
+  }
+}
+
+/**
+ * What the ids of subscriptions begin with, and the names of projections do not, as both are kept in one place.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const reservedPrefix = "subscription:"
+
+/**
+ * Throws when a projection would have the id of a subscription.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const refuseReserved = (maker: string, name: string): void => {
+  if (name.startsWith(reservedPrefix)) {
+    throw new Error(`${maker}: the name "${name}" must not begin with "${reservedPrefix}"`)
   }
 }

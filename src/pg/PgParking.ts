@@ -61,12 +61,12 @@ export const make = (query: PgQuery, schema: string): ParkingDriver => ({
       ),
       (rows) => rows.map(parkedOf)
     ),
-  request: (target, stream, { action, actor, reason }) =>
+  request: (target, stream, { action, actor, reason }, at) =>
     Effect.map(
       query(
         `update ${schema}.parked set request = $3, requested_by = $4, request_reason = $5 where target = $1 and stream = $2 `
-          + `returning stream`,
-        [target, stream, action, actor ?? null, reason ?? null]
+          + `and position = coalesce($6, position) returning stream`,
+        [target, stream, action, actor ?? null, reason ?? null, at ?? null]
       ),
       (rows) => rows.length > 0
     ),

@@ -6,6 +6,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Position from "../domain/Position.ts"
 import type { Advanced, ProgressDriver } from "../store/ProjectionStoreDriver.ts"
 import * as PgDocuments from "./PgDocuments.ts"
@@ -33,6 +34,17 @@ interface ProgressRow {
   readonly leased_until: Date | null
   readonly seen_at: Date
   readonly applied_at: Date | null
+  readonly read_at: Date
+}
+
+/** Positions and digests as text, as JSON has no whole numbers of 64 bits. */
+interface LedgerRow {
+  readonly position: bigint
+  readonly applied: bigint
+  readonly digest: bigint
+  readonly parked: ReadonlyArray<readonly [stream: string, position: string]>
+  readonly skipped: ReadonlyArray<string>
+  readonly segments: ReadonlyArray<readonly [first: string, events: number, digest: string]>
 }
 
 /**
@@ -46,6 +58,16 @@ export const make = (query: PgQuery, schema: string): ProgressDriver => {
   const advanceChecked =
     `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $13::text[], $14::bigint[], `
     + `${changes}) as advanced`
+
+  // One statement, so that all of it is of one moment.
+  const ledger = `select c.position, c.applied, c.digest,
+    coalesce((select json_agg(json_build_array(p.stream, p.position::text)) from ${schema}.parked p
+      where p.target = c.target and p.partition = c.partition), '[]') as parked,
+    coalesce((select json_agg(distinct l.position::text) from ${schema}.parking_log l
+      where l.target = c.target and l.partition = c.partition and l.action = 'skipped'), '[]') as skipped,
+    coalesce((select json_agg(json_build_array(a.first::text, a.events, a.digest::text) order by a.first) from ${schema}.applied a
+      where a.target = c.target and a.partition = c.partition and $3), '[]') as segments
+    from ${schema}.checkpoints c where c.target = $1 and c.partition = $2`
 
   return {
     claim: ({ follower, lease, owner, partitions, target }) =>
@@ -87,15 +109,19 @@ export const make = (query: PgQuery, schema: string): ProgressDriver => {
       ),
     progress: (target) =>
       Effect.map(
-        query<ProgressRow>(`select * from ${schema}.checkpoints where target = $1 order by partition`, [target]),
+        query<ProgressRow>(
+          `select *, clock_timestamp() as read_at from ${schema}.checkpoints where target = $1 order by partition`,
+          [target]
+        ),
         (rows) =>
-          rows.map(({ applied_at, leased_until, owner, position, seen_at, ...row }) => ({
+          rows.map(({ applied_at, leased_until, owner, position, read_at, seen_at, ...row }) => ({
             ...row,
             position: Position.make(position),
             owner: owner ?? undefined,
             leasedUntil: leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
             seenAt: DateTime.makeUnsafe(seen_at),
-            appliedAt: applied_at === null ? undefined : DateTime.makeUnsafe(applied_at)
+            appliedAt: applied_at === null ? undefined : DateTime.makeUnsafe(applied_at),
+            readAt: DateTime.makeUnsafe(read_at)
           }))
       ),
     activeTarget: (follower) =>
@@ -118,6 +144,23 @@ export const make = (query: PgQuery, schema: string): ProgressDriver => {
           [target, partition]
         ),
         (rows) => rows.map((row) => ({ ...row, first: Position.make(row.first) }))
+      ),
+    ledger: (target, partition, segments) =>
+      Effect.map(
+        query<LedgerRow>(ledger, [target, partition, segments]),
+        ([row]) =>
+          row === undefined ? Option.none() : Option.some({
+            position: Position.make(row.position),
+            applied: row.applied,
+            digest: row.digest,
+            parked: row.parked.map(([stream, position]) => ({ stream, position: Position.make(BigInt(position)) })),
+            skipped: row.skipped.map((position) => Position.make(BigInt(position))),
+            segments: row.segments.map(([first, events, digest]) => ({
+              first: Position.make(BigInt(first)),
+              events,
+              digest: BigInt(digest)
+            }))
+          })
       ),
     applyLate: (target, partition, events) =>
       Effect.asVoid(query(`select ${schema}.apply_late($1, $2, $3::bigint[], $4::bigint[])`, [

@@ -11,6 +11,7 @@ import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../domain/errors.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
+import * as PgBuilds from "./PgBuilds.ts"
 import * as PgDocuments from "./PgDocuments.ts"
 import { fromSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
@@ -34,6 +35,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgProgress.make(query, quoted),
       ...PgParking.make(query, quoted),
       ...PgDocuments.make(query, quoted),
+      ...PgBuilds.make(query, quoted),
       transactions: sql.transactionService.key,
       transaction: (effect) => transactional(sql, effect)
     }

@@ -21,6 +21,8 @@ import { NewId } from "../store/NewId.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
 import type { Held } from "../store/ProjectionStoreDriver.ts"
 import * as Telemetry from "../store/Telemetry.ts"
+import * as FollowerStatus from "./FollowerStatus.ts"
+import * as Nudges from "./Nudges.ts"
 import * as PartitionWorker from "./PartitionWorker.ts"
 import type { Work } from "./Work.ts"
 
@@ -40,44 +42,7 @@ export interface GroupOptions {
   readonly retryDelay?: { readonly first: Duration.Input; readonly most: Duration.Input } | undefined
 }
 
-/**
- * - `starting`: not yet seen the store
- * - `standby`: others own all partitions
- * - `catching-up`: events are waiting
- * - `live`: everything up to the head is applied, or parked
- * - `retrying`: the store cannot be reached; it is tried again
- * - `stuck`: an event cannot be processed and the follower is to stop there, or the store refuses; nothing more is applied until somebody
- *   mends it. It is tried again
- *
- * @since 0.1.0
- * @category models
- */
-export type FollowerState = "starting" | "standby" | "catching-up" | "live" | "retrying" | "stuck"
-
-/**
- * What this process says of a follower, of the partitions that it works on.
- *
- * - `position`: the checkpoint furthest behind, `head` the safe head of the log and `lag` the positions between, when it last looked
- * - `partitions`: how many it works on; `parked`: how many streams are set aside in them
- * - `applied`: how many events it has applied
- * - `heartbeat`: when it last did anything, in milliseconds of the epoch
- * - `detail`: why it is stuck or retrying
- *
- * @since 0.1.0
- * @category models
- */
-export interface FollowerStatus {
-  readonly projection: string
-  readonly state: FollowerState
-  readonly position: Position.Position
-  readonly head: Position.Position
-  readonly lag: bigint
-  readonly partitions: number
-  readonly parked: number
-  readonly applied: number
-  readonly heartbeat: number
-  readonly detail: string | undefined
-}
+export type { FollowerState, FollowerStatus } from "./FollowerStatus.ts"
 
 /**
  * - `run`: works until it is interrupted
@@ -88,7 +53,7 @@ export interface FollowerStatus {
  */
 export interface FollowerGroup {
   readonly run: Effect.Effect<never>
-  readonly status: () => FollowerStatus
+  readonly status: () => FollowerStatus.FollowerStatus
   readonly nudge: Effect.Effect<void>
 }
 
@@ -98,13 +63,6 @@ interface Partition {
   readonly target: string
   readonly requests: Latch.Latch
 }
-
-interface PartitionStatus extends Omit<PartitionWorker.Report, "state"> {
-  readonly state: FollowerState
-}
-
-/** From the worst to the best. */
-const states: ReadonlyArray<FollowerState> = ["stuck", "retrying", "catching-up", "starting", "live", "standby"]
 
 /**
  * @since 0.1.0
@@ -133,52 +91,33 @@ export const make = Effect.fnUntraced(function*(
     first: Duration.fromInputUnsafe(options.retryDelay?.first ?? "200 millis"),
     most: Duration.fromInputUnsafe(options.retryDelay?.most ?? "30 seconds")
   }
-  const attributes = { projection: follower.id }
+  const attributes = { projection: options.target ?? follower.id }
   const lagMetric = Metric.withAttributes(Telemetry.projectionLag, attributes)
   const stuckMetric = Metric.withAttributes(Telemetry.projectionStuck, attributes)
   const parkedMetric = Metric.withAttributes(Telemetry.projectionParked, attributes)
 
   const partitions = new Map<number, Partition>()
-  const statuses = new Map<number, PartitionStatus>()
+  const statuses = new Map<number, FollowerStatus.PartitionStatus>()
   const delays = new Map<number, Duration.Duration>()
   const wake = Latch.makeUnsafe(false)
   let applied = 0
   let heartbeat = clock.currentTimeMillisUnsafe()
-  let others: Omit<PartitionStatus, "applied" | "parked"> = {
+  let claimed: string | undefined
+  let others: FollowerStatus.PartitionStatus = {
     state: "starting",
     position: Position.start,
     head: Position.start,
+    parked: 0,
     detail: undefined
   }
 
-  const status = (): FollowerStatus => {
-    const mine = Array.from(statuses.values())
-    const worst = mine.reduce<Omit<PartitionStatus, "applied" | "parked">>(
-      (worst, one) => states.indexOf(one.state) < states.indexOf(worst.state) ? one : worst,
-      mine[0] ?? others
-    )
-    const { detail, state } = states.indexOf(others.state) < 2 ? others : worst
-    const position = mine.reduce(
-      (least, one) => one.position < least ? one.position : least,
-      mine[0]?.position ?? others.position
-    )
-    const head = mine.reduce((most, one) => Position.max(most, one.head), others.head)
-    return {
-      projection: follower.id,
-      state,
-      position,
-      head,
-      lag: mine.reduce((most, { head, position }) => {
-        const lag = head > position ? head - position : 0n
-        return lag > most ? lag : most
-      }, 0n),
-      partitions: partitions.size,
-      parked: mine.reduce((sum, one) => sum + one.parked, 0),
-      applied,
-      heartbeat,
-      detail
-    }
-  }
+  const status = (): FollowerStatus.FollowerStatus => ({
+    projection: follower.id,
+    ...FollowerStatus.combine(others, Array.from(statuses.values())),
+    partitions: partitions.size,
+    applied,
+    heartbeat
+  })
 
   const publish = Effect.suspend(() => {
     heartbeat = clock.currentTimeMillisUnsafe()
@@ -190,12 +129,14 @@ export const make = Effect.fnUntraced(function*(
     ], { discard: true })
   })
 
-  const report = (partition: number) => (report: PartitionWorker.Report) =>
+  const report = (partition: number) => (report: PartitionWorker.Report): Effect.Effect<unknown> =>
     Effect.suspend(() => {
+      const isFirstParked = report.parked > 0 && statuses.get(partition)?.parked === 0
       statuses.set(partition, report)
       applied += report.applied
       if (report.state !== "stuck") delays.delete(partition)
-      return publish
+      // From now on requests are looked for more often.
+      return isFirstParked ? Effect.andThen(publish, wake.open) : publish
     })
 
   /** What went wrong is tried again, after a pause that grows. */
@@ -203,7 +144,7 @@ export const make = Effect.fnUntraced(function*(
     const error = Option.getOrUndefined(Cause.findErrorOption(cause))
     const isRetryable = error instanceof Object && Reflect.get(error, "isRetryable") === true
     // What trying again does not cure needs somebody to look.
-    const state: FollowerState = isRetryable ? "retrying" : "stuck"
+    const state: FollowerStatus.FollowerState = isRetryable ? "retrying" : "stuck"
     const detail = Cause.prettyErrors(cause).map((error) => error.message).join("; ")
     return {
       state,
@@ -216,7 +157,7 @@ export const make = Effect.fnUntraced(function*(
   const workOn = (target: string, held: Held, requests: Latch.Latch) =>
     Effect.gen(function*() {
       const { partition } = held
-      // A defect must not end the worker either: nobody would notice but for the lag.
+      // Whatever it ends with, a defect or an interruption that is not ours: nobody would notice but for the lag.
       const exit = yield* Effect.exit(PartitionWorker.run({
         events,
         store,
@@ -227,32 +168,14 @@ export const make = Effect.fnUntraced(function*(
         requests,
         report: report(partition)
       }, held))
-      if (Exit.isFailure(exit)) {
-        if (Cause.hasInterrupts(exit.cause)) return yield* Effect.interrupt
-        const { detail, next, sleep, state } = pause(exit.cause, delays.get(partition) ?? retryDelay.first)
-        delays.set(partition, next)
-        const last = statuses.get(partition)
-        statuses.set(partition, {
-          position: last?.position ?? held.position,
-          head: last?.head ?? held.position,
-          applied: 0,
-          parked: last?.parked ?? 0,
-          state,
-          detail
-        })
-        yield* publish
-        yield* sleep
-      }
-      yield* wake.open
+      if (Exit.isSuccess(exit)) return
+      const { detail, next, sleep, state } = pause(exit.cause, delays.get(partition) ?? retryDelay.first)
+      delays.set(partition, next)
+      const { head, parked, position } = statuses.get(partition) ?? startingAt(held)
+      statuses.set(partition, { position, head, parked, state, detail })
+      yield* publish
+      yield* sleep
     }).pipe(Effect.annotateLogs({ projection: follower.id, partition: held.partition }))
-
-  const stop = (partition: number) =>
-    Effect.suspend(() => {
-      const running = partitions.get(partition)
-      partitions.delete(partition)
-      statuses.delete(partition)
-      return running === undefined ? Effect.void : Fiber.interrupt(running.fiber)
-    })
 
   const tick = Effect.gen(function*() {
     const { freeIn, held, share, target } = yield* store.claim({
@@ -262,20 +185,18 @@ export const make = Effect.fnUntraced(function*(
       partitions: follower.partitions,
       lease
     })
+    claimed = target
     // What is more than the share goes to those who have less; they take it at their next sign of life.
     const kept = held.slice(0, share)
-    for (const partition of partitions.keys()) {
-      const still = kept.find((one) => one.partition === partition)
-      const running = partitions.get(partition)!
-      // It has lost the partition, or has come to its own end and is to begin anew.
-      if (still?.epoch === running.epoch && target === running.target && running.fiber.pollUnsafe() === undefined) {
-        continue
-      }
-      yield* stop(partition)
+    for (const [partition, { epoch, fiber, target: of }] of partitions) {
+      const isOurs = target === of && kept.some((one) => one.partition === partition && one.epoch === epoch)
+      if (!isOurs) statuses.delete(partition)
+      // Its end is not waited for, as the follower's own code may take its time; it wakes us.
+      if (fiber.pollUnsafe() !== undefined) partitions.delete(partition)
+      else if (!isOurs) fiber.interruptUnsafe()
     }
     for (const { partition } of held.slice(share)) {
-      yield* stop(partition)
-      yield* store.release(target, owner, partition)
+      if (!partitions.has(partition)) yield* store.release(target, owner, partition)
     }
     for (const one of kept) {
       const running = partitions.get(one.partition)
@@ -283,22 +204,27 @@ export const make = Effect.fnUntraced(function*(
         if (one.requested) yield* running.requests.open
         continue
       }
+      // One that begins anew is what it was until it has something to tell.
+      if (!statuses.has(one.partition)) statuses.set(one.partition, startingAt(one))
       const requests = Latch.makeUnsafe(one.requested)
-      const known = { position: one.position, head: one.position, applied: 0, parked: 0, detail: undefined }
-      statuses.set(one.partition, { ...known, state: "catching-up" })
-      partitions.set(one.partition, {
-        fiber: yield* Effect.forkChild(workOn(target, one, requests)),
-        epoch: one.epoch,
-        target,
-        requests
-      })
+      const fiber = yield* Effect.forkChild(workOn(target, one, requests))
+      partitions.set(one.partition, { fiber, epoch: one.epoch, target, requests })
+      fiber.addObserver(() => wake.openUnsafe())
     }
     others = kept.length > 0
       ? { ...others, state: "live", detail: undefined }
-      : { ...others, state: "standby", detail: undefined, position: yield* store.checkpoint(follower.id) }
+      : yield* standby(target)
     yield* publish
-    return freeIn !== undefined && held.length < share ? Math.min(renewal, Math.max(freeIn + 1, 10)) : renewal
+    const pause = status().parked > 0 ? Math.min(renewal, requestInterval) : renewal
+    return freeIn !== undefined && held.length < share ? Math.min(pause, Math.max(freeIn + 1, 10)) : pause
   })
+
+  const standby = (target: string) =>
+    Effect.gen(function*() {
+      const positions = (yield* store.progress(target)).map(({ position }) => position)
+      const position = positions.reduce((least, one) => one < least ? one : least, positions[0] ?? Position.start)
+      return { state: "standby" as const, detail: undefined, parked: 0, position, head: yield* events.driver.head }
+    })
 
   const run = Effect.gen(function*() {
     let delay = retryDelay.first
@@ -310,7 +236,6 @@ export const make = Effect.fnUntraced(function*(
         yield* Effect.timeoutOption(wake.await, exit.value)
         continue
       }
-      if (Cause.hasInterrupts(exit.cause)) return yield* Effect.interrupt
       const { detail, next, sleep, state } = pause(exit.cause, delay)
       others = { ...others, state, detail }
       delay = next
@@ -320,14 +245,28 @@ export const make = Effect.fnUntraced(function*(
   }).pipe(
     Effect.onExit(() =>
       Effect.gen(function*() {
-        for (const partition of Array.from(partitions.keys())) yield* stop(partition)
+        yield* Fiber.interruptAll(Array.from(partitions.values(), ({ fiber }) => fiber))
         // The leases end by themselves when they cannot be given back.
-        const target = options.target ?? (yield* store.activeTarget(follower.id))
+        const target = claimed ?? options.target ?? (yield* store.activeTarget(follower.id))
         yield* store.release(target, owner)
       }).pipe(Effect.timeoutOption("5 seconds"), Effect.ignore)
     ),
     Effect.annotateLogs(attributes)
   )
 
-  return { run, status, nudge: Effect.asVoid(wake.open) }
+  const nudge = Effect.asVoid(wake.open)
+  const deaf = yield* Nudges.listen(store, follower.id, nudge)
+  yield* Effect.addFinalizer(() => deaf)
+  return { run, status, nudge }
+})
+
+/** Requests of other processes are noticed after so many milliseconds at most, while something is parked. */
+const requestInterval = 1_000
+
+const startingAt = ({ position }: Held): FollowerStatus.PartitionStatus => ({
+  state: "catching-up",
+  position,
+  head: position,
+  parked: 0,
+  detail: undefined
 })

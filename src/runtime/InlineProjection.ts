@@ -7,12 +7,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { EventStoreError } from "../domain/errors.ts"
 import type { RecordedEvent } from "../domain/EventRecord.ts"
-import type * as Projection from "../domain/Projection.ts"
 import * as EventStore from "../store/EventStore.ts"
 import type { AppendRequest } from "../store/EventStoreDriver.ts"
+import * as LogReading from "../store/LogReading.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
+import * as HandlerTransaction from "./HandlerTransaction.ts"
+import type * as Projection from "./Projection.ts"
 import * as ProjectionFold from "./ProjectionFold.ts"
+import * as Work from "./Work.ts"
 
 /**
  * An event store whose appends bring inline projections up to date before they commit: either events and documents are there, or
@@ -35,9 +38,13 @@ import * as ProjectionFold from "./ProjectionFold.ts"
  * @since 0.1.0
  * @category layers
  */
-export const layerInline = (
-  projections: ReadonlyArray<Projection.Any<"inline">>
-): Layer.Layer<EventStore.EventStore, never, EventStore.EventStore | ProjectionStore.ProjectionStore> =>
+export const layerInline = <const P extends Projection.Any<"inline"> | Projection.AnyHandler<"inline">>(
+  projections: ReadonlyArray<P>
+): Layer.Layer<
+  EventStore.EventStore,
+  never,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Projection.Services<P>
+> =>
   Layer.effect(
     EventStore.EventStore,
     Effect.gen(function*() {
@@ -48,39 +55,65 @@ export const layerInline = (
           new Error("Projector.layerInline: event store and projection store must use one and the same database client")
         )
       }
+      const bind = yield* HandlerTransaction.make<Projection.Services<P>>(
+        "Projector.layerInline",
+        documents,
+        projections
+      )
+      const all = projections.map((projection: Projection.Any | Projection.AnyHandler): Inline => ({
+        follows: LogReading.followedBy({ types: projection.handles, ...projection.where }),
+        ..."handle" in projection
+          ? { projection: undefined, handle: Work.handleOne(projection, bind(projection)) }
+          : { projection, handle: undefined }
+      }))
       return yield* EventStore.make({
         ...driver,
-        append: (request) => driver.append(withProjections(request, projections, documents))
+        append: (request) => driver.append(withProjections(request, all, documents))
       })
     })
   )
 
+type Inline =
+  & { readonly follows: ReturnType<typeof LogReading.followedBy> }
+  & (
+    | { readonly projection: Projection.Any; readonly handle: undefined }
+    | { readonly projection: undefined; readonly handle: ReturnType<typeof Work.handleOne> }
+  )
+
 const withProjections = (
   request: AppendRequest,
-  projections: ReadonlyArray<Projection.Any>,
+  projections: ReadonlyArray<Inline>,
   documents: ProjectionStoreDriver
 ): AppendRequest => {
-  const touched = projections
-    .map((projection) => ({ projection, handles: new Set(projection.handles) }))
-    .filter(({ handles }) => request.events.some((event) => handles.has(event.type)))
+  const { inTransaction: outer, stream } = request
+  const touched = projections.filter(({ follows }) =>
+    request.events.some(({ tags = [], type }) => follows({ stream, tags, type }))
+  )
   if (touched.length === 0) return request
-  const { inTransaction: outer } = request
   const project = Effect.fnUntraced(
     function*(events: ReadonlyArray<RecordedEvent>): Effect.fn.Return<void, EventStoreError> {
       // All are folded before any is written, so that a failure leaves a store without transactions of its own untouched too.
-      const writes = yield* Effect.forEach(touched, ({ handles, projection }) =>
-        Effect.flatMap(
-          ProjectionFold.fold(
-            projection,
-            events.filter((event) => handles.has(event.type)),
-            (keys) => documents.lock(projection.id, keys),
-            "stop"
-          ),
-          ({ changes, failures: [failure] }) =>
-            failure === undefined ? Effect.succeed({ projection: projection.id, changes }) : Effect.fail(failure.error)
-        ))
+      const writes = yield* Effect.forEach(
+        touched,
+        ({ follows, projection }) =>
+          projection === undefined ? Effect.succeed([]) : Effect.flatMap(
+            ProjectionFold.fold(
+              projection,
+              events.filter(follows),
+              (keys) => documents.lock(projection.id, keys),
+              "stop"
+            ),
+            ({ changes, failures: [failure] }) =>
+              failure === undefined
+                ? Effect.succeed([{ projection: projection.id, changes }])
+                : Effect.fail(failure.error)
+          )
+      )
+      for (const { follows, handle } of touched) {
+        if (handle !== undefined) yield* Effect.forEach(events.filter(follows), handle, { discard: true })
+      }
       if (outer !== undefined) yield* outer(events)
-      yield* documents.write(writes)
+      yield* documents.write(writes.flat())
     },
     Effect.withSpan("Projector.inline")
   )

@@ -54,7 +54,7 @@ export interface PartitionOptions {
   readonly batchSize: number
   readonly retryDelay: { readonly first: Duration.Duration; readonly most: Duration.Duration }
   readonly requests: Latch.Latch
-  readonly report: (report: Report) => Effect.Effect<void>
+  readonly report: (report: Report) => Effect.Effect<unknown>
 }
 
 /**
@@ -203,12 +203,16 @@ export const run = Effect.fnUntraced(function*(
       if (done.advanced === "lost") return false
       if (done.advanced === "changed") continue
       if (done.next === undefined) parked.delete(stream)
+      else yield* Effect.logError(`${follower.id} has parked ${stream}`, done.next.error)
       if (done.applied > 0) yield* Metric.update(eventsMetric, done.applied)
+      const state = head > position ? "catching-up" : "live"
+      yield* report({ state, position, head, applied: done.applied, parked: parked.size, detail: undefined })
       return true
     }
   })
 
   let position = held.position
+  let head = held.position
   let delay = retryDelay.first
   let next: Fiber.Fiber<Page, EventStoreError> | undefined
   const forget = Effect.suspend(() => next === undefined ? Effect.void : Fiber.interrupt(next))
@@ -226,6 +230,7 @@ export const run = Effect.fnUntraced(function*(
         const last = page.events.at(-1)
         // The next page is on its way while this one is applied.
         next = page.events.length >= batchSize ? yield* Effect.forkChild(read(last!.position)) : undefined
+        head = page.head
         const done = yield* step(position, page)
         if (done === undefined) return
         position = done.position
@@ -233,7 +238,7 @@ export const run = Effect.fnUntraced(function*(
           yield* forget
           next = undefined
           if (done.applied > 0) delay = retryDelay.first
-          yield* Effect.sleep(delay)
+          yield* Effect.raceFirst(Effect.sleep(delay), requests.await)
           delay = Duration.min(Duration.times(delay, 2), retryDelay.most)
           continue
         }
@@ -254,7 +259,12 @@ const unprocessed = ({ error, event }: Failure): Unprocessed => ({
   error: error.message
 })
 
-/** Of the events of one stream. */
-const follows = ({ tags, types }: LogFilter, event: RecordedEvent): boolean =>
+/**
+ * Whether a partition takes an event, of a stream that is its own.
+ *
+ * @since 0.1.0
+ * @category filters
+ */
+export const follows = ({ tags, types }: LogFilter, event: RecordedEvent): boolean =>
   (types === undefined || types.includes(event.type)) &&
   (tags === undefined || tags.every((tag) => event.tags.includes(tag)))

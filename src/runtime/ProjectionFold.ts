@@ -118,7 +118,7 @@ export const fold = Effect.fnUntraced(function*(
             keys.map((key) => {
               const before = current.get(key)
               if (before !== undefined && Result.isFailure(before)) throw before.failure
-              const after = projection.evolve(before?.success, record)
+              const after = projection.evolve(before?.success, record, key)
               if (eager) encode(key, after)
               return [key, after] as const
             }))

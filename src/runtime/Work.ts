@@ -3,18 +3,17 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { isSqlError } from "effect/sql/SqlError"
-import { type EventStoreError, storeError, StoreUnavailable } from "../domain/errors.ts"
+import { type EventStoreError, storeError } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Follower } from "../domain/Follower.ts"
 import type * as Projection from "../domain/Projection.ts"
-import type { ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
+import type { Advanced, ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
+import * as HandlerFailure from "./HandlerFailure.ts"
 import * as ProjectionFold from "./ProjectionFold.ts"
 
 /**
@@ -29,6 +28,16 @@ export interface Applied extends ProjectionFold.Outcome {
 }
 
 /**
+ * What moving the checkpoint has come to. Unless it is `advanced`, nothing of the events may remain.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Committed {
+  readonly advanced: Advanced
+}
+
+/**
  * - `apply`: applies events, in order, for a target, and hands what became of them to `commit`, which moves the checkpoint. What is applied
  *   within a transaction commits with it. Answers what `commit` answers
  *
@@ -37,7 +46,7 @@ export interface Applied extends ProjectionFold.Outcome {
  */
 export interface Work {
   readonly follower: Follower
-  readonly apply: <A>(
+  readonly apply: <A extends Committed>(
     target: string,
     events: ReadonlyArray<RecordedEvent>,
     commit: (applied: Applied) => Effect.Effect<A, EventStoreError>
@@ -66,7 +75,7 @@ export const documents = (projection: Projection.Any, store: ProjectionStoreDriv
  * @since 0.1.0
  * @category models
  */
-export type Handler = (record: EventRecord<Event.Tagged>) => Effect.Effect<void, unknown>
+export type Handler = (record: EventRecord<Event.Tagged>) => Effect.Effect<unknown, unknown>
 
 /**
  * When to try a handler again that has failed on an event, by default: four times, after 100 to 800 milliseconds.
@@ -79,37 +88,53 @@ export const defaultRetry: Schedule.Schedule<unknown, unknown> = Schedule.expone
 )
 
 /**
- * Effects outside of any transaction: each is done at least once.
+ * Effects outside of any transaction: each is done at least once. What this process has done it does not do again because the checkpoint
+ * could not be moved.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const effects = (follower: Follower, handle: Handler, retry: Schedule.Schedule<unknown, unknown>): Work => ({
-  follower,
-  apply: (_target, events, commit) =>
-    Effect.gen(function*() {
-      const applied: Array<RecordedEvent> = []
-      const failures: Array<ProjectionFold.Failure> = []
-      const parked = new Set<string>()
-      for (const event of events) {
-        if (parked.has(event.stream)) continue
-        const result = yield* Effect.result(Effect.retry(handleOne(follower, handle, event), {
-          schedule: retry,
-          while: (error) => !isOfTheStore(error)
-        }))
-        if (Result.isSuccess(result)) applied.push(event)
-        else if (isOfTheStore(result.failure)) return yield* result.failure
-        else {
-          failures.push({ event, error: result.failure })
-          if (follower.onFailure === "stop") break
-          parked.add(event.stream)
+export const effects = (follower: Follower, handle: Handler, retry: Schedule.Schedule<unknown, unknown>): Work => {
+  /** The ids of events, by target, that are handled and not yet behind a checkpoint: at most a batch for each partition. */
+  const handled = new Map<string, Set<string>>()
+  const handledOf = (target: string): Set<string> => {
+    const ids = handled.get(target) ?? new Set()
+    handled.set(target, ids)
+    return ids
+  }
+  return {
+    follower,
+    apply: (target, events, commit) =>
+      Effect.gen(function*() {
+        const done = handledOf(target)
+        const applied: Array<RecordedEvent> = []
+        const failures: Array<ProjectionFold.Failure> = []
+        const parked = new Set<string>()
+        for (const event of events) {
+          if (parked.has(event.stream)) continue
+          const result = done.has(event.id)
+            ? Result.void
+            : yield* Effect.result(
+              Effect.retry(handleOne(follower, handle)(event), { schedule: retry, while: mayPass })
+            )
+          if (Result.isSuccess(result)) {
+            done.add(event.id)
+            applied.push(event)
+          } else if (isOfTheStore(result.failure)) return yield* result.failure
+          else {
+            failures.push({ event, error: result.failure })
+            if (follower.onFailure === "stop") break
+            parked.add(event.stream)
+          }
         }
-      }
-      return yield* commit({ applied, failures, changes: [], reads: undefined })
-    })
-})
+        const committed = yield* commit({ applied, failures, changes: [], reads: undefined })
+        for (const event of events) done.delete(event.id)
+        return committed
+      })
+  }
+}
 
-/** Ends a transaction: its events up to `index` were applied, which the failure has undone. */
+/** Ends a transaction: the event at `index` has failed, and those before it are undone. */
 class Undone {
   readonly _tag = "Undone"
   readonly index: number
@@ -117,6 +142,15 @@ class Undone {
   constructor(index: number, error: EventStoreError) {
     this.index = index
     this.error = error
+  }
+}
+
+/** Ends a transaction: the checkpoint could not be moved, so what the events have come to must not remain. */
+class Refused<out A> {
+  readonly _tag = "Refused"
+  readonly answer: A
+  constructor(answer: A) {
+    this.answer = answer
   }
 }
 
@@ -133,7 +167,7 @@ export const transactional = (
   store: ProjectionStoreDriver
 ): Work => ({
   follower,
-  apply: <A>(
+  apply: <A extends Committed>(
     _target: string,
     events: ReadonlyArray<RecordedEvent>,
     commit: (applied: Applied) => Effect.Effect<A, EventStoreError>
@@ -141,64 +175,67 @@ export const transactional = (
     const attempt = (
       batch: ReadonlyArray<RecordedEvent>,
       failures: ReadonlyArray<ProjectionFold.Failure>
-    ): Effect.Effect<A, EventStoreError | Undone> =>
+    ): Effect.Effect<A, EventStoreError | Undone | Refused<A>> =>
       store.transaction(Effect.gen(function*() {
         for (const [index, event] of batch.entries()) {
-          yield* Effect.mapError(handleOne(follower, handle, event), (error) => new Undone(index, error))
+          yield* Effect.mapError(handleOne(follower, handle)(event), (error) => new Undone(index, error))
         }
-        return yield* commit({ applied: batch, failures, changes: [], reads: undefined })
+        const answer = yield* commit({ applied: batch, failures, changes: [], reads: undefined })
+        return answer.advanced === "advanced" ? answer : yield* Effect.fail(new Refused(answer))
       }))
     /** Leaves out the events that fail, one after the other: a failure undoes those before it, which are then done again. */
     const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
+      const policies = new Map<string, Effect.Success<ReturnType<typeof policyOf>>>()
       let batch = events
       let failures: ReadonlyArray<ProjectionFold.Failure> = []
-      let again = yield* Schedule.toStepWithSleep(retry)
-      let failing: string | undefined
       while (true) {
         const result = yield* Effect.result(attempt(batch, failures))
         if (Result.isSuccess(result)) return result.success
+        if (result.failure instanceof Refused) return result.failure.answer
         if (!(result.failure instanceof Undone)) return yield* result.failure
         const { error, index } = result.failure
         if (isOfTheStore(error)) return yield* error
         const event = batch[index]!
         // The policy is for each event by itself.
-        if (failing !== event.id) again = yield* Schedule.toStepWithSleep(retry)
-        failing = event.id
-        if (Result.isSuccess(yield* Effect.result(again(error)))) continue
-        failures = [...failures, { event, error }]
-        batch = follower.onFailure === "stop"
-          ? batch.slice(0, index)
-          : batch.filter((other, i) => i < index || other.stream !== event.stream)
+        const policy = policies.get(event.id) ?? (yield* policyOf(retry))
+        policies.set(event.id, policy)
+        if (mayPass(error) && Result.isSuccess(yield* Effect.result(policy(error)))) continue
+        const failure = { event, error }
+        if (follower.onFailure === "stop") {
+          failures = [failure]
+          batch = batch.slice(0, index)
+        } else {
+          // An event that was handled before may have failed only now, after a later one of its stream.
+          failures = [...failures.filter((other) => other.event.stream !== event.stream), failure]
+          batch = batch.filter((other, i) => i < index || other.stream !== event.stream)
+        }
       }
     })
     return run()
   }
 })
 
-const handleOne = (
-  { events, id }: Follower,
-  handle: Handler,
-  event: RecordedEvent
-): Effect.Effect<void, EventStoreError> =>
-  Effect.suspend(() => {
-    const decoded = EventCodec.of(events).decode(event)
-    if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-    return Effect.catchCause(
-      Effect.suspend(() => handle(decoded.success)),
-      (cause) => {
-        const [interrupt] = cause.reasons.filter(Cause.isInterruptReason)
-        if (interrupt !== undefined) return Effect.failCause(Cause.fromReasons([interrupt]))
-        const error = Cause.squash(cause)
-        return Effect.fail(
-          isSqlError(error) && error.isRetryable
-            ? storeError(
-              new StoreUnavailable({ message: `The database is unavailable: ${error.message}`, cause: error })
-            )
-            : ProjectionFold.failed(id, event, error)
-        )
-      }
-    )
-  })
+const policyOf = (retry: Schedule.Schedule<unknown, unknown>) => Schedule.toStepWithSleep(retry)
+
+/**
+ * Handles one event. What the handler fails with is told as an error of the store.
+ *
+ * @since 0.1.0
+ * @category handling
+ */
+export const handleOne =
+  ({ events, id }: Follower, handle: Handler) => (event: RecordedEvent): Effect.Effect<void, EventStoreError> =>
+    Effect.suspend(() => {
+      const decoded = EventCodec.of(events).decode(event)
+      if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
+      return Effect.catchCause(
+        Effect.asVoid(Effect.suspend(() => handle(decoded.success))),
+        (cause) => Effect.fail(HandlerFailure.of(id, event, cause))
+      )
+    })
 
 /** Whether it is not the event's fault: then nothing is set aside, and everything is tried again. */
 const isOfTheStore = (error: EventStoreError): boolean => error.isRetryable
+
+/** Whether trying the event again may help. What is in the log does not change, and the store is tried again by whoever works here. */
+const mayPass = (error: EventStoreError): boolean => !isOfTheStore(error) && error.reason._tag !== "UndecodableEvent"

@@ -12,9 +12,10 @@ import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } 
 import type * as Event from "../domain/Event.ts"
 import type * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import type { Where } from "../domain/Follower.ts"
 import * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
-import type { EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import type { EventStoreDriver, LogFilter, LogPage, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 
 /**
@@ -34,6 +35,22 @@ export interface ReadLogOptions {
   readonly after?: Position.Position | undefined
   /** Events fetched at a time; 500 by default. */
   readonly pageSize?: number | undefined
+  /** Only events with these tags, or of these streams. */
+  readonly where?: Where | undefined
+}
+
+/**
+ * Whether an event is one of those that somebody follows, partitions aside.
+ *
+ * @since 0.1.0
+ * @category filters
+ */
+export const followedBy = ({ streamPrefix, tags, types }: Omit<LogFilter, "partition">) => {
+  const wanted = types === undefined ? undefined : new Set(types)
+  return (event: { readonly stream: string; readonly type: string; readonly tags: ReadonlyArray<string> }): boolean =>
+    (wanted === undefined || wanted.has(event.type))
+    && (tags === undefined || tags.every((tag) => event.tags.includes(tag)))
+    && (streamPrefix === undefined || event.stream.startsWith(streamPrefix))
 }
 
 /**
@@ -139,7 +156,7 @@ export const logPages = (
           reached: events.length >= limit ? events[events.length - 1]!.position : Position.max(page.after, head)
         })
       )
-    const pageAt = (after: Position.Position): LogPage => ({ after, limit, types: options.types })
+    const pageAt = (after: Position.Position): LogPage => ({ after, limit, types: options.types, ...options.where })
     const start = options.after ?? Position.start
     if (!Position.isPosition(start)) {
       return Stream.fail(invalidRequest(`one reads after a position from 0 to 2^63 - 1, not after ${String(start)}`))

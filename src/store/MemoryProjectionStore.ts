@@ -13,18 +13,21 @@ import type { EncodedDocument } from "../domain/DocumentCodec.ts"
 import { storeError, StoreMisconfigured } from "../domain/errors.ts"
 import * as Position from "../domain/Position.ts"
 import { type Segment, segmentSize } from "./Applied.ts"
+import * as MemoryBuilds from "./MemoryBuilds.ts"
+import * as MemoryTransaction from "./MemoryTransaction.ts"
 import type {
   Parked,
   ParkingEntry,
   Progress,
   ProjectionStoreDriver,
   StoredDocument,
+  TargetView,
   Unprocessed
 } from "./ProjectionStoreDriver.ts"
 
 type Mutable<A> = { -readonly [K in keyof A]: A[K] }
 
-interface Partition extends Mutable<Progress> {
+interface Partition extends Mutable<Omit<Progress, "readAt">> {
   readonly segments: Array<Segment>
 }
 
@@ -55,6 +58,8 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
     return target
   }
 
+  const { active, isDiscarded, ...builds } = MemoryBuilds.make(targetOf)
+
   const put = (name: string, changes: ReadonlyArray<EncodedDocument>): void => {
     const { documents } = targetOf(name)
     for (const change of changes) {
@@ -65,6 +70,28 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
 
   const load: ProjectionStoreDriver["load"] = (target, keys) =>
     Effect.sync(() => keys.flatMap((key) => storedOf(targetOf(target).documents.get(key))))
+
+  const page = (
+    target: string,
+    where: ReadonlyArray<string>,
+    after: string | undefined,
+    limit: number
+  ): ReadonlyArray<StoredDocument> =>
+    Array.from(targetOf(target).documents.values())
+      .filter((d) =>
+        (after === undefined || comparePoints(d.key, after) > 0) && where.every((w) => d.indexed.includes(w))
+      )
+      .toSorted((a, b) => comparePoints(a.key, b.key))
+      .slice(0, limit)
+      .flatMap(storedOf)
+
+  const viewOf = (target: string, keys: ReadonlyArray<string>): TargetView => {
+    const { documents, partitions } = targetOf(target)
+    return {
+      positions: partitions.map(({ position }) => position),
+      documents: new Map(keys.flatMap((key) => storedOf(documents.get(key))).map((found) => [found.key, found]))
+    }
+  }
 
   const parkedOf = (target: string, partition: number, event: Unprocessed, at: DateTime.Utc): Parked => ({
     ...event,
@@ -85,11 +112,16 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
 
   return {
     transactions: "memory",
-    transaction: (effect) => effect,
+    transaction: MemoryTransaction.transaction,
 
     claim: ({ follower, lease, owner, partitions, target: build }) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const name = build ?? follower
+        const name = build ?? active(follower)
+        if (isDiscarded(name)) {
+          return Effect.fail(storeError(
+            new StoreMisconfigured({ message: `${name} was discarded: begin another build`, cause: undefined })
+          ))
+        }
         const target = targetOf(name)
         const until = now + Duration.toMillis(lease)
         for (const [worker, end] of target.workers) if (end < now) target.workers.delete(worker)
@@ -148,41 +180,59 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
         if (only === undefined) target.workers.delete(owner)
       }),
     advance: ({ applied, changes, epoch, from, partition: index, reads, target: name, to }) =>
-      Effect.map(DateTime.now, (now) => {
+      Effect.suspend(() => {
         const target = targetOf(name)
         const partition = target.partitions[index]
-        if (reads?.some(({ key, revision }) => (target.documents.get(key)?.revision ?? 0n) !== revision) === true) {
-          return "changed"
-        }
-        if (partition === undefined || partition.epoch !== epoch || partition.position !== from) return "lost"
-        partition.position = to
-        partition.seenAt = now
-        if (applied.length > 0) partition.appliedAt = now
-        for (const segment of applied) {
-          partition.applied += BigInt(segment.events)
-          partition.digest ^= segment.digest
-          const last = partition.segments.at(-1)
-          if (last !== undefined && last.events + segment.events <= segmentSize) {
-            partition.segments[partition.segments.length - 1] = merged(last, segment)
-          } else partition.segments.push(segment)
-        }
-        put(name, changes)
-        return "advanced"
+        const isChanged = () =>
+          reads?.some(({ key, revision }) => (target.documents.get(key)?.revision ?? 0n) !== revision) === true
+        const isOurs = () => partition !== undefined && partition.epoch === epoch && partition.position === from
+        if (isChanged()) return Effect.succeed("changed" as const)
+        if (partition === undefined || !isOurs()) return Effect.succeed("lost" as const)
+        const write = MemoryTransaction.write((now) => {
+          partition.position = to
+          partition.seenAt = now
+          if (applied.length > 0) partition.appliedAt = now
+          for (const segment of applied) {
+            partition.applied += BigInt(segment.events)
+            partition.digest ^= segment.digest
+            const last = partition.segments.at(-1)
+            if (last !== undefined && last.events + segment.events <= segmentSize) {
+              partition.segments[partition.segments.length - 1] = merged(last, segment)
+            } else partition.segments.push(segment)
+          }
+          put(name, changes)
+        }, () => isOurs() && !isChanged())
+        return Effect.as(write, "advanced" as const)
       }),
     progress: (target) =>
-      Effect.sync(() => targetOf(target).partitions.map(({ segments: _, ...progress }) => progress)),
-    activeTarget: Effect.succeed,
-    checkpoint: (target) =>
+      Effect.map(
+        DateTime.now,
+        (readAt) => targetOf(target).partitions.map(({ segments: _, ...progress }) => ({ ...progress, readAt }))
+      ),
+    activeTarget: (follower) => Effect.sync(() => active(follower)),
+    checkpoint: (follower) =>
       Effect.sync(() =>
-        targetOf(target).partitions.map((p) => p.position).reduce<Position.Position | undefined>(
+        targetOf(active(follower)).partitions.map((p) => p.position).reduce<Position.Position | undefined>(
           (least, position) => least === undefined || position < least ? position : least,
           undefined
         ) ?? Position.start
       ),
     applied: (target, partition) =>
       Effect.sync(() => Array.from(targetOf(target).partitions[partition]?.segments ?? [])),
+    ledger: (name, index, segments) =>
+      Effect.sync(() => {
+        const target = targetOf(name)
+        return Option.map(Option.fromUndefinedOr(target.partitions[index]), (partition) => ({
+          position: partition.position,
+          applied: partition.applied,
+          digest: partition.digest,
+          parked: Array.from(target.parked.values()).filter((p) => p.partition === index),
+          skipped: target.log.filter((e) => e.action === "skipped").map((e) => e.position),
+          segments: segments ? Array.from(partition.segments) : []
+        }))
+      }),
     applyLate: (target, index, events) =>
-      Effect.map(DateTime.now, (now) => {
+      MemoryTransaction.write((now) => {
         const partition = targetOf(target).partitions[index]!
         for (const event of events) {
           partition.applied += BigInt(event.events)
@@ -195,7 +245,7 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
       }),
 
     park: (target, partition, events) =>
-      Effect.map(DateTime.now, (now) => {
+      MemoryTransaction.write((now) => {
         const { log, parked } = targetOf(target)
         for (const event of events) {
           parked.set(event.stream, parkedOf(target, partition, event, now))
@@ -208,16 +258,16 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
           .filter((p) => partition === undefined || p.partition === partition)
           .toSorted((a, b) => a.position < b.position ? -1 : 1)
       ),
-    request: (target, stream, request) =>
+    request: (target, stream, request, at) =>
       Effect.sync(() => {
         const { parked } = targetOf(target)
         const found = parked.get(stream)
-        if (found === undefined) return false
+        if (found === undefined || (at !== undefined && found.position !== at)) return false
         parked.set(stream, { ...found, request })
         return true
       }),
     unpark: ({ action, next, partition, stream, target }) =>
-      Effect.map(DateTime.now, (now) => {
+      MemoryTransaction.write((now) => {
         const { log, parked } = targetOf(target)
         const found = parked.get(stream)
         if (found === undefined) return
@@ -239,17 +289,16 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
       Effect.sync(() => {
         for (const { changes, projection } of writes) put(projection, changes)
       }),
-    get: (projection, key) => Effect.map(load(projection, [key]), ([found]) => Option.fromUndefinedOr(found)),
-    list: ({ after, limit, projection, where }) =>
-      Effect.sync(() =>
-        Array.from(targetOf(projection).documents.values())
-          .filter((d) =>
-            (after === undefined || comparePoints(d.key, after) > 0) && where.every((w) => d.indexed.includes(w))
-          )
-          .toSorted((a, b) => comparePoints(a.key, b.key))
-          .slice(0, limit)
-          .flatMap(storedOf)
-      )
+    get: (projection, key) =>
+      Effect.map(
+        Effect.suspend(() => load(active(projection), [key])),
+        ([found]) => Option.fromUndefinedOr(found)
+      ),
+    list: ({ after, limit, projection, where }) => Effect.sync(() => page(active(projection), where, after, limit)),
+
+    ...builds,
+    targetPage: ({ after, limit, target }) => Effect.sync(() => page(target, [], after, limit)),
+    views: ([one, other], keys) => Effect.sync(() => [viewOf(one, keys), viewOf(other, keys)])
   }
 })
 
@@ -282,8 +331,13 @@ const storedOf = (
     // The text was made by JSON.stringify.
     : [{ key: found.key, document: JSON.parse(found.document) as Schema.Json, revision: found.revision }]
 
-/** By code point, as the collation "C" of Postgres; JavaScript's own order is by UTF-16 code unit. */
-const comparePoints = (a: string, b: string): number => {
+/**
+ * By code point, as the collation "C" of Postgres; JavaScript's own order is by UTF-16 code unit.
+ *
+ * @since 0.1.0
+ * @category ordering
+ */
+export const comparePoints = (a: string, b: string): number => {
   const as = Array.from(a)
   const bs = Array.from(b)
   for (let i = 0; i < as.length && i < bs.length; i++) {

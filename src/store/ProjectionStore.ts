@@ -7,57 +7,21 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
+import type * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import * as DocumentCodec from "../domain/DocumentCodec.ts"
-import {
-  type EventStoreError,
-  invalidRequest,
-  ProjectionBehind,
-  storeError,
-  UndecodableDocument
-} from "../domain/errors.ts"
+import * as Stream from "effect/Stream"
+import { type EventStoreError, ProjectionBehind } from "../domain/errors.ts"
 import * as Position from "../domain/Position.ts"
 import type * as Projection from "../domain/Projection.ts"
 import * as HeadWatch from "./HeadWatch.ts"
 import * as Limits from "./Limits.ts"
 import * as MemoryProjectionStore from "./MemoryProjectionStore.ts"
-import type { ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
+import * as ProjectionReading from "./ProjectionReading.ts"
+import type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./ProjectionReading.ts"
+import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
+import * as Watching from "./Watching.ts"
 
-/**
- * A page of documents, and the cursor of the next page if there may be one.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Page<out Document> {
-  readonly items: ReadonlyArray<Document>
-  readonly next: Option.Option<string>
-}
-
-/**
- * @since 0.1.0
- * @category options
- */
-export interface ListOptions<P extends Projection.Any> {
-  /** Indexed fields and the values they must have. */
-  readonly where?:
-    | { readonly [K in P["index"][number]]?: K extends keyof DocumentOf<P> ? DocumentOf<P>[K] | undefined : never }
-    | undefined
-  /** The cursor of an earlier page. */
-  readonly after?: string | undefined
-  /** At most this many documents; 100 by default. */
-  readonly limit?: number | undefined
-}
-
-/**
- * The decoded documents of a projection.
- *
- * @since 0.1.0
- * @category models
- */
-export type DocumentOf<P extends Projection.Any> = P["document"]["Type"]
+export type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./ProjectionReading.ts"
 
 /**
  * What a read waits for before it looks: that the read model has reached a position. Without a value it does not wait.
@@ -70,7 +34,9 @@ export const ReadAfter = Context.Reference<
 >("evsrc/store/ProjectionStore/ReadAfter", { defaultValue: () => undefined })
 
 /**
- * The read models. `get` and `list` wait for the position of `ReadAfter`, if one is set.
+ * The read models. `get`, `list` and the watches wait for the position of `ReadAfter`, if one is set.
+ *
+ * A `live` projection is read from the event store, whose newest events it shows; an event on which it fails is the reader's error.
  *
  * @since 0.1.0
  * @category services
@@ -79,26 +45,44 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
   readonly get: <P extends Projection.Any>(
     projection: P,
     key: string
-  ) => Effect.Effect<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError>
+  ) => Effect.Effect<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError, Reads<P>>
 
   /** Documents in the order of their keys. */
   readonly list: <P extends Projection.Any>(
     projection: P,
     options?: ListOptions<P>
-  ) => Effect.Effect<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError>
+  ) => Effect.Effect<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError, Reads<P>>
+
+  /**
+   * A document as it is, and then whenever it has changed, whichever process has changed it. When it changes quickly, only the last of
+   * several states may be seen.
+   */
+  readonly watch: <P extends Projection.Any>(
+    projection: P,
+    key: string
+  ) => Stream.Stream<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError, Watches<P>>
+
+  /** The same for a page of documents. */
+  readonly watchList: <P extends Projection.Any>(
+    projection: P,
+    options?: ListOptions<P>
+  ) => Stream.Stream<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError, Watches<P>>
 
   /** How far an asynchronous projection has come. */
-  readonly checkpoint: (projection: Projection.Any) => Effect.Effect<Position.Position, EventStoreError>
+  readonly checkpoint: (projection: Awaited) => Effect.Effect<Position.Position, EventStoreError>
 
   /**
    * Ends when a projection has reached a position, whichever process brings it there; fails with `ProjectionBehind` after the
-   * timeout. An inline projection is always there.
+   * timeout. An inline or live projection is always there.
    */
   readonly awaitPosition: (
-    projection: Projection.Any,
+    projection: Awaited,
     position: Position.Position,
     timeout: Duration.Input
   ) => Effect.Effect<void, ProjectionBehind | EventStoreError>
+
+  /** Ends when a projection has reached the position of `ReadAfter`, for a reader of tables that its handlers write. */
+  readonly settled: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
 
   /** The driver below, for what the runtime builds on top. */
   readonly driver: ProjectionStoreDriver
@@ -107,7 +91,7 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
 /**
  * A projection store over a driver.
  *
- * - `pollInterval`: how often to look for the progress that other processes make while somebody waits for it; without one,
+ * - `pollInterval`: how often to look for the progress that other processes make while somebody waits for it or watches; without one,
  *   only this process is expected to make any
  *
  * @since 0.1.0
@@ -132,13 +116,20 @@ export const make = Effect.fnUntraced(function*(
     }
     return watch
   }
+  const progresses = new Map<string, Effect.Success<ReturnType<typeof Watching.progressOf>>>()
+  const progressOf = (projection: string) => {
+    const progress = progresses.get(projection)
+      ?? start(Scope.provide(Watching.progressOf(driver, projection, options.pollInterval), scope))
+    progresses.set(projection, progress)
+    return progress
+  }
 
   const awaitPosition = Effect.fn("ProjectionStore.awaitPosition")(function*(
-    projection: Projection.Any,
+    projection: Awaited,
     position: Position.Position,
     timeout: Duration.Input
   ): Effect.fn.Return<void, ProjectionBehind | EventStoreError> {
-    if (projection.lifecycle === "inline" || position <= Position.start) return
+    if (projection.lifecycle !== "async" || position <= Position.start) return
     yield* watchOf(projection.id).changed(Position.make(position - 1n)).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
@@ -151,60 +142,36 @@ export const make = Effect.fnUntraced(function*(
     )
   })
 
-  const settled = (projection: Projection.Any): Effect.Effect<void, ProjectionBehind | EventStoreError> =>
+  const settled = (projection: Awaited): Effect.Effect<void, ProjectionBehind | EventStoreError> =>
     Effect.flatMap(
       ReadAfter,
       (after) => after === undefined ? Effect.void : awaitPosition(projection, after.position, after.timeout)
     )
 
-  const list = Effect.fn("ProjectionStore.list")(function*<P extends Projection.Any>(
-    projection: P,
-    options: ListOptions<P> = {}
-  ): Effect.fn.Return<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
-    const limit = options.limit ?? 100
-    const refusal = Limits.checkPageSize(limits, limit) ?? cursorProblem(options.after)
-    if (refusal !== undefined) return yield* refusal
-    const where = Object.entries(options.where ?? {})
-    const unknown = where.find(([field]) => !projection.index.includes(field))
-    if (unknown !== undefined) {
-      return yield* invalidRequest(`projection "${projection.name}" has no index on "${unknown[0]}"`)
-    }
-    const codec = DocumentCodec.of(projection)
-    const entries = Result.all(
-      where.filter(([, value]) => value !== undefined).map(([field, value]) => codec.indexEntry(field, value))
-    )
-    if (Result.isFailure(entries)) return yield* invalidRequest(entries.failure)
-    yield* settled(projection)
-    const found = yield* driver.list({
-      projection: projection.id,
-      where: entries.success,
-      after: options.after,
-      limit: limit + 1
-    })
-    const items = yield* Effect.forEach(found.slice(0, limit), (stored) => decode(projection, stored))
-    return { items, next: found.length > limit ? Option.some(found[limit - 1]!.key) : Option.none() }
-  })
+  const reading = ProjectionReading.make({ driver, limits, settled, progressOf })
 
-  const get = Effect.fn("ProjectionStore.get")(function*<P extends Projection.Any>(
-    projection: P,
-    key: string
-  ): Effect.fn.Return<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
-    // A key that cannot be stored names no document.
-    if (DocumentCodec.keyProblem(key) !== undefined) return Option.none()
-    yield* settled(projection)
-    const stored = yield* driver.get(projection.id, key)
-    return Option.isNone(stored) ? Option.none() : Option.some(yield* decode(projection, stored.value))
-  })
+  const nudge = (follower: string): Effect.Effect<void> =>
+    Effect.andThen(watches.get(follower)?.nudge ?? Effect.void, progresses.get(follower)?.nudge ?? Effect.void)
 
   const advance: ProjectionStoreDriver["advance"] = (request) =>
-    Effect.tap(driver.advance(request), () => watches.get(request.target.replace(/~\d+$/, ""))?.nudge ?? Effect.void)
+    Effect.tap(driver.advance(request), () => nudge(request.target.replace(/~\d+$/, "")))
+
+  // What was advanced within it can be seen only now.
+  const transaction: ProjectionStoreDriver["transaction"] = (effect) =>
+    Effect.tap(
+      driver.transaction(effect),
+      () => Effect.forEach(watches.values(), ({ nudge }) => nudge, { discard: true })
+    )
+
+  const switchTarget: ProjectionStoreDriver["switchTarget"] = (request) =>
+    Effect.tap(driver.switchTarget(request), ({ _tag }) => _tag === "Switched" ? nudge(request.follower) : Effect.void)
 
   return ProjectionStore.of({
-    get,
-    list,
+    ...reading,
     checkpoint: (projection) => driver.checkpoint(projection.id),
     awaitPosition,
-    driver: { ...driver, advance }
+    settled,
+    driver: { ...driver, advance, switchTarget, transaction }
   })
 })
 
@@ -246,18 +213,28 @@ export const get = <P extends Projection.Any>(projection: P, key: string) =>
 export const list = <P extends Projection.Any>(projection: P, options?: ListOptions<P>) =>
   Effect.flatMap(ProjectionStore, (store) => store.list(projection, options))
 
-const cursorProblem = (after: string | undefined): EventStoreError | undefined => {
-  const problem = after === undefined ? undefined : DocumentCodec.keyProblem(after)
-  return problem === undefined ? undefined : invalidRequest(`this is not a cursor of an earlier page: ${problem}`)
-}
+/**
+ * A document as it is, and then whenever it has changed.
+ *
+ * @since 0.1.0
+ * @category watching
+ */
+export const watch = <P extends Projection.Any>(projection: P, key: string) =>
+  Stream.unwrap(Effect.map(ProjectionStore, (store) => store.watch(projection, key)))
 
-const decode = <P extends Projection.Any>(
-  projection: P,
-  { document, key }: StoredDocument
-): Effect.Effect<DocumentOf<P>, EventStoreError> => {
-  const decoded = DocumentCodec.of(projection).decode(document)
-  return Result.isFailure(decoded)
-    ? Effect.fail(storeError(new UndecodableDocument({ projection: projection.id, key, detail: decoded.failure })))
-    // The codec was compiled from this projection's own document Schema.
-    : Effect.succeed(decoded.success as DocumentOf<P>)
-}
+/**
+ * A page of documents as it is, and then whenever it has changed.
+ *
+ * @since 0.1.0
+ * @category watching
+ */
+export const watchList = <P extends Projection.Any>(projection: P, options?: ListOptions<P>) =>
+  Stream.unwrap(Effect.map(ProjectionStore, (store) => store.watchList(projection, options)))
+
+/**
+ * Ends when a projection has reached the position that a query was asked with: for a handler that reads tables of one's own.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const settled = (projection: Awaited) => Effect.flatMap(ProjectionStore, (store) => store.settled(projection))

@@ -100,8 +100,9 @@ export type Advanced = "advanced" | "lost" | "changed"
 /**
  * How far a partition has come.
  *
- * - `applied`, `digest`: how many events were applied, and the exclusive or of their ids' first 64 bits
- * - `seenAt`: the last sign of life of an owner, `appliedAt`: when an event was last applied
+ * - `applied`, `digest`: how many events were applied, and the exclusive or of their ids' digests
+ * - `seenAt`: the last sign of life of an owner, `appliedAt`: when an event was last applied, `readAt`: when this was read. All by the clock
+ *   of the store, which need not be that of this process
  *
  * @since 0.1.0
  * @category models
@@ -118,6 +119,26 @@ export interface Progress {
   readonly leasedUntil: DateTime.Utc | undefined
   readonly seenAt: DateTime.Utc
   readonly appliedAt: DateTime.Utc | undefined
+  readonly readAt: DateTime.Utc
+}
+
+/**
+ * What a partition has applied and what it has not, all of one moment.
+ *
+ * - `parked`: the streams that are set aside, and from which position on
+ * - `skipped`: the positions of the events that were left out
+ * - `segments`: in order; none unless they were asked for
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ledger {
+  readonly position: Position
+  readonly applied: bigint
+  readonly digest: bigint
+  readonly parked: ReadonlyArray<{ readonly stream: string; readonly position: Position }>
+  readonly skipped: ReadonlyArray<Position>
+  readonly segments: ReadonlyArray<Segment>
 }
 
 /**
@@ -249,6 +270,13 @@ export interface ProgressDriver {
   /** What a partition has applied, in order. */
   readonly applied: (target: string, partition: number) => Effect.Effect<ReadonlyArray<Segment>, EventStoreError>
 
+  /** What an audit compares with the log; with the segments, or without. Nothing when there is no such partition. */
+  readonly ledger: (
+    target: string,
+    partition: number,
+    segments: boolean
+  ) => Effect.Effect<Option.Option<Ledger>, EventStoreError>
+
   /** Adds to it what lies behind the checkpoint, within the transaction that applies it. */
   readonly applyLate: (
     target: string,
@@ -274,11 +302,12 @@ export interface ParkingDriver {
   /** The streams of a target that are set aside, by position; of one partition, or of all. */
   readonly parked: (target: string, partition?: number) => Effect.Effect<ReadonlyArray<Parked>, EventStoreError>
 
-  /** Leaves word for the owner of the partition. Answers whether the stream is parked. */
+  /** Leaves word for the owner of the partition. Answers whether the stream is parked, and at the event `at` if that is given. */
   readonly request: (
     target: string,
     stream: string,
-    request: ParkingRequest
+    request: ParkingRequest,
+    at?: Position
   ) => Effect.Effect<boolean, EventStoreError>
 
   /** Does what was asked, within the transaction that applies the events. */
@@ -316,10 +345,124 @@ export interface DocumentsDriver {
 }
 
 /**
+ * A target of a follower.
+ *
+ * - `building`: never was active; or it is the follower's own id, which had never run when its build was begun, and has not come as far as the
+ *   log went then
+ * - `active`: is read, and kept up to date
+ * - `previous`: was active before it, and stays as it was then
+ * - `retired`: was active before that
+ * - `discarded`: is gone, or is going
+ *
  * @since 0.1.0
  * @category models
  */
-export interface ProjectionStoreDriver extends ProgressDriver, ParkingDriver, DocumentsDriver {
+export interface Build {
+  readonly target: string
+  readonly status: "building" | "active" | "previous" | "retired" | "discarded"
+  /** Missing for one that was not begun as a build. */
+  readonly startedAt: DateTime.Utc | undefined
+  /** When it last became the active one by a switch. */
+  readonly switchedAt: DateTime.Utc | undefined
+  /** 0 before it has run. */
+  readonly partitions: number
+  /** How far all of its partitions have come. */
+  readonly position: Position
+}
+
+/**
+ * - `to`: the target that is to be active
+ * - `whenBehind`: what to do when a reader would then see documents older than those it may have seen, as not each partition has come as far
+ *   as the active target's same one or, where their numbers differ, as far as any: to refuse; to refuse, and let nobody move the active
+ *   target for a while, so that the other can reach it; or to switch even so
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SwitchRequest {
+  readonly follower: string
+  readonly to: string
+  readonly whenBehind: "refuse" | { readonly hold: Duration.Duration } | "switch"
+}
+
+/**
+ * - `Switched`: the target is active; also when it was before
+ * - `Behind`: nothing has changed, as so many positions are missing
+ * - `Unknown`: the follower has no such target that has run and was not discarded
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Switched =
+  | { readonly _tag: "Switched" }
+  | { readonly _tag: "Behind"; readonly missing: bigint }
+  | { readonly _tag: "Unknown" }
+
+/**
+ * A page of what a target itself holds, in key order, active or not.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TargetPage {
+  readonly target: string
+  readonly after?: string | undefined
+  readonly limit: number
+}
+
+/**
+ * What a target holds of some documents, and how far each of its partitions had come with them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TargetView {
+  readonly positions: ReadonlyArray<Position>
+  readonly documents: ReadonlyMap<string, StoredDocument>
+}
+
+/**
+ * Targets of a follower beside the active one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BuildsDriver {
+  /**
+   * The build of a follower that is not finished, or a new one. A follower that has never run is its own first build. `head` is how far the
+   * log goes now.
+   */
+  readonly beginBuild: (follower: string, head: Position) => Effect.Effect<string, EventStoreError>
+
+  /** The targets of a follower, in the order in which they came to be. */
+  readonly builds: (follower: string) => Effect.Effect<ReadonlyArray<Build>, EventStoreError>
+
+  /** All of it, or nothing. Whoever works on either target has lost its partitions then, and can write nothing more. */
+  readonly switchTarget: (request: SwitchRequest) => Effect.Effect<Switched, EventStoreError>
+
+  /**
+   * Removes a target that is not active, with everything it has written, in several transactions; can be repeated when it was cut off. From
+   * the first on nobody can write to it, or switch to it. What became of its parked events stays on record.
+   */
+  readonly discard: (
+    follower: string,
+    target: string
+  ) => Effect.Effect<"discarded" | "active" | "unknown", EventStoreError>
+
+  readonly targetPage: (page: TargetPage) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
+
+  /** Two targets as they are at one moment. */
+  readonly views: (
+    targets: readonly [string, string],
+    keys: ReadonlyArray<string>
+  ) => Effect.Effect<readonly [TargetView, TargetView], EventStoreError>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProjectionStoreDriver extends ProgressDriver, ParkingDriver, DocumentsDriver, BuildsDriver {
   /** What a transaction of this driver is bound to; what shares it can share a transaction. */
   readonly transactions: unknown
 

@@ -114,6 +114,47 @@ export const projectionParked = Metric.gauge("evsrc_projection_parked_streams", 
   description: "How many streams a projection has set aside, because of an event it could not process"
 })
 
+/**
+ * How many events wait for a projection, as far as they are counted, by the attribute `projection`. Like the three below it is known when
+ * somebody looks, by `Health`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionLagEvents = Metric.gauge("evsrc_projection_lag_events", {
+  description: "How many events wait for a projection"
+})
+
+/**
+ * How long the oldest event has waited for a projection, in seconds, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionLagSeconds = Metric.gauge("evsrc_projection_lag_seconds", {
+  description: "How long the oldest event has waited for a projection, in seconds"
+})
+
+/**
+ * How long ago the last sign of life of those was who work on a projection, in seconds, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionSilence = Metric.gauge("evsrc_projection_heartbeat_age_seconds", {
+  description: "How long ago the last sign of life of a projection's workers was, in seconds"
+})
+
+/**
+ * 0 while a projection is green, 1 while it is yellow, 2 while it is red, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionHealth = Metric.gauge("evsrc_projection_health", {
+  description: "0 while a projection is green, 1 while it is yellow, 2 while it is red"
+})
+
 /** Counts an append of so many events. */
 export const appended = (events: number): Effect.Effect<void> =>
   Effect.andThen(Metric.update(appends, 1), Metric.update(appendedEvents, events))

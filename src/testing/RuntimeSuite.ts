@@ -10,10 +10,15 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as EventBus from "../runtime/EventBus.ts"
+import { audits } from "./AuditSuite.ts"
 import { commands } from "./CommandSuite.ts"
+import { lifecycles } from "./LifecycleSuite.ts"
 import { loading } from "./LoadingSuite.ts"
+import { parking } from "./ParkingSuite.ts"
 import { projections } from "./ProjectorSuite.ts"
+import { rebuilds } from "./RebuildSuite.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "./RuntimeFixtures.ts"
+import { subscriptions } from "./SubscriptionSuite.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
 
 const bus: ReadonlyArray<Case<Stores>> = [
@@ -67,4 +72,14 @@ const bus: ReadonlyArray<Case<Stores>> = [
  * @since 0.1.0
  * @category suites
  */
-export const cases: ReadonlyArray<Case<Stores>> = [...commands, ...loading, ...projections, ...bus]
+export const cases: ReadonlyArray<Case<Stores>> = [
+  ...commands,
+  ...loading,
+  ...projections,
+  ...lifecycles,
+  ...subscriptions,
+  ...bus,
+  ...audits,
+  ...parking,
+  ...rebuilds
+]

@@ -1,0 +1,307 @@
+/**
+ * Streams that a follower of the log has set aside, because of an event that it could not process: what they are, and what is to be done with
+ * them.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { type EventStoreError, invalidRequest, storeError } from "../domain/errors.ts"
+import type * as Event from "../domain/Event.ts"
+import * as EventCodec from "../domain/EventCodec.ts"
+import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import type { Follower } from "../domain/Follower.ts"
+import * as Position from "../domain/Position.ts"
+import { EventStore } from "../store/EventStore.ts"
+import { ProjectionStore } from "../store/ProjectionStore.ts"
+import type { Parked, ParkingEntry, ParkingRequest } from "../store/ProjectionStoreDriver.ts"
+import * as Nudges from "./Nudges.ts"
+import { filterOf, follows } from "./PartitionWorker.ts"
+
+export type { Parked, ParkingEntry } from "../store/ProjectionStoreDriver.ts"
+
+/**
+ * The stream is not parked, or no longer at the event that was meant.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotParked extends Schema.TaggedError<NotParked>("evsrc/NotParked")("NotParked", {
+  follower: Schema.String,
+  stream: Schema.String,
+  position: Schema.optionalKey(Position.Position)
+}) {
+  override get message(): string {
+    const at = this.position === undefined ? "" : ` at position ${this.position}`
+    return `Stream "${this.stream}" of "${this.follower}" is not parked${at}`
+  }
+}
+
+/**
+ * Nobody who works on the follower has done what was asked within the time allowed. It will be done when somebody does; to ask for something
+ * else takes its place.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StillParked extends Schema.TaggedError<StillParked>("evsrc/StillParked")("StillParked", {
+  follower: Schema.String,
+  stream: Schema.String,
+  position: Position.Position,
+  action: Schema.Literals(["retry", "skip"])
+}) {
+  override get message(): string {
+    return `Nobody has come to ${this.action} stream "${this.stream}" of "${this.follower}", parked at position `
+      + `${this.position}; the request stands`
+  }
+}
+
+/**
+ * - `target`: a build; by default the active target
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface TargetOptions {
+  readonly target?: string | undefined
+}
+
+/**
+ * - `actor`: who asks; recorded
+ * - `reason`: why; recorded
+ * - `position`: of the parked event that is meant. If the stream is parked at another by now, nothing is done
+ * - `timeout`: how long to wait until it has been done; 30 seconds by default
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface RetryOptions extends TargetOptions {
+  readonly actor?: string | undefined
+  readonly reason?: string | undefined
+  readonly position?: Position.Position | undefined
+  readonly timeout?: Duration.Input | undefined
+}
+
+/**
+ * Like those of a retry, with a `reason` that must be given.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface SkipOptions extends RetryOptions {
+  readonly reason: string
+}
+
+/**
+ * A parked stream in full.
+ *
+ * - `recorded`: the event that could not be processed, as it is in the log; `event` the same decoded, or why it cannot be
+ * - `waiting`: the first events that wait behind it in its stream, of those that the follower takes; at most 100, and whether there are `more`
+ * - `history`: what has become of the stream so far
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Inspection {
+  readonly parked: Parked
+  readonly recorded: RecordedEvent
+  readonly event: Result.Result<EventRecord<Event.Tagged>, EventStoreError>
+  readonly waiting: ReadonlyArray<RecordedEvent>
+  readonly more: boolean
+  readonly history: ReadonlyArray<ParkingEntry>
+}
+
+/**
+ * What a retry or a skip has come to.
+ *
+ * - `outcome`: the event was processed, failed again, or was left out
+ * - `entry`: the record of it
+ * - `parked`: where the stream is parked now, at the same event or at a later one; nothing when it is free
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Outcome {
+  readonly stream: string
+  readonly outcome: "retried" | "failed" | "skipped"
+  readonly entry: ParkingEntry
+  readonly parked: Parked | undefined
+}
+
+const targetOf = Effect.fnUntraced(function*({ id }: Follower, options: TargetOptions) {
+  const { driver } = yield* ProjectionStore
+  return { driver, target: options.target ?? (yield* driver.activeTarget(id)) }
+})
+
+/**
+ * The parked streams of a follower, by the positions of their events.
+ *
+ * @since 0.1.0
+ * @category looking
+ */
+export const list = Effect.fnUntraced(function*(
+  follower: Follower,
+  options: TargetOptions = {}
+): Effect.fn.Return<ReadonlyArray<Parked>, EventStoreError, ProjectionStore> {
+  const { driver, target } = yield* targetOf(follower, options)
+  return yield* driver.parked(target)
+})
+
+/**
+ * All that ever became of a follower's parked events, in order; also of streams that are free by now.
+ *
+ * @since 0.1.0
+ * @category looking
+ */
+export const history = Effect.fnUntraced(function*(
+  follower: Follower,
+  options: TargetOptions = {}
+): Effect.fn.Return<ReadonlyArray<ParkingEntry>, EventStoreError, ProjectionStore> {
+  const { driver, target } = yield* targetOf(follower, options)
+  return yield* driver.parkingLog(target)
+})
+
+/** Where a stream is parked. */
+const find = Effect.fnUntraced(function*(
+  follower: Follower,
+  stream: string,
+  options: TargetOptions & { readonly position?: Position.Position | undefined }
+) {
+  const { position } = options
+  const parked = (yield* list(follower, options)).find((one) => one.stream === stream)
+  if (parked === undefined || (position !== undefined && parked.position !== position)) {
+    return yield* new NotParked({ follower: follower.id, stream, ...position === undefined ? {} : { position } })
+  }
+  return parked
+})
+
+/**
+ * A parked stream in full: its event, what waits behind it, and its history.
+ *
+ * @since 0.1.0
+ * @category looking
+ */
+export const inspect = Effect.fnUntraced(function*(
+  follower: Follower,
+  stream: string,
+  options: TargetOptions = {}
+): Effect.fn.Return<Inspection, NotParked | EventStoreError, EventStore | ProjectionStore> {
+  const parked = yield* find(follower, stream, options)
+  const store = yield* EventStore
+  const filter = filterOf(follower, parked.partition)
+  const [recorded, ...behind] = yield* store.readStreamRecorded(stream, { from: parked.version }).pipe(
+    Stream.filter((event) => event.version === parked.version || follows(filter, event)),
+    Stream.take(waitingShown + 2),
+    Stream.runCollect
+  )
+  if (recorded === undefined) return yield* invalidRequest(`the log has no stream "${stream}", which is parked`)
+  const entries = yield* history(follower, options)
+  return {
+    parked,
+    recorded,
+    event: Result.mapError(EventCodec.of(follower.events).decode(recorded), storeError),
+    waiting: behind.slice(0, waitingShown),
+    more: behind.length > waitingShown,
+    history: entries.filter((entry) => entry.stream === stream)
+  }
+})
+
+const waitingShown = 100
+
+/** How often to look whether it has been done. */
+const look = Schedule.spaced("25 millis")
+
+/** Leaves word, wakes those of this process, and waits for what becomes of it. */
+const ask = Effect.fnUntraced(function*(
+  follower: Follower,
+  stream: string,
+  action: ParkingRequest["action"],
+  { actor, position, reason, target: build, timeout = "30 seconds" }: RetryOptions
+): Effect.fn.Return<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> {
+  for (const text of [actor, reason]) {
+    if (text !== undefined && (text === "" || text.length > 2_000 || text.includes("\u0000"))) {
+      return yield* invalidRequest("an actor or a reason has 1 to 2,000 characters, without U+0000")
+    }
+  }
+  const { driver, target } = yield* targetOf(follower, { target: build })
+  // What is asked for is asked of the event that is there now, not of one that may take its place.
+  const entry = yield* find(follower, stream, { target, position })
+  const isParked = yield* driver.request(target, stream, { action, actor, reason }, entry.position)
+  if (!isParked) return yield* new NotParked({ follower: follower.id, stream, position: entry.position })
+  yield* Nudges.nudge(driver, follower.id)
+
+  const current = Effect.map(driver.parked(target), (all) => all.find((one) => one.stream === stream))
+  const isDone = (now: Parked | undefined) => now?.position !== entry.position || now.request === undefined
+  const waited = yield* current.pipe(
+    Effect.repeat({ until: isDone, schedule: look }),
+    Effect.timeoutOption(timeout)
+  )
+  if (Option.isNone(waited)) {
+    return yield* new StillParked({ follower: follower.id, stream, position: entry.position, action })
+  }
+  const record = (yield* driver.parkingLog(target)).findLast((one) =>
+    one.eventId === entry.eventId && one.action !== "parked"
+  )
+  // It was discarded in the meantime, with all that it had.
+  if (record === undefined || record.action === "parked") {
+    return yield* new NotParked({ follower: follower.id, stream, position: entry.position })
+  }
+  return { stream, outcome: record.action, entry: record, parked: waited.value }
+})
+
+/**
+ * Has the parked event of a stream processed again, and then those that wait behind it, in order; whoever owns the partition does it. When
+ * one of them fails the stream is parked there.
+ *
+ * **Details**
+ *
+ * It is done at once by a worker of the same process, and within a second by one of another.
+ *
+ * @since 0.1.0
+ * @category mending
+ */
+export const retry = (
+  follower: Follower,
+  stream: string,
+  options: RetryOptions = {}
+): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
+  ask(follower, stream, "retry", options)
+
+/**
+ * Leaves the parked event of a stream out for good, and has those processed that wait behind it.
+ *
+ * @since 0.1.0
+ * @category mending
+ */
+export const skip = (
+  follower: Follower,
+  stream: string,
+  options: SkipOptions
+): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
+  ask(follower, stream, "skip", options)
+
+/**
+ * Retries every stream that is parked now. Answers what became of each, in the order of their events; a stream that somebody else has freed in
+ * the meantime is left out.
+ *
+ * @since 0.1.0
+ * @category mending
+ */
+export const retryAll = Effect.fnUntraced(function*(
+  follower: Follower,
+  options: Omit<RetryOptions, "position"> = {}
+): Effect.fn.Return<ReadonlyArray<Outcome>, StillParked | EventStoreError, ProjectionStore> {
+  const all = yield* list(follower, options)
+  const outcomes = yield* Effect.forEach(all, ({ position, stream }) =>
+    Effect.catchTag(
+      Effect.asSome(retry(follower, stream, { ...options, position })),
+      "NotParked",
+      () => Effect.succeedNone
+    ), { concurrency: 16 })
+  return outcomes.flatMap(Option.toArray)
+})

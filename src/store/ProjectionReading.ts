@@ -1,0 +1,253 @@
+/**
+ * Reading projections, from the store or from the log: by key, by page, and as they change.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import * as DocumentCodec from "../domain/DocumentCodec.ts"
+import {
+  type EventStoreError,
+  invalidRequest,
+  type ProjectionBehind,
+  storeError,
+  UndecodableDocument
+} from "../domain/errors.ts"
+import type * as Projection from "../domain/Projection.ts"
+import { EventStore } from "./EventStore.ts"
+import type { EventStoreDriver } from "./EventStoreDriver.ts"
+import * as Limits from "./Limits.ts"
+import * as LiveReading from "./LiveReading.ts"
+import { defaultPageSize } from "./LogReading.ts"
+import type { DocumentPage, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
+import * as Watching from "./Watching.ts"
+
+/**
+ * A page of documents, and the cursor of the next page if there may be one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Page<out Document> {
+  readonly items: ReadonlyArray<Document>
+  readonly next: Option.Option<string>
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface ListOptions<P extends Projection.Any> {
+  /** Indexed fields and the values they must have. */
+  readonly where?:
+    | { readonly [K in P["index"][number]]?: K extends keyof DocumentOf<P> ? DocumentOf<P>[K] | undefined : never }
+    | undefined
+  /** The cursor of an earlier page. */
+  readonly after?: string | undefined
+  /** At most this many documents; 100 by default. */
+  readonly limit?: number | undefined
+}
+
+/**
+ * The decoded documents of a projection.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type DocumentOf<P extends Projection.Any> = P["document"]["Type"]
+
+/**
+ * What reading a projection needs besides the projection store: the log, for a `live` one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Reads<P extends Projection.Any> = "live" extends P["lifecycle"] ? EventStore : never
+
+/**
+ * What watching a projection needs: the log, unless it is an `async` one, which has a checkpoint to watch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Watches<P extends Projection.Any> = P["lifecycle"] extends "async" ? never : EventStore
+
+/**
+ * A projection of any kind, as far as one can wait for it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Awaited {
+  readonly id: string
+  readonly lifecycle: Projection.Lifecycle
+}
+
+/**
+ * - `settled`: waits for what a read is to wait for
+ * - `progressOf`: tells of the progress of an `async` projection
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ReadingOptions {
+  readonly driver: ProjectionStoreDriver
+  readonly limits: Limits.Limits
+  readonly settled: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
+  readonly progressOf: (projection: string) => Watching.Signal<EventStoreError, never>
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = ({ driver, limits, progressOf, settled }: ReadingOptions) => {
+  const pageSize = Math.min(defaultPageSize, limits.pageSize)
+
+  /** The page that options ask for, of one document more, which tells whether there is a next one. */
+  const pageOf = <P extends Projection.Any>(
+    projection: P,
+    options: ListOptions<P>
+  ): Result.Result<DocumentPage, EventStoreError> => {
+    const limit = options.limit ?? 100
+    const refusal = Limits.checkPageSize(limits, limit) ?? cursorProblem(options.after)
+    if (refusal !== undefined) return Result.fail(refusal)
+    const where = Object.entries(options.where ?? {})
+    const unknown = where.find(([field]) => !projection.index.includes(field))
+    if (unknown !== undefined) {
+      return Result.fail(invalidRequest(`projection "${projection.name}" has no index on "${unknown[0]}"`))
+    }
+    const codec = DocumentCodec.of(projection)
+    return Result.mapBoth(
+      Result.all(
+        where.filter(([, value]) => value !== undefined).map(([field, value]) => codec.indexEntry(field, value))
+      ),
+      {
+        onFailure: invalidRequest,
+        onSuccess: (where) => ({ projection: projection.id, where, after: options.after, limit: limit + 1 })
+      }
+    )
+  }
+
+  const storedList = (projection: Projection.Any, page: DocumentPage) =>
+    projection.lifecycle !== "live" ? driver.list(page) : Effect.flatMap(logOf(projection), (log) => {
+      const documents = LiveReading.make(log, projection, pageSize)
+      return Effect.andThen(documents.read("visible"), documents.list(page))
+    })
+
+  const storedOne = (projection: Projection.Any, key: string) =>
+    projection.lifecycle !== "live" ? driver.get(projection.id, key) : Effect.flatMap(logOf(projection), (log) => {
+      const documents = LiveReading.make(log, projection, pageSize, key)
+      return Effect.map(Effect.andThen(documents.read("visible"), documents.get(key)), Option.fromUndefinedOr)
+    })
+
+  const decodeOne = <P extends Projection.Any>(projection: P, stored: Option.Option<StoredDocument>) =>
+    Option.isNone(stored)
+      ? Effect.succeed(Option.none<DocumentOf<P>>())
+      : Effect.map(decode(projection, stored.value), Option.some)
+
+  const decodePage = Effect.fnUntraced(function*<P extends Projection.Any>(
+    projection: P,
+    found: ReadonlyArray<StoredDocument>,
+    limit: number
+  ): Effect.fn.Return<Page<DocumentOf<P>>, EventStoreError> {
+    const items = yield* Effect.forEach(found.slice(0, limit), (stored) => decode(projection, stored))
+    return { items, next: found.length > limit ? Option.some(found[limit - 1]!.key) : Option.none() }
+  })
+
+  const list = Effect.fn("ProjectionStore.list")(function*<P extends Projection.Any>(
+    projection: P,
+    options: ListOptions<P> = {}
+  ): Effect.fn.Return<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
+    const page = yield* Effect.fromResult(pageOf(projection, options))
+    yield* settled(projection)
+    return yield* decodePage(projection, yield* storedList(projection, page), page.limit - 1)
+  })
+
+  const get = Effect.fn("ProjectionStore.get")(function*<P extends Projection.Any>(
+    projection: P,
+    key: string
+  ): Effect.fn.Return<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
+    // A key that cannot be stored names no document.
+    if (DocumentCodec.keyProblem(key) !== undefined) return Option.none()
+    yield* settled(projection)
+    return yield* decodeOne(projection, yield* storedOne(projection, key))
+  })
+
+  const signalOf = (projection: Projection.Any): Effect.Effect<Watching.Signal<EventStoreError, never>> =>
+    projection.lifecycle === "async"
+      ? Effect.sync(() => progressOf(projection.id))
+      : Effect.map(logOf(projection), (log) => ({ mark: log.head, changed: log.changed }))
+
+  const textOf = (found: ReadonlyArray<StoredDocument>) =>
+    JSON.stringify(found.map(({ document, key }) => [key, document]))
+
+  const watch = <P extends Projection.Any>(projection: P, key: string) =>
+    Stream.unwrap(Effect.gen(function*() {
+      if (DocumentCodec.keyProblem(key) !== undefined) {
+        return Stream.concat(Stream.succeed(Option.none<DocumentOf<P>>()), Stream.never)
+      }
+      yield* settled(projection)
+      const look = (found: Option.Option<StoredDocument>) => ({ text: textOf(Option.toArray(found)), value: found })
+      const found = projection.lifecycle === "live"
+        ? watchLive(yield* logOf(projection), projection, pageSize, key)
+        : Watching.watch(yield* signalOf(projection), Effect.map(storedOne(projection, key), look))
+      return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
+    }))
+
+  const watchList = <P extends Projection.Any>(projection: P, options: ListOptions<P> = {}) =>
+    Stream.unwrap(Effect.gen(function*() {
+      const page = yield* Effect.fromResult(pageOf(projection, options))
+      yield* settled(projection)
+      const look = Effect.map(storedList(projection, page), (found) => ({ text: textOf(found), value: found }))
+      return Stream.mapEffect(
+        Watching.watch(yield* signalOf(projection), look),
+        (found) => decodePage(projection, found, page.limit - 1)
+      )
+    }))
+
+  return { get, list, watch, watchList }
+}
+
+/** The log, which `Reads` and `Watches` have asked for where a projection needs it; an erased one may have none. */
+const logOf = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
+  Effect.flatMap(Effect.serviceOption(EventStore), (store) =>
+    Option.isSome(store)
+      ? Effect.succeed(store.value.driver)
+      : Effect.die(new Error(`evsrc: the ${projection.lifecycle} projection "${projection.id}" needs the EventStore`)))
+
+/** Goes on with the events that are new, up to the safe head: what is not final could not be folded in another order later. */
+const watchLive = (
+  log: EventStoreDriver,
+  projection: Projection.Any,
+  pageSize: number,
+  key: string
+): Stream.Stream<Option.Option<StoredDocument>, EventStoreError> =>
+  Stream.suspend(() => {
+    const documents = LiveReading.make(log, projection, pageSize, key)
+    return Watching.watch(
+      { mark: Effect.sync(documents.reached), changed: log.changed },
+      Effect.map(Effect.andThen(documents.read("final"), documents.get(key)), (found) => ({
+        text: JSON.stringify(found?.document) ?? "",
+        value: Option.fromUndefinedOr(found)
+      }))
+    )
+  })
+
+const cursorProblem = (after: string | undefined): EventStoreError | undefined => {
+  const problem = after === undefined ? undefined : DocumentCodec.keyProblem(after)
+  return problem === undefined ? undefined : invalidRequest(`this is not a cursor of an earlier page: ${problem}`)
+}
+
+const decode = <P extends Projection.Any>(
+  projection: P,
+  { document, key }: StoredDocument
+): Effect.Effect<DocumentOf<P>, EventStoreError> => {
+  const decoded = DocumentCodec.of(projection).decode(document)
+  return Result.isFailure(decoded)
+    ? Effect.fail(storeError(new UndecodableDocument({ projection: projection.id, key, detail: decoded.failure })))
+    // The codec was compiled from this projection's own document Schema.
+    : Effect.succeed(decoded.success as DocumentOf<P>)
+}

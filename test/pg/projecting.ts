@@ -1,0 +1,65 @@
+/**
+ * A process that works on the projection of `ticks.ts` until it is told to stop, or until it dies by SIGKILL at a call of the database that
+ * the environment names: before it, while it is under way, or after its answer.
+ */
+import { PgClient } from "@effect/sql-pg"
+import { Context, Effect, Layer, Redacted } from "effect"
+import { EventStore, ProjectionStore, Projector } from "evsrc"
+import { PgStores } from "evsrc/pg"
+import { once } from "node:events"
+import { setImmediate } from "node:timers"
+import { ticks } from "./ticks.ts"
+
+const at = Number(process.env["KILL_AT"] ?? Infinity)
+const when = process.env["KILL_WHEN"]
+const die = () => process.kill(process.pid, "SIGKILL")
+let calls = 0
+
+const point =
+  <Args extends ReadonlyArray<unknown>, A, E, R>(operation: (...args: Args) => Effect.Effect<A, E, R>) =>
+  (...args: Args): Effect.Effect<A, E, R> =>
+    Effect.suspend(() => {
+      if (++calls !== at) return operation(...args)
+      if (when === "before") die()
+      if (when === "during") setImmediate(die)
+      return Effect.tap(operation(...args), Effect.sync(die))
+    })
+
+const database = PgClient.layer({ url: Redacted.make(process.env["DATABASE_URL"] ?? ""), maxConnections: 4 })
+
+const watched = Layer.effectContext(Effect.gen(function*() {
+  const { driver: events } = yield* EventStore.EventStore
+  const { driver: store } = yield* ProjectionStore.ProjectionStore
+  return Context.make(
+    EventStore.EventStore,
+    yield* EventStore.make({ ...events, readAll: point(events.readAll) })
+  ).pipe(Context.add(
+    ProjectionStore.ProjectionStore,
+    yield* ProjectionStore.make({
+      ...store,
+      claim: point(store.claim),
+      advance: point(store.advance),
+      load: point(store.load)
+    }, { pollInterval: "50 millis" })
+  ))
+}))
+
+const worker = Projector.layer([ticks(Number(process.env["PARTITIONS"]))], {
+  batchSize: Number(process.env["BATCH"]),
+  lease: process.env["LEASE"] === "short" ? "500 millis" : "2 seconds",
+  retryDelay: { first: "20 millis", most: "200 millis" }
+})
+
+const program = Effect.gen(function*() {
+  console.log("ready")
+  // The end of its input too: it must not outlive the test.
+  yield* Effect.promise(() => Promise.race([once(process.stdin, "data"), once(process.stdin, "end")]))
+})
+process.stdin.resume()
+
+await Effect.runPromise(
+  program.pipe(Effect.provide(
+    worker.pipe(Layer.provide(watched), Layer.provide(PgStores.layerWithoutMigrations()), Layer.provide(database))
+  ))
+)
+process.exit(0)

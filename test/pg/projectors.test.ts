@@ -1,0 +1,178 @@
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Option, Redacted, Schedule, Schema, Scope, Stream } from "effect"
+import { EventStore, ProjectionStore } from "evsrc"
+import { PgStores } from "evsrc/pg"
+import { Dice } from "../simulation/Dice.ts"
+import { freshDatabase } from "../support/Database.ts"
+import * as PostgresServer from "../support/PostgresServer.ts"
+import * as Script from "../support/Script.ts"
+import { foldOf, Tick, ticks } from "./ticks.ts"
+
+/** How many workers die; 200 take some minutes. */
+const deaths = Number(process.env["DEATHS"] ?? 20)
+const often = Schedule.spaced("50 millis")
+
+const withStores = (url: string) =>
+  Effect.provide(
+    PgStores.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 8 })))
+  )
+
+const append = Effect.fnUntraced(function*(dice: Dice, events: number) {
+  const store = yield* EventStore.EventStore
+  for (let left = events; left > 0;) {
+    const batch = Array.from(
+      { length: Math.min(left, dice.from(1, 20)) },
+      () => Tick.cases.Ticked.make({ n: dice.below(100) })
+    )
+    yield* store.append(Tick, `Tick-${dice.below(60)}`, batch)
+    left -= batch.length
+  }
+})
+
+/** Waits for the projection, and compares its documents with the log. */
+const compared = Effect.fnUntraced(function*(partitions: number) {
+  const projection = ticks(partitions)
+  const events = yield* EventStore.EventStore
+  const documents = yield* ProjectionStore.ProjectionStore
+  yield* documents.awaitPosition(projection, yield* events.head, "120 seconds")
+  const log = yield* Stream.runCollect(events.readAllRecorded({ pageSize: 5_000 }))
+  for (const [key, expected] of foldOf(log)) {
+    assert.deepStrictEqual(yield* documents.get(projection, key), Option.some(expected), key)
+  }
+  const progress = yield* documents.driver.progress(projection.id)
+  assert.strictEqual(progress.reduce((sum, one) => sum + one.applied, 0n), BigInt(log.length), "the ledger")
+  return progress
+})
+
+const start = (url: string, env: Readonly<Record<string, string>>) =>
+  Script.start(import.meta.resolve("./projecting.ts"), { env: { DATABASE_URL: url, ...env } })
+
+describe("workers of a projection", () => {
+  it.live(
+    `killed at ${deaths} seeded points, the server restarted under them: the documents equal a fold of the log`,
+    () =>
+      Effect.gen(function*() {
+        const dice = new Dice(4)
+        const server = yield* PostgresServer.make()
+        yield* withStores(server.url)(append(dice, 200))
+        let died = 0
+      let refused = 0
+        /** One worker after the other, each of which dies at a call of its own. */
+        const line = Effect.gen(function*() {
+          while (died < deaths) {
+            yield* Effect.scoped(Effect.gen(function*() {
+              const env = {
+                PARTITIONS: "4",
+                BATCH: String(dice.pick([1, 3, 10])),
+                LEASE: "short",
+                KILL_AT: String(dice.from(2, 60)),
+                KILL_WHEN: dice.pick(["before", "during", "after"])
+              }
+              const worker = yield* start(server.url, env)
+              const { signal } = yield* worker.exited
+              if (signal === "SIGKILL") died++
+              // It cannot start while the server is down; anything else is a mistake.
+              else if (++refused > 40) return yield* Effect.die(new Error(yield* worker.stderr))
+            }))
+          }
+        })
+        const writing = Effect.gen(function*() {
+          while (died < deaths) {
+            // While the server is down nothing is appended.
+            yield* Effect.exit(withStores(server.url)(append(dice, 100)))
+            yield* Effect.sleep("200 millis")
+          }
+        })
+        const restarts = Effect.gen(function*() {
+          for (const part of [1, 2]) {
+            yield* Effect.repeat(Effect.sync(() => died), { until: (n) => n >= part * deaths / 3, schedule: often })
+            yield* part === 1 ? server.kill : server.stop
+            yield* server.start
+          }
+        })
+        yield* Effect.all([line, line, writing, restarts], { concurrency: "unbounded" })
+        yield* start(server.url, { PARTITIONS: "4", BATCH: "100", LEASE: "short" })
+        yield* withStores(server.url)(compared(4))
+      }),
+    900_000
+  )
+
+  it.live(
+    "from 1 process to 8 to 3: no partition is two workers', and none is left alone",
+    () =>
+      Effect.gen(function*() {
+        const dice = new Dice(8)
+        const { url } = yield* freshDatabase
+        const scope = yield* Scope.Scope
+        yield* withStores(url)(Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          const { driver } = yield* ProjectionStore.ProjectionStore
+          // Every write to a checkpoint, in the order in which they took effect: a row is locked until its writer has committed.
+          const statements = [
+            `create table writes (id bigint generated always as identity, partition integer, epoch bigint, owner text, position bigint,
+            moved boolean, at timestamptz default clock_timestamp())`,
+            `create function written() returns trigger language plpgsql as $$
+            begin
+              insert into writes (partition, epoch, owner, position, moved)
+                values (new.partition, new.epoch, new.owner, new.position, new.position <> old.position);
+              return new;
+            end $$`,
+            `create trigger written before update on evsrc.checkpoints for each row execute function written()`
+          ]
+          for (const statement of statements) yield* sql.unsafe(statement)
+          const env = { PARTITIONS: "8", BATCH: "20", LEASE: "long" }
+          const owners = (n: number) =>
+            driver.progress(ticks(8).id).pipe(
+              Effect.map((all) => all.map(({ owner }) => owner)),
+              Effect.repeat({
+                until: (all) => all.length === 8 && !all.includes(undefined) && new Set(all).size === n,
+                schedule: often
+              }),
+              Effect.timeout("120 seconds")
+            )
+          const worker = Effect.provideService(start(url, env), Scope.Scope, scope)
+          const workers = [yield* worker]
+          yield* append(dice, 300)
+          yield* owners(1)
+          for (let n = 1; n < 8; n++) workers.push(yield* worker)
+          yield* append(dice, 300)
+          yield* owners(8)
+          yield* append(dice, 300)
+          for (const one of workers.slice(3)) yield* one.signal("SIGKILL")
+          yield* append(dice, 300)
+          yield* owners(3)
+          const progress = yield* compared(8)
+          assert.isTrue(progress.every((one) => one.applied > 0n), "every partition has had events")
+
+          const rows = yield* sql.unsafe(`select partition, epoch, owner, position, moved from writes order by id`)
+          const writes = Schema.decodeUnknownSync(Schema.Array(Schema.Struct({
+            partition: Schema.Int,
+            epoch: Schema.BigInt,
+            owner: Schema.NullOr(Schema.String),
+            position: Schema.BigInt,
+            moved: Schema.Boolean
+          })))(rows)
+          for (let partition = 0; partition < 8; partition++) {
+            const own = writes.filter((write) => write.partition === partition)
+            const byEpoch = new Map<bigint, Set<string | null>>()
+            for (const [index, write] of own.entries()) {
+              const before = own[index - 1]
+              assert.isTrue(before === undefined || write.epoch >= before.epoch, "an old owner has written")
+              assert.isTrue(before === undefined || write.position >= before.position, "a checkpoint has gone back")
+              if (write.moved) byEpoch.set(write.epoch, (byEpoch.get(write.epoch) ?? new Set()).add(write.owner))
+            }
+            for (const [epoch, all] of byEpoch) {
+              assert.strictEqual(all.size, 1, `partition ${partition}, epoch ${epoch}`)
+            }
+          }
+          // From the end of a dead owner's lease to the next owner there is no more than the way to the database takes.
+          const [alone] = yield* sql<{ readonly seconds: number }>`
+          select coalesce(extract(epoch from max(at - before)), 0)::float8 as seconds
+            from (select at, lag(at) over (partition by partition order by id) as before from writes) as gaps`
+          assert.isBelow(alone!.seconds, 2 * 2, "a partition was left alone for longer than the lease")
+        }))
+      }),
+    300_000
+  )
+})

@@ -1,0 +1,37 @@
+/** A projection whose documents tell when an event was left out, came twice, or came out of order. */
+import { Schema } from "effect"
+import { Projection, type RecordedEvent } from "evsrc"
+
+export const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+
+export const Sum = Schema.Struct({ events: Schema.Int, sum: Schema.Int, version: Schema.Int })
+
+/** The document of all streams together, which every partition writes. */
+export const all = "all"
+
+const evolve = (sum: typeof Sum.Type | undefined, n: number, version: number, key: string): typeof Sum.Type => {
+  const before = sum?.version ?? 0
+  if (key !== all && version !== before + 1) throw new Error(`${key}: version ${version} comes after ${before}`)
+  return { events: (sum?.events ?? 0) + 1, sum: (sum?.sum ?? 0) + n, version: key === all ? 0 : version }
+}
+
+/** One document a stream, and one of all. */
+export const ticks = (partitions: number) =>
+  Projection.make("ticks", {
+    events: Tick,
+    document: Sum,
+    partitions,
+    onFailure: "stop",
+    key: (_, { stream }) => [stream, all],
+    evolve: { Ticked: (sum, { n }, { version }, key) => evolve(sum, n, version, key) }
+  })
+
+/** What the documents have to be, for a log. */
+export const foldOf = (log: ReadonlyArray<Pick<RecordedEvent, "stream" | "version" | "data">>) => {
+  const documents = new Map<string, typeof Sum.Type>()
+  for (const { data, stream, version } of log) {
+    const { n } = Schema.decodeUnknownSync(Schema.Struct({ n: Schema.Int }))(data)
+    for (const key of [stream, all]) documents.set(key, evolve(documents.get(key), n, version, key))
+  }
+  return documents
+}
