@@ -8,6 +8,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Users from "../users/Users.ts"
+import * as Ending from "./Ending.ts"
 import * as Listener from "./Listener.ts"
 import * as Routes from "./Routes.ts"
 
@@ -19,6 +20,7 @@ export const layer = (address: Listener.Address) =>
   )).pipe(
     Layer.provide([
       NodeHttpServer.layerHttpServices,
+      Ending.layer,
       // The router would answer a long id as an unknown route; its Schema has better words for it.
       Layer.succeed(HttpRouter.RouterConfig, { maxParamLength: 16_384 }),
       Users.layer

@@ -36,7 +36,8 @@ export const keyReused = IdempotencyKeyReused.make({
 type ReadFailure = typeof readErrors[number]["Type"]
 type WriteFailure = typeof writeErrors[number]["Type"]
 
-const readFailure = (error: EventStoreError): Effect.Effect<never, ReadFailure> => {
+/** The failures of whatever reads the store. */
+export const readFailure = (error: EventStoreError): Effect.Effect<never, ReadFailure> => {
   switch (error.reason._tag) {
     case "InvalidRequest":
       return Effect.fail(InvalidRequest.make({ message: error.message }))

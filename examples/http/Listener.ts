@@ -2,8 +2,12 @@
  * Node's HTTP server, made to answer in JSON what is not even HTTP, and to end when it is told to.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import { Server, type ServerResponse } from "node:http"
 import type { Duplex } from "node:stream"
+import { Ending } from "./Ending.ts"
 
 export interface Address {
   readonly host: string
@@ -43,9 +47,11 @@ const drainSeconds = 10
  */
 class EndingServer extends Server {
   readonly #open = new Map<Duplex, Set<ServerResponse>>()
+  readonly #onClose: () => void
 
-  constructor() {
+  constructor(onClose: () => void) {
     super()
+    this.#onClose = onClose
     this.on("clientError", refuse)
     this.on("connection", (socket) => {
       this.#open.set(socket, new Set())
@@ -60,6 +66,7 @@ class EndingServer extends Server {
   }
 
   override close(done?: (error?: Error) => void): this {
+    this.#onClose()
     for (const responses of this.#open.values()) {
       for (const response of responses) if (!response.headersSent) response.setHeader("connection", "close")
     }
@@ -76,7 +83,11 @@ class EndingServer extends Server {
 }
 
 export const layer = (address: Address) =>
-  NodeHttpServer.layerServer(() => new EndingServer(), {
-    ...address,
-    gracefulShutdownTimeout: `${drainSeconds} seconds`
-  })
+  Layer.unwrap(
+    Effect.map(Ending, (ending) =>
+      NodeHttpServer.layerServer(() =>
+        new EndingServer(() => Deferred.doneUnsafe(ending, Effect.void)), {
+        ...address,
+        gracefulShutdownTimeout: `${drainSeconds} seconds`
+      }))
+  )

@@ -1,51 +1,85 @@
 /**
- * Health: the store answers, and every read model gives signs of life.
+ * Health: the store answers, and every read model is worked on and moves, in this process or in another.
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { EventStore, Projector } from "evsrc"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import { type EventStore, Health, type ProjectionStore, Projector } from "evsrc"
+import { UsersProjection } from "../users/UsersProjection.ts"
 import { Api } from "./contract/Api.ts"
 import { Healthy, Unhealthy } from "./contract/SystemEndpoints.ts"
 
+const followers = [UsersProjection]
+
 const patience = Duration.seconds(2)
 
-/** A projector renews its lease every few seconds, so one that has been silent for this long has died. */
-const silence = Duration.seconds(30)
+/** Of a follower, what its contract tells. */
+const followerOf = ({ partitions, silentFor, throughput, ...follower }: Health.FollowerHealth) => ({
+  ...follower,
+  ...(silentFor === undefined ? {} : { silentFor }),
+  ...(throughput === undefined ? {} : { throughput }),
+  partitions: partitions.map(({ heartbeat, lag, owner, parked, partition, position, verdict }) => ({
+    partition,
+    verdict,
+    position,
+    lag,
+    parked,
+    heartbeat,
+    ...(owner === undefined ? {} : { owner })
+  }))
+})
 
-export const layer = HttpApiBuilder.group(
+const handlers = HttpApiBuilder.group(
   Api,
   "system",
   Effect.fnUntraced(function*(handlers) {
-    const store = yield* EventStore.EventStore
     const projector = yield* Projector.Projector
+    const stores = yield* Effect.context<EventStore.EventStore | ProjectionStore.ProjectionStore>()
+    const look = yield* Health.make(followers)
 
     return handlers.handle(
       "health",
       Effect.fnUntraced(function*() {
-        const reachable = yield* store.head.pipe(
+        // Who has just started has given no sign of life yet.
+        yield* projector.status.pipe(
+          Effect.repeat({
+            until: (all) => all.every(({ state }) => state !== "starting"),
+            schedule: Schedule.spaced("20 millis")
+          }),
+          Effect.timeoutOption(patience)
+        )
+        const health = yield* look.pipe(
           Effect.timeout(patience),
           Effect.tapError((error) => Effect.logWarning("The store does not answer", error)),
-          Effect.isSuccess
+          Effect.option,
+          Effect.provideContext(stores),
+          Effect.map(Option.getOrUndefined)
         )
-        const now = yield* DateTime.now
         const projections = (yield* projector.status).map(({ detail, heartbeat, ...status }) => ({
           ...status,
           heartbeat: DateTime.makeUnsafe(heartbeat),
           ...(detail === undefined ? {} : { detail })
         }))
         const problems = [
-          ...(reachable ? [] : ["the store cannot be reached"]),
-          ...projections.flatMap(({ detail, heartbeat, projection, state }) =>
+          ...(health === undefined ? ["the store cannot be reached"] : []),
+          ...(health?.verdict === "red" ? health.reasons : []),
+          ...projections.flatMap(({ detail, projection, state }) =>
             state === "stuck" || state === "retrying"
               ? [`projection "${projection}" is ${state}: ${detail ?? "no reason given"}`]
-              : Duration.isGreaterThan(DateTime.distance(heartbeat, now), silence)
-              ? [`projection "${projection}" gives no sign of life`]
               : []
           )
         ]
-        const report = { store: reachable ? "reachable" as const : "unreachable" as const, projections }
+        const report = {
+          store: health === undefined ? "unreachable" as const : "reachable" as const,
+          verdict: problems.length > 0 ? "red" as const : health?.verdict ?? "red" as const,
+          reasons: health?.reasons ?? [],
+          followers: (health?.followers ?? []).map(followerOf),
+          projections
+        }
         return problems.length === 0
           ? Healthy.make({ status: "ok", ...report })
           : yield* Effect.fail(Unhealthy.make({ message: problems.join("; "), status: "unhealthy", ...report }))
@@ -53,3 +87,6 @@ export const layer = HttpApiBuilder.group(
     )
   })
 )
+
+/** The gauges of /metrics are kept up to date, also while nobody asks how the program is. */
+export const layer = Layer.merge(handlers, Layer.effectDiscard(Health.watch(followers)))

@@ -14,6 +14,7 @@ import { GetUser, GetUserAsOf, GetUserHistory, ListUsers } from "../users/contra
 import { Api } from "./contract/Api.ts"
 import type { WriteHeaders } from "./contract/UserEndpoints.ts"
 import * as Failures from "./Failures.ts"
+import * as UserEvents from "./UserEvents.ts"
 
 /** How long `?after=` waits for the read model. */
 export const ReadTimeout = Context.Reference<Duration.Input>("evsrc/examples/http/ReadTimeout", {
@@ -92,6 +93,11 @@ export const layer = HttpApiBuilder.group(
           QueryBus.ask(ListUsers, cursor === undefined ? query : { ...query, after: cursor }, { after, timeout }).pipe(
             Failures.ofQuery
           )
+      )
+      .handle(
+        "events",
+        ({ headers: { "last-event-id": last }, query: { after } }) =>
+          UserEvents.stream(last ?? after).pipe(Effect.catchTag("EventStoreError", Failures.readFailure))
       )
       .handle(
         "history",

@@ -2,7 +2,7 @@
  * What must not compile. Each `@ts-expect-error` fails the type check when the guarantee it stands for is lost: the compiler
  * then reports an unused directive. The same code without its one fault compiles, so that nothing fails for another reason.
  */
-import { Effect, Layer, Result, Schema } from "effect"
+import { Context, Effect, Layer, Result, Schema, Stream } from "effect"
 import { Rpc } from "effect/rpc"
 import {
   Aggregate,
@@ -12,10 +12,14 @@ import {
   Decision,
   Event,
   EventStore,
+  type EventStoreError,
   Projection,
+  ProjectionStore,
+  Projector,
   Query,
   QueryBus,
-  Receipt
+  Receipt,
+  Subscription
 } from "evsrc"
 
 const UserId = Schema.String.pipe(Schema.brand("UserId"))
@@ -267,6 +271,149 @@ export const unknownIndex = () =>
     key: (e) => e.userId,
     evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
   })
+
+export const findOfStored = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore },
+    // @ts-expect-error nothing is found for a projection whose documents are stored
+    find: (key: string) => [{ tags: [key] }]
+  })
+
+const stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
+
+const LiveUsers = Projection.make("live-users", {
+  events: UserEvent,
+  document: UserView,
+  lifecycle: "live",
+  key: (e) => e.userId,
+  evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore },
+  find: (key) => [{ tags: [Event.tag("user", key)] }]
+})
+export const liveRead = () => Effect.runPromise(ProjectionStore.get(LiveUsers, "u1").pipe(Effect.provide(stores)))
+export const storedRead = () =>
+  Effect.runPromise(ProjectionStore.get(Users, "u1").pipe(Effect.provide(ProjectionStore.layerMemory)))
+
+const noLog = Effect.provide(ProjectionStore.layerMemory)
+export const liveReadWithoutLog = () =>
+  // @ts-expect-error a live projection is read from the event store
+  Effect.runPromise(ProjectionStore.get(LiveUsers, "u1").pipe(noLog))
+export const liveListWithoutLog = () =>
+  // @ts-expect-error a live projection is read from the event store
+  Effect.runPromise(ProjectionStore.list(LiveUsers).pipe(noLog))
+export const liveWatchWithoutLog = () =>
+  // @ts-expect-error a live projection is watched in the event store
+  Effect.runPromise(Stream.runDrain(ProjectionStore.watch(LiveUsers, "u1")).pipe(noLog))
+export const erasedReadWithoutLog = (projection: Projection.Any) =>
+  // @ts-expect-error it may be a live one
+  Effect.runPromise(ProjectionStore.get(projection, "u1").pipe(noLog))
+
+export const projectLive = () =>
+  // @ts-expect-error nobody has to bring a live projection up to date
+  Projector.layer([LiveUsers])
+export const projectAsyncInline = () =>
+  // @ts-expect-error an asynchronous projection is not brought up to date by the append
+  Projector.layerInline([Users])
+
+class Mailer extends Context.Service<Mailer, { readonly send: (to: string) => Effect.Effect<void> }>()("Mailer") {}
+class Search extends Context.Service<Search, { readonly index: (id: string) => Effect.Effect<void> }>()("Search") {}
+const mail = (to: string) => Effect.flatMap(Mailer, (mailer) => mailer.send(to))
+const index = (id: string) => Effect.flatMap(Search, (search) => search.index(id))
+
+const Rows = Projection.handler("rows", {
+  events: UserEvent,
+  handle: { UserRegistered: (e) => index(e.userId), UserRenamed: (e, { version }) => mail(`${e.name} ${version}`) }
+})
+const InlineRows = Projection.handler("rows", {
+  events: UserEvent,
+  lifecycle: "inline",
+  handle: { UserRegistered: (e) => index(e.userId), UserRenamed: Projection.ignore }
+})
+export const rowsNeed: Layer.Layer<
+  Projector.Projector,
+  never,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Mailer | Search
+> = Projector.layer([Users, Rows])
+// @ts-expect-error the layer that runs handlers needs what all of them need
+export const rowsNeedMore: Layer.Layer<
+  Projector.Projector,
+  never,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Search
+> = Projector.layer([Users, Rows])
+// @ts-expect-error inline ones too
+export const inlineRowsNeedMore: Layer.Layer<
+  EventStore.EventStore,
+  never,
+  EventStore.EventStore | ProjectionStore.ProjectionStore
+> = Projector.layerInline([InlineRows])
+
+export const unhandledRow = () =>
+  Projection.handler("rows", {
+    events: UserEvent,
+    // @ts-expect-error an event neither handled nor ignored
+    handle: { UserRegistered: () => Effect.void }
+  })
+export const foreignRow = () =>
+  Projection.handler("rows", {
+    events: UserEvent,
+    handle: {
+      UserRegistered: () => Effect.void,
+      UserRenamed: Projection.ignore,
+      // @ts-expect-error an event the projection does not subscribe to
+      OrderPlaced: () => Effect.void
+    }
+  })
+export const liveRow = () =>
+  Projection.handler("rows", {
+    events: UserEvent,
+    // @ts-expect-error what has effects is not run anew by every reader
+    lifecycle: "live",
+    handle: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
+  })
+export const noEffect = () =>
+  Projection.handler("rows", {
+    events: UserEvent,
+    // @ts-expect-error a promise is no effect
+    handle: { UserRegistered: async () => {}, UserRenamed: Projection.ignore }
+  })
+export const readRows = () =>
+  // @ts-expect-error it has no documents
+  ProjectionStore.get(Rows, "u1")
+
+const Welcome = Subscription.make("welcome", { events: UserEvent, handle: (e) => mail(e.name) })
+export const welcomeNeeds: Layer.Layer<
+  Subscription.Subscriptions,
+  EventStoreError,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Mailer
+> = Subscription.layer([Welcome])
+// @ts-expect-error the layer that runs handlers needs what they need
+export const welcomeNeedsMore: Layer.Layer<
+  Subscription.Subscriptions,
+  EventStoreError,
+  EventStore.EventStore | ProjectionStore.ProjectionStore
+> = Subscription.layer([Welcome])
+
+export const unhandledSubscription = () =>
+  Subscription.make("welcome", {
+    events: UserEvent,
+    // @ts-expect-error an event neither handled nor ignored
+    handle: { UserRegistered: (e) => mail(e.name) }
+  })
+export const foreignSubscription = () =>
+  Subscription.make("welcome", {
+    events: UserEvent,
+    handle: {
+      UserRegistered: (e) => mail(e.name),
+      UserRenamed: Subscription.ignore,
+      // @ts-expect-error an event the subscription does not take
+      OrderPlaced: Subscription.ignore
+    }
+  })
+export const projectSubscription = () =>
+  // @ts-expect-error a subscription is no projection: its effects are outside of the store's transactions
+  Projector.layer([Welcome])
 
 const taken = (name: string) =>
   Decision.model({ events: UserEvent, tags: { name }, initial: false, evolve: { UserRegistered: () => true } })

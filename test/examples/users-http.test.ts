@@ -611,6 +611,7 @@ describe("the program itself", () => {
     assert.deepStrictEqual(Object.fromEntries(operations), {
       "post /users": ["201", "400", "409", "500", "503"],
       "get /users": ["200", "400", "500", "503"],
+      "get /users/events": ["200", "400", "500", "503"],
       "get /users/{id}": ["200", "400", "404", "500", "503"],
       "patch /users/{id}": ["200", "400", "404", "409", "500", "503"],
       "post /users/{id}/deactivate": ["200", "400", "404", "409", "500", "503"],

@@ -19,15 +19,16 @@ const Decider = Aggregate.make("Lamp", {
     Douse: (s, c) => s.lit ? [Lamp.cases.Doused.make(c)] : Result.fail(new Dark(c))
   }
 })
-const lamps = <L extends Projection.Lifecycle>(name: string, lifecycle: L, poison = false) =>
+const lamps = <L extends Projection.Lifecycle>(name: string, lifecycle: L, onFailure?: "park" | "stop") =>
   Projection.make(name, {
     events: Lamp,
     document: Schema.Struct({ lit: Schema.Boolean }),
     lifecycle,
+    onFailure,
     key: (event) => event.id,
     evolve: {
       Lit: () => {
-        if (poison) throw new Error("poison")
+        if (onFailure !== undefined) throw new Error("poison")
         return { lit: true }
       },
       Doused: () => ({ lit: false })
@@ -35,12 +36,13 @@ const lamps = <L extends Projection.Lifecycle>(name: string, lifecycle: L, poiso
   })
 
 const follower = lamps("follower", "async")
-const stuck = lamps("stuck", "async", true)
+const stuck = lamps("stuck", "async", "stop")
+const parking = lamps("parking", "async", "park")
 const inline = lamps("inline", "inline")
 
 const live = Layer.mergeAll(
   Aggregate.layer(Decider),
-  Projector.layer([follower, stuck], { retryDelay: { first: "1 minute", most: "1 minute" } })
+  Projector.layer([follower, stuck, parking], { retryDelay: { first: "1 minute", most: "1 minute" } })
 ).pipe(
   Layer.provideMerge(Projector.layerInline([inline])),
   Layer.provide(EventStore.layerMemory),
@@ -125,7 +127,9 @@ describe("telemetry", () => {
         yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(follower, last.position, "30 seconds")
         yield* (yield* Projector.Projector).status.pipe(
           Effect.repeat({
-            until: (all) => all.some((s) => s.state === "stuck") && all.some((s) => s.state === "live"),
+            until: (all) =>
+              all.some((s) => s.state === "stuck") && all.filter((s) => s.state === "live").length === 2
+              && all.some((s) => s.parked === 1),
             schedule: Schedule.spaced("5 millis")
           }),
           Effect.timeout("30 seconds")
@@ -140,8 +144,12 @@ describe("telemetry", () => {
       assert.strictEqual(valueOf("evsrc_projection_lag_positions", stuck.id), 3n)
       assert.strictEqual(valueOf("evsrc_projection_stuck", follower.id), 0)
       assert.strictEqual(valueOf("evsrc_projection_stuck", stuck.id), 1)
-      const logged = logs.filter((line) => line.includes("A projection is stuck"))
-      assert.isAbove(logged.length, 0)
-      assert.strictEqual(JSON.parse(logged[0]!).annotations.projection, stuck.id)
+      assert.strictEqual(valueOf("evsrc_projection_parked_streams", follower.id), 0)
+      assert.strictEqual(valueOf("evsrc_projection_parked_streams", parking.id), 1)
+      for (const [told, by] of [[" is stuck", stuck], [" has parked Lamp-a", parking]] as const) {
+        const logged = logs.filter((line) => line.includes(`${by.id}${told}`))
+        assert.isAbove(logged.length, 0)
+        assert.strictEqual(JSON.parse(logged[0]!).annotations.projection, by.id)
+      }
     }).pipe(Effect.provideService(References.MinimumLogLevel, "Warn")))
 })

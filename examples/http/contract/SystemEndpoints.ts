@@ -8,8 +8,41 @@ import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
 import { Position } from "evsrc"
 
+const Verdict = Schema.Literals(["green", "yellow", "red"])
+
+/** The events that wait, counted up to a bound, beyond which there are more, and how long the first of them has waited. */
+const Lag = Schema.Struct({ events: Schema.Int, isMore: Schema.Boolean, seconds: Schema.Finite })
+
 const report = {
   store: Schema.Literals(["reachable", "unreachable"]),
+  verdict: Verdict,
+  /** Why it is not green. */
+  reasons: Schema.Array(Schema.String),
+  /** The read models as the database tells of them, whichever process works on them. */
+  followers: Schema.Array(Schema.Struct({
+    follower: Schema.String,
+    target: Schema.String,
+    verdict: Verdict,
+    reasons: Schema.Array(Schema.String),
+    position: Position.Position,
+    lag: Lag,
+    /** How many streams are set aside. */
+    parked: Schema.Int,
+    /** The age of the last sign of life, in seconds. */
+    silentFor: Schema.optionalKey(Schema.Finite),
+    /** Events a second, when it has been looked at before. */
+    throughput: Schema.optionalKey(Schema.Finite),
+    partitions: Schema.Array(Schema.Struct({
+      partition: Schema.Int,
+      verdict: Verdict,
+      position: Position.Position,
+      lag: Lag,
+      parked: Schema.Int,
+      heartbeat: Schema.DateTimeUtc,
+      owner: Schema.optionalKey(Schema.String)
+    }))
+  })),
+  /** What this process says of those that it works on. */
   projections: Schema.Array(Schema.Struct({
     projection: Schema.String,
     state: Schema.String,
@@ -17,6 +50,7 @@ const report = {
     head: Position.Position,
     /** How many positions it is behind the head of the log. */
     lag: Schema.BigInt,
+    parked: Schema.Int,
     heartbeat: Schema.DateTimeUtc,
     detail: Schema.optionalKey(Schema.String)
   }))
@@ -33,5 +67,5 @@ export const Unhealthy = Schema.Struct({
 
 export class SystemEndpoints extends HttpApiGroup.make("system").add(
   HttpApiEndpoint.get("health", "/health", { success: Healthy, error: Unhealthy })
-    .annotate(OpenApi.Summary, "Whether the store can be reached and the read models move")
+    .annotate(OpenApi.Summary, "Whether the store can be reached, and the read models are worked on and move")
 ) {}

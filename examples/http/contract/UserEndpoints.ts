@@ -20,6 +20,7 @@ import {
   VersionNotReached,
   writeErrors
 } from "./HttpErrors.ts"
+import { userEvents } from "./UserEvents.ts"
 
 /** Printable ASCII, since HTTP gives no encoding for the bytes of a header. */
 const headerText = Schema.String.check(
@@ -74,10 +75,15 @@ const paged = <Item extends Schema.Top, Cursor extends Schema.Top>(item: Item, c
 const Written = Schema.Struct({ userId: UserId, version: Version.Version, position: Position.Position })
   .annotate({ identifier: "Written", description: "Where the user stands after the write." })
 
+/** `/users/events` is another endpoint. */
+const FreeUserId = UserId.check(
+  Schema.makeFilter((id) => id !== "events" || "is not free", { title: "another id than \"events\"" })
+)
+
 export class UserEndpoints extends HttpApiGroup.make("users").add(
   HttpApiEndpoint.post("register", "/users", {
     headers: writeHeaders,
-    payload: Schema.Struct({ email: Email, name: UserName, userId: Schema.optionalKey(UserId) }),
+    payload: Schema.Struct({ email: Email, name: UserName, userId: Schema.optionalKey(FreeUserId) }),
     success: Written.pipe(HttpApiSchema.status(201)),
     error: [...writeErrors, UserAlreadyRegistered]
   }).annotate(OpenApi.Summary, "Register a user; an id is made when none is given"),
@@ -86,6 +92,7 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
     success: paged(User, UserCursor),
     error: [...readErrors, ProjectionBehind]
   }).annotate(OpenApi.Summary, "List users in the order of their ids"),
+  userEvents,
   HttpApiEndpoint.get("get", "/users/:id", {
     params: { id: UserId },
     query: Schema.Struct({

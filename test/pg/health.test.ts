@@ -1,0 +1,87 @@
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Layer, Redacted, Schedule } from "effect"
+import { EventStore, Health, ProjectionStore, Projector } from "evsrc"
+import { PgStores } from "evsrc/pg"
+import { freshDatabase, layerPglite } from "../support/Database.ts"
+import * as Script from "../support/Script.ts"
+import { Tick, Ticks } from "./healthTicks.ts"
+
+const tick = (stream: string) =>
+  Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [{ _tag: "Ticked", n: 1 }]))
+
+/** Looks until the whole is as it is expected to be. */
+const until = (verdict: Health.Verdict, options: Health.HealthOptions) =>
+  Health.of([Ticks], options).pipe(
+    Effect.repeat({ until: (health) => health.verdict === verdict, schedule: Schedule.spaced("50 millis") }),
+    Effect.timeout("40 seconds")
+  )
+
+describe("the health of a projection", () => {
+  it.live(
+    "turns red when its process is frozen though nothing waits, and green when it goes on",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* freshDatabase
+        const database = PgClient.layer({ url: Redacted.make(url) })
+        yield* Effect.gen(function*() {
+          const store = yield* ProjectionStore.ProjectionStore
+          const nobody = yield* Health.of([Ticks])
+          assert.deepStrictEqual([nobody.verdict, nobody.reasons], ["red", ["ticks@1: nobody has ever worked on it"]])
+
+          // A sign of life is due every third of a second.
+          const options: Health.HealthOptions = { silence: "3 seconds" }
+          const script = yield* Script.start(import.meta.resolve("./healthWorker.ts"), { env: { DATABASE_URL: url } })
+          yield* script.waitFor(/^live$/)
+          const { position } = yield* tick("a")
+          yield* store.awaitPosition(Ticks, position, "30 seconds")
+          const well = yield* until("green", options)
+          assert.deepStrictEqual(well.followers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
+          const owner = well.followers[0]?.partitions[0]?.owner ?? "nobody"
+
+          yield* script.signal("SIGSTOP")
+          const frozen = yield* until("red", options)
+          assert.deepStrictEqual(frozen.followers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
+          assert.match(
+            frozen.reasons[0] ?? "",
+            new RegExp(`^ticks@1: partition 0: its worker ${owner} has given no sign of life for \\d+ s$`)
+          )
+          yield* script.signal("SIGCONT")
+          yield* until("green", options)
+
+          // Another takes over from one that is dead.
+          yield* script.signal("SIGKILL")
+          yield* script.exited
+          yield* until("red", options)
+          const other = yield* Script.start(import.meta.resolve("./healthWorker.ts"), { env: { DATABASE_URL: url } })
+          yield* other.waitFor(/^live$/)
+          const again = yield* until("green", options)
+          assert.notStrictEqual(again.followers[0]?.partitions[0]?.owner, owner)
+        }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provide(database))))
+      }),
+    120_000
+  )
+
+  it.live("is reckoned by the clock of the database, whatever that of a process says", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const off = (by: number): Clock.Clock => ({
+        sleep: (duration) => clock.sleep(duration),
+        monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+        monotonicTimeNanos: clock.monotonicTimeNanos,
+        currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + by,
+        currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now + by),
+        currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe() + BigInt(by) * 1_000_000n,
+        currentTimeNanos: Effect.map(clock.currentTimeNanos, (now) => now + BigInt(by) * 1_000_000n)
+      })
+      const store = yield* ProjectionStore.ProjectionStore
+      const { position } = yield* tick("a")
+      yield* Effect.gen(function*() {
+        yield* store.awaitPosition(Ticks, position, "30 seconds")
+        for (const by of [-3_600_000, 3_600_000]) {
+          const health = yield* until("green", {}).pipe(Effect.provideService(Clock.Clock, off(by)))
+          assert.isBelow(health.followers[0]?.silentFor ?? Infinity, 60)
+        }
+      }).pipe(Effect.provide(Projector.layer([Ticks])))
+    }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provide(layerPglite())))))
+})

@@ -1,0 +1,13 @@
+/** What the processes of a test work on. */
+import { Schema } from "effect"
+import { Projection } from "evsrc"
+
+export const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+
+export const Ticks = Projection.make("ticks", {
+  events: Tick,
+  document: Schema.Struct({ count: Schema.Int }),
+  partitions: 2,
+  key: () => "all",
+  evolve: { Ticked: (d) => ({ count: (d?.count ?? 0) + 1 }) }
+})
