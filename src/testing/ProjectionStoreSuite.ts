@@ -298,7 +298,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     equal(
       (yield* store.parkingLog(id)).map((
         e
-      ) => [e.action, e.position, e.actor, e.detail?.replace(/[\u0000\ufffd]/, "?")]),
+      ) => [e.action, e.position, e.actor, e.detail?.replace("\u0000", "?").replace("\ufffd", "?")]),
       [
         ["parked", at(30), undefined, "first ?"],
         ["failed", at(30), "ann", "again"],

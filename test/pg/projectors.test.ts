@@ -50,17 +50,18 @@ const start = (url: string, env: Readonly<Record<string, string>>) =>
 
 describe("workers of a projection", () => {
   it.live(
-    `killed at ${deaths} seeded points, the server restarted under them: the documents equal a fold of the log`,
+    "killed at seeded points, the server restarted under them: the documents equal a fold of the log",
     () =>
       Effect.gen(function*() {
         const dice = new Dice(4)
         const server = yield* PostgresServer.make()
         yield* withStores(server.url)(append(dice, 200))
         let died = 0
-      let refused = 0
+        const lives = () => died < deaths
+        let refused = 0
         /** One worker after the other, each of which dies at a call of its own. */
         const line = Effect.gen(function*() {
-          while (died < deaths) {
+          while (lives()) {
             yield* Effect.scoped(Effect.gen(function*() {
               const env = {
                 PARTITIONS: "4",
@@ -78,7 +79,7 @@ describe("workers of a projection", () => {
           }
         })
         const writing = Effect.gen(function*() {
-          while (died < deaths) {
+          while (lives()) {
             // While the server is down nothing is appended.
             yield* Effect.exit(withStores(server.url)(append(dice, 100)))
             yield* Effect.sleep("200 millis")

@@ -2,12 +2,12 @@
  * One run: writers, workers that come and go, and every misfortune there is, as a seed determines; then all heals, and what the workers have
  * made is compared with the log.
  */
-import { Context, Effect, Exit, Layer, Option, Schema, Scope } from "effect"
+import { Context, Effect, Exit, Layer, Option, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { EventStore, NewId, Position, Projection, ProjectionStore, Projector } from "evsrc"
+import { EventStore, NewId, Position, Projection, ProjectionStore, Projector, Rebuild } from "evsrc"
 import * as MemoryProjectionStore from "../../src/store/MemoryProjectionStore.ts"
 import { Dice } from "./Dice.ts"
-import { Machine } from "./Machine.ts"
+import * as Machine from "./Machine.ts"
 import * as SimulatedLog from "./SimulatedLog.ts"
 
 const Tick = Schema.TaggedUnion({
@@ -50,10 +50,11 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
   const documents = yield* MemoryProjectionStore.make
   const ticks = projection(dice.pick([1, 1, 2, 4]), () => healed)
   const batchSize = dice.from(1, 6)
-  const machines: Array<{ readonly machine: Machine; readonly scope: Scope.Closeable }> = []
+  const machines: Array<{ readonly machine: Machine.Machine; readonly scope: Scope.Closeable }> = []
 
-  const start = Effect.gen(function*() {
-    const machine = new Machine(dice, () => faulty)
+  /** A machine that works on the projection, or rebuilds it and switches to what it has built. */
+  const start = Effect.fnUntraced(function*(does: "projects" | "rebuilds") {
+    const machine = Machine.make(dice, () => faulty)
     const scope = yield* Scope.make()
     const call =
       <Args extends ReadonlyArray<unknown>, A, E, R>(operation: (...args: Args) => Effect.Effect<A, E, R>) =>
@@ -73,23 +74,30 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
         advance: call(documents.advance),
         load: call(documents.load),
         checkpoint: call(documents.checkpoint),
-        parked: call(documents.parked)
+        parked: call(documents.parked),
+        beginBuild: call(documents.beginBuild),
+        builds: call(documents.builds),
+        switchTarget: call(documents.switchTarget)
       }, { pollInterval: "20 millis" }),
       scope
     )
-    yield* Layer.buildWithScope(
-      Projector.layer([ticks], {
-        batchSize,
-        lease: "300 millis",
-        retryDelay: { first: "10 millis", most: "100 millis" }
-      }),
-      scope
-    ).pipe(Effect.provideContext(
+    const options = {
+      batchSize,
+      lease: "300 millis",
+      retryDelay: { first: "10 millis", most: "100 millis" }
+    } as const
+    const rebuild = Effect.exit(
+      Stream.runDrain(Rebuild.rebuild(ticks, { ...options, interval: "20 millis", swap: { within: "1 second" } }))
+    )
+    yield* Effect.provideContext(
+      does === "projects"
+        ? Effect.asVoid(Layer.buildWithScope(Projector.layer([ticks], options), scope))
+        : Effect.asVoid(Effect.forkIn(rebuild, scope)),
       Context.make(EventStore.EventStore, events).pipe(
         Context.add(ProjectionStore.ProjectionStore, store),
         Context.add(NewId, () => dice.uuid())
       )
-    ))
+    )
     machines.push({ machine, scope })
   })
   const end = (one: typeof machines[number], kill: boolean) =>
@@ -114,8 +122,9 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
     })
 
   const retryParked = Effect.gen(function*() {
-    for (const { request, stream } of yield* documents.parked(ticks.id)) {
-      if (request === undefined) yield* documents.request(ticks.id, stream, { action: "retry" })
+    const target = yield* documents.activeTarget(ticks.id)
+    for (const { request, stream } of yield* documents.parked(target)) {
+      if (request === undefined) yield* documents.request(target, stream, { action: "retry" })
     }
   })
 
@@ -124,7 +133,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
       yield* Effect.sleep(dice.from(0, 120))
       const one = machines.length === 0 ? undefined : dice.pick(machines)
       const what = dice.below(6)
-      if (one === undefined || what === 0) yield* start
+      if (one === undefined || what === 0) yield* start(dice.chance(0.3) ? "rebuilds" : "projects")
       else if (what === 1) yield* end(one, true)
       else if (what === 2) yield* end(one, false)
       else if (what === 3) {
@@ -145,7 +154,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
       return yield* fiber.pollUnsafe()!
     })
 
-  yield* start
+  yield* start("projects")
   yield* passing(Effect.all([misfortune, ...Array.from({ length: dice.from(1, 4) }, (_, n) => writer(n))], {
     concurrency: "unbounded",
     discard: true
@@ -155,13 +164,14 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
   faulty = false
   healed = true
   for (const one of Array.from(machines)) yield* end(one, dice.chance(0.5))
-  yield* start
+  yield* start("projects")
   const committed = log.committed()
   const last = committed.at(-1)?.position ?? Position.start
   yield* passing(Effect.gen(function*() {
     while (true) {
       yield* retryParked
-      const [at, parked] = [yield* documents.checkpoint(ticks.id), yield* documents.parked(ticks.id)]
+      const target = yield* documents.activeTarget(ticks.id)
+      const [at, parked] = [yield* documents.checkpoint(ticks.id), yield* documents.parked(target)]
       if (at >= last && parked.length === 0) return
       yield* Effect.sleep("20 millis")
     }
@@ -170,10 +180,11 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
   yield* TestClock.adjust("10 seconds")
 
   const problems: Array<string> = []
+  const target = yield* documents.activeTarget(ticks.id)
   const taken = committed.filter((event) => event.type === "Ticked")
   for (const stream of [...new Set(taken.map((event) => event.stream)), "all"]) {
     const own = taken.filter((event) => stream === "all" || event.stream === stream)
-    const [found] = yield* documents.load(ticks.id, [stream])
+    const [found] = yield* documents.load(target, [stream])
     const doc = Option.getOrUndefined(Schema.decodeUnknownOption(Doc)(found?.document))
     const expected = own.map((event) => String(event.position))
     // The events of one stream come in order; those of several do where one worker has them all and nothing was set aside.
@@ -186,8 +197,8 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
       problems.push(`${stream}: ${JSON.stringify(doc?.positions)} instead of ${JSON.stringify(expected)}`)
     }
   }
-  const progress = yield* documents.progress(ticks.id)
+  const progress = yield* documents.progress(target)
   const applied = progress.reduce((sum, one) => sum + one.applied, 0n)
   if (applied !== BigInt(taken.length)) problems.push(`${applied} of ${taken.length} events are in the ledger`)
-  return { problems, events: committed.length }
+  return { problems, events: committed.length, rebuilt: target !== ticks.id }
 })

@@ -4,20 +4,23 @@ import { run } from "./Schedule.ts"
 
 /** A failure prints the seed; `SIMULATION_SEED=… SIMULATION_RUNS=1` replays it. */
 const first = Number(process.env["SIMULATION_SEED"] ?? 1)
-const runs = Number(process.env["SIMULATION_RUNS"] ?? 1000)
+const runs = Number(process.env["SIMULATION_RUNS"] ?? 2000)
 
 describe("the simulation", () => {
   it.effect(
-    `${runs} schedules of appends, workers and misfortunes: every event is applied once, in the order of its stream`,
+    `${runs} schedules of appends, workers, rebuilds and misfortunes: every event is applied once, in the order of its stream`,
     () =>
       Effect.gen(function*() {
         let events = 0
+        let rebuilt = 0
         for (let seed = first; seed < first + runs; seed++) {
           const result = yield* Effect.scoped(run(seed, { watermark: true }))
           assert.deepStrictEqual(result.problems, [], `SIMULATION_SEED=${seed} SIMULATION_RUNS=1`)
           events += result.events
+          if (result.rebuilt) rebuilt++
         }
         assert.isAbove(events, runs)
+        assert.isAbove(rebuilt, runs / 100)
       }),
     300_000
   )
