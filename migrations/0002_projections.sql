@@ -271,7 +271,9 @@ begin
     raise exception 'changed' using errcode = 'EV002';
   end if;
   select evsrc.advance_partition(a_target, a_partition, a_epoch, a_from, a_to,
-      coalesce(array_agg(k), '{}'), coalesce(array_agg(d), '{}'), coalesce(array_agg(i), '{}'), removed_key,
+      coalesce(array_agg(k), '{}'), coalesce(array_agg(d), '{}'), coalesce(array_agg(i), '{}'),
+      -- What was not there is not locked: another may have written it by now, and that is not ours to remove.
+      array(select k from unnest(read_key, read_revision) as r(k, v) where v <> 0 and k = any (removed_key)),
       s_first, s_events, s_digest)
     into outcome
     from unnest(put_key, put_document, put_indexed) as u(k, d, i)

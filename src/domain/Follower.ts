@@ -57,6 +57,17 @@ export interface Follower<out Name extends string = string, out Events extends E
 }
 
 /**
+ * Throws when two followers have one id: they would share one checkpoint, and one of them would never be given an event.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const refuseTwice = (maker: string, followers: ReadonlyArray<Pick<Follower, "id">>): void => {
+  const twice = followers.find(({ id }, index) => followers.findIndex((other) => other.id === id) < index)
+  if (twice !== undefined) throw new Error(`${maker}: there are two of the name and version ${twice.id}`)
+}
+
+/**
  * A follower of these events; throws when an option is not what it may be.
  *
  * @since 0.1.0

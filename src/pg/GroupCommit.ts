@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
@@ -48,6 +49,8 @@ interface Pending {
   /** The span of the caller, to which the statement belongs. */
   readonly span: Tracer.AnySpan | undefined
   readonly done: Deferred.Deferred<AppendRow, EventStoreError>
+  /** Its caller was interrupted. */
+  isGivenUp: boolean
 }
 
 /**
@@ -106,12 +109,38 @@ export const make = Effect.fnUntraced(function*(
     Deferred.doneUnsafe(pending.done, exit)
   }
 
+  /**
+   * Waits in the database if there is a place to wait at. As long as all places are taken, perhaps for long, it asks now and then. None when
+   * its caller has given it up.
+   */
+  const sendPatiently = Effect.fnUntraced(function*(
+    pending: Pending
+  ): Effect.fn.Return<Option.Option<AppendRow>, SqlError> {
+    for (let delay = 1;; delay = Math.min(delay * 2, 50)) {
+      if (pending.isGivenUp) return Option.none()
+      const waited = yield* patient.withPermitsIfAvailable(1)(
+        Effect.suspend(() => statements.single(pending.request))
+      )
+      if (Option.isSome(waited)) return waited
+      const row = yield* Effect.suspend(() => statements.singleNow(pending.request))
+      if (row.outcome !== "busy") return Option.some(row)
+      yield* Effect.sleep(delay)
+    }
+  })
+
   /** Waits for whoever holds its stream or command id, beside the statements that are counted. */
   const sendAside = (pending: Pending): Effect.Effect<void> =>
-    Effect.exit(patient.withPermit(Effect.suspend(() => statements.single(pending.request)))).pipe(
-      Effect.map((exit) =>
-        finish(pending, Exit.mapError(exit, (error) => fromAppendError(error, pending.request.stream)))
-      ),
+    Effect.exit(sendPatiently(pending)).pipe(
+      Effect.map((exit) => {
+        if (Exit.isSuccess(exit) && Option.isNone(exit.value)) return
+        finish(
+          pending,
+          Exit.mapBoth(exit, {
+            onSuccess: Option.getOrThrow,
+            onFailure: (error) => fromAppendError(error, pending.request.stream)
+          })
+        )
+      }),
       Effect.ensuring(Effect.sync(() => {
         finish(pending, Exit.fail(unanswered(pending.request.stream)))
         release(pending)
@@ -228,11 +257,16 @@ export const make = Effect.fnUntraced(function*(
         keys: keysOf(request),
         bytes: bytesOf(request),
         span: Context.getOrUndefined(fiber.context, Tracer.ParentSpan),
-        done: Deferred.makeUnsafe()
+        done: Deferred.makeUnsafe(),
+        isGivenUp: false
       }
       waiting.add(pending)
       pump()
-      return Effect.onInterrupt(Deferred.await(pending.done), () => Effect.sync(() => waiting.delete(pending)))
+      return Effect.onInterrupt(Deferred.await(pending.done), () =>
+        Effect.sync(() => {
+          pending.isGivenUp = true
+          waiting.delete(pending)
+        }))
     })
 })
 

@@ -178,8 +178,12 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
           : Effect.tap(Cache.getSuccess(cache, stream), (found) => Telemetry.stateAsked(Option.isSome(found)))),
     current: (stream, known = empty(decider)) =>
       Effect.flatMap(inTransaction, (bypass) => {
-        const current = continueFrom(store, decider, stream, known)
-        return bypass ? current : Effect.tap(current, (loaded) => keep(stream, loaded))
+        if (bypass) return continueFrom(store, decider, stream, known)
+        return Effect.tap(catchUp(store, decider, stream, known), (loaded) =>
+          // It has become less only where the log was set back.
+          loaded.version < known.version
+            ? Effect.andThen(Cache.invalidate(cache, stream), Cache.set(cache, stream, loaded))
+            : keep(stream, loaded))
       }),
     advance: (stream, from, written) =>
       Effect.flatMap(inTransaction, (bypass) => {
@@ -199,6 +203,29 @@ const empty = <State>(decider: { readonly initial: State }): Loaded<State> => ({
   version: Version.zero,
   position: Position.start
 })
+
+/**
+ * Folds the events after those that are already in a state, after a look at the last of these: where the log has another in its place, or
+ * none, it was set back by a backup that was restored, and all is folded anew.
+ */
+const catchUp = <State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>,
+  stream: string,
+  from: Loaded<State>
+): Effect.Effect<Loaded<State>, EventStoreError> => {
+  const anew = continueFrom(store, decider, stream, empty(decider))
+  if (from.version === 0) return anew
+  const folded = Stream.runFold(
+    store.readStream(decider.aggregate.events, stream, { from: from.version }),
+    (): Loaded<State> | undefined => undefined,
+    (loaded, { event, position, version }) =>
+      version === from.version
+        ? position === from.position ? from : undefined
+        : loaded && { state: decider.evolve(loaded.state, event), version, position }
+  )
+  return Effect.flatMap(folded, (loaded) => loaded === undefined ? anew : Effect.succeed(loaded))
+}
 
 /** Folds the events after those that are already in the state. */
 const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(

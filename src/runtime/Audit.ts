@@ -83,7 +83,8 @@ export interface Audit {
  *
  * **Gotchas**
  *
- * An `inline` or `live` projection keeps no account, and is `"unstarted"`.
+ * An `inline` or `live` projection keeps no account, and is `"unstarted"`. Of a subscription that begins `"now"` nobody knows any more when
+ * that was: it is audited from the first event that it has handled.
  *
  * @since 0.1.0
  * @category auditing
@@ -102,9 +103,16 @@ export const run = Effect.fn("Audit.run")(function*(
   const partitions: Array<PartitionAudit> = []
   for (const { partition, partitions: of } of yield* store.progress(target)) {
     const filter = filterOf({ ...follower, partitions: of }, partition)
-    const compare = (ledger: Ledger, inDetail: boolean) => compareWith(events, filter, pageSize, ledger, inDetail)
     const totals = yield* store.ledger(target, partition, false)
     if (Option.isNone(totals)) continue
+    const [segment] = beginsNow(follower) ? yield* store.applied(target, partition) : []
+    const after = !beginsNow(follower)
+      ? Position.start
+      : segment === undefined
+      ? totals.value.position
+      : Position.make(segment.first - 1n)
+    const compare = (ledger: Ledger, inDetail: boolean) =>
+      compareWith(events, filter, pageSize, after, ledger, inDetail)
     let found = yield* compare(totals.value, false)
     if (found.faults.length > 0) {
       const whole = yield* store.ledger(target, partition, true)
@@ -129,6 +137,8 @@ export const run = Effect.fn("Audit.run")(function*(
   const verdict = partitions.length === 0 ? "unstarted" : isFaulty ? "faulty" : "complete"
   return { follower: follower.id, target, verdict, first, partitions }
 })
+
+const beginsNow = (follower: Follower): boolean => Reflect.get(follower, "from") === "now"
 
 /** So many events of a range are kept in mind; where one has more, and a fault is not among them, it is not resolved. */
 const remembered = 4_096
@@ -169,6 +179,7 @@ const compareWith = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
   filter: LogFilter,
   pageSize: number,
+  after: Position.Position,
   { applied, digest, parked, position, segments, skipped }: Ledger,
   inDetail: boolean
 ): Effect.fn.Return<
@@ -200,7 +211,7 @@ const compareWith = Effect.fnUntraced(function*(
     tally = new Tally()
   }
 
-  yield* forEachUpTo(driver, filter, [Position.start, position], pageSize, (event) => {
+  yield* forEachUpTo(driver, filter, [after, position], pageSize, (event) => {
     if (inDetail) {
       while (event.position >= (segments[index + 1]?.first ?? Infinity)) close()
     }

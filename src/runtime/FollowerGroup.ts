@@ -27,7 +27,7 @@ import * as PartitionWorker from "./PartitionWorker.ts"
 import type { Work } from "./Work.ts"
 
 /**
- * - `batchSize`: events per transaction at most; 500 by default
+ * - `batchSize`: events per transaction at most; 500 by default, and up to 5,000 for documents while they catch up on small events
  * - `lease`: for how long a worker owns a partition without giving a sign of life; 10 seconds by default. Another process takes over
  *   after it
  * - `retryDelay`: the pause before the database is tried again, or an event at which a follower has stopped; from 200 milliseconds, doubled
@@ -82,6 +82,7 @@ export const make = Effect.fnUntraced(function*(
   if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > limits.pageSize) {
     return yield* Effect.die(new Error(`${follower.id}: batchSize must be a whole number from 1 to ${limits.pageSize}`))
   }
+  const growTo = options.batchSize === undefined && work.grows ? Math.min(5000, limits.pageSize) : batchSize
   const lease = Duration.fromInputUnsafe(options.lease ?? "10 seconds")
   if (!Duration.isFinite(lease) || Duration.toMillis(lease) < 100) {
     return yield* Effect.die(new Error(`${follower.id}: lease must be at least 100 milliseconds, and not infinite`))
@@ -164,6 +165,7 @@ export const make = Effect.fnUntraced(function*(
         work,
         target,
         batchSize,
+        growTo,
         retryDelay,
         requests,
         report: report(partition)

@@ -40,6 +40,7 @@ export interface Report {
 }
 
 /**
+ * - `batchSize`: events of a page; `growTo`: of those after a full one at most
  * - `requests`: opened when somebody has asked to retry or skip what is parked
  * - `retryDelay`: the pause before an event that stops the follower is tried again
  *
@@ -52,6 +53,7 @@ export interface PartitionOptions {
   readonly work: Work
   readonly target: string
   readonly batchSize: number
+  readonly growTo: number
   readonly retryDelay: { readonly first: Duration.Duration; readonly most: Duration.Duration }
   readonly requests: Latch.Latch
   readonly report: (report: Report) => Effect.Effect<unknown>
@@ -79,7 +81,7 @@ export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
   held: Held
 ): Effect.fn.Return<void, EventStoreError> {
-  const { batchSize, report, requests, retryDelay, store, target, work } = options
+  const { batchSize, growTo, report, requests, retryDelay, store, target, work } = options
   const { driver } = options.events
   const { follower } = work
   const { epoch, partition } = held
@@ -90,11 +92,15 @@ export const run = Effect.fnUntraced(function*(
   interface Page {
     readonly events: ReadonlyArray<RecordedEvent>
     readonly head: Position.Position
+    readonly limit: number
   }
-  const read = (after: Position.Position): Effect.Effect<Page, EventStoreError> =>
-    Effect.tap(
-      driver.readAll({ after, limit: batchSize, ...filter }),
-      ({ events, head }) => withinLog(driver, after, events, head)
+  const read = (after: Position.Position, limit = batchSize): Effect.Effect<Page, EventStoreError> =>
+    Effect.map(
+      Effect.tap(
+        driver.readAll({ after, limit, ...filter }),
+        ({ events, head }) => withinLog(driver, after, events, head)
+      ),
+      (page) => ({ ...page, limit })
     )
 
   /** Writes what became of a batch, and moves the checkpoint. */
@@ -127,8 +133,8 @@ export const run = Effect.fnUntraced(function*(
 
   /** Applies one batch. Answers how far it came, or nothing when the partition is another's. */
   const step = Effect.fnUntraced(
-    function*(from: Position.Position, { events, head }: Page) {
-      const full = events.length >= batchSize
+    function*(from: Position.Position, { events, head, limit }: Page) {
+      const full = events.length >= limit
       const to = full ? events.at(-1)!.position : Position.max(from, head)
       const batch = parked.size === 0 ? events : events.filter((event) => !parked.has(event.stream))
       if (batch.length === 0 && to === from) {
@@ -229,7 +235,9 @@ export const run = Effect.fnUntraced(function*(
         const page = yield* next === undefined ? read(position) : Fiber.join(next)
         const last = page.events.at(-1)
         // The next page is on its way while this one is applied.
-        next = page.events.length >= batchSize ? yield* Effect.forkChild(read(last!.position)) : undefined
+        next = page.events.length >= page.limit
+          ? yield* Effect.forkChild(read(last!.position, grown(page.events, batchSize, growTo)))
+          : undefined
         head = page.head
         const done = yield* step(position, page)
         if (done === undefined) return
@@ -249,6 +257,18 @@ export const run = Effect.fnUntraced(function*(
     forget
   )
 })
+
+/** Of the payloads in a page, as JSON, that has grown: two pages are in memory. */
+const pageCharacters = 4 * 1024 * 1024
+
+/** Events of the page after a full one: twice as many while all of it stays small, by the payloads of a few. */
+const grown = (events: ReadonlyArray<RecordedEvent>, least: number, most: number): number => {
+  if (most <= least) return least
+  const step = Math.ceil(events.length / 8)
+  const sample = events.filter((_, index) => index % step === 0)
+  const characters = sample.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0) / sample.length
+  return Math.max(least, Math.min(2 * events.length, most, Math.floor(pageCharacters / characters)))
+}
 
 const unprocessed = ({ error, event }: Failure): Unprocessed => ({
   stream: event.stream,

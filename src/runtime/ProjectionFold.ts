@@ -4,6 +4,8 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Inspectable from "effect/Inspectable"
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import { EventStoreError, ProjectionFailed, storeError, UndecodableDocument } from "../domain/errors.ts"
@@ -181,6 +183,13 @@ const attempt = <A>(
  */
 export const failed = (projection: string, { position, type }: RecordedEvent, cause: unknown): EventStoreError => {
   if (cause instanceof EventStoreError) return cause
-  const detail = cause instanceof Error ? cause.message : String(cause)
-  return storeError(new ProjectionFailed({ projection, position, type, detail }))
+  return storeError(new ProjectionFailed({ projection, position, type, detail: describe(cause) }))
+}
+
+/** What was thrown, in words; an error may have none but its name and its fields. */
+const describe = (cause: unknown): string => {
+  if (cause instanceof Error && cause.message !== "") return cause.message
+  if (!Predicate.isObject(cause)) return String(cause)
+  const name = Predicate.hasProperty(cause, "_tag") ? String(cause._tag) : cause instanceof Error ? cause.name : ""
+  return `${name} ${Inspectable.toStringUnknown(cause, 0)}`.trim()
 }

@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Follower from "../domain/Follower.ts"
 import type * as EventStore from "../store/EventStore.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
 import * as FollowerGroup from "./FollowerGroup.ts"
@@ -45,6 +46,7 @@ export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHa
   Layer.effect(
     Projector,
     Effect.gen(function*() {
+      Follower.refuseTwice("Projector.layer", projections)
       const { driver } = yield* ProjectionStore.ProjectionStore
       const bind = yield* HandlerTransaction.make<Projection.Services<P>>("Projector.layer", driver, projections)
       const groups = yield* Effect.forEach(

@@ -140,6 +140,7 @@ export const layer = <const S extends Any>(
   Layer.effect(
     Subscriptions,
     Effect.gen(function*() {
+      Follower.refuseTwice("Subscription.layer", subscriptions)
       const context = yield* Handlers.services<Projection.Services<S>>()
       const groups = yield* Effect.forEach(subscriptions, (subscription: Any) => {
         // The type of the layer has asked for the services of every handler.

@@ -40,12 +40,15 @@ export interface Committed {
 /**
  * - `apply`: applies events, in order, for a target, and hands what became of them to `commit`, which moves the checkpoint. What is applied
  *   within a transaction commits with it. Answers what `commit` answers
+ * - `grows`: whether more events at a time cost less: to fold them writes a document less often, while a handler would do more again after
+ *   a failure
  *
  * @since 0.1.0
  * @category models
  */
 export interface Work {
   readonly follower: Follower
+  readonly grows: boolean
   readonly apply: <A extends Committed>(
     target: string,
     events: ReadonlyArray<RecordedEvent>,
@@ -61,6 +64,7 @@ export interface Work {
  */
 export const documents = (projection: Projection.Any, store: ProjectionStoreDriver): Work => ({
   follower: projection,
+  grows: true,
   apply: (target, events, commit) =>
     Effect.flatMap(
       ProjectionFold.fold(projection, events, (keys) => store.load(target, keys), projection.onFailure),
@@ -104,6 +108,7 @@ export const effects = (follower: Follower, handle: Handler, retry: Schedule.Sch
   }
   return {
     follower,
+    grows: false,
     apply: (target, events, commit) =>
       Effect.gen(function*() {
         const done = handledOf(target)
@@ -167,6 +172,7 @@ export const transactional = (
   store: ProjectionStoreDriver
 ): Work => ({
   follower,
+  grows: false,
   apply: <A extends Committed>(
     _target: string,
     events: ReadonlyArray<RecordedEvent>,

@@ -160,7 +160,7 @@ export const make = Effect.fnUntraced(function*(
   const transaction: ProjectionStoreDriver["transaction"] = (effect) =>
     Effect.tap(
       driver.transaction(effect),
-      () => Effect.forEach(watches.values(), ({ nudge }) => nudge, { discard: true })
+      () => Effect.forEach([...watches.values(), ...progresses.values()], ({ nudge }) => nudge, { discard: true })
     )
 
   const switchTarget: ProjectionStoreDriver["switchTarget"] = (request) =>

@@ -12,11 +12,12 @@ import * as Position from "../domain/Position.ts"
 import * as Projection from "../domain/Projection.ts"
 import * as Audit from "../runtime/Audit.ts"
 import * as Projector from "../runtime/Projector.ts"
+import * as Subscription from "../runtime/Subscription.ts"
 import { digestOf } from "../store/Applied.ts"
 import * as EventStore from "../store/EventStore.ts"
 import type { EventStoreDriver, LogPage } from "../store/EventStoreDriver.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
-import { type Stores, upTo } from "./RuntimeFixtures.ts"
+import { AccountEvent, type Stores, upTo } from "./RuntimeFixtures.ts"
 import { type Case, equal, ok, test, unique } from "./Suite.ts"
 
 /** Counts events of a type of its own, of many streams, into one document. */
@@ -193,6 +194,27 @@ const online: ReadonlyArray<Case<Stores>> = [
     const store = yield* EventStore.make(driver)
     const audit = yield* Effect.provideService(Audit.run(fixed.projection), EventStore.EventStore, store)
     equal([audit.verdict, looks], ["complete", 3], "the verdict")
+  }),
+
+  test("a subscription from now on is audited from its first event on", function*() {
+    const store = yield* EventStore.EventStore
+    const stream = unique("Audited")
+    const subscription = Subscription.make(unique("from-now"), {
+      events: AccountEvent,
+      from: "now",
+      where: { streamPrefix: stream },
+      handle: () => Effect.void
+    })
+    const append = store.append(AccountEvent, stream, [AccountEvent.cases.Opened.make({ id: stream, owner: "ann" })])
+    yield* append
+    yield* Effect.gen(function*() {
+      equal((yield* Audit.run(subscription)).verdict, "complete", "before its first event")
+      const { position } = yield* append
+      const documents = yield* ProjectionStore.ProjectionStore
+      yield* documents.awaitPosition({ id: subscription.id, lifecycle: "async" }, position, "30 seconds")
+      const audit = yield* Audit.run(subscription)
+      equal([audit.verdict, audit.partitions.map(({ events }) => events)], ["complete", [1]], "after it")
+    }).pipe(Effect.provide(Subscription.layer([subscription])))
   }),
 
   test("an audit of what nobody has worked on says so", function*() {

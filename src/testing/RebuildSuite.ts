@@ -552,6 +552,8 @@ const comparing: ReadonlyArray<Case<Stores>> = [
       const writer = yield* Effect.forkChild(Effect.forever(Effect.suspend(() => append(ids[n++ % 4]!))))
       const differences = yield* Stream.runCollect(Rebuild.compare(rebuilt, { pageSize: 5 }))
       yield* Fiber.interrupt(writer)
+      // Or else what is still to be applied would be written over what is planted below.
+      yield* until(counts, yield* append(ids.at(-1)!))
       equal(
         differences.filter(({ _tag }) => _tag === "Different").map(({ key }) => key),
         ["planted"],

@@ -270,6 +270,26 @@ describe("GroupCommit", () => {
       assert.deepStrictEqual((yield* statement(1)).streams, ["b"])
     }))
 
+  it.effect("an append that is given up while it waits for a place aside is not sent any more", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup({ inFlight: 1 })
+      const callers: Array<Effect.Success<ReturnType<typeof start>>> = []
+      for (const [n, stream] of ["a", "b", "c", "d"].entries()) {
+        callers.push(yield* start(request(stream)))
+        yield* (yield* statement(n * 2)).busy(stream)
+        yield* statement(n * 2 + 1)
+      }
+      const late = yield* start(request("e"))
+      yield* (yield* statement(8)).busy("e")
+      // With no place left it asks again, and hears that it has to wait.
+      yield* (yield* statement(9)).busy("e")
+      yield* Fiber.interrupt(late)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(sent.length, 10)
+      yield* start(request("e"))
+      yield* statement(10)
+    }))
+
   it.effect("on shutdown what has left is waited for, what has not is told so, and nothing more is taken", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()

@@ -1,7 +1,7 @@
 /** The statements themselves, without the group commit and the retries above them, which would make good for much that is wrong here. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer, Option } from "effect"
+import { Effect, Fiber, Layer, Option, Schedule } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { type EventStoreDriver, Position, StreamId, Version } from "evsrc"
 import { PgMigrations } from "evsrc/pg"
@@ -38,6 +38,17 @@ const elsewhere = Effect.gen(function*() {
   yield* sql`begin`
   return { sql, ...PgAppend.make(sql, `"evsrc"`, () => Effect.succeed(Option.none())) }
 }).pipe(Effect.provide(Reactivity.layer))
+
+/** Until a statement waits for an advisory lock. */
+const somebodyWaits = Effect.flatMap(
+  PgClient.PgClient,
+  (sql) =>
+    sql`select 1 from pg_locks where not granted and locktype = 'advisory'
+      and database = (select oid from pg_database where datname = current_database())`
+).pipe(
+  Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("10 millis") }),
+  Effect.timeout("30 seconds")
+)
 
 const migrated = Layer.effectDiscard(PgMigrations.run()).pipe(Layer.provideMerge(layerPostgres()))
 
@@ -143,6 +154,36 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       yield* other.sql`commit`
       assert.deepStrictEqual(yield* outcomes, ["appended", "appended", "appended", "appended"])
     }).pipe(Effect.scoped))
+
+  for (const [what, options] of [["one event", {}], ["several events", { count: 2 }]] as const) {
+    it.effect(`${what} in an open transaction keep a condition on their type waiting, and then break it`, () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const [writer, checker] = [yield* elsewhere, yield* elsewhere]
+        const [last] = yield* sql<{ readonly position: bigint }>`
+          select coalesce(max(position), 0) as position from evsrc.events`
+        const condition = { query: [{ types: ["Ticked"] }], after: Position.make(last!.position), seen: [] }
+        const written = yield* writer.single(request(name("s"), options))
+        const checked = yield* Effect.forkChild(checker.single(request(name("s"), { condition })))
+        yield* somebodyWaits
+        yield* writer.sql`commit`
+        const answer = yield* Fiber.join(checked)
+        assert.deepStrictEqual([answer.outcome, answer.positions], ["changed", written.positions!.slice(-1)])
+        yield* checker.sql`rollback`
+      }).pipe(Effect.scoped))
+
+    it.effect(`${what} under a command id that is in an open transaction wait, and are then known`, () =>
+      Effect.gen(function*() {
+        const [first, second] = [yield* elsewhere, yield* elsewhere]
+        const commandId = name("command")
+        yield* first.single(request(name("s"), { ...options, commandId }))
+        const again = yield* Effect.forkChild(second.single(request(name("s"), { ...options, commandId })))
+        yield* somebodyWaits
+        yield* first.sql`commit`
+        assert.strictEqual((yield* Fiber.join(again)).outcome, "duplicate")
+        yield* second.sql`rollback`
+      }).pipe(Effect.scoped))
+  }
 
   it.effect("the database itself keeps versions and command ids unique, whoever writes", () =>
     Effect.gen(function*() {

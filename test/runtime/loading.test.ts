@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer, Schema, SchemaGetter } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, SchemaGetter } from "effect"
 import { TestClock } from "effect/testing"
 import { Aggregate, Command, CommandBus, EventStore, Version } from "evsrc"
 
@@ -124,6 +124,43 @@ describe("the states that a process keeps", () => {
       current = backup.driver
       assert.strictEqual((yield* run(add("a", 8))).version, Version.make(2))
       assert.strictEqual((yield* run(stale("a"))).state, 9)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("a log that was set back is noticed by whoever reads it, before anybody is refused on what was there", () =>
+    Effect.gen(function*() {
+      const { driver } = yield* EventStore.EventStore
+      const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
+      let current = driver
+      const store = yield* EventStore.make({ ...driver, readStream: (page) => current.readStream(page) })
+      const run = Effect.provideService(EventStore.EventStore, store)
+      yield* run(add("a", 1))
+      current = backup.driver
+      assert.strictEqual((yield* run(Aggregate.load(CounterDecider, "a"))).version, Version.zero)
+      assert.strictEqual((yield* run(stale("a"))).version, Version.zero)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("a reader that was slow does not put an older state in the place of a newer one", () =>
+    Effect.gen(function*() {
+      const { driver } = yield* EventStore.EventStore
+      const gate = yield* Deferred.make<void>()
+      let slow = false
+      const store = yield* EventStore.make({
+        ...driver,
+        readStream: (page) =>
+          Effect.suspend(() => {
+            const wait = slow ? Deferred.await(gate) : Effect.void
+            slow = false
+            return Effect.tap(driver.readStream(page), () => wait)
+          })
+      })
+      const run = Effect.provideService(EventStore.EventStore, store)
+      yield* run(add("a", 1))
+      slow = true
+      const reader = yield* Effect.forkChild(run(Aggregate.load(CounterDecider, "a")), { startImmediately: true })
+      yield* run(add("a", 2))
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual((yield* Fiber.join(reader)).state, 1)
+      assert.strictEqual((yield* run(stale("a"))).state, 3)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect.prop(
