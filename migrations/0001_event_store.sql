@@ -442,11 +442,16 @@ begin
       select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
         from evsrc.events e
         where e.position in (
-            select t.position from unnest(items) as i join evsrc.event_tags t on t.tag = hashtextextended(i.tags[1], 0)
-              where t.position > a_after
+            -- No more of each item than the page can hold: a tag may have had a million events.
+            select m.position
+              from unnest(items) as i cross join lateral (
+                select t.position from evsrc.event_tags t join evsrc.events o on o.position = t.position
+                  where t.tag = hashtextextended(i.tags[1], 0) and t.position > a_after
+                    and o.tags @> i.tags and (cardinality(i.types) = 0 or o.type = any (i.types))
+                  order by t.position
+                  limit a_limit
+              ) as m
           )
-          and exists (select 1 from unnest(items) as i
-            where e.tags @> i.tags and (cardinality(i.types) = 0 or e.type = any (i.types)))
         order by e.position
         limit a_limit;
   else
