@@ -392,7 +392,11 @@ create function evsrc.read_all(
   a_after bigint, a_limit integer, f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
 ) returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
   data json, metadata json, recorded_at timestamptz, tags text[])
-language plpgsql volatile as $$
+language plpgsql volatile
+-- As for appends: planned once, to go along the positions.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
 #variable_conflict use_column
 declare
   safe bigint := evsrc.safe_head();
@@ -425,13 +429,32 @@ create function evsrc.count_followed(
     ) as behind
 $$;
 
+-- The tag by which to look for the events that have all of these: the one with the fewest, as far as counted; as its hash.
+create function evsrc.lead_tag(a_tags text[], a_after bigint) returns bigint language plpgsql volatile as $$
+declare
+  lead bigint;
+begin
+  if cardinality(a_tags) = 1 then
+    return hashtextextended(a_tags[1], 0);
+  end if;
+  select h into lead
+    from unnest(a_tags) with ordinality as u(tag, n), hashtextextended(u.tag, 0) as h
+    order by (select count(*) from (select from evsrc.event_tags t where t.tag = h and t.position > a_after limit 500) as few), n
+    limit 1;
+  return lead;
+end $$;
+
 -- The events that match a query, after a_after, as they are visible now, beside the safe head of just before. What lies above the head
 -- may still gain a lower neighbour, so a condition on what was read names the head and the positions seen above it.
 create function evsrc.read_query(
   q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], a_after bigint, a_limit integer
 ) returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
   data json, metadata json, recorded_at timestamptz, tags text[])
-language plpgsql volatile as $$
+language plpgsql volatile
+-- As for appends: planned once, for probes of indexes.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
 #variable_conflict use_column
 declare
   safe bigint := evsrc.safe_head();
@@ -439,21 +462,23 @@ declare
 begin
   if (select bool_and(cardinality(i.tags) > 0) from unnest(items) as i) then
     return query
-      select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-        from evsrc.events e
-        where e.position in (
-            -- No more of each item than the page can hold: a tag may have had a million events.
-            select m.position
-              from unnest(items) as i cross join lateral (
-                select t.position from evsrc.event_tags t join evsrc.events o on o.position = t.position
-                  where t.tag = hashtextextended(i.tags[1], 0) and t.position > a_after
-                    and o.tags @> i.tags and (cardinality(i.types) = 0 or o.type = any (i.types))
+      select safe, f.*
+        from (
+          -- No more of each item than the page can hold, in their order: a tag may have had a million events.
+          select distinct on (m.position) m.*
+            from unnest(items) as i
+              cross join lateral (select evsrc.lead_tag(i.tags, a_after) as tag offset 0) as lead
+              cross join lateral (
+                select e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
+                  from evsrc.event_tags t join evsrc.events e on e.position = t.position
+                  where t.tag = lead.tag and t.position > a_after
+                    and e.tags @> i.tags and (cardinality(i.types) = 0 or e.type = any (i.types))
                   order by t.position
                   limit a_limit
               ) as m
-          )
-        order by e.position
-        limit a_limit;
+            order by m.position
+            limit a_limit
+        ) as f;
   else
     return query
       select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
