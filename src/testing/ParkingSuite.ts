@@ -3,12 +3,15 @@
  *
  * @since 0.1.0
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { type EventStoreError, storeError, StoreUnavailable } from "../domain/errors.ts"
 import type { NewEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
@@ -95,6 +98,26 @@ const setAside: ReadonlyArray<Case<Stores>> = [
       yield* reached(yield* append("a", 4, "both"))
       equal((yield* seen("both")).at(-1), "a4", "the stream goes on")
       yield* complete(projection)
+    }).pipe(working)
+  }),
+
+  test("whoever watches a document sees what a retry has made of it", function*() {
+    const { append, poison, projection, reached, streamOf, working } = fixture()
+    poison.add("a1")
+    yield* Effect.gen(function*() {
+      yield* reached(yield* append("a", 1))
+      const first = yield* Deferred.make<void>()
+      const watching = yield* ProjectionStore.watch(projection, "a").pipe(
+        Stream.tap(() => Deferred.succeed(first, undefined)),
+        Stream.take(2),
+        Stream.runCollect,
+        Effect.forkChild
+      )
+      yield* Deferred.await(first)
+      poison.clear()
+      yield* Parking.retry(projection, streamOf("a"))
+      const all = yield* Effect.timeout(Fiber.join(watching), "30 seconds")
+      equal(all.map(Option.map(({ seen }) => seen)), [Option.none(), Option.some(["a1"])], "before and after")
     }).pipe(working)
   }),
 
