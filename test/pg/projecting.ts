@@ -8,7 +8,7 @@ import { EventStore, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { once } from "node:events"
 import { setImmediate } from "node:timers"
-import { ticks } from "./ticks.ts"
+import { handled, ticks } from "./ticks.ts"
 
 const at = Number(process.env["KILL_AT"] ?? Infinity)
 const when = process.env["KILL_WHEN"]
@@ -44,7 +44,8 @@ const watched = Layer.effectContext(Effect.gen(function*() {
   ))
 }))
 
-const worker = Projector.layer([ticks(Number(process.env["PARTITIONS"]))], {
+const partitions = Number(process.env["PARTITIONS"])
+const worker = Projector.layer([ticks(partitions), handled(partitions)], {
   batchSize: Number(process.env["BATCH"]),
   lease: process.env["LEASE"] === "short" ? "500 millis" : "2 seconds",
   retryDelay: { first: "20 millis", most: "200 millis" }

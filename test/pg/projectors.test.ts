@@ -7,7 +7,7 @@ import { Dice } from "../simulation/Dice.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import * as Script from "../support/Script.ts"
-import { foldOf, Tick, ticks } from "./ticks.ts"
+import { foldOf, handled, Tick, ticks } from "./ticks.ts"
 
 /** How many workers die; 200 take some minutes. */
 const deaths = Number(process.env["DEATHS"] ?? 20)
@@ -17,6 +17,8 @@ const withStores = (url: string) =>
   Effect.provide(
     PgStores.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 8 })))
   )
+
+const tableOfHandled = Effect.flatMap(PgClient.PgClient, (sql) => sql`create table handled (position bigint)`)
 
 const append = Effect.fnUntraced(function*(dice: Dice, events: number) {
   const store = yield* EventStore.EventStore
@@ -40,6 +42,10 @@ const compared = Effect.fnUntraced(function*(partitions: number) {
   for (const [key, expected] of foldOf(log)) {
     assert.deepStrictEqual(yield* documents.get(projection, key), Option.some(expected), key)
   }
+  yield* documents.awaitPosition(handled(partitions), yield* events.head, "120 seconds")
+  const sql = yield* PgClient.PgClient
+  const rows = yield* sql<{ readonly position: bigint }>`select position from handled order by position`
+  assert.deepStrictEqual(rows.map(({ position }) => position), log.map(({ position }): bigint => position), "the table")
   const progress = yield* documents.driver.progress(projection.id)
   assert.strictEqual(progress.reduce((sum, one) => sum + one.applied, 0n), BigInt(log.length), "the ledger")
   return progress
@@ -55,7 +61,7 @@ describe("workers of a projection", () => {
       Effect.gen(function*() {
         const dice = new Dice(4)
         const server = yield* PostgresServer.make()
-        yield* withStores(server.url)(append(dice, 200))
+        yield* withStores(server.url)(Effect.andThen(tableOfHandled, append(dice, 200)))
         let died = 0
         const lives = () => died < deaths
         let refused = 0
@@ -109,6 +115,7 @@ describe("workers of a projection", () => {
         yield* withStores(url)(Effect.gen(function*() {
           const sql = yield* PgClient.PgClient
           const { driver } = yield* ProjectionStore.ProjectionStore
+          yield* tableOfHandled
           // Every write to a checkpoint, in the order in which they took effect: a row is locked until its writer has committed.
           const statements = [
             `create table writes (id bigint generated always as identity, partition integer, epoch bigint, owner text, position bigint,
@@ -119,7 +126,7 @@ describe("workers of a projection", () => {
                 values (new.partition, new.epoch, new.owner, new.position, new.position <> old.position);
               return new;
             end $$`,
-            `create trigger written before update on evsrc.checkpoints for each row execute function written()`
+            `create trigger written before update on evsrc.checkpoints for each row when (new.target = 'ticks@1') execute function written()`
           ]
           for (const statement of statements) yield* sql.unsafe(statement)
           const env = { PARTITIONS: "8", BATCH: "20", LEASE: "long" }

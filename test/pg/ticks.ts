@@ -1,5 +1,6 @@
 /** A projection whose documents tell when an event was left out, came twice, or came out of order. */
-import { Schema } from "effect"
+import { Effect, Schema } from "effect"
+import { SqlClient } from "effect/sql"
 import { Projection, type RecordedEvent } from "evsrc"
 
 export const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -24,6 +25,18 @@ export const ticks = (partitions: number) =>
     onFailure: "stop",
     key: (_, { stream }) => [stream, all],
     evolve: { Ticked: (sum, { n }, { version }, key) => evolve(sum, n, version, key) }
+  })
+
+/** The position of every event, in a table of its own: `create table handled (position bigint)`. */
+export const handled = (partitions: number) =>
+  Projection.handler("handled", {
+    events: Tick,
+    partitions,
+    onFailure: "stop",
+    handle: {
+      Ticked: (_, { position }) =>
+        Effect.flatMap(SqlClient.SqlClient, (sql) => sql`insert into handled (position) values (${position})`)
+    }
   })
 
 /** What the documents have to be, for a log. */
