@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import type * as Event from "./Event.ts"
+import * as Event from "./Event.ts"
 
 /**
  * Which events of its set a follower takes; all of them where it says nothing.
@@ -89,6 +89,13 @@ export const make = <const Name extends string, Events extends Event.Any>(
   }
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > 256) {
     throw new Error(`${maker}: the partitions of "${name}" must be a whole number from 1 to 256`)
+  }
+  const tagNames = new Set(Object.values(Event.tagFieldsOf(events)).flatMap((fields) => Object.keys(fields ?? {})))
+  for (const tag of where.tags ?? []) {
+    if (!Array.from(tagNames).some((tagName) => tag.startsWith(`${tagName}:`) && tag.length > tagName.length + 1)) {
+      const known = tagNames.size === 0 ? "they have none" : `they have ${Array.from(tagNames).join(", ")}`
+      throw new Error(`${maker}: "${name}" asks for the tag "${tag}", which its events cannot have; ${known}`)
+    }
   }
   return { name, version, id: `${name}@${version}`, events, handles, where, partitions, onFailure }
 }

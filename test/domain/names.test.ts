@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { Aggregate, Command, ConcurrencyConflict, Position, Projection, StreamId, Version } from "evsrc"
+import { Aggregate, Command, ConcurrencyConflict, Event, Position, Projection, StreamId, Version } from "evsrc"
 
 describe("StreamId", () => {
   it.effect.prop("accepts just what survives UTF-8 and fits", [Schema.String], ([name]) =>
@@ -87,5 +87,23 @@ describe("definitions refuse what cannot work", () => {
     assert.throws(() => make("users", 0), "version")
     assert.throws(() => make("users", 1.5), "version")
     assert.strictEqual(make("users", 2).id, "users@2")
+  })
+
+  it("a projection that asks for tags which its events cannot have, or for no partitions", () => {
+    const make = (tags: ReadonlyArray<string>, partitions = 1) =>
+      Projection.make("users", {
+        events: events.pipe(Event.tags({ user: "id" })),
+        document: state,
+        key: (event) => event.id,
+        evolve: { Happened: Projection.ignore },
+        where: { tags },
+        partitions
+      })
+    for (const tag of ["", "x", "user", "user:", "usr:ann"]) {
+      assert.throws(() => make([Event.tag("user", "ann"), tag]), "they have user")
+    }
+    assert.throws(() => make([], 0), "partitions")
+    assert.throws(() => make([], 257), "partitions")
+    assert.deepStrictEqual(make([Event.tag("user", "ann")], 256).where.tags, ["user:ann"])
   })
 })
