@@ -8,7 +8,7 @@ import { Context, Effect, Exit, Fiber, Layer, Redacted, Schedule, Schema } from 
 import { Reactivity } from "effect/reactivity"
 import { Event, EventStore } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
-import { judge, raceKinds, races } from "../../src/testing/BoundarySuite.ts"
+import { judge, raceKinds, races } from "../../src/testing/BoundaryRaces.ts"
 import { conformance } from "../store/conformance.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as Script from "../support/Script.ts"

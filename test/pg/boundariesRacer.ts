@@ -7,7 +7,7 @@ import { Effect, Layer, ManagedRuntime, Random, Redacted, Schema } from "effect"
 import { EventStore, type EventStoreDriver } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { createInterface } from "node:readline"
-import { leap, look, type Looked, Outcome, type Race, raceKinds } from "../../src/testing/BoundarySuite.ts"
+import { leap, look, type Looked, Outcome, type Race, raceKinds } from "../../src/testing/BoundaryRaces.ts"
 
 export const Order = Schema.fromJsonString(Schema.Struct({
   step: Schema.Literals(["look", "leap"]),
