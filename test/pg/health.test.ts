@@ -44,7 +44,7 @@ describe("the health of a projection", () => {
           assert.deepStrictEqual(frozen.followers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
           assert.match(
             frozen.reasons[0] ?? "",
-            new RegExp(`^ticks@1: partition 0: its worker ${owner} has given no sign of life for \\d+ s$`)
+            new RegExp(`^ticks@1: partition \\d+: its worker ${owner} has given no sign of life for \\d+ s$`)
           )
           yield* script.signal("SIGCONT")
           yield* until("green", options)
