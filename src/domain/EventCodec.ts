@@ -13,7 +13,8 @@ import type { EventRecord, RecordedEvent } from "./EventRecord.ts"
 /**
  * - `types`: the names of the events it knows
  * - `encode`: fails with a message when the event does not satisfy its own schema
- * - `decode`: upcasts an event of a past schema version; fails with an error that names position, stream, type and version
+ * - `decode`: what a recorded event means today, in order: upcast where it is of a past schema version. Mostly one event; several where it was
+ *   split since, none where its type is retired. Fails with an error that names position, stream, type and version
  *
  * @since 0.1.0
  * @category models
@@ -21,9 +22,9 @@ import type { EventRecord, RecordedEvent } from "./EventRecord.ts"
 export interface EventCodec<E extends Event.Tagged> {
   readonly types: ReadonlyArray<string>
   readonly encode: (event: E) => Result.Result<EncodedEvent, string>
-  readonly decode: (recorded: RecordedEvent) => Result.Result<EventRecord<E>, UndecodableEvent>
+  readonly decode: (recorded: RecordedEvent) => Result.Result<ReadonlyArray<EventRecord<E>>, UndecodableEvent>
   /** Like `decode`, for an event outside of a log. */
-  readonly decodeData: (encoded: Omit<EncodedEvent, "tags">) => Result.Result<E, DecodeFailure>
+  readonly decodeData: (encoded: Omit<EncodedEvent, "tags">) => Result.Result<ReadonlyArray<E>, DecodeFailure>
 }
 
 /**
@@ -66,7 +67,7 @@ export const of = <E extends Event.Any>(events: E): EventCodec<Event.Of<E>> => {
   return codec as EventCodec<Event.Of<E>>
 }
 
-type Decode = (data: unknown) => Result.Result<Event.Tagged, DecodeFailure>
+type Decode = (data: unknown) => Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure>
 
 const failure = (problem: DecodeFailure["problem"], detail: string): Result.Result<never, DecodeFailure> =>
   Result.fail({ problem, detail })
@@ -88,7 +89,7 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
   const tagFields = Event.tagFieldsOf(events)
   const decodeData = (
     { data, schemaVersion, type }: Omit<EncodedEvent, "tags">
-  ): Result.Result<Event.Tagged, DecodeFailure> => {
+  ): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
     const found = compiled.get(type)
     if (found === undefined) {
       return failure("UnknownType", `this program knows no event of that type; it knows ${types.join(", ")}`)
@@ -122,7 +123,7 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
           const { position, schemaVersion, stream, type, version } = recorded
           return new UndecodableEvent({ problem, position, stream, version, type, schemaVersion, detail })
         },
-        onSuccess: (event) => ({ ...recorded, event })
+        onSuccess: (events) => events.map((event) => ({ ...recorded, event }))
       })
   }
 }
@@ -137,7 +138,10 @@ const compileCase = (
   const validate = Schema.decodeUnknownResult(Schema.toType(schema))
   const current: Decode = (data) =>
     Predicate.isObject(data)
-      ? Result.mapError(decodeCurrent({ ...data, _tag: type }), (error) => malformed(error.message))
+      ? Result.mapBoth(decodeCurrent({ ...data, _tag: type }), {
+        onFailure: (error) => malformed(error.message),
+        onSuccess: (event) => [event]
+      })
       : Result.fail(malformed("the payload is not a JSON object"))
   const old = past.map(({ schema }, index): Decode => {
     const decode = Schema.decodeUnknownResult(Schema.toCodecJson(schema))
@@ -154,10 +158,10 @@ const compileCase = (
         }
       }
       const upcast = Predicate.isObject(value) ? { ...value, _tag: type } : value
-      return Result.mapError(
-        validate(upcast),
-        ({ message }): DecodeFailure => ({ problem: "UpcasterFailed", detail: message })
-      )
+      return Result.mapBoth(validate(upcast), {
+        onFailure: ({ message }): DecodeFailure => ({ problem: "UpcasterFailed", detail: message }),
+        onSuccess: (event) => [event]
+      })
     }
   })
   return {

@@ -16,10 +16,10 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { AggregateDecider } from "../domain/Aggregate.ts"
 import type * as Command from "../domain/Command.ts"
-import type { EventStoreError } from "../domain/errors.ts"
+import { type EventStoreError, storeError, type UndecodableEvent } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
-import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import type { RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
@@ -98,7 +98,7 @@ export const load = <State, Events extends Event.Any, C extends Command.Any>(
     }
     // A state of the past is not kept: it would push out one of the present.
     const from = known !== undefined && known.version <= (atVersion ?? 0) ? known : empty(decider)
-    const wanted = (record: EventRecord<Event.Tagged>) =>
+    const wanted = (record: RecordedEvent) =>
       (atVersion === undefined || record.version <= atVersion)
       && (atTime === undefined || DateTime.isLessThanOrEqualTo(record.recordedAt, atTime))
     return yield* continueFrom(store, decider, stream, from, wanted)
@@ -159,7 +159,6 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
     ...yield* StateCache,
     lookup: (stream: string) => continueFrom(store, decider, stream, empty(decider))
   })
-  const codec = EventCodec.of(decider.aggregate.events)
   const inTransaction = store.driver.inTransaction
 
   /** Keeps a state unless a later one is known, for a slow reader may come after a quick one. */
@@ -188,7 +187,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
     advance: (stream, from, written) =>
       Effect.flatMap(inTransaction, (bypass) => {
         if (bypass) return Effect.void
-        const advanced = Result.try(() => foldRecorded(decider, codec, from, written))
+        const advanced = Result.try(() => foldRecorded(decider, from, written))
         // What was appended stays appended: whoever loads the stream next is told what is wrong with it.
         return Result.isSuccess(advanced) && advanced.success !== undefined
           ? keep(stream, advanced.success)
@@ -213,19 +212,21 @@ const catchUp = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   stream: string,
   from: Loaded<State>
-): Effect.Effect<Loaded<State>, EventStoreError> => {
-  const anew = continueFrom(store, decider, stream, empty(decider))
-  if (from.version === 0) return anew
-  const folded = Stream.runFold(
-    store.readStream(decider.aggregate.events, stream, { from: from.version }),
-    (): Loaded<State> | undefined => undefined,
-    (loaded, { event, position, version }) =>
-      version === from.version
-        ? position === from.position ? from : undefined
-        : loaded && { state: decider.evolve(loaded.state, event), version, position }
-  )
-  return Effect.flatMap(folded, (loaded) => loaded === undefined ? anew : Effect.succeed(loaded))
-}
+): Effect.Effect<Loaded<State>, EventStoreError> =>
+  Effect.suspend(() => {
+    const anew = continueFrom(store, decider, stream, empty(decider))
+    if (from.version === 0) return anew
+    let isThere = false
+    const later = store.readStreamRecorded(stream, { from: from.version }).pipe(
+      Stream.filter((recorded) => {
+        if (recorded.version !== from.version) return true
+        isThere = recorded.position === from.position
+        return false
+      }),
+      Stream.takeWhile(() => isThere)
+    )
+    return Effect.flatMap(foldAll(decider, later, from), (loaded) => isThere ? Effect.succeed(loaded) : anew)
+  })
 
 /** Folds the events after those that are already in the state. */
 const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
@@ -233,15 +234,42 @@ const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   stream: string,
   from: Loaded<State>,
-  wanted?: (record: EventRecord<Event.Tagged>) => boolean
+  wanted?: (recorded: RecordedEvent) => boolean
 ): Effect.Effect<Loaded<State>, EventStoreError> => {
-  const events = store.readStream(decider.aggregate.events, stream, { from: Version.make(from.version + 1) })
-  return Stream.runFold(
-    wanted === undefined ? events : Stream.takeWhile(events, wanted),
-    () => from,
-    ({ state }, { event, position, version }) => ({ state: decider.evolve(state, event), version, position })
-  )
+  const events = store.readStreamRecorded(stream, { from: Version.make(from.version + 1) })
+  return foldAll(decider, wanted === undefined ? events : Stream.takeWhile(events, wanted), from)
 }
+
+/** Folds the events of a stream into a state, which are those that come next. Fails on one that cannot be decoded. */
+const foldAll = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  events: Stream.Stream<RecordedEvent, EventStoreError>,
+  from: Loaded<State>
+): Effect.Effect<Loaded<State>, EventStoreError> =>
+  Effect.suspend(() => {
+    let loaded = from
+    const fold = Stream.runForEachArray(events, (page) => {
+      for (const recorded of page) {
+        const next = foldOne(decider, loaded, recorded)
+        if (Result.isFailure(next)) return Effect.fail(storeError(next.failure))
+        loaded = next.success
+      }
+      return Effect.void
+    })
+    return Effect.map(fold, () => loaded)
+  })
+
+/** The state after one more event, whatever that means today; its version and position count all the same. */
+const foldOne = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  { state }: Loaded<State>,
+  recorded: RecordedEvent
+): Result.Result<Loaded<State>, UndecodableEvent> =>
+  Result.map(EventCodec.of(decider.aggregate.events).decode(recorded), (records) => ({
+    state: records.reduce((state, { event }) => decider.evolve(state, event), state),
+    version: recorded.version,
+    position: recorded.position
+  }))
 
 /**
  * The state after events just written, folded as if they had been read: encoding may change an event, as a date loses its microseconds. None
@@ -249,19 +277,14 @@ const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
  */
 const foldRecorded = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
-  codec: EventCodec.EventCodec<Event.Of<Events>>,
   from: Loaded<State>,
   written: ReadonlyArray<RecordedEvent>
 ): Loaded<State> | undefined => {
   let loaded = from
   for (const recorded of written) {
-    const decoded = codec.decode(recorded)
-    if (Result.isFailure(decoded) || recorded.version !== loaded.version + 1) return undefined
-    loaded = {
-      state: decider.evolve(loaded.state, decoded.success.event),
-      version: recorded.version,
-      position: recorded.position
-    }
+    const next = foldOne(decider, loaded, recorded)
+    if (Result.isFailure(next) || recorded.version !== loaded.version + 1) return undefined
+    loaded = next.success
   }
   return loaded
 }

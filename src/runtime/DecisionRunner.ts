@@ -82,7 +82,7 @@ const fold = (
         if (!EventQuery.matchesItem(model.query, event)) continue
         const decoded = codec.decode(event)
         if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-        state = model.evolve(state, decoded.success.event)
+        for (const { event } of decoded.success) state = model.evolve(state, event)
       }
       states[name] = state
     }

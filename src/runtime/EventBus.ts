@@ -103,7 +103,8 @@ export const layer = (
               return missed <= 0 ? Effect.succeed(message.event) : Effect.fail(new ListenerTooSlow({ missed }))
             }),
             Stream.filter((event) => event.position > from && wanted.has(event.type)),
-            Stream.mapEffect((event) => Effect.fromResult(Result.mapError(codec.decode(event), storeError)))
+            Stream.mapEffect((event) => Effect.fromResult(Result.mapError(codec.decode(event), storeError))),
+            Stream.flatMap(Stream.fromIterable)
           )
         })
       })

@@ -100,7 +100,8 @@ export interface SkipOptions extends RetryOptions {
 /**
  * A parked stream in full.
  *
- * - `recorded`: the event that could not be processed, as it is in the log; `event` the same decoded, or why it cannot be
+ * - `recorded`: the event that could not be processed, as it is in the log; `events` what it means today, or why it cannot be
+ *   decoded
  * - `waiting`: the first events that wait behind it in its stream, of those that the follower takes; at most 100, and whether there are `more`
  * - `history`: what has become of the stream so far
  *
@@ -110,7 +111,7 @@ export interface SkipOptions extends RetryOptions {
 export interface Inspection {
   readonly parked: Parked
   readonly recorded: RecordedEvent
-  readonly event: Result.Result<EventRecord<Event.Tagged>, EventStoreError>
+  readonly events: Result.Result<ReadonlyArray<EventRecord<Event.Tagged>>, EventStoreError>
   readonly waiting: ReadonlyArray<RecordedEvent>
   readonly more: boolean
   readonly history: ReadonlyArray<ParkingEntry>
@@ -204,7 +205,7 @@ export const inspect = Effect.fnUntraced(function*(
   return {
     parked,
     recorded,
-    event: Result.mapError(EventCodec.of(follower.events).decode(recorded), storeError),
+    events: Result.mapError(EventCodec.of(follower.events).decode(recorded), storeError),
     waiting: behind.slice(0, waitingShown),
     more: behind.length > waitingShown,
     history: entries.filter((entry) => entry.stream === stream)

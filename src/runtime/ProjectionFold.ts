@@ -53,10 +53,10 @@ export interface Folded extends Outcome {
 
 interface Touch {
   readonly recorded: RecordedEvent
-  readonly decoded: Result.Result<{
-    readonly record: EventRecord<Event.Tagged>
-    readonly keys: ReadonlyArray<string>
-  }, EventStoreError>
+  readonly decoded: Result.Result<
+    ReadonlyArray<{ readonly record: EventRecord<Event.Tagged>; readonly keys: ReadonlyArray<string> }>,
+    EventStoreError
+  >
 }
 
 type Documents = Map<string, Result.Result<unknown, EventStoreError>>
@@ -79,7 +79,7 @@ export const fold = Effect.fnUntraced(function*(
   const touches = events.map((recorded) => touchOf(projection, recorded))
   const keys = new Set<string>()
   for (const { decoded } of touches) {
-    if (Result.isSuccess(decoded)) { for (const key of decoded.success.keys) keys.add(key) }
+    for (const part of Result.getOrElse(decoded, () => [])) for (const key of part.keys) keys.add(key)
   }
   const documents: Documents = new Map()
   const revisions = new Map<string, bigint>()
@@ -115,15 +115,20 @@ export const fold = Effect.fnUntraced(function*(
       if (parked.has(recorded.stream)) continue
       const changed = Result.flatMap(
         decoded,
-        ({ keys, record }) =>
-          attempt(projection, recorded, () =>
-            keys.map((key) => {
-              const before = current.get(key)
-              if (before !== undefined && Result.isFailure(before)) throw before.failure
-              const after = projection.evolve(before?.success, record, key)
-              if (eager) encode(key, after)
-              return [key, after] as const
-            }))
+        (parts) =>
+          attempt(projection, recorded, () => {
+            const after = new Map<string, unknown>()
+            for (const { keys, record } of parts) {
+              for (const key of keys) {
+                const before = current.get(key)
+                if (before !== undefined && Result.isFailure(before)) throw before.failure
+                const document = projection.evolve(after.has(key) ? after.get(key) : before?.success, record, key)
+                if (eager) encode(key, document)
+                after.set(key, document)
+              }
+            }
+            return after
+          })
       )
       if (Result.isFailure(changed)) {
         failures.push({ event: recorded, error: changed.failure })
@@ -152,13 +157,14 @@ const touchOf = (projection: Projection.Any, recorded: RecordedEvent): Touch => 
   recorded,
   decoded: Result.flatMap(
     Result.mapError(EventCodec.of(projection.events).decode(recorded), storeError),
-    (record) =>
-      attempt(projection, recorded, () => {
-        const keys = Array.from(new Set(projection.keysOf(record)))
-        const problem = keys.map(DocumentCodec.keyProblem).find((problem) => problem !== undefined)
-        if (problem !== undefined) throw new Error(problem)
-        return { record, keys }
-      })
+    (records) =>
+      attempt(projection, recorded, () =>
+        records.map((record) => {
+          const keys = Array.from(new Set(projection.keysOf(record)))
+          const problem = keys.map(DocumentCodec.keyProblem).find((problem) => problem !== undefined)
+          if (problem !== undefined) throw new Error(problem)
+          return { record, keys }
+        }))
   )
 })
 

@@ -235,7 +235,7 @@ export const handleOne =
       const decoded = EventCodec.of(events).decode(event)
       if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
       return Effect.catchCause(
-        Effect.asVoid(Effect.suspend(() => handle(decoded.success))),
+        Effect.forEach(decoded.success, (record) => Effect.suspend(() => handle(record)), { discard: true }),
         (cause) => Effect.fail(HandlerFailure.of(id, event, cause))
       )
     })

@@ -70,15 +70,16 @@ export const make = (
     if (!isFollowed(event)) return undefined
     const decoded = events.decode(event)
     if (Result.isFailure(decoded)) return storeError(decoded.failure)
-    const record = decoded.success
     try {
-      for (const key of new Set(projection.keysOf(record))) {
-        const problem = DocumentCodec.keyProblem(key)
-        if (problem !== undefined) return failed(event, problem)
-        if (only !== undefined && only !== key) continue
-        const document = projection.evolve(documents.get(key)?.document, record, key)
-        if (document === undefined) documents.delete(key)
-        else documents.set(key, { document, by: event })
+      for (const record of decoded.success) {
+        for (const key of new Set(projection.keysOf(record))) {
+          const problem = DocumentCodec.keyProblem(key)
+          if (problem !== undefined) return failed(event, problem)
+          if (only !== undefined && only !== key) continue
+          const document = projection.evolve(documents.get(key)?.document, record, key)
+          if (document === undefined) documents.delete(key)
+          else documents.set(key, { document, by: event })
+        }
       }
       return undefined
     } catch (cause) {

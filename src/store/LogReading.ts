@@ -6,6 +6,7 @@
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../domain/errors.ts"
@@ -54,7 +55,8 @@ export const followedBy = ({ streamPrefix, tags, types }: Omit<LogFilter, "parti
 }
 
 /**
- * Decodes page by page. The events before one that cannot be decoded are still delivered; then the Stream fails.
+ * Decodes page by page. The events before one that cannot be decoded are still delivered; then the Stream fails. A recorded event that means
+ * nothing today is passed over.
  *
  * @since 0.1.0
  * @category reading
@@ -74,11 +76,14 @@ export const decode = <E extends Event.Tagged>(
             failed = storeError(result.failure)
             break
           }
-          decoded.push(result.success)
+          decoded.push(...result.success)
         }
-        return Arr.isReadonlyArrayNonEmpty(decoded) ? Effect.succeed(decoded) : Effect.fail(failed!)
+        return Arr.isReadonlyArrayNonEmpty(decoded) ? Effect.succeed(decoded) : next
       }
-      return Effect.suspend(() => failed === undefined ? Effect.flatMap(pull, decodePage) : Effect.fail(failed))
+      const next: Pull.Pull<Arr.NonEmptyReadonlyArray<EventRecord<E>>, EventStoreError> = Effect.suspend(() =>
+        failed === undefined ? Effect.flatMap(pull, decodePage) : Effect.fail(failed)
+      )
+      return next
     }))
 
 /**

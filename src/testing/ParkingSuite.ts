@@ -224,13 +224,13 @@ const setAside: ReadonlyArray<Case<Stores>> = [
       equal(yield* parked, [["a", 2, 1], ["b", 1, 1]], "the streams")
       const odd = yield* Parking.inspect(projection, streamOf("a"))
       equal(odd.recorded.data, { n: "odd" }, "as it was recorded")
-      ok(Result.isFailure(odd.event) && odd.event.failure.reason._tag === "UndecodableEvent", "why it is not decoded")
+      ok(Result.isFailure(odd.events) && odd.events.failure.reason._tag === "UndecodableEvent", "why it is not decoded")
       equal([odd.waiting.map((event) => event.version), odd.more], [[3], false], "what waits behind it")
       equal(odd.history.map((e) => e.action), ["parked"], "its history alone")
       const sound = yield* Parking.inspect(projection, streamOf("b"))
       ok(
-        Result.isSuccess(sound.event) &&
-          Equal.equals(sound.event.success.event, { _tag: type, id: "b", key: "b", n: 1 }),
+        Result.isSuccess(sound.events) &&
+          Equal.equals(sound.events.success[0]?.event, { _tag: type, id: "b", key: "b", n: 1 }),
         "one that can be decoded"
       )
       ok(sound.parked.error.includes("poison b1"), "why it is parked")

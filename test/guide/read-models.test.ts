@@ -294,14 +294,14 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
 
       const parked = yield* Parking.list(OrderMail)
       assert.deepStrictEqual(parked.map(({ stream }) => stream), ["Order-1", "Order-2"])
-      const { event, history, waiting } = yield* Parking.inspect(OrderMail, "Order-1")
+      const { events, history, waiting } = yield* Parking.inspect(OrderMail, "Order-1")
       assert.deepStrictEqual(waiting.map(({ type }) => type), ["OrderShipped"])
       const retried = yield* Parking.retry(OrderMail, "Order-1", { actor: "ann", reason: "his address is mended" })
       assert.deepStrictEqual([retried.outcome, retried.parked], ["retried", undefined])
       const skipped = yield* Parking.skip(OrderMail, "Order-2", { actor: "ann", reason: "he has no address" })
       assert.strictEqual(skipped.outcome, "skipped")
       assert.match(history[0]?.detail ?? "", /no mail can be sent to bob$/)
-      assert.strictEqual(event._tag, "Success")
+      assert.strictEqual(events._tag, "Success")
 
       const store = yield* ProjectionStore.ProjectionStore
       const { head } = yield* EventStore.EventStore
