@@ -29,6 +29,8 @@ create table evsrc.events (
   recorded_at timestamptz not null,
   -- Null for an event without tags.
   tags text[] collate "C",
+  -- The event's link in the hash chain of its stream; null where it is not chained.
+  hash bytea,
   constraint events_stream_version unique (stream, version)
 );
 
@@ -196,7 +198,8 @@ begin
   end if;
   outcome := 'appended';
   version := version + 1;
-  recorded_at := clock_timestamp();
+  -- As precise as a reader's clock, which thus gets what is kept.
+  recorded_at := date_trunc('milliseconds', clock_timestamp());
   -- The watermark: a shared lock on a lower bound of the position drawn below, held until this append is visible. Its second
   -- key has 32 bits, so it keeps the low half of the bound; safe_head knows the rest.
   last := pg_sequence_last_value('evsrc.positions');
@@ -315,7 +318,8 @@ begin
   if not 'appended' = any (outcomes) then
     return;
   end if;
-  recorded_at := clock_timestamp();
+  -- As precise as a reader's clock, which thus gets what is kept.
+  recorded_at := date_trunc('milliseconds', clock_timestamp());
   perform pg_advisory_xact_lock_shared(
     'evsrc.positions'::regclass::oid::integer,
     (evsrc.last_drawn() & 4294967295)::bit(32)::integer
@@ -411,6 +415,33 @@ begin
   if not found then
     return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::json,
       null::json, null::timestamptz, null::text[];
+  end if;
+end $$;
+
+-- A page of the log as it is kept, to the letter, for copies and for proofs: the rows after a_after and up to the safe head. Every row
+-- carries the head; an empty page has one row with nothing else.
+create function evsrc.read_raw(a_after bigint, a_limit integer)
+returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
+  command_id text, command_events integer, data text, metadata text, recorded_at timestamptz, tags text[], hash bytea)
+language plpgsql volatile
+-- As above.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  safe bigint := evsrc.safe_head();
+begin
+  return query
+    select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.command_id, e.command_events,
+        e.data::text, e.metadata::text, e.recorded_at, e.tags, e.hash
+      from evsrc.events e
+      where e.position > a_after and e.position <= safe
+      order by e.position
+      limit a_limit;
+  if not found then
+    return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::text,
+      null::integer, null::text, null::text, null::timestamptz, null::text[], null::bytea;
   end if;
 end $$;
 

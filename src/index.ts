@@ -25,7 +25,7 @@ export {
 export * as Event from "./domain/Event.ts"
 export * as EventCodec from "./domain/EventCodec.ts"
 export * as EventQuery from "./domain/EventQuery.ts"
-export type { EventRecord, NewEvent, RecordedEvent } from "./domain/EventRecord.ts"
+export type { EventRecord, NewEvent, RawEvent, RecordedEvent } from "./domain/EventRecord.ts"
 export { Metadata } from "./domain/Metadata.ts"
 export * as Position from "./domain/Position.ts"
 export * as Query from "./domain/Query.ts"

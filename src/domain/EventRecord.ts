@@ -52,6 +52,31 @@ export interface RecordedEvent {
 }
 
 /**
+ * An event as it is kept, to the letter. `data` and `metadata` are the JSON text that was written.
+ *
+ * - `commandId`, `commandEvents`: on the first event of an append under a command id, that id, and how many events the append wrote
+ * - `hash`: the event's link in the hash chain of its stream, 64 hexadecimal digits; where it is chained
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RawEvent {
+  readonly position: Position
+  readonly stream: StreamId
+  readonly version: Version
+  readonly id: string
+  readonly type: string
+  readonly schemaVersion: number
+  readonly data: string
+  readonly metadata: string
+  readonly tags: ReadonlyArray<string>
+  readonly recordedAt: DateTime.Utc
+  readonly commandId?: string
+  readonly commandEvents?: number
+  readonly hash?: string
+}
+
+/**
  * A recorded event together with its decoded domain event.
  *
  * @since 0.1.0

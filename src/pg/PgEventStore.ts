@@ -26,7 +26,7 @@ import { fromAppendError, fromSqlError, mapSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
-import { type EventRow, recordedOf as recordedOfRow } from "./PgRows.ts"
+import { columns, type EventRow, rawOf, recordedOf as recordedOfRow } from "./PgRows.ts"
 
 /**
  * The driver alone. It expects the migrations to have run.
@@ -39,9 +39,11 @@ export const makeDriver = Effect.fnUntraced(
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)
 
-    const streamForward = `select * from ${quoted}.events where stream = $1 and version >= $2 order by version limit $3`
+    const streamForward =
+      `select ${columns} from ${quoted}.events where stream = $1 and version >= $2 order by version limit $3`
     const streamBackward =
-      `select * from ${quoted}.events where stream = $1 and version <= $2 order by version desc limit $3`
+      `select ${columns} from ${quoted}.events where stream = $1 and version <= $2 order by version desc limit $3`
+    const rawPage = `select *, encode(hash, 'hex') as hash_hex from ${quoted}.read_raw($1, $2)`
     const logPage = `select * from ${quoted}.read_all($1, $2, $3, $4, $5, $6, $7)`
     const lag = `select * from ${quoted}.count_followed($1, $2, $3, $4, $5, $6, $7, $8)`
     const queryPage =
@@ -56,15 +58,19 @@ export const makeDriver = Effect.fnUntraced(
       mapSqlError(sql.unsafe<{ readonly head: bigint }>(safeHead).withoutTransform),
       ([row]) => Position.make(row!.head)
     )
-    const pageWithHead = (text: string, params: ReadonlyArray<unknown>) =>
-      Effect.map(
-        mapSqlError(sql.unsafe<EventRow & { readonly head: bigint }>(text, params).withoutTransform),
-        (rows) => ({
-          // The one row of an empty page has a head and no event.
-          events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(recordedOfRow),
-          head: Position.make(rows[0]!.head)
-        })
-      )
+    const pageOf =
+      <Row extends { readonly position: bigint | null }, A>(of: (row: Row) => A) =>
+      (text: string, params: ReadonlyArray<unknown>) =>
+        Effect.map(
+          mapSqlError(sql.unsafe<Row & { readonly head: bigint }>(text, params).withoutTransform),
+          (rows) => ({
+            // The one row of an empty page has a head and no event.
+            events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(of),
+            head: Position.make(rows[0]!.head)
+          })
+        )
+    const pageWithHead = pageOf(recordedOfRow)
+    const rawPageWithHead = pageOf(rawOf)
     const receipt = (commandId: string): Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError> =>
       Effect.map(mapSqlError(sql.unsafe<EventRow>(byCommand, [commandId]).withoutTransform), (rows) => {
         const events = rows.map(recordedOfRow)
@@ -117,6 +123,7 @@ export const makeDriver = Effect.fnUntraced(
           (rows) => rows.map(recordedOfRow)
         ),
       readAll: ({ after, limit, ...filter }) => pageWithHead(logPage, [after, limit, ...filterParameters(filter)]),
+      readRaw: ({ after, limit }) => rawPageWithHead(rawPage, [after, limit]),
       lag: ({ after, limit, to, ...filter }) =>
         Effect.map(
           mapSqlError(

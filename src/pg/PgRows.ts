@@ -5,7 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import type * as Schema from "effect/Schema"
-import type { RecordedEvent } from "../domain/EventRecord.ts"
+import type { RawEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
 import type { Position } from "../domain/Position.ts"
 import type { StreamId } from "../domain/StreamId.ts"
@@ -29,6 +29,26 @@ export interface EventRow {
 }
 
 /**
+ * The columns of an `EventRow`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const columns = "position, stream, version, type, schema_version, id, data, metadata, recorded_at, tags"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RawRow extends Omit<EventRow, "data" | "metadata"> {
+  readonly data: string
+  readonly metadata: string
+  readonly command_id: string | null
+  readonly command_events: number | null
+  readonly hash_hex: string | null
+}
+
+/**
  * The recorded event of a row. The brands and the JSON types are what the table's own constraints and `append` guarantee; checking
  * them again for every row would double the cost of a read.
  *
@@ -46,4 +66,26 @@ export const recordedOf = (row: EventRow): RecordedEvent => ({
   metadata: row.metadata as Metadata,
   tags: row.tags ?? [],
   recordedAt: DateTime.makeUnsafe(row.recorded_at)
+})
+
+/**
+ * The raw event of a row.
+ *
+ * @since 0.1.0
+ * @category mapping
+ */
+export const rawOf = (row: RawRow): RawEvent => ({
+  position: row.position as Position,
+  stream: row.stream as StreamId,
+  version: Number(row.version) as Version,
+  id: row.id,
+  type: row.type,
+  schemaVersion: row.schema_version,
+  data: row.data,
+  metadata: row.metadata,
+  tags: row.tags ?? [],
+  recordedAt: DateTime.makeUnsafe(row.recorded_at),
+  ...(row.command_id === null ? {} : { commandId: row.command_id }),
+  ...(row.command_events === null ? {} : { commandEvents: row.command_events }),
+  ...(row.hash_hex === null ? {} : { hash: row.hash_hex })
 })

@@ -9,7 +9,7 @@ import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { EventStoreError } from "../domain/errors.ts"
 import type { EventQuery } from "../domain/EventQuery.ts"
-import type { NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
+import type { NewEvent, RawEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Position } from "../domain/Position.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { StreamId } from "../domain/StreamId.ts"
@@ -114,6 +114,17 @@ export interface LogPage extends LogFilter {
 }
 
 /**
+ * One page of the log as it is kept: at most `limit` events after position `after`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RawPage {
+  readonly after: Position
+  readonly limit: number
+}
+
+/**
  * What lies between a follower of the log and its head: the events after `after` and up to `to`, counted up to `limit`.
  *
  * @since 0.1.0
@@ -169,6 +180,13 @@ export interface EventStoreDriver {
   readonly readAll: (
     page: LogPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<RecordedEvent>; readonly head: Position }, EventStoreError>
+
+  /**
+   * The log as it is kept, to the letter: for copies and proofs. In position order, with the safe head, as `readAll`.
+   */
+  readonly readRaw: (
+    page: RawPage
+  ) => Effect.Effect<{ readonly events: ReadonlyArray<RawEvent>; readonly head: Position }, EventStoreError>
 
   readonly lag: (request: LagRequest) => Effect.Effect<Lag, EventStoreError>
 

@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { EventStoreError } from "../domain/errors.ts"
 import { matches } from "../domain/EventQuery.ts"
-import { type NewEvent, type Place, record, type RecordedEvent } from "../domain/EventRecord.ts"
+import { type NewEvent, type Place, type RawEvent, record, type RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
 import type { StreamId } from "../domain/StreamId.ts"
@@ -28,9 +28,7 @@ import type {
 import * as HeadWatch from "./HeadWatch.ts"
 
 /** What is kept: as in a database, text that nobody can change through a reference. */
-interface Row extends NewEvent, Place {
-  readonly tags: ReadonlyArray<string>
-}
+type Row = RawEvent
 
 /**
  * A new, empty log.
@@ -58,14 +56,14 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
       const changed = condition === undefined ? undefined : newestMatch(log, condition)
       if (changed !== undefined) return { _tag: "Changed", position: changed }
       const recordedAt = yield* DateTime.now
-      const added = events.map((event, index): Row => ({
-        ...event,
-        tags: event.tags ?? [],
-        stream,
-        version: Version.make(actual + index + 1),
-        position: Position.make(BigInt(log.length + index + 1)),
-        recordedAt
-      }))
+      const added = events.map((event, index) =>
+        rowOf(event, {
+          stream,
+          version: Version.make(actual + index + 1),
+          position: Position.make(BigInt(log.length + index + 1)),
+          recordedAt
+        }, index === 0 && commandId !== undefined ? { commandId, commandEvents: events.length } : {})
+      )
       if (inTransaction !== undefined) yield* inTransaction(added.map(recordedOf))
       for (const row of added) {
         log.push(row)
@@ -86,6 +84,8 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     append: (request) => turn.withPermit(Effect.uninterruptible(appendNow(request))),
     readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),
     readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
+    readRaw: ({ after, limit }) =>
+      Effect.sync(() => ({ events: log.slice(Number(after), Number(after) + limit), head: headOf(log) })),
     lag: ({ to, ...page }) =>
       Effect.sync(() => {
         const behind = logPage(log, page).filter((row) => row.position <= to)
@@ -134,6 +134,12 @@ const followed = ({ partition, streamPrefix, tags, types }: LogFilter): (row: Ro
     && (tags === undefined || tags.every((tag) => row.tags.includes(tag)))
     && (streamPrefix === undefined || row.stream.startsWith(streamPrefix))
 }
+
+const rowOf = (
+  { data, id, metadata, schemaVersion, tags = [], type }: NewEvent,
+  place: Place,
+  command: Pick<RawEvent, "commandId" | "commandEvents">
+): Row => ({ ...place, id, type, schemaVersion, data, metadata, tags, ...command })
 
 const recordedOf = (row: Row): RecordedEvent => record(row, row)
 

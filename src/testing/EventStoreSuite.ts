@@ -32,6 +32,7 @@ import {
   versionsOf
 } from "./EventStoreFixtures.ts"
 import { decoding, input } from "./EventStoreInputSuite.ts"
+import { raw } from "./RawSuite.ts"
 import { type Case, equal, ok, test, unique } from "./Suite.ts"
 
 const basics: ReadonlyArray<Case<EventStore>> = [
@@ -421,5 +422,6 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
   ...subscriptions,
   ...boundaries,
   ...input,
-  ...decoding
+  ...decoding,
+  ...raw
 ]

@@ -109,6 +109,21 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       assert.strictEqual(side.length, tags.length)
     }))
 
+  it.effect("the time of an event is kept as precisely as it is read, to the millisecond", () =>
+    Effect.gen(function*() {
+      const { batch, single } = yield* statements
+      const sql = yield* PgClient.PgClient
+      const [a, b] = [name("s"), name("s")]
+      const rows = [yield* single(request(a)), ...(yield* batch([request(b, { count: 2 })]))]
+      const kept = yield* sql<{ readonly at: string }>`
+        select (extract(epoch from recorded_at) * 1000)::text as at from evsrc.events
+          where stream in ${sql.in([a, b])} order by position`
+      assert.deepStrictEqual(
+        kept.map(({ at }) => Number(at)),
+        [rows[0]!, rows[1]!, rows[1]!].map((row) => row.recorded_at!.getTime())
+      )
+    }))
+
   it.effect("what another transaction appends to, or under, is busy; the rest of the batch is not", () =>
     Effect.gen(function*() {
       const { batch, singleNow } = yield* statements

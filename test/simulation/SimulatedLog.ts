@@ -93,6 +93,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
         const behind = log.filter((event) => event.position > after && event.position <= to && follows(filter, event))
         return { events: Math.min(limit, behind.length), since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
       }),
+    readRaw: () => Effect.die("the simulation has no copies"),
     readQuery: () => Effect.die("the simulation has no decisions"),
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),
