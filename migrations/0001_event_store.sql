@@ -49,11 +49,85 @@ begin
     using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
 end $$;
 
-create trigger events_immutable before update or delete or truncate on evsrc.events
+create trigger events_immutable before update or truncate on evsrc.events
   for each statement execute function evsrc.refuse_change();
 
 create trigger event_tags_immutable before update or delete or truncate on evsrc.event_tags
   for each statement execute function evsrc.refuse_change();
+
+-- The streams that take no more events, and which of these `archive` has moved.
+create table evsrc.closed_streams (
+  stream text collate "C" primary key,
+  -- Of the last event, which closed it.
+  version bigint not null,
+  "position" bigint not null unique,
+  closed_at timestamptz not null,
+  -- Null while its events are in evsrc.events.
+  archived_at timestamptz
+);
+
+-- A closed stream stays closed, and an archived one archived: an append does not look for its version elsewhere.
+create function evsrc.keep_closed() returns trigger language plpgsql as $$
+begin
+  if tg_op <> 'UPDATE' or old.archived_at is not null
+    or (new.stream, new.version, new."position", new.closed_at) is distinct from (old.stream, old.version, old."position", old.closed_at)
+  then
+    raise exception 'closed streams stay closed: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+      using errcode = 'restrict_violation';
+  end if;
+  return new;
+end $$;
+
+create trigger closed_streams_kept before update or delete on evsrc.closed_streams
+  for each row execute function evsrc.keep_closed();
+
+create trigger closed_streams_immutable before truncate on evsrc.closed_streams
+  for each statement execute function evsrc.refuse_change();
+
+-- The events of archived streams: out of the way of appends, and as immutable as all others.
+create table evsrc.archived_events (like evsrc.events including all);
+
+create trigger archived_events_immutable before update or delete or truncate on evsrc.archived_events
+  for each statement execute function evsrc.refuse_change();
+
+-- Whoever reads the log reads this; an event is in one of both. Appends need no more of it than their stream and command id.
+create view evsrc.log as select * from evsrc.events union all select * from evsrc.archived_events;
+
+-- What is deleted from evsrc.events must stand to the letter in evsrc.archived_events, and its stream must be archived. So no event is lost,
+-- whoever deletes, and by whatever statement.
+create function evsrc.refuse_loss() returns trigger language plpgsql
+-- Or the plan would be made for the size of a transition table that is not known.
+set enable_seqscan = off
+as $$
+begin
+  if exists (
+    select from deleted d
+      where not exists (select from evsrc.archived_events a where a."position" = d."position" and a::text = d::text)
+        or not exists (select from evsrc.closed_streams c where c.stream = d.stream and c.archived_at is not null)
+  ) then
+    raise exception 'events are immutable: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+      using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
+  end if;
+  return null;
+end $$;
+
+create trigger events_kept after delete on evsrc.events
+  referencing old table as deleted for each statement execute function evsrc.refuse_loss();
+
+-- Nor is one doubled.
+create function evsrc.refuse_double() returns trigger language plpgsql
+set enable_seqscan = off
+as $$
+begin
+  if exists (select from inserted i join evsrc.events e on e."position" = i."position") then
+    raise exception 'an event is either in the log or archived: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+      using errcode = 'restrict_violation', hint = 'Archive by the function archive only.';
+  end if;
+  return null;
+end $$;
+
+create trigger archived_events_moved after insert on evsrc.archived_events
+  referencing new table as inserted for each statement execute function evsrc.refuse_double();
 
 -- Ordering and watermark are sound under READ COMMITTED on a primary only; elsewhere both refuse.
 create function evsrc.require_read_committed() returns void language plpgsql as $$
@@ -91,13 +165,13 @@ begin
   foreach item in array a_items loop
     if cardinality(item.tags) > 0 then
       select t.position into found_one
-        from evsrc.event_tags t join evsrc.events e on e.position = t.position
+        from evsrc.event_tags t join evsrc.log e on e.position = t.position
         where t.tag = hashtextextended(item.tags[1], 0) and t.position > a_after and t.position <> all (a_seen)
           and e.tags @> item.tags and (cardinality(item.types) = 0 or e.type = any (item.types))
         order by t.position desc limit 1;
     else
       select e.position into found_one
-        from evsrc.events e
+        from evsrc.log e
         where e.position > a_after and e.position <> all (a_seen)
           and (cardinality(item.types) = 0 or e.type = any (item.types))
         order by e.position desc limit 1;
@@ -150,6 +224,7 @@ end $$;
 --   'appended'   with the version and the position of the event
 --   'conflict'   with the stream's true version
 --   'duplicate'  the command id is known
+--   'closed'     the stream takes no more events; with its version
 --   'busy'       another transaction is at it
 create function evsrc.append_one(
   a_wait boolean, a_stream text, a_expected bigint, a_command text,
@@ -163,6 +238,8 @@ as $$
 #variable_conflict use_column
 declare
   last bigint;
+  closed bigint;
+  known boolean;
 begin
   if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
     perform evsrc.require_read_committed();
@@ -183,14 +260,24 @@ begin
     outcome := 'busy';
     return;
   end if;
-  if a_command is not null then
-    perform from evsrc.events e where e.command_id = a_command;
-    if found then
-      outcome := 'duplicate';
-      return;
-    end if;
+  -- One statement, since each costs more than what it looks up.
+  select
+      (select e.version from evsrc.events e where e.stream = a_stream order by e.version desc limit 1),
+      (select c.version from evsrc.closed_streams c where c.stream = a_stream),
+      a_command is not null and (
+        exists (select from evsrc.events e where e.command_id = a_command)
+        or exists (select from evsrc.archived_events e where e.command_id = a_command)
+      )
+    into version, closed, known;
+  if known then
+    outcome := 'duplicate';
+    return;
   end if;
-  select e.version into version from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
+  if closed is not null then
+    outcome := 'closed';
+    version := closed;
+    return;
+  end if;
   version := coalesce(version, 0);
   if a_expected is not null and not (a_expected = version or (a_expected = -1 and version > 0)) then
     outcome := 'conflict';
@@ -238,6 +325,7 @@ declare
   expected bigint;
   known integer;
   newest bigint;
+  closed bigint[];
   held integer[];
   e_of integer[];
   e_version bigint[];
@@ -291,17 +379,24 @@ begin
     for known in
       select c.i from unnest(a_command) with ordinality as c(id, i)
         where (select true from evsrc.events e where e.command_id = c.id limit 1)
+          or (select true from evsrc.archived_events e where e.command_id = c.id limit 1)
     loop
       -- Also one that was busy: there is nothing to wait for.
       outcomes[known] := 'duplicate';
     end loop;
   end if;
-  versions := array(
-    select coalesce((select e.version from evsrc.events e where e.stream = s order by e.version desc limit 1), 0)
-      from unnest(a_stream) as s
-  );
+  select array_agg(coalesce(last, 0)), array_agg(of_closed) into versions, closed
+    from (
+      select (select e.version from evsrc.events e where e.stream = s order by e.version desc limit 1) as last,
+          (select c.version from evsrc.closed_streams c where c.stream = s) as of_closed
+        from unnest(a_stream) as s
+    ) as u;
   for i in 1 .. cardinality(a_stream) loop
     expected := a_expected[i];
+    if closed[i] is not null and outcomes[i] = 'appended' then
+      outcomes[i] := 'closed';
+      versions[i] := closed[i];
+    end if;
     -- A null expects nothing: nothing follows from a comparison with it.
     if outcomes[i] = 'appended' and not (expected = versions[i] or (expected = -1 and versions[i] > 0)) then
       outcomes[i] := 'conflict';
@@ -371,7 +466,7 @@ begin
           and database = (select oid from pg_database where datname = current_database())
     ) as bounds
     where distance < 2147483648;
-  select e.position into head from evsrc.events e where e.position <= head - coalesce(behind, 0)
+  select e.position into head from evsrc.log e where e.position <= head - coalesce(behind, 0)
     order by e.position desc limit 1;
   return coalesce(head, 0);
 end $$;
@@ -382,12 +477,13 @@ end $$;
 --   f_prefix     null, or how its stream's name begins
 --   f_partition  of f_partitions: by the hash of the stream's name
 create function evsrc.is_followed(
-  e evsrc.events, f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
+  e_stream text, e_type text, e_tags text[],
+  f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
 ) returns boolean language sql immutable as $$
-  select (f_types is null or e.type = any (f_types))
-    and (f_partitions = 1 or (hashtextextended(e.stream, 0) & 2147483647) % f_partitions = f_partition)
-    and (f_tags is null or e.tags @> f_tags)
-    and (f_prefix is null or starts_with(e.stream, f_prefix))
+  select (f_types is null or e_type = any (f_types))
+    and (f_partitions = 1 or (hashtextextended(e_stream, 0) & 2147483647) % f_partitions = f_partition)
+    and (f_tags is null or e_tags @> f_tags)
+    and (f_prefix is null or starts_with(e_stream, f_prefix))
 $$;
 
 -- A page of the log: events after a_after and up to the safe head, of those that are followed. Every row carries the head;
@@ -407,9 +503,9 @@ declare
 begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-      from evsrc.events e
+      from evsrc.log e
       where e.position > a_after and e.position <= safe
-        and evsrc.is_followed(e, f_types, f_tags, f_prefix, f_partition, f_partitions)
+        and evsrc.is_followed(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
       order by e.position
       limit a_limit;
   if not found then
@@ -435,7 +531,7 @@ begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.command_id, e.command_events,
         e.data::text, e.metadata::text, e.recorded_at, e.tags, e.hash
-      from evsrc.events e
+      from evsrc.log e
       where e.position > a_after and e.position <= safe
       order by e.position
       limit a_limit;
@@ -452,9 +548,9 @@ create function evsrc.count_followed(
 ) returns table (events integer, since timestamptz) language sql stable as $$
   select count(*)::integer, min(recorded_at)
     from (
-      select e.recorded_at from evsrc.events e
+      select e.recorded_at from evsrc.log e
         where e.position > a_after and e.position <= a_to
-          and evsrc.is_followed(e, f_types, f_tags, f_prefix, f_partition, f_partitions)
+          and evsrc.is_followed(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
         order by e.position
         limit a_limit
     ) as behind
@@ -501,7 +597,7 @@ begin
               cross join lateral (select evsrc.lead_tag(i.tags, a_after) as tag offset 0) as lead
               cross join lateral (
                 select e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-                  from evsrc.event_tags t join evsrc.events e on e.position = t.position
+                  from evsrc.event_tags t join evsrc.log e on e.position = t.position
                   where t.tag = lead.tag and t.position > a_after
                     and e.tags @> i.tags and (cardinality(i.types) = 0 or e.type = any (i.types))
                   order by t.position
@@ -513,7 +609,7 @@ begin
   else
     return query
       select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-        from evsrc.events e
+        from evsrc.log e
         where e.position > a_after
           and exists (select 1 from unnest(items) as i
             where (cardinality(i.tags) = 0 or e.tags @> i.tags) and (cardinality(i.types) = 0 or e.type = any (i.types)))
@@ -524,6 +620,33 @@ begin
     return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::json,
       null::json, null::timestamptz, null::text[];
   end if;
+end $$;
+
+-- Moves a closed stream out of the way of appends, in one statement; readers find every event in one place or in the other. Answers how many
+-- events it has moved: none when it was archived before; null when it is not closed.
+create function evsrc.archive(a_stream text, a_at timestamptz) returns bigint language plpgsql volatile as $$
+declare
+  closed evsrc.closed_streams;
+  moved bigint;
+begin
+  perform evsrc.require_read_committed();
+  -- As an append does, so that it is not closed meanwhile, nor archived twice.
+  perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream));
+  select * into closed from evsrc.closed_streams c where c.stream = a_stream;
+  if not found then
+    return null;
+  end if;
+  if closed.archived_at is not null then
+    return 0;
+  end if;
+  update evsrc.closed_streams c set archived_at = a_at where c.stream = a_stream;
+  with moving as (delete from evsrc.events e where e.stream = a_stream returning *)
+  insert into evsrc.archived_events select * from moving;
+  get diagnostics moved = row_count;
+  if moved <> closed.version then
+    raise exception 'stream "%" is closed at version % and has % events', a_stream, closed.version, moved using errcode = 'data_corrupted';
+  end if;
+  return moved;
 end $$;
 
 insert into evsrc.migrations (migration_id, name) values (1, '0001_event_store') on conflict do nothing;

@@ -19,6 +19,7 @@ export {
   StoreFailure,
   StoreMisconfigured,
   StoreUnavailable,
+  StreamClosed,
   UndecodableDocument,
   UndecodableEvent
 } from "./domain/errors.ts"
@@ -45,6 +46,7 @@ export * as Projection from "./runtime/Projection.ts"
 export * as Projector from "./runtime/Projector.ts"
 export * as QueryBus from "./runtime/QueryBus.ts"
 export * as Rebuild from "./runtime/Rebuild.ts"
+export * as Streams from "./runtime/Streams.ts"
 export * as Subscription from "./runtime/Subscription.ts"
 export * as EventStore from "./store/EventStore.ts"
 export * as EventStoreDriver from "./store/EventStoreDriver.ts"

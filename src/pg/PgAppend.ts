@@ -22,7 +22,7 @@ import type { AppendRequest, AppendResult, Condition, EventStoreDriver } from ".
  * @category models
  */
 export interface AppendRow {
-  readonly outcome: "appended" | "conflict" | "changed" | "duplicate" | "busy"
+  readonly outcome: "appended" | "closed" | "conflict" | "changed" | "duplicate" | "busy"
   readonly stream: string
   readonly version: bigint
   readonly positions: ReadonlyArray<bigint> | null
@@ -155,6 +155,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
             positions: row.positions!.map(Position.make),
             recordedAt: DateTime.makeUnsafe(row.recorded_at!)
           })
+        case "closed":
+          return Effect.succeed({ _tag: "Closed", version: Version.make(Number(row.version)) })
         case "conflict":
           return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
         case "changed":

@@ -27,6 +27,7 @@ import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 import { columns, type EventRow, rawOf, recordedOf as recordedOfRow } from "./PgRows.ts"
+import * as PgStreams from "./PgStreams.ts"
 
 /**
  * The driver alone. It expects the migrations to have run.
@@ -40,18 +41,18 @@ export const makeDriver = Effect.fnUntraced(
     const { name: schema, quoted } = schemaOf(options)
 
     const streamForward =
-      `select ${columns} from ${quoted}.events where stream = $1 and version >= $2 order by version limit $3`
+      `select ${columns} from ${quoted}.log where stream = $1 and version >= $2 order by version limit $3`
     const streamBackward =
-      `select ${columns} from ${quoted}.events where stream = $1 and version <= $2 order by version desc limit $3`
+      `select ${columns} from ${quoted}.log where stream = $1 and version <= $2 order by version desc limit $3`
     const rawPage = `select *, encode(hash, 'hex') as hash_hex from ${quoted}.read_raw($1, $2)`
     const logPage = `select * from ${quoted}.read_all($1, $2, $3, $4, $5, $6, $7)`
     const lag = `select * from ${quoted}.count_followed($1, $2, $3, $4, $5, $6, $7, $8)`
     const queryPage =
       `select * from ${quoted}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
-    const lastEvent = `select max(position) as last from ${quoted}.events`
+    const lastEvent = `select max(position) as last from ${quoted}.log`
     const safeHead = `select ${quoted}.safe_head() as head`
-    const byCommand = `select e.* from ${quoted}.events f
-      join ${quoted}.events e on e.stream = f.stream and e.version >= f.version and e.version < f.version + f.command_events
+    const byCommand = `select e.* from ${quoted}.log f
+      join ${quoted}.log e on e.stream = f.stream and e.version >= f.version and e.version < f.version + f.command_events
       where f.command_id = $1 order by e.version`
 
     const head = Effect.map(
@@ -93,11 +94,12 @@ export const makeDriver = Effect.fnUntraced(
       singleNow: (request) => Effect.tap(statements.singleNow(request), (row) => hint([row])),
       batch: (requests) => Effect.tap(statements.batch(requests), hint)
     }, options.groupCommit)
-    const inTransaction = transactional(sql, statements)
+    const streams = PgStreams.make(sql, quoted)
+    const inTransaction = transactional(sql, statements, streams.close)
 
     const append = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
       Effect.withFiber((fiber) =>
-        request.inTransaction === undefined && request.condition === undefined
+        request.inTransaction === undefined && request.condition === undefined && request.closes !== true
           && Context.getOrUndefined(fiber.context, sql.transactionService) === undefined
           ? Effect.flatMap(grouped(request), (row) => statements.resolve(request, row))
           : Effect.tap(
@@ -147,6 +149,9 @@ export const makeDriver = Effect.fnUntraced(
         ([row]) => Position.make(row?.last ?? 0n)
       ),
       receipt,
+      streamStatus: streams.status,
+      archive: streams.archive,
+      closedStreams: streams.closed,
       changed: watch.changed
     }
   }
@@ -185,15 +190,24 @@ export const layerWithoutMigrations = (
   EventStore.layer(Effect.andThen(PgMigrations.check(options), makeDriver(options)))
 
 /** An append in the user's transaction, or in one of its own when something is to happen in it. */
-const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) => (request: AppendRequest) => {
-  const { inTransaction } = request
+const transactional = (
+  sql: SqlClient.SqlClient,
+  statements: PgAppend.PgAppend,
+  close: PgStreams.PgStreams["close"]
+) =>
+(request: AppendRequest) => {
+  const { closes, inTransaction } = request
   const append = Effect.flatMap(statements.single(request), (row) => statements.resolve(request, row))
-  if (inTransaction === undefined) {
+  if (inTransaction === undefined && closes !== true) {
     // The user's transaction has not been committed, so a lost connection has written nothing.
     return Effect.catchTag(append, "SqlError", (error) => Effect.fail(fromSqlError(error)))
   }
   return append.pipe(
-    Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedOf(request, result)) : Effect.void),
+    Effect.tap((result) => {
+      if (result._tag !== "Appended") return Effect.void
+      const done = inTransaction === undefined ? Effect.void : inTransaction(recordedOf(request, result))
+      return closes === true ? Effect.andThen(done, close(request.stream, result)) : done
+    }),
     sql.withTransaction,
     // A connection lost within a transaction cannot be rolled back either, of which the client makes a defect beside whatever else
     // went wrong.

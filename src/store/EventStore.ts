@@ -7,10 +7,18 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { BoundaryConflict, ConcurrencyConflict, EventStoreError, invalidRequest } from "../domain/errors.ts"
+import {
+  BoundaryConflict,
+  CommandIdReused,
+  ConcurrencyConflict,
+  EventStoreError,
+  invalidRequest,
+  storeError,
+  StreamClosed
+} from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
@@ -103,6 +111,17 @@ export class EventStore extends Context.Service<EventStore, {
     options?: AppendOptions
   ) => Effect.Effect<Receipt.Receipt, AppendError>
 
+  /**
+   * Appends one last event to a stream and closes it, both or neither: whatever is appended to it afterwards fails with the reason
+   * `StreamClosed`. Only a command id that was appended before still answers its receipt.
+   */
+  readonly close: <E extends Event.Any>(
+    events: E,
+    stream: string,
+    summary: Event.Of<E>,
+    options?: AppendOptions
+  ) => Effect.Effect<Receipt.Receipt, ConcurrencyConflict | EventStoreError>
+
   /** The events of one stream, by version, in pages. A stream that does not exist is empty. */
   readonly readStream: <E extends Event.Any>(
     events: E,
@@ -193,7 +212,8 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
     events: E,
     stream: string,
     batch: ReadonlyArray<Event.Of<E>>,
-    options: AppendOptions
+    options: AppendOptions,
+    closes?: boolean
   ): Effect.Effect<Outcome, AppendError> =>
     Effect.suspend(() => {
       const metadata = options.metadata ?? {}
@@ -218,7 +238,8 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
         expected,
         events: encoded.success,
         commandId: metadata.commandId,
-        condition
+        condition,
+        closes
       }, metadata.command)
     })
 
@@ -239,6 +260,8 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
                 (receipt) => ({ receipt, written: undefined })
               )
             )
+          case "Closed":
+            return Effect.fail(storeError(new StreamClosed({ stream: request.stream, version: result.version })))
           case "Conflict":
             return Effect.andThen(
               Telemetry.conflict,
@@ -250,6 +273,34 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       }),
       request
     )
+
+  const close = Effect.fn("EventStore.close")(function*<E extends Event.Any>(
+    events: E,
+    stream: string,
+    summary: Event.Of<E>,
+    options: AppendOptions = {}
+  ): Effect.fn.Return<Receipt.Receipt, ConcurrencyConflict | EventStoreError> {
+    const nothing = invalidRequest("a stream without events cannot be closed: append to it first, or leave it alone")
+    const expected = options.expected === undefined || options.expected === "any" ? "streamExists" : options.expected
+    if (expected === "noStream" || expected === 0) return yield* nothing
+    const { receipt, written } = yield* unconditional(
+      appendOn(undefined, events, stream, [summary], { ...options, expected }, true)
+    ).pipe(
+      Effect.catchTag(
+        "ConcurrencyConflict",
+        (conflict): Effect.Effect<never, ConcurrencyConflict | EventStoreError> =>
+          Effect.fail(conflict.actual === 0 ? nothing : conflict)
+      )
+    )
+    // The command id may be that of an append that has closed nothing.
+    const { closed } = written === undefined ? yield* driver.streamStatus(receipt.stream) : { closed: Option.none() }
+    if (written === undefined && (Option.isNone(closed) || closed.value.version !== receipt.version)) {
+      return yield* storeError(
+        new CommandIdReused({ commandId: options.metadata?.commandId ?? "", stream, firstStream: receipt.stream })
+      )
+    }
+    return receipt
+  })
 
   /** Without a condition there is none to break. */
   const unconditional = <A>(self: Effect.Effect<A, AppendError>) =>
@@ -318,6 +369,7 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       })),
     appendIf: (condition, events, stream, batch, options = {}) =>
       Effect.map(appendOn(condition, events, stream, batch, options), ({ receipt }) => receipt),
+    close,
     readQueryRecorded,
     readStreamRecorded,
     readStream: (events, stream, options) => decode(EventCodec.of(events), readStreamRecorded(stream, options)),

@@ -19,6 +19,7 @@ import * as Version from "../domain/Version.ts"
 import type {
   AppendRequest,
   AppendResult,
+  ClosedStream,
   Condition,
   EventStoreDriver,
   LogFilter,
@@ -40,6 +41,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
   const log: Array<Row> = []
   const streams = new Map<string, Array<Row>>()
   const receipts = new Map<string, Receipt.Receipt>()
+  const closed = new Map<string, ClosedStream>()
   const head = Effect.sync(() => headOf(log))
   const watch = yield* HeadWatch.make({ head })
   // One append at a time, because `inTransaction` may suspend between the check and the write.
@@ -47,9 +49,11 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
 
   const appendNow = Effect.fnUntraced(
     function*(request: AppendRequest): Effect.fn.Return<AppendResult, EventStoreError> {
-      const { commandId, condition, events, expected, inTransaction, stream } = request
+      const { closes, commandId, condition, events, expected, inTransaction, stream } = request
       const first = commandId === undefined ? undefined : receipts.get(commandId)
       if (first !== undefined) return { _tag: "Duplicate", receipt: first }
+      const end = closed.get(stream)
+      if (end !== undefined) return { _tag: "Closed", version: end.version }
       const rows = streams.get(stream) ?? []
       const actual = Version.make(rows.length)
       if (!Version.meets(actual, expected)) return { _tag: "Conflict", actual }
@@ -71,6 +75,9 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
       }
       streams.set(stream, rows)
       const version = Version.make(rows.length)
+      if (closes === true) {
+        closed.set(stream, { stream, version, position: added[added.length - 1]!.position, closedAt: recordedAt })
+      }
       if (commandId !== undefined) receipts.set(commandId, receiptOf(stream, added))
       yield* watch.nudge
       return { _tag: "Appended", version, positions: added.map((row) => row.position), recordedAt }
@@ -99,6 +106,26 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     head,
     last: head,
     receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receipts.get(commandId))),
+    streamStatus: (stream) =>
+      Effect.sync(() => ({
+        version: Version.make(streams.get(stream)?.length ?? 0),
+        closed: Option.fromUndefinedOr(closed.get(stream))
+      })),
+    // There is no other place to move them to: it is noted.
+    archive: (stream) =>
+      Effect.map(DateTime.now, (now) => {
+        const end = closed.get(stream)
+        if (end === undefined) return Option.none()
+        if (end.archivedAt !== undefined) return Option.some(0)
+        closed.set(stream, { ...end, archivedAt: now })
+        return Option.some(end.version)
+      }),
+    closedStreams: ({ after, limit }) =>
+      Effect.sync(() =>
+        Array.from(closed.values()).filter(({ position }) => position > after).toSorted((a, b) =>
+          a.position < b.position ? -1 : 1
+        ).slice(0, limit)
+      ),
     changed: watch.changed
   }
 })

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as EventBus from "../runtime/EventBus.ts"
 import { audits } from "./AuditSuite.ts"
+import { closedInstances } from "./ClosedInstanceSuite.ts"
 import { commands } from "./CommandSuite.ts"
 import { lifecycles } from "./LifecycleSuite.ts"
 import { loading } from "./LoadingSuite.ts"
@@ -81,5 +82,6 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...bus,
   ...audits,
   ...parking,
-  ...rebuilds
+  ...rebuilds,
+  ...closedInstances
 ]

@@ -98,6 +98,9 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),
     receipt: () => Effect.succeedNone,
+    streamStatus: () => Effect.die("the simulation closes no streams"),
+    archive: () => Effect.die("the simulation closes no streams"),
+    closedStreams: () => Effect.die("the simulation closes no streams"),
     changed: watch.changed
   }
   return { driver, committed: () => log }
