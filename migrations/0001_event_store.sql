@@ -31,6 +31,8 @@ create table evsrc.events (
   tags text[] collate "C",
   -- The event's link in the hash chain of its stream; null where it is not chained.
   hash bytea,
+  -- True on the event that closed its stream, which is its last; else null. Appends see it where they look up the version.
+  closes boolean,
   constraint events_stream_version unique (stream, version)
 );
 
@@ -238,8 +240,7 @@ as $$
 #variable_conflict use_column
 declare
   last bigint;
-  closed bigint;
-  known boolean;
+  closed boolean;
 begin
   if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
     perform evsrc.require_read_committed();
@@ -260,22 +261,20 @@ begin
     outcome := 'busy';
     return;
   end if;
-  -- One statement, since each costs more than what it looks up.
-  select
-      (select e.version from evsrc.events e where e.stream = a_stream order by e.version desc limit 1),
-      (select c.version from evsrc.closed_streams c where c.stream = a_stream),
-      a_command is not null and (
-        exists (select from evsrc.events e where e.command_id = a_command)
-        or exists (select from evsrc.archived_events e where e.command_id = a_command)
-      )
-    into version, closed, known;
-  if known then
-    outcome := 'duplicate';
-    return;
+  if a_command is not null then
+    perform from evsrc.events e where e.command_id = a_command
+      union all select from evsrc.archived_events e where e.command_id = a_command;
+    if found then
+      outcome := 'duplicate';
+      return;
+    end if;
   end if;
-  if closed is not null then
+  select e.version, e.closes into version, closed from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
+  if version is null then
+    select c.version, true into version, closed from evsrc.closed_streams c where c.stream = a_stream;
+  end if;
+  if closed then
     outcome := 'closed';
-    version := closed;
     return;
   end if;
   version := coalesce(version, 0);
@@ -307,12 +306,14 @@ end $$;
 --   e_*      one element an event, in the order of the appends and of each one's events
 --   e_tags   for each event its tags as the text of an array, or null; null where all its elements would be
 --   q_*      null, or a query that must match no event after q_after but those of q_seen; there is but one append then
+--   a_closes whether the last event closes its stream; there is but one append then
 -- Answers, for each append, an outcome as `append_one` does, or 'changed': the query matches, last the event at the one position;
 -- for each append the stream's version, and for each event its position, null where it was not written.
 create function evsrc.append(
   a_wait boolean, a_stream text[], a_expected bigint[], a_command text[], a_events integer[],
   e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[], e_tags text[],
   q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], q_after bigint, q_seen bigint[],
+  a_closes boolean default false,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile
 -- As above; and to plan it anew, which it would be for every new length of its arrays, costs as much as to run it.
@@ -325,7 +326,9 @@ declare
   expected bigint;
   known integer;
   newest bigint;
-  closed bigint[];
+  closed boolean[];
+  missing integer;
+  ended bigint;
   held integer[];
   e_of integer[];
   e_version bigint[];
@@ -385,17 +388,25 @@ begin
       outcomes[known] := 'duplicate';
     end loop;
   end if;
-  select array_agg(coalesce(last, 0)), array_agg(of_closed) into versions, closed
-    from (
-      select (select e.version from evsrc.events e where e.stream = s order by e.version desc limit 1) as last,
-          (select c.version from evsrc.closed_streams c where c.stream = s) as of_closed
-        from unnest(a_stream) as s
-    ) as u;
+  select array_agg(e.version), array_agg(e.closes) into versions, closed
+    from unnest(a_stream) as s left join lateral (
+      select e.version, e.closes from evsrc.events e where e.stream = s order by e.version desc limit 1
+    ) as e on true;
+  if array_position(versions, null) is not null then
+    -- New streams, or archived ones.
+    for missing, ended in
+      select o, (select c.version from evsrc.closed_streams c where c.stream = s)
+        from unnest(a_stream, versions) with ordinality as u(s, v, o)
+        where v is null
+    loop
+      versions[missing] := coalesce(ended, 0);
+      closed[missing] := ended is not null;
+    end loop;
+  end if;
   for i in 1 .. cardinality(a_stream) loop
     expected := a_expected[i];
-    if closed[i] is not null and outcomes[i] = 'appended' then
+    if closed[i] and outcomes[i] = 'appended' then
       outcomes[i] := 'closed';
-      versions[i] := closed[i];
     end if;
     -- A null expects nothing: nothing follows from a comparison with it.
     if outcomes[i] = 'appended' and not (expected = versions[i] or (expected = -1 and versions[i] > 0)) then
@@ -431,13 +442,17 @@ begin
     end if;
   end loop;
   insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
-      tags)
+      tags, closes)
     select p, a_stream[o], v, t, s, id,
         case when v = versions[o] - a_events[o] + 1 then a_command[o] end,
         case when v = versions[o] - a_events[o] + 1 and a_command[o] is not null then a_events[o] end,
-        d::json, m::json, append.recorded_at, tags::text[]
+        d::json, m::json, append.recorded_at, tags::text[], case when a_closes and v = versions[o] then true end
       from unnest(positions, e_of, e_version, e_id, e_type, e_schema, e_data, e_metadata, e_tags) as u(p, o, v, id, t, s, d, m, tags)
       where p is not null;
+  if a_closes then
+    insert into evsrc.closed_streams (stream, version, "position", closed_at)
+      values (a_stream[1], versions[1], positions[n], append.recorded_at);
+  end if;
   if e_tags is not null then
     insert into evsrc.event_tags (tag, position)
       select distinct hashtextextended(tag, 0), p

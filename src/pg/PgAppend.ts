@@ -68,7 +68,7 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
   const append =
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
     + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
-    + `$18::bigint[])`
+    + `$18::bigint[], $19)`
 
   const one = (wait: boolean, { commandId, events, expected, stream }: AppendRequest) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
@@ -97,7 +97,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
   const many = (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
-    condition: Condition | undefined
+    condition: Condition | undefined,
+    closes = false
   ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
     const events = requests.flatMap((request) => request.events)
     return Effect.map(
@@ -115,7 +116,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
         nullable(events.map(({ tags }) => tags === undefined || tags.length === 0 ? null : arrayText(tags))),
         ...condition === undefined
           ? noCondition
-          : [...queryParameters(condition.query), condition.after, condition.seen]
+          : [...queryParameters(condition.query), condition.after, condition.seen],
+        closes
       ]).withoutTransform,
       ([row]) => {
         const { outcomes, positions, recorded_at, versions } = row!
@@ -138,8 +140,9 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
 
   const single = (wait: boolean) => (request: AppendRequest): Effect.Effect<AppendRow, SqlError> =>
     request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
+      && request.closes !== true
       ? one(wait, request)
-      : Effect.map(many(wait, [request], request.condition), ([row]) => row!)
+      : Effect.map(many(wait, [request], request.condition, request.closes), ([row]) => row!)
 
   return {
     single: single(true),

@@ -95,7 +95,7 @@ export const makeDriver = Effect.fnUntraced(
       batch: (requests) => Effect.tap(statements.batch(requests), hint)
     }, options.groupCommit)
     const streams = PgStreams.make(sql, quoted)
-    const inTransaction = transactional(sql, statements, streams.close)
+    const inTransaction = transactional(sql, statements)
 
     const append = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
       Effect.withFiber((fiber) =>
@@ -189,25 +189,27 @@ export const layerWithoutMigrations = (
 ): Layer.Layer<EventStore.EventStore, EventStoreError, SqlClient.SqlClient> =>
   EventStore.layer(Effect.andThen(PgMigrations.check(options), makeDriver(options)))
 
-/** An append in the user's transaction, or in one of its own when something is to happen in it. */
-const transactional = (
-  sql: SqlClient.SqlClient,
-  statements: PgAppend.PgAppend,
-  close: PgStreams.PgStreams["close"]
-) =>
-(request: AppendRequest) => {
-  const { closes, inTransaction } = request
+/**
+ * An append in the user's transaction, or in one of its own when something is to happen in it; or one that goes alone, because it has a
+ * condition or closes its stream.
+ */
+const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) => (request: AppendRequest) => {
+  const { inTransaction } = request
   const append = Effect.flatMap(statements.single(request), (row) => statements.resolve(request, row))
-  if (inTransaction === undefined && closes !== true) {
-    // The user's transaction has not been committed, so a lost connection has written nothing.
-    return Effect.catchTag(append, "SqlError", (error) => Effect.fail(fromSqlError(error)))
+  if (inTransaction === undefined) {
+    return Effect.catchTag(
+      append,
+      "SqlError",
+      (error) =>
+        Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
+          Effect.fail(
+            // The user's transaction has not been committed, so a lost connection has written nothing.
+            Option.isSome(transaction) ? fromSqlError(error) : fromAppendError(error, request.stream)
+          ))
+    )
   }
   return append.pipe(
-    Effect.tap((result) => {
-      if (result._tag !== "Appended") return Effect.void
-      const done = inTransaction === undefined ? Effect.void : inTransaction(recordedOf(request, result))
-      return closes === true ? Effect.andThen(done, close(request.stream, result)) : done
-    }),
+    Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedOf(request, result)) : Effect.void),
     sql.withTransaction,
     // A connection lost within a transaction cannot be rolled back either, of which the client makes a defect beside whatever else
     // went wrong.

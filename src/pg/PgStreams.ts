@@ -7,25 +7,18 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../domain/errors.ts"
 import * as Position from "../domain/Position.ts"
 import type { StreamId } from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
-import type { AppendResult, ClosedStream, EventStoreDriver } from "../store/EventStoreDriver.ts"
+import type { ClosedStream, EventStoreDriver } from "../store/EventStoreDriver.ts"
 import { mapSqlError } from "./PgErrors.ts"
 
 /**
- * - `close`: closes a stream with what was just appended to it, in the same transaction
- *
  * @since 0.1.0
  * @category models
  */
 export interface PgStreams {
-  readonly close: (
-    stream: StreamId,
-    appended: Extract<AppendResult, { readonly _tag: "Appended" }>
-  ) => Effect.Effect<void, SqlError>
   readonly status: EventStoreDriver["streamStatus"]
   readonly archive: EventStoreDriver["archive"]
   readonly closed: EventStoreDriver["closedStreams"]
@@ -55,8 +48,6 @@ const closedOf = ({ archived_at, closed_at, position, stream, version }: ClosedR
  * @category constructors
  */
 export const make = (sql: SqlClient, schema: string): PgStreams => {
-  const insert =
-    `insert into ${schema}.closed_streams (stream, version, "position", closed_at) values ($1, $2, $3, $4::timestamptz)`
   const columns = `stream, version, "position", closed_at, archived_at`
   const find = `select ${columns} from ${schema}.closed_streams where stream = $1`
   const page = `select ${columns} from ${schema}.closed_streams where "position" > $1 order by "position" limit $2`
@@ -68,15 +59,6 @@ export const make = (sql: SqlClient, schema: string): PgStreams => {
     mapSqlError(sql.unsafe<Row>(text, params).withoutTransform)
 
   return {
-    close: (stream, { positions, recordedAt, version }) =>
-      Effect.asVoid(
-        sql.unsafe(insert, [
-          stream,
-          BigInt(version),
-          positions[positions.length - 1]!,
-          DateTime.formatIso(recordedAt)
-        ])
-      ),
     status: Effect.fnUntraced(
       function*(stream): Effect.fn.Return<Effect.Success<ReturnType<PgStreams["status"]>>, EventStoreError> {
         // First the version: a stream that is closed in between is told as closed, with the version of its end.
