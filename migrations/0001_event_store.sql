@@ -533,7 +533,8 @@ end $$;
 -- carries the head; an empty page has one row with nothing else.
 create function evsrc.read_raw(a_after bigint, a_limit integer)
 returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
-  command_id text, command_events integer, data text, metadata text, recorded_at timestamptz, tags text[], hash bytea)
+  command_id text, command_events integer, data text, metadata text, recorded_at timestamptz, tags text[], hash bytea,
+  closes boolean)
 language plpgsql volatile
 -- As above.
 set plan_cache_mode = force_generic_plan
@@ -545,14 +546,14 @@ declare
 begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.command_id, e.command_events,
-        e.data::text, e.metadata::text, e.recorded_at, e.tags, e.hash
+        e.data::text, e.metadata::text, e.recorded_at, e.tags, e.hash, e.closes
       from evsrc.log e
       where e.position > a_after and e.position <= safe
       order by e.position
       limit a_limit;
   if not found then
     return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::text,
-      null::integer, null::text, null::text, null::timestamptz, null::text[], null::bytea;
+      null::integer, null::text, null::text, null::timestamptz, null::text[], null::bytea, null::boolean;
   end if;
 end $$;
 
@@ -662,6 +663,73 @@ begin
     raise exception 'stream "%" is closed at version % and has % events', a_stream, closed.version, moved using errcode = 'data_corrupted';
   end if;
   return moved;
+end $$;
+
+-- Writes events as they were in another log: with their positions, versions, ids and times. The log must end at a_after; appends wait.
+--   e_*  one element an event, in the order of their positions; e_tags as for `append`, e_hash in hexadecimal digits
+-- Answers an outcome:
+--   'restored'
+--   'elsewhere'  the log ends at the position
+--   'refused'    because of the event at the position, as the detail says
+create function evsrc.restore(
+  a_after bigint, e_position bigint[], e_stream text[], e_version bigint[], e_id uuid[], e_type text[], e_schema integer[],
+  e_command text[], e_command_events integer[], e_data text[], e_metadata text[], e_recorded_at timestamptz[], e_tags text[], e_hash text[],
+  e_closes boolean[],
+  out outcome text, out "position" bigint, out detail text
+) language plpgsql volatile
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+  perform evsrc.require_read_committed();
+  -- An append that has drawn its positions inserts before this, or fails to, or inserts afterwards, which the next restore then finds.
+  lock table evsrc.events in share row exclusive mode;
+  position := coalesce((select max(e."position") from evsrc.log e), 0);
+  if position <> a_after then
+    outcome := 'elsewhere';
+    return;
+  end if;
+  with added as materialized (
+    select *, lag(p, 1, a_after) over (order by o) as p_before, lag(v) over of_stream as v_before, lag(x) over of_stream as x_before,
+        row_number() over (partition by c order by o) as c_number
+      from unnest(e_position, e_stream, e_version, e_command, e_closes) with ordinality as u(p, s, v, c, x, o)
+      window of_stream as (partition by s order by o)
+  )
+  select a.p, case
+      when a.p <= a.p_before then 'its position is not after ' || a.p_before
+      when coalesce(a.x_before, k.closes) then 'its stream was closed before'
+      when a.v <> coalesce(a.v_before, k.version, 0) + 1
+        then 'its stream is at version ' || coalesce(a.v_before, k.version, 0) || ', so its version cannot be ' || a.v
+      else 'its command id was used before'
+    end
+    into position, detail
+    from added a left join lateral (
+      select e.version, e.closes from evsrc.log e where a.v_before is null and e.stream = a.s order by e.version desc limit 1
+    ) as k on true
+    where a.p <= a.p_before or coalesce(a.x_before, k.closes) or a.v <> coalesce(a.v_before, k.version, 0) + 1
+      or a.c is not null and (a.c_number > 1 or (select true from evsrc.log e where e.command_id = a.c limit 1))
+    order by a.o
+    limit 1;
+  if detail is not null then
+    outcome := 'refused';
+    return;
+  end if;
+  outcome := 'restored';
+  position := e_position[cardinality(e_position)];
+  if position > evsrc.last_drawn() then
+    perform setval('evsrc.positions', position);
+  end if;
+  insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
+      tags, hash, closes)
+    select p, s, v, t, n, id, c, k, d::json, m::json, r, tags::text[], decode(h, 'hex'), x
+      from unnest(e_position, e_stream, e_version, e_type, e_schema, e_id, e_command, e_command_events, e_data, e_metadata, e_recorded_at,
+        e_tags, e_hash, e_closes) as u(p, s, v, t, n, id, c, k, d, m, r, tags, h, x);
+  insert into evsrc.closed_streams (stream, version, "position", closed_at)
+    select s, v, p, r from unnest(e_stream, e_version, e_position, e_recorded_at, e_closes) as u(s, v, p, r, x) where x;
+  insert into evsrc.event_tags (tag, position)
+    select distinct hashtextextended(tag, 0), p
+      from unnest(e_position, e_tags) as u(p, tags), unnest(tags::text[]) as tag;
 end $$;
 
 insert into evsrc.migrations (migration_id, name) values (1, '0001_event_store') on conflict do nothing;

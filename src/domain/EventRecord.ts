@@ -56,6 +56,7 @@ export interface RecordedEvent {
  *
  * - `commandId`, `commandEvents`: on the first event of an append under a command id, that id, and how many events the append wrote
  * - `hash`: the event's link in the hash chain of its stream, 64 hexadecimal digits; where it is chained
+ * - `closes`: on the last event of a closed stream
  *
  * @since 0.1.0
  * @category models
@@ -74,6 +75,7 @@ export interface RawEvent {
   readonly commandId?: string
   readonly commandEvents?: number
   readonly hash?: string
+  readonly closes?: true
 }
 
 /**

@@ -215,12 +215,22 @@ export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
 
 const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
 
-/** An array of nulls is a null; the client could not tell its type. */
-const nullable = <A>(values: ReadonlyArray<A | null>): ReadonlyArray<A | null> | null =>
+/**
+ * An array of nulls is a null; the client could not tell its type.
+ *
+ * @since 0.1.0
+ * @category parameters
+ */
+export const nullable = <A>(values: ReadonlyArray<A | null>): ReadonlyArray<A | null> | null =>
   values.some((value) => value !== null) ? values : null
 
-/** An array as text, to be an element of an array; those of PostgreSQL are of one length in each dimension. */
-const arrayText = (elements: ReadonlyArray<string>): string =>
+/**
+ * An array as text, to be an element of an array; those of PostgreSQL are of one length in each dimension.
+ *
+ * @since 0.1.0
+ * @category parameters
+ */
+export const arrayText = (elements: ReadonlyArray<string>): string =>
   `{${elements.map((element) => `"${element.replaceAll(/["\\]/g, "\\$&")}"`).join(",")}}`
 
 const duplicate = (

@@ -26,6 +26,7 @@ import { fromAppendError, fromSqlError, mapSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
+import * as PgRestore from "./PgRestore.ts"
 import { columns, type EventRow, rawOf, recordedOf as recordedOfRow } from "./PgRows.ts"
 import * as PgStreams from "./PgStreams.ts"
 
@@ -95,6 +96,7 @@ export const makeDriver = Effect.fnUntraced(
       batch: (requests) => Effect.tap(statements.batch(requests), hint)
     }, options.groupCommit)
     const streams = PgStreams.make(sql, quoted)
+    const restore = PgRestore.make(sql, quoted)
     const inTransaction = transactional(sql, statements)
 
     const append = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
@@ -152,6 +154,7 @@ export const makeDriver = Effect.fnUntraced(
       streamStatus: streams.status,
       archive: streams.archive,
       closedStreams: streams.closed,
+      restore: (request) => Effect.tap(restore(request), grown),
       changed: watch.changed
     }
   }

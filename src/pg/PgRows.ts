@@ -46,6 +46,7 @@ export interface RawRow extends Omit<EventRow, "data" | "metadata"> {
   readonly command_id: string | null
   readonly command_events: number | null
   readonly hash_hex: string | null
+  readonly closes: boolean | null
 }
 
 /**
@@ -87,5 +88,6 @@ export const rawOf = (row: RawRow): RawEvent => ({
   recordedAt: DateTime.makeUnsafe(row.recorded_at),
   ...(row.command_id === null ? {} : { commandId: row.command_id }),
   ...(row.command_events === null ? {} : { commandEvents: row.command_events }),
-  ...(row.hash_hex === null ? {} : { hash: row.hash_hex })
+  ...(row.hash_hex === null ? {} : { hash: row.hash_hex }),
+  ...(row.closes === true ? { closes: true as const } : {})
 })

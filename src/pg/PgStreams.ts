@@ -53,7 +53,8 @@ export const make = (sql: SqlClient, schema: string): PgStreams => {
   const page = `select ${columns} from ${schema}.closed_streams where "position" > $1 order by "position" limit $2`
   const version =
     `select coalesce((select version from ${schema}.events where stream = $1 order by version desc limit 1), 0) as version`
-  const archive = `select ${schema}.archive($1, date_trunc('milliseconds', clock_timestamp())) as moved`
+  const archive =
+    `select ${schema}.archive($1, coalesce($2::timestamptz, date_trunc('milliseconds', clock_timestamp()))) as moved`
 
   const query = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
     mapSqlError(sql.unsafe<Row>(text, params).withoutTransform)
@@ -74,9 +75,9 @@ export const make = (sql: SqlClient, schema: string): PgStreams => {
         }
       }
     ),
-    archive: (stream) =>
+    archive: (stream, at) =>
       Effect.map(
-        query<{ readonly moved: bigint | null }>(archive, [stream]),
+        query<{ readonly moved: bigint | null }>(archive, [stream, at === undefined ? null : DateTime.formatIso(at)]),
         ([row]) => Option.map(Option.fromNullOr(row!.moved), Number)
       ),
     closed: ({ after, limit }) => Effect.map(query<ClosedRow>(page, [after, limit]), (rows) => rows.map(closedOf))

@@ -107,6 +107,32 @@ export interface LogFilter {
 }
 
 /**
+ * Events of another log, as `readRaw` has answered them, to follow the event at `after`; 0 where there is none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RestoreRequest {
+  readonly after: Position
+  readonly events: ReadonlyArray<RawEvent>
+}
+
+/**
+ * What became of a restore.
+ *
+ * - `Restored`: the log ends at the last of these events
+ * - `Elsewhere`: the log does not end at `after`, but at `last`; nothing was written
+ * - `Refused`: because of the event at `position`, in words; nothing was written
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RestoreResult =
+  | { readonly _tag: "Restored" }
+  | { readonly _tag: "Elsewhere"; readonly last: Position }
+  | { readonly _tag: "Refused"; readonly position: Position; readonly detail: string }
+
+/**
  * A stream that takes no more events.
  *
  * - `version`, `position`: of its last event, which closed it
@@ -253,9 +279,15 @@ export interface EventStoreDriver {
 
   /**
    * Moves a closed stream out of the way of appends, all of it at once. Whoever reads finds every event where it was, also while it is moved.
-   * None when the stream is not closed, else how many events were moved: 0 when it was archived before.
+   * None when the stream is not closed, else how many events were moved: 0 when it was archived before. As of `at`, which is now by default.
    */
-  readonly archive: (stream: StreamId) => Effect.Effect<Option.Option<number>, EventStoreError>
+  readonly archive: (stream: StreamId, at?: DateTime.Utc) => Effect.Effect<Option.Option<number>, EventStoreError>
+
+  /**
+   * Writes events of another log to the letter, all or none of them. Positions grow, and the versions of a stream have no hole. Appends wait
+   * meanwhile, and go on after the last of these positions.
+   */
+  readonly restore: (request: RestoreRequest) => Effect.Effect<RestoreResult, EventStoreError>
 
   /** Closed streams, by the position of their last event. */
   readonly closedStreams: (page: ClosedPage) => Effect.Effect<ReadonlyArray<ClosedStream>, EventStoreError>

@@ -101,6 +101,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
     streamStatus: () => Effect.die("the simulation closes no streams"),
     archive: () => Effect.die("the simulation closes no streams"),
     closedStreams: () => Effect.die("the simulation closes no streams"),
+    restore: () => Effect.die("the simulation restores nothing"),
     changed: watch.changed
   }
   return { driver, committed: () => log }
