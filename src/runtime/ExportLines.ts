@@ -5,12 +5,12 @@
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { RawEvent } from "../domain/EventRecord.ts"
-import { Position } from "../domain/Position.ts"
-import { StreamId } from "../domain/StreamId.ts"
-import { Version } from "../domain/Version.ts"
+import { isPosition, Position } from "../domain/Position.ts"
+import * as StreamId from "../domain/StreamId.ts"
 
 /**
  * The version of the format that is written, and the only one that is read.
@@ -32,7 +32,7 @@ const Header = Schema.Struct({
 
 const Archived = Schema.Struct({
   kind: kind("archived"),
-  stream: StreamId,
+  stream: StreamId.StreamId,
   /** Of the stream's last event, by which these lines are ordered. */
   position: Position,
   archivedAt: Schema.DateTimeUtc
@@ -44,22 +44,6 @@ const Footer = Schema.Struct({
   archived: Schema.Int,
   /** Of all checksums before, in hexadecimal digits. */
   digest: Schema.String
-})
-
-const Event = Schema.Struct({
-  kind: kind("event"),
-  position: Position,
-  stream: StreamId,
-  version: Version,
-  id: Schema.String.check(Schema.isPattern(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/)),
-  type: Schema.String,
-  schemaVersion: Schema.Int,
-  recordedAt: Schema.DateTimeUtc,
-  tags: Schema.optionalKey(Schema.Array(Schema.String)),
-  commandId: Schema.optionalKey(Schema.String),
-  commandEvents: Schema.optionalKey(Schema.Int),
-  closes: Schema.optionalKey(Schema.Literal(true)),
-  hash: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/)))
 })
 
 /**
@@ -74,7 +58,6 @@ export type Line =
 
 const decoders = {
   header: Schema.decodeUnknownResult(Schema.toCodecJson(Header)),
-  event: Schema.decodeUnknownResult(Schema.toCodecJson(Event)),
   archived: Schema.decodeUnknownResult(Schema.toCodecJson(Archived)),
   footer: Schema.decodeUnknownResult(Schema.toCodecJson(Footer))
 }
@@ -158,16 +141,8 @@ export const decode = (text: string): Result.Result<Line, string> => {
       return Result.mapError(decoders.archived(parsed), unexpected)
     case "footer":
       return Result.mapError(decoders.footer(parsed), unexpected)
-    case "event": {
-      const data = textOf(parsed, "data")
-      const metadata = textOf(parsed, "metadata")
-      if (data === undefined || metadata === undefined) return Result.fail("it is an event without data or metadata")
-      const decoded = Result.mapError(decoders.event(parsed), unexpected)
-      return Result.map(decoded, ({ kind, tags = [], ...event }) => ({
-        kind,
-        event: { ...event, tags, data, metadata }
-      }))
-    }
+    case "event":
+      return eventOf(parsed)
     default:
       return Result.fail("it is of no kind that this version of evsrc knows")
   }
@@ -187,14 +162,68 @@ export const versionOf = (text: string): unknown => {
 const parse = (text: string): { readonly [key: string]: unknown } | undefined => {
   try {
     const parsed: unknown = JSON.parse(text)
-    return typeof parsed === "object" && parsed !== null ? Object.fromEntries(Object.entries(parsed)) : undefined
+    // An object is whatever has keys, once it is not null and not an array.
+    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
+      ? parsed as { readonly [key: string]: unknown }
+      : undefined
   } catch {
     return undefined
   }
 }
 
-const textOf = (parsed: { readonly [key: string]: unknown }, name: string): string | undefined => {
-  if (parsed[name] !== undefined) return JSON.stringify(parsed[name])
-  const text = parsed[`${name}Text`]
-  return typeof text === "string" ? text : undefined
+const textOf = (parsed: { readonly [key: string]: unknown }, name: string): unknown =>
+  parsed[name] === undefined ? parsed[`${name}Text`] : JSON.stringify(parsed[name])
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+const positive = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) > 0
+const isText = (value: unknown): boolean => typeof value === "string"
+const isTime = (value: unknown): boolean => {
+  const time = typeof value === "string" ? DateTime.make(value) : Option.none()
+  return Option.isSome(time) && DateTime.formatIso(time.value) === value
+}
+
+/** What the members of an event must be. By hand, since a Schema takes longer than all else together, and there may be a million lines. */
+const members: { readonly [name: string]: (value: unknown) => boolean } = {
+  position: (value) => typeof value === "string" && /^[1-9]\d{0,18}$/.test(value) && isPosition(BigInt(value)),
+  stream: (value) => typeof value === "string" && StreamId.problem(value) === undefined,
+  version: positive,
+  id: (value) => typeof value === "string" && uuid.test(value),
+  type: isText,
+  schemaVersion: positive,
+  recordedAt: isTime,
+  tags: (value) => value === undefined || (Array.isArray(value) && value.every(isText)),
+  commandId: (value) => value === undefined || isText(value),
+  commandEvents: (value) => value === undefined || positive(value),
+  closes: (value) => value === undefined || value === true,
+  hash: (value) => value === undefined || (typeof value === "string" && /^[0-9a-f]{64}$/.test(value)),
+  data: isText,
+  metadata: isText
+}
+const names = Object.keys(members)
+
+const eventOf = (line: { readonly [key: string]: unknown }): Result.Result<Line, string> => {
+  const data = textOf(line, "data")
+  const metadata = textOf(line, "metadata")
+  const { closes, commandEvents, commandId, hash, tags = [] } = line
+  const fields: { readonly [key: string]: unknown } = { ...line, data, metadata }
+  const wrong = names.find((name) => !members[name]!(fields[name]))
+  if (wrong !== undefined) return Result.fail(`it is an event whose ${wrong} is not what this version of evsrc writes`)
+  const event = {
+    position: BigInt(String(line["position"])),
+    stream: line["stream"],
+    version: line["version"],
+    id: line["id"],
+    type: line["type"],
+    schemaVersion: line["schemaVersion"],
+    data,
+    metadata,
+    tags,
+    recordedAt: DateTime.makeUnsafe(String(line["recordedAt"])),
+    ...(commandId === undefined ? {} : { commandId }),
+    ...(commandEvents === undefined ? {} : { commandEvents }),
+    ...(closes === undefined ? {} : { closes }),
+    ...(hash === undefined ? {} : { hash })
+  }
+  // Each of them was looked at.
+  return Result.succeed({ kind: "event", event: event as RawEvent })
 }

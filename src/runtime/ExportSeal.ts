@@ -4,8 +4,9 @@
  *
  * @since 0.1.0
  */
-import * as Digest from "effect/crypto/Digest"
+import * as WebCrypto from "effect/crypto/WebCrypto"
 import * as Effect from "effect/Effect"
+import * as Hex from "effect/encoding/Hex"
 
 /**
  * - `line`: how many lines came before
@@ -55,38 +56,39 @@ export interface Sealer {
  * @since 0.1.0
  * @category constructors
  */
-export const sealer: Effect.Effect<Sealer> = Effect.provide(
-  Effect.map(Digest.Digest, ({ digestHex }): Sealer => {
-    const sha256 = (text: string) => digestHex(Digest.sha256, encoder.encode(text))
-    const digest: Sealer["digest"] = ({ anchor, sums }) => sha256(`${anchor}\n${sums.join("")}`)
-    return {
-      digest,
-      sums: Effect.fnUntraced(function*(seal, bodies) {
-        const all: Array<string> = []
-        let { anchor, line, sums } = seal
-        for (let from = 0; from < bodies.length;) {
-          const part = bodies.slice(from, from + block - sums.length)
-          const [first, before] = [line + 1, anchor]
-          const made = yield* Effect.forEach(
-            part,
-            (body, index) => Effect.map(sha256(`${before}\n${first + index}\n${body}`), (hex) => hex.slice(0, 16)),
-            { concurrency: "unbounded" }
-          )
-          for (const sum of made) all.push(sum)
-          from += part.length
-          line += part.length
-          sums = [...sums, ...made]
-          if (sums.length === block) {
-            anchor = yield* digest({ line, anchor, sums })
-            sums = []
-          }
+export const sealer: Effect.Effect<Sealer> = Effect.map(WebCrypto.WebCrypto, ({ subtle }): Sealer => {
+  // All at once and not an effect each, which would take longer than the digests.
+  const sha256 = (texts: ReadonlyArray<string>) =>
+    Effect.promise(() => Promise.all(texts.map((text) => subtle.digest("SHA-256", encoder.encode(text)))))
+  const digest: Sealer["digest"] = ({ anchor, sums }) =>
+    Effect.map(sha256([`${anchor}\n${sums.join("")}`]), ([digest]) => hexOf(digest!, 32))
+  return {
+    digest,
+    sums: Effect.fnUntraced(function*(seal, bodies) {
+      const all: Array<string> = []
+      let { anchor, line, sums } = seal
+      for (let from = 0; from < bodies.length;) {
+        const part = bodies.slice(from, from + block - sums.length)
+        const digests: ReadonlyArray<ArrayBuffer> = yield* sha256(
+          part.map((body, index) => `${anchor}\n${line + 1 + index}\n${body}`)
+        )
+        const made = digests.map((digest) => hexOf(digest, 8))
+        for (const sum of made) all.push(sum)
+        from += part.length
+        line += part.length
+        sums = [...sums, ...made]
+        if (sums.length === block) {
+          anchor = yield* digest({ line, anchor, sums })
+          sums = []
         }
-        return [all, { line, anchor, sums }] as const
-      })
-    }
-  }),
-  Digest.layerWebCrypto
-)
+      }
+      return [all, { line, anchor, sums }] as const
+    })
+  }
+})
+
+/** The first bytes of a digest in hexadecimal digits. */
+const hexOf = (digest: ArrayBuffer, bytes: number): string => Hex.encode(new Uint8Array(digest, 0, bytes))
 
 /**
  * The line of a body, which is a JSON object, with its checksum as the last member.
