@@ -13,12 +13,14 @@ export {
   type EventStoreErrorReason,
   InvalidCommand,
   InvalidRequest,
+  KeyStoreUnavailable,
   OutcomeUnknown,
   ProjectionBehind,
   ProjectionFailed,
   StoreFailure,
   StoreMisconfigured,
   StoreUnavailable,
+  SubjectErased,
   UndecodableDocument,
   UndecodableEvent
 } from "./domain/errors.ts"
@@ -28,6 +30,7 @@ export * as EventQuery from "./domain/EventQuery.ts"
 export type { EventRecord, NewEvent, RawEvent, RecordedEvent } from "./domain/EventRecord.ts"
 export * as Fingerprint from "./domain/Fingerprint.ts"
 export { Metadata } from "./domain/Metadata.ts"
+export * as Personal from "./domain/Personal.ts"
 export * as Position from "./domain/Position.ts"
 export * as Query from "./domain/Query.ts"
 export { Receipt } from "./domain/Receipt.ts"
@@ -38,6 +41,7 @@ export * as Audit from "./runtime/Audit.ts"
 export * as CommandBus from "./runtime/CommandBus.ts"
 export * as CommandContext from "./runtime/CommandContext.ts"
 export * as Decision from "./runtime/Decision.ts"
+export * as Erasure from "./runtime/Erasure.ts"
 export * as EventBus from "./runtime/EventBus.ts"
 export * as Health from "./runtime/Health.ts"
 export * as Parking from "./runtime/Parking.ts"
@@ -48,6 +52,8 @@ export * as Rebuild from "./runtime/Rebuild.ts"
 export * as Subscription from "./runtime/Subscription.ts"
 export * as EventStore from "./store/EventStore.ts"
 export * as EventStoreDriver from "./store/EventStoreDriver.ts"
+export * as KeyStore from "./store/KeyStore.ts"
+export * as KeyStoreDriver from "./store/KeyStoreDriver.ts"
 export { Limits } from "./store/Limits.ts"
 export { NewId } from "./store/NewId.ts"
 export * as ProjectionStore from "./store/ProjectionStore.ts"

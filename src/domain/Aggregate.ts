@@ -10,6 +10,8 @@ import type * as Schema from "effect/Schema"
 import type * as Command from "./Command.ts"
 import * as Decider from "./Decider.ts"
 import type * as Event from "./Event.ts"
+import * as Personal from "./Personal.ts"
+import * as PersonalEvents from "./PersonalEvents.ts"
 import * as StreamId from "./StreamId.ts"
 
 /**
@@ -71,8 +73,8 @@ type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
  *
  * **Gotchas**
  *
- * Throws when the name is empty or contains `-`, which ends the category in a stream's name, or when two commands share
- * a name.
+ * Throws when the name is empty or contains `-`, which ends the category in a stream's name, when two commands share a name, or when events
+ * or state have personal data where it could not be encrypted.
  *
  * @since 0.1.0
  * @category constructors
@@ -93,6 +95,9 @@ export const make = <
   if (name.length === 0 || name.includes("-")) {
     throw new Error(`Aggregate.make: the name "${name}" must not be empty or contain "-"`)
   }
+  // What cannot be encrypted is refused now.
+  PersonalEvents.of(options.events)
+  Personal.locate(`the state of "${name}"`, options.state)
   const commands: Commands = options.commands
   const group = RpcGroup.make(...commands)
   if (group.requests.size !== options.commands.length) {

@@ -9,6 +9,7 @@ import type * as Command from "./Command.ts"
 import type * as Decider from "./Decider.ts"
 import * as Event from "./Event.ts"
 import type { QueryItem } from "./EventQuery.ts"
+import * as PersonalEvents from "./PersonalEvents.ts"
 
 /**
  * A state folded from the events of some types and tags.
@@ -137,10 +138,14 @@ export const make = <C extends Command.Any, const Events extends Event.Any, M ex
     states: States<M>,
     payload: Rpc.Payload<C>
   ) => NoInfer<Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>>
-}): Decision<C, Events> => ({
-  command,
-  events: options.events,
-  models: options.models,
-  // A runner makes the states from these very models, under their names.
-  decide: (states, payload) => options.decide(states as States<M>, payload)
-})
+}): Decision<C, Events> => {
+  // What cannot be encrypted is refused now.
+  PersonalEvents.of(options.events)
+  return {
+    command,
+    events: options.events,
+    models: options.models,
+    // A runner makes the states from these very models, under their names.
+    decide: (states, payload) => options.decide(states as States<M>, payload)
+  }
+}

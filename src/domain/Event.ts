@@ -11,6 +11,7 @@
  */
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
+import * as Personal from "./Personal.ts"
 
 /**
  * A value told apart by its `_tag`.
@@ -217,6 +218,15 @@ export const tags =
     for (const name of Object.keys(fields)) {
       if (name.length === 0 || name.includes(":")) {
         throw new Error(`Event.tags: the name "${name}" must not be empty or contain ":"`)
+      }
+    }
+    for (const [type, schema] of Object.entries(self.cases)) {
+      const personal = Personal.fieldsOf(schema)
+      const field = Object.values<string>(fields).find((field) => personal.includes(field))
+      if (field !== undefined) {
+        throw new Error(
+          `Event.tags: "${field}" of "${type}" is personal data and kept encrypted, so it cannot be a tag`
+        )
       }
     }
     const before = tagFieldsOf(self)

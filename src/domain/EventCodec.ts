@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import { UndecodableEvent } from "./errors.ts"
 import * as Event from "./Event.ts"
 import type { EventRecord, RecordedEvent } from "./EventRecord.ts"
+import * as PersonalEvents from "./PersonalEvents.ts"
 
 /**
  * - `types`: the names of the events it knows
@@ -118,10 +119,18 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
     },
     decodeData,
     decode: (recorded) =>
-      Result.mapBoth(decodeData(recorded), {
+      Result.mapBoth(Result.flatMap(dataOf(recorded), (data) => decodeData({ ...recorded, data })), {
         onFailure: ({ detail, problem }) => {
           const { position, schemaVersion, stream, type, version } = recorded
-          return new UndecodableEvent({ problem, position, stream, version, type, schemaVersion, detail })
+          return new UndecodableEvent({
+            problem,
+            position,
+            stream,
+            version,
+            type,
+            schemaVersion,
+            detail: PersonalEvents.scrub(detail, recorded)
+          })
         },
         onSuccess: (events) => events.map((event) => ({ ...recorded, event }))
       })
@@ -170,6 +179,8 @@ const compileCase = (
     decode: [unknownVersion, ...old, current]
   }
 }
+
+const dataOf = (recorded: RecordedEvent) => Result.mapError(PersonalEvents.dataOf(recorded), malformed)
 
 const unknownVersion: Decode = () => failure("UnknownVersion", "schema versions start at 1")
 

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Event from "./Event.ts"
+import * as PersonalEvents from "./PersonalEvents.ts"
 
 /**
  * Which events of its set a follower takes; all of them where it says nothing.
@@ -90,6 +91,8 @@ export const make = <const Name extends string, Events extends Event.Any>(
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > 256) {
     throw new Error(`${maker}: the partitions of "${name}" must be a whole number from 1 to 256`)
   }
+  // What cannot be encrypted is refused now.
+  PersonalEvents.of(events)
   const tagNames = new Set(Object.values(Event.tagFieldsOf(events)).flatMap((fields) => Object.keys(fields ?? {})))
   for (const tag of where.tags ?? []) {
     if (!Array.from(tagNames).some((tagName) => tag.startsWith(`${tagName}:`) && tag.length > tagName.length + 1)) {

@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import { Position } from "./Position.ts"
 import { Version } from "./Version.ts"
@@ -164,6 +165,35 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("evsr
 ) {}
 
 /**
+ * The key store of personal data could not be asked. Nothing was written, and nothing is read without it; trying again may succeed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class KeyStoreUnavailable extends Schema.TaggedError<KeyStoreUnavailable>("evsrc/KeyStoreUnavailable")(
+  "KeyStoreUnavailable",
+  { message: Schema.String, cause: Schema.Defect() }
+) {}
+
+/**
+ * An event has personal data of a subject that was erased. Nothing was written: who comes back gets a new name as a subject.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SubjectErased extends Schema.TaggedError<SubjectErased>("evsrc/SubjectErased")("SubjectErased", {
+  subject: Schema.String,
+  erasedAt: Schema.DateTimeUtc
+}) {
+  override get message(): string {
+    return `The personal data of "${shorten(this.subject)}" was erased at ${
+      DateTime.formatIso(this.erasedAt)
+    }; what is new about the `
+      + `person needs another subject`
+  }
+}
+
+/**
  * The connection was lost after an append was sent and before its answer arrived: it may be in the log or not. Send
  * it again under the same command id to find out.
  *
@@ -211,6 +241,8 @@ export const EventStoreErrorReason = Schema.Union([
   UndecodableDocument,
   ProjectionFailed,
   StoreUnavailable,
+  KeyStoreUnavailable,
+  SubjectErased,
   OutcomeUnknown,
   StoreMisconfigured,
   StoreFailure
@@ -236,7 +268,7 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("evsrc/
   }
   /** Whether the same request may succeed when it is simply sent again. */
   get isRetryable(): boolean {
-    return this.reason._tag === "StoreUnavailable"
+    return this.reason._tag === "StoreUnavailable" || this.reason._tag === "KeyStoreUnavailable"
   }
 }
 

@@ -20,6 +20,7 @@ import { type EventStoreError, storeError, type UndecodableEvent } from "../doma
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import type { RecordedEvent } from "../domain/EventRecord.ts"
+import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
@@ -160,6 +161,17 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
     lookup: (stream: string) => continueFrom(store, decider, stream, empty(decider))
   })
   const inTransaction = store.driver.inTransaction
+  const isPersonal = PersonalEvents.of(decider.aggregate.events).size > 0
+  let ofErasures: bigint | undefined
+
+  /** Lets go of all states when a subject was erased since, whose personal data may be in them. Answers as of how many erasures they are. */
+  const upToDate: Effect.Effect<bigint | undefined, EventStoreError> = isPersonal
+    ? Effect.flatMap(store.keys.erasures, (erasures) => {
+      if (erasures === ofErasures) return Effect.succeed(erasures)
+      ofErasures = erasures
+      return Effect.as(Cache.invalidateAll(cache), erasures)
+    })
+    : Effect.undefined
 
   /** Keeps a state unless a later one is known, for a slow reader may come after a quick one. */
   const keep = (stream: string, loaded: Loaded<State>) =>
@@ -174,24 +186,35 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
       Effect.flatMap(inTransaction, (bypass) =>
         bypass
           ? Effect.succeedNone
-          : Effect.tap(Cache.getSuccess(cache, stream), (found) => Telemetry.stateAsked(Option.isSome(found)))),
+          : Effect.tap(
+            // Without the key store nothing is known; whoever reads the stream is told why.
+            Effect.catch(Effect.andThen(upToDate, Cache.getSuccess(cache, stream)), () => Effect.succeedNone),
+            (found) => Telemetry.stateAsked(Option.isSome(found))
+          )),
     current: (stream, known = empty(decider)) =>
       Effect.flatMap(inTransaction, (bypass) => {
         if (bypass) return continueFrom(store, decider, stream, known)
-        return Effect.tap(catchUp(store, decider, stream, known), (loaded) =>
-          // It has become less only where the log was set back.
-          loaded.version < known.version
-            ? Effect.andThen(Cache.invalidate(cache, stream), Cache.set(cache, stream, loaded))
-            : keep(stream, loaded))
+        return Effect.flatMap(upToDate, (erasures) =>
+          Effect.tap(catchUp(store, decider, stream, known), (loaded) =>
+            erasures !== ofErasures
+              ? Effect.void
+              // It has become less only where the log was set back.
+              : loaded.version < known.version
+              ? Effect.andThen(Cache.invalidate(cache, stream), Cache.set(cache, stream, loaded))
+              : keep(stream, loaded)))
       }),
     advance: (stream, from, written) =>
       Effect.flatMap(inTransaction, (bypass) => {
         if (bypass) return Effect.void
+        const unchanged = isPersonal
+          ? Effect.map(Cache.getSuccess(cache, stream), (kept) => Option.isSome(kept) && kept.value === from)
+          : Effect.succeed(true)
         const advanced = Result.try(() => foldRecorded(decider, from, written))
         // What was appended stays appended: whoever loads the stream next is told what is wrong with it.
-        return Result.isSuccess(advanced) && advanced.success !== undefined
-          ? keep(stream, advanced.success)
-          : Cache.invalidate(cache, stream)
+        const next = Result.isSuccess(advanced) ? advanced.success : undefined
+        if (next === undefined) return Cache.invalidate(cache, stream)
+        // What is no longer kept may have been let go of because of an erasure, which it knows nothing of.
+        return Effect.flatMap(unchanged, (isKept) => isKept ? keep(stream, next) : Effect.void)
       }),
     forget: (stream) => Cache.invalidate(cache, stream)
   }

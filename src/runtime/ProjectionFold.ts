@@ -12,6 +12,7 @@ import { EventStoreError, ProjectionFailed, storeError, UndecodableDocument } fr
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import type * as Projection from "../domain/Projection.ts"
 import { Limits } from "../store/Limits.ts"
 import type { StoredDocument } from "../store/ProjectionStoreDriver.ts"
@@ -187,9 +188,11 @@ const attempt = <A>(
  * @since 0.1.0
  * @category errors
  */
-export const failed = (projection: string, { position, type }: RecordedEvent, cause: unknown): EventStoreError => {
+export const failed = (projection: string, event: RecordedEvent, cause: unknown): EventStoreError => {
   if (cause instanceof EventStoreError) return cause
-  return storeError(new ProjectionFailed({ projection, position, type, detail: describe(cause) }))
+  const { position, type } = event
+  const detail = PersonalEvents.scrub(describe(cause), event)
+  return storeError(new ProjectionFailed({ projection, position, type, detail }))
 }
 
 /** What was thrown, in words; an error may have none but its name and its fields. */

@@ -7,15 +7,16 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { BoundaryConflict, ConcurrencyConflict, EventStoreError, invalidRequest } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
-import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import type { EventRecord, NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
+import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import * as Position from "../domain/Position.ts"
 import type * as Receipt from "../domain/Receipt.ts"
 import * as Version from "../domain/Version.ts"
@@ -25,6 +26,7 @@ import * as Limits from "./Limits.ts"
 import { decode, defaultPageSize, logPages, type ReadLogOptions, streamPages } from "./LogReading.ts"
 import * as MemoryEventStore from "./MemoryEventStore.ts"
 import { NewId } from "./NewId.ts"
+import * as Sealing from "./Sealing.ts"
 import * as Telemetry from "./Telemetry.ts"
 
 /**
@@ -147,6 +149,9 @@ export class EventStore extends Context.Service<EventStore, {
 
   /** The driver below, for what the runtime builds on top. */
   readonly driver: EventStoreDriver
+
+  /** The key store of personal data, for the same. */
+  readonly keys: Sealing.Keys
 }>()("evsrc/store/EventStore") {}
 
 /**
@@ -184,7 +189,9 @@ const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: A
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventStore["Service"]> {
+export const make = Effect.fnUntraced(function*(given: EventStoreDriver): Effect.fn.Return<EventStore["Service"]> {
+  const keys = yield* Sealing.keyStore
+  const driver = Sealing.openLog(keys, given)
   const limits = yield* Limits.Limits
   const newId = yield* NewId
 
@@ -213,13 +220,29 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       if (refusal !== undefined) return Effect.fail(refusal)
       const query = condition === undefined ? undefined : EventQuery.problem(condition.query)
       if (query !== undefined) return Effect.fail(invalidRequest(query))
-      return appendEncoded({
-        stream: name,
-        expected,
-        events: encoded.success,
-        commandId: metadata.commandId,
-        condition
-      }, metadata.command)
+      const { command, commandId } = metadata
+      const append = (batch: ReadonlyArray<NewEvent>) =>
+        appendEncoded({ stream: name, expected, events: batch, commandId, condition }, command)
+      if (PersonalEvents.of(events).size === 0) return append(encoded.success)
+      const sealed = Effect.result(Sealing.sealEvents(keys, events, encoded.success, metadata))
+      return Effect.flatMap(sealed, (batch) =>
+        Result.isSuccess(batch) ? append(batch.success) : unlessDone(batch.failure))
+
+      /** What was done before the subject was erased stays done. */
+      function unlessDone(error: EventStoreError): Effect.Effect<Outcome, AppendError> {
+        if (commandId === undefined || error.reason._tag !== "SubjectErased") {
+          return Effect.fail(error)
+        }
+        return Effect.flatMap(
+          driver.receipt(commandId),
+          Option.match({
+            onNone: () =>
+              Effect.fail(error),
+            onSome: (first) =>
+              Effect.map(sameCommand(first, commandId, stream, command), (receipt) => ({ receipt, written: undefined }))
+          })
+        )
+      }
     })
 
   const appendEncoded = (request: AppendRequest, command: string | undefined): Effect.Effect<Outcome, AppendError> =>
@@ -309,6 +332,7 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
 
   return EventStore.of({
     driver,
+    keys,
     append: (events, stream, batch, options = {}) =>
       Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt }) => receipt),
     appendRecorded: (events, stream, batch, options = {}) =>

@@ -64,7 +64,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
           recordedAt
         }, index === 0 && commandId !== undefined ? { commandId, commandEvents: events.length } : {})
       )
-      if (inTransaction !== undefined) yield* inTransaction(added.map(recordedOf))
+      if (inTransaction !== undefined) yield* inTransaction(events.map((event, index) => record(event, added[index]!)))
       for (const row of added) {
         log.push(row)
         rows.push(row)

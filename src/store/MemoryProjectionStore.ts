@@ -14,6 +14,7 @@ import { storeError, StoreMisconfigured } from "../domain/errors.ts"
 import * as Position from "../domain/Position.ts"
 import { type Segment, segmentSize } from "./Applied.ts"
 import * as MemoryBuilds from "./MemoryBuilds.ts"
+import * as MemoryKept from "./MemoryKept.ts"
 import * as MemoryTransaction from "./MemoryTransaction.ts"
 import type {
   Parked,
@@ -113,6 +114,7 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
   return {
     transactions: "memory",
     transaction: MemoryTransaction.transaction,
+    ...MemoryKept.make(targets),
 
     claim: ({ follower, lease, owner, partitions, target: build }) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {

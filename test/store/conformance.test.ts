@@ -1,18 +1,28 @@
 /** Every back end passes every suite, without exception. */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
-import { EventStore, ProjectionStore } from "evsrc"
-import { PgEventStore, PgProjectionStore } from "evsrc/pg"
-import { EventStoreSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
+import { EventStore, KeyStore, ProjectionStore } from "evsrc"
+import { PgEventStore, PgKeyStore, PgProjectionStore } from "evsrc/pg"
+import { EventStoreSuite, PersonalSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
+import * as MemoryKeyStore from "../../src/store/MemoryKeyStore.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { conformance } from "./conformance.ts"
 
 const onPostgres = Layer.merge(PgEventStore.layer, PgProjectionStore.layer)
 
+/** An erasure waits for as long as keys may be in use, and so would each test that erases. */
+const keys = { maxAge: "50 millis" } as const
+const keysOnPostgres = PgKeyStore.layerWith(keys)
+
 const backEnds = {
-  memory: Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory),
-  PGlite: onPostgres.pipe(Layer.provide(layerPglite())),
-  PostgreSQL: onPostgres.pipe(Layer.provide(layerPostgres({ poolSize: 20 })))
+  memory: Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory).pipe(
+    Layer.provideMerge(KeyStore.layer(MemoryKeyStore.make, keys))
+  ),
+  PGlite: onPostgres.pipe(Layer.provideMerge(keysOnPostgres), Layer.provide(layerPglite())),
+  PostgreSQL: onPostgres.pipe(
+    Layer.provideMerge(keysOnPostgres.pipe(Layer.provide(Layer.fresh(layerPostgres({ poolSize: 4 }))))),
+    Layer.provide(layerPostgres({ poolSize: 20 }))
+  )
 }
 
 /**
@@ -40,4 +50,5 @@ for (const [name, stores] of Object.entries(backEnds)) {
   conformance(`EventStore on ${name}`, stores, EventStoreSuite.cases)
   conformance(`ProjectionStore on ${name}`, stores, ProjectionStoreSuite.cases)
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
+  conformance(`personal data on ${name}`, stores, PersonalSuite.cases)
 }
