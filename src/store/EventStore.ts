@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { BoundaryConflict, ConcurrencyConflict, EventStoreError, invalidRequest } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
@@ -25,6 +26,7 @@ import * as Limits from "./Limits.ts"
 import { decode, defaultPageSize, logPages, type ReadLogOptions, streamPages } from "./LogReading.ts"
 import * as MemoryEventStore from "./MemoryEventStore.ts"
 import { NewId } from "./NewId.ts"
+import * as SnapshotStore from "./SnapshotStore.ts"
 import * as Telemetry from "./Telemetry.ts"
 
 /**
@@ -145,6 +147,9 @@ export class EventStore extends Context.Service<EventStore, {
   /** The receipt of a command id, if it was appended. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError>
 
+  /** The states of aggregates' instances that are kept beside their streams. */
+  readonly snapshots: SnapshotStore.SnapshotStore
+
   /** The driver below, for what the runtime builds on top. */
   readonly driver: EventStoreDriver
 }>()("evsrc/store/EventStore") {}
@@ -184,9 +189,12 @@ const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: A
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventStore["Service"]> {
+export const make = Effect.fnUntraced(function*(
+  driver: EventStoreDriver
+): Effect.fn.Return<EventStore["Service"], never, Scope.Scope> {
   const limits = yield* Limits.Limits
   const newId = yield* NewId
+  const snapshots = yield* SnapshotStore.make(driver.snapshots)
 
   const appendOn = <E extends Event.Any>(
     condition: Condition | undefined,
@@ -309,6 +317,7 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
 
   return EventStore.of({
     driver,
+    snapshots,
     append: (events, stream, batch, options = {}) =>
       Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt }) => receipt),
     appendRecorded: (events, stream, batch, options = {}) =>

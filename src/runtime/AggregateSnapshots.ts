@@ -1,0 +1,130 @@
+/**
+ * Snapshots of an aggregate's states: which one a load may start from, and when the next is taken.
+ *
+ * A snapshot is a hint. It is used when its fingerprint is this program's, its text decodes, and its last event is in the stream under the same
+ * version, position and id; anything else is folded from the events, as if there were none.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import { EventStoreError } from "../domain/errors.ts"
+import * as Snapshots from "../domain/Snapshots.ts"
+import type { StreamId } from "../domain/StreamId.ts"
+import type * as EventStore from "../store/EventStore.ts"
+import * as Limits from "../store/Limits.ts"
+import type { Snapshot } from "../store/SnapshotDriver.ts"
+import * as Telemetry from "../store/Telemetry.ts"
+import type { KnownState } from "./KnownState.ts"
+
+/**
+ * - `Usable`: a state to start from, if its last event is still there
+ * - `Wrong`: a snapshot that is none, to be replaced
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Found<State> =
+  | { readonly _tag: "None" }
+  | { readonly _tag: "Usable"; readonly known: KnownState<State>; readonly snapshot: Snapshot }
+  | { readonly _tag: "Wrong"; readonly snapshot: Snapshot }
+
+/**
+ * - `find`: the snapshot of a stream, of a version up to `most`
+ * - `verified`: whether the last event of the snapshot that was found is in the stream
+ * - `afterRead`: a state was read from the version `from` on, which took this long; `wrong` is to be replaced by it
+ * - `afterAppend`: a state was taken further by an append, from the version `from`
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AggregateSnapshots<State> {
+  readonly find: (stream: string, most: number) => Effect.Effect<Found<State>>
+  readonly verified: (snapshot: Snapshot, isThere: boolean) => Effect.Effect<void>
+  readonly afterRead: (
+    stream: string,
+    from: number,
+    known: KnownState<State>,
+    cost: Duration.Duration,
+    wrong: Snapshot | undefined
+  ) => Effect.Effect<void>
+  readonly afterAppend: (stream: string, from: number, known: KnownState<State>) => Effect.Effect<void>
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <State>(
+  store: EventStore.EventStore["Service"],
+  snapshots: Snapshots.StateSnapshots<State>
+): AggregateSnapshots<State> => {
+  const { fingerprint, policy } = snapshots
+
+  /** The snapshot of a state; none when its Schema refuses it. */
+  const take = (stream: StreamId, { eventId, position, state, version }: KnownState<State>) =>
+    Effect.gen(function*() {
+      const encoded = yield* encodeState(snapshots, state)
+      if (Result.isFailure(encoded)) {
+        yield* Telemetry.snapshotWritten("unencodable")
+        yield* warn("A state cannot be kept in a snapshot", stream, version, encoded.failure)
+        return Option.none<Snapshot>()
+      }
+      const takenAt = yield* DateTime.now
+      return Option.some<Snapshot>({ stream, fingerprint, version, position, eventId, state: encoded.success, takenAt })
+    })
+
+  const write = (stream: string, known: KnownState<State>, wrong?: Snapshot): Effect.Effect<void> => {
+    const name = Limits.checkStream(stream)
+    if (name instanceof EventStoreError) return Effect.void
+    return store.snapshots.write(name, known.version === 0 ? Effect.succeedNone : take(name, known), wrong)
+  }
+
+  return {
+    find: Effect.fnUntraced(function*(stream, most): Effect.fn.Return<Found<State>> {
+      const name = Limits.checkStream(stream)
+      // Who reads the stream is told what is wrong with its name.
+      if (name instanceof EventStoreError) return { _tag: "None" }
+      const found = yield* store.snapshots.read({ stream: name, fingerprint })
+      if (Option.isNone(found) || found.value.version > most) {
+        yield* Telemetry.snapshotRead("none")
+        return { _tag: "None" }
+      }
+      const snapshot = found.value
+      const { eventId, position, version } = snapshot
+      const decoded = yield* decodeState(snapshots, snapshot.state)
+      if (Result.isSuccess(decoded)) {
+        return { _tag: "Usable", snapshot, known: { state: decoded.success, version, position, eventId } }
+      }
+      yield* Telemetry.snapshotRead("undecodable")
+      yield* warn("A snapshot cannot be decoded; the state is folded anew", stream, version, decoded.failure)
+      return { _tag: "Wrong", snapshot }
+    }),
+    verified: ({ stream, version }, isThere) =>
+      isThere ? Telemetry.snapshotRead("hit") : Effect.andThen(
+        Telemetry.snapshotRead("stale"),
+        warn("The last event of a snapshot is not in its stream; the state is folded anew", stream, version, "")
+      ),
+    afterRead: (stream, from, known, cost, wrong) =>
+      wrong !== undefined || Snapshots.isDueAfterRead(policy, known.version - from, cost)
+        ? write(stream, known, wrong)
+        : Effect.void,
+    afterAppend: (stream, from, known) =>
+      Snapshots.isDueAfterAppend(policy, from, known.version) ? write(stream, known) : Effect.void
+  }
+}
+
+const encodeState = <State>(snapshots: Snapshots.StateSnapshots<State>, state: State) =>
+  Effect.sync(() => snapshots.encode(state))
+
+const decodeState = <State>(snapshots: Snapshots.StateSnapshots<State>, text: string) =>
+  Effect.sync(() => snapshots.decode(text))
+
+const warn = (message: string, stream: string, version: number, detail: string): Effect.Effect<void> =>
+  Effect.annotateLogs(detail === "" ? Effect.logWarning(message) : Effect.logWarning(message, detail), {
+    stream,
+    version
+  })
