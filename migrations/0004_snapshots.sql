@@ -5,7 +5,7 @@ create table evsrc.snapshots (
   -- Of all that the state rests on but the events: whoever has another reads another row, or none.
   fingerprint text collate "C" not null,
   -- Of the last event in the state.
-  version bigint not null,
+  version bigint not null check (version > 0),
   position bigint not null,
   event_id uuid not null,
   -- JSON, which the server need not look into.

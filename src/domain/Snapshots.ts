@@ -14,7 +14,7 @@ import * as Fingerprint from "./Fingerprint.ts"
  * When a snapshot is taken.
  *
  * - `Never`
- * - `Every`: after an append that takes the version past a multiple of `events`, and after so many events had to be read
+ * - `Every`: whenever an append or a load takes a state past a version that is a multiple of `events`
  * - `AfterCost`: after it took this long to read and fold what came after the snapshot, or all there was without one
  *
  * @since 0.1.0
@@ -57,28 +57,21 @@ export const afterCost = (cost: Duration.Input): Policy => ({
 })
 
 /**
- * Whether a snapshot is due after an append that has taken a stream from one version to another.
+ * Whether a snapshot is due of a state that was taken from one version of its stream to another, by a load at this cost, or by an append at
+ * none.
  *
  * @since 0.1.0
  * @category getters
  */
-export const isDueAfterAppend = (policy: Policy, from: number, to: number): boolean =>
-  policy._tag === "Every" && Math.floor(to / policy.events) > Math.floor(from / policy.events)
-
-/**
- * Whether a snapshot is due after so many events were read and folded, in this time.
- *
- * @since 0.1.0
- * @category getters
- */
-export const isDueAfterRead = (policy: Policy, events: number, cost: Duration.Duration): boolean => {
+export const isDue = (policy: Policy, from: number, to: number, cost: Duration.Duration | undefined): boolean => {
   switch (policy._tag) {
     case "Never":
       return false
     case "Every":
-      return events >= policy.events
+      // No process knows what the others have taken: each takes one at every multiple that it comes past.
+      return Math.floor(to / policy.events) > Math.floor(from / policy.events)
     case "AfterCost":
-      return events > 0 && Duration.isGreaterThanOrEqualTo(cost, policy.cost)
+      return cost !== undefined && to > from && Duration.isGreaterThanOrEqualTo(cost, policy.cost)
   }
 }
 

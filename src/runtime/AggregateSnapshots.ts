@@ -89,10 +89,8 @@ export const make = <State>(
       // Who reads the stream is told what is wrong with its name.
       if (name instanceof EventStoreError) return { _tag: "None" }
       const found = yield* store.snapshots.read({ stream: name, fingerprint })
-      if (Option.isNone(found) || found.value.version > most) {
-        yield* Telemetry.snapshotRead("none")
-        return { _tag: "None" }
-      }
+      if (Option.isNone(found)) return { _tag: "None" }
+      if (found.value.version > most) return yield* Effect.as(Telemetry.snapshotRead("none"), { _tag: "None" } as const)
       const snapshot = found.value
       const { eventId, position, version } = snapshot
       const decoded = yield* decodeState(snapshots, snapshot.state)
@@ -109,11 +107,11 @@ export const make = <State>(
         warn("The last event of a snapshot is not in its stream; the state is folded anew", stream, version, "")
       ),
     afterRead: (stream, from, known, cost, wrong) =>
-      wrong !== undefined || Snapshots.isDueAfterRead(policy, known.version - from, cost)
+      wrong !== undefined || Snapshots.isDue(policy, from, known.version, cost)
         ? write(stream, known, wrong)
         : Effect.void,
     afterAppend: (stream, from, known) =>
-      Snapshots.isDueAfterAppend(policy, from, known.version) ? write(stream, known) : Effect.void
+      Snapshots.isDue(policy, from, known.version, undefined) ? write(stream, known) : Effect.void
   }
 }
 

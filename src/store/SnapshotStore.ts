@@ -53,6 +53,7 @@ export const make = Effect.fnUntraced(function*(
   return {
     read: (key) =>
       driver.read(key).pipe(
+        Effect.tap((found) => Option.isNone(found) ? Telemetry.snapshotRead("none") : Effect.void),
         orElse("A snapshot cannot be read", key.stream, Telemetry.snapshotRead("failed"), Option.none())
       ),
     write: (stream, snapshot, instead) =>
