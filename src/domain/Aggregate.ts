@@ -12,6 +12,7 @@ import * as Decider from "./Decider.ts"
 import type * as Event from "./Event.ts"
 import * as Personal from "./Personal.ts"
 import * as PersonalEvents from "./PersonalEvents.ts"
+import * as Snapshots from "./Snapshots.ts"
 import * as StreamId from "./StreamId.ts"
 
 /**
@@ -35,11 +36,29 @@ export interface Aggregate<
   /** The name of the stream of one instance: `<name>-<id>`. */
   readonly streamOf: (id: string) => string
   /** Gives the aggregate its behaviour: every event an `evolve`, every command a `decide`. */
-  readonly decider: (behaviour: {
-    readonly initial: State["Type"]
-    readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
-    readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C>
-  }) => AggregateDecider<State["Type"], Events, C>
+  readonly decider: (behaviour: Behaviour<State, Events, C>) => AggregateDecider<State["Type"], Events, C>
+}
+
+/**
+ * The behaviour of an aggregate.
+ *
+ * - `snapshots`: when its states are kept beside their streams: `Snapshots.every(…)`, `Snapshots.afterCost(…)`, or `Snapshots.never`, the
+ *   default
+ * - `evolveVersion`: a whole number, 1 by default. Raise it with every change of `evolve`, of a function that it calls, or of an upcaster that
+ *   makes another state of the same events: then no snapshot of before is used any more
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C extends Command.Any> {
+  readonly initial: State["Type"]
+  readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
+  readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C>
+  readonly snapshots?:
+    | ([State["DecodingServices"] | State["EncodingServices"]] extends [never] ? Snapshots.Policy
+      : "a state whose Schema needs services cannot be kept in snapshots")
+    | undefined
+  readonly evolveVersion?: number | undefined
 }
 
 /**
@@ -58,6 +77,8 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
     readonly group: RpcGroup.RpcGroup<C>
     readonly streamOf: (id: string) => string
   }
+  /** None where its policy is `never`. */
+  readonly stateSnapshots: Snapshots.StateSnapshots<State> | undefined
 }
 
 /** Refuses, by a type nothing has, what is no command of `Command.make`, or lacks the aggregate's id in its payload. */
@@ -113,6 +134,21 @@ export const make = <
   return {
     ...aggregate,
     state: options.state,
-    decider: ({ decide, evolve, initial }) => ({ aggregate, initial, evolve: Decider.evolveWith(evolve), decide })
+    decider: ({ decide, evolve, evolveVersion = 1, initial, snapshots = Snapshots.never }) => ({
+      aggregate,
+      initial,
+      evolve: Decider.evolveWith(evolve),
+      decide,
+      stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
+        ? undefined
+        : Snapshots.make<State["Type"]>({
+          policy: snapshots,
+          // `Behaviour` takes a policy only where the Schema needs no services; the compiler cannot see that from here.
+          state: options.state as State & Schema.Codec<State["Type"], unknown>,
+          initial,
+          events: options.events,
+          evolveVersion
+        })
+    })
   }
 }

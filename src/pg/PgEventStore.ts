@@ -26,7 +26,9 @@ import { fromAppendError, fromSqlError, mapSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
+import * as PgQuery from "./PgQuery.ts"
 import { columns, type EventRow, rawOf, recordedOf as recordedOfRow } from "./PgRows.ts"
+import * as PgSnapshots from "./PgSnapshots.ts"
 
 /**
  * The driver alone. It expects the migrations to have run.
@@ -147,7 +149,8 @@ export const makeDriver = Effect.fnUntraced(
         ([row]) => Position.make(row?.last ?? 0n)
       ),
       receipt,
-      changed: watch.changed
+      changed: watch.changed,
+      snapshots: PgSnapshots.make(PgQuery.make(sql), quoted)
     }
   }
 )

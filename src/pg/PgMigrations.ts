@@ -21,7 +21,7 @@ import { type PgOptions, schemaOf } from "./PgOptions.ts"
  * @since 0.1.0
  * @category constants
  */
-export const names = ["0001_event_store", "0002_projections", "0003_builds"] as const
+export const names = ["0001_event_store", "0002_projections", "0003_builds", "0004_snapshots"] as const
 
 /**
  * The same of the key store, in the folder `migrations/keys/`.

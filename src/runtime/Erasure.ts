@@ -16,25 +16,27 @@ import { type EventStoreError, invalidRequest } from "../domain/errors.ts"
 import type { RawEvent } from "../domain/EventRecord.ts"
 import * as Personal from "../domain/Personal.ts"
 import * as Position from "../domain/Position.ts"
+import type { StreamId } from "../domain/StreamId.ts"
 import { EventStore } from "../store/EventStore.ts"
 import * as KeyStore from "../store/KeyStore.ts"
 import { Limits } from "../store/Limits.ts"
 import { defaultPageSize } from "../store/LogReading.ts"
 import { ProjectionStore } from "../store/ProjectionStore.ts"
 import type { KeptIn, KeptText } from "../store/ProjectionStoreDriver.ts"
+import type { Snapshot } from "../store/SnapshotDriver.ts"
 
 /**
  * A place where something was found.
  *
- * - `in`: the log, documents of projections, streams that are parked and the record of these, or snapshots
+ * - `in`: the log, snapshots, documents of projections, or streams that are parked and the record of these
  * - `of`: the stream of an event or snapshot; the target of a projection
- * - `key`: the version of an event; the key of a document; the stream that is parked
+ * - `key`: the version of an event or snapshot; the key of a document; the stream that is parked
  *
  * @since 0.1.0
  * @category schemas
  */
 export const Place = Schema.Struct({
-  in: Schema.Literals(["events", "documents", "parked", "parkingLog"]),
+  in: Schema.Literals(["events", "snapshots", "documents", "parked", "parkingLog"]),
   of: Schema.String,
   key: Schema.String
 })
@@ -48,7 +50,7 @@ export type Place = typeof Place.Type
 /**
  * What there is of a subject.
  *
- * - `encrypted`: how many events and documents have encrypted data of the subject
+ * - `encrypted`: how many events, snapshots and documents have encrypted data of the subject
  * - `streams`: the streams of these events, at most 1,000 of them
  * - `plain`: where the same values stand unencrypted as well, at most 1,000 places: in a field that was not marked, in metadata, in the text of
  *   an error. No erasure reaches them. Missing when the key was deleted before, as then nobody knows what to look for
@@ -57,7 +59,7 @@ export type Place = typeof Place.Type
  * @category schemas
  */
 export const Findings = Schema.Struct({
-  encrypted: Schema.Struct({ events: Schema.Int, documents: Schema.Int }),
+  encrypted: Schema.Struct({ events: Schema.Int, snapshots: Schema.Int, documents: Schema.Int }),
   streams: Schema.Array(Schema.String),
   plain: Schema.optionalKey(Schema.Array(Place))
 })
@@ -113,6 +115,17 @@ const shortest = 4
 export const scan = Effect.fn("Erasure.scan")(function*(
   subject: string
 ): Effect.fn.Return<Findings, EventStoreError, Stores> {
+  const { findings } = yield* search(subject)
+  return findings
+})
+
+const search = Effect.fnUntraced(function*(
+  subject: string
+): Effect.fn.Return<
+  { readonly findings: Findings; readonly streams: ReadonlySet<StreamId> },
+  EventStoreError,
+  Stores
+> {
   yield* refuse(subject)
   const { driver: log, keys } = yield* EventStore
   const { driver: projections } = yield* ProjectionStore
@@ -138,21 +151,31 @@ export const scan = Effect.fn("Erasure.scan")(function*(
         })
     )
 
+  const snapshots = Stream.paginate(
+    undefined,
+    (after: Snapshot | undefined) =>
+      Effect.map(log.snapshots.page(after, limit), (page) => {
+        const last = page.length < limit ? undefined : page.at(-1)
+        return [page, Option.fromUndefinedOr(last)] as const
+      })
+  )
+
   const values = new Set<string>()
-  const encrypted = { events: 0, documents: 0 }
-  const streams = new Set<string>()
+  const encrypted = { events: 0, snapshots: 0, documents: 0 }
+  const streams = new Set<StreamId>()
   let isUnreadable = false
   /** Counts what is encrypted of the subject, and remembers what it says. */
   const read = Effect.fnUntraced(
-    function*(place: "events" | "documents", texts: ReadonlyArray<readonly [string, string]>) {
+    function*(place: keyof typeof encrypted, texts: ReadonlyArray<readonly [string, StreamId | undefined]>) {
       const found: Array<Schema.Json> = []
-      for (const [of, text] of texts) {
+      for (const [text, stream] of texts) {
         if (!text.includes(mark)) continue
-        const parsed = JSON.parse(text) as Schema.Json
+        // A snapshot is a hint, and may be anything.
+        const parsed = Result.getOrElse(Result.try(() => JSON.parse(text) as Schema.Json), () => null)
         if (!Personal.subjectsIn(parsed).has(subject)) continue
         found.push(parsed)
         encrypted[place]++
-        if (place === "events" && streams.size < named) streams.add(of)
+        if (stream !== undefined) streams.add(stream)
       }
       for (const [index, opened] of (yield* keys.open(found)).entries()) {
         if (Result.isFailure(opened)) isUnreadable = true
@@ -160,10 +183,14 @@ export const scan = Effect.fn("Erasure.scan")(function*(
       }
     }
   )
-  yield* Stream.runForEachArray(events, (page) => read("events", page.map(({ data, stream }) => [stream, data])))
+  yield* Stream.runForEachArray(events, (page) => read("events", page.map(({ data, stream }) => [data, stream])))
+  yield* Stream.runForEachArray(
+    snapshots,
+    (page) => read("snapshots", page.map(({ state, stream }) => [state, stream]))
+  )
   yield* Stream.runForEachArray(
     kept("documents"),
-    (page) => read("documents", page.map(({ target, text }) => [target, text]))
+    (page) => read("documents", page.map(({ text }) => [text, undefined]))
   )
 
   const plain: Array<Place> = []
@@ -179,13 +206,22 @@ export const scan = Effect.fn("Erasure.scan")(function*(
     Effect.sync(() => {
       for (const event of page) look(textOf(event), { in: "events", of: event.stream, key: String(event.version) })
     }))
+  yield* Stream.runForEachArray(snapshots, (page) =>
+    Effect.sync(() => {
+      for (const { state, stream, version } of page) look(state, { in: "snapshots", of: stream, key: String(version) })
+    }))
   for (const place of ["documents", "parked", "parkingLog"] as const) {
     yield* Stream.runForEachArray(kept(place), (page) =>
       Effect.sync(() => {
         for (const { key, target, text } of page) look(text, { in: place, of: target, key })
       }))
   }
-  return { encrypted, streams: Array.from(streams), ...(isUnreadable ? {} : { plain }) }
+  const findings: Findings = {
+    encrypted,
+    streams: Array.from(streams).slice(0, named),
+    ...(isUnreadable ? {} : { plain })
+  }
+  return { findings, streams }
 })
 
 /** How encrypted data of a subject ends, as `Personal.sealed` makes it. */
@@ -230,8 +266,8 @@ const refuse = (subject: string): Effect.Effect<void, EventStoreError> => {
  *
  * **Details**
  *
- * Looks first for what there is, since afterwards it cannot be read; then deletes the key, and waits for as long as other processes may still
- * have it (`maxAge` of the key store). It may be repeated, as after an interruption: `erasedAt` stays, but `plain` is no longer known.
+ * Looks first for what there is, since afterwards it cannot be read; then deletes the key, waits for as long as other processes may still
+ * have it (`maxAge` of the key store), and removes the snapshots of the streams that it has found. It may be repeated, as after an interruption: `erasedAt` stays, but `plain` is no longer known.
  *
  * **Gotchas**
  *
@@ -251,12 +287,16 @@ export const erase = Effect.fn("Erasure.erase")(function*(
       "an erasure cannot be part of a transaction: it waits until other processes have noticed it"
     )
   }
-  const before = yield* scan(subject)
+  const { plain } = yield* scan(subject)
   const erasedAt = yield* keys.erase(subject)
   yield* Effect.sleep(Duration.sum(keys.maxAge, Duration.millis(1)))
-  const after = yield* scan(subject)
-  const doneAt = yield* DateTime.now
   // What was written in the meantime is counted, too.
-  const found: Findings = { ...after, ...(before.plain === undefined ? {} : { plain: before.plain }) }
+  const { findings, streams } = yield* search(subject)
+  // A state may have something that was made of personal data and was not marked; it is folded anew.
+  for (let from = 0; from < streams.size; from += named) {
+    yield* store.driver.snapshots.drop(Array.from(streams).slice(from, from + named))
+  }
+  const doneAt = yield* DateTime.now
+  const found: Findings = { ...findings, ...(plain === undefined ? {} : { plain }) }
   return { subject, erasedAt, doneAt, found }
 })

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { BoundaryConflict, ConcurrencyConflict, EventStoreError, invalidRequest } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
@@ -27,6 +28,7 @@ import { decode, defaultPageSize, logPages, type ReadLogOptions, streamPages } f
 import * as MemoryEventStore from "./MemoryEventStore.ts"
 import { NewId } from "./NewId.ts"
 import * as Sealing from "./Sealing.ts"
+import * as SnapshotStore from "./SnapshotStore.ts"
 import * as Telemetry from "./Telemetry.ts"
 
 /**
@@ -147,6 +149,9 @@ export class EventStore extends Context.Service<EventStore, {
   /** The receipt of a command id, if it was appended. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError>
 
+  /** The states of aggregates' instances that are kept beside their streams. */
+  readonly snapshots: SnapshotStore.SnapshotStore
+
   /** The driver below, for what the runtime builds on top. */
   readonly driver: EventStoreDriver
 
@@ -189,11 +194,14 @@ const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: A
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function*(given: EventStoreDriver): Effect.fn.Return<EventStore["Service"]> {
+export const make = Effect.fnUntraced(function*(
+  given: EventStoreDriver
+): Effect.fn.Return<EventStore["Service"], never, Scope.Scope> {
   const keys = yield* Sealing.keyStore
   const driver = Sealing.openLog(keys, given)
   const limits = yield* Limits.Limits
   const newId = yield* NewId
+  const snapshots = yield* SnapshotStore.make(driver.snapshots)
 
   const appendOn = <E extends Event.Any>(
     condition: Condition | undefined,
@@ -333,6 +341,7 @@ export const make = Effect.fnUntraced(function*(given: EventStoreDriver): Effect
   return EventStore.of({
     driver,
     keys,
+    snapshots,
     append: (events, stream, batch, options = {}) =>
       Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt }) => receipt),
     appendRecorded: (events, stream, batch, options = {}) =>

@@ -14,6 +14,7 @@ import type { Position } from "../domain/Position.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { StreamId } from "../domain/StreamId.ts"
 import type { Expected, Version } from "../domain/Version.ts"
+import type { SnapshotDriver } from "./SnapshotDriver.ts"
 
 /**
  * That a query still has no other matches than those a decision was made on.
@@ -209,4 +210,6 @@ export interface EventStoreDriver {
 
   /** Ends as soon as the safe head has passed `after`. */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
+
+  readonly snapshots: SnapshotDriver
 }

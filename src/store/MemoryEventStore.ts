@@ -26,6 +26,7 @@ import type {
   StreamPage
 } from "./EventStoreDriver.ts"
 import * as HeadWatch from "./HeadWatch.ts"
+import * as MemorySnapshots from "./MemorySnapshots.ts"
 
 /** What is kept: as in a database, text that nobody can change through a reference. */
 type Row = RawEvent
@@ -99,7 +100,8 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     head,
     last: head,
     receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receipts.get(commandId))),
-    changed: watch.changed
+    changed: watch.changed,
+    snapshots: MemorySnapshots.make()
   }
 })
 

@@ -57,7 +57,9 @@ export const Person = Aggregate.make("Person", {
   commands: [Register, Rename]
 })
 
-export const PersonDecider = Person.decider({
+type Behaviour = Parameters<typeof Person.decider>[0]
+
+export const behaviour: Behaviour = {
   initial: { personId: "", group: "", names: 0 },
   evolve: {
     Registered: (_, e) => ({ personId: e.personId, group: e.group, name: e.name, names: 1 }),
@@ -68,7 +70,9 @@ export const PersonDecider = Person.decider({
     RegisterPerson: (s, c) => s.names > 0 ? [] : [PersonEvent.cases.Registered.make(c)],
     RenamePerson: (s, c) => [PersonEvent.cases.Renamed.make({ ...c, group: s.group })]
   }
-})
+}
+
+export const PersonDecider = Person.decider(behaviour)
 
 export const people = Aggregate.layer(PersonDecider)
 

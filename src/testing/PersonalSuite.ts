@@ -9,9 +9,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { EventStoreError, KeyStoreUnavailable, storeError } from "../domain/errors.ts"
 import type { Lifecycle } from "../domain/Projection.ts"
+import * as Snapshots from "../domain/Snapshots.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as Erasure from "../runtime/Erasure.ts"
@@ -23,7 +25,17 @@ import * as KeyStore from "../store/KeyStore.ts"
 import type { KeyStoreDriver } from "../store/KeyStoreDriver.ts"
 import * as MemoryKeyStore from "../store/MemoryKeyStore.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
-import { groups, people, PersonDecider, PersonEvent, Register, Rename, type Stores } from "./PersonalFixtures.ts"
+import {
+  behaviour,
+  groups,
+  people,
+  Person,
+  PersonDecider,
+  PersonEvent,
+  Register,
+  Rename,
+  type Stores
+} from "./PersonalFixtures.ts"
 import { readRaw } from "./RawSuite.ts"
 import { type Case, equal, ok, test, unique } from "./Suite.ts"
 
@@ -75,7 +87,11 @@ const inLifecycle = (lifecycle: Lifecycle): Case<Stores> =>
       const texts = yield* keptDocuments(projection)
       ok(!texts.some((text) => /Ann|Bob/.test(text)), "no name in what is kept")
       const receipt = yield* Erasure.erase(ann)
-      equal(receipt.found.encrypted, { events: 2, documents: lifecycle === "live" ? 0 : 1 }, "what was encrypted")
+      equal(
+        receipt.found.encrypted,
+        { events: 2, snapshots: 0, documents: lifecycle === "live" ? 0 : 1 },
+        "what was encrypted"
+      )
       const again = yield* Effect.provide(read, settledAt)
       equal<unknown>(memberNames(again.members), [erasedOf(ann), "Bob Baker"], "the members after the erasure")
       // What is written later keeps the rest.
@@ -171,6 +187,40 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(people))
   }),
 
+  test("a snapshot keeps personal data encrypted, and is removed by an erasure", function*() {
+    const ann = unique("ann")
+    const noted = Person.decider({ ...behaviour, snapshots: Snapshots.every(2) })
+    yield* Effect.gen(function*() {
+      const { driver, snapshots } = yield* EventStore.EventStore
+      yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" })
+      const { stream } = yield* CommandBus.dispatch(Rename, { personId: ann, name: "Ann Zimmer" })
+      yield* snapshots.settled
+      const kept = Effect.map(
+        driver.snapshots.page(undefined, 10_000),
+        (page) => page.filter((one) => one.stream === stream)
+      )
+      const [snapshot, ...others] = yield* kept
+      ok(snapshot !== undefined && others.length === 0 && !/Archer|Zimmer/.test(snapshot.state), "what is kept")
+      // A program that knows nothing yet starts from it.
+      const again = Person.decider({
+        ...behaviour,
+        snapshots: Snapshots.every(2),
+        evolve: {
+          ...behaviour.evolve,
+          Registered: () => {
+            throw new Error("not from the snapshot")
+          }
+        }
+      })
+      equal((yield* Aggregate.load(again, ann)).state.name, "Ann Zimmer", "the state from the snapshot")
+      const { found } = yield* Erasure.erase(ann)
+      equal(found.encrypted, { events: 2, snapshots: 1, documents: 0 }, "what was found")
+      equal(yield* kept, [], "what is left")
+      const { state } = yield* Aggregate.load(noted, ann)
+      equal<unknown>(state.name, erasedOf(ann), "the state that is folded anew")
+    }).pipe(Effect.provide(Aggregate.layer(noted)))
+  }),
+
   inLifecycle("async"),
   inLifecycle("inline"),
   inLifecycle("live"),
@@ -213,7 +263,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const { driver } = yield* EventStore.EventStore
     const without = yield* Effect.updateContext(
       EventStore.make(driver),
-      (context: Context.Context<KeyStore.KeyStore>) => Context.omit(KeyStore.KeyStore)(context)
+      (context: Context.Context<KeyStore.KeyStore | Scope.Scope>) => Context.omit(KeyStore.KeyStore)(context)
     )
     const [person, stream] = [unique("p"), unique("people")]
     const event = PersonEvent.cases.Registered.make({ personId: person, group: "g", name: "Ann Archer" })

@@ -18,6 +18,7 @@ import { parking } from "./ParkingSuite.ts"
 import { projections } from "./ProjectorSuite.ts"
 import { rebuilds } from "./RebuildSuite.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "./RuntimeFixtures.ts"
+import { snapshots } from "./SnapshotSuite.ts"
 import { subscriptions } from "./SubscriptionSuite.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
 
@@ -75,6 +76,7 @@ const bus: ReadonlyArray<Case<Stores>> = [
 export const cases: ReadonlyArray<Case<Stores>> = [
   ...commands,
   ...loading,
+  ...snapshots,
   ...projections,
   ...lifecycles,
   ...subscriptions,

@@ -5,6 +5,7 @@
 import { DateTime, Effect, Option, Semaphore } from "effect"
 import { type EventStoreDriver, Position, type RecordedEvent, Version } from "evsrc"
 import * as HeadWatch from "../../src/store/HeadWatch.ts"
+import * as MemorySnapshots from "../../src/store/MemorySnapshots.ts"
 import type { Dice } from "./Dice.ts"
 
 type Driver = EventStoreDriver.EventStoreDriver
@@ -98,7 +99,8 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),
     receipt: () => Effect.succeedNone,
-    changed: watch.changed
+    changed: watch.changed,
+    snapshots: MemorySnapshots.make()
   }
   return { driver, committed: () => log }
 })
