@@ -43,7 +43,7 @@ export const makeDriver = Effect.fnUntraced(
       `select ${columns} from ${quoted}.events where stream = $1 and version >= $2 order by version limit $3`
     const streamBackward =
       `select ${columns} from ${quoted}.events where stream = $1 and version <= $2 order by version desc limit $3`
-    const rawPage = `select *, encode(hash, 'hex') as hash_hex from ${quoted}.read_raw($1, $2)`
+    const rawPage = `select * from ${quoted}.read_raw($1, $2, $3)`
     const logPage = `select * from ${quoted}.read_all($1, $2, $3, $4, $5, $6, $7)`
     const lag = `select * from ${quoted}.count_followed($1, $2, $3, $4, $5, $6, $7, $8)`
     const queryPage =
@@ -123,7 +123,7 @@ export const makeDriver = Effect.fnUntraced(
           (rows) => rows.map(recordedOfRow)
         ),
       readAll: ({ after, limit, ...filter }) => pageWithHead(logPage, [after, limit, ...filterParameters(filter)]),
-      readRaw: ({ after, limit }) => rawPageWithHead(rawPage, [after, limit]),
+      readRaw: ({ after, limit, links = false }) => rawPageWithHead(rawPage, [after, limit, links]),
       lag: ({ after, limit, to, ...filter }) =>
         Effect.map(
           mapSqlError(

@@ -116,12 +116,15 @@ export interface LogPage extends LogFilter {
 /**
  * One page of the log as it is kept: at most `limit` events after position `after`.
  *
+ * - `links`: whether to look up the event before each, too
+ *
  * @since 0.1.0
  * @category models
  */
 export interface RawPage {
   readonly after: Position
   readonly limit: number
+  readonly links?: boolean | undefined
 }
 
 /**

@@ -2,8 +2,8 @@
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { EventStore, ProjectionStore } from "evsrc"
-import { PgEventStore, PgProjectionStore } from "evsrc/pg"
-import { EventStoreSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
+import { PgEventStore, type PgOptions, PgProjectionStore } from "evsrc/pg"
+import { EventStoreSuite, HashChainSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { conformance } from "./conformance.ts"
 
@@ -19,13 +19,13 @@ const backEnds = {
  * A store whose appends go, in turn, through clients of their own: to each other these are as processes are, so that what races in
  * a suite races in the database, and not only in the group commit of one client.
  */
-const throughClients = (clients: number) =>
+const throughClients = (clients: number, options: PgOptions = {}) =>
   EventStore.layer(Effect.gen(function*() {
     const { url } = yield* freshDatabase
     const drivers = yield* Effect.forEach(Array.from({ length: clients }), () => {
       const client = Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
       return Effect.map(
-        Layer.build(Layer.fresh(PgEventStore.layer).pipe(Layer.provide(client))),
+        Layer.build(Layer.fresh(PgEventStore.layerWith(options)).pipe(Layer.provide(client))),
         (built) => Context.get(built, EventStore.EventStore).driver
       )
     })
@@ -35,6 +35,18 @@ const throughClients = (clients: number) =>
   }))
 
 conformance("EventStore on PostgreSQL, through 10 clients", throughClients(10), EventStoreSuite.cases)
+
+const hashChain = { hashChain: true }
+const chained = {
+  memory: EventStore.layerMemoryWith(hashChain),
+  PGlite: PgEventStore.layerWith(hashChain).pipe(Layer.provide(layerPglite())),
+  "PostgreSQL, through 10 clients": throughClients(10, hashChain)
+}
+
+// Whatever happens in a store that is chained, its chain is intact in the end.
+for (const [name, store] of Object.entries(chained)) {
+  conformance(`chained EventStore on ${name}`, store, [...EventStoreSuite.cases, ...HashChainSuite.cases])
+}
 
 for (const [name, stores] of Object.entries(backEnds)) {
   conformance(`EventStore on ${name}`, stores, EventStoreSuite.cases)
