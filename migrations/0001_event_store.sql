@@ -454,6 +454,20 @@ begin
   end if;
 end $$;
 
+-- A hash of the correlation id in metadata; null where there is none. It is of ids of any length, and different ids may have the same.
+-- PostgreSQL cannot make text of some of what JSON may hold, such as \u0000, wherever in the metadata that is; so each \u becomes /u first,
+-- which is valid JSON also behind a backslash.
+create function evsrc.correlation_hash(metadata json) returns bigint language sql immutable as $$
+  select hashtextextended(replace(metadata::text, '\u', '/u')::json ->> 'correlationId', 0)
+$$;
+
+-- The indexes by which the events of a conversation, or an event of some id, are found without a look at the whole log.
+create function evsrc.create_trail_indexes() returns void language plpgsql as $$
+begin
+  create index if not exists events_correlation on evsrc.events (evsrc.correlation_hash(metadata), position);
+  create index if not exists events_id on evsrc.events (id);
+end $$;
+
 -- A text as part of what is hashed: its length in bytes, then its bytes; a null has the length -1.
 create function evsrc.chain_text(t text) returns bytea language sql stable as $$
   select coalesce(int4send(octet_length(convert_to(t, 'UTF8'))) || convert_to(t, 'UTF8'), int4send(-1))

@@ -66,6 +66,7 @@ export const run = Effect.fn("PgMigrations.run")(
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
       const done = yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
       if (options.hashChain === true) yield* sql.unsafe(`select ${quoted}.begin_chain()`)
+      if (options.trailIndex === true) yield* sql.unsafe(`select ${quoted}.create_trail_indexes()`)
       return done
     })
     const done = yield* sql.withTransaction(migrate).pipe(

@@ -128,6 +128,18 @@ export interface RawPage {
 }
 
 /**
+ * One page of a conversation: at most `limit` events with this correlation id after position `after`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConversationPage {
+  readonly correlationId: string
+  readonly after: Position
+  readonly limit: number
+}
+
+/**
  * What lies between a follower of the log and its head: the events after `after` and up to `to`, counted up to `limit`.
  *
  * @since 0.1.0
@@ -200,6 +212,17 @@ export interface EventStoreDriver {
   readonly readQuery: (
     page: QueryPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<RecordedEvent>; readonly head: Position }, EventStoreError>
+
+  /**
+   * The events with a correlation id in their metadata, in position order, as they are visible now, also beyond the safe head. A page shorter
+   * than its limit is the last.
+   */
+  readonly readConversation: (
+    page: ConversationPage
+  ) => Effect.Effect<ReadonlyArray<RecordedEvent>, EventStoreError>
+
+  /** The event of an id, if there is one. */
+  readonly event: (id: string) => Effect.Effect<Option.Option<RecordedEvent>, EventStoreError>
 
   /** The safe head of the log. */
   readonly head: Effect.Effect<Position, EventStoreError>

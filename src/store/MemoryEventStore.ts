@@ -133,6 +133,12 @@ export const make = Effect.fnUntraced(function*(
         events: log.slice(Number(after)).filter((row) => matches(query, row)).slice(0, limit).map(recordedOf),
         head: headOf(log)
       })),
+    readConversation: ({ after, correlationId, limit }) =>
+      Effect.sync(() =>
+        log.slice(Number(after)).map(recordedOf).filter(({ metadata }) => metadata.correlationId === correlationId)
+          .slice(0, limit)
+      ),
+    event: (id) => Effect.sync(() => Option.map(Option.fromUndefinedOr(log.find((row) => row.id === id)), recordedOf)),
     head,
     last: head,
     receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receipts.get(commandId))),
