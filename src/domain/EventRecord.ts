@@ -62,7 +62,9 @@ export interface RecordedEvent {
  * An event as it is kept, to the letter. `data` and `metadata` are the JSON text that was written.
  *
  * - `commandId`, `commandEvents`: on the first event of an append under a command id, that id, and how many events the append wrote
+ * - `recordedMicros`: what the time has below the millisecond, which no store writes; where something else has
  * - `hash`: the event's link in the hash chain of its stream, 64 hexadecimal digits; where it is chained
+ * - `previous`: the event before it in its stream that is there; where a reader has asked for it, and there is one
  *
  * @since 0.1.0
  * @category models
@@ -80,7 +82,9 @@ export interface RawEvent {
   readonly recordedAt: DateTime.Utc
   readonly commandId?: string
   readonly commandEvents?: number
+  readonly recordedMicros?: number
   readonly hash?: string
+  readonly previous?: { readonly version: Version; readonly hash?: string }
 }
 
 /**

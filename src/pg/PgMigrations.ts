@@ -104,7 +104,10 @@ const runSet = Effect.fn("PgMigrations.run")(
       // The Migrator locks its table, but that and the schema must come to be first, and CREATE … IF NOT EXISTS races.
       yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
-      return yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
+      const done = yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
+      if (options.hashChain === true) yield* sql.unsafe(`select ${quoted}.begin_chain()`)
+      if (options.trailIndex === true) yield* sql.unsafe(`select ${quoted}.create_trail_indexes()`)
+      return done
     })
     const done = yield* sql.withTransaction(migrate).pipe(
       Effect.catchTags({
@@ -156,13 +159,35 @@ const checkSet = Effect.fn("PgMigrations.check")(
       )
       : []
     const last = row?.last ?? 0
-    if (last === latest) return
+    if (last === latest) return options.hashChain === true ? yield* checkChain(quoted) : undefined
     const message = last < latest
       ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/${set.folder} by hand`
       : `Schema "${schema}" is at migration ${last}, newer than the ${latest} this version of evsrc knows; update evsrc`
     return yield* storeError(new StoreMisconfigured({ message, cause: undefined }))
   }
 )
+
+const checkChain = Effect.fnUntraced(function*(schema: string) {
+  const sql = yield* SqlClient.SqlClient
+  const triggers = yield* mapSqlError(
+    sql.unsafe(
+      "select from pg_trigger where tgrelid = to_regclass($1) and tgname = 'events_chained' and tgenabled <> 'D'",
+      [
+        `${schema}.events`
+      ]
+    ).withoutTransform
+  )
+  if (triggers.length > 0) return
+  return yield* storeError(
+    new StoreMisconfigured({
+      message:
+        `Events are not chained, which the option hashChain asks for; run PgMigrations.layer({ hashChain: true }), or "select ${
+          schema.replaceAll("\"", "")
+        }.begin_chain()"`,
+      cause: undefined
+    })
+  )
+})
 
 /**
  * Runs the migrations when the layer is built.

@@ -11,8 +11,9 @@ import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Follower } from "../domain/Follower.ts"
-import type * as Projection from "../domain/Projection.ts"
+import * as Projection from "../domain/Projection.ts"
 import type { Advanced, ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
+import { causedBy, CommandContext } from "./CommandContext.ts"
 import * as HandlerFailure from "./HandlerFailure.ts"
 import * as ProjectionFold from "./ProjectionFold.ts"
 
@@ -224,21 +225,24 @@ export const transactional = (
 const policyOf = (retry: Schedule.Schedule<unknown, unknown>) => Schedule.toStepWithSleep(retry)
 
 /**
- * Handles one event. What the handler fails with is told as an error of the store.
+ * Handles one event. What the handler fails with is told as an error of the store, and the commands that it dispatches are caused by the
+ * event.
  *
  * @since 0.1.0
  * @category handling
  */
-export const handleOne =
-  ({ events, id }: Follower, handle: Handler) => (event: RecordedEvent): Effect.Effect<void, EventStoreError> =>
+export const handleOne = ({ events, id }: Follower, handle: Handler) => {
+  const actor = id.startsWith(Projection.reservedPrefix) ? id : `projection:${id}`
+  return (event: RecordedEvent): Effect.Effect<void, EventStoreError> =>
     Effect.suspend(() => {
       const decoded = EventCodec.of(events).decode(event)
       if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-      return Effect.catchCause(
-        Effect.forEach(decoded.success, (record) => Effect.suspend(() => handle(record)), { discard: true }),
-        (cause) => Effect.fail(HandlerFailure.of(id, event, cause))
+      return Effect.forEach(decoded.success, (record) => Effect.suspend(() => handle(record)), { discard: true }).pipe(
+        Effect.provideService(CommandContext, causedBy(event, actor)),
+        Effect.catchCause((cause) => Effect.fail(HandlerFailure.of(id, event, cause)))
       )
     })
+}
 
 /** Whether it is not the event's fault: then nothing is set aside, and everything is tried again. */
 const isOfTheStore = (error: EventStoreError): boolean => error.isRetryable

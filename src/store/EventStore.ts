@@ -387,6 +387,15 @@ export const layer = <E, R>(driver: Effect.Effect<EventStoreDriver, E, R>) =>
  * @since 0.1.0
  * @category layers
  */
-export const layerMemory: Layer.Layer<EventStore> = layer(MemoryEventStore.make)
+export const layerMemory: Layer.Layer<EventStore> = layer(MemoryEventStore.make())
+
+/**
+ * Like `layerMemory`, with options.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemoryWith = (options: MemoryEventStore.MemoryOptions): Layer.Layer<EventStore> =>
+  layer(MemoryEventStore.make(options))
 
 export type { ReadLogOptions }

@@ -117,10 +117,25 @@ export interface LogPage extends LogFilter {
 /**
  * One page of the log as it is kept: at most `limit` events after position `after`.
  *
+ * - `links`: whether to look up the event before each, too
+ *
  * @since 0.1.0
  * @category models
  */
 export interface RawPage {
+  readonly after: Position
+  readonly limit: number
+  readonly links?: boolean | undefined
+}
+
+/**
+ * One page of a conversation: at most `limit` events with this correlation id after position `after`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConversationPage {
+  readonly correlationId: string
   readonly after: Position
   readonly limit: number
 }
@@ -198,6 +213,17 @@ export interface EventStoreDriver {
   readonly readQuery: (
     page: QueryPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<RecordedEvent>; readonly head: Position }, EventStoreError>
+
+  /**
+   * The events with a correlation id in their metadata, in position order, as they are visible now, also beyond the safe head. A page shorter
+   * than its limit is the last.
+   */
+  readonly readConversation: (
+    page: ConversationPage
+  ) => Effect.Effect<ReadonlyArray<RecordedEvent>, EventStoreError>
+
+  /** The event of an id, if there is one. */
+  readonly event: (id: string) => Effect.Effect<Option.Option<RecordedEvent>, EventStoreError>
 
   /** The safe head of the log. */
   readonly head: Effect.Effect<Position, EventStoreError>

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Digest from "effect/crypto/Digest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Hash from "effect/Hash"
@@ -12,6 +13,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { EventStoreError } from "../domain/errors.ts"
 import { matches } from "../domain/EventQuery.ts"
 import { type NewEvent, type Place, type RawEvent, record, type RecordedEvent } from "../domain/EventRecord.ts"
+import * as HashLink from "../domain/HashLink.ts"
 import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
 import type { StreamId } from "../domain/StreamId.ts"
@@ -32,12 +34,25 @@ import * as MemorySnapshots from "./MemorySnapshots.ts"
 type Row = RawEvent
 
 /**
+ * - `hashChain`: links every event to the one before it in its stream by a hash, for `HashChain.verify`
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface MemoryOptions {
+  readonly hashChain?: boolean | undefined
+}
+
+/**
  * A new, empty log.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.gen(function*() {
+export const make = Effect.fnUntraced(function*(
+  options: MemoryOptions = {}
+): Effect.fn.Return<EventStoreDriver, never, Scope.Scope> {
+  const { digestHex } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   const log: Array<Row> = []
   const streams = new Map<string, Array<Row>>()
   const receipts = new Map<string, Receipt.Receipt>()
@@ -57,7 +72,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
       const changed = condition === undefined ? undefined : newestMatch(log, condition)
       if (changed !== undefined) return { _tag: "Changed", position: changed }
       const recordedAt = yield* DateTime.now
-      const added = events.map((event, index) =>
+      const unchained = events.map((event, index) =>
         rowOf(event, {
           stream,
           version: Version.make(actual + index + 1),
@@ -65,6 +80,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
           recordedAt
         }, index === 0 && commandId !== undefined ? { commandId, commandEvents: events.length } : {})
       )
+      const added = options.hashChain === true ? yield* chain(unchained, rows[rows.length - 1]?.hash) : unchained
       if (inTransaction !== undefined) yield* inTransaction(events.map((event, index) => record(event, added[index]!)))
       for (const row of added) {
         log.push(row)
@@ -78,6 +94,24 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     }
   )
 
+  const chain = Effect.fnUntraced(function*(events: ReadonlyArray<Row>, last: string | undefined) {
+    const chained: Array<Row> = []
+    let previous = last
+    for (const event of events) {
+      previous = yield* digestHex(Digest.sha256, HashLink.encode(event, previous))
+      chained.push({ ...event, hash: previous })
+    }
+    return chained
+  })
+
+  /** The event before one in its stream. */
+  const previousOf = ({ stream, version }: Row): Pick<RawEvent, "previous"> => {
+    const previous = streams.get(stream)?.[version - 2]
+    return previous === undefined ? {} : {
+      previous: { version: previous.version, ...(previous.hash === undefined ? {} : { hash: previous.hash }) }
+    }
+  }
+
   return {
     transactions: "memory",
     inTransaction: Effect.succeed(false),
@@ -85,8 +119,11 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     append: (request) => turn.withPermit(Effect.uninterruptible(appendNow(request))),
     readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),
     readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
-    readRaw: ({ after, limit }) =>
-      Effect.sync(() => ({ events: log.slice(Number(after), Number(after) + limit), head: headOf(log) })),
+    readRaw: ({ after, limit, links = false }) =>
+      Effect.sync(() => {
+        const events = log.slice(Number(after), Number(after) + limit)
+        return { events: links ? events.map((row) => ({ ...row, ...previousOf(row) })) : events, head: headOf(log) }
+      }),
     lag: ({ to, ...page }) =>
       Effect.sync(() => {
         const behind = logPage(log, page).filter((row) => row.position <= to)
@@ -97,6 +134,12 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
         events: log.slice(Number(after)).filter((row) => matches(query, row)).slice(0, limit).map(recordedOf),
         head: headOf(log)
       })),
+    readConversation: ({ after, correlationId, limit }) =>
+      Effect.sync(() =>
+        log.slice(Number(after)).map(recordedOf).filter(({ metadata }) => metadata.correlationId === correlationId)
+          .slice(0, limit)
+      ),
+    event: (id) => Effect.sync(() => Option.map(Option.fromUndefinedOr(log.find((row) => row.id === id)), recordedOf)),
     head,
     last: head,
     receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receipts.get(commandId))),

@@ -6,6 +6,7 @@
 export * as DeciderSpec from "./DeciderSpec.ts"
 export * as EventStoreSuite from "./EventStoreSuite.ts"
 export * as HandlerSuite from "./HandlerSuite.ts"
+export * as HashChainSuite from "./HashChainSuite.ts"
 export * as PersonalSuite from "./PersonalSuite.ts"
 export * as ProjectionStoreSuite from "./ProjectionStoreSuite.ts"
 export * as RuntimeSuite from "./RuntimeSuite.ts"

@@ -95,6 +95,8 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
         return { events: Math.min(limit, behind.length), since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
       }),
     readRaw: () => Effect.die("the simulation has no copies"),
+    readConversation: () => Effect.die("the simulation has no trails"),
+    event: () => Effect.die("the simulation has no trails"),
     readQuery: () => Effect.die("the simulation has no decisions"),
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),

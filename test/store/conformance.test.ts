@@ -2,8 +2,8 @@
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { EventStore, KeyStore, ProjectionStore } from "evsrc"
-import { PgEventStore, PgKeyStore, PgProjectionStore } from "evsrc/pg"
-import { EventStoreSuite, PersonalSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
+import { PgEventStore, PgKeyStore, type PgOptions, PgProjectionStore, PgStores } from "evsrc/pg"
+import { EventStoreSuite, HashChainSuite, PersonalSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
 import * as MemoryKeyStore from "../../src/store/MemoryKeyStore.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { conformance } from "./conformance.ts"
@@ -18,7 +18,11 @@ const backEnds = {
   memory: Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory).pipe(
     Layer.provideMerge(KeyStore.layer(MemoryKeyStore.make, keys))
   ),
-  PGlite: onPostgres.pipe(Layer.provideMerge(keysOnPostgres), Layer.provide(layerPglite())),
+  // Indexes change no answer: one of the two has them.
+  PGlite: PgStores.layerWith({ trailIndex: true }).pipe(
+    Layer.provideMerge(keysOnPostgres),
+    Layer.provide(layerPglite())
+  ),
   PostgreSQL: onPostgres.pipe(
     Layer.provideMerge(keysOnPostgres.pipe(Layer.provide(Layer.fresh(layerPostgres({ poolSize: 4 }))))),
     Layer.provide(layerPostgres({ poolSize: 20 }))
@@ -29,13 +33,13 @@ const backEnds = {
  * A store whose appends go, in turn, through clients of their own: to each other these are as processes are, so that what races in
  * a suite races in the database, and not only in the group commit of one client.
  */
-const throughClients = (clients: number) =>
+const throughClients = (clients: number, options: PgOptions = {}) =>
   EventStore.layer(Effect.gen(function*() {
     const { url } = yield* freshDatabase
     const drivers = yield* Effect.forEach(Array.from({ length: clients }), () => {
       const client = Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
       return Effect.map(
-        Layer.build(Layer.fresh(PgEventStore.layer).pipe(Layer.provide(client))),
+        Layer.build(Layer.fresh(PgEventStore.layerWith(options)).pipe(Layer.provide(client))),
         (built) => Context.get(built, EventStore.EventStore).driver
       )
     })
@@ -45,6 +49,18 @@ const throughClients = (clients: number) =>
   }))
 
 conformance("EventStore on PostgreSQL, through 10 clients", throughClients(10), EventStoreSuite.cases)
+
+const hashChain = { hashChain: true }
+const chained = {
+  memory: EventStore.layerMemoryWith(hashChain),
+  PGlite: PgEventStore.layerWith(hashChain).pipe(Layer.provide(layerPglite())),
+  "PostgreSQL, through 10 clients": throughClients(10, hashChain)
+}
+
+// Whatever happens in a store that is chained, its chain is intact in the end.
+for (const [name, store] of Object.entries(chained)) {
+  conformance(`chained EventStore on ${name}`, store, [...EventStoreSuite.cases, ...HashChainSuite.cases])
+}
 
 for (const [name, stores] of Object.entries(backEnds)) {
   conformance(`EventStore on ${name}`, stores, EventStoreSuite.cases)
