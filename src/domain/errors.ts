@@ -92,13 +92,15 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("evsrc/In
 /**
  * An event in the log cannot be turned into a domain event. It stays where it is; nothing skips it.
  *
+ * - `NewerVersion`: it was written by newer code than this program, as happens while a new release is deployed
+ *
  * @since 0.1.0
  * @category errors
  */
 export class UndecodableEvent extends Schema.TaggedError<UndecodableEvent>("evsrc/UndecodableEvent")(
   "UndecodableEvent",
   {
-    problem: Schema.Literals(["UnknownType", "UnknownVersion", "Malformed", "UpcasterFailed"]),
+    problem: Schema.Literals(["UnknownType", "NewerVersion", "UnknownVersion", "Malformed", "UpcasterFailed"]),
     position: Position,
     stream: Schema.String,
     version: Version,

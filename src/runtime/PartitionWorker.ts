@@ -65,8 +65,8 @@ export interface PartitionOptions {
  * @since 0.1.0
  * @category filters
  */
-export const filterOf = ({ handles, partitions, where }: Work["follower"], partition: number): LogFilter => ({
-  types: handles,
+export const filterOf = ({ partitions, reads, where }: Work["follower"], partition: number): LogFilter => ({
+  types: reads,
   ...where,
   ...partitions === 1 ? {} : { partition: { index: partition, of: partitions } }
 })

@@ -10,8 +10,8 @@ import * as Result from "effect/Result"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import { EventStoreError, ProjectionFailed, storeError, UndecodableDocument } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
-import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import * as Follower from "../domain/Follower.ts"
 import type * as Projection from "../domain/Projection.ts"
 import { Limits } from "../store/Limits.ts"
 import type { StoredDocument } from "../store/ProjectionStoreDriver.ts"
@@ -156,7 +156,7 @@ export const fold = Effect.fnUntraced(function*(
 const touchOf = (projection: Projection.Any, recorded: RecordedEvent): Touch => ({
   recorded,
   decoded: Result.flatMap(
-    Result.mapError(EventCodec.of(projection.events).decode(recorded), storeError),
+    Result.mapError(Follower.decode(projection, recorded), storeError),
     (records) =>
       attempt(projection, recorded, () =>
         records.map((record) => {

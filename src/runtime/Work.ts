@@ -8,9 +8,8 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { type EventStoreError, storeError } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
-import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
-import type { Follower } from "../domain/Follower.ts"
+import * as Follower from "../domain/Follower.ts"
 import type * as Projection from "../domain/Projection.ts"
 import type { Advanced, ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
 import * as HandlerFailure from "./HandlerFailure.ts"
@@ -47,7 +46,7 @@ export interface Committed {
  * @category models
  */
 export interface Work {
-  readonly follower: Follower
+  readonly follower: Follower.Follower
   readonly grows: boolean
   readonly apply: <A extends Committed>(
     target: string,
@@ -98,7 +97,11 @@ export const defaultRetry: Schedule.Schedule<unknown, unknown> = Schedule.expone
  * @since 0.1.0
  * @category constructors
  */
-export const effects = (follower: Follower, handle: Handler, retry: Schedule.Schedule<unknown, unknown>): Work => {
+export const effects = (
+  follower: Follower.Follower,
+  handle: Handler,
+  retry: Schedule.Schedule<unknown, unknown>
+): Work => {
   /** The ids of events, by target, that are handled and not yet behind a checkpoint: at most a batch for each partition. */
   const handled = new Map<string, Set<string>>()
   const handledOf = (target: string): Set<string> => {
@@ -166,7 +169,7 @@ class Refused<out A> {
  * @category constructors
  */
 export const transactional = (
-  follower: Follower,
+  follower: Follower.Follower,
   handle: Handler,
   retry: Schedule.Schedule<unknown, unknown>,
   store: ProjectionStoreDriver
@@ -230,13 +233,13 @@ const policyOf = (retry: Schedule.Schedule<unknown, unknown>) => Schedule.toStep
  * @category handling
  */
 export const handleOne =
-  ({ events, id }: Follower, handle: Handler) => (event: RecordedEvent): Effect.Effect<void, EventStoreError> =>
+  (follower: Follower.Follower, handle: Handler) => (event: RecordedEvent): Effect.Effect<void, EventStoreError> =>
     Effect.suspend(() => {
-      const decoded = EventCodec.of(events).decode(event)
+      const decoded = Follower.decode(follower, event)
       if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
       return Effect.catchCause(
         Effect.forEach(decoded.success, (record) => Effect.suspend(() => handle(record)), { discard: true }),
-        (cause) => Effect.fail(HandlerFailure.of(id, event, cause))
+        (cause) => Effect.fail(HandlerFailure.of(follower.id, event, cause))
       )
     })
 
