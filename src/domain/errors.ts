@@ -116,6 +116,15 @@ export class UndecodableEvent extends Schema.TaggedError<UndecodableEvent>("evsr
 }
 
 /**
+ * Whether the event was written by newer code: then it is this program that lags behind, and another may go on.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOfNewerCode = ({ reason }: EventStoreError): boolean =>
+  reason._tag === "UndecodableEvent" && reason.problem === "NewerVersion"
+
+/**
  * A document in a projection does not satisfy the projection's Schema, most likely because that changed and the projection's
  * `version` did not.
  *

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { type EventStoreError, storeError } from "../domain/errors.ts"
+import { type EventStoreError, isOfNewerCode, storeError } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Follower from "../domain/Follower.ts"
@@ -131,7 +131,7 @@ export const effects = (
           } else if (isOfTheStore(result.failure)) return yield* result.failure
           else {
             failures.push({ event, error: result.failure })
-            if (follower.onFailure === "stop") break
+            if (stopsAt(follower, result.failure)) break
             parked.add(event.stream)
           }
         }
@@ -210,8 +210,9 @@ export const transactional = (
         policies.set(event.id, policy)
         if (mayPass(error) && Result.isSuccess(yield* Effect.result(policy(error)))) continue
         const failure = { event, error }
-        if (follower.onFailure === "stop") {
-          failures = [failure]
+        if (stopsAt(follower, error)) {
+          // What comes after it is tried when it is.
+          failures = [...failures.filter((other) => other.event.position < event.position), failure]
           batch = batch.slice(0, index)
         } else {
           // An event that was handled before may have failed only now, after a later one of its stream.
@@ -242,6 +243,10 @@ export const handleOne =
         (cause) => Effect.fail(HandlerFailure.of(follower.id, event, cause))
       )
     })
+
+/** Whether nothing after the event may be tried: the follower is to stop, or newer code has written it, which another process may have. */
+const stopsAt = (follower: Follower.Follower, error: EventStoreError): boolean =>
+  follower.onFailure === "stop" || isOfNewerCode(error)
 
 /** Whether it is not the event's fault: then nothing is set aside, and everything is tried again. */
 const isOfTheStore = (error: EventStoreError): boolean => error.isRetryable
