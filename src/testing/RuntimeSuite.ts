@@ -20,6 +20,7 @@ import { rebuilds } from "./RebuildSuite.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "./RuntimeFixtures.ts"
 import { subscriptions } from "./SubscriptionSuite.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
+import { versions } from "./VersionsSuite.ts"
 
 const bus: ReadonlyArray<Case<Stores>> = [
   test("the event bus tells every listener every event that is committed while it listens, in order", function*() {
@@ -81,5 +82,6 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...bus,
   ...audits,
   ...parking,
-  ...rebuilds
+  ...rebuilds,
+  ...versions
 ]
