@@ -39,7 +39,7 @@ export type Step =
  * @category history
  */
 export interface PastVersion {
-  readonly schema: Schema.Top & { readonly DecodingServices: never }
+  readonly schema: Schema.Top & { readonly DecodingServices: never; readonly EncodingServices: never }
   readonly step: Step
 }
 
@@ -128,9 +128,9 @@ export interface HistoryBuilder<Payload, Into extends Tagged, Past extends Versi
   ) => Ended<Into | Out, Past>
 }
 
-type Servicefree<Fields extends Schema.Struct.Fields> = Schema.Struct<Fields>["DecodingServices"] extends never ?
-  unknown
-  : "the fields of a stored event must not need services to decode"
+type Servicefree<Fields extends Schema.Struct.Fields> =
+  [Schema.Struct<Fields>["DecodingServices"] | Schema.Struct<Fields>["EncodingServices"]] extends [never] ? unknown
+    : "the fields of a stored event must not need services"
 
 /**
  * Starts the history of an event with the fields its payload had in schema version 1.
@@ -166,7 +166,7 @@ const builder = <Payload, Into extends Tagged, Past extends Versions>(
   fields: Schema.Struct.Fields
 ): HistoryBuilder<Payload, Into, Past> => {
   // `Servicefree` has refused fields with services; the compiler cannot see that through the erased field record.
-  const schema = Schema.Struct(fields) as Schema.Struct<Schema.Struct.Fields> & { readonly DecodingServices: never }
+  const schema = Schema.Struct(fields) as Schema.Top as PastVersion["schema"]
   const after = (step: Step): ReadonlyArray<PastVersion> => [...past, { schema, step }]
   return {
     to: (next, upcast) => builder(after({ _tag: "Upcast", upcast }), next),
