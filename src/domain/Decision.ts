@@ -45,7 +45,7 @@ export type Models = Readonly<Record<string, Model<unknown>>>
 export type States<M> = { readonly [K in keyof M]: M[K] extends Model<infer State> ? State : never }
 
 /**
- * Defines a model. It asks for the events that `evolve` handles, with all of the tags.
+ * Defines a model. It asks for the events that `evolve` handles, under whatever names they were stored, with all of the tags.
  *
  * **Example** (how full a course is)
  *
@@ -83,7 +83,7 @@ export const model = <const Events extends Event.Any, State>(options: {
   return {
     events: options.events,
     query: {
-      types: Object.keys(evolve),
+      types: Event.storedTypes(options.events, Object.keys(evolve)),
       tags: Object.entries(options.tags ?? {}).map(([name, value]) => Event.tag(name, value))
     },
     initial: options.initial,

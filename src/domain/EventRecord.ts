@@ -90,11 +90,15 @@ export interface RawEvent {
 /**
  * A recorded event together with its decoded domain event.
  *
+ * - `part`: from 0, which one of the domain events it is, where the recorded event was split into several since. All of them have the same
+ *   `id`; who has to tell repetitions of them apart takes both
+ *
  * @since 0.1.0
  * @category models
  */
 export interface EventRecord<out Event> extends RecordedEvent {
   readonly event: Event
+  readonly part: number
 }
 
 /**

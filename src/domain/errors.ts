@@ -93,13 +93,15 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("evsrc/In
 /**
  * An event in the log cannot be turned into a domain event. It stays where it is; nothing skips it.
  *
+ * - `NewerVersion`: it was written by newer code than this program, as happens while a new release is deployed
+ *
  * @since 0.1.0
  * @category errors
  */
 export class UndecodableEvent extends Schema.TaggedError<UndecodableEvent>("evsrc/UndecodableEvent")(
   "UndecodableEvent",
   {
-    problem: Schema.Literals(["UnknownType", "UnknownVersion", "Malformed", "UpcasterFailed"]),
+    problem: Schema.Literals(["UnknownType", "NewerVersion", "UnknownVersion", "Malformed", "UpcasterFailed"]),
     position: Position,
     stream: Schema.String,
     version: Version,
@@ -113,6 +115,15 @@ export class UndecodableEvent extends Schema.TaggedError<UndecodableEvent>("evsr
       + `"${shorten(this.stream)}" version ${this.version}, cannot be decoded: ${this.detail}`
   }
 }
+
+/**
+ * Whether the event was written by newer code: then it is this program that lags behind, and another may go on.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOfNewerCode = ({ reason }: EventStoreError): boolean =>
+  reason._tag === "UndecodableEvent" && reason.problem === "NewerVersion"
 
 /**
  * A document in a projection does not satisfy the projection's Schema, most likely because that changed and the projection's

@@ -357,12 +357,12 @@ export const make = Effect.fnUntraced(function*(
     readAllRecorded,
     readAll: (events, options) => {
       const codec = EventCodec.of(events)
-      return decode(codec, readAllRecorded({ ...options, types: codec.types }))
+      return decode(codec, readAllRecorded({ ...options, types: codec.storedTypes }))
     },
     subscribeRecorded,
     subscribe: (events, options) => {
       const codec = EventCodec.of(events)
-      return decode(codec, subscribeRecorded({ ...options, types: codec.types }))
+      return decode(codec, subscribeRecorded({ ...options, types: codec.storedTypes }))
     },
     head: driver.head,
     receipt: (commandId) => {

@@ -8,9 +8,10 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import { type EventStoreError, invalidRequest, ProjectionFailed, storeError } from "../domain/errors.ts"
-import * as EventCodec from "../domain/EventCodec.ts"
+import * as Event from "../domain/Event.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
 import type { RecordedEvent } from "../domain/EventRecord.ts"
+import * as Follower from "../domain/Follower.ts"
 import * as Position from "../domain/Position.ts"
 import type * as Projection from "../domain/Projection.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
@@ -55,10 +56,14 @@ export const make = (
   pageSize: number,
   only?: string
 ): LiveDocuments => {
-  const { find, handles, where } = projection
-  const query = only === undefined || find === undefined ? [{ types: handles, tags: where.tags }] : find(only)
-  const isFollowed = followedBy({ types: handles, ...where })
-  const events = EventCodec.of(projection.events)
+  const { find, reads, where } = projection
+  // Who asks for an event by its name asks for what means it today.
+  const storedQuery = (query: EventQuery.EventQuery): EventQuery.EventQuery =>
+    query.map((item) => ({ ...item, types: item.types && Event.storedTypes(projection.events, item.types) }))
+  const query = only === undefined || find === undefined
+    ? [{ types: reads, tags: where.tags }]
+    : storedQuery(find(only))
+  const isFollowed = followedBy({ types: reads, ...where })
   const codec = DocumentCodec.of(projection)
   const documents = new Map<string, Folded>()
   let reached = Position.start
@@ -68,7 +73,7 @@ export const make = (
 
   const fold = (event: RecordedEvent): EventStoreError | undefined => {
     if (!isFollowed(event)) return undefined
-    const decoded = events.decode(event)
+    const decoded = Follower.decode(projection, event)
     if (Result.isFailure(decoded)) return storeError(decoded.failure)
     try {
       for (const record of decoded.success) {
@@ -100,7 +105,7 @@ export const make = (
   return {
     reached: () => reached,
     read: Effect.fnUntraced(function*(extent) {
-      if (handles.length === 0) return
+      if (reads.length === 0) return
       const problem = EventQuery.problem(query)
       if (problem !== undefined) return yield* invalidRequest(problem)
       let limit = pageSize

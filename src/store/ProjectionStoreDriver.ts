@@ -24,6 +24,7 @@ import type { Segment } from "./Applied.ts"
  *
  * - `target`: a build; the active target when it is missing
  * - `partitions`: how many the target has; it cannot change
+ * - `standBack`: renews what it has, takes no more, and does not count among those who share the partitions
  *
  * @since 0.1.0
  * @category models
@@ -34,6 +35,7 @@ export interface ClaimRequest {
   readonly owner: string
   readonly partitions: number
   readonly lease: Duration.Duration
+  readonly standBack?: boolean | undefined
 }
 
 /**

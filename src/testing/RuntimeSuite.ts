@@ -22,6 +22,7 @@ import { snapshots } from "./SnapshotSuite.ts"
 import { subscriptions } from "./SubscriptionSuite.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
 import { trails } from "./TrailSuite.ts"
+import { versions } from "./VersionsSuite.ts"
 
 const bus: ReadonlyArray<Case<Stores>> = [
   test("the event bus tells every listener every event that is committed while it listens, in order", function*() {
@@ -85,5 +86,6 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...audits,
   ...parking,
   ...rebuilds,
-  ...trails
+  ...trails,
+  ...versions
 ]
