@@ -65,7 +65,7 @@ export type States<M> = { readonly [K in keyof M]: M[K] extends Model<infer Stat
  * @category models
  */
 export type EventsOf<M> = {
-  readonly [K in keyof M]: M[K] extends Model<infer _, infer Events> ? Event.Of<Events> : never
+  readonly [K in keyof M]: M[K] extends { readonly events: infer Events extends Event.Any } ? Event.Of<Events> : never
 }
 
 /**

@@ -141,10 +141,12 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
       const problem = beyond(stream, moment, Option.isSome(last) ? last.value.version : Version.zero)
       if (problem !== undefined) return yield* problem
     }
-    const { state: start, version } = yield* load(decider, id, { ...loadOptions(moment), atVersion: after })
-    if (version < after) return Stream.empty
+    const start = after === 0
+      ? { state: decider.initial, version: after }
+      : yield* load(decider, id, { ...loadOptions(moment), atVersion: after })
+    if (start.version < after) return Stream.empty
     const codec = EventCodec.of(decider.aggregate.events)
-    let state = start
+    let { state } = start
     return store.readStreamRecorded(stream, { from: Version.make(after + 1) }).pipe(
       Past.until(moment),
       Stream.mapEffect((recorded) => {

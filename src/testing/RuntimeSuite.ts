@@ -21,6 +21,7 @@ import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "./Runt
 import { snapshots } from "./SnapshotSuite.ts"
 import { subscriptions } from "./SubscriptionSuite.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
+import { timeTravel } from "./TimeTravelSuite.ts"
 
 const bus: ReadonlyArray<Case<Stores>> = [
   test("the event bus tells every listener every event that is committed while it listens, in order", function*() {
@@ -83,5 +84,6 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...bus,
   ...audits,
   ...parking,
-  ...rebuilds
+  ...rebuilds,
+  ...timeTravel
 ]
