@@ -5,18 +5,25 @@
  */
 import * as JsonPatch from "effect/JsonPatch"
 import * as JsonPointer from "effect/JsonPointer"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 
 /**
  * One operation of the patch, and in `old` what it removes or replaces. `path` is a JSON Pointer (RFC 6901), empty for the whole value.
  *
  * @since 0.1.0
+ * @category schemas
+ */
+export const Change = Schema.Union([
+  Schema.Struct({ op: Schema.Literal("add"), path: Schema.String, value: Schema.Json }),
+  Schema.Struct({ op: Schema.Literal("remove"), path: Schema.String, old: Schema.Json }),
+  Schema.Struct({ op: Schema.Literal("replace"), path: Schema.String, old: Schema.Json, value: Schema.Json })
+])
+
+/**
+ * @since 0.1.0
  * @category models
  */
-export type Change =
-  | { readonly op: "add"; readonly path: string; readonly value: Schema.Json }
-  | { readonly op: "remove"; readonly path: string; readonly old: Schema.Json }
-  | { readonly op: "replace"; readonly path: string; readonly old: Schema.Json; readonly value: Schema.Json }
+export type Change = typeof Change.Type
 
 /**
  * The changes that make the one value the other. They are a patch: `JsonPatch.apply` of effect applies them, in this order. Elements of arrays

@@ -102,7 +102,7 @@ export const DoublingDecider = Safe.decider({
 
 export class Poor extends Schema.TaggedError<Poor>()("Poor", { owned: Schema.Int, safes: Schema.Int }) {}
 
-/** Moves what lies in a safe out of it, if its owner has as much in all safes together, and tells of it in two events. */
+/** Takes from an owner who has as much in all safes together, and opens a safe of the state's. */
 export const Tax = Command.make("Tax", { payload: { ...safe, amount: Schema.Int }, error: Poor })
 
 const ofOwner = (owner: string) =>
@@ -130,7 +130,7 @@ export const taxing = Decision.make(Tax, {
       ? Result.fail(new Poor({ owned, safes: safes.size }))
       : safes.size === 0
       ? []
-      : [Taken.make(c), Opened.make({ run: c.run, safe: `${c.safe}!`, owner: c.owner })]
+      : [Taken.make(c), Opened.make({ run: c.run, safe: `${c.safe}!`, owner: `${c.owner}!` })]
 })
 
 /** A decision whose state no JSON can hold, without a Schema. */
@@ -141,33 +141,32 @@ export const unschemed = Decision.make(Tax, {
 })
 
 export const Owned = Schema.Struct({
-  owner: Schema.String,
+  key: Schema.String,
   sum: Schema.Int,
   last: Schema.Option(Schema.Int),
   events: Schema.Int
 })
 
-const owned = (before: typeof Owned.Type | undefined, owner: string, amount: number): typeof Owned.Type => ({
-  owner,
+const owned = (before: typeof Owned.Type | undefined, key: string, amount: number): typeof Owned.Type => ({
+  key,
   sum: (before?.sum ?? 0) + amount,
   last: amount === 0 ? before?.last ?? Option.none() : Option.some(amount),
   events: (before?.events ?? 0) + 1
 })
 
-/** What owners have in their safes. A smashed safe is the end of the document. */
+/** What lies in a safe, and what owners have in all of theirs. A smashed safe is the end of both documents. */
 export const ownedProjections = (run: string) => {
   const name = unique("owned")
+  type Before = typeof Owned.Type | undefined
   const options = {
     events: SafeEvent,
     document: Owned,
     where: { tags: [Event.tag("run", run)] },
-    key: (event: SafeEvent) => event.owner,
+    key: ({ owner, safe }: SafeEvent) => [safe, owner],
     evolve: {
-      Opened: (before: typeof Owned.Type | undefined, e: { readonly owner: string }) => owned(before, e.owner, 0),
-      Filled: (before: typeof Owned.Type | undefined, e: { readonly owner: string; readonly amount: number }) =>
-        owned(before, e.owner, e.amount),
-      Taken: (before: typeof Owned.Type | undefined, e: { readonly owner: string; readonly amount: number }) =>
-        owned(before, e.owner, -e.amount),
+      Opened: (before: Before, _: unknown, _record: unknown, key: string) => owned(before, key, 0),
+      Filled: (before: Before, e: { readonly amount: number }, _: unknown, key: string) => owned(before, key, e.amount),
+      Taken: (before: Before, e: { readonly amount: number }, _: unknown, key: string) => owned(before, key, -e.amount),
       Looked: Projection.ignore,
       Smashed: () => undefined
     }
