@@ -10,7 +10,15 @@ import { createHash } from "node:crypto"
 import { UserId } from "../users/contract/User.ts"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
 import type { UserEvent } from "../users/contract/UserEvent.ts"
-import { DiffUser, GetUser, GetUserAsOf, GetUserHistory, ListUsers, WhatIfUser } from "../users/contract/UserQueries.ts"
+import {
+  DiffUser,
+  GetUser,
+  GetUserAsOf,
+  GetUserHistory,
+  GetUserTimeline,
+  ListUsers,
+  WhatIfUser
+} from "../users/contract/UserQueries.ts"
 import { Api } from "./contract/Api.ts"
 import type { WriteHeaders } from "./contract/UserEndpoints.ts"
 import * as Failures from "./Failures.ts"
@@ -109,6 +117,14 @@ export const layer = HttpApiBuilder.group(
         "history",
         ({ params: { id: userId }, query: { after: _, cursor, ...query } }) =>
           QueryBus.ask(GetUserHistory, { userId, ...query, ...(cursor === undefined ? {} : { after: cursor }) }).pipe(
+            neverBehind,
+            Failures.ofQuery
+          )
+      )
+      .handle(
+        "timeline",
+        ({ params: { id: userId }, query: { cursor, ...query } }) =>
+          QueryBus.ask(GetUserTimeline, { userId, ...query, ...(cursor === undefined ? {} : { after: cursor }) }).pipe(
             neverBehind,
             Failures.ofQuery
           )

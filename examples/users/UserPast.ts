@@ -5,11 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { EventStore, Moment, type MomentNotReached, QueryBus, TimeTravel } from "evsrc"
+import { EventStore, Moment, type MomentNotReached, QueryBus, TimeTravel, Version } from "evsrc"
 import type { UserId } from "./contract/User.ts"
 import { DeactivateUser, RegisterUser, RenameUser } from "./contract/UserCommands.ts"
 import { UserNotFound, UserNotYetRegistered } from "./contract/UserErrors.ts"
-import { DiffUser, GetUserAsOf, GetUserHistory, WhatIfUser } from "./contract/UserQueries.ts"
+import { DiffUser, GetUserAsOf, GetUserHistory, GetUserTimeline, WhatIfUser } from "./contract/UserQueries.ts"
 import { UserDecider } from "./UserDecider.ts"
 
 const firstOf = (userId: UserId) =>
@@ -45,20 +45,43 @@ const getUserAsOf = QueryBus.handler(
   })
 )
 
+/** A page of something that was read with one item more, which tells whether there is a next page. */
+const pageOf = <Item extends { readonly version: Version.Version }>(found: ReadonlyArray<Item>, limit: number) => {
+  const items = found.slice(0, limit)
+  const last = items[items.length - 1]
+  return found.length > limit && last !== undefined ? { items, next: last.version } : { items }
+}
+
 const getUserHistory = QueryBus.handler(
   GetUserHistory,
+  Effect.fnUntraced(function*({ after = 0, limit = 100, userId }) {
+    const store = yield* EventStore.EventStore
+    const options = { from: Version.make(after + 1), limit: limit + 1 }
+    const stream = UserDecider.aggregate.streamOf(userId)
+    const found = yield* Stream.runCollect(store.readStreamRecorded(stream, options))
+    if (found.length === 0 && Option.isNone(yield* firstOf(userId))) return yield* new UserNotFound({ userId })
+    return pageOf(found, limit)
+  })
+)
+
+const getUserTimeline = QueryBus.handler(
+  GetUserTimeline,
   Effect.fnUntraced(function*({ after, limit = 100, userId }) {
     const found = yield* TimeTravel.history(UserDecider, userId, Moment.now, { after }).pipe(
       Stream.take(limit + 1),
-      Stream.map(({ recorded, state }) => ({ ...recorded, state })),
+      Stream.map(({ events, recorded: { position, recordedAt, version }, state }) => ({
+        version,
+        position,
+        recordedAt,
+        events,
+        state
+      })),
       Stream.runCollect,
       // It goes as far as there is.
       Effect.catchTag("MomentNotReached", Effect.die)
     )
     if (found.length === 0 && Option.isNone(yield* firstOf(userId))) return yield* new UserNotFound({ userId })
-    const items = found.slice(0, limit)
-    const last = items[items.length - 1]
-    return found.length > limit && last !== undefined ? { items, next: last.version } : { items }
+    return pageOf(found, limit)
   })
 )
 
@@ -112,4 +135,4 @@ const whatIfUser = QueryBus.handler(
   )
 )
 
-export const layer = Layer.mergeAll(getUserAsOf, getUserHistory, diffUser, whatIfUser)
+export const layer = Layer.mergeAll(getUserAsOf, getUserHistory, getUserTimeline, diffUser, whatIfUser)

@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { Moment, Position, Version } from "evsrc"
 import { Email, User, UserId, UserName, UserStatus } from "../../users/contract/User.ts"
-import { DiffUser, ImaginedCommand, UserHistoryItem, WhatIfUser } from "../../users/contract/UserQueries.ts"
+import { DiffUser, ImaginedCommand, UserHistoryItem, UserStep, WhatIfUser } from "../../users/contract/UserQueries.ts"
 import {
   MomentNotReached,
   ProjectionBehind,
@@ -132,7 +132,13 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
     query: { limit, cursor: Schema.optionalKey(HistoryCursor), after },
     success: paged(UserHistoryItem, HistoryCursor),
     error: [...readErrors, UserNotFound]
-  }).annotate(OpenApi.Summary, "Every event of a user and what it made of the user, oldest first"),
+  }).annotate(OpenApi.Summary, "Every event of a user, oldest first"),
+  HttpApiEndpoint.get("timeline", "/users/:id/timeline", {
+    params: { id: UserId },
+    query: { limit, cursor: Schema.optionalKey(HistoryCursor) },
+    success: paged(UserStep, HistoryCursor),
+    error: [...readErrors, UserNotFound]
+  }).annotate(OpenApi.Summary, "How a user came about: every event, and the user after it, oldest first"),
   HttpApiEndpoint.get("diff", "/users/:id/diff", {
     params: { id: UserId },
     query: {

@@ -30,7 +30,7 @@ export const GetUserAsOf = Query.make("GetUserAsOf", {
   error: Schema.Union([UserNotFound, UserNotYetRegistered, MomentNotReached])
 })
 
-/** One event as it is in the log, and the user after it; `data` is what was written under that `schemaVersion`. */
+/** One event as it is in the log; `data` is what was written under that `schemaVersion`. */
 export const UserHistoryItem = Schema.Struct({
   version: Version.Version,
   position: Position.Position,
@@ -38,14 +38,29 @@ export const UserHistoryItem = Schema.Struct({
   schemaVersion: Schema.Int,
   recordedAt: Schema.DateTimeUtc,
   data: Schema.Json,
-  metadata: Metadata,
-  state: UserState
+  metadata: Metadata
 }).annotate({ identifier: "UserHistoryItem" })
 
 /** Oldest first; `after` and `next` are versions. */
 export const GetUserHistory = Query.make("GetUserHistory", {
   payload: { userId: UserId, after: Schema.optionalKey(Version.Version), limit },
   success: Schema.Struct({ items: Schema.Array(UserHistoryItem), next: Schema.optionalKey(Version.Version) }),
+  error: UserNotFound
+})
+
+/** One event as it is understood today, which may be as several or none, and the user after it. */
+export const UserStep = Schema.Struct({
+  version: Version.Version,
+  position: Position.Position,
+  recordedAt: Schema.DateTimeUtc,
+  events: Schema.Array(UserEvent),
+  state: UserState
+}).annotate({ identifier: "UserStep" })
+
+/** Oldest first; `after` and `next` are versions. */
+export const GetUserTimeline = Query.make("GetUserTimeline", {
+  payload: { userId: UserId, after: Schema.optionalKey(Version.Version), limit },
+  success: Schema.Struct({ items: Schema.Array(UserStep), next: Schema.optionalKey(Version.Version) }),
   error: UserNotFound
 })
 
