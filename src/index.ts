@@ -5,6 +5,7 @@
  */
 export * as Command from "./domain/Command.ts"
 export * as Decider from "./domain/Decider.ts"
+export * as Difference from "./domain/Difference.ts"
 export {
   BoundaryConflict,
   CommandIdReused,
@@ -14,6 +15,7 @@ export {
   InvalidCommand,
   InvalidRequest,
   KeyStoreUnavailable,
+  MomentNotReached,
   OutcomeUnknown,
   ProjectionBehind,
   ProjectionFailed,
@@ -30,6 +32,7 @@ export * as EventQuery from "./domain/EventQuery.ts"
 export type { EventRecord, NewEvent, RawEvent, RecordedEvent } from "./domain/EventRecord.ts"
 export * as Fingerprint from "./domain/Fingerprint.ts"
 export { Metadata } from "./domain/Metadata.ts"
+export * as Moment from "./domain/Moment.ts"
 export * as Personal from "./domain/Personal.ts"
 export * as Position from "./domain/Position.ts"
 export * as Query from "./domain/Query.ts"
@@ -52,6 +55,7 @@ export * as Projector from "./runtime/Projector.ts"
 export * as QueryBus from "./runtime/QueryBus.ts"
 export * as Rebuild from "./runtime/Rebuild.ts"
 export * as Subscription from "./runtime/Subscription.ts"
+export * as TimeTravel from "./runtime/TimeTravel.ts"
 export * as Trail from "./runtime/Trail.ts"
 export * as EventStore from "./store/EventStore.ts"
 export * as EventStoreDriver from "./store/EventStoreDriver.ts"

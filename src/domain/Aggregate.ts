@@ -73,6 +73,7 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
   readonly aggregate: {
     readonly name: string
     readonly id: string
+    readonly state: Schema.Top & { readonly Type: State }
     readonly events: Events
     readonly group: RpcGroup.RpcGroup<C>
     readonly streamOf: (id: string) => string
@@ -127,13 +128,13 @@ export const make = <
   const aggregate = {
     name,
     id: options.id,
+    state: options.state,
     events: options.events,
     group,
     streamOf: (id: string) => StreamId.nameOf(name, id)
   }
   return {
     ...aggregate,
-    state: options.state,
     decider: ({ decide, evolve, evolveVersion = 1, initial, snapshots = Snapshots.never }) => ({
       aggregate,
       initial,

@@ -8,6 +8,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
+import { format, Moment } from "./Moment.ts"
 import { Position } from "./Position.ts"
 import { Version } from "./Version.ts"
 
@@ -311,6 +312,26 @@ export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>("evsr
 ) {
   override get message(): string {
     return `Projection "${this.projection}" has reached position ${this.reached}, not yet ${this.wanted}`
+  }
+}
+
+/**
+ * A moment lies beyond what has happened so far: a version that the stream has not, or a position that the log has not reached. An instant is
+ * never refused, as only the database's clock could tell.
+ *
+ * - `reached`: how far it has come, a moment of the same kind
+ * - `stream`: whose version it is
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MomentNotReached extends Schema.TaggedError<MomentNotReached>("evsrc/MomentNotReached")(
+  "MomentNotReached",
+  { moment: Moment, reached: Moment, stream: Schema.optionalKey(Schema.String) }
+) {
+  override get message(): string {
+    const what = this.stream === undefined ? "The log" : `Stream "${shorten(this.stream)}"`
+    return `${what} has reached ${format(this.reached)}, not yet ${format(this.moment)}`
   }
 }
 

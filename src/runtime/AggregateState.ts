@@ -21,6 +21,7 @@ import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import type { RecordedEvent } from "../domain/EventRecord.ts"
 import * as PersonalEvents from "../domain/PersonalEvents.ts"
+import type * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
 import * as Telemetry from "../store/Telemetry.ts"
@@ -53,7 +54,8 @@ export const StateCache = Context.Reference<StateCache>("evsrc/runtime/StateCach
 
 /**
  * - `atVersion`: only events up to this version
- * - `atTime`: only events recorded up to this instant
+ * - `atPosition`: only events up to this position of the log
+ * - `atTime`: only events recorded up to this instant, none from the first later one on
  * - `policy`: `"fresh"`, the default, holds every event that was committed before it was asked for. `"stale"` answers what this process
  *   knows, without asking the database, and may lack what others have written since; of an instance that it does not know it is fresh.
  *   It is for reading only, and the past is always fresh
@@ -63,6 +65,7 @@ export const StateCache = Context.Reference<StateCache>("evsrc/runtime/StateCach
  */
 export interface LoadOptions {
   readonly atVersion?: Version.Version | undefined
+  readonly atPosition?: Position.Position | undefined
   readonly atTime?: DateTime.DateTime | undefined
   readonly policy?: "fresh" | "stale" | undefined
 }
@@ -78,22 +81,29 @@ export type { Loaded }
 export const load = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   id: string,
-  { atTime, atVersion, policy = "fresh" }: LoadOptions = {}
+  { atPosition, atTime, atVersion, policy = "fresh" }: LoadOptions = {}
 ): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const stream = decider.aggregate.streamOf(id)
     const states = yield* of(store, decider)
     const known = atTime === undefined ? Option.getOrUndefined(yield* states.known(stream)) : undefined
-    if (atTime === undefined && atVersion === undefined) {
+    if (atTime === undefined && atVersion === undefined && atPosition === undefined) {
       return toLoaded(known !== undefined && policy === "stale" ? known : yield* states.current(stream, known))
     }
+    const within = ({ position, version }: Pick<RecordedEvent, "position" | "version">) =>
+      (atVersion === undefined || version <= atVersion) && (atPosition === undefined || position <= atPosition)
     const past = yield* states.past(stream, known, {
-      // The times of a stream's events need not grow, so a state of a version says nothing of one of a time.
-      most: atTime === undefined ? atVersion ?? 0 : 0,
+      // The times of a stream's events need not grow, so a state of a version says nothing of one of a time; of a position only the known one.
+      most: atTime !== undefined
+        ? 0
+        : atPosition === undefined
+        ? atVersion ?? 0
+        : known !== undefined && within(known)
+        ? known.version
+        : 0,
       wanted: (recorded) =>
-        (atVersion === undefined || recorded.version <= atVersion)
-        && (atTime === undefined || DateTime.isLessThanOrEqualTo(recorded.recordedAt, atTime))
+        within(recorded) && (atTime === undefined || DateTime.isLessThanOrEqualTo(recorded.recordedAt, atTime))
     })
     return toLoaded(past)
   })

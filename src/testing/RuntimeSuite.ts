@@ -21,6 +21,7 @@ import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "./Runt
 import { snapshots } from "./SnapshotSuite.ts"
 import { subscriptions } from "./SubscriptionSuite.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
+import { timeTravel } from "./TimeTravelSuite.ts"
 import { trails } from "./TrailSuite.ts"
 import { versions } from "./VersionsSuite.ts"
 
@@ -87,5 +88,6 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...parking,
   ...rebuilds,
   ...trails,
-  ...versions
+  ...versions,
+  ...timeTravel
 ]
