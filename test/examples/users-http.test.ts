@@ -493,7 +493,7 @@ describe("reading", () => {
         "metadata"
       ])
       assert.match(String(at(item, "position")), /^\d+$/)
-      assert.strictEqual(at(item, "schemaVersion"), 1)
+      assert.strictEqual(at(item, "schemaVersion"), at(item, "type") === "UserRegistered" ? 2 : 1)
       assert.match(String(at(item, "recordedAt")), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
       assert.isAtLeast(Date.parse(String(at(item, "recordedAt"))), before)
     }
