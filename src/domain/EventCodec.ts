@@ -199,6 +199,7 @@ const decodePast = (
   past: ReadonlyArray<Event.PastVersion>,
   validate: Validate
 ): ReadonlyArray<Decode> => {
+  const payloads = past.map(({ schema }) => Schema.decodeUnknownResult(Schema.toType(schema)))
   const run = (from: number, payload: unknown): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
     let value = payload
     for (let index = from; index < past.length; index++) {
@@ -214,6 +215,13 @@ const decodePast = (
       } catch (cause) {
         return failure("UpcasterFailed", `${name} threw: ${String(cause)}`)
       }
+      // The next step is not to make something of what its own version would not allow.
+      const next = payloads[index + 1]?.(value)
+      if (next === undefined) continue
+      if (Result.isFailure(next)) {
+        return failure("UpcasterFailed", `${name} made no payload of version ${index + 2}: ${next.failure.message}`)
+      }
+      value = next.success
     }
     const event = Predicate.isObject(value) ? { ...value, _tag: type } : value
     return Result.map(validate([type], event, `the upcaster from schema version ${past.length}`), (event) => [event])

@@ -163,6 +163,9 @@ describe("events that were split, renamed or retired", () => {
           if (v2.name === "boom") throw new Error("too loud")
           return [{ _tag: "Registered", ...v2 }]
         }),
+      Knocked: Event.from({ id: Schema.String })
+        .to({ id: Schema.NonEmptyString }, (v1) => v1)
+        .into(["Poked"], ({ id }) => [{ _tag: "Poked", id: `not ${id}` }]),
       Stray: Event.from({ id: Schema.String }).into(["Poked"], ({ id }) => [{ _tag: id as "Poked", id }]),
       Blinked: Event.retired
     })
@@ -211,6 +214,7 @@ describe("events that were split, renamed or retired", () => {
         "UpcasterFailed",
         "from schema version 1 made no valid"
       ],
+      [decode("Knocked", 1, { id: "" }), "UpcasterFailed", "from schema version 1 made no payload of version 2"],
       [decode("Stray", 1, { id: "Registered" }), "UpcasterFailed", "\"Registered\", which is none of Poked"],
       [decode("SignedUp", 1, { id: "1" }), "Malformed", "user"],
       [decode("SignedUp", 3, {}), "NewerVersion", "this program knows its schema versions 1 to 2"],
@@ -225,7 +229,7 @@ describe("events that were split, renamed or retired", () => {
   })
 
   it("are looked for under every name that they may have in the log", () => {
-    assert.deepEqual(Event.storedTypes(User), ["Registered", "EmailAdded", "Poked", "SignedUp", "Stray"])
+    assert.deepEqual(Event.storedTypes(User), ["Registered", "EmailAdded", "Poked", "SignedUp", "Knocked", "Stray"])
     assert.deepEqual(Event.storedTypes(User, ["EmailAdded"]), ["EmailAdded", "Registered"])
     assert.deepEqual(Event.storedTypes(User, ["Registered"]), ["Registered", "SignedUp"])
     assert.deepEqual(Event.storedTypes(User, []), [])
@@ -238,6 +242,7 @@ describe("events that were split, renamed or retired", () => {
       EmailAdded: 1,
       Poked: 1,
       SignedUp: 2,
+      Knocked: 2,
       Stray: 1,
       Blinked: "retired"
     })
