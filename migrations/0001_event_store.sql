@@ -531,10 +531,13 @@ end $$;
 
 -- A page of the log as it is kept, to the letter, for copies and for proofs: the rows after a_after and up to the safe head. Every row
 -- carries the head; an empty page has one row with nothing else.
-create function evsrc.read_raw(a_after bigint, a_limit integer)
+--   a_links      whether to look up, too, the event before it in its stream: its version and its hash
+--   micros       what recorded_at has below the millisecond: nothing, if append has written it
+create function evsrc.read_raw(a_after bigint, a_limit integer, a_links boolean)
 returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
-  command_id text, command_events integer, data text, metadata text, recorded_at timestamptz, tags text[], hash bytea,
-  closes boolean)
+  command_id text, command_events integer, data text, metadata text, recorded_at timestamptz, micros integer, tags text[], hash text,
+  closes boolean,
+  previous_version bigint, previous_hash text)
 language plpgsql volatile
 -- As above.
 set plan_cache_mode = force_generic_plan
@@ -546,14 +549,84 @@ declare
 begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.command_id, e.command_events,
-        e.data::text, e.metadata::text, e.recorded_at, e.tags, e.hash, e.closes
+        e.data::text, e.metadata::text, e.recorded_at, extract(microseconds from e.recorded_at)::integer % 1000, e.tags,
+        encode(e.hash, 'hex'), e.closes, p.version, encode(p.hash, 'hex')
       from evsrc.log e
+        left join lateral (
+          select b.version, b.hash from evsrc.log b
+            where a_links and b.stream = e.stream and b.version < e.version
+            order by b.version desc limit 1
+        ) as p on true
       where e.position > a_after and e.position <= safe
       order by e.position
       limit a_limit;
   if not found then
     return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::text,
-      null::integer, null::text, null::text, null::timestamptz, null::text[], null::bytea, null::boolean;
+      null::integer, null::text, null::text, null::timestamptz, null::integer, null::text[], null::text, null::boolean, null::bigint, null::text;
+  end if;
+end $$;
+
+-- A hash of the correlation id in metadata; null where there is none. It is of ids of any length, and different ids may have the same.
+-- PostgreSQL cannot make text of some of what JSON may hold, such as \u0000, wherever in the metadata that is; so each \u becomes /u first,
+-- which is valid JSON also behind a backslash.
+create function evsrc.correlation_hash(metadata json) returns bigint language sql immutable as $$
+  select hashtextextended(replace(metadata::text, '\u', '/u')::json ->> 'correlationId', 0)
+$$;
+
+-- The indexes by which the events of a conversation, or an event of some id, are found without a look at the whole log.
+create function evsrc.create_trail_indexes() returns void language plpgsql as $$
+begin
+  create index if not exists events_correlation on evsrc.events (evsrc.correlation_hash(metadata), position);
+  create index if not exists events_id on evsrc.events (id);
+  create index if not exists archived_events_correlation on evsrc.archived_events (evsrc.correlation_hash(metadata), position);
+  create index if not exists archived_events_id on evsrc.archived_events (id);
+end $$;
+
+-- A text as part of what is hashed: its length in bytes, then its bytes; a null has the length -1.
+create function evsrc.chain_text(t text) returns bytea language sql stable as $$
+  select coalesce(int4send(octet_length(convert_to(t, 'UTF8'))) || convert_to(t, 'UTF8'), int4send(-1))
+$$;
+
+-- Links an event to the one before it in its stream: SHA-256 of that one's hash and of everything that is kept of this one. A row trigger,
+-- so that it is right for every way to insert; it sees the rows that the same statement has inserted before. src/domain/HashLink.ts does
+-- the same to verify it.
+create function evsrc.chain_event() returns trigger language plpgsql as $$
+declare
+  previous bytea;
+  tags bytea := int4send(0);
+begin
+  if new.hash is not null then
+    -- It is restored: that it is right is for a verification to say.
+    return new;
+  end if;
+  if new.version > 1 then
+    select e.hash into previous from evsrc.events e where e.stream = new.stream and e.version = new.version - 1;
+    if not found then
+      raise exception 'event % of stream % cannot be chained: the one before it is missing', new.version, new.stream
+        using hint = 'Restore data with its hashes: with triggers disabled, as pg_restore --disable-triggers does.';
+    end if;
+  end if;
+  if new.tags is not null then
+    select int4send(count(*)::integer) || coalesce(string_agg(evsrc.chain_text(t), '' order by k), '') into tags
+      from unnest(new.tags) with ordinality as u(t, k);
+  end if;
+  new.hash := sha256(
+    evsrc.chain_text('evsrc/1')
+    || coalesce(int4send(octet_length(previous)) || previous, int4send(-1))
+    || evsrc.chain_text(new.stream) || int8send(new.version) || int8send(new.position)
+    || evsrc.chain_text(new.id::text) || evsrc.chain_text(new.type) || int4send(new.schema_version)
+    || int8send((extract(epoch from new.recorded_at) * 1000000)::bigint)
+    || evsrc.chain_text(new.command_id) || int4send(coalesce(new.command_events, -1))
+    || tags || evsrc.chain_text(new.data::text) || evsrc.chain_text(new.metadata::text)
+  );
+  return new;
+end $$;
+
+-- Switches the hash chain on, for every process that appends: each stream is chained from its next event on.
+create function evsrc.begin_chain() returns void language plpgsql as $$
+begin
+  if not exists (select from pg_trigger where tgrelid = 'evsrc.events'::regclass and tgname = 'events_chained') then
+    create trigger events_chained before insert on evsrc.events for each row execute function evsrc.chain_event();
   end if;
 end $$;
 

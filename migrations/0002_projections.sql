@@ -104,10 +104,10 @@ create table evsrc.parking_log (
 create index parking_log_target on evsrc.parking_log (target, position);
 
 -- A sign of life of a_owner, who would work on a follower's active target, or on a_target: renews its leases, and takes its share of the
--- partitions that are free or expired. Answers the target, the share, in how many milliseconds another's lease ends, and a row for each partition that is a_owner's; one without a
+-- partitions that are free or expired. One who stands back only renews, and does not count. Answers the target, the share, in how many milliseconds another's lease ends, and a row for each partition that is a_owner's; one without a
 -- partition when there is none.
 create function evsrc.claim_partitions(
-  a_follower text, a_target text, a_owner text, a_partitions integer, a_lease interval
+  a_follower text, a_target text, a_owner text, a_partitions integer, a_lease interval, a_stand_back boolean
 ) returns table (
   target text, share integer, free_in double precision, partition integer, epoch bigint, "position" bigint, requested boolean
 ) language plpgsql volatile as $$
@@ -120,8 +120,12 @@ begin
   -- Not while somebody switches targets: a lease on the old one would be waited for in vain.
   perform pg_advisory_xact_lock_shared('evsrc.active_targets'::regclass::oid::integer, hashtext(a_follower));
   target := coalesce(a_target, evsrc.active_target(a_follower));
-  insert into evsrc.workers as w (target, owner, alive_until) values (target, a_owner, now_ + a_lease)
-    on conflict on constraint workers_pkey do update set alive_until = excluded.alive_until;
+  if a_stand_back then
+    delete from evsrc.workers w where w.target = claim_partitions.target and w.owner = a_owner;
+  else
+    insert into evsrc.workers as w (target, owner, alive_until) values (target, a_owner, now_ + a_lease)
+      on conflict on constraint workers_pkey do update set alive_until = excluded.alive_until;
+  end if;
   delete from evsrc.workers w where w.target = claim_partitions.target and w.alive_until < now_ - interval '1 minute';
   if not exists (select from evsrc.checkpoints c where c.target = claim_partitions.target) then
     perform pg_advisory_xact_lock('evsrc.checkpoints'::regclass::oid::integer, hashtext(target));
@@ -141,7 +145,7 @@ begin
   update evsrc.checkpoints c set leased_until = now_ + a_lease, seen_at = now_
     where c.target = claim_partitions.target and c.owner = a_owner;
   get diagnostics mine = row_count;
-  if mine < share then
+  if mine < share and not a_stand_back then
     update evsrc.checkpoints c
       set owner = a_owner, epoch = c.epoch + 1, leased_until = now_ + a_lease, seen_at = now_
       from (

@@ -45,6 +45,8 @@ Try:
   curl -X PATCH ${url}/users/ann ${json} -H 'if-match: 1' -d '{"name":"Ann Lee"}'
   curl ${url}/users/ann/history
   curl '${url}/users/ann?atVersion=1'
+  curl '${url}/users/ann/diff?from=version:1'
+  curl ${url}/users/ann/what-if ${json} -d '{"at":"version:1","command":{"_tag":"DeactivateUser"}}'
   curl '${url}/users?status=active'
 
 Ctrl-C ends it.

@@ -5,12 +5,20 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { CommandBus, type CommandContext, NewId, QueryBus, type Receipt } from "evsrc"
+import { CommandBus, type CommandContext, Moment, NewId, ProjectionBehind, QueryBus, type Receipt } from "evsrc"
 import { createHash } from "node:crypto"
 import { UserId } from "../users/contract/User.ts"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
 import type { UserEvent } from "../users/contract/UserEvent.ts"
-import { GetUser, GetUserAsOf, GetUserHistory, ListUsers } from "../users/contract/UserQueries.ts"
+import {
+  DiffUser,
+  GetUser,
+  GetUserAsOf,
+  GetUserHistory,
+  GetUserTimeline,
+  ListUsers,
+  WhatIfUser
+} from "../users/contract/UserQueries.ts"
 import { Api } from "./contract/Api.ts"
 import type { WriteHeaders } from "./contract/UserEndpoints.ts"
 import * as Failures from "./Failures.ts"
@@ -41,9 +49,9 @@ const idFromKey = (key: string): string => {
     .join("-")
 }
 
-/** It reads the log, behind which nothing can be. */
-const getAsOf = (userId: UserId, asOf: (typeof GetUserAsOf)["payloadSchema"]["Type"]["asOf"]) =>
-  QueryBus.ask(GetUserAsOf, { userId, asOf }).pipe(Failures.ofQuery)
+/** What reads the log, behind which nothing can be. */
+const neverBehind = <A, E, R>(self: Effect.Effect<A, E | ProjectionBehind, R>) =>
+  Effect.catchIf(self, (error): error is ProjectionBehind => error instanceof ProjectionBehind, Effect.die)
 
 export const layer = HttpApiBuilder.group(
   Api,
@@ -81,9 +89,15 @@ export const layer = HttpApiBuilder.group(
       )
       .handle(
         "get",
-        Effect.fnUntraced(function*({ params: { id: userId }, query: { after, atTime, atVersion } }) {
-          if (atVersion !== undefined) return yield* getAsOf(userId, { version: atVersion })
-          if (atTime !== undefined) return yield* getAsOf(userId, { time: atTime })
+        Effect.fnUntraced(function*({ params: { id: userId }, query: { after, atPosition, atTime, atVersion } }) {
+          const asOf = atVersion !== undefined
+            ? Moment.version(atVersion)
+            : atPosition !== undefined
+            ? Moment.position(atPosition)
+            : atTime !== undefined
+            ? Moment.instant(atTime)
+            : undefined
+          if (asOf !== undefined) return yield* QueryBus.ask(GetUserAsOf, { userId, asOf }).pipe(Failures.ofQuery)
           return yield* QueryBus.ask(GetUser, { userId }, { after, timeout }).pipe(Failures.ofQuery)
         })
       )
@@ -103,10 +117,27 @@ export const layer = HttpApiBuilder.group(
         "history",
         ({ params: { id: userId }, query: { after: _, cursor, ...query } }) =>
           QueryBus.ask(GetUserHistory, { userId, ...query, ...(cursor === undefined ? {} : { after: cursor }) }).pipe(
-            // It reads the log, behind which nothing can be.
-            Effect.catchTag("ProjectionBehind", Effect.die),
+            neverBehind,
             Failures.ofQuery
           )
+      )
+      .handle(
+        "timeline",
+        ({ params: { id: userId }, query: { cursor, ...query } }) =>
+          QueryBus.ask(GetUserTimeline, { userId, ...query, ...(cursor === undefined ? {} : { after: cursor }) }).pipe(
+            neverBehind,
+            Failures.ofQuery
+          )
+      )
+      .handle(
+        "diff",
+        ({ params: { id: userId }, query: { from, to = Moment.now } }) =>
+          QueryBus.ask(DiffUser, { userId, from, to }).pipe(neverBehind, Failures.ofQuery)
+      )
+      .handle(
+        "whatIf",
+        ({ params: { id: userId }, payload: { at = Moment.now, command } }) =>
+          QueryBus.ask(WhatIfUser, { userId, at, command }).pipe(neverBehind, Failures.ofQuery)
       )
   })
 )

@@ -10,6 +10,9 @@ import type * as Schema from "effect/Schema"
 import type * as Command from "./Command.ts"
 import * as Decider from "./Decider.ts"
 import type * as Event from "./Event.ts"
+import * as Personal from "./Personal.ts"
+import * as PersonalEvents from "./PersonalEvents.ts"
+import * as Snapshots from "./Snapshots.ts"
 import * as StreamId from "./StreamId.ts"
 
 /**
@@ -33,11 +36,29 @@ export interface Aggregate<
   /** The name of the stream of one instance: `<name>-<id>`. */
   readonly streamOf: (id: string) => string
   /** Gives the aggregate its behaviour: every event an `evolve`, every command a `decide`. */
-  readonly decider: (behaviour: {
-    readonly initial: State["Type"]
-    readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
-    readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C>
-  }) => AggregateDecider<State["Type"], Events, C>
+  readonly decider: (behaviour: Behaviour<State, Events, C>) => AggregateDecider<State["Type"], Events, C>
+}
+
+/**
+ * The behaviour of an aggregate.
+ *
+ * - `snapshots`: when its states are kept beside their streams: `Snapshots.every(…)`, `Snapshots.afterCost(…)`, or `Snapshots.never`, the
+ *   default
+ * - `evolveVersion`: a whole number, 1 by default. Raise it with every change of `evolve`, of a function that it calls, or of an upcaster that
+ *   makes another state of the same events: then no snapshot of before is used any more
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C extends Command.Any> {
+  readonly initial: State["Type"]
+  readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
+  readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C>
+  readonly snapshots?:
+    | ([State["DecodingServices"] | State["EncodingServices"]] extends [never] ? Snapshots.Policy
+      : "a state whose Schema needs services cannot be kept in snapshots")
+    | undefined
+  readonly evolveVersion?: number | undefined
 }
 
 /**
@@ -52,10 +73,13 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
   readonly aggregate: {
     readonly name: string
     readonly id: string
+    readonly state: Schema.Top & { readonly Type: State }
     readonly events: Events
     readonly group: RpcGroup.RpcGroup<C>
     readonly streamOf: (id: string) => string
   }
+  /** None where its policy is `never`. */
+  readonly stateSnapshots: Snapshots.StateSnapshots<State> | undefined
 }
 
 /** Refuses, by a type nothing has, what is no command of `Command.make`, or lacks the aggregate's id in its payload. */
@@ -71,8 +95,8 @@ type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
  *
  * **Gotchas**
  *
- * Throws when the name is empty or contains `-`, which ends the category in a stream's name, or when two commands share
- * a name.
+ * Throws when the name is empty or contains `-`, which ends the category in a stream's name, when two commands share a name, or when events
+ * or state have personal data where it could not be encrypted.
  *
  * @since 0.1.0
  * @category constructors
@@ -93,6 +117,9 @@ export const make = <
   if (name.length === 0 || name.includes("-")) {
     throw new Error(`Aggregate.make: the name "${name}" must not be empty or contain "-"`)
   }
+  // What cannot be encrypted is refused now.
+  PersonalEvents.of(options.events)
+  Personal.locate(`the state of "${name}"`, options.state)
   const commands: Commands = options.commands
   const group = RpcGroup.make(...commands)
   if (group.requests.size !== options.commands.length) {
@@ -101,13 +128,28 @@ export const make = <
   const aggregate = {
     name,
     id: options.id,
+    state: options.state,
     events: options.events,
     group,
     streamOf: (id: string) => StreamId.nameOf(name, id)
   }
   return {
     ...aggregate,
-    state: options.state,
-    decider: ({ decide, evolve, initial }) => ({ aggregate, initial, evolve: Decider.evolveWith(evolve), decide })
+    decider: ({ decide, evolve, evolveVersion = 1, initial, snapshots = Snapshots.never }) => ({
+      aggregate,
+      initial,
+      evolve: Decider.evolveWith(evolve),
+      decide,
+      stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
+        ? undefined
+        : Snapshots.make<State["Type"]>({
+          policy: snapshots,
+          // `Behaviour` takes a policy only where the Schema needs no services; the compiler cannot see that from here.
+          state: options.state as State & Schema.Codec<State["Type"], unknown>,
+          initial,
+          events: options.events,
+          evolveVersion
+        })
+    })
   }
 }

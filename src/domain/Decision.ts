@@ -5,22 +5,37 @@
  * @since 0.1.0
  */
 import type * as Rpc from "effect/rpc/Rpc"
+import type * as Schema from "effect/Schema"
 import type * as Command from "./Command.ts"
 import type * as Decider from "./Decider.ts"
 import * as Event from "./Event.ts"
 import type { QueryItem } from "./EventQuery.ts"
+import * as PersonalEvents from "./PersonalEvents.ts"
+
+/**
+ * The Schema of a state; like an event it is encoded and decoded without services.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StateSchema extends Schema.Top {
+  readonly DecodingServices: never
+  readonly EncodingServices: never
+}
 
 /**
  * A state folded from the events of some types and tags.
  *
  * - `query`: which events
  * - `initial`, `evolve`: how they make the state
+ * - `state`: the Schema of the state, if it was given one
  *
  * @since 0.1.0
  * @category models
  */
-export interface Model<State> {
-  readonly events: Event.Any
+export interface Model<State, out Events extends Event.Any = Event.Any> {
+  readonly events: Events
+  readonly state?: StateSchema | undefined
   readonly query: QueryItem
   readonly initial: State
   // A method, and so compared loosely: models of all states go into one record, each only ever folded from its own `initial`.
@@ -44,7 +59,17 @@ export type Models = Readonly<Record<string, Model<unknown>>>
 export type States<M> = { readonly [K in keyof M]: M[K] extends Model<infer State> ? State : never }
 
 /**
- * Defines a model. It asks for the events that `evolve` handles, with all of the tags.
+ * The events that models are folded from, by the same names.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type EventsOf<M> = {
+  readonly [K in keyof M]: M[K] extends { readonly events: infer Events extends Event.Any } ? Event.Of<Events> : never
+}
+
+/**
+ * Defines a model. It asks for the events that `evolve` handles, under whatever names they were stored, with all of the tags.
  *
  * **Example** (how full a course is)
  *
@@ -76,13 +101,16 @@ export const model = <const Events extends Event.Any, State>(options: {
   readonly evolve: {
     readonly [K in Event.Tag<Events>]?: (state: NoInfer<State>, event: Event.Case<Events, K>) => NoInfer<State>
   }
-}): Model<State> => {
+  /** The Schema of the state, by which two of them can be told apart (`TimeTravel.decisionDiff`) where they are no plain JSON. */
+  readonly state?: (StateSchema & { readonly Type: NoInfer<State> }) | undefined
+}): Model<State, Events> => {
   // A runner hands `evolve` only events that it decoded with `events`, of the types asked for.
   const evolve = options.evolve as Readonly<Record<string, (state: State, event: never) => State>>
   return {
     events: options.events,
+    state: options.state,
     query: {
-      types: Object.keys(evolve),
+      types: Event.storedTypes(options.events, Object.keys(evolve)),
       tags: Object.entries(options.tags ?? {}).map(([name, value]) => Event.tag(name, value))
     },
     initial: options.initial,
@@ -99,10 +127,10 @@ export const model = <const Events extends Event.Any, State>(options: {
  * @since 0.1.0
  * @category models
  */
-export interface Decision<C extends Command.Any, Events extends Event.Any> {
+export interface Decision<C extends Command.Any, Events extends Event.Any, out M extends Models = Models> {
   readonly command: C
   readonly events: Events
-  readonly models: (payload: Rpc.Payload<C>) => Models
+  readonly models: (payload: Rpc.Payload<C>) => M
   readonly decide: (
     states: Readonly<Record<string, unknown>>,
     payload: Rpc.Payload<C>
@@ -137,10 +165,14 @@ export const make = <C extends Command.Any, const Events extends Event.Any, M ex
     states: States<M>,
     payload: Rpc.Payload<C>
   ) => NoInfer<Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>>
-}): Decision<C, Events> => ({
-  command,
-  events: options.events,
-  models: options.models,
-  // A runner makes the states from these very models, under their names.
-  decide: (states, payload) => options.decide(states as States<M>, payload)
-})
+}): Decision<C, Events, M> => {
+  // What cannot be encrypted is refused now.
+  PersonalEvents.of(options.events)
+  return {
+    command,
+    events: options.events,
+    models: options.models,
+    // A runner makes the states from these very models, under their names.
+    decide: (states, payload) => options.decide(states as States<M>, payload)
+  }
+}

@@ -8,6 +8,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Name from "./Name.ts"
+import * as Personal from "./Personal.ts"
 import type * as Projection from "./Projection.ts"
 
 /**
@@ -31,6 +32,7 @@ export const keyProblem = (key: string): string | undefined => Name.problem("the
  *
  * - `document`: JSON text
  * - `indexed`: the entries to filter by
+ * - `locate`: finds the personal data in the document, where it has any
  *
  * @since 0.1.0
  * @category models
@@ -39,6 +41,7 @@ export interface EncodedDocument {
   readonly key: string
   readonly document: string | undefined
   readonly indexed: ReadonlyArray<string>
+  readonly locate?: Personal.Locate | undefined
 }
 
 /**
@@ -86,7 +89,8 @@ export const of = (projection: Projection.Any): DocumentCodec => {
   return codec
 }
 
-const compile = ({ document, index }: Projection.Any): DocumentCodec => {
+const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
+  const locate = Personal.locate(`projection "${name}"`, document)
   const json = Schema.toCodecJson(document)
   const encode = Schema.encodeUnknownResult(json)
   const decode = Schema.decodeUnknownResult(json)
@@ -121,7 +125,8 @@ const compile = ({ document, index }: Projection.Any): DocumentCodec => {
           document: JSON.stringify(encoded),
           indexed: index.map((field) =>
             entryOf(field, Predicate.isObject(encoded) ? Reflect.get(encoded, field) : null)
-          )
+          ),
+          ...(locate === undefined ? {} : { locate })
         })
       })
     },

@@ -11,16 +11,21 @@
  */
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
+import type { History, Legacy, PastVersion, Retired, Tagged } from "./EventHistory.ts"
+import * as Personal from "./Personal.ts"
 
-/**
- * A value told apart by its `_tag`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Tagged {
-  readonly _tag: string
-}
+export {
+  type Ended,
+  from,
+  type History,
+  type HistoryBuilder,
+  type Legacy,
+  type PastVersion,
+  type Retired,
+  retired,
+  type Step,
+  type Tagged
+} from "./EventHistory.ts"
 
 /**
  * The Schema of one event type. Its codec must not need services, because an event must decode wherever it is read.
@@ -69,109 +74,131 @@ export type Tag<E extends Any> = E["Type"]["_tag"]
 export type Case<E extends Any, K extends string> = Extract<E["Type"], { readonly _tag: K }>
 
 /**
- * A past version of an event's payload, and the function that turns it into the next version.
- *
- * @since 0.1.0
- * @category history
- */
-export interface PastVersion {
-  readonly schema: Schema.Top & { readonly DecodingServices: never }
-  readonly upcast: (payload: never) => unknown
-}
-
-/**
- * A complete path from an event's first schema version to its current payload. Its length is the number of past versions;
- * the current schema version is one more.
- *
- * @since 0.1.0
- * @category history
- */
-export interface History<out Current> {
-  readonly past: ReadonlyArray<PastVersion>
-  readonly "~current": (_: never) => Current
-}
-
-/**
- * A path that has not reached the current payload yet: continue it with `to`, end it with `toCurrent`.
- *
- * @since 0.1.0
- * @category history
- */
-export interface HistoryBuilder<Payload> {
-  /** The next past version's fields, and the upcaster that leads to it. */
-  readonly to: <const Fields extends Schema.Struct.Fields>(
-    fields: Fields & Servicefree<Fields>,
-    upcast: (payload: Payload) => Schema.Struct<Fields>["Type"]
-  ) => HistoryBuilder<Schema.Struct<Fields>["Type"]>
-  /** The upcaster that leads to the current payload (without `_tag`). */
-  readonly toCurrent: <const Current>(upcast: (payload: Payload) => Current) => History<Current>
-}
-
-type Servicefree<Fields extends Schema.Struct.Fields> = Schema.Struct<Fields>["DecodingServices"] extends never ?
-  unknown
-  : "the fields of a stored event must not need services to decode"
-
-/**
- * Starts the history of an event with the fields its payload had in schema version 1.
- *
- * **Example** (one past version)
- *
- * ```ts
- * const UserEvent = Schema.TaggedUnion({
- *   UserRegistered: { userId: UserId, name: Schema.NonEmptyString }
- * }).pipe(Event.history({
- *   UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
- *     .toCurrent((v1) => ({ userId: v1.userId, name: v1.fullName || "?" }))
- * }))
- * ```
- *
- * @since 0.1.0
- * @category history
- */
-export const from = <const Fields extends Schema.Struct.Fields>(
-  fields: Fields & Servicefree<Fields>
-): HistoryBuilder<Schema.Struct<Fields>["Type"]> => builder([], fields)
-
-const builder = <Payload>(past: ReadonlyArray<PastVersion>, fields: Schema.Struct.Fields): HistoryBuilder<Payload> => {
-  // `Servicefree` has refused fields with services; the compiler cannot see that through the erased field record.
-  const schema = Schema.Struct(fields) as Schema.Struct<Schema.Struct.Fields> & { readonly DecodingServices: never }
-  return {
-    to: (next, upcast) => builder([...past, { schema, upcast }], next),
-    toCurrent: <Current>(upcast: (payload: Payload) => Current): History<Current> => ({
-      past: [...past, { schema, upcast }],
-      "~current": absurd
-    })
-  }
-}
-
-const absurd = (_: never): never => {
-  throw new Error("a History carries its type only; it is not a function to call")
-}
-
-/**
  * The histories of some events of a set, by name.
  *
  * @since 0.1.0
  * @category history
  */
 export type Histories<E extends Any> = {
-  readonly [K in Tag<E>]?: History<Omit<Case<E, K>, "_tag">>
+  readonly [K in Tag<E>]?: History<Omit<Case<E, K>, "_tag">, Of<E>, number>
+}
+
+/**
+ * A set that carries, in its type alone, how many versions its types have.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Recorded<out Set, out Stored> {
+  readonly Rebuild: Set & Recorded<Set, Stored>
+  /** Never there. */
+  readonly "~evsrc/Event/versions"?: Stored
+}
+
+type StoredOf<E> = E extends { readonly "~evsrc/Event/versions"?: infer Stored } ? unknown extends Stored ? {} : Stored
+  : {}
+
+/**
+ * By the name of every type that may be in the log, its newest schema version, or `"retired"`.
+ *
+ * @since 0.1.0
+ * @category history
+ */
+export type Versions<E extends Any> = {
+  readonly [K in Tag<E> | (keyof StoredOf<E> & string)]: K extends keyof StoredOf<E> ? NonNullable<StoredOf<E>>[K] : 1
 }
 
 const HistoryAnnotation = "evsrc/domain/Event/history"
+const LegacyAnnotation = "evsrc/domain/Event/legacy"
 
 /**
- * Declares the past schema versions of events, each with an upcaster to the next. Events written by older code then decode
+ * Declares the past schema versions of events, each with a step to the next or into events of now. Events written by older code then decode
  * as current ones; the stored rows keep what was written.
  *
  * @since 0.1.0
  * @category history
  */
-export const history = <E extends Any>(histories: NoInfer<Histories<E>>) => (self: E): E["Rebuild"] => {
-  for (const name of Object.keys(histories)) {
+export const history = <
+  E extends Any,
+  const H extends Histories<E>
+>(
+  histories: H & { readonly [K in Exclude<keyof H, Tag<E>>]: "there is no such event in this set" }
+) =>
+(
+  self: E
+): E["Rebuild"] & Recorded<E["Rebuild"], { readonly [K in keyof H & string]: VersionOf<H[K]> }> => {
+  const before = historiesOf(self)
+  const declared: Readonly<Record<string, AnyHistory>> = histories
+  for (const [name, { past }] of Object.entries(declared)) {
     if (!Object.hasOwn(self.cases, name)) throw new Error(`Event.history: there is no event "${name}" in this set`)
+    if (Object.hasOwn(before, name)) throw new Error(`Event.history: "${name}" has a history already`)
+    checkTargets("Event.history", self, name, past)
   }
-  return self.annotate({ [HistoryAnnotation]: { ...historiesOf(self), ...histories } })
+  return self.annotate({ [HistoryAnnotation]: { ...before, ...declared } })
+}
+
+type AnyHistory = History<unknown, Tagged, number>
+
+type VersionOf<H> = H extends { readonly "~history"?: { readonly version: infer V } | undefined } ? V : never
+
+/**
+ * Declares types that are in the log and no longer in the set: renamed, split, or retired. Their events decode as what they mean today; the
+ * stored rows keep what was written.
+ *
+ * **Example** (a type that was renamed, one that was split, one that is gone)
+ *
+ * ```ts
+ * const UserEvent = Schema.TaggedUnion({
+ *   UserRegistered: { userId: UserId },
+ *   EmailAdded: { userId: UserId, email: Schema.String }
+ * }).pipe(Event.legacy({
+ *   UserCreated: Event.from({ userId: UserId }).into(["UserRegistered"], (e) => [{ _tag: "UserRegistered", ...e }]),
+ *   UserSignedUp: Event.from({ userId: UserId, email: Schema.String })
+ *     .into(["UserRegistered", "EmailAdded"], (e) => [
+ *       { _tag: "UserRegistered", userId: e.userId },
+ *       { _tag: "EmailAdded", ...e }
+ *     ]),
+ *   UserPoked: Event.retired
+ * }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category history
+ */
+export const legacy = <
+  E extends Any,
+  const L extends Readonly<Record<string, Legacy<Of<E>, number> | Retired>>
+>(
+  types: L & { readonly [K in keyof L & Tag<E>]: "this event is in the set: use Event.history" }
+) =>
+(
+  self: E
+): E["Rebuild"] & Recorded<E["Rebuild"], { readonly [K in keyof L & string]: LegacyVersionOf<L[K]> }> => {
+  const before = legacyOf(self)
+  const declared: Readonly<Record<string, AnyLegacy>> = types
+  for (const [name, type] of Object.entries(declared)) {
+    if (Object.hasOwn(self.cases, name)) {
+      throw new Error(`Event.legacy: "${name}" is in the set: its past versions belong into Event.history`)
+    }
+    if (Object.hasOwn(before, name)) throw new Error(`Event.legacy: "${name}" is declared twice`)
+    if (type.end === "into") checkTargets("Event.legacy", self, name, type.past)
+  }
+  return self.annotate({ [LegacyAnnotation]: { ...before, ...declared } })
+}
+
+type AnyLegacy = Legacy<Tagged, number> | Retired
+
+type LegacyVersionOf<L> = L extends Retired ? "retired"
+  : L extends { readonly "~legacy"?: { readonly version: infer V } | undefined } ? V
+  : never
+
+const checkTargets = (maker: string, self: Any, name: string, past: ReadonlyArray<PastVersion>): void => {
+  for (const { step } of past) {
+    const unknown = step._tag === "Into" ? step.types.find((type) => !Object.hasOwn(self.cases, type)) : undefined
+    if (unknown !== undefined) {
+      throw new Error(`${maker}: "${name}" goes into "${unknown}", and there is no such event in this set`)
+    }
+  }
 }
 
 /**
@@ -180,9 +207,61 @@ export const history = <E extends Any>(histories: NoInfer<Histories<E>>) => (sel
  * @since 0.1.0
  * @category getters
  */
-export const historiesOf = (self: Any): Readonly<Record<string, History<unknown>>> =>
+export const historiesOf = (self: Any): Readonly<Record<string, AnyHistory>> =>
   // Only `history` and `merge` write this annotation, always with this shape.
-  (self.ast.annotations?.[HistoryAnnotation] ?? {}) as Readonly<Record<string, History<unknown>>>
+  (self.ast.annotations?.[HistoryAnnotation] ?? {}) as Readonly<Record<string, AnyHistory>>
+
+/**
+ * The types that are no longer in a set, by name.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const legacyOf = (self: Any): Readonly<Record<string, AnyLegacy>> =>
+  // Only `legacy` and `merge` write this annotation, always with this shape.
+  (self.ast.annotations?.[LegacyAnnotation] ?? {}) as Readonly<Record<string, AnyLegacy>>
+
+/**
+ * The newest schema version of every type that may be in the log. Its type has the very numbers: whoever states them next to the
+ * definition has the compiler refuse it when a version is lost.
+ *
+ * **Example** (a statement that fails to compile when an upcaster is deleted)
+ *
+ * ```ts
+ * Event.versions(UserEvent) satisfies { readonly UserRegistered: 3; readonly UserRenamed: 1; readonly UserPoked: "retired" }
+ * ```
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const versions = <E extends Any>(self: E): Versions<E> => {
+  const histories = historiesOf(self)
+  const current = Object.keys(self.cases).map((type) => [type, (histories[type]?.past.length ?? 0) + 1] as const)
+  const before = Object.entries(legacyOf(self)).map(([type, one]) =>
+    [type, one.end === "retired" ? "retired" : one.past.length] as const
+  )
+  // The numbers that `history` and `legacy` have counted in the type.
+  return Object.fromEntries([...current, ...before]) as Versions<E>
+}
+
+/**
+ * The stored types that can mean one of these events of a set, of all of them where none are named: the names themselves, types that are
+ * split into them in one of their past versions, and types that are no longer in the set and lead to them. Whoever reads the log by types
+ * has to ask for these. Retired types are not among them.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const storedTypes = (
+  self: Any,
+  names: ReadonlyArray<string> = Object.keys(self.cases)
+): ReadonlyArray<string> => {
+  const leads = ({ past }: { readonly past: ReadonlyArray<PastVersion> }) =>
+    past.some(({ step }) => step._tag === "Into" && step.types.some((type) => names.includes(type)))
+  const split = Object.entries(historiesOf(self)).filter(([type, one]) => !names.includes(type) && leads(one))
+  const before = Object.entries(legacyOf(self)).filter(([, one]) => one.end === "into" && leads(one))
+  return [...names, ...[...split, ...before].map(([type]) => type)]
+}
 
 const TagsAnnotation = "evsrc/domain/Event/tags"
 
@@ -219,6 +298,15 @@ export const tags =
         throw new Error(`Event.tags: the name "${name}" must not be empty or contain ":"`)
       }
     }
+    for (const [type, schema] of Object.entries(self.cases)) {
+      const personal = Personal.fieldsOf(schema)
+      const field = Object.values<string>(fields).find((field) => personal.includes(field))
+      if (field !== undefined) {
+        throw new Error(
+          `Event.tags: "${field}" of "${type}" is personal data and kept encrypted, so it cannot be a tag`
+        )
+      }
+    }
     const before = tagFieldsOf(self)
     const after = Object.keys(self.cases).map((type) => [type, { ...before[type], ...fields }] as const)
     return self.annotate({ [TagsAnnotation]: Object.fromEntries(after) })
@@ -252,17 +340,23 @@ export interface Merged<Sets extends ReadonlyArray<Any>>
   extends Schema.Codec<Of<Sets[number]>, Sets[number]["Encoded"]>
 {
   readonly cases: Types.UnionToIntersection<Sets[number]["cases"]>
+  readonly "~evsrc/Event/versions"?: Types.UnionToIntersection<StoredOf<Sets[number]>>
 }
 
 /**
- * One set of the events of several, with their histories and tags. Throws when two sets share an event name.
+ * One set of the events of several, with their histories, legacy types and tags. Throws when two sets share the name of an event, be it one of
+ * now or one that is no longer in its set.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const merge = <const Sets extends ReadonlyArray<Any>>(...sets: Sets): Merged<Sets> => {
+  const names = sets.flatMap((set) => [...Object.keys(set.cases), ...Object.keys(legacyOf(set))])
+  const twice = names.find((name, index) => names.indexOf(name) < index)
+  if (twice !== undefined) throw new Error(`Event.merge: there are two events of the name "${twice}"`)
   const annotations = {
     [HistoryAnnotation]: Object.assign({}, ...sets.map(historiesOf)),
+    [LegacyAnnotation]: Object.assign({}, ...sets.map(legacyOf)),
     [TagsAnnotation]: Object.assign({}, ...sets.map(tagFieldsOf))
   }
   const cases = sets.flatMap((set) => Object.values(set.cases))

@@ -9,9 +9,11 @@ import * as Schema from "effect/Schema"
 import { UndecodableEvent } from "./errors.ts"
 import * as Event from "./Event.ts"
 import type { EventRecord, RecordedEvent } from "./EventRecord.ts"
+import * as PersonalEvents from "./PersonalEvents.ts"
 
 /**
  * - `types`: the names of the events it knows
+ * - `storedTypes`: the types that can mean one of them in the log, see `Event.storedTypes`
  * - `encode`: fails with a message when the event does not satisfy its own schema
  * - `decode`: what a recorded event means today, in order: upcast where it is of a past schema version. Mostly one event; several where it was
  *   split since, none where its type is retired. Fails with an error that names position, stream, type and version
@@ -21,6 +23,7 @@ import type { EventRecord, RecordedEvent } from "./EventRecord.ts"
  */
 export interface EventCodec<E extends Event.Tagged> {
   readonly types: ReadonlyArray<string>
+  readonly storedTypes: ReadonlyArray<string>
   readonly encode: (event: E) => Result.Result<EncodedEvent, string>
   readonly decode: (recorded: RecordedEvent) => Result.Result<ReadonlyArray<EventRecord<E>>, UndecodableEvent>
   /** Like `decode`, for an event outside of a log. */
@@ -72,40 +75,53 @@ type Decode = (data: unknown) => Result.Result<ReadonlyArray<Event.Tagged>, Deco
 const failure = (problem: DecodeFailure["problem"], detail: string): Result.Result<never, DecodeFailure> =>
   Result.fail({ problem, detail })
 
+type Encode = (event: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
+
 interface CompiledCase {
   readonly schemaVersion: number
-  readonly encode: (event: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
-  /** By schema version; index 0 is unused. */
-  readonly decode: ReadonlyArray<Decode>
+  readonly encode: Encode
 }
 
 const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
   const histories = Event.historiesOf(events)
-  const compiled = new Map<string, CompiledCase>()
-  for (const type of Object.keys(events.cases)) {
-    compiled.set(type, compileCase(type, events.cases[type]!, histories[type]?.past ?? []))
+  const types = Object.keys(events.cases)
+  const cases = new Map<string, CompiledCase>()
+  /** By schema version, from 1 at index 0; or nothing, for a type whose versions all mean nothing. */
+  const paths = new Map<string, ReadonlyArray<Decode> | "retired">()
+  const validate = validator(events)
+  for (const [type, schema] of Object.entries(events.cases)) {
+    const json = Schema.toCodecJson(schema)
+    const past = histories[type]?.past ?? []
+    cases.set(type, { schemaVersion: past.length + 1, encode: Schema.encodeUnknownResult(json) })
+    paths.set(type, [...decodePast(type, past, validate), decodeCurrent(type, json)])
   }
-  const types = Array.from(compiled.keys())
+  for (const [type, legacy] of Object.entries(Event.legacyOf(events))) {
+    paths.set(type, legacy.end === "retired" ? "retired" : decodePast(type, legacy.past, validate))
+  }
   const tagFields = Event.tagFieldsOf(events)
   const decodeData = (
     { data, schemaVersion, type }: Omit<EncodedEvent, "tags">
   ): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
-    const found = compiled.get(type)
-    if (found === undefined) {
+    const versions = paths.get(type)
+    if (versions === undefined) {
       return failure("UnknownType", `this program knows no event of that type; it knows ${types.join(", ")}`)
     }
-    const decode = found.decode[schemaVersion]
-    return decode === undefined
+    if (versions === "retired") return nothing
+    const decode = versions[schemaVersion - 1]
+    if (decode !== undefined) return decode(data)
+    const known = versions.length === 1 ? "version 1" : `versions 1 to ${versions.length}`
+    return schemaVersion > versions.length
       ? failure(
-        "UnknownVersion",
-        `this program knows its schema versions 1 to ${found.schemaVersion}; the event was written by other code`
+        "NewerVersion",
+        `this program knows its schema ${known}; the event was written by newer code: deploy that here too`
       )
-      : decode(data)
+      : failure("UnknownVersion", "schema versions are whole numbers from 1")
   }
   return {
     types,
+    storedTypes: Event.storedTypes(events),
     encode: (event) => {
-      const found = compiled.get(event._tag)
+      const found = cases.get(event._tag)
       if (found === undefined) return Result.fail(`event "${event._tag}" does not belong to this set of events`)
       const encoded = found.encode(event)
       if (Result.isFailure(encoded)) return Result.fail(`event "${event._tag}": ${encoded.failure.message}`)
@@ -118,60 +134,108 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
     },
     decodeData,
     decode: (recorded) =>
-      Result.mapBoth(decodeData(recorded), {
+      Result.mapBoth(Result.flatMap(dataOf(recorded), (data) => decodeData({ ...recorded, data })), {
         onFailure: ({ detail, problem }) => {
           const { position, schemaVersion, stream, type, version } = recorded
-          return new UndecodableEvent({ problem, position, stream, version, type, schemaVersion, detail })
+          return new UndecodableEvent({
+            problem,
+            position,
+            stream,
+            version,
+            type,
+            schemaVersion,
+            detail: PersonalEvents.scrub(detail, recorded)
+          })
         },
-        onSuccess: (events) => events.map((event) => ({ ...recorded, event }))
+        onSuccess: (events) => events.map((event, part) => ({ ...recorded, event, part }))
       })
   }
 }
 
-const compileCase = (
-  type: string,
-  schema: Event.AnyCase,
-  past: ReadonlyArray<Event.PastVersion>
-): CompiledCase => {
-  const json = Schema.toCodecJson(schema)
-  const decodeCurrent = Schema.decodeUnknownResult(json)
-  const validate = Schema.decodeUnknownResult(Schema.toType(schema))
-  const current: Decode = (data) =>
+const nothing: Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> = Result.succeed([])
+
+const decodeCurrent = (type: string, json: Schema.Codec<unknown, Schema.Json>): Decode => {
+  const decode = Schema.decodeUnknownResult(json)
+  return (data) =>
     Predicate.isObject(data)
-      ? Result.mapBoth(decodeCurrent({ ...data, _tag: type }), {
+      ? Result.mapBoth(decode({ ...data, _tag: type }), {
         onFailure: (error) => malformed(error.message),
-        onSuccess: (event) => [event]
+        // The case of this type has decoded it.
+        onSuccess: (event) => [event as Event.Tagged]
       })
       : Result.fail(malformed("the payload is not a JSON object"))
-  const old = past.map(({ schema }, index): Decode => {
+}
+
+/** An event of now, of one of `types`, that an upcaster has made; what is none is the upcaster's failure. */
+type Validate = (
+  types: ReadonlyArray<string>,
+  event: unknown,
+  step: string
+) => Result.Result<Event.Tagged, DecodeFailure>
+
+const validator = (events: Event.Any): Validate => {
+  const schemas = new Map(
+    Object.entries(events.cases).map(([type, schema]) => [type, Schema.decodeUnknownResult(Schema.toType(schema))])
+  )
+  return (types, event, step) => {
+    const type = Predicate.hasProperty(event, "_tag") ? String(event._tag) : undefined
+    const validate = type !== undefined && types.includes(type) ? schemas.get(type) : undefined
+    if (validate === undefined) {
+      const named = type === undefined ? "what is no event" : `an event "${type}", which is none of ${types.join(", ")}`
+      return failure("UpcasterFailed", `${step} made ${types.length === 0 ? "an event, and names none" : named}`)
+    }
+    return Result.mapError(
+      validate(event),
+      ({ message }): DecodeFailure => ({
+        problem: "UpcasterFailed",
+        detail: `${step} made no valid "${type}": ${message}`
+      })
+    )
+  }
+}
+
+const decodePast = (
+  type: string,
+  past: ReadonlyArray<Event.PastVersion>,
+  validate: Validate
+): ReadonlyArray<Decode> => {
+  const payloads = past.map(({ schema }) => Schema.decodeUnknownResult(Schema.toType(schema)))
+  const run = (from: number, payload: unknown): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
+    let value = payload
+    for (let index = from; index < past.length; index++) {
+      const name = `the upcaster from schema version ${index + 1}`
+      const { step } = past[index]!
+      try {
+        if (step._tag === "Into") {
+          // Each step takes what the one before returns: `Event.from(…).to(…)` has checked the chain.
+          const events = (step.into as (payload: unknown) => ReadonlyArray<unknown>)(value)
+          return Result.all(events.map((event) => validate(step.types, event, name)))
+        }
+        value = (step.upcast as (payload: unknown) => unknown)(value)
+      } catch (cause) {
+        return failure("UpcasterFailed", `${name} threw: ${String(cause)}`)
+      }
+      // The next step is not to make something of what its own version would not allow.
+      const next = payloads[index + 1]?.(value)
+      if (next === undefined) continue
+      if (Result.isFailure(next)) {
+        return failure("UpcasterFailed", `${name} made no payload of version ${index + 2}: ${next.failure.message}`)
+      }
+      value = next.success
+    }
+    const event = Predicate.isObject(value) ? { ...value, _tag: type } : value
+    return Result.map(validate([type], event, `the upcaster from schema version ${past.length}`), (event) => [event])
+  }
+  return past.map(({ schema }, index) => {
     const decode = Schema.decodeUnknownResult(Schema.toCodecJson(schema))
     return (data) => {
       const payload = decode(data)
-      if (Result.isFailure(payload)) return Result.fail(malformed(payload.failure.message))
-      let value: unknown = payload.success
-      for (let step = index; step < past.length; step++) {
-        try {
-          // Each step takes what the one before returns: `Event.from(…).to(…)` has checked the chain.
-          value = (past[step]!.upcast as (payload: unknown) => unknown)(value)
-        } catch (cause) {
-          return failure("UpcasterFailed", `the upcaster from schema version ${step + 1} threw: ${String(cause)}`)
-        }
-      }
-      const upcast = Predicate.isObject(value) ? { ...value, _tag: type } : value
-      return Result.mapBoth(validate(upcast), {
-        onFailure: ({ message }): DecodeFailure => ({ problem: "UpcasterFailed", detail: message }),
-        onSuccess: (event) => [event]
-      })
+      return Result.isFailure(payload) ? Result.fail(malformed(payload.failure.message)) : run(index, payload.success)
     }
   })
-  return {
-    schemaVersion: past.length + 1,
-    encode: Schema.encodeUnknownResult(json),
-    decode: [unknownVersion, ...old, current]
-  }
 }
 
-const unknownVersion: Decode = () => failure("UnknownVersion", "schema versions start at 1")
+const dataOf = (recorded: RecordedEvent) => Result.mapError(PersonalEvents.dataOf(recorded), malformed)
 
 const malformed = (detail: string): DecodeFailure => ({ problem: "Malformed", detail })
 

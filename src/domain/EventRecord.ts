@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type * as DateTime from "effect/DateTime"
+import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type { Metadata } from "./Metadata.ts"
 import type { Position } from "./Position.ts"
@@ -19,6 +20,7 @@ import type { Version } from "./Version.ts"
  * - `schemaVersion`: the version of its schema, from 1
  * - `data`: the payload without its `_tag`
  * - `tags`: what else it can be found by, besides its type
+ * - `opened`: where it has personal data, the payload with that in the clear. No store keeps it
  *
  * @since 0.1.0
  * @category models
@@ -30,10 +32,14 @@ export interface NewEvent {
   readonly data: string
   readonly metadata: string
   readonly tags?: ReadonlyArray<string> | undefined
+  readonly opened?: string | undefined
 }
 
 /**
  * An event in the log, payload still encoded, as every store returns it.
+ *
+ * - `data`: the payload as it is kept: personal data encrypted
+ * - `opened`: where it has personal data, the payload with that in the clear, or as `Erased`; or why it cannot be read
  *
  * @since 0.1.0
  * @category models
@@ -49,14 +55,17 @@ export interface RecordedEvent {
   readonly metadata: Metadata
   readonly tags: ReadonlyArray<string>
   readonly recordedAt: DateTime.Utc
+  readonly opened?: Result.Result<Schema.Json, string>
 }
 
 /**
  * An event as it is kept, to the letter. `data` and `metadata` are the JSON text that was written.
  *
  * - `commandId`, `commandEvents`: on the first event of an append under a command id, that id, and how many events the append wrote
+ * - `recordedMicros`: what the time has below the millisecond, which no store writes; where something else has
  * - `hash`: the event's link in the hash chain of its stream, 64 hexadecimal digits; where it is chained
  * - `closes`: on the last event of a closed stream
+ * - `previous`: the event before it in its stream that is there; where a reader has asked for it, and there is one
  *
  * @since 0.1.0
  * @category models
@@ -74,18 +83,24 @@ export interface RawEvent {
   readonly recordedAt: DateTime.Utc
   readonly commandId?: string
   readonly commandEvents?: number
+  readonly recordedMicros?: number
   readonly hash?: string
   readonly closes?: true
+  readonly previous?: { readonly version: Version; readonly hash?: string }
 }
 
 /**
  * A recorded event together with its decoded domain event.
+ *
+ * - `part`: from 0, which one of the domain events it is, where the recorded event was split into several since. All of them have the same
+ *   `id`; who has to tell repetitions of them apart takes both
  *
  * @since 0.1.0
  * @category models
  */
 export interface EventRecord<out Event> extends RecordedEvent {
   readonly event: Event
+  readonly part: number
 }
 
 /**
@@ -109,9 +124,10 @@ export const record = (event: NewEvent, { position, recordedAt, stream, version 
   id: event.id,
   type: event.type,
   schemaVersion: event.schemaVersion,
-  // Both texts were made by JSON.stringify, from a JSON value and from a Metadata.
+  // The texts were made by JSON.stringify, from a JSON value and from a Metadata.
   data: JSON.parse(event.data) as Schema.Json,
   metadata: JSON.parse(event.metadata) as Metadata,
   tags: event.tags ?? [],
-  recordedAt
+  recordedAt,
+  ...(event.opened === undefined ? {} : { opened: Result.succeed(JSON.parse(event.opened) as Schema.Json) })
 })

@@ -4,7 +4,12 @@
  *
  * @since 0.1.0
  */
+import * as Result from "effect/Result"
+import type { UndecodableEvent } from "./errors.ts"
 import * as Event from "./Event.ts"
+import * as EventCodec from "./EventCodec.ts"
+import type { EventRecord, RecordedEvent } from "./EventRecord.ts"
+import * as PersonalEvents from "./PersonalEvents.ts"
 
 /**
  * Which events of its set a follower takes; all of them where it says nothing.
@@ -41,6 +46,7 @@ export interface Options {
 /**
  * - `id`: `<name>@<version>`, under which everything of it is kept
  * - `handles`: the names of the events that it takes
+ * - `reads`: the types in the log that can mean one of them
  *
  * @since 0.1.0
  * @category models
@@ -51,10 +57,26 @@ export interface Follower<out Name extends string = string, out Events extends E
   readonly id: string
   readonly events: Events
   readonly handles: ReadonlyArray<string>
+  readonly reads: ReadonlyArray<string>
   readonly where: Where
   readonly partitions: number
   readonly onFailure: "park" | "stop"
 }
+
+/**
+ * What a recorded event means to a follower: of the events that it means today those that the follower handles.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decode = (
+  { events, handles }: Pick<Follower, "events" | "handles">,
+  recorded: RecordedEvent
+): Result.Result<ReadonlyArray<EventRecord<Event.Tagged>>, UndecodableEvent> =>
+  Result.map(
+    EventCodec.of(events).decode(recorded),
+    (records) => records.filter(({ event }) => handles.includes(event._tag))
+  )
 
 /**
  * Throws when two followers have one id: they would share one checkpoint, and one of them would never be given an event.
@@ -90,6 +112,8 @@ export const make = <const Name extends string, Events extends Event.Any>(
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > 256) {
     throw new Error(`${maker}: the partitions of "${name}" must be a whole number from 1 to 256`)
   }
+  // What cannot be encrypted is refused now.
+  PersonalEvents.of(events)
   const tagNames = new Set(Object.values(Event.tagFieldsOf(events)).flatMap((fields) => Object.keys(fields ?? {})))
   for (const tag of where.tags ?? []) {
     if (!Array.from(tagNames).some((tagName) => tag.startsWith(`${tagName}:`) && tag.length > tagName.length + 1)) {
@@ -97,5 +121,6 @@ export const make = <const Name extends string, Events extends Event.Any>(
       throw new Error(`${maker}: "${name}" asks for the tag "${tag}", which its events cannot have; ${known}`)
     }
   }
-  return { name, version, id: `${name}@${version}`, events, handles, where, partitions, onFailure }
+  const reads = Event.storedTypes(events, handles)
+  return { name, version, id: `${name}@${version}`, events, handles, reads, where, partitions, onFailure }
 }

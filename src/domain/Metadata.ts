@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
  * - `actor`: who acted
  * - `traceparent`: the W3C trace context of the span in which it was dispatched
  * - `attributes`: anything else, as JSON
+ * - `subjects`: whose personal data the event has, encrypted; the store says so
  *
  * @since 0.1.0
  * @category schemas
@@ -26,7 +27,8 @@ export const Metadata = Schema.Struct({
   causationId: Schema.optionalKey(Schema.String),
   actor: Schema.optionalKey(Schema.String),
   traceparent: Schema.optionalKey(Schema.String),
-  attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json))
+  attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
+  subjects: Schema.optionalKey(Schema.Array(Schema.String))
 })
 
 /**

@@ -8,6 +8,7 @@ import type * as Event from "./Event.ts"
 import type { EventQuery } from "./EventQuery.ts"
 import type { EventRecord } from "./EventRecord.ts"
 import * as Follower from "./Follower.ts"
+import * as Personal from "./Personal.ts"
 
 /**
  * Says of an event, explicitly, that a projection does not care for it.
@@ -156,6 +157,12 @@ export const make = <
   refuseReserved("Projection.make", name)
   if (options.find !== undefined && options.lifecycle !== "live") {
     throw new Error(`Projection.make: "${name}" is not live, so nothing is read by \`find\``)
+  }
+  Personal.locate(`projection "${name}"`, options.document)
+  const personal = Personal.fieldsOf(options.document)
+  const indexed = (options.index ?? []).find((field: string) => personal.includes(field))
+  if (indexed !== undefined) {
+    throw new Error(`Projection.make: "${name}" cannot index "${indexed}", which is personal data and kept encrypted`)
   }
   return {
     ...follower,

@@ -6,7 +6,9 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
+import { format, Moment } from "./Moment.ts"
 import { Position } from "./Position.ts"
 import { Version } from "./Version.ts"
 
@@ -109,13 +111,15 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("evsrc/In
 /**
  * An event in the log cannot be turned into a domain event. It stays where it is; nothing skips it.
  *
+ * - `NewerVersion`: it was written by newer code than this program, as happens while a new release is deployed
+ *
  * @since 0.1.0
  * @category errors
  */
 export class UndecodableEvent extends Schema.TaggedError<UndecodableEvent>("evsrc/UndecodableEvent")(
   "UndecodableEvent",
   {
-    problem: Schema.Literals(["UnknownType", "UnknownVersion", "Malformed", "UpcasterFailed"]),
+    problem: Schema.Literals(["UnknownType", "NewerVersion", "UnknownVersion", "Malformed", "UpcasterFailed"]),
     position: Position,
     stream: Schema.String,
     version: Version,
@@ -129,6 +133,15 @@ export class UndecodableEvent extends Schema.TaggedError<UndecodableEvent>("evsr
       + `"${shorten(this.stream)}" version ${this.version}, cannot be decoded: ${this.detail}`
   }
 }
+
+/**
+ * Whether the event was written by newer code: then it is this program that lags behind, and another may go on.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOfNewerCode = ({ reason }: EventStoreError): boolean =>
+  reason._tag === "UndecodableEvent" && reason.problem === "NewerVersion"
 
 /**
  * A document in a projection does not satisfy the projection's Schema, most likely because that changed and the projection's
@@ -181,6 +194,35 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("evsr
 ) {}
 
 /**
+ * The key store of personal data could not be asked. Nothing was written, and nothing is read without it; trying again may succeed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class KeyStoreUnavailable extends Schema.TaggedError<KeyStoreUnavailable>("evsrc/KeyStoreUnavailable")(
+  "KeyStoreUnavailable",
+  { message: Schema.String, cause: Schema.Defect() }
+) {}
+
+/**
+ * An event has personal data of a subject that was erased. Nothing was written: who comes back gets a new name as a subject.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SubjectErased extends Schema.TaggedError<SubjectErased>("evsrc/SubjectErased")("SubjectErased", {
+  subject: Schema.String,
+  erasedAt: Schema.DateTimeUtc
+}) {
+  override get message(): string {
+    return `The personal data of "${shorten(this.subject)}" was erased at ${
+      DateTime.formatIso(this.erasedAt)
+    }; what is new about the `
+      + `person needs another subject`
+  }
+}
+
+/**
  * The connection was lost after an append was sent and before its answer arrived: it may be in the log or not. Send
  * it again under the same command id to find out.
  *
@@ -229,6 +271,8 @@ export const EventStoreErrorReason = Schema.Union([
   UndecodableDocument,
   ProjectionFailed,
   StoreUnavailable,
+  KeyStoreUnavailable,
+  SubjectErased,
   OutcomeUnknown,
   StoreMisconfigured,
   StoreFailure
@@ -254,7 +298,7 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("evsrc/
   }
   /** Whether the same request may succeed when it is simply sent again. */
   get isRetryable(): boolean {
-    return this.reason._tag === "StoreUnavailable"
+    return this.reason._tag === "StoreUnavailable" || this.reason._tag === "KeyStoreUnavailable"
   }
 }
 
@@ -286,6 +330,26 @@ export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>("evsr
 ) {
   override get message(): string {
     return `Projection "${this.projection}" has reached position ${this.reached}, not yet ${this.wanted}`
+  }
+}
+
+/**
+ * A moment lies beyond what has happened so far: a version that the stream has not, or a position that the log has not reached. An instant is
+ * never refused, as only the database's clock could tell.
+ *
+ * - `reached`: how far it has come, a moment of the same kind
+ * - `stream`: whose version it is
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MomentNotReached extends Schema.TaggedError<MomentNotReached>("evsrc/MomentNotReached")(
+  "MomentNotReached",
+  { moment: Moment, reached: Moment, stream: Schema.optionalKey(Schema.String) }
+) {
+  override get message(): string {
+    const what = this.stream === undefined ? "The log" : `Stream "${shorten(this.stream)}"`
+    return `${what} has reached ${format(this.reached)}, not yet ${format(this.moment)}`
   }
 }
 

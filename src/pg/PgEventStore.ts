@@ -26,8 +26,10 @@ import { fromAppendError, fromSqlError, mapSqlError } from "./PgErrors.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
+import * as PgQuery from "./PgQuery.ts"
 import * as PgRestore from "./PgRestore.ts"
 import { columns, type EventRow, rawOf, recordedOf as recordedOfRow } from "./PgRows.ts"
+import * as PgSnapshots from "./PgSnapshots.ts"
 import * as PgStreams from "./PgStreams.ts"
 
 /**
@@ -45,11 +47,15 @@ export const makeDriver = Effect.fnUntraced(
       `select ${columns} from ${quoted}.log where stream = $1 and version >= $2 order by version limit $3`
     const streamBackward =
       `select ${columns} from ${quoted}.log where stream = $1 and version <= $2 order by version desc limit $3`
-    const rawPage = `select *, encode(hash, 'hex') as hash_hex from ${quoted}.read_raw($1, $2)`
+    const rawPage = `select * from ${quoted}.read_raw($1, $2, $3)`
     const logPage = `select * from ${quoted}.read_all($1, $2, $3, $4, $5, $6, $7)`
     const lag = `select * from ${quoted}.count_followed($1, $2, $3, $4, $5, $6, $7, $8)`
     const queryPage =
       `select * from ${quoted}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
+    const conversation = `select ${columns} from ${quoted}.log
+      where ${quoted}.correlation_hash(metadata) = ${quoted}.correlation_hash($1::json) and position > $2
+      order by position limit $3`
+    const byId = `select ${columns} from ${quoted}.log where id = $1::uuid limit 1`
     const lastEvent = `select max(position) as last from ${quoted}.log`
     const safeHead = `select ${quoted}.safe_head() as head`
     const byCommand = `select e.* from ${quoted}.log f
@@ -81,6 +87,23 @@ export const makeDriver = Effect.fnUntraced(
           ? Option.none()
           : Option.some(Receipt.fromEvents(first.stream, first.metadata.command, events.map(summaryOf)))
       })
+    const readConversation: EventStoreDriver["readConversation"] = ({ after, correlationId, limit }) =>
+      Effect.flatMap(
+        mapSqlError(
+          sql.unsafe<EventRow>(conversation, [JSON.stringify({ correlationId }), after, limit]).withoutTransform
+        ),
+        (rows) => {
+          const found = rows.map(recordedOfRow)
+          // Others have the same hash, rarely.
+          const events = found.filter(({ metadata }) => metadata.correlationId === correlationId)
+          return events.length === limit || found.length < limit
+            ? Effect.succeed(events)
+            : Effect.map(
+              readConversation({ correlationId, after: found[limit - 1]!.position, limit: limit - events.length }),
+              (rest) => [...events, ...rest]
+            )
+        }
+      )
     const watch = yield* HeadWatch.make({ head, interval: options.pollInterval ?? "50 millis" })
     const others = options.notify === false
       ? undefined
@@ -127,7 +150,7 @@ export const makeDriver = Effect.fnUntraced(
           (rows) => rows.map(recordedOfRow)
         ),
       readAll: ({ after, limit, ...filter }) => pageWithHead(logPage, [after, limit, ...filterParameters(filter)]),
-      readRaw: ({ after, limit }) => rawPageWithHead(rawPage, [after, limit]),
+      readRaw: ({ after, limit, links = false }) => rawPageWithHead(rawPage, [after, limit, links]),
       lag: ({ after, limit, to, ...filter }) =>
         Effect.map(
           mapSqlError(
@@ -145,6 +168,14 @@ export const makeDriver = Effect.fnUntraced(
         ),
       readQuery: ({ after, limit, query }) =>
         pageWithHead(queryPage, [...PgAppend.queryParameters(query), after, limit]),
+      readConversation,
+      event: (id) =>
+        uuid.test(id)
+          ? Effect.map(
+            mapSqlError(sql.unsafe<EventRow>(byId, [id]).withoutTransform),
+            ([row]) => Option.map(Option.fromUndefinedOr(row), recordedOfRow)
+          )
+          : Effect.succeedNone,
       head,
       last: Effect.map(
         mapSqlError(sql.unsafe<{ readonly last: bigint | null }>(lastEvent).withoutTransform),
@@ -155,7 +186,8 @@ export const makeDriver = Effect.fnUntraced(
       archive: streams.archive,
       closedStreams: streams.closed,
       restore: (request) => Effect.tap(restore(request), grown),
-      changed: watch.changed
+      changed: watch.changed,
+      snapshots: PgSnapshots.make(PgQuery.make(sql), quoted)
     }
   }
 )
@@ -226,6 +258,8 @@ const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) 
     Effect.catchTag("SqlError", (error) => Effect.fail(fromAppendError(error, request.stream)))
   )
 }
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 const filterParameters = ({ partition, streamPrefix, tags, types }: LogFilter): ReadonlyArray<unknown> => [
   types ?? null,

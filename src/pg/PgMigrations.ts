@@ -21,9 +21,41 @@ import { type PgOptions, schemaOf } from "./PgOptions.ts"
  * @since 0.1.0
  * @category constants
  */
-export const names = ["0001_event_store", "0002_projections", "0003_builds"] as const
+export const names = ["0001_event_store", "0002_projections", "0003_builds", "0004_snapshots"] as const
 
-const latest = names.length
+/**
+ * The same of the key store, in the folder `migrations/keys/`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const keysNames = ["0001_subject_keys"] as const
+
+/**
+ * The schema of the key store, unless another is given.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const keysSchema = "evsrc_keys"
+
+/** Files of a folder, whose text names the schema `written`. */
+interface MigrationSet {
+  readonly folder: string
+  readonly written: string
+  readonly names: ReadonlyArray<string>
+}
+
+const ofStores: MigrationSet = { folder: "", written: "evsrc", names }
+const ofKeys: MigrationSet = { folder: "keys/", written: keysSchema, names: keysNames }
+
+const textOf = ({ folder, written }: MigrationSet, name: string, options: PgOptions): Effect.Effect<string> => {
+  const { quoted } = schemaOf(options)
+  return Effect.map(
+    Effect.promise(() => readFile(new URL(`../../migrations/${folder}${name}.sql`, import.meta.url), "utf8")),
+    (text) => text.replace(new RegExp(`\\b${written}\\b(?=\\s*[.;])`, "g"), quoted)
+  )
+}
 
 /**
  * The SQL of a migration for a schema: the file's text with its schema `evsrc` replaced.
@@ -31,13 +63,8 @@ const latest = names.length
  * @since 0.1.0
  * @category getters
  */
-export const sqlOf = (name: typeof names[number], options: PgOptions = {}): Effect.Effect<string> => {
-  const { quoted } = schemaOf(options)
-  return Effect.map(
-    Effect.promise(() => readFile(new URL(`../../migrations/${name}.sql`, import.meta.url), "utf8")),
-    (text) => text.replace(/\bevsrc\b(?=\s*[.;])/g, quoted)
-  )
-}
+export const sqlOf = (name: typeof names[number], options: PgOptions = {}): Effect.Effect<string> =>
+  textOf(ofStores, name, options)
 
 /** A file holds several statements, which the extended protocol takes only as the body of one. */
 const asOneStatement = (text: string): string => `do $evsrc_migration$ begin\n${text}\nend $evsrc_migration$`
@@ -49,12 +76,25 @@ const asOneStatement = (text: string): string => `do $evsrc_migration$ begin\n${
  * @since 0.1.0
  * @category running
  */
-export const run = Effect.fn("PgMigrations.run")(
-  function*(options: PgOptions = {}): Effect.fn.Return<ReadonlyArray<string>, EventStoreError, SqlClient.SqlClient> {
+export const run = (options: PgOptions = {}) => runSet(ofStores, options)
+
+/**
+ * The same of the key store.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const runKeys = (options: PgOptions) => runSet(ofKeys, options)
+
+const runSet = Effect.fn("PgMigrations.run")(
+  function*(
+    set: MigrationSet,
+    options: PgOptions
+  ): Effect.fn.Return<ReadonlyArray<string>, EventStoreError, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)
-    const loader = Effect.forEach(names, (name, index) =>
-      Effect.map(sqlOf(name, options), (text) =>
+    const loader = Effect.forEach(set.names, (name, index) =>
+      Effect.map(textOf(set, name, options), (text) =>
         [
           index + 1,
           name,
@@ -64,7 +104,10 @@ export const run = Effect.fn("PgMigrations.run")(
       // The Migrator locks its table, but that and the schema must come to be first, and CREATE … IF NOT EXISTS races.
       yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
-      return yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
+      const done = yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
+      if (options.hashChain === true) yield* sql.unsafe(`select ${quoted}.begin_chain()`)
+      if (options.trailIndex === true) yield* sql.unsafe(`select ${quoted}.create_trail_indexes()`)
+      return done
     })
     const done = yield* sql.withTransaction(migrate).pipe(
       Effect.catchTags({
@@ -77,7 +120,7 @@ export const run = Effect.fn("PgMigrations.run")(
           )
       })
     )
-    yield* check(options)
+    yield* checkSet(set, options)
     return Array.map(done, ([, name]) => name)
   }
 )
@@ -88,8 +131,19 @@ export const run = Effect.fn("PgMigrations.run")(
  * @since 0.1.0
  * @category running
  */
-export const check = Effect.fn("PgMigrations.check")(
-  function*(options: PgOptions = {}): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
+export const check = (options: PgOptions = {}) => checkSet(ofStores, options)
+
+/**
+ * The same of the key store.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const checkKeys = (options: PgOptions) => checkSet(ofKeys, options)
+
+const checkSet = Effect.fn("PgMigrations.check")(
+  function*(set: MigrationSet, options: PgOptions): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
+    const latest = set.names.length
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)
     const [found] = yield* mapSqlError(
@@ -105,13 +159,35 @@ export const check = Effect.fn("PgMigrations.check")(
       )
       : []
     const last = row?.last ?? 0
-    if (last === latest) return
+    if (last === latest) return options.hashChain === true ? yield* checkChain(quoted) : undefined
     const message = last < latest
-      ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/ by hand`
+      ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/${set.folder} by hand`
       : `Schema "${schema}" is at migration ${last}, newer than the ${latest} this version of evsrc knows; update evsrc`
     return yield* storeError(new StoreMisconfigured({ message, cause: undefined }))
   }
 )
+
+const checkChain = Effect.fnUntraced(function*(schema: string) {
+  const sql = yield* SqlClient.SqlClient
+  const triggers = yield* mapSqlError(
+    sql.unsafe(
+      "select from pg_trigger where tgrelid = to_regclass($1) and tgname = 'events_chained' and tgenabled <> 'D'",
+      [
+        `${schema}.events`
+      ]
+    ).withoutTransform
+  )
+  if (triggers.length > 0) return
+  return yield* storeError(
+    new StoreMisconfigured({
+      message:
+        `Events are not chained, which the option hashChain asks for; run PgMigrations.layer({ hashChain: true }), or "select ${
+          schema.replaceAll("\"", "")
+        }.begin_chain()"`,
+      cause: undefined
+    })
+  )
+})
 
 /**
  * Runs the migrations when the layer is built.

@@ -15,10 +15,17 @@ import type { GroupCommitOptions } from "./GroupCommit.ts"
  * - `pollInterval`: how often a waiting subscriber looks for itself; 50 milliseconds by default. Appends of this process wake it
  *   at once
  *
+ * - `hashChain`: links every event to the one before it in its stream by a hash, so that `HashChain.verify` finds what was changed behind
+ *   the store's back. Switched on by migrations; from then on for all who append to this schema, whether they ask for it or not, and for good
+ * - `trailIndex`: indexes by which `Trail.of` finds the events of a conversation without a look at the whole log. Made by migrations, while which
+ *   appends wait; for a log that is large already, make them before, as docs/audit.md says
+ *
  * @since 0.1.0
  * @category options
  */
 export interface PgOptions {
+  readonly trailIndex?: boolean | undefined
+  readonly hashChain?: boolean | undefined
   readonly groupCommit?: GroupCommitOptions | undefined
   readonly schema?: string | undefined
   readonly notify?: boolean | undefined

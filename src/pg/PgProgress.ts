@@ -52,7 +52,7 @@ interface LedgerRow {
  * @category constructors
  */
 export const make = (query: PgQuery, schema: string): ProgressDriver => {
-  const claim = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5::text::interval)`
+  const claim = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5::text::interval, $6)`
   const changes = `$6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::bigint[]`
   const advance = `select ${schema}.advance_partition($1, $2, $3, $4, $5, ${changes}) as advanced`
   const advanceChecked =
@@ -70,14 +70,15 @@ export const make = (query: PgQuery, schema: string): ProgressDriver => {
     from ${schema}.checkpoints c where c.target = $1 and c.partition = $2`
 
   return {
-    claim: ({ follower, lease, owner, partitions, target }) =>
+    claim: ({ follower, lease, owner, partitions, standBack = false, target }) =>
       Effect.map(
         query<ClaimRow>(claim, [
           follower,
           target ?? null,
           owner,
           partitions,
-          `${Duration.toMillis(lease)} milliseconds`
+          `${Duration.toMillis(lease)} milliseconds`,
+          standBack
         ]),
         (rows) => ({
           // The function answers one row at least.

@@ -14,6 +14,7 @@ import type { ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
 import * as PgBuilds from "./PgBuilds.ts"
 import * as PgDocuments from "./PgDocuments.ts"
 import { fromSqlError } from "./PgErrors.ts"
+import * as PgKept from "./PgKept.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 import * as PgParking from "./PgParking.ts"
@@ -36,6 +37,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgParking.make(query, quoted),
       ...PgDocuments.make(query, quoted),
       ...PgBuilds.make(query, quoted),
+      ...PgKept.make(query, quoted),
       transactions: sql.transactionService.key,
       transaction: (effect) => transactional(sql, effect)
     }

@@ -42,7 +42,9 @@ export const make = (sql: SqlClient, schema: string): EventStoreDriver["restore"
           nullable(events.map(({ commandEvents = null }) => commandEvents)),
           events.map(({ data }) => data),
           events.map(({ metadata }) => metadata),
-          events.map(({ recordedAt }) => DateTime.formatIso(recordedAt)),
+          events.map(({ recordedAt, recordedMicros = 0 }) =>
+            DateTime.formatIso(recordedAt).replace("Z", `${String(recordedMicros).padStart(3, "0")}Z`)
+          ),
           nullable(events.map(({ tags }) => tags.length === 0 ? null : arrayText(tags))),
           nullable(events.map(({ hash = null }) => hash)),
           nullable(events.map(({ closes = null }) => closes))

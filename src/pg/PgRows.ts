@@ -45,8 +45,11 @@ export interface RawRow extends Omit<EventRow, "data" | "metadata"> {
   readonly metadata: string
   readonly command_id: string | null
   readonly command_events: number | null
-  readonly hash_hex: string | null
   readonly closes: boolean | null
+  readonly micros: number | null
+  readonly hash: string | null
+  readonly previous_version: bigint | null
+  readonly previous_hash: string | null
 }
 
 /**
@@ -88,6 +91,13 @@ export const rawOf = (row: RawRow): RawEvent => ({
   recordedAt: DateTime.makeUnsafe(row.recorded_at),
   ...(row.command_id === null ? {} : { commandId: row.command_id }),
   ...(row.command_events === null ? {} : { commandEvents: row.command_events }),
-  ...(row.hash_hex === null ? {} : { hash: row.hash_hex }),
+  ...(row.micros === 0 || row.micros === null ? {} : { recordedMicros: row.micros }),
+  ...(row.hash === null ? {} : { hash: row.hash }),
+  ...(row.previous_version === null ? {} : {
+    previous: {
+      version: Number(row.previous_version) as Version,
+      ...(row.previous_hash === null ? {} : { hash: row.previous_hash })
+    }
+  }),
   ...(row.closes === true ? { closes: true as const } : {})
 })

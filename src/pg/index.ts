@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 export * as PgEventStore from "./PgEventStore.ts"
+export * as PgKeyStore from "./PgKeyStore.ts"
 export * as PgMigrations from "./PgMigrations.ts"
 export type { PgOptions } from "./PgOptions.ts"
 export * as PgProjectionStore from "./PgProjectionStore.ts"

@@ -18,6 +18,7 @@ import * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
 import * as AggregateState from "./AggregateState.ts"
 import * as CommandRun from "./CommandRun.ts"
+import type { KnownState } from "./KnownState.ts"
 import * as RpcCall from "./RpcCall.ts"
 
 /**
@@ -63,7 +64,7 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
   decider: AggregateDecider<State, Events, C>,
   options: AggregateOptions
 ) {
-  type Loaded = AggregateState.Loaded<State>
+  type Loaded = KnownState<State>
   const run = yield* CommandRun.make(store, options)
   const states = yield* AggregateState.of(store, decider)
   const { aggregate } = decider

@@ -20,10 +20,13 @@ import { type EventStoreError, storeError, type UndecodableEvent } from "../doma
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import type { RecordedEvent } from "../domain/EventRecord.ts"
-import * as Position from "../domain/Position.ts"
+import * as PersonalEvents from "../domain/PersonalEvents.ts"
+import type * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
 import * as Telemetry from "../store/Telemetry.ts"
+import * as AggregateSnapshots from "./AggregateSnapshots.ts"
+import { empty, type KnownState, type Loaded } from "./KnownState.ts"
 
 /**
  * How many states of each aggregate a process keeps, and for how long after it last read or wrote the stream.
@@ -51,7 +54,8 @@ export const StateCache = Context.Reference<StateCache>("evsrc/runtime/StateCach
 
 /**
  * - `atVersion`: only events up to this version
- * - `atTime`: only events recorded up to this instant
+ * - `atPosition`: only events up to this position of the log
+ * - `atTime`: only events recorded up to this instant, none from the first later one on
  * - `policy`: `"fresh"`, the default, holds every event that was committed before it was asked for. `"stale"` answers what this process
  *   knows, without asking the database, and may lack what others have written since; of an instance that it does not know it is fresh.
  *   It is for reading only, and the past is always fresh
@@ -61,21 +65,12 @@ export const StateCache = Context.Reference<StateCache>("evsrc/runtime/StateCach
  */
 export interface LoadOptions {
   readonly atVersion?: Version.Version | undefined
+  readonly atPosition?: Position.Position | undefined
   readonly atTime?: DateTime.DateTime | undefined
   readonly policy?: "fresh" | "stale" | undefined
 }
 
-/**
- * The state of an instance, and the version and position of the last event in it (0 when there is none).
- *
- * @since 0.1.0
- * @category models
- */
-export interface Loaded<out State> {
-  readonly state: State
-  readonly version: Version.Version
-  readonly position: Position.Position
-}
+export type { Loaded }
 
 /**
  * The state of one instance of an aggregate, now or as it was.
@@ -86,30 +81,46 @@ export interface Loaded<out State> {
 export const load = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   id: string,
-  { atTime, atVersion, policy = "fresh" }: LoadOptions = {}
+  { atPosition, atTime, atVersion, policy = "fresh" }: LoadOptions = {}
 ): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const stream = decider.aggregate.streamOf(id)
     const states = yield* of(store, decider)
     const known = atTime === undefined ? Option.getOrUndefined(yield* states.known(stream)) : undefined
-    if (atTime === undefined && atVersion === undefined) {
-      return known !== undefined && policy === "stale" ? known : yield* states.current(stream, known)
+    if (atTime === undefined && atVersion === undefined && atPosition === undefined) {
+      return toLoaded(known !== undefined && policy === "stale" ? known : yield* states.current(stream, known))
     }
-    // A state of the past is not kept: it would push out one of the present.
-    const from = known !== undefined && known.version <= (atVersion ?? 0) ? known : empty(decider)
-    const wanted = (record: RecordedEvent) =>
-      (atVersion === undefined || record.version <= atVersion)
-      && (atTime === undefined || DateTime.isLessThanOrEqualTo(record.recordedAt, atTime))
-    return yield* continueFrom(store, decider, stream, from, wanted)
+    const within = ({ position, version }: Pick<RecordedEvent, "position" | "version">) =>
+      (atVersion === undefined || version <= atVersion) && (atPosition === undefined || position <= atPosition)
+    const past = yield* states.past(stream, known, {
+      // The times of a stream's events need not grow, so a state of a version says nothing of one of a time; of a position only the known one.
+      most: atTime !== undefined
+        ? 0
+        : atPosition === undefined
+        ? atVersion ?? 0
+        : known !== undefined && within(known)
+        ? known.version
+        : 0,
+      wanted: (recorded) =>
+        within(recorded) && (atTime === undefined || DateTime.isLessThanOrEqualTo(recorded.recordedAt, atTime))
+    })
+    return toLoaded(past)
   })
+
+const toLoaded = <State>({ position, state, version }: KnownState<State>): Loaded<State> => ({
+  state,
+  version,
+  position
+})
 
 /**
  * The states of one aggregate on one store, as far as this process knows them. Within a transaction of the caller none is known and none is
  * kept, since what is read there may be rolled back.
  *
  * - `known`: the state as this process last saw it
- * - `current`: the state with every event up to now, from one that is known or from the first event on
+ * - `current`: the state with every event up to now: from one that is known, from a snapshot, or from the first event on
+ * - `past`: the state with the events up to the first that is not wanted, where all up to the version `most` are
  * - `advance`: takes note of what was just appended after a state
  * - `forget`: the stream is not what it was
  *
@@ -117,18 +128,30 @@ export const load = <State, Events extends Event.Any, C extends Command.Any>(
  * @category models
  */
 export interface AggregateStates<State> {
-  readonly known: (stream: string) => Effect.Effect<Option.Option<Loaded<State>>>
+  readonly known: (stream: string) => Effect.Effect<Option.Option<KnownState<State>>>
   readonly current: (
     stream: string,
-    known: Loaded<State> | undefined
-  ) => Effect.Effect<Loaded<State>, EventStoreError>
+    known: KnownState<State> | undefined
+  ) => Effect.Effect<KnownState<State>, EventStoreError>
+  readonly past: (
+    stream: string,
+    known: KnownState<State> | undefined,
+    bounds: Bounds
+  ) => Effect.Effect<KnownState<State>, EventStoreError>
   readonly advance: (
     stream: string,
-    from: Loaded<State>,
+    from: KnownState<State>,
     written: ReadonlyArray<RecordedEvent>
   ) => Effect.Effect<void>
   readonly forget: (stream: string) => Effect.Effect<void>
 }
+
+interface Bounds {
+  readonly most: number
+  readonly wanted?: (recorded: RecordedEvent) => boolean
+}
+
+const all: Bounds = { most: Infinity }
 
 const caches = new WeakMap<EventStore.EventStore["Service"], WeakMap<object, unknown>>()
 
@@ -155,77 +178,133 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   store: EventStore.EventStore["Service"],
   decider: AggregateDecider<State, Events, C>
 ): Effect.fn.Return<AggregateStates<State>> {
+  const snapshots = decider.stateSnapshots && AggregateSnapshots.make(store, decider.stateSnapshots)
+  const inTransaction = store.driver.inTransaction
+  const isPersonal = PersonalEvents.of(decider.aggregate.events).size > 0
+  let ofErasures: bigint | undefined
+
+  /** Lets go of all states when a subject was erased since, whose personal data may be in them. Answers as of how many erasures they are. */
+  const upToDate: Effect.Effect<bigint | undefined, EventStoreError> = isPersonal
+    ? Effect.flatMap(store.keys.erasures, (erasures) => {
+      if (erasures === ofErasures) return Effect.succeed(erasures)
+      ofErasures = erasures
+      return Effect.as(Cache.invalidateAll(cache), erasures)
+    })
+    : Effect.undefined
+
+  /** The state without one that is known, which version was there to start from, and a snapshot that was of no use. */
+  const unknown = Effect.fnUntraced(function*(stream: string, { most, wanted }: Bounds) {
+    const found = snapshots === undefined || most === 0 ? none : yield* snapshots.find(stream, most)
+    if (found._tag === "Usable") {
+      const loaded = yield* catchUp(store, decider, stream, found.known, wanted)
+      yield* snapshots!.verified(found.snapshot, loaded !== undefined)
+      if (loaded !== undefined) return { loaded, from: found.known.version, wrong: undefined }
+    }
+    const loaded = yield* continueFrom(store, decider, stream, empty(decider), wanted)
+    return { loaded, from: 0, wrong: found._tag === "None" ? undefined : found.snapshot }
+  })
+
+  const read = Effect.fnUntraced(function*(stream: string, known: KnownState<State> | undefined, bounds: Bounds) {
+    const loaded = known && (yield* catchUp(store, decider, stream, known, bounds.wanted))
+    return loaded === undefined ? yield* unknown(stream, bounds) : { loaded, from: known!.version, wrong: undefined }
+  })
+
+  const readNow = (stream: string, known?: KnownState<State>) =>
+    Effect.flatMap(Effect.timed(read(stream, known, all)), ([cost, { from, loaded, wrong }]) =>
+      snapshots === undefined
+        ? Effect.succeed(loaded)
+        : Effect.as(snapshots.afterRead(stream, from, loaded, cost, wrong), loaded))
+
   const cache = yield* Cache.make({
     ...yield* StateCache,
-    lookup: (stream: string) => continueFrom(store, decider, stream, empty(decider))
+    lookup: (stream: string) => readNow(stream)
   })
-  const inTransaction = store.driver.inTransaction
 
   /** Keeps a state unless a later one is known, for a slow reader may come after a quick one. */
-  const keep = (stream: string, loaded: Loaded<State>) =>
+  const keep = (stream: string, loaded: KnownState<State>) =>
     Effect.flatMap(
       Cache.getSuccess(cache, stream),
       (kept) =>
         Option.isSome(kept) && kept.value.version > loaded.version ? Effect.void : Cache.set(cache, stream, loaded)
     )
 
+  /** Whether a state is up to date: one with personal data may have been let go of, because of an erasure that it knows nothing of. */
+  const isKept = (stream: string, known: KnownState<State>) =>
+    isPersonal
+      ? Effect.map(Cache.getSuccess(cache, stream), (kept) => Option.isSome(kept) && kept.value === known)
+      : Effect.succeed(true)
+
   return {
     known: (stream) =>
       Effect.flatMap(inTransaction, (bypass) =>
         bypass
           ? Effect.succeedNone
-          : Effect.tap(Cache.getSuccess(cache, stream), (found) => Telemetry.stateAsked(Option.isSome(found)))),
-    current: (stream, known = empty(decider)) =>
+          : Effect.tap(
+            // Without the key store nothing is known; whoever reads the stream is told why.
+            Effect.catch(Effect.andThen(upToDate, Cache.getSuccess(cache, stream)), () => Effect.succeedNone),
+            (found) => Telemetry.stateAsked(Option.isSome(found))
+          )),
+    current: (stream, given) =>
       Effect.flatMap(inTransaction, (bypass) => {
-        if (bypass) return continueFrom(store, decider, stream, known)
-        return Effect.tap(catchUp(store, decider, stream, known), (loaded) =>
+        if (bypass) return Effect.map(read(stream, given, all), ({ loaded }) => loaded)
+        return Effect.gen(function*() {
+          const erasures = yield* upToDate
+          const known = given !== undefined && (yield* isKept(stream, given)) ? given : undefined
+          const loaded = yield* readNow(stream, known)
+          if (erasures !== ofErasures) return loaded
           // It has become less only where the log was set back.
-          loaded.version < known.version
-            ? Effect.andThen(Cache.invalidate(cache, stream), Cache.set(cache, stream, loaded))
-            : keep(stream, loaded))
+          if (given !== undefined && loaded.version < given.version) yield* Cache.invalidate(cache, stream)
+          yield* keep(stream, loaded)
+          return loaded
+        })
       }),
+    // A state of the past is not kept: it would push out one of the present.
+    past: (stream, known, bounds) =>
+      Effect.map(
+        read(stream, known !== undefined && known.version <= bounds.most ? known : undefined, bounds),
+        ({ loaded }) => loaded
+      ),
     advance: (stream, from, written) =>
       Effect.flatMap(inTransaction, (bypass) => {
         if (bypass) return Effect.void
-        const advanced = Result.try(() => foldRecorded(decider, from, written))
-        // What was appended stays appended: whoever loads the stream next is told what is wrong with it.
-        return Result.isSuccess(advanced) && advanced.success !== undefined
-          ? keep(stream, advanced.success)
-          : Cache.invalidate(cache, stream)
+        return Effect.gen(function*() {
+          const advanced = Result.getOrUndefined(Result.try(() => foldRecorded(decider, from, written)))
+          // What was appended stays appended: whoever loads the stream next is told what is wrong with it.
+          if (advanced === undefined) return yield* Cache.invalidate(cache, stream)
+          if (!(yield* isKept(stream, from))) return
+          yield* keep(stream, advanced)
+          if (snapshots !== undefined) yield* snapshots.afterAppend(stream, from.version, advanced)
+        })
       }),
     forget: (stream) => Cache.invalidate(cache, stream)
   }
 })
 
-const empty = <State>(decider: { readonly initial: State }): Loaded<State> => ({
-  state: decider.initial,
-  version: Version.zero,
-  position: Position.start
-})
+const none: AggregateSnapshots.Found<never> = { _tag: "None" }
 
 /**
- * Folds the events after those that are already in a state, after a look at the last of these: where the log has another in its place, or
- * none, it was set back by a backup that was restored, and all is folded anew.
+ * Folds the events after those that are already in a state, after a look at the last of these. None where the log has another in its place, or
+ * none: it was set back by a backup that was restored.
  */
 const catchUp = <State, Events extends Event.Any, C extends Command.Any>(
   store: EventStore.EventStore["Service"],
   decider: AggregateDecider<State, Events, C>,
   stream: string,
-  from: Loaded<State>
-): Effect.Effect<Loaded<State>, EventStoreError> =>
+  from: KnownState<State>,
+  wanted: (recorded: RecordedEvent) => boolean = () => true
+): Effect.Effect<KnownState<State> | undefined, EventStoreError> =>
   Effect.suspend(() => {
-    const anew = continueFrom(store, decider, stream, empty(decider))
-    if (from.version === 0) return anew
+    if (from.version === 0) return continueFrom(store, decider, stream, from, wanted)
     let isThere = false
     const later = store.readStreamRecorded(stream, { from: from.version }).pipe(
       Stream.filter((recorded) => {
         if (recorded.version !== from.version) return true
-        isThere = recorded.position === from.position
+        isThere = recorded.position === from.position && recorded.id === from.eventId
         return false
       }),
-      Stream.takeWhile(() => isThere)
+      Stream.takeWhile((recorded) => isThere && wanted(recorded))
     )
-    return Effect.flatMap(foldAll(decider, later, from), (loaded) => isThere ? Effect.succeed(loaded) : anew)
+    return Effect.map(foldAll(decider, later, from), (loaded) => isThere ? loaded : undefined)
   })
 
 /** Folds the events after those that are already in the state. */
@@ -233,9 +312,9 @@ const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
   store: EventStore.EventStore["Service"],
   decider: AggregateDecider<State, Events, C>,
   stream: string,
-  from: Loaded<State>,
+  from: KnownState<State>,
   wanted?: (recorded: RecordedEvent) => boolean
-): Effect.Effect<Loaded<State>, EventStoreError> => {
+): Effect.Effect<KnownState<State>, EventStoreError> => {
   const events = store.readStreamRecorded(stream, { from: Version.make(from.version + 1) })
   return foldAll(decider, wanted === undefined ? events : Stream.takeWhile(events, wanted), from)
 }
@@ -244,8 +323,8 @@ const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
 const foldAll = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   events: Stream.Stream<RecordedEvent, EventStoreError>,
-  from: Loaded<State>
-): Effect.Effect<Loaded<State>, EventStoreError> =>
+  from: KnownState<State>
+): Effect.Effect<KnownState<State>, EventStoreError> =>
   Effect.suspend(() => {
     let loaded = from
     const fold = Stream.runForEachArray(events, (page) => {
@@ -262,13 +341,14 @@ const foldAll = <State, Events extends Event.Any, C extends Command.Any>(
 /** The state after one more event, whatever that means today; its version and position count all the same. */
 const foldOne = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
-  { state }: Loaded<State>,
+  { state }: KnownState<State>,
   recorded: RecordedEvent
-): Result.Result<Loaded<State>, UndecodableEvent> =>
+): Result.Result<KnownState<State>, UndecodableEvent> =>
   Result.map(EventCodec.of(decider.aggregate.events).decode(recorded), (records) => ({
     state: records.reduce((state, { event }) => decider.evolve(state, event), state),
     version: recorded.version,
-    position: recorded.position
+    position: recorded.position,
+    eventId: recorded.id
   }))
 
 /**
@@ -277,9 +357,9 @@ const foldOne = <State, Events extends Event.Any, C extends Command.Any>(
  */
 const foldRecorded = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
-  from: Loaded<State>,
+  from: KnownState<State>,
   written: ReadonlyArray<RecordedEvent>
-): Loaded<State> | undefined => {
+): KnownState<State> | undefined => {
   let loaded = from
   for (const recorded of written) {
     const next = foldOne(decider, loaded, recorded)

@@ -5,17 +5,12 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Rpc from "effect/rpc/Rpc"
-import * as SchemaIssue from "effect/SchemaIssue"
 import type * as Command from "../domain/Command.ts"
-import { InvalidCommand } from "../domain/errors.ts"
+import type { InvalidCommand } from "../domain/errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import * as CommandContext from "./CommandContext.ts"
+import * as CommandPayload from "./CommandPayload.ts"
 import * as RpcCall from "./RpcCall.ts"
-
-/** A field that the command does not have is most likely one that it has, misspelt. */
-const strict = { parseOptions: { onExcessProperty: "error" } } as const
-
-const format = SchemaIssue.makeFormatterDefault()
 
 /**
  * Dispatches a command in process. Answers the receipt of what it wrote; fails with an error that the command declares, with
@@ -37,10 +32,8 @@ export const dispatch = <C extends Command.Any>(
   payload: Rpc.PayloadConstructor<C>,
   context: CommandContext.CommandContext = {}
 ): Effect.Effect<Receipt, Rpc.Error<C> | InvalidCommand, Rpc.ToHandler<C>> =>
-  command.payloadSchema.makeEffect(payload, strict).pipe(
-    Effect.mapError((issue) => new InvalidCommand({ command: command._tag, message: format(issue) })),
-    // `makeEffect` of the command's own payload Schema makes its payload; the erased Schema of `Command.Any` says unknown.
-    Effect.flatMap((valid) => RpcCall.call<C>(command, valid as Rpc.Payload<C>)),
+  CommandPayload.make(command, payload).pipe(
+    Effect.flatMap((valid) => RpcCall.call<C>(command, valid)),
     Effect.updateService(CommandContext.CommandContext, (outer) => CommandContext.within(outer, context)),
     Effect.withSpan(`CommandBus.dispatch ${command._tag}`, { attributes: { "evsrc.command": command._tag } })
   )

@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type * as Tracer from "effect/Tracer"
+import type { RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
 import type { Expected } from "../domain/Version.ts"
 import { traceparentOf } from "./TraceContext.ts"
@@ -15,7 +16,7 @@ import { traceparentOf } from "./TraceContext.ts"
  * - `commandId`: names the command; dispatched again under the same id it answers its first receipt. Drawn when none is given
  * - `correlationId`: the conversation; the command's id when none is given
  * - `causationId`: the message that caused the command; the command's id when none is given
- * - `actor`: who acts
+ * - `actor`: who acts; `DefaultActor` when nobody says
  * - `attributes`: anything else to be kept with the events, as JSON
  * - `expected`: what the stream's version must be; then a conflict is not retried
  *
@@ -42,6 +43,16 @@ export const CommandContext = Context.Reference<CommandContext>("evsrc/runtime/C
 })
 
 /**
+ * Who acts when nobody says: `"anonymous"`. A program that acts by itself, as a job does, provides its own name.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const DefaultActor = Context.Reference<string>("evsrc/runtime/CommandContext/DefaultActor", {
+  defaultValue: () => "anonymous"
+})
+
+/**
  * What several commands may have in common; an id and an expected version are one command's own.
  *
  * @since 0.1.0
@@ -63,6 +74,31 @@ export type SharedContext = Omit<CommandContext, "commandId" | "expected">
  */
 export const provide = (context: SharedContext) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.updateService(self, CommandContext, (outer) => within(outer, shared(context)))
+
+/**
+ * The context of the commands by which somebody reacts to an event: they belong to the event's conversation, and the event is their cause.
+ * The handlers of subscriptions and projections have it already, with the follower as the actor, such as `subscription:welcome-mail@1`.
+ *
+ * **Details**
+ *
+ * The actor is whoever reacts, and not that of the event: the decision to send the command is the reacting program's. Who was at the beginning
+ * is found by the causes, as `Trail.of` lists them. An event that belongs to no conversation begins one, of its own id.
+ *
+ * **Example** (a command for an event that was heard)
+ *
+ * ```ts
+ * Stream.runForEach(events, (record) =>
+ *   CommandBus.dispatch(Remind, { userId }).pipe(CommandContext.provide(CommandContext.causedBy(record, "reminders"))))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const causedBy = ({ id, metadata }: Pick<RecordedEvent, "id" | "metadata">, actor?: string): SharedContext => ({
+  correlationId: metadata.correlationId ?? id,
+  causationId: id,
+  ...(actor === undefined ? {} : { actor })
+})
 
 /**
  * A command's context within the one around it, of which it takes over neither id nor expected version.
@@ -88,13 +124,14 @@ export const metadataOf = (
   context: CommandContext,
   command: string,
   commandId: string,
+  defaultActor: string,
   span: Tracer.AnySpan | undefined
 ): Metadata => ({
   command,
   commandId,
   correlationId: context.correlationId ?? commandId,
   causationId: context.causationId ?? commandId,
-  ...(context.actor === undefined ? {} : { actor: context.actor }),
+  actor: context.actor ?? defaultActor,
   ...(span === undefined ? {} : { traceparent: traceparentOf(span) }),
   ...(context.attributes === undefined ? {} : { attributes: context.attributes })
 })

@@ -17,7 +17,7 @@ import type * as Version from "../domain/Version.ts"
 import { sameCommand } from "../store/AppendEncoding.ts"
 import type { EventStore } from "../store/EventStore.ts"
 import { NewId } from "../store/NewId.ts"
-import { CommandContext, metadataOf } from "./CommandContext.ts"
+import { CommandContext, DefaultActor, metadataOf } from "./CommandContext.ts"
 
 /**
  * - `conflictRetry`: when to decide again after a conflict, and how often. By default 16 times, after a random delay of up to 2, 4, 8 …
@@ -75,6 +75,7 @@ export const make = Effect.fnUntraced(function*(store: EventStore["Service"], op
     begin: (attempt: Attempt) => Effect.Effect<Receipt, E>
   ): Effect.fn.Return<Receipt, E> {
     const context = yield* CommandContext
+    const defaultActor = yield* DefaultActor
     const commandId = context.commandId ?? newId()
     const span = Option.getOrUndefined(yield* Effect.option(Effect.currentSpan))
     const stream = streamOf(commandId)
@@ -85,7 +86,7 @@ export const make = Effect.fnUntraced(function*(store: EventStore["Service"], op
     const attempt = begin({
       stream,
       expected: context.expected,
-      metadata: metadataOf(context, command, commandId, span),
+      metadata: metadataOf(context, command, commandId, defaultActor, span),
       refuse: (error) => {
         refused = true
         return Effect.fail(error)

@@ -13,7 +13,7 @@ import { type EventStoreError, invalidRequest, storeError } from "../domain/erro
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
-import type { RecordedEvent } from "../domain/EventRecord.ts"
+import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as StreamId from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
@@ -68,10 +68,16 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
     return RpcCall.handlers<C, never>([[command, execute]], context)
   }))
 
-/** Every model's state after the events that it asks for. */
-const fold = (
+/**
+ * Every model's state after the events that it asks for. `taken` is told which these are.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const fold = (
   models: Decision.Models,
-  events: ReadonlyArray<RecordedEvent>
+  events: ReadonlyArray<RecordedEvent>,
+  taken?: (model: string, record: EventRecord<Event.Tagged>) => void
 ): Effect.Effect<Readonly<Record<string, unknown>>, EventStoreError> =>
   Effect.suspend(() => {
     const states: Record<string, unknown> = {}
@@ -82,7 +88,10 @@ const fold = (
         if (!EventQuery.matchesItem(model.query, event)) continue
         const decoded = codec.decode(event)
         if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-        for (const { event } of decoded.success) state = model.evolve(state, event)
+        for (const record of decoded.success) {
+          state = model.evolve(state, record.event)
+          taken?.(name, record)
+        }
       }
       states[name] = state
     }

@@ -91,7 +91,7 @@ export const layer = (
       return EventBus.of({
         listen: Effect.fnUntraced(function*<E extends Event.Any>(events: E) {
           const codec = EventCodec.of(events)
-          const wanted = new Set(codec.types)
+          const wanted = new Set(codec.storedTypes)
           const subscription = yield* PubSub.subscribe(bus)
           let seen = number
           // What was committed before now is not live any more, though the follower may publish it only in a moment.

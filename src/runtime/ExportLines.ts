@@ -100,6 +100,7 @@ export const encode = (line: Line): string => {
         type: event.type,
         schemaVersion: event.schemaVersion,
         recordedAt: DateTime.formatIso(event.recordedAt),
+        recordedMicros: event.recordedMicros,
         tags: tags.length === 0 ? undefined : tags,
         commandId,
         commandEvents,
@@ -191,6 +192,7 @@ const members: { readonly [name: string]: (value: unknown) => boolean } = {
   type: isText,
   schemaVersion: positive,
   recordedAt: isTime,
+  recordedMicros: (value) => value === undefined || (positive(value) && Number(value) < 1000),
   tags: (value) => value === undefined || (Array.isArray(value) && value.every(isText)),
   commandId: (value) => value === undefined || isText(value),
   commandEvents: (value) => value === undefined || positive(value),
@@ -204,7 +206,7 @@ const names = Object.keys(members)
 const eventOf = (line: { readonly [key: string]: unknown }): Result.Result<Line, string> => {
   const data = textOf(line, "data")
   const metadata = textOf(line, "metadata")
-  const { closes, commandEvents, commandId, hash, tags = [] } = line
+  const { closes, commandEvents, commandId, hash, recordedMicros, tags = [] } = line
   const fields: { readonly [key: string]: unknown } = { ...line, data, metadata }
   const wrong = names.find((name) => !members[name]!(fields[name]))
   if (wrong !== undefined) return Result.fail(`it is an event whose ${wrong} is not what this version of evsrc writes`)
@@ -219,6 +221,7 @@ const eventOf = (line: { readonly [key: string]: unknown }): Result.Result<Line,
     metadata,
     tags,
     recordedAt: DateTime.makeUnsafe(String(line["recordedAt"])),
+    ...(recordedMicros === undefined ? {} : { recordedMicros }),
     ...(commandId === undefined ? {} : { commandId }),
     ...(commandEvents === undefined ? {} : { commandEvents }),
     ...(closes === undefined ? {} : { closes }),

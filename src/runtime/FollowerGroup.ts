@@ -14,6 +14,7 @@ import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type { EventStoreError } from "../domain/errors.ts"
 import * as Position from "../domain/Position.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { Limits } from "../store/Limits.ts"
@@ -104,6 +105,10 @@ export const make = Effect.fnUntraced(function*(
   let applied = 0
   let heartbeat = clock.currentTimeMillisUnsafe()
   let claimed: string | undefined
+  /** Until when this process takes no partitions, as it has met an event that newer code has written. */
+  let standingBack: { readonly until: number; readonly detail: string } | undefined
+  // It grows for good: a process that has met one such event will meet others, and is as old as before.
+  let standBackFor = Duration.max(retryDelay.first, lease)
   let others: FollowerStatus.PartitionStatus = {
     state: "starting",
     position: Position.start,
@@ -158,7 +163,7 @@ export const make = Effect.fnUntraced(function*(
   const workOn = (target: string, held: Held, requests: Latch.Latch) =>
     Effect.gen(function*() {
       const { partition } = held
-      // Whatever it ends with, a defect or an interruption that is not ours: nobody would notice but for the lag.
+      // Whatever it fails with, a defect or an interruption that is not ours: nobody would notice but for the lag.
       const exit = yield* Effect.exit(PartitionWorker.run({
         events,
         store,
@@ -170,7 +175,10 @@ export const make = Effect.fnUntraced(function*(
         requests,
         report: report(partition)
       }, held))
-      if (Exit.isSuccess(exit)) return
+      if (Exit.isSuccess(exit)) {
+        if (exit.value !== undefined) yield* standBack(target, partition, exit.value)
+        return
+      }
       const { detail, next, sleep, state } = pause(exit.cause, delays.get(partition) ?? retryDelay.first)
       delays.set(partition, next)
       const { head, parked, position } = statuses.get(partition) ?? startingAt(held)
@@ -179,17 +187,32 @@ export const make = Effect.fnUntraced(function*(
       yield* sleep
     }).pipe(Effect.annotateLogs({ projection: follower.id, partition: held.partition }))
 
+  /**
+   * Leaves a partition to a process that runs newer code, if there is one: gives it back, and for a while asks for none and does not count, so
+   * that it becomes part of another's share. What this process works on besides it keeps.
+   */
+  const standBack = Effect.fnUntraced(function*(target: string, partition: number, error: EventStoreError) {
+    const detail = `${error.message}. This process stands back, so that another can go on`
+    yield* Effect.logWarning(`${follower.id}: ${detail}`)
+    standingBack = { until: clock.currentTimeMillisUnsafe() + Duration.toMillis(standBackFor), detail }
+    standBackFor = Duration.max(lease, Duration.min(Duration.times(standBackFor, 2), retryDelay.most))
+    yield* store.release(target, owner, partition)
+  }, Effect.catchCause((cause) => Effect.logWarning(`${follower.id}: a partition could not be given back`, cause)))
+
   const tick = Effect.gen(function*() {
+    if (standingBack !== undefined && standingBack.until <= clock.currentTimeMillisUnsafe()) standingBack = undefined
+    const isStandingBack = standingBack !== undefined
     const { freeIn, held, share, target } = yield* store.claim({
       follower: follower.id,
       target: options.target,
       owner,
       partitions: follower.partitions,
-      lease
+      lease,
+      standBack: isStandingBack
     })
     claimed = target
     // What is more than the share goes to those who have less; they take it at their next sign of life.
-    const kept = held.slice(0, share)
+    const kept = isStandingBack ? held : held.slice(0, share)
     for (const [partition, { epoch, fiber, target: of }] of partitions) {
       const isOurs = target === of && kept.some((one) => one.partition === partition && one.epoch === epoch)
       if (!isOurs) statuses.delete(partition)
@@ -197,7 +220,7 @@ export const make = Effect.fnUntraced(function*(
       if (fiber.pollUnsafe() !== undefined) partitions.delete(partition)
       else if (!isOurs) fiber.interruptUnsafe()
     }
-    for (const { partition } of held.slice(share)) {
+    for (const { partition } of held.slice(kept.length)) {
       if (!partitions.has(partition)) yield* store.release(target, owner, partition)
     }
     for (const one of kept) {
@@ -216,8 +239,12 @@ export const make = Effect.fnUntraced(function*(
     others = kept.length > 0
       ? { ...others, state: "live", detail: undefined }
       : yield* standby(target)
+    if (standingBack !== undefined) others = { ...others, state: "stuck", detail: standingBack.detail }
     yield* publish
     const pause = status().parked > 0 ? Math.min(renewal, requestInterval) : renewal
+    if (standingBack !== undefined) {
+      return Math.min(pause, Math.max(standingBack.until - clock.currentTimeMillisUnsafe(), 1))
+    }
     return freeIn !== undefined && held.length < share ? Math.min(pause, Math.max(freeIn + 1, 10)) : pause
   })
 

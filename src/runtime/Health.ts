@@ -9,10 +9,11 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../domain/errors.ts"
-import type { Follower } from "../domain/Follower.ts"
+import * as Follower from "../domain/Follower.ts"
 import * as Position from "../domain/Position.ts"
 import { EventStore } from "../store/EventStore.ts"
 import type { EventStoreDriver } from "../store/EventStoreDriver.ts"
@@ -103,7 +104,7 @@ export interface Health extends HealthVerdict.Judgement {
  * @category looking
  */
 export const of = Effect.fn("Health.of")(function*(
-  followers: ReadonlyArray<Follower>,
+  followers: ReadonlyArray<Follower.Follower>,
   options: HealthOptions = {}
 ): Effect.fn.Return<Health, EventStoreError, EventStore | ProjectionStore> {
   const { driver: log } = yield* EventStore
@@ -138,7 +139,7 @@ export const of = Effect.fn("Health.of")(function*(
  * @category looking
  */
 export const make = (
-  followers: ReadonlyArray<Follower>,
+  followers: ReadonlyArray<Follower.Follower>,
   options: Omit<HealthOptions, "previous"> = {}
 ): Effect.Effect<Effect.Effect<Health, EventStoreError, EventStore | ProjectionStore>> =>
   Effect.map(
@@ -163,7 +164,7 @@ export const make = (
  * @category looking
  */
 export const watch = (
-  followers: ReadonlyArray<Follower>,
+  followers: ReadonlyArray<Follower.Follower>,
   options: Omit<HealthOptions, "previous"> & { readonly interval?: Duration.Input | undefined } = {}
 ): Effect.Effect<void, never, EventStore | ProjectionStore | Scope.Scope> =>
   Effect.flatMap(make(followers, options), (look) => {
@@ -176,7 +177,7 @@ const secondsBetween = (from: DateTime.Utc, to: DateTime.Utc): number =>
 
 const lookAt = Effect.fnUntraced(function*(
   log: EventStoreDriver,
-  follower: Follower,
+  follower: Follower.Follower,
   progress: Progress,
   head: Position.Position,
   options: HealthOptions,
@@ -189,6 +190,8 @@ const lookAt = Effect.fnUntraced(function*(
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
   // The head may step back for a moment; the last event does not.
   const isBeyond = position > head && position > (yield* log.last)
+  const isLeft = (owner === undefined || owner === "") && lag.events > 0
+  const newer = isLeft ? yield* newerAfter(log, follower, { partition, partitions, position }) : undefined
   const seconds = (input: Duration.Input | undefined, otherwise: number) =>
     input === undefined ? otherwise : Duration.toSeconds(Duration.fromInputUnsafe(input))
   const silentFor = age(seenAt)
@@ -211,6 +214,7 @@ const lookAt = Effect.fnUntraced(function*(
       waited,
       idleFor: Math.min(waited, appliedAt === undefined ? waited : age(appliedAt)),
       parked: known.parked,
+      newer,
       isBeyond,
       otherPartitions: partitions === follower.partitions ? undefined : partitions,
       silence: seconds(options.silence, 20),
@@ -220,7 +224,25 @@ const lookAt = Effect.fnUntraced(function*(
   }
 })
 
-const sumOf = (follower: Follower, target: string, partitions: ReadonlyArray<PartitionHealth>): FollowerHealth => {
+/** Why the next event of a partition cannot be decoded, where newer code has written it. */
+const newerAfter = (
+  log: EventStoreDriver,
+  follower: Follower.Follower,
+  { partition, partitions, position }: Pick<Progress, "partition" | "partitions" | "position">
+): Effect.Effect<string | undefined, EventStoreError> =>
+  Effect.map(
+    log.readAll({ after: position, limit: 1, ...filterOf({ ...follower, partitions }, partition) }),
+    ({ events: [next] }) => {
+      const failure = next && Result.getOrUndefined(Result.flip(Follower.decode(follower, next)))
+      return failure?.problem === "NewerVersion" ? failure.message : undefined
+    }
+  )
+
+const sumOf = (
+  follower: Follower.Follower,
+  target: string,
+  partitions: ReadonlyArray<PartitionHealth>
+): FollowerHealth => {
   const [first] = partitions
   const most = (of: (one: PartitionHealth) => number) => Math.max(0, ...partitions.map(of))
   const sum = (of: (one: PartitionHealth) => number) => partitions.reduce((sum, one) => sum + of(one), 0)

@@ -29,6 +29,7 @@ export interface Judgement {
  * What is known of a partition; times in seconds.
  *
  * - `waiting`: the events that wait, the oldest since `waited`. For `idleFor` events were waiting and none was applied
+ * - `newer`: why its next event cannot be decoded here, where nobody works on it and newer code has written that event
  * - `isBeyond`: its checkpoint is of no event that is in the log
  * - `otherPartitions`: the number of partitions it was begun with, where the follower has another
  *
@@ -42,6 +43,7 @@ export interface Signs {
   readonly waited: number
   readonly idleFor: number
   readonly parked: number
+  readonly newer: string | undefined
   readonly isBeyond: boolean
   readonly otherPartitions: number | undefined
   readonly silence: number
@@ -66,7 +68,8 @@ export const rank = (verdict: Verdict): number => verdicts.indexOf(verdict)
  * @category constructors
  */
 export const of = (signs: Signs): Judgement => {
-  const { idleFor, isBeyond, late, otherPartitions, owner, parked, silence, silentFor, stall, waited, waiting } = signs
+  const { idleFor, isBeyond, late, newer, otherPartitions, owner, parked, silence, silentFor, stall, waited, waiting } =
+    signs
   const red: Array<string> = []
   const yellow: Array<string> = []
   const nobody = owner === undefined || owner === ""
@@ -78,6 +81,7 @@ export const of = (signs: Signs): Judgement => {
   } else if (nobody) yellow.push("nobody works on it at the moment")
   if (idleFor > stall) red.push(`nothing has been applied for ${seconds(idleFor)}, with ${events(waiting)} waiting`)
   else if (waited > late) yellow.push(`it is behind, with ${events(waiting)} waiting, the first for ${seconds(waited)}`)
+  if (newer !== undefined) yellow.push(`it is left to processes with newer code: ${newer}`)
   if (parked > 0) yellow.push(parked === 1 ? "1 stream is parked" : `${parked} streams are parked`)
   return { verdict: red.length > 0 ? "red" : yellow.length > 0 ? "yellow" : "green", reasons: [...red, ...yellow] }
 }

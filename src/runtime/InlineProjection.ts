@@ -61,7 +61,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
         projections
       )
       const all = projections.map((projection: Projection.Any | Projection.AnyHandler): Inline => ({
-        follows: LogReading.followedBy({ types: projection.handles, ...projection.where }),
+        follows: LogReading.followedBy({ types: projection.reads, ...projection.where }),
         ..."handle" in projection
           ? { projection: undefined, handle: Work.handleOne(projection, bind(projection)) }
           : { projection, handle: undefined }

@@ -10,7 +10,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
-import type { EventStoreError } from "../domain/errors.ts"
+import { type EventStoreError, isOfNewerCode } from "../domain/errors.ts"
 import type { RecordedEvent } from "../domain/EventRecord.ts"
 import * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
@@ -22,7 +22,7 @@ import type { Held, Parked, ProjectionStoreDriver, Unprocessed } from "../store/
 import * as Telemetry from "../store/Telemetry.ts"
 import type { Failure } from "./ProjectionFold.ts"
 import * as TraceContext from "./TraceContext.ts"
-import type { Applied, Work } from "./Work.ts"
+import type { Applied, Committed, Work } from "./Work.ts"
 
 /**
  * What a worker says of a partition whenever it has done something.
@@ -65,14 +65,14 @@ export interface PartitionOptions {
  * @since 0.1.0
  * @category filters
  */
-export const filterOf = ({ handles, partitions, where }: Work["follower"], partition: number): LogFilter => ({
-  types: handles,
+export const filterOf = ({ partitions, reads, where }: Work["follower"], partition: number): LogFilter => ({
+  types: reads,
   ...where,
   ...partitions === 1 ? {} : { partition: { index: partition, of: partitions } }
 })
 
 /**
- * Ends when the partition is another's.
+ * Ends when the partition is another's, or before an event that newer code has written, with its error: then it should become another's.
  *
  * @since 0.1.0
  * @category running
@@ -80,7 +80,7 @@ export const filterOf = ({ handles, partitions, where }: Work["follower"], parti
 export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
   held: Held
-): Effect.fn.Return<void, EventStoreError> {
+): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
   const { batchSize, growTo, report, requests, retryDelay, store, target, work } = options
   const { driver } = options.events
   const { follower } = work
@@ -106,10 +106,12 @@ export const run = Effect.fnUntraced(function*(
   /** Writes what became of a batch, and moves the checkpoint. */
   const commit = (from: Position.Position, to: Position.Position) => ({ applied, changes, failures, reads }: Applied) =>
     Effect.gen(function*() {
-      const stopped = follower.onFailure === "stop" ? failures[0] : undefined
+      const stopped = failures.find(({ error }) => follower.onFailure === "stop" || isOfNewerCode(error))
+      const setAside = failures.filter((failure) => failure !== stopped).map(unprocessed)
       // What a follower stops at is the next that it tries.
-      const reached = stopped === undefined ? to : applied.at(-1)?.position ?? from
-      const setAside = stopped === undefined ? failures.map(unprocessed) : []
+      const reached = stopped === undefined
+        ? to
+        : [...applied, ...setAside].reduce((most, { position }) => Position.max(most, position), from)
       const advance = store.advance({
         target,
         partition,
@@ -153,7 +155,9 @@ export const run = Effect.fnUntraced(function*(
           yield* Effect.logError(`${follower.id} has parked ${event.stream}`, event.error)
         }
         if (applied > 0) yield* Metric.update(eventsMetric, applied)
-        if (stopped !== undefined) yield* Effect.logError(`${follower.id} is stuck`, stopped.error)
+        if (stopped !== undefined && !isOfNewerCode(stopped.error)) {
+          yield* Effect.logError(`${follower.id} is stuck`, stopped.error)
+        }
         yield* report({
           state: stopped !== undefined ? "stuck" : full ? "catching-up" : "live",
           position: reached,
@@ -168,10 +172,14 @@ export const run = Effect.fnUntraced(function*(
     Effect.withSpan("Projector.step", { attributes: { "evsrc.projection": follower.id, "evsrc.partition": partition } })
   )
 
-  /** Does what was asked for one parked stream. Answers whether the partition is still ours. */
+  interface Unparked extends Committed {
+    readonly next: Failure | undefined
+    readonly applied: number
+  }
+  /** Does what was asked for one parked stream. Answers why the partition cannot stay ours: the failure, or that it is another's. */
   const unpark = Effect.fnUntraced(function*(entry: Parked, position: Position.Position) {
     const { request, stream, version } = entry
-    if (request === undefined) return true
+    if (request === undefined) return undefined
     const first = request.action === "skip" ? Version.make(version + 1) : version
     const missed = yield* options.events.readStreamRecorded(stream, { from: first }).pipe(
       Stream.takeWhile((event) => event.position <= position),
@@ -179,8 +187,12 @@ export const run = Effect.fnUntraced(function*(
       Stream.runCollect
     )
     while (true) {
-      const done = yield* work.apply(target, missed, (outcome) => {
+      const done = yield* work.apply(target, missed, (outcome): Effect.Effect<Unparked, EventStoreError> => {
         const next = outcome.failures[0]
+        // The request stays, for whoever knows that event.
+        if (next !== undefined && isOfNewerCode(next.error)) {
+          return Effect.succeed({ advanced: "lost", next, applied: 0 })
+        }
         const again = next !== undefined && next.event.position === entry.position
         return store.transaction(Effect.gen(function*() {
           const { changes, reads } = outcome
@@ -206,14 +218,14 @@ export const run = Effect.fnUntraced(function*(
           return { advanced, next, applied: outcome.applied.length }
         }))
       })
-      if (done.advanced === "lost") return false
+      if (done.advanced === "lost") return done.next ?? "lost"
       if (done.advanced === "changed") continue
       if (done.next === undefined) parked.delete(stream)
       else yield* Effect.logError(`${follower.id} has parked ${stream}`, done.next.error)
       if (done.applied > 0) yield* Metric.update(eventsMetric, done.applied)
       const state = head > position ? "catching-up" : "live"
       yield* report({ state, position, head, applied: done.applied, parked: parked.size, detail: undefined })
-      return true
+      return undefined
     }
   })
 
@@ -223,13 +235,14 @@ export const run = Effect.fnUntraced(function*(
   let next: Fiber.Fiber<Page, EventStoreError> | undefined
   const forget = Effect.suspend(() => next === undefined ? Effect.void : Fiber.interrupt(next))
 
-  yield* Effect.ensuring(
+  return yield* Effect.ensuring(
     Effect.gen(function*() {
       while (true) {
         if (requests.isOpen()) {
           yield* requests.close
           for (const entry of yield* store.parked(target, partition)) {
-            if (!(yield* unpark(entry, position))) return
+            const ended = yield* unpark(entry, position)
+            if (ended !== undefined) return ended === "lost" ? undefined : ended.error
           }
         }
         const page = yield* next === undefined ? read(position) : Fiber.join(next)
@@ -240,8 +253,9 @@ export const run = Effect.fnUntraced(function*(
           : undefined
         head = page.head
         const done = yield* step(position, page)
-        if (done === undefined) return
+        if (done === undefined) return undefined
         position = done.position
+        if (done.stopped !== undefined && isOfNewerCode(done.stopped.error)) return done.stopped.error
         if (done.stopped !== undefined) {
           yield* forget
           next = undefined

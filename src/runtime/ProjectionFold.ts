@@ -8,10 +8,11 @@ import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
-import { EventStoreError, ProjectionFailed, storeError, UndecodableDocument } from "../domain/errors.ts"
+import { EventStoreError, isOfNewerCode, ProjectionFailed, storeError, UndecodableDocument } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
-import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import * as Follower from "../domain/Follower.ts"
+import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import type * as Projection from "../domain/Projection.ts"
 import { Limits } from "../store/Limits.ts"
 import type { StoredDocument } from "../store/ProjectionStoreDriver.ts"
@@ -63,7 +64,8 @@ type Documents = Map<string, Result.Result<unknown, EventStoreError>>
 
 /**
  * Folds events, in order, into the documents they touch. An event that cannot be decoded, or on which the projection's own code fails,
- * changes nothing. With the policy `"park"` it and the events after it in its stream are left out, with `"stop"` all after it.
+ * changes nothing. With the policy `"park"` it and the events after it in its stream are left out, with `"stop"` all after it; so too where
+ * newer code has written it.
  *
  * @since 0.1.0
  * @category folding
@@ -132,7 +134,7 @@ export const fold = Effect.fnUntraced(function*(
       )
       if (Result.isFailure(changed)) {
         failures.push({ event: recorded, error: changed.failure })
-        if (onFailure === "stop") break
+        if (onFailure === "stop" || isOfNewerCode(changed.failure)) break
         parked.add(recorded.stream)
         continue
       }
@@ -156,7 +158,7 @@ export const fold = Effect.fnUntraced(function*(
 const touchOf = (projection: Projection.Any, recorded: RecordedEvent): Touch => ({
   recorded,
   decoded: Result.flatMap(
-    Result.mapError(EventCodec.of(projection.events).decode(recorded), storeError),
+    Result.mapError(Follower.decode(projection, recorded), storeError),
     (records) =>
       attempt(projection, recorded, () =>
         records.map((record) => {
@@ -187,9 +189,11 @@ const attempt = <A>(
  * @since 0.1.0
  * @category errors
  */
-export const failed = (projection: string, { position, type }: RecordedEvent, cause: unknown): EventStoreError => {
+export const failed = (projection: string, event: RecordedEvent, cause: unknown): EventStoreError => {
   if (cause instanceof EventStoreError) return cause
-  return storeError(new ProjectionFailed({ projection, position, type, detail: describe(cause) }))
+  const { position, type } = event
+  const detail = PersonalEvents.scrub(describe(cause), event)
+  return storeError(new ProjectionFailed({ projection, position, type, detail }))
 }
 
 /** What was thrown, in words; an error may have none but its name and its fields. */

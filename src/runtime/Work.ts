@@ -6,13 +6,13 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { type EventStoreError, storeError } from "../domain/errors.ts"
+import { type EventStoreError, isOfNewerCode, storeError } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
-import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
-import type { Follower } from "../domain/Follower.ts"
-import type * as Projection from "../domain/Projection.ts"
+import * as Follower from "../domain/Follower.ts"
+import * as Projection from "../domain/Projection.ts"
 import type { Advanced, ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
+import { causedBy, CommandContext } from "./CommandContext.ts"
 import * as HandlerFailure from "./HandlerFailure.ts"
 import * as ProjectionFold from "./ProjectionFold.ts"
 
@@ -47,7 +47,7 @@ export interface Committed {
  * @category models
  */
 export interface Work {
-  readonly follower: Follower
+  readonly follower: Follower.Follower
   readonly grows: boolean
   readonly apply: <A extends Committed>(
     target: string,
@@ -98,7 +98,11 @@ export const defaultRetry: Schedule.Schedule<unknown, unknown> = Schedule.expone
  * @since 0.1.0
  * @category constructors
  */
-export const effects = (follower: Follower, handle: Handler, retry: Schedule.Schedule<unknown, unknown>): Work => {
+export const effects = (
+  follower: Follower.Follower,
+  handle: Handler,
+  retry: Schedule.Schedule<unknown, unknown>
+): Work => {
   /** The ids of events, by target, that are handled and not yet behind a checkpoint: at most a batch for each partition. */
   const handled = new Map<string, Set<string>>()
   const handledOf = (target: string): Set<string> => {
@@ -128,7 +132,7 @@ export const effects = (follower: Follower, handle: Handler, retry: Schedule.Sch
           } else if (isOfTheStore(result.failure)) return yield* result.failure
           else {
             failures.push({ event, error: result.failure })
-            if (follower.onFailure === "stop") break
+            if (stopsAt(follower, result.failure)) break
             parked.add(event.stream)
           }
         }
@@ -166,7 +170,7 @@ class Refused<out A> {
  * @category constructors
  */
 export const transactional = (
-  follower: Follower,
+  follower: Follower.Follower,
   handle: Handler,
   retry: Schedule.Schedule<unknown, unknown>,
   store: ProjectionStoreDriver
@@ -207,8 +211,9 @@ export const transactional = (
         policies.set(event.id, policy)
         if (mayPass(error) && Result.isSuccess(yield* Effect.result(policy(error)))) continue
         const failure = { event, error }
-        if (follower.onFailure === "stop") {
-          failures = [failure]
+        if (stopsAt(follower, error)) {
+          // What comes after it is tried when it is.
+          failures = [...failures.filter((other) => other.event.position < event.position), failure]
           batch = batch.slice(0, index)
         } else {
           // An event that was handled before may have failed only now, after a later one of its stream.
@@ -224,21 +229,29 @@ export const transactional = (
 const policyOf = (retry: Schedule.Schedule<unknown, unknown>) => Schedule.toStepWithSleep(retry)
 
 /**
- * Handles one event. What the handler fails with is told as an error of the store.
+ * Handles one event. What the handler fails with is told as an error of the store, and the commands that it dispatches are caused by the
+ * event.
  *
  * @since 0.1.0
  * @category handling
  */
-export const handleOne =
-  ({ events, id }: Follower, handle: Handler) => (event: RecordedEvent): Effect.Effect<void, EventStoreError> =>
+export const handleOne = (follower: Follower.Follower, handle: Handler) => {
+  const { id } = follower
+  const actor = id.startsWith(Projection.reservedPrefix) ? id : `projection:${id}`
+  return (event: RecordedEvent): Effect.Effect<void, EventStoreError> =>
     Effect.suspend(() => {
-      const decoded = EventCodec.of(events).decode(event)
+      const decoded = Follower.decode(follower, event)
       if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-      return Effect.catchCause(
-        Effect.forEach(decoded.success, (record) => Effect.suspend(() => handle(record)), { discard: true }),
-        (cause) => Effect.fail(HandlerFailure.of(id, event, cause))
+      return Effect.forEach(decoded.success, (record) => Effect.suspend(() => handle(record)), { discard: true }).pipe(
+        Effect.provideService(CommandContext, causedBy(event, actor)),
+        Effect.catchCause((cause) => Effect.fail(HandlerFailure.of(id, event, cause)))
       )
     })
+}
+
+/** Whether nothing after the event may be tried: the follower is to stop, or newer code has written it, which another process may have. */
+const stopsAt = (follower: Follower.Follower, error: EventStoreError): boolean =>
+  follower.onFailure === "stop" || isOfNewerCode(error)
 
 /** Whether it is not the event's fault: then nothing is set aside, and everything is tried again. */
 const isOfTheStore = (error: EventStoreError): boolean => error.isRetryable

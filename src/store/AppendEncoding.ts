@@ -28,6 +28,7 @@ export const encodeMetadata = (metadata: Metadata): Result.Result<string, string
     const value: unknown = metadata[field]
     if (value !== undefined && typeof value !== "string") return Result.fail(`the metadata's ${field} must be a string`)
   }
+  if (metadata.subjects !== undefined) return Result.fail("the metadata's subjects are for the store to say")
   try {
     return Result.succeed(JSON.stringify(metadata))
   } catch (cause) {

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import {
   BoundaryConflict,
@@ -22,8 +23,9 @@ import {
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
-import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import type { EventRecord, NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
+import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import * as Position from "../domain/Position.ts"
 import type * as Receipt from "../domain/Receipt.ts"
 import * as Version from "../domain/Version.ts"
@@ -33,6 +35,8 @@ import * as Limits from "./Limits.ts"
 import { decode, defaultPageSize, logPages, type ReadLogOptions, streamPages } from "./LogReading.ts"
 import * as MemoryEventStore from "./MemoryEventStore.ts"
 import { NewId } from "./NewId.ts"
+import * as Sealing from "./Sealing.ts"
+import * as SnapshotStore from "./SnapshotStore.ts"
 import * as Telemetry from "./Telemetry.ts"
 
 /**
@@ -164,8 +168,14 @@ export class EventStore extends Context.Service<EventStore, {
   /** The receipt of a command id, if it was appended. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError>
 
+  /** The states of aggregates' instances that are kept beside their streams. */
+  readonly snapshots: SnapshotStore.SnapshotStore
+
   /** The driver below, for what the runtime builds on top. */
   readonly driver: EventStoreDriver
+
+  /** The key store of personal data, for the same. */
+  readonly keys: Sealing.Keys
 }>()("evsrc/store/EventStore") {}
 
 /**
@@ -203,9 +213,14 @@ const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: A
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventStore["Service"]> {
+export const make = Effect.fnUntraced(function*(
+  given: EventStoreDriver
+): Effect.fn.Return<EventStore["Service"], never, Scope.Scope> {
+  const keys = yield* Sealing.keyStore
+  const driver = Sealing.openLog(keys, given)
   const limits = yield* Limits.Limits
   const newId = yield* NewId
+  const snapshots = yield* SnapshotStore.make(driver.snapshots)
 
   const appendOn = <E extends Event.Any>(
     condition: Condition | undefined,
@@ -233,14 +248,29 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
       if (refusal !== undefined) return Effect.fail(refusal)
       const query = condition === undefined ? undefined : EventQuery.problem(condition.query)
       if (query !== undefined) return Effect.fail(invalidRequest(query))
-      return appendEncoded({
-        stream: name,
-        expected,
-        events: encoded.success,
-        commandId: metadata.commandId,
-        condition,
-        closes
-      }, metadata.command)
+      const { command, commandId } = metadata
+      const append = (batch: ReadonlyArray<NewEvent>) =>
+        appendEncoded({ stream: name, expected, events: batch, commandId, condition, closes }, command)
+      if (PersonalEvents.of(events).size === 0) return append(encoded.success)
+      const sealed = Effect.result(Sealing.sealEvents(keys, events, encoded.success, metadata))
+      return Effect.flatMap(sealed, (batch) =>
+        Result.isSuccess(batch) ? append(batch.success) : unlessDone(batch.failure))
+
+      /** What was done before the subject was erased stays done. */
+      function unlessDone(error: EventStoreError): Effect.Effect<Outcome, AppendError> {
+        if (commandId === undefined || error.reason._tag !== "SubjectErased") {
+          return Effect.fail(error)
+        }
+        return Effect.flatMap(
+          driver.receipt(commandId),
+          Option.match({
+            onNone: () =>
+              Effect.fail(error),
+            onSome: (first) =>
+              Effect.map(sameCommand(first, commandId, stream, command), (receipt) => ({ receipt, written: undefined }))
+          })
+        )
+      }
     })
 
   const appendEncoded = (request: AppendRequest, command: string | undefined): Effect.Effect<Outcome, AppendError> =>
@@ -360,6 +390,8 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
 
   return EventStore.of({
     driver,
+    keys,
+    snapshots,
     append: (events, stream, batch, options = {}) =>
       Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt }) => receipt),
     appendRecorded: (events, stream, batch, options = {}) =>
@@ -376,12 +408,12 @@ export const make = Effect.fnUntraced(function*(driver: EventStoreDriver): Effec
     readAllRecorded,
     readAll: (events, options) => {
       const codec = EventCodec.of(events)
-      return decode(codec, readAllRecorded({ ...options, types: codec.types }))
+      return decode(codec, readAllRecorded({ ...options, types: codec.storedTypes }))
     },
     subscribeRecorded,
     subscribe: (events, options) => {
       const codec = EventCodec.of(events)
-      return decode(codec, subscribeRecorded({ ...options, types: codec.types }))
+      return decode(codec, subscribeRecorded({ ...options, types: codec.storedTypes }))
     },
     head: driver.head,
     receipt: (commandId) => {
@@ -406,6 +438,15 @@ export const layer = <E, R>(driver: Effect.Effect<EventStoreDriver, E, R>) =>
  * @since 0.1.0
  * @category layers
  */
-export const layerMemory: Layer.Layer<EventStore> = layer(MemoryEventStore.make)
+export const layerMemory: Layer.Layer<EventStore> = layer(MemoryEventStore.make())
+
+/**
+ * Like `layerMemory`, with options.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemoryWith = (options: MemoryEventStore.MemoryOptions): Layer.Layer<EventStore> =>
+  layer(MemoryEventStore.make(options))
 
 export type { ReadLogOptions }

@@ -14,6 +14,7 @@ import type { Position } from "../domain/Position.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { StreamId } from "../domain/StreamId.ts"
 import type { Expected, Version } from "../domain/Version.ts"
+import type { SnapshotDriver } from "./SnapshotDriver.ts"
 
 /**
  * That a query still has no other matches than those a decision was made on.
@@ -183,10 +184,25 @@ export interface LogPage extends LogFilter {
 /**
  * One page of the log as it is kept: at most `limit` events after position `after`.
  *
+ * - `links`: whether to look up the event before each, too
+ *
  * @since 0.1.0
  * @category models
  */
 export interface RawPage {
+  readonly after: Position
+  readonly limit: number
+  readonly links?: boolean | undefined
+}
+
+/**
+ * One page of a conversation: at most `limit` events with this correlation id after position `after`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConversationPage {
+  readonly correlationId: string
   readonly after: Position
   readonly limit: number
 }
@@ -265,6 +281,17 @@ export interface EventStoreDriver {
     page: QueryPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<RecordedEvent>; readonly head: Position }, EventStoreError>
 
+  /**
+   * The events with a correlation id in their metadata, in position order, as they are visible now, also beyond the safe head. A page shorter
+   * than its limit is the last.
+   */
+  readonly readConversation: (
+    page: ConversationPage
+  ) => Effect.Effect<ReadonlyArray<RecordedEvent>, EventStoreError>
+
+  /** The event of an id, if there is one. */
+  readonly event: (id: string) => Effect.Effect<Option.Option<RecordedEvent>, EventStoreError>
+
   /** The safe head of the log. */
   readonly head: Effect.Effect<Position, EventStoreError>
 
@@ -294,4 +321,6 @@ export interface EventStoreDriver {
 
   /** Ends as soon as the safe head has passed `after`. */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
+
+  readonly snapshots: SnapshotDriver
 }

@@ -6,15 +6,18 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import { type EventStoreError, invalidRequest, ProjectionFailed, storeError } from "../domain/errors.ts"
-import * as EventCodec from "../domain/EventCodec.ts"
+import * as Event from "../domain/Event.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
-import type { RecordedEvent } from "../domain/EventRecord.ts"
+import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import * as Follower from "../domain/Follower.ts"
+import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import * as Position from "../domain/Position.ts"
 import type * as Projection from "../domain/Projection.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
-import { followedBy } from "./LogReading.ts"
+import { followedBy, queryPages } from "./LogReading.ts"
 import { comparePoints } from "./MemoryProjectionStore.ts"
 import type { DocumentPage, StoredDocument } from "./ProjectionStoreDriver.ts"
 
@@ -37,10 +40,96 @@ export interface LiveDocuments {
   ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 }
 
-interface Folded {
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Folded {
   readonly document: unknown
   /** The last event that has changed it. */
   readonly by: RecordedEvent
+}
+
+/**
+ * Documents in memory, before they are encoded.
+ *
+ * - `fold`: takes the next event of the log. Answers the keys that it touches, and what it means today, or why it could not be folded
+ * - `encode`: fails where the document does not satisfy its Schema
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Folding {
+  readonly documents: ReadonlyMap<string, Folded>
+  readonly fold: (event: RecordedEvent) => Result.Result<Touched, EventStoreError>
+  readonly encode: (key: string, folded: Folded) => Result.Result<DocumentCodec.EncodedDocument, EventStoreError>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Touched {
+  readonly keys: ReadonlySet<string>
+  readonly records: ReadonlyArray<EventRecord<Event.Tagged>>
+}
+
+/**
+ * By which query the events of a projection, or with `only` those of one document, are found. The query may select others too.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const queryOf = ({ events, find, reads, where }: Projection.Any, only?: string): EventQuery.EventQuery =>
+  only === undefined || find === undefined
+    ? [{ types: reads, tags: where.tags }]
+    // Who asks for an event by its name asks for what means it today.
+    : find(only).map((item) => ({ ...item, types: item.types && Event.storedTypes(events, item.types) }))
+
+const failed = (projection: Projection.Any, event: RecordedEvent, detail: string): EventStoreError => {
+  const { position, type } = event
+  return storeError(
+    new ProjectionFailed({ projection: projection.id, position, type, detail: PersonalEvents.scrub(detail, event) })
+  )
+}
+
+/**
+ * The documents of a projection, or with `only` the one of a key, before any event. Events that the projection does not take are passed over.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const folding = (projection: Projection.Any, only?: string): Folding => {
+  const isFollowed = followedBy({ types: projection.reads, ...projection.where })
+  const codec = DocumentCodec.of(projection)
+  const documents = new Map<string, Folded>()
+  return {
+    documents,
+    encode: (key, { by, document }) =>
+      Result.mapError(codec.encode(key, document), (detail) => failed(projection, by, detail)),
+    fold: (event) => {
+      const keys = new Set<string>()
+      if (!isFollowed(event)) return Result.succeed({ keys, records: [] })
+      const decoded = Follower.decode(projection, event)
+      if (Result.isFailure(decoded)) return Result.fail(storeError(decoded.failure))
+      try {
+        for (const record of decoded.success) {
+          for (const key of new Set(projection.keysOf(record))) {
+            const problem = DocumentCodec.keyProblem(key)
+            if (problem !== undefined) return Result.fail(failed(projection, event, problem))
+            if (only !== undefined && only !== key) continue
+            keys.add(key)
+            const document = projection.evolve(documents.get(key)?.document, record, key)
+            if (document === undefined) documents.delete(key)
+            else documents.set(key, { document, by: event })
+          }
+        }
+        return Result.succeed({ keys, records: decoded.success })
+      } catch (cause) {
+        return Result.fail(failed(projection, event, cause instanceof Error ? cause.message : String(cause)))
+      }
+    }
+  }
 }
 
 /**
@@ -55,40 +144,9 @@ export const make = (
   pageSize: number,
   only?: string
 ): LiveDocuments => {
-  const { find, handles, where } = projection
-  const query = only === undefined || find === undefined ? [{ types: handles, tags: where.tags }] : find(only)
-  const isFollowed = followedBy({ types: handles, ...where })
-  const events = EventCodec.of(projection.events)
-  const codec = DocumentCodec.of(projection)
-  const documents = new Map<string, Folded>()
+  const query = queryOf(projection, only)
+  const { documents, encode, fold } = folding(projection, only)
   let reached = Position.start
-
-  const failed = ({ position, type }: RecordedEvent, detail: string): EventStoreError =>
-    storeError(new ProjectionFailed({ projection: projection.id, position, type, detail }))
-
-  const fold = (event: RecordedEvent): EventStoreError | undefined => {
-    if (!isFollowed(event)) return undefined
-    const decoded = events.decode(event)
-    if (Result.isFailure(decoded)) return storeError(decoded.failure)
-    try {
-      for (const record of decoded.success) {
-        for (const key of new Set(projection.keysOf(record))) {
-          const problem = DocumentCodec.keyProblem(key)
-          if (problem !== undefined) return failed(event, problem)
-          if (only !== undefined && only !== key) continue
-          const document = projection.evolve(documents.get(key)?.document, record, key)
-          if (document === undefined) documents.delete(key)
-          else documents.set(key, { document, by: event })
-        }
-      }
-      return undefined
-    } catch (cause) {
-      return failed(event, cause instanceof Error ? cause.message : String(cause))
-    }
-  }
-
-  const encode = (key: string, { by, document }: Folded) =>
-    Result.mapError(codec.encode(key, document), (detail) => failed(by, detail))
 
   // The text was made by JSON.stringify.
   const stored = (key: string, text: string): StoredDocument => ({
@@ -100,31 +158,18 @@ export const make = (
   return {
     reached: () => reached,
     read: Effect.fnUntraced(function*(extent) {
-      if (handles.length === 0) return
+      if (projection.reads.length === 0) return
       const problem = EventQuery.problem(query)
       if (problem !== undefined) return yield* invalidRequest(problem)
-      let limit = pageSize
-      while (true) {
-        const page = yield* driver.readQuery({ query, after: reached, limit })
-        const full = page.events.length >= limit
-        // Beyond the head, events may yet appear between those that are seen: before the next page is read too, which would miss them.
-        const seen = full || extent === "final"
-          ? page.events.filter(({ position }) => position <= page.head)
-          : page.events
-        for (const event of seen) {
-          const failure = fold(event)
-          if (failure !== undefined) return yield* failure
+      yield* Stream.runForEach(queryPages(driver, query, extent, reached, pageSize), (page) => {
+        for (const event of page.events) {
+          const folded = fold(event)
+          if (Result.isFailure(folded)) return Effect.fail(folded.failure)
           reached = event.position
         }
-        const beyond = seen.length < page.events.length
-        if (extent === "final" && (!full || beyond)) {
-          reached = Position.max(reached, page.head)
-          return
-        }
-        if (!full) return
-        // One statement sees all that is there: a page that holds everything beyond the head has no gaps.
-        if (seen.length === 0) limit *= 2
-      }
+        reached = page.reached
+        return Effect.void
+      })
     }),
     get: (key) =>
       Effect.suspend(() => {

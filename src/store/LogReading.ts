@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import type * as EventCodec from "../domain/EventCodec.ts"
+import type { EventQuery } from "../domain/EventQuery.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Where } from "../domain/Follower.ts"
 import * as Position from "../domain/Position.ts"
@@ -110,6 +111,53 @@ export const streamPages = (
           done ? Option.none() : Option.some({ page: { ...page, from: Version.make(next) }, left: remaining })
         ] as const
       })
+  )
+
+/**
+ * A page of what a query selects.
+ *
+ * - `reached`: the position up to which there is nothing else any more
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Matches {
+  readonly events: ReadonlyArray<RecordedEvent>
+  readonly reached: Position.Position
+}
+
+/**
+ * The matches of a query in pages, in position order and without gaps. With `final` only events that nothing can come before any more; with
+ * `visible` all that can be seen.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const queryPages = (
+  driver: EventStoreDriver,
+  query: EventQuery,
+  extent: "final" | "visible",
+  start: Position.Position,
+  pageSize: number
+): Stream.Stream<Matches, EventStoreError> =>
+  Stream.paginate(
+    { after: start, limit: pageSize },
+    Effect.fnUntraced(function*({ after, limit }) {
+      const page = yield* driver.readQuery({ query, after, limit })
+      const full = page.events.length >= limit
+      // Beyond the head, events may yet appear between those that are seen: before the next page is read too, which would miss them.
+      const events = full || extent === "final"
+        ? page.events.filter(({ position }) => position <= page.head)
+        : page.events
+      const last = events[events.length - 1]?.position ?? after
+      const beyond = events.length < page.events.length
+      const done = !full || (extent === "final" && beyond)
+      return [
+        [{ events, reached: done && extent === "final" ? Position.max(last, page.head) : last }],
+        // One statement sees all that is there: a page that holds everything beyond the head has no gaps.
+        done ? Option.none() : Option.some({ after: last, limit: events.length === 0 ? limit * 2 : limit })
+      ] as const
+    })
   )
 
 /**

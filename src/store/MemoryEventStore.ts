@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Digest from "effect/crypto/Digest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Hash from "effect/Hash"
@@ -12,6 +13,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { EventStoreError } from "../domain/errors.ts"
 import { matches } from "../domain/EventQuery.ts"
 import { type NewEvent, type Place, type RawEvent, record, type RecordedEvent } from "../domain/EventRecord.ts"
+import * as HashLink from "../domain/HashLink.ts"
 import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
 import * as Version from "../domain/Version.ts"
@@ -28,9 +30,20 @@ import type {
   StreamPage
 } from "./EventStoreDriver.ts"
 import * as HeadWatch from "./HeadWatch.ts"
+import * as MemorySnapshots from "./MemorySnapshots.ts"
 
 /** What is kept: as in a database, text that nobody can change through a reference. */
 type Row = RawEvent
+
+/**
+ * - `hashChain`: links every event to the one before it in its stream by a hash, for `HashChain.verify`
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface MemoryOptions {
+  readonly hashChain?: boolean | undefined
+}
 
 /**
  * A new, empty log.
@@ -38,7 +51,10 @@ type Row = RawEvent
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.gen(function*() {
+export const make = Effect.fnUntraced(function*(
+  options: MemoryOptions = {}
+): Effect.fn.Return<EventStoreDriver, never, Scope.Scope> {
+  const { digestHex } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   const log: Array<Row> = []
   const streams = new Map<string, Array<Row>>()
   /** The first event of each append under a command id. */
@@ -74,7 +90,7 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
       if (changed !== undefined) return { _tag: "Changed", position: changed }
       const recordedAt = yield* DateTime.now
       const last = headOf(log)
-      const added = events.map((event, index) =>
+      const unchained = events.map((event, index) =>
         rowOf(event, {
           stream,
           version: Version.make(actual + index + 1),
@@ -85,7 +101,8 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
           ...(closes === true && index === events.length - 1 ? { closes } : {})
         })
       )
-      if (inTransaction !== undefined) yield* inTransaction(added.map(recordedOf))
+      const added = options.hashChain === true ? yield* chain(unchained, rows[rows.length - 1]?.hash) : unchained
+      if (inTransaction !== undefined) yield* inTransaction(events.map((event, index) => record(event, added[index]!)))
       for (const row of added) {
         log.push(row)
         rows.push(row)
@@ -133,6 +150,24 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     return { _tag: "Restored" }
   }
 
+  const chain = Effect.fnUntraced(function*(events: ReadonlyArray<Row>, last: string | undefined) {
+    const chained: Array<Row> = []
+    let previous = last
+    for (const event of events) {
+      previous = yield* digestHex(Digest.sha256, HashLink.encode(event, previous))
+      chained.push({ ...event, hash: previous })
+    }
+    return chained
+  })
+
+  /** The event before one in its stream. */
+  const previousOf = ({ stream, version }: Row): Pick<RawEvent, "previous"> => {
+    const previous = streams.get(stream)?.[version - 2]
+    return previous === undefined ? {} : {
+      previous: { version: previous.version, ...(previous.hash === undefined ? {} : { hash: previous.hash }) }
+    }
+  }
+
   return {
     transactions: "memory",
     inTransaction: Effect.succeed(false),
@@ -140,10 +175,11 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
     append: (request) => turn.withPermit(Effect.uninterruptible(appendNow(request))),
     readStream: (page) => Effect.sync(() => streamPage(streams.get(page.stream) ?? [], page).map(recordedOf)),
     readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
-    readRaw: ({ after, limit }) =>
+    readRaw: ({ after, limit, links = false }) =>
       Effect.sync(() => {
         const first = indexAfter(log, after)
-        return { events: log.slice(first, first + limit), head: headOf(log) }
+        const events = log.slice(first, first + limit)
+        return { events: links ? events.map((row) => ({ ...row, ...previousOf(row) })) : events, head: headOf(log) }
       }),
     lag: ({ to, ...page }) =>
       Effect.sync(() => {
@@ -155,6 +191,14 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
         events: log.slice(indexAfter(log, after)).filter((row) => matches(query, row)).slice(0, limit).map(recordedOf),
         head: headOf(log)
       })),
+    readConversation: ({ after, correlationId, limit }) =>
+      Effect.sync(() =>
+        log.slice(indexAfter(log, after)).map(recordedOf).filter(({ metadata }) =>
+          metadata.correlationId === correlationId
+        )
+          .slice(0, limit)
+      ),
+    event: (id) => Effect.sync(() => Option.map(Option.fromUndefinedOr(log.find((row) => row.id === id)), recordedOf)),
     head,
     last: head,
     receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receiptOf(commandId))),
@@ -179,7 +223,8 @@ export const make: Effect.Effect<EventStoreDriver, never, Scope.Scope> = Effect.
           a.position < b.position ? -1 : 1
         ).slice(0, limit)
       ),
-    changed: watch.changed
+    changed: watch.changed,
+    snapshots: MemorySnapshots.make()
   }
 })
 

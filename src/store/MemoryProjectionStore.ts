@@ -14,6 +14,7 @@ import { storeError, StoreMisconfigured } from "../domain/errors.ts"
 import * as Position from "../domain/Position.ts"
 import { type Segment, segmentSize } from "./Applied.ts"
 import * as MemoryBuilds from "./MemoryBuilds.ts"
+import * as MemoryKept from "./MemoryKept.ts"
 import * as MemoryTransaction from "./MemoryTransaction.ts"
 import type {
   Parked,
@@ -113,8 +114,9 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
   return {
     transactions: "memory",
     transaction: MemoryTransaction.transaction,
+    ...MemoryKept.make(targets),
 
-    claim: ({ follower, lease, owner, partitions, target: build }) =>
+    claim: ({ follower, lease, owner, partitions, standBack = false, target: build }) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
         const name = build ?? active(follower)
         if (isDiscarded(name)) {
@@ -125,7 +127,8 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
         const target = targetOf(name)
         const until = now + Duration.toMillis(lease)
         for (const [worker, end] of target.workers) if (end < now) target.workers.delete(worker)
-        target.workers.set(owner, until)
+        if (standBack) target.workers.delete(owner)
+        else target.workers.set(owner, until)
         if (target.partitions.length === 0) {
           for (let partition = 0; partition < partitions; partition++) {
             target.partitions.push(emptyPartition(name, partition, partitions, now))
@@ -139,12 +142,12 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
             })
           ))
         }
-        const share = Math.ceil(partitions / target.workers.size)
+        const share = Math.ceil(partitions / Math.max(1, target.workers.size))
         let mine = target.partitions.filter((p) => p.owner === owner).length
         for (const partition of target.partitions) {
           if (partition.owner !== owner) {
             const isFree = partition.owner === undefined || DateTime.toEpochMillis(partition.leasedUntil!) < now
-            if (!isFree || mine >= share) continue
+            if (!isFree || standBack || mine >= share) continue
             mine++
             partition.owner = owner
             partition.epoch++

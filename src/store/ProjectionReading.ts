@@ -15,6 +15,7 @@ import {
   storeError,
   UndecodableDocument
 } from "../domain/errors.ts"
+import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import type * as Projection from "../domain/Projection.ts"
 import { EventStore } from "./EventStore.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
@@ -192,7 +193,7 @@ export const make = ({ driver, limits, progressOf, settled }: ReadingOptions) =>
       yield* settled(projection)
       const look = (found: Option.Option<StoredDocument>) => ({ text: textOf(Option.toArray(found)), value: found })
       const found = projection.lifecycle === "live"
-        ? watchLive(yield* logOf(projection), projection, pageSize, key)
+        ? watchLive(yield* storeOf(projection), projection, pageSize, key)
         : Watching.watch(yield* signalOf(projection), Effect.map(storedOne(projection, key), look))
       return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
     }))
@@ -211,29 +212,37 @@ export const make = ({ driver, limits, progressOf, settled }: ReadingOptions) =>
   return { get, list, watch, watchList }
 }
 
-/** The log, which `Reads` and `Watches` have asked for where a projection needs it; an erased one may have none. */
-const logOf = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
+/** The store of the log, which `Reads` and `Watches` have asked for where a projection needs it; an erased one may have none. */
+const storeOf = (projection: Awaited): Effect.Effect<EventStore["Service"]> =>
   Effect.flatMap(Effect.serviceOption(EventStore), (store) =>
     Option.isSome(store)
-      ? Effect.succeed(store.value.driver)
+      ? Effect.succeed(store.value)
       : Effect.die(new Error(`evsrc: the ${projection.lifecycle} projection "${projection.id}" needs the EventStore`)))
+
+const logOf = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
+  Effect.map(storeOf(projection), ({ driver }) => driver)
 
 /** Goes on with the events that are new, up to the safe head: what is not final could not be folded in another order later. */
 const watchLive = (
-  log: EventStoreDriver,
+  { driver: log, keys }: EventStore["Service"],
   projection: Projection.Any,
   pageSize: number,
   key: string
 ): Stream.Stream<Option.Option<StoredDocument>, EventStoreError> =>
   Stream.suspend(() => {
-    const documents = LiveReading.make(log, projection, pageSize, key)
-    return Watching.watch(
-      { mark: Effect.sync(documents.reached), changed: log.changed },
-      Effect.map(Effect.andThen(documents.read("final"), documents.get(key)), (found) => ({
-        text: JSON.stringify(found?.document) ?? "",
-        value: Option.fromUndefinedOr(found)
-      }))
-    )
+    const isPersonal = PersonalEvents.of(projection.events).size > 0
+    let ofErasures: bigint | undefined
+    let documents = LiveReading.make(log, projection, pageSize, key)
+    const look = Effect.gen(function*() {
+      const erasures = isPersonal ? yield* keys.erasures : undefined
+      // What was folded of a subject that was erased since is to be forgotten.
+      if (erasures !== ofErasures) documents = LiveReading.make(log, projection, pageSize, key)
+      ofErasures = erasures
+      yield* documents.read("final")
+      const found = yield* documents.get(key)
+      return { text: JSON.stringify(found?.document) ?? "", value: Option.fromUndefinedOr(found) }
+    })
+    return Watching.watch({ mark: Effect.sync(() => documents.reached()), changed: log.changed }, look)
   })
 
 const cursorProblem = (after: string | undefined): EventStoreError | undefined => {

@@ -19,6 +19,7 @@ import * as MemoryProjectionStore from "./MemoryProjectionStore.ts"
 import * as ProjectionReading from "./ProjectionReading.ts"
 import type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./ProjectionReading.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
+import * as Sealing from "./Sealing.ts"
 import * as Watching from "./Watching.ts"
 
 export type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./ProjectionReading.ts"
@@ -98,9 +99,10 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*(
-  driver: ProjectionStoreDriver,
+  given: ProjectionStoreDriver,
   options: { readonly pollInterval?: Duration.Input | undefined } = {}
 ): Effect.fn.Return<ProjectionStore["Service"], never, Scope.Scope> {
+  const driver = Sealing.openDocuments(yield* Sealing.keyStore, given)
   const limits = yield* Limits.Limits
   const scope = yield* Effect.scope
   const watches = new Map<string, HeadWatch.HeadWatch>()

@@ -24,6 +24,7 @@ import type { Segment } from "./Applied.ts"
  *
  * - `target`: a build; the active target when it is missing
  * - `partitions`: how many the target has; it cannot change
+ * - `standBack`: renews what it has, takes no more, and does not count among those who share the partitions
  *
  * @since 0.1.0
  * @category models
@@ -34,6 +35,7 @@ export interface ClaimRequest {
   readonly owner: string
   readonly partitions: number
   readonly lease: Duration.Duration
+  readonly standBack?: boolean | undefined
 }
 
 /**
@@ -459,10 +461,56 @@ export interface BuildsDriver {
 }
 
 /**
+ * Where a store keeps what events have said: in documents, with parked streams, and in the record of these.
+ *
  * @since 0.1.0
  * @category models
  */
-export interface ProjectionStoreDriver extends ProgressDriver, ParkingDriver, DocumentsDriver, BuildsDriver {
+export type KeptIn = "documents" | "parked" | "parkingLog"
+
+/**
+ * A text as it is kept, to the letter.
+ *
+ * - `key`: of the document; else the stream
+ * - `cursor`: after which the next page starts
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KeptText {
+  readonly target: string
+  readonly key: string
+  readonly text: string
+  readonly cursor: string
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface KeptPage {
+  readonly in: KeptIn
+  readonly after?: Pick<KeptText, "target" | "cursor"> | undefined
+  readonly limit: number
+}
+
+/**
+ * All that is kept, of whatever target, for those who look for something in it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KeptDriver {
+  readonly kept: (page: KeptPage) => Effect.Effect<ReadonlyArray<KeptText>, EventStoreError>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProjectionStoreDriver
+  extends ProgressDriver, ParkingDriver, DocumentsDriver, BuildsDriver, KeptDriver
+{
   /** What a transaction of this driver is bound to; what shares it can share a transaction. */
   readonly transactions: unknown
 

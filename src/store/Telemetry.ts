@@ -73,6 +73,28 @@ export const stateMisses = Metric.counter("evsrc_state_cache_misses_total", {
 })
 
 /**
+ * Looks for a snapshot, by the attribute `outcome`: `hit`, `none`, `stale` (its event is not in the stream), `undecodable` or `failed`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotReads = Metric.counter("evsrc_snapshot_reads_total", {
+  description: "Looks for the snapshot of a state",
+  incremental: true
+})
+
+/**
+ * Snapshots that were due, by the attribute `outcome`: `written`, `dropped` (too many waited), `unencodable` or `failed`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotWrites = Metric.counter("evsrc_snapshot_writes_total", {
+  description: "Snapshots that were due",
+  incremental: true
+})
+
+/**
  * Events a projection has applied, by the attribute `projection`.
  *
  * @since 0.1.0
@@ -192,6 +214,14 @@ export const conflict: Effect.Effect<void> = Metric.update(conflicts, 1)
 
 /** Counts whether the state of an instance was known. */
 export const stateAsked = (isKnown: boolean): Effect.Effect<void> => Metric.update(isKnown ? stateHits : stateMisses, 1)
+
+/** Counts a look for a snapshot. */
+export const snapshotRead = (outcome: "hit" | "none" | "stale" | "undecodable" | "failed"): Effect.Effect<void> =>
+  Metric.update(Metric.withAttributes(snapshotReads, { outcome }), 1)
+
+/** Counts a snapshot that was due. */
+export const snapshotWritten = (outcome: "written" | "dropped" | "unencodable" | "failed"): Effect.Effect<void> =>
+  Metric.update(Metric.withAttributes(snapshotWrites, { outcome }), 1)
 
 /** Counts a repeated command id. */
 export const duplicate: Effect.Effect<void> = Metric.update(duplicates, 1)

@@ -81,6 +81,7 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     )
     ok(first?.commandId !== undefined, "a command id is drawn")
     equal([first?.correlationId, first?.causationId], [first?.commandId, first?.commandId], "and begins a conversation")
+    equal(first?.actor, "anonymous", "of somebody")
     equal(
       { ...second, traceparent: undefined },
       {
@@ -95,6 +96,16 @@ export const commands: ReadonlyArray<Case<Stores>> = [
       "what was given"
     )
     ok(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/.test(second?.traceparent ?? ""), "the trace context")
+  }),
+
+  test("who acts when nobody says is said once for a program", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, { actor: "ann" })
+    }).pipe(Effect.provide(accounts), Effect.provideService(CommandContext.DefaultActor, "nightly-job"))
+    const events = yield* Stream.runCollect((yield* EventStore).readStreamRecorded(`Account-${id}`))
+    equal(events.map(({ metadata }) => metadata.actor), ["nightly-job", "ann"], "the actors")
   }),
 
   test("20 concurrent commands on one instance all take effect, each once", function*() {

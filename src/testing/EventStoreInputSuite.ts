@@ -144,7 +144,8 @@ export const decoding: ReadonlyArray<Case<EventStore>> = [
     const store = yield* EventStore
     const faults: ReadonlyArray<readonly [NewEvent, string]> = [
       [rawEvent("Unheard", 1, {}), "UnknownType"],
-      [rawEvent("ItemAdded", 2, { sku: "x", quantity: 1 }), "UnknownVersion"],
+      [rawEvent("ItemAdded", 2, { sku: "x", quantity: 1 }), "NewerVersion"],
+      [rawEvent("ItemAdded", 0, { sku: "x", quantity: 1 }), "UnknownVersion"],
       [rawEvent("ItemAdded", 1, { sku: "x", quantity: "many" }), "Malformed"],
       [rawEvent("ItemAdded", 1, { quantity: 1 }), "Malformed"],
       [rawEvent("ItemAdded", 1, ["sku"]), "Malformed"],

@@ -19,8 +19,12 @@ import { parking } from "./ParkingSuite.ts"
 import { projections } from "./ProjectorSuite.ts"
 import { rebuilds } from "./RebuildSuite.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "./RuntimeFixtures.ts"
+import { snapshots } from "./SnapshotSuite.ts"
 import { subscriptions } from "./SubscriptionSuite.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
+import { timeTravel } from "./TimeTravelSuite.ts"
+import { trails } from "./TrailSuite.ts"
+import { versions } from "./VersionsSuite.ts"
 
 const bus: ReadonlyArray<Case<Stores>> = [
   test("the event bus tells every listener every event that is committed while it listens, in order", function*() {
@@ -76,6 +80,7 @@ const bus: ReadonlyArray<Case<Stores>> = [
 export const cases: ReadonlyArray<Case<Stores>> = [
   ...commands,
   ...loading,
+  ...snapshots,
   ...projections,
   ...lifecycles,
   ...subscriptions,
@@ -83,5 +88,8 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...audits,
   ...parking,
   ...rebuilds,
+  ...trails,
+  ...versions,
+  ...timeTravel,
   ...closedInstances
 ]

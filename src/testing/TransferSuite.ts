@@ -57,7 +57,7 @@ const odd = Effect.gen(function*() {
         schemaVersion: 7
       }),
       rawEvent(8, "Odd-2", 2, { data: "null", hash: "0123456789abcdef".repeat(4) }),
-      rawEvent(20, "Odd-ü💶", 2, { data: `{"2":1,"1":2}`, type: "Unknown" })
+      rawEvent(20, "Odd-ü💶", 2, { data: `{"2":1,"1":2}`, type: "Unknown", recordedMicros: 7 })
     ]
   })
   equal(restored, { _tag: "Restored" }, "the odd events")

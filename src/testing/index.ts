@@ -3,9 +3,14 @@
  *
  * @since 0.1.0
  */
+export * as DeciderLaws from "./DeciderLaws.ts"
 export * as DeciderSpec from "./DeciderSpec.ts"
+export * as EventLaws from "./EventLaws.ts"
 export * as EventStoreSuite from "./EventStoreSuite.ts"
+export * as GoldenHistory from "./GoldenHistory.ts"
 export * as HandlerSuite from "./HandlerSuite.ts"
+export * as HashChainSuite from "./HashChainSuite.ts"
+export * as PersonalSuite from "./PersonalSuite.ts"
 export * as ProjectionStoreSuite from "./ProjectionStoreSuite.ts"
 export * as RuntimeSuite from "./RuntimeSuite.ts"
 export { SpecFailed } from "./SpecFailed.ts"

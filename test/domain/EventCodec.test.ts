@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Equal, Result, Schema } from "effect"
+import { DateTime, Effect, Equal, Result, Schema, SchemaGetter } from "effect"
 import { Event, EventCodec, Position, type RecordedEvent, StreamId, Version } from "evsrc"
 
 const Shape = Schema.TaggedUnion({
@@ -60,7 +60,7 @@ describe("EventCodec", () => {
     const codec = EventCodec.of(Shape)
     const cases = [
       [recorded("Painted", 1, {}), "UnknownType"],
-      [recorded("Erased", 2, {}), "UnknownVersion"],
+      [recorded("Erased", 2, {}), "NewerVersion"],
       [recorded("Erased", 0, {}), "UnknownVersion"],
       [recorded("Drawn", 1, { name: 1 }), "Malformed"],
       [recorded("Erased", 1, null), "Malformed"],
@@ -110,7 +110,7 @@ describe("Event.history", () => {
     assert.strictEqual(problem(decode(1, { to: 1 })), "Malformed")
     assert.strictEqual(problem(decode(1, { to: [13, 0] })), "UpcasterFailed")
     assert.strictEqual(problem(decode(2, { x: 14 })), "UpcasterFailed")
-    assert.strictEqual(problem(decode(4, {})), "UnknownVersion")
+    assert.strictEqual(problem(decode(4, {})), "NewerVersion")
   })
 
   it("refuses the history of an event that is not in the set", () => {
@@ -137,6 +137,158 @@ describe("Event.merge", () => {
 
   it("refuses sets that share an event's name", () => {
     assert.throws(() => Event.merge(Shape, Schema.TaggedUnion({ Erased: {} })), "Erased")
+  })
+})
+
+describe("events that were split, renamed or retired", () => {
+  const User = Schema.TaggedUnion({
+    Registered: { id: Schema.String, name: Schema.NonEmptyString },
+    EmailAdded: { id: Schema.String, email: Schema.String },
+    Poked: { id: Schema.String }
+  }).pipe(
+    Event.history({
+      // Version 1 had the email, 2 was without and had a full name, 3 is now.
+      Registered: Event.from({ id: Schema.String, name: Schema.String, email: Schema.String })
+        .into(["Registered", "EmailAdded"], ({ email, id, name }) => [
+          { _tag: "Registered", id, name },
+          { _tag: "EmailAdded", id, email }
+        ])
+        .from({ id: Schema.String, fullName: Schema.String })
+        .toCurrent(({ fullName, id }) => ({ id, name: fullName }))
+    }),
+    Event.legacy({
+      SignedUp: Event.from({ user: Schema.String })
+        .to({ id: Schema.String, name: Schema.String }, ({ user }) => ({ id: user, name: user }))
+        .into(["Registered"], (v2) => {
+          if (v2.name === "boom") throw new Error("too loud")
+          return [{ _tag: "Registered", ...v2 }]
+        }),
+      Knocked: Event.from({ id: Schema.String })
+        .to({ id: Schema.NonEmptyString }, (v1) => v1)
+        .into(["Poked"], ({ id }) => [{ _tag: "Poked", id: `not ${id}` }]),
+      Stray: Event.from({ id: Schema.String }).into(["Poked"], ({ id }) => [{ _tag: id as "Poked", id }]),
+      Blinked: Event.retired
+    })
+  )
+  const codec = EventCodec.of(User)
+  const decode = (type: string, schemaVersion: number, data: Schema.Json) =>
+    Result.map(codec.decode(recorded(type, schemaVersion, data)), (records) => records.map(({ event }) => event))
+  const problem = (result: ReturnType<typeof decode>) => Result.getOrThrow(Result.flip(result))
+
+  it("decode as what they mean today, each part with its number", () => {
+    const old = Result.getOrThrow(codec.decode(recorded("Registered", 1, { id: "1", name: "Ann", email: "a@b" })))
+    assert.deepEqual(old.map(({ event, id, part }) => [part, id, event]), [
+      [0, recorded("", 1, {}).id, { _tag: "Registered", id: "1", name: "Ann" }],
+      [1, recorded("", 1, {}).id, { _tag: "EmailAdded", id: "1", email: "a@b" }]
+    ])
+    const ann = [{ _tag: "Registered" as const, id: "Ann", name: "Ann" }]
+    assert.deepEqual(Result.getOrThrow(decode("Registered", 2, { id: "Ann", fullName: "Ann" })), ann)
+    assert.deepEqual(Result.getOrThrow(decode("Registered", 3, { id: "Ann", name: "Ann" })), ann)
+    assert.deepEqual(Result.getOrThrow(decode("SignedUp", 1, { user: "Ann" })), ann)
+    assert.deepEqual(Result.getOrThrow(decode("SignedUp", 2, { id: "Ann", name: "Ann" })), ann)
+    for (const version of [1, 2, 70]) assert.deepEqual(Result.getOrThrow(decode("Blinked", version, 1)), [])
+  })
+
+  it("are never written", () => {
+    for (const _tag of ["SignedUp", "Blinked"]) {
+      assert.include(failure(codec.encode({ _tag } as typeof User.Type)), _tag)
+    }
+    const now = Result.getOrThrow(codec.encode({ _tag: "Registered", id: "1", name: "Ann" }))
+    assert.deepEqual([now.type, now.schemaVersion], ["Registered", 3])
+  })
+
+  it("report an upcaster that throws, makes an invalid event, or one that it does not name; and the step", () => {
+    const cases = [
+      [
+        decode("SignedUp", 1, { user: "boom" }),
+        "UpcasterFailed",
+        "the upcaster from schema version 2 threw: Error: too loud"
+      ],
+      [
+        decode("SignedUp", 2, { id: "1", name: "" }),
+        "UpcasterFailed",
+        "the upcaster from schema version 2 made no valid"
+      ],
+      [
+        decode("Registered", 1, { id: "1", name: "", email: "" }),
+        "UpcasterFailed",
+        "from schema version 1 made no valid"
+      ],
+      [decode("Knocked", 1, { id: "" }), "UpcasterFailed", "from schema version 1 made no payload of version 2"],
+      [decode("Stray", 1, { id: "Registered" }), "UpcasterFailed", "\"Registered\", which is none of Poked"],
+      [decode("SignedUp", 1, { id: "1" }), "Malformed", "user"],
+      [decode("SignedUp", 3, {}), "NewerVersion", "this program knows its schema versions 1 to 2"],
+      [decode("Stray", 2, {}), "NewerVersion", "this program knows its schema version 1;"],
+      [decode("SignedUp", 0, {}), "UnknownVersion", "from 1"]
+    ] as const
+    for (const [result, expected, detail] of cases) {
+      const error = problem(result)
+      assert.deepEqual(error.problem, expected)
+      assert.include(error.message, detail)
+    }
+  })
+
+  it("are looked for under every name that they may have in the log", () => {
+    assert.deepEqual(Event.storedTypes(User), ["Registered", "EmailAdded", "Poked", "SignedUp", "Knocked", "Stray"])
+    assert.deepEqual(Event.storedTypes(User, ["EmailAdded"]), ["EmailAdded", "Registered"])
+    assert.deepEqual(Event.storedTypes(User, ["Registered"]), ["Registered", "SignedUp"])
+    assert.deepEqual(Event.storedTypes(User, []), [])
+    assert.deepEqual(codec.storedTypes, Event.storedTypes(User))
+  })
+
+  it("have their versions counted", () => {
+    assert.deepEqual(Event.versions(User), {
+      Registered: 3,
+      EmailAdded: 1,
+      Poked: 1,
+      SignedUp: 2,
+      Knocked: 2,
+      Stray: 1,
+      Blinked: "retired"
+    })
+  })
+
+  it("keep their names to themselves", () => {
+    const Other = Schema.TaggedUnion({ Other: {} })
+    const Gone = Other.pipe(Event.legacy({ Gone: Event.retired }))
+    const refused: ReadonlyArray<readonly [() => unknown, string]> = [
+      [() => Event.merge(User, Other.pipe(Event.legacy({ Blinked: Event.retired }))), "Blinked"],
+      [() => Event.merge(User, Other.pipe(Event.legacy({ Poked: Event.retired }))), "Poked"],
+      [() => Event.merge(Schema.TaggedUnion({ SignedUp: {} }), User), "SignedUp"],
+      [() => Other.pipe(Event.legacy({ Other: Event.retired as never })), "Other"],
+      [() => Gone.pipe(Event.legacy({ Gone: Event.retired })), "Gone"],
+      [
+        () => User.pipe(Event.history({ Registered: Event.from({}).toCurrent(() => ({ id: "", name: "x" })) })),
+        "Registered"
+      ],
+      [() => Other.pipe(Event.legacy({ A: Event.from({}).into(["B"] as never, () => []) })), "B"],
+      [() => Other.pipe(Event.history({ Other: Event.from({}).into(["B"] as never, () => []) })), "B"]
+    ]
+    for (const [make, name] of refused) assert.throws(make, name)
+    const both = EventCodec.of(Event.merge(Other, User))
+    assert.deepEqual(Result.getOrThrow(both.decodeData({ type: "Blinked", schemaVersion: 1, data: {} })), [])
+    assert.deepEqual(both.storedTypes, ["Other", ...codec.storedTypes])
+    assert.deepEqual(Event.versions(Event.merge(Other, User)), { Other: 1, ...Event.versions(User) })
+  })
+
+  it("have their Schemas and upcasters compiled once, not for each event", () => {
+    let compiled = 0
+    const Counted = Schema.declareConstructor<string>()([], () => {
+      compiled++
+      return (input) => Effect.succeed(String(input))
+    }, {
+      toCodecJson: () =>
+        Schema.link<string>()(Schema.String, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.passthrough() })
+    })
+    const Set = Schema.TaggedUnion({ Now: { text: Counted } }).pipe(
+      Event.legacy({ Then: Event.from({ text: Counted }).into(["Now"], (e) => [{ _tag: "Now", ...e }]) })
+    )
+    const decode = (text: string) => EventCodec.of(Set).decodeData({ type: "Then", schemaVersion: 1, data: { text } })
+    Result.getOrThrow(decode("first"))
+    const first = compiled
+    assert.isAbove(first, 0)
+    for (let n = 0; n < 100; n++) assert.deepEqual(Result.getOrThrow(decode("x")), [{ _tag: "Now", text: "x" }])
+    assert.strictEqual(compiled, first)
   })
 })
 

@@ -219,6 +219,88 @@ export const unknownHistory = () =>
     UserDeleted: Event.from({ userId: UserId }).toCurrent((v1) => v1)
   }))
 
+// Types that are no longer in the set, and versions that were split.
+export const split = UserEvent.pipe(
+  Event.history({
+    UserRegistered: Event.from({ userId: UserId, first: Schema.NonEmptyString, name: Schema.NonEmptyString })
+      .into(["UserRegistered", "UserRenamed"], ({ first, name, userId }) => [
+        { _tag: "UserRegistered", userId, name: first },
+        { _tag: "UserRenamed", userId, name }
+      ])
+      .from({ userId: UserId, nick: Schema.NonEmptyString })
+      .toCurrent((v2) => ({ userId: v2.userId, name: v2.nick }))
+  }),
+  Event.legacy({
+    UserCreated: Event.from({ id: UserId })
+      .to({ userId: UserId, name: Schema.String }, (v1) => ({ userId: v1.id, name: "?" }))
+      .into(["UserRegistered"], (v2) => [{ _tag: "UserRegistered", ...v2 }]),
+    UserPoked: Event.retired
+  }),
+  Event.tags({ user: "userId" })
+)
+
+// The numbers of versions as they are, stated where tsc checks them.
+Event.versions(split) satisfies {
+  readonly UserRegistered: 3
+  readonly UserRenamed: 1
+  readonly UserCreated: 2
+  readonly UserPoked: "retired"
+}
+Event.versions(Event.merge(split, OrderEvent)) satisfies { readonly UserRegistered: 3; readonly OrderPlaced: 1 }
+
+const shifted = UserEvent.pipe(Event.history({
+  UserRegistered: Event.from({ userId: UserId, name: Schema.NonEmptyString }).toCurrent((v1) => v1)
+}))
+// @ts-expect-error the step from version 1 to 2 was deleted, which shifts the versions after it
+Event.versions(shifted) satisfies { readonly UserRegistered: 3 }
+
+// @ts-expect-error the whole history was deleted
+Event.versions(UserEvent) satisfies { readonly UserRegistered: 3 }
+
+// @ts-expect-error a type that is in the log was deleted
+Event.versions(UserEvent) satisfies { readonly UserPoked: "retired" }
+
+export const foreignInto = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error it becomes an event that is not in the set
+    OrderMade: Event.from({ orderId: Schema.String }).into(["OrderPlaced"], (e) => [{ _tag: "OrderPlaced", ...e }])
+  }))
+
+export const wrongInto = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error a field of the event is missing
+    UserCreated: Event.from({ userId: UserId }).into(["UserRegistered"], (e) => [{ _tag: "UserRegistered", ...e }])
+  }))
+
+export const unnamedInto = () =>
+  Event.from({ userId: UserId, name: Schema.String })
+    // @ts-expect-error an event that the step does not name, and that readers would not look for
+    .into(["UserRegistered"], (e) => [{ _tag: "UserRenamed", ...e }])
+
+export const unfinishedLegacy = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error the path of a type that is no longer in the set ends without an event
+    UserCreated: Event.from({ userId: UserId })
+  }))
+
+export const currentLegacy = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error there is no current payload of a type that is no longer in the set
+    UserCreated: Event.from({ userId: UserId, name: Schema.String }).toCurrent((v1) => v1)
+  }))
+
+export const knownLegacy = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error it is in the set
+    UserRenamed: Event.retired
+  }))
+
+export const wrongSplit = () =>
+  UserEvent.pipe(Event.history({
+    // @ts-expect-error a past version is split into an event that is not in the set
+    UserRegistered: Event.from({ userId: UserId }).into(["UserMade"], (e) => [{ _tag: "UserMade", ...e }])
+  }))
+
 const UserView = Schema.Struct({ userId: UserId, name: Schema.String })
 export const Users = Projection.make("users", {
   events: UserEvent,

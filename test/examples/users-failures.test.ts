@@ -37,7 +37,7 @@ const secret = "connect ECONNREFUSED 10.1.2.3:5432"
 
 const unavailable = new EventStoreError({ reason: new StoreUnavailable({ message: secret, cause: new Error(secret) }) })
 
-const reads = ["/users/ann", "/users/ann?atVersion=1", "/users/ann/history", "/users"]
+const reads = ["/users/ann", "/users/ann?atVersion=1", "/users/ann/history", "/users/ann/diff?from=now", "/users"]
 
 const expectAll = (answers: ReadonlyArray<Answer>, status: number, tag: string) => {
   for (const answer of answers) {

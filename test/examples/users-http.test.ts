@@ -3,10 +3,12 @@
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as HttpApiClient from "effect/http-api/HttpApiClient"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Scope from "effect/Scope"
+import { Moment } from "evsrc"
 import { connect } from "node:net"
 import { Script } from "node:vm"
 import { Api } from "../../examples/http/contract/Api.ts"
@@ -241,7 +243,14 @@ describe("malformed requests", () => {
     ["query", "atVersion", "/users/nobody?atVersion=-1"],
     ["query", "atVersion", "/users/nobody?atVersion=x"],
     ["query", "atTime", "/users/nobody?atTime=yesterday"],
-    ["query", "atTime", "/users/nobody?atVersion=1&atTime=2020-01-01"]
+    ["query", "atTime", "/users/nobody?atVersion=1&atTime=2020-01-01"],
+    ["query", "atPosition", "/users/nobody?atPosition=-1"],
+    ["query", "atPosition", "/users/nobody?atVersion=1&atPosition=1"],
+    ["query", "from", "/users/nobody/diff"],
+    ["query", "from", "/users/nobody/diff?from=yesterday"],
+    ["query", "from", "/users/nobody/diff?from=version:-1"],
+    ["query", "from", "/users/nobody/diff?from=position:9223372036854775808"],
+    ["query", "to", "/users/nobody/diff?from=now&to=instant:yesterday"]
   ]
   for (const [part, field, path] of paths) {
     it(`${field} in the ${part}: GET ${short(path)}`, () => expectInvalid(part, field, ["GET", path]))
@@ -415,7 +424,7 @@ describe("Idempotency-Key", () => {
     await ask("PATCH", `/users/${id}`, { body: { name: "X" }, headers: { "idempotency-key": key, "x-actor": "bob" } })
     const items = at(await history(id), "items")
     assert.deepInclude(at(items, 1, "metadata"), { commandId: key, correlationId: key, causationId: key, actor: "bob" })
-    assert.isUndefined(at(items, 0, "metadata", "actor"))
+    assert.strictEqual(at(items, 0, "metadata", "actor"), "anonymous")
     assert.isString(at(items, 0, "metadata", "commandId"))
   })
 })
@@ -484,7 +493,7 @@ describe("reading", () => {
         "metadata"
       ])
       assert.match(String(at(item, "position")), /^\d+$/)
-      assert.strictEqual(at(item, "schemaVersion"), 1)
+      assert.strictEqual(at(item, "schemaVersion"), at(item, "type") === "UserRegistered" ? 2 : 1)
       assert.match(String(at(item, "recordedAt")), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
       assert.isAtLeast(Date.parse(String(at(item, "recordedAt"))), before)
     }
@@ -505,7 +514,100 @@ describe("reading", () => {
     assert.deepStrictEqual(await asOf(2), { ...user, name: "Ann Lee", status: "active", version: 2 })
     assert.deepStrictEqual(await asOf(3), { ...user, name: "Ann Lee", status: "deactivated", version: 3 })
     await expectError(404, "UserNotYetRegistered", ["GET", `/users/${id}?atVersion=0`])
-    await expectError(404, "VersionNotReached", ["GET", `/users/${id}?atVersion=4`], { wanted: 4, reached: 3 })
+    await expectError(404, "MomentNotReached", ["GET", `/users/${id}?atVersion=4`], {
+      moment: "version:4",
+      reached: "version:3"
+    })
+    await expectError(404, "UserNotFound", ["GET", "/users/nobody?atVersion=4"])
+  })
+
+  it("the state as of a position", async () => {
+    const id = await register()
+    const { json } = await rename(id, "Ann Lee")
+    const other = await register()
+    const position = BigInt(String(at(json, "position")))
+    const asOf = async (position: bigint) => at((await ask("GET", `/users/${id}?atPosition=${position}`)).json, "name")
+    assert.deepStrictEqual([await asOf(position - 1n), await asOf(position)], ["Ann", "Ann Lee"])
+    await expectError(404, "UserNotYetRegistered", ["GET", `/users/${other}?atPosition=${position}`])
+    await expectError(404, "MomentNotReached", ["GET", `/users/${id}?atPosition=9000000000000000`], {
+      moment: "position:9000000000000000"
+    })
+  })
+
+  it("how a user came about: every event, and the user after it, in pages too", async () => {
+    const id = await register()
+    await rename(id, "Ann Lee")
+    await ask("POST", `/users/${id}/deactivate`)
+    const { json } = await ask("GET", `/users/${id}/timeline`)
+    const items = Array.from(Object(at(json, "items")))
+    const ann = { _tag: "Registered", email: "ann@example.com", name: "Ann Lee", status: "active" }
+    assert.deepStrictEqual(items.map((item) => [at(item, "version"), at(item, "events"), at(item, "state")]), [
+      [1, [{ _tag: "UserRegistered", userId: id, email: "ann@example.com", name: "Ann" }], { ...ann, name: "Ann" }],
+      [2, [{ _tag: "UserRenamed", userId: id, name: "Ann Lee" }], ann],
+      [3, [{ _tag: "UserDeactivated", userId: id }], { ...ann, status: "deactivated" }]
+    ])
+    const first = await ask("GET", `/users/${id}/timeline?limit=2`)
+    const second = await ask("GET", `/users/${id}/timeline?limit=2&cursor=${at(first.json, "next")}`)
+    assert.deepStrictEqual([...Object(at(first.json, "items")), ...Object(at(second.json, "items"))], items)
+    assert.deepStrictEqual(Object.keys(Object(second.json)), ["items"])
+    await expectError(404, "UserNotFound", ["GET", "/users/nobody/timeline"])
+  })
+
+  it("what has changed between two moments, and by which events", async () => {
+    const id = await register()
+    const registered = at((await ask("GET", `/users/${id}/timeline`)).json, "items", 0)
+    await rename(id, "Ann Lee")
+    await ask("POST", `/users/${id}/deactivate`)
+    const diff = async (query: string) => (await ask("GET", `/users/${id}/diff?${query}`)).json
+    const whole = await diff("from=version:1")
+    assert.deepStrictEqual(at(whole, "changes"), [
+      { op: "replace", path: "/name", old: "Ann", value: "Ann Lee" },
+      { op: "replace", path: "/status", old: "active", value: "deactivated" }
+    ])
+    assert.deepStrictEqual(Array.from(Object(at(whole, "events")), (event) => at(event, "change")), [
+      { _tag: "UserRenamed", userId: id, name: "Ann Lee" },
+      { _tag: "UserDeactivated", userId: id }
+    ])
+    assert.deepInclude(at(whole, "from"), { version: 1, state: at(registered, "state") })
+    assert.deepStrictEqual(await diff(`from=position:${at(registered, "position")}&to=version:3`), whole)
+    assert.deepStrictEqual(at(await diff("from=version:2&to=version:1"), "changes"), [
+      { op: "replace", path: "/name", old: "Ann Lee", value: "Ann" }
+    ])
+    const before = new Date(Date.parse(String(at(registered, "recordedAt"))) - 1).toISOString()
+    assert.deepInclude(at(await diff(`from=instant:${before}&to=version:1`), "from"), {
+      version: 0,
+      state: { _tag: "Absent" }
+    })
+    await expectError(404, "MomentNotReached", ["GET", `/users/${id}/diff?from=version:1&to=version:4`])
+    for (const query of ["from=now", "from=version:1"]) {
+      await expectError(404, "UserNotFound", ["GET", `/users/nobody/diff?${query}`])
+    }
+  })
+
+  it("what a command would do, now and then; nothing is written", async () => {
+    const id = await register()
+    await ask("POST", `/users/${id}/deactivate`)
+    const path = `/users/${id}/what-if`
+    const command = { _tag: "RenameUser", name: "Ann Lee" }
+    const { json, status } = await ask("POST", path, { body: { at: "version:1", command } })
+    assert.strictEqual(status, 200)
+    const ann = { _tag: "Registered", email: "ann@example.com", name: "Ann", status: "active" }
+    assert.deepStrictEqual(json, {
+      version: 1,
+      before: ann,
+      events: [{ _tag: "UserRenamed", userId: id, name: "Ann Lee" }],
+      after: { ...ann, name: "Ann Lee" }
+    })
+    await expectError(409, "UserIsDeactivated", ["POST", path, { body: { command } }])
+    await expectError(404, "UserNotFound", ["POST", path, { body: { at: "version:0", command } }])
+    await expectError(404, "MomentNotReached", ["POST", path, { body: { at: "version:3", command } }])
+    const registration = { _tag: "RegisterUser", email: "ann@example.com", name: "Ann" }
+    await expectError(409, "UserAlreadyRegistered", ["POST", path, { body: { command: registration } }])
+    const absent = await ask("POST", "/users/nobody/what-if", { body: { command: registration } })
+    assert.deepStrictEqual(at(absent.json, "after"), ann)
+    await expectInvalid("body", "at", ["POST", path, { body: { at: "version:x", command } }])
+    await expectInvalid("body", "command.name", ["POST", path, { body: { command: { ...command, name: "" } } }])
+    assert.lengthOf(Object(at(await history(id), "items")), 2)
   })
 
   it("the state as of an instant", async () => {
@@ -616,6 +718,9 @@ describe("the program itself", () => {
       "patch /users/{id}": ["200", "400", "404", "409", "500", "503"],
       "post /users/{id}/deactivate": ["200", "400", "404", "409", "500", "503"],
       "get /users/{id}/history": ["200", "400", "404", "500", "503"],
+      "get /users/{id}/timeline": ["200", "400", "404", "500", "503"],
+      "get /users/{id}/diff": ["200", "400", "404", "500", "503"],
+      "post /users/{id}/what-if": ["200", "400", "404", "409", "500", "503"],
       "get /health": ["200", "400", "503"]
     })
   })
@@ -647,5 +752,9 @@ describe("the program itself", () => {
       assert.isDefined(next)
       const rest = yield* api.users.history({ params: { id: userId }, query: { cursor: next! } })
       assert.deepStrictEqual([...items, ...rest.items].map(({ type }) => type), ["UserRegistered", "UserRenamed"])
+      const unreached = yield* Effect.flip(
+        api.users.diff({ params: { id: userId }, query: { from: Moment.version(3) } })
+      )
+      assert.isTrue(unreached._tag === "MomentNotReached" && Equal.equals(unreached.reached, Moment.version(2)))
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 })

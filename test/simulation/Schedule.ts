@@ -108,7 +108,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
     })
 
   const writer = (n: number) =>
-    Effect.gen(function*() {
+    Effect.scoped(Effect.gen(function*() {
       const store = yield* EventStore.make(log.driver)
       for (let i = 0; i < dice.from(2, 5); i++) {
         yield* Effect.sleep(dice.from(0, 100))
@@ -119,7 +119,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
             : Tick.cases.Ticked.make({ stream, n: dice.from(1, 9), poison: dice.chance(0.05) }))
         yield* Effect.exit(store.append(Tick, stream, batch))
       }
-    })
+    }))
 
   const retryParked = Effect.gen(function*() {
     const target = yield* documents.activeTarget(ticks.id)
@@ -144,7 +144,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
   })
 
   /** Lets the virtual time go by until an effect has ended. */
-  const passing = <A, E>(effect: Effect.Effect<A, E>) =>
+  const passing = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(effect)
       for (let steps = 0; fiber.pollUnsafe() === undefined; steps++) {

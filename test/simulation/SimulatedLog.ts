@@ -5,6 +5,7 @@
 import { DateTime, Effect, Option, Semaphore } from "effect"
 import { type EventStoreDriver, Position, type RecordedEvent, Version } from "evsrc"
 import * as HeadWatch from "../../src/store/HeadWatch.ts"
+import * as MemorySnapshots from "../../src/store/MemorySnapshots.ts"
 import type { Dice } from "./Dice.ts"
 
 type Driver = EventStoreDriver.EventStoreDriver
@@ -94,6 +95,8 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
         return { events: Math.min(limit, behind.length), since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
       }),
     readRaw: () => Effect.die("the simulation has no copies"),
+    readConversation: () => Effect.die("the simulation has no trails"),
+    event: () => Effect.die("the simulation has no trails"),
     readQuery: () => Effect.die("the simulation has no decisions"),
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),
@@ -102,7 +105,8 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
     archive: () => Effect.die("the simulation closes no streams"),
     closedStreams: () => Effect.die("the simulation closes no streams"),
     restore: () => Effect.die("the simulation restores nothing"),
-    changed: watch.changed
+    changed: watch.changed,
+    snapshots: MemorySnapshots.make()
   }
   return { driver, committed: () => log }
 })

@@ -1,31 +1,45 @@
 /** Every back end passes every suite, without exception. */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
-import { EventStore, ProjectionStore } from "evsrc"
-import { PgEventStore, PgProjectionStore } from "evsrc/pg"
-import { EventStoreSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
+import { EventStore, KeyStore, ProjectionStore } from "evsrc"
+import { PgEventStore, PgKeyStore, type PgOptions, PgProjectionStore, PgStores } from "evsrc/pg"
+import { EventStoreSuite, HashChainSuite, PersonalSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
+import * as MemoryKeyStore from "../../src/store/MemoryKeyStore.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { conformance } from "./conformance.ts"
 
 const onPostgres = Layer.merge(PgEventStore.layer, PgProjectionStore.layer)
 
+/** An erasure waits for as long as keys may be in use, and so would each test that erases. */
+const keys = { maxAge: "50 millis" } as const
+const keysOnPostgres = PgKeyStore.layerWith(keys)
+
 const backEnds = {
-  memory: Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory),
-  PGlite: onPostgres.pipe(Layer.provide(layerPglite())),
-  PostgreSQL: onPostgres.pipe(Layer.provide(layerPostgres({ poolSize: 20 })))
+  memory: Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory).pipe(
+    Layer.provideMerge(KeyStore.layer(MemoryKeyStore.make, keys))
+  ),
+  // Indexes change no answer: one of the two has them.
+  PGlite: PgStores.layerWith({ trailIndex: true }).pipe(
+    Layer.provideMerge(keysOnPostgres),
+    Layer.provide(layerPglite())
+  ),
+  PostgreSQL: onPostgres.pipe(
+    Layer.provideMerge(keysOnPostgres.pipe(Layer.provide(Layer.fresh(layerPostgres({ poolSize: 4 }))))),
+    Layer.provide(layerPostgres({ poolSize: 20 }))
+  )
 }
 
 /**
  * A store whose appends go, in turn, through clients of their own: to each other these are as processes are, so that what races in
  * a suite races in the database, and not only in the group commit of one client.
  */
-const throughClients = (clients: number) =>
+const throughClients = (clients: number, options: PgOptions = {}) =>
   EventStore.layer(Effect.gen(function*() {
     const { url } = yield* freshDatabase
     const drivers = yield* Effect.forEach(Array.from({ length: clients }), () => {
       const client = Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
       return Effect.map(
-        Layer.build(Layer.fresh(PgEventStore.layer).pipe(Layer.provide(client))),
+        Layer.build(Layer.fresh(PgEventStore.layerWith(options)).pipe(Layer.provide(client))),
         (built) => Context.get(built, EventStore.EventStore).driver
       )
     })
@@ -36,8 +50,21 @@ const throughClients = (clients: number) =>
 
 conformance("EventStore on PostgreSQL, through 10 clients", throughClients(10), EventStoreSuite.cases)
 
+const hashChain = { hashChain: true }
+const chained = {
+  memory: EventStore.layerMemoryWith(hashChain),
+  PGlite: PgEventStore.layerWith(hashChain).pipe(Layer.provide(layerPglite())),
+  "PostgreSQL, through 10 clients": throughClients(10, hashChain)
+}
+
+// Whatever happens in a store that is chained, its chain is intact in the end.
+for (const [name, store] of Object.entries(chained)) {
+  conformance(`chained EventStore on ${name}`, store, [...EventStoreSuite.cases, ...HashChainSuite.cases])
+}
+
 for (const [name, stores] of Object.entries(backEnds)) {
   conformance(`EventStore on ${name}`, stores, EventStoreSuite.cases)
   conformance(`ProjectionStore on ${name}`, stores, ProjectionStoreSuite.cases)
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
+  conformance(`personal data on ${name}`, stores, PersonalSuite.cases)
 }

@@ -4,7 +4,7 @@
  */
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as Schema from "effect/Schema"
-import { Position, Version } from "evsrc"
+import { Moment, Position, Version } from "evsrc"
 import { UserId } from "../../users/contract/User.ts"
 
 const httpError = <const Tag extends string, const Fields extends Schema.Struct.Fields>(
@@ -32,10 +32,10 @@ export const UserNotYetRegistered = httpError(404, "UserNotYetRegistered", {
   ...user,
   registeredAt: Schema.DateTimeUtc
 })
-export const VersionNotReached = httpError(404, "VersionNotReached", {
-  ...user,
-  wanted: Version.Version,
-  reached: Version.Version
+/** Moments as the request writes them, such as `version:3`. */
+export const MomentNotReached = httpError(404, "MomentNotReached", {
+  moment: Moment.FromString,
+  reached: Moment.FromString
 })
 
 export const UserAlreadyRegistered = httpError(409, "UserAlreadyRegistered", user)

@@ -7,17 +7,17 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
-import { Position, Version } from "evsrc"
+import { Moment, Position, Version } from "evsrc"
 import { Email, User, UserId, UserName, UserStatus } from "../../users/contract/User.ts"
-import { UserHistoryItem } from "../../users/contract/UserQueries.ts"
+import { DiffUser, ImaginedCommand, UserHistoryItem, UserStep, WhatIfUser } from "../../users/contract/UserQueries.ts"
 import {
+  MomentNotReached,
   ProjectionBehind,
   readErrors,
   UserAlreadyRegistered,
   UserIsDeactivated,
   UserNotFound,
   UserNotYetRegistered,
-  VersionNotReached,
   writeErrors
 } from "./HttpErrors.ts"
 import { userEvents } from "./UserEvents.ts"
@@ -57,6 +57,9 @@ const after = Schema.optionalKey(Position.Position).annotate({
 const limit = Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1000 }))).annotate({
   description: "The most items in one page, 1 to 1000; 100 by default."
 })
+
+const moment = Moment.FromString
+const moments = "version:3, position:42, instant:2030-01-31T12:00:00Z or now"
 
 /** A page starts after an id, or after a version; outside, cursors are opaque and safe to put into a URL. */
 const UserCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(UserId))
@@ -98,16 +101,18 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
     query: Schema.Struct({
       after,
       atVersion: Schema.optionalKey(Version.Version).annotate({ description: "Show the user as of this version." }),
+      atPosition: Schema.optionalKey(Position.Position).annotate({
+        description: "Show the user as of this position of the log, which an earlier answer told."
+      }),
       atTime: Schema.optionalKey(Schema.DateTimeUtc).annotate({
         description: "Show the user as of this instant, such as 2030-01-31T12:00:00Z."
       })
-    }).check(
-      Schema.makeFilter(({ atTime, atVersion }) =>
-        atTime === undefined || atVersion === undefined || { path: ["atTime"], issue: "not together with atVersion" }
-      )
-    ),
+    }).check(Schema.makeFilter((query) => {
+      const [first, second] = (["atVersion", "atPosition", "atTime"] as const).filter((at) => query[at] !== undefined)
+      return second === undefined || { path: [second], issue: `not together with ${first}` }
+    })),
     success: User,
-    error: [...readErrors, ProjectionBehind, UserNotFound, UserNotYetRegistered, VersionNotReached]
+    error: [...readErrors, ProjectionBehind, UserNotFound, UserNotYetRegistered, MomentNotReached]
   }).annotate(OpenApi.Summary, "Get a user, as it is or as it was"),
   HttpApiEndpoint.patch("rename", "/users/:id", {
     params: { id: UserId },
@@ -127,5 +132,29 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
     query: { limit, cursor: Schema.optionalKey(HistoryCursor), after },
     success: paged(UserHistoryItem, HistoryCursor),
     error: [...readErrors, UserNotFound]
-  }).annotate(OpenApi.Summary, "Every event of a user, oldest first")
+  }).annotate(OpenApi.Summary, "Every event of a user, oldest first"),
+  HttpApiEndpoint.get("timeline", "/users/:id/timeline", {
+    params: { id: UserId },
+    query: { limit, cursor: Schema.optionalKey(HistoryCursor) },
+    success: paged(UserStep, HistoryCursor),
+    error: [...readErrors, UserNotFound]
+  }).annotate(OpenApi.Summary, "How a user came about: every event, and the user after it, oldest first"),
+  HttpApiEndpoint.get("diff", "/users/:id/diff", {
+    params: { id: UserId },
+    query: {
+      from: moment.annotate({ description: `From ${moments}.` }),
+      to: Schema.optionalKey(moment).annotate({ description: `To ${moments}; now by default.` })
+    },
+    success: DiffUser.successSchema,
+    error: [...readErrors, UserNotFound, MomentNotReached]
+  }).annotate(OpenApi.Summary, "What has changed between two moments, as a JSON Patch, and the events between"),
+  HttpApiEndpoint.post("whatIf", "/users/:id/what-if", {
+    params: { id: UserId },
+    payload: Schema.Struct({
+      at: Schema.optionalKey(moment).annotate({ description: `At ${moments}; now by default.` }),
+      command: ImaginedCommand
+    }),
+    success: WhatIfUser.successSchema,
+    error: [...readErrors, UserNotFound, UserAlreadyRegistered, UserIsDeactivated, MomentNotReached]
+  }).annotate(OpenApi.Summary, "What a command would do now, or would have done then; nothing is written")
 ) {}

@@ -4,11 +4,15 @@
 import * as Schema from "effect/Schema"
 import { Version } from "evsrc"
 
+/** A pattern to generate values by, in tests: from those with lookaheads or classes of Unicode no text can be generated. */
+const generatedBy = (source: string) => ({ arbitraryConstraint: { patterns: [{ source, flags: "" }] as const } })
+
 /** One line of text: no control characters, which terminals obey, and no half surrogates, which UTF-8 cannot carry. */
 const line = (what: string, maxLength: number) =>
   Schema.String.check(
     Schema.isPattern(new RegExp(`^(?=.*\\S)[^\\p{Cc}\\p{Cs}]{1,${maxLength}}$`, "u"), {
-      expected: `${what}: one line of 1 to ${maxLength} characters, not all of them blank`
+      expected: `${what}: one line of 1 to ${maxLength} characters, not all of them blank`,
+      ...generatedBy("^[a-zåéß0-9][a-zA-Z0-9 ,.åéß-]{0,19}$")
     })
   )
 
@@ -18,7 +22,8 @@ export type UserId = typeof UserId.Type
 export const Email = Schema.String.check(
   Schema.isMaxLength(254, { expected: "an email address of at most 254 characters" }),
   Schema.isPattern(/^[^\s@\p{Cc}\p{Cs}]+@[^\s@\p{Cc}\p{Cs}]+\.[^\s@.\p{Cc}\p{Cs}]+$/u, {
-    expected: "an email address, such as ann@example.com"
+    expected: "an email address, such as ann@example.com",
+    ...generatedBy("^[a-z0-9.+]{1,12}@[a-z0-9]{1,12}\\.[a-z]{2,3}$")
   })
 ).pipe(Schema.brand("Email"))
 export type Email = typeof Email.Type

@@ -3,7 +3,6 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
-import { Version } from "evsrc"
 import { UserId } from "./User.ts"
 
 export class UserAlreadyRegistered
@@ -34,15 +33,5 @@ export class UserNotYetRegistered extends Schema.TaggedError<UserNotYetRegistere
 }) {
   override get message(): string {
     return `User "${this.userId}" did not exist then; it was registered at ${DateTime.formatIso(this.registeredAt)}`
-  }
-}
-
-export class VersionNotReached extends Schema.TaggedError<VersionNotReached>()("VersionNotReached", {
-  userId: UserId,
-  wanted: Version.Version,
-  reached: Version.Version
-}) {
-  override get message(): string {
-    return `User "${this.userId}" is at version ${this.reached} and has not reached version ${this.wanted}`
   }
 }

@@ -2,9 +2,12 @@
  * What one can ask to be told.
  */
 import * as Schema from "effect/Schema"
-import { Metadata, Position, Query, Version } from "evsrc"
-import { User, UserId, UserStatus } from "./User.ts"
-import { UserNotFound, UserNotYetRegistered, VersionNotReached } from "./UserErrors.ts"
+import { Difference, Metadata, Moment, MomentNotReached, Position, Query, Version } from "evsrc"
+import { Email, User, UserId, UserName, UserStatus } from "./User.ts"
+import { UserState } from "./UserAggregate.ts"
+import { UserChange } from "./UserChange.ts"
+import { UserAlreadyRegistered, UserIsDeactivated, UserNotFound, UserNotYetRegistered } from "./UserErrors.ts"
+import { UserEvent } from "./UserEvent.ts"
 
 const limit = Schema.optionalKey(Schema.Int)
 
@@ -22,12 +25,9 @@ export const ListUsers = Query.make("ListUsers", {
 
 /** The user as it was. */
 export const GetUserAsOf = Query.make("GetUserAsOf", {
-  payload: {
-    userId: UserId,
-    asOf: Schema.Union([Schema.Struct({ version: Version.Version }), Schema.Struct({ time: Schema.DateTimeUtc })])
-  },
+  payload: { userId: UserId, asOf: Moment.Moment },
   success: User,
-  error: Schema.Union([UserNotFound, UserNotYetRegistered, VersionNotReached])
+  error: Schema.Union([UserNotFound, UserNotYetRegistered, MomentNotReached])
 })
 
 /** One event as it is in the log; `data` is what was written under that `schemaVersion`. */
@@ -46,4 +46,54 @@ export const GetUserHistory = Query.make("GetUserHistory", {
   payload: { userId: UserId, after: Schema.optionalKey(Version.Version), limit },
   success: Schema.Struct({ items: Schema.Array(UserHistoryItem), next: Schema.optionalKey(Version.Version) }),
   error: UserNotFound
+})
+
+/** One event as it is understood today, which may be as several or none, and the user after it. */
+export const UserStep = Schema.Struct({
+  version: Version.Version,
+  position: Position.Position,
+  recordedAt: Schema.DateTimeUtc,
+  events: Schema.Array(UserEvent),
+  state: UserState
+}).annotate({ identifier: "UserStep" })
+
+/** Oldest first; `after` and `next` are versions. */
+export const GetUserTimeline = Query.make("GetUserTimeline", {
+  payload: { userId: UserId, after: Schema.optionalKey(Version.Version), limit },
+  success: Schema.Struct({ items: Schema.Array(UserStep), next: Schema.optionalKey(Version.Version) }),
+  error: UserNotFound
+})
+
+const UserAt = Schema.Struct({ version: Version.Version, position: Position.Position, state: UserState })
+  .annotate({ identifier: "UserAt" })
+
+/** What has changed between two moments, and the first 1,000 events between them. */
+export const DiffUser = Query.make("DiffUser", {
+  payload: { userId: UserId, from: Moment.Moment, to: Moment.Moment },
+  success: Schema.Struct({
+    from: UserAt,
+    to: UserAt,
+    changes: Schema.Array(Difference.Change),
+    events: Schema.Array(UserChange)
+  }).annotate({ identifier: "UserDifference" }),
+  error: Schema.Union([UserNotFound, MomentNotReached])
+})
+
+/** A command without the id of the user. */
+export const ImaginedCommand = Schema.TaggedUnion({
+  RegisterUser: { email: Email, name: UserName },
+  RenameUser: { name: UserName },
+  DeactivateUser: {}
+})
+
+/** What a command would have done at a moment. Nothing is written. */
+export const WhatIfUser = Query.make("WhatIfUser", {
+  payload: { userId: UserId, at: Moment.Moment, command: ImaginedCommand },
+  success: Schema.Struct({
+    version: Version.Version,
+    before: UserState,
+    events: Schema.Array(UserEvent),
+    after: UserState
+  }).annotate({ identifier: "Imagined" }),
+  error: Schema.Union([UserNotFound, UserAlreadyRegistered, UserIsDeactivated, MomentNotReached])
 })

@@ -1,0 +1,138 @@
+/**
+ * Answers the queries about what was, what has changed since, and what could have been: all from the log.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { EventStore, Moment, type MomentNotReached, QueryBus, TimeTravel, Version } from "evsrc"
+import type { UserId } from "./contract/User.ts"
+import { DeactivateUser, RegisterUser, RenameUser } from "./contract/UserCommands.ts"
+import { UserNotFound, UserNotYetRegistered } from "./contract/UserErrors.ts"
+import { DiffUser, GetUserAsOf, GetUserHistory, GetUserTimeline, WhatIfUser } from "./contract/UserQueries.ts"
+import { UserDecider } from "./UserDecider.ts"
+
+const firstOf = (userId: UserId) =>
+  Effect.flatMap(
+    EventStore.EventStore,
+    (store) => Stream.runHead(store.readStreamRecorded(UserDecider.aggregate.streamOf(userId), { limit: 1 }))
+  )
+
+/** Who has no events at all has not only not come so far. */
+const absentIsNotFound = (userId: UserId) => <A, E, R>(self: Effect.Effect<A, E | MomentNotReached, R>) =>
+  Effect.tapErrorTag(
+    self,
+    "MomentNotReached",
+    () =>
+      Effect.flatMap(
+        firstOf(userId),
+        (first) => Option.isNone(first) ? Effect.fail(new UserNotFound({ userId })) : Effect.void
+      )
+  )
+
+const getUserAsOf = QueryBus.handler(
+  GetUserAsOf,
+  Effect.fnUntraced(function*({ asOf, userId }) {
+    const { state, version } = yield* absentIsNotFound(userId)(TimeTravel.aggregate(UserDecider, userId, asOf))
+    if (state._tag === "Absent") {
+      const first = yield* firstOf(userId)
+      return Option.isNone(first)
+        ? yield* new UserNotFound({ userId })
+        : yield* new UserNotYetRegistered({ userId, registeredAt: first.value.recordedAt })
+    }
+    const { email, name, status } = state
+    return { userId, email, name, status, version }
+  })
+)
+
+/** A page of something that was read with one item more, which tells whether there is a next page. */
+const pageOf = <Item extends { readonly version: Version.Version }>(found: ReadonlyArray<Item>, limit: number) => {
+  const items = found.slice(0, limit)
+  const last = items[items.length - 1]
+  return found.length > limit && last !== undefined ? { items, next: last.version } : { items }
+}
+
+const getUserHistory = QueryBus.handler(
+  GetUserHistory,
+  Effect.fnUntraced(function*({ after = 0, limit = 100, userId }) {
+    const store = yield* EventStore.EventStore
+    const options = { from: Version.make(after + 1), limit: limit + 1 }
+    const stream = UserDecider.aggregate.streamOf(userId)
+    const found = yield* Stream.runCollect(store.readStreamRecorded(stream, options))
+    if (found.length === 0 && Option.isNone(yield* firstOf(userId))) return yield* new UserNotFound({ userId })
+    return pageOf(found, limit)
+  })
+)
+
+const getUserTimeline = QueryBus.handler(
+  GetUserTimeline,
+  Effect.fnUntraced(function*({ after, limit = 100, userId }) {
+    const found = yield* TimeTravel.history(UserDecider, userId, Moment.now, { after }).pipe(
+      Stream.take(limit + 1),
+      Stream.map(({ events, recorded: { position, recordedAt, version }, state }) => ({
+        version,
+        position,
+        recordedAt,
+        events,
+        state
+      })),
+      Stream.runCollect,
+      // It goes as far as there is.
+      Effect.catchTag("MomentNotReached", Effect.die)
+    )
+    if (found.length === 0 && Option.isNone(yield* firstOf(userId))) return yield* new UserNotFound({ userId })
+    return pageOf(found, limit)
+  })
+)
+
+const diffUser = QueryBus.handler(
+  DiffUser,
+  Effect.fnUntraced(function*({ from, to, userId }) {
+    const diff = yield* absentIsNotFound(userId)(TimeTravel.aggregateDiff(UserDecider, userId, { from, to }))
+    if (diff.from.version + diff.to.version === 0 && Option.isNone(yield* firstOf(userId))) {
+      return yield* new UserNotFound({ userId })
+    }
+    const events = yield* Stream.runCollect(Stream.take(diff.events, 1_000))
+    return {
+      from: diff.from,
+      to: diff.to,
+      changes: diff.changes,
+      events: events.map(({ event, position, recordedAt, version }) => ({
+        userId,
+        version,
+        position,
+        recordedAt,
+        change: event
+      }))
+    }
+  })
+)
+
+const whatIfUser = QueryBus.handler(
+  WhatIfUser,
+  Effect.fnUntraced(
+    function*({ at, command, userId }) {
+      const whatIf = () => {
+        switch (command._tag) {
+          case "RegisterUser":
+            return TimeTravel.whatIf(
+              UserDecider,
+              RegisterUser,
+              { userId, email: command.email, name: command.name },
+              at
+            )
+          case "RenameUser":
+            return TimeTravel.whatIf(UserDecider, RenameUser, { userId, name: command.name }, at)
+          case "DeactivateUser":
+            return TimeTravel.whatIf(UserDecider, DeactivateUser, { userId }, at)
+        }
+      }
+      const { before, events, start, state } = yield* whatIf()
+      return { version: start.version, before, events, after: state }
+    },
+    // The query's own Schema has checked the same fields.
+    Effect.catchTag("InvalidCommand", Effect.die)
+  )
+)
+
+export const layer = Layer.mergeAll(getUserAsOf, getUserHistory, getUserTimeline, diffUser, whatIfUser)

@@ -1,0 +1,83 @@
+/**
+ * Snapshots on PostgreSQL.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Position from "../domain/Position.ts"
+import type { StreamId } from "../domain/StreamId.ts"
+import * as Version from "../domain/Version.ts"
+import { keptBeside, type Snapshot, type SnapshotDriver } from "../store/SnapshotDriver.ts"
+import type { PgQuery } from "./PgQuery.ts"
+
+interface SnapshotRow {
+  readonly stream: string
+  readonly fingerprint: string
+  readonly version: bigint
+  readonly position: bigint
+  readonly event_id: string
+  readonly state: string
+  readonly taken_at: Date
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (query: PgQuery, schema: string): SnapshotDriver => {
+  const one = `select * from ${schema}.snapshots where stream = $1 and fingerprint = $2`
+  // $8: those of other fingerprints that are older go.
+  const write = `with old as (
+      delete from ${schema}.snapshots where stream = $1 and fingerprint <> $2 and taken_at < $8
+    )
+    insert into ${schema}.snapshots as s (stream, fingerprint, version, position, event_id, state, taken_at)
+      values ($1, $2, $3, $4, $5, $6, $7)
+      on conflict (stream, fingerprint) do update set version = excluded.version, position = excluded.position,
+        event_id = excluded.event_id, state = excluded.state, taken_at = excluded.taken_at
+        where s.version < excluded.version`
+  const discard = `delete from ${schema}.snapshots
+    where stream = $1 and fingerprint = $2 and version = $3 and event_id = $4 and taken_at = $5`
+  const drop = `delete from ${schema}.snapshots where stream = any($1::text[]) returning true as dropped`
+  const page = `select * from ${schema}.snapshots where $1::text is null or (stream, fingerprint) > ($1, $2)
+    order by stream, fingerprint limit $3`
+
+  return {
+    read: ({ fingerprint, stream }) =>
+      Effect.map(
+        query<SnapshotRow>(one, [stream, fingerprint]),
+        ([row]) => Option.map(Option.fromUndefinedOr(row), snapshotOf)
+      ),
+    write: ({ eventId, fingerprint, position, state, stream, takenAt, version }) =>
+      Effect.asVoid(query(write, [
+        stream,
+        fingerprint,
+        BigInt(version),
+        position,
+        eventId,
+        state,
+        DateTime.toDateUtc(takenAt),
+        DateTime.toDateUtc(DateTime.subtractDuration(takenAt, keptBeside))
+      ])),
+    discard: ({ eventId, fingerprint, stream, takenAt, version }) =>
+      Effect.asVoid(query(discard, [stream, fingerprint, BigInt(version), eventId, DateTime.toDateUtc(takenAt)])),
+    drop: (streams) => Effect.map(query(drop, [streams]), (rows) => rows.length),
+    page: (after, limit) =>
+      Effect.map(
+        query<SnapshotRow>(page, [after?.stream ?? null, after?.fingerprint ?? null, limit]),
+        (rows) => rows.map(snapshotOf)
+      )
+  }
+}
+
+const snapshotOf = (row: SnapshotRow): Snapshot => ({
+  // It was checked before its first event was appended.
+  stream: row.stream as StreamId,
+  fingerprint: row.fingerprint,
+  version: Version.make(Number(row.version)),
+  position: Position.make(row.position),
+  eventId: row.event_id,
+  state: row.state,
+  takenAt: DateTime.makeUnsafe(row.taken_at)
+})

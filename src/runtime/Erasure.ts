@@ -1,0 +1,302 @@
+/**
+ * The erasure of a person's data: deletes the key under which it is encrypted, waits until nobody uses that key any more, and says what was
+ * found.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { type EventStoreError, invalidRequest } from "../domain/errors.ts"
+import type { RawEvent } from "../domain/EventRecord.ts"
+import * as Personal from "../domain/Personal.ts"
+import * as Position from "../domain/Position.ts"
+import type { StreamId } from "../domain/StreamId.ts"
+import { EventStore } from "../store/EventStore.ts"
+import * as KeyStore from "../store/KeyStore.ts"
+import { Limits } from "../store/Limits.ts"
+import { defaultPageSize } from "../store/LogReading.ts"
+import { ProjectionStore } from "../store/ProjectionStore.ts"
+import type { KeptIn, KeptText } from "../store/ProjectionStoreDriver.ts"
+import type { Snapshot } from "../store/SnapshotDriver.ts"
+
+/**
+ * A place where something was found.
+ *
+ * - `in`: the log, snapshots, documents of projections, or streams that are parked and the record of these
+ * - `of`: the stream of an event or snapshot; the target of a projection
+ * - `key`: the version of an event or snapshot; the key of a document; the stream that is parked
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Place = Schema.Struct({
+  in: Schema.Literals(["events", "snapshots", "documents", "parked", "parkingLog"]),
+  of: Schema.String,
+  key: Schema.String
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Place = typeof Place.Type
+
+/**
+ * What there is of a subject.
+ *
+ * - `encrypted`: how many events, snapshots and documents have encrypted data of the subject
+ * - `streams`: the streams of these events, at most 1,000 of them
+ * - `plain`: where the same values stand unencrypted as well, at most 1,000 places: in a field that was not marked, in metadata, in the text of
+ *   an error. No erasure reaches them. Missing when the key was deleted before, as then nobody knows what to look for
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Findings = Schema.Struct({
+  encrypted: Schema.Struct({ events: Schema.Int, snapshots: Schema.Int, documents: Schema.Int }),
+  streams: Schema.Array(Schema.String),
+  plain: Schema.optionalKey(Schema.Array(Place))
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Findings = typeof Findings.Type
+
+/**
+ * What an erasure has come to. It names no personal data, and can be kept.
+ *
+ * - `erasedAt`: when the key was deleted, for the first time
+ * - `doneAt`: since when no process can read the data any more
+ * - `found`: what was erased, and what was not
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ErasureReceipt = Schema.Struct({
+  subject: Schema.String,
+  erasedAt: Schema.DateTimeUtc,
+  doneAt: Schema.DateTimeUtc,
+  found: Findings
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ErasureReceipt = typeof ErasureReceipt.Type
+
+type Stores = EventStore | ProjectionStore | KeyStore.KeyStore
+
+/** So many places and streams are named. */
+const named = 1_000
+
+/** A shorter value would be found everywhere. */
+const shortest = 4
+
+/**
+ * Looks for what there is of a subject, encrypted or not, without changing anything. Reads all that the stores keep, twice, in pages.
+ *
+ * **Gotchas**
+ *
+ * Tables of one's own that handlers write are not looked through, nor what was handed on to others. A value is looked for as JSON writes it,
+ * when it has 4 characters or more.
+ *
+ * @since 0.1.0
+ * @category erasing
+ */
+export const scan = Effect.fn("Erasure.scan")(function*(
+  subject: string
+): Effect.fn.Return<Findings, EventStoreError, Stores> {
+  const { findings } = yield* search(subject)
+  return findings
+})
+
+const search = Effect.fnUntraced(function*(
+  subject: string
+): Effect.fn.Return<
+  { readonly findings: Findings; readonly streams: ReadonlySet<StreamId> },
+  EventStoreError,
+  Stores
+> {
+  yield* refuse(subject)
+  const { driver: log, keys } = yield* EventStore
+  const { driver: projections } = yield* ProjectionStore
+  const limits = yield* Limits
+  const limit = Math.min(defaultPageSize, limits.pageSize)
+  const mark = markOf(subject)
+
+  const events = Stream.paginate(
+    Position.start,
+    (after) =>
+      Effect.map(log.readRaw({ after, limit }), ({ events }) => {
+        const last = events.length < limit ? undefined : events.at(-1)?.position
+        return [events, Option.fromUndefinedOr(last)] as const
+      })
+  )
+  const kept = (place: KeptIn) =>
+    Stream.paginate(
+      undefined,
+      (after: KeptText | undefined) =>
+        Effect.map(projections.kept({ in: place, after, limit }), (texts) => {
+          const last = texts.length < limit ? undefined : texts.at(-1)
+          return [texts, Option.fromUndefinedOr(last)] as const
+        })
+    )
+
+  const snapshots = Stream.paginate(
+    undefined,
+    (after: Snapshot | undefined) =>
+      Effect.map(log.snapshots.page(after, limit), (page) => {
+        const last = page.length < limit ? undefined : page.at(-1)
+        return [page, Option.fromUndefinedOr(last)] as const
+      })
+  )
+
+  const values = new Set<string>()
+  const encrypted = { events: 0, snapshots: 0, documents: 0 }
+  const streams = new Set<StreamId>()
+  let isUnreadable = false
+  /** Counts what is encrypted of the subject, and remembers what it says. */
+  const read = Effect.fnUntraced(
+    function*(place: keyof typeof encrypted, texts: ReadonlyArray<readonly [string, StreamId | undefined]>) {
+      const found: Array<Schema.Json> = []
+      for (const [text, stream] of texts) {
+        if (!text.includes(mark)) continue
+        // A snapshot is a hint, and may be anything.
+        const parsed = Result.getOrElse(Result.try(() => JSON.parse(text) as Schema.Json), () => null)
+        if (!Personal.subjectsIn(parsed).has(subject)) continue
+        found.push(parsed)
+        encrypted[place]++
+        if (stream !== undefined) streams.add(stream)
+      }
+      for (const [index, opened] of (yield* keys.open(found)).entries()) {
+        if (Result.isFailure(opened)) isUnreadable = true
+        else if (collect(found[index], opened.success, subject, values)) isUnreadable = true
+      }
+    }
+  )
+  yield* Stream.runForEachArray(events, (page) => read("events", page.map(({ data, stream }) => [data, stream])))
+  yield* Stream.runForEachArray(
+    snapshots,
+    (page) => read("snapshots", page.map(({ state, stream }) => [state, stream]))
+  )
+  yield* Stream.runForEachArray(
+    kept("documents"),
+    (page) => read("documents", page.map(({ text }) => [text, undefined]))
+  )
+
+  const plain: Array<Place> = []
+  const look = (text: string, place: Place) => {
+    if (plain.length >= named) return
+    for (const value of values) {
+      if (!text.includes(value)) continue
+      plain.push(place)
+      return
+    }
+  }
+  yield* Stream.runForEachArray(events, (page) =>
+    Effect.sync(() => {
+      for (const event of page) look(textOf(event), { in: "events", of: event.stream, key: String(event.version) })
+    }))
+  yield* Stream.runForEachArray(snapshots, (page) =>
+    Effect.sync(() => {
+      for (const { state, stream, version } of page) look(state, { in: "snapshots", of: stream, key: String(version) })
+    }))
+  for (const place of ["documents", "parked", "parkingLog"] as const) {
+    yield* Stream.runForEachArray(kept(place), (page) =>
+      Effect.sync(() => {
+        for (const { key, target, text } of page) look(text, { in: place, of: target, key })
+      }))
+  }
+  const findings: Findings = {
+    encrypted,
+    streams: Array.from(streams).slice(0, named),
+    ...(isUnreadable ? {} : { plain })
+  }
+  return { findings, streams }
+})
+
+/** How encrypted data of a subject ends, as `Personal.sealed` makes it. */
+const markOf = (subject: string): string => `"subject":${JSON.stringify(subject)}}`
+
+const textOf = ({ data, metadata, tags }: RawEvent): string => `${data}\n${metadata}\n${JSON.stringify(tags)}`
+
+/** Adds the values, as JSON writes them, of what is encrypted of a subject. Answers whether something of it is no longer readable. */
+const collect = (stored: unknown, opened: unknown, subject: string, values: Set<string>): boolean => {
+  if (Personal.isSealed(stored)) {
+    if (stored.subject !== subject) return false
+    if (Personal.isErased(opened)) return true
+    leaves(opened, values)
+    return false
+  }
+  if (!Predicate.isObject(stored) || !Predicate.isObject(opened)) return false
+  let isUnreadable = false
+  for (const [field, value] of Object.entries(stored)) {
+    isUnreadable = collect(value, Reflect.get(opened, field), subject, values) || isUnreadable
+  }
+  return isUnreadable
+}
+
+const leaves = (value: unknown, values: Set<string>): void => {
+  if (Predicate.isObject(value)) {
+    for (const inner of Object.values(value)) leaves(inner, values)
+    return
+  }
+  const text = JSON.stringify(value) ?? ""
+  const bare = typeof value === "string" ? text.slice(1, -1) : text
+  if (bare.length >= shortest) values.add(bare)
+}
+
+const refuse = (subject: string): Effect.Effect<void, EventStoreError> => {
+  const problem = KeyStore.subjectProblem(subject)
+  return problem === undefined ? Effect.void : Effect.fail(invalidRequest(problem))
+}
+
+/**
+ * Erases the personal data of a subject. Its key is deleted, and with that it is unreadable in events, documents, snapshots, caches and every
+ * backup of them; what is decoded from then on has `Erased` in its place. Nothing else changes, and nothing about other subjects.
+ *
+ * **Details**
+ *
+ * Looks first for what there is, since afterwards it cannot be read; then deletes the key, waits for as long as other processes may still
+ * have it (`maxAge` of the key store), and removes the snapshots of the streams that it has found. It may be repeated, as after an interruption: `erasedAt` stays, but `plain` is no longer known.
+ *
+ * **Gotchas**
+ *
+ * Within a transaction of the caller it would wait for what the others cannot see yet: erase outside of one. A backup of the key store that is
+ * restored brings the key back.
+ *
+ * @since 0.1.0
+ * @category erasing
+ */
+export const erase = Effect.fn("Erasure.erase")(function*(
+  subject: string
+): Effect.fn.Return<ErasureReceipt, EventStoreError, Stores> {
+  const store = yield* EventStore
+  const keys = yield* KeyStore.KeyStore
+  if (yield* store.driver.inTransaction) {
+    return yield* invalidRequest(
+      "an erasure cannot be part of a transaction: it waits until other processes have noticed it"
+    )
+  }
+  const { plain } = yield* scan(subject)
+  const erasedAt = yield* keys.erase(subject)
+  yield* Effect.sleep(Duration.sum(keys.maxAge, Duration.millis(1)))
+  // What was written in the meantime is counted, too.
+  const { findings, streams } = yield* search(subject)
+  // A state may have something that was made of personal data and was not marked; it is folded anew.
+  for (let from = 0; from < streams.size; from += named) {
+    yield* store.driver.snapshots.drop(Array.from(streams).slice(from, from + named))
+  }
+  const doneAt = yield* DateTime.now
+  const found: Findings = { ...findings, ...(plain === undefined ? {} : { plain }) }
+  return { subject, erasedAt, doneAt, found }
+})

@@ -1,0 +1,49 @@
+/**
+ * What must hold of every event that a set's Schemas can generate, as tests for any runner.
+ *
+ * @since 0.1.0
+ */
+import * as Arbitrary from "effect/Arbitrary"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Result from "effect/Result"
+import type * as Event from "../domain/Event.ts"
+import * as EventCodec from "../domain/EventCodec.ts"
+import * as EventVersions from "./EventVersions.ts"
+import * as Laws from "./Laws.ts"
+import type { Case } from "./Suite.ts"
+
+/**
+ * The laws of a set of events.
+ *
+ * - what is written is read again as the same event
+ * - what any past version's Schema allows is upcast to valid current events
+ *
+ * **Example** (with vitest)
+ *
+ * ```ts
+ * for (const { name, test } of EventLaws.all(UserEvent)) it.effect(name, () => test)
+ * ```
+ *
+ * @since 0.1.0
+ * @category laws
+ */
+export const all = (events: Event.Any, options: Laws.Options = {}): ReadonlyArray<Case<never>> => {
+  const codec = EventCodec.of(events)
+  return EventVersions.all(events).map(({ encode, isCurrent, schema, schemaVersion, type }): Case<never> => ({
+    name: isCurrent
+      ? `${type}: what is written is read again as the same`
+      : `${type}: what version ${schemaVersion} allows is upcast to valid events`,
+    test: Effect.suspend(() =>
+      Laws.check(Arbitrary.schema(schema), (value) => {
+        const data = encode(value)
+        if (Result.isFailure(data)) return data.failure
+        const decoded = codec.decodeData({ type, schemaVersion, data: data.success })
+        if (Result.isFailure(decoded)) return `${JSON.stringify(data.success)}: ${decoded.failure.detail}`
+        return !isCurrent || Equal.equals(decoded.success, [value])
+          ? undefined
+          : `${JSON.stringify(data.success)} was read as ${Laws.show(decoded.success)}`
+      }, options)
+    )
+  }))
+}

@@ -1,0 +1,324 @@
+/**
+ * The conformance suite of personal data: it is kept encrypted wherever it goes, and erased everywhere at once.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { EventStoreError, KeyStoreUnavailable, storeError } from "../domain/errors.ts"
+import type { Lifecycle } from "../domain/Projection.ts"
+import * as Snapshots from "../domain/Snapshots.ts"
+import * as Aggregate from "../runtime/Aggregate.ts"
+import * as CommandBus from "../runtime/CommandBus.ts"
+import * as Erasure from "../runtime/Erasure.ts"
+import * as Parking from "../runtime/Parking.ts"
+import * as Projector from "../runtime/Projector.ts"
+import * as Rebuild from "../runtime/Rebuild.ts"
+import * as EventStore from "../store/EventStore.ts"
+import * as KeyStore from "../store/KeyStore.ts"
+import type { KeyStoreDriver } from "../store/KeyStoreDriver.ts"
+import * as MemoryKeyStore from "../store/MemoryKeyStore.ts"
+import * as ProjectionStore from "../store/ProjectionStore.ts"
+import {
+  behaviour,
+  groups,
+  people,
+  Person,
+  PersonDecider,
+  PersonEvent,
+  Register,
+  Rename,
+  type Stores
+} from "./PersonalFixtures.ts"
+import { readRaw } from "./RawSuite.ts"
+import { type Case, equal, ok, test, unique } from "./Suite.ts"
+
+/** The texts of a projection's documents as they are kept, of whatever target. */
+const keptDocuments = (projection: { readonly id: string }) =>
+  Effect.gen(function*() {
+    const { driver } = yield* ProjectionStore.ProjectionStore
+    const texts: Array<string> = []
+    let after: { readonly target: string; readonly cursor: string } | undefined
+    while (true) {
+      const page = yield* driver.kept({ in: "documents", after, limit: 100 })
+      texts.push(...page.filter(({ target }) => target.startsWith(projection.id)).map(({ text }) => text))
+      after = page.at(-1)
+      if (page.length < 100) return texts
+    }
+  })
+
+const erasedOf = (subject: string) => ({ _tag: "Erased" as const, subject })
+
+const start = Effect.flatMap(EventStore.EventStore, ({ head }) => head)
+
+/** Two people in a group, one of whom is renamed; answers their ids. */
+const twoPeople = Effect.fnUntraced(function*(group: string) {
+  const [ann, bob] = [unique("ann"), unique("bob")]
+  yield* CommandBus.dispatch(Register, { personId: ann, group, name: "Ann Archer" })
+  yield* CommandBus.dispatch(Register, { personId: bob, group, name: "Bob Baker" })
+  yield* CommandBus.dispatch(Rename, { personId: ann, name: "Ann Zimmer" })
+  return { ann, bob }
+})
+
+const memberNames = (members: ReadonlyArray<{ readonly name: unknown }>) => members.map(({ name }) => name)
+
+const inLifecycle = (lifecycle: Lifecycle): Case<Stores> =>
+  test(`${lifecycle} documents keep personal data encrypted, and lose what is erased`, function*() {
+    const group = unique("g")
+    const projection = groups(lifecycle)
+    const base = lifecycle === "inline" ? Projector.layerInline([groupsOf("inline", projection)]) : undefined
+    const program = Effect.gen(function*() {
+      const { ann, bob } = yield* twoPeople(group)
+      const after = yield* start
+      const settledAt = lifecycle === "async" ? Projector.layer([groupsOf("async", projection)]) : Layer.empty
+      const read = Effect.gen(function*() {
+        const { awaitPosition } = yield* ProjectionStore.ProjectionStore
+        yield* awaitPosition(projection, after, "20 seconds")
+        return Option.getOrThrow(yield* ProjectionStore.get(projection, group))
+      })
+      const before = yield* Effect.provide(read, settledAt)
+      equal(memberNames(before.members), ["Ann Zimmer", "Bob Baker"], "the members")
+      const texts = yield* keptDocuments(projection)
+      ok(!texts.some((text) => /Ann|Bob/.test(text)), "no name in what is kept")
+      const receipt = yield* Erasure.erase(ann)
+      equal(
+        receipt.found.encrypted,
+        { events: 2, snapshots: 0, documents: lifecycle === "live" ? 0 : 1 },
+        "what was encrypted"
+      )
+      const again = yield* Effect.provide(read, settledAt)
+      equal<unknown>(memberNames(again.members), [erasedOf(ann), "Bob Baker"], "the members after the erasure")
+      // What is written later keeps the rest.
+      yield* CommandBus.dispatch(Rename, { personId: bob, name: "Bob Young" })
+      const end = yield* start
+      const last = yield* Effect.provide(
+        Effect.andThen(
+          Effect.flatMap(
+            ProjectionStore.ProjectionStore,
+            (store) => store.awaitPosition(projection, end, "20 seconds")
+          ),
+          read
+        ),
+        settledAt
+      )
+      equal<unknown>(memberNames(last.members), [erasedOf(ann), "Bob Young"], "the members at last")
+    })
+    yield* base === undefined
+      ? Effect.provide(program, people)
+      : Effect.provide(program, people.pipe(Layer.provideMerge(base)))
+  })
+
+/** The same projection, of the lifecycle that it was made with. */
+const groupsOf = <L extends Lifecycle>(_lifecycle: L, projection: ReturnType<typeof groups<Lifecycle>>) =>
+  projection as ReturnType<typeof groups<L>>
+
+/**
+ * All tests. An erasure waits for the `maxAge` of the key store, which is best a short one here.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const cases: ReadonlyArray<Case<Stores>> = [
+  test("personal data is encrypted in the log, and read as it was written", function*() {
+    const store = yield* EventStore.EventStore
+    const [person, friend, stream, after] = [unique("p"), unique("f"), unique("people"), yield* start]
+    const written = [
+      PersonEvent.cases.Registered.make({
+        personId: person,
+        group: "g",
+        name: "Ann Archer",
+        address: { street: "Main Street", since: DateTime.makeUnsafe(0) }
+      }),
+      PersonEvent.cases.Introduced.make({
+        personId: person,
+        group: "g",
+        friends: [{ friendId: friend, nick: "Bobby" }, { friendId: person, nick: "Annie" }]
+      })
+    ]
+    yield* store.append(PersonEvent, stream, written)
+    const raw = yield* readRaw(after, [stream])
+    ok(!raw.some(({ data, metadata }) => /Archer|Main|Bobby|Annie/.test(data + metadata)), "nothing in the clear")
+    equal(raw.map(({ metadata }) => JSON.parse(metadata).subjects), [[person], [friend, person]], "their subjects")
+    const read = yield* Stream.runCollect(store.readStream(PersonEvent, stream))
+    equal(read.map(({ event }) => event), written, "what is read")
+    ok(read.every(({ data }) => !JSON.stringify(data).includes("Archer")), "what is kept stays beside it")
+  }),
+
+  test("erasing a subject erases it in events and states, also those that are kept in memory, and changes nothing else", function*() {
+    yield* Effect.gen(function*() {
+      const after = yield* start
+      const { ann, bob } = yield* twoPeople("g")
+      const streams = [ann, bob].map((id) => `Person-${id}`)
+      const before = yield* readRaw(after, streams)
+      equal((yield* Aggregate.load(PersonDecider, ann)).state.name, "Ann Zimmer", "the state")
+      const receipt = yield* Erasure.erase(ann)
+      equal(receipt.found.encrypted.events, 2, "events with her data")
+      equal(receipt.found.streams, [`Person-${ann}`], "their streams")
+      equal(yield* readRaw(after, streams), before, "the log, to the letter")
+      const { state } = yield* Aggregate.load(PersonDecider, ann, { policy: "stale" })
+      equal<unknown>(state, { personId: ann, group: "g", name: erasedOf(ann), names: 2 }, "the state of who was erased")
+      equal((yield* Aggregate.load(PersonDecider, bob)).state.name, "Bob Baker", "the state of another")
+      const again = yield* Erasure.erase(ann)
+      equal(again.erasedAt, receipt.erasedAt, "when it was erased")
+      equal(again.found.plain, undefined, "what cannot be looked for any more")
+    }).pipe(Effect.provide(people))
+  }),
+
+  test("what is new about an erased subject is refused, and a command that was done stays done", function*() {
+    yield* Effect.gen(function*() {
+      const ann = unique("ann")
+      const register = { personId: ann, group: "g", name: "Ann Archer" }
+      const commandId = unique("c")
+      const first = yield* CommandBus.dispatch(Register, register, { commandId })
+      yield* Erasure.erase(ann)
+      const error = yield* Effect.flip(CommandBus.dispatch(Rename, { personId: ann, name: "Ann Zimmer" }))
+      ok(error._tag === "EventStoreError" && error.reason._tag === "SubjectErased", "the error")
+      equal((yield* Aggregate.load(PersonDecider, ann)).version, first.version, "nothing was written")
+      const store = yield* EventStore.EventStore
+      const event = PersonEvent.cases.Registered.make(register)
+      const metadata = { command: "RegisterPerson", commandId }
+      equal(yield* store.append(PersonEvent, first.stream, [event], { metadata }), first, "the first receipt")
+    }).pipe(Effect.provide(people))
+  }),
+
+  test("a snapshot keeps personal data encrypted, and is removed by an erasure", function*() {
+    const ann = unique("ann")
+    const noted = Person.decider({ ...behaviour, snapshots: Snapshots.every(2) })
+    yield* Effect.gen(function*() {
+      const { driver, snapshots } = yield* EventStore.EventStore
+      yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" })
+      const { stream } = yield* CommandBus.dispatch(Rename, { personId: ann, name: "Ann Zimmer" })
+      yield* snapshots.settled
+      const kept = Effect.map(
+        driver.snapshots.page(undefined, 10_000),
+        (page) => page.filter((one) => one.stream === stream)
+      )
+      const [snapshot, ...others] = yield* kept
+      ok(snapshot !== undefined && others.length === 0 && !/Archer|Zimmer/.test(snapshot.state), "what is kept")
+      // A program that knows nothing yet starts from it.
+      const again = Person.decider({
+        ...behaviour,
+        snapshots: Snapshots.every(2),
+        evolve: {
+          ...behaviour.evolve,
+          Registered: () => {
+            throw new Error("not from the snapshot")
+          }
+        }
+      })
+      equal((yield* Aggregate.load(again, ann)).state.name, "Ann Zimmer", "the state from the snapshot")
+      const { found } = yield* Erasure.erase(ann)
+      equal(found.encrypted, { events: 2, snapshots: 1, documents: 0 }, "what was found")
+      equal(yield* kept, [], "what is left")
+      const { state } = yield* Aggregate.load(noted, ann)
+      equal<unknown>(state.name, erasedOf(ann), "the state that is folded anew")
+    }).pipe(Effect.provide(Aggregate.layer(noted)))
+  }),
+
+  inLifecycle("async"),
+  inLifecycle("inline"),
+  inLifecycle("live"),
+
+  test("a rebuild goes on after an erasure, and compares what is encrypted anew each time", function*() {
+    const group = unique("g")
+    const projection = groupsOf("async", groups("async"))
+    yield* Effect.gen(function*() {
+      const { ann } = yield* twoPeople(group)
+      const { awaitPosition } = yield* ProjectionStore.ProjectionStore
+      yield* awaitPosition(projection, yield* start, "20 seconds")
+      yield* Stream.runDrain(Rebuild.rebuild(projection, { swap: false }))
+      const differences = Stream.runCollect(Rebuild.compare(projection))
+      equal(yield* differences, [], "differences before")
+      yield* Erasure.erase(ann)
+      equal(yield* differences, [], "differences after")
+      yield* Rebuild.swap(projection)
+      const { members } = Option.getOrThrow(yield* ProjectionStore.get(projection, group))
+      equal<unknown>(memberNames(members), [erasedOf(ann), "Bob Baker"], "the members")
+    }).pipe(Effect.provide(Layer.merge(people, Projector.layer([projection]))))
+  }),
+
+  test("values that stand in the clear as well are found before the key is gone", function*() {
+    const store = yield* EventStore.EventStore
+    const [person, stream] = [unique("p"), unique("people")]
+    const name = unique("Archibald")
+    yield* store.append(PersonEvent, stream, [
+      PersonEvent.cases.Registered.make({ personId: person, group: `friends of ${name}`, name })
+    ])
+    yield* store.append(PersonEvent, stream, [
+      PersonEvent.cases.Introduced.make({ personId: person, group: "", friends: [] })
+    ], {
+      metadata: { attributes: { mail: `${name}@example.com` } }
+    })
+    const { found } = yield* Erasure.erase(person)
+    equal(found.plain, [{ in: "events", of: stream, key: "1" }, { in: "events", of: stream, key: "2" }], "the places")
+  }),
+
+  test("without its key store nothing is written or read in the clear", function*() {
+    const { driver } = yield* EventStore.EventStore
+    const without = yield* Effect.updateContext(
+      EventStore.make(driver),
+      (context: Context.Context<KeyStore.KeyStore | Scope.Scope>) => Context.omit(KeyStore.KeyStore)(context)
+    )
+    const [person, stream] = [unique("p"), unique("people")]
+    const event = PersonEvent.cases.Registered.make({ personId: person, group: "g", name: "Ann Archer" })
+    const error = yield* Effect.flip(without.append(PersonEvent, stream, [event]))
+    ok(error._tag === "EventStoreError" && error.reason._tag === "StoreMisconfigured", "the error")
+    equal(yield* readRaw(yield* start, [stream]), [], "nothing was written")
+  }),
+
+  test("while the key store cannot be reached nothing is written, lost or parked, and then all goes on", function*() {
+    const { driver } = yield* EventStore.EventStore
+    const group = unique("g")
+    const projection = groupsOf("async", groups("async"))
+    let isDown = false
+    const flaky = (keys: KeyStoreDriver): KeyStoreDriver => {
+      const unless = <A>(answer: Effect.Effect<A, EventStoreError>) =>
+        Effect.suspend(() =>
+          isDown
+            ? Effect.fail(storeError(new KeyStoreUnavailable({ message: "the key store is down", cause: undefined })))
+            : answer
+        )
+      return {
+        find: (subjects) => unless(keys.find(subjects)),
+        findOrCreate: (offered) => unless(keys.findOrCreate(offered)),
+        erasures: unless(keys.erasures),
+        erase: (subject) => unless(keys.erase(subject))
+      }
+    }
+    const keys = KeyStore.layer(Effect.map(MemoryKeyStore.make, flaky), { maxAge: 0 })
+    const stores = Layer.effect(EventStore.EventStore, EventStore.make(driver)).pipe(Layer.provide(keys))
+    const isUnavailable = (error: unknown) =>
+      error instanceof EventStoreError && error.reason._tag === "KeyStoreUnavailable" && error.isRetryable
+    yield* Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const after = yield* start
+      const { ann } = yield* twoPeople(group)
+      const end = yield* start
+      isDown = true
+      const rename = CommandBus.dispatch(Rename, { personId: ann, name: "Ann Young" })
+      ok(isUnavailable(yield* Effect.flip(rename)), "the error of a command")
+      const read = Stream.runCollect(store.readStream(PersonEvent, `Person-${ann}`))
+      ok(isUnavailable(yield* Effect.flip(read)), "the error of a read")
+      equal((yield* readRaw(after, [`Person-${ann}`])).length, 2, "nothing was written")
+      yield* Effect.gen(function*() {
+        const projector = yield* Projector.Projector
+        yield* Effect.repeat(projector.status, {
+          until: ([status]) => status?.state === "retrying",
+          schedule: Schedule.spaced("10 millis")
+        })
+        equal(yield* Parking.list(projection), [], "what is parked")
+        isDown = false
+        const { awaitPosition } = yield* ProjectionStore.ProjectionStore
+        yield* awaitPosition(projection, end, "20 seconds")
+      }).pipe(Effect.provide(Projector.layer([projection], { retryDelay: { first: "10 millis", most: "50 millis" } })))
+      const document = yield* ProjectionStore.get(projection, group)
+      ok(Option.isSome(document), "the document")
+    }).pipe(Effect.provide(people.pipe(Layer.provideMerge(stores))))
+  })
+]

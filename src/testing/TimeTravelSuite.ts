@@ -1,0 +1,640 @@
+/**
+ * The conformance suite of the runtime, the part on time travel.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as JsonPatch from "effect/JsonPatch"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type * as Command from "../domain/Command.ts"
+import * as Decider from "../domain/Decider.ts"
+import type * as Difference from "../domain/Difference.ts"
+import * as Event from "../domain/Event.ts"
+import type { EventRecord } from "../domain/EventRecord.ts"
+import * as Moment from "../domain/Moment.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import * as Version from "../domain/Version.ts"
+import * as Aggregate from "../runtime/Aggregate.ts"
+import * as CommandBus from "../runtime/CommandBus.ts"
+import * as Decision from "../runtime/Decision.ts"
+import * as Projector from "../runtime/Projector.ts"
+import * as TimeTravel from "../runtime/TimeTravel.ts"
+import * as EventStore from "../store/EventStore.ts"
+import * as ProjectionStore from "../store/ProjectionStore.ts"
+import { heldAppend } from "./BoundaryRaces.ts"
+import { rawEvent } from "./EventStoreFixtures.ts"
+import { type Stores, upTo } from "./RuntimeFixtures.ts"
+import { type Case, equal, ok, test, unique } from "./Suite.ts"
+import {
+  appendBatch,
+  appendRandom,
+  DoublingDecider,
+  eventsIn,
+  Fill,
+  OpenSafe,
+  Owned,
+  ownedProjections,
+  ownersIn,
+  randomBatch,
+  randomOf,
+  recordedAt,
+  Safe,
+  SafeDecider,
+  SafeEvent,
+  safesIn,
+  Take,
+  Tax,
+  taxing,
+  unschemed
+} from "./TimeTravelFixtures.ts"
+
+type Records = ReadonlyArray<EventRecord<SafeEvent>>
+
+/** A log of random events, and one in which a second passes between any two of them. */
+const history = Effect.fnUntraced(function*(seed: number, appends: number) {
+  const run = unique("run")
+  yield* appendRandom(run, seed, appends)
+  const seconds = yield* recordedAt((position) => Number(position) * 1000)
+  return { run, seconds, events: yield* Effect.provideService(eventsIn(run), EventStore.EventStore, seconds) }
+})
+
+const within = (store: EventStore.EventStore["Service"]) => Effect.provideService(EventStore.EventStore, store)
+
+const positionsOf = (events: Iterable<{ readonly position: bigint }>) => Array.from(events, ({ position }) => position)
+
+const stateAfter = (events: Records) => Decider.fold(SafeDecider, events.map(({ event }) => event))
+
+/** Every position of some events, and those just before and after. */
+const positionsAround = (events: Records) => [
+  ...new Set(events.flatMap(({ position }) => [position - 1n, position]))
+]
+
+/** Every instant of some events, and those a millisecond before and after. */
+const instantsAround = (events: Records) =>
+  [
+    ...new Set(events.flatMap(({ recordedAt }) => {
+      const millis = DateTime.toEpochMillis(recordedAt)
+      return [millis - 1, millis, millis + 1]
+    }))
+  ].map((millis) => DateTime.makeUnsafe(millis))
+
+const bothDirections = <A>(items: ReadonlyArray<A>) => items.flatMap((from) => items.map((to) => ({ from, to })))
+
+/** The patch that takes back a patch. */
+const inverse = (changes: ReadonlyArray<Difference.Change>): JsonPatch.JsonPatch =>
+  changes.toReversed().map((change) =>
+    change.op === "add"
+      ? change.path === "" ? { op: "replace", path: "", value: null } : { op: "remove", path: change.path }
+      : change.op === "remove"
+      ? { op: "add", path: change.path, value: change.old }
+      : { op: "replace", path: change.path, value: change.old }
+  )
+
+const checkChanges = (changes: ReadonlyArray<Difference.Change>, from: Schema.Json, to: Schema.Json, what: string) => {
+  equal(JsonPatch.apply(changes, from), to, `${what}: applied to the one they give the other`)
+  equal(JsonPatch.apply(inverse(changes), to), from, `${what}: taken back from the other they give the one`)
+  equal(changes.length === 0, JSON.stringify(from) === JSON.stringify(to), `${what}: there are none only of the same`)
+}
+
+const encodeState = Schema.encodeUnknownSync(Schema.toCodecJson(Safe.state))
+const encodeOwned = Schema.encodeUnknownSync(Schema.toCodecJson(Owned))
+
+const aggregates = (seed: number) =>
+  test(`an aggregate at every version, position and instant is the fold of what came before (${seed})`, function*() {
+    const { events, run, seconds } = yield* history(seed, 14)
+    for (const safe of safesIn(run)) {
+      const own = events.filter(({ event }) => event.safe === safe)
+      const check = Effect.fnUntraced(function*(moment: Moment.Moment, expected: Records) {
+        const what = `${safe} at ${Moment.format(moment)}`
+        const at = yield* TimeTravel.aggregate(SafeDecider, safe, moment)
+        const last = expected.at(-1)
+        equal(at.state, stateAfter(expected), what)
+        equal([at.version, at.position], [expected.length, last?.position ?? 0n], `${what}: version and position`)
+        equal(at.recordedAt, Option.fromUndefinedOr(last?.recordedAt), `${what}: when its last event was recorded`)
+        equal(yield* Stream.runCollect(at.events), Array.from(expected), `${what}: the events that led there`)
+      })
+      yield* Effect.gen(function*() {
+        for (const n of [0, ...upTo(own.length)]) yield* check(Moment.version(n), own.slice(0, n))
+        for (const p of positionsAround(events)) {
+          yield* check(Moment.position(p), own.filter(({ position }) => position <= p))
+        }
+        for (const t of instantsAround(events)) {
+          yield* check(
+            Moment.instant(t),
+            own.filter(({ recordedAt }) => DateTime.isLessThanOrEqualTo(recordedAt, t))
+          )
+        }
+        yield* check(Moment.now, own)
+        const steps = yield* Stream.runCollect(TimeTravel.history(SafeDecider, safe))
+        equal(positionsOf(steps.map(({ recorded }) => recorded)), positionsOf(own), "the events of the history")
+        steps.forEach(({ events, state }, index) => {
+          equal(state, stateAfter(own.slice(0, index + 1)), `the state after event ${index + 1}`)
+          equal(events, [own[index]!.event], `event ${index + 1}`)
+        })
+        for (const n of [0, ...upTo(own.length)]) {
+          const some = yield* Stream.runCollect(
+            TimeTravel.history(SafeDecider, safe, Moment.version(own.length), { after: Version.make(n) })
+          )
+          equal(some, steps.slice(n), `what came after version ${n}`)
+          const until = yield* Stream.runCollect(TimeTravel.history(SafeDecider, safe, Moment.version(n)))
+          equal(until, steps.slice(0, n), `what came until version ${n}`)
+        }
+      }).pipe(within(seconds))
+      // As the database has recorded them, several in one millisecond maybe.
+      for (const t of instantsAround(yield* eventsIn(run))) {
+        const then = (yield* eventsIn(run)).filter((e) =>
+          e.event.safe === safe && DateTime.isLessThanOrEqualTo(e.recordedAt, t)
+        )
+        equal(
+          (yield* TimeTravel.aggregate(SafeDecider, safe, Moment.instant(t))).state,
+          stateAfter(then),
+          `${safe} at its own ${DateTime.formatIso(t)}`
+        )
+      }
+    }
+  })
+
+const decisions = (seed: number) =>
+  test(`what a decision rests on, at every position and instant, is the fold of what came before (${seed})`, function*() {
+    const { events, run, seconds } = yield* history(seed, 12)
+    for (const owner of ownersIn(run)) {
+      const payload = { run, safe: run, owner, amount: 1 }
+      const own = events.filter(({ event }) => event.owner === owner)
+      const statesAfter = (events: Records) => ({
+        owned: events.reduce(
+          (sum, { event }) =>
+            event._tag === "Filled" ? sum + event.amount : event._tag === "Taken" ? sum - event.amount : sum,
+          0
+        ),
+        safes: new Set(events.flatMap(({ event }) => event._tag === "Opened" ? [event.safe] : []))
+      })
+      const check = Effect.fnUntraced(function*(moment: Moment.OfLog, expected: Records) {
+        const what = `${owner} at ${Moment.format(moment)}`
+        const at = yield* TimeTravel.decision(taxing, payload, moment)
+        equal(at.states, statesAfter(expected), what)
+        const asked = (...tags: ReadonlyArray<string>) => expected.filter(({ event }) => tags.includes(event._tag))
+        equal(at.events.owned, asked("Filled", "Taken"), `${what}: the events of the one model`)
+        equal(at.events.safes, asked("Opened"), `${what}: those of the other`)
+        equal(at.position, asked("Filled", "Taken", "Opened").at(-1)?.position ?? 0n, `${what}: the last of them`)
+      })
+      yield* Effect.gen(function*() {
+        for (const p of positionsAround(events)) {
+          yield* check(Moment.position(p), own.filter(({ position }) => position <= p))
+        }
+        for (const t of instantsAround(events)) {
+          yield* check(
+            Moment.instant(t),
+            own.filter(({ recordedAt }) => DateTime.isLessThanOrEqualTo(recordedAt, t))
+          )
+        }
+        yield* check(Moment.now, own)
+        for (const { from, to } of bothDirections([0n, ...positionsOf(own)].slice(0, 7))) {
+          const what = `${owner} from ${from} to ${to}`
+          const diff = yield* TimeTravel.decisionDiff(taxing, payload, {
+            from: Moment.position(from),
+            to: Moment.position(to)
+          })
+          const json = ({ states }: TimeTravel.DecisionAt<ReturnType<typeof taxing.models>>): Schema.Json => ({
+            owned: states.owned,
+            safes: Array.from(states.safes)
+          })
+          checkChanges(diff.changes, json(diff.from), json(diff.to), what)
+          const [low, high] = from < to ? [from, to] : [to, from]
+          equal(
+            positionsOf(yield* Stream.runCollect(diff.events)),
+            positionsOf(
+              own.filter((e) => e.position > low && e.position <= high && !["Looked", "Smashed"].includes(e.event._tag))
+            ),
+            `${what}: the events between`
+          )
+        }
+      }).pipe(within(seconds))
+    }
+  })
+
+const documents = (seed: number) =>
+  test(`a document at every position is what its store answered there, whatever its lifecycle (${seed})`, function*() {
+    const run = unique("run")
+    const { async, found, inline, live } = ownedProjections(run)
+    const below = randomOf(seed)
+    const projections = yield* ProjectionStore.ProjectionStore
+    const shown: Array<{ readonly position: bigint; readonly documents: ReadonlyArray<unknown> }> = []
+    yield* Effect.gen(function*() {
+      for (let round = 0; round < 12; round++) {
+        const { position } = yield* appendBatch(randomBatch(run, below))
+        yield* projections.awaitPosition(async, position, "20 seconds")
+        const documents: Array<unknown> = []
+        for (const owner of ownersIn(run)) {
+          const document = yield* ProjectionStore.get(inline, owner)
+          equal(yield* ProjectionStore.get(async, owner), document, "both lifecycles agree")
+          documents.push(document)
+        }
+        shown.push({ position, documents })
+      }
+    }).pipe(Effect.provide(Projector.layer([async])), Effect.provide(Projector.layerInline([inline])))
+    ok(
+      shown.some(({ documents }) => documents.some((document) => Option.isSome(document as typeof none))),
+      "some are there"
+    )
+    for (const projection of [inline, async, live, found]) {
+      for (const [index, owner] of ownersIn(run).entries()) {
+        for (const { documents, position } of shown) {
+          const at = yield* TimeTravel.document(projection, owner, Moment.position(position))
+          equal<unknown>(at.document, documents[index], `${projection.id} of ${owner} at ${position}`)
+        }
+      }
+    }
+  })
+
+const none = Option.none<unknown>()
+
+const documentHistory = (seed: number) =>
+  test(`a document at every position and instant, its events, its history and its differences (${seed})`, function*() {
+    const { events, run, seconds } = yield* history(seed, 12)
+    const { async, found } = ownedProjections(run)
+    for (const owner of ownersIn(run)) {
+      const own = events.filter(({ event }) => event.owner === owner && event._tag !== "Looked")
+      const after = (events: Records): Option.Option<typeof Owned.Type> =>
+        events.reduce<Option.Option<typeof Owned.Type>>((before, { event }) => {
+          if (event._tag === "Smashed") return Option.none()
+          const { events, last, sum } = Option.getOrElse(before, () => ({ sum: 0, last: Option.none(), events: 0 }))
+          const amount = event._tag === "Filled" ? event.amount : event._tag === "Taken" ? -event.amount : 0
+          return Option.some({
+            key: owner,
+            sum: sum + amount,
+            last: amount === 0 ? last : Option.some(amount),
+            events: events + 1
+          })
+        }, Option.none())
+      const check = Effect.fnUntraced(function*(moment: Moment.OfLog, expected: Records) {
+        const what = `${owner} at ${Moment.format(moment)}`
+        const at = yield* TimeTravel.document(found, owner, moment)
+        equal(at.document, after(expected), what)
+        equal(at.position, expected.at(-1)?.position ?? 0n, `${what}: the last event`)
+        equal(at.recordedAt, Option.fromUndefinedOr(expected.at(-1)?.recordedAt), `${what}: when it was recorded`)
+        equal(yield* Stream.runCollect(at.events), Array.from(expected), `${what}: the events that made it`)
+      })
+      yield* Effect.gen(function*() {
+        for (const p of positionsAround(events)) {
+          yield* check(Moment.position(p), own.filter(({ position }) => position <= p))
+        }
+        for (const t of instantsAround(events)) {
+          yield* check(
+            Moment.instant(t),
+            own.filter(({ recordedAt }) => DateTime.isLessThanOrEqualTo(recordedAt, t))
+          )
+        }
+        yield* check(Moment.now, own)
+        for (const options of [{}, { find: [{ tags: [Event.tag("owner", owner)] }] }]) {
+          const steps = yield* Stream.runCollect(TimeTravel.documentHistory(async, owner, Moment.now, options))
+          equal(
+            steps.map(({ document, recorded }) => ({ position: recorded.position, document })),
+            own.map(({ position }, index) => ({ position, document: after(own.slice(0, index + 1)) })),
+            "the history"
+          )
+        }
+        for (const { from, to } of bothDirections([0n, ...positionsOf(own)].slice(0, 7))) {
+          const what = `${owner} from ${from} to ${to}`
+          const diff = yield* TimeTravel.documentDiff(found, owner, {
+            from: Moment.position(from),
+            to: Moment.position(to)
+          })
+          const json = (document: Option.Option<typeof Owned.Type>) =>
+            Option.isNone(document) ? null : encodeOwned(document.value)
+          checkChanges(diff.changes, json(diff.from.document), json(diff.to.document), what)
+          const [low, high] = from < to ? [from, to] : [to, from]
+          equal(
+            positionsOf(yield* Stream.runCollect(diff.events)),
+            positionsOf(own.filter(({ position }) => position > low && position <= high)),
+            `${what}: the events between`
+          )
+        }
+      }).pipe(within(seconds))
+    }
+  })
+
+/** A store on the same log on which nothing can be written, and its log as it stands. */
+const readOnly = Effect.gen(function*() {
+  const { driver } = yield* EventStore.EventStore
+  return yield* EventStore.make({ ...driver, append: () => Effect.die("something was written") })
+})
+
+const whatIfs = (seed: number) =>
+  test(`what a command would do is what it then does, and until then nothing is written (${seed})`, function*() {
+    const { events, run } = yield* history(seed, 10)
+    const store = yield* readOnly
+    const below = randomOf(seed + 1)
+    const owner = ownersIn(run)[0]!
+    for (let round = 0; round < 12; round++) {
+      const safe = safesIn(run)[below(3)]!
+      const open = { run, safe, owner }
+      const payload = { ...open, amount: 1 + below(60) }
+      const commands: ReadonlyArray<
+        readonly [
+          would: Effect.Effect<TimeTravel.Imagined<typeof Safe.state.Type, SafeEvent>, unknown, EventStore.EventStore>,
+          does: Effect.Effect<
+            Receipt,
+            unknown,
+            Command.Handler<"OpenSafe"> | Command.Handler<"Fill"> | Command.Handler<"Take">
+          >
+        ]
+      > = [
+        [TimeTravel.whatIf(SafeDecider, OpenSafe, open, Moment.now), CommandBus.dispatch(OpenSafe, open)],
+        [TimeTravel.whatIf(SafeDecider, Fill, payload, Moment.now), CommandBus.dispatch(Fill, payload)],
+        [TimeTravel.whatIf(SafeDecider, Take, payload, Moment.now), CommandBus.dispatch(Take, payload)]
+      ]
+      const [would, does] = commands[below(3)]!
+      const ids = Stream.runCollect(Stream.map(store.readStreamRecorded(Safe.streamOf(safe)), ({ id }) => id))
+      const before = yield* ids
+      const imagined = yield* Effect.result(within(store)(would))
+      equal(yield* ids, before, "the stream is as it was")
+      const done = yield* Effect.result(does)
+      if (imagined._tag === "Failure" || done._tag === "Failure") {
+        equal<unknown>(
+          [imagined._tag, Option.getOrUndefined(Result.getFailure(imagined))],
+          [done._tag, Option.getOrUndefined(Result.getFailure(done))],
+          "the same refusal"
+        )
+        continue
+      }
+      const { events, start, state } = imagined.success
+      equal(done.success.version, Version.make(start.version + events.length), "the version")
+      const written = yield* Stream.runCollect(
+        store.readStream(SafeEvent, Safe.streamOf(safe), { from: Version.make(start.version + 1) })
+      )
+      equal(written.map(({ event }) => event), Array.from(events), "the events")
+      equal((yield* Aggregate.load(SafeDecider, safe)).state, state, "the state")
+    }
+    // In the past it is decided on what was there then.
+    for (const safe of safesIn(run)) {
+      const own = events.filter(({ event }) => event.safe === safe)
+      for (const n of [0, ...upTo(own.length)]) {
+        const payload = { run, safe, owner, amount: 30 }
+        const state = stateAfter(own.slice(0, n))
+        const then = yield* Effect.result(TimeTravel.whatIf(SafeDecider, Take, payload, Moment.version(n)))
+        const decided = Decider.decide(SafeDecider, state, "Take", payload)
+        equal<unknown>(
+          then._tag === "Success" ? [then.success.before, then.success.events] : then.failure,
+          decided._tag === "Success" ? [state, decided.success] : decided.failure,
+          `${safe} at version ${n}`
+        )
+      }
+    }
+  })
+
+/**
+ * The past, the differences, and what could have been.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const timeTravel: ReadonlyArray<Case<Stores>> = [
+  ...[1, 2].map(aggregates),
+  ...[3, 4].map(decisions),
+  ...[5, 6].map(documents),
+  ...[7, 8].map(documentHistory),
+
+  test("the changes between any two versions of an aggregate, both ways, and the events between", function*() {
+    const { events, run } = yield* history(9, 14)
+    const [safe] = safesIn(run)
+    const own = events.filter(({ event }) => event.safe === safe)
+    for (const { from, to } of bothDirections([0, ...upTo(own.length)])) {
+      const what = `from ${from} to ${to}`
+      const diff = yield* TimeTravel.aggregateDiff(SafeDecider, safe!, {
+        from: Moment.version(from),
+        to: Moment.version(to)
+      })
+      equal([diff.from.version, diff.to.version], [from, to], what)
+      const states = [stateAfter(own.slice(0, from)), stateAfter(own.slice(0, to))] as const
+      checkChanges(diff.changes, encodeState(states[0]), encodeState(states[1]), what)
+      equal(
+        positionsOf(yield* Stream.runCollect(diff.events)),
+        positionsOf(own.slice(Math.min(from, to), Math.max(from, to))),
+        `${what}: the events between`
+      )
+    }
+  }),
+
+  ...[10, 11, 12].map((seed) => ({
+    ...whatIfs(seed),
+    test: Effect.provide(whatIfs(seed).test, Aggregate.layer(SafeDecider))
+  })),
+
+  test("commands are imagined in a row, by another decider too, and refused as they are when they are dispatched", function*() {
+    const [run, owner] = [unique("run"), "ann"]
+    const safe = `${run}-0`
+    const store = yield* readOnly
+    const payload = { run, safe, owner }
+    yield* appendBatch([{ _tag: "Opened", ...payload }, { _tag: "Filled", ...payload, amount: 10 }])
+    yield* Effect.gen(function*() {
+      const filled = yield* TimeTravel.whatIf(SafeDecider, Fill, { ...payload, amount: 5 }, Moment.version(2))
+      const taken = yield* TimeTravel.whatIf(SafeDecider, Take, { ...payload, amount: 12 }, filled)
+      equal([taken.before.inside, taken.state.inside, taken.start.version], [15, 3, Version.make(2)], "in a row")
+      const tooLittle = yield* Effect.flip(TimeTravel.whatIf(SafeDecider, Take, { ...payload, amount: 4 }, taken))
+      ok(tooLittle._tag === "TooLittle" && tooLittle.inside === 3, "refused on what was imagined")
+      const doubled = yield* TimeTravel.whatIf(DoublingDecider, Take, { ...payload, amount: 3 }, Moment.now)
+      equal([doubled.events.length, doubled.state.inside], [2, 4], "another decider")
+      const other = { ...payload, safe: `${run}-1` }
+      equal(
+        (yield* Effect.flip(TimeTravel.whatIf(SafeDecider, OpenSafe, other, filled)))._tag,
+        "EventStoreError",
+        "of another instance"
+      )
+      for (const amount of [0, -1, 1.5]) {
+        const invalid = { ...payload, amount }
+        const [would, is] = [
+          yield* Effect.flip(TimeTravel.whatIf(SafeDecider, Fill, invalid, Moment.now)),
+          yield* Effect.flip(CommandBus.dispatch(Fill, invalid).pipe(Effect.provide(Aggregate.layer(SafeDecider))))
+        ]
+        equal(would._tag, "InvalidCommand", "an invalid payload")
+        equal<unknown>(would, is, "in the same words")
+      }
+      const misspelt = { ...payload, amount: 1, amuont: 2 }
+      equal(
+        (yield* Effect.flip(TimeTravel.whatIf(SafeDecider, Fill, misspelt, Moment.now)))._tag,
+        "InvalidCommand",
+        "a field too many"
+      )
+    }).pipe(within(store))
+    equal((yield* eventsIn(run)).length, 2, "nothing was written")
+  }),
+
+  test("what a decision would be is what it then is, and until then nothing is written", function*() {
+    const [run, owner] = [unique("run"), unique("owner")]
+    const payload = { run, safe: `${run}-0`, owner }
+    const store = yield* readOnly
+    yield* appendBatch([{ _tag: "Opened", ...payload }, { _tag: "Filled", ...payload, amount: 10 }])
+    const { position } = (yield* eventsIn(run)).at(-1)!
+    const would = (amount: number, at: Moment.OfLog = Moment.now) =>
+      within(store)(TimeTravel.whatIfDecided(taxing, { ...payload, amount }, at))
+    const dispatch = (amount: number) =>
+      CommandBus.dispatch(Tax, { ...payload, amount }).pipe(Effect.provide(Decision.layer(taxing)))
+
+    const imagined = yield* would(4)
+    equal((yield* eventsIn(run)).length, 2, "nothing is written")
+    equal(imagined.before.states, { owned: 10, safes: new Set([payload.safe]) }, "before")
+    equal(
+      imagined.states,
+      { owned: 6, safes: new Set([payload.safe]) },
+      "after: the safe of another owner is none of them"
+    )
+    const receipt = yield* dispatch(4)
+    const written = yield* Stream.runCollect(store.readStream(SafeEvent, receipt.stream))
+    equal(written.map(({ event }) => event), Array.from(imagined.events), "the events")
+    equal(
+      (yield* TimeTravel.decision(taxing, { ...payload, amount: 4 }, Moment.now)).states,
+      imagined.states,
+      "the states"
+    )
+
+    equal<unknown>(yield* Effect.flip(would(7)), yield* Effect.flip(dispatch(7)), "the same refusal")
+    equal((yield* would(7, Moment.position(position))).states.owned, 3, "but not then")
+    equal((yield* Effect.flip(would(1.5)))._tag, "InvalidCommand", "an invalid payload")
+    equal((yield* Effect.flip(would(1, Moment.position(0n))))._tag, "Poor", "before there was anything")
+  }),
+
+  test("before the first event there is the initial state, and beyond the last a typed error", function*() {
+    const run = unique("run")
+    const [safe] = safesIn(run)
+    const payload = { run, safe: safe!, owner: ownersIn(run)[0]! }
+    const empty = yield* TimeTravel.aggregate(SafeDecider, safe!, Moment.version(0))
+    equal([empty.state, empty.version, empty.recordedAt], [SafeDecider.initial, 0, Option.none()], "without events")
+    equal(yield* Stream.runCollect(empty.events), [], "none have led there")
+    yield* appendBatch([{ _tag: "Opened", ...payload }, { _tag: "Filled", ...payload, amount: 1 }])
+    const beyond = { from: Moment.now, to: Moment.version(3) }
+    const tries = [
+      TimeTravel.aggregate(SafeDecider, safe!, Moment.version(3)),
+      Stream.runDrain(TimeTravel.history(SafeDecider, safe!, Moment.version(3))),
+      TimeTravel.aggregateDiff(SafeDecider, safe!, beyond),
+      TimeTravel.whatIf(SafeDecider, OpenSafe, payload, Moment.version(3))
+    ]
+    for (const [index, tried] of tries.entries()) {
+      const error = yield* Effect.flip<unknown, { readonly _tag: string }, EventStore.EventStore>(tried)
+      ok(
+        error._tag === "MomentNotReached" && "reached" in error &&
+          JSON.stringify(error.reached) === JSON.stringify(Moment.version(2)),
+        `a version beyond the last (${index})`
+      )
+    }
+    const { driver } = yield* EventStore.EventStore
+    const far = Moment.position((yield* driver.last) + 1_000_000n)
+    const { async, found } = ownedProjections(run)
+    const tax = { ...payload, amount: 1 }
+    const all: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }, EventStore.EventStore>> = [
+      TimeTravel.aggregate(SafeDecider, safe!, far),
+      Stream.runDrain(TimeTravel.history(SafeDecider, safe!, far)),
+      TimeTravel.decision(taxing, tax, far),
+      TimeTravel.decisionDiff(taxing, tax, { from: Moment.now, to: far }),
+      TimeTravel.whatIfDecided(taxing, tax, far),
+      TimeTravel.document(async, payload.owner, far),
+      TimeTravel.documentDiff(found, payload.owner, { from: far, to: Moment.now })
+    ]
+    for (const [index, tried] of all.entries()) {
+      equal((yield* Effect.flip(tried))._tag, "MomentNotReached", `a position beyond the last (${index})`)
+    }
+    const future = Moment.instant(DateTime.makeUnsafe("2999-01-01T00:00:00Z"))
+    equal(
+      (yield* TimeTravel.aggregate(SafeDecider, safe!, future)).state.inside,
+      1,
+      "the future is what is known so far"
+    )
+    equal(
+      (yield* TimeTravel.document(found, payload.owner, Moment.position(0n))).document,
+      Option.none(),
+      "before the first event there is no document"
+    )
+    equal(
+      (yield* Effect.flip(TimeTravel.document(found, "", Moment.now)))._tag,
+      "EventStoreError",
+      "a key that is none"
+    )
+    equal(
+      (yield* Effect.flip(TimeTravel.decisionDiff(unschemed, tax, { from: Moment.now, to: Moment.now })))._tag,
+      "EventStoreError",
+      "a state that is no JSON and has no Schema"
+    )
+  }),
+
+  test("where a clock went back, an instant is a beginning of every stream, for aggregates, decisions and documents", function*() {
+    const run = unique("run")
+    const [safe, other] = safesIn(run)
+    const owner = unique("owner")
+    const of = (name: string, amount: number): SafeEvent => ({ _tag: "Filled", run, safe: name, owner, amount })
+    yield* appendBatch([of(safe!, 1), of(safe!, 2), of(safe!, 4)])
+    yield* appendBatch([of(other!, 8)])
+    const places = positionsOf(yield* eventsIn(run))
+    // Of the first three, the second was recorded an hour too late, when the clock was wrong.
+    const times = [1000, 3_601_000, 2000, 2500]
+    const store = yield* recordedAt((position) => times[places.indexOf(position)] ?? 0)
+    const { async, found } = ownedProjections(run)
+    const at = (millis: number) =>
+      Effect.gen(function*() {
+        const moment = Moment.instant(DateTime.makeUnsafe(millis))
+        const { state, version } = yield* TimeTravel.aggregate(SafeDecider, safe!, moment)
+        const { states } = yield* TimeTravel.decision(taxing, { run, safe: safe!, owner, amount: 1 }, moment)
+        const documents = [
+          (yield* TimeTravel.document(async, owner, moment)).document,
+          (yield* TimeTravel.document(found, owner, moment)).document
+        ].map(Option.map(({ sum }) => sum))
+        equal(documents, [Option.some(states.owned), Option.some(states.owned)], "documents agree with decisions")
+        return [state.inside, version, states.owned]
+      }).pipe(within(store))
+    equal(yield* at(1000), [1, 1, 1], "before it went wrong")
+    equal(yield* at(2000), [1, 1, 1], "the third is not there without the second")
+    equal(yield* at(2500), [1, 1, 9], "other streams are")
+    equal(yield* at(3_601_000), [7, 3, 15], "by then all were")
+  }),
+
+  test("at a position below which an append is under way, it is waited for", function*() {
+    const run = unique("run")
+    const payload = { run, safe: `${run}-0`, owner: unique("owner") }
+    const { letGo } = yield* heldAppend([{
+      ...rawEvent("Filled", 1, { ...payload, amount: 1 }),
+      tags: [Event.tag("run", run), Event.tag("owner", payload.owner)]
+    }])
+    const above = yield* Effect.forkChild(appendBatch([{ _tag: "Filled", ...payload, amount: 2 }]))
+    yield* Effect.timeoutOption(Fiber.await(above), "100 millis")
+    const { driver } = yield* EventStore.EventStore
+    const last = yield* driver.last
+    const asked = yield* Effect.forkChild(
+      TimeTravel.decision(taxing, { ...payload, amount: 1 }, Moment.position(last))
+    )
+    yield* Effect.timeoutOption(Fiber.await(asked), "50 millis")
+    yield* letGo
+    yield* Fiber.join(above)
+    const by = (yield* eventsIn(run)).filter(({ position }) => position <= last)
+    equal(
+      positionsOf((yield* Fiber.join(asked)).events.owned),
+      positionsOf(by),
+      "every event up to there, whenever it was committed"
+    )
+  }),
+
+  test("a long stream is travelled a page at a time", function*() {
+    const run = unique("run")
+    const payload = { run, safe: `${run}-0`, owner: "ann" }
+    yield* appendBatch(upTo(2500).map((amount) => ({ _tag: "Filled", ...payload, amount })))
+    const { driver } = yield* EventStore.EventStore
+    const read = yield* Ref.make(0)
+    const store = yield* EventStore.make({
+      ...driver,
+      readStream: (page) => Effect.tap(driver.readStream(page), (events) => Ref.update(read, (n) => n + events.length))
+    })
+    const first = yield* TimeTravel.history(SafeDecider, payload.safe).pipe(
+      Stream.take(3),
+      Stream.runCollect,
+      within(store)
+    )
+    equal(first.map(({ state }) => state.inside), [1, 3, 6], "the first three")
+    ok((yield* Ref.get(read)) <= 500, "one page")
+    const at = yield* TimeTravel.aggregate(SafeDecider, payload.safe, Moment.version(2001)).pipe(within(store))
+    equal(at.state.inside, 2001 * 1001, "a state behind several pages")
+    equal(yield* Stream.runCount(at.events), 2001, "the events that led there")
+  })
+]

@@ -1,0 +1,290 @@
+/** What somebody changes in the tables, past the store and its triggers, as a superuser can. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Redacted, Schema } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { EventStore, EventStoreError, HashChain, Position } from "evsrc"
+import { PgEventStore, PgMigrations, type PgOptions } from "evsrc/pg"
+import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
+
+const Said = Schema.TaggedUnion({ Said: { text: Schema.String } })
+const say = (stream: string, ...texts: ReadonlyArray<string>) =>
+  Effect.flatMap(
+    EventStore.EventStore,
+    (store) =>
+      store.append(Said, stream, texts.map((text) => ({ _tag: "Said", text })), {
+        metadata: { actor: "ann", commandId: `${stream}-${texts.join()}` }
+      })
+  )
+
+/** Positions 1 to 4 are those of a, 5 and 6 of b, 7 of c. */
+const written = Effect.gen(function*() {
+  yield* say("a", "one", "two")
+  yield* say("a", "three")
+  yield* say("a", "four")
+  yield* say("b", "five", "six")
+  yield* say("c", "seven")
+  return yield* HashChain.verify()
+})
+
+const tampered = (...statements: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const sql = yield* SqlClient
+    yield* sql`alter table evsrc.events disable trigger events_immutable`
+    for (const statement of statements) yield* sql.unsafe(statement)
+    yield* sql`alter table evsrc.events enable trigger events_immutable`
+  })
+
+const at = (kind: string, stream: string, version: number, position: number) => ({
+  kind,
+  stream,
+  version,
+  position: BigInt(position)
+})
+const missing = (stream: string, version: number, last: number, position: number) => ({
+  ...at("missing", stream, version, position),
+  last
+})
+
+const set = (what: string, position: number) => `update evsrc.events set ${what} where position = ${position}`
+const changed = at("changed", "a", 2, 2)
+
+interface Tampering {
+  readonly statements: ReadonlyArray<string>
+  /** What is found without an anchor. With one, the anchor is not met either, but for `unseen` changes. */
+  readonly faults: ReadonlyArray<unknown>
+  readonly anchored?: false
+}
+
+const tamperings: Readonly<Record<string, Tampering>> = {
+  "one byte of a payload": {
+    statements: [set(`data = replace(data::text, 'two', 'twp')::json`, 2)],
+    faults: [changed]
+  },
+  "a space in metadata": { statements: [set(`metadata = (metadata::text || ' ')::json`, 2)], faults: [changed] },
+  "a time, by a millisecond": {
+    statements: [set(`recorded_at = recorded_at + '1 millisecond'`, 2)],
+    faults: [changed]
+  },
+  "a time, by a microsecond": {
+    statements: [set(`recorded_at = recorded_at + '1 microsecond'`, 2)],
+    faults: [changed]
+  },
+  "the type": { statements: [set(`type = 'Sait'`, 2)], faults: [changed] },
+  "the version of the Schema": { statements: [set(`schema_version = 2`, 2)], faults: [changed] },
+  "the id": { statements: [set(`id = gen_random_uuid()`, 2)], faults: [changed] },
+  "tags": { statements: [set(`tags = array['x:y']`, 2)], faults: [changed] },
+  "the command id": { statements: [set(`command_id = command_id || 'x'`, 3)], faults: [at("changed", "a", 3, 3)] },
+  "the number of a command's events": {
+    statements: [set(`command_events = 1`, 1)],
+    faults: [at("changed", "a", 1, 1)]
+  },
+  "the position": { statements: [set(`position = nextval('evsrc.positions')`, 7)], faults: [at("changed", "c", 1, 8)] },
+  "the last event of a stream": { statements: [set(`data = '{}'`, 4)], faults: [at("changed", "a", 4, 4)] },
+  "a hash": {
+    statements: [set(`hash = set_byte(hash, 31, get_byte(hash, 31) # 1)`, 2)],
+    faults: [at("hash", "a", 2, 2)]
+  },
+  "the hash of the last event": {
+    statements: [set(`hash = set_byte(hash, 0, get_byte(hash, 0) # 1)`, 4)],
+    faults: [at("changed", "a", 4, 4)],
+    // What an anchor is made of are the events.
+    anchored: false
+  },
+  "an event and its hash": {
+    statements: [set(`data = '{}', hash = sha256('x')`, 2)],
+    faults: [changed, at("changed", "a", 3, 3)]
+  },
+  "a hash that is taken away": { statements: [set(`hash = null`, 2)], faults: [at("unchained", "a", 2, 2)] },
+  "two payloads that are swapped": {
+    statements: [
+      `update evsrc.events e set data = o.data from evsrc.events o
+        where e.position in (2, 3) and o.position in (2, 3) and e.position <> o.position`
+    ],
+    faults: [changed, at("changed", "a", 3, 3)]
+  },
+  "two events that are swapped": {
+    statements: [set("version = 99", 2), set("version = 2", 3), set("version = 3", 2)],
+    // Each with its own hash: version 3 comes first in the log.
+    faults: [at("changed", "a", 3, 2), at("changed", "a", 2, 3), at("changed", "a", 4, 4)]
+  },
+  "an event in another stream": {
+    statements: [set("stream = 'c', version = 2", 6)],
+    faults: [at("changed", "c", 2, 6)]
+  },
+  "an event taken out of the middle": {
+    statements: [`delete from evsrc.events where position = 2`],
+    faults: [missing("a", 2, 2, 3)]
+  },
+  "two taken out of the middle": {
+    statements: [`delete from evsrc.events where position in (2, 3)`],
+    faults: [missing("a", 2, 3, 4)]
+  },
+  "the beginning of a stream": {
+    statements: [`delete from evsrc.events where position in (1, 2)`],
+    faults: [missing("a", 1, 2, 3)]
+  },
+  "an event put in at the end, without a hash": {
+    statements: [
+      "alter table evsrc.events disable trigger events_chained",
+      `insert into evsrc.events (position, stream, version, type, schema_version, id, data, metadata, recorded_at)
+        values (nextval('evsrc.positions'), 'b', 3, 'Said', 1, gen_random_uuid(), '{}', '{}', date_trunc('milliseconds', now()))`
+    ],
+    faults: [at("unchained", "b", 3, 9)],
+    anchored: false
+  },
+  "the end of a stream": { statements: [`delete from evsrc.events where position = 6`], faults: [] },
+  "the end of the log": { statements: [`delete from evsrc.events where position = 7`], faults: [] },
+  "a whole stream": { statements: [`delete from evsrc.events where stream = 'a'`], faults: [] },
+  "a chain computed anew": {
+    statements: [
+      `create table again as select * from evsrc.events where stream = 'a'`,
+      `delete from evsrc.events where stream = 'a'`,
+      `insert into evsrc.events select position, stream, version, type, schema_version, id, command_id, command_events,
+        case when version = 2 then '{"text":"other"}'::json else data end, metadata, recorded_at, tags, null
+        from again order by version`
+    ],
+    faults: []
+  }
+}
+
+const chained = PgEventStore.layerWith({ hashChain: true })
+
+const backEnds = { PGlite: layerPglite, PostgreSQL: layerPostgres }
+
+for (const [name, client] of Object.entries(backEnds)) {
+  describe(`the hash chain on ${name}`, () => {
+    it.live(
+      "shows what was changed and where, and by an anchor what the chain alone cannot",
+      () =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient
+          const { anchor, ...report } = yield* written
+          assert.deepInclude(report, { isIntact: true, verified: 7, unchained: 0, faults: [], faultCount: 0 })
+          yield* sql`create table original as select * from evsrc.events`
+          for (const [what, { anchored, faults, statements }] of Object.entries(tamperings)) {
+            yield* tampered(...statements)
+            const alone = yield* HashChain.verify()
+            assert.deepStrictEqual<unknown>(alone.faults, faults, what)
+            assert.deepStrictEqual([alone.isIntact, alone.faultCount], [faults.length === 0, faults.length], what)
+            const against = yield* HashChain.verify({ against: anchor, pageSize: 2 })
+            assert.deepStrictEqual(
+              against.faults.map(({ kind }) => kind).filter((kind) => kind === "anchor"),
+              anchored === false ? [] : ["anchor"],
+              `against the anchor: ${what}`
+            )
+            assert.deepStrictEqual<unknown>(against.faults.filter(({ kind }) => kind !== "anchor"), faults, what)
+            // As it was, hashes included.
+            yield* tampered(
+              "drop table if exists again",
+              "delete from evsrc.events",
+              "alter table evsrc.events disable trigger events_chained",
+              "insert into evsrc.events select * from original",
+              "alter table evsrc.events enable trigger events_chained"
+            )
+            assert.isTrue((yield* HashChain.verify({ against: anchor })).isIntact)
+          }
+          // No more than so many are told, and all are counted.
+          yield* tampered(`update evsrc.events set data = '{}'`)
+          const many = yield* HashChain.verify({ maxFaults: 3 })
+          assert.deepStrictEqual([many.faults.length, many.faultCount, many.verified], [3, 7, 0])
+        }).pipe(Effect.provide(chained.pipe(Layer.provideMerge(client())))),
+      120_000
+    )
+
+    it.live("begins where it is switched on, and once for all processes", () =>
+      Effect.gen(function*() {
+        const use = <A, E>(effect: Effect.Effect<A, E, EventStore.EventStore>, options: PgOptions = {}) =>
+          Effect.provide(effect, Layer.fresh(PgEventStore.layerWith(options)))
+        yield* use(say("a", "one", "two"))
+        yield* use(say("b", "three"))
+        const { anchor, ...before } = yield* use(HashChain.verify())
+        assert.deepInclude(before, { isIntact: true, verified: 0, unchained: 3 })
+        // Asked for, but not done: nobody is to believe that it was.
+        const refused = yield* Effect.flip(
+          Effect.provide(Effect.void, Layer.fresh(PgEventStore.layerWithoutMigrations({ hashChain: true })))
+        )
+        assert.isTrue(refused instanceof EventStoreError && refused.reason._tag === "StoreMisconfigured")
+        yield* use(say("a", "four"), { hashChain: true })
+        yield* use(say("a", "five"), { hashChain: true })
+        yield* use(say("b", "six", "seven"))
+        yield* Effect.provide(Effect.void, Layer.fresh(PgEventStore.layerWithoutMigrations({ hashChain: true })))
+        const { anchor: _, ...after } = yield* use(HashChain.verify({ against: anchor }))
+        assert.deepInclude(after, { isIntact: true, verified: 4, unchained: 3 })
+        // An anchor covers what is not chained too.
+        yield* tampered(set(`data = '{}'`, 1))
+        assert.isTrue((yield* use(HashChain.verify())).isIntact)
+        assert.deepStrictEqual(
+          (yield* use(HashChain.verify({ against: anchor }))).faults.map(({ kind }) => kind),
+          ["anchor"]
+        )
+        // The first link of a stream is made of its event alone.
+        yield* tampered(set(`data = '{}'`, 4))
+        assert.deepStrictEqual<unknown>(
+          (yield* use(HashChain.verify())).faults,
+          [{ kind: "changed", stream: "a", version: 3, position: Position.make(4n) }]
+        )
+      }).pipe(Effect.provide(client())), 60_000)
+  })
+}
+
+describe("the hash chain on PostgreSQL, of several", () => {
+  it.live("needs no more rights of a role than to append does", () =>
+    Effect.gen(function*() {
+      const { name, url } = yield* freshDatabase
+      const role = `${name}_role`
+      const admin = PgClient.layer({ url: Redacted.make(url) })
+      const asAdmin = (statement: string) =>
+        Effect.provide(Effect.flatMap(PgClient.PgClient, (sql) => Effect.asVoid(sql.unsafe(statement))), admin)
+      yield* Effect.provide(PgMigrations.run({ hashChain: true, schema: "Other" }), admin)
+      yield* asAdmin(`create role ${role} login password 'secret'`)
+      yield* Effect.addFinalizer(() =>
+        Effect.orDie(Effect.andThen(asAdmin(`drop owned by ${role}`), asAdmin(`drop role ${role}`)))
+      )
+      yield* asAdmin(`grant usage on schema "Other" to ${role}`)
+      yield* asAdmin(`grant select on "Other".migrations to ${role}`)
+      yield* asAdmin(`grant select, insert on "Other".events, "Other".event_tags to ${role}`)
+      yield* asAdmin(`grant usage, select on sequence "Other".positions to ${role}`)
+      const asRole = new URL(url)
+      asRole.username = role
+      asRole.password = "secret"
+      yield* Effect.gen(function*() {
+        yield* say("a", "one", "two")
+        yield* say("a", "three")
+        const { isIntact, verified } = yield* HashChain.verify()
+        assert.deepStrictEqual([isIntact, verified], [true, 3])
+      }).pipe(
+        Effect.provide(
+          PgEventStore.layerWithoutMigrations({ hashChain: true, schema: "Other" }).pipe(
+            Layer.provide(PgClient.layer({ url: Redacted.make(asRole.href) }))
+          )
+        )
+      )
+    }), 60_000)
+
+  it.live("is switched on by all that start at once, while others append", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const client = () => Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
+      const on = <A, E>(effect: Effect.Effect<A, E, EventStore.EventStore>, options: PgOptions) =>
+        Effect.provide(effect, Layer.fresh(PgEventStore.layerWith(options)).pipe(Layer.provide(client())))
+      yield* Effect.provide(PgMigrations.run(), client())
+      const writers = yield* Effect.forEach(["x", "y"], (prefix) =>
+        Effect.forkChild(on(
+          Effect.forEach(
+            Array.from({ length: 400 }, (_, n) => n),
+            (n) => say(`${prefix}-${n % 10}`, `${n}`),
+            { concurrency: 8 }
+          ),
+          {}
+        )))
+      yield* Effect.forEach([1, 2, 3, 4], () => on(say("starting", `${Math.random()}`), { hashChain: true }), {
+        concurrency: "unbounded"
+      })
+      for (const writer of writers) yield* Fiber.join(writer)
+      const { faults, unchained, verified } = yield* on(HashChain.verify(), { hashChain: true })
+      assert.deepStrictEqual(faults, [])
+      assert.isAtLeast(verified, 4)
+      assert.strictEqual(verified + unchained, 804)
+    }), 60_000)
+})

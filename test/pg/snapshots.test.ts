@@ -1,0 +1,78 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Option, References, type Scope } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { Aggregate, EventStore, Snapshots } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { add, folded, kept, process, tally } from "../../src/testing/SnapshotFixtures.ts"
+import { layerPostgres } from "../support/Database.ts"
+
+const decider = tally({ snapshots: Snapshots.every(5) })
+
+const onPostgres = <A, E>(self: Effect.Effect<A, E, EventStore.EventStore | SqlClient | Scope.Scope>) =>
+  Effect.scoped(self).pipe(
+    Effect.provide(PgEventStore.layer),
+    Effect.provide(layerPostgres()),
+    Effect.provideService(References.MinimumLogLevel, "None")
+  )
+
+describe("snapshots on PostgreSQL", () => {
+  it.live("a transaction of the user's writes none, but loads from them", () =>
+    onPostgres(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const { read, run, settled } = yield* process()
+      for (const n of [1, 2, 3]) yield* run(add(decider, "a", n))
+      const within = Effect.gen(function*() {
+        for (const n of [4, 5, 6]) yield* run(add(decider, "a", n))
+        assert.deepStrictEqual((yield* run(Aggregate.load(decider, "a"))).state, { sum: 21 })
+      })
+      yield* Effect.flip(sql.withTransaction(Effect.andThen(within, Effect.fail("rolled back"))))
+      yield* settled
+      assert.isUndefined(yield* kept(decider, "a"), "rolled back")
+      yield* sql.withTransaction(within)
+      yield* settled
+      assert.isUndefined(yield* kept(decider, "a"), "committed")
+      yield* run(add(decider, "a", 7))
+      yield* settled
+      assert.strictEqual(
+        (yield* kept(decider, "a"))?.version,
+        6,
+        "by the command after it, which has read what the transaction wrote"
+      )
+      yield* read
+      const { state } = yield* sql.withTransaction(run(Aggregate.load(decider, "a")))
+      assert.deepStrictEqual(state, { sum: 28 })
+      assert.strictEqual(yield* read, 2)
+    })))
+
+  it.live("without its table commands go on", () =>
+    onPostgres(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const { run, settled } = yield* process()
+      yield* sql`alter table evsrc.snapshots rename to gone`
+      for (let n = 1; n <= 12; n++) yield* run(add(decider, "a", n))
+      yield* settled
+      yield* sql`alter table evsrc.gone rename to snapshots`
+      const { calls, run: again, settled: later } = yield* process()
+      assert.deepStrictEqual(yield* again(Aggregate.load(decider, "a")), yield* folded(decider, "a"))
+      yield* later
+      assert.deepStrictEqual(yield* calls, ["read", "write"])
+      assert.strictEqual((yield* kept(decider, "a"))?.version, 12)
+    })))
+
+  it.live("writers of one stream at once leave the latest version", () =>
+    onPostgres(Effect.gen(function*() {
+      const { driver } = yield* EventStore.EventStore
+      const { run, settled } = yield* process()
+      for (let n = 1; n <= 5; n++) yield* run(add(decider, "a", n))
+      yield* settled
+      const one = (yield* kept(decider, "a"))!
+      const versions = Array.from({ length: 60 }, (_, n) => (n * 37) % 60 + 1)
+      yield* Effect.forEach(
+        versions,
+        (version) => driver.snapshots.write({ ...one, version: one.version + version as typeof one.version }),
+        { concurrency: 20 }
+      )
+      const last = Option.getOrThrow(yield* driver.snapshots.read(one))
+      assert.strictEqual(last.version, one.version + 60)
+    })))
+})

@@ -1,0 +1,209 @@
+/** The laws hold of what is right, and each fails where the code is wrong. */
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Effect, Option, Result, Schema, SchemaGetter } from "effect"
+import { Aggregate, Command, Event } from "evsrc"
+import { type Case, DeciderLaws, EventLaws } from "evsrc/testing"
+import * as Bank from "../../examples/bank-account.ts"
+import { CourseEvent } from "../../examples/courses.ts"
+import { UserAggregate } from "../../examples/users/contract/UserAggregate.ts"
+import { UserEvent } from "../../examples/users/contract/UserEvent.ts"
+import { UserDecider } from "../../examples/users/UserDecider.ts"
+
+const balance = Schema.UndefinedOr(Schema.Int)
+
+describe("the examples", () => {
+  const laws = [
+    ...EventLaws.all(UserEvent),
+    ...EventLaws.all(Bank.AccountEvent),
+    ...EventLaws.all(CourseEvent),
+    ...DeciderLaws.all(UserDecider, { state: UserAggregate.state }),
+    ...DeciderLaws.all(Bank.Account, { state: balance })
+  ]
+  for (const { name, test } of laws) it.effect(name, () => test)
+})
+
+/** What each law says, and of those that fail why. */
+const outcomes = (laws: ReadonlyArray<Case<never>>) =>
+  Effect.forEach(laws, ({ name, test }) =>
+    Effect.map(Effect.scoped(Effect.result(test)), (result) => ({
+      name,
+      failure: Result.isFailure(result) ? String(result.failure) : undefined
+    })))
+
+const onlyFails = (laws: ReadonlyArray<Case<never>>, part: string, reasons: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const failed = (yield* outcomes(laws)).filter(({ failure }) => failure !== undefined)
+    assert.deepEqual(failed.map(({ name }) => name.includes(part)), [true], failed.map(({ name }) => name).join())
+    // Whoever reads it can see it again.
+    for (const reason of [...reasons, "Replay: "]) assert.include(failed[0]?.failure, reason)
+  })
+
+const state = Schema.Struct({ count: Schema.Int })
+const Added = Schema.TaggedUnion({ Added: { id: Schema.String, n: Schema.Int }, Cleared: { id: Schema.String } })
+const Add = Command.make("Add", { payload: { id: Schema.String, n: Schema.Int } })
+const Clear = Command.make("Clear", { payload: { id: Schema.String } })
+
+type State = typeof state.Type
+
+const counter = (wrong: {
+  readonly add?: (state: State, n: number) => State
+  readonly added?: (n: number) => number
+  readonly schema?: Schema.Codec<State, unknown>
+}) => {
+  const contract = Aggregate.make("Counter", { id: "id", state, events: Added, commands: [Add, Clear] })
+  const right = contract.decider({
+    initial: { count: 0 },
+    evolve: {
+      Added: wrong.add === undefined ? (s, e) => ({ count: s.count + e.n }) : (s, e) => wrong.add!(s, e.n),
+      Cleared: () => ({ count: 0 })
+    },
+    decide: {
+      Add: (_, { id, n }) => [{ _tag: "Added", id, n: wrong.added?.(n) ?? n }],
+      Clear: (s, c) => s.count === 0 ? [] : [Added.cases.Cleared.make(c)]
+    }
+  })
+  return DeciderLaws.all(right, { state: wrong.schema ?? state, seed: 1 })
+}
+
+describe("a law of deciders", () => {
+  it.effect("holds of what is right", () =>
+    Effect.gen(function*() {
+      assert.deepEqual((yield* outcomes(counter({}))).map(({ failure }) => failure), [undefined, undefined, undefined])
+    }))
+
+  const rejects = "decides on nothing that its own evolve rejects"
+  it.effect("fails for an event that breaks its own Schema", () =>
+    onlyFails(counter({ added: (n) => n + 0.5 }), rejects, ["which breaks its Schema", "Added"]))
+
+  it.effect("fails for an event on which evolve throws", () =>
+    onlyFails(
+      counter({
+        add: (s, n) => {
+          if (n > 3) throw new Error("too much")
+          return { count: s.count + n }
+        }
+      }),
+      rejects,
+      ["on which evolve throws: Error: too much"]
+    ))
+
+  it.effect("fails for an event that leads to what is no state", () =>
+    onlyFails(counter({ add: (s, n) => ({ count: s.count + n / 2 }) }), rejects, ["which leads to what is no state"]))
+
+  it.effect("fails for a decide that throws", () =>
+    onlyFails(
+      counter({
+        added: (n) => {
+          if (n < 0) throw new Error("not that")
+          return n
+        }
+      }),
+      rejects,
+      ["decide throws: Error: not that"]
+    ))
+
+  it.effect("fails for a state that does not survive being kept", () => {
+    // It says that there is no sign.
+    const schema: Schema.Codec<State, unknown> = Schema.Struct({
+      count: Schema.Int.pipe(Schema.decodeTo(Schema.Int, {
+        decode: SchemaGetter.passthrough(),
+        encode: SchemaGetter.transform(Math.abs)
+      }))
+    })
+    return onlyFails(counter({ schema }), "a kept state", ["read again, and the events after it lead to"])
+  })
+
+  it.effect("fails for an evolve that remembers what is not in the state", () => {
+    let calls = 0
+    return Effect.gen(function*() {
+      const laws = counter({ add: (s, n) => ({ count: s.count + n + (++calls % 7 === 0 ? 1 : 0) }) })
+      const failed = (yield* outcomes(laws)).filter(({ failure }) => failure !== undefined)
+      assert.deepEqual(failed.map(({ name }) => name.includes("kept state") || name.includes("in batches")), [
+        true,
+        true
+      ])
+    })
+  })
+
+  it.effect("fails for an evolve that changes the state that it is given", () => {
+    const laws = counter({
+      add: (s, n) => {
+        Object.assign(s, { count: s.count + n })
+        return s
+      }
+    })
+    return Effect.gen(function*() {
+      const failed = (yield* outcomes(laws)).filter(({ failure }) => failure !== undefined)
+      assert.isTrue(failed.some(({ name }) => name.includes("in batches")))
+    })
+  })
+})
+
+describe("a law of deciders, of commands", () => {
+  it.effect("sends all to one instance, and such as are given", () =>
+    Effect.gen(function*() {
+      const ids: Array<string> = []
+      const amounts = new Set<number>()
+      let several = false
+      const contract = Aggregate.make("Counter", { id: "id", state, events: Added, commands: [Add, Clear] })
+      const decider = contract.decider({
+        initial: { count: 0 },
+        evolve: { Added: (s) => ({ count: s.count + 1 }), Cleared: (s) => s },
+        decide: {
+          Add: (s, { id, n }) => {
+            if (s.count === 0) ids.length = 0
+            ids.push(id)
+            amounts.add(n)
+            several ||= s.count > 3
+            assert.strictEqual(new Set(ids).size, 1)
+            return [{ _tag: "Added", id, n }]
+          },
+          Clear: () => []
+        }
+      })
+      const one = Arbitrary.map(Arbitrary.schema(Schema.String), (id) => ({ id, n: 7 }))
+      const [first] = DeciderLaws.all(decider, { state, commands: { Add: one } })
+      yield* Effect.scoped(first!.test)
+      assert.deepEqual([...amounts], [7])
+      assert.isTrue(several)
+    }))
+})
+
+describe("a law of events", () => {
+  const Lossy = Schema.Struct({
+    _tag: Schema.tag("Lossy"),
+    text: Schema.String.pipe(Schema.decodeTo(Schema.String, {
+      decode: SchemaGetter.transform((text) => text.trim()),
+      encode: SchemaGetter.passthrough()
+    }))
+  })
+
+  it.effect("fails for an event that is read as another", () =>
+    onlyFails(EventLaws.all(Schema.Union([Lossy]).pipe(Schema.toTaggedUnion("_tag"))), "Lossy: what is written", [
+      "was read as"
+    ]))
+
+  const User = Schema.TaggedUnion({ Registered: { name: Schema.NonEmptyString } })
+
+  it.effect("fails for an upcaster that does not take everything that the old Schema allows", () =>
+    onlyFails(
+      EventLaws.all(User.pipe(Event.history({
+        Registered: Event.from({ fullName: Schema.String }).toCurrent(({ fullName }) => ({ name: fullName }))
+      }))),
+      "Registered: what version 1 allows",
+      ["made no valid \\\"Registered\\\"", "fullName"]
+    ))
+
+  it.effect("fails for a type that is split into what is no event, and for one that throws", () =>
+    Effect.gen(function*() {
+      const laws = EventLaws.all(User.pipe(Event.legacy({
+        SignedUp: Event.from({ name: Schema.String })
+          .into(["Registered"], ({ name }) => [{ _tag: "Registered", name }]),
+        Came: Event.from({ at: Schema.Option(Schema.Int) })
+          .into(["Registered"], ({ at }) => [{ _tag: "Registered", name: `${Option.getOrThrow(at)}` }])
+      })))
+      const all = yield* outcomes(laws)
+      assert.deepEqual(all.map(({ failure }) => failure !== undefined), [false, true, true])
+      assert.include(all[2]!.failure, "threw")
+    }))
+})
