@@ -31,6 +31,8 @@ create table evsrc.events (
   tags text[] collate "C",
   -- The event's link in the hash chain of its stream; null where it is not chained.
   hash bytea,
+  -- True on the event that closed its stream, which is its last; else null. Appends see it where they look up the version.
+  closes boolean,
   constraint events_stream_version unique (stream, version)
 );
 
@@ -49,11 +51,85 @@ begin
     using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
 end $$;
 
-create trigger events_immutable before update or delete or truncate on evsrc.events
+create trigger events_immutable before update or truncate on evsrc.events
   for each statement execute function evsrc.refuse_change();
 
 create trigger event_tags_immutable before update or delete or truncate on evsrc.event_tags
   for each statement execute function evsrc.refuse_change();
+
+-- The streams that take no more events, and which of these `archive` has moved.
+create table evsrc.closed_streams (
+  stream text collate "C" primary key,
+  -- Of the last event, which closed it.
+  version bigint not null,
+  "position" bigint not null unique,
+  closed_at timestamptz not null,
+  -- Null while its events are in evsrc.events.
+  archived_at timestamptz
+);
+
+-- A closed stream stays closed, and an archived one archived: an append does not look for its version elsewhere.
+create function evsrc.keep_closed() returns trigger language plpgsql as $$
+begin
+  if tg_op <> 'UPDATE' or old.archived_at is not null
+    or (new.stream, new.version, new."position", new.closed_at) is distinct from (old.stream, old.version, old."position", old.closed_at)
+  then
+    raise exception 'closed streams stay closed: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+      using errcode = 'restrict_violation';
+  end if;
+  return new;
+end $$;
+
+create trigger closed_streams_kept before update or delete on evsrc.closed_streams
+  for each row execute function evsrc.keep_closed();
+
+create trigger closed_streams_immutable before truncate on evsrc.closed_streams
+  for each statement execute function evsrc.refuse_change();
+
+-- The events of archived streams: out of the way of appends, and as immutable as all others.
+create table evsrc.archived_events (like evsrc.events including all);
+
+create trigger archived_events_immutable before update or delete or truncate on evsrc.archived_events
+  for each statement execute function evsrc.refuse_change();
+
+-- Whoever reads the log reads this; an event is in one of both. Appends need no more of it than their stream and command id.
+create view evsrc.log as select * from evsrc.events union all select * from evsrc.archived_events;
+
+-- What is deleted from evsrc.events must stand to the letter in evsrc.archived_events, and its stream must be archived. So no event is lost,
+-- whoever deletes, and by whatever statement.
+create function evsrc.refuse_loss() returns trigger language plpgsql
+-- Or the plan would be made for the size of a transition table that is not known.
+set enable_seqscan = off
+as $$
+begin
+  if exists (
+    select from deleted d
+      where not exists (select from evsrc.archived_events a where a."position" = d."position" and a::text = d::text)
+        or not exists (select from evsrc.closed_streams c where c.stream = d.stream and c.archived_at is not null)
+  ) then
+    raise exception 'events are immutable: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+      using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
+  end if;
+  return null;
+end $$;
+
+create trigger events_kept after delete on evsrc.events
+  referencing old table as deleted for each statement execute function evsrc.refuse_loss();
+
+-- Nor is one doubled.
+create function evsrc.refuse_double() returns trigger language plpgsql
+set enable_seqscan = off
+as $$
+begin
+  if exists (select from inserted i join evsrc.events e on e."position" = i."position") then
+    raise exception 'an event is either in the log or archived: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+      using errcode = 'restrict_violation', hint = 'Archive by the function archive only.';
+  end if;
+  return null;
+end $$;
+
+create trigger archived_events_moved after insert on evsrc.archived_events
+  referencing new table as inserted for each statement execute function evsrc.refuse_double();
 
 -- Ordering and watermark are sound under READ COMMITTED on a primary only; elsewhere both refuse.
 create function evsrc.require_read_committed() returns void language plpgsql as $$
@@ -91,13 +167,13 @@ begin
   foreach item in array a_items loop
     if cardinality(item.tags) > 0 then
       select t.position into found_one
-        from evsrc.event_tags t join evsrc.events e on e.position = t.position
+        from evsrc.event_tags t join evsrc.log e on e.position = t.position
         where t.tag = hashtextextended(item.tags[1], 0) and t.position > a_after and t.position <> all (a_seen)
           and e.tags @> item.tags and (cardinality(item.types) = 0 or e.type = any (item.types))
         order by t.position desc limit 1;
     else
       select e.position into found_one
-        from evsrc.events e
+        from evsrc.log e
         where e.position > a_after and e.position <> all (a_seen)
           and (cardinality(item.types) = 0 or e.type = any (item.types))
         order by e.position desc limit 1;
@@ -150,6 +226,7 @@ end $$;
 --   'appended'   with the version and the position of the event
 --   'conflict'   with the stream's true version
 --   'duplicate'  the command id is known
+--   'closed'     the stream takes no more events; with its version
 --   'busy'       another transaction is at it
 create function evsrc.append_one(
   a_wait boolean, a_stream text, a_expected bigint, a_command text,
@@ -163,6 +240,7 @@ as $$
 #variable_conflict use_column
 declare
   last bigint;
+  closed boolean;
 begin
   if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
     perform evsrc.require_read_committed();
@@ -184,13 +262,21 @@ begin
     return;
   end if;
   if a_command is not null then
-    perform from evsrc.events e where e.command_id = a_command;
+    perform from evsrc.events e where e.command_id = a_command
+      union all select from evsrc.archived_events e where e.command_id = a_command;
     if found then
       outcome := 'duplicate';
       return;
     end if;
   end if;
-  select e.version into version from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
+  select e.version, e.closes into version, closed from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
+  if version is null then
+    select c.version, true into version, closed from evsrc.closed_streams c where c.stream = a_stream;
+  end if;
+  if closed then
+    outcome := 'closed';
+    return;
+  end if;
   version := coalesce(version, 0);
   if a_expected is not null and not (a_expected = version or (a_expected = -1 and version > 0)) then
     outcome := 'conflict';
@@ -220,12 +306,14 @@ end $$;
 --   e_*      one element an event, in the order of the appends and of each one's events
 --   e_tags   for each event its tags as the text of an array, or null; null where all its elements would be
 --   q_*      null, or a query that must match no event after q_after but those of q_seen; there is but one append then
+--   a_closes whether the last event closes its stream; there is but one append then
 -- Answers, for each append, an outcome as `append_one` does, or 'changed': the query matches, last the event at the one position;
 -- for each append the stream's version, and for each event its position, null where it was not written.
 create function evsrc.append(
   a_wait boolean, a_stream text[], a_expected bigint[], a_command text[], a_events integer[],
   e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[], e_tags text[],
   q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], q_after bigint, q_seen bigint[],
+  a_closes boolean default false,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile
 -- As above; and to plan it anew, which it would be for every new length of its arrays, costs as much as to run it.
@@ -238,6 +326,9 @@ declare
   expected bigint;
   known integer;
   newest bigint;
+  closed boolean[];
+  missing integer;
+  ended bigint;
   held integer[];
   e_of integer[];
   e_version bigint[];
@@ -291,17 +382,32 @@ begin
     for known in
       select c.i from unnest(a_command) with ordinality as c(id, i)
         where (select true from evsrc.events e where e.command_id = c.id limit 1)
+          or (select true from evsrc.archived_events e where e.command_id = c.id limit 1)
     loop
       -- Also one that was busy: there is nothing to wait for.
       outcomes[known] := 'duplicate';
     end loop;
   end if;
-  versions := array(
-    select coalesce((select e.version from evsrc.events e where e.stream = s order by e.version desc limit 1), 0)
-      from unnest(a_stream) as s
-  );
+  select array_agg(e.version), array_agg(e.closes) into versions, closed
+    from unnest(a_stream) as s left join lateral (
+      select e.version, e.closes from evsrc.events e where e.stream = s order by e.version desc limit 1
+    ) as e on true;
+  if array_position(versions, null) is not null then
+    -- New streams, or archived ones.
+    for missing, ended in
+      select o, (select c.version from evsrc.closed_streams c where c.stream = s)
+        from unnest(a_stream, versions) with ordinality as u(s, v, o)
+        where v is null
+    loop
+      versions[missing] := coalesce(ended, 0);
+      closed[missing] := ended is not null;
+    end loop;
+  end if;
   for i in 1 .. cardinality(a_stream) loop
     expected := a_expected[i];
+    if closed[i] and outcomes[i] = 'appended' then
+      outcomes[i] := 'closed';
+    end if;
     -- A null expects nothing: nothing follows from a comparison with it.
     if outcomes[i] = 'appended' and not (expected = versions[i] or (expected = -1 and versions[i] > 0)) then
       outcomes[i] := 'conflict';
@@ -336,13 +442,17 @@ begin
     end if;
   end loop;
   insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
-      tags)
+      tags, closes)
     select p, a_stream[o], v, t, s, id,
         case when v = versions[o] - a_events[o] + 1 then a_command[o] end,
         case when v = versions[o] - a_events[o] + 1 and a_command[o] is not null then a_events[o] end,
-        d::json, m::json, append.recorded_at, tags::text[]
+        d::json, m::json, append.recorded_at, tags::text[], case when a_closes and v = versions[o] then true end
       from unnest(positions, e_of, e_version, e_id, e_type, e_schema, e_data, e_metadata, e_tags) as u(p, o, v, id, t, s, d, m, tags)
       where p is not null;
+  if a_closes then
+    insert into evsrc.closed_streams (stream, version, "position", closed_at)
+      values (a_stream[1], versions[1], positions[n], append.recorded_at);
+  end if;
   if e_tags is not null then
     insert into evsrc.event_tags (tag, position)
       select distinct hashtextextended(tag, 0), p
@@ -371,7 +481,7 @@ begin
           and database = (select oid from pg_database where datname = current_database())
     ) as bounds
     where distance < 2147483648;
-  select e.position into head from evsrc.events e where e.position <= head - coalesce(behind, 0)
+  select e.position into head from evsrc.log e where e.position <= head - coalesce(behind, 0)
     order by e.position desc limit 1;
   return coalesce(head, 0);
 end $$;
@@ -382,12 +492,13 @@ end $$;
 --   f_prefix     null, or how its stream's name begins
 --   f_partition  of f_partitions: by the hash of the stream's name
 create function evsrc.is_followed(
-  e evsrc.events, f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
+  e_stream text, e_type text, e_tags text[],
+  f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
 ) returns boolean language sql immutable as $$
-  select (f_types is null or e.type = any (f_types))
-    and (f_partitions = 1 or (hashtextextended(e.stream, 0) & 2147483647) % f_partitions = f_partition)
-    and (f_tags is null or e.tags @> f_tags)
-    and (f_prefix is null or starts_with(e.stream, f_prefix))
+  select (f_types is null or e_type = any (f_types))
+    and (f_partitions = 1 or (hashtextextended(e_stream, 0) & 2147483647) % f_partitions = f_partition)
+    and (f_tags is null or e_tags @> f_tags)
+    and (f_prefix is null or starts_with(e_stream, f_prefix))
 $$;
 
 -- A page of the log: events after a_after and up to the safe head, of those that are followed. Every row carries the head;
@@ -407,9 +518,9 @@ declare
 begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-      from evsrc.events e
+      from evsrc.log e
       where e.position > a_after and e.position <= safe
-        and evsrc.is_followed(e, f_types, f_tags, f_prefix, f_partition, f_partitions)
+        and evsrc.is_followed(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
       order by e.position
       limit a_limit;
   if not found then
@@ -425,6 +536,7 @@ end $$;
 create function evsrc.read_raw(a_after bigint, a_limit integer, a_links boolean)
 returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
   command_id text, command_events integer, data text, metadata text, recorded_at timestamptz, micros integer, tags text[], hash text,
+  closes boolean,
   previous_version bigint, previous_hash text)
 language plpgsql volatile
 -- As above.
@@ -438,10 +550,10 @@ begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.command_id, e.command_events,
         e.data::text, e.metadata::text, e.recorded_at, extract(microseconds from e.recorded_at)::integer % 1000, e.tags,
-        encode(e.hash, 'hex'), p.version, encode(p.hash, 'hex')
-      from evsrc.events e
+        encode(e.hash, 'hex'), e.closes, p.version, encode(p.hash, 'hex')
+      from evsrc.log e
         left join lateral (
-          select b.version, b.hash from evsrc.events b
+          select b.version, b.hash from evsrc.log b
             where a_links and b.stream = e.stream and b.version < e.version
             order by b.version desc limit 1
         ) as p on true
@@ -450,7 +562,7 @@ begin
       limit a_limit;
   if not found then
     return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::text,
-      null::integer, null::text, null::text, null::timestamptz, null::integer, null::text[], null::text, null::bigint, null::text;
+      null::integer, null::text, null::text, null::timestamptz, null::integer, null::text[], null::text, null::boolean, null::bigint, null::text;
   end if;
 end $$;
 
@@ -466,6 +578,8 @@ create function evsrc.create_trail_indexes() returns void language plpgsql as $$
 begin
   create index if not exists events_correlation on evsrc.events (evsrc.correlation_hash(metadata), position);
   create index if not exists events_id on evsrc.events (id);
+  create index if not exists archived_events_correlation on evsrc.archived_events (evsrc.correlation_hash(metadata), position);
+  create index if not exists archived_events_id on evsrc.archived_events (id);
 end $$;
 
 -- A text as part of what is hashed: its length in bytes, then its bytes; a null has the length -1.
@@ -481,6 +595,10 @@ declare
   previous bytea;
   tags bytea := int4send(0);
 begin
+  if new.hash is not null then
+    -- It is restored: that it is right is for a verification to say.
+    return new;
+  end if;
   if new.version > 1 then
     select e.hash into previous from evsrc.events e where e.stream = new.stream and e.version = new.version - 1;
     if not found then
@@ -519,9 +637,9 @@ create function evsrc.count_followed(
 ) returns table (events integer, since timestamptz) language sql stable as $$
   select count(*)::integer, min(recorded_at)
     from (
-      select e.recorded_at from evsrc.events e
+      select e.recorded_at from evsrc.log e
         where e.position > a_after and e.position <= a_to
-          and evsrc.is_followed(e, f_types, f_tags, f_prefix, f_partition, f_partitions)
+          and evsrc.is_followed(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
         order by e.position
         limit a_limit
     ) as behind
@@ -568,7 +686,7 @@ begin
               cross join lateral (select evsrc.lead_tag(i.tags, a_after) as tag offset 0) as lead
               cross join lateral (
                 select e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-                  from evsrc.event_tags t join evsrc.events e on e.position = t.position
+                  from evsrc.event_tags t join evsrc.log e on e.position = t.position
                   where t.tag = lead.tag and t.position > a_after
                     and e.tags @> i.tags and (cardinality(i.types) = 0 or e.type = any (i.types))
                   order by t.position
@@ -580,7 +698,7 @@ begin
   else
     return query
       select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-        from evsrc.events e
+        from evsrc.log e
         where e.position > a_after
           and exists (select 1 from unnest(items) as i
             where (cardinality(i.tags) = 0 or e.tags @> i.tags) and (cardinality(i.types) = 0 or e.type = any (i.types)))
@@ -591,6 +709,100 @@ begin
     return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::json,
       null::json, null::timestamptz, null::text[];
   end if;
+end $$;
+
+-- Moves a closed stream out of the way of appends, in one statement; readers find every event in one place or in the other. Answers how many
+-- events it has moved: none when it was archived before; null when it is not closed.
+create function evsrc.archive(a_stream text, a_at timestamptz) returns bigint language plpgsql volatile as $$
+declare
+  closed evsrc.closed_streams;
+  moved bigint;
+begin
+  perform evsrc.require_read_committed();
+  -- As an append does, so that it is not closed meanwhile, nor archived twice.
+  perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream));
+  select * into closed from evsrc.closed_streams c where c.stream = a_stream;
+  if not found then
+    return null;
+  end if;
+  if closed.archived_at is not null then
+    return 0;
+  end if;
+  update evsrc.closed_streams c set archived_at = a_at where c.stream = a_stream;
+  with moving as (delete from evsrc.events e where e.stream = a_stream returning *)
+  insert into evsrc.archived_events select * from moving;
+  get diagnostics moved = row_count;
+  if moved <> closed.version then
+    raise exception 'stream "%" is closed at version % and has % events', a_stream, closed.version, moved using errcode = 'data_corrupted';
+  end if;
+  return moved;
+end $$;
+
+-- Writes events as they were in another log: with their positions, versions, ids and times. The log must end at a_after; appends wait.
+--   e_*  one element an event, in the order of their positions; e_tags as for `append`, e_hash in hexadecimal digits
+-- Answers an outcome:
+--   'restored'
+--   'elsewhere'  the log ends at the position
+--   'refused'    because of the event at the position, as the detail says
+create function evsrc.restore(
+  a_after bigint, e_position bigint[], e_stream text[], e_version bigint[], e_id uuid[], e_type text[], e_schema integer[],
+  e_command text[], e_command_events integer[], e_data text[], e_metadata text[], e_recorded_at timestamptz[], e_tags text[], e_hash text[],
+  e_closes boolean[],
+  out outcome text, out "position" bigint, out detail text
+) language plpgsql volatile
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+  perform evsrc.require_read_committed();
+  -- An append that has drawn its positions inserts before this, or fails to, or inserts afterwards, which the next restore then finds.
+  lock table evsrc.events in share row exclusive mode;
+  position := coalesce((select max(e."position") from evsrc.log e), 0);
+  if position <> a_after then
+    outcome := 'elsewhere';
+    return;
+  end if;
+  with added as materialized (
+    select *, lag(p, 1, a_after) over (order by o) as p_before, lag(v) over of_stream as v_before, lag(x) over of_stream as x_before,
+        row_number() over (partition by c order by o) as c_number
+      from unnest(e_position, e_stream, e_version, e_command, e_closes) with ordinality as u(p, s, v, c, x, o)
+      window of_stream as (partition by s order by o)
+  )
+  select a.p, case
+      when a.p <= a.p_before then 'its position is not after ' || a.p_before
+      when coalesce(a.x_before, k.closes) then 'its stream was closed before'
+      when a.v <> coalesce(a.v_before, k.version, 0) + 1
+        then 'its stream is at version ' || coalesce(a.v_before, k.version, 0) || ', so its version cannot be ' || a.v
+      else 'its command id was used before'
+    end
+    into position, detail
+    from added a left join lateral (
+      select e.version, e.closes from evsrc.log e where a.v_before is null and e.stream = a.s order by e.version desc limit 1
+    ) as k on true
+    where a.p <= a.p_before or coalesce(a.x_before, k.closes) or a.v <> coalesce(a.v_before, k.version, 0) + 1
+      or a.c is not null and (a.c_number > 1 or (select true from evsrc.log e where e.command_id = a.c limit 1))
+    order by a.o
+    limit 1;
+  if detail is not null then
+    outcome := 'refused';
+    return;
+  end if;
+  outcome := 'restored';
+  position := e_position[cardinality(e_position)];
+  if position > evsrc.last_drawn() then
+    perform setval('evsrc.positions', position);
+  end if;
+  insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
+      tags, hash, closes)
+    select p, s, v, t, n, id, c, k, d::json, m::json, r, tags::text[], decode(h, 'hex'), x
+      from unnest(e_position, e_stream, e_version, e_type, e_schema, e_id, e_command, e_command_events, e_data, e_metadata, e_recorded_at,
+        e_tags, e_hash, e_closes) as u(p, s, v, t, n, id, c, k, d, m, r, tags, h, x);
+  insert into evsrc.closed_streams (stream, version, "position", closed_at)
+    select s, v, p, r from unnest(e_stream, e_version, e_position, e_recorded_at, e_closes) as u(s, v, p, r, x) where x;
+  insert into evsrc.event_tags (tag, position)
+    select distinct hashtextextended(tag, 0), p
+      from unnest(e_position, e_tags) as u(p, tags), unnest(tags::text[]) as tag;
 end $$;
 
 insert into evsrc.migrations (migration_id, name) values (1, '0001_event_store') on conflict do nothing;

@@ -22,6 +22,7 @@ export {
   StoreFailure,
   StoreMisconfigured,
   StoreUnavailable,
+  StreamClosed,
   SubjectErased,
   UndecodableDocument,
   UndecodableEvent
@@ -49,11 +50,13 @@ export * as Erasure from "./runtime/Erasure.ts"
 export * as EventBus from "./runtime/EventBus.ts"
 export * as HashChain from "./runtime/HashChain.ts"
 export * as Health from "./runtime/Health.ts"
+export * as Log from "./runtime/Log.ts"
 export * as Parking from "./runtime/Parking.ts"
 export * as Projection from "./runtime/Projection.ts"
 export * as Projector from "./runtime/Projector.ts"
 export * as QueryBus from "./runtime/QueryBus.ts"
 export * as Rebuild from "./runtime/Rebuild.ts"
+export * as Streams from "./runtime/Streams.ts"
 export * as Subscription from "./runtime/Subscription.ts"
 export * as TimeTravel from "./runtime/TimeTravel.ts"
 export * as Trail from "./runtime/Trail.ts"

@@ -64,6 +64,7 @@ export interface RecordedEvent {
  * - `commandId`, `commandEvents`: on the first event of an append under a command id, that id, and how many events the append wrote
  * - `recordedMicros`: what the time has below the millisecond, which no store writes; where something else has
  * - `hash`: the event's link in the hash chain of its stream, 64 hexadecimal digits; where it is chained
+ * - `closes`: on the last event of a closed stream
  * - `previous`: the event before it in its stream that is there; where a reader has asked for it, and there is one
  *
  * @since 0.1.0
@@ -84,6 +85,7 @@ export interface RawEvent {
   readonly commandEvents?: number
   readonly recordedMicros?: number
   readonly hash?: string
+  readonly closes?: true
   readonly previous?: { readonly version: Version; readonly hash?: string }
 }
 

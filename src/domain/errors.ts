@@ -82,6 +82,23 @@ export class CommandIdReused extends Schema.TaggedError<CommandIdReused>("evsrc/
 }
 
 /**
+ * The stream is closed, at that version: it takes no more events. Nothing was written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StreamClosed extends Schema.TaggedError<StreamClosed>("evsrc/StreamClosed")("StreamClosed", {
+  stream: Schema.String,
+  version: Version
+}) {
+  override get message(): string {
+    return `Stream "${
+      shorten(this.stream)
+    }" was closed at version ${this.version} and takes no more events; go on in a new stream`
+  }
+}
+
+/**
  * The append or read was refused before it reached the log: a bad stream name, no events, too many, too large.
  *
  * @since 0.1.0
@@ -249,6 +266,7 @@ export const EventStoreErrorReason = Schema.Union([
   InvalidRequest,
   CommandIdReused,
   BoundaryConflict,
+  StreamClosed,
   UndecodableEvent,
   UndecodableDocument,
   ProjectionFailed,

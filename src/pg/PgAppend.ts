@@ -22,7 +22,7 @@ import type { AppendRequest, AppendResult, Condition, EventStoreDriver } from ".
  * @category models
  */
 export interface AppendRow {
-  readonly outcome: "appended" | "conflict" | "changed" | "duplicate" | "busy"
+  readonly outcome: "appended" | "closed" | "conflict" | "changed" | "duplicate" | "busy"
   readonly stream: string
   readonly version: bigint
   readonly positions: ReadonlyArray<bigint> | null
@@ -68,7 +68,7 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
   const append =
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
     + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
-    + `$18::bigint[])`
+    + `$18::bigint[], $19)`
 
   const one = (wait: boolean, { commandId, events, expected, stream }: AppendRequest) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
@@ -97,7 +97,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
   const many = (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
-    condition: Condition | undefined
+    condition: Condition | undefined,
+    closes = false
   ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
     const events = requests.flatMap((request) => request.events)
     return Effect.map(
@@ -115,7 +116,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
         nullable(events.map(({ tags }) => tags === undefined || tags.length === 0 ? null : arrayText(tags))),
         ...condition === undefined
           ? noCondition
-          : [...queryParameters(condition.query), condition.after, condition.seen]
+          : [...queryParameters(condition.query), condition.after, condition.seen],
+        closes
       ]).withoutTransform,
       ([row]) => {
         const { outcomes, positions, recorded_at, versions } = row!
@@ -138,8 +140,9 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
 
   const single = (wait: boolean) => (request: AppendRequest): Effect.Effect<AppendRow, SqlError> =>
     request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
+      && request.closes !== true
       ? one(wait, request)
-      : Effect.map(many(wait, [request], request.condition), ([row]) => row!)
+      : Effect.map(many(wait, [request], request.condition, request.closes), ([row]) => row!)
 
   return {
     single: single(true),
@@ -155,6 +158,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
             positions: row.positions!.map(Position.make),
             recordedAt: DateTime.makeUnsafe(row.recorded_at!)
           })
+        case "closed":
+          return Effect.succeed({ _tag: "Closed", version: Version.make(Number(row.version)) })
         case "conflict":
           return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
         case "changed":
@@ -210,12 +215,22 @@ export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
 
 const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
 
-/** An array of nulls is a null; the client could not tell its type. */
-const nullable = <A>(values: ReadonlyArray<A | null>): ReadonlyArray<A | null> | null =>
+/**
+ * An array of nulls is a null; the client could not tell its type.
+ *
+ * @since 0.1.0
+ * @category parameters
+ */
+export const nullable = <A>(values: ReadonlyArray<A | null>): ReadonlyArray<A | null> | null =>
   values.some((value) => value !== null) ? values : null
 
-/** An array as text, to be an element of an array; those of PostgreSQL are of one length in each dimension. */
-const arrayText = (elements: ReadonlyArray<string>): string =>
+/**
+ * An array as text, to be an element of an array; those of PostgreSQL are of one length in each dimension.
+ *
+ * @since 0.1.0
+ * @category parameters
+ */
+export const arrayText = (elements: ReadonlyArray<string>): string =>
   `{${elements.map((element) => `"${element.replaceAll(/["\\]/g, "\\$&")}"`).join(",")}}`
 
 const duplicate = (

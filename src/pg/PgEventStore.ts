@@ -27,8 +27,10 @@ import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 import * as PgQuery from "./PgQuery.ts"
+import * as PgRestore from "./PgRestore.ts"
 import { columns, type EventRow, rawOf, recordedOf as recordedOfRow } from "./PgRows.ts"
 import * as PgSnapshots from "./PgSnapshots.ts"
+import * as PgStreams from "./PgStreams.ts"
 
 /**
  * The driver alone. It expects the migrations to have run.
@@ -42,22 +44,22 @@ export const makeDriver = Effect.fnUntraced(
     const { name: schema, quoted } = schemaOf(options)
 
     const streamForward =
-      `select ${columns} from ${quoted}.events where stream = $1 and version >= $2 order by version limit $3`
+      `select ${columns} from ${quoted}.log where stream = $1 and version >= $2 order by version limit $3`
     const streamBackward =
-      `select ${columns} from ${quoted}.events where stream = $1 and version <= $2 order by version desc limit $3`
+      `select ${columns} from ${quoted}.log where stream = $1 and version <= $2 order by version desc limit $3`
     const rawPage = `select * from ${quoted}.read_raw($1, $2, $3)`
     const logPage = `select * from ${quoted}.read_all($1, $2, $3, $4, $5, $6, $7)`
     const lag = `select * from ${quoted}.count_followed($1, $2, $3, $4, $5, $6, $7, $8)`
     const queryPage =
       `select * from ${quoted}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
-    const conversation = `select ${columns} from ${quoted}.events
+    const conversation = `select ${columns} from ${quoted}.log
       where ${quoted}.correlation_hash(metadata) = ${quoted}.correlation_hash($1::json) and position > $2
       order by position limit $3`
-    const byId = `select ${columns} from ${quoted}.events where id = $1::uuid limit 1`
-    const lastEvent = `select max(position) as last from ${quoted}.events`
+    const byId = `select ${columns} from ${quoted}.log where id = $1::uuid limit 1`
+    const lastEvent = `select max(position) as last from ${quoted}.log`
     const safeHead = `select ${quoted}.safe_head() as head`
-    const byCommand = `select e.* from ${quoted}.events f
-      join ${quoted}.events e on e.stream = f.stream and e.version >= f.version and e.version < f.version + f.command_events
+    const byCommand = `select e.* from ${quoted}.log f
+      join ${quoted}.log e on e.stream = f.stream and e.version >= f.version and e.version < f.version + f.command_events
       where f.command_id = $1 order by e.version`
 
     const head = Effect.map(
@@ -116,11 +118,13 @@ export const makeDriver = Effect.fnUntraced(
       singleNow: (request) => Effect.tap(statements.singleNow(request), (row) => hint([row])),
       batch: (requests) => Effect.tap(statements.batch(requests), hint)
     }, options.groupCommit)
+    const streams = PgStreams.make(sql, quoted)
+    const restore = PgRestore.make(sql, quoted)
     const inTransaction = transactional(sql, statements)
 
     const append = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
       Effect.withFiber((fiber) =>
-        request.inTransaction === undefined && request.condition === undefined
+        request.inTransaction === undefined && request.condition === undefined && request.closes !== true
           && Context.getOrUndefined(fiber.context, sql.transactionService) === undefined
           ? Effect.flatMap(grouped(request), (row) => statements.resolve(request, row))
           : Effect.tap(
@@ -178,6 +182,10 @@ export const makeDriver = Effect.fnUntraced(
         ([row]) => Position.make(row?.last ?? 0n)
       ),
       receipt,
+      streamStatus: streams.status,
+      archive: streams.archive,
+      closedStreams: streams.closed,
+      restore: (request) => Effect.tap(restore(request), grown),
       changed: watch.changed,
       snapshots: PgSnapshots.make(PgQuery.make(sql), quoted)
     }
@@ -216,13 +224,24 @@ export const layerWithoutMigrations = (
 ): Layer.Layer<EventStore.EventStore, EventStoreError, SqlClient.SqlClient> =>
   EventStore.layer(Effect.andThen(PgMigrations.check(options), makeDriver(options)))
 
-/** An append in the user's transaction, or in one of its own when something is to happen in it. */
+/**
+ * An append in the user's transaction, or in one of its own when something is to happen in it; or one that goes alone, because it has a
+ * condition or closes its stream.
+ */
 const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) => (request: AppendRequest) => {
   const { inTransaction } = request
   const append = Effect.flatMap(statements.single(request), (row) => statements.resolve(request, row))
   if (inTransaction === undefined) {
-    // The user's transaction has not been committed, so a lost connection has written nothing.
-    return Effect.catchTag(append, "SqlError", (error) => Effect.fail(fromSqlError(error)))
+    return Effect.catchTag(
+      append,
+      "SqlError",
+      (error) =>
+        Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
+          Effect.fail(
+            // The user's transaction has not been committed, so a lost connection has written nothing.
+            Option.isSome(transaction) ? fromSqlError(error) : fromAppendError(error, request.stream)
+          ))
+    )
   }
   return append.pipe(
     Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedOf(request, result)) : Effect.void),

@@ -46,6 +46,7 @@ export interface RawRow extends Omit<EventRow, "data" | "metadata"> {
   readonly metadata: string
   readonly command_id: string | null
   readonly command_events: number | null
+  readonly closes: boolean | null
   readonly micros: number | null
   readonly hash: string | null
   readonly previous_version: bigint | null
@@ -99,5 +100,6 @@ export const rawOf = (row: RawRow): RawEvent => ({
       version: Number(row.previous_version) as Version,
       ...(row.previous_hash === null ? {} : { hash: row.previous_hash })
     }
-  })
+  }),
+  ...(row.closes === true ? { closes: true as const } : {})
 })

@@ -107,9 +107,11 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
           known = Option.getOrUndefined(yield* states.known(stream))
           const { events } = trusting && known !== undefined ? decide(known) : { events: [] }
           if (known !== undefined && events.length > 0) {
-            // A conflict says no more than that the state was old: that is no contention, to be waited out.
+            // A conflict says no more than that the state was old: that is no contention, to be waited out. So it is where the stream was closed
+            // meanwhile: the command is decided on its last event.
             const receipt = yield* Effect.asSome(append(known, events)).pipe(
-              Effect.catchTag("ConcurrencyConflict", () => Effect.succeedNone)
+              Effect.catchTag("ConcurrencyConflict", () => Effect.succeedNone),
+              Effect.catchReason("EventStoreError", "StreamClosed", () => Effect.succeedNone)
             )
             if (Option.isSome(receipt)) return receipt.value
           }

@@ -11,7 +11,15 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { BoundaryConflict, ConcurrencyConflict, EventStoreError, invalidRequest } from "../domain/errors.ts"
+import {
+  BoundaryConflict,
+  CommandIdReused,
+  ConcurrencyConflict,
+  EventStoreError,
+  invalidRequest,
+  storeError,
+  StreamClosed
+} from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
@@ -106,6 +114,17 @@ export class EventStore extends Context.Service<EventStore, {
     batch: ReadonlyArray<Event.Of<E>>,
     options?: AppendOptions
   ) => Effect.Effect<Receipt.Receipt, AppendError>
+
+  /**
+   * Appends one last event to a stream and closes it, both or neither: whatever is appended to it afterwards fails with the reason
+   * `StreamClosed`. Only a command id that was appended before still answers its receipt.
+   */
+  readonly close: <E extends Event.Any>(
+    events: E,
+    stream: string,
+    summary: Event.Of<E>,
+    options?: AppendOptions
+  ) => Effect.Effect<Receipt.Receipt, ConcurrencyConflict | EventStoreError>
 
   /** The events of one stream, by version, in pages. A stream that does not exist is empty. */
   readonly readStream: <E extends Event.Any>(
@@ -208,7 +227,8 @@ export const make = Effect.fnUntraced(function*(
     events: E,
     stream: string,
     batch: ReadonlyArray<Event.Of<E>>,
-    options: AppendOptions
+    options: AppendOptions,
+    closes?: boolean
   ): Effect.Effect<Outcome, AppendError> =>
     Effect.suspend(() => {
       const metadata = options.metadata ?? {}
@@ -230,7 +250,7 @@ export const make = Effect.fnUntraced(function*(
       if (query !== undefined) return Effect.fail(invalidRequest(query))
       const { command, commandId } = metadata
       const append = (batch: ReadonlyArray<NewEvent>) =>
-        appendEncoded({ stream: name, expected, events: batch, commandId, condition }, command)
+        appendEncoded({ stream: name, expected, events: batch, commandId, condition, closes }, command)
       if (PersonalEvents.of(events).size === 0) return append(encoded.success)
       const sealed = Effect.result(Sealing.sealEvents(keys, events, encoded.success, metadata))
       return Effect.flatMap(sealed, (batch) =>
@@ -270,6 +290,8 @@ export const make = Effect.fnUntraced(function*(
                 (receipt) => ({ receipt, written: undefined })
               )
             )
+          case "Closed":
+            return Effect.fail(storeError(new StreamClosed({ stream: request.stream, version: result.version })))
           case "Conflict":
             return Effect.andThen(
               Telemetry.conflict,
@@ -281,6 +303,34 @@ export const make = Effect.fnUntraced(function*(
       }),
       request
     )
+
+  const close = Effect.fn("EventStore.close")(function*<E extends Event.Any>(
+    events: E,
+    stream: string,
+    summary: Event.Of<E>,
+    options: AppendOptions = {}
+  ): Effect.fn.Return<Receipt.Receipt, ConcurrencyConflict | EventStoreError> {
+    const nothing = invalidRequest("a stream without events cannot be closed: append to it first, or leave it alone")
+    const expected = options.expected === undefined || options.expected === "any" ? "streamExists" : options.expected
+    if (expected === "noStream" || expected === 0) return yield* nothing
+    const { receipt, written } = yield* unconditional(
+      appendOn(undefined, events, stream, [summary], { ...options, expected }, true)
+    ).pipe(
+      Effect.catchTag(
+        "ConcurrencyConflict",
+        (conflict): Effect.Effect<never, ConcurrencyConflict | EventStoreError> =>
+          Effect.fail(conflict.actual === 0 ? nothing : conflict)
+      )
+    )
+    // The command id may be that of an append that has closed nothing.
+    const { closed } = written === undefined ? yield* driver.streamStatus(receipt.stream) : { closed: Option.none() }
+    if (written === undefined && (Option.isNone(closed) || closed.value.version !== receipt.version)) {
+      return yield* storeError(
+        new CommandIdReused({ commandId: options.metadata?.commandId ?? "", stream, firstStream: receipt.stream })
+      )
+    }
+    return receipt
+  })
 
   /** Without a condition there is none to break. */
   const unconditional = <A>(self: Effect.Effect<A, AppendError>) =>
@@ -351,6 +401,7 @@ export const make = Effect.fnUntraced(function*(
       })),
     appendIf: (condition, events, stream, batch, options = {}) =>
       Effect.map(appendOn(condition, events, stream, batch, options), ({ receipt }) => receipt),
+    close,
     readQueryRecorded,
     readStreamRecorded,
     readStream: (events, stream, options) => decode(EventCodec.of(events), readStreamRecorded(stream, options)),

@@ -37,6 +37,7 @@ export interface Condition {
  * - `commandId`: when it was appended before, nothing is written and the first receipt is answered
  * - `condition`: must hold beside `expected`
  * - `inTransaction`: runs after the events are in and before they are committed; when it fails, they are rolled back
+ * - `closes`: these are the stream's last events: it is closed with them, in the same transaction
  *
  * @since 0.1.0
  * @category models
@@ -48,6 +49,7 @@ export interface AppendRequest {
   readonly commandId?: string | undefined
   readonly condition?: Condition | undefined
   readonly inTransaction?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<void, EventStoreError>) | undefined
+  readonly closes?: boolean | undefined
 }
 
 /**
@@ -55,6 +57,7 @@ export interface AppendRequest {
  *
  * - `Appended`: the stream's new version, and for each event its position
  * - `Duplicate`: the command id was appended before, with this receipt, on this stream or another
+ * - `Closed`: the stream was closed at `version`, whatever is expected of it; nothing was written
  * - `Conflict`: the stream is at `actual`; nothing was written
  * - `Changed`: the condition does not hold, because of the event at `position` or an earlier one; nothing was written
  *
@@ -69,6 +72,7 @@ export type AppendResult =
     readonly recordedAt: DateTime.Utc
   }
   | { readonly _tag: "Duplicate"; readonly receipt: Receipt }
+  | { readonly _tag: "Closed"; readonly version: Version }
   | { readonly _tag: "Conflict"; readonly actual: Version }
   | { readonly _tag: "Changed"; readonly position: Position }
 
@@ -101,6 +105,69 @@ export interface LogFilter {
   readonly tags?: ReadonlyArray<string> | undefined
   readonly streamPrefix?: string | undefined
   readonly partition?: { readonly index: number; readonly of: number } | undefined
+}
+
+/**
+ * Events of another log, as `readRaw` has answered them, to follow the event at `after`; 0 where there is none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RestoreRequest {
+  readonly after: Position
+  readonly events: ReadonlyArray<RawEvent>
+}
+
+/**
+ * What became of a restore.
+ *
+ * - `Restored`: the log ends at the last of these events
+ * - `Elsewhere`: the log does not end at `after`, but at `last`; nothing was written
+ * - `Refused`: because of the event at `position`, in words; nothing was written
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RestoreResult =
+  | { readonly _tag: "Restored" }
+  | { readonly _tag: "Elsewhere"; readonly last: Position }
+  | { readonly _tag: "Refused"; readonly position: Position; readonly detail: string }
+
+/**
+ * A stream that takes no more events.
+ *
+ * - `version`, `position`: of its last event, which closed it
+ * - `archivedAt`: since when its events are archived, where they are
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClosedStream {
+  readonly stream: StreamId
+  readonly version: Version
+  readonly position: Position
+  readonly closedAt: DateTime.Utc
+  readonly archivedAt?: DateTime.Utc
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface StreamStatus {
+  readonly version: Version
+  readonly closed: Option.Option<ClosedStream>
+}
+
+/**
+ * One page of the closed streams: at most `limit`, by the position of their last event, after `after`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClosedPage {
+  readonly after: Position
+  readonly limit: number
 }
 
 /**
@@ -233,6 +300,24 @@ export interface EventStoreDriver {
 
   /** The receipt of a command id, if it was appended. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt>, EventStoreError>
+
+  /** What is known of a stream: its version, 0 where it has no events, and that it is closed, where it is. */
+  readonly streamStatus: (stream: StreamId) => Effect.Effect<StreamStatus, EventStoreError>
+
+  /**
+   * Moves a closed stream out of the way of appends, all of it at once. Whoever reads finds every event where it was, also while it is moved.
+   * None when the stream is not closed, else how many events were moved: 0 when it was archived before. As of `at`, which is now by default.
+   */
+  readonly archive: (stream: StreamId, at?: DateTime.Utc) => Effect.Effect<Option.Option<number>, EventStoreError>
+
+  /**
+   * Writes events of another log to the letter, all or none of them. Positions grow, and the versions of a stream have no hole. Appends wait
+   * meanwhile, and go on after the last of these positions.
+   */
+  readonly restore: (request: RestoreRequest) => Effect.Effect<RestoreResult, EventStoreError>
+
+  /** Closed streams, by the position of their last event. */
+  readonly closedStreams: (page: ClosedPage) => Effect.Effect<ReadonlyArray<ClosedStream>, EventStoreError>
 
   /** Ends as soon as the safe head has passed `after`. */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>

@@ -16,15 +16,17 @@ import { type NewEvent, type Place, type RawEvent, record, type RecordedEvent } 
 import * as HashLink from "../domain/HashLink.ts"
 import * as Position from "../domain/Position.ts"
 import * as Receipt from "../domain/Receipt.ts"
-import type { StreamId } from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
 import type {
   AppendRequest,
   AppendResult,
+  ClosedStream,
   Condition,
   EventStoreDriver,
   LogFilter,
   LogPage,
+  RestoreRequest,
+  RestoreResult,
   StreamPage
 } from "./EventStoreDriver.ts"
 import * as HeadWatch from "./HeadWatch.ts"
@@ -55,30 +57,49 @@ export const make = Effect.fnUntraced(function*(
   const { digestHex } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   const log: Array<Row> = []
   const streams = new Map<string, Array<Row>>()
-  const receipts = new Map<string, Receipt.Receipt>()
+  /** The first event of each append under a command id. */
+  const commands = new Map<string, Row>()
+  const closed = new Map<string, ClosedStream>()
   const head = Effect.sync(() => headOf(log))
   const watch = yield* HeadWatch.make({ head })
   // One append at a time, because `inTransaction` may suspend between the check and the write.
   const turn = Semaphore.makeUnsafe(1)
 
+  const receiptOf = (commandId: string): Receipt.Receipt | undefined => {
+    const first = commands.get(commandId)
+    if (first === undefined) return undefined
+    const rows = streams.get(first.stream)!.slice(first.version - 1, first.version - 1 + first.commandEvents!)
+    return Receipt.fromEvents(
+      first.stream,
+      recordedOf(first).metadata.command,
+      rows.map(({ id, position, type, version }) => ({ id, type, version, position }))
+    )
+  }
+
   const appendNow = Effect.fnUntraced(
     function*(request: AppendRequest): Effect.fn.Return<AppendResult, EventStoreError> {
-      const { commandId, condition, events, expected, inTransaction, stream } = request
-      const first = commandId === undefined ? undefined : receipts.get(commandId)
+      const { closes, commandId, condition, events, expected, inTransaction, stream } = request
+      const first = commandId === undefined ? undefined : receiptOf(commandId)
       if (first !== undefined) return { _tag: "Duplicate", receipt: first }
+      const end = closed.get(stream)
+      if (end !== undefined) return { _tag: "Closed", version: end.version }
       const rows = streams.get(stream) ?? []
       const actual = Version.make(rows.length)
       if (!Version.meets(actual, expected)) return { _tag: "Conflict", actual }
       const changed = condition === undefined ? undefined : newestMatch(log, condition)
       if (changed !== undefined) return { _tag: "Changed", position: changed }
       const recordedAt = yield* DateTime.now
+      const last = headOf(log)
       const unchained = events.map((event, index) =>
         rowOf(event, {
           stream,
           version: Version.make(actual + index + 1),
-          position: Position.make(BigInt(log.length + index + 1)),
+          position: Position.make(last + BigInt(index + 1)),
           recordedAt
-        }, index === 0 && commandId !== undefined ? { commandId, commandEvents: events.length } : {})
+        }, {
+          ...(index === 0 && commandId !== undefined ? { commandId, commandEvents: events.length } : {}),
+          ...(closes === true && index === events.length - 1 ? { closes } : {})
+        })
       )
       const added = options.hashChain === true ? yield* chain(unchained, rows[rows.length - 1]?.hash) : unchained
       if (inTransaction !== undefined) yield* inTransaction(events.map((event, index) => record(event, added[index]!)))
@@ -88,11 +109,46 @@ export const make = Effect.fnUntraced(function*(
       }
       streams.set(stream, rows)
       const version = Version.make(rows.length)
-      if (commandId !== undefined) receipts.set(commandId, receiptOf(stream, added))
+      if (closes === true) closed.set(stream, endOf(added[added.length - 1]!))
+      if (commandId !== undefined) commands.set(commandId, added[0]!)
       yield* watch.nudge
       return { _tag: "Appended", version, positions: added.map((row) => row.position), recordedAt }
     }
   )
+
+  const restoreNow = ({ after, events }: RestoreRequest): RestoreResult => {
+    const last = headOf(log)
+    if (last !== after) return { _tag: "Elsewhere", last }
+    // On a copy of what they touch, so that all or none are written.
+    const touched = new Map<string, Array<Row>>()
+    const added = new Map<string, Row>()
+    let before: Position.Position = after
+    for (const row of events) {
+      let rows = touched.get(row.stream)
+      if (rows === undefined) touched.set(row.stream, rows = Array.from(streams.get(row.stream) ?? []))
+      const detail = row.position <= before
+        ? `its position is not after ${before}`
+        : rows[rows.length - 1]?.closes === true
+        ? "its stream was closed before"
+        : row.version !== rows.length + 1
+        ? `its stream is at version ${rows.length}, so its version cannot be ${row.version}`
+        : row.commandId !== undefined && (commands.has(row.commandId) || added.has(row.commandId))
+        ? "its command id was used before"
+        : undefined
+      if (detail !== undefined) return { _tag: "Refused", position: row.position, detail }
+      before = row.position
+      rows.push(row)
+      if (row.commandId !== undefined) added.set(row.commandId, row)
+    }
+    log.push(...events)
+    for (const [commandId, row] of added) commands.set(commandId, row)
+    for (const [stream, rows] of touched) {
+      streams.set(stream, rows)
+      const end = rows[rows.length - 1]!
+      if (end.closes === true) closed.set(stream, endOf(end))
+    }
+    return { _tag: "Restored" }
+  }
 
   const chain = Effect.fnUntraced(function*(events: ReadonlyArray<Row>, last: string | undefined) {
     const chained: Array<Row> = []
@@ -121,7 +177,8 @@ export const make = Effect.fnUntraced(function*(
     readAll: (page) => Effect.sync(() => ({ events: logPage(log, page).map(recordedOf), head: headOf(log) })),
     readRaw: ({ after, limit, links = false }) =>
       Effect.sync(() => {
-        const events = log.slice(Number(after), Number(after) + limit)
+        const first = indexAfter(log, after)
+        const events = log.slice(first, first + limit)
         return { events: links ? events.map((row) => ({ ...row, ...previousOf(row) })) : events, head: headOf(log) }
       }),
     lag: ({ to, ...page }) =>
@@ -131,18 +188,41 @@ export const make = Effect.fnUntraced(function*(
       }),
     readQuery: ({ after, limit, query }) =>
       Effect.sync(() => ({
-        events: log.slice(Number(after)).filter((row) => matches(query, row)).slice(0, limit).map(recordedOf),
+        events: log.slice(indexAfter(log, after)).filter((row) => matches(query, row)).slice(0, limit).map(recordedOf),
         head: headOf(log)
       })),
     readConversation: ({ after, correlationId, limit }) =>
       Effect.sync(() =>
-        log.slice(Number(after)).map(recordedOf).filter(({ metadata }) => metadata.correlationId === correlationId)
+        log.slice(indexAfter(log, after)).map(recordedOf).filter(({ metadata }) =>
+          metadata.correlationId === correlationId
+        )
           .slice(0, limit)
       ),
     event: (id) => Effect.sync(() => Option.map(Option.fromUndefinedOr(log.find((row) => row.id === id)), recordedOf)),
     head,
     last: head,
-    receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receipts.get(commandId))),
+    receipt: (commandId) => Effect.sync(() => Option.fromUndefinedOr(receiptOf(commandId))),
+    streamStatus: (stream) =>
+      Effect.sync(() => ({
+        version: Version.make(streams.get(stream)?.length ?? 0),
+        closed: Option.fromUndefinedOr(closed.get(stream))
+      })),
+    // There is no other place to move them to: it is noted.
+    archive: (stream, at) =>
+      Effect.map(DateTime.now, (now) => {
+        const end = closed.get(stream)
+        if (end === undefined) return Option.none()
+        if (end.archivedAt !== undefined) return Option.some(0)
+        closed.set(stream, { ...end, archivedAt: at ?? now })
+        return Option.some(end.version)
+      }),
+    restore: (request) => turn.withPermit(Effect.tap(Effect.sync(() => restoreNow(request)), watch.nudge)),
+    closedStreams: ({ after, limit }) =>
+      Effect.sync(() =>
+        Array.from(closed.values()).filter(({ position }) => position > after).toSorted((a, b) =>
+          a.position < b.position ? -1 : 1
+        ).slice(0, limit)
+      ),
     changed: watch.changed,
     snapshots: MemorySnapshots.make()
   }
@@ -151,7 +231,7 @@ export const make = Effect.fnUntraced(function*(
 const headOf = (log: ReadonlyArray<Row>): Position.Position => log[log.length - 1]?.position ?? Position.start
 
 const newestMatch = (log: ReadonlyArray<Row>, { after, query, seen }: Condition): Position.Position | undefined =>
-  log.slice(Number(after)).findLast((row) => matches(query, row) && !seen.includes(row.position))?.position
+  log.slice(indexAfter(log, after)).findLast((row) => matches(query, row) && !seen.includes(row.position))?.position
 
 const streamPage = (rows: ReadonlyArray<Row>, { direction, from, limit }: StreamPage): ReadonlyArray<Row> => {
   if (direction === "forward") return rows.slice(Math.max(from - 1, 0), Math.max(from - 1, 0) + limit)
@@ -163,8 +243,7 @@ const logPage = (log: ReadonlyArray<Row>, page: LogPage): ReadonlyArray<Row> => 
   const { after, limit } = page
   const isFollowed = followed(page)
   const rows: Array<Row> = []
-  // Position n is at index n - 1, so the first event after `after` is at index `after`.
-  for (let i = Number(after); i < log.length && rows.length < limit; i++) {
+  for (let i = indexAfter(log, after); i < log.length && rows.length < limit; i++) {
     const row = log[i]!
     if (isFollowed(row)) rows.push(row)
   }
@@ -183,14 +262,25 @@ const followed = ({ partition, streamPrefix, tags, types }: LogFilter): (row: Ro
 const rowOf = (
   { data, id, metadata, schemaVersion, tags = [], type }: NewEvent,
   place: Place,
-  command: Pick<RawEvent, "commandId" | "commandEvents">
-): Row => ({ ...place, id, type, schemaVersion, data, metadata, tags, ...command })
+  rest: Pick<RawEvent, "commandId" | "commandEvents" | "closes">
+): Row => ({ ...place, id, type, schemaVersion, data, metadata, tags, ...rest })
+
+/** Positions are not contiguous where events were restored. The index of the first event after a position. */
+const indexAfter = (log: ReadonlyArray<Row>, position: Position.Position): number => {
+  let [low, high] = [0, log.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (log[middle]!.position > position) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
+const endOf = ({ position, recordedAt, stream, version }: Row): ClosedStream => ({
+  stream,
+  version,
+  position,
+  closedAt: recordedAt
+})
 
 const recordedOf = (row: Row): RecordedEvent => record(row, row)
-
-const receiptOf = (stream: StreamId, rows: ReadonlyArray<Row>): Receipt.Receipt =>
-  Receipt.fromEvents(
-    stream,
-    recordedOf(rows[0]!).metadata.command,
-    rows.map(({ id, position, type, version }) => ({ id, type, version, position }))
-  )

@@ -177,6 +177,34 @@ export const projectionHealth = Metric.gauge("evsrc_projection_health", {
   description: "0 while a projection is green, 1 while it is yellow, 2 while it is red"
 })
 
+/**
+ * Events written to an export.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const exportedEvents = Metric.counter("evsrc_exported_events_total", {
+  description: "Events that were exported",
+  incremental: true
+})
+
+/**
+ * Events written by an import.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const importedEvents = Metric.counter("evsrc_imported_events_total", {
+  description: "Events that were imported",
+  incremental: true
+})
+
+/** Counts events that were exported. */
+export const exported = (events: number): Effect.Effect<void> => Metric.update(exportedEvents, events)
+
+/** Counts events that were imported. */
+export const imported = (events: number): Effect.Effect<void> => Metric.update(importedEvents, events)
+
 /** Counts an append of so many events. */
 export const appended = (events: number): Effect.Effect<void> =>
   Effect.andThen(Metric.update(appends, 1), Metric.update(appendedEvents, events))

@@ -16,6 +16,7 @@ import { StreamId } from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
 import { EventStore } from "../store/EventStore.ts"
 import { boundaries } from "./BoundarySuite.ts"
+import { closing } from "./ClosingSuite.ts"
 import {
   added,
   append,
@@ -423,5 +424,6 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
   ...boundaries,
   ...input,
   ...decoding,
+  ...closing,
   ...raw
 ]

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as EventBus from "../runtime/EventBus.ts"
 import { audits } from "./AuditSuite.ts"
+import { closedInstances } from "./ClosedInstanceSuite.ts"
 import { commands } from "./CommandSuite.ts"
 import { lifecycles } from "./LifecycleSuite.ts"
 import { loading } from "./LoadingSuite.ts"
@@ -89,5 +90,6 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...rebuilds,
   ...trails,
   ...versions,
-  ...timeTravel
+  ...timeTravel,
+  ...closedInstances
 ]

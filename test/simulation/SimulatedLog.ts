@@ -101,6 +101,10 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),
     receipt: () => Effect.succeedNone,
+    streamStatus: () => Effect.die("the simulation closes no streams"),
+    archive: () => Effect.die("the simulation closes no streams"),
+    closedStreams: () => Effect.die("the simulation closes no streams"),
+    restore: () => Effect.die("the simulation restores nothing"),
     changed: watch.changed,
     snapshots: MemorySnapshots.make()
   }

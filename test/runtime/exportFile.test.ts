@@ -1,0 +1,294 @@
+/** Exports that are damaged, torn, foreign or interrupted; and what memory they take. */
+import { NodeFileSystem } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Fiber, FileSystem, Layer, Random, Schema, Stream } from "effect"
+import { EventStore, Log, Streams } from "evsrc"
+import * as ExportSeal from "../../src/runtime/ExportSeal.ts"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int, text: Schema.optionalKey(Schema.String) } })
+const tick = (n: number) => Tick.cases.Ticked.make({ n })
+
+const freshStore = Effect.map(
+  Layer.build(Layer.fresh(EventStore.layerMemory)),
+  (built) => Context.get(built, EventStore.EventStore)
+)
+const on = (store: EventStore.EventStore["Service"]) => Effect.provideService(EventStore.EventStore, store)
+const fill = (events: number) =>
+  Effect.gen(function*() {
+    const store = yield* EventStore.EventStore
+    for (let n = 0; n < events; n++) {
+      yield* store.append(Tick, `Tick-${n % 7}`, [tick(n)], { metadata: { commandId: `c${n}` } })
+    }
+  })
+const textOf = Effect.map(Stream.runCollect(Log.export()), (lines) => lines.join(""))
+const bytesOf = (text: string) => new TextEncoder().encode(text)
+const imported = (content: string | Uint8Array) =>
+  Effect.gen(function*() {
+    const store = yield* freshStore
+    const exit = yield* Effect.exit(on(store)(Log.import(Stream.make(content))))
+    return { exit, text: yield* on(store)(textOf) }
+  })
+/** The error that an export is refused with, and that importing it is refused with too. */
+const damage = (content: string | Uint8Array) =>
+  Effect.gen(function*() {
+    const verified = yield* Effect.flip(Log.verify(Stream.make(content)))
+    const error = yield* Effect.flip(on(yield* freshStore)(Log.import(Stream.make(content))))
+    assert.deepStrictEqual(error, verified)
+    return verified
+  })
+
+/** A small log with a closed and archived stream, its export, and the lines of it. */
+const small = Effect.gen(function*() {
+  const store = yield* freshStore
+  return yield* on(store)(Effect.gen(function*() {
+    yield* fill(9)
+    yield* Streams.close(Tick, "Tick-1", tick(100))
+    yield* Streams.archive("Tick-1")
+    const text = yield* textOf
+    return { text, lines: text.trimEnd().split("\n") }
+  }))
+})
+
+describe("a damaged export", () => {
+  it.live("is refused at its line, whichever byte of it is flipped", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { text } = yield* small
+      const whole = bytesOf(text)
+      let line = 1
+      for (let at = 0; at < whole.length; at++) {
+        for (const mask of at % 5 === 0 ? [1, 2, 4, 8, 16, 32, 64, 128, 255] : [1 << (at % 8)]) {
+          const flipped = whole.slice()
+          flipped[at]! ^= mask
+          const { line: told } = yield* Effect.flip(Log.verify(Stream.make(flipped)))
+          // A line that lost its end is one with the next.
+          assert.strictEqual(told, line, `byte ${at} ^ ${mask}`)
+        }
+        if (whole[at] === 10) line++
+      }
+    })), 120_000)
+
+  it.live("is refused with a line lost, doubled, exchanged or put elsewhere", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { lines } = yield* small
+      const text = (changed: ReadonlyArray<string>) => changed.map((line) => `${line}\n`).join("")
+      for (let n = 0; n < lines.length; n++) {
+        const without = yield* damage(text(lines.toSpliced(n, 1)))
+        assert.strictEqual(without.line, n + 1, `without line ${n + 1}`)
+        const doubled = yield* damage(text(lines.toSpliced(n, 0, lines[n]!)))
+        assert.strictEqual(doubled.line, n + 2, `line ${n + 1} twice`)
+        if (n + 1 < lines.length) {
+          const swapped = yield* damage(text(lines.toSpliced(n, 2, lines[n + 1]!, lines[n]!)))
+          assert.strictEqual(swapped.line, n + 1, `lines ${n + 1} and ${n + 2} exchanged`)
+        }
+      }
+    })))
+
+  it.live("is refused when it is cut off anywhere", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { lines, text } = yield* small
+      const whole = bytesOf(text)
+      const ends = lines.map((_, n) => lines.slice(0, n + 1).join("\n").length)
+      // All but the very last: without the end of its last line it says the same.
+      for (let length = 0; length < whole.length - 1; length++) {
+        const { line } = yield* Effect.flip(Log.verify(Stream.make(whole.slice(0, length))))
+        assert.strictEqual(line, ends.filter((end) => end <= length).length + 1, `the first ${length} bytes`)
+      }
+      const { exit, text: same } = yield* imported(whole.slice(0, -1))
+      assert.strictEqual(exit._tag, "Success")
+      assert.strictEqual(same, text)
+    })))
+
+  it.live("is refused far from its beginning too, at its line", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const store = yield* freshStore
+      yield* on(store)(fill(2500))
+      const lines = (yield* on(store)(textOf)).trimEnd().split("\n")
+      for (const n of [510, 511, 512, 513, 1023, 1024, 1025, 1800, 2500]) {
+        const changed = lines.with(n, lines[n]!.replace(`"n":`, `"m":`))
+        const error = yield* damage(changed.map((line) => `${line}\n`).join(""))
+        assert.strictEqual(error.line, n + 1)
+      }
+    })))
+
+  it.live("is refused when it is no export, or none of this format", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { lines, text } = yield* small
+      const gzip = new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip")))
+      const zipped = new Uint8Array(yield* Effect.promise(() => gzip.arrayBuffer()))
+      const garbage = yield* Effect.forEach(Array.from({ length: 5000 }), () => Random.nextIntBetween(0, 255))
+      for (
+        const [content, says] of [
+          [zipped, /UTF-8|header/],
+          [Uint8Array.from(garbage), /UTF-8|header/],
+          ["", /footer/],
+          ["\n", /header/],
+          ["hello\nworld\n", /header/],
+          ["{}\n", /header/],
+          [`[${lines.join(",")}]`, /header/],
+          [text.replaceAll("\n", "\r\n"), /header/],
+          [`\uFEFF${text}`, /header|checksum/],
+          [text.slice(text.indexOf("\n") + 1), /checksum|header/],
+          [text.replace(`"version":1`, `"version":2`), /format 2.*format 1/]
+        ] as const
+      ) {
+        const error = yield* damage(content)
+        assert.strictEqual(error.line, 1, error.message)
+        assert.match(error.detail, says)
+      }
+      const after = yield* damage(`${text}\n`)
+      assert.strictEqual(after.line, lines.length + 1)
+      const twice = yield* damage(text + text)
+      assert.strictEqual(twice.line, lines.length + 1)
+    })))
+
+  it.live("is refused with checksums made anew, where its events cannot be", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { lines } = yield* small
+      const sealer = yield* ExportSeal.sealer
+      const bodies = lines.map((line) => ExportSeal.unsealed(line)!.body)
+      const sealed = (changed: ReadonlyArray<string>) =>
+        Effect.gen(function*() {
+          const [, seal] = yield* sealer.sums(ExportSeal.start, changed.slice(0, -1))
+          const events = changed.filter((body) => body.includes(`"kind":"event"`)).length
+          const footer = changed.at(-1)!.replace(/"digest":"\w+"/, `"digest":"${yield* sealer.digest(seal)}"`)
+            .replace(/"events":\d+/, `"events":${events}`)
+          const all = [...changed.slice(0, -1), footer]
+          const [sums] = yield* sealer.sums(ExportSeal.start, all)
+          return all.map((body, i) => `${ExportSeal.sealed(body, sums[i]!)}\n`).join("")
+        })
+      const { exit, text } = yield* imported(yield* sealed(bodies))
+      assert.strictEqual(exit._tag, "Success", "unchanged")
+      assert.strictEqual(text, lines.map((line) => `${line}\n`).join(""))
+      for (
+        const [what, line, changed] of [
+          ["an event left out: a hole in its stream", 8, bodies.toSpliced(1, 1)],
+          ["one left out at the end: its archived stream", 11, bodies.toSpliced(10, 1)],
+          ["two exchanged: positions", 3, bodies.toSpliced(1, 2, bodies[2]!, bodies[1]!)],
+          ["a version", 2, bodies.with(1, bodies[1]!.replace(`"version":1`, `"version":2`))],
+          ["no position", 2, bodies.with(1, bodies[1]!.replace(`"position":"1"`, `"position":1`))],
+          ["no id", 2, bodies.with(1, bodies[1]!.replace(/"id":"\w/, `"id":"x`))],
+          ["no data", 2, bodies.with(1, bodies[1]!.replace(`"data":`, `"date":`))],
+          ["an unknown kind", 2, bodies.with(1, bodies[1]!.replace(`"kind":"event"`, `"kind":"word"`))],
+          ["a number for a line", 2, bodies.with(1, `{"kind":7}`)],
+          [
+            "the archived stream is another",
+            12,
+            bodies.with(11, bodies[11]!.replace(`"position":"10"`, `"position":"11"`))
+          ],
+          ["a second header", 3, bodies.toSpliced(2, 0, bodies[0]!)],
+          ["an event after the archived", 13, bodies.toSpliced(12, 0, bodies[10]!)]
+        ] as const
+      ) {
+        const content = yield* sealed(changed)
+        const { exit } = yield* imported(content)
+        assert.isTrue(exit._tag === "Failure", what)
+        const error = yield* Effect.flip(on(yield* freshStore)(Log.import(Stream.make(content))))
+        assert.isTrue(error._tag === "DamagedExport" && error.line === line, `${what}: ${error.message}`)
+      }
+    })))
+})
+
+describe("a file", () => {
+  const inFolder = <A, E>(
+    body: (path: string) => Effect.Effect<A, E, FileSystem.FileSystem | EventStore.EventStore>
+  ) =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      return yield* on(yield* freshStore)(body(`${folder}/log.ndjson`))
+    }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer))
+
+  it.live("is exported, and imported twice: the second time nothing is to be done", () =>
+    inFolder((path) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        yield* fill(1200)
+        yield* Streams.close(Tick, "Tick-1", tick(100))
+        yield* Streams.archive("Tick-1")
+        const done = yield* Log.exportToFile(path)
+        assert.deepInclude(done, { events: 1201, archived: 1 })
+        assert.strictEqual(yield* fs.readFileString(path), yield* textOf)
+        const store = yield* freshStore
+        assert.strictEqual((yield* on(store)(Log.importFromFile(path))).written, 1201)
+        assert.strictEqual((yield* on(store)(Log.importFromFile(path))).written, 0)
+        assert.strictEqual(yield* on(store)(textOf), yield* fs.readFileString(path))
+        assert.deepStrictEqual(yield* Log.exportToFile(path, { resume: true }), done)
+        assert.strictEqual(yield* on(store)(textOf), yield* fs.readFileString(path), "left as it is")
+      }).pipe(Effect.scoped)
+    ))
+
+  it.live("that is torn anywhere is continued to the same bytes, though the log has gone on", () =>
+    inFolder((path) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        yield* fill(700)
+        yield* Streams.close(Tick, "Tick-1", tick(100))
+        yield* Streams.archive("Tick-1")
+        yield* Log.exportToFile(path)
+        const whole = yield* fs.readFile(path)
+        const header = whole.indexOf(10) + 1
+        const store = yield* EventStore.EventStore
+        yield* store.append(Tick, "Later", [tick(1)])
+        const cuts = [header, header + 1, whole.length - 1, whole.length - 2, whole.length - 200, whole.length]
+        const random = yield* Effect.forEach(Array.from({ length: 12 }), () =>
+          Random.nextIntBetween(header, whole.length))
+        for (const cut of [...cuts, ...random]) {
+          yield* fs.writeFile(path, whole.slice(0, cut))
+          yield* Log.exportToFile(path, { resume: true })
+          assert.deepStrictEqual(Buffer.from(yield* fs.readFile(path)), Buffer.from(whole), `cut at ${cut}`)
+        }
+        // Before the header is whole, it is a new export, with what was appended since.
+        for (const cut of [0, header - 1]) {
+          yield* fs.writeFile(path, whole.slice(0, cut))
+          assert.strictEqual((yield* Log.exportToFile(path, { resume: true })).events, 702)
+        }
+      })
+    ))
+
+  it.live("is continued after its export was interrupted, and each time it is", () =>
+    inFolder((path) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        yield* fill(3000)
+        const text = yield* textOf
+        for (let round = 0; round < 20; round++) {
+          const fiber = yield* Effect.forkChild(Log.exportToFile(path, { resume: true, pageSize: 50 }))
+          yield* Effect.sleep(round)
+          yield* Fiber.interrupt(fiber)
+          if (yield* fs.exists(path)) assert.isTrue(text.startsWith(yield* fs.readFileString(path)), `round ${round}`)
+        }
+        yield* Log.exportToFile(path, { resume: true, pageSize: 50 })
+        assert.strictEqual(yield* fs.readFileString(path), text)
+      })
+    ))
+
+  it.live("that is damaged, or of another log, is not continued, nor is anything of it imported", () =>
+    inFolder((path) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        yield* fill(2000)
+        yield* Log.exportToFile(path)
+        const whole = yield* fs.readFile(path)
+        const damaged = whole.slice()
+        damaged[damaged.length - 300]! ^= 1
+        yield* fs.writeFile(path, damaged)
+        const store = yield* freshStore
+        const error = yield* Effect.flip(on(store)(Log.importFromFile(path)))
+        assert.strictEqual(error._tag, "DamagedExport")
+        assert.strictEqual(yield* store.head, 0n, "nothing was written")
+        assert.strictEqual((yield* Effect.flip(Log.exportToFile(path, { resume: true })))._tag, "DamagedExport")
+        assert.deepStrictEqual(
+          Buffer.from(yield* fs.readFile(path)),
+          Buffer.from(damaged),
+          "the file is left as it was"
+        )
+        yield* fs.writeFile(path, whole.slice(0, 10_000))
+        for (const events of [0, 10, 2000]) {
+          const other = yield* freshStore
+          yield* on(other)(fill(events))
+          const refused = yield* Effect.flip(on(other)(Log.exportToFile(path, { resume: true })))
+          assert.strictEqual(refused._tag, "TransferRefused", `a log of ${events} other events`)
+        }
+      }).pipe(Effect.scoped)
+    ))
+})
