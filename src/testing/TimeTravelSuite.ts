@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as JsonPatch from "effect/JsonPatch"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
@@ -20,6 +21,7 @@ import type { EventRecord } from "../domain/EventRecord.ts"
 import * as Moment from "../domain/Moment.ts"
 import * as Projection from "../domain/Projection.ts"
 import type { Receipt } from "../domain/Receipt.ts"
+import { StreamId } from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
 import * as CommandBus from "../runtime/CommandBus.ts"
@@ -28,7 +30,6 @@ import * as Projector from "../runtime/Projector.ts"
 import * as TimeTravel from "../runtime/TimeTravel.ts"
 import * as EventStore from "../store/EventStore.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
-import { heldAppend } from "./BoundaryRaces.ts"
 import { rawEvent } from "./EventStoreFixtures.ts"
 import { type Stores, upTo } from "./RuntimeFixtures.ts"
 import { type Case, equal, ok, test, unique } from "./Suite.ts"
@@ -601,19 +602,28 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
   test("at a position below which an append is under way, it is waited for", function*() {
     const run = unique("run")
     const payload = { run, safe: `${run}-0`, owner: unique("owner") }
-    const { letGo } = yield* heldAppend([{
-      ...rawEvent("Filled", 1, { ...payload, amount: 1 }),
-      tags: [Event.tag("run", run), Event.tag("owner", payload.owner)]
-    }])
-    const above = yield* Effect.forkChild(appendBatch([{ _tag: "Filled", ...payload, amount: 2 }]))
-    yield* Effect.timeoutOption(Fiber.await(above), "100 millis")
     const { driver } = yield* EventStore.EventStore
+    const [written, enough] = [yield* Latch.make(false), yield* Latch.make(false)]
+    const held = yield* Effect.forkChild(driver.append({
+      stream: StreamId.make(unique("Held")),
+      expected: "any",
+      events: [{
+        ...rawEvent("Filled", 1, { ...payload, amount: 1 }),
+        tags: [Event.tag("run", run), Event.tag("owner", payload.owner)]
+      }],
+      inTransaction: () => Effect.andThen(written.open, Effect.timeoutOption(enough.await, "5 seconds"))
+    }))
+    yield* written.await
+    const above = yield* Effect.forkChild(appendBatch([{ _tag: "Filled", ...payload, amount: 2 }]))
+    // Where only one append is under way at a time, it comes after the other: then there is nothing to wait for.
+    yield* Effect.timeoutOption(Fiber.await(above), "1 second")
     const last = yield* driver.last
     const asked = yield* Effect.forkChild(
       TimeTravel.decision(taxing, { ...payload, amount: 1 }, Moment.position(last))
     )
     yield* Effect.timeoutOption(Fiber.await(asked), "50 millis")
-    yield* letGo
+    yield* enough.open
+    yield* Fiber.join(held)
     yield* Fiber.join(above)
     const by = (yield* eventsIn(run)).filter(({ position }) => position <= last)
     equal(
