@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Event from "./Event.ts"
+import type * as EventHistory from "./EventHistory.ts"
 import * as Fingerprint from "./Fingerprint.ts"
 import * as Personal from "./Personal.ts"
 
@@ -150,16 +151,22 @@ export const make = <State>(options: {
   }
 }
 
-/** For each event, by name, the fingerprints of its versions, the current one first. */
-const fingerprintsOf = (
-  events: Event.Any
-): ReadonlyArray<readonly [string, ReadonlyArray<Fingerprint.Fingerprint>]> => {
+/** For each type that may be in the log, by name, the Schemas of its versions and what becomes of each: the order is the versions'. */
+const fingerprintsOf = (events: Event.Any): ReadonlyArray<readonly [type: string, versions: ReadonlyArray<string>]> => {
   const histories = Event.historiesOf(events)
-  return Object.keys(events.cases).toSorted().map((type) => {
-    const past = (histories[type]?.past ?? []).map(({ schema }) => Fingerprint.of(schema))
-    return [type, [Fingerprint.of(events.cases[type]!), ...past]]
-  })
+  const current = Object.entries(events.cases).map(([type, schema]) =>
+    [type, [...pastOf(histories[type]?.past), Fingerprint.of(schema)]] as const
+  )
+  const before = Object.entries(Event.legacyOf(events)).map(([type, legacy]) =>
+    [type, legacy.end === "retired" ? ["retired"] : pastOf(legacy.past)] as const
+  )
+  return [...current, ...before].toSorted(([a], [b]) => a < b ? -1 : 1)
 }
+
+const pastOf = (past: ReadonlyArray<EventHistory.PastVersion> = []): ReadonlyArray<string> =>
+  past.map(({ schema, step }) =>
+    `${Fingerprint.of(schema)}${step._tag === "Into" ? ` into ${step.types.toSorted().join(", ")}` : ""}`
+  )
 
 /** A getter of a Schema may throw on what it does not expect. */
 const attempt = <A>(body: () => Result.Result<A, string>): Result.Result<A, string> =>

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { RawEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
@@ -88,7 +89,8 @@ export const rawOf = (row: RawRow): RawEvent => ({
   data: row.data,
   metadata: row.metadata,
   tags: row.tags ?? [],
-  recordedAt: DateTime.makeUnsafe(row.recorded_at),
+  // An infinite time, which nobody has appended, is no time.
+  recordedAt: Option.getOrElse(DateTime.make(row.recorded_at), () => DateTime.makeUnsafe(0)),
   ...(row.command_id === null ? {} : { commandId: row.command_id }),
   ...(row.command_events === null ? {} : { commandEvents: row.command_events }),
   ...(row.micros === 0 || row.micros === null ? {} : { recordedMicros: row.micros }),

@@ -78,12 +78,12 @@ const steps = <P extends Projection.Any>(
   projection: P,
   key: string,
   moment: Moment.OfLog,
-  { find = LiveReading.queryOf(projection, key) }: DocumentOptions
+  { find }: DocumentOptions
 ): Stream.Stream<Step<P>, MomentNotReached | EventStoreError> =>
   Stream.suspend(() => {
     const problem = DocumentCodec.keyProblem(key)
     if (problem !== undefined) return Stream.fail(invalidRequest(problem))
-    if (projection.handles.length === 0) return Stream.empty
+    if (projection.reads.length === 0) return Stream.empty
     const { documents, encode, fold } = LiveReading.folding(projection, key)
     const stepOf = (recorded: RecordedEvent): Result.Result<Step<P> | undefined, EventStoreError> =>
       Result.map(fold(recorded), ({ keys, records }) => {
@@ -101,7 +101,7 @@ const steps = <P extends Projection.Any>(
           )
         }
       })
-    return Past.matches(store.driver, find, moment).pipe(
+    return Past.matches(store.driver, LiveReading.queryOf(projection, key, find), moment).pipe(
       Stream.mapEffect((recorded) => Effect.fromResult(stepOf(recorded))),
       Stream.filter((step) => step !== undefined)
     )

@@ -197,8 +197,12 @@ export const snapshots: ReadonlyArray<Case<Stores>> = [
     const processes = yield* Effect.forEach(upTo(4), () => process())
     yield* Effect.forEach(
       upTo(80),
-      (n) => processes[n % 4]!.run(add(programs[n % 2]!, id, n % 5)),
-      { concurrency: 8 }
+      // A command whose retries are used up has done nothing.
+      (n) =>
+        Effect.retry(processes[n % 4]!.run(add(programs[n % 2]!, id, n % 5)), {
+          while: ({ _tag }) => _tag === "ConcurrencyConflict"
+        }),
+      { concurrency: 6 }
     )
     for (const { settled } of processes) yield* settled
     for (const decider of programs) {

@@ -13,6 +13,7 @@ import * as Command from "../domain/Command.ts"
 import * as Event from "../domain/Event.ts"
 import type { EventRecord } from "../domain/EventRecord.ts"
 import * as Projection from "../domain/Projection.ts"
+import * as Snapshots from "../domain/Snapshots.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
 import * as Decision from "../runtime/Decision.ts"
 import * as EventStore from "../store/EventStore.ts"
@@ -90,6 +91,9 @@ const behaviour: Parameters<typeof Safe.decider>[0] = {
   }
 }
 export const SafeDecider = Safe.decider(behaviour)
+
+/** The same, with snapshots of its states beside the streams. */
+export const SnapshottingDecider = Safe.decider({ ...behaviour, snapshots: Snapshots.every(4) })
 
 /** The same contract with another rule: what is taken is taken twice. */
 export const DoublingDecider = Safe.decider({

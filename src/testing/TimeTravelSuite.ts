@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as JsonPatch from "effect/JsonPatch"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
@@ -18,7 +19,9 @@ import type * as Difference from "../domain/Difference.ts"
 import * as Event from "../domain/Event.ts"
 import type { EventRecord } from "../domain/EventRecord.ts"
 import * as Moment from "../domain/Moment.ts"
+import * as Projection from "../domain/Projection.ts"
 import type { Receipt } from "../domain/Receipt.ts"
+import { StreamId } from "../domain/StreamId.ts"
 import * as Version from "../domain/Version.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
 import * as CommandBus from "../runtime/CommandBus.ts"
@@ -27,7 +30,6 @@ import * as Projector from "../runtime/Projector.ts"
 import * as TimeTravel from "../runtime/TimeTravel.ts"
 import * as EventStore from "../store/EventStore.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
-import { heldAppend } from "./BoundaryRaces.ts"
 import { rawEvent } from "./EventStoreFixtures.ts"
 import { type Stores, upTo } from "./RuntimeFixtures.ts"
 import { type Case, equal, ok, test, unique } from "./Suite.ts"
@@ -48,11 +50,13 @@ import {
   SafeDecider,
   SafeEvent,
   safesIn,
+  SnapshottingDecider,
   Take,
   Tax,
   taxing,
   unschemed
 } from "./TimeTravelFixtures.ts"
+import { First, Third, ThirdHotel } from "./VersionsFixtures.ts"
 
 type Records = ReadonlyArray<EventRecord<SafeEvent>>
 
@@ -105,14 +109,17 @@ const checkChanges = (changes: ReadonlyArray<Difference.Change>, from: Schema.Js
 const encodeState = Schema.encodeUnknownSync(Schema.toCodecJson(Safe.state))
 const encodeOwned = Schema.encodeUnknownSync(Schema.toCodecJson(Owned))
 
-const aggregates = (seed: number) =>
-  test(`an aggregate at every version, position and instant is the fold of what came before (${seed})`, function*() {
+const aggregates = (seed: number, decider: typeof SafeDecider, kind: string) =>
+  test(`an aggregate at every version, position and instant is the fold of what came before (${kind})`, function*() {
     const { events, run, seconds } = yield* history(seed, 14)
     for (const safe of safesIn(run)) {
+      // Whatever is kept of the present, in this process and beside the streams, does not show in the past.
+      yield* Aggregate.load(decider, safe)
+      yield* within(seconds)(Aggregate.load(decider, safe))
       const own = events.filter(({ event }) => event.safe === safe)
       const check = Effect.fnUntraced(function*(moment: Moment.Moment, expected: Records) {
         const what = `${safe} at ${Moment.format(moment)}`
-        const at = yield* TimeTravel.aggregate(SafeDecider, safe, moment)
+        const at = yield* TimeTravel.aggregate(decider, safe, moment)
         const last = expected.at(-1)
         equal(at.state, stateAfter(expected), what)
         equal([at.version, at.position], [expected.length, last?.position ?? 0n], `${what}: version and position`)
@@ -131,7 +138,7 @@ const aggregates = (seed: number) =>
           )
         }
         yield* check(Moment.now, own)
-        const steps = yield* Stream.runCollect(TimeTravel.history(SafeDecider, safe))
+        const steps = yield* Stream.runCollect(TimeTravel.history(decider, safe))
         equal(positionsOf(steps.map(({ recorded }) => recorded)), positionsOf(own), "the events of the history")
         steps.forEach(({ events, state }, index) => {
           equal(state, stateAfter(own.slice(0, index + 1)), `the state after event ${index + 1}`)
@@ -139,10 +146,10 @@ const aggregates = (seed: number) =>
         })
         for (const n of [0, ...upTo(own.length)]) {
           const some = yield* Stream.runCollect(
-            TimeTravel.history(SafeDecider, safe, Moment.version(own.length), { after: Version.make(n) })
+            TimeTravel.history(decider, safe, Moment.version(own.length), { after: Version.make(n) })
           )
           equal(some, steps.slice(n), `what came after version ${n}`)
-          const until = yield* Stream.runCollect(TimeTravel.history(SafeDecider, safe, Moment.version(n)))
+          const until = yield* Stream.runCollect(TimeTravel.history(decider, safe, Moment.version(n)))
           equal(until, steps.slice(0, n), `what came until version ${n}`)
         }
       }).pipe(within(seconds))
@@ -152,7 +159,7 @@ const aggregates = (seed: number) =>
           e.event.safe === safe && DateTime.isLessThanOrEqualTo(e.recordedAt, t)
         )
         equal(
-          (yield* TimeTravel.aggregate(SafeDecider, safe, Moment.instant(t))).state,
+          (yield* TimeTravel.aggregate(decider, safe, Moment.instant(t))).state,
           stateAfter(then),
           `${safe} at its own ${DateTime.formatIso(t)}`
         )
@@ -395,7 +402,8 @@ const whatIfs = (seed: number) =>
  * @category suites
  */
 export const timeTravel: ReadonlyArray<Case<Stores>> = [
-  ...[1, 2].map(aggregates),
+  aggregates(1, SafeDecider, "folded"),
+  aggregates(2, SnapshottingDecider, "with snapshots"),
   ...[3, 4].map(decisions),
   ...[5, 6].map(documents),
   ...[7, 8].map(documentHistory),
@@ -594,25 +602,75 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
   test("at a position below which an append is under way, it is waited for", function*() {
     const run = unique("run")
     const payload = { run, safe: `${run}-0`, owner: unique("owner") }
-    const { letGo } = yield* heldAppend([{
-      ...rawEvent("Filled", 1, { ...payload, amount: 1 }),
-      tags: [Event.tag("run", run), Event.tag("owner", payload.owner)]
-    }])
-    const above = yield* Effect.forkChild(appendBatch([{ _tag: "Filled", ...payload, amount: 2 }]))
-    yield* Effect.timeoutOption(Fiber.await(above), "100 millis")
     const { driver } = yield* EventStore.EventStore
+    const [written, enough] = [yield* Latch.make(false), yield* Latch.make(false)]
+    const held = yield* Effect.forkChild(driver.append({
+      stream: StreamId.make(unique("Held")),
+      expected: "any",
+      events: [{
+        ...rawEvent("Filled", 1, { ...payload, amount: 1 }),
+        tags: [Event.tag("run", run), Event.tag("owner", payload.owner)]
+      }],
+      inTransaction: () => Effect.andThen(written.open, Effect.timeoutOption(enough.await, "5 seconds"))
+    }))
+    yield* written.await
+    const above = yield* Effect.forkChild(appendBatch([{ _tag: "Filled", ...payload, amount: 2 }]))
+    // Where only one append is under way at a time, it comes after the other: then there is nothing to wait for.
+    yield* Effect.timeoutOption(Fiber.await(above), "1 second")
     const last = yield* driver.last
     const asked = yield* Effect.forkChild(
       TimeTravel.decision(taxing, { ...payload, amount: 1 }, Moment.position(last))
     )
     yield* Effect.timeoutOption(Fiber.await(asked), "50 millis")
-    yield* letGo
+    yield* enough.open
+    yield* Fiber.join(held)
     yield* Fiber.join(above)
     const by = (yield* eventsIn(run)).filter(({ position }) => position <= last)
     equal(
       positionsOf((yield* Fiber.join(asked)).events.owned),
       positionsOf(by),
       "every event up to there, whenever it was committed"
+    )
+  }),
+
+  test("versions count events as they were recorded, whatever they mean today: several, or nothing", function*() {
+    const store = yield* EventStore.EventStore
+    const run = unique("run")
+    const stream = ThirdHotel.aggregate.streamOf(run)
+    yield* store.append(First, stream, [
+      { _tag: "GuestCame", run, guest: "ann" },
+      { _tag: "GuestGreeted", run, guest: "ann" },
+      { _tag: "RoomBooked", run, guest: "ann", room: "1", breakfast: true }
+    ])
+    const states = [
+      [],
+      ["ann arrived"],
+      ["ann arrived"],
+      ["ann arrived", "ann booked 1", "ann wants breakfast"]
+    ]
+    for (const [version, state] of states.entries()) {
+      const at = yield* TimeTravel.aggregate(ThirdHotel, run, Moment.version(version))
+      equal([at.state, at.version], [state, version], `at version ${version}`)
+      equal(yield* Stream.runCount(at.events), state.length, `the events up to version ${version}`)
+    }
+    const steps = yield* Stream.runCollect(TimeTravel.history(ThirdHotel, run))
+    equal(steps.map(({ events }) => events.length), [1, 0, 2], "the events of each step")
+    const Arrivals = Projection.make(unique("arrivals"), {
+      events: Third,
+      document: Schema.Array(Schema.String),
+      key: () => run,
+      evolve: {
+        GuestArrived: (log = [], { guest }) => [...log, guest],
+        RoomBooked: Projection.ignore,
+        BreakfastOrdered: (log = [], { guest }) => [...log, `${guest}!`]
+      }
+    })
+    const find = [{ types: ["GuestArrived", "BreakfastOrdered"], tags: [Event.tag("run", run)] }]
+    const documents = yield* Stream.runCollect(TimeTravel.documentHistory(Arrivals, run, Moment.now, { find }))
+    equal(
+      documents.map(({ document, recorded }) => [Number(recorded.version), Option.getOrNull(document)]),
+      [[1, ["ann"]], [3, ["ann", "ann!"]]],
+      "a document after each"
     )
   }),
 

@@ -311,10 +311,9 @@ const deployments: ReadonlyArray<Case<Stores>> = [
       ok(status?.detail?.includes(words) === true, `it says "${words}", and not ${status?.detail}`)
     }
     equal(yield* soon(log, (log) => log !== undefined), ["ann booked 1"], "what it could do")
-    const health = yield* Health.of([old])
-    ok(
-      health.reasons.some((reason) => reason.includes("left to processes with newer code")),
-      `its health says so, and not ${health.reasons.join("; ")}`
+    yield* soon(
+      Health.of([old]),
+      ({ reasons }) => reasons.some((reason) => reason.includes("left to processes with newer code"))
     )
     equal(yield* Parking.list(current), [], "nothing is parked")
     yield* process([current])

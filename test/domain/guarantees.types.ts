@@ -2,7 +2,7 @@
  * What must not compile. Each `@ts-expect-error` fails the type check when the guarantee it stands for is lost: the compiler
  * then reports an unused directive. The same code without its one fault compiles, so that nothing fails for another reason.
  */
-import { Context, Effect, Layer, Result, Schema, Stream } from "effect"
+import { Context, Effect, Layer, Option, Result, Schema, Stream } from "effect"
 import { Rpc } from "effect/rpc"
 import {
   Aggregate,
@@ -13,13 +13,17 @@ import {
   Event,
   EventStore,
   type EventStoreError,
+  type InvalidCommand,
+  Moment,
+  type MomentNotReached,
   Projection,
   ProjectionStore,
   Projector,
   Query,
   QueryBus,
   Receipt,
-  Subscription
+  Subscription,
+  TimeTravel
 } from "evsrc"
 
 const UserId = Schema.String.pipe(Schema.brand("UserId"))
@@ -570,3 +574,67 @@ export const wrongPayload = () =>
 export const preciseErrors: Effect.Effect<unknown, AlreadyRegistered | Command.BusError, unknown> = register
 // @ts-expect-error a command's own error is among its errors
 export const forgottenError: Effect.Effect<unknown, Command.BusError, unknown> = register
+
+// Time travel: what has no single stream has no versions, and what comes out is typed.
+const u1 = UserId.make("u1")
+export const aggregateAtVersion = TimeTravel.aggregate(UserDecider, "u1", Moment.version(3))
+export const documentAtPosition = TimeTravel.document(Users, "u1", Moment.position(3n))
+export const documentAtVersion = () =>
+  // @ts-expect-error a document is made of the events of many streams, and has no version
+  TimeTravel.document(Users, "u1", Moment.version(3))
+export const decisionAtPosition = TimeTravel.decision(decision, { userId: u1, name: "Ann" }, Moment.position(3n))
+export const decisionAtVersion = () =>
+  // @ts-expect-error neither has a decision
+  TimeTravel.decision(decision, { userId: u1, name: "Ann" }, Moment.version(3))
+export const decisionDiffAtVersion = () =>
+  TimeTravel.decisionDiff(decision, { userId: u1, name: "Ann" }, {
+    from: Moment.position(1n),
+    // @ts-expect-error neither have the differences of one
+    to: Moment.version(3)
+  })
+
+export const stateThen: Effect.Effect<
+  typeof UserState.Type,
+  MomentNotReached | EventStoreError,
+  EventStore.EventStore
+> = Effect.map(aggregateAtVersion, ({ state }) => state)
+export const takenThen: Effect.Effect<
+  boolean,
+  InvalidCommand | MomentNotReached | EventStoreError,
+  EventStore.EventStore
+> = Effect.map(decisionAtPosition, ({ states }) => states.taken)
+export const unknownModelThen = () =>
+  // @ts-expect-error there is no such model
+  Effect.map(decisionAtPosition, ({ states }) => states.token)
+export const nameThen = Effect.map(documentAtPosition, ({ document }) => Option.map(document, ({ name }) => name))
+export const unknownFieldThen = () =>
+  // @ts-expect-error the document has no such field
+  Effect.map(documentAtPosition, ({ document }) => Option.map(document, ({ status }) => status))
+
+const renameUser = { userId: u1, name: "Ann" }
+export const renamed: Effect.Effect<
+  TimeTravel.Imagined<typeof UserState.Type, typeof UserEvent.Type>,
+  NotRegistered | InvalidCommand | MomentNotReached | EventStoreError,
+  EventStore.EventStore
+> = TimeTravel.whatIf(UserDecider, RenameUser, renameUser, Moment.version(1))
+// @ts-expect-error a what-if fails with the command's own errors
+export const renamedNever: Effect.Effect<
+  TimeTravel.Imagined<typeof UserState.Type, typeof UserEvent.Type>,
+  InvalidCommand | MomentNotReached | EventStoreError,
+  EventStore.EventStore
+> = TimeTravel.whatIf(UserDecider, RenameUser, renameUser, Moment.version(1))
+export const foreignCommand = () =>
+  // @ts-expect-error a command of another aggregate
+  TimeTravel.whatIf(UserDecider, Nameless, { name: "Ann" }, Moment.now)
+export const wrongPayloadThen = () =>
+  // @ts-expect-error the payload of another command
+  TimeTravel.whatIf(UserDecider, RenameUser, { userId: u1 }, Moment.now)
+export const foreignImagined = (other: TimeTravel.Imagined<number, never>) =>
+  // @ts-expect-error the state of another aggregate
+  TimeTravel.whatIf(UserDecider, RenameUser, renameUser, other)
+export const readWithoutLog = () =>
+  // @ts-expect-error the past is read from the event store, whatever the lifecycle of a projection
+  Effect.runPromise(documentAtPosition.pipe(noLog))
+export const wrongModelSchema = () =>
+  // @ts-expect-error the Schema of another state
+  Decision.model({ events: UserEvent, initial: 0, evolve: { UserRegistered: (n) => n + 1 }, state: Schema.String })

@@ -80,6 +80,12 @@ const tamperings: Readonly<Record<string, Tampering>> = {
     faults: [at("changed", "a", 1, 1)]
   },
   "the position": { statements: [set(`position = nextval('evsrc.positions')`, 7)], faults: [at("changed", "c", 1, 8)] },
+  "a time that is none": { statements: [set(`recorded_at = 'infinity'`, 2)], faults: [changed] },
+  "a version below all others": { statements: [set("version = -1", 7)], faults: [at("changed", "c", -1, 7)] },
+  "a version beyond all others": {
+    statements: [set("version = 9007199254740992", 7)],
+    faults: [missing("c", 1, 9007199254740991, 7)]
+  },
   "the last event of a stream": { statements: [set(`data = '{}'`, 4)], faults: [at("changed", "a", 4, 4)] },
   "a hash": {
     statements: [set(`hash = set_byte(hash, 31, get_byte(hash, 31) # 1)`, 2)],
