@@ -86,9 +86,9 @@ export const closeInstance = <State, Events extends Event.Any, C extends Command
  * @since 0.1.0
  * @category archiving
  */
-export const archive: (stream: string) => Effect.Effect<number, EventStoreError, EventStore> = Effect.fn(
-  "Streams.archive"
-)(function*(stream: string) {
+export const archive = Effect.fn("Streams.archive")(function*(
+  stream: string
+): Effect.fn.Return<number, EventStoreError, EventStore> {
   const { driver } = yield* EventStore
   const moved = yield* driver.archive(yield* checked(stream))
   if (Option.isSome(moved)) return moved.value
