@@ -75,16 +75,22 @@ export interface Touched {
 }
 
 /**
- * By which query the events of a projection, or with `only` those of one document, are found. The query may select others too.
+ * By which query the events of a projection, or with `only` those of one document, are found. The query may select others too. Who asks for an
+ * event by its name asks for what means it today.
+ *
+ * - `given`: in place of the projection's own `find`
  *
  * @since 0.1.0
  * @category queries
  */
-export const queryOf = ({ events, find, reads, where }: Projection.Any, only?: string): EventQuery.EventQuery =>
-  only === undefined || find === undefined
+export const queryOf = (
+  { events, find, reads, where }: Projection.Any,
+  only?: string,
+  given: EventQuery.EventQuery | undefined = only === undefined ? undefined : find?.(only)
+): EventQuery.EventQuery =>
+  given === undefined
     ? [{ types: reads, tags: where.tags }]
-    // Who asks for an event by its name asks for what means it today.
-    : find(only).map((item) => ({ ...item, types: item.types && Event.storedTypes(events, item.types) }))
+    : given.map((item) => ({ ...item, types: item.types && Event.storedTypes(events, item.types) }))
 
 const failed = (projection: Projection.Any, event: RecordedEvent, detail: string): EventStoreError => {
   const { position, type } = event
