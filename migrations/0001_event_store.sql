@@ -98,14 +98,16 @@ create view evsrc.log as select * from evsrc.events union all select * from evsr
 -- What is deleted from evsrc.events must stand to the letter in evsrc.archived_events, and its stream must be archived. So no event is lost,
 -- whoever deletes, and by whatever statement.
 create function evsrc.refuse_loss() returns trigger language plpgsql
--- Or the plan would be made for the size of a transition table that is not known.
+-- A probe for each row (hence no "exists", of which a hash of the whole table may be made): how many they are is not known when it is planned.
 set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   if exists (
     select from deleted d
-      where not exists (select from evsrc.archived_events a where a."position" = d."position" and a::text = d::text)
-        or not exists (select from evsrc.closed_streams c where c.stream = d.stream and c.archived_at is not null)
+      where (select true from evsrc.archived_events a where a."position" = d."position" and a::text = d::text limit 1) is null
+        or (select true from evsrc.closed_streams c where c.stream = d.stream and c.archived_at is not null limit 1) is null
   ) then
     raise exception 'events are immutable: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
       using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
@@ -118,7 +120,10 @@ create trigger events_kept after delete on evsrc.events
 
 -- Nor is one doubled.
 create function evsrc.refuse_double() returns trigger language plpgsql
+-- As above.
 set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   if exists (select from inserted i join evsrc.events e on e."position" = i."position") then
