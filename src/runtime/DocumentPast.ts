@@ -78,12 +78,15 @@ const steps = <P extends Projection.Any>(
   projection: P,
   key: string,
   moment: Moment.OfLog,
-  { find = LiveReading.queryOf(projection, key) }: DocumentOptions
+  options: DocumentOptions
 ): Stream.Stream<Step<P>, MomentNotReached | EventStoreError> =>
   Stream.suspend(() => {
     const problem = DocumentCodec.keyProblem(key)
     if (problem !== undefined) return Stream.fail(invalidRequest(problem))
     if (projection.handles.length === 0) return Stream.empty
+    const find = options.find === undefined
+      ? LiveReading.queryOf(projection, key)
+      : LiveReading.storedQuery(projection, options.find)
     const { documents, encode, fold } = LiveReading.folding(projection, key)
     const stepOf = (recorded: RecordedEvent): Result.Result<Step<P> | undefined, EventStoreError> =>
       Result.map(fold(recorded), ({ keys, records }) => {

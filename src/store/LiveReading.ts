@@ -80,11 +80,21 @@ export interface Touched {
  * @since 0.1.0
  * @category queries
  */
-export const queryOf = ({ events, find, reads, where }: Projection.Any, only?: string): EventQuery.EventQuery =>
-  only === undefined || find === undefined
+export const queryOf = (projection: Projection.Any, only?: string): EventQuery.EventQuery => {
+  const { find, reads, where } = projection
+  return only === undefined || find === undefined
     ? [{ types: reads, tags: where.tags }]
-    // Who asks for an event by its name asks for what means it today.
-    : find(only).map((item) => ({ ...item, types: item.types && Event.storedTypes(events, item.types) }))
+    : storedQuery(projection, find(only))
+}
+
+/**
+ * A query by the names of a projection's events, for all types that can mean them in the log.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const storedQuery = ({ events }: Projection.Any, query: EventQuery.EventQuery): EventQuery.EventQuery =>
+  query.map((item) => ({ ...item, types: item.types && Event.storedTypes(events, item.types) }))
 
 const failed = (projection: Projection.Any, event: RecordedEvent, detail: string): EventStoreError => {
   const { position, type } = event

@@ -110,7 +110,9 @@ const reached = (projection: Projection.Any<"async">, position: Position) =>
   Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "30 seconds"))
 
 /** A process of one release: its projector, on the stores of all. */
-const process = (projections: ReadonlyArray<Projection.Any<"async">>) =>
+const process = (
+  projections: ReadonlyArray<Projection.Any<"async"> | Handlers.Handler<string, Event.Any, "async", never>>
+) =>
   Effect.map(
     Layer.build(Layer.fresh(Projector.layer(projections, { lease: "300 millis" }))),
     (context) => Context.get(context, Projector.Projector)
@@ -372,6 +374,38 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "cleo", room: "3", breakfast: false }])
     const expected = ["ann booked 1", "ben booked 2", "cleo booked 3"]
     equal(yield* soon(Ref.get(sent), (all) => all.length >= 3), expected, "once, in order")
+  }),
+
+  test("so does a handler, which is not given up for the event", function*() {
+    const run = unique("run")
+    const store = yield* EventStore
+    const name = unique("rows")
+    const where = { tags: [tag(run)] }
+    const done = yield* Ref.make<ReadonlyArray<string>>([])
+    // What a transaction undoes is done again.
+    const handle = (event: typeof First.Type | Third) =>
+      Ref.update(done, (all) => all.includes(told(event)) ? all : [...all, told(event)])
+    const old = Handlers.handler(name, {
+      events: First,
+      where,
+      handle: { GuestCame: handle, GuestGreeted: handle, RoomBooked: handle }
+    })
+    const current = Handlers.handler(name, {
+      events: Third,
+      where,
+      handle: { GuestArrived: handle, RoomBooked: handle, BreakfastOrdered: handle }
+    })
+    yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ann", room: "1", breakfast: false }])
+    yield* store.append(Third, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ben", rooms: ["2"], nights: 2 }])
+    yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "cleo", room: "3", breakfast: false }])
+    const older = yield* process([old])
+    yield* soon(older.status, ([one]) => one?.state === "stuck")
+    equal(yield* Ref.get(done), ["ann booked 1"], "what it could do")
+    equal(yield* Parking.list(old), [], "nothing is parked")
+    yield* process([current])
+    const expected = ["ann booked 1", "ben booked 2", "cleo booked 3"]
+    equal(yield* soon(Ref.get(done), (all) => all.length >= 3), expected, "once, in order")
+    equal((yield* Audit.run(current)).verdict, "complete", "the audit")
   }),
 
   test("what is parked with an event of newer code behind it is retried by a process that knows it", function*() {
