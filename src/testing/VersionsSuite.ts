@@ -211,14 +211,17 @@ const readers: ReadonlyArray<Case<Stores>> = [
   test("who handles one type only is given it from events that were split into it, and of these nothing else", function*() {
     const run = unique("run")
     yield* written(run)
+    const asked = new Set<string>()
     const breakfasts = <L extends Projection.Lifecycle>(lifecycle: L) =>
       Projection.make(unique("breakfasts"), {
         events: Third,
         document: Log,
         lifecycle,
         where: { tags: [tag(run)] },
-        // A key of its own for each event would show in the list of documents.
-        key: (e) => e._tag,
+        key: (e) => {
+          asked.add(e._tag)
+          return e._tag
+        },
         evolve: {
           GuestArrived: Projection.ignore,
           RoomBooked: Projection.ignore,
@@ -232,6 +235,7 @@ const readers: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(Projector.layer([later])))
     equal((yield* ProjectionStore.list(later)).items, [["ann"]], "a projection")
     equal((yield* ProjectionStore.list(live)).items, [["ann"]], "a live projection")
+    equal(Array.from(asked), ["BreakfastOrdered"], "whose keys were asked for")
   }),
 
   test("a decision sees events under their former names, and one that comes in between breaks its condition", function*() {
