@@ -297,6 +297,7 @@ const readers: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+// What both releases know, either may process, in its own way; so nothing here is split.
 const deployments: ReadonlyArray<Case<Stores>> = [
   test("a projector of an earlier release stops before an event of a later one, which then takes over", function*() {
     const run = unique("run")
@@ -324,10 +325,10 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     equal(yield* Parking.list(current), [], "nothing is parked")
     yield* process([current])
     const { position } = yield* store.append(First, streamOf(run), [
-      { _tag: "RoomBooked", run, guest: "dora", room: "4", breakfast: true }
+      { _tag: "RoomBooked", run, guest: "dora", room: "4", breakfast: false }
     ])
     yield* reached(current, position)
-    const all = ["ann booked 1", "ben booked 2", "cleo booked 3", "dora booked 4", "dora wants breakfast"]
+    const all = ["ann booked 1", "ben booked 2", "cleo booked 3", "dora booked 4"]
     equal(yield* log, all, "everything once, in order")
     equal(yield* Parking.list(current), [], "nothing is parked")
     equal((yield* Audit.run(current)).verdict, "complete", "the audit")
@@ -348,11 +349,11 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     for (const { guest, stream } of guests) {
       yield* store.append(First, stream, [{ _tag: "RoomBooked", run, guest, room: "1", breakfast: false }])
       yield* store.append(Third, stream, [{ _tag: "RoomBooked", run, guest, rooms: ["2"], nights: 2 }])
-      last = yield* store.append(First, stream, [{ _tag: "RoomBooked", run, guest, room: "3", breakfast: true }])
+      last = yield* store.append(First, stream, [{ _tag: "RoomBooked", run, guest, room: "3", breakfast: false }])
     }
     yield* reached(current, last!.position)
     for (const { guest, stream } of guests) {
-      const expected = ["booked 1", "booked 2", "booked 3", "wants breakfast"].map((text) => `${guest} ${text}`)
+      const expected = ["booked 1", "booked 2", "booked 3"].map((text) => `${guest} ${text}`)
       equal(Option.getOrUndefined(yield* ProjectionStore.get(current, stream)), expected, "once, in order")
     }
     equal(yield* Parking.list(current), [], "nothing is parked")
