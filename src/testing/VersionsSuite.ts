@@ -381,7 +381,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     equal(yield* soon(Ref.get(sent), (all) => all.length >= 3), expected, "once, in order")
   }),
 
-  test("so does a handler, which is not given up for the event", function*() {
+  test("handlers, subscriptions and documents go no further, not even with other streams", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const name = unique("rows")
@@ -403,14 +403,31 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ann", room: "1", breakfast: false }])
     yield* store.append(Third, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ben", rooms: ["2"], nights: 2 }])
     yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "cleo", room: "3", breakfast: false }])
-    const older = yield* process([old])
-    yield* soon(older.status, ([one]) => one?.state === "stuck")
+    const { position } = yield* store.append(First, streamOf(`${run}-other`), [
+      { _tag: "RoomBooked", run, guest: "dora", room: "4", breakfast: false }
+    ])
+    const log = unique("log")
+    const [oldLog, currentLog] = [firstLog(log, run), thirdLog(log, run, "async")]
+    const sent = yield* Ref.make<ReadonlyArray<string>>([])
+    const send = (text: string) => Ref.update(sent, (all) => [...all, text])
+    const mails = unique("mails")
+    const subscribe = (subscription: Subscription.Subscription<string, Event.Any, never>) =>
+      Layer.build(Layer.fresh(Subscription.layer([subscription], { lease: "300 millis" })))
+    const older = yield* process([old, oldLog])
+    yield* subscribe(Subscription.make(mails, { events: First, where, handle: (e) => send(told(e)) }))
+    yield* soon(older.status, (all) => all.every((one) => one.state === "stuck"))
+    yield* soon(Ref.get(sent), (all) => all.length > 0)
     equal(yield* Ref.get(done), ["ann booked 1"], "what it could do")
-    equal(yield* Parking.list(old), [], "nothing is parked")
-    yield* process([current])
-    const expected = ["ann booked 1", "ben booked 2", "cleo booked 3"]
-    equal(yield* soon(Ref.get(done), (all) => all.length >= 3), expected, "once, in order")
-    equal((yield* Audit.run(current)).verdict, "complete", "the audit")
+    for (const one of [old, oldLog]) equal(yield* Parking.list(one), [], "nothing is parked")
+    yield* process([current, currentLog])
+    yield* subscribe(Subscription.make(mails, { events: Third, where, handle: (e) => send(told(e)) }))
+    const expected = ["ann booked 1", "ben booked 2", "cleo booked 3", "dora booked 4"]
+    equal(yield* soon(Ref.get(done), (all) => all.length >= 4), expected, "once, in order")
+    equal(yield* soon(Ref.get(sent), (all) => all.length >= 4), expected, "by the subscription too")
+    yield* reached(currentLog, position)
+    const document = yield* ProjectionStore.get(currentLog, streamOf(run))
+    equal(Option.getOrUndefined(document), expected.slice(0, 3), "in the document too")
+    for (const one of [current, currentLog]) equal((yield* Audit.run(one)).verdict, "complete", "the audit")
   }),
 
   test("what is parked with an event of newer code behind it is retried by a process that knows it", function*() {
