@@ -623,6 +623,7 @@ begin
     || int8send((extract(epoch from new.recorded_at) * 1000000)::bigint)
     || evsrc.chain_text(new.command_id) || int4send(coalesce(new.command_events, -1))
     || tags || evsrc.chain_text(new.data::text) || evsrc.chain_text(new.metadata::text)
+    || int4send(coalesce(new.closes, false)::integer)
   );
   return new;
 end $$;

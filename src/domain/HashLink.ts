@@ -17,6 +17,7 @@ const utf8 = new TextEncoder()
  * - stream, version (8 bytes), position (8), id, type, schema version (4), recorded at (8, in microseconds since 1970)
  * - command id, command events (4, -1 for none), the number of tags (4), the tags
  * - data and metadata, their JSON text to the letter
+ * - whether it closes its stream (4, 1 or 0)
  *
  * A text or a hash is its length in bytes (4), then its bytes; one that is not there has the length -1. The function `chain_event` in
  * migrations/0001_event_store.sql does the same.
@@ -62,6 +63,7 @@ export const encode = (event: RawEvent, previous: string | undefined): Uint8Arra
   for (const tag of event.tags) text(tag)
   text(event.data)
   text(event.metadata)
+  int4(event.closes === true ? 1 : 0)
 
   const all = new Uint8Array(size)
   let offset = 0

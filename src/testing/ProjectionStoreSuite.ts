@@ -141,6 +141,25 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     )
   }),
 
+  test("a worker that stands back keeps what it has, takes nothing, and does not count", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const bid = (owner: string, standBack = false, lease = minute) =>
+      Effect.map(
+        store.claim({ follower: id, owner, partitions: 4, lease, standBack }),
+        ({ held, share }) => [held.map(({ partition }) => partition), share] as const
+      )
+    equal(yield* bid("one"), [[0, 1, 2, 3], 4], "one worker has all")
+    yield* store.release(id, "one", 2)
+    equal(yield* bid("one", true), [[0, 1, 3], 4], "it does not take back what it gave")
+    equal(yield* bid("two"), [[2], 4], "which is within another's share")
+    for (const partition of [0, 1, 3]) yield* store.release(id, "one", partition)
+    equal(yield* bid("two"), [[0, 1, 2, 3], 4], "as all is")
+    equal(yield* bid("one", true, Duration.seconds(1)), [[], 4], "who has nothing is given nothing")
+    equal(yield* bid("one"), [[], 2], "who asks again counts again")
+    equal((yield* bid("two"))[1], 2, "for others too")
+  }),
+
   test("20 concurrent bids for a free projection: one owner", function*() {
     const { id } = notes()
     const bids = yield* Effect.forEach(

@@ -30,9 +30,13 @@ const written = Effect.gen(function*() {
 const tampered = (...statements: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient
-    yield* sql`alter table evsrc.events disable trigger events_immutable`
+    for (const trigger of ["events_immutable", "events_kept"]) {
+      yield* sql.unsafe(`alter table evsrc.events disable trigger ${trigger}`)
+    }
     for (const statement of statements) yield* sql.unsafe(statement)
-    yield* sql`alter table evsrc.events enable trigger events_immutable`
+    for (const trigger of ["events_immutable", "events_kept"]) {
+      yield* sql.unsafe(`alter table evsrc.events enable trigger ${trigger}`)
+    }
   })
 
 const at = (kind: string, stream: string, version: number, position: number) => ({
@@ -73,6 +77,7 @@ const tamperings: Readonly<Record<string, Tampering>> = {
   "the type": { statements: [set(`type = 'Sait'`, 2)], faults: [changed] },
   "the version of the Schema": { statements: [set(`schema_version = 2`, 2)], faults: [changed] },
   "the id": { statements: [set(`id = gen_random_uuid()`, 2)], faults: [changed] },
+  "the end of its stream": { statements: [set(`closes = true`, 2)], faults: [changed] },
   "tags": { statements: [set(`tags = array['x:y']`, 2)], faults: [changed] },
   "the command id": { statements: [set(`command_id = command_id || 'x'`, 3)], faults: [at("changed", "a", 3, 3)] },
   "the number of a command's events": {
@@ -249,7 +254,8 @@ describe("the hash chain on PostgreSQL, of several", () => {
       )
       yield* asAdmin(`grant usage on schema "Other" to ${role}`)
       yield* asAdmin(`grant select on "Other".migrations to ${role}`)
-      yield* asAdmin(`grant select, insert on "Other".events, "Other".event_tags to ${role}`)
+      yield* asAdmin(`grant select, insert on "Other".events, "Other".event_tags, "Other".closed_streams to ${role}`)
+      yield* asAdmin(`grant select on "Other".log, "Other".archived_events to ${role}`)
       yield* asAdmin(`grant usage, select on sequence "Other".positions to ${role}`)
       const asRole = new URL(url)
       asRole.username = role

@@ -48,13 +48,18 @@ describe("the bytes of an event", () => {
       text("a:b"),
       text(""),
       text("{}"),
-      text(" {}")
+      text(" {}"),
+      "00000000"
     ].join("")
     assert.strictEqual(hex(HashLink.encode(event, undefined)), expected)
-    const linked = HashLink.encode({ ...event, commandId: "", commandEvents: 2, recordedMicros: 1 }, "00ff")
+    const linked = HashLink.encode(
+      { ...event, commandId: "", commandEvents: 2, recordedMicros: 1, closes: true },
+      "00ff"
+    )
     assert.strictEqual(
       hex(linked),
       expected.replace(text("evsrc/1") + none, `${text("evsrc/1")}0000000200ff`)
+        .replace(/0{8}$/, "00000001")
         .replace(`00000000000f4240${none}${none}`, "00000000000f42410000000000000002")
     )
   })
