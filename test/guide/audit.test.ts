@@ -91,9 +91,9 @@ layer(program.pipe(Layer.provideMerge(chained), Layer.provideMerge(layerPostgres
         const sql = yield* SqlClient.SqlClient
         const tamper = (statement: string) =>
           Effect.gen(function*() {
-            yield* sql`alter table evsrc.events disable trigger events_immutable`
+            yield* sql`alter table evsrc.events disable trigger user`
             yield* sql.unsafe(statement)
-            yield* sql`alter table evsrc.events enable trigger events_immutable`
+            yield* sql`alter table evsrc.events enable trigger user`
           })
         assert.deepStrictEqual(yield* findings, [])
 
