@@ -12,7 +12,7 @@ create table if not exists evsrc_keys.migrations (
 create table evsrc_keys.subject_keys (
   subject text collate "C" primary key,
   -- 32 bytes, for AES-256-GCM; null as soon as the subject was erased. The row stays, so that it never gets another key.
-  key bytea,
+  key bytea check (octet_length(key) = 32),
   created_at timestamptz not null default clock_timestamp(),
   erased_at timestamptz,
   constraint key_or_erased check ((key is null) = (erased_at is not null))

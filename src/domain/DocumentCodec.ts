@@ -52,7 +52,9 @@ export interface EncodedDocument {
  */
 export interface DocumentCodec {
   readonly encode: (key: string, document: unknown) => Result.Result<EncodedDocument, string>
-  readonly decode: (json: unknown) => Result.Result<unknown, string>
+  readonly decode: (json: Schema.Json) => Result.Result<unknown, string>
+  /** The personal data in a document, value by value. */
+  readonly secretsOf: (document: unknown) => ReadonlyArray<unknown>
   /** The entry under which documents with this value of an indexed field are found. */
   readonly indexEntry: (field: string, value: unknown) => Result.Result<string, string>
 }
@@ -105,7 +107,13 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
         : undefined
     ]
   }))
+  const secretsIn = (encoded: Schema.Json) =>
+    locate?.(encoded).flatMap(({ field, holder }) => Personal.leavesOf(holder[field])) ?? []
   return {
+    secretsOf: (document) => {
+      const encoded = locate === undefined ? undefined : encode(document)
+      return encoded !== undefined && Result.isSuccess(encoded) ? secretsIn(encoded.success) : []
+    },
     indexEntry: (field, value) => {
       const encode = fieldCodecs.get(field)
       if (encode === undefined) return Result.succeed(entryOf(field, value))
@@ -130,6 +138,6 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
         })
       })
     },
-    decode: (value) => Result.mapError(decode(value), (error) => error.message)
+    decode: (value) => Result.mapError(decode(value), (error) => Personal.scrub(error.message, secretsIn(value)))
   }
 }

@@ -111,19 +111,12 @@ const markOf = (ast: SchemaAST.AST): Mark | undefined =>
  * @category compiling
  */
 export const locate = (what: string, schema: Schema.Top): Locate | undefined => {
-  const marks = marksIn(schema.ast)
-  if (marks.size === 0) return undefined
-  const reached = new Set<Mark>()
-  const encoded = encodedOf(schema)
-  const visit = compile(what, encoded, reached, new Map())
+  if (!hasMarks(schema.ast)) return undefined
+  const json = Schema.toCodecJson(schema).ast
+  refuseLost(what, json)
+  const encoded = SchemaAST.toEncoded(json)
+  const visit = compile(what, encoded, new Map())
   if (encoded._tag === "Arrays") throw new Error(`${what}: personal data stands in a struct, not in an array of them`)
-  for (const mark of marks) {
-    if (reached.has(mark)) continue
-    throw new Error(
-      `${what}: a personal field of the subject "${mark.subject}" is hidden by a transformation or an array; mark the field of the `
-        + `outer struct instead`
-    )
-  }
   return (encoded) => {
     const found: Array<Located> = []
     visit?.(encoded, found)
@@ -132,30 +125,42 @@ export const locate = (what: string, schema: Schema.Top): Locate | undefined => 
 }
 
 /**
- * The names of the personal fields of a struct's own.
+ * The names of those fields of a struct, or of the structs of a union, that are personal data or have some within: as they are called, and as
+ * they are encoded.
  *
  * @since 0.1.0
  * @category getters
  */
 export const fieldsOf = (schema: Schema.Top): ReadonlyArray<string> => {
-  const encoded = encodedOf(schema)
-  return SchemaAST.isObjects(encoded)
-    ? encoded.propertySignatures.flatMap(({ name, type }) => markOf(type) === undefined ? [] : [String(name)])
-    : []
-}
-
-const encodedOf = (schema: Schema.Top): SchemaAST.AST => SchemaAST.toEncoded(Schema.toCodecJson(schema).ast)
-
-/** All marks there are, wherever they stand. */
-const marksIn = (schema: SchemaAST.AST): ReadonlySet<Mark> => {
-  const marks = new Set<Mark>()
+  const names = new Set<string>()
   const seen = new Set<SchemaAST.AST>()
   const visit = (ast: SchemaAST.AST): void => {
     if (seen.has(ast)) return
     seen.add(ast)
-    const mark = markOf(ast)
-    if (mark !== undefined) marks.add(mark)
-    for (const link of ast.encoding ?? []) visit(link.to)
+    for (const { to } of ast.encoding ?? []) visit(to)
+    switch (ast._tag) {
+      case "Objects":
+        return ast.propertySignatures.forEach(({ name, type }) => hasMarks(type) ? names.add(String(name)) : undefined)
+      case "Union":
+        return ast.types.forEach(visit)
+      case "Suspend":
+        return visit(ast.thunk())
+      case "Declaration":
+        return ast.typeParameters.forEach(visit)
+    }
+  }
+  visit(Schema.toCodecJson(schema).ast)
+  return Array.from(names)
+}
+
+/** Calls `each` for all that a Schema consists of, once; with `encodings` also for what it is encoded as. */
+const walk = (schema: SchemaAST.AST, encodings: boolean, each: (ast: SchemaAST.AST) => void): void => {
+  const seen = new Set<SchemaAST.AST>()
+  const visit = (ast: SchemaAST.AST): void => {
+    if (seen.has(ast)) return
+    seen.add(ast)
+    each(ast)
+    if (encodings) { for (const { to } of ast.encoding ?? []) visit(to) }
     switch (ast._tag) {
       case "Objects":
         for (const { type } of ast.propertySignatures) visit(type)
@@ -172,46 +177,61 @@ const marksIn = (schema: SchemaAST.AST): ReadonlySet<Mark> => {
     }
   }
   visit(schema)
+}
+
+const marksIn = (schema: SchemaAST.AST, encodings: boolean): ReadonlySet<Mark> => {
+  const marks = new Set<Mark>()
+  walk(schema, encodings, (ast) => {
+    const mark = markOf(ast)
+    if (mark !== undefined) marks.add(mark)
+  })
   return marks
 }
+
+const hasMarks = (schema: SchemaAST.AST): boolean => marksIn(schema, true).size > 0
+
+/**
+ * Throws when something is not encoded as it is made of, and a mark gets lost by that. Looks at each such part, as one mark may stand in several
+ * places.
+ */
+const refuseLost = (what: string, schema: SchemaAST.AST): void =>
+  walk(schema, true, (ast) => {
+    if (ast.encoding === undefined) return
+    const kept = marksIn(SchemaAST.toEncoded(ast), false)
+    for (const mark of marksIn(ast, true)) if (!kept.has(mark)) throw hidden(what, mark)
+  })
+
+const hidden = (what: string, { subject }: Mark): Error =>
+  new Error(
+    `${what}: a personal field of the subject "${subject}" is hidden by a transformation, an array, a record or a union; mark the whole field `
+      + `of a struct, as Personal.field(Schema.Array(…)) or Schema.optionalKey(Personal.field(…))`
+  )
 
 /** `undefined` where there is nothing to find. */
 const compile = (
   what: string,
   ast: SchemaAST.AST,
-  reached: Set<Mark>,
   known: Map<SchemaAST.AST, Visit | undefined>
 ): Visit | undefined => {
   if (known.has(ast)) return known.get(ast)
   // For a Schema that contains itself: by the time that anything is visited, it is compiled.
   known.set(ast, (encoded, found) => compiled?.(encoded, found))
-  const recur = (inner: SchemaAST.AST) => compile(what, inner, reached, known)
-  const compiled = compileNode(what, ast, reached, recur)
+  const compiled = compileNode(what, ast, (inner) => compile(what, inner, known))
   known.set(ast, compiled)
   return compiled
 }
 
-const compileNode = (
-  what: string,
-  ast: SchemaAST.AST,
-  reached: Set<Mark>,
-  recur: (ast: SchemaAST.AST) => Visit | undefined
-): Visit | undefined => {
+type Recur = (ast: SchemaAST.AST) => Visit | undefined
+
+const compileNode = (what: string, ast: SchemaAST.AST, recur: Recur): Visit | undefined => {
+  // A field is found by its struct, which does not come here for it.
+  const mark = markOf(ast)
+  if (mark !== undefined) throw hidden(what, mark)
   switch (ast._tag) {
     case "Objects":
-      return compileObjects(what, ast, reached, recur)
-    case "Arrays": {
-      const elements = ast.elements.map(recur)
-      const rest = recur(ast.rest[0] ?? SchemaAST.never)
-      if (rest === undefined && elements.every((visit) => visit === undefined)) return undefined
-      return (encoded, found) => {
-        if (!Array.isArray(encoded)) return
-        for (const [index, element] of encoded.entries()) {
-          const visit = index < elements.length ? elements[index] : rest
-          visit?.(element, found)
-        }
-      }
-    }
+      return compileObjects(what, ast, recur)
+    case "Arrays":
+      return compileArrays(ast, recur)
     case "Union":
       return compileUnion(what, ast, recur)
     case "Suspend":
@@ -221,50 +241,62 @@ const compileNode = (
   }
 }
 
-const compileObjects = (
-  what: string,
-  ast: SchemaAST.Objects,
-  reached: Set<Mark>,
-  recur: (ast: SchemaAST.AST) => Visit | undefined
-): Visit | undefined => {
+const compileArrays = (ast: SchemaAST.Arrays, recur: Recur): Visit | undefined => {
+  const elements = ast.elements.map(recur)
+  const [rest, ...last] = ast.rest.map(recur)
+  if ([...elements, rest, ...last].every((visit) => visit === undefined)) return undefined
+  return (encoded, found) => {
+    if (!Array.isArray(encoded)) return
+    const end = encoded.length - last.length
+    for (const [index, element] of encoded.entries()) {
+      const visit = index < elements.length ? elements[index] : index < end ? rest : last[index - end]
+      visit?.(element, found)
+    }
+  }
+}
+
+const compileObjects = (what: string, ast: SchemaAST.Objects, recur: Recur): Visit | undefined => {
   const marked: Array<{ readonly field: string; readonly subject: string }> = []
-  const inner = new Map<string, Visit>()
+  const inner = new Map<string, Visit | undefined>()
   for (const { name, type } of ast.propertySignatures) {
     const field = String(name)
     const mark = markOf(type)
-    if (mark !== undefined) {
-      const subject = ast.propertySignatures.find((property) => property.name === mark.subject)
-      if (subject === undefined) {
-        throw new Error(
-          `${what}: the personal field "${field}" has no field "${mark.subject}" beside it to name its subject`
-        )
-      }
-      if (markOf(subject.type) !== undefined) {
-        throw new Error(
-          `${what}: "${mark.subject}" names the subject of "${field}", so it cannot be personal data itself`
-        )
-      }
-      reached.add(mark)
-      marked.push({ field, subject: mark.subject })
-    } else {
-      const visit = recur(type)
-      if (visit !== undefined) inner.set(field, visit)
+    inner.set(field, mark === undefined ? recur(type) : undefined)
+    if (mark === undefined) continue
+    const within = marksIn(type, false)
+    if (within.size > 1) {
+      throw new Error(`${what}: the personal field "${field}" has another within; all of it is of one subject`)
     }
+    const subject = ast.propertySignatures.find((property) => property.name === mark.subject)
+    if (subject === undefined) {
+      throw new Error(
+        `${what}: the personal field "${field}" has no field "${mark.subject}" beside it to name its subject`
+      )
+    }
+    if (markOf(subject.type) !== undefined) {
+      throw new Error(
+        `${what}: "${mark.subject}" names the subject of "${field}", so it cannot be personal data itself`
+      )
+    }
+    if (!mayBeText(subject.type)) {
+      throw new Error(`${what}: "${mark.subject}" names the subject of "${field}", so it must be encoded as a string`)
+    }
+    marked.push({ field, subject: mark.subject })
   }
   const others = ast.indexSignatures.flatMap(({ type }) => recur(type) ?? [])
-  if (marked.length === 0 && inner.size === 0 && others.length === 0) return undefined
+  const isPlain = Array.from(inner.values()).every((visit) => visit === undefined)
+  if (marked.length === 0 && others.length === 0 && isPlain) return undefined
   return (encoded, found) => {
     if (!isHolder(encoded)) return
     for (const { field, subject } of marked) {
       if (!Object.hasOwn(encoded, field)) continue
       const value = encoded[field]
-      // One of another subject did not come from here, and may say anything.
-      if (isErased(value) && value.subject === encoded[subject]) continue
+      // One of another subject did not come from here, and may say anything; so may one with more to it.
+      if (isErased(value) && value.subject === encoded[subject] && Object.keys(value).length === 2) continue
       found.push({ holder: encoded, field, subject: encoded[subject] })
     }
     for (const [field, value] of Object.entries(encoded)) {
-      const visit = inner.get(field)
-      if (visit !== undefined) visit(value, found)
+      if (inner.has(field)) inner.get(field)?.(value, found)
       else for (const other of others) other(value, found)
     }
   }
@@ -273,17 +305,42 @@ const compileObjects = (
 const isHolder = (value: unknown): value is Record<string, Schema.Json> =>
   Predicate.isObject(value) && !Array.isArray(value)
 
+/** Whether something is or may be encoded as a string. */
+const mayBeText = (ast: SchemaAST.AST): boolean => {
+  switch (ast._tag) {
+    case "String":
+    case "TemplateLiteral":
+      return true
+    case "Literal":
+      return typeof ast.literal === "string"
+    case "Enum":
+      return ast.enums.some(([, value]) => typeof value === "string")
+    case "Union":
+      return ast.types.some(mayBeText)
+    default:
+      return false
+  }
+}
+
+/** The members of a union and of the unions in it. One that is personal data as a whole stays as it is. */
+const membersOf = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST>): ReadonlyArray<SchemaAST.AST> => {
+  if (seen.has(ast)) return []
+  seen.add(ast)
+  if (markOf(ast) === undefined && SchemaAST.isUnion(ast)) return ast.types.flatMap((type) => membersOf(type, seen))
+  return SchemaAST.isSuspend(ast) ? membersOf(ast.thunk(), seen) : [ast]
+}
+
 /** Which member of a union has encoded a value is told by its literals, as `_tag`. */
-const compileUnion = (
-  what: string,
-  ast: SchemaAST.Union,
-  recur: (ast: SchemaAST.AST) => Visit | undefined
-): Visit | undefined => {
-  const members = ast.types.map((type) => ({ type, visit: recur(type), literals: literalsOf(type) }))
+const compileUnion = (what: string, ast: SchemaAST.Union, recur: Recur): Visit | undefined => {
+  const members = membersOf(ast, new Set()).map((type) => ({ type, visit: recur(type), literals: literalsOf(type) }))
   if (members.every(({ visit }) => visit === undefined)) return undefined
   const objects = members.filter(({ type }) => SchemaAST.isObjects(type))
-  if (objects.length > 1 && objects.some(({ literals }) => literals.length === 0)) {
-    throw new Error(`${what}: the members of a union with personal fields must be told apart by a literal, as "_tag"`)
+  const arrays = members.filter(({ type }) => SchemaAST.isArrays(type))
+  const cannotTell = objects.length > 1 && objects.some(({ literals }) => literals.length === 0)
+  if (cannotTell || (arrays.length > 1 && arrays.some(({ visit }) => visit !== undefined))) {
+    throw new Error(
+      `${what}: the members of a union with personal fields must be told apart by a literal, as "_tag", that is not optional`
+    )
   }
   return (encoded, found) => {
     for (const { literals, visit } of members) {
@@ -298,7 +355,7 @@ const compileUnion = (
 const literalsOf = (ast: SchemaAST.AST): ReadonlyArray<readonly [string, unknown]> =>
   SchemaAST.isObjects(ast)
     ? ast.propertySignatures.flatMap(({ name, type }) =>
-      SchemaAST.isLiteral(type) ? [[String(name), type.literal] as const] : []
+      SchemaAST.isLiteral(type) && !SchemaAST.isOptional(type) ? [[String(name), type.literal] as const] : []
     )
     : []
 
@@ -331,12 +388,12 @@ export const isSealed = (value: unknown): value is Sealed =>
 export const sealed = (subject: string, text: string): Schema.JsonObject => ({ [sealedKey]: text, subject })
 
 /**
- * Whether JSON text has what could be taken for sealed data.
+ * Whether JSON text, as `JSON.stringify` writes it, has what could be taken for sealed data.
  *
  * @since 0.1.0
  * @category guards
  */
-export const looksSealed = (json: string): boolean => json.includes(`"${sealedKey}"`)
+export const looksSealed = (json: string): boolean => json.includes(`"${sealedKey}":`)
 
 /**
  * A copy of encoded data, and where in it sealed data stands: `holder[field]`.
@@ -373,25 +430,50 @@ export const subjectsIn = (encoded: Schema.Json): ReadonlySet<string> => {
 }
 
 /**
- * A text in which the personal data of an event is replaced by `[personal data]`: what went wrong with an event is kept and logged, and must
- * not tell what the event has encrypted.
+ * What is sealed in `stored` and stands in the clear in `opened`, each value by itself.
  *
  * @since 0.1.0
  * @category messages
  */
-export const scrub = (text: string, stored: Schema.Json, opened: Schema.Json): string => {
-  const secrets = new Set<string>()
-  const collect = (value: unknown): void => {
-    if (Predicate.isObject(value)) Object.values(value).forEach(collect)
-    else if (value !== null && String(value).length >= 3) secrets.add(String(value))
-  }
-  const compare = (kept: unknown, plain: unknown): void => {
-    if (isSealed(kept)) return collect(plain)
-    if (!Predicate.isObject(kept) || !Predicate.isObject(plain)) return
-    for (const [field, value] of Object.entries(kept)) compare(value, Reflect.get(plain, field))
-  }
-  compare(stored, opened)
-  // The longest first: one may contain another.
-  return Array.from(secrets).toSorted((a, b) => b.length - a.length)
-    .reduce((text, secret) => text.replaceAll(secret, "[personal data]"), text)
+export const secretsOf = (stored: unknown, opened: unknown): ReadonlyArray<unknown> => {
+  if (isSealed(stored)) return leavesOf(opened)
+  if (!Predicate.isObject(stored) || !Predicate.isObject(opened)) return []
+  return Object.entries(stored).flatMap(([field, value]) => secretsOf(value, Reflect.get(opened, field)))
 }
+
+/**
+ * The values of a JSON value that are neither object nor array.
+ *
+ * @since 0.1.0
+ * @category messages
+ */
+export const leavesOf = (value: unknown): ReadonlyArray<unknown> =>
+  Predicate.isObject(value) ? Object.values(value).flatMap(leavesOf) : [value]
+
+/**
+ * A text in which personal data is replaced by `[personal data]`, wherever it stands as it is or as JSON writes it: what went wrong with an
+ * event is kept and logged, and must not tell what the event has encrypted.
+ *
+ * @since 0.1.0
+ * @category messages
+ */
+export const scrub = (text: string, secrets: ReadonlyArray<unknown>): string => {
+  const forms = new Set<string>()
+  for (const secret of secrets) {
+    if (secret === null || secret === undefined || secret === "" || typeof secret === "boolean") continue
+    const plain = String(secret)
+    forms.add(plain)
+    forms.add(JSON.stringify(plain).slice(1, -1))
+  }
+  // The longest first: one may contain another. A short one is told from a part of another word.
+  return Array.from(forms).toSorted((a, b) => b.length - a.length).reduce(
+    (text, form) =>
+      form.length >= 3
+        ? text.replaceAll(form, "[personal data]")
+        : text.replace(new RegExp(`(?<![\\p{L}\\p{N}])${escaped(form)}(?![\\p{L}\\p{N}])`, "gu"), "[personal data]"),
+    text
+  )
+}
+
+/** Text as a part of a regular expression. */
+const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")

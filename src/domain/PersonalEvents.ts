@@ -44,10 +44,18 @@ export const dataOf = (
 }
 
 /**
+ * The values that an event has encrypted, each by itself, as far as they can be read.
+ *
+ * @since 0.1.0
+ * @category messages
+ */
+export const secretsOf = ({ data, opened }: RecordedEvent): ReadonlyArray<unknown> =>
+  opened === undefined || Result.isFailure(opened) ? [] : Personal.secretsOf(data, opened.success)
+
+/**
  * A text about an event, without the personal data that it has encrypted.
  *
  * @since 0.1.0
  * @category messages
  */
-export const scrub = (text: string, { data, opened }: RecordedEvent): string =>
-  opened === undefined || Result.isFailure(opened) ? text : Personal.scrub(text, data, opened.success)
+export const scrub = (text: string, event: RecordedEvent): string => Personal.scrub(text, secretsOf(event))

@@ -213,7 +213,9 @@ const search = Effect.fnUntraced(function*(
   for (const place of ["documents", "parked", "parkingLog"] as const) {
     yield* Stream.runForEachArray(kept(place), (page) =>
       Effect.sync(() => {
-        for (const { key, target, text } of page) look(text, { in: place, of: target, key })
+        for (const { key, target, text } of page) {
+          look(`${text}\n${JSON.stringify(key)}`, { in: place, of: target, key })
+        }
       }))
   }
   const findings: Findings = {
@@ -227,7 +229,8 @@ const search = Effect.fnUntraced(function*(
 /** How encrypted data of a subject ends, as `Personal.sealed` makes it. */
 const markOf = (subject: string): string => `"subject":${JSON.stringify(subject)}}`
 
-const textOf = ({ data, metadata, tags }: RawEvent): string => `${data}\n${metadata}\n${JSON.stringify(tags)}`
+const textOf = ({ data, metadata, stream, tags }: RawEvent): string =>
+  `${data}\n${metadata}\n${JSON.stringify([stream, ...tags])}`
 
 /** Adds the values, as JSON writes them, of what is encrypted of a subject. Answers whether something of it is no longer readable. */
 const collect = (stored: unknown, opened: unknown, subject: string, values: Set<string>): boolean => {
@@ -245,14 +248,13 @@ const collect = (stored: unknown, opened: unknown, subject: string, values: Set<
   return isUnreadable
 }
 
-const leaves = (value: unknown, values: Set<string>): void => {
-  if (Predicate.isObject(value)) {
-    for (const inner of Object.values(value)) leaves(inner, values)
-    return
+/** Adds what can be looked for, of texts and numbers: a truth value would be found everywhere. */
+const leaves = (opened: unknown, values: Set<string>): void => {
+  for (const value of Personal.leavesOf(opened)) {
+    if (typeof value !== "string" && typeof value !== "number") continue
+    const bare = typeof value === "string" ? JSON.stringify(value).slice(1, -1) : String(value)
+    if (bare.length >= shortest) values.add(bare)
   }
-  const text = JSON.stringify(value) ?? ""
-  const bare = typeof value === "string" ? text.slice(1, -1) : text
-  if (bare.length >= shortest) values.add(bare)
 }
 
 const refuse = (subject: string): Effect.Effect<void, EventStoreError> => {

@@ -18,6 +18,7 @@ import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Position } from "../domain/Position.ts"
 import * as EventStore from "../store/EventStore.ts"
+import * as Sealing from "../store/Sealing.ts"
 
 /**
  * A listener was so slow that events were dropped for it. It can go on by reading the log from the last position it has seen.
@@ -103,6 +104,8 @@ export const layer = (
               return missed <= 0 ? Effect.succeed(message.event) : Effect.fail(new ListenerTooSlow({ missed }))
             }),
             Stream.filter((event) => event.position > from && wanted.has(event.type)),
+            // A slow listener must not see what was erased since it was published.
+            Stream.mapEffect((event) => Sealing.reopen(store.keys, event)),
             Stream.mapEffect((event) => Effect.fromResult(Result.mapError(codec.decode(event), storeError))),
             Stream.flatMap(Stream.fromIterable)
           )

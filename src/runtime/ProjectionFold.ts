@@ -12,6 +12,7 @@ import { EventStoreError, isOfNewerCode, ProjectionFailed, storeError, Undecodab
 import type * as Event from "../domain/Event.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Follower from "../domain/Follower.ts"
+import * as Personal from "../domain/Personal.ts"
 import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import type * as Projection from "../domain/Projection.ts"
 import { Limits } from "../store/Limits.ts"
@@ -85,12 +86,12 @@ export const fold = Effect.fnUntraced(function*(
   }
   const documents: Documents = new Map()
   const revisions = new Map<string, bigint>()
-  for (const { document, key, revision } of keys.size === 0 ? [] : yield* load(Array.from(keys))) {
+  for (const { document, key, revision, unreadable } of keys.size === 0 ? [] : yield* load(Array.from(keys))) {
     revisions.set(key, revision)
     documents.set(
       key,
       Result.mapError(
-        codec.decode(document),
+        unreadable === undefined ? codec.decode(document) : Result.fail(unreadable),
         (detail) => storeError(new UndecodableDocument({ projection: projection.id, key, detail }))
       )
     )
@@ -118,12 +119,13 @@ export const fold = Effect.fnUntraced(function*(
       const changed = Result.flatMap(
         decoded,
         (parts) =>
-          attempt(projection, recorded, () => {
+          attempt(projection, recorded, (secrets) => {
             const after = new Map<string, unknown>()
             for (const { keys, record } of parts) {
               for (const key of keys) {
                 const before = current.get(key)
                 if (before !== undefined && Result.isFailure(before)) throw before.failure
+                secrets.push(() => codec.secretsOf(before?.success))
                 const document = projection.evolve(after.has(key) ? after.get(key) : before?.success, record, key)
                 if (eager) encode(key, document)
                 after.set(key, document)
@@ -170,29 +172,38 @@ const touchOf = (projection: Projection.Any, recorded: RecordedEvent): Touch => 
   )
 })
 
+/** Personal data that is none of the event's, for when it is needed. */
+type Secrets = Array<() => ReadonlyArray<unknown>>
+
 /** Runs a projection's own code, which may throw. */
 const attempt = <A>(
   projection: Projection.Any,
   event: RecordedEvent,
-  run: () => A
+  run: (secrets: Secrets) => A
 ): Result.Result<A, EventStoreError> => {
+  const secrets: Secrets = []
   try {
-    return Result.succeed(run())
+    return Result.succeed(run(secrets))
   } catch (cause) {
-    return Result.fail(failed(projection.id, event, cause))
+    return Result.fail(failed(projection.id, event, cause, secrets.flatMap((secret) => secret())))
   }
 }
 
 /**
- * That a follower's own code failed on an event.
+ * That a follower's own code failed on an event. The event's personal data is left out of the words that tell why, and the `secrets` are, too.
  *
  * @since 0.1.0
  * @category errors
  */
-export const failed = (projection: string, event: RecordedEvent, cause: unknown): EventStoreError => {
+export const failed = (
+  projection: string,
+  event: RecordedEvent,
+  cause: unknown,
+  secrets: ReadonlyArray<unknown> = []
+): EventStoreError => {
   if (cause instanceof EventStoreError) return cause
   const { position, type } = event
-  const detail = PersonalEvents.scrub(describe(cause), event)
+  const detail = Personal.scrub(describe(cause), [...PersonalEvents.secretsOf(event), ...secrets])
   return storeError(new ProjectionFailed({ projection, position, type, detail }))
 }
 

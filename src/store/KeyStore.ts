@@ -47,13 +47,13 @@ export type Opened = Result.Result<Schema.Json, string>
  */
 export class KeyStore extends Context.Service<KeyStore, {
   /**
-   * Encrypts personal fields, each in its place, and answers their subjects. What belongs to a subject that was erased is refused with the
-   * reason `SubjectErased`, or erased as well.
+   * Encrypts personal fields, each in its place: all of them or, where it fails, none. What belongs to a subject that was erased is refused with
+   * the reason `SubjectErased`, or erased as well.
    */
   readonly seal: (
     fields: ReadonlyArray<Personal.Located>,
     ofErased: "refuse" | "erase"
-  ) => Effect.Effect<ReadonlyArray<string>, EventStoreError>
+  ) => Effect.Effect<void, EventStoreError>
 
   /** Decrypts what is encrypted in some encoded data, one by one. */
   readonly open: (encoded: ReadonlyArray<Schema.Json>) => Effect.Effect<ReadonlyArray<Opened>, EventStoreError>
@@ -148,14 +148,12 @@ export const make = Effect.fnUntraced(
       asked: number,
       into: Map<string, Known>
     ) {
-      const isLatest = note(erasures, asked)
       for (const [subject, found] of keys) {
-        const key: Known = found._tag === "Erased"
-          ? found
-          : { _tag: "Key", key: yield* orDie(Aead.key(Aead.aes256Gcm, found.key)) }
-        into.set(subject, key)
-        if (durable && isLatest) keep(subject, key)
+        into.set(subject, found._tag === "Erased" ? found : { _tag: "Key", key: yield* keyOf(subject, found.key) })
       }
+      // All at once, and last: while a key was made ready, somebody may have heard of another erasure.
+      if (!note(erasures, asked) || !durable) return
+      for (const subject of keys.keys()) keep(subject, into.get(subject)!)
     })
 
     /** The keys of subjects: those that are known, and the others from the driver. */
@@ -240,7 +238,6 @@ export const make = Effect.fnUntraced(
             : Effect.fail(storeError(new SubjectErased({ subject: name, erasedAt: key.at })))
         }, { concurrency: "unbounded" })
         for (const [index, { field, holder }] of fields.entries()) holder[field] = sealed[index]!
-        return Array.from(subjects)
       }),
       open: Effect.fnUntraced(function*(encoded) {
         const copies = encoded.map((value) => {
@@ -278,6 +275,12 @@ export const make = Effect.fnUntraced(
   },
   Effect.provide(Aead.layerWebCrypto.pipe(Layer.provideMerge(SecureRandom.layerWebCrypto)))
 )
+
+const keyOf = (subject: string, bytes: Uint8Array): Effect.Effect<Aead.Key, EventStoreError> =>
+  Effect.mapError(Aead.key(Aead.aes256Gcm, bytes), (cause) => {
+    const message = `the key store has something else than a key of 32 bytes for the subject "${subject}"`
+    return storeError(new StoreFailure({ message, cause }))
+  })
 
 /** The arguments are ours, so that a failure of the cryptography is a defect. */
 const orDie = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, never, R> => Effect.orDie(effect)

@@ -252,9 +252,9 @@ const cursorProblem = (after: string | undefined): EventStoreError | undefined =
 
 const decode = <P extends Projection.Any>(
   projection: P,
-  { document, key }: StoredDocument
+  { document, key, unreadable }: StoredDocument
 ): Effect.Effect<DocumentOf<P>, EventStoreError> => {
-  const decoded = DocumentCodec.of(projection).decode(document)
+  const decoded = unreadable === undefined ? DocumentCodec.of(projection).decode(document) : Result.fail(unreadable)
   return Result.isFailure(decoded)
     ? Effect.fail(storeError(new UndecodableDocument({ projection: projection.id, key, detail: decoded.failure })))
     // The codec was compiled from this projection's own document Schema.

@@ -235,6 +235,7 @@ export interface DocumentPage {
 
 /**
  * - `revision`: another with every write, and never one that was there before
+ * - `unreadable`: why its personal data could not be decrypted, where a driver of the store above says so; `document` is then as it is kept
  *
  * @since 0.1.0
  * @category models
@@ -243,6 +244,7 @@ export interface StoredDocument {
   readonly key: string
   readonly document: Schema.Json
   readonly revision: bigint
+  readonly unreadable?: string | undefined
 }
 
 /**

@@ -67,37 +67,49 @@ export const sealEvents = Effect.fnUntraced(function*(
   metadata: Metadata
 ): Effect.fn.Return<ReadonlyArray<NewEvent>, EventStoreError> {
   const located = PersonalEvents.of(events)
-  if (located.size === 0) return batch
-  return yield* Effect.forEach(batch, (event) => {
+  const open = batch.map((event) => {
     const locate = located.get(event.type)
-    return locate === undefined ? Effect.succeed(event) : sealEvent(keys, locate, event, metadata)
+    const data = locate === undefined ? null : parse(event.data)
+    return { event, data, fields: locate?.(data) ?? [] }
   })
+  for (const { event, fields } of open) {
+    if (fields.length > 0) yield* refuseSealed(`event "${event.type}"`, event.data)
+  }
+  yield* keys.seal(open.flatMap(({ fields }) => fields), "refuse")
+  return open.map(({ data, event, fields }): NewEvent =>
+    // Some have none any more: their personal data was erased before they were written again.
+    fields.length === 0 ? event : {
+      ...event,
+      data: JSON.stringify(data),
+      metadata: JSON.stringify({ ...metadata, subjects: subjectsOf(fields) }),
+      opened: event.data
+    }
+  )
 })
 
-const sealEvent = Effect.fnUntraced(function*(
-  keys: Pick<Keys, "seal">,
-  locate: Personal.Locate,
-  event: NewEvent,
-  metadata: Metadata
-): Effect.fn.Return<NewEvent, EventStoreError> {
-  if (Personal.looksSealed(event.data)) {
-    return yield* invalidRequest(`event "${event.type}": a field named "~sealed" is what encrypted data is told by`)
-  }
-  const data = parse(event.data)
-  const fields = locate(data)
-  // Also of an event whose personal data was erased before it was written again.
-  if (fields.length === 0) return event
-  const subjects = yield* keys.seal(fields, "refuse")
-  return {
-    ...event,
-    data: JSON.stringify(data),
-    metadata: JSON.stringify({ ...metadata, subjects }),
-    opened: event.data
-  }
-})
+const subjectsOf = (fields: ReadonlyArray<Personal.Located>): Schema.Json =>
+  // Each is a string, or it could not have been sealed.
+  Array.from(new Set(fields.map(({ subject }) => subject as string)))
+
+const refuseSealed = (what: string, text: string): Effect.Effect<void, EventStoreError> =>
+  Personal.looksSealed(text)
+    ? invalidRequest(`${what}: a field named "~sealed" is what encrypted data is told by`)
+    : Effect.void
 
 /** The text was made by JSON.stringify. */
 const parse = (text: string): Schema.Json => JSON.parse(text) as Schema.Json
+
+/**
+ * An event that was read some time ago, with as much of its personal data as can be read now.
+ *
+ * @since 0.1.0
+ * @category opening
+ */
+export const reopen = (
+  keys: Pick<Keys, "open">,
+  { opened: _, ...event }: RecordedEvent
+): Effect.Effect<RecordedEvent, EventStoreError> =>
+  Effect.map(openEvents<RecordedEvent>(keys, [event]), ([reopened]) => reopened!)
 
 const openEvents = <E extends RecordedEvent>(
   keys: Pick<Keys, "open">,
@@ -132,7 +144,9 @@ export const openLog = (keys: Pick<Keys, "open">, driver: EventStoreDriver): Eve
 
 const subjectsKey = "~subjects"
 
-const isSealedDocument = ({ document }: StoredDocument): boolean =>
+const isSealedDocument = ({ document }: StoredDocument): boolean => namesSubjects(document)
+
+const namesSubjects = (document: Schema.Json): document is Schema.JsonObject =>
   Predicate.isObject(document) && Object.hasOwn(document, subjectsKey)
 
 /**
@@ -146,79 +160,90 @@ export const openDocuments = (
   keys: Pick<Keys, "open" | "seal">,
   driver: ProjectionStoreDriver
 ): ProjectionStoreDriver => {
-  const open = (projection: string) => (documents: ReadonlyArray<StoredDocument>) => {
+  const open = (documents: ReadonlyArray<StoredDocument>) => {
     const closed = documents.filter(isSealedDocument)
     if (closed.length === 0) return Effect.succeed(documents)
-    return Effect.flatMap(
-      keys.open(closed.map(({ document }) => document)),
-      Effect.fnUntraced(function*(opened): Effect.fn.Return<ReadonlyArray<StoredDocument>, EventStoreError> {
-        let next = 0
-        const result: Array<StoredDocument> = []
-        for (const stored of documents) {
-          if (!isSealedDocument(stored)) {
-            result.push(stored)
-            continue
-          }
-          const document = opened[next++]!
-          if (Result.isFailure(document)) {
-            const { key } = stored
-            return yield* storeError(new UndecodableDocument({ projection, key, detail: document.failure }))
-          }
-          const { [subjectsKey]: _, ...fields } = document.success as Schema.JsonObject
-          result.push({ ...stored, document: fields })
-        }
-        return result
+    return Effect.map(keys.open(closed.map(({ document }) => document)), (opened) => {
+      let next = 0
+      return documents.map((stored): StoredDocument => {
+        if (!isSealedDocument(stored)) return stored
+        const document = opened[next++]!
+        // It is the only one that suffers by that.
+        if (Result.isFailure(document)) return { ...stored, unreadable: document.failure }
+        const { [subjectsKey]: _, ...fields } = document.success as Schema.JsonObject
+        return { ...stored, document: fields }
       })
-    )
+    })
   }
-  const openView = (target: string, { documents, positions }: TargetView) =>
-    Effect.map(open(target)(Array.from(documents.values())), (opened): TargetView => ({
-      positions,
-      documents: new Map(opened.map((stored) => [stored.key, stored]))
-    }))
-  const sealAll = (changes: ReadonlyArray<EncodedDocument>) =>
-    changes.every(({ locate }) => locate === undefined)
-      ? Effect.succeed(changes)
-      : Effect.forEach(changes, (change) => sealDocument(keys, change))
+  const openView = Effect.fnUntraced(function*(
+    projection: string,
+    { documents, positions }: TargetView
+  ): Effect.fn.Return<TargetView, EventStoreError> {
+    const opened = yield* open(Array.from(documents.values()))
+    for (const { key, unreadable } of opened) {
+      // Nobody can compare it.
+      if (unreadable !== undefined) {
+        return yield* storeError(new UndecodableDocument({ projection, key, detail: unreadable }))
+      }
+    }
+    return { positions, documents: new Map(opened.map((stored) => [stored.key, stored])) }
+  })
   return {
     ...driver,
-    load: (target, wanted) => Effect.flatMap(driver.load(target, wanted), open(target)),
-    lock: (target, wanted) => Effect.flatMap(driver.lock(target, wanted), open(target)),
-    list: (page) => Effect.flatMap(driver.list(page), open(page.projection)),
+    load: (target, wanted) => Effect.flatMap(driver.load(target, wanted), open),
+    lock: (target, wanted) => Effect.flatMap(driver.lock(target, wanted), open),
+    list: (page) => Effect.flatMap(driver.list(page), open),
     get: (projection, key) =>
       Effect.flatMap(
         driver.get(projection, key),
-        (found) => Effect.map(open(projection)(Option.toArray(found)), ([stored]) => Option.fromUndefinedOr(stored))
+        (found) => Effect.map(open(Option.toArray(found)), ([stored]) => Option.fromUndefinedOr(stored))
       ),
-    targetPage: (page) => Effect.flatMap(driver.targetPage(page), open(page.target)),
+    targetPage: (page) => Effect.flatMap(driver.targetPage(page), open),
     views: ([a, b], wanted) =>
       Effect.flatMap(
         driver.views([a, b], wanted),
         ([first, second]) => Effect.all([openView(a, first), openView(b, second)])
       ),
     advance: (request) =>
-      Effect.flatMap(sealAll(request.changes), (changes) => driver.advance({ ...request, changes })),
+      Effect.flatMap(sealDocuments(keys, request.changes), (changes) => driver.advance({ ...request, changes })),
     write: (writes) =>
       Effect.flatMap(
         Effect.forEach(writes, ({ changes, projection }) =>
-          Effect.map(sealAll(changes), (changes) => ({ projection, changes }))),
+          Effect.map(sealDocuments(keys, changes), (changes) => ({ projection, changes }))),
         driver.write
       )
   }
 }
 
-const sealDocument = Effect.fnUntraced(function*(
+const sealDocuments = Effect.fnUntraced(function*(
   keys: Pick<Keys, "seal">,
-  change: EncodedDocument
-): Effect.fn.Return<EncodedDocument, EventStoreError> {
-  const { document: text, locate, ...others } = change
-  if (text === undefined || locate === undefined) return change
-  const document = parse(text)
-  const fields = locate(document)
-  if (fields.length === 0) return change
-  if (Personal.looksSealed(text)) {
-    return yield* invalidRequest(`document "${change.key}": a field named "~sealed" is what encrypted data is told by`)
+  changes: ReadonlyArray<EncodedDocument>
+): Effect.fn.Return<ReadonlyArray<EncodedDocument>, EventStoreError> {
+  const sealed: Array<{ readonly index: number; readonly document: Schema.Json; readonly fields: Fields }> = []
+  for (const [index, { document: text, key, locate }] of changes.entries()) {
+    if (text === undefined) continue
+    const what = `document "${key}"`
+    if (text.includes(`"${subjectsKey}":`) && namesSubjects(parse(text))) {
+      return yield* invalidRequest(
+        `${what}: a field named "${subjectsKey}" is what documents with encrypted data are told by`
+      )
+    }
+    if (locate === undefined) continue
+    const document = parse(text)
+    const fields = locate(document)
+    if (fields.length === 0) continue
+    yield* refuseSealed(what, text)
+    sealed.push({ index, document, fields })
   }
-  const subjects = yield* keys.seal(fields, "erase")
-  return { ...others, document: JSON.stringify({ ...document as Schema.JsonObject, [subjectsKey]: subjects }) }
+  if (sealed.length === 0) return changes
+  yield* keys.seal(sealed.flatMap(({ fields }) => fields), "erase")
+  const result = Array.from(changes)
+  for (const { document, fields, index } of sealed) {
+    const { locate: _, ...change } = changes[index]!
+    const text = JSON.stringify({ ...document as Schema.JsonObject, [subjectsKey]: subjectsOf(fields) })
+    result[index] = { ...change, document: text }
+  }
+  return result
 })
+
+type Fields = ReadonlyArray<Personal.Located>
