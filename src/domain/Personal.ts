@@ -436,8 +436,8 @@ export const subjectsIn = (encoded: Schema.Json): ReadonlySet<string> => {
  * @category messages
  */
 export const secretsOf = (stored: unknown, opened: unknown): ReadonlyArray<unknown> => {
-  if (isSealed(stored)) return leavesOf(opened)
-  if (!Predicate.isObject(stored) || !Predicate.isObject(opened)) return []
+  if (isSealed(stored)) return isErased(opened) ? [] : leavesOf(opened)
+  if (!Predicate.isObjectOrArray(stored) || !Predicate.isObjectOrArray(opened)) return []
   return Object.entries(stored).flatMap(([field, value]) => secretsOf(value, Reflect.get(opened, field)))
 }
 
@@ -448,7 +448,7 @@ export const secretsOf = (stored: unknown, opened: unknown): ReadonlyArray<unkno
  * @category messages
  */
 export const leavesOf = (value: unknown): ReadonlyArray<unknown> =>
-  Predicate.isObject(value) ? Object.values(value).flatMap(leavesOf) : [value]
+  Predicate.isObjectOrArray(value) ? Object.values(value).flatMap(leavesOf) : [value]
 
 /**
  * A text in which personal data is replaced by `[personal data]`, wherever it stands as it is or as JSON writes it: what went wrong with an

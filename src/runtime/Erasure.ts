@@ -240,7 +240,7 @@ const collect = (stored: unknown, opened: unknown, subject: string, values: Set<
     leaves(opened, values)
     return false
   }
-  if (!Predicate.isObject(stored) || !Predicate.isObject(opened)) return false
+  if (!Predicate.isObjectOrArray(stored) || !Predicate.isObjectOrArray(opened)) return false
   let isUnreadable = false
   for (const [field, value] of Object.entries(stored)) {
     isUnreadable = collect(value, Reflect.get(opened, field), subject, values) || isUnreadable

@@ -16,7 +16,7 @@ import { unique } from "./Suite.ts"
 
 export type Stores = EventStore | ProjectionStore.ProjectionStore | KeyStore
 
-const ofPerson = { subject: "personId" }
+export const ofPerson = { subject: "personId" }
 const Address = Schema.Struct({ street: Schema.String, since: Schema.DateTimeUtc })
 
 export const PersonEvent = Schema.TaggedUnion({

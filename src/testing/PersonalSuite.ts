@@ -10,8 +10,12 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { EventStoreError, KeyStoreUnavailable, storeError } from "../domain/errors.ts"
+import type { RecordedEvent } from "../domain/EventRecord.ts"
+import * as Personal from "../domain/Personal.ts"
+import * as Projection from "../domain/Projection.ts"
 import type { Lifecycle } from "../domain/Projection.ts"
 import * as Snapshots from "../domain/Snapshots.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
@@ -30,6 +34,7 @@ import {
   groups,
   people,
   Person,
+  ofPerson,
   PersonDecider,
   PersonEvent,
   Register,
@@ -245,18 +250,130 @@ export const cases: ReadonlyArray<Case<Stores>> = [
 
   test("values that stand in the clear as well are found before the key is gone", function*() {
     const store = yield* EventStore.EventStore
-    const [person, stream] = [unique("p"), unique("people")]
-    const name = unique("Archibald")
+    const [person, friend, stream] = [unique("p"), unique("f"), unique("people")]
+    const [name, nick] = [unique("Archibald"), unique("Archie")]
+    const { Introduced, Registered } = PersonEvent.cases
+    const metadata = { attributes: { mail: `${name}@example.com` } }
+    const introduced = Introduced.make({ personId: friend, group: "", friends: [] })
+    yield* store.append(PersonEvent, stream, [Registered.make({ personId: person, group: `friends of ${name}`, name })])
+    yield* store.append(PersonEvent, stream, [introduced], { metadata })
+    yield* store.append(PersonEvent, `of-${nick}`, [introduced])
+    // What is true or null of a person is so of others.
     yield* store.append(PersonEvent, stream, [
-      PersonEvent.cases.Registered.make({ personId: person, group: `friends of ${name}`, name })
+      Introduced.make({ personId: friend, group: "true null", friends: [{ friendId: person, nick }] })
     ])
-    yield* store.append(PersonEvent, stream, [
-      PersonEvent.cases.Introduced.make({ personId: person, group: "", friends: [] })
-    ], {
-      metadata: { attributes: { mail: `${name}@example.com` } }
-    })
     const { found } = yield* Erasure.erase(person)
-    equal(found.plain, [{ in: "events", of: stream, key: "1" }, { in: "events", of: stream, key: "2" }], "the places")
+    equal(found.encrypted.events, 2, "events")
+    equal(found.plain, [
+      { in: "events", of: stream, key: "1" },
+      { in: "events", of: stream, key: "2" },
+      { in: "events", of: `of-${nick}`, key: "1" }
+    ], "the places")
+  }),
+
+  test("a failure is parked without personal data in its words, of the event or of the document", function*() {
+    const [ann, bob, group] = [unique("ann"), unique("bob"), unique("g")]
+    const projection = Projection.make(unique("fails"), {
+      events: PersonEvent,
+      document: Schema.Struct({ personId: Schema.String, name: Personal.field(Schema.NonEmptyString, ofPerson) }),
+      key: (event) => event.group,
+      evolve: {
+        Registered: (before, { name, personId }) => {
+          if (before === undefined || personId !== bob) return { personId, name }
+          throw new Error(`${group}: ${JSON.stringify(name)} comes after ${Personal.getOrElse(before.name, () => "?")}`)
+        },
+        Renamed: Projection.ignore,
+        Introduced: Projection.ignore
+      }
+    })
+    const store = yield* EventStore.EventStore
+    for (const [personId, name] of [[ann, "Ann Archer"], [bob, `Bob "B" O'Baker`]] as const) {
+      yield* store.append(PersonEvent, personId, [PersonEvent.cases.Registered.make({ personId, group, name })])
+    }
+    const { awaitPosition } = yield* ProjectionStore.ProjectionStore
+    const [parked] = yield* Effect.andThen(
+      awaitPosition(projection, yield* start, "20 seconds"),
+      Parking.list(projection)
+    ).pipe(Effect.provide(Projector.layer([projection])))
+    equal(parked?.stream, bob, "the stream that is parked")
+    const error = parked?.error ?? ""
+    ok(error.includes(`${group}: "[personal data]" comes after [personal data]`), error)
+  }),
+
+  test("what was tampered with stops only its own stream and its own document", function*() {
+    const { driver } = yield* EventStore.EventStore
+    const documents = (yield* ProjectionStore.ProjectionStore).driver
+    const group = unique("g")
+    const [ann, bob] = [unique("ann"), unique("bob")]
+    const spoil = <E extends RecordedEvent>(event: E): E => {
+      const { opened: _, ...rest } = event
+      const text = JSON.stringify(event.data)
+      // Under the key of somebody else.
+      return event.stream === ann
+        ? { ...(rest as E), data: JSON.parse(text.replaceAll(`"subject":"${ann}"`, `"subject":"${bob}"`)) }
+        : event
+    }
+    const spoilt = yield* EventStore.make({
+      ...driver,
+      readStream: (page) => Effect.map(driver.readStream(page), (events) => events.map(spoil)),
+      readAll: (page) => Effect.map(driver.readAll(page), (page) => ({ ...page, events: page.events.map(spoil) }))
+    })
+    const projection = groupsOf("async", groups("async"))
+    for (const [person, name] of [[ann, "Ann Archer"], [bob, "Bob Baker"]] as const) {
+      const event = PersonEvent.cases.Registered.make({ personId: person, group, name })
+      yield* spoilt.append(PersonEvent, person, [event])
+    }
+    const error = yield* Effect.flip(Stream.runDrain(spoilt.readStream(PersonEvent, ann)))
+    ok(error.reason._tag === "UndecodableEvent" && error.message.includes("cannot be decrypted"), error.message)
+    equal((yield* Stream.runCollect(spoilt.readStream(PersonEvent, bob))).length, 1, "events of another")
+    yield* Effect.gen(function*() {
+      const { awaitPosition } = yield* ProjectionStore.ProjectionStore
+      yield* awaitPosition(projection, yield* start, "20 seconds")
+      equal((yield* Parking.list(projection)).map(({ stream }) => stream), [ann], "what is parked")
+      const { members } = Option.getOrThrow(yield* ProjectionStore.get(projection, group))
+      equal<unknown>(memberNames(members), ["Bob Baker"], "the members")
+    }).pipe(
+      Effect.provide(Projector.layer([projection])),
+      Effect.provide(Layer.succeed(EventStore.EventStore, spoilt))
+    )
+    const text = (yield* keptDocuments(projection)).find((text) => text.includes(bob))
+    const sealed = JSON.parse(text!.replaceAll(`"subject":"${bob}"`, `"subject":"nobody"`)) as Schema.Json
+    const found = yield* ProjectionStore.make({
+      ...documents,
+      get: (_, key) => Effect.succeedSome({ key, document: sealed, revision: 1n })
+    })
+    const undecodable = yield* Effect.flip(found.get(projection, group))
+    ok(
+      undecodable._tag === "EventStoreError" && undecodable.reason._tag === "UndecodableDocument" &&
+        undecodable.message.includes(`no key of the subject "nobody"`),
+      undecodable.message
+    )
+  }),
+
+  test("names that tell what is encrypted cannot be taken by data", function*() {
+    const store = yield* EventStore.EventStore
+    const { driver } = yield* ProjectionStore.ProjectionStore
+    const stream = unique("notes")
+    const Note = Schema.TaggedUnion({
+      Noted: { personId: Schema.String, name: Personal.field(Schema.String, ofPerson), more: Schema.Json }
+    })
+    const note = (more: Schema.Json) => Note.cases.Noted.make({ personId: "p", name: "~sealed", more })
+    const isInvalid = (error: { readonly _tag: string; readonly reason?: { readonly _tag: string } }) =>
+      error._tag === "EventStoreError" && error.reason?._tag === "InvalidRequest"
+    for (const more of [{ "~sealed": "x", subject: "p" }, [{ a: { "~sealed": 1 } }]]) {
+      ok(isInvalid(yield* Effect.flip(store.append(Note, stream, [note(more)]))), "the error of an event")
+    }
+    const names: Schema.Json = JSON.parse(`{"__proto__": "~sealed", "~subjects": ["p"], "a": "\\"~sealed\\":"}`)
+    yield* store.append(Note, stream, [note(names)])
+    const [read] = yield* Stream.runCollect(store.readStream(Note, stream))
+    equal(read?.event.more, names, "what is read")
+    const write = (document: Schema.Json) =>
+      driver.write([{
+        projection: unique("p"),
+        changes: [{ key: "k", document: JSON.stringify(document), indexed: [] }]
+      }])
+    ok(isInvalid(yield* Effect.flip(write({ "~subjects": [] }))), "the error of a document")
+    yield* write({ a: { "~subjects": [] } })
   }),
 
   test("without its key store nothing is written or read in the clear", function*() {
