@@ -16,6 +16,7 @@ import {
   type InvalidCommand,
   Moment,
   type MomentNotReached,
+  Personal,
   Projection,
   ProjectionStore,
   Projector,
@@ -548,6 +549,58 @@ export const tagged = UserEvent.pipe(Event.tags({ user: "userId" }))
 export const unknownTagField = () =>
   // @ts-expect-error no event has such a field
   UserEvent.pipe(Event.tags({ user: "userID" }))
+
+const email = Personal.field(Schema.String, { subject: "userId" })
+const ContactEvent = Schema.TaggedUnion({ ContactGiven: { userId: UserId, email } })
+const Contact = Schema.Struct({ userId: UserId, email })
+const given = { ContactGiven: (_: typeof Contact.Type | undefined, e: typeof Contact.Type) => e }
+
+export const contacts = Projection.make("contacts", {
+  events: ContactEvent,
+  document: Contact,
+  index: ["userId"],
+  key: (e) => e.userId,
+  evolve: given
+})
+
+export const personalTag = () =>
+  // @ts-expect-error personal data cannot be a tag: it may be erased
+  ContactEvent.pipe(Event.tags({ email: "email" }))
+
+export const personalKey = () =>
+  // @ts-expect-error personal data cannot be the key of a document: it may be erased
+  Projection.make("contacts", { events: ContactEvent, document: Contact, key: (e) => e.email, evolve: given })
+
+export const forgottenErased = () =>
+  Projection.make("contacts", {
+    events: ContactEvent,
+    document: Schema.Struct({ email: Schema.String }),
+    key: (e) => e.userId,
+    // @ts-expect-error the document does not foresee that the email is erased
+    evolve: { ContactGiven: (_, e) => ({ email: e.email }) }
+  })
+
+export const handledErased = () =>
+  Projection.make("contacts", {
+    events: ContactEvent,
+    document: Schema.Struct({ email: Schema.String }),
+    key: (e) => e.userId,
+    evolve: { ContactGiven: (_, e) => ({ email: Personal.getOrElse(e.email, () => "") }) }
+  })
+
+export const GiveContact = Command.make("GiveContact", { payload: { userId: UserId, email: Schema.String } })
+export const forgottenInState = () =>
+  Aggregate.make("Contact", {
+    id: "userId",
+    state: Schema.Struct({ email: Schema.String }),
+    events: ContactEvent,
+    commands: [GiveContact]
+  }).decider({
+    initial: { email: "" },
+    // @ts-expect-error the state does not foresee that the email is erased
+    evolve: { ContactGiven: (_, e) => ({ email: e.email }) },
+    decide: { GiveContact: (_, c) => [ContactEvent.cases.ContactGiven.make(c)] }
+  })
 
 const register = CommandBus.dispatch(RegisterUser, { userId: UserId.make("u1"), name: "Ann" })
 const handlers = Aggregate.layer(UserDecider).pipe(Layer.provide(EventStore.layerMemory))

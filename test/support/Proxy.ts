@@ -1,4 +1,4 @@
-/** A TCP proxy before a PostgreSQL server that can lose an answer: the statement is done, and nobody is told. */
+/** A TCP proxy before a PostgreSQL server that can lose an answer, so that the statement is done and nobody is told, and can be cut. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { once } from "node:events"
@@ -11,6 +11,8 @@ export interface Proxy {
   readonly loseNextAnswer: Effect.Effect<void>
   /** How many answers were lost. */
   readonly lost: Effect.Effect<number>
+  /** As long as it is cut, every connection is ended, also new ones. */
+  readonly cut: (isCut: boolean) => Effect.Effect<void>
 }
 
 export const make = (serverUrl: string): Effect.Effect<Proxy, never, Scope.Scope> =>
@@ -25,7 +27,12 @@ const open = async (serverUrl: string): Promise<Proxy & { readonly close: () => 
   const sockets = new Set<Net.Socket>()
   let armed = false
   let lost = 0
+  let isCut = false
   const server = Net.createServer((client) => {
+    if (isCut) {
+      client.on("error", () => {}).destroy()
+      return
+    }
     const upstream = Net.connect(target)
     for (const socket of [client, upstream]) {
       sockets.add(socket)
@@ -58,6 +65,11 @@ const open = async (serverUrl: string): Promise<Proxy & { readonly close: () => 
       armed = true
     }),
     lost: Effect.sync(() => lost),
+    cut: (is) =>
+      Effect.sync(() => {
+        isCut = is
+        if (is) { for (const socket of sockets) socket.destroy() }
+      }),
     close: () => {
       for (const socket of sockets) socket.destroy()
       return new Promise((resolve) => server.close(resolve))

@@ -1,0 +1,324 @@
+/** Personal data and its erasure, where several processes write, read, project and erase at once. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Queue, Random, Redacted, Schedule, Schema, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { Erasure, EventStore, Personal, ProjectionStore, Projector } from "evsrc"
+import { PgKeyStore, PgStores } from "evsrc/pg"
+import { execFile } from "node:child_process"
+import * as Path from "node:path"
+import { promisify } from "node:util"
+import { freshDatabase } from "../support/Database.ts"
+import * as PostgresServer from "../support/PostgresServer.ts"
+import * as PostgresTools from "../support/PostgresTools.ts"
+import * as Proxy from "../support/Proxy.ts"
+import * as Script from "../support/Script.ts"
+import { Names, PersonEvent, storesAt } from "./people.ts"
+
+const timeout = 240_000
+
+/** Where a text stands: the tables and columns of the schema, whatever they are for. */
+const columnsWith = Effect.fnUntraced(function*(text: string) {
+  const sql = yield* PgClient.PgClient
+  const columns = yield* sql<{ readonly table: string; readonly column: string }>`
+    select table_name as table, column_name as column from information_schema.columns where table_schema = 'evsrc'`
+  assert.isAbove(columns.length, 30)
+  const found: Array<string> = []
+  for (const { column, table } of columns) {
+    const rows = yield* sql.unsafe(
+      `select 1 from evsrc."${table}" where "${column}"::text like '%' || $1 || '%' limit 1`,
+      [text]
+    )
+    if (rows.length > 0) found.push(`${table}.${column}`)
+  }
+  return found.toSorted()
+})
+
+interface Written {
+  readonly person: string
+  readonly stream: string
+  readonly version: number
+  readonly name: string
+}
+
+const writtenOf = (line: string): ReadonlyArray<Written> => {
+  const found = /^wrote (\S+) (\S+) (\d+) (\S+) \.$/.exec(line)
+  if (found === null) return []
+  const [, person, stream, version, name] = found
+  return [{ person: person!, stream: stream!, version: Number(version), name: name! }]
+}
+
+/** What everybody may read now. */
+const readAll = Effect.gen(function*() {
+  const store = yield* EventStore.EventStore
+  const events = yield* Stream.runCollect(store.readAll(PersonEvent))
+  return new Map(events.map(({ event, stream, version }) => [`${stream}/${version}`, event.name]))
+})
+
+/** Copies the log as a backup does. */
+const copyLog = Effect.fnUntraced(
+  function*(to: string) {
+    const sql = yield* PgClient.PgClient
+    const [row] = yield* sql<{ readonly rows: string }>`
+      select coalesce(json_agg(t), '[]')::text as rows from evsrc.events as t`
+    const target = yield* PgClient.makeClient({ url: Redacted.make(to) })
+    yield* target`insert into evsrc.events select * from json_populate_recordset(null::evsrc.events, ${
+      row!.rows
+    }::json)`
+    yield* target`select setval('evsrc.positions', (select max(position) from evsrc.events))`
+  },
+  Effect.scoped,
+  Effect.provide(Reactivity.layer)
+)
+
+const nameOf = (n: number) => PersonEvent.cases.Named.make({ personId: "ann", writer: "w", name: `secret-${n}` })
+
+describe("erasure, with the keys in a database of their own", () => {
+  it.live(
+    "of some of twenty people, while processes write about them, read, project and are killed",
+    () =>
+      Effect.gen(function*() {
+        const [log, keys, backup] = [yield* freshDatabase, yield* freshDatabase, yield* freshDatabase]
+        const start = Effect.fnUntraced(function*(role: string) {
+          const env = { LOG_URL: log.url, KEYS_URL: keys.url, ROLE: role }
+          const script = yield* Script.start(import.meta.resolve("./personWorker.ts"), { env })
+          yield* script.waitFor(/^ready \.$/)
+          return script
+        })
+        yield* Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          const store = yield* EventStore.EventStore
+          const running = yield* Effect.all(["writer", "writer", "projector", "projector"].map(start), {
+            concurrency: "unbounded"
+          })
+          const events = Effect.map(sql<{ readonly n: bigint }>`select count(*) as n from evsrc.events`, ([row]) =>
+            row!.n)
+          const progress = Effect.flatMap(events, (before) =>
+            Effect.repeat(events, {
+              until: (now) =>
+                now >= before + 60n,
+              schedule: Schedule.spaced("20 millis")
+            }))
+          yield* progress
+          yield* Layer.build(storesAt(backup.url, keys.url, { migrate: true }))
+          yield* copyLog(backup.url)
+
+          const erased = new Map<string, Erasure.ErasureReceipt>()
+          const killed: Array<Script.Script> = []
+          for (let round = 0; round < 3; round++) {
+            const people = yield* Effect.forEach([1, 2], () =>
+              Effect.map(Random.nextIntBetween(0, 20), (n) =>
+                `person-${n}`))
+            const receipts = yield* Effect.forEach(people, Erasure.erase, { concurrency: "unbounded" })
+            for (const receipt of receipts) {
+              erased.set(receipt.subject, receipt)
+            }
+            if (round === 1) {
+              const victim = running.shift()!
+              yield* victim.signal("SIGKILL")
+              killed.push(victim)
+              running.unshift(yield* start("writer"))
+            }
+            yield* progress
+          }
+
+          const writers = running.slice(0, 2)
+          for (const { write } of writers) {
+            yield* write("stop")
+          }
+          const lines = yield* Effect.forEach([...killed, ...writers], ({ exited, lines }) =>
+            Effect.andThen(exited, Queue.collect(lines)))
+          const said = lines.flat()
+          const written = said.flatMap(writtenOf)
+          assert.isAbove(written.length, 200)
+          assert.deepStrictEqual(
+            said.filter((line) =>
+              line.startsWith("unexpected")
+            ),
+            []
+          )
+          const refused = new Set(said.flatMap((line) =>
+            /^erased (\S+) \.$/.exec(line)?.[1] ?? []
+          ))
+          assert.includeMembers(Array.from(erased.keys()), Array.from(refused), "only who was erased is refused")
+          assert.isAbove(refused.size, 0)
+
+          const now = yield* readAll
+          for (const { name, person, stream, version } of written) {
+            const expected = erased.has(person) ? { _tag: "Erased", subject: person } : name
+            assert.deepStrictEqual<unknown>(now.get(`${stream}/${version}`), expected, `${stream}/${version}`)
+          }
+          assert.isAtLeast(now.size, written.length)
+          for (const receipt of erased.values()) {
+            assert.deepStrictEqual(receipt.found.plain ?? [], [], receipt.subject)
+            const after = yield* Erasure.scan(receipt.subject)
+            assert.isAtLeast(after.encrypted.events, receipt.found.encrypted.events)
+          }
+
+          const projections = yield* ProjectionStore.ProjectionStore
+          yield* projections.awaitPosition(Names, yield* store.head, "60 seconds")
+          const { items } = yield* ProjectionStore.list(Names, { limit: 100 })
+          assert.strictEqual(items.reduce((sum, { events }) => sum + events, 0), now.size, "every event was projected")
+          const names = new Set<unknown>(now.values())
+          for (const { personId, name } of items.flatMap(({ names }) => Object.values(names))) {
+            if (erased.has(personId)) assert.deepStrictEqual(name, { _tag: "Erased", subject: personId })
+            else assert.isTrue(names.has(name))
+          }
+          for (const { write } of running.slice(2)) yield* write("stop")
+
+          assert.deepStrictEqual(yield* columnsWith("secret"), [], "nothing in the clear, of anybody")
+          assert.includeMembers([...yield* columnsWith("person-")], ["events.data", "documents.document"])
+          // The backup of before any erasure.
+          const old = yield* Effect.provide(readAll, storesAt(backup.url, keys.url, { migrate: false }))
+          assert.isAbove(old.size, 40)
+          for (const [at, name] of old) {
+            assert.deepStrictEqual(name, now.get(at), "what the backup has is as readable as what is kept")
+          }
+          assert.isTrue(Array.from(old.values()).some(Personal.isErased))
+        }).pipe(Effect.provide(storesAt(log.url, keys.url, { migrate: true })))
+      }),
+    timeout
+  )
+
+  it.live(
+    "and a database of keys that is gone: nothing is written or read in the clear, and nothing is lost",
+    () =>
+      Effect.gen(function*() {
+        const log = yield* freshDatabase
+        const layer = (keys: string) =>
+          PgStores.layer.pipe(
+            Layer.provideMerge(
+              PgKeyStore.layerWith({ maxAge: 0 }).pipe(
+                Layer.provide(Layer.fresh(PgClient.layer({ url: Redacted.make(keys) })))
+              )
+            ),
+            Layer.provideMerge(PgClient.layer({ url: Redacted.make(log.url), maxConnections: 4 }))
+          )
+        const keys = yield* Proxy.make((yield* freshDatabase).url)
+        yield* Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          yield* store.append(PersonEvent, "ann", [nameOf(1)])
+          yield* keys.cut(true)
+          const tries = [
+            Effect.asVoid(store.append(PersonEvent, "ann", [nameOf(2)])),
+            Stream.runDrain(store.readStream(PersonEvent, "ann")),
+            Effect.asVoid(Erasure.erase("ann"))
+          ]
+          for (const attempt of tries) {
+            const error = yield* Effect.flip(attempt)
+            assert(error._tag === "EventStoreError" && error.reason._tag === "KeyStoreUnavailable", error.message)
+            assert.isTrue(error.isRetryable)
+          }
+          yield* keys.cut(false)
+          const again = Effect.retry(store.append(PersonEvent, "ann", [nameOf(3)]), {
+            schedule: Schedule.spaced("50 millis"),
+            times: 100
+          })
+          assert.strictEqual((yield* again).version, 2)
+          assert.deepStrictEqual(Array.from((yield* readAll).values()), ["secret-1", "secret-3"])
+          assert.deepStrictEqual(yield* columnsWith("secret"), [])
+        }).pipe(Effect.provide(layer(keys.url)))
+      }),
+    timeout
+  )
+})
+
+describe("a backup of before an erasure, restored after it", () => {
+  it.live.skipIf(PostgresTools.folder === undefined)(
+    "by pg_dump and psql, has nothing in the clear, and what was erased cannot be read from it",
+    () =>
+      Effect.gen(function*() {
+        const folder = PostgresTools.folder!
+        const [source, target] = yield* Effect.all(
+          Array.from({ length: 2 }, () => PostgresServer.make({ settings: { fsync: "off" }, binaries: folder })),
+          { concurrency: "unbounded" }
+        )
+        const keys = yield* freshDatabase
+        const of = (personId: string) =>
+          PersonEvent.cases.Named.make({ personId, writer: "w", name: `secret-${personId}` })
+        const namesIn = Effect.flatMap(EventStore.EventStore, (store) =>
+          Effect.map(Stream.runCollect(store.readAll(PersonEvent)), (events) =>
+            events.map(({ event }) => event.name)))
+        yield* Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          yield* store.append(PersonEvent, "people", ["ann", "bob"].map(of))
+          const projections = yield* ProjectionStore.ProjectionStore
+          yield* projections.awaitPosition(Names, yield* store.head, "60 seconds")
+          const pgDump = Path.join(folder, "pg_dump")
+          const { stdout } = yield* Effect.promise(() =>
+            promisify(execFile)(pgDump, [source!.url], { maxBuffer: Infinity })
+          )
+          assert.isAbove(stdout.split("~sealed").length, 4)
+          assert.notInclude(stdout, "secret-")
+          yield* PostgresTools.dumpAndRestore(source!.url, target!.url)
+          yield* Erasure.erase("ann")
+        }).pipe(
+          Effect.provide(Projector.layer([Names])),
+          Effect.provide(storesAt(source!.url, keys.url, { migrate: true }))
+        )
+        yield* Effect.gen(function*() {
+          assert.deepStrictEqual(yield* namesIn, [{ _tag: "Erased", subject: "ann" }, "secret-bob"])
+          const { items } = yield* ProjectionStore.list(Names)
+          assert.deepStrictEqual(
+            items.flatMap(({ names }) =>
+              Object.values(names)
+            ),
+            [
+              { personId: "ann", name: { _tag: "Erased", subject: "ann" } },
+              { personId: "bob", name: "secret-bob" }
+            ]
+          )
+        }).pipe(Effect.provide(storesAt(target!.url, keys.url, { migrate: false })))
+      }),
+    timeout
+  )
+})
+
+class RolledBack extends Schema.TaggedError<RolledBack>()("RolledBack", {}) {}
+
+describe("erasure, with the keys in the database of the log", () => {
+  const oneDatabase = (url: string) =>
+    PgStores.layer.pipe(
+      Layer.provideMerge(PgKeyStore.layerWith({ maxAge: "1 hour" })),
+      Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
+    )
+
+  it.live("a key that was made in a transaction that is rolled back is never used again", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* PgClient.PgClient
+        const append = (n: number) => store.append(PersonEvent, "ann", [nameOf(n)])
+        const attempt = sql.withTransaction(Effect.gen(function*() {
+          yield* append(1)
+          yield* append(2)
+          assert.strictEqual((yield* Stream.runCollect(store.readStream(PersonEvent, "ann"))).length, 2)
+          return yield* new RolledBack()
+        }))
+        assert.strictEqual((yield* Effect.flip(attempt))._tag, "RolledBack")
+        assert.deepStrictEqual(yield* sql`select subject from evsrc_keys.subject_keys`, [])
+        yield* append(3)
+        yield* sql.withTransaction(append(4))
+        // Another process, which has nothing in memory.
+        const read = yield* Effect.provide(readAll, Layer.fresh(oneDatabase(url)))
+        assert.deepStrictEqual(Array.from(read.values()), ["secret-3", "secret-4"])
+      }).pipe(Effect.provide(oneDatabase(url)))
+    }), timeout)
+
+  it.live(
+    "is refused within a transaction",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* freshDatabase
+        yield* Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          const error = yield* Effect.flip(sql.withTransaction(Erasure.erase("ann")))
+          assert(error._tag === "EventStoreError" && error.reason._tag === "InvalidRequest")
+          assert.include(error.message, "cannot be part of a transaction")
+          assert.deepStrictEqual(yield* sql`select subject from evsrc_keys.subject_keys`, [])
+        }).pipe(Effect.provide(oneDatabase(url)))
+      }),
+    timeout
+  )
+})

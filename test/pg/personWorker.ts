@@ -1,0 +1,64 @@
+/**
+ * A process that works on `people.ts` until it is told to stop: as a writer, which names people and reads back what it has written, or as a
+ * projector. A writer prints what it knows to be written, who it was told is erased, and all else that it did not expect.
+ */
+import { PgClient } from "@effect/sql-pg"
+import { Effect, Exit, Layer, Option, Random, Result, Schema, Stream } from "effect"
+import { EventStore, Personal, Projector } from "evsrc"
+import { once } from "node:events"
+import { Names, PersonEvent, storesAt } from "./people.ts"
+
+const people = 20
+const say = (...words: ReadonlyArray<unknown>) => Effect.sync(() => console.log([...words, "."].join(" ")))
+
+class RolledBack extends Schema.TaggedError<RolledBack>()("RolledBack", {}) {}
+
+const writer = (index: number) =>
+  Effect.gen(function*() {
+    const store = yield* EventStore.EventStore
+    const sql = yield* PgClient.PgClient
+    const id = `${process.pid}-${index}`
+    const expected = new Map<string, string>()
+    for (let n = 0;; n++) {
+      const personId = `person-${yield* Random.nextIntBetween(0, people)}`
+      const stream = `Person-${personId}-${id}`
+      const name = `secret-${personId}-${id}-${n}`
+      const append = store.append(PersonEvent, stream, [PersonEvent.cases.Named.make({ personId, writer: id, name })])
+      const action = yield* Random.nextIntBetween(0, 10)
+      const rolledBack = sql.withTransaction(Effect.andThen(append, Effect.fail(new RolledBack())))
+      const exit = yield* Effect.exit(action === 0 ? rolledBack : action === 1 ? sql.withTransaction(append) : append)
+      const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+      if (Exit.isSuccess(exit)) {
+        expected.set(`${stream}/${exit.value.version}`, name)
+        yield* say("wrote", personId, stream, exit.value.version, name)
+      } else if (error?._tag === "EventStoreError" && error.reason._tag === "SubjectErased") {
+        yield* say("erased", personId)
+      } else if (error?._tag !== "RolledBack") {
+        yield* say("unexpected", exit)
+      }
+
+      const read = yield* Effect.result(Stream.runCollect(store.readStream(PersonEvent, stream)))
+      for (const { event, version } of Result.isSuccess(read) ? read.success : []) {
+        const is = Personal.isErased(event.name)
+          ? event.name.subject === personId
+          : event.name === expected.get(`${stream}/${version}`)
+        if (!is) yield* say("unexpected", stream, version, JSON.stringify(event))
+      }
+      if (Result.isFailure(read)) yield* say("unexpected", read.failure.message)
+    }
+  })
+
+const stopped = Effect.promise(() => Promise.race([once(process.stdin, "data"), once(process.stdin, "end")]))
+process.stdin.resume()
+
+const program = Effect.gen(function*() {
+  yield* say("ready")
+  const writing = Effect.asVoid(Effect.forEach([0, 1, 2], writer, { concurrency: "unbounded" }))
+  const projecting = Layer.launch(Projector.layer([Names], { lease: "2 seconds" }))
+  if (process.env["ROLE"] === "writer") return yield* Effect.raceFirst(writing, stopped)
+  yield* Effect.raceFirst(projecting, stopped)
+})
+
+const stores = storesAt(process.env["LOG_URL"] ?? "", process.env["KEYS_URL"] ?? "", { migrate: false })
+await Effect.runPromise(Effect.provide(program, stores))
+process.exit(0)
