@@ -333,6 +333,11 @@ describe("Personal.scrub", () => {
     assert.strictEqual(scrub("AnnAnn"), "[personal data][personal data]")
   })
 
+  it("knows that who was erased has no secrets", () => {
+    const erased = { id: "ann", all: { _tag: "Erased", subject: "ann" }, list: [] }
+    assert.strictEqual(Personal.scrub("Erased: ann", Personal.secretsOf(stored, erased)), "Erased: ann")
+  })
+
   it("leaves out short values where they are words, and nothing else", () => {
     assert.strictEqual(
       scrub("got 42, not 420, by Bo of Boston"),

@@ -1,0 +1,23 @@
+import { assert, it } from "@effect/vitest"
+import { execFile } from "node:child_process"
+import { readFile } from "node:fs/promises"
+import { resolve } from "node:path"
+import { promisify } from "node:util"
+
+const file = resolve(import.meta.dirname, "../../examples/erasure.ts")
+
+it("runs by itself", async () => {
+  const { stderr, stdout } = await promisify(execFile)(process.execPath, ["--conditions=@evsrc/source", file])
+  assert.deepStrictEqual(stdout.trim().split("\n"), [
+    "erased in 1 event, 1 document; left in 0 places",
+    "c-1: (erased) paid 30",
+    "c-2: Bob Baker paid 20",
+    "somebody has spent 30",
+    "c-1 is refused"
+  ])
+  assert.strictEqual(stderr, "")
+}, 60_000)
+
+it("is short", async () => {
+  assert.isBelow((await readFile(file, "utf8")).split("\n").length, 91)
+})
