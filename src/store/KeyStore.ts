@@ -246,20 +246,17 @@ export const make = Effect.fnUntraced(
         })
         const all = copies.flatMap(({ found }) => found)
         const keys = yield* keysOf(new Set(all.map(({ sealed }) => sealed.subject)), false)
-        return yield* Effect.forEach(copies, ({ copy, found }) =>
-          Effect.map(
-            Effect.forEach(found, ({ sealed }) => openOne(sealed, keys), { concurrency: "unbounded" }),
-            (opened): Opened => {
-              for (const [index, value] of opened.entries()) {
-                const { field, holder } = found[index]!
-                if (Result.isFailure(value)) {
-                  return Result.fail(`its personal data cannot be decrypted: ${value.failure}`)
-                }
-                holder[field] = value.success
-              }
-              return Result.succeed(copy)
-            }
-          ), { concurrency: "unbounded" })
+        const opened = yield* Effect.forEach(all, ({ sealed }) => openOne(sealed, keys), { concurrency: "unbounded" })
+        let next = 0
+        return copies.map(({ copy, found }): Opened => {
+          const values = opened.slice(next, next += found.length)
+          for (const [index, value] of values.entries()) {
+            if (Result.isFailure(value)) return Result.fail(`its personal data cannot be decrypted: ${value.failure}`)
+            const { field, holder } = found[index]!
+            holder[field] = value.success
+          }
+          return Result.succeed(copy)
+        })
       }),
       erase: (subject) =>
         Effect.suspend(() => {

@@ -5,15 +5,18 @@
  */
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import { EventStoreError, KeyStoreUnavailable, storeError } from "../domain/errors.ts"
-import type { RecordedEvent } from "../domain/EventRecord.ts"
+import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Personal from "../domain/Personal.ts"
 import * as Projection from "../domain/Projection.ts"
 import type { Lifecycle } from "../domain/Projection.ts"
@@ -21,6 +24,7 @@ import * as Snapshots from "../domain/Snapshots.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as Erasure from "../runtime/Erasure.ts"
+import * as EventBus from "../runtime/EventBus.ts"
 import * as Parking from "../runtime/Parking.ts"
 import * as Projector from "../runtime/Projector.ts"
 import * as Rebuild from "../runtime/Rebuild.ts"
@@ -164,6 +168,9 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       equal((yield* Aggregate.load(PersonDecider, ann)).state.name, "Ann Zimmer", "the state")
       const receipt = yield* Erasure.erase(ann)
       equal(receipt.found.encrypted.events, 2, "events with her data")
+      const { maxAge } = yield* KeyStore.KeyStore
+      const waited = DateTime.distance(receipt.erasedAt, receipt.doneAt)
+      ok(Duration.isGreaterThan(waited, maxAge), "it has waited for the other processes")
       equal(receipt.found.streams, [`Person-${ann}`], "their streams")
       equal(yield* readRaw(after, streams), before, "the log, to the letter")
       const { state } = yield* Aggregate.load(PersonDecider, ann, { policy: "stale" })
@@ -258,12 +265,21 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     yield* store.append(PersonEvent, stream, [Registered.make({ personId: person, group: `friends of ${name}`, name })])
     yield* store.append(PersonEvent, stream, [introduced], { metadata })
     yield* store.append(PersonEvent, `of-${nick}`, [introduced])
-    // What is true or null of a person is so of others.
+    // What is of another, and what is true or null of everybody.
+    const other = unique("Other")
     yield* store.append(PersonEvent, stream, [
-      Introduced.make({ personId: friend, group: "true null", friends: [{ friendId: person, nick }] })
+      Introduced.make({
+        personId: friend,
+        group: `true null ${other}`,
+        friends: [{ friendId: person, nick }, { friendId: friend, nick: other }]
+      })
     ])
+    const Known = Schema.TaggedUnion({
+      Known: { personId: Schema.String, of: Personal.field(Schema.Array(Schema.NullOr(Schema.Boolean)), ofPerson) }
+    })
+    yield* store.append(Known, stream, [Known.cases.Known.make({ personId: person, of: [true, null] })])
     const { found } = yield* Erasure.erase(person)
-    equal(found.encrypted.events, 2, "events")
+    equal(found.encrypted.events, 3, "events")
     equal(found.plain, [
       { in: "events", of: stream, key: "1" },
       { in: "events", of: stream, key: "2" },
@@ -348,6 +364,40 @@ export const cases: ReadonlyArray<Case<Stores>> = [
         undecodable.message.includes(`no key of the subject "nobody"`),
       undecodable.message
     )
+  }),
+
+  test("what is written of somebody who was erased since it was read is written as erased", function*() {
+    const { driver } = yield* ProjectionStore.ProjectionStore
+    const [ann, bob] = [unique("ann"), unique("bob")]
+    const projection = groups("async")
+    const members = [{ personId: ann, name: "Ann Archer" }, { personId: bob, name: "Bob Baker" }]
+    const change = Result.getOrThrow(DocumentCodec.of(projection).encode("g", { size: 2, members }))
+    const write = driver.write([{ projection: projection.id, changes: [change] }])
+    const read = Effect.map(driver.get(projection.id, "g"), (found) => Option.getOrThrow(found).document)
+    yield* write
+    equal(yield* read, { size: 2, members }, "the document, to the letter")
+    yield* (yield* KeyStore.KeyStore).erase(ann)
+    yield* write
+    equal(yield* read, { size: 2, members: [{ personId: ann, name: erasedOf(ann) }, members[1]!] }, "and after that")
+    ok(!/Ann|Bob/.test((yield* keptDocuments(projection)).join("")), "no name in what is kept")
+  }),
+
+  test("a listener that is slow does not see what was erased in the meantime", function*() {
+    yield* Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const ann = unique("ann")
+      const ofAnn = <E, R>(events: Stream.Stream<EventRecord<typeof PersonEvent.Type>, E, R>) =>
+        Effect.map(
+          Stream.runHead(Stream.filter(events, ({ event }) => event.personId === ann)),
+          (found) => Option.getOrThrow(found).event
+        )
+      const [quick, slow] = [yield* EventBus.listen(PersonEvent), yield* EventBus.listen(PersonEvent)]
+      const event = PersonEvent.cases.Registered.make({ personId: ann, group: "g", name: "Ann Archer" })
+      yield* store.append(PersonEvent, ann, [event])
+      equal(yield* ofAnn(quick), event, "what is heard at once")
+      yield* Erasure.erase(ann)
+      equal(yield* ofAnn(slow), { ...event, name: erasedOf(ann) }, "what is heard later")
+    }).pipe(Effect.scoped, Effect.provide(Layer.fresh(EventBus.layer())))
   }),
 
   test("names that tell what is encrypted cannot be taken by data", function*() {
