@@ -11,8 +11,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import { EventStoreError, KeyStoreUnavailable, storeError } from "../domain/errors.ts"
@@ -36,9 +36,9 @@ import * as ProjectionStore from "../store/ProjectionStore.ts"
 import {
   behaviour,
   groups,
+  ofPerson,
   people,
   Person,
-  ofPerson,
   PersonDecider,
   PersonEvent,
   Register,
@@ -413,6 +413,8 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     for (const more of [{ "~sealed": "x", subject: "p" }, [{ a: { "~sealed": 1 } }]]) {
       ok(isInvalid(yield* Effect.flip(store.append(Note, stream, [note(more)]))), "the error of an event")
     }
+    const metadata = { subjects: ["p"] }
+    ok(isInvalid(yield* Effect.flip(store.append(Note, stream, [note(1)], { metadata }))), "the error of metadata")
     const names: Schema.Json = JSON.parse(`{"__proto__": "~sealed", "~subjects": ["p"], "a": "\\"~sealed\\":"}`)
     yield* store.append(Note, stream, [note(names)])
     const [read] = yield* Stream.runCollect(store.readStream(Note, stream))

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
-import { Event, Personal, Projection } from "evsrc"
+import { DateTime, Effect, Result, Schema } from "effect"
+import { Event, EventCodec, Personal, Position, Projection, StreamId, Version } from "evsrc"
+import * as DocumentCodec from "../../src/domain/DocumentCodec.ts"
 
 const name = Personal.field(Schema.NonEmptyString, { subject: "id" })
 const id = Schema.String
@@ -344,5 +345,42 @@ describe("Personal.scrub", () => {
       "got [personal data], not 420, by [personal data] of Boston"
     )
     assert.strictEqual(scrub(`it is true that ann is null`), "it is true that ann is null")
+  })
+})
+
+describe("what cannot be decoded", () => {
+  const PersonEvent = Schema.TaggedUnion({ Named: { id, name, age: Schema.Int } })
+  const Person = Projection.make("person", {
+    events: PersonEvent,
+    document: Schema.Struct({ id, name: Personal.field(Schema.NonEmptyString, { subject: "id" }) }),
+    key: (event) => event.id,
+    evolve: { Named: Projection.ignore }
+  })
+
+  it("tells of an event why, and nothing that it has encrypted", () => {
+    const sealed = { "~sealed": "x", subject: "ann" }
+    const decoded = EventCodec.of(PersonEvent).decode({
+      position: Position.make(7n),
+      stream: StreamId.StreamId.make("Person-1"),
+      version: Version.make(3),
+      id: "e",
+      type: "Named",
+      schemaVersion: 1,
+      data: { id: "ann", name: sealed, age: 1 },
+      opened: Result.succeed({ id: "ann", name: 424_242, age: 1 }),
+      metadata: { subjects: ["ann"] },
+      tags: [],
+      recordedAt: DateTime.makeUnsafe(0)
+    })
+    assert(Result.isFailure(decoded))
+    assert.include(decoded.failure.detail, "[personal data]")
+    assert.notInclude(decoded.failure.message, "424242")
+  })
+
+  it("tells of a document why, and nothing that is personal in it", () => {
+    const decoded = DocumentCodec.of(Person).decode({ id: "ann", name: 424_242 })
+    assert(Result.isFailure(decoded))
+    assert.include(decoded.failure, "[personal data]")
+    assert.notInclude(decoded.failure, "424242")
   })
 })

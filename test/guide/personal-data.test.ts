@@ -91,7 +91,7 @@ layer(hotel.pipe(Layer.provideMerge(stores)), { excludeTestServices: true, timeo
 
       const found = yield* Erasure.scan("g-1")
       assert.deepStrictEqual(found, {
-        encrypted: { events: 1, documents: 1 },
+        encrypted: { events: 1, snapshots: 0, documents: 1 },
         streams: ["Booking-1"],
         plain: []
       })
