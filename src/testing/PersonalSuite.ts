@@ -382,6 +382,22 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     ok(!/Ann|Bob/.test((yield* keptDocuments(projection)).join("")), "no name in what is kept")
   }),
 
+  test("whoever watches a live document no longer sees what was erased when it changes", function*() {
+    yield* Effect.gen(function*() {
+      const group = unique("g")
+      const { ann, bob } = yield* twoPeople(group)
+      const documents = yield* Stream.toPull(ProjectionStore.watch(groupsOf("live", groups("live")), group))
+      const next = Effect.map(
+        Effect.timeout(documents, "20 seconds"),
+        (page) => memberNames(Option.getOrThrow(page[page.length - 1]!).members)
+      )
+      equal<unknown>(yield* next, ["Ann Zimmer", "Bob Baker"], "the members at first")
+      yield* Erasure.erase(ann)
+      yield* CommandBus.dispatch(Rename, { personId: bob, name: "Bob Young" })
+      equal<unknown>(yield* next, [erasedOf(ann), "Bob Young"], "the members after the erasure")
+    }).pipe(Effect.provide(people))
+  }),
+
   test("a listener that is slow does not see what was erased in the meantime", function*() {
     yield* Effect.gen(function*() {
       const store = yield* EventStore.EventStore
