@@ -54,13 +54,22 @@ export const of = (schema: Schema.Top): Fingerprint => {
  * @category constructors
  */
 export const ofText = (text: string): Fingerprint => {
-  let hash = offsetBasis
-  for (const byte of new TextEncoder().encode(text)) hash = BigInt.asUintN(128, (hash ^ BigInt(byte)) * prime)
-  return hash.toString(16).padStart(32, "0")
+  // The hash in digits to the base 2^32, lowest first: with bigints it takes ten times as long. It begins with the offset basis.
+  let [a, b, c, d] = [0x6295c58d, 0x62b82175, 0x07bb0142, 0x6c62272e]
+  for (const byte of new TextEncoder().encode(text)) {
+    a = (a ^ byte) >>> 0
+    // Times the prime, 2^88 + 0x13b; no product is beyond 2^53.
+    const a1 = a * 0x13b
+    const b1 = b * 0x13b + Math.floor(a1 / 0x1_0000_0000)
+    const c1 = c * 0x13b + Math.floor(b1 / 0x1_0000_0000) + ((a << 24) >>> 0)
+    const d1 = d * 0x13b + Math.floor(c1 / 0x1_0000_0000) + (((b << 24) | (a >>> 8)) >>> 0)
+    a = a1 >>> 0
+    b = b1 >>> 0
+    c = c1 >>> 0
+    d = d1 >>> 0
+  }
+  return [d, c, b, a].map((digit) => digit.toString(16).padStart(8, "0")).join("")
 }
-
-const offsetBasis = 0x6c62272e07bb014262b821756295c58dn
-const prime = 0x0000000001000000000000000000013bn
 
 /** More recursive definitions than this in one schema are no definitions: each unfolding makes another. */
 const mostDefinitions = 1_000

@@ -36,6 +36,7 @@ const Annotation = "evsrc/domain/Personal"
 /** One object for each call of `field`, so that fields can be told apart. */
 interface Mark {
   readonly subject: string
+  readonly schema: Schema.Top
 }
 
 /**
@@ -64,7 +65,7 @@ interface Mark {
  * @category schemas
  */
 export const field = <S extends Schema.Top>(schema: S, options: { readonly subject: string }) =>
-  Schema.Union([Erased, schema]).annotate({ [Annotation]: { subject: options.subject } satisfies Mark })
+  Schema.Union([Erased, schema]).annotate({ [Annotation]: { subject: options.subject, schema } satisfies Mark })
 
 /**
  * The value, or what to take instead when it was erased.
@@ -77,7 +78,7 @@ export const getOrElse = <A>(value: A, orElse: (erased: Erased) => Exclude<A, Er
   isErased(value) ? orElse(value) : value as Exclude<A, Erased>
 
 /**
- * A personal field of an encoded value: `holder[field]`, and the name of its subject.
+ * A personal field of an encoded value: `holder[field]`, and the name of its subject. `schema` is what the field was made of.
  *
  * @since 0.1.0
  * @category models
@@ -86,6 +87,7 @@ export interface Located {
   readonly holder: Record<string, Schema.Json>
   readonly field: string
   readonly subject: unknown
+  readonly schema: Schema.Top
 }
 
 /**
@@ -256,7 +258,7 @@ const compileArrays = (ast: SchemaAST.Arrays, recur: Recur): Visit | undefined =
 }
 
 const compileObjects = (what: string, ast: SchemaAST.Objects, recur: Recur): Visit | undefined => {
-  const marked: Array<{ readonly field: string; readonly subject: string }> = []
+  const marked: Array<{ readonly field: string; readonly subject: string; readonly schema: Schema.Top }> = []
   const inner = new Map<string, Visit | undefined>()
   for (const { name, type } of ast.propertySignatures) {
     const field = String(name)
@@ -281,19 +283,19 @@ const compileObjects = (what: string, ast: SchemaAST.Objects, recur: Recur): Vis
     if (!mayBeText(subject.type)) {
       throw new Error(`${what}: "${mark.subject}" names the subject of "${field}", so it must be encoded as a string`)
     }
-    marked.push({ field, subject: mark.subject })
+    marked.push({ field, subject: mark.subject, schema: mark.schema })
   }
   const others = ast.indexSignatures.flatMap(({ type }) => recur(type) ?? [])
   const isPlain = Array.from(inner.values()).every((visit) => visit === undefined)
   if (marked.length === 0 && others.length === 0 && isPlain) return undefined
   return (encoded, found) => {
     if (!isHolder(encoded)) return
-    for (const { field, subject } of marked) {
+    for (const { field, schema, subject } of marked) {
       if (!Object.hasOwn(encoded, field)) continue
       const value = encoded[field]
       // One of another subject did not come from here, and may say anything; so may one with more to it.
       if (isErased(value) && value.subject === encoded[subject] && Object.keys(value).length === 2) continue
-      found.push({ holder: encoded, field, subject: encoded[subject] })
+      found.push({ holder: encoded, field, subject: encoded[subject], schema })
     }
     for (const [field, value] of Object.entries(encoded)) {
       if (inner.has(field)) inner.get(field)?.(value, found)
