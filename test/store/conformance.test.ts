@@ -3,7 +3,14 @@ import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { EventStore, KeyStore, ProjectionStore } from "evsrc"
 import { PgEventStore, PgKeyStore, type PgOptions, PgProjectionStore, PgStores } from "evsrc/pg"
-import { EventStoreSuite, HashChainSuite, PersonalSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
+import {
+  EventStoreSuite,
+  HashChainSuite,
+  PersonalSuite,
+  ProjectionStoreSuite,
+  RecordingSuite,
+  RuntimeSuite
+} from "evsrc/testing"
 import * as MemoryKeyStore from "../../src/store/MemoryKeyStore.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { conformance } from "./conformance.ts"
@@ -67,4 +74,5 @@ for (const [name, stores] of Object.entries(backEnds)) {
   conformance(`ProjectionStore on ${name}`, stores, ProjectionStoreSuite.cases)
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
   conformance(`personal data on ${name}`, stores, PersonalSuite.cases)
+  conformance(`recordings on ${name}`, stores, RecordingSuite.cases)
 }
