@@ -45,7 +45,8 @@ export class ReplayDiffers extends Schema.TaggedError<ReplayDiffers>("evsrc/Repl
   hint: Schema.String
 }) {
   override get message(): string {
-    return `Today's code makes something else of this recording.\n${RecordingReport.print(this.report)}${this.hint}`
+    return `Today's code makes something else of this recording.\n${RecordingReport.print(this.report)}\n${this.hint}`
+      .trimEnd()
   }
 }
 

@@ -88,12 +88,95 @@ const recording = Effect.gen(function*() {
   return file
 })
 
-describe("a recording", () => {
-  it.effect("leads to the same in the same code, and has nothing of a person", () =>
+/** Only longer visits count. */
+const ChangedDecider = Member.decider({
+  ...behaviour,
+  evolve: {
+    ...behaviour.evolve,
+    Visited: (state, { minutes }) => minutes < 60 ? state : { ...state, visits: state.visits + 1 }
+  }
+})
+
+/** The state has another name for what it counts. */
+const RenamedDecider = Aggregate.make("Member", {
+  id: "memberId",
+  state: Schema.Struct({ active: Schema.Boolean, visitCount: Schema.Int }),
+  events: MemberEvent,
+  commands: []
+}).decider({
+  initial: { active: false, visitCount: 0 },
+  evolve: {
+    Joined: (state) => ({ ...state, active: true }),
+    Renamed: (state) => state,
+    Visited: (state) => ({ ...state, visitCount: state.visitCount + 1 }),
+    Left: (state) => ({ ...state, active: false })
+  },
+  decide: {}
+})
+
+const renamed = ({ visits, ...state }: typeof MemberState.Encoded) => ({ ...state, visitCount: visits })
+
+describe("recorded history", () => {
+  it.effect("leads where it led, and has nothing of a person", () =>
     Effect.gen(function*() {
       const file = yield* recording
       const report = yield* Recording.checkFile(file, { aggregates: [MemberDecider], projections: [Members] })
       assert.deepEqual(report.compared.map(({ items }) => items), [3, 3])
       assert.notInclude(yield* (yield* FileSystem.FileSystem).readFileString(file), "Ada")
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+
+  it.effect("shows what a change makes of it", () =>
+    Effect.gen(function*() {
+      const file = yield* recording
+      const error = yield* Effect.flip(
+        Recording.checkFile(file, { aggregates: [ChangedDecider], projections: [Members] })
+      )
+      assert.include(
+        error.message,
+        `
+9 events, recorded at 1970-01-01T00:00:00.000Z, replayed
+aggregate Member: 3 of 3 streams differ, beginning with Visited (3)
+  Member-1, from Visited (version 2, position 2, line 3) on:
+    /visits: 1 → 0
+    in the end:
+      /visits: 2 → 1
+  Member-2, from Visited (version 2, position 4, line 5) on:
+    /visits: 1 → 0
+    the same in the end
+  Member-3, from Visited (version 2, position 6, line 7) on:
+    /visits: 1 → 0
+projection members: 0 of 3 documents differ
+`
+      )
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+
+  it.effect("is the same where a difference is declared", () =>
+    Effect.gen(function*() {
+      const file = yield* recording
+      const report = yield* Recording.checkFile(file, {
+        aggregates: [RenamedDecider],
+        projections: [Members],
+        normalise: {
+          aggregates: {
+            Member: (state: typeof MemberState.Encoded, side) => side === "recorded" ? renamed(state) : state
+          }
+        }
+      })
+      assert.isTrue(Recording.isSame(report))
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+
+  it.effect("can be told by a report", () =>
+    Effect.gen(function*() {
+      const file = yield* recording
+      const models = { aggregates: [ChangedDecider], projections: [Members] }
+      const report = yield* Recording.replay(models, Recording.open(file))
+      assert.deepEqual(
+        report.differences.map(({ changes, from, id }) => [id, Number(from.version), changes]),
+        [
+          ["Member-1", 2, [{ op: "replace", path: "/visits", old: 2, value: 1 }]],
+          ["Member-2", 2, [{ op: "replace", path: "/visits", old: 1, value: 0 }]],
+          ["Member-3", 2, [{ op: "replace", path: "/visits", old: 1, value: 0 }]]
+        ]
+      )
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
 })

@@ -443,6 +443,17 @@ describe("what is recorded", () => {
       assert.strictEqual(left.length, 3)
       assert.notInclude(left.join(), "the boss")
       assert.include(left[1]!, "nobody")
+      // What a projection does not follow is nothing to it, where others want it.
+      const narrow = Projection.make("narrow", {
+        events: UserEvent,
+        document: Schema.Null,
+        key: (event) => event.userId,
+        evolve: { UserRegistered: () => null, UserRenamed: Projection.ignore, UserDeactivated: Projection.ignore },
+        where: { streamPrefix: "User-2" }
+      })
+      const two = { aggregates: [UserDecider], projections: [narrow] }
+      const [found] = (yield* replay(two, yield* record(two))).compared.toReversed()
+      assert.deepEqual(found, { kind: "projection", name: "narrow", items: 0, different: 0 })
       const kept = yield* record({ ...options, metadata: "keep" })
       assert.match(kept[1]!, /"actor":"the boss".*"value":"the boss"/)
       for (const lines of [left, kept]) assert.isTrue(Recording.isSame(yield* replay(options, lines)))
