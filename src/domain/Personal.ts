@@ -78,7 +78,7 @@ export const getOrElse = <A>(value: A, orElse: (erased: Erased) => Exclude<A, Er
   isErased(value) ? orElse(value) : value as Exclude<A, Erased>
 
 /**
- * A personal field of an encoded value: `holder[field]`, and the name of its subject. `schema` is what the field was made of.
+ * A personal field of an encoded value: `holder[field]`, and the name of its subject.
  *
  * @since 0.1.0
  * @category models
@@ -87,6 +87,15 @@ export interface Located {
   readonly holder: Record<string, Schema.Json>
   readonly field: string
   readonly subject: unknown
+}
+
+/**
+ * A personal field, and the Schema that it was made of, without `Erased`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Marked extends Located {
   readonly schema: Schema.Top
 }
 
@@ -96,10 +105,10 @@ export interface Located {
  * @since 0.1.0
  * @category models
  */
-export type Locate = (encoded: Schema.Json) => ReadonlyArray<Located>
+export type Locate = (encoded: Schema.Json) => ReadonlyArray<Marked>
 
 /** Adds what it finds. */
-type Visit = (encoded: unknown, found: Array<Located>) => void
+type Visit = (encoded: unknown, found: Array<Marked>) => void
 
 const markOf = (ast: SchemaAST.AST): Mark | undefined =>
   // Only `field` writes this annotation, always with this shape.
@@ -120,7 +129,7 @@ export const locate = (what: string, schema: Schema.Top): Locate | undefined => 
   const visit = compile(what, encoded, new Map())
   if (encoded._tag === "Arrays") throw new Error(`${what}: personal data stands in a struct, not in an array of them`)
   return (encoded) => {
-    const found: Array<Located> = []
+    const found: Array<Marked> = []
     visit?.(encoded, found)
     return found
   }

@@ -53,7 +53,7 @@ export const make = (sets: ReadonlyArray<Event.Any>): Replace => {
   }
 
   const standIn = Effect.fnUntraced(function*(
-    { field, holder, schema, subject }: Personal.Located
+    { field, holder, schema, subject }: Personal.Marked
   ): Effect.fn.Return<Schema.Json, string> {
     const person = String(subject)
     const original = JSON.stringify(holder[field])
@@ -101,7 +101,7 @@ const located = (sets: ReadonlyArray<Event.Any>, type: string, schemaVersion: nu
   return {
     isKnown: schemas.length > 0,
     locate: (data) => {
-      const found: Array<Personal.Located> = []
+      const found: Array<Personal.Marked> = []
       for (const one of all.flatMap((locate) => locate(data))) {
         if (!found.some(({ field, holder }) => holder === one.holder && field === one.field)) found.push(one)
       }

@@ -115,6 +115,8 @@ describe("what is different today", () => {
       ])
       assert.deepEqual(report.differences[0]!.there, [{ op: "replace", path: "/name", old: "ann", value: "nobody" }])
       assert.deepEqual(report.differences.map(({ changes }) => changes.length), [0, 0, 1, 1, 1, 1])
+      const json = Schema.fromJsonString(Schema.toCodecJson(Recording.Report))
+      assert.deepEqual(Schema.decodeSync(json)(Schema.encodeSync(json)(report)), report)
       assert.strictEqual(
         Recording.print(report, { differences: 2 }),
         `11 events, recorded at 2026-01-03T06:04:05.000Z, replayed
