@@ -11,6 +11,7 @@ import { ImaginedCommand } from "../../examples/users/contract/UserQueries.ts"
 import { UserDecider } from "../../examples/users/UserDecider.ts"
 import { UsersProjection } from "../../examples/users/UsersProjection.ts"
 import { PersonDecider, PersonEvent } from "../../src/testing/PersonalFixtures.ts"
+import * as RecordingSample from "../../src/testing/RecordingSample.ts"
 
 const file = "test/recordings/users.ndjson"
 const models = { aggregates: [UserDecider], projections: [UsersProjection] }
@@ -421,6 +422,22 @@ describe("what is recorded", () => {
       )
     })))
 
+  it.effect("takes as many streams of each aggregate as are asked for, and about the fraction", () =>
+    withStore(Effect.gen(function*() {
+      for (let n = 0; n < 5; n++) {
+        yield* append(UserEvent, `User-${n}`, UserDeactivated.make({ userId: UserId.make(`${n}`) }))
+        yield* append(PersonEvent, `Person-${n}`, registered(`${n}`, "Annabel"))
+      }
+      const lines = yield* record({ aggregates: [UserDecider, PersonDecider], sample: { count: 2 } })
+      const streams = lines.flatMap((line) => /"stream":"(\w+)-/.exec(line)?.[1] ?? [])
+      assert.deepEqual(streams.toSorted(), ["Person", "Person", "User", "User"])
+      for (const seed of [1, 2, 3]) {
+        const isSelected = yield* RecordingSample.select({ fraction: 0.5, seed }, new Set(), Stream.empty)
+        const all = Array.from({ length: 1000 }, (_, n) => isSelected(`User-${n}`))
+        assert.isTrue(Math.abs(all.filter((is) => is).length - 500) < 80)
+      }
+    })))
+
   it.effect("leaves out whose events nobody takes, and metadata unless it is asked for", () =>
     withStore(Effect.gen(function*() {
       const { append } = yield* EventStore.EventStore
@@ -570,13 +587,15 @@ describe("what is recorded", () => {
         } as const
         yield* append(events, `Pet-${n}`, { _tag: "PetCame", ...pet })
       }
+      // What stands for a name need not be a colour.
+      yield* append(events, "Pet-x", { _tag: "PetCame", petId: "x", owner: "x", name: "red", colour: "red" })
       const lines = yield* record({ aggregates: [petOf(events)] })
       const Line = Schema.fromJsonString(Schema.Struct({
         event: Schema.Struct({ data: Schema.Struct({ owner: Schema.String, name: Schema.String, colour: Colour }) })
       }))
       const found = lines.slice(1, -1).map((line) => Schema.decodeSync(Line)(line).event.data)
       const pairs = new Set(found.map(({ name, owner }) => `${owner} ${name}`))
-      assert.strictEqual(new Set(found.map(({ name }) => name)).size, 60, "no two of 60 different ones are the same")
-      assert.strictEqual(pairs.size, 60)
+      assert.strictEqual(new Set(found.map(({ name }) => name)).size, 61, "no two of different ones are the same")
+      assert.strictEqual(pairs.size, 61)
     })))
 })
