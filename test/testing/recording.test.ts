@@ -248,9 +248,29 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       const onlyRecorded = (state: { readonly name?: string; readonly status?: string }, side: "recorded" | "today") =>
         side === "recorded" && state.status === "deactivated" ? { ...state, name: "-" } : state
       assert.isTrue(Recording.isSame(yield* replay({ ...options, normalise: { aggregates: { User: onlyRecorded } } })))
+      // It stays declared where today's state does not move any more.
+      const store = yield* EventStore.EventStore
+      const userId = UserId.make("1")
+      const email = UserRegistered.fields.email.make("ann@example.com")
+      const deactivated = UserDeactivated.make({ userId })
+      yield* store.append(UserEvent, "User-1", [
+        UserRegistered.make({ userId, email, name: "Ann" }),
+        deactivated,
+        deactivated
+      ])
+      const lines = yield* Stream.runCollect(Recording.record({ aggregates: [UserDecider] }))
+      const once: typeof UserDecider = {
+        ...forgetting,
+        evolve: (state, event) => {
+          if (state._tag === "Registered" && state.status === "deactivated") throw new Error("gone")
+          return forgetting.evolve(state, event)
+        }
+      }
+      const stuck = yield* replay({ aggregates: [once], normalise: { aggregates: { User: onlyRecorded } } }, lines)
+      assert.deepEqual([stuck.differences, stuck.failures.map(({ event }) => Number(event.version))], [[], [3]])
       const unknown = yield* Effect.exit(replay({ ...options, normalise: { projections: { User: without } } }))
       assert.include(String(unknown), "there is no projection User to normalise")
-    }))
+    }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect("what is compared on one side only is told, and fails where it was recorded", () =>
     Effect.gen(function*() {
