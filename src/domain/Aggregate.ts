@@ -10,8 +10,8 @@ import type * as Schema from "effect/Schema"
 import type * as Command from "./Command.ts"
 import * as Decider from "./Decider.ts"
 import type * as Event from "./Event.ts"
-import * as Personal from "./Personal.ts"
 import * as PersonalEvents from "./PersonalEvents.ts"
+import * as PersonalFields from "./PersonalFields.ts"
 import * as Snapshots from "./Snapshots.ts"
 import * as StreamId from "./StreamId.ts"
 
@@ -119,7 +119,7 @@ export const make = <
   }
   // What cannot be encrypted is refused now.
   PersonalEvents.of(options.events)
-  Personal.locate(`the state of "${name}"`, options.state)
+  PersonalFields.locate(`the state of "${name}"`, options.state)
   const commands: Commands = options.commands
   const group = RpcGroup.make(...commands)
   if (group.requests.size !== options.commands.length) {

@@ -8,8 +8,9 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Name from "./Name.ts"
-import * as Personal from "./Personal.ts"
+import * as PersonalFields from "./PersonalFields.ts"
 import type * as Projection from "./Projection.ts"
+import * as SealedData from "./SealedData.ts"
 
 /**
  * Longest key of a document, in UTF-16 code units, for the same reason as that of a stream's name.
@@ -41,7 +42,7 @@ export interface EncodedDocument {
   readonly key: string
   readonly document: string | undefined
   readonly indexed: ReadonlyArray<string>
-  readonly locate?: Personal.Locate | undefined
+  readonly locate?: PersonalFields.Locate | undefined
 }
 
 /**
@@ -92,7 +93,7 @@ export const of = (projection: Projection.Any): DocumentCodec => {
 }
 
 const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
-  const locate = Personal.locate(`projection "${name}"`, document)
+  const locate = PersonalFields.locate(`projection "${name}"`, document)
   const json = Schema.toCodecJson(document)
   const encode = Schema.encodeUnknownResult(json)
   const decode = Schema.decodeUnknownResult(json)
@@ -108,7 +109,7 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
     ]
   }))
   const secretsIn = (encoded: Schema.Json) =>
-    locate?.(encoded).flatMap(({ field, holder }) => Personal.leavesOf(holder[field])) ?? []
+    locate?.(encoded).flatMap(({ field, holder }) => SealedData.leavesOf(holder[field])) ?? []
   return {
     secretsOf: (document) => {
       const encoded = locate === undefined ? undefined : encode(document)
@@ -138,6 +139,6 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
         })
       })
     },
-    decode: (value) => Result.mapError(decode(value), (error) => Personal.scrub(error.message, secretsIn(value)))
+    decode: (value) => Result.mapError(decode(value), (error) => SealedData.scrub(error.message, secretsIn(value)))
   }
 }

@@ -12,7 +12,7 @@
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
 import type { History, Legacy, PastVersion, Retired, Tagged } from "./EventHistory.ts"
-import * as Personal from "./Personal.ts"
+import * as PersonalFields from "./PersonalFields.ts"
 
 export {
   type Ended,
@@ -299,7 +299,7 @@ export const tags =
       }
     }
     for (const [type, schema] of Object.entries(self.cases)) {
-      const personal = Personal.fieldsOf(schema)
+      const personal = PersonalFields.fieldsOf(schema)
       const field = Object.values<string>(fields).find((field) => personal.includes(field))
       if (field !== undefined) {
         throw new Error(

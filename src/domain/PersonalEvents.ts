@@ -7,9 +7,10 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
 import type { RecordedEvent } from "./EventRecord.ts"
-import * as Personal from "./Personal.ts"
+import * as PersonalFields from "./PersonalFields.ts"
+import * as SealedData from "./SealedData.ts"
 
-const cache = new WeakMap<Event.Any, ReadonlyMap<string, Personal.Locate>>()
+const cache = new WeakMap<Event.Any, ReadonlyMap<string, PersonalFields.Locate>>()
 
 /**
  * How to find the personal fields of those events of a set that have any, by their names. Throws when one of them cannot be found.
@@ -17,12 +18,12 @@ const cache = new WeakMap<Event.Any, ReadonlyMap<string, Personal.Locate>>()
  * @since 0.1.0
  * @category compiling
  */
-export const of = (events: Event.Any): ReadonlyMap<string, Personal.Locate> => {
+export const of = (events: Event.Any): ReadonlyMap<string, PersonalFields.Locate> => {
   let found = cache.get(events)
   if (found === undefined) {
-    const located = new Map<string, Personal.Locate>()
+    const located = new Map<string, PersonalFields.Locate>()
     for (const [type, schema] of Object.entries(events.cases)) {
-      const locate = Personal.locate(`event "${type}"`, schema)
+      const locate = PersonalFields.locate(`event "${type}"`, schema)
       if (locate !== undefined) located.set(type, locate)
     }
     cache.set(events, found = located)
@@ -50,7 +51,7 @@ export const dataOf = (
  * @category messages
  */
 export const secretsOf = ({ data, opened }: RecordedEvent): ReadonlyArray<unknown> =>
-  opened === undefined || Result.isFailure(opened) ? [] : Personal.secretsOf(data, opened.success)
+  opened === undefined || Result.isFailure(opened) ? [] : SealedData.secretsOf(data, opened.success)
 
 /**
  * A text about an event, without the personal data that it has encrypted.
@@ -58,4 +59,4 @@ export const secretsOf = ({ data, opened }: RecordedEvent): ReadonlyArray<unknow
  * @since 0.1.0
  * @category messages
  */
-export const scrub = (text: string, event: RecordedEvent): string => Personal.scrub(text, secretsOf(event))
+export const scrub = (text: string, event: RecordedEvent): string => SealedData.scrub(text, secretsOf(event))

@@ -8,7 +8,7 @@ import type * as Event from "./Event.ts"
 import type { EventQuery } from "./EventQuery.ts"
 import type { EventRecord } from "./EventRecord.ts"
 import * as Follower from "./Follower.ts"
-import * as Personal from "./Personal.ts"
+import * as PersonalFields from "./PersonalFields.ts"
 
 /**
  * Says of an event, explicitly, that a projection does not care for it.
@@ -158,8 +158,8 @@ export const make = <
   if (options.find !== undefined && options.lifecycle !== "live") {
     throw new Error(`Projection.make: "${name}" is not live, so nothing is read by \`find\``)
   }
-  Personal.locate(`projection "${name}"`, options.document)
-  const personal = Personal.fieldsOf(options.document)
+  PersonalFields.locate(`projection "${name}"`, options.document)
+  const personal = PersonalFields.fieldsOf(options.document)
   const indexed = (options.index ?? []).find((field: string) => personal.includes(field))
   if (indexed !== undefined) {
     throw new Error(`Projection.make: "${name}" cannot index "${indexed}", which is personal data and kept encrypted`)

@@ -10,7 +10,7 @@ import * as Schema from "effect/Schema"
 import * as Event from "./Event.ts"
 import type * as EventHistory from "./EventHistory.ts"
 import * as Fingerprint from "./Fingerprint.ts"
-import * as Personal from "./Personal.ts"
+import * as PersonalFields from "./PersonalFields.ts"
 
 /**
  * When a snapshot is taken.
@@ -93,7 +93,7 @@ export interface StateSnapshots<in out State> {
   readonly fingerprint: Fingerprint.Fingerprint
   readonly encode: (state: State) => Result.Result<string, string>
   readonly decode: (text: string) => Result.Result<State, string>
-  readonly locate: Personal.Locate | undefined
+  readonly locate: PersonalFields.Locate | undefined
 }
 
 /**
@@ -140,7 +140,7 @@ export const make = <State>(options: {
     policy: options.policy,
     encode,
     decode,
-    locate: Personal.locate("the state", options.state),
+    locate: PersonalFields.locate("the state", options.state),
     fingerprint: Fingerprint.ofText(JSON.stringify([
       format,
       wholeNumber("evolveVersion", options.evolveVersion),

@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { EventStoreError } from "../domain/errors.ts"
-import * as Personal from "../domain/Personal.ts"
+import * as SealedData from "../domain/SealedData.ts"
 import * as Snapshots from "../domain/Snapshots.ts"
 import type { StreamId } from "../domain/StreamId.ts"
 import type * as EventStore from "../store/EventStore.ts"
@@ -143,7 +143,7 @@ const decodeState = <State>(
   keys: Keys,
   text: string
 ): Effect.Effect<Result.Result<State, string>, EventStoreError> => {
-  if (locate === undefined || !Personal.looksSealed(text)) return Effect.sync(() => decode(text))
+  if (locate === undefined || !SealedData.looksSealed(text)) return Effect.sync(() => decode(text))
   const parsed = Result.try({ try: () => JSON.parse(text) as Schema.Json, catch: String })
   if (Result.isFailure(parsed)) return Effect.succeed(Result.fail(parsed.failure))
   return Effect.map(

@@ -16,6 +16,7 @@ import { type EventStoreError, invalidRequest } from "../domain/errors.ts"
 import type { RawEvent } from "../domain/EventRecord.ts"
 import * as Personal from "../domain/Personal.ts"
 import * as Position from "../domain/Position.ts"
+import * as SealedData from "../domain/SealedData.ts"
 import type { StreamId } from "../domain/StreamId.ts"
 import { EventStore } from "../store/EventStore.ts"
 import * as KeyStore from "../store/KeyStore.ts"
@@ -172,7 +173,7 @@ const search = Effect.fnUntraced(function*(
         if (!text.includes(mark)) continue
         // A snapshot is a hint, and may be anything.
         const parsed = Result.getOrElse(Result.try(() => JSON.parse(text) as Schema.Json), () => null)
-        if (!Personal.subjectsIn(parsed).has(subject)) continue
+        if (!SealedData.subjectsIn(parsed).has(subject)) continue
         found.push(parsed)
         encrypted[place]++
         if (stream !== undefined) streams.add(stream)
@@ -226,7 +227,7 @@ const search = Effect.fnUntraced(function*(
   return { findings, streams }
 })
 
-/** How encrypted data of a subject ends, as `Personal.sealed` makes it. */
+/** How encrypted data of a subject ends, as `SealedData.sealed` makes it. */
 const markOf = (subject: string): string => `"subject":${JSON.stringify(subject)}}`
 
 const textOf = ({ data, metadata, stream, tags }: RawEvent): string =>
@@ -234,7 +235,7 @@ const textOf = ({ data, metadata, stream, tags }: RawEvent): string =>
 
 /** Adds the values, as JSON writes them, of what is encrypted of a subject. Answers whether something of it is no longer readable. */
 const collect = (stored: unknown, opened: unknown, subject: string, values: Set<string>): boolean => {
-  if (Personal.isSealed(stored)) {
+  if (SealedData.isSealed(stored)) {
     if (stored.subject !== subject) return false
     if (Personal.isErased(opened)) return true
     leaves(opened, values)
@@ -250,7 +251,7 @@ const collect = (stored: unknown, opened: unknown, subject: string, values: Set<
 
 /** Adds what can be looked for, of texts and numbers: a truth value would be found everywhere. */
 const leaves = (opened: unknown, values: Set<string>): void => {
-  for (const value of Personal.leavesOf(opened)) {
+  for (const value of SealedData.leavesOf(opened)) {
     if (typeof value !== "string" && typeof value !== "number") continue
     const bare = typeof value === "string" ? JSON.stringify(value).slice(1, -1) : String(value)
     if (bare.length >= shortest) values.add(bare)

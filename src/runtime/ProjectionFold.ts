@@ -12,9 +12,9 @@ import { EventStoreError, isOfNewerCode, ProjectionFailed, storeError, Undecodab
 import type * as Event from "../domain/Event.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Follower from "../domain/Follower.ts"
-import * as Personal from "../domain/Personal.ts"
 import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import type * as Projection from "../domain/Projection.ts"
+import * as SealedData from "../domain/SealedData.ts"
 import { Limits } from "../store/Limits.ts"
 import type { StoredDocument } from "../store/ProjectionStoreDriver.ts"
 
@@ -203,7 +203,7 @@ export const failed = (
 ): EventStoreError => {
   if (cause instanceof EventStoreError) return cause
   const { position, type } = event
-  const detail = Personal.scrub(describe(cause), [...PersonalEvents.secretsOf(event), ...secrets])
+  const detail = SealedData.scrub(describe(cause), [...PersonalEvents.secretsOf(event), ...secrets])
   return storeError(new ProjectionFailed({ projection, position, type, detail }))
 }
 

@@ -16,7 +16,8 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, invalidRequest, storeError, StoreFailure, SubjectErased } from "../domain/errors.ts"
 import * as Name from "../domain/Name.ts"
-import * as Personal from "../domain/Personal.ts"
+import type * as PersonalFields from "../domain/PersonalFields.ts"
+import * as SealedData from "../domain/SealedData.ts"
 import type { FoundKeys, KeyStoreDriver } from "./KeyStoreDriver.ts"
 import * as MemoryKeyStore from "./MemoryKeyStore.ts"
 
@@ -51,7 +52,7 @@ export class KeyStore extends Context.Service<KeyStore, {
    * the reason `SubjectErased`, or erased as well.
    */
   readonly seal: (
-    fields: ReadonlyArray<Personal.Located>,
+    fields: ReadonlyArray<PersonalFields.Located>,
     ofErased: "refuse" | "erase"
   ) => Effect.Effect<void, EventStoreError>
 
@@ -187,11 +188,11 @@ export const make = Effect.fnUntraced(
       const bytes = new Uint8Array(nonceLength + ciphertext.length)
       bytes.set(nonce)
       bytes.set(ciphertext, nonceLength)
-      return Personal.sealed(subject, prefix + Base64.encode(bytes))
+      return SealedData.sealed(subject, prefix + Base64.encode(bytes))
     }, orDie)
 
     const openOne = (
-      { subject, "~sealed": text }: Personal.Sealed,
+      { subject, "~sealed": text }: SealedData.Sealed,
       keys: ReadonlyMap<string, Known>
     ): Effect.Effect<Opened> => {
       const key = keys.get(subject)
@@ -241,8 +242,8 @@ export const make = Effect.fnUntraced(
       }),
       open: Effect.fnUntraced(function*(encoded) {
         const copies = encoded.map((value) => {
-          const found: Parameters<typeof Personal.copySealed>[1] = []
-          return { copy: Personal.copySealed(value, found), found }
+          const found: Parameters<typeof SealedData.copySealed>[1] = []
+          return { copy: SealedData.copySealed(value, found), found }
         })
         const all = copies.flatMap(({ found }) => found)
         const keys = yield* keysOf(new Set(all.map(({ sealed }) => sealed.subject)), false)

@@ -19,8 +19,9 @@ import {
 import type * as Event from "../domain/Event.ts"
 import type { NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import type { Metadata } from "../domain/Metadata.ts"
-import * as Personal from "../domain/Personal.ts"
 import * as PersonalEvents from "../domain/PersonalEvents.ts"
+import type * as PersonalFields from "../domain/PersonalFields.ts"
+import * as SealedData from "../domain/SealedData.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
 import { KeyStore } from "./KeyStore.ts"
 import type { ProjectionStoreDriver, StoredDocument, TargetView } from "./ProjectionStoreDriver.ts"
@@ -87,12 +88,12 @@ export const sealEvents = Effect.fnUntraced(function*(
   )
 })
 
-const subjectsOf = (fields: ReadonlyArray<Personal.Located>): Schema.Json =>
+const subjectsOf = (fields: ReadonlyArray<PersonalFields.Located>): Schema.Json =>
   // Each is a string, or it could not have been sealed.
   Array.from(new Set(fields.map(({ subject }) => subject as string)))
 
 const refuseSealed = (what: string, text: string): Effect.Effect<void, EventStoreError> =>
-  Personal.looksSealed(text)
+  SealedData.looksSealed(text)
     ? invalidRequest(`${what}: a field named "~sealed" is what encrypted data is told by`)
     : Effect.void
 
@@ -246,4 +247,4 @@ const sealDocuments = Effect.fnUntraced(function*(
   return result
 })
 
-type Fields = ReadonlyArray<Personal.Located>
+type Fields = ReadonlyArray<PersonalFields.Located>

@@ -14,6 +14,8 @@ import * as Event from "../domain/Event.ts"
 import type { RecordedEvent } from "../domain/EventRecord.ts"
 import * as Personal from "../domain/Personal.ts"
 import * as PersonalEvents from "../domain/PersonalEvents.ts"
+import * as PersonalFields from "../domain/PersonalFields.ts"
+import * as SealedData from "../domain/SealedData.ts"
 
 /**
  * The payload of an event with other personal data. Fails with a text where that is impossible.
@@ -26,7 +28,7 @@ export type Replace = (event: RecordedEvent) => Effect.Effect<Schema.Json, strin
 /** The personal fields of one version of one type; `isKnown`: whether there is a Schema of it. */
 interface Located {
   readonly isKnown: boolean
-  readonly locate: Personal.Locate
+  readonly locate: PersonalFields.Locate
 }
 
 /**
@@ -53,7 +55,7 @@ export const make = (sets: ReadonlyArray<Event.Any>): Replace => {
   }
 
   const standIn = Effect.fnUntraced(function*(
-    { field, holder, schema, subject }: Personal.Marked
+    { field, holder, schema, subject }: PersonalFields.Marked
   ): Effect.fn.Return<Schema.Json, string> {
     const person = String(subject)
     const original = JSON.stringify(holder[field])
@@ -97,11 +99,13 @@ export const make = (sets: ReadonlyArray<Event.Any>): Replace => {
 /** Several sets may know one type; what only one of them marks is personal too. */
 const located = (sets: ReadonlyArray<Event.Any>, type: string, schemaVersion: number): Located => {
   const schemas = sets.flatMap((set) => schemaOf(set, type, schemaVersion) ?? [])
-  const all = schemas.flatMap((schema) => Personal.locate(`event "${type}", version ${schemaVersion}`, schema) ?? [])
+  const all = schemas.flatMap((schema) =>
+    PersonalFields.locate(`event "${type}", version ${schemaVersion}`, schema) ?? []
+  )
   return {
     isKnown: schemas.length > 0,
     locate: (data) => {
-      const found: Array<Personal.Marked> = []
+      const found: Array<PersonalFields.Marked> = []
       for (const one of all.flatMap((locate) => locate(data))) {
         if (!found.some(({ field, holder }) => holder === one.holder && field === one.field)) found.push(one)
       }
@@ -131,7 +135,7 @@ const sealedLeft = (kept: Schema.Json, data: Schema.Json, isLeft: IsLeft) => {
   const visit = (kept: unknown, data: unknown): void => {
     if (!isHolder(kept) || !isHolder(data)) return
     for (const [field, value] of Object.entries(kept)) {
-      if (!Personal.isSealed(value)) visit(value, data[field])
+      if (!SealedData.isSealed(value)) visit(value, data[field])
       else if (!Personal.isErased(data[field]) && isLeft(data, field)) {
         left.push({ holder: data, field, subject: value.subject })
       }

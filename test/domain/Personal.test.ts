@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Result, Schema } from "effect"
 import { Event, EventCodec, Personal, Position, Projection, StreamId, Version } from "evsrc"
 import * as DocumentCodec from "../../src/domain/DocumentCodec.ts"
+import * as PersonalFields from "../../src/domain/PersonalFields.ts"
+import * as SealedData from "../../src/domain/SealedData.ts"
 
 const name = Personal.field(Schema.NonEmptyString, { subject: "id" })
 const id = Schema.String
@@ -106,15 +108,15 @@ const sampleOf = (seed: number) => {
 }
 
 /** Encrypts as nobody should. */
-const seal = (locate: Personal.Locate, encoded: Schema.Json) => {
+const seal = (locate: PersonalFields.Locate, encoded: Schema.Json) => {
   for (const { field, holder, subject } of locate(encoded)) {
-    holder[field] = Personal.sealed(String(subject), Buffer.from(JSON.stringify(holder[field])).toString("base64"))
+    holder[field] = SealedData.sealed(String(subject), Buffer.from(JSON.stringify(holder[field])).toString("base64"))
   }
 }
 
 const open = (encoded: Schema.Json): Schema.Json => {
-  const found: Parameters<typeof Personal.copySealed>[1] = []
-  const copy = Personal.copySealed(encoded, found)
+  const found: Parameters<typeof SealedData.copySealed>[1] = []
+  const copy = SealedData.copySealed(encoded, found)
   for (const { field, holder, sealed } of found) {
     holder[field] = JSON.parse(Buffer.from(sealed["~sealed"], "base64").toString())
   }
@@ -123,18 +125,18 @@ const open = (encoded: Schema.Json): Schema.Json => {
 
 /** What a JSON value has at its leaves, with what is sealed as one. */
 const leaves = (value: Schema.Json, path = ""): ReadonlyArray<string> =>
-  typeof value === "object" && value !== null && !Personal.isSealed(value)
+  typeof value === "object" && value !== null && !SealedData.isSealed(value)
     ? Object.entries(value).flatMap(([field, inner]) => leaves(inner as Schema.Json, `${path}/${field}`))
-    : [`${path}=${Personal.isSealed(value) ? "" : JSON.stringify(value)}`]
+    : [`${path}=${SealedData.isSealed(value) ? "" : JSON.stringify(value)}`]
 
-describe("Personal.locate", () => {
+describe("PersonalFields.locate", () => {
   it.effect.prop(
     "finds all that is personal and nothing else, and what it finds can be put back",
     [Schema.Int],
     ([seed]) =>
       Effect.sync(() => {
         const { schema, value } = sampleOf(seed)
-        const locate = Personal.locate("it", schema)
+        const locate = PersonalFields.locate("it", schema)
         assert(locate !== undefined)
         const json: Schema.Json = JSON.parse(
           JSON.stringify(Schema.encodeUnknownSync(Schema.toCodecJson(schema))(value))
@@ -154,11 +156,14 @@ describe("Personal.locate", () => {
   )
 
   it("knows of a Schema without any", () => {
-    assert.isUndefined(Personal.locate("it", Schema.Struct({ id, name: Schema.String })))
+    assert.isUndefined(PersonalFields.locate("it", Schema.Struct({ id, name: Schema.String })))
   })
 
   it("passes by what was erased, and only that", () => {
-    const locate = Personal.locate("it", Schema.Struct({ id, any: Personal.field(Schema.Json, { subject: "id" }) }))!
+    const locate = PersonalFields.locate(
+      "it",
+      Schema.Struct({ id, any: Personal.field(Schema.Json, { subject: "id" }) })
+    )!
     const found = (any: Schema.Json) => locate({ id: "ann", any }).length
     assert.strictEqual(found({ _tag: "Erased", subject: "ann" }), 0)
     assert.strictEqual(found({ _tag: "Erased", subject: "bob" }), 1)
@@ -229,7 +234,7 @@ describe("Personal.locate", () => {
     ]
   }
   for (const [what, [schema, message]] of Object.entries(refused)) {
-    it(`refuses a field ${what}`, () => assert.throws(() => Personal.locate("it", schema), message))
+    it(`refuses a field ${what}`, () => assert.throws(() => PersonalFields.locate("it", schema), message))
   }
 })
 
@@ -299,23 +304,23 @@ describe("what is read", () => {
 
   it("copies data that has strange names", () => {
     const text = `{"__proto__":{"~sealed":"x","subject":"s"},"a":[{"b":{"~sealed":"y","subject":"t"}}],"~sealed":5}`
-    const found: Parameters<typeof Personal.copySealed>[1] = []
-    const copy = Personal.copySealed(JSON.parse(text), found)
+    const found: Parameters<typeof SealedData.copySealed>[1] = []
+    const copy = SealedData.copySealed(JSON.parse(text), found)
     assert.strictEqual(JSON.stringify(copy), text)
     assert.deepStrictEqual(found.map(({ sealed }) => sealed.subject), ["s", "t"])
     found[0]!.holder[found[0]!.field] = "open"
     assert.include(JSON.stringify(copy), `"__proto__":"open"`)
-    assert.deepStrictEqual(Array.from(Personal.subjectsIn(JSON.parse(text))), ["s", "t"])
+    assert.deepStrictEqual(Array.from(SealedData.subjectsIn(JSON.parse(text))), ["s", "t"])
   })
 
   it("tells a field `~sealed` from a text", () => {
-    const looks = (value: Schema.Json) => Personal.looksSealed(JSON.stringify(value))
+    const looks = (value: Schema.Json) => SealedData.looksSealed(JSON.stringify(value))
     assert.isTrue(looks({ a: { "~sealed": "x" } }))
     assert.isFalse(looks({ a: "~sealed", b: `"~sealed":`, c: ["~sealed"] }))
   })
 })
 
-describe("Personal.scrub", () => {
+describe("SealedData.scrub", () => {
   const stored = {
     id: "ann",
     all: { "~sealed": "x", subject: "ann" },
@@ -326,7 +331,7 @@ describe("Personal.scrub", () => {
     all: { name: `Ann "A" O'Neil`, first: "Ann", age: 42, is: true, no: null, i: "i" },
     list: [{ nick: "Bo" }]
   }
-  const scrub = (text: string) => Personal.scrub(text, Personal.secretsOf(stored, opened))
+  const scrub = (text: string) => SealedData.scrub(text, SealedData.secretsOf(stored, opened))
 
   it("leaves out values as they are, and as JSON writes them", () => {
     assert.strictEqual(scrub(`no Ann "A" O'Neil here`), "no [personal data] here")
@@ -336,7 +341,7 @@ describe("Personal.scrub", () => {
 
   it("knows that who was erased has no secrets", () => {
     const erased = { id: "ann", all: { _tag: "Erased", subject: "ann" }, list: [] }
-    assert.strictEqual(Personal.scrub("Erased: ann", Personal.secretsOf(stored, erased)), "Erased: ann")
+    assert.strictEqual(SealedData.scrub("Erased: ann", SealedData.secretsOf(stored, erased)), "Erased: ann")
   })
 
   it("leaves out short values where they are words, and nothing else", () => {

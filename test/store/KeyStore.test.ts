@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Result, type Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { type EventStoreErrorReason, KeyStore, Personal } from "evsrc"
+import { type EventStoreErrorReason, KeyStore } from "evsrc"
 import { createDecipheriv } from "node:crypto"
+import * as SealedData from "../../src/domain/SealedData.ts"
 import type { FoundKeys, KeyStoreDriver } from "../../src/store/KeyStoreDriver.ts"
 import * as MemoryKeyStore from "../../src/store/MemoryKeyStore.ts"
 
@@ -59,7 +60,7 @@ describe("what a key store has encrypted", () => {
         const store = yield* memory()
         for (const value of ["Ann", "", null, 42, { a: [1, "☃", { b: null }] }, "x".repeat(100_000)]) {
           const sealed = yield* seal(store, subject, value)
-          assert.isTrue(Personal.isSealed(sealed))
+          assert.isTrue(SealedData.isSealed(sealed))
           assert.deepStrictEqual(yield* open(store, sealed), Result.succeed(value))
         }
       }))
@@ -72,7 +73,7 @@ describe("what a key store has encrypted", () => {
       const texts = new Set<string>()
       for (let i = 0; i < 100; i++) {
         const sealed = yield* seal(store, "ann", "Ann Archer")
-        assert(Personal.isSealed(sealed))
+        assert(SealedData.isSealed(sealed))
         texts.add(sealed["~sealed"])
       }
       assert.strictEqual(texts.size, 100)
