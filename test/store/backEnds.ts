@@ -1,4 +1,4 @@
-/** Every back end passes every suite, without exception. */
+/** The back ends that pass every suite, without exception. Each has a file of its own, so that they are tested side by side. */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { EventStore, KeyStore, ProjectionStore } from "evsrc"
@@ -15,32 +15,30 @@ import * as MemoryKeyStore from "../../src/store/MemoryKeyStore.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { conformance } from "./conformance.ts"
 
-const onPostgres = Layer.merge(PgEventStore.layer, PgProjectionStore.layer)
-
 /** An erasure waits for as long as keys may be in use, and so would each test that erases. */
 const keys = { maxAge: "50 millis" } as const
 const keysOnPostgres = PgKeyStore.layerWith(keys)
 
-const backEnds = {
-  memory: Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory).pipe(
-    Layer.provideMerge(KeyStore.layer(MemoryKeyStore.make, keys))
-  ),
-  // Indexes change no answer: one of the two has them.
-  PGlite: PgStores.layerWith({ trailIndex: true }).pipe(
-    Layer.provideMerge(keysOnPostgres),
-    Layer.provide(layerPglite())
-  ),
-  PostgreSQL: onPostgres.pipe(
-    Layer.provideMerge(keysOnPostgres.pipe(Layer.provide(Layer.fresh(layerPostgres({ poolSize: 4 }))))),
-    Layer.provide(layerPostgres({ poolSize: 20 }))
-  )
-}
+export const memory = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory).pipe(
+  Layer.provideMerge(KeyStore.layer(MemoryKeyStore.make, keys))
+)
+
+// Indexes change no answer: one of the two has them.
+export const pglite = PgStores.layerWith({ trailIndex: true }).pipe(
+  Layer.provideMerge(keysOnPostgres),
+  Layer.provide(layerPglite())
+)
+
+export const postgres = Layer.merge(PgEventStore.layer, PgProjectionStore.layer).pipe(
+  Layer.provideMerge(keysOnPostgres.pipe(Layer.provide(Layer.fresh(layerPostgres({ poolSize: 4 }))))),
+  Layer.provide(layerPostgres({ poolSize: 20 }))
+)
 
 /**
  * A store whose appends go, in turn, through clients of their own: to each other these are as processes are, so that what races in
  * a suite races in the database, and not only in the group commit of one client.
  */
-const throughClients = (clients: number, options: PgOptions = {}) =>
+export const throughClients = (clients: number, options: PgOptions = {}) =>
   EventStore.layer(Effect.gen(function*() {
     const { url } = yield* freshDatabase
     const drivers = yield* Effect.forEach(Array.from({ length: clients }), () => {
@@ -55,24 +53,19 @@ const throughClients = (clients: number, options: PgOptions = {}) =>
     return { ...first!, append: (request) => drivers[turn++ % clients]!.append(request) }
   }))
 
-conformance("EventStore on PostgreSQL, through 10 clients", throughClients(10), EventStoreSuite.cases)
+/** The option by which a store chains its streams. */
+export const hashChain = { hashChain: true }
 
-const hashChain = { hashChain: true }
-const chained = {
-  memory: EventStore.layerMemoryWith(hashChain),
-  PGlite: PgEventStore.layerWith(hashChain).pipe(Layer.provide(layerPglite())),
-  "PostgreSQL, through 10 clients": throughClients(10, hashChain)
-}
-
-// Whatever happens in a store that is chained, its chain is intact in the end.
-for (const [name, store] of Object.entries(chained)) {
+/** Whatever happens in a store that is chained, its chain is intact in the end. */
+export const chained = <E>(name: string, store: Layer.Layer<EventStore.EventStore, E>): void =>
   conformance(`chained EventStore on ${name}`, store, [...EventStoreSuite.cases, ...HashChainSuite.cases])
-}
 
-for (const [name, stores] of Object.entries(backEnds)) {
+export const everySuite = <E>(name: string, stores: Layer.Layer<Stores, E>): void => {
   conformance(`EventStore on ${name}`, stores, EventStoreSuite.cases)
   conformance(`ProjectionStore on ${name}`, stores, ProjectionStoreSuite.cases)
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
   conformance(`personal data on ${name}`, stores, PersonalSuite.cases)
   conformance(`recordings on ${name}`, stores, RecordingSuite.cases)
 }
+
+type Stores = EventStore.EventStore | ProjectionStore.ProjectionStore | KeyStore.KeyStore
