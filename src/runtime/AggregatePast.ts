@@ -18,7 +18,7 @@ import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Moment from "../domain/Moment.ts"
 import * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
-import { load, type Loaded, type LoadOptions } from "./AggregateState.ts"
+import { type Loaded, type LoadOptions, look } from "./AggregateState.ts"
 import * as Past from "./Past.ts"
 
 /**
@@ -101,10 +101,7 @@ export const aggregate = <State, Events extends Event.Any, C extends Command.Any
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const stream = decider.aggregate.streamOf(id)
-    yield* Past.reached(store.driver, moment)
-    const loaded = yield* load(decider, id, loadOptions(moment))
-    const problem = beyond(stream, moment, loaded.version)
-    if (problem !== undefined) return yield* problem
+    const loaded = yield* stateAt(decider, id, moment)
     const last = loaded.version === 0
       ? Option.none()
       : yield* Stream.runHead(store.readStreamRecorded(stream, { from: loaded.version, limit: 1 }))
@@ -113,6 +110,27 @@ export const aggregate = <State, Events extends Event.Any, C extends Command.Any
       recordedAt: Past.stoodAt(Option.getOrUndefined(last)).recordedAt,
       events: eventsBetween(store, decider.aggregate.events, stream, 0, loaded.version)
     }
+  })
+
+/**
+ * The state of an instance at a moment, as `aggregate` tells it.
+ *
+ * @since 0.1.0
+ * @category aggregates
+ */
+export const stateAt = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  id: string,
+  moment: Moment.Moment,
+  options?: Parameters<typeof look>[3]
+): Effect.Effect<Loaded<State>, MomentNotReached | EventStoreError, EventStore.EventStore> =>
+  Effect.gen(function*() {
+    const { driver } = yield* EventStore.EventStore
+    yield* Past.reached(driver, moment)
+    const loaded = yield* look(decider, id, loadOptions(moment), options)
+    const problem = beyond(decider.aggregate.streamOf(id), moment, loaded.version)
+    if (problem !== undefined) return yield* problem
+    return loaded
   })
 
 /**
@@ -143,7 +161,7 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
     }
     const start = after === 0
       ? { state: decider.initial, version: after }
-      : yield* load(decider, id, { ...loadOptions(moment), atVersion: after })
+      : yield* look(decider, id, { ...loadOptions(moment), atVersion: after })
     if (start.version < after) return Stream.empty
     const codec = EventCodec.of(decider.aggregate.events)
     let { state } = start

@@ -83,14 +83,35 @@ export const load = <State, Events extends Event.Any, C extends Command.Any>(
   id: string,
   { atPosition, atTime, atVersion, policy = "fresh" }: LoadOptions = {}
 ): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
+  atPosition === undefined && atTime === undefined && atVersion === undefined
+    ? Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const stream = decider.aggregate.streamOf(id)
+      const states = yield* of(store, decider)
+      const known = Option.getOrUndefined(yield* states.known(stream))
+      return toLoaded(known !== undefined && policy === "stale" ? known : yield* states.current(stream, known))
+    })
+    : look(decider, id, { atPosition, atTime, atVersion })
+
+/**
+ * The same for whoever only looks: it leaves nothing behind, neither a snapshot nor a state that is kept.
+ *
+ * - `snapshots`: whether to start from one; true by default. Whoever folds as nobody else does must not believe what the others have kept
+ *
+ * @since 0.1.0
+ * @category loading
+ */
+export const look = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  id: string,
+  { atPosition, atTime, atVersion }: Omit<LoadOptions, "policy">,
+  { snapshots = true }: { readonly snapshots?: boolean | undefined } = {}
+): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const stream = decider.aggregate.streamOf(id)
     const states = yield* of(store, decider)
     const known = atTime === undefined ? Option.getOrUndefined(yield* states.known(stream)) : undefined
-    if (atTime === undefined && atVersion === undefined && atPosition === undefined) {
-      return toLoaded(known !== undefined && policy === "stale" ? known : yield* states.current(stream, known))
-    }
     const within = ({ position, version }: Pick<RecordedEvent, "position" | "version">) =>
       (atVersion === undefined || version <= atVersion) && (atPosition === undefined || position <= atPosition)
     const past = yield* states.past(stream, known, {
@@ -98,10 +119,11 @@ export const load = <State, Events extends Event.Any, C extends Command.Any>(
       most: atTime !== undefined
         ? 0
         : atPosition === undefined
-        ? atVersion ?? 0
+        ? atVersion ?? Infinity
         : known !== undefined && within(known)
         ? known.version
         : 0,
+      snapshots,
       wanted: (recorded) =>
         within(recorded) && (atTime === undefined || DateTime.isLessThanOrEqualTo(recorded.recordedAt, atTime))
     })
@@ -120,7 +142,8 @@ const toLoaded = <State>({ position, state, version }: KnownState<State>): Loade
  *
  * - `known`: the state as this process last saw it
  * - `current`: the state with every event up to now: from one that is known, from a snapshot, or from the first event on
- * - `past`: the state with the events up to the first that is not wanted, where all up to the version `most` are
+ * - `past`: the state with the events up to the first that is not wanted, where all up to the version `most` are; without `snapshots` from
+ *   none of these
  * - `advance`: takes note of what was just appended after a state
  * - `forget`: the stream is not what it was
  *
@@ -148,6 +171,7 @@ export interface AggregateStates<State> {
 
 interface Bounds {
   readonly most: number
+  readonly snapshots?: boolean
   readonly wanted?: (recorded: RecordedEvent) => boolean
 }
 
@@ -193,8 +217,11 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
     : Effect.undefined
 
   /** The state without one that is known, which version was there to start from, and a snapshot that was of no use. */
-  const unknown = Effect.fnUntraced(function*(stream: string, { most, wanted }: Bounds) {
-    const found = snapshots === undefined || most === 0 ? none : yield* snapshots.find(stream, most)
+  const unknown = Effect.fnUntraced(function*(stream: string, bounds: Bounds) {
+    const { most, wanted } = bounds
+    const found = snapshots === undefined || bounds.snapshots === false || most === 0
+      ? none
+      : yield* snapshots.find(stream, most)
     if (found._tag === "Usable") {
       const loaded = yield* catchUp(store, decider, stream, found.known, wanted)
       yield* snapshots!.verified(found.snapshot, loaded !== undefined)

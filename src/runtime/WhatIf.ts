@@ -20,7 +20,7 @@ import type * as Moment from "../domain/Moment.ts"
 import { encodeAll } from "../store/AppendEncoding.ts"
 import type { EventStore } from "../store/EventStore.ts"
 import * as Limits from "../store/Limits.ts"
-import { aggregate } from "./AggregatePast.ts"
+import { stateAt } from "./AggregatePast.ts"
 import type { Loaded } from "./AggregateState.ts"
 import * as CommandPayload from "./CommandPayload.ts"
 import { type DecisionAt, modelsAt } from "./DecisionPast.ts"
@@ -136,14 +136,15 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
         `"${command._tag}" is for "${stream}", but what came before it was imagined on "${at.stream}"`
       )
     }
-    const start = at._tag === "Imagined" ? at.start : yield* aggregate(decider, id, at)
+    // The decider that is imagined may fold otherwise than the one whose snapshots there are, under the same evolve version.
+    const start = at._tag === "Imagined" ? at.start : yield* stateAt(decider, id, at, { snapshots: false })
     const before = at._tag === "Imagined" ? at.state : start.state
     const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid))
     const read = yield* reread(EventCodec.of(contract.events), yield* encoded(contract.events, events))
     return {
       _tag: "Imagined",
       stream,
-      start: { state: start.state, version: start.version, position: start.position },
+      start,
       before,
       events,
       state: Decider.fold(decider, read, before)

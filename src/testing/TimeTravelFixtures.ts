@@ -95,6 +95,13 @@ export const SafeDecider = Safe.decider(behaviour)
 /** The same, with snapshots of its states beside the streams. */
 export const SnapshottingDecider = Safe.decider({ ...behaviour, snapshots: Snapshots.every(4) })
 
+/** The same with a mended `evolve`, whose author has yet to raise `evolveVersion`: its states go by the same fingerprint. */
+export const MendedDecider = Safe.decider({
+  ...behaviour,
+  snapshots: Snapshots.every(4),
+  evolve: { ...behaviour.evolve, Filled: (s, { amount }) => changed(s, 2 * amount) }
+})
+
 /** The same contract with another rule: what is taken is taken twice. */
 export const DoublingDecider = Safe.decider({
   ...behaviour,

@@ -39,6 +39,7 @@ import {
   DoublingDecider,
   eventsIn,
   Fill,
+  MendedDecider,
   OpenSafe,
   Owned,
   ownedProjections,
@@ -427,6 +428,36 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
         `${what}: the events between`
       )
     }
+  }),
+
+  test("what is imagined with a mended evolve rests on no snapshot, and leaves none", function*() {
+    const { driver, snapshots } = yield* EventStore.EventStore
+    const { fingerprint } = SnapshottingDecider.stateSnapshots!
+    equal(MendedDecider.stateSnapshots!.fingerprint, fingerprint, "what both keep goes by one name")
+    const [run, kept, safe] = [unique("run"), unique("kept"), unique("safe")]
+    const fill = Effect.fnUntraced(function*(safe: string) {
+      yield* CommandBus.dispatch(OpenSafe, { run, safe, owner: "ann" })
+      for (let n = 0; n < 5; n++) yield* CommandBus.dispatch(Fill, { run, safe, owner: "ann", amount: 1 })
+      yield* snapshots.settled
+    })
+    yield* Effect.provide(fill(kept), Aggregate.layer(SnapshottingDecider))
+    yield* Effect.provide(fill(safe), Aggregate.layer(SafeDecider))
+    const ofSafe = { stream: StreamId.make(Safe.streamOf(safe)), fingerprint }
+    ok(Option.isSome(yield* driver.snapshots.read({ ...ofSafe, stream: StreamId.make(Safe.streamOf(kept)) })), "kept")
+    for (const moment of [Moment.now, Moment.version(6)]) {
+      for (const one of [kept, safe]) {
+        const imagined = yield* TimeTravel.whatIf(
+          MendedDecider,
+          Take,
+          { run, safe: one, owner: "ann", amount: 9 },
+          moment
+        )
+        equal(imagined.before.inside, 10, "as the mended decider folds")
+      }
+      equal((yield* TimeTravel.aggregate(MendedDecider, safe, moment)).state.inside, 10, "without a snapshot")
+    }
+    yield* snapshots.settled
+    equal(yield* driver.snapshots.read(ofSafe), Option.none(), "nothing was kept")
   }),
 
   ...[10, 11, 12].map((seed) => ({
