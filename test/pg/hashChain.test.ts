@@ -1,9 +1,9 @@
 /** What somebody changes in the tables, past the store and its triggers, as a superuser can. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Redacted, Schema } from "effect"
+import { Effect, Fiber, Layer, Redacted, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { EventStore, EventStoreError, HashChain, Position } from "evsrc"
+import { EventStore, EventStoreError, HashChain, Log, Position } from "evsrc"
 import { PgEventStore, PgMigrations, type PgOptions } from "evsrc/pg"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 
@@ -233,6 +233,49 @@ for (const [name, client] of Object.entries(backEnds)) {
         )
       }).pipe(Effect.provide(client())), 60_000)
   })
+}
+
+for (const [name, client] of Object.entries(backEnds)) {
+  it.live(
+    `a log whose chain was begun on the way is imported as it is, on ${name}, whether that has a chain or not`,
+    () =>
+      Effect.gen(function*() {
+        const source = client()
+        const from = <A, E>(effect: Effect.Effect<A, E, EventStore.EventStore>, options: PgOptions) =>
+          Effect.provide(effect, Layer.fresh(PgEventStore.layerWith(options)))
+        const { anchor, first, lines } = yield* Effect.provide(
+          Effect.gen(function*() {
+            yield* from(Effect.andThen(say("a", "one", "two"), say("b", "three")), {})
+            yield* from(Effect.andThen(say("a", "four"), say("b", "five")), { hashChain: true })
+            const { anchor } = yield* from(HashChain.verify(), {})
+            const exported = Effect.gen(function*() {
+              const { driver } = yield* EventStore.EventStore
+              const { events: [first] } = yield* driver.readRaw({ after: Position.start, limit: 1 })
+              return { anchor, first: first!, lines: yield* Stream.runCollect(Log.export()) }
+            })
+            return yield* from(exported, {})
+          }),
+          source
+        )
+        for (const hashChain of [true, false]) {
+          yield* Effect.gen(function*() {
+            // As if it had been interrupted after the first event, which has no hash.
+            const { driver } = yield* EventStore.EventStore
+            assert.deepStrictEqual(yield* driver.restore({ after: Position.start, events: [first] }), {
+              _tag: "Restored"
+            })
+            yield* Log.import(Stream.fromIterable(lines))
+            assert.deepStrictEqual(yield* Stream.runCollect(Log.export()), lines)
+            yield* say("a", "six")
+            const { faults, unchained, verified } = yield* HashChain.verify({ against: anchor })
+            assert.deepStrictEqual(faults.filter(({ kind }) => kind !== "unchained"), [])
+            assert.strictEqual(verified + unchained, 6)
+            if (hashChain) assert.deepStrictEqual([faults.length, verified, unchained], [0, 3, 3])
+          }).pipe(Effect.provide(PgEventStore.layerWith({ hashChain }).pipe(Layer.provide(Layer.fresh(client())))))
+        }
+      }),
+    60_000
+  )
 }
 
 describe("the hash chain on PostgreSQL, of several", () => {
