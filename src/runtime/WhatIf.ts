@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Rpc from "effect/rpc/Rpc"
@@ -12,13 +13,20 @@ import type { AggregateDecider } from "../domain/Aggregate.ts"
 import type * as Command from "../domain/Command.ts"
 import * as Decider from "../domain/Decider.ts"
 import type * as Decision from "../domain/Decision.ts"
-import { EventStoreError, type InvalidCommand, invalidRequest, type MomentNotReached } from "../domain/errors.ts"
+import {
+  EventStoreError,
+  type InvalidCommand,
+  invalidRequest,
+  type MomentNotReached,
+  storeError,
+  StreamClosed
+} from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
 import * as EventQuery from "../domain/EventQuery.ts"
 import type * as Moment from "../domain/Moment.ts"
 import { encodeAll } from "../store/AppendEncoding.ts"
-import type { EventStore } from "../store/EventStore.ts"
+import { EventStore } from "../store/EventStore.ts"
 import * as Limits from "../store/Limits.ts"
 import { stateAt } from "./AggregatePast.ts"
 import type { Loaded } from "./AggregateState.ts"
@@ -141,6 +149,13 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
     const before = at._tag === "Imagined" ? at.state : start.state
     const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid))
     const read = yield* reread(EventCodec.of(contract.events), yield* encoded(contract.events, events))
+    if (events.length > 0) {
+      const { closed } = yield* (yield* EventStore).driver.streamStatus(name)
+      // Before it was closed it was open.
+      if (Option.isSome(closed) && closed.value.version <= start.version) {
+        return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
+      }
+    }
     return {
       _tag: "Imagined",
       stream,

@@ -27,6 +27,7 @@ import * as Aggregate from "../runtime/Aggregate.ts"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as Decision from "../runtime/Decision.ts"
 import * as Projector from "../runtime/Projector.ts"
+import * as Streams from "../runtime/Streams.ts"
 import * as TimeTravel from "../runtime/TimeTravel.ts"
 import * as EventStore from "../store/EventStore.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
@@ -458,6 +459,26 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     }
     yield* snapshots.settled
     equal(yield* driver.snapshots.read(ofSafe), Option.none(), "nothing was kept")
+  }),
+
+  test("a command is imagined on a closed stream as it would go, and before its end as it would have gone", function*() {
+    const [run, safe] = [unique("run"), unique("safe")]
+    const payload = { run, safe, owner: "ann" }
+    yield* Effect.provide(CommandBus.dispatch(OpenSafe, payload), Aggregate.layer(SafeDecider))
+    yield* Aggregate.close(SafeDecider, safe, SafeEvent.cases.Looked.make(payload))
+    const fill = (at: Moment.Moment) => TimeTravel.whatIf(SafeDecider, Fill, { ...payload, amount: 1 }, at)
+    const stream = Safe.streamOf(safe)
+    const check = Effect.fnUntraced(function*(what: string) {
+      for (const at of [Moment.now, Moment.version(2)]) {
+        const { reason } = yield* Effect.flip(fill(at)).pipe(Effect.filterOrFail((e) => e._tag === "EventStoreError"))
+        equal(reason._tag === "StreamClosed" ? reason.version : reason._tag, Version.make(2), what)
+      }
+      equal((yield* fill(Moment.version(1))).state.inside, 1, `${what}: before`)
+      equal((yield* TimeTravel.whatIf(SafeDecider, OpenSafe, payload, Moment.now)).events, [], `${what}: no events`)
+    })
+    yield* check("closed")
+    yield* Streams.archive(stream)
+    yield* check("archived")
   }),
 
   ...[10, 11, 12].map((seed) => ({
