@@ -104,6 +104,7 @@ const runSet = Effect.fn("PgMigrations.run")(
       // The Migrator locks its table, but that and the schema must come to be first, and CREATE … IF NOT EXISTS races.
       yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
+      yield* firstOf(set, options)
       const done = yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
       if (options.hashChain === true) yield* sql.unsafe(`select ${quoted}.begin_chain()`)
       if (options.trailIndex === true) yield* sql.unsafe(`select ${quoted}.create_trail_indexes()`)
@@ -146,18 +147,10 @@ const checkSet = Effect.fn("PgMigrations.check")(
     const latest = set.names.length
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)
-    const [found] = yield* mapSqlError(
-      sql.unsafe<{ readonly present: boolean }>("select to_regclass($1) is not null as present", [
-        `${quoted}.migrations`
-      ])
+    const [row] = (yield* firstOf(set, options)) === undefined ? [] : yield* mapSqlError(
+      sql.unsafe<{ readonly last: number | null }>(`select max(migration_id) as last from ${quoted}.migrations`)
         .withoutTransform
     )
-    const [row] = found?.present === true
-      ? yield* mapSqlError(
-        sql.unsafe<{ readonly last: number | null }>(`select max(migration_id) as last from ${quoted}.migrations`)
-          .withoutTransform
-      )
-      : []
     const last = row?.last ?? 0
     if (last === latest) return options.hashChain === true ? yield* checkChain(quoted) : undefined
     const message = last < latest
@@ -166,6 +159,31 @@ const checkSet = Effect.fn("PgMigrations.check")(
     return yield* storeError(new StoreMisconfigured({ message, cause: undefined }))
   }
 )
+
+/** The name of the first migration that has run, if any has. Fails where it is of another set: each needs a schema of its own. */
+const firstOf = Effect.fnUntraced(function*(set: MigrationSet, options: PgOptions) {
+  const sql = yield* SqlClient.SqlClient
+  const { name: schema, quoted } = schemaOf(options)
+  const [found] = yield* mapSqlError(
+    sql.unsafe<{ readonly present: boolean }>("select to_regclass($1) is not null as present", [`${quoted}.migrations`])
+      .withoutTransform
+  )
+  const [row] = found?.present === true
+    ? yield* mapSqlError(
+      sql.unsafe<{ readonly name: string }>(`select name from ${quoted}.migrations where migration_id = 1`)
+        .withoutTransform
+    )
+    : []
+  const [first] = set.names
+  if (row === undefined || row.name === first) return row?.name
+  return yield* storeError(
+    new StoreMisconfigured({
+      message: `Schema "${schema}" began with the migration ${row.name} and not with ${first}; `
+        + "events and the keys of personal data each need a schema of their own: give one of them the option schema",
+      cause: undefined
+    })
+  )
+})
 
 const checkChain = Effect.fnUntraced(function*(schema: string) {
   const sql = yield* SqlClient.SqlClient

@@ -105,6 +105,27 @@ describe("PgMigrations", () => {
       yield* sql`rollback`
     }).pipe(Effect.scoped, Effect.provide([layerPostgres(), Reactivity.layer])))
 
+  it.live("events and keys in one schema are refused, whichever came first, and nothing is made there", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const migrations = (schema: string) => sql.unsafe(`select name from ${schema}.migrations order by migration_id`)
+      const refused = Effect.fnUntraced(function*<A, R>(runs: Effect.Effect<A, EventStoreError, R>) {
+        assert.include(misconfigured(yield* Effect.flip(runs)), "a schema of their own")
+      })
+      yield* PgMigrations.run({ schema: "events" })
+      const ofEvents = yield* migrations("events")
+      yield* refused(PgMigrations.runKeys({ schema: "events" }))
+      yield* refused(PgMigrations.checkKeys({ schema: "events" }))
+      assert.deepStrictEqual(yield* migrations("events"), ofEvents)
+      yield* PgMigrations.runKeys({ schema: "keys" })
+      const ofKeys = yield* migrations("keys")
+      yield* refused(PgMigrations.run({ schema: "keys" }))
+      yield* refused(PgMigrations.check({ schema: "keys" }))
+      assert.deepStrictEqual(yield* migrations("keys"), ofKeys)
+      yield* PgMigrations.check({ schema: "events" })
+      yield* PgMigrations.checkKeys({ schema: "keys" })
+    }).pipe(Effect.provide(layerPostgres())))
+
   it.live("a schema's name that is none is refused at once", () =>
     Effect.sync(() => {
       for (const schema of ["", "a.b", `x"; drop schema evsrc; --`, "1a", "x".repeat(64)]) {
