@@ -136,5 +136,26 @@ export const metadataOf = (
   ...(context.attributes === undefined ? {} : { attributes: context.attributes })
 })
 
+/**
+ * The metadata of events that are appended without a command: who acts, the conversation and its cause as they are around, and over these
+ * what is given.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const metadataAround = (given: Metadata = {}): Effect.Effect<Metadata> =>
+  Effect.gen(function*() {
+    const { actor = yield* DefaultActor, attributes, causationId, correlationId } = withoutUndefined(
+      yield* CommandContext
+    )
+    return {
+      ...(correlationId === undefined ? {} : { correlationId }),
+      ...(causationId === undefined ? {} : { causationId }),
+      ...(attributes === undefined ? {} : { attributes }),
+      actor,
+      ...given
+    }
+  })
+
 const withoutUndefined = (context: CommandContext): CommandContext =>
   Object.fromEntries(Object.entries(context).filter(([, value]) => value !== undefined))

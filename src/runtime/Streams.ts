@@ -18,6 +18,7 @@ import type { Version } from "../domain/Version.ts"
 import { type AppendOptions, EventStore } from "../store/EventStore.ts"
 import type { ClosedStream, StreamStatus as DriverStatus } from "../store/EventStoreDriver.ts"
 import * as Limits from "../store/Limits.ts"
+import { metadataAround } from "./CommandContext.ts"
 
 /**
  * - `open`: takes events; a stream without events is open, at version 0
@@ -45,6 +46,8 @@ export type StreamStatus =
  *
  * A stream without events cannot be closed. A closed stream stays closed.
  *
+ * The summary has who acts, the conversation and its cause from the `CommandContext` around, unless the options' metadata say otherwise.
+ *
  * **Example** (a cart that is done with)
  *
  * ```ts
@@ -61,7 +64,11 @@ export const close = <E extends Event.Any>(
   summary: Event.Of<E>,
   options?: AppendOptions
 ): Effect.Effect<Receipt, ConcurrencyConflict | EventStoreError, EventStore> =>
-  Effect.flatMap(EventStore, (store) => store.close(events, stream, summary, options))
+  Effect.gen(function*() {
+    const store = yield* EventStore
+    const metadata = yield* metadataAround(options?.metadata)
+    return yield* store.close(events, stream, summary, { ...options, metadata })
+  })
 
 /**
  * Closes the stream of an instance of an aggregate, as `Streams.close`. Its state is that after the last event; commands that would append

@@ -11,6 +11,7 @@ import { EventStoreError, StreamClosed } from "../domain/errors.ts"
 import * as Event from "../domain/Event.ts"
 import * as Position from "../domain/Position.ts"
 import * as Version from "../domain/Version.ts"
+import * as CommandContext from "../runtime/CommandContext.ts"
 import * as Streams from "../runtime/Streams.ts"
 import { EventStore } from "../store/EventStore.ts"
 import { seat as seatFor, SeatEvent, seatsOf } from "./BoundaryRaces.ts"
@@ -34,6 +35,24 @@ const isClosed = (exit: Exit.Exit<unknown, unknown>): boolean => {
  * @category suites
  */
 export const closing: ReadonlyArray<Case<EventStore>> = [
+  test("who closed a stream, and because of what, is kept with its last event", function*() {
+    const closedIn = Effect.fnUntraced(function*(options?: Parameters<typeof close>[1]) {
+      const stream = unique("Cart")
+      yield* append(stream, [1])
+      yield* close(stream, options)
+      const [, event] = yield* Stream.runCollect((yield* EventStore).readStreamRecorded(stream))
+      return event!
+    })
+    const cause = yield* closedIn()
+    equal(cause.metadata, { actor: "anonymous" }, "nobody said anything")
+    const caused = CommandContext.provide(CommandContext.causedBy(cause, "the closer"))
+    const around = { actor: "the closer", correlationId: cause.id, causationId: cause.id }
+    equal((yield* caused(closedIn())).metadata, around, "as it is around")
+    const commandId = unique("command")
+    const { metadata } = yield* caused(closedIn({ metadata: { actor: "ann", commandId } }))
+    equal(metadata, { ...around, actor: "ann", commandId }, "unless it is said otherwise")
+  }),
+
   test("a closed stream refuses every append, in every way, and reads as before", function*() {
     const store = yield* EventStore
     const stream = unique("Cart")
