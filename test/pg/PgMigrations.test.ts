@@ -133,6 +133,30 @@ describe("PgMigrations", () => {
       }
     }))
 
+  it.live("are run by a role that is no superuser", () =>
+    Effect.gen(function*() {
+      const { name, url } = yield* freshDatabase
+      const role = `${name}_owner`
+      const asAdmin = (statement: string) =>
+        Effect.flatMap(PgClient.PgClient, (sql) => Effect.asVoid(sql.unsafe(statement))).pipe(
+          Effect.provide(PgClient.layer({ url: Redacted.make(url) }))
+        )
+      yield* asAdmin(`create role ${role} login password 'secret'`)
+      yield* asAdmin(`grant create on database ${name} to ${role}`)
+      yield* Effect.addFinalizer(() =>
+        Effect.orDie(Effect.andThen(asAdmin(`drop owned by ${role} cascade`), asAdmin(`drop role ${role}`)))
+      )
+      const asRole = Object.assign(new URL(url), { username: role, password: "secret" })
+      yield* Effect.gen(function*() {
+        yield* PgMigrations.runKeys({ schema: "keys" })
+        const store = yield* EventStore.EventStore
+        assert.strictEqual((yield* store.append(Tick, "s", [tick(1)])).version, 1)
+      }).pipe(
+        Effect.provide(PgEventStore.layerWith({ hashChain: true, trailIndex: true })),
+        Effect.provide(PgClient.layer({ url: Redacted.make(asRole.href) }))
+      )
+    }))
+
   it.live("a role that may not read the sequence of positions is told so, and writes nothing unsafe", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase
