@@ -48,7 +48,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
   Layer.effect(
     EventStore.EventStore,
     Effect.gen(function*() {
-      const { driver } = yield* EventStore.EventStore
+      const { driver, keys } = yield* EventStore.EventStore
       const documents = (yield* ProjectionStore.ProjectionStore).driver
       if (driver.transactions !== documents.transactions) {
         return yield* Effect.die(
@@ -69,7 +69,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
       return yield* EventStore.make({
         ...driver,
         append: (request) => driver.append(withProjections(request, all, documents))
-      })
+      }, keys)
     })
   )
 

@@ -208,15 +208,17 @@ const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: A
 }), { captureStackTrace: false })
 
 /**
- * An event store over a driver. Checks every request against `Limits` before the driver sees it.
+ * An event store over a driver. Checks every request against `Limits` before the driver sees it. Personal data goes by the key store that is
+ * given, or else by that of the context.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*(
-  given: EventStoreDriver
+  given: EventStoreDriver,
+  ofOther?: Sealing.Keys
 ): Effect.fn.Return<EventStore["Service"], never, Scope.Scope> {
-  const keys = yield* Sealing.keyStore
+  const keys = ofOther ?? (yield* Sealing.keyStore)
   const driver = Sealing.openLog(keys, given)
   const limits = yield* Limits.Limits
   const newId = yield* NewId
@@ -430,7 +432,7 @@ export const make = Effect.fnUntraced(function*(
  * @category layers
  */
 export const layer = <E, R>(driver: Effect.Effect<EventStoreDriver, E, R>) =>
-  Layer.effect(EventStore, Effect.flatMap(driver, make))
+  Layer.effect(EventStore, Effect.flatMap(driver, (driver) => make(driver)))
 
 /**
  * An event store in memory: the same behaviour as every other, gone with the process. For tests and trials.
