@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import type { SqlClient } from "effect/sql"
-import { EventStore, EventStoreError } from "evsrc"
-import { PgEventStore, PgMigrations, PgProjectionStore } from "evsrc/pg"
+import { EventStore, EventStoreError, KeyStore } from "evsrc"
+import { PgEventStore, PgKeyStore, PgMigrations, PgProjectionStore } from "evsrc/pg"
 import { readFile } from "node:fs/promises"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as Script from "../support/Script.ts"
@@ -186,6 +186,39 @@ describe("PgMigrations", () => {
         Effect.provide(
           PgEventStore.layerWithoutMigrations().pipe(Layer.provide(PgClient.layer({ url: Redacted.make(asRole.href) })))
         )
+      )
+    }))
+
+  it.live("a role has keys and erases with the rights that the guide tells", () =>
+    Effect.gen(function*() {
+      const { name, url } = yield* freshDatabase
+      const admin = PgClient.layer({ url: Redacted.make(url) })
+      const role = `${name}_role`
+      const asAdmin = (statement: string) =>
+        Effect.provide(Effect.flatMap(PgClient.PgClient, (sql) => Effect.asVoid(sql.unsafe(statement))), admin)
+      yield* Effect.provide(PgMigrations.runKeys({ schema: "evsrc_keys" }), admin)
+      yield* asAdmin(`create role ${role} login password 'secret'`)
+      yield* Effect.addFinalizer(() =>
+        Effect.orDie(Effect.andThen(asAdmin(`drop owned by ${role}`), asAdmin(`drop role ${role}`)))
+      )
+      yield* asAdmin(`grant usage on schema evsrc_keys to ${role}`)
+      yield* asAdmin(`grant select on evsrc_keys.migrations, evsrc_keys.erasures to ${role}`)
+      yield* asAdmin(`grant select, insert, update on evsrc_keys.subject_keys to ${role}`)
+      const asRole = Object.assign(new URL(url), { username: role, password: "secret" })
+      yield* Effect.gen(function*() {
+        const keys = yield* KeyStore.KeyStore
+        const holder: Record<string, Schema.Json> = { name: "Ann" }
+        const field = { holder, field: "name", subject: "g-1" }
+        yield* keys.seal([field], "refuse")
+        assert.notStrictEqual(holder["name"], "Ann")
+        assert.include(misconfigured(yield* Effect.flip(keys.erase("g-1"))), "permission denied")
+        assert.strictEqual(yield* keys.erasures, 0n)
+        yield* asAdmin(`grant update on evsrc_keys.erasures to ${role}`)
+        yield* keys.erase("g-1")
+        assert.strictEqual(yield* keys.erasures, 1n)
+      }).pipe(
+        Effect.provide(PgKeyStore.layerWithoutMigrations({ maxAge: 0 })),
+        Effect.provide(PgClient.layer({ url: Redacted.make(asRole.href) }))
       )
     }))
 
