@@ -130,7 +130,7 @@ const parse = (text: string): Moment | undefined => {
   const [, kind, value = ""] = /^(version|position|instant):(.+)$/.exec(text) ?? []
   switch (kind) {
     case "version":
-      return /^[0-9]{1,15}$/.test(value) ? version(Number(value)) : undefined
+      return /^[0-9]{1,16}$/.test(value) && Version.isVersion(Number(value)) ? version(Number(value)) : undefined
     case "position":
       return /^[0-9]{1,19}$/.test(value) && Position.isPosition(BigInt(value)) ? position(BigInt(value)) : undefined
     case "instant":

@@ -176,10 +176,13 @@ export const run = Effect.fnUntraced(function*(
     readonly next: Failure | undefined
     readonly applied: number
   }
-  /** Does what was asked for one parked stream. Answers why the partition cannot stay ours: the failure, or that it is another's. */
+  /**
+   * Does what was asked for one parked stream. Answers whether the partition is still ours. A stream that comes to an event of newer code is
+   * set aside there, and the other streams go on, also where no such code ever comes.
+   */
   const unpark = Effect.fnUntraced(function*(entry: Parked, position: Position.Position) {
     const { request, stream, version } = entry
-    if (request === undefined) return undefined
+    if (request === undefined) return true
     const first = request.action === "skip" ? Version.make(version + 1) : version
     const missed = yield* options.events.readStreamRecorded(stream, { from: first }).pipe(
       Stream.takeWhile((event) => event.position <= position),
@@ -189,10 +192,6 @@ export const run = Effect.fnUntraced(function*(
     while (true) {
       const done = yield* work.apply(target, missed, (outcome): Effect.Effect<Unparked, EventStoreError> => {
         const next = outcome.failures[0]
-        // The request stays, for whoever knows that event.
-        if (next !== undefined && isOfNewerCode(next.error)) {
-          return Effect.succeed({ advanced: "lost", next, applied: 0 })
-        }
         const again = next !== undefined && next.event.position === entry.position
         return store.transaction(Effect.gen(function*() {
           const { changes, reads } = outcome
@@ -218,14 +217,14 @@ export const run = Effect.fnUntraced(function*(
           return { advanced, next, applied: outcome.applied.length }
         }))
       })
-      if (done.advanced === "lost") return done.next ?? "lost"
+      if (done.advanced === "lost") return false
       if (done.advanced === "changed") continue
       if (done.next === undefined) parked.delete(stream)
       else yield* Effect.logError(`${follower.id} has parked ${stream}`, done.next.error)
       if (done.applied > 0) yield* Metric.update(eventsMetric, done.applied)
       const state = head > position ? "catching-up" : "live"
       yield* report({ state, position, head, applied: done.applied, parked: parked.size, detail: undefined })
-      return undefined
+      return true
     }
   })
 
@@ -241,8 +240,7 @@ export const run = Effect.fnUntraced(function*(
         if (requests.isOpen()) {
           yield* requests.close
           for (const entry of yield* store.parked(target, partition)) {
-            const ended = yield* unpark(entry, position)
-            if (ended !== undefined) return ended === "lost" ? undefined : ended.error
+            if (!(yield* unpark(entry, position))) return undefined
           }
         }
         const page = yield* next === undefined ? read(position) : Fiber.join(next)

@@ -108,8 +108,8 @@ const reread = <E extends Event.Tagged>(
 
 /**
  * What a command of an aggregate would do at a moment, or after another one that was imagined. It is decided by the decider that is given,
- * which need not be the one that is in use, and fails with what dispatching the command would fail with. Nothing is written, and no handler is
- * needed.
+ * which need not be the one that is in use, and fails with what dispatching the command would fail with; but for an erased subject, for which
+ * no key store is asked. Nothing is written, and no handler is needed.
  *
  * **Example** (what would have become of the order, had it been cancelled before it was shipped)
  *

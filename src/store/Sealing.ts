@@ -139,9 +139,21 @@ export const openLog = (keys: Pick<Keys, "open">, driver: EventStoreDriver): Eve
     ...driver,
     readStream: (page) => Effect.flatMap(driver.readStream(page), (events) => openEvents(keys, events)),
     readAll: (page) => Effect.flatMap(driver.readAll(page), openPage),
-    readQuery: (page) => Effect.flatMap(driver.readQuery(page), openPage)
+    readQuery: (page) => Effect.flatMap(driver.readQuery(page), openPage),
+    readConversation: (page) =>
+      Effect.flatMap(driver.readConversation(page), (events) => orSealed(openEvents(keys, events), events)),
+    event: (id) =>
+      Effect.flatMap(driver.event(id), (found) =>
+        Effect.map(
+          orSealed(openEvents(keys, Option.toArray(found)), Option.toArray(found)),
+          ([event]) => Option.fromUndefinedOr(event)
+        ))
   }
 }
+
+/** A trail may be read by somebody who has no key store: who did what is told all the same. */
+const orSealed = <A>(opened: Effect.Effect<A, EventStoreError>, sealed: A): Effect.Effect<A, EventStoreError> =>
+  Effect.catchIf(opened, ({ reason }) => reason._tag === "StoreMisconfigured", () => Effect.succeed(sealed))
 
 const subjectsKey = "~subjects"
 

@@ -16,8 +16,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import { EventStoreError, KeyStoreUnavailable, storeError } from "../domain/errors.ts"
+import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Personal from "../domain/Personal.ts"
+import * as Position from "../domain/Position.ts"
 import * as Projection from "../domain/Projection.ts"
 import type { Lifecycle } from "../domain/Projection.ts"
 import * as Snapshots from "../domain/Snapshots.ts"
@@ -380,6 +382,23 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     yield* write
     equal(yield* read, { size: 2, members: [{ personId: ann, name: erasedOf(ann) }, members[1]!] }, "and after that")
     ok(!/Ann|Bob/.test((yield* keptDocuments(projection)).join("")), "no name in what is kept")
+  }),
+
+  test("a trail has its events as they can be decoded", function*() {
+    yield* Effect.gen(function*() {
+      const ann = unique("ann")
+      const [correlationId, store] = [unique("talk"), yield* EventStore.EventStore]
+      yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" }, { correlationId })
+      const page = { correlationId, after: Position.start, limit: 10 }
+      const [event] = yield* store.driver.readConversation(page)
+      const decoded = EventCodec.of(PersonEvent).decode(event!)
+      ok(Result.isSuccess(decoded) && decoded.success[0]?.event._tag === "Registered", "it is decoded")
+      equal(
+        Option.map(yield* store.driver.event(event!.id), ({ opened }) => opened),
+        Option.some(event!.opened),
+        "by its id"
+      )
+    }).pipe(Effect.provide(people))
   }),
 
   test("whoever watches a live document no longer sees what was erased when it changes", function*() {

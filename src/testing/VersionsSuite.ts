@@ -6,12 +6,14 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Command from "../domain/Command.ts"
 import * as Decision from "../domain/Decision.ts"
@@ -430,13 +432,14 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     for (const one of [current, currentLog]) equal((yield* Audit.run(one)).verdict, "complete", "the audit")
   }),
 
-  test("what is parked with an event of newer code behind it is retried by a process that knows it", function*() {
+  test("a stream that is retried up to an event of newer code is parked there, and stops no other; newer code retries it", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const name = unique("log")
     let poison = "ann booked 1"
     const [old, current] = [firstLog(name, run, 1, (text) => text === poison), thirdLog(name, run, "async")]
-    const older = yield* process([old])
+    const ofOlder = yield* Scope.fork(yield* Effect.scope)
+    yield* Scope.provide(process([old]), ofOlder)
     const first = yield* store.append(First, streamOf(run), [
       { _tag: "RoomBooked", run, guest: "ann", room: "1", breakfast: false }
     ])
@@ -447,10 +450,17 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     // An event of a stream that is parked holds nobody up.
     yield* reached(current, position)
     poison = ""
-    const retrying = yield* Effect.forkChild(Parking.retry(current, streamOf(run), { timeout: "30 seconds" }))
-    yield* soon(older.status, ([one]) => one?.state === "stuck")
+    const tried = yield* Parking.retry(current, streamOf(run))
+    equal([tried.outcome, tried.parked?.position], ["retried", position], "what the older process has done of it")
+    ok(tried.parked?.error.includes("written by newer code") === true, "why it is parked")
+    const other = yield* store.append(First, streamOf(`${run}-other`), [
+      { _tag: "RoomBooked", run: `${run}-other`, guest: "cem", room: "3", breakfast: false }
+    ])
+    yield* reached(current, other.position)
+    yield* Scope.close(ofOlder, Exit.void)
     yield* process([current])
-    equal((yield* Fiber.join(retrying)).outcome, "retried", "the outcome")
+    const retried = yield* Parking.retry(current, streamOf(run))
+    equal([retried.outcome, retried.parked], ["retried", undefined], "what the newer one has done")
     const log = Option.getOrUndefined(yield* ProjectionStore.get(current, streamOf(run)))
     equal(log, ["ann booked 1", "ben booked 2"], "once, in order")
     equal((yield* Audit.run(current)).verdict, "complete", "the audit")

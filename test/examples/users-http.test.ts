@@ -518,6 +518,7 @@ describe("reading", () => {
       moment: "version:4",
       reached: "version:3"
     })
+    await expectError(404, "MomentNotReached", ["GET", `/users/${id}?atVersion=${Number.MAX_SAFE_INTEGER}`])
     await expectError(404, "UserNotFound", ["GET", "/users/nobody?atVersion=4"])
   })
 
