@@ -13,20 +13,19 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import * as Stream from "effect/Stream"
 import type { AggregateDecider } from "../domain/Aggregate.ts"
 import type * as Command from "../domain/Command.ts"
-import { type EventStoreError, storeError, type UndecodableEvent } from "../domain/errors.ts"
+import type { EventStoreError } from "../domain/errors.ts"
 import type * as Event from "../domain/Event.ts"
-import * as EventCodec from "../domain/EventCodec.ts"
 import type { RecordedEvent } from "../domain/EventRecord.ts"
 import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import type * as Position from "../domain/Position.ts"
-import * as Version from "../domain/Version.ts"
+import type * as Version from "../domain/Version.ts"
 import * as EventStore from "../store/EventStore.ts"
 import * as Telemetry from "../store/Telemetry.ts"
 import * as AggregateSnapshots from "./AggregateSnapshots.ts"
 import { empty, type KnownState, type Loaded } from "./KnownState.ts"
+import { catchUp, continueFrom, foldRecorded } from "./StateFold.ts"
 
 /**
  * How many states of each aggregate a process keeps, and for how long after it last read or wrote the stream.
@@ -308,90 +307,3 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
 })
 
 const none: AggregateSnapshots.Found<never> = { _tag: "None" }
-
-/**
- * Folds the events after those that are already in a state, after a look at the last of these. None where the log has another in its place, or
- * none: it was set back by a backup that was restored.
- */
-const catchUp = <State, Events extends Event.Any, C extends Command.Any>(
-  store: EventStore.EventStore["Service"],
-  decider: AggregateDecider<State, Events, C>,
-  stream: string,
-  from: KnownState<State>,
-  wanted: (recorded: RecordedEvent) => boolean = () => true
-): Effect.Effect<KnownState<State> | undefined, EventStoreError> =>
-  Effect.suspend(() => {
-    if (from.version === 0) return continueFrom(store, decider, stream, from, wanted)
-    let isThere = false
-    const later = store.readStreamRecorded(stream, { from: from.version }).pipe(
-      Stream.filter((recorded) => {
-        if (recorded.version !== from.version) return true
-        isThere = recorded.position === from.position && recorded.id === from.eventId
-        return false
-      }),
-      Stream.takeWhile((recorded) => isThere && wanted(recorded))
-    )
-    return Effect.map(foldAll(decider, later, from), (loaded) => isThere ? loaded : undefined)
-  })
-
-/** Folds the events after those that are already in the state. */
-const continueFrom = <State, Events extends Event.Any, C extends Command.Any>(
-  store: EventStore.EventStore["Service"],
-  decider: AggregateDecider<State, Events, C>,
-  stream: string,
-  from: KnownState<State>,
-  wanted?: (recorded: RecordedEvent) => boolean
-): Effect.Effect<KnownState<State>, EventStoreError> => {
-  const events = store.readStreamRecorded(stream, { from: Version.make(from.version + 1) })
-  return foldAll(decider, wanted === undefined ? events : Stream.takeWhile(events, wanted), from)
-}
-
-/** Folds the events of a stream into a state, which are those that come next. Fails on one that cannot be decoded. */
-const foldAll = <State, Events extends Event.Any, C extends Command.Any>(
-  decider: AggregateDecider<State, Events, C>,
-  events: Stream.Stream<RecordedEvent, EventStoreError>,
-  from: KnownState<State>
-): Effect.Effect<KnownState<State>, EventStoreError> =>
-  Effect.suspend(() => {
-    let loaded = from
-    const fold = Stream.runForEachArray(events, (page) => {
-      for (const recorded of page) {
-        const next = foldOne(decider, loaded, recorded)
-        if (Result.isFailure(next)) return Effect.fail(storeError(next.failure))
-        loaded = next.success
-      }
-      return Effect.void
-    })
-    return Effect.map(fold, () => loaded)
-  })
-
-/** The state after one more event, whatever that means today; its version and position count all the same. */
-const foldOne = <State, Events extends Event.Any, C extends Command.Any>(
-  decider: AggregateDecider<State, Events, C>,
-  { state }: KnownState<State>,
-  recorded: RecordedEvent
-): Result.Result<KnownState<State>, UndecodableEvent> =>
-  Result.map(EventCodec.of(decider.aggregate.events).decode(recorded), (records) => ({
-    state: records.reduce((state, { event }) => decider.evolve(state, event), state),
-    version: recorded.version,
-    position: recorded.position,
-    eventId: recorded.id
-  }))
-
-/**
- * The state after events just written, folded as if they had been read: encoding may change an event, as a date loses its microseconds. None
- * when they do not decode.
- */
-const foldRecorded = <State, Events extends Event.Any, C extends Command.Any>(
-  decider: AggregateDecider<State, Events, C>,
-  from: KnownState<State>,
-  written: ReadonlyArray<RecordedEvent>
-): KnownState<State> | undefined => {
-  let loaded = from
-  for (const recorded of written) {
-    const next = foldOne(decider, loaded, recorded)
-    if (Result.isFailure(next) || recorded.version !== loaded.version + 1) return undefined
-    loaded = next.success
-  }
-  return loaded
-}
