@@ -60,11 +60,40 @@ export const check = <E, R>(
   options: RecordingReplay.ReplayOptions,
   lines: Stream.Stream<string, E, R>
 ): Effect.Effect<RecordingReport.Report, E | InvalidRecording | ReplayDiffers, R> =>
-  Effect.flatMap(
-    RecordingReplay.replay(options, lines),
-    (report) =>
-      RecordingReport.isSame(report) ? Effect.succeed(report) : Effect.fail(new ReplayDiffers({ report, hint: "" }))
-  )
+  Effect.flatMap(RecordingReplay.replay(options, lines), (report) =>
+    RecordingReport.isSame(report)
+      ? Effect.succeed(report)
+      : Effect.fail(new ReplayDiffers({ report, hint: hints(report).join("\n") })))
+
+/** What to do where it is not enough to accept what is different. */
+const hints = ({ compared, failures, missing }: RecordingReport.Report): ReadonlyArray<string> => [
+  ...missing.length === 0 ? [] : [
+    `Give ${
+      missing.map(({ kind, name }) => `the ${kind} ${name}`).join(" and ")
+    } to be replayed, or, if gone, name it in `
+    + `\`removed\`: ${JSON.stringify(missing.map(({ name }) => name))}.`
+  ],
+  ...failures.some(({ when }) => when === "today")
+    ? ["Mend the code that cannot process what is in the log any more: that is not accepted."]
+    : [],
+  ...missing.length === 0 && compared.every(({ items }) => items === 0)
+    ? ["Give `aggregates` or `projections` that have events in the recording."]
+    : []
+]
+
+/** Refuses to renew a recording where that would lose what it tells; nothing is written. */
+const checkUpdate = <E, R>(options: RecordingReplay.ReplayOptions, lines: Stream.Stream<string, E, R>) =>
+  Effect.gen(function*() {
+    const refuse = (report: RecordingReport.Report, reasons: ReadonlyArray<string>) => {
+      const hint = ["The update was refused, and nothing was written.", ...reasons].join("\n")
+      return new ReplayDiffers({ report, hint })
+    }
+    const before = yield* RecordingReplay.rehearse(options, lines)
+    const isLoss = before.missing.length > 0 || before.failures.some(({ when }) => when === "today")
+    if (isLoss) return yield* refuse(before, hints(before))
+    const after = yield* RecordingReplay.replay(options, RecordingMake.renew(options, lines))
+    if (!RecordingReport.isSame(after)) return yield* refuse(after, hints(after))
+  })
 
 /**
  * Writes the lines of a recording into a file. It is written beside, as `<path>.part`, and takes the place of a file that was there when it is whole.
@@ -93,7 +122,9 @@ export const open = (path: string): Stream.Stream<string, PlatformError.Platform
   Stream.unwrap(Effect.map(FileSystem.FileSystem, (fs) => fs.stream(path).pipe(Stream.decodeText, Stream.splitLines)))
 
 /**
- * - `update`: accepts what is different: renews the file, and then checks it. By default when the environment has `UPDATE_RECORDING=1`
+ * - `update`: accepts what is different: renews the file, and then checks it. By default when the environment has `UPDATE_RECORDING=1`. It is refused,
+ *   before anything is written, where a model of the file is neither given nor named in `removed`, where nothing would be compared, and where
+ *   today's code fails on an event on which it did not fail; `save` of `renew` accepts such a failure
  *
  * @since 0.1.0
  * @category options
@@ -121,12 +152,18 @@ export const checkFile = Effect.fn("Recording.checkFile")(function*(
   FileSystem.FileSystem
 > {
   const update = options.update ?? (yield* Config.Boolean("UPDATE_RECORDING").pipe(Config.withDefault(false)))
-  if (update) yield* save(path, RecordingMake.renew(options, open(path)))
-  const hint =
+  if (update) {
+    yield* checkUpdate(options, open(path))
+    yield* save(path, RecordingMake.renew(options, open(path)))
+  }
+  const accept =
     `If this is intended, accept it with UPDATE_RECORDING=1, look at the difference of ${path}, and commit it; or `
     + "declare it by `normalise`."
   return yield* Effect.mapError(
     check(options, open(path)),
-    (error) => error._tag === "ReplayDiffers" ? new ReplayDiffers({ report: error.report, hint }) : error
+    (error) =>
+      error._tag === "ReplayDiffers" && error.hint === ""
+        ? new ReplayDiffers({ report: error.report, hint: accept })
+        : error
   )
 })

@@ -62,9 +62,26 @@ interface Compared extends RecordingFile.Subject {
 export const replay = <E, R>(
   options: ReplayOptions,
   lines: Stream.Stream<string, E, R>
+): Effect.Effect<RecordingReport.Report, E | RecordingFile.InvalidRecording, R> => replayed(options, lines, "compared")
+
+/**
+ * As `replay`, and its failures are also those of models that are not in the recording: what recording them would make of it.
+ *
+ * @since 0.1.0
+ * @category replaying
+ */
+export const rehearse = <E, R>(
+  options: ReplayOptions,
+  lines: Stream.Stream<string, E, R>
+): Effect.Effect<RecordingReport.Report, E | RecordingFile.InvalidRecording, R> => replayed(options, lines, "all")
+
+const replayed = <E, R>(
+  options: ReplayOptions,
+  lines: Stream.Stream<string, E, R>,
+  failuresOf: "compared" | "all"
 ): Effect.Effect<RecordingReport.Report, E | RecordingFile.InvalidRecording, R> =>
   Effect.suspend(() => {
-    const comparing = makeComparing(options)
+    const comparing = makeComparing(options, failuresOf)
     return Effect.flatMap(
       Stream.runForEach(RecordingFile.read(lines), ({ entry, line }) =>
         RecordingFile.isHeader(entry)
@@ -74,7 +91,7 @@ export const replay = <E, R>(
     )
   })
 
-const makeComparing = (options: ReplayOptions) => {
+const makeComparing = (options: ReplayOptions, failuresOf: "compared" | "all") => {
   const today = RecordingFold.make(options)
   const normalise = normaliser(options, today.of)
   const compared = new Map<string, Compared>()
@@ -114,7 +131,8 @@ const makeComparing = (options: ReplayOptions) => {
     ) => {
       for (const { detail, kind, name } of some) {
         const isBoth = others.some((other) => other.kind === kind && other.name === name)
-        if (!isBoth && common.has(nameOf({ kind, name }))) failures.push({ kind, name, when, event, detail })
+        const isTold = failuresOf === "all" || common.has(nameOf({ kind, name }))
+        if (!isBoth && isTold) failures.push({ kind, name, when, event, detail })
       }
     }
     only(now.failed, then, "today")

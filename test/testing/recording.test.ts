@@ -407,6 +407,59 @@ describe("a file", () => {
       // The two events that lead elsewhere, and the checksum.
       assert.deepEqual(old.flatMap((line, n) => line === now[n] ? [] : [n + 1]), [7, 11, 13])
     })))
+
+  it.effect("is not renewed where that would lose what it tells, and then nothing is written", () =>
+    inFolder(Effect.fnUntraced(function*(folder, fs) {
+      const path = `${folder}/a`
+      yield* Recording.save(path, Stream.fromIterable(yield* users))
+      const before = yield* fs.readFileString(path)
+      const throwing: typeof UserDecider = {
+        ...UserDecider,
+        evolve: (state, event) => {
+          if (event._tag === "UserDeactivated") throw new Error("there is no way out")
+          return UserDecider.evolve(state, event)
+        }
+      }
+      const others = Projection.make("others", {
+        events: UserEvent,
+        document: Schema.Int,
+        key: (event) => event.userId,
+        evolve: {
+          UserRegistered: () => {
+            throw new Error("there is no way in")
+          },
+          UserRenamed: Projection.ignore,
+          UserDeactivated: Projection.ignore
+        }
+      })
+      const cases: ReadonlyArray<readonly [Recording.ReplayOptions, ReadonlyArray<string>]> = [
+        [{ aggregates: [UserDecider] }, ["Give the projection users to be replayed", `in \`removed\`: ["users"]`]],
+        [{}, ["the aggregate User and the projection users", `in \`removed\`: ["User","users"]`]],
+        [{ removed: ["User", "users"] }, ["nothing was compared", "Give `aggregates` or `projections`"]],
+        [{ ...models, aggregates: [throwing] }, ["there is no way out", "Mend the code"]],
+        [{ ...models, projections: [UsersProjection, others] }, ["there is no way in", "Mend the code"]]
+      ]
+      for (const [options, texts] of cases) {
+        const error = yield* Effect.flip(Recording.checkFile(path, { ...options, update: true }))
+        for (const text of ["The update was refused, and nothing was written", ...texts]) {
+          assert.include(error.message, text)
+        }
+        assert.strictEqual(yield* fs.readFileString(path), before)
+        assert.deepEqual(yield* fs.readDirectory(folder), ["a"])
+      }
+      const forgotten = yield* Effect.flip(
+        Recording.checkFile(path, { aggregates: [UserDecider], update: false })
+      )
+      assert.include(forgotten.message, `in \`removed\`: ["users"]`)
+      assert.notInclude(forgotten.message, "UPDATE_RECORDING=1")
+      // What is gone is named; and what could not be processed before need not be today.
+      yield* Recording.checkFile(path, { aggregates: [UserDecider], removed: ["users"], update: true })
+      const failing = { aggregates: [throwing] }
+      const renewed = yield* Stream.runCollect(Recording.renew(failing, Recording.open(path)))
+      yield* Recording.save(path, Stream.fromIterable(renewed))
+      const { compared } = yield* Recording.checkFile(path, { ...failing, update: true })
+      assert.deepEqual(compared, [{ kind: "aggregate", name: "User", items: 5, different: 0 }])
+    })))
 })
 
 describe("what is recorded", () => {
