@@ -199,10 +199,11 @@ export const check = Effect.fn("GoldenHistory.check")(function*<E extends Event.
       problems.push({ problem: "SchemaChanged", file, detail })
     }
     const completed: Array<Golden["examples"][number]> = []
+    const wrong: Array<Wrong> = []
     for (const example of golden.examples) {
       const now = read.meaning([{ ...golden, data: example.data }])
       if (Result.isFailure(now)) {
-        problems.push({ problem: "Undecodable", file, detail: now.failure })
+        wrong.push({ problem: "Undecodable", example, detail: now.failure })
         continue
       }
       if (example.means === undefined && !version.isCurrent) completed.push({ ...example, means: now.success })
@@ -213,9 +214,10 @@ export const check = Effect.fn("GoldenHistory.check")(function*<E extends Event.
         EventVersions.stable(it)
       )
       if (before !== after) {
-        problems.push({ problem: "MeaningChanged", file, detail: `it was ${before}, and is ${after}` })
+        wrong.push({ problem: "MeaningChanged", example, detail: `it was ${before}, and is ${after}` })
       }
     }
+    problems.push(...inWords(file, golden, wrong))
     const isIncomplete = !version.isCurrent && golden.examples.some(({ means }) => means === undefined)
     if (!isIncomplete) continue
     const [first, ...others] = completed
@@ -247,6 +249,26 @@ export const check = Effect.fn("GoldenHistory.check")(function*<E extends Event.
  */
 export const record = <E extends Event.Any>(events: E, options: Omit<Options<E>, "update">) =>
   check<E>(events, { ...options, update: true })
+
+/** What is wrong with an example. */
+interface Wrong extends Pick<Problem, "problem" | "detail"> {
+  readonly example: Golden["examples"][number]
+}
+
+/** What is wrong with several examples in the same words is told once, of all of them. */
+const inWords = (file: string, { examples }: Golden, wrong: ReadonlyArray<Wrong>): ReadonlyArray<Problem> =>
+  Array.from(
+    Map.groupBy(wrong, ({ detail, problem }) => `${problem} ${detail}`).values(),
+    (same): Problem => {
+      // No group is empty.
+      const { detail, example, problem } = same[0]!
+      const numbers = same.map((one) => examples.indexOf(one.example) + 1)
+      const which = numbers.length === 1
+        ? `example ${numbers[0]} of ${examples.length}`
+        : `examples ${numbers.join(", ")} of ${examples.length}, the first of them`
+      return { problem, file, detail: `${which} ${JSON.stringify(example.data)}: ${detail}` }
+    }
+  )
 
 type Version = Pick<Golden, "type" | "schemaVersion">
 

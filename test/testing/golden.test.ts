@@ -186,7 +186,7 @@ describe("GoldenHistory", () => {
           third("none", () => {
             throw new Error("broken")
           }),
-          Array(3).fill("Registered.v1.json Undecodable")
+          ["Registered.v1.json Undecodable"]
         ],
         [
           "a step that was deleted",
@@ -196,9 +196,9 @@ describe("GoldenHistory", () => {
           ),
           [
             "Registered.v1.json SchemaChanged",
-            ...Array(3).fill("Registered.v1.json Undecodable"),
+            "Registered.v1.json Undecodable",
             "Registered.v2.json SchemaChanged",
-            ...Array(3).fill("Registered.v2.json Undecodable"),
+            "Registered.v2.json Undecodable",
             "Registered.v3.json VersionLost"
           ]
         ]
@@ -227,6 +227,31 @@ describe("GoldenHistory", () => {
       yield* write("Registered.v3.json", undefined)
       yield* GoldenHistory.record(third(), { directory })
       assert.deepEqual((yield* files)["Registered.v3.json"], recorded["Registered.v3.json"])
+    })))
+
+  it.effect("says which examples are wrong, and once what is wrong with several", () =>
+    inDirectory(Effect.fnUntraced(function*(directory, _files, write) {
+      const examples = { Registered: ["Ann", "Bob", "Eve"].map((fullName) => ({ fullName })) }
+      yield* GoldenHistory.record(First, { directory, examples })
+      yield* write("Left.v1.json", undefined)
+      yield* GoldenHistory.record(third(), { directory })
+      const throwing = (broken: (fullName: string) => boolean) =>
+        third("none", (fullName) => {
+          if (broken(fullName)) throw new Error("broken")
+          return fullName === "Bob" ? "Rob" : fullName
+        })
+      const details = (events: Event.Any) =>
+        Effect.map(Effect.flip(GoldenHistory.check(events, { directory, update: false })), (error) => {
+          assert.strictEqual(error._tag, "GoldenHistoryFailed")
+          return error._tag === "GoldenHistoryFailed" ? error.problems.map(({ detail }) => detail) : []
+        })
+      const [all, ...more] = yield* details(throwing(() => true))
+      assert.match(all!, /^examples 1, 2, 3 of 3, the first of them {"fullName":"Ann"}: UpcasterFailed: .*broken/)
+      assert.deepEqual(more, [])
+      const [broken, changed, ...others] = yield* details(throwing((fullName) => fullName === "Eve"))
+      assert.match(broken! + changed!, /example 3 of 3 {"fullName":"Eve"}: UpcasterFailed/)
+      assert.match(broken! + changed!, /example 2 of 3 {"fullName":"Bob"}: it was .*"Bob".*, and is .*"Rob"/)
+      assert.deepEqual(others, [])
     })))
 
   it.effect("does not record what an upcaster cannot bring up to date", () =>
