@@ -28,6 +28,7 @@ import * as EventVersions from "./EventVersions.ts"
 /**
  * - `NotRecorded`: a version has no file yet
  * - `MeaningNotRecorded`: it has one, of when it was current; what it is upcast to is not in it
+ * - `ExampleNotRecorded`: it has one, without an example that is given
  * - `SchemaChanged`: its Schema is not the one that was recorded
  * - `Undecodable`: what was recorded, or is to be, does not decode to valid current events
  * - `MeaningChanged`: it decodes to something else than what was recorded
@@ -41,6 +42,7 @@ export const Problem = Schema.Struct({
   problem: Schema.Literals([
     "NotRecorded",
     "MeaningNotRecorded",
+    "ExampleNotRecorded",
     "SchemaChanged",
     "Undecodable",
     "MeaningChanged",
@@ -55,6 +57,7 @@ export type Problem = typeof Problem.Type
 const mends: { readonly [P in Problem["problem"]]: string } = {
   NotRecorded: "record it with UPDATE_GOLDEN=1, look at the new file, and commit it",
   MeaningNotRecorded: "record it with UPDATE_GOLDEN=1, look at what it means now, and commit it",
+  ExampleNotRecorded: "record it with UPDATE_GOLDEN=1, look at what it means, and commit it",
   SchemaChanged:
     "put the recorded Schema into Event.history as a past version, with an upcaster to the new one; or, if it was never "
     + "deployed, remove the file and record it anew",
@@ -106,6 +109,10 @@ const decodeGolden = Schema.decodeUnknownResult(Schema.fromJsonString(Golden))
  * - `directory`: where the files of this set of events are, and no others
  * - `update`: records what is missing; by default when the environment has `UPDATE_GOLDEN=1`. What is recorded is never changed
  * - `examples`: payloads to record of current versions; by default three are generated from the Schema, the same in every run
+ * - `past`: payloads to record of past versions and of types that are no longer in the set, by type and version, as their Schemas have them. What is
+ *   generated says little of an upcaster that parses texts: give it some that were really written
+ *
+ * Examples that are given later are added to a file.
  *
  * @since 0.1.0
  * @category options
@@ -114,6 +121,9 @@ export interface Options<E extends Event.Any> {
   readonly directory: string
   readonly update?: boolean | undefined
   readonly examples?: { readonly [K in Event.Tag<E>]?: ReadonlyArray<Omit<Event.Case<E, K>, "_tag">> } | undefined
+  readonly past?:
+    | { readonly [type: string]: { readonly [schemaVersion: number]: ReadonlyArray<object> } }
+    | undefined
 }
 
 /**
@@ -160,6 +170,8 @@ export const check = Effect.fn("GoldenHistory.check")(function*<E extends Event.
   const problems: Array<Problem> = []
   const written: Array<string> = []
   const read = reader(events)
+  const versions = EventVersions.all(events)
+  checkPast(options, versions)
 
   const write = Effect.fnUntraced(function*(file: string, golden: Golden, isNew: boolean) {
     if (isNew) yield* fs.makeDirectory(directory, { recursive: true })
@@ -181,7 +193,7 @@ export const check = Effect.fn("GoldenHistory.check")(function*<E extends Event.
     else if (Result.isSuccess(golden)) recorded.set(file, golden.success)
   }
 
-  for (const version of EventVersions.all(events)) {
+  for (const version of versions) {
     const file = fileOf(version)
     const golden = recorded.get(file)
     recorded.delete(file)
@@ -206,9 +218,8 @@ export const check = Effect.fn("GoldenHistory.check")(function*<E extends Event.
         wrong.push({ problem: "Undecodable", example, detail: now.failure })
         continue
       }
-      if (example.means === undefined && !version.isCurrent) completed.push({ ...example, means: now.success })
+      completed.push(example.means === undefined && !version.isCurrent ? { ...example, means: now.success } : example)
       if (example.means === undefined) continue
-      completed.push(example)
       const then = read.meaning(example.means)
       const [before, after] = [Result.getOrElse(then, (problem) => problem), now.success].map((it) =>
         EventVersions.stable(it)
@@ -218,12 +229,24 @@ export const check = Effect.fn("GoldenHistory.check")(function*<E extends Event.
       }
     }
     problems.push(...inWords(file, golden, wrong))
+    const added = yield* missing(golden, version, read, examplesOf(options, version))
+    if (Result.isFailure(added)) {
+      problems.push({ problem: "Undecodable", file, detail: added.failure })
+      continue
+    }
     const isIncomplete = !version.isCurrent && golden.examples.some(({ means }) => means === undefined)
-    if (!isIncomplete) continue
-    const [first, ...others] = completed
+    if (!isIncomplete && added.success.length === 0) continue
+    const [first, ...others] = [...completed, ...added.success]
     if (!update) {
-      const detail = `what ${named(version)} is upcast to is not recorded`
-      problems.push({ problem: "MeaningNotRecorded", file, detail })
+      if (isIncomplete) {
+        const detail = `what ${named(version)} is upcast to is not recorded`
+        problems.push({ problem: "MeaningNotRecorded", file, detail })
+      }
+      problems.push(...added.success.map(({ data }): Problem => ({
+        problem: "ExampleNotRecorded",
+        file,
+        detail: `there is no example ${JSON.stringify(data)} of ${named(version)}`
+      })))
     } else if (first !== undefined && completed.length === golden.examples.length) {
       yield* write(file, { ...golden, examples: [first, ...others] }, false)
     }
@@ -306,11 +329,30 @@ const reader = (events: Event.Any): Reader => {
 }
 
 const examplesOf = <E extends Event.Any>(
-  { examples }: Options<E>,
-  { isCurrent, type }: EventVersions.EventVersion
+  { examples, past }: Options<E>,
+  { isCurrent, schemaVersion, type }: EventVersions.EventVersion
 ): ReadonlyArray<unknown> => {
   const given: Readonly<Record<string, ReadonlyArray<object> | undefined>> = examples ?? {}
-  return isCurrent ? (given[type] ?? []).map((payload) => ({ ...payload, _tag: type })) : []
+  return isCurrent
+    ? (given[type] ?? []).map((payload) => ({ ...payload, _tag: type }))
+    : past?.[type]?.[schemaVersion] ?? []
+}
+
+const checkPast = <E extends Event.Any>(
+  { past = {} }: Options<E>,
+  versions: ReadonlyArray<EventVersions.EventVersion>
+): void => {
+  for (const [type, given] of Object.entries(past)) {
+    for (const schemaVersion of Object.keys(given).map(Number)) {
+      const version = versions.find((one) => one.type === type && one.schemaVersion === schemaVersion)
+      if (version?.isCurrent === true) {
+        throw new Error(`GoldenHistory: ${named(version)} is the current one: give its payloads in \`examples\``)
+      }
+      if (version === undefined) {
+        throw new Error(`GoldenHistory: \`past\` has payloads of ${named({ type, schemaVersion })}, and there is none`)
+      }
+    }
+  }
 }
 
 const generated = 3
@@ -342,4 +384,19 @@ const make = Effect.fnUntraced(function*(
     // There is one at least.
     examples: [first!, ...others]
   }))
+})
+
+/** Of the examples given those that a record does not have. */
+const missing = Effect.fnUntraced(function*(
+  golden: Golden,
+  version: EventVersions.EventVersion,
+  read: Reader,
+  given: ReadonlyArray<unknown>
+): Effect.fn.Return<Result.Result<ReadonlyArray<Golden["examples"][number]>, string>> {
+  if (given.length === 0) return Result.succeed([])
+  const known = new Set(golden.examples.map(({ data }) => EventVersions.stable(data)))
+  return Result.map(
+    yield* make(version, read, given),
+    ({ examples }) => examples.filter(({ data }) => !known.has(EventVersions.stable(data)))
+  )
 })

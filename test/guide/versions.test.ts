@@ -105,6 +105,20 @@ describe("a log of several releases", () => {
 it.effect("what was ever written can be read", () =>
   GoldenHistory.check(BookEvent, { directory: "test/golden/books" }).pipe(Effect.provide(NodeServices.layer)))
 
+/** A weight was a text once, in kilograms or grams. */
+const ParcelEvent = Schema.TaggedUnion({ ParcelSent: { grams: Schema.Int } }).pipe(Event.history({
+  ParcelSent: Event.from({ weight: Schema.String }).toCurrent(({ weight }) => {
+    const amount = Number.parseFloat(weight) || 0
+    return { grams: Math.round(weight.endsWith("kg") ? 1000 * amount : amount) }
+  })
+}))
+
+it.effect("a weight is what it was", () =>
+  GoldenHistory.check(ParcelEvent, {
+    directory: "test/golden/parcels",
+    past: { ParcelSent: { 1: [{ weight: "2.5 kg" }, { weight: "800 g" }] } }
+  }).pipe(Effect.provide(NodeServices.layer)))
+
 const Lend = Command.make("Lend", { payload: { ...book, reader } })
 const BookState = Schema.Struct({ readers: Schema.Array(reader) })
 

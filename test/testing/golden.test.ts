@@ -229,6 +229,59 @@ describe("GoldenHistory", () => {
       assert.deepEqual((yield* files)["Registered.v3.json"], recorded["Registered.v3.json"])
     })))
 
+  it.effect("notices another parser where it is given payloads of past versions, also such as are given later", () =>
+    inDirectory(Effect.fnUntraced(function*(directory, files) {
+      const parcel = (parse: (weight: string) => number) =>
+        Schema.TaggedUnion({ Sent: { grams: Schema.Int } }).pipe(
+          Event.history({
+            Sent: Event.from({ weight: Schema.String }).toCurrent(({ weight }) => ({ grams: parse(weight) }))
+          }),
+          Event.legacy({
+            Posted: Event.from({ weight: Schema.String })
+              .into(["Sent"], ({ weight }) => [{ _tag: "Sent", grams: parse(weight) }])
+          })
+        )
+      const was = parcel((weight) => weight.endsWith(" kg") ? 1000 * Number.parseFloat(weight) : 0)
+      const is = parcel((weight) => weight.endsWith(" kg") ? 100 * Number.parseFloat(weight) : 0)
+      yield* GoldenHistory.record(was, { directory })
+      const generated = yield* files
+      // What is generated is no weight.
+      assert.deepEqual(yield* problemsOf(is, directory), [])
+      const past = { Sent: { 1: [{ weight: "2.5 kg" }] }, Posted: { 1: [{ weight: "1 kg" }] } }
+      const missing = yield* Effect.flip(GoldenHistory.check(was, { directory, past, update: false }))
+      for (const text of [`"weight":"2.5 kg"`, `"weight":"1 kg"`, "ExampleNotRecorded", "UPDATE_GOLDEN=1"]) {
+        assert.include(missing.message, text)
+      }
+      yield* GoldenHistory.record(was, { directory, past })
+      assert.deepEqual((yield* GoldenHistory.check(was, { directory, past, update: false })).written, [])
+      const [before, after] = [generated, yield* files].map((all) => JSON.parse(all["Sent.v1.json"]!).examples)
+      assert.deepEqual(after, [
+        ...before,
+        { data: { weight: "2.5 kg" }, means: [{ type: "Sent", schemaVersion: 2, data: { grams: 2500 } }] }
+      ])
+      assert.deepEqual(yield* problemsOf(is, directory), [
+        "Posted.v1.json MeaningChanged",
+        "Sent.v1.json MeaningChanged"
+      ])
+      const fresh = yield* inDirectory((directory, files) =>
+        Effect.andThen(GoldenHistory.record(was, { directory, past }), files)
+      )
+      assert.deepEqual(JSON.parse(fresh["Posted.v1.json"]!).examples, [
+        { data: { weight: "1 kg" }, means: [{ type: "Sent", schemaVersion: 2, data: { grams: 1000 } }] }
+      ])
+      const refused: ReadonlyArray<readonly [GoldenHistory.Options<typeof was>["past"], string]> = [
+        [{ Sent: { 2: [{ grams: 1 }] } }, "is the current one"],
+        [{ Sent: { 3: [{ grams: 1 }] } }, "schema version 3 of \"Sent\", and there is none"],
+        [{ Send: { 1: [] } }, "schema version 1 of \"Send\", and there is none"]
+      ]
+      for (const [past, text] of refused) {
+        const exit = yield* Effect.exit(GoldenHistory.check(was, { directory, past, update: true }))
+        assert.include(String(exit), text)
+      }
+      const wrong = yield* Effect.flip(GoldenHistory.record(was, { directory, past: { Sent: { 1: [{ weight: 1 }] } } }))
+      assert.include(wrong.message, "Sent.v1.json: Undecodable: Expected string")
+    })))
+
   it.effect("says which examples are wrong, and once what is wrong with several", () =>
     inDirectory(Effect.fnUntraced(function*(directory, _files, write) {
       const examples = { Registered: ["Ann", "Bob", "Eve"].map((fullName) => ({ fullName })) }
