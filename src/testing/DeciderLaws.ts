@@ -94,15 +94,19 @@ export const all = <State, Events extends Event.Any, C extends Command.Any>(
 
   /** A law of histories; those that break the first law are that law's. */
   const ofHistories = (
+    lawName: string,
     law: (history: ReadonlyArray<Event.Of<Events>>, cuts: ReadonlyArray<boolean>) => string | undefined
-  ) =>
-    Effect.suspend(() =>
+  ): Case<never> => ({
+    name: lawName,
+    test: Effect.suspend(() =>
       Laws.check(
+        lawName,
         Arbitrary.all({ sent: sendingOf(decider, options), cuts: Arbitrary.array(Arbitrary.schema(Schema.Boolean)) }),
         ({ cuts, sent }) => Result.match(run(sent), { onFailure: () => undefined, onSuccess: (all) => law(all, cuts) }),
         options
       )
     )
+  })
 
   const textOf = (state: State): string | undefined =>
     Result.getOrUndefined(Result.map(encodeState(state), (json) => EventVersions.stable(json)))
@@ -118,60 +122,56 @@ export const all = <State, Events extends Event.Any, C extends Command.Any>(
       ? undefined
       : `${how} lead to ${Laws.show(actual)}, and not to ${expected.text ?? Laws.show(expected.state)}`
 
-  return [
+  const rejects = `${name}: decides on nothing that its own evolve rejects`
+  return Laws.of([
     {
-      name: `${name}: decides on nothing that its own evolve rejects`,
+      name: rejects,
       test: Effect.suspend(() =>
         Laws.check(
+          rejects,
           sendingOf(decider, options),
           (sent) => Result.match(run(sent), { onFailure: (wrong) => wrong, onSuccess: () => undefined }),
           options
         )
       )
     },
-    {
-      name: `${name}: a kept state and the events after it lead to the same state as all events`,
-      test: ofHistories((history) => {
-        const expected = folded(history)
-        for (let cut = 0; cut <= history.length; cut++) {
-          const encoded = encodeState(Decider.fold(decider, history.slice(0, cut)))
-          if (Result.isFailure(encoded)) {
-            return `the state after ${cut} events cannot be kept: ${encoded.failure.message}`
-          }
-          const kept = decodeState(JSON.parse(JSON.stringify(encoded.success) ?? "null"))
-          if (Result.isFailure(kept)) {
-            return `the state after ${cut} events cannot be read again: ${kept.failure.message}`
-          }
-          const state = Decider.fold(decider, history.slice(cut), kept.success)
-          const wrong = differs(expected, state, `the state after ${cut} events, read again, and the events after it`)
-          if (wrong !== undefined) return wrong
+    ofHistories(`${name}: a kept state and the events after it lead to the same state as all events`, (history) => {
+      const expected = folded(history)
+      for (let cut = 0; cut <= history.length; cut++) {
+        const encoded = encodeState(Decider.fold(decider, history.slice(0, cut)))
+        if (Result.isFailure(encoded)) {
+          return `the state after ${cut} events cannot be kept: ${encoded.failure.message}`
         }
-        return undefined
-      })
-    },
-    {
-      name: `${name}: events lead to the same state in batches, wherever they are cut`,
-      test: ofHistories((history, cuts) => {
-        const expected = folded(history)
-        const ways = [
-          ...history.map((_, cut) => history.map((_, i) => i === cut)),
-          history.map(() => true),
-          history.map((_, i) => cuts[i] === true)
-        ]
-        for (const way of ways) {
-          let state = decider.initial
-          let from = 0
-          for (const to of [...way.flatMap((isCut, i) => isCut ? [i] : []), history.length]) {
-            state = Decider.fold(decider, history.slice(from, to), state)
-            from = to
-          }
-          const wrong = differs(expected, state, `${history.length} events, cut at ${JSON.stringify(way)},`)
-          if (wrong !== undefined) return wrong
+        const kept = decodeState(JSON.parse(JSON.stringify(encoded.success) ?? "null"))
+        if (Result.isFailure(kept)) {
+          return `the state after ${cut} events cannot be read again: ${kept.failure.message}`
         }
-        return undefined
-      })
-    }
-  ]
+        const state = Decider.fold(decider, history.slice(cut), kept.success)
+        const wrong = differs(expected, state, `the state after ${cut} events, read again, and the events after it`)
+        if (wrong !== undefined) return wrong
+      }
+      return undefined
+    }),
+    ofHistories(`${name}: events lead to the same state in batches, wherever they are cut`, (history, cuts) => {
+      const expected = folded(history)
+      const ways = [
+        ...history.map((_, cut) => history.map((_, i) => i === cut)),
+        history.map(() => true),
+        history.map((_, i) => cuts[i] === true)
+      ]
+      for (const way of ways) {
+        let state = decider.initial
+        let from = 0
+        for (const to of [...way.flatMap((isCut, i) => isCut ? [i] : []), history.length]) {
+          state = Decider.fold(decider, history.slice(from, to), state)
+          from = to
+        }
+        const wrong = differs(expected, state, `${history.length} events, cut at ${JSON.stringify(way)},`)
+        if (wrong !== undefined) return wrong
+      }
+      return undefined
+    })
+  ], options)
 }
 
 interface Sent {

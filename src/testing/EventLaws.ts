@@ -30,20 +30,24 @@ import type { Case } from "./Suite.ts"
  */
 export const all = (events: Event.Any, options: Laws.Options = {}): ReadonlyArray<Case<never>> => {
   const codec = EventCodec.of(events)
-  return EventVersions.all(events).map(({ encode, isCurrent, schema, schemaVersion, type }): Case<never> => ({
-    name: isCurrent
+  const laws = EventVersions.all(events).map(({ encode, isCurrent, schema, schemaVersion, type }): Case<never> => {
+    const name = isCurrent
       ? `${type}: what is written is read again as the same`
-      : `${type}: what version ${schemaVersion} allows is upcast to valid events`,
-    test: Effect.suspend(() =>
-      Laws.check(Arbitrary.schema(schema), (value) => {
-        const data = encode(value)
-        if (Result.isFailure(data)) return data.failure
-        const decoded = codec.decodeData({ type, schemaVersion, data: data.success })
-        if (Result.isFailure(decoded)) return `${JSON.stringify(data.success)}: ${decoded.failure.detail}`
-        return !isCurrent || Equal.equals(decoded.success, [value])
-          ? undefined
-          : `${JSON.stringify(data.success)} was read as ${Laws.show(decoded.success)}`
-      }, options)
-    )
-  }))
+      : `${type}: what version ${schemaVersion} allows is upcast to valid events`
+    return {
+      name,
+      test: Effect.suspend(() =>
+        Laws.check(name, Arbitrary.schema(schema), (value) => {
+          const data = encode(value)
+          if (Result.isFailure(data)) return data.failure
+          const decoded = codec.decodeData({ type, schemaVersion, data: data.success })
+          if (Result.isFailure(decoded)) return `${JSON.stringify(data.success)}: ${decoded.failure.detail}`
+          return !isCurrent || Equal.equals(decoded.success, [value])
+            ? undefined
+            : `${JSON.stringify(data.success)} was read as ${Laws.show(decoded.success)}`
+        }, options)
+      )
+    }
+  })
+  return Laws.of(laws, options)
 }

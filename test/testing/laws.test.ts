@@ -49,6 +49,7 @@ const counter = (wrong: {
   readonly add?: (state: State, n: number) => State
   readonly added?: (n: number) => number
   readonly schema?: Schema.Codec<State, unknown>
+  readonly replay?: string
 }) => {
   const contract = Aggregate.make("Counter", { id: "id", state, events: Added, commands: [Add, Clear] })
   const right = contract.decider({
@@ -62,7 +63,7 @@ const counter = (wrong: {
       Clear: (s, c) => s.count === 0 ? [] : [Added.cases.Cleared.make(c)]
     }
   })
-  return DeciderLaws.all(right, { state: wrong.schema ?? state, seed: 1 })
+  return DeciderLaws.all(right, { state: wrong.schema ?? state, seed: 1, replay: wrong.replay })
 }
 
 describe("a law of deciders", () => {
@@ -191,7 +192,7 @@ describe("a law of events", () => {
         Registered: Event.from({ fullName: Schema.String }).toCurrent(({ fullName }) => ({ name: fullName }))
       }))),
       "Registered: what version 1 allows",
-      ["made no valid \\\"Registered\\\"", "fullName"]
+      [`made no valid "Registered"`, "fullName", "expected: Registered: what version 1 allows"]
     ))
 
   it.effect("fails for a type that is split into what is no event, and for one that throws", () =>
@@ -206,4 +207,44 @@ describe("a law of events", () => {
       assert.deepEqual(all.map(({ failure }) => failure !== undefined), [false, true, true])
       assert.include(all[2]!.failure, "threw")
     }))
+})
+
+describe("a replay", () => {
+  const User = Schema.TaggedUnion({ Registered: { name: Schema.NonEmptyString } })
+  const upcast = (name: (fullName: string) => string) =>
+    User.pipe(Event.history({
+      Registered: Event.from({ fullName: Schema.String }).toCurrent(({ fullName }) => ({ name: name(fullName) }))
+    }))
+  const broken = upcast((fullName) => fullName)
+  const replayOf = (failure: string | undefined) => /^Replay: (.*)$/m.exec(failure ?? "")?.[1] ?? ""
+
+  it.effect("is of one law: that is tried on what it says, and the others as ever", () =>
+    Effect.gen(function*() {
+      const first = yield* outcomes(EventLaws.all(broken))
+      const replay = replayOf(first[0]?.failure)
+      assert.isTrue(replay.startsWith("Registered: what version 1 allows"))
+      const again = yield* outcomes(EventLaws.all(broken, { replay }))
+      assert.deepEqual(again.map(({ failure }) => failure !== undefined), [true, false])
+      assert.strictEqual(replayOf(again[0]?.failure), replay)
+      assert.include(again[0]?.failure, "after 1 runs")
+      const mended = yield* outcomes(EventLaws.all(upcast((fullName) => fullName || "?"), { replay }))
+      assert.include(mended[0]?.failure, "is not there any more (PropertyPassed): remove it")
+      assert.isUndefined(mended[1]?.failure)
+      const deciders = yield* outcomes(counter({ added: (n) => n + 0.5 }))
+      const ours = replayOf(deciders[0]?.failure)
+      assert.isTrue(ours.startsWith("Counter: decides on nothing"))
+      assert.deepEqual(
+        (yield* outcomes(counter({ added: (n) => n + 0.5, replay: ours }))).map(({ failure }) => replayOf(failure)),
+        [ours, "", ""]
+      )
+    }))
+
+  it("that is of no law is refused, with the names of those that there are", () => {
+    for (const replay of ["[0,\"1\",1,1,[],0]", "Other: what is written [0]", "Registered", ""]) {
+      assert.throws(
+        () => EventLaws.all(broken, { replay }),
+        /is of none of these laws.*\n.*\n- Registered: what version 1/
+      )
+    }
+  })
 })
