@@ -111,16 +111,26 @@ export const all = <State, Events extends Event.Any, C extends Command.Any>(
   const textOf = (state: State): string | undefined =>
     Result.getOrUndefined(Result.map(encodeState(state), (json) => EventVersions.stable(json)))
 
-  /** A state, and its text as it was when it was made, which an `evolve` that changes the state that it is given does not change. */
+  /** A state, and its texts as they were when it was made, which an `evolve` that changes the state that it is given does not change. */
   const folded = (history: ReadonlyArray<Event.Of<Events>>) => {
     const state = Decider.fold(decider, history)
-    return { state, text: textOf(state) }
+    return { state, text: textOf(state), shown: Laws.show(state) }
   }
 
-  const differs = (expected: ReturnType<typeof folded>, actual: State, how: string): string | undefined =>
-    Equal.equals(expected.state, actual) && expected.text === textOf(actual)
-      ? undefined
-      : `${how} lead to ${Laws.show(actual)}, and not to ${expected.text ?? Laws.show(expected.state)}`
+  const differs = (expected: ReturnType<typeof folded>, actual: State, how: string): string | undefined => {
+    const text = textOf(actual)
+    if (Equal.equals(expected.state, actual) && expected.text === text) return undefined
+    const shown = Laws.show(actual)
+    if (expected.shown !== shown) {
+      const lead = `${how} lead to ${shown}, and not to ${expected.shown}`
+      return expected.text === text && text !== undefined
+        ? `${lead}. Both are encoded as ${text}: the state has something that its Schema leaves out`
+        : lead
+    }
+    return expected.text === text
+      ? `${how} lead to another state, which looks the same: ${shown}. It has something that cannot be compared`
+      : `${how} lead to what is encoded as ${text}, and not as ${expected.text}`
+  }
 
   const rejects = `${name}: decides on nothing that its own evolve rejects`
   return Laws.of([
