@@ -7,7 +7,7 @@ import { TestClock } from "effect/testing"
 import { Aggregate, CommandBus, Decider, EventCodec, EventStore, ProjectionStore, QueryBus } from "evsrc"
 import { EventStoreError, OutcomeUnknown } from "evsrc"
 import { PgStores } from "evsrc/pg"
-import { DeciderSpec, EventStoreSuite } from "evsrc/testing"
+import { DeciderLaws, DeciderSpec, EventStoreSuite } from "evsrc/testing"
 import * as Bank from "../../examples/bank-account.ts"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 
@@ -54,6 +54,16 @@ describe("an account, whatever is asked of it", () => {
       }
     }))
 })
+
+describe("the laws of an account", () => {
+  const State = Schema.UndefinedOr(Schema.Int)
+  const laws = DeciderLaws.all(Bank.Account, { state: State, runs: 300 })
+  for (const { name, test } of laws) it.effect(name, () => test)
+})
+
+for (const { name, test } of DeciderLaws.all(Bank.Account, { state: Schema.UndefinedOr(Schema.Int) })) {
+  it(`${name}, without @effect/vitest`, () => Effect.runPromise(Effect.scoped(test)))
+}
 
 describe("an event", () => {
   it("written by an earlier release can be read", () => {
