@@ -283,7 +283,7 @@ describe("GoldenHistory", () => {
     })))
 
   it.effect("says which examples are wrong, and once what is wrong with several", () =>
-    inDirectory(Effect.fnUntraced(function*(directory, _files, write) {
+    inDirectory(Effect.fnUntraced(function*(directory, files, write) {
       const examples = { Registered: ["Ann", "Bob", "Eve"].map((fullName) => ({ fullName })) }
       yield* GoldenHistory.record(First, { directory, examples })
       yield* write("Left.v1.json", undefined)
@@ -305,6 +305,12 @@ describe("GoldenHistory", () => {
       assert.match(broken! + changed!, /example 3 of 3 {"fullName":"Eve"}: UpcasterFailed/)
       assert.match(broken! + changed!, /example 2 of 3 {"fullName":"Bob"}: it was .*"Bob".*, and is .*"Rob"/)
       assert.deepEqual(others, [])
+      // A file with an example that cannot be read is not written anew without it.
+      const recorded = yield* files
+      const past = { Registered: { 1: [{ fullName: "Zoe" }] } }
+      const eve = throwing((fullName) => fullName === "Eve")
+      yield* Effect.flip(GoldenHistory.check(eve, { directory, past, update: true }))
+      assert.deepEqual(yield* files, recorded)
     })))
 
   it.effect("does not record what an upcaster cannot bring up to date", () =>
