@@ -20,6 +20,7 @@ import * as EventCodec from "../domain/EventCodec.ts"
 import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Personal from "../domain/Personal.ts"
 import * as Position from "../domain/Position.ts"
+import * as PersonalFields from "../domain/PersonalFields.ts"
 import * as Projection from "../domain/Projection.ts"
 import type { Lifecycle } from "../domain/Projection.ts"
 import * as Snapshots from "../domain/Snapshots.ts"
@@ -433,6 +434,22 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       yield* Erasure.erase(ann)
       equal(yield* ofAnn(slow), { ...event, name: erasedOf(ann) }, "what is heard later")
     }).pipe(Effect.scoped, Effect.provide(Layer.fresh(EventBus.layer())))
+  }),
+
+  test("a subject without a name is refused with the event and the field", function*() {
+    const store = yield* EventStore.EventStore
+    const { driver } = yield* ProjectionStore.ProjectionStore
+    const stream = unique("people")
+    const registered = PersonEvent.cases.Registered.make({ personId: "", group: "g", name: "Ann" })
+    const ofEvent = yield* Effect.flip(store.append(PersonEvent, stream, [registered]))
+    const because = `the subject of the personal field "name" must not be empty`
+    ok(ofEvent.message.includes(`event "Registered": ${because}`), ofEvent.message)
+    equal(yield* Stream.runCollect(store.readStream(PersonEvent, stream)), [], "nothing is written")
+    const document = JSON.stringify({ personId: "", name: "Ann" })
+    const locate = PersonalFields.locate("it", PersonEvent.cases.Registered)!
+    const write = driver.write([{ projection: unique("p"), changes: [{ key: "k", document, indexed: [], locate }] }])
+    const ofDocument = yield* Effect.flip(write)
+    ok(ofDocument.message.includes(`document "k": ${because}`), ofDocument.message)
   }),
 
   test("names that tell what is encrypted cannot be taken by data", function*() {
