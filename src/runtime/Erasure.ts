@@ -266,7 +266,6 @@ const pathOf = (part: string, text: string, value: string, values: ReadonlySet<s
   const descend = (json: unknown): void => {
     if (!Predicate.isObjectOrArray(json) || path.length >= deepest) return
     for (const [field, inner] of Object.entries(json)) {
-      if (has(field, value)) return
       if (!has(inner, value)) continue
       for (const other of values) if (has(field, other)) return
       path.push(/^\w{1,64}$/.test(field) ? field : "*")
