@@ -217,6 +217,9 @@ const compileObjects = (what: string, ast: SchemaAST.Objects, recur: Recur): Vis
         `${what}: "${mark.subject}" names the subject of "${field}", so it cannot be personal data itself`
       )
     }
+    if (SchemaAST.isOptional(subject.type)) {
+      throw new Error(`${what}: "${mark.subject}" names the subject of "${field}", so it must not be optional`)
+    }
     if (!mayBeText(subject.type)) {
       throw new Error(`${what}: "${mark.subject}" names the subject of "${field}", so it must be encoded as a string`)
     }

@@ -32,6 +32,8 @@ import type { Snapshot } from "../store/SnapshotDriver.ts"
  * - `in`: the log, snapshots, documents of projections, or streams that are parked and the record of these
  * - `of`: the stream of an event or snapshot; the target of a projection
  * - `key`: the version of an event or snapshot; the key of a document; the stream that is parked
+ * - `path`: the part of it, and the first field in that, as `data.address.city`, `metadata.actor` or `tags.0`. What is found in the name of a field
+ *   is told by what holds that field, and a name that is more than a word is told as `*`. Missing for what is parked, which is plain text
  *
  * @since 0.1.0
  * @category schemas
@@ -39,7 +41,8 @@ import type { Snapshot } from "../store/SnapshotDriver.ts"
 export const Place = Schema.Struct({
   in: Schema.Literals(["events", "snapshots", "documents", "parked", "parkingLog"]),
   of: Schema.String,
-  key: Schema.String
+  key: Schema.String,
+  path: Schema.optionalKey(Schema.String)
 })
 
 /**
@@ -195,27 +198,37 @@ const search = Effect.fnUntraced(function*(
   )
 
   const plain: Array<Place> = []
-  const look = (text: string, place: Place) => {
+  const look = (place: Omit<Place, "path">, parts: ReadonlyArray<Part>) => {
     if (plain.length >= named) return
-    for (const value of values) {
-      if (!text.includes(value)) continue
-      plain.push(place)
-      return
+    for (const [name, text] of parts) {
+      for (const value of values) {
+        if (!text.includes(value)) continue
+        plain.push(name === undefined ? place : { ...place, path: pathOf(name, text, value, values) })
+        return
+      }
     }
   }
   yield* Stream.runForEachArray(events, (page) =>
     Effect.sync(() => {
-      for (const event of page) look(textOf(event), { in: "events", of: event.stream, key: String(event.version) })
+      for (const event of page) {
+        look({ in: "events", of: event.stream, key: String(event.version) }, partsOf(event))
+      }
     }))
   yield* Stream.runForEachArray(snapshots, (page) =>
     Effect.sync(() => {
-      for (const { state, stream, version } of page) look(state, { in: "snapshots", of: stream, key: String(version) })
+      for (const { state, stream, version } of page) {
+        look({ in: "snapshots", of: stream, key: String(version) }, [["state", state]])
+      }
     }))
   for (const place of ["documents", "parked", "parkingLog"] as const) {
     yield* Stream.runForEachArray(kept(place), (page) =>
       Effect.sync(() => {
         for (const { key, target, text } of page) {
-          look(`${text}\n${JSON.stringify(key)}`, { in: place, of: target, key })
+          const isDocument = place === "documents"
+          look({ in: place, of: target, key }, [
+            [isDocument ? "document" : undefined, text],
+            [isDocument ? "key" : undefined, JSON.stringify(key)]
+          ])
         }
       }))
   }
@@ -230,8 +243,39 @@ const search = Effect.fnUntraced(function*(
 /** How encrypted data of a subject ends, as `SealedData.sealed` makes it. */
 const markOf = (subject: string): string => `"subject":${JSON.stringify(subject)}}`
 
-const textOf = ({ data, metadata, stream, tags }: RawEvent): string =>
-  `${data}\n${metadata}\n${JSON.stringify([stream, ...tags])}`
+/** A text that is looked through; one that has a name is JSON. */
+type Part = readonly [name: string | undefined, text: string]
+
+const partsOf = ({ data, metadata, stream, tags }: RawEvent): ReadonlyArray<Part> => [
+  ["data", data],
+  ["metadata", metadata],
+  ["stream", JSON.stringify(stream)],
+  ["tags", JSON.stringify(tags)]
+]
+
+/** How deep a path leads. */
+const deepest = 8
+
+/**
+ * Where in a JSON text a value stands first. It goes into receipts, which are kept, and so must tell nothing personal: not the name of a field
+ * that is a value itself, nor one that may be anything, as the mail address of somebody else.
+ */
+const pathOf = (part: string, text: string, value: string, values: ReadonlySet<string>): string => {
+  const path = [part]
+  const has = (json: unknown, value: string) => JSON.stringify(json).includes(value)
+  const descend = (json: unknown): void => {
+    if (!Predicate.isObjectOrArray(json) || path.length >= deepest) return
+    for (const [field, inner] of Object.entries(json)) {
+      if (!has(inner, value)) continue
+      for (const other of values) if (has(field, other)) return
+      path.push(/^\w{1,64}$/.test(field) ? field : "*")
+      return descend(inner)
+    }
+  }
+  // Not everything that a database takes is JSON to JavaScript, as a nesting of any depth.
+  Result.try(() => descend(JSON.parse(text)))
+  return path.join(".")
+}
 
 /** Adds the values, as JSON writes them, of what is encrypted of a subject. Answers whether something of it is no longer readable. */
 const collect = (stored: unknown, opened: unknown, subject: string, values: Set<string>): boolean => {

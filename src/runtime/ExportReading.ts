@@ -72,6 +72,8 @@ const groupBytes = 4 * 1024 * 1024
 const lineBytes = 256 * 1024 * 1024
 
 const newline = 10
+/** Comes after all else where the Stream that is read has ended, and not where it has failed: that is no cut-off export. */
+const end: unique symbol = Symbol()
 const encoder = new TextEncoder()
 
 /** A line without its end. Only the last of an export may have none. */
@@ -100,22 +102,29 @@ const groups = <E, R>(
     readonly before: number
   }
   return Stream.mapAccumArrayEffect(
-    self,
+    Stream.concat(self, Stream.succeed(end)),
     (): State => ({ rest: [], restBytes: 0, lines: [], bytes: 0, before: 0 }),
-    (state, chunks: Arr.NonEmptyReadonlyArray<string | Uint8Array>) =>
+    (state, chunks: Arr.NonEmptyReadonlyArray<string | Uint8Array | typeof end>) =>
       Effect.suspend(() => {
         const full: Array<Group> = []
         const rest = Array.from(state.rest)
         let { before, bytes, restBytes } = state
         let lines = Array.from(state.lines)
         for (const piece of chunks) {
+          if (piece === end) {
+            full.push({
+              lines: rest.length === 0 ? lines : [...lines, { bytes: joined(rest), isEnded: false }],
+              isLast: true
+            })
+            break
+          }
           const chunk = typeof piece === "string" ? encoder.encode(piece) : piece
           let from = 0
-          for (let end = chunk.indexOf(newline); end !== -1; end = chunk.indexOf(newline, from)) {
-            const line = joined(rest, chunk.subarray(from, end))
+          for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, from)) {
+            const line = joined(rest, chunk.subarray(from, at))
             rest.length = 0
             restBytes = 0
-            from = end + 1
+            from = at + 1
             bytes += line.length
             if (lines.push({ bytes: line, isEnded: true }) >= groupLines || bytes >= groupBytes) {
               full.push({ lines, isLast: false })
@@ -139,13 +148,7 @@ const groups = <E, R>(
           }
         }
         return Effect.succeed([{ rest, restBytes, lines, bytes, before }, full] as const)
-      }),
-    {
-      onHalt: ({ lines, rest }) => [{
-        lines: rest.length === 0 ? lines : [...lines, { bytes: joined(rest), isEnded: false }],
-        isLast: true
-      }]
-    }
+      })
   )
 }
 

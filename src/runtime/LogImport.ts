@@ -91,7 +91,9 @@ export const importLog = <E, R>(
       Effect.fnUntraced(function*(before: ReadSoFar, group: ReadLines) {
         const { soFar } = group
         if (soFar.head !== undefined && last > soFar.head) {
-          return yield* refuse(`The log goes on to position ${last}, beyond the export's last event at ${soFar.head}`)
+          return yield* refuse(
+            `The log goes on to position ${last}, beyond the export's last event at ${soFar.head}; ${whatToDo}`
+          )
         }
         yield* matchLast(driver, before, group, last)
         const events = group.lines.flatMap((line) =>
@@ -125,6 +127,9 @@ export const verifiedOf = ({ archived, events, head = Position.start }: ReadSoFa
   head
 })
 
+/** Where the log was not the beginning of the export before either. */
+const whatToDo = "nothing was written. Import to an empty log, or to one that is a beginning of the export"
+
 const refuse = (detail: string) => Effect.fail(new TransferRefused({ detail }))
 
 const tell = ({ onProgress }: ImportOptions, { events, head = Position.start, position, seal }: ReadSoFar) =>
@@ -141,7 +146,7 @@ const matchLast = Effect.fnUntraced(function*(
   const found = lines.find((line) => line.kind === "event" && line.event.position === last)
   if (found?.kind !== "event" || !(yield* holds(driver, found.event))) {
     return yield* refuse(
-      `The log's last event, at position ${last}, is not that of the export; it is not the beginning of the same log`
+      `The log's last event, at position ${last}, is not that of the export; ${whatToDo}`
     )
   }
 })

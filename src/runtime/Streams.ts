@@ -97,8 +97,12 @@ export const archive = Effect.fn("Streams.archive")(function*(
   stream: string
 ): Effect.fn.Return<number, EventStoreError, EventStore> {
   const { driver } = yield* EventStore
-  const moved = yield* driver.archive(yield* checked(stream))
+  const name = yield* checked(stream)
+  const moved = yield* driver.archive(name)
   if (Option.isSome(moved)) return moved.value
+  if ((yield* driver.streamStatus(name)).version === 0) {
+    return yield* invalidRequest(`stream "${stream}" has no events: there is nothing to archive`)
+  }
   return yield* invalidRequest(`stream "${stream}" is not closed: close it with Streams.close, then archive it`)
 })
 

@@ -23,7 +23,8 @@ export class DamagedExport extends Schema.TaggedError<DamagedExport>("evsrc/Dama
 }
 
 /**
- * An export and a log do not belong together: the log has events that the export has not, or others. Nothing was written.
+ * An export and a log do not belong together: the log has events that the export has not, or others. Nothing was written, unless somebody else
+ * writes to the log while it is imported: then what was written by then stays.
  *
  * @since 0.1.0
  * @category errors

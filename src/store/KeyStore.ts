@@ -84,10 +84,18 @@ export const maxSubjectLength = 512
  * @since 0.1.0
  * @category guards
  */
-export const subjectProblem = (subject: unknown): string | undefined =>
-  typeof subject === "string"
-    ? Name.problem("the subject of personal data", subject, maxSubjectLength)
-    : "the subject of personal data must be a string"
+export const subjectProblem = (subject: unknown, what = "the subject of personal data"): string | undefined =>
+  typeof subject === "string" ? Name.problem(what, subject, maxSubjectLength) : `${what} must be a string`
+
+/**
+ * What is wrong with the subject of a personal field, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const fieldProblem = (
+  { field, subject }: Pick<PersonalFields.Located, "field" | "subject">
+): string | undefined => subjectProblem(subject, `the subject of the personal field "${field}"`)
 
 const nonceLength = Aead.aes256Gcm.nonceLength
 const prefix = "1."
@@ -220,10 +228,10 @@ export const make = Effect.fnUntraced(
       erasures: current,
       seal: Effect.fnUntraced(function*(fields, ofErased) {
         const subjects = new Set<string>()
-        for (const { subject } of fields) {
-          const problem = subjectProblem(subject)
+        for (const located of fields) {
+          const problem = fieldProblem(located)
           if (problem !== undefined) return yield* invalidRequest(problem)
-          subjects.add(subject as string)
+          subjects.add(located.subject as string)
         }
         const keys = yield* keysOf(subjects, true)
         const sealed = yield* Effect.forEach(fields, ({ field, holder, subject }) => {

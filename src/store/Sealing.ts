@@ -23,7 +23,7 @@ import * as PersonalEvents from "../domain/PersonalEvents.ts"
 import type * as PersonalFields from "../domain/PersonalFields.ts"
 import * as SealedData from "../domain/SealedData.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
-import { KeyStore } from "./KeyStore.ts"
+import { fieldProblem, KeyStore } from "./KeyStore.ts"
 import type { ProjectionStoreDriver, StoredDocument, TargetView } from "./ProjectionStoreDriver.ts"
 
 /**
@@ -74,7 +74,9 @@ export const sealEvents = Effect.fnUntraced(function*(
     return { event, data, fields: locate?.(data) ?? [] }
   })
   for (const { event, fields } of open) {
-    if (fields.length > 0) yield* refuseSealed(`event "${event.type}"`, event.data)
+    if (fields.length === 0) continue
+    yield* refuseSealed(`event "${event.type}"`, event.data)
+    yield* refuseSubjects(`event "${event.type}"`, fields)
   }
   yield* keys.seal(open.flatMap(({ fields }) => fields), "refuse")
   return open.map(({ data, event, fields }): NewEvent =>
@@ -96,6 +98,12 @@ const refuseSealed = (what: string, text: string): Effect.Effect<void, EventStor
   SealedData.looksSealed(text)
     ? invalidRequest(`${what}: a field named "~sealed" is what encrypted data is told by`)
     : Effect.void
+
+/** The key store would refuse them too, but does not know whose they are. */
+const refuseSubjects = (what: string, fields: Fields): Effect.Effect<void, EventStoreError> => {
+  const wrong = fields.map(fieldProblem).find((problem) => problem !== undefined)
+  return wrong === undefined ? Effect.void : invalidRequest(`${what}: ${wrong}`)
+}
 
 /** The text was made by JSON.stringify. */
 const parse = (text: string): Schema.Json => JSON.parse(text) as Schema.Json
@@ -246,6 +254,7 @@ const sealDocuments = Effect.fnUntraced(function*(
     const fields = locate(document)
     if (fields.length === 0) continue
     yield* refuseSealed(what, text)
+    yield* refuseSubjects(what, fields)
     sealed.push({ index, document, fields })
   }
   if (sealed.length === 0) return changes

@@ -17,12 +17,14 @@ import * as Stream from "effect/Stream"
 import * as DocumentCodec from "../domain/DocumentCodec.ts"
 import { EventStoreError, KeyStoreUnavailable, storeError } from "../domain/errors.ts"
 import * as EventCodec from "../domain/EventCodec.ts"
-import type { EventRecord, RecordedEvent } from "../domain/EventRecord.ts"
+import type { EventRecord, NewEvent, RecordedEvent } from "../domain/EventRecord.ts"
 import * as Personal from "../domain/Personal.ts"
+import * as PersonalFields from "../domain/PersonalFields.ts"
 import * as Position from "../domain/Position.ts"
 import * as Projection from "../domain/Projection.ts"
 import type { Lifecycle } from "../domain/Projection.ts"
 import * as Snapshots from "../domain/Snapshots.ts"
+import { StreamId } from "../domain/StreamId.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as Erasure from "../runtime/Erasure.ts"
@@ -283,10 +285,58 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const { found } = yield* Erasure.erase(person)
     equal(found.encrypted.events, 3, "events")
     equal(found.plain, [
-      { in: "events", of: stream, key: "1" },
-      { in: "events", of: stream, key: "2" },
-      { in: "events", of: `of-${nick}`, key: "1" }
+      { in: "events", of: stream, key: "1", path: "data.group" },
+      { in: "events", of: stream, key: "2", path: "metadata.attributes.mail" },
+      { in: "events", of: `of-${nick}`, key: "1", path: "stream" }
     ], "the places")
+  }),
+
+  test("where a value stands in the clear is told to the field, and without telling it", function*() {
+    const store = yield* EventStore.EventStore
+    const { driver } = yield* ProjectionStore.ProjectionStore
+    const [person, friend, stream, name] = [unique("p"), unique("f"), unique("people"), unique("Archibald")]
+    const registered = PersonEvent.cases.Registered.make({ personId: person, group: "g", name })
+    yield* store.append(PersonEvent, stream, [registered])
+    const Anything = Schema.TaggedUnion({ Said: { of: Schema.Json } })
+    const deep = Array.from({ length: 20 }).reduce<Schema.Json>((inner) => ({ a: inner }), name)
+    const said: ReadonlyArray<readonly [Schema.Json, string]> = [
+      [{ who: [1, { nick: `${name}!` }] }, "data.of.who.1.nick"],
+      [{ who: { [name]: 1 } }, "data.of.who"],
+      [{ who: { [`${name}-x`]: name } }, "data.of.who"],
+      [{ who: { "bob@example.com": { by: name } } }, "data.of.who.*.by"],
+      [{ ["x".repeat(65)]: name }, "data.of.*"],
+      [[[name]], "data.of.0.0"],
+      [deep, "data.of.a.a.a.a.a.a"]
+    ]
+    for (const [of] of said) yield* store.append(Anything, stream, [Anything.cases.Said.make({ of })])
+    const tagged: NewEvent = {
+      id: globalThis.crypto.randomUUID(),
+      type: "Tagged",
+      schemaVersion: 1,
+      data: "{}",
+      metadata: "{}",
+      tags: [`who=${name}`]
+    }
+    yield* store.driver.append({ stream: StreamId.make(stream), expected: "any", events: [tagged] })
+    yield* store.append(PersonEvent, stream, [PersonEvent.cases.Introduced.make({
+      personId: friend,
+      group: "",
+      friends: []
+    })], { metadata: { actor: name } })
+    const [projection, key] = [unique("p"), unique("k")]
+    const write = (key: string, document: Schema.Json) => ({ key, document: JSON.stringify(document), indexed: [] })
+    yield* driver.write([{ projection, changes: [write(key, { all: { who: name } }), write(name, 1)] }])
+    const { plain = [] } = yield* Erasure.scan(person)
+    equal(
+      plain.map(({ path }) => path).filter((path) => path !== "document.all.who" && path !== "key"),
+      [...said.map(([, path]) => path), "tags.0", "metadata.actor"],
+      "the paths in events"
+    )
+    equal(
+      plain.filter((place) => place.in === "documents").map(({ key, path }) => [key, path]).toSorted(),
+      [[key, "document.all.who"], [name, "key"]].toSorted(),
+      "the paths in documents"
+    )
   }),
 
   test("a failure is parked without personal data in its words, of the event or of the document", function*() {
@@ -433,6 +483,22 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       yield* Erasure.erase(ann)
       equal(yield* ofAnn(slow), { ...event, name: erasedOf(ann) }, "what is heard later")
     }).pipe(Effect.scoped, Effect.provide(Layer.fresh(EventBus.layer())))
+  }),
+
+  test("a subject without a name is refused with the event and the field", function*() {
+    const store = yield* EventStore.EventStore
+    const { driver } = yield* ProjectionStore.ProjectionStore
+    const stream = unique("people")
+    const registered = PersonEvent.cases.Registered.make({ personId: "", group: "g", name: "Ann" })
+    const ofEvent = yield* Effect.flip(store.append(PersonEvent, stream, [registered]))
+    const because = `the subject of the personal field "name" must not be empty`
+    ok(ofEvent.message.includes(`event "Registered": ${because}`), ofEvent.message)
+    equal(yield* Stream.runCollect(store.readStream(PersonEvent, stream)), [], "nothing is written")
+    const document = JSON.stringify({ personId: "", name: "Ann" })
+    const locate = PersonalFields.locate("it", PersonEvent.cases.Registered)!
+    const write = driver.write([{ projection: unique("p"), changes: [{ key: "k", document, indexed: [], locate }] }])
+    const ofDocument = yield* Effect.flip(write)
+    ok(ofDocument.message.includes(`document "k": ${because}`), ofDocument.message)
   }),
 
   test("names that tell what is encrypted cannot be taken by data", function*() {

@@ -188,6 +188,14 @@ describe("PersonalFields.locate", () => {
       /^it: "id" names the subject of "name", so it cannot be personal data itself$/
     ],
     "whose subject is a number": [Schema.Struct({ id: Schema.Int, name }), /so it must be encoded as a string$/],
+    "whose subject may be missing": [
+      Schema.Struct({ id: Schema.optionalKey(Schema.String), name }),
+      /^it: "id" names the subject of "name", so it must not be optional$/
+    ],
+    "whose subject may be undefined": [
+      Schema.Struct({ id: Schema.optional(Schema.String), name: Schema.optionalKey(name) }),
+      /^it: "id" names the subject of "name", so it must not be optional$/
+    ],
     "whose subject is a struct": [Schema.Struct({ id: inner, name }), /so it must be encoded as a string$/],
     "within another": [
       Schema.Struct({ id, all: Personal.field(inner, { subject: "id" }) }),
@@ -233,6 +241,12 @@ describe("PersonalFields.locate", () => {
       untold
     ]
   }
+  it("may be optional itself", () => {
+    const found = PersonalFields.locate("it", Schema.Struct({ id, name: Schema.optionalKey(name) }))
+    assert.deepStrictEqual(found?.({ id: "ann", name: "Ann" }).map(({ field }) => field), ["name"])
+    assert.deepStrictEqual(found?.({ id: "ann" }), [])
+  })
+
   for (const [what, [schema, message]] of Object.entries(refused)) {
     it(`refuses a field ${what}`, () => assert.throws(() => PersonalFields.locate("it", schema), message))
   }

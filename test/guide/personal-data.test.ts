@@ -1,8 +1,8 @@
 /** The code of docs/personal-data.md. */
 import { PgClient } from "@effect/sql-pg"
-import { assert, layer } from "@effect/vitest"
+import { assert, it, layer } from "@effect/vitest"
 import { Effect, Layer, Option, Redacted, Schema, Stream } from "effect"
-import { Aggregate, Command, CommandBus, Erasure, Event, EventStore } from "evsrc"
+import { Aggregate, Command, CommandBus, Erasure, Event, EventStore, KeyStore } from "evsrc"
 import { Personal, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgKeyStore, PgStores } from "evsrc/pg"
 import { freshDatabase } from "../support/Database.ts"
@@ -67,6 +67,10 @@ const storesAt = (url: string, keysUrl: string) => {
   )
 }
 
+const inMemory = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory).pipe(
+  Layer.provideMerge(KeyStore.layerMemory)
+)
+
 const badge = (name: typeof Name.Type) => Personal.getOrElse(name, () => "a guest of ours")
 const mailOf = ({ contact }: { readonly contact?: typeof Contact.Type }) =>
   contact === undefined || Personal.isErased(contact) ? undefined : contact.mail
@@ -126,3 +130,34 @@ layer(hotel.pipe(Layer.provideMerge(stores)), { excludeTestServices: true, timeo
       assert.strictEqual(mailOf({ contact: { mail: "a@example.com", phone: "1" } }), "a@example.com")
     }))
 })
+
+it.live(
+  "personal data is kept and erased in memory too, and so is who was never there; merged only, nothing is kept",
+  () => {
+    const event = BookingEvent.cases.RoomBooked.make({
+      bookingId: "1",
+      guestId: "g-1",
+      hotel: "Ritz",
+      name: "Ann Archer",
+      companions: []
+    })
+    const book = EventStore.EventStore.use((store) => store.append(BookingEvent, "Booking-1", [event]))
+    const merged = Layer.mergeAll(EventStore.layerMemory, ProjectionStore.layerMemory, KeyStore.layerMemory)
+    return Effect.gen(function*() {
+      const refused = yield* Effect.flip(book.pipe(Effect.provide(Layer.fresh(merged))))
+      assert(refused._tag === "EventStoreError" && refused.reason._tag === "StoreMisconfigured")
+      const [found, never, late] = yield* Effect.gen(function*() {
+        yield* book
+        const found = yield* Erasure.scan("g-1")
+        const never = yield* Erasure.erase("g-l")
+        const store = yield* EventStore.EventStore
+        const late = yield* Effect.flip(store.append(BookingEvent, "Booking-2", [{ ...event, guestId: "g-l" }]))
+        return [found, never, late] as const
+      }).pipe(Effect.provide(Layer.fresh(inMemory)))
+      assert.strictEqual(found.encrypted.events, 1)
+      assert.deepStrictEqual(never.found.encrypted, { events: 0, snapshots: 0, documents: 0 })
+      assert(late._tag === "EventStoreError" && late.reason._tag === "SubjectErased")
+    })
+  },
+  60_000
+)

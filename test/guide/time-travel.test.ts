@@ -2,7 +2,7 @@
 import { assert, layer } from "@effect/vitest"
 import { DateTime, Effect, JsonPatch, Layer, Option, Result, Schema, Stream } from "effect"
 import { Aggregate, Command, CommandBus, Decision, Event, EventStore } from "evsrc"
-import { Moment, Projection, ProjectionStore, TimeTravel } from "evsrc"
+import { Moment, Projection, ProjectionStore, TimeTravel, Version } from "evsrc"
 
 const account = Schema.NonEmptyString
 const owner = Schema.NonEmptyString
@@ -85,6 +85,9 @@ layer(Handlers.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })(
       assert.deepStrictEqual(before.state, { open: true, balance: 100 })
       const events = yield* Stream.runCollect(before.events)
       assert.deepStrictEqual(events.map(({ event }) => event._tag), ["Opened", "Deposited"])
+
+      const early = yield* Aggregate.load(Accounts, account, { atVersion: Version.make(2) })
+      assert.deepStrictEqual(early.state, before.state)
 
       const same = yield* TimeTravel.aggregate(Accounts, account, Moment.position(receipt.position))
       assert.deepStrictEqual(same.state, before.state)

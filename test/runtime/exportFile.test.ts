@@ -188,6 +188,36 @@ describe("a damaged export", () => {
     })))
 })
 
+describe("an export that cannot be read", () => {
+  it.live("fails with what the reading fails with, and is no damaged one", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { lines, text } = yield* small
+      const whole = bytesOf(text)
+      const middle = lines.slice(0, 4).join("\n").length + 7
+      for (const length of [0, 3, lines[0]!.length + 1, middle, whole.length - 1, whole.length]) {
+        const read = Stream.concat(Stream.make(whole.slice(0, length)), Stream.fail("EIO"))
+        assert.strictEqual(yield* Effect.flip(Log.verify(read)), "EIO", `after ${length} bytes`)
+        const store = yield* freshStore
+        assert.strictEqual(yield* Effect.flip(on(store)(Log.import(read))), "EIO", `after ${length} bytes`)
+        assert.strictEqual(yield* store.head, 0n, "nothing of a group that was not read to its end")
+      }
+    })))
+
+  it.live("is imported as far as its groups were read, and again from there", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const store = yield* freshStore
+      yield* on(store)(fill(1200))
+      const text = yield* on(store)(textOf)
+      const broken = Stream.concat(Stream.make(text.slice(0, -text.length / 12)), Stream.fail("EIO"))
+      const other = yield* freshStore
+      assert.strictEqual(yield* Effect.flip(on(other)(Log.import(broken))), "EIO")
+      // The header and 999 events are two groups of 500 lines.
+      assert.strictEqual(yield* other.head, 999n)
+      assert.strictEqual((yield* on(other)(Log.import(Stream.make(text)))).written, 201)
+      assert.strictEqual(yield* on(other)(textOf), text)
+    })))
+})
+
 describe("a file", () => {
   const inFolder = <A, E>(
     body: (path: string) => Effect.Effect<A, E, FileSystem.FileSystem | EventStore.EventStore>
@@ -259,6 +289,22 @@ describe("a file", () => {
         }
         yield* Log.exportToFile(path, { resume: true, pageSize: 50 })
         assert.strictEqual(yield* fs.readFileString(path), text)
+      })
+    ))
+
+  it.live("that is missing, or is a folder, is told so, and nothing is imported", () =>
+    inFolder((path) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const missing = yield* Effect.flip(Log.importFromFile(path))
+        assert(missing._tag === "PlatformError", missing.message)
+        assert.strictEqual(missing.reason._tag, "NotFound")
+        yield* fs.makeDirectory(path)
+        const folder = yield* Effect.flip(Log.importFromFile(path))
+        assert.strictEqual(folder._tag, "PlatformError", folder.message)
+        const resumed = yield* Effect.flip(Log.exportToFile(path, { resume: true }))
+        assert.strictEqual(resumed._tag, "PlatformError", resumed.message)
+        assert.strictEqual(yield* (yield* EventStore.EventStore).head, 0n)
       })
     ))
 

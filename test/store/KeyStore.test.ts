@@ -140,6 +140,7 @@ describe("what a key store has encrypted", () => {
           store.seal([{ holder, field: "a", subject: "ann" }, { holder, field: "b", subject }], "refuse")
         )
         assert.strictEqual(reason._tag, "InvalidRequest", String(subject))
+        assert.match(reason.message, /^the subject of the personal field "b" /)
         assert.deepStrictEqual(holder, { a: "Ann", b: "Bob" }, "all or nothing")
         if (typeof subject === "string") {
           assert.strictEqual((yield* reasonOf(store.erase(subject)))._tag, "InvalidRequest")
