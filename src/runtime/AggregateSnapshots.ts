@@ -41,6 +41,9 @@ export type Found<State> =
  * - `afterRead`: a state was read from the version `from` on, which took this long; `wrong` is to be replaced by it
  * - `afterAppend`: a state was taken further by an append, from the version `from`
  *
+ * Both are told how many erasures the state knows of, where it has personal data: when there are more by the time that it is written, it is
+ * not, as something that was made of the data may be in it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -51,10 +54,16 @@ export interface AggregateSnapshots<State> {
     stream: string,
     from: number,
     known: KnownState<State>,
+    erasures: bigint | undefined,
     cost: Duration.Duration,
     wrong: Snapshot | undefined
   ) => Effect.Effect<void>
-  readonly afterAppend: (stream: string, from: number, known: KnownState<State>) => Effect.Effect<void>
+  readonly afterAppend: (
+    stream: string,
+    from: number,
+    known: KnownState<State>,
+    erasures: bigint | undefined
+  ) => Effect.Effect<void>
 }
 
 /**
@@ -82,10 +91,19 @@ export const make = <State>(
       return Option.some<Snapshot>({ stream, fingerprint, version, position, eventId, state: encoded.success, takenAt })
     })
 
-  const write = (stream: string, known: KnownState<State>, wrong?: Snapshot): Effect.Effect<void> => {
+  const write = (
+    stream: string,
+    known: KnownState<State>,
+    erasures: bigint | undefined,
+    wrong?: Snapshot
+  ): Effect.Effect<void> => {
     const name = Limits.checkStream(stream)
     if (name instanceof EventStoreError) return Effect.void
-    return store.snapshots.write(name, known.version === 0 ? Effect.succeedNone : take(name, known), wrong)
+    const taken = known.version === 0 ? Effect.succeedNone : take(name, known)
+    const snapshot = erasures === undefined
+      ? taken
+      : Effect.flatMap(store.keys.erasures, (now) => now === erasures ? taken : Effect.succeedNone)
+    return store.snapshots.write(name, snapshot, wrong)
   }
 
   return {
@@ -113,12 +131,12 @@ export const make = <State>(
         Telemetry.snapshotRead("stale"),
         warn("The last event of a snapshot is not in its stream; the state is folded anew", stream, version, "")
       ),
-    afterRead: (stream, from, known, cost, wrong) =>
+    afterRead: (stream, from, known, erasures, cost, wrong) =>
       wrong !== undefined || Snapshots.isDue(policy, from, known.version, cost)
-        ? write(stream, known, wrong)
+        ? write(stream, known, erasures, wrong)
         : Effect.void,
-    afterAppend: (stream, from, known) =>
-      Snapshots.isDue(policy, from, known.version, undefined) ? write(stream, known) : Effect.void
+    afterAppend: (stream, from, known, erasures) =>
+      Snapshots.isDue(policy, from, known.version, undefined) ? write(stream, known, erasures) : Effect.void
   }
 }
 

@@ -236,10 +236,13 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   })
 
   const readNow = (stream: string, known?: KnownState<State>) =>
-    Effect.flatMap(Effect.timed(read(stream, known, all)), ([cost, { from, loaded, wrong }]) =>
-      snapshots === undefined
-        ? Effect.succeed(loaded)
-        : Effect.as(snapshots.afterRead(stream, from, loaded, cost, wrong), loaded))
+    Effect.suspend(() => {
+      const erasures = ofErasures
+      return Effect.flatMap(Effect.timed(read(stream, known, all)), ([cost, { from, loaded, wrong }]) =>
+        snapshots === undefined
+          ? Effect.succeed(loaded)
+          : Effect.as(snapshots.afterRead(stream, from, loaded, erasures, cost, wrong), loaded))
+    })
 
   const cache = yield* Cache.make({
     ...yield* StateCache,
@@ -299,7 +302,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
           if (advanced === undefined) return yield* Cache.invalidate(cache, stream)
           if (!(yield* isKept(stream, from))) return
           yield* keep(stream, advanced)
-          if (snapshots !== undefined) yield* snapshots.afterAppend(stream, from.version, advanced)
+          if (snapshots !== undefined) yield* snapshots.afterAppend(stream, from.version, advanced, ofErasures)
         })
       }),
     forget: (stream) => Cache.invalidate(cache, stream)

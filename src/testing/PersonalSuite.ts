@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -37,6 +38,7 @@ import * as KeyStore from "../store/KeyStore.ts"
 import type { KeyStoreDriver } from "../store/KeyStoreDriver.ts"
 import * as MemoryKeyStore from "../store/MemoryKeyStore.ts"
 import * as ProjectionStore from "../store/ProjectionStore.ts"
+import type { Snapshot } from "../store/SnapshotDriver.ts"
 import {
   behaviour,
   groups,
@@ -235,6 +237,34 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       const { state } = yield* Aggregate.load(noted, ann)
       equal<unknown>(state.name, erasedOf(ann), "the state that is folded anew")
     }).pipe(Effect.provide(Aggregate.layer(noted)))
+  }),
+
+  test("a snapshot that was waiting while somebody was erased is not written", function*() {
+    const [ann, bob] = [unique("ann"), unique("bob")]
+    const noted = Person.decider({ ...behaviour, snapshots: Snapshots.every(1) })
+    const { driver, keys } = yield* EventStore.EventStore
+    const [isWaiting, goOn] = [yield* Latch.make(), yield* Latch.make()]
+    const slow = {
+      ...driver,
+      snapshots: {
+        ...driver.snapshots,
+        write: (snapshot: Snapshot) =>
+          isWaiting.open.pipe(Effect.andThen(goOn.await), Effect.andThen(driver.snapshots.write(snapshot)))
+      }
+    }
+    const store = Layer.effect(EventStore.EventStore, EventStore.make(slow, keys))
+    yield* Effect.gen(function*() {
+      const { snapshots } = yield* EventStore.EventStore
+      const first = yield* CommandBus.dispatch(Register, { personId: bob, group: "g", name: "Bob Baker" })
+      yield* isWaiting.await
+      const { stream } = yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" })
+      yield* Erasure.erase(ann)
+      yield* goOn.open
+      yield* snapshots.settled
+      const page = yield* driver.snapshots.page(undefined, 10_000)
+      const ofStreams = page.map((one) => one.stream).filter((one) => one === stream || one === first.stream)
+      equal(ofStreams, [first.stream], "of whom there is a snapshot")
+    }).pipe(Effect.provide(Aggregate.layer(noted).pipe(Layer.provideMerge(store))))
   }),
 
   inLifecycle("async"),
