@@ -161,6 +161,22 @@ describe("faults", () => {
       }).pipe(Effect.provide(quiet.pipe(Layer.provide(behind))))
     }))
 
+  it.live("the same of an append under a condition, which it breaks itself", () =>
+    Effect.gen(function*() {
+      const { behind, proxy } = yield* behindProxy
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        yield* store.append(Tick, "s", [tick(0)])
+        const { condition } = yield* store.readQueryRecorded([{ types: ["Ticked"] }])
+        const append = store.appendIf(condition, Tick, "t", [tick(1)], { metadata: { commandId: "once" } })
+        yield* proxy.loseNextAnswer
+        assert.strictEqual(reasonOf(yield* Effect.flip(append))._tag, "OutcomeUnknown")
+        assert.strictEqual((yield* append).version, 1)
+        const events = yield* Stream.runCollect(store.readStream(Tick, "t"))
+        assert.deepStrictEqual(events.map((e) => e.event.n), [1])
+      }).pipe(Effect.provide(quiet.pipe(Layer.provide(behind))))
+    }))
+
   it.live("an answer lost under a group of appends: unknown for each of them, and each is resolved by its command id", () =>
     Effect.gen(function*() {
       const { behind, proxy } = yield* behindProxy
