@@ -78,7 +78,10 @@ export const sealEvents = Effect.fnUntraced(function*(
     yield* refuseSealed(`event "${event.type}"`, event.data)
     yield* refuseSubjects(`event "${event.type}"`, fields)
   }
-  yield* keys.seal(open.flatMap(({ fields }) => fields), "refuse")
+  const all = open.flatMap(({ fields }) => fields)
+  // What has none does not depend on the key store.
+  if (all.length === 0) return batch
+  yield* keys.seal(all, "refuse")
   return open.map(({ data, event, fields }): NewEvent =>
     // Some have none any more: their personal data was erased before they were written again.
     fields.length === 0 ? event : {

@@ -26,6 +26,7 @@ import * as Projection from "../domain/Projection.ts"
 import type { Lifecycle } from "../domain/Projection.ts"
 import * as Snapshots from "../domain/Snapshots.ts"
 import { StreamId } from "../domain/StreamId.ts"
+import * as Version from "../domain/Version.ts"
 import * as Aggregate from "../runtime/Aggregate.ts"
 import * as CommandBus from "../runtime/CommandBus.ts"
 import * as Erasure from "../runtime/Erasure.ts"
@@ -603,6 +604,12 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       isDown = true
       const rename = CommandBus.dispatch(Rename, { personId: ann, name: "Ann Young" })
       ok(isUnavailable(yield* Effect.flip(rename)), "the error of a command")
+      const nobody = PersonEvent.cases.Introduced.make({ personId: ann, group: "", friends: [] })
+      equal(
+        (yield* store.append(PersonEvent, unique("s"), [nobody])).version,
+        Version.make(1),
+        "what has no personal data"
+      )
       const read = Stream.runCollect(store.readStream(PersonEvent, `Person-${ann}`))
       ok(isUnavailable(yield* Effect.flip(read)), "the error of a read")
       equal((yield* readRaw(after, [`Person-${ann}`])).length, 2, "nothing was written")
