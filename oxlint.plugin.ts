@@ -9,56 +9,99 @@ type Rule = Exclude<Parameters<RuleTester["run"]>[1], { createOnce: unknown }>
 type Visitor = ReturnType<Rule["create"]>
 type Node = Parameters<NonNullable<Visitor["TSExternalModuleReference"]>>[0]["parent"]
 
-interface Floor {
-  /** The other directories of `src` it may import. */
-  readonly floors: ReadonlyArray<string>
+interface Layer {
+  /** The other folders of `src` it may import; "all" for those that stand on everything. */
+  readonly folders: ReadonlyArray<string> | "all"
   readonly packages: ReadonlyArray<string>
   readonly builtins: boolean
 }
 
-/** Imports point down. An entry is a directory of `src`, or a file that lies in `src` itself. */
-const house: Readonly<Record<string, Floor>> = {
-  "domain": { floors: [], packages: ["effect"], builtins: false },
-  "store": { floors: ["domain"], packages: ["effect"], builtins: false },
-  "runtime": { floors: ["domain", "store"], packages: ["effect"], builtins: false },
-  "testing": { floors: ["domain", "store", "runtime"], packages: ["effect"], builtins: false },
-  "pg": { floors: ["domain", "store"], packages: ["effect", "@effect/sql-pg"], builtins: true },
-  "pglite": {
-    floors: ["domain", "store", "pg"],
-    packages: ["effect", "@effect/sql-pg", "@electric-sql/pglite"],
-    builtins: true
-  },
-  "index.ts": { floors: ["domain", "store", "runtime"], packages: [], builtins: false }
+/** The folders of the core, lowest first: a folder imports only those before it. docs/project.md says what is in each. */
+const order = [
+  "core",
+  "personalData",
+  "event",
+  "snapshot",
+  "eventStore",
+  "command",
+  "query",
+  "archive",
+  "aggregate",
+  "decision",
+  "consumer",
+  "projection",
+  "subscription",
+  "operations",
+  "history",
+  "timeTravel",
+  "transfer",
+  "erasure"
+] as const
+
+/** What may import what. An entry is a folder of `src`, or a file that lies in `src` itself. */
+const layers: Readonly<Record<string, Layer>> = {
+  ...Object.fromEntries(
+    order.map((folder, index) => [folder, { folders: order.slice(0, index), packages: ["effect"], builtins: false }])
+  ),
+  "pg": { folders: "all", packages: ["effect", "@effect/sql-pg"], builtins: true },
+  "pglite": { folders: "all", packages: ["effect", "@effect/sql-pg", "@electric-sql/pglite"], builtins: true },
+  "testing": { folders: "all", packages: ["effect"], builtins: false },
+  "conformance": { folders: "all", packages: ["effect"], builtins: false },
+  "index.ts": { folders: order, packages: [], builtins: false }
 }
+
+/** Files that hold data and pure functions: they need no service, so that a decision can be tested without a store. */
+const pureFiles = [
+  "aggregate/AggregateDefinition.ts",
+  "aggregate/Decider.ts",
+  "command/Command.ts",
+  "consumer/Consumer.ts",
+  "decision/DecisionDefinition.ts",
+  "projection/ProjectionDefinition.ts",
+  "query/Query.ts",
+  "snapshot/SnapshotPolicy.ts"
+]
+const pureFolders = ["core", "event"]
+
+/** Of personalData, what is no service. */
+const pureModules = ["personalData/PersonalData.ts", "personalData/PersonalFields.ts", "personalData/EncryptedValue.ts"]
 
 const src = resolve(import.meta.dirname, "src")
 
-const floorOf = (path: string): string => relative(src, path).split(sep)[0]!
+const pathIn = (path: string): string => relative(src, path).split(sep).join("/")
+
+const folderOf = (path: string): string => pathIn(path).split("/")[0]!
+
+const isPure = (path: string): boolean =>
+  pureFiles.includes(path) || pureModules.includes(path) || pureFolders.includes(path.split("/")[0]!)
 
 const offence = (file: string, specifier: string): string | undefined => {
-  const from = floorOf(file)
-  const floor = house[from]
-  if (floor === undefined) {
-    return `src/${from} has no place in the house: give it one in oxlint.plugin.ts`
+  const from = folderOf(file)
+  const layer = layers[from]
+  if (layer === undefined) {
+    return `src/${from} has no place in the order of folders: give it one in oxlint.plugin.ts`
   }
   if (specifier.startsWith(".")) {
     const target = resolve(dirname(file), specifier)
-    const to = floorOf(target)
-    if (to !== from && !floor.floors.includes(to)) {
-      return `src/${from} may not import ${to === ".." ? "anything outside src" : `src/${to}`}`
-    }
-    return target.endsWith(`${sep}index.ts`) ? "inside src, import the module itself and not a barrel" : undefined
+    const to = folderOf(target)
+    if (to === "..") return `src/${from} may not import anything outside src`
+    const isAllowed = to === from || (layer.folders === "all" ? layers[to] !== undefined : layer.folders.includes(to))
+    if (!isAllowed) return `src/${from} may not import src/${to}: imports point to folders that come before`
+    if (target.endsWith(`${sep}index.ts`)) return "inside src, import the module itself and not a barrel"
+    return pureFiles.includes(pathIn(file)) && !isPure(pathIn(target))
+      ? `${pathIn(file)} is data and pure functions, so it may not import ${pathIn(target)}`
+      : undefined
   }
   if (specifier.startsWith("node:")) {
-    return floor.builtins ? undefined : `src/${from} may not import Node's own modules`
+    return layer.builtins ? undefined : `src/${from} may not import Node's own modules`
   }
-  return floor.packages.some((name) => specifier === name || specifier.startsWith(`${name}/`))
+  return layer.packages.some((name) => specifier === name || specifier.startsWith(`${name}/`))
     ? undefined
     : `src/${from} may not import the package ${specifier}`
 }
 
 /** Covers every way to name a module: import, export from, import(), require(), and import types. */
-const floors: Rule = {
+const layerOrder: Rule = {
   create(context) {
     if (relative(src, context.filename).startsWith("..")) return {}
     const check = (node: Node, source: Node | null | undefined) => {
@@ -113,5 +156,5 @@ const disableNeedsReason: Rule = {
 
 export default {
   meta: { name: "evsrc" },
-  rules: { floors, "no-double-cast": noDoubleCast, "disable-needs-reason": disableNeedsReason }
+  rules: { layers: layerOrder, "no-double-cast": noDoubleCast, "disable-needs-reason": disableNeedsReason }
 }

@@ -68,9 +68,9 @@ export const Bank = Layer.mergeAll(Aggregate.layer(Account), Projector.layer([Ba
 export const program = Effect.gen(function*() {
   yield* CommandBus.dispatch(Open, { account: "ann" })
   const receipt = yield* CommandBus.dispatch(Deposit, { account: "ann", amount: 100 })
-  const refusal = yield* Effect.flip(CommandBus.dispatch(Withdraw, { account: "ann", amount: 130 }))
+  const error = yield* Effect.flip(CommandBus.dispatch(Withdraw, { account: "ann", amount: 130 }))
   const balance = yield* QueryBus.ask(GetBalance, { account: "ann" }, { after: receipt })
-  yield* Console.log(`ann has ${balance} after ${receipt.version} events; to withdraw 130 is refused: ${refusal._tag}`)
+  yield* Console.log(`ann has ${balance} after ${receipt.version} events; withdrawing 130 fails: ${error._tag}`)
 })
 
 if (process.argv[1] === import.meta.filename) {

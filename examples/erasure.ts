@@ -10,7 +10,7 @@ import {
   Erasure,
   EventStore,
   KeyStore,
-  Personal,
+  PersonalData,
   Projection,
   ProjectionStore,
   Projector
@@ -21,7 +21,7 @@ const Name = Schema.NonEmptyString
 const Address = Schema.Struct({ street: Schema.String, town: Schema.String })
 const order = { customerId: Schema.String, name: Name, address: Address, total: Schema.Int }
 
-const personal = { name: Personal.field(Name, ofCustomer), address: Personal.field(Address, ofCustomer) }
+const personal = { name: PersonalData.field(Name, ofCustomer), address: PersonalData.field(Address, ofCustomer) }
 
 export const OrderEvent = Schema.TaggedUnion({ Ordered: { ...order, ...personal } })
 export const Order = Command.make("Order", { payload: order })
@@ -71,10 +71,10 @@ const program = Effect.gen(function*() {
   yield* Stream.runForEach(
     store.readAll(OrderEvent),
     ({ event: { customerId, name, total } }) =>
-      Console.log(`${customerId}: ${Personal.getOrElse(name, () => "(erased)")} paid ${total}`)
+      Console.log(`${customerId}: ${PersonalData.getOrElse(name, () => "(erased)")} paid ${total}`)
   )
   const ann = Option.getOrThrow(yield* ProjectionStore.get(Customers, "c-1"))
-  yield* Console.log(`${Personal.isErased(ann.name) ? "somebody" : ann.name} has spent ${ann.spent}`)
+  yield* Console.log(`${PersonalData.isErased(ann.name) ? "somebody" : ann.name} has spent ${ann.spent}`)
   const again = CommandBus.dispatch(Order, { customerId: "c-1", name: "Ann Archer", address, total: 5 })
   yield* Effect.catchReason(
     again,

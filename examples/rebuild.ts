@@ -1,5 +1,5 @@
 /**
- * Makes a read model anew while it is read, with a bar in the terminal: the balances of the bank account.
+ * Makes a read model again while it is read, with a bar in the terminal: the balances of the bank account.
  *
  * `node --conditions=@evsrc/source examples/rebuild.ts` does it in memory, on a log of its own that it writes first. With DATABASE_URL it does it
  * there, beside the program that runs; `rollback` as an argument undoes the swap.

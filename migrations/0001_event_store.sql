@@ -9,7 +9,7 @@ create table if not exists evsrc.migrations (
   name text not null
 );
 
--- Positions are drawn one at a time (cache 1) inside append only, after its watermark lock. The first is burnt here, so that
+-- Positions are drawn one at a time (cache 1) inside append only, after its in-flight mark lock. The first is burnt here, so that
 -- the sequence always has a last value and no event ever has position 0.
 create sequence evsrc.positions as bigint minvalue 0 start 0 cache 1;
 do $$ begin perform nextval('evsrc.positions'); end $$;
@@ -24,7 +24,7 @@ create table evsrc.events (
   -- On the first event of an append only: the command that caused it, and how many events it caused.
   command_id text collate "C",
   command_events integer,
-  -- json and not jsonb: it keeps what was written to the letter, and takes every string that JSON can hold (\u0000 too).
+  -- json and not jsonb: it keeps what was written byte for byte, and takes every string that JSON can hold (\u0000 too).
   data json not null,
   metadata json not null,
   recorded_at timestamptz not null,
@@ -46,17 +46,17 @@ create table evsrc.event_tags (
   primary key (tag, position)
 );
 
-create function evsrc.refuse_change() returns trigger language plpgsql as $$
+create function evsrc.reject_change() returns trigger language plpgsql as $$
 begin
   raise exception 'events are immutable: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
     using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
 end $$;
 
 create trigger events_immutable before update or truncate on evsrc.events
-  for each statement execute function evsrc.refuse_change();
+  for each statement execute function evsrc.reject_change();
 
 create trigger event_tags_immutable before update or delete or truncate on evsrc.event_tags
-  for each statement execute function evsrc.refuse_change();
+  for each statement execute function evsrc.reject_change();
 
 -- The streams that take no more events, and which of these `archive` has moved.
 create table evsrc.closed_streams (
@@ -85,20 +85,20 @@ create trigger closed_streams_kept before update or delete on evsrc.closed_strea
   for each row execute function evsrc.keep_closed();
 
 create trigger closed_streams_immutable before truncate on evsrc.closed_streams
-  for each statement execute function evsrc.refuse_change();
+  for each statement execute function evsrc.reject_change();
 
 -- The events of archived streams: out of the way of appends, and as immutable as all others.
 create table evsrc.archived_events (like evsrc.events including all);
 
 create trigger archived_events_immutable before update or delete or truncate on evsrc.archived_events
-  for each statement execute function evsrc.refuse_change();
+  for each statement execute function evsrc.reject_change();
 
 -- Whoever reads the log reads this; an event is in one of both. Appends need no more of it than their stream and command id.
 create view evsrc.log as select * from evsrc.events union all select * from evsrc.archived_events;
 
--- What is deleted from evsrc.events must stand to the letter in evsrc.archived_events, and its stream must be archived. So no event is lost,
+-- What is deleted from evsrc.events must stand byte for byte in evsrc.archived_events, and its stream must be archived. So no event is lost,
 -- whoever deletes, and by whatever statement.
-create function evsrc.refuse_loss() returns trigger language plpgsql
+create function evsrc.reject_loss() returns trigger language plpgsql
 -- A probe for each row (hence no "exists", of which a hash of the whole table may be made): how many they are is not known when it is planned.
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -117,10 +117,10 @@ begin
 end $$;
 
 create trigger events_kept after delete on evsrc.events
-  referencing old table as deleted for each statement execute function evsrc.refuse_loss();
+  referencing old table as deleted for each statement execute function evsrc.reject_loss();
 
 -- Nor is one doubled.
-create function evsrc.refuse_double() returns trigger language plpgsql
+create function evsrc.reject_duplicate_event() returns trigger language plpgsql
 -- As above.
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -135,9 +135,9 @@ begin
 end $$;
 
 create trigger archived_events_moved after insert on evsrc.archived_events
-  referencing new table as inserted for each statement execute function evsrc.refuse_double();
+  referencing new table as inserted for each statement execute function evsrc.reject_duplicate_event();
 
--- Ordering and watermark are sound under READ COMMITTED on a primary only; elsewhere both refuse.
+-- Ordering and in-flight mark are sound under READ COMMITTED on a primary only; elsewhere both refuse.
 create function evsrc.require_read_committed() returns void language plpgsql as $$
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
@@ -163,7 +163,7 @@ returns evsrc.query_item[] language sql immutable as $$
 $$;
 
 -- The newest event that matches a query, lies after a_after and is none of a_seen; null when there is none.
-create function evsrc.newest_match(a_items evsrc.query_item[], a_after bigint, a_seen bigint[])
+create function evsrc.last_match(a_items evsrc.query_item[], a_after bigint, a_seen bigint[])
 returns bigint language plpgsql volatile as $$
 declare
   item evsrc.query_item;
@@ -192,7 +192,7 @@ end $$;
 -- Takes the locks of tags and types: shared for each one that is written, exclusive for one atom of each item of a condition (its first
 -- tag, or else each of its types). So a condition is checked when every append that could break it is either visible or has yet to
 -- wait. Each key once, in its strongest mode, in one order for all.
-create function evsrc.lock_atoms(a_type text[], a_tags text[], a_items evsrc.query_item[])
+create function evsrc.lock_types_and_tags(a_type text[], a_tags text[], a_items evsrc.query_item[])
 returns void language plpgsql volatile as $$
 begin
   perform case when exclusive
@@ -212,7 +212,7 @@ begin
 end $$;
 
 -- The last position drawn. Its null, for a role that may not read the sequence, would turn the locks and bounds made of it into nothing.
-create function evsrc.last_drawn() returns bigint language plpgsql volatile as $$
+create function evsrc.last_position_drawn() returns bigint language plpgsql volatile as $$
 declare
   drawn bigint := pg_sequence_last_value('evsrc.positions');
 begin
@@ -292,11 +292,11 @@ begin
   version := version + 1;
   -- As precise as a reader's clock, which thus gets what is kept.
   recorded_at := date_trunc('milliseconds', clock_timestamp());
-  -- The watermark: a shared lock on a lower bound of the position drawn below, held until this append is visible. Its second
-  -- key has 32 bits, so it keeps the low half of the bound; safe_head knows the rest.
+  -- The in-flight mark: a shared lock on a lower bound of the position drawn below, held until this append is visible. Its second
+  -- key has 32 bits, so it keeps the low half of the bound; high_water_mark knows the rest.
   last := pg_sequence_last_value('evsrc.positions');
   if last is null then
-    perform evsrc.last_drawn();
+    perform evsrc.last_position_drawn();
   end if;
   perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, (last & 4294967295)::bit(32)::integer);
   position := nextval('evsrc.positions');
@@ -322,7 +322,7 @@ create function evsrc.append(
   a_closes boolean default false,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile
--- As above; and to plan it anew, which it would be for every new length of its arrays, costs as much as to run it.
+-- As above; and to plan it again, which it would be for every new length of its arrays, costs as much as to run it.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
@@ -382,7 +382,7 @@ begin
       from (select distinct hashtext('y' || t) as key from unnest(e_type) as t order by key) as keys;
   else
     items := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
-    perform evsrc.lock_atoms(e_type, e_tags, items);
+    perform evsrc.lock_types_and_tags(e_type, e_tags, items);
   end if;
   if a_command is not null then
     for known in
@@ -420,7 +420,7 @@ begin
     end if;
   end loop;
   if items is not null and outcomes[1] = 'appended' then
-    newest := evsrc.newest_match(items, q_after, q_seen);
+    newest := evsrc.last_match(items, q_after, q_seen);
     if newest is not null then
       outcomes[1] := 'changed';
       positions := array[newest];
@@ -434,7 +434,7 @@ begin
   recorded_at := date_trunc('milliseconds', clock_timestamp());
   perform pg_advisory_xact_lock_shared(
     'evsrc.positions'::regclass::oid::integer,
-    (evsrc.last_drawn() & 4294967295)::bit(32)::integer
+    (evsrc.last_position_drawn() & 4294967295)::bit(32)::integer
   );
   for i in 1 .. cardinality(a_stream) loop
     for k in 1 .. a_events[i] loop
@@ -467,16 +467,16 @@ begin
   end if;
 end $$;
 
--- The safe head: the last visible event before which nothing is undecided. Whatever is at or below it and will ever be visible, is visible
+-- The high-water mark: the last visible event before which nothing is undecided. Whatever is at or below it and will ever be visible, is visible
 -- to the next statement. It must be computed in statements of their own, before the statement that reads, hence volatile and plpgsql.
 -- It is an event and not a bound: a bound counts positions that were rolled back, which a crash may give out again.
-create function evsrc.safe_head() returns bigint language plpgsql volatile as $$
+create function evsrc.high_water_mark() returns bigint language plpgsql volatile as $$
 declare
   head bigint;
   behind bigint;
 begin
   perform evsrc.require_read_committed();
-  head := evsrc.last_drawn();
+  head := evsrc.last_position_drawn();
   -- How far the lower bound of the oldest append in flight lies behind. A distance of 2^31 and more is a bound above head,
   -- taken since head was read: such an append draws positions above head too.
   select max(distance) into behind
@@ -492,12 +492,12 @@ begin
   return coalesce(head, 0);
 end $$;
 
--- Whether an event is one of those a follower of the log asks for.
+-- Whether an event is one of those a consumer of the log asks for.
 --   f_types      null, or the types
 --   f_tags       null, or tags that it must all have
 --   f_prefix     null, or how its stream's name begins
 --   f_partition  of f_partitions: by the hash of the stream's name
-create function evsrc.is_followed(
+create function evsrc.matches_filter(
   e_stream text, e_type text, e_tags text[],
   f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
 ) returns boolean language sql immutable as $$
@@ -507,7 +507,7 @@ create function evsrc.is_followed(
     and (f_prefix is null or starts_with(e_stream, f_prefix))
 $$;
 
--- A page of the log: events after a_after and up to the safe head, of those that are followed. Every row carries the head;
+-- A page of the log: events after a_after and up to the high-water mark, of those that are followed. Every row carries the head;
 -- an empty page has one row with nothing else.
 create function evsrc.read_all(
   a_after bigint, a_limit integer, f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
@@ -520,13 +520,13 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  safe bigint := evsrc.safe_head();
+  safe bigint := evsrc.high_water_mark();
 begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
       from evsrc.log e
       where e.position > a_after and e.position <= safe
-        and evsrc.is_followed(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
+        and evsrc.matches_filter(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
       order by e.position
       limit a_limit;
   if not found then
@@ -535,11 +535,11 @@ begin
   end if;
 end $$;
 
--- A page of the log as it is kept, to the letter, for copies and for proofs: the rows after a_after and up to the safe head. Every row
+-- A page of the log as it is kept, byte for byte, for copies and for proofs: the rows after a_after and up to the high-water mark. Every row
 -- carries the head; an empty page has one row with nothing else.
 --   a_links      whether to look up, too, the event before it in its stream: its version and its hash
 --   micros       what recorded_at has below the millisecond: nothing, if append has written it
-create function evsrc.read_raw(a_after bigint, a_limit integer, a_links boolean)
+create function evsrc.read_stored(a_after bigint, a_limit integer, a_links boolean)
 returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
   command_id text, command_events integer, data text, metadata text, recorded_at timestamptz, micros integer, tags text[], hash text,
   closes boolean,
@@ -551,7 +551,7 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  safe bigint := evsrc.safe_head();
+  safe bigint := evsrc.high_water_mark();
 begin
   return query
     select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.command_id, e.command_events,
@@ -580,7 +580,7 @@ create function evsrc.correlation_hash(metadata json) returns bigint language sq
 $$;
 
 -- The indexes by which the events of a conversation, or an event of some id, are found without a look at the whole log.
-create function evsrc.create_trail_indexes() returns void language plpgsql as $$
+create function evsrc.create_causation_indexes() returns void language plpgsql as $$
 begin
   create index if not exists events_correlation on evsrc.events (evsrc.correlation_hash(metadata), position);
   create index if not exists events_id on evsrc.events (id);
@@ -638,7 +638,7 @@ begin
 end $$;
 
 -- How many events that are followed lie after a_after and up to a_to, counted up to a_limit, and when the first was recorded.
-create function evsrc.count_followed(
+create function evsrc.count_lag(
   a_after bigint, a_to bigint, a_limit integer, f_types text[], f_tags text[], f_prefix text, f_partition integer,
   f_partitions integer
 ) returns table (events integer, since timestamptz) language sql stable as $$
@@ -646,14 +646,14 @@ create function evsrc.count_followed(
     from (
       select e.recorded_at from evsrc.log e
         where e.position > a_after and e.position <= a_to
-          and evsrc.is_followed(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
+          and evsrc.matches_filter(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
         order by e.position
         limit a_limit
     ) as behind
 $$;
 
 -- The tag by which to look for the events that have all of these: the one with the fewest, as far as counted; as its hash.
-create function evsrc.lead_tag(a_tags text[], a_after bigint) returns bigint language plpgsql volatile as $$
+create function evsrc.most_selective_tag(a_tags text[], a_after bigint) returns bigint language plpgsql volatile as $$
 declare
   lead bigint;
 begin
@@ -667,7 +667,7 @@ begin
   return lead;
 end $$;
 
--- The events that match a query, after a_after, as they are visible now, beside the safe head of just before. What lies above the head
+-- The events that match a query, after a_after, as they are visible now, beside the high-water mark of just before. What lies above the head
 -- may still gain a lower neighbour, so a condition on what was read names the head and the positions seen above it.
 create function evsrc.read_query(
   q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], a_after bigint, a_limit integer
@@ -680,7 +680,7 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  safe bigint := evsrc.safe_head();
+  safe bigint := evsrc.high_water_mark();
   items evsrc.query_item[] := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
 begin
   if (select bool_and(cardinality(i.tags) > 0) from unnest(items) as i) then
@@ -690,7 +690,7 @@ begin
           -- No more of each item than the page can hold, in their order: a tag may have had a million events.
           select distinct on (m.position) m.*
             from unnest(items) as i
-              cross join lateral (select evsrc.lead_tag(i.tags, a_after) as tag offset 0) as lead
+              cross join lateral (select evsrc.most_selective_tag(i.tags, a_after) as tag offset 0) as lead
               cross join lateral (
                 select e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
                   from evsrc.event_tags t join evsrc.log e on e.position = t.position
@@ -797,7 +797,7 @@ begin
   end if;
   outcome := 'restored';
   position := e_position[cardinality(e_position)];
-  if position > evsrc.last_drawn() then
+  if position > evsrc.last_position_drawn() then
     perform setval('evsrc.positions', position);
   end if;
   -- For chain_event.

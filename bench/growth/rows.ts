@@ -66,13 +66,13 @@ const write = await writers[name]!()
 const before = await size()
 const ends = performance.now() + Number(secondsText) * 1000
 let streams = 0
-const work = async () => {
+const processor = async () => {
   while (performance.now() < ends && streams < Number(mostText) / eventsOfStream) {
     streams++
     await write(fresh("order"))
   }
 }
-await Promise.all(Array.from({ length: connections }, work))
+await Promise.all(Array.from({ length: connections }, processor))
 await client.query("vacuum (analyze)")
 const after = await size()
 const events = streams * eventsOfStream

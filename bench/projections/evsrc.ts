@@ -47,12 +47,12 @@ export const make = async (url: string): Promise<Subject> => {
           yield* Effect.sleep("20 millis")
         }
       })
-      const work = Effect.gen(function*() {
+      const processor = Effect.gen(function*() {
         const watching = samples > 0 ? yield* Effect.forkScoped(watch) : undefined
         yield* store.awaitPosition(last, head, "10 minutes")
         if (watching !== undefined) yield* Fiber.interrupt(watching)
       }).pipe(Effect.scoped, Effect.provide(Projector.layer([last], { batchSize })))
-      const took = yield* Effect.promise(() => timed(total, () => runtime.runPromise(work)))
+      const took = yield* Effect.promise(() => timed(total, () => runtime.runPromise(processor)))
       const page = yield* store.list(last, { limit: 1000 })
       const counted = page.items.reduce((sum, { events }) => sum + events, 0)
       if (counted !== total) throw new Error(`${counted} events in the documents instead of ${total}`)

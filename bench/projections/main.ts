@@ -140,13 +140,13 @@ try {
   const measure = (
     name: string,
     subject: "evsrc" | "emmett",
-    follower: Process,
+    consumer: Process,
     projection: string,
     readers: ReadonlyArray<readonly [title: string, reader: Process, how: "poll" | "await"]>
   ) =>
     attempt(`latency of ${name}`, async () => {
       say(`Latency of ${name}, after ${elapsed()} s, load ${load()}`)
-      await follower.ask("follow", projection)
+      await consumer.ask("follow", projection)
       for (const [title, reader, how] of readers) {
         const latency = await reader.ask("latency", projection, settings.latencySeconds, how)
         latencies.push({ name: `${subject}, ${title}`, latency })
@@ -156,12 +156,12 @@ try {
       }
     })
   if (settings.latencySeconds > 0) {
-    const follower = await startProcess("evsrc", urls.evsrc)
-    await measure("evsrc", "evsrc", follower, "latency", [
+    const consumer = await startProcess("evsrc", urls.evsrc)
+    await measure("evsrc", "evsrc", consumer, "latency", [
       ["looked for every 3 ms", evsrc, "poll"],
       ["waited for in another process than the projector's", evsrc, "await"]
     ])
-    await follower.stop()
+    await consumer.stop()
     await measure("evsrc, one process", "evsrc", evsrc, "latency-of-one-process", [
       ["waited for in the projector's process", evsrc, "await"]
     ])

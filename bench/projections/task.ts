@@ -44,7 +44,7 @@ export interface Subject {
    * the append, which emmett's cannot.
    */
   readonly latency: (name: string, seconds: number, how: "poll" | "await") => Promise<Latency>
-  /** Makes the documents of the last `catchUp` anew beside the old ones, and puts them in their place. */
+  /** Makes the documents of the last `catchUp` again beside the old ones, and puts them in their place. */
   readonly rebuild?: () => Promise<Took>
   readonly close: () => Promise<unknown>
 }

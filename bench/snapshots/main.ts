@@ -7,7 +7,7 @@ import { DateTime, Effect, Layer, Redacted, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Fs from "node:fs"
 import { join } from "node:path"
-import { Aggregate, Command, CommandBus, EventStore, Snapshots } from "../../src/index.ts"
+import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy } from "../../src/index.ts"
 import { PgEventStore } from "../../src/pg/index.ts"
 import * as PostgresServer from "../../test/support/PostgresServer.ts"
 
@@ -26,7 +26,7 @@ const Moved = Schema.Struct({ at: Schema.DateTimeUtc, amount: Schema.Int, note: 
 const AccountEvent = Schema.TaggedUnion({ Moved: { id, ...Moved.fields } })
 const Move = Command.make("Move", { payload: { id, ...Moved.fields } })
 /** Its state is the balance and the last 20 movements: 2 kB of JSON. */
-const account = (snapshots: Snapshots.Policy) =>
+const account = (snapshots: SnapshotPolicy.Policy) =>
   Aggregate.make("Account", {
     id: "id",
     state: Schema.Struct({ balance: Schema.Int, last: Schema.Array(Moved) }),
@@ -81,13 +81,13 @@ const loaded = Effect.fnUntraced(function*(decider: Account, stream: string) {
   return { took: millis(since), version, state }
 })
 
-const without = account(Snapshots.never)
+const without = account(SnapshotPolicy.never)
 /** As all others but that it takes none while it is measured. */
-const withSnapshot = account(Snapshots.every(1_000_000_000))
+const withSnapshot = account(SnapshotPolicy.every(1_000_000_000))
 
 const loads = Effect.gen(function*() {
   yield* append("long", events - tail)
-  yield* fresh(Aggregate.load(account(Snapshots.every(1)), "long"))
+  yield* fresh(Aggregate.load(account(SnapshotPolicy.every(1)), "long"))
   yield* append("long", tail)
   yield* append("tail", tail)
   const kinds = {
@@ -108,7 +108,11 @@ const loads = Effect.gen(function*() {
   return times
 })
 
-const policies = { never: Snapshots.never, "every 100": Snapshots.every(100), "every 1": Snapshots.every(1) }
+const policies = {
+  never: SnapshotPolicy.never,
+  "every 100": SnapshotPolicy.every(100),
+  "every 1": SnapshotPolicy.every(1)
+}
 
 /** Commands on an instance that is known, one after the other; each policy has an instance and a process of its own. */
 const appends = Effect.gen(function*() {

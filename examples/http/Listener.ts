@@ -24,7 +24,7 @@ const refusals: Readonly<Record<string, readonly [status: string, tag: string, m
   ERR_HTTP_REQUEST_TIMEOUT: ["408 Request Timeout", "RequestTimeout", "The request took too long to arrive"]
 }
 
-const refuse = (error: NodeJS.ErrnoException, socket: Duplex): void => {
+const reject = (error: NodeJS.ErrnoException, socket: Duplex): void => {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy()
     return
@@ -52,7 +52,7 @@ class EndingServer extends Server {
   constructor(onClose: () => void) {
     super()
     this.#onClose = onClose
-    this.on("clientError", refuse)
+    this.on("clientError", reject)
     this.on("connection", (socket) => {
       this.#open.set(socket, new Set())
       socket.once("close", () => this.#open.delete(socket))

@@ -13,18 +13,18 @@ import { UsersProjection } from "../users/UsersProjection.ts"
 import { Api } from "./contract/Api.ts"
 import { Healthy, Unhealthy } from "./contract/SystemEndpoints.ts"
 
-const followers = [UsersProjection]
+const consumers = [UsersProjection]
 
-const patience = Duration.seconds(2)
+const timeoutDuration = Duration.seconds(2)
 
-/** Of a follower, what its contract tells. */
-const followerOf = ({ partitions, silentFor, throughput, ...follower }: Health.FollowerHealth) => ({
-  ...follower,
+/** Of a consumer, what its contract tells. */
+const consumerOf = ({ partitions, silentFor, throughput, ...consumer }: Health.ConsumerHealth) => ({
+  ...consumer,
   ...(silentFor === undefined ? {} : { silentFor }),
   ...(throughput === undefined ? {} : { throughput }),
-  partitions: partitions.map(({ heartbeat, lag, owner, parked, partition, position, verdict }) => ({
+  partitions: partitions.map(({ heartbeat, lag, owner, parked, partition, position, status }) => ({
     partition,
-    verdict,
+    status,
     position,
     lag,
     parked,
@@ -39,21 +39,21 @@ const handlers = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const projector = yield* Projector.Projector
     const stores = yield* Effect.context<EventStore.EventStore | ProjectionStore.ProjectionStore>()
-    const look = yield* Health.make(followers)
+    const look = yield* Health.make(consumers)
 
     return handlers.handle(
       "health",
       Effect.fnUntraced(function*() {
-        // Who has just started has given no sign of life yet.
+        // Who has just started has given no heartbeat yet.
         yield* projector.status.pipe(
           Effect.repeat({
             until: (all) => all.every(({ state }) => state !== "starting"),
             schedule: Schedule.spaced("20 millis")
           }),
-          Effect.timeoutOption(patience)
+          Effect.timeoutOption(timeoutDuration)
         )
         const health = yield* look.pipe(
-          Effect.timeout(patience),
+          Effect.timeout(timeoutDuration),
           Effect.tapError((error) => Effect.logWarning("The store does not answer", error)),
           Effect.option,
           Effect.provideContext(stores),
@@ -66,7 +66,7 @@ const handlers = HttpApiBuilder.group(
         }))
         const problems = [
           ...(health === undefined ? ["the store cannot be reached"] : []),
-          ...(health?.verdict === "red" ? health.reasons : []),
+          ...(health?.status === "red" ? health.reasons : []),
           ...projections.flatMap(({ detail, projection, state }) =>
             state === "stuck" || state === "retrying"
               ? [`projection "${projection}" is ${state}: ${detail ?? "no reason given"}`]
@@ -75,9 +75,9 @@ const handlers = HttpApiBuilder.group(
         ]
         const report = {
           store: health === undefined ? "unreachable" as const : "reachable" as const,
-          verdict: problems.length > 0 ? "red" as const : health?.verdict ?? "red" as const,
+          health: problems.length > 0 ? "red" as const : health?.status ?? "red" as const,
           reasons: health?.reasons ?? [],
-          followers: (health?.followers ?? []).map(followerOf),
+          consumers: (health?.consumers ?? []).map(consumerOf),
           projections
         }
         return problems.length === 0
@@ -89,4 +89,4 @@ const handlers = HttpApiBuilder.group(
 )
 
 /** The gauges of /metrics are kept up to date, also while nobody asks how the program is. */
-export const layer = Layer.merge(handlers, Layer.effectDiscard(Health.watch(followers)))
+export const layer = Layer.merge(handlers, Layer.effectDiscard(Health.watch(consumers)))

@@ -5,7 +5,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { CommandBus, type CommandContext, Moment, NewId, ProjectionBehind, QueryBus, type Receipt } from "evsrc"
+import { AsOf, CommandBus, type CommandContext, IdGenerator, ProjectionBehind, QueryBus, type Receipt } from "evsrc"
 import { createHash } from "node:crypto"
 import { UserId } from "../users/contract/User.ts"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
@@ -57,7 +57,7 @@ export const layer = HttpApiBuilder.group(
   Api,
   "users",
   Effect.fnUntraced(function*(handlers) {
-    const newId = yield* NewId
+    const newId = yield* IdGenerator
     const timeout = yield* ReadTimeout
 
     return handlers
@@ -91,11 +91,11 @@ export const layer = HttpApiBuilder.group(
         "get",
         Effect.fnUntraced(function*({ params: { id: userId }, query: { after, atPosition, atTime, atVersion } }) {
           const asOf = atVersion !== undefined
-            ? Moment.version(atVersion)
+            ? AsOf.version(atVersion)
             : atPosition !== undefined
-            ? Moment.position(atPosition)
+            ? AsOf.position(atPosition)
             : atTime !== undefined
-            ? Moment.instant(atTime)
+            ? AsOf.instant(atTime)
             : undefined
           if (asOf !== undefined) return yield* QueryBus.ask(GetUserAsOf, { userId, asOf }).pipe(Failures.ofQuery)
           return yield* QueryBus.ask(GetUser, { userId }, { after, timeout }).pipe(Failures.ofQuery)
@@ -131,12 +131,12 @@ export const layer = HttpApiBuilder.group(
       )
       .handle(
         "diff",
-        ({ params: { id: userId }, query: { from, to = Moment.now } }) =>
+        ({ params: { id: userId }, query: { from, to = AsOf.now } }) =>
           QueryBus.ask(DiffUser, { userId, from, to }).pipe(neverBehind, Failures.ofQuery)
       )
       .handle(
         "whatIf",
-        ({ params: { id: userId }, payload: { at = Moment.now, command } }) =>
+        ({ params: { id: userId }, payload: { at = AsOf.now, command } }) =>
           QueryBus.ask(WhatIfUser, { userId, at, command }).pipe(neverBehind, Failures.ofQuery)
       )
   })

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { EventStore, Moment, type MomentNotReached, QueryBus, TimeTravel, Version } from "evsrc"
+import { AsOf, type AsOfNotReached, EventStore, QueryBus, TimeTravel, Version } from "evsrc"
 import type { UserId } from "./contract/User.ts"
 import { DeactivateUser, RegisterUser, RenameUser } from "./contract/UserCommands.ts"
 import { UserNotFound, UserNotYetRegistered } from "./contract/UserErrors.ts"
@@ -15,14 +15,14 @@ import { UserDecider } from "./UserDecider.ts"
 const firstOf = (userId: UserId) =>
   Effect.flatMap(
     EventStore.EventStore,
-    (store) => Stream.runHead(store.readStreamRecorded(UserDecider.aggregate.streamOf(userId), { limit: 1 }))
+    (store) => Stream.runHead(store.readStreamEncoded(UserDecider.aggregate.streamOf(userId), { limit: 1 }))
   )
 
 /** Who has no events at all has not only not come so far. */
-const absentIsNotFound = (userId: UserId) => <A, E, R>(self: Effect.Effect<A, E | MomentNotReached, R>) =>
+const absentIsNotFound = (userId: UserId) => <A, E, R>(self: Effect.Effect<A, E | AsOfNotReached, R>) =>
   Effect.tapErrorTag(
     self,
-    "MomentNotReached",
+    "AsOfNotReached",
     () =>
       Effect.flatMap(
         firstOf(userId),
@@ -58,7 +58,7 @@ const getUserHistory = QueryBus.handler(
     const store = yield* EventStore.EventStore
     const options = { from: Version.make(after + 1), limit: limit + 1 }
     const stream = UserDecider.aggregate.streamOf(userId)
-    const found = yield* Stream.runCollect(store.readStreamRecorded(stream, options))
+    const found = yield* Stream.runCollect(store.readStreamEncoded(stream, options))
     if (found.length === 0 && Option.isNone(yield* firstOf(userId))) return yield* new UserNotFound({ userId })
     return pageOf(found, limit)
   })
@@ -67,7 +67,7 @@ const getUserHistory = QueryBus.handler(
 const getUserTimeline = QueryBus.handler(
   GetUserTimeline,
   Effect.fnUntraced(function*({ after, limit = 100, userId }) {
-    const found = yield* TimeTravel.history(UserDecider, userId, Moment.now, { after }).pipe(
+    const found = yield* TimeTravel.history(UserDecider, userId, AsOf.now, { after }).pipe(
       Stream.take(limit + 1),
       Stream.map(({ events, recorded: { position, recordedAt, version }, state }) => ({
         version,
@@ -78,7 +78,7 @@ const getUserTimeline = QueryBus.handler(
       })),
       Stream.runCollect,
       // It goes as far as there is.
-      Effect.catchTag("MomentNotReached", Effect.die)
+      Effect.catchTag("AsOfNotReached", Effect.die)
     )
     if (found.length === 0 && Option.isNone(yield* firstOf(userId))) return yield* new UserNotFound({ userId })
     return pageOf(found, limit)

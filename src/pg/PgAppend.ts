@@ -8,11 +8,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { EventStoreError } from "../domain/errors.ts"
-import type { EventQuery } from "../domain/EventQuery.ts"
-import * as Position from "../domain/Position.ts"
-import * as Version from "../domain/Version.ts"
-import type { AppendRequest, AppendResult, Condition, EventStoreDriver } from "../store/EventStoreDriver.ts"
+import type { EventStoreError } from "../core/errors.ts"
+import * as Position from "../core/Position.ts"
+import * as Version from "../core/Version.ts"
+import type { EventQuery } from "../event/EventQuery.ts"
+import type { AppendRequest, AppendResult, Condition, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 
 /**
  * What the database answers to an append; `resolve` turns it into a result. The stream is the one that was asked for, and the positions

@@ -6,9 +6,9 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
-import type { EncodedDocument } from "../domain/DocumentCodec.ts"
-import type { DocumentsDriver, StoredDocument } from "../store/ProjectionStoreDriver.ts"
-import type { PgQuery } from "./PgQuery.ts"
+import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import type { DocumentsDriver, StoredDocument } from "../projection/ProjectionStoreDriver.ts"
+import type { PgStatement } from "./PgStatement.ts"
 
 /** Between the entries of one document's index; JSON escapes it, so no entry contains it. */
 const unitSeparator = "\u001f"
@@ -17,9 +17,9 @@ const unitSeparator = "\u001f"
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgQuery, schema: string): DocumentsDriver => {
+export const make = (query: PgStatement, schema: string): DocumentsDriver => {
   const select = `select key, document, revision from ${schema}.documents`
-  const active = `projection = ${schema}.active_target($1)`
+  const active = `generation = ${schema}.active_generation($1)`
   const documents = (text: string, params: ReadonlyArray<unknown>) =>
     Effect.map(
       query<{ readonly key: string; readonly document: unknown; readonly revision: bigint }>(text, params),
@@ -28,8 +28,9 @@ export const make = (query: PgQuery, schema: string): DocumentsDriver => {
     )
 
   return {
-    load: (target, keys) => documents(`${select} where projection = $1 and key = any ($2::text[])`, [target, keys]),
-    lock: (target, keys) => documents(`select * from ${schema}.lock_documents($1, $2::text[])`, [target, keys]),
+    load: (generation, keys) =>
+      documents(`${select} where generation = $1 and key = any ($2::text[])`, [generation, keys]),
+    lock: (generation, keys) => documents(`select * from ${schema}.lock_documents($1, $2::text[])`, [generation, keys]),
     write: (writes) =>
       Effect.forEach(
         writes,

@@ -13,7 +13,7 @@ import {
   StoreFailure,
   StoreMisconfigured,
   StoreUnavailable
-} from "../domain/errors.ts"
+} from "../core/errors.ts"
 
 /**
  * The SQLSTATE the server gave, if it gave one.

@@ -12,24 +12,24 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
-import type { EventStoreError } from "../domain/errors.ts"
-import type { RecordedEvent } from "../domain/EventRecord.ts"
-import * as Position from "../domain/Position.ts"
-import * as Receipt from "../domain/Receipt.ts"
-import { recordedOf } from "../store/AppendEncoding.ts"
-import * as EventStore from "../store/EventStore.ts"
-import type { AppendRequest, AppendResult, EventStoreDriver, LogFilter } from "../store/EventStoreDriver.ts"
-import * as HeadWatch from "../store/HeadWatch.ts"
-import * as GroupCommit from "./GroupCommit.ts"
+import type { EventStoreError } from "../core/errors.ts"
+import * as Position from "../core/Position.ts"
+import * as Receipt from "../core/Receipt.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import { recordedOf } from "../eventStore/AppendCodec.ts"
+import * as EventStore from "../eventStore/EventStore.ts"
+import type { AppendRequest, AppendResult, EventStoreDriver, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import * as HighWaterMark from "../eventStore/HighWaterMark.ts"
+import * as AppendBatcher from "./AppendBatcher.ts"
 import * as PgAppend from "./PgAppend.ts"
 import { fromAppendError, fromSqlError, mapSqlError } from "./PgErrors.ts"
+import { columns, type EventRow, recordedOf as recordedOfRow, storedOf } from "./PgEventRows.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
-import * as PgQuery from "./PgQuery.ts"
 import * as PgRestore from "./PgRestore.ts"
-import { columns, type EventRow, rawOf, recordedOf as recordedOfRow } from "./PgRows.ts"
 import * as PgSnapshots from "./PgSnapshots.ts"
+import * as PgStatement from "./PgStatement.ts"
 import * as PgStreams from "./PgStreams.ts"
 
 /**
@@ -47,17 +47,17 @@ export const makeDriver = Effect.fnUntraced(
       `select ${columns} from ${quoted}.log where stream = $1 and version >= $2 order by version limit $3`
     const streamBackward =
       `select ${columns} from ${quoted}.log where stream = $1 and version <= $2 order by version desc limit $3`
-    const rawPage = `select * from ${quoted}.read_raw($1, $2, $3)`
+    const storedPage = `select * from ${quoted}.read_stored($1, $2, $3)`
     const logPage = `select * from ${quoted}.read_all($1, $2, $3, $4, $5, $6, $7)`
-    const lag = `select * from ${quoted}.count_followed($1, $2, $3, $4, $5, $6, $7, $8)`
+    const lag = `select * from ${quoted}.count_lag($1, $2, $3, $4, $5, $6, $7, $8)`
     const queryPage =
       `select * from ${quoted}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
-    const conversation = `select ${columns} from ${quoted}.log
+    const correlation = `select ${columns} from ${quoted}.log
       where ${quoted}.correlation_hash(metadata) = ${quoted}.correlation_hash($1::json) and position > $2
       order by position limit $3`
     const byId = `select ${columns} from ${quoted}.log where id = $1::uuid limit 1`
     const lastEvent = `select max(position) as last from ${quoted}.log`
-    const safeHead = `select ${quoted}.safe_head() as head`
+    const safeHead = `select ${quoted}.high_water_mark() as head`
     const byCommand = `select e.* from ${quoted}.log f
       join ${quoted}.log e on e.stream = f.stream and e.version >= f.version and e.version < f.version + f.command_events
       where f.command_id = $1 order by e.version`
@@ -78,7 +78,7 @@ export const makeDriver = Effect.fnUntraced(
           })
         )
     const pageWithHead = pageOf(recordedOfRow)
-    const rawPageWithHead = pageOf(rawOf)
+    const storedPageWithHead = pageOf(storedOf)
     const receipt = (commandId: string): Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError> =>
       Effect.map(mapSqlError(sql.unsafe<EventRow>(byCommand, [commandId]).withoutTransform), (rows) => {
         const events = rows.map(recordedOfRow)
@@ -87,10 +87,10 @@ export const makeDriver = Effect.fnUntraced(
           ? Option.none()
           : Option.some(Receipt.fromEvents(first.stream, first.metadata.command, events.map(summaryOf)))
       })
-    const readConversation: EventStoreDriver["readConversation"] = ({ after, correlationId, limit }) =>
+    const readCorrelation: EventStoreDriver["readCorrelation"] = ({ after, correlationId, limit }) =>
       Effect.flatMap(
         mapSqlError(
-          sql.unsafe<EventRow>(conversation, [JSON.stringify({ correlationId }), after, limit]).withoutTransform
+          sql.unsafe<EventRow>(correlation, [JSON.stringify({ correlationId }), after, limit]).withoutTransform
         ),
         (rows) => {
           const found = rows.map(recordedOfRow)
@@ -99,21 +99,21 @@ export const makeDriver = Effect.fnUntraced(
           return events.length === limit || found.length < limit
             ? Effect.succeed(events)
             : Effect.map(
-              readConversation({ correlationId, after: found[limit - 1]!.position, limit: limit - events.length }),
+              readCorrelation({ correlationId, after: found[limit - 1]!.position, limit: limit - events.length }),
               (rest) => [...events, ...rest]
             )
         }
       )
-    const watch = yield* HeadWatch.make({ head, interval: options.pollInterval ?? "50 millis" })
+    const watch = yield* HighWaterMark.make({ head, interval: options.pollInterval ?? "50 millis" })
     const others = options.notify === false
       ? undefined
-      : yield* PgNotify.make({ channel: `evsrc_${schema}`, heard: watch.nudge })
-    const grown = others === undefined ? watch.nudge : Effect.andThen(watch.nudge, others.grown)
+      : yield* PgNotify.make({ channel: `evsrc_${schema}`, heard: watch.wake })
+    const grown = others === undefined ? watch.wake : Effect.andThen(watch.wake, others.grown)
     /** One for all that a statement has committed. */
     const hint = (rows: ReadonlyArray<PgAppend.AppendRow>) =>
       rows.some(({ outcome }) => outcome === "appended") ? grown : Effect.void
     const statements = PgAppend.make(sql, quoted, receipt)
-    const grouped = yield* GroupCommit.make({
+    const grouped = yield* AppendBatcher.make({
       single: (request) => Effect.tap(statements.single(request), (row) => hint([row])),
       singleNow: (request) => Effect.tap(statements.singleNow(request), (row) => hint([row])),
       batch: (requests) => Effect.tap(statements.batch(requests), hint)
@@ -150,7 +150,7 @@ export const makeDriver = Effect.fnUntraced(
           (rows) => rows.map(recordedOfRow)
         ),
       readAll: ({ after, limit, ...filter }) => pageWithHead(logPage, [after, limit, ...filterParameters(filter)]),
-      readRaw: ({ after, limit, links = false }) => rawPageWithHead(rawPage, [after, limit, links]),
+      readStored: ({ after, limit, links = false }) => storedPageWithHead(storedPage, [after, limit, links]),
       lag: ({ after, limit, to, ...filter }) =>
         Effect.map(
           mapSqlError(
@@ -168,7 +168,7 @@ export const makeDriver = Effect.fnUntraced(
         ),
       readQuery: ({ after, limit, query }) =>
         pageWithHead(queryPage, [...PgAppend.queryParameters(query), after, limit]),
-      readConversation,
+      readCorrelation,
       event: (id) =>
         uuid.test(id)
           ? Effect.map(
@@ -187,7 +187,7 @@ export const makeDriver = Effect.fnUntraced(
       closedStreams: streams.closed,
       restore: (request) => Effect.tap(restore(request), grown),
       changed: watch.changed,
-      snapshots: PgSnapshots.make(PgQuery.make(sql), quoted)
+      snapshots: PgSnapshots.make(PgStatement.make(sql), quoted)
     }
   }
 )
@@ -269,7 +269,7 @@ const filterParameters = ({ partition, streamPrefix, tags, types }: LogFilter): 
   partition?.of ?? 1
 ]
 
-const summaryOf = ({ id, position, type, version }: RecordedEvent): Receipt.Receipt["events"][number] => ({
+const summaryOf = ({ id, position, type, version }: EncodedEvent): Receipt.Receipt["events"][number] => ({
   id,
   type,
   version,

@@ -8,12 +8,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
-import { type EventStoreError, KeyStoreUnavailable, storeError } from "../domain/errors.ts"
-import * as KeyStore from "../store/KeyStore.ts"
-import type { FoundKeys, KeyStoreDriver, SubjectKey } from "../store/KeyStoreDriver.ts"
+import { type EventStoreError, KeyStoreUnavailable, storeError } from "../core/errors.ts"
+import * as KeyStore from "../personalData/KeyStore.ts"
+import type { FoundKeys, KeyStoreDriver, SubjectKey } from "../personalData/KeyStoreDriver.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import { schemaOf } from "./PgOptions.ts"
-import * as PgQuery from "./PgQuery.ts"
+import * as PgStatement from "./PgStatement.ts"
 
 /**
  * - `schema`: the database schema that holds the keys; `evsrc_keys` by default
@@ -42,7 +42,8 @@ export const makeDriver = Effect.fnUntraced(
   function*(options: PgKeyStoreOptions = {}): Effect.fn.Return<KeyStoreDriver, never, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
     const { quoted } = schemaOf(optionsOf(options))
-    const query: PgQuery.PgQuery = (text, params) => Effect.mapError(PgQuery.make(sql)(text, params), unavailable)
+    const query: PgStatement.PgStatement = (text, params) =>
+      Effect.mapError(PgStatement.make(sql)(text, params), unavailable)
 
     const found = (rows: Effect.Effect<ReadonlyArray<KeyRow>, EventStoreError>) =>
       Effect.gen(function*(): Effect.fn.Return<FoundKeys, EventStoreError> {

@@ -10,7 +10,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
 import { readFile } from "node:fs/promises"
-import { type EventStoreError, storeError, StoreFailure, StoreMisconfigured } from "../domain/errors.ts"
+import { type EventStoreError, storeError, StoreFailure, StoreMisconfigured } from "../core/errors.ts"
 import { fromSqlError, mapSqlError } from "./PgErrors.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 
@@ -21,7 +21,7 @@ import { type PgOptions, schemaOf } from "./PgOptions.ts"
  * @since 0.1.0
  * @category constants
  */
-export const names = ["0001_event_store", "0002_projections", "0003_builds", "0004_snapshots"] as const
+export const names = ["0001_event_store", "0002_projections", "0003_generations", "0004_snapshots"] as const
 
 /**
  * The same of the key store, in the folder `migrations/keys/`.
@@ -107,7 +107,7 @@ const runSet = Effect.fn("PgMigrations.run")(
       yield* firstOf(set, options)
       const done = yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
       if (options.hashChain === true) yield* sql.unsafe(`select ${quoted}.begin_chain()`)
-      if (options.trailIndex === true) yield* sql.unsafe(`select ${quoted}.create_trail_indexes()`)
+      if (options.causationIndex === true) yield* sql.unsafe(`select ${quoted}.create_causation_indexes()`)
       return done
     })
     const done = yield* sql.withTransaction(migrate).pipe(

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import type { GroupCommitOptions } from "./GroupCommit.ts"
+import type { AppendBatcherOptions } from "./AppendBatcher.ts"
 
 /**
  * - `groupCommit`: how concurrent appends are sent together
@@ -17,16 +17,16 @@ import type { GroupCommitOptions } from "./GroupCommit.ts"
  *
  * - `hashChain`: links every event to the one before it in its stream by a hash, so that `HashChain.verify` finds what was changed behind
  *   the store's back. Switched on by migrations; from then on for all who append to this schema, whether they ask for it or not, and for good
- * - `trailIndex`: indexes by which `Trail.of` finds the events of a conversation without a look at the whole log. Made by migrations, while which
+ * - `causationIndex`: indexes by which `Causation.of` finds the events of a conversation without a look at the whole log. Made by migrations, while which
  *   appends wait; for a log that is large already, make them before, as docs/audit.md says
  *
  * @since 0.1.0
  * @category options
  */
 export interface PgOptions {
-  readonly trailIndex?: boolean | undefined
+  readonly causationIndex?: boolean | undefined
   readonly hashChain?: boolean | undefined
-  readonly groupCommit?: GroupCommitOptions | undefined
+  readonly groupCommit?: AppendBatcherOptions | undefined
   readonly schema?: string | undefined
   readonly notify?: boolean | undefined
   readonly pollInterval?: Duration.Input | undefined

@@ -1,24 +1,18 @@
 /**
- * What followers of the log could not process, on PostgreSQL.
+ * What consumers of the log could not process, on PostgreSQL.
  *
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Position from "../domain/Position.ts"
-import type { StreamId } from "../domain/StreamId.ts"
-import * as Version from "../domain/Version.ts"
-import type {
-  Parked,
-  ParkingDriver,
-  ParkingEntry,
-  ParkingRequest,
-  Unprocessed
-} from "../store/ProjectionStoreDriver.ts"
-import type { PgQuery } from "./PgQuery.ts"
+import type { FailedEvent, Parked, ParkingDriver, ParkingEntry, ParkingRequest } from "../consumer/ParkingDriver.ts"
+import * as Position from "../core/Position.ts"
+import type { StreamId } from "../core/StreamId.ts"
+import * as Version from "../core/Version.ts"
+import type { PgStatement } from "./PgStatement.ts"
 
 interface ParkedRow {
-  readonly target: string
+  readonly generation: string
   readonly partition: number
   readonly stream: string
   readonly version: bigint
@@ -47,45 +41,45 @@ interface LogRow {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgQuery, schema: string): ParkingDriver => ({
-  park: (target, partition, events) =>
+export const make = (query: PgStatement, schema: string): ParkingDriver => ({
+  park: (generation, partition, events) =>
     Effect.asVoid(query(
       `select ${schema}.park($1, $2, $3::text[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::text[])`,
-      [target, partition, ...columnsOf(events)]
+      [generation, partition, ...columnsOf(events)]
     )),
-  parked: (target, partition) =>
+  parked: (generation, partition) =>
     Effect.map(
       query<ParkedRow>(
-        `select * from ${schema}.parked where target = $1 and ($2::integer is null or partition = $2) order by position`,
-        [target, partition ?? null]
+        `select * from ${schema}.parked where generation = $1 and ($2::integer is null or partition = $2) order by position`,
+        [generation, partition ?? null]
       ),
       (rows) => rows.map(parkedOf)
     ),
-  request: (target, stream, { action, actor, reason }, at) =>
+  request: (generation, stream, { action, actor, reason }, at) =>
     Effect.map(
       query(
-        `update ${schema}.parked set request = $3, requested_by = $4, request_reason = $5 where target = $1 and stream = $2 `
+        `update ${schema}.parked set request = $3, requested_by = $4, request_reason = $5 where generation = $1 and stream = $2 `
           + `and position = coalesce($6, position) returning stream`,
-        [target, stream, action, actor ?? null, reason ?? null, at ?? null]
+        [generation, stream, action, actor ?? null, reason ?? null, at ?? null]
       ),
       (rows) => rows.length > 0
     ),
-  unpark: ({ action, next, partition, stream, target }) =>
+  unpark: ({ action, next, partition, stream, generation }) =>
     Effect.asVoid(query(
       `select ${schema}.unpark($1, $2, $3, $4, $5::bigint[], $6::bigint[], $7::uuid[], $8::text[], $9::text[])`,
-      [target, partition, stream, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
+      [generation, partition, stream, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
     )),
-  parkingLog: (target) =>
+  parkingLog: (generation) =>
     Effect.map(
       query<LogRow>(
-        `select stream, position, event_id, action, detail, actor, at from ${schema}.parking_log where target = $1 order by id`,
-        [target]
+        `select stream, position, event_id, action, detail, actor, at from ${schema}.parking_log where generation = $1 order by id`,
+        [generation]
       ),
       (rows) => rows.map(entryOf)
     )
 })
 
-const columnsOf = (events: ReadonlyArray<Unprocessed>): ReadonlyArray<unknown> => [
+const columnsOf = (events: ReadonlyArray<FailedEvent>): ReadonlyArray<unknown> => [
   events.map((event) => event.stream),
   events.map((event) => BigInt(event.version)),
   events.map((event) => event.position),
@@ -96,7 +90,7 @@ const columnsOf = (events: ReadonlyArray<Unprocessed>): ReadonlyArray<unknown> =
 ]
 
 const parkedOf = (row: ParkedRow): Parked => ({
-  target: row.target,
+  generation: row.generation,
   partition: row.partition,
   // It is that of an event.
   stream: row.stream as StreamId,

@@ -8,18 +8,18 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
-import type { EventStoreError } from "../domain/errors.ts"
-import * as ProjectionStore from "../store/ProjectionStore.ts"
-import type { ProjectionStoreDriver } from "../store/ProjectionStoreDriver.ts"
-import * as PgBuilds from "./PgBuilds.ts"
+import type { EventStoreError } from "../core/errors.ts"
+import * as ProjectionStore from "../projection/ProjectionStore.ts"
+import type { ProjectionStoreDriver } from "../projection/ProjectionStoreDriver.ts"
+import * as PgCheckpoints from "./PgCheckpoints.ts"
 import * as PgDocuments from "./PgDocuments.ts"
 import { fromSqlError } from "./PgErrors.ts"
-import * as PgKept from "./PgKept.ts"
+import * as PgGenerations from "./PgGenerations.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 import * as PgParking from "./PgParking.ts"
-import * as PgProgress from "./PgProgress.ts"
-import * as PgQuery from "./PgQuery.ts"
+import * as PgPersonalDataScan from "./PgPersonalDataScan.ts"
+import * as PgStatement from "./PgStatement.ts"
 
 /**
  * The driver alone. It expects the migrations to have run.
@@ -31,13 +31,13 @@ export const makeDriver = Effect.fnUntraced(
   function*(options: PgOptions = {}): Effect.fn.Return<ProjectionStoreDriver, never, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
     const { quoted } = schemaOf(options)
-    const query = PgQuery.make(sql)
+    const query = PgStatement.make(sql)
     return {
-      ...PgProgress.make(query, quoted),
+      ...PgCheckpoints.make(query, quoted),
       ...PgParking.make(query, quoted),
       ...PgDocuments.make(query, quoted),
-      ...PgBuilds.make(query, quoted),
-      ...PgKept.make(query, quoted),
+      ...PgGenerations.make(query, quoted),
+      ...PgPersonalDataScan.make(query, quoted),
       transactions: sql.transactionService.key,
       transaction: (effect) => transactional(sql, effect)
     }

@@ -1,13 +1,13 @@
 /**
- * Writes events of another log to the letter.
+ * Writes events of another log byte for byte.
  *
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
-import * as Position from "../domain/Position.ts"
-import type { EventStoreDriver, RestoreRequest, RestoreResult } from "../store/EventStoreDriver.ts"
+import * as Position from "../core/Position.ts"
+import type { EventStoreDriver, RestoreRequest, RestoreResult } from "../eventStore/EventStoreDriver.ts"
 import { arrayText, nullable } from "./PgAppend.ts"
 import { mapSqlError } from "./PgErrors.ts"
 

@@ -6,11 +6,11 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Position from "../domain/Position.ts"
-import type { StreamId } from "../domain/StreamId.ts"
-import * as Version from "../domain/Version.ts"
-import { keptBeside, type Snapshot, type SnapshotDriver } from "../store/SnapshotDriver.ts"
-import type { PgQuery } from "./PgQuery.ts"
+import * as Position from "../core/Position.ts"
+import type { StreamId } from "../core/StreamId.ts"
+import * as Version from "../core/Version.ts"
+import { retention, type Snapshot, type SnapshotDriver } from "../snapshot/SnapshotDriver.ts"
+import type { PgStatement } from "./PgStatement.ts"
 
 interface SnapshotRow {
   readonly stream: string
@@ -26,7 +26,7 @@ interface SnapshotRow {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgQuery, schema: string): SnapshotDriver => {
+export const make = (query: PgStatement, schema: string): SnapshotDriver => {
   const one = `select * from ${schema}.snapshots where stream = $1 and fingerprint = $2`
   // $8: those of other fingerprints that are older go.
   const write = `with old as (
@@ -58,7 +58,7 @@ export const make = (query: PgQuery, schema: string): SnapshotDriver => {
         eventId,
         state,
         DateTime.toDateUtc(takenAt),
-        DateTime.toDateUtc(DateTime.subtractDuration(takenAt, keptBeside))
+        DateTime.toDateUtc(DateTime.subtractDuration(takenAt, retention))
       ])),
     discard: ({ eventId, fingerprint, stream, takenAt, version }) =>
       Effect.asVoid(query(discard, [stream, fingerprint, BigInt(version), eventId, DateTime.toDateUtc(takenAt)])),

@@ -13,9 +13,9 @@ import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
-import * as DataFolder from "./DataFolder.ts"
+import * as DataDirectory from "./DataDirectory.ts"
 import { PgliteError } from "./PgliteError.ts"
-import { type Notification, Session } from "./Session.ts"
+import { type Notification, Session } from "./PgWireSession.ts"
 
 /**
  * Options of a PGlite that {@link layer} opens and closes.
@@ -91,7 +91,7 @@ export const open = Effect.fnUntraced(function*(
 ): Effect.fn.Return<PGlite, PgliteError, Scope.Scope> {
   const folder = options.dataDir === undefined
     ? undefined
-    : yield* DataFolder.open(options.dataDir, options.fsync ?? true)
+    : yield* DataDirectory.open(options.dataDir, options.fsync ?? true)
   const isNew = folder?.isNew ?? true
   const pglite = yield* Effect.acquireRelease(
     Effect.tryPromise({

@@ -15,11 +15,11 @@
 import * as Equal from "effect/Equal"
 import * as Result from "effect/Result"
 import type * as Rpc from "effect/rpc/Rpc"
-import type { AggregateDecider } from "../domain/Aggregate.ts"
-import type * as Command from "../domain/Command.ts"
-import * as Decider from "../domain/Decider.ts"
-import type * as Event from "../domain/Event.ts"
-import * as EventCodec from "../domain/EventCodec.ts"
+import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
+import * as Decider from "../aggregate/Decider.ts"
+import type * as Command from "../command/Command.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventCodec from "../event/EventCodec.ts"
 import { SpecFailed } from "./SpecFailed.ts"
 
 /**

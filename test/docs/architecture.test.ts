@@ -4,12 +4,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Metric, Redacted } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { TestConsole } from "effect/testing"
-import { Limits, Projection, Projector, Telemetry } from "evsrc"
+import { Limits, Metrics, Projection, Projector } from "evsrc"
 import { PgMigrations, PgStores } from "evsrc/pg"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Bank from "../../examples/bank-account.ts"
-import * as errors from "../../src/domain/errors.ts"
+import * as errors from "../../src/core/errors.ts"
 import { freshDatabase, layerPglite } from "../support/Database.ts"
 import { blocksOf, read, root, section, tableOf } from "./Markdown.ts"
 
@@ -38,7 +38,7 @@ describe("docs/architecture.md", () => {
     }).pipe(Effect.provide(layerPglite())))
 
   it("tells every metric", () => {
-    const metrics = Object.values(Telemetry).flatMap((value: unknown) => Metric.isMetric(value) ? [value.id] : [])
+    const metrics = Object.values(Metrics).flatMap((value: unknown) => Metric.isMetric(value) ? [value.id] : [])
     assert.sameMembers(firstColumn("## Spans and metrics"), metrics)
   })
 

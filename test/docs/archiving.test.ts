@@ -1,15 +1,92 @@
-/** The code of the guide to archiving is code that is run. */
-import { assert, it } from "@effect/vitest"
-import { blocksOf, read } from "./Markdown.ts"
+/**
+ * How streams end and logs travel. The code in docs/archiving.md is taken from here.
+ */
+import { NodeFileSystem } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { Effect, FileSystem, Layer, Schema, Stream } from "effect"
+import { EventStore, LogTransfer, StreamLifecycle } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { layerPglite, layerPostgres } from "../support/Database.ts"
 
-const withoutSpace = (text: string): string => text.replace(/\s+/g, "")
-
-it("every block of docs/archiving.md is part of test/guide/archiving.test.ts", () => {
-  const blocks = blocksOf(read("docs/archiving.md"))
-  const tests = withoutSpace(read("test/guide/archiving.test.ts"))
-  assert.isAbove(blocks.length, 5)
-  for (const { code, language } of blocks) {
-    assert.strictEqual(language, "ts")
-    assert.isTrue(tests.includes(withoutSpace(code)), code)
-  }
+const LedgerEvent = Schema.TaggedUnion({
+  Booked: { amount: Schema.Int },
+  YearClosed: { balance: Schema.Int }
 })
+const { Booked, YearClosed } = LedgerEvent.cases
+
+const closeTheYear = Effect.gen(function*() {
+  const store = yield* EventStore.EventStore
+  yield* store.append(LedgerEvent, "Ledger-2025", [Booked.make({ amount: 70 }), Booked.make({ amount: -20 })])
+  yield* StreamLifecycle.close(LedgerEvent, "Ledger-2025", YearClosed.make({ balance: 50 }))
+  return yield* StreamLifecycle.status("Ledger-2025")
+})
+
+const late = EventStore.EventStore.use((store) =>
+  store.append(LedgerEvent, "Ledger-2025", [Booked.make({ amount: 1 })])
+).pipe(
+  Effect.catchReason(
+    "EventStoreError",
+    "StreamClosed",
+    ({ stream, version }) => Effect.succeed(`${stream} ended at version ${version}`)
+  )
+)
+
+const archiveAll = StreamLifecycle.closed.pipe(
+  Stream.filter(({ archivedAt }) => archivedAt === undefined),
+  Stream.runForEach(({ stream }) => StreamLifecycle.archive(stream))
+)
+
+const exported = LogTransfer.exportToFile("ledger.ndjson", {
+  resume: true,
+  onProgress: ({ head, position }) => Effect.logDebug(`${position} of ${head}`)
+})
+const imported = LogTransfer.importFromFile("ledger.ndjson")
+
+const copied = Effect.flatMap(
+  Effect.map(Stream.runCollect(LogTransfer.export()), (lines) => Stream.fromIterable(lines)),
+  (lines) => LogTransfer.verify(lines)
+)
+
+/** Files of a folder of its own. */
+const files = Layer.effect(
+  FileSystem.FileSystem,
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = yield* fs.makeTempDirectoryScoped()
+    const at = (path: string) => `${folder}/${path}`
+    return {
+      ...fs,
+      exists: (path) => fs.exists(at(path)),
+      open: (path, options) => fs.open(at(path), options),
+      stream: (path, options) => fs.stream(at(path), options),
+      truncate: (path, length) => fs.truncate(at(path), length)
+    }
+  })
+).pipe(Layer.provide(NodeFileSystem.layer))
+
+const backEnds = {
+  memory: EventStore.layerMemory,
+  PGlite: PgEventStore.layer.pipe(Layer.provide(layerPglite())),
+  PostgreSQL: PgEventStore.layer.pipe(Layer.provide(layerPostgres()))
+}
+
+for (const [name, store] of Object.entries(backEnds)) {
+  layer(Layer.merge(store, files), { excludeTestServices: true })(`the ledger on ${name}`, (it) => {
+    it.effect("is closed, archived, exported and imported", () =>
+      Effect.gen(function*() {
+        const closed = yield* closeTheYear
+        assert.strictEqual(closed._tag, "closed")
+        assert.strictEqual(yield* late, "Ledger-2025 ended at version 3")
+        yield* archiveAll
+        assert.strictEqual((yield* StreamLifecycle.status("Ledger-2025"))._tag, "archived")
+        assert.strictEqual((yield* exported).events, 3)
+        assert.strictEqual((yield* imported).written, 0)
+        const other = yield* Effect.gen(function*() {
+          const { written } = yield* imported
+          return [written, yield* late, (yield* StreamLifecycle.status("Ledger-2025"))._tag]
+        }).pipe(Effect.provide(Layer.fresh(EventStore.layerMemory)))
+        assert.deepStrictEqual(other, [3, "Ledger-2025 ended at version 3", "archived"])
+        assert.deepInclude(yield* copied, { events: 3, archived: 1 })
+      }))
+  })
+}

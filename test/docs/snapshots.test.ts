@@ -1,15 +1,59 @@
-/** The code of the guide to snapshots is code that is run. */
+/** The code of docs/snapshots.md. */
 import { assert, it } from "@effect/vitest"
-import { blocksOf, read } from "./Markdown.ts"
+import { Effect, Schema } from "effect"
+import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy, StreamId } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { layerPostgres } from "../support/Database.ts"
 
-const withoutSpace = (text: string): string => text.replace(/\s+/g, "")
+const Read = Command.make("Read", { payload: { meterId: Schema.String, units: Schema.Int } })
 
-it("every block of docs/snapshots.md is part of test/guide/snapshots.test.ts", () => {
-  const blocks = blocksOf(read("docs/snapshots.md"))
-  const tests = withoutSpace(read("test/guide/snapshots.test.ts"))
-  assert.isAbove(blocks.length, 5)
-  for (const { code, language } of blocks) {
-    assert.strictEqual(language, "ts")
-    assert.isTrue(tests.includes(withoutSpace(code)), code)
-  }
+const Meter = Aggregate.make("Meter", {
+  id: "meterId",
+  state: Schema.Struct({ total: Schema.Int, readings: Schema.Int }),
+  events: Schema.TaggedUnion({ Read: { meterId: Schema.String, units: Schema.Int } }),
+  commands: [Read]
 })
+
+const MeterDecider = Meter.decider({
+  snapshots: SnapshotPolicy.every(100),
+  initial: { total: 0, readings: 0 },
+  evolve: { Read: ({ readings, total }, { units }) => ({ total: total + units, readings: readings + 1 }) },
+  decide: { Read: (_, read) => [{ _tag: "Read", ...read }] }
+})
+
+const record = (meterId: string, units: number) =>
+  CommandBus.dispatch(Read, { meterId, units }).pipe(Effect.provide(Aggregate.layer(MeterDecider)))
+
+const total = (meterId: string) => Effect.map(Aggregate.load(MeterDecider, meterId), ({ state }) => state.total)
+
+const MeterDecider2 = Meter.decider({
+  snapshots: SnapshotPolicy.every(100),
+  evolveVersion: 2,
+  initial: { total: 0, readings: 0 },
+  evolve: {
+    Read: ({ readings, total }, { units }) => ({ total: total + Math.max(0, units), readings: readings + 1 })
+  },
+  decide: { Read: (_, read) => [{ _tag: "Read", ...read }] }
+})
+
+const dropSnapshots = (meterId: string) =>
+  Effect.flatMap(
+    EventStore.EventStore,
+    ({ driver }) => driver.snapshots.drop([StreamId.StreamId.make(Meter.streamOf(meterId))])
+  )
+
+it.live("snapshots are taken, outlived by a new version of the program, and dropped", () =>
+  Effect.gen(function*() {
+    const { driver, snapshots } = yield* EventStore.EventStore
+    for (let n = 1; n <= 120; n++) yield* record("a", n % 2 === 0 ? 3 : -1)
+    yield* snapshots.settled
+    assert.strictEqual(yield* total("a"), 120)
+    const [snapshot] = yield* driver.snapshots.page(undefined, 10)
+    assert.deepStrictEqual([snapshot?.version, snapshot?.state], [100, `{"total":100,"readings":100}`])
+    const { state } = yield* Aggregate.load(MeterDecider2, "a")
+    assert.deepStrictEqual(state, { total: 180, readings: 120 })
+    yield* snapshots.settled
+    assert.strictEqual((yield* driver.snapshots.page(undefined, 10)).length, 2)
+    assert.strictEqual(yield* dropSnapshots("a"), 2)
+    assert.strictEqual(yield* total("a"), 120)
+  }).pipe(Effect.provide(PgEventStore.layer), Effect.provide(layerPostgres())))

@@ -1,15 +1,171 @@
-/** The code of the guide to testing is code that is run. */
-import { assert, it } from "@effect/vitest"
-import { blocksOf, read } from "./Markdown.ts"
+/**
+ * How a program on evsrc is tested, shown on examples/bank-account.ts. The code in docs/testing.md is taken from here.
+ */
+import { assert, describe, it, layer } from "@effect/vitest"
+import { DateTime, Effect, Exit, Layer, Result, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { Aggregate, CommandBus, Decider, EventCodec, EventStore, ProjectionStore, QueryBus } from "evsrc"
+import { EventStoreError, OutcomeUnknown } from "evsrc"
+import { EventStoreSuite } from "evsrc/conformance"
+import { PgStores } from "evsrc/pg"
+import { DeciderProperties, DeciderSpec } from "evsrc/testing"
+import * as Bank from "../../examples/bank-account.ts"
+import { layerPglite, layerPostgres } from "../support/Database.ts"
 
-const withoutSpace = (text: string): string => text.replace(/\s+/g, "")
+const { Deposited, Opened, Withdrawn } = Bank.AccountEvent.cases
+const opened = Opened.make({ account: "ann" })
+const deposited = (amount: number) => Deposited.make({ account: "ann", amount })
+const withdrawn = (amount: number) => Withdrawn.make({ account: "ann", amount })
 
-it("every block of docs/testing.md is part of test/guide/testing.test.ts", () => {
-  const blocks = blocksOf(read("docs/testing.md"))
-  const tests = withoutSpace(read("test/guide/testing.test.ts"))
-  assert.isAbove(blocks.length, 5)
-  for (const { code, language } of blocks) {
-    assert.strictEqual(language, "ts")
-    assert.isTrue(tests.includes(withoutSpace(code)), code)
-  }
+describe("an account", () => {
+  it("pays out what is there", () => {
+    DeciderSpec.given(Bank.Account, [opened, deposited(100)])
+      .when(Bank.Withdraw, { account: "ann", amount: 70 })
+      .thenEvents([withdrawn(70)])
+  })
+
+  it("refuses what is not", () => {
+    DeciderSpec.given(Bank.Account, [opened, deposited(100)])
+      .when(Bank.Withdraw, { account: "ann", amount: 101 })
+      .thenFails(new Bank.InsufficientFunds({ balance: 100 }))
+  })
+
+  it("is opened once", () => {
+    DeciderSpec.given(Bank.Account, [opened]).when(Bank.Open, { account: "ann" }).thenNothing()
+  })
+
+  it("has the balance that its events lead to", () => {
+    DeciderSpec.given(Bank.Account, [opened, deposited(100), withdrawn(30)]).thenState(70)
+  })
+})
+
+const Transfer = Schema.TaggedUnion({
+  Deposit: Bank.Deposit.payloadSchema.fields,
+  Withdraw: Bank.Withdraw.payloadSchema.fields
+})
+
+describe("an account, whatever is asked of it", () => {
+  it.effect.prop("is never overdrawn", [Schema.Array(Transfer)], ([transfers]) =>
+    Effect.sync(() => {
+      let balance = Decider.fold(Bank.Account, [opened])
+      for (const { _tag, ...payload } of transfers) {
+        const decision = Decider.decide(Bank.Account, balance, _tag, payload)
+        if (Result.isSuccess(decision)) balance = Decider.fold(Bank.Account, decision.success, balance)
+        assert.isAtLeast(balance ?? 0, 0)
+      }
+    }))
+})
+
+describe("the properties of an account", () => {
+  const State = Schema.UndefinedOr(Schema.Int)
+  const properties = DeciderProperties.all(Bank.Account, { state: State, runs: 300 })
+  for (const { name, test } of properties) it.effect(name, () => test)
+})
+
+for (const { name, test } of DeciderProperties.all(Bank.Account, { state: Schema.UndefinedOr(Schema.Int) })) {
+  it(`${name}, without @effect/vitest`, () => Effect.runPromise(Effect.scoped(test)))
+}
+
+describe("an event", () => {
+  it("written by an earlier release can be read", () => {
+    const stored = { type: "Deposited", schemaVersion: 1, data: { account: "ann", amount: 100 } }
+    assert.deepStrictEqual(EventCodec.of(Bank.AccountEvent).decodeData(stored), Result.succeed([deposited(100)]))
+  })
+})
+
+const backEnds = {
+  memory: Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory),
+  PGlite: PgStores.layer.pipe(Layer.provide(layerPglite())),
+  PostgreSQL: PgStores.layer.pipe(Layer.provide(layerPostgres()))
+}
+
+for (const [name, stores] of Object.entries(backEnds)) {
+  layer(Bank.Bank.pipe(Layer.provideMerge(stores)), { excludeTestServices: true })(`the bank on ${name}`, (it) => {
+    it.effect("answers with the balance after a deposit", () =>
+      Effect.gen(function*() {
+        yield* CommandBus.dispatch(Bank.Open, { account: "ben" })
+        const receipt = yield* CommandBus.dispatch(Bank.Deposit, { account: "ben", amount: 100 })
+        const balance = yield* QueryBus.ask(Bank.GetBalance, { account: "ben" }, { after: receipt })
+        assert.strictEqual(balance, 100)
+      }))
+
+    it.effect("books a deposit once, however often it is sent", () =>
+      Effect.gen(function*() {
+        yield* CommandBus.dispatch(Bank.Open, { account: "cleo" })
+        const deposit = CommandBus.dispatch(Bank.Deposit, { account: "cleo", amount: 100 }, { commandId: "deposit-1" })
+        const receipts = yield* Effect.all([deposit, deposit, deposit], { concurrency: "unbounded" })
+        assert.deepStrictEqual(receipts[1], receipts[0])
+        assert.deepStrictEqual(receipts[2], receipts[0])
+        const { state } = yield* Aggregate.load(Bank.Account, "cleo")
+        assert.strictEqual(state, 100)
+      }))
+
+    it.effect("pays out no more than there is to many who ask at once", () =>
+      Effect.gen(function*() {
+        yield* CommandBus.dispatch(Bank.Open, { account: "dora" })
+        yield* CommandBus.dispatch(Bank.Deposit, { account: "dora", amount: 50 })
+        const withdrawal = Effect.exit(CommandBus.dispatch(Bank.Withdraw, { account: "dora", amount: 10 }))
+        const exits = yield* Effect.replicateEffect(withdrawal, 10, { concurrency: "unbounded" })
+        assert.strictEqual(exits.filter(Exit.isSuccess).length, 5)
+      }))
+
+    it.effect("keeps who did what", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        yield* CommandBus.dispatch(Bank.Open, { account: "eve" }, { actor: "clerk 7" })
+        const events = yield* Stream.runCollect(store.readStream(Bank.AccountEvent, "Account-eve"))
+        assert.deepStrictEqual(events.map((e) => [e.event._tag, e.metadata.actor]), [["Opened", "clerk 7"]])
+      }))
+  })
+}
+
+describe("the bank in memory", () => {
+  it.effect("closes the year on a clock that is the test's", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(Date.UTC(2025, 11, 31, 23))
+      yield* CommandBus.dispatch(Bank.Open, { account: "ann" })
+      yield* CommandBus.dispatch(Bank.Deposit, { account: "ann", amount: 100 })
+      yield* TestClock.adjust("2 hours")
+      yield* CommandBus.dispatch(Bank.Withdraw, { account: "ann", amount: 30 })
+      const newYear = DateTime.makeUnsafe("2026-01-01T00:00:00Z")
+      assert.strictEqual((yield* Aggregate.load(Bank.Account, "ann", { atTime: newYear })).state, 100)
+      assert.strictEqual((yield* Aggregate.load(Bank.Account, "ann")).state, 70)
+    }).pipe(Effect.provide(Aggregate.layer(Bank.Account)), Effect.provide(EventStore.layerMemory)))
+
+  it.effect("books a deposit once though the answer to it was lost", () =>
+    Effect.gen(function*() {
+      yield* CommandBus.dispatch(Bank.Open, { account: "ann" })
+      const receipt = yield* CommandBus.dispatch(Bank.Deposit, { account: "ann", amount: 100 })
+      const { state, version } = yield* Aggregate.load(Bank.Account, "ann")
+      assert.deepStrictEqual([state, version], [100, receipt.version])
+    }).pipe(Effect.provide(Aggregate.layer(Bank.Account)), Effect.provide(losingAnAnswer)))
+})
+
+/** The store in memory, but that it writes the first deposit and then says that the connection was lost. */
+const losingAnAnswer = Layer.effect(
+  EventStore.EventStore,
+  Effect.gen(function*() {
+    const { driver } = yield* EventStore.EventStore
+    let done = false
+    return yield* EventStore.make({
+      ...driver,
+      append: (request) =>
+        Effect.tap(driver.append(request), () => {
+          if (done || request.events[0]?.type !== "Deposited") return Effect.void
+          done = true
+          const { stream } = request
+          const reason = new OutcomeUnknown({ stream, message: "The connection was lost", cause: undefined })
+          return Effect.fail(new EventStoreError({ reason }))
+        })
+    })
+  })
+).pipe(Layer.provide(EventStore.layerMemory))
+
+/** In place of a driver of one's own, that of the store in memory. */
+const ownDriver = Effect.map(EventStore.EventStore, (store) => store.driver)
+
+const ownStore = EventStore.layer(ownDriver).pipe(Layer.provide(EventStore.layerMemory))
+
+layer(ownStore, { excludeTestServices: true })("a store of one's own", (it) => {
+  for (const { name, test } of EventStoreSuite.cases) it.effect(name, () => test)
 })

@@ -1,15 +1,144 @@
-/** The code of the guide to versions of events is code that is run. */
-import { assert, it } from "@effect/vitest"
-import { blocksOf, read } from "./Markdown.ts"
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Result, Schema, Stream } from "effect"
+import { Aggregate, Command, Event, EventCodec, EventStore } from "evsrc"
+import { DeciderProperties, EventProperties, GoldenEvents } from "evsrc/testing"
 
-const withoutSpace = (text: string): string => text.replace(/\s+/g, "")
+const book = { bookId: Schema.NonEmptyString }
+const title = Schema.NonEmptyString
+const reader = Schema.NonEmptyString
 
-it("every block of docs/versions.md is part of test/guide/versions.test.ts", () => {
-  const blocks = blocksOf(read("docs/versions.md"))
-  const tests = withoutSpace(read("test/guide/versions.test.ts"))
-  assert.isAbove(blocks.length, 7)
-  for (const { code, language } of blocks) {
-    assert.strictEqual(language, "ts")
-    assert.isTrue(tests.includes(withoutSpace(code)), code)
-  }
+const BookEvent = Schema.TaggedUnion({
+  BookAdded: { ...book, title, pages: Schema.Int },
+  BookPlaced: { ...book, shelf: Schema.Int },
+  BookLent: { ...book, reader }
+}).pipe(
+  Event.history({
+    BookAdded: Event.from({ ...book, title, subtitle: Schema.String })
+      .to(
+        { ...book, title },
+        ({ bookId, subtitle, title }) => ({ bookId, title: subtitle === "" ? title : `${title}: ${subtitle}` })
+      )
+      .toCurrent((v2) => ({ ...v2, pages: 0 }))
+  }),
+  Event.legacy({
+    BookBorrowed: Event.from({ ...book, by: reader })
+      .into(["BookLent"], ({ bookId, by }) => [{ _tag: "BookLent", bookId, reader: by }]),
+    BookBought: Event.from({ ...book, title, shelf: Schema.Int })
+      .into(["BookAdded", "BookPlaced"], ({ bookId, shelf, title }) => [
+        { _tag: "BookAdded", bookId, title, pages: 0 },
+        { _tag: "BookPlaced", bookId, shelf }
+      ]),
+    BookDusted: Event.retired
+  })
+)
+
+const NoteEvent = Schema.TaggedUnion({
+  NoteTaken: { text: Schema.String },
+  NoteSigned: { by: Schema.String }
+}).pipe(Event.history({
+  NoteTaken: Event.from({ text: Schema.String, by: Schema.String })
+    .into(["NoteTaken", "NoteSigned"], ({ by, text }) => [{ _tag: "NoteTaken", text }, { _tag: "NoteSigned", by }])
+    .from({ words: Schema.Array(Schema.String) })
+    .toCurrent(({ words }) => ({ text: words.join(" ") }))
+}))
+
+Event.versions(BookEvent) satisfies {
+  readonly BookAdded: 3
+  readonly BookBorrowed: 1
+  readonly BookBought: 1
+  readonly BookDusted: "retired"
+}
+
+/** The set as it was before `BookBorrowed` was renamed. */
+const FormerEvent = Schema.TaggedUnion({
+  BookBought: { ...book, title, shelf: Schema.Int },
+  BookBorrowed: { ...book, by: reader },
+  BookDusted: book
+})
+
+const BeforeRenaming = Schema.TaggedUnion({
+  BookBorrowed: { ...book, by: reader }
+}).pipe(Event.legacy({
+  BookLent: Event.from({ ...book, reader })
+    .into(["BookBorrowed"], ({ bookId, reader }) => [{ _tag: "BookBorrowed", bookId, by: reader }])
+}))
+
+describe("a log of several releases", () => {
+  it.effect("is read as what it means today", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      yield* store.append(FormerEvent, "Book-1", [
+        { _tag: "BookBought", bookId: "1", title: "Walden", shelf: 7 },
+        { _tag: "BookDusted", bookId: "1" },
+        { _tag: "BookBorrowed", bookId: "1", by: "ann" }
+      ])
+      const records = yield* Stream.runCollect(store.readStream(BookEvent, "Book-1"))
+      assert.deepStrictEqual(records.map(({ event, part, version }) => [Number(version), part, event._tag]), [
+        [1, 0, "BookAdded"],
+        [1, 1, "BookPlaced"],
+        [3, 0, "BookLent"]
+      ])
+      assert.deepEqual(records[2]?.event, { _tag: "BookLent", bookId: "1", reader: "ann" })
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it("says of a newer version that it is one", () => {
+    const stored = { type: "BookAdded", schemaVersion: 4, data: {} }
+    const failure = Result.getOrThrow(Result.flip(EventCodec.of(BookEvent).decodeData(stored)))
+    assert.strictEqual(failure.problem, "NewerVersion")
+    assert.strictEqual(
+      failure.detail,
+      "this program knows its schema versions 1 to 3; the event was written by newer code: deploy that here too"
+    )
+  })
+
+  it("is read across a renaming, in both directions", () => {
+    const lent = { type: "BookLent", schemaVersion: 1, data: { bookId: "1", reader: "ann" } }
+    const borrowed = { type: "BookBorrowed", schemaVersion: 1, data: { bookId: "1", by: "ann" } }
+    const before = (stored: typeof lent | typeof borrowed) => EventCodec.of(BeforeRenaming).decodeData(stored)
+    const after = (stored: typeof lent | typeof borrowed) => EventCodec.of(BookEvent).decodeData(stored)
+    assert.deepEqual(before(lent), before(borrowed))
+    assert.deepEqual(after(lent), after(borrowed))
+  })
+})
+
+it.effect("what was ever written can be read", () =>
+  GoldenEvents.check(BookEvent, { directory: "test/golden/books" }).pipe(Effect.provide(NodeServices.layer)))
+
+/** A weight was a text once, in kilograms or grams. */
+const ParcelEvent = Schema.TaggedUnion({ ParcelSent: { grams: Schema.Int } }).pipe(Event.history({
+  ParcelSent: Event.from({ weight: Schema.String }).toCurrent(({ weight }) => {
+    const amount = Number.parseFloat(weight) || 0
+    return { grams: Math.round(weight.endsWith("kg") ? 1000 * amount : amount) }
+  })
+}))
+
+it.effect("a weight is what it was", () =>
+  GoldenEvents.check(ParcelEvent, {
+    directory: "test/golden/parcels",
+    past: { ParcelSent: { 1: [{ weight: "2.5 kg" }, { weight: "800 g" }] } }
+  }).pipe(Effect.provide(NodeServices.layer)))
+
+const Lend = Command.make("Lend", { payload: { ...book, reader } })
+const BookState = Schema.Struct({ readers: Schema.Array(reader) })
+
+const BookDecider = Aggregate.make("Book", {
+  id: "bookId",
+  state: BookState,
+  events: BookEvent,
+  commands: [Lend]
+}).decider({
+  initial: { readers: [] },
+  evolve: {
+    BookAdded: (state) => state,
+    BookPlaced: (state) => state,
+    BookLent: ({ readers }, event) => ({ readers: [...readers, event.reader] })
+  },
+  decide: { Lend: (_, command) => [BookEvent.cases.BookLent.make(command)] }
+})
+
+describe("the properties", () => {
+  for (const { name, test } of EventProperties.all(BookEvent)) it.effect(name, () => test)
+  for (const { name, test } of EventProperties.all(NoteEvent)) it.effect(name, () => test)
+  for (const { name, test } of DeciderProperties.all(BookDecider, { state: BookState })) it.effect(name, () => test)
 })

@@ -23,7 +23,7 @@ const file = resolve(import.meta.dirname, "../../examples/bank-account.ts")
 
 it("runs by itself", async () => {
   const { stderr, stdout } = await promisify(execFile)(process.execPath, ["--conditions=@evsrc/source", file])
-  assert.strictEqual(stdout, "ann has 100 after 2 events; to withdraw 130 is refused: InsufficientFunds\n")
+  assert.strictEqual(stdout, "ann has 100 after 2 events; withdrawing 130 fails: InsufficientFunds\n")
   assert.strictEqual(stderr, "")
 })
 

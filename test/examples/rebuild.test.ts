@@ -4,7 +4,7 @@ import { EventStore, ProjectionStore, Projector } from "evsrc"
 import { Balances } from "../../examples/bank-account.ts"
 import * as Example from "../../examples/rebuild.ts"
 
-it.live("a rebuild in a terminal shows a bar, and tells what it has mended", () => {
+it.live("a rebuild in a terminal shows a bar, and tells what it has fixed", () => {
   let screen = ""
   return Effect.gen(function*() {
     yield* Example.history(400)

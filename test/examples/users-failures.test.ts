@@ -175,7 +175,7 @@ describe("the store", () => {
       const bob = await ask("POST", "/users", { body: { ...ann.body, userId: "bob" } })
       assert.strictEqual((await ask("GET", `/users/bob?after=${at(bob.json, "position")}`)).status, 200)
       assert.strictEqual((await ask("GET", "/users/bad")).status, 404)
-      assert.match((await ask("GET", "/metrics")).text, /^evsrc_projection_parked_streams\{projection="users@1"\} 1$/m)
+      assert.match((await ask("GET", "/metrics")).text, /^evsrc_consumer_parked_streams\{consumer="users@1"\} 1$/m)
     })
   })
 })
@@ -286,7 +286,7 @@ it.live("one trace from the request to the append, continued from the caller's",
     assert.include(String(at(history, "items", 0, "metadata", "traceparent")), traceId)
     // The read model works in its own time, and names the request it works for.
     assert.isTrue(
-      spans.some(({ links, name }) => name === "Projector.step" && links.some(({ span }) => span.traceId === traceId))
+      spans.some(({ links, name }) => name === "Consumer.step" && links.some(({ span }) => span.traceId === traceId))
     )
     assert.isDefined(spans.find(({ name }) => name === "QueryBus.ask GetUser"))
   }).pipe(Effect.scoped))

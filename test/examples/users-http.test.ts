@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as HttpApiClient from "effect/http-api/HttpApiClient"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Scope from "effect/Scope"
-import { Moment } from "evsrc"
+import { AsOf } from "evsrc"
 import { connect } from "node:net"
 import { Script } from "node:vm"
 import { Api } from "../../examples/http/contract/Api.ts"
@@ -514,11 +514,11 @@ describe("reading", () => {
     assert.deepStrictEqual(await asOf(2), { ...user, name: "Ann Lee", status: "active", version: 2 })
     assert.deepStrictEqual(await asOf(3), { ...user, name: "Ann Lee", status: "deactivated", version: 3 })
     await expectError(404, "UserNotYetRegistered", ["GET", `/users/${id}?atVersion=0`])
-    await expectError(404, "MomentNotReached", ["GET", `/users/${id}?atVersion=4`], {
-      moment: "version:4",
+    await expectError(404, "AsOfNotReached", ["GET", `/users/${id}?atVersion=4`], {
+      asOf: "version:4",
       reached: "version:3"
     })
-    await expectError(404, "MomentNotReached", ["GET", `/users/${id}?atVersion=${Number.MAX_SAFE_INTEGER}`])
+    await expectError(404, "AsOfNotReached", ["GET", `/users/${id}?atVersion=${Number.MAX_SAFE_INTEGER}`])
     await expectError(404, "UserNotFound", ["GET", "/users/nobody?atVersion=4"])
   })
 
@@ -530,8 +530,8 @@ describe("reading", () => {
     const asOf = async (position: bigint) => at((await ask("GET", `/users/${id}?atPosition=${position}`)).json, "name")
     assert.deepStrictEqual([await asOf(position - 1n), await asOf(position)], ["Ann", "Ann Lee"])
     await expectError(404, "UserNotYetRegistered", ["GET", `/users/${other}?atPosition=${position}`])
-    await expectError(404, "MomentNotReached", ["GET", `/users/${id}?atPosition=9000000000000000`], {
-      moment: "position:9000000000000000"
+    await expectError(404, "AsOfNotReached", ["GET", `/users/${id}?atPosition=9000000000000000`], {
+      asOf: "position:9000000000000000"
     })
   })
 
@@ -579,7 +579,7 @@ describe("reading", () => {
       version: 0,
       state: { _tag: "Absent" }
     })
-    await expectError(404, "MomentNotReached", ["GET", `/users/${id}/diff?from=version:1&to=version:4`])
+    await expectError(404, "AsOfNotReached", ["GET", `/users/${id}/diff?from=version:1&to=version:4`])
     for (const query of ["from=now", "from=version:1"]) {
       await expectError(404, "UserNotFound", ["GET", `/users/nobody/diff?${query}`])
     }
@@ -601,7 +601,7 @@ describe("reading", () => {
     })
     await expectError(409, "UserIsDeactivated", ["POST", path, { body: { command } }])
     await expectError(404, "UserNotFound", ["POST", path, { body: { at: "version:0", command } }])
-    await expectError(404, "MomentNotReached", ["POST", path, { body: { at: "version:3", command } }])
+    await expectError(404, "AsOfNotReached", ["POST", path, { body: { at: "version:3", command } }])
     const registration = { _tag: "RegisterUser", email: "ann@example.com", name: "Ann" }
     await expectError(409, "UserAlreadyRegistered", ["POST", path, { body: { command: registration } }])
     const absent = await ask("POST", "/users/nobody/what-if", { body: { command: registration } })
@@ -681,8 +681,8 @@ describe("the program itself", () => {
       assert.strictEqual(value(text, name), value(before.text, name) + 1, name)
     }
     assert.match(text, /^# TYPE evsrc_appends_total counter$/m)
-    assert.match(text, /^evsrc_projection_lag_positions\{projection="users@1"\} \d+$/m)
-    assert.match(text, /^evsrc_projection_stuck\{projection="users@1"\} 0$/m)
+    assert.match(text, /^evsrc_consumer_lag_positions\{consumer="users@1"\} \d+$/m)
+    assert.match(text, /^evsrc_consumer_stuck\{consumer="users@1"\} 0$/m)
   })
 
   it("has a documentation page that needs nothing from elsewhere", async () => {
@@ -754,8 +754,8 @@ describe("the program itself", () => {
       const rest = yield* api.users.history({ params: { id: userId }, query: { cursor: next! } })
       assert.deepStrictEqual([...items, ...rest.items].map(({ type }) => type), ["UserRegistered", "UserRenamed"])
       const unreached = yield* Effect.flip(
-        api.users.diff({ params: { id: userId }, query: { from: Moment.version(3) } })
+        api.users.diff({ params: { id: userId }, query: { from: AsOf.version(3) } })
       )
-      assert.isTrue(unreached._tag === "MomentNotReached" && Equal.equals(unreached.reached, Moment.version(2)))
+      assert.isTrue(unreached._tag === "AsOfNotReached" && Equal.equals(unreached.reached, AsOf.version(2)))
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 })

@@ -83,7 +83,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       assert.deepStrictEqual(written.slice(2).map((row) => row.position), rows[0]!.positions)
     }))
 
-  it.effect("a batch keeps each event's tags to the letter, and command ids with the first event alone", () =>
+  it.effect("a batch keeps each event's tags byte for byte, and command ids with the first event alone", () =>
     Effect.gen(function*() {
       const { batch } = yield* statements
       const sql = yield* PgClient.PgClient

@@ -57,7 +57,7 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       // The first has drawn a lower position and may yet commit or not: a reader that went on to the second would lose it.
       assert.deepStrictEqual(yield* readAll(before), [])
       const naive = yield* (yield* PgClient.PgClient)`select 1 from evsrc.events where position > ${before}`
-      assert.strictEqual(naive.length, 1, "a reader without the watermark would have gone on")
+      assert.strictEqual(naive.length, 1, "a reader without the in-flight mark would have gone on")
       yield* sql`commit`
       assert.deepStrictEqual(yield* readAll(before), [1, 2])
     }).pipe(Effect.scoped))
@@ -98,7 +98,7 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       yield* sql`rollback`
     }).pipe(Effect.scoped))
 
-  it.effect("the watermark counts on beyond 32 bits of positions", () =>
+  it.effect("the in-flight mark counts on beyond 32 bits of positions", () =>
     Effect.gen(function*() {
       const admin = yield* PgClient.PgClient
       for (const jump of [2n ** 31n - 2n, 2n ** 32n - 2n, 2n ** 33n + 2n ** 31n - 2n, 2n ** 62n]) {
@@ -131,12 +131,12 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       )
       // Later by position, but committed first: who takes the last event seen for the boundary will never look below it.
       yield* store.append(Seat, stream(), [seat(2)])
-      const { condition, events } = yield* store.readQueryRecorded([{ tags: [Event.tag("show", show)] }])
+      const { condition, events } = yield* store.readQuery([{ tags: [Event.tag("show", show)] }])
       assert.strictEqual(events.length, 1)
       yield* sql`commit`
       const error = yield* Effect.flip(store.appendIf(condition, Seat, stream(), [seat(3)]))
       assert.isTrue(error._tag === "BoundaryConflict" && error.position < events[0]!.position)
-      const again = yield* store.readQueryRecorded([{ tags: [Event.tag("show", show)] }])
+      const again = yield* store.readQuery([{ tags: [Event.tag("show", show)] }])
       assert.strictEqual(again.events.length, 2)
       yield* store.appendIf(again.condition, Seat, stream(), [seat(3)])
     }).pipe(Effect.scoped))

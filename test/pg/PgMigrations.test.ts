@@ -152,7 +152,7 @@ describe("PgMigrations", () => {
         const store = yield* EventStore.EventStore
         assert.strictEqual((yield* store.append(Tick, "s", [tick(1)])).version, 1)
       }).pipe(
-        Effect.provide(PgEventStore.layerWith({ hashChain: true, trailIndex: true })),
+        Effect.provide(PgEventStore.layerWith({ hashChain: true, causationIndex: true })),
         Effect.provide(PgClient.layer({ url: Redacted.make(asRole.href) }))
       )
     }))
@@ -207,10 +207,10 @@ describe("PgMigrations", () => {
       const asRole = Object.assign(new URL(url), { username: role, password: "secret" })
       yield* Effect.gen(function*() {
         const keys = yield* KeyStore.KeyStore
-        const holder: Record<string, Schema.Json> = { name: "Ann" }
-        const field = { holder, field: "name", subject: "g-1" }
+        const parent: Record<string, Schema.Json> = { name: "Ann" }
+        const field = { parent, field: "name", subject: "g-1" }
         yield* keys.seal([field], "refuse")
-        assert.notStrictEqual(holder["name"], "Ann")
+        assert.notStrictEqual(parent["name"], "Ann")
         assert.include(misconfigured(yield* Effect.flip(keys.erase("g-1"))), "permission denied")
         assert.strictEqual(yield* keys.erasures, 0n)
         yield* asAdmin(`grant update on evsrc_keys.erasures to ${role}`)

@@ -6,13 +6,13 @@ import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Predicate, R
 import {
   Event,
   EventStore,
-  Log,
+  LogTransfer,
   Position,
   Projection,
   ProjectionStore,
   Projector,
   Rebuild,
-  Streams,
+  StreamLifecycle,
   Version
 } from "evsrc"
 import { PgEventStore, PgStores } from "evsrc/pg"
@@ -49,15 +49,15 @@ const refusalOf = (statement: string) =>
 layer(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())), { excludeTestServices: true })(
   "the database",
   (it) => {
-    it.effect("lets no event go that is not archived, to the letter", () =>
+    it.effect("lets no event go that is not archived, byte for byte", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         for (const stream of ["open", "closed", "moved"]) {
           yield* append(stream, 1, "t")
           yield* append(stream, 2)
-          if (stream !== "open") yield* Streams.close(Tick, stream, tick(3))
+          if (stream !== "open") yield* StreamLifecycle.close(Tick, stream, tick(3))
         }
-        yield* Streams.archive("moved")
+        yield* StreamLifecycle.archive("moved")
         const immutable = /^23001 events are immutable/
         const log = sql`select l::text as row from evsrc.log l order by position`
         const before = yield* log
@@ -153,17 +153,17 @@ describe("while streams are closed and archived", () => {
         }
         const start = yield* store.head
         const followed: Array<bigint> = []
-        const follower = yield* Effect.forkChild(
+        const consumer = yield* Effect.forkChild(
           Stream.runForEach(
-            store.subscribeRecorded({ pageSize: 7 }),
+            store.subscribeEncoded({ pageSize: 7 }),
             (e) => Effect.sync(() => followed.push(e.position))
           )
         )
         const moved = yield* Deferred.make<void>()
         const mover = Effect.forEach(streams, (stream) =>
           Effect.andThen(
-            Streams.close(Tick, stream, tick(0)),
-            Effect.andThen(append(`Open-${stream}`, 0), elsewhere(Streams.archive(stream)))
+            StreamLifecycle.close(Tick, stream, tick(0)),
+            Effect.andThen(append(`Open-${stream}`, 0), elsewhere(StreamLifecycle.archive(stream)))
           ), { concurrency: 2, discard: true })
         const repeated = <A, E, R>(look: Effect.Effect<A, E, R>) =>
           Effect.gen(function*() {
@@ -177,12 +177,12 @@ describe("while streams are closed and archived", () => {
         const contiguous = (versions: ReadonlyArray<number>) => versions.every((version, i) => version === i + 1)
         const readers = [
           // Over many pages, between which streams are moved.
-          Effect.map(Stream.runCollect(store.readAllRecorded({ pageSize: 50 })), (log) => {
+          Effect.map(Stream.runCollect(store.readAllEncoded({ pageSize: 50 })), (log) => {
             assert.isTrue(log.every((e, i) => i === 0 || e.position > log[i - 1]!.position))
             assert.strictEqual(log.filter((e) => e.position <= start).length, 1200, "the log")
           }),
           Effect.forEach(streams.slice(0, 20), (stream) =>
-            Effect.map(Stream.runCollect(store.readStreamRecorded(stream, { pageSize: 6 })), (events) => {
+            Effect.map(Stream.runCollect(store.readStreamEncoded(stream, { pageSize: 6 })), (events) => {
               assert.isTrue(
                 contiguous(events.map((e) =>
                   e.version
@@ -190,10 +190,10 @@ describe("while streams are closed and archived", () => {
                 stream
               )
             })),
-          Effect.map(store.readQueryRecorded([{ tags: ["tag:some"] }]), ({ events }) => {
+          Effect.map(store.readQuery([{ tags: ["tag:some"] }]), ({ events }) => {
             assert.strictEqual(events.length, 120, "by tag")
           }),
-          Effect.map(store.readQueryRecorded([{ types: ["Ticked"] }]), ({ events }) => {
+          Effect.map(store.readQuery([{ types: ["Ticked"] }]), ({ events }) => {
             assert.strictEqual(events.filter((e) => e.position <= start).length, 1200, "by type")
           }),
           Effect.gen(function*() {
@@ -203,7 +203,7 @@ describe("while streams are closed and archived", () => {
             const { events } = yield* store.driver.lag({ after: Position.start, to: start, limit: 10_000 })
             assert.strictEqual(events, 1200, "the lag")
             assert.strictEqual(
-              (yield* store.driver.readRaw({ after: Position.start, limit: 1200 })).events.at(-1)!.position,
+              (yield* store.driver.readStored({ after: Position.start, limit: 1200 })).events.at(-1)!.position,
               start,
               "raw"
             )
@@ -223,9 +223,9 @@ describe("while streams are closed and archived", () => {
         const total = 1200 + 60 + 60 + 1
         const count = yield* ProjectionStore.get(Count, "all")
         assert.deepStrictEqual(count, yield* Effect.asSome(Effect.succeed({ events: total, sum: (1200 * 1201) / 2 })))
-        const log = yield* Stream.runCollect(store.readAllRecorded())
+        const log = yield* Stream.runCollect(store.readAllEncoded())
         yield* Effect.repeat(Effect.sleep(5), { until: () => followed.length >= total })
-        yield* Fiber.interrupt(follower)
+        yield* Fiber.interrupt(consumer)
         assert.deepStrictEqual(followed, log.map((e) => e.position), "the subscription")
         const sql = yield* PgClient.PgClient
         const [left] = yield* sql<{ readonly hot: bigint; readonly archived: bigint }>`
@@ -250,8 +250,8 @@ describe("while streams are closed and archived", () => {
           (n) => Effect.forkChild(Effect.exit(Effect.andThen(Deferred.await(begun), append("a", n))))
         )
         yield* Effect.exit(sql.withTransaction(Effect.gen(function*() {
-          yield* Streams.close(Tick, "a", tick(2))
-          assert.strictEqual((yield* Streams.status("a"))._tag, "closed", "within the transaction")
+          yield* StreamLifecycle.close(Tick, "a", tick(2))
+          assert.strictEqual((yield* StreamLifecycle.status("a"))._tag, "closed", "within the transaction")
           yield* Deferred.succeed(begun, undefined)
           yield* Effect.repeat(waiting, { until: (rows) => rows.length > 0 })
           if (!commit) return yield* Effect.fail("rolled back")
@@ -260,10 +260,10 @@ describe("while streams are closed and archived", () => {
       })
       const allowed = yield* closing(false)
       assert.isTrue(allowed.every(Exit.isSuccess))
-      assert.deepInclude(yield* Streams.status("a"), { _tag: "open" as const, version: Version.make(4) })
+      assert.deepInclude(yield* StreamLifecycle.status("a"), { _tag: "open" as const, version: Version.make(4) })
       const refused = yield* closing(true)
       assert.isTrue(refused.every(Exit.isFailure))
-      assert.deepInclude(yield* Streams.status("a"), { _tag: "closed" as const, version: Version.make(5) })
+      assert.deepInclude(yield* StreamLifecycle.status("a"), { _tag: "closed" as const, version: Version.make(5) })
     }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))))
 })
 
@@ -273,7 +273,7 @@ describe("an import", () => {
       Layer.provideMerge(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 })))
     )
 
-  it.live("that is killed goes on where it was, until the log is the same to the letter", () =>
+  it.live("that is killed goes on where it was, until the log is the same byte for byte", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const file = `${yield* fs.makeTempDirectoryScoped()}/log.ndjson`
@@ -286,10 +286,10 @@ describe("an import", () => {
           })
         }
         for (let n = 0; n < 10; n++) {
-          yield* Streams.close(Tick, `Tick-${n}`, tick(0))
-          if (n % 2 === 0) yield* Streams.archive(`Tick-${n}`)
+          yield* StreamLifecycle.close(Tick, `Tick-${n}`, tick(0))
+          if (n % 2 === 0) yield* StreamLifecycle.archive(`Tick-${n}`)
         }
-        yield* Log.exportToFile(file)
+        yield* LogTransfer.exportToFile(file)
       }).pipe(Effect.provide(storeAt(from.url)))
       const text = yield* fs.readFileString(file)
       const importer = Script.start(import.meta.resolve("./importing.ts"), {
@@ -311,7 +311,7 @@ describe("an import", () => {
           // The server may yet be at what it was told last.
           yield* Effect.repeat(Effect.andThen(Effect.sleep(20), last), { until: (now) => now >= before && now > 0n })
           before = yield* last
-          const { events } = yield* store.driver.readRaw({ after: Position.start, limit: 20_000 })
+          const { events } = yield* store.driver.readStored({ after: Position.start, limit: 20_000 })
           const lines = text.split("\n")
           assert.isTrue(
             events.every((e, i) => lines[i + 1]!.includes(`"position":"${e.position}"`)),
@@ -321,7 +321,7 @@ describe("an import", () => {
         const script = yield* importer
         const done = yield* script.waitFor(/^done/)
         assert.isBelow(Number(done.slice(5)), 10_010, "not all was to be written again")
-        const lines = yield* Stream.runCollect(Log.export())
+        const lines = yield* Stream.runCollect(LogTransfer.export())
         assert.strictEqual(lines.join(""), text)
       }).pipe(Effect.provide(storeAt(to.url)))
     }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer)), 120_000)
@@ -340,17 +340,17 @@ describe("an import", () => {
               Array.from({ length: 250 }, (_, i) => tick(i))
             )
           }
-          return yield* Stream.runCollect(Log.export())
+          return yield* Stream.runCollect(LogTransfer.export())
         }).pipe(Effect.provide(storeAt(from.url)))
         const [one, two] = [yield* Layer.build(storeAt(to.url)), yield* Layer.build(storeAt(to.url))]
         const store = Context.get(two, EventStore.EventStore)
         const seen: Array<bigint> = []
-        const follower = yield* Effect.forkChild(
-          Stream.runForEach(store.subscribeRecorded({ pageSize: 100 }), (e) => Effect.sync(() => seen.push(e.position)))
+        const consumer = yield* Effect.forkChild(
+          Stream.runForEach(store.subscribeEncoded({ pageSize: 100 }), (e) => Effect.sync(() => seen.push(e.position)))
         )
         const acknowledged: Array<bigint> = []
         const importing = yield* Effect.forkChild(
-          Effect.flip(Effect.provideContext(Log.import(Stream.fromIterable(lines)), one))
+          Effect.flip(Effect.provideContext(LogTransfer.import(Stream.fromIterable(lines)), one))
         )
         yield* store.driver.changed(Position.start)
         // Streams of the export, too.
@@ -364,11 +364,11 @@ describe("an import", () => {
               Effect.catchReason("EventStoreError", "StoreFailure", () => Effect.void)
             ), { discard: true })))
         const error = yield* Fiber.join(importing)
-        assert.include(["TransferRefused", "DamagedExport"], error._tag)
+        assert.include(["TransferRejected", "DamagedExport"], error._tag)
         yield* Effect.forEach(writers, Fiber.join)
-        const log = yield* Stream.runCollect(store.readAllRecorded())
+        const log = yield* Stream.runCollect(store.readAllEncoded())
         yield* Effect.repeat(Effect.sleep(5), { until: () => seen.length >= log.length })
-        yield* Fiber.interrupt(follower)
+        yield* Fiber.interrupt(consumer)
         assert.deepStrictEqual(seen, log.map((e) => e.position))
         const positions = new Set(seen)
         assert.isAbove(acknowledged.length, 20)

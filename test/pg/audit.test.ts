@@ -1,17 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Option, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import {
-  Audit,
-  EventStore,
-  Parking,
-  Position,
-  Projection,
-  ProjectionStore,
-  type ProjectionStoreDriver,
-  Projector
-} from "evsrc"
+import { DeliveryAudit, EventStore, Parking, Position, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
+import type { DeliveryState } from "../../src/consumer/CheckpointDriver.ts"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -53,18 +45,18 @@ describe("an audit on PostgreSQL", () => {
           }
         }))
         const { driver } = yield* ProjectionStore.ProjectionStore
-        const ledgers: Array<ProjectionStoreDriver.Ledger> = []
+        const ledgers: Array<DeliveryState> = []
         while (busy.pollUnsafe() === undefined) {
-          const { first, verdict } = yield* Audit.run(Ticks)
-          assert.deepStrictEqual([verdict === "faulty", first], [false, undefined])
+          const { first, status } = yield* DeliveryAudit.run(Ticks)
+          assert.deepStrictEqual([status === "faulty", first], [false, undefined])
           for (let looks = 0; looks < 20; looks++) {
-            const ledger = yield* driver.ledger(Ticks.id, 0, true)
-            if (Option.isSome(ledger)) ledgers.push(ledger.value)
+            const deliveryState = yield* driver.deliveryState(Ticks.id, 0, true)
+            if (Option.isSome(deliveryState)) ledgers.push(deliveryState.value)
           }
         }
         yield* Fiber.join(busy)
         assert.isAbove(ledgers.length, 100)
-        const log = yield* Stream.runCollect((yield* EventStore.EventStore).readAllRecorded())
+        const log = yield* Stream.runCollect((yield* EventStore.EventStore).readAllEncoded())
         for (const { applied, parked, position, segments, skipped } of ledgers) {
           const expected = log.filter((event) =>
             event.position <= position && !skipped.includes(event.position)
@@ -77,9 +69,9 @@ describe("an audit on PostgreSQL", () => {
             `segments at ${position}`
           )
         }
-        const { partitions: [whole], verdict } = yield* Audit.run(Ticks)
+        const { partitions: [whole], status } = yield* DeliveryAudit.run(Ticks)
         assert.deepStrictEqual(
-          [verdict, whole?.events, whole?.applied, whole?.parked, whole?.skipped],
+          [status, whole?.events, whole?.applied, whole?.parked, whole?.skipped],
           ["complete", 80, 60, 0, 20]
         )
         // Without a parked stream's row, and without the record that an event was skipped, they are missing.
@@ -89,10 +81,10 @@ describe("an audit on PostgreSQL", () => {
           (yield* tick("c", 1)).position,
           "30 seconds"
         )
-        assert.strictEqual((yield* Audit.run(Ticks)).partitions[0]?.parked, 1)
+        assert.strictEqual((yield* DeliveryAudit.run(Ticks)).partitions[0]?.parked, 1)
       }).pipe(Effect.provide(Projector.layer([Ticks])))
       yield* sql`delete from evsrc.parked`
-      const lost = yield* Audit.run(Ticks)
+      const lost = yield* DeliveryAudit.run(Ticks)
       assert.isTrue(lost.first?.kind === "missing" && lost.first.event.stream === "b")
     }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(layerPostgres())))))
 
@@ -106,10 +98,10 @@ describe("an audit on PostgreSQL", () => {
         Effect.provide(Projector.layer([Ticks]))
       )
       yield* sql`update evsrc.checkpoints set applied = applied + 1`
-      const { first } = yield* Audit.run(Ticks)
+      const { first } = yield* DeliveryAudit.run(Ticks)
       assert.deepInclude(first, { kind: "unresolved", expected: 5, applied: 6 })
       yield* sql`update evsrc.checkpoints set applied = 5, position = 1000000`
-      const error = yield* Effect.flip(Audit.run(Ticks))
+      const error = yield* Effect.flip(DeliveryAudit.run(Ticks))
       assert.include(error.message, "beyond the end of the log")
     }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(layerPglite())))))
 })

@@ -7,7 +7,7 @@ import { PgEventStore } from "evsrc/pg"
 import { randomBytes } from "node:crypto"
 import { layerPostgres } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
-import * as Follower from "./follower.ts"
+import * as Consumer from "./consumer.ts"
 
 const Note = Schema.TaggedUnion({ Noted: { text: Schema.String } })
 /** Random, because the database compresses what it can. */
@@ -67,7 +67,7 @@ describe("a full disk", () => {
         const sql = yield* PgClient.PgClient
         yield* sql`create table filler (n int, bytes text)`
         yield* sql`insert into filler select n, repeat(md5(n::text), 30) from generate_series(1, 10000) as n`
-        const followers = [yield* Follower.follow(1), yield* Follower.follow(500)]
+        const consumers = [yield* Consumer.follow(1), yield* Consumer.follow(500)]
 
         let round = 0
         let answers: ReadonlyArray<Answer> = []
@@ -92,7 +92,7 @@ describe("a full disk", () => {
 
         const rows = yield* sql<{ readonly position: bigint }>`select position from evsrc.events order by position`
         const committed = rows.map((row) => Position.make(row.position))
-        for (const { seen, until } of followers) {
+        for (const { seen, until } of consumers) {
           yield* until((seen) => seen.at(-1) === committed.at(-1))
           assert.deepStrictEqual(seen, committed)
         }

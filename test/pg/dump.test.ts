@@ -7,7 +7,7 @@ import { EventStore, Position, Projection, ProjectionStore, Projector } from "ev
 import { PgMigrations, PgStores } from "evsrc/pg"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import * as PostgresTools from "../support/PostgresTools.ts"
-import * as Follower from "./follower.ts"
+import * as Consumer from "./consumer.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const tick = (n: number) => Tick.cases.Ticked.make({ n })
@@ -71,7 +71,7 @@ const carriesOn = Effect.fnUntraced(function*({ events, half, last }: Effect.Suc
   assert.deepStrictEqual(yield* rows, events)
   assert.strictEqual(yield* store.head, events.at(-1)!.position)
 
-  const follower = yield* Follower.follow(1, half)
+  const consumer = yield* Consumer.follow(1, half)
   const { commit } = yield* appendSlowly("Tick-slow", 101)
   const overtaking = yield* append("Tick-new", 102)
   assert.isTrue(overtaking.position > last + 1n, "no position is given out again")
@@ -82,8 +82,8 @@ const carriesOn = Effect.fnUntraced(function*({ events, half, last }: Effect.Suc
 
   const all = (yield* rows).map(({ position }) => Position.make(position))
   assert.strictEqual(all.length, events.length + 2)
-  yield* follower.until((seen) => seen.at(-1) === all.at(-1))
-  assert.deepStrictEqual(follower.seen, all.filter((position) => position > half))
+  yield* consumer.until((seen) => seen.at(-1) === all.at(-1))
+  assert.deepStrictEqual(consumer.seen, all.filter((position) => position > half))
   yield* projections.awaitPosition(Sum, all.at(-1)!, "60 seconds").pipe(Effect.provide(Projector.layer([Sum])))
   const numbers = Array.from({ length: 102 }, (_, i) => i + 1).filter((n) => n !== 51)
   assert.deepStrictEqual(

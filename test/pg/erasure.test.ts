@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Queue, Random, Redacted, Schedule, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Erasure, EventStore, Personal, ProjectionStore, Projector } from "evsrc"
+import { Erasure, EventStore, PersonalData, ProjectionStore, Projector } from "evsrc"
 import { PgKeyStore, PgStores } from "evsrc/pg"
 import { execFile } from "node:child_process"
 import * as Path from "node:path"
@@ -166,7 +166,7 @@ describe("erasure, with the keys in a database of their own", () => {
           }
           for (const { write } of running.slice(2)) yield* write("stop")
 
-          assert.deepStrictEqual(yield* columnsWith("secret"), [], "nothing in the clear, of anybody")
+          assert.deepStrictEqual(yield* columnsWith("secret"), [], "nothing in plaintext, of anybody")
           assert.includeMembers([...yield* columnsWith("person-")], ["events.data", "documents.document"])
           // The backup of before any erasure.
           const old = yield* Effect.provide(readAll, storesAt(backup.url, keys.url, { migrate: false }))
@@ -174,14 +174,14 @@ describe("erasure, with the keys in a database of their own", () => {
           for (const [at, name] of old) {
             assert.deepStrictEqual(name, now.get(at), "what the backup has is as readable as what is kept")
           }
-          assert.isTrue(Array.from(old.values()).some(Personal.isErased))
+          assert.isTrue(Array.from(old.values()).some(PersonalData.isErased))
         }).pipe(Effect.provide(storesAt(log.url, keys.url, { migrate: true })))
       }),
     timeout
   )
 
   it.live(
-    "and a database of keys that is gone: nothing is written or read in the clear, and nothing is lost",
+    "and a database of keys that is gone: nothing is written or read in plaintext, and nothing is lost",
     () =>
       Effect.gen(function*() {
         const log = yield* freshDatabase
@@ -225,7 +225,7 @@ describe("erasure, with the keys in a database of their own", () => {
 
 describe("a backup of before an erasure, restored after it", () => {
   it.live.skipIf(PostgresTools.folder === undefined)(
-    "by pg_dump and psql, has nothing in the clear, and what was erased cannot be read from it",
+    "by pg_dump and psql, has nothing in plaintext, and what was erased cannot be read from it",
     () =>
       Effect.gen(function*() {
         const folder = PostgresTools.folder!
@@ -248,7 +248,7 @@ describe("a backup of before an erasure, restored after it", () => {
           const { stdout } = yield* Effect.promise(() =>
             promisify(execFile)(pgDump, [source!.url], { maxBuffer: Infinity })
           )
-          assert.isAbove(stdout.split("~sealed").length, 4)
+          assert.isAbove(stdout.split("~encrypted").length, 4)
           assert.notInclude(stdout, "secret-")
           yield* PostgresTools.dumpAndRestore(source!.url, target!.url)
           yield* Erasure.erase("ann")

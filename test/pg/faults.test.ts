@@ -123,7 +123,7 @@ describe("faults", () => {
           )
       }))
       assert.strictEqual(reasonOf(failing)._tag, "OutcomeUnknown")
-      assert.strictEqual((yield* Stream.runCollect(store.readStreamRecorded("lost"))).length, 0)
+      assert.strictEqual((yield* Stream.runCollect(store.readStreamEncoded("lost"))).length, 0)
       assert.strictEqual((yield* store.append(Tick, "lost", [tick(1)])).version, 1)
     }).pipe(
       Effect.scoped,
@@ -167,7 +167,7 @@ describe("faults", () => {
       yield* Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         yield* store.append(Tick, "s", [tick(0)])
-        const { condition } = yield* store.readQueryRecorded([{ types: ["Ticked"] }])
+        const { condition } = yield* store.readQuery([{ types: ["Ticked"] }])
         const append = store.appendIf(condition, Tick, "t", [tick(1)], { metadata: { commandId: "once" } })
         yield* proxy.loseNextAnswer
         assert.strictEqual(reasonOf(yield* Effect.flip(append))._tag, "OutcomeUnknown")

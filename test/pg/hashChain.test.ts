@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { EventStore, EventStoreError, HashChain, Log, Position } from "evsrc"
+import { EventStore, EventStoreError, HashChain, LogTransfer, Position } from "evsrc"
 import { PgEventStore, PgMigrations, type PgOptions } from "evsrc/pg"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 
@@ -143,7 +143,7 @@ const tamperings: Readonly<Record<string, Tampering>> = {
   "the end of a stream": { statements: [`delete from evsrc.events where position = 6`], faults: [] },
   "the end of the log": { statements: [`delete from evsrc.events where position = 7`], faults: [] },
   "a whole stream": { statements: [`delete from evsrc.events where stream = 'a'`], faults: [] },
-  "a chain computed anew": {
+  "a chain computed again": {
     statements: [
       `create table again as select * from evsrc.events where stream = 'a'`,
       `delete from evsrc.events where stream = 'a'`,
@@ -250,8 +250,8 @@ for (const [name, client] of Object.entries(backEnds)) {
             const { anchor } = yield* from(HashChain.verify(), {})
             const exported = Effect.gen(function*() {
               const { driver } = yield* EventStore.EventStore
-              const { events: [first] } = yield* driver.readRaw({ after: Position.start, limit: 1 })
-              return { anchor, first: first!, lines: yield* Stream.runCollect(Log.export()) }
+              const { events: [first] } = yield* driver.readStored({ after: Position.start, limit: 1 })
+              return { anchor, first: first!, lines: yield* Stream.runCollect(LogTransfer.export()) }
             })
             return yield* from(exported, {})
           }),
@@ -264,8 +264,8 @@ for (const [name, client] of Object.entries(backEnds)) {
             assert.deepStrictEqual(yield* driver.restore({ after: Position.start, events: [first] }), {
               _tag: "Restored"
             })
-            yield* Log.import(Stream.fromIterable(lines))
-            assert.deepStrictEqual(yield* Stream.runCollect(Log.export()), lines)
+            yield* LogTransfer.import(Stream.fromIterable(lines))
+            assert.deepStrictEqual(yield* Stream.runCollect(LogTransfer.export()), lines)
             yield* say("a", "six")
             const { faults, unchained, verified } = yield* HashChain.verify({ against: anchor })
             assert.deepStrictEqual(faults.filter(({ kind }) => kind !== "unchained"), [])

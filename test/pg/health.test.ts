@@ -11,9 +11,9 @@ const tick = (stream: string) =>
   Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [{ _tag: "Ticked", n: 1 }]))
 
 /** Looks until the whole is as it is expected to be. */
-const until = (verdict: Health.Verdict, options: Health.HealthOptions) =>
+const until = (status: Health.Status, options: Health.HealthOptions) =>
   Health.of([Ticks], options).pipe(
-    Effect.repeat({ until: (health) => health.verdict === verdict, schedule: Schedule.spaced("50 millis") }),
+    Effect.repeat({ until: (health) => health.status === status, schedule: Schedule.spaced("50 millis") }),
     Effect.timeout("40 seconds")
   )
 
@@ -27,24 +27,24 @@ describe("the health of a projection", () => {
         yield* Effect.gen(function*() {
           const store = yield* ProjectionStore.ProjectionStore
           const nobody = yield* Health.of([Ticks])
-          assert.deepStrictEqual([nobody.verdict, nobody.reasons], ["red", ["ticks@1: nobody has ever worked on it"]])
+          assert.deepStrictEqual([nobody.status, nobody.reasons], ["red", ["ticks@1: nobody has ever worked on it"]])
 
-          // A sign of life is due every third of a second.
+          // A heartbeat is due every third of a second.
           const options: Health.HealthOptions = { silence: "3 seconds" }
           const script = yield* Script.start(import.meta.resolve("./healthWorker.ts"), { env: { DATABASE_URL: url } })
           yield* script.waitFor(/^live$/)
           const { position } = yield* tick("a")
           yield* store.awaitPosition(Ticks, position, "30 seconds")
           const well = yield* until("green", options)
-          assert.deepStrictEqual(well.followers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
-          const owner = well.followers[0]?.partitions[0]?.owner ?? "nobody"
+          assert.deepStrictEqual(well.consumers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
+          const owner = well.consumers[0]?.partitions[0]?.owner ?? "nobody"
 
           yield* script.signal("SIGSTOP")
           const frozen = yield* until("red", options)
-          assert.deepStrictEqual(frozen.followers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
+          assert.deepStrictEqual(frozen.consumers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
           assert.match(
             frozen.reasons[0] ?? "",
-            new RegExp(`^ticks@1: partition \\d+: its worker ${owner} has given no sign of life for \\d+ s$`)
+            new RegExp(`^ticks@1: partition \\d+: its worker ${owner} has given no heartbeat for \\d+ s$`)
           )
           yield* script.signal("SIGCONT")
           yield* until("green", options)
@@ -56,7 +56,7 @@ describe("the health of a projection", () => {
           const other = yield* Script.start(import.meta.resolve("./healthWorker.ts"), { env: { DATABASE_URL: url } })
           yield* other.waitFor(/^live$/)
           const again = yield* until("green", options)
-          assert.notStrictEqual(again.followers[0]?.partitions[0]?.owner, owner)
+          assert.notStrictEqual(again.consumers[0]?.partitions[0]?.owner, owner)
         }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provide(database))))
       }),
     120_000
@@ -80,7 +80,7 @@ describe("the health of a projection", () => {
         yield* store.awaitPosition(Ticks, position, "30 seconds")
         for (const by of [-3_600_000, 3_600_000]) {
           const health = yield* until("green", {}).pipe(Effect.provideService(Clock.Clock, off(by)))
-          assert.isBelow(health.followers[0]?.silentFor ?? Infinity, 60)
+          assert.isBelow(health.consumers[0]?.silentFor ?? Infinity, 60)
         }
       }).pipe(Effect.provide(Projector.layer([Ticks])))
     }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provide(layerPglite())))))

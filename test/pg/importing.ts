@@ -2,14 +2,14 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
-import { Log } from "evsrc"
+import { LogTransfer } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 
 const database = PgClient.layer({ url: Redacted.make(process.env["DATABASE_URL"] ?? ""), maxConnections: 2 })
 
 const program = Effect.gen(function*() {
   console.log("ready")
-  const { written } = yield* Log.importFromFile(process.argv[2]!, {
+  const { written } = yield* LogTransfer.importFromFile(process.argv[2]!, {
     onProgress: ({ events }) => Effect.sync(() => console.log(`at ${events}`))
   })
   console.log(`done ${written}`)

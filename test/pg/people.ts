@@ -1,10 +1,10 @@
 /** Events about people, and what is known of each, for the processes that write, project and erase at once. */
 import { PgClient } from "@effect/sql-pg"
 import { Layer, Redacted, Schema } from "effect"
-import { Personal, Projection } from "evsrc"
+import { PersonalData, Projection } from "evsrc"
 import { PgKeyStore, PgStores } from "evsrc/pg"
 
-const name = Personal.field(Schema.String, { subject: "personId" })
+const name = PersonalData.field(Schema.String, { subject: "personId" })
 
 export const PersonEvent = Schema.TaggedUnion({
   Named: { personId: Schema.String, writer: Schema.String, name }

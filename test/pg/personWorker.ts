@@ -4,7 +4,7 @@
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Exit, Layer, Option, Random, Result, Schema, Stream } from "effect"
-import { EventStore, Personal, Projector } from "evsrc"
+import { EventStore, PersonalData, Projector } from "evsrc"
 import { once } from "node:events"
 import { Names, PersonEvent, storesAt } from "./people.ts"
 
@@ -39,7 +39,7 @@ const writer = (index: number) =>
 
       const read = yield* Effect.result(Stream.runCollect(store.readStream(PersonEvent, stream)))
       for (const { event, version } of Result.isSuccess(read) ? read.success : []) {
-        const is = Personal.isErased(event.name)
+        const is = PersonalData.isErased(event.name)
           ? event.name.subject === personId
           : event.name === expected.get(`${stream}/${version}`)
         if (!is) yield* say("unexpected", stream, version, JSON.stringify(event))

@@ -2,10 +2,11 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
+import { EventStoreSuite, ProjectionStoreSuite } from "evsrc/conformance"
 import { PgStores } from "evsrc/pg"
-import { EventStoreSuite, ProjectionStoreSuite, RuntimeSuite } from "evsrc/testing"
 import { describe } from "vitest"
-import { conformance } from "../store/conformance.ts"
+import { conformance } from "../conformance/conformance.ts"
+import * as RuntimeSuite from "../conformance/RuntimeSuite.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as Pgbouncer from "../support/Pgbouncer.ts"
 import * as Writing from "./writing.ts"
@@ -37,7 +38,7 @@ describe.skipIf(Pgbouncer.program === undefined)("through pgbouncer in transacti
           yield* run.replaceOne
           yield* run.progress(300)
           const { committed } = yield* run.finish
-          for (const { seen } of run.followers) assert.deepStrictEqual(seen, committed)
+          for (const { seen } of run.consumers) assert.deepStrictEqual(seen, committed)
         }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(clientAt(pooler)))))
       }),
     300_000

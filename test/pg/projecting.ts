@@ -48,7 +48,7 @@ const partitions = Number(process.env["PARTITIONS"])
 const worker = Projector.layer([ticks(partitions), handled(partitions)], {
   batchSize: Number(process.env["BATCH"]),
   lease: process.env["LEASE"] === "short" ? "500 millis" : "2 seconds",
-  retryDelay: { first: "20 millis", most: "200 millis" }
+  retryDelay: { first: "20 millis", max: "200 millis" }
 })
 
 const program = Effect.gen(function*() {

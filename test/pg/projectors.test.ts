@@ -38,7 +38,7 @@ const compared = Effect.fnUntraced(function*(partitions: number) {
   const events = yield* EventStore.EventStore
   const documents = yield* ProjectionStore.ProjectionStore
   yield* documents.awaitPosition(projection, yield* events.head, "120 seconds")
-  const log = yield* Stream.runCollect(events.readAllRecorded({ pageSize: 5_000 }))
+  const log = yield* Stream.runCollect(events.readAllEncoded({ pageSize: 5_000 }))
   for (const [key, expected] of foldOf(log)) {
     assert.deepStrictEqual(yield* documents.get(projection, key), Option.some(expected), key)
   }
@@ -126,7 +126,7 @@ describe("workers of a projection", () => {
                 values (new.partition, new.epoch, new.owner, new.position, new.position <> old.position);
               return new;
             end $$`,
-            `create trigger written before update on evsrc.checkpoints for each row when (new.target = 'ticks@1') execute function written()`
+            `create trigger written before update on evsrc.checkpoints for each row when (new.generation = 'ticks@1') execute function written()`
           ]
           for (const statement of statements) yield* sql.unsafe(statement)
           const env = { PARTITIONS: "8", BATCH: "20", LEASE: "long" }

@@ -106,7 +106,7 @@ it.live(
       yield* Effect.gen(function*() {
         yield* store.awaitPosition(Tallies, yield* head, "30 minutes")
         yield* sql`update evsrc.documents set document = json_build_object('id', key, 'count', (document->>'count')::integer, 'total', -1)
-        where projection = ${Tallies.id} and key like '%7'`
+        where generation = ${Tallies.id} and key like '%7'`
         const took: Array<number> = []
         const reads = { failed: new Array<unknown>(), older: new Array<string>() }
         const reading = yield* Effect.forEach(

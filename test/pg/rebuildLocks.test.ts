@@ -20,7 +20,7 @@ const untilBlocked = (sql: PgClient.PgClient, sessions: number) =>
 
 const services = PgProjectionStore.layer.pipe(Layer.provideMerge(layerPostgres()))
 
-const claim = { follower: "f@1", owner: "worker", partitions: 1, lease: Duration.minutes(1) }
+const claim = { consumer: "f@1", owner: "worker", partitions: 1, lease: Duration.minutes(1) }
 
 describe("builds, and who comes in between", () => {
   it.live("whoever begins a build while another does gets the same", () =>
@@ -30,28 +30,32 @@ describe("builds, and who comes in between", () => {
       const other = yield* connection
       yield* driver.claim(claim)
       yield* other`begin`
-      yield* other`select evsrc.begin_build('f@1', 0)`
-      const second = yield* Effect.forkChild(driver.beginBuild("f@1", Position.start))
+      yield* other`select evsrc.begin_generation('f@1', 0)`
+      const second = yield* Effect.forkChild(driver.beginGeneration("f@1", Position.start))
       yield* untilBlocked(sql, 1)
       yield* other`commit`
       assert.strictEqual(yield* Fiber.join(second), "f@1~1")
     }).pipe(Effect.scoped, Effect.provide(services)))
 
-  it.live("who claims partitions during a switch waits for it, and gets those of the new target", () =>
+  it.live("who claims partitions during a switch waits for it, and gets those of the new generation", () =>
     Effect.gen(function*() {
       const { driver } = yield* ProjectionStore.ProjectionStore
       const sql = yield* PgClient.PgClient
       const other = yield* connection
       yield* driver.claim(claim)
-      yield* driver.claim({ ...claim, owner: "builder", target: yield* driver.beginBuild("f@1", Position.start) })
+      yield* driver.claim({
+        ...claim,
+        owner: "builder",
+        generation: yield* driver.beginGeneration("f@1", Position.start)
+      })
       yield* other`begin`
-      yield* other`select * from evsrc.switch_target('f@1', 'f@1~1', false, null)`
-      assert.strictEqual(yield* driver.activeTarget("f@1"), "f@1", "readers do not wait")
+      yield* other`select * from evsrc.cut_over('f@1', 'f@1~1', false, null)`
+      assert.strictEqual(yield* driver.activeGeneration("f@1"), "f@1", "readers do not wait")
       const claiming = yield* Effect.forkChild(driver.claim(claim))
       const discarding = yield* Effect.forkChild(driver.discard("f@1", "f@1~1"))
       yield* untilBlocked(sql, 2)
       yield* other`commit`
-      assert.strictEqual((yield* Fiber.join(claiming)).target, "f@1~1")
+      assert.strictEqual((yield* Fiber.join(claiming)).generation, "f@1~1")
       assert.strictEqual(yield* Fiber.join(discarding), "active", "nor can what has become active be discarded")
     }).pipe(Effect.scoped, Effect.provide(services)))
 
@@ -60,15 +64,19 @@ describe("builds, and who comes in between", () => {
       const { driver } = yield* ProjectionStore.ProjectionStore
       const sql = yield* PgClient.PgClient
       const other = yield* connection
-      const { held } = yield* driver.claim(claim)
-      yield* driver.claim({ ...claim, owner: "builder", target: yield* driver.beginBuild("f@1", Position.start) })
+      const { assigned } = yield* driver.claim(claim)
+      yield* driver.claim({
+        ...claim,
+        owner: "builder",
+        generation: yield* driver.beginGeneration("f@1", Position.start)
+      })
       yield* other`begin`
       yield* other`select evsrc.advance_partition('f@1', 0, ${
-        held[0]!.epoch
+        assigned[0]!.epoch
       }, 0, 7, '{}', '{}', '{}', '{}', '{}', '{}', '{}')`
-      const request = { follower: "f@1", to: "f@1~1", whenBehind: "refuse" } as const
-      const switching = yield* Effect.forkChild(driver.switchTarget(request))
-      yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%switch_target%'
+      const request = { consumer: "f@1", to: "f@1~1", ifBehind: "refuse" } as const
+      const switching = yield* Effect.forkChild(driver.cutOver(request))
+      yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%cut_over%'
         and datname = current_database()`.pipe(
         Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
         Effect.timeout("30 seconds")
@@ -82,18 +90,18 @@ describe("builds, and who comes in between", () => {
       const { driver } = yield* ProjectionStore.ProjectionStore
       const sql = yield* PgClient.PgClient
       yield* driver.claim(claim)
-      const build = yield* driver.beginBuild("f@1", Position.start)
-      yield* driver.claim({ ...claim, owner: "builder", target: build })
-      const fill = (target: string) =>
-        sql`insert into evsrc.documents (projection, key, document, revision)
-          select ${target}, 'k' || n, '1', n from generate_series(1, 12000) as n`
-      const left = (target: string) => driver.targetPage({ target, limit: 20_000 })
-      for (const target of ["f@1", build]) yield* fill(target)
+      const generation = yield* driver.beginGeneration("f@1", Position.start)
+      yield* driver.claim({ ...claim, owner: "builder", generation: generation })
+      const fill = (generation: string) =>
+        sql`insert into evsrc.documents (generation, key, document, revision)
+          select ${generation}, 'k' || n, '1', n from generate_series(1, 12000) as n`
+      const left = (generation: string) => driver.generationPage({ generation, limit: 20_000 })
+      for (const one of ["f@1", generation]) yield* fill(one)
       // Cut off after the first part.
-      yield* sql`select evsrc.discard_target('f@1', ${build}), evsrc.remove_discarded(${build}, 5000)`
-      assert.strictEqual((yield* left(build)).length, 7000)
-      assert.strictEqual(yield* driver.discard("f@1", build), "discarded")
-      assert.strictEqual((yield* left(build)).length, 0)
+      yield* sql`select evsrc.discard_generation('f@1', ${generation}), evsrc.remove_discarded(${generation}, 5000)`
+      assert.strictEqual((yield* left(generation)).length, 7000)
+      assert.strictEqual(yield* driver.discard("f@1", generation), "discarded")
+      assert.strictEqual((yield* left(generation)).length, 0)
       assert.strictEqual((yield* left("f@1")).length, 12_000)
       yield* sql`select evsrc.remove_discarded('f@1', 5000)`
       assert.strictEqual((yield* left("f@1")).length, 12_000, "nothing goes that was not discarded")

@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, References, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { Aggregate, EventStore, Snapshots } from "evsrc"
+import { Aggregate, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
-import { add, folded, kept, process, tally } from "../../src/testing/SnapshotFixtures.ts"
+import { add, folded, kept, process, tally } from "../snapshot/SnapshotFixtures.ts"
 import { layerPostgres } from "../support/Database.ts"
 
-const decider = tally({ snapshots: Snapshots.every(5) })
+const decider = tally({ snapshots: SnapshotPolicy.every(5) })
 
 const onPostgres = <A, E>(self: Effect.Effect<A, E, EventStore.EventStore | SqlClient | Scope.Scope>) =>
   Effect.scoped(self).pipe(

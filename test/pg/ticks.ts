@@ -1,7 +1,7 @@
 /** A projection whose documents tell when an event was left out, came twice, or came out of order. */
 import { Effect, Schema } from "effect"
 import { SqlClient } from "effect/sql"
-import { Projection, type RecordedEvent } from "evsrc"
+import { type EncodedEvent, Projection } from "evsrc"
 
 export const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 
@@ -40,7 +40,7 @@ export const handled = (partitions: number) =>
   })
 
 /** What the documents have to be, for a log. */
-export const foldOf = (log: ReadonlyArray<Pick<RecordedEvent, "stream" | "version" | "data">>) => {
+export const foldOf = (log: ReadonlyArray<Pick<EncodedEvent, "stream" | "version" | "data">>) => {
   const documents = new Map<string, typeof Sum.Type>()
   for (const { data, stream, version } of log) {
     const { n } = Schema.decodeUnknownSync(Schema.Struct({ n: Schema.Int }))(data)

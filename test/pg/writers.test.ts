@@ -40,7 +40,7 @@ describe("64 writers in four processes", () => {
           const { acknowledged, committed } = yield* run.finish
           yield* bystanders.areOpen
 
-          for (const { resumed, seen } of run.followers) {
+          for (const { resumed, seen } of run.consumers) {
             assert.deepStrictEqual(seen, committed)
             assert.isAtLeast(resumed(), 2, "both ends of the server were noticed")
           }
@@ -62,21 +62,23 @@ describe("64 writers in four processes", () => {
   )
 
   it.live(
-    "with the watermark switched off, the same writers make subscribers lose events",
+    "with the in-flight mark switched off, the same writers make subscribers lose events",
     () =>
       Effect.gen(function*() {
         const { url } = yield* freshDatabase
         yield* Effect.gen(function*() {
           const sql = yield* PgClient.PgClient
           // What a reader without it takes for the head.
-          yield* sql.unsafe(`create or replace function evsrc.safe_head() returns bigint language sql volatile as $$
+          yield* sql.unsafe(
+            `create or replace function evsrc.high_water_mark() returns bigint language sql volatile as $$
           select coalesce(max(position), 0) from evsrc.events
-        $$`)
+        $$`
+          )
           const run = yield* Writing.start(url)
           yield* run.untilLost
           const { committed } = yield* run.finish
-          const complete = run.followers.filter(({ seen }) => seen.length === committed.length)
-          assert.isBelow(complete.length, run.followers.length)
+          const complete = run.consumers.filter(({ seen }) => seen.length === committed.length)
+          assert.isBelow(complete.length, run.consumers.length)
         }).pipe(Effect.provide(storeAt(url)))
       }),
     timeout

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Effect, Queue, Schedule, Schema } from "effect"
 import { EventStore, Position } from "evsrc"
 import * as Script from "../support/Script.ts"
-import * as Follower from "./follower.ts"
+import * as Consumer from "./consumer.ts"
 
 const Last = Schema.TaggedUnion({ Written: {} })
 
@@ -43,7 +43,7 @@ export const start = Effect.fnUntraced(function*(url: string, options: Options =
   const running = yield* Effect.all(Array.from({ length: 4 }, () => writer), { concurrency: "unbounded" })
   const killed: Array<Script.Script> = []
   // In pages of one, and in pages that hold all there is: at the head, where events would be lost, is now this one and now that.
-  const followers = [yield* Follower.follow(1), yield* Follower.follow(500)]
+  const consumers = [yield* Consumer.follow(1), yield* Consumer.follow(500)]
 
   const log = Effect.map(
     sql<{ readonly position: bigint }>`select position from evsrc.events order by position`,
@@ -51,10 +51,10 @@ export const start = Effect.fnUntraced(function*(url: string, options: Options =
   )
 
   return {
-    followers,
+    consumers,
     /** Until every subscriber has seen so many events more. */
     progress: (count: number) =>
-      Effect.forEach(followers, ({ seen, until }) => {
+      Effect.forEach(consumers, ({ seen, until }) => {
         const enough = seen.length + count
         return until((seen) => seen.length >= enough)
       }, { concurrency: "unbounded", discard: true }),
@@ -62,7 +62,7 @@ export const start = Effect.fnUntraced(function*(url: string, options: Options =
     untilLost: log.pipe(
       Effect.repeat({
         until: (positions) =>
-          followers.some(({ seen }) => {
+          consumers.some(({ seen }) => {
             const known = new Set(seen)
             const last = seen.at(-1) ?? Position.start
             return positions.some((position) => position <= last && !known.has(position))
@@ -87,7 +87,7 @@ export const start = Effect.fnUntraced(function*(url: string, options: Options =
       // Whoever is given this one has been given everything before.
       yield* store.append(Last, "last", [Last.cases.Written.make({})])
       const committed = yield* log
-      for (const { until } of followers) yield* until((seen) => seen.at(-1) === committed.at(-1))
+      for (const { until } of consumers) yield* until((seen) => seen.at(-1) === committed.at(-1))
       return { committed, acknowledged: lines.flat().flatMap(positionsOf) }
     })
   }

@@ -434,7 +434,7 @@ describe("a folder", () => {
       assert.isTrue(Fs.existsSync(lock))
     }))
 
-  it.live("is made anew when making it was cut short, and left alone when it is something else", () =>
+  it.live("is made again when making it was cut short, and left alone when it is something else", () =>
     Effect.gen(function*() {
       const path = yield* folder
       const options = { dataDir: path, fsync: false, loadDataDir: yield* snapshot }

@@ -4,8 +4,8 @@
  */
 import { Context, Effect, Exit, Layer, Option, Schema, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { EventStore, NewId, Position, Projection, ProjectionStore, Projector, Rebuild } from "evsrc"
-import * as MemoryProjectionStore from "../../src/store/MemoryProjectionStore.ts"
+import { EventStore, IdGenerator, Position, Projection, ProjectionStore, Projector, Rebuild } from "evsrc"
+import * as MemoryProjectionStore from "../../src/projection/memory/MemoryProjectionStore.ts"
 import { Dice } from "./Dice.ts"
 import * as Machine from "./Machine.ts"
 import * as SimulatedLog from "./SimulatedLog.ts"
@@ -75,19 +75,19 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
         load: call(documents.load),
         checkpoint: call(documents.checkpoint),
         parked: call(documents.parked),
-        beginBuild: call(documents.beginBuild),
-        builds: call(documents.builds),
-        switchTarget: call(documents.switchTarget)
+        beginGeneration: call(documents.beginGeneration),
+        generations: call(documents.generations),
+        cutOver: call(documents.cutOver)
       }, { pollInterval: "20 millis" }),
       scope
     )
     const options = {
       batchSize,
       lease: "300 millis",
-      retryDelay: { first: "10 millis", most: "100 millis" }
+      retryDelay: { first: "10 millis", max: "100 millis" }
     } as const
     const rebuild = Effect.exit(
-      Stream.runDrain(Rebuild.rebuild(ticks, { ...options, interval: "20 millis", swap: { within: "1 second" } }))
+      Stream.runDrain(Rebuild.rebuild(ticks, { ...options, interval: "20 millis", cutOver: { timeout: "1 second" } }))
     )
     yield* Effect.provideContext(
       does === "projects"
@@ -95,7 +95,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
         : Effect.asVoid(Effect.forkIn(rebuild, scope)),
       Context.make(EventStore.EventStore, events).pipe(
         Context.add(ProjectionStore.ProjectionStore, store),
-        Context.add(NewId, () => dice.uuid())
+        Context.add(IdGenerator, () => dice.uuid())
       )
     )
     machines.push({ machine, scope })
@@ -122,9 +122,9 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
     }))
 
   const retryParked = Effect.gen(function*() {
-    const target = yield* documents.activeTarget(ticks.id)
-    for (const { request, stream } of yield* documents.parked(target)) {
-      if (request === undefined) yield* documents.request(target, stream, { action: "retry" })
+    const generation = yield* documents.activeGeneration(ticks.id)
+    for (const { request, stream } of yield* documents.parked(generation)) {
+      if (request === undefined) yield* documents.request(generation, stream, { action: "retry" })
     }
   })
 
@@ -160,7 +160,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
     discard: true
   }))
 
-  // All heals: what is left of the workers goes, and one comes that nothing happens to. What was set aside is tried again.
+  // All heals: what is left of the workers goes, and one comes that nothing happens to. What was parked is tried again.
   faulty = false
   healed = true
   for (const one of Array.from(machines)) yield* end(one, dice.chance(0.5))
@@ -170,8 +170,8 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
   yield* passing(Effect.gen(function*() {
     while (true) {
       yield* retryParked
-      const target = yield* documents.activeTarget(ticks.id)
-      const [at, parked] = [yield* documents.checkpoint(ticks.id), yield* documents.parked(target)]
+      const generation = yield* documents.activeGeneration(ticks.id)
+      const [at, parked] = [yield* documents.checkpoint(ticks.id), yield* documents.parked(generation)]
       if (at >= last && parked.length === 0) return
       yield* Effect.sleep("20 millis")
     }
@@ -180,14 +180,14 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
   yield* TestClock.adjust("10 seconds")
 
   const problems: Array<string> = []
-  const target = yield* documents.activeTarget(ticks.id)
+  const generation = yield* documents.activeGeneration(ticks.id)
   const taken = committed.filter((event) => event.type === "Ticked")
   for (const stream of [...new Set(taken.map((event) => event.stream)), "all"]) {
     const own = taken.filter((event) => stream === "all" || event.stream === stream)
-    const [found] = yield* documents.load(target, [stream])
+    const [found] = yield* documents.load(generation, [stream])
     const doc = Option.getOrUndefined(Schema.decodeUnknownOption(Doc)(found?.document))
     const expected = own.map((event) => String(event.position))
-    // The events of one stream come in order; those of several do where one worker has them all and nothing was set aside.
+    // The events of one stream come in order; those of several do where one worker has them all and nothing was parked.
     const positions = doc === undefined
       ? []
       : stream === "all"
@@ -197,8 +197,8 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
       problems.push(`${stream}: ${JSON.stringify(doc?.positions)} instead of ${JSON.stringify(expected)}`)
     }
   }
-  const progress = yield* documents.progress(target)
+  const progress = yield* documents.progress(generation)
   const applied = progress.reduce((sum, one) => sum + one.applied, 0n)
   if (applied !== BigInt(taken.length)) problems.push(`${applied} of ${taken.length} events are in the ledger`)
-  return { problems, events: committed.length, rebuilt: target !== ticks.id }
+  return { problems, events: committed.length, rebuilt: generation !== ticks.id }
 })

@@ -3,9 +3,9 @@
  * after any time, or not at all.
  */
 import { DateTime, Effect, Option, Semaphore } from "effect"
-import { type EventStoreDriver, Position, type RecordedEvent, Version } from "evsrc"
-import * as HeadWatch from "../../src/store/HeadWatch.ts"
-import * as MemorySnapshots from "../../src/store/MemorySnapshots.ts"
+import { type EncodedEvent, type EventStoreDriver, Position, Version } from "evsrc"
+import * as HighWaterMark from "../../src/eventStore/HighWaterMark.ts"
+import * as MemorySnapshotDriver from "../../src/snapshot/MemorySnapshotDriver.ts"
 import type { Dice } from "./Dice.ts"
 
 type Driver = EventStoreDriver.EventStoreDriver
@@ -13,14 +13,14 @@ type Driver = EventStoreDriver.EventStoreDriver
 export interface SimulatedLog {
   readonly driver: Driver
   /** What was committed, by position. */
-  readonly committed: () => ReadonlyArray<RecordedEvent>
+  readonly committed: () => ReadonlyArray<EncodedEvent>
 }
 
 /**
  * - `watermark`: whether readers wait for appends in flight. Without it they lose events, which shows that the simulation would notice
  */
 export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly watermark: boolean }) {
-  const log: Array<RecordedEvent> = []
+  const log: Array<EncodedEvent> = []
   const streams = new Map<string, number>()
   const turns = new Map<string, Semaphore.Semaphore>()
   const inFlight = new Set<bigint>()
@@ -33,7 +33,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
     return log.findLast((event) => event.position < bound)?.position ?? Position.start
   }
   const head = Effect.sync(safe)
-  const watch = yield* HeadWatch.make({ head, interval: "20 millis" })
+  const watch = yield* HighWaterMark.make({ head, interval: "20 millis" })
 
   const driver: Driver = {
     transactions: "simulation",
@@ -46,7 +46,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
         if (!Version.meets(actual, expected)) return { _tag: "Conflict" as const, actual }
         const bound = drawn + 1n
         inFlight.add(bound)
-        const added: Array<RecordedEvent> = []
+        const added: Array<EncodedEvent> = []
         for (const [index, event] of events.entries()) {
           // Others draw positions in between.
           if (index > 0 && dice.chance(0.3)) yield* Effect.sleep(dice.below(3))
@@ -69,7 +69,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
         log.push(...added)
         log.sort((a, b) => a.position < b.position ? -1 : 1)
         streams.set(stream, actual + events.length)
-        yield* watch.nudge
+        yield* watch.wake
         return {
           _tag: "Appended" as const,
           version: Version.make(actual + events.length),
@@ -94,8 +94,8 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
         const behind = log.filter((event) => event.position > after && event.position <= to && follows(filter, event))
         return { events: Math.min(limit, behind.length), since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
       }),
-    readRaw: () => Effect.die("the simulation has no copies"),
-    readConversation: () => Effect.die("the simulation has no trails"),
+    readStored: () => Effect.die("the simulation has no copies"),
+    readCorrelation: () => Effect.die("the simulation has no trails"),
     event: () => Effect.die("the simulation has no trails"),
     readQuery: () => Effect.die("the simulation has no decisions"),
     head,
@@ -106,14 +106,14 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
     closedStreams: () => Effect.die("the simulation closes no streams"),
     restore: () => Effect.die("the simulation restores nothing"),
     changed: watch.changed,
-    snapshots: MemorySnapshots.make()
+    snapshots: MemorySnapshotDriver.make()
   }
   return { driver, committed: () => log }
 })
 
 const follows = (
   { partition, types }: Pick<Parameters<Driver["readAll"]>[0], "partition" | "types">,
-  event: RecordedEvent
+  event: EncodedEvent
 ): boolean =>
   (types === undefined || types.includes(event.type))
   && (partition === undefined || sumOf(event.stream) % partition.of === partition.index)

@@ -25,7 +25,7 @@ describe("the simulation", () => {
     300_000
   )
 
-  it.effect("without the watermark it finds lost events", () =>
+  it.effect("without the in-flight mark it finds lost events", () =>
     Effect.gen(function*() {
       let found = false
       for (let seed = 1; seed <= 200 && !found; seed++) {

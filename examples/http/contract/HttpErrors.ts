@@ -4,7 +4,7 @@
  */
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as Schema from "effect/Schema"
-import { Moment, Position, Version } from "evsrc"
+import { AsOf, Position, Version } from "evsrc"
 import { UserId } from "../../users/contract/User.ts"
 
 const httpError = <const Tag extends string, const Fields extends Schema.Struct.Fields>(
@@ -33,9 +33,9 @@ export const UserNotYetRegistered = httpError(404, "UserNotYetRegistered", {
   registeredAt: Schema.DateTimeUtc
 })
 /** Moments as the request writes them, such as `version:3`. */
-export const MomentNotReached = httpError(404, "MomentNotReached", {
-  moment: Moment.FromString,
-  reached: Moment.FromString
+export const AsOfNotReached = httpError(404, "AsOfNotReached", {
+  asOf: AsOf.FromString,
+  reached: AsOf.FromString
 })
 
 export const UserAlreadyRegistered = httpError(409, "UserAlreadyRegistered", user)

@@ -8,33 +8,33 @@ import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
 import { Position } from "evsrc"
 
-const Verdict = Schema.Literals(["green", "yellow", "red"])
+const Status = Schema.Literals(["green", "yellow", "red"])
 
 /** The events that wait, counted up to a bound, beyond which there are more, and how long the first of them has waited. */
 const Lag = Schema.Struct({ events: Schema.Int, isMore: Schema.Boolean, seconds: Schema.Finite })
 
 const report = {
   store: Schema.Literals(["reachable", "unreachable"]),
-  verdict: Verdict,
+  health: Status,
   /** Why it is not green. */
   reasons: Schema.Array(Schema.String),
   /** The read models as the database tells of them, whichever process works on them. */
-  followers: Schema.Array(Schema.Struct({
-    follower: Schema.String,
-    target: Schema.String,
-    verdict: Verdict,
+  consumers: Schema.Array(Schema.Struct({
+    consumer: Schema.String,
+    generation: Schema.String,
+    status: Status,
     reasons: Schema.Array(Schema.String),
     position: Position.Position,
     lag: Lag,
-    /** How many streams are set aside. */
+    /** How many streams are parked. */
     parked: Schema.Int,
-    /** The age of the last sign of life, in seconds. */
+    /** The age of the last heartbeat, in seconds. */
     silentFor: Schema.optionalKey(Schema.Finite),
     /** Events a second, when it has been looked at before. */
     throughput: Schema.optionalKey(Schema.Finite),
     partitions: Schema.Array(Schema.Struct({
       partition: Schema.Int,
-      verdict: Verdict,
+      status: Status,
       position: Position.Position,
       lag: Lag,
       parked: Schema.Int,

@@ -7,11 +7,11 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
-import { Moment, Position, Version } from "evsrc"
+import { AsOf, Position, Version } from "evsrc"
 import { Email, User, UserId, UserName, UserStatus } from "../../users/contract/User.ts"
 import { DiffUser, ImaginedCommand, UserHistoryItem, UserStep, WhatIfUser } from "../../users/contract/UserQueries.ts"
 import {
-  MomentNotReached,
+  AsOfNotReached,
   ProjectionBehind,
   readErrors,
   UserAlreadyRegistered,
@@ -58,7 +58,7 @@ const limit = Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1,
   description: "The most items in one page, 1 to 1000; 100 by default."
 })
 
-const moment = Moment.FromString
+const asOf = AsOf.FromString
 const moments = "version:3, position:42, instant:2030-01-31T12:00:00Z or now"
 
 /** A page starts after an id, or after a version; outside, cursors are opaque and safe to put into a URL. */
@@ -112,7 +112,7 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
       return second === undefined || { path: [second], issue: `not together with ${first}` }
     })),
     success: User,
-    error: [...readErrors, ProjectionBehind, UserNotFound, UserNotYetRegistered, MomentNotReached]
+    error: [...readErrors, ProjectionBehind, UserNotFound, UserNotYetRegistered, AsOfNotReached]
   }).annotate(OpenApi.Summary, "Get a user, as it is or as it was"),
   HttpApiEndpoint.patch("rename", "/users/:id", {
     params: { id: UserId },
@@ -142,19 +142,19 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
   HttpApiEndpoint.get("diff", "/users/:id/diff", {
     params: { id: UserId },
     query: {
-      from: moment.annotate({ description: `From ${moments}.` }),
-      to: Schema.optionalKey(moment).annotate({ description: `To ${moments}; now by default.` })
+      from: asOf.annotate({ description: `From ${moments}.` }),
+      to: Schema.optionalKey(asOf).annotate({ description: `To ${moments}; now by default.` })
     },
     success: DiffUser.successSchema,
-    error: [...readErrors, UserNotFound, MomentNotReached]
+    error: [...readErrors, UserNotFound, AsOfNotReached]
   }).annotate(OpenApi.Summary, "What has changed between two moments, as a JSON Patch, and the events between"),
   HttpApiEndpoint.post("whatIf", "/users/:id/what-if", {
     params: { id: UserId },
     payload: Schema.Struct({
-      at: Schema.optionalKey(moment).annotate({ description: `At ${moments}; now by default.` }),
+      at: Schema.optionalKey(asOf).annotate({ description: `At ${moments}; now by default.` }),
       command: ImaginedCommand
     }),
     success: WhatIfUser.successSchema,
-    error: [...readErrors, UserNotFound, UserAlreadyRegistered, UserIsDeactivated, MomentNotReached]
+    error: [...readErrors, UserNotFound, UserAlreadyRegistered, UserIsDeactivated, AsOfNotReached]
   }).annotate(OpenApi.Summary, "What a command would do now, or would have done then; nothing is written")
 ) {}

@@ -2,7 +2,7 @@
  * What one can ask to be told.
  */
 import * as Schema from "effect/Schema"
-import { Difference, Metadata, Moment, MomentNotReached, Position, Query, Version } from "evsrc"
+import { AsOf, AsOfNotReached, JsonDiff, Metadata, Position, Query, Version } from "evsrc"
 import { Email, User, UserId, UserName, UserStatus } from "./User.ts"
 import { UserState } from "./UserAggregate.ts"
 import { UserChange } from "./UserChange.ts"
@@ -25,9 +25,9 @@ export const ListUsers = Query.make("ListUsers", {
 
 /** The user as it was. */
 export const GetUserAsOf = Query.make("GetUserAsOf", {
-  payload: { userId: UserId, asOf: Moment.Moment },
+  payload: { userId: UserId, asOf: AsOf.AsOf },
   success: User,
-  error: Schema.Union([UserNotFound, UserNotYetRegistered, MomentNotReached])
+  error: Schema.Union([UserNotFound, UserNotYetRegistered, AsOfNotReached])
 })
 
 /** One event as it is in the log; `data` is what was written under that `schemaVersion`. */
@@ -69,14 +69,14 @@ const UserAt = Schema.Struct({ version: Version.Version, position: Position.Posi
 
 /** What has changed between two moments, and the first 1,000 events between them. */
 export const DiffUser = Query.make("DiffUser", {
-  payload: { userId: UserId, from: Moment.Moment, to: Moment.Moment },
+  payload: { userId: UserId, from: AsOf.AsOf, to: AsOf.AsOf },
   success: Schema.Struct({
     from: UserAt,
     to: UserAt,
-    changes: Schema.Array(Difference.Change),
+    changes: Schema.Array(JsonDiff.Change),
     events: Schema.Array(UserChange)
   }).annotate({ identifier: "UserDifference" }),
-  error: Schema.Union([UserNotFound, MomentNotReached])
+  error: Schema.Union([UserNotFound, AsOfNotReached])
 })
 
 /** A command without the id of the user. */
@@ -88,12 +88,12 @@ export const ImaginedCommand = Schema.TaggedUnion({
 
 /** What a command would have done at a moment. Nothing is written. */
 export const WhatIfUser = Query.make("WhatIfUser", {
-  payload: { userId: UserId, at: Moment.Moment, command: ImaginedCommand },
+  payload: { userId: UserId, at: AsOf.AsOf, command: ImaginedCommand },
   success: Schema.Struct({
     version: Version.Version,
     before: UserState,
     events: Schema.Array(UserEvent),
     after: UserState
   }).annotate({ identifier: "Imagined" }),
-  error: Schema.Union([UserNotFound, UserAlreadyRegistered, UserIsDeactivated, MomentNotReached])
+  error: Schema.Union([UserNotFound, UserAlreadyRegistered, UserIsDeactivated, AsOfNotReached])
 })

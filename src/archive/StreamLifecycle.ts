@@ -1,0 +1,141 @@
+/**
+ * The end of a stream: it is closed with a last event that sums it up, and may then be archived, out of the way of appends.
+ *
+ * @since 0.1.0
+ */
+import type * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { metadataAround } from "../command/CommandContext.ts"
+import { type ConcurrencyConflict, EventStoreError, invalidRequest } from "../core/errors.ts"
+import * as Position from "../core/Position.ts"
+import type { Receipt } from "../core/Receipt.ts"
+import type { StreamId } from "../core/StreamId.ts"
+import type { Version } from "../core/Version.ts"
+import type * as Event from "../event/Event.ts"
+import { type AppendOptions, EventStore } from "../eventStore/EventStore.ts"
+import type { ClosedStream, StreamStatus as DriverStatus } from "../eventStore/EventStoreDriver.ts"
+import * as Limits from "../eventStore/Limits.ts"
+
+/**
+ * - `open`: takes events; a stream without events is open, at version 0
+ * - `closed`: takes no more events
+ * - `archived`: closed, and its events are out of the way of appends
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type StreamStatus =
+  | { readonly _tag: "open"; readonly stream: StreamId; readonly version: Version }
+  | { readonly _tag: "closed"; readonly stream: StreamId; readonly version: Version; readonly closedAt: DateTime.Utc }
+  | {
+    readonly _tag: "archived"
+    readonly stream: StreamId
+    readonly version: Version
+    readonly closedAt: DateTime.Utc
+    readonly archivedAt: DateTime.Utc
+  }
+
+/**
+ * Appends `summary` to a stream and closes it, both or neither. Whatever is appended afterwards, in whatever way, fails with the reason
+ * `StreamClosed`, and nothing is written; of those that race with it, each is either before the summary or refused. A command that was
+ * appended before and is repeated is answered with its first receipt, as ever.
+ *
+ * A stream without events cannot be closed. A closed stream stays closed.
+ *
+ * The summary has who acts, the conversation and its cause from the `CommandContext` around, unless the options' metadata say otherwise.
+ *
+ * **Example** (a cart that is done with)
+ *
+ * ```ts
+ * yield* StreamLifecycle.close(CartEvent, "Cart-7", CartEvent.cases.CartSummed.make({ items: 3, total: 120 }))
+ * yield* StreamLifecycle.archive("Cart-7")
+ * ```
+ *
+ * @since 0.1.0
+ * @category closing
+ */
+export const close = <E extends Event.Any>(
+  events: E,
+  stream: string,
+  summary: Event.Of<E>,
+  options?: AppendOptions
+): Effect.Effect<Receipt, ConcurrencyConflict | EventStoreError, EventStore> =>
+  Effect.gen(function*() {
+    const store = yield* EventStore
+    const metadata = yield* metadataAround(options?.metadata)
+    return yield* store.close(events, stream, summary, { ...options, metadata })
+  })
+
+/**
+ * Moves the events of a closed stream to where appends do not meet them, so that the tables and indexes that appends use stay small. It
+ * is one transaction, after which, and while it is under way, everything reads as before: the stream, the log, projections built later,
+ * conditions, receipts. Answers how many events were moved; 0 when it was archived before.
+ *
+ * @since 0.1.0
+ * @category archiving
+ */
+export const archive = Effect.fn("StreamLifecycle.archive")(function*(
+  stream: string
+): Effect.fn.Return<number, EventStoreError, EventStore> {
+  const { driver } = yield* EventStore
+  const name = yield* checked(stream)
+  const moved = yield* driver.archive(name)
+  if (Option.isSome(moved)) return moved.value
+  if ((yield* driver.streamStatus(name)).version === 0) {
+    return yield* invalidRequest(`stream "${stream}" has no events: there is nothing to archive`)
+  }
+  return yield* invalidRequest(`stream "${stream}" is not closed: close it with StreamLifecycle.close, then archive it`)
+})
+
+/**
+ * Whether a stream is open, closed or archived, and its version.
+ *
+ * @since 0.1.0
+ * @category status
+ */
+export const status = Effect.fnUntraced(
+  function*(stream: string): Effect.fn.Return<StreamStatus, EventStoreError, EventStore> {
+    const { driver } = yield* EventStore
+    const name = yield* checked(stream)
+    return statusOf(name, yield* driver.streamStatus(name))
+  }
+)
+
+/**
+ * All closed streams, in the order in which they were closed; for archiving them, say. The archived ones are among them.
+ *
+ * @since 0.1.0
+ * @category status
+ */
+export const closed: Stream.Stream<ClosedStream, EventStoreError, EventStore> = Stream.unwrap(
+  Effect.map(
+    EventStore,
+    ({ driver }) =>
+      Stream.paginate(
+        Position.start,
+        (after) =>
+          Effect.map(driver.closedStreams({ after, limit: pageSize }), (page) =>
+            [
+              page,
+              page.length < pageSize ? Option.none() : Option.some(page[page.length - 1]!.position)
+            ] as const)
+      )
+  )
+)
+
+const pageSize = 500
+
+const checked = (stream: string): Effect.Effect<StreamId, EventStoreError> => {
+  const name = Limits.checkStream(stream)
+  return name instanceof EventStoreError ? Effect.fail(name) : Effect.succeed(name)
+}
+
+const statusOf = (stream: StreamId, { closed, version }: DriverStatus): StreamStatus => {
+  if (Option.isNone(closed)) return { _tag: "open", stream, version }
+  const { archivedAt, closedAt } = closed.value
+  return archivedAt === undefined
+    ? { _tag: "closed", stream, version, closedAt }
+    : { _tag: "archived", stream, version, closedAt, archivedAt }
+}

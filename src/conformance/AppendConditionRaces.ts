@@ -1,0 +1,404 @@
+/**
+ * Races for what dynamic consistency boundaries guard: who may win, whatever is held up where.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Schema from "effect/Schema"
+import type { ConcurrencyConflict, EventStoreError } from "../core/errors.ts"
+import { Position } from "../core/Position.ts"
+import type { Receipt } from "../core/Receipt.ts"
+import { StreamId } from "../core/StreamId.ts"
+import * as Event from "../event/Event.ts"
+import { type EventQuery, matches, type QueryItem } from "../event/EventQuery.ts"
+import type { NewEvent } from "../event/RecordedEvent.ts"
+import { type AppendError, EventStore } from "../eventStore/EventStore.ts"
+import type { Condition } from "../eventStore/EventStoreDriver.ts"
+import { storedEvent, upTo } from "./EventStoreFixtures.ts"
+import { type Case, equal, ok, test, unique } from "./Suite.ts"
+
+/** Seats of shows: an event of a show and of a person, found by either. */
+export const SeatEvent = Schema.TaggedUnion({
+  SeatTaken: { show: Schema.String, person: Schema.String, extra: Schema.optionalKey(Schema.Array(Schema.String)) },
+  ShowCancelled: { show: Schema.String }
+}).pipe(Event.tags({ show: "show", person: "person", extra: "extra" }))
+export const seat = (show: string, person: string, extra: ReadonlyArray<string> = []) =>
+  SeatEvent.cases.SeatTaken.make({ show, person, extra })
+
+export const showTag = (show: string) => Event.tag("show", show)
+const personTag = (person: string) => Event.tag("person", person)
+export const seatsOf = (show: string): QueryItem => ({ types: ["SeatTaken"], tags: [showTag(show)] })
+
+/**
+ * When the racers of a round wait for each other: before any of them reads; halfway, so that one half reads while the other appends; or
+ * when all have read.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export type Barrier = "before" | "during" | "after"
+
+const barriers: ReadonlyArray<Barrier> = ["before", "during", "after"]
+
+/**
+ * One of a round: what it asks for, and how it appends on the condition that nothing more of it has come. One without a query appends on
+ * no condition.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export interface Racer {
+  readonly query: EventQuery | undefined
+  readonly append: (condition: Condition | undefined) => Effect.Effect<Receipt, AppendError, EventStore>
+}
+
+/**
+ * The racers of one round.
+ *
+ * - `all`: a query for everything that they write
+ * - `slots`: how many of those that ask can win; one that finds its query matched does not try, where there is but one
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export interface Race {
+  readonly show: string
+  readonly all: EventQuery
+  readonly barrier: Barrier
+  readonly slots: 1 | "any" | "all"
+  readonly racers: ReadonlyArray<Racer>
+}
+
+/**
+ * What a racer has read.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export interface Looked {
+  readonly condition: Condition | undefined
+  readonly saw: ReadonlyArray<Position>
+}
+
+/**
+ * How it ended for a racer: its event's position and the matches that it had seen, when it has written.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export const Outcome = Schema.TaggedUnion({
+  Taken: { position: Position, saw: Schema.Array(Position) },
+  Full: {},
+  Changed: {}
+})
+
+/**
+ * @since 0.1.0
+ * @category races
+ */
+export type Outcome = typeof Outcome.Type
+
+const racerCount = 16
+
+export const racer = <E extends Event.Any>(query: EventQuery | undefined, events: E, event: Event.Of<E>): Racer => ({
+  query,
+  append: (condition) =>
+    Effect.flatMap(EventStore, (store): Effect.Effect<Receipt, AppendError> =>
+      condition === undefined
+        ? store.append(events, unique("Seat"), [event])
+        : store.appendIf(condition, events, unique("Seat"), [event]))
+})
+
+export const seatRacer = (
+  query: EventQuery | undefined,
+  show: string,
+  person: string,
+  extra: ReadonlyArray<string> = []
+) => racer(query, SeatEvent, seat(show, person, extra))
+
+/** All write the same, and each asks in its own way whether somebody has. */
+const asymmetric = (show: string): ReadonlyArray<Racer> => {
+  const person = `person of ${show}`
+  const [byShow, byPerson] = [showTag(show), personTag(person)]
+  const queries: ReadonlyArray<EventQuery> = [
+    [{ tags: [byShow] }],
+    [{ tags: [byPerson] }],
+    [{ types: ["SeatTaken"], tags: [byShow] }],
+    [{ types: ["ShowCancelled", "SeatTaken"], tags: [byPerson] }],
+    [{ types: ["ShowCancelled"], tags: [byShow] }, { tags: [byPerson] }],
+    [{ types: ["SeatTaken"], tags: [byShow] }, { types: ["ShowCancelled"], tags: [byPerson] }],
+    [{ tags: [byShow, byPerson] }],
+    [{ tags: [byPerson, byShow] }]
+  ]
+  return upTo(racerCount).map((n) => seatRacer(queries[n % queries.length]!, show, person))
+}
+
+/** Each writes what all others ask for, and nothing that it asks for itself; some ask for something else first. */
+const skewed = (show: string): ReadonlyArray<Racer> =>
+  upTo(racerCount).map((n) => {
+    const others = upTo(racerCount).filter((other) => other !== n).map((other) => `${other} of ${show}`)
+    const mine: QueryItem = { tags: [Event.tag("extra", `${n} of ${show}`)] }
+    const query = n % 2 === 0 ? [mine] : [{ tags: [showTag(`none, for ${n} of ${show}`)] }, mine]
+    return seatRacer(query, show, `${n} of ${show}`, others)
+  })
+
+/** Some ask by a type alone, which nothing else has, others by the tag of its events. */
+const byType = (show: string): ReadonlyArray<Racer> => {
+  const type = `SeatOf-${show}`
+  const Own = Schema.TaggedUnion({ [type]: { show: Schema.String } }).pipe(Event.tags({ show: "show" }))
+  const queries: ReadonlyArray<EventQuery> = [
+    [{ types: [type] }],
+    [{ tags: [showTag(show)] }],
+    [{ types: ["ShowCancelled"], tags: [showTag(show)] }, { types: [type] }]
+  ]
+  return upTo(racerCount).map((n) => racer(queries[n % queries.length]!, Own, { _tag: type, show }))
+}
+
+/**
+ * The racers for one slot in the given round, for a show that no other round has.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export const raceForOne = (round: number, show: string): Race => {
+  const kinds = [
+    () => upTo(racerCount).map((n) => seatRacer([seatsOf(show)], show, `${n} of ${show}`)),
+    () => asymmetric(show),
+    () => skewed(show)
+  ]
+  return {
+    show,
+    all: [{ tags: [showTag(show)] }],
+    barrier: barriers[round % 3]!,
+    slots: 1,
+    // A type alone is looked for in the whole log, so it is not asked for often.
+    racers: round % 31 === 30 ? byType(show) : kinds[Math.floor(round / 3) % kinds.length]!()
+  }
+}
+
+/**
+ * Racers who have nothing to do with each other, though all of them write under the same tag and type.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export const raceApart = (round: number, show: string): Race => ({
+  show,
+  all: [{ tags: [showTag(show)] }],
+  barrier: barriers[round % 3]!,
+  slots: "all",
+  racers: upTo(racerCount).map((n) => {
+    const person = `${n} of ${show}`
+    const queries: ReadonlyArray<EventQuery> = [
+      [{ tags: [personTag(person)] }],
+      [{ types: ["SeatTaken"], tags: [showTag(show), personTag(person)] }],
+      [{ tags: [personTag(person)] }, { tags: [Event.tag("extra", person)] }]
+    ]
+    return seatRacer(queries[n % queries.length]!, show, person)
+  })
+})
+
+/**
+ * Racers that try however many seats are taken, and among them some that append without asking.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export const raceOpen = (round: number, show: string): Race =>
+  round % 4 === 3 ? openByType(round, show) : {
+    show,
+    all: [{ tags: [showTag(show)] }],
+    barrier: barriers[round % 3]!,
+    slots: "any",
+    racers: upTo(racerCount).map((n) => seatRacer(n % 3 === 0 ? [seatsOf(show)] : undefined, show, `${n} of ${show}`))
+  }
+
+/** Those who ask do so by a type alone; all write with tags in one round and without in the next of its kind. */
+const openByType = (round: number, show: string): Race => {
+  const type = `SeatOf-${show}`
+  const Own = Schema.TaggedUnion({ [type]: { show: Schema.optionalKey(Schema.String) } })
+    .pipe(Event.tags({ show: "show" }))
+  const query = [{ types: [type] }]
+  return {
+    show,
+    all: query,
+    barrier: barriers[round % 3]!,
+    slots: "any",
+    racers: upTo(racerCount).map((n) =>
+      racer(n % 3 === 0 ? query : undefined, Own, round % 8 === 3 ? { _tag: type } : { _tag: type, show })
+    )
+  }
+}
+
+/**
+ * All kinds of races.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export const raceKinds = { one: raceForOne, apart: raceApart, open: raceOpen }
+
+/**
+ * The first half of a racer's turn.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export const look = ({ query }: Racer): Effect.Effect<Looked, EventStoreError, EventStore> =>
+  query === undefined
+    ? Effect.succeed({ condition: undefined, saw: [] })
+    : Effect.map(
+      Effect.flatMap(EventStore, (store) => store.readQuery(query)),
+      ({ condition, events }) => ({ condition, saw: events.map((event) => event.position) })
+    )
+
+/**
+ * The second half of a racer's turn.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export const leap = (
+  { slots }: Pick<Race, "slots">,
+  racer: Racer,
+  { condition, saw }: Looked
+): Effect.Effect<Outcome, ConcurrencyConflict | EventStoreError, EventStore> =>
+  slots === 1 && saw.length > 0
+    ? Effect.succeed({ _tag: "Full" })
+    : racer.append(condition).pipe(
+      Effect.map(({ position }): Outcome => ({ _tag: "Taken", position, saw })),
+      Effect.catchTag("BoundaryConflict", (): Effect.Effect<Outcome> => Effect.succeed({ _tag: "Changed" }))
+    )
+
+/**
+ * Fails unless a race ended as it must: with as many winners as there are slots, whose events and no others are in the log, and each
+ * of them had seen every match that lies before its event.
+ *
+ * @since 0.1.0
+ * @category races
+ */
+export const judge = Effect.fnUntraced(function*(
+  race: Race,
+  outcomes: ReadonlyArray<Outcome>
+): Effect.fn.Return<void, EventStoreError, EventStore> {
+  const store = yield* EventStore
+  const { events } = yield* store.readQuery(race.all)
+  const what = `of ${race.show}, held up ${race.barrier}`
+  equal(outcomes.length, race.racers.length, `outcomes ${what}`)
+  const taken = outcomes.flatMap((outcome) => outcome._tag === "Taken" ? [outcome.position] : [])
+  equal(events.map((event) => event.position), taken.toSorted(byPosition), `events in the log ${what}`)
+  for (const [index, outcome] of outcomes.entries()) {
+    const { query } = race.racers[index]!
+    if (query === undefined) {
+      equal(outcome._tag, "Taken", `an append without a condition ${what}`)
+    } else if (outcome._tag === "Taken") {
+      const before = events.filter((event) => event.position < outcome.position && matches(query, event))
+      equal(outcome.saw, before.map((event) => event.position), `what was seen by winner ${index} ${what}`)
+    } else {
+      ok(race.slots !== "all", `nobody is in the way ${what}: ${outcome._tag}`)
+      ok(outcome._tag === "Changed" || race.barrier !== "after", `a free seat was seen ${what}`)
+    }
+  }
+  if (race.slots === 1) equal(taken.length, 1, `winners ${what}`)
+})
+
+const byPosition = (a: Position, b: Position): number => a < b ? -1 : 1
+
+/** Opens when so many have arrived. */
+const gateOf = (awaited: number) =>
+  Effect.map(Latch.make(false), (latch) => {
+    let missing = awaited
+    return {
+      opened: latch.await,
+      arrive: Effect.suspend(() => {
+        if (--missing === 0) latch.openUnsafe()
+        return latch.await
+      })
+    }
+  })
+
+/** Runs a race within this process. */
+const run = Effect.fnUntraced(function*(race: Race) {
+  const { barrier, racers } = race
+  const early = barrier === "during" ? racers.length / 2 : racers.length
+  const [start, halfway] = [yield* gateOf(racers.length), yield* gateOf(early)]
+  const outcomes = yield* Effect.forEach(racers, (racer, index) =>
+    Effect.gen(function*() {
+      yield* start.arrive
+      if (index >= early) yield* halfway.opened
+      const looked = yield* look(racer)
+      if (index < early && barrier !== "before") yield* halfway.arrive
+      return yield* leap(race, racer, looked)
+    }), { concurrency: "unbounded" })
+  yield* judge(race, outcomes)
+})
+
+const runAll = (rounds: number, race: (round: number, show: string) => Race) =>
+  Effect.gen(function*() {
+    for (let round = 0; round < rounds; round++) yield* run(race(round, unique("show")))
+  })
+
+export const rawSeat = (type: string, show: string): NewEvent => ({
+  ...storedEvent(type, 1, { show, person: "held" }),
+  tags: [showTag(show), personTag("held")]
+})
+
+/** Appends events and keeps its transaction open until told, or for a while where nobody else gets on meanwhile. */
+export const heldAppend = Effect.fnUntraced(function*(events: ReadonlyArray<NewEvent>) {
+  const store = yield* EventStore
+  const [written, enough] = [yield* Latch.make(false), yield* Latch.make(false)]
+  const fiber = yield* Effect.forkChild(store.driver.append({
+    stream: StreamId.make(unique("Seat")),
+    expected: "any",
+    events,
+    inTransaction: () => Effect.andThen(written.open, Effect.timeoutOption(enough.await, "200 millis"))
+  }))
+  yield* written.await
+  return { letGo: Effect.andThen(enough.open, Fiber.join(fiber)) }
+})
+
+/** The racer's turn above an append to another show or the same that is still in flight, with `between` in the middle. */
+export const leapAboveHeld = Effect.fnUntraced(function*(
+  show: string,
+  heldShow: string,
+  between: Effect.Effect<unknown, ConcurrencyConflict | EventStoreError, EventStore> = Effect.void
+) {
+  const store = yield* EventStore
+  const racer = seatRacer([{ tags: [showTag(show)] }], show, "racer")
+  const { letGo } = yield* heldAppend([rawSeat("SeatTaken", heldShow)])
+  const above = yield* Effect.forkChild(store.append(SeatEvent, unique("Seat"), [seat(show, "above")]))
+  yield* Effect.timeoutOption(Fiber.await(above), "100 millis")
+  const looked = yield* look(racer)
+  yield* letGo
+  yield* Fiber.join(above)
+  yield* between
+  const outcome = yield* leap({ slots: "any" }, racer, looked)
+  if (outcome._tag === "Taken") {
+    const { events } = yield* store.readQuery([{ tags: [showTag(show)] }])
+    const before = events.filter((event) => event.position < outcome.position)
+    equal(outcome.saw, before.map((event) => event.position), "what was seen")
+  }
+  return { looked, outcome }
+})
+
+/**
+ * Races of 16, in so many rounds.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const races = (rounds: number): ReadonlyArray<Case<EventStore>> => [
+  test("16 racers for one slot, each round one winner, whenever they are held up", function*() {
+    yield* runAll(rounds, raceForOne)
+  }),
+
+  test("disjoint boundaries never conflict, whenever they are held up", function*() {
+    yield* runAll(Math.ceil(rounds / 5), raceApart)
+  }),
+
+  test("a decision has seen every match that lies before it, also of those who append without asking", function*() {
+    yield* runAll(Math.ceil(rounds / 5), raceOpen)
+  })
+]

@@ -1,0 +1,488 @@
+/**
+ * The conformance suite of projection stores, drivers and typed service alike.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import * as Position from "../core/Position.ts"
+import { StreamId } from "../core/StreamId.ts"
+import * as Version from "../core/Version.ts"
+import * as DocumentCodec from "../projection/DocumentCodec.ts"
+import * as Projection from "../projection/ProjectionDefinition.ts"
+import { ProjectionStore, ReadAfter } from "../projection/ProjectionStore.ts"
+import { type Case, equal, ok, test, unique } from "./Suite.ts"
+
+const Noticed = Schema.TaggedUnion({ Noticed: { id: Schema.String } })
+const Note = Schema.Struct({
+  id: Schema.String,
+  status: Schema.Literals(["open", "done"]),
+  due: Schema.optionalKey(Schema.DateTimeUtc)
+})
+
+/** The projection store neither knows nor cares for events; these projections are only documents and a checkpoint. */
+const notes = () =>
+  Projection.make(unique("notes"), {
+    events: Noticed,
+    document: Note,
+    index: ["status"],
+    key: (event) => event.id,
+    evolve: { Noticed: Projection.ignore }
+  })
+
+const put = (key: string, status: "open" | "done"): EncodedDocument => ({
+  key,
+  document: JSON.stringify({ id: key, status }),
+  indexed: [`status="${status}"`]
+})
+const remove = (key: string): EncodedDocument => ({ key, document: undefined, indexed: [] })
+
+const at = (position: number) => Position.make(BigInt(position))
+const minute = Duration.minutes(1)
+
+const driver = Effect.map(ProjectionStore, (store) => store.driver)
+
+const claim = (id: string, owner = "me", lease = minute, partitions = 1) =>
+  Effect.flatMap(driver, (driver) => driver.claim({ consumer: id, owner, partitions, lease }))
+
+/** The epoch and the checkpoint of the one partition, if it is the owner's. */
+const acquire = (id: string, owner = "me", lease = minute) =>
+  Effect.map(
+    claim(id, owner, lease),
+    ({ assigned: [assigned] }) =>
+      assigned === undefined ? Option.none() : Option.some({ epoch: assigned.epoch, position: assigned.position })
+  )
+
+const written = (
+  id: string,
+  epoch: bigint,
+  from: number,
+  to: number,
+  changes: ReadonlyArray<EncodedDocument> = []
+) => ({
+  generation: id,
+  partition: 0,
+  epoch,
+  from: at(from),
+  to: at(to),
+  changes,
+  applied: []
+})
+
+const advance = (id: string, epoch: bigint, from: number, to: number, changes: ReadonlyArray<EncodedDocument> = []) =>
+  Effect.flatMap(
+    driver,
+    (driver) => Effect.map(driver.advance(written(id, epoch, from, to, changes)), (outcome) => outcome === "advanced")
+  )
+
+const keys = (id: string, where: ReadonlyArray<string> = []) =>
+  Effect.flatMap(
+    driver,
+    (driver) => Effect.map(driver.list({ projection: id, where, limit: 1000 }), (found) => found.map((d) => d.key))
+  )
+
+const ownership: ReadonlyArray<Case<ProjectionStore>> = [
+  test("a projection that never ran stands at the start", function*() {
+    const { id } = notes()
+    equal(yield* (yield* driver).checkpoint(id), Position.start, "the checkpoint")
+    equal(yield* acquire(id), Option.some({ epoch: 1n, position: Position.start }), "the first lease")
+  }),
+
+  test("a lease keeps others out until it ends or is given back; its owner renews it", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    ok(Option.isSome(yield* acquire(id, "one")), "the first owner")
+    equal(yield* acquire(id, "two"), Option.none(), "another owner")
+    equal(yield* acquire(id, "one"), Option.some({ epoch: 1n, position: Position.start }), "the same owner")
+    yield* store.release(id, "two")
+    equal(yield* acquire(id, "two"), Option.none(), "who has nothing gives nothing back")
+    yield* store.release(id, "one")
+    equal(yield* advance(id, 1n, 0, 1), false, "who has given it back cannot write")
+    equal(yield* acquire(id, "two"), Option.some({ epoch: 3n, position: Position.start }), "given back")
+
+    const short = notes()
+    yield* acquire(short.id, "one", Duration.seconds(2))
+    const { nextLeaseEndsIn } = yield* claim(short.id, "two")
+    ok(nextLeaseEndsIn !== undefined && nextLeaseEndsIn <= 2000, "when it ends is told")
+    const taken = yield* acquire(short.id, "two").pipe(
+      Effect.repeat({ until: Option.isSome, schedule: Schedule.spaced("10 millis") }),
+      Effect.timeout("30 seconds")
+    )
+    equal(Option.map(taken, (lease) => lease.epoch), Option.some(2n), "ended")
+  }),
+
+  test("workers share out the partitions evenly, and none is two workers'", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const assigned = (owner: string, lease = minute) =>
+      Effect.map(claim(id, owner, lease, 8), ({ assigned }) => assigned.map((one) => one.partition))
+    equal(yield* assigned("one"), [0, 1, 2, 3, 4, 5, 6, 7], "one worker has all")
+    equal(yield* assigned("two"), [], "the second finds none free")
+    const { assigned: all, assignmentSize } = yield* claim(id, "one", minute, 8)
+    equal([all.length, assignmentSize], [8, 4], "the first is told to give up half")
+    for (const partition of [4, 5, 6, 7]) yield* store.release(id, "one", partition)
+    equal(yield* assigned("two"), [4, 5, 6, 7], "which the second takes")
+    equal((yield* claim(id, "three", minute, 8)).assignmentSize, 3, "of three workers, three each at most")
+    yield* store.release(id, "two")
+    equal(yield* assigned("three"), [4, 5, 6, 7], "what is given back is taken")
+    const progress = yield* store.progress(id)
+    equal(progress.map((p) => p.owner), ["one", "one", "one", "one", "three", "three", "three", "three"], "the owners")
+    const other = yield* Effect.flip(claim(id, "one", minute, 4))
+    ok(
+      other.reason._tag === "StoreMisconfigured" && other.message.includes("8 partitions"),
+      "another number is refused"
+    )
+  }),
+
+  test("a worker that stops claiming keeps what it has, takes nothing, and does not count", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const bid = (owner: string, renewOnly = false, lease = minute) =>
+      Effect.map(
+        store.claim({ consumer: id, owner, partitions: 4, lease, renewOnly }),
+        ({ assigned, assignmentSize }) => [assigned.map(({ partition }) => partition), assignmentSize] as const
+      )
+    equal(yield* bid("one"), [[0, 1, 2, 3], 4], "one worker has all")
+    yield* store.release(id, "one", 2)
+    equal(yield* bid("one", true), [[0, 1, 3], 4], "it does not take back what it gave")
+    equal(yield* bid("two"), [[2], 4], "which is within another's share")
+    for (const partition of [0, 1, 3]) yield* store.release(id, "one", partition)
+    equal(yield* bid("two"), [[0, 1, 2, 3], 4], "as all is")
+    equal(yield* bid("one", true, Duration.seconds(1)), [[], 4], "who has nothing is given nothing")
+    equal(yield* bid("one"), [[], 2], "who asks again counts again")
+    equal((yield* bid("two"))[1], 2, "for others too")
+  }),
+
+  test("20 concurrent bids for a free projection: one owner", function*() {
+    const { id } = notes()
+    const bids = yield* Effect.forEach(
+      Array.from({ length: 20 }, (_, i) => `owner-${i}`),
+      (owner) => acquire(id, owner),
+      { concurrency: "unbounded" }
+    )
+    equal(bids.filter(Option.isSome).length, 1, "owners")
+  }),
+
+  test("a worker that lost its lease cannot write", function*() {
+    const { id } = notes()
+    yield* acquire(id, "one", Duration.zero)
+    ok(yield* advance(id, 1n, 0, 5, [put("a", "open")]), "while it is the owner")
+    yield* (yield* driver).release(id, "one")
+    yield* acquire(id, "two")
+    equal(yield* advance(id, 1n, 5, 6, [put("a", "done"), put("b", "open")]), false, "after another took over")
+    equal(yield* (yield* driver).checkpoint(id), at(5), "the checkpoint")
+    equal(yield* keys(id, [`status="open"`]), ["a"], "the documents")
+    ok(yield* advance(id, 3n, 5, 6, [put("b", "open")]), "the new owner writes")
+  })
+]
+
+const progress: ReadonlyArray<Case<ProjectionStore>> = [
+  test("documents and checkpoint move together, or not at all", function*() {
+    const { id } = notes()
+    yield* acquire(id)
+    ok(yield* advance(id, 1n, 0, 3, [put("a", "open"), put("b", "open")]), "the first batch")
+    equal(yield* advance(id, 1n, 0, 4, [put("c", "open")]), false, "the same batch again")
+    equal(yield* advance(id, 1n, 2, 4, [put("c", "open")]), false, "from another position")
+    equal(yield* keys(id), ["a", "b"], "the documents")
+    ok(yield* advance(id, 1n, 3, 4, [remove("a"), put("b", "done"), put("c", "open")]), "the next batch")
+    equal(yield* keys(id), ["b", "c"], "the documents after it")
+    equal(yield* keys(id, [`status="open"`]), ["c"], "the index after it")
+    equal(yield* (yield* driver).checkpoint(id), at(4), "the checkpoint")
+  }),
+
+  test("20 concurrent writes of the same batch: one is written", function*() {
+    const { id } = notes()
+    yield* acquire(id)
+    const results = yield* Effect.forEach(
+      Array.from({ length: 20 }, (_, i) => i),
+      (i) => advance(id, 1n, 0, 1, [put(`k${i}`, "open")]),
+      { concurrency: "unbounded" }
+    )
+    equal(results.filter((written) => written).length, 1, "writes")
+    equal((yield* keys(id)).length, 1, "documents")
+  }),
+
+  test("where partitions share documents, none is written that has changed since it was read", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const { assigned: [one, two] } = yield* claim(id, "me", minute, 2)
+    const move = (partition: 0 | 1, read: Record<string, bigint>, changes: ReadonlyArray<EncodedDocument>) =>
+      store.advance({
+        ...written(id, [one, two][partition]!.epoch, 0, 1, changes),
+        partition,
+        reads: Object.entries(read).map(([key, revision]) => ({ key, revision }))
+      })
+    equal(yield* move(0, { a: 0n, b: 0n }, [put("a", "open"), put("b", "open")]), "advanced", "new ones")
+    equal(yield* move(1, { a: 0n }, [put("a", "done")]), "changed", "one that was not there when it was read")
+    const [a, b] = yield* store.load(id, ["a", "b"])
+    equal(yield* move(1, { a: a!.revision, c: 1n }, [put("c", "open")]), "changed", "one that is there no more")
+    equal(
+      yield* move(1, { a: a!.revision, b: b!.revision, c: 0n }, [put("a", "done"), remove("b"), put("c", "open")]),
+      "advanced",
+      "as they were read"
+    )
+    equal(yield* keys(id), ["a", "c"], "the documents")
+    equal(yield* move(0, { a: a!.revision }, [put("a", "open")]), "changed", "one that was written since")
+    const again = yield* store.load(id, ["a"])
+    equal(yield* move(1, { a: again[0]!.revision }, []), "lost", "from a checkpoint that has moved")
+    equal((yield* store.progress(id)).map((p) => p.position), [at(1), at(1)], "the checkpoints")
+  }),
+
+  test("20 concurrent writers of one document in as many partitions: each sees the other's, none is lost", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const { assigned } = yield* claim(id, "me", minute, 20)
+    const counted = (n: number): EncodedDocument => ({ key: "k", document: String(n), indexed: [] })
+    yield* Effect.forEach(assigned, ({ epoch, partition }) =>
+      Effect.gen(function*() {
+        const [found] = yield* store.load(id, ["k"])
+        const n = found === undefined ? 0 : Number(found.document)
+        return yield* store.advance({
+          ...written(id, epoch, 0, 1, [counted(n + 1)]),
+          partition,
+          reads: [{ key: "k", revision: found?.revision ?? 0n }]
+        })
+      }).pipe(Effect.repeat({ until: (outcome) => outcome === "advanced" })), { concurrency: "unbounded" })
+    equal((yield* store.load(id, ["k"])).map((d) => d.document), [20], "the count")
+  }),
+
+  test("what was applied is counted and digested, in segments, also when it comes late", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    yield* acquire(id)
+    const applied = (first: number, events: number, digest: bigint) => ({ first: at(first), events, digest })
+    const move = (from: number, to: number, segments: ReadonlyArray<ReturnType<typeof applied>>) =>
+      store.advance({ ...written(id, 1n, from, to), applied: segments })
+    yield* move(0, 300, [applied(1, 256, 5n), applied(257, 40, -7n)])
+    yield* move(300, 310, [applied(301, 10, 1n << 62n)])
+    yield* move(310, 600, [applied(311, 250, 9n)])
+    yield* store.recordLateDelivery(id, 0, [applied(258, 1, 3n), applied(600, 1, 4n)])
+    equal(yield* store.applied(id, 0), [
+      applied(1, 256, 5n),
+      applied(257, 51, -7n ^ (1n << 62n) ^ 3n),
+      applied(311, 251, 9n ^ 4n)
+    ], "the segments")
+    const [progress] = yield* store.progress(id)
+    equal(
+      [progress?.applied, progress?.digest],
+      [558n, 5n ^ -7n ^ (1n << 62n) ^ 9n ^ 3n ^ 4n],
+      "of the whole partition"
+    )
+  }),
+
+  test("a stream is parked, asked for, and freed or parked again; all of it is recorded", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const stream = StreamId.make("Note-1")
+    const event = (version: number, error: string) => ({
+      stream,
+      version: Version.make(version),
+      position: at(10 * version),
+      eventId: globalThis.crypto.randomUUID(),
+      type: "Noticed",
+      error
+    })
+    const [third, fifth] = [event(3, "first \u0000"), event(5, "second")]
+    yield* claim(id, "me", minute, 2)
+    yield* store.park(id, 1, [third])
+    const [parked] = yield* store.parked(id)
+    equal(
+      [parked?.stream, parked?.version, parked?.position, parked?.attempts],
+      [stream, third.version, at(30), 1],
+      "it"
+    )
+    equal(yield* store.parked(id, 0), [], "in another partition")
+    equal(yield* store.request(id, "Note-2", { action: "retry" }), false, "another stream is not")
+    const requested = Effect.map(claim(id, "me", minute, 2), ({ assigned }) => assigned.map((one) => one.requested))
+    equal(yield* requested, [false, false], "nobody has asked")
+    ok(yield* store.request(id, stream, { action: "retry", actor: "ann" }), "asked")
+    equal(yield* requested, [false, true], "the owner hears of it")
+    yield* store.unpark({ generation: id, partition: 1, stream, action: "failed", next: { ...third, error: "again" } })
+    const [again] = yield* store.parked(id)
+    equal([again?.attempts, again?.error, again?.request], [2, "again", undefined], "it has failed again")
+    yield* store.request(id, stream, { action: "skip", actor: "bob", reason: "a test" })
+    equal((yield* store.parked(id))[0]?.request, { action: "skip", actor: "bob", reason: "a test" }, "the request")
+    yield* store.unpark({ generation: id, partition: 1, stream, action: "skipped", next: fifth })
+    equal((yield* store.parked(id)).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
+    yield* store.request(id, stream, { action: "retry" })
+    yield* store.unpark({ generation: id, partition: 1, stream, action: "retried", next: undefined })
+    equal(yield* store.parked(id), [], "free")
+    equal(
+      (yield* store.parkingLog(id)).map((
+        e
+      ) => [e.action, e.position, e.actor, e.detail?.replace("\u0000", "?").replace("\ufffd", "?")]),
+      [
+        ["parked", at(30), undefined, "first ?"],
+        ["failed", at(30), "ann", "again"],
+        ["skipped", at(30), "bob", "a test"],
+        ["parked", at(50), undefined, "second"],
+        ["retried", at(50), undefined, undefined]
+      ],
+      "what has become of it"
+    )
+  }),
+
+  test("projections do not see each other's documents", function*() {
+    const [a, b] = [notes(), notes()]
+    yield* acquire(a.id)
+    yield* acquire(b.id)
+    yield* advance(a.id, 1n, 0, 1, [put("k", "open")])
+    yield* advance(b.id, 1n, 0, 1, [put("k", "done")])
+    const store = yield* ProjectionStore
+    equal(Option.map(yield* store.get(a, "k"), (note) => note.status), Option.some("open" as const), "one")
+    equal(Option.map(yield* store.get(b, "k"), (note) => note.status), Option.some("done" as const), "the other")
+  })
+]
+
+const reading: ReadonlyArray<Case<ProjectionStore>> = [
+  test("documents are read by key, by indexed field and by page, in the order of their keys", function*() {
+    const projection = notes()
+    const store = yield* ProjectionStore
+    yield* acquire(projection.id)
+    // "Z" comes before "a", and U+FF5A before the surrogate pair of U+1D518: by code point, not by dictionary or UTF-16.
+    const sorted = ["0", "Z", "a", "aa", "b", "ü", "\uff5a", "𝔘"]
+    yield* advance(
+      projection.id,
+      1n,
+      0,
+      1,
+      sorted.toReversed().map((key, i) => put(key, i % 2 === 0 ? "open" : "done"))
+    )
+    const ids = (options: Parameters<typeof store.list<typeof projection>>[1]) =>
+      Effect.map(
+        store.list(projection, options),
+        ({ items, next }) => [items.map((note) => note.id).join(" "), Option.getOrUndefined(next)] as const
+      )
+    equal(yield* ids({}), [sorted.join(" "), undefined], "all")
+    equal(yield* ids({ limit: 8 }), [sorted.join(" "), undefined], "exactly a page")
+    equal(yield* ids({ limit: 3 }), ["0 Z a", "a"], "the first page")
+    equal(yield* ids({ limit: 3, after: "a" }), ["aa b ü", "ü"], "the second page")
+    equal(yield* ids({ limit: 3, after: "ü" }), ["\uff5a 𝔘", undefined], "the last page")
+    equal(yield* ids({ where: { status: "open" } }), ["Z aa ü 𝔘", undefined], "by an indexed field")
+    equal(
+      yield* ids({ where: { status: "open" }, limit: 2, after: "Z" }),
+      ["aa ü", "ü"],
+      "by an indexed field and page"
+    )
+    equal(yield* ids({ where: {} }), [sorted.join(" "), undefined], "an empty filter")
+    equal(Option.map(yield* store.get(projection, "aa"), (note) => note.id), Option.some("aa"), "by key")
+    equal(yield* store.get(projection, "nobody"), Option.none(), "a key without a document")
+    equal(yield* store.get(projection, "\u0000"), Option.none(), "a key that cannot be")
+    equal((yield* Effect.flip(store.list(projection, { limit: 0 })))._tag, "EventStoreError", "an empty page")
+    equal((yield* Effect.flip(store.list(projection, { after: "\u0000" })))._tag, "EventStoreError", "a bad cursor")
+  }),
+
+  test("every string that JSON can hold survives in a document and its index", function*() {
+    const Text = Schema.Struct({ text: Schema.String })
+    const projection = Projection.make(unique("texts"), {
+      events: Noticed,
+      document: Text,
+      index: ["text"],
+      key: (event) => event.id,
+      evolve: { Noticed: Projection.ignore }
+    })
+    const store = yield* ProjectionStore
+    yield* acquire(projection.id)
+    const texts = ["", "\u0000", "\u001f", "\ud800", "a,b", "{}", "\"\\'", "NULL", "💶"]
+    yield* advance(
+      projection.id,
+      1n,
+      0,
+      1,
+      texts.map((text, i) => ({
+        key: `k${i}`,
+        document: JSON.stringify({ text }),
+        indexed: [`text=${JSON.stringify(text)}`]
+      }))
+    )
+    for (const [i, text] of texts.entries()) {
+      equal(yield* store.get(projection, `k${i}`), Option.some({ text }), `the document ${JSON.stringify(text)}`)
+      equal((yield* store.list(projection, { where: { text } })).items, [{ text }], `found by ${JSON.stringify(text)}`)
+    }
+  }),
+
+  test("indexed values are found by what they are, not by how they are stored; long ones too", function*() {
+    const Sample = Schema.Struct({ big: Schema.BigInt, at: Schema.DateTimeUtc, text: Schema.String })
+    const projection = Projection.make(unique("samples"), {
+      events: Noticed,
+      document: Sample,
+      index: ["big", "at", "text"],
+      key: (event) => event.id,
+      evolve: { Noticed: Projection.ignore }
+    })
+    const store = yield* ProjectionStore
+    yield* acquire(projection.id)
+    // Beyond what an index row can hold, alike for a long stretch, cut in the middle of a pair.
+    const long = ["a", "b"].map((end) => "x" + "𝔘".repeat(10_000) + end)
+    const samples = [...long, "short"].map((text, i) =>
+      Sample.make({ big: BigInt(i) * 10n ** 30n, at: DateTime.makeUnsafe(i), text })
+    )
+    const codec = DocumentCodec.of(projection)
+    const changes = samples.map((sample, i) => Result.getOrThrow(codec.encode(`k${i}`, sample)))
+    ok(yield* advance(projection.id, 1n, 0, 1, changes), "written")
+    for (const sample of samples) {
+      for (const where of [{ big: sample.big }, { at: sample.at }, { text: sample.text }]) {
+        equal((yield* store.list(projection, { where })).items, [sample], Object.keys(where).join())
+      }
+    }
+  }),
+
+  test("a document that does not satisfy its Schema is a typed error", function*() {
+    const projection = notes()
+    yield* acquire(projection.id)
+    yield* advance(projection.id, 1n, 0, 1, [{ key: "k", document: `{"id":1}`, indexed: [] }])
+    const error = yield* Effect.flip((yield* ProjectionStore).get(projection, "k"))
+    ok(
+      error._tag === "EventStoreError" && error.reason._tag === "UndecodableDocument" && error.reason.key === "k"
+        && error.reason.projection === projection.id,
+      "it names projection and key"
+    )
+  }),
+
+  test("a read waits for the position it is asked to see, for as long as it is allowed", function*() {
+    const projection = notes()
+    const store = yield* ProjectionStore
+    yield* acquire(projection.id)
+    const readAt = (position: number, timeout: Duration.Duration) =>
+      Effect.provideService(store.get(projection, "k"), ReadAfter, { position: at(position), timeout })
+    const behind = yield* Effect.flip(readAt(2, Duration.millis(100)))
+    ok(
+      behind._tag === "ProjectionBehind" && behind.wanted === at(2) && behind.reached === Position.start
+        && behind.projection === projection.id,
+      "too late: what was wanted and how far it came"
+    )
+    const waiting = yield* Effect.forkChild(readAt(2, Duration.seconds(30)))
+    yield* advance(projection.id, 1n, 0, 1)
+    yield* Effect.yieldNow
+    ok(waiting.pollUnsafe() === undefined, "one short of the position, it still waits")
+    yield* advance(projection.id, 1n, 1, 2, [put("k", "open")])
+    equal(Option.map(yield* Fiber.join(waiting), (note) => note.id), Option.some("k"), "in time: the document")
+    equal(Option.isSome(yield* readAt(1, Duration.zero)), true, "an older position needs no waiting")
+  }),
+
+  test("a read model inside the transaction of an append waits for nothing", function*() {
+    const projection = Projection.make(unique("inline"), {
+      events: Noticed,
+      document: Note,
+      lifecycle: "inline",
+      key: (event) => event.id,
+      evolve: { Noticed: Projection.ignore }
+    })
+    yield* (yield* ProjectionStore).awaitPosition(projection, at(1_000_000), "1 minute")
+  })
+]
+
+/**
+ * All tests.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const cases: ReadonlyArray<Case<ProjectionStore>> = [...ownership, ...progress, ...reading]

@@ -1,0 +1,115 @@
+/**
+ * What every event store must do where it answers the log as it is kept.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type { Position } from "../core/Position.ts"
+import { StreamId } from "../core/StreamId.ts"
+import * as Version from "../core/Version.ts"
+import type { NewEvent, StoredEvent } from "../event/RecordedEvent.ts"
+import { EventStore } from "../eventStore/EventStore.ts"
+import { append, appendStored, ascending, read, storedEvent, upTo } from "./EventStoreFixtures.ts"
+import { type Case, equal, ok, test, unique } from "./Suite.ts"
+
+/**
+ * The stored event of some streams after a position, in pages.
+ *
+ * @since 0.1.0
+ * @category fixtures
+ */
+export const readStored = Effect.fnUntraced(function*(after: Position, streams: ReadonlyArray<string>, limit = 500) {
+  const { driver } = yield* EventStore
+  const found: Array<StoredEvent> = []
+  let from = after
+  while (true) {
+    const { events, head } = yield* driver.readStored({ after: from, limit })
+    ok(events.length <= limit && ascending(events), "a page is no longer than its limit, and in order")
+    ok(events.every(({ position }) => position > from && position <= head), "a page lies between `after` and the head")
+    for (const event of events) if (streams.includes(event.stream)) found.push(event)
+    if (events.length < limit) return found
+    from = events[events.length - 1]!.position
+  }
+})
+
+/** Without the fields that only the store can know. */
+const kept = ({ position: _position, recordedAt: _recordedAt, hash: _hash, ...event }: StoredEvent) => event
+
+/**
+ * The tests.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const raw: ReadonlyArray<Case<EventStore>> = [
+  test("the raw log has every event byte for byte, with the command on the first of its append", function*() {
+    const store = yield* EventStore
+    const after = yield* store.head
+    const [a, b] = [StreamId.make(unique("Cart")), StreamId.make(unique("Cart"))]
+    const command = unique("command")
+    const plain: NewEvent = {
+      ...storedEvent("ItemAdded", 1, null),
+      // White space, the order and the repetition of keys, the form of numbers, escapes: nothing is to be tidied up.
+      data: `{ "quantity" :1.0e0,\n"sku": "\\u0041\\u0000é💶", "sku":"x"}`,
+      metadata: `{"actor" : "ann"}`
+    }
+    const tagged: NewEvent = { ...storedEvent("CheckedOut", 7, {}), tags: ["cart:1", `odd:{"a",\\ b}`, "e:"] }
+    yield* store.driver.append({ stream: a, expected: "any", events: [plain, tagged], commandId: command })
+    yield* appendStored(b, [{ ...plain, id: globalThis.crypto.randomUUID() }])
+    const one = { ...storedEvent("ItemAdded", 1, {}), id: globalThis.crypto.randomUUID() }
+    yield* store.driver.append({ stream: a, expected: "any", events: [one], commandId: `${command}-2` })
+    const events = yield* readStored(after, [a, b])
+    const of = (stream: StreamId, version: number, event: NewEvent) => ({
+      stream,
+      version: Version.make(version),
+      id: event.id,
+      type: event.type,
+      schemaVersion: event.schemaVersion,
+      data: event.data,
+      metadata: event.metadata,
+      tags: event.tags ?? []
+    })
+    equal(events.map(kept), [
+      { ...of(a, 1, plain), commandId: command, commandEvents: 2 },
+      of(a, 2, tagged),
+      { ...of(b, 1, plain), id: events[2]!.id },
+      { ...of(a, 3, one), commandId: `${command}-2`, commandEvents: 1 }
+    ], "the rows")
+  }),
+
+  test("the raw log agrees with the events that are read, in pages of any size", function*() {
+    const store = yield* EventStore
+    const after = yield* store.head
+    const streams = upTo(3).map(() => unique("Cart"))
+    for (const n of upTo(4)) {
+      yield* Effect.forEach(streams, (stream) => append(stream, upTo(n)), { concurrency: "unbounded" })
+    }
+    const expected = yield* readStored(after, streams)
+    equal(expected.length, 30, "all events")
+    for (const limit of [1, 7]) equal(yield* readStored(after, streams, limit), expected, `pages of ${limit}`)
+    for (const stream of streams) {
+      const events = yield* read(stream)
+      equal(
+        expected.filter((event) => event.stream === stream).map(({ id, position, recordedAt, version }) => ({
+          id,
+          position,
+          version,
+          recordedAt: DateTime.toEpochMillis(recordedAt)
+        })),
+        events.map(({ id, position, recordedAt, version }) => ({
+          id,
+          position,
+          version,
+          recordedAt: DateTime.toEpochMillis(recordedAt)
+        })),
+        "position, version, id and time"
+      )
+    }
+    const { events, head } = yield* store.driver.readStored({
+      after: expected[expected.length - 1]!.position,
+      limit: 10
+    })
+    ok(head >= expected[expected.length - 1]!.position && events.every((e) => e.position <= head), "the head")
+  })
+]

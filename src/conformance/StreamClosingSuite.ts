@@ -1,0 +1,281 @@
+/**
+ * The conformance suite of event stores, the part on closed and archived streams.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as StreamLifecycle from "../archive/StreamLifecycle.ts"
+import * as CommandContext from "../command/CommandContext.ts"
+import { EventStoreError, StreamClosed } from "../core/errors.ts"
+import * as Position from "../core/Position.ts"
+import * as Version from "../core/Version.ts"
+import * as Event from "../event/Event.ts"
+import { EventStore } from "../eventStore/EventStore.ts"
+import { seat as seatFor, SeatEvent, seatsOf } from "./AppendConditionRaces.ts"
+import { added, append, CartEvent, race, read, rejection, upTo, versionsOf } from "./EventStoreFixtures.ts"
+import { type Case, equal, ok, test, unique } from "./Suite.ts"
+
+const summary = added(0, "summary")
+const seat = (show: string) => seatFor(show, "ann")
+const close = (stream: string, options?: Parameters<EventStore["Service"]["close"]>[3]) =>
+  StreamLifecycle.close(CartEvent, stream, summary, options)
+const tagOf = (stream: string) =>
+  Effect.map(StreamLifecycle.status(stream), ({ _tag, version }) => `${_tag} ${version}`)
+const isClosed = (exit: Exit.Exit<unknown, unknown>): boolean => {
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  return error instanceof EventStoreError && error.reason._tag === "StreamClosed"
+}
+
+/**
+ * Closing and archiving.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const closing: ReadonlyArray<Case<EventStore>> = [
+  test("who closed a stream, and because of what, is kept with its last event", function*() {
+    const closedIn = Effect.fnUntraced(function*(options?: Parameters<typeof close>[1]) {
+      const stream = unique("Cart")
+      yield* append(stream, [1])
+      yield* close(stream, options)
+      const [, event] = yield* Stream.runCollect((yield* EventStore).readStreamEncoded(stream))
+      return event!
+    })
+    const cause = yield* closedIn()
+    equal(cause.metadata, { actor: "anonymous" }, "nobody said anything")
+    const caused = CommandContext.provide(CommandContext.causedBy(cause, "the closer"))
+    const around = { actor: "the closer", correlationId: cause.id, causationId: cause.id }
+    equal((yield* caused(closedIn())).metadata, around, "as it is around")
+    const commandId = unique("command")
+    const { metadata } = yield* caused(closedIn({ metadata: { actor: "ann", commandId } }))
+    equal(metadata, { ...around, actor: "ann", commandId }, "unless it is said otherwise")
+  }),
+
+  test("a closed stream refuses every append, in every way, and reads as before", function*() {
+    const store = yield* EventStore
+    const stream = unique("Cart")
+    yield* append(stream, [1, 2])
+    equal(yield* tagOf(stream), "open 2", "before")
+    const receipt = yield* close(stream)
+    equal(receipt.version, Version.make(3), "the receipt")
+    equal(yield* tagOf(stream), "closed 3", "after")
+    const show = unique("show")
+    const { condition } = yield* store.readQuery([seatsOf(show)])
+    const refused = new StreamClosed({ stream, version: Version.make(3) })
+    for (const archived of [false, true]) {
+      if (archived) equal(yield* StreamLifecycle.archive(stream), 3, "events moved")
+      for (const expected of ["any", "noStream", "streamExists", Version.make(3), Version.make(2)] as const) {
+        equal(yield* rejection(append(stream, [1], expected)), refused, `one event, expecting ${expected}`)
+        equal(yield* rejection(append(stream, [1, 2], expected)), refused, `two events, expecting ${expected}`)
+        if (expected !== "noStream") equal(yield* rejection(close(stream, { expected })), refused, "closing it again")
+      }
+      equal(yield* rejection(append(stream, [1], "any", unique("command"))), refused, "under a command id")
+      equal(yield* rejection(store.append(SeatEvent, stream, [seat(show)])), refused, "an event with tags")
+      equal(yield* rejection(store.appendIf(condition, SeatEvent, stream, [seat(show)])), refused, "on a condition")
+      equal(
+        yield* rejection(
+          store.driver.append({
+            stream: receipt.stream,
+            expected: "any",
+            events: [{
+              id: globalThis.crypto.randomUUID(),
+              type: "ItemAdded",
+              schemaVersion: 1,
+              data: "{}",
+              metadata: "{}"
+            }],
+            inTransaction: () => Effect.die("there is nothing to project")
+          }).pipe(
+            Effect.flatMap((result) =>
+              result._tag === "Closed"
+                ? Effect.fail(new StreamClosed({ stream, version: result.version }))
+                : Effect.void
+            )
+          )
+        ),
+        refused,
+        "with projections in its transaction"
+      )
+      equal((yield* read(stream)).map((e) => e.event), [added(1), added(2), summary], "the events")
+    }
+    equal(yield* tagOf(stream), "archived 3", "at last")
+  }),
+
+  test("a closed stream among many that are appended to at once is refused alone", function*() {
+    const [gone, moved] = [unique("Cart"), unique("Cart")]
+    for (const stream of [gone, moved]) {
+      yield* append(stream, [1])
+      yield* close(stream)
+    }
+    yield* StreamLifecycle.archive(moved)
+    const open = upTo(30).map(() => unique("Cart"))
+    // The first goes at once and alone; the others wait for it, and go out together.
+    const exits = yield* race(
+      open.flatMap((stream) => [append(stream, [1, 2]), append(gone, [1]), append(moved, [1, 2])])
+    )
+    for (const [i, exit] of exits.entries()) {
+      ok(i % 3 === 0 ? Exit.isSuccess(exit) : isClosed(exit), `append ${i}`)
+    }
+    for (const stream of open) equal(versionsOf(yield* read(stream)), [1, 2], "an open stream")
+    for (const stream of [gone, moved]) equal(versionsOf(yield* read(stream)), [1, 2], "a closed stream")
+  }),
+
+  test("a stream is closed with its last event, or neither is", function*() {
+    const stream = unique("Cart")
+    for (const expected of ["any", "noStream", "streamExists", Version.make(0)] as const) {
+      equal((yield* rejection(close(stream, { expected })))._tag, "InvalidRequest", `an empty stream, ${expected}`)
+    }
+    equal(yield* read(stream), [], "nothing is written")
+    equal(yield* tagOf(stream), "open 0", "an empty stream stays open")
+    const unknown = yield* rejection(StreamLifecycle.archive(stream))
+    equal(unknown._tag, "InvalidRequest", "a stream without events is not archived")
+    ok(unknown.message.includes("has no events"), unknown.message)
+    yield* append(stream, [1, 2])
+    equal((yield* rejection(close(stream, { expected: Version.make(1) })))._tag, "ConcurrencyConflict", "a conflict")
+    const open = yield* rejection(StreamLifecycle.archive(stream))
+    equal(open._tag, "InvalidRequest", "an open stream is not archived")
+    ok(open.message.includes("close it with StreamLifecycle.close"), open.message)
+    equal(yield* tagOf(stream), "open 2", "it stays open")
+    yield* append(stream, [3])
+    yield* close(stream, { expected: Version.make(3) })
+    equal(yield* tagOf(stream), "closed 4", "closed")
+    equal((yield* rejection(StreamLifecycle.status("")))._tag, "InvalidRequest", "no name of a stream")
+  }),
+
+  test("a command id from before the closing answers its first receipt, also once archived", function*() {
+    const [stream, other] = [unique("Cart"), unique("Cart")]
+    const [first, last] = [unique("command"), unique("command")]
+    const receipt = yield* append(stream, [1, 2], "any", first)
+    const misused = yield* rejection(close(stream, { metadata: { commandId: first } }))
+    equal(misused._tag, "CommandIdReused", "an append's id does not close")
+    equal(yield* tagOf(stream), "open 2", "it stays open")
+    const closed = yield* close(stream, { metadata: { commandId: last } })
+    const store = yield* EventStore
+    for (const archived of [false, true]) {
+      if (archived) yield* StreamLifecycle.archive(stream)
+      equal(yield* append(stream, [1, 2], "any", first), receipt, "the append again")
+      equal(yield* append(stream, [1], "noStream", first), receipt, "and with one event")
+      equal(yield* close(stream, { metadata: { commandId: last } }), closed, "the closing again")
+      equal(yield* store.receipt(first), Option.some(receipt), "its receipt")
+      const again = yield* race([
+        append(other, [1], "any", first),
+        append(unique("Cart"), [1]),
+        append(unique("Cart"), [1, 2], "any", last)
+      ])
+      equal(
+        again.map((exit) =>
+          Exit.isSuccess(exit) ? "ok" : Option.getOrUndefined(Exit.findErrorOption(exit)) instanceof EventStoreError
+        ),
+        [true, "ok", true],
+        "on another stream"
+      )
+      equal((yield* rejection(append(other, [1], "any", first)))._tag, "CommandIdReused", "which is told")
+    }
+    equal(yield* read(other), [], "nothing is written there")
+  }),
+
+  test("whoever races with the closing is before the last event, or refused", function*() {
+    for (const round of upTo(10)) {
+      const stream = unique("Cart")
+      yield* append(stream, [1])
+      const appends = upTo(12).map((n) => append(stream, n % 2 === 0 ? [n] : [n, n]))
+      const exits = yield* race([...appends.slice(0, 6), close(stream), ...appends.slice(6), close(stream)])
+      const closings = [exits[6]!, exits[13]!]
+      equal(closings.filter(Exit.isSuccess).length, 1, `one closing, round ${round}`)
+      const events = yield* read(stream)
+      equal(versionsOf(events), upTo(events.length), "versions without a hole")
+      equal(events[events.length - 1]!.event, summary, "the last event")
+      const written = exits.flatMap((exit) => Exit.isSuccess(exit) ? exit.value.events : [])
+      equal(
+        written.map(({ position }) => position).toSorted((a, b) => a < b ? -1 : 1),
+        events.slice(1).map(({ position }) => position),
+        "what was acknowledged is there, and nothing else"
+      )
+      ok(exits.every((exit) => Exit.isSuccess(exit) || isClosed(exit)), "the others are refused as closed")
+      equal(yield* tagOf(stream), `closed ${events.length}`, "the status")
+    }
+  }),
+
+  test("what is archived is read as before, by stream, log, query and id", function*() {
+    const store = yield* EventStore
+    const start = yield* store.driver.last
+    const [a, b] = [unique("Cart"), unique("Cart")]
+    const show = unique("show")
+    const before = yield* store.readQuery([seatsOf(show)])
+    yield* append(b, [1])
+    const command = unique("command")
+    yield* append(a, upTo(5), "any", command)
+    yield* append(b, [2])
+    yield* store.append(SeatEvent, a, [seat(show), seat(show)])
+    yield* append(b, [3])
+    yield* close(a)
+    const last = yield* store.driver.last
+    const snapshot = Effect.gen(function*() {
+      const log = yield* Stream.runCollect(store.readAllEncoded({ after: start, pageSize: 2 }))
+      return {
+        log: log.filter((e) => e.stream === a || e.stream === b),
+        typed: (yield* Stream.runCollect(store.readAll(SeatEvent, { after: start }))).filter((e) => e.stream === a),
+        tagged: yield* Stream.runCollect(
+          store.readAllEncoded({ after: start, where: { tags: [Event.tag("show", show)] } })
+        ),
+        forward: yield* Stream.runCollect(store.readStreamEncoded(a, { pageSize: 3 })),
+        backward: yield* Stream.runCollect(store.readStreamEncoded(a, { direction: "backward", pageSize: 3 })),
+        part: yield* Stream.runCollect(store.readStreamEncoded(a, { from: Version.make(3), limit: 2 })),
+        query: (yield* store.readQuery([seatsOf(show)])).events,
+        mixed: (yield* store.readQuery([seatsOf(show), { types: ["SeatTaken"] }])).events.filter((e) => e.stream === a),
+        receipt: yield* store.receipt(command),
+        lag: (yield* store.driver.lag({ after: start, to: last, limit: 100, types: ["SeatTaken"], streamPrefix: a }))
+          .events
+      }
+    })
+    const read1 = yield* snapshot
+    equal(read1.log.length, 11, "events")
+    equal(read1.forward.length, 8, "of the stream")
+    equal(read1.query.length, 2, "matches")
+    equal(yield* StreamLifecycle.archive(a), 8, "moved")
+    equal(yield* StreamLifecycle.archive(a), 0, "moved again")
+    equal(yield* snapshot, read1, "all reads")
+    ok((yield* store.head) >= last && (yield* store.driver.last) >= last, "the head does not step back")
+    equal(
+      (yield* rejection(store.appendIf(before.condition, SeatEvent, b, [seat(show)])))._tag,
+      "BoundaryConflict",
+      "a condition that an archived event breaks"
+    )
+    const { condition } = yield* store.readQuery([seatsOf(show)])
+    yield* store.appendIf(condition, SeatEvent, b, [seat(show)])
+    equal(
+      versionsOf(yield* read(b).pipe(Effect.catch(() => Stream.runCollect(store.readStreamEncoded(b))))),
+      upTo(4),
+      "the other stream goes on"
+    )
+  }),
+
+  test("the closed streams are listed in the order of their closing", function*() {
+    const start = yield* Effect.flatMap(EventStore, ({ driver }) => driver.last)
+    const streams = upTo(5).map(() => unique("Cart"))
+    yield* Effect.forEach(streams, (stream) => append(stream, [1]), { discard: true })
+    const order = streams.toReversed()
+    yield* Effect.forEach(order, (stream) => close(stream), { discard: true })
+    yield* StreamLifecycle.archive(order[2]!)
+    const mine = (yield* Stream.runCollect(StreamLifecycle.closed)).filter(({ position }) => position > start).filter((
+      { stream }
+    ) => streams.includes(stream))
+    equal(
+      mine.map(({ stream }) => stream),
+      order.map((stream) => mine.find((one) => one.stream === stream)!.stream),
+      "all"
+    )
+    equal(
+      mine.map(({ archivedAt }) => archivedAt !== undefined),
+      [false, false, true, false, false],
+      "the archived one"
+    )
+    const { driver } = yield* EventStore
+    const [third] = yield* driver.closedStreams({ after: mine[1]!.position, limit: 1 })
+    equal(third, mine[2]!, "a page")
+    ok(mine.every(({ position, version }) => position > Position.start && version === 2), "their last events")
+  })
+]

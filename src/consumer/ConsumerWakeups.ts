@@ -1,0 +1,40 @@
+/**
+ * Words between those of one process who work on a consumer and those who ask something of it: others find the request in the store, if later.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type { ConsumerDriver } from "./CheckpointDriver.ts"
+
+const listeners = new WeakMap<ConsumerDriver, Map<string, Set<Effect.Effect<void>>>>()
+
+/**
+ * Runs an effect whenever somebody wakes a consumer through the same store. Answers how to end that.
+ *
+ * @since 0.1.0
+ * @category nudging
+ */
+export const listen = (
+  store: ConsumerDriver,
+  consumer: string,
+  woken: Effect.Effect<void>
+): Effect.Effect<Effect.Effect<void>> =>
+  Effect.sync(() => {
+    const ofStore = listeners.get(store) ?? new Map<string, Set<Effect.Effect<void>>>()
+    listeners.set(store, ofStore)
+    const ofConsumer = ofStore.get(consumer) ?? new Set()
+    ofStore.set(consumer, ofConsumer.add(woken))
+    return Effect.sync(() => {
+      ofConsumer.delete(woken)
+      if (ofConsumer.size === 0 && ofStore.get(consumer) === ofConsumer) ofStore.delete(consumer)
+    })
+  })
+
+/**
+ * That something was asked of a consumer.
+ *
+ * @since 0.1.0
+ * @category nudging
+ */
+export const wake = (store: ConsumerDriver, consumer: string): Effect.Effect<void> =>
+  Effect.suspend(() => Effect.forEach(listeners.get(store)?.get(consumer) ?? [], (woken) => woken, { discard: true }))

@@ -1,0 +1,161 @@
+/**
+ * Moments of the past: at a version of a stream, at a position of the log, at an instant, or now.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import * as Position from "./Position.ts"
+import * as Version from "./Version.ts"
+
+const Now = Schema.TaggedStruct("Now", {})
+const AtPosition = Schema.TaggedStruct("Position", { position: Position.Position })
+const AtInstant = Schema.TaggedStruct("Instant", { instant: Schema.DateTimeUtc })
+const AtVersion = Schema.TaggedStruct("Version", { version: Version.Version })
+
+/**
+ * A moment of the whole log.
+ *
+ * - `Position`: after the event at this position, or the last one before it; 0 is before the first event
+ * - `Instant`: after all events that were recorded at or before it
+ * - `Now`: after all events that can be seen
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const OfLog = Schema.Union([Now, AtPosition, AtInstant])
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type OfLog = typeof OfLog.Type
+
+/**
+ * A moment of one stream: one of the log, or
+ *
+ * - `Version`: after the event of this version; 0 is before the first event
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AsOf = Schema.Union([Now, AtPosition, AtInstant, AtVersion])
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type AsOf = typeof AsOf.Type
+
+/**
+ * @since 0.1.0
+ * @category constants
+ */
+export const now: OfLog = Now.make({})
+
+/**
+ * At a version of a stream. Throws when it is not a whole number of at least 0.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const version = (version: number): typeof AtVersion.Type => AtVersion.make({ version: Version.make(version) })
+
+/**
+ * At a position of the log. Throws when it lies outside 0 … 2^63 - 1.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const position = (position: bigint): typeof AtPosition.Type =>
+  AtPosition.make({ position: Position.make(position) })
+
+/**
+ * At an instant, in any time zone.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const instant = (instant: DateTime.DateTime): typeof AtInstant.Type =>
+  AtInstant.make({ instant: DateTime.toUtc(instant) })
+
+/**
+ * Whether an event had happened by a moment.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const includes = (
+  asOf: AsOf,
+  event: {
+    readonly position: Position.Position
+    readonly version: Version.Version
+    readonly recordedAt: DateTime.Utc
+  }
+): boolean => {
+  switch (asOf._tag) {
+    case "Now":
+      return true
+    case "Version":
+      return event.version <= asOf.version
+    case "Position":
+      return event.position <= asOf.position
+    case "Instant":
+      return DateTime.isLessThanOrEqualTo(event.recordedAt, asOf.instant)
+  }
+}
+
+/**
+ * A moment in words: `now`, `version 3`, `position 42`, `instant 2030-01-31T12:00:00.000Z`.
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const format = (asOf: AsOf): string => {
+  switch (asOf._tag) {
+    case "Now":
+      return "now"
+    case "Version":
+      return `version ${asOf.version}`
+    case "Position":
+      return `position ${asOf.position}`
+    case "Instant":
+      return `instant ${DateTime.formatIso(asOf.instant)}`
+  }
+}
+
+const expected = "now, version:3, position:42 or instant:2030-01-31T12:00:00Z"
+
+const parse = (text: string): AsOf | undefined => {
+  if (text === "now") return now
+  const [, kind, value = ""] = /^(version|position|instant):(.+)$/.exec(text) ?? []
+  switch (kind) {
+    case "version":
+      return /^[0-9]{1,16}$/.test(value) && Version.isVersion(Number(value)) ? version(Number(value)) : undefined
+    case "position":
+      return /^[0-9]{1,19}$/.test(value) && Position.isPosition(BigInt(value)) ? position(BigInt(value)) : undefined
+    case "instant":
+      return Option.getOrUndefined(Option.map(DateTime.make(value), instant))
+    default:
+      return undefined
+  }
+}
+
+/**
+ * A moment as text, for a URL or a command line: `now`, `version:3`, `position:42`, `instant:2030-01-31T12:00:00Z`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const FromString = Schema.String.check(
+  Schema.makeFilter((text) => parse(text) !== undefined || `must be ${expected}`, { expected })
+).pipe(Schema.decodeTo(
+  Schema.toType(AsOf),
+  SchemaTransformation.transform({
+    // The check has parsed it before.
+    decode: (text) => parse(text)!,
+    encode: (asOf) => format(asOf).replace(" ", ":")
+  })
+))

@@ -1,0 +1,227 @@
+/**
+ * The metrics of evsrc. Their names are part of the API.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+
+/**
+ * Appends that wrote events.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const appends = Metric.counter("evsrc_appends_total", {
+  description: "Appends that were written",
+  incremental: true
+})
+
+/**
+ * Events written.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const appendedEvents = Metric.counter("evsrc_appended_events_total", {
+  description: "Events that were written",
+  incremental: true
+})
+
+/**
+ * Appends refused because the stream was not at the expected version, the retried ones included.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const conflicts = Metric.counter("evsrc_append_conflicts_total", {
+  description: "Appends refused because the stream was not at the expected version",
+  incremental: true
+})
+
+/**
+ * Appends answered with the receipt of an earlier append of the same command id.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const duplicates = Metric.counter("evsrc_append_duplicates_total", {
+  description: "Appends answered with the receipt of an earlier append of the same command id",
+  incremental: true
+})
+
+/**
+ * Commands and loads that found the state of their instance in this process.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const stateHits = Metric.counter("evsrc_state_cache_hits_total", {
+  description: "Commands and loads that found the state of their instance in this process",
+  incremental: true
+})
+
+/**
+ * Commands and loads that did not.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const stateMisses = Metric.counter("evsrc_state_cache_misses_total", {
+  description: "Commands and loads that did not find the state of their instance in this process",
+  incremental: true
+})
+
+/**
+ * Looks for a snapshot, by the attribute `outcome`: `hit`, `none`, `stale` (its event is not in the stream), `undecodable` or `failed`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotReads = Metric.counter("evsrc_snapshot_reads_total", {
+  description: "Looks for the snapshot of a state",
+  incremental: true
+})
+
+/**
+ * Snapshots that were due, by the attribute `outcome`: `written`, `dropped` (too many waited), `unencodable` or `failed`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshotWrites = Metric.counter("evsrc_snapshot_writes_total", {
+  description: "Snapshots that were due",
+  incremental: true
+})
+
+/**
+ * Events a projection has applied, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectedEvents = Metric.counter("evsrc_consumer_events_total", {
+  description: "Events applied to a projection",
+  incremental: true
+})
+
+/**
+ * How many positions a projection is behind the high-water mark, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionLag = Metric.gauge("evsrc_consumer_lag_positions", {
+  description: "How many positions a projection is behind the high-water mark of the log",
+  bigint: true
+})
+
+/**
+ * 1 while a projection cannot go on because of an event it cannot process, else 0, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionStuck = Metric.gauge("evsrc_consumer_stuck", {
+  description: "1 while a projection cannot go on because of an event it cannot process"
+})
+
+/**
+ * How many streams a projection has parked in the partitions that this process works on, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionParked = Metric.gauge("evsrc_consumer_parked_streams", {
+  description: "How many streams a projection has parked, because of an event it could not process"
+})
+
+/**
+ * How many events wait for a projection, as far as they are counted, by the attribute `projection`. Like the three below it is known when
+ * somebody looks, by `Health`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionLagEvents = Metric.gauge("evsrc_consumer_lag_events", {
+  description: "How many events wait for a projection"
+})
+
+/**
+ * How long the oldest event has waited for a projection, in seconds, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionLagSeconds = Metric.gauge("evsrc_consumer_lag_seconds", {
+  description: "How long the oldest event has waited for a projection, in seconds"
+})
+
+/**
+ * How long ago the last heartbeat of those was who work on a projection, in seconds, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionSilence = Metric.gauge("evsrc_consumer_heartbeat_age_seconds", {
+  description: "How long ago the last heartbeat of a projection's workers was, in seconds"
+})
+
+/**
+ * 0 while a projection is green, 1 while it is yellow, 2 while it is red, by the attribute `projection`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const projectionHealth = Metric.gauge("evsrc_consumer_health", {
+  description: "0 while a projection is green, 1 while it is yellow, 2 while it is red"
+})
+
+/**
+ * Events written to an export.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const exportedEvents = Metric.counter("evsrc_exported_events_total", {
+  description: "Events that were exported",
+  incremental: true
+})
+
+/**
+ * Events written by an import.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const importedEvents = Metric.counter("evsrc_imported_events_total", {
+  description: "Events that were imported",
+  incremental: true
+})
+
+/** Counts events that were exported. */
+export const exported = (events: number): Effect.Effect<void> => Metric.update(exportedEvents, events)
+
+/** Counts events that were imported. */
+export const imported = (events: number): Effect.Effect<void> => Metric.update(importedEvents, events)
+
+/** Counts an append of so many events. */
+export const appended = (events: number): Effect.Effect<void> =>
+  Effect.andThen(Metric.update(appends, 1), Metric.update(appendedEvents, events))
+
+/** Counts a conflict. */
+export const conflict: Effect.Effect<void> = Metric.update(conflicts, 1)
+
+/** Counts whether the state of an instance was known. */
+export const stateAsked = (isKnown: boolean): Effect.Effect<void> => Metric.update(isKnown ? stateHits : stateMisses, 1)
+
+/** Counts a look for a snapshot. */
+export const snapshotRead = (outcome: "hit" | "none" | "stale" | "undecodable" | "failed"): Effect.Effect<void> =>
+  Metric.update(Metric.withAttributes(snapshotReads, { outcome }), 1)
+
+/** Counts a snapshot that was due. */
+export const snapshotWritten = (outcome: "written" | "dropped" | "unencodable" | "failed"): Effect.Effect<void> =>
+  Metric.update(Metric.withAttributes(snapshotWrites, { outcome }), 1)
+
+/** Counts a repeated command id. */
+export const duplicate: Effect.Effect<void> = Metric.update(duplicates, 1)

@@ -1,0 +1,23 @@
+/**
+ * The rule for names that come from outside and become keys in a database.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * What is wrong with a name, in words, or `undefined`: it must have 1 to `maxLength` UTF-16 code units of well-formed
+ * Unicode without NUL. Anything else would be refused or silently altered on its way into UTF-8 text.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validate = (what: string, name: string, maxLength: number): string | undefined =>
+  name.length === 0
+    ? `${what} must not be empty`
+    : name.length > maxLength
+    ? `${what} has at most ${maxLength} characters, this one has ${name.length}`
+    : name.includes("\u0000")
+    ? `${what} must not contain the NUL character`
+    : name.isWellFormed()
+    ? undefined
+    : `${what} must be well-formed Unicode; this one contains a lone surrogate`

@@ -1,0 +1,260 @@
+/**
+ * Turns domain events into what the log keeps, and back. Compiled once per set of events.
+ *
+ * @since 0.1.0
+ */
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { UndecodableEvent } from "../core/errors.ts"
+import * as Event from "./Event.ts"
+import * as EventPersonalData from "./EventPersonalData.ts"
+import type { EncodedEvent, RecordedEvent } from "./RecordedEvent.ts"
+
+/**
+ * - `types`: the names of the events it knows
+ * - `storedTypes`: the types that can mean one of them in the log, see `Event.storedTypes`
+ * - `encode`: fails with a message when the event does not satisfy its own schema
+ * - `decode`: what a recorded event means today, in order: upcast where it is of a past schema version. Mostly one event; several where it was
+ *   split since, none where its type is retired. Fails with an error that names position, stream, type and version
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventCodec<E extends Event.Tagged> {
+  readonly types: ReadonlyArray<string>
+  readonly storedTypes: ReadonlyArray<string>
+  readonly encode: (event: E) => Result.Result<EncodedPayload, string>
+  readonly decode: (recorded: EncodedEvent) => Result.Result<ReadonlyArray<RecordedEvent<E>>, UndecodableEvent>
+  /** Like `decode`, for an event outside of a log. */
+  readonly decodeData: (encoded: Omit<EncodedPayload, "tags">) => Result.Result<ReadonlyArray<E>, DecodeFailure>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DecodeFailure {
+  readonly problem: UndecodableEvent["problem"]
+  readonly detail: string
+}
+
+/**
+ * The part of a `NewEvent` that the event itself determines; `data` is still a JSON value.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EncodedPayload {
+  readonly type: string
+  readonly schemaVersion: number
+  readonly data: Schema.Json
+  readonly tags: ReadonlyArray<string>
+}
+
+const cache = new WeakMap<Event.Any, EventCodec<Event.Tagged>>()
+
+/**
+ * The codec of a set of events. The same set always answers the same codec.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const of = <E extends Event.Any>(events: E): EventCodec<Event.Of<E>> => {
+  let codec = cache.get(events)
+  if (codec === undefined) {
+    codec = compile(events)
+    cache.set(events, codec)
+  }
+  // The cache is keyed by the very schema whose events the codec was compiled for; a WeakMap cannot say so in its type.
+  return codec as EventCodec<Event.Of<E>>
+}
+
+type Decode = (data: unknown) => Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure>
+
+const failure = (problem: DecodeFailure["problem"], detail: string): Result.Result<never, DecodeFailure> =>
+  Result.fail({ problem, detail })
+
+type Encode = (event: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
+
+interface CompiledCase {
+  readonly schemaVersion: number
+  readonly encode: Encode
+}
+
+const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
+  const histories = Event.upcastersOf(events)
+  const types = Object.keys(events.cases)
+  const cases = new Map<string, CompiledCase>()
+  /** By schema version, from 1 at index 0; or nothing, for a type whose versions all mean nothing. */
+  const paths = new Map<string, ReadonlyArray<Decode> | "retired">()
+  const validate = validator(events)
+  for (const [type, schema] of Object.entries(events.cases)) {
+    const json = Schema.toCodecJson(schema)
+    const past = histories[type]?.past ?? []
+    cases.set(type, { schemaVersion: past.length + 1, encode: Schema.encodeUnknownResult(json) })
+    paths.set(type, [...decodePast(type, past, validate), decodeCurrent(type, json)])
+  }
+  for (const [type, legacy] of Object.entries(Event.legacyOf(events))) {
+    paths.set(type, legacy.end === "retired" ? "retired" : decodePast(type, legacy.past, validate))
+  }
+  const tagFields = Event.tagFieldsOf(events)
+  const decodeData = (
+    { data, schemaVersion, type }: Omit<EncodedPayload, "tags">
+  ): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
+    const versions = paths.get(type)
+    if (versions === undefined) {
+      return failure("UnknownType", `this program knows no event of that type; it knows ${types.join(", ")}`)
+    }
+    if (versions === "retired") return nothing
+    const decode = versions[schemaVersion - 1]
+    if (decode !== undefined) return decode(data)
+    const known = versions.length === 1 ? "version 1" : `versions 1 to ${versions.length}`
+    return schemaVersion > versions.length
+      ? failure(
+        "NewerVersion",
+        `this program knows its schema ${known}; the event was written by newer code: deploy that here too`
+      )
+      : failure("UnknownVersion", "schema versions are whole numbers from 1")
+  }
+  return {
+    types,
+    storedTypes: Event.storedTypes(events),
+    encode: (event) => {
+      const found = cases.get(event._tag)
+      if (found === undefined) return Result.fail(`event "${event._tag}" does not belong to this set of events`)
+      const encoded = found.encode(event)
+      if (Result.isFailure(encoded)) return Result.fail(`event "${event._tag}": ${encoded.failure.message}`)
+      return Result.succeed({
+        type: event._tag,
+        schemaVersion: found.schemaVersion,
+        data: withoutTag(encoded.success),
+        tags: tagsOf(tagFields[event._tag], event)
+      })
+    },
+    decodeData,
+    decode: (recorded) =>
+      Result.mapBoth(Result.flatMap(dataOf(recorded), (data) => decodeData({ ...recorded, data })), {
+        onFailure: ({ detail, problem }) => {
+          const { position, schemaVersion, stream, type, version } = recorded
+          return new UndecodableEvent({
+            problem,
+            position,
+            stream,
+            version,
+            type,
+            schemaVersion,
+            detail: EventPersonalData.scrub(detail, recorded)
+          })
+        },
+        onSuccess: (events) => events.map((event, part) => ({ ...recorded, event, part }))
+      })
+  }
+}
+
+const nothing: Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> = Result.succeed([])
+
+const decodeCurrent = (type: string, json: Schema.Codec<unknown, Schema.Json>): Decode => {
+  const decode = Schema.decodeUnknownResult(json)
+  return (data) =>
+    Predicate.isObject(data)
+      ? Result.mapBoth(decode({ ...data, _tag: type }), {
+        onFailure: (error) => malformed(error.message),
+        // The case of this type has decoded it.
+        onSuccess: (event) => [event as Event.Tagged]
+      })
+      : Result.fail(malformed("the payload is not a JSON object"))
+}
+
+/** An event of now, of one of `types`, that an upcaster has made; what is none is the upcaster's failure. */
+type Validate = (
+  types: ReadonlyArray<string>,
+  event: unknown,
+  step: string
+) => Result.Result<Event.Tagged, DecodeFailure>
+
+const validator = (events: Event.Any): Validate => {
+  const schemas = new Map(
+    Object.entries(events.cases).map(([type, schema]) => [type, Schema.decodeUnknownResult(Schema.toType(schema))])
+  )
+  return (types, event, step) => {
+    const type = Predicate.hasProperty(event, "_tag") ? String(event._tag) : undefined
+    const validate = type !== undefined && types.includes(type) ? schemas.get(type) : undefined
+    if (validate === undefined) {
+      const named = type === undefined ? "what is no event" : `an event "${type}", which is none of ${types.join(", ")}`
+      return failure("UpcasterFailed", `${step} made ${types.length === 0 ? "an event, and names none" : named}`)
+    }
+    return Result.mapError(
+      validate(event),
+      ({ message }): DecodeFailure => ({
+        problem: "UpcasterFailed",
+        detail: `${step} made no valid "${type}": ${message}`
+      })
+    )
+  }
+}
+
+const decodePast = (
+  type: string,
+  past: ReadonlyArray<Event.PastVersion>,
+  validate: Validate
+): ReadonlyArray<Decode> => {
+  const payloads = past.map(({ schema }) => Schema.decodeUnknownResult(Schema.toType(schema)))
+  const run = (from: number, payload: unknown): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
+    let value = payload
+    for (let index = from; index < past.length; index++) {
+      const name = `the upcaster from schema version ${index + 1}`
+      const { step } = past[index]!
+      try {
+        if (step._tag === "Into") {
+          // Each step takes what the one before returns: `Event.from(…).to(…)` has checked the chain.
+          const events = (step.into as (payload: unknown) => ReadonlyArray<unknown>)(value)
+          return Result.all(events.map((event) => validate(step.types, event, name)))
+        }
+        value = (step.upcast as (payload: unknown) => unknown)(value)
+      } catch (cause) {
+        return failure("UpcasterFailed", `${name} threw: ${String(cause)}`)
+      }
+      // The next step is not to make something of what its own version would not allow.
+      const next = payloads[index + 1]?.(value)
+      if (next === undefined) continue
+      if (Result.isFailure(next)) {
+        return failure("UpcasterFailed", `${name} made no payload of version ${index + 2}: ${next.failure.message}`)
+      }
+      value = next.success
+    }
+    const event = Predicate.isObject(value) ? { ...value, _tag: type } : value
+    return Result.map(validate([type], event, `the upcaster from schema version ${past.length}`), (event) => [event])
+  }
+  return past.map(({ schema }, index) => {
+    const decode = Schema.decodeUnknownResult(Schema.toCodecJson(schema))
+    return (data) => {
+      const payload = decode(data)
+      return Result.isFailure(payload) ? Result.fail(malformed(payload.failure.message)) : run(index, payload.success)
+    }
+  })
+}
+
+const dataOf = (recorded: EncodedEvent) => Result.mapError(EventPersonalData.dataOf(recorded), malformed)
+
+const malformed = (detail: string): DecodeFailure => ({ problem: "Malformed", detail })
+
+const noTags: ReadonlyArray<string> = []
+
+const tagsOf = (fields: Readonly<Record<string, string>> | undefined, event: Event.Tagged): ReadonlyArray<string> => {
+  if (fields === undefined) return noTags
+  const tags = new Set<string>()
+  for (const [name, field] of Object.entries(fields)) {
+    const value: unknown = Reflect.get(event, field)
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (typeof one === "string") tags.add(Event.tag(name, one))
+    }
+  }
+  return Array.from(tags)
+}
+
+const withoutTag = (json: Schema.Json): Schema.Json => {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return json
+  const { _tag, ...data } = json as Record<string, Schema.Json>
+  return data
+}

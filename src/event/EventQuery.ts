@@ -1,0 +1,96 @@
+/**
+ * Which events of the log: by type and by tag.
+ *
+ * @since 0.1.0
+ */
+import * as nameRules from "../core/nameRules.ts"
+import type { EncodedEvent } from "./RecordedEvent.ts"
+
+/**
+ * Events of one of `types` (of any, when it names none) that have all of `tags`. An item names at least one of either.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueryItem {
+  readonly types?: ReadonlyArray<string> | undefined
+  readonly tags?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * The events that match one of the items.
+ *
+ * **Gotchas**
+ *
+ * A store finds events by the first tag of an item, so name the most telling tag first. Without any tag it has to look through the
+ * whole log.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type EventQuery = ReadonlyArray<QueryItem>
+
+/**
+ * Longest tag, in UTF-16 code units.
+ *
+ * @since 0.1.0
+ * @category limits
+ */
+export const maxTagLength = 256
+
+/**
+ * Most tags on one event.
+ *
+ * @since 0.1.0
+ * @category limits
+ */
+export const maxTags = 100
+
+/**
+ * What is wrong with a tag, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validateTag = (tag: string): string | undefined => nameRules.validate("a tag", tag, maxTagLength)
+
+/**
+ * What is wrong with a query, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validate = (query: EventQuery): string | undefined => {
+  if (query.length === 0) return "a query needs at least one item"
+  for (const { tags = [], types = [] } of query) {
+    if (tags.length === 0 && types.length === 0) return "an item of a query needs at least one type or tag"
+    if (tags.length > maxTags) return `an item of a query has at most ${maxTags} tags, this one has ${tags.length}`
+    for (const tag of tags) {
+      const bad = validateTag(tag)
+      if (bad !== undefined) return bad
+    }
+  }
+  return undefined
+}
+
+/**
+ * Whether an event matches one of the items.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const matches = (query: EventQuery, event: Pick<EncodedEvent, "type" | "tags">): boolean =>
+  query.some((item) => matchesItem(item, event))
+
+/**
+ * Whether an event matches an item.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const matchesItem = (
+  { tags, types }: QueryItem,
+  event: Pick<EncodedEvent, "type" | "tags">
+): boolean =>
+  (types === undefined || types.length === 0 || types.includes(event.type))
+  && (tags === undefined || tags.every((tag) => event.tags.includes(tag)))

@@ -1,0 +1,123 @@
+/**
+ * Events as they happen, to many listeners in this process, for one subscription to the log.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { type EventStoreError, storeError } from "../core/errors.ts"
+import type { Position } from "../core/Position.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventCodec from "../event/EventCodec.ts"
+import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import * as EncryptingEventStoreDriver from "./EncryptingEventStoreDriver.ts"
+import * as EventStore from "./EventStore.ts"
+
+/**
+ * A listener was so slow that events were dropped for it. It can go on by reading the log from the last position it has seen.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ListenerTooSlow extends Schema.TaggedError<ListenerTooSlow>("evsrc/ListenerTooSlow")("ListenerTooSlow", {
+  missed: Schema.Int
+}) {
+  override get message(): string {
+    return `This listener was too slow and has missed ${this.missed} events; read them from the log`
+  }
+}
+
+/**
+ * The live events of the log, from every process that appends, each once and in order.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class EventBus extends Context.Service<EventBus, {
+  /**
+   * Starts to listen. The Stream has every event of the set that is committed after `listen` has returned; it fails with
+   * `ListenerTooSlow` rather than leave one out.
+   */
+  readonly listen: <E extends Event.Any>(events: E) => Effect.Effect<
+    Stream.Stream<RecordedEvent<Event.Of<E>>, ListenerTooSlow | EventStoreError>,
+    EventStoreError,
+    Scope.Scope
+  >
+}>()("evsrc/eventStore/EventBus") {}
+
+interface Numbered {
+  readonly number: number
+  readonly event: EncodedEvent
+}
+
+/**
+ * An event bus over the event store, starting at its present head.
+ *
+ * - `capacity`: how many events a listener may lag behind before it misses any; 4,096 by default
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: { readonly capacity?: number | undefined } = {}
+): Layer.Layer<EventBus, EventStoreError, EventStore.EventStore> =>
+  Layer.effect(
+    EventBus,
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const bus = yield* PubSub.sliding<Numbered>(options.capacity ?? 4096)
+      yield* Effect.addFinalizer(() => PubSub.shutdown(bus))
+      let position: Position = yield* store.head
+      let number = 0
+      const follow = Effect.suspend(() =>
+        Stream.runForEach(store.subscribeEncoded({ after: position }), (event) => {
+          position = event.position
+          number++
+          return PubSub.publish(bus, { number, event })
+        })
+      )
+      yield* follow.pipe(
+        Effect.tapError((error) => Effect.logWarning("The event bus is waiting for the store", error)),
+        Effect.retry(Schedule.min([Schedule.exponential("200 millis"), Schedule.spaced("10 seconds")])),
+        Effect.forkScoped
+      )
+
+      return EventBus.of({
+        listen: Effect.fnUntraced(function*<E extends Event.Any>(events: E) {
+          const codec = EventCodec.of(events)
+          const wanted = new Set(codec.storedTypes)
+          const subscription = yield* PubSub.subscribe(bus)
+          let seen = number
+          // What was committed before now is not live any more, though the consumer may publish it only in a moment.
+          const from = yield* store.head
+          return Stream.fromSubscription(subscription).pipe(
+            Stream.mapEffect((message): Effect.Effect<EncodedEvent, ListenerTooSlow> => {
+              const missed = message.number - seen - 1
+              seen = message.number
+              return missed <= 0 ? Effect.succeed(message.event) : Effect.fail(new ListenerTooSlow({ missed }))
+            }),
+            Stream.filter((event) => event.position > from && wanted.has(event.type)),
+            // A slow listener must not see what was erased since it was published.
+            Stream.mapEffect((event) => EncryptingEventStoreDriver.decryptAgain(store.keys, event)),
+            Stream.mapEffect((event) => Effect.fromResult(Result.mapError(codec.decode(event), storeError))),
+            Stream.flatMap(Stream.fromIterable)
+          )
+        })
+      })
+    })
+  )
+
+/**
+ * Starts to listen to the event bus.
+ *
+ * @since 0.1.0
+ * @category listening
+ */
+export const listen = <E extends Event.Any>(events: E) => Effect.flatMap(EventBus, (bus) => bus.listen(events))

@@ -1,0 +1,127 @@
+/**
+ * A folder on disk as PGlite's data directory: held by one process, made whole or not at all, and written through to the
+ * disk.
+ *
+ * @since 0.1.0
+ */
+import { PGlite } from "@electric-sql/pglite"
+import { NodeFS } from "@electric-sql/pglite/nodefs"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as DirectoryLock from "./DirectoryLock.ts"
+import { PgliteError } from "./PgliteError.ts"
+
+/** There while a new database is being made, and after a crash amid it: then nothing was ever stored in it. */
+const unfinished = "evsrc.unfinished"
+
+const EIO = 29
+
+/**
+ * PGlite turns `fsync` off, and its view of the disk has none (nor does its `fdatasync` do anything): what it calls
+ * committed is lost with the machine's power.
+ */
+class SyncedNodeFS extends NodeFS {
+  override async init(...[pglite, options]: Parameters<NodeFS["init"]>): ReturnType<NodeFS["init"]> {
+    const { emscriptenOpts } = await super.init(pglite, options)
+    return {
+      emscriptenOpts: {
+        ...emscriptenOpts,
+        preRun: [...(emscriptenOpts.preRun ?? []), (module) => {
+          // Emscripten calls it where a file system has it; its types do not know the operations of a file system.
+          Object.assign(Reflect.get(module.NODEFS, "stream_ops"), {
+            fsync: (stream: { readonly nfd: number }) => {
+              try {
+                Fs.fsyncSync(stream.nfd)
+                return 0
+              } catch {
+                return EIO
+              }
+            }
+          })
+        }]
+      }
+    }
+  }
+}
+
+const syncedStartParams: ReadonlyArray<string> = [
+  ...PGlite.defaultStartParams.filter((param) => param !== "-F"),
+  "-c",
+  "wal_sync_method=fsync"
+]
+
+const syncAll = (folder: string): void => {
+  for (const name of ["", ...Fs.readdirSync(folder, { encoding: "utf8", recursive: true })]) {
+    const file = Fs.openSync(Path.join(folder, name), "r")
+    try {
+      Fs.fsyncSync(file)
+    } finally {
+      Fs.closeSync(file)
+    }
+  }
+}
+
+/** Whether the folder is to get a new database. */
+const prepare = (folder: string): boolean => {
+  const names = Fs.readdirSync(folder).filter((name) => !name.startsWith(DirectoryLock.fileName))
+  if (names.includes(unfinished)) {
+    for (const name of names) if (name !== unfinished) Fs.rmSync(Path.join(folder, name), { recursive: true })
+    return true
+  }
+  if (names.length === 0) {
+    Fs.writeFileSync(Path.join(folder, unfinished), "", { flush: true })
+    return true
+  }
+  if (names.includes("PG_VERSION")) return false
+  throw new PgliteError({ reason: "Folder", message: `The folder ${folder} is not empty and holds no database` })
+}
+
+/** @since 0.1.0 */
+export interface Opened {
+  readonly isNew: boolean
+  readonly options: { readonly fs: NodeFS; readonly startParams?: Array<string> }
+  /** To be called once PGlite has started. */
+  readonly finish: Effect.Effect<void, PgliteError>
+}
+
+const onFolder = <A>(folder: string, f: () => A): Effect.Effect<A, PgliteError> =>
+  Effect.try({
+    try: f,
+    catch: (cause) =>
+      cause instanceof PgliteError
+        ? cause
+        : new PgliteError({ reason: "Folder", message: `Cannot use the folder ${folder}`, cause })
+  })
+
+/**
+ * The folder for PGlite's use until the scope closes.
+ *
+ * @since 0.1.0
+ */
+export const open = Effect.fnUntraced(function*(
+  path: string,
+  synced: boolean
+): Effect.fn.Return<Opened, PgliteError, Scope.Scope> {
+  const folder = yield* onFolder(path, () => {
+    Fs.mkdirSync(path, { recursive: true })
+    return Fs.realpathSync(path)
+  })
+  yield* DirectoryLock.acquire(folder)
+  return yield* onFolder(folder, () => {
+    const isNew = prepare(folder)
+    return {
+      isNew,
+      options: synced
+        ? { fs: new SyncedNodeFS(folder), startParams: [...syncedStartParams] }
+        : { fs: new NodeFS(folder) },
+      finish: isNew
+        ? onFolder(folder, () => {
+          if (synced) syncAll(folder)
+          Fs.rmSync(Path.join(folder, unfinished))
+        })
+        : Effect.void
+    }
+  })
+})

@@ -1,0 +1,27 @@
+/**
+ * Processes batches of events into the documents of a projection.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type { BatchProcessor } from "../consumer/BatchProcessor.ts"
+import * as DocumentFold from "./DocumentFold.ts"
+import type * as Projection from "./ProjectionDefinition.ts"
+import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
+
+/**
+ * The documents of a projection.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (projection: Projection.Any, store: ProjectionStoreDriver): BatchProcessor => ({
+  consumer: projection,
+  grows: true,
+  apply: (generation, events, commit) =>
+    Effect.flatMap(
+      DocumentFold.fold(projection, events, (keys) => store.load(generation, keys), projection.onFailure),
+      // Where there is one partition, nobody else writes its documents.
+      (folded) => commit(projection.partitions === 1 ? { ...folded, reads: undefined } : folded)
+    )
+})

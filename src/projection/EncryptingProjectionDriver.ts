@@ -1,0 +1,126 @@
+/**
+ * Personal data in documents: encrypted before the driver sees it, decrypted as soon as it was read.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import { type EventStoreError, invalidRequest, storeError, UndecodableDocument } from "../core/errors.ts"
+import {
+  type Fields,
+  type Keys,
+  parse,
+  rejectEncrypted,
+  rejectSubjects,
+  subjectsOf
+} from "../personalData/Encryption.ts"
+import type { GenerationView, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
+
+const subjectsKey = "~subjects"
+
+const isEncryptedDocument = ({ document }: StoredDocument): boolean => namesSubjects(document)
+
+const namesSubjects = (document: Schema.Json): document is Schema.JsonObject =>
+  Predicate.isObject(document) && Object.hasOwn(document, subjectsKey)
+
+/**
+ * A driver whose documents are in plaintext for whoever reads and writes them, while it keeps their personal data encrypted. A document that
+ * has any names its subjects in a field `~subjects`.
+ *
+ * @since 0.1.0
+ * @category opening
+ */
+export const make = (
+  keys: Pick<Keys, "open" | "seal">,
+  driver: ProjectionStoreDriver
+): ProjectionStoreDriver => {
+  const open = (documents: ReadonlyArray<StoredDocument>) => {
+    const closed = documents.filter(isEncryptedDocument)
+    if (closed.length === 0) return Effect.succeed(documents)
+    return Effect.map(keys.open(closed.map(({ document }) => document)), (decrypted) => {
+      let next = 0
+      return documents.map((stored): StoredDocument => {
+        if (!isEncryptedDocument(stored)) return stored
+        const document = decrypted[next++]!
+        // It is the only one that suffers by that.
+        if (Result.isFailure(document)) return { ...stored, unreadable: document.failure }
+        const { [subjectsKey]: _, ...fields } = document.success as Schema.JsonObject
+        return { ...stored, document: fields }
+      })
+    })
+  }
+  const decryptView = Effect.fnUntraced(function*(
+    projection: string,
+    { documents, positions }: GenerationView
+  ): Effect.fn.Return<GenerationView, EventStoreError> {
+    const decrypted = yield* open(Array.from(documents.values()))
+    for (const { key, unreadable } of decrypted) {
+      // Nobody can compare it.
+      if (unreadable !== undefined) {
+        return yield* storeError(new UndecodableDocument({ projection, key, detail: unreadable }))
+      }
+    }
+    return { positions, documents: new Map(decrypted.map((stored) => [stored.key, stored])) }
+  })
+  return {
+    ...driver,
+    load: (generation, wanted) => Effect.flatMap(driver.load(generation, wanted), open),
+    lock: (generation, wanted) => Effect.flatMap(driver.lock(generation, wanted), open),
+    list: (page) => Effect.flatMap(driver.list(page), open),
+    get: (projection, key) =>
+      Effect.flatMap(
+        driver.get(projection, key),
+        (found) => Effect.map(open(Option.toArray(found)), ([stored]) => Option.fromUndefinedOr(stored))
+      ),
+    generationPage: (page) => Effect.flatMap(driver.generationPage(page), open),
+    views: ([a, b], wanted) =>
+      Effect.flatMap(
+        driver.views([a, b], wanted),
+        ([first, second]) => Effect.all([decryptView(a, first), decryptView(b, second)])
+      ),
+    advance: (request) =>
+      Effect.flatMap(encryptDocuments(keys, request.changes), (changes) => driver.advance({ ...request, changes })),
+    write: (writes) =>
+      Effect.flatMap(
+        Effect.forEach(writes, ({ changes, projection }) =>
+          Effect.map(encryptDocuments(keys, changes), (changes) => ({ projection, changes }))),
+        driver.write
+      )
+  }
+}
+
+const encryptDocuments = Effect.fnUntraced(function*(
+  keys: Pick<Keys, "seal">,
+  changes: ReadonlyArray<EncodedDocument>
+): Effect.fn.Return<ReadonlyArray<EncodedDocument>, EventStoreError> {
+  const encrypted: Array<{ readonly index: number; readonly document: Schema.Json; readonly fields: Fields }> = []
+  for (const [index, { document: text, key, locateFields }] of changes.entries()) {
+    if (text === undefined) continue
+    const what = `document "${key}"`
+    if (text.includes(`"${subjectsKey}":`) && namesSubjects(parse(text))) {
+      return yield* invalidRequest(
+        `${what}: a field named "${subjectsKey}" is what documents with encrypted data are told by`
+      )
+    }
+    if (locateFields === undefined) continue
+    const document = parse(text)
+    const fields = locateFields(document)
+    if (fields.length === 0) continue
+    yield* rejectEncrypted(what, text)
+    yield* rejectSubjects(what, fields)
+    encrypted.push({ index, document, fields })
+  }
+  if (encrypted.length === 0) return changes
+  yield* keys.seal(encrypted.flatMap(({ fields }) => fields), "erase")
+  const result = Array.from(changes)
+  for (const { document, fields, index } of encrypted) {
+    const { locateFields: _, ...change } = changes[index]!
+    const text = JSON.stringify({ ...document as Schema.JsonObject, [subjectsKey]: subjectsOf(fields) })
+    result[index] = { ...change, document: text }
+  }
+  return result
+})

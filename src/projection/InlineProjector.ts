@@ -1,0 +1,121 @@
+/**
+ * Projections that are brought up to date in the transaction of the append.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as BatchProcessor from "../consumer/BatchProcessor.ts"
+import type { EventStoreError } from "../core/errors.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import * as EventStore from "../eventStore/EventStore.ts"
+import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
+import * as LogReader from "../eventStore/LogReader.ts"
+import * as DocumentFold from "./DocumentFold.ts"
+import type * as Projection from "./Projection.ts"
+import * as ProjectionStore from "./ProjectionStore.ts"
+import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
+import * as SharedTransaction from "./SharedTransaction.ts"
+
+/**
+ * An event store whose appends bring inline projections up to date before they commit: either events and documents are there, or
+ * neither. When a projection fails, the append fails with its error.
+ *
+ * **Gotchas**
+ *
+ * Every program that appends must use this layer, since the projection sees only what is appended through it. The projection store
+ * must use the same database client as the event store, which is checked when the layer is built.
+ *
+ * **Example** (a store with one inline projection)
+ *
+ * ```ts
+ * const Store = Projector.layerInline([Users]).pipe(
+ *   Layer.provide(PgEventStore.layer),
+ *   Layer.provideMerge(PgProjectionStore.layer)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerInline = <const P extends Projection.Any<"inline"> | Projection.AnyHandler<"inline">>(
+  projections: ReadonlyArray<P>
+): Layer.Layer<
+  EventStore.EventStore,
+  never,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Projection.Services<P>
+> =>
+  Layer.effect(
+    EventStore.EventStore,
+    Effect.gen(function*() {
+      const { driver, keys } = yield* EventStore.EventStore
+      const documents = (yield* ProjectionStore.ProjectionStore).driver
+      if (driver.transactions !== documents.transactions) {
+        return yield* Effect.die(
+          new Error("Projector.layerInline: event store and projection store must use one and the same database client")
+        )
+      }
+      const bind = yield* SharedTransaction.make<Projection.Services<P>>(
+        "Projector.layerInline",
+        documents,
+        projections
+      )
+      const all = projections.map((projection: Projection.Any | Projection.AnyHandler): Inline => ({
+        follows: LogReader.followedBy({ types: projection.reads, ...projection.where }),
+        ..."handle" in projection
+          ? { projection: undefined, handle: BatchProcessor.handleOne(projection, bind(projection)) }
+          : { projection, handle: undefined }
+      }))
+      return yield* EventStore.make({
+        ...driver,
+        append: (request) => driver.append(withProjections(request, all, documents))
+      }, keys)
+    })
+  )
+
+type Inline =
+  & { readonly follows: ReturnType<typeof LogReader.followedBy> }
+  & (
+    | { readonly projection: Projection.Any; readonly handle: undefined }
+    | { readonly projection: undefined; readonly handle: ReturnType<typeof BatchProcessor.handleOne> }
+  )
+
+const withProjections = (
+  request: AppendRequest,
+  projections: ReadonlyArray<Inline>,
+  documents: ProjectionStoreDriver
+): AppendRequest => {
+  const { inTransaction: outer, stream } = request
+  const touched = projections.filter(({ follows }) =>
+    request.events.some(({ tags = [], type }) => follows({ stream, tags, type }))
+  )
+  if (touched.length === 0) return request
+  const project = Effect.fnUntraced(
+    function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
+      // All are folded before any is written, so that a failure leaves a store without transactions of its own untouched too.
+      const writes = yield* Effect.forEach(
+        touched,
+        ({ follows, projection }) =>
+          projection === undefined ? Effect.succeed([]) : Effect.flatMap(
+            DocumentFold.fold(
+              projection,
+              events.filter(follows),
+              (keys) => documents.lock(projection.id, keys),
+              "stop"
+            ),
+            ({ changes, failures: [failure] }) =>
+              failure === undefined
+                ? Effect.succeed([{ projection: projection.id, changes }])
+                : Effect.fail(failure.error)
+          )
+      )
+      for (const { follows, handle } of touched) {
+        if (handle !== undefined) yield* Effect.forEach(events.filter(follows), handle, { discard: true })
+      }
+      if (outer !== undefined) yield* outer(events)
+      yield* documents.write(writes.flat())
+    },
+    Effect.withSpan("Projector.inline")
+  )
+  return { ...request, inTransaction: project }
+}

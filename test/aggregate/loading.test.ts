@@ -1,0 +1,201 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, SchemaGetter } from "effect"
+import { TestClock } from "effect/testing"
+import { Aggregate, Command, CommandBus, EventStore, Version } from "evsrc"
+
+/** A number that is written rounded: what is read is not what was decided. */
+const Rounded = Schema.Int.pipe(
+  Schema.decodeTo(Schema.Number, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.transform(Math.round) })
+)
+const CounterEvent = Schema.TaggedUnion({ Added: { id: Schema.String, amount: Rounded } })
+const Add = Command.make("Add", { payload: { id: Schema.String, amount: Schema.Number } })
+const Counter = Aggregate.make("Counter", {
+  id: "id",
+  state: Schema.Number,
+  events: CounterEvent,
+  commands: [Add]
+})
+const CounterDecider = Counter.decider({
+  initial: 0,
+  evolve: {
+    Added: (sum, { amount }) => {
+      if (amount === 13) throw new Error("thirteen")
+      return sum + amount
+    }
+  },
+  decide: { Add: (_, command) => [CounterEvent.cases.Added.make(command)] }
+})
+const counters = Aggregate.layer(CounterDecider)
+const add = (id: string, amount: number) => Effect.provide(CommandBus.dispatch(Add, { id, amount }), counters)
+const stale = (id: string) => Aggregate.load(CounterDecider, id, { policy: "stale" })
+
+/** The store in the context and a process of its own on it, that counts what it reads. */
+const another = Effect.gen(function*() {
+  const { driver } = yield* EventStore.EventStore
+  let reads = 0
+  const store = yield* EventStore.make({
+    ...driver,
+    readStream: (page) => {
+      reads++
+      return driver.readStream(page)
+    }
+  })
+  return {
+    reads: () => reads,
+    run: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, EventStore.EventStore, store)
+  }
+})
+
+const bounded = (capacity: number) => Effect.provideService(Aggregate.StateCache, { capacity, timeToLive: "1 minute" })
+
+describe("the states that a process keeps", () => {
+  it.effect("are as many as its bound allows, the last used", () =>
+    Effect.gen(function*() {
+      const { reads, run } = yield* another
+      yield* run(Effect.gen(function*() {
+        for (const id of ["a", "b", "a", "c"]) yield* add(id, 1)
+        assert.strictEqual(reads(), 3)
+        for (const id of ["a", "c"]) yield* stale(id)
+        assert.strictEqual(reads(), 3, "the last two")
+        yield* stale("b")
+        assert.strictEqual(reads(), 4, "and not the third")
+      })).pipe(bounded(2))
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("are none when the bound is 0, and all is still well", () =>
+    Effect.gen(function*() {
+      const { reads, run } = yield* another
+      yield* run(Effect.gen(function*() {
+        for (const id of ["a", "a"]) yield* add(id, 1)
+        assert.strictEqual((yield* stale("a")).state, 2)
+        assert.strictEqual(reads(), 3)
+      })).pipe(bounded(0))
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("are forgotten after a time, which begins again with each look at the stream", () =>
+    Effect.gen(function*() {
+      const { reads, run } = yield* another
+      yield* run(Effect.gen(function*() {
+        yield* add("a", 1)
+        yield* TestClock.adjust("40 seconds")
+        yield* add("a", 1)
+        yield* TestClock.adjust("40 seconds")
+        yield* stale("a")
+        assert.strictEqual(reads(), 1, "known by the second append")
+        yield* TestClock.adjust("30 seconds")
+        yield* stale("a")
+        assert.strictEqual(reads(), 2, "to read it stale is not to look at the stream")
+      })).pipe(bounded(10))
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("are folded from what was written, not from what was decided", () =>
+    Effect.gen(function*() {
+      const { run } = yield* another
+      yield* run(add("a", 1.4))
+      yield* run(add("a", 1.4))
+      assert.strictEqual((yield* run(stale("a"))).state, 2)
+      assert.strictEqual((yield* Aggregate.load(CounterDecider, "a")).state, 2)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("an event that evolve cannot take is appended all the same, and told to whoever loads", () =>
+    Effect.gen(function*() {
+      yield* add("a", 1)
+      assert.strictEqual((yield* add("a", 13)).version, Version.make(2))
+      for (const load of [stale("a"), Aggregate.load(CounterDecider, "a")]) {
+        const exit = yield* Effect.exit(load)
+        assert.isTrue(Exit.isFailure(exit) && Cause.pretty(exit.cause).includes("thirteen"))
+      }
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("a log that was set back is noticed by the next command", () =>
+    Effect.gen(function*() {
+      const { driver } = yield* EventStore.EventStore
+      // The log of a backup: the same stream, but shorter.
+      const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
+      let current = driver
+      const store = yield* EventStore.make({
+        ...driver,
+        append: (request) => current.append(request),
+        readStream: (page) => current.readStream(page)
+      })
+      const run = Effect.provideService(EventStore.EventStore, store)
+      for (const n of [1, 2, 4]) yield* run(add("a", n))
+      yield* Effect.provideService(add("a", 1), EventStore.EventStore, backup)
+      current = backup.driver
+      assert.strictEqual((yield* run(add("a", 8))).version, Version.make(2))
+      assert.strictEqual((yield* run(stale("a"))).state, 9)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("a log that was set back is noticed by whoever reads it, before anybody is refused on what was there", () =>
+    Effect.gen(function*() {
+      const { driver } = yield* EventStore.EventStore
+      const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
+      let current = driver
+      const store = yield* EventStore.make({ ...driver, readStream: (page) => current.readStream(page) })
+      const run = Effect.provideService(EventStore.EventStore, store)
+      yield* run(add("a", 1))
+      current = backup.driver
+      assert.strictEqual((yield* run(Aggregate.load(CounterDecider, "a"))).version, Version.zero)
+      assert.strictEqual((yield* run(stale("a"))).version, Version.zero)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("a reader that was slow does not put an older state in the place of a newer one", () =>
+    Effect.gen(function*() {
+      const { driver } = yield* EventStore.EventStore
+      const gate = yield* Deferred.make<void>()
+      let slow = false
+      const store = yield* EventStore.make({
+        ...driver,
+        readStream: (page) =>
+          Effect.suspend(() => {
+            const wait = slow ? Deferred.await(gate) : Effect.void
+            slow = false
+            return Effect.tap(driver.readStream(page), () => wait)
+          })
+      })
+      const run = Effect.provideService(EventStore.EventStore, store)
+      yield* run(add("a", 1))
+      slow = true
+      const reader = yield* Effect.forkChild(run(Aggregate.load(CounterDecider, "a")), { startImmediately: true })
+      yield* run(add("a", 2))
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual((yield* Fiber.join(reader)).state, 1)
+      assert.strictEqual((yield* run(stale("a"))).state, 3)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect.prop(
+    "whatever several processes do in whatever order, each of them ends with the state of the log",
+    [Schema.Array(Schema.Struct({
+      process: Schema.Literals([0, 1, 2]),
+      id: Schema.Literals(["a", "b"]),
+      does: Schema.Literals(["add", "load", "stale"]),
+      amount: Schema.Int
+    }))],
+    ([steps]) =>
+      Effect.gen(function*() {
+        const processes = [yield* another, yield* another, yield* another]
+        for (const step of steps) {
+          const { run } = processes[step.process]!
+          const amount = step.amount === 13 ? 0 : step.amount
+          if (step.does === "add") yield* run(add(step.id, amount))
+          if (step.does === "stale") yield* run(stale(step.id))
+          if (step.does === "load") {
+            const empty = yield* another
+            assert.deepStrictEqual(
+              yield* run(Aggregate.load(CounterDecider, step.id)),
+              yield* empty.run(Aggregate.load(CounterDecider, step.id))
+            )
+          }
+        }
+        for (const id of ["a", "b"]) {
+          const sum = steps.filter((s) => s.does === "add" && s.id === id && s.amount !== 13)
+            .reduce((total, s) => total + s.amount, 0)
+          for (const { run } of processes) {
+            const loaded = yield* run(Aggregate.load(CounterDecider, id))
+            assert.strictEqual(loaded.state, sum)
+            assert.strictEqual(loaded.version, steps.filter((s) => s.does === "add" && s.id === id).length)
+          }
+        }
+      }).pipe(Effect.provide(EventStore.layerMemory))
+  )
+})

@@ -1,0 +1,321 @@
+/**
+ * The conformance suite of the runtime, the part on commands.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import * as Command from "../../src/command/Command.ts"
+import * as CommandBus from "../../src/command/CommandBus.ts"
+import * as CommandContext from "../../src/command/CommandContext.ts"
+import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import * as Version from "../../src/core/Version.ts"
+import { EventStore } from "../../src/eventStore/EventStore.ts"
+import {
+  Account,
+  AccountDecider,
+  AccountEvent,
+  accounts,
+  Closed,
+  Deposit,
+  Open,
+  Overdrawn,
+  type Stores,
+  upTo,
+  Withdraw
+} from "../support/AccountFixtures.ts"
+
+/**
+ * Commands: decided, retried, repeated, refused; and past states.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const commands: ReadonlyArray<Case<Stores>> = [
+  test("a command loads, decides, appends and answers its receipt; its errors are its own", function*() {
+    const id = unique("a")
+    const owner = unique("ann")
+    yield* Effect.gen(function*() {
+      equal(yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 })), new Closed({ id }), "refused")
+      const opened = yield* CommandBus.dispatch(Open, { id, owner })
+      equal([opened.version, opened.events.map((e) => e.type)], [Version.make(1), ["Opened"]], "the first receipt")
+      const nothing = yield* CommandBus.dispatch(Open, { id, owner })
+      equal(nothing, { ...opened, events: [] }, "a decision that nothing happens writes nothing")
+      equal((yield* CommandBus.dispatch(Deposit, { id, amount: 7 })).version, Version.make(2), "the next version")
+      equal(
+        yield* Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 8 })),
+        new Overdrawn({ balance: 7 }),
+        "refused on the state"
+      )
+      const invalid = yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: -1 }))
+      ok(
+        invalid._tag === "InvalidCommand" && invalid.message.includes("amount"),
+        "a bad payload is refused, by its field"
+      )
+    }).pipe(Effect.provide(accounts))
+    equal((yield* Aggregate.load(AccountDecider, id)).state, { owner, balance: 7 }, "the state")
+  }),
+
+  test("metadata is complete by default and carries what it is given", function*() {
+    const id = unique("a")
+    const commandId = unique("command")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, {
+        commandId,
+        actor: "ann",
+        correlationId: "conversation",
+        causationId: "cause",
+        attributes: { ip: "::1" }
+      })
+    }).pipe(Effect.provide(accounts))
+    const store = yield* EventStore
+    const [first, second] = (yield* Stream.runCollect(store.readStream(AccountEvent, `Account-${id}`))).map((e) =>
+      e.metadata
+    )
+    ok(first?.commandId !== undefined, "a command id is drawn")
+    equal([first?.correlationId, first?.causationId], [first?.commandId, first?.commandId], "and begins a conversation")
+    equal(first?.actor, "anonymous", "of somebody")
+    equal(
+      { ...second, traceparent: undefined },
+      {
+        command: "Deposit",
+        commandId,
+        actor: "ann",
+        correlationId: "conversation",
+        causationId: "cause",
+        attributes: { ip: "::1" },
+        traceparent: undefined
+      },
+      "what was given"
+    )
+    ok(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/.test(second?.traceparent ?? ""), "the trace context")
+  }),
+
+  test("who acts when nobody says is said once for a program", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, { actor: "ann" })
+    }).pipe(Effect.provide(accounts), Effect.provideService(CommandContext.DefaultActor, "nightly-job"))
+    const events = yield* Stream.runCollect((yield* EventStore).readStreamEncoded(`Account-${id}`))
+    equal(events.map(({ metadata }) => metadata.actor), ["nightly-job", "ann"], "the actors")
+  }),
+
+  test("20 concurrent commands on one instance all take effect, each once", function*() {
+    const id = unique("a")
+    const receipts = yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      return yield* Effect.forEach(upTo(20), (n) => CommandBus.dispatch(Deposit, { id, amount: n }), {
+        concurrency: "unbounded"
+      })
+    }).pipe(Effect.provide(Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) })))
+    equal(
+      receipts.map((r) => r.version).toSorted((a, b) => a - b),
+      upTo(20).map((n) => Version.make(n + 1)),
+      "the versions"
+    )
+    equal((yield* Aggregate.load(AccountDecider, id)).state.balance, 210, "the balance")
+  }),
+
+  test("20 concurrent withdrawals never overdraw", function*() {
+    const id = unique("a")
+    const exits = yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 5 })
+      return yield* Effect.forEach(upTo(20), () => Effect.exit(CommandBus.dispatch(Withdraw, { id, amount: 1 })), {
+        concurrency: "unbounded"
+      })
+    }).pipe(Effect.provide(Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) })))
+    equal(exits.filter(Exit.isSuccess).length, 5, "withdrawals")
+    const errors = exits.flatMap((exit) => Option.toArray(Exit.findErrorOption(exit)))
+    equal(errors, Array.from({ length: 15 }, () => new Overdrawn({ balance: 0 })), "the others")
+    equal((yield* Aggregate.load(AccountDecider, id)).state.balance, 0, "the balance")
+  }),
+
+  test("the same command id again answers the first receipt, whatever the state has become", function*() {
+    const id = unique("a")
+    const [open, withdraw] = [unique("command"), unique("command")]
+    yield* Effect.gen(function*() {
+      const first = yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { commandId: open })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 5 })
+      const taken = yield* CommandBus.dispatch(Withdraw, { id, amount: 5 }, { commandId: withdraw })
+      equal(
+        yield* CommandBus.dispatch(Withdraw, { id, amount: 5 }, { commandId: withdraw }),
+        taken,
+        "where it would be refused now"
+      )
+      equal(
+        yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { commandId: open }),
+        first,
+        "where nothing would happen now"
+      )
+      const expecting = { commandId: withdraw, expected: Version.make(2) }
+      equal(yield* CommandBus.dispatch(Withdraw, { id, amount: 5 }, expecting), taken, "where the version has moved on")
+      const all = yield* Effect.forEach(
+        upTo(20),
+        () => CommandBus.dispatch(Deposit, { id, amount: 3 }, { commandId: `${open}-deposit` }),
+        { concurrency: "unbounded" }
+      )
+      for (const receipt of all) equal(receipt, all[0]!, "20 at once")
+    }).pipe(Effect.provide(Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) })))
+    equal((yield* Aggregate.load(AccountDecider, id)).version, Version.make(4), "the version")
+  }),
+
+  test("a command id that was another command's, or another instance's, is refused, and nothing is written", function*() {
+    const [id, other] = [unique("a"), unique("a")]
+    const commandId = unique("command")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { commandId })
+      const reused = [
+        Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 }, { commandId })),
+        Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 1 }, { commandId })),
+        Effect.flip(CommandBus.dispatch(Open, { id: other, owner: "bob" }, { commandId })),
+        Effect.flip(CommandBus.dispatch(Deposit, { id: other, amount: 1 }, { commandId }))
+      ]
+      for (const attempt of reused) {
+        const error = yield* attempt
+        ok(
+          error._tag === "EventStoreError" && error.reason._tag === "CommandIdReused" &&
+            error.reason.firstCommand === "Open"
+            && error.reason.firstStream === `Account-${id}`,
+          "the refusal names what it was used for"
+        )
+      }
+    }).pipe(Effect.provide(accounts))
+    equal((yield* Aggregate.load(AccountDecider, id)).version, Version.make(1), "the version")
+    equal((yield* Aggregate.load(AccountDecider, other)).version, Version.zero, "the other's version")
+  }),
+
+  test("an expected version holds, and its conflict is not retried away", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { expected: "noStream" })
+      const stale = yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected: Version.make(0) }))
+      ok(
+        stale._tag === "ConcurrencyConflict" && stale.expected === 0 && stale.actual === 1
+          && stale.stream === `Account-${id}`,
+        "the conflict"
+      )
+      yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected: Version.make(1) })
+      const race = yield* Effect.forEach(
+        upTo(20),
+        () => Effect.exit(CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected: Version.make(2) })),
+        { concurrency: "unbounded" }
+      )
+      equal(race.filter(Exit.isSuccess).length, 1, "20 at once: one")
+    }).pipe(Effect.provide(accounts))
+  }),
+
+  test("a looser expectation holds under races, and its conflicts are retried", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      const missing = yield* Effect.flip(CommandBus.dispatch(Open, { id, owner: "ann" }, { expected: "streamExists" }))
+      ok(missing._tag === "ConcurrencyConflict" && missing.actual === 0, "nothing is there yet")
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { expected: "noStream" })
+      for (const expected of ["any", "streamExists"] as const) {
+        yield* Effect.forEach(upTo(20), () => CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected }), {
+          concurrency: "unbounded"
+        })
+      }
+    }).pipe(Effect.provide(Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) })))
+    equal((yield* Aggregate.load(AccountDecider, id)).state.balance, 40, "every deposit counts")
+  }),
+
+  test("what is said of one command holds for that command, whatever is said around it or its handlers", function*() {
+    const id = unique("a")
+    const around = CommandContext.provide({ actor: "outer", correlationId: "conversation" })
+    const commandId = unique("command")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, { actor: "inner", commandId })
+    }).pipe(around, Effect.provide(accounts), CommandContext.provide({ actor: "builder", causationId: "builder" }))
+    const store = yield* EventStore
+    const [first, second] = (yield* Stream.runCollect(store.readStream(AccountEvent, `Account-${id}`))).map((e) =>
+      e.metadata
+    )
+    equal([first?.actor, first?.correlationId], ["outer", "conversation"], "what is said around it")
+    equal(
+      [second?.actor, second?.correlationId, second?.commandId],
+      ["inner", "conversation", commandId],
+      "what is said of it"
+    )
+  }),
+
+  test("a command never reaches the handler of another of the same name", function*() {
+    const Foreign = Command.make("Deposit", { payload: { id: Schema.String, amount: Schema.Int }, error: Closed })
+    const id = unique("a")
+    const exit = yield* Effect.exit(Effect.provide(CommandBus.dispatch(Foreign, { id, amount: 1 }), accounts))
+    ok(Exit.hasDies(exit), "it is a mistake in the program")
+    equal((yield* Aggregate.load(AccountDecider, id)).version, Version.zero, "nothing is written")
+  }),
+
+  test("when the retries are used up, the conflict tells stream, expected and actual version", function*() {
+    const id = unique("a")
+    const store = yield* EventStore
+    const opened = AccountEvent.cases.Opened.make({ id, owner: "ann" })
+    // A store in which somebody always comes first.
+    const contested = Layer.succeed(
+      EventStore,
+      EventStore.of({
+        ...store,
+        appendReturning: (events, stream, batch, options) =>
+          Effect.andThen(
+            store.append(AccountEvent, `Account-${id}`, [opened]),
+            store.appendReturning(events, stream, batch, options)
+          )
+      })
+    )
+    const error = yield* CommandBus.dispatch(Open, { id, owner: "ann" }).pipe(
+      Effect.provide(
+        Layer.provide(
+          Aggregate.layer(
+            Account.decider({
+              ...AccountDecider,
+              evolve: keepAll,
+              decide: { ...AccountDecider.decide, Open: () => [opened] }
+            }),
+            { conflictRetry: Schedule.recurs(2) }
+          ),
+          contested
+        )
+      ),
+      Effect.flip
+    )
+    ok(error._tag === "ConcurrencyConflict" && error.expected === 2 && error.actual === 3, "after two retries")
+  }),
+
+  test("the state of an instance as it was, at a version and at an instant", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      for (const n of upTo(5)) yield* CommandBus.dispatch(Deposit, { id, amount: n })
+    }).pipe(Effect.provide(accounts))
+    const store = yield* EventStore
+    const events = yield* Stream.runCollect(store.readStream(AccountEvent, `Account-${id}`))
+    const third = yield* Aggregate.load(AccountDecider, id, { atVersion: Version.make(3) })
+    equal(
+      [third.version, third.position, third.state.balance],
+      [Version.make(3), events[2]!.position, 3],
+      "at version 3"
+    )
+    for (const event of events) {
+      const then = yield* Aggregate.load(AccountDecider, id, { atTime: event.recordedAt })
+      // Events may share a millisecond.
+      ok(then.version >= event.version && events[then.version]?.recordedAt !== event.recordedAt, "at an event's time")
+    }
+    equal((yield* Aggregate.load(AccountDecider, unique("nobody"))).version, Version.zero, "an instance without events")
+  })
+]
+
+const keepAll = {
+  Opened: (s: { readonly balance: number }) => s,
+  Deposited: (s: { readonly balance: number }) => s,
+  Withdrawn: (s: { readonly balance: number }) => s
+}

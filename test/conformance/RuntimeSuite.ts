@@ -1,0 +1,95 @@
+/**
+ * The conformance suite of a whole back end under the runtime: commands, projections inline and asynchronous, the event bus, on one
+ * event store and one projection store.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as CommandBus from "../../src/command/CommandBus.ts"
+import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
+import * as EventBus from "../../src/eventStore/EventBus.ts"
+import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
+import { loading } from "../aggregate/LoadingSuite.ts"
+import { commands } from "../command/CommandSuite.ts"
+import { versions } from "../event/UpcastersSuite.ts"
+import { causationCases } from "../history/CausationSuite.ts"
+import { audits } from "../operations/DeliveryAuditSuite.ts"
+import { parking } from "../operations/ParkingSuite.ts"
+import { lifecycles } from "../projection/LifecycleSuite.ts"
+import { projections } from "../projection/ProjectorSuite.ts"
+import { rebuilds } from "../projection/rebuild/RebuildSuite.ts"
+import { snapshots } from "../snapshot/SnapshotSuite.ts"
+import { subscriptions } from "../subscription/SubscriptionSuite.ts"
+import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "../support/AccountFixtures.ts"
+import { timeTravel } from "../timeTravel/TimeTravelSuite.ts"
+
+const bus: ReadonlyArray<Case<Stores>> = [
+  test("the event bus tells every listener every event that is committed while it listens, in order", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "before" })
+      const listeners = yield* Effect.forEach(
+        upTo(3),
+        () =>
+          Effect.map(EventBus.listen(AccountEvent), (events) =>
+            events.pipe(
+              Stream.filter((e) => e.stream === `Account-${id}`),
+              Stream.take(5),
+              Stream.runCollect
+            ))
+      )
+      const heard = yield* Effect.forEach(listeners, (listener) => Effect.forkChild(listener))
+      for (const n of upTo(5)) yield* CommandBus.dispatch(Deposit, { id, amount: n })
+      for (const fiber of heard) {
+        const events = yield* Effect.timeout(Fiber.join(fiber), "30 seconds")
+        equal(events.map((e) => e.event._tag === "Deposited" ? e.event.amount : 0), upTo(5), "the events")
+      }
+    }).pipe(Effect.provide(Layer.merge(accounts, EventBus.layer())))
+  }),
+
+  test("a listener that is too slow is told so, and keeps nobody up", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      const slow = yield* EventBus.listen(AccountEvent)
+      const quick = yield* EventBus.listen(AccountEvent)
+      const heard = yield* Effect.forkChild(
+        quick.pipe(Stream.filter((e) => e.stream === `Account-${id}`), Stream.take(20), Stream.runCollect)
+      )
+      for (const n of upTo(20)) {
+        yield* CommandBus.dispatch(Deposit, { id, amount: n })
+        // The quick listener keeps up: each event is heard before the next is sent.
+        yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+      }
+      equal((yield* Effect.timeout(Fiber.join(heard), "30 seconds")).length, 20, "the quick one")
+      const error = yield* Effect.flip(Stream.runDrain(slow))
+      equal(error._tag, "ListenerTooSlow", "the slow one")
+    }).pipe(Effect.provide(Layer.merge(accounts, EventBus.layer({ capacity: 16 }))))
+  })
+]
+
+/**
+ * All tests.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const cases: ReadonlyArray<Case<Stores>> = [
+  ...commands,
+  ...loading,
+  ...snapshots,
+  ...projections,
+  ...lifecycles,
+  ...subscriptions,
+  ...bus,
+  ...audits,
+  ...parking,
+  ...rebuilds,
+  ...causationCases,
+  ...versions,
+  ...timeTravel,
+  ...closedInstances
+]

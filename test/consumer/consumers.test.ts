@@ -1,0 +1,244 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Layer, References, Schedule, Schema } from "effect"
+import { TestClock } from "effect/testing"
+import {
+  EventStore,
+  EventStoreError,
+  Parking,
+  type Position,
+  Projection,
+  ProjectionStore,
+  Projector,
+  StoreUnavailable
+} from "evsrc"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+const ticks = (partitions = 1) =>
+  Projection.make("ticks", {
+    events: Tick,
+    document: Schema.Int,
+    partitions,
+    key: () => "all",
+    evolve: { Ticked: (n) => (n ?? 0) + 1 }
+  })
+const Ticks = ticks()
+
+const stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
+const quickly = { lease: "300 millis", retryDelay: { first: "5 millis", max: "10 millis" } } as const
+
+const tick = Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, "s", [{ _tag: "Ticked", n: 1 }]))
+
+const reached = (position: Position.Position, projection: Projection.Any = Ticks) =>
+  Effect.flatMap(
+    ProjectionStore.ProjectionStore,
+    (store) => store.awaitPosition(projection, position, "30 seconds")
+  )
+
+const until = (isRight: (status: Projector.ProjectionStatus) => boolean) =>
+  Effect.flatMap(Projector.Projector, ({ status }) => status).pipe(
+    Effect.map(([status]) => status!),
+    Effect.repeat({ until: isRight, schedule: Schedule.spaced("5 millis") }),
+    Effect.timeout("30 seconds")
+  )
+
+/** The stores in the context with some of their operations replaced. */
+const withDrivers = (change: {
+  readonly events?: (
+    driver: EventStore.EventStore["Service"]["driver"]
+  ) => Partial<EventStore.EventStore["Service"]["driver"]>
+  readonly store?: (
+    driver: ProjectionStore.ProjectionStore["Service"]["driver"]
+  ) => Partial<ProjectionStore.ProjectionStore["Service"]["driver"]>
+}) =>
+  Layer.merge(
+    EventStore.layer(Effect.map(EventStore.EventStore, ({ driver }) => ({ ...driver, ...change.events?.(driver) }))),
+    ProjectionStore.layer(
+      Effect.map(ProjectionStore.ProjectionStore, ({ driver }) => ({ ...driver, ...change.store?.(driver) }))
+    )
+  )
+
+const quiet = Effect.provideService(References.MinimumLogLevel, "None")
+
+const unavailable = Effect.fail(
+  new EventStoreError({ reason: new StoreUnavailable({ message: "a test", cause: undefined }) })
+)
+
+describe("a consumer's workers", () => {
+  for (
+    const [what, fails] of [
+      ["an error", unavailable],
+      ["a defect", Effect.die("a test")],
+      ["an interruption that is not theirs", Effect.interrupt]
+    ] as const
+  ) {
+    it.live(`go on after ${what} of the store, wherever it comes`, () =>
+      Effect.gen(function*() {
+        const flaky = withDrivers({
+          events: ({ readAll }) => {
+            let reads = 0
+            return { readAll: (page) => ++reads % 2 === 1 && reads < 8 ? fails : readAll(page) }
+          },
+          store: ({ advance, claim, parked }) => {
+            let [claims, advances, looks] = [0, 0, 0]
+            return {
+              claim: (request) => ++claims % 2 === 1 && claims < 8 ? fails : claim(request),
+              advance: (request) => ++advances < 3 ? fails : advance(request),
+              parked: (...args) => ++looks < 3 ? fails : parked(...args)
+            }
+          }
+        })
+        yield* Effect.gen(function*() {
+          for (let n = 0; n < 5; n++) yield* reached((yield* tick).position)
+          const status = yield* until(({ applied, state }) => state === "live" && applied === 5)
+          assert.deepInclude(status, { partitions: 1, detail: undefined })
+        }).pipe(Effect.provide(Projector.layer([Ticks], { ...quickly, lease: "1 hour" })), Effect.provide(flaky))
+      }).pipe(Effect.provide(stores), quiet))
+  }
+
+  for (const [what, fails] of [["a defect", Effect.die("a test")], ["an interruption", Effect.interrupt]] as const) {
+    it.live(`are said to be stuck by ${what} for as long as they are, also while it is tried again`, () =>
+      Effect.gen(function*() {
+        const seen = new Set<string>()
+        let failures = 0
+        const healed = yield* Deferred.make<void>()
+        const broken = withDrivers({
+          store: ({ advance }) => ({
+            advance: (request) =>
+              Effect.suspend(() => {
+                if (Deferred.isDoneUnsafe(healed)) return advance(request)
+                failures++
+                return fails
+              })
+          })
+        })
+        yield* tick
+        yield* Effect.gen(function*() {
+          yield* until(({ state }) => state === "stuck")
+          const projector = yield* Projector.Projector
+          const looking = yield* Effect.forkChild(Effect.forever(
+            Effect.andThen(
+              Effect.map(projector.status, ([status]) => seen.add(status!.state)),
+              Effect.yieldNow
+            )
+          ))
+          const before = failures
+          yield* Effect.repeat(Effect.sync(() => failures), {
+            until: (n) => n > before + 5,
+            schedule: Schedule.spaced("1 millis")
+          })
+          yield* Fiber.interrupt(looking)
+          assert.deepStrictEqual(Array.from(seen), ["stuck"])
+          yield* Deferred.succeed(healed, undefined)
+          yield* until(({ state }) => state === "live")
+        }).pipe(Effect.provide(Projector.layer([Ticks], quickly)), Effect.provide(broken))
+      }).pipe(Effect.provide(stores), quiet))
+  }
+
+  it.live("keep their leases while one of them cannot be interrupted, and hand its partition over when it ends", () =>
+    Effect.gen(function*() {
+      const four = ticks(4)
+      const held = yield* Deferred.make<void>()
+      const hanging = yield* Deferred.make<void>()
+      const slow = withDrivers({
+        store: ({ advance }) => ({
+          advance: (request) =>
+            request.partition === 3
+              ? Effect.uninterruptible(
+                Effect.andThen(
+                  Effect.andThen(Deferred.succeed(hanging, undefined), Deferred.await(held)),
+                  advance(request)
+                )
+              )
+              : advance(request)
+        })
+      })
+      const { driver } = yield* ProjectionStore.ProjectionStore
+      const owners = Effect.map(driver.progress(four.id), (all) => all.map(({ owner }) => owner))
+      const onceOwners = (isRight: (all: ReadonlyArray<string | undefined>) => boolean) =>
+        owners.pipe(
+          Effect.repeat({ until: isRight, schedule: Schedule.spaced("5 millis") }),
+          Effect.timeout("30 seconds")
+        )
+      yield* tick
+      yield* Effect.gen(function*() {
+        yield* Deferred.await(hanging)
+        const [one] = yield* owners
+        // A second worker, for whom the first is to give up two partitions, of which one hangs.
+        yield* Effect.gen(function*() {
+          const shared = yield* onceOwners((all) => all[2] !== one && all[2] !== undefined)
+          assert.deepStrictEqual(shared.map((owner) => owner === one), [true, true, false, true])
+          // For several leases on end.
+          yield* Effect.sleep("1 second")
+          assert.deepStrictEqual((yield* owners).map((owner) => owner === one), [true, true, false, true])
+          yield* Deferred.succeed(held, undefined)
+          const handed = yield* onceOwners((all) => all[3] !== one && all[3] !== undefined)
+          assert.deepStrictEqual(handed.map((owner) => owner === one), [true, true, false, false])
+          yield* reached((yield* tick).position, four)
+        }).pipe(Effect.provide(Layer.fresh(Projector.layer([four], quickly))))
+      }).pipe(Effect.provide(Projector.layer([four], quickly).pipe(Layer.provide(slow))))
+    }).pipe(Effect.provide(stores), quiet))
+
+  it.live("end at once, though the store hangs, and leave nothing running", () =>
+    Effect.gen(function*() {
+      let hanging = 0
+      const never = Effect.acquireUseRelease(
+        Effect.sync(() => hanging++),
+        () => Effect.never,
+        () => Effect.sync(() => hanging--)
+      )
+      let isHanging = false
+      const stuck = withDrivers({
+        events: ({ readAll }) => ({ readAll: (page) => Effect.suspend(() => isHanging ? never : readAll(page)) }),
+        store: ({ claim }) => ({ claim: (request) => Effect.suspend(() => isHanging ? never : claim(request)) })
+      })
+      yield* Effect.gen(function*() {
+        // In pages of one the next is read ahead.
+        for (let n = 0; n < 3; n++) yield* reached((yield* tick).position)
+        isHanging = true
+        yield* tick
+        yield* Effect.repeat(Effect.sync(() => hanging), {
+          until: (n) => n === 2,
+          schedule: Schedule.spaced("5 millis")
+        })
+      }).pipe(
+        Effect.provide(Projector.layer([Ticks], { ...quickly, batchSize: 1 })),
+        Effect.provide(stuck),
+        Effect.timeout("30 seconds")
+      )
+      assert.strictEqual(hanging, 0)
+    }).pipe(Effect.provide(stores), quiet))
+
+  it.effect("act at once on what is asked in their own process", () =>
+    Effect.gen(function*() {
+      let isPoison = true
+      const poisonous = Projection.make("poisonous", {
+        events: Tick,
+        document: Schema.Int,
+        key: () => "all",
+        evolve: {
+          Ticked: (n) => {
+            if (isPoison) throw new Error("poison")
+            return (n ?? 0) + 1
+          }
+        }
+      })
+      yield* Effect.gen(function*() {
+        yield* reached((yield* tick).position, poisonous)
+        isPoison = false
+        const retry = yield* Effect.forkChild(Parking.retry(poisonous, "s"))
+        // Less than the time after which they look by themselves.
+        yield* TestClock.adjust("100 millis")
+        assert.strictEqual(retry.pollUnsafe()?._tag, "Success")
+      }).pipe(Effect.provide(Projector.layer([poisonous], { lease: "1 hour" })))
+    }).pipe(Effect.provide(stores), quiet))
+
+  it.live("tell where the others are, while they stand by", () =>
+    Effect.gen(function*() {
+      const { position } = yield* tick
+      yield* reached(position)
+      const standby = yield* until(({ position: at, state }) => state === "standby" && at === position).pipe(
+        Effect.provide(Layer.fresh(Projector.layer([Ticks], quickly)))
+      )
+      assert.deepInclude(standby, { head: position, lag: 0n, partitions: 0 })
+    }).pipe(Effect.provide(Projector.layer([Ticks], quickly)), Effect.provide(stores), quiet))
+})

@@ -1,0 +1,693 @@
+/**
+ * What must not compile. Each `@ts-expect-error` fails the type check when the guarantee it stands for is lost: the compiler
+ * then reports an unused directive. The same code without its one fault compiles, so that nothing fails for another reason.
+ */
+import { Context, Effect, Layer, Option, Result, Schema, Stream } from "effect"
+import { Rpc } from "effect/rpc"
+import {
+  Aggregate,
+  AsOf,
+  type AsOfNotReached,
+  Command,
+  CommandBus,
+  CommandContext,
+  Decision,
+  Event,
+  EventStore,
+  type EventStoreError,
+  type InvalidCommand,
+  PersonalData,
+  Projection,
+  ProjectionStore,
+  Projector,
+  Query,
+  QueryBus,
+  Receipt,
+  Subscription,
+  TimeTravel
+} from "evsrc"
+
+const UserId = Schema.String.pipe(Schema.brand("UserId"))
+const UserEvent = Schema.TaggedUnion({
+  UserRegistered: { userId: UserId, name: Schema.NonEmptyString },
+  UserRenamed: { userId: UserId, name: Schema.NonEmptyString }
+})
+const OrderEvent = Schema.TaggedUnion({ OrderPlaced: { orderId: Schema.String } })
+const UserState = Schema.TaggedUnion({ Absent: {}, Present: { name: Schema.String } })
+
+class AlreadyRegistered extends Schema.TaggedError<AlreadyRegistered>()("AlreadyRegistered", { userId: UserId }) {}
+class NotRegistered extends Schema.TaggedError<NotRegistered>()("NotRegistered", { userId: UserId }) {}
+
+const RegisterUser = Command.make("RegisterUser", {
+  payload: { userId: UserId, name: Schema.NonEmptyString },
+  error: AlreadyRegistered
+})
+const RenameUser = Command.make("RenameUser", {
+  payload: { userId: UserId, name: Schema.NonEmptyString },
+  error: NotRegistered
+})
+
+const User = Aggregate.make("User", {
+  id: "userId",
+  state: UserState,
+  events: UserEvent,
+  commands: [RegisterUser, RenameUser]
+})
+
+const evolve = {
+  UserRegistered: (_: typeof UserState.Type, e: { readonly name: string }) =>
+    UserState.cases.Present.make({ name: e.name }),
+  UserRenamed: (s: typeof UserState.Type) => s
+}
+
+// The whole, correct.
+export const UserDecider = User.decider({
+  initial: { _tag: "Absent" },
+  evolve: {
+    UserRegistered: (_, e) => ({ _tag: "Present", name: e.name }),
+    UserRenamed: (s, e) => s._tag === "Present" ? { ...s, name: e.name } : s
+  },
+  decide: {
+    RegisterUser: (s, c) =>
+      s._tag === "Absent"
+        ? [UserEvent.cases.UserRegistered.make(c)]
+        : Result.fail(new AlreadyRegistered({ userId: c.userId })),
+    RenameUser: (s, c) =>
+      s._tag === "Present"
+        ? [{ _tag: "UserRenamed", userId: c.userId, name: c.name }]
+        : Result.fail(new NotRegistered({ userId: c.userId }))
+  }
+})
+
+export const missingDecide = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve,
+    // @ts-expect-error a decide key is missing
+    decide: { RegisterUser: () => [] }
+  })
+
+export const unknownDecide = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve,
+    decide: {
+      RegisterUser: () => [],
+      RenameUser: () => [],
+      // @ts-expect-error there is no such command
+      DeleteUser: () => []
+    }
+  })
+
+export const missingEvolve = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    // @ts-expect-error an evolve key is missing
+    evolve: { UserRegistered: (s) => s },
+    decide: { RegisterUser: () => [], RenameUser: () => [] }
+  })
+
+export const unknownEvolve = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve: {
+      UserRegistered: (s) => s,
+      UserRenamed: (s) => s,
+      // @ts-expect-error there is no such event
+      UserDeleted: (s) => s
+    },
+    decide: { RegisterUser: () => [], RenameUser: () => [] }
+  })
+
+export const foreignEvent = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve,
+    decide: {
+      // @ts-expect-error an event of another aggregate
+      RegisterUser: () => [OrderEvent.cases.OrderPlaced.make({ orderId: "o1" })],
+      RenameUser: () => []
+    }
+  })
+
+export const undeclaredError = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve,
+    decide: {
+      // @ts-expect-error an error that the command does not declare
+      RegisterUser: (_, c) => Result.fail(new NotRegistered({ userId: c.userId })),
+      RenameUser: () => []
+    }
+  })
+
+export const wrongState = () =>
+  User.decider({
+    initial: { _tag: "Absent" },
+    evolve: {
+      // @ts-expect-error not a state
+      UserRegistered: () => ({ _tag: "Somewhere" }),
+      UserRenamed: (s) => s
+    },
+    decide: { RegisterUser: () => [], RenameUser: () => [] }
+  })
+
+const Nameless = Command.make("Nameless", { payload: { name: Schema.String } })
+export const missingId = () =>
+  Aggregate.make("User", {
+    id: "userId",
+    state: UserState,
+    events: UserEvent,
+    // @ts-expect-error the payload of a command lacks the aggregate's id
+    commands: [RegisterUser, Nameless]
+  })
+
+const Plain = Rpc.make("Plain", { payload: { userId: UserId }, success: Receipt })
+export const noCommand = () =>
+  Aggregate.make("User", {
+    id: "userId",
+    state: UserState,
+    events: UserEvent,
+    // @ts-expect-error an Rpc that does not say how any command may fail
+    commands: [RegisterUser, Plain]
+  })
+
+export const sharedCommandId = () =>
+  // @ts-expect-error an id is one command's own
+  CommandContext.provide({ commandId: "c" })
+
+const Numbered = Command.make("Numbered", { payload: { userId: Schema.Int } })
+export const wrongIdType = () =>
+  Aggregate.make("User", {
+    id: "userId",
+    state: UserState,
+    events: UserEvent,
+    // @ts-expect-error an id is a string
+    commands: [RegisterUser, Numbered]
+  })
+
+// A stored event version without an upcaster path.
+export const evolved = UserEvent.pipe(Event.history({
+  UserRegistered: Event.from({ userId: UserId, first: Schema.String, last: Schema.String })
+    .to(
+      { userId: UserId, fullName: Schema.String },
+      (v1) => ({ userId: v1.userId, fullName: `${v1.first} ${v1.last}` })
+    )
+    .toCurrent((v2) => ({ userId: v2.userId, name: v2.fullName }))
+}))
+
+export const noPath = () =>
+  UserEvent.pipe(Event.history({
+    // @ts-expect-error the path ends before the current version
+    UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
+  }))
+
+export const noUpcaster = () =>
+  // @ts-expect-error a version without an upcaster
+  Event.from({ userId: UserId, first: Schema.String }).to({ userId: UserId, fullName: Schema.String })
+
+export const wrongUpcaster = () =>
+  Event.from({ userId: UserId, first: Schema.String })
+    // @ts-expect-error the upcaster does not lead to the next version
+    .to({ userId: UserId, fullName: Schema.String }, (v1) => ({ userId: v1.userId }))
+
+export const wrongCurrent = () =>
+  UserEvent.pipe(Event.history({
+    // @ts-expect-error the upcaster does not lead to the current version
+    UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
+      .toCurrent((v1) => ({ userId: v1.userId, fullName: v1.fullName }))
+  }))
+
+export const unknownHistory = () =>
+  UserEvent.pipe(Event.history({
+    // @ts-expect-error there is no such event
+    UserDeleted: Event.from({ userId: UserId }).toCurrent((v1) => v1)
+  }))
+
+// Types that are no longer in the set, and versions that were split.
+export const split = UserEvent.pipe(
+  Event.history({
+    UserRegistered: Event.from({ userId: UserId, first: Schema.NonEmptyString, name: Schema.NonEmptyString })
+      .into(["UserRegistered", "UserRenamed"], ({ first, name, userId }) => [
+        { _tag: "UserRegistered", userId, name: first },
+        { _tag: "UserRenamed", userId, name }
+      ])
+      .from({ userId: UserId, nick: Schema.NonEmptyString })
+      .toCurrent((v2) => ({ userId: v2.userId, name: v2.nick }))
+  }),
+  Event.legacy({
+    UserCreated: Event.from({ id: UserId })
+      .to({ userId: UserId, name: Schema.String }, (v1) => ({ userId: v1.id, name: "?" }))
+      .into(["UserRegistered"], (v2) => [{ _tag: "UserRegistered", ...v2 }]),
+    UserPoked: Event.retired
+  }),
+  Event.tags({ user: "userId" })
+)
+
+// The numbers of versions as they are, stated where tsc checks them.
+Event.versions(split) satisfies {
+  readonly UserRegistered: 3
+  readonly UserRenamed: 1
+  readonly UserCreated: 2
+  readonly UserPoked: "retired"
+}
+Event.versions(Event.merge(split, OrderEvent)) satisfies { readonly UserRegistered: 3; readonly OrderPlaced: 1 }
+
+const shifted = UserEvent.pipe(Event.history({
+  UserRegistered: Event.from({ userId: UserId, name: Schema.NonEmptyString }).toCurrent((v1) => v1)
+}))
+// @ts-expect-error the step from version 1 to 2 was deleted, which shifts the versions after it
+Event.versions(shifted) satisfies { readonly UserRegistered: 3 }
+
+// @ts-expect-error the whole history was deleted
+Event.versions(UserEvent) satisfies { readonly UserRegistered: 3 }
+
+// @ts-expect-error a type that is in the log was deleted
+Event.versions(UserEvent) satisfies { readonly UserPoked: "retired" }
+
+export const foreignInto = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error it becomes an event that is not in the set
+    OrderMade: Event.from({ orderId: Schema.String }).into(["OrderPlaced"], (e) => [{ _tag: "OrderPlaced", ...e }])
+  }))
+
+export const wrongInto = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error a field of the event is missing
+    UserCreated: Event.from({ userId: UserId }).into(["UserRegistered"], (e) => [{ _tag: "UserRegistered", ...e }])
+  }))
+
+export const unnamedInto = () =>
+  Event.from({ userId: UserId, name: Schema.String })
+    // @ts-expect-error an event that the step does not name, and that readers would not look for
+    .into(["UserRegistered"], (e) => [{ _tag: "UserRenamed", ...e }])
+
+export const unfinishedLegacy = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error the path of a type that is no longer in the set ends without an event
+    UserCreated: Event.from({ userId: UserId })
+  }))
+
+export const currentLegacy = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error there is no current payload of a type that is no longer in the set
+    UserCreated: Event.from({ userId: UserId, name: Schema.String }).toCurrent((v1) => v1)
+  }))
+
+export const knownLegacy = () =>
+  UserEvent.pipe(Event.legacy({
+    // @ts-expect-error it is in the set
+    UserRenamed: Event.retired
+  }))
+
+export const wrongSplit = () =>
+  UserEvent.pipe(Event.history({
+    // @ts-expect-error a past version is split into an event that is not in the set
+    UserRegistered: Event.from({ userId: UserId }).into(["UserMade"], (e) => [{ _tag: "UserMade", ...e }])
+  }))
+
+const UserView = Schema.Struct({ userId: UserId, name: Schema.String })
+export const Users = Projection.make("users", {
+  events: UserEvent,
+  document: UserView,
+  index: ["name"],
+  key: (e) => e.userId,
+  evolve: { UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }), UserRenamed: Projection.ignore }
+})
+
+export const unhandled = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    // @ts-expect-error an event neither handled nor ignored
+    evolve: { UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }) }
+  })
+
+export const foreignHandled = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: {
+      UserRegistered: Projection.ignore,
+      UserRenamed: Projection.ignore,
+      // @ts-expect-error an event the projection does not subscribe to
+      OrderPlaced: Projection.ignore
+    }
+  })
+
+export const wrongDocument = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: {
+      // @ts-expect-error not a document
+      UserRegistered: () => ({ userId: 1 }),
+      UserRenamed: Projection.ignore
+    }
+  })
+
+export const unknownIndex = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    // @ts-expect-error the document has no such field
+    index: ["status"],
+    key: (e) => e.userId,
+    evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
+  })
+
+export const findOfStored = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore },
+    // @ts-expect-error nothing is found for a projection whose documents are stored
+    find: (key: string) => [{ tags: [key] }]
+  })
+
+const stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
+
+const LiveUsers = Projection.make("live-users", {
+  events: UserEvent,
+  document: UserView,
+  lifecycle: "live",
+  key: (e) => e.userId,
+  evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore },
+  find: (key) => [{ tags: [Event.tag("user", key)] }]
+})
+export const liveRead = () => Effect.runPromise(ProjectionStore.get(LiveUsers, "u1").pipe(Effect.provide(stores)))
+export const storedRead = () =>
+  Effect.runPromise(ProjectionStore.get(Users, "u1").pipe(Effect.provide(ProjectionStore.layerMemory)))
+
+const noLog = Effect.provide(ProjectionStore.layerMemory)
+export const liveReadWithoutLog = () =>
+  // @ts-expect-error a live projection is read from the event store
+  Effect.runPromise(ProjectionStore.get(LiveUsers, "u1").pipe(noLog))
+export const liveListWithoutLog = () =>
+  // @ts-expect-error a live projection is read from the event store
+  Effect.runPromise(ProjectionStore.list(LiveUsers).pipe(noLog))
+export const liveWatchWithoutLog = () =>
+  // @ts-expect-error a live projection is watched in the event store
+  Effect.runPromise(Stream.runDrain(ProjectionStore.watch(LiveUsers, "u1")).pipe(noLog))
+export const erasedReadWithoutLog = (projection: Projection.Any) =>
+  // @ts-expect-error it may be a live one
+  Effect.runPromise(ProjectionStore.get(projection, "u1").pipe(noLog))
+
+export const projectLive = () =>
+  // @ts-expect-error nobody has to bring a live projection up to date
+  Projector.layer([LiveUsers])
+export const projectAsyncInline = () =>
+  // @ts-expect-error an asynchronous projection is not brought up to date by the append
+  Projector.layerInline([Users])
+
+class Mailer extends Context.Service<Mailer, { readonly send: (to: string) => Effect.Effect<void> }>()("Mailer") {}
+class Search extends Context.Service<Search, { readonly index: (id: string) => Effect.Effect<void> }>()("Search") {}
+const mail = (to: string) => Effect.flatMap(Mailer, (mailer) => mailer.send(to))
+const index = (id: string) => Effect.flatMap(Search, (search) => search.index(id))
+
+const Rows = Projection.handler("rows", {
+  events: UserEvent,
+  handle: { UserRegistered: (e) => index(e.userId), UserRenamed: (e, { version }) => mail(`${e.name} ${version}`) }
+})
+const InlineRows = Projection.handler("rows", {
+  events: UserEvent,
+  lifecycle: "inline",
+  handle: { UserRegistered: (e) => index(e.userId), UserRenamed: Projection.ignore }
+})
+export const rowsNeed: Layer.Layer<
+  Projector.Projector,
+  never,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Mailer | Search
+> = Projector.layer([Users, Rows])
+// @ts-expect-error the layer that runs handlers needs what all of them need
+export const rowsNeedMore: Layer.Layer<
+  Projector.Projector,
+  never,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Search
+> = Projector.layer([Users, Rows])
+// @ts-expect-error inline ones too
+export const inlineRowsNeedMore: Layer.Layer<
+  EventStore.EventStore,
+  never,
+  EventStore.EventStore | ProjectionStore.ProjectionStore
+> = Projector.layerInline([InlineRows])
+
+export const unhandledRow = () =>
+  Projection.handler("rows", {
+    events: UserEvent,
+    // @ts-expect-error an event neither handled nor ignored
+    handle: { UserRegistered: () => Effect.void }
+  })
+export const foreignRow = () =>
+  Projection.handler("rows", {
+    events: UserEvent,
+    handle: {
+      UserRegistered: () => Effect.void,
+      UserRenamed: Projection.ignore,
+      // @ts-expect-error an event the projection does not subscribe to
+      OrderPlaced: () => Effect.void
+    }
+  })
+export const liveRow = () =>
+  Projection.handler("rows", {
+    events: UserEvent,
+    // @ts-expect-error what has effects is not run again by every reader
+    lifecycle: "live",
+    handle: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
+  })
+export const noEffect = () =>
+  Projection.handler("rows", {
+    events: UserEvent,
+    // @ts-expect-error a promise is no effect
+    handle: { UserRegistered: async () => {}, UserRenamed: Projection.ignore }
+  })
+export const readRows = () =>
+  // @ts-expect-error it has no documents
+  ProjectionStore.get(Rows, "u1")
+
+const Welcome = Subscription.make("welcome", { events: UserEvent, handle: (e) => mail(e.name) })
+export const welcomeNeeds: Layer.Layer<
+  Subscription.Subscriptions,
+  EventStoreError,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Mailer
+> = Subscription.layer([Welcome])
+// @ts-expect-error the layer that runs handlers needs what they need
+export const welcomeNeedsMore: Layer.Layer<
+  Subscription.Subscriptions,
+  EventStoreError,
+  EventStore.EventStore | ProjectionStore.ProjectionStore
+> = Subscription.layer([Welcome])
+
+export const unhandledSubscription = () =>
+  Subscription.make("welcome", {
+    events: UserEvent,
+    // @ts-expect-error an event neither handled nor ignored
+    handle: { UserRegistered: (e) => mail(e.name) }
+  })
+export const foreignSubscription = () =>
+  Subscription.make("welcome", {
+    events: UserEvent,
+    handle: {
+      UserRegistered: (e) => mail(e.name),
+      UserRenamed: Subscription.ignore,
+      // @ts-expect-error an event the subscription does not take
+      OrderPlaced: Subscription.ignore
+    }
+  })
+export const projectSubscription = () =>
+  // @ts-expect-error a subscription is no projection: its effects are outside of the store's transactions
+  Projector.layer([Welcome])
+
+const taken = (name: string) =>
+  Decision.model({ events: UserEvent, tags: { name }, initial: false, evolve: { UserRegistered: () => true } })
+
+export const decision = Decision.make(RegisterUser, {
+  events: UserEvent,
+  models: (c) => ({ taken: taken(c.name) }),
+  decide: ({ taken }, c) =>
+    taken ? Result.fail(new AlreadyRegistered({ userId: c.userId })) : [{ _tag: "UserRegistered", ...c }]
+})
+
+export const unknownModel = () =>
+  Decision.make(RegisterUser, {
+    events: UserEvent,
+    models: (c) => ({ taken: taken(c.name) }),
+    // @ts-expect-error there is no such model
+    decide: ({ token }) => token ? [] : []
+  })
+
+export const undeclaredDecisionError = () =>
+  Decision.make(RegisterUser, {
+    events: UserEvent,
+    models: (c) => ({ taken: taken(c.name) }),
+    // @ts-expect-error an error that the command does not declare
+    decide: (_, c) => Result.fail(new NotRegistered({ userId: c.userId }))
+  })
+
+export const foreignDecisionEvent = () =>
+  Decision.make(RegisterUser, {
+    events: UserEvent,
+    models: (c) => ({ taken: taken(c.name) }),
+    // @ts-expect-error an event of another set
+    decide: () => [OrderEvent.cases.OrderPlaced.make({ orderId: "o1" })]
+  })
+
+export const unknownModelEvent = () =>
+  Decision.model({
+    events: UserEvent,
+    initial: 0,
+    // @ts-expect-error there is no such event
+    evolve: { UserDeleted: (n) => n }
+  })
+
+export const tagged = UserEvent.pipe(Event.tags({ user: "userId" }))
+
+export const unknownTagField = () =>
+  // @ts-expect-error no event has such a field
+  UserEvent.pipe(Event.tags({ user: "userID" }))
+
+const email = PersonalData.field(Schema.String, { subject: "userId" })
+const ContactEvent = Schema.TaggedUnion({ ContactGiven: { userId: UserId, email } })
+const Contact = Schema.Struct({ userId: UserId, email })
+const given = { ContactGiven: (_: typeof Contact.Type | undefined, e: typeof Contact.Type) => e }
+
+export const contacts = Projection.make("contacts", {
+  events: ContactEvent,
+  document: Contact,
+  index: ["userId"],
+  key: (e) => e.userId,
+  evolve: given
+})
+
+export const personalTag = () =>
+  // @ts-expect-error personal data cannot be a tag: it may be erased
+  ContactEvent.pipe(Event.tags({ email: "email" }))
+
+export const personalKey = () =>
+  // @ts-expect-error personal data cannot be the key of a document: it may be erased
+  Projection.make("contacts", { events: ContactEvent, document: Contact, key: (e) => e.email, evolve: given })
+
+export const forgottenErased = () =>
+  Projection.make("contacts", {
+    events: ContactEvent,
+    document: Schema.Struct({ email: Schema.String }),
+    key: (e) => e.userId,
+    // @ts-expect-error the document does not foresee that the email is erased
+    evolve: { ContactGiven: (_, e) => ({ email: e.email }) }
+  })
+
+export const handledErased = () =>
+  Projection.make("contacts", {
+    events: ContactEvent,
+    document: Schema.Struct({ email: Schema.String }),
+    key: (e) => e.userId,
+    evolve: { ContactGiven: (_, e) => ({ email: PersonalData.getOrElse(e.email, () => "") }) }
+  })
+
+export const GiveContact = Command.make("GiveContact", { payload: { userId: UserId, email: Schema.String } })
+export const forgottenInState = () =>
+  Aggregate.make("Contact", {
+    id: "userId",
+    state: Schema.Struct({ email: Schema.String }),
+    events: ContactEvent,
+    commands: [GiveContact]
+  }).decider({
+    initial: { email: "" },
+    // @ts-expect-error the state does not foresee that the email is erased
+    evolve: { ContactGiven: (_, e) => ({ email: e.email }) },
+    decide: { GiveContact: (_, c) => [ContactEvent.cases.ContactGiven.make(c)] }
+  })
+
+const register = CommandBus.dispatch(RegisterUser, { userId: UserId.make("u1"), name: "Ann" })
+const handlers = Aggregate.layer(UserDecider).pipe(Layer.provide(EventStore.layerMemory))
+export const handled = () => Effect.runPromise(Effect.provide(register, handlers))
+
+export const unhandledCommand = () =>
+  // @ts-expect-error a command without a handler
+  Effect.runPromise(register)
+
+const Other = Command.make("Other", { payload: { userId: UserId } })
+export const otherCommand = () =>
+  // @ts-expect-error the handlers at hand are those of other commands
+  Effect.runPromise(Effect.provide(CommandBus.dispatch(Other, { userId: UserId.make("u1") }), handlers))
+
+const Ask = Query.make("Ask", { payload: {}, success: Schema.String })
+export const unhandledQuery = () =>
+  // @ts-expect-error a query without a handler
+  Effect.runPromise(QueryBus.ask(Ask, {}))
+
+export const wrongPayload = () =>
+  // @ts-expect-error a field of the payload is missing
+  CommandBus.dispatch(RegisterUser, { userId: UserId.make("u1") })
+
+export const preciseErrors: Effect.Effect<unknown, AlreadyRegistered | Command.BusError, unknown> = register
+// @ts-expect-error a command's own error is among its errors
+export const forgottenError: Effect.Effect<unknown, Command.BusError, unknown> = register
+
+// Time travel: what has no single stream has no versions, and what comes out is typed.
+const u1 = UserId.make("u1")
+export const aggregateAtVersion = TimeTravel.aggregate(UserDecider, "u1", AsOf.version(3))
+export const documentAtPosition = TimeTravel.document(Users, "u1", AsOf.position(3n))
+export const documentAtVersion = () =>
+  // @ts-expect-error a document is made of the events of many streams, and has no version
+  TimeTravel.document(Users, "u1", AsOf.version(3))
+export const decisionAtPosition = TimeTravel.decision(decision, { userId: u1, name: "Ann" }, AsOf.position(3n))
+export const decisionAtVersion = () =>
+  // @ts-expect-error neither has a decision
+  TimeTravel.decision(decision, { userId: u1, name: "Ann" }, AsOf.version(3))
+export const decisionDiffAtVersion = () =>
+  TimeTravel.decisionDiff(decision, { userId: u1, name: "Ann" }, {
+    from: AsOf.position(1n),
+    // @ts-expect-error neither have the differences of one
+    to: AsOf.version(3)
+  })
+
+export const stateThen: Effect.Effect<
+  typeof UserState.Type,
+  AsOfNotReached | EventStoreError,
+  EventStore.EventStore
+> = Effect.map(aggregateAtVersion, ({ state }) => state)
+export const takenThen: Effect.Effect<
+  boolean,
+  InvalidCommand | AsOfNotReached | EventStoreError,
+  EventStore.EventStore
+> = Effect.map(decisionAtPosition, ({ states }) => states.taken)
+export const unknownModelThen = () =>
+  // @ts-expect-error there is no such model
+  Effect.map(decisionAtPosition, ({ states }) => states.token)
+export const nameThen = Effect.map(documentAtPosition, ({ document }) => Option.map(document, ({ name }) => name))
+export const unknownFieldThen = () =>
+  // @ts-expect-error the document has no such field
+  Effect.map(documentAtPosition, ({ document }) => Option.map(document, ({ status }) => status))
+
+const renameUser = { userId: u1, name: "Ann" }
+export const renamed: Effect.Effect<
+  TimeTravel.WhatIfResult<typeof UserState.Type, typeof UserEvent.Type>,
+  NotRegistered | InvalidCommand | AsOfNotReached | EventStoreError,
+  EventStore.EventStore
+> = TimeTravel.whatIf(UserDecider, RenameUser, renameUser, AsOf.version(1))
+// @ts-expect-error a what-if fails with the command's own errors
+export const renamedNever: Effect.Effect<
+  TimeTravel.WhatIfResult<typeof UserState.Type, typeof UserEvent.Type>,
+  InvalidCommand | AsOfNotReached | EventStoreError,
+  EventStore.EventStore
+> = TimeTravel.whatIf(UserDecider, RenameUser, renameUser, AsOf.version(1))
+export const foreignCommand = () =>
+  // @ts-expect-error a command of another aggregate
+  TimeTravel.whatIf(UserDecider, Nameless, { name: "Ann" }, AsOf.now)
+export const wrongPayloadThen = () =>
+  // @ts-expect-error the payload of another command
+  TimeTravel.whatIf(UserDecider, RenameUser, { userId: u1 }, AsOf.now)
+export const foreignImagined = (other: TimeTravel.WhatIfResult<number, never>) =>
+  // @ts-expect-error the state of another aggregate
+  TimeTravel.whatIf(UserDecider, RenameUser, renameUser, other)
+export const readWithoutLog = () =>
+  // @ts-expect-error the past is read from the event store, whatever the lifecycle of a projection
+  Effect.runPromise(documentAtPosition.pipe(noLog))
+export const wrongModelSchema = () =>
+  // @ts-expect-error the Schema of another state
+  Decision.model({ events: UserEvent, initial: 0, evolve: { UserRegistered: (n) => n + 1 }, state: Schema.String })

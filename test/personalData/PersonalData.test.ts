@@ -1,0 +1,413 @@
+import { assert, describe, it } from "@effect/vitest"
+import { DateTime, Effect, Result, Schema } from "effect"
+import { Event, EventCodec, PersonalData, Position, Projection, StreamId, Version } from "evsrc"
+import * as EncryptedValue from "../../src/personalData/EncryptedValue.ts"
+import * as PersonalFields from "../../src/personalData/PersonalFields.ts"
+import * as DocumentCodec from "../../src/projection/DocumentCodec.ts"
+
+const name = PersonalData.field(Schema.NonEmptyString, { subject: "id" })
+const id = Schema.String
+
+/** A Schema and a value of it; what is personal in it has `secret` in its text, and all else has not. */
+interface Sample {
+  readonly schema: Projection.Document
+  readonly value: unknown
+}
+
+/** Schemas with marks in many places, by a seed. (Mulberry32.) */
+const sampleOf = (seed: number) => {
+  let state = seed | 0
+  const random = (below: number): number => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) % below
+  }
+  let secrets = 0
+  let words = 0
+  const secret = () => `secret "${++secrets}" é\\`
+  const word = () => `word "${++words}"`
+  const subject = () => ["ann", "bob", `o'"neil ☃`, "__proto__"][random(4)]!
+
+  const personal = (): Sample => {
+    const options = { subject: "id" }
+    const kinds: ReadonlyArray<() => Sample> = [
+      () => ({ schema: PersonalData.field(Schema.String, options), value: secret() }),
+      () => ({ schema: PersonalData.field(Schema.NullOr(Schema.String), options), value: random(2) ? secret() : null }),
+      () => ({ schema: PersonalData.field(Schema.Array(Schema.String), options), value: [secret(), secret()] }),
+      () => ({
+        schema: PersonalData.field(Schema.Struct({ a: Schema.String, at: Schema.DateFromString }), options),
+        value: { a: secret(), at: new Date(random(1e9)) }
+      }),
+      () => ({
+        schema: PersonalData.field(Schema.Option(Schema.String), options).pipe(Schema.brand("B")),
+        value: undefined
+      }),
+      () => ({ schema: name.check(Schema.makeFilter(() => true)).annotate({ title: "N" }), value: secret() })
+    ]
+    const kind = kinds[random(kinds.length)]!()
+    return kind.value === undefined ? { schema: name, value: secret() } : kind
+  }
+
+  const struct = (depth: number, tag?: string): Sample & { readonly fields: Record<string, Projection.Document> } => {
+    const fields: Record<string, Projection.Document> = { ...(tag === undefined ? {} : { _tag: Schema.tag(tag) }), id }
+    const value: Record<string, unknown> = { ...(tag === undefined ? {} : { _tag: tag }), id: subject() }
+    const add = (field: string, { schema, value: of }: Sample) => {
+      const optional = random(4)
+      fields[field] = optional === 0 ? Schema.optionalKey(schema) : optional === 1 ? Schema.mutableKey(schema) : schema
+      if (optional > 0 || random(2) === 0) value[field] = of
+    }
+    for (let i = random(3); i >= 0; i--) add(`mark${i}`, personal())
+    for (let i = random(3); i > 0; i--) add(`plain${i}`, { schema: Schema.String, value: word() })
+    if (depth > 0) { for (let i = random(3); i > 0; i--) add(`inner${i}`, node(depth - 1)) }
+    return { schema: Schema.Struct(fields), value, fields }
+  }
+
+  const node = (depth: number): Sample => {
+    const kinds: ReadonlyArray<() => Sample> = [
+      () => struct(depth),
+      () => ({ schema: Schema.Unknown, value: { mark0: word(), id: word() } }),
+      () => {
+        const { schema, value } = struct(depth)
+        return { schema: Schema.Array(schema), value: [value, value] }
+      },
+      () => {
+        const [first, rest, last] = [struct(depth), struct(depth), struct(depth)]
+        return {
+          schema: Schema.TupleWithRest(Schema.Tuple([first.schema, Schema.String]), [rest.schema, last.schema]),
+          value: [first.value, word(), ...Array.from({ length: random(3) }, () => rest.value), last.value]
+        }
+      },
+      () => {
+        const { schema, value } = struct(depth)
+        return { schema: Schema.Record(Schema.String, schema), value: { ["k 1"]: value, mark0: value } }
+      },
+      () => {
+        const [a, b] = [struct(depth, "A"), struct(depth, "B")]
+        const { schema } = { schema: Schema.Union([a.schema, Schema.Union([b.schema, Schema.String]), Schema.Null]) }
+        return { schema, value: [a.value, b.value, word(), null][random(4)] }
+      },
+      () => {
+        const { schema, value } = struct(depth)
+        return { schema: Schema.suspend(() => schema), value }
+      },
+      () => {
+        const { fields, value } = struct(depth)
+        const renamed = Schema.Struct(fields).pipe(Schema.encodeKeys({ mark0: "short" }))
+        return { schema: renamed, value }
+      },
+      () => {
+        const { fields, value } = struct(depth)
+        class OfClass extends Schema.Class<OfClass>("OfClass")(fields) {}
+        return { schema: OfClass, value: new OfClass(value as never) }
+      }
+    ]
+    return kinds[random(kinds.length)]!()
+  }
+  return struct(3)
+}
+
+/** Encrypts as nobody should. */
+const seal = (locateFields: PersonalFields.FieldLocator, encoded: Schema.Json) => {
+  for (const { field, parent, subject } of locateFields(encoded)) {
+    parent[field] = EncryptedValue.encrypted(
+      String(subject),
+      Buffer.from(JSON.stringify(parent[field])).toString("base64")
+    )
+  }
+}
+
+const open = (encoded: Schema.Json): Schema.Json => {
+  const found: Parameters<typeof EncryptedValue.copyEncrypted>[1] = []
+  const copy = EncryptedValue.copyEncrypted(encoded, found)
+  for (const { field, parent, encrypted } of found) {
+    parent[field] = JSON.parse(Buffer.from(encrypted["~encrypted"], "base64").toString())
+  }
+  return copy
+}
+
+/** What a JSON value has at its leaves, with what is encrypted as one. */
+const leaves = (value: Schema.Json, path = ""): ReadonlyArray<string> =>
+  typeof value === "object" && value !== null && !EncryptedValue.isEncrypted(value)
+    ? Object.entries(value).flatMap(([field, inner]) => leaves(inner as Schema.Json, `${path}/${field}`))
+    : [`${path}=${EncryptedValue.isEncrypted(value) ? "" : JSON.stringify(value)}`]
+
+describe("PersonalFields.locate", () => {
+  it.effect.prop(
+    "finds all that is personal and nothing else, and what it finds can be put back",
+    [Schema.Int],
+    ([seed]) =>
+      Effect.sync(() => {
+        const { schema, value } = sampleOf(seed)
+        const locateFields = PersonalFields.locateFields("it", schema)
+        assert(locateFields !== undefined)
+        const json: Schema.Json = JSON.parse(
+          JSON.stringify(Schema.encodeUnknownSync(Schema.toCodecJson(schema))(value))
+        )
+        const before = structuredClone(json)
+        seal(locateFields, json)
+        const text = JSON.stringify(json)
+        assert.notInclude(text, "secret")
+        assert.strictEqual(text.split("word").length, JSON.stringify(before).split("word").length, "all words")
+        const open1 = open(json)
+        assert.deepStrictEqual(open1, before)
+        const kept = leaves(json).filter((leaf) => !leaf.endsWith("="))
+        assert.includeMembers([...leaves(before)], kept, "what is not personal is as it was, where it was")
+        assert.isTrue(kept.length >= 1)
+      }),
+    { arbitrary: { runs: 300 } }
+  )
+
+  it("knows of a Schema without any", () => {
+    assert.isUndefined(PersonalFields.locateFields("it", Schema.Struct({ id, name: Schema.String })))
+  })
+
+  it("passes by what was erased, and only that", () => {
+    const locateFields = PersonalFields.locateFields(
+      "it",
+      Schema.Struct({ id, any: PersonalData.field(Schema.Json, { subject: "id" }) })
+    )!
+    const found = (any: Schema.Json) => locateFields({ id: "ann", any }).length
+    assert.strictEqual(found({ _tag: "Erased", subject: "ann" }), 0)
+    assert.strictEqual(found({ _tag: "Erased", subject: "bob" }), 1)
+    assert.strictEqual(found({ _tag: "Erased", subject: "ann", mail: "ann@example.com" }), 1)
+    assert.strictEqual(found({ _tag: "Erased" }), 1)
+    assert.strictEqual(found(null), 1)
+  })
+
+  const hidden =
+    /^it: a personal field of the subject "id" is hidden by a transformation, an array, a record or a union; /
+  const untold = /^it: the members of a union with personal fields must be told apart by a literal, as "_tag", that is/
+  const inner = Schema.Struct({ id, name })
+  const refused: Record<string, readonly [Schema.Top, RegExp]> = {
+    "without its subject": [Schema.Struct({ name }), /^it: the personal field "name" has no field "id" beside it/],
+    "whose subject is elsewhere": [
+      Schema.Struct({ id, inner: Schema.Struct({ name }) }),
+      /has no field "id" beside it/
+    ],
+    "whose subject is encoded under another name": [inner.pipe(Schema.encodeKeys({ id: "i" })), /no field "id" beside/],
+    "whose subject is personal": [
+      Schema.Struct({ id: PersonalData.field(Schema.String, { subject: "other" }), other: Schema.String, name }),
+      /^it: "id" names the subject of "name", so it cannot be personal data itself$/
+    ],
+    "whose subject is a number": [Schema.Struct({ id: Schema.Int, name }), /so it must be encoded as a string$/],
+    "whose subject may be missing": [
+      Schema.Struct({ id: Schema.optionalKey(Schema.String), name }),
+      /^it: "id" names the subject of "name", so it must not be optional$/
+    ],
+    "whose subject may be undefined": [
+      Schema.Struct({ id: Schema.optional(Schema.String), name: Schema.optionalKey(name) }),
+      /^it: "id" names the subject of "name", so it must not be optional$/
+    ],
+    "whose subject is a struct": [Schema.Struct({ id: inner, name }), /so it must be encoded as a string$/],
+    "within another": [
+      Schema.Struct({ id, all: PersonalData.field(inner, { subject: "id" }) }),
+      /^it: the personal field "all" has another within; all of it is of one subject$/
+    ],
+    "in an array": [Schema.Struct({ id, names: Schema.Array(name) }), hidden],
+    "in a record": [Schema.Struct({ id, names: Schema.Record(Schema.String, name) }), hidden],
+    "in a tuple's end": [Schema.Struct({ id, names: Schema.TupleWithRest(Schema.Tuple([]), [id, name]) }), hidden],
+    "that may be null": [Schema.Struct({ id, name: Schema.NullOr(name) }), hidden],
+    "that may be undefined": [Schema.Struct({ id, name: Schema.optional(name) }), hidden],
+    "in JSON text": [Schema.Struct({ id, text: Schema.fromJsonString(inner) }), hidden],
+    "made of something else": [Schema.Struct({ id, name: Schema.String.pipe(Schema.decodeTo(name as never)) }), hidden],
+    "by itself": [name, hidden],
+    // The same mark once more where it can be found does not make up for it.
+    "in an array as well": [Schema.Struct({ id, name, names: Schema.Array(name) }), hidden],
+    "in a record as well": [Schema.Struct({ id, name, names: Schema.Record(Schema.String, name) }), hidden],
+    "that may be null as well": [Schema.Struct({ id, name, nick: Schema.NullOr(name) }), hidden],
+    "in JSON text as well": [Schema.Struct({ id, name, text: Schema.fromJsonString(inner) }), hidden],
+    "in an array of documents": [
+      Schema.Array(inner),
+      /^it: personal data stands in a struct, not in an array of them$/
+    ],
+    "of a union without a tag": [
+      Schema.Struct({ one: Schema.Union([inner, Schema.Struct({ id, name: Schema.String, n: Schema.Int })]) }),
+      untold
+    ],
+    "of a union with a tag that is optional": [
+      Schema.Union([
+        Schema.Struct({ t: Schema.optionalKey(Schema.Literal("a")), id, name }),
+        Schema.Struct({ t: Schema.Literal("b") })
+      ]),
+      untold
+    ],
+    "of a union in a union": [
+      Schema.Union([
+        Schema.Union([Schema.Struct({ t: Schema.tag("a"), id, name }), Schema.Null]),
+        Schema.suspend(() => Schema.Struct({ x: Schema.String }))
+      ]),
+      untold
+    ],
+    "of one array of two": [
+      Schema.Struct({ all: Schema.Union([Schema.Array(inner), Schema.Array(Schema.Struct({ n: Schema.Int }))]) }),
+      untold
+    ]
+  }
+  it("may be optional itself", () => {
+    const found = PersonalFields.locateFields("it", Schema.Struct({ id, name: Schema.optionalKey(name) }))
+    assert.deepStrictEqual(found?.({ id: "ann", name: "Ann" }).map(({ field }) => field), ["name"])
+    assert.deepStrictEqual(found?.({ id: "ann" }), [])
+  })
+
+  for (const [what, [schema, message]] of Object.entries(refused)) {
+    it(`refuses a field ${what}`, () => assert.throws(() => PersonalFields.locateFields("it", schema), message))
+  }
+})
+
+describe("definitions", () => {
+  const ofUser = { subject: "userId" }
+  const mail = PersonalData.field(Schema.String, ofUser)
+  const cases = {
+    Registered: { userId: Schema.String, mail: Schema.String },
+    Moved: { userId: Schema.String, mail, home: Schema.Struct({ userId: Schema.String, street: mail }) }
+  }
+  const UserEvent = Schema.TaggedUnion(cases)
+
+  it("refuse personal data as a tag, also of one event of several", () => {
+    assert.throws(
+      () => UserEvent.pipe(Event.tags({ mail: "mail" })),
+      `Event.tags: "mail" of "Moved" is personal data and kept encrypted, so it cannot be a tag`
+    )
+    const renamed = Schema.toTaggedUnion("_tag")(Schema.Union([
+      Schema.TaggedStruct("Moved", { userId: Schema.String, mail }).pipe(Schema.encodeKeys({ mail: "m" }))
+    ]))
+    assert.throws(() => renamed.pipe(Event.tags({ mail: "mail" as never })), /cannot be a tag/)
+  })
+
+  it("refuse events that cannot be encrypted", () => {
+    const Bad = Schema.TaggedUnion({ Bad: { mail } })
+    const message = `event "Bad": the personal field "mail" has no field "userId" beside it to name its subject`
+    assert.throws(
+      () => Projection.make("p", { events: Bad, document: Schema.Int, key: () => "", evolve: { Bad: () => 1 } }),
+      message
+    )
+  })
+
+  const project = (document: Projection.Document, index: string) => () =>
+    Projection.make("p", {
+      events: UserEvent,
+      document,
+      index: [index as never],
+      key: () => "",
+      evolve: { Registered: Projection.ignore, Moved: Projection.ignore }
+    })
+
+  it("refuse personal data as an index, wherever a document may have it", () => {
+    const address = Schema.Struct({ userId: Schema.String, street: mail })
+    const message = (field: string) =>
+      `Projection.make: "p" cannot index "${field}", which is personal data and kept encrypted`
+    assert.throws(project(Schema.Struct({ userId: Schema.String, mail }), "mail"), message("mail"))
+    assert.throws(project(Schema.Struct({ address }), "address"), message("address"))
+    class User extends Schema.Class<User>("User")({ userId: Schema.String, mail }) {}
+    assert.throws(project(User, "mail"), message("mail"))
+    const Either = Schema.Union([
+      Schema.TaggedStruct("A", { userId: Schema.String, mail }),
+      Schema.suspend(() => Schema.TaggedStruct("B", { mail: Schema.String }))
+    ])
+    assert.throws(project(Either, "mail"), message("mail"))
+    assert.doesNotThrow(project(Either, "userId"))
+  })
+})
+
+describe("what is read", () => {
+  it("tells the erased from the others", () => {
+    const erased = { _tag: "Erased", subject: "ann" } as const
+    assert.isTrue(PersonalData.isErased(erased))
+    assert.isFalse(PersonalData.isErased("Erased"))
+    const read = (value: string | PersonalData.Erased) => PersonalData.getOrElse(value, ({ subject }) => `(${subject})`)
+    assert.deepStrictEqual([read("Ann"), read(erased)], ["Ann", "(ann)"])
+  })
+
+  it("copies data that has strange names", () => {
+    const text =
+      `{"__proto__":{"~encrypted":"x","subject":"s"},"a":[{"b":{"~encrypted":"y","subject":"t"}}],"~encrypted":5}`
+    const found: Parameters<typeof EncryptedValue.copyEncrypted>[1] = []
+    const copy = EncryptedValue.copyEncrypted(JSON.parse(text), found)
+    assert.strictEqual(JSON.stringify(copy), text)
+    assert.deepStrictEqual(found.map(({ encrypted }) => encrypted.subject), ["s", "t"])
+    found[0]!.parent[found[0]!.field] = "open"
+    assert.include(JSON.stringify(copy), `"__proto__":"open"`)
+    assert.deepStrictEqual(Array.from(EncryptedValue.subjectsIn(JSON.parse(text))), ["s", "t"])
+  })
+
+  it("tells a field `~encrypted` from a text", () => {
+    const looks = (value: Schema.Json) => EncryptedValue.looksEncrypted(JSON.stringify(value))
+    assert.isTrue(looks({ a: { "~encrypted": "x" } }))
+    assert.isFalse(looks({ a: "~encrypted", b: `"~encrypted":`, c: ["~encrypted"] }))
+  })
+})
+
+describe("SealedData.scrub", () => {
+  const stored = {
+    id: "ann",
+    all: { "~encrypted": "x", subject: "ann" },
+    list: [{ nick: { "~encrypted": "y", subject: "bob" } }]
+  }
+  const decrypted = {
+    id: "ann",
+    all: { name: `Ann "A" O'Neil`, first: "Ann", age: 42, is: true, no: null, i: "i" },
+    list: [{ nick: "Bo" }]
+  }
+  const scrub = (text: string) => EncryptedValue.scrub(text, EncryptedValue.secretsOf(stored, decrypted))
+
+  it("leaves out values as they are, and as JSON writes them", () => {
+    assert.strictEqual(scrub(`no Ann "A" O'Neil here`), "no [personal data] here")
+    assert.strictEqual(scrub(`got ${JSON.stringify(decrypted.all.name)}`), `got "[personal data]"`)
+    assert.strictEqual(scrub("AnnAnn"), "[personal data][personal data]")
+  })
+
+  it("knows that who was erased has no secrets", () => {
+    const erased = { id: "ann", all: { _tag: "Erased", subject: "ann" }, list: [] }
+    assert.strictEqual(EncryptedValue.scrub("Erased: ann", EncryptedValue.secretsOf(stored, erased)), "Erased: ann")
+  })
+
+  it("leaves out short values where they are words, and nothing else", () => {
+    assert.strictEqual(
+      scrub("got 42, not 420, by Bo of Boston"),
+      "got [personal data], not 420, by [personal data] of Boston"
+    )
+    assert.strictEqual(scrub(`it is true that ann is null`), "it is true that ann is null")
+  })
+})
+
+describe("what cannot be decoded", () => {
+  const PersonEvent = Schema.TaggedUnion({ Named: { id, name } }).pipe(Event.history({
+    Named: Event.from({ id, name }).toCurrent((v1) => {
+      throw new Error(`no ${PersonalData.getOrElse(v1.name, () => "?")}`)
+    })
+  }))
+  const Person = Projection.make("person", {
+    events: PersonEvent,
+    document: Schema.Struct({ id, name }).check(Schema.makeFilter((document) => `no ${String(document.name)}`)),
+    key: (event) => event.id,
+    evolve: { Named: Projection.ignore }
+  })
+
+  it("tells of an event why, and nothing that it has encrypted", () => {
+    const encrypted = { "~encrypted": "x", subject: "ann" }
+    const decoded = EventCodec.of(PersonEvent).decode({
+      position: Position.make(7n),
+      stream: StreamId.StreamId.make("Person-1"),
+      version: Version.make(3),
+      id: "e",
+      type: "Named",
+      schemaVersion: 1,
+      data: { id: "ann", name: encrypted },
+      decrypted: Result.succeed({ id: "ann", name: "Ann Archer" }),
+      metadata: { subjects: ["ann"] },
+      tags: [],
+      recordedAt: DateTime.makeUnsafe(0)
+    })
+    assert(Result.isFailure(decoded))
+    assert.include(decoded.failure.detail, "[personal data]")
+    assert.notInclude(decoded.failure.message, "Archer")
+  })
+
+  it("tells of a document why, and nothing that is personal in it", () => {
+    const decoded = DocumentCodec.of(Person).decode({ id: "ann", name: "Ann Archer" })
+    assert(Result.isFailure(decoded))
+    assert.include(decoded.failure, "[personal data]")
+    assert.notInclude(decoded.failure, "Archer")
+  })
+})

@@ -1,0 +1,356 @@
+/** Group commit over statements that the test holds in its hand: what goes together, what waits, and what each caller is told. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Option, Schema, Scope } from "effect"
+import { ConnectionError, DeadlockError, SqlError } from "effect/sql/SqlError"
+import { TestClock } from "effect/testing"
+import { type EventStoreDriver, type EventStoreError, StreamId, type Version } from "evsrc"
+import * as AppendBatcher from "../../src/pg/AppendBatcher.ts"
+import type { AppendRow } from "../../src/pg/PgAppend.ts"
+
+type Request = EventStoreDriver.AppendRequest
+
+const request = (stream: string, commandId?: string, payload = "{}"): Request => ({
+  stream: StreamId.StreamId.make(stream),
+  expected: "any" satisfies Version.Expected,
+  events: [{ id: stream, type: "T", schemaVersion: 1, data: payload, metadata: "{}" }],
+  commandId
+})
+
+const row = (stream: string): AppendRow => ({
+  outcome: "appended",
+  stream,
+  version: 1n,
+  positions: [1n],
+  recorded_at: null
+})
+
+interface Statement {
+  readonly streams: ReadonlyArray<string>
+  readonly succeed: Effect.Effect<unknown>
+  /** Answers that these streams are busy, and that the rest is done. */
+  readonly busy: (...streams: ReadonlyArray<string>) => Effect.Effect<unknown>
+  readonly fail: (error: SqlError) => Effect.Effect<unknown>
+}
+
+/** Group commit with statements that wait until the test ends them. */
+const setup = (options: AppendBatcher.AppendBatcherOptions = { inFlight: 1 }, scope?: Scope.Scope) =>
+  Effect.gen(function*() {
+    const sent: Array<Statement> = []
+    let over = false
+    const execute = (requests: ReadonlyArray<Request>) =>
+      Effect.suspend(() => {
+        if (over) return Effect.fail(lost)
+        const done = Deferred.makeUnsafe<ReadonlyArray<AppendRow>, SqlError>()
+        sent.push({
+          streams: requests.map((r) => r.stream),
+          succeed: Deferred.succeed(done, requests.map((r) => row(r.stream))),
+          busy: (...streams) =>
+            Deferred.succeed(
+              done,
+              requests.map((r) =>
+                ({ ...row(r.stream), outcome: streams.includes(r.stream) ? "busy" : "appended" }) as const
+              )
+            ),
+          fail: (error) => Deferred.fail(done, error)
+        })
+        return Deferred.await(done)
+      })
+    const make = AppendBatcher.make({
+      single: (request) => Effect.map(execute([request]), (rows) => rows[0]!),
+      singleNow: (request) => Effect.map(execute([request]), (rows) => rows[0]!),
+      batch: execute
+    }, options)
+    const append = yield* scope === undefined ? make : Scope.provide(make, scope)
+    // A test may leave statements open, for which closing would wait.
+    yield* Effect.addFinalizer(() => {
+      over = true
+      return Effect.forEach(sent, (statement) => statement.fail(lost))
+    })
+    const start = (request: Request) => Effect.forkChild(append(request), { startImmediately: true })
+    /** The statement of that number, once it has been sent; others have had every chance to be sent too. */
+    const statement = (n: number) =>
+      Effect.repeat(Effect.yieldNow, { until: () => sent[n] !== undefined, times: 1000 }).pipe(
+        Effect.andThen(Effect.repeat(Effect.yieldNow, { times: 20 })),
+        Effect.map(() => {
+          const found = sent[n]
+          if (found === undefined) throw new Error(`statement ${n} was not sent; sent were ${sent.length}`)
+          return found
+        })
+      )
+    return { append, sent, start, statement }
+  })
+
+const reason = <A>(exit: Exit.Exit<A, EventStoreError>): string | undefined =>
+  Option.getOrUndefined(Exit.findErrorOption(exit))?.reason._tag
+
+const lost = new SqlError({ reason: new ConnectionError({ cause: "gone", message: "gone", operation: "query" }) })
+const refused = new SqlError({ reason: new ConnectionError({ cause: "gone", message: "gone", operation: "connect" }) })
+const deadlock = new SqlError({ reason: new DeadlockError({ cause: { code: "40P01" }, message: "dead" }) })
+
+describe("AppendBatcher", () => {
+  it.effect("the first append leaves at once and alone; those that come meanwhile leave together", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      const first = yield* start(request("a"))
+      const statementA = yield* statement(0)
+      assert.deepStrictEqual(statementA.streams, ["a"])
+      const others = yield* Effect.forEach(["b", "c", "d"], (stream) => start(request(stream)))
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+      assert.strictEqual(sent.length, 1)
+      yield* statementA.succeed
+      assert.strictEqual((yield* Fiber.join(first)).stream, "a")
+      const together = yield* statement(1)
+      assert.deepStrictEqual(together.streams, ["b", "c", "d"])
+      yield* together.succeed
+      const rows = yield* Effect.forEach(others, (fiber) => Fiber.join(fiber))
+      assert.deepStrictEqual(rows.map((r) => r.stream), ["b", "c", "d"])
+    }))
+
+  it.effect("appends to one stream, or of one command, never share a statement, and keep their order", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      for (
+        const r of [request("a", "1"), request("b"), request("a", "2"), request("c", "1"), request("c"), request("d")]
+      ) {
+        yield* start(r)
+      }
+      yield* (yield* statement(0)).succeed
+      // c under command 1 waits for a under command 1, and the other c behind it.
+      assert.deepStrictEqual((yield* statement(1)).streams, ["a", "b", "d"])
+      yield* (yield* statement(1)).succeed
+      assert.deepStrictEqual((yield* statement(2)).streams, ["a", "c"])
+      yield* (yield* statement(2)).succeed
+      assert.deepStrictEqual((yield* statement(3)).streams, ["c"])
+      yield* (yield* statement(3)).succeed
+      assert.strictEqual(sent.length, 4)
+    }))
+
+  it.effect("of two statements under way at a time, neither touches what the other does", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup({ inFlight: 2, statementAppends: 1 })
+      for (const stream of ["a", "a", "b", "c"]) yield* start(request(stream))
+      assert.deepStrictEqual((yield* statement(0)).streams, ["a"])
+      assert.deepStrictEqual((yield* statement(1)).streams, ["b"])
+      yield* (yield* statement(1)).succeed
+      assert.deepStrictEqual((yield* statement(2)).streams, ["c"])
+      yield* (yield* statement(2)).succeed
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+      assert.strictEqual(sent.length, 3, "the second append to a waits for the first")
+      yield* (yield* statement(0)).succeed
+      assert.deepStrictEqual((yield* statement(3)).streams, ["a"])
+    }))
+
+  it.effect("there is a second statement only where there are appends enough for two, and then they share", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup({ inFlight: 2, statementAppends: 2 })
+      for (const stream of ["x", "a", "b"]) yield* start(request(stream))
+      assert.deepStrictEqual((yield* statement(0)).streams, ["x"])
+      assert.strictEqual(sent.length, 1, "three are not enough for two")
+      for (const stream of ["c", "d"]) yield* start(request(stream))
+      assert.deepStrictEqual((yield* statement(1)).streams, ["a", "b"])
+      yield* (yield* statement(0)).succeed
+      assert.deepStrictEqual((yield* statement(2)).streams, ["c", "d"])
+      yield* (yield* statement(1)).succeed
+      for (const stream of ["e", "f"]) yield* start(request(stream))
+      assert.deepStrictEqual((yield* statement(3)).streams, ["e", "f"])
+    }))
+
+  it.effect("a statement has no more appends and bytes than it may, but always one", () =>
+    Effect.gen(function*() {
+      const { start, statement } = yield* setup({ inFlight: 1, batchAppends: 3, batchBytes: 100 })
+      yield* start(request("x"))
+      for (const stream of ["a", "b", "c", "d"]) yield* start(request(stream))
+      yield* start(request("large", undefined, JSON.stringify("x".repeat(1000))))
+      yield* start(request("e"))
+      const expected = [["x"], ["a", "b", "c"], ["d"], ["large"], ["e"]]
+      for (const [n, streams] of expected.entries()) {
+        assert.deepStrictEqual((yield* statement(n)).streams, streams)
+        yield* (yield* statement(n)).succeed
+      }
+    }))
+
+  it.effect("when a statement fails, each of its appends is tried alone, and only the one to blame fails", () =>
+    Effect.gen(function*() {
+      const { start, statement } = yield* setup()
+      yield* start(request("x"))
+      const fibers = yield* Effect.forEach(["a", "b", "c"], (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).fail(deadlock)
+      for (const [n, stream] of ["a", "b", "c"].entries()) {
+        const alone = yield* statement(n + 2)
+        assert.deepStrictEqual(alone.streams, [stream])
+        yield* stream === "b" ? alone.fail(deadlock) : alone.succeed
+      }
+      const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
+      assert.deepStrictEqual(exits.map(reason), [undefined, "StoreUnavailable", undefined])
+    }))
+
+  it.effect("an append whose stream is held elsewhere waits aside, its successors behind it, and everybody else goes on", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      const x = yield* start(request("x"))
+      yield* (yield* statement(0)).busy("x")
+      // Alone, now waiting, while others come and go.
+      assert.deepStrictEqual((yield* statement(1)).streams, ["x"])
+      const [a, b] = yield* Effect.forEach(["a", "b"], (stream) => start(request(stream)))
+      const second = yield* start(request("x"))
+      assert.deepStrictEqual((yield* statement(2)).streams, ["a"])
+      yield* (yield* statement(2)).succeed
+      yield* (yield* statement(3)).busy("b")
+      assert.deepStrictEqual((yield* statement(4)).streams, ["b"])
+      assert.strictEqual((yield* Fiber.join(a!)).stream, "a")
+      assert.isUndefined(x.pollUnsafe())
+      assert.strictEqual(sent.length, 5, "the second append to x has not been sent")
+      yield* (yield* statement(1)).succeed
+      assert.strictEqual((yield* Fiber.join(x)).outcome, "appended")
+      assert.deepStrictEqual((yield* statement(5)).streams, ["x"])
+      yield* (yield* statement(5)).succeed
+      yield* (yield* statement(4)).succeed
+      yield* Fiber.join(second)
+      yield* Fiber.join(b!)
+    }))
+
+  it.effect("what fails for all alike is not tried for each in turn", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      const fibers = yield* Effect.forEach(["a", "b", "c"], (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).fail(refused)
+      const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
+      assert.deepStrictEqual(exits.map(reason), ["StoreUnavailable", "StoreUnavailable", "StoreUnavailable"])
+      assert.strictEqual(sent.length, 2)
+    }))
+
+  it.effect("statements that cannot even be made answer their callers, and the next are sent", () =>
+    Effect.gen(function*() {
+      const broken = (): never => {
+        throw new Error("cannot be encoded")
+      }
+      let ok = false
+      const append = yield* AppendBatcher.make({
+        single: broken,
+        singleNow: (r) => ok ? Effect.succeed(row(r.stream)) : broken(),
+        batch: broken
+      }, { inFlight: 1 })
+      const exits = yield* Effect.forEach(["a", "a", "b", "c"], (stream) => Effect.exit(append(request(stream))), {
+        concurrency: "unbounded"
+      })
+      assert.isTrue(exits.every(Exit.hasDies))
+      ok = true
+      assert.strictEqual((yield* append(request("a"))).stream, "a")
+    }))
+
+  it.effect("when the connection is lost under a statement, the outcome of each of its appends is unknown", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      const fibers = yield* Effect.forEach(["a", "b"], (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).fail(lost)
+      const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
+      assert.deepStrictEqual(exits.map(reason), ["OutcomeUnknown", "OutcomeUnknown"])
+      assert.strictEqual(sent.length, 2, "nothing is sent twice by itself")
+      const next = yield* start(request("c"))
+      yield* (yield* statement(2)).fail(refused)
+      assert.strictEqual(reason(yield* Fiber.await(next)), "StoreUnavailable", "what never left is not unknown")
+    }))
+
+  it.effect("an append interrupted while it waits is not sent; one under way is, and holds up nobody", () =>
+    Effect.gen(function*() {
+      const { start, statement } = yield* setup()
+      const underWay = yield* start(request("x"))
+      const waiting = yield* start(request("a"))
+      yield* start(request("b"))
+      yield* statement(0)
+      yield* Fiber.interrupt(waiting)
+      yield* Fiber.interrupt(underWay)
+      yield* (yield* statement(0)).succeed
+      assert.deepStrictEqual((yield* statement(1)).streams, ["b"])
+    }))
+
+  it.effect("an append that is given up while it waits for a place aside is not sent any more", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup({ inFlight: 1 })
+      const callers: Array<Effect.Success<ReturnType<typeof start>>> = []
+      for (const [n, stream] of ["a", "b", "c", "d"].entries()) {
+        callers.push(yield* start(request(stream)))
+        yield* (yield* statement(n * 2)).busy(stream)
+        yield* statement(n * 2 + 1)
+      }
+      const late = yield* start(request("e"))
+      yield* (yield* statement(8)).busy("e")
+      // With no place left it asks again, and hears that it has to wait.
+      yield* (yield* statement(9)).busy("e")
+      yield* Fiber.interrupt(late)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(sent.length, 10)
+      yield* start(request("e"))
+      yield* statement(10)
+    }))
+
+  it.effect("on shutdown what has left is waited for, what has not is told so, and nothing more is taken", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const { append, start, statement } = yield* setup({ inFlight: 1 }, scope)
+      const underWay = yield* start(request("x"))
+      const waiting = yield* start(request("a"))
+      const first = yield* statement(0)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      assert.strictEqual(reason(yield* Fiber.await(waiting)), "StoreUnavailable")
+      assert.isUndefined(closing.pollUnsafe())
+      assert.strictEqual(reason(yield* Effect.exit(append(request("b")))), "StoreUnavailable")
+      yield* first.succeed
+      assert.strictEqual((yield* Fiber.join(underWay)).stream, "x")
+      yield* Fiber.join(closing)
+    }))
+
+  it.effect("on shutdown a server that does not answer is given up after a while, and the outcome is unknown", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const { start, statement } = yield* setup({ inFlight: 1 }, scope)
+      const underWay = yield* start(request("x"))
+      yield* statement(0)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(reason(yield* Fiber.await(underWay)), "OutcomeUnknown")
+      yield* Fiber.join(closing)
+    }))
+
+  it.effect.prop(
+    "whatever comes in whatever order, everything is sent once, and each stream's appends in their order",
+    [Schema.Array(Schema.Literals(["a", "b", "c", "d"])), Schema.Literals([1, 2, 3])],
+    ([streams, inFlight]) =>
+      Effect.gen(function*() {
+        const log: Array<string> = []
+        const open = new Set<string>()
+        const execute = (requests: ReadonlyArray<Request>) =>
+          Effect.gen(function*() {
+            for (const { stream } of requests) {
+              assert.isFalse(open.has(stream), "two at a time on one stream")
+              open.add(stream)
+            }
+            yield* Effect.yieldNow
+            for (const r of requests) {
+              open.delete(r.stream)
+              log.push(r.events[0]!.data)
+            }
+            return requests.map((r) => row(r.stream))
+          })
+        const append = yield* AppendBatcher.make({
+          single: () => Effect.die("nothing is busy"),
+          singleNow: (r) => Effect.map(execute([r]), (rows) => rows[0]!),
+          batch: execute
+        }, { inFlight, batchAppends: 3 })
+        const payload = (stream: string, i: number) => `${stream}${i}`
+        yield* Effect.forEach(streams, (stream, i) => append(request(stream, undefined, payload(stream, i))), {
+          concurrency: "unbounded"
+        })
+        for (const stream of ["a", "b", "c", "d"]) {
+          const expected = streams.flatMap((s, i) => s === stream ? [payload(s, i)] : [])
+          assert.deepStrictEqual(log.filter((sent) => sent.startsWith(stream)), expected)
+        }
+      }).pipe(Effect.scoped)
+  )
+})

@@ -1,0 +1,198 @@
+/**
+ * Dynamic consistency boundaries at length: 1,000 rounds of 16 racers in memory, and on PostgreSQL from several processes; some more through
+ * several clients of one process, where fewer things lie between the racers.
+ */
+import { PgClient } from "@effect/sql-pg"
+import { assert, it } from "@effect/vitest"
+import { Context, Effect, Exit, Fiber, Layer, Redacted, Schedule, Schema } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { Event, EventStore } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { judge, raceKinds, races } from "../../src/conformance/AppendConditionRaces.ts"
+import { conformance } from "../conformance/conformance.ts"
+import { freshDatabase } from "../support/Database.ts"
+import * as Script from "../support/Script.ts"
+import { heldUp, Order, Outcomes, shareOf } from "./appendConditionRacer.ts"
+
+const rounds = 1000
+const roundsThroughClients = 300
+const clients = 4
+const processes = 4
+
+const through = (url: string, connections: number) =>
+  PgEventStore.layer.pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: connections })))
+
+/** Has the high-water mark computed in the middle of a pause, of so many seconds before it and after. */
+const slowHead = (seconds: string): ReadonlyArray<string> => [
+  "alter function evsrc.high_water_mark() rename to safe_head_at_once",
+  `create function evsrc.high_water_mark() returns bigint language plpgsql volatile as $$
+    declare
+      head bigint;
+    begin
+      perform pg_sleep(${seconds});
+      head := evsrc.safe_head_at_once();
+      perform pg_sleep(${seconds});
+      return head;
+    end $$`
+]
+
+/**
+ * Makes a database dawdle where others could get in between: when positions have been drawn and events written, and on both sides of
+ * the high-water mark.
+ */
+const slowed = Effect.fnUntraced(
+  function*(url: string) {
+    const sql = yield* PgClient.makeClient({ url: Redacted.make(url) })
+    for (
+      const statement of [
+        "create function evsrc.dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(random() * 0.004); return null; end'",
+        "create trigger dawdle after insert on evsrc.events for each statement execute function evsrc.dawdle()",
+        ...slowHead("random() * 0.003")
+      ]
+    ) {
+      yield* sql.unsafe(statement)
+    }
+  },
+  Effect.scoped,
+  Effect.provide(Reactivity.layer)
+)
+
+/** Each request goes through the next client, to which the others are as other processes are. */
+const throughClients = EventStore.layer(Effect.gen(function*() {
+  const { url } = yield* freshDatabase
+  const drivers = yield* Effect.forEach(Array.from({ length: clients }), () =>
+    Effect.map(
+      Layer.build(Layer.fresh(through(url, 8))),
+      (built) => heldUp(Context.get(built, EventStore.EventStore).driver)
+    ))
+  yield* slowed(url)
+  let turn = 0
+  const next = () => drivers[turn++ % clients]!
+  return {
+    ...drivers[0]!,
+    append: (request) => next().append(request),
+    readQuery: (page) => next().readQuery(page)
+  }
+}))
+
+conformance(`${rounds} rounds in memory`, EventStore.layerMemory, races(rounds))
+conformance(`${roundsThroughClients} rounds through ${clients} clients`, throughClients, races(roundsThroughClients))
+
+const encodeOrder = Schema.encodeEffect(Order)
+const decodeOutcomes = Schema.decodeUnknownEffect(Outcomes)
+
+it.live(`${rounds} rounds in ${processes} processes`, () =>
+  Effect.gen(function*() {
+    const { url } = yield* freshDatabase
+    yield* Effect.gen(function*() {
+      yield* slowed(url)
+      const racers = yield* Effect.forEach(Array.from({ length: processes }), (_, share) =>
+        Script.start(import.meta.resolve("./appendConditionRacer.ts"), {
+          args: [String(share), String(processes)],
+          env: { DATABASE_URL: url }
+        }))
+      yield* Effect.forEach(racers, (racer) =>
+        racer.waitFor(/^ready$/))
+
+      const tell = Effect.fnUntraced(function*(some: ReadonlyArray<Script.Script>, order: typeof Order.Type) {
+        const line = yield* encodeOrder(order)
+        for (const racer of some) {
+          yield* racer.write(line)
+        }
+      })
+      const answers = (some: ReadonlyArray<Script.Script>) =>
+        Effect.forEach(some, (racer) => racer.waitFor(/./))
+
+      for (let n = 0; n < rounds; n++) {
+        // Mostly for one slot, since that is what can go wrong.
+        const kind = n % 10 === 8 ? "apart" : n % 10 === 9 ? "open" : "one"
+        const order = { kind, round: n, show: `show ${n}` } as const
+        const race = raceKinds[kind](order.round, order.show)
+        const early = race.barrier === "before" ? [] : race.barrier === "during" ? racers.slice(processes / 2) : racers
+        yield* tell(early, { ...order, step: "look" })
+        yield* answers(early)
+        yield* tell(racers, { ...order, step: "leap" })
+        const outcomes = yield* Effect.flatMap(answers(racers), (lines) =>
+          Effect.forEach(lines, (line) =>
+            decodeOutcomes(line)))
+        const shares = racers.map((_, share) =>
+          shareOf(race, share, processes)
+        )
+        yield* judge({ ...race, racers: shares.flat() }, outcomes.flat())
+      }
+    }).pipe(Effect.provide(through(url, 4)))
+  }), 240_000)
+
+it.live("a condition waits for what a statement of one or of several appends is writing", () =>
+  Effect.gen(function*() {
+    const { url } = yield* freshDatabase
+    yield* Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* PgClient.makeClient({ url: Redacted.make(url) })
+      for (
+        const statement of [
+          "create function evsrc.dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(0.2); return null; end'",
+          `create trigger dawdle after insert on evsrc.events for each row when (new.data ->> 'by' = 'slow')
+            execute function evsrc.dawdle()`
+        ]
+      ) {
+        yield* sql.unsafe(statement)
+      }
+      const inFlight = sql<{ readonly n: number }>`select count(*)::integer as n from pg_locks
+        where locktype = 'advisory' and classid = 'evsrc.positions'::regclass::oid and objsubid = 2`
+      for (const tags of [{}, { show: "show" }] as const) {
+        for (const appends of [1, 3]) {
+          const type = `Noted-${appends}-${Object.keys(tags).length}`
+          const Noted = Schema.TaggedUnion({ [type]: { by: Schema.String, show: Schema.String } }).pipe(
+            Event.tags(tags)
+          )
+          const note = (by: string) => [{ _tag: type, by, show: type }]
+          // The first goes alone, and the others then go together.
+          const writing = yield* Effect.forkChild(Effect.forEach(
+            Array.from({ length: appends }, (_, n) => `${type}-${n}`),
+            (stream) => store.append(Noted, stream, note("slow")),
+            { concurrency: "unbounded" }
+          ))
+          const before = appends === 1 ? 0 : 1
+          const read = Effect.repeat(store.readQuery([{ types: [type] }]), {
+            until: ({ events }) => events.length >= before,
+            schedule: Schedule.spaced("5 millis")
+          })
+          yield* read
+          yield* Effect.repeat(inFlight, { until: ([row]) => row!.n > 0, schedule: Schedule.spaced("5 millis") })
+          const { condition, events } = yield* read
+          const late = yield* Effect.exit(store.appendIf(condition, Noted, `${type}-late`, note("late")))
+          // On a slow machine all of it may have been written by the time of the read.
+          assert.strictEqual(Exit.isSuccess(late), events.length === appends, `${type}: ${events.length} seen`)
+          yield* Fiber.join(writing)
+        }
+      }
+    }).pipe(Effect.provide(Layer.merge(through(url, 8), Reactivity.layer)))
+  }))
+
+it.live("what is written while a decision is being read is seen, or breaks it", () =>
+  Effect.gen(function*() {
+    const { url } = yield* freshDatabase
+    yield* Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* PgClient.makeClient({ url: Redacted.make(url) })
+      for (const statement of slowHead("0.1")) {
+        yield* sql.unsafe(statement)
+      }
+      for (const pause of [50, 150, 250, 350]) {
+        for (const by of ["type", "tag"] as const) {
+          const type = `Noted-${pause}-${by}`
+          const Noted = Schema.TaggedUnion({ [type]: { show: Schema.String } }).pipe(Event.tags({ show: "show" }))
+          const note = [{ _tag: type, show: type }]
+          yield* store.append(Noted, `${type}-before`, note)
+          const query = by === "type" ? [{ types: [type] }] : [{ tags: [Event.tag("show", type)] }]
+          const reading = yield* Effect.forkChild(store.readQuery(query))
+          yield* Effect.sleep(pause)
+          yield* store.append(Noted, `${type}-meanwhile`, note)
+          const { condition, events } = yield* Fiber.join(reading)
+          const late = yield* Effect.exit(store.appendIf(condition, Noted, `${type}-late`, note))
+          assert.strictEqual(Exit.isSuccess(late), events.length === 2, `${type}: ${events.length} seen`)
+        }
+      }
+    }).pipe(Effect.provide(Layer.merge(through(url, 8), Reactivity.layer)))
+  }))

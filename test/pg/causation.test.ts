@@ -1,0 +1,55 @@
+/** The indexes by which trails are found. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Option, Schema } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { Causation, EventStore } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { layerPostgres } from "../support/Database.ts"
+
+const Noted = Schema.TaggedUnion({ Noted: { n: Schema.Int } })
+
+describe("a trail on PostgreSQL", () => {
+  it.live(
+    "is found by an index where there is one, which any process may ask for at any time",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const use = <A, E>(effect: Effect.Effect<A, E, EventStore.EventStore>, causationIndex: boolean) =>
+          Effect.provide(effect, Layer.fresh(PgEventStore.layerWith({ causationIndex })))
+        const write = Effect.flatMap(EventStore.EventStore, (store) =>
+          Effect.forEach(
+            Array.from({ length: 50 }, (_, n) => n),
+            (n) =>
+              store.append(Noted, `n-${n}`, Array.from({ length: 20 }, () => ({ _tag: "Noted", n })), {
+                metadata: { correlationId: `c-${n}`, attributes: { "\u0000": "\ud800" } }
+              })
+          ))
+        const events = (n: number) =>
+          Effect.map(
+            Causation.of({ correlationId: `c-${n}` }),
+            Option.map((tree) => tree.events)
+          )
+        const scans = Effect.map(
+          sql<{ readonly name: string; readonly scans: bigint }>`
+          select indexrelname as name, idx_scan as scans from pg_stat_user_indexes
+            where indexrelname in ('events_correlation', 'events_id') order by 1`,
+          (rows) => rows.map(({ name, scans }) => [name, scans > 0n])
+        )
+        yield* use(write, false)
+        assert.deepStrictEqual(yield* use(events(7), false), Option.some(20))
+        assert.deepStrictEqual(yield* scans, [])
+        yield* use(write, true)
+        yield* sql`analyze evsrc.events`
+        assert.deepStrictEqual(yield* use(events(7), true), Option.some(40))
+        const [first] = yield* sql<{ readonly id: string }>`select id from evsrc.events limit 1`
+        assert.isTrue(Option.isSome(yield* use(Causation.of({ eventId: first!.id }), false)))
+        const used = yield* scans.pipe(
+          // The server tells with some delay.
+          Effect.repeat({ until: (rows) => rows.every(([, used]) => used === true) }),
+          Effect.timeout("20 seconds")
+        )
+        assert.deepStrictEqual(used, [["events_correlation", true], ["events_id", true]])
+      }).pipe(Effect.provide(layerPostgres())),
+    60_000
+  )
+})

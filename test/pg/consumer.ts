@@ -1,0 +1,50 @@
+/** A subscriber as a program has one: when the server goes away, it subscribes again after the last event it has seen. */
+import { type Cause, Effect, Fiber, Schedule, Stream } from "effect"
+import { EventStore, type EventStoreError, Position } from "evsrc"
+
+const everyFew = Schedule.spaced("5 millis")
+
+export interface Consumer {
+  /** The positions it was given, as they came. */
+  readonly seen: ReadonlyArray<Position.Position>
+  /** How often it had to subscribe again. */
+  readonly resumed: () => number
+  /** Until it has seen what is asked for; fails with what ended the subscription for good. */
+  readonly until: (
+    enough: (seen: ReadonlyArray<Position.Position>) => boolean
+  ) => Effect.Effect<void, EventStoreError | Cause.TimeoutError>
+}
+
+export const follow = Effect.fnUntraced(function*(pageSize: number, after: Position.Position = Position.start) {
+  const store = yield* EventStore.EventStore
+  const seen: Array<Position.Position> = []
+  let resumed = 0
+  const subscribe = Effect.suspend(() =>
+    Stream.runForEachArray(
+      store.subscribeEncoded({ pageSize, after: seen.at(-1) ?? after }),
+      (events) => Effect.sync(() => seen.push(...events.map((event) => event.position)))
+    )
+  )
+  const fiber = yield* subscribe.pipe(
+    Effect.retry({
+      while: (error) => {
+        resumed++
+        return error.isRetryable
+      },
+      schedule: Schedule.spaced("20 millis")
+    }),
+    Effect.forkScoped
+  )
+  const consumer: Consumer = {
+    seen,
+    resumed: () => resumed,
+    until: (enough) =>
+      Effect.suspend(() => Effect.succeed(enough(seen))).pipe(
+        Effect.repeat({ until: (is) => is, schedule: everyFew }),
+        Effect.raceFirst(Fiber.join(fiber)),
+        Effect.asVoid,
+        Effect.timeout("120 seconds")
+      )
+  }
+  return consumer
+})

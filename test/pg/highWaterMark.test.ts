@@ -1,0 +1,60 @@
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Schedule, Schema, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { EventStore } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { layerPostgres } from "../support/Database.ts"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+const tick = (n: number) => Tick.cases.Ticked.make({ n })
+
+/** Stops a session that has `test.pause` on just before it reads the sequence, until nobody holds the lock (4242, 1) any more. */
+const pausing = `
+create or replace function evsrc.last_position_drawn() returns bigint language plpgsql volatile as $$
+begin
+  if current_setting('test.pause', true) = 'on' then
+    perform pg_advisory_lock_shared(4242, 1);
+    perform pg_advisory_unlock_shared(4242, 1);
+  end if;
+  return pg_sequence_last_value('evsrc.positions');
+end $$`
+
+const connection = Effect.flatMap(PgClient.PgClient, ({ config }) => PgClient.makeClient(config)).pipe(
+  Effect.provide(Reactivity.layer)
+)
+
+describe("high_water_mark", () => {
+  it.live("looks for appends in flight only after it has read how far the log goes", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* PgClient.PgClient
+      const [keeper, reader, writer] = [yield* connection, yield* connection, yield* connection]
+      yield* sql.unsafe(pausing)
+      yield* store.append(Tick, "s", [tick(1)])
+      const start = yield* store.head
+
+      yield* keeper`select pg_advisory_lock(4242, 1)`
+      yield* reader`set test.pause = 'on'`
+      const reading = yield* Effect.forkChild(reader<{ readonly head: bigint }>`select evsrc.high_water_mark() as head`)
+      yield* sql`select 1 from pg_locks where locktype = 'advisory' and classid = 4242 and not granted`.pipe(
+        Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
+        Effect.timeout("30 seconds")
+      )
+      // Whatever the reader has looked at by now: one append begins and stays in flight, another overtakes it.
+      yield* writer`begin`
+      yield* writer`select 1 from evsrc.append_one(true, 't', null, null, gen_random_uuid(), 'Ticked', 1,
+        '{"n":2}', '{}')`
+      yield* store.append(Tick, "u", [tick(3)])
+      yield* keeper`select pg_advisory_unlock(4242, 1)`
+
+      const [row] = yield* Fiber.join(reading)
+      assert.strictEqual(row?.head, start)
+      yield* writer`commit`
+      const events = yield* Stream.runCollect(store.readAll(Tick, { after: start }))
+      assert.deepStrictEqual(events.map((e) => e.event.n), [2, 3])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(PgEventStore.layerWith({ notify: false }).pipe(Layer.provideMerge(layerPostgres())))
+    ))
+})

@@ -1,0 +1,66 @@
+/** Live documents while appends are under way: what has a lower position may be seen later. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import { EventStore, type EventStoreDriver, Position, Projection } from "evsrc"
+import * as LiveProjection from "../../src/projection/LiveProjection.ts"
+
+const Counted = Schema.TaggedUnion({ Counted: { n: Schema.Int } })
+const order = Projection.make("order", {
+  events: Counted,
+  lifecycle: "live",
+  document: Schema.Array(Schema.Int),
+  key: () => "all",
+  evolve: { Counted: (before = [], { n }) => [...before, n] }
+})
+
+/** A log of five events, of which one cannot be seen by the first few reads, nor is anything from there on final until then. */
+const withHidden = Effect.fnUntraced(function*(hidden: number, reads: number) {
+  const store = yield* EventStore.EventStore
+  yield* store.append(Counted, "s", [1, 2, 3, 4, 5].map((n) => ({ _tag: "Counted", n })))
+  let asked = 0
+  const driver: EventStoreDriver.EventStoreDriver = {
+    ...store.driver,
+    readQuery: (page) =>
+      Effect.map(store.driver.readQuery({ ...page, limit: page.limit + 1 }), ({ events, head }) => {
+        const hides = asked++ < reads
+        return {
+          events: events.filter(({ position }) => !hides || position !== BigInt(hidden)).slice(0, page.limit),
+          head: hides ? Position.make(BigInt(hidden - 1)) : head
+        }
+      })
+  }
+  return { driver, asked: () => asked }
+})
+
+const shown = (documents: LiveProjection.LiveDocuments) => Effect.map(documents.get("all"), (found) => found?.document)
+
+describe("a live document", () => {
+  it.effect("has no gap where an event is seen only after a page behind it", () =>
+    Effect.gen(function*() {
+      const { driver } = yield* withHidden(2, 1)
+      const documents = LiveProjection.make(driver, order, 2, "all")
+      yield* documents.read("visible")
+      assert.deepStrictEqual(yield* shown(documents), [1, 2, 3, 4, 5])
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("shows what is committed behind an append that is under way, however many pages it is", () =>
+    Effect.gen(function*() {
+      const { asked, driver } = yield* withHidden(1, 10)
+      const documents = LiveProjection.make(driver, order, 1, "all")
+      yield* documents.read("visible")
+      assert.deepStrictEqual(yield* shown(documents), [2, 3, 4, 5])
+      // One page, of twice as many events each time, has had to hold them all.
+      assert.strictEqual(asked(), 4)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("that is watched goes on in the order of the log, with what is final only", () =>
+    Effect.gen(function*() {
+      const { driver } = yield* withHidden(3, 2)
+      const documents = LiveProjection.make(driver, order, 10, "all")
+      for (const expected of [[1, 2], [1, 2], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]) {
+        yield* documents.read("final")
+        assert.deepStrictEqual(yield* shown(documents), expected)
+        assert.strictEqual(documents.reached(), BigInt(expected.length))
+      }
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+})

@@ -1,0 +1,290 @@
+/**
+ * The conformance suite of the runtime, the part on projections.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import * as CommandBus from "../../src/command/CommandBus.ts"
+import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import * as Position from "../../src/core/Position.ts"
+import { StreamId } from "../../src/core/StreamId.ts"
+import { EventStore } from "../../src/eventStore/EventStore.ts"
+import * as Projection from "../../src/projection/ProjectionDefinition.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
+import * as Projector from "../../src/projection/Projector.ts"
+import * as Query from "../../src/query/Query.ts"
+import * as QueryBus from "../../src/query/QueryBus.ts"
+import {
+  AccountDecider,
+  AccountEvent,
+  accounts,
+  Deposit,
+  Open,
+  type Stores,
+  upTo,
+  Wealth,
+  wealth,
+  Withdraw
+} from "../support/AccountFixtures.ts"
+
+const totals = <P extends Projection.Any>(projection: P, owner: string) =>
+  Effect.map(ProjectionStore.get(projection, owner), Option.getOrUndefined)
+
+/**
+ * Projections, inline and asynchronous.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const projections: ReadonlyArray<Case<Stores>> = [
+  test("an inline projection is up to date when the append returns, also under 20 concurrent appends", function*() {
+    const projection = wealth("inline")
+    const owner = unique("ann")
+    const inline = Projector.layerInline([projection])
+    yield* Effect.gen(function*() {
+      yield* Effect.forEach(upTo(20), (n) => {
+        const id = unique("a")
+        return Effect.andThen(
+          CommandBus.dispatch(Open, { id, owner }),
+          CommandBus.dispatch(Deposit, { id, amount: n })
+        )
+      }, { concurrency: "unbounded" })
+      equal(yield* totals(projection, owner), { owner, total: 210, events: 40 }, "of 20 accounts, one document")
+    }).pipe(Effect.provide(accounts.pipe(Layer.provide(inline))))
+  }),
+
+  test("a repeated command is not projected again, inline or later", function*() {
+    const [now, later] = [wealth("inline"), wealth("async")]
+    const owner = unique("ann")
+    const id = unique("a")
+    const commandId = unique("command")
+    const store = yield* ProjectionStore.ProjectionStore
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner })
+      const receipts = yield* Effect.forEach(
+        upTo(8),
+        () => CommandBus.dispatch(Deposit, { id, amount: 5 }, { commandId }),
+        {
+          concurrency: "unbounded"
+        }
+      )
+      yield* CommandBus.dispatch(Deposit, { id, amount: 5 }, { commandId })
+      yield* store.awaitPosition(later, receipts[0]!.position, "30 seconds")
+    }).pipe(
+      Effect.provide(
+        Layer.merge(
+          Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) }),
+          Projector.layer([later])
+        ).pipe(Layer.provide(Projector.layerInline([now])))
+      )
+    )
+    for (const projection of [now, later]) {
+      equal(yield* totals(projection, owner), { owner, total: 5, events: 2 }, projection.lifecycle)
+    }
+  }),
+
+  test("when an inline projection fails, nothing is appended and no projection changes", function*() {
+    const good = wealth("inline")
+    const owner = unique("ann")
+    const bad = Projection.make(unique("bad"), {
+      events: AccountEvent,
+      document: Wealth,
+      lifecycle: "inline",
+      key: (event) => event.owner,
+      evolve: {
+        Opened: Projection.ignore,
+        Deposited: () => {
+          throw new Error("no deposits today")
+        },
+        Withdrawn: () => ({ owner: "x", total: 0.5, events: 0 })
+      }
+    })
+    const id = unique("a")
+    const stream = `Account-${id}`
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner })
+      const error = yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 5 }))
+      ok(
+        error._tag === "EventStoreError" && error.reason._tag === "ProjectionFailed"
+          && error.reason.projection === bad.id && error.message.includes("no deposits today"),
+        "the error names the projection and why"
+      )
+      const broken = yield* Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 0 }))
+      ok(
+        broken._tag === "EventStoreError" && broken.reason._tag === "ProjectionFailed",
+        "a document that breaks its Schema"
+      )
+    }).pipe(Effect.provide(accounts.pipe(Layer.provide(Projector.layerInline([good, bad])))))
+    const store = yield* EventStore
+    equal((yield* Stream.runCollect(store.readStreamEncoded(stream))).length, 1, "events in the stream")
+    equal(yield* totals(good, owner), { owner, total: 0, events: 1 }, "the other projection")
+  }),
+
+  test("an asynchronous projection catches up, follows, and is waited for", function*() {
+    const projection = wealth("async")
+    const owner = unique("ann")
+    const GetWealth = Query.make("GetWealth", { payload: { owner: Schema.String }, success: Schema.Option(Wealth) })
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner })
+      yield* Effect.gen(function*() {
+        for (const n of upTo(10)) {
+          const receipt = yield* CommandBus.dispatch(Deposit, { id, amount: n })
+          const answer = yield* QueryBus.ask(GetWealth, { owner }, { after: receipt, timeout: "30 seconds" })
+          equal(answer, Option.some({ owner, total: n * (n + 1) / 2, events: n + 1 }), `after deposit ${n}`)
+        }
+        const [status] = yield* (yield* Projector.Projector).status
+        ok(status?.projection === projection.id && status.state === "live" && status.lag === 0n, "the worker is live")
+      }).pipe(
+        Effect.provide(Layer.mergeAll(
+          Projector.layer([projection], { batchSize: 2 }),
+          QueryBus.handler(GetWealth, ({ owner }) => ProjectionStore.get(projection, owner))
+        ))
+      )
+    }).pipe(Effect.provide(accounts))
+  }),
+
+  test("a projection goes on where it stopped, and counts no event twice, through restarts and rivals", function*() {
+    const projection = wealth("async")
+    const owner = unique("ann")
+    const id = unique("a")
+    const store = yield* ProjectionStore.ProjectionStore
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner })
+      for (const round of upTo(6)) {
+        const running = Effect.gen(function*() {
+          const receipt = yield* CommandBus.dispatch(Deposit, { id, amount: round })
+          // Every other round is cut off in the middle of whatever the workers are doing.
+          if (round % 2 === 0) yield* store.awaitPosition(projection, receipt.position, "30 seconds")
+        })
+        const rivals = upTo(3).map(() =>
+          Layer.fresh(Projector.layer([projection], { batchSize: 1, lease: "300 millis" }))
+        )
+        yield* Effect.scoped(Effect.gen(function*() {
+          for (const rival of rivals) yield* Layer.build(rival)
+          yield* running
+        }))
+      }
+    }).pipe(Effect.provide(accounts))
+    equal(yield* totals(projection, owner), { owner, total: 21, events: 7 }, "every event once")
+  }),
+
+  test("an event a projection cannot process stops that projection there, in order, and no other", function*() {
+    const owner = unique("ann")
+    const id = unique("a")
+    let healed = false
+    const healthy = wealth("async")
+    const fragile = Projection.make(unique("fragile"), {
+      events: AccountEvent,
+      document: Wealth,
+      onFailure: "stop",
+      key: (event) => event.owner,
+      evolve: {
+        Opened: (_, e) => ({ owner: e.owner, total: 0, events: 1 }),
+        Deposited: (w, e) => {
+          if (e.amount === 3 && e.owner === owner && !healed) throw new Error("poison")
+          return { owner: e.owner, total: (w?.total ?? 0) + e.amount, events: (w?.events ?? 0) + 1 }
+        },
+        Withdrawn: Projection.ignore
+      }
+    })
+    const store = yield* ProjectionStore.ProjectionStore
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner })
+      let last = yield* CommandBus.dispatch(Deposit, { id, amount: 1 })
+      for (const n of [2, 3, 4]) last = yield* CommandBus.dispatch(Deposit, { id, amount: n })
+      const projector = yield* Projector.Projector
+      const stuck = yield* projector.status.pipe(
+        Effect.map((all) => all.find((s) => s.projection === fragile.id)),
+        Effect.repeat({ until: (s) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
+        Effect.timeout("30 seconds")
+      )
+      ok(stuck?.detail?.includes("poison") === true && stuck.lag > 0n, "it is stuck and says why")
+      equal(yield* totals(fragile, owner), { owner, total: 3, events: 3 }, "the events before are applied, none after")
+      yield* store.awaitPosition(healthy, last.position, "30 seconds")
+      equal(yield* totals(healthy, owner), { owner, total: 10, events: 5 }, "the other projection goes on")
+      healed = true
+      yield* store.awaitPosition(fragile, last.position, "30 seconds")
+      equal(yield* totals(fragile, owner), { owner, total: 10, events: 5 }, "once it can, it goes on, skipping nothing")
+    }).pipe(
+      Effect.provide(Layer.merge(
+        accounts,
+        // The pause before it is tried again is longer than the time between two renewals of the lease.
+        Projector.layer([fragile, healthy], {
+          lease: "150 millis",
+          retryDelay: { first: "120 millis", max: "200 millis" }
+        })
+      ))
+    )
+  }),
+
+  test("a checkpoint beyond the end of the log stops the projection, and nothing is skipped", function*() {
+    const projection = wealth("async")
+    const { driver } = yield* ProjectionStore.ProjectionStore
+    const beyond = Position.make(2n ** 62n + 10n ** 15n)
+    yield* driver.claim({ consumer: projection.id, owner: "before", partitions: 1, lease: Duration.seconds(1) })
+    yield* driver.advance({
+      generation: projection.id,
+      partition: 0,
+      epoch: 1n,
+      from: Position.start,
+      to: beyond,
+      changes: [],
+      applied: []
+    })
+    yield* driver.release(projection.id, "before")
+    yield* Effect.gen(function*() {
+      const [status] = yield* (yield* Projector.Projector).status.pipe(
+        Effect.repeat({ until: ([s]) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
+        Effect.timeout("30 seconds")
+      )
+      ok(status?.detail?.includes("beyond the end of the log") === true, "it says why")
+    }).pipe(Effect.provide(Projector.layer([projection])))
+    equal(yield* driver.checkpoint(projection.id), beyond, "the checkpoint is as it was")
+  }),
+
+  test("an event that cannot be decoded stops the projection that needs it", function*() {
+    // A type of its own, as the event stays in the log for every later run.
+    const type = unique("OddHappened")
+    const Odd = Schema.TaggedUnion({ [type]: { id: Schema.String, n: Schema.Int } })
+    const projection = Projection.make(unique("odd"), {
+      events: Odd,
+      onFailure: "stop",
+      document: Schema.Struct({ n: Schema.Int }),
+      key: (event) => event.id,
+      evolve: { [type]: (_, e) => ({ n: e.n }) }
+    })
+    const store = yield* EventStore
+    const stream = StreamId.make(unique("Odd"))
+    yield* store.append(Odd, stream, [{ _tag: type, id: stream, n: 1 }])
+    const result = yield* store.driver.append({
+      stream,
+      expected: "any",
+      events: [{
+        id: globalThis.crypto.randomUUID(),
+        type,
+        schemaVersion: 1,
+        data: `{"id":"x","n":"many"}`,
+        metadata: "{}"
+      }]
+    })
+    yield* store.append(Odd, stream, [{ _tag: type, id: stream, n: 3 }])
+    const position = result._tag === "Appended" ? result.positions[0]! : undefined
+    yield* Effect.gen(function*() {
+      const stuck = yield* (yield* Projector.Projector).status.pipe(
+        Effect.map(([status]) => status!),
+        Effect.repeat({ until: (s) => s.state === "stuck", schedule: Schedule.spaced("10 millis") }),
+        Effect.timeout("30 seconds")
+      )
+      ok(stuck.detail?.includes(`position ${position}`) === true && stuck.detail.includes(stream), "where it is")
+      equal(Option.getOrUndefined(yield* ProjectionStore.get(projection, stream)), { n: 1 }, "the events before it")
+    }).pipe(Effect.provide(Projector.layer([projection])))
+  })
+]

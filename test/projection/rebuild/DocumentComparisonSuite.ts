@@ -1,0 +1,129 @@
+/**
+ * The conformance suite of the runtime, the part on comparing what was rebuilt.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import { type Case, equal, test } from "../../../src/conformance/Suite.ts"
+import * as Position from "../../../src/core/Position.ts"
+import type { ProjectionStoreDriver } from "../../../src/projection/ProjectionStoreDriver.ts"
+import * as Projector from "../../../src/projection/Projector.ts"
+import * as DocumentComparison from "../../../src/projection/rebuild/DocumentComparison.ts"
+import * as Rebuild from "../../../src/projection/rebuild/Rebuild.ts"
+import type { Stores } from "../../support/AccountFixtures.ts"
+import { counters, driver, plant, quick, reasonOf, until } from "./RebuildFixtures.ts"
+
+/** Two targets of which a test says what is seen at each look. */
+const looks = (seen: ReadonlyArray<readonly [Look, Look]>) =>
+  Effect.map(driver, (store): ProjectionStoreDriver => {
+    let turn = 0
+    const viewOf = ({ at, revision }: Look) => ({
+      positions: at.map((position) => Position.make(BigInt(position))),
+      documents: new Map(revision === 0 ? [] : [["k", { key: "k", document: revision, revision: BigInt(revision) }]])
+    })
+    return {
+      ...store,
+      generationPage: ({ after }) =>
+        Effect.succeed(after === undefined ? [{ key: "k", document: null, revision: 1n }] : []),
+      load: (_, keys) => Effect.succeed(keys.map((key) => ({ key, document: null, revision: 1n }))),
+      views: () =>
+        Effect.sync(() => {
+          const [a, b] = seen[Math.min(turn++, seen.length - 1)]!
+          return [viewOf(a), viewOf(b)]
+        })
+    }
+  })
+
+interface Look {
+  readonly at: ReadonlyArray<number>
+  readonly revision: number
+}
+
+const status = (seen: ReadonlyArray<readonly [Look, Look]>, attempts = 3) =>
+  Effect.flatMap(
+    looks(seen),
+    (store) =>
+      Stream.runCollect(DocumentComparison.pages("p", store, ["a", "b"], { attempts, timeout: 0, pageSize: 2 }))
+  ).pipe(
+    Effect.map((pages) => pages.flatMap(({ differences }) => differences.map(({ _tag }) => _tag)))
+  )
+
+/**
+ * Comparisons of two targets while both go on.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const comparisons: ReadonlyArray<Case<Stores>> = [
+  test("documents are compared when both sides have applied the same events to them", function*() {
+    const look = (at: number, revision: number): Look => ({ at: [at], revision })
+    equal(yield* status([[look(5, 1), look(5, 1)]]), [], "the same, at the same position")
+    equal(yield* status([[look(5, 1), look(5, 2)]]), ["Different"], "another, at the same position")
+    equal(
+      yield* status([[look(6, 2), look(5, 1)], [look(6, 2), look(6, 2)]]),
+      [],
+      "one was ahead, and the other has come"
+    )
+    equal(
+      yield* status([[look(6, 1), look(5, 2)], [look(8, 1), look(7, 2)]]),
+      ["Different"],
+      "another, and neither has changed while both have passed the first look"
+    )
+    equal(
+      yield* status([[look(6, 3), look(5, 3)], [look(7, 3), look(6, 4)], [look(7, 3), look(7, 4)]]),
+      ["Different"],
+      "the same only as one is ahead: an event is missing on one side"
+    )
+    equal(
+      yield* status([1, 2, 3, 4, 5].map((n) => [look(2 * n, n), look(2 * n + 1, n + 1)] as const)),
+      ["Unsettled"],
+      "changed at every look"
+    )
+    equal(
+      yield* status([[look(6, 0), look(5, 2)], [look(9, 0), look(7, 2)], [look(9, 0), look(9, 0)]]),
+      [],
+      "one that was made and removed between two looks, on the side that is ahead"
+    )
+    equal(
+      reasonOf(yield* Effect.flip(status([[look(6, 1), look(5, 1)]]))),
+      "NotFollowed",
+      "one that nobody brings up to date"
+    )
+    const wide = (a: number, b: number, revision: number): Look => ({ at: [a, b], revision })
+    equal(
+      yield* status([[wide(9, 5, 1), wide(5, 9, 2)], [wide(9, 9, 1), wide(9, 9, 1)]]),
+      [],
+      "two partitions, each ahead on another side"
+    )
+  }),
+
+  test("while events come, what is right is not found to be different, with other partitions too", function*() {
+    const { append, projection } = counters()
+    const counts = projection()
+    const ids = Array.from({ length: 12 }, (_, i) => `k${i}`)
+    yield* Effect.gen(function*() {
+      const receipts = yield* Effect.forEach(ids, (id) => append(id))
+      yield* until(counts, receipts.at(-1)!)
+      const rebuilt = projection({ partitions: 3 })
+      yield* Stream.runDrain(Rebuild.run(rebuilt, quick))
+      yield* plant(counts.id, { planted: 7 })
+      let n = 0
+      const writer = yield* Effect.forkChild(Effect.forever(Effect.suspend(() => append(ids[n++ % 4]!))))
+      const differences = yield* Stream.runCollect(Rebuild.compare(rebuilt, { pageSize: 5 }))
+      yield* Fiber.interrupt(writer)
+      // Or else what is still to be applied would be written over what is planted below.
+      yield* until(counts, yield* append(ids.at(-1)!))
+      equal(
+        differences.filter(({ _tag }) => _tag === "Different").map(({ key }) => key),
+        ["planted"],
+        "the differences"
+      )
+      yield* plant(counts.id, { planted: undefined, k0: 1000 })
+      const still = yield* Stream.runCollect(Rebuild.compare(rebuilt))
+      equal(still.map(({ _tag, key }) => `${_tag} ${key}`), ["Different k0"], "when no events come, all is settled")
+    }).pipe(Effect.provide(Layer.mergeAll(Projector.layer([counts]))))
+  })
+]

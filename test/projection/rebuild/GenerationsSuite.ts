@@ -1,0 +1,259 @@
+/**
+ * The conformance suite of projection stores, the part on builds and the switch between them.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { type Case, equal, ok, test, unique } from "../../../src/conformance/Suite.ts"
+import type { EncodedDocument } from "../../../src/consumer/CheckpointDriver.ts"
+import * as Position from "../../../src/core/Position.ts"
+import * as ProjectionStore from "../../../src/projection/ProjectionStore.ts"
+import * as Projector from "../../../src/projection/Projector.ts"
+import * as Rebuild from "../../../src/projection/rebuild/Rebuild.ts"
+import type { Stores } from "../../support/AccountFixtures.ts"
+import { counters, countOf, cutOver, driver, quick, reasonOf, statuses, until } from "./RebuildFixtures.ts"
+
+/** A target whose partitions stand at these positions, owned by `owner`; answers the epochs. */
+const stand = Effect.fnUntraced(function*(
+  consumer: string,
+  generation: string,
+  owner: string,
+  positions: ReadonlyArray<number>,
+  changes: ReadonlyArray<EncodedDocument> = []
+) {
+  const store = yield* driver
+  const partitions = positions.length
+  const { assigned } = yield* store.claim({ consumer, generation, owner, partitions, lease: Duration.minutes(5) })
+  for (const { epoch, partition, position } of assigned) {
+    const to = Position.make(BigInt(positions[partition]!))
+    const advance = {
+      generation,
+      partition,
+      epoch,
+      from: position,
+      to,
+      changes: partition === 0 ? changes : [],
+      applied: []
+    }
+    equal(yield* store.advance(advance), "advanced", `partition ${partition} of ${generation}`)
+  }
+  return assigned.map(({ epoch }) => epoch)
+})
+
+/** A consumer whose active generation and one build stand at these positions. */
+const two = Effect.fnUntraced(function*(active: ReadonlyArray<number>, building: ReadonlyArray<number>) {
+  const consumer = unique("two@1")
+  yield* stand(consumer, consumer, "worker", active)
+  const generation = yield* (yield* driver).beginGeneration(consumer, Position.make(100n))
+  yield* stand(consumer, generation, "builder", building)
+  return { consumer, generation }
+})
+
+const hold = Duration.minutes(1)
+
+/**
+ * What a store promises of builds: who begins, switches, holds and discards them.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const generations: ReadonlyArray<Case<Stores>> = [
+  test("a build is switched to only where no reader then sees older documents", function*() {
+    const store = yield* driver
+    const outcome = Effect.fnUntraced(function*(active: ReadonlyArray<number>, building: ReadonlyArray<number>) {
+      const { consumer, generation } = yield* two(active, building)
+      const switched = yield* store.cutOver({ consumer, to: generation, ifBehind: "refuse" })
+      const now = yield* store.activeGeneration(consumer)
+      equal(now, switched._tag === "Switched" ? generation : consumer, "the active generation")
+      return switched
+    })
+    equal(yield* outcome([10], [9]), { _tag: "Behind", missing: 1n }, "one behind")
+    equal(yield* outcome([10], [10]), { _tag: "Switched" }, "as far")
+    equal(yield* outcome([10], [11]), { _tag: "Switched" }, "further")
+    equal(yield* outcome([4, 10], [10, 4]), { _tag: "Behind", missing: 6n }, "one of two partitions behind")
+    equal(yield* outcome([4, 10], [5, 10]), { _tag: "Switched" }, "both as far")
+    equal(yield* outcome([5, 9], [5]), { _tag: "Behind", missing: 4n }, "one partition for two")
+    equal(yield* outcome([5, 9], [9]), { _tag: "Switched" }, "one as far as both")
+    equal(yield* outcome([7], [9, 6]), { _tag: "Behind", missing: 1n }, "two partitions for one")
+    equal(yield* outcome([7], [9, 7]), { _tag: "Switched" }, "both as far as the one")
+
+    const { consumer, generation } = yield* two([10], [3])
+    equal(yield* store.cutOver({ consumer, to: generation, ifBehind: "switch" }), { _tag: "Switched" }, "even so")
+    equal(yield* store.cutOver({ consumer, to: generation, ifBehind: "refuse" }), { _tag: "Switched" }, "again")
+    equal(
+      (yield* store.generations(consumer)).map(({ status }) => status),
+      ["previous", "active"],
+      "what was before is not forgotten"
+    )
+    equal(
+      yield* store.cutOver({ consumer, to: `${consumer}~7`, ifBehind: "switch" }),
+      { _tag: "Unknown" },
+      "nobody's"
+    )
+    const fresh = yield* store.beginGeneration(consumer, Position.start)
+    equal(yield* store.cutOver({ consumer, to: fresh, ifBehind: "switch" }), { _tag: "Unknown" }, "not run")
+  }),
+
+  test("who had a lease on either target before the switch cannot write after it", function*() {
+    const store = yield* driver
+    const consumer = unique("leases@1")
+    const document = (n: number): EncodedDocument => ({ key: "k", document: JSON.stringify({ n }), indexed: [] })
+    const [old] = yield* stand(consumer, consumer, "worker", [5], [document(1)])
+    const generation = yield* store.beginGeneration(consumer, Position.start)
+    const [built] = yield* stand(consumer, generation, "builder", [5], [document(2)])
+    const read = Effect.map(
+      store.get(consumer, "k"),
+      (found) => Option.getOrUndefined(Option.map(found, ({ document }) => document))
+    )
+    const write = (generation: string, epoch: bigint) =>
+      store.advance({
+        generation,
+        partition: 0,
+        epoch,
+        from: Position.make(5n),
+        to: Position.make(6n),
+        changes: [document(99)],
+        applied: []
+      })
+    equal(yield* read, { n: 1 }, "before")
+    yield* store.cutOver({ consumer, to: generation, ifBehind: "refuse" })
+    equal([yield* write(consumer, old!), yield* write(generation, built!)], ["lost", "lost"], "under the old leases")
+    equal(yield* read, { n: 2 }, "after")
+    equal((yield* store.load(consumer, ["k"]))[0]?.document, { n: 1 }, "the old documents stay")
+    const claim = yield* store.claim({ consumer, owner: "worker", partitions: 1, lease: Duration.minutes(1) })
+    equal([claim.generation, claim.assigned.length], [generation, 1], "the next lease is at once on the new target")
+    equal(yield* write(generation, claim.assigned[0]!.epoch), "advanced", "and good")
+    equal(yield* read, { n: 99 }, "what it writes is read")
+  }),
+
+  test("an active generation that is held is nobody's until the build has come, or the hold ends", function*() {
+    const store = yield* driver
+    const consumer = unique("hold@1")
+    const [epoch] = yield* stand(consumer, consumer, "worker", [5])
+    const generation = yield* store.beginGeneration(consumer, Position.start)
+    const [built] = yield* stand(consumer, generation, "builder", [4])
+    const request = { consumer, to: generation, ifBehind: { hold } }
+    equal(yield* store.cutOver(request), { _tag: "Behind", missing: 1n }, "behind")
+    const advance = (generation: string, epoch: bigint, from: bigint) =>
+      store.advance({
+        generation,
+        partition: 0,
+        epoch,
+        from: Position.make(from),
+        to: Position.make(from + 1n),
+        changes: [],
+        applied: []
+      })
+    equal(yield* advance(consumer, epoch!, 5n), "lost", "the owner of the active one")
+    const claim = (lease: Duration.Duration) => store.claim({ consumer, owner: "worker", partitions: 1, lease })
+    const { nextLeaseEndsIn, assigned } = yield* claim(Duration.minutes(1))
+    ok(assigned.length === 0 && nextLeaseEndsIn !== undefined && nextLeaseEndsIn <= 60_000, "nobody gets it meanwhile")
+    equal(yield* advance(generation, built!, 4n), "advanced", "the build goes on")
+    equal(yield* store.cutOver(request), { _tag: "Switched" }, "when it has come")
+    equal((yield* claim(Duration.minutes(1))).generation, generation, "and is free")
+  }),
+
+  test("a build that is always a step behind is swapped in, as the active generation is held for it", function*() {
+    const service = yield* ProjectionStore.ProjectionStore
+    const { driver } = service
+    const counts = counters().projection()
+    const [active] = yield* stand(counts.id, counts.id, "worker", [2])
+    const generation = yield* driver.beginGeneration(counts.id, Position.start)
+    const [building] = yield* stand(counts.id, generation, "builder", [1])
+    const step = (generation: string, epoch: bigint, from: number) => {
+      const [at, to] = [Position.make(BigInt(from)), Position.make(BigInt(from + 1))]
+      return driver.advance({ generation, partition: 0, epoch, from: at, to, changes: [], applied: [] })
+    }
+    let [here, there] = [2, 1]
+    const busy: typeof service = {
+      ...service,
+      driver: {
+        ...driver,
+        cutOver: (request) =>
+          Effect.gen(function*() {
+            if (there < here && (yield* step(generation, building!, there)) === "advanced") there++
+            if ((yield* step(counts.id, active!, here)) === "advanced") here++
+            return yield* driver.cutOver(request)
+          })
+      }
+    }
+    const cutOver = (timeout: Duration.Input) =>
+      Effect.provideService(Rebuild.cutOver(counts, { timeout }), ProjectionStore.ProjectionStore, busy)
+    equal(reasonOf(yield* Effect.flip(cutOver(0))), "Behind", "without any time for it")
+    equal((yield* Effect.timeout(cutOver("30 seconds"), "50 seconds")).active, generation, "in time")
+    equal(there, here, "neither is ahead")
+  }),
+
+  test("a swap is refused when the build has not come so far in the time, and waits for it otherwise", function*() {
+    const { append, projection } = counters()
+    const counts = projection()
+    yield* append("a", 3)
+    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoBuild", "without a build")
+    yield* Effect.gen(function*() {
+      yield* until(counts, yield* append("a"))
+      yield* Stream.runDrain(Rebuild.run(counts, quick))
+      yield* until(counts, yield* append("a", 2))
+      equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts, { timeout: 0 }))), "Behind", "at once")
+      equal(yield* statuses(counts), [`${counts.id} active`, `${counts.id}~1 building`], "nothing has changed")
+      const writer = yield* Effect.forkChild(Effect.forever(append("b")))
+      equal(yield* Rebuild.cutOver(counts), { active: `${counts.id}~1`, previous: counts.id }, "in time")
+      yield* Fiber.interrupt(writer)
+    }).pipe(Effect.provide(Projector.layer([counts])))
+    equal(yield* countOf(counts, "a"), 6, "the new documents")
+    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoBuild", "it is no build any more")
+  }),
+
+  test("what is discarded is gone, nobody can write to it, and the active one cannot be", function*() {
+    const store = yield* driver
+    const { append, projection } = counters()
+    const counts = projection()
+    yield* until(counts, yield* append("a", 2)).pipe(Effect.provide(Projector.layer([counts])))
+    equal(reasonOf(yield* Effect.flip(Rebuild.discard(counts, counts.id))), "Active", "the active one")
+    equal(reasonOf(yield* Effect.flip(Rebuild.discard(counts, `${counts.id}~1`))), "NoBuild", "one that is not there")
+    yield* cutOver(counts)
+    yield* Rebuild.discard(counts, counts.id)
+    yield* Rebuild.discard(counts, counts.id)
+    equal(yield* statuses(counts), [`${counts.id} discarded`, `${counts.id}~1 active`], "the targets")
+    equal(yield* store.generationPage({ generation: counts.id, limit: 10 }), [], "its documents")
+    equal([yield* store.progress(counts.id), yield* store.applied(counts.id, 0)], [[], []], "its progress")
+    equal(yield* countOf(counts, "a"), 2, "the others stay")
+    equal(reasonOf(yield* Effect.flip(Rebuild.rollback(counts))), "NoBuild", "to roll back to it")
+
+    const generation = yield* store.beginGeneration(counts.id, Position.start)
+    const [epoch] = yield* stand(counts.id, generation, "builder", [1])
+    equal(yield* store.beginGeneration(counts.id, Position.start), generation, "a build is gone on with")
+    yield* Rebuild.discard(counts, generation)
+    const advance = {
+      generation: generation,
+      partition: 0,
+      from: Position.make(1n),
+      to: Position.make(2n),
+      changes: [],
+      applied: []
+    }
+    equal(yield* store.advance({ ...advance, epoch: epoch! }), "lost", "who was building it")
+    const claim = { consumer: counts.id, generation: generation, owner: "builder", partitions: 1, lease: hold }
+    equal((yield* Effect.flip(store.claim(claim))).reason._tag, "StoreMisconfigured", "who would build it")
+    equal(yield* store.beginGeneration(counts.id, Position.start), `${counts.id}~3`, "the next has another name")
+  }),
+
+  test("whoever begins a build at the same time begins the same", function*() {
+    const store = yield* driver
+    const { consumer } = yield* two([5], [5])
+    const begun = yield* Effect.all(Array.from({ length: 8 }, () => store.beginGeneration(consumer, Position.start)), {
+      concurrency: "unbounded"
+    })
+    equal(Array.from(new Set(begun)), [`${consumer}~1`], "one build")
+    const first = unique("first@1")
+    const begin = store.beginGeneration(first, Position.make(10n))
+    equal(yield* Effect.all([begin, begin], { concurrency: "unbounded" }), [first, first], "of one that never ran")
+    yield* stand(first, first, "worker", [9])
+    equal(yield* begin, first, "as long as it has not come as far as the log went")
+    yield* stand(first, first, "worker", [10])
+    equal(yield* begin, `${first}~1`, "then another")
+  })
+]

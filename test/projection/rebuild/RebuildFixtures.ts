@@ -1,0 +1,92 @@
+/**
+ * Counts, and what is planted among them, for the conformance suites of rebuilds.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { unique } from "../../../src/conformance/Suite.ts"
+import type { EncodedDocument } from "../../../src/consumer/CheckpointDriver.ts"
+import type * as Position from "../../../src/core/Position.ts"
+import { EventStore } from "../../../src/eventStore/EventStore.ts"
+import * as Projection from "../../../src/projection/ProjectionDefinition.ts"
+import * as ProjectionStore from "../../../src/projection/ProjectionStore.ts"
+import * as Rebuild from "../../../src/projection/rebuild/Rebuild.ts"
+
+const Count = Schema.Struct({ n: Schema.Int })
+
+interface Options {
+  readonly partitions?: number
+  readonly version?: number
+  readonly onFailure?: "park" | "stop"
+  readonly fails?: (n: number) => boolean
+}
+
+/** Counts events of a type of its own, by id, so that nobody else's events are among those applied. */
+export const counters = () => {
+  const name = unique("counters")
+  const type = unique("Counted")
+  const Counted = Schema.TaggedUnion({ [type]: { id: Schema.String } })
+  const projection = ({ fails, ...options }: Options = {}) =>
+    Projection.make(name, {
+      events: Counted,
+      document: Count,
+      key: (event) => event.id,
+      evolve: {
+        [type]: (count) => {
+          const n = (count?.n ?? 0) + 1
+          if (fails?.(n) === true) throw new Error("poison")
+          return { n }
+        }
+      },
+      ...options
+    })
+  const append = (id: string, times = 1) =>
+    Effect.flatMap(
+      EventStore,
+      (store) => store.append(Counted, `${type}-${id}`, Array.from({ length: times }, () => ({ _tag: type, id })))
+    )
+  return { projection, append }
+}
+
+type Counters = ReturnType<ReturnType<typeof counters>["projection"]>
+
+export const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store.driver)
+
+export const countOf = (projection: Counters, id: string) =>
+  Effect.map(ProjectionStore.get(projection, id), (found) => Option.getOrUndefined(Option.map(found, ({ n }) => n)))
+
+export const until = (projection: Counters, { position }: { readonly position: Position.Position }) =>
+  Effect.flatMap(
+    ProjectionStore.ProjectionStore,
+    (store) => store.awaitPosition(projection, position, "30 seconds")
+  )
+
+export const statuses = (projection: Counters) =>
+  Effect.map(
+    Rebuild.list(projection),
+    (generations) => generations.map(({ status, generation }) => `${generation} ${status}`)
+  )
+
+/** Writes documents past the projector, as a mistake would. */
+export const plant = (generation: string, changes: Readonly<Record<string, number | undefined>>) =>
+  Effect.flatMap(driver, (driver) =>
+    driver.write([{
+      projection: generation,
+      changes: Object.entries(changes).map(([key, n]): EncodedDocument => ({
+        key,
+        document: n === undefined ? undefined : JSON.stringify({ n }),
+        indexed: []
+      }))
+    }]))
+
+export const quick = { interval: "20 millis" } as const
+
+export const cutOver = (projection: Counters, options: Rebuild.RebuildOptions = {}) =>
+  Stream.runCollect(Rebuild.rebuild(projection, { ...quick, ...options })).pipe(Effect.timeout("50 seconds"))
+
+/** What a rebuild was refused for, or which other error it is. */
+export const reasonOf = (error: { readonly _tag: string }): string =>
+  error instanceof Rebuild.RebuildRejected ? error.reason : error._tag

@@ -1,0 +1,165 @@
+/**
+ * The conformance suite of the runtime, the part on rebuilds as a whole.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import { type Case, equal, ok, test } from "../../../src/conformance/Suite.ts"
+import * as Position from "../../../src/core/Position.ts"
+import * as Projector from "../../../src/projection/Projector.ts"
+import * as Rebuild from "../../../src/projection/rebuild/Rebuild.ts"
+import type { Stores } from "../../support/AccountFixtures.ts"
+import { comparisons } from "./DocumentComparisonSuite.ts"
+import { generations } from "./GenerationsSuite.ts"
+import { counters, countOf, cutOver, driver, plant, quick, reasonOf, statuses, until } from "./RebuildFixtures.ts"
+
+const whole: ReadonlyArray<Case<Stores>> = [
+  test("a rebuild finds what is wrong, mends it by a swap, and is rolled back, while events come", function*() {
+    const { append, projection } = counters()
+    const counts = projection()
+    const beside = `${counts.id}~1`
+    yield* Effect.gen(function*() {
+      yield* append("right", 3)
+      yield* append("gone", 2)
+      yield* until(counts, yield* append("wrong", 4))
+      yield* plant(counts.id, { wrong: 40, gone: undefined, ghost: 1 })
+
+      const writer = yield* Effect.forkChild(Effect.forever(append("busy")))
+      const progress = yield* cutOver(counts, { compare: true })
+      yield* Fiber.interrupt(writer)
+      equal(progress.at(-1)?.phase, "swapped", "the last phase")
+      ok(progress.every(({ generation }) => generation === beside), "it is made beside")
+      const differences = progress.flatMap(({ compared }) => compared?.differences ?? [])
+      equal(
+        differences.filter(({ _tag }) => _tag === "Different").toSorted((a, b) => a.key < b.key ? -1 : 1),
+        [
+          { _tag: "Different", key: "ghost", active: { n: 1 }, rebuilt: undefined },
+          { _tag: "Different", key: "gone", active: undefined, rebuilt: { n: 2 } },
+          { _tag: "Different", key: "wrong", active: { n: 40 }, rebuilt: { n: 4 } }
+        ],
+        "the differences, and none that is not there"
+      )
+
+      equal(yield* statuses(counts), [`${counts.id} previous`, `${beside} active`], "the targets")
+      const counted = Effect.forEach(["right", "wrong", "gone", "ghost"], (id) => countOf(counts, id))
+      equal(yield* counted, [3, 4, 2, undefined], "the new documents")
+      yield* until(counts, yield* append("wrong"))
+      equal(yield* counted, [3, 5, 2, undefined], "the projector goes on with them")
+      const busy = yield* countOf(counts, "busy")
+
+      equal(yield* Rebuild.rollback(counts), { active: counts.id, previous: beside }, "rolled back")
+      yield* until(counts, yield* append("right"))
+      equal(yield* counted, [4, 41, undefined, 1], "the old ones, from where they were")
+      equal(yield* countOf(counts, "busy"), busy, "and no event is missing")
+      equal(yield* statuses(counts), [`${counts.id} active`, `${beside} previous`], "the targets")
+
+      yield* Rebuild.rollback(counts)
+      yield* until(counts, yield* append("right"))
+      equal(yield* counted, [5, 5, 2, undefined], "and back again")
+    }).pipe(Effect.provide(Projector.layer([counts], { lease: "1 second" })))
+  }),
+
+  test("a build that was interrupted goes on where it stopped", function*() {
+    const { append, projection } = counters()
+    let healed = false
+    const counts = projection({ onFailure: "stop", fails: (n) => !healed && n === 6 })
+    yield* append("a", 5)
+    yield* Effect.gen(function*() {
+      yield* until(counts, yield* append("b"))
+    }).pipe(Effect.provide(Projector.layer([counts])))
+    yield* append("a", 4)
+    const stuck = yield* Rebuild.run(counts, { ...quick, batchSize: 2 }).pipe(
+      Stream.takeUntil(({ detail }) => detail?.includes("poison") === true),
+      Stream.runCollect,
+      Effect.timeout("30 seconds")
+    )
+    equal(stuck.at(-1)?.applied, 6, "applied before it was interrupted")
+    healed = true
+    const rest = yield* Stream.runCollect(Rebuild.run(counts, quick)).pipe(Effect.timeout("30 seconds"))
+    equal(rest[0]?.generation, stuck[0]?.generation, "it is the same build")
+    ok(rest[0]!.applied >= 6, "what was applied is not applied again")
+    equal(rest.at(-1)?.phase, "caught-up", "the last phase")
+    const [found] = yield* (yield* driver).load(`${counts.id}~1`, ["a"])
+    equal([rest.at(-1)?.applied, found?.document], [10, { n: 9 }], "every event once")
+    equal(yield* statuses(counts), [`${counts.id} active`, `${counts.id}~1 building`], "the targets")
+    equal(yield* countOf(counts, "a"), 5, "the active documents are as they were")
+  }),
+
+  test("several processes make one build", function*() {
+    const { append, projection } = counters()
+    const counts = projection({ partitions: 4 })
+    const receipts = yield* Effect.forEach(["a", "b", "c", "d", "e", "f"], (id) => append(id, 3))
+    yield* until(counts, receipts.at(-1)!).pipe(Effect.provide(Projector.layer([counts])))
+    const generations = yield* Effect.all([1, 2, 3].map(() => Stream.runCollect(Rebuild.run(counts, quick))), {
+      concurrency: "unbounded"
+    }).pipe(Effect.timeout("50 seconds"))
+    equal(
+      generations.map((progress) => progress.at(-1)?.generation),
+      [1, 2, 3].map(() => `${counts.id}~1`),
+      "the target"
+    )
+    equal(generations.map((progress) => progress.at(-1)?.applied), [18, 18, 18], "every event once")
+  }),
+
+  test("the first build of a new version is what its readers find; the old version's documents stay", function*() {
+    const { append, projection } = counters()
+    const [old, raised] = [projection(), projection({ version: 2 })]
+    yield* until(old, yield* append("a", 3)).pipe(Effect.provide(Projector.layer([old])))
+    const progress = yield* cutOver(raised)
+    equal(
+      progress.map(({ generation }) => generation).every((generation) => generation === raised.id),
+      true,
+      "its own name"
+    )
+    equal(progress.at(-1)?.phase, "caught-up", "there is nothing to swap")
+    yield* append("a")
+    yield* cutOver(old)
+    equal([yield* countOf(raised, "a"), yield* countOf(old, "a")], [3, 4], "both are read")
+    equal(yield* statuses(raised), [`${raised.id} active`], "the targets")
+    equal((yield* cutOver(raised)).at(-1)?.generation, `${raised.id}~1`, "later builds are made beside")
+    equal(yield* countOf(raised, "a"), 4, "and swapped in")
+  }),
+
+  test("a build with another number of partitions takes over; who has the old number is told", function*() {
+    const { append, projection } = counters()
+    const [one, four] = [projection(), projection({ partitions: 4 })]
+    yield* append("a", 2)
+    yield* until(one, yield* append("b", 2)).pipe(Effect.provide(Projector.layer([one])))
+    const progress = yield* cutOver(four)
+    equal(progress.at(-1)?.phase, "swapped", "the last phase")
+    yield* Effect.gen(function*() {
+      yield* until(four, yield* append("a"))
+    }).pipe(Effect.provide(Projector.layer([four])))
+    equal(yield* countOf(one, "a"), 3, "read by either")
+    const refused = yield* Effect.flip((yield* driver).claim({
+      consumer: one.id,
+      owner: "old",
+      partitions: 1,
+      lease: Duration.seconds(1)
+    }))
+    equal(refused.reason._tag, "StoreMisconfigured", "a projector with the old number")
+    equal(reasonOf(yield* Effect.flip(Rebuild.rollback(four))), "OtherPartitions", "to roll back with the new number")
+    yield* (yield* driver).beginGeneration(four.id, Position.start)
+    yield* (yield* driver).claim({
+      consumer: four.id,
+      generation: `${four.id}~2`,
+      owner: "builder",
+      partitions: 4,
+      lease: Duration.seconds(1)
+    })
+    const run = yield* Effect.flip(Stream.runDrain(Rebuild.run(one, quick)))
+    equal(reasonOf(run), "OtherPartitions", "to go on with a build of another number")
+    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(one))), "OtherPartitions", "to swap it in")
+  })
+]
+
+/**
+ * Rebuilds.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const rebuilds: ReadonlyArray<Case<Stores>> = [...whole, ...generations, ...comparisons]

@@ -1,0 +1,150 @@
+/**
+ * Tallies in several versions of their program, and processes whose work on the store is counted, for the conformance suite of snapshots.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import * as Command from "../../src/command/Command.ts"
+import * as CommandBus from "../../src/command/CommandBus.ts"
+import * as Position from "../../src/core/Position.ts"
+import { StreamId } from "../../src/core/StreamId.ts"
+import * as Version from "../../src/core/Version.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
+import type { Snapshot } from "../../src/snapshot/SnapshotDriver.ts"
+import type * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
+
+const Added = { id: Schema.String, amount: Schema.Int }
+const Sum = Schema.Struct({ sum: Schema.Int.check(Schema.isLessThan(1_000)) })
+
+export const Add = Command.make("Add", { payload: Added })
+
+/** A version of the program: what is said of it replaces what the first one says. */
+export interface Program {
+  readonly snapshots?: SnapshotPolicy.Policy
+  readonly evolveVersion?: number
+  readonly weight?: number
+  readonly initial?: number
+}
+
+const behaviour = ({ initial = 0, weight = 1, ...options }: Program) => ({
+  ...options,
+  initial: { sum: initial },
+  evolve: {
+    Added: ({ sum }: typeof Sum.Type, { amount }: { readonly amount: number }) => ({ sum: sum + weight * amount })
+  }
+})
+
+export const tally = (program: Program) =>
+  Aggregate.make("Tally", { id: "id", state: Sum, events: Schema.TaggedUnion({ Added }), commands: [Add] }).decider({
+    ...behaviour(program),
+    decide: { Add: (_, { amount, id }) => [{ _tag: "Added", id, amount }] }
+  })
+
+/** Its state has another field. */
+export const countingTally = (program: Program) =>
+  Aggregate.make("Tally", {
+    id: "id",
+    state: Schema.Struct({ sum: Schema.Int, count: Schema.Int }),
+    events: Schema.TaggedUnion({ Added }),
+    commands: [Add]
+  }).decider({
+    ...program,
+    initial: { sum: 0, count: 0 },
+    evolve: { Added: ({ count, sum }, { amount }) => ({ sum: sum + amount, count: count + 1 }) },
+    decide: { Add: (_, { amount, id }) => [{ _tag: "Added", id, amount }] }
+  })
+
+/** Its event has another Schema. */
+export const notedTally = (program: Program) =>
+  Aggregate.make("Tally", {
+    id: "id",
+    state: Sum,
+    events: Schema.TaggedUnion({ Added: { ...Added, note: Schema.optionalKey(Schema.String) } }),
+    commands: [Add]
+  }).decider({
+    ...behaviour(program),
+    decide: { Add: (_, { amount, id }) => [{ _tag: "Added", id, amount }] }
+  })
+
+export type Tally = ReturnType<typeof tally>
+
+export const add = (decider: Tally, id: string, amount: number) =>
+  CommandBus.dispatch(Add, { id, amount }).pipe(Effect.provide(Aggregate.layer(decider)))
+
+/** What a fold of all events answers, by a process that knows nothing and looks at no snapshot. */
+export const folded = (decider: Tally, id: string, options?: Aggregate.LoadOptions) =>
+  Effect.flatMap(process(), ({ run }) => run(Aggregate.load({ ...decider, stateSnapshots: undefined }, id, options)))
+
+/**
+ * A process of its own on the same log: it knows nothing yet, what it reads is counted, and its snapshots are kept by the driver given.
+ *
+ * - `read`: how many events it has read since it was last asked
+ * - `calls`: the operations on snapshots
+ */
+export const process = Effect.fnUntraced(function*(
+  change: (driver: Driver["snapshots"]) => Partial<Driver["snapshots"]> = () => ({})
+) {
+  const { driver } = yield* EventStore.EventStore
+  let read = 0
+  const calls: Array<string> = []
+  const counted =
+    <Args extends ReadonlyArray<unknown>, A>(name: string, call: (...args: Args) => A) => (...args: Args): A => {
+      calls.push(name)
+      return call(...args)
+    }
+  const snapshots = { ...driver.snapshots, ...change(driver.snapshots) }
+  const store = yield* EventStore.make({
+    ...driver,
+    readStream: (page) =>
+      Effect.tap(driver.readStream(page), (events) => Effect.sync(() => void (read += events.length))),
+    snapshots: {
+      ...snapshots,
+      read: counted("read", snapshots.read),
+      write: counted("write", snapshots.write),
+      discard: counted("discard", snapshots.discard)
+    }
+  })
+  return {
+    read: Effect.sync(() => {
+      const events = read
+      read = 0
+      return events
+    }),
+    calls: Effect.sync(() => calls.splice(0)),
+    settled: store.snapshots.settled,
+    run: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, EventStore.EventStore, store)
+  }
+})
+
+type Driver = EventStore.EventStore["Service"]["driver"]
+
+/** The snapshot that a program would use. */
+export const kept = Effect.fnUntraced(function*(decider: Tally, id: string) {
+  const { driver } = yield* EventStore.EventStore
+  const found = yield* driver.snapshots.read({
+    stream: StreamId.make(`Tally-${id}`),
+    fingerprint: decider.stateSnapshots!.fingerprint
+  })
+  return Option.getOrUndefined(found)
+})
+
+/** A snapshot that nobody has taken. */
+export const planted = (
+  stream: string,
+  fingerprint: string,
+  version: number,
+  change: Partial<Snapshot> = {}
+): Snapshot => ({
+  stream: StreamId.make(stream),
+  fingerprint,
+  version: Version.make(version),
+  position: Position.make(BigInt(version)),
+  eventId: "00000000-0000-4000-8000-000000000000",
+  state: `{"sum":666}`,
+  takenAt: DateTime.makeUnsafe(0),
+  ...change
+})

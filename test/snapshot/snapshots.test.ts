@@ -1,0 +1,204 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Logger, Metric, References, Schema } from "effect"
+import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy, StreamId, Version } from "evsrc"
+import { planted } from "./SnapshotFixtures.ts"
+
+const Added = Command.make("Added", { payload: { id: Schema.String, amount: Schema.Int } })
+const Small = Schema.Int.check(Schema.isBetween({ minimum: -1_000, maximum: 1_000 }))
+const counter = (snapshots: SnapshotPolicy.Policy, evolveVersion = 1) =>
+  Aggregate.make("Counter", {
+    id: "id",
+    state: Schema.Struct({ sums: Schema.Array(Small) }),
+    events: Schema.TaggedUnion({ Added: { id: Schema.String, amount: Schema.Int } }),
+    commands: [Added]
+  }).decider({
+    initial: { sums: [] },
+    snapshots,
+    evolveVersion,
+    evolve: { Added: ({ sums }, { amount }) => ({ sums: [...sums, (sums.at(-1) ?? 0) + evolveVersion * amount] }) },
+    decide: { Added: (_, command) => [{ _tag: "Added", ...command }] }
+  })
+type Counter = ReturnType<typeof counter>
+
+const add = (decider: Counter, id: string, amount: number) =>
+  Effect.provide(CommandBus.dispatch(Added, { id, amount }), Aggregate.layer(decider))
+
+/** A process that knows nothing, on the log in the context. */
+const another = Effect.gen(function*() {
+  const { driver } = yield* EventStore.EventStore
+  const store = yield* EventStore.make(driver)
+  return {
+    store,
+    run: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, EventStore.EventStore, store)
+  }
+})
+
+const keptBy = (decider: Counter, id: string) => ({
+  stream: StreamId.StreamId.make(`Counter-${id}`),
+  fingerprint: decider.stateSnapshots!.fingerprint
+})
+
+describe("snapshots", () => {
+  it.effect.prop(
+    "whatever processes of several programs do, and whatever is done to the snapshots, each answers the fold of all events",
+    [
+      Schema.Array(Schema.Struct({
+        process: Schema.Literals([0, 1, 2, 3]),
+        id: Schema.Literals(["a", "b"]),
+        does: Schema.Literals(["add", "add", "load", "past", "spoil", "move", "restart"]),
+        amount: Schema.Int.check(Schema.isBetween({ minimum: -600, maximum: 600 }))
+      })).check(Schema.isMaxLength(60))
+    ],
+    ([steps]) =>
+      Effect.gen(function*() {
+        const { driver } = yield* EventStore.EventStore
+        const programs = [
+          counter(SnapshotPolicy.every(2)),
+          counter(SnapshotPolicy.every(3)),
+          counter(SnapshotPolicy.every(2), 2),
+          counter(SnapshotPolicy.afterCost(0), 2)
+        ]
+        const processes = [yield* another, yield* another, yield* another, yield* another]
+        const added: Record<string, Array<number>> = { a: [], b: [] }
+        const sums = (version: number, amounts: ReadonlyArray<number>) => {
+          const all: Array<number> = []
+          for (const amount of amounts) all.push((all.at(-1) ?? 0) + version * amount)
+          return all
+        }
+        for (const step of steps) {
+          const { run, store } = processes[step.process]!
+          const decider = programs[step.process]!
+          const evolveVersion = step.process < 2 ? 1 : 2
+          const amounts = added[step.id]!
+          const key = keptBy(decider, step.id)
+          switch (step.does) {
+            case "add":
+              yield* run(add(decider, step.id, step.amount))
+              amounts.push(step.amount)
+              break
+            case "load": {
+              const loaded = yield* run(Aggregate.load(decider, step.id))
+              assert.deepStrictEqual(loaded.state, { sums: sums(evolveVersion, amounts) })
+              assert.strictEqual(loaded.version, amounts.length)
+              break
+            }
+            case "past": {
+              const atVersion = Version.make(Math.abs(step.amount) % (amounts.length + 1))
+              const loaded = yield* run(Aggregate.load(decider, step.id, { atVersion }))
+              assert.deepStrictEqual(loaded.state, { sums: sums(evolveVersion, amounts.slice(0, atVersion)) })
+              break
+            }
+            case "spoil":
+              yield* driver.snapshots.drop([key.stream])
+              yield* driver.snapshots.write(planted(key.stream, key.fingerprint, 1, {
+                state: step.amount < 0 ? `{"sums":[${step.amount * 7}]}` : `{"sums":[13]}`
+              }))
+              break
+            case "move":
+              yield* driver.snapshots.drop([key.stream])
+              yield* driver.snapshots.write(planted(key.stream, key.fingerprint, Math.abs(step.amount)))
+              break
+            case "restart":
+              yield* store.snapshots.settled
+              processes[step.process] = yield* another
+          }
+        }
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(EventStore.layerMemory),
+        Effect.provideService(References.MinimumLogLevel, "None")
+      )
+  )
+
+  it.live("what becomes of each is counted, and told where it went wrong", () =>
+    Effect.gen(function*() {
+      const logs: Array<string> = []
+      const observed = Layer.mergeAll(
+        EventStore.layerMemory,
+        Logger.layer([Logger.map(Logger.formatJson, (line) => void logs.push(line))])
+      )
+      const decider = counter(SnapshotPolicy.every(2))
+      const counts = yield* Effect.gen(function*() {
+        const { driver } = yield* EventStore.EventStore
+        const first = yield* another
+        const key = keptBy(decider, "a")
+        const cold = Effect.gen(function*() {
+          const { run, store } = yield* another
+          yield* run(Aggregate.load(decider, "a"))
+          yield* store.snapshots.settled
+        })
+        for (const n of [1, 2]) yield* first.run(add(decider, "a", n))
+        yield* first.store.snapshots.settled
+        yield* cold
+        yield* driver.snapshots.drop([key.stream])
+        yield* driver.snapshots.write(planted(key.stream, key.fingerprint, 2, { state: "?" }))
+        yield* cold
+        yield* driver.snapshots.drop([key.stream])
+        yield* driver.snapshots.write(planted(key.stream, key.fingerprint, 2, { state: `{"sums":[]}` }))
+        yield* cold
+        for (const n of [1, 9_999]) yield* first.run(add(decider, "a", n))
+        yield* first.store.snapshots.settled
+        const broken = yield* EventStore.make({
+          ...driver,
+          snapshots: { ...driver.snapshots, read: () => Effect.die("no read"), write: () => Effect.die("no write") }
+        })
+        const other = counter(SnapshotPolicy.every(2), 2)
+        for (const n of [1, 2]) {
+          yield* add(other, "b", n).pipe(Effect.provideService(EventStore.EventStore, broken))
+          yield* broken.snapshots.settled
+        }
+        const metrics = yield* Metric.snapshot
+        return Object.fromEntries(metrics.flatMap((metric) =>
+          metric.id.startsWith("evsrc_snapshot") && metric.type === "Counter"
+            ? [[`${metric.id} ${metric.attributes?.["outcome"]}`, metric.state.count]]
+            : []
+        ))
+      }).pipe(Effect.scoped, Effect.provide(observed), Effect.provideService(Metric.MetricRegistry, new Map()))
+      assert.deepStrictEqual(counts, {
+        "evsrc_snapshot_reads_total none": 1,
+        "evsrc_snapshot_reads_total hit": 1,
+        "evsrc_snapshot_reads_total undecodable": 1,
+        "evsrc_snapshot_reads_total stale": 1,
+        "evsrc_snapshot_reads_total failed": 1,
+        "evsrc_snapshot_writes_total written": 3,
+        "evsrc_snapshot_writes_total unencodable": 1,
+        "evsrc_snapshot_writes_total failed": 1
+      })
+      const told = logs.map((line) =>
+        JSON.parse(line)
+      ).map(({ annotations, level, message }) => [
+        level,
+        annotations.stream,
+        Array.isArray(message) ? message[0] : message
+      ])
+      assert.deepStrictEqual(told, [
+        ["WARN", "Counter-a", "A snapshot cannot be decoded; the state is folded again"],
+        ["WARN", "Counter-a", "The last event of a snapshot is not in its stream; the state is folded again"],
+        ["WARN", "Counter-a", "A state cannot be kept in a snapshot"],
+        ["WARN", "Counter-b", "A snapshot cannot be read"],
+        ["WARN", "Counter-b", "A snapshot cannot be written"]
+      ])
+    }))
+
+  it.effect("those that wait when the store is closed are not written, and nobody waits for them", () =>
+    Effect.gen(function*() {
+      const decider = counter(SnapshotPolicy.every(1))
+      const { driver } = yield* EventStore.EventStore
+      let interrupted = 0
+      yield* Effect.scoped(Effect.gen(function*() {
+        const store = yield* EventStore.make({
+          ...driver,
+          snapshots: {
+            ...driver.snapshots,
+            write: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void interrupted++))
+          }
+        })
+        for (const id of ["a", "b"]) {
+          yield* add(decider, id, 1).pipe(Effect.provideService(EventStore.EventStore, store))
+        }
+        yield* Effect.yieldNow
+      }))
+      assert.strictEqual(interrupted, 1, "the one that was under way")
+      assert.deepStrictEqual(yield* driver.snapshots.page(undefined, 10), [])
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+})

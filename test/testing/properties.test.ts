@@ -1,0 +1,296 @@
+/** The properties hold of what is right, and each fails where the code is wrong. */
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Effect, Option, Result, Schema, SchemaGetter } from "effect"
+import { Aggregate, Command, Event } from "evsrc"
+import { type Case, DeciderProperties, EventProperties } from "evsrc/testing"
+import * as Bank from "../../examples/bank-account.ts"
+import { CourseEvent } from "../../examples/courses.ts"
+import { UserAggregate } from "../../examples/users/contract/UserAggregate.ts"
+import { UserEvent } from "../../examples/users/contract/UserEvent.ts"
+import { UserDecider } from "../../examples/users/UserDecider.ts"
+
+const balance = Schema.UndefinedOr(Schema.Int)
+
+describe("the examples", () => {
+  const properties = [
+    ...EventProperties.all(UserEvent),
+    ...EventProperties.all(Bank.AccountEvent),
+    ...EventProperties.all(CourseEvent),
+    ...DeciderProperties.all(UserDecider, { state: UserAggregate.state }),
+    ...DeciderProperties.all(Bank.Account, { state: balance })
+  ]
+  for (const { name, test } of properties) it.effect(name, () => test)
+})
+
+/** What each property says, and of those that fail why. */
+const outcomes = (properties: ReadonlyArray<Case<never>>) =>
+  Effect.forEach(properties, ({ name, test }) =>
+    Effect.map(Effect.scoped(Effect.result(test)), (result) => ({
+      name,
+      failure: Result.isFailure(result) ? String(result.failure) : undefined
+    })))
+
+const onlyFails = (properties: ReadonlyArray<Case<never>>, part: string, reasons: ReadonlyArray<string | RegExp>) =>
+  Effect.gen(function*() {
+    const failed = (yield* outcomes(properties)).filter(({ failure }) => failure !== undefined)
+    assert.deepEqual(failed.map(({ name }) => name.includes(part)), [true], failed.map(({ name }) => name).join())
+    // Whoever reads it can see it again.
+    for (const reason of [...reasons, "Replay: "]) {
+      const failure = failed[0]?.failure ?? ""
+      if (typeof reason === "string") assert.include(failure, reason)
+      else assert.match(failure, reason)
+    }
+  })
+
+const state = Schema.Struct({ count: Schema.Int })
+const Added = Schema.TaggedUnion({ Added: { id: Schema.String, n: Schema.Int }, Cleared: { id: Schema.String } })
+const Add = Command.make("Add", { payload: { id: Schema.String, n: Schema.Int } })
+const Clear = Command.make("Clear", { payload: { id: Schema.String } })
+
+type State = typeof state.Type
+
+const counter = (wrong: {
+  readonly add?: (state: State, n: number) => State
+  readonly added?: (n: number) => number
+  readonly schema?: Schema.Codec<State, unknown>
+  readonly replay?: string
+}) => {
+  const contract = Aggregate.make("Counter", { id: "id", state, events: Added, commands: [Add, Clear] })
+  const right = contract.decider({
+    initial: { count: 0 },
+    evolve: {
+      Added: wrong.add === undefined ? (s, e) => ({ count: s.count + e.n }) : (s, e) => wrong.add!(s, e.n),
+      Cleared: () => ({ count: 0 })
+    },
+    decide: {
+      Add: (_, { id, n }) => [{ _tag: "Added", id, n: wrong.added?.(n) ?? n }],
+      Clear: (s, c) => s.count === 0 ? [] : [Added.cases.Cleared.make(c)]
+    }
+  })
+  return DeciderProperties.all(right, { state: wrong.schema ?? state, seed: 1, replay: wrong.replay })
+}
+
+describe("a property of deciders", () => {
+  it.effect("holds of what is right", () =>
+    Effect.gen(function*() {
+      assert.deepEqual((yield* outcomes(counter({}))).map(({ failure }) => failure), [undefined, undefined, undefined])
+    }))
+
+  const rejects = "decides on nothing that its own evolve rejects"
+  it.effect("fails for an event that breaks its own Schema", () =>
+    onlyFails(counter({ added: (n) => n + 0.5 }), rejects, ["which breaks its Schema", "Added"]))
+
+  it.effect("fails for an event on which evolve throws", () =>
+    onlyFails(
+      counter({
+        add: (s, n) => {
+          if (n > 3) throw new Error("too much")
+          return { count: s.count + n }
+        }
+      }),
+      rejects,
+      ["on which evolve throws: Error: too much"]
+    ))
+
+  it.effect("fails for an event that leads to what is no state", () =>
+    onlyFails(counter({ add: (s, n) => ({ count: s.count + n / 2 }) }), rejects, ["which leads to what is no state"]))
+
+  it.effect("fails for a decide that throws", () =>
+    onlyFails(
+      counter({
+        added: (n) => {
+          if (n < 0) throw new Error("not that")
+          return n
+        }
+      }),
+      rejects,
+      ["decide throws: Error: not that"]
+    ))
+
+  it.effect("fails for a state that does not survive being kept", () => {
+    // It says that there is no sign.
+    const schema: Schema.Codec<State, unknown> = Schema.Struct({
+      count: Schema.Int.pipe(Schema.decodeTo(Schema.Int, {
+        decode: SchemaGetter.passthrough(),
+        encode: SchemaGetter.transform(Math.abs)
+      }))
+    })
+    return onlyFails(counter({ schema }), "a kept state", ["read again, and the events after it lead to"])
+  })
+
+  it.effect("shows what a state has that its Schema leaves out", () =>
+    onlyFails(
+      // An object with a key more is a state to the compiler.
+      counter({ add: (s, n) => Object.assign({}, { count: s.count + n }, { last: "x" }) }),
+      "a kept state",
+      [
+        /read again, and the events after it lead to {"count":-?\d+}, and not to {"count":-?\d+,"last":"x"}\. /,
+        /Both are encoded as {"count":-?\d+}: the state has something that its Schema leaves out/
+      ]
+    ))
+
+  it.effect("shows states that look the same as they are encoded, and says where they cannot be told apart", () =>
+    Effect.gen(function*() {
+      // Its instances show nothing of what they have, and two that have the same are not equal.
+      class Secret {
+        readonly n: () => number
+        constructor(n: number) {
+          this.n = () => n
+        }
+        toString() {
+          return "secret"
+        }
+      }
+      const hidden = (encoded: (n: number) => number) => {
+        const state = Schema.Struct({ secret: Schema.declare((u): u is Secret => u instanceof Secret) }).pipe(
+          Schema.encodeTo(Schema.Struct({ n: Schema.Int }), {
+            decode: SchemaGetter.transform(({ n }) => ({ secret: new Secret(n) })),
+            encode: SchemaGetter.transform(({ secret }) => ({ n: encoded(secret.n()) }))
+          })
+        )
+        const decider = Aggregate.make("Counter", { id: "id", state, events: Added, commands: [Add] }).decider({
+          initial: { secret: new Secret(0) },
+          evolve: { Added: ({ secret }) => ({ secret: new Secret(secret.n() + 1) }), Cleared: (s) => s },
+          decide: { Add: (_, { id, n }) => [{ _tag: "Added", id, n }] }
+        })
+        return Effect.map(outcomes(DeciderProperties.all(decider, { state, seed: 1 })), (all) => all[1]?.failure)
+      }
+      assert.include(yield* hidden((n) => n + 1), `lead to what is encoded as {"n":2}, and not as {"n":1}`)
+      const alike = yield* hidden((n) => n)
+      assert.match(alike ?? "", /which looks the same: .*secret.*\. It has something that cannot be compared/)
+    }))
+
+  it.effect("fails for an evolve that remembers what is not in the state", () => {
+    let calls = 0
+    return Effect.gen(function*() {
+      const properties = counter({ add: (s, n) => ({ count: s.count + n + (++calls % 7 === 0 ? 1 : 0) }) })
+      const failed = (yield* outcomes(properties)).filter(({ failure }) => failure !== undefined)
+      assert.deepEqual(failed.map(({ name }) => name.includes("kept state") || name.includes("in batches")), [
+        true,
+        true
+      ])
+    })
+  })
+
+  it.effect("fails for an evolve that changes the state that it is given", () => {
+    const properties = counter({
+      add: (s, n) => {
+        Object.assign(s, { count: s.count + n })
+        return s
+      }
+    })
+    return Effect.gen(function*() {
+      const failed = (yield* outcomes(properties)).filter(({ failure }) => failure !== undefined)
+      assert.isTrue(failed.some(({ name }) => name.includes("in batches")))
+    })
+  })
+})
+
+describe("a property of deciders, of commands", () => {
+  it.effect("sends all to one instance, and such as are given", () =>
+    Effect.gen(function*() {
+      const ids: Array<string> = []
+      const amounts = new Set<number>()
+      let several = false
+      const contract = Aggregate.make("Counter", { id: "id", state, events: Added, commands: [Add, Clear] })
+      const decider = contract.decider({
+        initial: { count: 0 },
+        evolve: { Added: (s) => ({ count: s.count + 1 }), Cleared: (s) => s },
+        decide: {
+          Add: (s, { id, n }) => {
+            if (s.count === 0) ids.length = 0
+            ids.push(id)
+            amounts.add(n)
+            several ||= s.count > 3
+            assert.strictEqual(new Set(ids).size, 1)
+            return [{ _tag: "Added", id, n }]
+          },
+          Clear: () => []
+        }
+      })
+      const one = Arbitrary.map(Arbitrary.schema(Schema.String), (id) => ({ id, n: 7 }))
+      const [first] = DeciderProperties.all(decider, { state, commands: { Add: one } })
+      yield* Effect.scoped(first!.test)
+      assert.deepEqual([...amounts], [7])
+      assert.isTrue(several)
+    }))
+})
+
+describe("a property of events", () => {
+  const Lossy = Schema.Struct({
+    _tag: Schema.tag("Lossy"),
+    text: Schema.String.pipe(Schema.decodeTo(Schema.String, {
+      decode: SchemaGetter.transform((text) => text.trim()),
+      encode: SchemaGetter.passthrough()
+    }))
+  })
+
+  it.effect("fails for an event that is read as another", () =>
+    onlyFails(EventProperties.all(Schema.Union([Lossy]).pipe(Schema.toTaggedUnion("_tag"))), "Lossy: what is written", [
+      "was read as"
+    ]))
+
+  const User = Schema.TaggedUnion({ Registered: { name: Schema.NonEmptyString } })
+
+  it.effect("fails for an upcaster that does not take everything that the old Schema allows", () =>
+    onlyFails(
+      EventProperties.all(User.pipe(Event.history({
+        Registered: Event.from({ fullName: Schema.String }).toCurrent(({ fullName }) => ({ name: fullName }))
+      }))),
+      "Registered: what version 1 allows",
+      [`made no valid "Registered"`, "fullName", "expected: Registered: what version 1 allows"]
+    ))
+
+  it.effect("fails for a type that is split into what is no event, and for one that throws", () =>
+    Effect.gen(function*() {
+      const properties = EventProperties.all(User.pipe(Event.legacy({
+        SignedUp: Event.from({ name: Schema.String })
+          .into(["Registered"], ({ name }) => [{ _tag: "Registered", name }]),
+        Came: Event.from({ at: Schema.Option(Schema.Int) })
+          .into(["Registered"], ({ at }) => [{ _tag: "Registered", name: `${Option.getOrThrow(at)}` }])
+      })))
+      const all = yield* outcomes(properties)
+      assert.deepEqual(all.map(({ failure }) => failure !== undefined), [false, true, true])
+      assert.include(all[2]!.failure, "threw")
+    }))
+})
+
+describe("a replay", () => {
+  const User = Schema.TaggedUnion({ Registered: { name: Schema.NonEmptyString } })
+  const upcast = (name: (fullName: string) => string) =>
+    User.pipe(Event.history({
+      Registered: Event.from({ fullName: Schema.String }).toCurrent(({ fullName }) => ({ name: name(fullName) }))
+    }))
+  const broken = upcast((fullName) => fullName)
+  const replayOf = (failure: string | undefined) => /^Replay: (.*)$/m.exec(failure ?? "")?.[1] ?? ""
+
+  it.effect("is of one property: that is tried on what it says, and the others as ever", () =>
+    Effect.gen(function*() {
+      const first = yield* outcomes(EventProperties.all(broken))
+      const replay = replayOf(first[0]?.failure)
+      assert.isTrue(replay.startsWith("Registered: what version 1 allows"))
+      const again = yield* outcomes(EventProperties.all(broken, { replay }))
+      assert.deepEqual(again.map(({ failure }) => failure !== undefined), [true, false])
+      assert.strictEqual(replayOf(again[0]?.failure), replay)
+      assert.include(again[0]?.failure, "after 1 runs")
+      const mended = yield* outcomes(EventProperties.all(upcast((fullName) => fullName || "?"), { replay }))
+      assert.include(mended[0]?.failure, "is not there any more (PropertyPassed): remove it")
+      assert.isUndefined(mended[1]?.failure)
+      const deciders = yield* outcomes(counter({ added: (n) => n + 0.5 }))
+      const ours = replayOf(deciders[0]?.failure)
+      assert.isTrue(ours.startsWith("Counter: decides on nothing"))
+      assert.deepEqual(
+        (yield* outcomes(counter({ added: (n) => n + 0.5, replay: ours }))).map(({ failure }) => replayOf(failure)),
+        [ours, "", ""]
+      )
+    }))
+
+  it("that is of no property is refused, with the names of those that there are", () => {
+    for (const replay of ["[0,\"1\",1,1,[],0]", "Other: what is written [0]", "Registered", ""]) {
+      assert.throws(
+        () => EventProperties.all(broken, { replay }),
+        /is of none of these properties.*\n.*\n- Registered: what version 1/
+      )
+    }
+  })
+})
