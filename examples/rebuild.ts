@@ -40,7 +40,8 @@ export const rebuild = (write: (text: string) => void) =>
 export const history = (events: number) =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
-    const { awaitPosition, driver } = yield* ProjectionStore.ProjectionStore
+    const { awaitPosition } = yield* ProjectionStore.ProjectionStore
+    const driver = yield* ProjectionStore.driver
     const accounts = ["ann", "bob", "cem", "dea"]
     for (const account of accounts) {
       yield* store.append(AccountEvent, `Account-${account}`, [{ _tag: "Opened", account }])

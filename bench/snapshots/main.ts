@@ -7,6 +7,7 @@ import { DateTime, Effect, Layer, Redacted, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Fs from "node:fs"
 import { join } from "node:path"
+import { internals } from "../../src/core/internals.ts"
 import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy } from "../../src/index.ts"
 import { PgEventStore } from "../../src/pg/index.ts"
 import * as PostgresServer from "../../test/support/PostgresServer.ts"
@@ -62,10 +63,10 @@ const append = Effect.fnUntraced(function*(stream: string, count: number) {
 /** Like another process on the same database. */
 const fresh = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.scoped(Effect.gen(function*() {
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const store = yield* EventStore.make(driver)
     const answer = yield* Effect.provideService(self, EventStore.EventStore, store)
-    yield* store.snapshots.settled
+    yield* store[internals].snapshots.settled
     return answer
   }))
 
@@ -116,7 +117,7 @@ const policies = {
 
 /** Commands on an instance that is known, one after the other; each policy has an instance and a process of its own. */
 const appends = Effect.gen(function*() {
-  const { driver } = yield* EventStore.EventStore
+  const { driver } = (yield* EventStore.EventStore)[internals]
   const each = yield* Effect.forEach(
     Object.entries(policies),
     ([name, policy]) =>

@@ -13,9 +13,10 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import type { StreamId } from "../core/StreamId.ts"
-import type * as EventStore from "../eventStore/EventStore.ts"
+import * as EventStore from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import type { Keys } from "../personalData/Encryption.ts"
@@ -81,7 +82,7 @@ export const make = <State>(
   /** The snapshot of a state; none when its Schema refuses it. */
   const take = (stream: StreamId, { eventId, position, state, version }: CachedState<State>) =>
     Effect.gen(function*() {
-      const encoded = yield* encodeState(snapshots, store.keys, state)
+      const encoded = yield* encodeState(snapshots, store[internals].keys, state)
       if (Result.isFailure(encoded)) {
         yield* Metrics.snapshotWritten("unencodable")
         yield* warn("A state cannot be kept in a snapshot", stream, version, tellable(encoded.failure))
@@ -102,8 +103,8 @@ export const make = <State>(
     const taken = known.version === 0 ? Effect.succeedNone : take(name, known)
     const snapshot = erasures === undefined
       ? taken
-      : Effect.flatMap(store.keys.erasures, (now) => now === erasures ? taken : Effect.succeedNone)
-    return store.snapshots.write(name, snapshot, wrong)
+      : Effect.flatMap(store[internals].keys.erasures, (now) => now === erasures ? taken : Effect.succeedNone)
+    return store[internals].snapshots.write(name, snapshot, wrong)
   }
 
   return {
@@ -111,13 +112,16 @@ export const make = <State>(
       const name = Limits.checkStream(stream)
       // Who reads the stream is told what is wrong with its name.
       if (name instanceof EventStoreError) return { _tag: "None" }
-      const found = yield* store.snapshots.read({ stream: name, fingerprint })
+      const found = yield* store[internals].snapshots.read({ stream: name, fingerprint })
       if (Option.isNone(found)) return { _tag: "None" }
       if (found.value.version > max) return yield* Effect.as(Metrics.snapshotRead("none"), { _tag: "None" } as const)
       const snapshot = found.value
       const { eventId, position, version } = snapshot
       // Without the key store there is no state: who reads the events is told why.
-      const decoded = yield* Effect.orElseSucceed(decodeState(snapshots, store.keys, snapshot.state), () => undefined)
+      const decoded = yield* Effect.orElseSucceed(
+        decodeState(snapshots, store[internals].keys, snapshot.state),
+        () => undefined
+      )
       if (decoded === undefined) return { _tag: "None" }
       if (Result.isSuccess(decoded)) {
         return { _tag: "Usable", snapshot, known: { state: decoded.success, version, position, eventId } }
@@ -175,3 +179,23 @@ const warn = (message: string, stream: string, version: number, detail: string):
     stream,
     version
   })
+
+/**
+ * Removes the snapshots of instances, under whatever fingerprint, and returns how many there were. The next load folds the whole stream.
+ *
+ * @since 0.1.0
+ * @category dropping
+ */
+export const dropSnapshots = Effect.fn("Aggregate.dropSnapshots")(function*(
+  aggregate: { readonly streamOf: (id: string) => string },
+  ids: ReadonlyArray<string>
+): Effect.fn.Return<number, EventStoreError, EventStore.EventStore> {
+  const { driver } = (yield* EventStore.EventStore)[internals]
+  const streams = ids.map((id) => Limits.checkStream(aggregate.streamOf(id)))
+  const valid: Array<StreamId> = []
+  for (const stream of streams) {
+    if (stream instanceof EventStoreError) return yield* stream
+    valid.push(stream)
+  }
+  return yield* driver.snapshots.drop(valid)
+})

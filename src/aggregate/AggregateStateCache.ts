@@ -15,6 +15,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import type * as Position from "../core/Position.ts"
 import type * as Version from "../core/Version.ts"
@@ -202,13 +203,13 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   decider: AggregateDecider<State, Events, C>
 ): Effect.fn.Return<AggregateStates<State>> {
   const snapshots = decider.stateSnapshots && AggregateSnapshotter.make(store, decider.stateSnapshots)
-  const inTransaction = store.driver.inTransaction
+  const inTransaction = store[internals].driver.inTransaction
   const isPersonal = EventPersonalData.of(decider.aggregate.events).size > 0
   let ofErasures: bigint | undefined
 
   /** Lets go of all states when a subject was erased since, whose personal data may be in them. Answers as of how many erasures they are. */
   const upToDate: Effect.Effect<bigint | undefined, EventStoreError> = isPersonal
-    ? Effect.flatMap(store.keys.erasures, (erasures) => {
+    ? Effect.flatMap(store[internals].keys.erasures, (erasures) => {
       if (erasures === ofErasures) return Effect.succeed(erasures)
       ofErasures = erasures
       return Effect.as(Cache.invalidateAll(cache), erasures)

@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { metadataAround } from "../command/CommandContext.ts"
 import { type ConcurrencyConflict, EventStoreError, invalidRequest } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
@@ -79,7 +80,7 @@ export const close = <E extends Event.Any>(
 export const archive = Effect.fn("StreamLifecycle.archive")(function*(
   stream: string
 ): Effect.fn.Return<number, EventStoreError, EventStore> {
-  const { driver } = yield* EventStore
+  const { driver } = (yield* EventStore)[internals]
   const name = yield* checked(stream)
   const moved = yield* driver.archive(name)
   if (Option.isSome(moved)) return moved.value
@@ -97,7 +98,7 @@ export const archive = Effect.fn("StreamLifecycle.archive")(function*(
  */
 export const status = Effect.fnUntraced(
   function*(stream: string): Effect.fn.Return<StreamStatus, EventStoreError, EventStore> {
-    const { driver } = yield* EventStore
+    const { driver } = (yield* EventStore)[internals]
     const name = yield* checked(stream)
     return statusOf(name, yield* driver.streamStatus(name))
   }
@@ -112,7 +113,7 @@ export const status = Effect.fnUntraced(
 export const closed: Stream.Stream<ClosedStream, EventStoreError, EventStore> = Stream.unwrap(
   Effect.map(
     EventStore,
-    ({ driver }) =>
+    ({ [internals]: { driver } }) =>
       Stream.paginate(
         Position.start,
         (after) =>

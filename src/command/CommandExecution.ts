@@ -66,7 +66,7 @@ const defaultConflictRetry = Schedule.exponential("2 millis").pipe(
  * @since 0.1.0
  * @category running
  */
-export const make = Effect.fnUntraced(function*(store: EventStore["Service"], options: RunOptions) {
+export const make = Effect.fnUntraced(function*(store: Pick<EventStore["Service"], "receipt">, options: RunOptions) {
   const newId = yield* IdGenerator
   const conflictRetry = options.conflictRetry ?? defaultConflictRetry
   return Effect.fnUntraced(function*<E>(

@@ -8,6 +8,7 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Schema from "effect/Schema"
 import type { ConcurrencyConflict, EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import { StreamId } from "../core/StreamId.ts"
@@ -349,7 +350,7 @@ export const rawSeat = (type: string, show: string): NewEvent => ({
 export const heldAppend = Effect.fnUntraced(function*(events: ReadonlyArray<NewEvent>) {
   const store = yield* EventStore
   const [written, enough] = [yield* Latch.make(false), yield* Latch.make(false)]
-  const fiber = yield* Effect.forkChild(store.driver.append({
+  const fiber = yield* Effect.forkChild(store[internals].driver.append({
     stream: StreamId.make(unique("Seat")),
     expected: "any",
     events,

@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { ConcurrencyConflict, EventStoreError, type EventStoreErrorReason } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import { StreamId } from "../core/StreamId.ts"
 import type * as Version from "../core/Version.ts"
@@ -77,4 +78,7 @@ export const storedEvent = (type: string, schemaVersion: number, data: Schema.Js
 })
 
 export const appendStored = (stream: string, events: ReadonlyArray<NewEvent>) =>
-  Effect.flatMap(EventStore, ({ driver }) => driver.append({ stream: StreamId.make(stream), expected: "any", events }))
+  Effect.flatMap(
+    EventStore,
+    ({ [internals]: { driver } }) => driver.append({ stream: StreamId.make(stream), expected: "any", events })
+  )

@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { ConcurrencyConflict, storeError, StoreFailure } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -238,7 +239,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     equal(reason._tag, "InvalidRequest", "an event that breaks its Schema")
     ok(reason.message.includes("quantity"), "the message names the field")
     const rollback = storeError(new StoreFailure({ message: "rolled back by the test", cause: undefined }))
-    const error = yield* Effect.flip(store.driver.append({
+    const error = yield* Effect.flip(store[internals].driver.append({
       stream: StreamId.make(stream),
       expected: "any",
       events: [storedEvent("ItemAdded", 1, { sku: "x", quantity: 1 })],
@@ -253,7 +254,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     const store = yield* EventStore
     const stream = StreamId.make(unique("Cart"))
     let seen: ReadonlyArray<EncodedEvent> = []
-    yield* store.driver.append({
+    yield* store[internals].driver.append({
       stream,
       expected: "noStream",
       events: [
@@ -397,7 +398,7 @@ const subscriptions: ReadonlyArray<Case<EventStore>> = [
       )
     )
     for (const n of upTo(3)) {
-      yield* Effect.ignore(store.driver.append({
+      yield* Effect.ignore(store[internals].driver.append({
         stream: StreamId.make(unique("Cart")),
         expected: "any",
         events: [storedEvent("ItemAdded", 1, { sku: "x", quantity: n })],

@@ -6,6 +6,7 @@
 import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import { internals } from "../core/internals.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
@@ -50,7 +51,7 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
     yield* append(a, [1, 2, 3], "any", unique("command"))
     yield* append(a, [4], "any", unique("command"))
     const { condition } = yield* store.readQuery([{ tags: [tag] }])
-    yield* store.driver.append({
+    yield* store[internals].driver.append({
       stream: StreamId.make(c),
       expected: "any",
       events: [1, 2].map((n) => ({ ...storedEvent("Decided", 1, { n }), tags: [tag] })),
@@ -65,7 +66,7 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
   }),
 
   test("a page of the raw log has, when asked, the event before each in its stream", function*() {
-    const { driver, head } = yield* EventStore
+    const { head, [internals]: { driver } } = yield* EventStore
     const after = yield* head
     const stream = unique("Cart")
     yield* append(stream, [1, 2])

@@ -12,6 +12,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
@@ -47,7 +48,7 @@ const remove = (key: string): EncodedDocument => ({ key, document: undefined, in
 const at = (position: number) => Position.make(BigInt(position))
 const minute = Duration.minutes(1)
 
-const driver = Effect.map(ProjectionStore, (store) => store.driver)
+const driver = Effect.map(ProjectionStore, (store) => store[internals].driver)
 
 const claim = (id: string, owner = "me", lease = minute, partitions = 1) =>
   Effect.flatMap(driver, (driver) => driver.claim({ consumer: id, owner, partitions, lease }))

@@ -5,6 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import { internals } from "../core/internals.ts"
 import type { Position } from "../core/Position.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
@@ -20,7 +21,7 @@ import { type Case, equal, ok, test, unique } from "./Suite.ts"
  * @category fixtures
  */
 export const readStored = Effect.fnUntraced(function*(after: Position, streams: ReadonlyArray<string>, limit = 500) {
-  const { driver } = yield* EventStore
+  const { driver } = (yield* EventStore)[internals]
   const found: Array<StoredEvent> = []
   let from = after
   while (true) {
@@ -55,10 +56,10 @@ export const raw: ReadonlyArray<Case<EventStore>> = [
       metadata: `{"actor" : "ann"}`
     }
     const tagged: NewEvent = { ...storedEvent("CheckedOut", 7, {}), tags: ["cart:1", `odd:{"a",\\ b}`, "e:"] }
-    yield* store.driver.append({ stream: a, expected: "any", events: [plain, tagged], commandId: command })
+    yield* store[internals].driver.append({ stream: a, expected: "any", events: [plain, tagged], commandId: command })
     yield* appendStored(b, [{ ...plain, id: globalThis.crypto.randomUUID() }])
     const one = { ...storedEvent("ItemAdded", 1, {}), id: globalThis.crypto.randomUUID() }
-    yield* store.driver.append({ stream: a, expected: "any", events: [one], commandId: `${command}-2` })
+    yield* store[internals].driver.append({ stream: a, expected: "any", events: [one], commandId: `${command}-2` })
     const events = yield* readStored(after, [a, b])
     const of = (stream: StreamId, version: number, event: NewEvent) => ({
       stream,
@@ -106,7 +107,7 @@ export const raw: ReadonlyArray<Case<EventStore>> = [
         "position, version, id and time"
       )
     }
-    const { events, head } = yield* store.driver.readStored({
+    const { events, head } = yield* store[internals].driver.readStored({
       after: expected[expected.length - 1]!.position,
       limit: 10
     })

@@ -10,6 +10,7 @@ import * as Stream from "effect/Stream"
 import * as StreamLifecycle from "../archive/StreamLifecycle.ts"
 import * as CommandContext from "../command/CommandContext.ts"
 import { EventStoreError, StreamClosed } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
 import * as Event from "../event/Event.ts"
@@ -77,7 +78,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
       equal(yield* rejection(store.appendIf(condition, SeatEvent, stream, [seat(show)])), refused, "on a condition")
       equal(
         yield* rejection(
-          store.driver.append({
+          store[internals].driver.append({
             stream: receipt.stream,
             expected: "any",
             events: [{
@@ -201,7 +202,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
 
   test("what is archived is read as before, by stream, log, query and id", function*() {
     const store = yield* EventStore
-    const start = yield* store.driver.last
+    const start = yield* store[internals].driver.last
     const [a, b] = [unique("Cart"), unique("Cart")]
     const show = unique("show")
     const before = yield* store.readQuery([seatsOf(show)])
@@ -212,7 +213,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     yield* store.append(SeatEvent, a, [seat(show), seat(show)])
     yield* append(b, [3])
     yield* close(a)
-    const last = yield* store.driver.last
+    const last = yield* store[internals].driver.last
     const snapshot = Effect.gen(function*() {
       const log = yield* Stream.runCollect(store.readAllEncoded({ after: start, pageSize: 2 }))
       return {
@@ -227,7 +228,13 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
         query: (yield* store.readQuery([seatsOf(show)])).events,
         mixed: (yield* store.readQuery([seatsOf(show), { types: ["SeatTaken"] }])).events.filter((e) => e.stream === a),
         receipt: yield* store.receipt(command),
-        lag: (yield* store.driver.lag({ after: start, to: last, limit: 100, types: ["SeatTaken"], streamPrefix: a }))
+        lag: (yield* store[internals].driver.lag({
+          after: start,
+          to: last,
+          limit: 100,
+          types: ["SeatTaken"],
+          streamPrefix: a
+        }))
           .events
       }
     })
@@ -238,7 +245,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(yield* StreamLifecycle.archive(a), 8, "moved")
     equal(yield* StreamLifecycle.archive(a), 0, "moved again")
     equal(yield* snapshot, read1, "all reads")
-    ok((yield* store.head) >= last && (yield* store.driver.last) >= last, "the head does not step back")
+    ok((yield* store.head) >= last && (yield* store[internals].driver.last) >= last, "the head does not step back")
     equal(
       (yield* rejection(store.appendIf(before.condition, SeatEvent, b, [seat(show)])))._tag,
       "BoundaryConflict",
@@ -254,7 +261,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
   }),
 
   test("the closed streams are listed in the order of their closing", function*() {
-    const start = yield* Effect.flatMap(EventStore, ({ driver }) => driver.last)
+    const start = yield* Effect.flatMap(EventStore, ({ [internals]: { driver } }) => driver.last)
     const streams = upTo(5).map(() => unique("Cart"))
     yield* Effect.forEach(streams, (stream) => append(stream, [1]), { discard: true })
     const order = streams.toReversed()
@@ -273,7 +280,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
       [false, false, true, false, false],
       "the archived one"
     )
-    const { driver } = yield* EventStore
+    const { driver } = (yield* EventStore)[internals]
     const [third] = yield* driver.closedStreams({ after: mine[1]!.position, limit: 1 })
     equal(third, mine[2]!, "a page")
     ok(mine.every(({ position, version }) => position > Position.start && version === 2), "their last events")

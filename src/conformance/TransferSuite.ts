@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as StreamLifecycle from "../archive/StreamLifecycle.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
@@ -46,7 +47,7 @@ const storedEvent = (
 
 /** A log with whatever a log can have in it. */
 const odd = Effect.gen(function*() {
-  const { driver } = yield* EventStore
+  const { driver } = (yield* EventStore)[internals]
   // With gaps, and texts that JSON.stringify would not write.
   const restored = yield* driver.restore({
     after: Position.start,
@@ -156,7 +157,7 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
         const lines = yield* exported
         const text = lines.join("")
         yield* another(Effect.gen(function*() {
-          const { driver } = yield* EventStore
+          const { driver } = (yield* EventStore)[internals]
           for (const part of [0, 1, 2, 9, 501, 700, lines.length - 2, lines.length - 1]) {
             const error = yield* Effect.flip(LogTransfer.import(of(lines.slice(0, part))))
             ok(error._tag === "DamagedExport" && error.line === part + 1, `cut after ${part} lines`)
@@ -167,7 +168,7 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
           equal(yield* driver.last, yield* driver.head, "its end")
         }))
         yield* another(Effect.gen(function*() {
-          const { driver } = yield* EventStore
+          const { driver } = (yield* EventStore)[internals]
           // Interrupted while it waits, while it reads, and while it writes.
           for (let round = 0; round < 12; round++) {
             const fiber = yield* Effect.forkChild(LogTransfer.import(Stream.rechunk(of(lines), 20)))
@@ -209,7 +210,7 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
     scoped(
       "events are restored byte for byte, all or none, and none that cannot be there",
       Effect.gen(function*() {
-        const { driver } = yield* EventStore
+        const { driver } = (yield* EventStore)[internals]
         const start = [
           storedEvent(2, "a", 1, { commandId: "c", commandEvents: 1 }),
           storedEvent(5, "b", 1),

@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
+import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
@@ -255,7 +256,13 @@ export const make = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       const positions = (yield* store.progress(generation)).map(({ position }) => position)
       const position = positions.reduce((least, one) => one < least ? one : least, positions[0] ?? Position.start)
-      return { state: "standby" as const, detail: undefined, parked: 0, position, head: yield* events.driver.head }
+      return {
+        state: "standby" as const,
+        detail: undefined,
+        parked: 0,
+        position,
+        head: yield* events[internals].driver.head
+      }
     })
 
   const run = Effect.gen(function*() {

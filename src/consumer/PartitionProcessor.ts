@@ -12,6 +12,7 @@ import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
 import * as TraceContext from "../command/TraceContext.ts"
 import { type EventStoreError, isOfNewerCode } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
@@ -82,7 +83,7 @@ export const run = Effect.fnUntraced(function*(
   assigned: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
   const { batchSize, growTo, report, requests, retryDelay, store, generation, processor } = options
-  const { driver } = options.events
+  const { driver } = options.events[internals]
   const { consumer } = processor
   const { epoch, partition } = assigned
   const filter = filterOf(consumer, partition)

@@ -13,6 +13,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
@@ -131,8 +132,8 @@ const search = Effect.fnUntraced(function*(
   Stores
 > {
   yield* reject(subject)
-  const { driver: log, keys } = yield* EventStore
-  const { driver: projections } = yield* ProjectionStore
+  const { driver: log, keys } = (yield* EventStore)[internals]
+  const { driver: projections } = (yield* ProjectionStore)[internals]
   const limits = yield* Limits
   const limit = Math.min(defaultPageSize, limits.pageSize)
   const annotation = annotationOf(subject)
@@ -329,7 +330,7 @@ export const erase = Effect.fn("Erasure.erase")(function*(
 ): Effect.fn.Return<ErasureReceipt, EventStoreError, Stores> {
   const store = yield* EventStore
   const keys = yield* KeyStore.KeyStore
-  if (yield* store.driver.inTransaction) {
+  if (yield* store[internals].driver.inTransaction) {
     return yield* invalidRequest(
       "an erasure cannot be part of a transaction: it waits until other processes have noticed it"
     )
@@ -341,7 +342,7 @@ export const erase = Effect.fn("Erasure.erase")(function*(
   const { findings, streams } = yield* search(subject)
   // A state may have something that was made of personal data and was not marked; it is folded again.
   for (let from = 0; from < streams.size; from += named) {
-    yield* store.driver.snapshots.drop(Array.from(streams).slice(from, from + named))
+    yield* store[internals].driver.snapshots.drop(Array.from(streams).slice(from, from + named))
   }
   const doneAt = yield* DateTime.now
   const found: Findings = { ...findings, ...(plain === undefined ? {} : { plain }) }

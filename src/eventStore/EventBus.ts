@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, storeError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import type { Position } from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -105,7 +106,7 @@ export const layer = (
             }),
             Stream.filter((event) => event.position > from && wanted.has(event.type)),
             // A slow listener must not see what was erased since it was published.
-            Stream.mapEffect((event) => EncryptingEventStoreDriver.decryptAgain(store.keys, event)),
+            Stream.mapEffect((event) => EncryptingEventStoreDriver.decryptAgain(store[internals].keys, event)),
             Stream.mapEffect((event) => Effect.fromResult(Result.mapError(codec.decode(event), storeError))),
             Stream.flatMap(Stream.fromIterable)
           )

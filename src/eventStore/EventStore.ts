@@ -21,6 +21,7 @@ import {
   StreamClosed
 } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
+import { internals } from "../core/internals.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
@@ -169,15 +170,24 @@ export class EventStore extends Context.Service<EventStore, {
   /** The receipt of a command id, if it was appended. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError>
 
-  /** The states of aggregates' instances that are kept beside their streams. */
-  readonly snapshots: SnapshotStore.SnapshotStore
-
-  /** The driver below, for what the runtime builds on top. */
-  readonly driver: EventStoreDriver
-
-  /** The key store of personal data, for the same. */
-  readonly keys: Encryption.Keys
+  /** What the runtime builds on; `EventStore.driver` returns the driver. */
+  readonly [internals]: Internals
 }>()("evsrc/eventStore/EventStore") {}
+
+/**
+ * What the runtime builds on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Internals {
+  /** The back end, behind decryption. */
+  readonly driver: EventStoreDriver
+  /** The key store of personal data. */
+  readonly keys: Encryption.Keys
+  /** The snapshots of aggregates' instances. */
+  readonly snapshots: SnapshotStore.SnapshotStore
+}
 
 /**
  * @since 0.1.0
@@ -392,9 +402,7 @@ export const make = Effect.fnUntraced(function*(
   })
 
   return EventStore.of({
-    driver,
-    keys,
-    snapshots,
+    [internals]: { driver, keys, snapshots },
     append: (events, stream, batch, options = {}) =>
       Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt }) => receipt),
     appendReturning: (events, stream, batch, options = {}) =>
@@ -453,3 +461,14 @@ export const layerMemoryWith = (options: MemoryEventStore.MemoryOptions): Layer.
   layer(MemoryEventStore.make(options))
 
 export type { ReadLogOptions }
+
+/**
+ * Returns the driver of the event store, for the author of a back end and for tests that inject faults.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const driver: Effect.Effect<EventStoreDriver, never, EventStore> = Effect.map(
+  EventStore,
+  (store) => store[internals].driver
+)

@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -121,7 +122,7 @@ export const of = Effect.fn("Causation.of")(
     options: Options = {}
   ): Effect.fn.Return<Option.Option<CausationTree>, EventStoreError, EventStore> {
     const store = yield* EventStore
-    const { driver } = store
+    const { driver } = store[internals]
     const limits = yield* Limits
     const limit = options.limit ?? 10_000
     if (!Number.isSafeInteger(limit) || limit < 1) {
@@ -177,13 +178,13 @@ const eventOf = Effect.fnUntraced(
     store: EventStore["Service"],
     subject: Subject
   ): Effect.fn.Return<Option.Option<EncodedEvent>, EventStoreError> {
-    if ("eventId" in subject) return yield* store.driver.event(subject.eventId)
+    if ("eventId" in subject) return yield* store[internals].driver.event(subject.eventId)
     if ("correlationId" in subject) return Option.none()
     const receipt = Option.getOrUndefined(yield* store.receipt(subject.commandId))
     const first = receipt?.events[0]
     if (receipt === undefined || first === undefined) return Option.none()
     const page = { stream: receipt.stream, from: first.version, direction: "forward", limit: 1 } as const
-    const [event] = yield* store.driver.readStream(page)
+    const [event] = yield* store[internals].driver.readStream(page)
     return Option.fromUndefinedOr(event)
   }
 )

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Hex from "effect/encoding/Hex"
 import * as Schema from "effect/Schema"
 import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
@@ -127,7 +128,7 @@ export interface Options {
  */
 export const verify = Effect.fn("HashChain.verify")(
   function*(options: Options = {}): Effect.fn.Return<Report, EventStoreError, EventStore> {
-    const { driver } = yield* EventStore
+    const { driver } = (yield* EventStore)[internals]
     const { digest } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
     const limits = yield* Limits
     const limit = options.pageSize ?? Math.min(500, limits.pageSize)

@@ -11,6 +11,7 @@ import type { Consumer } from "../consumer/Consumer.ts"
 import { digestOf } from "../consumer/DeliveryLog.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
@@ -93,8 +94,8 @@ export const run = Effect.fn("DeliveryAudit.run")(function*(
   consumer: Consumer,
   options: AuditOptions = {}
 ): Effect.fn.Return<Audit, EventStoreError, EventStore | ProjectionStore> {
-  const { driver: events } = yield* EventStore
-  const { driver: store } = yield* ProjectionStore
+  const { driver: events } = (yield* EventStore)[internals]
+  const { driver: store } = (yield* ProjectionStore)[internals]
   const limits = yield* Limits
   const pageSize = Math.min(defaultPageSize, limits.pageSize)
   const generation = options.generation ?? (yield* store.activeGeneration(consumer.id))

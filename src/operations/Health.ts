@@ -16,6 +16,7 @@ import type { Progress } from "../consumer/CheckpointDriver.ts"
 import * as Consumer from "../consumer/Consumer.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
@@ -107,8 +108,8 @@ export const of = Effect.fn("Health.of")(function*(
   consumers: ReadonlyArray<Consumer.Consumer>,
   options: HealthOptions = {}
 ): Effect.fn.Return<Health, EventStoreError, EventStore | ProjectionStore> {
-  const { driver: log } = yield* EventStore
-  const { driver: store } = yield* ProjectionStore
+  const { driver: log } = (yield* EventStore)[internals]
+  const { driver: store } = (yield* ProjectionStore)[internals]
   const head = yield* log.head
   let at = yield* DateTime.now
   const all: Array<ConsumerHealth> = []

@@ -16,6 +16,7 @@ import * as ConsumerWakeups from "../consumer/ConsumerWakeups.ts"
 import type { Parked, ParkingEntry, ParkingRequest } from "../consumer/ParkingDriver.ts"
 import { filterOf, follows } from "../consumer/PartitionProcessor.ts"
 import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -135,7 +136,7 @@ export interface Outcome {
 }
 
 const generationOf = Effect.fnUntraced(function*({ id }: Consumer, options: GenerationOptions) {
-  const { driver } = yield* ProjectionStore
+  const { driver } = (yield* ProjectionStore)[internals]
   return { driver, generation: options.generation ?? (yield* driver.activeGeneration(id)) }
 })
 

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
@@ -48,8 +49,8 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
   Layer.effect(
     EventStore.EventStore,
     Effect.gen(function*() {
-      const { driver, keys } = yield* EventStore.EventStore
-      const documents = (yield* ProjectionStore.ProjectionStore).driver
+      const { driver, keys } = (yield* EventStore.EventStore)[internals]
+      const documents = (yield* ProjectionStore.ProjectionStore)[internals].driver
       if (driver.transactions !== documents.transactions) {
         return yield* Effect.die(
           new Error("Projector.layerInline: event store and projection store must use one and the same database client")

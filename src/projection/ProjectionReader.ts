@@ -14,6 +14,7 @@ import {
   storeError,
   UndecodableDocument
 } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
@@ -220,11 +221,11 @@ const storeOf = (projection: Awaited): Effect.Effect<EventStore["Service"]> =>
       : Effect.die(new Error(`evsrc: the ${projection.lifecycle} projection "${projection.id}" needs the EventStore`)))
 
 const logOf = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
-  Effect.map(storeOf(projection), ({ driver }) => driver)
+  Effect.map(storeOf(projection), ({ [internals]: { driver } }) => driver)
 
 /** Goes on with the events that are new, up to the high-water mark: what is not final could not be folded in another order later. */
 const watchLive = (
-  { driver: log, keys }: EventStore["Service"],
+  { [internals]: { driver: log, keys } }: EventStore["Service"],
   projection: Projection.Any,
   pageSize: number,
   key: string

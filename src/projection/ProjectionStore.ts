@@ -11,6 +11,7 @@ import type * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, ProjectionBehind } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import * as HighWaterMark from "../eventStore/HighWaterMark.ts"
@@ -78,8 +79,8 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
   /** Ends when a projection has reached the position of `ReadAfter`, for a reader of tables that its handlers write. */
   readonly settled: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
 
-  /** The driver below, for what the runtime builds on top. */
-  readonly driver: ProjectionStoreDriver
+  /** What the runtime builds on; `ProjectionStore.driver` returns it. */
+  readonly [internals]: { readonly driver: ProjectionStoreDriver }
 }>()("evsrc/projection/ProjectionStore") {}
 
 /**
@@ -166,7 +167,7 @@ export const make = Effect.fnUntraced(function*(
     checkpoint: (projection) => driver.checkpoint(projection.id),
     awaitPosition,
     settled,
-    driver: { ...driver, advance, cutOver, transaction }
+    [internals]: { driver: { ...driver, advance, cutOver, transaction } }
   })
 })
 
@@ -233,3 +234,14 @@ export const watchList = <P extends Projection.Any>(projection: P, options?: Lis
  * @category reading
  */
 export const settled = (projection: Awaited) => Effect.flatMap(ProjectionStore, (store) => store.settled(projection))
+
+/**
+ * Returns the driver of the projection store, for the author of a back end and for tests that inject faults.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const driver: Effect.Effect<ProjectionStoreDriver, never, ProjectionStore> = Effect.map(
+  ProjectionStore,
+  (store) => store[internals].driver
+)

@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
+import { internals } from "../core/internals.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
 import * as DocumentProcessor from "./DocumentProcessor.ts"
 import type * as Projection from "./Projection.ts"
@@ -48,7 +49,7 @@ export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHa
     Projector,
     Effect.gen(function*() {
       Consumer.rejectDuplicates("Projector.layer", projections)
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const bind = yield* SharedTransaction.make<Projection.Services<P>>("Projector.layer", driver, projections)
       const groups = yield* Effect.forEach(
         projections,

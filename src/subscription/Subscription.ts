@@ -14,6 +14,7 @@ import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -140,7 +141,7 @@ export const layer = <const S extends Any>(
     Subscriptions,
     Effect.gen(function*() {
       Consumer.rejectDuplicates("Subscription.layer", subscriptions)
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const context = yield* EventHandlers.services<Projection.Services<S>>()
       const groups = yield* Effect.forEach(subscriptions, (subscription: Any) => {
         // The type of the layer has asked for the services of every handler.
@@ -164,7 +165,7 @@ export const layer = <const S extends Any>(
  * later finds them there.
  */
 const beginNow = Effect.fnUntraced(function*({ id, partitions }: Any) {
-  const store = (yield* ProjectionStore.ProjectionStore).driver
+  const store = (yield* ProjectionStore.ProjectionStore)[internals].driver
   const generation = yield* store.activeGeneration(id)
   if ((yield* store.progress(generation)).length > 0) return
   const to = yield* (yield* EventStore.EventStore).head

@@ -13,6 +13,7 @@ import { type Loaded, type LoadOptions, look } from "../aggregate/AggregateState
 import type * as Command from "../command/Command.ts"
 import * as AsOf from "../core/AsOf.ts"
 import { AsOfNotReached, type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Version from "../core/Version.ts"
 import type { StateSchema } from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
@@ -125,7 +126,7 @@ export const stateAt = <State, Events extends Event.Any, C extends Command.Any>(
   options?: Parameters<typeof look>[3]
 ): Effect.Effect<Loaded<State>, AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     yield* asOfReads.reached(driver, asOf)
     const loaded = yield* look(decider, id, loadOptions(asOf), options)
     const problem = beyond(decider.aggregate.streamOf(id), asOf, loaded.version)
@@ -153,7 +154,7 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
   Stream.unwrap(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const stream = decider.aggregate.streamOf(id)
-    yield* asOfReads.reached(store.driver, asOf)
+    yield* asOfReads.reached(store[internals].driver, asOf)
     if (asOf._tag === "Version") {
       const last = yield* Stream.runHead(store.readStreamEncoded(stream, { direction: "backward", limit: 1 }))
       const problem = beyond(stream, asOf, Option.isSome(last) ? last.value.version : Version.zero)

@@ -13,6 +13,7 @@ import type * as Command from "../command/Command.ts"
 import * as CommandPayload from "../command/CommandPayload.ts"
 import type * as AsOf from "../core/AsOf.ts"
 import { type AsOfNotReached, type EventStoreError, type InvalidCommand, invalidRequest } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import type * as Position from "../core/Position.ts"
 import type * as Decision from "../decision/DecisionDefinition.ts"
 import { fold } from "../decision/DecisionHandler.ts"
@@ -70,7 +71,7 @@ export const modelsAt = <M extends Decision.Models>(
   asOf: AsOf.OfLog
 ): Effect.Effect<DecisionAsOf<M>, AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const query = Object.values(models).map((model) => model.query)
     const recorded = yield* Stream.runCollect(asOfReads.matches(driver, query, asOf))
     const taken: Record<string, Array<RecordedEvent<unknown>>> = {}

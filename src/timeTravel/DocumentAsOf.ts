@@ -16,6 +16,7 @@ import {
   storeError,
   UndecodableDocument
 } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type * as EventQuery from "../event/EventQuery.ts"
@@ -101,7 +102,7 @@ const steps = <P extends Projection.Any>(
           )
         }
       })
-    return asOfReads.matches(store.driver, LiveProjection.queryOf(projection, key, find), asOf).pipe(
+    return asOfReads.matches(store[internals].driver, LiveProjection.queryOf(projection, key, find), asOf).pipe(
       Stream.mapEffect((recorded) => Effect.fromResult(stepOf(recorded))),
       Stream.filter((step) => step !== undefined)
     )

@@ -23,6 +23,7 @@ import {
   storeError,
   StreamClosed
 } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import type * as Decision from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -150,7 +151,7 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
     const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid))
     const read = yield* reread(EventCodec.of(contract.events), yield* encoded(contract.events, events))
     if (events.length > 0) {
-      const { closed } = yield* (yield* EventStore).driver.streamStatus(name)
+      const { closed } = yield* (yield* EventStore)[internals].driver.streamStatus(name)
       // Before it was closed it was open.
       if (Option.isSome(closed) && closed.value.version <= start.version) {
         return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))

@@ -8,6 +8,7 @@ import * as FileSystem from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { nothing, read, type ReadSoFar } from "./ExportReader.ts"
 import { exportAfter, type ExportOptions } from "./LogExporter.ts"
@@ -67,7 +68,7 @@ const encoder = new TextEncoder()
 const readBegun = Effect.fnUntraced(function*<E>(
   lines: Stream.Stream<Uint8Array, E>
 ): Effect.fn.Return<ReadSoFar, E | EventStoreError | DamagedExport | TransferRejected, EventStore> {
-  const { driver } = yield* EventStore
+  const { driver } = (yield* EventStore)[internals]
   const begun = yield* Stream.runFoldEffect(
     read(lines, { cut: true }),
     () => nothing,

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
@@ -80,7 +81,7 @@ export const exportAfter = (
   { onProgress, pageSize = 500 }: ExportOptions
 ): Stream.Stream<WrittenLines, EventStoreError, EventStore> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { driver } = yield* EventStore
+    const { driver } = (yield* EventStore)[internals]
     const checksummer = yield* ExportChecksums.checksummer
     return Stream.paginate(
       { before: begun, limit: Math.min(pageSize, 100) },

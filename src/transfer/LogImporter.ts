@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
@@ -82,7 +83,7 @@ export const importLog = <E, R>(
   options: ImportOptions = {}
 ): Effect.Effect<Imported, E | DamagedExport | TransferRejected | EventStoreError, R | EventStore> =>
   Effect.gen(function*() {
-    const { driver } = yield* EventStore
+    const { driver } = (yield* EventStore)[internals]
     const last = yield* driver.last
     let written = 0
     const done = yield* Stream.runFoldEffect(

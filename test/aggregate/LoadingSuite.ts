@@ -8,6 +8,7 @@ import * as Ref from "effect/Ref"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Version from "../../src/core/Version.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import {
@@ -25,7 +26,7 @@ import {
 
 /** A process of its own on the same log: it knows nothing yet, and its round trips are counted. */
 const process = Effect.gen(function*() {
-  const { driver } = yield* EventStore.EventStore
+  const { driver } = (yield* EventStore.EventStore)[internals]
   const trips = yield* Ref.make<ReadonlyArray<"append" | "read">>([])
   const counted = <A, E>(trip: "append" | "read", self: Effect.Effect<A, E>) =>
     Effect.andThen(Ref.update(trips, (all) => [...all, trip]), self)

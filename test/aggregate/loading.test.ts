@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, SchemaGetter } from "effect"
 import { TestClock } from "effect/testing"
 import { Aggregate, Command, CommandBus, EventStore, Version } from "evsrc"
+import { internals } from "../../src/core/internals.ts"
 
 /** A number that is written rounded: what is read is not what was decided. */
 const Rounded = Schema.Int.pipe(
@@ -31,7 +32,7 @@ const stale = (id: string) => Aggregate.load(CounterDecider, id, { policy: "stal
 
 /** The store in the context and a process of its own on it, that counts what it reads. */
 const another = Effect.gen(function*() {
-  const { driver } = yield* EventStore.EventStore
+  const { driver } = (yield* EventStore.EventStore)[internals]
   let reads = 0
   const store = yield* EventStore.make({
     ...driver,
@@ -109,7 +110,7 @@ describe("the states that a process keeps", () => {
 
   it.effect("a log that was set back is noticed by the next command", () =>
     Effect.gen(function*() {
-      const { driver } = yield* EventStore.EventStore
+      const { driver } = (yield* EventStore.EventStore)[internals]
       // The log of a backup: the same stream, but shorter.
       const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
       let current = driver
@@ -121,27 +122,27 @@ describe("the states that a process keeps", () => {
       const run = Effect.provideService(EventStore.EventStore, store)
       for (const n of [1, 2, 4]) yield* run(add("a", n))
       yield* Effect.provideService(add("a", 1), EventStore.EventStore, backup)
-      current = backup.driver
+      current = backup[internals].driver
       assert.strictEqual((yield* run(add("a", 8))).version, Version.make(2))
       assert.strictEqual((yield* run(stale("a"))).state, 9)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect("a log that was set back is noticed by whoever reads it, before anybody is refused on what was there", () =>
     Effect.gen(function*() {
-      const { driver } = yield* EventStore.EventStore
+      const { driver } = (yield* EventStore.EventStore)[internals]
       const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
       let current = driver
       const store = yield* EventStore.make({ ...driver, readStream: (page) => current.readStream(page) })
       const run = Effect.provideService(EventStore.EventStore, store)
       yield* run(add("a", 1))
-      current = backup.driver
+      current = backup[internals].driver
       assert.strictEqual((yield* run(Aggregate.load(CounterDecider, "a"))).version, Version.zero)
       assert.strictEqual((yield* run(stale("a"))).version, Version.zero)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect("a reader that was slow does not put an older state in the place of a newer one", () =>
     Effect.gen(function*() {
-      const { driver } = yield* EventStore.EventStore
+      const { driver } = (yield* EventStore.EventStore)[internals]
       const gate = yield* Deferred.make<void>()
       let slow = false
       const store = yield* EventStore.make({

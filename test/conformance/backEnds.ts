@@ -4,6 +4,7 @@ import { Context, Effect, Layer, Redacted } from "effect"
 import { EventStore, KeyStore, ProjectionStore } from "evsrc"
 import { EventStoreSuite, HashChainSuite, ProjectionStoreSuite } from "evsrc/conformance"
 import { PgEventStore, PgKeyStore, type PgOptions, PgProjectionStore, PgStores } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
 import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
@@ -41,7 +42,7 @@ export const throughClients = (clients: number, options: PgOptions = {}) =>
       const client = Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
       return Effect.map(
         Layer.build(Layer.fresh(PgEventStore.layerWith(options)).pipe(Layer.provide(client))),
-        (built) => Context.get(built, EventStore.EventStore).driver
+        (built) => Context.get(built, EventStore.EventStore)[internals].driver
       )
     })
     const [first] = drivers

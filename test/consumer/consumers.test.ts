@@ -11,6 +11,8 @@ import {
   Projector,
   StoreUnavailable
 } from "evsrc"
+import type { EventStoreDriver, ProjectionStoreDriver } from "evsrc"
+import { internals } from "../../src/core/internals.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const ticks = (partitions = 1) =>
@@ -44,16 +46,21 @@ const until = (isRight: (status: Projector.ProjectionStatus) => boolean) =>
 /** The stores in the context with some of their operations replaced. */
 const withDrivers = (change: {
   readonly events?: (
-    driver: EventStore.EventStore["Service"]["driver"]
-  ) => Partial<EventStore.EventStore["Service"]["driver"]>
+    driver: EventStoreDriver.EventStoreDriver
+  ) => Partial<EventStoreDriver.EventStoreDriver>
   readonly store?: (
-    driver: ProjectionStore.ProjectionStore["Service"]["driver"]
-  ) => Partial<ProjectionStore.ProjectionStore["Service"]["driver"]>
+    driver: ProjectionStoreDriver.ProjectionStoreDriver
+  ) => Partial<ProjectionStoreDriver.ProjectionStoreDriver>
 }) =>
   Layer.merge(
-    EventStore.layer(Effect.map(EventStore.EventStore, ({ driver }) => ({ ...driver, ...change.events?.(driver) }))),
+    EventStore.layer(
+      Effect.map(EventStore.EventStore, ({ [internals]: { driver } }) => ({ ...driver, ...change.events?.(driver) }))
+    ),
     ProjectionStore.layer(
-      Effect.map(ProjectionStore.ProjectionStore, ({ driver }) => ({ ...driver, ...change.store?.(driver) }))
+      Effect.map(
+        ProjectionStore.ProjectionStore,
+        ({ [internals]: { driver } }) => ({ ...driver, ...change.store?.(driver) })
+      )
     )
   )
 
@@ -152,7 +159,7 @@ describe("a consumer's workers", () => {
               : advance(request)
         })
       })
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const owners = Effect.map(driver.progress(four.id), (all) => all.map(({ owner }) => owner))
       const onceOwners = (isRight: (all: ReadonlyArray<string | undefined>) => boolean) =>
         owners.pipe(

@@ -1,8 +1,9 @@
 /** The code of docs/snapshots.md. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy, StreamId } from "evsrc"
+import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
 import { layerPostgres } from "../support/Database.ts"
 
 const Read = Command.make("Read", { payload: { meterId: Schema.String, units: Schema.Int } })
@@ -36,15 +37,11 @@ const MeterDecider2 = Meter.decider({
   decide: { Read: (_, read) => [{ _tag: "Read", ...read }] }
 })
 
-const dropSnapshots = (meterId: string) =>
-  Effect.flatMap(
-    EventStore.EventStore,
-    ({ driver }) => driver.snapshots.drop([StreamId.StreamId.make(Meter.streamOf(meterId))])
-  )
+const dropSnapshots = (meterId: string) => Aggregate.dropSnapshots(Meter, [meterId])
 
 it.live("snapshots are taken, outlived by a new version of the program, and dropped", () =>
   Effect.gen(function*() {
-    const { driver, snapshots } = yield* EventStore.EventStore
+    const { driver, snapshots } = (yield* EventStore.EventStore)[internals]
     for (let n = 1; n <= 120; n++) yield* record("a", n % 2 === 0 ? 3 : -1)
     yield* snapshots.settled
     assert.strictEqual(yield* total("a"), 120)

@@ -145,7 +145,7 @@ describe("the bank in memory", () => {
 const losingAnAnswer = Layer.effect(
   EventStore.EventStore,
   Effect.gen(function*() {
-    const { driver } = yield* EventStore.EventStore
+    const driver = yield* EventStore.driver
     let done = false
     return yield* EventStore.make({
       ...driver,
@@ -162,9 +162,7 @@ const losingAnAnswer = Layer.effect(
 ).pipe(Layer.provide(EventStore.layerMemory))
 
 /** In place of a driver of one's own, that of the store in memory. */
-const ownDriver = Effect.map(EventStore.EventStore, (store) => store.driver)
-
-const ownStore = EventStore.layer(ownDriver).pipe(Layer.provide(EventStore.layerMemory))
+const ownStore = EventStore.layer(EventStore.driver).pipe(Layer.provide(EventStore.layerMemory))
 
 layer(ownStore, { excludeTestServices: true })("a store of one's own", (it) => {
   for (const { name, test } of EventStoreSuite.cases) it.effect(name, () => test)

@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { EventStore, Projection, ProjectionStore, Projector } from "evsrc"
+import { internals } from "../../src/core/internals.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int, text: Schema.String } })
 const sums = Projection.make("sums", {
@@ -13,7 +14,7 @@ const sums = Projection.make("sums", {
 /** The events asked for, page by page, while a projection catches up with so many events of so many characters. */
 const pagesOf = (events: number, characters: number) =>
   Effect.gen(function*() {
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const documents = yield* ProjectionStore.ProjectionStore
     const limits: Array<number> = []
     const store = yield* EventStore.make({
@@ -28,7 +29,10 @@ const pagesOf = (events: number, characters: number) =>
     yield* documents.awaitPosition(sums, yield* store.head, "60 seconds").pipe(
       Effect.provide(Layer.provide(Projector.layer([sums]), Layer.succeed(EventStore.EventStore, store)))
     )
-    assert.deepStrictEqual((yield* documents.driver.load(sums.id, ["all"])).map(({ document }) => document), [events])
+    assert.deepStrictEqual(
+      (yield* documents[internals].driver.load(sums.id, ["all"])).map(({ document }) => document),
+      [events]
+    )
     return limits
   }).pipe(Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory]))
 

@@ -10,6 +10,7 @@ import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import { EventStore, type EventStoreDriver, ProjectionStore } from "evsrc"
 import * as App from "../../examples/http/App.ts"
+import { internals } from "../../src/core/internals.ts"
 
 export interface Answer {
   readonly status: number
@@ -81,7 +82,8 @@ export const changedStore = (
 ) =>
   Layer.effect(
     EventStore.EventStore,
-    Effect.flatMap(EventStore.EventStore, ({ driver }) => EventStore.make({ ...driver, ...change(driver) }))
+    Effect.flatMap(EventStore.EventStore, ({ [internals]: { driver } }) =>
+      EventStore.make({ ...driver, ...change(driver) }))
   ).pipe(Layer.provide(EventStore.layerMemory))
 
 /** The program on a free port, until the scope closes. Answers its URL. */

@@ -21,6 +21,7 @@ import { Agent, type IncomingMessage, request } from "node:http"
 import { connect, type Socket } from "node:net"
 import * as Failures from "../../examples/http/Failures.ts"
 import { ReadTimeout } from "../../examples/http/UserHandlers.ts"
+import { internals } from "../../src/core/internals.ts"
 import { type Answer, type Ask, at, changedStore, client, memoryStores, poll, start } from "./UsersProgram.ts"
 
 const withProgram = (
@@ -61,7 +62,7 @@ describe("the store", () => {
     }))
     const documents = Layer.effect(
       ProjectionStore.ProjectionStore,
-      Effect.flatMap(ProjectionStore.ProjectionStore, ({ driver }) =>
+      Effect.flatMap(ProjectionStore.ProjectionStore, ({ [internals]: { driver } }) =>
         ProjectionStore.make({
           ...driver,
           load: (...request) => gate(driver.load(...request)),

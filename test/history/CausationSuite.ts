@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { internals } from "../../src/core/internals.ts"
 import type { Metadata } from "../../src/core/Metadata.ts"
 import * as Position from "../../src/core/Position.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
@@ -233,7 +234,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     for (const [n, correlationId] of ids.entries()) {
       const tree = yield* causationOf({ correlationId })
       equal([shape(tree.roots), tree.correlationId], [`${n}`, correlationId], "its event")
-      const page = yield* (yield* EventStore).driver.readCorrelation({
+      const page = yield* (yield* EventStore)[internals].driver.readCorrelation({
         correlationId,
         after: Position.start,
         limit: 1
@@ -245,7 +246,8 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     const { events, isComplete, roots } = yield* causationOf({ correlationId: long })
     equal([events, roots.length, isComplete], [1100, 1100, true], "more than two pages")
     const store = yield* EventStore
-    const page = (after: Position.Position) => store.driver.readCorrelation({ correlationId: long, after, limit: 3 })
+    const page = (after: Position.Position) =>
+      store[internals].driver.readCorrelation({ correlationId: long, after, limit: 3 })
     const [first] = yield* page(Position.start)
     equal((yield* page(first!.position)).map(({ data }) => numberOf(data)), [2, 3, 4], "a page")
   }),

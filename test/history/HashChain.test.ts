@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Schema } from "effect"
 import { EventStore, HashChain, type StoredEvent, StreamId, Version } from "evsrc"
 import { createHash } from "node:crypto"
+import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import * as EventHash from "../../src/event/EventHash.ts"
 
@@ -100,10 +101,13 @@ const write = Effect.flatMap(
 const reading = (tamper: (events: ReadonlyArray<StoredEvent>) => ReadonlyArray<StoredEvent>) =>
   Effect.updateService(EventStore.EventStore, (store) => ({
     ...store,
-    driver: {
-      ...store.driver,
-      readStored: (page) =>
-        Effect.map(store.driver.readStored(page), ({ events, head }) => ({ events: tamper(events), head }))
+    [internals]: {
+      ...store[internals],
+      driver: {
+        ...store[internals].driver,
+        readStored: (page) =>
+          Effect.map(store[internals].driver.readStored(page), ({ events, head }) => ({ events: tamper(events), head }))
+      }
     }
   }))
 
@@ -161,7 +165,7 @@ describe("the verifier, in memory", () => {
       const store = yield* EventStore.EventStore
       const sha256 = (...parts: ReadonlyArray<Uint8Array>) => createHash("sha256").update(Buffer.concat(parts)).digest()
       yield* store.append(Said, "a", Array.from({ length: 600 }, (_, n) => ({ _tag: "Said", text: `${n}` })))
-      const { events } = yield* store.driver.readStored({ after: Position.start, limit: 1000, links: true })
+      const { events } = yield* store[internals].driver.readStored({ after: Position.start, limit: 1000, links: true })
       const hashes = events.map(({ previous, ...one }) => sha256(EventHash.encode(one, previous?.hash)))
       assert.deepStrictEqual(events.map(({ hash }) => hash), hashes.map(hex))
       const first = sha256(Buffer.alloc(32), ...hashes.slice(0, 256))

@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { digestOf } from "../../src/consumer/DeliveryLog.ts"
 import type { EventStoreError } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -43,7 +44,7 @@ const fixture = (options: { readonly partitions?: number; readonly poison?: () =
     for (const n of upTo(count).map((n) => n + from - 1)) {
       const stream = `${type}-${n % 7}`
       const receipt = yield* store.append(Events, stream, [{ _tag: type, id: "all", n }])
-      const [event] = yield* store.driver.readStream({
+      const [event] = yield* store[internals].driver.readStream({
         stream: receipt.stream,
         from: receipt.version,
         direction: "forward",
@@ -60,7 +61,7 @@ type Fixture = ReturnType<typeof fixture>
 
 /** A reader of the log that makes of each page what it is told to. */
 const misread = (change: (events: ReadonlyArray<EncodedEvent>, page: LogPage) => ReadonlyArray<EncodedEvent>) =>
-  Effect.map(EventStore.EventStore, ({ driver }): EventStoreDriver => ({
+  Effect.map(EventStore.EventStore, ({ [internals]: { driver } }): EventStoreDriver => ({
     ...driver,
     // Some more than the page holds, so that it is full also without what is hidden.
     readAll: (page) =>
@@ -179,7 +180,7 @@ const online: ReadonlyArray<Case<Stores>> = [
   test("an audit waits for a head that has stepped back for a moment, and misses nothing", function*() {
     const fixed = fixture()
     const events = yield* fixed.append(20)
-    yield* project(fixed, events.at(-1), Effect.map(EventStore.EventStore, ({ driver }) => driver))
+    yield* project(fixed, events.at(-1), Effect.map(EventStore.EventStore, ({ [internals]: { driver } }) => driver))
     let looks = 0
     const back = events[9]!.position
     const stepping = misread((page) => ++looks <= 2 ? page.filter((event) => event.position <= back) : page)
@@ -257,7 +258,7 @@ const online: ReadonlyArray<Case<Stores>> = [
   test("an audit finds an event of another partition, and one that is in no log", function*() {
     const fixed = fixture({ partitions: 2 })
     const events = yield* fixed.append(60)
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const filter = { types: [fixed.type], partition: { index: 0, of: 2 } }
     const own = yield* driver.readAll({ after: Position.start, limit: 100, ...filter })
     const stray = events.find((event) =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Layer, Metric, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { EventStore, Health, Position, Projection, ProjectionStore, StreamId, Version } from "evsrc"
+import { internals } from "../../src/core/internals.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const projection = (name: string, partitions = 1) =>
@@ -18,7 +19,7 @@ const stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
 
 const tick = Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, "s", [{ _tag: "Ticked", n: 1 }]))
 
-const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store.driver)
+const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store[internals].driver)
 
 /** A heartbeat of somebody. */
 const claim = (consumer: Projection.Any = Ticks, owner = "me") =>

@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { type EventStoreError, storeError, StoreUnavailable } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
@@ -213,7 +214,7 @@ const toPark: ReadonlyArray<Case<Stores>> = [
     poison.add("b1")
     yield* Effect.gen(function*() {
       yield* append("a", 1)
-      const { driver } = yield* EventStore.EventStore
+      const { driver } = (yield* EventStore.EventStore)[internals]
       yield* driver.append({
         stream: streamOf("a"),
         expected: "any",
@@ -241,7 +242,7 @@ const toPark: ReadonlyArray<Case<Stores>> = [
 
   test("a document that cannot be decoded parks the streams that touch it; once it is fixed they go on", function*() {
     const { append, parked, projection, reached, seen, working } = fixture()
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const write = (document: string) =>
       driver.write([{ projection: projection.id, changes: [{ key: "k", document, indexed: [] }] }])
     yield* write(`{"seen":"nothing"}`)
@@ -275,7 +276,7 @@ const asked: ReadonlyArray<Case<Stores>> = [
         Parking.skip(projection, streamOf("a"), { reason: "a test", position: Position.make(position + 1n) })
       )
       equal(other._tag, "NotParked", "parked at another event")
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       equal((yield* Parking.list(projection))[0]?.request, undefined, "nothing was asked")
       ok(
         !(yield* driver.request(projection.id, streamOf("a"), { action: "skip" }, Position.make(position + 1n))),
@@ -307,7 +308,7 @@ const asked: ReadonlyArray<Case<Stores>> = [
   test("a worker hears of what another process asks, also while no event comes, long before its lease ends", function*() {
     const { append, poison, projection, seen, streamOf } = fixture()
     poison.add("a1")
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     // As two processes have it: the same store, but nobody to wake-up.
     let looks = 0
     const working = yield* ProjectionStore.make({
@@ -336,7 +337,7 @@ const asked: ReadonlyArray<Case<Stores>> = [
   test("a store that fails in the middle of a retry fails no event: it is tried again", function*() {
     const { append, poison, projection, reached, seen, streamOf } = fixture()
     poison.add("a1")
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     let failures = 0
     const flaky = yield* ProjectionStore.make({
       ...driver,
@@ -364,7 +365,7 @@ const asked: ReadonlyArray<Case<Stores>> = [
 /** A projection store that fails, three times, right after it has done one of these, as part of a transaction. */
 const dyingAfter = (step: "advance" | "park" | "recordLateDelivery" | "unpark") =>
   Effect.gen(function*() {
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     let deaths = 0
     const dying = <A>(effect: Effect.Effect<A, EventStoreError>) =>
       Effect.flatMap(effect, (answer) =>

@@ -20,6 +20,7 @@ import * as CommandBus from "../../src/command/CommandBus.ts"
 import { readStored } from "../../src/conformance/StoredEventSuite.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { EventStoreError, KeyStoreUnavailable, storeError } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
@@ -58,7 +59,7 @@ import {
 /** The texts of a projection's documents as they are kept, of whatever target. */
 const keptDocuments = (projection: { readonly id: string }) =>
   Effect.gen(function*() {
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const texts: Array<string> = []
     let after: { readonly generation: string; readonly cursor: string } | undefined
     while (true) {
@@ -210,7 +211,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const ann = unique("ann")
     const noted = Person.decider({ ...behaviour, snapshots: SnapshotPolicy.every(2) })
     yield* Effect.gen(function*() {
-      const { driver, snapshots } = yield* EventStore.EventStore
+      const { driver, snapshots } = (yield* EventStore.EventStore)[internals]
       yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" })
       const { stream } = yield* CommandBus.dispatch(Rename, { personId: ann, name: "Ann Zimmer" })
       yield* snapshots.settled
@@ -243,7 +244,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   test("a snapshot that was waiting while somebody was erased is not written", function*() {
     const [ann, bob] = [unique("ann"), unique("bob")]
     const noted = Person.decider({ ...behaviour, snapshots: SnapshotPolicy.every(1) })
-    const { driver, keys } = yield* EventStore.EventStore
+    const { driver, keys } = (yield* EventStore.EventStore)[internals]
     const [isWaiting, goOn] = [yield* Latch.make(), yield* Latch.make()]
     const slow = {
       ...driver,
@@ -255,7 +256,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     }
     const store = Layer.effect(EventStore.EventStore, EventStore.make(slow, keys))
     yield* Effect.gen(function*() {
-      const { snapshots } = yield* EventStore.EventStore
+      const { snapshots } = (yield* EventStore.EventStore)[internals]
       const first = yield* CommandBus.dispatch(Register, { personId: bob, group: "g", name: "Bob Baker" })
       yield* isWaiting.await
       const { stream } = yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" })
@@ -327,7 +328,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
 
   test("where a value stands in plaintext is told to the field, and without telling it", function*() {
     const store = yield* EventStore.EventStore
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const [person, friend, stream, name] = [unique("p"), unique("f"), unique("people"), unique("Archibald")]
     const registered = PersonEvent.cases.Registered.make({ personId: person, group: "g", name })
     yield* store.append(PersonEvent, stream, [registered])
@@ -351,7 +352,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       metadata: "{}",
       tags: [`who=${name}`]
     }
-    yield* store.driver.append({ stream: StreamId.make(stream), expected: "any", events: [tagged] })
+    yield* store[internals].driver.append({ stream: StreamId.make(stream), expected: "any", events: [tagged] })
     yield* store.append(PersonEvent, stream, [PersonEvent.cases.Introduced.make({
       personId: friend,
       group: "",
@@ -405,8 +406,8 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("what was tampered with stops only its own stream and its own document", function*() {
-    const { driver } = yield* EventStore.EventStore
-    const documents = (yield* ProjectionStore.ProjectionStore).driver
+    const { driver } = (yield* EventStore.EventStore)[internals]
+    const documents = (yield* ProjectionStore.ProjectionStore)[internals].driver
     const group = unique("g")
     const [ann, bob] = [unique("ann"), unique("bob")]
     const spoil = <E extends EncodedEvent>(event: E): E => {
@@ -455,7 +456,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("what is written of somebody who was erased since it was read is written as erased", function*() {
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const [ann, bob] = [unique("ann"), unique("bob")]
     const projection = groups("async")
     const members = [{ personId: ann, name: "Ann Archer" }, { personId: bob, name: "Bob Baker" }]
@@ -476,11 +477,11 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       const [correlationId, store] = [unique("talk"), yield* EventStore.EventStore]
       yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" }, { correlationId })
       const page = { correlationId, after: Position.start, limit: 10 }
-      const [event] = yield* store.driver.readCorrelation(page)
+      const [event] = yield* store[internals].driver.readCorrelation(page)
       const decoded = EventCodec.of(PersonEvent).decode(event!)
       ok(Result.isSuccess(decoded) && decoded.success[0]?.event._tag === "Registered", "it is decoded")
       equal(
-        Option.map(yield* store.driver.event(event!.id), ({ decrypted }) => decrypted),
+        Option.map(yield* store[internals].driver.event(event!.id), ({ decrypted }) => decrypted),
         Option.some(event!.decrypted),
         "by its id"
       )
@@ -523,7 +524,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
 
   test("a subject without a name is refused with the event and the field", function*() {
     const store = yield* EventStore.EventStore
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const stream = unique("people")
     const registered = PersonEvent.cases.Registered.make({ personId: "", group: "g", name: "Ann" })
     const ofEvent = yield* Effect.flip(store.append(PersonEvent, stream, [registered]))
@@ -542,7 +543,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
 
   test("names that tell what is encrypted cannot be taken by data", function*() {
     const store = yield* EventStore.EventStore
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const stream = unique("notes")
     const Note = Schema.TaggedUnion({
       Noted: { personId: Schema.String, name: PersonalData.field(Schema.String, ofPerson), more: Schema.Json }
@@ -569,7 +570,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("without its key store nothing is written or read in plaintext", function*() {
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const without = yield* Effect.updateContext(
       EventStore.make(driver),
       (context: Context.Context<KeyStore.KeyStore | Scope.Scope>) => Context.omit(KeyStore.KeyStore)(context)
@@ -582,7 +583,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("while the key store cannot be reached nothing is written, lost or parked, and then all goes on", function*() {
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const group = unique("g")
     const projection = groupsOf("async", groups("async"))
     let isDown = false

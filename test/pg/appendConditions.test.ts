@@ -9,6 +9,7 @@ import { Reactivity } from "effect/reactivity"
 import { Event, EventStore } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { judge, raceKinds, races } from "../../src/conformance/AppendConditionRaces.ts"
+import { internals } from "../../src/core/internals.ts"
 import { conformance } from "../conformance/conformance.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as Script from "../support/Script.ts"
@@ -63,7 +64,7 @@ const throughClients = EventStore.layer(Effect.gen(function*() {
   const drivers = yield* Effect.forEach(Array.from({ length: clients }), () =>
     Effect.map(
       Layer.build(Layer.fresh(through(url, 8))),
-      (built) => heldUp(Context.get(built, EventStore.EventStore).driver)
+      (built) => heldUp(Context.get(built, EventStore.EventStore)[internals].driver)
     ))
   yield* slowed(url)
   let turn = 0

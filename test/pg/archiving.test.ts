@@ -16,6 +16,7 @@ import {
   Version
 } from "evsrc"
 import { PgEventStore, PgStores } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as Script from "../support/Script.ts"
 
@@ -200,10 +201,11 @@ describe("while streams are closed and archived", () => {
             const before = yield* store.head
             const head = yield* store.head
             assert.isAtLeast(Number(head), Number(before), "the head does not step back")
-            const { events } = yield* store.driver.lag({ after: Position.start, to: start, limit: 10_000 })
+            const { events } = yield* store[internals].driver.lag({ after: Position.start, to: start, limit: 10_000 })
             assert.strictEqual(events, 1200, "the lag")
             assert.strictEqual(
-              (yield* store.driver.readStored({ after: Position.start, limit: 1200 })).events.at(-1)!.position,
+              (yield* store[internals].driver.readStored({ after: Position.start, limit: 1200 })).events.at(-1)!
+                .position,
               start,
               "raw"
             )
@@ -307,11 +309,11 @@ describe("an import", () => {
             yield* script.signal("SIGKILL")
             yield* script.exited
           }))
-          const { last } = store.driver
+          const { last } = store[internals].driver
           // The server may yet be at what it was told last.
           yield* Effect.repeat(Effect.andThen(Effect.sleep(20), last), { until: (now) => now >= before && now > 0n })
           before = yield* last
-          const { events } = yield* store.driver.readStored({ after: Position.start, limit: 20_000 })
+          const { events } = yield* store[internals].driver.readStored({ after: Position.start, limit: 20_000 })
           const lines = text.split("\n")
           assert.isTrue(
             events.every((e, i) => lines[i + 1]!.includes(`"position":"${e.position}"`)),
@@ -352,7 +354,7 @@ describe("an import", () => {
         const importing = yield* Effect.forkChild(
           Effect.flip(Effect.provideContext(LogTransfer.import(Stream.fromIterable(lines)), one))
         )
-        yield* store.driver.changed(Position.start)
+        yield* store[internals].driver.changed(Position.start)
         // Streams of the export, too.
         const writers = yield* Effect.forEach([0, 1, 2, 39], (n) =>
           Effect.forkChild(Effect.forEach(Array.from({ length: 20 }), () =>

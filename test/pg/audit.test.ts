@@ -4,6 +4,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { DeliveryAudit, EventStore, Parking, Position, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import type { DeliveryState } from "../../src/consumer/CheckpointDriver.ts"
+import { internals } from "../../src/core/internals.ts"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -44,7 +45,7 @@ describe("an audit on PostgreSQL", () => {
             }
           }
         }))
-        const { driver } = yield* ProjectionStore.ProjectionStore
+        const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
         const ledgers: Array<DeliveryState> = []
         while (busy.pollUnsafe() === undefined) {
           const { first, status } = yield* DeliveryAudit.run(Ticks)

@@ -4,6 +4,7 @@ import { Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schem
 import { Reactivity } from "effect/reactivity"
 import { Aggregate, Command, CommandBus, EventStore, EventStoreError, StoreUnavailable, StreamId } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import * as Proxy from "../support/Proxy.ts"
@@ -94,7 +95,7 @@ describe("faults", () => {
       const store = yield* EventStore.EventStore
       const sql = yield* PgClient.PgClient
       const killer = yield* PgClient.makeClient(sql.config)
-      const error = yield* Effect.flip(store.driver.append({
+      const error = yield* Effect.flip(store[internals].driver.append({
         stream: StreamId.StreamId.make("lost"),
         expected: "any",
         events: [{ id: crypto.randomUUID(), type: "Ticked", schemaVersion: 1, data: `{"n":1}`, metadata: "{}" }],
@@ -106,7 +107,7 @@ describe("faults", () => {
           }))
       }))
       assert.strictEqual(reasonOf(error)._tag, "OutcomeUnknown")
-      const failing = yield* Effect.flip(store.driver.append({
+      const failing = yield* Effect.flip(store[internals].driver.append({
         stream: StreamId.StreamId.make("lost"),
         expected: "any",
         events: [{ id: crypto.randomUUID(), type: "Ticked", schemaVersion: 1, data: `{"n":1}`, metadata: "{}" }],

@@ -5,6 +5,7 @@ import { Effect, Fiber, Layer, Redacted, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, EventStoreError, HashChain, LogTransfer, Position } from "evsrc"
 import { PgEventStore, PgMigrations, type PgOptions } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 
 const Said = Schema.TaggedUnion({ Said: { text: Schema.String } })
@@ -249,7 +250,7 @@ for (const [name, client] of Object.entries(backEnds)) {
             yield* from(Effect.andThen(say("a", "four"), say("b", "five")), { hashChain: true })
             const { anchor } = yield* from(HashChain.verify(), {})
             const exported = Effect.gen(function*() {
-              const { driver } = yield* EventStore.EventStore
+              const { driver } = (yield* EventStore.EventStore)[internals]
               const { events: [first] } = yield* driver.readStored({ after: Position.start, limit: 1 })
               return { anchor, first: first!, lines: yield* Stream.runCollect(LogTransfer.export()) }
             })
@@ -260,7 +261,7 @@ for (const [name, client] of Object.entries(backEnds)) {
         for (const hashChain of [true, false]) {
           yield* Effect.gen(function*() {
             // As if it had been interrupted after the first event, which has no hash.
-            const { driver } = yield* EventStore.EventStore
+            const { driver } = (yield* EventStore.EventStore)[internals]
             assert.deepStrictEqual(yield* driver.restore({ after: Position.start, events: [first] }), {
               _tag: "Restored"
             })

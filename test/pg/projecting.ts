@@ -8,6 +8,7 @@ import { EventStore, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { once } from "node:events"
 import { setImmediate } from "node:timers"
+import { internals } from "../../src/core/internals.ts"
 import { handled, ticks } from "./ticks.ts"
 
 const at = Number(process.env["KILL_AT"] ?? Infinity)
@@ -28,8 +29,8 @@ const point =
 const database = PgClient.layer({ url: Redacted.make(process.env["DATABASE_URL"] ?? ""), maxConnections: 4 })
 
 const watched = Layer.effectContext(Effect.gen(function*() {
-  const { driver: events } = yield* EventStore.EventStore
-  const { driver: store } = yield* ProjectionStore.ProjectionStore
+  const { driver: events } = (yield* EventStore.EventStore)[internals]
+  const { driver: store } = (yield* ProjectionStore.ProjectionStore)[internals]
   return Context.make(
     EventStore.EventStore,
     yield* EventStore.make({ ...events, readAll: point(events.readAll) })

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option, Redacted, Schedule, Schema, Scope, Stream } from "effect"
 import { EventStore, ProjectionStore } from "evsrc"
 import { PgStores } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
 import { Dice } from "../simulation/Dice.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
@@ -46,7 +47,7 @@ const compared = Effect.fnUntraced(function*(partitions: number) {
   const sql = yield* PgClient.PgClient
   const rows = yield* sql<{ readonly position: bigint }>`select position from handled order by position`
   assert.deepStrictEqual(rows.map(({ position }) => position), log.map(({ position }): bigint => position), "the table")
-  const progress = yield* documents.driver.progress(projection.id)
+  const progress = yield* documents[internals].driver.progress(projection.id)
   assert.strictEqual(progress.reduce((sum, one) => sum + one.applied, 0n), BigInt(log.length), "the ledger")
   return progress
 })
@@ -114,7 +115,7 @@ describe("workers of a projection", () => {
         const scope = yield* Scope.Scope
         yield* withStores(url)(Effect.gen(function*() {
           const sql = yield* PgClient.PgClient
-          const { driver } = yield* ProjectionStore.ProjectionStore
+          const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
           yield* tableOfHandled
           // Every write to a checkpoint, in the order in which they took effect: a row is locked until its writer has committed.
           const statements = [

@@ -4,6 +4,7 @@ import { Duration, Effect, Fiber, Layer, Schedule } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { Position, ProjectionStore } from "evsrc"
 import { PgProjectionStore } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
 import { layerPostgres } from "../support/Database.ts"
 
 const connection = Effect.flatMap(PgClient.PgClient, ({ config }) => PgClient.makeClient(config)).pipe(
@@ -25,7 +26,7 @@ const claim = { consumer: "f@1", owner: "worker", partitions: 1, lease: Duration
 describe("builds, and who comes in between", () => {
   it.live("whoever begins a build while another does gets the same", () =>
     Effect.gen(function*() {
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
       const other = yield* connection
       yield* driver.claim(claim)
@@ -39,7 +40,7 @@ describe("builds, and who comes in between", () => {
 
   it.live("who claims partitions during a switch waits for it, and gets those of the new generation", () =>
     Effect.gen(function*() {
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
       const other = yield* connection
       yield* driver.claim(claim)
@@ -61,7 +62,7 @@ describe("builds, and who comes in between", () => {
 
   it.live("a switch waits for a batch that is being written, and sees how far it has come", () =>
     Effect.gen(function*() {
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
       const other = yield* connection
       const { assigned } = yield* driver.claim(claim)
@@ -87,7 +88,7 @@ describe("builds, and who comes in between", () => {
 
   it.live("what is discarded goes in parts, and what is left of it goes when it is asked for again", () =>
     Effect.gen(function*() {
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
       yield* driver.claim(claim)
       const generation = yield* driver.beginGeneration("f@1", Position.start)

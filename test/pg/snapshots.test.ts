@@ -3,6 +3,7 @@ import { Effect, Option, References, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { Aggregate, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
 import { add, folded, kept, process, tally } from "../snapshot/SnapshotFixtures.ts"
 import { layerPostgres } from "../support/Database.ts"
 
@@ -61,7 +62,7 @@ describe("snapshots on PostgreSQL", () => {
 
   it.live("writers of one stream at once leave the latest version", () =>
     onPostgres(Effect.gen(function*() {
-      const { driver } = yield* EventStore.EventStore
+      const { driver } = (yield* EventStore.EventStore)[internals]
       const { run, settled } = yield* process()
       for (let n = 1; n <= 5; n++) yield* run(add(decider, "a", n))
       yield* settled

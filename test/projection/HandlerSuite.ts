@@ -15,6 +15,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import type { Receipt } from "../../src/core/Receipt.ts"
 import * as Event from "../../src/event/Event.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
@@ -97,7 +98,7 @@ const reached = (projection: Projection.AnyHandler, { position }: Receipt) =>
   Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "60 seconds"))
 
 const parked = (projection: Projection.AnyHandler) =>
-  Effect.flatMap(ProjectionStore.ProjectionStore, ({ driver }) => driver.parked(projection.id))
+  Effect.flatMap(ProjectionStore.ProjectionStore, ({ [internals]: { driver } }) => driver.parked(projection.id))
 
 /**
  * All tests.
@@ -127,7 +128,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
     const table = yield* makeTable
     const run = unique("run")
     const projection = sales(table, run)
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     let advances = 0
     const failing = Layer.effect(
       ProjectionStore.ProjectionStore,
@@ -192,7 +193,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       const [stream, ...others] = yield* parked(projection)
       ok(stream?.stream === `${run}a` && stream.version === 2 && others.length === 0, "what is parked")
       healed = true
-      const { driver } = yield* ProjectionStore.ProjectionStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       yield* driver.request(projection.id, `${run}a`, { action: "retry" })
       yield* parked(projection).pipe(
         Effect.repeat({ until: (left) => left.length === 0, schedule: Schedule.spaced("20 millis") }),

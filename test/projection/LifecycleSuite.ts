@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
@@ -240,7 +241,11 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
         owners[index]!
       )
     }
-    equal((yield* store.driver.progress(four.id)).map(({ partition }) => partition), [0, 1, 2, 3], "the partitions")
+    equal(
+      (yield* store[internals].driver.progress(four.id)).map(({ partition }) => partition),
+      [0, 1, 2, 3],
+      "the partitions"
+    )
   }),
 
   test("a live projection shows what was just written, without being waited for, and fails on what it cannot fold", function*() {
@@ -336,7 +341,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
   test("whoever watches sees what another process has changed", function*() {
     const run = unique("run")
     const { async: projection } = everyKind({ tags: [Event.tag("run", run)] })
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     // Another store over the same data is not told what this one writes.
     const elsewhere = yield* ProjectionStore.make(driver, { pollInterval: "20 millis" })
     yield* Effect.gen(function*() {

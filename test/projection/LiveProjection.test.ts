@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { EventStore, type EventStoreDriver, Position, Projection } from "evsrc"
+import { internals } from "../../src/core/internals.ts"
 import * as LiveProjection from "../../src/projection/LiveProjection.ts"
 
 const Counted = Schema.TaggedUnion({ Counted: { n: Schema.Int } })
@@ -19,9 +20,9 @@ const withHidden = Effect.fnUntraced(function*(hidden: number, reads: number) {
   yield* store.append(Counted, "s", [1, 2, 3, 4, 5].map((n) => ({ _tag: "Counted", n })))
   let asked = 0
   const driver: EventStoreDriver.EventStoreDriver = {
-    ...store.driver,
+    ...store[internals].driver,
     readQuery: (page) =>
-      Effect.map(store.driver.readQuery({ ...page, limit: page.limit + 1 }), ({ events, head }) => {
+      Effect.map(store[internals].driver.readQuery({ ...page, limit: page.limit + 1 }), ({ events, head }) => {
         const hides = asked++ < reads
         return {
           events: events.filter(({ position }) => !hides || position !== BigInt(hidden)).slice(0, page.limit),

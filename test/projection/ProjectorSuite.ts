@@ -13,6 +13,7 @@ import * as Stream from "effect/Stream"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
@@ -227,7 +228,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
 
   test("a checkpoint beyond the end of the log stops the projection, and nothing is skipped", function*() {
     const projection = wealth("async")
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const beyond = Position.make(2n ** 62n + 10n ** 15n)
     yield* driver.claim({ consumer: projection.id, owner: "before", partitions: 1, lease: Duration.seconds(1) })
     yield* driver.advance({
@@ -264,7 +265,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
     const store = yield* EventStore
     const stream = StreamId.make(unique("Odd"))
     yield* store.append(Odd, stream, [{ _tag: type, id: stream, n: 1 }])
-    const result = yield* store.driver.append({
+    const result = yield* store[internals].driver.append({
       stream,
       expected: "any",
       events: [{

@@ -10,10 +10,12 @@ import * as Schema from "effect/Schema"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as Command from "../../src/command/Command.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
+import type { EventStoreDriver } from "../../src/eventStore/EventStoreDriver.ts"
 import type { Snapshot } from "../../src/snapshot/SnapshotDriver.ts"
 import type * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
 
@@ -88,7 +90,7 @@ export const folded = (decider: Tally, id: string, options?: Aggregate.LoadOptio
 export const process = Effect.fnUntraced(function*(
   change: (driver: Driver["snapshots"]) => Partial<Driver["snapshots"]> = () => ({})
 ) {
-  const { driver } = yield* EventStore.EventStore
+  const { driver } = (yield* EventStore.EventStore)[internals]
   let read = 0
   const calls: Array<string> = []
   const counted =
@@ -115,16 +117,16 @@ export const process = Effect.fnUntraced(function*(
       return events
     }),
     calls: Effect.sync(() => calls.splice(0)),
-    settled: store.snapshots.settled,
+    settled: store[internals].snapshots.settled,
     run: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, EventStore.EventStore, store)
   }
 })
 
-type Driver = EventStore.EventStore["Service"]["driver"]
+type Driver = EventStoreDriver
 
 /** The snapshot that a program would use. */
 export const kept = Effect.fnUntraced(function*(decider: Tally, id: string) {
-  const { driver } = yield* EventStore.EventStore
+  const { driver } = (yield* EventStore.EventStore)[internals]
   const found = yield* driver.snapshots.read({
     stream: StreamId.make(`Tally-${id}`),
     fingerprint: decider.stateSnapshots!.fingerprint

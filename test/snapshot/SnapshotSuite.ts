@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { storeError, StoreFailure } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -129,7 +130,7 @@ export const snapshots: ReadonlyArray<Case<Stores>> = [
 
   ...Object.entries(wrong).map(([name, change]) =>
     test(`a snapshot that ${name} is not believed, and replaced`, function*() {
-      const { driver } = yield* EventStore.EventStore
+      const { driver } = (yield* EventStore.EventStore)[internals]
       const id = yield* tallied()
       const right = (yield* kept(first, id))!
       yield* driver.snapshots.discard(right)
@@ -150,7 +151,7 @@ export const snapshots: ReadonlyArray<Case<Stores>> = [
   ),
 
   test("a snapshot of a stream that was set back to nothing is removed", function*() {
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const id = unique("t")
     yield* driver.snapshots.write(planted(`Tally-${id}`, first.stateSnapshots!.fingerprint, 20))
     const { run, settled } = yield* process()
@@ -160,7 +161,7 @@ export const snapshots: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("a fingerprint from the future is left alone", function*() {
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const id = yield* tallied()
     const future = planted(`Tally-${id}`, "f".repeat(32), 1_000, { takenAt: yield* DateTime.now })
     yield* driver.snapshots.write(future)
@@ -261,7 +262,7 @@ export const snapshots: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("driver: of one stream and fingerprint the latest version stays; others of it go when they are old", function*() {
-    const { driver: { snapshots } } = yield* EventStore.EventStore
+    const { driver: { snapshots } } = (yield* EventStore.EventStore)[internals]
     const stream = unique("Tally-t")
     const versionOf = (fingerprint: string) =>
       Effect.map(
@@ -290,7 +291,7 @@ export const snapshots: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("driver: all snapshots are told page by page, and dropped by stream", function*() {
-    const { driver: { snapshots } } = yield* EventStore.EventStore
+    const { driver: { snapshots } } = (yield* EventStore.EventStore)[internals]
     const streams = upTo(3).map(() => unique("Tally-t"))
     const written = streams.flatMap((stream) => ["a", "b"].map((print) => planted(stream, print, 3)))
     for (const snapshot of written.toReversed()) yield* snapshots.write(snapshot)

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Metric, References, Schema } from "effect"
 import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy, StreamId, Version } from "evsrc"
+import { internals } from "../../src/core/internals.ts"
 import { planted } from "./SnapshotFixtures.ts"
 
 const Added = Command.make("Added", { payload: { id: Schema.String, amount: Schema.Int } })
@@ -25,7 +26,7 @@ const add = (decider: Counter, id: string, amount: number) =>
 
 /** A process that knows nothing, on the log in the context. */
 const another = Effect.gen(function*() {
-  const { driver } = yield* EventStore.EventStore
+  const { driver } = (yield* EventStore.EventStore)[internals]
   const store = yield* EventStore.make(driver)
   return {
     store,
@@ -51,7 +52,7 @@ describe("snapshots", () => {
     ],
     ([steps]) =>
       Effect.gen(function*() {
-        const { driver } = yield* EventStore.EventStore
+        const { driver } = (yield* EventStore.EventStore)[internals]
         const programs = [
           counter(SnapshotPolicy.every(2)),
           counter(SnapshotPolicy.every(3)),
@@ -99,7 +100,7 @@ describe("snapshots", () => {
               yield* driver.snapshots.write(planted(key.stream, key.fingerprint, Math.abs(step.amount)))
               break
             case "restart":
-              yield* store.snapshots.settled
+              yield* store[internals].snapshots.settled
               processes[step.process] = yield* another
           }
         }
@@ -119,16 +120,16 @@ describe("snapshots", () => {
       )
       const decider = counter(SnapshotPolicy.every(2))
       const counts = yield* Effect.gen(function*() {
-        const { driver } = yield* EventStore.EventStore
+        const { driver } = (yield* EventStore.EventStore)[internals]
         const first = yield* another
         const key = keptBy(decider, "a")
         const cold = Effect.gen(function*() {
           const { run, store } = yield* another
           yield* run(Aggregate.load(decider, "a"))
-          yield* store.snapshots.settled
+          yield* store[internals].snapshots.settled
         })
         for (const n of [1, 2]) yield* first.run(add(decider, "a", n))
-        yield* first.store.snapshots.settled
+        yield* first.store[internals].snapshots.settled
         yield* cold
         yield* driver.snapshots.drop([key.stream])
         yield* driver.snapshots.write(planted(key.stream, key.fingerprint, 2, { state: "?" }))
@@ -137,7 +138,7 @@ describe("snapshots", () => {
         yield* driver.snapshots.write(planted(key.stream, key.fingerprint, 2, { state: `{"sums":[]}` }))
         yield* cold
         for (const n of [1, 9_999]) yield* first.run(add(decider, "a", n))
-        yield* first.store.snapshots.settled
+        yield* first.store[internals].snapshots.settled
         const broken = yield* EventStore.make({
           ...driver,
           snapshots: { ...driver.snapshots, read: () => Effect.die("no read"), write: () => Effect.die("no write") }
@@ -145,7 +146,7 @@ describe("snapshots", () => {
         const other = counter(SnapshotPolicy.every(2), 2)
         for (const n of [1, 2]) {
           yield* add(other, "b", n).pipe(Effect.provideService(EventStore.EventStore, broken))
-          yield* broken.snapshots.settled
+          yield* broken[internals].snapshots.settled
         }
         const metrics = yield* Metric.snapshot
         return Object.fromEntries(metrics.flatMap((metric) =>
@@ -183,7 +184,7 @@ describe("snapshots", () => {
   it.effect("those that wait when the store is closed are not written, and nobody waits for them", () =>
     Effect.gen(function*() {
       const decider = counter(SnapshotPolicy.every(1))
-      const { driver } = yield* EventStore.EventStore
+      const { driver } = (yield* EventStore.EventStore)[internals]
       let interrupted = 0
       yield* Effect.scoped(Effect.gen(function*() {
         const store = yield* EventStore.make({

@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
 import type { RecordedEvent } from "../../src/event/RecordedEvent.ts"
@@ -71,7 +72,8 @@ const changed = (change: (driver: ProjectionStoreDriver) => Partial<ProjectionSt
     ProjectionStore.ProjectionStore,
     Effect.flatMap(
       ProjectionStore.ProjectionStore,
-      ({ driver }) => ProjectionStore.make({ ...driver, ...change(driver) }, { pollInterval: "50 millis" })
+      ({ [internals]: { driver } }) =>
+        ProjectionStore.make({ ...driver, ...change(driver) }, { pollInterval: "50 millis" })
     )
   )
 
@@ -167,7 +169,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
         return Effect.die(new Error("no luck"))
       }
     })
-    const { driver } = yield* ProjectionStore.ProjectionStore
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     yield* Effect.gen(function*() {
       yield* append(run, "a", [11, 13, 15])
       yield* append(run, "b", [1, 3])
@@ -241,7 +243,11 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     )
     equal(inbox.got.map(({ event }) => event.n), [1, 2, 3], "each once")
     equal(failures, 4, "how often it was tried")
-    equal(yield* (yield* ProjectionStore.ProjectionStore).driver.parkingLog(subscription.id), [], "nothing was parked")
+    equal(
+      yield* (yield* ProjectionStore.ProjectionStore)[internals].driver.parkingLog(subscription.id),
+      [],
+      "nothing was parked"
+    )
   }),
 
   test("a handler that interrupts itself has failed on its event, and ends nothing else", function*() {

@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as Command from "../../src/command/Command.ts"
 import { unique } from "../../src/conformance/Suite.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Decision from "../../src/decision/Decision.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { RecordedEvent } from "../../src/event/RecordedEvent.ts"
@@ -247,7 +248,7 @@ export const eventsIn = (run: string) =>
 
 /** The same log, as if its events had been recorded at other times. */
 export const recordedAt = Effect.fnUntraced(function*(timeOf: (event: RecordedEvent<unknown>["position"]) => number) {
-  const { driver } = yield* EventStore.EventStore
+  const { driver } = (yield* EventStore.EventStore)[internals]
   const retimed = <E extends { readonly position: RecordedEvent<unknown>["position"] }>(events: ReadonlyArray<E>) =>
     events.map((event) => ({ ...event, recordedAt: DateTime.makeUnsafe(timeOf(event.position)) }))
   return yield* EventStore.make({

@@ -21,6 +21,7 @@ import * as CommandBus from "../../src/command/CommandBus.ts"
 import { storedEvent } from "../../src/conformance/EventStoreFixtures.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import * as AsOf from "../../src/core/AsOf.ts"
+import { internals } from "../../src/core/internals.ts"
 import type * as JsonDiff from "../../src/core/JsonDiff.ts"
 import type { Receipt } from "../../src/core/Receipt.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
@@ -330,7 +331,7 @@ const documentHistory = (seed: number) =>
 
 /** A store on the same log on which nothing can be written, and its log as it stands. */
 const readOnly = Effect.gen(function*() {
-  const { driver } = yield* EventStore.EventStore
+  const { driver } = (yield* EventStore.EventStore)[internals]
   return yield* EventStore.make({ ...driver, append: () => Effect.die("something was written") })
 })
 
@@ -436,7 +437,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("what is imagined with a fixed evolve rests on no snapshot, and leaves none", function*() {
-    const { driver, snapshots } = yield* EventStore.EventStore
+    const { driver, snapshots } = (yield* EventStore.EventStore)[internals]
     const { fingerprint } = SnapshottingDecider.stateSnapshots!
     equal(MendedDecider.stateSnapshots!.fingerprint, fingerprint, "what both keep goes by one name")
     const [run, kept, safe] = [unique("run"), unique("kept"), unique("safe")]
@@ -586,7 +587,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
         `a version beyond the last (${index})`
       )
     }
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const far = AsOf.position((yield* driver.last) + 1_000_000n)
     const { async, found } = ownedProjections(run)
     const tax = { ...payload, amount: 1 }
@@ -658,7 +659,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
   test("at a position below which an append is under way, it is waited for", function*() {
     const run = unique("run")
     const payload = { run, safe: `${run}-0`, owner: unique("owner") }
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const [written, enough] = [yield* Latch.make(false), yield* Latch.make(false)]
     const held = yield* Effect.forkChild(driver.append({
       stream: StreamId.make(unique("Held")),
@@ -734,7 +735,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const run = unique("run")
     const payload = { run, safe: `${run}-0`, owner: "ann" }
     yield* appendBatch(upTo(2500).map((amount) => ({ _tag: "Filled", ...payload, amount })))
-    const { driver } = yield* EventStore.EventStore
+    const { driver } = (yield* EventStore.EventStore)[internals]
     const read = yield* Ref.make(0)
     const store = yield* EventStore.make({
       ...driver,

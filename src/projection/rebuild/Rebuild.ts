@@ -36,6 +36,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as ConsumerWorker from "../../consumer/ConsumerWorker.ts"
 import type { EventStoreError } from "../../core/errors.ts"
+import { internals } from "../../core/internals.ts"
 import { EventStore } from "../../eventStore/EventStore.ts"
 import { Limits } from "../../eventStore/Limits.ts"
 import * as DocumentProcessor from "../DocumentProcessor.ts"
@@ -190,7 +191,7 @@ export const cutOver = Effect.fn("Rebuild.cutOver")(
     projection: Projection.Any<"async">,
     options: CutOverOptions = {}
   ): Effect.fn.Return<CutOver, RebuildRejected | EventStoreError, Stores | Scope.Scope> {
-    const { driver: store } = yield* ProjectionStore
+    const { driver: store } = (yield* ProjectionStore)[internals]
     const { active, generation } = yield* unfinished(store, projection)
     const timeout = options.timeout ?? defaultTimeout
     if (Duration.toMillis(timeout) > 0) yield* processor(projection, generation, options)
@@ -211,7 +212,7 @@ export const rollback = Effect.fn("Rebuild.rollback")(function*(
   projection: Projection.Any<"async">,
   options: { readonly to?: string | undefined } = {}
 ): Effect.fn.Return<CutOver, RebuildRejected | EventStoreError, ProjectionStore> {
-  const { driver: store } = yield* ProjectionStore
+  const { driver: store } = (yield* ProjectionStore)[internals]
   const generations = yield* store.generations(projection.id)
   const wasActive = ({ status }: Generation) => status === "previous" || status === "retired"
   const to = generations.find((generation) =>
@@ -238,7 +239,7 @@ export const discard = Effect.fn("Rebuild.discard")(function*(
   projection: Projection.Any<"async">,
   generation: string
 ): Effect.fn.Return<void, RebuildRejected | EventStoreError, ProjectionStore> {
-  const { driver } = yield* ProjectionStore
+  const { driver } = (yield* ProjectionStore)[internals]
   const outcome = yield* driver.discard(projection.id, generation)
   if (outcome === "unknown") return yield* noGeneration(projection, `there is no target ${generation}`)
   if (outcome === "active") {
@@ -256,7 +257,7 @@ export const discard = Effect.fn("Rebuild.discard")(function*(
 export const list = (
   projection: Projection.Any<"async">
 ): Effect.Effect<ReadonlyArray<Generation>, EventStoreError, ProjectionStore> =>
-  Effect.flatMap(ProjectionStore, ({ driver }) => driver.generations(projection.id))
+  Effect.flatMap(ProjectionStore, ({ [internals]: { driver } }) => driver.generations(projection.id))
 
 /**
  * What differs between the active documents and those of the build, while both are kept up to date: the build by this, the active ones by
@@ -275,7 +276,7 @@ export const compare = (
   options: DocumentComparison.CompareOptions & ConsumerWorker.WorkerOptions = {}
 ): Stream.Stream<DocumentComparison.Difference, RebuildRejected | EventStoreError, Stores> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { driver: store } = yield* ProjectionStore
+    const { driver: store } = (yield* ProjectionStore)[internals]
     const { active, generation } = yield* unfinished(store, projection)
     yield* processor(projection, generation, options)
     return Stream.flatMap(
@@ -295,7 +296,7 @@ const processor = Effect.fnUntraced(function*(
   generation: string,
   options: ConsumerWorker.WorkerOptions
 ): Effect.fn.Return<ConsumerWorker.ConsumerWorker, never, Stores | Scope.Scope> {
-  const { driver } = yield* ProjectionStore
+  const { driver } = (yield* ProjectionStore)[internals]
   const { pageSize } = yield* Limits
   const batchSize = options.batchSize ?? Math.min(defaultBatchSize, pageSize)
   const group = yield* ConsumerWorker.make(driver, DocumentProcessor.make(projection, driver), {
@@ -309,8 +310,8 @@ const processor = Effect.fnUntraced(function*(
 
 /** Begins a build, or goes on with one, and works on it for as long as the scope lives. */
 const begin = Effect.fnUntraced(function*(projection: Projection.Any<"async">, options: RunOptions) {
-  const { driver: events } = yield* EventStore
-  const { driver: store } = yield* ProjectionStore
+  const { driver: events } = (yield* EventStore)[internals]
+  const { driver: store } = (yield* ProjectionStore)[internals]
   const generation = yield* store.beginGeneration(projection.id, yield* events.head)
   const active = yield* store.activeGeneration(projection.id)
   const generations = yield* store.generations(projection.id)

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { type Case, equal, ok, test, unique } from "../../../src/conformance/Suite.ts"
 import type { EncodedDocument } from "../../../src/consumer/CheckpointDriver.ts"
+import { internals } from "../../../src/core/internals.ts"
 import * as Position from "../../../src/core/Position.ts"
 import * as ProjectionStore from "../../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../../src/projection/Projector.ts"
@@ -159,7 +160,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
 
   test("a build that is always a step behind is swapped in, as the active generation is held for it", function*() {
     const service = yield* ProjectionStore.ProjectionStore
-    const { driver } = service
+    const { driver } = service[internals]
     const counts = counters().projection()
     const [active] = yield* stand(counts.id, counts.id, "worker", [2])
     const generation = yield* driver.beginGeneration(counts.id, Position.start)
@@ -171,14 +172,16 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     let [here, there] = [2, 1]
     const busy: typeof service = {
       ...service,
-      driver: {
-        ...driver,
-        cutOver: (request) =>
-          Effect.gen(function*() {
-            if (there < here && (yield* step(generation, building!, there)) === "advanced") there++
-            if ((yield* step(counts.id, active!, here)) === "advanced") here++
-            return yield* driver.cutOver(request)
-          })
+      [internals]: {
+        driver: {
+          ...driver,
+          cutOver: (request) =>
+            Effect.gen(function*() {
+              if (there < here && (yield* step(generation, building!, there)) === "advanced") there++
+              if ((yield* step(counts.id, active!, here)) === "advanced") here++
+              return yield* driver.cutOver(request)
+            })
+        }
       }
     }
     const cutOver = (timeout: Duration.Input) =>

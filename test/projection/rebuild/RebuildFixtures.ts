@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { unique } from "../../../src/conformance/Suite.ts"
 import type { EncodedDocument } from "../../../src/consumer/CheckpointDriver.ts"
+import { internals } from "../../../src/core/internals.ts"
 import type * as Position from "../../../src/core/Position.ts"
 import { EventStore } from "../../../src/eventStore/EventStore.ts"
 import * as Projection from "../../../src/projection/ProjectionDefinition.ts"
@@ -53,7 +54,7 @@ export const counters = () => {
 
 type Counters = ReturnType<ReturnType<typeof counters>["projection"]>
 
-export const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store.driver)
+export const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store[internals].driver)
 
 export const countOf = (projection: Counters, id: string) =>
   Effect.map(ProjectionStore.get(projection, id), (found) => Option.getOrUndefined(Option.map(found, ({ n }) => n)))
