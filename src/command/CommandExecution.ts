@@ -16,7 +16,6 @@ import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type * as Version from "../core/Version.ts"
 import { sameCommand } from "../eventStore/AppendCodec.ts"
-import type { EventStore } from "../eventStore/EventStore.ts"
 import { CommandContext, DefaultActor, metadataOf } from "./CommandContext.ts"
 
 /**
@@ -66,7 +65,10 @@ const defaultConflictRetry = Schedule.exponential("2 millis").pipe(
  * @since 0.1.0
  * @category running
  */
-export const make = Effect.fnUntraced(function*(store: Pick<EventStore["Service"], "receipt">, options: RunOptions) {
+export const make = Effect.fnUntraced(function*(
+  store: { readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt>, EventStoreError> },
+  options: RunOptions
+) {
   const newId = yield* IdGenerator
   const conflictRetry = options.conflictRetry ?? defaultConflictRetry
   return Effect.fnUntraced(function*<E>(
