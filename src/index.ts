@@ -18,6 +18,7 @@ export {
   EventStoreError,
   type EventStoreErrorReason,
   InvalidCommand,
+  InvalidQuery,
   InvalidRequest,
   KeyStoreUnavailable,
   OutcomeUnknown,

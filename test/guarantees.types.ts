@@ -18,6 +18,7 @@ import {
   type InvalidCommand,
   PersonalData,
   Projection,
+  type ProjectionBehind,
   ProjectionStore,
   Projector,
   Query,
@@ -623,6 +624,15 @@ export const unhandledQuery = () =>
 export const wrongPayload = () =>
   // @ts-expect-error a field of the payload is missing
   CommandBus.dispatch(RegisterUser, { userId: UserId.make("u1") })
+
+export const wrongQueryPayload = () =>
+  // @ts-expect-error a field of the query's payload has another type
+  QueryBus.ask(Named, { name: 1 })
+const Named = Query.make("Named", { payload: { name: Schema.String }, success: Schema.String })
+const named = QueryBus.ask(Named, { name: "Ann" })
+export const queryErrors: Effect.Effect<string, Query.BusError, unknown> = named
+// @ts-expect-error an invalid payload is among the errors of a query
+export const forgottenInvalidQuery: Effect.Effect<string, ProjectionBehind | EventStoreError, unknown> = named
 
 export const preciseErrors: Effect.Effect<unknown, AlreadyRegistered | Command.BusError, unknown> = register
 // @ts-expect-error a command's own error is among its errors

@@ -2,7 +2,7 @@
  * What commands and queries fail with besides their own errors, as HTTP tells it. The details of the database stay in the log.
  */
 import * as Effect from "effect/Effect"
-import { ConcurrencyConflict, EventStoreError, InvalidCommand } from "evsrc"
+import { ConcurrencyConflict, EventStoreError, InvalidCommand, InvalidQuery } from "evsrc"
 import type { UserId } from "../users/contract/User.ts"
 import { UserNotFound } from "../users/contract/UserErrors.ts"
 import {
@@ -61,12 +61,16 @@ const writeFailure = (error: EventStoreError): Effect.Effect<never, WriteFailure
 
 /** The failures of a query. */
 export const ofQuery = <A, E, R>(
-  self: Effect.Effect<A, E | EventStoreError, R>
+  self: Effect.Effect<A, E | EventStoreError | InvalidQuery, R>
 ): Effect.Effect<A, E | ReadFailure, R> =>
   Effect.catch(
     self,
     (error): Effect.Effect<never, E | ReadFailure> =>
-      error instanceof EventStoreError ? readFailure(error) : Effect.fail(error)
+      error instanceof EventStoreError
+        ? readFailure(error)
+        : error instanceof InvalidQuery
+        ? Effect.fail(InvalidRequest.make({ message: error.message }))
+        : Effect.fail(error)
   )
 
 /** The failures of a command. */

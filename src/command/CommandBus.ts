@@ -9,14 +9,16 @@ import type { InvalidCommand } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as Command from "./Command.ts"
 import * as CommandContext from "./CommandContext.ts"
-import * as CommandPayload from "./CommandPayload.ts"
 import * as InProcessRpc from "./InProcessRpc.ts"
 
 /**
- * Dispatches a command in process. Answers the receipt of what it wrote; fails with an error that the command declares, with
- * `InvalidCommand` when the payload does not satisfy its Schema or has a field that the Schema does not know, or with what may happen to any command.
+ * Dispatches a command in process and returns the receipt of what it wrote.
  *
- * It requires the handler of the command, which `Aggregate.layer` provides.
+ * **Details**
+ *
+ * It requires the handler of the command, which `Aggregate.layer` or `Decision.layer` provides. It fails with an error that the
+ * command declares, or with an error of `Command.BusError`: `InvalidCommand` when the payload does not satisfy its Schema or has
+ * a field that the Schema does not have, `ConcurrencyConflict` or `EventStoreError`.
  *
  * **Example** (a command with its id and actor)
  *
@@ -25,14 +27,14 @@ import * as InProcessRpc from "./InProcessRpc.ts"
  * ```
  *
  * @since 0.1.0
- * @category dispatching
+ * @category combinators
  */
 export const dispatch = <C extends Command.Any>(
   command: C,
   payload: Rpc.PayloadConstructor<C>,
   context: CommandContext.CommandContext = {}
 ): Effect.Effect<Receipt, Rpc.Error<C> | InvalidCommand, Rpc.ToHandler<C>> =>
-  CommandPayload.make(command, payload).pipe(
+  InProcessRpc.commandPayload(command, payload).pipe(
     Effect.flatMap((valid) => InProcessRpc.call<C>(command, valid)),
     Effect.updateService(CommandContext.CommandContext, (outer) => CommandContext.within(outer, context)),
     Effect.withSpan(`CommandBus.dispatch ${command._tag}`, { attributes: { "evsrc.command": command._tag } })

@@ -1,5 +1,6 @@
 /**
- * Calls the handler of an Rpc in process, without encoding.
+ * Calls the handler of an Rpc in the same process, without encoding: the payload is constructed and validated, and the handler
+ * receives the decoded value.
  *
  * @since 0.1.0
  */
@@ -8,11 +9,57 @@ import * as Effect from "effect/Effect"
 import * as Headers from "effect/http/Headers"
 import * as Rpc from "effect/rpc/Rpc"
 import { RequestId } from "effect/rpc/RpcMessage"
+import * as SchemaIssue from "effect/SchemaIssue"
 import * as Tracer from "effect/Tracer"
+import { InvalidCommand, InvalidQuery } from "../core/errors.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import { CommandContext } from "./CommandContext.ts"
 
-/** What a context holds for an Rpc; `rpc` is there when `handlers` made it. */
+/** An unknown field is most likely a misspelt optional one, so it is an error. */
+const strict = { parseOptions: { onExcessProperty: "error" } } as const
+
+const format = SchemaIssue.makeFormatterDefault()
+
+/**
+ * Returns the payload of a command. Fails with `InvalidCommand` when the payload does not satisfy its Schema or has a field that
+ * the Schema does not have.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const commandPayload = <C extends Rpc.AnyWithProps>(
+  command: C,
+  payload: Rpc.PayloadConstructor<C>
+): Effect.Effect<Rpc.Payload<C>, InvalidCommand> =>
+  construct(command, payload, (message) => new InvalidCommand({ command: command._tag, message }))
+
+/**
+ * Returns the payload of a query. Fails with `InvalidQuery` when the payload does not satisfy its Schema or has a field that the
+ * Schema does not have.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const queryPayload = <Q extends Rpc.AnyWithProps>(
+  query: Q,
+  payload: Rpc.PayloadConstructor<Q>
+): Effect.Effect<Rpc.Payload<Q>, InvalidQuery> =>
+  construct(query, payload, (message) => new InvalidQuery({ query: query._tag, message }))
+
+const construct = <R extends Rpc.AnyWithProps, E>(
+  rpc: R,
+  payload: Rpc.PayloadConstructor<R>,
+  invalid: (message: string) => E
+): Effect.Effect<Rpc.Payload<R>, E> =>
+  rpc.payloadSchema.makeEffect(payload, strict).pipe(
+    Effect.mapBoth({
+      onFailure: (issue) => invalid(format(issue)),
+      // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema of `AnyWithProps` says unknown.
+      onSuccess: (valid) => valid as Rpc.Payload<R>
+    })
+  )
+
+/** The handler that a context holds for an Rpc. `rpc` is missing when `RpcGroup.toHandlers` made it. */
 interface Entry extends Rpc.Handler<string> {
   readonly rpc?: Rpc.AnyWithProps
 }
@@ -21,11 +68,11 @@ const client = new Rpc.ServerClient(0)
 const requestId = RequestId("0")
 
 /**
- * Calls the handler that the context holds for an Rpc. The handler keeps the services it was built with; what belongs to the call (its
- * span, the command's context, the position to wait for) is the caller's.
+ * Calls the handler that the context holds for an Rpc. The handler runs with the services of its layer; the span, the command's
+ * context and the position to wait for are the caller's.
  *
  * @since 0.1.0
- * @category calling
+ * @category combinators
  */
 export const call = <R extends Rpc.AnyWithProps>(
   rpc: R,
@@ -37,7 +84,9 @@ export const call = <R extends Rpc.AnyWithProps>(
     const { context: built, handler, rpc: own } = context.mapUnsafe.get(rpc.key) as Entry
     if (own !== undefined && own.payloadSchema !== rpc.payloadSchema) {
       return Effect.die(
-        new Error(`evsrc: the handler at hand for "${rpc._tag}" is that of another Rpc of the same name`)
+        new Error(
+          `evsrc: the layer provides a handler for another definition named "${rpc._tag}"; names of commands and queries must be unique`
+        )
       )
     }
     const result = handler(payload, { client, requestId, headers: Headers.empty, rpc }) as Rpc.WrapperOr<
@@ -48,11 +97,11 @@ export const call = <R extends Rpc.AnyWithProps>(
   })
 
 /**
- * A context with the handlers of Rpcs, each running with the services of `context`. The caller sees to it that each handler
- * succeeds and fails as its Rpc says.
+ * Returns a context with the handlers of Rpcs, each of which runs with the services of `context`. The caller ensures that each
+ * handler succeeds and fails as its Rpc declares.
  *
  * @since 0.1.0
- * @category handling
+ * @category constructors
  */
 export const handlers = <R extends Rpc.Any, Services>(
   implementations: Iterable<

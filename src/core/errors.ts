@@ -61,6 +61,17 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>("evsrc/In
 }) {}
 
 /**
+ * The payload of a query does not satisfy its Schema. Its handler was not called.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidQuery extends Schema.TaggedError<InvalidQuery>("evsrc/InvalidQuery")("InvalidQuery", {
+  query: Schema.String,
+  message: Schema.String
+}) {}
+
+/**
  * The command id was used before, by another command or on another stream. A command id names one command: make a new one.
  *
  * @since 0.1.0

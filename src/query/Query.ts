@@ -1,16 +1,26 @@
 /**
- * Queries: what a program is asked to tell. Like a command, a query is an `effect/rpc` Rpc.
+ * Queries: questions that a program answers from its read models or its log. Like a command, a query is an `effect/rpc` Rpc.
  *
  * @since 0.1.0
  */
 import * as Rpc from "effect/rpc/Rpc"
 import * as Schema from "effect/Schema"
-import { EventStoreError, ProjectionBehind } from "../core/errors.ts"
-
-type ErrorSchema<E extends Schema.Top> = Schema.Union<readonly [E, typeof ProjectionBehind, typeof EventStoreError]>
+import { EventStoreError, InvalidQuery, ProjectionBehind } from "../core/errors.ts"
 
 /**
- * A query: an Rpc that answers `Success`.
+ * The errors that every query may fail with, besides those it declares.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type BusError = InvalidQuery | ProjectionBehind | EventStoreError
+
+type ErrorSchema<E extends Schema.Top> = Schema.Union<
+  readonly [E, typeof InvalidQuery, typeof ProjectionBehind, typeof EventStoreError]
+>
+
+/**
+ * A query: an Rpc that succeeds with `Success`.
  *
  * @since 0.1.0
  * @category models
@@ -23,7 +33,7 @@ export interface Query<
 > extends Rpc.Rpc<Tag, Payload, Success, ErrorSchema<Error>> {}
 
 /**
- * The marker service that stands for the handler of the query with this name.
+ * The service that marks the handler of the query with this name.
  *
  * @since 0.1.0
  * @category models
@@ -31,8 +41,22 @@ export interface Query<
 export type Handler<Tag extends string> = Rpc.Handler<Tag>
 
 /**
- * Defines a query. Besides its declared error it may fail with `ProjectionBehind`, when it was asked to wait for a position
- * that its read model did not reach in time, and with `EventStoreError`.
+ * Defines a query.
+ *
+ * **Details**
+ *
+ * Besides its declared error it may fail with `InvalidQuery`, when its payload does not satisfy its Schema; with
+ * `ProjectionBehind`, when its read model does not reach the position to wait for in time; and with `EventStoreError`.
+ *
+ * **Example** (a query)
+ *
+ * ```ts
+ * export const GetUser = Query.make("GetUser", {
+ *   payload: { userId: UserId },
+ *   success: UserView,
+ *   error: UserNotFound
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category constructors
@@ -45,8 +69,11 @@ export const make = <
 >(
   tag: Tag,
   options: {
+    /** The fields of the query. */
     readonly payload: Fields
+    /** The Schema of the answer. */
     readonly success: Success
+    /** The errors that the query declares. */
     readonly error?: Error
   }
 ): Query<Tag, Schema.Struct<Fields>, Success, Error> => {
@@ -55,6 +82,6 @@ export const make = <
   return Rpc.make(tag, {
     payload: Schema.Struct(options.payload),
     success: options.success,
-    error: Schema.Union([declared, ProjectionBehind, EventStoreError])
+    error: Schema.Union([declared, InvalidQuery, ProjectionBehind, EventStoreError])
   })
 }

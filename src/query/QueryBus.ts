@@ -1,5 +1,5 @@
 /**
- * Asks queries of their handlers.
+ * Dispatches queries to their handlers.
  *
  * @since 0.1.0
  */
@@ -8,35 +8,54 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Rpc from "effect/rpc/Rpc"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
+import type { InvalidQuery } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type { Receipt } from "../core/Receipt.ts"
 
 /**
- * - `after`: answer only once the read models asked have reached this receipt or position, so that one reads one's own writes
- * - `timeout`: how long to wait for that at most; 5 seconds by default. Then the query fails with `ProjectionBehind`
+ * How `ask` waits for the caller's own writes.
  *
  * @since 0.1.0
  * @category options
  */
 export interface AskOptions {
+  /**
+   * The receipt or position that the read models of the query must have reached before they are read, so that the caller reads
+   * its own writes.
+   */
   readonly after?: Receipt | Position | undefined
+  /** The longest wait for `after`, 5 seconds by default; then the query fails with `ProjectionBehind`. */
   readonly timeout?: Duration.Input | undefined
 }
 
 /**
- * Asks a query in process. It requires the handler of the query, which `QueryBus.handler` provides.
+ * Asks a query in process and returns its answer.
+ *
+ * **Details**
+ *
+ * It requires the handler of the query, which `QueryBus.handler` provides. It fails with an error that the query declares, or with
+ * an error of `Query.BusError`: `InvalidQuery` when the payload does not satisfy its Schema or has a field that the Schema does
+ * not have, `ProjectionBehind` or `EventStoreError`.
+ *
+ * **Example** (a query that waits for the caller's own write)
+ *
+ * ```ts
+ * const receipt = yield* CommandBus.dispatch(RenameUser, { userId, name })
+ * const user = yield* QueryBus.ask(GetUser, { userId }, { after: receipt })
+ * ```
  *
  * @since 0.1.0
- * @category asking
+ * @category combinators
  */
 export const ask = <Q extends Rpc.AnyWithProps>(
   query: Q,
-  payload: Rpc.Payload<Q>,
+  payload: Rpc.PayloadConstructor<Q>,
   options: AskOptions = {}
-): Effect.Effect<Rpc.Success<Q>, Rpc.Error<Q>, Rpc.ToHandler<Q>> => {
+): Effect.Effect<Rpc.Success<Q>, Rpc.Error<Q> | InvalidQuery, Rpc.ToHandler<Q>> => {
   const { after, timeout } = options
-  const answer = InProcessRpc.call(query, payload).pipe(
+  const answer = InProcessRpc.queryPayload(query, payload).pipe(
+    Effect.flatMap((valid) => InProcessRpc.call(query, valid)),
     Effect.withSpan(`QueryBus.ask ${query._tag}`, { attributes: { "evsrc.query": query._tag } })
   )
   return after === undefined ? answer : Effect.provideService(answer, ReadAfter, {
@@ -46,7 +65,7 @@ export const ask = <Q extends Rpc.AnyWithProps>(
 }
 
 /**
- * The handler of a query. The services it needs are resolved once, when the layer is built.
+ * Provides the handler of a query. The services that `handle` needs are resolved once, when the layer is built.
  *
  * **Example** (a handler over a read model)
  *

@@ -10,7 +10,7 @@ import type * as Rpc from "effect/rpc/Rpc"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
-import * as CommandPayload from "../command/CommandPayload.ts"
+import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type * as AsOf from "../core/AsOf.ts"
 import { type AsOfNotReached, type EventStoreError, type InvalidCommand, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -56,7 +56,7 @@ export const decision = <C extends Command.Any, Events extends Event.Any, M exte
   asOf: AsOf.OfLog
 ): Effect.Effect<DecisionAsOf<M>, InvalidCommand | AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.flatMap(
-    CommandPayload.make(decision.command, payload),
+    InProcessRpc.commandPayload(decision.command, payload),
     (valid) => modelsAt(decision.models(valid), asOf)
   )
 
@@ -116,7 +116,7 @@ export const decisionDiff = <C extends Command.Any, Events extends Event.Any, M 
   EventStore.EventStore
 > =>
   Effect.gen(function*() {
-    const valid = yield* CommandPayload.make(decision.command, payload)
+    const valid = yield* InProcessRpc.commandPayload(decision.command, payload)
     const models = decision.models(valid)
     const encoded = Effect.fnUntraced(function*(at: DecisionAsOf<M>) {
       const json: Record<string, Schema.Json> = {}

@@ -13,7 +13,7 @@ import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import type { Loaded } from "../aggregate/AggregateStateCache.ts"
 import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
-import * as CommandPayload from "../command/CommandPayload.ts"
+import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type * as AsOf from "../core/AsOf.ts"
 import {
   type AsOfNotReached,
@@ -134,7 +134,7 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
 > =>
   Effect.gen(function*() {
     const { aggregate: contract } = decider
-    const valid = yield* CommandPayload.make(command, payload)
+    const valid = yield* InProcessRpc.commandPayload(command, payload)
     // `HasId` of Aggregate.make has seen to it that every command carries the id, as a string.
     const id = Reflect.get(valid as object, contract.id) as string
     const stream = contract.streamOf(id)
@@ -184,7 +184,7 @@ export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M
   EventStore
 > =>
   Effect.gen(function*() {
-    const valid = yield* CommandPayload.make(decision.command, payload)
+    const valid = yield* InProcessRpc.commandPayload(decision.command, payload)
     const models = decision.models(valid)
     const before = yield* modelsAt(models, at)
     const decided = decision.decide(before.states, valid)
