@@ -39,8 +39,8 @@ export const validateKey = (key: string): string | undefined =>
 export interface DocumentCodec {
   readonly encode: (key: string, document: unknown) => Result.Result<EncodedDocument, string>
   readonly decode: (json: Schema.Json) => Result.Result<unknown, string>
-  /** The personal data in a document, value by value. */
-  readonly secretsOf: (document: unknown) => ReadonlyArray<unknown>
+  /** Returns the personal data in a document, value by value; `undefined` when it cannot be found, as the document does not encode. */
+  readonly secretsOf: (document: unknown) => ReadonlyArray<unknown> | undefined
   /** The entry under which documents with this value of an indexed field are found. */
   readonly indexEntry: (field: string, value: unknown) => Result.Result<string, string>
 }
@@ -97,8 +97,9 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
     locateFields?.(encoded).flatMap(({ field, parent }) => EncryptedValue.leavesOf(parent[field])) ?? []
   return {
     secretsOf: (document) => {
-      const encoded = locateFields === undefined ? undefined : encode(document)
-      return encoded !== undefined && Result.isSuccess(encoded) ? secretsIn(encoded.success) : []
+      if (locateFields === undefined || document === undefined) return []
+      const encoded = encode(document)
+      return Result.isSuccess(encoded) ? secretsIn(encoded.success) : undefined
     },
     indexEntry: (field, value) => {
       const encode = fieldCodecs.get(field)

@@ -1,166 +1,194 @@
 /**
- * Applies events to a projection's documents in memory; what has changed is then written at once.
+ * The fold of a projection: applies one event to the documents it touches. Projectors, live reads and time travel all use it.
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Failure, Outcome } from "../consumer/BatchProcessor.ts"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as Consumer from "../consumer/Consumer.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
-import { type EventStoreError, isOfNewerCode, storeError, UndecodableDocument } from "../core/errors.ts"
+import { type EventStoreError, storeError } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
-import { Limits } from "../eventStore/Limits.ts"
+import { followedBy } from "../eventStore/LogReader.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
-import type { StoredDocument } from "./ProjectionStoreDriver.ts"
 
 /**
- * - `changes`: the documents after the events that could be applied
- * - `reads`: what they were made of
+ * A decoded event, and the keys of the documents that it touches.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Folded extends Outcome {
-  readonly changes: ReadonlyArray<EncodedDocument>
-  readonly reads: ReadonlyArray<{ readonly key: string; readonly revision: bigint }>
+export interface KeyedRecord {
+  readonly record: RecordedEvent<Event.Tagged>
+  readonly keys: ReadonlyArray<string>
 }
-
-interface Touch {
-  readonly recorded: EncodedEvent
-  readonly decoded: Result.Result<
-    ReadonlyArray<{ readonly record: RecordedEvent<Event.Tagged>; readonly keys: ReadonlyArray<string> }>,
-    EventStoreError
-  >
-}
-
-type Documents = Map<string, Result.Result<unknown, EventStoreError>>
 
 /**
- * Folds events, in order, into the documents they touch. An event that cannot be decoded, or on which the projection's own code fails,
- * changes nothing. With the policy `"park"` it and the events after it in its stream are left out, with `"stop"` all after it; so too where
- * newer code has written it.
+ * Returns what an event of the log means to a projection: mostly one record, several when an upcaster splits the event. Fails when the event
+ * cannot be decoded, and when the projection's `key` throws or returns a key that cannot be stored.
  *
  * @since 0.1.0
  * @category folding
  */
-export const fold = Effect.fnUntraced(function*(
+export const decode = (
   projection: Projection.Any,
-  events: ReadonlyArray<EncodedEvent>,
-  load: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>,
-  onFailure: "park" | "stop"
-): Effect.fn.Return<Folded, EventStoreError> {
-  const codec = DocumentCodec.of(projection)
-  const { documentBytes } = yield* Limits
-  const touches = events.map((recorded) => touchOf(projection, recorded))
-  const keys = new Set<string>()
-  for (const { decoded } of touches) {
-    for (const part of Result.getOrElse(decoded, () => [])) for (const key of part.keys) keys.add(key)
-  }
-  const documents: Documents = new Map()
-  const revisions = new Map<string, bigint>()
-  for (const { document, key, revision, unreadable } of keys.size === 0 ? [] : yield* load(Array.from(keys))) {
-    revisions.set(key, revision)
-    documents.set(
-      key,
-      Result.mapError(
-        unreadable === undefined ? codec.decode(document) : Result.fail(unreadable),
-        (detail) => storeError(new UndecodableDocument({ projection: projection.id, key, detail }))
-      )
-    )
-  }
-  const reads = Array.from(keys, (key) => ({ key, revision: revisions.get(key) ?? 0n }))
-
-  const encode = (key: string, document: unknown): EncodedDocument => {
-    const change = Result.getOrThrowWith(codec.encode(key, document), (detail) => new Error(detail))
-    const size = change.document?.length ?? 0
-    if (size > documentBytes) {
-      throw new Error(`the document "${key}" has ${size} characters, more than ${documentBytes}`)
-    }
-    return change
-  }
-
-  /** `eager`: encodes a document after every event, so that one that breaks its Schema is blamed on the event that made it. */
-  const run = (eager: boolean): Folded | undefined => {
-    const current: Documents = new Map(documents)
-    const touched = new Set<string>()
-    const applied: Array<EncodedEvent> = []
-    const failures: Array<Failure> = []
-    const parked = new Set<string>()
-    for (const { decoded, recorded } of touches) {
-      if (parked.has(recorded.stream)) continue
-      const changed = Result.flatMap(
-        decoded,
-        (parts) =>
-          attempt(projection, recorded, (secrets) => {
-            const after = new Map<string, unknown>()
-            for (const { keys, record } of parts) {
-              for (const key of keys) {
-                const before = current.get(key)
-                if (before !== undefined && Result.isFailure(before)) throw before.failure
-                secrets.push(() => codec.secretsOf(before?.success))
-                const document = projection.evolve(after.has(key) ? after.get(key) : before?.success, record, key)
-                if (eager) encode(key, document)
-                after.set(key, document)
-              }
-            }
-            return after
-          })
-      )
-      if (Result.isFailure(changed)) {
-        failures.push({ event: recorded, error: changed.failure })
-        if (onFailure === "stop" || isOfNewerCode(changed.failure)) break
-        parked.add(recorded.stream)
-        continue
-      }
-      for (const [key, document] of changed.success) {
-        current.set(key, Result.succeed(document))
-        touched.add(key)
-      }
-      applied.push(recorded)
-    }
-    try {
-      const changes = Array.from(touched, (key) => encode(key, Result.getOrThrow(current.get(key)!)))
-      return { changes, applied, failures, reads }
-    } catch (cause) {
-      if (eager) throw cause
-      return undefined
-    }
-  }
-  return run(false) ?? run(true)!
-})
-
-const touchOf = (projection: Projection.Any, recorded: EncodedEvent): Touch => ({
-  recorded,
-  decoded: Result.flatMap(
-    Result.mapError(Consumer.decode(projection, recorded), storeError),
+  event: EncodedEvent
+): Result.Result<ReadonlyArray<KeyedRecord>, EventStoreError> =>
+  Result.flatMap(
+    Result.mapError(Consumer.decode(projection, event), storeError),
     (records) =>
-      attempt(projection, recorded, () =>
+      attempt(projection, event, [], () =>
         records.map((record) => {
           const keys = Array.from(new Set(projection.keysOf(record)))
-          const problem = keys.map(DocumentCodec.validateKey).find((problem) => problem !== undefined)
-          if (problem !== undefined) throw new Error(problem)
+          const invalid = keys.map(DocumentCodec.validateKey).find((message) => message !== undefined)
+          if (invalid !== undefined) throw new Error(invalid)
           return { record, keys }
         }))
   )
-})
 
-/** Personal data that is none of the event's, for when it is needed. */
-type Secrets = Array<() => ReadonlyArray<unknown>>
+/**
+ * Returns the documents after an event, by key; `undefined` for a document that the event removes. An event on which `evolve` fails changes no
+ * document.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const apply = (
+  projection: Projection.Any,
+  event: EncodedEvent,
+  records: ReadonlyArray<KeyedRecord>,
+  options: {
+    /** The document of a key before the event. */
+    readonly before: (key: string) => Result.Result<unknown, EventStoreError>
+    /** Called with every document after the event; throws when the document is invalid. */
+    readonly check?: ((key: string, document: unknown) => void) | undefined
+  }
+): Result.Result<ReadonlyMap<string, unknown>, EventStoreError> => {
+  const read: Array<unknown> = []
+  return attempt(projection, event, read, () => {
+    const after = new Map<string, unknown>()
+    for (const { keys, record } of records) {
+      for (const key of keys) {
+        const document = after.has(key) ? after.get(key) : Result.getOrThrow(options.before(key))
+        read.push(document)
+        const next = projection.evolve(document, record, key)
+        options.check?.(key, next)
+        after.set(key, next)
+      }
+    }
+    return after
+  })
+}
 
-/** Runs a projection's own code, which may throw. */
+/** Runs a projection's own code, which may throw. `read` holds the documents whose personal data its errors may quote. */
 const attempt = <A>(
   projection: Projection.Any,
   event: EncodedEvent,
-  run: (secrets: Secrets) => A
+  read: ReadonlyArray<unknown>,
+  run: () => A
 ): Result.Result<A, EventStoreError> => {
-  const secrets: Secrets = []
   try {
-    return Result.succeed(run(secrets))
+    return Result.succeed(run())
   } catch (cause) {
-    return Result.fail(HandlerError.failed(projection.id, event, cause, secrets.flatMap((secret) => secret())))
+    return Result.fail(failed(projection, event, cause, read))
+  }
+}
+
+/** Returns the error of a projection on an event, without the personal data of the event and of the documents that were read for it. */
+const failed = (
+  projection: Projection.Any,
+  event: EncodedEvent,
+  cause: unknown,
+  read: ReadonlyArray<unknown>
+): EventStoreError => {
+  const { secretsOf } = DocumentCodec.of(projection)
+  const secrets: Array<unknown> = []
+  for (const document of read) {
+    const found = secretsOf(document)
+    if (found === undefined) return HandlerError.failed(projection.id, event, new Error(withheld))
+    secrets.push(...found)
+  }
+  return HandlerError.failed(projection.id, event, cause, secrets)
+}
+
+const withheld =
+  "the cause is withheld, because it may quote personal data of a document that does not satisfy its Schema"
+
+/**
+ * A document in memory, before it is encoded.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FoldedDocument {
+  readonly document: unknown
+  /** The last event that changed the document. */
+  readonly by: EncodedEvent
+  /** The document before that event. */
+  readonly before: unknown
+}
+
+/**
+ * The documents that an event touches, and what the event means to the projection.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Touched {
+  readonly keys: ReadonlySet<string>
+  readonly records: ReadonlyArray<RecordedEvent<Event.Tagged>>
+}
+
+/**
+ * Documents in memory, folded event by event.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface MemoryFold {
+  readonly documents: ReadonlyMap<string, FoldedDocument>
+  /** Applies the next event of the log. */
+  readonly fold: (event: EncodedEvent) => Result.Result<Touched, EventStoreError>
+  /** Encodes a folded document. Fails when the document does not satisfy its Schema. */
+  readonly encode: (key: string, folded: FoldedDocument) => Result.Result<EncodedDocument, EventStoreError>
+}
+
+/**
+ * Returns an empty fold of a projection, or with `only` of the one document of that key. It ignores events that the projection does not handle.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const inMemory = (projection: Projection.Any, only?: string): MemoryFold => {
+  const isFollowed = followedBy({ types: projection.reads, ...projection.where })
+  const codec = DocumentCodec.of(projection)
+  const documents = new Map<string, FoldedDocument>()
+  const documentOf = (key: string): unknown => documents.get(key)?.document
+  const wanted = ({ keys, record }: KeyedRecord): KeyedRecord => ({
+    record,
+    keys: only === undefined ? keys : keys.filter((key) => key === only)
+  })
+  return {
+    documents,
+    encode: (key, { before, by, document }) =>
+      Result.mapError(
+        codec.encode(key, document),
+        (message) => failed(projection, by, new Error(message), [before])
+      ),
+    fold: (event) => {
+      if (!isFollowed(event)) return Result.succeed({ keys: new Set(), records: [] })
+      return Result.flatMap(decode(projection, event), (all) => {
+        const applied = apply(projection, event, all.map(wanted), { before: (key) => Result.succeed(documentOf(key)) })
+        return Result.map(applied, (after) => {
+          for (const [key, document] of after) {
+            if (document === undefined) documents.delete(key)
+            else documents.set(key, { document, by: event, before: documentOf(key) })
+          }
+          return { keys: new Set(after.keys()), records: all.map(({ record }) => record) }
+        })
+      })
+    }
   }
 }

@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { BatchProcessor } from "../consumer/BatchProcessor.ts"
-import * as DocumentFold from "./DocumentFold.ts"
+import * as DocumentBatch from "./DocumentBatch.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
@@ -20,7 +20,7 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
   grows: true,
   apply: (generation, events, commit) =>
     Effect.flatMap(
-      DocumentFold.fold(projection, events, (keys) => store.load(generation, keys), projection.onFailure),
+      DocumentBatch.fold(projection, events, (keys) => store.load(generation, keys), projection.onFailure),
       // Where there is one partition, nobody else writes its documents.
       (folded) => commit(projection.partitions === 1 ? { ...folded, reads: undefined } : folded)
     )

@@ -12,7 +12,7 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
 import * as LogReader from "../eventStore/LogReader.ts"
-import * as DocumentFold from "./DocumentFold.ts"
+import * as DocumentBatch from "./DocumentBatch.ts"
 import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
@@ -98,7 +98,7 @@ const withProjections = (
         touched,
         ({ follows, projection }) =>
           projection === undefined ? Effect.succeed([]) : Effect.flatMap(
-            DocumentFold.fold(
+            DocumentBatch.fold(
               projection,
               events.filter(follows),
               (keys) => documents.lock(projection.id, keys),

@@ -23,6 +23,7 @@ import type * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as DocumentCodec from "../projection/DocumentCodec.ts"
+import * as DocumentFold from "../projection/DocumentFold.ts"
 import * as LiveProjection from "../projection/LiveProjection.ts"
 import type * as Projection from "../projection/ProjectionDefinition.ts"
 import * as asOfReads from "./asOfReads.ts"
@@ -85,14 +86,14 @@ const steps = <P extends Projection.Any>(
     const problem = DocumentCodec.validateKey(key)
     if (problem !== undefined) return Stream.fail(invalidRequest(problem))
     if (projection.reads.length === 0) return Stream.empty
-    const { documents, encode, fold } = LiveProjection.folding(projection, key)
+    const { documents, encode, fold } = DocumentFold.inMemory(projection, key)
     const stepOf = (recorded: EncodedEvent): Result.Result<Step<P> | undefined, EventStoreError> =>
       Result.map(fold(recorded), ({ keys, records }) => {
         if (!keys.has(key)) return undefined
         const folded = documents.get(key)
         return {
           recorded,
-          // `folding` decodes with the projection's own events.
+          // The fold decodes with the projection's own events.
           records: records as ReadonlyArray<RecordedEvent<EventOf<P>>>,
           encoded: folded === undefined ? Effect.succeedNone : Effect.suspend(() =>
             Effect.fromResult(

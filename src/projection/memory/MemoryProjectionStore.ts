@@ -16,6 +16,7 @@ import type { FailedEvent, Parked, ParkingEntry } from "../../consumer/ParkingDr
 import { storeError, StoreMisconfigured } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
 import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
+import * as KeyOrder from "../KeyOrder.ts"
 import type { GenerationView, ProjectionStoreDriver, StoredDocument } from "../ProjectionStoreDriver.ts"
 import * as MemoryGenerations from "./MemoryGenerations.ts"
 import * as MemoryPersonalDataScan from "./MemoryPersonalDataScan.ts"
@@ -74,9 +75,9 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
   ): ReadonlyArray<StoredDocument> =>
     Array.from(stateOf(generation).documents.values())
       .filter((d) =>
-        (after === undefined || comparePoints(d.key, after) > 0) && where.every((w) => d.indexed.includes(w))
+        (after === undefined || KeyOrder.compare(d.key, after) > 0) && where.every((w) => d.indexed.includes(w))
       )
-      .toSorted((a, b) => comparePoints(a.key, b.key))
+      .toSorted((a, b) => KeyOrder.compare(a.key, b.key))
       .slice(0, limit)
       .flatMap(storedOf)
 
@@ -327,19 +328,3 @@ const storedOf = (
     ? []
     // The text was made by JSON.stringify.
     : [{ key: found.key, document: JSON.parse(found.document) as Schema.Json, revision: found.revision }]
-
-/**
- * By code point, as the collation "C" of Postgres; JavaScript's own order is by UTF-16 code unit.
- *
- * @since 0.1.0
- * @category ordering
- */
-export const comparePoints = (a: string, b: string): number => {
-  const as = Array.from(a)
-  const bs = Array.from(b)
-  for (let i = 0; i < as.length && i < bs.length; i++) {
-    const difference = as[i]!.codePointAt(0)! - bs[i]!.codePointAt(0)!
-    if (difference !== 0) return difference
-  }
-  return as.length - bs.length
-}
