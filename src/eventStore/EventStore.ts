@@ -187,6 +187,8 @@ export interface Internals {
   readonly keys: Encryption.Keys
   /** The snapshots of aggregates' instances. */
   readonly snapshots: SnapshotStore.SnapshotStore
+  /** Returns this event store, except that its appends send the changed request to the driver. Inline projections use it. */
+  readonly changeAppends: (change: (request: AppendRequest) => AppendRequest) => EventStore["Service"]
 }
 
 /**
@@ -236,6 +238,7 @@ export const make = Effect.fnUntraced(function*(
   const snapshots = yield* SnapshotStore.make(driver.snapshots)
 
   const appendOn = <E extends Event.Any>(
+    send: EventStoreDriver["append"],
     condition: Condition | undefined,
     events: E,
     stream: string,
@@ -263,7 +266,7 @@ export const make = Effect.fnUntraced(function*(
       if (query !== undefined) return Effect.fail(invalidRequest(query))
       const { command, commandId } = metadata
       const append = (batch: ReadonlyArray<NewEvent>) =>
-        appendEncoded({ stream: name, expected, events: batch, commandId, condition, closes }, command)
+        appendEncoded(send, { stream: name, expected, events: batch, commandId, condition, closes }, command)
       if (EventPersonalData.of(events).size === 0) return append(encoded.success)
       const encrypted = Effect.result(EncryptingEventStoreDriver.encryptEvents(keys, events, encoded.success, metadata))
       return Effect.flatMap(encrypted, (batch) =>
@@ -286,9 +289,13 @@ export const make = Effect.fnUntraced(function*(
       }
     })
 
-  const appendEncoded = (request: AppendRequest, command: string | undefined): Effect.Effect<Outcome, AppendError> =>
+  const appendEncoded = (
+    send: EventStoreDriver["append"],
+    request: AppendRequest,
+    command: string | undefined
+  ): Effect.Effect<Outcome, AppendError> =>
     inAppendSpan(
-      Effect.flatMap(driver.append(request), (result): Effect.Effect<Outcome, AppendError> => {
+      Effect.flatMap(send(request), (result): Effect.Effect<Outcome, AppendError> => {
         switch (result._tag) {
           case "Appended":
             return Effect.as(Metrics.appended(request.events.length), {
@@ -318,6 +325,7 @@ export const make = Effect.fnUntraced(function*(
     )
 
   const close = Effect.fn("EventStore.close")(function*<E extends Event.Any>(
+    send: EventStoreDriver["append"],
     events: E,
     stream: string,
     summary: Event.Of<E>,
@@ -327,7 +335,7 @@ export const make = Effect.fnUntraced(function*(
     const expected = options.expected === undefined || options.expected === "any" ? "streamExists" : options.expected
     if (expected === "noStream" || expected === 0) return yield* nothing
     const { receipt, written } = yield* unconditional(
-      appendOn(undefined, events, stream, [summary], { ...options, expected }, true)
+      appendOn(send, undefined, events, stream, [summary], { ...options, expected }, true)
     ).pipe(
       Effect.catchTag(
         "ConcurrencyConflict",
@@ -401,37 +409,48 @@ export const make = Effect.fnUntraced(function*(
     return { events, condition: { query, after: first.head, seen } }
   })
 
-  return EventStore.of({
-    [internals]: { driver, keys, snapshots },
-    append: (events, stream, batch, options = {}) =>
-      Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt }) => receipt),
-    appendReturning: (events, stream, batch, options = {}) =>
-      Effect.map(unconditional(appendOn(undefined, events, stream, batch, options)), ({ receipt, written }) => ({
-        receipt,
-        written: written?.()
-      })),
-    appendIf: (condition, events, stream, batch, options = {}) =>
-      Effect.map(appendOn(condition, events, stream, batch, options), ({ receipt }) => receipt),
-    close,
-    readQuery,
-    readStreamEncoded,
-    readStream: (events, stream, options) => decode(EventCodec.of(events), readStreamEncoded(stream, options)),
-    readAllEncoded,
-    readAll: (events, options) => {
-      const codec = EventCodec.of(events)
-      return decode(codec, readAllEncoded({ ...options, types: codec.storedTypes }))
-    },
-    subscribeEncoded,
-    subscribe: (events, options) => {
-      const codec = EventCodec.of(events)
-      return decode(codec, subscribeEncoded({ ...options, types: codec.storedTypes }))
-    },
-    head: driver.head,
-    receipt: (commandId) => {
-      const problem = Limits.validateCommandId(commandId)
-      return problem === undefined ? driver.receipt(commandId) : Effect.fail(invalidRequest(problem))
-    }
-  })
+  const sendingBy = (send: EventStoreDriver["append"]): EventStore["Service"] =>
+    EventStore.of({
+      [internals]: {
+        driver,
+        keys,
+        snapshots,
+        changeAppends: (change) => sendingBy((request) => send(change(request)))
+      },
+      append: (events, stream, batch, options = {}) =>
+        Effect.map(unconditional(appendOn(send, undefined, events, stream, batch, options)), ({ receipt }) => receipt),
+      appendReturning: (events, stream, batch, options = {}) =>
+        Effect.map(
+          unconditional(appendOn(send, undefined, events, stream, batch, options)),
+          ({ receipt, written }) => ({
+            receipt,
+            written: written?.()
+          })
+        ),
+      appendIf: (condition, events, stream, batch, options = {}) =>
+        Effect.map(appendOn(send, condition, events, stream, batch, options), ({ receipt }) => receipt),
+      close: (events, stream, summary, options) => close(send, events, stream, summary, options),
+      readQuery,
+      readStreamEncoded,
+      readStream: (events, stream, options) => decode(EventCodec.of(events), readStreamEncoded(stream, options)),
+      readAllEncoded,
+      readAll: (events, options) => {
+        const codec = EventCodec.of(events)
+        return decode(codec, readAllEncoded({ ...options, types: codec.storedTypes }))
+      },
+      subscribeEncoded,
+      subscribe: (events, options) => {
+        const codec = EventCodec.of(events)
+        return decode(codec, subscribeEncoded({ ...options, types: codec.storedTypes }))
+      },
+      head: driver.head,
+      receipt: (commandId) => {
+        const problem = Limits.validateCommandId(commandId)
+        return problem === undefined ? driver.receipt(commandId) : Effect.fail(invalidRequest(problem))
+      }
+    })
+
+  return sendingBy(driver.append)
 })
 
 /**

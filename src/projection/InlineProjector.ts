@@ -1,5 +1,5 @@
 /**
- * Projections that are brought up to date in the transaction of the append.
+ * Inline projections: an append brings their documents up to date in its own transaction.
  *
  * @since 0.1.0
  */
@@ -19,13 +19,14 @@ import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 import * as SharedTransaction from "./SharedTransaction.ts"
 
 /**
- * An event store whose appends bring inline projections up to date before they commit: either events and documents are there, or
- * neither. When a projection fails, the append fails with its error.
+ * Returns a layer of the event store whose appends bring inline projections up to date before they commit: the transaction commits events and
+ * documents together, or neither. When a projection fails, the append fails with its error. Layers can be stacked: all of their projections
+ * then run.
  *
  * **Gotchas**
  *
- * Every program that appends must use this layer, since the projection sees only what is appended through it. The projection store
- * must use the same database client as the event store, which is checked when the layer is built.
+ * Every program that appends must use this layer, since the projection sees only what is appended through it. The projection store must use
+ * the same database client as the event store; otherwise the layer dies when it is built.
  *
  * **Example** (a store with one inline projection)
  *
@@ -49,11 +50,11 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
   Layer.effect(
     EventStore.EventStore,
     Effect.gen(function*() {
-      const { driver, keys } = (yield* EventStore.EventStore)[internals]
+      const { changeAppends, driver } = (yield* EventStore.EventStore)[internals]
       const documents = (yield* ProjectionStore.ProjectionStore)[internals].driver
       if (driver.transactions !== documents.transactions) {
         return yield* Effect.die(
-          new Error("Projector.layerInline: event store and projection store must use one and the same database client")
+          new Error("Projector.layerInline: the event store and the projection store must use the same database client")
         )
       }
       const bind = yield* SharedTransaction.make<Projection.Services<P>>(
@@ -67,10 +68,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
           ? { projection: undefined, handle: BatchProcessor.handleOne(projection, bind(projection)) }
           : { projection, handle: undefined }
       }))
-      return yield* EventStore.make({
-        ...driver,
-        append: (request) => driver.append(withProjections(request, all, documents))
-      }, keys)
+      return changeAppends((request) => withProjections(request, all, documents))
     })
   )
 
@@ -81,6 +79,7 @@ type Inline =
     | { readonly projection: undefined; readonly handle: ReturnType<typeof BatchProcessor.handleOne> }
   )
 
+/** Returns the append request with the projections that its events touch added to its transaction. */
 const withProjections = (
   request: AppendRequest,
   projections: ReadonlyArray<Inline>,
@@ -93,7 +92,7 @@ const withProjections = (
   if (touched.length === 0) return request
   const project = Effect.fnUntraced(
     function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
-      // All are folded before any is written, so that a failure leaves a store without transactions of its own untouched too.
+      // Fold all before writing any: a store without transactions must not keep a part when one of them fails.
       const writes = yield* Effect.forEach(
         touched,
         ({ follows, projection }) =>

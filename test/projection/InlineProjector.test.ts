@@ -1,0 +1,77 @@
+/** Inline projections extend the appends of the one event store. */
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer, Option, Schema, Stream } from "effect"
+import { EventStore, KeyStore, PersonalData, Projection, ProjectionStore, Projector } from "evsrc"
+import { internals } from "../../src/core/internals.ts"
+
+const name = PersonalData.field(Schema.String, { subject: "guest" })
+const Booked = Schema.TaggedUnion({ Booked: { guest: Schema.String, name } })
+
+const namesOf = (projection: string, evolve?: () => never) =>
+  Projection.make(projection, {
+    events: Booked,
+    lifecycle: "inline",
+    document: Schema.Struct({ guest: Schema.String, name }),
+    key: ({ guest }) => guest,
+    evolve: { Booked: evolve ?? ((_, { guest, name }) => ({ guest, name })) }
+  })
+
+const book = (guest: string) =>
+  Effect.flatMap(
+    EventStore.EventStore,
+    (store) => store.append(Booked, "Room-1", [Booked.cases.Booked.make({ guest, name: "Ann Archer" })])
+  )
+
+const namedBy = (projection: ReturnType<typeof namesOf>, guest: string) =>
+  Effect.map(ProjectionStore.get(projection, guest), (found) => Option.getOrUndefined(found)?.name)
+
+const stores = Layer.mergeAll(EventStore.layerMemory, ProjectionStore.layerMemory).pipe(
+  Layer.provide(KeyStore.layerMemory)
+)
+const [first, second] = [namesOf("first"), namesOf("second")]
+
+describe("Projector.layerInline", () => {
+  it.effect("encrypts documents by the key store of the event store", () =>
+    Effect.gen(function*() {
+      yield* book("g-1")
+      assert.strictEqual(yield* namedBy(first, "g-1"), "Ann Archer")
+    }).pipe(Effect.provide(Projector.layerInline([first]).pipe(Layer.provideMerge(stores)))))
+
+  it.effect("shares the driver, the keys and the snapshots of the event store", () =>
+    Effect.gen(function*() {
+      const base = (yield* EventStore.EventStore)[internals]
+      const layer = Projector.layerInline([second]).pipe(Layer.provide(Projector.layerInline([first])))
+      const extended = Context.get(yield* Layer.build(layer), EventStore.EventStore)[internals]
+      assert.strictEqual(extended.driver, base.driver)
+      assert.strictEqual(extended.keys, base.keys)
+      assert.strictEqual(extended.snapshots, base.snapshots)
+    }).pipe(Effect.provide(Layer.fresh(stores))))
+
+  it.effect("applies the projections of stacked layers, and those of no other program", () =>
+    Effect.gen(function*() {
+      const stacked = Projector.layerInline([second]).pipe(Layer.provide(Projector.layerInline([first])))
+      yield* Effect.provide(book("g-1"), stacked)
+      assert.deepStrictEqual([yield* namedBy(first, "g-1"), yield* namedBy(second, "g-1")], [
+        "Ann Archer",
+        "Ann Archer"
+      ])
+      yield* book("g-2")
+      assert.deepStrictEqual([yield* namedBy(first, "g-2"), yield* namedBy(second, "g-2")], [undefined, undefined])
+    }).pipe(Effect.provide(Layer.fresh(stores))))
+
+  for (const failing of ["the inner", "the outer"]) {
+    it.effect(`writes nothing when a projection of ${failing} layer fails`, () =>
+      Effect.gen(function*() {
+        const broken = namesOf("broken", () => {
+          throw new Error("no bookings today")
+        })
+        const [inner, outer] = failing === "the inner" ? [broken, first] : [first, broken]
+        const stacked = Projector.layerInline([outer]).pipe(Layer.provide(Projector.layerInline([inner])))
+        const error = yield* Effect.flip(Effect.provide(book("g-1"), stacked))
+        assert.include(error.message, "no bookings today")
+        assert.strictEqual(yield* namedBy(first, "g-1"), undefined)
+        const { readStreamEncoded } = yield* EventStore.EventStore
+        assert.deepStrictEqual(yield* Stream.runCollect(readStreamEncoded("Room-1")), [])
+      }).pipe(Effect.provide(Layer.fresh(stores))))
+  }
+})
