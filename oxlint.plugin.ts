@@ -56,6 +56,7 @@ const pureFiles = [
   "aggregate/Decider.ts",
   "command/Command.ts",
   "consumer/Consumer.ts",
+  "consumer/ConsumerDefinition.ts",
   "decision/DecisionDefinition.ts",
   "projection/ProjectionDefinition.ts",
   "query/Query.ts",

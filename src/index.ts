@@ -9,12 +9,14 @@ export * as StreamLifecycle from "./archive/StreamLifecycle.ts"
 export * as Command from "./command/Command.ts"
 export * as CommandBus from "./command/CommandBus.ts"
 export * as CommandContext from "./command/CommandContext.ts"
+export * as Consumer from "./consumer/Consumer.ts"
 export * as AsOf from "./core/AsOf.ts"
 export {
   AsOfNotReached,
   BoundaryConflict,
   CommandIdReused,
   ConcurrencyConflict,
+  ConsumerFailed,
   EventStoreError,
   type EventStoreErrorReason,
   InvalidCommand,
@@ -23,7 +25,6 @@ export {
   KeyStoreUnavailable,
   OutcomeUnknown,
   ProjectionBehind,
-  ProjectionFailed,
   StoreFailure,
   StoreMisconfigured,
   StoreUnavailable,

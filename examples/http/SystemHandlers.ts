@@ -67,9 +67,9 @@ const handlers = HttpApiBuilder.group(
         const problems = [
           ...(health === undefined ? ["the store cannot be reached"] : []),
           ...(health?.status === "red" ? health.reasons : []),
-          ...projections.flatMap(({ detail, projection, state }) =>
+          ...projections.flatMap(({ consumer, detail, state }) =>
             state === "stuck" || state === "retrying"
-              ? [`projection "${projection}" is ${state}: ${detail ?? "no reason given"}`]
+              ? [`projection "${consumer}" is ${state}: ${detail ?? "no reason given"}`]
               : []
           )
         ]

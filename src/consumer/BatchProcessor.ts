@@ -11,7 +11,8 @@ import { type EventStoreError, isOfNewerCode, storeError } from "../core/errors.
 import type * as Event from "../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { Advance, Advanced, ConsumerDriver, EncodedDocument } from "./CheckpointDriver.ts"
-import * as Consumer from "./Consumer.ts"
+import type * as Consumer from "./Consumer.ts"
+import * as ConsumerDefinition from "./ConsumerDefinition.ts"
 import * as HandlerError from "./HandlerError.ts"
 
 /**
@@ -240,15 +241,14 @@ const policyOf = (retry: Schedule.Schedule<unknown, unknown>) => Schedule.toStep
  * @category handling
  */
 export const handleOne = (consumer: Consumer.Consumer, handle: Handler) => {
-  const { id } = consumer
-  const actor = id.startsWith(Consumer.reservedPrefix) ? id : `projection:${id}`
+  const actor = `${consumer.kind}:${consumer.name}@${consumer.version}`
   return (event: EncodedEvent): Effect.Effect<void, EventStoreError> =>
     Effect.suspend(() => {
-      const decoded = Consumer.decode(consumer, event)
+      const decoded = ConsumerDefinition.decode(consumer, event)
       if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
       return Effect.forEach(decoded.success, (record) => Effect.suspend(() => handle(record)), { discard: true }).pipe(
         Effect.provideService(CommandContext, causedBy(event, actor)),
-        Effect.catchCause((cause) => Effect.fail(HandlerError.of(id, event, cause)))
+        Effect.catchCause((cause) => Effect.fail(HandlerError.of(consumer, event, cause)))
       )
     })
 }

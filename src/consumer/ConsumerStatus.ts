@@ -32,7 +32,7 @@ export type ConsumerState = "starting" | "standby" | "catching-up" | "live" | "r
  * @category models
  */
 export interface ConsumerStatus {
-  readonly projection: string
+  readonly consumer: string
   readonly state: ConsumerState
   readonly position: Position.Position
   readonly head: Position.Position

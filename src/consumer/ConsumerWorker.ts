@@ -23,6 +23,7 @@ import * as EventStore from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import type { BatchProcessor } from "./BatchProcessor.ts"
 import type { Assignment, ConsumerDriver } from "./CheckpointDriver.ts"
+import type { Consumer } from "./Consumer.ts"
 import * as ConsumerStatus from "./ConsumerStatus.ts"
 import * as ConsumerWakeups from "./ConsumerWakeups.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
@@ -43,8 +44,6 @@ export interface WorkerOptions {
   readonly retryDelay?: { readonly first: Duration.Input; readonly max: Duration.Input } | undefined
 }
 
-export type { ConsumerState, ConsumerStatus } from "./ConsumerStatus.ts"
-
 /**
  * - `run`: works until it is interrupted
  * - `wake`: somebody has asked for something; look at once
@@ -53,6 +52,7 @@ export type { ConsumerState, ConsumerStatus } from "./ConsumerStatus.ts"
  * @category models
  */
 export interface ConsumerWorker {
+  readonly consumer: Consumer
   readonly run: Effect.Effect<never>
   readonly status: () => ConsumerStatus.ConsumerStatus
   readonly wake: Effect.Effect<void>
@@ -94,9 +94,9 @@ export const make = Effect.fnUntraced(function*(
     max: Duration.fromInputUnsafe(options.retryDelay?.max ?? "30 seconds")
   }
   const attributes = { consumer: options.generation ?? consumer.id }
-  const lagMetric = Metric.withAttributes(Metrics.projectionLag, attributes)
-  const stuckMetric = Metric.withAttributes(Metrics.projectionStuck, attributes)
-  const parkedMetric = Metric.withAttributes(Metrics.projectionParked, attributes)
+  const lagMetric = Metric.withAttributes(Metrics.consumerLag, attributes)
+  const stuckMetric = Metric.withAttributes(Metrics.consumerStuck, attributes)
+  const parkedMetric = Metric.withAttributes(Metrics.consumerParkedStreams, attributes)
 
   const partitions = new Map<number, Partition>()
   const statuses = new Map<number, ConsumerStatus.PartitionStatus>()
@@ -118,7 +118,7 @@ export const make = Effect.fnUntraced(function*(
   }
 
   const status = (): ConsumerStatus.ConsumerStatus => ({
-    projection: consumer.id,
+    consumer: consumer.id,
     ...ConsumerStatus.combine(others, Array.from(statuses.values())),
     partitions: partitions.size,
     applied,
@@ -296,7 +296,7 @@ export const make = Effect.fnUntraced(function*(
   const wake = Effect.asVoid(wakeUp.open)
   const deaf = yield* ConsumerWakeups.listen(store, consumer.id, wake)
   yield* Effect.addFinalizer(() => deaf)
-  return { run, status, wake }
+  return { consumer, run, status, wake }
 })
 
 /** Requests of other processes are noticed after so many milliseconds at most, while something is parked. */

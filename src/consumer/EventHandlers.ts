@@ -10,7 +10,7 @@ import { CommandContext } from "../command/CommandContext.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
-import { ignore } from "./Consumer.ts"
+import { ignore } from "./ConsumerDefinition.ts"
 
 /**
  * What to do with an event. What the effect answers is not looked at.

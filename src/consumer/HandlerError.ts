@@ -7,10 +7,11 @@ import * as Cause from "effect/Cause"
 import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { EventStoreError, ProjectionFailed, storeError, StoreUnavailable } from "../core/errors.ts"
+import { ConsumerFailed, EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
+import type { Consumer } from "./Consumer.ts"
 
 /** An error of one's own may have several others within. */
 const depth = 8
@@ -45,7 +46,11 @@ const unavailable = (error: unknown): EventStoreError | undefined => {
  * @since 0.1.0
  * @category errors
  */
-export const of = (consumer: string, event: EncodedEvent, cause: Cause.Cause<unknown>): EventStoreError => {
+export const of = (
+  consumer: Pick<Consumer, "id" | "kind">,
+  event: EncodedEvent,
+  cause: Cause.Cause<unknown>
+): EventStoreError => {
   for (const reason of cause.reasons) {
     const found = unavailable(
       Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
@@ -64,7 +69,7 @@ export const of = (consumer: string, event: EncodedEvent, cause: Cause.Cause<unk
  * @category errors
  */
 export const failed = (
-  projection: string,
+  { id, kind }: Pick<Consumer, "id" | "kind">,
   event: EncodedEvent,
   cause: unknown,
   secrets: ReadonlyArray<unknown> = []
@@ -72,7 +77,7 @@ export const failed = (
   if (cause instanceof EventStoreError) return cause
   const { position, type } = event
   const detail = EncryptedValue.scrub(describe(cause), [...EventPersonalData.secretsOf(event), ...secrets])
-  return storeError(new ProjectionFailed({ projection, position, type, detail }))
+  return storeError(new ConsumerFailed({ kind, consumer: id, position, type, detail }))
 }
 
 /** What was thrown, in words; an error may have none but its name and its fields. */

@@ -87,7 +87,7 @@ export const run = Effect.fnUntraced(function*(
   const { consumer } = processor
   const { epoch, partition } = assigned
   const filter = filterOf(consumer, partition)
-  const eventsMetric = Metric.withAttributes(Metrics.projectedEvents, { consumer: consumer.id })
+  const eventsMetric = Metric.withAttributes(Metrics.consumerEvents, { consumer: consumer.id })
   const parked = new Set((yield* store.parked(generation, partition)).map(({ stream }) => stream))
 
   interface Page {

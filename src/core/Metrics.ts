@@ -95,86 +95,86 @@ export const snapshotWrites = Metric.counter("evsrc_snapshot_writes_total", {
 })
 
 /**
- * Events a projection has applied, by the attribute `projection`.
+ * Events that consumers applied, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const projectedEvents = Metric.counter("evsrc_consumer_events_total", {
-  description: "Events applied to a projection",
+export const consumerEvents = Metric.counter("evsrc_consumer_events_total", {
+  description: "Events that a consumer applied",
   incremental: true
 })
 
 /**
- * How many positions a projection is behind the high-water mark, by the attribute `projection`.
+ * Positions between a consumer's checkpoint and the high-water mark, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const projectionLag = Metric.gauge("evsrc_consumer_lag_positions", {
-  description: "How many positions a projection is behind the high-water mark of the log",
+export const consumerLag = Metric.gauge("evsrc_consumer_lag_positions", {
+  description: "Positions between the checkpoint of a consumer and the high-water mark of the log",
   bigint: true
 })
 
 /**
- * 1 while a projection cannot go on because of an event it cannot process, else 0, by the attribute `projection`.
+ * 1 while a consumer is stuck at an event that fails, else 0, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const projectionStuck = Metric.gauge("evsrc_consumer_stuck", {
-  description: "1 while a projection cannot go on because of an event it cannot process"
+export const consumerStuck = Metric.gauge("evsrc_consumer_stuck", {
+  description: "1 while a consumer is stuck at an event that fails, else 0"
 })
 
 /**
- * How many streams a projection has parked in the partitions that this process works on, by the attribute `projection`.
+ * Streams that a consumer parked in the partitions of this process, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const projectionParked = Metric.gauge("evsrc_consumer_parked_streams", {
-  description: "How many streams a projection has parked, because of an event it could not process"
+export const consumerParkedStreams = Metric.gauge("evsrc_consumer_parked_streams", {
+  description: "Streams that a consumer parked because an event failed"
 })
 
 /**
- * How many events wait for a projection, as far as they are counted, by the attribute `projection`. Like the three below it is known when
- * somebody looks, by `Health`.
+ * Events that wait for a consumer, up to the limit that `Health` counts, by the attribute `consumer`. `Health` updates this gauge and the three
+ * below.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const projectionLagEvents = Metric.gauge("evsrc_consumer_lag_events", {
-  description: "How many events wait for a projection"
+export const consumerLagEvents = Metric.gauge("evsrc_consumer_lag_events", {
+  description: "Events that wait for a consumer"
 })
 
 /**
- * How long the oldest event has waited for a projection, in seconds, by the attribute `projection`.
+ * The age of the oldest event that waits for a consumer, in seconds, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const projectionLagSeconds = Metric.gauge("evsrc_consumer_lag_seconds", {
-  description: "How long the oldest event has waited for a projection, in seconds"
+export const consumerLagSeconds = Metric.gauge("evsrc_consumer_lag_seconds", {
+  description: "Age of the oldest event that waits for a consumer, in seconds"
 })
 
 /**
- * How long ago the last heartbeat of those was who work on a projection, in seconds, by the attribute `projection`.
+ * The age of the last heartbeat of a consumer's workers, in seconds, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const projectionSilence = Metric.gauge("evsrc_consumer_heartbeat_age_seconds", {
-  description: "How long ago the last heartbeat of a projection's workers was, in seconds"
+export const consumerHeartbeatAge = Metric.gauge("evsrc_consumer_heartbeat_age_seconds", {
+  description: "Age of the last heartbeat of a consumer's workers, in seconds"
 })
 
 /**
- * 0 while a projection is green, 1 while it is yellow, 2 while it is red, by the attribute `projection`.
+ * 0 while a consumer is green, 1 while it is yellow, 2 while it is red, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const projectionHealth = Metric.gauge("evsrc_consumer_health", {
-  description: "0 while a projection is green, 1 while it is yellow, 2 while it is red"
+export const consumerHealth = Metric.gauge("evsrc_consumer_health", {
+  description: "0 while a consumer is green, 1 while it is yellow, 2 while it is red"
 })
 
 /**

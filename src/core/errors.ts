@@ -174,22 +174,22 @@ export class UndecodableDocument extends Schema.TaggedError<UndecodableDocument>
 }
 
 /**
- * A projection's own code failed on an event: its `key` or `evolve` threw, or it made a document that does not satisfy its
- * Schema.
+ * The code of a consumer failed on an event: a projection's `key` or `evolve` threw or returned a document that does not satisfy its Schema, or
+ * a handler of a projection or a subscription failed.
  *
  * @since 0.1.0
  * @category errors
  */
-export class ProjectionFailed
-  extends Schema.TaggedError<ProjectionFailed>("evsrc/ProjectionFailed")("ProjectionFailed", {
-    projection: Schema.String,
-    position: Position,
-    type: Schema.String,
-    detail: Schema.String
-  })
-{
+export class ConsumerFailed extends Schema.TaggedError<ConsumerFailed>("evsrc/ConsumerFailed")("ConsumerFailed", {
+  kind: Schema.Literals(["projection", "subscription"]),
+  consumer: Schema.String,
+  position: Position,
+  type: Schema.String,
+  detail: Schema.String
+}) {
   override get message(): string {
-    return `Projection "${this.projection}" failed on event "${this.type}" at position ${this.position}: ${this.detail}`
+    const kind = this.kind === "projection" ? "Projection" : "Subscription"
+    return `${kind} "${this.consumer}" failed on event "${this.type}" at position ${this.position}: ${this.detail}`
   }
 }
 
@@ -280,7 +280,7 @@ export const EventStoreErrorReason = Schema.Union([
   StreamClosed,
   UndecodableEvent,
   UndecodableDocument,
-  ProjectionFailed,
+  ConsumerFailed,
   StoreUnavailable,
   KeyStoreUnavailable,
   SubjectErased,

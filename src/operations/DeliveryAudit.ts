@@ -106,8 +106,8 @@ export const run = Effect.fn("DeliveryAudit.run")(function*(
     const filter = filterOf({ ...consumer, partitions: of }, partition)
     const totals = yield* store.deliveryState(generation, partition, false)
     if (Option.isNone(totals)) continue
-    const [segment] = beginsNow(consumer) ? yield* store.applied(generation, partition) : []
-    const after = !beginsNow(consumer)
+    const [segment] = consumer.from === "now" ? yield* store.applied(generation, partition) : []
+    const after = consumer.from === "start"
       ? Position.start
       : segment === undefined
       ? totals.value.position
@@ -138,8 +138,6 @@ export const run = Effect.fn("DeliveryAudit.run")(function*(
   const status = partitions.length === 0 ? "unstarted" : isFaulty ? "faulty" : "complete"
   return { consumer: consumer.id, generation, status, first, partitions }
 })
-
-const beginsNow = (consumer: Consumer): boolean => Reflect.get(consumer, "from") === "now"
 
 /** So many events of a range are kept in mind; where one has more, and a fault is not among them, it is not resolved. */
 const remembered = 4_096

@@ -13,7 +13,8 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Progress } from "../consumer/CheckpointDriver.ts"
-import * as Consumer from "../consumer/Consumer.ts"
+import type * as Consumer from "../consumer/Consumer.ts"
+import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -236,7 +237,7 @@ const newerAfter = (
   Effect.map(
     log.readAll({ after: position, limit: 1, ...filterOf({ ...consumer, partitions }, partition) }),
     ({ events: [next] }) => {
-      const failure = next && Result.getOrUndefined(Result.flip(Consumer.decode(consumer, next)))
+      const failure = next && Result.getOrUndefined(Result.flip(ConsumerDefinition.decode(consumer, next)))
       return failure?.problem === "NewerVersion" ? failure.message : undefined
     }
   )
@@ -277,9 +278,9 @@ const sumOf = (
 const publish = ({ consumer, lag, silentFor, status }: ConsumerHealth) => {
   const gauge = <Input, State>(metric: Metric.Metric<Input, State>) => Metric.withAttributes(metric, { consumer })
   return Effect.all([
-    Metric.update(gauge(Metrics.projectionLagEvents), lag.events),
-    Metric.update(gauge(Metrics.projectionLagSeconds), lag.seconds),
-    Metric.update(gauge(Metrics.projectionHealth), HealthStatus.rank(status)),
-    silentFor === undefined ? Effect.void : Metric.update(gauge(Metrics.projectionSilence), silentFor)
+    Metric.update(gauge(Metrics.consumerLagEvents), lag.events),
+    Metric.update(gauge(Metrics.consumerLagSeconds), lag.seconds),
+    Metric.update(gauge(Metrics.consumerHealth), HealthStatus.rank(status)),
+    silentFor === undefined ? Effect.void : Metric.update(gauge(Metrics.consumerHeartbeatAge), silentFor)
   ], { discard: true })
 }

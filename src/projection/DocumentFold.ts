@@ -5,7 +5,7 @@
  */
 import * as Result from "effect/Result"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
-import * as Consumer from "../consumer/Consumer.ts"
+import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
@@ -37,7 +37,7 @@ export const decode = (
   event: EncodedEvent
 ): Result.Result<ReadonlyArray<KeyedRecord>, EventStoreError> =>
   Result.flatMap(
-    Result.mapError(Consumer.decode(projection, event), storeError),
+    Result.mapError(ConsumerDefinition.decode(projection, event), storeError),
     (records) =>
       attempt(projection, event, [], () =>
         records.map((record) => {
@@ -107,10 +107,10 @@ const failed = (
   const secrets: Array<unknown> = []
   for (const document of read) {
     const found = secretsOf(document)
-    if (found === undefined) return HandlerError.failed(projection.id, event, new Error(withheld))
+    if (found === undefined) return HandlerError.failed(projection, event, new Error(withheld))
     secrets.push(...found)
   }
-  return HandlerError.failed(projection.id, event, cause, secrets)
+  return HandlerError.failed(projection, event, cause, secrets)
 }
 
 const withheld =

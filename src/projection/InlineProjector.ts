@@ -64,7 +64,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
       )
       const all = projections.map((projection: Projection.Any | Projection.AnyHandler): Inline => ({
         follows: LogReader.followedBy({ types: projection.reads, ...projection.where }),
-        ..."handle" in projection
+        ...projection._tag === "HandlerProjection"
           ? { projection: undefined, handle: BatchProcessor.handleOne(projection, bind(projection)) }
           : { projection, handle: undefined }
       }))

@@ -6,7 +6,8 @@
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import { defaultRetry } from "../consumer/BatchProcessor.ts"
-import * as Consumer from "../consumer/Consumer.ts"
+import type * as Consumer from "../consumer/Consumer.ts"
+import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -26,6 +27,7 @@ export interface Handler<
   out L extends "async" | "inline",
   out R
 > extends Consumer.Consumer<Name, Events> {
+  readonly _tag: "HandlerProjection"
   readonly lifecycle: L
   readonly retry: Schedule.Schedule<unknown, unknown>
   readonly handle: (record: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
@@ -100,9 +102,13 @@ export const handler = <
   }
 ): Handler<Name, Events, L, EventHandlers.ServicesOf<H>> => {
   const { handle, handles } = EventHandlers.erase<H>(options.events, options.handle)
-  Consumer.rejectReserved("Projection.handler", name)
   return {
-    ...Consumer.make("Projection.handler", name, options.events, handles, options),
+    ...ConsumerDefinition.make(
+      "Projection.handler",
+      { kind: "projection", name, events: options.events, handles, from: "start" },
+      options
+    ),
+    _tag: "HandlerProjection",
     lifecycle: options.lifecycle ?? ("async" as L),
     retry: options.retry ?? defaultRetry,
     handle

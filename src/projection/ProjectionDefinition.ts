@@ -4,8 +4,9 @@
  * @since 0.1.0
  */
 import type * as Schema from "effect/Schema"
-import * as Consumer from "../consumer/Consumer.ts"
-import { ignore } from "../consumer/Consumer.ts"
+import type * as Consumer from "../consumer/Consumer.ts"
+import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
+import { ignore } from "../consumer/ConsumerDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -65,6 +66,7 @@ export interface Projection<
   out Index extends string,
   out L extends Lifecycle
 > extends Consumer.Consumer<Name, Events> {
+  readonly _tag: "DocumentProjection"
   readonly lifecycle: L
   readonly document: Document
   readonly index: ReadonlyArray<Index>
@@ -148,8 +150,11 @@ export const make = <
   const evolve = options.evolve as Record<string, Evolver<unknown, never> | typeof ignore>
   const key = options.key as (event: never, record: never) => string | ReadonlyArray<string>
   const handles = Object.keys(evolve).filter((type) => evolve[type] !== ignore)
-  const consumer = Consumer.make("Projection.make", name, options.events, handles, options)
-  Consumer.rejectReserved("Projection.make", name)
+  const consumer = ConsumerDefinition.make(
+    "Projection.make",
+    { kind: "projection", name, events: options.events, handles, from: "start" },
+    options
+  )
   if (options.find !== undefined && options.lifecycle !== "live") {
     throw new Error(`Projection.make: "${name}" is not live, so nothing is read by \`find\``)
   }
@@ -161,6 +166,7 @@ export const make = <
   }
   return {
     ...consumer,
+    _tag: "DocumentProjection",
     lifecycle: options.lifecycle ?? ("async" as L),
     find: options.find,
     document: options.document,

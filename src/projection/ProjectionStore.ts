@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as GenerationId from "../consumer/GenerationId.ts"
 import { type EventStoreError, ProjectionBehind } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
@@ -150,7 +151,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.andThen(watches.get(consumer)?.wake ?? Effect.void, progresses.get(consumer)?.wake ?? Effect.void)
 
   const advance: ProjectionStoreDriver["advance"] = (request) =>
-    Effect.tap(driver.advance(request), () => wake(request.generation.replace(/~\d+$/, "")))
+    Effect.tap(driver.advance(request), () => wake(GenerationId.parse(request.generation).consumer))
 
   // What was advanced within it can be seen only now.
   const transaction: ProjectionStoreDriver["transaction"] = (effect) =>

@@ -7,7 +7,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
-import * as Consumer from "../consumer/Consumer.ts"
+import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
+import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
 import { internals } from "../core/internals.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
@@ -16,22 +17,18 @@ import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
 import * as SharedTransaction from "./SharedTransaction.ts"
 
+export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.ts"
+export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
 export { layerInline } from "./InlineProjector.ts"
 
-export type {
-  ConsumerState as ProjectionState,
-  ConsumerStatus as ProjectionStatus,
-  WorkerOptions as ProjectorOptions
-} from "../consumer/ConsumerWorker.ts"
-
 /**
- * The projections that this process works on.
+ * The projections that this program runs. `status` lists those of every `Projector.layer`.
  *
  * @since 0.1.0
  * @category services
  */
 export class Projector extends Context.Service<Projector, {
-  readonly status: Effect.Effect<ReadonlyArray<ConsumerWorker.ConsumerStatus>>
+  readonly status: Effect.Effect<ReadonlyArray<ConsumerStatus>>
 }>()("evsrc/projection/Projector") {}
 
 /**
@@ -48,21 +45,24 @@ export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHa
   Layer.effect(
     Projector,
     Effect.gen(function*() {
-      Consumer.rejectDuplicates("Projector.layer", projections)
+      const registry = yield* ConsumerRegistry.ConsumerRegistry
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const bind = yield* SharedTransaction.make<Projection.Services<P>>("Projector.layer", driver, projections)
-      const groups = yield* Effect.forEach(
+      const workers = yield* Effect.forEach(
         projections,
         (projection: Projection.Any | Projection.AnyHandler) =>
           ConsumerWorker.make(
             driver,
-            "handle" in projection
+            projection._tag === "HandlerProjection"
               ? BatchProcessor.transactional(projection, bind(projection), projection.retry, driver)
               : DocumentProcessor.make(projection, driver),
             options
           )
       )
-      for (const group of groups) yield* Effect.forkScoped(group.run)
-      return Projector.of({ status: Effect.sync(() => groups.map((group) => group.status())) })
+      for (const { consumer, status } of workers) {
+        yield* registry.register("Projector.layer", { consumer, store: driver, status })
+      }
+      for (const worker of workers) yield* Effect.forkScoped(worker.run)
+      return Projector.of({ status: registry.status("projection") })
     })
-  )
+  ).pipe(Layer.provide(ConsumerRegistry.layer))

@@ -26,7 +26,7 @@ export const make = Effect.fnUntraced(function*<R>(
 ): Effect.fn.Return<(projection: Projection.AnyHandler) => Handler, never, R> {
   const context = yield* EventHandlers.services<R>()
   const sql = yield* Effect.serviceOption(SqlClient.SqlClient)
-  const first = projections.find((projection) => "handle" in projection)
+  const first = projections.find((projection) => projection._tag === "HandlerProjection")
   if (first !== undefined && Option.isSome(sql) && sql.value.transactionService.key !== driver.transactions) {
     return yield* Effect.die(
       new Error(

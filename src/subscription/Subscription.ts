@@ -9,7 +9,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
-import * as Consumer from "../consumer/Consumer.ts"
+import type * as Consumer from "../consumer/Consumer.ts"
+import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
+import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
+import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
 import type { EventStoreError } from "../core/errors.ts"
@@ -22,7 +25,9 @@ import * as EventStore from "../eventStore/EventStore.ts"
 import type * as Projection from "../projection/Projection.ts"
 import * as ProjectionStore from "../projection/ProjectionStore.ts"
 
-export { ignore } from "../consumer/Consumer.ts"
+export { ignore } from "../consumer/ConsumerDefinition.ts"
+export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.ts"
+export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
 
 /**
  * - `from`: where it begins when it has never run
@@ -33,7 +38,6 @@ export { ignore } from "../consumer/Consumer.ts"
 export interface Subscription<out Name extends string, out Events extends Event.Any, out R>
   extends Consumer.Consumer<Name, Events>
 {
-  readonly from: "start" | "now"
   readonly retry: Schedule.Schedule<unknown, unknown>
   readonly handle: (record: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
 }
@@ -93,12 +97,12 @@ export const make = <
   }
 ): Subscription<Name, Events, EventHandlers.ServicesOf<H>> => {
   const { handle, handles } = EventHandlers.erase<H>(options.events, options.handle)
-  const consumer = Consumer.make("Subscription.make", name, options.events, handles, options)
   return {
-    ...consumer,
-    // Checkpoints of projections are kept in the same place.
-    id: `${Consumer.reservedPrefix}${consumer.id}`,
-    from: options.from ?? "start",
+    ...ConsumerDefinition.make(
+      "Subscription.make",
+      { kind: "subscription", name, events: options.events, handles, from: options.from ?? "start" },
+      options
+    ),
     retry: options.retry ?? BatchProcessor.defaultRetry,
     handle
   }
@@ -111,7 +115,7 @@ export const make = <
  * @category services
  */
 export class Subscriptions extends Context.Service<Subscriptions, {
-  readonly status: Effect.Effect<ReadonlyArray<ConsumerWorker.ConsumerStatus>>
+  readonly status: Effect.Effect<ReadonlyArray<ConsumerStatus>>
 }>()("evsrc/subscription/Subscription/Subscriptions") {}
 
 /** At most so many events are handled again after a crash. */
@@ -140,31 +144,34 @@ export const layer = <const S extends Any>(
   Layer.effect(
     Subscriptions,
     Effect.gen(function*() {
-      Consumer.rejectDuplicates("Subscription.layer", subscriptions)
+      const registry = yield* ConsumerRegistry.ConsumerRegistry
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const context = yield* EventHandlers.services<Projection.Services<S>>()
-      const groups = yield* Effect.forEach(subscriptions, (subscription: Any) => {
-        // The type of the layer has asked for the services of every handler.
-        const handle: BatchProcessor.Handler = (record) =>
-          Effect.provideContext(subscription.handle(record), context as Context.Context<unknown>)
-        return Effect.andThen(
-          subscription.from === "now" ? beginNow(subscription) : Effect.void,
-          ConsumerWorker.make(driver, BatchProcessor.effects(subscription, handle, subscription.retry), {
-            ...options,
-            batchSize: options.batchSize ?? defaultBatchSize
-          })
-        )
+      const workers = yield* Effect.forEach(subscriptions, (subscription: Any) => {
+        // The type of the layer requires the services of every handler.
+        const handle: BatchProcessor.Handler = (recorded) =>
+          Effect.provideContext(subscription.handle(recorded), context as Context.Context<unknown>)
+        return ConsumerWorker.make(driver, BatchProcessor.effects(subscription, handle, subscription.retry), {
+          ...options,
+          batchSize: options.batchSize ?? defaultBatchSize
+        })
       })
-      for (const group of groups) yield* Effect.forkScoped(group.run)
-      return Subscriptions.of({ status: Effect.sync(() => groups.map((group) => group.status())) })
+      for (const { consumer, status } of workers) {
+        yield* registry.register("Subscription.layer", { consumer, store: driver, status })
+      }
+      for (const subscription of subscriptions) {
+        if (subscription.from === "now") yield* startAtHead(subscription)
+      }
+      for (const worker of workers) yield* Effect.forkScoped(worker.run)
+      return Subscriptions.of({ status: registry.status("subscription") })
     })
-  )
+  ).pipe(Layer.provide(ConsumerRegistry.layer))
 
 /**
  * Moves the checkpoints of a subscription that has never run to the present head, in one transaction with their making, so that whoever comes
  * later finds them there.
  */
-const beginNow = Effect.fnUntraced(function*({ id, partitions }: Any) {
+const startAtHead = Effect.fnUntraced(function*({ id, partitions }: Any) {
   const store = (yield* ProjectionStore.ProjectionStore)[internals].driver
   const generation = yield* store.activeGeneration(id)
   if ((yield* store.progress(generation)).length > 0) return

@@ -14,6 +14,7 @@ import * as EventBus from "../../src/eventStore/EventBus.ts"
 import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
 import { loading } from "../aggregate/LoadingSuite.ts"
 import { commands } from "../command/CommandSuite.ts"
+import { registries } from "../consumer/ConsumerRegistrySuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
 import { audits } from "../operations/DeliveryAuditSuite.ts"
@@ -84,6 +85,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...projections,
   ...lifecycles,
   ...subscriptions,
+  ...registries,
   ...bus,
   ...audits,
   ...parking,

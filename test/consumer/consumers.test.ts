@@ -36,7 +36,7 @@ const reached = (position: Position.Position, projection: Projection.Any = Ticks
     (store) => store.awaitPosition(projection, position, "30 seconds")
   )
 
-const until = (isRight: (status: Projector.ProjectionStatus) => boolean) =>
+const until = (isRight: (status: Projector.ConsumerStatus) => boolean) =>
   Effect.flatMap(Projector.Projector, ({ status }) => status).pipe(
     Effect.map(([status]) => status!),
     Effect.repeat({ until: isRight, schedule: Schedule.spaced("5 millis") }),

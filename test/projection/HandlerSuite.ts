@@ -328,7 +328,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       for (const n of [13, 0]) {
         const error = yield* Effect.flip(sell(run, "a", [5, n]))
         ok(
-          error._tag === "EventStoreError" && error.reason._tag === "ProjectionFailed",
+          error._tag === "EventStoreError" && error.reason._tag === "ConsumerFailed",
           "the append fails with the handler"
         )
       }

@@ -274,7 +274,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
     const { position } = yield* store.append(BoxEvent, run, [fill("y", 13)])
     const ofOne = yield* Effect.flip(ProjectionStore.get(live, "y"))
     ok(
-      ofOne._tag === "EventStoreError" && ofOne.reason._tag === "ProjectionFailed"
+      ofOne._tag === "EventStoreError" && ofOne.reason._tag === "ConsumerFailed"
         && ofOne.reason.position === position && ofOne.message.includes("no luck"),
       "the error names the event and why"
     )

@@ -113,13 +113,13 @@ export const projections: ReadonlyArray<Case<Stores>> = [
       yield* CommandBus.dispatch(Open, { id, owner })
       const error = yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 5 }))
       ok(
-        error._tag === "EventStoreError" && error.reason._tag === "ProjectionFailed"
-          && error.reason.projection === bad.id && error.message.includes("no deposits today"),
+        error._tag === "EventStoreError" && error.reason._tag === "ConsumerFailed"
+          && error.reason.consumer === bad.id && error.message.includes("no deposits today"),
         "the error names the projection and why"
       )
       const broken = yield* Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 0 }))
       ok(
-        broken._tag === "EventStoreError" && broken.reason._tag === "ProjectionFailed",
+        broken._tag === "EventStoreError" && broken.reason._tag === "ConsumerFailed",
         "a document that breaks its Schema"
       )
     }).pipe(Effect.provide(accounts.pipe(Layer.provide(Projector.layerInline([good, bad])))))
@@ -142,7 +142,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
           equal(answer, Option.some({ owner, total: n * (n + 1) / 2, events: n + 1 }), `after deposit ${n}`)
         }
         const [status] = yield* (yield* Projector.Projector).status
-        ok(status?.projection === projection.id && status.state === "live" && status.lag === 0n, "the worker is live")
+        ok(status?.consumer === projection.id && status.state === "live" && status.lag === 0n, "the worker is live")
       }).pipe(
         Effect.provide(Layer.mergeAll(
           Projector.layer([projection], { batchSize: 2 }),
@@ -203,7 +203,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
       for (const n of [2, 3, 4]) last = yield* CommandBus.dispatch(Deposit, { id, amount: n })
       const projector = yield* Projector.Projector
       const stuck = yield* projector.status.pipe(
-        Effect.map((all) => all.find((s) => s.projection === fragile.id)),
+        Effect.map((all) => all.find((s) => s.consumer === fragile.id)),
         Effect.repeat({ until: (s) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
         Effect.timeout("30 seconds")
       )

@@ -44,7 +44,7 @@ const report = {
   })),
   /** What this process says of those that it works on. */
   projections: Schema.Array(Schema.Struct({
-    projection: Schema.String,
+    consumer: Schema.String,
     state: Schema.String,
     position: Position.Position,
     head: Position.Position,

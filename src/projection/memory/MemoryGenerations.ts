@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as GenerationId from "../../consumer/GenerationId.ts"
 import * as Position from "../../core/Position.ts"
 import type { CutOverOutcome, Generation, GenerationsDriver } from "../ProjectionStoreDriver.ts"
 
@@ -135,7 +136,9 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
         const unfinished = consumer.entries.find((entry) => statusOf(consumer, entry) === "building")
         if (unfinished !== undefined) return unfinished.generation
         const number = (consumer.entries.at(-1)?.number ?? -1) + 1
-        const entry = number === 0 ? entryOf(id, 0, now, head) : entryOf(`${id}~${number}`, number, now, Position.start)
+        const entry = number === 0
+          ? entryOf(id, 0, now, head)
+          : entryOf(GenerationId.format({ consumer: id, number }), number, now, Position.start)
         consumer.entries.push(entry)
         return entry.generation
       }),

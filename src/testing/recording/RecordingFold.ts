@@ -5,7 +5,7 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Consumer from "../../consumer/Consumer.ts"
+import * as ConsumerDefinition from "../../consumer/ConsumerDefinition.ts"
 import * as StreamId from "../../core/StreamId.ts"
 import type { StateSchema } from "../../decision/DecisionDefinition.ts"
 import type * as Event from "../../event/Event.ts"
@@ -180,7 +180,7 @@ const foldDocuments = (projection: Projection.Any) => {
   const fold = settingAside((recorded): Result.Result<Folded["documents"], string> => {
     if (!isFollowed(recorded)) return Result.succeed([])
     return Result.flatMap(
-      Result.mapError(Consumer.decode(projection, recorded), ({ message }) => message),
+      Result.mapError(ConsumerDefinition.decode(projection, recorded), ({ message }) => message),
       (records) => {
         const after = new Map<string, unknown>()
         for (const record of records) {

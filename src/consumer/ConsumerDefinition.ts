@@ -1,0 +1,95 @@
+/**
+ * Constructs consumers and decodes their events.
+ *
+ * @since 0.1.0
+ */
+import * as Result from "effect/Result"
+import type { UndecodableEvent } from "../core/errors.ts"
+import * as Event from "../event/Event.ts"
+import * as EventCodec from "../event/EventCodec.ts"
+import type { EventFilter } from "../event/EventFilter.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
+import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import type * as Consumer from "./Consumer.ts"
+
+/**
+ * Marks an event of the set as ignored by a consumer.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ignore: unique symbol = Symbol.for("evsrc/consumer/ConsumerDefinition/ignore")
+
+/** The ids of subscriptions begin with it, because checkpoints of both kinds are stored in one table. */
+const subscriptionPrefix = "subscription:"
+
+/**
+ * Returns a consumer. Throws when an option is invalid; `maker` names the constructor that the user called.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const Name extends string, Events extends Event.Any>(
+  maker: string,
+  { events, from, handles, kind, name }: Pick<
+    Consumer.Consumer<Name, Events>,
+    "kind" | "name" | "events" | "handles" | "from"
+  >,
+  options: Consumer.Options
+): Consumer.Consumer<Name, Events> => {
+  const { onFailure = "park", partitions = 1, version = 1, where = {} } = options
+  if (!/^[A-Za-z0-9_.:/-]{1,100}$/.test(name)) {
+    throw new Error(`${maker}: the name "${name}" is invalid; use 1 to 100 of the characters A-Z a-z 0-9 _ . : / -`)
+  }
+  if (kind === "projection" && name.startsWith(subscriptionPrefix)) {
+    throw new Error(`${maker}: the name "${name}" must not begin with "${subscriptionPrefix}"; choose another name`)
+  }
+  if (!Number.isInteger(version) || version < 1) {
+    throw new Error(`${maker}: the version of "${name}" is ${version}; it must be a whole number from 1`)
+  }
+  if (!Number.isInteger(partitions) || partitions < 1 || partitions > 256) {
+    throw new Error(`${maker}: "${name}" has ${partitions} partitions; use a whole number from 1 to 256`)
+  }
+  // Throws for personal data that cannot be encrypted.
+  EventPersonalData.of(events)
+  validateTags(maker, name, events, where)
+  return {
+    kind,
+    name,
+    version,
+    id: `${kind === "subscription" ? subscriptionPrefix : ""}${name}@${version}`,
+    events,
+    handles,
+    reads: Event.storedTypes(events, handles),
+    where,
+    partitions,
+    onFailure,
+    from
+  }
+}
+
+const validateTags = (maker: string, name: string, events: Event.Any, where: EventFilter): void => {
+  const tagNames = new Set(Object.values(Event.tagFieldsOf(events)).flatMap((fields) => Object.keys(fields ?? {})))
+  for (const tag of where.tags ?? []) {
+    if (!Array.from(tagNames).some((tagName) => tag.startsWith(`${tagName}:`) && tag.length > tagName.length + 1)) {
+      const allowed = tagNames.size === 0 ? "they have none" : `they have ${Array.from(tagNames).join(", ")}`
+      throw new Error(`${maker}: "${name}" asks for the tag "${tag}", which its events cannot have; ${allowed}`)
+    }
+  }
+}
+
+/**
+ * Decodes an event and returns the events of the current version that the consumer handles. An upcaster may have split or renamed it, so
+ * there may be none, one or several.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const decode = (
+  { events, handles }: Pick<Consumer.Consumer, "events" | "handles">,
+  encoded: EncodedEvent
+): Result.Result<ReadonlyArray<RecordedEvent<Event.Tagged>>, UndecodableEvent> =>
+  Result.map(
+    EventCodec.of(events).decode(encoded),
+    (recorded) => recorded.filter(({ event }) => handles.includes(event._tag))
+  )

@@ -1,0 +1,36 @@
+/**
+ * Names of generations. A consumer's first generation has the consumer's id; generation 1, 2 … of a rebuild is `<consumer id>~<number>`.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * A consumer's id and the number of one of its generations.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GenerationId {
+  readonly consumer: string
+  /** 0 for the first generation. */
+  readonly number: number
+}
+
+/**
+ * Returns the name of a generation, as it is stored.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const format = ({ consumer, number }: GenerationId): string => number === 0 ? consumer : `${consumer}~${number}`
+
+/**
+ * Returns the consumer and the number in a generation's name. The id of a consumer contains no `~`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const parse = (generation: string): GenerationId => {
+  const [consumer = generation, number = "0"] = generation.split("~")
+  return { consumer, number: Number(number) }
+}
