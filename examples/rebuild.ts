@@ -52,7 +52,7 @@ export const history = (events: number) =>
       yield* store.append(AccountEvent, `Account-${account}`, deposits)
     }
     yield* awaitPosition(Balances, yield* store.head, "1 minute")
-    yield* driver.write([{ projection: Balances.id, changes: [{ key: "bob", document: "1000000", indexed: [] }] }])
+    yield* driver.write([{ generation: Balances.id, changes: [{ key: "bob", document: "1000000", indexed: [] }] }])
   }).pipe(Effect.provide(Projector.layer([Balances])))
 
 const inMemory = history(20_000).pipe(

@@ -86,7 +86,7 @@ const advance = (id: string, epoch: bigint, from: number, to: number, changes: R
 const keys = (id: string, where: ReadonlyArray<string> = []) =>
   Effect.flatMap(
     driver,
-    (driver) => Effect.map(driver.list({ projection: id, where, limit: 1000 }), (found) => found.map((d) => d.key))
+    (driver) => Effect.map(driver.list({ consumer: id, where, limit: 1000 }), (found) => found.map((d) => d.key))
   )
 
 const ownership: ReadonlyArray<Case<ProjectionStore>> = [

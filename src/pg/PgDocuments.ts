@@ -34,25 +34,25 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
     write: (writes) =>
       Effect.forEach(
         writes,
-        ({ changes, projection }) =>
+        ({ changes, generation }) =>
           query(`select ${schema}.write_documents($1, $2::text[], $3::text[], $4::text[], $5::text[])`, [
-            projection,
+            generation,
             ...changeParameters(changes)
           ]),
         { discard: true }
       ),
-    get: (projection, key) =>
+    get: (consumer, key) =>
       Effect.map(
-        documents(`${select} where ${active} and key = $2`, [projection, key]),
+        documents(`${select} where ${active} and key = $2`, [consumer, key]),
         ([found]) => Option.fromUndefinedOr(found)
       ),
-    list: ({ after, limit, projection, where }) =>
+    list: ({ after, limit, consumer, where }) =>
       where.length === 0
-        ? documents(`${select} where ${active} and key > $2 order by key limit $3`, [projection, after ?? "", limit])
+        ? documents(`${select} where ${active} and key > $2 order by key limit $3`, [consumer, after ?? "", limit])
         : documents(
           // The last condition lets the planner use the partial index.
           `${select} where ${active} and key > $2 and indexed @> $4::text[] and indexed <> '{}' order by key limit $3`,
-          [projection, after ?? "", limit, where]
+          [consumer, after ?? "", limit, where]
         )
   }
 }

@@ -54,14 +54,14 @@ export const make = (
     })
   }
   const decryptView = Effect.fnUntraced(function*(
-    projection: string,
+    generation: string,
     { documents, positions }: GenerationView
   ): Effect.fn.Return<GenerationView, EventStoreError> {
     const decrypted = yield* open(Array.from(documents.values()))
     for (const { key, unreadable } of decrypted) {
       // Nobody can compare it.
       if (unreadable !== undefined) {
-        return yield* storeError(new UndecodableDocument({ projection, key, detail: unreadable }))
+        return yield* storeError(new UndecodableDocument({ projection: generation, key, detail: unreadable }))
       }
     }
     return { positions, documents: new Map(decrypted.map((stored) => [stored.key, stored])) }
@@ -71,9 +71,9 @@ export const make = (
     load: (generation, wanted) => Effect.flatMap(driver.load(generation, wanted), open),
     lock: (generation, wanted) => Effect.flatMap(driver.lock(generation, wanted), open),
     list: (page) => Effect.flatMap(driver.list(page), open),
-    get: (projection, key) =>
+    get: (consumer, key) =>
       Effect.flatMap(
-        driver.get(projection, key),
+        driver.get(consumer, key),
         (found) => Effect.map(open(Option.toArray(found)), ([stored]) => Option.fromUndefinedOr(stored))
       ),
     generationPage: (page) => Effect.flatMap(driver.generationPage(page), open),
@@ -86,8 +86,8 @@ export const make = (
       Effect.flatMap(encryptDocuments(keys, request.changes), (changes) => driver.advance({ ...request, changes })),
     write: (writes) =>
       Effect.flatMap(
-        Effect.forEach(writes, ({ changes, projection }) =>
-          Effect.map(encryptDocuments(keys, changes), (changes) => ({ projection, changes }))),
+        Effect.forEach(writes, ({ changes, generation }) =>
+          Effect.map(encryptDocuments(keys, changes), (changes) => ({ generation, changes }))),
         driver.write
       )
   }

@@ -105,7 +105,7 @@ const withProjections = (
             ),
             ({ changes, failures: [failure] }) =>
               failure === undefined
-                ? Effect.succeed([{ projection: projection.id, changes }])
+                ? Effect.succeed([{ generation: projection.id, changes }])
                 : Effect.fail(failure.error)
           )
       )

@@ -128,7 +128,7 @@ export const make = ({ driver, limits, progressOf, settled }: ReadingOptions) =>
       ),
       {
         onFailure: invalidRequest,
-        onSuccess: (where) => ({ projection: projection.id, where, after: options.after, limit: limit + 1 })
+        onSuccess: (where) => ({ consumer: projection.id, where, after: options.after, limit: limit + 1 })
       }
     )
   }

@@ -26,7 +26,7 @@ import type { Position } from "../core/Position.ts"
  * @category models
  */
 export interface DocumentPage {
-  readonly projection: string
+  readonly consumer: string
   readonly where: ReadonlyArray<string>
   readonly after?: string | undefined
   readonly limit: number
@@ -44,6 +44,15 @@ export interface StoredDocument {
   readonly document: Schema.Json
   readonly revision: bigint
   readonly unreadable?: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DocumentChanges {
+  readonly generation: string
+  readonly changes: ReadonlyArray<EncodedDocument>
 }
 
 /**
@@ -66,10 +75,10 @@ export interface DocumentsDriver {
 
   /** Writes changes of several projections, all or nothing, in the transaction of an append. */
   readonly write: (
-    changes: ReadonlyArray<{ readonly projection: string; readonly changes: ReadonlyArray<EncodedDocument> }>
+    changes: ReadonlyArray<DocumentChanges>
   ) => Effect.Effect<void, EventStoreError>
 
-  readonly get: (projection: string, key: string) => Effect.Effect<Option.Option<StoredDocument>, EventStoreError>
+  readonly get: (consumer: string, key: string) => Effect.Effect<Option.Option<StoredDocument>, EventStoreError>
   readonly list: (page: DocumentPage) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 }
 

@@ -244,7 +244,7 @@ const toPark: ReadonlyArray<Case<Stores>> = [
     const { append, parked, projection, reached, seen, working } = fixture()
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const write = (document: string) =>
-      driver.write([{ projection: projection.id, changes: [{ key: "k", document, indexed: [] }] }])
+      driver.write([{ generation: projection.id, changes: [{ key: "k", document, indexed: [] }] }])
     yield* write(`{"seen":"nothing"}`)
     yield* Effect.gen(function*() {
       yield* append("a", 1, "k")

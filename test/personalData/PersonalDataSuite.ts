@@ -360,7 +360,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     })], { metadata: { actor: name } })
     const [projection, key] = [unique("p"), unique("k")]
     const write = (key: string, document: Schema.Json) => ({ key, document: JSON.stringify(document), indexed: [] })
-    yield* driver.write([{ projection, changes: [write(key, { all: { who: name } }), write(name, 1)] }])
+    yield* driver.write([{ generation: projection, changes: [write(key, { all: { who: name } }), write(name, 1)] }])
     const { plain = [] } = yield* Erasure.scan(person)
     equal(
       plain.map(({ path }) => path).filter((path) => path !== "document.all.who" && path !== "key"),
@@ -461,7 +461,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const projection = groups("async")
     const members = [{ personId: ann, name: "Ann Archer" }, { personId: bob, name: "Bob Baker" }]
     const change = Result.getOrThrow(DocumentCodec.of(projection).encode("g", { size: 2, members }))
-    const write = driver.write([{ projection: projection.id, changes: [change] }])
+    const write = driver.write([{ generation: projection.id, changes: [change] }])
     const read = Effect.map(driver.get(projection.id, "g"), (found) => Option.getOrThrow(found).document)
     yield* write
     equal(yield* read, { size: 2, members }, "the document, byte for byte")
@@ -534,7 +534,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const document = JSON.stringify({ personId: "", name: "Ann" })
     const locateFields = PersonalFields.locateFields("it", PersonEvent.cases.Registered)!
     const write = driver.write([{
-      projection: unique("p"),
+      generation: unique("p"),
       changes: [{ key: "k", document, indexed: [], locateFields }]
     }])
     const ofDocument = yield* Effect.flip(write)
@@ -562,7 +562,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     equal(read?.event.more, names, "what is read")
     const write = (document: Schema.Json) =>
       driver.write([{
-        projection: unique("p"),
+        generation: unique("p"),
         changes: [{ key: "k", document: JSON.stringify(document), indexed: [] }]
       }])
     ok(isInvalid(yield* Effect.flip(write({ "~subjects": [] }))), "the error of a document")

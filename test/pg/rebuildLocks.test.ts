@@ -92,7 +92,7 @@ describe("builds, and who comes in between", () => {
       const sql = yield* PgClient.PgClient
       yield* driver.claim(claim)
       const generation = yield* driver.beginGeneration("f@1", Position.start)
-      yield* driver.claim({ ...claim, owner: "builder", generation: generation })
+      yield* driver.claim({ ...claim, owner: "builder", generation })
       const fill = (generation: string) =>
         sql`insert into evsrc.documents (generation, key, document, revision)
           select ${generation}, 'k' || n, '1', n from generate_series(1, 12000) as n`

@@ -285,14 +285,14 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
     lock: load,
     write: (writes) =>
       Effect.sync(() => {
-        for (const { changes, projection } of writes) put(projection, changes)
+        for (const { changes, generation } of writes) put(generation, changes)
       }),
-    get: (projection, key) =>
+    get: (consumer, key) =>
       Effect.map(
-        Effect.suspend(() => load(active(projection), [key])),
+        Effect.suspend(() => load(active(consumer), [key])),
         ([found]) => Option.fromUndefinedOr(found)
       ),
-    list: ({ after, limit, projection, where }) => Effect.sync(() => page(active(projection), where, after, limit)),
+    list: ({ after, limit, consumer, where }) => Effect.sync(() => page(active(consumer), where, after, limit)),
 
     ...generations,
     generationPage: ({ after, limit, generation }) => Effect.sync(() => page(generation, [], after, limit)),

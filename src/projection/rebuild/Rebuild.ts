@@ -317,7 +317,7 @@ const begin = Effect.fnUntraced(function*(projection: Projection.Any<"async">, o
   const generations = yield* store.generations(projection.id)
   yield* checkPartitions(projection, generations.find((one) => one.generation === generation))
   const group = yield* processor(projection, generation, options)
-  const { look } = yield* RebuildProgress.make({ projection, generation: generation, events, store, group })
+  const { look } = yield* RebuildProgress.make({ projection, generation, events, store, group })
   const interval = options.interval ?? "500 millis"
   const progress = Stream.paginate(false, (isLater: boolean) =>
     Effect.map(

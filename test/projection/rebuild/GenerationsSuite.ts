@@ -231,7 +231,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     equal(yield* store.beginGeneration(counts.id, Position.start), generation, "a build is gone on with")
     yield* Rebuild.discard(counts, generation)
     const advance = {
-      generation: generation,
+      generation,
       partition: 0,
       from: Position.make(1n),
       to: Position.make(2n),
@@ -239,7 +239,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       applied: []
     }
     equal(yield* store.advance({ ...advance, epoch: epoch! }), "lost", "who was building it")
-    const claim = { consumer: counts.id, generation: generation, owner: "builder", partitions: 1, lease: hold }
+    const claim = { consumer: counts.id, generation, owner: "builder", partitions: 1, lease: hold }
     equal((yield* Effect.flip(store.claim(claim))).reason._tag, "StoreMisconfigured", "who would build it")
     equal(yield* store.beginGeneration(counts.id, Position.start), `${counts.id}~3`, "the next has another name")
   }),

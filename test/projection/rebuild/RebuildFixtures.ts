@@ -75,7 +75,7 @@ export const statuses = (projection: Counters) =>
 export const plant = (generation: string, changes: Readonly<Record<string, number | undefined>>) =>
   Effect.flatMap(driver, (driver) =>
     driver.write([{
-      projection: generation,
+      generation,
       changes: Object.entries(changes).map(([key, n]): EncodedDocument => ({
         key,
         document: n === undefined ? undefined : JSON.stringify({ n }),
