@@ -51,6 +51,7 @@ create table evsrc.checkpoints (
   -- Grows with every change of owner; a write under an older epoch is refused.
   epoch bigint not null default 0,
   owner text collate "C",
+  -- Without an owner: until when a cut-over holds the partition, so that no worker may claim it.
   leased_until timestamptz,
   -- When its owner last gave a heartbeat, and when it last applied an event.
   heartbeat_at timestamptz not null default clock_timestamp(),
@@ -150,14 +151,14 @@ begin
       set owner = a_owner, epoch = c.epoch + 1, leased_until = now_ + a_lease, heartbeat_at = now_
       from (
         select f.partition from evsrc.checkpoints f
-          where f.generation = claim_partitions.generation and (f.owner is null or f.leased_until < now_)
+          where f.generation = claim_partitions.generation and (f.leased_until is null or f.leased_until < now_)
           order by f.partition limit assignment_size - mine
           for update skip locked
       ) as free
       where c.generation = claim_partitions.generation and c.partition = free.partition;
   end if;
   select 1000 * extract(epoch from min(c.leased_until) - now_) into next_lease_ends_in from evsrc.checkpoints c
-    where c.generation = claim_partitions.generation and c.owner <> a_owner;
+    where c.generation = claim_partitions.generation and c.owner is distinct from a_owner;
   return query
     select claim_partitions.generation, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in, c.partition, c.epoch, c.position,
         exists (select from evsrc.parked p

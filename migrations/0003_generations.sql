@@ -114,7 +114,7 @@ begin
       where b.generation = a_to;
     if missing > 0 then
       if a_hold is not null then
-        update evsrc.checkpoints c set epoch = c.epoch + 1, owner = '', leased_until = now_ + a_hold where c.generation = was;
+        update evsrc.checkpoints c set epoch = c.epoch + 1, owner = null, leased_until = now_ + a_hold where c.generation = was;
       end if;
       outcome := 'behind';
       return next;

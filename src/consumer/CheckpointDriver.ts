@@ -115,6 +115,7 @@ export type Advanced = "advanced" | "lost" | "changed"
  * How far a partition has come.
  *
  * - `applied`, `digest`: how many events were applied, and the exclusive or of their ids' digests
+ * - `heldUntil`: until when a cut-over holds the partition, so that no worker may claim it
  * - `heartbeatAt`: the last heartbeat of an owner, `appliedAt`: when an event was last applied, `readAt`: when this was read. All by the clock
  *   of the store, which need not be that of this process
  *
@@ -131,6 +132,7 @@ export interface Progress {
   readonly epoch: bigint
   readonly owner: string | undefined
   readonly leasedUntil: DateTime.Utc | undefined
+  readonly heldUntil: DateTime.Utc | undefined
   readonly heartbeatAt: DateTime.Utc
   readonly appliedAt: DateTime.Utc | undefined
   readonly readAt: DateTime.Utc

@@ -194,7 +194,7 @@ const lookAt = Effect.fnUntraced(function*(
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
   // The head may step back for a moment; the last event does not.
   const isBeyond = position > head && position > (yield* log.last)
-  const isLeft = (owner === undefined || owner === "") && lag.events > 0
+  const isLeft = owner === undefined && lag.events > 0
   const newer = isLeft ? yield* newerAfter(log, consumer, { partition, partitions, position }) : undefined
   const seconds = (input: Duration.Input | undefined, otherwise: number) =>
     input === undefined ? otherwise : Duration.toSeconds(Duration.fromInputUnsafe(input))
@@ -204,7 +204,7 @@ const lookAt = Effect.fnUntraced(function*(
     position,
     lag: { events: lag.events, isMore: lag.events >= limit, seconds: waited },
     parked: known.parked,
-    owner: owner === "" ? undefined : owner,
+    owner,
     heartbeat: heartbeatAt,
     silentFor,
     applied,

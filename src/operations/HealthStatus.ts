@@ -72,7 +72,7 @@ export const of = (signs: Signals): Assessment => {
     signs
   const red: Array<string> = []
   const yellow: Array<string> = []
-  const nobody = owner === undefined || owner === ""
+  const nobody = owner === undefined
   if (isBeyond) red.push("its checkpoint lies beyond the end of the log: was an older backup restored?")
   if (otherPartitions !== undefined) red.push(`it was begun with another number of partitions, ${otherPartitions}`)
   if (silentFor > silence) {

@@ -119,7 +119,8 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
             ...row,
             position: Position.make(position),
             owner: owner ?? undefined,
-            leasedUntil: leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
+            leasedUntil: owner === null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
+            heldUntil: owner !== null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
             heartbeatAt: DateTime.makeUnsafe(heartbeat_at),
             appliedAt: applied_at === null ? undefined : DateTime.makeUnsafe(applied_at),
             readAt: DateTime.makeUnsafe(read_at)

@@ -24,6 +24,7 @@ export interface GenerationState {
     epoch: bigint
     owner: string | undefined
     leasedUntil: DateTime.Utc | undefined
+    heldUntil: DateTime.Utc | undefined
   }>
   readonly workers: { readonly clear: () => void }
   readonly documents: { readonly clear: () => void }
@@ -107,8 +108,9 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
       if (holdUntil !== undefined) {
         for (const partition of was.partitions) {
           partition.epoch++
-          partition.owner = ""
-          partition.leasedUntil = holdUntil
+          partition.owner = undefined
+          partition.leasedUntil = undefined
+          partition.heldUntil = holdUntil
         }
       }
       return { _tag: "Behind", missing }
@@ -121,6 +123,7 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
         partition.epoch++
         partition.owner = undefined
         partition.leasedUntil = undefined
+        partition.heldUntil = undefined
       }
       generation.workers.clear()
     }

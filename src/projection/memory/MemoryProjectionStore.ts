@@ -141,10 +141,12 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
         let mine = state.partitions.filter((p) => p.owner === owner).length
         for (const partition of state.partitions) {
           if (partition.owner !== owner) {
-            const isFree = partition.owner === undefined || DateTime.toEpochMillis(partition.leasedUntil!) < now
+            const takenUntil = partition.leasedUntil ?? partition.heldUntil
+            const isFree = takenUntil === undefined || DateTime.toEpochMillis(takenUntil) < now
             if (!isFree || renewOnly || mine >= assignmentSize) continue
             mine++
             partition.owner = owner
+            partition.heldUntil = undefined
             partition.epoch++
           }
           partition.leasedUntil = DateTime.makeUnsafe(until)
@@ -155,8 +157,9 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
         return Effect.succeed({
           generation: name,
           assignmentSize,
-          nextLeaseEndsIn: state.partitions.filter((p) => p.owner !== undefined && p.owner !== owner)
-            .map((p) => DateTime.toEpochMillis(p.leasedUntil!) - now)
+          nextLeaseEndsIn: state.partitions.filter((p) => p.owner !== owner)
+            .flatMap((p) => p.leasedUntil ?? p.heldUntil ?? [])
+            .map((until) => DateTime.toEpochMillis(until) - now)
             .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
           assigned: state.partitions.filter((p) => p.owner === owner).map(({ epoch, partition, position }) => ({
             partition,
@@ -310,6 +313,7 @@ const emptyPartition = (generation: string, partition: number, partitions: numbe
   epoch: 0n,
   owner: undefined,
   leasedUntil: undefined,
+  heldUntil: undefined,
   heartbeatAt: DateTime.makeUnsafe(now),
   appliedAt: undefined,
   segments: []
