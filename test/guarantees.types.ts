@@ -188,7 +188,7 @@ export const wrongIdType = () =>
   })
 
 // A stored event version without an upcaster path.
-export const evolved = UserEvent.pipe(Event.history({
+export const evolved = UserEvent.pipe(Event.upcasters({
   UserRegistered: Event.from({ userId: UserId, first: Schema.String, last: Schema.String })
     .to(
       { userId: UserId, fullName: Schema.String },
@@ -198,7 +198,7 @@ export const evolved = UserEvent.pipe(Event.history({
 }))
 
 export const noPath = () =>
-  UserEvent.pipe(Event.history({
+  UserEvent.pipe(Event.upcasters({
     // @ts-expect-error the path ends before the current version
     UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
   }))
@@ -213,23 +213,23 @@ export const wrongUpcaster = () =>
     .to({ userId: UserId, fullName: Schema.String }, (v1) => ({ userId: v1.userId }))
 
 export const wrongCurrent = () =>
-  UserEvent.pipe(Event.history({
+  UserEvent.pipe(Event.upcasters({
     // @ts-expect-error the upcaster does not lead to the current version
     UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
       .toCurrent((v1) => ({ userId: v1.userId, fullName: v1.fullName }))
   }))
 
 export const unknownHistory = () =>
-  UserEvent.pipe(Event.history({
+  UserEvent.pipe(Event.upcasters({
     // @ts-expect-error there is no such event
     UserDeleted: Event.from({ userId: UserId }).toCurrent((v1) => v1)
   }))
 
 // Types that are no longer in the set, and versions that were split.
 export const split = UserEvent.pipe(
-  Event.history({
+  Event.upcasters({
     UserRegistered: Event.from({ userId: UserId, first: Schema.NonEmptyString, name: Schema.NonEmptyString })
-      .into(["UserRegistered", "UserRenamed"], ({ first, name, userId }) => [
+      .splitInto(["UserRegistered", "UserRenamed"], ({ first, name, userId }) => [
         { _tag: "UserRegistered", userId, name: first },
         { _tag: "UserRenamed", userId, name }
       ])
@@ -239,7 +239,7 @@ export const split = UserEvent.pipe(
   Event.legacy({
     UserCreated: Event.from({ id: UserId })
       .to({ userId: UserId, name: Schema.String }, (v1) => ({ userId: v1.id, name: "?" }))
-      .into(["UserRegistered"], (v2) => [{ _tag: "UserRegistered", ...v2 }]),
+      .renamedTo("UserRegistered", (e) => e),
     UserPoked: Event.retired
   }),
   Event.tags({ user: "userId" })
@@ -254,7 +254,7 @@ Event.versions(split) satisfies {
 }
 Event.versions(Event.merge(split, OrderEvent)) satisfies { readonly UserRegistered: 3; readonly OrderPlaced: 1 }
 
-const shifted = UserEvent.pipe(Event.history({
+const shifted = UserEvent.pipe(Event.upcasters({
   UserRegistered: Event.from({ userId: UserId, name: Schema.NonEmptyString }).toCurrent((v1) => v1)
 }))
 // @ts-expect-error the step from version 1 to 2 was deleted, which shifts the versions after it
@@ -269,19 +269,19 @@ Event.versions(UserEvent) satisfies { readonly UserPoked: "retired" }
 export const foreignInto = () =>
   UserEvent.pipe(Event.legacy({
     // @ts-expect-error it becomes an event that is not in the set
-    OrderMade: Event.from({ orderId: Schema.String }).into(["OrderPlaced"], (e) => [{ _tag: "OrderPlaced", ...e }])
+    OrderMade: Event.from({ orderId: Schema.String }).renamedTo("OrderPlaced", (e) => e)
   }))
 
 export const wrongInto = () =>
   UserEvent.pipe(Event.legacy({
     // @ts-expect-error a field of the event is missing
-    UserCreated: Event.from({ userId: UserId }).into(["UserRegistered"], (e) => [{ _tag: "UserRegistered", ...e }])
+    UserCreated: Event.from({ userId: UserId }).renamedTo("UserRegistered", (e) => e)
   }))
 
 export const unnamedInto = () =>
   Event.from({ userId: UserId, name: Schema.String })
-    // @ts-expect-error an event that the step does not name, and that readers would not look for
-    .into(["UserRegistered"], (e) => [{ _tag: "UserRenamed", ...e }])
+    // @ts-expect-error an event that the split does not name, and that readers would not look for
+    .splitInto(["UserRegistered"], (e) => [{ _tag: "UserRenamed", ...e }])
 
 export const unfinishedLegacy = () =>
   UserEvent.pipe(Event.legacy({
@@ -302,9 +302,9 @@ export const knownLegacy = () =>
   }))
 
 export const wrongSplit = () =>
-  UserEvent.pipe(Event.history({
+  UserEvent.pipe(Event.upcasters({
     // @ts-expect-error a past version is split into an event that is not in the set
-    UserRegistered: Event.from({ userId: UserId }).into(["UserMade"], (e) => [{ _tag: "UserMade", ...e }])
+    UserRegistered: Event.from({ userId: UserId }).renamedTo("UserMade", (e) => e)
   }))
 
 const UserView = Schema.Struct({ userId: UserId, name: Schema.String })

@@ -118,7 +118,7 @@ export const make = <
     throw new Error(`Aggregate.make: the name "${name}" must not be empty or contain "-"`)
   }
   // What cannot be encrypted is refused now.
-  EventPersonalData.of(options.events)
+  EventPersonalData.fieldLocators(options.events)
   PersonalFields.locateFields(`the state of "${name}"`, options.state)
   const commands: Commands = options.commands
   const group = RpcGroup.make(...commands)

@@ -87,7 +87,7 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
       let known: Loaded | undefined
       const append = Effect.fnUntraced(
         function*(loaded: Loaded, events: ReadonlyArray<Event.Of<Events>>) {
-          const { receipt, written } = yield* store.appendReturning(aggregate.events, stream, events, {
+          const { receipt, events: written } = yield* store.appendReturningEvents(aggregate.events, stream, events, {
             expected: loaded.version,
             metadata
           })

@@ -14,7 +14,7 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import * as Metrics from "../core/Metrics.ts"
+import { countSnapshotRead, countSnapshotWrite } from "../core/metricUpdates.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
@@ -84,7 +84,7 @@ export const make = <State>(
     Effect.gen(function*() {
       const encoded = yield* encodeState(snapshots, store[internals].keys, state)
       if (Result.isFailure(encoded)) {
-        yield* Metrics.snapshotWritten("unencodable")
+        yield* countSnapshotWrite("unencodable")
         yield* warn("A state cannot be kept in a snapshot", stream, version, tellable(encoded.failure))
         return Option.none<Snapshot>()
       }
@@ -114,7 +114,7 @@ export const make = <State>(
       if (name instanceof EventStoreError) return { _tag: "None" }
       const found = yield* store[internals].snapshots.read({ stream: name, fingerprint })
       if (Option.isNone(found)) return { _tag: "None" }
-      if (found.value.version > max) return yield* Effect.as(Metrics.snapshotRead("none"), { _tag: "None" } as const)
+      if (found.value.version > max) return yield* Effect.as(countSnapshotRead("none"), { _tag: "None" } as const)
       const snapshot = found.value
       const { eventId, position, version } = snapshot
       // Without the key store there is no state: who reads the events is told why.
@@ -126,13 +126,13 @@ export const make = <State>(
       if (Result.isSuccess(decoded)) {
         return { _tag: "Usable", snapshot, known: { state: decoded.success, version, position, eventId } }
       }
-      yield* Metrics.snapshotRead("undecodable")
+      yield* countSnapshotRead("undecodable")
       yield* warn("A snapshot cannot be decoded; the state is folded again", stream, version, tellable(decoded.failure))
       return { _tag: "Wrong", snapshot }
     }),
     verified: ({ stream, version }, isThere) =>
-      isThere ? Metrics.snapshotRead("hit") : Effect.andThen(
-        Metrics.snapshotRead("stale"),
+      isThere ? countSnapshotRead("hit") : Effect.andThen(
+        countSnapshotRead("stale"),
         warn("The last event of a snapshot is not in its stream; the state is folded again", stream, version, "")
       ),
     afterRead: (stream, from, known, erasures, cost, wrong) =>
@@ -157,7 +157,7 @@ const encodeState = <State>(
     const json = JSON.parse(encoded.success) as Schema.Json
     const fields = locateFields(json)
     if (fields.length === 0) return Effect.succeed(encoded)
-    return Effect.map(keys.seal(fields, "erase"), () => Result.succeed(JSON.stringify(json)))
+    return Effect.map(keys.encrypt(fields, "erase"), () => Result.succeed(JSON.stringify(json)))
   })
 
 const decodeState = <State>(
@@ -169,7 +169,7 @@ const decodeState = <State>(
   const parsed = Result.try({ try: () => JSON.parse(text) as Schema.Json, catch: String })
   if (Result.isFailure(parsed)) return Effect.succeed(Result.fail(parsed.failure))
   return Effect.map(
-    keys.open([parsed.success]),
+    keys.decrypt([parsed.success]),
     ([decrypted]) => Result.flatMap(decrypted!, (state) => decode(JSON.stringify(state)))
   )
 }

@@ -16,7 +16,7 @@ import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import * as Metrics from "../core/Metrics.ts"
+import { countStateRead } from "../core/metricUpdates.ts"
 import type * as Position from "../core/Position.ts"
 import type * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
@@ -204,7 +204,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
 ): Effect.fn.Return<AggregateStates<State>> {
   const snapshots = decider.stateSnapshots && AggregateSnapshotter.make(store, decider.stateSnapshots)
   const inTransaction = store[internals].driver.inTransaction
-  const isPersonal = EventPersonalData.of(decider.aggregate.events).size > 0
+  const isPersonal = EventPersonalData.fieldLocators(decider.aggregate.events).size > 0
   let ofErasures: bigint | undefined
 
   /** Lets go of all states when a subject was erased since, whose personal data may be in them. Answers as of how many erasures they are. */
@@ -272,7 +272,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
           : Effect.tap(
             // Without the key store nothing is known; whoever reads the stream is told why.
             Effect.catch(Effect.andThen(upToDate, Cache.getSuccess(cache, stream)), () => Effect.succeedNone),
-            (found) => Metrics.stateAsked(Option.isSome(found))
+            (found) => countStateRead(Option.isSome(found))
           )),
     current: (stream, given) =>
       Effect.flatMap(inTransaction, (bypass) => {

@@ -86,7 +86,7 @@ const foldOne = <State, Events extends Event.Any, C extends Command.Any>(
   { state }: CachedState<State>,
   recorded: EncodedEvent
 ): Result.Result<CachedState<State>, UndecodableEvent> =>
-  Result.map(EventCodec.of(decider.aggregate.events).decode(recorded), (records) => ({
+  Result.map(EventCodec.make(decider.aggregate.events).decode(recorded), (records) => ({
     state: records.reduce((state, { event }) => decider.evolve(state, event), state),
     version: recorded.version,
     position: recorded.position,

@@ -106,7 +106,7 @@ export const make = Effect.fnUntraced(function*(
     })
     return yield* Effect.retry(resolved, {
       schedule: conflictRetry,
-      while: (error) => !refused && (isBoundaryConflict(error) || error instanceof ConcurrencyConflict)
+      while: (error) => !refused && (isAppendConditionFailed(error) || error instanceof ConcurrencyConflict)
     })
   })
 })
@@ -130,8 +130,8 @@ const timeoutDuration = Schedule.min([Schedule.exponential("100 millis"), Schedu
   Schedule.upTo({ duration: "10 seconds" })
 )
 
-const isBoundaryConflict = (error: unknown): boolean =>
-  error instanceof EventStoreError && error.reason._tag === "BoundaryConflict"
+const isAppendConditionFailed = (error: unknown): boolean =>
+  error instanceof EventStoreError && error.reason._tag === "AppendConditionFailed"
 
 const isUnknown = (error: unknown): boolean =>
   error instanceof EventStoreError && error.reason._tag === "OutcomeUnknown"

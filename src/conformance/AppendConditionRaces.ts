@@ -16,7 +16,7 @@ import * as Event from "../event/Event.ts"
 import { type EventQuery, matches, type QueryItem } from "../event/EventQuery.ts"
 import type { NewEvent } from "../event/RecordedEvent.ts"
 import { type AppendError, EventStore } from "../eventStore/EventStore.ts"
-import type { Condition } from "../eventStore/EventStoreDriver.ts"
+import type { AppendCondition } from "../eventStore/EventStoreDriver.ts"
 import { storedEvent, upTo } from "./EventStoreFixtures.ts"
 import { type Case, equal, ok, test, unique } from "./Suite.ts"
 
@@ -52,7 +52,7 @@ const barriers: ReadonlyArray<Barrier> = ["before", "during", "after"]
  */
 export interface Racer {
   readonly query: EventQuery | undefined
-  readonly append: (condition: Condition | undefined) => Effect.Effect<Receipt, AppendError, EventStore>
+  readonly append: (condition: AppendCondition | undefined) => Effect.Effect<Receipt, AppendError, EventStore>
 }
 
 /**
@@ -79,7 +79,7 @@ export interface Race {
  * @category races
  */
 export interface Looked {
-  readonly condition: Condition | undefined
+  readonly condition: AppendCondition | undefined
   readonly saw: ReadonlyArray<Position>
 }
 
@@ -251,7 +251,7 @@ export const look = ({ query }: Racer): Effect.Effect<Looked, EventStoreError, E
   query === undefined
     ? Effect.succeed({ condition: undefined, saw: [] })
     : Effect.map(
-      Effect.flatMap(EventStore, (store) => store.readQuery(query)),
+      Effect.flatMap(EventStore, (store) => store.readByQuery(query)),
       ({ condition, events }) => ({ condition, saw: events.map((event) => event.position) })
     )
 
@@ -270,7 +270,7 @@ export const leap = (
     ? Effect.succeed({ _tag: "Full" })
     : racer.append(condition).pipe(
       Effect.map(({ position }): Outcome => ({ _tag: "Taken", position, saw })),
-      Effect.catchTag("BoundaryConflict", (): Effect.Effect<Outcome> => Effect.succeed({ _tag: "Changed" }))
+      Effect.catchTag("AppendConditionFailed", (): Effect.Effect<Outcome> => Effect.succeed({ _tag: "Changed" }))
     )
 
 /**
@@ -285,7 +285,7 @@ export const judge = Effect.fnUntraced(function*(
   outcomes: ReadonlyArray<Outcome>
 ): Effect.fn.Return<void, EventStoreError, EventStore> {
   const store = yield* EventStore
-  const { events } = yield* store.readQuery(race.all)
+  const { events } = yield* store.readByQuery(race.all)
   const what = `of ${race.show}, held up ${race.barrier}`
   equal(outcomes.length, race.racers.length, `outcomes ${what}`)
   const taken = outcomes.flatMap((outcome) => outcome._tag === "Taken" ? [outcome.position] : [])
@@ -377,7 +377,7 @@ export const leapAboveHeld = Effect.fnUntraced(function*(
   yield* between
   const outcome = yield* leap({ slots: "any" }, racer, looked)
   if (outcome._tag === "Taken") {
-    const { events } = yield* store.readQuery([{ tags: [showTag(show)] }])
+    const { events } = yield* store.readByQuery([{ tags: [showTag(show)] }])
     const before = events.filter((event) => event.position < outcome.position)
     equal(outcome.saw, before.map((event) => event.position), "what was seen")
   }

@@ -41,7 +41,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     yield* store.append(SeatEvent, unique("Seat"), [seat(x, ann), seat(y, ann), seat(x, bob)])
     yield* store.append(SeatEvent, unique("Seat"), [SeatEvent.cases.ShowCancelled.make({ show: x }), seat(y, bob)])
     const find = (query: EventQuery) =>
-      Effect.map(store.readQuery(query), ({ events }) => {
+      Effect.map(store.readByQuery(query), ({ events }) => {
         ok(ascending(events), "positions grow")
         return events.map((e) =>
           e.tags.map((tag) =>
@@ -65,24 +65,24 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
       "items of different types"
     )
     equal(yield* find([{ tags: [Event.tag("show", unique("none"))] }]), [], "a tag without events")
-    const byType = (yield* store.readQuery([{ types: ["ShowCancelled"] }])).events
+    const byType = (yield* store.readByQuery([{ types: ["ShowCancelled"] }])).events
     ok(byType.length > 0 && byType.every((e) => e.type === "ShowCancelled"), "a type alone")
   }),
 
   test("an append holds only while its query has no new match", function*() {
     const store = yield* EventStore
     const [x, y] = [unique("show"), unique("show")]
-    const { condition } = yield* store.readQuery([seatsOf(x)])
+    const { condition } = yield* store.readByQuery([seatsOf(x)])
     yield* store.append(SeatEvent, unique("Seat"), [seat(y, "p"), SeatEvent.cases.ShowCancelled.make({ show: x })])
     yield* store.appendIf(condition, SeatEvent, unique("Seat"), [seat(x, "p")])
     const stream = unique("Seat")
     const error = yield* Effect.flip(store.appendIf(condition, SeatEvent, stream, [seat(x, "q")]))
-    const last = (yield* store.readQuery([seatsOf(x)])).events.at(-1)
-    ok(error._tag === "BoundaryConflict" && error.position === last?.position, "the conflict names the new match")
+    const last = (yield* store.readByQuery([seatsOf(x)])).events.at(-1)
+    ok(error._tag === "AppendConditionFailed" && error.position === last?.position, "the conflict names the new match")
     equal(yield* Stream.runCollect(store.readStreamEncoded(stream)), [], "nothing was written")
-    const again = yield* store.readQuery([seatsOf(x)])
+    const again = yield* store.readByQuery([seatsOf(x)])
     yield* store.appendIf(again.condition, SeatEvent, stream, [seat(x, "q")], { expected: "noStream" })
-    const both = yield* store.readQuery([seatsOf(x)])
+    const both = yield* store.readByQuery([seatsOf(x)])
     const version = yield* Effect.flip(
       store.appendIf(both.condition, SeatEvent, stream, [seat(x, "r")], { expected: "noStream" })
     )
@@ -141,12 +141,12 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     const store = yield* EventStore
     const results = yield* Effect.forEach(upTo(16), (n) =>
       Effect.gen(function*() {
-        const { condition, events } = yield* store.readQuery([{ types: [type!] }])
+        const { condition, events } = yield* store.readByQuery([{ types: [type!] }])
         if (events.length > 0) return "full"
         yield* Effect.yieldNow
         yield* store.appendIf(condition, Once, unique("Once"), [{ _tag: type!, n }])
         return "taken"
-      }).pipe(Effect.catchTag("BoundaryConflict", () => Effect.succeed("changed"))), { concurrency: "unbounded" })
+      }).pipe(Effect.catchTag("AppendConditionFailed", () => Effect.succeed("changed"))), { concurrency: "unbounded" })
     equal(results.filter((result) => result === "taken").length, 1, "winners")
   }),
 
@@ -166,13 +166,13 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     for (const person of odd) {
       const stream = unique("Seat")
       yield* store.append(SeatEvent, stream, [seat(show, person + show)])
-      const { events } = yield* store.readQuery([{ tags: [Event.tag("person", person + show)] }])
+      const { events } = yield* store.readByQuery([{ tags: [Event.tag("person", person + show)] }])
       equal(events.map((e) => e.stream), [stream], JSON.stringify(person))
     }
     const many = (n: number) =>
       SeatEvent.cases.SeatTaken.make({ show, person: "p", extra: upTo(n).map((i) => `${show}${i}`) })
     yield* store.append(SeatEvent, unique("Seat"), [many(98)])
-    const { events } = yield* store.readQuery([{
+    const { events } = yield* store.readByQuery([{
       tags: [Event.tag("extra", `${show}98`), Event.tag("extra", `${show}1`)]
     }])
     equal(events.map((e) => e.tags.length), [100], "100 tags")
@@ -180,7 +180,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
       equal((yield* rejection(store.append(SeatEvent, unique("Seat"), [bad])))._tag, "InvalidRequest", "an absurd tag")
     }
     for (const query of [[], [{}], [{ types: [], tags: [] }], [{ tags: [""] }], [{ tags: ["x".repeat(10_000)] }]]) {
-      equal((yield* rejection(store.readQuery(query)))._tag, "InvalidRequest", "an absurd query")
+      equal((yield* rejection(store.readByQuery(query)))._tag, "InvalidRequest", "an absurd query")
     }
   }),
 
@@ -191,7 +191,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     for (const part of [0, 1, 2]) {
       yield* store.append(SeatEvent, unique("Seat"), part === 2 ? events.slice(0, 1) : events)
     }
-    const found = yield* store.readQuery([seatsOf(show)])
+    const found = yield* store.readByQuery([seatsOf(show)])
     equal(found.events.length, 10_001, "matches")
     ok(ascending(found.events), "positions grow")
     yield* store.appendIf(found.condition, SeatEvent, unique("Seat"), [seat(show, "last")])

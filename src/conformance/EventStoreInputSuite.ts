@@ -179,7 +179,7 @@ export const decoding: ReadonlyArray<Case<EventStore>> = [
   test("an event of a past schema version is read as a current one, and stays as it was written", function*() {
     const store = yield* EventStore
     const Now = Schema.TaggedUnion({ Measured: { unit: Schema.Literals(["m", "ft"]), value: Schema.Finite } }).pipe(
-      Event.history({
+      Event.upcasters({
         Measured: Event.from({ feet: Schema.Finite })
           .to({ value: Schema.Finite }, (v1) => ({ value: v1.feet }))
           .toCurrent((v2) => ({ unit: "ft" as const, value: v2.value }))

@@ -50,7 +50,7 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
     yield* appendStored(a, [tagged])
     yield* append(a, [1, 2, 3], "any", unique("command"))
     yield* append(a, [4], "any", unique("command"))
-    const { condition } = yield* store.readQuery([{ tags: [tag] }])
+    const { condition } = yield* store.readByQuery([{ tags: [tag] }])
     yield* store[internals].driver.append({
       stream: StreamId.make(c),
       expected: "any",

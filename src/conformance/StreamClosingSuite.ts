@@ -64,7 +64,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(receipt.version, Version.make(3), "the receipt")
     equal(yield* tagOf(stream), "closed 3", "after")
     const show = unique("show")
-    const { condition } = yield* store.readQuery([seatsOf(show)])
+    const { condition } = yield* store.readByQuery([seatsOf(show)])
     const refused = new StreamClosed({ stream, version: Version.make(3) })
     for (const archived of [false, true]) {
       if (archived) equal(yield* StreamLifecycle.archive(stream), 3, "events moved")
@@ -205,7 +205,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     const start = yield* store[internals].driver.last
     const [a, b] = [unique("Cart"), unique("Cart")]
     const show = unique("show")
-    const before = yield* store.readQuery([seatsOf(show)])
+    const before = yield* store.readByQuery([seatsOf(show)])
     yield* append(b, [1])
     const command = unique("command")
     yield* append(a, upTo(5), "any", command)
@@ -225,8 +225,10 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
         forward: yield* Stream.runCollect(store.readStreamEncoded(a, { pageSize: 3 })),
         backward: yield* Stream.runCollect(store.readStreamEncoded(a, { direction: "backward", pageSize: 3 })),
         part: yield* Stream.runCollect(store.readStreamEncoded(a, { from: Version.make(3), limit: 2 })),
-        query: (yield* store.readQuery([seatsOf(show)])).events,
-        mixed: (yield* store.readQuery([seatsOf(show), { types: ["SeatTaken"] }])).events.filter((e) => e.stream === a),
+        query: (yield* store.readByQuery([seatsOf(show)])).events,
+        mixed: (yield* store.readByQuery([seatsOf(show), { types: ["SeatTaken"] }])).events.filter((e) =>
+          e.stream === a
+        ),
         receipt: yield* store.receipt(command),
         lag: (yield* store[internals].driver.lag({
           after: start,
@@ -248,10 +250,10 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     ok((yield* store.head) >= last && (yield* store[internals].driver.last) >= last, "the head does not step back")
     equal(
       (yield* rejection(store.appendIf(before.condition, SeatEvent, b, [seat(show)])))._tag,
-      "BoundaryConflict",
+      "AppendConditionFailed",
       "a condition that an archived event breaks"
     )
-    const { condition } = yield* store.readQuery([seatsOf(show)])
+    const { condition } = yield* store.readByQuery([seatsOf(show)])
     yield* store.appendIf(condition, SeatEvent, b, [seat(show)])
     equal(
       versionsOf(yield* read(b).pipe(Effect.catch(() => Stream.runCollect(store.readStreamEncoded(b))))),

@@ -6,6 +6,7 @@
 import * as Result from "effect/Result"
 import type { UndecodableEvent } from "../core/errors.ts"
 import * as Event from "../event/Event.ts"
+import { tagFieldsOf } from "../event/EventAnnotations.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
@@ -51,7 +52,7 @@ export const make = <const Name extends string, Events extends Event.Any>(
     throw new Error(`${maker}: "${name}" has ${partitions} partitions; use a whole number from 1 to 256`)
   }
   // Throws for personal data that cannot be encrypted.
-  EventPersonalData.of(events)
+  EventPersonalData.fieldLocators(events)
   validateTags(maker, name, events, where)
   return {
     kind,
@@ -69,7 +70,7 @@ export const make = <const Name extends string, Events extends Event.Any>(
 }
 
 const validateTags = (maker: string, name: string, events: Event.Any, where: EventFilter): void => {
-  const tagNames = new Set(Object.values(Event.tagFieldsOf(events)).flatMap((fields) => Object.keys(fields ?? {})))
+  const tagNames = new Set(Object.values(tagFieldsOf(events)).flatMap((fields) => Object.keys(fields ?? {})))
   for (const tag of where.tags ?? []) {
     if (!Array.from(tagNames).some((tagName) => tag.startsWith(`${tagName}:`) && tag.length > tagName.length + 1)) {
       const allowed = tagNames.size === 0 ? "they have none" : `they have ${Array.from(tagNames).join(", ")}`
@@ -90,6 +91,6 @@ export const decode = (
   encoded: EncodedEvent
 ): Result.Result<ReadonlyArray<RecordedEvent<Event.Tagged>>, UndecodableEvent> =>
   Result.map(
-    EventCodec.of(events).decode(encoded),
+    EventCodec.make(events).decode(encoded),
     (recorded) => recorded.filter(({ event }) => handles.includes(event._tag))
   )

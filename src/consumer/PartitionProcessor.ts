@@ -16,6 +16,7 @@ import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
@@ -188,7 +189,7 @@ export const run = Effect.fnUntraced(function*(
     const first = request.action === "skip" ? Version.make(version + 1) : version
     const missed = yield* options.events.readStreamEncoded(stream, { from: first }).pipe(
       Stream.takeWhile((event) => event.position <= position),
-      Stream.filter((event) => follows(filter, event)),
+      Stream.filter(EventFilter.matcher(filter)),
       Stream.runCollect
     )
     while (true) {
@@ -294,13 +295,3 @@ const failedEventOf = ({ error, event }: Failure): FailedEvent => ({
   type: event.type,
   error: error.message
 })
-
-/**
- * Whether a partition takes an event, of a stream that is its own.
- *
- * @since 0.1.0
- * @category filters
- */
-export const follows = ({ tags, types }: LogFilter, event: EncodedEvent): boolean =>
-  (types === undefined || types.includes(event.type)) &&
-  (tags === undefined || tags.every((tag) => event.tags.includes(tag)))

@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 
 /**
@@ -198,30 +197,3 @@ export const importedEvents = Metric.counter("evsrc_imported_events_total", {
   description: "Events that were imported",
   incremental: true
 })
-
-/** Counts events that were exported. */
-export const exported = (events: number): Effect.Effect<void> => Metric.update(exportedEvents, events)
-
-/** Counts events that were imported. */
-export const imported = (events: number): Effect.Effect<void> => Metric.update(importedEvents, events)
-
-/** Counts an append of so many events. */
-export const appended = (events: number): Effect.Effect<void> =>
-  Effect.andThen(Metric.update(appends, 1), Metric.update(appendedEvents, events))
-
-/** Counts a conflict. */
-export const conflict: Effect.Effect<void> = Metric.update(conflicts, 1)
-
-/** Counts whether the state of an instance was known. */
-export const stateAsked = (isKnown: boolean): Effect.Effect<void> => Metric.update(isKnown ? stateHits : stateMisses, 1)
-
-/** Counts a look for a snapshot. */
-export const snapshotRead = (outcome: "hit" | "none" | "stale" | "undecodable" | "failed"): Effect.Effect<void> =>
-  Metric.update(Metric.withAttributes(snapshotReads, { outcome }), 1)
-
-/** Counts a snapshot that was due. */
-export const snapshotWritten = (outcome: "written" | "dropped" | "unencodable" | "failed"): Effect.Effect<void> =>
-  Metric.update(Metric.withAttributes(snapshotWrites, { outcome }), 1)
-
-/** Counts a repeated command id. */
-export const duplicate: Effect.Effect<void> = Metric.update(duplicates, 1)

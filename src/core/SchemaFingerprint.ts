@@ -40,9 +40,9 @@ const cache = new WeakMap<SchemaAST.AST, Fingerprint>()
  * @since 0.1.0
  * @category constructors
  */
-export const of = (schema: Schema.Top): Fingerprint => {
+export const make = (schema: Schema.Top): Fingerprint => {
   let found = cache.get(schema.ast)
-  if (found === undefined) cache.set(schema.ast, found = ofText(canonical(schema)))
+  if (found === undefined) cache.set(schema.ast, found = fromText(canonical(schema)))
   return found
 }
 
@@ -53,7 +53,7 @@ export const of = (schema: Schema.Top): Fingerprint => {
  * @since 0.1.0
  * @category constructors
  */
-export const ofText = (text: string): Fingerprint => {
+export const fromText = (text: string): Fingerprint => {
   // The hash in digits to the base 2^32, lowest first: with bigints it takes ten times as long. It begins with the offset basis.
   let [a, b, c, d] = [0x6295c58d, 0x62b82175, 0x07bb0142, 0x6c62272e]
   for (const byte of new TextEncoder().encode(text)) {

@@ -21,7 +21,7 @@ export const maxLength = 512
  * @since 0.1.0
  * @category guards
  */
-export const validate = (name: string): string | undefined => nameRules.validate("a stream name", name, maxLength)
+export const validate = (name: string): string | undefined => nameRules.validateName("a stream name", name, maxLength)
 
 /**
  * A valid stream name: 1 to 512 characters of well-formed Unicode without NUL. By convention

@@ -1,8 +1,18 @@
 /**
- * What can go wrong between a command and the log, as data.
+ * The errors that more than one concept fails with.
  *
- * `ConcurrencyConflict` stands alone because callers decide on it. Everything else is an `EventStoreError` with a tagged
- * `reason`; pick the reasons you care for with `Effect.catchReason`.
+ * `ConcurrencyConflict` is an error of its own, because callers decide on it. Everything else that a store fails with is an `EventStoreError`
+ * with a tagged `reason`; handle single reasons with `Effect.catchReason`.
+ *
+ * **Details**
+ *
+ * The convention for every error of evsrc:
+ *
+ * - An error of several concepts is defined here. An error of one concept is defined beside it, in `<Concept>Error.ts`.
+ * - The entry point exports each error by its own name (`import { NotParked } from "evsrc"`); no namespace exports an error.
+ * - It extends `Schema.TaggedError`. Its `_tag` is the name of the class, its identifier `evsrc/<name>`.
+ * - Its name says what happened (`StreamClosed`, `NotParked`). Only an error that wraps reasons ends in `Error`.
+ * - Its fields are data; `message` says what was wrong, the value, what is allowed and what to do.
  *
  * @since 0.1.0
  */
@@ -39,8 +49,8 @@ export class ConcurrencyConflict extends Schema.TaggedError<ConcurrencyConflict>
  * @since 0.1.0
  * @category errors
  */
-export class BoundaryConflict
-  extends Schema.TaggedError<BoundaryConflict>("evsrc/BoundaryConflict")("BoundaryConflict", {
+export class AppendConditionFailed
+  extends Schema.TaggedError<AppendConditionFailed>("evsrc/AppendConditionFailed")("AppendConditionFailed", {
     position: Position
   })
 {
@@ -276,7 +286,7 @@ export class StoreFailure extends Schema.TaggedError<StoreFailure>("evsrc/StoreF
 export const EventStoreErrorReason = Schema.Union([
   InvalidRequest,
   CommandIdReused,
-  BoundaryConflict,
+  AppendConditionFailed,
   StreamClosed,
   UndecodableEvent,
   UndecodableDocument,

@@ -11,7 +11,7 @@
  * @since 0.1.0
  * @category guards
  */
-export const validate = (what: string, name: string, maxLength: number): string | undefined =>
+export const validateName = (what: string, name: string, maxLength: number): string | undefined =>
   name.length === 0
     ? `${what} must not be empty`
     : name.length > maxLength

@@ -167,7 +167,7 @@ export const make = <C extends Command.Any, const Events extends Event.Any, M ex
   ) => NoInfer<Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>>
 }): Decision<C, Events, M> => {
   // What cannot be encrypted is refused now.
-  EventPersonalData.of(options.events)
+  EventPersonalData.fieldLocators(options.events)
   return {
     command,
     events: options.events,

@@ -50,7 +50,7 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
           const query = Object.values(models).map((model) =>
             model.query
           )
-          const { condition, events } = yield* store.readQuery(query)
+          const { condition, events } = yield* store.readByQuery(query)
           const states = yield* fold(models, events)
           const decided = decision.decide(states, payload)
           const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
@@ -61,7 +61,7 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
           }
           return yield* Effect.catchTag(
             store.appendIf(condition, decision.events, stream, outcome.success, { metadata }),
-            "BoundaryConflict",
+            "AppendConditionFailed",
             (conflict) => Effect.fail(storeError(conflict))
           )
         }))
@@ -82,7 +82,7 @@ export const fold = (
   Effect.suspend(() => {
     const states: Record<string, unknown> = {}
     for (const [name, model] of Object.entries(models)) {
-      const codec = EventCodec.of(model.events)
+      const codec = EventCodec.make(model.events)
       let state = model.initial
       for (const event of events) {
         if (!EventQuery.matchesItem(model.query, event)) continue

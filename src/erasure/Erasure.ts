@@ -182,7 +182,7 @@ const search = Effect.fnUntraced(function*(
         encrypted[place]++
         if (stream !== undefined) streams.add(stream)
       }
-      for (const [index, decrypted] of (yield* keys.open(found)).entries()) {
+      for (const [index, decrypted] of (yield* keys.decrypt(found)).entries()) {
         if (Result.isFailure(decrypted)) isUnreadable = true
         else if (collect(found[index], decrypted.success, subject, values)) isUnreadable = true
       }

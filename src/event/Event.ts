@@ -1,29 +1,39 @@
 /**
- * Event types over Schema. A plain `Schema.TaggedUnion` is a complete event definition; the combinators here add what only
- * some events need.
+ * Event types over Schema. A plain `Schema.TaggedUnion` is a complete event definition. The combinators here add what only some events need:
+ * upcasters, legacy types and tags.
  *
  * **Gotchas**
  *
- * The `_tag` of an event is its name in the log. Names are global to a log, so two aggregates that share a log must not
- * use one name for two shapes.
+ * The `_tag` of an event is its name in the log. Names are global to a log: two aggregates that share a log must not use one name for two
+ * shapes.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
-import type { History, Legacy, PastVersion, Retired, Tagged } from "./Upcasters.ts"
+import {
+  type AnyLegacy,
+  type AnyUpcasterChain,
+  LegacyAnnotation,
+  legacyOf,
+  tagFieldsOf,
+  TagsAnnotation,
+  UpcastersAnnotation,
+  upcastersOf
+} from "./EventAnnotations.ts"
+import type { Legacy, PastVersion, Retired, Tagged, UpcasterChain } from "./Upcasters.ts"
 
 export {
-  type Ended,
   from,
-  type History,
   type Legacy,
   type PastVersion,
   type Retired,
   retired,
-  type Step,
+  type SplitChain,
   type Tagged,
+  type Upcaster,
+  type UpcasterChain,
   type UpcasterChainBuilder
 } from "./Upcasters.ts"
 
@@ -40,7 +50,7 @@ export interface AnyCase extends Schema.Top {
 }
 
 /**
- * Any set of event types: a `Schema.TaggedUnion`, or a union made into one by `Schema.toTaggedUnion("_tag")`.
+ * Any set of event types: a `Schema.TaggedUnion`, or a union that `Schema.toTaggedUnion("_tag")` has made into one.
  *
  * @since 0.1.0
  * @category models
@@ -50,7 +60,7 @@ export interface Any extends AnyCase {
 }
 
 /**
- * The union of the decoded events.
+ * The union of the decoded events of a set.
  *
  * @since 0.1.0
  * @category models
@@ -58,7 +68,7 @@ export interface Any extends AnyCase {
 export type Of<E extends Any> = E["Type"]
 
 /**
- * The names of the event types.
+ * The names of the event types of a set.
  *
  * @since 0.1.0
  * @category models
@@ -66,7 +76,7 @@ export type Of<E extends Any> = E["Type"]
 export type Tag<E extends Any> = E["Type"]["_tag"]
 
 /**
- * One event of the set, by name.
+ * The event of a set that has the name `K`.
  *
  * @since 0.1.0
  * @category models
@@ -74,24 +84,24 @@ export type Tag<E extends Any> = E["Type"]["_tag"]
 export type Case<E extends Any, K extends string> = Extract<E["Type"], { readonly _tag: K }>
 
 /**
- * The histories of some events of a set, by name.
- *
- * @since 0.1.0
- * @category history
- */
-export type Upcasters<E extends Any> = {
-  readonly [K in Tag<E>]?: History<Omit<Case<E, K>, "_tag">, Of<E>, number>
-}
-
-/**
- * A set that carries, in its type alone, how many versions its types have.
+ * The upcaster chains of some events of a set, by name.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Recorded<out Set, out Stored> {
-  readonly Rebuild: Set & Recorded<Set, Stored>
-  /** Never there. */
+export type Upcasters<E extends Any> = {
+  readonly [K in Tag<E>]?: UpcasterChain<Omit<Case<E, K>, "_tag">, Of<E>, number>
+}
+
+/**
+ * A set whose type also carries the current schema version of each event that has upcasters.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Versioned<out Set, out Stored> {
+  readonly Rebuild: Set & Versioned<Set, Stored>
+  /** Carries types only; it has no value. */
   readonly "~evsrc/Event/versions"?: Stored
 }
 
@@ -99,62 +109,64 @@ type StoredOf<E> = E extends { readonly "~evsrc/Event/versions"?: infer Stored }
   : {}
 
 /**
- * By the name of every type that may be in the log, its newest schema version, or `"retired"`.
+ * The current schema version of every type that may be in the log, by name; `"retired"` for a retired type.
  *
  * @since 0.1.0
- * @category history
+ * @category models
  */
 export type Versions<E extends Any> = {
   readonly [K in Tag<E> | (keyof StoredOf<E> & string)]: K extends keyof StoredOf<E> ? NonNullable<StoredOf<E>>[K] : 1
 }
 
-const UpcastersAnnotation = "evsrc/event/Event/history"
-const LegacyAnnotation = "evsrc/event/Event/legacy"
-
 /**
- * Declares the past schema versions of events, each with a step to the next or into events of now. Events written by older code then decode
- * as current ones; the stored rows keep what was written.
+ * Adds upcaster chains to events of a set. Events that older code has written then decode as current ones; the stored rows do not change.
  *
  * @since 0.1.0
- * @category history
+ * @category combinators
  */
-export const history = <
+export const upcasters = <
   E extends Any,
   const H extends Upcasters<E>
 >(
-  histories: H & { readonly [K in Exclude<keyof H, Tag<E>>]: "there is no such event in this set" }
+  chains: H & { readonly [K in Exclude<keyof H, Tag<E>>]: "there is no such event in this set" }
 ) =>
 (
   self: E
-): E["Rebuild"] & Recorded<E["Rebuild"], { readonly [K in keyof H & string]: VersionOf<H[K]> }> => {
+): E["Rebuild"] & Versioned<E["Rebuild"], { readonly [K in keyof H & string]: VersionOf<H[K]> }> => {
   const before = upcastersOf(self)
-  const declared: Readonly<Record<string, AnyUpcasterChain>> = histories
+  const declared: Readonly<Record<string, AnyUpcasterChain>> = chains
   for (const [name, { past }] of Object.entries(declared)) {
-    if (!Object.hasOwn(self.cases, name)) throw new Error(`Event.history: there is no event "${name}" in this set`)
-    if (Object.hasOwn(before, name)) throw new Error(`Event.history: "${name}" has a history already`)
-    checkTargets("Event.history", self, name, past)
+    if (!Object.hasOwn(self.cases, name)) {
+      throw new Error(
+        `Event.upcasters: there is no event "${name}" in this set, which has ${
+          namesOf(self)
+        }; correct the name, or declare it by Event.legacy`
+      )
+    }
+    if (Object.hasOwn(before, name)) {
+      throw new Error(`Event.upcasters: event "${name}" already has upcasters; declare all its versions in one chain`)
+    }
+    validateSplits("Event.upcasters", self, name, past)
   }
   return self.annotate({ [UpcastersAnnotation]: { ...before, ...declared } })
 }
 
-type AnyUpcasterChain = History<unknown, Tagged, number>
-
-type VersionOf<H> = H extends { readonly "~history"?: { readonly version: infer V } | undefined } ? V : never
+type VersionOf<H> = H extends { readonly "~chain"?: { readonly version: infer V } | undefined } ? V : never
 
 /**
- * Declares types that are in the log and no longer in the set: renamed, split, or retired. Their events decode as what they mean today; the
- * stored rows keep what was written.
+ * Declares types that are in the log and no longer in the set: renamed, split or retired. Their events decode as the current events that
+ * replace them; the stored rows do not change.
  *
- * **Example** (a type that was renamed, one that was split, one that is gone)
+ * **Example** (a renamed type, a split one and a retired one)
  *
  * ```ts
  * const UserEvent = Schema.TaggedUnion({
  *   UserRegistered: { userId: UserId },
  *   EmailAdded: { userId: UserId, email: Schema.String }
  * }).pipe(Event.legacy({
- *   UserCreated: Event.from({ userId: UserId }).into(["UserRegistered"], (e) => [{ _tag: "UserRegistered", ...e }]),
+ *   UserCreated: Event.from({ userId: UserId }).renamedTo("UserRegistered", (e) => e),
  *   UserSignedUp: Event.from({ userId: UserId, email: Schema.String })
- *     .into(["UserRegistered", "EmailAdded"], (e) => [
+ *     .splitInto(["UserRegistered", "EmailAdded"], (e) => [
  *       { _tag: "UserRegistered", userId: e.userId },
  *       { _tag: "EmailAdded", ...e }
  *     ]),
@@ -163,67 +175,55 @@ type VersionOf<H> = H extends { readonly "~history"?: { readonly version: infer 
  * ```
  *
  * @since 0.1.0
- * @category history
+ * @category combinators
  */
 export const legacy = <
   E extends Any,
   const L extends Readonly<Record<string, Legacy<Of<E>, number> | Retired>>
 >(
-  types: L & { readonly [K in keyof L & Tag<E>]: "this event is in the set: use Event.history" }
+  types: L & { readonly [K in keyof L & Tag<E>]: "this event is in the set: use Event.upcasters" }
 ) =>
 (
   self: E
-): E["Rebuild"] & Recorded<E["Rebuild"], { readonly [K in keyof L & string]: LegacyVersionOf<L[K]> }> => {
+): E["Rebuild"] & Versioned<E["Rebuild"], { readonly [K in keyof L & string]: LegacyVersionOf<L[K]> }> => {
   const before = legacyOf(self)
   const declared: Readonly<Record<string, AnyLegacy>> = types
   for (const [name, type] of Object.entries(declared)) {
     if (Object.hasOwn(self.cases, name)) {
-      throw new Error(`Event.legacy: "${name}" is in the set: its past versions belong into Event.history`)
+      throw new Error(`Event.legacy: event "${name}" is in the set; declare its past versions by Event.upcasters`)
     }
-    if (Object.hasOwn(before, name)) throw new Error(`Event.legacy: "${name}" is declared twice`)
-    if (type.end === "into") checkTargets("Event.legacy", self, name, type.past)
+    if (Object.hasOwn(before, name)) {
+      throw new Error(`Event.legacy: event "${name}" is declared twice; declare all its versions in one chain`)
+    }
+    if (type.end === "split") validateSplits("Event.legacy", self, name, type.past)
   }
   return self.annotate({ [LegacyAnnotation]: { ...before, ...declared } })
 }
-
-type AnyLegacy = Legacy<Tagged, number> | Retired
 
 type LegacyVersionOf<L> = L extends Retired ? "retired"
   : L extends { readonly "~legacy"?: { readonly version: infer V } | undefined } ? V
   : never
 
-const checkTargets = (maker: string, self: Any, name: string, past: ReadonlyArray<PastVersion>): void => {
-  for (const { step } of past) {
-    const unknown = step._tag === "Into" ? step.types.find((type) => !Object.hasOwn(self.cases, type)) : undefined
+const namesOf = (events: Any): string => Object.keys(events.cases).join(", ")
+
+const validateSplits = (maker: string, events: Any, name: string, past: ReadonlyArray<PastVersion>): void => {
+  for (const { upcaster } of past) {
+    const unknown = upcaster._tag === "Split"
+      ? upcaster.types.find((type) => !Object.hasOwn(events.cases, type))
+      : undefined
     if (unknown !== undefined) {
-      throw new Error(`${maker}: "${name}" goes into "${unknown}", and there is no such event in this set`)
+      throw new Error(
+        `${maker}: event "${name}" is renamed to or split into "${unknown}", which is not in this set; the set has ${
+          namesOf(events)
+        }`
+      )
     }
   }
 }
 
 /**
- * The declared histories of a set, by event name.
- *
- * @since 0.1.0
- * @category getters
- */
-export const upcastersOf = (self: Any): Readonly<Record<string, AnyUpcasterChain>> =>
-  // Only `history` and `merge` write this annotation, always with this shape.
-  (self.ast.annotations?.[UpcastersAnnotation] ?? {}) as Readonly<Record<string, AnyUpcasterChain>>
-
-/**
- * The types that are no longer in a set, by name.
- *
- * @since 0.1.0
- * @category getters
- */
-export const legacyOf = (self: Any): Readonly<Record<string, AnyLegacy>> =>
-  // Only `legacy` and `merge` write this annotation, always with this shape.
-  (self.ast.annotations?.[LegacyAnnotation] ?? {}) as Readonly<Record<string, AnyLegacy>>
-
-/**
- * The newest schema version of every type that may be in the log. Its type has the very numbers: whoever states them next to the
- * definition has the compiler refuse it when a version is lost.
+ * Returns the current schema version of every type that may be in the log. The type of the result holds the same numbers, so that a
+ * `satisfies` beside the definition fails to compile when an upcaster is deleted.
  *
  * **Example** (a statement that fails to compile when an upcaster is deleted)
  *
@@ -232,38 +232,36 @@ export const legacyOf = (self: Any): Readonly<Record<string, AnyLegacy>> =>
  * ```
  *
  * @since 0.1.0
- * @category getters
+ * @category accessors
  */
 export const versions = <E extends Any>(self: E): Versions<E> => {
-  const histories = upcastersOf(self)
-  const current = Object.keys(self.cases).map((type) => [type, (histories[type]?.past.length ?? 0) + 1] as const)
+  const chains = upcastersOf(self)
+  const current = Object.keys(self.cases).map((type) => [type, (chains[type]?.past.length ?? 0) + 1] as const)
   const before = Object.entries(legacyOf(self)).map(([type, one]) =>
     [type, one.end === "retired" ? "retired" : one.past.length] as const
   )
-  // The numbers that `history` and `legacy` have counted in the type.
+  // The numbers that `upcasters` and `legacy` have counted in the type.
   return Object.fromEntries([...current, ...before]) as Versions<E>
 }
 
 /**
- * The stored types that can mean one of these events of a set, of all of them where none are named: the names themselves, types that are
- * split into them in one of their past versions, and types that are no longer in the set and lead to them. Whoever reads the log by types
- * has to ask for these. Retired types are not among them.
+ * Returns the stored types that can decode as one of the named events, by default as any event of the set: the names themselves, types that a
+ * past version splits into them, and legacy types that lead to them. Retired types are not included. A reader that selects encoded events by
+ * type needs these names.
  *
  * @since 0.1.0
- * @category getters
+ * @category accessors
  */
 export const storedTypes = (
   self: Any,
   names: ReadonlyArray<string> = Object.keys(self.cases)
 ): ReadonlyArray<string> => {
-  const leads = ({ past }: { readonly past: ReadonlyArray<PastVersion> }) =>
-    past.some(({ step }) => step._tag === "Into" && step.types.some((type) => names.includes(type)))
-  const split = Object.entries(upcastersOf(self)).filter(([type, one]) => !names.includes(type) && leads(one))
-  const before = Object.entries(legacyOf(self)).filter(([, one]) => one.end === "into" && leads(one))
+  const leadsToNames = ({ past }: { readonly past: ReadonlyArray<PastVersion> }) =>
+    past.some(({ upcaster }) => upcaster._tag === "Split" && upcaster.types.some((type) => names.includes(type)))
+  const split = Object.entries(upcastersOf(self)).filter(([type, one]) => !names.includes(type) && leadsToNames(one))
+  const before = Object.entries(legacyOf(self)).filter(([, one]) => one.end === "split" && leadsToNames(one))
   return [...names, ...[...split, ...before].map(([type]) => type)]
 }
-
-const TagsAnnotation = "evsrc/event/Event/tags"
 
 /** The fields of events whose values can be tags: strings, and arrays of strings. */
 type TagField<E> = E extends unknown ?
@@ -276,8 +274,8 @@ type TagField<E> = E extends unknown ?
   : never
 
 /**
- * Declares by which fields events can be found: `{ course: "courseId" }` gives every event of the set that has a `courseId` the tag
- * `course:<its value>`. An array gives a tag for each element, a missing optional field none.
+ * Adds tags to a set, by which a query finds its events: `{ course: "courseId" }` gives every event of the set that has a `courseId` the tag
+ * `course:<its value>`. An array gives one tag for each element; a missing optional field gives none.
  *
  * **Example** (events of courses and students)
  *
@@ -289,13 +287,15 @@ type TagField<E> = E extends unknown ?
  * ```
  *
  * @since 0.1.0
- * @category tags
+ * @category combinators
  */
 export const tags =
   <E extends Any>(fields: { readonly [name: string]: NoInfer<TagField<Of<E>>> }) => (self: E): E["Rebuild"] => {
     for (const name of Object.keys(fields)) {
       if (name.length === 0 || name.includes(":")) {
-        throw new Error(`Event.tags: the name "${name}" must not be empty or contain ":"`)
+        throw new Error(
+          `Event.tags: the name of a tag must not be empty or contain ":", which "${name}" does; rename it`
+        )
       }
     }
     for (const [type, schema] of Object.entries(self.cases)) {
@@ -303,7 +303,8 @@ export const tags =
       const field = Object.values<string>(fields).find((field) => personal.includes(field))
       if (field !== undefined) {
         throw new Error(
-          `Event.tags: "${field}" of "${type}" is personal data and kept encrypted, so it cannot be a tag`
+          `Event.tags: field "${field}" of event "${type}" is personal data and stored encrypted, so it cannot be a tag; tag the `
+            + `event by an id`
         )
       }
     }
@@ -313,20 +314,10 @@ export const tags =
   }
 
 /**
- * The declared tags of a set: for each event the names of tags, and the fields they are made from where the event has them.
+ * Returns the text of a tag: `<name>:<value>`.
  *
  * @since 0.1.0
- * @category getters
- */
-export const tagFieldsOf = (self: Any): Readonly<Record<string, Readonly<Record<string, string>>>> =>
-  // Only `tags` and `merge` write this annotation, always with this shape.
-  (self.ast.annotations?.[TagsAnnotation] ?? {}) as Readonly<Record<string, Readonly<Record<string, string>>>>
-
-/**
- * The text of a tag.
- *
- * @since 0.1.0
- * @category tags
+ * @category constructors
  */
 export const tag = (name: string, value: string): string => `${name}:${value}`
 
@@ -344,8 +335,8 @@ export interface Merged<Sets extends ReadonlyArray<Any>>
 }
 
 /**
- * One set of the events of several, with their histories, legacy types and tags. Throws when two sets share the name of an event, be it one of
- * now or one that is no longer in its set.
+ * Returns one set with the events of several, including their upcasters, legacy types and tags. Throws when two sets use the same name, for a
+ * current event or for a legacy one.
  *
  * @since 0.1.0
  * @category combinators
@@ -353,7 +344,9 @@ export interface Merged<Sets extends ReadonlyArray<Any>>
 export const merge = <const Sets extends ReadonlyArray<Any>>(...sets: Sets): Merged<Sets> => {
   const names = sets.flatMap((set) => [...Object.keys(set.cases), ...Object.keys(legacyOf(set))])
   const twice = names.find((name, index) => names.indexOf(name) < index)
-  if (twice !== undefined) throw new Error(`Event.merge: there are two events of the name "${twice}"`)
+  if (twice !== undefined) {
+    throw new Error(`Event.merge: two sets have an event "${twice}"; rename one, because names are global to a log`)
+  }
   const annotations = {
     [UpcastersAnnotation]: Object.assign({}, ...sets.map(upcastersOf)),
     [LegacyAnnotation]: Object.assign({}, ...sets.map(legacyOf)),

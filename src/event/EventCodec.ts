@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { UndecodableEvent } from "../core/errors.ts"
 import * as Event from "./Event.ts"
+import { legacyOf, tagFieldsOf, upcastersOf } from "./EventAnnotations.ts"
 import * as EventPersonalData from "./EventPersonalData.ts"
 import type { EncodedEvent, RecordedEvent } from "./RecordedEvent.ts"
 
@@ -60,7 +61,7 @@ const cache = new WeakMap<Event.Any, EventCodec<Event.Tagged>>()
  * @since 0.1.0
  * @category constructors
  */
-export const of = <E extends Event.Any>(events: E): EventCodec<Event.Of<E>> => {
+export const make = <E extends Event.Any>(events: E): EventCodec<Event.Of<E>> => {
   let codec = cache.get(events)
   if (codec === undefined) {
     codec = compile(events)
@@ -83,7 +84,7 @@ interface CompiledCase {
 }
 
 const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
-  const histories = Event.upcastersOf(events)
+  const histories = upcastersOf(events)
   const types = Object.keys(events.cases)
   const cases = new Map<string, CompiledCase>()
   /** By schema version, from 1 at index 0; or nothing, for a type whose versions all mean nothing. */
@@ -95,10 +96,10 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
     cases.set(type, { schemaVersion: past.length + 1, encode: Schema.encodeUnknownResult(json) })
     paths.set(type, [...decodePast(type, past, validate), decodeCurrent(type, json)])
   }
-  for (const [type, legacy] of Object.entries(Event.legacyOf(events))) {
+  for (const [type, legacy] of Object.entries(legacyOf(events))) {
     paths.set(type, legacy.end === "retired" ? "retired" : decodePast(type, legacy.past, validate))
   }
-  const tagFields = Event.tagFieldsOf(events)
+  const tagFields = tagFieldsOf(events)
   const decodeData = (
     { data, schemaVersion, type }: Omit<EncodedPayload, "tags">
   ): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
@@ -204,14 +205,14 @@ const decodePast = (
     let value = payload
     for (let index = from; index < past.length; index++) {
       const name = `the upcaster from schema version ${index + 1}`
-      const { step } = past[index]!
+      const { upcaster } = past[index]!
       try {
-        if (step._tag === "Into") {
-          // Each step takes what the one before returns: `Event.from(…).to(…)` has checked the chain.
-          const events = (step.into as (payload: unknown) => ReadonlyArray<unknown>)(value)
-          return Result.all(events.map((event) => validate(step.types, event, name)))
+        if (upcaster._tag === "Split") {
+          // Each upcaster takes what the one before returns: `Event.from(…).to(…)` has checked the chain.
+          const events = (upcaster.split as (payload: unknown) => ReadonlyArray<unknown>)(value)
+          return Result.all(events.map((event) => validate(upcaster.types, event, name)))
         }
-        value = (step.upcast as (payload: unknown) => unknown)(value)
+        value = (upcaster.upcast as (payload: unknown) => unknown)(value)
       } catch (cause) {
         return failure("UpcasterFailed", `${name} threw: ${String(cause)}`)
       }

@@ -1,19 +1,64 @@
 /**
- * Which events of its set a reader or a consumer takes.
+ * Which events a reader or a consumer takes. It has the one matcher of events in TypeScript; the queries in SQL do the same.
  *
  * @since 0.1.0
  */
 
 /**
- * Which events of its set a consumer takes; all of them where it says nothing.
- *
- * - `tags`: with all of these tags
- * - `streamPrefix`: of streams whose name begins so, as `Order-`
+ * Which events of its set a consumer or a reader takes; by default all of them.
  *
  * @since 0.1.0
  * @category options
  */
 export interface EventFilter {
+  /** Only events that have all of these tags. */
   readonly tags?: ReadonlyArray<string> | undefined
+  /** Only events of streams whose name begins with this text, such as `Order-`. */
   readonly streamPrefix?: string | undefined
 }
+
+/**
+ * An `EventFilter` that also selects by stored type.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface TypeFilter extends EventFilter {
+  /** Only events of one of these types. An empty array matches no event. */
+  readonly types?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * What a matcher needs to know of an event.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Matchable {
+  readonly stream: string
+  readonly type: string
+  readonly tags: ReadonlyArray<string>
+}
+
+/**
+ * Returns a predicate that accepts the events of a filter.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const matcher = ({ streamPrefix, tags, types }: TypeFilter): (event: Matchable) => boolean => {
+  const wantedTypes = types === undefined ? undefined : new Set(types)
+  return (event) =>
+    (wantedTypes === undefined || wantedTypes.has(event.type))
+    && hasTags(tags, event)
+    && (streamPrefix === undefined || event.stream.startsWith(streamPrefix))
+}
+
+/**
+ * Returns whether an event has all of the given tags; without any it does.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasTags = (tags: ReadonlyArray<string> = [], event: Pick<Matchable, "tags">): boolean =>
+  tags.every((tag) => event.tags.includes(tag))

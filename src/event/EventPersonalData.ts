@@ -18,7 +18,7 @@ const cache = new WeakMap<Event.Any, ReadonlyMap<string, PersonalFields.FieldLoc
  * @since 0.1.0
  * @category compiling
  */
-export const of = (events: Event.Any): ReadonlyMap<string, PersonalFields.FieldLocator> => {
+export const fieldLocators = (events: Event.Any): ReadonlyMap<string, PersonalFields.FieldLocator> => {
   let found = cache.get(events)
   if (found === undefined) {
     const located = new Map<string, PersonalFields.FieldLocator>()

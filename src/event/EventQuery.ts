@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as nameRules from "../core/nameRules.ts"
+import { hasTags } from "./EventFilter.ts"
 import type { EncodedEvent } from "./RecordedEvent.ts"
 
 /**
@@ -52,7 +53,7 @@ export const maxTags = 100
  * @since 0.1.0
  * @category guards
  */
-export const validateTag = (tag: string): string | undefined => nameRules.validate("a tag", tag, maxTagLength)
+export const validateTag = (tag: string): string | undefined => nameRules.validateName("a tag", tag, maxTagLength)
 
 /**
  * What is wrong with a query, or `undefined`.
@@ -91,6 +92,4 @@ export const matches = (query: EventQuery, event: Pick<EncodedEvent, "type" | "t
 export const matchesItem = (
   { tags, types }: QueryItem,
   event: Pick<EncodedEvent, "type" | "tags">
-): boolean =>
-  (types === undefined || types.length === 0 || types.includes(event.type))
-  && (tags === undefined || tags.every((tag) => event.tags.includes(tag)))
+): boolean => (types === undefined || types.length === 0 || types.includes(event.type)) && hasTags(tags, event)

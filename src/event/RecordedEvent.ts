@@ -109,7 +109,7 @@ export interface RecordedEvent<out Event> extends EncodedEvent {
  * @since 0.1.0
  * @category models
  */
-export type Place = Pick<EncodedEvent, "position" | "stream" | "version" | "recordedAt">
+export type EventPlacement = Pick<EncodedEvent, "position" | "stream" | "version" | "recordedAt">
 
 /**
  * The recorded event of a new one.
@@ -117,7 +117,10 @@ export type Place = Pick<EncodedEvent, "position" | "stream" | "version" | "reco
  * @since 0.1.0
  * @category constructors
  */
-export const record = (event: NewEvent, { position, recordedAt, stream, version }: Place): EncodedEvent => ({
+export const toEncodedEvent = (
+  event: NewEvent,
+  { position, recordedAt, stream, version }: EventPlacement
+): EncodedEvent => ({
   position,
   stream,
   version,

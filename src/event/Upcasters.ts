@@ -1,12 +1,13 @@
 /**
- * What the payload of an event was in earlier releases, and what it means today: a path from each past schema version to events of now.
+ * Upcaster chains: the past schema versions of an event's payload, and the upcasters that turn each into current events.
  *
  * @since 0.1.0
  */
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 
 /**
- * A value told apart by its `_tag`.
+ * A value whose type is named by its `_tag`.
  *
  * @since 0.1.0
  * @category models
@@ -16,67 +17,68 @@ export interface Tagged {
 }
 
 /**
- * What becomes of a payload.
+ * One upcaster of a chain.
  *
- * - `Upcast`: the payload of the next version
- * - `Into`: events of now, each of one of `types`
+ * - `Upcast`: returns the payload of the next version
+ * - `Split`: returns current events, each of one of `types`. A rename is a split into one event
  *
  * @since 0.1.0
- * @category history
+ * @category models
  */
-export type Step =
+export type Upcaster =
   | { readonly _tag: "Upcast"; readonly upcast: (payload: never) => unknown }
   | {
-    readonly _tag: "Into"
+    readonly _tag: "Split"
     readonly types: ReadonlyArray<string>
-    readonly into: (payload: never) => ReadonlyArray<unknown>
+    readonly split: (payload: never) => ReadonlyArray<unknown>
   }
 
 /**
- * A past version of an event's payload, and the step that leads on from it.
+ * A past schema version of an event's payload.
  *
  * @since 0.1.0
- * @category history
+ * @category models
  */
 export interface PastVersion {
+  /** The Schema of the payload in this version. */
   readonly schema: Schema.Top & { readonly DecodingServices: never; readonly EncodingServices: never }
-  readonly step: Step
+  /** What the payload becomes when it is read. */
+  readonly upcaster: Upcaster
 }
 
 /**
- * A complete path from an event's first schema version to its current payload. Its length is the number of past versions; the current
- * schema version, `Version`, is one more.
- *
- * - `end`: whether the last past version is upcast to the current payload, or becomes events of its own
+ * The complete upcaster chain of an event, from its first schema version to its current payload. `past` holds the past versions in order; the
+ * current schema version, `Version`, is one more than their number.
  *
  * @since 0.1.0
- * @category history
+ * @category models
  */
-export interface History<out Current, out Into extends Tagged, out Version extends number> {
+export interface UpcasterChain<out Current, out Into extends Tagged, out Version extends number> {
   readonly past: ReadonlyArray<PastVersion>
-  readonly end: "current" | "into"
-  /** Never there: it only carries types. */
-  readonly "~history"?: { readonly current: Current; readonly into: Into; readonly version: Version }
+  /** Whether the last past version is upcast to the current payload or split into other events. */
+  readonly end: "current" | "split"
+  /** Carries types only; it has no value. */
+  readonly "~chain"?: { readonly current: Current; readonly into: Into; readonly version: Version }
 }
 
 /**
- * The paths of a type that is not written any more: each of its versions leads to other events.
+ * The upcaster chain of an event type that is no longer written: each of its versions is renamed or split.
  *
  * @since 0.1.0
- * @category history
+ * @category models
  */
 export interface Legacy<out Into extends Tagged, out Version extends number> {
   readonly past: ReadonlyArray<PastVersion>
-  readonly end: "into"
-  /** Never there: it only carries types. */
+  readonly end: "split"
+  /** Carries types only; it has no value. */
   readonly "~legacy"?: { readonly into: Into; readonly version: Version }
 }
 
 /**
- * A type that is not written any more and means nothing today, in whatever version.
+ * An event type that is no longer written. Its stored events decode to nothing, whatever their version.
  *
  * @since 0.1.0
- * @category history
+ * @category models
  */
 export interface Retired {
   readonly end: "retired"
@@ -84,48 +86,59 @@ export interface Retired {
 
 /** Versions are counted by the length of a tuple. */
 type Versions = ReadonlyArray<unknown>
-type Next<asOfReads extends Versions> = [...asOfReads, unknown]
+type Next<Past extends Versions> = [...Past, unknown]
 
 /**
- * A path whose last version so far became events of its own. That is its end, or `from` begins the version that came after.
+ * An upcaster chain whose last version so far is renamed or split. It can end here, or continue with `from`.
  *
  * @since 0.1.0
- * @category history
+ * @category models
  */
-export interface Ended<out Into extends Tagged, asOfReads extends Versions>
-  extends History<never, Into, Next<asOfReads>["length"]>, Legacy<Into, asOfReads["length"]>
+export interface SplitChain<out Into extends Tagged, Past extends Versions>
+  extends UpcasterChain<never, Into, Next<Past>["length"]>, Legacy<Into, Past["length"]>
 {
-  readonly end: "into"
-  /** The fields of the past version after the one that became events of its own. */
+  readonly end: "split"
+  /** Adds the past version that came after the one that is split. `fields` are the fields of its payload. */
   readonly from: <const Fields extends Schema.Struct.Fields>(
     fields: Fields & Servicefree<Fields>
-  ) => UpcasterChainBuilder<Schema.Struct<Fields>["Type"], Into, Next<asOfReads>>
+  ) => UpcasterChainBuilder<Schema.Struct<Fields>["Type"], Into, Next<Past>>
 }
 
 /**
- * A path that has not come to an end yet: continue it with `to`, end it with `toCurrent` or `into`.
+ * An upcaster chain under construction. Continue it with `to`; end it with `toCurrent`, `renamedTo` or `splitInto`.
  *
  * @since 0.1.0
- * @category history
+ * @category models
  */
-export interface UpcasterChainBuilder<Payload, Into extends Tagged, asOfReads extends Versions> {
-  /** The next past version's fields, and the upcaster that leads to it. */
+export interface UpcasterChainBuilder<Payload, Into extends Tagged, Past extends Versions> {
+  /** Adds the next past version: the fields of its payload, and the upcaster that returns it. */
   readonly to: <const Fields extends Schema.Struct.Fields>(
     fields: Fields & Servicefree<Fields>,
     upcast: (payload: Payload) => Schema.Struct<Fields>["Type"]
-  ) => UpcasterChainBuilder<Schema.Struct<Fields>["Type"], Into, Next<asOfReads>>
-  /** The upcaster that leads to the current payload (without `_tag`). */
+  ) => UpcasterChainBuilder<Schema.Struct<Fields>["Type"], Into, Next<Past>>
+
+  /** Ends the chain with the upcaster that returns the current payload, without `_tag`. */
   readonly toCurrent: <const Current>(
     upcast: (payload: Payload) => Current
-  ) => History<Current, Into, Next<asOfReads>["length"]>
+  ) => UpcasterChain<Current, Into, Next<Past>["length"]>
+
   /**
-   * What this version means today, as events of `types`, in order: one for an event that was renamed, several for one that was split, none
-   * for one that does not count any more. Readers that ask for one of `types` are given these events too, others are not.
+   * Ends the version with a rename: it decodes as one event of the current type `type`. `upcast` returns that event's payload, without `_tag`.
+   * Readers of `type` receive these events.
    */
-  readonly into: <const Type extends string, const Out extends { readonly _tag: NoInfer<Type> }>(
+  readonly renamedTo: <const Type extends string, const Renamed>(
+    type: Type,
+    upcast: (payload: Payload) => Renamed
+  ) => SplitChain<Into | Renamed & { readonly _tag: Type }, Past>
+
+  /**
+   * Ends the version with a split: it decodes as the current events that `split` returns, in that order. It may return none. Readers of one of
+   * `types` receive these events; other readers do not.
+   */
+  readonly splitInto: <const Type extends string, const Out extends { readonly _tag: NoInfer<Type> }>(
     types: ReadonlyArray<Type>,
-    into: (payload: Payload) => ReadonlyArray<Out>
-  ) => Ended<Into | Out, asOfReads>
+    split: (payload: Payload) => ReadonlyArray<Out>
+  ) => SplitChain<Into | Out, Past>
 }
 
 type Servicefree<Fields extends Schema.Struct.Fields> =
@@ -133,47 +146,56 @@ type Servicefree<Fields extends Schema.Struct.Fields> =
     : "the fields of a stored event must not need services"
 
 /**
- * Starts the history of an event with the fields its payload had in schema version 1.
+ * Starts the upcaster chain of an event with the fields of its payload in schema version 1.
  *
  * **Example** (one past version)
  *
  * ```ts
  * const UserEvent = Schema.TaggedUnion({
  *   UserRegistered: { userId: UserId, name: Schema.NonEmptyString }
- * }).pipe(Event.history({
+ * }).pipe(Event.upcasters({
  *   UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
  *     .toCurrent((v1) => ({ userId: v1.userId, name: v1.fullName || "?" }))
  * }))
  * ```
  *
  * @since 0.1.0
- * @category history
+ * @category constructors
  */
 export const from = <const Fields extends Schema.Struct.Fields>(
   fields: Fields & Servicefree<Fields>
 ): UpcasterChainBuilder<Schema.Struct<Fields>["Type"], never, [unknown]> => builder([], fields)
 
 /**
- * A type that means nothing any more: its events stay in the log and are passed over.
+ * Marks an event type as retired: its events stay in the log, and readers skip them.
  *
  * @since 0.1.0
- * @category history
+ * @category constructors
  */
 export const retired: Retired = { end: "retired" }
 
-const builder = <Payload, Into extends Tagged, asOfReads extends Versions>(
+const builder = <Payload, Into extends Tagged, Past extends Versions>(
   past: ReadonlyArray<PastVersion>,
   fields: Schema.Struct.Fields
-): UpcasterChainBuilder<Payload, Into, asOfReads> => {
-  // `Servicefree` has refused fields with services; the compiler cannot see that through the erased field record.
+): UpcasterChainBuilder<Payload, Into, Past> => {
+  // `Servicefree` has rejected fields with services; the compiler cannot see that through the erased field record.
   const schema = Schema.Struct(fields) as Schema.Top as PastVersion["schema"]
-  const after = (step: Step): ReadonlyArray<PastVersion> => [...past, { schema, step }]
+  const followedBy = (upcaster: Upcaster): ReadonlyArray<PastVersion> => [...past, { schema, upcaster }]
+  const splitBy = (types: ReadonlyArray<string>, split: (payload: Payload) => ReadonlyArray<unknown>) =>
+    followedBy({ _tag: "Split", types, split })
   return {
-    to: (next, upcast) => builder(after({ _tag: "Upcast", upcast }), next),
-    toCurrent: (upcast) => ({ past: after({ _tag: "Upcast", upcast }), end: "current" }),
-    into: (types, into) => {
-      const ended = after({ _tag: "Into", types, into })
-      return { past: ended, end: "into", from: (next) => builder(ended, next) }
+    to: (next, upcast) => builder(followedBy({ _tag: "Upcast", upcast }), next),
+    toCurrent: (upcast) => ({ past: followedBy({ _tag: "Upcast", upcast }), end: "current" }),
+    renamedTo: (type, upcast) => {
+      const versions = splitBy([type], (payload) => {
+        const renamed = upcast(payload)
+        return [Predicate.isObject(renamed) ? { ...renamed, _tag: type } : renamed]
+      })
+      return { past: versions, end: "split", from: (next) => builder(versions, next) }
+    },
+    splitInto: (types, split) => {
+      const versions = splitBy(types, split)
+      return { past: versions, end: "split", from: (next) => builder(versions, next) }
     }
   }
 }

@@ -12,7 +12,7 @@ import * as Receipt from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import type * as EventCodec from "../event/EventCodec.ts"
-import { type EncodedEvent, type NewEvent, record } from "../event/RecordedEvent.ts"
+import { type EncodedEvent, type NewEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
 import type { AppendRequest, AppendResult } from "./EventStoreDriver.ts"
 
 const textFields = ["command", "commandId", "correlationId", "causationId", "actor", "traceparent"] as const
@@ -70,7 +70,7 @@ export const recordedOf = (
   { positions, recordedAt, version }: Extract<AppendResult, { readonly _tag: "Appended" }>
 ): ReadonlyArray<EncodedEvent> =>
   events.map((event, index) =>
-    record(event, {
+    toEncodedEvent(event, {
       position: positions[index]!,
       stream,
       version: Version.make(version - events.length + 1 + index),

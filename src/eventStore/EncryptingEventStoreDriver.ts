@@ -21,12 +21,12 @@ import type { EventStoreDriver } from "./EventStoreDriver.ts"
  * @category sealing
  */
 export const encryptEvents = Effect.fnUntraced(function*(
-  keys: Pick<Keys, "seal">,
+  keys: Pick<Keys, "encrypt">,
   events: Event.Any,
   batch: ReadonlyArray<NewEvent>,
   metadata: Metadata
 ): Effect.fn.Return<ReadonlyArray<NewEvent>, EventStoreError> {
-  const located = EventPersonalData.of(events)
+  const located = EventPersonalData.fieldLocators(events)
   const open = batch.map((event) => {
     const locateFields = located.get(event.type)
     const data = locateFields === undefined ? null : parse(event.data)
@@ -40,7 +40,7 @@ export const encryptEvents = Effect.fnUntraced(function*(
   const all = open.flatMap(({ fields }) => fields)
   // What has none does not depend on the key store.
   if (all.length === 0) return batch
-  yield* keys.seal(all, "refuse")
+  yield* keys.encrypt(all, "reject")
   return open.map(({ data, event, fields }): NewEvent =>
     // Some have none any more: their personal data was erased before they were written again.
     fields.length === 0 ? event : {
@@ -59,20 +59,20 @@ export const encryptEvents = Effect.fnUntraced(function*(
  * @category opening
  */
 export const decryptAgain = (
-  keys: Pick<Keys, "open">,
+  keys: Pick<Keys, "decrypt">,
   { decrypted: _, ...event }: EncodedEvent
 ): Effect.Effect<EncodedEvent, EventStoreError> =>
   Effect.map(decryptEvents<EncodedEvent>(keys, [event]), ([decryptedAgain]) => decryptedAgain!)
 
 const decryptEvents = <E extends EncodedEvent>(
-  keys: Pick<Keys, "open">,
+  keys: Pick<Keys, "decrypt">,
   events: ReadonlyArray<E>
 ): Effect.Effect<ReadonlyArray<E>, EventStoreError> => {
   const isClosed = ({ metadata, decrypted }: E) =>
     metadata.subjects !== undefined && (decrypted === undefined || Result.isFailure(decrypted))
   const closed = events.filter(isClosed)
   if (closed.length === 0) return Effect.succeed(events)
-  return Effect.map(keys.open(closed.map(({ data }) => data)), (decrypted) => {
+  return Effect.map(keys.decrypt(closed.map(({ data }) => data)), (decrypted) => {
     let next = 0
     return events.map((event) => isClosed(event) ? { ...event, decrypted: decrypted[next++]! } : event)
   })
@@ -84,14 +84,14 @@ const decryptEvents = <E extends EncodedEvent>(
  * @since 0.1.0
  * @category opening
  */
-export const make = (keys: Pick<Keys, "open">, driver: EventStoreDriver): EventStoreDriver => {
+export const make = (keys: Pick<Keys, "decrypt">, driver: EventStoreDriver): EventStoreDriver => {
   const decryptPage = <P extends { readonly events: ReadonlyArray<EncodedEvent> }>(page: P) =>
     Effect.map(decryptEvents(keys, page.events), (events): P => events === page.events ? page : { ...page, events })
   return {
     ...driver,
     readStream: (page) => Effect.flatMap(driver.readStream(page), (events) => decryptEvents(keys, events)),
     readAll: (page) => Effect.flatMap(driver.readAll(page), decryptPage),
-    readQuery: (page) => Effect.flatMap(driver.readQuery(page), decryptPage),
+    readByQuery: (page) => Effect.flatMap(driver.readByQuery(page), decryptPage),
     readCorrelation: (page) =>
       Effect.flatMap(driver.readCorrelation(page), (events) => orEncrypted(decryptEvents(keys, events), events)),
     event: (id) =>

@@ -9,7 +9,6 @@ import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, storeError } from "../core/errors.ts"
@@ -19,21 +18,8 @@ import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EncryptingEventStoreDriver from "./EncryptingEventStoreDriver.ts"
+import { ListenerTooSlow } from "./EventBusError.ts"
 import * as EventStore from "./EventStore.ts"
-
-/**
- * A listener was so slow that events were dropped for it. It can go on by reading the log from the last position it has seen.
- *
- * @since 0.1.0
- * @category errors
- */
-export class ListenerTooSlow extends Schema.TaggedError<ListenerTooSlow>("evsrc/ListenerTooSlow")("ListenerTooSlow", {
-  missed: Schema.Int
-}) {
-  override get message(): string {
-    return `This listener was too slow and has missed ${this.missed} events; read them from the log`
-  }
-}
 
 /**
  * The live events of the log, from every process that appends, each once and in order.
@@ -92,7 +78,7 @@ export const layer = (
 
       return EventBus.of({
         listen: Effect.fnUntraced(function*<E extends Event.Any>(events: E) {
-          const codec = EventCodec.of(events)
+          const codec = EventCodec.make(events)
           const wanted = new Set(codec.storedTypes)
           const subscription = yield* PubSub.subscribe(bus)
           let seen = number

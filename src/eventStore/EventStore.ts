@@ -12,7 +12,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import {
-  BoundaryConflict,
+  AppendConditionFailed,
   CommandIdReused,
   ConcurrencyConflict,
   EventStoreError,
@@ -23,7 +23,7 @@ import {
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
 import type { Metadata } from "../core/Metadata.ts"
-import * as Metrics from "../core/Metrics.ts"
+import { countAppend, countConflict, countDuplicate } from "../core/metricUpdates.ts"
 import * as Position from "../core/Position.ts"
 import type * as Receipt from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
@@ -36,7 +36,7 @@ import * as Encryption from "../personalData/Encryption.ts"
 import * as SnapshotStore from "../snapshot/SnapshotStore.ts"
 import { encodeAll, encodeMetadata, receiptOf, recordedOf, sameCommand } from "./AppendCodec.ts"
 import * as EncryptingEventStoreDriver from "./EncryptingEventStoreDriver.ts"
-import type { AppendRequest, Condition, EventStoreDriver, StreamPage } from "./EventStoreDriver.ts"
+import type { AppendCondition, AppendRequest, EventStoreDriver, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 import { decode, defaultPageSize, logPages, type ReadLogOptions, streamPages } from "./LogReader.ts"
 import * as MemoryEventStore from "./MemoryEventStore.ts"
@@ -72,7 +72,7 @@ export interface ReadStreamOptions {
  * @since 0.1.0
  * @category errors
  */
-export type AppendError = ConcurrencyConflict | BoundaryConflict | EventStoreError
+export type AppendError = ConcurrencyConflict | AppendConditionFailed | EventStoreError
 
 /**
  * The event store.
@@ -98,7 +98,7 @@ export class EventStore extends Context.Service<EventStore, {
    * Like `append`, and tells what it has written, as a reader will find it. `written` is undefined when the command id was appended
    * before.
    */
-  readonly appendReturning: <E extends Event.Any>(
+  readonly appendReturningEvents: <E extends Event.Any>(
     events: E,
     stream: string,
     batch: ReadonlyArray<Event.Of<E>>,
@@ -110,7 +110,7 @@ export class EventStore extends Context.Service<EventStore, {
    * (https://dcb.events).
    */
   readonly appendIf: <E extends Event.Any>(
-    condition: Condition,
+    condition: AppendCondition,
     events: E,
     stream: string,
     batch: ReadonlyArray<Event.Of<E>>,
@@ -150,7 +150,7 @@ export class EventStore extends Context.Service<EventStore, {
    * What a decision needs to see of the log: the matches of a query, and the condition under which what is appended next still
    * rests on them.
    */
-  readonly readQuery: (
+  readonly readByQuery: (
     query: EventQuery.EventQuery
   ) => Effect.Effect<QueryResult, EventStoreError>
 
@@ -197,7 +197,7 @@ export interface Internals {
  */
 export interface QueryResult {
   readonly events: ReadonlyArray<EncodedEvent>
-  readonly condition: Condition
+  readonly condition: AppendCondition
 }
 
 /** What became of an append; its events are put together for those who ask. */
@@ -212,7 +212,7 @@ interface Outcome {
  */
 export interface Appended {
   readonly receipt: Receipt.Receipt
-  readonly written: ReadonlyArray<EncodedEvent> | undefined
+  readonly events: ReadonlyArray<EncodedEvent> | undefined
 }
 
 // Without its place in the program's text: to capture that took 5 % of the time of a process that does nothing but append.
@@ -239,7 +239,7 @@ export const make = Effect.fnUntraced(function*(
 
   const appendOn = <E extends Event.Any>(
     send: EventStoreDriver["append"],
-    condition: Condition | undefined,
+    condition: AppendCondition | undefined,
     events: E,
     stream: string,
     batch: ReadonlyArray<Event.Of<E>>,
@@ -256,7 +256,7 @@ export const make = Effect.fnUntraced(function*(
       }
       const metadataText = encodeMetadata(metadata)
       if (Result.isFailure(metadataText)) return Effect.fail(invalidRequest(metadataText.failure))
-      const encoded = encodeAll(EventCodec.of(events), batch, metadataText.success, newId)
+      const encoded = encodeAll(EventCodec.make(events), batch, metadataText.success, newId)
       if (Result.isFailure(encoded)) return Effect.fail(invalidRequest(encoded.failure))
       const name = Limits.checkStream(stream)
       if (name instanceof EventStoreError) return Effect.fail(name)
@@ -267,7 +267,7 @@ export const make = Effect.fnUntraced(function*(
       const { command, commandId } = metadata
       const append = (batch: ReadonlyArray<NewEvent>) =>
         appendEncoded(send, { stream: name, expected, events: batch, commandId, condition, closes }, command)
-      if (EventPersonalData.of(events).size === 0) return append(encoded.success)
+      if (EventPersonalData.fieldLocators(events).size === 0) return append(encoded.success)
       const encrypted = Effect.result(EncryptingEventStoreDriver.encryptEvents(keys, events, encoded.success, metadata))
       return Effect.flatMap(encrypted, (batch) =>
         Result.isSuccess(batch) ? append(batch.success) : unlessDone(batch.failure))
@@ -298,13 +298,13 @@ export const make = Effect.fnUntraced(function*(
       Effect.flatMap(send(request), (result): Effect.Effect<Outcome, AppendError> => {
         switch (result._tag) {
           case "Appended":
-            return Effect.as(Metrics.appended(request.events.length), {
+            return Effect.as(countAppend(request.events.length), {
               receipt: receiptOf(request, command, result.version, result.positions),
               written: () => recordedOf(request, result)
             })
           case "Duplicate":
             return Effect.andThen(
-              Metrics.duplicate,
+              countDuplicate,
               Effect.map(
                 sameCommand(result.receipt, request.commandId!, request.stream, command),
                 (receipt) => ({ receipt, written: undefined })
@@ -314,11 +314,11 @@ export const make = Effect.fnUntraced(function*(
             return Effect.fail(storeError(new StreamClosed({ stream: request.stream, version: result.version })))
           case "Conflict":
             return Effect.andThen(
-              Metrics.conflict,
+              countConflict,
               new ConcurrencyConflict({ stream: request.stream, expected: request.expected, actual: result.actual })
             )
           case "Changed":
-            return Effect.andThen(Metrics.conflict, new BoundaryConflict({ position: result.position }))
+            return Effect.andThen(countConflict, new AppendConditionFailed({ position: result.position }))
         }
       }),
       request
@@ -355,7 +355,7 @@ export const make = Effect.fnUntraced(function*(
 
   /** Without a condition there is none to break. */
   const unconditional = <A>(self: Effect.Effect<A, AppendError>) =>
-    Effect.catchTag(self, "BoundaryConflict", Effect.die)
+    Effect.catchTag(self, "AppendConditionFailed", Effect.die)
 
   const readStreamEncoded = (
     stream: string,
@@ -390,17 +390,17 @@ export const make = Effect.fnUntraced(function*(
   const subscribeEncoded = (options: ReadLogOptions & { readonly types?: ReadonlyArray<string> } = {}) =>
     logPages(driver, limits, options, true)
 
-  const readQuery = Effect.fn("EventStore.readQuery")(function*(
+  const readQuery = Effect.fn("EventStore.readByQuery")(function*(
     query: EventQuery.EventQuery
   ): Effect.fn.Return<QueryResult, EventStoreError> {
     const problem = EventQuery.validate(query)
     if (problem !== undefined) return yield* invalidRequest(problem)
     const limit = limits.pageSize
-    const first = yield* driver.readQuery({ query, after: Position.start, limit })
+    const first = yield* driver.readByQuery({ query, after: Position.start, limit })
     const events = Array.from(first.events)
     let full = first.events.length >= limit
     while (full) {
-      const next = yield* driver.readQuery({ query, after: events[events.length - 1]!.position, limit })
+      const next = yield* driver.readByQuery({ query, after: events[events.length - 1]!.position, limit })
       events.push(...next.events)
       full = next.events.length >= limit
     }
@@ -419,28 +419,28 @@ export const make = Effect.fnUntraced(function*(
       },
       append: (events, stream, batch, options = {}) =>
         Effect.map(unconditional(appendOn(send, undefined, events, stream, batch, options)), ({ receipt }) => receipt),
-      appendReturning: (events, stream, batch, options = {}) =>
+      appendReturningEvents: (events, stream, batch, options = {}) =>
         Effect.map(
           unconditional(appendOn(send, undefined, events, stream, batch, options)),
           ({ receipt, written }) => ({
             receipt,
-            written: written?.()
+            events: written?.()
           })
         ),
       appendIf: (condition, events, stream, batch, options = {}) =>
         Effect.map(appendOn(send, condition, events, stream, batch, options), ({ receipt }) => receipt),
       close: (events, stream, summary, options) => close(send, events, stream, summary, options),
-      readQuery,
+      readByQuery: readQuery,
       readStreamEncoded,
-      readStream: (events, stream, options) => decode(EventCodec.of(events), readStreamEncoded(stream, options)),
+      readStream: (events, stream, options) => decode(EventCodec.make(events), readStreamEncoded(stream, options)),
       readAllEncoded,
       readAll: (events, options) => {
-        const codec = EventCodec.of(events)
+        const codec = EventCodec.make(events)
         return decode(codec, readAllEncoded({ ...options, types: codec.storedTypes }))
       },
       subscribeEncoded,
       subscribe: (events, options) => {
-        const codec = EventCodec.of(events)
+        const codec = EventCodec.make(events)
         return decode(codec, subscribeEncoded({ ...options, types: codec.storedTypes }))
       },
       head: driver.head,

@@ -25,7 +25,7 @@ import type { SnapshotDriver } from "../snapshot/SnapshotDriver.ts"
  * @since 0.1.0
  * @category models
  */
-export interface Condition {
+export interface AppendCondition {
   readonly query: EventQuery
   readonly after: Position
   readonly seen: ReadonlyArray<Position>
@@ -47,7 +47,7 @@ export interface AppendRequest {
   readonly expected: Expected
   readonly events: ReadonlyArray<NewEvent>
   readonly commandId?: string | undefined
-  readonly condition?: Condition | undefined
+  readonly condition?: AppendCondition | undefined
   readonly inTransaction?: ((events: ReadonlyArray<EncodedEvent>) => Effect.Effect<void, EventStoreError>) | undefined
   readonly closes?: boolean | undefined
 }
@@ -277,7 +277,7 @@ export interface EventStoreDriver {
    * All visible matches in position order, also beyond the high-water mark, and the head of just before they were looked for. It is
    * for decisions: what follows the log reads it by `readAll`.
    */
-  readonly readQuery: (
+  readonly readByQuery: (
     page: QueryPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<EncodedEvent>; readonly head: Position }, EventStoreError>
 

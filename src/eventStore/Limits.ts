@@ -127,7 +127,7 @@ export const checkAppend = (
  * @category checks
  */
 export const validateCommandId = (commandId: string): string | undefined =>
-  nameRules.validate("a command id", commandId, commandIdLength)
+  nameRules.validateName("a command id", commandId, commandIdLength)
 
 /**
  * Why a page size is refused, or `undefined`.

@@ -17,7 +17,7 @@ import type * as EventCodec from "../event/EventCodec.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, LogFilter, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import type { EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 
 /**
@@ -39,20 +39,6 @@ export interface ReadLogOptions {
   readonly pageSize?: number | undefined
   /** Only events with these tags, or of these streams. */
   readonly where?: EventFilter | undefined
-}
-
-/**
- * Whether an event is one of those that somebody follows, partitions aside.
- *
- * @since 0.1.0
- * @category filters
- */
-export const followedBy = ({ streamPrefix, tags, types }: Omit<LogFilter, "partition">) => {
-  const wanted = types === undefined ? undefined : new Set(types)
-  return (event: { readonly stream: string; readonly type: string; readonly tags: ReadonlyArray<string> }): boolean =>
-    (wanted === undefined || wanted.has(event.type))
-    && (tags === undefined || tags.every((tag) => event.tags.includes(tag)))
-    && (streamPrefix === undefined || event.stream.startsWith(streamPrefix))
 }
 
 /**
@@ -143,7 +129,7 @@ export const queryPages = (
   Stream.paginate(
     { after: start, limit: pageSize },
     Effect.fnUntraced(function*({ after, limit }) {
-      const page = yield* driver.readQuery({ query, after, limit })
+      const page = yield* driver.readByQuery({ query, after, limit })
       const full = page.events.length >= limit
       // Beyond the head, events may yet appear between those that are seen: before the next page is read too, which would miss them.
       const events = full || extent === "final"

@@ -14,15 +14,22 @@ import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import * as EventHash from "../event/EventHash.ts"
 import { matches } from "../event/EventQuery.ts"
-import { type EncodedEvent, type NewEvent, type Place, record, type StoredEvent } from "../event/RecordedEvent.ts"
+import {
+  type EncodedEvent,
+  type EventPlacement,
+  type NewEvent,
+  type StoredEvent,
+  toEncodedEvent
+} from "../event/RecordedEvent.ts"
 import * as MemorySnapshotDriver from "../snapshot/MemorySnapshotDriver.ts"
 import type {
+  AppendCondition,
   AppendRequest,
   AppendResult,
   ClosedStream,
-  Condition,
   EventStoreDriver,
   LogFilter,
   LogPage,
@@ -102,7 +109,9 @@ export const make = Effect.fnUntraced(function*(
         })
       )
       const added = options.hashChain === true ? yield* chain(unchained, rows[rows.length - 1]?.hash) : unchained
-      if (inTransaction !== undefined) yield* inTransaction(events.map((event, index) => record(event, added[index]!)))
+      if (inTransaction !== undefined) {
+        yield* inTransaction(events.map((event, index) => toEncodedEvent(event, added[index]!)))
+      }
       for (const row of added) {
         log.push(row)
         rows.push(row)
@@ -186,7 +195,7 @@ export const make = Effect.fnUntraced(function*(
         const behind = logPage(log, page).filter((row) => row.position <= to)
         return { events: behind.length, since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
       }),
-    readQuery: ({ after, limit, query }) =>
+    readByQuery: ({ after, limit, query }) =>
       Effect.sync(() => ({
         events: log.slice(indexAfter(log, after)).filter((row) => matches(query, row)).slice(0, limit).map(recordedOf),
         head: headOf(log)
@@ -230,7 +239,7 @@ export const make = Effect.fnUntraced(function*(
 
 const headOf = (log: ReadonlyArray<Row>): Position.Position => log[log.length - 1]?.position ?? Position.start
 
-const newestMatch = (log: ReadonlyArray<Row>, { after, query, seen }: Condition): Position.Position | undefined =>
+const newestMatch = (log: ReadonlyArray<Row>, { after, query, seen }: AppendCondition): Position.Position | undefined =>
   log.slice(indexAfter(log, after)).findLast((row) => matches(query, row) && !seen.includes(row.position))?.position
 
 const streamPage = (rows: ReadonlyArray<Row>, { direction, from, limit }: StreamPage): ReadonlyArray<Row> => {
@@ -241,7 +250,7 @@ const streamPage = (rows: ReadonlyArray<Row>, { direction, from, limit }: Stream
 
 const logPage = (log: ReadonlyArray<Row>, page: LogPage): ReadonlyArray<Row> => {
   const { after, limit } = page
-  const isFollowed = followed(page)
+  const isFollowed = partitionMatcher(page)
   const rows: Array<Row> = []
   for (let i = indexAfter(log, after); i < log.length && rows.length < limit; i++) {
     const row = log[i]!
@@ -250,18 +259,15 @@ const logPage = (log: ReadonlyArray<Row>, page: LogPage): ReadonlyArray<Row> => 
   return rows
 }
 
-const followed = ({ partition, streamPrefix, tags, types }: LogFilter): (row: Row) => boolean => {
-  const wanted = types === undefined ? undefined : new Set(types)
+const partitionMatcher = ({ partition, ...filter }: LogFilter): (row: Row) => boolean => {
+  const matches = EventFilter.matcher(filter)
   return (row) =>
-    (wanted === undefined || wanted.has(row.type))
-    && (partition === undefined || (Hash.string(row.stream) >>> 0) % partition.of === partition.index)
-    && (tags === undefined || tags.every((tag) => row.tags.includes(tag)))
-    && (streamPrefix === undefined || row.stream.startsWith(streamPrefix))
+    (partition === undefined || (Hash.string(row.stream) >>> 0) % partition.of === partition.index) && matches(row)
 }
 
 const rowOf = (
   { data, id, metadata, schemaVersion, tags = [], type }: NewEvent,
-  place: Place,
+  place: EventPlacement,
   rest: Pick<StoredEvent, "commandId" | "commandEvents" | "closes">
 ): Row => ({ ...place, id, type, schemaVersion, data, metadata, tags, ...rest })
 
@@ -283,4 +289,4 @@ const endOf = ({ position, recordedAt, stream, version }: Row): ClosedStream => 
   closedAt: recordedAt
 })
 
-const recordedOf = (row: Row): EncodedEvent => record(row, row)
+const recordedOf = (row: Row): EncodedEvent => toEncodedEvent(row, row)

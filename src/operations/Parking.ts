@@ -9,58 +9,23 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Consumer } from "../consumer/Consumer.ts"
 import * as ConsumerWakeups from "../consumer/ConsumerWakeups.ts"
 import type { Parked, ParkingEntry, ParkingRequest } from "../consumer/ParkingDriver.ts"
-import { filterOf, follows } from "../consumer/PartitionProcessor.ts"
+import { filterOf } from "../consumer/PartitionProcessor.ts"
 import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import * as Position from "../core/Position.ts"
+import type * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
+import { NotParked, StillParked } from "./ParkingError.ts"
 
 export type { Parked, ParkingEntry } from "../consumer/ParkingDriver.ts"
-
-/**
- * The stream is not parked, or no longer at the event that was meant.
- *
- * @since 0.1.0
- * @category errors
- */
-export class NotParked extends Schema.TaggedError<NotParked>("evsrc/NotParked")("NotParked", {
-  consumer: Schema.String,
-  stream: Schema.String,
-  position: Schema.optionalKey(Position.Position)
-}) {
-  override get message(): string {
-    const at = this.position === undefined ? "" : ` at position ${this.position}`
-    return `Stream "${this.stream}" of "${this.consumer}" is not parked${at}`
-  }
-}
-
-/**
- * Nobody who works on the consumer has done what was asked within the time allowed. It will be done when somebody does; to ask for something
- * else takes its place.
- *
- * @since 0.1.0
- * @category errors
- */
-export class StillParked extends Schema.TaggedError<StillParked>("evsrc/StillParked")("StillParked", {
-  consumer: Schema.String,
-  stream: Schema.String,
-  position: Position.Position,
-  action: Schema.Literals(["retry", "skip"])
-}) {
-  override get message(): string {
-    return `Nobody has come to ${this.action} stream "${this.stream}" of "${this.consumer}", parked at position `
-      + `${this.position}; the request stands`
-  }
-}
 
 /**
  * - `target`: a build; by default the active generation
@@ -195,9 +160,9 @@ export const inspect = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Inspection, NotParked | EventStoreError, EventStore | ProjectionStore> {
   const parked = yield* find(consumer, stream, options)
   const store = yield* EventStore
-  const filter = filterOf(consumer, parked.partition)
+  const isFollowed = EventFilter.matcher(filterOf(consumer, parked.partition))
   const [recorded, ...behind] = yield* store.readStreamEncoded(stream, { from: parked.version }).pipe(
-    Stream.filter((event) => event.version === parked.version || follows(filter, event)),
+    Stream.filter((event) => event.version === parked.version || isFollowed(event)),
     Stream.take(waitingShown + 2),
     Stream.runCollect
   )
@@ -206,7 +171,7 @@ export const inspect = Effect.fnUntraced(function*(
   return {
     parked,
     recorded,
-    events: Result.mapError(EventCodec.of(consumer.events).decode(recorded), storeError),
+    events: Result.mapError(EventCodec.make(consumer.events).decode(recorded), storeError),
     waiting: behind.slice(0, waitingShown),
     more: behind.length > waitingShown,
     history: entries.filter((entry) => entry.stream === stream)

@@ -17,7 +17,7 @@ import type * as PersonalFields from "./PersonalFields.ts"
  * @since 0.1.0
  * @category models
  */
-export type Keys = Pick<KeyStore["Service"], "open" | "seal" | "erasures">
+export type Keys = Pick<KeyStore["Service"], "encrypt" | "decrypt" | "erasures">
 
 /**
  * The key store that a store was built with. Without one, whatever has personal data fails: it is never kept in plaintext.
@@ -36,7 +36,7 @@ export const keyStore: Effect.Effect<Keys> = Effect.map(
         cause: undefined
       })
     ))
-    return { open: () => missing, seal: () => missing, erasures: missing }
+    return { encrypt: () => missing, decrypt: () => missing, erasures: missing }
   })
 )
 

@@ -40,7 +40,7 @@ export interface KeyStoreOptions {
  * @since 0.1.0
  * @category models
  */
-export type Opened = Result.Result<Schema.Json, string>
+export type Decrypted = Result.Result<Schema.Json, string>
 
 /**
  * @since 0.1.0
@@ -51,13 +51,13 @@ export class KeyStore extends Context.Service<KeyStore, {
    * Encrypts personal fields, each in its place: all of them or, where it fails, none. What belongs to a subject that was erased is refused with
    * the reason `SubjectErased`, or erased as well.
    */
-  readonly seal: (
+  readonly encrypt: (
     fields: ReadonlyArray<PersonalFields.LocatedField>,
-    ofErased: "refuse" | "erase"
+    ofErased: "reject" | "erase"
   ) => Effect.Effect<void, EventStoreError>
 
   /** Decrypts what is encrypted in some encoded data, one by one. */
-  readonly open: (encoded: ReadonlyArray<Schema.Json>) => Effect.Effect<ReadonlyArray<Opened>, EventStoreError>
+  readonly decrypt: (encoded: ReadonlyArray<Schema.Json>) => Effect.Effect<ReadonlyArray<Decrypted>, EventStoreError>
 
   /** How many subjects were erased, as far as this process must know. What was decrypted while it was another is out of date. */
   readonly erasures: Effect.Effect<bigint, EventStoreError>
@@ -88,7 +88,7 @@ export const maxSubjectLength = 512
  * @category guards
  */
 export const validateSubject = (subject: unknown, what = "the subject of personal data"): string | undefined =>
-  typeof subject === "string" ? nameRules.validate(what, subject, maxSubjectLength) : `${what} must be a string`
+  typeof subject === "string" ? nameRules.validateName(what, subject, maxSubjectLength) : `${what} must be a string`
 
 /**
  * What is wrong with the subject of a personal field, or `undefined`.
@@ -205,7 +205,7 @@ export const make = Effect.fnUntraced(
     const openOne = (
       { subject, "~encrypted": text }: EncryptedValue.EncryptedMarker,
       keys: ReadonlyMap<string, CachedKey>
-    ): Effect.Effect<Opened> => {
+    ): Effect.Effect<Decrypted> => {
       const key = keys.get(subject)
       if (key === undefined) {
         return Effect.succeed(
@@ -220,7 +220,7 @@ export const make = Effect.fnUntraced(
       const nonce = bytes.success.subarray(0, nonceLength)
       const aad = new TextEncoder().encode(subject)
       return Effect.match(aead.decrypt(key.key, bytes.success.subarray(nonceLength), { nonce, aad }), {
-        onFailure: (): Opened => Result.fail(`it was changed, or is under another key of the subject "${subject}"`),
+        onFailure: (): Decrypted => Result.fail(`it was changed, or is under another key of the subject "${subject}"`),
         // It was made by JSON.stringify, and is authentic.
         onSuccess: (plain) => Result.succeed(JSON.parse(new TextDecoder().decode(plain)) as Schema.Json)
       })
@@ -229,7 +229,7 @@ export const make = Effect.fnUntraced(
     return KeyStore.of({
       maxAge,
       erasures: current,
-      seal: Effect.fnUntraced(function*(fields, ofErased) {
+      encrypt: Effect.fnUntraced(function*(fields, ofErased) {
         const subjects = new Set<string>()
         for (const located of fields) {
           const problem = validateField(located)
@@ -251,7 +251,7 @@ export const make = Effect.fnUntraced(
         }, { concurrency: "unbounded" })
         for (const [index, { field, parent }] of fields.entries()) parent[field] = encrypted[index]!
       }),
-      open: Effect.fnUntraced(function*(encoded) {
+      decrypt: Effect.fnUntraced(function*(encoded) {
         const copies = encoded.map((value) => {
           const found: Parameters<typeof EncryptedValue.copyEncrypted>[1] = []
           return { copy: EncryptedValue.copyEncrypted(value, found), found }
@@ -262,7 +262,7 @@ export const make = Effect.fnUntraced(
           concurrency: "unbounded"
         })
         let next = 0
-        return copies.map(({ copy, found }): Opened => {
+        return copies.map(({ copy, found }): Decrypted => {
           const values = decrypted.slice(next, next += found.length)
           for (const [index, value] of values.entries()) {
             if (Result.isFailure(value)) return Result.fail(`its personal data cannot be decrypted: ${value.failure}`)

@@ -12,7 +12,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
-import type { AppendRequest, AppendResult, Condition, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import type { AppendCondition, AppendRequest, AppendResult, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 
 /**
  * What the database answers to an append; `resolve` turns it into a result. The stream is the one that was asked for, and the positions
@@ -97,7 +97,7 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
   const many = (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
-    condition: Condition | undefined,
+    condition: AppendCondition | undefined,
     closes = false
   ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
     const events = requests.flatMap((request) => request.events)

@@ -166,7 +166,7 @@ export const makeDriver = Effect.fnUntraced(
             since: Option.map(Option.fromNullOr(row!.since), (since) => DateTime.makeUnsafe(since))
           })
         ),
-      readQuery: ({ after, limit, query }) =>
+      readByQuery: ({ after, limit, query }) =>
         pageWithHead(queryPage, [...PgAppend.queryParameters(query), after, limit]),
       readCorrelation,
       event: (id) =>

@@ -28,7 +28,7 @@ export const maxKeyLength = 512
  * @category guards
  */
 export const validateKey = (key: string): string | undefined =>
-  nameRules.validate("the key of a document", key, maxKeyLength)
+  nameRules.validateName("the key of a document", key, maxKeyLength)
 
 /**
  * `encode` and `decode` fail with a message.

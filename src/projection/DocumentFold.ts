@@ -9,8 +9,8 @@ import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
-import { followedBy } from "../eventStore/LogReader.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 
@@ -162,7 +162,7 @@ export interface MemoryFold {
  * @category constructors
  */
 export const inMemory = (projection: Projection.Any, only?: string): MemoryFold => {
-  const isFollowed = followedBy({ types: projection.reads, ...projection.where })
+  const isFollowed = EventFilter.matcher({ types: projection.reads, ...projection.where })
   const codec = DocumentCodec.of(projection)
   const documents = new Map<string, FoldedDocument>()
   const documentOf = (key: string): unknown => documents.get(key)?.document

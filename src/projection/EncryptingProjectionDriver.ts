@@ -35,13 +35,13 @@ const namesSubjects = (document: Schema.Json): document is Schema.JsonObject =>
  * @category opening
  */
 export const make = (
-  keys: Pick<Keys, "open" | "seal">,
+  keys: Pick<Keys, "encrypt" | "decrypt">,
   driver: ProjectionStoreDriver
 ): ProjectionStoreDriver => {
   const open = (documents: ReadonlyArray<StoredDocument>) => {
     const closed = documents.filter(isEncryptedDocument)
     if (closed.length === 0) return Effect.succeed(documents)
-    return Effect.map(keys.open(closed.map(({ document }) => document)), (decrypted) => {
+    return Effect.map(keys.decrypt(closed.map(({ document }) => document)), (decrypted) => {
       let next = 0
       return documents.map((stored): StoredDocument => {
         if (!isEncryptedDocument(stored)) return stored
@@ -94,7 +94,7 @@ export const make = (
 }
 
 const encryptDocuments = Effect.fnUntraced(function*(
-  keys: Pick<Keys, "seal">,
+  keys: Pick<Keys, "encrypt">,
   changes: ReadonlyArray<EncodedDocument>
 ): Effect.fn.Return<ReadonlyArray<EncodedDocument>, EventStoreError> {
   const encrypted: Array<{ readonly index: number; readonly document: Schema.Json; readonly fields: Fields }> = []
@@ -115,7 +115,7 @@ const encryptDocuments = Effect.fnUntraced(function*(
     encrypted.push({ index, document, fields })
   }
   if (encrypted.length === 0) return changes
-  yield* keys.seal(encrypted.flatMap(({ fields }) => fields), "erase")
+  yield* keys.encrypt(encrypted.flatMap(({ fields }) => fields), "erase")
   const result = Array.from(changes)
   for (const { document, fields, index } of encrypted) {
     const { locateFields: _, ...change } = changes[index]!

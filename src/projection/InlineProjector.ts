@@ -8,10 +8,10 @@ import * as Layer from "effect/Layer"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
-import * as LogReader from "../eventStore/LogReader.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
@@ -63,7 +63,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
         projections
       )
       const all = projections.map((projection: Projection.Any | Projection.AnyHandler): Inline => ({
-        follows: LogReader.followedBy({ types: projection.reads, ...projection.where }),
+        follows: EventFilter.matcher({ types: projection.reads, ...projection.where }),
         ...projection._tag === "HandlerProjection"
           ? { projection: undefined, handle: BatchProcessor.handleOne(projection, bind(projection)) }
           : { projection, handle: undefined }
@@ -73,7 +73,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
   )
 
 type Inline =
-  & { readonly follows: ReturnType<typeof LogReader.followedBy> }
+  & { readonly follows: ReturnType<typeof EventFilter.matcher> }
   & (
     | { readonly projection: Projection.Any; readonly handle: undefined }
     | { readonly projection: undefined; readonly handle: ReturnType<typeof BatchProcessor.handleOne> }

@@ -231,7 +231,7 @@ const watchLive = (
   key: string
 ): Stream.Stream<Option.Option<StoredDocument>, EventStoreError> =>
   Stream.suspend(() => {
-    const isPersonal = EventPersonalData.of(projection.events).size > 0
+    const isPersonal = EventPersonalData.fieldLocators(projection.events).size > 0
     let ofErasures: bigint | undefined
     let documents = LiveProjection.make(log, projection, pageSize, key)
     const look = Effect.gen(function*() {

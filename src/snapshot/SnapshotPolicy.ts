@@ -8,7 +8,8 @@ import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
-import * as Event from "../event/Event.ts"
+import type * as Event from "../event/Event.ts"
+import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
 import type * as Upcasters from "../event/Upcasters.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 
@@ -141,10 +142,10 @@ export const make = <State>(options: {
     encode,
     decode,
     locateFields: PersonalFields.locateFields("the state", options.state),
-    fingerprint: SchemaFingerprint.ofText(JSON.stringify([
+    fingerprint: SchemaFingerprint.fromText(JSON.stringify([
       format,
       wholeNumber("evolveVersion", options.evolveVersion),
-      SchemaFingerprint.of(options.state),
+      SchemaFingerprint.make(options.state),
       Result.merge(encode(options.initial)),
       fingerprintsOf(options.events)
     ]))
@@ -153,19 +154,21 @@ export const make = <State>(options: {
 
 /** For each type that may be in the log, by name, the Schemas of its versions and what becomes of each: the order is the versions'. */
 const fingerprintsOf = (events: Event.Any): ReadonlyArray<readonly [type: string, versions: ReadonlyArray<string>]> => {
-  const histories = Event.upcastersOf(events)
+  const histories = upcastersOf(events)
   const current = Object.entries(events.cases).map(([type, schema]) =>
-    [type, [...pastOf(histories[type]?.past), SchemaFingerprint.of(schema)]] as const
+    [type, [...pastOf(histories[type]?.past), SchemaFingerprint.make(schema)]] as const
   )
-  const before = Object.entries(Event.legacyOf(events)).map(([type, legacy]) =>
+  const before = Object.entries(legacyOf(events)).map(([type, legacy]) =>
     [type, legacy.end === "retired" ? ["retired"] : pastOf(legacy.past)] as const
   )
   return [...current, ...before].toSorted(([a], [b]) => a < b ? -1 : 1)
 }
 
 const pastOf = (past: ReadonlyArray<Upcasters.PastVersion> = []): ReadonlyArray<string> =>
-  past.map(({ schema, step }) =>
-    `${SchemaFingerprint.of(schema)}${step._tag === "Into" ? ` into ${step.types.toSorted().join(", ")}` : ""}`
+  past.map(({ schema, upcaster }) =>
+    `${SchemaFingerprint.make(schema)}${
+      upcaster._tag === "Split" ? ` into ${upcaster.types.toSorted().join(", ")}` : ""
+    }`
   )
 
 /** A getter of a Schema may throw on what it does not expect. */

@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { EventStoreError } from "../core/errors.ts"
-import * as Metrics from "../core/Metrics.ts"
+import { countSnapshotRead, countSnapshotWrite } from "../core/metricUpdates.ts"
 import type { Snapshot, SnapshotDriver, SnapshotKey } from "./SnapshotDriver.ts"
 
 /**
@@ -54,22 +54,22 @@ export const make = Effect.fnUntraced(function*(
   return {
     read: (key) =>
       driver.read(key).pipe(
-        Effect.tap((found) => Option.isNone(found) ? Metrics.snapshotRead("none") : Effect.void),
-        orElse("A snapshot cannot be read", key.stream, Metrics.snapshotRead("failed"), Option.none())
+        Effect.tap((found) => Option.isNone(found) ? countSnapshotRead("none") : Effect.void),
+        orElse("A snapshot cannot be read", key.stream, countSnapshotRead("failed"), Option.none())
       ),
     write: (stream, snapshot, instead) =>
       Effect.suspend(() => {
-        if (waiting.has(stream) || waiting.size >= maxWaiting) return Metrics.snapshotWritten("dropped")
+        if (waiting.has(stream) || waiting.size >= maxWaiting) return countSnapshotWrite("dropped")
         waiting.add(stream)
         const write = Effect.gen(function*() {
           if (instead !== undefined) yield* driver.discard(instead)
           const taken = yield* snapshot
           if (Option.isNone(taken)) return
           yield* driver.write(taken.value)
-          yield* Metrics.snapshotWritten("written")
+          yield* countSnapshotWrite("written")
         })
         return turn.withPermit(write).pipe(
-          orElse("A snapshot cannot be written", stream, Metrics.snapshotWritten("failed"), undefined),
+          orElse("A snapshot cannot be written", stream, countSnapshotWrite("failed"), undefined),
           Effect.ensuring(Effect.sync(() => waiting.delete(stream))),
           // What a fiber does at once, it would do before the append has answered.
           FiberSet.run(writers, { startImmediately: false }),

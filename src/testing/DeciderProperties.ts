@@ -56,7 +56,7 @@ export const all = <State, Events extends Event.Any, C extends Command.Any>(
   options: Options<State, C>
 ): ReadonlyArray<Case<never>> => {
   const { events, name } = decider.aggregate
-  const codec = EventCodec.of(events)
+  const codec = EventCodec.make(events)
   const stateJson = Schema.toCodecJson(options.state)
   const [encodeState, decodeState] = [Schema.encodeResult(stateJson), Schema.decodeUnknownResult(stateJson)]
   const isState = Schema.is(Schema.toType(options.state))

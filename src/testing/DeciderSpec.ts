@@ -103,7 +103,7 @@ const outcome = <State, E extends Event.Tagged, Error>(
 }
 
 const roundTrip = <Events extends Event.Any>(events: Events, event: Event.Of<Events>): Event.Of<Events> => {
-  const codec = EventCodec.of(events)
+  const codec = EventCodec.make(events)
   const encoded = codec.encode(event)
   if (Result.isFailure(encoded)) throw new SpecFailed(encoded.failure, "an event that satisfies its Schema", event)
   const decoded = codec.decodeData(encoded.success)

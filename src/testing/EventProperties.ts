@@ -29,7 +29,7 @@ import * as storedVersions from "./storedVersions.ts"
  * @category properties
  */
 export const all = (events: Event.Any, options: properties.Options = {}): ReadonlyArray<Case<never>> => {
-  const codec = EventCodec.of(events)
+  const codec = EventCodec.make(events)
   const cases = storedVersions.all(events).map(
     ({ encode, isCurrent, schema, schemaVersion, type }): Case<never> => {
       const name = isCurrent

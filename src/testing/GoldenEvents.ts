@@ -22,6 +22,7 @@ import type * as PlatformError from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Event from "../event/Event.ts"
+import { legacyOf } from "../event/EventAnnotations.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import * as storedVersions from "./storedVersions.ts"
 
@@ -59,14 +60,14 @@ const mends: { readonly [P in Problem["problem"]]: string } = {
   MeaningNotRecorded: "record it with UPDATE_GOLDEN=1, look at what it means now, and commit it",
   ExampleNotRecorded: "record it with UPDATE_GOLDEN=1, look at what it means, and commit it",
   SchemaChanged:
-    "put the recorded Schema into Event.history as a past version, with an upcaster to the new one; or, if it was never "
+    "put the recorded Schema into Event.upcasters as a past version, with an upcaster to the new one; or, if it was never "
     + "deployed, remove the file and record it again",
   Undecodable: "mend the Schema or the upcaster: what is in the log must stay readable",
   MeaningChanged:
     "mend the upcaster; or, if the events in the log are to mean something else from now on, remove the file, record it "
     + "again, and rebuild the projections",
   VersionLost:
-    "bring its Schema and upcaster back (Event.history, Event.legacy), or retire the type (Event.retired); or, if it was "
+    "bring its Schema and upcaster back (Event.upcasters, Event.legacy), or retire the type (Event.retired); or, if it was "
     + "never deployed, remove the file",
   InvalidFile: "restore it from the repository, or remove it"
 }
@@ -252,7 +253,7 @@ export const check = Effect.fn("GoldenEvents.check")(function*<E extends Event.A
     }
   }
 
-  const legacy = Event.legacyOf(events)
+  const legacy = legacyOf(events)
   for (const [file, golden] of recorded) {
     if (legacy[golden.type]?.end === "retired") continue
     problems.push({ problem: "VersionLost", file, detail: `the code does not know ${named(golden)}` })
@@ -309,7 +310,7 @@ interface Reader {
 }
 
 const reader = (events: Event.Any): Reader => {
-  const codec = EventCodec.of(events)
+  const codec = EventCodec.make(events)
   const current = Event.versions(events) as Readonly<Record<string, number | "retired">>
   const one = (stored: typeof Stored.Type): Result.Result<ReadonlyArray<typeof Stored.Type>, string> => {
     const decoded = Result.mapError(codec.decodeData(stored), ({ detail, problem }) => `${problem}: ${detail}`)

@@ -7,7 +7,8 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
-import * as Event from "../event/Event.ts"
+import type * as Event from "../event/Event.ts"
+import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 
 /**
@@ -35,8 +36,8 @@ export interface EventVersion {
  * @category getters
  */
 export const all = (events: Event.Any): ReadonlyArray<EventVersion> => {
-  const histories = Event.upcastersOf(events)
-  const codec = EventCodec.of(events)
+  const histories = upcastersOf(events)
+  const codec = EventCodec.make(events)
   const current = Object.entries(events.cases).flatMap(([type, schema]): ReadonlyArray<EventVersion> => {
     const past = histories[type]?.past ?? []
     return [
@@ -45,14 +46,14 @@ export const all = (events: Event.Any): ReadonlyArray<EventVersion> => {
         type,
         schemaVersion: past.length + 1,
         isCurrent: true,
-        fingerprint: SchemaFingerprint.of(payloadOf(schema)),
+        fingerprint: SchemaFingerprint.make(payloadOf(schema)),
         schema,
         // Its Schema has made it.
         encode: (value) => Result.map(codec.encode(value as Event.Tagged), ({ data }) => throughText(data))
       }
     ]
   })
-  const before = Object.entries(Event.legacyOf(events)).flatMap(([type, legacy]) =>
+  const before = Object.entries(legacyOf(events)).flatMap(([type, legacy]) =>
     legacy.end === "retired" ? [] : legacy.past.map((version, index) => pastVersion(type, index, version))
   )
   return [...current, ...before]
@@ -64,7 +65,7 @@ const pastVersion = (type: string, index: number, { schema }: Event.PastVersion)
     type,
     schemaVersion: index + 1,
     isCurrent: false,
-    fingerprint: SchemaFingerprint.of(schema),
+    fingerprint: SchemaFingerprint.make(schema),
     schema,
     encode: (value) => Result.mapBoth(encode(value), { onFailure: ({ message }) => message, onSuccess: throughText })
   }

@@ -164,7 +164,7 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
       ? { state: decider.initial, version: after }
       : yield* look(decider, id, { ...loadOptions(asOf), atVersion: after })
     if (start.version < after) return Stream.empty
-    const codec = EventCodec.of(decider.aggregate.events)
+    const codec = EventCodec.make(decider.aggregate.events)
     let { state } = start
     return store.readStreamEncoded(stream, { from: Version.make(after + 1) }).pipe(
       asOfReads.until(asOf),

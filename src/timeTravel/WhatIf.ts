@@ -78,7 +78,7 @@ const encoded = <Events extends Event.Any>(events: Events, batch: ReadonlyArray<
   Effect.gen(function*() {
     if (batch.length === 0) return []
     const all = yield* Effect.fromResult(
-      Result.mapError(encodeAll(EventCodec.of(events), batch, "{}", noId), invalidRequest)
+      Result.mapError(encodeAll(EventCodec.make(events), batch, "{}", noId), invalidRequest)
     )
     const rejection = Limits.checkAppend(yield* Limits.Limits, all, undefined)
     if (rejection !== undefined) return yield* rejection
@@ -149,7 +149,7 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
     const start = at._tag === "Imagined" ? at.start : yield* stateAt(decider, id, at, { snapshots: false })
     const before = at._tag === "Imagined" ? at.state : start.state
     const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid))
-    const read = yield* reread(EventCodec.of(contract.events), yield* encoded(contract.events, events))
+    const read = yield* reread(EventCodec.make(contract.events), yield* encoded(contract.events, events))
     if (events.length > 0) {
       const { closed } = yield* (yield* EventStore)[internals].driver.streamStatus(name)
       // Before it was closed it was open.
@@ -193,7 +193,7 @@ export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M
     const states: Record<string, unknown> = {}
     for (const [name, model] of Object.entries<Decision.Model<unknown>>(models)) {
       const asked = written.filter((event) => EventQuery.matchesItem(model.query, event))
-      const read = yield* reread(EventCodec.of(model.events), asked)
+      const read = yield* reread(EventCodec.make(model.events), asked)
       states[name] = read.reduce<unknown>(
         (state, event) => model.evolve(state, event),
         Reflect.get(before.states, name)

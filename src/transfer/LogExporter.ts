@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import * as Metrics from "../core/Metrics.ts"
+import { countExported } from "../core/metricUpdates.ts"
 import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
@@ -92,7 +92,7 @@ export const exportAfter = (
         const [sums, checksum] = yield* checksummer.sums(before.checksum, bodies)
         const texts = bodies.map((body, index) => `${ExportChecksums.withChecksum(body, sums[index]!)}\n`)
         const soFar = { ...next, checksum }
-        yield* Metrics.exported(soFar.events - before.events)
+        yield* countExported(soFar.events - before.events)
         if (onProgress !== undefined) {
           const { events, head = Position.start, position } = soFar
           yield* onProgress({ line: checksum.line, events, position, head })

@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import * as Metrics from "../core/Metrics.ts"
+import { countImported } from "../core/metricUpdates.ts"
 import * as Position from "../core/Position.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
@@ -174,7 +174,7 @@ const restore = Effect.fnUntraced(function*(
   const result = yield* driver.restore({ after, events })
   switch (result._tag) {
     case "Restored":
-      return yield* Metrics.imported(events.length)
+      return yield* countImported(events.length)
     case "Elsewhere":
       return yield* reject(
         `The log ends at position ${result.last} and not at ${after}: somebody else writes to it; import to a log that nobody uses`

@@ -6,4 +6,3 @@
 export { exportToFile, type ExportToFileOptions, importFromFile } from "./ExportFile.ts"
 export { exportLog as export, type ExportOptions, type Progress } from "./LogExporter.ts"
 export { type Imported, importLog as import, type ImportOptions, type Verified, verify } from "./LogImporter.ts"
-export { DamagedExport, TransferRejected } from "./TransferError.ts"

@@ -265,10 +265,10 @@ export const commands: ReadonlyArray<Case<Stores>> = [
       EventStore,
       EventStore.of({
         ...store,
-        appendReturning: (events, stream, batch, options) =>
+        appendReturningEvents: (events, stream, batch, options) =>
           Effect.andThen(
             store.append(AccountEvent, `Account-${id}`, [opened]),
-            store.appendReturning(events, stream, batch, options)
+            store.appendReturningEvents(events, stream, batch, options)
           )
       })
     )

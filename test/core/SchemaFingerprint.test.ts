@@ -199,7 +199,7 @@ const different: ReadonlyArray<readonly [string, ReadonlyArray<Schema.Top>]> = [
 describe("Fingerprint", () => {
   it.each(equal)("does not change with %s", (_, one, other) => {
     assert.strictEqual(SchemaFingerprint.canonical(other), SchemaFingerprint.canonical(one))
-    assert.strictEqual(SchemaFingerprint.of(other), SchemaFingerprint.of(one))
+    assert.strictEqual(SchemaFingerprint.make(other), SchemaFingerprint.make(one))
   })
 
   it.each(different)("tells %s apart, also as a field and within an array", (_, schemas) => {
@@ -212,7 +212,7 @@ describe("Fingerprint", () => {
     ) {
       const texts = schemas.map((schema) => SchemaFingerprint.canonical(wrap(schema)))
       assert.strictEqual(new Set(texts).size, schemas.length, texts.join("\n\n"))
-      assert.strictEqual(new Set(schemas.map((schema) => SchemaFingerprint.of(wrap(schema)))).size, schemas.length)
+      assert.strictEqual(new Set(schemas.map((schema) => SchemaFingerprint.make(wrap(schema)))).size, schemas.length)
     }
   })
 
@@ -228,18 +228,18 @@ describe("Fingerprint", () => {
       "#0: $3",
       "$5"
     ])
-    assert.strictEqual(SchemaFingerprint.of(schema), "a9ffc4f0e901d35e84eec9b198a1761e")
+    assert.strictEqual(SchemaFingerprint.make(schema), "a9ffc4f0e901d35e84eec9b198a1761e")
   })
 
   it("hashes by FNV-1a of 128 bits, as published", () => {
-    assert.strictEqual(SchemaFingerprint.ofText(""), "6c62272e07bb014262b821756295c58d")
-    assert.strictEqual(SchemaFingerprint.ofText("a"), "d228cb696f1a8caf78912b704e4a8964")
-    assert.strictEqual(SchemaFingerprint.ofText("foobar"), "343e1662793c64bf6f0d3597ba446f18")
+    assert.strictEqual(SchemaFingerprint.fromText(""), "6c62272e07bb014262b821756295c58d")
+    assert.strictEqual(SchemaFingerprint.fromText("a"), "d228cb696f1a8caf78912b704e4a8964")
+    assert.strictEqual(SchemaFingerprint.fromText("foobar"), "343e1662793c64bf6f0d3597ba446f18")
   })
 
   it("refuses a schema that is another one each time it is unfolded", () => {
     const fresh = (): Schema.Codec<unknown> => Struct({ next: Schema.Array(Schema.suspend(fresh)) })
-    assert.throws(() => SchemaFingerprint.of(fresh()), /more than 1000 recursive definitions/)
+    assert.throws(() => SchemaFingerprint.make(fresh()), /more than 1000 recursive definitions/)
   })
 
   it("takes a schema whose definitions share many others in the time of its size", () => {
@@ -254,9 +254,9 @@ describe("Fingerprint", () => {
     ([names, other]) =>
       Effect.sync(() => {
         const struct = (keys: ReadonlyArray<string>) => Struct(Object.fromEntries(keys.map((key) => [key, String])))
-        const print = SchemaFingerprint.of(struct(names))
-        assert.strictEqual(SchemaFingerprint.of(struct(names.toReversed())), print)
-        if (!names.includes(other)) assert.notStrictEqual(SchemaFingerprint.of(struct([...names, other])), print)
+        const print = SchemaFingerprint.make(struct(names))
+        assert.strictEqual(SchemaFingerprint.make(struct(names.toReversed())), print)
+        if (!names.includes(other)) assert.notStrictEqual(SchemaFingerprint.make(struct([...names, other])), print)
       })
   )
 })

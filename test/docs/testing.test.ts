@@ -69,7 +69,7 @@ for (const { name, test } of DeciderProperties.all(Bank.Account, { state: Schema
 describe("an event", () => {
   it("written by an earlier release can be read", () => {
     const stored = { type: "Deposited", schemaVersion: 1, data: { account: "ann", amount: 100 } }
-    assert.deepStrictEqual(EventCodec.of(Bank.AccountEvent).decodeData(stored), Result.succeed([deposited(100)]))
+    assert.deepStrictEqual(EventCodec.make(Bank.AccountEvent).decodeData(stored), Result.succeed([deposited(100)]))
   })
 })
 

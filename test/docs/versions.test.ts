@@ -13,7 +13,7 @@ const BookEvent = Schema.TaggedUnion({
   BookPlaced: { ...book, shelf: Schema.Int },
   BookLent: { ...book, reader }
 }).pipe(
-  Event.history({
+  Event.upcasters({
     BookAdded: Event.from({ ...book, title, subtitle: Schema.String })
       .to(
         { ...book, title },
@@ -23,9 +23,9 @@ const BookEvent = Schema.TaggedUnion({
   }),
   Event.legacy({
     BookBorrowed: Event.from({ ...book, by: reader })
-      .into(["BookLent"], ({ bookId, by }) => [{ _tag: "BookLent", bookId, reader: by }]),
+      .renamedTo("BookLent", ({ bookId, by }) => ({ bookId, reader: by })),
     BookBought: Event.from({ ...book, title, shelf: Schema.Int })
-      .into(["BookAdded", "BookPlaced"], ({ bookId, shelf, title }) => [
+      .splitInto(["BookAdded", "BookPlaced"], ({ bookId, shelf, title }) => [
         { _tag: "BookAdded", bookId, title, pages: 0 },
         { _tag: "BookPlaced", bookId, shelf }
       ]),
@@ -36,9 +36,9 @@ const BookEvent = Schema.TaggedUnion({
 const NoteEvent = Schema.TaggedUnion({
   NoteTaken: { text: Schema.String },
   NoteSigned: { by: Schema.String }
-}).pipe(Event.history({
+}).pipe(Event.upcasters({
   NoteTaken: Event.from({ text: Schema.String, by: Schema.String })
-    .into(["NoteTaken", "NoteSigned"], ({ by, text }) => [{ _tag: "NoteTaken", text }, { _tag: "NoteSigned", by }])
+    .splitInto(["NoteTaken", "NoteSigned"], ({ by, text }) => [{ _tag: "NoteTaken", text }, { _tag: "NoteSigned", by }])
     .from({ words: Schema.Array(Schema.String) })
     .toCurrent(({ words }) => ({ text: words.join(" ") }))
 }))
@@ -61,7 +61,7 @@ const BeforeRenaming = Schema.TaggedUnion({
   BookBorrowed: { ...book, by: reader }
 }).pipe(Event.legacy({
   BookLent: Event.from({ ...book, reader })
-    .into(["BookBorrowed"], ({ bookId, reader }) => [{ _tag: "BookBorrowed", bookId, by: reader }])
+    .renamedTo("BookBorrowed", ({ bookId, reader }) => ({ bookId, by: reader }))
 }))
 
 describe("a log of several releases", () => {
@@ -84,7 +84,7 @@ describe("a log of several releases", () => {
 
   it("says of a newer version that it is one", () => {
     const stored = { type: "BookAdded", schemaVersion: 4, data: {} }
-    const failure = Result.getOrThrow(Result.flip(EventCodec.of(BookEvent).decodeData(stored)))
+    const failure = Result.getOrThrow(Result.flip(EventCodec.make(BookEvent).decodeData(stored)))
     assert.strictEqual(failure.problem, "NewerVersion")
     assert.strictEqual(
       failure.detail,
@@ -95,8 +95,8 @@ describe("a log of several releases", () => {
   it("is read across a renaming, in both directions", () => {
     const lent = { type: "BookLent", schemaVersion: 1, data: { bookId: "1", reader: "ann" } }
     const borrowed = { type: "BookBorrowed", schemaVersion: 1, data: { bookId: "1", by: "ann" } }
-    const before = (stored: typeof lent | typeof borrowed) => EventCodec.of(BeforeRenaming).decodeData(stored)
-    const after = (stored: typeof lent | typeof borrowed) => EventCodec.of(BookEvent).decodeData(stored)
+    const before = (stored: typeof lent | typeof borrowed) => EventCodec.make(BeforeRenaming).decodeData(stored)
+    const after = (stored: typeof lent | typeof borrowed) => EventCodec.make(BookEvent).decodeData(stored)
     assert.deepEqual(before(lent), before(borrowed))
     assert.deepEqual(after(lent), after(borrowed))
   })
@@ -106,7 +106,7 @@ it.effect("what was ever written can be read", () =>
   GoldenEvents.check(BookEvent, { directory: "test/golden/books" }).pipe(Effect.provide(NodeServices.layer)))
 
 /** A weight was a text once, in kilograms or grams. */
-const ParcelEvent = Schema.TaggedUnion({ ParcelSent: { grams: Schema.Int } }).pipe(Event.history({
+const ParcelEvent = Schema.TaggedUnion({ ParcelSent: { grams: Schema.Int } }).pipe(Event.upcasters({
   ParcelSent: Event.from({ weight: Schema.String }).toCurrent(({ weight }) => {
     const amount = Number.parseFloat(weight) || 0
     return { grams: Math.round(weight.endsWith("kg") ? 1000 * amount : amount) }

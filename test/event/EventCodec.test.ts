@@ -33,7 +33,7 @@ describe("EventCodec", () => {
     [Shape],
     ([event]) =>
       Effect.sync(() => {
-        const codec = EventCodec.of(Shape)
+        const codec = EventCodec.make(Shape)
         const { data, schemaVersion, type } = Result.getOrThrow(codec.encode(event))
         assert.strictEqual(type, event._tag)
         assert.isFalse(Object.hasOwn(data as object, "_tag"))
@@ -47,17 +47,17 @@ describe("EventCodec", () => {
   )
 
   it("is compiled once for a set of events", () => {
-    assert.strictEqual(EventCodec.of(Shape), EventCodec.of(Shape))
+    assert.strictEqual(EventCodec.make(Shape), EventCodec.make(Shape))
   })
 
   it("refuses to encode what is no event of the set, or breaks its Schema, and names the field", () => {
-    const encode = (event: unknown) => EventCodec.of(Shape).encode(event as typeof Shape.Type)
+    const encode = (event: unknown) => EventCodec.make(Shape).encode(event as typeof Shape.Type)
     assert.include(failure(encode({ _tag: "Painted" })), "Painted")
     assert.include(failure(encode({ _tag: "Drawn", name: "x", sides: 1.5 })), "Drawn")
   })
 
   it("names position, stream, version, type and schema version of what it cannot decode", () => {
-    const codec = EventCodec.of(Shape)
+    const codec = EventCodec.make(Shape)
     const cases = [
       [recorded("Painted", 1, {}), "UnknownType"],
       [recorded("Erased", 2, {}), "NewerVersion"],
@@ -78,8 +78,8 @@ describe("EventCodec", () => {
   })
 })
 
-describe("Event.history", () => {
-  const Point = Schema.TaggedUnion({ Moved: { x: Schema.Int, y: Schema.Int }, Stopped: {} }).pipe(Event.history({
+describe("Event.upcasters", () => {
+  const Point = Schema.TaggedUnion({ Moved: { x: Schema.Int, y: Schema.Int }, Stopped: {} }).pipe(Event.upcasters({
     Moved: Event.from({ to: Schema.Tuple([Schema.Int, Schema.Int]) })
       .to({ x: Schema.Int }, (v1) => ({ x: v1.to[0] }))
       .toCurrent((v2) => {
@@ -88,7 +88,7 @@ describe("Event.history", () => {
       })
   }))
   const decode = (schemaVersion: number, data: Schema.Json) =>
-    EventCodec.of(Point).decode(recorded("Moved", schemaVersion, data))
+    EventCodec.make(Point).decode(recorded("Moved", schemaVersion, data))
 
   it.effect.prop("every past version upcasts to a current event", [Schema.Int], ([x]) =>
     Effect.sync(() => {
@@ -100,7 +100,7 @@ describe("Event.history", () => {
     }))
 
   it("writes the current version", () => {
-    const codec = EventCodec.of(Point)
+    const codec = EventCodec.make(Point)
     assert.strictEqual(Result.getOrThrow(codec.encode({ _tag: "Moved", x: 1, y: 1 })).schemaVersion, 3)
     assert.strictEqual(Result.getOrThrow(codec.encode({ _tag: "Stopped" })).schemaVersion, 1)
   })
@@ -115,18 +115,18 @@ describe("Event.history", () => {
 
   it("refuses the history of an event that is not in the set", () => {
     const histories = { Jumped: Event.from({}).toCurrent(() => ({})) }
-    assert.throws(() => Shape.pipe(Event.history(histories as {})), "Jumped")
+    assert.throws(() => Shape.pipe(Event.upcasters(histories as {})), "Jumped")
   })
 })
 
 describe("Event.merge", () => {
   const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } }).pipe(
-    Event.history({ Ticked: Event.from({}).toCurrent(() => ({ n: 0 })) })
+    Event.upcasters({ Ticked: Event.from({}).toCurrent(() => ({ n: 0 })) })
   )
   const Both = Event.merge(Shape, Tick)
 
   it("has the events of all, with their histories", () => {
-    const codec = EventCodec.of(Both)
+    const codec = EventCodec.make(Both)
     assert.deepStrictEqual(codec.types, ["Drawn", "Erased", "Ticked"])
     assert.deepStrictEqual(Result.getOrThrow(codec.decode(recorded("Ticked", 1, {})))[0]?.event, {
       _tag: "Ticked",
@@ -146,10 +146,10 @@ describe("events that were split, renamed or retired", () => {
     EmailAdded: { id: Schema.String, email: Schema.String },
     Poked: { id: Schema.String }
   }).pipe(
-    Event.history({
+    Event.upcasters({
       // Version 1 had the email, 2 was without and had a full name, 3 is now.
       Registered: Event.from({ id: Schema.String, name: Schema.String, email: Schema.String })
-        .into(["Registered", "EmailAdded"], ({ email, id, name }) => [
+        .splitInto(["Registered", "EmailAdded"], ({ email, id, name }) => [
           { _tag: "Registered", id, name },
           { _tag: "EmailAdded", id, email }
         ])
@@ -159,18 +159,18 @@ describe("events that were split, renamed or retired", () => {
     Event.legacy({
       SignedUp: Event.from({ user: Schema.String })
         .to({ id: Schema.String, name: Schema.String }, ({ user }) => ({ id: user, name: user }))
-        .into(["Registered"], (v2) => {
+        .splitInto(["Registered"], (v2) => {
           if (v2.name === "boom") throw new Error("too loud")
           return [{ _tag: "Registered", ...v2 }]
         }),
       Knocked: Event.from({ id: Schema.String })
         .to({ id: Schema.NonEmptyString }, (v1) => v1)
-        .into(["Poked"], ({ id }) => [{ _tag: "Poked", id: `not ${id}` }]),
-      Stray: Event.from({ id: Schema.String }).into(["Poked"], ({ id }) => [{ _tag: id as "Poked", id }]),
+        .renamedTo("Poked", ({ id }) => ({ id: `not ${id}` })),
+      Stray: Event.from({ id: Schema.String }).splitInto(["Poked"], ({ id }) => [{ _tag: id as "Poked", id }]),
       Blinked: Event.retired
     })
   )
-  const codec = EventCodec.of(User)
+  const codec = EventCodec.make(User)
   const decode = (type: string, schemaVersion: number, data: Schema.Json) =>
     Result.map(codec.decode(recorded(type, schemaVersion, data)), (records) => records.map(({ event }) => event))
   const problem = (result: ReturnType<typeof decode>) => Result.getOrThrow(Result.flip(result))
@@ -258,14 +258,14 @@ describe("events that were split, renamed or retired", () => {
       [() => Other.pipe(Event.legacy({ Other: Event.retired as never })), "Other"],
       [() => Gone.pipe(Event.legacy({ Gone: Event.retired })), "Gone"],
       [
-        () => User.pipe(Event.history({ Registered: Event.from({}).toCurrent(() => ({ id: "", name: "x" })) })),
+        () => User.pipe(Event.upcasters({ Registered: Event.from({}).toCurrent(() => ({ id: "", name: "x" })) })),
         "Registered"
       ],
-      [() => Other.pipe(Event.legacy({ A: Event.from({}).into(["B"] as never, () => []) })), "B"],
-      [() => Other.pipe(Event.history({ Other: Event.from({}).into(["B"] as never, () => []) })), "B"]
+      [() => Other.pipe(Event.legacy({ A: Event.from({}).splitInto(["B"] as never, () => []) })), "B"],
+      [() => Other.pipe(Event.upcasters({ Other: Event.from({}).splitInto(["B"] as never, () => []) })), "B"]
     ]
     for (const [make, name] of refused) assert.throws(make, name)
-    const both = EventCodec.of(Event.merge(Other, User))
+    const both = EventCodec.make(Event.merge(Other, User))
     assert.deepEqual(Result.getOrThrow(both.decodeData({ type: "Blinked", schemaVersion: 1, data: {} })), [])
     assert.deepEqual(both.storedTypes, ["Other", ...codec.storedTypes])
     assert.deepEqual(Event.versions(Event.merge(Other, User)), { Other: 1, ...Event.versions(User) })
@@ -281,9 +281,9 @@ describe("events that were split, renamed or retired", () => {
         Schema.link<string>()(Schema.String, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.passthrough() })
     })
     const Set = Schema.TaggedUnion({ Now: { text: Counted } }).pipe(
-      Event.legacy({ Then: Event.from({ text: Counted }).into(["Now"], (e) => [{ _tag: "Now", ...e }]) })
+      Event.legacy({ Then: Event.from({ text: Counted }).renamedTo("Now", (e) => e) })
     )
-    const decode = (text: string) => EventCodec.of(Set).decodeData({ type: "Then", schemaVersion: 1, data: { text } })
+    const decode = (text: string) => EventCodec.make(Set).decodeData({ type: "Then", schemaVersion: 1, data: { text } })
     Result.getOrThrow(decode("first"))
     const first = compiled
     assert.isAbove(first, 0)

@@ -26,11 +26,14 @@ export const Second = Schema.TaggedUnion({
   RoomBooked: versionTwo,
   BreakfastOrdered: guest
 }).pipe(
-  Event.history({
-    RoomBooked: Event.from(versionOne).into(["RoomBooked", "BreakfastOrdered"], ({ breakfast, guest, room, run }) => [
-      { _tag: "RoomBooked", run, guest, rooms: [room] },
-      ...breakfast ? [{ _tag: "BreakfastOrdered" as const, run, guest }] : []
-    ])
+  Event.upcasters({
+    RoomBooked: Event.from(versionOne).splitInto(
+      ["RoomBooked", "BreakfastOrdered"],
+      ({ breakfast, guest, room, run }) => [
+        { _tag: "RoomBooked", run, guest, rooms: [room] },
+        ...breakfast ? [{ _tag: "BreakfastOrdered" as const, run, guest }] : []
+      ]
+    )
   }),
   Event.legacy({ GuestGreeted: Event.retired }),
   Event.tags(tags)
@@ -42,9 +45,9 @@ export const Third = Schema.TaggedUnion({
   RoomBooked: { ...versionTwo, nights: Schema.Int },
   BreakfastOrdered: guest
 }).pipe(
-  Event.history({
+  Event.upcasters({
     RoomBooked: Event.from(versionOne)
-      .into(["RoomBooked", "BreakfastOrdered"], ({ breakfast, guest, room, run }) => [
+      .splitInto(["RoomBooked", "BreakfastOrdered"], ({ breakfast, guest, room, run }) => [
         { _tag: "RoomBooked", run, guest, rooms: [room], nights: 1 },
         ...breakfast ? [{ _tag: "BreakfastOrdered" as const, run, guest }] : []
       ])
@@ -55,7 +58,7 @@ export const Third = Schema.TaggedUnion({
       })
   }),
   Event.legacy({
-    GuestCame: Event.from(guest).into(["GuestArrived"], (e) => [{ _tag: "GuestArrived", ...e, by: "unknown" }]),
+    GuestCame: Event.from(guest).renamedTo("GuestArrived", (e) => ({ ...e, by: "unknown" })),
     GuestGreeted: Event.retired
   }),
   Event.tags(tags)

@@ -264,11 +264,11 @@ const readers: ReadonlyArray<Case<Stores>> = [
     })
     yield* CommandBus.dispatch(Count, { run }).pipe(Effect.provide(DecisionLayer.layer(counting)))
     equal(decided, 2, "arrivals")
-    const { condition } = yield* store.readQuery([arrived(run).query])
+    const { condition } = yield* store.readByQuery([arrived(run).query])
     const came = yield* store.append(First, unique("Other"), [{ _tag: "GuestCame", run, guest: "eve" }])
     const append = store.appendIf(condition, Third, unique("Other"), [{ _tag: "BreakfastOrdered", run, guest: "eve" }])
     const error = yield* Effect.flip(append)
-    equal(error._tag === "BoundaryConflict" ? error.position : undefined, came.position, "the conflict")
+    equal(error._tag === "AppendConditionFailed" ? error.position : undefined, came.position, "the conflict")
   }),
 
   test("an upcaster that throws is an error that names it, parks one stream only, and leaves the event as it is", function*() {

@@ -27,7 +27,7 @@ for (const [name, store] of Object.entries(backEnds)) {
             Array.from({ length: 16 }, (_, i) => `${round}/${i}`),
             (studentId) =>
               Effect.exit(Effect.retry(CommandBus.dispatch(Courses.EnrolStudent, { courseId, studentId }), {
-                while: (error) => error._tag === "EventStoreError" && error.reason._tag === "BoundaryConflict",
+                while: (error) => error._tag === "EventStoreError" && error.reason._tag === "AppendConditionFailed",
                 schedule: Schedule.spaced("5 millis")
               })),
             { concurrency: "unbounded" }

@@ -28,16 +28,16 @@ const seal = Effect.fnUntraced(function*(
   store: Store,
   subject: unknown,
   value: Schema.Json,
-  ofErased: "refuse" | "erase" = "refuse"
+  ofErased: "reject" | "erase" = "reject"
 ) {
   const parent: Record<string, Schema.Json> = { value }
-  yield* store.seal([{ parent, field: "value", subject }], ofErased)
+  yield* store.encrypt([{ parent, field: "value", subject }], ofErased)
   return parent["value"]!
 })
 
 const openAll = (store: Store, values: ReadonlyArray<Schema.Json>) =>
   Effect.map(
-    store.open(values.map((value) => ({ value }))),
+    store.decrypt(values.map((value) => ({ value }))),
     (decrypted) =>
       decrypted.map((result) => Result.map(result, (parent) => (parent as { readonly value: Schema.Json }).value))
   )
@@ -137,7 +137,7 @@ describe("what a key store has encrypted", () => {
       for (const subject of ["", "s".repeat(513), "a\0", "\ud800", 42, null, undefined, {}]) {
         const parent: Record<string, Schema.Json> = { a: "Ann", b: "Bob" }
         const reason = yield* reasonOf(
-          store.seal([{ parent, field: "a", subject: "ann" }, { parent, field: "b", subject }], "refuse")
+          store.encrypt([{ parent, field: "a", subject: "ann" }, { parent, field: "b", subject }], "reject")
         )
         assert.strictEqual(reason._tag, "InvalidRequest", String(subject))
         assert.match(reason.message, /^the subject of the personal field "b" /)

@@ -267,7 +267,7 @@ describe("definitions", () => {
   it("refuse personal data as a tag, also of one event of several", () => {
     assert.throws(
       () => UserEvent.pipe(Event.tags({ mail: "mail" })),
-      `Event.tags: "mail" of "Moved" is personal data and kept encrypted, so it cannot be a tag`
+      `Event.tags: field "mail" of event "Moved" is personal data and stored encrypted, so it cannot be a tag`
     )
     const renamed = Schema.toTaggedUnion("_tag")(Schema.Union([
       Schema.TaggedStruct("Moved", { userId: Schema.String, mail }).pipe(Schema.encodeKeys({ mail: "m" }))
@@ -372,7 +372,7 @@ describe("SealedData.scrub", () => {
 })
 
 describe("what cannot be decoded", () => {
-  const PersonEvent = Schema.TaggedUnion({ Named: { id, name } }).pipe(Event.history({
+  const PersonEvent = Schema.TaggedUnion({ Named: { id, name } }).pipe(Event.upcasters({
     Named: Event.from({ id, name }).toCurrent((v1) => {
       throw new Error(`no ${PersonalData.getOrElse(v1.name, () => "?")}`)
     })
@@ -386,7 +386,7 @@ describe("what cannot be decoded", () => {
 
   it("tells of an event why, and nothing that it has encrypted", () => {
     const encrypted = { "~encrypted": "x", subject: "ann" }
-    const decoded = EventCodec.of(PersonEvent).decode({
+    const decoded = EventCodec.make(PersonEvent).decode({
       position: Position.make(7n),
       stream: StreamId.StreamId.make("Person-1"),
       version: Version.make(3),

@@ -478,7 +478,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" }, { correlationId })
       const page = { correlationId, after: Position.start, limit: 10 }
       const [event] = yield* store[internals].driver.readCorrelation(page)
-      const decoded = EventCodec.of(PersonEvent).decode(event!)
+      const decoded = EventCodec.make(PersonEvent).decode(event!)
       ok(Result.isSuccess(decoded) && decoded.success[0]?.event._tag === "Registered", "it is decoded")
       equal(
         Option.map(yield* store[internals].driver.event(event!.id), ({ decrypted }) => decrypted),

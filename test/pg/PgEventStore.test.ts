@@ -131,12 +131,12 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       )
       // Later by position, but committed first: who takes the last event seen for the boundary will never look below it.
       yield* store.append(Seat, stream(), [seat(2)])
-      const { condition, events } = yield* store.readQuery([{ tags: [Event.tag("show", show)] }])
+      const { condition, events } = yield* store.readByQuery([{ tags: [Event.tag("show", show)] }])
       assert.strictEqual(events.length, 1)
       yield* sql`commit`
       const error = yield* Effect.flip(store.appendIf(condition, Seat, stream(), [seat(3)]))
-      assert.isTrue(error._tag === "BoundaryConflict" && error.position < events[0]!.position)
-      const again = yield* store.readQuery([{ tags: [Event.tag("show", show)] }])
+      assert.isTrue(error._tag === "AppendConditionFailed" && error.position < events[0]!.position)
+      const again = yield* store.readByQuery([{ tags: [Event.tag("show", show)] }])
       assert.strictEqual(again.events.length, 2)
       yield* store.appendIf(again.condition, Seat, stream(), [seat(3)])
     }).pipe(Effect.scoped))

@@ -209,7 +209,7 @@ describe("PgMigrations", () => {
         const keys = yield* KeyStore.KeyStore
         const parent: Record<string, Schema.Json> = { name: "Ann" }
         const field = { parent, field: "name", subject: "g-1" }
-        yield* keys.seal([field], "refuse")
+        yield* keys.encrypt([field], "reject")
         assert.notStrictEqual(parent["name"], "Ann")
         assert.include(misconfigured(yield* Effect.flip(keys.erase("g-1"))), "permission denied")
         assert.strictEqual(yield* keys.erasures, 0n)

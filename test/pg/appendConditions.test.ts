@@ -72,7 +72,7 @@ const throughClients = EventStore.layer(Effect.gen(function*() {
   return {
     ...drivers[0]!,
     append: (request) => next().append(request),
-    readQuery: (page) => next().readQuery(page)
+    readByQuery: (page) => next().readByQuery(page)
   }
 }))
 
@@ -155,7 +155,7 @@ it.live("a condition waits for what a statement of one or of several appends is 
             { concurrency: "unbounded" }
           ))
           const before = appends === 1 ? 0 : 1
-          const read = Effect.repeat(store.readQuery([{ types: [type] }]), {
+          const read = Effect.repeat(store.readByQuery([{ types: [type] }]), {
             until: ({ events }) => events.length >= before,
             schedule: Schedule.spaced("5 millis")
           })
@@ -187,7 +187,7 @@ it.live("what is written while a decision is being read is seen, or breaks it", 
           const note = [{ _tag: type, show: type }]
           yield* store.append(Noted, `${type}-before`, note)
           const query = by === "type" ? [{ types: [type] }] : [{ tags: [Event.tag("show", type)] }]
-          const reading = yield* Effect.forkChild(store.readQuery(query))
+          const reading = yield* Effect.forkChild(store.readByQuery(query))
           yield* Effect.sleep(pause)
           yield* store.append(Noted, `${type}-meanwhile`, note)
           const { condition, events } = yield* Fiber.join(reading)

@@ -191,10 +191,10 @@ describe("while streams are closed and archived", () => {
                 stream
               )
             })),
-          Effect.map(store.readQuery([{ tags: ["tag:some"] }]), ({ events }) => {
+          Effect.map(store.readByQuery([{ tags: ["tag:some"] }]), ({ events }) => {
             assert.strictEqual(events.length, 120, "by tag")
           }),
-          Effect.map(store.readQuery([{ types: ["Ticked"] }]), ({ events }) => {
+          Effect.map(store.readByQuery([{ types: ["Ticked"] }]), ({ events }) => {
             assert.strictEqual(events.filter((e) => e.position <= start).length, 1200, "by type")
           }),
           Effect.gen(function*() {

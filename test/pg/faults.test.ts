@@ -168,7 +168,7 @@ describe("faults", () => {
       yield* Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         yield* store.append(Tick, "s", [tick(0)])
-        const { condition } = yield* store.readQuery([{ types: ["Ticked"] }])
+        const { condition } = yield* store.readByQuery([{ types: ["Ticked"] }])
         const append = store.appendIf(condition, Tick, "t", [tick(1)], { metadata: { commandId: "once" } })
         yield* proxy.loseNextAnswer
         assert.strictEqual(reasonOf(yield* Effect.flip(append))._tag, "OutcomeUnknown")

@@ -21,8 +21,8 @@ const withHidden = Effect.fnUntraced(function*(hidden: number, reads: number) {
   let asked = 0
   const driver: EventStoreDriver.EventStoreDriver = {
     ...store[internals].driver,
-    readQuery: (page) =>
-      Effect.map(store[internals].driver.readQuery({ ...page, limit: page.limit + 1 }), ({ events, head }) => {
+    readByQuery: (page) =>
+      Effect.map(store[internals].driver.readByQuery({ ...page, limit: page.limit + 1 }), ({ events, head }) => {
         const hides = asked++ < reads
         return {
           events: events.filter(({ position }) => !hides || position !== BigInt(hidden)).slice(0, page.limit),

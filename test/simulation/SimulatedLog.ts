@@ -97,7 +97,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly 
     readStored: () => Effect.die("the simulation has no copies"),
     readCorrelation: () => Effect.die("the simulation has no trails"),
     event: () => Effect.die("the simulation has no trails"),
-    readQuery: () => Effect.die("the simulation has no decisions"),
+    readByQuery: () => Effect.die("the simulation has no decisions"),
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),
     receipt: () => Effect.succeedNone,

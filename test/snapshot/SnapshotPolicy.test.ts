@@ -9,7 +9,7 @@ const State = Schema.Struct({ sum: Schema.Int })
 const Events = Schema.TaggedUnion({ Added: { amount: Schema.Int }, Noted: { text: Schema.String } })
 const Noted = { Noted: Event.from({ note: Schema.String }).toCurrent(({ note }) => ({ text: note })) }
 const OtherNoted = { Noted: Event.from({ note: Schema.Trim }).toCurrent(({ note }) => ({ text: note })) }
-const intoAdded = { Noted: Event.from({ note: Schema.String }).into(["Added"], () => [{ _tag: "Added", amount: 1 }]) }
+const intoAdded = { Noted: Event.from({ note: Schema.String }).renamedTo("Added", () => ({ amount: 1 })) }
 const put = Event.from({ amount: Schema.Int })
 
 const made = (options: Partial<Parameters<typeof SnapshotPolicy.make<typeof State.Type>>[0]>) =>
@@ -55,12 +55,12 @@ describe("the fingerprint of a decider", () => {
       made({ events: Schema.TaggedUnion({ Added: { amount: Schema.Finite }, Noted: { text: Schema.String } }) }),
       made({ events: Schema.TaggedUnion({ Added: { amount: Schema.Int } }) }),
       made({ events: Schema.TaggedUnion({ Put: { amount: Schema.Int }, Noted: { text: Schema.String } }) }),
-      made({ events: Events.pipe(Event.history(Noted)) }),
-      made({ events: Events.pipe(Event.history(OtherNoted)) }),
-      made({ events: Events.pipe(Event.history(intoAdded)) }),
+      made({ events: Events.pipe(Event.upcasters(Noted)) }),
+      made({ events: Events.pipe(Event.upcasters(OtherNoted)) }),
+      made({ events: Events.pipe(Event.upcasters(intoAdded)) }),
       made({ events: Events.pipe(Event.legacy({ Put: Event.retired })) }),
-      made({ events: Events.pipe(Event.legacy({ Put: put.into(["Added"], (e) => [{ _tag: "Added", ...e }]) })) }),
-      made({ events: Events.pipe(Event.legacy({ Put: put.into(["Noted"], () => [{ _tag: "Noted", text: "" }]) })) })
+      made({ events: Events.pipe(Event.legacy({ Put: put.renamedTo("Added", (e) => e) })) }),
+      made({ events: Events.pipe(Event.legacy({ Put: put.renamedTo("Noted", () => ({ text: "" })) })) })
     ].map(({ fingerprint }) => fingerprint)
     assert.strictEqual(new Set(prints).size, prints.length)
     const same = [

@@ -26,14 +26,14 @@ const First = Schema.TaggedUnion({ Registered: { fullName: Schema.String }, Left
 
 const second = (upcast = (fullName: string) => fullName || "?") =>
   Schema.TaggedUnion({ Registered: { name: Name }, Left: { why: Schema.String } }).pipe(
-    Event.history({
+    Event.upcasters({
       Registered: Event.from({ fullName: Schema.String }).toCurrent((v1) => ({ name: upcast(v1.fullName) }))
     })
   )
 
 const third = (nick = "none", upcast = (fullName: string) => fullName || "?") =>
   Schema.TaggedUnion({ Registered: { name: Name, nick: Schema.String } }).pipe(
-    Event.history({
+    Event.upcasters({
       Registered: Event.from({ fullName: Schema.String })
         .to({ name: Name }, (v1) => ({ name: upcast(v1.fullName) }))
         .toCurrent((v2) => ({ ...v2, nick }))
@@ -166,7 +166,7 @@ describe("GoldenEvents", () => {
           Schema.TaggedUnion({
             Registered: { name: Name, nick: Schema.String, age: Schema.optionalKey(Schema.Int) }
           }).pipe(
-            Event.history({
+            Event.upcasters({
               Registered: Event.from({ fullName: Schema.String })
                 .to({ name: Name }, (v1) => ({ name: v1.fullName || "?" }))
                 .toCurrent((v2) => ({ ...v2, nick: "none" }))
@@ -191,7 +191,7 @@ describe("GoldenEvents", () => {
         [
           "a step that was deleted",
           Schema.TaggedUnion({ Registered: { name: Name, nick: Schema.String } }).pipe(
-            Event.history({ Registered: Event.from({ name: Name }).toCurrent((v2) => ({ ...v2, nick: "none" })) }),
+            Event.upcasters({ Registered: Event.from({ name: Name }).toCurrent((v2) => ({ ...v2, nick: "none" })) }),
             Event.legacy({ Left: Event.retired })
           ),
           [
@@ -233,12 +233,12 @@ describe("GoldenEvents", () => {
     inDirectory(Effect.fnUntraced(function*(directory, files) {
       const parcel = (parse: (weight: string) => number) =>
         Schema.TaggedUnion({ Sent: { grams: Schema.Int } }).pipe(
-          Event.history({
+          Event.upcasters({
             Sent: Event.from({ weight: Schema.String }).toCurrent(({ weight }) => ({ grams: parse(weight) }))
           }),
           Event.legacy({
             Posted: Event.from({ weight: Schema.String })
-              .into(["Sent"], ({ weight }) => [{ _tag: "Sent", grams: parse(weight) }])
+              .renamedTo("Sent", ({ weight }) => ({ grams: parse(weight) }))
           })
         )
       const was = parcel((weight) => weight.endsWith(" kg") ? 1000 * Number.parseFloat(weight) : 0)

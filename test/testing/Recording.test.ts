@@ -102,7 +102,7 @@ describe("what is different today", () => {
         UserRegistered: UserRegistered.fields,
         UserRenamed: UserRenamed.fields,
         UserDeactivated: UserDeactivated.fields
-      }).pipe(Event.history({
+      }).pipe(Event.upcasters({
         UserRegistered: Event.from({ userId, email }).toCurrent((v1) => ({ ...v1, name: "nobody" }))
       }))
       const report = yield* replay(withEvents(changed))
@@ -145,7 +145,7 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       const fewer = Schema.TaggedUnion({
         UserRegistered: UserRegistered.fields,
         UserDeactivated: UserDeactivated.fields
-      }).pipe(Event.history({
+      }).pipe(Event.upcasters({
         UserRegistered: Event.from({ userId: UserId, email: UserRegistered.fields.email })
           .toCurrent(({ email, userId }) => ({ userId, email, name: email.slice(0, email.indexOf("@")) }))
       }))
@@ -603,7 +603,7 @@ describe("what is recorded", () => {
         { _tag: "PetWent", ...event, where: "Fluffy Duck" }
       )
       const Now = Schema.TaggedUnion({ PetCame: { ...Pet, called: owned(Schema.String) } }).pipe(
-        Event.history({
+        Event.upcasters({
           PetCame: Event.from({ ...Pet, name: owned(Schema.String) }).toCurrent(({ name, ...v1 }) => ({
             ...v1,
             called: name
@@ -619,7 +619,7 @@ describe("what is recorded", () => {
       assert.include(lines[3]!, `"where":{"_tag":"Erased","subject":"ann"}`)
       assert.include(lines[3]!, `"failed"`)
 
-      const Unmarked = Schema.TaggedUnion({ PetCame: { ...Pet, called: owned(Schema.String) } }).pipe(Event.history({
+      const Unmarked = Schema.TaggedUnion({ PetCame: { ...Pet, called: owned(Schema.String) } }).pipe(Event.upcasters({
         PetCame: Event.from({ ...Pet, name: Schema.String }).toCurrent(({ name, ...v1 }) => ({ ...v1, called: name }))
       }))
       const error = yield* Effect.flip(record({ aggregates: [petOf(Unmarked)] }))

@@ -234,7 +234,7 @@ describe("a property of events", () => {
 
   it.effect("fails for an upcaster that does not take everything that the old Schema allows", () =>
     onlyFails(
-      EventProperties.all(User.pipe(Event.history({
+      EventProperties.all(User.pipe(Event.upcasters({
         Registered: Event.from({ fullName: Schema.String }).toCurrent(({ fullName }) => ({ name: fullName }))
       }))),
       "Registered: what version 1 allows",
@@ -245,9 +245,9 @@ describe("a property of events", () => {
     Effect.gen(function*() {
       const properties = EventProperties.all(User.pipe(Event.legacy({
         SignedUp: Event.from({ name: Schema.String })
-          .into(["Registered"], ({ name }) => [{ _tag: "Registered", name }]),
+          .renamedTo("Registered", ({ name }) => ({ name })),
         Came: Event.from({ at: Schema.Option(Schema.Int) })
-          .into(["Registered"], ({ at }) => [{ _tag: "Registered", name: `${Option.getOrThrow(at)}` }])
+          .renamedTo("Registered", ({ at }) => ({ name: `${Option.getOrThrow(at)}` }))
       })))
       const all = yield* outcomes(properties)
       assert.deepEqual(all.map(({ failure }) => failure !== undefined), [false, true, true])
@@ -258,7 +258,7 @@ describe("a property of events", () => {
 describe("a replay", () => {
   const User = Schema.TaggedUnion({ Registered: { name: Schema.NonEmptyString } })
   const upcast = (name: (fullName: string) => string) =>
-    User.pipe(Event.history({
+    User.pipe(Event.upcasters({
       Registered: Event.from({ fullName: Schema.String }).toCurrent(({ fullName }) => ({ name: name(fullName) }))
     }))
   const broken = upcast((fullName) => fullName)

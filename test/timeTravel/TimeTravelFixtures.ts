@@ -255,6 +255,6 @@ export const recordedAt = Effect.fnUntraced(function*(timeOf: (event: RecordedEv
     ...driver,
     readStream: (page) => Effect.map(driver.readStream(page), retimed),
     readAll: (page) => Effect.map(driver.readAll(page), (read) => ({ ...read, events: retimed(read.events) })),
-    readQuery: (page) => Effect.map(driver.readQuery(page), (read) => ({ ...read, events: retimed(read.events) }))
+    readByQuery: (page) => Effect.map(driver.readByQuery(page), (read) => ({ ...read, events: retimed(read.events) }))
   })
 })

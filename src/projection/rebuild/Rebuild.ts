@@ -48,7 +48,6 @@ import { RebuildRejected } from "./RebuildError.ts"
 import * as RebuildProgress from "./RebuildProgress.ts"
 
 export type { CompareOptions, Difference } from "./DocumentComparison.ts"
-export { RebuildRejected } from "./RebuildError.ts"
 export { bar, type Compared, type Progress } from "./RebuildProgress.ts"
 
 /**

@@ -148,7 +148,7 @@ export const eventOf = (recorded: EncodedEvent, metadata: Metadata | undefined):
 export const recordedOf = (event: Step["event"]): EncodedEvent => ({ ...event, metadata: event.metadata ?? {} })
 
 /** Over the lines up to one, so that none can be missing, or be another. */
-const chained = (checksum: string, line: string): string => SchemaFingerprint.ofText(`${checksum}${line}`)
+const chained = (checksum: string, line: string): string => SchemaFingerprint.fromText(`${checksum}${line}`)
 
 /**
  * The lines of a recording: of its header, which comes first, its steps, and the last one. What cannot be written as JSON fails with a text.

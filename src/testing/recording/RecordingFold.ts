@@ -10,8 +10,8 @@ import * as StreamId from "../../core/StreamId.ts"
 import type { StateSchema } from "../../decision/DecisionDefinition.ts"
 import type * as Event from "../../event/Event.ts"
 import * as EventCodec from "../../event/EventCodec.ts"
+import * as EventFilter from "../../event/EventFilter.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
-import { followedBy } from "../../eventStore/LogReader.ts"
 import * as DocumentCodec from "../../projection/DocumentCodec.ts"
 import type * as Projection from "../../projection/ProjectionDefinition.ts"
 import type { Subject } from "./RecordingFile.ts"
@@ -152,7 +152,7 @@ const attempt = <A>(run: () => Result.Result<A, string>): Result.Result<A, strin
 }
 
 const foldInstances = ({ aggregate, evolve, initial }: AnyDecider): FoldOne<Schema.Json> => {
-  const codec = EventCodec.of(aggregate.events)
+  const codec = EventCodec.make(aggregate.events)
   // One that needs services, which such a Schema may, fails.
   const encode = Schema.encodeUnknownResult(Schema.toCodecJson(aggregate.state as StateSchema))
   const states = new Map<string, unknown>()
@@ -174,7 +174,7 @@ const foldInstances = ({ aggregate, evolve, initial }: AnyDecider): FoldOne<Sche
 
 const foldDocuments = (projection: Projection.Any) => {
   const { name, reads, where } = projection
-  const isFollowed = followedBy({ types: reads, ...where })
+  const isFollowed = EventFilter.matcher({ types: reads, ...where })
   const codec = DocumentCodec.of(projection)
   const documents = new Map<string, unknown>()
   const fold = settingAside((recorded): Result.Result<Folded["documents"], string> => {

@@ -10,7 +10,8 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { StateSchema } from "../../decision/DecisionDefinition.ts"
-import * as Event from "../../event/Event.ts"
+import type * as Event from "../../event/Event.ts"
+import { legacyOf, upcastersOf } from "../../event/EventAnnotations.ts"
 import * as EventPersonalData from "../../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import * as EncryptedValue from "../../personalData/EncryptedValue.ts"
@@ -115,9 +116,9 @@ const located = (sets: ReadonlyArray<Event.Any>, type: string, schemaVersion: nu
 }
 
 const schemaOf = (set: Event.Any, type: string, schemaVersion: number): Schema.Top | undefined => {
-  const legacy = Event.legacyOf(set)[type]
+  const legacy = legacyOf(set)[type]
   if (legacy !== undefined) return legacy.end === "retired" ? undefined : legacy.past[schemaVersion - 1]?.schema
-  const past = Event.upcastersOf(set)[type]?.past ?? []
+  const past = upcastersOf(set)[type]?.past ?? []
   return schemaVersion === past.length + 1 && Object.hasOwn(set.cases, type)
     ? set.cases[type]
     : past[schemaVersion - 1]?.schema

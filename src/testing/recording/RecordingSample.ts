@@ -91,7 +91,7 @@ export const select = Effect.fnUntraced(function*<E, R>(
 /** The place of a stream in an order that has nothing to do with its name: 32 hexadecimal digits. */
 const rankOf = (stream: string, seed: string | number): string =>
   // Once more, as the highest digits of a fingerprint hardly depend on the last characters.
-  SchemaFingerprint.ofText(SchemaFingerprint.ofText(`${seed}:${stream}`))
+  SchemaFingerprint.fromText(SchemaFingerprint.fromText(`${seed}:${stream}`))
 
 const numberOf = (rank: string): number => Number.parseInt(rank.slice(0, 12), 16) / 0x1_0000_0000_0000
 

@@ -15,6 +15,7 @@ import { EventStore } from "../../../src/eventStore/EventStore.ts"
 import * as Projection from "../../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../../src/projection/ProjectionStore.ts"
 import * as Rebuild from "../../../src/projection/rebuild/Rebuild.ts"
+import { RebuildRejected } from "../../../src/projection/rebuild/RebuildError.ts"
 
 const Count = Schema.Struct({ n: Schema.Int })
 
@@ -90,4 +91,4 @@ export const cutOver = (projection: Counters, options: Rebuild.RebuildOptions = 
 
 /** What a rebuild was refused for, or which other error it is. */
 export const reasonOf = (error: { readonly _tag: string }): string =>
-  error instanceof Rebuild.RebuildRejected ? error.reason : error._tag
+  error instanceof RebuildRejected ? error.reason : error._tag
