@@ -1,12 +1,23 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
 import { defaultServerConditions } from "vite"
 import { defineConfig } from "vitest/config"
+import { isLong } from "./test/support/scale.ts"
+import SkipReporter from "./test/support/SkipReporter.ts"
+
+/** Returns the test files that have a long version: those that import test/support/scale.ts. */
+const longFiles = (): ReadonlyArray<string> =>
+  readdirSync("test", { recursive: true, encoding: "utf8" })
+    .map((name) => join("test", name))
+    .filter((file) => file.endsWith(".test.ts") && /\/support\/scale\.ts"/.test(readFileSync(file, "utf8")))
 
 export default defineConfig({
   // `import … from "evsrc"` means the sources, as it does for tsc and for `node --conditions=@evsrc/source`.
   ssr: { resolve: { conditions: ["@evsrc/source", ...defaultServerConditions] } },
   test: {
-    include: ["test/**/*.test.ts"],
+    include: isLong ? [...longFiles()] : ["test/**/*.test.ts"],
     globalSetup: ["test/support/globalSetup.ts"],
+    reporters: ["default", new SkipReporter()],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 60_000,

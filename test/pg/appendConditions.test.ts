@@ -1,6 +1,6 @@
 /**
- * Dynamic consistency boundaries at length: 1,000 rounds of 16 racers in memory, and on PostgreSQL from several processes; some more through
- * several clients of one process, where fewer things lie between the racers.
+ * Append conditions under races of 16 racers: in memory, on PostgreSQL from several processes, and through several clients of one process,
+ * which race more closely. A long run has 1,000 rounds.
  */
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
@@ -12,11 +12,13 @@ import { judge, raceKinds, races } from "../../src/conformance/AppendConditionRa
 import { internals } from "../../src/core/internals.ts"
 import { conformance } from "../conformance/conformance.ts"
 import { freshDatabase } from "../support/Database.ts"
+import { scale } from "../support/scale.ts"
 import * as Script from "../support/Script.ts"
 import { heldUp, Order, Outcomes, shareOf } from "./appendConditionRacer.ts"
 
-const rounds = 1000
-const roundsThroughClients = 300
+const rounds = scale(100, 1000)
+const roundsInMemory = scale(300, 1000)
+const roundsThroughClients = scale(60, 300)
 const clients = 4
 const processes = 4
 
@@ -76,13 +78,13 @@ const throughClients = EventStore.layer(Effect.gen(function*() {
   }
 }))
 
-conformance(`${rounds} rounds in memory`, EventStore.layerMemory, races(rounds))
-conformance(`${roundsThroughClients} rounds through ${clients} clients`, throughClients, races(roundsThroughClients))
+conformance("races in memory", EventStore.layerMemory, races(roundsInMemory))
+conformance(`races through ${clients} clients`, throughClients, races(roundsThroughClients))
 
 const encodeOrder = Schema.encodeEffect(Order)
 const decodeOutcomes = Schema.decodeUnknownEffect(Outcomes)
 
-it.live(`${rounds} rounds in ${processes} processes`, () =>
+it.live(`races between ${processes} processes`, () =>
   Effect.gen(function*() {
     const { url } = yield* freshDatabase
     yield* Effect.gen(function*() {

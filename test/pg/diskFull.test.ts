@@ -6,6 +6,7 @@ import { EventStore, EventStoreError, Position } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { randomBytes } from "node:crypto"
 import { layerPostgres } from "../support/Database.ts"
+import { needs } from "../support/needs.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import * as Consumer from "./consumer.ts"
 
@@ -59,7 +60,7 @@ const layerSmall = Layer.unwrap(
 )
 
 describe("a full disk", () => {
-  it.live.skipIf(!PostgresServer.smallDisks())(
+  it.live(
     "appends fail as a whole, go on when there is space, and leave no hole; subscribers skip nothing",
     () =>
       Effect.gen(function*() {
@@ -97,7 +98,7 @@ describe("a full disk", () => {
           assert.deepStrictEqual(seen, committed)
         }
       }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerSmall)))),
-    120_000
+    { ...needs("unshare with user namespaces", PostgresServer.smallDisks()), timeout: 120_000 }
   )
 
   it.live(

@@ -144,10 +144,10 @@ const restores = Effect.fnUntraced(function*<E>(
 const timeout = 120_000
 
 describe("a log that is restored into a fresh cluster goes on: no event is lost, skipped or given another's position", () => {
-  it.live.skipIf(PostgresTools.folder === undefined)(
+  it.live(
     "by pg_dump and psql",
     () => restores(PostgresTools.dumpAndRestore, { binaries: PostgresTools.folder! }),
-    timeout
+    { ...PostgresTools.needed, timeout }
   )
 
   it.live("row by row", () => restores(copyByRows), timeout)

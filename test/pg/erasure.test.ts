@@ -12,10 +12,13 @@ import { freshDatabase } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import * as PostgresTools from "../support/PostgresTools.ts"
 import * as Proxy from "../support/Proxy.ts"
+import { scale } from "../support/scale.ts"
 import * as Script from "../support/Script.ts"
 import { Names, PersonEvent, storesAt } from "./people.ts"
 
 const timeout = 240_000
+
+const rounds = scale(2, 8)
 
 /** Where a text stands: the tables and columns of the schema, whatever they are for. */
 const columnsWith = Effect.fnUntraced(function*(text: string) {
@@ -105,7 +108,7 @@ describe("erasure, with the keys in a database of their own", () => {
 
           const erased = new Map<string, Erasure.ErasureReceipt>()
           const killed: Array<Script.Script> = []
-          for (let round = 0; round < 3; round++) {
+          for (let round = 0; round < rounds; round++) {
             const people = yield* Effect.forEach([1, 2], () =>
               Effect.map(Random.nextIntBetween(0, 20), (n) =>
                 `person-${n}`))
@@ -130,7 +133,7 @@ describe("erasure, with the keys in a database of their own", () => {
             Effect.andThen(exited, Queue.collect(lines)))
           const said = lines.flat()
           const written = said.flatMap(writtenOf)
-          assert.isAbove(written.length, 200)
+          assert.isAbove(written.length, 60 * rounds)
           assert.deepStrictEqual(
             said.filter((line) =>
               line.startsWith("unexpected")
@@ -224,7 +227,7 @@ describe("erasure, with the keys in a database of their own", () => {
 })
 
 describe("a backup of before an erasure, restored after it", () => {
-  it.live.skipIf(PostgresTools.folder === undefined)(
+  it.live(
     "by pg_dump and psql, has nothing in plaintext, and what was erased cannot be read from it",
     () =>
       Effect.gen(function*() {
@@ -270,7 +273,7 @@ describe("a backup of before an erasure, restored after it", () => {
           )
         }).pipe(Effect.provide(storesAt(target!.url, keys.url, { migrate: false })))
       }),
-    timeout
+    { ...PostgresTools.needed, timeout }
   )
 })
 

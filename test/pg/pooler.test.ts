@@ -9,6 +9,7 @@ import { conformance } from "../conformance/conformance.ts"
 import * as RuntimeSuite from "../conformance/RuntimeSuite.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as Pgbouncer from "../support/Pgbouncer.ts"
+import { scale } from "../support/scale.ts"
 import * as Writing from "./writing.ts"
 
 /** A statement that is prepared by name may meet another connection the next time. */
@@ -21,7 +22,7 @@ const stores = PgStores.layer.pipe(
   })))
 )
 
-describe.skipIf(Pgbouncer.program === undefined)("through pgbouncer in transaction mode", () => {
+describe("through pgbouncer in transaction mode", Pgbouncer.needed, () => {
   conformance("EventStore", stores, EventStoreSuite.cases)
   conformance("ProjectionStore", stores, ProjectionStoreSuite.cases)
   conformance("runtime", stores, RuntimeSuite.cases)
@@ -34,9 +35,9 @@ describe.skipIf(Pgbouncer.program === undefined)("through pgbouncer in transacti
         const pooler = yield* Pgbouncer.make(url, 8)
         yield* Effect.gen(function*() {
           const run = yield* Writing.start(pooler, { prepare: false })
-          yield* run.progress(300)
+          yield* run.progress(scale(150, 1000))
           yield* run.replaceOne
-          yield* run.progress(300)
+          yield* run.progress(scale(150, 1000))
           const { committed } = yield* run.finish
           for (const { seen } of run.consumers) assert.deepStrictEqual(seen, committed)
         }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(clientAt(pooler)))))

@@ -1,17 +1,18 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Option, Redacted, Schedule, Schema, Scope, Stream } from "effect"
+import { Effect, Layer, Option, Queue, Redacted, Schedule, Schema, Scope, Stream } from "effect"
 import { EventStore, ProjectionStore } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { Dice } from "../simulation/Dice.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
+import { scale } from "../support/scale.ts"
 import * as Script from "../support/Script.ts"
 import { foldOf, handled, Tick, ticks } from "./ticks.ts"
 
-/** How many workers die; 200 take some minutes. */
-const deaths = Number(process.env["DEATHS"] ?? 20)
+/** How many workers are killed. */
+const deaths = scale(8, 60)
 const often = Schedule.spaced("50 millis")
 
 const withStores = (url: string) =>
@@ -78,7 +79,12 @@ describe("workers of a projection", () => {
                 KILL_WHEN: dice.pick(["before", "during", "after"])
               }
               const worker = yield* start(server.url, env)
-              const { signal } = yield* worker.exited
+              // A worker that neither dies nor works shows here what it said last.
+              const output = Effect.orDie(Effect.all([worker.stderr, Queue.clear(worker.lines)]))
+              const { signal } = yield* Effect.timeoutOrElse(worker.exited, {
+                duration: "2 minutes",
+                orElse: () => Effect.flatMap(output, (said) => Effect.die(new Error(JSON.stringify([env, said]))))
+              })
               if (signal === "SIGKILL") died++
               // It cannot start while the server is down; anything else is a mistake.
               else if (++refused > 40) return yield* Effect.die(new Error(yield* worker.stderr))

@@ -1,14 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { scale } from "../support/scale.ts"
 import { run } from "./Schedule.ts"
 
 /** A failure prints the seed; `SIMULATION_SEED=… SIMULATION_RUNS=1` replays it. */
 const first = Number(process.env["SIMULATION_SEED"] ?? 1)
-const runs = Number(process.env["SIMULATION_RUNS"] ?? 2000)
+const runs = Number(process.env["SIMULATION_RUNS"] ?? scale(500, 5000))
 
 describe("the simulation", () => {
   it.effect(
-    `${runs} schedules of appends, workers, rebuilds and misfortunes: every event is applied once, in the order of its stream`,
+    "applies every event once, in the order of its stream, under appends, workers, rebuilds and faults",
     () =>
       Effect.gen(function*() {
         let events = 0

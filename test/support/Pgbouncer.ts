@@ -1,6 +1,6 @@
 /**
- * The connection pooler pgbouncer before a server, where it is installed. A shell watches over it: when the pipe from this process closes,
- * so in whatever way this process ends, it ends the pooler and removes its folder.
+ * The connection pooler pgbouncer in front of a server, where it is installed. A shell watches over it: when the pipe from this process
+ * closes, however the process ends, the shell stops the pooler and removes its folder.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -10,12 +10,15 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { createInterface } from "node:readline"
+import { needs } from "./needs.ts"
 import { freePort, serverUser } from "./PostgresServer.ts"
 
-/** The program, if it is there. */
-export const program: string | undefined = [...(process.env["PATH"] ?? "").split(Path.delimiter), "/usr/sbin"]
+const program: string | undefined = [...(process.env["PATH"] ?? "").split(Path.delimiter), "/usr/sbin"]
   .map((folder) => Path.join(folder, "pgbouncer"))
   .find((file) => Fs.existsSync(file))
+
+/** The options of a test that needs it. */
+export const needed = needs("pgbouncer", program !== undefined)
 
 const watch = `
 "$1" "$2/pgbouncer.ini" &
@@ -69,7 +72,7 @@ default_pool_size = ${poolSize}
   }
 }
 
-/** In transaction mode: a connection of the server is a client's for a transaction, and there are `poolSize` of them. Its URL. */
+/** Starts a pooler in transaction mode with `poolSize` connections to the server, each of which serves one transaction. Returns its URL. */
 export const make = (serverUrl: string, poolSize: number): Effect.Effect<string, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(Effect.promise(() => open(serverUrl, poolSize)), ({ close }) => Effect.promise(close)),

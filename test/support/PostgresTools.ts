@@ -1,18 +1,22 @@
-/** The client programs of PostgreSQL, which npm does not have, where they are installed beside a server of their version. */
+/** The client programs of PostgreSQL, where they are installed beside a server of their version. npm has no package of them. */
 import * as Effect from "effect/Effect"
 import { execFile } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { promisify } from "node:util"
+import { needs } from "./needs.ts"
 
 const debian = "/usr/lib/postgresql"
-const needed = ["initdb", "postgres", "pg_dump", "psql"]
+const programs = ["initdb", "postgres", "pg_dump", "psql"]
 
-/** A folder that has them all. */
+/** A folder that has all of them. */
 export const folder: string | undefined = [
   ...(process.env["PATH"] ?? "").split(Path.delimiter),
   ...Fs.existsSync(debian) ? Fs.readdirSync(debian).map((version) => Path.join(debian, version, "bin")) : []
-].find((folder) => needed.every((name) => Fs.existsSync(Path.join(folder, name))))
+].find((folder) => programs.every((name) => Fs.existsSync(Path.join(folder, name))))
+
+/** The options of a test that needs them. */
+export const needed = needs("PostgreSQL's pg_dump with its server", folder !== undefined)
 
 const run = promisify(execFile)
 

@@ -1,5 +1,5 @@
 /**
- * What the tests of a whole run share: one PostgreSQL server, or the one of TEST_DATABASE_URL, and the snapshot of a PGlite.
+ * Prepares what all tests of a run share: one PostgreSQL server, or the one of TEST_DATABASE_URL, and the snapshot of an empty PGlite.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -10,7 +10,7 @@ import * as PostgresServer from "./PostgresServer.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** Of a superuser, or one that may create databases. */
+    /** The URL of a server, as a user that may create databases. */
     readonly postgresUrl: string
     /** The path of a dump for PGlite's `loadDataDir`. */
     readonly pgliteSnapshot: string
@@ -19,16 +19,31 @@ declare module "vitest" {
 
 const settings = {
   max_connections: "200",
-  // No test of this server lets the machine lose power, and what a commit wrote survives the server's end without.
+  // Without fsync a commit survives the end of the server, though not a power cut, which no test makes.
   fsync: "off"
+}
+
+/** Waits for the server, whose scope it closes when that fails: its watching shell would keep the run from ending. */
+const startServer = (scope: Scope.Closeable): Promise<string> =>
+  PostgresServer.make({ settings }).pipe(
+    Effect.map((server) => server.url),
+    Scope.provide(scope),
+    Effect.onError(() => Scope.close(scope, Exit.void)),
+    Effect.runPromise
+  )
+
+/** Prints one line, and ends the run before any test has started. */
+const giveUp = (what: string) => (cause: unknown): never => {
+  const message = cause instanceof Error ? cause.message : String(cause)
+  process.stderr.write(`The tests cannot start: ${what}: ${message.trim().replaceAll(/\s*\n\s*/g, " | ")}\n`)
+  process.exit(1)
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const scope = Scope.makeUnsafe()
-  const url = process.env["TEST_DATABASE_URL"]
   const [postgresUrl, pgliteSnapshot] = await Promise.all([
-    url ?? Effect.runPromise(Scope.provide(PostgresServer.make({ settings }), scope)).then((server) => server.url),
-    PgliteSnapshot.ensure()
+    process.env["TEST_DATABASE_URL"] ?? startServer(scope).catch(giveUp("the PostgreSQL server")),
+    PgliteSnapshot.ensure().catch(giveUp("the snapshot of PGlite"))
   ])
   project.provide("postgresUrl", postgresUrl)
   project.provide("pgliteSnapshot", pgliteSnapshot)
