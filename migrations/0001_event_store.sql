@@ -1,16 +1,26 @@
--- The log. Run by PgMigrations, or by hand with psql. Where the schema is to have another name, replace `evsrc`
--- wherever a dot or a semicolon follows.
-create schema if not exists evsrc;
+-- The event log. PgMigrations runs this file; psql can run it too. To use another schema name, replace `evsrc` wherever a
+-- dot or a semicolon follows it.
 
--- Which migrations have run, whoever ran them.
+-- Stored hashes of tags depend on the encoding of the database. The schema is created in the same statement as the check:
+-- psql continues after an error, and without the schema every later statement fails too.
+do $$ begin
+  if current_setting('server_encoding') <> 'UTF8' then
+    raise exception 'the event store needs a database with encoding UTF8, but % has %',
+      current_database(), current_setting('server_encoding')
+      using errcode = 'EV001', hint = 'Create a database with: CREATE DATABASE name ENCODING ''UTF8'' TEMPLATE template0.';
+  end if;
+  create schema if not exists evsrc;
+end $$;
+
+-- The migrations that have run. Each file adds its own row.
 create table if not exists evsrc.migrations (
   migration_id integer primary key,
   created_at timestamptz not null default now(),
   name text not null
 );
 
--- Positions are drawn one at a time (cache 1) inside append only, after its in-flight mark lock. The first is burnt here, so that
--- the sequence always has a last value and no event ever has position 0.
+-- Only append and append_one draw positions, one at a time (cache 1), after they have locked the in-flight low-water mark.
+-- This file uses up the first value, so that the sequence always has a last value and no event has position 0.
 create sequence evsrc.positions as bigint minvalue 0 start 0 cache 1;
 do $$ begin perform nextval('evsrc.positions'); end $$;
 
@@ -21,34 +31,34 @@ create table evsrc.events (
   type text collate "C" not null,
   schema_version integer not null,
   id uuid not null,
-  -- On the first event of an append only: the command that caused it, and how many events it caused.
+  -- Set only on the first event of an append: the command id, and the number of events that the command appended.
   command_id text collate "C",
   command_events integer,
-  -- json and not jsonb: it keeps what was written byte for byte, and takes every string that JSON can hold (\u0000 too).
+  -- json, not jsonb: it stores the text byte for byte, and accepts every string that JSON allows (\u0000 too).
   data json not null,
   metadata json not null,
   recorded_at timestamptz not null,
   -- Null for an event without tags.
   tags text[] collate "C",
-  -- The event's link in the hash chain of its stream; null where it is not chained.
+  -- The event's hash in the hash chain of its stream; null where the event is not chained.
   hash bytea,
-  -- True on the event that closed its stream, which is its last; else null. Appends see it where they look up the version.
+  -- True on the last event of a closed stream, else null. An append reads it together with the version.
   closes boolean,
   constraint events_stream_version unique (stream, version)
 );
 
 create unique index events_command on evsrc.events (command_id) where command_id is not null;
 
--- The events of a tag. The tag is hashed to keep the index small; events.tags has the text.
+-- Finds events by tag. It stores a hash of the tag to keep the index small; events.tags has the text.
 create table evsrc.event_tags (
-  tag bigint not null,
+  tag_hash bigint not null,
   position bigint not null,
-  primary key (tag, position)
+  primary key (tag_hash, position)
 );
 
 create function evsrc.reject_change() returns trigger language plpgsql as $$
 begin
-  raise exception 'events are immutable: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+  raise exception 'events are immutable: % on %.% is not allowed', tg_op, tg_table_schema, tg_table_name
     using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
 end $$;
 
@@ -58,86 +68,97 @@ create trigger events_immutable before update or truncate on evsrc.events
 create trigger event_tags_immutable before update or delete or truncate on evsrc.event_tags
   for each statement execute function evsrc.reject_change();
 
--- The streams that take no more events, and which of these `archive` has moved.
+-- The streams that take no more events.
 create table evsrc.closed_streams (
   stream text collate "C" primary key,
-  -- Of the last event, which closed it.
+  -- The version and position of the stream's last event, which closed it.
   version bigint not null,
   "position" bigint not null unique,
   closed_at timestamptz not null,
-  -- Null while its events are in evsrc.events.
+  -- Null while the stream's events are in evsrc.events.
   archived_at timestamptz
 );
 
--- A closed stream stays closed, and an archived one archived: an append does not look for its version elsewhere.
-create function evsrc.keep_closed() returns trigger language plpgsql as $$
+-- Allows one change only: archived_at, once. Appends rely on it, because they look up the version nowhere else.
+create function evsrc.protect_closed_stream() returns trigger language plpgsql as $$
 begin
   if tg_op <> 'UPDATE' or old.archived_at is not null
     or (new.stream, new.version, new."position", new.closed_at) is distinct from (old.stream, old.version, old."position", old.closed_at)
   then
-    raise exception 'closed streams stay closed: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+    raise exception 'closed streams stay closed: % on %.% is not allowed', tg_op, tg_table_schema, tg_table_name
       using errcode = 'restrict_violation';
   end if;
   return new;
 end $$;
 
-create trigger closed_streams_kept before update or delete on evsrc.closed_streams
-  for each row execute function evsrc.keep_closed();
+create trigger closed_streams_protected before update or delete on evsrc.closed_streams
+  for each row execute function evsrc.protect_closed_stream();
 
 create trigger closed_streams_immutable before truncate on evsrc.closed_streams
   for each statement execute function evsrc.reject_change();
 
--- The events of archived streams: out of the way of appends, and as immutable as all others.
+-- The events of archived streams. They are as immutable as all others, and appends do not read past them.
 create table evsrc.archived_events (like evsrc.events including all);
 
 create trigger archived_events_immutable before update or delete or truncate on evsrc.archived_events
   for each statement execute function evsrc.reject_change();
 
--- Whoever reads the log reads this; an event is in one of both. Appends need no more of it than their stream and command id.
-create view evsrc.log as select * from evsrc.events union all select * from evsrc.archived_events;
+-- The whole log: each event is in exactly one of the two tables.
+create view evsrc.log as
+  select position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at, tags, hash, closes
+    from evsrc.events
+  union all
+  select position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at, tags, hash, closes
+    from evsrc.archived_events;
 
--- What is deleted from evsrc.events must stand byte for byte in evsrc.archived_events, and its stream must be archived. So no event is lost,
--- whoever deletes, and by whatever statement.
-create function evsrc.reject_loss() returns trigger language plpgsql
--- A probe for each row (hence no "exists", of which a hash of the whole table may be made): how many they are is not known when it is planned.
+-- Allows a delete from evsrc.events only if evsrc.archived_events has the same row byte for byte, and the stream is archived.
+create function evsrc.reject_unarchived_delete() returns trigger language plpgsql
+-- One index lookup per row, because the planner does not know how many rows there are. For the same reason the lookups are
+-- scalar subqueries: PostgreSQL may plan EXISTS as a hash of the whole table.
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
   if exists (
-    select from deleted d
-      where (select true from evsrc.archived_events a where a."position" = d."position" and a::text = d::text limit 1) is null
-        or (select true from evsrc.closed_streams c where c.stream = d.stream and c.archived_at is not null limit 1) is null
+    select from deleted
+      where (
+          select true from evsrc.archived_events archived
+            where archived."position" = deleted."position" and archived::text = deleted::text limit 1
+        ) is not true
+        or (
+          select true from evsrc.closed_streams closed
+            where closed.stream = deleted.stream and closed.archived_at is not null limit 1
+        ) is not true
   ) then
-    raise exception 'events are immutable: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
+    raise exception 'events are immutable: % on %.% is not allowed', tg_op, tg_table_schema, tg_table_name
       using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
   end if;
   return null;
 end $$;
 
-create trigger events_kept after delete on evsrc.events
-  referencing old table as deleted for each statement execute function evsrc.reject_loss();
+create trigger events_deleted_only_by_archive after delete on evsrc.events
+  referencing old table as deleted for each statement execute function evsrc.reject_unarchived_delete();
 
--- Nor is one doubled.
+-- Rejects an archived event that evsrc.events still has.
 create function evsrc.reject_duplicate_event() returns trigger language plpgsql
--- As above.
+-- As in reject_unarchived_delete.
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
-  if exists (select from inserted i join evsrc.events e on e."position" = i."position") then
-    raise exception 'an event is either in the log or archived: % on %.% is refused', tg_op, tg_table_schema, tg_table_name
-      using errcode = 'restrict_violation', hint = 'Archive by the function archive only.';
+  if exists (select from inserted join evsrc.events event on event."position" = inserted."position") then
+    raise exception 'an event is either in the log or archived: % on %.% is not allowed', tg_op, tg_table_schema, tg_table_name
+      using errcode = 'restrict_violation', hint = 'Archive a stream only with the function archive.';
   end if;
   return null;
 end $$;
 
-create trigger archived_events_moved after insert on evsrc.archived_events
+create trigger archived_events_unique after insert on evsrc.archived_events
   referencing new table as inserted for each statement execute function evsrc.reject_duplicate_event();
 
--- Ordering and in-flight mark are sound under READ COMMITTED on a primary only; elsewhere both refuse.
+-- The order of positions and the high-water mark are sound only under READ COMMITTED on a primary server.
 create function evsrc.require_read_committed() returns void language plpgsql as $$
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
@@ -149,437 +170,517 @@ begin
   end if;
 end $$;
 
--- A query has items; it selects the events that match one of them: of one of the item's types (or any, when it names none) and with all
--- of its tags. It names at least one of either. It comes as arrays of pairs: types as (item, type), tags as (item, tag); items are numbered from 1 to q_items.
+-- One item of an event query. An event matches an item if it has one of the types (any type, if types is empty) and all of the
+-- tags. An event matches a query if it matches one of its items. Each item names at least one type or tag.
 create type evsrc.query_item as (types text[], tags text[]);
 
-create function evsrc.query_items(q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[])
+-- Returns the items of a query, which clients send as pairs of arrays.
+--   p_item_count            number of items; they are numbered from 1
+--   p_type_items, p_types   pairs: the number of an item, and one of its types
+--   p_tag_items, p_tags     pairs: the number of an item, and one of its tags
+create function evsrc.query_items(p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[])
 returns evsrc.query_item[] language sql immutable as $$
   select array_agg(row(
-      array(select t from unnest(q_type_of, q_type) with ordinality as u(o, t, k) where o = n order by k),
-      array(select t from unnest(q_tag_of, q_tag) with ordinality as u(o, t, k) where o = n order by k)
-    )::evsrc.query_item order by n)
-    from generate_series(1, q_items) as n
+      array(
+        select pair.type from unnest(p_type_items, p_types) with ordinality as pair(item, type, ordinal)
+          where pair.item = item_number order by pair.ordinal
+      ),
+      array(
+        select pair.tag from unnest(p_tag_items, p_tags) with ordinality as pair(item, tag, ordinal)
+          where pair.item = item_number order by pair.ordinal
+      )
+    )::evsrc.query_item order by item_number)
+    from generate_series(1, p_item_count) as item_number
 $$;
 
--- The newest event that matches a query, lies after a_after and is none of a_seen; null when there is none.
-create function evsrc.last_match(a_items evsrc.query_item[], a_after bigint, a_seen bigint[])
+-- Returns the position of the newest event after p_after that matches a query and is not in p_seen; null if there is none.
+create function evsrc.last_match(p_items evsrc.query_item[], p_after bigint, p_seen bigint[])
 returns bigint language plpgsql volatile as $$
 declare
   item evsrc.query_item;
   newest bigint;
-  found_one bigint;
+  newest_of_item bigint;
 begin
-  foreach item in array a_items loop
+  foreach item in array p_items loop
     if cardinality(item.tags) > 0 then
-      select t.position into found_one
-        from evsrc.event_tags t join evsrc.log e on e.position = t.position
-        where t.tag = hashtextextended(item.tags[1], 0) and t.position > a_after and t.position <> all (a_seen)
-          and e.tags @> item.tags and (cardinality(item.types) = 0 or e.type = any (item.types))
-        order by t.position desc limit 1;
+      select tagged.position into newest_of_item
+        from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
+        where tagged.tag_hash = hashtextextended(item.tags[1], 0) and tagged.position > p_after and tagged.position <> all (p_seen)
+          and event.tags @> item.tags and (cardinality(item.types) = 0 or event.type = any (item.types))
+        order by tagged.position desc limit 1;
     else
-      select e.position into found_one
-        from evsrc.log e
-        where e.position > a_after and e.position <> all (a_seen)
-          and (cardinality(item.types) = 0 or e.type = any (item.types))
-        order by e.position desc limit 1;
+      select event.position into newest_of_item
+        from evsrc.log event
+        where event.position > p_after and event.position <> all (p_seen)
+          and (cardinality(item.types) = 0 or event.type = any (item.types))
+        order by event.position desc limit 1;
     end if;
-    newest := greatest(newest, found_one);
+    newest := greatest(newest, newest_of_item);
   end loop;
   return newest;
 end $$;
 
--- Takes the locks of tags and types: shared for each one that is written, exclusive for one atom of each item of a condition (its first
--- tag, or else each of its types). So a condition is checked when every append that could break it is either visible or has yet to
--- wait. Each key once, in its strongest mode, in one order for all.
-create function evsrc.lock_types_and_tags(a_type text[], a_tags text[], a_items evsrc.query_item[])
+-- Locks the types and tags of an append: shared for each type and tag that it writes, exclusive for one key of each item of its
+-- condition (the first tag, or else each of the types). An append that could break the condition has then either committed, or
+-- waits. Takes each key once, in its strongest mode, and in one order for all callers.
+create function evsrc.lock_condition_keys(p_types text[], p_tags text[], p_items evsrc.query_item[])
 returns void language plpgsql volatile as $$
 begin
   perform case when exclusive
       then pg_advisory_xact_lock('evsrc.event_tags'::regclass::oid::integer, key)
       else pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key) end
     from (
-      select hashtext(atom) as key, bool_or(exclusive) as exclusive
+      select hashtext(name) as key, bool_or(exclusive) as exclusive
         from (
-          select 'y' || t as atom, false as exclusive from unnest(a_type) as t
-          union all select 't' || t, false from unnest(a_tags) as tags, unnest(tags::text[]) as t
-          union all select 't' || i.tags[1], true from unnest(a_items) as i where cardinality(i.tags) > 0
-          union all select 'y' || t, true from unnest(a_items) as i, unnest(i.types) as t where cardinality(i.tags) = 0
-        ) as atoms
+          select 'y' || type as name, false as exclusive from unnest(p_types) as type
+          union all
+          select 't' || tag, false from unnest(p_tags) as event_tags, unnest(event_tags::text[]) as tag
+          union all
+          select 't' || item.tags[1], true from unnest(p_items) as item where cardinality(item.tags) > 0
+          union all
+          select 'y' || type, true from unnest(p_items) as item, unnest(item.types) as type where cardinality(item.tags) = 0
+        ) as names
         group by 1
         order by 1
-    ) as locks;
+    ) as keys;
 end $$;
 
--- The last position drawn. Its null, for a role that may not read the sequence, would turn the locks and bounds made of it into nothing.
-create function evsrc.last_position_drawn() returns bigint language plpgsql volatile as $$
+-- Returns the last position that the sequence has assigned. For a role that may not read the sequence PostgreSQL returns null,
+-- which would silently disable the locks and bounds computed from it; this function raises an error instead.
+create function evsrc.last_assigned_position() returns bigint language plpgsql volatile as $$
 declare
-  drawn bigint := pg_sequence_last_value('evsrc.positions');
+  last_position bigint := pg_sequence_last_value('evsrc.positions');
 begin
-  if drawn is null then
+  if last_position is null then
     raise exception 'this role may not read the sequence evsrc.positions' using errcode = 'EV001',
       hint = 'GRANT USAGE, SELECT ON SEQUENCE to it.';
   end if;
-  return drawn;
+  return last_position;
 end $$;
 
--- Appends one event without tags, on no other condition than its stream's version: what `append` below does, without arrays, which would
--- make this most frequent of appends cost the server twice as much. For the same reason, what is a function elsewhere is written out here.
---   a_wait       whether to wait while another transaction appends to the stream or under the command id; else that is 'busy'
---   a_expected   null: any version; -1: the stream exists; else that very version (0: no stream)
---   a_command    null, or the id of the command; a known one is not appended again
--- Answers an outcome:
+-- Appends one event without tags, on no condition other than its stream's version. It is a copy of `append` below without
+-- arrays, because the arrays would double the cost of this most frequent append. For the same reason it calls no helper.
+--
+-- Keep in step with `append`. Both do the following, in this order:
+--   1. require READ COMMITTED on a primary server
+--   2. lock the stream, then the command id, then the types (and tags); without p_wait a held lock means 'busy'
+--   3. look up the command id in events and archived_events: 'duplicate'
+--   4. read version and closes of the stream's last event; for a stream without rows, look into closed_streams
+--   5. check that the stream is open ('closed'), then the expected version ('conflict'), then the condition ('changed')
+--   6. take recorded_at, in whole milliseconds
+--   7. lock the in-flight low-water mark, and only then draw positions
+--   8. insert the events, with command_id and command_events on the first one
+--
+--   p_wait              whether to wait for a lock that another transaction holds; if not, the outcome is 'busy'
+--   p_expected_version  null: any version; -1: the stream exists; else exactly that version (0: no stream)
+--   p_command_id        null, or the id of the command; an id that was used before is not appended again
+-- Returns an outcome:
 --   'appended'   with the version and the position of the event
---   'conflict'   with the stream's true version
---   'duplicate'  the command id is known
+--   'conflict'   with the stream's actual version
+--   'duplicate'  the command id was used before
 --   'closed'     the stream takes no more events; with its version
---   'busy'       another transaction is at it
+--   'busy'       another transaction holds a lock
 create function evsrc.append_one(
-  a_wait boolean, a_stream text, a_expected bigint, a_command text,
-  e_id uuid, e_type text, e_schema integer, e_data text, e_metadata text,
+  p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
+  p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text,
   out outcome text, out version bigint, out "position" bigint, out recorded_at timestamptz
 ) language plpgsql volatile
--- Planned once, for probes of indexes: a plan made for a small table would be kept as the table grows.
+-- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  last bigint;
-  closed boolean;
+  low_water_mark bigint;
+  is_closed boolean;
 begin
   if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
     perform evsrc.require_read_committed();
   end if;
-  -- Appends to one stream take turns. The key is the table's oid, which no other store or user of the database has.
-  -- So do appends of one command id, on whatever streams: the later finds what the earlier has written.
-  if a_wait then
-    perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream));
-    if a_command is not null then
-      perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command));
+  -- Appends to one stream take turns, and so do appends with one command id on any streams. The first key of each lock is the
+  -- oid of a table or index of this store, which no other store and no other user of the database has.
+  if p_wait then
+    perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream));
+    if p_command_id is not null then
+      perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id));
     end if;
-    perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || e_type));
-  elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream))
-    or a_command is not null
-      and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command))
-    or not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || e_type))
+    perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type));
+  elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream))
+    or p_command_id is not null
+      and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id))
+    or not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type))
   then
     outcome := 'busy';
     return;
   end if;
-  if a_command is not null then
-    perform from evsrc.events e where e.command_id = a_command
-      union all select from evsrc.archived_events e where e.command_id = a_command;
+  if p_command_id is not null then
+    perform from evsrc.events event where event.command_id = p_command_id
+      union all select from evsrc.archived_events event where event.command_id = p_command_id;
     if found then
       outcome := 'duplicate';
       return;
     end if;
   end if;
-  select e.version, e.closes into version, closed from evsrc.events e where e.stream = a_stream order by e.version desc limit 1;
-  if version is null then
-    select c.version, true into version, closed from evsrc.closed_streams c where c.stream = a_stream;
+  select event.version, event.closes into version, is_closed
+    from evsrc.events event where event.stream = p_stream order by event.version desc limit 1;
+  if not found then
+    select closed.version, true into version, is_closed from evsrc.closed_streams closed where closed.stream = p_stream;
   end if;
-  if closed then
+  if is_closed is true then
     outcome := 'closed';
     return;
   end if;
   version := coalesce(version, 0);
-  if a_expected is not null and not (a_expected = version or (a_expected = -1 and version > 0)) then
+  if p_expected_version is not null and not (p_expected_version = version or (p_expected_version = -1 and version > 0)) then
     outcome := 'conflict';
     return;
   end if;
   outcome := 'appended';
   version := version + 1;
-  -- As precise as a reader's clock, which thus gets what is kept.
+  -- Whole milliseconds: a JavaScript client reads back exactly what is stored.
   recorded_at := date_trunc('milliseconds', clock_timestamp());
-  -- The in-flight mark: a shared lock on a lower bound of the position drawn below, held until this append is visible. Its second
-  -- key has 32 bits, so it keeps the low half of the bound; high_water_mark knows the rest.
-  last := pg_sequence_last_value('evsrc.positions');
-  if last is null then
-    perform evsrc.last_position_drawn();
+  -- The in-flight low-water mark: a shared lock on a lower bound of the position drawn below, held until this append is
+  -- visible. The key has 32 bits, so it holds the low half of the bound; high_water_mark restores the rest.
+  low_water_mark := pg_sequence_last_value('evsrc.positions');
+  if low_water_mark is null then
+    perform evsrc.last_assigned_position();
   end if;
-  perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, (last & 4294967295)::bit(32)::integer);
+  perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, (low_water_mark & 4294967295)::bit(32)::integer);
   position := nextval('evsrc.positions');
   insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at)
-    values (append_one.position, a_stream, append_one.version, e_type, e_schema, e_id, a_command,
-      case when a_command is not null then 1 end, e_data::json, e_metadata::json, append_one.recorded_at);
+    values (append_one.position, p_stream, append_one.version, p_type, p_schema_version, p_event_id, p_command_id,
+      case when p_command_id is not null then 1 end, p_data::json, p_metadata::json, append_one.recorded_at);
 end $$;
 
--- Appends to one stream or to several, in one statement and one commit; one append's conflict or duplicate does not touch the others.
--- No stream and no command id may occur twice in one call, since a statement does not see what it writes.
---   a_*      one element an append: its stream, what it expects and its command id as for `append_one` (either is null where all its
---            elements would be), and the number of its events
---   e_*      one element an event, in the order of the appends and of each one's events
---   e_tags   for each event its tags as the text of an array, or null; null where all its elements would be
---   q_*      null, or a query that must match no event after q_after but those of q_seen; there is but one append then
---   a_closes whether the last event closes its stream; there is but one append then
--- Answers, for each append, an outcome as `append_one` does, or 'changed': the query matches, last the event at the one position;
--- for each append the stream's version, and for each event its position, null where it was not written.
+-- Appends to one stream or to several, in one statement and one commit. A conflict or a duplicate of one append does not affect
+-- the others. A statement does not see what it writes, so no stream and no command id may occur twice in one call.
+--
+-- Keep in step with `append_one`, which lists the steps.
+--
+-- One element per append:
+--   p_streams, p_expected_versions, p_command_ids  as for `append_one`; the array is null if all its elements would be
+--   p_event_counts                                 the number of events of the append
+-- One element per event, in the order of the appends and of the events of each:
+--   p_event_ids, p_types, p_schema_versions, p_data, p_metadata
+--   p_tags                                         the tags of the event as the text of an array, or null; the array is null if
+--                                                  no event has tags
+-- Only for a call with a single append:
+--   p_item_count to p_query_tags                   null, or a query as for `query_items`: the condition is that no event after
+--                                                  p_after matches it, except those in p_seen
+--   p_closes                                       whether the last event closes the stream
+--
+-- Returns for each append its outcome, as `append_one` does, and its stream's version; for each event its position, or null if it
+-- was not written. The outcome 'changed' means that the query matches; the only position is then that of the newest match.
 create function evsrc.append(
-  a_wait boolean, a_stream text[], a_expected bigint[], a_command text[], a_events integer[],
-  e_id uuid[], e_type text[], e_schema integer[], e_data text[], e_metadata text[], e_tags text[],
-  q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], q_after bigint, q_seen bigint[],
-  a_closes boolean default false,
+  p_wait boolean, p_streams text[], p_expected_versions bigint[], p_command_ids text[], p_event_counts integer[],
+  p_event_ids uuid[], p_types text[], p_schema_versions integer[], p_data text[], p_metadata text[], p_tags text[],
+  p_item_count integer, p_type_items integer[], p_query_types text[], p_tag_items integer[], p_query_tags text[],
+  p_after bigint, p_seen bigint[], p_closes boolean default false,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile
--- As above; and to plan it again, which it would be for every new length of its arrays, costs as much as to run it.
+-- As in append_one. Also, planning again for each new length of the arrays would cost as much as the execution.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  items evsrc.query_item[];
-  expected bigint;
-  known integer;
-  newest bigint;
-  closed boolean[];
-  missing integer;
-  ended bigint;
-  held integer[];
-  e_of integer[];
-  e_version bigint[];
-  n integer := 0;
+  condition_items evsrc.query_item[];
+  expected_version bigint;
+  duplicate_append integer;
+  newest_match bigint;
+  stream_closes boolean[];
+  absent_append integer;
+  closed_at_version bigint;
+  held_keys integer[];
+  append_numbers integer[];
+  event_versions bigint[];
+  event_number integer := 0;
 begin
   perform evsrc.require_read_committed();
-  -- Without a command id, the second lock is that of a null, which is none.
-  for i in 1 .. cardinality(a_stream) loop
-    outcomes[i] := 'appended';
-    if a_wait then
-      perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream[i]));
-      perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command[i]));
-    elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream[i]))
-      or not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(a_command[i]))
+  for append_number in 1 .. cardinality(p_streams) loop
+    outcomes[append_number] := 'appended';
+    if p_wait then
+      perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]));
+      if p_command_ids[append_number] is not null then
+        perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]));
+      end if;
+    elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]))
+      or p_command_ids[append_number] is not null
+        and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]))
     then
-      outcomes[i] := 'busy';
+      outcomes[append_number] := 'busy';
     end if;
   end loop;
-  if not a_wait then
-    -- What is not waited for needs no order. A condition elsewhere holds one of these locks but for a moment, or for as long as the
-    -- transaction lasts that it is part of.
-    held := array(
+  if not p_wait then
+    -- Locks that are not waited for need no order. Another transaction holds one of these exclusively only while it appends on a
+    -- condition.
+    held_keys := array(
       select key
         from (
-          select hashtext('y' || t) as key from unnest(e_type) as t
-          union select hashtext('t' || t) from unnest(e_tags) as tags, unnest(tags::text[]) as t
+          select hashtext('y' || type) as key from unnest(p_types) as type
+          union
+          select hashtext('t' || tag) from unnest(p_tags) as event_tags, unnest(event_tags::text[]) as tag
         ) as keys
         where not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
     );
-    if cardinality(held) > 0 then
-      for i in 1 .. cardinality(a_stream) loop
-        for k in 1 .. a_events[i] loop
-          n := n + 1;
-          if hashtext('y' || e_type[n]) = any (held)
-            or exists (select from unnest(e_tags[n]::text[]) as t where hashtext('t' || t) = any (held))
+    if cardinality(held_keys) > 0 then
+      for append_number in 1 .. cardinality(p_streams) loop
+        for event_of_append in 1 .. p_event_counts[append_number] loop
+          event_number := event_number + 1;
+          if hashtext('y' || p_types[event_number]) = any (held_keys)
+            or exists (select from unnest(p_tags[event_number]::text[]) as tag where hashtext('t' || tag) = any (held_keys))
           then
-            outcomes[i] := 'busy';
+            outcomes[append_number] := 'busy';
           end if;
         end loop;
       end loop;
-      n := 0;
+      event_number := 0;
     end if;
-  elsif q_items is null and e_tags is null then
+  elsif p_item_count is null and p_tags is null then
     perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
-      from (select distinct hashtext('y' || t) as key from unnest(e_type) as t order by key) as keys;
+      from (select distinct hashtext('y' || type) as key from unnest(p_types) as type order by key) as keys;
   else
-    items := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
-    perform evsrc.lock_types_and_tags(e_type, e_tags, items);
+    condition_items := evsrc.query_items(p_item_count, p_type_items, p_query_types, p_tag_items, p_query_tags);
+    perform evsrc.lock_condition_keys(p_types, p_tags, condition_items);
   end if;
-  if a_command is not null then
-    for known in
-      select c.i from unnest(a_command) with ordinality as c(id, i)
-        where (select true from evsrc.events e where e.command_id = c.id limit 1)
-          or (select true from evsrc.archived_events e where e.command_id = c.id limit 1)
+  if p_command_ids is not null then
+    for duplicate_append in
+      select command.append_number from unnest(p_command_ids) with ordinality as command(id, append_number)
+        where (select true from evsrc.events event where event.command_id = command.id limit 1) is true
+          or (select true from evsrc.archived_events event where event.command_id = command.id limit 1) is true
     loop
-      -- Also one that was busy: there is nothing to wait for.
-      outcomes[known] := 'duplicate';
+      -- This replaces 'busy' too: a duplicate has nothing to wait for.
+      outcomes[duplicate_append] := 'duplicate';
     end loop;
   end if;
-  select array_agg(e.version), array_agg(e.closes) into versions, closed
-    from unnest(a_stream) as s left join lateral (
-      select e.version, e.closes from evsrc.events e where e.stream = s order by e.version desc limit 1
-    ) as e on true;
+  select array_agg(last_event.version), array_agg(last_event.closes) into versions, stream_closes
+    from unnest(p_streams) as requested(stream) left join lateral (
+      select event.version, event.closes from evsrc.events event
+        where event.stream = requested.stream order by event.version desc limit 1
+    ) as last_event on true;
   if array_position(versions, null) is not null then
-    -- New streams, or archived ones.
-    for missing, ended in
-      select o, (select c.version from evsrc.closed_streams c where c.stream = s)
-        from unnest(a_stream, versions) with ordinality as u(s, v, o)
-        where v is null
+    -- These streams are new, or archived.
+    for absent_append, closed_at_version in
+      select requested.append_number,
+          (select closed.version from evsrc.closed_streams closed where closed.stream = requested.stream)
+        from unnest(p_streams, versions) with ordinality as requested(stream, version, append_number)
+        where requested.version is null
     loop
-      versions[missing] := coalesce(ended, 0);
-      closed[missing] := ended is not null;
+      versions[absent_append] := coalesce(closed_at_version, 0);
+      stream_closes[absent_append] := closed_at_version is not null;
     end loop;
   end if;
-  for i in 1 .. cardinality(a_stream) loop
-    expected := a_expected[i];
-    if closed[i] and outcomes[i] = 'appended' then
-      outcomes[i] := 'closed';
-    end if;
-    -- A null expects nothing: nothing follows from a comparison with it.
-    if outcomes[i] = 'appended' and not (expected = versions[i] or (expected = -1 and versions[i] > 0)) then
-      outcomes[i] := 'conflict';
+  for append_number in 1 .. cardinality(p_streams) loop
+    expected_version := p_expected_versions[append_number];
+    if outcomes[append_number] = 'appended' then
+      if stream_closes[append_number] is true then
+        outcomes[append_number] := 'closed';
+      elsif expected_version is not null
+        and not (expected_version = versions[append_number] or (expected_version = -1 and versions[append_number] > 0))
+      then
+        outcomes[append_number] := 'conflict';
+      end if;
     end if;
   end loop;
-  if items is not null and outcomes[1] = 'appended' then
-    newest := evsrc.last_match(items, q_after, q_seen);
-    if newest is not null then
+  if condition_items is not null and outcomes[1] = 'appended' then
+    newest_match := evsrc.last_match(condition_items, p_after, p_seen);
+    if newest_match is not null then
       outcomes[1] := 'changed';
-      positions := array[newest];
+      positions := array[newest_match];
       return;
     end if;
   end if;
   if not 'appended' = any (outcomes) then
     return;
   end if;
-  -- As precise as a reader's clock, which thus gets what is kept.
   recorded_at := date_trunc('milliseconds', clock_timestamp());
+  -- The in-flight low-water mark, as in append_one.
   perform pg_advisory_xact_lock_shared(
     'evsrc.positions'::regclass::oid::integer,
-    (evsrc.last_position_drawn() & 4294967295)::bit(32)::integer
+    (evsrc.last_assigned_position() & 4294967295)::bit(32)::integer
   );
-  for i in 1 .. cardinality(a_stream) loop
-    for k in 1 .. a_events[i] loop
-      n := n + 1;
-      e_of[n] := i;
-      e_version[n] := versions[i] + k;
-      positions[n] := case when outcomes[i] = 'appended' then nextval('evsrc.positions') end;
+  for append_number in 1 .. cardinality(p_streams) loop
+    for event_of_append in 1 .. p_event_counts[append_number] loop
+      event_number := event_number + 1;
+      append_numbers[event_number] := append_number;
+      event_versions[event_number] := versions[append_number] + event_of_append;
+      positions[event_number] := case when outcomes[append_number] = 'appended' then nextval('evsrc.positions') end;
     end loop;
-    if outcomes[i] = 'appended' then
-      versions[i] := versions[i] + a_events[i];
+    if outcomes[append_number] = 'appended' then
+      versions[append_number] := versions[append_number] + p_event_counts[append_number];
     end if;
   end loop;
   insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
       tags, closes)
-    select p, a_stream[o], v, t, s, id,
-        case when v = versions[o] - a_events[o] + 1 then a_command[o] end,
-        case when v = versions[o] - a_events[o] + 1 and a_command[o] is not null then a_events[o] end,
-        d::json, m::json, append.recorded_at, tags::text[], case when a_closes and v = versions[o] then true end
-      from unnest(positions, e_of, e_version, e_id, e_type, e_schema, e_data, e_metadata, e_tags) as u(p, o, v, id, t, s, d, m, tags)
-      where p is not null;
-  if a_closes then
+    select event.position, p_streams[event.append_number], event.version, event.type, event.schema_version, event.id,
+        case when event.version = versions[event.append_number] - p_event_counts[event.append_number] + 1
+          then p_command_ids[event.append_number] end,
+        case when event.version = versions[event.append_number] - p_event_counts[event.append_number] + 1
+          and p_command_ids[event.append_number] is not null then p_event_counts[event.append_number] end,
+        event.data::json, event.metadata::json, append.recorded_at, event.tags::text[],
+        case when p_closes and event.version = versions[event.append_number] then true end
+      from unnest(positions, append_numbers, event_versions, p_event_ids, p_types, p_schema_versions, p_data, p_metadata, p_tags)
+        as event(position, append_number, version, id, type, schema_version, data, metadata, tags)
+      where event.position is not null;
+  if p_closes then
     insert into evsrc.closed_streams (stream, version, "position", closed_at)
-      values (a_stream[1], versions[1], positions[n], append.recorded_at);
+      values (p_streams[1], versions[1], positions[event_number], append.recorded_at);
   end if;
-  if e_tags is not null then
-    insert into evsrc.event_tags (tag, position)
-      select distinct hashtextextended(tag, 0), p
-        from unnest(positions, e_tags) as u(p, tags), unnest(tags::text[]) as tag
-        where p is not null;
+  if p_tags is not null then
+    insert into evsrc.event_tags (tag_hash, position)
+      select distinct hashtextextended(tag, 0), event.position
+        from unnest(positions, p_tags) as event(position, tags), unnest(event.tags::text[]) as tag
+        where event.position is not null;
   end if;
 end $$;
 
--- The high-water mark: the last visible event before which nothing is undecided. Whatever is at or below it and will ever be visible, is visible
--- to the next statement. It must be computed in statements of their own, before the statement that reads, hence volatile and plpgsql.
--- It is an event and not a bound: a bound counts positions that were rolled back, which a crash may give out again.
+-- Returns the high-water mark: the position of the last visible event such that no other event will appear at or below it. Every
+-- event at or below it is visible to the next statement. Hence volatile and plpgsql: a caller must compute it in an earlier
+-- statement than the one that reads. It is an event, not a bound: a bound counts rolled-back positions, which the sequence may
+-- assign again after a crash.
 create function evsrc.high_water_mark() returns bigint language plpgsql volatile as $$
 declare
-  head bigint;
-  behind bigint;
+  last_position bigint;
+  in_flight_distance bigint;
+  high_water_mark bigint;
 begin
   perform evsrc.require_read_committed();
-  head := evsrc.last_position_drawn();
-  -- How far the lower bound of the oldest append in flight lies behind. A distance of 2^31 and more is a bound above head,
-  -- taken since head was read: such an append draws positions above head too.
-  select max(distance) into behind
+  last_position := evsrc.last_assigned_position();
+  -- The distance from the lowest in-flight low-water mark to last_position. A distance of 2^31 or more is a mark above
+  -- last_position, taken after it was read: that append draws its positions above last_position too.
+  select max(distance) into in_flight_distance
     from (
-      select (head - objid::bigint) & 4294967295 as distance
+      select (last_position - objid::bigint) & 4294967295 as distance
         from pg_locks
         where locktype = 'advisory' and objsubid = 2 and classid = 'evsrc.positions'::regclass::oid
           and database = (select oid from pg_database where datname = current_database())
-    ) as bounds
+    ) as in_flight
     where distance < 2147483648;
-  select e.position into head from evsrc.log e where e.position <= head - coalesce(behind, 0)
-    order by e.position desc limit 1;
-  return coalesce(head, 0);
+  select event.position into high_water_mark from evsrc.log event
+    where event.position <= last_position - coalesce(in_flight_distance, 0)
+    order by event.position desc limit 1;
+  return coalesce(high_water_mark, 0);
 end $$;
 
--- Whether an event is one of those a consumer of the log asks for.
---   f_types      null, or the types
---   f_tags       null, or tags that it must all have
---   f_prefix     null, or how its stream's name begins
---   f_partition  of f_partitions: by the hash of the stream's name
+-- Returns whether a filter of the log selects an event.
+--   p_types          null, or the types
+--   p_tags           null, or the tags, all of which the event must have
+--   p_stream_prefix  null, or how the stream's name begins
+--   p_partition      the partition, of p_partitions, to which the hash of the stream's name belongs
 create function evsrc.matches_filter(
-  e_stream text, e_type text, e_tags text[],
-  f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
+  p_event_stream text, p_event_type text, p_event_tags text[],
+  p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer
 ) returns boolean language sql immutable as $$
-  select (f_types is null or e_type = any (f_types))
-    and (f_partitions = 1 or (hashtextextended(e_stream, 0) & 2147483647) % f_partitions = f_partition)
-    and (f_tags is null or e_tags @> f_tags)
-    and (f_prefix is null or starts_with(e_stream, f_prefix))
+  select (p_types is null or p_event_type = any (p_types))
+    and (p_partitions = 1 or (hashtextextended(p_event_stream, 0) & 2147483647) % p_partitions = p_partition)
+    and (p_tags is null or p_event_tags @> p_tags)
+    and (p_stream_prefix is null or starts_with(p_event_stream, p_stream_prefix))
 $$;
 
--- A page of the log: events after a_after and up to the high-water mark, of those that are followed. Every row carries the head;
--- an empty page has one row with nothing else.
+-- A row of a page of events: the high-water mark, and an event. An empty page is one row without an event.
+create type evsrc.event_page_row as (
+  head bigint,
+  "position" bigint,
+  stream text,
+  version bigint,
+  type text,
+  schema_version integer,
+  id uuid,
+  data json,
+  metadata json,
+  recorded_at timestamptz,
+  tags text[]
+);
+
+-- Returns a page of the log: events after p_after, up to the high-water mark, that the filter selects (see matches_filter).
 create function evsrc.read_all(
-  a_after bigint, a_limit integer, f_types text[], f_tags text[], f_prefix text, f_partition integer, f_partitions integer
-) returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
-  data json, metadata json, recorded_at timestamptz, tags text[])
-language plpgsql volatile
--- As for appends: planned once, to go along the positions.
+  p_after bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer
+) returns setof evsrc.event_page_row language plpgsql volatile
+-- One generic plan, which follows the index of positions.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
-#variable_conflict use_column
 declare
-  safe bigint := evsrc.high_water_mark();
+  high_water_mark bigint := evsrc.high_water_mark();
+  empty_page evsrc.event_page_row;
 begin
   return query
-    select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-      from evsrc.log e
-      where e.position > a_after and e.position <= safe
-        and evsrc.matches_filter(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
-      order by e.position
-      limit a_limit;
+    select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
+        event.metadata, event.recorded_at, event.tags
+      from evsrc.log event
+      where event.position > p_after and event.position <= high_water_mark
+        and evsrc.matches_filter(event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions)
+      order by event.position
+      limit p_limit;
   if not found then
-    return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::json,
-      null::json, null::timestamptz, null::text[];
+    empty_page.head := high_water_mark;
+    return next empty_page;
   end if;
 end $$;
 
--- A page of the log as it is kept, byte for byte, for copies and for proofs: the rows after a_after and up to the high-water mark. Every row
--- carries the head; an empty page has one row with nothing else.
---   a_links      whether to look up, too, the event before it in its stream: its version and its hash
---   micros       what recorded_at has below the millisecond: nothing, if append has written it
-create function evsrc.read_stored(a_after bigint, a_limit integer, a_links boolean)
-returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
-  command_id text, command_events integer, data text, metadata text, recorded_at timestamptz, micros integer, tags text[], hash text,
+-- A row of a page of stored events: the high-water mark, and an event byte for byte. An empty page is one row without an event.
+create type evsrc.stored_page_row as (
+  head bigint,
+  "position" bigint,
+  stream text,
+  version bigint,
+  type text,
+  schema_version integer,
+  id uuid,
+  command_id text,
+  command_events integer,
+  data text,
+  metadata text,
+  recorded_at timestamptz,
+  -- The microseconds of recorded_at below its millisecond; 0 if append wrote it.
+  micros integer,
+  tags text[],
+  hash text,
   closes boolean,
-  previous_version bigint, previous_hash text)
-language plpgsql volatile
--- As above.
+  previous_version bigint,
+  previous_hash text
+);
+
+-- Returns a page of the log as it is stored, for exports and verification: events after p_after, up to the high-water mark.
+--   p_links  whether to return, too, version and hash of the preceding event in the stream
+create function evsrc.read_stored(p_after bigint, p_limit integer, p_links boolean)
+returns setof evsrc.stored_page_row language plpgsql volatile
+-- As in read_all.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
-#variable_conflict use_column
 declare
-  safe bigint := evsrc.high_water_mark();
+  high_water_mark bigint := evsrc.high_water_mark();
+  empty_page evsrc.stored_page_row;
 begin
   return query
-    select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.command_id, e.command_events,
-        e.data::text, e.metadata::text, e.recorded_at, extract(microseconds from e.recorded_at)::integer % 1000, e.tags,
-        encode(e.hash, 'hex'), e.closes, p.version, encode(p.hash, 'hex')
-      from evsrc.log e
+    select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.command_id,
+        event.command_events, event.data::text, event.metadata::text, event.recorded_at,
+        extract(microseconds from event.recorded_at)::integer % 1000, event.tags, encode(event.hash, 'hex'), event.closes,
+        preceding_event.version, encode(preceding_event.hash, 'hex')
+      from evsrc.log event
         left join lateral (
-          select b.version, b.hash from evsrc.log b
-            where a_links and b.stream = e.stream and b.version < e.version
-            order by b.version desc limit 1
-        ) as p on true
-      where e.position > a_after and e.position <= safe
-      order by e.position
-      limit a_limit;
+          select earlier.version, earlier.hash from evsrc.log earlier
+            where p_links and earlier.stream = event.stream and earlier.version < event.version
+            order by earlier.version desc limit 1
+        ) as preceding_event on true
+      where event.position > p_after and event.position <= high_water_mark
+      order by event.position
+      limit p_limit;
   if not found then
-    return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::text,
-      null::integer, null::text, null::text, null::timestamptz, null::integer, null::text[], null::text, null::boolean, null::bigint, null::text;
+    empty_page.head := high_water_mark;
+    return next empty_page;
   end if;
 end $$;
 
--- A hash of the correlation id in metadata; null where there is none. It is of ids of any length, and different ids may have the same.
--- PostgreSQL cannot make text of some of what JSON may hold, such as \u0000, wherever in the metadata that is; so each \u becomes /u first,
--- which is valid JSON also behind a backslash.
+-- Returns a hash of the correlation id in an event's metadata; null if it has none. A hash keeps the index small for ids of any
+-- length; readers compare the id itself. PostgreSQL cannot convert some valid JSON to text, such as \u0000 anywhere in the
+-- metadata. So every \u is first replaced by /u, which keeps the JSON valid, also after a backslash.
 create function evsrc.correlation_hash(metadata json) returns bigint language sql immutable as $$
   select hashtextextended(replace(metadata::text, '\u', '/u')::json ->> 'correlationId', 0)
 $$;
 
--- The indexes by which the events of a conversation, or an event of some id, are found without a look at the whole log.
+-- Creates the indexes that find events by correlation id, and an event by its id, without a scan of the log.
 create function evsrc.create_causation_indexes() returns void language plpgsql as $$
 begin
   create index if not exists events_correlation on evsrc.events (evsrc.correlation_hash(metadata), position);
@@ -588,173 +689,196 @@ begin
   create index if not exists archived_events_id on evsrc.archived_events (id);
 end $$;
 
--- A text as part of what is hashed: its length in bytes, then its bytes; a null has the length -1.
-create function evsrc.chain_text(t text) returns bytea language sql stable as $$
-  select coalesce(int4send(octet_length(convert_to(t, 'UTF8'))) || convert_to(t, 'UTF8'), int4send(-1))
+-- Returns a text as input of the hash: its length in bytes, then its bytes. A null has the length -1.
+create function evsrc.hash_input(p_text text) returns bytea language sql stable as $$
+  select coalesce(int4send(octet_length(convert_to(p_text, 'UTF8'))) || convert_to(p_text, 'UTF8'), int4send(-1))
 $$;
 
--- Links an event to the one before it in its stream: SHA-256 of that one's hash and of everything that is kept of this one. A row trigger,
--- so that it is right for every way to insert; it sees the rows that the same statement has inserted before. src/domain/HashLink.ts does
--- the same to verify it.
-create function evsrc.chain_event() returns trigger language plpgsql as $$
+-- Sets the hash of an event: SHA-256 of the preceding event's hash in the stream, and of everything stored in this event. As a row
+-- trigger it applies to every way of inserting, and sees the rows that the same statement inserted before. src/event/EventHash.ts
+-- computes the same hash to verify it.
+create function evsrc.set_event_hash() returns trigger language plpgsql as $$
 declare
-  previous bytea;
-  tags bytea := int4send(0);
+  previous_hash bytea;
+  tags_input bytea := int4send(0);
 begin
   if new.hash is not null or current_setting('event_store.restoring', true) = 'on' then
-    -- It is restored, and keeps the hash that it had, or none: the next was made of that. Whether it is right is for a verification to say.
+    -- A restored event keeps its hash, or the lack of one, because the next event's hash includes it. HashChain.verify checks it.
     return new;
   end if;
   if new.version > 1 then
-    select e.hash into previous from evsrc.events e where e.stream = new.stream and e.version = new.version - 1;
+    select event.hash into previous_hash from evsrc.events event where event.stream = new.stream and event.version = new.version - 1;
     if not found then
-      raise exception 'event % of stream % cannot be chained: the one before it is missing', new.version, new.stream
+      raise exception 'event % of stream % cannot be chained: the preceding event is missing', new.version, new.stream
         using hint = 'Restore data with its hashes: with triggers disabled, as pg_restore --disable-triggers does.';
     end if;
   end if;
   if new.tags is not null then
-    select int4send(count(*)::integer) || coalesce(string_agg(evsrc.chain_text(t), '' order by k), '') into tags
-      from unnest(new.tags) with ordinality as u(t, k);
+    select int4send(count(*)::integer) || coalesce(string_agg(evsrc.hash_input(tag), '' order by ordinal), '') into tags_input
+      from unnest(new.tags) with ordinality as event_tag(tag, ordinal);
   end if;
   new.hash := sha256(
-    evsrc.chain_text('evsrc/1')
-    || coalesce(int4send(octet_length(previous)) || previous, int4send(-1))
-    || evsrc.chain_text(new.stream) || int8send(new.version) || int8send(new.position)
-    || evsrc.chain_text(new.id::text) || evsrc.chain_text(new.type) || int4send(new.schema_version)
+    evsrc.hash_input('evsrc/1')
+    || coalesce(int4send(octet_length(previous_hash)) || previous_hash, int4send(-1))
+    || evsrc.hash_input(new.stream) || int8send(new.version) || int8send(new.position)
+    || evsrc.hash_input(new.id::text) || evsrc.hash_input(new.type) || int4send(new.schema_version)
     || int8send((extract(epoch from new.recorded_at) * 1000000)::bigint)
-    || evsrc.chain_text(new.command_id) || int4send(coalesce(new.command_events, -1))
-    || tags || evsrc.chain_text(new.data::text) || evsrc.chain_text(new.metadata::text)
+    || evsrc.hash_input(new.command_id) || int4send(coalesce(new.command_events, -1))
+    || tags_input || evsrc.hash_input(new.data::text) || evsrc.hash_input(new.metadata::text)
     || int4send(coalesce(new.closes, false)::integer)
   );
   return new;
 end $$;
 
--- Switches the hash chain on, for every process that appends: each stream is chained from its next event on.
-create function evsrc.begin_chain() returns void language plpgsql as $$
+-- Enables the hash chain, for all processes that append: every stream is chained from its next event on.
+create function evsrc.enable_hash_chain() returns void language plpgsql as $$
 begin
-  if not exists (select from pg_trigger where tgrelid = 'evsrc.events'::regclass and tgname = 'events_chained') then
-    create trigger events_chained before insert on evsrc.events for each row execute function evsrc.chain_event();
+  if not exists (select from pg_trigger where tgrelid = 'evsrc.events'::regclass and tgname = 'events_hash_chain') then
+    create trigger events_hash_chain before insert on evsrc.events for each row execute function evsrc.set_event_hash();
   end if;
 end $$;
 
--- How many events that are followed lie after a_after and up to a_to, counted up to a_limit, and when the first was recorded.
+-- Returns the number of events after p_after and up to p_to that the filter selects (see matches_filter), counted up to p_limit,
+-- and the time at which the first was recorded.
 create function evsrc.count_lag(
-  a_after bigint, a_to bigint, a_limit integer, f_types text[], f_tags text[], f_prefix text, f_partition integer,
-  f_partitions integer
+  p_after bigint, p_to bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer,
+  p_partitions integer
 ) returns table (events integer, since timestamptz) language sql stable as $$
   select count(*)::integer, min(recorded_at)
     from (
-      select e.recorded_at from evsrc.log e
-        where e.position > a_after and e.position <= a_to
-          and evsrc.matches_filter(e.stream, e.type, e.tags, f_types, f_tags, f_prefix, f_partition, f_partitions)
-        order by e.position
-        limit a_limit
-    ) as behind
+      select event.recorded_at from evsrc.log event
+        where event.position > p_after and event.position <= p_to
+          and evsrc.matches_filter(event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions)
+        order by event.position
+        limit p_limit
+    ) as waiting
 $$;
 
--- The tag by which to look for the events that have all of these: the one with the fewest, as far as counted; as its hash.
-create function evsrc.most_selective_tag(a_tags text[], a_after bigint) returns bigint language plpgsql volatile as $$
+-- Returns the hash of the tag with the fewest events after p_after, as far as counted. A search for events that have all of the tags
+-- starts from it.
+create function evsrc.most_selective_tag_hash(p_tags text[], p_after bigint) returns bigint language plpgsql volatile as $$
 declare
-  lead bigint;
+  selective_hash bigint;
 begin
-  if cardinality(a_tags) = 1 then
-    return hashtextextended(a_tags[1], 0);
+  if cardinality(p_tags) = 1 then
+    return hashtextextended(p_tags[1], 0);
   end if;
-  select h into lead
-    from unnest(a_tags) with ordinality as u(tag, n), hashtextextended(u.tag, 0) as h
-    order by (select count(*) from (select from evsrc.event_tags t where t.tag = h and t.position > a_after limit 500) as few), n
+  select hash into selective_hash
+    from unnest(p_tags) with ordinality as candidate(tag, ordinal), hashtextextended(candidate.tag, 0) as hash
+    order by (
+      select count(*) from (
+        select from evsrc.event_tags tagged where tagged.tag_hash = hash and tagged.position > p_after limit 500
+      ) as counted
+    ), candidate.ordinal
     limit 1;
-  return lead;
+  return selective_hash;
 end $$;
 
--- The events that match a query, after a_after, as they are visible now, beside the high-water mark of just before. What lies above the head
--- may still gain a lower neighbour, so a condition on what was read names the head and the positions seen above it.
+-- Returns the events after p_after that match a query (see query_items) and are visible now, with the high-water mark of just before.
+-- Below an event above that mark another event may still appear. A condition on what was read therefore names the mark, and the
+-- positions already seen above it.
 create function evsrc.read_query(
-  q_items integer, q_type_of integer[], q_type text[], q_tag_of integer[], q_tag text[], a_after bigint, a_limit integer
-) returns table (head bigint, "position" bigint, stream text, version bigint, type text, schema_version integer, id uuid,
-  data json, metadata json, recorded_at timestamptz, tags text[])
-language plpgsql volatile
--- As for appends: planned once, for probes of indexes.
+  p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[], p_after bigint, p_limit integer
+) returns setof evsrc.event_page_row language plpgsql volatile
+-- As in append_one: one generic plan of index lookups.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
-#variable_conflict use_column
 declare
-  safe bigint := evsrc.high_water_mark();
-  items evsrc.query_item[] := evsrc.query_items(q_items, q_type_of, q_type, q_tag_of, q_tag);
+  high_water_mark bigint := evsrc.high_water_mark();
+  empty_page evsrc.event_page_row;
+  items evsrc.query_item[] := evsrc.query_items(p_item_count, p_type_items, p_types, p_tag_items, p_tags);
 begin
-  if (select bool_and(cardinality(i.tags) > 0) from unnest(items) as i) then
+  if not exists (select from unnest(items) as item where cardinality(item.tags) = 0) then
     return query
-      select safe, f.*
+      select high_water_mark, found_event.position, found_event.stream, found_event.version, found_event.type,
+          found_event.schema_version, found_event.id, found_event.data, found_event.metadata, found_event.recorded_at, found_event.tags
         from (
-          -- No more of each item than the page can hold, in their order: a tag may have had a million events.
-          select distinct on (m.position) m.*
-            from unnest(items) as i
-              cross join lateral (select evsrc.most_selective_tag(i.tags, a_after) as tag offset 0) as lead
+          -- Reads of each item no more events than the page holds, in order, because a tag may have a million events.
+          select distinct on (match.position) match.position, match.stream, match.version, match.type, match.schema_version, match.id,
+              match.data, match.metadata, match.recorded_at, match.tags
+            from unnest(items) as item
+              cross join lateral (select evsrc.most_selective_tag_hash(item.tags, p_after) as tag_hash offset 0) as selective
               cross join lateral (
-                select e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-                  from evsrc.event_tags t join evsrc.log e on e.position = t.position
-                  where t.tag = lead.tag and t.position > a_after
-                    and e.tags @> i.tags and (cardinality(i.types) = 0 or e.type = any (i.types))
-                  order by t.position
-                  limit a_limit
-              ) as m
-            order by m.position
-            limit a_limit
-        ) as f;
+                select event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
+                    event.metadata, event.recorded_at, event.tags
+                  from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
+                  where tagged.tag_hash = selective.tag_hash and tagged.position > p_after
+                    and event.tags @> item.tags and (cardinality(item.types) = 0 or event.type = any (item.types))
+                  order by tagged.position
+                  limit p_limit
+              ) as match
+            order by match.position
+            limit p_limit
+        ) as found_event;
   else
     return query
-      select safe, e.position, e.stream, e.version, e.type, e.schema_version, e.id, e.data, e.metadata, e.recorded_at, e.tags
-        from evsrc.log e
-        where e.position > a_after
-          and exists (select 1 from unnest(items) as i
-            where (cardinality(i.tags) = 0 or e.tags @> i.tags) and (cardinality(i.types) = 0 or e.type = any (i.types)))
-        order by e.position
-        limit a_limit;
+      select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
+          event.metadata, event.recorded_at, event.tags
+        from evsrc.log event
+        where event.position > p_after
+          and exists (select 1 from unnest(items) as item
+            where (cardinality(item.tags) = 0 or event.tags @> item.tags)
+              and (cardinality(item.types) = 0 or event.type = any (item.types)))
+        order by event.position
+        limit p_limit;
   end if;
   if not found then
-    return query select safe, null::bigint, null::text, null::bigint, null::text, null::integer, null::uuid, null::json,
-      null::json, null::timestamptz, null::text[];
+    empty_page.head := high_water_mark;
+    return next empty_page;
   end if;
 end $$;
 
--- Moves a closed stream out of the way of appends, in one statement; readers find every event in one place or in the other. Answers how many
--- events it has moved: none when it was archived before; null when it is not closed.
-create function evsrc.archive(a_stream text, a_at timestamptz) returns bigint language plpgsql volatile as $$
+-- Moves the events of a closed stream from evsrc.events to evsrc.archived_events, in one statement, so that every reader finds each
+-- event in exactly one of them. Returns the number of events moved: 0 if the stream was archived before, null if it is not closed.
+create function evsrc.archive(p_stream text, p_archived_at timestamptz) returns bigint language plpgsql volatile as $$
 declare
-  closed evsrc.closed_streams;
+  closed_version bigint;
+  already_archived boolean;
   moved bigint;
 begin
   perform evsrc.require_read_committed();
-  -- As an append does, so that it is not closed meanwhile, nor archived twice.
-  perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(a_stream));
-  select * into closed from evsrc.closed_streams c where c.stream = a_stream;
+  -- The lock that an append takes on the stream. It also prevents that two calls archive the same stream.
+  perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream));
+  select closed.version, closed.archived_at is not null into closed_version, already_archived
+    from evsrc.closed_streams closed where closed.stream = p_stream;
   if not found then
     return null;
   end if;
-  if closed.archived_at is not null then
+  if already_archived then
     return 0;
   end if;
-  update evsrc.closed_streams c set archived_at = a_at where c.stream = a_stream;
-  with moving as (delete from evsrc.events e where e.stream = a_stream returning *)
-  insert into evsrc.archived_events select * from moving;
+  update evsrc.closed_streams closed set archived_at = p_archived_at where closed.stream = p_stream;
+  with moving as (
+    delete from evsrc.events event where event.stream = p_stream
+      returning position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
+        tags, hash, closes
+  )
+  insert into evsrc.archived_events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata,
+      recorded_at, tags, hash, closes)
+    select position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
+        tags, hash, closes
+      from moving;
   get diagnostics moved = row_count;
-  if moved <> closed.version then
-    raise exception 'stream "%" is closed at version % and has % events', a_stream, closed.version, moved using errcode = 'data_corrupted';
+  if moved <> closed_version then
+    raise exception 'stream "%" is closed at version % but has % events', p_stream, closed_version, moved
+      using errcode = 'data_corrupted';
   end if;
   return moved;
 end $$;
 
--- Writes events as they were in another log: with their positions, versions, ids and times. The log must end at a_after; appends wait.
---   e_*  one element an event, in the order of their positions; e_tags as for `append`, e_hash in hexadecimal digits
--- Answers an outcome:
+-- Writes events exactly as they were in another log: with their positions, versions, ids and times. Appends wait meanwhile.
+--   p_after  the position of the last event in this log
+-- One element per event, in the order of their positions:
+--   p_positions to p_closes  p_tags as for `append`, p_hashes in hexadecimal digits
+-- Returns an outcome:
 --   'restored'
---   'elsewhere'  the log ends at the position
---   'refused'    because of the event at the position, as the detail says
+--   'wrong_end'  this log does not end at p_after, but at the returned position
+--   'rejected'   because of the event at the returned position; detail says why
 create function evsrc.restore(
-  a_after bigint, e_position bigint[], e_stream text[], e_version bigint[], e_id uuid[], e_type text[], e_schema integer[],
-  e_command text[], e_command_events integer[], e_data text[], e_metadata text[], e_recorded_at timestamptz[], e_tags text[], e_hash text[],
-  e_closes boolean[],
+  p_after bigint, p_positions bigint[], p_streams text[], p_versions bigint[], p_event_ids uuid[], p_types text[],
+  p_schema_versions integer[], p_command_ids text[], p_command_events integer[], p_data text[], p_metadata text[],
+  p_recorded_at timestamptz[], p_tags text[], p_hashes text[], p_closes boolean[],
   out outcome text, out "position" bigint, out detail text
 ) language plpgsql volatile
 set plan_cache_mode = force_generic_plan
@@ -763,56 +887,96 @@ as $$
 #variable_conflict use_column
 begin
   perform evsrc.require_read_committed();
-  -- An append that has drawn its positions inserts before this, or fails to, or inserts afterwards, which the next restore then finds.
+  -- An append that has drawn its positions either has inserted before this lock, or inserts after this transaction. The next call
+  -- then finds its events.
   lock table evsrc.events in share row exclusive mode;
-  position := coalesce((select max(e."position") from evsrc.log e), 0);
-  if position <> a_after then
-    outcome := 'elsewhere';
+  position := coalesce((select max(event."position") from evsrc.log event), 0);
+  if position <> p_after then
+    outcome := 'wrong_end';
     return;
   end if;
-  with added as materialized (
-    select *, lag(p, 1, a_after) over (order by o) as p_before, lag(v) over of_stream as v_before, lag(x) over of_stream as x_before,
-        row_number() over (partition by c order by o) as c_number
-      from unnest(e_position, e_stream, e_version, e_command, e_closes) with ordinality as u(p, s, v, c, x, o)
-      window of_stream as (partition by s order by o)
+  with incoming as materialized (
+    select event.position, event.stream, event.version, event.command_id, event.ordinal,
+        lag(event.position, 1, p_after) over (order by event.ordinal) as previous_position,
+        lag(event.version) over in_stream as previous_version,
+        lag(event.closes) over in_stream as previous_closes,
+        row_number() over (partition by event.command_id order by event.ordinal) as command_use
+      from unnest(p_positions, p_streams, p_versions, p_command_ids, p_closes) with ordinality
+        as event(position, stream, version, command_id, closes, ordinal)
+      window in_stream as (partition by event.stream order by event.ordinal)
   )
-  select a.p, case
-      when a.p <= a.p_before then 'its position is not after ' || a.p_before
-      when coalesce(a.x_before, k.closes) then 'its stream was closed before'
-      when a.v <> coalesce(a.v_before, k.version, 0) + 1
-        then 'its stream is at version ' || coalesce(a.v_before, k.version, 0) || ', so its version cannot be ' || a.v
-      else 'its command id was used before'
-    end
-    into position, detail
-    from added a left join lateral (
-      select e.version, e.closes from evsrc.log e where a.v_before is null and e.stream = a.s order by e.version desc limit 1
-    ) as k on true
-    where a.p <= a.p_before or coalesce(a.x_before, k.closes) or a.v <> coalesce(a.v_before, k.version, 0) + 1
-      or a.c is not null and (a.c_number > 1 or (select true from evsrc.log e where e.command_id = a.c limit 1))
-    order by a.o
+  select checked.position, checked.reason into position, detail
+    from (
+      select incoming.position, incoming.ordinal, case
+          when incoming.position <= incoming.previous_position then 'its position is not after ' || incoming.previous_position
+          when coalesce(incoming.previous_closes, stored.closes, false) then 'its stream was closed before'
+          when incoming.version <> coalesce(incoming.previous_version, stored.version, 0) + 1
+            then 'its stream is at version ' || coalesce(incoming.previous_version, stored.version, 0)
+              || ', so its version cannot be ' || incoming.version
+          when incoming.command_id is not null and (
+            incoming.command_use > 1
+            or (select true from evsrc.log event where event.command_id = incoming.command_id limit 1) is true
+          ) then 'its command id was used before'
+        end as reason
+        from incoming left join lateral (
+          select event.version, event.closes from evsrc.log event
+            where incoming.previous_version is null and event.stream = incoming.stream
+            order by event.version desc limit 1
+        ) as stored on true
+    ) as checked
+    where checked.reason is not null
+    order by checked.ordinal
     limit 1;
   if detail is not null then
-    outcome := 'refused';
+    outcome := 'rejected';
     return;
   end if;
   outcome := 'restored';
-  position := e_position[cardinality(e_position)];
-  if position > evsrc.last_position_drawn() then
+  position := p_positions[cardinality(p_positions)];
+  if position > evsrc.last_assigned_position() then
     perform setval('evsrc.positions', position);
   end if;
-  -- For chain_event.
+  -- Read by set_event_hash.
   perform set_config('event_store.restoring', 'on', true);
   insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at,
       tags, hash, closes)
-    select p, s, v, t, n, id, c, k, d::json, m::json, r, tags::text[], decode(h, 'hex'), x
-      from unnest(e_position, e_stream, e_version, e_type, e_schema, e_id, e_command, e_command_events, e_data, e_metadata, e_recorded_at,
-        e_tags, e_hash, e_closes) as u(p, s, v, t, n, id, c, k, d, m, r, tags, h, x);
+    select event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.command_id, event.command_events,
+        event.data::json, event.metadata::json, event.recorded_at, event.tags::text[], decode(event.hash, 'hex'), event.closes
+      from unnest(p_positions, p_streams, p_versions, p_types, p_schema_versions, p_event_ids, p_command_ids, p_command_events, p_data,
+          p_metadata, p_recorded_at, p_tags, p_hashes, p_closes)
+        as event(position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at, tags,
+          hash, closes);
   perform set_config('event_store.restoring', 'off', true);
   insert into evsrc.closed_streams (stream, version, "position", closed_at)
-    select s, v, p, r from unnest(e_stream, e_version, e_position, e_recorded_at, e_closes) as u(s, v, p, r, x) where x;
-  insert into evsrc.event_tags (tag, position)
-    select distinct hashtextextended(tag, 0), p
-      from unnest(e_position, e_tags) as u(p, tags), unnest(tags::text[]) as tag;
+    select event.stream, event.version, event.position, event.recorded_at
+      from unnest(p_streams, p_versions, p_positions, p_recorded_at, p_closes) as event(stream, version, position, recorded_at, closes)
+      where event.closes is true;
+  insert into evsrc.event_tags (tag_hash, position)
+    select distinct hashtextextended(tag, 0), event.position
+      from unnest(p_positions, p_tags) as event(position, tags), unnest(event.tags::text[]) as tag;
+end $$;
+
+-- Computes event_tags again from the tags of the events, and returns the number of rows. Call it after a restore on a server whose
+-- hash function differs: another processor architecture, another major version, or a dump of a database with another encoding.
+-- Appends wait meanwhile; readers see the old rows until it commits. It is the only function that replaces rows of event_tags. It
+-- disables their trigger, so only the owner of the table may call it.
+create function evsrc.rebuild_event_tags() returns bigint language plpgsql volatile as $$
+declare
+  written bigint;
+begin
+  perform evsrc.require_read_committed();
+  -- The lock order of an append: first events, then event_tags, which ALTER TABLE locks in the same mode. It waits for appends in
+  -- flight; the later statements see their events. Archiving waits too.
+  lock table evsrc.events in share row exclusive mode;
+  alter table evsrc.event_tags disable trigger event_tags_immutable;
+  -- Not TRUNCATE: a reader with an older snapshot would find the table empty.
+  delete from evsrc.event_tags;
+  insert into evsrc.event_tags (tag_hash, position)
+    select distinct hashtextextended(tag, 0), event.position
+      from evsrc.log event, unnest(event.tags) as tag;
+  get diagnostics written = row_count;
+  alter table evsrc.event_tags enable trigger event_tags_immutable;
+  return written;
 end $$;
 
 insert into evsrc.migrations (migration_id, name) values (1, '0001_event_store') on conflict do nothing;

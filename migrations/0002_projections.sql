@@ -1,28 +1,28 @@
--- Read models and subscriptions: documents, how far each consumer of the log has come, what it has applied, what it has parked.
+-- Projections and subscriptions: documents, the checkpoints of consumers, their delivery logs, and their parked streams.
 --
--- A consumer is a projection, `<name>@<version>`, or a subscription. What it writes belongs to a generation: the consumer's own name, or a build
--- of it, `<name>@<version>~<number>`, of which one is active.
+-- A consumer is a projection, `<name>@<version>`, or a subscription. It writes to a generation: the one named like the consumer, or
+-- `<name>@<version>~<number>`, which a rebuild begins. One generation of a consumer is active.
 
--- Which generation of a consumer is read and kept up to date; without a row it is the consumer's own name.
+-- The active generation of a consumer. A consumer without a row uses the generation that is named like it.
 create table evsrc.active_generations (
   consumer text collate "C" primary key,
   generation text collate "C" not null,
   previous text collate "C",
-  switched_at timestamptz not null default clock_timestamp()
+  activated_at timestamptz not null default clock_timestamp()
 );
 
-create function evsrc.active_generation(a_consumer text) returns text language sql stable as $$
-  select coalesce((select generation from evsrc.active_generations where consumer = a_consumer), a_consumer)
+create function evsrc.active_generation(p_consumer text) returns text language sql stable as $$
+  select coalesce((select active.generation from evsrc.active_generations active where active.consumer = p_consumer), p_consumer)
 $$;
 
 create table evsrc.documents (
   generation text collate "C" not null,
   key text collate "C" not null,
-  -- json for the same reason as events: every document that JSON can hold.
+  -- json, not jsonb, for the same reason as in events.
   document json not null,
   -- The indexed fields as <name>=<JSON>, to filter by.
   indexed text[] collate "C" not null default '{}',
-  -- Another with every write, and never one that was there before.
+  -- Every write sets a new value, which no document has had before.
   revision bigint not null,
   primary key (generation, key)
 );
@@ -31,35 +31,37 @@ create index documents_indexed on evsrc.documents using gin (indexed) where inde
 
 create sequence evsrc.revisions as bigint;
 
--- Those who would work on a generation, whether or not they own a partition of it.
+-- The processes that work on a generation, or are ready to. The partitions are divided by their number.
 create table evsrc.workers (
   generation text collate "C" not null,
   owner text collate "C" not null,
-  alive_until timestamptz not null,
+  -- Until then the process counts; each heartbeat extends it.
+  expires_at timestamptz not null,
   primary key (generation, owner)
 );
 
--- How far each partition of a generation has come.
+-- The checkpoint and the lease of each partition of a generation.
 create table evsrc.checkpoints (
   generation text collate "C" not null,
   partition integer not null,
   partitions integer not null,
   position bigint not null default 0,
-  -- How many events were applied, and the exclusive or of their ids' digests.
+  -- The number of events applied, and the exclusive or of the digests of their ids.
   applied bigint not null default 0,
   digest bigint not null default 0,
-  -- Grows with every change of owner; a write under an older epoch is refused.
+  -- Increases with every change of owner. A write under an older epoch is rejected.
   epoch bigint not null default 0,
   owner text collate "C",
-  -- Without an owner: until when a cut-over holds the partition, so that no worker may claim it.
+  -- Until then no other process may claim the partition. Without an owner, no process may: a cut-over holds the generation.
   leased_until timestamptz,
-  -- When its owner last gave a heartbeat, and when it last applied an event.
+  -- The time of the owner's last heartbeat, and of the last event applied.
   heartbeat_at timestamptz not null default clock_timestamp(),
   applied_at timestamptz,
   primary key (generation, partition)
 );
 
--- What was applied, in segments of up to 256 events or a page: a segment reaches from its first position to the next one's.
+-- The delivery log: the events applied, in segments of up to 256 events, or of one page. A segment reaches from its first position
+-- to the first position of the next one.
 create table evsrc.delivery_log (
   generation text collate "C" not null,
   partition integer not null,
@@ -69,7 +71,7 @@ create table evsrc.delivery_log (
   primary key (generation, partition, first)
 );
 
--- Streams that a consumer has parked, from an event on that it could not process.
+-- The parked streams of a consumer, each with the event that it could not process.
 create table evsrc.parked (
   generation text collate "C" not null,
   partition integer not null,
@@ -81,14 +83,14 @@ create table evsrc.parked (
   error text not null,
   attempts integer not null default 1,
   parked_at timestamptz not null default clock_timestamp(),
-  -- What somebody wants done with it.
+  -- The operator's request, which the partition's owner carries out.
   request text check (request in ('retry', 'skip')),
   requested_by text,
   request_reason text,
   primary key (generation, stream)
 );
 
--- What became of them, for good.
+-- What happened to parked streams. Rows stay for good.
 create table evsrc.parking_log (
   id bigint generated always as identity primary key,
   generation text collate "C" not null,
@@ -102,187 +104,208 @@ create table evsrc.parking_log (
   at timestamptz not null default clock_timestamp()
 );
 
-create index parking_log_target on evsrc.parking_log (generation, position);
+create index parking_log_generation on evsrc.parking_log (generation, position);
 
--- A heartbeat of a_owner, who would work on a consumer's active generation, or on a_generation: renews its leases, and takes its assignment_size of the
--- partitions that are free or expired. One who only renews only renews, and does not count. Answers the generation, the assignment_size, in how many milliseconds another's lease ends, and a row for each partition that is a_owner's; one without a
--- partition when there is none.
+-- Processes a heartbeat: renews the leases of p_owner on the generation, and claims free or expired partitions up to its
+-- assignment.
+--   p_generation  null: the consumer's active generation
+--   p_renew_only  claim nothing, and do not count as a worker
+-- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, the size of
+-- the assignment, and the milliseconds until another owner's first lease ends.
 create function evsrc.claim_partitions(
-  a_consumer text, a_generation text, a_owner text, a_partitions integer, a_lease interval, a_renew_only boolean
+  p_consumer text, p_generation text, p_owner text, p_partitions integer, p_lease interval, p_renew_only boolean
 ) returns table (
-  generation text, assignment_size integer, next_lease_ends_in double precision, partition integer, epoch bigint, "position" bigint, requested boolean
+  generation text, assignment_size integer, next_lease_ends_in double precision, partition integer, epoch bigint, "position" bigint,
+  requested boolean
 ) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   now_ timestamptz := clock_timestamp();
-  mine integer;
-  other integer;
+  owned integer;
+  other_partitions integer;
 begin
-  -- Not while somebody switches generations: a lease on the old one would be waited for in vain.
-  perform pg_advisory_xact_lock_shared('evsrc.active_generations'::regclass::oid::integer, hashtext(a_consumer));
-  generation := coalesce(a_generation, evsrc.active_generation(a_consumer));
-  if a_renew_only then
-    delete from evsrc.workers w where w.generation = claim_partitions.generation and w.owner = a_owner;
+  -- Not during a cut-over: the lease would be on the generation that it replaces.
+  perform pg_advisory_xact_lock_shared('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer));
+  generation := coalesce(p_generation, evsrc.active_generation(p_consumer));
+  if p_renew_only then
+    delete from evsrc.workers worker where worker.generation = claim_partitions.generation and worker.owner = p_owner;
   else
-    insert into evsrc.workers as w (generation, owner, alive_until) values (generation, a_owner, now_ + a_lease)
-      on conflict on constraint workers_pkey do update set alive_until = excluded.alive_until;
+    insert into evsrc.workers as worker (generation, owner, expires_at) values (generation, p_owner, now_ + p_lease)
+      on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
   end if;
-  delete from evsrc.workers w where w.generation = claim_partitions.generation and w.alive_until < now_ - interval '1 minute';
-  if not exists (select from evsrc.checkpoints c where c.generation = claim_partitions.generation) then
+  delete from evsrc.workers worker
+    where worker.generation = claim_partitions.generation and worker.expires_at < now_ - interval '1 minute';
+  if not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation) then
     perform pg_advisory_xact_lock('evsrc.checkpoints'::regclass::oid::integer, hashtext(generation));
     insert into evsrc.checkpoints (generation, partition, partitions)
-      select claim_partitions.generation, p, a_partitions from generate_series(0, a_partitions - 1) as p
-        where not exists (select from evsrc.checkpoints c where c.generation = claim_partitions.generation)
+      select claim_partitions.generation, number, p_partitions from generate_series(0, p_partitions - 1) as number
+        where not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation)
       on conflict do nothing;
   end if;
-  select c.partitions into other from evsrc.checkpoints c
-    where c.generation = claim_partitions.generation and c.partitions <> a_partitions limit 1;
+  select checkpoint.partitions into other_partitions from evsrc.checkpoints checkpoint
+    where checkpoint.generation = claim_partitions.generation and checkpoint.partitions <> p_partitions limit 1;
   if found then
-    raise exception '% was begun with % partitions, not with %', generation, other, a_partitions using errcode = 'EV001',
+    raise exception '% was started with % partitions, not with %', generation, other_partitions, p_partitions using errcode = 'EV001',
       hint = 'Rebuild it, or raise its version.';
   end if;
-  select ceil(a_partitions::numeric / greatest(1, count(*))) into assignment_size
-    from evsrc.workers w where w.generation = claim_partitions.generation and w.alive_until >= now_;
-  update evsrc.checkpoints c set leased_until = now_ + a_lease, heartbeat_at = now_
-    where c.generation = claim_partitions.generation and c.owner = a_owner;
-  get diagnostics mine = row_count;
-  if mine < assignment_size and not a_renew_only then
-    update evsrc.checkpoints c
-      set owner = a_owner, epoch = c.epoch + 1, leased_until = now_ + a_lease, heartbeat_at = now_
+  select ceil(p_partitions::numeric / greatest(1, count(*))) into assignment_size
+    from evsrc.workers worker where worker.generation = claim_partitions.generation and worker.expires_at >= now_;
+  update evsrc.checkpoints checkpoint set leased_until = now_ + p_lease, heartbeat_at = now_
+    where checkpoint.generation = claim_partitions.generation and checkpoint.owner = p_owner;
+  get diagnostics owned = row_count;
+  if owned < assignment_size and not p_renew_only then
+    update evsrc.checkpoints checkpoint
+      set owner = p_owner, epoch = checkpoint.epoch + 1, leased_until = now_ + p_lease, heartbeat_at = now_
       from (
-        select f.partition from evsrc.checkpoints f
-          where f.generation = claim_partitions.generation and (f.leased_until is null or f.leased_until < now_)
-          order by f.partition limit assignment_size - mine
+        select candidate.partition from evsrc.checkpoints candidate
+          where candidate.generation = claim_partitions.generation
+            and (candidate.leased_until is null or candidate.leased_until < now_)
+          order by candidate.partition limit assignment_size - owned
           for update skip locked
       ) as free
-      where c.generation = claim_partitions.generation and c.partition = free.partition;
+      where checkpoint.generation = claim_partitions.generation and checkpoint.partition = free.partition;
   end if;
-  select 1000 * extract(epoch from min(c.leased_until) - now_) into next_lease_ends_in from evsrc.checkpoints c
-    where c.generation = claim_partitions.generation and c.owner is distinct from a_owner;
+  select 1000 * extract(epoch from min(checkpoint.leased_until) - now_) into next_lease_ends_in from evsrc.checkpoints checkpoint
+    where checkpoint.generation = claim_partitions.generation and checkpoint.owner is distinct from p_owner;
   return query
-    select claim_partitions.generation, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in, c.partition, c.epoch, c.position,
-        exists (select from evsrc.parked p
-          where p.generation = c.generation and p.partition = c.partition and p.request is not null)
-      from evsrc.checkpoints c
-      where c.generation = claim_partitions.generation and c.owner = a_owner
-      order by c.partition;
+    select claim_partitions.generation, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in, checkpoint.partition,
+        checkpoint.epoch, checkpoint.position,
+        exists (select from evsrc.parked
+          where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
+      from evsrc.checkpoints checkpoint
+      where checkpoint.generation = claim_partitions.generation and checkpoint.owner = p_owner
+      order by checkpoint.partition;
   if not found then
     return next;
   end if;
 end $$;
 
--- Gives up what a_owner has of a generation, all or one partition; nothing can be written under its epochs any more.
-create function evsrc.release_partitions(a_generation text, a_owner text, a_partition integer)
+-- Releases all partitions of a generation that p_owner has, or one of them. Writes under their epochs are rejected from now on.
+--   p_partition  null: all of them
+create function evsrc.release_partitions(p_generation text, p_owner text, p_partition integer)
 returns void language plpgsql volatile as $$
 begin
-  -- In one order for all who lock several.
-  perform from evsrc.checkpoints where generation = a_generation and owner = a_owner order by partition for update;
+  -- In one order for all callers that lock several rows.
+  perform from evsrc.checkpoints where generation = p_generation and owner = p_owner order by partition for update;
   update evsrc.checkpoints set epoch = epoch + 1, owner = null, leased_until = null
-    where generation = a_generation and owner = a_owner and (a_partition is null or partition = a_partition);
-  if a_partition is null then
-    delete from evsrc.workers where generation = a_generation and owner = a_owner;
+    where generation = p_generation and owner = p_owner and (p_partition is null or partition = p_partition);
+  if p_partition is null then
+    delete from evsrc.workers where generation = p_generation and owner = p_owner;
   end if;
 end $$;
 
--- Writes and removes documents.
---   put_indexed  for each put document its entries, joined by the unit separator (U+001F)
+-- Writes and removes documents of a generation.
+--   p_put_keys, p_put_documents, p_put_indexed  one element per document to write; the indexed entries of a document are joined by
+--                                               the unit separator (U+001F)
+--   p_removed_keys                              the documents to remove
 create function evsrc.write_documents(
-  a_generation text, put_key text[], put_document text[], put_indexed text[], removed_key text[]
+  p_generation text, p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[]
 ) returns void language plpgsql volatile as $$
 begin
-  if cardinality(removed_key) > 0 then
-    delete from evsrc.documents where generation = a_generation and key = any (removed_key);
+  if cardinality(p_removed_keys) > 0 then
+    delete from evsrc.documents where generation = p_generation and key = any (p_removed_keys);
   end if;
-  if cardinality(put_key) > 0 then
+  if cardinality(p_put_keys) > 0 then
     insert into evsrc.documents (generation, key, document, indexed, revision)
-      select a_generation, k, d::json, coalesce(string_to_array(nullif(i, ''), E'\x1f'), '{}'), nextval('evsrc.revisions')
-        from unnest(put_key, put_document, put_indexed) as u(k, d, i)
-        order by k
+      select p_generation, put.key, put.document::json, coalesce(string_to_array(nullif(put.indexed, ''), E'\x1f'), '{}'),
+          nextval('evsrc.revisions')
+        from unnest(p_put_keys, p_put_documents, p_put_indexed) as put(key, document, indexed)
+        order by put.key
       on conflict (generation, key) do update
         set document = excluded.document, indexed = excluded.indexed, revision = excluded.revision;
   end if;
 end $$;
 
--- Moves a checkpoint from a_from to a_to and writes the documents of the events between, if a_epoch is still the owner's.
---   s_*  what was applied, in segments in order
--- Answers `advanced`, or with nothing written `lost` when the partition is another's by now.
+-- Moves a checkpoint from p_from to p_to, extends the delivery log, and writes the documents of the events between them (see
+-- write_documents), if the owner still has p_epoch.
+--   p_segment_firsts, p_segment_events, p_segment_digests  one element per segment of the delivery log, in order
+-- Returns 'advanced', or 'lost' with nothing written if another process has claimed the partition since.
 create function evsrc.advance_partition(
-  a_generation text, a_partition integer, a_epoch bigint, a_from bigint, a_to bigint,
-  put_key text[], put_document text[], put_indexed text[], removed_key text[],
-  s_first bigint[], s_events integer[], s_digest bigint[]
+  p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
+  p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
+  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[]
 ) returns text language plpgsql volatile as $$
 declare
   now_ timestamptz := clock_timestamp();
-  n integer := coalesce((select sum(e) from unnest(s_events) as e), 0);
-  start integer := 1;
+  applied_events integer := coalesce((select sum(events) from unnest(p_segment_events) as events), 0);
+  next_segment integer := 1;
 begin
   update evsrc.checkpoints
-    set position = a_to, heartbeat_at = now_, applied = applied + n,
-      digest = digest # coalesce((select bit_xor(d) from unnest(s_digest) as d), 0),
-      applied_at = case when n > 0 then now_ else applied_at end
-    where generation = a_generation and partition = a_partition and epoch = a_epoch and position = a_from;
+    set position = p_to, heartbeat_at = now_, applied = applied + applied_events,
+      digest = digest # coalesce((select bit_xor(segment_digest) from unnest(p_segment_digests) as segment_digest), 0),
+      applied_at = case when applied_events > 0 then now_ else applied_at end
+    where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_from;
   if not found then
     return 'lost';
   end if;
-  if n > 0 then
-    -- The first segment goes on with the last one there is, while that is small.
-    update evsrc.delivery_log a set events = a.events + s_events[1], digest = a.digest # s_digest[1]
-      where a.generation = a_generation and a.partition = a_partition and a.events + s_events[1] <= 256
-        and a.first = (select max(m.first) from evsrc.delivery_log m where m.generation = a_generation and m.partition = a_partition);
+  if applied_events > 0 then
+    -- The first segment extends the last one in the log, while that is small.
+    update evsrc.delivery_log log set events = log.events + p_segment_events[1], digest = log.digest # p_segment_digests[1]
+      where log.generation = p_generation and log.partition = p_partition and log.events + p_segment_events[1] <= 256
+        and log.first = (
+          select max(segment.first) from evsrc.delivery_log segment
+            where segment.generation = p_generation and segment.partition = p_partition
+        );
     if found then
-      start := 2;
+      next_segment := 2;
     end if;
     insert into evsrc.delivery_log (generation, partition, first, events, digest)
-      select a_generation, a_partition, u.f, u.e, u.d
-        from unnest(s_first[start:], s_events[start:], s_digest[start:]) as u(f, e, d);
+      select p_generation, p_partition, segment.first, segment.events, segment.digest
+        from unnest(p_segment_firsts[next_segment:], p_segment_events[next_segment:], p_segment_digests[next_segment:])
+          as segment(first, events, digest);
   end if;
-  perform evsrc.write_documents(a_generation, put_key, put_document, put_indexed, removed_key);
+  perform evsrc.write_documents(p_generation, p_put_keys, p_put_documents, p_put_indexed, p_removed_keys);
   return 'advanced';
 end $$;
 
--- The same where other partitions write the same documents: only if those that the new ones were made of are as they were read.
---   read_*  these documents; revision 0 for one that was not there
--- Answers `changed`, with nothing written, if one is not.
+-- Does the same where several partitions write the same documents: only if the documents that were read are unchanged.
+--   p_read_keys, p_read_revisions  one element per document that was read; revision 0 if it did not exist
+-- Returns 'advanced' or 'lost', or 'changed' with nothing written if another process has changed one of these documents.
 create function evsrc.advance_partition_if_unchanged(
-  a_generation text, a_partition integer, a_epoch bigint, a_from bigint, a_to bigint,
-  read_key text[], read_revision bigint[],
-  put_key text[], put_document text[], put_indexed text[], removed_key text[],
-  s_first bigint[], s_events integer[], s_digest bigint[]
+  p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
+  p_read_keys text[], p_read_revisions bigint[],
+  p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
+  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[]
 ) returns text language plpgsql volatile as $$
 declare
-  fresh text[];
+  new_keys text[];
   inserted integer;
   outcome text;
 begin
-  -- What is there is locked, in one order for all; what is not there cannot be, so it is inserted, and another's insert noticed.
-  perform from evsrc.documents where generation = a_generation and key = any (read_key) order by key for update;
+  -- Locks the documents that exist, in one order for all callers. A document that does not exist cannot be locked, so it is
+  -- inserted, which detects another process's insert.
+  perform from evsrc.documents where generation = p_generation and key = any (p_read_keys) order by key for update;
   if exists (
-    select from unnest(read_key, read_revision) as r(k, v)
-      left join evsrc.documents d on d.generation = a_generation and d.key = r.k
-      where coalesce(d.revision, 0) <> r.v
+    select from unnest(p_read_keys, p_read_revisions) as read(key, revision)
+      left join evsrc.documents stored on stored.generation = p_generation and stored.key = read.key
+      where coalesce(stored.revision, 0) <> read.revision
   ) then
     return 'changed';
   end if;
-  select coalesce(array_agg(k), '{}') into fresh
-    from unnest(read_key, read_revision) as r(k, v) where v = 0 and k = any (put_key);
+  select coalesce(array_agg(read.key), '{}') into new_keys
+    from unnest(p_read_keys, p_read_revisions) as read(key, revision) where read.revision = 0 and read.key = any (p_put_keys);
   insert into evsrc.documents (generation, key, document, indexed, revision)
-    select a_generation, k, d::json, coalesce(string_to_array(nullif(i, ''), E'\x1f'), '{}'), nextval('evsrc.revisions')
-      from unnest(put_key, put_document, put_indexed) as u(k, d, i)
-      where k = any (fresh)
-      order by k
+    select p_generation, put.key, put.document::json, coalesce(string_to_array(nullif(put.indexed, ''), E'\x1f'), '{}'),
+        nextval('evsrc.revisions')
+      from unnest(p_put_keys, p_put_documents, p_put_indexed) as put(key, document, indexed)
+      where put.key = any (new_keys)
+      order by put.key
     on conflict (generation, key) do nothing;
   get diagnostics inserted = row_count;
-  if inserted < cardinality(fresh) then
+  if inserted < cardinality(new_keys) then
     raise exception 'changed' using errcode = 'EV002';
   end if;
-  select evsrc.advance_partition(a_generation, a_partition, a_epoch, a_from, a_to,
-      coalesce(array_agg(k), '{}'), coalesce(array_agg(d), '{}'), coalesce(array_agg(i), '{}'),
-      -- What was not there is not locked: another may have written it by now, and that is not ours to remove.
-      array(select k from unnest(read_key, read_revision) as r(k, v) where v <> 0 and k = any (removed_key)),
-      s_first, s_events, s_digest)
+  select evsrc.advance_partition(p_generation, p_partition, p_epoch, p_from, p_to,
+      coalesce(array_agg(put.key), '{}'), coalesce(array_agg(put.document), '{}'), coalesce(array_agg(put.indexed), '{}'),
+      -- Only documents that existed are locked. Another process may have inserted one of the others, which must stay.
+      array(
+        select read.key from unnest(p_read_keys, p_read_revisions) as read(key, revision)
+          where read.revision <> 0 and read.key = any (p_removed_keys)
+      ),
+      p_segment_firsts, p_segment_events, p_segment_digests)
     into outcome
-    from unnest(put_key, put_document, put_indexed) as u(k, d, i)
-    where k <> all (fresh);
+    from unnest(p_put_keys, p_put_documents, p_put_indexed) as put(key, document, indexed)
+    where put.key <> all (new_keys);
   if outcome <> 'advanced' then
     raise exception '%', outcome using errcode = 'EV002';
   end if;
@@ -291,71 +314,82 @@ exception when sqlstate 'EV002' then
   return sqlerrm;
 end $$;
 
--- Adds events to what was applied that lie behind the checkpoint, as those of a stream that was parked.
-create function evsrc.record_late_delivery(a_generation text, a_partition integer, l_position bigint[], l_digest bigint[])
+-- Adds events behind the checkpoint to the delivery log: those of a stream that was parked.
+--   p_positions, p_digests  one element per event
+create function evsrc.record_late_delivery(p_generation text, p_partition integer, p_positions bigint[], p_digests bigint[])
 returns void language plpgsql volatile as $$
 declare
-  place bigint;
-  i integer;
+  segment_first bigint;
 begin
   update evsrc.checkpoints
-    set applied = applied + cardinality(l_position), digest = digest # coalesce((select bit_xor(d) from unnest(l_digest) as d), 0),
+    set applied = applied + cardinality(p_positions),
+      digest = digest # coalesce((select bit_xor(event_digest) from unnest(p_digests) as event_digest), 0),
       applied_at = clock_timestamp()
-    where generation = a_generation and partition = a_partition;
-  for i in 1 .. cardinality(l_position) loop
-    select max(first) into place from evsrc.delivery_log
-      where generation = a_generation and partition = a_partition and first <= l_position[i];
-    insert into evsrc.delivery_log as a (generation, partition, first, events, digest)
-      values (a_generation, a_partition, coalesce(place, l_position[i]), 1, l_digest[i])
-      on conflict (generation, partition, first) do update set events = a.events + 1, digest = a.digest # excluded.digest;
+    where generation = p_generation and partition = p_partition;
+  for event_number in 1 .. cardinality(p_positions) loop
+    select max(first) into segment_first from evsrc.delivery_log
+      where generation = p_generation and partition = p_partition and first <= p_positions[event_number];
+    insert into evsrc.delivery_log as log (generation, partition, first, events, digest)
+      values (p_generation, p_partition, coalesce(segment_first, p_positions[event_number]), 1, p_digests[event_number])
+      on conflict (generation, partition, first) do update set events = log.events + 1, digest = log.digest # excluded.digest;
   end loop;
 end $$;
 
--- Reads documents to change them in this transaction: whoever else changes them waits until it has ended.
-create function evsrc.lock_documents(a_generation text, a_keys text[])
+-- Returns documents, and locks them, also those that do not exist, until the transaction ends.
+create function evsrc.lock_documents(p_generation text, p_keys text[])
 returns table (key text, document json, revision bigint) language plpgsql volatile as $$
 #variable_conflict use_column
 begin
-  perform pg_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, h)
-    from (select distinct hashtext(a_generation || E'\x1f' || k) as h from unnest(a_keys) k order by h) as sorted;
-  return query select d.key, d.document, d.revision from evsrc.documents d where d.generation = a_generation and d.key = any (a_keys);
+  perform pg_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, lock_key)
+    from (
+      select distinct hashtext(p_generation || E'\x1f' || requested_key) as lock_key from unnest(p_keys) as requested_key
+        order by lock_key
+    ) as lock_keys;
+  return query
+    select stored.key, stored.document, stored.revision from evsrc.documents stored
+      where stored.generation = p_generation and stored.key = any (p_keys);
 end $$;
 
--- Sets streams aside: each from its event on that could not be processed.
+-- Parks streams, each from an event on that the consumer could not process. One element per stream.
 create function evsrc.park(
-  a_generation text, a_partition integer, p_stream text[], p_version bigint[], p_position bigint[], p_id uuid[], p_type text[],
-  p_error text[]
+  p_generation text, p_partition integer, p_streams text[], p_versions bigint[], p_positions bigint[], p_event_ids uuid[],
+  p_types text[], p_errors text[]
 ) returns void language sql volatile as $$
   insert into evsrc.parked (generation, partition, stream, version, position, event_id, type, error)
-    select a_generation, a_partition, s, v, p, i, t, e
-      from unnest(p_stream, p_version, p_position, p_id, p_type, p_error) as u(s, v, p, i, t, e);
+    select p_generation, p_partition, failed.stream, failed.version, failed.position, failed.event_id, failed.type, failed.error
+      from unnest(p_streams, p_versions, p_positions, p_event_ids, p_types, p_errors)
+        as failed(stream, version, position, event_id, type, error);
   insert into evsrc.parking_log (generation, partition, stream, position, event_id, action, detail)
-    select a_generation, a_partition, s, p, i, 'parked', e
-      from unnest(p_stream, p_position, p_id, p_error) as u(s, p, i, e);
+    select p_generation, p_partition, failed.stream, failed.position, failed.event_id, 'parked', failed.error
+      from unnest(p_streams, p_positions, p_event_ids, p_errors) as failed(stream, position, event_id, error);
 $$;
 
--- What a retry or a skip has come to.
---   n_*  empty, or the event at which the stream is parked again
+-- Ends the parking of a stream after a retry or a skip, with its entry in the parking log.
+--   p_next_*  empty arrays, or one element: the event at which the stream is parked again
 create function evsrc.unpark(
-  a_generation text, a_partition integer, a_stream text, a_action text,
-  n_version bigint[], n_position bigint[], n_id uuid[], n_type text[], n_error text[]
+  p_generation text, p_partition integer, p_stream text, p_action text,
+  p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[]
 ) returns void language plpgsql volatile as $$
 declare
-  was evsrc.parked;
+  unparked evsrc.parked;
 begin
-  delete from evsrc.parked where generation = a_generation and stream = a_stream returning * into was;
+  delete from evsrc.parked where generation = p_generation and stream = p_stream returning * into unparked;
   if not found then
     return;
   end if;
   insert into evsrc.parking_log (generation, partition, stream, position, event_id, action, detail, actor)
-    values (a_generation, a_partition, a_stream, was.position, was.event_id, a_action,
-      case when a_action = 'failed' then n_error[1] else was.request_reason end, was.requested_by);
-  if n_position[1] = was.position then
+    values (p_generation, p_partition, p_stream, unparked.position, unparked.event_id, p_action,
+      case when p_action = 'failed' then p_next_errors[1] else unparked.request_reason end, unparked.requested_by);
+  if cardinality(p_next_positions) = 0 then
+    return;
+  end if;
+  if p_next_positions[1] = unparked.position then
     insert into evsrc.parked (generation, partition, stream, version, position, event_id, type, error, attempts, parked_at)
-      values (a_generation, a_partition, a_stream, was.version, was.position, was.event_id, was.type, n_error[1], was.attempts + 1,
-        was.parked_at);
-  elsif n_position[1] is not null then
-    perform evsrc.park(a_generation, a_partition, array[a_stream], n_version, n_position, n_id, n_type, n_error);
+      values (p_generation, p_partition, p_stream, unparked.version, unparked.position, unparked.event_id, unparked.type,
+        p_next_errors[1], unparked.attempts + 1, unparked.parked_at);
+  else
+    perform evsrc.park(p_generation, p_partition, array[p_stream], p_next_versions, p_next_positions, p_next_event_ids, p_next_types,
+      p_next_errors);
   end if;
 end $$;
 

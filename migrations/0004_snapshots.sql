@@ -1,14 +1,14 @@
--- Snapshots: states of aggregates' instances beside their streams. What is lost here is only folded again.
+-- Snapshots of the states of aggregate instances. A snapshot that is lost only costs a longer fold.
 
 create table evsrc.snapshots (
   stream text collate "C" not null,
-  -- Of all that the state rests on but the events: whoever has another reads another row, or none.
+  -- Covers all that the state depends on except the events. Code with another fingerprint reads another row, or none.
   fingerprint text collate "C" not null,
-  -- Of the last event in the state.
+  -- The version, position and id of the last event in the state.
   version bigint not null check (version > 0),
   position bigint not null,
   event_id uuid not null,
-  -- JSON, which the server need not look into.
+  -- JSON as text: the database does not parse it.
   state text not null,
   taken_at timestamptz not null,
   primary key (stream, fingerprint)

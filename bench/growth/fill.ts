@@ -46,7 +46,7 @@ const insertOf = (events: number): string => {
           ) as drawn
         returning position, tags
     )
-    insert into evsrc.event_tags (tag, position) select hashtextextended(t, 0), position from written, unnest(tags) as t`
+    insert into evsrc.event_tags (tag_hash, position) select hashtextextended(t, 0), position from written, unnest(tags) as t`
 }
 
 /**

@@ -19,7 +19,7 @@ const utf8 = new TextEncoder()
  * - data and metadata, their JSON text byte for byte
  * - whether it closes its stream (4, 1 or 0)
  *
- * A text or a hash is its length in bytes (4), then its bytes; one that is not there has the length -1. The function `chain_event` in
+ * A text or a hash is its length in bytes (4), then its bytes; one that is not there has the length -1. The function `set_event_hash` in
  * migrations/0001_event_store.sql does the same.
  *
  * @since 0.1.0

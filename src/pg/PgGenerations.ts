@@ -15,7 +15,7 @@ interface GenerationRow {
   readonly generation: string
   readonly status: Generation["status"]
   readonly started_at: Date | null
-  readonly switched_at: Date | null
+  readonly activated_at: Date | null
   readonly partitions: number
   readonly position: bigint
 }
@@ -50,18 +50,18 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
       Effect.map(
         query<GenerationRow>(`select * from ${schema}.generations_of($1)`, [consumer]),
         (rows) =>
-          rows.map(({ partitions, position, started_at, status, switched_at, generation }) => ({
+          rows.map(({ partitions, position, started_at, status, activated_at, generation }) => ({
             generation,
             status,
             startedAt: started_at === null ? undefined : DateTime.makeUnsafe(started_at),
-            switchedAt: switched_at === null ? undefined : DateTime.makeUnsafe(switched_at),
+            switchedAt: activated_at === null ? undefined : DateTime.makeUnsafe(activated_at),
             partitions,
             position: Position.make(position)
           }))
       ),
     cutOver: ({ consumer, to, ifBehind }) =>
       Effect.map(
-        query<{ readonly outcome: "switched" | "behind" | "unknown"; readonly missing: bigint }>(
+        query<{ readonly outcome: "cut_over" | "behind" | "unknown"; readonly missing: bigint }>(
           `select * from ${schema}.cut_over($1, $2, $3, $4::text::interval)`,
           [
             consumer,
@@ -72,7 +72,7 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
         ),
         ([row]) => {
           const { missing, outcome } = row!
-          return outcome === "switched"
+          return outcome === "cut_over"
             ? { _tag: "Switched" }
             : outcome === "behind"
             ? { _tag: "Behind", missing }

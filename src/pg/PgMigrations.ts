@@ -44,10 +44,12 @@ interface MigrationSet {
   readonly folder: string
   readonly written: string
   readonly names: ReadonlyArray<string>
+  /** Whether the schema stores hashes of text, which depend on the encoding of the database. */
+  readonly needsUtf8: boolean
 }
 
-const ofStores: MigrationSet = { folder: "", written: "evsrc", names }
-const ofKeys: MigrationSet = { folder: "keys/", written: keysSchema, names: keysNames }
+const ofStores: MigrationSet = { folder: "", written: "evsrc", names, needsUtf8: true }
+const ofKeys: MigrationSet = { folder: "keys/", written: keysSchema, names: keysNames, needsUtf8: false }
 
 const textOf = ({ folder, written }: MigrationSet, name: string, options: PgOptions): Effect.Effect<string> => {
   const { quoted } = schemaOf(options)
@@ -106,7 +108,7 @@ const runSet = Effect.fn("PgMigrations.run")(
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
       yield* firstOf(set, options)
       const done = yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
-      if (options.hashChain === true) yield* sql.unsafe(`select ${quoted}.begin_chain()`)
+      if (options.hashChain === true) yield* sql.unsafe(`select ${quoted}.enable_hash_chain()`)
       if (options.causationIndex === true) yield* sql.unsafe(`select ${quoted}.create_causation_indexes()`)
       return done
     })
@@ -147,11 +149,16 @@ const checkSet = Effect.fn("PgMigrations.check")(
     const latest = set.names.length
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)
-    const [row] = (yield* firstOf(set, options)) === undefined ? [] : yield* mapSqlError(
-      sql.unsafe<{ readonly last: number | null }>(`select max(migration_id) as last from ${quoted}.migrations`)
-        .withoutTransform
+    const present = (yield* firstOf(set, options)) !== undefined
+    const [row] = yield* mapSqlError(
+      sql.unsafe<{ readonly encoding: string; readonly last: number | null }>(
+        `select current_setting('server_encoding') as encoding, (${
+          present ? `select max(migration_id) from ${quoted}.migrations` : "null"
+        }) as last`
+      ).withoutTransform
     )
-    const last = row?.last ?? 0
+    if (set.needsUtf8 && row!.encoding !== "UTF8") return yield* wrongEncoding(row!.encoding)
+    const last = row!.last ?? 0
     if (last === latest) return options.hashChain === true ? yield* checkChain(quoted) : undefined
     const message = last < latest
       ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/${set.folder} by hand`
@@ -159,6 +166,16 @@ const checkSet = Effect.fn("PgMigrations.check")(
     return yield* storeError(new StoreMisconfigured({ message, cause: undefined }))
   }
 )
+
+/** The migrations reject such a database too; this finds one into which a dump was restored. */
+const wrongEncoding = (encoding: string): EventStoreError =>
+  storeError(
+    new StoreMisconfigured({
+      message: `The event store needs a database with encoding UTF8, but this one has ${encoding}; `
+        + "restore it into a database with encoding UTF8, and call rebuild_event_tags() there",
+      cause: undefined
+    })
+  )
 
 /** The name of the first migration that has run, if any has. Fails where it is of another set: each needs a schema of its own. */
 const firstOf = Effect.fnUntraced(function*(set: MigrationSet, options: PgOptions) {
@@ -189,7 +206,7 @@ const checkChain = Effect.fnUntraced(function*(schema: string) {
   const sql = yield* SqlClient.SqlClient
   const triggers = yield* mapSqlError(
     sql.unsafe(
-      "select from pg_trigger where tgrelid = to_regclass($1) and tgname = 'events_chained' and tgenabled <> 'D'",
+      "select from pg_trigger where tgrelid = to_regclass($1) and tgname = 'events_hash_chain' and tgenabled <> 'D'",
       [
         `${schema}.events`
       ]
@@ -201,7 +218,7 @@ const checkChain = Effect.fnUntraced(function*(schema: string) {
       message:
         `Events are not chained, which the option hashChain asks for; run PgMigrations.layer({ hashChain: true }), or "select ${
           schema.replaceAll("\"", "")
-        }.begin_chain()"`,
+        }.enable_hash_chain()"`,
       cause: undefined
     })
   )

@@ -12,7 +12,7 @@ import { arrayText, nullable } from "./PgAppend.ts"
 import { mapSqlError } from "./PgErrors.ts"
 
 interface RestoreRow {
-  readonly outcome: "restored" | "elsewhere" | "refused"
+  readonly outcome: "restored" | "wrong_end" | "rejected"
   readonly position: bigint
   readonly detail: string | null
 }
@@ -55,9 +55,9 @@ export const make = (sql: SqlClient, schema: string): EventStoreDriver["restore"
         switch (outcome) {
           case "restored":
             return { _tag: "Restored" }
-          case "elsewhere":
+          case "wrong_end":
             return { _tag: "Elsewhere", last: Position.make(position) }
-          case "refused":
+          case "rejected":
             return { _tag: "Refused", position: Position.make(position), detail: detail! }
         }
       }

@@ -134,7 +134,7 @@ const tamperings: Readonly<Record<string, Tampering>> = {
   },
   "an event put in at the end, without a hash": {
     statements: [
-      "alter table evsrc.events disable trigger events_chained",
+      "alter table evsrc.events disable trigger events_hash_chain",
       `insert into evsrc.events (position, stream, version, type, schema_version, id, data, metadata, recorded_at)
         values (nextval('evsrc.positions'), 'b', 3, 'Said', 1, gen_random_uuid(), '{}', '{}', date_trunc('milliseconds', now()))`
     ],
@@ -186,9 +186,9 @@ for (const [name, client] of Object.entries(backEnds)) {
             yield* tampered(
               "drop table if exists again",
               "delete from evsrc.events",
-              "alter table evsrc.events disable trigger events_chained",
+              "alter table evsrc.events disable trigger events_hash_chain",
               "insert into evsrc.events select * from original",
-              "alter table evsrc.events enable trigger events_chained"
+              "alter table evsrc.events enable trigger events_hash_chain"
             )
             assert.isTrue((yield* HashChain.verify({ against: anchor })).isIntact)
           }

@@ -11,7 +11,7 @@ const tick = (n: number) => Tick.cases.Ticked.make({ n })
 
 /** Stops a session that has `test.pause` on just before it reads the sequence, until nobody holds the lock (4242, 1) any more. */
 const pausing = `
-create or replace function evsrc.last_position_drawn() returns bigint language plpgsql volatile as $$
+create or replace function evsrc.last_assigned_position() returns bigint language plpgsql volatile as $$
 begin
   if current_setting('test.pause', true) = 'on' then
     perform pg_advisory_lock_shared(4242, 1);
