@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import type { AppendBatcherOptions } from "./AppendBatcher.ts"
+import type { AppendQueueOptions } from "./AppendQueue.ts"
 
 /**
  * - `groupCommit`: how concurrent appends are sent together
@@ -26,7 +26,7 @@ import type { AppendBatcherOptions } from "./AppendBatcher.ts"
 export interface PgOptions {
   readonly causationIndex?: boolean | undefined
   readonly hashChain?: boolean | undefined
-  readonly groupCommit?: AppendBatcherOptions | undefined
+  readonly groupCommit?: AppendQueueOptions | undefined
   readonly schema?: string | undefined
   readonly notify?: boolean | undefined
   readonly pollInterval?: Duration.Input | undefined

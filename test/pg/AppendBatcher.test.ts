@@ -5,6 +5,7 @@ import { ConnectionError, DeadlockError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { type EventStoreDriver, type EventStoreError, StreamId, type Version } from "evsrc"
 import * as AppendBatcher from "../../src/pg/AppendBatcher.ts"
+import type { AppendQueueOptions } from "../../src/pg/AppendQueue.ts"
 import type { AppendRow } from "../../src/pg/PgAppend.ts"
 
 type Request = EventStoreDriver.AppendRequest
@@ -33,7 +34,7 @@ interface Statement {
 }
 
 /** Group commit with statements that wait until the test ends them. */
-const setup = (options: AppendBatcher.AppendBatcherOptions = { inFlight: 1 }, scope?: Scope.Scope) =>
+const setup = (options: AppendQueueOptions = { inFlight: 1 }, scope?: Scope.Scope) =>
   Effect.gen(function*() {
     const sent: Array<Statement> = []
     let over = false

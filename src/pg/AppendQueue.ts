@@ -1,0 +1,138 @@
+/**
+ * The queue of group commit: which appends go out together, and which must wait. It is synchronous and does no I/O.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * An append in the queue.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Entry {
+  /** The stream and the command id. Of two appends with a key in common, the later waits until the earlier has ended. */
+  readonly keys: ReadonlyArray<string>
+  /** The size of the payload. */
+  readonly bytes: number
+}
+
+/**
+ * How many statements the queue allows at a time, and how large they are.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface AppendQueueOptions {
+  /** The maximum number of statements in flight, each on a connection of its own. 2 by default. */
+  readonly inFlight?: number | undefined
+  /**
+   * The number of appends, waiting or in flight, for which the queue allows one more statement in flight. 32 by default, because a
+   * statement costs the server and this process as much as about twenty more appends in it.
+   */
+  readonly statementAppends?: number | undefined
+  /** The maximum number of appends in a statement. 100 by default. */
+  readonly batchAppends?: number | undefined
+  /** The maximum payload of a statement in bytes. 4 MiB by default. A single append may exceed it. */
+  readonly batchBytes?: number | undefined
+}
+
+/**
+ * The appends of a process that wait to be sent, and the keys of those that were sent and have not ended.
+ *
+ * **Details**
+ *
+ * An append goes through `add`, a batch of `nextBatch`, and `end`. The slot of its statement is freed by `statementEnded`, which may
+ * come before `end`: an append that waits for a lock in the database keeps its keys but not its slot.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AppendQueue<in out E extends Entry> {
+  /** Adds an append behind all others. */
+  readonly add: (entry: E) => void
+  /** Removes an append that was not sent yet. */
+  readonly remove: (entry: E) => void
+  /** Removes and returns all appends that were not sent yet. */
+  readonly removeAll: () => ReadonlyArray<E>
+  /**
+   * Takes the appends of the next statement, in their order. No two of them share a key, nor does one share a key with an append that
+   * has not ended or that was passed over. Empty if no append can go, or no statement more is allowed in flight.
+   */
+  readonly nextBatch: () => ReadonlyArray<E>
+  /** Frees the slot of a batch's statement. */
+  readonly statementEnded: (batch: ReadonlyArray<E>) => void
+  /** Frees the keys of an append. */
+  readonly end: (entry: E) => void
+}
+
+/**
+ * Makes an empty queue.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQueue<E> => {
+  const { batchAppends = 100, batchBytes = 4 * 1024 * 1024, inFlight = 2, statementAppends = 32 } = options
+  // In the order of arrival. A Set, because an interrupted append is removed from any place.
+  const waiting = new Set<E>()
+  // A statement does not see what it, or another one in flight, writes.
+  const busy = new Set<string>()
+  let statementsInFlight = 0
+  let appendsInFlight = 0
+
+  const take = (max: number): ReadonlyArray<E> => {
+    const batch: Array<E> = []
+    const passed = new Set<string>()
+    let bytes = 0
+    for (const entry of waiting) {
+      const { keys } = entry
+      // An append behind one that must wait would overtake it.
+      if (keys.some((key) => busy.has(key) || passed.has(key))) {
+        for (const key of keys) passed.add(key)
+        continue
+      }
+      if (batch.length > 0 && bytes + entry.bytes > batchBytes) break
+      for (const key of keys) busy.add(key)
+      waiting.delete(entry)
+      bytes += entry.bytes
+      if (batch.push(entry) === max) break
+    }
+    return batch
+  }
+
+  return {
+    add: (entry) => {
+      waiting.add(entry)
+    },
+    remove: (entry) => {
+      waiting.delete(entry)
+    },
+    removeAll: () => {
+      const removed = Array.from(waiting)
+      waiting.clear()
+      return removed
+    },
+    nextBatch: () => {
+      if (waiting.size === 0) return []
+      const appends = waiting.size + appendsInFlight
+      const statements = Math.max(1, Math.min(inFlight, Math.floor(appends / statementAppends)))
+      if (statementsInFlight >= statements) return []
+      // An equal part for each statement. Otherwise one takes nearly all, and keeps doing so: callers whose appends end together also
+      // append again together.
+      const batch = take(Math.min(batchAppends, Math.ceil(appends / statements)))
+      if (batch.length > 0) {
+        statementsInFlight++
+        appendsInFlight += batch.length
+      }
+      return batch
+    },
+    statementEnded: (batch) => {
+      statementsInFlight--
+      appendsInFlight -= batch.length
+    },
+    end: ({ keys }) => {
+      for (const key of keys) busy.delete(key)
+    }
+  }
+}
