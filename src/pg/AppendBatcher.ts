@@ -161,12 +161,12 @@ const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answer
   const [first] = batch
   return batch.length === 1
     ? withParentSpan(first!.span, sendOne(statements, first!, answer))
-    : Effect.withSpan(sendAll(statements, batch, answer), "EventStore.commit", {
+    : sendAll(statements, batch, answer).pipe(Effect.withSpan("EventStore.commit", {
       root: true,
       links: batch.flatMap(({ span }) => span === undefined ? [] : [{ span, attributes: {} }]),
       attributes: { "evsrc.appends": batch.length },
       captureStackTrace: false
-    })
+    }))
 }
 
 /**
