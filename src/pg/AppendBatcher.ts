@@ -161,12 +161,13 @@ const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answer
   const [first] = batch
   return batch.length === 1
     ? withParentSpan(first!.span, sendOne(statements, first!, answer))
-    : sendAll(statements, batch, answer).pipe(Effect.withSpan("EventStore.commit", {
-      root: true,
-      links: batch.flatMap(({ span }) => span === undefined ? [] : [{ span, attributes: {} }]),
-      attributes: { "evsrc.appends": batch.length },
-      captureStackTrace: false
-    }))
+    : sendAll(statements, batch, answer).pipe(
+      Effect.withSpan("EventStore.commit", {
+        root: true,
+        links: batch.flatMap(({ span }) => span === undefined ? [] : [{ span, attributes: {} }]),
+        attributes: { "evsrc.appends": batch.length }
+      }, { captureStackTrace: false })
+    )
 }
 
 /**

@@ -23,7 +23,7 @@ const decode = Schema.decodeUnknownSync(Schema.Struct({ n: Schema.Int }))
 
 /** The numbers of the events that have a tag. */
 const withTag = (tag: string) =>
-  Effect.flatMap(EventStore.EventStore, (store) => store.readQuery([{ tags: [Event.tag("tag", tag)] }])).pipe(
+  Effect.flatMap(EventStore.EventStore, (store) => store.readByQuery([{ tags: [Event.tag("tag", tag)] }])).pipe(
     Effect.map(({ events }) => events.map(({ data }) => decode(data).n))
   )
 
