@@ -54,7 +54,7 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
             generation,
             status,
             startedAt: started_at === null ? undefined : DateTime.makeUnsafe(started_at),
-            switchedAt: activated_at === null ? undefined : DateTime.makeUnsafe(activated_at),
+            activatedAt: activated_at === null ? undefined : DateTime.makeUnsafe(activated_at),
             partitions,
             position: Position.make(position)
           }))
@@ -66,14 +66,14 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
           [
             consumer,
             to,
-            ifBehind === "switch",
+            ifBehind === "cutOver",
             typeof ifBehind === "string" ? null : `${Duration.toMillis(ifBehind.hold)} milliseconds`
           ]
         ),
         ([row]) => {
           const { missing, outcome } = row!
           return outcome === "cut_over"
-            ? { _tag: "Switched" }
+            ? { _tag: "CutOver" }
             : outcome === "behind"
             ? { _tag: "Behind", missing }
             : { _tag: "Unknown" }

@@ -1,5 +1,5 @@
 /**
- * Values that are looked at again whenever they may have changed.
+ * Reads a value again whenever it may have changed.
  *
  * @since 0.1.0
  */
@@ -13,39 +13,52 @@ import * as HighWaterMark from "../eventStore/HighWaterMark.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
 /**
- * - `mark`: names the present, before something is looked at
- * - `changed`: ends when something may have changed since
+ * Signals changes by a number that grows: a position of the log, or a count of changes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Signal<E, R> {
-  readonly mark: Effect.Effect<Position.Position, E, R>
+  /** Returns the current number; taken before a read. */
+  readonly current: Effect.Effect<Position.Position, E, R>
+  /** Ends once the number is greater than the given one. */
   readonly changed: (since: Position.Position) => Effect.Effect<void, E, R>
 }
 
 /**
- * What `look` answers, and again whenever its text is another. Ends only by failing.
+ * Returns a stream of the values of `read`: the first one, and after each signal the next one whose text differs. Ends only by failing.
  *
  * @since 0.1.0
  * @category watching
  */
 export const watch = <A, E, R>(
   signal: Signal<E, R>,
-  look: Effect.Effect<{ readonly text: string; readonly value: A }, E, R>
+  read: Effect.Effect<{ readonly text: string; readonly value: A }, E, R>
 ): Stream.Stream<A, E, R> =>
   Stream.paginate(
     { since: undefined as Position.Position | undefined, text: undefined as string | undefined },
     Effect.fnUntraced(function*(last) {
       if (last.since !== undefined) yield* signal.changed(last.since)
-      const since = yield* signal.mark
-      const { text, value } = yield* look
+      const since = yield* signal.current
+      const { text, value } = yield* read
       return [text === last.text ? [] : [value], Option.some({ since, text })] as const
     })
   )
 
 /**
- * Counts how often somebody has seen that a consumer has moved, in any partition or to another target.
+ * The signal that a consumer has progressed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProgressSignal extends Signal<EventStoreError, never> {
+  /** Makes the signal look for progress at once. */
+  readonly wake: Effect.Effect<void>
+}
+
+/**
+ * Returns the signal of a consumer's progress: it counts how often the active generation, or the progress of one of its partitions, was found
+ * changed.
  *
  * @since 0.1.0
  * @category constructors
@@ -54,18 +67,18 @@ export const progressOf = Effect.fnUntraced(function*(
   driver: ProjectionStoreDriver,
   consumer: string,
   interval: Parameters<typeof HighWaterMark.make>[0]["interval"]
-): Effect.fn.Return<Signal<EventStoreError, never> & { readonly wake: Effect.Effect<void> }, never, Scope.Scope> {
-  let seen = 0n
+): Effect.fn.Return<ProgressSignal, never, Scope.Scope> {
+  let changes = 0n
   let last: string | undefined
-  const look = Effect.gen(function*() {
+  const count = Effect.gen(function*() {
     const generation = yield* driver.activeGeneration(consumer)
     const partitions = yield* driver.progress(generation)
-    // The digest tells of a parked stream that goes on behind the checkpoint.
-    const now = [generation, ...partitions.map(({ digest, position }) => `${position}:${digest}`)].join(" ")
-    if (now !== last) seen++
-    last = now
-    return Position.make(seen)
+    // The digest shows when a parked stream is retried: its events are behind the checkpoint.
+    const progress = [generation, ...partitions.map(({ digest, position }) => `${position}:${digest}`)].join(" ")
+    if (progress !== last) changes++
+    last = progress
+    return Position.make(changes)
   })
-  const watch = yield* HighWaterMark.make({ head: look, interval })
-  return { ...watch, mark: Effect.sync(() => Position.make(seen)) }
+  const watcher = yield* HighWaterMark.make({ head: count, interval })
+  return { ...watcher, current: Effect.sync(() => Position.make(changes)) }
 })

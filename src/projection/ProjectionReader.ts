@@ -1,5 +1,5 @@
 /**
- * Reading projections, from the store or from the log: by key, by page, and as they change.
+ * Reads projections from the store, or live ones from the log: by key, by page, and as they change.
  *
  * @since 0.1.0
  */
@@ -27,13 +27,14 @@ import type * as Projection from "./ProjectionDefinition.ts"
 import type { DocumentPage, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
 
 /**
- * A page of documents, and the cursor of the next page if there may be one.
+ * A page of documents.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Page<out Document> {
   readonly items: ReadonlyArray<Document>
+  /** The cursor of the next page, unless this page is the last one. */
   readonly next: Option.Option<string>
 }
 
@@ -42,18 +43,18 @@ export interface Page<out Document> {
  * @category options
  */
 export interface ListOptions<P extends Projection.Any> {
-  /** Indexed fields and the values they must have. */
+  /** Only documents whose indexed fields have these values. */
   readonly where?:
     | { readonly [K in P["index"][number]]?: K extends keyof DocumentOf<P> ? DocumentOf<P>[K] | undefined : never }
     | undefined
-  /** The cursor of an earlier page. */
+  /** The `next` of an earlier page; the result starts after that page. */
   readonly after?: string | undefined
-  /** At most this many documents; 100 by default. */
+  /** The maximum number of documents; 100 by default. */
   readonly limit?: number | undefined
 }
 
 /**
- * The decoded documents of a projection.
+ * The type of a projection's documents.
  *
  * @since 0.1.0
  * @category models
@@ -61,7 +62,7 @@ export interface ListOptions<P extends Projection.Any> {
 export type DocumentOf<P extends Projection.Any> = P["document"]["Type"]
 
 /**
- * What reading a projection needs besides the projection store: the log, for a `live` one.
+ * The services that a read of a projection needs besides the projection store: a `live` projection needs the event store.
  *
  * @since 0.1.0
  * @category models
@@ -69,7 +70,7 @@ export type DocumentOf<P extends Projection.Any> = P["document"]["Type"]
 export type Reads<P extends Projection.Any> = "live" extends P["lifecycle"] ? EventStore : never
 
 /**
- * What watching a projection needs: the log, unless it is an `async` one, which has a checkpoint to watch.
+ * The services that a watch of a projection needs: the event store, except for an `async` projection, whose checkpoint it watches.
  *
  * @since 0.1.0
  * @category models
@@ -77,7 +78,7 @@ export type Reads<P extends Projection.Any> = "live" extends P["lifecycle"] ? Ev
 export type Watches<P extends Projection.Any> = P["lifecycle"] extends "async" ? never : EventStore
 
 /**
- * A projection of any kind, as far as one can wait for it.
+ * A projection that a caller can wait for: one with documents or one with handlers.
  *
  * @since 0.1.0
  * @category models
@@ -88,142 +89,148 @@ export interface Awaited {
 }
 
 /**
- * - `settled`: waits for what a read is to wait for
- * - `progressOf`: tells of the progress of an `async` projection
- *
  * @since 0.1.0
  * @category options
  */
-export interface ReadingOptions {
+export interface ReaderOptions {
   readonly driver: ProjectionStoreDriver
   readonly limits: Limits.Limits
-  readonly settled: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
+  /** Waits until the projection has reached the position of `ReadAfter`. */
+  readonly awaitReadAfter: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
+  /** Returns the signal that an `async` projection has progressed. */
   readonly progressOf: (projection: string) => ChangeFeed.Signal<EventStoreError, never>
 }
 
 /**
+ * Returns the reads of a projection store.
+ *
  * @since 0.1.0
  * @category constructors
  */
-export const make = ({ driver, limits, progressOf, settled }: ReadingOptions) => {
-  const pageSize = Math.min(defaultPageSize, limits.pageSize)
-
-  /** The page that options ask for, of one document more, which tells whether there is a next one. */
-  const pageOf = <P extends Projection.Any>(
-    projection: P,
-    options: ListOptions<P>
-  ): Result.Result<DocumentPage, EventStoreError> => {
-    const limit = options.limit ?? 100
-    const rejection = Limits.checkPageSize(limits, limit) ?? validateCursor(options.after)
-    if (rejection !== undefined) return Result.fail(rejection)
-    const where = Object.entries(options.where ?? {})
-    const unknown = where.find(([field]) => !projection.index.includes(field))
-    if (unknown !== undefined) {
-      return Result.fail(invalidRequest(`projection "${projection.name}" has no index on "${unknown[0]}"`))
-    }
-    const codec = DocumentCodec.of(projection)
-    return Result.mapBoth(
-      Result.all(
-        where.filter(([, value]) => value !== undefined).map(([field, value]) => codec.indexEntry(field, value))
-      ),
-      {
-        onFailure: invalidRequest,
-        onSuccess: (where) => ({ consumer: projection.id, where, after: options.after, limit: limit + 1 })
-      }
-    )
-  }
-
-  const storedList = (projection: Projection.Any, page: DocumentPage) =>
-    projection.lifecycle !== "live" ? driver.list(page) : Effect.flatMap(logOf(projection), (log) => {
-      const documents = LiveProjection.make(log, projection, pageSize)
-      return Effect.andThen(documents.read("visible"), documents.list(page))
-    })
-
-  const storedOne = (projection: Projection.Any, key: string) =>
-    projection.lifecycle !== "live" ? driver.get(projection.id, key) : Effect.flatMap(logOf(projection), (log) => {
-      const documents = LiveProjection.make(log, projection, pageSize, key)
-      return Effect.map(Effect.andThen(documents.read("visible"), documents.get(key)), Option.fromUndefinedOr)
-    })
-
-  const decodeOne = <P extends Projection.Any>(projection: P, stored: Option.Option<StoredDocument>) =>
-    Option.isNone(stored)
-      ? Effect.succeed(Option.none<DocumentOf<P>>())
-      : Effect.map(decode(projection, stored.value), Option.some)
-
-  const decodePage = Effect.fnUntraced(function*<P extends Projection.Any>(
-    projection: P,
-    found: ReadonlyArray<StoredDocument>,
-    limit: number
-  ): Effect.fn.Return<Page<DocumentOf<P>>, EventStoreError> {
-    const items = yield* Effect.forEach(found.slice(0, limit), (stored) => decode(projection, stored))
-    return { items, next: found.length > limit ? Option.some(found[limit - 1]!.key) : Option.none() }
-  })
-
-  const list = Effect.fn("ProjectionStore.list")(function*<P extends Projection.Any>(
-    projection: P,
-    options: ListOptions<P> = {}
-  ): Effect.fn.Return<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
-    const page = yield* Effect.fromResult(pageOf(projection, options))
-    yield* settled(projection)
-    return yield* decodePage(projection, yield* storedList(projection, page), page.limit - 1)
-  })
-
-  const get = Effect.fn("ProjectionStore.get")(function*<P extends Projection.Any>(
+export const make = (reader: ReaderOptions) => ({
+  get: Effect.fn("ProjectionStore.get")(function*<P extends Projection.Any>(
     projection: P,
     key: string
   ): Effect.fn.Return<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
     // A key that cannot be stored names no document.
     if (DocumentCodec.validateKey(key) !== undefined) return Option.none()
-    yield* settled(projection)
-    return yield* decodeOne(projection, yield* storedOne(projection, key))
-  })
+    yield* reader.awaitReadAfter(projection)
+    return yield* decodeOne(projection, yield* storedOne(reader, projection, key))
+  }),
 
-  const signalOf = (projection: Projection.Any): Effect.Effect<ChangeFeed.Signal<EventStoreError, never>> =>
-    projection.lifecycle === "async"
-      ? Effect.sync(() => progressOf(projection.id))
-      : Effect.map(logOf(projection), (log) => ({ mark: log.head, changed: log.changed }))
+  list: Effect.fn("ProjectionStore.list")(function*<P extends Projection.Any>(
+    projection: P,
+    options: ListOptions<P> = {}
+  ): Effect.fn.Return<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
+    const page = yield* Effect.fromResult(pageOf(reader, projection, options))
+    yield* reader.awaitReadAfter(projection)
+    return yield* decodePage(projection, yield* storedPage(reader, projection, page), page.limit - 1)
+  }),
 
-  const textOf = (found: ReadonlyArray<StoredDocument>) =>
-    JSON.stringify(found.map(({ document, key }) => [key, document]))
-
-  const watch = <P extends Projection.Any>(projection: P, key: string) =>
+  watch: <P extends Projection.Any>(projection: P, key: string) =>
     Stream.unwrap(Effect.gen(function*() {
       if (DocumentCodec.validateKey(key) !== undefined) {
         return Stream.concat(Stream.succeed(Option.none<DocumentOf<P>>()), Stream.never)
       }
-      yield* settled(projection)
-      const look = (found: Option.Option<StoredDocument>) => ({ text: textOf(Option.toArray(found)), value: found })
+      yield* reader.awaitReadAfter(projection)
+      const read = Effect.map(
+        storedOne(reader, projection, key),
+        (found) => ({ text: textOf(Option.toArray(found)), value: found })
+      )
       const found = projection.lifecycle === "live"
-        ? watchLive(yield* storeOf(projection), projection, pageSize, key)
-        : ChangeFeed.watch(yield* signalOf(projection), Effect.map(storedOne(projection, key), look))
+        ? watchLive(yield* eventStoreFor(projection), projection, pageSizeOf(reader), key)
+        : ChangeFeed.watch(yield* signalOf(reader, projection), read)
       return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
-    }))
+    })),
 
-  const watchList = <P extends Projection.Any>(projection: P, options: ListOptions<P> = {}) =>
+  watchList: <P extends Projection.Any>(projection: P, options: ListOptions<P> = {}) =>
     Stream.unwrap(Effect.gen(function*() {
-      const page = yield* Effect.fromResult(pageOf(projection, options))
-      yield* settled(projection)
-      const look = Effect.map(storedList(projection, page), (found) => ({ text: textOf(found), value: found }))
+      const page = yield* Effect.fromResult(pageOf(reader, projection, options))
+      yield* reader.awaitReadAfter(projection)
+      const read = Effect.map(
+        storedPage(reader, projection, page),
+        (found) => ({ text: textOf(found), value: found })
+      )
       return Stream.mapEffect(
-        ChangeFeed.watch(yield* signalOf(projection), look),
+        ChangeFeed.watch(yield* signalOf(reader, projection), read),
         (found) => decodePage(projection, found, page.limit - 1)
       )
     }))
+})
 
-  return { get, list, watch, watchList }
+const pageSizeOf = ({ limits }: ReaderOptions): number => Math.min(defaultPageSize, limits.pageSize)
+
+/** Returns the page that the options describe, with one document more, which tells whether there is a next page. */
+const pageOf = <P extends Projection.Any>(
+  { limits }: ReaderOptions,
+  projection: P,
+  options: ListOptions<P>
+): Result.Result<DocumentPage, EventStoreError> => {
+  const limit = options.limit ?? 100
+  const rejection = Limits.checkPageSize(limits, limit) ?? validateCursor(options.after)
+  if (rejection !== undefined) return Result.fail(rejection)
+  const where = Object.entries(options.where ?? {})
+  const unknown = where.find(([field]) => !projection.index.includes(field))
+  if (unknown !== undefined) {
+    const indexed = projection.index.length === 0 ? "it has no index" : `it has ${projection.index.join(", ")}`
+    return Result.fail(invalidRequest(`projection "${projection.name}" has no index on "${unknown[0]}"; ${indexed}`))
+  }
+  const codec = DocumentCodec.of(projection)
+  return Result.mapBoth(
+    Result.all(
+      where.filter(([, value]) => value !== undefined).map(([field, value]) => codec.indexEntry(field, value))
+    ),
+    {
+      onFailure: invalidRequest,
+      onSuccess: (where) => ({ consumer: projection.id, where, after: options.after, limit: limit + 1 })
+    }
+  )
 }
 
-/** The store of the log, which `Reads` and `Watches` have asked for where a projection needs it; an erased one may have none. */
-const storeOf = (projection: Awaited): Effect.Effect<EventStore["Service"]> =>
+const validateCursor = (after: string | undefined): EventStoreError | undefined => {
+  const invalid = after === undefined ? undefined : DocumentCodec.validateKey(after)
+  return invalid === undefined
+    ? undefined
+    : invalidRequest(`\`after\` must be the \`next\` of an earlier page: ${invalid}`)
+}
+
+const storedPage = (reader: ReaderOptions, projection: Projection.Any, page: DocumentPage) =>
+  projection.lifecycle !== "live" ? reader.driver.list(page) : Effect.flatMap(logFor(projection), (log) => {
+    const documents = LiveProjection.make(log, projection, pageSizeOf(reader))
+    return Effect.andThen(documents.read("visible"), documents.list(page))
+  })
+
+const storedOne = (reader: ReaderOptions, projection: Projection.Any, key: string) =>
+  projection.lifecycle !== "live" ?
+    reader.driver.get(projection.id, key) :
+    Effect.flatMap(logFor(projection), (log) => {
+      const documents = LiveProjection.make(log, projection, pageSizeOf(reader), key)
+      return Effect.map(Effect.andThen(documents.read("visible"), documents.get(key)), Option.fromUndefinedOr)
+    })
+
+const signalOf = (
+  { progressOf }: ReaderOptions,
+  projection: Projection.Any
+): Effect.Effect<ChangeFeed.Signal<EventStoreError, never>> =>
+  projection.lifecycle === "async"
+    ? Effect.sync(() => progressOf(projection.id))
+    : Effect.map(logFor(projection), (log) => ({ current: log.head, changed: log.changed }))
+
+/** Returns the event store from the context. `Reads` and `Watches` ask for it where a projection needs it; an erased projection may lack it. */
+const eventStoreFor = (projection: Awaited): Effect.Effect<EventStore["Service"]> =>
   Effect.flatMap(Effect.serviceOption(EventStore), (store) =>
     Option.isSome(store)
       ? Effect.succeed(store.value)
-      : Effect.die(new Error(`evsrc: the ${projection.lifecycle} projection "${projection.id}" needs the EventStore`)))
+      : Effect.die(
+        new Error(
+          `ProjectionStore: the ${projection.lifecycle} projection "${projection.id}" is read from the log; provide the EventStore`
+        )
+      ))
 
-const logOf = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
-  Effect.map(storeOf(projection), ({ [internals]: { driver } }) => driver)
+const logFor = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
+  Effect.map(eventStoreFor(projection), ({ [internals]: { driver } }) => driver)
 
-/** Goes on with the events that are new, up to the high-water mark: what is not final could not be folded in another order later. */
+/** Watches one document of a live projection. It folds new events up to the high-water mark, because the order of later events may change. */
 const watchLive = (
   { [internals]: { driver: log, keys } }: EventStore["Service"],
   projection: Projection.Any,
@@ -232,24 +239,37 @@ const watchLive = (
 ): Stream.Stream<Option.Option<StoredDocument>, EventStoreError> =>
   Stream.suspend(() => {
     const isPersonal = EventPersonalData.fieldLocators(projection.events).size > 0
-    let ofErasures: bigint | undefined
+    let foldedErasures: bigint | undefined
     let documents = LiveProjection.make(log, projection, pageSize, key)
-    const look = Effect.gen(function*() {
+    const read = Effect.gen(function*() {
       const erasures = isPersonal ? yield* keys.erasures : undefined
-      // What was folded of a subject that was erased since is to be forgotten.
-      if (erasures !== ofErasures) documents = LiveProjection.make(log, projection, pageSize, key)
-      ofErasures = erasures
+      // The fold may hold data of a subject that was erased since: fold again from the first event.
+      if (erasures !== foldedErasures) documents = LiveProjection.make(log, projection, pageSize, key)
+      foldedErasures = erasures
       yield* documents.read("final")
       const found = yield* documents.get(key)
       return { text: JSON.stringify(found?.document) ?? "", value: Option.fromUndefinedOr(found) }
     })
-    return ChangeFeed.watch({ mark: Effect.sync(() => documents.reached()), changed: log.changed }, look)
+    return ChangeFeed.watch({ current: Effect.sync(() => documents.reached()), changed: log.changed }, read)
   })
 
-const validateCursor = (after: string | undefined): EventStoreError | undefined => {
-  const problem = after === undefined ? undefined : DocumentCodec.validateKey(after)
-  return problem === undefined ? undefined : invalidRequest(`this is not a cursor of an earlier page: ${problem}`)
-}
+const textOf = (found: ReadonlyArray<StoredDocument>): string =>
+  JSON.stringify(found.map(({ document, key }) => [key, document]))
+
+const decodeOne = <P extends Projection.Any>(
+  projection: P,
+  stored: Option.Option<StoredDocument>
+): Effect.Effect<Option.Option<DocumentOf<P>>, EventStoreError> =>
+  Option.isNone(stored) ? Effect.succeedNone : Effect.map(decode(projection, stored.value), Option.some)
+
+const decodePage = Effect.fnUntraced(function*<P extends Projection.Any>(
+  projection: P,
+  found: ReadonlyArray<StoredDocument>,
+  limit: number
+): Effect.fn.Return<Page<DocumentOf<P>>, EventStoreError> {
+  const items = yield* Effect.forEach(found.slice(0, limit), (stored) => decode(projection, stored))
+  return { items, next: found.length > limit ? Option.some(found[limit - 1]!.key) : Option.none() }
+})
 
 const decode = <P extends Projection.Any>(
   projection: P,

@@ -1,5 +1,5 @@
 /**
- * Read models as their users see them: typed documents by key and by page.
+ * The service through which programs read projections: typed documents by key and by page.
  *
  * @since 0.1.0
  */
@@ -30,46 +30,47 @@ export { ReadAfter }
 export type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./ProjectionReader.ts"
 
 /**
- * The read models. `get`, `list` and the watches wait for the position of `ReadAfter`, if one is set.
+ * The store of read models. `get`, `list` and the watches first wait for the position of `ReadAfter`, if one is set.
  *
- * A `live` projection is read from the event store, whose newest events it shows; an event on which it fails is the reader's error.
+ * A read of a `live` projection folds the log, up to its newest events; an event on which the projection fails is the error of the read.
  *
  * @since 0.1.0
  * @category services
  */
 export class ProjectionStore extends Context.Service<ProjectionStore, {
+  /** Returns a document by key. */
   readonly get: <P extends Projection.Any>(
     projection: P,
     key: string
   ) => Effect.Effect<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError, Reads<P>>
 
-  /** Documents in the order of their keys. */
+  /** Returns a page of documents in the order of their keys. */
   readonly list: <P extends Projection.Any>(
     projection: P,
     options?: ListOptions<P>
   ) => Effect.Effect<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError, Reads<P>>
 
   /**
-   * A document as it is, and then whenever it has changed, whichever process has changed it. When it changes quickly, only the last of
-   * several states may be seen.
+   * Returns a stream of a document: its current state, then its state after each change, whichever process makes it. Of several changes in
+   * quick succession the stream may contain only the last.
    */
   readonly watch: <P extends Projection.Any>(
     projection: P,
     key: string
   ) => Stream.Stream<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError, Watches<P>>
 
-  /** The same for a page of documents. */
+  /** Returns a stream of a page of documents: its current state, then its state after each change. */
   readonly watchList: <P extends Projection.Any>(
     projection: P,
     options?: ListOptions<P>
   ) => Stream.Stream<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError, Watches<P>>
 
-  /** How far an asynchronous projection has come. */
+  /** Returns the position that all partitions of an `async` projection have reached. */
   readonly checkpoint: (projection: Awaited) => Effect.Effect<Position.Position, EventStoreError>
 
   /**
-   * Ends when a projection has reached a position, whichever process brings it there; fails with `ProjectionBehind` after the
-   * timeout. An inline or live projection is always there.
+   * Waits until a projection has reached a position, whichever process brings it there; fails with `ProjectionBehind` after the timeout. It
+   * does not wait for an inline or live projection.
    */
   readonly awaitPosition: (
     projection: Awaited,
@@ -77,49 +78,38 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
     timeout: Duration.Input
   ) => Effect.Effect<void, ProjectionBehind | EventStoreError>
 
-  /** Ends when a projection has reached the position of `ReadAfter`, for a reader of tables that its handlers write. */
-  readonly settled: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
+  /** Waits until a projection has reached the position of `ReadAfter`; for queries on tables that its handlers write. */
+  readonly awaitReadAfter: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
 
   /** What the runtime builds on; `ProjectionStore.driver` returns it. */
   readonly [internals]: { readonly driver: ProjectionStoreDriver }
 }>()("evsrc/projection/ProjectionStore") {}
 
 /**
- * A projection store over a driver.
- *
- * - `pollInterval`: how often to look for the progress that other processes make while somebody waits for it or watches; without one,
- *   only this process is expected to make any
+ * @since 0.1.0
+ * @category options
+ */
+export interface StoreOptions {
+  /**
+   * The interval at which the store looks for progress that other processes make, while a caller waits for it or watches. Without it the store
+   * expects progress from this process only.
+   */
+  readonly pollInterval?: Duration.Input | undefined
+}
+
+/**
+ * Returns a projection store over a driver.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*(
   given: ProjectionStoreDriver,
-  options: { readonly pollInterval?: Duration.Input | undefined } = {}
+  options: StoreOptions = {}
 ): Effect.fn.Return<ProjectionStore["Service"], never, Scope.Scope> {
   const driver = EncryptingProjectionDriver.make(yield* Encryption.keyStore, given)
   const limits = yield* Limits.Limits
-  const scope = yield* Effect.scope
-  const watches = new Map<string, HighWaterMark.HighWaterMark>()
-
-  // Watchers serve everybody, so they must not run with the context of whoever asks first, who may be in a transaction.
-  const start = Effect.runSyncWith(yield* Effect.context<never>())
-  const watchOf = (projection: string): HighWaterMark.HighWaterMark => {
-    let watch = watches.get(projection)
-    if (watch === undefined) {
-      const make = HighWaterMark.make({ head: driver.checkpoint(projection), interval: options.pollInterval })
-      watch = start(Scope.provide(make, scope))
-      watches.set(projection, watch)
-    }
-    return watch
-  }
-  const progresses = new Map<string, Effect.Success<ReturnType<typeof ChangeFeed.progressOf>>>()
-  const progressOf = (projection: string) => {
-    const progress = progresses.get(projection)
-      ?? start(Scope.provide(ChangeFeed.progressOf(driver, projection, options.pollInterval), scope))
-    progresses.set(projection, progress)
-    return progress
-  }
+  const watchers = yield* makeWatchers(driver, options.pollInterval)
 
   const awaitPosition = Effect.fn("ProjectionStore.awaitPosition")(function*(
     projection: Awaited,
@@ -127,7 +117,7 @@ export const make = Effect.fnUntraced(function*(
     timeout: Duration.Input
   ): Effect.fn.Return<void, ProjectionBehind | EventStoreError> {
     if (projection.lifecycle !== "async" || position <= Position.start) return
-    yield* watchOf(projection.id).changed(Position.make(position - 1n)).pipe(
+    yield* watchers.checkpointOf(projection.id).changed(Position.make(position - 1n)).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () =>
@@ -139,53 +129,87 @@ export const make = Effect.fnUntraced(function*(
     )
   })
 
-  const settled = (projection: Awaited): Effect.Effect<void, ProjectionBehind | EventStoreError> =>
+  const awaitReadAfter = (projection: Awaited): Effect.Effect<void, ProjectionBehind | EventStoreError> =>
     Effect.flatMap(
       ReadAfter,
       (after) => after === undefined ? Effect.void : awaitPosition(projection, after.position, after.timeout)
     )
 
-  const reading = ProjectionReader.make({ driver, limits, settled, progressOf })
-
-  const wake = (consumer: string): Effect.Effect<void> =>
-    Effect.andThen(watches.get(consumer)?.wake ?? Effect.void, progresses.get(consumer)?.wake ?? Effect.void)
-
-  const advance: ProjectionStoreDriver["advance"] = (request) =>
-    Effect.tap(driver.advance(request), () => wake(GenerationId.parse(request.generation).consumer))
-
-  // What was advanced within it can be seen only now.
-  const transaction: ProjectionStoreDriver["transaction"] = (effect) =>
-    Effect.tap(
-      driver.transaction(effect),
-      () => Effect.forEach([...watches.values(), ...progresses.values()], ({ wake }) => wake, { discard: true })
-    )
-
-  const cutOver: ProjectionStoreDriver["cutOver"] = (request) =>
-    Effect.tap(driver.cutOver(request), ({ _tag }) => _tag === "Switched" ? wake(request.consumer) : Effect.void)
-
   return ProjectionStore.of({
-    ...reading,
+    ...ProjectionReader.make({ driver, limits, awaitReadAfter, progressOf: watchers.progressOf }),
     checkpoint: (projection) => driver.checkpoint(projection.id),
     awaitPosition,
-    settled,
-    [internals]: { driver: { ...driver, advance, cutOver, transaction } }
+    awaitReadAfter,
+    [internals]: { driver: waking(driver, watchers) }
   })
 })
 
+/** The watchers of a store: one per consumer, shared by all callers that wait. */
+interface Watchers {
+  readonly checkpointOf: (consumer: string) => HighWaterMark.HighWaterMark
+  readonly progressOf: (consumer: string) => ChangeFeed.ProgressSignal
+  readonly wake: (consumer: string) => Effect.Effect<void>
+  readonly wakeAll: Effect.Effect<void>
+}
+
+const makeWatchers = Effect.fnUntraced(function*(
+  driver: ProjectionStoreDriver,
+  interval: Duration.Input | undefined
+): Effect.fn.Return<Watchers, never, Scope.Scope> {
+  const scope = yield* Effect.scope
+  // A watcher serves all callers, so it must not run in the context of the first one, which may be in a transaction.
+  const start = Effect.runSyncWith(yield* Effect.context<never>())
+  const onePerConsumer = <A>(make: (consumer: string) => Effect.Effect<A, never, Scope.Scope>) => {
+    const started = new Map<string, A>()
+    const of = (consumer: string): A => {
+      const watcher = started.get(consumer) ?? start(Scope.provide(make(consumer), scope))
+      started.set(consumer, watcher)
+      return watcher
+    }
+    return { of, started }
+  }
+  const checkpoints = onePerConsumer((consumer) => HighWaterMark.make({ head: driver.checkpoint(consumer), interval }))
+  const progresses = onePerConsumer((consumer) => ChangeFeed.progressOf(driver, consumer, interval))
+  return {
+    checkpointOf: checkpoints.of,
+    progressOf: progresses.of,
+    wake: (consumer) =>
+      Effect.andThen(
+        checkpoints.started.get(consumer)?.wake ?? Effect.void,
+        progresses.started.get(consumer)?.wake ?? Effect.void
+      ),
+    wakeAll: Effect.suspend(() =>
+      Effect.forEach([...checkpoints.started.values(), ...progresses.started.values()], ({ wake }) => wake, {
+        discard: true
+      })
+    )
+  }
+})
+
+/** Returns the driver that wakes the watchers when progress becomes visible: after an advance, after a transaction, after a cut-over. */
+const waking = (driver: ProjectionStoreDriver, { wake, wakeAll }: Watchers): ProjectionStoreDriver => ({
+  ...driver,
+  advance: (request) =>
+    Effect.tap(driver.advance(request), () => wake(GenerationId.parse(request.generation).consumer)),
+  transaction: (effect) => Effect.tap(driver.transaction(effect), () => wakeAll),
+  cutOver: (request) =>
+    Effect.tap(driver.cutOver(request), ({ _tag }) => _tag === "CutOver" ? wake(request.consumer) : Effect.void)
+})
+
 /**
- * A layer from a driver's effect.
+ * Returns a layer of the projection store over a driver.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = <E, R>(
   driver: Effect.Effect<ProjectionStoreDriver, E, R>,
-  options: { readonly pollInterval?: Duration.Input | undefined } = {}
+  options: StoreOptions = {}
 ): Layer.Layer<ProjectionStore, E, Exclude<R, Scope.Scope>> =>
   Layer.effect(ProjectionStore, Effect.flatMap(driver, (driver) => make(driver, options)))
 
 /**
- * Read models in memory. For tests and trials.
+ * A projection store in memory, for tests and trials.
  *
  * @since 0.1.0
  * @category layers
@@ -193,48 +217,75 @@ export const layer = <E, R>(
 export const layerMemory: Layer.Layer<ProjectionStore> = layer(MemoryProjectionStore.make)
 
 /**
- * A document of a projection, by key.
+ * Returns a document of a projection by key.
  *
  * @since 0.1.0
- * @category reading
+ * @category accessors
  */
 export const get = <P extends Projection.Any>(projection: P, key: string) =>
   Effect.flatMap(ProjectionStore, (store) => store.get(projection, key))
 
 /**
- * A page of a projection's documents.
+ * Returns a page of a projection's documents in the order of their keys.
  *
  * @since 0.1.0
- * @category reading
+ * @category accessors
  */
 export const list = <P extends Projection.Any>(projection: P, options?: ListOptions<P>) =>
   Effect.flatMap(ProjectionStore, (store) => store.list(projection, options))
 
 /**
- * A document as it is, and then whenever it has changed.
+ * Returns a stream of a document: its current state, then its state after each change.
  *
  * @since 0.1.0
- * @category watching
+ * @category accessors
  */
 export const watch = <P extends Projection.Any>(projection: P, key: string) =>
   Stream.unwrap(Effect.map(ProjectionStore, (store) => store.watch(projection, key)))
 
 /**
- * A page of documents as it is, and then whenever it has changed.
+ * Returns a stream of a page of documents: its current state, then its state after each change.
  *
  * @since 0.1.0
- * @category watching
+ * @category accessors
  */
 export const watchList = <P extends Projection.Any>(projection: P, options?: ListOptions<P>) =>
   Stream.unwrap(Effect.map(ProjectionStore, (store) => store.watchList(projection, options)))
 
 /**
- * Ends when a projection has reached the position that a query was asked with: for a handler that reads tables of one's own.
+ * Returns the position that all partitions of an `async` projection have reached.
  *
  * @since 0.1.0
- * @category reading
+ * @category accessors
  */
-export const settled = (projection: Awaited) => Effect.flatMap(ProjectionStore, (store) => store.settled(projection))
+export const checkpoint = (
+  projection: Awaited
+): Effect.Effect<Position.Position, EventStoreError, ProjectionStore> =>
+  Effect.flatMap(ProjectionStore, (store) => store.checkpoint(projection))
+
+/**
+ * Waits until a projection has reached a position; fails with `ProjectionBehind` after the timeout.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const awaitPosition = (
+  projection: Awaited,
+  position: Position.Position,
+  timeout: Duration.Input
+): Effect.Effect<void, ProjectionBehind | EventStoreError, ProjectionStore> =>
+  Effect.flatMap(ProjectionStore, (store) => store.awaitPosition(projection, position, timeout))
+
+/**
+ * Waits until a projection has reached the position of `ReadAfter`; for queries on tables that its handlers write.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const awaitReadAfter = (
+  projection: Awaited
+): Effect.Effect<void, ProjectionBehind | EventStoreError, ProjectionStore> =>
+  Effect.flatMap(ProjectionStore, (store) => store.awaitReadAfter(projection))
 
 /**
  * Returns the driver of the projection store, for the author of a back end and for tests that inject faults.

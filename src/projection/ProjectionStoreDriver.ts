@@ -1,9 +1,9 @@
 /**
- * What a back end implements for consumers of the log, projections and subscriptions: who works on them, how far they have come, what they
- * have applied and parked, and the documents of projections.
+ * The contract that a back end implements for projections and subscriptions: checkpoints, parked events, documents and generations.
  *
- * A consumer is named by its id (`<name>@<version>`). What it writes belongs to a target: the id itself, or a build of it that is made
- * beside. One target is active: it is read, and kept up to date.
+ * A consumer is named by its id, `<name>@<version>`. What it writes belongs to one of its generations: the first one, whose name is the
+ * consumer's id, or one that a rebuild makes beside it. One generation of a consumer is active: readers read it, and projectors keep it up to
+ * date.
  *
  * @since 0.1.0
  */
@@ -17,24 +17,22 @@ import type { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 
 /**
- * A page of documents in key order.
- *
- * - `where`: index entries that a document must all have
- * - `after`: the key after which the page starts
+ * A request for a page of documents of a consumer's active generation, in key order.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DocumentPage {
   readonly consumer: string
+  /** Index entries; a document must have all of them. */
   readonly where: ReadonlyArray<string>
+  /** The key after which the page starts. */
   readonly after?: string | undefined
   readonly limit: number
 }
 
 /**
- * - `revision`: another with every write, and never one that was there before
- * - `unreadable`: why its personal data could not be decrypted, where a driver of the store above says so; `document` is then as it is kept
+ * A document as a store returns it.
  *
  * @since 0.1.0
  * @category models
@@ -42,11 +40,15 @@ export interface DocumentPage {
 export interface StoredDocument {
   readonly key: string
   readonly document: Schema.Json
+  /** Changes with every write, and never returns to an earlier value. */
   readonly revision: bigint
+  /** Why the personal data could not be decrypted; `document` is then still encrypted. Only the encrypting driver sets it. */
   readonly unreadable?: string | undefined
 }
 
 /**
+ * Changes to the documents of one generation.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -56,41 +58,43 @@ export interface DocumentChanges {
 }
 
 /**
- * Documents by target and key. `get` and `list` are for readers, and take the consumer's id.
+ * Documents by generation and key. Reads by consumer return documents of its active generation.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DocumentsDriver {
+  /** Returns the documents of a generation that have these keys. */
   readonly load: (
     generation: string,
     keys: ReadonlyArray<string>
   ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 
-  /** Like `load`, in the transaction of an append: whoever else wants to change these documents waits until it has ended. */
+  /** Like `load`, in the transaction of an append: locks these documents until the transaction ends. */
   readonly lock: (
     generation: string,
     keys: ReadonlyArray<string>
   ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 
-  /** Writes changes of several projections, all or nothing, in the transaction of an append. */
-  readonly write: (
-    changes: ReadonlyArray<DocumentChanges>
-  ) => Effect.Effect<void, EventStoreError>
+  /** Writes changes to several generations, all or nothing, in the transaction of an append. */
+  readonly write: (changes: ReadonlyArray<DocumentChanges>) => Effect.Effect<void, EventStoreError>
 
+  /** Returns a document of a consumer's active generation. */
   readonly get: (consumer: string, key: string) => Effect.Effect<Option.Option<StoredDocument>, EventStoreError>
+
+  /** Returns a page of documents of a consumer's active generation. */
   readonly list: (page: DocumentPage) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 }
 
 /**
- * A target of a consumer.
+ * A generation of a consumer.
  *
- * - `building`: never was active; or it is the consumer's own id, which had never run when its build was begun, and has not come as far as the
- *   log went then
- * - `active`: is read, and kept up to date
- * - `previous`: was active before it, and stays as it was then
- * - `retired`: was active before that
- * - `discarded`: is gone, or is going
+ * - `building`: was never active. A consumer's first generation counts as `building`, although readers read it, when a rebuild began it and it
+ *   has not reached the position that the log had then
+ * - `active`: readers read it, and projectors keep it up to date
+ * - `previous`: was active until the last cut-over, and has not changed since
+ * - `retired`: was active before the previous one
+ * - `discarded`: its documents are removed, or are being removed
  *
  * @since 0.1.0
  * @category models
@@ -98,58 +102,67 @@ export interface DocumentsDriver {
 export interface Generation {
   readonly generation: string
   readonly status: "building" | "active" | "previous" | "retired" | "discarded"
-  /** Missing for one that was not begun as a build. */
+  /** When a rebuild began it; undefined when no rebuild did. */
   readonly startedAt: DateTime.Utc | undefined
-  /** When it last became the active one by a switch. */
-  readonly switchedAt: DateTime.Utc | undefined
-  /** 0 before it has run. */
+  /** When it last became active by a cut-over. */
+  readonly activatedAt: DateTime.Utc | undefined
+  /** The number of its partitions; 0 before it has run. */
   readonly partitions: number
-  /** How far all of its partitions have come. */
+  /** The position that all of its partitions have reached. */
   readonly position: Position
 }
 
 /**
- * - `to`: the target that is to be active
- * - `ifBehind`: what to do when a reader would then see documents older than those it may have seen, as not each partition has come as far
- *   as the active generation's same one or, where their numbers differ, as far as any: to refuse; to refuse, and let nobody move the active
- *   target for a while, so that the other can reach it; or to switch even so
+ * A request to make a generation the active one.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CutOverRequest {
   readonly consumer: string
+  /** The generation that becomes active. */
   readonly to: string
-  readonly ifBehind: "refuse" | { readonly hold: Duration.Duration } | "switch"
+  /**
+   * What to do when the generation is behind the active one, so that readers would see older documents. It is behind when one of its partitions
+   * has not reached the position of the same partition of the active generation; when the numbers of partitions differ, of any partition.
+   *
+   * - `"reject"`: change nothing
+   * - `{ hold }`: change nothing, and let no worker advance the active generation for this time, so that the other one can catch up
+   * - `"cutOver"`: cut over even so
+   */
+  readonly ifBehind: "reject" | { readonly hold: Duration.Duration } | "cutOver"
 }
 
 /**
- * - `CutOverOutcome`: the target is active; also when it was before
- * - `Behind`: nothing has changed, as so many positions are missing
- * - `Unknown`: the consumer has no such target that has run and was not discarded
+ * The outcome of a cut-over.
+ *
+ * - `CutOver`: the generation is active now; it may have been before
+ * - `Behind`: nothing has changed; the generation lacks this many positions
+ * - `Unknown`: nothing has changed; the consumer has no such generation, or it has not run, or it was discarded
  *
  * @since 0.1.0
  * @category models
  */
 export type CutOverOutcome =
-  | { readonly _tag: "Switched" }
+  | { readonly _tag: "CutOver" }
   | { readonly _tag: "Behind"; readonly missing: bigint }
   | { readonly _tag: "Unknown" }
 
 /**
- * A page of what a target itself holds, in key order, active or not.
+ * A request for a page of documents of a generation, active or not, in key order.
  *
  * @since 0.1.0
  * @category models
  */
 export interface GenerationPage {
   readonly generation: string
+  /** The key after which the page starts. */
   readonly after?: string | undefined
   readonly limit: number
 }
 
 /**
- * What a target holds of some documents, and how far each of its partitions had come with them.
+ * Some documents of a generation, read together with the positions of its partitions.
  *
  * @since 0.1.0
  * @category models
@@ -160,36 +173,37 @@ export interface GenerationView {
 }
 
 /**
- * Targets of a consumer beside the active one.
+ * The generations of a consumer.
  *
  * @since 0.1.0
  * @category models
  */
 export interface GenerationsDriver {
   /**
-   * The build of a consumer that is not finished, or a new one. A consumer that has never run is its own first build. `head` is how far the
-   * log goes now.
+   * Returns the generation that a rebuild is building, or begins a new one. The first generation of a consumer that has never run is the
+   * consumer's own. `head` is the high-water mark of the log.
    */
   readonly beginGeneration: (consumer: string, head: Position) => Effect.Effect<string, EventStoreError>
 
-  /** The targets of a consumer, in the order in which they came to be. */
+  /** Returns the generations of a consumer, oldest first. */
   readonly generations: (consumer: string) => Effect.Effect<ReadonlyArray<Generation>, EventStoreError>
 
-  /** All of it, or nothing. Whoever works on either target has lost its partitions then, and can write nothing more. */
+  /** Makes a generation the active one, all or nothing. Workers on either generation lose their partitions and can write nothing more. */
   readonly cutOver: (request: CutOverRequest) => Effect.Effect<CutOverOutcome, EventStoreError>
 
   /**
-   * Removes a target that is not active, with everything it has written, in several transactions; can be repeated when it was cut off. From
-   * the first on nobody can write to it, or switch to it. What became of its parked events stays on record.
+   * Removes a generation that is not active, with everything it has written, in several transactions. Repeat it when it was interrupted. After
+   * the first transaction no worker can write to the generation, and no cut-over can make it active. The log of its parked events remains.
    */
   readonly discard: (
     consumer: string,
     generation: string
   ) => Effect.Effect<"discarded" | "active" | "unknown", EventStoreError>
 
+  /** Returns a page of documents of a generation. */
   readonly generationPage: (page: GenerationPage) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 
-  /** Two targets as they are at one moment. */
+  /** Returns documents of two generations as of one point in time. */
   readonly views: (
     generations: readonly [string, string],
     keys: ReadonlyArray<string>
@@ -197,7 +211,7 @@ export interface GenerationsDriver {
 }
 
 /**
- * Where a store keeps what events have said: in documents, with parked streams, and in the record of these.
+ * Where a store holds texts made from events: in documents, with parked streams, and in the log of parked events.
  *
  * @since 0.1.0
  * @category models
@@ -205,33 +219,35 @@ export interface GenerationsDriver {
 export type StoredTextSource = "documents" | "parked" | "parkingLog"
 
 /**
- * A text as it is kept, byte for byte.
- *
- * - `key`: of the document; else the stream
- * - `cursor`: after which the next page starts
+ * A text as it is stored, byte for byte.
  *
  * @since 0.1.0
  * @category models
  */
 export interface StoredText {
   readonly generation: string
+  /** The key of the document, or the name of the stream. */
   readonly key: string
   readonly text: string
+  /** Where the next page starts. */
   readonly cursor: string
 }
 
 /**
+ * A request for a page of stored texts.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface StoredTextPage {
   readonly in: StoredTextSource
+  /** The last text of the page before. */
   readonly after?: Pick<StoredText, "generation" | "cursor"> | undefined
   readonly limit: number
 }
 
 /**
- * All that is kept, of whatever target, for those who look for something in it.
+ * All stored texts of all generations; an erasure searches them for personal data.
  *
  * @since 0.1.0
  * @category models
@@ -241,6 +257,8 @@ export interface PersonalDataScanDriver {
 }
 
 /**
+ * The driver of a projection store.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -75,7 +75,7 @@ describe("builds, and who comes in between", () => {
       yield* other`select evsrc.advance_partition('f@1', 0, ${
         assigned[0]!.epoch
       }, 0, 7, '{}', '{}', '{}', '{}', '{}', '{}', '{}')`
-      const request = { consumer: "f@1", to: "f@1~1", ifBehind: "refuse" } as const
+      const request = { consumer: "f@1", to: "f@1~1", ifBehind: "reject" } as const
       const switching = yield* Effect.forkChild(driver.cutOver(request))
       yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%cut_over%'
         and datname = current_database()`.pipe(

@@ -47,7 +47,7 @@ interface Entry {
   readonly number: number
   readonly startedAt: DateTime.Utc | undefined
   readonly goal: Position.Position
-  switchedAt: DateTime.Utc | undefined
+  activatedAt: DateTime.Utc | undefined
   isDiscarded: boolean
 }
 
@@ -84,7 +84,7 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
       ? positionOf(stateOf(entry.generation)) < entry.goal ? "building" : "active"
       : entry.generation === consumer.previous
       ? "previous"
-      : entry.number > 0 && entry.switchedAt === undefined
+      : entry.number > 0 && entry.activatedAt === undefined
       ? "building"
       : "retired"
 
@@ -102,7 +102,7 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
     const entry = known(consumer, to)
     const [was, next] = [stateOf(consumer.active), stateOf(to)]
     if (entry === undefined || entry.isDiscarded || next.partitions.length === 0) return { _tag: "Unknown" }
-    if (consumer.active === to) return { _tag: "Switched" }
+    if (consumer.active === to) return { _tag: "CutOver" }
     const missing = evenIfBehind ? 0n : missingOf(was, next)
     if (missing > 0n) {
       if (holdUntil !== undefined) {
@@ -117,7 +117,7 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
     }
     consumer.previous = consumer.active
     consumer.active = to
-    entry.switchedAt = now
+    entry.activatedAt = now
     for (const generation of [was, next]) {
       for (const partition of generation.partitions) {
         partition.epoch++
@@ -127,7 +127,7 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
       }
       generation.workers.clear()
     }
-    return { _tag: "Switched" }
+    return { _tag: "CutOver" }
   }
 
   return {
@@ -152,7 +152,7 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
           generation: entry.generation,
           status: statusOf(consumer, entry),
           startedAt: entry.startedAt,
-          switchedAt: entry.switchedAt,
+          activatedAt: entry.activatedAt,
           partitions: stateOf(entry.generation).partitions.length,
           position: positionOf(stateOf(entry.generation))
         }))
@@ -162,7 +162,7 @@ export const make = (stateOf: (generation: string) => GenerationState): MemoryGe
         switchNow(
           consumer,
           to,
-          ifBehind === "switch",
+          ifBehind === "cutOver",
           typeof ifBehind === "string" ? undefined : DateTime.makeUnsafe(now + Duration.toMillis(ifBehind.hold)),
           DateTime.makeUnsafe(now)
         )),
@@ -190,7 +190,7 @@ const entryOf = (
   number: number,
   startedAt: DateTime.Utc | undefined,
   goal: Position.Position
-): Entry => ({ generation, number, startedAt, goal, switchedAt: undefined, isDiscarded: false })
+): Entry => ({ generation, number, startedAt, goal, activatedAt: undefined, isDiscarded: false })
 
 const positionOf = ({ partitions: [first, ...others] }: GenerationState): Position.Position =>
   others.reduce(

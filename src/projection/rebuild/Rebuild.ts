@@ -224,7 +224,7 @@ export const rollback = Effect.fn("Rebuild.rollback")(function*(
   }
   yield* checkPartitions(projection, to)
   const previous = yield* store.activeGeneration(projection.id)
-  yield* switchOnce(store, projection, to.generation, "switch")
+  yield* switchOnce(store, projection, to.generation, "cutOver")
   return { active: to.generation, previous }
 })
 
@@ -372,7 +372,7 @@ const switchTo = Effect.fnUntraced(function*(
     const now = yield* Clock.currentTimeMillis
     const mayHold: boolean = isClose && now >= heldUntil && now < deadline
     if (mayHold) heldUntil = now + Duration.toMillis(hold)
-    const missing: bigint = yield* switchOnce(store, projection, to, mayHold ? { hold } : "refuse")
+    const missing: bigint = yield* switchOnce(store, projection, to, mayHold ? { hold } : "reject")
     if (missing === 0n) return
     if ((yield* Clock.currentTimeMillis) >= deadline) {
       const detail = `${to} is ${missing} positions behind the active documents; run it until it has caught up`
@@ -394,7 +394,7 @@ const switchOnce = (
     Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("100 millis"), times: 10 }),
     Effect.flatMap((switched) => {
       switch (switched._tag) {
-        case "Switched":
+        case "CutOver":
           return Effect.succeed(0n)
         case "Behind":
           return Effect.succeed(switched.missing)

@@ -67,36 +67,36 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const store = yield* driver
     const outcome = Effect.fnUntraced(function*(active: ReadonlyArray<number>, building: ReadonlyArray<number>) {
       const { consumer, generation } = yield* two(active, building)
-      const switched = yield* store.cutOver({ consumer, to: generation, ifBehind: "refuse" })
+      const switched = yield* store.cutOver({ consumer, to: generation, ifBehind: "reject" })
       const now = yield* store.activeGeneration(consumer)
-      equal(now, switched._tag === "Switched" ? generation : consumer, "the active generation")
+      equal(now, switched._tag === "CutOver" ? generation : consumer, "the active generation")
       return switched
     })
     equal(yield* outcome([10], [9]), { _tag: "Behind", missing: 1n }, "one behind")
-    equal(yield* outcome([10], [10]), { _tag: "Switched" }, "as far")
-    equal(yield* outcome([10], [11]), { _tag: "Switched" }, "further")
+    equal(yield* outcome([10], [10]), { _tag: "CutOver" }, "as far")
+    equal(yield* outcome([10], [11]), { _tag: "CutOver" }, "further")
     equal(yield* outcome([4, 10], [10, 4]), { _tag: "Behind", missing: 6n }, "one of two partitions behind")
-    equal(yield* outcome([4, 10], [5, 10]), { _tag: "Switched" }, "both as far")
+    equal(yield* outcome([4, 10], [5, 10]), { _tag: "CutOver" }, "both as far")
     equal(yield* outcome([5, 9], [5]), { _tag: "Behind", missing: 4n }, "one partition for two")
-    equal(yield* outcome([5, 9], [9]), { _tag: "Switched" }, "one as far as both")
+    equal(yield* outcome([5, 9], [9]), { _tag: "CutOver" }, "one as far as both")
     equal(yield* outcome([7], [9, 6]), { _tag: "Behind", missing: 1n }, "two partitions for one")
-    equal(yield* outcome([7], [9, 7]), { _tag: "Switched" }, "both as far as the one")
+    equal(yield* outcome([7], [9, 7]), { _tag: "CutOver" }, "both as far as the one")
 
     const { consumer, generation } = yield* two([10], [3])
-    equal(yield* store.cutOver({ consumer, to: generation, ifBehind: "switch" }), { _tag: "Switched" }, "even so")
-    equal(yield* store.cutOver({ consumer, to: generation, ifBehind: "refuse" }), { _tag: "Switched" }, "again")
+    equal(yield* store.cutOver({ consumer, to: generation, ifBehind: "cutOver" }), { _tag: "CutOver" }, "even so")
+    equal(yield* store.cutOver({ consumer, to: generation, ifBehind: "reject" }), { _tag: "CutOver" }, "again")
     equal(
       (yield* store.generations(consumer)).map(({ status }) => status),
       ["previous", "active"],
       "what was before is not forgotten"
     )
     equal(
-      yield* store.cutOver({ consumer, to: `${consumer}~7`, ifBehind: "switch" }),
+      yield* store.cutOver({ consumer, to: `${consumer}~7`, ifBehind: "cutOver" }),
       { _tag: "Unknown" },
       "nobody's"
     )
     const fresh = yield* store.beginGeneration(consumer, Position.start)
-    equal(yield* store.cutOver({ consumer, to: fresh, ifBehind: "switch" }), { _tag: "Unknown" }, "not run")
+    equal(yield* store.cutOver({ consumer, to: fresh, ifBehind: "cutOver" }), { _tag: "Unknown" }, "not run")
   }),
 
   test("who had a lease on either target before the switch cannot write after it", function*() {
@@ -121,7 +121,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
         applied: []
       })
     equal(yield* read, { n: 1 }, "before")
-    yield* store.cutOver({ consumer, to: generation, ifBehind: "refuse" })
+    yield* store.cutOver({ consumer, to: generation, ifBehind: "reject" })
     equal([yield* write(consumer, old!), yield* write(generation, built!)], ["lost", "lost"], "under the old leases")
     equal(yield* read, { n: 2 }, "after")
     equal((yield* store.load(consumer, ["k"]))[0]?.document, { n: 1 }, "the old documents stay")
@@ -154,7 +154,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const { nextLeaseEndsIn, assigned } = yield* claim(Duration.minutes(1))
     ok(assigned.length === 0 && nextLeaseEndsIn !== undefined && nextLeaseEndsIn <= 60_000, "nobody gets it meanwhile")
     equal(yield* advance(generation, built!, 4n), "advanced", "the build goes on")
-    equal(yield* store.cutOver(request), { _tag: "Switched" }, "when it has come")
+    equal(yield* store.cutOver(request), { _tag: "CutOver" }, "when it has come")
     equal((yield* claim(Duration.minutes(1))).generation, generation, "and is free")
   }),
 
