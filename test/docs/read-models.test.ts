@@ -204,7 +204,7 @@ const BestSellers = Query.make("BestSellers", {
 
 const SalesAnswers = QueryBus.handler(BestSellers, ({ limit }) =>
   Effect.gen(function*() {
-    yield* ProjectionStore.settled(Sales)
+    yield* ProjectionStore.awaitReadAfter(Sales)
     const sql = yield* SqlClient.SqlClient
     return yield* Effect.orDie(
       sql<{ readonly sku: string; readonly sold: number }>`select sku, sum(quantity)::int as sold from sales
