@@ -1,6 +1,4 @@
-/**
- * How streams end and logs travel. The code in docs/archiving.md is taken from here.
- */
+/** Executes the code of docs/archiving.md. */
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem, Layer, Schema, Stream } from "effect"
@@ -47,7 +45,7 @@ const copied = Effect.flatMap(
   (lines) => LogTransfer.verify(lines)
 )
 
-/** Files of a folder of its own. */
+/** A file system whose files are in a temporary directory. */
 const files = Layer.effect(
   FileSystem.FileSystem,
   Effect.gen(function*() {
@@ -72,7 +70,7 @@ const backEnds = {
 
 for (const [name, store] of Object.entries(backEnds)) {
   layer(Layer.merge(store, files), { excludeTestServices: true })(`the ledger on ${name}`, (it) => {
-    it.effect("is closed, archived, exported and imported", () =>
+    it.effect("closes, archives, exports and imports a stream", () =>
       Effect.gen(function*() {
         const closed = yield* closeTheYear
         assert.strictEqual(closed._tag, "closed")

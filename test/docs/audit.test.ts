@@ -1,4 +1,4 @@
-/** The code of docs/audit.md. */
+/** Executes the code of docs/audit.md. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Option, Schema } from "effect"
 import { SqlClient } from "effect/sql"
@@ -35,7 +35,7 @@ const Stock = Aggregate.make("Stock", {
 const Reserving = Subscription.make("reserving", {
   events: OrderEvent,
   handle: {
-    // Named by the event, the command is safe to send again.
+    // The event's id as command id makes a repetition write nothing.
     OrderPlaced: ({ orderId, sku }, { id }) => CommandBus.dispatch(ReserveStock, { sku, orderId }, { commandId: id })
   }
 })
@@ -45,7 +45,7 @@ const placeOrder = (user: string, requestId: string, orderId: string) =>
     CommandContext.provide({ actor: user })
   )
 
-const whatCameOf = Effect.fnUntraced(function*(requestId: string) {
+const causationOf = Effect.fnUntraced(function*(requestId: string) {
   const tree = yield* Causation.of({ commandId: requestId })
   return Option.match(tree, { onNone: () => "nothing", onSome: Causation.format })
 })
@@ -74,11 +74,11 @@ PlaceOrder by ann at 2026-03-01T09:00:00.000Z
 layer(program.pipe(Layer.provideMerge(chained), Layer.provideMerge(layerPostgres())), { excludeTestServices: true })(
   "an audit",
   (it) => {
-    it.effect("lists what a command has led to", () =>
+    it.effect("lists the consequences of a command", () =>
       Effect.gen(function*() {
-        assert.strictEqual(yield* whatCameOf("request-1"), "nothing")
+        assert.strictEqual(yield* causationOf("request-1"), "nothing")
         yield* placeOrder("ann", "request-1", "o-1")
-        const found = yield* whatCameOf("request-1").pipe(
+        const found = yield* causationOf("request-1").pipe(
           Effect.delay("20 millis"),
           Effect.repeat({ until: (text) => text.includes("StockReserved") }),
           Effect.timeout("30 seconds")
@@ -86,7 +86,7 @@ layer(program.pipe(Layer.provideMerge(chained), Layer.provideMerge(layerPostgres
         assert.strictEqual(found.replaceAll(/at \S+/g, "at 2026-03-01T09:00:00.000Z"), listed.trim())
       }))
 
-    it.effect("finds what was changed, and by an anchor what was taken away", () =>
+    it.effect("finds a changed event, and with an anchor a removed one", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const tamper = (statement: string) =>
@@ -109,14 +109,14 @@ layer(program.pipe(Layer.provideMerge(chained), Layer.provideMerge(layerPostgres
         yield* tamper(`delete from evsrc.events where stream = 'Order-o-1'`)
         assert.deepStrictEqual(yield* findings, [])
 
-        const kept = yield* Schema.decodeEffect(AnchorText)(text)
-        const { faults, isIntact } = yield* HashChain.verify({ against: kept })
+        const stored = yield* Schema.decodeEffect(AnchorText)(text)
+        const { faults, isIntact } = yield* HashChain.verify({ against: stored })
 
         assert.isFalse(isIntact)
         assert.deepStrictEqual(faults.map(({ kind }) => kind), ["anchor"])
       }))
 
-    it.effect("makes indexes beside the work", () =>
+    it.effect("accepts indexes that were built concurrently", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         yield* sql`drop index evsrc.events_correlation`

@@ -1,4 +1,4 @@
-/** The code of docs/personal-data.md. */
+/** Executes the code of docs/personal-data.md. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, it, layer } from "@effect/vitest"
 import { Effect, Layer, Option, Redacted, Schema, Stream } from "effect"
@@ -81,7 +81,7 @@ const stores = Layer.unwrap(
 const hotel = Layer.merge(Aggregate.layer(Booking), Projector.layer([Guests]))
 
 layer(hotel.pipe(Layer.provideMerge(stores)), { excludeTestServices: true, timeout: 60_000 })("personal data", (it) => {
-  it.effect("is erased everywhere, and nothing else is", () =>
+  it.effect("is erased everywhere, and other data is unchanged", () =>
     Effect.gen(function*() {
       yield* CommandBus.dispatch(BookRoom, { bookingId: "1", guestId: "g-1", hotel: "Ritz", name: "Ann Archer" })
       const { position } = yield* CommandBus.dispatch(BookRoom, {
@@ -123,7 +123,7 @@ layer(hotel.pipe(Layer.provideMerge(stores)), { excludeTestServices: true, timeo
       assert(error._tag === "EventStoreError" && error.reason._tag === "SubjectErased")
     }), { timeout: 60_000 })
 
-  it.effect("is read with what stands in its place", () =>
+  it.effect("is read as a value or as Erased", () =>
     Effect.sync(() => {
       const erased = { _tag: "Erased", subject: "g-1" } as const
       assert.strictEqual(mailOf({ contact: erased }), undefined)

@@ -80,7 +80,7 @@ const record = (file: string) => {
   return Recording.save(file, lines)
 }
 
-/** A recording of the history, in a folder of its own. */
+/** A recording of the log, in a temporary directory. */
 const recording = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const file = `${yield* fs.makeTempDirectoryScoped()}/members.ndjson`
@@ -97,7 +97,7 @@ const ChangedDecider = Member.decider({
   }
 })
 
-/** The state has another name for what it counts. */
+/** The state has another name for its counter. */
 const RenamedDecider = Aggregate.make("Member", {
   id: "memberId",
   state: Schema.Struct({ active: Schema.Boolean, visitCount: Schema.Int }),
@@ -117,7 +117,7 @@ const RenamedDecider = Aggregate.make("Member", {
 const renamed = ({ visits, ...state }: typeof MemberState.Encoded) => ({ ...state, visitCount: visits })
 
 describe("recorded history", () => {
-  it.effect("leads where it led, and has nothing of a person", () =>
+  it.effect("replays without a difference, and holds no personal data", () =>
     Effect.gen(function*() {
       const file = yield* recording
       const report = yield* Recording.checkFile(file, { aggregates: [MemberDecider], projections: [Members] })
@@ -125,7 +125,7 @@ describe("recorded history", () => {
       assert.notInclude(yield* (yield* FileSystem.FileSystem).readFileString(file), "Ada")
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
 
-  it.effect("shows what a change makes of it", () =>
+  it.effect("shows the differences that a change makes", () =>
     Effect.gen(function*() {
       const file = yield* recording
       const error = yield* Effect.flip(
@@ -150,7 +150,7 @@ projection members: 0 of 3 documents differ
       )
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
 
-  it.effect("is the same where a difference is declared", () =>
+  it.effect("ignores a declared difference", () =>
     Effect.gen(function*() {
       const file = yield* recording
       const report = yield* Recording.checkFile(file, {
@@ -165,7 +165,7 @@ projection members: 0 of 3 documents differ
       assert.isTrue(Recording.isSame(report))
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
 
-  it.effect("can be told by a report", () =>
+  it.effect("is reported as JSON", () =>
     Effect.gen(function*() {
       const file = yield* recording
       const models = { aggregates: [ChangedDecider], projections: [Members] }

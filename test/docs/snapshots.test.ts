@@ -1,4 +1,4 @@
-/** The code of docs/snapshots.md. */
+/** Executes the code of docs/snapshots.md. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy } from "evsrc"
@@ -22,7 +22,7 @@ const MeterDecider = Meter.decider({
   decide: { Read: (_, read) => [{ _tag: "Read", ...read }] }
 })
 
-const record = (meterId: string, units: number) =>
+const read = (meterId: string, units: number) =>
   CommandBus.dispatch(Read, { meterId, units }).pipe(Effect.provide(Aggregate.layer(MeterDecider)))
 
 const total = (meterId: string) => Effect.map(Aggregate.load(MeterDecider, meterId), ({ state }) => state.total)
@@ -39,10 +39,10 @@ const MeterDecider2 = Meter.decider({
 
 const dropSnapshots = (meterId: string) => Aggregate.dropSnapshots(Meter, [meterId])
 
-it.live("snapshots are taken, outlived by a new version of the program, and dropped", () =>
+it.live("takes snapshots, ignores those of other code, and drops them", () =>
   Effect.gen(function*() {
     const { driver, snapshots } = (yield* EventStore.EventStore)[internals]
-    for (let n = 1; n <= 120; n++) yield* record("a", n % 2 === 0 ? 3 : -1)
+    for (let n = 1; n <= 120; n++) yield* read("a", n % 2 === 0 ? 3 : -1)
     yield* snapshots.settled
     assert.strictEqual(yield* total("a"), 120)
     const [snapshot] = yield* driver.snapshots.page(undefined, 10)

@@ -18,23 +18,23 @@ const deposited = (amount: number) => Deposited.make({ account: "ann", amount })
 const withdrawn = (amount: number) => Withdrawn.make({ account: "ann", amount })
 
 describe("an account", () => {
-  it("pays out what is there", () => {
+  it("pays out an available amount", () => {
     DeciderSpec.given(Bank.Account, [opened, deposited(100)])
       .when(Bank.Withdraw, { account: "ann", amount: 70 })
       .thenEvents([withdrawn(70)])
   })
 
-  it("refuses what is not", () => {
+  it("rejects an overdraft", () => {
     DeciderSpec.given(Bank.Account, [opened, deposited(100)])
       .when(Bank.Withdraw, { account: "ann", amount: 101 })
       .thenFails(new Bank.InsufficientFunds({ balance: 100 }))
   })
 
-  it("is opened once", () => {
+  it("opens once", () => {
     DeciderSpec.given(Bank.Account, [opened]).when(Bank.Open, { account: "ann" }).thenNothing()
   })
 
-  it("has the balance that its events lead to", () => {
+  it("folds its events to a balance", () => {
     DeciderSpec.given(Bank.Account, [opened, deposited(100), withdrawn(30)]).thenState(70)
   })
 })
@@ -44,7 +44,7 @@ const Transfer = Schema.TaggedUnion({
   Withdraw: Bank.Withdraw.payloadSchema.fields
 })
 
-describe("an account, whatever is asked of it", () => {
+describe("an account under generated commands", () => {
   it.effect.prop("is never overdrawn", [Schema.Array(Transfer)], ([transfers]) =>
     Effect.sync(() => {
       let balance = Decider.fold(Bank.Account, [opened])
@@ -67,7 +67,7 @@ for (const { name, test } of DeciderProperties.all(Bank.Account, { state: Schema
 }
 
 describe("an event", () => {
-  it("written by an earlier release can be read", () => {
+  it("decodes a payload of an earlier release", () => {
     const stored = { type: "Deposited", schemaVersion: 1, data: { account: "ann", amount: 100 } }
     assert.deepStrictEqual(EventCodec.make(Bank.AccountEvent).decodeData(stored), Result.succeed([deposited(100)]))
   })
@@ -81,7 +81,7 @@ const backEnds = {
 
 for (const [name, stores] of Object.entries(backEnds)) {
   layer(Bank.Bank.pipe(Layer.provideMerge(stores)), { excludeTestServices: true })(`the bank on ${name}`, (it) => {
-    it.effect("answers with the balance after a deposit", () =>
+    it.effect("returns the balance after a deposit", () =>
       Effect.gen(function*() {
         yield* CommandBus.dispatch(Bank.Open, { account: "ben" })
         const receipt = yield* CommandBus.dispatch(Bank.Deposit, { account: "ben", amount: 100 })
@@ -89,7 +89,7 @@ for (const [name, stores] of Object.entries(backEnds)) {
         assert.strictEqual(balance, 100)
       }))
 
-    it.effect("books a deposit once, however often it is sent", () =>
+    it.effect("books a deposit once when it is sent again", () =>
       Effect.gen(function*() {
         yield* CommandBus.dispatch(Bank.Open, { account: "cleo" })
         const deposit = CommandBus.dispatch(Bank.Deposit, { account: "cleo", amount: 100 }, { commandId: "deposit-1" })
@@ -100,7 +100,7 @@ for (const [name, stores] of Object.entries(backEnds)) {
         assert.strictEqual(state, 100)
       }))
 
-    it.effect("pays out no more than there is to many who ask at once", () =>
+    it.effect("rejects concurrent withdrawals beyond the balance", () =>
       Effect.gen(function*() {
         yield* CommandBus.dispatch(Bank.Open, { account: "dora" })
         yield* CommandBus.dispatch(Bank.Deposit, { account: "dora", amount: 50 })
@@ -109,7 +109,7 @@ for (const [name, stores] of Object.entries(backEnds)) {
         assert.strictEqual(exits.filter(Exit.isSuccess).length, 5)
       }))
 
-    it.effect("keeps who did what", () =>
+    it.effect("stores the actor", () =>
       Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         yield* CommandBus.dispatch(Bank.Open, { account: "eve" }, { actor: "clerk 7" })
@@ -120,7 +120,7 @@ for (const [name, stores] of Object.entries(backEnds)) {
 }
 
 describe("the bank in memory", () => {
-  it.effect("closes the year on a clock that is the test's", () =>
+  it.effect("reads the balance as of an instant of the test clock", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(Date.UTC(2025, 11, 31, 23))
       yield* CommandBus.dispatch(Bank.Open, { account: "ann" })
@@ -132,17 +132,17 @@ describe("the bank in memory", () => {
       assert.strictEqual((yield* Aggregate.load(Bank.Account, "ann")).state, 70)
     }).pipe(Effect.provide(Aggregate.layer(Bank.Account)), Effect.provide(EventStore.layerMemory)))
 
-  it.effect("books a deposit once though the answer to it was lost", () =>
+  it.effect("books a deposit once when the reply is lost", () =>
     Effect.gen(function*() {
       yield* CommandBus.dispatch(Bank.Open, { account: "ann" })
       const receipt = yield* CommandBus.dispatch(Bank.Deposit, { account: "ann", amount: 100 })
       const { state, version } = yield* Aggregate.load(Bank.Account, "ann")
       assert.deepStrictEqual([state, version], [100, receipt.version])
-    }).pipe(Effect.provide(Aggregate.layer(Bank.Account)), Effect.provide(losingAnAnswer)))
+    }).pipe(Effect.provide(Aggregate.layer(Bank.Account)), Effect.provide(losingOneReply)))
 })
 
-/** The store in memory, but that it writes the first deposit and then says that the connection was lost. */
-const losingAnAnswer = Layer.effect(
+/** A memory store that writes the first deposit, then reports a lost connection. */
+const losingOneReply = Layer.effect(
   EventStore.EventStore,
   Effect.gen(function*() {
     const driver = yield* EventStore.driver
@@ -161,9 +161,9 @@ const losingAnAnswer = Layer.effect(
   })
 ).pipe(Layer.provide(EventStore.layerMemory))
 
-/** In place of a driver of one's own, that of the store in memory. */
+/** Your driver; here that of the memory store. */
 const ownStore = EventStore.layer(EventStore.driver).pipe(Layer.provide(EventStore.layerMemory))
 
-layer(ownStore, { excludeTestServices: true })("a store of one's own", (it) => {
+layer(ownStore, { excludeTestServices: true })("my store", (it) => {
   for (const { name, test } of EventStoreSuite.cases) it.effect(name, () => test)
 })

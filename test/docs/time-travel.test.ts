@@ -1,4 +1,4 @@
-/** The code of docs/time-travel.md. */
+/** Executes the code of docs/time-travel.md. */
 import { assert, layer } from "@effect/vitest"
 import { DateTime, Effect, JsonPatch, Layer, Option, Result, Schema, Stream } from "effect"
 import { Aggregate, Command, CommandBus, Decision, Event, EventStore } from "evsrc"
@@ -74,7 +74,7 @@ const Stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
 const Handlers = Layer.merge(Aggregate.layer(Accounts), Decision.layer(Lending))
 
 layer(Handlers.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })("time travel", (it) => {
-  it.effect("goes where it is told", () =>
+  it.effect("reads, compares and decides as of points in time", () =>
     Effect.gen(function*() {
       const [account, owner] = ["a-1", "ann"]
       yield* CommandBus.dispatch(Open, { account, owner })

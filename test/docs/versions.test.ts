@@ -50,7 +50,7 @@ Event.versions(BookEvent) satisfies {
   readonly BookDusted: "retired"
 }
 
-/** The set as it was before `BookBorrowed` was renamed. */
+/** The event set before `BookBorrowed` was renamed. */
 const FormerEvent = Schema.TaggedUnion({
   BookBought: { ...book, title, shelf: Schema.Int },
   BookBorrowed: { ...book, by: reader },
@@ -65,7 +65,7 @@ const BeforeRenaming = Schema.TaggedUnion({
 }))
 
 describe("a log of several releases", () => {
-  it.effect("is read as what it means today", () =>
+  it.effect("is read as current events", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       yield* store.append(FormerEvent, "Book-1", [
@@ -73,16 +73,16 @@ describe("a log of several releases", () => {
         { _tag: "BookDusted", bookId: "1" },
         { _tag: "BookBorrowed", bookId: "1", by: "ann" }
       ])
-      const records = yield* Stream.runCollect(store.readStream(BookEvent, "Book-1"))
-      assert.deepStrictEqual(records.map(({ event, part, version }) => [Number(version), part, event._tag]), [
+      const recorded = yield* Stream.runCollect(store.readStream(BookEvent, "Book-1"))
+      assert.deepStrictEqual(recorded.map(({ event, part, version }) => [Number(version), part, event._tag]), [
         [1, 0, "BookAdded"],
         [1, 1, "BookPlaced"],
         [3, 0, "BookLent"]
       ])
-      assert.deepEqual(records[2]?.event, { _tag: "BookLent", bookId: "1", reader: "ann" })
+      assert.deepEqual(recorded[2]?.event, { _tag: "BookLent", bookId: "1", reader: "ann" })
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it("says of a newer version that it is one", () => {
+  it("reports a newer version", () => {
     const stored = { type: "BookAdded", schemaVersion: 4, data: {} }
     const failure = Result.getOrThrow(Result.flip(EventCodec.make(BookEvent).decodeData(stored)))
     assert.strictEqual(failure.problem, "NewerVersion")
@@ -92,7 +92,7 @@ describe("a log of several releases", () => {
     )
   })
 
-  it("is read across a renaming, in both directions", () => {
+  it("is read by both releases of a renaming", () => {
     const lent = { type: "BookLent", schemaVersion: 1, data: { bookId: "1", reader: "ann" } }
     const borrowed = { type: "BookBorrowed", schemaVersion: 1, data: { bookId: "1", by: "ann" } }
     const before = (stored: typeof lent | typeof borrowed) => EventCodec.make(BeforeRenaming).decodeData(stored)
@@ -102,10 +102,10 @@ describe("a log of several releases", () => {
   })
 })
 
-it.effect("what was ever written can be read", () =>
+it.effect("decodes every stored version", () =>
   GoldenEvents.check(BookEvent, { directory: "test/golden/books" }).pipe(Effect.provide(NodeServices.layer)))
 
-/** A weight was a text once, in kilograms or grams. */
+/** Version 1 stored the weight as text, in kilograms or grams. */
 const ParcelEvent = Schema.TaggedUnion({ ParcelSent: { grams: Schema.Int } }).pipe(Event.upcasters({
   ParcelSent: Event.from({ weight: Schema.String }).toCurrent(({ weight }) => {
     const amount = Number.parseFloat(weight) || 0
@@ -113,7 +113,7 @@ const ParcelEvent = Schema.TaggedUnion({ ParcelSent: { grams: Schema.Int } }).pi
   })
 }))
 
-it.effect("a weight is what it was", () =>
+it.effect("upcasts every stored weight", () =>
   GoldenEvents.check(ParcelEvent, {
     directory: "test/golden/parcels",
     past: { ParcelSent: { 1: [{ weight: "2.5 kg" }, { weight: "800 g" }] } }

@@ -1,0 +1,108 @@
+/** Executes the code of docs/operations.md. */
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Effect, Layer, Option, Schedule, Schema, Stream } from "effect"
+import { DeliveryAudit, EventStore, Health, Parking, Projection, ProjectionStore, Projector, Rebuild } from "evsrc"
+import { append, Mails, memory, OrderEvent, OrderMail, OrderShipped, place, sent, Sold, unreachable } from "./orders.ts"
+
+/** Waits until this many streams are parked. */
+const untilParked = (count: number) =>
+  Parking.list(OrderMail).pipe(
+    Effect.repeat({ until: (parked) => parked.length === count, schedule: Schedule.spaced("10 millis") }),
+    Effect.timeout("30 seconds")
+  )
+
+layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a subscription", (it) => {
+  it.effect("parks the streams of events on which it fails", () =>
+    Effect.gen(function*() {
+      yield* place("1", "bob")
+      yield* append(OrderShipped.make({ orderId: "1", customer: "bob" }))
+      yield* place("2", "cem")
+      yield* place("3", "ann")
+      yield* untilParked(2)
+      unreachable.delete("bob")
+
+      const parked = yield* Parking.list(OrderMail)
+      assert.deepStrictEqual(parked.map(({ stream }) => stream), ["Order-1", "Order-2"])
+      const { events, history, waiting } = yield* Parking.inspect(OrderMail, "Order-1")
+      assert.deepStrictEqual(waiting.map(({ type }) => type), ["OrderShipped"])
+      const retried = yield* Parking.retry(OrderMail, "Order-1", { actor: "ann", reason: "address corrected" })
+      assert.deepStrictEqual([retried.outcome, retried.parked], ["retried", undefined])
+      const skipped = yield* Parking.skip(OrderMail, "Order-2", { actor: "ann", reason: "customer has no address" })
+      assert.strictEqual(skipped.outcome, "skipped")
+      assert.match(history[0]?.detail ?? "", /no mail can be sent to bob$/)
+      assert.strictEqual(events._tag, "Success")
+
+      const store = yield* ProjectionStore.ProjectionStore
+      const { head } = yield* EventStore.EventStore
+      yield* store.awaitPosition({ id: OrderMail.id, lifecycle: "async" }, yield* head, "10 seconds")
+      assert.sameMembers(Array.from(sent.values()), [
+        "ann: 3 is placed",
+        "bob: 1 is placed",
+        "bob: 1 is on its way"
+      ])
+      const audit = yield* DeliveryAudit.run(OrderMail)
+      assert.deepStrictEqual(audit.partitions.map(({ applied, skipped }) => [applied, skipped]), [[3, 1]])
+    }))
+})
+
+/** The first release of `Sold`, with a mistake. */
+const SoldBefore: typeof Sold = Projection.make("sold", {
+  events: OrderEvent,
+  document: Schema.Int,
+  partitions: 4,
+  key: (event) => event._tag === "OrderPlaced" ? event.lines.map(({ sku }) => sku) : [],
+  evolve: {
+    OrderPlaced: (sold = 0) => sold + 1,
+    OrderShipped: Projection.ignore,
+    OrderCancelled: Projection.ignore
+  }
+})
+
+describe("a wrong projection", () => {
+  it.live("is rebuilt, and rolled back", () =>
+    Effect.gen(function*() {
+      const store = yield* ProjectionStore.ProjectionStore
+      const { position } = yield* place("1", "ann", [{ sku: "tea", quantity: 5 }])
+      yield* store.awaitPosition(SoldBefore, position, "10 seconds").pipe(Effect.provide(Projector.layer([SoldBefore])))
+      yield* Layer.build(Projector.layer([Sold]))
+      let screen = ""
+      const write = (text: string) => screen += text
+
+      const progress = yield* Rebuild.rebuild(Sold, { compare: true }).pipe(
+        Stream.tap((progress) => Effect.sync(() => write(`\r${Rebuild.bar(progress)}\x1b[K`))),
+        Stream.runCollect
+      )
+      const differences = progress.flatMap(({ compared }) => compared?.differences ?? [])
+      assert.deepStrictEqual(differences, [{ _tag: "Different", key: "tea", active: 1, rebuilt: 5 }])
+      assert.strictEqual(progress.at(-1)?.phase, "swapped")
+      assert.deepStrictEqual(yield* ProjectionStore.get(Sold, "tea"), Option.some(5))
+
+      assert.match(screen, /sold@1~1 █+ 100 % {2}1 of 1 events {2}swapped/)
+
+      const back = yield* Rebuild.rollback(Sold)
+      assert.deepStrictEqual(back, { active: "sold@1", previous: "sold@1~1" })
+      assert.deepStrictEqual(yield* ProjectionStore.get(Sold, "tea"), Option.some(1))
+      yield* Rebuild.rollback(Sold)
+      yield* Rebuild.discard(Sold, "sold@1")
+
+      const audit = yield* DeliveryAudit.run(Sold)
+      assert.deepStrictEqual([audit.generation, audit.status], ["sold@1~1", "complete"])
+    }).pipe(Effect.scoped, Effect.provide(memory)))
+})
+
+describe("a projection", () => {
+  it.live("has a complete delivery log, and is healthy", () =>
+    Effect.gen(function*() {
+      yield* Layer.build(Projector.layer([Sold]))
+      const { position } = yield* place("1", "ann", [{ sku: "tea", quantity: 1 }])
+      const store = yield* ProjectionStore.ProjectionStore
+      yield* store.awaitPosition(Sold, position, "10 seconds")
+
+      const audit = yield* DeliveryAudit.run(Sold)
+      assert.strictEqual(audit.status, "complete")
+      const health = yield* Health.of([Sold])
+      assert.notStrictEqual(health.status, "red", health.reasons.join("; "))
+      const [sold] = health.consumers
+      assert.strictEqual(sold?.lag.events, 0)
+    }).pipe(Effect.scoped, Effect.provide(memory)))
+})
