@@ -18,8 +18,7 @@ export interface Parts {
 
 export const allParts: Parts = { aggregate: true, layers: true, projection: true, dispatch: true }
 
-const definitions = (name: string) =>
-  `
+const definitions = (name: string) => `
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -33,24 +32,23 @@ export class Rejected extends Schema.TaggedError<Rejected>()("${name}Rejected", 
 
 export const Events = Schema.TaggedUnion({
 ${
-    numbers(events).map((n) =>
-      `  ${name}Happened${n}: { id: Id, name: Schema.NonEmptyString, amount${n}: Schema.Int, at: Schema.DateTimeUtc }`
-    ).join(",\n")
-  }
+  numbers(events).map((n) =>
+    `  ${name}Happened${n}: { id: Id, name: Schema.NonEmptyString, amount${n}: Schema.Int, at: Schema.DateTimeUtc }`
+  ).join(",\n")
+}
 })
 
 ${
-    numbers(commands).map((n) =>
-      `export const Do${n} = Command.make("${name}Do${n}", {
+  numbers(commands).map((n) =>
+    `export const Do${n} = Command.make("${name}Do${n}", {
   payload: { id: Id, name: Schema.NonEmptyString, amount${n}: Schema.Int, at: Schema.DateTimeUtc },
   error: ${n % 2 === 0 ? "Missing" : "Schema.Union([Missing, Rejected])"}
 })`
-    ).join("\n")
-  }
+  ).join("\n")
+}
 `
 
-const aggregate = (name: string) =>
-  `
+const aggregate = (name: string) => `
 export const State = Schema.TaggedUnion({ Absent: {}, Present: { name: Schema.String, total: Schema.Int } })
 export const ${name} = Aggregate.make("${name}", {
   id: "id",
@@ -62,23 +60,22 @@ export const ${name}Decider = ${name}.decider({
   initial: { _tag: "Absent" },
   evolve: {
 ${
-    numbers(events).map((n) =>
-      `    ${name}Happened${n}: (s, e) => ({ _tag: "Present", name: e.name, total: (s._tag === "Present" ? s.total : 0) + e.amount${n} })`
-    ).join(",\n")
-  }
+  numbers(events).map((n) =>
+    `    ${name}Happened${n}: (s, e) => ({ _tag: "Present", name: e.name, total: (s._tag === "Present" ? s.total : 0) + e.amount${n} })`
+  ).join(",\n")
+}
   },
   decide: {
 ${
-    numbers(commands).map((n) =>
-      `    ${name}Do${n}: (s, c) => s._tag === "Present" ? [Events.cases.${name}Happened${n}.make(c)] : Result.fail(new Missing({ id: c.id }))`
-    ).join(",\n")
-  }
+  numbers(commands).map((n) =>
+    `    ${name}Do${n}: (s, c) => s._tag === "Present" ? [Events.cases.${name}Happened${n}.make(c)] : Result.fail(new Missing({ id: c.id }))`
+  ).join(",\n")
+}
   }
 })
 `
 
-const projection = (name: string) =>
-  `
+const projection = (name: string) => `
 export const View = Schema.Struct({ id: Id, name: Schema.String, total: Schema.Int })
 export const Views = Projection.make("${name}", {
   events: Events,
@@ -87,12 +84,12 @@ export const Views = Projection.make("${name}", {
   key: (e) => e.id,
   evolve: {
 ${
-    numbers(events).map((n) =>
-      n === events - 1
-        ? `    ${name}Happened${n}: Projection.ignore`
-        : `    ${name}Happened${n}: (view, e) => ({ id: e.id, name: e.name, total: (view?.total ?? 0) + e.amount${n} })`
-    ).join(",\n")
-  }
+  numbers(events).map((n) =>
+    n === events - 1
+      ? `    ${name}Happened${n}: Projection.ignore`
+      : `    ${name}Happened${n}: (view, e) => ({ id: e.id, name: e.name, total: (view?.total ?? 0) + e.amount${n} })`
+  ).join(",\n")
+}
   }
 })
 export const Get = Query.make("${name}Get", { payload: { id: Id }, success: View, error: Missing })
@@ -103,22 +100,28 @@ export const GetHandler = QueryBus.handler(Get, ({ id }) =>
   })))
 `
 
-const layers = (name: string, parts: Parts) =>
-  `
+const layers = (name: string, parts: Parts) => `
 export const ${name}Layer = ${
-    parts.projection
-      ? `Layer.mergeAll(Aggregate.layer(${name}Decider), Projector.layer([Views]), GetHandler)`
-      : `Aggregate.layer(${name}Decider)`
-  }
+  parts.projection
+    ? `Layer.mergeAll(Aggregate.layer(${name}Decider), Projector.layer([Views]), GetHandler)`
+    : `Aggregate.layer(${name}Decider)`
+}
 `
 
-const dispatch = (parts: Parts) =>
-  `
+const dispatch = (parts: Parts) => `
 export const program = Effect.gen(function*() {
   const id = Id.make("1")
   const at = yield* Effect.succeed(Schema.DateTimeUtc.make(0 as never))
-${numbers(commands).map((n) => `  const r${n} = yield* CommandBus.dispatch(Do${n}, { id, name: "n", amount${n}: ${n}, at })`).join("\n")}
-${parts.projection ? `  const view = yield* QueryBus.ask(Get, { id }, { after: r0 })\n  return view.name` : "  return r0"}
+${
+  numbers(commands).map((n) =>
+    `  const r${n} = yield* CommandBus.dispatch(Do${n}, { id, name: "n", amount${n}: ${n}, at })`
+  ).join("\n")
+}
+${
+  parts.projection
+    ? `  const view = yield* QueryBus.ask(Get, { id }, { after: r0 })\n  return view.name`
+    : "  return r0"
+}
 })
 `
 

@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import type * as Rpc from "effect/rpc/Rpc"
 import * as RpcGroup from "effect/rpc/RpcGroup"
 import type * as Schema from "effect/Schema"
 import type * as Command from "../command/Command.ts"
@@ -84,8 +83,8 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
 
 /** Refuses, by a type nothing has, what is no command of `Command.make`, or lacks the aggregate's id in its payload. */
 type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
-  readonly [K in keyof Commands]: [Command.BusError] extends [Rpc.Error<Commands[K]>] ?
-    Rpc.Payload<Commands[K]> extends { readonly [P in Id]: string } ? Commands[K]
+  readonly [K in keyof Commands]: [Command.BusError] extends [Command.Error<Commands[K]>] ?
+    Command.Payload<Commands[K]> extends { readonly [P in Id]: string } ? Commands[K]
     : `the payload of this command lacks the aggregate's id "${Id}"`
     : "this is no command: make it by Command.make"
 }

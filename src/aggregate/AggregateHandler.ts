@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type * as Rpc from "effect/rpc/Rpc"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
@@ -42,14 +41,14 @@ export interface AggregateOptions extends CommandExecution.RunOptions {
 export const layer = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   options: AggregateOptions = {}
-): Layer.Layer<Rpc.ToHandler<C>, never, EventStore.EventStore> =>
+): Layer.Layer<Command.HandlerOf<C>, never, EventStore.EventStore> =>
   Layer.effectContext(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const context = yield* Effect.context<never>()
     const execute = yield* executor(store, decider, options)
     const commands = Array.from(decider.aggregate.group.requests.values())
     return InProcessRpc.handlers<C, never>(
-      commands.map((command) => [command, (payload: Rpc.Payload<C>) => execute(command._tag, payload)] as const),
+      commands.map((command) => [command, (payload: Command.Payload<C>) => execute(command._tag, payload)] as const),
       context
     )
   }))
@@ -70,7 +69,7 @@ const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C 
   const { aggregate } = decider
   const trusting = options.load !== "fresh"
 
-  return (command: C["_tag"], payload: Rpc.Payload<C>) => {
+  return (command: C["_tag"], payload: Command.Payload<C>) => {
     // `HasId` of Aggregate.make has seen to it that every command carries the id, as a string.
     const stream = aggregate.streamOf(Reflect.get(payload as object, aggregate.id) as string)
     return run(command, () => stream, ({ expected, metadata, reject, unlessDone }) => {

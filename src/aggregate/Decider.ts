@@ -6,7 +6,6 @@
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
-import type * as Rpc from "effect/rpc/Rpc"
 import type * as Command from "../command/Command.ts"
 import type * as Event from "../event/Event.ts"
 
@@ -37,7 +36,7 @@ export type Decision<E, Error> = ReadonlyArray<E> | Result.Result<ReadonlyArray<
 export type Decide<State, E, C extends Command.Any> = {
   readonly [R in C as R["_tag"]]: (
     state: State,
-    command: Rpc.Payload<R>
+    command: Command.Payload<R>
   ) => Decision<E, Command.DeclaredError<R>>
 }
 
@@ -81,7 +80,7 @@ export const decide = <State, E extends Event.Tagged, C extends Command.Any, Tag
   decider: Decider<State, E, C>,
   state: State,
   command: Tag,
-  payload: Rpc.Payload<Extract<C, { readonly _tag: Tag }>>
+  payload: Command.Payload<Extract<C, { readonly _tag: Tag }>>
 ): Result.Result<ReadonlyArray<E>, Command.DeclaredError<Extract<C, { readonly _tag: Tag }>>> => {
   type Error = Command.DeclaredError<Extract<C, { readonly _tag: Tag }>>
   // `Decide` has a function for this tag with this payload and error; a lookup by a generic tag loses the correlation.

@@ -30,17 +30,20 @@ type ErrorSchema<E extends Schema.Top> = Schema.Union<
 export interface Command<
   in out Tag extends string,
   out Payload extends Schema.Top,
-  out Error extends Schema.Top = Schema.Never
-> extends Rpc.Rpc<Tag, Payload, typeof Receipt, ErrorSchema<Error>> {}
+  out DeclaredError extends Schema.Top = Schema.Never
+> extends Rpc.Rpc<Tag, Payload, typeof Receipt, ErrorSchema<DeclaredError>> {}
 
 /**
- * Any command.
+ * Any command. It lists only what commands are used for: to compare a command with all of `Rpc.AnyWithProps` costs the compiler ten
+ * times as much.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Any extends Rpc.AnyWithProps {
+export interface Any extends Rpc.Any {
+  readonly payloadSchema: { readonly Type: unknown; readonly "~type.make.in": unknown }
   readonly successSchema: typeof Receipt
+  readonly errorSchema: { readonly Type: unknown }
 }
 
 /**
@@ -52,12 +55,49 @@ export interface Any extends Rpc.AnyWithProps {
 export type Handler<Tag extends string> = Rpc.Handler<Tag>
 
 /**
- * The errors a command declares itself.
+ * The service that marks the handlers of these commands.
  *
  * @since 0.1.0
  * @category models
  */
-export type DeclaredError<C> = Exclude<Rpc.Error<C>, BusError>
+export type HandlerOf<C extends Rpc.Any> = EachHandler<C["_tag"]>
+
+type EachHandler<Tag extends string> = Tag extends string ? Rpc.Handler<Tag> : never
+
+// These read a property of the definition. `Rpc.Payload` and the like infer all six parameters of `Rpc`, which costs the compiler many
+// times as much.
+
+/**
+ * The payload of a command, as its handler receives it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Payload<C extends Any> = C["payloadSchema"]["Type"]
+
+/**
+ * The payload of a command, as the caller gives it: fields with a default may be missing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PayloadInput<C extends Any> = C["payloadSchema"]["~type.make.in"]
+
+/**
+ * The errors of a command: those it declares, and `BusError`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type Error<C extends Any> = C["errorSchema"]["Type"]
+
+/**
+ * The errors that a command declares.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type DeclaredError<C extends Any> = Exclude<Error<C>, BusError>
 
 /**
  * Defines a command.

@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type * as Rpc from "effect/rpc/Rpc"
 import type { InvalidCommand } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as Command from "./Command.ts"
@@ -31,9 +30,9 @@ import * as InProcessRpc from "./InProcessRpc.ts"
  */
 export const dispatch = <C extends Command.Any>(
   command: C,
-  payload: Rpc.PayloadConstructor<C>,
+  payload: Command.PayloadInput<C>,
   context: CommandContext.CommandContext = {}
-): Effect.Effect<Receipt, Rpc.Error<C> | InvalidCommand, Rpc.ToHandler<C>> =>
+): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
   InProcessRpc.commandPayload(command, payload).pipe(
     Effect.flatMap((valid) => InProcessRpc.call<C>(command, valid)),
     Effect.updateService(CommandContext.CommandContext, (outer) => CommandContext.within(outer, context)),

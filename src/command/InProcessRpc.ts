@@ -9,11 +9,20 @@ import * as Effect from "effect/Effect"
 import * as Headers from "effect/http/Headers"
 import * as Rpc from "effect/rpc/Rpc"
 import { RequestId } from "effect/rpc/RpcMessage"
+import type * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Tracer from "effect/Tracer"
 import { InvalidCommand, InvalidQuery } from "../core/errors.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
+import type { HandlerOf } from "./Command.ts"
 import { CommandContext } from "./CommandContext.ts"
+
+/** Any command or query. */
+interface AnyRpc extends Rpc.Any {
+  readonly payloadSchema: { readonly Type: unknown; readonly "~type.make.in": unknown }
+  readonly successSchema: { readonly Type: unknown }
+  readonly errorSchema: { readonly Type: unknown }
+}
 
 /** An unknown field is most likely a misspelt optional one, so it is an error. */
 const strict = { parseOptions: { onExcessProperty: "error" } } as const
@@ -27,10 +36,10 @@ const format = SchemaIssue.makeFormatterDefault()
  * @since 0.1.0
  * @category constructors
  */
-export const commandPayload = <C extends Rpc.AnyWithProps>(
+export const commandPayload = <C extends AnyRpc>(
   command: C,
-  payload: Rpc.PayloadConstructor<C>
-): Effect.Effect<Rpc.Payload<C>, InvalidCommand> =>
+  payload: C["payloadSchema"]["~type.make.in"]
+): Effect.Effect<C["payloadSchema"]["Type"], InvalidCommand> =>
   construct(command, payload, (message) => new InvalidCommand({ command: command._tag, message }))
 
 /**
@@ -40,28 +49,38 @@ export const commandPayload = <C extends Rpc.AnyWithProps>(
  * @since 0.1.0
  * @category constructors
  */
-export const queryPayload = <Q extends Rpc.AnyWithProps>(
+export const queryPayload = <Q extends AnyRpc>(
   query: Q,
-  payload: Rpc.PayloadConstructor<Q>
-): Effect.Effect<Rpc.Payload<Q>, InvalidQuery> =>
+  payload: Q["payloadSchema"]["~type.make.in"]
+): Effect.Effect<Q["payloadSchema"]["Type"], InvalidQuery> =>
   construct(query, payload, (message) => new InvalidQuery({ query: query._tag, message }))
 
-const construct = <R extends Rpc.AnyWithProps, E>(
+/**
+ * Returns the payload Schema of a command or query. `Command.Any` and `Query.Any` do not say that it is a Schema.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const payloadSchema = (rpc: Pick<AnyRpc, "payloadSchema">): Schema.Top =>
+  // `Rpc.make` takes nothing but a Schema, and nothing else makes an Rpc.
+  rpc.payloadSchema as Schema.Top
+
+const construct = <R extends AnyRpc, E>(
   rpc: R,
-  payload: Rpc.PayloadConstructor<R>,
+  payload: R["payloadSchema"]["~type.make.in"],
   invalid: (message: string) => E
-): Effect.Effect<Rpc.Payload<R>, E> =>
-  rpc.payloadSchema.makeEffect(payload, strict).pipe(
+): Effect.Effect<R["payloadSchema"]["Type"], E> =>
+  payloadSchema(rpc).makeEffect(payload, strict).pipe(
     Effect.mapBoth({
       onFailure: (issue) => invalid(format(issue)),
-      // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema of `AnyWithProps` says unknown.
-      onSuccess: (valid) => valid as Rpc.Payload<R>
+      // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
+      onSuccess: (valid) => valid as R["payloadSchema"]["Type"]
     })
   )
 
 /** The handler that a context holds for an Rpc. `rpc` is missing when `RpcGroup.toHandlers` made it. */
 interface Entry extends Rpc.Handler<string> {
-  readonly rpc?: Rpc.AnyWithProps
+  readonly rpc?: AnyRpc
 }
 
 const client = new Rpc.ServerClient(0)
@@ -74,12 +93,12 @@ const requestId = RequestId("0")
  * @since 0.1.0
  * @category combinators
  */
-export const call = <R extends Rpc.AnyWithProps>(
+export const call = <R extends AnyRpc>(
   rpc: R,
-  payload: Rpc.Payload<R>
-): Effect.Effect<Rpc.Success<R>, Rpc.Error<R>, Rpc.ToHandler<R>> =>
-  Effect.contextWith((context: Context.Context<Rpc.ToHandler<R>>) => {
-    // `Rpc.ToHandler<R>` in the requirements says that the context has, under the Rpc's key, the handler made for it; neither
+  payload: R["payloadSchema"]["Type"]
+): Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"], HandlerOf<R>> =>
+  Effect.contextWith((context: Context.Context<HandlerOf<R>>) => {
+    // `HandlerOf<R>` in the requirements says that the context has, under the Rpc's key, the handler made for it; neither
     // the key nor the erased handler can show it. RpcGroup.accessHandler does the same.
     const { context: built, handler, rpc: own } = context.mapUnsafe.get(rpc.key) as Entry
     if (own !== undefined && own.payloadSchema !== rpc.payloadSchema) {
@@ -90,7 +109,7 @@ export const call = <R extends Rpc.AnyWithProps>(
       )
     }
     const result = handler(payload, { client, requestId, headers: Headers.empty, rpc }) as Rpc.WrapperOr<
-      Effect.Effect<Rpc.Success<R>, Rpc.Error<R>>
+      Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"]>
     >
     const effect = Rpc.isWrapper(result) ? result.value : result
     return Effect.provideContext(effect, Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter)(built))
@@ -103,12 +122,12 @@ export const call = <R extends Rpc.AnyWithProps>(
  * @since 0.1.0
  * @category constructors
  */
-export const handlers = <R extends Rpc.Any, Services>(
+export const handlers = <R extends AnyRpc, Services>(
   implementations: Iterable<
-    readonly [rpc: R, handle: (payload: Rpc.Payload<R>) => Effect.Effect<unknown, unknown, Services>]
+    readonly [rpc: R, handle: (payload: R["payloadSchema"]["Type"]) => Effect.Effect<unknown, unknown, Services>]
   >,
   context: Context.Context<Services>
-): Context.Context<Rpc.ToHandler<R>> => {
+): Context.Context<HandlerOf<R>> => {
   const entries = new Map<string, unknown>()
   for (const [rpc, handler] of implementations) entries.set(rpc.key, { tag: rpc._tag, handler, context, rpc })
   // The same map from Rpc keys to handlers that RpcGroup.toHandlers makes.

@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import type * as Rpc from "effect/rpc/Rpc"
 import type * as Schema from "effect/Schema"
 import type * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
@@ -130,10 +129,10 @@ export const model = <const Events extends Event.Any, State>(options: {
 export interface Decision<C extends Command.Any, Events extends Event.Any, out M extends Models = Models> {
   readonly command: C
   readonly events: Events
-  readonly models: (payload: Rpc.Payload<C>) => M
+  readonly models: (payload: Command.Payload<C>) => M
   readonly decide: (
     states: Readonly<Record<string, unknown>>,
-    payload: Rpc.Payload<C>
+    payload: Command.Payload<C>
   ) => Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>
 }
 
@@ -160,10 +159,10 @@ export interface Decision<C extends Command.Any, Events extends Event.Any, out M
 export const make = <C extends Command.Any, const Events extends Event.Any, M extends Models>(command: C, options: {
   /** The events it may decide on. */
   readonly events: Events
-  readonly models: (payload: Rpc.Payload<C>) => M
+  readonly models: (payload: Command.Payload<C>) => M
   readonly decide: (
     states: States<M>,
-    payload: Rpc.Payload<C>
+    payload: Command.Payload<C>
   ) => NoInfer<Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>>
 }): Decision<C, Events, M> => {
   // What cannot be encrypted is refused now.

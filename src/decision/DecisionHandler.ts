@@ -6,7 +6,6 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
-import type * as Rpc from "effect/rpc/Rpc"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
@@ -31,13 +30,13 @@ import type * as Decision from "./DecisionDefinition.ts"
 export const layer = <C extends Command.Any, Events extends Event.Any>(
   decision: Decision.Decision<C, Events>,
   options: CommandExecution.RunOptions = {}
-): Layer.Layer<Rpc.ToHandler<C>, never, EventStore.EventStore> =>
+): Layer.Layer<Command.HandlerOf<C>, never, EventStore.EventStore> =>
   Layer.effectContext(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const context = yield* Effect.context<never>()
     const run = yield* CommandExecution.make(store, options)
     const { command } = decision
-    const execute = (payload: Rpc.Payload<C>) =>
+    const execute = (payload: Command.Payload<C>) =>
       run(command._tag, (commandId) =>
         StreamId.nameOf(command._tag, commandId), ({ expected, metadata, stream, unlessDone }) =>
         Effect.gen(function*() {

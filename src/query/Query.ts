@@ -29,8 +29,8 @@ export interface Query<
   in out Tag extends string,
   out Payload extends Schema.Top,
   out Success extends Schema.Top,
-  out Error extends Schema.Top = Schema.Never
-> extends Rpc.Rpc<Tag, Payload, Success, ErrorSchema<Error>> {}
+  out DeclaredError extends Schema.Top = Schema.Never
+> extends Rpc.Rpc<Tag, Payload, Success, ErrorSchema<DeclaredError>> {}
 
 /**
  * The service that marks the handler of the query with this name.
@@ -39,6 +39,50 @@ export interface Query<
  * @category models
  */
 export type Handler<Tag extends string> = Rpc.Handler<Tag>
+
+/**
+ * Any query, and any other Rpc.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Any extends Rpc.Any {
+  readonly payloadSchema: { readonly Type: unknown; readonly "~type.make.in": unknown }
+  readonly successSchema: { readonly Type: unknown }
+  readonly errorSchema: { readonly Type: unknown }
+}
+
+/**
+ * The payload of a query, as its handler receives it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Payload<Q extends Any> = Q["payloadSchema"]["Type"]
+
+/**
+ * The payload of a query, as the caller gives it: fields with a default may be missing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PayloadInput<Q extends Any> = Q["payloadSchema"]["~type.make.in"]
+
+/**
+ * The answer of a query.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Success<Q extends Any> = Q["successSchema"]["Type"]
+
+/**
+ * The errors of a query: those it declares, and `BusError`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type Error<Q extends Any> = Q["errorSchema"]["Type"]
 
 /**
  * Defines a query.

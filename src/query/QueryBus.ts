@@ -6,12 +6,13 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Rpc from "effect/rpc/Rpc"
+import type { HandlerOf } from "../command/Command.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type { InvalidQuery } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type { Receipt } from "../core/Receipt.ts"
+import type * as Query from "./Query.ts"
 
 /**
  * How `ask` waits for the caller's own writes.
@@ -48,11 +49,11 @@ export interface AskOptions {
  * @since 0.1.0
  * @category combinators
  */
-export const ask = <Q extends Rpc.AnyWithProps>(
+export const ask = <Q extends Query.Any>(
   query: Q,
-  payload: Rpc.PayloadConstructor<Q>,
+  payload: Query.PayloadInput<Q>,
   options: AskOptions = {}
-): Effect.Effect<Rpc.Success<Q>, Rpc.Error<Q> | InvalidQuery, Rpc.ToHandler<Q>> => {
+): Effect.Effect<Query.Success<Q>, Query.Error<Q> | InvalidQuery, HandlerOf<Q>> => {
   const { after, timeout } = options
   const answer = InProcessRpc.queryPayload(query, payload).pipe(
     Effect.flatMap((valid) => InProcessRpc.call(query, valid)),
@@ -80,8 +81,8 @@ export const ask = <Q extends Rpc.AnyWithProps>(
  * @since 0.1.0
  * @category layers
  */
-export const handler = <Q extends Rpc.Any, R>(
+export const handler = <Q extends Query.Any, R>(
   query: Q,
-  handle: (payload: Rpc.Payload<Q>) => Effect.Effect<Rpc.Success<Q>, Rpc.Error<Q>, R>
-): Layer.Layer<Rpc.ToHandler<Q>, never, R> =>
+  handle: (payload: Query.Payload<Q>) => Effect.Effect<Query.Success<Q>, Query.Error<Q>, R>
+): Layer.Layer<HandlerOf<Q>, never, R> =>
   Layer.effectContext(Effect.map(Effect.context<R>(), (context) => InProcessRpc.handlers([[query, handle]], context)))

@@ -9,11 +9,11 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import type * as Rpc from "effect/rpc/Rpc"
 import * as Schema from "effect/Schema"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
+import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type { Case } from "../conformance/Suite.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -31,7 +31,7 @@ import * as storedVersions from "./storedVersions.ts"
  */
 export interface Options<State, C extends Command.Any> extends properties.Options {
   readonly state: Schema.Codec<State, unknown>
-  readonly commands?: { readonly [R in C as R["_tag"]]?: Arbitrary.Arbitrary<Rpc.Payload<R>> } | undefined
+  readonly commands?: { readonly [R in C as R["_tag"]]?: Arbitrary.Arbitrary<Command.Payload<R>> } | undefined
   readonly most?: number | undefined
 }
 
@@ -69,7 +69,7 @@ export const all = <State, Events extends Event.Any, C extends Command.Any>(
       const sent = `${command} ${properties.show(payload)} on ${properties.show(state)}`
       try {
         // The payload was generated for this command.
-        const decision = Decider.decide(decider, state, command as C["_tag"], payload as Rpc.Payload<C>)
+        const decision = Decider.decide(decider, state, command as C["_tag"], payload as Command.Payload<C>)
         for (const event of Result.getOrElse(decision, () => [])) {
           const wrong = (what: string) => Result.fail(`${sent} decides ${properties.show(event)}, ${what}`)
           const encoded = codec.encode(event)
@@ -199,8 +199,8 @@ const sendingOf = <State, Events extends Event.Any, C extends Command.Any>(
   const given: Readonly<Record<string, Arbitrary.Arbitrary<unknown> | undefined>> = options.commands ?? {}
   const commands = Array.from(group.requests.values(), (command) => ({
     command: command._tag,
-    isValid: Schema.is(Schema.toType(command.payloadSchema)),
-    payloads: given[command._tag] ?? Arbitrary.schema(command.payloadSchema)
+    isValid: Schema.is(Schema.toType(InProcessRpc.payloadSchema(command))),
+    payloads: given[command._tag] ?? Arbitrary.schema(InProcessRpc.payloadSchema(command))
   }))
   const one = Arbitrary.flatMap(
     Arbitrary.schema(Schema.Literals(commands.map((_, index) => index))),

@@ -14,10 +14,10 @@
  */
 import * as Equal from "effect/Equal"
 import * as Result from "effect/Result"
-import type * as Rpc from "effect/rpc/Rpc"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
+import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import { SpecFailed } from "./SpecFailed.ts"
@@ -47,7 +47,7 @@ export interface Outcome<State, E, Error> {
 export interface Given<State, E, C extends Command.Any> {
   readonly when: <R extends C>(
     command: R,
-    payload: Rpc.PayloadConstructor<R>
+    payload: Command.PayloadInput<R>
   ) => Outcome<State, E, Command.DeclaredError<R>>
   readonly thenState: (state: State) => void
   readonly state: State
@@ -71,8 +71,8 @@ export const given = <State, Events extends Event.Any, C extends Command.Any>(
     state,
     thenState: (expected) => expectEqual("another state was expected", expected, state),
     when: (command, payload) => {
-      const valid = command.payloadSchema.make(payload)
-      const decided = Decider.decide(decider, state, command._tag, valid as Rpc.Payload<typeof command>)
+      const valid = InProcessRpc.payloadSchema(command).make(payload)
+      const decided = Decider.decide(decider, state, command._tag, valid as Command.Payload<typeof command>)
       const result = Result.map(decided, (events) => events.map((event) => roundTrip(decider.aggregate.events, event)))
       return outcome(decider, state, result)
     }

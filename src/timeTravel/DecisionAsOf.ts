@@ -6,7 +6,6 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type * as Rpc from "effect/rpc/Rpc"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
@@ -52,7 +51,7 @@ export interface DecisionAsOf<M extends Decision.Models> extends asOfReads.AsOfP
  */
 export const decision = <C extends Command.Any, Events extends Event.Any, M extends Decision.Models>(
   decision: Decision.Decision<C, Events, M>,
-  payload: Rpc.PayloadConstructor<C>,
+  payload: Command.PayloadInput<C>,
   asOf: AsOf.OfLog
 ): Effect.Effect<DecisionAsOf<M>, InvalidCommand | AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.flatMap(
@@ -108,7 +107,7 @@ const encodeState = (name: string, model: Decision.Model<unknown>, state: unknow
  */
 export const decisionDiff = <C extends Command.Any, Events extends Event.Any, M extends Decision.Models>(
   decision: Decision.Decision<C, Events, M>,
-  payload: Rpc.PayloadConstructor<C>,
+  payload: Command.PayloadInput<C>,
   { from, to }: asOfReads.Between<AsOf.OfLog>
 ): Effect.Effect<
   asOfReads.Difference<DecisionAsOf<M>, Decision.EventsOf<M>[keyof M]>,

@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import type * as Rpc from "effect/rpc/Rpc"
 import type * as Schema from "effect/Schema"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import type { Loaded } from "../aggregate/AggregateStateCache.ts"
@@ -125,7 +124,7 @@ const reread = <E extends Event.Tagged>(
 export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R extends C>(
   decider: AggregateDecider<State, Events, C>,
   command: R,
-  payload: Rpc.PayloadConstructor<R>,
+  payload: Command.PayloadInput<R>,
   at: AsOf.AsOf | WhatIfResult<NoInfer<State>, unknown>
 ): Effect.Effect<
   WhatIfResult<State, Event.Of<Events>>,
@@ -176,7 +175,7 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
  */
 export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M extends Decision.Models>(
   decision: Decision.Decision<C, Events, M>,
-  payload: Rpc.PayloadConstructor<C>,
+  payload: Command.PayloadInput<C>,
   at: AsOf.OfLog
 ): Effect.Effect<
   WhatIfDecisionResult<M, Event.Of<Events>>,
