@@ -15,7 +15,7 @@ import type * as Position from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type * as Version from "../core/Version.ts"
-import { sameCommand } from "../eventStore/AppendCodec.ts"
+import { requireSameCommand } from "../eventStore/AppendCodec.ts"
 import { CommandContext, DefaultActor, metadataOf } from "./CommandContext.ts"
 
 /**
@@ -97,7 +97,7 @@ export const make = Effect.fnUntraced(function*(
         Effect.flatMap(
           earlier,
           (receipt): Effect.Effect<A | Receipt, E | EventStoreError> =>
-            Option.isSome(receipt) ? sameCommand(receipt.value, commandId, stream, command) : otherwise
+            Option.isSome(receipt) ? requireSameCommand(receipt.value, commandId, stream, command) : otherwise
         )
     })
     const resolved = Effect.catchIf(attempt, isUnknown, (unknown) => {

@@ -1,5 +1,5 @@
 /**
- * What an append of domain events is in encoded form, and what its receipt says.
+ * The encoded form of an append, and the receipt and the events that its result stands for.
  *
  * @since 0.1.0
  */
@@ -18,32 +18,36 @@ import type { AppendRequest, AppendResult } from "./EventStoreDriver.ts"
 const textFields = ["command", "commandId", "correlationId", "causationId", "actor", "traceparent"] as const
 
 /**
- * The JSON text of metadata, or why it has none.
+ * Returns the JSON text of metadata, or a message that says why it cannot be encoded.
  *
  * @since 0.1.0
- * @category encoding
+ * @category constructors
  */
 export const encodeMetadata = (metadata: Metadata): Result.Result<string, string> => {
   for (const field of textFields) {
     const value: unknown = metadata[field]
-    if (value !== undefined && typeof value !== "string") return Result.fail(`the metadata's ${field} must be a string`)
+    if (value !== undefined && typeof value !== "string") {
+      return Result.fail(`the field "${field}" of the metadata must be a string, not ${typeof value}`)
+    }
   }
-  if (metadata.subjects !== undefined) return Result.fail("the metadata's subjects are for the store to say")
+  if (metadata.subjects !== undefined) {
+    return Result.fail(`the field "subjects" of the metadata is written by the store; leave it out`)
+  }
   try {
     return Result.succeed(JSON.stringify(metadata))
   } catch (cause) {
-    // Attributes that are no JSON, of a caller without types: a bigint, a cycle, a million levels.
-    return Result.fail(`the metadata cannot be written as JSON: ${String(cause)}`)
+    // A caller without types may pass attributes that are not JSON: a bigint, a cycle, a million levels.
+    return Result.fail(`the metadata cannot be written as JSON: ${String(cause)}; pass attributes that are JSON`)
   }
 }
 
 /**
- * Events on their way into the log, or why they cannot go.
+ * Returns new events in encoded form, or a message that names the first event that does not satisfy its Schema.
  *
  * @since 0.1.0
- * @category encoding
+ * @category constructors
  */
-export const encodeAll = <E extends Event.Tagged>(
+export const encodeEvents = <E extends Event.Tagged>(
   codec: EventCodec.EventCodec<E>,
   batch: ReadonlyArray<E>,
   metadata: string,
@@ -60,12 +64,12 @@ export const encodeAll = <E extends Event.Tagged>(
 }
 
 /**
- * The events of an append that was written, as they are read.
+ * Returns the events of a successful append as a reader will find them.
  *
  * @since 0.1.0
- * @category encoding
+ * @category constructors
  */
-export const recordedOf = (
+export const encodedEventsOf = (
   { events, stream }: AppendRequest,
   { positions, recordedAt, version }: Extract<AppendResult, { readonly _tag: "Appended" }>
 ): ReadonlyArray<EncodedEvent> =>
@@ -79,10 +83,10 @@ export const recordedOf = (
   )
 
 /**
- * The receipt of an append that was written.
+ * Returns the receipt of a successful append.
  *
  * @since 0.1.0
- * @category encoding
+ * @category constructors
  */
 export const receiptOf = (
   { events, stream }: AppendRequest,
@@ -102,12 +106,12 @@ export const receiptOf = (
   )
 
 /**
- * The receipt of an earlier append under this command id, if it was by the same command on the same stream.
+ * Returns the first receipt of a command id. Fails with `CommandIdReused` when it belongs to another command or another stream.
  *
  * @since 0.1.0
- * @category idempotency
+ * @category guards
  */
-export const sameCommand = (
+export const requireSameCommand = (
   first: Receipt.Receipt,
   commandId: string,
   stream: string,

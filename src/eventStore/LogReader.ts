@@ -1,5 +1,5 @@
 /**
- * Reading a driver page by page, as Streams.
+ * Reads a driver page by page, as Streams.
  *
  * @since 0.1.0
  */
@@ -9,19 +9,19 @@ import * as Option from "effect/Option"
 import type * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
+import { EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import type * as EventCodec from "../event/EventCodec.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
-import type { EventQuery } from "../event/EventQuery.ts"
+import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import type { AppendCondition, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 
 /**
- * Events fetched at a time unless somebody says otherwise.
+ * How many events a page has unless an option says otherwise.
  *
  * @since 0.1.0
  * @category constants
@@ -29,30 +29,60 @@ import * as Limits from "./Limits.ts"
 export const defaultPageSize = 500
 
 /**
+ * Options of a read of one stream.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ReadStreamOptions {
+  /** The first version to read, inclusive. By default 1 when reading forward, the last version when reading backward. */
+  readonly from?: Version.Version | undefined
+  /** Whether to read from older to newer events or the other way round; `"forward"` by default. */
+  readonly direction?: "forward" | "backward" | undefined
+  /** How many events to read; all by default. */
+  readonly limit?: number | undefined
+  /** How many events to fetch at a time; 500 by default. */
+  readonly pageSize?: number | undefined
+}
+
+/**
+ * Options of a read of the whole log.
+ *
  * @since 0.1.0
  * @category options
  */
 export interface ReadLogOptions {
   /** Only events after this position; all by default. */
   readonly after?: Position.Position | undefined
-  /** Events fetched at a time; 500 by default. */
+  /** How many events to fetch at a time; 500 by default. */
   readonly pageSize?: number | undefined
-  /** Only events with these tags, or of these streams. */
+  /** Only events that have these tags, or belong to these streams. */
   readonly where?: EventFilter | undefined
 }
 
 /**
- * Decodes page by page. The events before one that cannot be decoded are still delivered; then the Stream fails. A recorded event that means
- * nothing today is passed over.
+ * Options of a read of the whole log that does not decode.
  *
  * @since 0.1.0
- * @category reading
+ * @category options
+ */
+export interface ReadEncodedOptions extends ReadLogOptions {
+  /** Only events of these stored types; `Event.storedTypes` returns those of a set. All by default. */
+  readonly types?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * Decodes a Stream page by page. The events before one that cannot be decoded are still delivered; then the Stream fails. It leaves out an
+ * event that decodes to nothing, such as one of a retired type.
+ *
+ * @since 0.1.0
+ * @category combinators
  */
 export const decode = <E extends Event.Tagged>(
   codec: EventCodec.EventCodec<E>,
-  recorded: Stream.Stream<EncodedEvent, EventStoreError>
+  encoded: Stream.Stream<EncodedEvent, EventStoreError>
 ): Stream.Stream<RecordedEvent<E>, EventStoreError> =>
-  Stream.transformPull(recorded, (pull) =>
+  Stream.transformPull(encoded, (pull) =>
     Effect.sync(() => {
       let failed: EventStoreError | undefined
       const decodePage = (page: ReadonlyArray<EncodedEvent>) => {
@@ -74,12 +104,38 @@ export const decode = <E extends Event.Tagged>(
     }))
 
 /**
- * The pages of one stream as one Stream, of `total` events at most.
+ * Reads one stream, in pages. Fails with an `InvalidRequest` when an option is not valid.
  *
  * @since 0.1.0
- * @category reading
+ * @category constructors
  */
-export const streamPages = (
+export const readStream = (
+  driver: EventStoreDriver,
+  limits: Limits.Limits,
+  stream: string,
+  options: ReadStreamOptions
+): Stream.Stream<EncodedEvent, EventStoreError> =>
+  Stream.suspend(() => {
+    const { direction = "forward", from, limit = Infinity } = options
+    const name = Limits.checkStream(stream)
+    if (name instanceof EventStoreError) return Stream.fail(name)
+    const pageSize = options.pageSize ?? Math.min(defaultPageSize, limits.pageSize)
+    const rejection = Limits.checkPageSize(limits, pageSize)
+    if (rejection !== undefined) return Stream.fail(rejection)
+    if (limit !== Infinity && !Version.isVersion(limit)) {
+      return Stream.fail(invalidRequest(`the limit of a read must be a whole number from 0, not ${String(limit)}`))
+    }
+    if (from !== undefined && !Version.isVersion(from)) {
+      return Stream.fail(
+        invalidRequest(`a stream is read from a version, a whole number from 0, not from ${String(from)}`)
+      )
+    }
+    const first = from ?? Version.make(direction === "forward" ? 1 : Number.MAX_SAFE_INTEGER)
+    return streamPages(driver, { stream: name, direction, from: first, limit: pageSize }, limit)
+  })
+
+/** Reads the pages of one stream, up to `total` events. */
+const streamPages = (
   driver: EventStoreDriver,
   first: StreamPage,
   total: number
@@ -100,28 +156,66 @@ export const streamPages = (
   )
 
 /**
- * A page of what a query selects.
+ * The events that match a query, and the condition under which no other event has matched it since.
  *
- * - `reached`: the position up to which there is nothing else any more
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueryResult {
+  readonly events: ReadonlyArray<EncodedEvent>
+  /** Pass it to `EventStore.appendIf`. */
+  readonly condition: AppendCondition
+}
+
+/**
+ * Reads all events that match a query.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
+  driver: EventStoreDriver,
+  limits: Limits.Limits,
+  query: EventQuery.EventQuery
+): Effect.fn.Return<QueryResult, EventStoreError> {
+  const wrong = EventQuery.validate(query)
+  if (wrong !== undefined) return yield* invalidRequest(wrong)
+  const limit = limits.pageSize
+  const first = yield* driver.readByQuery({ query, after: Position.start, limit })
+  const events = Array.from(first.events)
+  let full = first.events.length >= limit
+  while (full) {
+    const next = yield* driver.readByQuery({ query, after: events[events.length - 1]!.position, limit })
+    events.push(...next.events)
+    full = next.events.length >= limit
+  }
+  // Every page contains all events up to the first page's high-water mark. Above it, events may still appear between those that were read.
+  const seen = events.flatMap(({ position }) => position > first.head ? [position] : [])
+  return { events, condition: { query, after: first.head, seen } }
+})
+
+/**
+ * A page of the events that match a query.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Matches {
   readonly events: ReadonlyArray<EncodedEvent>
+  /** The position up to which no further event can match. */
   readonly reached: Position.Position
 }
 
 /**
- * The matches of a query in pages, in position order and without gaps. With `final` only events that nothing can come before any more; with
- * `visible` all that can be seen.
+ * Reads the matches of a query in pages, in position order and without gaps. The extent `"final"` stops at the high-water mark; `"visible"`
+ * also includes the visible events above it.
  *
  * @since 0.1.0
- * @category reading
+ * @category constructors
  */
 export const queryPages = (
   driver: EventStoreDriver,
-  query: EventQuery,
+  query: EventQuery.EventQuery,
   extent: "final" | "visible",
   start: Position.Position,
   pageSize: number
@@ -131,7 +225,7 @@ export const queryPages = (
     Effect.fnUntraced(function*({ after, limit }) {
       const page = yield* driver.readByQuery({ query, after, limit })
       const full = page.events.length >= limit
-      // Beyond the head, events may yet appear between those that are seen: before the next page is read too, which would miss them.
+      // Above the high-water mark events may still appear between those of this page, and the next page would miss them.
       const events = full || extent === "final"
         ? page.events.filter(({ position }) => position <= page.head)
         : page.events
@@ -140,18 +234,18 @@ export const queryPages = (
       const done = !full || (extent === "final" && beyond)
       return [
         [{ events, reached: done && extent === "final" ? Position.max(last, page.head) : last }],
-        // One statement sees all that is there: a page that holds everything beyond the head has no gaps.
+        // One statement reads one snapshot: a page with everything above the high-water mark has no gaps.
         done ? Option.none() : Option.some({ after: last, limit: events.length === 0 ? limit * 2 : limit })
       ] as const
     })
   )
 
 /**
- * Fails when a position lies beyond every event there is: it is of another log, or of this one before an older backup of it was restored. To
- * wait there would skip whatever is appended until it is reached.
+ * Fails when a position is above every event of the log. The position then comes from another log, or from this one before an older backup was
+ * restored. A reader that waited there would skip every event that is appended until then.
  *
  * @since 0.1.0
- * @category checks
+ * @category guards
  */
 export const withinLog = (
   driver: EventStoreDriver,
@@ -159,27 +253,29 @@ export const withinLog = (
   events: ReadonlyArray<EncodedEvent>,
   head: Position.Position
 ): Effect.Effect<void, EventStoreError> =>
-  // The head may step back for a moment, to before an append in flight; the last event does not.
+  // The high-water mark may step back to before an append in flight; the last event does not.
   events.length > 0 || head >= after ?
     Effect.void :
     Effect.flatMap(driver.last, (last) =>
       last >= after ? Effect.void : Effect.fail(storeError(
         new StoreMisconfigured({
-          message: `Position ${after} lies beyond the end of the log, which is ${last}. Was an older backup restored?`,
+          message:
+            `Position ${after} is beyond the end of the log, whose last event has position ${last}. If an older backup of the log was restored, reset `
+            + `the reader to a position of this log`,
           cause: undefined
         })
       )))
 
 /**
- * The pages of the log as one Stream, up to the high-water mark or following it.
+ * Reads the whole log in pages, up to the high-water mark, or with `follow` also every event that is committed afterwards.
  *
  * @since 0.1.0
- * @category reading
+ * @category constructors
  */
 export const logPages = (
   driver: EventStoreDriver,
   limits: Limits.Limits,
-  options: ReadLogOptions & { readonly types?: ReadonlyArray<string> | undefined },
+  options: ReadEncodedOptions,
   follow: boolean
 ): Stream.Stream<EncodedEvent, EventStoreError> =>
   Stream.suspend(() => {
@@ -198,7 +294,9 @@ export const logPages = (
     const pageAt = (after: Position.Position): LogPage => ({ after, limit, types: options.types, ...options.where })
     const start = options.after ?? Position.start
     if (!Position.isPosition(start)) {
-      return Stream.fail(invalidRequest(`one reads after a position from 0 to 2^63 - 1, not after ${String(start)}`))
+      return Stream.fail(
+        invalidRequest(`the log is read after a position from 0 to 2^63 - 1, not after ${String(start)}`)
+      )
     }
     return Stream.paginate(
       { after: start, wait: false },

@@ -16,7 +16,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import { recordedOf } from "../eventStore/AppendCodec.ts"
+import { encodedEventsOf } from "../eventStore/AppendCodec.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AppendRequest, AppendResult, EventStoreDriver, LogFilter } from "../eventStore/EventStoreDriver.ts"
 import * as HighWaterMark from "../eventStore/HighWaterMark.ts"
@@ -244,7 +244,7 @@ const transactional = (sql: SqlClient.SqlClient, statements: PgAppend.PgAppend) 
     )
   }
   return append.pipe(
-    Effect.tap((result) => result._tag === "Appended" ? inTransaction(recordedOf(request, result)) : Effect.void),
+    Effect.tap((result) => result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void),
     sql.withTransaction,
     // A connection lost within a transaction cannot be rolled back either, of which the client makes a defect beside whatever else
     // went wrong.

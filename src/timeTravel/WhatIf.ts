@@ -27,7 +27,7 @@ import type * as Decision from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import * as EventQuery from "../event/EventQuery.ts"
-import { encodeAll } from "../eventStore/AppendCodec.ts"
+import { encodeEvents } from "../eventStore/AppendCodec.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
 import { stateAt } from "./AggregateAsOf.ts"
@@ -77,7 +77,7 @@ const encoded = <Events extends Event.Any>(events: Events, batch: ReadonlyArray<
   Effect.gen(function*() {
     if (batch.length === 0) return []
     const all = yield* Effect.fromResult(
-      Result.mapError(encodeAll(EventCodec.make(events), batch, "{}", noId), invalidRequest)
+      Result.mapError(encodeEvents(EventCodec.make(events), batch, "{}", noId), invalidRequest)
     )
     const rejection = Limits.checkAppend(yield* Limits.Limits, all, undefined)
     if (rejection !== undefined) return yield* rejection

@@ -1,0 +1,267 @@
+/**
+ * An append on its way to the driver: validated, encoded, encrypted, sent.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import {
+  AppendConditionFailed,
+  CommandIdReused,
+  ConcurrencyConflict,
+  EventStoreError,
+  invalidRequest,
+  storeError,
+  StreamClosed
+} from "../core/errors.ts"
+import type { Metadata } from "../core/Metadata.ts"
+import { countAppend, countConflict, countDuplicate } from "../core/metricUpdates.ts"
+import type * as Receipt from "../core/Receipt.ts"
+import * as Version from "../core/Version.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventCodec from "../event/EventCodec.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
+import * as EventQuery from "../event/EventQuery.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type { Keys } from "../personalData/Encryption.ts"
+import { encodedEventsOf, encodeEvents, encodeMetadata, receiptOf, requireSameCommand } from "./AppendCodec.ts"
+import * as EncryptingEventStoreDriver from "./EncryptingEventStoreDriver.ts"
+import type { AppendCondition, AppendRequest, AppendResult, EventStoreDriver } from "./EventStoreDriver.ts"
+import * as Limits from "./Limits.ts"
+
+/**
+ * Options of an append.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface AppendOptions {
+  /** The version that the stream must have; `"any"` by default. */
+  readonly expected?: Version.Expected | undefined
+  /** Metadata that is stored with every event. Its `commandId` makes the append idempotent. */
+  readonly metadata?: Metadata | undefined
+}
+
+/**
+ * How a conditional append fails: on the version of its stream, on its condition, or otherwise.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type AppendError = ConcurrencyConflict | AppendConditionFailed | EventStoreError
+
+/**
+ * An append as the caller asks for it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Append<E extends Event.Any> {
+  readonly events: E
+  readonly stream: string
+  readonly batch: ReadonlyArray<Event.Of<E>>
+  readonly options: AppendOptions
+  readonly condition?: AppendCondition
+  readonly closes?: boolean
+}
+
+/**
+ * What an append needs of its event store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AppendContext {
+  readonly driver: EventStoreDriver
+  readonly keys: Keys
+  readonly limits: Limits.Limits
+  readonly newId: () => string
+  /** Sends a request to the driver. */
+  readonly send: EventStoreDriver["append"]
+}
+
+/**
+ * The outcome of an append. `written` returns the events as a reader will find them; it is undefined when the command id was appended before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AppendOutcome {
+  readonly receipt: Receipt.Receipt
+  readonly written: (() => ReadonlyArray<EncodedEvent>) | undefined
+}
+
+/**
+ * Appends all of a batch to a stream, or nothing.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const append = <E extends Event.Any>(
+  context: AppendContext,
+  input: Append<E>
+): Effect.Effect<AppendOutcome, AppendError> =>
+  Effect.suspend(() => {
+    const encoded = encode(context, input)
+    if (Result.isFailure(encoded)) return Effect.fail(encoded.failure)
+    const request = encoded.success
+    const metadata = input.options.metadata ?? {}
+    if (EventPersonalData.fieldLocators(input.events).size === 0) return send(context, request, metadata.command)
+    return Effect.matchEffect(encrypt(context, input.events, request, metadata), {
+      onFailure: (error) => firstReceipt(context, request, metadata, error),
+      onSuccess: (encrypted) => send(context, encrypted, metadata.command)
+    })
+  })
+
+/** Validates an append and encodes its events and metadata. */
+const encode = <E extends Event.Any>(
+  { limits, newId }: AppendContext,
+  { batch, closes, condition, events, options, stream }: Append<E>
+): Result.Result<AppendRequest, EventStoreError> => {
+  const { metadata = {} } = options
+  const expected = options.expected === undefined ? "any" : options.expected
+  if (!Version.isExpected(expected)) {
+    return invalid(
+      `the expected version "${
+        String(expected)
+      }" is not valid; pass "any", "noStream", "streamExists" or a whole number from 0`
+    )
+  }
+  const metadataText = encodeMetadata(metadata)
+  if (Result.isFailure(metadataText)) return invalid(metadataText.failure)
+  const encoded = encodeEvents(EventCodec.make(events), batch, metadataText.success, newId)
+  if (Result.isFailure(encoded)) return invalid(encoded.failure)
+  const name = Limits.checkStream(stream)
+  if (name instanceof EventStoreError) return Result.fail(name)
+  const rejection = Limits.checkAppend(limits, encoded.success, metadata.commandId)
+  if (rejection !== undefined) return Result.fail(rejection)
+  const wrongQuery = condition === undefined ? undefined : EventQuery.validate(condition.query)
+  if (wrongQuery !== undefined) return invalid(wrongQuery)
+  return Result.succeed({
+    stream: name,
+    expected,
+    events: encoded.success,
+    commandId: metadata.commandId,
+    condition,
+    closes
+  })
+}
+
+const invalid = (message: string): Result.Result<never, EventStoreError> => Result.fail(invalidRequest(message))
+
+/** Encrypts the personal data of a request's events. */
+const encrypt = (
+  { keys }: AppendContext,
+  events: Event.Any,
+  request: AppendRequest,
+  metadata: Metadata
+): Effect.Effect<AppendRequest, EventStoreError> =>
+  Effect.map(
+    EncryptingEventStoreDriver.encryptEvents(keys, events, request.events, metadata),
+    (encrypted) => ({ ...request, events: encrypted })
+  )
+
+/** A command that was appended before its subject was erased still returns its first receipt. */
+const firstReceipt = (
+  { driver }: AppendContext,
+  { commandId, stream }: AppendRequest,
+  { command }: Metadata,
+  error: EventStoreError
+): Effect.Effect<AppendOutcome, EventStoreError> =>
+  commandId === undefined || error.reason._tag !== "SubjectErased"
+    ? Effect.fail(error)
+    : Effect.flatMap(driver.receipt(commandId), (first) =>
+      Option.isNone(first) ? Effect.fail(error) : duplicate(first.value, commandId, stream, command))
+
+// Without a stack trace: capturing it took 5 % of the time of a process that does nothing but append.
+const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: AppendRequest) => ({
+  attributes: { "evsrc.stream": stream, "evsrc.events": events.length }
+}), { captureStackTrace: false })
+
+/** Sends a request to the driver and turns its result into an outcome. */
+const send = (
+  context: AppendContext,
+  request: AppendRequest,
+  command: string | undefined
+): Effect.Effect<AppendOutcome, AppendError> =>
+  inAppendSpan(Effect.flatMap(context.send(request), (result) => outcomeOf(request, command, result)), request)
+
+const outcomeOf = (
+  request: AppendRequest,
+  command: string | undefined,
+  result: AppendResult
+): Effect.Effect<AppendOutcome, AppendError> => {
+  const { commandId, events, expected, stream } = request
+  switch (result._tag) {
+    case "Appended":
+      return Effect.as(countAppend(events.length), {
+        receipt: receiptOf(request, command, result.version, result.positions),
+        written: () => encodedEventsOf(request, result)
+      })
+    case "Duplicate":
+      return Effect.andThen(countDuplicate, duplicate(result.receipt, commandId!, stream, command))
+    case "Closed":
+      return Effect.fail(storeError(new StreamClosed({ stream, version: result.version })))
+    case "Conflict":
+      return Effect.andThen(countConflict, new ConcurrencyConflict({ stream, expected, actual: result.actual }))
+    case "Changed":
+      return Effect.andThen(countConflict, new AppendConditionFailed({ position: result.position }))
+  }
+}
+
+const duplicate = (
+  first: Receipt.Receipt,
+  commandId: string,
+  stream: string,
+  command: string | undefined
+): Effect.Effect<AppendOutcome, EventStoreError> =>
+  Effect.map(requireSameCommand(first, commandId, stream, command), (receipt) => ({ receipt, written: undefined }))
+
+/**
+ * Appends without a condition, so that no condition can fail.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const appendUnconditionally = <E extends Event.Any>(
+  context: AppendContext,
+  input: Omit<Append<E>, "condition">
+): Effect.Effect<AppendOutcome, ConcurrencyConflict | EventStoreError> =>
+  Effect.catchTag(append(context, input), "AppendConditionFailed", Effect.die)
+
+/**
+ * Appends one last event to a stream and closes it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const close = Effect.fn("EventStore.close")(function*<E extends Event.Any>(
+  context: AppendContext,
+  input: Omit<Append<E>, "condition" | "closes">
+): Effect.fn.Return<Receipt.Receipt, ConcurrencyConflict | EventStoreError> {
+  const { options, stream } = input
+  const empty = invalidRequest(
+    `stream "${stream}" has no events and cannot be closed; append to it first, or leave it open`
+  )
+  const expected = options.expected === undefined || options.expected === "any" ? "streamExists" : options.expected
+  if (expected === "noStream" || expected === 0) return yield* empty
+  const { receipt, written } = yield* appendUnconditionally(context, {
+    ...input,
+    options: { ...options, expected },
+    closes: true
+  }).pipe(
+    Effect.catchTag(
+      "ConcurrencyConflict",
+      (conflict): Effect.Effect<never, ConcurrencyConflict | EventStoreError> =>
+        Effect.fail(conflict.actual === 0 ? empty : conflict)
+    )
+  )
+  if (written !== undefined) return receipt
+  // The command id may be that of an append that did not close the stream.
+  const { closed } = yield* context.driver.streamStatus(receipt.stream)
+  if (Option.isSome(closed) && closed.value.version === receipt.version) return receipt
+  return yield* storeError(
+    new CommandIdReused({ commandId: options.metadata?.commandId ?? "", stream, firstStream: receipt.stream })
+  )
+})
