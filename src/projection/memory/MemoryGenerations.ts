@@ -1,5 +1,5 @@
 /**
- * Builds of a consumer's target beside the active one, in memory.
+ * The generations of consumers in memory.
  *
  * @since 0.1.0
  */
@@ -9,200 +9,140 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as GenerationId from "../../consumer/GenerationId.ts"
 import * as Position from "../../core/Position.ts"
-import type { CutOverOutcome, Generation, GenerationsDriver } from "../ProjectionStoreDriver.ts"
-
-/**
- * What a switch has to know of a target, and what it changes.
- *
- * @since 0.1.0
- * @category models
- */
-export interface GenerationState {
-  readonly partitions: Array<{
-    readonly partitions: number
-    readonly position: Position.Position
-    epoch: bigint
-    owner: string | undefined
-    leasedUntil: DateTime.Utc | undefined
-    heldUntil: DateTime.Utc | undefined
-  }>
-  readonly workers: { readonly clear: () => void }
-  readonly documents: { readonly clear: () => void }
-  readonly parked: { readonly clear: () => void }
-}
-
-/**
- * - `active`: which target of a consumer is
- *
- * @since 0.1.0
- * @category models
- */
-export interface MemoryGenerations extends Omit<GenerationsDriver, "generationPage" | "views"> {
-  readonly active: (consumer: string) => string
-  readonly isDiscarded: (generation: string) => boolean
-}
-
-interface Entry {
-  readonly generation: string
-  readonly number: number
-  readonly startedAt: DateTime.Utc | undefined
-  readonly goal: Position.Position
-  activatedAt: DateTime.Utc | undefined
-  isDiscarded: boolean
-}
-
-interface Consumer {
-  readonly entries: Array<Entry>
-  active: string
-  previous: string | undefined
-}
+import type { CutOverOutcome, CutOverRequest, Generation, GenerationsDriver } from "../ProjectionStoreDriver.ts"
+import * as MemoryState from "./MemoryState.ts"
 
 /**
  * @since 0.1.0
  * @category constructors
  */
-export const make = (stateOf: (generation: string) => GenerationState): MemoryGenerations => {
-  const consumers = new Map<string, Consumer>()
-  const discarded = new Set<string>()
-
-  const followerOf = (id: string): Consumer => {
-    let consumer = consumers.get(id)
-    if (consumer === undefined) {
-      consumer = { entries: [], active: id, previous: undefined }
-      consumers.set(id, consumer)
-    }
-    if (consumer.entries.length === 0 && stateOf(id).partitions.length > 0) {
-      consumer.entries.push(entryOf(id, 0, undefined, Position.start))
-    }
-    return consumer
-  }
-
-  const statusOf = (consumer: Consumer, entry: Entry): Generation["status"] =>
-    entry.isDiscarded
-      ? "discarded"
-      : entry.generation === consumer.active
-      ? positionOf(stateOf(entry.generation)) < entry.goal ? "building" : "active"
-      : entry.generation === consumer.previous
-      ? "previous"
-      : entry.number > 0 && entry.activatedAt === undefined
-      ? "building"
-      : "retired"
-
-  const known = (consumer: Consumer, generation: string): Entry | undefined =>
-    consumer.entries.find((entry) => entry.generation === generation)
-
-  const switchNow = (
-    id: string,
-    to: string,
-    evenIfBehind: boolean,
-    holdUntil: DateTime.Utc | undefined,
-    now: DateTime.Utc
-  ): CutOverOutcome => {
-    const consumer = followerOf(id)
-    const entry = known(consumer, to)
-    const [was, next] = [stateOf(consumer.active), stateOf(to)]
-    if (entry === undefined || entry.isDiscarded || next.partitions.length === 0) return { _tag: "Unknown" }
-    if (consumer.active === to) return { _tag: "CutOver" }
-    const missing = evenIfBehind ? 0n : missingOf(was, next)
-    if (missing > 0n) {
-      if (holdUntil !== undefined) {
-        for (const partition of was.partitions) {
-          partition.epoch++
-          partition.owner = undefined
-          partition.leasedUntil = undefined
-          partition.heldUntil = holdUntil
-        }
-      }
-      return { _tag: "Behind", missing }
-    }
-    consumer.previous = consumer.active
-    consumer.active = to
-    entry.activatedAt = now
-    for (const generation of [was, next]) {
-      for (const partition of generation.partitions) {
-        partition.epoch++
-        partition.owner = undefined
-        partition.leasedUntil = undefined
-        partition.heldUntil = undefined
-      }
-      generation.workers.clear()
-    }
-    return { _tag: "CutOver" }
-  }
-
-  return {
-    active: (consumer) => consumers.get(consumer)?.active ?? consumer,
-    isDiscarded: (generation) => discarded.has(generation),
-    beginGeneration: (id, head) =>
-      Effect.map(DateTime.now, (now) => {
-        const consumer = followerOf(id)
-        const unfinished = consumer.entries.find((entry) => statusOf(consumer, entry) === "building")
-        if (unfinished !== undefined) return unfinished.generation
-        const number = (consumer.entries.at(-1)?.number ?? -1) + 1
-        const entry = number === 0
-          ? entryOf(id, 0, now, head)
-          : entryOf(GenerationId.format({ consumer: id, number }), number, now, Position.start)
-        consumer.entries.push(entry)
-        return entry.generation
-      }),
-    generations: (id) =>
-      Effect.sync(() => {
-        const consumer = followerOf(id)
-        return consumer.entries.map((entry) => ({
+export const make = (state: MemoryState.MemoryState): Omit<GenerationsDriver, "generationPage" | "views"> => ({
+  beginGeneration: (consumer, head) => Effect.map(DateTime.now, (now) => begin(state, consumer, head, now)),
+  generations: (id) =>
+    Effect.sync(() => {
+      const consumer = consumerOf(state, id)
+      return consumer.entries.map((entry): Generation => {
+        const { partitions } = MemoryState.generationOf(state, entry.generation)
+        return {
           generation: entry.generation,
-          status: statusOf(consumer, entry),
+          status: statusOf(state, consumer, entry),
           startedAt: entry.startedAt,
           activatedAt: entry.activatedAt,
-          partitions: stateOf(entry.generation).partitions.length,
-          position: positionOf(stateOf(entry.generation))
-        }))
-      }),
-    cutOver: ({ consumer, to, ifBehind }) =>
-      Effect.map(Clock.currentTimeMillis, (now) =>
-        switchNow(
-          consumer,
-          to,
-          ifBehind === "cutOver",
-          typeof ifBehind === "string" ? undefined : DateTime.makeUnsafe(now + Duration.toMillis(ifBehind.hold)),
-          DateTime.makeUnsafe(now)
-        )),
-    discard: (id, generation) =>
-      Effect.sync(() => {
-        const consumer = followerOf(id)
-        const entry = known(consumer, generation)
-        if (consumer.active === generation) return "active"
-        if (entry === undefined) return "unknown"
-        entry.isDiscarded = true
-        discarded.add(generation)
-        if (consumer.previous === generation) consumer.previous = undefined
-        const { documents, parked, partitions, workers } = stateOf(generation)
-        // Whoever holds one has lost it.
-        for (const partition of partitions) partition.epoch++
-        partitions.length = 0
-        for (const kept of [documents, parked, workers]) kept.clear()
-        return "discarded"
+          partitions: partitions.length,
+          position: MemoryState.reachedBy(partitions)
+        }
       })
+    }),
+  cutOver: (request) => Effect.map(Clock.currentTimeMillis, (now) => cutOver(state, request, now)),
+  discard: (consumer, generation) => Effect.sync(() => discard(state, consumer, generation))
+})
+
+/** Returns a consumer's generations. One that ran without a rebuild has its first generation. */
+const consumerOf = (state: MemoryState.MemoryState, id: string): MemoryState.ConsumerState => {
+  let consumer = state.consumers.get(id)
+  if (consumer === undefined) {
+    consumer = { entries: [], active: id, previous: undefined }
+    state.consumers.set(id, consumer)
   }
+  if (consumer.entries.length === 0 && MemoryState.generationOf(state, id).partitions.length > 0) {
+    consumer.entries.push(entryOf(id, 0, undefined, Position.start))
+  }
+  return consumer
 }
 
 const entryOf = (
-  generation: string,
+  consumer: string,
   number: number,
   startedAt: DateTime.Utc | undefined,
   goal: Position.Position
-): Entry => ({ generation, number, startedAt, goal, activatedAt: undefined, isDiscarded: false })
+): MemoryState.GenerationEntry => ({
+  generation: GenerationId.format({ consumer, number }),
+  number,
+  startedAt,
+  goal,
+  activatedAt: undefined,
+  isDiscarded: false
+})
 
-const positionOf = ({ partitions: [first, ...others] }: GenerationState): Position.Position =>
-  others.reduce(
-    (least, { position }) => position < least ? position : least,
-    first?.position ?? Position.start
-  )
+const statusOf = (
+  state: MemoryState.MemoryState,
+  { active, previous }: MemoryState.ConsumerState,
+  { activatedAt, generation, goal, isDiscarded, number }: MemoryState.GenerationEntry
+): Generation["status"] => {
+  if (isDiscarded) return "discarded"
+  if (generation === active) {
+    return MemoryState.reachedBy(MemoryState.generationOf(state, generation).partitions) < goal ? "building" : "active"
+  }
+  if (generation === previous) return "previous"
+  return number > 0 && activatedAt === undefined ? "building" : "retired"
+}
 
-/** How many positions the second target lacks for its readers to see nothing older than those of the first. */
-const missingOf = (was: GenerationState, next: GenerationState): bigint => {
-  const furthest = was.partitions.reduce((most, { position }) => Position.max(most, position), Position.start)
-  return next.partitions.reduce((most, { partitions, position }, index) => {
-    const wanted = partitions === was.partitions.length ? was.partitions[index]!.position : furthest
+const begin = (state: MemoryState.MemoryState, id: string, head: Position.Position, now: DateTime.Utc): string => {
+  const consumer = consumerOf(state, id)
+  const unfinished = consumer.entries.find((entry) => statusOf(state, consumer, entry) === "building")
+  if (unfinished !== undefined) return unfinished.generation
+  const number = (consumer.entries.at(-1)?.number ?? -1) + 1
+  const entry = entryOf(id, number, now, number === 0 ? head : Position.start)
+  consumer.entries.push(entry)
+  return entry.generation
+}
+
+const cutOver = (
+  state: MemoryState.MemoryState,
+  { consumer: id, ifBehind, to }: CutOverRequest,
+  now: number
+): CutOverOutcome => {
+  const consumer = consumerOf(state, id)
+  const entry = consumer.entries.find(({ generation }) => generation === to)
+  const [active, next] = [MemoryState.generationOf(state, consumer.active), MemoryState.generationOf(state, to)]
+  if (entry === undefined || entry.isDiscarded || next.partitions.length === 0) return { _tag: "Unknown" }
+  if (consumer.active === to) return { _tag: "CutOver" }
+  const missing = ifBehind === "cutOver" ? 0n : missingOf(active.partitions, next.partitions)
+  if (missing > 0n) {
+    if (typeof ifBehind === "object") {
+      const heldUntil = DateTime.makeUnsafe(now + Duration.toMillis(ifBehind.hold))
+      for (const partition of active.partitions) MemoryState.vacate(partition, heldUntil)
+    }
+    return { _tag: "Behind", missing }
+  }
+  consumer.previous = consumer.active
+  consumer.active = to
+  entry.activatedAt = DateTime.makeUnsafe(now)
+  for (const { partitions, workers } of [active, next]) {
+    for (const partition of partitions) MemoryState.vacate(partition)
+    workers.clear()
+  }
+  return { _tag: "CutOver" }
+}
+
+/** Returns how many positions the next generation lacks, so that its readers see nothing older than those of the active one. */
+const missingOf = (
+  active: ReadonlyArray<MemoryState.Partition>,
+  next: ReadonlyArray<MemoryState.Partition>
+): bigint => {
+  const furthest = active.reduce((most, { position }) => Position.max(most, position), Position.start)
+  return next.reduce((most, { position }, index) => {
+    const wanted = next.length === active.length ? active[index]!.position : furthest
     return wanted - position > most ? wanted - position : most
   }, 0n)
+}
+
+const discard = (
+  state: MemoryState.MemoryState,
+  id: string,
+  generation: string
+): "discarded" | "active" | "unknown" => {
+  const consumer = consumerOf(state, id)
+  const entry = consumer.entries.find((entry) => entry.generation === generation)
+  if (consumer.active === generation) return "active"
+  if (entry === undefined) return "unknown"
+  entry.isDiscarded = true
+  state.discarded.add(generation)
+  if (consumer.previous === generation) consumer.previous = undefined
+  const { documents, parked, partitions, workers } = MemoryState.generationOf(state, generation)
+  // A worker that still owns a partition must not write to it.
+  for (const partition of partitions) partition.epoch++
+  partitions.length = 0
+  for (const removed of [documents, parked, workers]) removed.clear()
+  return "discarded"
 }

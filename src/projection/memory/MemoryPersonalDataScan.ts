@@ -1,30 +1,36 @@
 /**
- * All that projections and consumers keep, in memory, for those who look for something in it.
+ * The stored texts of a projection store in memory; an erasure searches them for personal data.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { EncodedDocument } from "../../consumer/CheckpointDriver.ts"
-import type { Parked, ParkingEntry } from "../../consumer/ParkingDriver.ts"
 import type { PersonalDataScanDriver, StoredText, StoredTextSource } from "../ProjectionStoreDriver.ts"
+import type { GenerationState, MemoryState } from "./MemoryState.ts"
 
 /**
- * What of a target is looked through.
- *
  * @since 0.1.0
- * @category models
+ * @category constructors
  */
-export interface Kept {
-  readonly documents: ReadonlyMap<string, EncodedDocument>
-  readonly parked: ReadonlyMap<string, Parked>
-  readonly log: ReadonlyArray<ParkingEntry>
-}
+export const make = ({ generations }: MemoryState): PersonalDataScanDriver => ({
+  storedTexts: ({ after, in: source, limit }) =>
+    Effect.sync(() =>
+      Array.from(generations)
+        .flatMap(([generation, state]) => textsOf[source](state).map((text) => ({ generation, ...text })))
+        .toSorted((a, b) => compare(a.generation, b.generation) || compare(a.cursor, b.cursor))
+        .filter(({ cursor, generation }) =>
+          after === undefined || (compare(generation, after.generation) || compare(cursor, after.cursor)) > 0
+        )
+        .slice(0, limit)
+    )
+})
 
-const words = (...texts: ReadonlyArray<string | undefined>): string =>
+const compare = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
+
+const join = (...texts: ReadonlyArray<string | undefined>): string =>
   texts.filter((text) => text !== undefined).join(" ")
 
 const textsOf: {
-  readonly [Place in StoredTextSource]: (storedTexts: Kept) => ReadonlyArray<Omit<StoredText, "generation">>
+  readonly [Source in StoredTextSource]: (state: GenerationState) => ReadonlyArray<Omit<StoredText, "generation">>
 } = {
   documents: ({ documents }) =>
     Array.from(documents.values(), ({ document, key }) => ({ key, cursor: key, text: document ?? "" })),
@@ -32,34 +38,13 @@ const textsOf: {
     Array.from(parked.values(), ({ error, request, stream }) => ({
       key: stream,
       cursor: stream,
-      text: words(error, request?.actor, request?.reason)
+      text: join(error, request?.actor, request?.reason)
     })),
   parkingLog: ({ log }) =>
     log.map(({ actor, detail, stream }, index) => ({
       key: stream,
-      // As text it sorts as the number does.
+      // Padded, so that text order is numeric order.
       cursor: String(index).padStart(12, "0"),
-      text: words(detail, actor)
+      text: join(detail, actor)
     }))
-}
-
-/**
- * @since 0.1.0
- * @category constructors
- */
-export const make = (states: ReadonlyMap<string, Kept>): PersonalDataScanDriver => {
-  const compare = (a: string, b: string) => a < b ? -1 : a > b ? 1 : 0
-  return {
-    storedTexts: ({ after, in: place, limit }) =>
-      Effect.sync(() =>
-        Array.from(states).flatMap(([generation, storedTexts]) =>
-          textsOf[place](storedTexts).map((text) => ({ generation, ...text }))
-        )
-          .toSorted((a, b) => compare(a.generation, b.generation) || compare(a.cursor, b.cursor))
-          .filter(({ cursor, generation }) =>
-            after === undefined || (compare(generation, after.generation) || compare(cursor, after.cursor)) > 0
-          )
-          .slice(0, limit)
-      )
-  }
 }

@@ -1,0 +1,182 @@
+/**
+ * The state of a projection store in memory, shared by the modules that implement its driver.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import type { EncodedDocument, Progress } from "../../consumer/CheckpointDriver.ts"
+import type { DeliverySegment } from "../../consumer/DeliveryLog.ts"
+import type { Parked, ParkingEntry } from "../../consumer/ParkingDriver.ts"
+import * as Position from "../../core/Position.ts"
+
+type Mutable<A> = { -readonly [K in keyof A]: A[K] }
+
+/**
+ * A partition of a generation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Partition extends Mutable<Omit<Progress, "readAt">> {
+  readonly segments: Array<DeliverySegment>
+}
+
+/**
+ * A document and its revision.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RevisedDocument extends EncodedDocument {
+  readonly revision: bigint
+}
+
+/**
+ * What a generation has written.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GenerationState {
+  readonly partitions: Array<Partition>
+  /** The workers that share the partitions, and when their heartbeats expire, in milliseconds. */
+  readonly workers: Map<string, number>
+  readonly documents: Map<string, RevisedDocument>
+  /** The parked streams, by name. */
+  readonly parked: Map<string, Parked>
+  readonly log: Array<ParkingEntry>
+}
+
+/**
+ * A generation as its consumer lists it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GenerationEntry {
+  readonly generation: string
+  readonly number: number
+  readonly startedAt: DateTime.Utc | undefined
+  /** The position that a first generation must reach before its rebuild is complete. */
+  readonly goal: Position.Position
+  activatedAt: DateTime.Utc | undefined
+  isDiscarded: boolean
+}
+
+/**
+ * A consumer's generations, oldest first.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConsumerState {
+  readonly entries: Array<GenerationEntry>
+  active: string
+  previous: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface MemoryState {
+  readonly generations: Map<string, GenerationState>
+  readonly consumers: Map<string, ConsumerState>
+  readonly discarded: Set<string>
+  /** The last revision that a document got. */
+  revision: bigint
+}
+
+/**
+ * Returns an empty state.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (): MemoryState => ({
+  generations: new Map(),
+  consumers: new Map(),
+  discarded: new Set(),
+  revision: 0n
+})
+
+/**
+ * Returns what a generation has written; an empty one if it has not run.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const generationOf = (state: MemoryState, name: string): GenerationState => {
+  const found = state.generations.get(name)
+  if (found !== undefined) return found
+  const empty = { partitions: [], workers: new Map(), documents: new Map(), parked: new Map(), log: [] }
+  state.generations.set(name, empty)
+  return empty
+}
+
+/**
+ * Returns the name of a consumer's active generation.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const activeOf = (state: MemoryState, consumer: string): string =>
+  state.consumers.get(consumer)?.active ?? consumer
+
+/**
+ * Returns the position that all partitions have reached; 0 without partitions.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const reachedBy = ([first, ...others]: ReadonlyArray<Partition>): Position.Position =>
+  others.reduce((least, { position }) => position < least ? position : least, first?.position ?? Position.start)
+
+/**
+ * Writes or removes documents of a generation.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const writeDocuments = (state: MemoryState, name: string, changes: ReadonlyArray<EncodedDocument>): void => {
+  const { documents } = generationOf(state, name)
+  for (const change of changes) {
+    if (change.document === undefined) documents.delete(change.key)
+    else documents.set(change.key, { ...change, revision: ++state.revision })
+  }
+}
+
+/**
+ * Takes a partition from its owner, who can write nothing more. With `heldUntil` no worker can claim it before that time.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const vacate = (partition: Partition, heldUntil?: DateTime.Utc): void => {
+  partition.epoch++
+  partition.owner = undefined
+  partition.leasedUntil = undefined
+  partition.heldUntil = heldUntil
+}
+
+/**
+ * Returns a partition that has processed nothing.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const emptyPartition = (generation: string, partition: number, partitions: number, now: number): Partition => ({
+  generation,
+  partition,
+  partitions,
+  position: Position.start,
+  applied: 0n,
+  digest: 0n,
+  epoch: 0n,
+  owner: undefined,
+  leasedUntil: undefined,
+  heldUntil: undefined,
+  heartbeatAt: DateTime.makeUnsafe(now),
+  appliedAt: undefined,
+  segments: []
+})
