@@ -1,6 +1,6 @@
 /**
- * What a process does for one consumer of the log: gives heartbeats, takes its share of the partitions, works on them, and hands over what
- * is more than its share.
+ * The worker of one consumer in one process: claims partitions, renews its leases, runs a processor for each partition that it owns, and
+ * releases what exceeds its assignment.
  *
  * @since 0.1.0
  */
@@ -13,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
@@ -24,48 +25,79 @@ import { Limits } from "../eventStore/Limits.ts"
 import type { BatchProcessor } from "./BatchProcessor.ts"
 import type { Assignment, ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
-import * as ConsumerStatus from "./ConsumerStatus.ts"
+import type { ConsumerStatus } from "./ConsumerStatus.ts"
 import * as ConsumerWakeups from "./ConsumerWakeups.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
+import { reconcile } from "./Reconciliation.ts"
+import * as WorkerState from "./WorkerState.ts"
 
 /**
- * - `batchSize`: events per transaction at most; 500 by default, and up to 5,000 for documents while they catch up on small events
- * - `lease`: for how long a worker owns a partition without giving a heartbeat; 10 seconds by default. Another process takes over
- *   after it
- * - `retryDelay`: the pause before the database is tried again, or an event at which a consumer has stopped; from 200 milliseconds, doubled
- *   up to 30 seconds, by default
+ * Options of the workers of consumers.
  *
  * @since 0.1.0
  * @category options
  */
 export interface WorkerOptions {
+  /**
+   * The maximum number of events in a transaction; 500 by default. By default, documents that catch up on small events take up to 5,000. A
+   * subscription handles up to this number again after a crash; its default is 10.
+   */
   readonly batchSize?: number | undefined
+  /**
+   * How long a worker owns a partition after its last heartbeat; 10 seconds by default. Another process takes the partition over after
+   * that. A worker sends a heartbeat every third of the lease.
+   */
   readonly lease?: Duration.Input | undefined
+  /**
+   * The pause before a failed request to the database is repeated, or an event at which the consumer has stopped. It starts with `first`, 200
+   * milliseconds by default, and doubles up to `max`, 30 seconds by default.
+   */
   readonly retryDelay?: { readonly first: Duration.Input; readonly max: Duration.Input } | undefined
 }
 
 /**
- * - `run`: works until it is interrupted
- * - `wake`: somebody has asked for something; look at once
+ * The worker of a consumer.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ConsumerWorker {
   readonly consumer: Consumer
+  /** Works until it is interrupted. */
   readonly run: Effect.Effect<never>
-  readonly status: () => ConsumerStatus.ConsumerStatus
+  readonly status: () => ConsumerStatus
+  /** Makes the worker claim, and look for requests, at once. */
   readonly wake: Effect.Effect<void>
 }
 
-interface Partition {
+interface Settings extends WorkerState.Timing {
+  readonly batchSize: number
+  readonly maxBatchSize: number
+  readonly generation: string | undefined
+}
+
+interface Running {
   readonly fiber: Fiber.Fiber<void>
   readonly epoch: bigint
   readonly generation: string
   readonly requests: Latch.Latch
 }
 
+/** A worker's dependencies, and the two things that change: its state and its fibers. */
+interface Worker {
+  readonly events: EventStore.EventStore["Service"]
+  readonly store: ConsumerDriver
+  readonly processor: BatchProcessor
+  readonly settings: Settings
+  readonly owner: string
+  readonly wakeUp: Latch.Latch
+  readonly running: Map<number, Running>
+  state: WorkerState.WorkerState
+}
+
 /**
+ * Returns a worker. Dies when an option is invalid.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -74,238 +106,231 @@ export const make = Effect.fnUntraced(function*(
   processor: BatchProcessor,
   options: WorkerOptions & { readonly generation?: string | undefined }
 ): Effect.fn.Return<ConsumerWorker, never, EventStore.EventStore | Scope.Scope> {
-  const events = yield* EventStore.EventStore
-  const clock = yield* Clock.Clock
-  const owner = (yield* IdGenerator)()
-  const limits = yield* Limits
   const { consumer } = processor
-  const batchSize = options.batchSize ?? Math.min(500, limits.pageSize)
-  if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > limits.pageSize) {
-    return yield* Effect.die(new Error(`${consumer.id}: batchSize must be a whole number from 1 to ${limits.pageSize}`))
+  const settings = yield* settingsOf(processor, options)
+  const worker: Worker = {
+    events: yield* EventStore.EventStore,
+    store,
+    processor,
+    settings,
+    owner: (yield* IdGenerator)(),
+    wakeUp: Latch.makeUnsafe(false),
+    running: new Map(),
+    state: WorkerState.initial(yield* Clock.currentTimeMillis, settings)
   }
-  const growTo = options.batchSize === undefined && processor.grows ? Math.min(5000, limits.pageSize) : batchSize
+  const wake = Effect.asVoid(worker.wakeUp.open)
+  const stopListening = yield* ConsumerWakeups.listen(store, consumer.id, wake)
+  yield* Effect.addFinalizer(() => stopListening)
+  return { consumer, run: run(worker), status: () => statusOf(worker), wake }
+})
+
+const settingsOf = Effect.fnUntraced(function*(
+  { consumer, grows }: BatchProcessor,
+  options: WorkerOptions & { readonly generation?: string | undefined }
+): Effect.fn.Return<Settings> {
+  const { pageSize } = yield* Limits
+  const batchSize = options.batchSize ?? Math.min(500, pageSize)
+  if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > pageSize) {
+    return yield* Effect.die(
+      new Error(`${consumer.id}: batchSize is ${batchSize}; it must be a whole number from 1 to ${pageSize}`)
+    )
+  }
   const lease = Duration.fromInputUnsafe(options.lease ?? "10 seconds")
   if (!Duration.isFinite(lease) || Duration.toMillis(lease) < 100) {
-    return yield* Effect.die(new Error(`${consumer.id}: lease must be at least 100 milliseconds, and not infinite`))
+    return yield* Effect.die(
+      new Error(
+        `${consumer.id}: lease is ${Duration.format(lease)}; it must be at least 100 milliseconds, and not infinite`
+      )
+    )
   }
-  const renewal = Duration.toMillis(lease) / 3
-  const retryDelay = {
-    first: Duration.fromInputUnsafe(options.retryDelay?.first ?? "200 millis"),
-    max: Duration.fromInputUnsafe(options.retryDelay?.max ?? "30 seconds")
+  return {
+    batchSize,
+    maxBatchSize: options.batchSize === undefined && grows ? Math.min(5000, pageSize) : batchSize,
+    lease,
+    retryDelay: {
+      first: Duration.fromInputUnsafe(options.retryDelay?.first ?? "200 millis"),
+      max: Duration.fromInputUnsafe(options.retryDelay?.max ?? "30 seconds")
+    },
+    generation: options.generation
   }
-  const attributes = { consumer: options.generation ?? consumer.id }
-  const lagMetric = Metric.withAttributes(Metrics.consumerLag, attributes)
-  const stuckMetric = Metric.withAttributes(Metrics.consumerStuck, attributes)
-  const parkedMetric = Metric.withAttributes(Metrics.consumerParkedStreams, attributes)
+})
 
-  const partitions = new Map<number, Partition>()
-  const statuses = new Map<number, ConsumerStatus.PartitionStatus>()
-  const delays = new Map<number, Duration.Duration>()
-  const wakeUp = Latch.makeUnsafe(false)
-  let applied = 0
-  let heartbeat = clock.currentTimeMillisUnsafe()
-  let claimed: string | undefined
-  /** Until when this process takes no partitions, as it has met an event that newer code has written. */
-  let renewOnlyUntil: { readonly until: number; readonly detail: string } | undefined
-  // It grows for good: a process that has met one such event will meet others, and is as old as before.
-  let renewOnlyFor = Duration.max(retryDelay.first, lease)
-  let others: ConsumerStatus.PartitionStatus = {
-    state: "starting",
-    position: Position.start,
-    head: Position.start,
-    parked: 0,
-    detail: undefined
-  }
+const statusOf = ({ processor: { consumer }, running, state }: Worker): ConsumerStatus =>
+  WorkerState.statusOf(consumer.id, state, running.size)
 
-  const status = (): ConsumerStatus.ConsumerStatus => ({
-    consumer: consumer.id,
-    ...ConsumerStatus.combine(others, Array.from(statuses.values())),
-    partitions: partitions.size,
-    applied,
-    heartbeat
+type WithoutTime<Event> = Event extends unknown ? Omit<Event, "now"> : never
+
+/** Applies an event to the worker's state, and returns the state after it. */
+const dispatch = (
+  worker: Worker,
+  event: WithoutTime<WorkerState.WorkerEvent>
+): Effect.Effect<WorkerState.WorkerState> =>
+  Effect.map(Clock.currentTimeMillis, (now) => {
+    worker.state = WorkerState.transition(worker.state, { ...event, now }, worker.settings)
+    return worker.state
   })
 
-  const publish = Effect.suspend(() => {
-    heartbeat = clock.currentTimeMillisUnsafe()
-    const { lag, parked, state } = status()
+const attributesOf = ({ processor: { consumer }, settings: { generation } }: Worker) => ({
+  consumer: generation ?? consumer.id
+})
+
+/** Updates the gauges of the consumer. */
+const publish = (worker: Worker): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { lag, parked, state } = statusOf(worker)
+    const gauge = <Input, State>(metric: Metric.Metric<Input, State>) =>
+      Metric.withAttributes(metric, attributesOf(worker))
     return Effect.all([
-      Metric.update(lagMetric, lag),
-      Metric.update(stuckMetric, state === "stuck" ? 1 : 0),
-      Metric.update(parkedMetric, parked)
+      Metric.update(gauge(Metrics.consumerLag), lag),
+      Metric.update(gauge(Metrics.consumerStuck), state === "stuck" ? 1 : 0),
+      Metric.update(gauge(Metrics.consumerParkedStreams), parked)
     ], { discard: true })
   })
 
-  const report = (partition: number) => (report: PartitionProcessor.Report): Effect.Effect<unknown> =>
-    Effect.suspend(() => {
-      const isFirstParked = report.parked > 0 && statuses.get(partition)?.parked === 0
-      statuses.set(partition, report)
-      applied += report.applied
-      if (report.state !== "stuck") delays.delete(partition)
-      // From now on requests are looked for more often.
-      return isFirstParked ? Effect.andThen(publish, wakeUp.open) : publish
-    })
-
-  /** What went wrong is tried again, after a pause that grows. */
-  const pause = (cause: Cause.Cause<unknown>, delay: Duration.Duration) => {
-    const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-    const isRetryable = error instanceof Object && Reflect.get(error, "isRetryable") === true
-    // What trying again does not cure needs somebody to look.
-    const state: ConsumerStatus.ConsumerState = isRetryable ? "retrying" : "stuck"
-    const detail = Cause.prettyErrors(cause).map((error) => error.message).join("; ")
-    return {
-      state,
-      detail,
-      sleep: Effect.andThen(Effect.logWarning(`${consumer.id} is ${state}`, cause), Effect.sleep(delay)),
-      next: Duration.min(Duration.times(delay, 2), retryDelay.max)
-    }
-  }
-
-  const workOn = (generation: string, assigned: Assignment, requests: Latch.Latch) =>
-    Effect.gen(function*() {
-      const { partition } = assigned
-      // Whatever it fails with, a defect or an interruption that is not ours: nobody would notice but for the lag.
-      const exit = yield* Effect.exit(PartitionProcessor.run({
-        events,
-        store,
-        processor,
-        generation,
-        batchSize,
-        growTo,
-        retryDelay,
-        requests,
-        report: report(partition)
-      }, assigned))
-      if (Exit.isSuccess(exit)) {
-        if (exit.value !== undefined) yield* renewOnly(generation, partition, exit.value)
-        return
-      }
-      const { detail, next, sleep, state } = pause(exit.cause, delays.get(partition) ?? retryDelay.first)
-      delays.set(partition, next)
-      const { head, parked, position } = statuses.get(partition) ?? startingAt(assigned)
-      statuses.set(partition, { position, head, parked, state, detail })
-      yield* publish
-      yield* sleep
-    }).pipe(Effect.annotateLogs({ consumer: consumer.id, partition: assigned.partition }))
-
-  /**
-   * Leaves a partition to a process that runs newer code, if there is one: gives it back, and for a while asks for none and does not count, so
-   * that it becomes part of another's share. What this process works on besides it keeps.
-   */
-  const renewOnly = Effect.fnUntraced(function*(generation: string, partition: number, error: EventStoreError) {
-    const detail = `${error.message}. This process stops claiming, so that another can go on`
-    yield* Effect.logWarning(`${consumer.id}: ${detail}`)
-    renewOnlyUntil = { until: clock.currentTimeMillisUnsafe() + Duration.toMillis(renewOnlyFor), detail }
-    renewOnlyFor = Duration.max(lease, Duration.min(Duration.times(renewOnlyFor, 2), retryDelay.max))
-    yield* store.release(generation, owner, partition)
-  }, Effect.catchCause((cause) => Effect.logWarning(`${consumer.id}: a partition could not be given back`, cause)))
-
-  const tick = Effect.gen(function*() {
-    if (renewOnlyUntil !== undefined && renewOnlyUntil.until <= clock.currentTimeMillisUnsafe()) {
-      renewOnlyUntil = undefined
-    }
-    const isRenewOnly = renewOnlyUntil !== undefined
-    const { nextLeaseEndsIn, assigned, assignmentSize, generation } = yield* store.claim({
-      consumer: consumer.id,
-      generation: options.generation,
-      owner,
-      partitions: consumer.partitions,
-      lease,
-      renewOnly: isRenewOnly
-    })
-    claimed = generation
-    // What is more than the share goes to those who have less; they take it at their next heartbeat.
-    const kept = isRenewOnly ? assigned : assigned.slice(0, assignmentSize)
-    for (const [partition, { epoch, fiber, generation: of }] of partitions) {
-      const isOurs = generation === of && kept.some((one) => one.partition === partition && one.epoch === epoch)
-      if (!isOurs) statuses.delete(partition)
-      // Its end is not waited for, as the consumer's own code may take its time; it wakes us.
-      if (fiber.pollUnsafe() !== undefined) partitions.delete(partition)
-      else if (!isOurs) fiber.interruptUnsafe()
-    }
-    for (const { partition } of assigned.slice(kept.length)) {
-      if (!partitions.has(partition)) yield* store.release(generation, owner, partition)
-    }
-    for (const one of kept) {
-      const running = partitions.get(one.partition)
-      if (running !== undefined) {
-        if (one.requested) yield* running.requests.open
-        continue
-      }
-      // One that begins again is what it was until it has something to tell.
-      if (!statuses.has(one.partition)) statuses.set(one.partition, startingAt(one))
-      const requests = Latch.makeUnsafe(one.requested)
-      const fiber = yield* Effect.forkChild(workOn(generation, one, requests))
-      partitions.set(one.partition, { fiber, epoch: one.epoch, generation, requests })
-      fiber.addObserver(() => wakeUp.openUnsafe())
-    }
-    others = kept.length > 0
-      ? { ...others, state: "live", detail: undefined }
-      : yield* standby(generation)
-    if (renewOnlyUntil !== undefined) others = { ...others, state: "stuck", detail: renewOnlyUntil.detail }
-    yield* publish
-    const pause = status().parked > 0 ? Math.min(renewal, requestInterval) : renewal
-    if (renewOnlyUntil !== undefined) {
-      return Math.min(pause, Math.max(renewOnlyUntil.until - clock.currentTimeMillisUnsafe(), 1))
-    }
-    return nextLeaseEndsIn !== undefined && assigned.length < assignmentSize
-      ? Math.min(pause, Math.max(nextLeaseEndsIn + 1, 10))
-      : pause
-  })
-
-  const standby = (generation: string) =>
-    Effect.gen(function*() {
-      const positions = (yield* store.progress(generation)).map(({ position }) => position)
-      const position = positions.reduce((least, one) => one < least ? one : least, positions[0] ?? Position.start)
-      return {
-        state: "standby" as const,
-        detail: undefined,
-        parked: 0,
-        position,
-        head: yield* events[internals].driver.head
-      }
-    })
-
-  const run = Effect.gen(function*() {
-    let delay = retryDelay.first
+/** Claims in a loop until the fiber is interrupted, then gives the leases back. */
+const run = (worker: Worker): Effect.Effect<never> =>
+  Effect.gen(function*() {
     while (true) {
-      yield* wakeUp.close
-      const exit = yield* Effect.exit(tick)
+      yield* worker.wakeUp.close
+      const exit = yield* Effect.exit(claim(worker))
       if (Exit.isSuccess(exit)) {
-        delay = retryDelay.first
-        yield* Effect.timeoutOption(wakeUp.await, exit.value)
+        yield* Effect.timeoutOption(worker.wakeUp.await, exit.value)
         continue
       }
-      const { detail, next, sleep, state } = pause(exit.cause, delay)
-      others = { ...others, state, detail }
-      delay = next
-      yield* publish
-      yield* sleep
+      const failure = failureOf(exit.cause)
+      const state = yield* dispatch(worker, { _tag: "ClaimFailed", ...failure })
+      yield* publish(worker)
+      yield* Effect.logWarning(`${worker.processor.consumer.id} is ${failure.state}`, exit.cause)
+      if (state._tag === "Failing") yield* Effect.sleep(state.delay)
     }
   }).pipe(
-    Effect.onExit(() =>
-      Effect.gen(function*() {
-        yield* Fiber.interruptAll(Array.from(partitions.values(), ({ fiber }) => fiber))
-        // The leases end by themselves when they cannot be given back.
-        const generation = claimed ?? options.generation ?? (yield* store.activeGeneration(consumer.id))
-        yield* store.release(generation, owner)
-      }).pipe(Effect.timeoutOption("5 seconds"), Effect.ignore)
-    ),
-    Effect.annotateLogs(attributes)
+    Effect.onExit(() => stop(worker)),
+    Effect.annotateLogs(attributesOf(worker))
   )
 
-  const wake = Effect.asVoid(wakeUp.open)
-  const deaf = yield* ConsumerWakeups.listen(store, consumer.id, wake)
-  yield* Effect.addFinalizer(() => deaf)
-  return { consumer, run, status, wake }
+/** Leases that cannot be given back end by themselves. */
+const stop = (worker: Worker): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const { owner, processor, running, settings, state, store } = worker
+    yield* Fiber.interruptAll(Array.from(running.values(), ({ fiber }) => fiber))
+    const generation = state.generation ?? settings.generation ?? (yield* store.activeGeneration(processor.consumer.id))
+    yield* store.release(generation, owner)
+  }).pipe(Effect.timeoutOption("5 seconds"), Effect.ignore)
+
+/** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
+const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
+  const { owner, processor: { consumer }, running, settings, store } = worker
+  const claimedAt = yield* Clock.currentTimeMillis
+  const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
+  const claimed = yield* store.claim({
+    consumer: consumer.id,
+    generation: settings.generation,
+    owner,
+    partitions: consumer.partitions,
+    lease: settings.lease,
+    renewOnly
+  })
+  const { assigned, generation } = claimed
+  // A worker that only renews is not counted in the assignment size, and keeps what it owns.
+  const assignmentSize = renewOnly ? assigned.length : claimed.assignmentSize
+  const plan = reconcile(
+    claimed,
+    new Map(
+      Array.from(
+        running,
+        ([partition, { epoch, fiber, generation }]) =>
+          [partition, { epoch, generation, hasEnded: fiber.pollUnsafe() !== undefined }] as const
+      )
+    ),
+    assignmentSize
+  )
+  yield* dispatch(worker, { _tag: "Claimed", generation, lost: plan.lost })
+  // The interruption is not awaited, because the user's code may take its time. The end of the fiber wakes the worker.
+  for (const partition of plan.stop) running.get(partition)?.fiber.interruptUnsafe()
+  for (const partition of plan.ended) running.delete(partition)
+  for (const partition of plan.release) yield* store.release(generation, owner, partition)
+  for (const partition of plan.wake) yield* running.get(partition)?.requests.open ?? Effect.void
+  for (const assignment of plan.start) yield* start(worker, generation, assignment)
+  const isStandby = Math.min(assigned.length, assignmentSize) === 0
+  const standby = isStandby ? yield* standbyOf(worker, generation) : undefined
+  const state = yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby })
+  yield* publish(worker)
+  return WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
 })
 
-/** Requests of other processes are noticed after so many milliseconds at most, while something is parked. */
-const requestInterval = 1_000
-
-const startingAt = ({ position }: Assignment): ConsumerStatus.PartitionStatus => ({
-  state: "catching-up",
-  position,
-  head: position,
-  parked: 0,
-  detail: undefined
+/** Returns how far the other workers are. */
+const standbyOf = Effect.fnUntraced(function*({ events, store }: Worker, generation: string) {
+  const [first, ...others] = yield* store.progress(generation)
+  const position = others.reduce(
+    (slowest, { position }) => position < slowest ? position : slowest,
+    first?.position ?? Position.start
+  )
+  return { position, head: yield* events[internals].driver.head }
 })
+
+const start = Effect.fnUntraced(function*(worker: Worker, generation: string, assignment: Assignment) {
+  yield* dispatch(worker, { _tag: "PartitionStarted", assignment })
+  const requests = Latch.makeUnsafe(assignment.requested)
+  const fiber = yield* Effect.forkChild(runPartition(worker, generation, assignment, requests))
+  worker.running.set(assignment.partition, { fiber, epoch: assignment.epoch, generation, requests })
+  fiber.addObserver(() => worker.wakeUp.openUnsafe())
+})
+
+/** Runs the processor of a partition until it is lost or fails. After a failure it pauses, and ends; the next claim starts it again. */
+const runPartition = (worker: Worker, generation: string, assignment: Assignment, requests: Latch.Latch) =>
+  Effect.gen(function*() {
+    const { events, processor, settings, store } = worker
+    const { partition } = assignment
+    // Defects count as failures too, and so does an interruption from within: only the lag would show them otherwise.
+    const exit = yield* Effect.exit(PartitionProcessor.run({
+      events,
+      store,
+      processor,
+      generation,
+      batchSize: settings.batchSize,
+      maxBatchSize: settings.maxBatchSize,
+      retryDelay: settings.retryDelay,
+      requests,
+      report: (report) => reported(worker, partition, report)
+    }, assignment))
+    if (Exit.isSuccess(exit)) {
+      if (exit.value !== undefined) yield* yieldToNewerCode(worker, generation, partition, exit.value)
+      return
+    }
+    const failure = failureOf(exit.cause)
+    const { retryDelays } = yield* dispatch(worker, { _tag: "PartitionFailed", assignment, ...failure })
+    yield* publish(worker)
+    yield* Effect.logWarning(`${processor.consumer.id} is ${failure.state}`, exit.cause)
+    yield* Effect.sleep(retryDelays.get(partition) ?? settings.retryDelay.first)
+  }).pipe(
+    Effect.annotateLogs({ consumer: worker.processor.consumer.id, partition: assignment.partition })
+  )
+
+const reported = Effect.fnUntraced(function*(worker: Worker, partition: number, report: PartitionProcessor.Report) {
+  const { applied, ...status } = report
+  const isFirstParked = status.parked > 0 && worker.state.partitions.get(partition)?.parked === 0
+  yield* dispatch(worker, { _tag: "PartitionReported", partition, status, applied })
+  yield* publish(worker)
+  // The next claim is due earlier from now on, because requests may come.
+  if (isFirstParked) yield* worker.wakeUp.open
+})
+
+/** Releases a partition to a process that runs newer code, and claims none for a while. The worker keeps its other partitions. */
+const yieldToNewerCode = Effect.fnUntraced(
+  function*(worker: Worker, generation: string, partition: number, error: EventStoreError) {
+    const detail = `${error.message}. This process stops claiming, so that another can go on`
+    yield* Effect.logWarning(`${worker.processor.consumer.id}: ${detail}`)
+    yield* dispatch(worker, { _tag: "NewerEventMet", detail })
+    yield* worker.store.release(generation, worker.owner, partition)
+  },
+  Effect.catchCause((cause) => Effect.logWarning("A partition could not be released; its lease will end", cause))
+)
+
+const failureOf = (cause: Cause.Cause<unknown>): WorkerState.Failure => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  const isRetryable = Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
+  return {
+    state: isRetryable ? "retrying" : "stuck",
+    detail: Cause.prettyErrors(cause).map((error) => error.message).join("; ")
+  }
+}

@@ -42,7 +42,7 @@ export interface Report {
 }
 
 /**
- * - `batchSize`: events of a page; `growTo`: of those after a full one at most
+ * - `batchSize`: events of a page; `maxBatchSize`: of those after a full one at most
  * - `requests`: opened when somebody has asked to retry or skip what is parked
  * - `retryDelay`: the pause before an event that stops the consumer is tried again
  *
@@ -55,7 +55,7 @@ export interface PartitionOptions {
   readonly processor: BatchProcessor
   readonly generation: string
   readonly batchSize: number
-  readonly growTo: number
+  readonly maxBatchSize: number
   readonly retryDelay: { readonly first: Duration.Duration; readonly max: Duration.Duration }
   readonly requests: Latch.Latch
   readonly report: (report: Report) => Effect.Effect<unknown>
@@ -83,7 +83,7 @@ export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
   assigned: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  const { batchSize, growTo, report, requests, retryDelay, store, generation, processor } = options
+  const { batchSize, maxBatchSize, report, requests, retryDelay, store, generation, processor } = options
   const { driver } = options.events[internals]
   const { consumer } = processor
   const { epoch, partition } = assigned
@@ -252,7 +252,7 @@ export const run = Effect.fnUntraced(function*(
         const last = page.events.at(-1)
         // The next page is on its way while this one is applied.
         next = page.events.length >= page.limit
-          ? yield* Effect.forkChild(read(last!.position, grown(page.events, batchSize, growTo)))
+          ? yield* Effect.forkChild(read(last!.position, grown(page.events, batchSize, maxBatchSize)))
           : undefined
         head = page.head
         const done = yield* step(position, page)

@@ -1,0 +1,286 @@
+/**
+ * The states of a consumer's worker, and the transitions between them.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Position from "../core/Position.ts"
+import type { Assignment, Claim } from "./CheckpointDriver.ts"
+import * as ConsumerStatus from "./ConsumerStatus.ts"
+
+/**
+ * The times that a worker keeps to.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Timing {
+  readonly lease: Duration.Duration
+  readonly retryDelay: { readonly first: Duration.Duration; readonly max: Duration.Duration }
+}
+
+/** What every state holds. */
+interface Shared {
+  /** The generation of the last claim. */
+  readonly generation: string | undefined
+  readonly partitions: ReadonlyMap<number, ConsumerStatus.PartitionStatus>
+  /** The pause after the last failure of a partition that has not advanced since. */
+  readonly retryDelays: ReadonlyMap<number, Duration.Duration>
+  readonly applied: number
+  /** When the worker last did anything, in milliseconds of the epoch. */
+  readonly heartbeat: number
+  /** The slowest checkpoint and the high-water mark, as read in the last standby. */
+  readonly seen: { readonly position: Position.Position; readonly head: Position.Position }
+  /** For how long the next yield lasts. It only grows: a process that met one event of newer code will meet others. */
+  readonly yieldFor: Duration.Duration
+}
+
+/**
+ * A worker claims no partitions until a time, because it met an event that newer code wrote. Another process can then take the partition over.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Yield {
+  readonly until: number
+  readonly detail: string
+}
+
+/**
+ * The state of a worker.
+ *
+ * - `Claiming`: the store has not returned the first claim yet
+ * - `Working`: the worker owns partitions
+ * - `Standby`: other workers own all partitions
+ * - `Yielding`: the worker renews its leases and claims no further partition
+ * - `Failing`: the last claim failed; the worker tries again after `delay`
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type WorkerState =
+  & Shared
+  & (
+    | { readonly _tag: "Claiming" | "Working" | "Standby" }
+    | { readonly _tag: "Yielding"; readonly yielding: Yield }
+    | {
+      readonly _tag: "Failing"
+      readonly failure: Failure
+      readonly delay: Duration.Duration
+      readonly yielding: Yield | undefined
+    }
+  )
+
+/**
+ * Why a claim or a partition failed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Failure {
+  /** `retrying` when the same request may succeed later, `stuck` when an operator must act. */
+  readonly state: "retrying" | "stuck"
+  readonly detail: string
+}
+
+/**
+ * What happened to a worker.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type WorkerEvent =
+  & { readonly now: number }
+  & (
+    | {
+      readonly _tag: "Claimed"
+      readonly generation: string
+      /** The partitions that the worker does not own any more. */
+      readonly lost: ReadonlyArray<number>
+    }
+    | {
+      readonly _tag: "Reconciled"
+      /** When the claim began: a yield that ended later still applied to it. */
+      readonly claimedAt: number
+      /** What the store tells a worker without partitions; undefined for a worker that owns some. */
+      readonly standby: Shared["seen"] | undefined
+    }
+    | ({ readonly _tag: "ClaimFailed" } & Failure)
+    | { readonly _tag: "NewerEventMet"; readonly detail: string }
+    | { readonly _tag: "PartitionStarted"; readonly assignment: Assignment }
+    | {
+      readonly _tag: "PartitionReported"
+      readonly partition: number
+      readonly status: ConsumerStatus.PartitionStatus
+      readonly applied: number
+    }
+    | ({ readonly _tag: "PartitionFailed"; readonly assignment: Assignment } & Failure)
+  )
+
+/**
+ * Returns the state of a worker that has not claimed yet.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const initial = (now: number, { lease, retryDelay }: Timing): WorkerState => ({
+  _tag: "Claiming",
+  generation: undefined,
+  partitions: new Map(),
+  retryDelays: new Map(),
+  applied: 0,
+  heartbeat: now,
+  seen: { position: Position.start, head: Position.start },
+  yieldFor: Duration.max(retryDelay.first, lease)
+})
+
+/**
+ * Returns the state after an event.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const transition = (before: WorkerState, event: WorkerEvent, timing: Timing): WorkerState => {
+  const state: WorkerState = { ...before, heartbeat: event.now }
+  const { max } = timing.retryDelay
+  switch (event._tag) {
+    case "Claimed":
+      return { ...state, generation: event.generation, partitions: without(state.partitions, event.lost) }
+    case "Reconciled": {
+      const yielding = yieldAt(state, event.claimedAt)
+      const shared: Shared = { ...sharedOf(state), seen: event.standby ?? state.seen }
+      if (yielding !== undefined) return { ...shared, _tag: "Yielding", yielding }
+      return { ...shared, _tag: event.standby === undefined ? "Working" : "Standby" }
+    }
+    case "ClaimFailed": {
+      const { detail, state: kind } = event
+      const delay = nextDelay(state._tag === "Failing" ? state.delay : undefined, timing)
+      return { ...sharedOf(state), _tag: "Failing", failure: { state: kind, detail }, delay, yielding: yieldOf(state) }
+    }
+    case "NewerEventMet": {
+      const yielding = { until: event.now + Duration.toMillis(state.yieldFor), detail: event.detail }
+      const yieldFor = Duration.max(timing.lease, Duration.min(Duration.times(state.yieldFor, 2), max))
+      return state._tag === "Failing"
+        ? { ...state, yieldFor, yielding }
+        : { ...sharedOf(state), yieldFor, _tag: "Yielding", yielding }
+    }
+    case "PartitionStarted": {
+      const { assignment } = event
+      // A partition that starts again shows its last status until it reports.
+      return state.partitions.has(assignment.partition)
+        ? state
+        : withPartition(state, assignment.partition, startingAt(assignment))
+    }
+    case "PartitionReported": {
+      const { partition, status } = event
+      const reported = withPartition(state, partition, status)
+      const retryDelays = status.state === "stuck" ? state.retryDelays : without(state.retryDelays, [partition])
+      return { ...reported, retryDelays, applied: state.applied + event.applied }
+    }
+    case "PartitionFailed": {
+      const { assignment, detail, state: kind } = event
+      const { partition } = assignment
+      const last = state.partitions.get(partition) ?? startingAt(assignment)
+      const retryDelays = new Map(state.retryDelays).set(partition, nextDelay(state.retryDelays.get(partition), timing))
+      return { ...withPartition(state, partition, { ...last, state: kind, detail }), retryDelays }
+    }
+  }
+}
+
+/**
+ * Returns the yield that a claim at a time must respect.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const yieldAt = (state: WorkerState, time: number): Yield | undefined => {
+  const yielding = yieldOf(state)
+  return yielding !== undefined && yielding.until > time ? yielding : undefined
+}
+
+/**
+ * Returns in how many milliseconds a worker must claim again, after a claim that succeeded.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const nextClaimIn = (
+  state: WorkerState,
+  { assigned, assignmentSize, nextLeaseEndsIn }: Claim,
+  now: number,
+  { lease }: Timing
+): number => {
+  const hasParked = Array.from(state.partitions.values()).some(({ parked }) => parked > 0)
+  const renewal = Duration.toMillis(lease) / 3
+  const pause = hasParked ? Math.min(renewal, requestInterval) : renewal
+  if (state._tag === "Yielding") return Math.min(pause, Math.max(state.yielding.until - now, 1))
+  return nextLeaseEndsIn !== undefined && assigned.length < assignmentSize
+    ? Math.min(pause, Math.max(nextLeaseEndsIn + 1, 10))
+    : pause
+}
+
+/**
+ * Returns the status of a consumer in this process.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const statusOf = (
+  consumer: string,
+  state: WorkerState,
+  partitions: number
+): ConsumerStatus.ConsumerStatus => ({
+  consumer,
+  ...ConsumerStatus.combine(
+    { ...state.seen, parked: 0, ...workerStatusOf(state) },
+    Array.from(state.partitions.values())
+  ),
+  partitions,
+  applied: state.applied,
+  heartbeat: state.heartbeat
+})
+
+/** Requests of other processes are noticed within so many milliseconds while a stream is parked. */
+const requestInterval = 1_000
+
+const workerStatusOf = (state: WorkerState): Pick<ConsumerStatus.PartitionStatus, "state" | "detail"> => {
+  switch (state._tag) {
+    case "Claiming":
+      return { state: "starting", detail: undefined }
+    case "Working":
+      return { state: "live", detail: undefined }
+    case "Standby":
+      return { state: "standby", detail: undefined }
+    case "Yielding":
+      return { state: "stuck", detail: state.yielding.detail }
+    case "Failing":
+      return state.failure
+  }
+}
+
+const yieldOf = (state: WorkerState): Yield | undefined =>
+  state._tag === "Yielding" || state._tag === "Failing" ? state.yielding : undefined
+
+const sharedOf = (
+  { applied, generation, heartbeat, partitions, retryDelays, seen, yieldFor }: WorkerState
+): Shared => ({ applied, generation, heartbeat, partitions, retryDelays, seen, yieldFor })
+
+const nextDelay = (last: Duration.Duration | undefined, { retryDelay: { first, max } }: Timing): Duration.Duration =>
+  last === undefined ? first : Duration.min(Duration.times(last, 2), max)
+
+const withPartition = (
+  state: WorkerState,
+  partition: number,
+  status: ConsumerStatus.PartitionStatus
+): WorkerState => ({ ...state, partitions: new Map(state.partitions).set(partition, status) })
+
+const without = <A>(map: ReadonlyMap<number, A>, keys: ReadonlyArray<number>): ReadonlyMap<number, A> =>
+  new Map(Array.from(map).filter(([key]) => !keys.includes(key)))
+
+const startingAt = ({ position }: Assignment): ConsumerStatus.PartitionStatus => ({
+  state: "catching-up",
+  position,
+  head: position,
+  parked: 0,
+  detail: undefined
+})
