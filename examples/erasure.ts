@@ -62,9 +62,9 @@ const program = Effect.gen(function*() {
   yield* CommandBus.dispatch(Order, { customerId: "c-2", name: "Bob Baker", address, total: 20 })
 
   const { found } = yield* Erasure.erase("c-1")
-  const { encrypted, plain = [] } = found
+  const { encrypted, plaintext = [] } = found
   yield* Console.log(
-    `erased in ${encrypted.events} event, ${encrypted.documents} document; left in ${plain.length} places`
+    `erased in ${encrypted.events} event, ${encrypted.documents} document; left in ${plaintext.length} places`
   )
 
   const store = yield* EventStore.EventStore

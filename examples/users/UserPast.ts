@@ -69,7 +69,7 @@ const getUserTimeline = QueryBus.handler(
   Effect.fnUntraced(function*({ after, limit = 100, userId }) {
     const found = yield* TimeTravel.history(UserDecider, userId, AsOf.now, { after }).pipe(
       Stream.take(limit + 1),
-      Stream.map(({ events, recorded: { position, recordedAt, version }, state }) => ({
+      Stream.map(({ events, encoded: { position, recordedAt, version }, state }) => ({
         version,
         position,
         recordedAt,

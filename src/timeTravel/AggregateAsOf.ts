@@ -1,5 +1,5 @@
 /**
- * Instances of aggregates as they were.
+ * Aggregate instances as of a version, position or instant.
  *
  * @since 0.1.0
  */
@@ -23,27 +23,29 @@ import * as EventStore from "../eventStore/EventStore.ts"
 import * as asOfReads from "./asOfReads.ts"
 
 /**
- * An instance at a moment, and the events that led there, oldest first, which are read when the Stream is run.
+ * An aggregate instance as of a point in time.
  *
  * @since 0.1.0
  * @category models
  */
 export interface AggregateAsOf<out State, out E> extends Loaded<State>, asOfReads.AsOfPoint {
   readonly position: Loaded<State>["position"]
+  /** The events up to that point, oldest first. They are read when the Stream runs. */
   readonly events: Stream.Stream<RecordedEvent<E>, EventStoreError>
 }
 
 /**
- * - `recorded`: an event as it is in the log
- * - `events`: what it means today: mostly one event
- * - `state`: the state after it
+ * One event of an instance's history, and the state after it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface AggregateStep<out State, out E> {
-  readonly recorded: EncodedEvent
+  /** The event as stored, in the schema version of its time. */
+  readonly encoded: EncodedEvent
+  /** The event upcast to the current version: mostly one event, several if an upcaster splits it, none if it drops it. */
   readonly events: ReadonlyArray<E>
+  /** The state after the event. */
   readonly state: State
 }
 
@@ -60,12 +62,12 @@ const loadOptions = (asOf: AsOf.AsOf): LoadOptions => {
   }
 }
 
-const beyond = (stream: string, asOf: AsOf.AsOf, version: Version.Version): AsOfNotReached | undefined =>
+const notReached = (stream: string, asOf: AsOf.AsOf, version: Version.Version): AsOfNotReached | undefined =>
   asOf._tag === "Version" && version < asOf.version
     ? new AsOfNotReached({ asOf, reached: AsOf.version(version), stream })
     : undefined
 
-/** The events of a stream after one version and up to another. */
+/** Returns the events of a stream with a version greater than `after`, up to `upTo`. */
 const eventsBetween = <E extends Event.Any>(
   store: EventStore.EventStore["Service"],
   events: E,
@@ -78,8 +80,8 @@ const eventsBetween = <E extends Event.Any>(
     : store.readStream(events, stream, { from: Version.make(after + 1), limit: upTo - after })
 
 /**
- * One instance of an aggregate at a moment. At version 0, and before its first event, it has the initial state. Fails with `AsOfNotReached`
- * at a version or position that there is not yet.
+ * Returns an aggregate instance as of a version, position or instant. Version 0, and any point before the first event, yield the initial
+ * state. Fails with `AsOfNotReached` if the stream has no such version, or the log no such position, yet.
  *
  * **Example** (a user after its third event)
  *
@@ -88,7 +90,7 @@ const eventsBetween = <E extends Event.Any>(
  * ```
  *
  * @since 0.1.0
- * @category aggregates
+ * @category accessors
  */
 export const aggregate = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
@@ -114,10 +116,10 @@ export const aggregate = <State, Events extends Event.Any, C extends Command.Any
   })
 
 /**
- * The state of an instance at a moment, as `aggregate` tells it.
+ * Returns the state of an aggregate instance as of a point in time, without its events.
  *
  * @since 0.1.0
- * @category aggregates
+ * @category accessors
  */
 export const stateAt = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
@@ -127,19 +129,19 @@ export const stateAt = <State, Events extends Event.Any, C extends Command.Any>(
 ): Effect.Effect<Loaded<State>, AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
     const { driver } = (yield* EventStore.EventStore)[internals]
-    yield* asOfReads.reached(driver, asOf)
+    yield* asOfReads.awaitReached(driver, asOf)
     const loaded = yield* look(decider, id, loadOptions(asOf), options)
-    const problem = beyond(decider.aggregate.streamOf(id), asOf, loaded.version)
-    if (problem !== undefined) return yield* problem
+    const error = notReached(decider.aggregate.streamOf(id), asOf, loaded.version)
+    if (error !== undefined) return yield* error
     return loaded
   })
 
 /**
- * How an instance came to a moment: its events, each with the state after it. `after`: only those after this version; the state at it is
- * loaded first. Nothing but one page of events is held at a time.
+ * Returns the history of an aggregate instance: its events up to a point in time, each with the state after it. With `after`, the history
+ * starts behind this version. Only one page of events is in memory at a time.
  *
  * @since 0.1.0
- * @category aggregates
+ * @category accessors
  */
 export const history = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
@@ -154,11 +156,11 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
   Stream.unwrap(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const stream = decider.aggregate.streamOf(id)
-    yield* asOfReads.reached(store[internals].driver, asOf)
+    yield* asOfReads.awaitReached(store[internals].driver, asOf)
     if (asOf._tag === "Version") {
       const last = yield* Stream.runHead(store.readStreamEncoded(stream, { direction: "backward", limit: 1 }))
-      const problem = beyond(stream, asOf, Option.isSome(last) ? last.value.version : Version.zero)
-      if (problem !== undefined) return yield* problem
+      const error = notReached(stream, asOf, Option.isSome(last) ? last.value.version : Version.zero)
+      if (error !== undefined) return yield* error
     }
     const start = after === 0
       ? { state: decider.initial, version: after }
@@ -167,22 +169,23 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
     const codec = EventCodec.make(decider.aggregate.events)
     let { state } = start
     return store.readStreamEncoded(stream, { from: Version.make(after + 1) }).pipe(
-      asOfReads.until(asOf),
-      Stream.mapEffect((recorded) => {
-        const decoded = codec.decode(recorded)
+      asOfReads.takeAsOf(asOf),
+      Stream.mapEffect((encoded) => {
+        const decoded = codec.decode(encoded)
         if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
         const events = decoded.success.map(({ event }) => event)
         state = events.reduce((state, event) => decider.evolve(state, event), state)
-        return Effect.succeed({ recorded, events, state })
+        return Effect.succeed({ encoded, events, state })
       })
     )
   }))
 
 /**
- * What differs between two moments of an instance.
+ * Returns the difference between an aggregate instance as of two points in time. Fails with `InvalidRequest` if a state does not satisfy
+ * its Schema.
  *
  * @since 0.1.0
- * @category aggregates
+ * @category accessors
  */
 export const aggregateDiff = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
@@ -196,7 +199,7 @@ export const aggregateDiff = <State, Events extends Event.Any, C extends Command
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const { events, state, streamOf } = decider.aggregate
-    // One that needs services, which such a Schema may, fails below.
+    // A Schema that needs services to encode fails here, as a typed error.
     const encode = Schema.encodeUnknownResult(Schema.toCodecJson(state as StateSchema))
     const encoded = (at: AggregateAsOf<State, Event.Of<Events>>) =>
       Result.mapBoth(encode(at.state), {
@@ -204,7 +207,7 @@ export const aggregateDiff = <State, Events extends Event.Any, C extends Command
           invalidRequest(
             `the state of "${
               streamOf(id)
-            }" at version ${at.version} does not satisfy its Schema and cannot be compared: ${message}`
+            }" at version ${at.version} does not satisfy its Schema, so it cannot be compared: ${message}`
           ),
         onSuccess: Option.some
       })

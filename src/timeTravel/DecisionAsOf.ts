@@ -1,5 +1,5 @@
 /**
- * What decisions rest on, as it was.
+ * Decision models as of a position or instant.
  *
  * @since 0.1.0
  */
@@ -22,24 +22,23 @@ import * as EventStore from "../eventStore/EventStore.ts"
 import * as asOfReads from "./asOfReads.ts"
 
 /**
- * What a decision would have rested on at a moment.
- *
- * - `states`: of its models, by their names
- * - `events`: those that each model was folded from, oldest first
+ * The models of a decision as of a point in time.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DecisionAsOf<M extends Decision.Models> extends asOfReads.AsOfPoint {
+  /** The state of each model, by its name. */
   readonly states: Decision.States<M>
+  /** The events from which each model was folded, oldest first. */
   readonly events: { readonly [K in keyof M]: ReadonlyArray<RecordedEvent<Decision.EventsOf<M>[K]>> }
 }
 
 /**
- * The states of a decision's models at a moment of the log, for a payload of its command. Like the decision itself it holds all events that
- * the models ask for.
+ * Returns the models of a decision as of a position or instant, for a payload of its command. As in the decision itself, all events that the
+ * models query are in memory.
  *
- * **Example** (what an enrolment rested on)
+ * **Example** (the models behind an enrolment)
  *
  * ```ts
  * const { states } = yield* TimeTravel.decision(Enrol, { courseId, studentId }, AsOf.instant(then))
@@ -47,7 +46,7 @@ export interface DecisionAsOf<M extends Decision.Models> extends asOfReads.AsOfP
  * ```
  *
  * @since 0.1.0
- * @category decisions
+ * @category accessors
  */
 export const decision = <C extends Command.Any, Events extends Event.Any, M extends Decision.Models>(
   decision: Decision.Decision<C, Events, M>,
@@ -60,10 +59,10 @@ export const decision = <C extends Command.Any, Events extends Event.Any, M exte
   )
 
 /**
- * Models at a moment.
+ * Returns the states of models as of a point in time, with the events of each.
  *
  * @since 0.1.0
- * @category decisions
+ * @category accessors
  */
 export const modelsAt = <M extends Decision.Models>(
   models: M,
@@ -72,38 +71,36 @@ export const modelsAt = <M extends Decision.Models>(
   Effect.gen(function*() {
     const { driver } = (yield* EventStore.EventStore)[internals]
     const query = Object.values(models).map((model) => model.query)
-    const recorded = yield* Stream.runCollect(asOfReads.matches(driver, query, asOf))
-    const taken: Record<string, Array<RecordedEvent<unknown>>> = {}
-    for (const name of Object.keys(models)) taken[name] = []
-    const states = yield* fold(models, recorded, (model, record) => taken[model]!.push(record))
+    const encodedEvents = yield* Stream.runCollect(asOfReads.matchesAsOf(driver, query, asOf))
+    const eventsByModel: Record<string, Array<RecordedEvent<unknown>>> = {}
+    for (const name of Object.keys(models)) eventsByModel[name] = []
+    const states = yield* fold(models, encodedEvents, (model, event) => eventsByModel[model]!.push(event))
     return {
-      ...asOfReads.pointOf(recorded[recorded.length - 1]),
-      // Both were made from these very models, under their names, by their own events.
+      ...asOfReads.pointOf(encodedEvents[encodedEvents.length - 1]),
+      // Both records have one entry for each model, of that model's types.
       states: states as Decision.States<M>,
-      events: taken as DecisionAsOf<M>["events"]
+      events: eventsByModel as DecisionAsOf<M>["events"]
     }
   })
 
-/**
- * The state of a model as JSON: by the model's Schema, or as it is where it is JSON.
- */
+/** Encodes the state of a model with the model's Schema; without one the state must be JSON already. */
 const encodeState = (name: string, model: Decision.Model<unknown>, state: unknown) =>
   Result.mapError(
     Schema.encodeUnknownResult(Schema.toCodecJson(model.state ?? Schema.Json))(state),
     ({ message }) =>
       invalidRequest(
         model.state === undefined
-          ? `the state of the model "${name}" is no JSON and cannot be compared: give the model its Schema, as \`state\``
-          : `the state of the model "${name}" does not satisfy its Schema and cannot be compared: ${message}`
+          ? `the state of the model "${name}" is not JSON, so it cannot be compared: give the model a Schema with the option \`state\``
+          : `the state of the model "${name}" does not satisfy its Schema, so it cannot be compared: ${message}`
       )
   )
 
 /**
- * What differs between two moments of a decision's models: the paths of the changes begin with a model's name. A model whose state is no plain
- * JSON needs its Schema, `state`.
+ * Returns the difference between a decision's models as of two points in time. The paths of the changes begin with a model's name. A model
+ * whose state is not plain JSON needs the option `state`.
  *
  * @since 0.1.0
- * @category decisions
+ * @category accessors
  */
 export const decisionDiff = <C extends Command.Any, Events extends Event.Any, M extends Decision.Models>(
   decision: Decision.Decision<C, Events, M>,
@@ -129,26 +126,27 @@ export const decisionDiff = <C extends Command.Any, Events extends Event.Any, M 
       from: before,
       to: after,
       changes: asOfReads.changes(yield* encoded(before), yield* encoded(after)),
-      events: Stream.fromIterable(differing(before, after))
+      events: Stream.fromIterable(differingEvents(before, after))
     }
   })
 
-/** The events of the one and not of the other, once each, in the order of the log. */
-const differing = <M extends Decision.Models>(
-  a: DecisionAsOf<M>,
-  b: DecisionAsOf<M>
+/** Returns the events that only one of the two contains, each once, in the order of the log. */
+const differingEvents = <M extends Decision.Models>(
+  before: DecisionAsOf<M>,
+  after: DecisionAsOf<M>
 ): ReadonlyArray<RecordedEvent<Decision.EventsOf<M>[keyof M]>> => {
-  type Record = RecordedEvent<Decision.EventsOf<M>[keyof M]>
-  const all = (at: DecisionAsOf<M>) => Object.values<ReadonlyArray<Record>>(at.events).flat()
-  const keyOf = ({ position }: EncodedEvent) => position
-  const [inA, inB] = [new Set(all(a).map(keyOf)), new Set(all(b).map(keyOf))]
-  const found = new Map<Position.Position, ReadonlyArray<Record>>()
-  for (const at of [a, b]) {
-    for (const records of Object.values<ReadonlyArray<Record>>(at.events)) {
-      for (const [position, group] of Map.groupBy(records, keyOf)) {
-        if (inA.has(position) !== inB.has(position) && !found.has(position)) found.set(position, group)
+  type AnyEvent = RecordedEvent<Decision.EventsOf<M>[keyof M]>
+  const positionOf = ({ position }: EncodedEvent) => position
+  const positionsIn = ({ events }: DecisionAsOf<M>) =>
+    new Set(Object.values<ReadonlyArray<AnyEvent>>(events).flat().map(positionOf))
+  const [inBefore, inAfter] = [positionsIn(before), positionsIn(after)]
+  const found = new Map<Position.Position, ReadonlyArray<AnyEvent>>()
+  for (const { events } of [before, after]) {
+    for (const ofModel of Object.values<ReadonlyArray<AnyEvent>>(events)) {
+      for (const [position, group] of Map.groupBy(ofModel, positionOf)) {
+        if (inBefore.has(position) !== inAfter.has(position) && !found.has(position)) found.set(position, group)
       }
     }
   }
-  return Array.from(found.keys()).toSorted((x, y) => x < y ? -1 : 1).flatMap((position) => found.get(position)!)
+  return Array.from(found.keys()).toSorted((a, b) => a < b ? -1 : 1).flatMap((position) => found.get(position)!)
 }

@@ -1,5 +1,5 @@
 /**
- * Documents of projections as they were, folded from the log.
+ * Projection documents as of a position or instant, folded from the log.
  *
  * @since 0.1.0
  */
@@ -29,38 +29,44 @@ import type * as Projection from "../projection/ProjectionDefinition.ts"
 import * as asOfReads from "./asOfReads.ts"
 
 /**
- * - `find`: by which query the events of the document are found, best by tags; it must select every event whose keys include that of the
- *   document. By default the projection's own `find`, or all events of the types that it takes
+ * Options of the reads below.
  *
  * @since 0.1.0
  * @category options
  */
 export interface DocumentOptions {
+  /**
+   * The query that selects the document's events, preferably by tags. It must select every event whose keys include that of the document. By
+   * default the projection's own `find`, or all events of the types that the projection handles.
+   */
   readonly find?: EventQuery.EventQuery | undefined
 }
 
 /**
- * A document at a moment, and the events that made it, oldest first, which are read when the Stream is run. None where there was no document.
+ * A projection document as of a point in time.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DocumentAsOf<out Document, out E> extends asOfReads.AsOfPoint {
+  /** None if there was no document at that point. */
   readonly document: Option.Option<Document>
+  /** The events from which the document was folded, oldest first. They are read when the Stream runs. */
   readonly events: Stream.Stream<RecordedEvent<E>, EventStoreError>
 }
 
 /**
- * - `recorded`: an event that touches the document, as it is in the log
- * - `events`: what it means today: mostly one event
- * - `document`: the document after it, if there is one
+ * One event of a document's history, and the document after it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DocumentStep<out Document, out E> {
-  readonly recorded: EncodedEvent
+  /** The event as stored, in the schema version of its time. */
+  readonly encoded: EncodedEvent
+  /** The event upcast to the current version: mostly one event, several if an upcaster splits it, none if it drops it. */
   readonly events: ReadonlyArray<E>
+  /** The document after the event, if there is one. */
   readonly document: Option.Option<Document>
 }
 
@@ -68,13 +74,13 @@ type DocumentOf<P extends Projection.Any> = P["document"]["Type"]
 type EventOf<P extends Projection.Any> = Event.Of<P["events"]>
 
 interface Step<P extends Projection.Any> {
-  readonly recorded: EncodedEvent
-  readonly records: ReadonlyArray<RecordedEvent<EventOf<P>>>
-  /** For whoever wants it. */
-  readonly encoded: Effect.Effect<Option.Option<Schema.Json>, EventStoreError>
+  readonly encoded: EncodedEvent
+  readonly recordedEvents: ReadonlyArray<RecordedEvent<EventOf<P>>>
+  /** Lazy, since most readers encode only the last document. */
+  readonly documentJson: Effect.Effect<Option.Option<Schema.Json>, EventStoreError>
 }
 
-/** Every event that touches the document, and the document after it. */
+/** Returns every event that contributes to the document, with the document after it. */
 const steps = <P extends Projection.Any>(
   store: EventStore.EventStore["Service"],
   projection: P,
@@ -87,15 +93,15 @@ const steps = <P extends Projection.Any>(
     if (problem !== undefined) return Stream.fail(invalidRequest(problem))
     if (projection.reads.length === 0) return Stream.empty
     const { documents, encode, fold } = DocumentFold.inMemory(projection, key)
-    const stepOf = (recorded: EncodedEvent): Result.Result<Step<P> | undefined, EventStoreError> =>
-      Result.map(fold(recorded), ({ keys, records }) => {
+    const stepOf = (encoded: EncodedEvent): Result.Result<Step<P> | undefined, EventStoreError> =>
+      Result.map(fold(encoded), ({ keys, records }) => {
         if (!keys.has(key)) return undefined
         const folded = documents.get(key)
         return {
-          recorded,
+          encoded,
           // The fold decodes with the projection's own events.
-          records: records as ReadonlyArray<RecordedEvent<EventOf<P>>>,
-          encoded: folded === undefined ? Effect.succeedNone : Effect.suspend(() =>
+          recordedEvents: records as ReadonlyArray<RecordedEvent<EventOf<P>>>,
+          documentJson: folded === undefined ? Effect.succeedNone : Effect.suspend(() =>
             Effect.fromResult(
               // The text was made by JSON.stringify, of a document that is there.
               Result.map(encode(key, folded), ({ document }) => Option.some(JSON.parse(document!) as Schema.Json))
@@ -103,13 +109,13 @@ const steps = <P extends Projection.Any>(
           )
         }
       })
-    return asOfReads.matches(store[internals].driver, LiveProjection.queryOf(projection, key, find), asOf).pipe(
-      Stream.mapEffect((recorded) => Effect.fromResult(stepOf(recorded))),
+    return asOfReads.matchesAsOf(store[internals].driver, LiveProjection.queryOf(projection, key, find), asOf).pipe(
+      Stream.mapEffect((encoded) => Effect.fromResult(stepOf(encoded))),
       Stream.filter((step) => step !== undefined)
     )
   })
 
-/** A document as a store would answer it. */
+/** Decodes a document as the projection store does. */
 const decoded = <P extends Projection.Any>(
   projection: P,
   key: string,
@@ -124,61 +130,63 @@ const decoded = <P extends Projection.Any>(
       })
   })
 
-interface Found<P extends Projection.Any> {
-  readonly at: DocumentAsOf<DocumentOf<P>, EventOf<P>>
+interface FoldedAsOf<P extends Projection.Any> {
+  readonly asOf: DocumentAsOf<DocumentOf<P>, EventOf<P>>
   readonly json: Option.Option<Schema.Json>
 }
 
-const find = Effect.fnUntraced(function*<P extends Projection.Any>(
+const foldAsOf = Effect.fnUntraced(function*<P extends Projection.Any>(
   projection: P,
   key: string,
   asOf: AsOf.OfLog,
   options: DocumentOptions
-): Effect.fn.Return<Found<P>, AsOfNotReached | EventStoreError, EventStore.EventStore> {
+): Effect.fn.Return<FoldedAsOf<P>, AsOfNotReached | EventStoreError, EventStore.EventStore> {
   const store = yield* EventStore.EventStore
   const last = yield* Stream.runLast(steps(store, projection, key, asOf, options))
-  const json = Option.isSome(last) ? yield* last.value.encoded : Option.none()
-  const stood = asOfReads.pointOf(Option.getOrUndefined(Option.map(last, ({ recorded }) => recorded)))
+  const json = Option.isSome(last) ? yield* last.value.documentJson : Option.none()
+  const point = asOfReads.pointOf(Option.getOrUndefined(Option.map(last, ({ encoded }) => encoded)))
   return {
     json,
-    at: {
-      ...stood,
+    asOf: {
+      ...point,
       document: yield* Effect.fromResult(decoded(projection, key, json)),
-      events: recordsOf(steps(store, projection, key, asOf, options), stood.position)
+      events: eventsOf(steps(store, projection, key, asOf, options), point.position)
     }
   }
 })
 
-/** The events of steps up to a position, of those that are wanted. */
-const recordsOf = <P extends Projection.Any>(
+/** Returns the decoded events of steps up to a position that satisfy the predicate. */
+const eventsOf = <P extends Projection.Any>(
   steps: Stream.Stream<Step<P>, AsOfNotReached | EventStoreError>,
   last: Position.Position,
-  wanted: (recorded: EncodedEvent) => boolean = () => true
+  isIncluded: (event: EncodedEvent) => boolean = () => true
 ): Stream.Stream<RecordedEvent<EventOf<P>>, EventStoreError> =>
   steps.pipe(
-    Stream.takeWhile(({ recorded }) => recorded.position <= last),
-    Stream.flatMap(({ records, recorded }) => wanted(recorded) ? Stream.fromIterable(records) : Stream.empty),
-    // It had been reached when the document was read.
+    Stream.takeWhile(({ encoded }) => encoded.position <= last),
+    Stream.flatMap(({ encoded, recordedEvents }) =>
+      isIncluded(encoded) ? Stream.fromIterable(recordedEvents) : Stream.empty
+    ),
+    // The document was read before, so the log has reached this point.
     Stream.catchTag("AsOfNotReached", Stream.die)
   )
 
 /**
- * The document of a projection at a moment of the log: what its store would have answered once it had got there, had nothing been parked. It
- * is folded again with today's code, whatever the projection's lifecycle, from the events that `find` selects.
+ * Returns a projection document as of a position or instant: the document that the projection store would have returned at that point, had
+ * no stream been parked. It is folded from the events that `find` selects, with the current code, whatever the projection's lifecycle.
  *
  * **Gotchas**
  *
- * Without `find`, of the projection or of the options, it reads all events of the projection's types from the first on, up to a version or
- * position, or for an instant up to the last: positions grow, recorded times need not.
+ * Without `find`, of the projection or of the options, it reads all events of the projection's types, from the first up to the position.
+ * For an instant it reads up to the last event, because recorded times need not grow with positions.
  *
- * **Example** (a user's document as it was at an instant)
+ * **Example** (a user's document as of an instant)
  *
  * ```ts
  * const { document } = yield* TimeTravel.document(Users, userId, AsOf.instant(then))
  * ```
  *
  * @since 0.1.0
- * @category documents
+ * @category accessors
  */
 export const document = <P extends Projection.Any>(
   projection: P,
@@ -189,13 +197,14 @@ export const document = <P extends Projection.Any>(
   DocumentAsOf<DocumentOf<P>, EventOf<P>>,
   AsOfNotReached | EventStoreError,
   EventStore.EventStore
-> => Effect.map(find(projection, key, asOf, options), ({ at }) => at)
+> => Effect.map(foldAsOf(projection, key, asOf, options), (folded) => folded.asOf)
 
 /**
- * How a document came to a moment: the events that touch it, each with the document after it. Nothing but one page of events is held at a time.
+ * Returns the history of a document: the events that contribute to it, up to a point in time, each with the document after it. Only one page
+ * of events is in memory at a time.
  *
  * @since 0.1.0
- * @category documents
+ * @category accessors
  */
 export const documentHistory = <P extends Projection.Any>(
   projection: P,
@@ -210,17 +219,17 @@ export const documentHistory = <P extends Projection.Any>(
   Stream.unwrap(Effect.map(EventStore.EventStore, (store) =>
     Stream.mapEffect(
       steps(store, projection, key, asOf, options),
-      Effect.fnUntraced(function*({ encoded, recorded, records }) {
-        const document = yield* Effect.fromResult(decoded(projection, key, yield* encoded))
-        return { recorded, events: records.map(({ event }) => event), document }
+      Effect.fnUntraced(function*({ documentJson, encoded, recordedEvents }) {
+        const document = yield* Effect.fromResult(decoded(projection, key, yield* documentJson))
+        return { encoded, events: recordedEvents.map(({ event }) => event), document }
       })
     )))
 
 /**
- * What differs between two moments of a document; no document counts as `null`.
+ * Returns the difference between a document as of two points in time. A missing document counts as `null`.
  *
  * @since 0.1.0
- * @category documents
+ * @category accessors
  */
 export const documentDiff = <P extends Projection.Any>(
   projection: P,
@@ -234,19 +243,20 @@ export const documentDiff = <P extends Projection.Any>(
 > =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
-    const [before, after] = [yield* find(projection, key, from, options), yield* find(projection, key, to, options)]
+    const before = yield* foldAsOf(projection, key, from, options)
+    const after = yield* foldAsOf(projection, key, to, options)
     const all = steps(store, projection, key, AsOf.now, options)
     const between = Stream.suspend(() => {
-      const [hadBefore, hadAfter] = [asOfReads.had(from), asOfReads.had(to)]
-      return recordsOf(all, Position.max(before.at.position, after.at.position), (recorded) => {
-        const inBefore = hadBefore(recorded) && recorded.position <= before.at.position
-        const inAfter = hadAfter(recorded) && recorded.position <= after.at.position
+      const [isBeforeFrom, isBeforeTo] = [asOfReads.includedAsOf(from), asOfReads.includedAsOf(to)]
+      return eventsOf(all, Position.max(before.asOf.position, after.asOf.position), (event) => {
+        const inBefore = isBeforeFrom(event) && event.position <= before.asOf.position
+        const inAfter = isBeforeTo(event) && event.position <= after.asOf.position
         return inBefore !== inAfter
       })
     })
     return {
-      from: before.at,
-      to: after.at,
+      from: before.asOf,
+      to: after.asOf,
       changes: asOfReads.changes(before.json, after.json),
       events: between
     }

@@ -1,6 +1,6 @@
 /**
- * Time travel: aggregates, decisions and documents as they were, what has changed since, and what else could have been done. Everything is read
- * from the log; nothing is written.
+ * Time travel: aggregates, decisions and documents as of a point in time, their differences and histories, and what-if commands. Everything is
+ * read from the log; nothing is written.
  *
  * @since 0.1.0
  */

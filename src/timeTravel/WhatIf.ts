@@ -1,5 +1,5 @@
 /**
- * What a command would do, or would have done at a moment of the past. Nothing is written.
+ * What-if commands: decided as of a point in time, without writing anything.
  *
  * @since 0.1.0
  */
@@ -34,46 +34,44 @@ import { stateAt } from "./AggregateAsOf.ts"
 import { type DecisionAsOf, modelsAt } from "./DecisionAsOf.ts"
 
 /**
- * What a command would do to an instance.
- *
- * - `start`: the past that it was imagined on
- * - `before`: the state that it was decided on: that of `start`, or the one after the commands before
- * - `events`: what it would write; none when nothing would happen
- * - `state`: the state after these
+ * The result of a what-if command on an aggregate instance. Pass it to `whatIf` to try another command on its state.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WhatIfResult<State, out E> {
-  readonly _tag: "Imagined"
+  readonly _tag: "WhatIf"
   readonly stream: string
+  /** The stored state on which the first command of the sequence was tried. */
   readonly start: Loaded<State>
+  /** The state on which this command was decided. */
   readonly before: State
+  /** The events that the command would write; empty if it would write nothing. */
   readonly events: ReadonlyArray<E>
+  /** The state after these events. */
   readonly state: State
 }
 
 /**
- * What a decision would be.
- *
- * - `before`: what it would rest on
- * - `events`: what it would write; none when nothing would happen
- * - `states`: those of the models after these
+ * The result of a what-if command of a decision.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WhatIfDecisionResult<M extends Decision.Models, out E> {
+  /** The models on which the command was decided. */
   readonly before: DecisionAsOf<M>
+  /** The events that the command would write; empty if it would write nothing. */
   readonly events: ReadonlyArray<E>
+  /** The states of the models after these events. */
   readonly states: Decision.States<M>
 }
 
-/** No event gets this id, since none is written. */
+/** A placeholder: no event is written, so none needs an id. */
 const noId = () => "00000000-0000-0000-0000-000000000000"
 
-/** What an append of these events would encode them to; refuses what it would refuse. */
-const encoded = <Events extends Event.Any>(events: Events, batch: ReadonlyArray<Event.Of<Events>>) =>
+/** Encodes events and checks them against the limits, as an append does. */
+const encodeAsAppend = <Events extends Event.Any>(events: Events, batch: ReadonlyArray<Event.Of<Events>>) =>
   Effect.gen(function*() {
     if (batch.length === 0) return []
     const all = yield* Effect.fromResult(
@@ -85,13 +83,13 @@ const encoded = <Events extends Event.Any>(events: Events, batch: ReadonlyArray<
       type,
       schemaVersion,
       tags,
-      // The text was made by JSON.stringify.
+      // `encodeAll` wrote the text with JSON.stringify.
       data: JSON.parse(data) as Schema.Json
     }))
   })
 
-/** What encoded events are when they are read again: encoding may change one, as a date loses its microseconds. */
-const reread = <E extends Event.Tagged>(
+/** Decodes encoded events again, because encoding may change a value: a date loses its microseconds. */
+const decodeAgain = <E extends Event.Tagged>(
   codec: EventCodec.EventCodec<E>,
   events: ReadonlyArray<EventCodec.EncodedPayload>
 ) =>
@@ -99,7 +97,7 @@ const reread = <E extends Event.Tagged>(
     events,
     (event) =>
       Effect.fromResult(Result.mapError(codec.decodeData(event), ({ detail }) =>
-        invalidRequest(`the event "${event.type}" could not be read again: ${detail}`)))
+        invalidRequest(`the event "${event.type}" does not decode after encoding: ${detail}`)))
   ).pipe(
     Effect.map((read) =>
       read.flat()
@@ -107,19 +105,19 @@ const reread = <E extends Event.Tagged>(
   )
 
 /**
- * What a command of an aggregate would do at a moment, or after another one that was imagined. It is decided by the decider that is given,
- * which need not be the one that is in use, and fails with what dispatching the command would fail with; but for an erased subject, for which
- * no key store is asked. Nothing is written, and no handler is needed.
+ * Returns what a command would do to an aggregate instance as of a point in time, or after another what-if command. The given decider
+ * decides; it need not be the one in production. `whatIf` fails as `CommandBus.dispatch` would, except that it does not ask the key store
+ * about erased subjects. It writes nothing and needs no handler.
  *
- * **Example** (what would have become of the order, had it been cancelled before it was shipped)
+ * **Example** (cancel an order before it was shipped, then reopen it)
  *
  * ```ts
  * const cancelled = yield* TimeTravel.whatIf(OrderDecider, CancelOrder, { orderId }, AsOf.version(2))
- * const decryptedAgain = yield* TimeTravel.whatIf(OrderDecider, ReopenOrder, { orderId }, cancelled)
+ * const reopened = yield* TimeTravel.whatIf(OrderDecider, ReopenOrder, { orderId }, cancelled)
  * ```
  *
  * @since 0.1.0
- * @category what-if
+ * @category accessors
  */
 export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R extends C>(
   decider: AggregateDecider<State, Events, C>,
@@ -134,44 +132,47 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
   Effect.gen(function*() {
     const { aggregate: contract } = decider
     const valid = yield* InProcessRpc.commandPayload(command, payload)
-    // `HasId` of Aggregate.make has seen to it that every command carries the id, as a string.
+    // `HasId` of Aggregate.make guarantees that every command carries the id, as a string.
     const id = Reflect.get(valid as object, contract.id) as string
     const stream = contract.streamOf(id)
     const name = Limits.checkStream(stream)
     if (name instanceof EventStoreError) return yield* name
-    if (Predicate.isTagged(at, "Imagined") && at.stream !== stream) {
+    if (Predicate.isTagged(at, "WhatIf") && at.stream !== stream) {
       return yield* invalidRequest(
-        `"${command._tag}" is for "${stream}", but what came before it was imagined on "${at.stream}"`
+        `"${command._tag}" addresses "${stream}", but the given what-if result is of "${at.stream}"; pass a result of the same stream`
       )
     }
-    // The decider that is imagined may fold otherwise than the one whose snapshots there are, under the same evolve version.
-    const start = at._tag === "Imagined" ? at.start : yield* stateAt(decider, id, at, { snapshots: false })
-    const before = at._tag === "Imagined" ? at.state : start.state
+    // The given decider may fold differently under the same evolve version, so stored snapshots must not be used.
+    const start = at._tag === "WhatIf" ? at.start : yield* stateAt(decider, id, at, { snapshots: false })
+    const before = at._tag === "WhatIf" ? at.state : start.state
     const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid))
-    const read = yield* reread(EventCodec.make(contract.events), yield* encoded(contract.events, events))
+    const decoded = yield* decodeAgain(
+      EventCodec.make(contract.events),
+      yield* encodeAsAppend(contract.events, events)
+    )
     if (events.length > 0) {
       const { closed } = yield* (yield* EventStore)[internals].driver.streamStatus(name)
-      // Before it was closed it was open.
+      // A stream accepts events up to the version that closed it.
       if (Option.isSome(closed) && closed.value.version <= start.version) {
         return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
       }
     }
     return {
-      _tag: "Imagined",
+      _tag: "WhatIf",
       stream,
       start,
       before,
       events,
-      state: Decider.fold(decider, read, before)
+      state: Decider.fold(decider, decoded, before)
     }
   })
 
 /**
- * What a decision over several entities would be at a moment of the log. It is made as it is given, which need not be as it is in use, and
- * fails with what dispatching its command would fail with. Nothing is written, and no handler is needed.
+ * Returns what the command of a decision would do as of a point in time. The given decision decides; it need not be the one in production.
+ * `whatIfDecided` fails as `CommandBus.dispatch` would. It writes nothing and needs no handler.
  *
  * @since 0.1.0
- * @category what-if
+ * @category accessors
  */
 export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M extends Decision.Models>(
   decision: Decision.Decision<C, Events, M>,
@@ -188,16 +189,16 @@ export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M
     const before = yield* modelsAt(models, at)
     const decided = decision.decide(before.states, valid)
     const events = Result.isResult(decided) ? yield* Effect.fromResult(decided) : decided
-    const written = yield* encoded(decision.events, events)
+    const written = yield* encodeAsAppend(decision.events, events)
     const states: Record<string, unknown> = {}
     for (const [name, model] of Object.entries<Decision.Model<unknown>>(models)) {
-      const asked = written.filter((event) => EventQuery.matchesItem(model.query, event))
-      const read = yield* reread(EventCodec.make(model.events), asked)
-      states[name] = read.reduce<unknown>(
+      const matching = written.filter((event) => EventQuery.matchesItem(model.query, event))
+      const decoded = yield* decodeAgain(EventCodec.make(model.events), matching)
+      states[name] = decoded.reduce<unknown>(
         (state, event) => model.evolve(state, event),
         Reflect.get(before.states, name)
       )
     }
-    // Made from these very models, under their names.
+    // One state for each model, under its name.
     return { before, events, states: states as Decision.States<M> }
   })

@@ -1,5 +1,5 @@
 /**
- * What all kinds of time travel have in common: waiting until a moment can be told, and leaving out what came after it.
+ * What all as-of reads share: waiting until the log has reached a point in time, and leaving out later events.
  *
  * @since 0.1.0
  */
@@ -10,7 +10,7 @@ import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as AsOf from "../core/AsOf.ts"
 import { AsOfNotReached, type EventStoreError, invalidRequest } from "../core/errors.ts"
-import * as JsonDifference from "../core/JsonDiff.ts"
+import * as JsonDiff from "../core/JsonDiff.ts"
 import * as Position from "../core/Position.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
@@ -18,11 +18,11 @@ import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { defaultPageSize, queryPages } from "../eventStore/LogReader.ts"
 
-/** How long appends that are under way are waited for, which may have drawn positions before the one that is asked for. */
-const timeoutDuration = "5 seconds"
+/** How long a read waits for appends in flight, which may still commit at lower positions. */
+const maxWait = "5 seconds"
 
 /**
- * Between which moments to compare. `from` need not be the earlier one.
+ * The two points in time to compare. `from` need not be the earlier one.
  *
  * @since 0.1.0
  * @category models
@@ -33,23 +33,20 @@ export interface Between<out M extends AsOf.AsOf> {
 }
 
 /**
- * Where something stood.
- *
- * - `position`, `recordedAt`: of the last event in it; 0 and none before the first
+ * The last event that a state or document includes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface AsOfPoint {
+  /** The position of the last event; 0 before the first. */
   readonly position: Position.Position
+  /** The recorded time of the last event; none before the first. */
   readonly recordedAt: Option.Option<DateTime.Utc>
 }
 
 /**
- * Two moments of one thing, and what lies between them.
- *
- * - `changes`: what makes `from` into `to`, as a patch (RFC 6902) of the encoded values
- * - `events`: those after the earlier and up to the later moment, in order, read when the Stream is run
+ * The difference between two points in time.
  *
  * @since 0.1.0
  * @category models
@@ -57,12 +54,14 @@ export interface AsOfPoint {
 export interface Difference<out At, out Event> {
   readonly from: At
   readonly to: At
-  readonly changes: ReadonlyArray<JsonDifference.Change>
+  /** The JSON patch (RFC 6902) that turns the encoded `from` into the encoded `to`. */
+  readonly changes: ReadonlyArray<JsonDiff.Change>
+  /** The events after the earlier point, up to the later one, in order. They are read when the Stream runs. */
   readonly events: Stream.Stream<RecordedEvent<Event>, EventStoreError>
 }
 
 /**
- * Where something stood after its last event.
+ * Returns the point of a state or document whose last event is given.
  *
  * @since 0.1.0
  * @category constructors
@@ -73,13 +72,14 @@ export const pointOf = (last: EncodedEvent | undefined): AsOfPoint => ({
 })
 
 /**
- * Waits until nothing can appear any more at or below a position. Fails if the log has no such position yet, and where appends are under way
- * for more than 5 seconds. Within a transaction of the caller, what that sees is all there is.
+ * Waits until the high-water mark reaches a position, so that no further event can appear at or below it. Fails with `AsOfNotReached` if the
+ * log has no such position yet, or if appends in flight hold the mark back for more than 5 seconds. Within a transaction it does not wait:
+ * the events that the transaction sees are final for it.
  *
  * @since 0.1.0
- * @category waiting
+ * @category accessors
  */
-export const reached = Effect.fnUntraced(function*(
+export const awaitReached = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
   asOf: AsOf.AsOf
 ): Effect.fn.Return<void, AsOfNotReached | EventStoreError> {
@@ -88,20 +88,20 @@ export const reached = Effect.fnUntraced(function*(
   if (last < asOf.position) return yield* new AsOfNotReached({ asOf, reached: AsOf.position(last) })
   if (yield* driver.inTransaction) return
   yield* Effect.timeoutOrElse(driver.changed(Position.make(asOf.position - 1n)), {
-    duration: timeoutDuration,
+    duration: maxWait,
     orElse: () => Effect.flatMap(driver.head, (head) => new AsOfNotReached({ asOf, reached: AsOf.position(head) }))
   })
 })
 
 /**
- * Tells of events that are given to it in the order of the log or of a stream whether they had happened by a moment. What came before an event
- * in its stream is never left out: from the first event of a stream that is later than an instant on, none of that stream is in, whatever a
- * clock that went back has made of the others.
+ * Returns a predicate that tells whether an event is included as of a point in time. It expects events in the order of the log or of a
+ * stream. Each stream is cut at its first event after an instant: later events stay out even if a clock that went back gave them earlier
+ * times, so the included events of a stream have no holes.
  *
  * @since 0.1.0
- * @category filters
+ * @category guards
  */
-export const had = (asOf: AsOf.AsOf): (event: EncodedEvent) => boolean => {
+export const includedAsOf = (asOf: AsOf.AsOf): (event: EncodedEvent) => boolean => {
   const ended = new Set<string>()
   return (event) => {
     if (ended.has(event.stream)) return false
@@ -112,24 +112,26 @@ export const had = (asOf: AsOf.AsOf): (event: EncodedEvent) => boolean => {
 }
 
 /**
- * Those of the events that had happened by a moment; they come in the order of the log or of a stream.
+ * Returns the events that are included as of a point in time. It expects them in the order of the log or of a stream.
  *
  * @since 0.1.0
- * @category filters
+ * @category combinators
  */
-export const until = (asOf: AsOf.AsOf) => <E>(events: Stream.Stream<EncodedEvent, E>): Stream.Stream<EncodedEvent, E> =>
-  Stream.suspend(() =>
-    // Positions and versions grow, so nothing behind the first later one is in; the times of different streams need not.
-    asOf._tag === "Instant" ? Stream.filter(events, had(asOf)) : Stream.takeWhile(events, had(asOf))
-  )
+export const takeAsOf =
+  (asOf: AsOf.AsOf) => <E>(events: Stream.Stream<EncodedEvent, E>): Stream.Stream<EncodedEvent, E> =>
+    Stream.suspend(() =>
+      // Positions and versions only grow, so reading can stop at the first excluded event; recorded times of different streams need not.
+      asOf._tag === "Instant" ? Stream.filter(events, includedAsOf(asOf)) : Stream.takeWhile(events, includedAsOf(asOf))
+    )
 
 /**
- * The matches of a query that had happened by a moment, in the order of the log. For a position it reads up to there, for an instant all.
+ * Returns the events that match a query as of a point in time, in the order of the log. For a position it stops reading there; for an instant
+ * it reads all matches.
  *
  * @since 0.1.0
- * @category reading
+ * @category accessors
  */
-export const matches = (
+export const matchesAsOf = (
   driver: EventStoreDriver,
   query: EventQuery.EventQuery,
   asOf: AsOf.OfLog
@@ -138,18 +140,18 @@ export const matches = (
     const problem = EventQuery.validate(query)
     if (problem !== undefined) return yield* invalidRequest(problem)
     const { pageSize } = yield* Limits
-    yield* reached(driver, asOf)
+    yield* awaitReached(driver, asOf)
     const pages = queryPages(driver, query, "visible", Position.start, Math.min(defaultPageSize, pageSize))
-    return until(asOf)(Stream.flatMap(pages, ({ events }) => Stream.fromIterable(events)))
+    return takeAsOf(asOf)(Stream.flatMap(pages, ({ events }) => Stream.fromIterable(events)))
   }))
 
 /**
- * What differs between two encoded values; none counts as `null`.
+ * Returns the JSON patch between two encoded values; none counts as `null`.
  *
  * @since 0.1.0
- * @category comparing
+ * @category accessors
  */
 export const changes = (
   from: Option.Option<Schema.Json>,
   to: Option.Option<Schema.Json>
-): ReadonlyArray<JsonDifference.Change> => JsonDifference.between(Option.getOrNull(from), Option.getOrNull(to))
+): ReadonlyArray<JsonDiff.Change> => JsonDiff.between(Option.getOrNull(from), Option.getOrNull(to))

@@ -97,12 +97,12 @@ layer(hotel.pipe(Layer.provideMerge(stores)), { excludeTestServices: true, timeo
       assert.deepStrictEqual(found, {
         encrypted: { events: 1, snapshots: 0, documents: 1 },
         streams: ["Booking-1"],
-        plain: []
+        plaintext: []
       })
 
       const receipt = yield* Erasure.erase("g-1")
       assert.strictEqual(receipt.subject, "g-1")
-      assert.deepStrictEqual(receipt.found.plain, [])
+      assert.deepStrictEqual(receipt.found.plaintext, [])
 
       const { rooms } = Option.getOrThrow(yield* ProjectionStore.get(Guests, "Ritz"))
       assert.deepStrictEqual(rooms.map(({ name }) => badge(name)), ["a guest of ours", "Bob Baker"])

@@ -96,10 +96,10 @@ layer(Handlers.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })(
       assert.deepStrictEqual(absent.state, { open: false, balance: 0 })
 
       const firstBelow = yield* TimeTravel.history(Accounts, account).pipe(
-        Stream.filter(({ recorded, state }) => recorded.version > 2 && state.balance < 100),
+        Stream.filter(({ encoded, state }) => encoded.version > 2 && state.balance < 100),
         Stream.runHead
       )
-      assert.strictEqual(Option.getOrThrow(firstBelow).recorded.version, 3)
+      assert.strictEqual(Option.getOrThrow(firstBelow).encoded.version, 3)
 
       const { document } = yield* TimeTravel.document(Wealth, owner, AsOf.position(receipt.position), {
         find: [{ tags: [Event.tag("owner", owner)] }]

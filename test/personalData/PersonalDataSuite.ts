@@ -186,7 +186,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       equal((yield* Aggregate.load(PersonDecider, bob)).state.name, "Bob Baker", "the state of another")
       const again = yield* Erasure.erase(ann)
       equal(again.erasedAt, receipt.erasedAt, "when it was erased")
-      equal(again.found.plain, undefined, "what cannot be looked for any more")
+      equal(again.found.plaintext, undefined, "what cannot be looked for any more")
     }).pipe(Effect.provide(people))
   }),
 
@@ -319,10 +319,10 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     yield* store.append(CachedKey, stream, [CachedKey.cases.CachedKey.make({ personId: person, of: [true, null] })])
     const { found } = yield* Erasure.erase(person)
     equal(found.encrypted.events, 3, "events")
-    equal(found.plain, [
-      { in: "events", of: stream, key: "1", path: "data.group" },
-      { in: "events", of: stream, key: "2", path: "metadata.attributes.mail" },
-      { in: "events", of: `of-${nick}`, key: "1", path: "stream" }
+    equal(found.plaintext, [
+      { source: "events", owner: stream, key: "1", path: "data.group" },
+      { source: "events", owner: stream, key: "2", path: "metadata.attributes.mail" },
+      { source: "events", owner: `of-${nick}`, key: "1", path: "stream" }
     ], "the places")
   }),
 
@@ -361,14 +361,14 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const [projection, key] = [unique("p"), unique("k")]
     const write = (key: string, document: Schema.Json) => ({ key, document: JSON.stringify(document), indexed: [] })
     yield* driver.write([{ generation: projection, changes: [write(key, { all: { who: name } }), write(name, 1)] }])
-    const { plain = [] } = yield* Erasure.scan(person)
+    const { plaintext = [] } = yield* Erasure.scan(person)
     equal(
-      plain.map(({ path }) => path).filter((path) => path !== "document.all.who" && path !== "key"),
+      plaintext.map(({ path }) => path).filter((path) => path !== "document.all.who" && path !== "key"),
       [...said.map(([, path]) => path), "tags.0", "metadata.actor"],
       "the paths in events"
     )
     equal(
-      plain.filter((place) => place.in === "documents").map(({ key, path }) => [key, path]).toSorted(),
+      plaintext.filter(({ source }) => source === "documents").map(({ key, path }) => [key, path]).toSorted(),
       [[key, "document.all.who"], [name, "key"]].toSorted(),
       "the paths in documents"
     )

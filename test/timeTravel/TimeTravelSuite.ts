@@ -142,7 +142,7 @@ const aggregates = (seed: number, decider: typeof SafeDecider, kind: string) =>
         }
         yield* check(AsOf.now, own)
         const steps = yield* Stream.runCollect(TimeTravel.history(decider, safe))
-        equal(positionsOf(steps.map(({ recorded }) => recorded)), positionsOf(own), "the events of the history")
+        equal(positionsOf(steps.map(({ encoded }) => encoded)), positionsOf(own), "the events of the history")
         steps.forEach(({ events, state }, index) => {
           equal(state, stateAfter(own.slice(0, index + 1)), `the state after event ${index + 1}`)
           equal(events, [own[index]!.event], `event ${index + 1}`)
@@ -304,7 +304,7 @@ const documentHistory = (seed: number) =>
         for (const options of [{}, { find: [{ tags: [Event.tag("owner", owner)] }] }]) {
           const steps = yield* Stream.runCollect(TimeTravel.documentHistory(async, owner, AsOf.now, options))
           equal(
-            steps.map(({ document, recorded }) => ({ position: recorded.position, document })),
+            steps.map(({ document, encoded }) => ({ position: encoded.position, document })),
             own.map(({ position }, index) => ({ position, document: after(own.slice(0, index + 1)) })),
             "the history"
           )
@@ -725,7 +725,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const find = [{ types: ["GuestArrived", "BreakfastOrdered"], tags: [Event.tag("run", run)] }]
     const documents = yield* Stream.runCollect(TimeTravel.documentHistory(Arrivals, run, AsOf.now, { find }))
     equal(
-      documents.map(({ document, recorded }) => [Number(recorded.version), Option.getOrNull(document)]),
+      documents.map(({ document, encoded }) => [Number(encoded.version), Option.getOrNull(document)]),
       [[1, ["ann"]], [3, ["ann", "ann!"]]],
       "a document after each"
     )
