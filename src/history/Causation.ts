@@ -1,5 +1,5 @@
 /**
- * Who did what, when, and caused by what: a conversation as a tree of commands, the events that each has written, and what those have caused.
+ * Causation trees: the commands and events of one correlation id, with who sent each command, when, and what caused it.
  *
  * @since 0.1.0
  */
@@ -16,10 +16,7 @@ import { Limits } from "../eventStore/Limits.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
 
 /**
- * A command that has written events.
- *
- * - `recordedAt`: when its first event was
- * - `caused`: what it has caused by itself, and not by an event
+ * A command that wrote events.
  *
  * @since 0.1.0
  * @category models
@@ -31,13 +28,15 @@ export interface CommandNode {
   readonly actor: string | undefined
   readonly causationId: string | undefined
   readonly stream: StreamId
+  /** The recorded time of its first event. */
   readonly recordedAt: DateTime.Utc
   readonly events: ReadonlyArray<EventNode>
+  /** The effects whose causation id is the command itself, not one of its events. */
   readonly caused: ReadonlyArray<Node>
 }
 
 /**
- * An event, and what it has caused: commands, and events that were appended without one.
+ * An event with its effects: commands, and events that were appended without a command.
  *
  * @since 0.1.0
  * @category models
@@ -55,70 +54,70 @@ export interface EventNode {
 export type Node = CommandNode | EventNode
 
 /**
- * A conversation.
- *
- * - `roots`: what came from outside, and whatever names a cause that is not part of the conversation; in the order of the log
- * - `asked`: where in the tree that is, of which the trail was asked for; all its consequences are below it
- * - `events`: how many there are
- * - `isComplete`: whether that is all of them, or as many as were asked for
+ * The causation tree of a correlation id.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CausationTree {
   readonly correlationId: string
+  /** The nodes that have no cause within the tree, in the order of the log. */
   readonly roots: ReadonlyArray<Node>
-  readonly asked: Option.Option<Node>
+  /** The node of the command or event that the selector names, with its effects below it. */
+  readonly requested: Option.Option<Node>
+  /** The number of events in the tree. */
   readonly events: number
+  /** Whether these are all events of the correlation id; false if the limit cut the tree off. */
   readonly isComplete: boolean
 }
 
 /**
- * What a trail is asked for by: a command's id, an event's, or the conversation's.
+ * What selects a causation tree: the id of a command or event in it, or its correlation id.
  *
  * @since 0.1.0
  * @category models
  */
-export type Subject =
+export type Selector =
   | { readonly commandId: string }
   | { readonly eventId: string }
   | { readonly correlationId: string }
 
 /**
- * - `limit`: how many events to list at most, the first ones; 10,000 by default
+ * Options of {@link of}.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Options {
+  /** The largest number of events in the tree; 10,000 by default. Later events are left out. */
   readonly limit?: number | undefined
 }
 
 /**
- * The whole conversation that a command or an event belongs to; none when there is no event of it.
+ * Returns the causation tree of a command, an event or a correlation id; none if no event belongs to it.
  *
  * **Details**
  *
- * Every event that has the conversation's correlation id is in the tree, once: at its command, and that at the event which its causation id
- * names. Cause and effect go in a circle only where somebody has written ids of their own; such a circle is opened at one of its commands.
+ * The tree contains every event of the correlation id exactly once: below its command, which is below the event that its causation id names.
+ * Causes form a cycle only if callers chose the ids themselves; then one command of the cycle becomes a root.
  *
  * **Gotchas**
  *
- * A command that wrote nothing has left no trace. What was given another correlation id is another conversation. On PostgreSQL a conversation is
- * found by a look at every event, unless the store has the option `causationIndex`.
+ * A command that wrote no event is not in the tree. Events with another correlation id belong to another tree. On PostgreSQL the read scans
+ * all events, unless the store has the option `causationIndex`.
  *
- * **Example** (everything that a request has led to)
+ * **Example** (everything that a request caused)
  *
  * ```ts
- * const trail = yield* Causation.of({ correlationId: requestId })
+ * const tree = yield* Causation.of({ correlationId: requestId })
  * ```
  *
  * @since 0.1.0
- * @category reading
+ * @category accessors
  */
 export const of = Effect.fn("Causation.of")(
   function*(
-    subject: Subject,
+    selector: Selector,
     options: Options = {}
   ): Effect.fn.Return<Option.Option<CausationTree>, EventStoreError, EventStore> {
     const store = yield* EventStore
@@ -126,15 +125,15 @@ export const of = Effect.fn("Causation.of")(
     const limits = yield* Limits
     const limit = options.limit ?? 10_000
     if (!Number.isSafeInteger(limit) || limit < 1) {
-      return yield* invalidRequest(`a limit is a whole number from 1, not ${limit}`)
+      return yield* invalidRequest(`the limit of a causation tree must be a whole number of at least 1, not ${limit}`)
     }
-    const known = yield* eventOf(store, subject)
-    if (!("correlationId" in subject) && Option.isNone(known)) return Option.none()
-    const correlationId = "correlationId" in subject ? subject.correlationId : correlationOf(Option.getOrThrow(known))
+    const event = yield* eventOf(store, selector)
+    if (!("correlationId" in selector) && Option.isNone(event)) return Option.none()
+    const correlationId = "correlationId" in selector ? selector.correlationId : correlationOf(Option.getOrThrow(event))
     const pageSize = Math.min(defaultPageSize, limits.pageSize)
     const events: Array<EncodedEvent> = []
     let isLast = false
-    // One more than is asked for tells whether there are more.
+    // One event more than the limit shows whether the tree is complete.
     while (!isLast && events.length <= limit) {
       const page = yield* driver.readCorrelation({
         correlationId,
@@ -144,7 +143,7 @@ export const of = Effect.fn("Causation.of")(
       for (const event of page) events.push(event)
       isLast = page.length < pageSize
     }
-    // An event that was appended without a correlation id has begun the conversation that has its own id.
+    // The first event may have been appended without a correlation id; then its own id is the correlation id.
     if (!events.some(({ metadata }) => metadata.commandId === correlationId)) {
       const first = yield* driver.event(correlationId)
       if (Option.isSome(first) && correlationOf(first.value) === correlationId) {
@@ -152,19 +151,19 @@ export const of = Effect.fn("Causation.of")(
       }
     }
     if (events.length === 0) return Option.none()
-    const shown = events.slice(0, limit)
-    const tree = treeOf(shown)
+    const included = events.slice(0, limit)
+    const tree = treeOf(included)
     return Option.some({
       correlationId,
       roots: tree.roots,
-      asked: Option.fromUndefinedOr(
-        "commandId" in subject
-          ? tree.command(subject.commandId)
-          : "eventId" in subject
-          ? tree.event(subject.eventId)
+      requested: Option.fromUndefinedOr(
+        "commandId" in selector
+          ? tree.command(selector.commandId)
+          : "eventId" in selector
+          ? tree.event(selector.eventId)
           : undefined
       ),
-      events: shown.length,
+      events: included.length,
       isComplete: events.length <= limit
     })
   }
@@ -172,15 +171,15 @@ export const of = Effect.fn("Causation.of")(
 
 const correlationOf = ({ id, metadata }: EncodedEvent): string => metadata.correlationId ?? id
 
-/** The event that is asked for, or the first one of the command. */
+/** Returns the selected event, or the first event of the selected command. */
 const eventOf = Effect.fnUntraced(
   function*(
     store: EventStore["Service"],
-    subject: Subject
+    selector: Selector
   ): Effect.fn.Return<Option.Option<EncodedEvent>, EventStoreError> {
-    if ("eventId" in subject) return yield* store[internals].driver.event(subject.eventId)
-    if ("correlationId" in subject) return Option.none()
-    const receipt = Option.getOrUndefined(yield* store.receipt(subject.commandId))
+    if ("eventId" in selector) return yield* store[internals].driver.event(selector.eventId)
+    if ("correlationId" in selector) return Option.none()
+    const receipt = Option.getOrUndefined(yield* store.receipt(selector.commandId))
     const first = receipt?.events[0]
     if (receipt === undefined || first === undefined) return Option.none()
     const page = { stream: receipt.stream, from: first.version, direction: "forward", limit: 1 } as const
@@ -189,53 +188,53 @@ const eventOf = Effect.fnUntraced(
   }
 )
 
-/** A node of the tree that is being put together: where what it causes goes, and what it is below. */
-interface Place {
+/** A node while the tree is built, with the array of its effects and its parent. */
+interface TreeEntry {
   readonly node: Node
   readonly caused: Array<Node>
-  above: Place | undefined
+  parent: TreeEntry | undefined
 }
 
 /**
- * The tree of events that are in the order of the log. It is put together without recursion: a conversation may be one long chain.
+ * Builds the tree of events in the order of the log. It does not recurse, because a tree may be one long chain.
  */
 const treeOf = (events: ReadonlyArray<EncodedEvent>) => {
-  const places = new Map<string, Place>()
-  const commands = new Map<string, { readonly place: Place; readonly events: Array<EventNode> }>()
-  const effects: Array<{ readonly place: Place; readonly cause: string | undefined }> = []
+  const entries = new Map<string, TreeEntry>()
+  const commands = new Map<string, { readonly entry: TreeEntry; readonly events: Array<EventNode> }>()
+  const effects: Array<{ readonly entry: TreeEntry; readonly cause: string | undefined }> = []
   for (const event of events) {
     const caused: Array<Node> = []
     const node: EventNode = { _tag: "Event", event, caused }
-    const place: Place = { node, caused, above: undefined }
-    places.set(event.id, place)
+    const entry: TreeEntry = { node, caused, parent: undefined }
+    entries.set(event.id, entry)
     const { causationId: cause, commandId } = event.metadata
     if (commandId === undefined) {
-      effects.push({ place, cause })
+      effects.push({ entry, cause })
       continue
     }
     let command = commands.get(commandId)
     if (command === undefined) {
       commands.set(commandId, command = commandOf(commandId, event))
-      effects.push({ place: command.place, cause })
+      effects.push({ entry: command.entry, cause })
     }
     command.events.push(node)
-    place.above = command.place
+    entry.parent = command.entry
   }
   const roots: Array<Node> = []
-  for (const { cause, place } of effects) {
-    // A handler may name its command by the event, so an id may be both: then the event is meant.
-    const above = cause === undefined ? undefined : places.get(cause) ?? commands.get(cause)?.place
-    if (above === undefined || isWithin(above, place)) {
-      roots.push(place.node)
+  for (const { cause, entry } of effects) {
+    // A handler may use the event's id as its command id. Then the cause is the event.
+    const parent = cause === undefined ? undefined : entries.get(cause) ?? commands.get(cause)?.entry
+    if (parent === undefined || isInSubtree(parent, entry)) {
+      roots.push(entry.node)
     } else {
-      place.above = above
-      above.caused.push(place.node)
+      entry.parent = parent
+      parent.caused.push(entry.node)
     }
   }
   return {
     roots,
-    command: (id: string): Node | undefined => commands.get(id)?.place.node,
-    event: (id: string): Node | undefined => places.get(id)?.node
+    command: (id: string): Node | undefined => commands.get(id)?.entry.node,
+    event: (id: string): Node | undefined => entries.get(id)?.node
   }
 }
 
@@ -244,21 +243,21 @@ const commandOf = (id: string, { metadata, recordedAt, stream }: EncodedEvent) =
   const events: Array<EventNode> = []
   const { actor, causationId, command: name } = metadata
   const node: CommandNode = { _tag: "Command", id, name, actor, causationId, stream, recordedAt, events, caused }
-  const place: Place = { node, caused, above: undefined }
-  return { place, events }
+  const entry: TreeEntry = { node, caused, parent: undefined }
+  return { entry, events }
 }
 
-/** Whether a place is another, or below it. */
-const isWithin = (place: Place, other: Place): boolean => {
-  for (let at: Place | undefined = place; at !== undefined; at = at.above) if (at === other) return true
+/** Returns whether an entry is another one or below it. */
+const isInSubtree = (entry: TreeEntry, other: TreeEntry): boolean => {
+  for (let at: TreeEntry | undefined = entry; at !== undefined; at = at.parent) if (at === other) return true
   return false
 }
 
 /**
- * A trail as text: a line for each command, with who and when, and for each event, indented below what has caused it.
+ * Formats a causation tree as text: a line for each command, with actor and time, and for each event, indented below its cause.
  *
  * @since 0.1.0
- * @category formatting
+ * @category accessors
  */
 export const format = ({ isComplete, roots }: CausationTree): string => {
   const lines: Array<string> = []
@@ -274,5 +273,5 @@ export const format = ({ isComplete, roots }: CausationTree): string => {
 
 const lineOf = (node: Node): string =>
   node._tag === "Command"
-    ? `${node.name ?? "a command"} by ${node.actor ?? "nobody named"} at ${DateTime.formatIso(node.recordedAt)}`
+    ? `${node.name ?? "a command"} by ${node.actor ?? "an unknown actor"} at ${DateTime.formatIso(node.recordedAt)}`
     : `${node.event.type} in ${node.event.stream}, version ${node.event.version}`

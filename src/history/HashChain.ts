@@ -1,8 +1,8 @@
 /**
- * Whether the log is what was appended: a verifier of the hash chains of its streams.
+ * Verifies the hash chains of the log's streams, which show whether stored events were changed.
  *
- * With the option `hashChain` a store keeps with every event a SHA-256 over the event and the hash of the event before it in its stream. Whoever
- * changes an event afterwards, past the store, has to change every hash behind it too.
+ * With the option `hashChain` a store saves with every event a SHA-256 over the event and the hash of the event before it in its stream. To
+ * change an event unnoticed, an attacker must recompute every later hash of the stream.
  *
  * @since 0.1.0
  */
@@ -21,19 +21,18 @@ import { EventStore } from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
 
 /**
- * What a log was at some time, in a few bytes: kept elsewhere, where whoever may change the log cannot reach, it proves later that nothing up
- * to its position was changed, removed or put in between; events that are not chained included.
- *
- * - `position`: up to where
- * - `events`: how many
- * - `digest`: SHA-256 of their hashes, in 64 hexadecimal digits
+ * A fingerprint of the log up to a position. Store it where the database's administrator cannot change it: later it proves that no event up to
+ * its position was changed, removed or inserted, including events that are not chained.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Anchor = Schema.Struct({
+  /** The last position that it covers. */
   position: Position.Position,
+  /** The number of events that it covers. */
   events: Schema.Int,
+  /** The SHA-256 of their hashes, in 64 hexadecimal digits. */
   digest: Schema.String
 })
 
@@ -44,13 +43,13 @@ export const Anchor = Schema.Struct({
 export type Anchor = typeof Anchor.Type
 
 /**
- * What is wrong, and where.
+ * A fault of the log, and where it is.
  *
- * - `changed`: the event is not what its hash was made of. Where it is the last of its stream, its hash may have been changed instead
- * - `hash`: the event is right, as the one behind it proves; its hash was changed
- * - `unchained`: it has no hash, though the one before it has
- * - `missing`: the events from `version` to `last` are not there; `position` is that of the next one, which therefore cannot be verified
- * - `anchor`: up to the anchor's position the log is not what it was: `found` is what it is now
+ * - `changed`: the event does not match its hash. If it is the last of its stream, the hash may have been changed instead
+ * - `hash`: the event's hash was changed; the next event proves that the event itself is intact
+ * - `unchained`: the event has no hash, although the one before it has one
+ * - `missing`: the events from `version` to `last` are missing; `position` is that of the next event, which cannot be verified without them
+ * - `anchor`: the log up to the anchor's position has changed; `found` is its anchor now
  *
  * @since 0.1.0
  * @category models
@@ -72,59 +71,64 @@ export type Fault =
   | { readonly kind: "anchor"; readonly position: Position.Position; readonly expected: Anchor; readonly found: Anchor }
 
 /**
- * - `verified`: how many events are as they were written
- * - `unchained`: how many have no hash, as those from before the chain was switched on
- * - `faults`: what is wrong, by position, the first of them; `faultCount` is how many there are
- * - `anchor`: what the log is now, to be kept elsewhere
+ * The result of a verification.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Report {
+  /** Whether there is no fault. */
   readonly isIntact: boolean
+  /** The number of events that match their hash. */
   readonly verified: number
+  /** The number of events without a hash, such as those from before the chain was switched on. */
   readonly unchained: number
+  /** The first faults, by position. */
   readonly faults: ReadonlyArray<Fault>
+  /** The number of all faults. */
   readonly faultCount: number
+  /** The anchor of the log now. Store it elsewhere for a later verification. */
   readonly anchor: Anchor
 }
 
 /**
- * - `against`: an earlier report's anchor
- * - `pageSize`: events read at a time; 500 by default
- * - `maxFaults`: how many faults are told; 1,000 by default
+ * Options of a verification.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Options {
+  /** The anchor of an earlier report, to compare with. */
   readonly against?: Anchor | undefined
+  /** The number of events read at a time; 500 by default. */
   readonly pageSize?: number | undefined
+  /** The largest number of faults in the report; 1,000 by default. */
   readonly maxFaults?: number | undefined
 }
 
 /**
- * Reads the whole log, up to its present high-water mark, and computes every hash again, in this process.
+ * Recomputes the hash of every event up to the current high-water mark, in this process, and returns a report.
  *
  * **Details**
  *
- * The log is read once, in the order of its positions, each event with the hash of the one before it; so what is held in memory is a page,
- * however many streams there are. That every event fits the stored hash before it, and that one its own event, is that the whole chain fits.
+ * It reads the log once, in the order of positions, each event with the stored hash of the event before it. So only one page is in memory,
+ * however many streams there are. Every event is checked against the stored hash before it, and that hash against its own event; together
+ * these checks cover the whole chain.
  *
  * **Gotchas**
  *
- * By itself it finds what was changed, and removed from the beginning or the middle of a stream. Whoever removes the end of a stream, or a whole
- * stream, or changes events and computes all the hashes behind them again, is found by an anchor only: keep those of reports where the
- * database's administrator cannot change them. Events that were not chained are covered by anchors only.
+ * Without an anchor it finds changed events, and events removed from the beginning or the middle of a stream. Only an anchor shows that the end
+ * of a stream or a whole stream was removed, or that events were changed and all later hashes recomputed. Only an anchor covers events
+ * without a hash.
  *
- * **Example** (verify against what was yesterday)
+ * **Example** (verify against yesterday's anchor)
  *
  * ```ts
  * const { anchor, faults, isIntact } = yield* HashChain.verify({ against: yesterday })
  * ```
  *
  * @since 0.1.0
- * @category verifying
+ * @category accessors
  */
 export const verify = Effect.fn("HashChain.verify")(
   function*(options: Options = {}): Effect.fn.Return<Report, EventStoreError, EventStore> {
@@ -147,37 +151,37 @@ export const verify = Effect.fn("HashChain.verify")(
       faults.add({ kind: "anchor", position: expected.position, expected, found })
     })
 
-    const check = Effect.fnUntraced(function*(event: StoredEvent, own: string) {
+    const check = Effect.fnUntraced(function*(event: StoredEvent, recomputed: string) {
       const { hash, position, previous, stream, version } = event
       const place = { stream, version, position }
-      const suspect = faults.suspect(stream)
+      const suspect = faults.takeSuspect(stream)
       const next = (previous?.version ?? 0) + 1
       const isGap = version > next
       if (isGap) faults.add({ kind: "missing", stream, version: next, last: version - 1, position })
       if (hash === undefined) {
         unchained++
-        if (previous?.hash !== undefined) faults.add({ kind: "unchained", ...place }, own)
+        if (previous?.hash !== undefined) faults.add({ kind: "unchained", ...place }, recomputed)
         return
       }
-      if (own === hash) {
+      if (recomputed === hash) {
         verified++
         return
       }
       if (isGap) return
-      // The event before it was found wrong: was it the event, or its hash?
-      if (suspect !== undefined && Hex.encode(yield* sha256(EventHash.encode(event, suspect.own))) === hash) {
+      // The event before was faulty. If this hash continues from its recomputed hash, only its stored hash was changed.
+      if (suspect !== undefined && Hex.encode(yield* sha256(EventHash.encode(event, suspect.recomputed))) === hash) {
         verified++
-        suspect.isRight()
+        suspect.exonerate()
         return
       }
-      faults.add({ kind: "changed", ...place }, own)
+      faults.add({ kind: "changed", ...place }, recomputed)
     })
 
     let after = Position.start
     let end: Position.Position | undefined
     while (true) {
       const page = yield* driver.readStored({ after, limit, links: true })
-      // Whoever appends meanwhile does not keep it going.
+      // Events appended meanwhile are left out, so that the verification ends.
       const to = end ??= page.head
       const events = page.events.filter(({ position }) => position <= to)
       const hashes = yield* Effect.forEach(
@@ -206,13 +210,15 @@ export const verify = Effect.fn("HashChain.verify")(
   }
 )
 
-/** An event that is at fault; `own` is what its hash would be. */
+/** A faulty event. */
 interface Suspect {
-  readonly own: string
-  readonly isRight: () => void
+  /** The hash recomputed from the event. */
+  readonly recomputed: string
+  /** Records that the event itself is intact. */
+  readonly exonerate: () => void
 }
 
-/** The faults, and of each stream the event at fault that was met last. */
+/** Collects faults, and remembers the last faulty event of each stream. */
 const faultList = (max: number) => {
   const list: Array<Fault> = []
   const suspects = new Map<string, Suspect>()
@@ -220,20 +226,20 @@ const faultList = (max: number) => {
   return {
     list,
     count: () => count,
-    add: (fault: Fault, own?: string): void => {
+    add: (fault: Fault, recomputed?: string): void => {
       count++
       if (list.length >= max) return
       const index = list.push(fault) - 1
-      if (own === undefined || fault.kind === "anchor" || fault.kind === "missing") return
+      if (recomputed === undefined || fault.kind === "anchor" || fault.kind === "missing") return
       suspects.set(fault.stream, {
-        own,
-        isRight: () => {
+        recomputed,
+        exonerate: () => {
           if (fault.kind === "changed") list[index] = { ...fault, kind: "hash" }
         }
       })
     },
-    /** Each is asked for once, by the next event of its stream. */
-    suspect: (stream: string): Suspect | undefined => {
+    /** Returns the faulty event just before the next event of a stream, and forgets it. */
+    takeSuspect: (stream: string): Suspect | undefined => {
       const found = suspects.get(stream)
       suspects.delete(stream)
       return found
@@ -241,28 +247,28 @@ const faultList = (max: number) => {
   }
 }
 
-const block = 256
-const size = 32
+const blockHashes = 256
+const hashBytes = 32
 
 /**
- * A digest of hashes in their order: of every 256, and of the rest, SHA-256 of the digest before and of them. So it costs little beside the
- * hashes themselves, and does not depend on the pages they come in.
+ * Returns a running digest of hashes: for each block of 256 hashes, SHA-256 of the digest before and the block. It costs little beside the
+ * hashes themselves, and does not depend on page sizes.
  */
 const runningDigest = (sha256: (data: Uint8Array) => Effect.Effect<Uint8Array>) => {
-  const data = new Uint8Array(size * (block + 1))
-  let held = 0
+  const data = new Uint8Array(hashBytes * (blockHashes + 1))
+  let pending = 0
   let events = 0
-  const digest = Effect.suspend(() => sha256(data.slice(0, size * (held + 1))))
+  const digest = Effect.suspend(() => sha256(data.slice(0, hashBytes * (pending + 1))))
   return {
     add: (hash: Uint8Array): Effect.Effect<void> =>
       Effect.suspend(() => {
-        data.set(hash, size * (held + 1))
-        held++
+        data.set(hash, hashBytes * (pending + 1))
+        pending++
         events++
-        if (held < block) return Effect.void
+        if (pending < blockHashes) return Effect.void
         return Effect.map(digest, (next) => {
           data.set(next)
-          held = 0
+          pending = 0
         })
       }),
     anchor: (position: Position.Position): Effect.Effect<Anchor> =>

@@ -1,6 +1,6 @@
 /**
- * The checksums of an export. Each line ends with one, of its text, its number and all that came before its block of lines; so whatever
- * happens to a line shows at that very line. Within a block they do not depend on each other, so that they are made at the same time.
+ * The checksums of an export. Each line ends with a checksum of its text, its line number and all lines before its block, so damage shows at
+ * the damaged line. Checksums within a block do not depend on each other, so they are computed concurrently.
  *
  * @since 0.1.0
  */
@@ -9,41 +9,43 @@ import * as Effect from "effect/Effect"
 import * as Hex from "effect/encoding/Hex"
 
 /**
- * - `line`: how many lines came before
- * - `anchor`: what the lines of this block begin with: the digest of all checksums before it, in hexadecimal digits; empty in the first
- * - `sums`: the checksums of this block so far
+ * The state from which the next line's checksum continues.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ChecksumState {
+  /** The number of lines so far. */
   readonly line: number
+  /** The digest of all checksums before this block, in hexadecimal digits, which goes into each checksum of the block; empty in the first. */
   readonly anchor: string
+  /** The checksums of this block so far. */
   readonly sums: ReadonlyArray<string>
 }
 
 /**
- * Before the first line.
+ * The state before the first line.
  *
  * @since 0.1.0
  * @category constants
  */
 export const start: ChecksumState = { line: 0, anchor: "", sums: [] }
 
-/** Part of the format: how many lines have an anchor in common. */
-const block = 512
+/** The number of lines that share an anchor. It is part of the format. */
+const blockLines = 512
 
 const encoder = new TextEncoder()
 
 /**
- * - `digest`: of all checksums so far
- * - `sums`: the checksums of the next lines, given without them, and the seal after these
+ * Computes the checksums of lines.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Checksummer {
+  /** Returns the digest of all checksums so far. */
   readonly digest: (checksum: ChecksumState) => Effect.Effect<string>
+  /** Returns the checksums of the next lines, and the state after these. */
   readonly sums: (
     checksum: ChecksumState,
     bodies: ReadonlyArray<string>
@@ -51,13 +53,13 @@ export interface Checksummer {
 }
 
 /**
- * SHA-256, of which a line carries the first 64 bits.
+ * Returns a checksummer by SHA-256, of which each line carries the first 64 bits.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const checksummer: Effect.Effect<Checksummer> = Effect.map(WebCrypto.WebCrypto, ({ subtle }): Checksummer => {
-  // All at once and not an effect each, which would take longer than the digests.
+  // One promise for all, because an effect for each would cost more than the digests themselves.
   const sha256 = (texts: ReadonlyArray<string>) =>
     Effect.promise(() => Promise.all(texts.map((text) => subtle.digest("SHA-256", encoder.encode(text)))))
   const digest: Checksummer["digest"] = ({ anchor, sums }) =>
@@ -68,7 +70,7 @@ export const checksummer: Effect.Effect<Checksummer> = Effect.map(WebCrypto.WebC
       const all: Array<string> = []
       let { anchor, line, sums } = checksum
       for (let from = 0; from < bodies.length;) {
-        const part = bodies.slice(from, from + block - sums.length)
+        const part = bodies.slice(from, from + blockLines - sums.length)
         const digests: ReadonlyArray<ArrayBuffer> = yield* sha256(
           part.map((body, index) => `${anchor}\n${line + 1 + index}\n${body}`)
         )
@@ -77,7 +79,7 @@ export const checksummer: Effect.Effect<Checksummer> = Effect.map(WebCrypto.WebC
         from += part.length
         line += part.length
         sums = [...sums, ...made]
-        if (sums.length === block) {
+        if (sums.length === blockLines) {
           anchor = yield* digest({ line, anchor, sums })
           sums = []
         }
@@ -87,24 +89,24 @@ export const checksummer: Effect.Effect<Checksummer> = Effect.map(WebCrypto.WebC
   }
 })
 
-/** The first bytes of a digest in hexadecimal digits. */
+/** Returns the first bytes of a digest in hexadecimal digits. */
 const hexOf = (digest: ArrayBuffer, bytes: number): string => Hex.encode(new Uint8Array(digest, 0, bytes))
 
 /**
- * The line of a body, which is a JSON object, with its checksum as the last member.
+ * Returns the line of a body, which is a JSON object, with the checksum as the last member.
  *
  * @since 0.1.0
- * @category lines
+ * @category accessors
  */
 export const withChecksum = (body: string, sum: string): string => `${body.slice(0, -1)},"sum":"${sum}"}`
 
 const suffix = /,"sum":"([0-9a-f]{16})"\}$/
 
 /**
- * The body and the checksum of a line, or undefined when it has none.
+ * Returns the body and the checksum of a line; undefined if it has none.
  *
  * @since 0.1.0
- * @category lines
+ * @category accessors
  */
 export const splitChecksum = (line: string): { readonly body: string; readonly sum: string } | undefined => {
   const match = suffix.exec(line.slice(-26))

@@ -1,5 +1,5 @@
 /**
- * Exports in files.
+ * Exports the log to a file, and imports it from one.
  *
  * @since 0.1.0
  */
@@ -10,99 +10,103 @@ import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
-import { nothing, read, type ReadSoFar } from "./ExportReader.ts"
-import { exportAfter, type ExportOptions } from "./LogExporter.ts"
+import { type ExportState, initialState, readLines } from "./ExportReader.ts"
+import { type ExportOptions, resumeExport } from "./LogExporter.ts"
 import {
-  holds,
-  type Imported,
+  type ExportSummary,
+  hasEvent,
   importLog,
   type ImportOptions,
-  type Verified,
-  verifiedOf,
+  type ImportSummary,
+  summaryOf,
   verify
 } from "./LogImporter.ts"
 import { type DamagedExport, TransferRejected } from "./TransferError.ts"
 
 /**
- * - `resume`: goes on with an export that was interrupted, after the last whole line of the file, which is read and checked first. One that is
- *   complete is left as it is. Without it, which is the default, a file of that name is written again
+ * Options of an export to a file.
  *
  * @since 0.1.0
  * @category options
  */
 export interface ExportToFileOptions extends ExportOptions {
+  /**
+   * Whether to continue an interrupted export after the last complete line of the file, which is verified first. A complete export stays as it
+   * is. False by default: an existing file is overwritten.
+   */
   readonly resume?: boolean | undefined
 }
 
 /**
- * Exports the log to a file. When it succeeds, the file is complete and on the disk.
+ * Exports the log to a file. On success the file is complete and flushed to disk.
  *
  * @since 0.1.0
- * @category exporting
+ * @category constructors
  */
 export const exportToFile = (
   path: string,
   { resume = false, ...options }: ExportToFileOptions = {}
 ): Effect.Effect<
-  Verified,
+  ExportSummary,
   EventStoreError | DamagedExport | TransferRejected | PlatformError,
   EventStore | FileSystem.FileSystem
 > =>
   Effect.scoped(Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const begun = resume && (yield* fs.exists(path)) ? yield* readBegun(fs.stream(path)) : nothing
+    const begun = resume && (yield* fs.exists(path)) ? yield* readPartial(fs.stream(path)) : initialState
     if (begun.bytes > 0) yield* fs.truncate(path, begun.bytes)
     const file = yield* fs.open(path, { flag: begun.bytes > 0 ? "a" : "w" })
     const done = yield* Stream.runFoldEffect(
-      exportAfter(begun, options),
+      resumeExport(begun, options),
       () => begun,
-      (_, { soFar, texts }) => Effect.as(file.writeAll(encoder.encode(texts.join(""))), soFar)
+      (_, { state, texts }) => Effect.as(file.writeAll(encoder.encode(texts.join(""))), state)
     )
     yield* file.sync
-    return verifiedOf(done)
+    return summaryOf(done)
   }))
 
 const encoder = new TextEncoder()
 
-/** How far an export was written, which must be of this log. */
-const readBegun = Effect.fnUntraced(function*<E>(
+/** Verifies the beginning of an export in a file, which must be of this log, and returns the state after it. */
+const readPartial = Effect.fnUntraced(function*<E>(
   lines: Stream.Stream<Uint8Array, E>
-): Effect.fn.Return<ReadSoFar, E | EventStoreError | DamagedExport | TransferRejected, EventStore> {
+): Effect.fn.Return<ExportState, E | EventStoreError | DamagedExport | TransferRejected, EventStore> {
   const { driver } = (yield* EventStore)[internals]
   const begun = yield* Stream.runFoldEffect(
-    read(lines, { cut: true }),
-    () => nothing,
-    Effect.fnUntraced(function*(_, { lines, soFar }) {
+    readLines(lines, { allowTruncated: true }),
+    () => initialState,
+    Effect.fnUntraced(function*(_, { lines, state }) {
       const last = lines.findLast((line) => line.kind === "event")
-      if (last?.kind === "event" && last.event.position === soFar.position && !(yield* holds(driver, last.event))) {
+      if (last?.kind === "event" && last.event.position === state.position && !(yield* hasEvent(driver, last.event))) {
         return yield* new TransferRejected({
           detail:
-            `The file has another event at position ${soFar.position} than the log; it is an export of another log`
+            `The file and the log have different events at position ${state.position}; choose another path, or export without resume`
         })
       }
-      return soFar
+      return state
     })
   )
   if (begun.head !== undefined && begun.head > (yield* driver.last)) {
     return yield* new TransferRejected({
-      detail: `The file goes on to position ${begun.head}, beyond the log's last event; it is an export of another log`
+      detail:
+        `The file ends at position ${begun.head}, beyond the log's last event; choose another path, or export without resume`
     })
   }
   return begun
 })
 
 /**
- * Imports a file. It is read twice: nothing is written unless all of it is as it was exported. An import that was interrupted is run again,
- * and goes on after what the log has.
+ * Imports a file. Reads it twice: first to verify every line, then to write the events, so a damaged file writes nothing. Run an interrupted
+ * import again to continue it.
  *
  * @since 0.1.0
- * @category importing
+ * @category constructors
  */
 export const importFromFile = (
   path: string,
   options: ImportOptions = {}
 ): Effect.Effect<
-  Imported,
+  ImportSummary,
   EventStoreError | DamagedExport | TransferRejected | PlatformError,
   EventStore | FileSystem.FileSystem
 > =>

@@ -1,6 +1,6 @@
 /**
- * The lines of an export, without their checksums: a header, a line for each event, a line for each archived stream, a footer. Each is a
- * JSON object that says by `kind` which it is.
+ * The format of an export: a header, a line for each event, a line for each archived stream, a footer. Each line is a JSON object; its `kind`
+ * tells which of these it is. Checksums are added by `ExportChecksums`.
  *
  * @since 0.1.0
  */
@@ -13,7 +13,7 @@ import * as StreamId from "../core/StreamId.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
 
 /**
- * The version of the format that is written, and the only one that is read.
+ * The format version that evsrc writes, and the only one that it reads.
  *
  * @since 0.1.0
  * @category constants
@@ -26,14 +26,14 @@ const Header = Schema.Struct({
   kind: kind("header"),
   format: Schema.Literal("evsrc-log"),
   version: Schema.Literal(formatVersion),
-  /** Of the last event. */
+  /** The position of the last event. */
   head: Position
 })
 
 const Archived = Schema.Struct({
   kind: kind("archived"),
   stream: StreamId.StreamId,
-  /** Of the stream's last event, by which these lines are ordered. */
+  /** The position of the stream's last event. Archived lines are ordered by it. */
   position: Position,
   archivedAt: Schema.DateTimeUtc
 })
@@ -42,11 +42,13 @@ const Footer = Schema.Struct({
   kind: kind("footer"),
   events: Schema.Int,
   archived: Schema.Int,
-  /** Of all checksums before, in hexadecimal digits. */
+  /** The digest of all checksums before, in hexadecimal digits. */
   digest: Schema.String
 })
 
 /**
+ * A line of an export, without its checksum.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -63,13 +65,13 @@ const decoders = {
 }
 
 /**
- * A JSON text as a member of a line: as JSON where that gives the same text again, else as a string that holds it.
+ * A JSON text as a member of a line: as JSON where that gives the same text again, else as a string that hasEvent it.
  */
 const member = (name: string, text: string): string => {
   try {
     if (JSON.stringify(JSON.parse(text)) === text) return `"${name}":${text}`
   } catch {
-    // The database takes more than JavaScript does, as a nesting of any depth.
+    // PostgreSQL accepts JSON that JavaScript cannot parse, such as very deep nesting.
   }
   return `"${name}Text":${JSON.stringify(text)}`
 }
@@ -77,10 +79,10 @@ const member = (name: string, text: string): string => {
 const withoutEnd = (object: object): string => JSON.stringify(object).slice(0, -1)
 
 /**
- * The text of a line.
+ * Encodes a line as text.
  *
  * @since 0.1.0
- * @category encoding
+ * @category accessors
  */
 export const encode = (line: Line): string => {
   switch (line.kind) {
@@ -126,15 +128,15 @@ export const encode = (line: Line): string => {
 }
 
 /**
- * The line of a text, or what is wrong with it.
+ * Decodes the text of a line. Fails with the reason if evsrc cannot have written it.
  *
  * @since 0.1.0
- * @category decoding
+ * @category constructors
  */
 export const decode = (text: string): Result.Result<Line, string> => {
   const parsed = parse(text)
-  if (parsed === undefined) return Result.fail("it is no JSON object")
-  const unexpected = (error: Schema.SchemaError) => `it is not what this version of evsrc writes: ${error.message}`
+  if (parsed === undefined) return Result.fail("the line is not a JSON object")
+  const unexpected = (error: Schema.SchemaError) => `the line is not valid in this format version: ${error.message}`
   switch (parsed["kind"]) {
     case "header":
       return Result.mapError(decoders.header(parsed), unexpected)
@@ -145,15 +147,15 @@ export const decode = (text: string): Result.Result<Line, string> => {
     case "event":
       return eventOf(parsed)
     default:
-      return Result.fail("it is of no kind that this version of evsrc knows")
+      return Result.fail("the line's kind must be header, event, archived or footer")
   }
 }
 
 /**
- * What a first line says of its format, where it says so in whatever version.
+ * Returns the format version that the first line of an export of any version states; undefined if it is no such line.
  *
  * @since 0.1.0
- * @category decoding
+ * @category constructors
  */
 export const versionOf = (text: string): unknown => {
   const parsed = parse(text)
@@ -163,7 +165,7 @@ export const versionOf = (text: string): unknown => {
 const parse = (text: string): { readonly [key: string]: unknown } | undefined => {
   try {
     const parsed: unknown = JSON.parse(text)
-    // An object is whatever has keys, once it is not null and not an array.
+    // Neither null nor an array, so its members can be read by name.
     return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
       ? parsed as { readonly [key: string]: unknown }
       : undefined
@@ -183,7 +185,7 @@ const isTime = (value: unknown): boolean => {
   return Option.isSome(time) && DateTime.formatIso(time.value) === value
 }
 
-/** What the members of an event must be. By hand, since a Schema takes longer than all else together, and there may be a million lines. */
+/** Validates the members of an event line. By hand, because a Schema would take longer than the rest of an import, over millions of lines. */
 const members: { readonly [name: string]: (value: unknown) => boolean } = {
   position: (value) => typeof value === "string" && /^[1-9]\d{0,18}$/.test(value) && isPosition(BigInt(value)),
   stream: (value) => typeof value === "string" && StreamId.validate(value) === undefined,
@@ -208,8 +210,8 @@ const eventOf = (line: { readonly [key: string]: unknown }): Result.Result<Line,
   const metadata = textOf(line, "metadata")
   const { closes, commandEvents, commandId, hash, recordedMicros, tags = [] } = line
   const fields: { readonly [key: string]: unknown } = { ...line, data, metadata }
-  const wrong = names.find((name) => !members[name]!(fields[name]))
-  if (wrong !== undefined) return Result.fail(`it is an event whose ${wrong} is not what this version of evsrc writes`)
+  const invalid = names.find((name) => !members[name]!(fields[name]))
+  if (invalid !== undefined) return Result.fail(`the event's ${invalid} is missing or not valid in this format version`)
   const event = {
     position: BigInt(String(line["position"])),
     stream: line["stream"],
@@ -227,6 +229,6 @@ const eventOf = (line: { readonly [key: string]: unknown }): Result.Result<Line,
     ...(closes === undefined ? {} : { closes }),
     ...(hash === undefined ? {} : { hash })
   }
-  // Each of them was looked at.
+  // Every member was validated above.
   return Result.succeed({ kind: "event", event: event as StoredEvent })
 }

@@ -1,5 +1,5 @@
 /**
- * Reads the lines of an export, in constant memory, and refuses one that is not as it was written.
+ * Reads the lines of an export in constant memory and verifies each of them byte for byte.
  *
  * @since 0.1.0
  */
@@ -13,48 +13,50 @@ import * as ExportFormat from "./ExportFormat.ts"
 import { DamagedExport } from "./TransferError.ts"
 
 /**
- * How far an export was read, and found to be as it was written.
- *
- * - `bytes`: how long it is up to there
- * - `seal`: what the next line is encrypted with
- * - `head`: what the header says; undefined before it
- * - `position`: of the last event
- * - `events`, `archived`: how many lines there were of each; `archivedTo` the position of the last archived stream
- * - `isComplete`: the footer was read
+ * The state of reading or writing an export, after some of its lines.
  *
  * @since 0.1.0
  * @category models
  */
-export interface ReadSoFar {
+export interface ExportState {
+  /** The length of the lines so far. */
   readonly bytes: number
+  /** From which the next line's checksum continues. */
   readonly checksum: ExportChecksums.ChecksumState
+  /** The log's high-water mark as the header states it; undefined before the header. */
   readonly head: Position.Position | undefined
+  /** The position of the last event so far. */
   readonly position: Position.Position
+  /** The number of event lines so far. */
   readonly events: number
+  /** The number of archived streams so far. */
   readonly archived: number
+  /** The position of the last archived stream so far. */
   readonly archivedTo: Position.Position
+  /** Whether the footer was read or written. */
   readonly isComplete: boolean
 }
 
 /**
- * Some lines that follow each other, and how far the export was read with them.
+ * Some consecutive lines, verified, and the state after them.
  *
  * @since 0.1.0
  * @category models
  */
-export interface ReadLines {
+export interface VerifiedLines {
   readonly lines: ReadonlyArray<ExportFormat.Line>
-  readonly first: number
-  readonly soFar: ReadSoFar
+  /** The number of the first of them, from 1. */
+  readonly firstLine: number
+  readonly state: ExportState
 }
 
 /**
- * Nothing.
+ * The state before the first line.
  *
  * @since 0.1.0
  * @category constants
  */
-export const nothing: ReadSoFar = {
+export const initialState: ExportState = {
   bytes: 0,
   checksum: ExportChecksums.start,
   head: undefined,
@@ -65,55 +67,56 @@ export const nothing: ReadSoFar = {
   isComplete: false
 }
 
-/** How much is handed on at once, unless a single line is longer. */
-const groupLines = 500
-const groupBytes = 4 * 1024 * 1024
-/** An event has at most 1 MiB by default, and at most six times as much when it is escaped. */
-const lineBytes = 256 * 1024 * 1024
+/** The size at which a group of lines is passed on; a single longer line is a group of its own. */
+const maxGroupLines = 500
+const maxGroupBytes = 4 * 1024 * 1024
+/** An event has at most 1 MiB by default, and JSON escapes lengthen it at most sixfold. */
+const maxLineBytes = 256 * 1024 * 1024
 
 const newline = 10
-/** Comes after all else where the Stream that is read has ended, and not where it has failed: that is no cut-off export. */
+/** Follows the last chunk if the source Stream ends. A source that fails is a read error, not a truncated export. */
 const end: unique symbol = Symbol()
 const encoder = new TextEncoder()
 
-/** A line without its end. Only the last of an export may have none. */
+/** The bytes of a line without its newline. */
 interface RawLine {
   readonly bytes: Uint8Array
-  readonly isEnded: boolean
+  /** Whether a newline follows. Only the last line may lack it. */
+  readonly hasNewline: boolean
 }
 
-/** Some lines that follow each other; after the last there are no more. */
+/** Some consecutive lines. */
 interface Group {
   readonly lines: ReadonlyArray<RawLine>
   readonly isLast: boolean
 }
 
-/** Lines in groups, of which none is longer than the bounds above. */
-const groups = <E, R>(
+/** Splits text into lines, and passes these on in groups up to the sizes above. */
+const groupLines = <E, R>(
   self: Stream.Stream<string | Uint8Array, E, R>
 ): Stream.Stream<Group, E | DamagedExport, R> => {
   interface State {
-    /** The beginning of a line. */
+    /** The beginning of a line whose newline has not been read yet. */
     readonly rest: ReadonlyArray<Uint8Array>
     readonly restBytes: number
     readonly lines: ReadonlyArray<RawLine>
     readonly bytes: number
-    /** How many lines were handed on. */
-    readonly before: number
+    /** The number of lines passed on so far. */
+    readonly passedOn: number
   }
   return Stream.mapAccumArrayEffect(
     Stream.concat(self, Stream.succeed(end)),
-    (): State => ({ rest: [], restBytes: 0, lines: [], bytes: 0, before: 0 }),
+    (): State => ({ rest: [], restBytes: 0, lines: [], bytes: 0, passedOn: 0 }),
     (state, chunks: Arr.NonEmptyReadonlyArray<string | Uint8Array | typeof end>) =>
       Effect.suspend(() => {
         const full: Array<Group> = []
         const rest = Array.from(state.rest)
-        let { before, bytes, restBytes } = state
+        let { bytes, passedOn, restBytes } = state
         let lines = Array.from(state.lines)
         for (const piece of chunks) {
           if (piece === end) {
             full.push({
-              lines: rest.length === 0 ? lines : [...lines, { bytes: joined(rest), isEnded: false }],
+              lines: rest.length === 0 ? lines : [...lines, { bytes: joined(rest), hasNewline: false }],
               isLast: true
             })
             break
@@ -126,34 +129,34 @@ const groups = <E, R>(
             restBytes = 0
             from = at + 1
             bytes += line.length
-            if (lines.push({ bytes: line, isEnded: true }) >= groupLines || bytes >= groupBytes) {
+            if (lines.push({ bytes: line, hasNewline: true }) >= maxGroupLines || bytes >= maxGroupBytes) {
               full.push({ lines, isLast: false })
-              before += lines.length
+              passedOn += lines.length
               lines = []
               bytes = 0
             }
           }
           if (from < chunk.length) {
-            // A copy, since whoever reads may fill its buffer again.
+            // Copied, because the source may reuse its buffer.
             rest.push(chunk.slice(from))
             restBytes += chunk.length - from
           }
-          if (restBytes > lineBytes) {
+          if (restBytes > maxLineBytes) {
             return Effect.fail(
               new DamagedExport({
-                line: before + lines.length + 1,
-                detail: `it is longer than ${lineBytes} bytes; this is no export`
+                line: passedOn + lines.length + 1,
+                detail: `the line is longer than ${maxLineBytes} bytes, so this is not an export`
               })
             )
           }
         }
-        return Effect.succeed([{ rest, restBytes, lines, bytes, before }, full] as const)
+        return Effect.succeed([{ rest, restBytes, lines, bytes, passedOn }, full] as const)
       })
   )
 }
 
 const joined = (rest: ReadonlyArray<Uint8Array>, last: Uint8Array = new Uint8Array(0)): Uint8Array => {
-  // Again a copy, of what is used only after this chunk.
+  // Copied, because the line is used after this chunk.
   if (rest.length === 0) return last.slice()
   const all = new Uint8Array(rest.reduce((sum, part) => sum + part.length, last.length))
   let at = 0
@@ -165,29 +168,36 @@ const joined = (rest: ReadonlyArray<Uint8Array>, last: Uint8Array = new Uint8Arr
 }
 
 /**
- * The lines of an export, each after it was found to be as it was written; fails with the first that is not. With `cut`, the Stream ends
- * before a last line that has no end, and it is no failure that the footer is missing.
+ * Returns the lines of an export, each verified byte for byte. Fails with the first line that differs from what was exported. With
+ * `allowTruncated`, an incomplete last line is left out, and a missing footer is no failure.
  *
  * @since 0.1.0
- * @category reading
+ * @category accessors
  */
-export const read = <E, R>(
+export const readLines = <E, R>(
   self: Stream.Stream<string | Uint8Array, E, R>,
-  options: { readonly cut: boolean } = { cut: false }
-): Stream.Stream<ReadLines, E | DamagedExport, R> =>
+  options: { readonly allowTruncated: boolean } = { allowTruncated: false }
+): Stream.Stream<VerifiedLines, E | DamagedExport, R> =>
   Stream.unwrap(Effect.map(ExportChecksums.checksummer, (checksummer) =>
     Stream.mapAccumEffect(
-      groups(self),
-      () => nothing,
-      (soFar, { isLast, lines }) =>
+      groupLines(self),
+      () => initialState,
+      (state, { isLast, lines }) =>
         Effect.flatMap(
-          check(checksummer, soFar, options.cut ? lines.filter(({ isEnded }) => isEnded) : lines),
+          verifyLines(
+            checksummer,
+            state,
+            options.allowTruncated ? lines.filter(({ hasNewline }) => hasNewline) : lines
+          ),
           (found) =>
-            isLast && !options.cut && !found.soFar.isComplete
+            isLast && !options.allowTruncated && !found.state.isComplete
               ? Effect.fail(
-                damaged(found.soFar.checksum.line + 1, "the export ends before it, without a footer; it was cut off")
+                damaged(
+                  found.state.checksum.line + 1,
+                  "the export ends before this line, without a footer; it was truncated"
+                )
               )
-              : Effect.succeed([found.soFar, [found]] as const)
+              : Effect.succeed([found.state, [found]] as const)
         )
     )))
 
@@ -195,53 +205,53 @@ const damaged = (line: number, detail: string) => new DamagedExport({ line, deta
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
-const check = Effect.fnUntraced(function*(
+const verifyLines = Effect.fnUntraced(function*(
   checksummer: ExportChecksums.Checksummer,
-  before: ReadSoFar,
+  before: ExportState,
   raw: ReadonlyArray<RawLine>
-): Effect.fn.Return<ReadLines, DamagedExport> {
-  const first = before.checksum.line + 1
+): Effect.fn.Return<VerifiedLines, DamagedExport> {
+  const firstLine = before.checksum.line + 1
   const parts: Array<{ readonly body: string; readonly sum: string }> = []
-  // What is wrong with a line is told only where nothing is wrong before it.
-  let problem: DamagedExport | undefined
+  // Reported only if the lines before it are intact.
+  let damage: DamagedExport | undefined
   for (const { bytes } of raw) {
-    const part = partOf(bytes, first + parts.length)
+    const part = splitLine(bytes, firstLine + parts.length)
     if (part instanceof DamagedExport) {
-      problem = part
+      damage = part
       break
     }
     parts.push(part)
   }
   const [sums, checksum] = yield* checksummer.sums(before.checksum, parts.map(({ body }) => body))
   const lines: Array<ExportFormat.Line> = []
-  let soFar = before
+  let state = before
   for (const [index, { body, sum }] of parts.entries()) {
-    const line = first + index
+    const line = firstLine + index
     if (sums[index] !== sum) {
       return yield* damaged(
         line,
-        "its checksum is wrong: it, or what comes before it, was changed, lost, doubled or moved"
+        "the checksum does not match: this line or one before it was changed, lost, duplicated or moved"
       )
     }
     const decoded = ExportFormat.decode(body)
     if (Result.isFailure(decoded)) return yield* damaged(line, decoded.failure)
-    const next = advance(soFar, decoded.success)
+    const next = stateAfter(state, decoded.success)
     if (typeof next === "string") return yield* damaged(line, next)
-    soFar = { ...next, bytes: soFar.bytes + raw[index]!.bytes.length + (raw[index]!.isEnded ? 1 : 0) }
+    state = { ...next, bytes: state.bytes + raw[index]!.bytes.length + (raw[index]!.hasNewline ? 1 : 0) }
     lines.push(decoded.success)
     if (decoded.success.kind === "footer") {
-      // Sealed with what comes before it, as every line; the digest is of all checksums, also of those within its block.
+      // The line checksum covers only whole blocks before it; the digest covers every checksum.
       const [, upTo] = yield* checksummer.sums(before.checksum, parts.slice(0, index).map((part) => part.body))
       if ((yield* checksummer.digest(upTo)) !== decoded.success.digest) {
-        return yield* damaged(line, "its digest is not that of the lines before it")
+        return yield* damaged(line, "the digest of the footer does not match the lines before it")
       }
     }
   }
-  if (problem !== undefined) return yield* problem
-  return { lines, first, soFar: { ...soFar, checksum } }
+  if (damage !== undefined) return yield* damage
+  return { lines, firstLine, state: { ...state, checksum } }
 })
 
-const partOf = (
+const splitLine = (
   bytes: Uint8Array,
   line: number
 ): ReturnType<typeof ExportChecksums.splitChecksum> & {} | DamagedExport => {
@@ -249,52 +259,53 @@ const partOf = (
   try {
     text = decoder.decode(bytes)
   } catch {
-    return damaged(line, "it is no text in UTF-8")
+    return damaged(line, "the line is not valid UTF-8")
   }
   if (line === 1) {
     const version = ExportFormat.versionOf(text)
     if (version !== undefined && version !== ExportFormat.formatVersion) {
       return damaged(
         line,
-        `the export is of format ${
+        `the export has format version ${
           String(version)
-        }, and this version of evsrc reads format ${ExportFormat.formatVersion}`
+        }; this version of evsrc reads format version ${ExportFormat.formatVersion}`
       )
     }
   }
   return ExportChecksums.splitChecksum(text) ?? damaged(
     line,
     line === 1
-      ? "it is no header; this is no export, or its beginning was changed"
-      : "it does not end with a checksum; it was cut off or changed"
+      ? "the first line is not a header; this is not an export, or its beginning was changed"
+      : "the line does not end with a checksum; it was truncated or changed"
   )
 }
 
-/** How far the export is read after a line, or why that cannot be there. */
-const advance = (soFar: ReadSoFar, line: ExportFormat.Line): ReadSoFar | string => {
-  if (soFar.isComplete) return "it comes after the footer"
-  if (soFar.head === undefined) {
+/** Returns the state after a line, or why the line cannot follow. */
+const stateAfter = (state: ExportState, line: ExportFormat.Line): ExportState | string => {
+  if (state.isComplete) return "the line follows the footer"
+  if (state.head === undefined) {
     return line.kind === "header"
-      ? { ...soFar, head: line.head }
-      : "it is no header; this is no export, or its beginning is lost"
+      ? { ...state, head: line.head }
+      : "the first line is not a header; this is not an export, or its beginning is lost"
   }
   switch (line.kind) {
     case "header":
-      return "it is a second header"
+      return "the line is a second header"
     case "event": {
       const { position } = line.event
-      if (soFar.archived > 0) return "it is an event after the archived streams"
-      return position > soFar.position && position <= soFar.head
-        ? { ...soFar, position, events: soFar.events + 1 }
-        : `its position ${position} is not between ${soFar.position}, that of the event before, and the head ${soFar.head}`
+      if (state.archived > 0) return "the line is an event after the archived streams"
+      return position > state.position && position <= state.head
+        ? { ...state, position, events: state.events + 1 }
+        : `the event's position ${position} must be greater than ${state.position}, that of the event before, and at most ${state.head}, that of the header`
     }
     case "archived":
-      return line.position > soFar.archivedTo && line.position <= soFar.position
-        ? { ...soFar, archived: soFar.archived + 1, archivedTo: line.position }
-        : `its position ${line.position} is not between ${soFar.archivedTo}, that of the line before, and that of the last event`
+      return line.position > state.archivedTo && line.position <= state.position
+        ? { ...state, archived: state.archived + 1, archivedTo: line.position }
+        : `the archived stream's position ${line.position} must be greater than ${state.archivedTo}, that of the stream before, and at most ${state.position}, that of the last event`
     case "footer":
-      return line.events === soFar.events && line.archived === soFar.archived && soFar.position === soFar.head
-        ? { ...soFar, isComplete: true }
-        : `the footer counts ${line.events} events and ${line.archived} archived streams; there are ${soFar.events} and ${soFar.archived}`
+      return line.events === state.events && line.archived === state.archived && state.position === state.head
+        ? { ...state, isComplete: true }
+        : `the footer counts ${line.events} events and ${line.archived} archived streams up to position ${state.head}; `
+          + `the export has ${state.events} and ${state.archived} up to position ${state.position}`
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Writes a whole log as lines of JSON, with all that there is to know of its events, so that another store can be made of it.
+ * Exports the whole log as lines of JSON, from which another store can be restored.
  *
  * @since 0.1.0
  */
@@ -14,112 +14,113 @@ import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import * as ExportChecksums from "./ExportChecksums.ts"
 import * as ExportFormat from "./ExportFormat.ts"
-import { nothing, type ReadSoFar } from "./ExportReader.ts"
+import { type ExportState, initialState } from "./ExportReader.ts"
 
 /**
- * How far an export or an import has come.
- *
- * - `line`: lines written or read
- * - `events`: events among them
- * - `position`: of the last of these
- * - `head`: of the last event there will be
+ * The progress of an export or import.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Progress {
+  /** The number of lines written or read. */
   readonly line: number
+  /** The number of events among them. */
   readonly events: number
+  /** The position of the last of these events. */
   readonly position: Position.Position
+  /** The position at which the export ends. */
   readonly head: Position.Position
 }
 
 /**
- * - `pageSize`: the most events read at a time; 500 by default. Less are read where they are large
- * - `onProgress`: runs after each page
+ * Options of an export.
  *
  * @since 0.1.0
  * @category options
  */
 export interface ExportOptions {
+  /** The largest number of events read at a time; 500 by default. Pages of large events are smaller. */
   readonly pageSize?: number | undefined
+  /** Runs after each page. */
   readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
 }
 
 /**
- * The log up to its high-water mark of now as NDJSON: a header, a line for each event, one for each archived stream, a footer; each ends with a
- * checksum. What is appended meanwhile is not in it. One page is in memory at a time, and the log is read as fast as the lines are taken.
+ * Returns the log up to its current high-water mark as NDJSON: a header, a line for each event, a line for each archived stream, a footer. Each
+ * line ends with a checksum. Events appended meanwhile are not included. Only one page is in memory at a time; the consumer of the Stream sets
+ * the pace.
  *
  * @since 0.1.0
- * @category exporting
+ * @category constructors
  */
 export const exportLog = (options: ExportOptions = {}): Stream.Stream<string, EventStoreError, EventStore> =>
-  Stream.flattenIterable(Stream.map(exportAfter(nothing, options), ({ texts }) => texts))
+  Stream.flattenIterable(Stream.map(resumeExport(initialState, options), ({ texts }) => texts))
 
 /**
- * Some lines with their ends, and how far the export was written with them.
+ * Some consecutive lines with their newlines, and the state after them.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WrittenLines {
   readonly texts: ReadonlyArray<string>
-  readonly soFar: ReadSoFar
+  readonly state: ExportState
 }
 
-/** As much text as a page should have. */
-const pageText = 4 * 1024 * 1024
+/** The length of text that a page aims at. */
+const targetPageLength = 4 * 1024 * 1024
 
 /**
- * The pages of an export after what was written of it before.
+ * Returns the pages of an export that follow the given state.
  *
  * @since 0.1.0
- * @category exporting
+ * @category constructors
  */
-export const exportAfter = (
-  begun: ReadSoFar,
+export const resumeExport = (
+  from: ExportState,
   { onProgress, pageSize = 500 }: ExportOptions
 ): Stream.Stream<WrittenLines, EventStoreError, EventStore> =>
   Stream.unwrap(Effect.gen(function*() {
     const { driver } = (yield* EventStore)[internals]
     const checksummer = yield* ExportChecksums.checksummer
     return Stream.paginate(
-      { before: begun, limit: Math.min(pageSize, 100) },
+      { before: from, limit: Math.min(pageSize, 100) },
       Effect.fnUntraced(function*({ before, limit }) {
         if (before.isComplete) return [[], Option.none()] as const
-        const { lines, next } = yield* step(driver, checksummer, before, limit)
+        const { lines, next } = yield* nextLines(driver, checksummer, before, limit)
         const bodies = lines.map(ExportFormat.encode)
         const [sums, checksum] = yield* checksummer.sums(before.checksum, bodies)
         const texts = bodies.map((body, index) => `${ExportChecksums.withChecksum(body, sums[index]!)}\n`)
-        const soFar = { ...next, checksum }
-        yield* countExported(soFar.events - before.events)
+        const state = { ...next, checksum }
+        yield* countExported(state.events - before.events)
         if (onProgress !== undefined) {
-          const { events, head = Position.start, position } = soFar
+          const { events, head = Position.start, position } = state
           yield* onProgress({ line: checksum.line, events, position, head })
         }
-        const text = texts.reduce((sum, line) => sum + line.length, 1)
-        // Events may be large: the next page is to have about as much text as one should.
-        const fits = Math.max(1, Math.floor((pageText / text) * texts.length))
+        const length = texts.reduce((sum, line) => sum + line.length, 1)
+        // Events differ in size, so the next page takes as many as fit by the average of this one.
+        const fitting = Math.max(1, Math.floor((targetPageLength / length) * texts.length))
         return [
-          [{ texts, soFar }],
-          Option.some({ before: soFar, limit: Math.min(pageSize, fits, limit * 4) })
+          [{ texts, state }],
+          Option.some({ before: state, limit: Math.min(pageSize, fitting, limit * 4) })
         ] as const
       })
     )
   }))
 
-interface Step {
+interface ExportStep {
   readonly lines: ReadonlyArray<ExportFormat.Line>
-  readonly next: ReadSoFar
+  readonly next: ExportState
 }
 
-/** The next lines: first the header, then events, then archived streams, at last the footer. */
-const step = Effect.fnUntraced(function*(
+/** Returns the next lines: the header first, then events, then archived streams, then the footer. */
+const nextLines = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
   checksummer: ExportChecksums.Checksummer,
-  before: ReadSoFar,
+  before: ExportState,
   limit: number
-): Effect.fn.Return<Step, EventStoreError> {
+): Effect.fn.Return<ExportStep, EventStoreError> {
   const { head } = before
   if (head === undefined) {
     const head = yield* driver.head
@@ -132,7 +133,7 @@ const step = Effect.fnUntraced(function*(
     const page = yield* driver.readStored({ after: before.position, limit })
     const events = page.events.filter(({ position }) => position <= head)
     const last = events[events.length - 1]
-    // The head may step back for a moment, to before an append in flight.
+    // An append in flight may briefly move the high-water mark back.
     if (last === undefined) yield* driver.changed(before.position)
     return {
       lines: events.map((event) => ({ kind: "event", event })),

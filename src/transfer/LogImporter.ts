@@ -1,5 +1,5 @@
 /**
- * Makes a log of an export: the same events with the same positions, versions, ids, texts and times.
+ * Imports an export into a log: the same events with the same positions, versions, ids, JSON texts and recorded times.
  *
  * @since 0.1.0
  */
@@ -14,89 +14,96 @@ import type { StoredEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { encode } from "./ExportFormat.ts"
-import { nothing, read, type ReadLines, type ReadSoFar } from "./ExportReader.ts"
+import { type ExportState, initialState, readLines, type VerifiedLines } from "./ExportReader.ts"
 import type { Progress } from "./LogExporter.ts"
 import { DamagedExport, TransferRejected } from "./TransferError.ts"
 
 /**
- * - `onProgress`: runs after each group of lines
+ * Options of an import.
  *
  * @since 0.1.0
  * @category options
  */
 export interface ImportOptions {
+  /** Runs after each group of lines. */
   readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
 }
 
 /**
- * - `events`: how many the export has
- * - `written`: how many of them the log did not have before
- * - `archived`: how many of its streams are archived
- * - `head`: the position of its last event
+ * The result of an import.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Imported {
+export interface ImportSummary {
+  /** The number of events in the export. */
   readonly events: number
+  /** The number of events that the import wrote; the log already had the others. */
   readonly written: number
+  /** The number of archived streams in the export. */
   readonly archived: number
+  /** The position of the last event of the export. */
   readonly head: Position.Position
 }
 
 /**
- * What an import of an export is: read to its end, each line checked.
+ * The contents of an export.
  *
  * @since 0.1.0
  * @category models
  */
-export type Verified = Omit<Imported, "written">
+export type ExportSummary = Omit<ImportSummary, "written">
 
 /**
- * Reads an export to its end and writes nothing. Fails with the first line that is not as it was written.
+ * Verifies every line of an export byte for byte, without writing anything. Fails with `DamagedExport` at the first line that differs.
  *
  * @since 0.1.0
- * @category importing
+ * @category accessors
  */
 export const verify = <E, R>(
   lines: Stream.Stream<string | Uint8Array, E, R>,
   options: ImportOptions = {}
-): Effect.Effect<Verified, E | DamagedExport, R> =>
+): Effect.Effect<ExportSummary, E | DamagedExport, R> =>
   Effect.map(
-    Stream.runFoldEffect(read(lines), () => nothing, (_, { soFar }) => Effect.as(tell(options, soFar), soFar)),
-    verifiedOf
+    Stream.runFoldEffect(
+      readLines(lines),
+      () => initialState,
+      (_, { state }) => Effect.as(reportProgress(options, state), state)
+    ),
+    summaryOf
   )
 
 /**
- * Writes the events of an export to a log that has none, or the beginning of the same: then it goes on after the last event of the log, once
- * that is found in the export, so that an import which was interrupted is simply run again. Events are written in groups, each in a
- * transaction of its own, after its lines were checked.
+ * Writes the events of an export to an empty log, or to one that holds the beginning of the same export. In the second case it continues after
+ * the log's last event, so an interrupted import can simply run again. Each group of lines is verified, then written in a transaction of its own.
  *
- * Nobody must append meanwhile: what was appended to the log is not in the export, and the import is refused when it meets it. Projections
- * follow as ever; inline ones do not see what is imported, and are to be rebuilt.
+ * **Gotchas**
+ *
+ * No other process may append during an import; otherwise it fails with `TransferRejected`. Asynchronous projections process imported events
+ * as usual. Inline projections do not see them and need a rebuild.
  *
  * @since 0.1.0
- * @category importing
+ * @category constructors
  */
 export const importLog = <E, R>(
   lines: Stream.Stream<string | Uint8Array, E, R>,
   options: ImportOptions = {}
-): Effect.Effect<Imported, E | DamagedExport | TransferRejected | EventStoreError, R | EventStore> =>
+): Effect.Effect<ImportSummary, E | DamagedExport | TransferRejected | EventStoreError, R | EventStore> =>
   Effect.gen(function*() {
     const { driver } = (yield* EventStore)[internals]
     const last = yield* driver.last
     let written = 0
     const done = yield* Stream.runFoldEffect(
-      read(lines),
-      () => nothing,
-      Effect.fnUntraced(function*(before: ReadSoFar, group: ReadLines) {
-        const { soFar } = group
-        if (soFar.head !== undefined && last > soFar.head) {
+      readLines(lines),
+      () => initialState,
+      Effect.fnUntraced(function*(before: ExportState, group: VerifiedLines) {
+        const { state } = group
+        if (state.head !== undefined && last > state.head) {
           return yield* reject(
-            `The log goes on to position ${last}, beyond the export's last event at ${soFar.head}; ${whatToDo}`
+            `The log's last event is at position ${last}, beyond the export's last at ${state.head}; ${whatToDo}`
           )
         }
-        yield* matchLast(driver, before, group, last)
+        yield* checkLastEvent(driver, before, group, last)
         const events = group.lines.flatMap((line) =>
           line.kind === "event" && line.event.position > last ? [line.event] : []
         )
@@ -106,59 +113,62 @@ export const importLog = <E, R>(
           if (line.kind !== "archived") continue
           const moved = yield* driver.archive(line.stream, line.archivedAt)
           if (Option.isNone(moved)) {
-            return yield* reject(`The export has stream "${line.stream}" archived, which is not closed`)
+            return yield* reject(
+              `The export archives stream "${line.stream}", which is not closed in the log; import into an empty log`
+            )
           }
         }
-        yield* tell(options, soFar)
-        return soFar
+        yield* reportProgress(options, state)
+        return state
       })
     )
-    return { ...verifiedOf(done), written }
+    return { ...summaryOf(done), written }
   })
 
 /**
- * What was read.
+ * Returns the summary of an export from the state after its last line.
  *
  * @since 0.1.0
- * @category getters
+ * @category accessors
  */
-export const verifiedOf = ({ archived, events, head = Position.start }: ReadSoFar): Verified => ({
+export const summaryOf = ({ archived, events, head = Position.start }: ExportState): ExportSummary => ({
   events,
   archived,
   head
 })
 
-/** Where the log was not the beginning of the export before either. */
-const whatToDo = "nothing was written. Import to an empty log, or to one that is a beginning of the export"
+const whatToDo = "nothing was written. Import into an empty log, or into one that holds the beginning of this export"
 
 const reject = (detail: string) => Effect.fail(new TransferRejected({ detail }))
 
-const tell = ({ onProgress }: ImportOptions, { events, head = Position.start, position, checksum }: ReadSoFar) =>
-  onProgress === undefined ? Effect.void : onProgress({ line: checksum.line, events, position, head })
+const reportProgress = (
+  { onProgress }: ImportOptions,
+  { events, head = Position.start, position, checksum }: ExportState
+) => onProgress === undefined ? Effect.void : onProgress({ line: checksum.line, events, position, head })
 
-/** The last event that the log had before must be in the export, and the same. */
-const matchLast = Effect.fnUntraced(function*(
+/** Fails unless the export contains the event that was the log's last when the import began. */
+const checkLastEvent = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
-  before: ReadSoFar,
-  { lines, soFar }: ReadLines,
+  before: ExportState,
+  { lines, state }: VerifiedLines,
   last: Position.Position
 ): Effect.fn.Return<void, TransferRejected | EventStoreError> {
-  if (last <= before.position || last > soFar.position) return
+  if (last <= before.position || last > state.position) return
   const found = lines.find((line) => line.kind === "event" && line.event.position === last)
-  if (found?.kind !== "event" || !(yield* holds(driver, found.event))) {
+  if (found?.kind !== "event" || !(yield* hasEvent(driver, found.event))) {
     return yield* reject(
-      `The log's last event, at position ${last}, is not that of the export; ${whatToDo}`
+      `The log's last event, at position ${last}, differs from the export's event there; ${whatToDo}`
     )
   }
 })
 
 /**
- * Whether a log has an event, byte for byte.
+ * Returns whether the log contains the same event, byte for byte.
  *
  * @since 0.1.0
- * @category checks
+ * @category guards
  */
-export const holds = (driver: EventStoreDriver, event: StoredEvent): Effect.Effect<boolean, EventStoreError> =>
+export const hasEvent = (driver: EventStoreDriver, event: StoredEvent): Effect.Effect<boolean, EventStoreError> =>
   Effect.map(
     driver.readStored({ after: Position.make(event.position - 1n), limit: 1 }),
     ({ events: [own] }) =>
@@ -169,7 +179,7 @@ const restore = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
   after: Position.Position,
   events: ReadonlyArray<StoredEvent>,
-  { first, lines }: ReadLines
+  { firstLine, lines }: VerifiedLines
 ): Effect.fn.Return<void, DamagedExport | TransferRejected | EventStoreError> {
   const result = yield* driver.restore({ after, events })
   switch (result._tag) {
@@ -177,11 +187,11 @@ const restore = Effect.fnUntraced(function*(
       return yield* countImported(events.length)
     case "Elsewhere":
       return yield* reject(
-        `The log ends at position ${result.last} and not at ${after}: somebody else writes to it; import to a log that nobody uses`
+        `The log ends at position ${result.last} instead of ${after}, because another process appends to it; import into a log that is not in use`
       )
     case "Refused": {
       const index = lines.findIndex((line) => line.kind === "event" && line.event.position === result.position)
-      return yield* new DamagedExport({ line: first + index, detail: result.detail })
+      return yield* new DamagedExport({ line: firstLine + index, detail: result.detail })
     }
   }
 })

@@ -1,19 +1,18 @@
 /**
- * Why a log cannot be exported or imported.
+ * The errors of exports and imports.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
 /**
- * An export is not as it was written: a line was changed, lost, doubled or moved, its end is missing, or it never was an export.
- *
- * - `line`: the first line that is not as it should be, from 1
+ * An export is damaged: a line was changed, lost, duplicated or moved, its end is missing, or it never was an export.
  *
  * @since 0.1.0
  * @category errors
  */
 export class DamagedExport extends Schema.TaggedError<DamagedExport>("evsrc/DamagedExport")("DamagedExport", {
+  /** The number of the first damaged line, from 1. */
   line: Schema.Int,
   detail: Schema.String
 }) {
@@ -23,8 +22,8 @@ export class DamagedExport extends Schema.TaggedError<DamagedExport>("evsrc/Dama
 }
 
 /**
- * An export and a log do not belong together: the log has events that the export has not, or others. Nothing was written, unless somebody else
- * writes to the log while it is imported: then what was written by then stays.
+ * The log holds events that the export does not contain. Nothing was written, except if another process appends during the import: then the
+ * events written before that stay.
  *
  * @since 0.1.0
  * @category errors

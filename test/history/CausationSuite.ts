@@ -1,5 +1,5 @@
 /**
- * The conformance suite of the runtime, the part on who did what, caused by what.
+ * Causation trees, on every back end.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as CommandBus from "../../src/command/CommandBus.ts"
-import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import { internals } from "../../src/core/internals.ts"
 import type { Metadata } from "../../src/core/Metadata.ts"
 import * as Position from "../../src/core/Position.ts"
@@ -29,7 +29,7 @@ const note = Effect.fnUntraced(function*(stream: string, metadata: Metadata, ns:
   return events.map(({ id }) => id)
 })
 
-/** A tree in brackets: a command by its name, an event by its payload's number or its type. */
+/** Formats nodes in brackets: a command by its name, an event by the number in its payload or its type. */
 const shape = (nodes: ReadonlyArray<Causation.Node>): string =>
   nodes.map((node) =>
     node._tag === "Command"
@@ -39,23 +39,22 @@ const shape = (nodes: ReadonlyArray<Causation.Node>): string =>
 
 const numberOf = (data: Schema.Json): unknown => Reflect.get(Object(data), "n")
 
-const causationOf = (subject: Causation.Subject, options?: Causation.Options) =>
-  Effect.flatMap(Causation.of(subject, options), (tree) => Effect.fromOption(tree))
+const causationOf = (selector: Causation.Selector, options?: Causation.Options) =>
+  Effect.flatMap(Causation.of(selector, options), (tree) => Effect.fromOption(tree))
 
-const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, enough: (answer: A) => boolean) =>
-  Effect.timeout(Effect.repeat(Effect.delay(effect, "20 millis"), { until: enough }), "30 seconds")
+const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, isDone: (value: A) => boolean) =>
+  Effect.timeout(Effect.repeat(Effect.delay(effect, "20 millis"), { until: isDone }), "30 seconds")
 
 /**
- * Trails.
+ * The cases of causation trees.
  *
  * @since 0.1.0
  * @category suites
  */
 export const causationCases: ReadonlyArray<Case<Stores>> = [
-  test("what handlers dispatch is caused by the event, in its conversation, by the handler; and the chain can be listed", function*() {
+  test("links a handler's command to its event, correlation id and actor", function*() {
     const [ann, bob, carol] = [unique("a"), unique("b"), unique("c")]
     const [name, commandId] = [unique("passing-on"), unique("command")]
-    // From ann to bob, from bob to carol.
     const PassOn = Subscription.make(name, {
       events: AccountEvent,
       handle: {
@@ -80,8 +79,8 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
       yield* CommandBus.dispatch(Withdraw, { id: ann, amount: 7 }, context)
       const tree = yield* eventually(causationOf({ commandId }), ({ events }) => events === 3)
       equal(shape(tree.roots), "Withdraw(Withdrawn[Deposit(Deposited[Deposit(Deposited)])])", "the chain")
-      equal([tree.correlationId, tree.isComplete], [commandId, true], "is the whole conversation")
-      equal(Option.getOrUndefined(tree.asked), tree.roots[0], "and begins with what was asked for")
+      equal([tree.correlationId, tree.isComplete], [commandId, true], "correlation id, and whether it is complete")
+      equal(Option.getOrUndefined(tree.requested), tree.roots[0], "the requested node is the root")
       const commands: Array<Causation.CommandNode> = []
       for (let at = tree.roots; at[0]?._tag === "Command"; at = at[0].events[0]!.caused) commands.push(at[0])
       equal(
@@ -91,7 +90,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
           [`subscription:${name}@1`, "Deposit", `Account-${bob}`],
           ["the mirror", "Deposit", `Account-${carol}`]
         ],
-        "who did what"
+        "actors, commands and streams"
       )
       const events = commands.map(({ events }) => events[0]!.event)
       equal(
@@ -99,14 +98,14 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
         [[commandId, commandId, true], [commandId, events[0]!.id, false], [commandId, events[1]!.id, false]],
         "their metadata"
       )
-      for (const subject of [{ eventId: events[2]!.id }, { correlationId: commandId }]) {
-        const same = yield* causationOf(subject)
-        equal(shape(same.roots), shape(tree.roots), "the same by any of them")
-        const asked = Option.getOrUndefined(same.asked)
+      for (const selector of [{ eventId: events[2]!.id }, { correlationId: commandId }]) {
+        const same = yield* causationOf(selector)
+        equal(shape(same.roots), shape(tree.roots), "the same tree by any selector")
+        const requested = Option.getOrUndefined(same.requested)
         equal(
-          asked?._tag === "Event" ? asked.event.id : undefined,
-          "eventId" in subject ? subject.eventId : undefined,
-          "asked"
+          requested?._tag === "Event" ? requested.event.id : undefined,
+          "eventId" in selector ? selector.eventId : undefined,
+          "the requested event"
         )
       }
       equal(
@@ -128,7 +127,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     )
   }),
 
-  test("the default actor of a projection's handler is the projection", function*() {
+  test("names the projection as the default actor of its handler's commands", function*() {
     const [ann, bob, name] = [unique("a"), unique("b"), unique("mirror")]
     const Mirror = Handled.handler(name, {
       events: AccountEvent,
@@ -149,8 +148,8 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(Projector.layer([Mirror]).pipe(Layer.provideMerge(accounts))))
   }),
 
-  test("a trail has every event once, whatever the ids of causes are", function*() {
-    const id = unique("conversation")
+  test("contains every event once, even with cyclic, unknown or shared cause ids", function*() {
+    const id = unique("correlation")
     const stream = unique("Note")
     const [other, third] = [unique("Note"), unique("Note")]
     const own = (commandId: string, causationId?: string): Metadata => ({
@@ -161,17 +160,17 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     })
     const [one, two] = yield* note(stream, own("a", `${id}-a`), [1, 2])
     yield* note(other, own("b", two), [3])
-    // Several effects of one cause, an unknown cause, none at all, a command as the cause.
+    // Several effects of one cause, an unknown cause, no cause, and a command as the cause.
     yield* note(other, own("c", two), [4])
     yield* note(other, own("d", "nobody"), [5])
     yield* note(other, own("e"), [6])
     yield* note(third, own("f", `${id}-a`), [7])
-    // Without a command: below its cause, or a root.
+    // Without a command: below their cause, or a root.
     yield* note(third, { correlationId: id, causationId: one! }, [8])
     yield* note(third, { correlationId: id }, [9])
-    // A command that is named by the event that has caused it, as handlers do to be safe to repeat.
+    // A command with the id of the event that caused it, as idempotent handlers choose it.
     yield* note(third, { ...own("g"), commandId: one!, causationId: one! }, [10])
-    // Causes in a circle, and one that is its own.
+    // A cycle of causes.
     yield* note(third, own("h", `${id}-i`), [11])
     yield* note(third, own("i", `${id}-h`), [12])
     yield* note(stream, { ...own("k"), correlationId: `${id}-other` }, [13])
@@ -181,40 +180,44 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
       "a(1[8 g(10)] 2[b(3) c(4)]){f(7)} d(5) e(6) 9 i(12){h(11)}",
       "the tree"
     )
-    equal([tree.events, tree.isComplete, Option.isNone(tree.asked)], [12, true, true], "nothing is left out")
-    const asked = yield* causationOf({ commandId: one! })
-    equal(shape(Option.toArray(asked.asked)), "g(10)", "a command that is named as an event is")
+    equal(
+      [tree.events, tree.isComplete, Option.isNone(tree.requested)],
+      [12, true, true],
+      "size, completeness, and no requested node"
+    )
+    const command = yield* causationOf({ commandId: one! })
+    equal(shape(Option.toArray(command.requested)), "g(10)", "the command with an event's id")
     const event = yield* causationOf({ eventId: one! })
-    equal(shape(Option.toArray(event.asked)), "1[8 g(10)]", "and the event")
+    equal(shape(Option.toArray(event.requested)), "1[8 g(10)]", "the event with that id")
     const few = yield* causationOf({ correlationId: id }, { limit: 4 })
-    equal([shape(few.roots), few.events, few.isComplete], ["a(1 2[b(3) c(4)])", 4, false], "the first ones")
+    equal([shape(few.roots), few.events, few.isComplete], ["a(1 2[b(3) c(4)])", 4, false], "the first four events")
     const all = yield* causationOf({ correlationId: id }, { limit: 12 })
-    equal([all.events, all.isComplete], [12, true], "as many as there are")
+    equal([all.events, all.isComplete], [12, true], "a limit of exactly all")
   }),
 
-  test("an event that was appended without metadata begins a conversation of its own", function*() {
+  test("starts a tree with the id of an event that has no metadata", function*() {
     const stream = unique("Note")
     const [first] = yield* note(stream, {}, [1])
     const alone = yield* causationOf({ eventId: first! })
-    equal([shape(alone.roots), alone.correlationId], ["1", first!], "alone")
+    equal([shape(alone.roots), alone.correlationId], ["1", first!], "the event alone")
     const commandId = unique("command")
     yield* note(unique("Note"), { command: "react", commandId, correlationId: first!, causationId: first! }, [2])
-    for (const subject of [{ eventId: first! }, { correlationId: first! }, { commandId }]) {
-      equal(shape((yield* causationOf(subject)).roots), "1[react(2)]", "and what it has caused")
+    for (const selector of [{ eventId: first! }, { correlationId: first! }, { commandId }]) {
+      equal(shape((yield* causationOf(selector)).roots), "1[react(2)]", "with its effect")
     }
   }),
 
-  test("what nobody has written has no trail", function*() {
+  test("returns none for unknown ids and rejects a limit of 0", function*() {
     for (const id of [unique("x"), globalThis.crypto.randomUUID(), ""]) {
-      equal(yield* Causation.of({ correlationId: id }), Option.none(), "a conversation")
+      equal(yield* Causation.of({ correlationId: id }), Option.none(), "a correlation id")
       equal(yield* Causation.of({ eventId: id }), Option.none(), "an event")
       if (id !== "") equal(yield* Causation.of({ commandId: id }), Option.none(), "a command")
     }
     const error = yield* Effect.flip(Causation.of({ correlationId: "x" }, { limit: 0 }))
-    equal(error.reason._tag, "InvalidRequest", "a limit of nothing")
+    equal(error.reason._tag, "InvalidRequest", "the reason")
   }),
 
-  test("a conversation is found by its id byte for byte, among metadata of any kind, in pages", function*() {
+  test("finds a correlation id byte for byte, page by page", function*() {
     const base = unique("c")
     const ids = [
       `${base}`,
@@ -229,7 +232,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
         n
       ])
     }
-    // The id elsewhere in the metadata is not the conversation's.
+    // The same text elsewhere in the metadata is not the correlation id.
     yield* note(unique("Note"), { actor: base, attributes: { correlationId: base } }, [99])
     for (const [n, correlationId] of ids.entries()) {
       const tree = yield* causationOf({ correlationId })
@@ -244,7 +247,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     const long = unique("c")
     yield* note(unique("Note"), { correlationId: long }, upTo(1100))
     const { events, isComplete, roots } = yield* causationOf({ correlationId: long })
-    equal([events, roots.length, isComplete], [1100, 1100, true], "more than two pages")
+    equal([events, roots.length, isComplete], [1100, 1100, true], "over more than two pages")
     const store = yield* EventStore
     const page = (after: Position.Position) =>
       store[internals].driver.readCorrelation({ correlationId: long, after, limit: 3 })
@@ -252,7 +255,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     equal((yield* page(first!.position)).map(({ data }) => numberOf(data)), [2, 3, 4], "a page")
   }),
 
-  test("a chain of any length is a trail", function*() {
+  test("returns a chain of 300 commands as one tree", function*() {
     const [id, stream] = [unique("chain"), unique("Note")]
     const store = yield* EventStore
     let cause = "outside"
@@ -265,6 +268,6 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     const tree = yield* causationOf({ correlationId: id })
     equal([tree.roots.length, tree.events], [1, 300], "one root")
     const lines = Causation.format(tree).split("\n")
-    ok(lines.length === 600 && lines[599]!.startsWith(" ".repeat(2 * 599)), "as deep as it is long")
+    equal([lines.length, /^ */.exec(lines[599] ?? "")?.[0].length], [600, 2 * 599], "lines and indentation of the last")
   })
 ]

@@ -1,4 +1,4 @@
-/** The bytes that are hashed, and the verifier over a log that answers what nobody has appended. */
+/** The encoding of hashed events, and the verifier over a log that was tampered with. */
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Schema } from "effect"
 import { EventStore, HashChain, type StoredEvent, StreamId, Version } from "evsrc"
@@ -24,15 +24,15 @@ const event: StoredEvent = {
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
 
-/** Lengths before texts, by hand. */
+/** Encodes length-prefixed texts, independently of the code under test. */
 const text = (value: string) => {
   const bytes = Buffer.from(value)
   return Buffer.concat([Buffer.from([0, 0, 0, bytes.length]), bytes]).toString("hex")
 }
 const none = "ffffffff"
 
-describe("the bytes of an event", () => {
-  it("are these, on every back end and for ever", () => {
+describe("the encoding of a hashed event", () => {
+  it("stays the same bytes", () => {
     const expected = [
       text("evsrc/1"),
       none,
@@ -97,7 +97,7 @@ const write = Effect.flatMap(
     )
 )
 
-/** A store whose log is read otherwise than it is. */
+/** Provides a store whose reads return tampered events. */
 const reading = (tamper: (events: ReadonlyArray<StoredEvent>) => ReadonlyArray<StoredEvent>) =>
   Effect.updateService(EventStore.EventStore, (store) => ({
     ...store,
@@ -114,8 +114,8 @@ const reading = (tamper: (events: ReadonlyArray<StoredEvent>) => ReadonlyArray<S
 const kinds = ({ faults }: HashChain.Report) =>
   faults.map((fault) => fault.kind === "anchor" ? fault.kind : `${fault.kind} ${fault.stream} ${fault.version}`)
 
-describe("the verifier, in memory", () => {
-  it.effect("takes the hashes from nobody", () =>
+describe("the hash chain verifier", () => {
+  it.effect("recomputes every hash instead of trusting the stored ones", () =>
     Effect.gen(function*() {
       yield* write
       const { anchor, ...report } = yield* HashChain.verify()
@@ -129,9 +129,9 @@ describe("the verifier, in memory", () => {
         [first({ commandId: "other" }), ["changed a 1"], false],
         [first({ tags: ["x"] }), ["changed a 1"], false],
         [first({ hash: "00".repeat(32) }), ["changed a 1"], true],
-        // A page without its last event: the stream ends earlier.
+        // Without the last event of the page, the stream ends earlier.
         [(events) => events.slice(0, -1), [], false],
-        // Nothing is before what has become the first of its stream.
+        // The event that is now first in its stream has no predecessor.
         [
           (events) =>
             events.slice(1).map(({ previous, ...one }, index) =>
@@ -149,7 +149,7 @@ describe("the verifier, in memory", () => {
       }
     }).pipe(Effect.provide(EventStore.layerMemoryWith({ hashChain: true }))))
 
-  it.effect("has anchors also of a log that is not chained", () =>
+  it.effect("returns anchors of a log without hashes", () =>
     Effect.gen(function*() {
       yield* write
       const { anchor, ...report } = yield* HashChain.verify()
@@ -160,7 +160,7 @@ describe("the verifier, in memory", () => {
       assert.deepStrictEqual(kinds(yield* reading(tamper)(HashChain.verify({ against: anchor }))), ["anchor"])
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("hashes with SHA-256, and digests hashes by 256", () =>
+  it.effect("hashes with SHA-256 and digests blocks of 256 hashes", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const sha256 = (...parts: ReadonlyArray<Uint8Array>) => createHash("sha256").update(Buffer.concat(parts)).digest()

@@ -1,4 +1,4 @@
-/** Exports that are damaged, torn, foreign or interrupted; and what memory they take. */
+/** Exports that are damaged, truncated, of another log, or interrupted. */
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, FileSystem, Layer, Random, Schema, Stream } from "effect"
@@ -29,7 +29,7 @@ const imported = (content: string | Uint8Array) =>
     const exit = yield* Effect.exit(on(store)(LogTransfer.import(Stream.make(content))))
     return { exit, text: yield* on(store)(textOf) }
   })
-/** The error that an export is refused with, and that importing it is refused with too. */
+/** Returns the error with which both verifying and importing an export fail. */
 const damage = (content: string | Uint8Array) =>
   Effect.gen(function*() {
     const verified = yield* Effect.flip(LogTransfer.verify(Stream.make(content)))
@@ -38,7 +38,7 @@ const damage = (content: string | Uint8Array) =>
     return verified
   })
 
-/** A small log with a closed and archived stream, its export, and the lines of it. */
+/** Returns the export of a small log with one archived stream. */
 const small = Effect.gen(function*() {
   const store = yield* freshStore
   return yield* on(store)(Effect.gen(function*() {
@@ -50,8 +50,23 @@ const small = Effect.gen(function*() {
   }))
 })
 
+const bodiesOf = (lines: ReadonlyArray<string>) => lines.map((line) => ExportChecksums.splitChecksum(line)!.body)
+
+/** Returns an export of these lines with new checksums, and with a footer that counts them unless `keepFooter` is set. */
+const resealed = Effect.fnUntraced(
+  function*(bodies: ReadonlyArray<string>, { keepFooter = false }: { readonly keepFooter?: boolean } = {}) {
+    const checksummer = yield* ExportChecksums.checksummer
+    const [, checksum] = yield* checksummer.sums(ExportChecksums.start, bodies.slice(0, -1))
+    const events = bodies.filter((body) => body.includes(`"kind":"event"`)).length
+    const footer = bodies.at(-1)!.replace(/"digest":"\w+"/, `"digest":"${yield* checksummer.digest(checksum)}"`)
+    const all = [...bodies.slice(0, -1), keepFooter ? footer : footer.replace(/"events":\d+/, `"events":${events}`)]
+    const [sums] = yield* checksummer.sums(ExportChecksums.start, all)
+    return all.map((body, i) => `${ExportChecksums.withChecksum(body, sums[i]!)}\n`).join("")
+  }
+)
+
 describe("a damaged export", () => {
-  it.live("is refused at its line, whichever byte of it is flipped", () =>
+  it.live("fails at the damaged line when any byte is flipped", () =>
     Effect.scoped(Effect.gen(function*() {
       const { text } = yield* small
       const whole = bytesOf(text)
@@ -62,15 +77,15 @@ describe("a damaged export", () => {
         for (const mask of masks) {
           const flipped = whole.slice()
           flipped[at]! ^= mask
-          const { line: told } = yield* Effect.flip(LogTransfer.verify(Stream.make(flipped)))
-          // A line that lost its end is one with the next.
-          assert.strictEqual(told, line, `byte ${at} ^ ${mask}`)
+          const { line: damagedLine } = yield* Effect.flip(LogTransfer.verify(Stream.make(flipped)))
+          // A line without its newline joins the next one.
+          assert.strictEqual(damagedLine, line, `byte ${at} ^ ${mask}`)
         }
         if (whole[at] === 10) line++
       }
     })), 120_000)
 
-  it.live("is refused with a line lost, doubled, exchanged or put elsewhere", () =>
+  it.live("fails when a line is lost, duplicated or exchanged with the next", () =>
     Effect.scoped(Effect.gen(function*() {
       const { lines } = yield* small
       const text = (changed: ReadonlyArray<string>) => changed.map((line) => `${line}\n`).join("")
@@ -86,12 +101,12 @@ describe("a damaged export", () => {
       }
     })))
 
-  it.live("is refused when it is cut off anywhere", () =>
+  it.live("fails when it is truncated at any byte", () =>
     Effect.scoped(Effect.gen(function*() {
       const { lines, text } = yield* small
       const whole = bytesOf(text)
       const ends = lines.map((_, n) => lines.slice(0, n + 1).join("\n").length)
-      // All but the very last: without the end of its last line it says the same.
+      // Except for the last byte: the newline of the last line may be missing.
       for (let length = 0; length < whole.length - 1; length++) {
         const { line } = yield* Effect.flip(LogTransfer.verify(Stream.make(whole.slice(0, length))))
         assert.strictEqual(line, ends.filter((end) => end <= length).length + 1, `the first ${length} bytes`)
@@ -101,7 +116,7 @@ describe("a damaged export", () => {
       assert.strictEqual(same, text)
     })))
 
-  it.live("is refused far from its beginning too, at its line", () =>
+  it.live("fails at the damaged line in later checksum blocks", () =>
     Effect.scoped(Effect.gen(function*() {
       const store = yield* freshStore
       yield* on(store)(fill(2500))
@@ -113,7 +128,7 @@ describe("a damaged export", () => {
       }
     })))
 
-  it.live("is refused when it is no export, or none of this format", () =>
+  it.live("fails when the input is not an export of this format version", () =>
     Effect.scoped(Effect.gen(function*() {
       const { lines, text } = yield* small
       const gzip = new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip")))
@@ -131,7 +146,7 @@ describe("a damaged export", () => {
           [text.replaceAll("\n", "\r\n"), /header/],
           [`\uFEFF${text}`, /header|checksum/],
           [text.slice(text.indexOf("\n") + 1), /checksum|header/],
-          [text.replace(`"version":1`, `"version":2`), /format 2.*format 1/]
+          [text.replace(`"version":1`, `"version":2`), /format version 2.*format version 1/]
         ] as const
       ) {
         const error = yield* damage(content)
@@ -144,22 +159,11 @@ describe("a damaged export", () => {
       assert.strictEqual(twice.line, lines.length + 1)
     })))
 
-  it.live("is refused with checksums made again, where its events cannot be", () =>
+  it.live("fails on import when events contradict each other, even with valid checksums", () =>
     Effect.scoped(Effect.gen(function*() {
       const { lines } = yield* small
-      const checksummer = yield* ExportChecksums.checksummer
-      const bodies = lines.map((line) => ExportChecksums.splitChecksum(line)!.body)
-      const withChecksum = (changed: ReadonlyArray<string>) =>
-        Effect.gen(function*() {
-          const [, checksum] = yield* checksummer.sums(ExportChecksums.start, changed.slice(0, -1))
-          const events = changed.filter((body) => body.includes(`"kind":"event"`)).length
-          const footer = changed.at(-1)!.replace(/"digest":"\w+"/, `"digest":"${yield* checksummer.digest(checksum)}"`)
-            .replace(/"events":\d+/, `"events":${events}`)
-          const all = [...changed.slice(0, -1), footer]
-          const [sums] = yield* checksummer.sums(ExportChecksums.start, all)
-          return all.map((body, i) => `${ExportChecksums.withChecksum(body, sums[i]!)}\n`).join("")
-        })
-      const { exit, text } = yield* imported(yield* withChecksum(bodies))
+      const bodies = bodiesOf(lines)
+      const { exit, text } = yield* imported(yield* resealed(bodies))
       assert.strictEqual(exit._tag, "Success", "unchanged")
       assert.strictEqual(text, lines.map((line) => `${line}\n`).join(""))
       for (
@@ -182,17 +186,58 @@ describe("a damaged export", () => {
           ["an event after the archived", 13, bodies.toSpliced(12, 0, bodies[10]!)]
         ] as const
       ) {
-        const content = yield* withChecksum(changed)
-        const { exit } = yield* imported(content)
-        assert.isTrue(exit._tag === "Failure", what)
+        const content = yield* resealed(changed)
         const error = yield* Effect.flip(on(yield* freshStore)(LogTransfer.import(Stream.make(content))))
-        assert.isTrue(error._tag === "DamagedExport" && error.line === line, `${what}: ${error.message}`)
+        assert(error._tag === "DamagedExport", `${what}: ${error.message}`)
+        assert.strictEqual(error.line, line, `${what}: ${error.message}`)
       }
+    })))
+
+  it.live("fails to verify when lines are out of order, even with valid checksums", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const bodies = bodiesOf((yield* small).lines)
+      const archived = bodies[11]!
+      const position = (body: string, position: number) => body.replace(/"position":"\d+"/, `"position":"${position}"`)
+      for (
+        const [line, detail, changed] of [
+          [3, /position 1 must be greater than 1/, bodies.toSpliced(2, 0, bodies[1]!)],
+          [4, /position 2 must be greater than 3/, bodies.toSpliced(2, 2, bodies[3]!, bodies[2]!)],
+          [11, /position 11 must be .* at most 10/, bodies.with(10, position(bodies[10]!, 11))],
+          [13, /position 10 must be greater than 10/, bodies.toSpliced(12, 0, archived)],
+          [12, /position 11 must be .* at most 10/, bodies.with(11, position(archived, 11))],
+          [13, /event after the archived/, bodies.toSpliced(12, 0, bodies[10]!)],
+          [3, /second header/, bodies.toSpliced(2, 0, bodies[0]!)]
+        ] as const
+      ) {
+        const error = yield* Effect.flip(LogTransfer.verify(Stream.make(yield* resealed(changed))))
+        assert.match(error.detail, detail)
+        assert.strictEqual(error.line, line, error.message)
+      }
+    })))
+
+  it.live("fails to verify when the footer contradicts the lines before it, even with valid checksums", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const bodies = bodiesOf((yield* small).lines)
+      const footer = bodies.at(-1)!
+      const wrong = {
+        events: footer.replace(`"events":10`, `"events":9`),
+        archived: footer.replace(`"archived":1`, `"archived":2`)
+      }
+      for (const [member, body] of Object.entries(wrong)) {
+        const content = yield* resealed([...bodies.slice(0, -1), body], { keepFooter: true })
+        const error = yield* Effect.flip(LogTransfer.verify(Stream.make(content)))
+        assert.match(error.detail, /the footer counts/, member)
+        assert.strictEqual(error.line, bodies.length, member)
+      }
+      // The last event is missing, and with it the closed stream.
+      const shorter = bodies.toSpliced(10, 2).map((body) => body.replace(`"archived":1`, `"archived":0`))
+      const error = yield* Effect.flip(LogTransfer.verify(Stream.make(yield* resealed(shorter))))
+      assert.match(error.detail, /up to position 10; the export has 9 and 0 up to position 9/)
     })))
 })
 
-describe("an export that cannot be read", () => {
-  it.live("fails with what the reading fails with, and is no damaged one", () =>
+describe("an export whose source fails", () => {
+  it.live("fails with the error of the source, and writes nothing of an incomplete group", () =>
     Effect.scoped(Effect.gen(function*() {
       const { lines, text } = yield* small
       const whole = bytesOf(text)
@@ -202,11 +247,11 @@ describe("an export that cannot be read", () => {
         assert.strictEqual(yield* Effect.flip(LogTransfer.verify(read)), "EIO", `after ${length} bytes`)
         const store = yield* freshStore
         assert.strictEqual(yield* Effect.flip(on(store)(LogTransfer.import(read))), "EIO", `after ${length} bytes`)
-        assert.strictEqual(yield* store.head, 0n, "nothing of a group that was not read to its end")
+        assert.strictEqual(yield* store.head, 0n, "nothing written")
       }
     })))
 
-  it.live("is imported as far as its groups were read, and again from there", () =>
+  it.live("imports its complete groups, and a second import continues from there", () =>
     Effect.scoped(Effect.gen(function*() {
       const store = yield* freshStore
       yield* on(store)(fill(1200))
@@ -221,7 +266,7 @@ describe("an export that cannot be read", () => {
     })))
 })
 
-describe("a file", () => {
+describe("an export file", () => {
   const inFolder = <A, E>(
     body: (path: string) => Effect.Effect<A, E, FileSystem.FileSystem | EventStore.EventStore>
   ) =>
@@ -231,7 +276,7 @@ describe("a file", () => {
       return yield* on(yield* freshStore)(body(`${folder}/log.ndjson`))
     }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer))
 
-  it.live("is exported, and imported twice: the second time nothing is to be done", () =>
+  it.live("imports once, and a second import writes nothing", () =>
     inFolder((path) =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -246,11 +291,11 @@ describe("a file", () => {
         assert.strictEqual((yield* on(store)(LogTransfer.importFromFile(path))).written, 0)
         assert.strictEqual(yield* on(store)(textOf), yield* fs.readFileString(path))
         assert.deepStrictEqual(yield* LogTransfer.exportToFile(path, { resume: true }), done)
-        assert.strictEqual(yield* on(store)(textOf), yield* fs.readFileString(path), "left as it is")
+        assert.strictEqual(yield* on(store)(textOf), yield* fs.readFileString(path), "unchanged")
       }).pipe(Effect.scoped)
     ))
 
-  it.live("that is torn anywhere is continued to the same bytes, though the log has gone on", () =>
+  it.live("resumes to the same bytes from any truncation, though the log has grown", () =>
     inFolder((path) =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -270,7 +315,7 @@ describe("a file", () => {
           yield* LogTransfer.exportToFile(path, { resume: true })
           assert.deepStrictEqual(Buffer.from(yield* fs.readFile(path)), Buffer.from(whole), `cut at ${cut}`)
         }
-        // Before the header is whole, it is a new export, with what was appended since.
+        // Without a complete header, the export starts again and includes the new event.
         for (const cut of [0, header - 1]) {
           yield* fs.writeFile(path, whole.slice(0, cut))
           assert.strictEqual((yield* LogTransfer.exportToFile(path, { resume: true })).events, 702)
@@ -278,7 +323,7 @@ describe("a file", () => {
       })
     ))
 
-  it.live("is continued after its export was interrupted, and each time it is", () =>
+  it.live("resumes after every interruption", () =>
     inFolder((path) =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -295,7 +340,7 @@ describe("a file", () => {
       })
     ))
 
-  it.live("that is missing, or is a folder, is told so, and nothing is imported", () =>
+  it.live("fails with PlatformError when the path is missing or a folder", () =>
     inFolder((path) =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -311,7 +356,7 @@ describe("a file", () => {
       })
     ))
 
-  it.live("that is damaged, or of another log, is not continued, nor is anything of it imported", () =>
+  it.live("is neither imported nor resumed when it is damaged or of another log", () =>
     inFolder((path) =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -324,19 +369,19 @@ describe("a file", () => {
         const store = yield* freshStore
         const error = yield* Effect.flip(on(store)(LogTransfer.importFromFile(path)))
         assert.strictEqual(error._tag, "DamagedExport")
-        assert.strictEqual(yield* store.head, 0n, "nothing was written")
+        assert.strictEqual(yield* store.head, 0n, "nothing written")
         assert.strictEqual((yield* Effect.flip(LogTransfer.exportToFile(path, { resume: true })))._tag, "DamagedExport")
         assert.deepStrictEqual(
           Buffer.from(yield* fs.readFile(path)),
           Buffer.from(damaged),
-          "the file is left as it was"
+          "the file is unchanged"
         )
         yield* fs.writeFile(path, whole.slice(0, 10_000))
         for (const events of [0, 10, 2000]) {
           const other = yield* freshStore
           yield* on(other)(fill(events))
-          const refused = yield* Effect.flip(on(other)(LogTransfer.exportToFile(path, { resume: true })))
-          assert.strictEqual(refused._tag, "TransferRejected", `a log of ${events} other events`)
+          const error = yield* Effect.flip(on(other)(LogTransfer.exportToFile(path, { resume: true })))
+          assert.strictEqual(error._tag, "TransferRejected", `a log of ${events} other events`)
         }
       }).pipe(Effect.scoped)
     ))

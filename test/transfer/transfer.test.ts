@@ -1,4 +1,4 @@
-/** Every back end passes the suite of exports and imports, each test on stores of its own. */
+/** Runs the transfer suite on every back end, each test on fresh stores. */
 import { Context, Effect, Layer } from "effect"
 import { EventStore } from "evsrc"
 import { TransferSuite } from "evsrc/conformance"
