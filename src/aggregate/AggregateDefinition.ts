@@ -85,8 +85,8 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
 type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
   readonly [K in keyof Commands]: [Command.BusError] extends [Command.Error<Commands[K]>] ?
     Command.Payload<Commands[K]> extends { readonly [P in Id]: string } ? Commands[K]
-    : `the payload of this command lacks the aggregate's id "${Id}"`
-    : "this is no command: make it by Command.make"
+    : `the payload of "${Commands[K]["_tag"]}" lacks the aggregate's id "${Id}", a string`
+    : `"${Commands[K]["_tag"]}" is not a command: define it with Command.make`
 }
 
 /**

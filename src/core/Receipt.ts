@@ -31,10 +31,12 @@ export const Receipt = Schema.Struct({
 })
 
 /**
+ * The decoded receipt. It is an interface so that the compiler's messages say `Receipt` and not all of its fields.
+ *
  * @since 0.1.0
  * @category models
  */
-export type Receipt = typeof Receipt.Type
+export interface Receipt extends Schema.Schema.Type<typeof Receipt> {}
 
 /**
  * The receipt of events just written, or found, in one stream. There must be at least one.

@@ -1,0 +1,215 @@
+/**
+ * The messages of the compiler for the most common mistakes: their first two lines name the culprit.
+ */
+import { assert, beforeAll, describe, it } from "@effect/vitest"
+import { execFile } from "node:child_process"
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
+import { join, resolve } from "node:path"
+
+const root = resolve(import.meta.dirname, "../..")
+
+/** What every program begins with: an aggregate of users, correct and complete. */
+const domain = `
+import { Effect, Layer, Result, Schema } from "effect"
+import { Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus } from "evsrc"
+
+const UserEvent = Schema.TaggedUnion({
+  UserRegistered: { userId: Schema.String, name: Schema.String },
+  UserRenamed: { userId: Schema.String, name: Schema.String },
+  UserMoved: { userId: Schema.String, street: Schema.String, city: Schema.String, country: Schema.String },
+  UserSuspended: { userId: Schema.String, reason: Schema.String, until: Schema.DateTimeUtc },
+  UserDeactivated: { userId: Schema.String, reason: Schema.String }
+})
+const OrderEvent = Schema.TaggedUnion({ OrderPlaced: { orderId: Schema.String } })
+class AlreadyRegistered extends Schema.TaggedError<AlreadyRegistered>()("AlreadyRegistered", { userId: Schema.String }) {}
+class NotRegistered extends Schema.TaggedError<NotRegistered>()("NotRegistered", { userId: Schema.String }) {}
+const RegisterUser = Command.make("RegisterUser", {
+  payload: { userId: Schema.String, name: Schema.String },
+  error: AlreadyRegistered
+})
+const RenameUser = Command.make("RenameUser", { payload: { userId: Schema.String, name: Schema.String } })
+const User = Aggregate.make("User", {
+  id: "userId",
+  state: Schema.Struct({ name: Schema.String }),
+  events: UserEvent,
+  commands: [RegisterUser, RenameUser]
+})
+const evolve = {
+  UserRegistered: (_: { readonly name: string }, e: { readonly name: string }) => ({ name: e.name }),
+  UserRenamed: (_: { readonly name: string }, e: { readonly name: string }) => ({ name: e.name }),
+  UserMoved: (s: { readonly name: string }) => s,
+  UserSuspended: (s: { readonly name: string }) => s,
+  UserDeactivated: (s: { readonly name: string }) => s
+}
+const { UserRenamed: _, ...incomplete } = evolve
+const initial = { name: "" }
+const decide = { RegisterUser: () => [], RenameUser: () => [] }
+const decider = User.decider({ initial, evolve, decide })
+const GetUser = Query.make("GetUser", { payload: { userId: Schema.String }, success: Schema.String })
+const Nameless = Command.make("Nameless", { payload: { name: Schema.String } })
+const document = Schema.Struct({ name: Schema.String })
+const key = (e: { readonly userId: string }) => e.userId
+const rename = CommandBus.dispatch(RenameUser, { userId: "u1", name: "Ann" })
+export const used = [
+  Effect, Layer, Result, Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus,
+  OrderEvent, AlreadyRegistered, NotRegistered, evolve, initial, decide, decider, GetUser, Nameless, incomplete, document, key, rename
+]
+`
+
+const ignored = `UserMoved: Projection.ignore, UserSuspended: Projection.ignore, UserDeactivated: Projection.ignore`
+const projected = `UserRegistered: (_, e) => ({ name: e.name }), ${ignored}`
+
+/** A program with one mistake, and what the first two lines of the message say: the culprit, and what would be right. */
+interface Mistake {
+  readonly name: string
+  readonly program: string
+  readonly says: ReadonlyArray<string>
+}
+
+const mistakes: ReadonlyArray<Mistake> = [
+  {
+    name: "missingDecide",
+    program: `User.decider({ initial, evolve, decide: { RegisterUser: () => [] } })`,
+    says: [`Property 'RenameUser' is missing in type '{ RegisterUser:`, `required in type 'Decide<`]
+  },
+  {
+    name: "unknownDecide",
+    program:
+      `User.decider({ initial, evolve, decide: { RegisterUser: () => [], RenameUser: () => [], DeleteUser: () => [] } })`,
+    says: [`'DeleteUser' does not exist in type 'Decide<`]
+  },
+  {
+    name: "missingEvolve",
+    program: `User.decider({ initial, evolve: incomplete, decide })`,
+    says: [`Property 'UserRenamed' is missing in type '{ UserRegistered:`, `required in type 'Evolve<`]
+  },
+  {
+    name: "misspeltEvolve",
+    program: `User.decider({ initial, evolve: { ...incomplete, UserRenames: (s) => s }, decide })`,
+    says: [`'UserRenames' does not exist in type 'Evolve<`, `Did you mean to write 'UserRenamed'?`]
+  },
+  {
+    name: "foreignEvent",
+    program: `User.decider({ initial, evolve, decide: { ...decide, RegisterUser: () =>
+      [OrderEvent.cases.OrderPlaced.make({ orderId: "o1" })] } })`,
+    says: [
+      `Type '{ readonly _tag: "OrderPlaced"; readonly orderId: string; }' is not assignable to type`,
+      `_tag: "User`
+    ]
+  },
+  {
+    name: "undeclaredError",
+    program: `User.decider({ initial, evolve, decide: { ...decide, RegisterUser: (_, c) =>
+      Result.fail(new NotRegistered({ userId: c.userId })) } })`,
+    says: [`Type 'Result<never, NotRegistered>' is not assignable to type 'Decision<`, `, AlreadyRegistered>'.`]
+  },
+  {
+    name: "misspeltPayload",
+    program: `CommandBus.dispatch(RenameUser, { userId: "u1", nam: "Ann" })`,
+    says: [
+      `'nam' does not exist in type '{ readonly userId: string; readonly name: string; }'. Did you mean to write 'name'?`
+    ]
+  },
+  {
+    name: "missingPayload",
+    program: `CommandBus.dispatch(RenameUser, { userId: "u1" })`,
+    says: [`Property 'name' is missing in type '{ userId: string; }' but required in type '{ readonly userId: string;`]
+  },
+  {
+    name: "misspeltQueryPayload",
+    program: `QueryBus.ask(GetUser, { userID: "u1" })`,
+    says: [`'userID' does not exist in type '{ readonly userId: string; }'. Did you mean to write 'userId'?`]
+  },
+  {
+    name: "missingHandler",
+    program: `Effect.runPromise(rename)`,
+    says: [
+      `Argument of type 'Effect<Receipt, ConcurrencyConflict | EventStoreError | InvalidCommand, Handler<"RenameUser">>'`,
+      `\nType 'Handler<"RenameUser">' is not assignable to type 'never'.`
+    ]
+  },
+  {
+    name: "missingStore",
+    program: `Effect.runPromise(Effect.provide(rename, Aggregate.layer(decider)))`,
+    says: [
+      `Argument of type 'Effect<Receipt, ConcurrencyConflict | EventStoreError | InvalidCommand, EventStore>'`,
+      `\nType 'EventStore' is not assignable to type 'never'.`
+    ]
+  },
+  {
+    name: "missingProjectionCase",
+    program: `Projection.make("users", { events: UserEvent, document, key, evolve: { ${projected} } })`,
+    says: [`Property 'UserRenamed' is missing in type '{ UserRegistered:`, `required in type 'Evolve<`]
+  },
+  {
+    name: "misspeltProjectionCase",
+    program:
+      `Projection.make("users", { events: UserEvent, document, key, evolve: { ${projected}, UserRenames: Projection.ignore } })`,
+    says: [`'UserRenames' does not exist in type 'Evolve<`, `Did you mean to write 'UserRenamed'?`]
+  },
+  {
+    name: "missingHandlerCase",
+    program:
+      `Projection.handler("users", { events: UserEvent, handle: { UserRegistered: () => Effect.void, ${ignored} } })`,
+    says: [`Property 'UserRenamed' is missing in type '{ UserRegistered:`, `required in type 'Handlers<`]
+  },
+  {
+    name: "missingId",
+    program:
+      `Aggregate.make("User", { id: "userId", state: document, events: UserEvent, commands: [RenameUser, Nameless] })`,
+    says: [
+      `Type 'Command<"Nameless",`,
+      String.raw`"the payload of \"Nameless\" lacks the aggregate's id \"userId\", a string"`
+    ]
+  }
+]
+
+/** By mistake, the first two lines of the compiler's messages. */
+const compile = async (): Promise<ReadonlyMap<string, string>> => {
+  await mkdir(join(root, ".data"), { recursive: true })
+  const folder = await mkdtemp(join(root, ".data/compile-errors-"))
+  try {
+    for (const { name, program } of mistakes) {
+      await writeFile(join(folder, `${name}.ts`), `${domain}\nexport const mistake = () =>\n  ${program}\n`)
+    }
+    await writeFile(
+      join(folder, "tsconfig.json"),
+      JSON.stringify({ extends: join(root, "tsconfig.json"), compilerOptions: { plugins: [] }, include: ["*.ts"] })
+    )
+    const output = await new Promise<string>((resolve) =>
+      execFile(join(root, "node_modules/.bin/tsc"), ["-p", folder, "--pretty", "false"], (_, stdout) => resolve(stdout))
+    )
+    return firstLines(output)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+const firstLines = (output: string): ReadonlyMap<string, string> => {
+  const messages = new Map<string, string>()
+  const lines = output.split("\n")
+  for (const [index, line] of lines.entries()) {
+    const [, name, message] = /([A-Za-z]+)\.ts\(\d+,\d+\): error TS\d+: (.*)$/.exec(line) ?? []
+    if (name === undefined || message === undefined || messages.has(name)) continue
+    const second = lines[index + 1] ?? ""
+    messages.set(name, second.startsWith("  ") ? `${message}\n${second.trim()}` : message)
+  }
+  return messages
+}
+
+describe("the first two lines of the compiler's message name the culprit", () => {
+  let messages: ReadonlyMap<string, string> = new Map()
+  beforeAll(async () => {
+    messages = await compile()
+  }, 60_000)
+
+  it.each(mistakes)("$name", ({ name, says }) => {
+    const message = messages.get(name)
+    assert.isDefined(message, "the program must not compile")
+    for (const part of says) assert.include(message, part)
+  })
+
+  it("and nothing but the mistakes fails to compile", () => {
+    assert.deepStrictEqual([...messages.keys()].toSorted(), mistakes.map(({ name }) => name).toSorted())
+  })
+})
