@@ -1,0 +1,41 @@
+/** Lets Stryker make mutants only of the nodes that the file of MUTANT_SAMPLE lists. */
+import { readFileSync } from "node:fs"
+
+interface Place {
+  readonly line: number
+  readonly column: number
+  /** The number of characters before it. */
+  readonly index?: number
+}
+
+/** Where a node is: lines count from 1, columns from 0. */
+export interface Range {
+  readonly start: Place
+  readonly end: Place
+}
+
+/** A place in a file that has so many characters. Stryker does not tell a plugin the file's name. */
+export interface Sampled extends Range {
+  readonly fileLength: number
+}
+
+interface Path {
+  readonly node: { readonly type: string; readonly loc?: Range | null }
+}
+
+const path = process.env["MUTANT_SAMPLE"]
+const sample = path === undefined ? [] : JSON.parse(readFileSync(path, "utf8")) as ReadonlyArray<Sampled>
+
+const isBefore = (a: Place, b: Place) => a.line < b.line || a.line === b.line && a.column <= b.column
+
+const contains = (outer: Range, inner: Range) => isBefore(outer.start, inner.start) && isBefore(inner.end, outer.end)
+
+let ofFile: ReadonlyArray<Sampled> = []
+
+const shouldIgnore = ({ node: { loc, type } }: Path): string | undefined => {
+  if (loc === undefined || loc === null) return undefined
+  if (type === "Program") ofFile = sample.filter(({ fileLength }) => fileLength === loc.end.index)
+  return ofFile.some((range) => contains(loc, range)) ? undefined : "not in the sample"
+}
+
+export const strykerPlugins = [{ kind: "Ignore", name: "sample", value: { shouldIgnore } }]
