@@ -13,15 +13,12 @@ const LedgerEvent = Schema.TaggedUnion({
 const { Booked, YearClosed } = LedgerEvent.cases
 
 const closeTheYear = Effect.gen(function*() {
-  const store = yield* EventStore.EventStore
-  yield* store.append(LedgerEvent, "Ledger-2025", [Booked.make({ amount: 70 }), Booked.make({ amount: -20 })])
+  yield* EventStore.append(LedgerEvent, "Ledger-2025", [Booked.make({ amount: 70 }), Booked.make({ amount: -20 })])
   yield* StreamLifecycle.close(LedgerEvent, "Ledger-2025", YearClosed.make({ balance: 50 }))
   return yield* StreamLifecycle.status("Ledger-2025")
 })
 
-const late = EventStore.EventStore.use((store) =>
-  store.append(LedgerEvent, "Ledger-2025", [Booked.make({ amount: 1 })])
-).pipe(
+const late = EventStore.append(LedgerEvent, "Ledger-2025", [Booked.make({ amount: 1 })]).pipe(
   Effect.catchReason(
     "EventStoreError",
     "StreamClosed",

@@ -50,8 +50,7 @@ const Theatre = Decision.layer(reserveSeat)
 layer(Theatre.pipe(Layer.provideMerge(EventStore.layerMemory)))("a decision", (it) => {
   it.effect("lets exactly as many guests in as there are seats", () =>
     Effect.gen(function*() {
-      const store = yield* EventStore.EventStore
-      yield* store.append(SeatEvent, "Show-hamlet", [{ _tag: "ShowPlanned", show: "hamlet", seats: 2 }])
+      yield* EventStore.append(SeatEvent, "Show-hamlet", [{ _tag: "ShowPlanned", show: "hamlet", seats: 2 }])
 
       const guests = ["ann", "bob", "cem", "dea"]
       const results = yield* Effect.forEach(
@@ -64,8 +63,7 @@ layer(Theatre.pipe(Layer.provideMerge(EventStore.layerMemory)))("a decision", (i
 
   it.effect("counts the reservations of a guest over all shows", () =>
     Effect.gen(function*() {
-      const store = yield* EventStore.EventStore
-      yield* store.append(SeatEvent, "Show-faust", [{ _tag: "ShowPlanned", show: "faust", seats: 9 }])
+      yield* EventStore.append(SeatEvent, "Show-faust", [{ _tag: "ShowPlanned", show: "faust", seats: 9 }])
       yield* CommandBus.dispatch(ReserveSeat, { show: "faust", guest: "eve" })
       yield* CommandBus.dispatch(ReserveSeat, { show: "faust", guest: "eve" })
       const error = yield* Effect.flip(CommandBus.dispatch(ReserveSeat, { show: "faust", guest: "eve" }))
@@ -74,13 +72,16 @@ layer(Theatre.pipe(Layer.provideMerge(EventStore.layerMemory)))("a decision", (i
 
   it.effect("rests on an append condition", () =>
     Effect.gen(function*() {
-      const store = yield* EventStore.EventStore
       const query = [{ types: ["SeatReserved"], tags: [Event.tag("guest", "fay")] }]
-      const { condition, events } = yield* store.readByQuery(query)
+      const { condition, events } = yield* EventStore.readByQuery(query)
       assert.strictEqual(events.length, 0)
-      yield* store.appendIf(condition, SeatEvent, "Guest-fay", [{ _tag: "SeatReserved", show: "faust", guest: "fay" }])
+      yield* EventStore.appendIf(condition, SeatEvent, "Guest-fay", [{
+        _tag: "SeatReserved",
+        show: "faust",
+        guest: "fay"
+      }])
       const failed = yield* Effect.flip(
-        store.appendIf(condition, SeatEvent, "Guest-fay", [{ _tag: "SeatReserved", show: "lear", guest: "fay" }])
+        EventStore.appendIf(condition, SeatEvent, "Guest-fay", [{ _tag: "SeatReserved", show: "lear", guest: "fay" }])
       )
       assert.strictEqual(failed._tag, "AppendConditionFailed")
     }))

@@ -12,41 +12,41 @@ const { Calibrated, Measured } = Reading.cases
 layer(EventStore.layerMemory, { excludeTestServices: true })("an event store", (it) => {
   it.effect("appends and reads", () =>
     Effect.gen(function*() {
-      const store = yield* EventStore.EventStore
-      const receipt = yield* store.append(Reading, "Sensor-1", [
+      const receipt = yield* EventStore.append(Reading, "Sensor-1", [
         Calibrated.make({ offset: 0.5 }),
         Measured.make({ celsius: 21 })
       ], { expected: "noStream", metadata: { commandId: "batch-1", actor: "gateway" } })
       assert.strictEqual(receipt.version, 2)
 
       const conflict = yield* Effect.flip(
-        store.append(Reading, "Sensor-1", [Measured.make({ celsius: 22 })], { expected: Version.make(1) })
+        EventStore.append(Reading, "Sensor-1", [Measured.make({ celsius: 22 })], { expected: Version.make(1) })
       )
       assert(conflict._tag === "ConcurrencyConflict")
       assert.strictEqual(conflict.actual, 2)
 
-      const latest = yield* Stream.runHead(store.readStream(Reading, "Sensor-1", { direction: "backward", limit: 1 }))
+      const latest = yield* Stream.runHead(
+        EventStore.readStream(Reading, "Sensor-1", { direction: "backward", limit: 1 })
+      )
       assert.deepStrictEqual(Option.map(latest, ({ event }) => event), Option.some(Measured.make({ celsius: 21 })))
 
-      const all = yield* Stream.runCollect(store.readAll(Reading))
+      const all = yield* Stream.runCollect(EventStore.readAll(Reading))
       assert.deepStrictEqual(all.map(({ stream, version }) => [stream, Number(version)]), [
         ["Sensor-1", 1],
         ["Sensor-1", 2]
       ])
 
-      const found = yield* store.receipt("batch-1")
+      const found = yield* EventStore.receipt("batch-1")
       assert.deepStrictEqual(found, Option.some(receipt))
     }))
 
   it.effect("is followed", () =>
     Effect.gen(function*() {
-      const store = yield* EventStore.EventStore
-      const warm = yield* store.subscribe(Reading).pipe(
+      const warm = yield* EventStore.subscribe(Reading).pipe(
         Stream.filter(({ event }) => event._tag === "Measured" && event.celsius > 30),
         Stream.runHead,
         Effect.forkChild
       )
-      yield* store.append(Reading, "Sensor-2", [Measured.make({ celsius: 31 })])
+      yield* EventStore.append(Reading, "Sensor-2", [Measured.make({ celsius: 31 })])
       assert.strictEqual(Option.getOrThrow(yield* Fiber.join(warm)).stream, "Sensor-2")
     }))
 })

@@ -32,9 +32,11 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
       assert.match(history[0]?.detail ?? "", /no mail can be sent to bob$/)
       assert.strictEqual(events._tag, "Success")
 
-      const store = yield* ProjectionStore.ProjectionStore
-      const { head } = yield* EventStore.EventStore
-      yield* store.awaitPosition({ id: OrderMail.id, lifecycle: "async" }, yield* head, "10 seconds")
+      yield* ProjectionStore.awaitPosition(
+        { id: OrderMail.id, lifecycle: "async" },
+        yield* EventStore.head,
+        "10 seconds"
+      )
       assert.sameMembers(Array.from(sent.values()), [
         "ann: 3 is placed",
         "bob: 1 is placed",
@@ -61,9 +63,10 @@ const SoldBefore: typeof Sold = Projection.make("sold", {
 describe("a wrong projection", () => {
   it.live("is rebuilt, and rolled back", () =>
     Effect.gen(function*() {
-      const store = yield* ProjectionStore.ProjectionStore
       const { position } = yield* place("1", "ann", [{ sku: "tea", quantity: 5 }])
-      yield* store.awaitPosition(SoldBefore, position, "10 seconds").pipe(Effect.provide(Projector.layer([SoldBefore])))
+      yield* ProjectionStore.awaitPosition(SoldBefore, position, "10 seconds").pipe(
+        Effect.provide(Projector.layer([SoldBefore]))
+      )
       yield* Layer.build(Projector.layer([Sold]))
       let screen = ""
       const write = (text: string) => screen += text
@@ -95,8 +98,7 @@ describe("a projection", () => {
     Effect.gen(function*() {
       yield* Layer.build(Projector.layer([Sold]))
       const { position } = yield* place("1", "ann", [{ sku: "tea", quantity: 1 }])
-      const store = yield* ProjectionStore.ProjectionStore
-      yield* store.awaitPosition(Sold, position, "10 seconds")
+      yield* ProjectionStore.awaitPosition(Sold, position, "10 seconds")
 
       const audit = yield* DeliveryAudit.run(Sold)
       assert.strictEqual(audit.status, "complete")

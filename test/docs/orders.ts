@@ -28,7 +28,7 @@ export const { OrderCancelled, OrderPlaced, OrderShipped } = OrderEvent.cases
 
 /** Appends an event, as a command would, and returns the receipt. */
 export const append = (event: typeof OrderEvent.Type) =>
-  Effect.flatMap(EventStore.EventStore, (store) => store.append(OrderEvent, `Order-${event.orderId}`, [event]))
+  EventStore.append(OrderEvent, `Order-${event.orderId}`, [event])
 
 export const place = (orderId: string, customer: string, lines: ReadonlyArray<typeof line.Type> = []) =>
   append(OrderPlaced.make({ orderId, customer, lines }))

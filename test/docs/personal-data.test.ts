@@ -90,8 +90,7 @@ layer(hotel.pipe(Layer.provideMerge(stores)), { excludeTestServices: true, timeo
         hotel: "Ritz",
         name: "Bob Baker"
       })
-      const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-      yield* awaitPosition(Guests, position, "20 seconds")
+      yield* ProjectionStore.awaitPosition(Guests, position, "20 seconds")
 
       const found = yield* Erasure.scan("g-1")
       assert.deepStrictEqual(found, {
@@ -107,8 +106,7 @@ layer(hotel.pipe(Layer.provideMerge(stores)), { excludeTestServices: true, timeo
       const { rooms } = Option.getOrThrow(yield* ProjectionStore.get(Guests, "Ritz"))
       assert.deepStrictEqual(rooms.map(({ name }) => badge(name)), ["a guest of ours", "Bob Baker"])
 
-      const store = yield* EventStore.EventStore
-      const [event] = yield* Stream.runCollect(store.readStream(BookingEvent, "Booking-1"))
+      const [event] = yield* Stream.runCollect(EventStore.readStream(BookingEvent, "Booking-1"))
       assert.deepStrictEqual<unknown>(event?.event, {
         _tag: "RoomBooked",
         bookingId: "1",
@@ -141,7 +139,7 @@ it.live(
       name: "Ann Archer",
       companions: []
     })
-    const book = EventStore.EventStore.use((store) => store.append(BookingEvent, "Booking-1", [event]))
+    const book = EventStore.append(BookingEvent, "Booking-1", [event])
     const merged = Layer.mergeAll(EventStore.layerMemory, ProjectionStore.layerMemory, KeyStore.layerMemory)
     return Effect.gen(function*() {
       const refused = yield* Effect.flip(book.pipe(Effect.provide(Layer.fresh(merged))))
@@ -150,8 +148,7 @@ it.live(
         yield* book
         const found = yield* Erasure.scan("g-1")
         const never = yield* Erasure.erase("g-l")
-        const store = yield* EventStore.EventStore
-        const late = yield* Effect.flip(store.append(BookingEvent, "Booking-2", [{ ...event, guestId: "g-l" }]))
+        const late = yield* Effect.flip(EventStore.append(BookingEvent, "Booking-2", [{ ...event, guestId: "g-l" }]))
         return [found, never, late] as const
       }).pipe(Effect.provide(Layer.fresh(inMemory)))
       assert.strictEqual(found.encrypted.events, 1)

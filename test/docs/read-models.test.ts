@@ -74,8 +74,7 @@ layer(ReadSide.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })(
     Effect.gen(function*() {
       for (const id of ["b-1", "b-2", "b-3"]) yield* place(id, "bob")
       const { position } = yield* append(OrderCancelled.make({ orderId: "b-2", customer: "bob" }))
-      const store = yield* ProjectionStore.ProjectionStore
-      yield* store.awaitPosition(Orders, position, "10 seconds")
+      yield* ProjectionStore.awaitPosition(Orders, position, "10 seconds")
 
       const where = { customer: "bob", status: "placed" } as const
       const first = yield* ProjectionStore.list(Orders, { where, limit: 1 })
@@ -88,10 +87,9 @@ layer(ReadSide.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })(
 
   it.effect("an event touches several documents", () =>
     Effect.gen(function*() {
-      const store = yield* ProjectionStore.ProjectionStore
       yield* place("c-1", "cem", [{ sku: "tea", quantity: 2 }, { sku: "milk", quantity: 1 }])
       const { position } = yield* place("c-2", "cem", [{ sku: "tea", quantity: 3 }])
-      yield* store.awaitPosition(Sold, position, "10 seconds")
+      yield* ProjectionStore.awaitPosition(Sold, position, "10 seconds")
       assert.deepStrictEqual(yield* ProjectionStore.get(Sold, "tea"), Option.some(5))
       assert.deepStrictEqual(yield* ProjectionStore.get(Sold, "milk"), Option.some(1))
     }))
@@ -142,8 +140,7 @@ layer(ReadSide.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })(
       yield* Layer.build(Projector.layer([OrdersOfGus]))
       yield* place("g-1", "gus")
       const { position } = yield* place("g-2", "gil")
-      const store = yield* ProjectionStore.ProjectionStore
-      yield* store.awaitPosition(OrdersOfGus, position, "10 seconds")
+      yield* ProjectionStore.awaitPosition(OrdersOfGus, position, "10 seconds")
       const { items } = yield* ProjectionStore.list(OrdersOfGus)
       assert.deepStrictEqual(items, [1])
     }))
@@ -211,9 +208,8 @@ describe("a program in several processes", () => {
       yield* Layer.build(process)
       yield* Layer.build(process)
       for (let n = 1; n < 20; n++) yield* place(`${n}`, "ann", [{ sku: "tea", quantity: n }])
-      const store = yield* ProjectionStore.ProjectionStore
       const { position } = yield* place("20", "ann", [{ sku: "tea", quantity: 20 }])
-      yield* store.awaitPosition(Sold, position, "10 seconds")
+      yield* ProjectionStore.awaitPosition(Sold, position, "10 seconds")
       assert.deepStrictEqual(yield* ProjectionStore.get(Sold, "tea"), Option.some(210))
     }).pipe(Effect.scoped, Effect.provide(memory)))
 })

@@ -111,9 +111,8 @@ for (const [name, stores] of Object.entries(backEnds)) {
 
     it.effect("stores the actor", () =>
       Effect.gen(function*() {
-        const store = yield* EventStore.EventStore
         yield* CommandBus.dispatch(Bank.Open, { account: "eve" }, { actor: "clerk 7" })
-        const events = yield* Stream.runCollect(store.readStream(Bank.AccountEvent, "Account-eve"))
+        const events = yield* Stream.runCollect(EventStore.readStream(Bank.AccountEvent, "Account-eve"))
         assert.deepStrictEqual(events.map((e) => [e.event._tag, e.metadata.actor]), [["Opened", "clerk 7"]])
       }))
   })

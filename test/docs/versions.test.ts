@@ -67,13 +67,12 @@ const BeforeRenaming = Schema.TaggedUnion({
 describe("a log of several releases", () => {
   it.effect("is read as current events", () =>
     Effect.gen(function*() {
-      const store = yield* EventStore.EventStore
-      yield* store.append(FormerEvent, "Book-1", [
+      yield* EventStore.append(FormerEvent, "Book-1", [
         { _tag: "BookBought", bookId: "1", title: "Walden", shelf: 7 },
         { _tag: "BookDusted", bookId: "1" },
         { _tag: "BookBorrowed", bookId: "1", by: "ann" }
       ])
-      const recorded = yield* Stream.runCollect(store.readStream(BookEvent, "Book-1"))
+      const recorded = yield* Stream.runCollect(EventStore.readStream(BookEvent, "Book-1"))
       assert.deepStrictEqual(recorded.map(({ event, part, version }) => [Number(version), part, event._tag]), [
         [1, 0, "BookAdded"],
         [1, 1, "BookPlaced"],
