@@ -65,7 +65,12 @@ const pureFiles = [
 const pureFolders = ["core", "event"]
 
 /** Of personalData, what is no service. */
-const pureModules = ["personalData/PersonalData.ts", "personalData/PersonalFields.ts", "personalData/EncryptedValue.ts"]
+const pureModules = [
+  "personalData/FieldAnnotation.ts",
+  "personalData/PersonalData.ts",
+  "personalData/PersonalFields.ts",
+  "personalData/EncryptedValue.ts"
+]
 
 const src = resolve(import.meta.dirname, "src")
 

@@ -10,6 +10,7 @@ import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as KeyStore from "../personalData/KeyStore.ts"
+import * as SubjectName from "../personalData/SubjectName.ts"
 import type { ProjectionStore } from "../projection/ProjectionStore.ts"
 import type { ErasureReceipt, ScanReport } from "./ErasureReport.ts"
 import * as PersonalDataScan from "./PersonalDataScan.ts"
@@ -17,7 +18,7 @@ import * as PersonalDataScan from "./PersonalDataScan.ts"
 export { ErasureReceipt, Location, ScanReport } from "./ErasureReport.ts"
 
 const validated = (subject: string): Effect.Effect<string, EventStoreError> => {
-  const problem = KeyStore.validateSubject(subject)
+  const problem = SubjectName.validate(subject)
   return problem === undefined ? Effect.succeed(subject) : Effect.fail(invalidRequest(problem))
 }
 

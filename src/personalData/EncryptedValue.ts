@@ -1,5 +1,5 @@
 /**
- * Personal data as stores keep it, encrypted within JSON: how it is told from all else, and how its words are kept out of messages.
+ * Personal data as a store holds it, encrypted within JSON: how to tell it from other JSON, and how to remove its plaintext from messages.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import type * as Schema from "effect/Schema"
 import { isErased } from "./PersonalData.ts"
 
 /**
- * Whether a value is a JSON object.
+ * Returns whether a value is a JSON object, which can be the parent of personal fields.
  *
  * @since 0.1.0
  * @category guards
@@ -19,8 +19,8 @@ export const isParentObject = (value: unknown): value is Record<string, Schema.J
 const encryptedKey = "~encrypted"
 
 /**
- * Personal data as a store keeps it: `text` is `1.` and, in base 64, 12 bytes of nonce, the ciphertext of the value's JSON in UTF-8 and 16
- * bytes of tag, by AES-256-GCM under the key of the subject, whose name is authenticated with it.
+ * The marker of encrypted personal data. Its text is `1.` and, in base 64, 12 bytes of nonce, the ciphertext and 16 bytes of tag. The plaintext
+ * is the value's JSON in UTF-8; the algorithm is AES-256-GCM under the key of the subject, whose name is authenticated with it.
  *
  * @since 0.1.0
  * @category models
@@ -31,6 +31,8 @@ export interface EncryptedMarker {
 }
 
 /**
+ * Returns whether a value is the marker of encrypted data.
+ *
  * @since 0.1.0
  * @category guards
  */
@@ -39,13 +41,15 @@ export const isEncrypted = (value: unknown): value is EncryptedMarker =>
   && typeof Reflect.get(value, "subject") === "string"
 
 /**
+ * Returns the marker of encrypted data.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const encrypted = (subject: string, text: string): Schema.JsonObject => ({ [encryptedKey]: text, subject })
 
 /**
- * Whether JSON text, as `JSON.stringify` writes it, has what could be taken for encrypted data.
+ * Returns whether JSON text, as `JSON.stringify` writes it, contains what could be taken for the marker of encrypted data.
  *
  * @since 0.1.0
  * @category guards
@@ -53,23 +57,46 @@ export const encrypted = (subject: string, text: string): Schema.JsonObject => (
 export const looksEncrypted = (json: string): boolean => json.includes(`"${encryptedKey}":`)
 
 /**
- * A copy of encoded data, and where in it encrypted data stands: `holder[field]`.
+ * An encrypted value of a copy: `parent[field]`.
  *
  * @since 0.1.0
- * @category copying
+ * @category models
  */
-export const copyEncrypted = (
-  encoded: Schema.Json,
-  found: Array<
-    { readonly parent: Record<string, Schema.Json>; readonly field: string; readonly encrypted: EncryptedMarker }
-  >
-): Schema.Json => {
-  if (Array.isArray(encoded)) return encoded.map((element) => copyEncrypted(element, found))
+export interface FoundMarker {
+  readonly parent: Record<string, Schema.Json>
+  readonly field: string
+  readonly encrypted: EncryptedMarker
+}
+
+/**
+ * A copy of encoded data, and the encrypted values in it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Copy {
+  readonly copy: Schema.Json
+  readonly found: ReadonlyArray<FoundMarker>
+}
+
+/**
+ * Copies encoded data and finds its encrypted values, so that they can be replaced in the copy.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const copyEncrypted = (encoded: Schema.Json): Copy => {
+  const found: Array<FoundMarker> = []
+  return { copy: copyInto(encoded, found), found }
+}
+
+const copyInto = (encoded: Schema.Json, found: Array<FoundMarker>): Schema.Json => {
+  if (Array.isArray(encoded)) return encoded.map((element) => copyInto(element, found))
   if (!isParentObject(encoded)) return encoded
   const parent: Record<string, Schema.Json> = {}
   for (const [field, value] of Object.entries(encoded)) {
-    // Not by assignment: `__proto__` is a name like any other in JSON.
-    const copy = isEncrypted(value) ? value : copyEncrypted(value, found)
+    // An assignment would set the prototype for the name `__proto__`, which is a name like any other in JSON.
+    const copy = isEncrypted(value) ? value : copyInto(value, found)
     Object.defineProperty(parent, field, { value: copy, enumerable: true, writable: true, configurable: true })
     if (isEncrypted(value)) found.push({ parent, field, encrypted: value })
   }
@@ -77,22 +104,19 @@ export const copyEncrypted = (
 }
 
 /**
- * The subjects of what is encrypted in encoded data.
+ * Returns the subjects of the encrypted values in encoded data.
  *
  * @since 0.1.0
- * @category getters
+ * @category accessors
  */
-export const subjectsIn = (encoded: Schema.Json): ReadonlySet<string> => {
-  const found: Parameters<typeof copyEncrypted>[1] = []
-  copyEncrypted(encoded, found)
-  return new Set(found.map(({ encrypted }) => encrypted.subject))
-}
+export const subjectsIn = (encoded: Schema.Json): ReadonlySet<string> =>
+  new Set(copyEncrypted(encoded).found.map(({ encrypted }) => encrypted.subject))
 
 /**
- * What is encrypted in `stored` and stands in plaintext in `opened`, each value by itself.
+ * Returns the plaintexts of what is encrypted in `stored`, each value by itself. `decrypted` is the same data after decryption.
  *
  * @since 0.1.0
- * @category messages
+ * @category accessors
  */
 export const secretsOf = (stored: unknown, decrypted: unknown): ReadonlyArray<unknown> => {
   if (isEncrypted(stored)) return isErased(decrypted) ? [] : leavesOf(decrypted)
@@ -101,20 +125,20 @@ export const secretsOf = (stored: unknown, decrypted: unknown): ReadonlyArray<un
 }
 
 /**
- * The values of a JSON value that are neither object nor array.
+ * Returns the values in a JSON value that are neither object nor array.
  *
  * @since 0.1.0
- * @category messages
+ * @category accessors
  */
 export const leavesOf = (value: unknown): ReadonlyArray<unknown> =>
   Predicate.isObjectOrArray(value) ? Object.values(value).flatMap(leavesOf) : [value]
 
 /**
- * A text in which personal data is replaced by `[personal data]`, wherever it stands as it is or as JSON writes it: what went wrong with an
- * event is kept and logged, and must not tell what the event has encrypted.
+ * Returns a text in which `[personal data]` replaces every secret, as it is and as JSON writes it. Messages about an event are stored and logged,
+ * and must not contain what the event encrypts.
  *
  * @since 0.1.0
- * @category messages
+ * @category combinators
  */
 export const scrub = (text: string, secrets: ReadonlyArray<unknown>): string => {
   const forms = new Set<string>()
@@ -124,7 +148,7 @@ export const scrub = (text: string, secrets: ReadonlyArray<unknown>): string => 
     forms.add(plain)
     forms.add(JSON.stringify(plain).slice(1, -1))
   }
-  // The longest first: one may contain another. A short one is told from a part of another word.
+  // The longest first, because one may contain another. A short one is replaced only as a whole word.
   return Array.from(forms).toSorted((a, b) => b.length - a.length).reduce(
     (text, form) =>
       form.length >= 3
@@ -134,5 +158,5 @@ export const scrub = (text: string, secrets: ReadonlyArray<unknown>): string => 
   )
 }
 
-/** Text as a part of a regular expression. */
+/** Escapes a text for use in a regular expression. */
 const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")

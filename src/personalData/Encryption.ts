@@ -1,5 +1,5 @@
 /**
- * What the stores share in encrypting personal data.
+ * What the event store and the projection store share in encrypting personal data.
  *
  * @since 0.1.0
  */
@@ -8,11 +8,12 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
-import { KeyStore, validateField } from "./KeyStore.ts"
+import { KeyStore } from "./KeyStore.ts"
 import type * as PersonalFields from "./PersonalFields.ts"
+import * as SubjectName from "./SubjectName.ts"
 
 /**
- * What a store does with a key store.
+ * What a store needs of a key store.
  *
  * @since 0.1.0
  * @category models
@@ -20,7 +21,7 @@ import type * as PersonalFields from "./PersonalFields.ts"
 export type Keys = Pick<KeyStore["Service"], "encrypt" | "decrypt" | "erasures">
 
 /**
- * The key store that a store was built with. Without one, whatever has personal data fails: it is never kept in plaintext.
+ * Returns the key store of the context. Without one, every use of personal data fails: no store keeps it in plaintext.
  *
  * @since 0.1.0
  * @category constructors
@@ -32,7 +33,7 @@ export const keyStore: Effect.Effect<Keys> = Effect.map(
       new StoreMisconfigured({
         message:
           "These events or documents have personal data, and the store was built without a KeyStore; provide one "
-          + "to its layer, as PgKeyStore.layer or KeyStore.layerMemory",
+          + "to its layer, such as PgKeyStore.layer or KeyStore.layerMemory",
         cause: undefined
       })
     ))
@@ -40,38 +41,38 @@ export const keyStore: Effect.Effect<Keys> = Effect.map(
   })
 )
 
-/** Fields with personal data, each with its parent object. */
+/** Personal fields, each with its parent object. */
 export type Fields = ReadonlyArray<PersonalFields.LocatedField>
 
 /**
- * The subjects of fields, each once.
+ * Returns the subjects of fields, each once.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const subjectsOf = (fields: ReadonlyArray<PersonalFields.LocatedField>): Schema.Json =>
-  // Each is a string, or it could not have been encrypted.
+export const subjectsOf = (fields: Fields): Schema.Json =>
+  // Each is a string, or encryption had failed.
   Array.from(new Set(fields.map(({ subject }) => subject as string)))
 
 /**
- * Rejects a text that already has the marker of encrypted data.
+ * Rejects JSON text that already contains the marker of encrypted data.
  *
  * @since 0.1.0
  * @category guards
  */
 export const rejectEncrypted = (what: string, text: string): Effect.Effect<void, EventStoreError> =>
   EncryptedValue.looksEncrypted(text)
-    ? invalidRequest(`${what}: a field named "~encrypted" is what encrypted data is told by`)
+    ? invalidRequest(`${what}: a field must not be named "~encrypted", which marks encrypted data; rename it`)
     : Effect.void
 
 /**
- * Rejects fields whose subject cannot have a key, and says whose they are.
+ * Rejects fields whose subject cannot have a key.
  *
  * @since 0.1.0
  * @category guards
  */
 export const rejectSubjects = (what: string, fields: Fields): Effect.Effect<void, EventStoreError> => {
-  const wrong = fields.map(validateField).find((problem) => problem !== undefined)
+  const wrong = fields.map(SubjectName.validateField).find((message) => message !== undefined)
   return wrong === undefined ? Effect.void : invalidRequest(`${what}: ${wrong}`)
 }
 

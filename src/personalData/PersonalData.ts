@@ -1,18 +1,17 @@
 /**
- * Personal data: fields of events, documents and states that belong to a person, the subject, and can be erased later. A store keeps them
- * encrypted under the subject's own key; when that key is deleted, nobody can read them any more, wherever they were copied to
- * ("crypto-shredding").
+ * Personal data: fields of events, documents and states that belong to a person, the subject, and can be erased later. A store encrypts them
+ * under the subject's own key. Once that key is deleted, no copy of them can be read any more ("crypto-shredding").
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import type * as SchemaAST from "effect/SchemaAST"
+import { type FieldAnnotation, FieldAnnotationKey } from "./FieldAnnotation.ts"
 
 /**
- * What stands in the place of personal data that was erased.
+ * The value that replaces personal data that was erased.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Erased = Schema.TaggedStruct("Erased", { subject: Schema.String })
 
@@ -23,30 +22,16 @@ export const Erased = Schema.TaggedStruct("Erased", { subject: Schema.String })
 export type Erased = typeof Erased.Type
 
 /**
- * Whether a field of personal data was erased.
+ * Returns whether a field of personal data was erased.
  *
  * @since 0.1.0
  * @category guards
  */
 export const isErased: (value: unknown) => value is Erased = Schema.is(Erased)
 
-const Annotation = "evsrc/personalData/PersonalData"
-
 /**
- * What marks a field: one object for each call of `field`, so that fields can be told apart.
- *
- * @since 0.1.0
- * @category models
- */
-export interface FieldAnnotation {
-  readonly subject: string
-  readonly schema: Schema.Top
-}
-
-/**
- * A field of personal data. Its value may turn into `Erased`, which the types do not let anybody forget.
- *
- * - `subject`: the field beside it, in the same struct, whose value names the person. A string, and no personal data itself
+ * Returns the Schema of a field of personal data. Its value may turn into `Erased`, which its type makes callers handle. `subject` is the name
+ * of the field beside it, in the same struct, that names the person: a string that is not personal data itself.
  *
  * **Example** (a user's address)
  *
@@ -58,37 +43,27 @@ export interface FieldAnnotation {
  *
  * **Details**
  *
- * It encodes as the Schema that it is made of; only a store encrypts it. So a client of an API sees the plain value, or `Erased`.
+ * The field encodes like the Schema that it is made of; only a store encrypts it. So a client of an API sees the plaintext, or `Erased`.
  *
  * **Gotchas**
  *
- * The name of the subject is not encrypted: take an id that says nothing about the person. Mark a field as a whole, also when it is a struct
- * or an array; what cannot be found again once it is encoded is refused when the events or the document are defined.
+ * The name of the subject is not encrypted: use an id that says nothing about the person. Annotate a field as a whole, also when it is a struct
+ * or an array. The definition of the events or the document throws when it could not locate the field in its encoded form.
  *
  * @since 0.1.0
- * @category schemas
+ * @category constructors
  */
 export const field = <S extends Schema.Top>(schema: S, options: { readonly subject: string }) =>
   Schema.Union([Erased, schema]).annotate({
-    [Annotation]: { subject: options.subject, schema } satisfies FieldAnnotation
+    [FieldAnnotationKey]: { subject: options.subject, schema } satisfies FieldAnnotation
   })
 
 /**
- * The value, or what to take instead when it was erased.
+ * Returns the value, or the result of `orElse` when it was erased.
  *
  * @since 0.1.0
- * @category getters
+ * @category accessors
  */
 export const getOrElse = <A>(value: A, orElse: (erased: Erased) => Exclude<A, Erased>): Exclude<A, Erased> =>
-  // Whatever is no `Erased` is one of the others.
+  // What is not `Erased` is one of the others.
   isErased(value) ? orElse(value) : value as Exclude<A, Erased>
-
-/**
- * The mark of a personal field, where a Schema is one.
- *
- * @since 0.1.0
- * @category getters
- */
-export const annotationOf = (ast: SchemaAST.AST): FieldAnnotation | undefined =>
-  // Only `field` writes this annotation, always with this shape.
-  ast.annotations?.[Annotation] as FieldAnnotation | undefined

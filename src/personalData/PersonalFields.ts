@@ -1,5 +1,5 @@
 /**
- * Finds the personal fields of a Schema in what it encodes as JSON.
+ * Locates the personal fields of a Schema in the JSON that it encodes to.
  *
  * @since 0.1.0
  */
@@ -7,10 +7,11 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { isParentObject } from "./EncryptedValue.ts"
-import { annotationOf, type FieldAnnotation, isErased } from "./PersonalData.ts"
+import { type FieldAnnotation, fieldAnnotationOf } from "./FieldAnnotation.ts"
+import { isErased } from "./PersonalData.ts"
 
 /**
- * A personal field of an encoded value: `holder[field]`, and the name of its subject.
+ * A personal field of an encoded value: `parent[field]`, and the name of its subject.
  *
  * @since 0.1.0
  * @category models
@@ -32,22 +33,22 @@ export interface AnnotatedField extends LocatedField {
 }
 
 /**
- * Finds the personal fields of a value that a Schema has encoded as JSON; those that were erased are left out.
+ * Returns the personal fields of a value that a Schema has encoded as JSON, without those that were erased.
  *
  * @since 0.1.0
  * @category models
  */
 export type FieldLocator = (encoded: Schema.Json) => ReadonlyArray<AnnotatedField>
 
-/** Adds what it finds. */
+/** Adds the personal fields of an encoded value to `found`. */
 type Visit = (encoded: unknown, found: Array<AnnotatedField>) => void
 
 /**
- * How to find the personal fields of a Schema in what it encodes as JSON; `undefined` when it has none. Throws when one has no subject, or
- * stands where it could not be found.
+ * Returns the locator of a Schema's personal fields, or `undefined` when it has none. Throws when a field has no subject, or when the encoded
+ * form does not allow to locate it.
  *
  * @since 0.1.0
- * @category compiling
+ * @category constructors
  */
 export const locateFields = (what: string, schema: Schema.Top): FieldLocator | undefined => {
   if (!hasAnnotations(schema.ast)) return undefined
@@ -55,7 +56,11 @@ export const locateFields = (what: string, schema: Schema.Top): FieldLocator | u
   rejectLost(what, json)
   const encoded = SchemaAST.toEncoded(json)
   const visit = compile(what, encoded, new Map())
-  if (encoded._tag === "Arrays") throw new Error(`${what}: personal data stands in a struct, not in an array of them`)
+  if (encoded._tag === "Arrays") {
+    throw new Error(
+      `${what}: personal data must be fields of a struct, and this Schema is an array; wrap it in a struct`
+    )
+  }
   return (encoded) => {
     const found: Array<AnnotatedField> = []
     visit?.(encoded, found)
@@ -64,11 +69,11 @@ export const locateFields = (what: string, schema: Schema.Top): FieldLocator | u
 }
 
 /**
- * The names of those fields of a struct, or of the structs of a union, that are personal data or have some within: as they are called, and as
- * they are encoded.
+ * Returns the names of the fields of a struct, or of the structs of a union, that are or contain personal data: the decoded names and the
+ * encoded ones.
  *
  * @since 0.1.0
- * @category getters
+ * @category accessors
  */
 export const fieldsOf = (schema: Schema.Top): ReadonlyArray<string> => {
   const names = new Set<string>()
@@ -94,7 +99,7 @@ export const fieldsOf = (schema: Schema.Top): ReadonlyArray<string> => {
   return Array.from(names)
 }
 
-/** Calls `each` for all that a Schema consists of, once; with `encodings` also for what it is encoded as. */
+/** Calls `each` once for every node of a Schema; with `encodings` also for the nodes of its encoded side. */
 const walk = (schema: SchemaAST.AST, encodings: boolean, each: (ast: SchemaAST.AST) => void): void => {
   const seen = new Set<SchemaAST.AST>()
   const visit = (ast: SchemaAST.AST): void => {
@@ -121,52 +126,52 @@ const walk = (schema: SchemaAST.AST, encodings: boolean, each: (ast: SchemaAST.A
 }
 
 const annotationsIn = (schema: SchemaAST.AST, encodings: boolean): ReadonlySet<FieldAnnotation> => {
-  const marks = new Set<FieldAnnotation>()
+  const annotations = new Set<FieldAnnotation>()
   walk(schema, encodings, (ast) => {
-    const annotation = annotationOf(ast)
-    if (annotation !== undefined) marks.add(annotation)
+    const annotation = fieldAnnotationOf(ast)
+    if (annotation !== undefined) annotations.add(annotation)
   })
-  return marks
+  return annotations
 }
 
 const hasAnnotations = (schema: SchemaAST.AST): boolean => annotationsIn(schema, true).size > 0
 
 /**
- * Throws when something is not encoded as it is made of, and a mark gets lost by that. Looks at each such part, as one mark may stand in several
- * places.
+ * Throws when a transformation loses an annotation on the encoded side. Checks each transformation by itself, because one annotation may be used
+ * in several places.
  */
 const rejectLost = (what: string, schema: SchemaAST.AST): void =>
   walk(schema, true, (ast) => {
     if (ast.encoding === undefined) return
-    const kept = annotationsIn(SchemaAST.toEncoded(ast), false)
-    for (const annotation of annotationsIn(ast, true)) if (!kept.has(annotation)) throw hidden(what, annotation)
+    const remaining = annotationsIn(SchemaAST.toEncoded(ast), false)
+    for (const annotation of annotationsIn(ast, true)) if (!remaining.has(annotation)) throw hidden(what, annotation)
   })
 
 const hidden = (what: string, { subject }: FieldAnnotation): Error =>
   new Error(
-    `${what}: a personal field of the subject "${subject}" is hidden by a transformation, an array, a record or a union; mark the whole field `
-      + `of a struct, as Personal.field(Schema.Array(…)) or Schema.optionalKey(Personal.field(…))`
+    `${what}: a personal field of the subject "${subject}" is inside a transformation, an array, a record or a union, where it cannot be `
+      + `located; annotate the whole field of a struct, as in PersonalData.field(Schema.Array(…)) or Schema.optionalKey(PersonalData.field(…))`
   )
 
-/** `undefined` where there is nothing to find. */
+/** Returns `undefined` when a node contains no personal field. */
 const compile = (
   what: string,
   ast: SchemaAST.AST,
-  known: Map<SchemaAST.AST, Visit | undefined>
+  compiled: Map<SchemaAST.AST, Visit | undefined>
 ): Visit | undefined => {
-  if (known.has(ast)) return known.get(ast)
-  // For a Schema that contains itself: by the time that anything is visited, it is compiled.
-  known.set(ast, (encoded, found) => compiled?.(encoded, found))
-  const compiled = compileNode(what, ast, (inner) => compile(what, inner, known))
-  known.set(ast, compiled)
-  return compiled
+  if (compiled.has(ast)) return compiled.get(ast)
+  // A Schema may contain itself. It is compiled by the time that a value is visited.
+  compiled.set(ast, (encoded, found) => visit?.(encoded, found))
+  const visit = compileNode(what, ast, (inner) => compile(what, inner, compiled))
+  compiled.set(ast, visit)
+  return visit
 }
 
 type Recur = (ast: SchemaAST.AST) => Visit | undefined
 
 const compileNode = (what: string, ast: SchemaAST.AST, recur: Recur): Visit | undefined => {
-  // A field is found by its struct, which does not come here for it.
-  const annotation = annotationOf(ast)
+  // A struct locates its own personal fields and does not compile them, so this one is inside something else.
+  const annotation = fieldAnnotationOf(ast)
   if (annotation !== undefined) throw hidden(what, annotation)
   switch (ast._tag) {
     case "Objects":
@@ -197,47 +202,52 @@ const compileArrays = (ast: SchemaAST.Arrays, recur: Recur): Visit | undefined =
 }
 
 const compileObjects = (what: string, ast: SchemaAST.Objects, recur: Recur): Visit | undefined => {
-  const marked: Array<{ readonly field: string; readonly subject: string; readonly schema: Schema.Top }> = []
+  const annotated: Array<{ readonly field: string; readonly subject: string; readonly schema: Schema.Top }> = []
   const inner = new Map<string, Visit | undefined>()
   for (const { name, type } of ast.propertySignatures) {
     const field = String(name)
-    const annotation = annotationOf(type)
+    const annotation = fieldAnnotationOf(type)
     inner.set(field, annotation === undefined ? recur(type) : undefined)
     if (annotation === undefined) continue
     const within = annotationsIn(type, false)
     if (within.size > 1) {
-      throw new Error(`${what}: the personal field "${field}" has another within; all of it is of one subject`)
+      throw new Error(
+        `${what}: the personal field "${field}" contains another personal field; a field belongs to one subject, so annotate only the outer one`
+      )
     }
     const subject = ast.propertySignatures.find((property) => property.name === annotation.subject)
     if (subject === undefined) {
       throw new Error(
-        `${what}: the personal field "${field}" has no field "${annotation.subject}" beside it to name its subject`
+        `${what}: the personal field "${field}" names its subject by the field "${annotation.subject}", which its struct does not have; add that `
+          + `field, or name another`
       )
     }
-    if (annotationOf(subject.type) !== undefined) {
+    if (fieldAnnotationOf(subject.type) !== undefined) {
       throw new Error(
-        `${what}: "${annotation.subject}" names the subject of "${field}", so it cannot be personal data itself`
+        `${what}: "${annotation.subject}" names the subject of "${field}", so it must not be personal data itself; use an id`
       )
     }
     if (SchemaAST.isOptional(subject.type)) {
-      throw new Error(`${what}: "${annotation.subject}" names the subject of "${field}", so it must not be optional`)
+      throw new Error(
+        `${what}: "${annotation.subject}" names the subject of "${field}", so it must not be optional; make it required`
+      )
     }
     if (!mayBeText(subject.type)) {
       throw new Error(
-        `${what}: "${annotation.subject}" names the subject of "${field}", so it must be encoded as a string`
+        `${what}: "${annotation.subject}" names the subject of "${field}", so it must encode as a string; use an id`
       )
     }
-    marked.push({ field, subject: annotation.subject, schema: annotation.schema })
+    annotated.push({ field, subject: annotation.subject, schema: annotation.schema })
   }
   const others = ast.indexSignatures.flatMap(({ type }) => recur(type) ?? [])
   const isPlain = Array.from(inner.values()).every((visit) => visit === undefined)
-  if (marked.length === 0 && others.length === 0 && isPlain) return undefined
+  if (annotated.length === 0 && others.length === 0 && isPlain) return undefined
   return (encoded, found) => {
     if (!isParentObject(encoded)) return
-    for (const { field, schema, subject } of marked) {
+    for (const { field, schema, subject } of annotated) {
       if (!Object.hasOwn(encoded, field)) continue
       const value = encoded[field]
-      // One of another subject did not come from here, and may say anything; so may one with more to it.
+      // An `Erased` of another subject, or with further fields, was not written by a store and may contain anything.
       if (isErased(value) && value.subject === encoded[subject] && Object.keys(value).length === 2) continue
       found.push({ parent: encoded, field, subject: encoded[subject], schema })
     }
@@ -248,7 +258,7 @@ const compileObjects = (what: string, ast: SchemaAST.Objects, recur: Recur): Vis
   }
 }
 
-/** Whether something is or may be encoded as a string. */
+/** Returns whether a Schema encodes to a string, or may. */
 const mayBeText = (ast: SchemaAST.AST): boolean => {
   switch (ast._tag) {
     case "String":
@@ -265,17 +275,17 @@ const mayBeText = (ast: SchemaAST.AST): boolean => {
   }
 }
 
-/** The members of a union and of the unions in it. One that is personal data as a whole stays as it is. */
+/** Returns the members of a union and of the unions in it. A union that is a personal field is one member. */
 const membersOf = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST>): ReadonlyArray<SchemaAST.AST> => {
   if (seen.has(ast)) return []
   seen.add(ast)
-  if (annotationOf(ast) === undefined && SchemaAST.isUnion(ast)) {
+  if (fieldAnnotationOf(ast) === undefined && SchemaAST.isUnion(ast)) {
     return ast.types.flatMap((type) => membersOf(type, seen))
   }
   return SchemaAST.isSuspend(ast) ? membersOf(ast.thunk(), seen) : [ast]
 }
 
-/** Which member of a union has encoded a value is told by its literals, as `_tag`. */
+/** The literals of a member, such as its `_tag`, tell which member of a union has encoded a value. */
 const compileUnion = (what: string, ast: SchemaAST.Union, recur: Recur): Visit | undefined => {
   const members = membersOf(ast, new Set()).map((type) => ({ type, visit: recur(type), literals: literalsOf(type) }))
   if (members.every(({ visit }) => visit === undefined)) return undefined
@@ -284,7 +294,7 @@ const compileUnion = (what: string, ast: SchemaAST.Union, recur: Recur): Visit |
   const cannotTell = objects.length > 1 && objects.some(({ literals }) => literals.length === 0)
   if (cannotTell || (arrays.length > 1 && arrays.some(({ visit }) => visit !== undefined))) {
     throw new Error(
-      `${what}: the members of a union with personal fields must be told apart by a literal, as "_tag", that is not optional`
+      `${what}: the members of a union with personal fields must each have a required literal that tells them apart, such as "_tag"; add one`
     )
   }
   return (encoded, found) => {

@@ -121,13 +121,15 @@ describe("what a key store has encrypted", () => {
       const [good, bad] = [decrypted.slice(-2), decrypted.slice(0, -2)]
       assert.deepStrictEqual(good, [Result.succeed("Bob"), Result.succeed("Ann")])
       const why = bad.map((result) => Result.isFailure(result) ? result.failure : "opened")
-      const changed = `its personal data cannot be decrypted: it was changed, or is under another key of the subject`
-      const unknown = "its personal data cannot be decrypted: its form is not known to this program"
+      const changed =
+        `its personal data cannot be decrypted: it was changed, or encrypted under another key of the subject`
+      const unknown =
+        "its personal data cannot be decrypted: it is in a form that this program does not know; deploy a newer release"
       assert.deepStrictEqual(why, [
         ...Array.from({ length: 5 }, () => `${changed} "ann"`),
         ...Array.from({ length: 5 }, () => unknown),
         `${changed} "bob"`,
-        `its personal data cannot be decrypted: the key store has no key of the subject "carl"; is it the one of this log?`
+        `its personal data cannot be decrypted: the key store has no key of the subject "carl"; provide the key store that belongs to this log`
       ])
     }))
 

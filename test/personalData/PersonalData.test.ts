@@ -118,8 +118,7 @@ const seal = (locateFields: PersonalFields.FieldLocator, encoded: Schema.Json) =
 }
 
 const open = (encoded: Schema.Json): Schema.Json => {
-  const found: Parameters<typeof EncryptedValue.copyEncrypted>[1] = []
-  const copy = EncryptedValue.copyEncrypted(encoded, found)
+  const { copy, found } = EncryptedValue.copyEncrypted(encoded)
   for (const { field, parent, encrypted } of found) {
     parent[field] = JSON.parse(Buffer.from(encrypted["~encrypted"], "base64").toString())
   }
@@ -176,33 +175,40 @@ describe("PersonalFields.locate", () => {
   })
 
   const hidden =
-    /^it: a personal field of the subject "id" is hidden by a transformation, an array, a record or a union; /
-  const untold = /^it: the members of a union with personal fields must be told apart by a literal, as "_tag", that is/
+    /^it: a personal field of the subject "id" is inside a transformation, an array, a record or a union, where it cannot be located; /
+  const untold =
+    /^it: the members of a union with personal fields must each have a required literal that tells them apart, such as "_tag"; add/
   const inner = Schema.Struct({ id, name })
   const refused: Record<string, readonly [Schema.Top, RegExp]> = {
-    "without its subject": [Schema.Struct({ name }), /^it: the personal field "name" has no field "id" beside it/],
+    "without its subject": [
+      Schema.Struct({ name }),
+      /^it: the personal field "name" names its subject by the field "id", which its struct does not have;/
+    ],
     "whose subject is elsewhere": [
       Schema.Struct({ id, inner: Schema.Struct({ name }) }),
-      /has no field "id" beside it/
+      /names its subject by the field "id", which its struct does not have;/
     ],
-    "whose subject is encoded under another name": [inner.pipe(Schema.encodeKeys({ id: "i" })), /no field "id" beside/],
+    "whose subject is encoded under another name": [
+      inner.pipe(Schema.encodeKeys({ id: "i" })),
+      /names its subject by the field "id", which its struct does not have;/
+    ],
     "whose subject is personal": [
       Schema.Struct({ id: PersonalData.field(Schema.String, { subject: "other" }), other: Schema.String, name }),
-      /^it: "id" names the subject of "name", so it cannot be personal data itself$/
+      /^it: "id" names the subject of "name", so it must not be personal data itself; use an id$/
     ],
-    "whose subject is a number": [Schema.Struct({ id: Schema.Int, name }), /so it must be encoded as a string$/],
+    "whose subject is a number": [Schema.Struct({ id: Schema.Int, name }), /so it must encode as a string; use an id$/],
     "whose subject may be missing": [
       Schema.Struct({ id: Schema.optionalKey(Schema.String), name }),
-      /^it: "id" names the subject of "name", so it must not be optional$/
+      /^it: "id" names the subject of "name", so it must not be optional; make it required$/
     ],
     "whose subject may be undefined": [
       Schema.Struct({ id: Schema.optional(Schema.String), name: Schema.optionalKey(name) }),
-      /^it: "id" names the subject of "name", so it must not be optional$/
+      /^it: "id" names the subject of "name", so it must not be optional; make it required$/
     ],
-    "whose subject is a struct": [Schema.Struct({ id: inner, name }), /so it must be encoded as a string$/],
+    "whose subject is a struct": [Schema.Struct({ id: inner, name }), /so it must encode as a string; use an id$/],
     "within another": [
       Schema.Struct({ id, all: PersonalData.field(inner, { subject: "id" }) }),
-      /^it: the personal field "all" has another within; all of it is of one subject$/
+      /^it: the personal field "all" contains another personal field; a field belongs to one subject, so annotate only the outer one$/
     ],
     "in an array": [Schema.Struct({ id, names: Schema.Array(name) }), hidden],
     "in a record": [Schema.Struct({ id, names: Schema.Record(Schema.String, name) }), hidden],
@@ -219,7 +225,7 @@ describe("PersonalFields.locate", () => {
     "in JSON text as well": [Schema.Struct({ id, name, text: Schema.fromJsonString(inner) }), hidden],
     "in an array of documents": [
       Schema.Array(inner),
-      /^it: personal data stands in a struct, not in an array of them$/
+      /^it: personal data must be fields of a struct, and this Schema is an array; wrap it in a struct$/
     ],
     "of a union without a tag": [
       Schema.Struct({ one: Schema.Union([inner, Schema.Struct({ id, name: Schema.String, n: Schema.Int })]) }),
@@ -277,7 +283,9 @@ describe("definitions", () => {
 
   it("refuse events that cannot be encrypted", () => {
     const Bad = Schema.TaggedUnion({ Bad: { mail } })
-    const message = `event "Bad": the personal field "mail" has no field "userId" beside it to name its subject`
+    const message =
+      `event "Bad": the personal field "mail" names its subject by the field "userId", which its struct does not have; `
+      + `add that field, or name another`
     assert.throws(
       () => Projection.make("p", { events: Bad, document: Schema.Int, key: () => "", evolve: { Bad: () => 1 } }),
       message
@@ -322,8 +330,7 @@ describe("what is read", () => {
   it("copies data that has strange names", () => {
     const text =
       `{"__proto__":{"~encrypted":"x","subject":"s"},"a":[{"b":{"~encrypted":"y","subject":"t"}}],"~encrypted":5}`
-    const found: Parameters<typeof EncryptedValue.copyEncrypted>[1] = []
-    const copy = EncryptedValue.copyEncrypted(JSON.parse(text), found)
+    const { copy, found } = EncryptedValue.copyEncrypted(JSON.parse(text))
     assert.strictEqual(JSON.stringify(copy), text)
     assert.deepStrictEqual(found.map(({ encrypted }) => encrypted.subject), ["s", "t"])
     found[0]!.parent[found[0]!.field] = "open"
