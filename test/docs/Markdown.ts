@@ -1,5 +1,5 @@
 /**
- * As much of Markdown as the tests of the documentation need.
+ * Reads blocks, links, headings and tables of Markdown, for the tests of the documentation.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"

@@ -110,6 +110,15 @@ describe("the README", () => {
     assert.deepInclude(linksOf(readme), { text: "MIT licence", target: "LICENSE" })
   })
 
+  it("names scripts that package.json has, as docs/contributing.md does", () => {
+    const { scripts } = JSON.parse(read("package.json")) as { readonly scripts: Readonly<Record<string, string>> }
+    const named = [readme, read("docs/contributing.md")].flatMap((text) =>
+      Array.from(text.matchAll(/`npm run ([\w:]+)`/g), ([, script]) => script!)
+    )
+    assert.isAtLeast(named.length, 6)
+    assert.containsAllKeys(scripts, named)
+  })
+
   it("fits on two screens", () => {
     assert.isAtMost(readme.split("\n").length, 110)
   })
