@@ -17,7 +17,7 @@ const show = (write: (text: string) => void) => {
     Effect.sync(() => {
       if (phase !== undefined && phase !== progress.phase) write("\n")
       phase = progress.phase
-      write(`\r${Rebuild.bar(progress)}\x1b[K`)
+      write(`\r${Rebuild.formatProgress(progress)}\x1b[K`)
     })
 }
 

@@ -72,15 +72,15 @@ describe("a wrong projection", () => {
       const write = (text: string) => screen += text
 
       const progress = yield* Rebuild.rebuild(Sold, { compare: true }).pipe(
-        Stream.tap((progress) => Effect.sync(() => write(`\r${Rebuild.bar(progress)}\x1b[K`))),
+        Stream.tap((progress) => Effect.sync(() => write(`\r${Rebuild.formatProgress(progress)}\x1b[K`))),
         Stream.runCollect
       )
       const differences = progress.flatMap(({ compared }) => compared?.differences ?? [])
       assert.deepStrictEqual(differences, [{ _tag: "Different", key: "tea", active: 1, rebuilt: 5 }])
-      assert.strictEqual(progress.at(-1)?.phase, "swapped")
+      assert.strictEqual(progress.at(-1)?.phase, "cut-over")
       assert.deepStrictEqual(yield* ProjectionStore.get(Sold, "tea"), Option.some(5))
 
-      assert.match(screen, /sold@1~1 █+ 100 % {2}1 of 1 events {2}swapped/)
+      assert.match(screen, /sold@1~1 █+ 100 % {2}1 of 1 events {2}cut-over/)
 
       const back = yield* Rebuild.rollback(Sold)
       assert.deepStrictEqual(back, { active: "sold@1", previous: "sold@1~1" })

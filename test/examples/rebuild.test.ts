@@ -12,7 +12,7 @@ it.live("a rebuild in a terminal shows a bar, and tells what it has fixed", () =
       screen += text
     })
     assert.deepStrictEqual(lines, ["bob was 1000000, is 100"])
-    assert.match(screen, /balances@1~1 █+ 100 % {2}404 of 404 events {2}swapped .*\n$/)
+    assert.match(screen, /balances@1~1 █+ 100 % {2}404 of 404 events {2}cut-over .*\n$/)
   }).pipe(
     Effect.provide(Projector.layer([Balances])),
     Effect.provide(Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory))

@@ -134,7 +134,7 @@ it.live(
         yield* Effect.forEach(reading, Fiber.interrupt)
 
         const last = progress.at(-1)
-        assert.strictEqual(last?.phase, "swapped")
+        assert.strictEqual(last?.phase, "cut-over")
         assert.deepStrictEqual(reads.failed, [])
         assert.deepStrictEqual(reads.older, [])
         assert.isAbove(took.length, 100)

@@ -1,5 +1,5 @@
 /**
- * Compares two targets of a projection while both move on.
+ * Compares the documents of two generations of a projection while both advance.
  *
  * @since 0.1.0
  */
@@ -14,13 +14,13 @@ import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
 import type { GenerationView, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import { RebuildRejected } from "./RebuildError.ts"
+import type { Compared } from "./RebuildProgress.ts"
 
 /**
- * A document that is not the same in both targets, or of which that could not be told.
+ * A document that differs between the generations, or that could not be compared.
  *
- * - `Different`: it is another, or missing, with the same events applied on both sides
- * - `Unsettled`: it has changed whenever it was looked at
- * - `active`, `rebuilt`: the encoded documents; undefined where there is none
+ * - `Different`: both generations have applied the same events to it, and its contents differ or it exists in only one of them
+ * - `Unsettled`: it changed between all attempts to compare it
  *
  * @since 0.1.0
  * @category models
@@ -28,31 +28,33 @@ import { RebuildRejected } from "./RebuildError.ts"
 export interface Difference {
   readonly _tag: "Different" | "Unsettled"
   readonly key: string
+  /** The encoded document of the active generation; undefined if there is none. */
   readonly active: Schema.Json | undefined
+  /** The encoded document of the rebuilt generation; undefined if there is none. */
   readonly rebuilt: Schema.Json | undefined
 }
 
 /**
- * - `pageSize`: documents compared at a time; 500 by default
- * - `attempts`: how often a document that keeps changing is looked at; 20 by default
- * - `within`: how long to wait for both targets to come as far as either; 30 seconds by default
- *
  * @since 0.1.0
  * @category options
  */
 export interface CompareOptions {
+  /** The number of documents compared at a time; 500 by default. */
   readonly pageSize?: number | undefined
-  readonly attempts?: number | undefined
+  /** The maximum number of attempts for a document that keeps changing; 20 by default. */
+  readonly maxAttempts?: number | undefined
+  /** The maximum wait for both generations to reach the position of either; 30 seconds by default. */
   readonly timeout?: Duration.Input | undefined
 }
 
 /**
- * Documents that were compared, and which of them are different.
+ * The result for a page of documents.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ComparedPage {
+  /** The number of documents that were compared. */
   readonly documents: number
   readonly differences: ReadonlyArray<Difference>
 }
@@ -60,16 +62,26 @@ export interface ComparedPage {
 type Pair = readonly [GenerationView, GenerationView]
 type Keys = ReadonlyArray<string>
 
+interface Comparison {
+  readonly projection: string
+  readonly store: ProjectionStoreDriver
+  readonly generations: readonly [active: string, rebuilt: string]
+  readonly pageSize: number
+  readonly maxAttempts: number
+  /** In milliseconds. */
+  readonly timeout: number
+}
+
 const pause = Duration.millis(20)
 
 /**
- * The documents of both targets, page by page.
+ * Compares the documents of two generations, page by page.
  *
  * **Details**
  *
- * Documents and positions are read together, as they are at one moment. What is read is a status when both sides have applied the same
- * events to the document: when all partitions stand at the same positions; or when, a while later, both have passed every position of the
- * first look, and its revisions are what they were.
+ * A view reads documents and positions as of one point in time. Two documents are comparable when both generations have applied the same events
+ * to them: when all partitions are at the same positions; or when, in a later view, both generations have passed every position of the view
+ * before, and the revisions of the documents are unchanged.
  *
  * @since 0.1.0
  * @category reading
@@ -77,95 +89,133 @@ const pause = Duration.millis(20)
 export const pages = (
   projection: string,
   store: ProjectionStoreDriver,
-  generations: readonly [string, string],
+  generations: readonly [active: string, rebuilt: string],
   options: CompareOptions
 ): Stream.Stream<ComparedPage, RebuildRejected | EventStoreError> => {
-  const { attempts = 20, pageSize: limit = 500 } = options
-  const timeout = Duration.toMillis(options.timeout ?? "30 seconds")
+  const comparison: Comparison = {
+    projection,
+    store,
+    generations,
+    pageSize: options.pageSize ?? 500,
+    maxAttempts: options.maxAttempts ?? 20,
+    timeout: Duration.toMillis(options.timeout ?? "30 seconds")
+  }
   const [active, rebuilt] = generations
-
-  /** The next look at documents, as soon as both sides have passed every position of the look before. */
-  const lookAfter = Effect.fnUntraced(function*(before: Pair, keys: Keys) {
-    const all = before.flatMap(({ positions }) => positions)
-    const wanted = all.reduce(Position.max, Position.start)
-    const deadline = (yield* Clock.currentTimeMillis) + timeout
-    while (true) {
-      const now = yield* store.views(generations, keys)
-      const behind = now.findIndex(({ positions }) =>
-        positions.length === 0 || positions.some((position) => position < wanted)
-      )
-      if (behind < 0 || isEven(now)) return now
-      if ((yield* Clock.currentTimeMillis) >= deadline) {
-        return yield* new RebuildRejected({
-          projection,
-          reason: "NotFollowed",
-          detail:
-            `${generations[behind]!} has not reached position ${wanted} within ${timeout} ms; is anybody working on it?`
-        })
-      }
-      yield* Effect.sleep(pause)
-    }
-  })
-
-  const verify = Effect.fnUntraced(function*(keys: Keys) {
-    const differences: Array<Difference> = []
-    let pending = keys
-    let before = yield* store.views(generations, pending)
-    for (let attempt = 1; pending.length > 0; attempt++) {
-      const now: Pair = isEven(before) ? before : yield* lookAfter(before, pending)
-      const open: Array<string> = []
-      for (const key of pending) {
-        const [a, b] = now.map(({ documents }) => documents.get(key)?.document)
-        if (isSettled(before, now, key)) {
-          if (!Equal.equals(a, b)) differences.push({ _tag: "Different", key, active: a, rebuilt: b })
-        } else if (attempt < attempts) open.push(key)
-        else differences.push({ _tag: "Unsettled", key, active: a, rebuilt: b })
-      }
-      pending = open
-      before = now
-    }
-    return { documents: keys.length, differences }
-  })
-
-  const keysOf = (generation: string, after: string | undefined) =>
-    Effect.map(store.generationPage({ generation, after, limit }), (page) => page.map(({ key }) => key))
-
-  const walk = (generation: string, select: (keys: Keys) => Effect.Effect<Keys, EventStoreError>) =>
-    Stream.paginate(
-      undefined,
-      Effect.fnUntraced(function*(after: string | undefined) {
-        const keys = yield* keysOf(generation, after)
-        const page = yield* verify(yield* select(keys))
-        const last = keys.length < limit ? Option.none() : Option.fromUndefinedOr(keys.at(-1))
-        return [[page], last] as const
-      })
-    )
-
   return Stream.concat(
-    walk(active, Effect.succeed),
-    // What the active one has too was compared.
-    walk(rebuilt, (keys) =>
+    pagesOf(comparison, active, Effect.succeed),
+    // The documents that the active generation has too were compared before.
+    pagesOf(comparison, rebuilt, (keys) =>
       Effect.map(store.load(active, keys), (found) => {
-        const known = new Set(found.map(({ key }) => key))
-        return keys.filter((key) => !known.has(key))
+        const compared = new Set(found.map(({ key }) => key))
+        return keys.filter((key) => !compared.has(key))
       }))
   )
 }
 
-/** Whether all partitions of both stand at the same positions, so that both have applied the same events. */
+/**
+ * Returns the sums after each page.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const sums = <E, R>(pages: Stream.Stream<ComparedPage, E, R>): Stream.Stream<Compared, E, R> =>
+  Stream.mapAccum(
+    pages,
+    () => ({ documents: 0, different: 0, unsettled: 0 }),
+    (sum, { differences, documents }) => {
+      const unsettled = differences.filter(({ _tag }) => _tag === "Unsettled").length
+      const next = {
+        documents: sum.documents + documents,
+        different: sum.different + differences.length - unsettled,
+        unsettled: sum.unsettled + unsettled
+      }
+      return [next, [{ ...next, differences }]]
+    }
+  )
+
+/** Compares the selected documents of each page of a generation. */
+const pagesOf = (
+  comparison: Comparison,
+  generation: string,
+  select: (keys: Keys) => Effect.Effect<Keys, EventStoreError>
+) =>
+  Stream.paginate(
+    undefined,
+    Effect.fnUntraced(function*(after: string | undefined) {
+      const { pageSize, store } = comparison
+      const found = yield* store.generationPage({ generation, after, limit: pageSize })
+      const keys = found.map(({ key }) => key)
+      const page = yield* comparePage(comparison, yield* select(keys))
+      const next = keys.length < pageSize ? Option.none() : Option.fromUndefinedOr(keys.at(-1))
+      return [[page], next] as const
+    })
+  )
+
+const comparePage = Effect.fnUntraced(function*(
+  comparison: Comparison,
+  keys: Keys
+): Effect.fn.Return<ComparedPage, RebuildRejected | EventStoreError> {
+  const { generations, maxAttempts, store } = comparison
+  const differences: Array<Difference> = []
+  let pending = keys
+  let before = yield* store.views(generations, pending)
+  for (let attempt = 1; pending.length > 0; attempt++) {
+    const now: Pair = isEven(before) ? before : yield* viewAfter(comparison, before, pending)
+    const changing: Array<string> = []
+    for (const key of pending) {
+      const [active, rebuilt] = now.map(({ documents }) => documents.get(key)?.document)
+      if (isSettled(before, now, key)) {
+        if (!Equal.equals(active, rebuilt)) differences.push({ _tag: "Different", key, active, rebuilt })
+      } else if (attempt < maxAttempts) changing.push(key)
+      else differences.push({ _tag: "Unsettled", key, active, rebuilt })
+    }
+    pending = changing
+    before = now
+  }
+  return { documents: keys.length, differences }
+})
+
+/** Returns the next view of documents, once both generations have passed every position of the view before. */
+const viewAfter = Effect.fnUntraced(function*(
+  { generations, projection, store, timeout }: Comparison,
+  before: Pair,
+  keys: Keys
+): Effect.fn.Return<Pair, RebuildRejected | EventStoreError> {
+  const wanted = before.flatMap(({ positions }) => positions).reduce(Position.max, Position.start)
+  const deadline = (yield* Clock.currentTimeMillis) + timeout
+  while (true) {
+    const now = yield* store.views(generations, keys)
+    const behind = now.findIndex(({ positions }) =>
+      positions.length === 0 || positions.some((position) => position < wanted)
+    )
+    if (behind < 0 || isEven(now)) return now
+    if ((yield* Clock.currentTimeMillis) >= deadline) {
+      return yield* new RebuildRejected({
+        projection,
+        reason: "Stalled",
+        detail: `generation "${generations[
+          behind
+        ]!}" has not reached position ${wanted} within ${timeout} ms; run a projector of this projection`
+      })
+    }
+    yield* Effect.sleep(pause)
+  }
+})
+
+/** Whether all partitions of both generations are at the same positions, so that both have applied the same events. */
 const isEven = ([{ positions: a }, { positions: b }]: Pair): boolean =>
   a.length > 0 && b.length > 0
   && (a.length === b.length
     ? a.every((position, index) => position === b[index])
     : [...a, ...b].every((position) => position === a[0]))
 
-/** Whether both sides have applied the same events to a document, as `now` has passed every position of `before`. */
+/** Whether both generations have applied the same events to a document, as `now` has passed every position of `before`. */
 const isSettled = (before: Pair, now: Pair, key: string): boolean => {
   if (isEven(now)) return true
-  const revisions = (pair: Pair) => pair.map(({ documents }) => documents.get(key)?.revision)
-  const [a, b] = revisions(now)
-  if (!Equal.equals(revisions(before), [a, b])) return false
-  // One that is missing may have been there in between; the other must have passed that too.
+  const revisionsIn = (pair: Pair) => pair.map(({ documents }) => documents.get(key)?.revision)
+  const [a, b] = revisionsIn(now)
+  if (!Equal.equals(revisionsIn(before), [a, b])) return false
+  // A missing document may have existed between the views; the other generation must have passed those events too.
   const [as, bs] = now.map(({ positions }) => positions)
   return (a !== undefined || hasPassed(bs!, as!)) && (b !== undefined || hasPassed(as!, bs!))
 }

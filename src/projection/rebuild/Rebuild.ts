@@ -1,91 +1,78 @@
 /**
- * Makes the documents of an asynchronous projection again, from the first event on, while the old ones are read and kept up to date; and puts
- * the new ones in their place.
+ * Rebuilds the documents of an asynchronous projection online: it builds a new generation from the first event while the active one serves
+ * reads, and then cuts over.
  *
- * What a projection writes belongs to a target: its id, `<name>@<version>`, or a build of it, `<name>@<version>~<number>`. One target is
- * active: it is what readers find, and what `Projector.layer` keeps up to date. `run` makes a build beside it. `swap` makes the build the
- * active one, in one transaction: a reader finds the old documents or the new ones, never none, and never older ones than it has found before.
- * The old ones stay as they are, for `rollback`, until `discard`.
+ * What a projection writes belongs to a generation: the first one, named like the projection's id `<name>@<version>`, or a rebuilt one,
+ * `<name>@<version>~<number>`. One generation is active: readers read it, and `Projector.layer` keeps it up to date. `run` builds a generation
+ * beside it. `cutOver` makes that generation active in one transaction: a reader sees the old documents or the new ones, and never older ones
+ * than it has seen before. The old generation stays as it is for `rollback`, until `discard`.
  *
  * **When to use**
  *
- * - After a mistake in `evolve` was fixed, or when documents were damaged: deploy the program, then rebuild the same version. Until the swap
- *   readers find the old documents, to which the projectors of the program, fixed, go on to apply new events.
- * - Before a new version goes live: a raised `version` is a consumer of its own, `<name>@2`, and never touches the documents of `<name>@1`,
- *   which the old program goes on to read. Its first build is `<name>@2` itself: `run` makes it without any projector or reader of that
- *   version, and when it has caught up there is nothing to swap; deploy the readers.
- * - To change the number of partitions. After the swap only programs with the new number keep the projection up to date; those with the old
- *   one are stuck (`StoreMisconfigured`) until they are replaced, and their reads go on.
+ * - After you fixed a mistake in `evolve`, or when documents were damaged: deploy the program, then rebuild the same version. Until the cut-over
+ *   readers see the old documents, to which the projectors of the fixed program continue to apply new events.
+ * - Before a new version goes live: a raised `version` is a consumer of its own, `<name>@2`. It never touches the documents of `<name>@1`, which
+ *   the old program continues to read. Its first generation is `<name>@2` itself: `run` builds it without any projector or reader of that
+ *   version. When it has caught up there is nothing to cut over; deploy the readers.
+ * - To change the number of partitions. After the cut-over only programs with the new number keep the projection up to date. Projectors with the
+ *   old number are stuck (`StoreMisconfigured`) until you replace them; reads continue.
  *
  * **Details**
  *
- * A build is made by this process, and by every other that runs it too: they share out its partitions. It is kept in the database, with its
- * checkpoints, so that whoever runs it after an interruption goes on where it stopped.
+ * All processes that run a rebuild share the partitions of its generation. The database holds the generation and its checkpoints, so an
+ * interrupted rebuild resumes where it stopped.
  *
- * A rebuild folds documents and does nothing else: subscriptions, projections with handlers, inline projections and the event bus take no
- * part in it, so no effect is done again.
+ * A rebuild only folds documents. Subscriptions, projections with handlers, inline projections and the event bus take no part in it, so no
+ * effect is repeated.
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as ConsumerWorker from "../../consumer/ConsumerWorker.ts"
+import type * as ConsumerWorker from "../../consumer/ConsumerWorker.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
-import { EventStore } from "../../eventStore/EventStore.ts"
-import { Limits } from "../../eventStore/Limits.ts"
-import * as DocumentProcessor from "../DocumentProcessor.ts"
+import type { EventStore } from "../../eventStore/EventStore.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
 import { ProjectionStore } from "../ProjectionStore.ts"
-import type { CutOverRequest, Generation, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
+import type { Generation } from "../ProjectionStoreDriver.ts"
+import * as CutOverLoop from "./CutOver.ts"
 import * as DocumentComparison from "./DocumentComparison.ts"
+import * as GenerationBuilder from "./GenerationBuilder.ts"
 import { RebuildRejected } from "./RebuildError.ts"
-import * as RebuildProgress from "./RebuildProgress.ts"
+import type * as RebuildProgress from "./RebuildProgress.ts"
 
 export type { CompareOptions, Difference } from "./DocumentComparison.ts"
-export { bar, type Compared, type Progress } from "./RebuildProgress.ts"
+export type { RunOptions } from "./GenerationBuilder.ts"
+export { type Compared, formatProgress, type Progress } from "./RebuildProgress.ts"
 
 /**
- * `batchSize` is 2,000 by default.
- *
- * - `interval`: the time between two looks at how far the build has come; half a second by default
- *
- * @since 0.1.0
- * @category options
- */
-export interface RunOptions extends ConsumerWorker.WorkerOptions {
-  readonly interval?: Duration.Input | undefined
-}
-
-/**
- * - `within`: how long to wait for the build to come as far as the active one; 30 seconds by default. With 0 it must be so far already
- *
  * @since 0.1.0
  * @category options
  */
 export interface CutOverOptions extends ConsumerWorker.WorkerOptions {
+  /**
+   * How long to wait until the generation has caught up with the active one; 30 seconds by default. With 0 the generation must have caught up
+   * already.
+   */
   readonly timeout?: Duration.Input | undefined
 }
 
 /**
- * - `compare`: whether to compare the documents before the swap; false by default. What differs is told, and does not keep it from the swap
- * - `swap`: whether to put the build in place; true by default
- *
  * @since 0.1.0
  * @category options
  */
-export interface RebuildOptions extends RunOptions {
+export interface RebuildOptions extends GenerationBuilder.RunOptions {
+  /** Whether to compare the documents before the cut-over; false by default. Differences are reported and do not prevent the cut-over. */
   readonly compare?: boolean | DocumentComparison.CompareOptions | undefined
-  readonly cutOver?: boolean | { readonly timeout?: Duration.Input | undefined } | undefined
+  /** Whether to cut over at the end; true by default. */
+  readonly cutOver?: boolean | Pick<CutOverOptions, "timeout"> | undefined
 }
 
 /**
- * Which target is active now, and which was before.
+ * The generations after a cut-over or a rollback.
  *
  * @since 0.1.0
  * @category models
@@ -98,38 +85,41 @@ export interface CutOver {
 type Stores = EventStore | ProjectionStore
 
 /**
- * Begins a build, or goes on with the one that was begun, and tells how far it has come. Ends when it has caught up.
+ * Begins a generation, or resumes the one that was begun, and returns a stream of its progress. The stream ends when the generation has caught
+ * up.
  *
  * @since 0.1.0
  * @category running
  */
 export const run = (
   projection: Projection.Any<"async">,
-  options: RunOptions = {}
+  options: GenerationBuilder.RunOptions = {}
 ): Stream.Stream<RebuildProgress.Progress, RebuildRejected | EventStoreError, Stores> =>
-  Stream.takeUntil(follow(projection, options), ({ phase }) => phase === "caught-up")
+  Stream.takeUntil(runContinuously(projection, options), ({ phase }) => phase === "caught-up")
 
 /**
- * Like `run`, and then keeps the build up to date without end.
+ * Like `run`, and then keeps the generation up to date; the stream does not end.
  *
  * @since 0.1.0
  * @category running
  */
-export const follow = (
+export const runContinuously = (
   projection: Projection.Any<"async">,
-  options: RunOptions = {}
+  options: GenerationBuilder.RunOptions = {}
 ): Stream.Stream<RebuildProgress.Progress, RebuildRejected | EventStoreError, Stores> =>
-  Stream.unwrap(Effect.map(begin(projection, options), ({ progress }) => progress))
+  Stream.unwrap(Effect.map(GenerationBuilder.begin(projection, options), ({ progress }) => progress))
 
 /**
- * The whole way in one: builds, catches up, compares if asked to, and swaps. The build is kept up to date until the swap. When it is
- * interrupted before, run it again: it goes on where it stopped.
+ * Rebuilds a projection: builds a generation, catches up, compares on request, and cuts over. It keeps the generation up to date until the
+ * cut-over. Run it again when it was interrupted: it resumes where it stopped.
  *
- * **Example** (with a bar in a terminal)
+ * **Example** (with a progress bar in a terminal)
  *
  * ```ts
  * Rebuild.rebuild(Balances).pipe(
- *   Stream.runForEach((progress) => Effect.sync(() => process.stderr.write(`\r${Rebuild.bar(progress)}\x1b[K`)))
+ *   Stream.runForEach((progress) =>
+ *     Effect.sync(() => process.stderr.write(`\r${Rebuild.formatProgress(progress)}\x1b[K`))
+ *   )
  * )
  * ```
  *
@@ -141,49 +131,35 @@ export const rebuild = (
   options: RebuildOptions = {}
 ): Stream.Stream<RebuildProgress.Progress, RebuildRejected | EventStoreError, Stores> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { active, generation, look, progress, store } = yield* begin(projection, options)
+    const { driver: store } = (yield* ProjectionStore)[internals]
+    const { active, generation, progress, readProgress } = yield* GenerationBuilder.begin(projection, options)
     const built = Stream.takeUntil(progress, ({ phase }) => phase === "caught-up")
-    // A projection's first build is what is read already.
+    // The first generation of a projection is the active one.
     if (generation === active) return built
     const { compare = false, cutOver: cutsOver = true } = options
-    const compared = compare === false
-      ? Stream.empty
-      : Stream.mapAccum(
-        DocumentComparison.pages(projection.id, store, [active, generation], compare === true ? {} : compare),
-        () => ({ documents: 0, different: 0, unsettled: 0 }),
-        (sum, { differences, documents }) => {
-          const unsettled = differences.filter(({ _tag }) => _tag === "Unsettled").length
-          const next = {
-            documents: sum.documents + documents,
-            different: sum.different + differences.length - unsettled,
-            unsettled: sum.unsettled + unsettled
-          }
-          return [next, [{ ...next, differences }]]
-        }
-      ).pipe(
-        Stream.mapEffect((compared) => Effect.map(look, (now) => ({ ...now, phase: "comparing" as const, compared })))
+    const compared = compare === false ? Stream.empty : Stream.mapEffect(
+      DocumentComparison.sums(
+        DocumentComparison.pages(projection.id, store, [active, generation], compare === true ? {} : compare)
+      ),
+      (compared) => Effect.map(readProgress, (now) => ({ ...now, phase: "comparing" as const, compared }))
+    )
+    const timeout = timeoutOf(typeof cutsOver === "boolean" ? {} : cutsOver)
+    const cut = cutsOver === false ? Stream.empty : Stream.fromEffect(
+      Effect.andThen(
+        CutOverLoop.whenCaughtUp(store, projection, generation, timeout),
+        Effect.map(readProgress, (now) => ({ ...now, phase: "cut-over" as const }))
       )
-    const switched = cutsOver === false
-      ? Stream.empty
-      : Stream.fromEffect(Effect.gen(function*() {
-        yield* switchTo(
-          store,
-          projection,
-          generation,
-          (cutsOver === true ? undefined : cutsOver.timeout) ?? defaultTimeout
-        )
-        return { ...yield* look, phase: "swapped" as const }
-      }))
-    return built.pipe(Stream.concat(compared), Stream.concat(switched))
+    )
+    return built.pipe(Stream.concat(compared), Stream.concat(cut))
   }))
 
 /**
- * Puts the build in place of the active documents, in one transaction; the old ones stay. What the build lacks is caught up before; where
- * events come without a pause, the active one may be held where it is for a moment. From the swap on, nobody can write under a lease on
- * either target that was taken before.
+ * Makes the rebuilt generation the active one, in one transaction; the old generation stays. It first catches up: when events arrive without a
+ * pause, it may hold the active generation for half a second at a time. After the cut-over no worker can write under an older lease on either
+ * generation.
  *
  * @since 0.1.0
- * @category swapping
+ * @category running
  */
 export const cutOver = Effect.fn("Rebuild.cutOver")(
   function*(
@@ -191,25 +167,28 @@ export const cutOver = Effect.fn("Rebuild.cutOver")(
     options: CutOverOptions = {}
   ): Effect.fn.Return<CutOver, RebuildRejected | EventStoreError, Stores | Scope.Scope> {
     const { driver: store } = (yield* ProjectionStore)[internals]
-    const { active, generation } = yield* unfinished(store, projection)
-    const timeout = options.timeout ?? defaultTimeout
-    if (Duration.toMillis(timeout) > 0) yield* processor(projection, generation, options)
-    yield* switchTo(store, projection, generation, timeout)
+    const { active, generation } = yield* GenerationBuilder.unfinished(store, projection)
+    const timeout = timeoutOf(options)
+    if (Duration.toMillis(timeout) > 0) yield* GenerationBuilder.keepUpToDate(projection, generation, options)
+    yield* CutOverLoop.whenCaughtUp(store, projection, generation, timeout)
     return { active: generation, previous: active }
   },
   Effect.scoped
 )
 
 /**
- * Makes the documents of before the last swap the active ones again. They are as they were then: readers find older documents until the
- * projectors have caught up. A second `rollback` undoes the first. `to` names another target that was active before.
+ * Makes the previous generation the active one again. Its documents are as they were at the cut-over: readers see older documents until the
+ * projectors have caught up. A second `rollback` undoes the first.
  *
  * @since 0.1.0
- * @category swapping
+ * @category running
  */
 export const rollback = Effect.fn("Rebuild.rollback")(function*(
   projection: Projection.Any<"async">,
-  options: { readonly to?: string | undefined } = {}
+  options: {
+    /** A generation that was active before; by default the previous one. */
+    readonly to?: string | undefined
+  } = {}
 ): Effect.fn.Return<CutOver, RebuildRejected | EventStoreError, ProjectionStore> {
   const { driver: store } = (yield* ProjectionStore)[internals]
   const generations = yield* store.generations(projection.id)
@@ -220,19 +199,24 @@ export const rollback = Effect.fn("Rebuild.rollback")(function*(
       : generation.generation === options.to && wasActive(generation)
   )
   if (to === undefined) {
-    return yield* noGeneration(projection, `${options.to ?? "nothing"} was active before, or it was discarded`)
+    return yield* GenerationBuilder.noGeneration(
+      projection,
+      options.to === undefined
+        ? "there is no previous generation to roll back to"
+        : `generation "${options.to}" was never active, or was discarded`
+    )
   }
-  yield* checkPartitions(projection, to)
+  yield* GenerationBuilder.checkPartitions(projection, to)
   const previous = yield* store.activeGeneration(projection.id)
-  yield* switchOnce(store, projection, to.generation, "cutOver")
+  yield* CutOverLoop.once(store, projection, to.generation, "cutOver")
   return { active: to.generation, previous }
 })
 
 /**
- * Removes a target that is not active, with all its documents; also one that is being built. What was cut off can be repeated.
+ * Removes a generation that is not active, with all its documents; also one that is being built. Repeat it when it was interrupted.
  *
  * @since 0.1.0
- * @category discarding
+ * @category running
  */
 export const discard = Effect.fn("Rebuild.discard")(function*(
   projection: Projection.Any<"async">,
@@ -240,18 +224,20 @@ export const discard = Effect.fn("Rebuild.discard")(function*(
 ): Effect.fn.Return<void, RebuildRejected | EventStoreError, ProjectionStore> {
   const { driver } = (yield* ProjectionStore)[internals]
   const outcome = yield* driver.discard(projection.id, generation)
-  if (outcome === "unknown") return yield* noGeneration(projection, `there is no target ${generation}`)
+  if (outcome === "unknown") {
+    return yield* GenerationBuilder.noGeneration(projection, `there is no generation "${generation}"`)
+  }
   if (outcome === "active") {
-    const detail = `${generation} is active; swap or roll back before it is discarded`
+    const detail = `generation "${generation}" is active; cut over or roll back before you discard it`
     return yield* new RebuildRejected({ projection: projection.id, reason: "Active", detail })
   }
 })
 
 /**
- * The targets of a projection, in the order in which they came to be.
+ * Returns the generations of a projection, oldest first.
  *
  * @since 0.1.0
- * @category reading
+ * @category accessors
  */
 export const list = (
   projection: Projection.Any<"async">
@@ -259,16 +245,16 @@ export const list = (
   Effect.flatMap(ProjectionStore, ({ [internals]: { driver } }) => driver.generations(projection.id))
 
 /**
- * What differs between the active documents and those of the build, while both are kept up to date: the build by this, the active ones by
- * whichever process does. No difference comes of one side being ahead of the other: a document is compared when both sides have applied the
- * same events to it. One that changes whenever it is looked at is told to be unsettled.
+ * Returns a stream of the documents that differ between the active generation and the rebuilt one. This function keeps the rebuilt generation up
+ * to date, and a projector the active one. A document counts as different only when both generations have applied the same events to it; one
+ * that changes between all attempts is reported as unsettled.
  *
  * **Gotchas**
  *
- * Streams that are parked on one side make differences too.
+ * A stream that is parked in one of the generations causes differences too.
  *
  * @since 0.1.0
- * @category reading
+ * @category running
  */
 export const compare = (
   projection: Projection.Any<"async">,
@@ -276,133 +262,13 @@ export const compare = (
 ): Stream.Stream<DocumentComparison.Difference, RebuildRejected | EventStoreError, Stores> =>
   Stream.unwrap(Effect.gen(function*() {
     const { driver: store } = (yield* ProjectionStore)[internals]
-    const { active, generation } = yield* unfinished(store, projection)
-    yield* processor(projection, generation, options)
+    const { active, generation } = yield* GenerationBuilder.unfinished(store, projection)
+    yield* GenerationBuilder.keepUpToDate(projection, generation, options)
     return Stream.flatMap(
       DocumentComparison.pages(projection.id, store, [active, generation], options),
       ({ differences }) => Stream.fromIterable(differences)
     )
   }))
 
-const defaultTimeout = Duration.seconds(30)
-
-/** More than a projector's: it is not waited for, and fewer statements are faster. */
-const defaultBatchSize = 2000
-
-/** Works on a build for as long as the scope lives. */
-const processor = Effect.fnUntraced(function*(
-  projection: Projection.Any<"async">,
-  generation: string,
-  options: ConsumerWorker.WorkerOptions
-): Effect.fn.Return<ConsumerWorker.ConsumerWorker, never, Stores | Scope.Scope> {
-  const { driver } = (yield* ProjectionStore)[internals]
-  const { pageSize } = yield* Limits
-  const batchSize = options.batchSize ?? Math.min(defaultBatchSize, pageSize)
-  const group = yield* ConsumerWorker.make(driver, DocumentProcessor.make(projection, driver), {
-    ...options,
-    batchSize,
-    generation
-  })
-  yield* Effect.forkScoped(group.run)
-  return group
-})
-
-/** Begins a build, or goes on with one, and works on it for as long as the scope lives. */
-const begin = Effect.fnUntraced(function*(projection: Projection.Any<"async">, options: RunOptions) {
-  const { driver: events } = (yield* EventStore)[internals]
-  const { driver: store } = (yield* ProjectionStore)[internals]
-  const generation = yield* store.beginGeneration(projection.id, yield* events.head)
-  const active = yield* store.activeGeneration(projection.id)
-  const generations = yield* store.generations(projection.id)
-  yield* checkPartitions(projection, generations.find((one) => one.generation === generation))
-  const group = yield* processor(projection, generation, options)
-  const { look } = yield* RebuildProgress.make({ projection, generation, events, store, group })
-  const interval = options.interval ?? "500 millis"
-  const progress = Stream.paginate(false, (isLater: boolean) =>
-    Effect.map(
-      isLater ? Effect.andThen(Effect.sleep(interval), look) : look,
-      (now) => [[now], Option.some(true)] as const
-    ))
-  return { active, generation, store, look, progress }
-})
-
-/** The build that can be compared, and swapped in. */
-const unfinished = Effect.fnUntraced(function*(store: ProjectionStoreDriver, projection: Projection.Any) {
-  const active = yield* store.activeGeneration(projection.id)
-  const generations = yield* store.generations(projection.id)
-  const building = generations.find((one) => one.status === "building" && one.generation !== active)
-  if (building === undefined) return yield* noGeneration(projection, "no build was begun")
-  yield* checkPartitions(projection, building)
-  return { active, generation: building.generation }
-})
-
-const checkPartitions = (
-  projection: Projection.Any,
-  generation: Generation | undefined
-): Effect.Effect<void, RebuildRejected> =>
-  generation === undefined || generation.partitions === 0 || generation.partitions === projection.partitions
-    ? Effect.void
-    : Effect.fail(
-      new RebuildRejected({
-        projection: projection.id,
-        reason: "OtherPartitions",
-        detail:
-          `${generation.generation} has ${generation.partitions} partitions, not ${projection.partitions}, and this program could not keep `
-          + "it up to date; change the definition, or discard the build"
-      })
-    )
-
-/** For how long the active generation is kept from moving on, so that a build that is close can reach it. */
-const hold = Duration.millis(500)
-
-/** How many positions a build may lack for that; so many it makes up for in the time. */
-const close = 5_000n
-
-/** Switches as soon as the build has come as far as the active generation. */
-const switchTo = Effect.fnUntraced(function*(
-  store: ProjectionStoreDriver,
-  projection: Projection.Any,
-  to: string,
-  timeout: Duration.Input
-): Effect.fn.Return<void, RebuildRejected | EventStoreError> {
-  const deadline = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeout)
-  let heldUntil = 0
-  let isClose = false
-  while (true) {
-    const now = yield* Clock.currentTimeMillis
-    const mayHold: boolean = isClose && now >= heldUntil && now < deadline
-    if (mayHold) heldUntil = now + Duration.toMillis(hold)
-    const missing: bigint = yield* switchOnce(store, projection, to, mayHold ? { hold } : "reject")
-    if (missing === 0n) return
-    if ((yield* Clock.currentTimeMillis) >= deadline) {
-      const detail = `${to} is ${missing} positions behind the active documents; run it until it has caught up`
-      return yield* new RebuildRejected({ projection: projection.id, reason: "Behind", detail })
-    }
-    isClose = missing <= close
-    yield* Effect.sleep("10 millis")
-  }
-})
-
-/** Answers how many positions are missing for it. A lost answer does no harm: to switch to what is active changes nothing. */
-const switchOnce = (
-  store: ProjectionStoreDriver,
-  projection: Projection.Any,
-  to: string,
-  ifBehind: CutOverRequest["ifBehind"]
-): Effect.Effect<bigint, RebuildRejected | EventStoreError> =>
-  store.cutOver({ consumer: projection.id, to, ifBehind }).pipe(
-    Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("100 millis"), times: 10 }),
-    Effect.flatMap((switched) => {
-      switch (switched._tag) {
-        case "CutOver":
-          return Effect.succeed(0n)
-        case "Behind":
-          return Effect.succeed(switched.missing)
-        case "Unknown":
-          return noGeneration(projection, `${to} has not run yet, or was discarded`)
-      }
-    })
-  )
-
-const noGeneration = (projection: Projection.Any, detail: string): Effect.Effect<never, RebuildRejected> =>
-  Effect.fail(new RebuildRejected({ projection: projection.id, reason: "NoBuild", detail }))
+const timeoutOf = ({ timeout = "30 seconds" }: Pick<CutOverOptions, "timeout">): Duration.Duration =>
+  Duration.fromInputUnsafe(timeout)

@@ -1,26 +1,26 @@
 /**
- * Why something cannot be done with the builds of a projection.
+ * The error of rebuilds.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
 /**
- * Nothing was changed.
+ * A rebuild, cut-over, rollback, comparison or discard was rejected. Nothing was changed.
  *
- * - `NoBuild`: there is no such build, or it was discarded
- * - `Behind`: readers would see documents that are older than those they may have seen, and the build has not caught up in the time given
- * - `OtherPartitions`: the build was begun with another number of partitions than the projection has in this program, which could not keep
- *   it up to date
- * - `Active`: it is the one that is read
- * - `NotFollowed`: nobody has brought one of the two to be compared up to date in the time given
+ * - `NoGeneration`: the projection has no such generation, or it was discarded
+ * - `Behind`: the generation has not caught up with the active one within the timeout, so readers would see older documents
+ * - `PartitionMismatch`: the generation has another number of partitions than the projection has in this program, which could not keep it up to
+ *   date
+ * - `Active`: the generation is the active one
+ * - `Stalled`: one of the two compared generations has not advanced within the timeout, as no worker keeps it up to date
  *
  * @since 0.1.0
  * @category errors
  */
 export class RebuildRejected extends Schema.TaggedError<RebuildRejected>("evsrc/RebuildRejected")("RebuildRejected", {
   projection: Schema.String,
-  reason: Schema.Literals(["NoBuild", "Behind", "OtherPartitions", "Active", "NotFollowed"]),
+  reason: Schema.Literals(["NoGeneration", "Behind", "PartitionMismatch", "Active", "Stalled"]),
   detail: Schema.String
 }) {
   override get message(): string {

@@ -1,14 +1,16 @@
 /**
- * How far the build of a projection has come, for programs and for people.
+ * The progress of a rebuild, as a value and as a line for a terminal.
  *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import type { Progress as Partition } from "../../consumer/CheckpointDriver.ts"
 import type { ConsumerWorker } from "../../consumer/ConsumerWorker.ts"
 import { filterOf } from "../../consumer/PartitionProcessor.ts"
+import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
 import type { EventStoreDriver } from "../../eventStore/EventStoreDriver.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
@@ -16,41 +18,46 @@ import type { ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import type { Difference } from "./DocumentComparison.ts"
 
 /**
- * How far a build has come.
- *
- * - `phase`: `building` until it trails the log by no more than the time between two looks; then `caught-up`, while it is kept so. In a
- *   rebuild then `comparing`, and at the end `swapped`
- * - `position`: how far all of its partitions have come; `head`: the high-water mark of the log
- * - `applied`: events that it has applied since it was begun, by whichever process
- * - `total`: events that it is to apply, as counted when this run began; undefined until they are. Those of streams that are parked are
- *   among them, and never applied
- * - `perSecond`: events applied per second of late
- * - `elapsed`: since this run began
- * - `parked`: streams that are parked in it, as this process knows
- * - `detail`: what keeps it from going on
- * - `compared`: so far, in the phase `comparing`
+ * The progress of a rebuild.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Progress {
-  readonly phase: "building" | "caught-up" | "comparing" | "swapped"
+  /**
+   * - `building`: the generation is behind the log
+   * - `caught-up`: it lacks at most the events of the last interval, and is kept up to date
+   * - `comparing`: its documents are compared with those of the active generation
+   * - `cut-over`: it is the active generation now
+   */
+  readonly phase: "building" | "caught-up" | "comparing" | "cut-over"
   readonly projection: string
   readonly generation: string
+  /** The position that all of its partitions have reached. */
   readonly position: Position.Position
+  /** The high-water mark of the log. */
   readonly head: Position.Position
+  /** The number of events that all processes have applied to it. */
   readonly applied: number
+  /**
+   * The number of events that it has to apply, as counted when this run began; undefined until they are counted. It includes the events of
+   * parked streams.
+   */
   readonly total: number | undefined
+  /** The number of events applied per second, in the last few intervals. */
   readonly perSecond: number
+  /** The time since this run began. */
   readonly elapsed: Duration.Duration
+  /** The number of streams parked in it, of the partitions of this process. */
   readonly parked: number
+  /** Why it does not progress. */
   readonly detail: string | undefined
+  /** The sums of the comparison so far, in the phase `comparing`. */
   readonly compared: Compared | undefined
 }
 
 /**
- * - `documents`: how many were compared; `different` and `unsettled`: of these
- * - `differences`: those that were found since the progress before
+ * The sums of a comparison.
  *
  * @since 0.1.0
  * @category models
@@ -59,14 +66,20 @@ export interface Compared {
   readonly documents: number
   readonly different: number
   readonly unsettled: number
+  /** The differences that were found since the progress before. */
   readonly differences: ReadonlyArray<Difference>
 }
 
-/** Looks of which the rate is made. */
-const rateWindow = 10
+/** The number of samples from which the rate is computed. */
+const rateSamples = 10
+
+interface Sample {
+  readonly at: number
+  readonly applied: number
+}
 
 /**
- * `look` answers how far a build has come whenever it is run.
+ * Returns `read`, the effect that reads the progress of a generation, and counts the events that are left, in the background.
  *
  * @since 0.1.0
  * @category constructors
@@ -76,12 +89,12 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly generation: string
   readonly events: EventStoreDriver
   readonly store: ProjectionStoreDriver
-  readonly group: ConsumerWorker
-}) {
-  const { events, group, projection, store, generation } = options
+  readonly worker: ConsumerWorker
+}): Effect.fn.Return<{ readonly read: Effect.Effect<Progress, EventStoreError> }, EventStoreError, Scope.Scope> {
+  const { events, generation, projection, store, worker } = options
   const began = yield* Clock.currentTimeMillis
-  const looks: Array<{ readonly at: number; readonly applied: number }> = []
-  let seen: Position.Position | undefined
+  const samples: Array<Sample> = []
+  let lastHead: Position.Position | undefined
   let total: number | undefined
 
   const start = yield* store.progress(generation)
@@ -91,18 +104,18 @@ export const make = Effect.fnUntraced(function*(options: {
     })
   ))
 
-  const look = Effect.gen(function*() {
+  const read = Effect.gen(function*(): Effect.fn.Return<Progress, EventStoreError> {
     const head = yield* events.head
     const partitions = yield* store.progress(generation)
     const now = yield* Clock.currentTimeMillis
-    const position = leastOf(partitions)
+    const position = reachedBy(partitions)
     const applied = appliedBy(partitions)
-    const isCaughtUp = partitions.length > 0 && position >= (seen ?? head)
-    seen = head
-    looks.push({ at: now, applied })
-    if (looks.length > rateWindow) looks.shift()
-    const { detail, parked } = group.status()
-    const progress: Progress = {
+    const isCaughtUp = partitions.length > 0 && position >= (lastHead ?? head)
+    lastHead = head
+    samples.push({ at: now, applied })
+    if (samples.length > rateSamples) samples.shift()
+    const { detail, parked } = worker.status()
+    return {
       phase: isCaughtUp ? "caught-up" : "building",
       projection: projection.id,
       generation,
@@ -110,49 +123,43 @@ export const make = Effect.fnUntraced(function*(options: {
       head,
       applied,
       total: total === undefined ? undefined : Math.max(total, applied),
-      perSecond: rateOf(looks),
+      perSecond: rateOf(samples),
       elapsed: Duration.millis(now - began),
       parked,
       detail,
       compared: undefined
     }
-    return progress
   })
-  return { look }
+  return { read }
 })
 
-/**
- * How far all of a target's partitions have come.
- *
- * @since 0.1.0
- * @category getters
- */
-export const leastOf = ([first, ...others]: ReadonlyArray<Partition>): Position.Position =>
+/** Returns the position that all partitions have reached; 0 without partitions. */
+const reachedBy = ([first, ...others]: ReadonlyArray<Partition>): Position.Position =>
   others.reduce((least, { position }) => position < least ? position : least, first?.position ?? Position.start)
 
 const appliedBy = (partitions: ReadonlyArray<Partition>): number =>
   partitions.reduce((sum, { applied }) => sum + Number(applied), 0)
 
-const rateOf = (looks: ReadonlyArray<{ readonly at: number; readonly applied: number }>): number => {
-  const [first, last] = [looks[0]!, looks.at(-1)!]
+const rateOf = (samples: ReadonlyArray<Sample>): number => {
+  const [first, last] = [samples[0]!, samples.at(-1)!]
   return last.at === first.at ? 0 : Math.round((1000 * (last.applied - first.applied)) / (last.at - first.at))
 }
 
-/** Positions that one statement counts, at least; a log of any length is counted in 256 statements at most. */
-const countedAtOnce = 100_000n
+/** The minimum number of positions that one statement counts. The maximum number of statements is 256. */
+const minCountWidth = 100_000n
 
-/** How many events of the log a build has not come to yet. */
+/** Counts the events of the log that partitions have not reached yet. */
 const countBehind = Effect.fnUntraced(
   function*(events: EventStoreDriver, projection: Projection.Any, partitions: ReadonlyArray<Partition>) {
     const head = yield* events.head
     const isEven = partitions.every(({ position }) => position === partitions[0]!.position)
     const parts = isEven
-      ? [{ after: leastOf(partitions), filter: filterOf({ ...projection, partitions: 1 }, 0) }]
+      ? [{ after: reachedBy(partitions), filter: filterOf({ ...projection, partitions: 1 }, 0) }]
       : partitions.map(({ partition, position }) => ({ after: position, filter: filterOf(projection, partition) }))
     let count = 0
     for (const { after, filter } of parts) {
       const step = (head - after) / 256n + 1n
-      const width = step > countedAtOnce ? step : countedAtOnce
+      const width = step > minCountWidth ? step : minCountWidth
       for (let from: bigint = after; from < head; from += width) {
         const to = from + width < head ? from + width : head
         const { events: counted } = yield* events.lag({
@@ -169,12 +176,18 @@ const countBehind = Effect.fnUntraced(
 )
 
 /**
- * One line for a terminal: what is built, a bar, how many events of how many, the rate, and the time that is left.
+ * Returns one line for a terminal: the generation, a bar, the number of applied events, the rate, and the estimated time left.
  *
  * @since 0.1.0
  * @category formatting
  */
-export const bar = (progress: Progress, options: { readonly width?: number | undefined } = {}): string => {
+export const formatProgress = (
+  progress: Progress,
+  options: {
+    /** The width of the bar, in characters; 30 by default. */
+    readonly width?: number | undefined
+  } = {}
+): string => {
   const { applied, compared, detail, elapsed, parked, perSecond, phase, generation, total } = progress
   const width = options.width ?? 30
   const fraction = fractionOf(progress)
@@ -199,7 +212,7 @@ export const bar = (progress: Progress, options: { readonly width?: number | und
   return parts.join("  ")
 }
 
-/** By events where they are counted, else by positions. */
+/** Computed from events once they are counted, before that from positions. */
 const fractionOf = ({ applied, head, phase, position, total }: Progress): number => {
   if (phase !== "building") return 1
   const fraction = total === undefined ? Number(position) / Math.max(1, Number(head)) : applied / Math.max(1, total)

@@ -42,11 +42,11 @@ interface Look {
   readonly revision: number
 }
 
-const status = (seen: ReadonlyArray<readonly [Look, Look]>, attempts = 3) =>
+const status = (seen: ReadonlyArray<readonly [Look, Look]>, maxAttempts = 3) =>
   Effect.flatMap(
     looks(seen),
     (store) =>
-      Stream.runCollect(DocumentComparison.pages("p", store, ["a", "b"], { attempts, timeout: 0, pageSize: 2 }))
+      Stream.runCollect(DocumentComparison.pages("p", store, ["a", "b"], { maxAttempts, timeout: 0, pageSize: 2 }))
   ).pipe(
     Effect.map((pages) => pages.flatMap(({ differences }) => differences.map(({ _tag }) => _tag)))
   )
@@ -89,7 +89,7 @@ export const comparisons: ReadonlyArray<Case<Stores>> = [
     )
     equal(
       reasonOf(yield* Effect.flip(status([[look(6, 1), look(5, 1)]]))),
-      "NotFollowed",
+      "Stalled",
       "one that nobody brings up to date"
     )
     const wide = (a: number, b: number, revision: number): Look => ({ at: [a, b], revision })

@@ -195,7 +195,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const { append, projection } = counters()
     const counts = projection()
     yield* append("a", 3)
-    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoBuild", "without a build")
+    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoGeneration", "without a build")
     yield* Effect.gen(function*() {
       yield* until(counts, yield* append("a"))
       yield* Stream.runDrain(Rebuild.run(counts, quick))
@@ -207,7 +207,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       yield* Fiber.interrupt(writer)
     }).pipe(Effect.provide(Projector.layer([counts])))
     equal(yield* countOf(counts, "a"), 6, "the new documents")
-    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoBuild", "it is no build any more")
+    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoGeneration", "it is no build any more")
   }),
 
   test("what is discarded is gone, nobody can write to it, and the active one cannot be", function*() {
@@ -216,7 +216,11 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const counts = projection()
     yield* until(counts, yield* append("a", 2)).pipe(Effect.provide(Projector.layer([counts])))
     equal(reasonOf(yield* Effect.flip(Rebuild.discard(counts, counts.id))), "Active", "the active one")
-    equal(reasonOf(yield* Effect.flip(Rebuild.discard(counts, `${counts.id}~1`))), "NoBuild", "one that is not there")
+    equal(
+      reasonOf(yield* Effect.flip(Rebuild.discard(counts, `${counts.id}~1`))),
+      "NoGeneration",
+      "one that is not there"
+    )
     yield* cutOver(counts)
     yield* Rebuild.discard(counts, counts.id)
     yield* Rebuild.discard(counts, counts.id)
@@ -224,7 +228,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     equal(yield* store.generationPage({ generation: counts.id, limit: 10 }), [], "its documents")
     equal([yield* store.progress(counts.id), yield* store.applied(counts.id, 0)], [[], []], "its progress")
     equal(yield* countOf(counts, "a"), 2, "the others stay")
-    equal(reasonOf(yield* Effect.flip(Rebuild.rollback(counts))), "NoBuild", "to roll back to it")
+    equal(reasonOf(yield* Effect.flip(Rebuild.rollback(counts))), "NoGeneration", "to roll back to it")
 
     const generation = yield* store.beginGeneration(counts.id, Position.start)
     const [epoch] = yield* stand(counts.id, generation, "builder", [1])

@@ -17,7 +17,7 @@ const progress: Rebuild.Progress = {
   compared: undefined
 }
 
-const bar = (change: Partial<Rebuild.Progress>) => Rebuild.bar({ ...progress, ...change }, { width: 10 })
+const bar = (change: Partial<Rebuild.Progress>) => Rebuild.formatProgress({ ...progress, ...change }, { width: 10 })
 
 it("a bar tells how far a rebuild has come", () => {
   assert.strictEqual(
@@ -30,8 +30,8 @@ it("a bar tells how far a rebuild has come", () => {
     "by positions"
   )
   assert.strictEqual(
-    bar({ phase: "swapped", elapsed: Duration.minutes(75), parked: 2 }),
-    "p@1~2 ██████████ 100 %  420,000 of 1,000,000 events  swapped  1:15:00  2 parked"
+    bar({ phase: "cut-over", elapsed: Duration.minutes(75), parked: 2 }),
+    "p@1~2 ██████████ 100 %  420,000 of 1,000,000 events  cut-over  1:15:00  2 parked"
   )
   assert.strictEqual(
     bar({ phase: "comparing", compared: { documents: 1200, different: 3, unsettled: 1, differences: [] } }),

@@ -30,7 +30,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
       const writer = yield* Effect.forkChild(Effect.forever(append("busy")))
       const progress = yield* cutOver(counts, { compare: true })
       yield* Fiber.interrupt(writer)
-      equal(progress.at(-1)?.phase, "swapped", "the last phase")
+      equal(progress.at(-1)?.phase, "cut-over", "the last phase")
       ok(progress.every(({ generation }) => generation === beside), "it is made beside")
       const differences = progress.flatMap(({ compared }) => compared?.differences ?? [])
       equal(
@@ -129,7 +129,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
     yield* append("a", 2)
     yield* until(one, yield* append("b", 2)).pipe(Effect.provide(Projector.layer([one])))
     const progress = yield* cutOver(four)
-    equal(progress.at(-1)?.phase, "swapped", "the last phase")
+    equal(progress.at(-1)?.phase, "cut-over", "the last phase")
     yield* Effect.gen(function*() {
       yield* until(four, yield* append("a"))
     }).pipe(Effect.provide(Projector.layer([four])))
@@ -141,7 +141,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
       lease: Duration.seconds(1)
     }))
     equal(refused.reason._tag, "StoreMisconfigured", "a projector with the old number")
-    equal(reasonOf(yield* Effect.flip(Rebuild.rollback(four))), "OtherPartitions", "to roll back with the new number")
+    equal(reasonOf(yield* Effect.flip(Rebuild.rollback(four))), "PartitionMismatch", "to roll back with the new number")
     yield* (yield* driver).beginGeneration(four.id, Position.start)
     yield* (yield* driver).claim({
       consumer: four.id,
@@ -151,8 +151,8 @@ const whole: ReadonlyArray<Case<Stores>> = [
       lease: Duration.seconds(1)
     })
     const run = yield* Effect.flip(Stream.runDrain(Rebuild.run(one, quick)))
-    equal(reasonOf(run), "OtherPartitions", "to go on with a build of another number")
-    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(one))), "OtherPartitions", "to swap it in")
+    equal(reasonOf(run), "PartitionMismatch", "to go on with a build of another number")
+    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(one))), "PartitionMismatch", "to swap it in")
   })
 ]
 
