@@ -36,7 +36,7 @@ export const rebuild = (write: (text: string) => void) =>
     Effect.tap(() => Effect.sync(() => write("\n")))
   )
 
-/** A log with some history, and a balance that is wrong. */
+/** Writes a log, waits until the running projector has read it, and damages one balance. */
 export const history = (events: number) =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
@@ -53,7 +53,7 @@ export const history = (events: number) =>
     }
     yield* awaitPosition(Balances, yield* store.head, "1 minute")
     yield* driver.write([{ generation: Balances.id, changes: [{ key: "bob", document: "1000000", indexed: [] }] }])
-  }).pipe(Effect.provide(Projector.layer([Balances])))
+  })
 
 const inMemory = history(20_000).pipe(
   Effect.andThen(rebuild((text) => process.stdout.write(text))),
