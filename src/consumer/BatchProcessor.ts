@@ -1,5 +1,5 @@
 /**
- * What a consumer of the log makes of events: documents, or effects of its own within the store's transaction or outside of it.
+ * Processes batches of events: by handlers outside any transaction, or within the transaction that moves the checkpoint.
  *
  * @since 0.1.0
  */
@@ -14,22 +14,24 @@ import type { Advance, Advanced, ConsumerDriver, EncodedDocument } from "./Check
 import type * as Consumer from "./Consumer.ts"
 import * as ConsumerDefinition from "./ConsumerDefinition.ts"
 import * as HandlerError from "./HandlerError.ts"
+import type { FailedEvent } from "./ParkingDriver.ts"
 
 /**
- * What became of events, in order.
- *
- * - `applied`: those that were
- * - `failures`: those that could not be, and why; the events of the same streams after them were not tried
+ * Which events of a batch were applied.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Outcome {
+  /** The applied events, in order. */
   readonly applied: ReadonlyArray<EncodedEvent>
+  /** The events that failed. Later events of the same streams were not tried. */
   readonly failures: ReadonlyArray<Failure>
 }
 
 /**
+ * An event that failed.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -39,18 +41,20 @@ export interface Failure {
 }
 
 /**
- * Events applied, and what is left to write for it.
+ * The result of processing a batch, which the partition's processor commits.
  *
  * @since 0.1.0
  * @category models
  */
-export interface ProcessedBatch extends Outcome {
+export interface BatchPlan extends Outcome {
+  /** The documents to write. */
   readonly changes: ReadonlyArray<EncodedDocument>
+  /** The revisions of the documents from which the changes were computed, where other partitions may write them too. */
   readonly reads: Advance["reads"] | undefined
 }
 
 /**
- * What moving the checkpoint has come to. Unless it is `advanced`, nothing of the events may remain.
+ * The result of a commit. Unless it is `advanced`, nothing of the plan was written.
  *
  * @since 0.1.0
  * @category models
@@ -60,45 +64,50 @@ export interface CommitResult {
 }
 
 /**
- * - `apply`: applies events, in order, for a target, and hands what became of them to `commit`, which moves the checkpoint. What is applied
- *   within a transaction commits with it. Answers what `commit` answers
- * - `grows`: whether more events at a time cost less: to fold them writes a document less often, while a handler would do more again after
- *   a failure
+ * Processes batches of events for one consumer.
  *
  * @since 0.1.0
  * @category models
  */
 export interface BatchProcessor {
   readonly consumer: Consumer.Consumer
+  /**
+   * Whether larger batches cost less per event. They do for documents, which are written once per batch; a handler would repeat more events
+   * after a failure.
+   */
   readonly grows: boolean
+  /**
+   * Processes events in order and passes the plan to `commit`, which moves the checkpoint. Effects inside a transaction commit together with it.
+   * Returns what `commit` returns.
+   */
   readonly apply: <A extends CommitResult>(
     generation: string,
     events: ReadonlyArray<EncodedEvent>,
-    commit: (applied: ProcessedBatch) => Effect.Effect<A, EventStoreError>
+    commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => Effect.Effect<A, EventStoreError>
 }
 
 /**
- * What to do with an event.
+ * The effect of an event.
  *
  * @since 0.1.0
  * @category models
  */
-export type Handler = (record: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown>
+export type Handler = (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown>
 
 /**
- * When to try a handler again that has failed on an event, by default: four times, after 100 to 800 milliseconds.
+ * The default schedule by which a failed handler is retried: four times, after 100 to 800 milliseconds.
  *
  * @since 0.1.0
- * @category constants
+ * @category options
  */
 export const defaultRetry: Schedule.Schedule<unknown, unknown> = Schedule.exponential("100 millis").pipe(
   Schedule.upTo({ times: 4 })
 )
 
 /**
- * Effects outside of any transaction: each is done at least once. What this process has done it does not do again because the checkpoint
- * could not be moved.
+ * Returns a processor that handles each event outside any transaction, at least once. When the checkpoint cannot be moved, this process does
+ * not handle the same events again.
  *
  * @since 0.1.0
  * @category constructors
@@ -108,7 +117,7 @@ export const effects = (
   handle: Handler,
   retry: Schedule.Schedule<unknown, unknown>
 ): BatchProcessor => {
-  /** The ids of events, by target, that are handled and not yet behind a checkpoint: at most a batch for each partition. */
+  /** By generation, the ids of handled events that no checkpoint covers yet: at most a batch per partition. */
   const handled = new Map<string, Set<string>>()
   const handledOf = (generation: string): Set<string> => {
     const ids = handled.get(generation) ?? new Set()
@@ -129,7 +138,7 @@ export const effects = (
           const result = done.has(event.id)
             ? Result.void
             : yield* Effect.result(
-              Effect.retry(handleOne(consumer, handle)(event), { schedule: retry, while: mayPass })
+              Effect.retry(handleOne(consumer, handle)(event), { schedule: retry, while: mayRetry })
             )
           if (Result.isSuccess(result)) {
             done.add(event.id)
@@ -148,9 +157,9 @@ export const effects = (
   }
 }
 
-/** Ends a transaction: the event at `index` has failed, and those before it are undone. */
-class Undone {
-  readonly _tag = "Undone"
+/** Rolls the transaction back because the event at `index` failed. */
+class EventFailed {
+  readonly _tag = "EventFailed"
   readonly index: number
   readonly error: EventStoreError
   constructor(index: number, error: EventStoreError) {
@@ -159,17 +168,18 @@ class Undone {
   }
 }
 
-/** Ends a transaction: the checkpoint could not be moved, so what the events have come to must not remain. */
-class Refused<out A> {
-  readonly _tag = "Refused"
-  readonly answer: A
-  constructor(answer: A) {
-    this.answer = answer
+/** Rolls the transaction back because the checkpoint could not be moved. */
+class NotAdvanced<out A> {
+  readonly _tag = "NotAdvanced"
+  readonly result: A
+  constructor(result: A) {
+    this.result = result
   }
 }
 
 /**
- * Effects within the transaction that moves the checkpoint: each is done once, as far as it is done by that transaction.
+ * Returns a processor that handles each event within the transaction that moves the checkpoint. What the handler writes in that transaction is
+ * written exactly once.
  *
  * @since 0.1.0
  * @category constructors
@@ -183,22 +193,22 @@ export const transactional = (
   consumer,
   grows: false,
   apply: <A extends CommitResult>(
-    _target: string,
+    _generation: string,
     events: ReadonlyArray<EncodedEvent>,
-    commit: (applied: ProcessedBatch) => Effect.Effect<A, EventStoreError>
+    commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {
     const attempt = (
       batch: ReadonlyArray<EncodedEvent>,
       failures: ReadonlyArray<Failure>
-    ): Effect.Effect<A, EventStoreError | Undone | Refused<A>> =>
+    ): Effect.Effect<A, EventStoreError | EventFailed | NotAdvanced<A>> =>
       store.transaction(Effect.gen(function*() {
         for (const [index, event] of batch.entries()) {
-          yield* Effect.mapError(handleOne(consumer, handle)(event), (error) => new Undone(index, error))
+          yield* Effect.mapError(handleOne(consumer, handle)(event), (error) => new EventFailed(index, error))
         }
-        const answer = yield* commit({ applied: batch, failures, changes: [], reads: undefined })
-        return answer.advanced === "advanced" ? answer : yield* Effect.fail(new Refused(answer))
+        const result = yield* commit({ applied: batch, failures, changes: [], reads: undefined })
+        return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
       }))
-    /** Leaves out the events that fail, one after the other: a failure undoes those before it, which are then done again. */
+    /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
     const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
       const policies = new Map<string, Effect.Success<ReturnType<typeof policyOf>>>()
       let batch = events
@@ -206,22 +216,22 @@ export const transactional = (
       while (true) {
         const result = yield* Effect.result(attempt(batch, failures))
         if (Result.isSuccess(result)) return result.success
-        if (result.failure instanceof Refused) return result.failure.answer
-        if (!(result.failure instanceof Undone)) return yield* result.failure
+        if (result.failure instanceof NotAdvanced) return result.failure.result
+        if (!(result.failure instanceof EventFailed)) return yield* result.failure
         const { error, index } = result.failure
         if (isOfTheStore(error)) return yield* error
         const event = batch[index]!
-        // The policy is for each event by itself.
+        // Each event has retries of its own.
         const policy = policies.get(event.id) ?? (yield* policyOf(retry))
         policies.set(event.id, policy)
-        if (mayPass(error) && Result.isSuccess(yield* Effect.result(policy(error)))) continue
+        if (mayRetry(error) && Result.isSuccess(yield* Effect.result(policy(error)))) continue
         const failure = { event, error }
         if (stopsAt(consumer, error)) {
-          // What comes after it is tried when it is.
+          // Later events are tried together with this one.
           failures = [...failures.filter((other) => other.event.position < event.position), failure]
           batch = batch.slice(0, index)
         } else {
-          // An event that was handled before may have failed only now, after a later one of its stream.
+          // An earlier event of the same stream may fail only now, after a later one has.
           failures = [...failures.filter((other) => other.event.stream !== event.stream), failure]
           batch = batch.filter((other, i) => i < index || other.stream !== event.stream)
         }
@@ -234,11 +244,11 @@ export const transactional = (
 const policyOf = (retry: Schedule.Schedule<unknown, unknown>) => Schedule.toStepWithSleep(retry)
 
 /**
- * Handles one event. What the handler fails with is told as an error of the store, and the commands that it dispatches are caused by the
- * event.
+ * Handles one event. Returns a failure of the handler as an `EventStoreError`. Commands that the handler dispatches have the event as their
+ * cause.
  *
  * @since 0.1.0
- * @category handling
+ * @category combinators
  */
 export const handleOne = (consumer: Consumer.Consumer, handle: Handler) => {
   const actor = `${consumer.kind}:${consumer.name}@${consumer.version}`
@@ -246,19 +256,41 @@ export const handleOne = (consumer: Consumer.Consumer, handle: Handler) => {
     Effect.suspend(() => {
       const decoded = ConsumerDefinition.decode(consumer, event)
       if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-      return Effect.forEach(decoded.success, (record) => Effect.suspend(() => handle(record)), { discard: true }).pipe(
-        Effect.provideService(CommandContext, causedBy(event, actor)),
-        Effect.catchCause((cause) => Effect.fail(HandlerError.of(consumer, event, cause)))
-      )
+      return Effect.forEach(decoded.success, (recorded) => Effect.suspend(() => handle(recorded)), { discard: true })
+        .pipe(
+          Effect.provideService(CommandContext, causedBy(event, actor)),
+          Effect.catchCause((cause) => Effect.fail(HandlerError.of(consumer, event, cause)))
+        )
     })
 }
 
-/** Whether nothing after the event may be tried: the consumer is to stop, or newer code has written it, which another process may have. */
-const stopsAt = (consumer: Consumer.Consumer, error: EventStoreError): boolean =>
-  consumer.onFailure === "stop" || isOfNewerCode(error)
+/**
+ * Whether a consumer tries no event after one with this error: either it is to stop at failures, or newer code wrote the event, and another
+ * process may have that code.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const stopsAt = ({ onFailure }: Pick<Consumer.Consumer, "onFailure">, error: EventStoreError): boolean =>
+  onFailure === "stop" || isOfNewerCode(error)
 
-/** Whether it is not the event's fault: then nothing is parked, and everything is tried again. */
+/**
+ * Returns an event that failed as it is parked.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const failedEventOf = ({ error, event }: Failure): FailedEvent => ({
+  stream: event.stream,
+  version: event.version,
+  position: event.position,
+  eventId: event.id,
+  type: event.type,
+  error: error.message
+})
+
+/** Whether the store failed and not the event. Then nothing is parked, and the whole batch is tried again. */
 const isOfTheStore = (error: EventStoreError): boolean => error.isRetryable
 
-/** Whether trying the event again may help. What is in the log does not change, and the store is tried again by whoever works here. */
-const mayPass = (error: EventStoreError): boolean => !isOfTheStore(error) && error.reason._tag !== "UndecodableEvent"
+/** Whether the event may succeed when it is tried again. The log does not change, and the worker retries failures of the store. */
+const mayRetry = (error: EventStoreError): boolean => !isOfTheStore(error) && error.reason._tag !== "UndecodableEvent"

@@ -1,50 +1,42 @@
 /**
- * Works on one partition of a consumer of the log, for as long as the lease lasts: reads the log in batches, applies them, and moves the
- * checkpoint.
+ * Processes one partition of a consumer while its lease lasts: reads pages of the log, applies them, and moves the checkpoint.
  *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
-import * as Stream from "effect/Stream"
 import * as TraceContext from "../command/TraceContext.ts"
 import { type EventStoreError, isOfNewerCode } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
-import * as Version from "../core/Version.ts"
-import * as EventFilter from "../event/EventFilter.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
-import { withinLog } from "../eventStore/LogReader.ts"
-import type { BatchProcessor, CommitResult, Failure, ProcessedBatch } from "./BatchProcessor.ts"
-import type { Assignment, ConsumerDriver } from "./CheckpointDriver.ts"
+import { type BatchPlan, type BatchProcessor, failedEventOf, type Failure, stopsAt } from "./BatchProcessor.ts"
+import type { Advanced, Assignment, ConsumerDriver } from "./CheckpointDriver.ts"
+import type { Consumer } from "./Consumer.ts"
+import type { PartitionStatus } from "./ConsumerStatus.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
-import type { FailedEvent, Parked } from "./ParkingDriver.ts"
+import * as PageReader from "./PageReader.ts"
+import type { FailedEvent } from "./ParkingDriver.ts"
+import * as Unparking from "./Unparking.ts"
 
 /**
- * What a worker says of a partition whenever it has done something.
+ * What a processor reports after every step.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Report {
+export interface Report extends PartitionStatus {
   readonly state: "catching-up" | "live" | "stuck"
-  readonly position: Position.Position
-  readonly head: Position.Position
+  /** How many events the step applied. */
   readonly applied: number
-  readonly parked: number
-  readonly detail: string | undefined
 }
 
 /**
- * - `batchSize`: events of a page; `maxBatchSize`: of those after a full one at most
- * - `requests`: opened when somebody has asked to retry or skip what is parked
- * - `retryDelay`: the pause before an event that stops the consumer is tried again
+ * Options of a processor.
  *
  * @since 0.1.0
  * @category options
@@ -54,244 +46,247 @@ export interface PartitionOptions {
   readonly store: ConsumerDriver
   readonly processor: BatchProcessor
   readonly generation: string
+  /** The maximum number of events in a page that follows one that was not full. */
   readonly batchSize: number
+  /** The maximum number of events in any page. */
   readonly maxBatchSize: number
+  /** The pause before an event at which the consumer has stopped is tried again. */
   readonly retryDelay: { readonly first: Duration.Duration; readonly max: Duration.Duration }
+  /** Open while a request to retry or skip a parked stream may be waiting. */
   readonly requests: Latch.Latch
   readonly report: (report: Report) => Effect.Effect<unknown>
 }
 
 /**
- * Which events are a partition's.
+ * Returns the filter that selects the events of a partition.
  *
  * @since 0.1.0
- * @category filters
+ * @category accessors
  */
-export const filterOf = ({ partitions, reads, where }: BatchProcessor["consumer"], partition: number): LogFilter => ({
+export const filterOf = (
+  { partitions, reads, where }: Pick<Consumer, "partitions" | "reads" | "where">,
+  partition: number
+): LogFilter => ({
   types: reads,
   ...where,
   ...partitions === 1 ? {} : { partition: { index: partition, of: partitions } }
 })
 
+interface Partition extends Unparking.OwnedPartition {
+  /** The parked streams. */
+  readonly parked: Set<string>
+  readonly report: PartitionOptions["report"]
+}
+
 /**
- * Ends when the partition is another's, or before an event that newer code has written, with its error: then it should become another's.
+ * Processes a partition until another worker owns it. Returns the error of an event that newer code wrote when it comes to one: then a process
+ * with that code should take over.
  *
  * @since 0.1.0
- * @category running
+ * @category combinators
  */
 export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
-  assigned: Assignment
+  { epoch, partition: index, position }: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  const { batchSize, maxBatchSize, report, requests, retryDelay, store, generation, processor } = options
-  const { driver } = options.events[internals]
-  const { consumer } = processor
-  const { epoch, partition } = assigned
-  const filter = filterOf(consumer, partition)
-  const eventsMetric = Metric.withAttributes(Metrics.consumerEvents, { consumer: consumer.id })
-  const parked = new Set((yield* store.parked(generation, partition)).map(({ stream }) => stream))
-
-  interface Page {
-    readonly events: ReadonlyArray<EncodedEvent>
-    readonly head: Position.Position
-    readonly limit: number
+  const { batchSize, events, generation, maxBatchSize, processor, report, store } = options
+  const filter = filterOf(processor.consumer, index)
+  const parked = new Set((yield* store.parked(generation, index)).map(({ stream }) => stream))
+  const partition: Partition = {
+    events,
+    store,
+    processor,
+    generation,
+    partition: index,
+    epoch,
+    filter,
+    parked,
+    report
   }
-  const read = (after: Position.Position, limit = batchSize): Effect.Effect<Page, EventStoreError> =>
-    Effect.map(
-      Effect.tap(
-        driver.readAll({ after, limit, ...filter }),
-        ({ events, head }) => withinLog(driver, after, events, head)
-      ),
-      (page) => ({ ...page, limit })
-    )
-
-  /** Writes what became of a batch, and moves the checkpoint. */
-  const commit =
-    (from: Position.Position, to: Position.Position) => ({ applied, changes, failures, reads }: ProcessedBatch) =>
-      Effect.gen(function*() {
-        const stopped = failures.find(({ error }) => consumer.onFailure === "stop" || isOfNewerCode(error))
-        const toPark = failures.filter((failure) => failure !== stopped).map(failedEventOf)
-        // What a consumer stops at is the next that it tries.
-        const reached = stopped === undefined
-          ? to
-          : [...applied, ...toPark].reduce((max, { position }) => Position.max(max, position), from)
-        const advance = store.advance({
-          generation,
-          partition,
-          epoch,
-          from,
-          to: reached,
-          reads,
-          changes,
-          applied: segmentsOf(applied)
-        })
-        const advanced = toPark.length === 0
-          ? yield* advance
-          : yield* store.transaction(
-            Effect.tap(
-              advance,
-              (advanced) => advanced === "advanced" ? store.park(generation, partition, toPark) : Effect.void
-            )
-          )
-        return { advanced, reached, stopped, applied: applied.length, toPark }
-      })
-
-  /** Applies one batch. Answers how far it came, or nothing when the partition is another's. */
-  const step = Effect.fnUntraced(
-    function*(from: Position.Position, { events, head, limit }: Page) {
-      const full = events.length >= limit
-      const to = full ? events.at(-1)!.position : Position.max(from, head)
-      const batch = parked.size === 0 ? events : events.filter((event) => !parked.has(event.stream))
-      if (batch.length === 0 && to === from) {
-        yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
-        return { position: to, full, stopped: undefined, applied: 0 }
-      }
-      yield* TraceContext.linkEvents(events)
-      while (true) {
-        const done = yield* processor.apply(generation, batch, commit(from, to))
-        if (done.advanced === "lost") return undefined
-        // Another partition has written a document in the meantime.
-        if (done.advanced === "changed") continue
-        const { applied, reached, toPark, stopped } = done
-        for (const event of toPark) {
-          parked.add(event.stream)
-          yield* Effect.logError(`${consumer.id} has parked ${event.stream}`, event.error)
-        }
-        if (applied > 0) yield* Metric.update(eventsMetric, applied)
-        if (stopped !== undefined && !isOfNewerCode(stopped.error)) {
-          yield* Effect.logError(`${consumer.id} is stuck`, stopped.error)
-        }
-        yield* report({
-          state: stopped !== undefined ? "stuck" : full ? "catching-up" : "live",
-          position: reached,
-          head,
-          applied,
-          parked: parked.size,
-          detail: stopped?.error.message
-        })
-        return { position: reached, full, stopped, applied }
-      }
-    },
-    Effect.withSpan("Consumer.step", { attributes: { "evsrc.consumer": consumer.id, "evsrc.partition": partition } })
-  )
-
-  interface Unparked extends CommitResult {
-    readonly next: Failure | undefined
-    readonly applied: number
-  }
-  /**
-   * Does what was asked for one parked stream. Answers whether the partition is still ours. A stream that comes to an event of newer code is
-   * parked there, and the other streams go on, also where no such code ever comes.
-   */
-  const unpark = Effect.fnUntraced(function*(entry: Parked, position: Position.Position) {
-    const { request, stream, version } = entry
-    if (request === undefined) return true
-    const first = request.action === "skip" ? Version.make(version + 1) : version
-    const missed = yield* options.events.readStreamEncoded(stream, { from: first }).pipe(
-      Stream.takeWhile((event) => event.position <= position),
-      Stream.filter(EventFilter.matcher(filter)),
-      Stream.runCollect
-    )
-    while (true) {
-      const done = yield* processor.apply(generation, missed, (outcome): Effect.Effect<Unparked, EventStoreError> => {
-        const next = outcome.failures[0]
-        const again = next !== undefined && next.event.position === entry.position
-        return store.transaction(Effect.gen(function*() {
-          const { changes, reads } = outcome
-          const advanced = yield* store.advance({
-            generation,
-            partition,
-            epoch,
-            from: position,
-            to: position,
-            reads,
-            changes,
-            applied: []
-          })
-          if (advanced !== "advanced") return { advanced, next: undefined, applied: 0 }
-          if (outcome.applied.length > 0) {
-            yield* store.recordLateDelivery(generation, partition, segmentsOf(outcome.applied, 1))
-          }
-          yield* store.unpark({
-            generation,
-            partition,
-            stream,
-            action: again ? "failed" : request.action === "skip" ? "skipped" : "retried",
-            next: next === undefined ? undefined : failedEventOf(next)
-          })
-          return { advanced, next, applied: outcome.applied.length }
-        }))
-      })
-      if (done.advanced === "lost") return false
-      if (done.advanced === "changed") continue
-      if (done.next === undefined) parked.delete(stream)
-      else yield* Effect.logError(`${consumer.id} has parked ${stream}`, done.next.error)
-      if (done.applied > 0) yield* Metric.update(eventsMetric, done.applied)
-      const state = head > position ? "catching-up" : "live"
-      yield* report({ state, position, head, applied: done.applied, parked: parked.size, detail: undefined })
-      return true
-    }
-  })
-
-  let position = assigned.position
-  let head = assigned.position
-  let delay = retryDelay.first
-  let next: Fiber.Fiber<Page, EventStoreError> | undefined
-  const forget = Effect.suspend(() => next === undefined ? Effect.void : Fiber.interrupt(next))
-
-  return yield* Effect.ensuring(
-    Effect.gen(function*() {
-      while (true) {
-        if (requests.isOpen()) {
-          yield* requests.close
-          for (const entry of yield* store.parked(generation, partition)) {
-            if (!(yield* unpark(entry, position))) return undefined
-          }
-        }
-        const page = yield* next === undefined ? read(position) : Fiber.join(next)
-        const last = page.events.at(-1)
-        // The next page is on its way while this one is applied.
-        next = page.events.length >= page.limit
-          ? yield* Effect.forkChild(read(last!.position, grown(page.events, batchSize, maxBatchSize)))
-          : undefined
-        head = page.head
-        const done = yield* step(position, page)
-        if (done === undefined) return undefined
-        position = done.position
-        if (done.stopped !== undefined && isOfNewerCode(done.stopped.error)) return done.stopped.error
-        if (done.stopped !== undefined) {
-          yield* forget
-          next = undefined
-          if (done.applied > 0) delay = retryDelay.first
-          yield* Effect.raceFirst(Effect.sleep(delay), requests.await)
-          delay = Duration.min(Duration.times(delay, 2), retryDelay.max)
-          continue
-        }
-        delay = retryDelay.first
-        if (!done.full) yield* Effect.raceFirst(driver.changed(position), requests.await)
-      }
-    }),
-    forget
-  )
+  const pages = PageReader.make({ driver: events[internals].driver, filter, batchSize, maxBatchSize })
+  return yield* Effect.ensuring(processPages(options, partition, pages, position), pages.discard)
 })
 
-/** Of the payloads in a page, as JSON, that has grown: two pages are in memory. */
-const pageCharacters = 4 * 1024 * 1024
+const processPages = Effect.fnUntraced(function*(
+  { events, requests, retryDelay }: PartitionOptions,
+  partition: Partition,
+  pages: PageReader.PageReader,
+  start: Position.Position
+): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
+  let position = start
+  let head = start
+  let delay = retryDelay.first
+  while (true) {
+    if (requests.isOpen()) {
+      yield* requests.close
+      const isOwned = yield* handleRequests(partition, position, head)
+      if (!isOwned) return undefined
+    }
+    const page = yield* pages.read(position)
+    head = page.head
+    const done = yield* processPage(partition, position, page)
+    if (done === undefined) return undefined
+    position = done.position
+    if (done.stopped === undefined) {
+      delay = retryDelay.first
+      if (!page.isFull) yield* Effect.raceFirst(events[internals].driver.changed(position), requests.await)
+      continue
+    }
+    if (isOfNewerCode(done.stopped.error)) return done.stopped.error
+    yield* pages.discard
+    if (done.applied > 0) delay = retryDelay.first
+    yield* Effect.raceFirst(Effect.sleep(delay), requests.await)
+    delay = Duration.min(Duration.times(delay, 2), retryDelay.max)
+  }
+})
 
-/** Events of the page after a full one: twice as many while all of it stays small, by the payloads of a few. */
-const grown = (events: ReadonlyArray<EncodedEvent>, least: number, max: number): number => {
-  if (max <= least) return least
-  const step = Math.ceil(events.length / 8)
-  const sample = events.filter((_, index) => index % step === 0)
-  const characters = sample.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0) / sample.length
-  return Math.max(least, Math.min(2 * events.length, max, Math.floor(pageCharacters / characters)))
+/** How far a page was processed, and the event at which the consumer stopped. */
+interface ProcessedPage {
+  readonly position: Position.Position
+  readonly stopped: Failure | undefined
+  readonly applied: number
 }
 
-const failedEventOf = ({ error, event }: Failure): FailedEvent => ({
-  stream: event.stream,
-  version: event.version,
-  position: event.position,
-  eventId: event.id,
-  type: event.type,
-  error: error.message
+/** Applies one page and moves the checkpoint. Returns undefined when another worker owns the partition. */
+const processPage = Effect.fnUntraced(
+  function*(
+    partition: Partition,
+    from: Position.Position,
+    { events, head, isFull }: PageReader.Page
+  ): Effect.fn.Return<ProcessedPage | undefined, EventStoreError> {
+    const { generation, parked, processor, report } = partition
+    const to = isFull ? events.at(-1)!.position : Position.max(from, head)
+    const batch = parked.size === 0 ? events : events.filter((event) => !parked.has(event.stream))
+    if (batch.length === 0 && to === from) {
+      yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
+      return { position: to, stopped: undefined, applied: 0 }
+    }
+    yield* TraceContext.linkEvents(events)
+    while (true) {
+      const committed = yield* processor.apply(generation, batch, (plan) => commit(partition, from, to, plan))
+      if (committed.advanced === "lost") return undefined
+      // Another partition has written a document in the meantime.
+      if (committed.advanced === "changed") continue
+      yield* logFailures(partition, committed)
+      yield* countApplied(partition, committed.applied)
+      const { applied, reached: position, stopped } = committed
+      yield* report({
+        state: stopped !== undefined ? "stuck" : isFull ? "catching-up" : "live",
+        position,
+        head,
+        applied,
+        parked: parked.size,
+        detail: stopped?.error.message
+      })
+      return { position, stopped, applied }
+    }
+  },
+  (effect, { partition, processor }) =>
+    Effect.withSpan(effect, "Consumer.step", {
+      attributes: { "evsrc.consumer": processor.consumer.id, "evsrc.partition": partition }
+    })
+)
+
+/**
+ * How far a plan moves the checkpoint, and what it parks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Outcome {
+  /** The new checkpoint. The event at which a consumer stops is the next that it reads. */
+  readonly reached: Position.Position
+  readonly stopped: Failure | undefined
+  readonly toPark: ReadonlyArray<Failure>
+}
+
+/**
+ * Returns how far a plan moves the checkpoint on the way `from` one position `to` another.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const outcomeOf = (
+  consumer: Pick<Consumer, "onFailure">,
+  { applied, failures }: Pick<BatchPlan, "applied" | "failures">,
+  from: Position.Position,
+  to: Position.Position
+): Outcome => {
+  const stopped = failures.find(({ error }) => stopsAt(consumer, error))
+  const toPark = failures.filter((failure) => failure !== stopped)
+  const done = [...applied, ...toPark.map(({ event }) => event)]
+  return {
+    reached: stopped === undefined ? to : done.reduce((max, { position }) => Position.max(max, position), from),
+    stopped,
+    toPark
+  }
+}
+
+interface Committed extends Outcome {
+  readonly advanced: Advanced
+  readonly applied: number
+}
+
+/** Writes a plan: documents, checkpoint, delivery log and parked streams, in one transaction. */
+const commit = Effect.fnUntraced(function*(
+  { epoch, generation, partition, processor, store }: Partition,
+  from: Position.Position,
+  to: Position.Position,
+  plan: BatchPlan
+): Effect.fn.Return<Committed, EventStoreError> {
+  const outcome = outcomeOf(processor.consumer, plan, from, to)
+  const { applied, changes, reads } = plan
+  const advance = store.advance({
+    generation,
+    partition,
+    epoch,
+    from,
+    to: outcome.reached,
+    reads,
+    changes,
+    applied: segmentsOf(applied)
+  })
+  const toPark: ReadonlyArray<FailedEvent> = outcome.toPark.map(failedEventOf)
+  const advanced = yield* toPark.length === 0 ? advance : store.transaction(Effect.tap(
+    advance,
+    (advanced) => advanced === "advanced" ? store.park(generation, partition, toPark) : Effect.void
+  ))
+  return { ...outcome, advanced, applied: applied.length }
 })
+
+/** Carries out the requests for parked streams. Returns whether this worker still owns the partition. */
+const handleRequests = Effect.fnUntraced(function*(
+  partition: Partition,
+  position: Position.Position,
+  head: Position.Position
+): Effect.fn.Return<boolean, EventStoreError> {
+  const { generation, parked, processor: { consumer }, report, store } = partition
+  for (const entry of yield* store.parked(generation, partition.partition)) {
+    if (entry.request === undefined) continue
+    const { advanced, applied, next } = yield* Unparking.unpark(partition, entry, entry.request, position)
+    if (advanced === "lost") return false
+    if (next === undefined) parked.delete(entry.stream)
+    else yield* Effect.logError(`${consumer.id} has parked ${entry.stream}`, next.error)
+    yield* countApplied(partition, applied)
+    const state = head > position ? "catching-up" : "live"
+    yield* report({ state, position, head, applied, parked: parked.size, detail: undefined })
+  }
+  return true
+})
+
+const logFailures = Effect.fnUntraced(function*({ parked, processor: { consumer } }: Partition, outcome: Outcome) {
+  const { stopped, toPark } = outcome
+  for (const { error, event } of toPark) {
+    parked.add(event.stream)
+    yield* Effect.logError(`${consumer.id} has parked ${event.stream}`, error)
+  }
+  // The worker logs an event of newer code when it stops claiming.
+  if (stopped !== undefined && !isOfNewerCode(stopped.error)) {
+    yield* Effect.logError(`${consumer.id} is stuck`, stopped.error)
+  }
+})
+
+const countApplied = ({ processor: { consumer } }: Partition, applied: number): Effect.Effect<void> =>
+  applied === 0
+    ? Effect.void
+    : Metric.update(Metric.withAttributes(Metrics.consumerEvents, { consumer: consumer.id }), applied)

@@ -1,0 +1,85 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import { EventStore } from "evsrc"
+import * as PageReader from "../../src/consumer/PageReader.ts"
+import { internals } from "../../src/core/internals.ts"
+import * as Position from "../../src/core/Position.ts"
+import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+
+/** A reader of a log of so many events, and the positions after which it has read. */
+const readerOf = Effect.fnUntraced(function*(events: number, batchSize = 2, maxBatchSize = batchSize) {
+  const store = yield* EventStore.EventStore
+  yield* store.append(Tick, "s", Array.from({ length: events }, (_, n) => ({ _tag: "Ticked", n })))
+  const { driver } = store[internals]
+  const reads: Array<readonly [after: Position.Position, limit: number]> = []
+  const reader = PageReader.make({
+    driver: {
+      ...driver,
+      readAll: (request) => {
+        reads.push([request.after, request.limit])
+        return driver.readAll(request)
+      }
+    },
+    filter: {},
+    batchSize,
+    maxBatchSize
+  })
+  return { reader, reads }
+})
+
+const positions = ({ events }: PageReader.Page) => events.map(({ position }) => Number(position))
+
+describe("PageReader", () => {
+  it.effect("reads the page after a full one in advance", () =>
+    Effect.gen(function*() {
+      const { reader, reads } = yield* readerOf(3)
+      const first = yield* reader.read(Position.start)
+      assert.deepStrictEqual([positions(first), first.isFull], [[1, 2], true])
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(reads, [[Position.start, 2], [Position.make(2n), 2]])
+      const second = yield* reader.read(Position.make(2n))
+      assert.deepStrictEqual([positions(second), second.isFull], [[3], false])
+      assert.strictEqual(reads.length, 2)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("reads again where the caller is after a discard", () =>
+    Effect.gen(function*() {
+      const { reader } = yield* readerOf(4)
+      yield* reader.read(Position.start)
+      yield* reader.discard
+      assert.deepStrictEqual(positions(yield* reader.read(Position.make(1n))), [2, 3])
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("returns to the first size after a page that was not full", () =>
+    Effect.gen(function*() {
+      const { reader, reads } = yield* readerOf(4, 2, 8)
+      yield* reader.read(Position.start)
+      yield* reader.read(Position.make(2n))
+      yield* reader.read(Position.make(4n))
+      assert.deepStrictEqual(reads.map(([, limit]) => limit), [2, 4, 2])
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+})
+
+describe("the size of the next page", () => {
+  const events = (count: number, characters: number) => {
+    // Only the payload is looked at.
+    const event: Pick<EncodedEvent, "data"> = { data: "x".repeat(characters - 2) }
+    return Array.from({ length: count }, () => event as EncodedEvent)
+  }
+
+  it("doubles up to the maximum", () => {
+    assert.strictEqual(PageReader.nextLimit(events(10, 100), 10, 1_000), 20)
+    assert.strictEqual(PageReader.nextLimit(events(800, 100), 10, 1_000), 1_000)
+  })
+
+  it("stays the same where it must not grow", () => {
+    assert.strictEqual(PageReader.nextLimit(events(10, 100), 10, 10), 10)
+  })
+
+  it("keeps a page of large events below 4 MB, but never below the first size", () => {
+    assert.strictEqual(PageReader.nextLimit(events(100, 2 ** 17), 10, 1_000), 32)
+    assert.strictEqual(PageReader.nextLimit(events(100, 2 ** 20), 10, 1_000), 10)
+  })
+})
