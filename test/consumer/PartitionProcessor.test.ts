@@ -4,6 +4,7 @@ import type { Failure } from "../../src/consumer/BatchProcessor.ts"
 import { outcomeOf } from "../../src/consumer/PartitionProcessor.ts"
 import { invalidRequest, storeError, UndecodableEvent } from "../../src/core/errors.ts"
 import * as Position from "../../src/core/Position.ts"
+import * as StreamId from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
 import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
 
@@ -11,7 +12,7 @@ const [from, to] = [Position.make(10n), Position.make(30n)]
 
 const eventAt = (position: number): EncodedEvent => ({
   position: Position.make(BigInt(position)),
-  stream: `s${position}`,
+  stream: StreamId.StreamId.make(`s${position}`),
   version: Version.make(1),
   type: "Ticked",
   schemaVersion: 1,
