@@ -24,7 +24,7 @@ export const blocksOf = (markdown: string): ReadonlyArray<Block> => {
   }))
 }
 
-const withoutBlocks = (markdown: string): string => markdown.replace(/^ *```.*\n[^]*?^ *```$/gm, "")
+export const withoutBlocks = (markdown: string): string => markdown.replace(/^ *```.*\n[^]*?^ *```$/gm, "")
 
 export interface Link {
   readonly text: string
