@@ -1,4 +1,4 @@
-/** The whole way once, in memory: commands to a bank account, decided on its own events; balances in a read model. */
+/** A bank account in memory: commands, decided on the account's events, and balances in a read model. */
 import { Console, Effect, Layer, Option, Result, Schema } from "effect"
 import { Aggregate, Command, Projection, Query } from "evsrc"
 import { CommandBus, EventStore, ProjectionStore, Projector, QueryBus } from "evsrc"
@@ -22,7 +22,7 @@ export const Withdraw = Command.make("Withdraw", {
 })
 export const GetBalance = Query.make("GetBalance", { payload: account, success: Schema.Int })
 
-/** Its state is the balance; there is none before it is opened. */
+/** The state is the balance; undefined until the account is opened. */
 export const Account = Aggregate.make("Account", {
   id: "account",
   state: Schema.UndefinedOr(Schema.Int),
@@ -57,13 +57,13 @@ export const Balances = Projection.make("balances", {
   }
 })
 
-const answerBalance = QueryBus.handler(
+const getBalance = QueryBus.handler(
   GetBalance,
   ({ account }) => Effect.map(ProjectionStore.get(Balances, account), Option.getOrElse(() => 0))
 )
 
-/** Needs an event store and a projection store, in memory or on Postgres. */
-export const Bank = Layer.mergeAll(Aggregate.layer(Account), Projector.layer([Balances]), answerBalance)
+/** Requires an event store and a projection store, in memory or on PostgreSQL. */
+export const Bank = Layer.mergeAll(Aggregate.layer(Account), Projector.layer([Balances]), getBalance)
 
 export const program = Effect.gen(function*() {
   yield* CommandBus.dispatch(Open, { account: "ann" })

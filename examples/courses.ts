@@ -1,6 +1,7 @@
 /**
- * Decisions over several entities: a student enrols in a course if the course has a free place and the student has taken fewer than three
- * (https://dcb.events/examples/course-subscriptions); a name belongs to one student (https://dcb.events/examples/unique-username).
+ * Decisions with a dynamic consistency boundary (DCB). A student enrols in a course if the course has a free place and the student takes
+ * fewer than three courses (https://dcb.events/examples/course-subscriptions). A name belongs to one student
+ * (https://dcb.events/examples/unique-username).
  */
 import { Effect, Layer, Result, Schema } from "effect"
 import { Command, CommandBus, Decision, Event, EventStore } from "evsrc"
@@ -36,7 +37,7 @@ export const TakeName = Command.make("TakeName", {
   error: NameIsTaken
 })
 
-// Models: each asks for the events it needs, and decisions are put together from them.
+// Decision models: each selects the events it needs, and each decision combines some of them.
 
 const Places = (courseId: string) =>
   Decision.model({

@@ -1,6 +1,6 @@
 /**
- * Personal data that can be erased: a customer's name and address are encrypted under a key of their own wherever they are kept. When the key
- * is deleted, they are gone from the log, from documents and from every backup, and all else stays as it was.
+ * Personal data that can be erased. A customer's name and address are encrypted with the customer's own key wherever they are stored. Deleting
+ * the key makes them unreadable in the log, in documents and in every backup; all other data stays unchanged.
  */
 import { Console, Effect, Layer, Option, Schema, Stream } from "effect"
 import {
@@ -26,7 +26,7 @@ const personal = { name: PersonalData.field(Name, ofCustomer), address: Personal
 export const OrderEvent = Schema.TaggedUnion({ Ordered: { ...order, ...personal } })
 export const Order = Command.make("Order", { payload: order })
 
-// A state without personal data has nothing to erase.
+// The state contains no personal data, so there is nothing to erase in it.
 export const Customer = Aggregate.make("Customer", {
   id: "customerId",
   state: Schema.Struct({ orders: Schema.Int }),
@@ -38,7 +38,7 @@ export const Customer = Aggregate.make("Customer", {
   decide: { Order: (_, order) => [OrderEvent.cases.Ordered.make(order)] }
 })
 
-// A document may have it where its Schema says so. What is computed of it may not: `town` here would outlive the erasure.
+// Personal data in a document needs an annotated Schema. Do not copy it into other fields: a plain `town` would outlive the erasure.
 export const Customers = Projection.make("customers", {
   lifecycle: "inline",
   events: OrderEvent,
@@ -52,7 +52,7 @@ export const Customers = Projection.make("customers", {
 const Stores = Projector.layerInline([Customers]).pipe(
   Layer.provide(EventStore.layerMemory),
   Layer.provideMerge(ProjectionStore.layerMemory),
-  // In production a database of its own: PgKeyStore.layer
+  // In production use PgKeyStore.layer on a separate database.
   Layer.provideMerge(KeyStore.layerMemory)
 )
 

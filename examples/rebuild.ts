@@ -1,8 +1,8 @@
 /**
- * Makes a read model again while it is read, with a bar in the terminal: the balances of the bank account.
+ * Rebuilds a read model online, the balances of the bank account, with a progress bar in the terminal.
  *
- * `node --conditions=@evsrc/source examples/rebuild.ts` does it in memory, on a log of its own that it writes first. With DATABASE_URL it does it
- * there, beside the program that runs; `rollback` as an argument undoes the swap.
+ * `node --conditions=@evsrc/source examples/rebuild.ts` runs in memory, on a log that it writes first. With DATABASE_URL it rebuilds on that
+ * database, while other processes use it; the argument `rollback` undoes the cut-over.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Config, Console, Effect, Layer, Stream } from "effect"
@@ -10,7 +10,7 @@ import { EventStore, ProjectionStore, Projector, Rebuild } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { AccountEvent, Balances } from "./bank-account.ts"
 
-/** One line that is written over and over, and a new line wherever a phase ends. */
+/** Overwrites one line with the progress, and starts a new line after each phase. */
 const show = (write: (text: string) => void) => {
   let phase: Rebuild.Progress["phase"] | undefined
   return (progress: Rebuild.Progress) =>

@@ -1,5 +1,5 @@
 /**
- * The program on a socket, over whichever stores it is given.
+ * The HTTP application. It requires the stores.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
@@ -8,11 +8,11 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Users from "../users/Users.ts"
-import * as Ending from "./Ending.ts"
 import * as Listener from "./Listener.ts"
 import * as Routes from "./Routes.ts"
+import * as ShutdownSignal from "./ShutdownSignal.ts"
 
-/** Listens once everything else is ready, so that whoever can connect is answered. */
+/** The server starts to listen after everything else is ready, so every accepted connection is served. */
 export const layer = (address: Listener.Address) =>
   Layer.unwrap(Effect.map(
     HttpRouter.toHttpEffect(Routes.layer),
@@ -20,8 +20,8 @@ export const layer = (address: Listener.Address) =>
   )).pipe(
     Layer.provide([
       NodeHttpServer.layerHttpServices,
-      Ending.layer,
-      // The router would answer a long id as an unknown route; its Schema has better words for it.
+      ShutdownSignal.layer,
+      // With the default limit the router treats a long id as an unknown route; the id's Schema reports it better.
       Layer.succeed(HttpRouter.RouterConfig, { maxParamLength: 16_384 }),
       Users.layer
     ])

@@ -1,6 +1,6 @@
 /**
- * Sees to it that what no endpoint has answered is answered in JSON too: unknown routes and methods, bodies that are too large or of
- * another type, and defects, which are logged.
+ * JSON responses to requests that no endpoint handles: unknown routes and methods, bodies that are too large or of another type, and
+ * defects, which are logged.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Cause from "effect/Cause"
@@ -15,15 +15,15 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type { unhandled } from "effect/Types"
 import { Api } from "./contract/Api.ts"
-import { internalError } from "./Failures.ts"
+import { internalError } from "./HttpErrorMapping.ts"
 import { invalidInput } from "./InputErrorResponses.ts"
 
 const maxBody = ByteSize.mebibytes(1)
 
-/** Asked every few seconds by machines. */
-const quiet: ReadonlySet<string> = new Set(["/health", "/metrics"])
+/** Paths that monitoring polls, so they are not logged. */
+const unloggedPaths: ReadonlySet<string> = new Set(["/health", "/metrics"])
 
-const problem = (
+const errorResponse = (
   status: number,
   body: { readonly _tag: string; readonly message: string },
   headers: Record<string, string> = {}
@@ -43,18 +43,24 @@ const ofServerError = ({ reason }: HttpServerError.HttpServerError) => {
     case "RouteNotFound": {
       const [path = ""] = reason.request.url.split("?")
       return isDecodable(path)
-        ? problem(404, { _tag: "RouteNotFound", message: `There is no ${reason.request.method} ${path}; see /docs` })
-        : problem(400, invalidInput("path", [{ field: "", message: "is not valid percent-encoding of UTF-8" }]))
+        ? errorResponse(404, {
+          _tag: "RouteNotFound",
+          message: `No route ${reason.request.method} ${path}; /docs lists all routes`
+        })
+        : errorResponse(400, invalidInput("path", [{ field: "", message: "is not valid percent-encoding of UTF-8" }]))
     }
     case "RequestParseError":
       return reason.reason === "BodyTooLarge"
-        ? problem(
+        ? errorResponse(
           413,
-          { _tag: "BodyTooLarge", message: `A body has at most ${ByteSize.toNumberUnsafe(maxBody)} bytes` },
-          // The rest of the body is not worth reading.
+          { _tag: "BodyTooLarge", message: `The body must have at most ${ByteSize.toNumberUnsafe(maxBody)} bytes` },
+          // Closes the connection instead of reading the rest of the body.
           { connection: "close" }
         )
-        : problem(400, { _tag: "UnreadableRequest", message: "The request could not be read to its end" })
+        : errorResponse(400, {
+          _tag: "UnreadableRequest",
+          message: "The body of the request could not be read completely"
+        })
     default:
       return undefined
   }
@@ -71,41 +77,41 @@ const ofCause = (cause: Cause.Cause<unhandled>): Effect.Effect<HttpServerRespons
     if (response !== undefined) return Effect.succeed(response)
   }
   if (!Cause.hasInterruptsOnly(cause)) {
-    return Effect.as(Effect.logError("A request failed", cause), problem(500, internalError))
+    return Effect.as(Effect.logError("A request failed", cause), errorResponse(500, internalError))
   }
   return isClientAbort(cause)
     ? Effect.failCause(cause)
-    : Effect.succeed(problem(503, { _tag: "ShuttingDown", message: "The server is shutting down; try again" }))
+    : Effect.succeed(errorResponse(503, { _tag: "ShuttingDown", message: "The server is shutting down; try again" }))
 }
 
-const answerAll = HttpRouter.middleware(
+const jsonResponses = HttpRouter.middleware(
   (handle: Effect.Effect<HttpServerResponse.HttpServerResponse, unhandled>) =>
     Effect.gen(function*() {
       const request = yield* HttpServerRequest.HttpServerRequest
       const answered = handle.pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBody),
         Effect.catchCause(ofCause),
-        // The only response of HttpApi that is not JSON.
+        // HttpApi's 415 is its only response that is not JSON.
         Effect.map((response) =>
           response.status === 415
-            ? problem(
+            ? errorResponse(
               400,
               invalidInput("headers", [{
                 field: "content-type",
-                message: "must be application/json, for a body of JSON"
+                message: "must be application/json"
               }])
             )
             : response
         )
       )
-      return yield* quiet.has(request.url) ? HttpMiddleware.withLoggerDisabled(answered) : answered
+      return yield* unloggedPaths.has(request.url) ? HttpMiddleware.withLoggerDisabled(answered) : answered
     }),
   { global: true }
 )
 
 const methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const
 
-/** For every path, the methods it does not have. */
+/** Adds a 405 response for every other method of each path. */
 const methodsNotAllowed = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const paths = new Map<HttpRouter.PathInput, Set<string>>([
     ["/docs", new Set(["GET"])],
@@ -115,7 +121,7 @@ const methodsNotAllowed = HttpRouter.use(Effect.fnUntraced(function*(router) {
   HttpApi.reflect(Api, {
     onGroup: () => {},
     onEndpoint: ({ endpoint }) => {
-      // Whoever made the endpoint had to give it such a path; the erased endpoint has forgotten.
+      // Every endpoint was made with such a path; the type of a reflected endpoint is wider.
       const path = endpoint.path as HttpRouter.PathInput
       paths.set(path, (paths.get(path) ?? new Set()).add(endpoint.method))
     }
@@ -124,10 +130,10 @@ const methodsNotAllowed = HttpRouter.use(Effect.fnUntraced(function*(router) {
     const allow = Array.from(allowed).join(", ")
     for (const method of methods) {
       if (allowed.has(method)) continue
-      const message = `This path has no ${method}; it has ${allow}`
-      yield* router.add(method, path, problem(405, { _tag: "MethodNotAllowed", message }, { allow }))
+      const message = `This path does not support ${method}; use ${allow}`
+      yield* router.add(method, path, errorResponse(405, { _tag: "MethodNotAllowed", message }, { allow }))
     }
   }
 }))
 
-export const layer = Layer.mergeAll(answerAll, methodsNotAllowed)
+export const layer = Layer.mergeAll(jsonResponses, methodsNotAllowed)

@@ -1,5 +1,5 @@
 /**
- * Names the fields of a request that do not satisfy their Schemas.
+ * Maps schema errors of a request to `InvalidInput`, which names every invalid field.
  */
 import * as Effect from "effect/Effect"
 import type { HttpApiSchemaError } from "effect/http-api/HttpApiError"
@@ -11,18 +11,18 @@ import { InvalidInput } from "./contract/HttpErrors.ts"
 const format = SchemaIssue.makeFormatterStandardSchemaV1({
   leafHook: (issue) =>
     issue._tag === "UnexpectedKey"
-      ? "is not known here; is it misspelt?"
+      ? "is not a known field; check its spelling"
       : issue._tag === "MissingKey"
       ? "is missing"
       : SchemaIssue.defaultLeafHook(issue)
 })
 
-/** The parts of a request. The others are parts of a response: not the client's fault. */
+/** The parts of a request by kind of schema error. Other kinds concern the response, which is the server's fault. */
 const parts = { Params: "path", Query: "query", Headers: "headers", Payload: "body" } as const
 
 const isOfRequest = (kind: HttpApiSchemaError["kind"]): kind is keyof typeof parts => kind in parts
 
-/** The error of a part of a request with these issues. */
+/** Returns the error for these issues in a part of the request. */
 export const invalidInput = (part: InvalidInput["in"], issues: InvalidInput["issues"]): InvalidInput =>
   InvalidInput.make({
     in: part,

@@ -1,6 +1,6 @@
 /**
- * Logs on stderr: for people on a terminal, else one JSON object a line. Spans go to an OpenTelemetry collector when
- * `OTEL_EXPORTER_OTLP_ENDPOINT` names one (such as http://localhost:4318). Metrics are at /metrics.
+ * Logs go to stderr: formatted on a terminal, otherwise one JSON object per line. Spans go to the OpenTelemetry collector that
+ * `OTEL_EXPORTER_OTLP_ENDPOINT` names, such as http://localhost:4318. Metrics are served at /metrics.
  */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * Everything that is served, over a user management and its stores.
+ * All routes: the API, its documentation, the metrics, and fallback responses.
  */
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as HttpApiSwagger from "effect/http-api/HttpApiSwagger"
@@ -16,7 +16,7 @@ export const layer = Layer.mergeAll(
     Layer.provide([UserHandlers.layer, SystemHandlers.layer]),
     Layer.provide(InputErrorResponses.layer)
   ),
-  // Its page has all it needs inside, so it works without internet access.
+  // The page embeds its scripts and styles, so it works without internet access.
   HttpApiSwagger.layer(Api, { path: "/docs" }),
   PrometheusMetrics.layerHttp({ path: "/metrics" }),
   FallbackResponses.layer

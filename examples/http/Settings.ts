@@ -1,5 +1,5 @@
 /**
- * What the environment says.
+ * Reads and validates the settings from environment variables.
  */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
@@ -7,16 +7,14 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 
-/**
- * - `PORT`: 3000 by default; 0 takes a free one
- * - `HOST`: the address to listen on; 127.0.0.1 by default, which only this machine reaches
- * - `DATABASE_URL`: a PostgreSQL server; without it PostgreSQL runs within this process
- * - `EVSRC_DATA`: the folder where that one keeps its data; `.data` by default
- */
 export interface Settings {
+  /** `PORT`: 3000 by default; 0 chooses a free port. */
   readonly port: number
+  /** `HOST`: the address to listen on; 127.0.0.1 by default, which is reachable from this machine only. */
   readonly host: string
+  /** `DATABASE_URL`: a PostgreSQL server. Without it an embedded PostgreSQL runs in this process. */
   readonly databaseUrl: Redacted.Redacted | undefined
+  /** `EVSRC_DATA`: the data folder of the embedded PostgreSQL; `.data` by default. */
   readonly dataDir: string
 }
 
@@ -24,7 +22,7 @@ export class InvalidSetting
   extends Schema.TaggedError<InvalidSetting>()("InvalidSetting", { message: Schema.String })
 {}
 
-/** A variable that is set to nothing counts as not set, as in `DATABASE_URL= npm start`. */
+/** An empty variable counts as unset, as in `DATABASE_URL= npm start`. */
 const variable = (name: string) =>
   Config.String(name).pipe(Config.option, Config.map(Option.filter((text) => text !== "")))
 

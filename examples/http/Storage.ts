@@ -1,5 +1,5 @@
 /**
- * The stores: on a PostgreSQL server, or on one within this process. Both migrate it first.
+ * The stores on a PostgreSQL server or on an embedded PostgreSQL. They run the migrations first.
  */
 import { PgClient } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import type { Settings } from "./Settings.ts"
 
-/** Loaded only when it is used: it brings the whole of PostgreSQL along. */
+/** Imported on demand, because it contains all of PostgreSQL. */
 const embedded = (dataDir: string) =>
   Layer.unwrap(Effect.map(
     Effect.promise(() => import("evsrc/pglite")),

@@ -1,5 +1,5 @@
 /**
- * Health: the store answers, and every read model is worked on and moves, in this process or in another.
+ * The health endpoint: whether the store responds, and whether each read model has an owner and makes progress.
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -15,13 +15,13 @@ import { Healthy, Unhealthy } from "./contract/SystemEndpoints.ts"
 
 const consumers = [UsersProjection]
 
-const timeoutDuration = Duration.seconds(2)
+const maxWait = Duration.seconds(2)
 
-/** Of a consumer, what its contract tells. */
+/** Converts the health of a consumer to the contract's form. */
 const consumerOf = ({ partitions, silentFor, throughput, ...consumer }: Health.ConsumerHealth) => ({
   ...consumer,
-  ...(silentFor === undefined ? {} : { silentFor }),
-  ...(throughput === undefined ? {} : { throughput }),
+  ...(silentFor === undefined ? {} : { secondsSinceHeartbeat: silentFor }),
+  ...(throughput === undefined ? {} : { eventsPerSecond: throughput }),
   partitions: partitions.map(({ heartbeat, lag, owner, parked, partition, position, status }) => ({
     partition,
     status,
@@ -39,35 +39,35 @@ const handlers = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const projector = yield* Projector.Projector
     const stores = yield* Effect.context<EventStore.EventStore | ProjectionStore.ProjectionStore>()
-    const look = yield* Health.make(consumers)
+    const check = yield* Health.make(consumers)
 
     return handlers.handle(
       "health",
       Effect.fnUntraced(function*() {
-        // Who has just started has given no heartbeat yet.
+        // A worker that has just started has no heartbeat yet.
         yield* projector.status.pipe(
           Effect.repeat({
             until: (all) => all.every(({ state }) => state !== "starting"),
             schedule: Schedule.spaced("20 millis")
           }),
-          Effect.timeoutOption(timeoutDuration)
+          Effect.timeoutOption(maxWait)
         )
-        const health = yield* look.pipe(
-          Effect.timeout(timeoutDuration),
-          Effect.tapError((error) => Effect.logWarning("The store does not answer", error)),
+        const health = yield* check.pipe(
+          Effect.timeout(maxWait),
+          Effect.tapError((error) => Effect.logWarning("The store does not respond", error)),
           Effect.option,
           Effect.provideContext(stores),
           Effect.map(Option.getOrUndefined)
         )
-        const projections = (yield* projector.status).map(({ detail, heartbeat, ...status }) => ({
+        const workers = (yield* projector.status).map(({ detail, heartbeat, ...status }) => ({
           ...status,
           heartbeat: DateTime.makeUnsafe(heartbeat),
           ...(detail === undefined ? {} : { detail })
         }))
-        const problems = [
+        const reasons = [
           ...(health === undefined ? ["the store cannot be reached"] : []),
           ...(health?.status === "red" ? health.reasons : []),
-          ...projections.flatMap(({ consumer, detail, state }) =>
+          ...workers.flatMap(({ consumer, detail, state }) =>
             state === "stuck" || state === "retrying"
               ? [`projection "${consumer}" is ${state}: ${detail ?? "no reason given"}`]
               : []
@@ -75,18 +75,18 @@ const handlers = HttpApiBuilder.group(
         ]
         const report = {
           store: health === undefined ? "unreachable" as const : "reachable" as const,
-          health: problems.length > 0 ? "red" as const : health?.status ?? "red" as const,
+          health: reasons.length > 0 ? "red" as const : health?.status ?? "red" as const,
           reasons: health?.reasons ?? [],
           consumers: (health?.consumers ?? []).map(consumerOf),
-          projections
+          workers
         }
-        return problems.length === 0
+        return reasons.length === 0
           ? Healthy.make({ status: "ok", ...report })
-          : yield* Effect.fail(Unhealthy.make({ message: problems.join("; "), status: "unhealthy", ...report }))
+          : yield* Effect.fail(Unhealthy.make({ message: reasons.join("; "), status: "unhealthy", ...report }))
       })
     )
   })
 )
 
-/** The gauges of /metrics are kept up to date, also while nobody asks how the program is. */
+/** `Health.watch` keeps the gauges of /metrics current, even if nothing calls /health. */
 export const layer = Layer.merge(handlers, Layer.effectDiscard(Health.watch(consumers)))

@@ -1,13 +1,24 @@
 /**
- * Turns requests about users into commands and queries, and their outcomes into responses.
+ * The endpoints of users: dispatch requests as commands and queries, and return their results as responses.
  */
 import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { AsOf, CommandBus, type CommandContext, IdGenerator, ProjectionBehind, QueryBus, type Receipt } from "evsrc"
+import {
+  AsOf,
+  CommandBus,
+  type CommandContext,
+  IdGenerator,
+  type Position,
+  ProjectionBehind,
+  QueryBus,
+  type Receipt,
+  type Version
+} from "evsrc"
 import { createHash } from "node:crypto"
-import { UserId } from "../users/contract/User.ts"
+import { type Email, UserId } from "../users/contract/User.ts"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
 import type { UserEvent } from "../users/contract/UserEvent.ts"
 import {
@@ -21,10 +32,10 @@ import {
 } from "../users/contract/UserQueries.ts"
 import { Api } from "./contract/Api.ts"
 import type { WriteHeaders } from "./contract/UserEndpoints.ts"
-import * as Failures from "./Failures.ts"
-import * as UserEvents from "./UserEvents.ts"
+import * as HttpErrorMapping from "./HttpErrorMapping.ts"
+import * as UserEventStream from "./UserEventStream.ts"
 
-/** How long `?after=` waits for the read model. */
+/** The time that `?after=` waits for the read model. */
 export const ReadTimeout = Context.Reference<Duration.Input>("evsrc/examples/http/ReadTimeout", {
   defaultValue: () => "5 seconds"
 })
@@ -35,21 +46,65 @@ const commandContext = (headers: WriteHeaders): CommandContext.CommandContext =>
   expected: headers["if-match"]
 })
 
-/** A receipt with events of another type is that of an earlier request under the same key, which asked for something else. */
-const written = (userId: UserId, type: keyof typeof UserEvent.cases) => ({ events, position, version }: Receipt) =>
+/** Returns the response to a write. If the key belongs to an earlier, different request, the receipt has events of another type. */
+const writtenOf = (userId: UserId, type: keyof typeof UserEvent.cases) => ({ events, position, version }: Receipt) =>
   events.every((event) => event.type === type)
     ? Effect.succeed({ userId, version, position })
-    : Effect.fail(Failures.keyReused)
+    : Effect.fail(HttpErrorMapping.keyReused)
 
-/** A request without an id that is sent again under the same key must mean the same user, so the key makes the id. */
+/** Derives the user id from the idempotency key, so that a repeated request without an id means the same user. */
 const idFromKey = (key: string): string => {
   const hash = createHash("sha256").update(key).digest("hex")
-  // A UUID of version 8: custom, but well-formed.
+  // A UUID of version 8, the version for custom formats.
   return [hash.slice(0, 8), hash.slice(8, 12), `8${hash.slice(13, 16)}`, `8${hash.slice(17, 20)}`, hash.slice(20, 32)]
     .join("-")
 }
 
-/** What reads the log, behind which nothing can be. */
+interface Registration {
+  readonly email: Email
+  readonly name: string
+  readonly userId?: UserId
+}
+
+const register = (newId: () => string, headers: WriteHeaders, payload: Registration) => {
+  const key = headers["idempotency-key"]
+  const userId = payload.userId ?? UserId.make(key === undefined ? newId() : idFromKey(key))
+  return CommandBus.dispatch(RegisterUser, { ...payload, userId }, commandContext(headers)).pipe(
+    Effect.flatMap(writtenOf(userId, "UserRegistered")),
+    HttpErrorMapping.mapCommandErrors
+  )
+}
+
+const rename = (headers: WriteHeaders, userId: UserId, name: string) =>
+  CommandBus.dispatch(RenameUser, { userId, name }, commandContext(headers)).pipe(
+    Effect.flatMap(writtenOf(userId, "UserRenamed")),
+    HttpErrorMapping.absentIsNotFound(userId),
+    HttpErrorMapping.mapCommandErrors
+  )
+
+const deactivate = (headers: WriteHeaders, userId: UserId) =>
+  CommandBus.dispatch(DeactivateUser, { userId }, commandContext(headers)).pipe(
+    Effect.flatMap(writtenOf(userId, "UserDeactivated")),
+    HttpErrorMapping.absentIsNotFound(userId),
+    HttpErrorMapping.mapCommandErrors
+  )
+
+interface AsOfQuery {
+  readonly atVersion?: Version.Version
+  readonly atPosition?: Position.Position
+  readonly atTime?: DateTime.Utc
+}
+
+const asOfOf = ({ atPosition, atTime, atVersion }: AsOfQuery): AsOf.AsOf | undefined =>
+  atVersion !== undefined
+    ? AsOf.version(atVersion)
+    : atPosition !== undefined
+    ? AsOf.position(atPosition)
+    : atTime !== undefined
+    ? AsOf.instant(atTime)
+    : undefined
+
+/** Queries that read the log depend on no projection, so they never fail with `ProjectionBehind`. */
 const neverBehind = <A, E, R>(self: Effect.Effect<A, E | ProjectionBehind, R>) =>
   Effect.catchIf(self, (error): error is ProjectionBehind => error instanceof ProjectionBehind, Effect.die)
 
@@ -61,64 +116,37 @@ export const layer = HttpApiBuilder.group(
     const timeout = yield* ReadTimeout
 
     return handlers
-      .handle("register", ({ headers, payload }) => {
-        const key = headers["idempotency-key"]
-        const userId = payload.userId ?? UserId.make(key === undefined ? newId() : idFromKey(key))
-        return CommandBus.dispatch(RegisterUser, { ...payload, userId }, commandContext(headers)).pipe(
-          Effect.flatMap(written(userId, "UserRegistered")),
-          Failures.ofCommand
-        )
-      })
-      .handle(
-        "rename",
-        ({ headers, params: { id }, payload: { name } }) =>
-          CommandBus.dispatch(RenameUser, { userId: id, name }, commandContext(headers)).pipe(
-            Effect.flatMap(written(id, "UserRenamed")),
-            Failures.absentIsNotFound(id),
-            Failures.ofCommand
-          )
-      )
-      .handle(
-        "deactivate",
-        ({ headers, params: { id } }) =>
-          CommandBus.dispatch(DeactivateUser, { userId: id }, commandContext(headers)).pipe(
-            Effect.flatMap(written(id, "UserDeactivated")),
-            Failures.absentIsNotFound(id),
-            Failures.ofCommand
-          )
-      )
+      .handle("register", ({ headers, payload }) => register(newId, headers, payload))
+      .handle("rename", ({ headers, params: { id }, payload: { name } }) => rename(headers, id, name))
+      .handle("deactivate", ({ headers, params: { id } }) => deactivate(headers, id))
       .handle(
         "get",
-        Effect.fnUntraced(function*({ params: { id: userId }, query: { after, atPosition, atTime, atVersion } }) {
-          const asOf = atVersion !== undefined
-            ? AsOf.version(atVersion)
-            : atPosition !== undefined
-            ? AsOf.position(atPosition)
-            : atTime !== undefined
-            ? AsOf.instant(atTime)
-            : undefined
-          if (asOf !== undefined) return yield* QueryBus.ask(GetUserAsOf, { userId, asOf }).pipe(Failures.ofQuery)
-          return yield* QueryBus.ask(GetUser, { userId }, { after, timeout }).pipe(Failures.ofQuery)
+        Effect.fnUntraced(function*({ params: { id: userId }, query: { after, ...query } }) {
+          const asOf = asOfOf(query)
+          if (asOf === undefined) {
+            return yield* QueryBus.ask(GetUser, { userId }, { after, timeout }).pipe(HttpErrorMapping.mapQueryErrors)
+          }
+          return yield* QueryBus.ask(GetUserAsOf, { userId, asOf }).pipe(HttpErrorMapping.mapQueryErrors)
         })
       )
       .handle(
         "list",
         ({ query: { after, cursor, ...query } }) =>
           QueryBus.ask(ListUsers, cursor === undefined ? query : { ...query, after: cursor }, { after, timeout }).pipe(
-            Failures.ofQuery
+            HttpErrorMapping.mapQueryErrors
           )
       )
       .handle(
         "events",
         ({ headers: { "last-event-id": last }, query: { after } }) =>
-          UserEvents.stream(last ?? after).pipe(Effect.catchTag("EventStoreError", Failures.readFailure))
+          UserEventStream.stream(last ?? after).pipe(Effect.catchTag("EventStoreError", HttpErrorMapping.toReadError))
       )
       .handle(
         "history",
         ({ params: { id: userId }, query: { after: _, cursor, ...query } }) =>
           QueryBus.ask(GetUserHistory, { userId, ...query, ...(cursor === undefined ? {} : { after: cursor }) }).pipe(
             neverBehind,
-            Failures.ofQuery
+            HttpErrorMapping.mapQueryErrors
           )
       )
       .handle(
@@ -126,18 +154,18 @@ export const layer = HttpApiBuilder.group(
         ({ params: { id: userId }, query: { cursor, ...query } }) =>
           QueryBus.ask(GetUserTimeline, { userId, ...query, ...(cursor === undefined ? {} : { after: cursor }) }).pipe(
             neverBehind,
-            Failures.ofQuery
+            HttpErrorMapping.mapQueryErrors
           )
       )
       .handle(
         "diff",
         ({ params: { id: userId }, query: { from, to = AsOf.now } }) =>
-          QueryBus.ask(DiffUser, { userId, from, to }).pipe(neverBehind, Failures.ofQuery)
+          QueryBus.ask(DiffUser, { userId, from, to }).pipe(neverBehind, HttpErrorMapping.mapQueryErrors)
       )
       .handle(
         "whatIf",
         ({ params: { id: userId }, payload: { at = AsOf.now, command } }) =>
-          QueryBus.ask(WhatIfUser, { userId, at, command }).pipe(neverBehind, Failures.ofQuery)
+          QueryBus.ask(WhatIfUser, { userId, at, command }).pipe(neverBehind, HttpErrorMapping.mapQueryErrors)
       )
   })
 )

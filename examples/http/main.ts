@@ -11,21 +11,21 @@ import * as Layer from "effect/Layer"
 import * as App from "./App.ts"
 import * as Observability from "./Observability.ts"
 import * as Settings from "./Settings.ts"
-import * as StartMessages from "./StartMessages.ts"
+import * as StartupMessages from "./StartupMessages.ts"
 import * as Storage from "./Storage.ts"
 
 const program = Effect.gen(function*() {
   const settings = yield* Settings.load
   const announce = Effect.flatMap(
     HttpServer.HttpServer,
-    ({ address }) => Console.log(StartMessages.welcome(address, settings))
+    ({ address }) => Console.log(StartupMessages.welcome(address, settings))
   )
   const running = Layer.effectDiscard(announce).pipe(
     Layer.provide(App.layer(settings)),
     Layer.provide(Storage.layer(settings))
   )
   return yield* Layer.launch(running).pipe(
-    Effect.mapError((error) => new StartMessages.CannotStart({ message: StartMessages.reason(error, settings) }))
+    Effect.mapError((error) => new StartupMessages.CannotStart({ message: StartupMessages.reason(error, settings) }))
   )
 })
 
@@ -41,7 +41,7 @@ program.pipe(
   Effect.provide(Observability.layer),
   NodeRuntime.runMain({
     disableErrorReporting: true,
-    // A signal is the usual way to end it.
+    // SIGTERM and SIGINT are the usual ways to stop the program, so they exit with 0.
     teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
   })
 )

@@ -1,5 +1,5 @@
 /**
- * How a user behaves: pure functions, no store and no clock.
+ * The decider of users: pure functions, without a store or a clock.
  */
 import * as Result from "effect/Result"
 import { UserAggregate } from "./contract/UserAggregate.ts"

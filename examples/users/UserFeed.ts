@@ -1,5 +1,5 @@
 /**
- * The users as they change, from the log: whoever remembers a position misses nothing after it.
+ * The changes of users, read from the log. A reader that remembers a position can resume after it without gaps.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -7,7 +7,7 @@ import { EventStore, type EventStoreError, type Position } from "evsrc"
 import type { UserChange } from "./contract/UserChange.ts"
 import { UserEvent } from "./contract/UserEvent.ts"
 
-/** Every change after a position, by now and from now on. */
+/** Returns every change after a position, past and future. */
 export const changesAfter = (
   after: Position.Position
 ): Stream.Stream<UserChange, EventStoreError, EventStore.EventStore> =>

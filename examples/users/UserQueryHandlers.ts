@@ -1,5 +1,5 @@
 /**
- * Answers the queries about what is now, from the read model.
+ * Handles the queries that read the current state from the read model.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -27,7 +27,7 @@ const listUsers = QueryBus.handler(
       ({ items, next }) =>
         Option.match(next, {
           onNone: () => ({ items }),
-          // The keys of this read model are the ids of its users.
+          // The keys of this read model are user ids.
           onSome: (key) => ({ items, next: UserId.make(key) })
         })
     )

@@ -1,5 +1,5 @@
 /**
- * The read model: every user as it is now, by id, findable by status.
+ * The read model: the current state of every user, by id, indexed by status.
  */
 import { Projection } from "evsrc"
 import { User } from "./contract/User.ts"

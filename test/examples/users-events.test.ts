@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Position, ProjectionStore } from "evsrc"
 import { Api } from "../../examples/http/contract/Api.ts"
-import { HeartbeatInterval } from "../../examples/http/UserEvents.ts"
+import { HeartbeatInterval } from "../../examples/http/UserEventStream.ts"
 import { type Ask, at, changedStore, client, memoryStores, start } from "./UsersProgram.ts"
 
 interface Received {
@@ -141,7 +141,7 @@ describe("GET /users/events", () => {
     const body = { userId: "events", email: "ann@example.com", name: "Ann" }
     const id = await ask("POST", "/users", { body })
     assert.deepInclude(id.json, { _tag: "InvalidInput", in: "body" })
-    assert.include(id.text, "is not free")
+    assert.include(id.text, "is reserved")
   })
 
   it("is in the description of the API", async () => {

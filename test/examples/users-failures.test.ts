@@ -19,7 +19,7 @@ import {
 } from "evsrc"
 import { Agent, type IncomingMessage, request } from "node:http"
 import { connect, type Socket } from "node:net"
-import * as Failures from "../../examples/http/Failures.ts"
+import * as HttpErrorMapping from "../../examples/http/HttpErrorMapping.ts"
 import { ReadTimeout } from "../../examples/http/UserHandlers.ts"
 import { internals } from "../../src/core/internals.ts"
 import { type Answer, type Ask, at, changedStore, client, memoryStores, poll, start } from "./UsersProgram.ts"
@@ -123,7 +123,7 @@ describe("the store", () => {
 
   it.effect("does not say for long what became of a write: the caller is told how to find out", () =>
     Effect.gen(function*() {
-      const { _tag, message } = yield* Effect.flip(Failures.ofCommand(Effect.fail(unknown)))
+      const { _tag, message } = yield* Effect.flip(HttpErrorMapping.mapCommandErrors(Effect.fail(unknown)))
       assert.strictEqual(_tag, "OutcomeUnknown")
       assert.include(message, "Idempotency-Key")
       assert.notInclude(message, secret)

@@ -660,8 +660,8 @@ describe("the program itself", () => {
     const { json, status } = await ask("GET", "/health")
     assert.strictEqual(status, 200)
     assert.deepInclude(json, { status: "ok", store: "reachable" })
-    assert.deepInclude(at(json, "projections", 0), { consumer: "users@1", state: "live", lag: "0" })
-    assert.isAtLeast(Number(at(json, "projections", 0, "position")), Number(at(written, "position")))
+    assert.deepInclude(at(json, "workers", 0), { consumer: "users@1", state: "live", lag: "0" })
+    assert.isAtLeast(Number(at(json, "workers", 0, "position")), Number(at(written, "position")))
   })
 
   it("counts in the text format of Prometheus", async () => {

@@ -7,7 +7,7 @@ import { Recording } from "evsrc/testing"
 import { User, UserId } from "../../examples/users/contract/User.ts"
 import { DeactivateUser, RegisterUser, RenameUser } from "../../examples/users/contract/UserCommands.ts"
 import { UserEvent } from "../../examples/users/contract/UserEvent.ts"
-import { ImaginedCommand } from "../../examples/users/contract/UserQueries.ts"
+import { WhatIfCommand } from "../../examples/users/contract/UserQueries.ts"
 import { UserDecider } from "../../examples/users/UserDecider.ts"
 import { UsersProjection } from "../../examples/users/UsersProjection.ts"
 import * as RecordingSample from "../../src/testing/recording/RecordingSample.ts"
@@ -39,7 +39,7 @@ it.effect("the users of the example are what they were", () =>
     ])
   }).pipe(Effect.provide(NodeServices.layer)))
 
-const Sent = Schema.Array(Schema.Struct({ user: Schema.Literals(["1", "2", "3"]), command: ImaginedCommand }))
+const Sent = Schema.Array(Schema.Struct({ user: Schema.Literals(["1", "2", "3"]), command: WhatIfCommand }))
 
 const send = ({ command, user }: typeof Sent.Type[number]) => {
   const userId = UserId.make(user)

@@ -1,5 +1,5 @@
 /**
- * The whole API. `HttpApiClient.make(Api)` of effect/http-api is its client.
+ * The HTTP API. `HttpApiClient.make(Api)` of effect/http-api makes a client of it.
  */
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
@@ -8,12 +8,12 @@ import { InvalidInput } from "./HttpErrors.ts"
 import { SystemEndpoints } from "./SystemEndpoints.ts"
 import { UserEndpoints } from "./UserEndpoints.ts"
 
-/** Tells what is wrong with a request that does not satisfy its Schemas. */
+/** Reports requests that do not satisfy their Schemas. */
 export class InputErrors extends HttpApiMiddleware.Service<InputErrors>()("evsrc/examples/http/InputErrors", {
   error: InvalidInput
 }) {}
 
-/** Every problem at once; and a misspelt optional field is a mistake, not a field to pass over. */
+/** Reports all errors at once, and unknown fields too, because a misspelt optional field would otherwise be ignored. */
 const strict = { errors: "all", onExcessProperty: "error" } as const
 
 export class Api extends HttpApi.make("users")
@@ -25,7 +25,6 @@ export class Api extends HttpApi.make("users")
   .annotateMerge(OpenApi.annotations({
     title: "User management",
     version: "0.1.0",
-    description:
-      "An example of evsrc: commands are decided on a user's own events, queries are answered from read models."
+    description: "An example of evsrc: aggregates decide commands on a user's events, and read models serve queries."
   }))
 {}

@@ -1,6 +1,6 @@
 /**
- * Errors as HTTP tells them: a status, and a JSON body with `_tag`, `message` for people, and what a program may act on. The domain's
- * own errors have these fields already and know nothing of statuses; they are encoded by the schemas here as they are.
+ * The errors of the HTTP API: a status, and a JSON body with `_tag`, `message`, and fields for programs. The domain's errors already have
+ * these fields and no status; the schemas here encode them unchanged and add the status.
  */
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as Schema from "effect/Schema"
@@ -18,7 +18,7 @@ const httpError = <const Tag extends string, const Fields extends Schema.Struct.
 
 const user = { userId: UserId }
 
-/** A part of the request does not satisfy its Schema. `field` is a path within that part, empty for all of it. */
+/** A part of the request does not satisfy its Schema. `field` is a path within that part; empty for the whole part. */
 export const InvalidInput = httpError(400, "InvalidInput", {
   in: Schema.Literals(["path", "query", "headers", "body"]),
   issues: Schema.Array(Schema.Struct({ field: Schema.String, message: Schema.String }))
@@ -32,7 +32,7 @@ export const UserNotYetRegistered = httpError(404, "UserNotYetRegistered", {
   ...user,
   registeredAt: Schema.DateTimeUtc
 })
-/** Moments as the request writes them, such as `version:3`. */
+/** Points in time are encoded as in requests, such as `version:3`. */
 export const AsOfNotReached = httpError(404, "AsOfNotReached", {
   asOf: AsOf.FromString,
   reached: AsOf.FromString
@@ -51,14 +51,14 @@ export const ProjectionBehind = httpError(503, "ProjectionBehind", {
   reached: Position.Position
 })
 export const StoreUnavailable = httpError(503, "StoreUnavailable", {})
-/** The write may have happened or not. With the same `Idempotency-Key` it is safe to send it again. */
+/** The write may or may not have happened. A repetition with the same `Idempotency-Key` is safe. */
 export const OutcomeUnknown = httpError(503, "OutcomeUnknown", {})
 
-/** What is nobody's fault but ours; the details are in the log. */
+/** A fault of the server; its log has the details. */
 export const InternalError = httpError(500, "InternalError", {})
 
-/** What any endpoint that reads may answer. */
+/** The errors of every endpoint that reads. */
 export const readErrors = [InvalidRequest, StoreUnavailable, InternalError] as const
 
-/** What any endpoint that writes may answer. */
+/** The errors of every endpoint that writes. */
 export const writeErrors = [...readErrors, ConcurrencyConflict, IdempotencyKeyReused, OutcomeUnknown] as const

@@ -1,5 +1,5 @@
 /**
- * How the program itself is.
+ * The health endpoint and its JSON.
  */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -10,15 +10,15 @@ import { Position } from "evsrc"
 
 const Status = Schema.Literals(["green", "yellow", "red"])
 
-/** The events that wait, counted up to a bound, beyond which there are more, and how long the first of them has waited. */
+/** The number of waiting events, up to a limit (`isMore` beyond it), and the age of the first of them in seconds. */
 const Lag = Schema.Struct({ events: Schema.Int, isMore: Schema.Boolean, seconds: Schema.Finite })
 
 const report = {
   store: Schema.Literals(["reachable", "unreachable"]),
   health: Status,
-  /** Why it is not green. */
+  /** Why the health is not green. */
   reasons: Schema.Array(Schema.String),
-  /** The read models as the database tells of them, whichever process works on them. */
+  /** The consumers of the read models, as the database sees them, whichever process runs them. */
   consumers: Schema.Array(Schema.Struct({
     consumer: Schema.String,
     generation: Schema.String,
@@ -26,12 +26,11 @@ const report = {
     reasons: Schema.Array(Schema.String),
     position: Position.Position,
     lag: Lag,
-    /** How many streams are parked. */
+    /** The number of parked streams. */
     parked: Schema.Int,
-    /** The age of the last heartbeat, in seconds. */
-    silentFor: Schema.optionalKey(Schema.Finite),
-    /** Events a second, when it has been looked at before. */
-    throughput: Schema.optionalKey(Schema.Finite),
+    secondsSinceHeartbeat: Schema.optionalKey(Schema.Finite),
+    /** Missing in the first report, because it is measured between two reports. */
+    eventsPerSecond: Schema.optionalKey(Schema.Finite),
     partitions: Schema.Array(Schema.Struct({
       partition: Schema.Int,
       status: Status,
@@ -42,13 +41,13 @@ const report = {
       owner: Schema.optionalKey(Schema.String)
     }))
   })),
-  /** What this process says of those that it works on. */
-  projections: Schema.Array(Schema.Struct({
+  /** The workers of these consumers in this process. */
+  workers: Schema.Array(Schema.Struct({
     consumer: Schema.String,
     state: Schema.String,
     position: Position.Position,
     head: Position.Position,
-    /** How many positions it is behind the head of the log. */
+    /** The number of positions behind the head of the log. */
     lag: Schema.BigInt,
     parked: Schema.Int,
     heartbeat: Schema.DateTimeUtc,
@@ -67,5 +66,5 @@ export const Unhealthy = Schema.Struct({
 
 export class SystemEndpoints extends HttpApiGroup.make("system").add(
   HttpApiEndpoint.get("health", "/health", { success: Healthy, error: Unhealthy })
-    .annotate(OpenApi.Summary, "Whether the store can be reached, and the read models are worked on and move")
+    .annotate(OpenApi.Summary, "Whether the store can be reached and the read models make progress")
 ) {}

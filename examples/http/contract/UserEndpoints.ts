@@ -1,5 +1,5 @@
 /**
- * User management over HTTP.
+ * The endpoints of users.
  */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { AsOf, Position, Version } from "evsrc"
 import { Email, User, UserId, UserName, UserStatus } from "../../users/contract/User.ts"
-import { DiffUser, ImaginedCommand, UserHistoryItem, UserStep, WhatIfUser } from "../../users/contract/UserQueries.ts"
+import { DiffUser, UserHistoryItem, UserStep, WhatIfCommand, WhatIfUser } from "../../users/contract/UserQueries.ts"
 import {
   AsOfNotReached,
   ProjectionBehind,
@@ -20,9 +20,9 @@ import {
   UserNotYetRegistered,
   writeErrors
 } from "./HttpErrors.ts"
-import { userEvents } from "./UserEvents.ts"
+import { userEvents } from "./UserEventStream.ts"
 
-/** Printable ASCII, since HTTP gives no encoding for the bytes of a header. */
+/** Printable ASCII only, because HTTP defines no encoding of header bytes. */
 const headerText = Schema.String.check(
   Schema.isPattern(/^[\x20-\x7e]{1,256}$/u, { expected: "1 to 256 printable ASCII characters" })
 )
@@ -40,56 +40,62 @@ const IfMatch = Schema.String.check(
 
 const writeHeaders = {
   "idempotency-key": Schema.optionalKey(headerText).annotate({
-    description: "Names this request. Sent again under the same key, it is carried out once and answered the same."
+    description:
+      "Identifies this request. A repetition with the same key is not executed again and gets the same response."
   }),
-  "x-actor": Schema.optionalKey(headerText).annotate({ description: "Who acts; kept with the events." }),
+  "x-actor": Schema.optionalKey(headerText).annotate({
+    description: "The actor, stored in the metadata of the events."
+  }),
   "if-match": Schema.optionalKey(IfMatch).annotate({
-    description: "The version the user must have: 3 or \"3\"; * for any that exists."
+    description: "The version that the user must have, such as 3 or \"3\"; * for any existing user."
   })
 }
 
 export type WriteHeaders = Schema.Struct<typeof writeHeaders>["Type"]
 
 const after = Schema.optionalKey(Position.Position).annotate({
-  description: "The `position` of an earlier answer: the response shows at least what was known there."
+  description: "The `position` of an earlier response. The read model includes at least the events up to there."
 })
 
 const limit = Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1000 }))).annotate({
-  description: "The most items in one page, 1 to 1000; 100 by default."
+  description: "The largest number of items in a page, 1 to 1000; 100 by default."
 })
 
 const asOf = AsOf.FromString
-const moments = "version:3, position:42, instant:2030-01-31T12:00:00Z or now"
+const asOfForms = "version:3, position:42, instant:2030-01-31T12:00:00Z or now"
 
-/** A page starts after an id, or after a version; outside, cursors are opaque and safe to put into a URL. */
+/** A page starts after an id or a version. The API encodes it as an opaque cursor that is safe in a URL. */
 const UserCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(UserId))
 const HistoryCursor = Schema.StringFromBase64Url.check(
-  Schema.isPattern(/^[0-9]{1,15}$/u, { expected: "the cursor of an earlier page" })
+  Schema.isPattern(/^[0-9]{1,15}$/u, { expected: "a cursor of an earlier page" })
 ).pipe(Schema.decodeTo(Schema.NumberFromString), Schema.decodeTo(Version.Version))
 
 const paged = <Item extends Schema.Top, Cursor extends Schema.Top>(item: Item, cursor: Cursor) =>
   Schema.Struct({
     items: Schema.Array(item),
     next: Schema.optionalKey(cursor).annotate({
-      description: "The cursor of the next page; absent on the last."
+      description: "The cursor of the next page; absent on the last page."
     })
   })
 
 const Written = Schema.Struct({ userId: UserId, version: Version.Version, position: Position.Position })
-  .annotate({ identifier: "Written", description: "Where the user stands after the write." })
+  .annotate({
+    identifier: "Written",
+    description: "The version of the user and the position of the log after the write."
+  })
 
-/** `/users/events` is another endpoint. */
-const FreeUserId = UserId.check(
-  Schema.makeFilter((id) => id !== "events" || "is not free", { title: "another id than \"events\"" })
+/** Excludes "events", because `/users/events` is another endpoint. */
+const NewUserId = UserId.check(
+  Schema.makeFilter((id) => id !== "events" || "is reserved", { title: "an id other than \"events\"" })
 )
 
 export class UserEndpoints extends HttpApiGroup.make("users").add(
   HttpApiEndpoint.post("register", "/users", {
     headers: writeHeaders,
-    payload: Schema.Struct({ email: Email, name: UserName, userId: Schema.optionalKey(FreeUserId) }),
+    payload: Schema.Struct({ email: Email, name: UserName, userId: Schema.optionalKey(NewUserId) }),
     success: Written.pipe(HttpApiSchema.status(201)),
     error: [...writeErrors, UserAlreadyRegistered]
-  }).annotate(OpenApi.Summary, "Register a user; an id is made when none is given"),
+  }).annotate(OpenApi.Summary, "Register a user, with a new id unless one is given"),
   HttpApiEndpoint.get("list", "/users", {
     query: { status: Schema.optionalKey(UserStatus), limit, cursor: Schema.optionalKey(UserCursor), after },
     success: paged(User, UserCursor),
@@ -100,20 +106,20 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
     params: { id: UserId },
     query: Schema.Struct({
       after,
-      atVersion: Schema.optionalKey(Version.Version).annotate({ description: "Show the user as of this version." }),
+      atVersion: Schema.optionalKey(Version.Version).annotate({ description: "Return the user as of this version." }),
       atPosition: Schema.optionalKey(Position.Position).annotate({
-        description: "Show the user as of this position of the log, which an earlier answer told."
+        description: "Return the user as of this position of the log, from an earlier response."
       }),
       atTime: Schema.optionalKey(Schema.DateTimeUtc).annotate({
-        description: "Show the user as of this instant, such as 2030-01-31T12:00:00Z."
+        description: "Return the user as of this instant, such as 2030-01-31T12:00:00Z."
       })
     }).check(Schema.makeFilter((query) => {
       const [first, second] = (["atVersion", "atPosition", "atTime"] as const).filter((at) => query[at] !== undefined)
-      return second === undefined || { path: [second], issue: `not together with ${first}` }
+      return second === undefined || { path: [second], issue: `cannot be combined with ${first}` }
     })),
     success: User,
     error: [...readErrors, ProjectionBehind, UserNotFound, UserNotYetRegistered, AsOfNotReached]
-  }).annotate(OpenApi.Summary, "Get a user, as it is or as it was"),
+  }).annotate(OpenApi.Summary, "Get a user, now or as of a point in time"),
   HttpApiEndpoint.patch("rename", "/users/:id", {
     params: { id: UserId },
     headers: writeHeaders,
@@ -126,35 +132,35 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
     headers: writeHeaders,
     success: Written,
     error: [...writeErrors, UserNotFound, UserIsDeactivated]
-  }).annotate(OpenApi.Summary, "Deactivate a user, for good"),
+  }).annotate(OpenApi.Summary, "Deactivate a user permanently"),
   HttpApiEndpoint.get("history", "/users/:id/history", {
     params: { id: UserId },
     query: { limit, cursor: Schema.optionalKey(HistoryCursor), after },
     success: paged(UserHistoryItem, HistoryCursor),
     error: [...readErrors, UserNotFound]
-  }).annotate(OpenApi.Summary, "Every event of a user, oldest first"),
+  }).annotate(OpenApi.Summary, "List the events of a user, oldest first"),
   HttpApiEndpoint.get("timeline", "/users/:id/timeline", {
     params: { id: UserId },
     query: { limit, cursor: Schema.optionalKey(HistoryCursor) },
     success: paged(UserStep, HistoryCursor),
     error: [...readErrors, UserNotFound]
-  }).annotate(OpenApi.Summary, "How a user came about: every event, and the user after it, oldest first"),
+  }).annotate(OpenApi.Summary, "List the events of a user, each with the state after it, oldest first"),
   HttpApiEndpoint.get("diff", "/users/:id/diff", {
     params: { id: UserId },
     query: {
-      from: asOf.annotate({ description: `From ${moments}.` }),
-      to: Schema.optionalKey(asOf).annotate({ description: `To ${moments}; now by default.` })
+      from: asOf.annotate({ description: `From ${asOfForms}.` }),
+      to: Schema.optionalKey(asOf).annotate({ description: `To ${asOfForms}; now by default.` })
     },
     success: DiffUser.successSchema,
     error: [...readErrors, UserNotFound, AsOfNotReached]
-  }).annotate(OpenApi.Summary, "What has changed between two moments, as a JSON Patch, and the events between"),
+  }).annotate(OpenApi.Summary, "Compare a user as of two points in time: a JSON Patch and the events between"),
   HttpApiEndpoint.post("whatIf", "/users/:id/what-if", {
     params: { id: UserId },
     payload: Schema.Struct({
-      at: Schema.optionalKey(asOf).annotate({ description: `At ${moments}; now by default.` }),
-      command: ImaginedCommand
+      at: Schema.optionalKey(asOf).annotate({ description: `At ${asOfForms}; now by default.` }),
+      command: WhatIfCommand
     }),
     success: WhatIfUser.successSchema,
     error: [...readErrors, UserNotFound, UserAlreadyRegistered, UserIsDeactivated, AsOfNotReached]
-  }).annotate(OpenApi.Summary, "What a command would do now, or would have done then; nothing is written")
+  }).annotate(OpenApi.Summary, "Try a command as of a point in time, without writing anything")
 ) {}

@@ -1,13 +1,13 @@
 /**
- * A user, as everybody outside sees one.
+ * A user, as clients see it.
  */
 import * as Schema from "effect/Schema"
 import { Version } from "evsrc"
 
-/** A pattern to generate values by, in tests: from those with lookaheads or classes of Unicode no text can be generated. */
+/** A simpler pattern from which tests generate values, because lookaheads and Unicode classes cannot be generated from. */
 const generatedBy = (source: string) => ({ arbitraryConstraint: { patterns: [{ source, flags: "" }] as const } })
 
-/** One line of text: no control characters, which terminals obey, and no half surrogates, which UTF-8 cannot carry. */
+/** One line of text, without control characters, which terminals execute, and without lone surrogates, which UTF-8 cannot encode. */
 const line = (what: string, maxLength: number) =>
   Schema.String.check(
     Schema.isPattern(new RegExp(`^(?=.*\\S)[^\\p{Cc}\\p{Cs}]{1,${maxLength}}$`, "u"), {

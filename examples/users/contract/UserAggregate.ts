@@ -1,5 +1,5 @@
 /**
- * The user as a consistency boundary: one stream of events a user.
+ * The user aggregate: each user has a stream of its own.
  */
 import * as Schema from "effect/Schema"
 import { Aggregate } from "evsrc"

@@ -1,12 +1,11 @@
 /**
- * What whoever follows the users is told.
+ * A change of a user, as subscribers receive it.
  */
 import * as Schema from "effect/Schema"
 import { Position, Version } from "evsrc"
 import { UserId } from "./User.ts"
 import { UserEvent } from "./UserEvent.ts"
 
-/** A user has changed, by this event, which made it this version. */
 export const UserChange = Schema.Struct({
   userId: UserId,
   version: Version.Version,

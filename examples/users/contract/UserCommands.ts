@@ -1,5 +1,5 @@
 /**
- * What one can ask to be done.
+ * The commands of users.
  */
 import * as Schema from "effect/Schema"
 import { Command } from "evsrc"

@@ -1,5 +1,5 @@
 /**
- * Why a command or a query about a user is refused.
+ * The errors of commands and queries on users.
  */
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
@@ -15,7 +15,7 @@ export class UserAlreadyRegistered
 
 export class UserNotFound extends Schema.TaggedError<UserNotFound>()("UserNotFound", { userId: UserId }) {
   override get message(): string {
-    return `There is no user "${this.userId}"`
+    return `User "${this.userId}" does not exist`
   }
 }
 
@@ -23,7 +23,7 @@ export class UserIsDeactivated
   extends Schema.TaggedError<UserIsDeactivated>()("UserIsDeactivated", { userId: UserId })
 {
   override get message(): string {
-    return `User "${this.userId}" is deactivated and cannot change any more`
+    return `User "${this.userId}" is deactivated, so it cannot be changed`
   }
 }
 
@@ -32,6 +32,8 @@ export class UserNotYetRegistered extends Schema.TaggedError<UserNotYetRegistere
   registeredAt: Schema.DateTimeUtc
 }) {
   override get message(): string {
-    return `User "${this.userId}" did not exist then; it was registered at ${DateTime.formatIso(this.registeredAt)}`
+    return `User "${this.userId}" did not exist at that point; it was registered at ${
+      DateTime.formatIso(this.registeredAt)
+    }`
   }
 }

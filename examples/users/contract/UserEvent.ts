@@ -1,5 +1,5 @@
 /**
- * What happens to users.
+ * The events of users.
  */
 import * as Schema from "effect/Schema"
 import { Event } from "evsrc"
@@ -10,7 +10,7 @@ export const UserEvent = Schema.TaggedUnion({
   UserRenamed: { userId: UserId, name: UserName },
   UserDeactivated: { userId: UserId }
 }).pipe(Event.upcasters({
-  // At first users had no name: they are called by what stands before the @ of their address.
+  // Version 1 had no name; the upcaster takes the part of the address before the @.
   UserRegistered: Event.from({ userId: UserId, email: Email })
     .toCurrent(({ email, userId }) => ({ userId, email, name: email.slice(0, email.indexOf("@")).slice(0, 200) }))
 }))

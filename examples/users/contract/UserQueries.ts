@@ -1,5 +1,5 @@
 /**
- * What one can ask to be told.
+ * The queries on users.
  */
 import * as Schema from "effect/Schema"
 import { AsOf, AsOfNotReached, JsonDiff, Metadata, Position, Query, Version } from "evsrc"
@@ -17,20 +17,20 @@ export const GetUser = Query.make("GetUser", {
   error: UserNotFound
 })
 
-/** In the order of their ids; `after` and `next` are ids. */
+/** Returns users in the order of their ids; `after` and `next` are ids. */
 export const ListUsers = Query.make("ListUsers", {
   payload: { status: Schema.optionalKey(UserStatus), after: Schema.optionalKey(UserId), limit },
   success: Schema.Struct({ items: Schema.Array(User), next: Schema.optionalKey(UserId) })
 })
 
-/** The user as it was. */
+/** Returns a user as of a point in time. */
 export const GetUserAsOf = Query.make("GetUserAsOf", {
   payload: { userId: UserId, asOf: AsOf.AsOf },
   success: User,
   error: Schema.Union([UserNotFound, UserNotYetRegistered, AsOfNotReached])
 })
 
-/** One event as it is in the log; `data` is what was written under that `schemaVersion`. */
+/** An event as stored; `data` is the payload of its `schemaVersion`. */
 export const UserHistoryItem = Schema.Struct({
   version: Version.Version,
   position: Position.Position,
@@ -41,14 +41,14 @@ export const UserHistoryItem = Schema.Struct({
   metadata: Metadata
 }).annotate({ identifier: "UserHistoryItem" })
 
-/** Oldest first; `after` and `next` are versions. */
+/** Returns the items oldest first; `after` and `next` are versions. */
 export const GetUserHistory = Query.make("GetUserHistory", {
   payload: { userId: UserId, after: Schema.optionalKey(Version.Version), limit },
   success: Schema.Struct({ items: Schema.Array(UserHistoryItem), next: Schema.optionalKey(Version.Version) }),
   error: UserNotFound
 })
 
-/** One event as it is understood today, which may be as several or none, and the user after it. */
+/** A stored event upcast to the current version, which may yield several events or none, and the state after it. */
 export const UserStep = Schema.Struct({
   version: Version.Version,
   position: Position.Position,
@@ -57,7 +57,7 @@ export const UserStep = Schema.Struct({
   state: UserState
 }).annotate({ identifier: "UserStep" })
 
-/** Oldest first; `after` and `next` are versions. */
+/** Returns the items oldest first; `after` and `next` are versions. */
 export const GetUserTimeline = Query.make("GetUserTimeline", {
   payload: { userId: UserId, after: Schema.optionalKey(Version.Version), limit },
   success: Schema.Struct({ items: Schema.Array(UserStep), next: Schema.optionalKey(Version.Version) }),
@@ -67,7 +67,7 @@ export const GetUserTimeline = Query.make("GetUserTimeline", {
 const UserAt = Schema.Struct({ version: Version.Version, position: Position.Position, state: UserState })
   .annotate({ identifier: "UserAt" })
 
-/** What has changed between two moments, and the first 1,000 events between them. */
+/** Returns the difference between two points in time, and the first 1,000 events between them. */
 export const DiffUser = Query.make("DiffUser", {
   payload: { userId: UserId, from: AsOf.AsOf, to: AsOf.AsOf },
   success: Schema.Struct({
@@ -80,20 +80,20 @@ export const DiffUser = Query.make("DiffUser", {
 })
 
 /** A command without the id of the user. */
-export const ImaginedCommand = Schema.TaggedUnion({
+export const WhatIfCommand = Schema.TaggedUnion({
   RegisterUser: { email: Email, name: UserName },
   RenameUser: { name: UserName },
   DeactivateUser: {}
 })
 
-/** What a command would have done at a moment. Nothing is written. */
+/** Returns what a command would do as of a point in time, without writing anything. */
 export const WhatIfUser = Query.make("WhatIfUser", {
-  payload: { userId: UserId, at: AsOf.AsOf, command: ImaginedCommand },
+  payload: { userId: UserId, at: AsOf.AsOf, command: WhatIfCommand },
   success: Schema.Struct({
     version: Version.Version,
     before: UserState,
     events: Schema.Array(UserEvent),
     after: UserState
-  }).annotate({ identifier: "Imagined" }),
+  }).annotate({ identifier: "WhatIfResult" }),
   error: Schema.Union([UserNotFound, UserAlreadyRegistered, UserIsDeactivated, AsOfNotReached])
 })

@@ -1,5 +1,6 @@
 /**
- * What commands and queries fail with besides their own errors, as HTTP tells it. The details of the database stay in the log.
+ * Maps the errors of the store, of commands and of queries to HTTP errors. The server logs the details of the database; no response
+ * contains them. The domain's own errors pass through: `contract/HttpErrors.ts` gives them their status.
  */
 import * as Effect from "effect/Effect"
 import { ConcurrencyConflict, EventStoreError, InvalidCommand, InvalidQuery } from "evsrc"
@@ -16,28 +17,28 @@ import {
 } from "./contract/HttpErrors.ts"
 
 export const internalError = InternalError.make({
-  message: "Something went wrong on our side; the log of the server says what"
+  message: "The server failed to process the request; its log has the details"
 })
 
 const storeUnavailable = StoreUnavailable.make({
-  message: "The database cannot be reached at the moment, and nothing was written; try again"
+  message: "The database cannot be reached, and nothing was written; try again later"
 })
 
 const outcomeUnknown = OutcomeUnknown.make({
   message:
-    "The connection to the database was lost during the write, which may have happened or not. Send the request again "
-    + "under the same Idempotency-Key to find out"
+    "The connection to the database was lost during the write, so it may or may not have happened. Send the request again "
+    + "with the same Idempotency-Key to find out"
 })
 
 export const keyReused = IdempotencyKeyReused.make({
-  message: "This Idempotency-Key was used before, for another request; give every request a key of its own"
+  message: "This Idempotency-Key was already used for a different request; use a new key for each request"
 })
 
-type ReadFailure = typeof readErrors[number]["Type"]
-type WriteFailure = typeof writeErrors[number]["Type"]
+type ReadError = typeof readErrors[number]["Type"]
+type WriteError = typeof writeErrors[number]["Type"]
 
-/** The failures of whatever reads the store. */
-export const readFailure = (error: EventStoreError): Effect.Effect<never, ReadFailure> => {
+/** Maps an error of reading the store. */
+export const toReadError = (error: EventStoreError): Effect.Effect<never, ReadError> => {
   switch (error.reason._tag) {
     case "InvalidRequest":
       return Effect.fail(InvalidRequest.make({ message: error.message }))
@@ -48,46 +49,47 @@ export const readFailure = (error: EventStoreError): Effect.Effect<never, ReadFa
   }
 }
 
-const writeFailure = (error: EventStoreError): Effect.Effect<never, WriteFailure> => {
+/** Maps an error of writing to the store. */
+const toWriteError = (error: EventStoreError): Effect.Effect<never, WriteError> => {
   switch (error.reason._tag) {
     case "CommandIdReused":
       return Effect.fail(keyReused)
     case "OutcomeUnknown":
       return Effect.andThen(Effect.logWarning("The outcome of a write is unknown", error), Effect.fail(outcomeUnknown))
     default:
-      return readFailure(error)
+      return toReadError(error)
   }
 }
 
-/** The failures of a query. */
-export const ofQuery = <A, E, R>(
+/** Maps the store's and input errors of a query. */
+export const mapQueryErrors = <A, E, R>(
   self: Effect.Effect<A, E | EventStoreError | InvalidQuery, R>
-): Effect.Effect<A, E | ReadFailure, R> =>
+): Effect.Effect<A, E | ReadError, R> =>
   Effect.catch(
     self,
-    (error): Effect.Effect<never, E | ReadFailure> =>
+    (error): Effect.Effect<never, E | ReadError> =>
       error instanceof EventStoreError
-        ? readFailure(error)
+        ? toReadError(error)
         : error instanceof InvalidQuery
         ? Effect.fail(InvalidRequest.make({ message: error.message }))
         : Effect.fail(error)
   )
 
-/** The failures of a command. */
-export const ofCommand = <A, E, R>(
+/** Maps the store's and input errors of a command. */
+export const mapCommandErrors = <A, E, R>(
   self: Effect.Effect<A, E | EventStoreError | InvalidCommand, R>
-): Effect.Effect<A, E | WriteFailure, R> =>
+): Effect.Effect<A, E | WriteError, R> =>
   Effect.catch(
     self,
-    (error): Effect.Effect<never, E | WriteFailure> =>
+    (error): Effect.Effect<never, E | WriteError> =>
       error instanceof EventStoreError
-        ? writeFailure(error)
+        ? toWriteError(error)
         : error instanceof InvalidCommand
         ? Effect.fail(InvalidRequest.make({ message: error.message }))
         : Effect.fail(error)
   )
 
-/** Whoever expects a version of a user who does not exist is told so, rather than of a conflict. */
+/** Maps a conflict on a user that does not exist to `UserNotFound`: an `If-Match` for it cannot be satisfied. */
 export const absentIsNotFound =
   (userId: UserId) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | UserNotFound, R> =>
     Effect.catchIf(

@@ -1,5 +1,5 @@
 /**
- * The users as they change: server-sent events, as a browser's `EventSource` reads them.
+ * The endpoint that streams changes of users as server-sent events, for a browser's `EventSource`.
  */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
@@ -12,20 +12,18 @@ import { readErrors } from "./HttpErrors.ts"
 const id = Schema.BigIntFromString.pipe(Schema.decodeTo(Position.Position))
 
 /**
- * - `UserChanged`: a user has changed
- * - `Reached`: nothing but the position; the first of a connection, and then one every few seconds
- *
- * The id of both is the position up to which everything has been told.
+ * An event of the stream: `UserChanged`, or `Reached` with only a position, which comes first and then every few seconds. The id of both is
+ * the position up to which the stream is complete.
  */
-export const UserEventOf = Schema.Union([
+export const UserStreamEvent = Schema.Union([
   Schema.Struct({
     id,
     event: Schema.Literal("UserChanged"),
     data: Schema.fromJsonString(Schema.toCodecJson(UserChange))
   }),
   Schema.Struct({ id, event: Schema.Literal("Reached"), data: Schema.Literal("") })
-]).annotate({ identifier: "UserEventOf" })
-export type UserEventOf = typeof UserEventOf.Type
+]).annotate({ identifier: "UserStreamEvent" })
+export type UserStreamEvent = typeof UserStreamEvent.Type
 
 const position = Schema.optionalKey(Position.Position)
 
@@ -33,14 +31,15 @@ export const userEvents = HttpApiEndpoint.get("events", "/users/events", {
   headers: {
     "last-event-id": position.annotate({
       description:
-        "The id of the last event received, which a browser sends when it connects again: what came after it."
+        "The id of the last event received, which a browser sends when it reconnects. The stream starts after it."
     })
   },
   query: {
     after: position.annotate({
-      description: "The `position` of an earlier answer: what came after it. Without either, what comes from now on."
+      description:
+        "The `position` of an earlier response. The stream starts after it; without it and the header, it starts now."
     })
   },
-  success: HttpApiSchema.StreamSse({ events: UserEventOf }),
+  success: HttpApiSchema.StreamSse({ events: UserStreamEvent }),
   error: [...readErrors]
-}).annotate(OpenApi.Summary, "Follow the users as they change, by server-sent events")
+}).annotate(OpenApi.Summary, "Stream the changes of users as server-sent events")

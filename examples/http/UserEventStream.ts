@@ -1,5 +1,5 @@
 /**
- * The users as they change, as server-sent events.
+ * Streams the changes of users as server-sent events.
  */
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -9,35 +9,35 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { EventStore, Position } from "evsrc"
 import * as UserFeed from "../users/UserFeed.ts"
-import type { UserEventOf } from "./contract/UserEvents.ts"
-import { Ending } from "./Ending.ts"
+import type { UserStreamEvent } from "./contract/UserEventStream.ts"
+import { ShutdownSignal } from "./ShutdownSignal.ts"
 
-/** How often a client hears of us when nothing happens, since what lies between may end a connection that is silent. */
+/** The interval of heartbeats, without which proxies may close an idle connection. */
 export const HeartbeatInterval = Context.Reference<Duration.Input>("evsrc/examples/http/HeartbeatInterval", {
   defaultValue: () => "15 seconds"
 })
 
 /**
- * What comes after a position, or from now on. It begins with the position itself, so that a client whose connection ends before anything
- * has happened knows from where to go on.
+ * Returns the changes after a position, or from now on. The first event is the position itself, from which a client can resume if its
+ * connection ends before any change.
  */
 export const stream = Effect.fnUntraced(function*(after: Position.Position | undefined) {
   const store = yield* EventStore.EventStore
   const interval = yield* HeartbeatInterval
-  const ending = yield* Ending
+  const shutdown = yield* ShutdownSignal
   let reached = after ?? (yield* store.head)
-  const position = Effect.sync((): UserEventOf => ({ event: "Reached", id: reached, data: "" }))
+  const position = Effect.sync((): UserStreamEvent => ({ event: "Reached", id: reached, data: "" }))
   const heartbeats = Stream.fromEffectSchedule(Effect.delay(position, interval), Schedule.forever)
   const changes = UserFeed.changesAfter(reached).pipe(
-    Stream.map((change): UserEventOf => {
+    Stream.map((change): UserStreamEvent => {
       reached = Position.max(reached, change.position)
       return { event: "UserChanged", id: change.position, data: change }
     }),
-    // The client connects again, and goes on where it was; the details stay in the log.
+    // The client reconnects and resumes; only the server's log gets the details.
     Stream.catchCause((cause) => Stream.fromEffectDrain(Effect.logWarning("A stream of user events has ended", cause)))
   )
   return Stream.concat(Stream.fromEffect(position), Stream.merge(changes, heartbeats, { haltStrategy: "left" })).pipe(
-    Stream.interruptWhen(Deferred.await(ending)),
+    Stream.interruptWhen(Deferred.await(shutdown)),
     Stream.provideService(EventStore.EventStore, store)
   )
 })

@@ -1,5 +1,5 @@
 /**
- * Answers the queries about what was, what has changed since, and what could have been: all from the log.
+ * Handles the queries that read the log: as of a point in time, history, differences and what-if.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -12,20 +12,20 @@ import { UserNotFound, UserNotYetRegistered } from "./contract/UserErrors.ts"
 import { DiffUser, GetUserAsOf, GetUserHistory, GetUserTimeline, WhatIfUser } from "./contract/UserQueries.ts"
 import { UserDecider } from "./UserDecider.ts"
 
-const firstOf = (userId: UserId) =>
+const firstEventOf = (userId: UserId) =>
   Effect.flatMap(
     EventStore.EventStore,
     (store) => Stream.runHead(store.readStreamEncoded(UserDecider.aggregate.streamOf(userId), { limit: 1 }))
   )
 
-/** Who has no events at all has not only not come so far. */
+/** Replaces `AsOfNotReached` by `UserNotFound` if the user has no events at all. */
 const absentIsNotFound = (userId: UserId) => <A, E, R>(self: Effect.Effect<A, E | AsOfNotReached, R>) =>
   Effect.tapErrorTag(
     self,
     "AsOfNotReached",
     () =>
       Effect.flatMap(
-        firstOf(userId),
+        firstEventOf(userId),
         (first) => Option.isNone(first) ? Effect.fail(new UserNotFound({ userId })) : Effect.void
       )
   )
@@ -35,7 +35,7 @@ const getUserAsOf = QueryBus.handler(
   Effect.fnUntraced(function*({ asOf, userId }) {
     const { state, version } = yield* absentIsNotFound(userId)(TimeTravel.aggregate(UserDecider, userId, asOf))
     if (state._tag === "Absent") {
-      const first = yield* firstOf(userId)
+      const first = yield* firstEventOf(userId)
       return Option.isNone(first)
         ? yield* new UserNotFound({ userId })
         : yield* new UserNotYetRegistered({ userId, registeredAt: first.value.recordedAt })
@@ -45,7 +45,7 @@ const getUserAsOf = QueryBus.handler(
   })
 )
 
-/** A page of something that was read with one item more, which tells whether there is a next page. */
+/** Returns a page. The caller reads one item more than the limit, which shows whether there is a next page. */
 const pageOf = <Item extends { readonly version: Version.Version }>(found: ReadonlyArray<Item>, limit: number) => {
   const items = found.slice(0, limit)
   const last = items[items.length - 1]
@@ -59,7 +59,7 @@ const getUserHistory = QueryBus.handler(
     const options = { from: Version.make(after + 1), limit: limit + 1 }
     const stream = UserDecider.aggregate.streamOf(userId)
     const found = yield* Stream.runCollect(store.readStreamEncoded(stream, options))
-    if (found.length === 0 && Option.isNone(yield* firstOf(userId))) return yield* new UserNotFound({ userId })
+    if (found.length === 0 && Option.isNone(yield* firstEventOf(userId))) return yield* new UserNotFound({ userId })
     return pageOf(found, limit)
   })
 )
@@ -77,10 +77,10 @@ const getUserTimeline = QueryBus.handler(
         state
       })),
       Stream.runCollect,
-      // It goes as far as there is.
+      // The log always reaches `now`.
       Effect.catchTag("AsOfNotReached", Effect.die)
     )
-    if (found.length === 0 && Option.isNone(yield* firstOf(userId))) return yield* new UserNotFound({ userId })
+    if (found.length === 0 && Option.isNone(yield* firstEventOf(userId))) return yield* new UserNotFound({ userId })
     return pageOf(found, limit)
   })
 )
@@ -89,7 +89,7 @@ const diffUser = QueryBus.handler(
   DiffUser,
   Effect.fnUntraced(function*({ from, to, userId }) {
     const diff = yield* absentIsNotFound(userId)(TimeTravel.aggregateDiff(UserDecider, userId, { from, to }))
-    if (diff.from.version + diff.to.version === 0 && Option.isNone(yield* firstOf(userId))) {
+    if (diff.from.version + diff.to.version === 0 && Option.isNone(yield* firstEventOf(userId))) {
       return yield* new UserNotFound({ userId })
     }
     const events = yield* Stream.runCollect(Stream.take(diff.events, 1_000))
@@ -130,7 +130,7 @@ const whatIfUser = QueryBus.handler(
       const { before, events, start, state } = yield* whatIf()
       return { version: start.version, before, events, after: state }
     },
-    // The query's own Schema has checked the same fields.
+    // The query's Schema has already validated the same fields.
     Effect.catchTag("InvalidCommand", Effect.die)
   )
 )

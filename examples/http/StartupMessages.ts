@@ -1,5 +1,5 @@
 /**
- * What the program says when it starts: where it is, or in one line why it does not.
+ * The messages at startup: the URLs of the program, or one line that says why it cannot start.
  */
 import type * as HttpServerError from "effect/http/HttpServerError"
 import * as NetAddress from "effect/net/NetAddress"
@@ -18,7 +18,7 @@ type StartError = HttpServerError.ServeError | SqlError | EventStoreError | Pgli
 const urlOf = (address: NetAddress.SocketAddress): string =>
   NetAddress.formatUrlUnsafe(address).replace(/\/\/(127\.0\.0\.1|0\.0\.0\.0|\[::1?\])(?=:|$)/, "//localhost")
 
-/** The server and database, without the password. */
+/** Returns the server and database without the password. */
 const nameOf = (databaseUrl: Redacted.Redacted): string => {
   const { host, pathname } = new URL(Redacted.value(databaseUrl))
   return `${host}${pathname}`
@@ -27,7 +27,7 @@ const nameOf = (databaseUrl: Redacted.Redacted): string => {
 export const welcome = (address: NetAddress.SocketAddress, { databaseUrl, dataDir }: Settings): string => {
   const url = urlOf(address)
   const store = databaseUrl === undefined
-    ? `PostgreSQL within this process, kept in ${dataDir}`
+    ? `an embedded PostgreSQL with its data in ${dataDir}`
     : `the PostgreSQL server ${nameOf(databaseUrl)}`
   const json = `-H 'content-type: application/json'`
   return `
@@ -49,11 +49,11 @@ Try:
   curl ${url}/users/ann/what-if ${json} -d '{"at":"version:1","command":{"_tag":"DeactivateUser"}}'
   curl '${url}/users?status=active'
 
-Ctrl-C ends it.
+Press Ctrl-C to stop.
 `
 }
 
-/** Why the program could not start, in one line. */
+/** Returns in one line why the program cannot start. */
 export const reason = (error: StartError, { databaseUrl, dataDir, host, port }: Settings): string => {
   switch (error._tag) {
     case "ServeError":
