@@ -1,5 +1,5 @@
 /**
- * Aggregates as users import them: the definitions of the domain, and what runs them.
+ * Aggregates: the contract and the decider, the layer that handles their commands, and what loads or closes an instance.
  *
  * @since 0.1.0
  */
@@ -7,5 +7,7 @@ export type { RunOptions } from "../command/CommandExecution.ts"
 export { close } from "./AggregateClosing.ts"
 export * from "./AggregateDefinition.ts"
 export { type AggregateOptions, layer } from "./AggregateHandler.ts"
+export { load, type LoadOptions } from "./AggregateLoader.ts"
 export { dropSnapshots } from "./AggregateSnapshotter.ts"
-export { load, type Loaded, type LoadOptions, StateCache } from "./AggregateStateCache.ts"
+export type { Loaded } from "./AggregateState.ts"
+export { StateCache } from "./AggregateStateCache.ts"

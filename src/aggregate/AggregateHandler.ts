@@ -1,5 +1,5 @@
 /**
- * Runs aggregates: load, fold, decide, append; on a conflict load what is missing and decide again.
+ * Handles the commands of aggregates: load, fold, decide, append; after a conflict load what is missing and decide again.
  *
  * @since 0.1.0
  */
@@ -16,24 +16,27 @@ import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
+import * as AggregateLoader from "./AggregateLoader.ts"
 import type { CachedState } from "./AggregateState.ts"
-import * as AggregateState from "./AggregateStateCache.ts"
 import * as Decider from "./Decider.ts"
 
 /**
- * - `load`: what a command is decided on. `"verified"`, the default: the state that this process knows, which the append's own condition
- *   verifies, so that a command on a busy instance is one round trip; before it refuses a command or finds that nothing happens, it reads
- *   what is new. `"fresh"`: the stream is read before every decision
+ * How a layer handles the commands of an aggregate.
  *
  * @since 0.1.0
  * @category options
  */
 export interface AggregateOptions extends CommandExecution.RunOptions {
+  /**
+   * The state on which a command is decided. `"verified"`, the default, is the cached state, which the condition of the append verifies, so a
+   * command on a busy instance takes one round trip; before a command fails or appends nothing, the stream is read. `"fresh"` reads the stream
+   * before every decision.
+   */
   readonly load?: "verified" | "fresh" | undefined
 }
 
 /**
- * The handlers of an aggregate's commands, over an event store.
+ * Provides the handlers of an aggregate's commands.
  *
  * @since 0.1.0
  * @category layers
@@ -45,7 +48,7 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
   Layer.effectContext(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const context = yield* Effect.context<never>()
-    const execute = yield* executor(store, decider, options)
+    const execute = yield* makeExecute(store, decider, options)
     const commands = Array.from(decider.aggregate.group.requests.values())
     return InProcessRpc.handlers<C, never>(
       commands.map((command) => [command, (payload: Command.Payload<C>) => execute(command._tag, payload)] as const),
@@ -53,72 +56,85 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
     )
   }))
 
+/** What a command was decided to do on a state: append events, or end without any. */
 interface Decided<E, Error> {
   readonly events: ReadonlyArray<E>
-  readonly answer: Effect.Effect<Receipt, Error | ConcurrencyConflict>
+  readonly withoutEvents: Effect.Effect<Receipt, Error | ConcurrencyConflict>
 }
 
-const executor = Effect.fnUntraced(function*<State, Events extends Event.Any, C extends Command.Any>(
+const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any, C extends Command.Any>(
   store: EventStore.EventStore["Service"],
   decider: AggregateDecider<State, Events, C>,
   options: AggregateOptions
 ) {
-  type Loaded = CachedState<State>
   const run = yield* CommandExecution.make(store, options)
-  const states = yield* AggregateState.of(store, decider)
+  const loader = yield* AggregateLoader.loaderOf(store, decider)
   const { aggregate } = decider
-  const trusting = options.load !== "fresh"
+  const usesCache = options.load !== "fresh"
 
   return (command: C["_tag"], payload: Command.Payload<C>) => {
-    // `HasId` of Aggregate.make has seen to it that every command carries the id, as a string.
+    // `HasId` of Aggregate.make ensures that every command has the id, a string.
     const stream = aggregate.streamOf(Reflect.get(payload as object, aggregate.id) as string)
-    return run(command, () => stream, ({ expected, metadata, reject, unlessDone }) => {
-      /** The events to append, or the answer when there are none. */
-      const decide = ({ position, state, version }: Loaded): Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
-        if (expected !== undefined && !Version.meets(version, expected)) {
-          const conflict = new ConcurrencyConflict({ stream, expected, actual: version })
-          return { events: [], answer: Effect.suspend(() => reject(conflict)) }
-        }
-        const decision = Decider.decide(decider, state, command, payload)
-        if (Result.isFailure(decision)) return { events: [], answer: Effect.fail(decision.failure) }
-        return { events: decision.success, answer: CommandExecution.nothingHappens(command, stream, version, position) }
-      }
-      let known: Loaded | undefined
+    return run(command, () => stream, (attempt) => {
+      const decide = decideOn(decider, stream, command, payload, attempt)
+      /** The state of the last decision in this execution; after a conflict only the events after it are read. */
+      let decidedOn: CachedState<State> | undefined
       const append = Effect.fnUntraced(
-        function*(loaded: Loaded, events: ReadonlyArray<Event.Of<Events>>) {
-          const { receipt, events: written } = yield* store.appendReturningEvents(aggregate.events, stream, events, {
+        function*(loaded: CachedState<State>, events: ReadonlyArray<Event.Of<Events>>) {
+          const { events: written, receipt } = yield* store.appendReturningEvents(aggregate.events, stream, events, {
             expected: loaded.version,
-            metadata
+            metadata: attempt.metadata
           })
-          if (written !== undefined) yield* states.advance(stream, loaded, written)
+          if (written !== undefined) yield* loader.appended(stream, loaded, written)
           return receipt
         },
         Effect.tapErrorTag("ConcurrencyConflict", ({ actual }) => {
-          if (known === undefined || actual >= known.version) return Effect.void
-          // The log was set back, by a backup that was restored.
-          known = undefined
-          return states.forget(stream)
+          if (decidedOn === undefined || actual >= decidedOn.version) return Effect.void
+          // The stream has become shorter, because an older backup was restored.
+          decidedOn = undefined
+          return loader.drop(stream)
         })
       )
 
       return Effect.gen(function*() {
-        if (known === undefined) {
-          known = Option.getOrUndefined(yield* states.known(stream))
-          const { events } = trusting && known !== undefined ? decide(known) : { events: [] }
-          if (known !== undefined && events.length > 0) {
-            // A conflict says no more than that the state was old: that is no contention, to be waited out. So it is where the stream was closed
-            // meanwhile: the command is decided on its last event.
-            const receipt = yield* Effect.asSome(append(known, events)).pipe(
+        if (decidedOn === undefined) {
+          decidedOn = Option.getOrUndefined(yield* loader.cached(stream))
+          const { events } = usesCache && decidedOn !== undefined ? decide(decidedOn) : { events: [] }
+          if (decidedOn !== undefined && events.length > 0) {
+            // A conflict here means only that the cached state was old, so the command is decided again at once and not after a delay. The
+            // same holds for a stream that was closed: the command is decided on its last event.
+            const receipt = yield* Effect.asSome(append(decidedOn, events)).pipe(
               Effect.catchTag("ConcurrencyConflict", () => Effect.succeedNone),
               Effect.catchReason("EventStoreError", "StreamClosed", () => Effect.succeedNone)
             )
             if (Option.isSome(receipt)) return receipt.value
           }
         }
-        const current = known = yield* states.current(stream, known)
-        const { answer, events } = decide(current)
-        return yield* events.length > 0 ? append(current, events) : unlessDone(answer)
+        const current = decidedOn = yield* loader.current(stream, decidedOn)
+        const { events, withoutEvents } = decide(current)
+        return yield* events.length > 0 ? append(current, events) : attempt.firstReceiptOr(withoutEvents)
       })
     })
   }
 })
+
+/** Returns the function that decides a command on a state of its stream. */
+const decideOn = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  stream: string,
+  command: C["_tag"],
+  payload: Command.Payload<C>,
+  { expected, failWithoutRetry }: CommandExecution.Attempt
+) =>
+({ position, state, version }: CachedState<State>): Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
+  if (expected !== undefined && !Version.meets(version, expected)) {
+    const conflict = new ConcurrencyConflict({ stream, expected, actual: version })
+    return { events: [], withoutEvents: Effect.suspend(() => failWithoutRetry(conflict)) }
+  }
+  const decision = Decider.decide(decider, state, command, payload)
+  if (Result.isFailure(decision)) return { events: [], withoutEvents: Effect.fail(decision.failure) }
+  return {
+    events: decision.success,
+    withoutEvents: CommandExecution.emptyReceipt(command, stream, version, position)
+  }
+}

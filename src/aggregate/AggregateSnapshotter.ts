@@ -1,8 +1,8 @@
 /**
- * Snapshots of an aggregate's states: which one a load may start from, and when the next is taken.
+ * Reads and writes the snapshots of an aggregate's states.
  *
- * A snapshot is a hint. It is used when its fingerprint is this program's, its text decodes, and its last event is in the stream under the same
- * version, position and id; anything else is folded from the events, as if there were none.
+ * A snapshot is an optimization, and a load verifies it. It is used when its fingerprint is that of this program, its text decodes, and the
+ * stream has its last event under the same version, position and id. Otherwise the state is folded from the events.
  *
  * @since 0.1.0
  */
@@ -25,67 +25,87 @@ import * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
 import type { CachedState } from "./AggregateState.ts"
 
 /**
- * - `Usable`: a state to start from, if its last event is still there
- * - `Wrong`: a snapshot that is none, to be replaced
+ * What a lookup of a snapshot found.
  *
  * @since 0.1.0
  * @category models
  */
-export type Found<State> =
+export type FoundSnapshot<State> =
   | { readonly _tag: "None" }
-  | { readonly _tag: "Usable"; readonly known: CachedState<State>; readonly snapshot: Snapshot }
-  | { readonly _tag: "Wrong"; readonly snapshot: Snapshot }
+  /** A state to start from, if the stream has its last event. */
+  | { readonly _tag: "Usable"; readonly state: CachedState<State>; readonly snapshot: Snapshot }
+  /** A snapshot that does not decode; the next one replaces it. */
+  | { readonly _tag: "Unusable"; readonly snapshot: Snapshot }
 
 /**
- * - `find`: the snapshot of a stream, of a version up to `most`
- * - `verified`: whether the last event of the snapshot that was found is in the stream
- * - `afterRead`: a state was read from the version `from` on, which took this long; `wrong` is to be replaced by it
- * - `afterAppend`: a state was taken further by an append, from the version `from`
+ * The result of a lookup that found no snapshot.
  *
- * Both are told how many erasures the state knows of, where it has personal data: when there are more by the time that it is written, it is
- * not, as something that was made of the data may be in it.
+ * @since 0.1.0
+ * @category constructors
+ */
+export const none: FoundSnapshot<never> = { _tag: "None" }
+
+/**
+ * Reads and writes the snapshots of one aggregate.
+ *
+ * **Details**
+ *
+ * `erasures` is the number of erasures that the state takes into account, for an aggregate with personal data. When there are more by the
+ * time of the write, no snapshot is written, because the state may contain data of an erased subject.
  *
  * @since 0.1.0
  * @category models
  */
-export interface AggregateSnapshots<State> {
-  readonly find: (stream: string, max: number) => Effect.Effect<Found<State>>
+export interface AggregateSnapshotter<State> {
+  /** Returns the snapshot of a stream, of a version up to `maxVersion`. */
+  readonly find: (stream: string, maxVersion: number) => Effect.Effect<FoundSnapshot<State>>
+  /** Counts and logs whether the stream has the last event of a snapshot that was found. */
   readonly verified: (snapshot: Snapshot, isThere: boolean) => Effect.Effect<void>
+  /** Writes a snapshot when one is due after a read of the events from version `from` on, or when it replaces an unusable one. */
   readonly afterRead: (
     stream: string,
     from: number,
-    known: CachedState<State>,
+    state: CachedState<State>,
     erasures: bigint | undefined,
     cost: Duration.Duration,
-    wrong: Snapshot | undefined
+    unusable: Snapshot | undefined
   ) => Effect.Effect<void>
+  /** Writes a snapshot when one is due after an append to version `from`. */
   readonly afterAppend: (
     stream: string,
     from: number,
-    known: CachedState<State>,
+    state: CachedState<State>,
     erasures: bigint | undefined
   ) => Effect.Effect<void>
 }
 
 /**
+ * Makes the snapshotter of an aggregate on a store.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const make = <State>(
   store: EventStore.EventStore["Service"],
   snapshots: SnapshotPolicy.StateSnapshots<State>
-): AggregateSnapshots<State> => {
+): AggregateSnapshotter<State> => {
   const { fingerprint, locateFields, policy } = snapshots
-  /** What is wrong with a state may quote it. */
-  const tellable = (detail: string) => locateFields === undefined ? detail : "it has personal data, so that is not told"
+  /** A message of a Schema may quote the state. */
+  const withoutPersonalData = (detail: string) =>
+    locateFields === undefined ? detail : "the reason is withheld, as the state has personal data"
 
-  /** The snapshot of a state; none when its Schema refuses it. */
+  /** Returns the snapshot of a state, or none when its Schema cannot encode it. */
   const take = (stream: StreamId, { eventId, position, state, version }: CachedState<State>) =>
     Effect.gen(function*() {
       const encoded = yield* encodeState(snapshots, store[internals].keys, state)
       if (Result.isFailure(encoded)) {
         yield* countSnapshotWrite("unencodable")
-        yield* warn("A state cannot be kept in a snapshot", stream, version, tellable(encoded.failure))
+        yield* warn(
+          "A state cannot be encoded, so no snapshot is written",
+          stream,
+          version,
+          withoutPersonalData(encoded.failure)
+        )
         return Option.none<Snapshot>()
       }
       const takenAt = yield* DateTime.now
@@ -94,57 +114,67 @@ export const make = <State>(
 
   const write = (
     stream: string,
-    known: CachedState<State>,
+    cached: CachedState<State>,
     erasures: bigint | undefined,
-    wrong?: Snapshot
+    unusable?: Snapshot
   ): Effect.Effect<void> => {
     const name = Limits.checkStream(stream)
     if (name instanceof EventStoreError) return Effect.void
-    const taken = known.version === 0 ? Effect.succeedNone : take(name, known)
+    const taken = cached.version === 0 ? Effect.succeedNone : take(name, cached)
     const snapshot = erasures === undefined
       ? taken
       : Effect.flatMap(store[internals].keys.erasures, (now) => now === erasures ? taken : Effect.succeedNone)
-    return store[internals].snapshots.write(name, snapshot, wrong)
+    return store[internals].snapshots.write(name, snapshot, unusable)
   }
 
   return {
-    find: Effect.fnUntraced(function*(stream, max): Effect.fn.Return<Found<State>> {
+    find: Effect.fnUntraced(function*(stream, maxVersion): Effect.fn.Return<FoundSnapshot<State>> {
       const name = Limits.checkStream(stream)
-      // Who reads the stream is told what is wrong with its name.
-      if (name instanceof EventStoreError) return { _tag: "None" }
+      // The read of the stream then fails with what is wrong with its name.
+      if (name instanceof EventStoreError) return none
       const found = yield* store[internals].snapshots.read({ stream: name, fingerprint })
-      if (Option.isNone(found)) return { _tag: "None" }
-      if (found.value.version > max) return yield* Effect.as(countSnapshotRead("none"), { _tag: "None" } as const)
+      if (Option.isNone(found)) return none
+      if (found.value.version > maxVersion) return yield* Effect.as(countSnapshotRead("none"), none)
       const snapshot = found.value
       const { eventId, position, version } = snapshot
-      // Without the key store there is no state: who reads the events is told why.
+      // Without the key store no snapshot can be decrypted; the read of the events then fails with the reason.
       const decoded = yield* Effect.orElseSucceed(
         decodeState(snapshots, store[internals].keys, snapshot.state),
         () => undefined
       )
-      if (decoded === undefined) return { _tag: "None" }
+      if (decoded === undefined) return none
       if (Result.isSuccess(decoded)) {
-        return { _tag: "Usable", snapshot, known: { state: decoded.success, version, position, eventId } }
+        return { _tag: "Usable", snapshot, state: { state: decoded.success, version, position, eventId } }
       }
       yield* countSnapshotRead("undecodable")
-      yield* warn("A snapshot cannot be decoded; the state is folded again", stream, version, tellable(decoded.failure))
-      return { _tag: "Wrong", snapshot }
+      yield* warn(
+        "A snapshot cannot be decoded; the state is folded from its events",
+        stream,
+        version,
+        withoutPersonalData(decoded.failure)
+      )
+      return { _tag: "Unusable", snapshot }
     }),
     verified: ({ stream, version }, isThere) =>
       isThere ? countSnapshotRead("hit") : Effect.andThen(
         countSnapshotRead("stale"),
-        warn("The last event of a snapshot is not in its stream; the state is folded again", stream, version, "")
+        warn(
+          "The last event of a snapshot is not in its stream; the state is folded from its events",
+          stream,
+          version,
+          ""
+        )
       ),
-    afterRead: (stream, from, known, erasures, cost, wrong) =>
-      wrong !== undefined || SnapshotPolicy.isDue(policy, from, known.version, cost)
-        ? write(stream, known, erasures, wrong)
+    afterRead: (stream, from, state, erasures, cost, unusable) =>
+      unusable !== undefined || SnapshotPolicy.isDue(policy, from, state.version, cost)
+        ? write(stream, state, erasures, unusable)
         : Effect.void,
-    afterAppend: (stream, from, known, erasures) =>
-      SnapshotPolicy.isDue(policy, from, known.version, undefined) ? write(stream, known, erasures) : Effect.void
+    afterAppend: (stream, from, state, erasures) =>
+      SnapshotPolicy.isDue(policy, from, state.version, undefined) ? write(stream, state, erasures) : Effect.void
   }
 }
 
-/** The text of a state, its personal data encrypted. */
+/** Returns the text of a state, with its personal data encrypted. */
 const encodeState = <State>(
   { encode, locateFields }: SnapshotPolicy.StateSnapshots<State>,
   keys: Keys,
@@ -153,7 +183,7 @@ const encodeState = <State>(
   Effect.suspend(() => {
     const encoded = encode(state)
     if (Result.isFailure(encoded) || locateFields === undefined) return Effect.succeed(encoded)
-    // It was made by JSON.stringify.
+    // `encode` made the text with JSON.stringify.
     const json = JSON.parse(encoded.success) as Schema.Json
     const fields = locateFields(json)
     if (fields.length === 0) return Effect.succeed(encoded)
@@ -181,10 +211,10 @@ const warn = (message: string, stream: string, version: number, detail: string):
   })
 
 /**
- * Removes the snapshots of instances, under whatever fingerprint, and returns how many there were. The next load folds the whole stream.
+ * Removes the snapshots of instances, under every fingerprint, and returns how many it removed. The next load folds the whole stream.
  *
  * @since 0.1.0
- * @category dropping
+ * @category combinators
  */
 export const dropSnapshots = Effect.fn("Aggregate.dropSnapshots")(function*(
   aggregate: { readonly streamOf: (id: string) => string },

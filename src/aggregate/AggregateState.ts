@@ -1,35 +1,48 @@
 /**
- * The state of an aggregate's instance after some event of its stream.
+ * The state of one instance of an aggregate, and the fold of its stream into it.
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import type * as Command from "../command/Command.ts"
+import { type EventStoreError, storeError, type UndecodableEvent } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventCodec from "../event/EventCodec.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type * as EventStore from "../eventStore/EventStore.ts"
+import type { AggregateDecider } from "./AggregateDefinition.ts"
 
 /**
- * The state of an instance, and the version and position of the last event in it (0 when there is none).
+ * The state of an instance after an event of its stream.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Loaded<out State> {
   readonly state: State
+  /** The version of the last event in the state; 0 when the stream is empty. */
   readonly version: Version.Version
+  /** The position of that event; 0 when the stream is empty. */
   readonly position: Position.Position
 }
 
 /**
- * With the id of that event, which tells whether it is still in its place. Empty when there is none.
+ * A state that a cache or a snapshot holds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CachedState<out State> extends Loaded<State> {
+  /** The id of the last event, which shows whether the log still has that event; empty when the stream is empty. */
   readonly eventId: string
 }
 
 /**
- * The state before the first event.
+ * Returns the state before the first event.
  *
  * @since 0.1.0
  * @category constructors
@@ -40,3 +53,101 @@ export const empty = <State>(decider: { readonly initial: State }): CachedState<
   position: Position.start,
   eventId: ""
 })
+
+/**
+ * Reads the events after `from` and folds them into it, up to the first event that is not `wanted`. The same read verifies that the log
+ * still has the last event of `from`. Returns `undefined` when it has not, because an older backup was restored.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const verifyAndCatchUp = <State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>,
+  stream: string,
+  from: CachedState<State>,
+  wanted: (encoded: EncodedEvent) => boolean = () => true
+): Effect.Effect<CachedState<State> | undefined, EventStoreError> =>
+  Effect.suspend(() => {
+    if (from.version === 0) return catchUp(store, decider, stream, from, wanted)
+    let isThere = false
+    const later = store.readStreamEncoded(stream, { from: from.version }).pipe(
+      Stream.filter((encoded) => {
+        if (encoded.version !== from.version) return true
+        isThere = encoded.position === from.position && encoded.id === from.eventId
+        return false
+      }),
+      Stream.takeWhile((encoded) => isThere && wanted(encoded))
+    )
+    return Effect.map(foldAll(decider, later, from), (loaded) => isThere ? loaded : undefined)
+  })
+
+/**
+ * Reads the events after `from` and folds them into it, up to the first event that is not `wanted`.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const catchUp = <State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>,
+  stream: string,
+  from: CachedState<State>,
+  wanted?: (encoded: EncodedEvent) => boolean
+): Effect.Effect<CachedState<State>, EventStoreError> => {
+  const events = store.readStreamEncoded(stream, { from: Version.make(from.version + 1) })
+  return foldAll(decider, wanted === undefined ? events : Stream.takeWhile(events, wanted), from)
+}
+
+/**
+ * Folds events just written into the state before them, as if they had been read: an event may change when it is encoded, as a date loses
+ * its microseconds. Returns `undefined` when the events do not decode or do not follow the state.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const foldWritten = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  from: CachedState<State>,
+  written: ReadonlyArray<EncodedEvent>
+): CachedState<State> | undefined => {
+  let loaded = from
+  for (const encoded of written) {
+    const next = foldOne(decider, loaded, encoded)
+    if (Result.isFailure(next) || encoded.version !== loaded.version + 1) return undefined
+    loaded = next.success
+  }
+  return loaded
+}
+
+/** Folds the events that follow a state. Fails on an event that cannot be decoded. */
+const foldAll = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  events: Stream.Stream<EncodedEvent, EventStoreError>,
+  from: CachedState<State>
+): Effect.Effect<CachedState<State>, EventStoreError> =>
+  Effect.suspend(() => {
+    let loaded = from
+    const fold = Stream.runForEachArray(events, (page) => {
+      for (const encoded of page) {
+        const next = foldOne(decider, loaded, encoded)
+        if (Result.isFailure(next)) return Effect.fail(storeError(next.failure))
+        loaded = next.success
+      }
+      return Effect.void
+    })
+    return Effect.map(fold, () => loaded)
+  })
+
+/** Folds one stored event, which may decode to several events or none; either way the state has its version and position. */
+const foldOne = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  { state }: CachedState<State>,
+  encoded: EncodedEvent
+): Result.Result<CachedState<State>, UndecodableEvent> =>
+  Result.map(EventCodec.make(decider.aggregate.events).decode(encoded), (recorded) => ({
+    state: recorded.reduce((state, { event }) => decider.evolve(state, event), state),
+    version: encoded.version,
+    position: encoded.position,
+    eventId: encoded.id
+  }))

@@ -8,6 +8,7 @@ import type { InvalidCommand } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as Command from "./Command.ts"
 import * as CommandContext from "./CommandContext.ts"
+import { inherit } from "./ContextInheritance.ts"
 import * as InProcessRpc from "./InProcessRpc.ts"
 
 /**
@@ -35,6 +36,6 @@ export const dispatch = <C extends Command.Any>(
 ): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
   InProcessRpc.commandPayload(command, payload).pipe(
     Effect.flatMap((valid) => InProcessRpc.call<C>(command, valid)),
-    Effect.updateService(CommandContext.CommandContext, (outer) => CommandContext.within(outer, context)),
+    Effect.updateService(CommandContext.CommandContext, (outer) => inherit(outer, context)),
     Effect.withSpan(`CommandBus.dispatch ${command._tag}`, { attributes: { "evsrc.command": command._tag } })
   )

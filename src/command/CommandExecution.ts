@@ -1,5 +1,5 @@
 /**
- * What every run of a command has in common, whatever it decides on: its metadata, its idempotency, its retries.
+ * Executes commands: adds metadata, retries after conflicts, and makes a repeated command id return its first receipt.
  *
  * @since 0.1.0
  */
@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
+import type * as Tracer from "effect/Tracer"
 import { ConcurrencyConflict, EventStoreError } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import type { Metadata } from "../core/Metadata.ts"
@@ -16,41 +17,43 @@ import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type * as Version from "../core/Version.ts"
 import { requireSameCommand } from "../eventStore/AppendCodec.ts"
-import { CommandContext, DefaultActor, metadataOf } from "./CommandContext.ts"
+import { CommandContext, DefaultActor } from "./CommandContext.ts"
+import { traceparentOf } from "./TraceContext.ts"
 
 /**
- * - `conflictRetry`: when to decide again after a conflict, and how often. By default 16 times, after a random delay of up to 2, 4, 8 …
- *   50 milliseconds
+ * How a layer executes its commands.
  *
  * @since 0.1.0
  * @category options
  */
 export interface RunOptions {
+  /** When and how often to decide again after a conflict. By default 16 times, after a random delay of up to 2, 4, 8 … 50 ms. */
   readonly conflictRetry?: Schedule.Schedule<unknown, unknown> | undefined
 }
 
 /**
- * What an attempt knows of its command.
- *
- * - `stream`: where its events go
- * - `expected`: the version that its sender expects, if any
- * - `metadata`: of its events
- * - `refuse`: fails for good, also on a conflict
- * - `unlessDone`: answers the first receipt if the command was done before, or else goes on. An attempt that writes nothing has to ask;
- *   an append asks by itself
+ * One execution of a command, as its handler sees it. After a conflict the handler runs again with the same attempt.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Attempt {
+  /** The stream that the events go to. */
   readonly stream: string
+  /** The version that the caller expects the stream to have. */
   readonly expected: Version.Expected | undefined
+  /** The metadata of the events. */
   readonly metadata: Metadata
-  readonly reject: <E>(error: E) => Effect.Effect<never, E>
-  readonly unlessDone: <A, E>(otherwise: Effect.Effect<A, E>) => Effect.Effect<A | Receipt, E | EventStoreError>
+  /** Fails with an error that is not retried, even if it is a conflict. */
+  readonly failWithoutRetry: <E>(error: E) => Effect.Effect<never, E>
+  /**
+   * Returns the first receipt when the command id was appended before, and otherwise runs the effect. A handler that appends nothing has to
+   * call it; an append checks the command id itself.
+   */
+  readonly firstReceiptOr: <A, E>(otherwise: Effect.Effect<A, E>) => Effect.Effect<A | Receipt, E | EventStoreError>
 }
 
-// Full jitter ("Exponential Backoff And Jitter", AWS, 2015): contenders that met once should not meet again.
+// Full jitter ("Exponential Backoff And Jitter", AWS, 2015), so that two commands do not conflict again and again.
 const defaultConflictRetry = Schedule.exponential("2 millis").pipe(
   Schedule.modifyDelay(({ duration }) =>
     Effect.map(Random.next, (part) => Duration.millis(part * Math.min(Duration.toMillis(duration), 50)))
@@ -59,11 +62,11 @@ const defaultConflictRetry = Schedule.exponential("2 millis").pipe(
 )
 
 /**
- * Runs commands: `begin` makes one command's attempt, which is repeated on a conflict. When the outcome of its append is unknown, it is
- * found out by the command id.
+ * Makes the function that executes commands. It calls `handle` once for each command, and runs the effect again after a conflict. When an
+ * append ends without a known outcome, the same attempt under the same command id finds it out.
  *
  * @since 0.1.0
- * @category running
+ * @category constructors
  */
 export const make = Effect.fnUntraced(function*(
   store: { readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt>, EventStoreError> },
@@ -74,79 +77,90 @@ export const make = Effect.fnUntraced(function*(
   return Effect.fnUntraced(function*<E>(
     command: string,
     streamOf: (commandId: string) => string,
-    begin: (attempt: Attempt) => Effect.Effect<Receipt, E>
+    handle: (attempt: Attempt) => Effect.Effect<Receipt, E>
   ): Effect.fn.Return<Receipt, E> {
     const context = yield* CommandContext
     const defaultActor = yield* DefaultActor
     const commandId = context.commandId ?? newId()
     const span = Option.getOrUndefined(yield* Effect.option(Effect.currentSpan))
     const stream = streamOf(commandId)
-    // An id drawn here can have been used before only when the outcome of an attempt is unknown.
-    let fresh = context.commandId === undefined
-    const earlier = Effect.suspend(() => fresh ? Effect.succeedNone : store.receipt(commandId))
-    let refused = false
-    const attempt = begin({
+    // A new id cannot be in the log, unless an attempt ended without a known outcome.
+    let isNewId = context.commandId === undefined
+    const earlier = Effect.suspend(() => isNewId ? Effect.succeedNone : store.receipt(commandId))
+    let mayRetry = true
+    const attempt = handle({
       stream,
       expected: context.expected,
       metadata: metadataOf(context, command, commandId, defaultActor, span),
-      reject: (error) => {
-        refused = true
+      failWithoutRetry: (error) => {
+        mayRetry = false
         return Effect.fail(error)
       },
-      unlessDone: <A, E>(otherwise: Effect.Effect<A, E>) =>
+      firstReceiptOr: <A, E>(otherwise: Effect.Effect<A, E>) =>
         Effect.flatMap(
           earlier,
           (receipt): Effect.Effect<A | Receipt, E | EventStoreError> =>
             Option.isSome(receipt) ? requireSameCommand(receipt.value, commandId, stream, command) : otherwise
         )
     })
-    const resolved = Effect.catchIf(attempt, isUnknown, (unknown) => {
-      fresh = false
-      return resolve(attempt, unknown)
+    const resolved = Effect.catchIf(attempt, isOutcomeUnknown, (unknown) => {
+      isNewId = false
+      return resolveOutcome(attempt, unknown)
     })
-    return yield* Effect.retry(resolved, {
-      schedule: conflictRetry,
-      while: (error) => !refused && (isAppendConditionFailed(error) || error instanceof ConcurrencyConflict)
-    })
+    return yield* Effect.retry(resolved, { schedule: conflictRetry, while: (error) => mayRetry && isConflict(error) })
   })
 })
 
+/** Returns the metadata of a command's events. */
+const metadataOf = (
+  context: CommandContext,
+  command: string,
+  commandId: string,
+  defaultActor: string,
+  span: Tracer.AnySpan | undefined
+): Metadata => ({
+  command,
+  commandId,
+  correlationId: context.correlationId ?? commandId,
+  causationId: context.causationId ?? commandId,
+  actor: context.actor ?? defaultActor,
+  ...(span === undefined ? {} : { traceparent: traceparentOf(span) }),
+  ...(context.attributes === undefined ? {} : { attributes: context.attributes })
+})
+
 /**
- * The receipt of a command that has decided that nothing happens.
+ * Returns the receipt of a command that appended no events.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const nothingHappens = (
+export const emptyReceipt = (
   command: string,
   stream: string,
   version: Version.Version,
   position: Position.Position
 ): Effect.Effect<Receipt> =>
-  // The store has checked the name when it was read.
+  // The read of the stream has validated its name.
   Effect.succeed({ command, stream: stream as StreamId, version, position, events: [] })
 
-const timeoutDuration = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 second")]).pipe(
+const outcomeRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 second")]).pipe(
   Schedule.upTo({ duration: "10 seconds" })
 )
 
-const isAppendConditionFailed = (error: unknown): boolean =>
+const isConflict = (error: unknown): boolean =>
+  error instanceof ConcurrencyConflict ||
   error instanceof EventStoreError && error.reason._tag === "AppendConditionFailed"
 
-const isUnknown = (error: unknown): boolean =>
+const isOutcomeUnknown = (error: unknown): boolean =>
   error instanceof EventStoreError && error.reason._tag === "OutcomeUnknown"
 
 /**
- * Tries an attempt again whose outcome is unknown, which its command id makes safe. While the store cannot be reached, the outcome stays
- * unknown.
+ * Repeats an attempt whose outcome is unknown; its command id makes that safe. While the store cannot be reached, the outcome stays unknown.
  */
-const resolve = <A, E>(
-  attempt: Effect.Effect<A, E>,
-  unknown: E
-): Effect.Effect<A, E> => {
-  const isOut = (error: E) => isUnknown(error) || (error instanceof EventStoreError && error.isRetryable)
+const resolveOutcome = <A, E>(attempt: Effect.Effect<A, E>, unknown: E): Effect.Effect<A, E> => {
+  const isUnresolved = (error: E) => isOutcomeUnknown(error) || (error instanceof EventStoreError && error.isRetryable)
   return attempt.pipe(
-    Effect.retry({ schedule: timeoutDuration, while: isOut }),
-    Effect.mapError((error) => isOut(error) ? unknown : error)
+    Effect.retry({ schedule: outcomeRetry, while: isUnresolved }),
+    Effect.mapError((error) => isUnresolved(error) ? unknown : error)
   )
 }

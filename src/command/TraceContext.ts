@@ -1,6 +1,5 @@
 /**
- * The W3C trace context (https://www.w3.org/TR/trace-context/) that connects the span of an append with what its events cause
- * later.
+ * The W3C trace context (https://www.w3.org/TR/trace-context/), which links the spans of consumers to the spans that appended their events.
  *
  * @since 0.1.0
  */
@@ -9,24 +8,24 @@ import * as Tracer from "effect/Tracer"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 
 /**
- * The `traceparent` of a span.
+ * Returns the `traceparent` of a span.
  *
  * @since 0.1.0
- * @category encoding
+ * @category accessors
  */
 export const traceparentOf = (span: Tracer.AnySpan): string =>
   `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`
 
 const pattern = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/
 
-/** A batch of hundreds of events has as many traces; a span with more links than this is no help to anybody. */
+/** A batch of hundreds of events has as many traces, and tools do not show that many links. */
 const maxLinks = 32
 
 /**
- * Links the current span to the spans that appended events.
+ * Links the current span to the spans that appended the events, at most 32.
  *
  * @since 0.1.0
- * @category linking
+ * @category combinators
  */
 export const linkEvents = (events: ReadonlyArray<EncodedEvent>): Effect.Effect<void> => {
   const parents = new Set<string>()

@@ -38,7 +38,7 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
     const { command } = decision
     const execute = (payload: Command.Payload<C>) =>
       run(command._tag, (commandId) =>
-        StreamId.nameOf(command._tag, commandId), ({ expected, metadata, stream, unlessDone }) =>
+        StreamId.nameOf(command._tag, commandId), ({ expected, metadata, stream, firstReceiptOr }) =>
         Effect.gen(function*() {
           if (expected !== undefined) {
             return yield* invalidRequest(
@@ -53,10 +53,10 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
           const states = yield* fold(models, events)
           const decided = decision.decide(states, payload)
           const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
-          if (Result.isFailure(outcome)) return yield* unlessDone(Effect.fail(outcome.failure))
+          if (Result.isFailure(outcome)) return yield* firstReceiptOr(Effect.fail(outcome.failure))
           if (outcome.success.length === 0) {
             const last = events[events.length - 1]?.position ?? Position.start
-            return yield* unlessDone(CommandExecution.nothingHappens(command._tag, stream, Version.zero, last))
+            return yield* firstReceiptOr(CommandExecution.emptyReceipt(command._tag, stream, Version.zero, last))
           }
           return yield* Effect.catchTag(
             store.appendIf(condition, decision.events, stream, outcome.success, { metadata }),

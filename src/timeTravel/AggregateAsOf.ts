@@ -9,7 +9,8 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
-import { type Loaded, type LoadOptions, look } from "../aggregate/AggregateStateCache.ts"
+import { type LoadOptions, loadReadOnly } from "../aggregate/AggregateLoader.ts"
+import type { Loaded } from "../aggregate/AggregateState.ts"
 import type * as Command from "../command/Command.ts"
 import * as AsOf from "../core/AsOf.ts"
 import { AsOfNotReached, type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
@@ -125,12 +126,12 @@ export const stateAt = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   id: string,
   asOf: AsOf.AsOf,
-  options?: Parameters<typeof look>[3]
+  options?: Parameters<typeof loadReadOnly>[3]
 ): Effect.Effect<Loaded<State>, AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
     const { driver } = (yield* EventStore.EventStore)[internals]
     yield* asOfReads.awaitReached(driver, asOf)
-    const loaded = yield* look(decider, id, loadOptions(asOf), options)
+    const loaded = yield* loadReadOnly(decider, id, loadOptions(asOf), options)
     const error = notReached(decider.aggregate.streamOf(id), asOf, loaded.version)
     if (error !== undefined) return yield* error
     return loaded
@@ -164,7 +165,7 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
     }
     const start = after === 0
       ? { state: decider.initial, version: after }
-      : yield* look(decider, id, { ...loadOptions(asOf), atVersion: after })
+      : yield* loadReadOnly(decider, id, { ...loadOptions(asOf), atVersion: after })
     if (start.version < after) return Stream.empty
     const codec = EventCodec.make(decider.aggregate.events)
     let { state } = start

@@ -173,9 +173,9 @@ describe("snapshots", () => {
         Array.isArray(message) ? message[0] : message
       ])
       assert.deepStrictEqual(told, [
-        ["WARN", "Counter-a", "A snapshot cannot be decoded; the state is folded again"],
-        ["WARN", "Counter-a", "The last event of a snapshot is not in its stream; the state is folded again"],
-        ["WARN", "Counter-a", "A state cannot be kept in a snapshot"],
+        ["WARN", "Counter-a", "A snapshot cannot be decoded; the state is folded from its events"],
+        ["WARN", "Counter-a", "The last event of a snapshot is not in its stream; the state is folded from its events"],
+        ["WARN", "Counter-a", "A state cannot be encoded, so no snapshot is written"],
         ["WARN", "Counter-b", "A snapshot cannot be read"],
         ["WARN", "Counter-b", "A snapshot cannot be written"]
       ])

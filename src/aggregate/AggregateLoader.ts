@@ -1,0 +1,292 @@
+/**
+ * Loads the states of an aggregate's instances: from the cache of this process, from a snapshot, or from the first event on; then from the
+ * events that follow.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type * as Command from "../command/Command.ts"
+import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
+import { countStateRead } from "../core/metricUpdates.ts"
+import type * as Position from "../core/Position.ts"
+import type * as Version from "../core/Version.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import * as EventStore from "../eventStore/EventStore.ts"
+import type { Snapshot } from "../snapshot/SnapshotDriver.ts"
+import type { AggregateDecider } from "./AggregateDefinition.ts"
+import * as AggregateSnapshotter from "./AggregateSnapshotter.ts"
+import { type CachedState, catchUp, empty, foldWritten, type Loaded, verifyAndCatchUp } from "./AggregateState.ts"
+import * as AggregateStateCache from "./AggregateStateCache.ts"
+
+/**
+ * Which state `load` returns. Without any of the first three it is the current one.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface LoadOptions {
+  /** Folds only events up to this version of the stream. */
+  readonly atVersion?: Version.Version | undefined
+  /** Folds only events up to this position of the log. */
+  readonly atPosition?: Position.Position | undefined
+  /** Folds only the events before the first one recorded after this instant. */
+  readonly atTime?: DateTime.DateTime | undefined
+  /**
+   * `"fresh"`, the default, includes every event committed before the call. `"stale"` returns the cached state without a round trip, and
+   * may miss events of other processes; without a cached state it is fresh. Use it for reading only. Past states are always fresh.
+   */
+  readonly policy?: "fresh" | "stale" | undefined
+}
+
+/**
+ * Returns the state of one instance of an aggregate, current or past.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const load = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  id: string,
+  { atPosition, atTime, atVersion, policy = "fresh" }: LoadOptions = {}
+): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
+  atPosition === undefined && atTime === undefined && atVersion === undefined
+    ? Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const stream = decider.aggregate.streamOf(id)
+      const loader = yield* loaderOf(store, decider)
+      const cached = Option.getOrUndefined(yield* loader.cached(stream))
+      return toLoaded(cached !== undefined && policy === "stale" ? cached : yield* loader.current(stream, cached))
+    })
+    : loadReadOnly(decider, id, { atPosition, atTime, atVersion })
+
+/**
+ * Returns a state as `load` does, and writes neither a snapshot nor the cache.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const loadReadOnly = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  id: string,
+  { atPosition, atTime, atVersion }: Omit<LoadOptions, "policy">,
+  { snapshots = true }: {
+    /** Whether to start from a snapshot, true by default. A decider whose `evolve` differs from that of the program must not. */
+    readonly snapshots?: boolean | undefined
+  } = {}
+): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
+  Effect.gen(function*() {
+    const store = yield* EventStore.EventStore
+    const stream = decider.aggregate.streamOf(id)
+    const loader = yield* loaderOf(store, decider)
+    const cached = atTime === undefined ? Option.getOrUndefined(yield* loader.cached(stream)) : undefined
+    const isIncluded = ({ position, version }: Pick<EncodedEvent, "position" | "version">) =>
+      (atVersion === undefined || version <= atVersion) && (atPosition === undefined || position <= atPosition)
+    // Recorded times need not grow along a stream, so no version bounds an instant. A position is bounded by the cached version alone.
+    const maxVersion = atTime !== undefined
+      ? 0
+      : atPosition === undefined
+      ? atVersion ?? Infinity
+      : cached !== undefined && isIncluded(cached)
+      ? cached.version
+      : 0
+    const past = yield* loader.past(stream, cached, {
+      maxVersion,
+      useSnapshots: snapshots,
+      wanted: (encoded) =>
+        isIncluded(encoded) && (atTime === undefined || DateTime.isLessThanOrEqualTo(encoded.recordedAt, atTime))
+    })
+    return toLoaded(past)
+  })
+
+const toLoaded = <State>({ position, state, version }: CachedState<State>): Loaded<State> => ({
+  state,
+  version,
+  position
+})
+
+/** Which events a state may include. */
+interface Bounds {
+  /** All events up to this version are wanted, so a state up to it may be the start. */
+  readonly maxVersion: number
+  readonly useSnapshots: boolean
+  /** The fold ends before the first event that is not wanted. */
+  readonly wanted?: (encoded: EncodedEvent) => boolean
+}
+
+const unbounded: Bounds = { maxVersion: Infinity, useSnapshots: true }
+
+/**
+ * Loads the states of one aggregate on one store. Within a transaction of the caller it neither reads nor writes the cache, since what is
+ * read there may be rolled back.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AggregateLoader<State> {
+  /** Returns the cached state of a stream. */
+  readonly cached: (stream: string) => Effect.Effect<Option.Option<CachedState<State>>>
+  /** Returns the state with every event so far, and caches it. */
+  readonly current: (
+    stream: string,
+    cached: CachedState<State> | undefined
+  ) => Effect.Effect<CachedState<State>, EventStoreError>
+  /** Returns a state within bounds. It is not cached, since it would evict a current one. */
+  readonly past: (
+    stream: string,
+    cached: CachedState<State> | undefined,
+    bounds: Bounds
+  ) => Effect.Effect<CachedState<State>, EventStoreError>
+  /** Caches the state after events that were just appended to `from`. */
+  readonly appended: (
+    stream: string,
+    from: CachedState<State>,
+    written: ReadonlyArray<EncodedEvent>
+  ) => Effect.Effect<void>
+  /** Drops the cached state of a stream, because the log does not contain it any more. */
+  readonly drop: (stream: string) => Effect.Effect<void>
+}
+
+const loaders = new WeakMap<EventStore.EventStore["Service"], WeakMap<object, unknown>>()
+
+/**
+ * Returns the loader of a store and a decider: for the same two, always the same loader.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const loaderOf = <State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>
+): Effect.Effect<AggregateLoader<State>> =>
+  Effect.suspend(() => {
+    let ofStore = loaders.get(store)
+    if (ofStore === undefined) loaders.set(store, ofStore = new WeakMap())
+    const found = ofStore.get(decider)
+    // The loader of a decider is stored under that decider; a WeakMap cannot say so in its type.
+    if (found !== undefined) return Effect.succeed(found as AggregateLoader<State>)
+    return Effect.tap(make(store, decider), (made) => Effect.sync(() => ofStore.set(decider, made)))
+  })
+
+const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>
+): Effect.fn.Return<AggregateLoader<State>> {
+  const snapshotter = decider.stateSnapshots && AggregateSnapshotter.make(store, decider.stateSnapshots)
+  const inTransaction = store[internals].driver.inTransaction
+  const hasPersonalData = EventPersonalData.fieldLocators(decider.aggregate.events).size > 0
+  const cache = yield* AggregateStateCache.make<State>(hasPersonalData ? store[internals].keys.erasures : undefined)
+  const read = reader(store, decider, snapshotter)
+
+  /** Reads the current state, and writes a snapshot when one is due. */
+  const readCurrent = (stream: string, cached: CachedState<State> | undefined) =>
+    Effect.suspend(() => {
+      const erasures = cache.checkedErasures()
+      return Effect.flatMap(
+        Effect.timed(read(stream, cached, unbounded)),
+        ([cost, { from, loaded, unusable }]) =>
+          snapshotter === undefined
+            ? Effect.succeed(loaded)
+            : Effect.as(snapshotter.afterRead(stream, from, loaded, erasures, cost, unusable), loaded)
+      )
+    })
+
+  const readAndCache = Effect.fnUntraced(function*(stream: string, given: CachedState<State> | undefined) {
+    const erasures = yield* cache.checkErasures
+    const cached = given !== undefined && (yield* cache.isCurrent(stream, given)) ? given : undefined
+    const loaded = yield* readCurrent(stream, cached)
+    if (erasures !== cache.checkedErasures()) return loaded
+    // The version went down, which happens only when an older backup was restored.
+    if (given !== undefined && loaded.version < given.version) yield* cache.remove(stream)
+    yield* cache.put(stream, loaded)
+    return loaded
+  })
+
+  const cacheAppended = Effect.fnUntraced(function*(
+    stream: string,
+    from: CachedState<State>,
+    written: ReadonlyArray<EncodedEvent>
+  ) {
+    const folded = Result.getOrUndefined(Result.try(() => foldWritten(decider, from, written)))
+    // The append has succeeded all the same; the next load of the stream fails with the reason.
+    if (folded === undefined) return yield* cache.remove(stream)
+    if (!(yield* cache.isCurrent(stream, from))) return
+    yield* cache.put(stream, folded)
+    if (snapshotter !== undefined) {
+      yield* snapshotter.afterAppend(stream, from.version, folded, cache.checkedErasures())
+    }
+  })
+
+  return {
+    cached: (stream) =>
+      Effect.flatMap(inTransaction, (bypass) =>
+        bypass
+          ? Effect.succeedNone
+          : Effect.tap(
+            // Without the key store no state may be used; the read of the stream then fails with the reason.
+            Effect.catch(cache.get(stream), () => Effect.succeedNone),
+            (found) => countStateRead(Option.isSome(found))
+          )),
+    current: (stream, cached) =>
+      Effect.flatMap(inTransaction, (bypass) =>
+        bypass
+          ? Effect.map(read(stream, cached, unbounded), ({ loaded }) => loaded)
+          : readAndCache(stream, cached)),
+    past: (stream, cached, bounds) =>
+      Effect.map(
+        read(stream, cached !== undefined && cached.version <= bounds.maxVersion ? cached : undefined, bounds),
+        ({ loaded }) => loaded
+      ),
+    appended: (stream, from, written) =>
+      Effect.flatMap(inTransaction, (bypass) => bypass ? Effect.void : cacheAppended(stream, from, written)),
+    drop: cache.remove
+  }
+})
+
+interface Read<State> {
+  readonly loaded: CachedState<State>
+  /** The version of the state from which the fold began. */
+  readonly from: number
+  /** A snapshot that could not be used, to be replaced. */
+  readonly unusable: Snapshot | undefined
+}
+
+/** Reads a state from the best start there is: a cached state, a snapshot, or the first event. */
+const reader = <State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
+  decider: AggregateDecider<State, Events, C>,
+  snapshotter: AggregateSnapshotter.AggregateSnapshotter<State> | undefined
+) => {
+  const fromSnapshot = Effect.fnUntraced(function*(
+    stream: string,
+    { maxVersion, useSnapshots, wanted }: Bounds
+  ): Effect.fn.Return<Read<State>, EventStoreError> {
+    const found = snapshotter === undefined || !useSnapshots || maxVersion === 0
+      ? AggregateSnapshotter.none
+      : yield* snapshotter.find(stream, maxVersion)
+    if (found._tag === "Usable") {
+      const loaded = yield* verifyAndCatchUp(store, decider, stream, found.state, wanted)
+      yield* snapshotter!.verified(found.snapshot, loaded !== undefined)
+      if (loaded !== undefined) return { loaded, from: found.state.version, unusable: undefined }
+    }
+    const loaded = yield* catchUp(store, decider, stream, empty(decider), wanted)
+    return { loaded, from: 0, unusable: found._tag === "None" ? undefined : found.snapshot }
+  })
+
+  return Effect.fnUntraced(function*(
+    stream: string,
+    cached: CachedState<State> | undefined,
+    bounds: Bounds
+  ): Effect.fn.Return<Read<State>, EventStoreError> {
+    if (cached === undefined) return yield* fromSnapshot(stream, bounds)
+    const loaded = yield* verifyAndCatchUp(store, decider, stream, cached, bounds.wanted)
+    return loaded === undefined
+      ? yield* fromSnapshot(stream, bounds)
+      : { loaded, from: cached.version, unusable: undefined }
+  })
+}
