@@ -7,7 +7,7 @@ import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { appendMetadata } from "../command/ContextInheritance.ts"
+import * as AppendMetadata from "../command/AppendMetadata.ts"
 import { type ConcurrencyConflict, EventStoreError, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
@@ -65,7 +65,7 @@ export const close = <E extends Event.Any>(
 ): Effect.Effect<Receipt, ConcurrencyConflict | EventStoreError, EventStore> =>
   Effect.gen(function*() {
     const store = yield* EventStore
-    const metadata = yield* appendMetadata(options?.metadata)
+    const metadata = yield* AppendMetadata.make(options?.metadata)
     return yield* store.close(events, stream, summary, { ...options, metadata })
   })
 

@@ -1,11 +1,9 @@
 /**
- * What commands and appends inherit from the command context around them.
+ * What the commands of an effect inherit from the context around them.
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
-import type { Metadata } from "../core/Metadata.ts"
-import { CommandContext, DefaultActor } from "./CommandContext.ts"
+import type { CommandContext } from "./CommandContext.ts"
 
 /**
  * Returns the context of a command inside another one. It inherits everything but the id and the expected version.
@@ -19,25 +17,10 @@ export const inherit = (
 ): CommandContext => ({ ...withoutUndefined(outer), ...withoutUndefined(context) })
 
 /**
- * Returns the metadata of events that are appended without a command: actor, correlation, causation and attributes of the context, and
- * over these the metadata given.
+ * Returns a context without the fields that are `undefined`.
  *
  * @since 0.1.0
- * @category constructors
+ * @category combinators
  */
-export const appendMetadata = (given: Metadata = {}): Effect.Effect<Metadata> =>
-  Effect.gen(function*() {
-    const { actor = yield* DefaultActor, attributes, causationId, correlationId } = withoutUndefined(
-      yield* CommandContext
-    )
-    return {
-      ...(correlationId === undefined ? {} : { correlationId }),
-      ...(causationId === undefined ? {} : { causationId }),
-      ...(attributes === undefined ? {} : { attributes }),
-      actor,
-      ...given
-    }
-  })
-
-const withoutUndefined = (context: CommandContext): CommandContext =>
+export const withoutUndefined = (context: CommandContext): CommandContext =>
   Object.fromEntries(Object.entries(context).filter(([, value]) => value !== undefined))
