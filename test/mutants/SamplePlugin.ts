@@ -1,4 +1,4 @@
-/** Lets Stryker make mutants only of the nodes that the file of MUTANT_SAMPLE lists. */
+/** Lets Stryker make mutants only of the nodes that the file of MUTANT_SAMPLE lists, and prints survivors as it finds them. */
 import { readFileSync } from "node:fs"
 
 interface Place {
@@ -38,4 +38,26 @@ const shouldIgnore = ({ node: { loc, type } }: Path): string | undefined => {
   return ofFile.some((range) => contains(loc, range)) ? undefined : "not in the sample"
 }
 
-export const strykerPlugins = [{ kind: "Ignore", name: "sample", value: { shouldIgnore } }]
+interface Tested {
+  readonly fileName: string
+  readonly location: Range
+  readonly replacement: string
+  readonly status: string
+}
+
+class SurvivorReporter {
+  #tested = 0
+
+  onMutantTested({ fileName, location, replacement, status }: Tested): void {
+    if (status === "Ignored") return
+    this.#tested++
+    if (status !== "Survived" && status !== "NoCoverage") return
+    const { column, line } = location.start
+    console.log(`${this.#tested} tested; ${status}: ${fileName}:${line}:${column} -> ${replacement.slice(0, 200)}`)
+  }
+}
+
+export const strykerPlugins = [
+  { kind: "Ignore", name: "sample", value: { shouldIgnore } },
+  { kind: "Reporter", name: "survivors", injectableClass: SurvivorReporter }
+]

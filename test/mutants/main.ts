@@ -26,6 +26,7 @@ interface Mutant {
 
 interface Result extends Mutant {
   readonly status: string
+  readonly statusReason?: string
 }
 
 interface Instrumenter {
@@ -48,7 +49,9 @@ const { values } = parseArgs({
     count: { type: "string", default: "200" },
     seed: { type: "string", default: "1" },
     only: { type: "string", default: "src" },
-    concurrency: { type: "string", default: "2" }
+    concurrency: { type: "string", default: "2" },
+    /** Also tests mutants of code that runs while modules load. Each takes a run of all tests. */
+    static: { type: "boolean", default: false }
   }
 })
 
@@ -67,7 +70,7 @@ const allMutants = async (files: ReadonlyArray<string>): Promise<ReadonlyArray<M
     files.map((name) => ({ name, content: readFileSync(join(root, name), "utf8"), mutate: true })),
     { plugins: null, excludedMutations, ignorers: [] }
   )
-  return mutants
+  return mutants.filter(({ mutatorName }) => !excludedMutations.includes(mutatorName))
 }
 
 /** Park and Miller's generator. */
@@ -154,11 +157,12 @@ const results = await new Stryker({
   tsconfigFile: "none",
   tempDirName: join(folder, "sandbox"),
   coverageAnalysis: "perTest",
+  ignoreStatic: !values.static,
   concurrency: Number(values.concurrency),
   // A mutant that makes a test wait shall fail that test before it times out here.
   timeoutMS: 90_000,
   dryRunTimeoutMinutes: 20,
-  reporters: ["progress-append-only"],
+  reporters: ["survivors"],
   allowEmpty: true
 }).runMutationTest()
 rmSync(folder, { recursive: true, force: true })
@@ -166,10 +170,13 @@ rmSync(folder, { recursive: true, force: true })
 const tested = results.filter(({ status }) => !["Ignored", "CompileError", "Pending"].includes(status))
 const survivors = tested.filter(({ status }) => status === "Survived" || status === "NoCoverage")
 const [equivalent, alive] = [survivors.filter(isEquivalent), survivors.filter((mutant) => !isEquivalent(mutant))]
+console.log("\nSurvivors:")
 for (const survivor of alive) console.log(show(survivor))
+const statics = results.filter(({ statusReason }) => statusReason?.startsWith("Static")).length
 const killed = tested.length - survivors.length
 const rate = (100 * killed / Math.max(1, tested.length - equivalent.length)).toFixed(1)
 console.log(
-  `${tested.length} of ${mutants.length} mutants (seed ${values.seed}): ${killed} killed (${rate} %), ${equivalent.length} equivalent, ${alive.length} survived`
+  `${tested.length} of ${mutants.length} mutants (seed ${values.seed}): ${killed} killed (${rate} %), ${alive.length} survived, `
+    + `${equivalent.length} equivalent; ${statics} static ones were not run`
 )
 if (tested.length === 0) process.exitCode = 1
