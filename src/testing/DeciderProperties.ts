@@ -1,46 +1,51 @@
 /**
- * What must hold of a decider in every state that commands can bring it to, as tests for any runner. The commands are generated from the Schemas
- * of their payloads.
+ * Properties of a decider, checked in the states that generated commands lead to, as tests for any runner.
  *
  * @since 0.1.0
  */
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
-import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
-import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type { Case } from "../conformance/Suite.ts"
 import type * as Event from "../event/Event.ts"
-import * as EventCodec from "../event/EventCodec.ts"
+import * as DeciderHistory from "./DeciderHistory.ts"
 import * as properties from "./properties.ts"
+import { SpecFailed } from "./SpecFailed.ts"
 import * as storedVersions from "./storedVersions.ts"
 
 /**
- * - `state`: the Schema of the state, as the aggregate has it
- * - `commands`: how to generate payloads, by the name of the command, where their Schemas are too wide to lead anywhere; the field with the
- *   aggregate's id is replaced, so that all commands are one instance's
- * - `most`: how many commands a history is made by at most; 20 by default
+ * Which commands are generated, and how many.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Options<State, C extends Command.Any> extends properties.Options {
+  /** The Schema of the state, as the aggregate has it. */
   readonly state: Schema.Codec<State, unknown>
+  /**
+   * Generators of payloads, by the name of the command. Give one where a payload's Schema is so wide that most commands are rejected. The
+   * field with the aggregate's id is replaced, so that all commands of a history are for one instance.
+   */
   readonly commands?: { readonly [R in C as R["_tag"]]?: Arbitrary.Arbitrary<Command.Payload<R>> } | undefined
-  readonly most?: number | undefined
+  /** The highest number of commands in a history; 20 by default. */
+  readonly maxCommands?: number | undefined
+  /** How many of the generated histories must contain events, or the property fails; a fifth of `runs` by default. */
+  readonly minHistoriesWithEvents?: number | undefined
 }
 
 /**
- * The properties of a decider.
+ * Returns the properties of a decider:
  *
- * - it decides on no event that breaks its own Schema, or on which its own `evolve` throws, or that leads to what is no state
- * - a state that was kept and read again, and then the events after it, lead to the same state as all events
- * - so do the events in batches, wherever they are cut
+ * - It decides on no event that breaks its own Schema, on which its own `evolve` throws, or that leads to what is no state.
+ * - A stored state and the events after it lead to the same state as all events.
+ * - Events lead to the same state in batches, wherever they are cut.
+ *
+ * A property fails where too few of the generated histories contain events, since it would then say little.
  *
  * **Example** (with vitest)
  *
@@ -49,170 +54,167 @@ export interface Options<State, C extends Command.Any> extends properties.Option
  * ```
  *
  * @since 0.1.0
- * @category properties
+ * @category constructors
  */
 export const all = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   options: Options<State, C>
 ): ReadonlyArray<Case<never>> => {
-  const { events, name } = decider.aggregate
-  const codec = EventCodec.make(events)
-  const stateJson = Schema.toCodecJson(options.state)
-  const [encodeState, decodeState] = [Schema.encodeResult(stateJson), Schema.decodeUnknownResult(stateJson)]
-  const isState = Schema.is(Schema.toType(options.state))
+  const { name } = decider.aggregate
+  const decideAll = DeciderHistory.decideAll(decider, options.state)
+  const sent = DeciderHistory.commands(decider, options.commands ?? {}, options.maxCommands ?? 20)
+  const cuts = Arbitrary.array(Arbitrary.schema(Schema.Boolean))
 
-  /** The events that the commands lead to, as they are read again from a log; or what was wrong with one of them. */
-  const run = (commands: ReadonlyArray<Sent>): Result.Result<ReadonlyArray<Event.Of<Events>>, string> => {
-    const history: Array<Event.Of<Events>> = []
-    let state = decider.initial
-    for (const { command, payload } of commands) {
-      const sent = `${command} ${properties.show(payload)} on ${properties.show(state)}`
-      try {
-        // The payload was generated for this command.
-        const decision = Decider.decide(decider, state, command as C["_tag"], payload as Command.Payload<C>)
-        for (const event of Result.getOrElse(decision, () => [])) {
-          const wrong = (what: string) => Result.fail(`${sent} decides ${properties.show(event)}, ${what}`)
-          const encoded = codec.encode(event)
-          if (Result.isFailure(encoded)) return wrong(`which breaks its Schema: ${encoded.failure}`)
-          const data = JSON.parse(JSON.stringify(encoded.success.data)) as Schema.Json
-          const decoded = codec.decodeData({ ...encoded.success, data })
-          if (Result.isFailure(decoded)) return wrong(`which cannot be read again: ${decoded.failure.detail}`)
-          history.push(...decoded.success)
-          try {
-            state = Decider.fold(decider, decoded.success, state)
-          } catch (cause) {
-            return wrong(`on which evolve throws: ${String(cause)}`)
-          }
-          if (!isState(state)) return wrong(`which leads to what is no state: ${properties.show(state)}`)
-        }
-      } catch (cause) {
-        return Result.fail(`${sent}: decide throws: ${String(cause)}`)
-      }
-    }
-    return Result.succeed(history)
-  }
-
-  /** A property of histories; those that break the first property are that property's. */
-  const ofHistories = (
-    propertyName: string,
-    property: (history: ReadonlyArray<Event.Of<Events>>, cuts: ReadonlyArray<boolean>) => string | undefined
-  ): Case<never> => ({
+  /** A property of histories. A history with a wrong decision fails the first property only. */
+  const ofHistories = (propertyName: string, property: Property<Event.Of<Events>>): Case<never> => ({
     name: propertyName,
-    test: Effect.suspend(() =>
-      properties.check(
-        propertyName,
-        Arbitrary.all({ sent: sendingOf(decider, options), cuts: Arbitrary.array(Arbitrary.schema(Schema.Boolean)) }),
-        ({ cuts, sent }) =>
-          Result.match(run(sent), { onFailure: () => undefined, onSuccess: (all) => property(all, cuts) }),
-        options
-      )
-    )
+    test: Effect.suspend(() => {
+      let withEvents = 0
+      const checked = properties.check(propertyName, Arbitrary.all({ sent, cuts }), ({ cuts, sent }) => {
+        const decided = decideAll(sent)
+        if (Result.isFailure(decided) || decided.success.length > 0) withEvents++
+        return property(decided, cuts)
+      }, options)
+      return Effect.andThen(checked, Effect.suspend(() => enoughEvents(propertyName, withEvents, options)))
+    })
   })
 
-  const textOf = (state: State): string | undefined =>
-    Result.getOrUndefined(Result.map(encodeState(state), (json) => storedVersions.stable(json)))
+  const ofStates = (
+    wrong: (history: ReadonlyArray<Event.Of<Events>>, cuts: ReadonlyArray<boolean>) => string | undefined
+  ): Property<Event.Of<Events>> =>
+  (decided, cuts) => Result.isFailure(decided) ? undefined : wrong(decided.success, cuts)
 
-  /** A state, and its texts as they were when it was made, which an `evolve` that changes the state that it is given does not change. */
-  const folded = (history: ReadonlyArray<Event.Of<Events>>) => {
-    const state = Decider.fold(decider, history)
-    return { state, text: textOf(state), shown: properties.show(state) }
-  }
-
-  const differs = (expected: ReturnType<typeof folded>, actual: State, how: string): string | undefined => {
-    const text = textOf(actual)
-    if (Equal.equals(expected.state, actual) && expected.text === text) return undefined
-    const shown = properties.show(actual)
-    if (expected.shown !== shown) {
-      const lead = `${how} lead to ${shown}, and not to ${expected.shown}`
-      return expected.text === text && text !== undefined
-        ? `${lead}. Both are encoded as ${text}: the state has something that its Schema leaves out`
-        : lead
-    }
-    return expected.text === text
-      ? `${how} lead to another state, which looks the same: ${shown}. It has something that cannot be compared`
-      : `${how} lead to what is encoded as ${text}, and not as ${expected.text}`
-  }
-
-  const rejects = `${name}: decides on nothing that its own evolve rejects`
+  const stateJson = Schema.toCodecJson(options.state)
+  const codec = { encode: Schema.encodeResult(stateJson), decode: Schema.decodeUnknownResult(stateJson) }
   return properties.of([
-    {
-      name: rejects,
-      test: Effect.suspend(() =>
-        properties.check(
-          rejects,
-          sendingOf(decider, options),
-          (sent) => Result.match(run(sent), { onFailure: (wrong) => wrong, onSuccess: () => undefined }),
-          options
-        )
-      )
-    },
-    ofHistories(`${name}: a kept state and the events after it lead to the same state as all events`, (history) => {
-      const expected = folded(history)
-      for (let cut = 0; cut <= history.length; cut++) {
-        const encoded = encodeState(Decider.fold(decider, history.slice(0, cut)))
-        if (Result.isFailure(encoded)) {
-          return `the state after ${cut} events cannot be kept: ${encoded.failure.message}`
-        }
-        const kept = decodeState(JSON.parse(JSON.stringify(encoded.success) ?? "null"))
-        if (Result.isFailure(kept)) {
-          return `the state after ${cut} events cannot be read again: ${kept.failure.message}`
-        }
-        const state = Decider.fold(decider, history.slice(cut), kept.success)
-        const wrong = differs(expected, state, `the state after ${cut} events, read again, and the events after it`)
-        if (wrong !== undefined) return wrong
-      }
-      return undefined
-    }),
-    ofHistories(`${name}: events lead to the same state in batches, wherever they are cut`, (history, cuts) => {
-      const expected = folded(history)
-      const ways = [
-        ...history.map((_, cut) => history.map((_, i) => i === cut)),
-        history.map(() => true),
-        history.map((_, i) => cuts[i] === true)
-      ]
-      for (const way of ways) {
-        let state = decider.initial
-        let from = 0
-        for (const to of [...way.flatMap((isCut, i) => isCut ? [i] : []), history.length]) {
-          state = Decider.fold(decider, history.slice(from, to), state)
-          from = to
-        }
-        const wrong = differs(expected, state, `${history.length} events, cut at ${JSON.stringify(way)},`)
-        if (wrong !== undefined) return wrong
-      }
-      return undefined
-    })
+    ofHistories(
+      `${name}: decides on nothing that its own evolve rejects`,
+      (decided) => Result.isFailure(decided) ? decided.failure : undefined
+    ),
+    ofHistories(
+      `${name}: a stored state and the events after it lead to the same state as all events`,
+      ofStates((history) => wrongAfterStoring(decider, codec, history))
+    ),
+    ofHistories(
+      `${name}: events lead to the same state in batches, wherever they are cut`,
+      ofStates((history, cuts) => wrongInBatches(decider, codec, history, cuts))
+    )
   ], options)
 }
 
-interface Sent {
-  readonly command: string
-  readonly payload: unknown
-}
+/** Returns what is wrong with the decisions, if anything is. */
+type Property<E> = (
+  decided: Result.Result<ReadonlyArray<E>, string>,
+  cuts: ReadonlyArray<boolean>
+) => string | undefined
 
-/** Commands to one instance. */
-const sendingOf = <State, Events extends Event.Any, C extends Command.Any>(
-  decider: AggregateDecider<State, Events, C>,
+const enoughEvents = <State, C extends Command.Any>(
+  name: string,
+  withEvents: number,
   options: Options<State, C>
-): Arbitrary.Arbitrary<ReadonlyArray<Sent>> => {
-  const { group, id } = decider.aggregate
-  const given: Readonly<Record<string, Arbitrary.Arbitrary<unknown> | undefined>> = options.commands ?? {}
-  const commands = Array.from(group.requests.values(), (command) => ({
-    command: command._tag,
-    isValid: Schema.is(Schema.toType(InProcessRpc.payloadSchema(command))),
-    payloads: given[command._tag] ?? Arbitrary.schema(InProcessRpc.payloadSchema(command))
-  }))
-  const one = Arbitrary.flatMap(
-    Arbitrary.schema(Schema.Literals(commands.map((_, index) => index))),
-    (index) => Arbitrary.map(commands[index]!.payloads, (payload) => ({ ...commands[index]!, payload }))
-  )
-  return Arbitrary.map(Arbitrary.array(one, { maxLength: options.most ?? 20 }), (all) => {
-    const instance = all.map(({ payload }) => idOf(payload, id)).find(Predicate.isString)
-    return all.map(({ command, isValid, payload }): Sent => {
-      const ours = Predicate.isObject(payload) && instance !== undefined ? { ...payload, [id]: instance } : payload
-      return { command, payload: isValid(ours) ? ours : payload }
-    })
-  })
+): Effect.Effect<void, SpecFailed> => {
+  const runs = options.runs ?? properties.defaultRuns
+  const min = options.minHistoriesWithEvents ?? Math.ceil(runs / 5)
+  if (withEvents >= min || properties.isReplayOf(name, options)) return Effect.void
+  const message =
+    `Too few of the generated histories contain events. Most commands were rejected or decided nothing: give generators of `
+    + `their payloads as \`commands\`, raise \`maxCommands\` or \`runs\`, or lower \`minHistoriesWithEvents\``
+  return Effect.fail(new SpecFailed(message, `at least ${min} of ${runs} histories with events`, withEvents))
 }
 
-const idOf = (payload: unknown, id: string): unknown => Predicate.hasProperty(payload, id) ? payload[id] : undefined
+interface StateCodec<State> {
+  readonly encode: (state: State) => Result.Result<unknown, Schema.SchemaError>
+  readonly decode: (json: unknown) => Result.Result<State, Schema.SchemaError>
+}
+
+type AnyDecider<State, E extends Event.Tagged> = Pick<Decider.Decider<State, E, Command.Any>, "initial" | "evolve">
+
+const wrongAfterStoring = <State, E extends Event.Tagged>(
+  decider: AnyDecider<State, E>,
+  codec: StateCodec<State>,
+  history: ReadonlyArray<E>
+): string | undefined => {
+  const expected = folded(decider, codec, history)
+  for (let cut = 0; cut <= history.length; cut++) {
+    const encoded = codec.encode(Decider.fold(decider, history.slice(0, cut)))
+    if (Result.isFailure(encoded)) {
+      return `the state after ${cut} events cannot be stored: ${encoded.failure.message}`
+    }
+    const decoded = codec.decode(JSON.parse(JSON.stringify(encoded.success) ?? "null"))
+    if (Result.isFailure(decoded)) {
+      return `the state after ${cut} events cannot be read again: ${decoded.failure.message}`
+    }
+    const state = Decider.fold(decider, history.slice(cut), decoded.success)
+    const how = `the state after ${cut} events, read again, and the events after it`
+    const wrong = difference(codec, expected, state, how)
+    if (wrong !== undefined) return wrong
+  }
+  return undefined
+}
+
+const wrongInBatches = <State, E extends Event.Tagged>(
+  decider: AnyDecider<State, E>,
+  codec: StateCodec<State>,
+  history: ReadonlyArray<E>,
+  cuts: ReadonlyArray<boolean>
+): string | undefined => {
+  const expected = folded(decider, codec, history)
+  const ways = [
+    ...history.map((_, cut) => history.map((_, i) => i === cut)),
+    history.map(() => true),
+    history.map((_, i) => cuts[i] === true)
+  ]
+  for (const way of ways) {
+    let state = decider.initial
+    let from = 0
+    for (const to of [...way.flatMap((isCut, i) => isCut ? [i] : []), history.length]) {
+      state = Decider.fold(decider, history.slice(from, to), state)
+      from = to
+    }
+    const wrong = difference(codec, expected, state, `${history.length} events, cut at ${JSON.stringify(way)},`)
+    if (wrong !== undefined) return wrong
+  }
+  return undefined
+}
+
+interface Folded<State> {
+  readonly state: State
+  readonly text: string | undefined
+  readonly shown: string
+}
+
+const textOf = <State>({ encode }: StateCodec<State>, state: State): string | undefined =>
+  Result.getOrUndefined(
+    // The Schema encodes to JSON.
+    Result.map(encode(state), (json) => storedVersions.stable(json as Schema.Json))
+  )
+
+/** Takes the texts of a state at once, before an `evolve` that changes the state it is given can change it. */
+const folded = <State, E extends Event.Tagged>(
+  decider: AnyDecider<State, E>,
+  codec: StateCodec<State>,
+  history: ReadonlyArray<E>
+): Folded<State> => {
+  const state = Decider.fold(decider, history)
+  return { state, text: textOf(codec, state), shown: properties.show(state) }
+}
+
+const difference = <State>(
+  codec: StateCodec<State>,
+  expected: Folded<State>,
+  actual: State,
+  how: string
+): string | undefined => {
+  const text = textOf(codec, actual)
+  if (Equal.equals(expected.state, actual) && expected.text === text) return undefined
+  const shown = properties.show(actual)
+  if (expected.shown !== shown) {
+    const lead = `${how} lead to ${shown}, and not to ${expected.shown}`
+    return expected.text === text && text !== undefined
+      ? `${lead}. Both are encoded as ${text}: the state has something that its Schema leaves out`
+      : lead
+  }
+  return expected.text === text
+    ? `${how} lead to another state, which looks the same: ${shown}. It has something that cannot be compared`
+    : `${how} lead to what is encoded as ${text}, and not as ${expected.text}`
+}

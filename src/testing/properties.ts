@@ -1,5 +1,5 @@
 /**
- * Properties: what must hold of everything that an Arbitrary generates.
+ * Properties that must hold for every value that an Arbitrary generates.
  *
  * @since 0.1.0
  */
@@ -12,19 +12,30 @@ import type { Case } from "../conformance/Suite.ts"
 import { SpecFailed } from "./SpecFailed.ts"
 
 /**
- * How a property is tried.
- *
- * - `runs`: on how many generated inputs; 100 by default
- * - `seed`: to generate the same in every run
- * - `replay`: what a failure tells behind `Replay: `, to see it again; the property that it is of is tried on that only, the others as ever
+ * How a property is checked.
  *
  * @since 0.1.0
  * @category options
  */
-export type Options = Pick<Arbitrary.CheckOptions, "runs" | "seed" | "size" | "replay">
+export interface Options extends Pick<Arbitrary.CheckOptions, "size"> {
+  /** How many inputs are generated; 100 by default. */
+  readonly runs?: Arbitrary.CheckOptions["runs"]
+  /** The seed of the generator. With a seed every run checks the same inputs. */
+  readonly seed?: Arbitrary.CheckOptions["seed"]
+  /** The text behind `Replay: ` of a failure. Its property is checked on the input of that failure only, the others as usual. */
+  readonly replay?: Arbitrary.CheckOptions["replay"]
+}
 
 /**
- * Properties that are given the same options. Throws where their `replay` is of none of them.
+ * The number of inputs without the option `runs`, which is that of `Arbitrary`.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaultRuns = 100
+
+/**
+ * Returns properties that have the same options. Throws if `replay` names none of them.
  *
  * @since 0.1.0
  * @category constructors
@@ -33,21 +44,30 @@ export const of = (properties: ReadonlyArray<Case<never>>, { replay }: Options):
   if (replay !== undefined && !properties.some(({ name }) => tokenOf(name, replay) !== undefined)) {
     const names = properties.map(({ name }) => `\n- ${name}`).join("")
     throw new Error(
-      `This \`replay\` is of none of these properties: ${replay}\nGive the whole text behind "Replay: " to the properties that it is of. These are:${names}`
+      `The \`replay\` is of none of these properties: ${replay}\nPass the whole text behind "Replay: " to the property that failed. These are:${names}`
     )
   }
   return properties
 }
 
-/** What is behind the name of the property, if that is the one: Effect's own text to replay it. */
+/**
+ * Returns whether `replay` is of this property.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isReplayOf = (name: string, { replay }: Options): boolean =>
+  replay !== undefined && tokenOf(name, replay) !== undefined
+
+/** Returns Effect's own replay text, which is behind the name of the property. */
 const tokenOf = (name: string, replay: string): string | undefined =>
   replay.startsWith(`${name} [`) ? replay.slice(name.length + 1) : undefined
 
 /**
- * Fails with the smallest input found for which the property does not hold. `law` answers what is wrong; what it throws is wrong too.
+ * Fails with the smallest input found for which the property does not hold. `property` returns what is wrong, and an exception is wrong too.
  *
  * @since 0.1.0
- * @category checking
+ * @category combinators
  */
 export const check = <A>(
   name: string,
@@ -67,13 +87,13 @@ export const check = <A>(
           return Effect.void
         case "Falsified": {
           const { failure, replay, runs, shrinks, shrunkInput } = result
-          const wrong = failure._tag === "ReturnedFalse" ? "it does not hold" : wordsOf(failure.error)
+          const wrong = failure._tag === "ReturnedFalse" ? "it does not hold" : textOf(failure.error)
           const message = `This property does not hold. Found after ${runs} runs and ${shrinks} shrinks, of\n`
             + `${Formatter.format(shrunkInput, { space: 2 })}\nReplay: ${name} ${replay}`
           return Effect.fail(new SpecFailed(message, name, wrong))
         }
         case "Exhausted":
-          // Its own words tell what to do.
+          // Effect's message says what to do.
           return Effect.fail(
             new SpecFailed(`${Arbitrary.formatCheckFailure(result)}`, name, "not enough inputs were generated")
           )
@@ -90,7 +110,7 @@ export const check = <A>(
   )
 }
 
-const wordsOf = (error: unknown): string =>
+const textOf = (error: unknown): string =>
   Predicate.isString(error) ? error : Cause.isCause(error) ? Cause.pretty(error) : show(error)
 
 const attempt = <A>(property: (input: A) => string | undefined, input: A): string | undefined => {
@@ -102,9 +122,9 @@ const attempt = <A>(property: (input: A) => string | undefined, input: A): strin
 }
 
 /**
- * A value in words.
+ * Returns a value as text.
  *
  * @since 0.1.0
- * @category formatting
+ * @category accessors
  */
 export const show = (value: unknown): string => Formatter.format(value)

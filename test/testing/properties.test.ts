@@ -115,14 +115,14 @@ describe("a property of deciders", () => {
         encode: SchemaGetter.transform(Math.abs)
       }))
     })
-    return onlyFails(counter({ schema }), "a kept state", ["read again, and the events after it lead to"])
+    return onlyFails(counter({ schema }), "a stored state", ["read again, and the events after it lead to"])
   })
 
   it.effect("shows what a state has that its Schema leaves out", () =>
     onlyFails(
       // An object with a key more is a state to the compiler.
       counter({ add: (s, n) => Object.assign({}, { count: s.count + n }, { last: "x" }) }),
-      "a kept state",
+      "a stored state",
       [
         /read again, and the events after it lead to {"count":-?\d+}, and not to {"count":-?\d+,"last":"x"}\. /,
         /Both are encoded as {"count":-?\d+}: the state has something that its Schema leaves out/
@@ -165,7 +165,7 @@ describe("a property of deciders", () => {
     return Effect.gen(function*() {
       const properties = counter({ add: (s, n) => ({ count: s.count + n + (++calls % 7 === 0 ? 1 : 0) }) })
       const failed = (yield* outcomes(properties)).filter(({ failure }) => failure !== undefined)
-      assert.deepEqual(failed.map(({ name }) => name.includes("kept state") || name.includes("in batches")), [
+      assert.deepEqual(failed.map(({ name }) => name.includes("stored state") || name.includes("in batches")), [
         true,
         true
       ])
@@ -184,6 +184,45 @@ describe("a property of deciders", () => {
       assert.isTrue(failed.some(({ name }) => name.includes("in batches")))
     })
   })
+})
+
+describe("a property of deciders whose commands lead to few events", () => {
+  const contract = Aggregate.make("Counter", { id: "id", state, events: Added, commands: [Add] })
+  /** Adds only what is 7. */
+  const lucky = contract.decider({
+    initial: { count: 0 },
+    evolve: { Added: (s, e) => ({ count: s.count + e.n }), Cleared: () => ({ count: 0 }) },
+    decide: { Add: (_, { id, n }) => n === 7 ? [{ _tag: "Added", id, n }] : [] }
+  })
+  const seven = { Add: Arbitrary.schema(Schema.Struct({ id: Schema.String, n: Schema.Literal(7) })) }
+  const failures = (options: Partial<DeciderProperties.Options<State, typeof Add>>) =>
+    Effect.map(
+      outcomes(DeciderProperties.all(lucky, { state, seed: 1, ...options })),
+      (all) => all.map(({ failure }) => failure)
+    )
+
+  it.effect("fails, and says how many histories had events and what to do", () =>
+    Effect.gen(function*() {
+      const all = yield* failures({})
+      assert.strictEqual(all.length, 3)
+      for (const failure of all) {
+        assert.match(failure ?? "", /Too few of the generated histories contain events.*give generators/)
+        assert.match(failure ?? "", /at least 20 of 100 histories with events/)
+      }
+    }))
+
+  it.effect("holds with a generator of payloads, and with a lower minimum", () =>
+    Effect.gen(function*() {
+      const holds = [undefined, undefined, undefined]
+      assert.deepStrictEqual(yield* failures({ commands: seven }), holds)
+      assert.deepStrictEqual(yield* failures({ minHistoriesWithEvents: 0 }), holds)
+    }))
+
+  it.effect("requires a fifth of the runs", () =>
+    Effect.gen(function*() {
+      const [failure] = yield* failures({ runs: 30 })
+      assert.include(failure, "at least 6 of 30 histories with events")
+    }))
 })
 
 describe("a property of deciders, of commands", () => {
