@@ -1,0 +1,334 @@
+/**
+ * The log of the event store in memory: its rows, their indexes, and the functions that read and extend them.
+ *
+ * @since 0.1.0
+ */
+import type * as DateTime from "effect/DateTime"
+import * as Hash from "effect/Hash"
+import * as Option from "effect/Option"
+import * as Position from "../core/Position.ts"
+import * as Receipt from "../core/Receipt.ts"
+import * as Version from "../core/Version.ts"
+import * as EventFilter from "../event/EventFilter.ts"
+import { matches } from "../event/EventQuery.ts"
+import { type EncodedEvent, type StoredEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
+import type {
+  AppendCondition,
+  AppendRequest,
+  AppendResult,
+  ClosedPage,
+  ClosedStream,
+  CorrelationPage,
+  LogFilter,
+  LogPage,
+  QueryPage,
+  RestoreRequest,
+  RestoreResult,
+  StoredPage,
+  StreamPage
+} from "./EventStoreDriver.ts"
+
+/** A row holds JSON text, as a database does, so that no reference can change it. */
+export type Row = StoredEvent
+
+/**
+ * The rows of a log, and where to find them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface MemoryLog {
+  readonly rows: Array<Row>
+  readonly streams: Map<string, Array<Row>>
+  /** The first event of each append under a command id. */
+  readonly commands: Map<string, Row>
+  readonly closed: Map<string, ClosedStream>
+}
+
+/**
+ * Makes an empty log.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (): MemoryLog => ({ rows: [], streams: new Map(), commands: new Map(), closed: new Map() })
+
+/**
+ * Returns the position of the last event, 0 when there is none.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const headOf = ({ rows }: MemoryLog): Position.Position => rows[rows.length - 1]?.position ?? Position.start
+
+/**
+ * Returns the rows of a stream.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const streamOf = ({ streams }: MemoryLog, stream: string): ReadonlyArray<Row> => streams.get(stream) ?? []
+
+/**
+ * Returns the receipt of a command id.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const receiptOf = (log: MemoryLog, commandId: string): Option.Option<Receipt.Receipt> =>
+  Option.map(Option.fromUndefinedOr(log.commands.get(commandId)), (first) => {
+    const rows = streamOf(log, first.stream).slice(first.version - 1, first.version - 1 + first.commandEvents!)
+    return Receipt.fromEvents(
+      first.stream,
+      encodedOf(first).metadata.command,
+      rows.map(({ id, position, type, version }) => ({ id, type, version, position }))
+    )
+  })
+
+/**
+ * Returns the result of an append that must not be written, or `undefined` when it may.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const rejectionOf = (
+  log: MemoryLog,
+  { commandId, condition, expected, stream }: AppendRequest
+): AppendResult | undefined => {
+  const first = commandId === undefined ? Option.none() : receiptOf(log, commandId)
+  if (Option.isSome(first)) return { _tag: "Duplicate", receipt: first.value }
+  const end = log.closed.get(stream)
+  if (end !== undefined) return { _tag: "Closed", version: end.version }
+  const actual = Version.make(streamOf(log, stream).length)
+  if (!Version.meets(actual, expected)) return { _tag: "Conflict", actual }
+  const changed = condition === undefined ? undefined : newestMatch(log, condition)
+  return changed === undefined ? undefined : { _tag: "Changed", position: changed }
+}
+
+/** Returns the position of the newest event that breaks a condition. */
+const newestMatch = (log: MemoryLog, { after, query, seen }: AppendCondition): Position.Position | undefined =>
+  rowsAfter(log, after).findLast((row) => matches(query, row) && !seen.includes(row.position))?.position
+
+/**
+ * Returns the rows of an append, without hashes.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const rowsOf = (
+  log: MemoryLog,
+  { closes, commandId, events, stream }: AppendRequest,
+  recordedAt: DateTime.Utc
+): ReadonlyArray<Row> => {
+  const actual = streamOf(log, stream).length
+  const last = headOf(log)
+  return events.map(({ data, id, metadata, schemaVersion, tags = [], type }, index) => ({
+    stream,
+    version: Version.make(actual + index + 1),
+    position: Position.make(last + BigInt(index + 1)),
+    recordedAt,
+    id,
+    type,
+    schemaVersion,
+    data,
+    metadata,
+    tags,
+    ...(index === 0 && commandId !== undefined ? { commandId, commandEvents: events.length } : {}),
+    ...(closes === true && index === events.length - 1 ? { closes } : {})
+  }))
+}
+
+/**
+ * Writes rows of one or several streams at the end of the log.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const write = (log: MemoryLog, rows: ReadonlyArray<Row>): void => {
+  for (const row of rows) {
+    log.rows.push(row)
+    const stream = log.streams.get(row.stream)
+    if (stream === undefined) log.streams.set(row.stream, [row])
+    else stream.push(row)
+    if (row.commandId !== undefined) log.commands.set(row.commandId, row)
+    if (row.closes === true) log.closed.set(row.stream, closedBy(row))
+  }
+}
+
+const closedBy = ({ position, recordedAt, stream, version }: Row): ClosedStream => ({
+  stream,
+  version,
+  position,
+  closedAt: recordedAt
+})
+
+/**
+ * Writes rows of another log, all of them or none.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const restore = (log: MemoryLog, { after, events }: RestoreRequest): RestoreResult => {
+  const last = headOf(log)
+  if (last !== after) return { _tag: "Elsewhere", last }
+  const ends = new Map<string, Row | undefined>()
+  const commandIds = new Set<string>()
+  let before: Position.Position = after
+  for (const row of events) {
+    const end = ends.has(row.stream) ? ends.get(row.stream) : streamOf(log, row.stream).at(-1)
+    const isUsed = row.commandId !== undefined && (log.commands.has(row.commandId) || commandIds.has(row.commandId))
+    const detail = restoreProblem(row, before, end, isUsed)
+    if (detail !== undefined) return { _tag: "Refused", position: row.position, detail }
+    before = row.position
+    ends.set(row.stream, row)
+    if (row.commandId !== undefined) commandIds.add(row.commandId)
+  }
+  write(log, events)
+  return { _tag: "Restored" }
+}
+
+const restoreProblem = (
+  row: Row,
+  before: Position.Position,
+  end: Row | undefined,
+  isUsed: boolean
+): string | undefined => {
+  const version = end?.version ?? 0
+  if (row.position <= before) return `its position is not after ${before}`
+  if (end?.closes === true) return "its stream was closed before"
+  if (row.version !== version + 1) return `its stream is at version ${version}, so its version cannot be ${row.version}`
+  return isUsed ? "its command id was used before" : undefined
+}
+
+/**
+ * Returns one page of a stream.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const streamPage = (
+  log: MemoryLog,
+  { direction, from, limit, stream }: StreamPage
+): ReadonlyArray<EncodedEvent> => {
+  const rows = streamOf(log, stream)
+  const [start, end] = direction === "forward"
+    ? [Math.max(from - 1, 0), Math.max(from - 1, 0) + limit]
+    : [Math.max(Math.min(from, rows.length) - limit, 0), Math.min(from, rows.length)]
+  const page = rows.slice(start, end).map(encodedOf)
+  return direction === "forward" ? page : page.toReversed()
+}
+
+/**
+ * Returns one page of the log, as rows.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const logPage = (log: MemoryLog, page: LogPage): ReadonlyArray<Row> => {
+  const isFollowed = partitionMatcher(page)
+  const rows: Array<Row> = []
+  for (let i = indexAfter(log, page.after); i < log.rows.length && rows.length < page.limit; i++) {
+    const row = log.rows[i]!
+    if (isFollowed(row)) rows.push(row)
+  }
+  return rows
+}
+
+const partitionMatcher = ({ partition, ...filter }: LogFilter): (row: Row) => boolean => {
+  const isMatch = EventFilter.matcher(filter)
+  return (row) =>
+    (partition === undefined || (Hash.string(row.stream) >>> 0) % partition.of === partition.index) && isMatch(row)
+}
+
+/**
+ * Returns one page of the log as it is stored.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const storedPage = (log: MemoryLog, { after, limit, links = false }: StoredPage): ReadonlyArray<StoredEvent> => {
+  const first = indexAfter(log, after)
+  const page = log.rows.slice(first, first + limit)
+  return links ? page.map((row) => ({ ...row, ...previousOf(log, row) })) : page
+}
+
+/** Returns the link to the event before one in its stream. */
+const previousOf = (log: MemoryLog, { stream, version }: Row): Pick<StoredEvent, "previous"> => {
+  const previous = streamOf(log, stream)[version - 2]
+  return previous === undefined ? {} : {
+    previous: { version: previous.version, ...(previous.hash === undefined ? {} : { hash: previous.hash }) }
+  }
+}
+
+/**
+ * Returns one page of the events that match a query.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const queryPage = (log: MemoryLog, { after, limit, query }: QueryPage): ReadonlyArray<EncodedEvent> =>
+  rowsAfter(log, after).filter((row) => matches(query, row)).slice(0, limit).map(encodedOf)
+
+/**
+ * Returns one page of the events with a correlation id.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const correlationPage = (
+  log: MemoryLog,
+  { after, correlationId, limit }: CorrelationPage
+): ReadonlyArray<EncodedEvent> =>
+  rowsAfter(log, after).map(encodedOf).filter(({ metadata }) => metadata.correlationId === correlationId).slice(
+    0,
+    limit
+  )
+
+/**
+ * Returns one page of the closed streams, by the position of their last event.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const closedPage = ({ closed }: MemoryLog, { after, limit }: ClosedPage): ReadonlyArray<ClosedStream> =>
+  Array.from(closed.values())
+    .filter(({ position }) => position > after)
+    .toSorted((a, b) => a.position < b.position ? -1 : 1)
+    .slice(0, limit)
+
+/**
+ * Notes that a closed stream is archived, and returns how many events it has: 0 when it was archived before, none when it is not closed. Memory
+ * has no other place to move the events to.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const archive = ({ closed }: MemoryLog, stream: string, at: DateTime.Utc): Option.Option<number> => {
+  const end = closed.get(stream)
+  if (end === undefined) return Option.none()
+  if (end.archivedAt !== undefined) return Option.some(0)
+  closed.set(stream, { ...end, archivedAt: at })
+  return Option.some(end.version)
+}
+
+/**
+ * Returns a row as an encoded event.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const encodedOf = (row: Row): EncodedEvent => toEncodedEvent(row, row)
+
+const rowsAfter = (log: MemoryLog, position: Position.Position): ReadonlyArray<Row> =>
+  log.rows.slice(indexAfter(log, position))
+
+/** Returns the index of the first event after a position. Positions are not contiguous where events were restored. */
+const indexAfter = ({ rows }: MemoryLog, position: Position.Position): number => {
+  let [low, high] = [0, rows.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (rows[middle]!.position > position) high = middle
+    else low = middle + 1
+  }
+  return low
+}
