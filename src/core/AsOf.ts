@@ -1,5 +1,5 @@
 /**
- * Moments of the past: at a version of a stream, at a position of the log, at an instant, or now.
+ * Points in time to read as of: a version of a stream, a position of the log, an instant, or now.
  *
  * @since 0.1.0
  */
@@ -16,14 +16,14 @@ const AtInstant = Schema.TaggedStruct("Instant", { instant: Schema.DateTimeUtc }
 const AtVersion = Schema.TaggedStruct("Version", { version: Version.Version })
 
 /**
- * A moment of the whole log.
+ * A point in time of the whole log.
  *
- * - `Position`: after the event at this position, or the last one before it; 0 is before the first event
+ * - `Position`: after the event at this position, or after the last one before it; 0 is before the first event
  * - `Instant`: after all events that were recorded at or before it
- * - `Now`: after all events that can be seen
+ * - `Now`: after all visible events
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const OfLog = Schema.Union([Now, AtPosition, AtInstant])
 
@@ -34,12 +34,10 @@ export const OfLog = Schema.Union([Now, AtPosition, AtInstant])
 export type OfLog = typeof OfLog.Type
 
 /**
- * A moment of one stream: one of the log, or
- *
- * - `Version`: after the event of this version; 0 is before the first event
+ * A point in time of one stream: one of the log, or `Version`, which is after the event of this version; 0 is before the first event.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const AsOf = Schema.Union([Now, AtPosition, AtInstant, AtVersion])
 
@@ -50,13 +48,15 @@ export const AsOf = Schema.Union([Now, AtPosition, AtInstant, AtVersion])
 export type AsOf = typeof AsOf.Type
 
 /**
+ * The point in time after all visible events.
+ *
  * @since 0.1.0
- * @category constants
+ * @category constructors
  */
 export const now: OfLog = Now.make({})
 
 /**
- * At a version of a stream. Throws when it is not a whole number of at least 0.
+ * Returns the point in time at a version of a stream. Throws unless it is a whole number from 0.
  *
  * @since 0.1.0
  * @category constructors
@@ -64,7 +64,7 @@ export const now: OfLog = Now.make({})
 export const version = (version: number): typeof AtVersion.Type => AtVersion.make({ version: Version.make(version) })
 
 /**
- * At a position of the log. Throws when it lies outside 0 … 2^63 - 1.
+ * Returns the point in time at a position of the log. Throws unless it is from 0 to 2^63 - 1.
  *
  * @since 0.1.0
  * @category constructors
@@ -73,7 +73,7 @@ export const position = (position: bigint): typeof AtPosition.Type =>
   AtPosition.make({ position: Position.make(position) })
 
 /**
- * At an instant, in any time zone.
+ * Returns the point in time at an instant, in any time zone.
  *
  * @since 0.1.0
  * @category constructors
@@ -82,7 +82,7 @@ export const instant = (instant: DateTime.DateTime): typeof AtInstant.Type =>
   AtInstant.make({ instant: DateTime.toUtc(instant) })
 
 /**
- * Whether an event had happened by a moment.
+ * Returns whether an event is in the log as of a point in time.
  *
  * @since 0.1.0
  * @category guards
@@ -108,10 +108,10 @@ export const includes = (
 }
 
 /**
- * A moment in words: `now`, `version 3`, `position 42`, `instant 2030-01-31T12:00:00.000Z`.
+ * Returns the text of a point in time for messages: `now`, `version 3`, `position 42`, `instant 2030-01-31T12:00:00.000Z`.
  *
  * @since 0.1.0
- * @category rendering
+ * @category accessors
  */
 export const format = (asOf: AsOf): string => {
   switch (asOf._tag) {
@@ -144,17 +144,17 @@ const parse = (text: string): AsOf | undefined => {
 }
 
 /**
- * A moment as text, for a URL or a command line: `now`, `version:3`, `position:42`, `instant:2030-01-31T12:00:00Z`.
+ * A point in time as text, for a URL or a command line: `now`, `version:3`, `position:42`, `instant:2030-01-31T12:00:00Z`.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const FromString = Schema.String.check(
   Schema.makeFilter((text) => parse(text) !== undefined || `must be ${expected}`, { expected })
 ).pipe(Schema.decodeTo(
   Schema.toType(AsOf),
   SchemaTransformation.transform({
-    // The check has parsed it before.
+    // The check has parsed it.
     decode: (text) => parse(text)!,
     encode: (asOf) => format(asOf).replace(" ", ":")
   })

@@ -1,13 +1,13 @@
 /**
- * Where the ids of events and commands come from.
+ * The generator of ids for events and commands.
  *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
 
 /**
- * Makes an id for an event, a command or a worker; a random UUID by default. Provide another to make ids predictable in a test; those of
- * events must be UUIDs.
+ * The function that makes an id for an event, a command or a worker; by default a random UUID. Provide another to make ids predictable in a test.
+ * The ids of events must be UUIDs.
  *
  * @since 0.1.0
  * @category references

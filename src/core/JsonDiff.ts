@@ -1,5 +1,5 @@
 /**
- * What differs between two JSON values, as a patch of RFC 6902 that keeps what was there before.
+ * The differences between two JSON values, as a patch of RFC 6902 that also holds the old values.
  *
  * @since 0.1.0
  */
@@ -8,10 +8,10 @@ import * as JsonPointer from "effect/JsonPointer"
 import * as Schema from "effect/Schema"
 
 /**
- * One operation of the patch, and in `old` what it removes or replaces. `path` is a JSON Pointer (RFC 6901), empty for the whole value.
+ * One operation of the patch. `old` holds the value that it removes or replaces. `path` is a JSON Pointer (RFC 6901), empty for the whole value.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Change = Schema.Union([
   Schema.Struct({ op: Schema.Literal("add"), path: Schema.String, value: Schema.Json }),
@@ -26,14 +26,14 @@ export const Change = Schema.Union([
 export type Change = typeof Change.Type
 
 /**
- * The changes that make the one value the other. They are a patch: `JsonPatch.apply` of effect applies them, in this order. Elements of arrays
- * are compared by their index.
+ * Returns the changes that turn `before` into `after`. They are a patch: `JsonPatch.apply` of effect applies them, in this order. It compares the
+ * elements of arrays by their index.
  *
  * @since 0.1.0
- * @category comparing
+ * @category constructors
  */
 export const between = (before: Schema.Json, after: Schema.Json): ReadonlyArray<Change> =>
-  // Its removals from an array come from the end, so that every path still means in `before` what it means where it is applied.
+  // JsonPatch removes elements of an array from the end, so every path is valid in `before` too.
   JsonPatch.get(before, after).map((operation): Change => {
     switch (operation.op) {
       case "add":
@@ -45,7 +45,7 @@ export const between = (before: Schema.Json, after: Schema.Json): ReadonlyArray<
     }
   })
 
-/** What is at the path of an operation, which is one that the value has. */
+/** Returns the value at the path of an operation, which exists. */
 const valueAt = (value: Schema.Json, path: string): Schema.Json =>
   path.split("/").slice(1).reduce<Schema.Json>(
     (found, token) => (found as Schema.JsonObject)[JsonPointer.unescapeToken(token)]!,

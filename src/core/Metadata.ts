@@ -1,33 +1,32 @@
 /**
- * What travels with every event without being part of it: who, why and within which trace.
+ * What travels with every event without being part of it: who acted, why, and within which trace.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
 /**
- * All fields are optional; dispatching a command fills in every one it knows.
- *
- * - `command`: the name of the command that caused the event
- * - `commandId`: its id; the same id is appended once
- * - `correlationId`: the conversation the event belongs to, the first command's id by default
- * - `causationId`: the message that caused the command; the command itself when it came from outside
- * - `actor`: who acted
- * - `traceparent`: the W3C trace context of the span in which it was dispatched
- * - `attributes`: anything else, as JSON
- * - `subjects`: whose personal data the event has, encrypted; the store says so
+ * The metadata of an event. All fields are optional; dispatching a command fills in those that it knows.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Metadata = Schema.Struct({
+  /** The name of the command that caused the event. */
   command: Schema.optionalKey(Schema.String),
+  /** The id of that command. A store appends the same id once. */
   commandId: Schema.optionalKey(Schema.String),
+  /** The id of the correlation that the event belongs to; by default the id of the first command. */
   correlationId: Schema.optionalKey(Schema.String),
+  /** The id of the message that caused the command; the command's own id when it came from outside. */
   causationId: Schema.optionalKey(Schema.String),
+  /** Who acted. */
   actor: Schema.optionalKey(Schema.String),
+  /** The W3C trace context of the span in which the command was dispatched. */
   traceparent: Schema.optionalKey(Schema.String),
+  /** Anything else, as JSON. */
   attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
+  /** The subjects of the event's encrypted personal data. The store writes it. */
   subjects: Schema.optionalKey(Schema.Array(Schema.String))
 })
 
@@ -38,9 +37,9 @@ export const Metadata = Schema.Struct({
 export type Metadata = typeof Metadata.Type
 
 /**
- * Metadata that says nothing.
+ * Metadata without any field.
  *
  * @since 0.1.0
- * @category constants
+ * @category constructors
  */
 export const empty: Metadata = {}

@@ -1,20 +1,19 @@
 /**
- * The place of an event in the whole log. Positions grow; they are not contiguous, because a rolled-back append burns
- * the positions it drew.
+ * The position of an event in the whole log. Positions grow. They are not contiguous, because an append that is rolled back leaves the positions
+ * it drew unused.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
 /**
- * A bigint from 0 (before the first event) up to 2^63 - 1. In JSON it is a string of digits, since a JSON number would lose
- * digits above 2^53.
+ * A bigint from 0 (before the first event) to 2^63 - 1. In JSON it is a string of digits, because a JSON number would lose digits above 2^53.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Position = Schema.BigInt.check(
-  Schema.makeFilter((n: bigint) => n >= 0n && n <= 9223372036854775807n || "a position lies between 0 and 2^63 - 1", {
+  Schema.makeFilter((n: bigint) => n >= 0n && n <= 9223372036854775807n || "a position must be from 0 to 2^63 - 1", {
     title: "Position"
   })
 ).pipe(Schema.brand("evsrc/Position"))
@@ -26,7 +25,7 @@ export const Position = Schema.BigInt.check(
 export type Position = typeof Position.Type
 
 /**
- * Whether a value is a position; for callers without types.
+ * Returns whether a value is a position.
  *
  * @since 0.1.0
  * @category guards
@@ -35,7 +34,7 @@ export const isPosition = (value: unknown): value is Position =>
   typeof value === "bigint" && value >= 0n && value <= 9223372036854775807n
 
 /**
- * Makes a position. Throws when it lies outside 0 … 2^63 - 1.
+ * Makes a position. Throws unless it is from 0 to 2^63 - 1.
  *
  * @since 0.1.0
  * @category constructors
@@ -46,12 +45,12 @@ export const make = (position: bigint): Position => Position.make(position)
  * The position before the first event.
  *
  * @since 0.1.0
- * @category constants
+ * @category constructors
  */
 export const start: Position = make(0n)
 
 /**
- * The later of two positions.
+ * Returns the later of two positions.
  *
  * @since 0.1.0
  * @category combinators

@@ -8,7 +8,8 @@ import type * as Duration from "effect/Duration"
 import type * as Position from "./Position.ts"
 
 /**
- * What a read waits for before it looks: that the read model has reached a position. Without a value it does not wait.
+ * The position that a projection must have reached before a read returns, and how long the read waits for it. Without a value, reads do not
+ * wait.
  *
  * @since 0.1.0
  * @category references

@@ -1,5 +1,5 @@
 /**
- * What a command leaves behind.
+ * The receipt of a command.
  *
  * @since 0.1.0
  */
@@ -9,24 +9,21 @@ import { StreamId } from "./StreamId.ts"
 import { Version } from "./Version.ts"
 
 /**
- * The answer to a command.
- *
- * - `stream`, `version`, `position`: where its last event is
- * - `events`: the events written, in order; empty when the command decided that nothing happens, and then `version` and
- *   `position` are those of the stream's last event as it was decided on (0 for an empty stream)
- *
- * - `command`: the name of the command, when it had one
- *
- * The same command id answers the same receipt again, if it wrote events; a command that wrote none is not remembered.
+ * The receipt of a command: the events it wrote and where they are. The same command id returns the same receipt again, provided that it wrote
+ * events; the store does not record a command that wrote none.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Receipt = Schema.Struct({
+  /** The name of the command, if it had one. */
   command: Schema.optionalKey(Schema.String),
   stream: StreamId,
+  /** The version of the last event; of the stream as it was decided on, when the command wrote none. */
   version: Version,
+  /** The position of that event; 0 for a stream without events. */
   position: Position,
+  /** The events that the command wrote, in order. */
   events: Schema.Array(Schema.Struct({ id: Schema.String, type: Schema.String, version: Version, position: Position }))
 })
 
@@ -39,7 +36,7 @@ export const Receipt = Schema.Struct({
 export interface Receipt extends Schema.Schema.Type<typeof Receipt> {}
 
 /**
- * The receipt of events just written, or found, in one stream. There must be at least one.
+ * Returns the receipt of events in one stream. Throws when there are none.
  *
  * @since 0.1.0
  * @category constructors

@@ -7,16 +7,16 @@ import * as Schema from "effect/Schema"
 import * as nameRules from "./nameRules.ts"
 
 /**
- * Longest stream name in UTF-16 code units. Postgres keeps the name in a B-tree index, whose rows end near 2,700
- * bytes; four bytes a character keep every allowed name below that.
+ * The maximum length of a stream name, in UTF-16 code units. A row of a B-tree index in PostgreSQL has at most about 2,700 bytes; with four bytes
+ * a character, every allowed name is shorter.
  *
  * @since 0.1.0
- * @category limits
+ * @category constants
  */
 export const maxLength = 512
 
 /**
- * What is wrong with a stream name, in words, or `undefined` when nothing is.
+ * Returns what is wrong with a stream name, or `undefined`.
  *
  * @since 0.1.0
  * @category guards
@@ -28,7 +28,7 @@ export const validate = (name: string): string | undefined => nameRules.validate
  * `<category>-<id>`, for example `User-42`.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const StreamId = Schema.String.check(
   Schema.makeFilter((name: string) => validate(name), { title: "StreamId" })
@@ -41,7 +41,7 @@ export const StreamId = Schema.String.check(
 export type StreamId = typeof StreamId.Type
 
 /**
- * The unchecked name of an aggregate's stream: `<category>-<id>`. A store checks it before it is used.
+ * Returns the name of an aggregate's stream, `<category>-<id>`. A store validates it before use.
  *
  * @since 0.1.0
  * @category constructors
@@ -49,10 +49,10 @@ export type StreamId = typeof StreamId.Type
 export const nameOf = (category: string, id: string): string => `${category}-${id}`
 
 /**
- * The part of a stream's name before its first `-`, or the whole name.
+ * Returns the part of a stream's name before its first `-`, or the whole name.
  *
  * @since 0.1.0
- * @category getters
+ * @category accessors
  */
 export const category = (stream: string): string => {
   const dash = stream.indexOf("-")

@@ -1,5 +1,5 @@
 /**
- * The version of a stream: how many events it has. Versions of events run 1, 2, 3 … without a hole.
+ * The version of a stream: how many events it has. The versions of its events are 1, 2, 3 … without a gap.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
  * A whole number from 0 (no events yet) to 2^53 - 1.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Version = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).pipe(Schema.brand("evsrc/Version"))
 
@@ -20,7 +20,7 @@ export const Version = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).pipe(S
 export type Version = typeof Version.Type
 
 /**
- * Makes a version from a number. Throws when it is not a whole number of at least 0.
+ * Makes a version from a number. Throws unless it is a whole number from 0.
  *
  * @since 0.1.0
  * @category constructors
@@ -31,14 +31,14 @@ export const make = (version: number): Version => Version.make(version)
  * The version of a stream that has no events.
  *
  * @since 0.1.0
- * @category constants
+ * @category constructors
  */
 export const zero: Version = make(0)
 
 /**
- * What an append expects of its stream:
+ * The version that an append expects of its stream:
  *
- * - `"any"`: nothing; the append waits its turn and never conflicts
+ * - `"any"`: any version; the append waits for its turn and never conflicts
  * - `"noStream"`: the stream has no events
  * - `"streamExists"`: the stream has at least one event
  * - a version: the stream has exactly that version
@@ -49,7 +49,7 @@ export const zero: Version = make(0)
 export type Expected = "any" | "noStream" | "streamExists" | Version
 
 /**
- * Whether a value is an expectation; for callers without types.
+ * Returns whether a value is an expected version.
  *
  * @since 0.1.0
  * @category guards
@@ -58,7 +58,7 @@ export const isExpected = (value: unknown): value is Expected =>
   value === "any" || value === "noStream" || value === "streamExists" || isVersion(value)
 
 /**
- * Whether a value is a version; for callers without types.
+ * Returns whether a value is a version.
  *
  * @since 0.1.0
  * @category guards
@@ -66,7 +66,7 @@ export const isExpected = (value: unknown): value is Expected =>
 export const isVersion = (value: unknown): value is Version => Number.isSafeInteger(value) && Number(value) >= 0
 
 /**
- * Whether a stream at version `actual` meets the expectation.
+ * Returns whether a stream at version `actual` meets the expected version.
  *
  * @since 0.1.0
  * @category guards

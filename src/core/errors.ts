@@ -25,7 +25,7 @@ import { Version } from "./Version.ts"
 const expectedSchema = Schema.Union([Schema.Literals(["any", "noStream", "streamExists"]), Version])
 
 /**
- * The stream was not at the version the append expected. Nothing was written.
+ * The stream is not at the version that the append expected. Nothing was written.
  *
  * @since 0.1.0
  * @category errors
@@ -36,31 +36,32 @@ export class ConcurrencyConflict extends Schema.TaggedError<ConcurrencyConflict>
 ) {
   override get message(): string {
     const expected = typeof this.expected === "number" ? `version ${this.expected}` : `"${this.expected}"`
-    return `Stream "${shorten(this.stream)}" is at version ${this.actual}, but ${expected} was expected`
+    return `Stream "${
+      shorten(this.stream)
+    }" is at version ${this.actual}, but the append expected ${expected}; read it again and retry`
   }
 }
 
 /**
- * Since a decision was read, an event was appended that it would have had to take into account. Nothing was written. A command
- * that is decided on several entities fails with it, as the reason of an `EventStoreError`, when its retries are used up.
- *
- * - `position`: the newest such event
+ * After the events of an append condition were read, another event was appended that matches its query. Nothing was written. A decision fails
+ * with it, as the reason of an `EventStoreError`, when its retries are used up.
  *
  * @since 0.1.0
  * @category errors
  */
 export class AppendConditionFailed
   extends Schema.TaggedError<AppendConditionFailed>("evsrc/AppendConditionFailed")("AppendConditionFailed", {
+    /** The position of the newest such event. */
     position: Position
   })
 {
   override get message(): string {
-    return `What was decided on has changed in the meantime, by the event at position ${this.position}`
+    return `The append condition does not hold: the event at position ${this.position} matches its query; read the query again and retry`
   }
 }
 
 /**
- * A command's payload does not satisfy its schema. Nothing was decided.
+ * The payload of a command does not satisfy its Schema. Nothing was decided.
  *
  * @since 0.1.0
  * @category errors
@@ -82,7 +83,7 @@ export class InvalidQuery extends Schema.TaggedError<InvalidQuery>("evsrc/Invali
 }) {}
 
 /**
- * The command id was used before, by another command or on another stream. A command id names one command: make a new one.
+ * The command id was used before, by another command or on another stream. A command id belongs to one command.
  *
  * @since 0.1.0
  * @category errors
@@ -103,7 +104,7 @@ export class CommandIdReused extends Schema.TaggedError<CommandIdReused>("evsrc/
 }
 
 /**
- * The stream is closed, at that version: it takes no more events. Nothing was written.
+ * The stream is closed and accepts no more events. Nothing was written.
  *
  * @since 0.1.0
  * @category errors
@@ -115,12 +116,12 @@ export class StreamClosed extends Schema.TaggedError<StreamClosed>("evsrc/Stream
   override get message(): string {
     return `Stream "${
       shorten(this.stream)
-    }" was closed at version ${this.version} and takes no more events; go on in a new stream`
+    }" was closed at version ${this.version} and accepts no more events; append to a new stream`
   }
 }
 
 /**
- * The append or read was refused before it reached the log: a bad stream name, no events, too many, too large.
+ * The store rejected an append or a read before it reached the log: a stream name that is not valid, no events, too many, too large.
  *
  * @since 0.1.0
  * @category errors
@@ -130,9 +131,9 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("evsrc/In
 }) {}
 
 /**
- * An event in the log cannot be turned into a domain event. It stays where it is; nothing skips it.
+ * An event in the log cannot be decoded. It stays in the log, and no reader skips it.
  *
- * - `NewerVersion`: it was written by newer code than this program, as happens while a new release is deployed
+ * The problem `NewerVersion` means that newer code than this program has written it, as happens while a release is deployed.
  *
  * @since 0.1.0
  * @category errors
@@ -156,7 +157,7 @@ export class UndecodableEvent extends Schema.TaggedError<UndecodableEvent>("evsr
 }
 
 /**
- * Whether the event was written by newer code: then it is this program that lags behind, and another may go on.
+ * Returns whether newer code than this program has written the event, so that another process may be able to decode it.
  *
  * @since 0.1.0
  * @category guards
@@ -165,8 +166,8 @@ export const isOfNewerCode = ({ reason }: EventStoreError): boolean =>
   reason._tag === "UndecodableEvent" && reason.problem === "NewerVersion"
 
 /**
- * A document in a projection does not satisfy the projection's Schema, most likely because that changed and the projection's
- * `version` did not.
+ * A stored document does not satisfy the Schema of its projection, most likely because the Schema changed and the projection's `version` did
+ * not.
  *
  * @since 0.1.0
  * @category errors
@@ -178,8 +179,8 @@ export class UndecodableDocument extends Schema.TaggedError<UndecodableDocument>
   override get message(): string {
     return `Document "${
       shorten(this.key)
-    }" of projection "${this.projection}" cannot be decoded: ${this.detail}. When its `
-      + `Schema has changed, raise the projection's version`
+    }" of projection "${this.projection}" cannot be decoded: ${this.detail}. If its `
+      + `Schema has changed, raise the version of the projection`
   }
 }
 
@@ -204,7 +205,7 @@ export class ConsumerFailed extends Schema.TaggedError<ConsumerFailed>("evsrc/Co
 }
 
 /**
- * The store could not be reached or is too busy. Nothing was written; trying again may succeed.
+ * The store cannot be reached or is too busy. Nothing was written; a retry may succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -215,7 +216,7 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("evsr
 ) {}
 
 /**
- * The key store of personal data could not be asked. Nothing was written, and nothing is read without it; trying again may succeed.
+ * The key store of personal data cannot be reached. Nothing was written, and personal data cannot be read; a retry may succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -226,7 +227,7 @@ export class KeyStoreUnavailable extends Schema.TaggedError<KeyStoreUnavailable>
 ) {}
 
 /**
- * An event has personal data of a subject that was erased. Nothing was written: who comes back gets a new name as a subject.
+ * An event has personal data of a subject that was erased. Nothing was written. A person who returns needs a new subject.
  *
  * @since 0.1.0
  * @category errors
@@ -238,14 +239,14 @@ export class SubjectErased extends Schema.TaggedError<SubjectErased>("evsrc/Subj
   override get message(): string {
     return `The personal data of "${shorten(this.subject)}" was erased at ${
       DateTime.formatIso(this.erasedAt)
-    }; what is new about the `
-      + `person needs another subject`
+    }; use a new `
+      + `subject for new data about the person`
   }
 }
 
 /**
- * The connection was lost after an append was sent and before its answer arrived: it may be in the log or not. Send
- * it again under the same command id to find out.
+ * The connection was lost between an append and its result, so the events may be in the log or not. Send the append again under the same
+ * command id to find out.
  *
  * @since 0.1.0
  * @category errors
@@ -257,8 +258,8 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>("evsrc/Ou
 }) {}
 
 /**
- * The store is not set up for this program: migrations missing or newer, a read replica, a wrong isolation level, missing
- * rights.
+ * The store is not set up for this program: missing or newer migrations, a read replica, a wrong isolation level, missing rights, a missing
+ * key store.
  *
  * @since 0.1.0
  * @category errors
@@ -280,6 +281,8 @@ export class StoreFailure extends Schema.TaggedError<StoreFailure>("evsrc/StoreF
 }) {}
 
 /**
+ * The reasons of an `EventStoreError`.
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -306,7 +309,7 @@ export const EventStoreErrorReason = Schema.Union([
 export type EventStoreErrorReason = typeof EventStoreErrorReason.Type
 
 /**
- * The one error of the stores. `reason` says which of its kinds it is.
+ * The error of the stores. Its `reason` says what happened.
  *
  * @since 0.1.0
  * @category errors
@@ -317,14 +320,14 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("evsrc/
   override get message(): string {
     return this.reason.message
   }
-  /** Whether the same request may succeed when it is simply sent again. */
+  /** Whether the same request may succeed when it is sent again. */
   get isRetryable(): boolean {
     return this.reason._tag === "StoreUnavailable" || this.reason._tag === "KeyStoreUnavailable"
   }
 }
 
 /**
- * An `EventStoreError` with the given reason.
+ * Returns an `EventStoreError` with the given reason.
  *
  * @since 0.1.0
  * @category constructors
@@ -332,7 +335,7 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("evsrc/
 export const storeError = (reason: EventStoreErrorReason): EventStoreError => new EventStoreError({ reason })
 
 /**
- * An `EventStoreError` that refuses a request, with the words that say why.
+ * Returns an `EventStoreError` with the reason `InvalidRequest`.
  *
  * @since 0.1.0
  * @category constructors
@@ -340,7 +343,7 @@ export const storeError = (reason: EventStoreErrorReason): EventStoreError => ne
 export const invalidRequest = (message: string): EventStoreError => storeError(new InvalidRequest({ message }))
 
 /**
- * A read model had not reached the wanted position when the wait for it ended.
+ * A projection did not reach a position within the timeout of a read.
  *
  * @since 0.1.0
  * @category errors
@@ -355,18 +358,21 @@ export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>("evsr
 }
 
 /**
- * A moment lies beyond what has happened so far: a version that the stream has not, or a position that the log has not reached. An instant is
- * never refused, as only the database's clock could tell.
- *
- * - `reached`: how far it has come, a moment of the same kind
- * - `stream`: whose version it is
+ * A point in time is in the future: a version that the stream has not reached, or a position that the log has not reached. An instant never
+ * fails, because only the database's clock could tell.
  *
  * @since 0.1.0
  * @category errors
  */
 export class AsOfNotReached extends Schema.TaggedError<AsOfNotReached>("evsrc/AsOfNotReached")(
   "AsOfNotReached",
-  { asOf: AsOf, reached: AsOf, stream: Schema.optionalKey(Schema.String) }
+  {
+    asOf: AsOf,
+    /** How far the log or the stream has come, as a point in time of the same kind. */
+    reached: AsOf,
+    /** The stream whose version it is. */
+    stream: Schema.optionalKey(Schema.String)
+  }
 ) {
   override get message(): string {
     const what = this.stream === undefined ? "The log" : `Stream "${shorten(this.stream)}"`
@@ -374,6 +380,6 @@ export class AsOfNotReached extends Schema.TaggedError<AsOfNotReached>("evsrc/As
   }
 }
 
-/** Names from outside may be absurdly long; a message for people is not. */
+/** Shortens a name from outside, which may be very long, for a message. */
 const shorten = (name: string): string =>
   name.length <= 120 ? name : `${name.slice(0, 120)}… (${name.length} characters)`

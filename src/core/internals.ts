@@ -1,5 +1,5 @@
 /**
- * The key under which a store's service keeps what the runtime builds on: users do not see it.
+ * The key under which the service of a store holds what the runtime builds on and users do not see.
  *
  * @since 0.1.0
  */

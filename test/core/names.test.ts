@@ -30,14 +30,14 @@ describe("Version and Position", () => {
     for (const bad of [-1, 1.5, NaN, Infinity, 2 ** 53]) assert.throws(() => Version.make(bad))
   })
 
-  it("a position lies between 0 and 2^63 - 1, and is a string in JSON", () => {
+  it("a position is from 0 to 2^63 - 1 and a string in JSON", () => {
     for (const bad of [-1n, 2n ** 63n]) assert.throws(() => Position.make(bad))
     const json = Schema.encodeSync(Schema.toCodecJson(Position.Position))(Position.make(2n ** 63n - 1n))
     assert.strictEqual(json, "9223372036854775807")
   })
 
   it.effect.prop(
-    "an expectation is met as it says",
+    "a stream meets an expected version as documented",
     [Schema.Literals([0, 1, 2, 3]), Schema.Literals(["any", "noStream", "streamExists", 0, 1, 2, 3])],
     ([actual, expected]) =>
       Effect.sync(() => {
@@ -48,19 +48,22 @@ describe("Version and Position", () => {
       })
   )
 
-  it("a conflict reads as a sentence, however long the stream's name", () => {
+  it("a conflict has a short message, however long the stream's name is", () => {
     const conflict = (stream: string, expected: Version.Expected) =>
       new ConcurrencyConflict({ stream, expected, actual: Version.make(3) }).message
     assert.strictEqual(
       conflict("User-1", Version.make(2)),
-      `Stream "User-1" is at version 3, but version 2 was expected`
+      `Stream "User-1" is at version 3, but the append expected version 2; read it again and retry`
     )
-    assert.strictEqual(conflict("User-1", "noStream"), `Stream "User-1" is at version 3, but "noStream" was expected`)
+    assert.strictEqual(
+      conflict("User-1", "noStream"),
+      `Stream "User-1" is at version 3, but the append expected "noStream"; read it again and retry`
+    )
     assert.isBelow(conflict("x".repeat(10_000), "any").length, 300)
   })
 })
 
-describe("definitions refuse what cannot work", () => {
+describe("definitions reject what cannot work", () => {
   const events = Schema.TaggedUnion({ Happened: { id: Schema.String } })
   const state = Schema.Struct({})
   const Do = Command.make("Do", { payload: { id: Schema.String } })
@@ -89,7 +92,7 @@ describe("definitions refuse what cannot work", () => {
     assert.strictEqual(make("users", 2).id, "users@2")
   })
 
-  it("a projection that asks for tags which its events cannot have, or for no partitions", () => {
+  it("a projection with tags that its events cannot have, or without partitions", () => {
     const make = (tags: ReadonlyArray<string>, partitions = 1) =>
       Projection.make("users", {
         events: events.pipe(Event.tags({ user: "id" })),
