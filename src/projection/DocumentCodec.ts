@@ -1,5 +1,5 @@
 /**
- * Turns a projection's documents into what a store keeps, and back. Compiled once per projection.
+ * Encodes a projection's documents for a store, and decodes them. Compiled once per projection.
  *
  * @since 0.1.0
  */
@@ -14,7 +14,7 @@ import * as PersonalFields from "../personalData/PersonalFields.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 
 /**
- * Longest key of a document, in UTF-16 code units, for the same reason as that of a stream's name.
+ * The maximum length of a document's key, in UTF-16 code units.
  *
  * @since 0.1.0
  * @category limits
@@ -22,7 +22,7 @@ import type * as Projection from "./ProjectionDefinition.ts"
 export const maxKeyLength = 512
 
 /**
- * What is wrong with the key of a document, or `undefined`.
+ * Returns why a document key is invalid, or `undefined` for a valid one.
  *
  * @since 0.1.0
  * @category guards
@@ -31,7 +31,7 @@ export const validateKey = (key: string): string | undefined =>
   nameRules.validateName("the key of a document", key, maxKeyLength)
 
 /**
- * `encode` and `decode` fail with a message.
+ * The codec of a projection's documents. Failures are messages.
  *
  * @since 0.1.0
  * @category models
@@ -41,21 +41,21 @@ export interface DocumentCodec {
   readonly decode: (json: Schema.Json) => Result.Result<unknown, string>
   /** Returns the personal data in a document, value by value; `undefined` when it cannot be found, as the document does not encode. */
   readonly secretsOf: (document: unknown) => ReadonlyArray<unknown> | undefined
-  /** The entry under which documents with this value of an indexed field are found. */
+  /** Returns the index entry of the documents that have this value of an indexed field. */
   readonly indexEntry: (field: string, value: unknown) => Result.Result<string, string>
 }
 
-/** Beyond this an entry would not fit into an index of Postgres. */
+/** The maximum length of an entry that fits into an index of PostgreSQL. */
 const maxEntryLength = 500
 
 /**
- * The entry under which a field's value is found: the name, `=`, and the value as JSON, which escapes every control character. Of a long
- * value the beginning, its length, and two hashes.
+ * Returns the index entry of a field's value: the name, `=`, and the value as JSON, which escapes control characters. A long value is replaced
+ * by its beginning, its length and two hashes.
  */
 const entryOf = (field: string, encoded: unknown): string => {
   const json = JSON.stringify(encoded ?? null)
   if (json.length <= maxEntryLength) return `${field}=${json}`
-  // Cut between code points: half of a pair could not be stored.
+  // Cut between code points: PostgreSQL cannot store half of a surrogate pair.
   const start = json.slice(0, maxEntryLength).replace(/[\ud800-\udbff]$/, "")
   return `${field}~${json.length}:${Hash.string(json)}:${Hash.string(`${field}${json.slice(maxEntryLength)}`)}:${start}`
 }
@@ -63,7 +63,7 @@ const entryOf = (field: string, encoded: unknown): string => {
 const cache = new WeakMap<Projection.Any, DocumentCodec>()
 
 /**
- * The codec of a projection's documents. The same projection always answers the same codec.
+ * Returns the codec of a projection's documents, compiled on the first call.
  *
  * @since 0.1.0
  * @category constructors
@@ -82,7 +82,7 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
   const json = Schema.toCodecJson(document)
   const encode = Schema.encodeUnknownResult(json)
   const decode = Schema.decodeUnknownResult(json)
-  // A struct's field encodes by its own codec; a document of another kind is one whose fields are JSON already.
+  // A struct's field has a codec of its own; in any other document the fields are JSON already.
   const fields: unknown = Reflect.get(document, "fields")
   const fieldCodecs = new Map(index.map((field) => {
     const schema: unknown = Predicate.isObject(fields) ? Reflect.get(fields, field) : undefined
@@ -110,8 +110,8 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
       })
     },
     encode: (key, value) => {
-      const problem = validateKey(key)
-      if (problem !== undefined) return Result.fail(problem)
+      const invalid = validateKey(key)
+      if (invalid !== undefined) return Result.fail(invalid)
       if (value === undefined) return Result.succeed({ key, document: undefined, indexed: [] })
       return Result.mapBoth(encode(value), {
         onFailure: (error) => `the document "${key}" does not satisfy its Schema: ${error.message}`,

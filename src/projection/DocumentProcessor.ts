@@ -1,5 +1,5 @@
 /**
- * Processes batches of events into the documents of a projection.
+ * The batch processor of projections with documents.
  *
  * @since 0.1.0
  */
@@ -10,7 +10,7 @@ import type * as Projection from "./ProjectionDefinition.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
 /**
- * The documents of a projection.
+ * Returns a batch processor that folds events into the documents of a projection.
  *
  * @since 0.1.0
  * @category constructors
@@ -21,7 +21,7 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
   apply: (generation, events, commit) =>
     Effect.flatMap(
       DocumentBatch.fold(projection, events, (keys) => store.load(generation, keys), projection.onFailure),
-      // Where there is one partition, nobody else writes its documents.
+      // With one partition no other worker writes the documents, so there is nothing to compare.
       (folded) => commit(projection.partitions === 1 ? { ...folded, reads: undefined } : folded)
     )
 })

@@ -1,5 +1,5 @@
 /**
- * Personal data in documents: encrypted before the driver sees it, decrypted as soon as it was read.
+ * Encrypts the personal data of documents before a driver writes them, and decrypts it after a read.
  *
  * @since 0.1.0
  */
@@ -9,6 +9,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import * as GenerationId from "../consumer/GenerationId.ts"
 import { type EventStoreError, invalidRequest, storeError, UndecodableDocument } from "../core/errors.ts"
 import {
   type Fields,
@@ -28,25 +29,25 @@ const namesSubjects = (document: Schema.Json): document is Schema.JsonObject =>
   Predicate.isObject(document) && Object.hasOwn(document, subjectsKey)
 
 /**
- * A driver whose documents are in plaintext for whoever reads and writes them, while it keeps their personal data encrypted. A document that
- * has any names its subjects in a field `~subjects`.
+ * Returns a driver whose callers see documents in plaintext, while the given driver stores their personal data encrypted. The field `~subjects`
+ * of a stored document names the subjects of its encrypted data.
  *
  * @since 0.1.0
- * @category opening
+ * @category constructors
  */
 export const make = (
   keys: Pick<Keys, "encrypt" | "decrypt">,
   driver: ProjectionStoreDriver
 ): ProjectionStoreDriver => {
-  const open = (documents: ReadonlyArray<StoredDocument>) => {
-    const closed = documents.filter(isEncryptedDocument)
-    if (closed.length === 0) return Effect.succeed(documents)
-    return Effect.map(keys.decrypt(closed.map(({ document }) => document)), (decrypted) => {
+  const decryptAll = (documents: ReadonlyArray<StoredDocument>) => {
+    const encrypted = documents.filter(isEncryptedDocument)
+    if (encrypted.length === 0) return Effect.succeed(documents)
+    return Effect.map(keys.decrypt(encrypted.map(({ document }) => document)), (decrypted) => {
       let next = 0
       return documents.map((stored): StoredDocument => {
         if (!isEncryptedDocument(stored)) return stored
         const document = decrypted[next++]!
-        // It is the only one that suffers by that.
+        // Only reads of this document fail.
         if (Result.isFailure(document)) return { ...stored, unreadable: document.failure }
         const { [subjectsKey]: _, ...fields } = document.success as Schema.JsonObject
         return { ...stored, document: fields }
@@ -57,26 +58,28 @@ export const make = (
     generation: string,
     { documents, positions }: GenerationView
   ): Effect.fn.Return<GenerationView, EventStoreError> {
-    const decrypted = yield* open(Array.from(documents.values()))
+    const decrypted = yield* decryptAll(Array.from(documents.values()))
     for (const { key, unreadable } of decrypted) {
-      // Nobody can compare it.
+      // An encrypted document cannot be compared.
       if (unreadable !== undefined) {
-        return yield* storeError(new UndecodableDocument({ projection: generation, key, detail: unreadable }))
+        return yield* storeError(
+          new UndecodableDocument({ projection: GenerationId.parse(generation).consumer, key, detail: unreadable })
+        )
       }
     }
     return { positions, documents: new Map(decrypted.map((stored) => [stored.key, stored])) }
   })
   return {
     ...driver,
-    load: (generation, wanted) => Effect.flatMap(driver.load(generation, wanted), open),
-    lock: (generation, wanted) => Effect.flatMap(driver.lock(generation, wanted), open),
-    list: (page) => Effect.flatMap(driver.list(page), open),
+    load: (generation, wanted) => Effect.flatMap(driver.load(generation, wanted), decryptAll),
+    lock: (generation, wanted) => Effect.flatMap(driver.lock(generation, wanted), decryptAll),
+    list: (page) => Effect.flatMap(driver.list(page), decryptAll),
     get: (consumer, key) =>
       Effect.flatMap(
         driver.get(consumer, key),
-        (found) => Effect.map(open(Option.toArray(found)), ([stored]) => Option.fromUndefinedOr(stored))
+        (found) => Effect.map(decryptAll(Option.toArray(found)), ([stored]) => Option.fromUndefinedOr(stored))
       ),
-    generationPage: (page) => Effect.flatMap(driver.generationPage(page), open),
+    generationPage: (page) => Effect.flatMap(driver.generationPage(page), decryptAll),
     views: ([a, b], wanted) =>
       Effect.flatMap(
         driver.views([a, b], wanted),
@@ -103,7 +106,7 @@ const encryptDocuments = Effect.fnUntraced(function*(
     const what = `document "${key}"`
     if (text.includes(`"${subjectsKey}":`) && namesSubjects(parse(text))) {
       return yield* invalidRequest(
-        `${what}: a field named "${subjectsKey}" is what documents with encrypted data are told by`
+        `${what}: the field name "${subjectsKey}" is reserved for documents with encrypted data; rename the field`
       )
     }
     if (locateFields === undefined) continue

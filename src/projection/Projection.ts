@@ -1,5 +1,5 @@
 /**
- * Projections as users import them: the definitions of the domain, and those that write tables of the user's own.
+ * Projections: those that keep documents, and those whose handlers write the user's own tables.
  *
  * @since 0.1.0
  */
@@ -15,8 +15,7 @@ import type { RecordedEvent } from "../event/RecordedEvent.ts"
 export * from "./ProjectionDefinition.ts"
 
 /**
- * A projection that is brought up to date by effects, within the transaction that moves its checkpoint (`async`) or that appends the events
- * (`inline`).
+ * A projection whose handlers are effects. They run in the transaction that moves its checkpoint (`async`) or that appends the events (`inline`).
  *
  * @since 0.1.0
  * @category models
@@ -34,7 +33,7 @@ export interface Handler<
 }
 
 /**
- * Any projection by effects.
+ * Any projection with handlers.
  *
  * @since 0.1.0
  * @category models
@@ -42,7 +41,7 @@ export interface Handler<
 export type AnyHandler<L extends "async" | "inline" = "async" | "inline"> = Handler<string, Event.Any, L, unknown>
 
 /**
- * The services that projections need to be run; those that keep documents need none.
+ * The services that the handlers of projections require; `never` for projections that keep documents.
  *
  * @since 0.1.0
  * @category models
@@ -52,23 +51,23 @@ export type Services<P> = P extends { readonly handle: (...args: never) => Effec
   : never
 
 /**
- * Defines a projection that writes tables of one's own, with the `SqlClient` of the projection store.
+ * Returns a projection whose handlers write the user's own tables with the `SqlClient` of the projection store.
  *
  * **Details**
  *
- * The statements of a handler are part of the transaction that moves the checkpoint, so each event is applied once: when anything fails, both
- * are as they were. An `async` handler that fails on an event is tried again as `retry` says, by default four times, after 100 to 800
- * milliseconds; then `onFailure` says what becomes of the event. Where the database is to blame (a lost connection, a deadlock, a
- * shutdown), nothing is parked and all is tried again. An `inline` handler that fails makes the append fail.
+ * The transaction that moves the checkpoint includes the statements of the handlers, so each event is applied once: when anything fails, the
+ * transaction rolls both back. When an `async` handler fails, the projector retries it as `retry` says, and then follows `onFailure`. When the
+ * database fails (a lost connection, a deadlock, a shutdown), the projector parks nothing and tries the batch again. When an `inline` handler
+ * fails, the append fails.
  *
  * **Gotchas**
  *
- * Only what the transaction undoes is done once. A failure undoes the events of the batch before it too, which are then handled again; so a
- * handler must not do what cannot be undone, as sending mail, for which there is `Subscription.make`. Postgres takes no further statement in a
- * transaction in which one has failed: to go on after a failure, wrap what may fail in `sql.withTransaction`. The store in memory has no
- * transactions, and undoes nothing.
+ * Only what a transaction can roll back happens once. A failure rolls back the events of the batch before it too, and the projector handles them
+ * again. Use `Subscription.make` for effects that cannot be rolled back, such as sending mail. PostgreSQL accepts no further statement in a
+ * transaction after one has failed: to continue after a failure, wrap the statement in `sql.withTransaction`. The store in memory has no
+ * transactions, and rolls nothing back.
  *
- * **Example** (orders by day, in a table of one's own)
+ * **Example** (orders by day, in a table of the program)
  *
  * ```ts
  * const OrdersByDay = Projection.handler("orders-by-day", {
@@ -95,9 +94,14 @@ export const handler = <
   name: Name,
   options: Consumer.Options & {
     readonly events: Events
+    /** For each event, an effect that handles it, or `Projection.ignore`. */
     readonly handle: H & EventHandlers.Known<H, Event.Tag<Events>>
+    /** Whether a projector runs the handlers, or the append; `"async"` by default. */
     readonly lifecycle?: L
-    /** When to try an event again on which the handler has failed, and after that `onFailure`; not of inline projections. */
+    /**
+     * When a projector retries a failed handler: by default four times, after 100 to 800 milliseconds. An append does not retry its inline
+     * handlers.
+     */
     readonly retry?: Schedule.Schedule<unknown, unknown>
   }
 ): Handler<Name, Events, L, EventHandlers.ServicesOf<H>> => {

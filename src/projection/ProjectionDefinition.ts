@@ -15,8 +15,7 @@ import * as PersonalFields from "../personalData/PersonalFields.ts"
 export { ignore }
 
 /**
- * How an event changes a document: the document after it, or `undefined` for none (which removes it). `key` tells which, where an event
- * touches several.
+ * Returns a document after an event; `undefined` removes it. `key` is the key of the document, for an event that touches several.
  *
  * @since 0.1.0
  * @category models
@@ -29,7 +28,7 @@ export type Evolver<Document, E extends Event.Tagged> = (
 ) => Document | undefined
 
 /**
- * Every event of the set, handled or explicitly ignored.
+ * The evolvers of a projection: each event of the set is handled or explicitly ignored.
  *
  * @since 0.1.0
  * @category models
@@ -39,11 +38,11 @@ export type Evolve<Document, E extends Event.Tagged> = {
 }
 
 /**
- * When a projection is brought up to date.
+ * When the documents of a projection are updated.
  *
- * - `async`: by a projector, in batches, with its checkpoint
- * - `inline`: in the transaction of the append
- * - `live`: when it is read. Nothing is stored; a read folds the events again
+ * - `async`: a projector updates them in batches, together with its checkpoint
+ * - `inline`: the append updates them in its transaction
+ * - `live`: nothing is stored; every read folds the events
  *
  * @since 0.1.0
  * @category models
@@ -51,10 +50,7 @@ export type Evolve<Document, E extends Event.Tagged> = {
 export type Lifecycle = "async" | "inline" | "live"
 
 /**
- * - `keysOf`: the documents an event touches
- * - `evolve`: how a handled event changes one of them
- * - `index`: the fields of the encoded document that `list` can filter by
- * - `find`: by which query the events of one document are found; live projections only
+ * A projection that keeps documents.
  *
  * @since 0.1.0
  * @category models
@@ -69,14 +65,18 @@ export interface Projection<
   readonly _tag: "DocumentProjection"
   readonly lifecycle: L
   readonly document: Document
+  /** The fields of the encoded document by which `list` can filter. */
   readonly index: ReadonlyArray<Index>
+  /** Returns the keys of the documents that an event touches. */
   readonly keysOf: (record: RecordedEvent<Event.Tagged>) => ReadonlyArray<string>
+  /** Returns one of these documents after the event. */
   readonly evolve: (document: unknown, record: RecordedEvent<Event.Tagged>, key: string) => unknown
+  /** Returns the query for the events of one document; of live projections only. */
   readonly find: ((key: string) => EventQuery) | undefined
 }
 
 /**
- * Any projection.
+ * Any projection that keeps documents.
  *
  * @since 0.1.0
  * @category models
@@ -84,7 +84,7 @@ export interface Projection<
 export type Any<L extends Lifecycle = Lifecycle> = Projection<string, Event.Any, Document, string, L>
 
 /**
- * The Schema of a document; like an event it decodes without services.
+ * The Schema of a document. It encodes and decodes without services.
  *
  * @since 0.1.0
  * @category models
@@ -95,7 +95,7 @@ export interface Document extends Schema.Top {
 }
 
 /**
- * Defines a projection.
+ * Returns a projection that keeps documents.
  *
  * **Example** (users by id)
  *
@@ -115,9 +115,9 @@ export interface Document extends Schema.Top {
  *
  * **Gotchas**
  *
- * Raise `version` when `evolve` or the document changes: the projection then starts again from the first event, beside the
- * old documents. An `inline` projection sees the events appended since it was deployed, not earlier ones. A `live` one reads all events of
- * its types whenever it is asked, unless `find` says which are the document's; `find` must select every event whose keys include that one.
+ * Raise `version` when `evolve` or the document changes: the projection then starts with the first event, beside the old documents. An `inline`
+ * projection sees the events that are appended after its deployment, not earlier ones. A read of a `live` projection folds all events of its
+ * types, unless `find` selects those of one document.
  *
  * @since 0.1.0
  * @category constructors
@@ -132,21 +132,27 @@ export const make = <
   name: Name,
   options: Consumer.Options & {
     readonly events: Events
+    /** The Schema of a document. */
     readonly document: Doc
-    /** The key or keys of the documents an event touches; none when the event is to be passed over. */
+    /** Returns the key or keys of the documents that an event touches; no key to skip the event. */
     readonly key: (
       event: Event.Of<Events>,
       record: RecordedEvent<Event.Of<Events>>
     ) => string | ReadonlyArray<string>
+    /** For each event, how it changes a document, or `Projection.ignore`. */
     readonly evolve: NoInfer<Evolve<Doc["Type"], Event.Of<Events>>>
+    /** The fields of the encoded document by which `list` can filter; none by default. */
     readonly index?: ReadonlyArray<Index>
+    /** When the documents are updated; `"async"` by default. */
     readonly lifecycle?: L
-    /** Live projections only: a query for all events that touch the document of this key, best by tags. `list` reads without it. */
+    /**
+     * Returns a query for the events of one document, best by tags; for live projections only. It must select every event that touches the
+     * document. By default a read folds all events of the projection, as `list` always does.
+     */
     readonly find?: L extends "live" ? (key: string) => EventQuery : never
   }
 ): Projection<Name, Events, Doc, Index, L> => {
-  // A projector hands these functions only records that it decoded with this projection's own events, and documents that
-  // it decoded with its own document Schema; an erased projection (`Any`) can be run only because of that.
+  // The fold decodes events and documents with the Schemas of this projection before it calls these functions.
   const evolve = options.evolve as Record<string, Evolver<unknown, never> | typeof ignore>
   const key = options.key as (event: never, record: never) => string | ReadonlyArray<string>
   const handles = Object.keys(evolve).filter((type) => evolve[type] !== ignore)
@@ -156,13 +162,15 @@ export const make = <
     options
   )
   if (options.find !== undefined && options.lifecycle !== "live") {
-    throw new Error(`Projection.make: "${name}" is not live, so nothing is read by \`find\``)
+    throw new Error(`Projection.make: "${name}" has \`find\` but is not live; only live projections use \`find\``)
   }
   PersonalFields.locateFields(`projection "${name}"`, options.document)
   const personal = PersonalFields.fieldsOf(options.document)
   const indexed = (options.index ?? []).find((field: string) => personal.includes(field))
   if (indexed !== undefined) {
-    throw new Error(`Projection.make: "${name}" cannot index "${indexed}", which is personal data and kept encrypted`)
+    throw new Error(
+      `Projection.make: "${name}" cannot index "${indexed}", because it is personal data and stored encrypted`
+    )
   }
   return {
     ...consumer,

@@ -1,5 +1,5 @@
 /**
- * Brings projections up to date: asynchronous ones in the background, inline ones in the transactions of appends.
+ * Runs projections: asynchronous ones in the background, inline ones in the transactions of appends.
  *
  * @since 0.1.0
  */
@@ -28,12 +28,13 @@ export { layerInline } from "./InlineProjector.ts"
  * @category services
  */
 export class Projector extends Context.Service<Projector, {
+  /** Returns the status of each projection, in the order of the layers. */
   readonly status: Effect.Effect<ReadonlyArray<ConsumerStatus>>
 }>()("evsrc/projection/Projector") {}
 
 /**
- * Runs projections in the background for as long as the layer lives. Several processes may run the same projections: they share out the
- * partitions of each, and take over those of one that has died. What the handlers of projections need, the layer needs.
+ * Returns a layer that runs projections in the background. Several processes may run the same projections: they share the partitions of each,
+ * and take over the partitions of a process that died. The layer requires the services that the handlers of the projections require.
  *
  * @since 0.1.0
  * @category layers

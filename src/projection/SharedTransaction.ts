@@ -1,5 +1,5 @@
 /**
- * Sees to it that the handlers of projections are part of the projection store's transactions.
+ * Binds the handlers of projections to the transactions of the projection store.
  *
  * @since 0.1.0
  */
@@ -13,8 +13,8 @@ import type * as Projection from "./Projection.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
 /**
- * Gives handlers the services that are there when their layer is built. It dies when a projection has handlers and the `SqlClient` is not
- * that of the projection store: what they write would be committed apart from the checkpoint, and now and then twice or not at all.
+ * Returns a function that provides handlers with the services of the layer that is being built. Dies when a projection has handlers and the
+ * `SqlClient` is not that of the projection store: their writes would commit apart from the checkpoint, and could be repeated or lost.
  *
  * @since 0.1.0
  * @category constructors
@@ -30,11 +30,11 @@ export const make = Effect.fnUntraced(function*<R>(
   if (first !== undefined && Option.isSome(sql) && sql.value.transactionService.key !== driver.transactions) {
     return yield* Effect.die(
       new Error(
-        `${maker}: "${first.name}" must be given the SqlClient of the projection store, so that what it writes commits with the checkpoint`
+        `${maker}: provide the handlers of "${first.name}" with the SqlClient of the projection store, so that their writes commit with the checkpoint`
       )
     )
   }
   return ({ handle }) => (record) =>
-    // The type of the layer has asked for the services of every handler.
+    // The type of the layer requires the services of every handler.
     Effect.provideContext(handle(record), context as Context.Context<unknown>)
 })

@@ -304,7 +304,7 @@ describe("definitions", () => {
   it("refuse personal data as an index, wherever a document may have it", () => {
     const address = Schema.Struct({ userId: Schema.String, street: mail })
     const message = (field: string) =>
-      `Projection.make: "p" cannot index "${field}", which is personal data and kept encrypted`
+      `Projection.make: "p" cannot index "${field}", because it is personal data and stored encrypted`
     assert.throws(project(Schema.Struct({ userId: Schema.String, mail }), "mail"), message("mail"))
     assert.throws(project(Schema.Struct({ address }), "address"), message("address"))
     class User extends Schema.Class<User>("User")({ userId: Schema.String, mail }) {}

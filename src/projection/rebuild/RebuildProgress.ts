@@ -26,7 +26,7 @@ import type { Difference } from "./DocumentComparison.ts"
 export interface Progress {
   /**
    * - `building`: the generation is behind the log
-   * - `caught-up`: it lacks at most the events of the last interval, and is kept up to date
+   * - `caught-up`: it lacks at most the events of the last interval, and the rebuild keeps it up to date
    * - `comparing`: its documents are compared with those of the active generation
    * - `cut-over`: it is the active generation now
    */
