@@ -18,9 +18,9 @@ const consumers = [UsersProjection]
 const maxWait = Duration.seconds(2)
 
 /** Converts the health of a consumer to the contract's form. */
-const consumerOf = ({ partitions, silentFor, throughput, ...consumer }: Health.ConsumerHealth) => ({
+const consumerOf = ({ partitions, heartbeatAge, throughput, ...consumer }: Health.ConsumerHealth) => ({
   ...consumer,
-  ...(silentFor === undefined ? {} : { secondsSinceHeartbeat: silentFor }),
+  ...(heartbeatAge === undefined ? {} : { secondsSinceHeartbeat: heartbeatAge }),
   ...(throughput === undefined ? {} : { eventsPerSecond: throughput }),
   partitions: partitions.map(({ heartbeat, lag, owner, parked, partition, position, status }) => ({
     partition,

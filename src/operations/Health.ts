@@ -1,5 +1,5 @@
 /**
- * How consumers of the log are, as the database tells it: of whichever processes work on them, also of those that are frozen or gone.
+ * The health of consumers as the database shows it, whichever processes run them, including processes that hang or died.
  *
  * @since 0.1.0
  */
@@ -28,49 +28,56 @@ import * as HealthStatus from "./HealthStatus.ts"
 export type { Assessment, Status } from "./HealthStatus.ts"
 
 /**
- * - `silence`: after how long without a heartbeat a partition is red; 20 seconds by default. A worker gives one every third of its lease
- * - `stall`: after how long a partition is red of which events are waiting and none is applied; 30 seconds by default. Longer than a batch takes
- * - `late`: how long an event may wait before a partition is yellow; 10 seconds by default
- * - `countUpTo`: so many of the events that wait are counted; 10,000 by default
- * - `previous`: an earlier report, from which on the throughput is reckoned
+ * Options of a health check.
  *
  * @since 0.1.0
  * @category options
  */
 export interface HealthOptions {
-  readonly silence?: Duration.Input | undefined
-  readonly stall?: Duration.Input | undefined
-  readonly late?: Duration.Input | undefined
-  readonly countUpTo?: number | undefined
+  /**
+   * A partition is red when its last heartbeat is older; 20 seconds by default. A worker sends a heartbeat every third of its lease.
+   */
+  readonly heartbeatTimeout?: Duration.Input | undefined
+  /**
+   * A partition is red when events wait and none was applied for longer; 30 seconds by default. Choose a longer time than a batch takes.
+   */
+  readonly stallTimeout?: Duration.Input | undefined
+  /** A partition is yellow when an event has waited for longer; 10 seconds by default. */
+  readonly maxWait?: Duration.Input | undefined
+  /** The number up to which waiting events are counted; 10,000 by default. */
+  readonly maxCount?: number | undefined
+  /** An earlier report. The throughput is computed since then. */
   readonly previous?: Health | undefined
 }
 
 /**
- * How a partition is. Ages are by the clock of the database, in seconds.
- *
- * - `lag`: the events that wait, at most as many as are counted, and how long the oldest of them has waited
- * - `parked`: the streams that are parked
- * - `owner`: who works on it; nobody when it was given back
- * - `heartbeat`: the owner's last heartbeat, so many seconds ago as `silentFor`
- * - `applied`: the events applied so far; `throughput` how many a second since the previous report
+ * The health of a partition. Times are in seconds, by the clock of the database.
  *
  * @since 0.1.0
  * @category models
  */
 export interface PartitionHealth extends HealthStatus.Assessment {
   readonly partition: number
+  /** The checkpoint. */
   readonly position: Position.Position
+  /** The waiting events up to `maxCount`, whether there are more, and how long the oldest of them has waited. */
   readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
+  /** The number of parked streams. */
   readonly parked: number
+  /** The worker that owns the partition. */
   readonly owner: string | undefined
+  /** The time of the last heartbeat. */
   readonly heartbeat: DateTime.Utc
-  readonly silentFor: number
+  /** The seconds since the last heartbeat. */
+  readonly heartbeatAge: number
+  /** The number of events applied so far. */
   readonly applied: bigint
+  /** Events applied per second since the previous report. */
   readonly throughput: number | undefined
 }
 
 /**
- * How a consumer is: its worst partition's status, the slowest one's position and seconds, and the sums of all.
+ * The health of a consumer: the status of its worst partition, the position and the seconds of its slowest one, and the sums of all.
  *
  * @since 0.1.0
  * @category models
@@ -81,29 +88,30 @@ export interface ConsumerHealth extends HealthStatus.Assessment {
   readonly position: Position.Position
   readonly lag: PartitionHealth["lag"]
   readonly parked: number
-  readonly silentFor: number | undefined
+  readonly heartbeatAge: number | undefined
   readonly throughput: number | undefined
   readonly partitions: ReadonlyArray<PartitionHealth>
 }
 
 /**
- * - `at`: when it was looked, by the clock of the database; of this process where no consumer has ever run
- * - `head`: the high-water mark of the log
+ * A health report.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Health extends HealthStatus.Assessment {
+  /** The time of the report by the clock of the database; by this process's clock when no consumer has ever run. */
   readonly at: DateTime.Utc
+  /** The high-water mark of the log. */
   readonly head: Position.Position
   readonly consumers: ReadonlyArray<ConsumerHealth>
 }
 
 /**
- * How consumers are now. Fails when the database does not answer; how long to wait for that is the caller's choice.
+ * Returns the health of consumers. Fails when the database cannot be reached; combine it with `Effect.timeout` for a shorter wait.
  *
  * @since 0.1.0
- * @category looking
+ * @category constructors
  */
 export const of = Effect.fn("Health.of")(function*(
   consumers: ReadonlyArray<Consumer.Consumer>,
@@ -122,113 +130,128 @@ export const of = Effect.fn("Health.of")(function*(
     const previous = options.previous?.consumers.find((one) =>
       one.consumer === consumer.id && one.generation === generation
     )
-    const since = options.previous === undefined ? 0 : secondsBetween(options.previous.at, at)
+    const elapsed = options.previous === undefined ? 0 : secondsBetween(options.previous.at, at)
     const partitions = yield* Effect.forEach(progress, (one) =>
-      lookAt(log, consumer, one, head, options, {
+      partitionHealth(log, consumer, one, head, options, {
         parked: parked.filter(({ partition }) => partition === one.partition).length,
-        since,
-        applied: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
+        elapsed,
+        appliedBefore: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
       }))
-    all.push(sumOf(consumer, generation, partitions))
+    all.push(consumerHealth(consumer, generation, partitions))
   }
   const health: Health = { at, head, consumers: all, ...HealthStatus.worstOf(all, ({ consumer }) => consumer) }
   yield* Effect.forEach(all, publish, { discard: true })
   return health
 })
 
+/** Two earlier reports: the throughput is computed since `base`; `next` takes its place once it is 10 seconds old. */
+interface Reports {
+  readonly base: Health | undefined
+  readonly next: Health | undefined
+}
+
 /**
- * A look that remembers the last ones, so that every report tells the throughput of the last ten seconds or more.
+ * Returns a health check that remembers earlier reports, so that each report has the throughput of the last ten seconds or more.
  *
  * @since 0.1.0
- * @category looking
+ * @category constructors
  */
 export const make = (
   consumers: ReadonlyArray<Consumer.Consumer>,
   options: Omit<HealthOptions, "previous"> = {}
 ): Effect.Effect<Effect.Effect<Health, EventStoreError, EventStore | ProjectionStore>> =>
   Effect.map(
-    Ref.make<readonly [base: Health | undefined, next: Health | undefined]>([undefined, undefined]),
-    (looks) =>
+    Ref.make<Reports>({ base: undefined, next: undefined }),
+    (reports) =>
       Effect.gen(function*() {
-        const [base, next] = yield* Ref.get(looks)
+        const { base } = yield* Ref.get(reports)
         const health = yield* of(consumers, { ...options, previous: base })
-        const isOld = next !== undefined && secondsBetween(next.at, health.at) >= 10
-        yield* Ref.set(
-          looks,
-          isOld ? [next, health] : [base ?? health, base === undefined ? undefined : next ?? health]
-        )
+        yield* Ref.update(reports, (before) => reportsAfter(before, health))
         return health
       })
   )
 
+const reportsAfter = ({ base, next }: Reports, health: Health): Reports => {
+  if (base === undefined) return { base: health, next: undefined }
+  if (next === undefined) return { base, next: health }
+  return secondsBetween(next.at, health.at) >= 10 ? { base: next, next: health } : { base, next }
+}
+
 /**
- * Looks at intervals, 10 seconds by default, so that the gauges tell of consumers whether or not this process works on them.
+ * Checks the health at intervals, so that the gauges show consumers whether or not this process runs them.
  *
  * @since 0.1.0
- * @category looking
+ * @category constructors
  */
 export const watch = (
   consumers: ReadonlyArray<Consumer.Consumer>,
-  options: Omit<HealthOptions, "previous"> & { readonly interval?: Duration.Input | undefined } = {}
+  options: Omit<HealthOptions, "previous"> & {
+    /** The time between two checks; 10 seconds by default. */
+    readonly interval?: Duration.Input | undefined
+  } = {}
 ): Effect.Effect<void, never, EventStore | ProjectionStore | Scope.Scope> =>
-  Effect.flatMap(make(consumers, options), (look) => {
-    const one = Effect.catchCause(look, (cause) => Effect.logWarning("The health of consumers is not known", cause))
-    return Effect.asVoid(Effect.forkScoped(Effect.repeat(one, Schedule.spaced(options.interval ?? "10 seconds"))))
+  Effect.flatMap(make(consumers, options), (check) => {
+    const checkOnce = Effect.catchCause(
+      check,
+      (cause) => Effect.logWarning("The health of consumers could not be checked", cause)
+    )
+    return Effect.asVoid(Effect.forkScoped(Effect.repeat(checkOnce, Schedule.spaced(options.interval ?? "10 seconds"))))
   })
 
 const secondsBetween = (from: DateTime.Utc, to: DateTime.Utc): number =>
   Math.max(0, DateTime.toEpochMillis(to) - DateTime.toEpochMillis(from)) / 1000
 
-const lookAt = Effect.fnUntraced(function*(
+const partitionHealth = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   consumer: Consumer.Consumer,
   progress: Progress,
   head: Position.Position,
   options: HealthOptions,
-  known: { readonly parked: number; readonly since: number; readonly applied: bigint | undefined }
+  measured: { readonly parked: number; readonly elapsed: number; readonly appliedBefore: bigint | undefined }
 ): Effect.fn.Return<PartitionHealth, EventStoreError> {
   const { applied, appliedAt, owner, partition, partitions, position, readAt, heartbeatAt } = progress
-  const limit = options.countUpTo ?? 10_000
+  const limit = options.maxCount ?? 10_000
   const lag = yield* log.lag({ after: position, to: head, limit, ...filterOf({ ...consumer, partitions }, partition) })
   const age = (since: DateTime.Utc) => secondsBetween(since, readAt)
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
-  // The head may step back for a moment; the last event does not.
+  // The high-water mark may step back for a moment, to before an append in flight; the last event does not.
   const isBeyond = position > head && position > (yield* log.last)
-  const isLeft = owner === undefined && lag.events > 0
-  const newer = isLeft ? yield* newerAfter(log, consumer, { partition, partitions, position }) : undefined
+  const isAbandoned = owner === undefined && lag.events > 0
+  const newer = isAbandoned ? yield* newerAfter(log, consumer, { partition, partitions, position }) : undefined
   const seconds = (input: Duration.Input | undefined, otherwise: number) =>
     input === undefined ? otherwise : Duration.toSeconds(Duration.fromInputUnsafe(input))
-  const silentFor = age(heartbeatAt)
+  const heartbeatAge = age(heartbeatAt)
+  const { appliedBefore, elapsed, parked } = measured
   return {
     partition,
     position,
     lag: { events: lag.events, isMore: lag.events >= limit, seconds: waited },
-    parked: known.parked,
+    parked,
     owner,
     heartbeat: heartbeatAt,
-    silentFor,
+    heartbeatAge,
     applied,
-    throughput: known.applied === undefined || known.since === 0
+    throughput: appliedBefore === undefined || elapsed === 0
       ? undefined
-      : Number(applied - known.applied) / known.since,
+      : Number(applied - appliedBefore) / elapsed,
     ...HealthStatus.of({
       owner,
-      silentFor,
+      heartbeatAge,
       waiting: lag.events,
       waited,
       idleFor: Math.min(waited, appliedAt === undefined ? waited : age(appliedAt)),
-      parked: known.parked,
+      parked,
       newer,
       isBeyond,
       otherPartitions: partitions === consumer.partitions ? undefined : partitions,
-      silence: seconds(options.silence, 20),
-      stall: seconds(options.stall, 30),
-      late: seconds(options.late, 10)
+      heartbeatTimeout: seconds(options.heartbeatTimeout, 20),
+      stallTimeout: seconds(options.stallTimeout, 30),
+      maxWait: seconds(options.maxWait, 10)
     })
   }
 })
 
-/** Why the next event of a partition cannot be decoded, where newer code has written it. */
+/** Returns why the next event of a partition cannot be decoded, if newer code wrote it. */
 const newerAfter = (
   log: EventStoreDriver,
   consumer: Consumer.Consumer,
@@ -242,7 +265,7 @@ const newerAfter = (
     }
   )
 
-const sumOf = (
+const consumerHealth = (
   consumer: Consumer.Consumer,
   generation: string,
   partitions: ReadonlyArray<PartitionHealth>
@@ -250,8 +273,8 @@ const sumOf = (
   const [first] = partitions
   const max = (of: (one: PartitionHealth) => number) => Math.max(0, ...partitions.map(of))
   const sum = (of: (one: PartitionHealth) => number) => partitions.reduce((sum, one) => sum + of(one), 0)
-  const judgement: HealthStatus.Assessment = first === undefined
-    ? { status: "red", reasons: ["nobody has ever worked on it"] }
+  const assessment: HealthStatus.Assessment = first === undefined
+    ? { status: "red", reasons: ["no worker has ever run it"] }
     : HealthStatus.worstOf(partitions, (one) => partitions.length === 1 ? undefined : `partition ${one.partition}`)
   return {
     consumer: consumer.id,
@@ -266,21 +289,22 @@ const sumOf = (
       seconds: max((one) => one.lag.seconds)
     },
     parked: sum((one) => one.parked),
-    silentFor: first === undefined ? undefined : max((one) => one.silentFor),
+    heartbeatAge: first === undefined ? undefined : max((one) => one.heartbeatAge),
     throughput: partitions.some((one) => one.throughput === undefined) || first === undefined
       ? undefined
       : sum((one) => one.throughput ?? 0),
     partitions,
-    ...judgement
+    ...assessment
   }
 }
 
-const publish = ({ consumer, lag, silentFor, status }: ConsumerHealth) => {
+/** Updates the gauges of a consumer. */
+const publish = ({ consumer, heartbeatAge, lag, status }: ConsumerHealth) => {
   const gauge = <Input, State>(metric: Metric.Metric<Input, State>) => Metric.withAttributes(metric, { consumer })
   return Effect.all([
     Metric.update(gauge(Metrics.consumerLagEvents), lag.events),
     Metric.update(gauge(Metrics.consumerLagSeconds), lag.seconds),
     Metric.update(gauge(Metrics.consumerHealth), HealthStatus.rank(status)),
-    silentFor === undefined ? Effect.void : Metric.update(gauge(Metrics.consumerHeartbeatAge), silentFor)
+    heartbeatAge === undefined ? Effect.void : Metric.update(gauge(Metrics.consumerHeartbeatAge), heartbeatAge)
   ], { discard: true })
 }

@@ -1,13 +1,15 @@
 /**
- * What is to be thought of a consumer of the log.
+ * Judges the health of a consumer's partition.
  *
  * @since 0.1.0
  */
 
 /**
- * - `green`: somebody works on it, and nothing waits for long
- * - `yellow`: it will need somebody to look, or is catching up
- * - `red`: it does not move, or nobody works on it
+ * The status of a partition or a consumer.
+ *
+ * - `green`: a worker owns it, and no event waits for long
+ * - `yellow`: it is behind, has parked streams or has no worker at the moment
+ * - `red`: it does not advance, or has had no worker for a while
  *
  * @since 0.1.0
  * @category models
@@ -15,82 +17,92 @@
 export type Status = "green" | "yellow" | "red"
 
 /**
- * A status, and for people why; no reasons when it is green.
+ * A status and its reasons.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Assessment {
   readonly status: Status
+  /** Sentences for the operator; none when the status is green. */
   readonly reasons: ReadonlyArray<string>
 }
 
 /**
- * What is known of a partition; times in seconds.
- *
- * - `waiting`: the events that wait, the oldest since `waited`. For `idleFor` events were waiting and none was applied
- * - `newer`: why its next event cannot be decoded here, where nobody works on it and newer code has written that event
- * - `isBeyond`: its checkpoint is of no event that is in the log
- * - `otherPartitions`: the number of partitions it was begun with, where the consumer has another
+ * What is measured of a partition, and the limits to judge it by. Times are in seconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Signals {
   readonly owner: string | undefined
-  readonly silentFor: number
+  readonly heartbeatAge: number
+  /** The number of events that wait. */
   readonly waiting: number
+  /** How long the oldest of them has waited. */
   readonly waited: number
+  /** For how long events have waited and none was applied. */
   readonly idleFor: number
+  /** The number of parked streams. */
   readonly parked: number
+  /** Why this process cannot decode the next event: newer code wrote it, and no worker owns the partition. */
   readonly newer: string | undefined
+  /** Whether the checkpoint is behind the last event of the log. */
   readonly isBeyond: boolean
+  /** The stored number of partitions, where the consumer's definition has another. */
   readonly otherPartitions: number | undefined
-  readonly silence: number
-  readonly stall: number
-  readonly late: number
+  readonly heartbeatTimeout: number
+  readonly stallTimeout: number
+  readonly maxWait: number
 }
 
 const statusOrder: ReadonlyArray<Status> = ["green", "yellow", "red"]
 
 /**
- * From 0 for green to 2 for red.
+ * Returns 0 for green, 1 for yellow and 2 for red.
  *
  * @since 0.1.0
- * @category ordering
+ * @category accessors
  */
 export const rank = (status: Status): number => statusOrder.indexOf(status)
 
 /**
- * The judgement of a partition.
+ * Returns the assessment of a partition.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const of = (signs: Signals): Assessment => {
-  const { idleFor, isBeyond, late, newer, otherPartitions, owner, parked, silence, silentFor, stall, waited, waiting } =
-    signs
+export const of = (signals: Signals): Assessment => {
+  const { heartbeatAge, idleFor, isBeyond, newer, otherPartitions, owner, parked, waited, waiting } = signals
   const red: Array<string> = []
   const yellow: Array<string> = []
-  const nobody = owner === undefined
-  if (isBeyond) red.push("its checkpoint lies beyond the end of the log: was an older backup restored?")
-  if (otherPartitions !== undefined) red.push(`it was begun with another number of partitions, ${otherPartitions}`)
-  if (silentFor > silence) {
-    const since = `for ${seconds(silentFor)}`
-    red.push(nobody ? `nobody has worked on it ${since}` : `its worker ${owner} has given no heartbeat ${since}`)
-  } else if (nobody) yellow.push("nobody works on it at the moment")
-  if (idleFor > stall) red.push(`nothing has been applied for ${seconds(idleFor)}, with ${events(waiting)} waiting`)
-  else if (waited > late) yellow.push(`it is behind, with ${events(waiting)} waiting, the first for ${seconds(waited)}`)
-  if (newer !== undefined) yellow.push(`it is left to processes with newer code: ${newer}`)
+  if (isBeyond) {
+    red.push("its checkpoint is beyond the end of the log; check whether an older backup of the events was restored")
+  }
+  if (otherPartitions !== undefined) {
+    red.push(`it has ${otherPartitions} partitions, unlike its definition; rebuild it or raise its version`)
+  }
+  if (heartbeatAge > signals.heartbeatTimeout) {
+    const age = seconds(heartbeatAge)
+    red.push(
+      owner === undefined ? `no worker has owned it for ${age}` : `its worker ${owner} sent no heartbeat for ${age}`
+    )
+  } else if (owner === undefined) yellow.push("no worker owns it at the moment")
+  if (idleFor > signals.stallTimeout) {
+    red.push(`no event was applied for ${seconds(idleFor)}, while ${eventsWait(waiting)}`)
+  } else if (waited > signals.maxWait) {
+    yellow.push(`it is behind: ${eventsWait(waiting)}, the oldest for ${seconds(waited)}`)
+  }
+  if (newer !== undefined) yellow.push(`it waits for a process with newer code: ${newer}`)
   if (parked > 0) yellow.push(parked === 1 ? "1 stream is parked" : `${parked} streams are parked`)
   return { status: red.length > 0 ? "red" : yellow.length > 0 ? "yellow" : "green", reasons: [...red, ...yellow] }
 }
 
 /**
- * The worst status of several, and the reasons of all, each with the name of its own.
+ * Returns the worst status of several assessments, and all their reasons. `nameOf` names the part that a reason belongs to.
  *
  * @since 0.1.0
- * @category combining
+ * @category combinators
  */
 export const worstOf = <A extends Assessment>(
   all: ReadonlyArray<A>,
@@ -105,4 +117,4 @@ export const worstOf = <A extends Assessment>(
 
 const seconds = (time: number): string => `${Math.round(time)} s`
 
-const events = (count: number): string => count === 1 ? "1 event" : `${count} events`
+const eventsWait = (count: number): string => count === 1 ? "1 event waits" : `${count} events wait`

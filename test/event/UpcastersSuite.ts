@@ -322,7 +322,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     equal(yield* soon(log, (log) => log !== undefined), ["ann booked 1"], "what it could do")
     yield* soon(
       Health.of([old]),
-      ({ reasons }) => reasons.some((reason) => reason.includes("left to processes with newer code"))
+      ({ reasons }) => reasons.some((reason) => reason.includes("waits for a process with newer code"))
     )
     equal(yield* Parking.list(current), [], "nothing is parked")
     yield* process([current])

@@ -21,7 +21,7 @@ const tick = Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick,
 
 const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store[internals].driver)
 
-/** A heartbeat of somebody. */
+/** Sends a heartbeat. */
 const claim = (consumer: Projection.Any = Ticks, owner = "me") =>
   Effect.flatMap(
     driver,
@@ -41,33 +41,34 @@ const advance = (from: bigint, to: bigint, events: number) =>
       applied: events === 0 ? [] : [{ first: Position.make(from + 1n), events, digest: 0n }]
     }))
 
-const judged = (consumer: Projection.Any = Ticks) =>
+/** The status of a consumer and the reasons. */
+const assess = (consumer: Projection.Any = Ticks) =>
   Effect.map(Health.of([consumer]), ({ reasons, status }) => [status, ...reasons])
 
 describe("health", () => {
-  it.effect("is red while nobody has ever worked on it, and green from the first heartbeat on", () =>
+  it.effect("is red until the first heartbeat", () =>
     Effect.gen(function*() {
-      assert.deepStrictEqual(yield* judged(), ["red", "ticks@1: nobody has ever worked on it"])
+      assert.deepStrictEqual(yield* assess(), ["red", "ticks@1: no worker has ever run it"])
       yield* claim()
-      assert.deepStrictEqual(yield* judged(), ["green"])
+      assert.deepStrictEqual(yield* assess(), ["green"])
     }).pipe(Effect.provide(stores)))
 
-  it.effect("is red when nobody has given a heartbeat, with nothing to do, and says who owes it", () =>
+  it.effect("is red when heartbeats stop, even with no event to apply", () =>
     Effect.gen(function*() {
       yield* claim()
       yield* TestClock.adjust("20 seconds")
-      assert.deepStrictEqual(yield* judged(), ["green"])
+      assert.deepStrictEqual(yield* assess(), ["green"])
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(yield* judged(), ["red", "ticks@1: its worker me has given no heartbeat for 21 s"])
+      assert.deepStrictEqual(yield* assess(), ["red", "ticks@1: its worker me sent no heartbeat for 21 s"])
       yield* claim()
-      assert.deepStrictEqual(yield* judged(), ["green"])
+      assert.deepStrictEqual(yield* assess(), ["green"])
       yield* (yield* driver).release(Ticks.id, "me")
-      assert.deepStrictEqual(yield* judged(), ["yellow", "ticks@1: nobody works on it at the moment"])
+      assert.deepStrictEqual(yield* assess(), ["yellow", "ticks@1: no worker owns it at the moment"])
       yield* TestClock.adjust("21 seconds")
-      assert.deepStrictEqual(yield* judged(), ["red", "ticks@1: nobody has worked on it for 21 s"])
+      assert.deepStrictEqual(yield* assess(), ["red", "ticks@1: no worker has owned it for 21 s"])
     }).pipe(Effect.provide(stores)))
 
-  it.effect("is red when its worker lives and applies nothing, though events wait", () =>
+  it.effect("is red when a live worker applies nothing while events wait", () =>
     Effect.gen(function*() {
       yield* claim()
       yield* tick
@@ -76,26 +77,26 @@ describe("health", () => {
       yield* claim()
       yield* tick
       yield* tick
-      assert.deepStrictEqual(yield* judged(), ["green"], "they have just come")
+      assert.deepStrictEqual(yield* assess(), ["green"], "directly after the append")
       yield* TestClock.adjust("11 seconds")
-      assert.deepStrictEqual(yield* judged(), [
+      assert.deepStrictEqual(yield* assess(), [
         "yellow",
-        "ticks@1: it is behind, with 2 events waiting, the first for 11 s"
+        "ticks@1: it is behind: 2 events wait, the oldest for 11 s"
       ])
       yield* TestClock.adjust("20 seconds")
       yield* claim()
-      assert.deepStrictEqual(yield* judged(), [
+      assert.deepStrictEqual(yield* assess(), [
         "red",
-        "ticks@1: nothing has been applied for 31 s, with 2 events waiting"
+        "ticks@1: no event was applied for 31 s, while 2 events wait"
       ])
       yield* advance(1n, 2n, 1)
       assert.deepStrictEqual(
-        yield* judged(),
-        ["yellow", "ticks@1: it is behind, with 1 event waiting, the first for 31 s"],
-        "it moves"
+        yield* assess(),
+        ["yellow", "ticks@1: it is behind: 1 event waits, the oldest for 31 s"],
+        "after an event was applied"
       )
       yield* advance(2n, 3n, 1)
-      assert.deepStrictEqual(yield* judged(), ["green"])
+      assert.deepStrictEqual(yield* assess(), ["green"])
     }).pipe(Effect.provide(stores)))
 
   it.effect("is yellow while streams are parked", () =>
@@ -111,41 +112,43 @@ describe("health", () => {
         type: "Ticked",
         error: "a test"
       }])
-      assert.deepStrictEqual(yield* judged(), ["yellow", "ticks@1: 1 stream is parked"])
+      assert.deepStrictEqual(yield* assess(), ["yellow", "ticks@1: 1 stream is parked"])
       assert.strictEqual((yield* Health.of([Ticks])).consumers[0]?.parked, 1)
     }).pipe(Effect.provide(stores)))
 
-  it.effect("is red when its checkpoint is of another log, or of another number of partitions", () =>
+  it.effect("is red for a checkpoint beyond the log or another number of partitions", () =>
     Effect.gen(function*() {
       yield* claim()
       yield* tick
       yield* advance(0n, 7n, 0)
-      assert.deepStrictEqual(yield* judged(), [
+      assert.deepStrictEqual(yield* assess(), [
         "red",
-        "ticks@1: its checkpoint lies beyond the end of the log: was an older backup restored?"
+        "ticks@1: its checkpoint is beyond the end of the log; check whether an older backup of the events was restored"
       ])
       const two = projection("two", 2)
       yield* claim(two)
-      assert.deepStrictEqual(yield* judged(two), ["green"])
+      assert.deepStrictEqual(yield* assess(two), ["green"])
       assert.deepStrictEqual(
-        (yield* judged(projection("two", 3)))[1],
+        yield* assess(projection("two", 3)),
         [
-          "two@1: partition 0: it was begun with another number of partitions, 2"
-        ][0]
+          "red",
+          "two@1: partition 0: it has 2 partitions, unlike its definition; rebuild it or raise its version",
+          "two@1: partition 1: it has 2 partitions, unlike its definition; rebuild it or raise its version"
+        ]
       )
     }).pipe(Effect.provide(stores)))
 
-  it.effect("of several consumers and partitions is that of the worst, with the sums of all", () =>
+  it.effect("has the worst status of all consumers and partitions, and their sums", () =>
     Effect.gen(function*() {
       const two = projection("two", 2)
       yield* claim()
       yield* claim(two)
       yield* (yield* driver).release(two.id, "me", 1)
       for (let n = 0; n < 5; n++) yield* tick
-      const health = yield* Health.of([Ticks, two], { countUpTo: 3 })
+      const health = yield* Health.of([Ticks, two], { maxCount: 3 })
       assert.deepStrictEqual([health.status, health.reasons], [
         "yellow",
-        ["two@1: partition 1: nobody works on it at the moment"]
+        ["two@1: partition 1: no worker owns it at the moment"]
       ])
       assert.deepStrictEqual(
         health.consumers.map((one) => [one.consumer, one.status, one.lag.events, one.lag.isMore]),
@@ -157,26 +160,26 @@ describe("health", () => {
       assert.strictEqual(health.head, Position.make(5n))
     }).pipe(Effect.provide(stores)))
 
-  it.effect("tells the throughput between two looks", () =>
+  it.effect("computes the throughput since an earlier report", () =>
     Effect.gen(function*() {
-      const look = yield* Health.make([Ticks])
-      const throughput = Effect.map(look, (health) => health.consumers[0]?.throughput)
+      const check = yield* Health.make([Ticks])
+      const throughput = Effect.map(check, (health) => health.consumers[0]?.throughput)
       yield* claim()
-      assert.strictEqual(yield* throughput, undefined, "of one look")
+      assert.strictEqual(yield* throughput, undefined, "in the first report")
       yield* TestClock.adjust("4 seconds")
       yield* advance(0n, 1n, 100)
       assert.strictEqual(yield* throughput, 25)
       yield* TestClock.adjust("1 second")
-      assert.strictEqual(yield* throughput, 20, "since the same look")
+      assert.strictEqual(yield* throughput, 20, "since the first report")
       yield* TestClock.adjust("25 seconds")
       yield* throughput
       yield* TestClock.adjust("10 seconds")
       yield* advance(1n, 2n, 60)
       yield* throughput
-      assert.strictEqual(yield* throughput, 6, "since the look of ten seconds ago, not of all time")
+      assert.strictEqual(yield* throughput, 6, "since a report of ten seconds ago")
     }).pipe(Effect.provide(stores)))
 
-  it.effect("sets the gauges whenever somebody looks, and at intervals", () =>
+  it.effect("sets the gauges at intervals", () =>
     Effect.gen(function*() {
       yield* claim()
       yield* tick

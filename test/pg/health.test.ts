@@ -27,10 +27,10 @@ describe("the health of a projection", () => {
         yield* Effect.gen(function*() {
           const store = yield* ProjectionStore.ProjectionStore
           const nobody = yield* Health.of([Ticks])
-          assert.deepStrictEqual([nobody.status, nobody.reasons], ["red", ["ticks@1: nobody has ever worked on it"]])
+          assert.deepStrictEqual([nobody.status, nobody.reasons], ["red", ["ticks@1: no worker has ever run it"]])
 
           // A heartbeat is due every third of a second.
-          const options: Health.HealthOptions = { silence: "3 seconds" }
+          const options: Health.HealthOptions = { heartbeatTimeout: "3 seconds" }
           const script = yield* Script.start(import.meta.resolve("./healthWorker.ts"), { env: { DATABASE_URL: url } })
           yield* script.waitFor(/^live$/)
           const { position } = yield* tick("a")
@@ -44,7 +44,7 @@ describe("the health of a projection", () => {
           assert.deepStrictEqual(frozen.consumers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
           assert.match(
             frozen.reasons[0] ?? "",
-            new RegExp(`^ticks@1: partition \\d+: its worker ${owner} has given no heartbeat for \\d+ s$`)
+            new RegExp(`^ticks@1: partition \\d+: its worker ${owner} sent no heartbeat for \\d+ s$`)
           )
           yield* script.signal("SIGCONT")
           yield* until("green", options)
@@ -80,7 +80,7 @@ describe("the health of a projection", () => {
         yield* store.awaitPosition(Ticks, position, "30 seconds")
         for (const by of [-3_600_000, 3_600_000]) {
           const health = yield* until("green", {}).pipe(Effect.provideService(Clock.Clock, off(by)))
-          assert.isBelow(health.consumers[0]?.silentFor ?? Infinity, 60)
+          assert.isBelow(health.consumers[0]?.heartbeatAge ?? Infinity, 60)
         }
       }).pipe(Effect.provide(Projector.layer([Ticks])))
     }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provide(layerPglite())))))
