@@ -1,5 +1,5 @@
 /**
- * The user management program in this process, on stores in memory, asked over a real socket.
+ * The user management example in this process, on stores in memory, over a real socket.
  */
 import { assert } from "@effect/vitest"
 import * as Context from "effect/Context"
@@ -19,7 +19,7 @@ export interface Answer {
   readonly json: unknown
 }
 
-/** What is found in JSON along a path, as a client without types would look for it. */
+/** Returns the value at a path of JSON, as an untyped client reads it. */
 export const at = (json: unknown, ...path: ReadonlyArray<string | number>): unknown =>
   path.reduce((value, key) => value === undefined || value === null ? undefined : Reflect.get(Object(value), key), json)
 
@@ -27,19 +27,20 @@ export interface Request {
   readonly headers?: Record<string, string>
   /** Sent as JSON. */
   readonly body?: unknown
-  /** Sent as it is. */
+  /** Sent unchanged. */
   readonly raw?: NonNullable<RequestInit["body"]>
 }
 
 export type Ask = (method: string, path: string, request?: Request) => Promise<Answer>
 
-/** Every error, whatever it is, must be JSON that tells people and programs what it is about, and must not tell a stack. */
+/** Every error must be JSON with a tag and a message, and without a stack trace. */
 const checkError = ({ headers, json, status, text }: Answer, asked: string) => {
   const what = `${asked} answered ${status} ${text}`
   assert.match(headers.get("content-type") ?? "none", /^application\/json\b/, what)
   assert.match(String(at(json, "_tag")), /^[A-Z]\w+$/, what)
   const message = at(json, "message")
-  assert.isTrue(typeof message === "string" && message.length > 0, what)
+  assert.isString(message, what)
+  assert.isNotEmpty(message, what)
   assert.notMatch(text, /\n\s+at |node_modules|\.ts:\d/, what)
 }
 
@@ -63,7 +64,7 @@ export const client = (url: string): Ask => async (method, path, { body, headers
   return answer
 }
 
-/** Asks again until the answer is as wanted. */
+/** Repeats a request until its response satisfies the predicate. */
 export const poll = async (ask: () => Promise<Answer>, wanted: (answer: Answer) => boolean): Promise<Answer> => {
   const deadline = Date.now() + 20_000
   while (true) {
@@ -76,7 +77,7 @@ export const poll = async (ask: () => Promise<Answer>, wanted: (answer: Answer) 
 
 export const memoryStores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
 
-/** An event store in memory whose driver is changed. */
+/** An event store in memory with a changed driver. */
 export const changedStore = (
   change: (driver: EventStoreDriver.EventStoreDriver) => Partial<EventStoreDriver.EventStoreDriver>
 ) =>
@@ -86,7 +87,7 @@ export const changedStore = (
       EventStore.make({ ...driver, ...change(driver) }))
   ).pipe(Layer.provide(EventStore.layerMemory))
 
-/** The program on a free port, until the scope closes. Answers its URL. */
+/** Starts the program on a free port until the scope closes, and returns its URL. */
 export const start = (
   stores: Layer.Layer<EventStore.EventStore | ProjectionStore.ProjectionStore> = memoryStores
 ): Effect.Effect<string, unknown, Scope.Scope> =>

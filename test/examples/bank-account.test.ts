@@ -21,17 +21,17 @@ import {
 
 const file = resolve(import.meta.dirname, "../../examples/bank-account.ts")
 
-it("runs by itself", async () => {
+it("runs as a program", async () => {
   const { stderr, stdout } = await promisify(execFile)(process.execPath, ["--conditions=@evsrc/source", file])
   assert.strictEqual(stdout, "ann has 100 after 2 events; withdrawing 130 fails: InsufficientFunds\n")
   assert.strictEqual(stderr, "")
 })
 
-it("is short", async () => {
+it("stays under 81 lines", async () => {
   assert.isBelow((await readFile(file, "utf8")).split("\n").length, 81)
 })
 
-it("decides as a bank should", () => {
+it("decides deposits and withdrawals", () => {
   const { Deposited, Opened, Withdrawn } = AccountEvent.cases
   const opened = Opened.make({ account: "ann" })
   const deposited = Deposited.make({ account: "ann", amount: 100 })
@@ -45,7 +45,7 @@ it("decides as a bank should", () => {
     .thenEvents([Withdrawn.make({ account: "ann", amount: 100 })])
 })
 
-it.live("keeps balances, however many deposit at once", () =>
+it.live("projects balances under concurrent deposits", () =>
   Effect.gen(function*() {
     yield* CommandBus.dispatch(Open, { account: "ann" })
     yield* Effect.all(

@@ -6,7 +6,7 @@ import { promisify } from "node:util"
 
 const file = resolve(import.meta.dirname, "../../examples/erasure.ts")
 
-it("runs by itself", async () => {
+it("runs as a program", async () => {
   const { stderr, stdout } = await promisify(execFile)(process.execPath, ["--conditions=@evsrc/source", file])
   assert.deepStrictEqual(stdout.trim().split("\n"), [
     "erased in 1 event, 1 document; left in 0 places",
@@ -18,6 +18,6 @@ it("runs by itself", async () => {
   assert.strictEqual(stderr, "")
 }, 60_000)
 
-it("is short", async () => {
+it("stays under 91 lines", async () => {
   assert.isBelow((await readFile(file, "utf8")).split("\n").length, 91)
 })

@@ -4,7 +4,7 @@ import { EventStore, ProjectionStore, Projector } from "evsrc"
 import { Balances } from "../../examples/bank-account.ts"
 import * as Example from "../../examples/rebuild.ts"
 
-it.live("a rebuild in a terminal shows a bar, and tells what it has fixed", () => {
+it.live("shows a progress bar and prints the corrected balances", () => {
   let screen = ""
   return Effect.gen(function*() {
     yield* Example.history(400)

@@ -1,5 +1,5 @@
 /**
- * GET /users/events: the users as they change, over a connection that may be cut at any time.
+ * GET /users/events: the stream of user changes, over connections that may break at any time.
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -20,7 +20,7 @@ interface Received {
   readonly data: string
 }
 
-/** What a browser's `EventSource` does: reads events until it is closed. */
+/** Reads events until it is closed, as a browser's `EventSource` does. */
 const connect = async (url: string, path = "/users/events", headers: Record<string, string> = {}) => {
   const abort = new AbortController()
   const response = await fetch(`${url}${path}`, { headers, signal: abort.signal })
@@ -28,7 +28,7 @@ const connect = async (url: string, path = "/users/events", headers: Record<stri
   assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream\b/)
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
   let text = ""
-  /** The next event, or nothing when the connection has ended. */
+  /** Returns the next event; undefined after the end of the connection. */
   const next = async (): Promise<Received | undefined> => {
     while (!text.includes("\n\n")) {
       const read = await reader.read()
@@ -67,7 +67,7 @@ const register = async (name = "Ann") => {
   return { userId, position: String(at(json, "position")) }
 }
 
-/** The next change, past what only tells a position. */
+/** Returns the next `UserChanged` event. */
 const change = async ({ next }: Awaited<ReturnType<typeof connect>>) => {
   let received = await next()
   while (received?.event === "Reached") received = await next()
@@ -77,7 +77,7 @@ const change = async ({ next }: Awaited<ReturnType<typeof connect>>) => {
 }
 
 describe("GET /users/events", () => {
-  it("tells of what happens from then on", async () => {
+  it("streams the changes from now on", async () => {
     await register()
     const connection = await connect(url)
     assert.deepInclude(await connection.next(), { event: "Reached", data: "" })
@@ -97,7 +97,7 @@ describe("GET /users/events", () => {
     connection.close()
   })
 
-  it("a client that connects again misses nothing and is told nothing twice", async () => {
+  it("resumes after a reconnect without gaps or duplicates", async () => {
     const first = await connect(url)
     const [one, two] = [await register(), await register()]
     assert.strictEqual((await change(first)).id, one.position)
@@ -110,7 +110,7 @@ describe("GET /users/events", () => {
     again.close()
   })
 
-  it("a client that was cut off before anything happened misses nothing either", async () => {
+  it("resumes without gaps after a disconnect before the first change", async () => {
     const first = await connect(url)
     const { id } = (await first.next())!
     first.close()
@@ -120,7 +120,7 @@ describe("GET /users/events", () => {
     again.close()
   })
 
-  it("begins after the position of an earlier answer, unless the client connects again", async () => {
+  it("starts after the given position, or after the last event on a reconnect", async () => {
     const [one, two, three] = [await register(), await register(), await register()]
     const path = `/users/events?after=${one.position}`
     const first = await connect(url, path)
@@ -131,7 +131,7 @@ describe("GET /users/events", () => {
     again.close()
   })
 
-  it("refuses what is no position, other methods, and an id that would hide behind it", async () => {
+  it("rejects invalid positions, other methods, and the reserved user id", async () => {
     const wrong = await ask("GET", "/users/events", { headers: { "last-event-id": "x" } })
     assert.strictEqual(wrong.status, 400)
     assert.deepInclude(wrong.json, { _tag: "InvalidInput", in: "headers" })
@@ -144,7 +144,7 @@ describe("GET /users/events", () => {
     assert.include(id.text, "is reserved")
   })
 
-  it("is in the description of the API", async () => {
+  it("appears in the OpenAPI document", async () => {
     const { json } = await ask("GET", "/openapi.json")
     const operation = at(json, "paths", "/users/events", "get")
     assert.isDefined(at(operation, "responses", "200", "content", "text/event-stream", "schema"))
@@ -152,7 +152,7 @@ describe("GET /users/events", () => {
     assert.sameMembers(parameters, ["last-event-id", "after"])
   })
 
-  it.live("its contract makes a typed client", () =>
+  it.live("works with a typed client of its contract", () =>
     Effect.gen(function*() {
       const { position, userId } = yield* Effect.promise(() => register())
       const api = yield* HttpApiClient.make(Api, { baseUrl: url })
@@ -166,27 +166,27 @@ describe("GET /users/events", () => {
       assert.strictEqual(changed?.id, BigInt(position))
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 
-  it("says that it is there when nothing happens, and ends when the server does", async () => {
+  it("sends heartbeats and ends when the server shuts down", async () => {
     const own = Scope.makeUnsafe()
     const stores = Layer.merge(memoryStores, Layer.succeed(HeartbeatInterval, "10 millis"))
     const connection = await connect(await Effect.runPromise(Scope.provide(start(stores), own)))
-    const told = [await connection.next(), await connection.next(), await connection.next()]
-    assert.deepStrictEqual(told, Array.from({ length: 3 }, () => ({ id: "0", event: "Reached", data: "" })))
+    const received = [await connection.next(), await connection.next(), await connection.next()]
+    assert.deepStrictEqual(received, Array.from({ length: 3 }, () => ({ id: "0", event: "Reached", data: "" })))
     const closed = Effect.runPromise(Scope.close(own, Exit.void))
     let ended = false
     while (!ended) ended = await connection.next().then((event) => event === undefined, () => true)
     await closed
   })
 
-  it("ends when the log cannot be read, and tells nothing of why", async () => {
+  it("ends when the log cannot be read, without details of the error", async () => {
     const own = Scope.makeUnsafe()
     const stores = Layer.merge(
       changedStore(() => ({ readAll: () => Effect.die(new Error("secret")) })),
       ProjectionStore.layerMemory
     )
     const connection = await connect(await Effect.runPromise(Scope.provide(start(stores), own)))
-    const told = [await connection.next(), await connection.next()]
-    assert.deepStrictEqual(told, [{ id: "0", event: "Reached", data: "" }, undefined])
+    const received = [await connection.next(), await connection.next()]
+    assert.deepStrictEqual(received, [{ id: "0", event: "Reached", data: "" }, undefined])
     await Effect.runPromise(Scope.close(own, Exit.void))
   })
 })

@@ -1,5 +1,5 @@
 /**
- * `npm start`: the real program as a process of its own, on the embedded PostgreSQL and on a server.
+ * `npm start` as a process, on the embedded PostgreSQL and on a PostgreSQL server.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -13,7 +13,7 @@ import * as PostgresServer from "../support/PostgresServer.ts"
 import * as Script from "../support/Script.ts"
 import { at, client, poll } from "./UsersProgram.ts"
 
-/** What is set where the tests run must not matter. */
+/** Overrides variables that may be set where the tests run. */
 const unset = { PORT: "0", HOST: "", DATABASE_URL: "", EVSRC_DATA: "", OTEL_EXPORTER_OTLP_ENDPOINT: "" }
 
 const launch = (env: Readonly<Record<string, string>>) =>
@@ -27,7 +27,7 @@ const running = Effect.fnUntraced(function*(env: Readonly<Record<string, string>
 
 type Running = Effect.Success<ReturnType<typeof running>>
 
-/** It ends as it should: with success, and nothing but its log on stderr. */
+/** Stops the program; it must exit with 0 and print only its log to stderr. */
 const end = Effect.fnUntraced(function*(program: Running, signal: NodeJS.Signals) {
   yield* program.signal(signal)
   assert.deepStrictEqual(yield* program.exited, { code: 0, signal: null })
@@ -36,8 +36,8 @@ const end = Effect.fnUntraced(function*(program: Running, signal: NodeJS.Signals
   }
 })
 
-/** It does not start, and says why in one line. */
-const refused = Effect.fnUntraced(function*(env: Readonly<Record<string, string>>, why: RegExp) {
+/** Expects that the program does not start and prints the reason in one line. */
+const expectRefusal = Effect.fnUntraced(function*(env: Readonly<Record<string, string>>, why: RegExp) {
   const script = yield* launch(env)
   const { code } = yield* script.exited
   const stderr = yield* script.stderr
@@ -51,14 +51,14 @@ const folder = Effect.acquireRelease(
   (path) => Effect.promise(() => rm(path, { recursive: true, force: true }))
 )
 
-/** To make a database takes an embedded PostgreSQL three seconds, and more where much else is going on. */
+/** A new embedded database takes seconds, and much longer on a busy machine. */
 const slow = 180_000
 
 const ann = { body: { userId: "ann", email: "ann@example.com", name: "Ann" } }
 const json = <A>(answer: Promise<{ readonly json: A }>) => Effect.promise(() => answer.then(({ json }) => json))
 
 describe("on the embedded PostgreSQL", () => {
-  it.live("it remembers over a restart, and ends by SIGTERM and SIGINT", () =>
+  it.live("keeps its data over a restart, and stops on SIGTERM and SIGINT", () =>
     Effect.gen(function*() {
       const EVSRC_DATA = join(yield* folder, "new", "data")
       const first = yield* running({ EVSRC_DATA })
@@ -88,19 +88,19 @@ describe("on the embedded PostgreSQL", () => {
       yield* end(second, "SIGINT")
     }), slow)
 
-  it.live("a port or a folder in use, or a folder of something else, is one line", () =>
+  it.live("reports a port or folder in use, or a foreign folder, in one line", () =>
     Effect.gen(function*() {
       const EVSRC_DATA = yield* folder
       const program = yield* running({ EVSRC_DATA })
       const { port } = new URL(program.url)
       const { url: DATABASE_URL } = yield* freshDatabase
       yield* Effect.all([
-        refused({ EVSRC_DATA }, /folder .* in use by process \d+/),
-        refused({ DATABASE_URL, PORT: port }, new RegExp(`port ${port} .* in use.*PORT`)),
-        refused({ EVSRC_DATA: import.meta.dirname }, /is not empty/),
-        refused({ EVSRC_DATA: join(import.meta.filename, "x") }, /Cannot use the folder/)
+        expectRefusal({ EVSRC_DATA }, /folder .* in use by process \d+/),
+        expectRefusal({ DATABASE_URL, PORT: port }, new RegExp(`port ${port} .* in use.*PORT`)),
+        expectRefusal({ EVSRC_DATA: import.meta.dirname }, /is not empty/),
+        expectRefusal({ EVSRC_DATA: join(import.meta.filename, "x") }, /Cannot use the folder/)
       ], { concurrency: 2 })
-      // The one that was there first is none the worse for it.
+      // The first program is not affected.
       assert.deepInclude(yield* json(program.ask("POST", "/users", ann)), { version: 1 })
       yield* end(program, "SIGTERM")
       assert.notInclude(yield* Effect.promise(() => readdir(EVSRC_DATA)), "evsrc.lock")
@@ -108,7 +108,7 @@ describe("on the embedded PostgreSQL", () => {
 })
 
 describe("on a PostgreSQL server", () => {
-  it.live("several programs on a new database migrate it together and share it", () =>
+  it.live("lets several programs migrate a new database together and share it", () =>
     Effect.gen(function*() {
       const { url: DATABASE_URL } = yield* freshDatabase
       const programs = yield* Effect.all([1, 2, 3].map(() => running({ DATABASE_URL })), { concurrency: "unbounded" })
@@ -128,7 +128,7 @@ describe("on a PostgreSQL server", () => {
       assert.deepInclude(yield* json(again.ask("GET", "/health")), { status: "ok" })
     }))
 
-  it.live("what cannot be used is one line", () =>
+  it.live("reports an unusable database or address in one line", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       const changed = (change: (url: URL) => void) => {
@@ -141,21 +141,21 @@ describe("on a PostgreSQL server", () => {
         other.password = "secret"
       })
       yield* Effect.all([
-        refused(nothing, /^(?!.*secret).*DATABASE_URL.*:1\/.*ECONNREFUSED/),
-        refused(changed((other) => other.pathname = "/nope"), /DATABASE_URL.*\/nope.*does not exist/),
-        refused({ DATABASE_URL: "mysql://localhost/x" }, /DATABASE_URL must be a URL such as postgres:/),
-        refused({ DATABASE_URL: "nonsense" }, /DATABASE_URL must be a URL such as postgres:/),
-        refused({ DATABASE_URL: url, HOST: "192.0.2.1" }, /cannot listen on 192\.0\.2\.1/)
+        expectRefusal(nothing, /^(?!.*secret).*DATABASE_URL.*:1\/.*ECONNREFUSED/),
+        expectRefusal(changed((other) => other.pathname = "/nope"), /DATABASE_URL.*\/nope.*does not exist/),
+        expectRefusal({ DATABASE_URL: "mysql://localhost/x" }, /DATABASE_URL must be a URL such as postgres:/),
+        expectRefusal({ DATABASE_URL: "nonsense" }, /DATABASE_URL must be a URL such as postgres:/),
+        expectRefusal({ DATABASE_URL: url, HOST: "192.0.2.1" }, /cannot listen on 192\.0\.2\.1/)
       ], { concurrency: 2 })
     }))
 
-  it.live("a wrong password is one line, without the password", () =>
+  it.live("reports a wrong password in one line, without the password", () =>
     Effect.gen(function*() {
       const server = yield* Effect.acquireRelease(
         Effect.callback<Net.Server>((resume) => {
           const server = Net.createServer((socket) => {
             socket.on("error", () => {}).on("data", (data) => {
-              // A request for TLS is declined, and whoever then introduces itself is refused as PostgreSQL would.
+              // Declines TLS, then rejects the startup message as PostgreSQL does.
               if (data.length === 8) return socket.write("N")
               const fields = "SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"ann\"\0\0"
               const message = Buffer.alloc(5 + fields.length)
@@ -169,13 +169,13 @@ describe("on a PostgreSQL server", () => {
         (server) => Effect.sync(() => server.close())
       )
       const { port } = server.address() as Net.AddressInfo
-      yield* refused(
+      yield* expectRefusal(
         { DATABASE_URL: `postgres://ann:secret@127.0.0.1:${port}/x` },
         /^(?!.*secret).*password authentication failed/
       )
     }))
 
-  it.live("when the server goes away it answers 503, and goes on when it is back", () =>
+  it.live("returns 503 while the database server is down, and recovers", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make({ settings: { fsync: "off" } })
       const { ask, ...program } = yield* running({ DATABASE_URL: server.url })
@@ -200,7 +200,7 @@ describe("on a PostgreSQL server", () => {
       assert.deepStrictEqual(yield* program.exited, { code: 0, signal: null })
     }))
 
-  it.live("its spans go to an OpenTelemetry collector", () =>
+  it.live("exports its spans to an OpenTelemetry collector", () =>
     Effect.gen(function*() {
       const spans = new Map<string, { readonly name: string; readonly parent: string }>()
       const collector = yield* Effect.acquireRelease(
@@ -231,7 +231,7 @@ describe("on a PostgreSQL server", () => {
         OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.port}/`
       })
       yield* json(program.ask("POST", "/users", ann))
-      // What is not yet sent is sent at the end.
+      // The program sends the remaining spans when it stops.
       yield* end(program, "SIGTERM")
       const names = (id: string): ReadonlyArray<string> => {
         const span = spans.get(id)
@@ -246,9 +246,9 @@ describe("on a PostgreSQL server", () => {
     }))
 })
 
-it.live("a bad PORT is one line", () =>
+it.live("reports an invalid PORT in one line", () =>
   Effect.forEach(
     ["abc", "65536", "-1", "1.5"],
-    (PORT) => refused({ EVSRC_DATA: "/nowhere", PORT }, /PORT must be a whole number from 0 to 65535/),
+    (PORT) => expectRefusal({ EVSRC_DATA: "/nowhere", PORT }, /PORT must be a whole number from 0 to 65535/),
     { concurrency: 2 }
   ))

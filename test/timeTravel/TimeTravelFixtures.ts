@@ -1,5 +1,5 @@
 /**
- * Safes with something in them, and owners with several safes, for the conformance suite of time travel.
+ * Fixtures of time travel: safes with contents, and owners with several safes.
  *
  * @since 0.1.0
  */
@@ -93,17 +93,17 @@ const behaviour: Parameters<typeof Safe.decider>[0] = {
 }
 export const SafeDecider = Safe.decider(behaviour)
 
-/** The same, with snapshots of its states beside the streams. */
+/** The same decider with snapshots. */
 export const SnapshottingDecider = Safe.decider({ ...behaviour, snapshots: SnapshotPolicy.every(4) })
 
-/** The same with a fixed `evolve`, whose author has yet to raise `evolveVersion`: its states go by the same fingerprint. */
-export const MendedDecider = Safe.decider({
+/** The same with a changed `evolve` but an unchanged `evolveVersion`, so its states have the same fingerprint. */
+export const ChangedEvolveDecider = Safe.decider({
   ...behaviour,
   snapshots: SnapshotPolicy.every(4),
   evolve: { ...behaviour.evolve, Filled: (s, { amount }) => changed(s, 2 * amount) }
 })
 
-/** The same contract with another rule: what is taken is taken twice. */
+/** The same contract with another rule: every withdrawal is doubled. */
 export const DoublingDecider = Safe.decider({
   ...behaviour,
   decide: {
@@ -114,7 +114,7 @@ export const DoublingDecider = Safe.decider({
 
 export class Poor extends Schema.TaggedError<Poor>()("Poor", { owned: Schema.Int, safes: Schema.Int }) {}
 
-/** Takes from an owner who has as much in all safes together, and opens a safe of the state's. */
+/** Takes an amount that all safes of an owner together contain, and opens a safe of the state. */
 export const Tax = Command.make("Tax", { payload: { ...safe, amount: Schema.Int }, error: Poor })
 
 const ofOwner = (owner: string) =>
@@ -145,7 +145,7 @@ export const taxing = Decision.make(Tax, {
       : [Taken.make(c), Opened.make({ run: c.run, safe: `${c.safe}!`, owner: `${c.owner}!` })]
 })
 
-/** A decision whose state no JSON can hold, without a Schema. */
+/** A decision without a Schema, whose state is not JSON. */
 export const unschemed = Decision.make(Tax, {
   events: SafeEvent,
   models: ({ owner }) => ({ safes: { ...safesOf(owner), state: undefined } }),
@@ -166,7 +166,7 @@ const owned = (before: typeof Owned.Type | undefined, key: string, amount: numbe
   events: (before?.events ?? 0) + 1
 })
 
-/** What lies in a safe, and what owners have in all of theirs. A smashed safe is the end of both documents. */
+/** The contents of each safe, and of all safes of an owner. A smashed safe deletes both documents. */
 export const ownedProjections = (run: string) => {
   const name = unique("owned")
   type Before = typeof Owned.Type | undefined
@@ -195,7 +195,7 @@ export const ownedProjections = (run: string) => {
   } as const
 }
 
-/** Numbers below `n`, the same for the same seed. */
+/** Returns a generator of numbers below `n`, determined by the seed. */
 export const randomOf = (seed: number) => {
   let state = seed
   return (n: number) => {
@@ -204,7 +204,7 @@ export const randomOf = (seed: number) => {
   }
 }
 
-/** One to three random events of one of three safes, which two owners share. */
+/** Returns one to three random events of one of three safes, which two owners share. */
 export const randomBatch = (run: string, below: (n: number) => number): ReadonlyArray<SafeEvent> => {
   const number = below(3)
   const event = { run, safe: `${run}-${number}`, owner: `${run}-owner-${below(2)}` }
@@ -239,14 +239,14 @@ export const appendRandom = (run: string, seed: number, appends: number) => {
   return Effect.forEach(upTo(appends), () => appendBatch(randomBatch(run, below)))
 }
 
-/** The events of a run, in the order of the log. */
+/** Returns the events of a run in the order of the log. */
 export const eventsIn = (run: string) =>
   Effect.flatMap(
     EventStore.EventStore,
     (store) => Stream.runCollect(store.readAll(SafeEvent, { where: { tags: [Event.tag("run", run)] } }))
   )
 
-/** The same log, as if its events had been recorded at other times. */
+/** Returns a store with the same log but other recorded times. */
 export const recordedAt = Effect.fnUntraced(function*(timeOf: (event: RecordedEvent<unknown>["position"]) => number) {
   const { driver } = (yield* EventStore.EventStore)[internals]
   const retimed = <E extends { readonly position: RecordedEvent<unknown>["position"] }>(events: ReadonlyArray<E>) =>

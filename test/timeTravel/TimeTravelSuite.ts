@@ -39,10 +39,10 @@ import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import {
   appendBatch,
   appendRandom,
+  ChangedEvolveDecider,
   DoublingDecider,
   eventsIn,
   Fill,
-  MendedDecider,
   OpenSafe,
   Owned,
   ownedProjections,
@@ -113,10 +113,10 @@ const encodeState = Schema.encodeUnknownSync(Schema.toCodecJson(Safe.state))
 const encodeOwned = Schema.encodeUnknownSync(Schema.toCodecJson(Owned))
 
 const aggregates = (seed: number, decider: typeof SafeDecider, kind: string) =>
-  test(`an aggregate at every version, position and instant is the fold of what came before (${kind})`, function*() {
+  test(`folds an aggregate as of every version, position and instant (${kind})`, function*() {
     const { events, run, seconds } = yield* history(seed, 14)
     for (const safe of safesIn(run)) {
-      // Whatever is kept of the present, in this process and beside the streams, does not show in the past.
+      // Cached states and snapshots of the present must not affect reads as of an earlier point.
       yield* Aggregate.load(decider, safe)
       yield* within(seconds)(Aggregate.load(decider, safe))
       const own = events.filter(({ event }) => event.safe === safe)
@@ -126,8 +126,8 @@ const aggregates = (seed: number, decider: typeof SafeDecider, kind: string) =>
         const last = expected.at(-1)
         equal(at.state, stateAfter(expected), what)
         equal([at.version, at.position], [expected.length, last?.position ?? 0n], `${what}: version and position`)
-        equal(at.recordedAt, Option.fromUndefinedOr(last?.recordedAt), `${what}: when its last event was recorded`)
-        equal(yield* Stream.runCollect(at.events), Array.from(expected), `${what}: the events that led there`)
+        equal(at.recordedAt, Option.fromUndefinedOr(last?.recordedAt), `${what}: the recorded time of the last event`)
+        equal(yield* Stream.runCollect(at.events), Array.from(expected), `${what}: the events`)
       })
       yield* Effect.gen(function*() {
         for (const n of [0, ...upTo(own.length)]) yield* check(AsOf.version(n), own.slice(0, n))
@@ -151,12 +151,12 @@ const aggregates = (seed: number, decider: typeof SafeDecider, kind: string) =>
           const some = yield* Stream.runCollect(
             TimeTravel.history(decider, safe, AsOf.version(own.length), { after: Version.make(n) })
           )
-          equal(some, steps.slice(n), `what came after version ${n}`)
+          equal(some, steps.slice(n), `the history after version ${n}`)
           const until = yield* Stream.runCollect(TimeTravel.history(decider, safe, AsOf.version(n)))
-          equal(until, steps.slice(0, n), `what came until version ${n}`)
+          equal(until, steps.slice(0, n), `the history up to version ${n}`)
         }
       }).pipe(within(seconds))
-      // As the database has recorded them, several in one millisecond maybe.
+      // By the database's own times, of which several may be equal.
       for (const t of instantsAround(yield* eventsIn(run))) {
         const then = (yield* eventsIn(run)).filter((e) =>
           e.event.safe === safe && DateTime.isLessThanOrEqualTo(e.recordedAt, t)
@@ -171,7 +171,7 @@ const aggregates = (seed: number, decider: typeof SafeDecider, kind: string) =>
   })
 
 const decisions = (seed: number) =>
-  test(`what a decision rests on, at every position and instant, is the fold of what came before (${seed})`, function*() {
+  test(`folds decision models as of every position and instant (${seed})`, function*() {
     const { events, run, seconds } = yield* history(seed, 12)
     for (const owner of ownersIn(run)) {
       const payload = { run, safe: run, owner, amount: 1 }
@@ -188,10 +188,10 @@ const decisions = (seed: number) =>
         const what = `${owner} at ${AsOf.format(asOf)}`
         const at = yield* TimeTravel.decision(taxing, payload, asOf)
         equal(at.states, statesAfter(expected), what)
-        const asked = (...tags: ReadonlyArray<string>) => expected.filter(({ event }) => tags.includes(event._tag))
-        equal(at.events.owned, asked("Filled", "Taken"), `${what}: the events of the one model`)
-        equal(at.events.safes, asked("Opened"), `${what}: those of the other`)
-        equal(at.position, asked("Filled", "Taken", "Opened").at(-1)?.position ?? 0n, `${what}: the last of them`)
+        const ofTypes = (...tags: ReadonlyArray<string>) => expected.filter(({ event }) => tags.includes(event._tag))
+        equal(at.events.owned, ofTypes("Filled", "Taken"), `${what}: the events of the one model`)
+        equal(at.events.safes, ofTypes("Opened"), `${what}: those of the other`)
+        equal(at.position, ofTypes("Filled", "Taken", "Opened").at(-1)?.position ?? 0n, `${what}: the last of them`)
       })
       yield* Effect.gen(function*() {
         for (const p of positionsAround(events)) {
@@ -229,7 +229,7 @@ const decisions = (seed: number) =>
   })
 
 const documents = (seed: number) =>
-  test(`a document at every position is what its store answered there, whatever its lifecycle (${seed})`, function*() {
+  test(`returns the stored document of every position, in every lifecycle (${seed})`, function*() {
     const run = unique("run")
     const { async, found, inline, live } = ownedProjections(run)
     const below = randomOf(seed)
@@ -250,7 +250,7 @@ const documents = (seed: number) =>
     }).pipe(Effect.provide(Projector.layer([async])), Effect.provide(Projector.layerInline([inline])))
     ok(
       shown.some(({ documents }) => documents.some((document) => Option.isSome(document as typeof none))),
-      "some are there"
+      "at least one document exists"
     )
     for (const projection of [inline, async, live, found]) {
       for (const [index, owner] of ownersIn(run).entries()) {
@@ -265,7 +265,7 @@ const documents = (seed: number) =>
 const none = Option.none<unknown>()
 
 const documentHistory = (seed: number) =>
-  test(`a document at every position and instant, its events, its history and its differences (${seed})`, function*() {
+  test(`folds documents, histories and differences as of every point (${seed})`, function*() {
     const { events, run, seconds } = yield* history(seed, 12)
     const { async, found } = ownedProjections(run)
     for (const owner of ownersIn(run)) {
@@ -336,7 +336,7 @@ const readOnly = Effect.gen(function*() {
 })
 
 const whatIfs = (seed: number) =>
-  test(`what a command would do is what it then does, and until then nothing is written (${seed})`, function*() {
+  test(`predicts what a command then does, without writing (${seed})`, function*() {
     const { events, run } = yield* history(seed, 10)
     const store = yield* readOnly
     const below = randomOf(seed + 1)
@@ -366,18 +366,18 @@ const whatIfs = (seed: number) =>
       const [would, does] = commands[below(3)]!
       const ids = Stream.runCollect(Stream.map(store.readStreamEncoded(Safe.streamOf(safe)), ({ id }) => id))
       const before = yield* ids
-      const imagined = yield* Effect.result(within(store)(would))
+      const predicted = yield* Effect.result(within(store)(would))
       equal(yield* ids, before, "the stream is as it was")
       const done = yield* Effect.result(does)
-      if (imagined._tag === "Failure" || done._tag === "Failure") {
+      if (predicted._tag === "Failure" || done._tag === "Failure") {
         equal<unknown>(
-          [imagined._tag, Option.getOrUndefined(Result.getFailure(imagined))],
+          [predicted._tag, Option.getOrUndefined(Result.getFailure(predicted))],
           [done._tag, Option.getOrUndefined(Result.getFailure(done))],
-          "the same refusal"
+          "the same error"
         )
         continue
       }
-      const { events, start, state } = imagined.success
+      const { events, start, state } = predicted.success
       equal(done.success.version, Version.make(start.version + events.length), "the version")
       const written = yield* Stream.runCollect(
         store.readStream(SafeEvent, Safe.streamOf(safe), { from: Version.make(start.version + 1) })
@@ -385,7 +385,7 @@ const whatIfs = (seed: number) =>
       equal(written.map(({ event }) => event), Array.from(events), "the events")
       equal((yield* Aggregate.load(SafeDecider, safe)).state, state, "the state")
     }
-    // In the past it is decided on what was there then.
+    // As of an earlier position, it is decided on the state of that position.
     for (const safe of safesIn(run)) {
       const own = events.filter(({ event }) => event.safe === safe)
       for (const n of [0, ...upTo(own.length)]) {
@@ -415,7 +415,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
   ...[5, 6].map(documents),
   ...[7, 8].map(documentHistory),
 
-  test("the changes between any two versions of an aggregate, both ways, and the events between", function*() {
+  test("returns the difference between any two versions, in both directions", function*() {
     const { events, run } = yield* history(9, 14)
     const [safe] = safesIn(run)
     const own = events.filter(({ event }) => event.safe === safe)
@@ -436,10 +436,10 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     }
   }),
 
-  test("what is imagined with a fixed evolve rests on no snapshot, and leaves none", function*() {
+  test("neither reads nor writes snapshots for a what-if", function*() {
     const { driver, snapshots } = (yield* EventStore.EventStore)[internals]
     const { fingerprint } = SnapshottingDecider.stateSnapshots!
-    equal(MendedDecider.stateSnapshots!.fingerprint, fingerprint, "what both keep goes by one name")
+    equal(ChangedEvolveDecider.stateSnapshots!.fingerprint, fingerprint, "both have the same fingerprint")
     const [run, kept, safe] = [unique("run"), unique("kept"), unique("safe")]
     const fill = Effect.fnUntraced(function*(safe: string) {
       yield* CommandBus.dispatch(OpenSafe, { run, safe, owner: "ann" })
@@ -452,21 +452,21 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     ok(Option.isSome(yield* driver.snapshots.read({ ...ofSafe, stream: StreamId.make(Safe.streamOf(kept)) })), "kept")
     for (const asOf of [AsOf.now, AsOf.version(6)]) {
       for (const one of [kept, safe]) {
-        const imagined = yield* TimeTravel.whatIf(
-          MendedDecider,
+        const result = yield* TimeTravel.whatIf(
+          ChangedEvolveDecider,
           Take,
           { run, safe: one, owner: "ann", amount: 9 },
           asOf
         )
-        equal(imagined.before.inside, 10, "as the fixed decider folds")
+        equal(result.before.inside, 10, "folded by the changed evolve")
       }
-      equal((yield* TimeTravel.aggregate(MendedDecider, safe, asOf)).state.inside, 10, "without a snapshot")
+      equal((yield* TimeTravel.aggregate(ChangedEvolveDecider, safe, asOf)).state.inside, 10, "without a snapshot")
     }
     yield* snapshots.settled
-    equal(yield* driver.snapshots.read(ofSafe), Option.none(), "nothing was kept")
+    equal(yield* driver.snapshots.read(ofSafe), Option.none(), "no snapshot was written")
   }),
 
-  test("a command is imagined on a closed stream as it would go, and before its end as it would have gone", function*() {
+  test("rejects a what-if on a closed stream, and allows it before the close", function*() {
     const [run, safe] = [unique("run"), unique("safe")]
     const payload = { run, safe, owner: "ann" }
     yield* Effect.provide(CommandBus.dispatch(OpenSafe, payload), Aggregate.layer(SafeDecider))
@@ -491,7 +491,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     test: Effect.provide(whatIfs(seed).test, Aggregate.layer(SafeDecider))
   })),
 
-  test("commands are imagined in a row, by another decider too, and refused as they are when they are dispatched", function*() {
+  test("chains what-if commands and rejects what dispatch rejects", function*() {
     const [run, owner] = [unique("run"), "ann"]
     const safe = `${run}-0`
     const store = yield* readOnly
@@ -502,7 +502,11 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
       const taken = yield* TimeTravel.whatIf(SafeDecider, Take, { ...payload, amount: 12 }, filled)
       equal([taken.before.inside, taken.state.inside, taken.start.version], [15, 3, Version.make(2)], "in a row")
       const tooLittle = yield* Effect.flip(TimeTravel.whatIf(SafeDecider, Take, { ...payload, amount: 4 }, taken))
-      ok(tooLittle._tag === "TooLittle" && tooLittle.inside === 3, "refused on what was imagined")
+      equal<unknown>(
+        tooLittle._tag === "TooLittle" ? tooLittle.inside : tooLittle._tag,
+        3,
+        "rejected on the result before"
+      )
       const doubled = yield* TimeTravel.whatIf(DoublingDecider, Take, { ...payload, amount: 3 }, AsOf.now)
       equal([doubled.events.length, doubled.state.inside], [2, 4], "another decider")
       const other = { ...payload, safe: `${run}-1` }
@@ -518,19 +522,19 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
           yield* Effect.flip(CommandBus.dispatch(Fill, invalid).pipe(Effect.provide(Aggregate.layer(SafeDecider))))
         ]
         equal(would._tag, "InvalidCommand", "an invalid payload")
-        equal<unknown>(would, is, "in the same words")
+        equal<unknown>(would, is, "the same error")
       }
       const misspelt = { ...payload, amount: 1, amuont: 2 }
       equal(
         (yield* Effect.flip(TimeTravel.whatIf(SafeDecider, Fill, misspelt, AsOf.now)))._tag,
         "InvalidCommand",
-        "a field too many"
+        "an unknown field"
       )
     }).pipe(within(store))
     equal((yield* eventsIn(run)).length, 2, "nothing was written")
   }),
 
-  test("what a decision would be is what it then is, and until then nothing is written", function*() {
+  test("predicts what a decision then does, without writing", function*() {
     const [run, owner] = [unique("run"), unique("owner")]
     const payload = { run, safe: `${run}-0`, owner }
     const store = yield* readOnly
@@ -541,36 +545,36 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const dispatch = (amount: number) =>
       CommandBus.dispatch(Tax, { ...payload, amount }).pipe(Effect.provide(Decision.layer(taxing)))
 
-    const imagined = yield* would(4)
+    const result = yield* would(4)
     equal((yield* eventsIn(run)).length, 2, "nothing is written")
-    equal(imagined.before.states, { owned: 10, safes: new Set([payload.safe]) }, "before")
+    equal(result.before.states, { owned: 10, safes: new Set([payload.safe]) }, "before")
     equal(
-      imagined.states,
+      result.states,
       { owned: 6, safes: new Set([payload.safe]) },
-      "after: the safe of another owner is none of them"
+      "after, without another owner's safe"
     )
     const receipt = yield* dispatch(4)
     const written = yield* Stream.runCollect(store.readStream(SafeEvent, receipt.stream))
-    equal(written.map(({ event }) => event), Array.from(imagined.events), "the events")
+    equal(written.map(({ event }) => event), Array.from(result.events), "the events")
     equal(
       (yield* TimeTravel.decision(taxing, { ...payload, amount: 4 }, AsOf.now)).states,
-      imagined.states,
+      result.states,
       "the states"
     )
 
-    equal<unknown>(yield* Effect.flip(would(7)), yield* Effect.flip(dispatch(7)), "the same refusal")
-    equal((yield* would(7, AsOf.position(position))).states.owned, 3, "but not then")
+    equal<unknown>(yield* Effect.flip(would(7)), yield* Effect.flip(dispatch(7)), "the same error")
+    equal((yield* would(7, AsOf.position(position))).states.owned, 3, "accepted as of the earlier position")
     equal((yield* Effect.flip(would(1.5)))._tag, "InvalidCommand", "an invalid payload")
     equal((yield* Effect.flip(would(1, AsOf.position(0n))))._tag, "Poor", "before there was anything")
   }),
 
-  test("before the first event there is the initial state, and beyond the last a typed error", function*() {
+  test("returns the initial state before the first event, an error after the last", function*() {
     const run = unique("run")
     const [safe] = safesIn(run)
     const payload = { run, safe: safe!, owner: ownersIn(run)[0]! }
     const empty = yield* TimeTravel.aggregate(SafeDecider, safe!, AsOf.version(0))
     equal([empty.state, empty.version, empty.recordedAt], [SafeDecider.initial, 0, Option.none()], "without events")
-    equal(yield* Stream.runCollect(empty.events), [], "none have led there")
+    equal(yield* Stream.runCollect(empty.events), [], "no events")
     yield* appendBatch([{ _tag: "Opened", ...payload }, { _tag: "Filled", ...payload, amount: 1 }])
     const beyond = { from: AsOf.now, to: AsOf.version(3) }
     const tries = [
@@ -581,9 +585,9 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     ]
     for (const [index, tried] of tries.entries()) {
       const error = yield* Effect.flip<unknown, { readonly _tag: string }, EventStore.EventStore>(tried)
-      ok(
-        error._tag === "AsOfNotReached" && "reached" in error &&
-          JSON.stringify(error.reached) === JSON.stringify(AsOf.version(2)),
+      equal<unknown>(
+        [error._tag, "reached" in error ? error.reached : undefined],
+        ["AsOfNotReached", AsOf.version(2)],
         `a version beyond the last (${index})`
       )
     }
@@ -607,7 +611,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     equal(
       (yield* TimeTravel.aggregate(SafeDecider, safe!, future)).state.inside,
       1,
-      "the future is what is known so far"
+      "a future instant includes all events so far"
     )
     equal(
       (yield* TimeTravel.document(found, payload.owner, AsOf.position(0n))).document,
@@ -617,26 +621,26 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     equal(
       (yield* Effect.flip(TimeTravel.document(found, "", AsOf.now)))._tag,
       "EventStoreError",
-      "a key that is none"
+      "an empty key"
     )
     equal(
       (yield* Effect.flip(TimeTravel.decisionDiff(unschemed, tax, { from: AsOf.now, to: AsOf.now })))._tag,
       "EventStoreError",
-      "a state that is no JSON and has no Schema"
+      "a state that is not JSON and has no Schema"
     )
   }),
 
-  test("where a clock went back, an instant is a beginning of every stream, for aggregates, decisions and documents", function*() {
+  test("cuts each stream at its first event after an instant, though a clock went back", function*() {
     const run = unique("run")
     const [safe, other] = safesIn(run)
     const owner = unique("owner")
     const of = (name: string, amount: number): SafeEvent => ({ _tag: "Filled", run, safe: name, owner, amount })
     yield* appendBatch([of(safe!, 1), of(safe!, 2), of(safe!, 4)])
     yield* appendBatch([of(other!, 8)])
-    const places = positionsOf(yield* eventsIn(run))
-    // Of the first three, the second was recorded an hour too late, when the clock was wrong.
+    const positions = positionsOf(yield* eventsIn(run))
+    // The clock was an hour ahead when the second event was recorded.
     const times = [1000, 3_601_000, 2000, 2500]
-    const store = yield* recordedAt((position) => times[places.indexOf(position)] ?? 0)
+    const store = yield* recordedAt((position) => times[positions.indexOf(position)] ?? 0)
     const { async, found } = ownedProjections(run)
     const at = (millis: number) =>
       Effect.gen(function*() {
@@ -650,13 +654,13 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
         equal(documents, [Option.some(states.owned), Option.some(states.owned)], "documents agree with decisions")
         return [state.inside, version, states.owned]
       }).pipe(within(store))
-    equal(yield* at(1000), [1, 1, 1], "before it went wrong")
-    equal(yield* at(2000), [1, 1, 1], "the third is not there without the second")
-    equal(yield* at(2500), [1, 1, 9], "other streams are")
-    equal(yield* at(3_601_000), [7, 3, 15], "by then all were")
+    equal(yield* at(1000), [1, 1, 1], "before the clock was wrong")
+    equal(yield* at(2000), [1, 1, 1], "the third event needs the second")
+    equal(yield* at(2500), [1, 1, 9], "events of another stream are included")
+    equal(yield* at(3_601_000), [7, 3, 15], "all events")
   }),
 
-  test("at a position below which an append is under way, it is waited for", function*() {
+  test("waits for appends in flight below the position", function*() {
     const run = unique("run")
     const payload = { run, safe: `${run}-0`, owner: unique("owner") }
     const { driver } = (yield* EventStore.EventStore)[internals]
@@ -672,25 +676,25 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     }))
     yield* written.await
     const above = yield* Effect.forkChild(appendBatch([{ _tag: "Filled", ...payload, amount: 2 }]))
-    // Where only one append is under way at a time, it comes after the other: then there is nothing to wait for.
+    // A back end that appends one at a time runs this after the other; then there is nothing to wait for.
     yield* Effect.timeoutOption(Fiber.await(above), "1 second")
     const last = yield* driver.last
-    const asked = yield* Effect.forkChild(
+    const read = yield* Effect.forkChild(
       TimeTravel.decision(taxing, { ...payload, amount: 1 }, AsOf.position(last))
     )
-    yield* Effect.timeoutOption(Fiber.await(asked), "50 millis")
+    yield* Effect.timeoutOption(Fiber.await(read), "50 millis")
     yield* enough.open
     yield* Fiber.join(held)
     yield* Fiber.join(above)
     const by = (yield* eventsIn(run)).filter(({ position }) => position <= last)
     equal(
-      positionsOf((yield* Fiber.join(asked)).events.owned),
+      positionsOf((yield* Fiber.join(read)).events.owned),
       positionsOf(by),
-      "every event up to there, whenever it was committed"
+      "every event up to the position"
     )
   }),
 
-  test("versions count events as they were recorded, whatever they mean today: several, or nothing", function*() {
+  test("counts stored events as versions, whatever their upcasters yield", function*() {
     const store = yield* EventStore.EventStore
     const run = unique("run")
     const stream = ThirdHotel.aggregate.streamOf(run)
@@ -727,11 +731,11 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     equal(
       documents.map(({ document, encoded }) => [Number(encoded.version), Option.getOrNull(document)]),
       [[1, ["ann"]], [3, ["ann", "ann!"]]],
-      "a document after each"
+      "the document after each"
     )
   }),
 
-  test("a long stream is travelled a page at a time", function*() {
+  test("reads a long stream one page at a time", function*() {
     const run = unique("run")
     const payload = { run, safe: `${run}-0`, owner: "ann" }
     yield* appendBatch(upTo(2500).map((amount) => ({ _tag: "Filled", ...payload, amount })))
@@ -749,7 +753,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     equal(first.map(({ state }) => state.inside), [1, 3, 6], "the first three")
     ok((yield* Ref.get(read)) <= 500, "one page")
     const at = yield* TimeTravel.aggregate(SafeDecider, payload.safe, AsOf.version(2001)).pipe(within(store))
-    equal(at.state.inside, 2001 * 1001, "a state behind several pages")
-    equal(yield* Stream.runCount(at.events), 2001, "the events that led there")
+    equal(at.state.inside, 2001 * 1001, "a state after several pages")
+    equal(yield* Stream.runCount(at.events), 2001, "the events")
   })
 ]
