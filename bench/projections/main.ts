@@ -158,16 +158,16 @@ try {
   if (settings.latencySeconds > 0) {
     const consumer = await startProcess("evsrc", urls.evsrc)
     await measure("evsrc", "evsrc", consumer, "latency", [
-      ["looked for every 3 ms", evsrc, "poll"],
-      ["waited for in another process than the projector's", evsrc, "await"]
+      ["polled every 3 ms", evsrc, "poll"],
+      ["awaitPosition in another process", evsrc, "await"]
     ])
     await consumer.stop()
     await measure("evsrc, one process", "evsrc", evsrc, "latency-of-one-process", [
-      ["waited for in the projector's process", evsrc, "await"]
+      ["awaitPosition in the projector's process", evsrc, "await"]
     ])
     if (emmett !== undefined) {
       const other = await startProcess("emmett", urls.emmett)
-      await measure("emmett", "emmett", other, "latency", [["looked for every 3 ms", emmett, "poll"]])
+      await measure("emmett", "emmett", other, "latency", [["polled every 3 ms", emmett, "poll"]])
       await other.stop()
     }
   }
