@@ -1,4 +1,4 @@
-/** Chance that a seed determines (mulberry32, Tommy Ettinger, 2017). */
+/** Random numbers that a seed determines (mulberry32, Tommy Ettinger, 2017). */
 export class Dice {
   #state: number
 
@@ -6,7 +6,7 @@ export class Dice {
     this.#state = seed >>> 0
   }
 
-  /** From 0 up to, not including, 1. */
+  /** A number from 0 (inclusive) to 1 (exclusive). */
   part(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0
     let t = this.#state
@@ -19,8 +19,8 @@ export class Dice {
     return Math.floor(this.part() * n)
   }
 
-  from(least: number, most: number): number {
-    return least + this.below(most - least + 1)
+  from(min: number, max: number): number {
+    return min + this.below(max - min + 1)
   }
 
   chance(probability: number): boolean {
@@ -31,7 +31,7 @@ export class Dice {
     return all[this.below(all.length)]!
   }
 
-  /** A UUID; the ids of events must be some. */
+  /** A UUID, for the id of an event. */
   uuid(): string {
     const hex = Array.from({ length: 32 }, () => this.below(16).toString(16)).join("")
     return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5")

@@ -1,6 +1,6 @@
 /**
- * A log that behaves as the one on PostgreSQL does at its worst: positions are drawn when an append begins, appends commit in any order and
- * after any time, or not at all.
+ * A log that behaves like the worst case of the one on PostgreSQL: an append draws its positions when it begins, and appends commit in any order,
+ * after any time, or never.
  */
 import { DateTime, Effect, Option, Semaphore } from "effect"
 import { type EncodedEvent, type EventStoreDriver, Position, Version } from "evsrc"
@@ -12,110 +12,143 @@ type Driver = EventStoreDriver.EventStoreDriver
 
 export interface SimulatedLog {
   readonly driver: Driver
-  /** What was committed, by position. */
+  /** Returns the committed events, by position. */
   readonly committed: () => ReadonlyArray<EncodedEvent>
 }
 
-/**
- * - `watermark`: whether readers wait for appends in flight. Without it they lose events, which shows that the simulation would notice
- */
-export const make = Effect.fnUntraced(function*(dice: Dice, options: { readonly watermark: boolean }) {
-  const log: Array<EncodedEvent> = []
-  const streams = new Map<string, number>()
-  const turns = new Map<string, Semaphore.Semaphore>()
-  const inFlight = new Set<bigint>()
-  let drawn = 0n
+interface Options {
+  /** Whether readers wait for appends in flight. Without it they lose events, which shows that the simulation finds lost events. */
+  readonly watermark: boolean
+}
 
-  const safe = (): Position.Position => {
-    const bound = options.watermark
-      ? Array.from(inFlight).reduce((least, one) => one < least ? one : least, drawn + 1n)
-      : drawn + 1n
-    return log.findLast((event) => event.position < bound)?.position ?? Position.start
-  }
-  const head = Effect.sync(safe)
-  const watch = yield* HighWaterMark.make({ head, interval: "20 millis" })
+interface State {
+  readonly dice: Dice
+  /** The committed events, by position. */
+  readonly log: Array<EncodedEvent>
+  readonly versions: Map<string, number>
+  /** One append at a time in each stream. */
+  readonly turns: Map<string, Semaphore.Semaphore>
+  /** A lower bound of the positions that each append in flight draws. */
+  readonly inFlight: Set<bigint>
+  /** The last position that an append drew. */
+  drawn: bigint
+}
 
+export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
+  const state: State = { dice, log: [], versions: new Map(), turns: new Map(), inFlight: new Set(), drawn: 0n }
+  const { log } = state
+  const readableTo = () => highWaterMark(state, options)
+  const head = Effect.sync(readableTo)
+  const watcher = yield* HighWaterMark.make({ head, interval: "20 millis" })
   const driver: Driver = {
+    ...notSimulated,
     transactions: "simulation",
     inTransaction: Effect.succeed(false),
-    append: ({ events, expected, stream }) => {
-      let turn = turns.get(stream)
-      if (turn === undefined) turns.set(stream, turn = Semaphore.makeUnsafe(1))
-      return turn.withPermit(Effect.gen(function*() {
-        const actual = Version.make(streams.get(stream) ?? 0)
-        if (!Version.meets(actual, expected)) return { _tag: "Conflict" as const, actual }
-        const bound = drawn + 1n
-        inFlight.add(bound)
-        const added: Array<EncodedEvent> = []
-        for (const [index, event] of events.entries()) {
-          // Others draw positions in between.
-          if (index > 0 && dice.chance(0.3)) yield* Effect.sleep(dice.below(3))
-          added.push({
-            position: Position.make(++drawn),
-            stream,
-            version: Version.make(actual + index + 1),
-            id: event.id,
-            type: event.type,
-            schemaVersion: event.schemaVersion,
-            data: JSON.parse(event.data),
-            metadata: JSON.parse(event.metadata),
-            tags: event.tags ?? [],
-            recordedAt: yield* DateTime.now
-          })
-        }
-        yield* Effect.sleep(dice.chance(0.2) ? dice.from(20, 200) : dice.below(5))
-        inFlight.delete(bound)
-        if (dice.chance(0.1)) return yield* Effect.die("rolled back")
-        log.push(...added)
-        log.sort((a, b) => a.position < b.position ? -1 : 1)
-        streams.set(stream, actual + events.length)
-        yield* watch.wake
-        return {
-          _tag: "Appended" as const,
-          version: Version.make(actual + events.length),
-          positions: added.map((event) => event.position),
-          recordedAt: added[0]!.recordedAt
-        }
-      }))
-    },
+    append: (request) => append(state, request, watcher.wake),
     readStream: ({ from, limit, stream }) =>
       Effect.sync(() => log.filter((event) => event.stream === stream && event.version >= from).slice(0, limit)),
     readAll: ({ after, limit, ...filter }) =>
       Effect.sync(() => {
-        const head = safe()
-        return {
-          events: log.filter((event) => event.position > after && event.position <= head && follows(filter, event))
-            .slice(0, limit),
-          head
-        }
+        const head = readableTo()
+        return { events: between(log, after, head, filter).slice(0, limit), head }
       }),
     lag: ({ after, limit, to, ...filter }) =>
       Effect.sync(() => {
-        const behind = log.filter((event) => event.position > after && event.position <= to && follows(filter, event))
+        const behind = between(log, after, to, filter)
         return { events: Math.min(limit, behind.length), since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
       }),
-    readStored: () => Effect.die("the simulation has no copies"),
-    readCorrelation: () => Effect.die("the simulation has no trails"),
-    event: () => Effect.die("the simulation has no trails"),
-    readByQuery: () => Effect.die("the simulation has no decisions"),
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),
     receipt: () => Effect.succeedNone,
-    streamStatus: () => Effect.die("the simulation closes no streams"),
-    archive: () => Effect.die("the simulation closes no streams"),
-    closedStreams: () => Effect.die("the simulation closes no streams"),
-    restore: () => Effect.die("the simulation restores nothing"),
-    changed: watch.changed,
+    changed: watcher.changed,
     snapshots: MemorySnapshotDriver.make()
   }
-  return { driver, committed: () => log }
+  return { driver, committed: () => log } satisfies SimulatedLog
 })
 
-const follows = (
-  { partition, types }: Pick<Parameters<Driver["readAll"]>[0], "partition" | "types">,
-  event: EncodedEvent
-): boolean =>
-  (types === undefined || types.includes(event.type))
-  && (partition === undefined || sumOf(event.stream) % partition.of === partition.index)
+const notSimulated = {
+  readStored: () => Effect.die("the simulation has no exports"),
+  readCorrelation: () => Effect.die("the simulation has no correlations"),
+  event: () => Effect.die("the simulation reads no event by id"),
+  readByQuery: () => Effect.die("the simulation has no decisions"),
+  streamStatus: () => Effect.die("the simulation closes no streams"),
+  archive: () => Effect.die("the simulation closes no streams"),
+  closedStreams: () => Effect.die("the simulation closes no streams"),
+  restore: () => Effect.die("the simulation restores nothing")
+}
 
-const sumOf = (text: string): number => Array.from(text).reduce((sum, c) => sum + c.codePointAt(0)!, 0)
+const highWaterMark = ({ drawn, inFlight, log }: State, { watermark }: Options): Position.Position => {
+  const bound = watermark
+    ? Array.from(inFlight).reduce((least, one) => one < least ? one : least, drawn + 1n)
+    : drawn + 1n
+  return log.findLast((event) => event.position < bound)?.position ?? Position.start
+}
+
+const append = (state: State, request: Parameters<Driver["append"]>[0], wake: Effect.Effect<void>) => {
+  const { dice, inFlight, log, turns, versions } = state
+  const { events, expected, stream } = request
+  const turn = turns.get(stream) ?? Semaphore.makeUnsafe(1)
+  turns.set(stream, turn)
+  return turn.withPermit(Effect.gen(function*() {
+    const actual = Version.make(versions.get(stream) ?? 0)
+    if (!Version.meets(actual, expected)) return { _tag: "Conflict" as const, actual }
+    const bound = state.drawn + 1n
+    inFlight.add(bound)
+    const added = yield* draw(state, request, actual)
+    yield* Effect.sleep(dice.chance(0.2) ? dice.from(20, 200) : dice.below(5))
+    inFlight.delete(bound)
+    if (dice.chance(0.1)) return yield* Effect.die("rolled back")
+    log.push(...added)
+    log.sort((a, b) => a.position < b.position ? -1 : 1)
+    versions.set(stream, actual + events.length)
+    yield* wake
+    return {
+      _tag: "Appended" as const,
+      version: Version.make(actual + events.length),
+      positions: added.map((event) => event.position),
+      recordedAt: added[0]!.recordedAt
+    }
+  }))
+}
+
+/** Gives new events their positions; other appends may draw positions in between. */
+const draw = Effect.fnUntraced(function*(
+  state: State,
+  { events, stream }: Parameters<Driver["append"]>[0],
+  actual: Version.Version
+) {
+  const drawn: Array<EncodedEvent> = []
+  for (const [index, event] of events.entries()) {
+    if (index > 0 && state.dice.chance(0.3)) yield* Effect.sleep(state.dice.below(3))
+    drawn.push({
+      position: Position.make(++state.drawn),
+      stream,
+      version: Version.make(actual + index + 1),
+      id: event.id,
+      type: event.type,
+      schemaVersion: event.schemaVersion,
+      data: JSON.parse(event.data),
+      metadata: JSON.parse(event.metadata),
+      tags: event.tags ?? [],
+      recordedAt: yield* DateTime.now
+    })
+  }
+  return drawn
+})
+
+type Filter = Pick<Parameters<Driver["readAll"]>[0], "partition" | "types">
+
+/** Returns the events after one position and up to another that match a filter. */
+const between = (
+  log: ReadonlyArray<EncodedEvent>,
+  after: Position.Position,
+  to: Position.Position,
+  filter: Filter
+): ReadonlyArray<EncodedEvent> =>
+  log.filter((event) => event.position > after && event.position <= to && matches(filter, event))
+
+const matches = ({ partition, types }: Filter, event: EncodedEvent): boolean =>
+  (types === undefined || types.includes(event.type))
+  && (partition === undefined || hashOf(event.stream) % partition.of === partition.index)
+
+const hashOf = (text: string): number => Array.from(text).reduce((sum, c) => sum + c.codePointAt(0)!, 0)

@@ -1,0 +1,66 @@
+/**
+ * The projection that the simulation runs, and what its documents must contain.
+ */
+import { Effect, Option, Schema } from "effect"
+import { type EncodedEvent, Projection, type ProjectionStoreDriver } from "evsrc"
+
+export const Tick = Schema.TaggedUnion({
+  Ticked: { stream: Schema.String, n: Schema.Int, poison: Schema.Boolean },
+  Other: { n: Schema.Int }
+})
+
+const Doc = Schema.Struct({ n: Schema.Int, versions: Schema.Array(Schema.Int), positions: Schema.Array(Schema.String) })
+
+/** A document per stream, and one of all streams together. It fails on poison until it is healed. */
+export const makeProjection = (partitions: number, isHealed: () => boolean) =>
+  Projection.make("ticks", {
+    events: Tick,
+    document: Doc,
+    partitions,
+    key: (event) => event._tag === "Ticked" ? [event.stream, "all"] : [],
+    evolve: {
+      Ticked: (doc, event, record) => {
+        if (event.poison && !isHealed()) throw new Error("poison")
+        return {
+          n: (doc?.n ?? 0) + event.n,
+          versions: [...doc?.versions ?? [], record.version],
+          positions: [...doc?.positions ?? [], String(record.position)]
+        }
+      },
+      Other: Projection.ignore
+    }
+  })
+
+export type Ticks = ReturnType<typeof makeProjection>
+
+/** Returns how the documents and the delivery log of a generation differ from the committed events. */
+export const differences = Effect.fnUntraced(function*(
+  store: ProjectionStoreDriver.ProjectionStoreDriver,
+  generation: string,
+  committed: ReadonlyArray<EncodedEvent>
+) {
+  const found: Array<string> = []
+  const ticked = committed.filter((event) => event.type === "Ticked")
+  for (const key of [...new Set(ticked.map((event) => event.stream)), "all"]) {
+    const expected = ticked.filter((event) => key === "all" || event.stream === key)
+      .map((event) => String(event.position))
+    const positions = yield* positionsOf(store, generation, key)
+    if (JSON.stringify(positions) !== JSON.stringify(expected)) {
+      found.push(`${key}: ${JSON.stringify(positions)} instead of ${JSON.stringify(expected)}`)
+    }
+  }
+  const progress = yield* store.progress(generation)
+  const applied = progress.reduce((sum, one) => sum + one.applied, 0n)
+  if (applied !== BigInt(ticked.length)) {
+    found.push(`${applied} of ${ticked.length} events are in the delivery log`)
+  }
+  return found
+})
+
+/** Returns the positions in a document. Those of several streams are sorted: partitions and retries preserve only the order within a stream. */
+const positionsOf = (store: ProjectionStoreDriver.ProjectionStoreDriver, generation: string, key: string) =>
+  Effect.map(store.load(generation, [key]), ([found]) => {
+    const document = Option.getOrUndefined(Schema.decodeUnknownOption(Doc)(found?.document))
+    const positions = document?.positions ?? []
+    return key === "all" ? positions.toSorted((a, b) => Number(a) - Number(b)) : positions
+  })
