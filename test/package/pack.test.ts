@@ -15,7 +15,8 @@ const entries = {
   "evsrc": "index",
   "evsrc/pg": "pg/index",
   "evsrc/pglite": "pglite/index",
-  "evsrc/testing": "testing/index"
+  "evsrc/testing": "testing/index",
+  "evsrc/conformance": "conformance/index"
 }
 
 /** As in a shell of one's own: npm and vitest leave settings in the environment that would reach the child. */
@@ -128,7 +129,7 @@ describe("a project with effect alone", () => {
     run(directory, "node", "--input-type=module", "--eval", `await import("${specifier}")`)
 
   it("loads the core and the testing tools", async () => {
-    for (const specifier of ["evsrc", "evsrc/testing"]) {
+    for (const specifier of ["evsrc", "evsrc/testing", "evsrc/conformance"]) {
       const { code, output } = await load(specifier)
       assert.strictEqual(code, 0, output)
     }
