@@ -1,5 +1,5 @@
 /**
- * What is wrong with a segment of what a consumer has applied, as far as a count and an exclusive or of ids can tell.
+ * Diagnoses a segment of a delivery log from its count and its digest.
  *
  * @since 0.1.0
  */
@@ -8,33 +8,33 @@ import type { Position } from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 
 /**
- * An event of the log, without what it says.
+ * An event of the log, without its payload.
  *
  * @since 0.1.0
  * @category models
  */
-export type Audited = Pick<EncodedEvent, "position" | "stream" | "version" | "id" | "type">
+export type AuditedEvent = Pick<EncodedEvent, "position" | "stream" | "version" | "id" | "type">
 
 /**
- * A fault in what was applied, at or after a position.
+ * A difference between the log and what a consumer applied, at or after a position.
  *
  * - `missing`: the event was not applied
  * - `doubled`: it was applied twice
- * - `unexpected`: it was applied, though it is not the partition's, or its stream is parked, or it was skipped
- * - `exchanged`: one of the two was not applied, and the other twice
+ * - `unexpected`: it was applied, although it belongs to another partition, was skipped, or its stream is parked
+ * - `exchanged`: one of the two events was not applied, and the other one twice
  * - `unknown`: something was applied that is not in the log; its id has this `digest`
- * - `unresolved`: more is wrong between `position` and `upTo` than can be told from here: so many events were `expected`, and so many `applied`
+ * - `unresolved`: between `position` and `upTo` the counts or digests differ in a way that names no event
  *
  * @since 0.1.0
  * @category models
  */
 export type Fault =
-  | { readonly kind: "missing" | "doubled" | "unexpected"; readonly position: Position; readonly event: Audited }
+  | { readonly kind: "missing" | "doubled" | "unexpected"; readonly position: Position; readonly event: AuditedEvent }
   | {
     readonly kind: "exchanged"
     readonly position: Position
     readonly upTo: Position
-    readonly events: readonly [Audited, Audited]
+    readonly events: readonly [AuditedEvent, AuditedEvent]
   }
   | { readonly kind: "unknown"; readonly position: Position; readonly upTo: Position; readonly digest: bigint }
   | {
@@ -48,25 +48,25 @@ export type Fault =
 /**
  * What should have been applied between two positions, and what was.
  *
- * - `expected`: the events, and `left` those of the consumer that were rightly not applied; the first of either, if there are very many
- * - `count`, `xor`: of all that were expected
- * - `applied`, `digest`: what was applied
- *
  * @since 0.1.0
  * @category models
  */
 export interface Range {
   readonly from: Position
   readonly upTo: Position
-  readonly expected: ReadonlyArray<Audited>
-  readonly left: ReadonlyArray<Audited>
-  readonly count: number
-  readonly xor: bigint
+  /** The events to be applied; the first ones, if there are very many. */
+  readonly expected: ReadonlyArray<AuditedEvent>
+  /** The events not to be applied, because they are parked or skipped; the first ones, if there are very many. */
+  readonly excluded: ReadonlyArray<AuditedEvent>
+  /** The number of all events to be applied, and the exclusive or of their digests. */
+  readonly expectedCount: number
+  readonly expectedDigest: bigint
+  /** The number of applied events, and the exclusive or of their digests, according to the delivery log. */
   readonly applied: number
   readonly digest: bigint
 }
 
-const fault = (kind: "missing" | "doubled" | "unexpected") => (event: Audited): Fault => ({
+const fault = (kind: "missing" | "doubled" | "unexpected") => (event: AuditedEvent): Fault => ({
   kind,
   position: event.position,
   event
@@ -76,43 +76,47 @@ const doubled = fault("doubled")
 const unexpected = fault("unexpected")
 
 /**
- * The faults of a range, in order; none when count and digest are what they should be. Names what one fault can be put down to: some events
- * that lie side by side, or any two.
+ * Returns the faults of a range, in order; none when count and digest match. Names the events when one fault explains the difference: events
+ * side by side that are missing or doubled, or any two events.
  *
  * @since 0.1.0
- * @category checks
+ * @category accessors
  */
 export const faultsOf = (range: Range): ReadonlyArray<Fault> => {
-  const { applied, count, digest, expected, from, left, upTo, xor } = range
-  const surplus = applied - count
-  const sought = digest ^ xor
+  const { applied, digest, excluded, expected, expectedCount, expectedDigest, from, upTo } = range
+  const surplus = applied - expectedCount
+  const sought = digest ^ expectedDigest
   if (surplus === 0 && sought === 0n) return []
-  const unresolved: Fault = { kind: "unresolved", position: from, upTo, expected: count, applied }
-  if (applied === 0 && digest === 0n) return [...expected.map(missing), ...count > expected.length ? [unresolved] : []]
+  const unresolved: Fault = { kind: "unresolved", position: from, upTo, expected: expectedCount, applied }
+  if (applied === 0 && digest === 0n) {
+    return [...expected.map(missing), ...expectedCount > expected.length ? [unresolved] : []]
+  }
   if (surplus < 0) {
     const found = runOf(expected, -surplus, sought) ?? (surplus === -2 ? pairOf(expected, expected, sought) : undefined)
     return found?.map(missing) ?? [unresolved]
   }
   if (surplus === 0) {
-    const crossed = pairOf(expected, left, sought)
+    const crossed = pairOf(expected, excluded, sought)
     if (crossed !== undefined) return [missing(crossed[0]), unexpected(crossed[1])]
     const events = pairOf(expected, expected, sought)
     return events === undefined ? [unresolved] : [{ kind: "exchanged", position: events[0].position, upTo, events }]
   }
-  const twice = runOf(expected, surplus, sought)?.map(doubled) ?? runOf(left, surplus, sought)?.map(unexpected)
-  if (twice !== undefined) return twice
-  if (surplus === 1) {
-    return [{ kind: "unknown", position: from, upTo, digest: sought }]
-  }
+  const run = runOf(expected, surplus, sought)?.map(doubled) ?? runOf(excluded, surplus, sought)?.map(unexpected)
+  if (run !== undefined) return run
+  if (surplus === 1) return [{ kind: "unknown", position: from, upTo, digest: sought }]
   if (surplus > 2) return [unresolved]
-  const crossed = pairOf(expected, left, sought)
+  const crossed = pairOf(expected, excluded, sought)
   return pairOf(expected, expected, sought)?.map(doubled)
     ?? (crossed === undefined ? undefined : [doubled(crossed[0]), unexpected(crossed[1])])
     ?? [unresolved]
 }
 
-/** So many events side by side whose digests make up the one that is sought. */
-const runOf = (events: ReadonlyArray<Audited>, length: number, sought: bigint): ReadonlyArray<Audited> | undefined => {
+/** Returns `length` consecutive events whose digests combine to the sought one. */
+const runOf = (
+  events: ReadonlyArray<AuditedEvent>,
+  length: number,
+  sought: bigint
+): ReadonlyArray<AuditedEvent> | undefined => {
   let xor = 0n
   for (const [index, { id }] of events.entries()) {
     xor ^= digestOf(id)
@@ -123,12 +127,12 @@ const runOf = (events: ReadonlyArray<Audited>, length: number, sought: bigint): 
   return undefined
 }
 
-/** Two different events, the first of `some` and the second of `others`, whose digests make up the one that is sought; in order. */
+/** Returns two different events, one of `some` and one of `others`, whose digests combine to the sought one. */
 const pairOf = (
-  some: ReadonlyArray<Audited>,
-  others: ReadonlyArray<Audited>,
+  some: ReadonlyArray<AuditedEvent>,
+  others: ReadonlyArray<AuditedEvent>,
   sought: bigint
-): readonly [Audited, Audited] | undefined => {
+): readonly [AuditedEvent, AuditedEvent] | undefined => {
   const byDigest = new Map(others.map((event) => [digestOf(event.id), event]))
   for (const one of some) {
     const other = byDigest.get(digestOf(one.id) ^ sought)

@@ -1,12 +1,12 @@
 /**
- * Proof that a consumer of the log has applied every event once: what its checkpoints say that it applied, compared with the log, while it
- * goes on.
+ * Proves that a consumer applied every event exactly once: compares its delivery log with the event log, while the consumer runs.
  *
  * @since 0.1.0
  */
+import { head } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { DeliveryState } from "../consumer/CheckpointDriver.ts"
+import type { ConsumerDriver, DeliveryState, Progress } from "../consumer/CheckpointDriver.ts"
 import type { Consumer } from "../consumer/Consumer.ts"
 import { digestOf } from "../consumer/DeliveryLog.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
@@ -19,48 +19,50 @@ import type { EventStoreDriver, LogFilter } from "../eventStore/EventStoreDriver
 import { Limits } from "../eventStore/Limits.ts"
 import { defaultPageSize, withinLog } from "../eventStore/LogReader.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
-import { type Audited, type Fault, faultsOf, type Range } from "./AuditDiagnosis.ts"
+import { type AuditedEvent, type Fault, faultsOf } from "./AuditDiagnosis.ts"
 
-export type { Audited, Fault } from "./AuditDiagnosis.ts"
+export type { AuditedEvent, Fault } from "./AuditDiagnosis.ts"
 
 /**
- * - `target`: a build; by default the active generation
- * - `faults`: how many of a partition's faults to name; 100 by default, the first ones
+ * Options of an audit.
  *
  * @since 0.1.0
  * @category options
  */
 export interface AuditOptions {
+  /** The generation to audit; the active one by default. */
   readonly generation?: string | undefined
-  readonly faults?: number | undefined
+  /** The maximum number of faults that are returned per partition, the first ones; 100 by default. */
+  readonly maxFaults?: number | undefined
 }
 
 /**
- * What was found of one partition.
- *
- * - `position`: the checkpoint; what lies beyond is not compared
- * - `events`: the partition's events in the log up to it. Of these `parked` are not to be applied yet, and `skipped` never
- * - `applied`: how many were, as the checkpoint has it
- * - `faults`: the first ones, by position; `more`: how many others there are
+ * The audit of one partition.
  *
  * @since 0.1.0
  * @category models
  */
 export interface PartitionAudit {
   readonly partition: number
+  /** The checkpoint. Later events are not compared. */
   readonly position: Position.Position
+  /** The number of the partition's events in the log up to the checkpoint. */
   readonly events: number
+  /** The number of events that were applied, according to the checkpoint. */
   readonly applied: number
+  /** The number of events that are not to be applied yet, because their stream is parked. */
   readonly parked: number
+  /** The number of events that are never to be applied. */
   readonly skipped: number
   readonly status: "complete" | "faulty"
+  /** The first faults, by position. */
   readonly faults: ReadonlyArray<Fault>
+  /** The number of further faults. */
   readonly more: number
 }
 
 /**
- * - `status`: `"unstarted"` when nobody has ever worked on it; `"faulty"` when a partition is
- * - `first`: the fault at the lowest position of all partitions
+ * The audit of a consumer.
  *
  * @since 0.1.0
  * @category models
@@ -68,67 +70,42 @@ export interface PartitionAudit {
 export interface Audit {
   readonly consumer: string
   readonly generation: string
+  /** `"unstarted"` when no worker has ever run the consumer; `"faulty"` when a partition is. */
   readonly status: "complete" | "faulty" | "unstarted"
+  /** The fault at the lowest position of all partitions. */
   readonly first: Fault | undefined
   readonly partitions: ReadonlyArray<PartitionAudit>
 }
 
 /**
- * Compares what a consumer has applied with the log, up to its checkpoints.
+ * Compares what a consumer applied with the log, up to its checkpoints.
  *
  * **Details**
  *
- * Reads the log page by page, once for each partition. When the count and the digest of all that was applied are what they should be, that is
- * all. Otherwise it reads the log a second time, beside the segments of what was applied, and names the faults as far as these tell them
- * apart.
+ * Reads the log page by page, once per partition. When the count and the digest of all applied events match, the audit ends there. Otherwise
+ * it reads the log again, next to the segments of the delivery log, and names the faults as far as the segments tell them apart.
  *
  * **Gotchas**
  *
- * An `inline` or `live` projection keeps no account, and is `"unstarted"`. Of a subscription that begins `"now"` nobody knows any more when
- * that was: it is audited from the first event that it has handled.
+ * An `inline` or `live` projection has no delivery log, and is `"unstarted"`. Where a subscription `from` `"now"` started is not stored: it is
+ * audited from the first event that it handled.
  *
  * @since 0.1.0
- * @category auditing
+ * @category constructors
  */
 export const run = Effect.fn("DeliveryAudit.run")(function*(
   consumer: Consumer,
   options: AuditOptions = {}
 ): Effect.fn.Return<Audit, EventStoreError, EventStore | ProjectionStore> {
-  const { driver: events } = (yield* EventStore)[internals]
+  const { driver: log } = (yield* EventStore)[internals]
   const { driver: store } = (yield* ProjectionStore)[internals]
   const limits = yield* Limits
   const pageSize = Math.min(defaultPageSize, limits.pageSize)
   const generation = options.generation ?? (yield* store.activeGeneration(consumer.id))
-  const most = options.faults ?? 100
-
   const partitions: Array<PartitionAudit> = []
-  for (const { partition, partitions: of } of yield* store.progress(generation)) {
-    const filter = filterOf({ ...consumer, partitions: of }, partition)
-    const totals = yield* store.deliveryState(generation, partition, false)
-    if (Option.isNone(totals)) continue
-    const [segment] = consumer.from === "now" ? yield* store.applied(generation, partition) : []
-    const after = consumer.from === "start"
-      ? Position.start
-      : segment === undefined
-      ? totals.value.position
-      : Position.make(segment.first - 1n)
-    const compare = (deliveryState: DeliveryState, inDetail: boolean) =>
-      compareWith(events, filter, pageSize, after, deliveryState, inDetail)
-    let found = yield* compare(totals.value, false)
-    if (found.faults.length > 0) {
-      const whole = yield* store.deliveryState(generation, partition, true)
-      if (Option.isNone(whole)) continue
-      found = yield* compare(whole.value, true)
-    }
-    const { faults, ...counts } = found
-    const named = yield* Effect.forEach(faults.slice(0, most), (fault) => known(events, pageSize, fault))
-    partitions.push({
-      partition,
-      ...counts,
-      status: faults.length === 0 ? "complete" : "faulty",
-      faults: named,
-      more: faults.length - named.length
-    })
+  for (const progress of yield* store.progress(generation)) {
+    const audited = yield* auditPartition({ log, store, pageSize }, consumer, progress, options.maxFaults ?? 100)
+    partitions.push(...Option.toArray(audited))
   }
   const first = partitions.flatMap(({ faults }) => faults.slice(0, 1)).reduce<Fault | undefined>(
     (first, fault) => first === undefined || fault.position < first.position ? fault : first,
@@ -139,12 +116,53 @@ export const run = Effect.fn("DeliveryAudit.run")(function*(
   return { consumer: consumer.id, generation, status, first, partitions }
 })
 
-/** So many events of a range are kept in mind; where one has more, and a fault is not among them, it is not resolved. */
-const remembered = 4_096
+interface Sources {
+  readonly log: EventStoreDriver
+  readonly store: ConsumerDriver
+  readonly pageSize: number
+}
 
-/** The events of a log, in order, up to a position that the high-water mark has reached before. */
+/** Returns none when the partition was discarded in the meantime. */
+const auditPartition = Effect.fnUntraced(function*(
+  { log, pageSize, store }: Sources,
+  consumer: Consumer,
+  { generation, partition, partitions }: Progress,
+  maxFaults: number
+): Effect.fn.Return<Option.Option<PartitionAudit>, EventStoreError> {
+  const filter = filterOf({ ...consumer, partitions }, partition)
+  const totals = yield* store.deliveryState(generation, partition, false)
+  if (Option.isNone(totals)) return Option.none()
+  const after = consumer.from === "start"
+    ? Position.start
+    : Option.match(head(yield* store.applied(generation, partition)), {
+      onNone: () => totals.value.position,
+      onSome: ({ first }) => Position.make(first - 1n)
+    })
+  const compare = (state: DeliveryState, inDetail: boolean) =>
+    compareWithLog({ log, filter, pageSize, after, state, inDetail })
+  let comparison = yield* compare(totals.value, false)
+  if (comparison.faults.length > 0) {
+    const detailed = yield* store.deliveryState(generation, partition, true)
+    if (Option.isNone(detailed)) return Option.none()
+    comparison = yield* compare(detailed.value, true)
+  }
+  const { faults, ...counts } = comparison
+  const named = yield* Effect.forEach(faults.slice(0, maxFaults), (fault) => lookUp(log, pageSize, fault))
+  return Option.some({
+    partition,
+    ...counts,
+    status: faults.length === 0 ? "complete" as const : "faulty" as const,
+    faults: named,
+    more: faults.length - named.length
+  })
+})
+
+/** The number of events of a range that are held in memory. A fault among further events is `unresolved`. */
+const maxEventsInRange = 4_096
+
+/** Visits the events of the log, in order, up to a position that the high-water mark has reached before. */
 const forEachUpTo = Effect.fnUntraced(function*(
-  driver: EventStoreDriver,
+  log: EventStoreDriver,
   filter: LogFilter,
   [after, upTo]: readonly [Position.Position, Position.Position],
   limit: number,
@@ -152,7 +170,7 @@ const forEachUpTo = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, EventStoreError> {
   let reached = after
   while (reached < upTo) {
-    const { events, head } = yield* driver.readAll({ after: reached, limit, ...filter })
+    const { events, head } = yield* log.readAll({ after: reached, limit, ...filter })
     for (const event of events) if (event.position <= upTo) visit(event)
     const last = events.at(-1)
     if (events.length >= limit && last !== undefined) {
@@ -160,103 +178,119 @@ const forEachUpTo = Effect.fnUntraced(function*(
       continue
     }
     reached = Position.max(reached, head)
-    // The head may step back for a moment, to before an append in flight.
-    if (reached < upTo) yield* driver.changed(reached)
+    // The high-water mark may step back for a moment, to before an append in flight.
+    if (reached < upTo) yield* log.changed(reached)
   }
 })
 
-/** Where the events of a range are counted. */
-class Tally {
+/** The sums over the events that are to be applied. */
+class Sums {
   count = 0
-  xor = 0n
-  readonly expected: Array<Audited> = []
-  readonly left: Array<Audited> = []
+  digest = 0n
+  add({ id }: EncodedEvent): void {
+    this.count++
+    this.digest ^= digestOf(id)
+  }
 }
 
-/** In detail the faults that the segments tell; otherwise, and when they tell none, one that says whether the totals are right. */
-const compareWith = Effect.fnUntraced(function*(
-  driver: EventStoreDriver,
-  filter: LogFilter,
-  pageSize: number,
-  after: Position.Position,
-  { applied, digest, parked, position, segments, skipped }: DeliveryState,
-  inDetail: boolean
-): Effect.fn.Return<
-  Omit<PartitionAudit, "partition" | "status" | "more">,
-  EventStoreError
-> {
-  yield* withinLog(driver, position, [], yield* driver.head)
-  const parkedFrom = new Map(parked.map((entry) => [entry.stream, entry.position]))
-  const isSkipped = new Set<bigint>(skipped)
-  const total = new Tally()
-  const counts = { events: 0, parked: 0, skipped: 0 }
-  const faults: Array<Fault> = []
+/** Builds the ranges between the segments of a delivery log, event by event, and collects their faults. */
+class RangeComparison {
+  readonly faults: Array<Fault> = []
+  private readonly state: DeliveryState
+  /** The segment of the current range. Before the first segment nothing was applied. */
+  private index = -1
+  private sums = new Sums()
+  private expected: Array<AuditedEvent> = []
+  private excluded: Array<AuditedEvent> = []
 
-  // Before the first segment nothing was applied.
-  let index = -1
-  let tally = new Tally()
-  const close = () => {
-    const { digest = 0n, events = 0, first = 0n } = segments[index] ?? {}
-    const next = segments[index + 1]
-    const range: Range = {
-      ...tally,
+  constructor(state: DeliveryState) {
+    this.state = state
+  }
+
+  add(event: EncodedEvent, isExcluded: boolean): void {
+    while (event.position >= (this.state.segments[this.index + 1]?.first ?? Infinity)) this.closeRange()
+    if (!isExcluded) this.sums.add(event)
+    const events = isExcluded ? this.excluded : this.expected
+    if (events.length < maxEventsInRange) events.push(auditedOf(event))
+  }
+
+  finish(): void {
+    while (this.index < this.state.segments.length) this.closeRange()
+  }
+
+  private closeRange(): void {
+    const { position, segments } = this.state
+    const { digest = 0n, events = 0, first = 0n } = segments[this.index] ?? {}
+    const next = segments[this.index + 1]
+    this.faults.push(...faultsOf({
       from: Position.max(Position.make(first), Position.make(1n)),
       upTo: next === undefined ? position : Position.make(next.first - 1n),
+      expected: this.expected,
+      excluded: this.excluded,
+      expectedCount: this.sums.count,
+      expectedDigest: this.sums.digest,
       applied: events,
       digest
-    }
-    faults.push(...faultsOf(range))
-    index++
-    tally = new Tally()
+    }))
+    this.index++
+    this.sums = new Sums()
+    this.expected = []
+    this.excluded = []
   }
+}
 
-  yield* forEachUpTo(driver, filter, [after, position], pageSize, (event) => {
-    if (inDetail) {
-      while (event.position >= (segments[index + 1]?.first ?? Infinity)) close()
-    }
+/** Compares the totals; in detail, the segments too. When only the totals differ, the one fault is `unresolved`. */
+const compareWithLog = Effect.fnUntraced(function*({ after, filter, inDetail, log, pageSize, state }: {
+  readonly log: EventStoreDriver
+  readonly filter: LogFilter
+  readonly pageSize: number
+  readonly after: Position.Position
+  readonly state: DeliveryState
+  readonly inDetail: boolean
+}): Effect.fn.Return<Omit<PartitionAudit, "partition" | "status" | "more">, EventStoreError> {
+  const { digest, parked, position, skipped } = state
+  const applied = Number(state.applied)
+  yield* withinLog(log, position, [], yield* log.head)
+  const parkedFrom = new Map(parked.map((entry) => [entry.stream, entry.position]))
+  const skippedPositions = new Set<bigint>(skipped)
+  const total = new Sums()
+  const counts = { events: 0, parked: 0, skipped: 0 }
+  const ranges = new RangeComparison(state)
+  yield* forEachUpTo(log, filter, [after, position], pageSize, (event) => {
     const parkedAt = parkedFrom.get(event.stream)
     const isParked = parkedAt !== undefined && event.position >= parkedAt
-    const isLeft = isParked || isSkipped.has(event.position)
+    const isExcluded = isParked || skippedPositions.has(event.position)
     counts.events++
     if (isParked) counts.parked++
-    else if (isLeft) counts.skipped++
-    else {
-      for (const sum of [tally, total]) {
-        sum.count++
-        sum.xor ^= digestOf(event.id)
-      }
-    }
-    const kept = isLeft ? tally.left : tally.expected
-    if (inDetail && kept.length < remembered) {
-      const { id, stream, type, version } = event
-      kept.push({ position: event.position, stream, version, id, type })
-    }
+    else if (isExcluded) counts.skipped++
+    else total.add(event)
+    if (inDetail) ranges.add(event, isExcluded)
   })
-  if (inDetail) {
-    while (index < segments.length) close()
-  }
-  const isRight = Number(applied) === total.count && digest === total.xor
-  if (!isRight && faults.length === 0) {
-    faults.push({
-      kind: "unresolved",
-      position: Position.make(1n),
-      upTo: position,
-      expected: total.count,
-      applied: Number(applied)
-    })
-  }
-  return { position, applied: Number(applied), ...counts, faults }
+  if (inDetail) ranges.finish()
+  const isComplete = applied === total.count && digest === total.digest
+  const unresolved: ReadonlyArray<Fault> = isComplete || ranges.faults.length > 0
+    ? []
+    : [{ kind: "unresolved", position: Position.make(1n), upTo: position, expected: total.count, applied }]
+  return { position, applied, ...counts, faults: [...ranges.faults, ...unresolved] }
 })
 
-/** An event that is not the partition's may be in the log all the same. */
-const known = (driver: EventStoreDriver, pageSize: number, fault: Fault): Effect.Effect<Fault, EventStoreError> =>
+/** Looks an `unknown` digest up in the whole log: the event may belong to another partition. */
+const lookUp = (log: EventStoreDriver, pageSize: number, fault: Fault): Effect.Effect<Fault, EventStoreError> =>
   Effect.gen(function*() {
     if (fault.kind !== "unknown") return fault
     let found: Fault = fault
     const range = [Position.make(fault.position - 1n), fault.upTo] as const
-    yield* forEachUpTo(driver, {}, range, pageSize, ({ id, position, stream, type, version }) => {
-      if (digestOf(id) !== fault.digest) return
-      found = { kind: "unexpected", position, event: { position, stream, version, id, type } }
+    yield* forEachUpTo(log, {}, range, pageSize, (event) => {
+      if (digestOf(event.id) !== fault.digest) return
+      found = { kind: "unexpected", position: event.position, event: auditedOf(event) }
     })
     return found
   })
+
+const auditedOf = ({ id, position, stream, type, version }: EncodedEvent): AuditedEvent => ({
+  position,
+  stream,
+  version,
+  id,
+  type
+})

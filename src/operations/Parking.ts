@@ -1,6 +1,5 @@
 /**
- * Streams that a consumer of the log has parked, because of an event that it could not process: what they are, and what is to be done with
- * them.
+ * Lists and inspects the streams that a consumer parked, and retries or skips their events.
  *
  * @since 0.1.0
  */
@@ -28,33 +27,35 @@ import { NotParked, StillParked } from "./ParkingError.ts"
 export type { Parked, ParkingEntry } from "../consumer/ParkingDriver.ts"
 
 /**
- * - `target`: a build; by default the active generation
+ * Options of every function here.
  *
  * @since 0.1.0
  * @category options
  */
 export interface GenerationOptions {
+  /** The generation of the consumer; the active one by default. */
   readonly generation?: string | undefined
 }
 
 /**
- * - `actor`: who asks; recorded
- * - `reason`: why; recorded
- * - `position`: of the parked event that is meant. If the stream is parked at another by now, nothing is done
- * - `timeout`: how long to wait until it has been done; 30 seconds by default
+ * Options of a retry.
  *
  * @since 0.1.0
  * @category options
  */
 export interface RetryOptions extends GenerationOptions {
+  /** The person or program that asks; written to the parking log. */
   readonly actor?: string | undefined
+  /** The reason; written to the parking log. */
   readonly reason?: string | undefined
+  /** The position of the parked event. When the stream is parked at another one by now, the call fails with `NotParked`. */
   readonly position?: Position.Position | undefined
+  /** How long to wait for a worker to carry the request out; 30 seconds by default. */
   readonly timeout?: Duration.Input | undefined
 }
 
 /**
- * Like those of a retry, with a `reason` that must be given.
+ * Options of a skip, which requires a `reason`.
  *
  * @since 0.1.0
  * @category options
@@ -64,39 +65,38 @@ export interface SkipOptions extends RetryOptions {
 }
 
 /**
- * A parked stream in full.
- *
- * - `recorded`: the event that could not be processed, as it is in the log; `events` what it means today, or why it cannot be
- *   decoded
- * - `waiting`: the first events that wait behind it in its stream, of those that the consumer takes; at most 100, and whether there are `more`
- * - `history`: what has become of the stream so far
+ * A parked stream with its events and its history.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Inspection {
   readonly parked: Parked
+  /** The parked event as it is stored. */
   readonly recorded: EncodedEvent
+  /** The parked event decoded to the current version, or the error. An upcaster may split it, so it can be several events. */
   readonly events: Result.Result<ReadonlyArray<RecordedEvent<Event.Tagged>>, EventStoreError>
+  /** The first events of the stream that wait behind the parked one, of those that the consumer takes; 100 at most. */
   readonly waiting: ReadonlyArray<EncodedEvent>
+  /** Whether more events wait. */
   readonly more: boolean
+  /** The parking log of the stream. */
   readonly history: ReadonlyArray<ParkingEntry>
 }
 
 /**
- * What a retry or a skip has come to.
- *
- * - `outcome`: the event was processed, failed again, or was left out
- * - `entry`: the record of it
- * - `parked`: where the stream is parked now, at the same event or at a later one; nothing when it is free
+ * The result of a retry or a skip.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Outcome {
   readonly stream: string
+  /** Whether the event was applied, failed again or was skipped. */
   readonly outcome: "retried" | "failed" | "skipped"
+  /** The entry in the parking log. */
   readonly entry: ParkingEntry
+  /** Where the stream is parked now, at the same event or at a later one; undefined when it is free. */
   readonly parked: Parked | undefined
 }
 
@@ -106,10 +106,10 @@ const generationOf = Effect.fnUntraced(function*({ id }: Consumer, options: Gene
 })
 
 /**
- * The parked streams of a consumer, by the positions of their events.
+ * Returns the parked streams of a consumer, by the positions of their events.
  *
  * @since 0.1.0
- * @category looking
+ * @category accessors
  */
 export const list = Effect.fnUntraced(function*(
   consumer: Consumer,
@@ -120,10 +120,10 @@ export const list = Effect.fnUntraced(function*(
 })
 
 /**
- * All that ever became of a consumer's parked events, in order; also of streams that are free by now.
+ * Returns the parking log of a consumer, in order, including streams that are free by now.
  *
  * @since 0.1.0
- * @category looking
+ * @category accessors
  */
 export const history = Effect.fnUntraced(function*(
   consumer: Consumer,
@@ -133,7 +133,7 @@ export const history = Effect.fnUntraced(function*(
   return yield* driver.parkingLog(generation)
 })
 
-/** Where a stream is parked. */
+/** Returns the parked event of a stream, if it is at the given position. */
 const find = Effect.fnUntraced(function*(
   consumer: Consumer,
   stream: string,
@@ -148,10 +148,10 @@ const find = Effect.fnUntraced(function*(
 })
 
 /**
- * A parked stream in full: its event, what waits behind it, and its history.
+ * Returns a parked stream in full: its event, the events that wait behind it, and its history.
  *
  * @since 0.1.0
- * @category looking
+ * @category accessors
  */
 export const inspect = Effect.fnUntraced(function*(
   consumer: Consumer,
@@ -160,104 +160,112 @@ export const inspect = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Inspection, NotParked | EventStoreError, EventStore | ProjectionStore> {
   const parked = yield* find(consumer, stream, options)
   const store = yield* EventStore
-  const isFollowed = EventFilter.matcher(filterOf(consumer, parked.partition))
+  const isTaken = EventFilter.matcher(filterOf(consumer, parked.partition))
   const [recorded, ...behind] = yield* store.readStreamEncoded(stream, { from: parked.version }).pipe(
-    Stream.filter((event) => event.version === parked.version || isFollowed(event)),
-    Stream.take(waitingShown + 2),
+    Stream.filter((event) => event.version === parked.version || isTaken(event)),
+    Stream.take(maxWaiting + 2),
     Stream.runCollect
   )
-  if (recorded === undefined) return yield* invalidRequest(`the log has no stream "${stream}", which is parked`)
+  if (recorded === undefined) {
+    return yield* invalidRequest(`stream "${stream}" is parked, but not in the log; check which log this store reads`)
+  }
   const entries = yield* history(consumer, options)
   return {
     parked,
     recorded,
     events: Result.mapError(EventCodec.make(consumer.events).decode(recorded), storeError),
-    waiting: behind.slice(0, waitingShown),
-    more: behind.length > waitingShown,
+    waiting: behind.slice(0, maxWaiting),
+    more: behind.length > maxWaiting,
     history: entries.filter((entry) => entry.stream === stream)
   }
 })
 
-const waitingShown = 100
+/** The maximum number of waiting events in an inspection. */
+const maxWaiting = 100
 
-/** How often to look whether it has been done. */
-const look = Schedule.spaced("25 millis")
+/** How often to check whether a worker has carried the request out. */
+const checkInterval = Schedule.spaced("25 millis")
 
-/** Leaves word, wakes those of this process, and waits for what becomes of it. */
-const ask = Effect.fnUntraced(function*(
+const maxTextLength = 2_000
+
+const validateText = (option: "actor" | "reason", text: string | undefined): Effect.Effect<void, EventStoreError> =>
+  text === undefined || (text !== "" && text.length <= maxTextLength && !text.includes("\u0000"))
+    ? Effect.void
+    : Effect.fail(invalidRequest(
+      `the ${option} has ${text.length} characters; use 1 to ${maxTextLength} characters without U+0000`
+    ))
+
+/** Queues a request, wakes the workers of this process, and waits until a worker has carried it out. */
+const request = Effect.fnUntraced(function*(
   consumer: Consumer,
   stream: string,
   action: ParkingRequest["action"],
-  { actor, position, reason, generation: wanted, timeout = "30 seconds" }: RetryOptions
+  options: RetryOptions
 ): Effect.fn.Return<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> {
-  for (const text of [actor, reason]) {
-    if (text !== undefined && (text === "" || text.length > 2_000 || text.includes("\u0000"))) {
-      return yield* invalidRequest("an actor or a reason has 1 to 2,000 characters, without U+0000")
-    }
-  }
-  const { driver, generation } = yield* generationOf(consumer, { generation: wanted })
-  // What is asked for is asked of the event that is there now, not of one that may take its place.
-  const entry = yield* find(consumer, stream, { generation, position })
-  const isParked = yield* driver.request(generation, stream, { action, actor, reason }, entry.position)
-  if (!isParked) return yield* new NotParked({ consumer: consumer.id, stream, position: entry.position })
+  const { actor, position, reason, timeout = "30 seconds" } = options
+  yield* validateText("actor", actor)
+  yield* validateText("reason", reason)
+  const { driver, generation } = yield* generationOf(consumer, options)
+  // The request is for the event that is parked now, not for one that may take its place.
+  const parked = yield* find(consumer, stream, { generation, position })
+  const notParked = new NotParked({ consumer: consumer.id, stream, position: parked.position })
+  const isParked = yield* driver.request(generation, stream, { action, actor, reason }, parked.position)
+  if (!isParked) return yield* notParked
   yield* ConsumerWakeups.wake(driver, consumer.id)
 
-  const current = Effect.map(driver.parked(generation), (all) => all.find((one) => one.stream === stream))
-  const isDone = (now: Parked | undefined) => now?.position !== entry.position || now.request === undefined
-  const waited = yield* current.pipe(
-    Effect.repeat({ until: isDone, schedule: look }),
+  const isDone = (now: Parked | undefined) => now?.position !== parked.position || now.request === undefined
+  const after = yield* Effect.map(driver.parked(generation), (all) => all.find((one) => one.stream === stream)).pipe(
+    Effect.repeat({ until: isDone, schedule: checkInterval }),
     Effect.timeoutOption(timeout)
   )
-  if (Option.isNone(waited)) {
-    return yield* new StillParked({ consumer: consumer.id, stream, position: entry.position, action })
+  if (Option.isNone(after)) {
+    return yield* new StillParked({ consumer: consumer.id, stream, position: parked.position, action })
   }
-  const record = (yield* driver.parkingLog(generation)).findLast((one) =>
-    one.eventId === entry.eventId && one.action !== "parked"
+  const entry = (yield* driver.parkingLog(generation)).findLast((one) =>
+    one.eventId === parked.eventId && one.action !== "parked"
   )
-  // It was discarded in the meantime, with all that it had.
-  if (record === undefined || record.action === "parked") {
-    return yield* new NotParked({ consumer: consumer.id, stream, position: entry.position })
-  }
-  return { stream, outcome: record.action, entry: record, parked: waited.value }
+  // Without an entry the generation was discarded in the meantime.
+  if (entry === undefined || entry.action === "parked") return yield* notParked
+  return { stream, outcome: entry.action, entry, parked: after.value }
 })
 
 /**
- * Has the parked event of a stream processed again, and then those that wait behind it, in order; whoever owns the partition does it. When
- * one of them fails the stream is parked there.
+ * Retries the parked event of a stream, and then applies the events that wait behind it, in order. When one of them fails, the stream is
+ * parked there.
  *
  * **Details**
  *
- * It is done at once by a worker of the same process, and within a second by one of another.
+ * The owner of the partition carries out the request: a worker of this process at once, a worker of another process within a second.
  *
  * @since 0.1.0
- * @category mending
+ * @category combinators
  */
 export const retry = (
   consumer: Consumer,
   stream: string,
   options: RetryOptions = {}
 ): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
-  ask(consumer, stream, "retry", options)
+  request(consumer, stream, "retry", options)
 
 /**
- * Leaves the parked event of a stream out for good, and has those processed that wait behind it.
+ * Skips the parked event of a stream for good, and applies the events that wait behind it.
  *
  * @since 0.1.0
- * @category mending
+ * @category combinators
  */
 export const skip = (
   consumer: Consumer,
   stream: string,
   options: SkipOptions
 ): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
-  ask(consumer, stream, "skip", options)
+  request(consumer, stream, "skip", options)
 
 /**
- * Retries every stream that is parked now. Answers what became of each, in the order of their events; a stream that somebody else has freed in
- * the meantime is left out.
+ * Retries every stream that is parked now. Returns the outcomes in the order of the parked events, without streams that another caller has freed
+ * in the meantime.
  *
  * @since 0.1.0
- * @category mending
+ * @category combinators
  */
 export const retryAll = Effect.fnUntraced(function*(
   consumer: Consumer,
