@@ -13,11 +13,11 @@ import type { AppendOptions, EventStore } from "../eventStore/EventStore.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 
 /**
- * Closes the stream of an instance of an aggregate, as `StreamLifecycle.close`. Its state is that after the last event; commands that would append
- * to it fail with the reason `StreamClosed`.
+ * Closes the stream of an instance of an aggregate with a last event, as `StreamLifecycle.close` does. The instance keeps the state after
+ * that event. Commands that would append to it fail with the reason `StreamClosed`.
  *
  * @since 0.1.0
- * @category closing
+ * @category combinators
  */
 export const close = <State, Events extends Event.Any, C extends Command.Any>(
   { aggregate }: AggregateDecider<State, Events, C>,

@@ -1,6 +1,6 @@
 /**
- * Aggregates: a consistency boundary with one stream an instance, in two steps. `Aggregate.make` is the contract, which a
- * client may share; `.decider` adds the behaviour.
+ * Aggregates: consistency boundaries with one stream for each instance. `Aggregate.make` defines the contract, which a client may share;
+ * `.decider` adds the behaviour.
  *
  * @since 0.1.0
  */
@@ -15,8 +15,7 @@ import * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
 import * as Decider from "./Decider.ts"
 
 /**
- * The contract of an aggregate: its name, which field of its commands is its id, the Schemas of its state and events, and
- * its commands. `group` is the RpcGroup of its commands.
+ * The contract of an aggregate.
  *
  * @since 0.1.0
  * @category models
@@ -28,35 +27,43 @@ export interface Aggregate<
   C extends Command.Any
 > {
   readonly name: Name
+  /** The field of its commands that holds the id of the instance. */
   readonly id: string
+  /** The Schema of its state. */
   readonly state: State
   readonly events: Events
+  /** Its commands as an RpcGroup. */
   readonly group: RpcGroup.RpcGroup<C>
-  /** The name of the stream of one instance: `<name>-<id>`. */
+  /** Returns the name of the stream of an instance: `<name>-<id>`. */
   readonly streamOf: (id: string) => string
-  /** Gives the aggregate its behaviour: every event an `evolve`, every command a `decide`. */
+  /** Adds the behaviour: an `evolve` for each event, a `decide` for each command. */
   readonly decider: (behaviour: Behaviour<State, Events, C>) => AggregateDecider<State["Type"], Events, C>
 }
 
 /**
  * The behaviour of an aggregate.
  *
- * - `snapshots`: when its states are kept beside their streams: `SnapshotPolicy.every(…)`, `SnapshotPolicy.afterCost(…)`, or `SnapshotPolicy.never`, the
- *   default
- * - `evolveVersion`: a whole number, 1 by default. Raise it with every change of `evolve`, of a function that it calls, or of an upcaster that
- *   makes another state of the same events: then no snapshot of before is used any more
- *
  * @since 0.1.0
  * @category models
  */
 export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C extends Command.Any> {
+  /** The state before the first event. */
   readonly initial: State["Type"]
+  /** For each event type, the state after the event. */
   readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
+  /** For each command, the events it leads to or the error with which it is rejected. */
   readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C>
+  /**
+   * When snapshots of its states are written: `SnapshotPolicy.every(…)`, `SnapshotPolicy.afterCost(…)`, or `SnapshotPolicy.never`, the default.
+   */
   readonly snapshots?:
     | ([State["DecodingServices"] | State["EncodingServices"]] extends [never] ? SnapshotPolicy.Policy
-      : "a state whose Schema needs services cannot be kept in snapshots")
+      : "a state whose Schema needs services cannot have snapshots")
     | undefined
+  /**
+   * A whole number, 1 by default. Raise it when `evolve`, a function that it calls, or an upcaster makes another state of the same events.
+   * Older snapshots are then not used any more.
+   */
   readonly evolveVersion?: number | undefined
 }
 
@@ -77,11 +84,11 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
     readonly group: RpcGroup.RpcGroup<C>
     readonly streamOf: (id: string) => string
   }
-  /** None where its policy is `never`. */
+  /** Encodes and decodes its snapshots; `undefined` when the policy is `never`. */
   readonly stateSnapshots: SnapshotPolicy.StateSnapshots<State> | undefined
 }
 
-/** Refuses, by a type nothing has, what is no command of `Command.make`, or lacks the aggregate's id in its payload. */
+/** Rejects an Rpc that is not a command, and a command without the aggregate's id: its type becomes the message, which no value has. */
 type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
   readonly [K in keyof Commands]: [Command.BusError] extends [Command.Error<Commands[K]>] ?
     Command.Payload<Commands[K]> extends { readonly [P in Id]: string } ? Commands[K]
@@ -94,8 +101,8 @@ type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
  *
  * **Gotchas**
  *
- * Throws when the name is empty or contains `-`, which ends the category in a stream's name, when two commands share a name, or when events
- * or state have personal data where it could not be encrypted.
+ * Throws when the name is empty or contains `-`, because `-` ends the category in a stream's name; when two commands have the same name; and
+ * when events or state have personal data where it cannot be encrypted.
  *
  * @since 0.1.0
  * @category constructors
@@ -107,22 +114,27 @@ export const make = <
   const Id extends string,
   const Commands extends ReadonlyArray<Command.Any>
 >(name: Name, options: {
-  /** The field, present in the payload of every command, that names the instance. */
+  /** The field of each command's payload that holds the id of the instance, a string. */
   readonly id: Id
+  /** The Schema of the state. */
   readonly state: State
+  /** The events of its streams: a `Schema.TaggedUnion`. */
   readonly events: Events
+  /** Its commands. */
   readonly commands: Commands & HasId<Commands, Id>
 }): Aggregate<Name, State, Events, Commands[number]> => {
   if (name.length === 0 || name.includes("-")) {
-    throw new Error(`Aggregate.make: the name "${name}" must not be empty or contain "-"`)
+    throw new Error(
+      `Aggregate.make: the name "${name}" is empty or contains "-"; give the aggregate a name such as "BankAccount"`
+    )
   }
-  // What cannot be encrypted is refused now.
+  // These throw when personal data is where it cannot be encrypted.
   EventPersonalData.fieldLocators(options.events)
   PersonalFields.locateFields(`the state of "${name}"`, options.state)
   const commands: Commands = options.commands
   const group = RpcGroup.make(...commands)
   if (group.requests.size !== options.commands.length) {
-    throw new Error(`Aggregate.make: two commands of "${name}" share a name`)
+    throw new Error(`Aggregate.make: two commands of "${name}" have the same name; a command name must be unique`)
   }
   const aggregate = {
     name,

@@ -1,5 +1,5 @@
 /**
- * The pure heart of an aggregate: an initial state, how an event changes it, and what a command decides on it.
+ * The pure functions of an aggregate: the initial state, the state after an event, and the decision of a command on a state.
  *
  * The shape is Jérémie Chassaing's decider ("Functional Event Sourcing Decider", 2021).
  *
@@ -10,7 +10,7 @@ import type * as Command from "../command/Command.ts"
 import type * as Event from "../event/Event.ts"
 
 /**
- * One function for every event: the state after it.
+ * One function for each event type; it returns the state after the event.
  *
  * @since 0.1.0
  * @category models
@@ -20,7 +20,7 @@ export type Evolve<State, E extends Event.Tagged> = {
 }
 
 /**
- * What a command decides: events, or the command's own error. No events means that nothing happens.
+ * The outcome of a command: events, or an error that the command declares. Without events nothing is appended.
  *
  * @since 0.1.0
  * @category models
@@ -28,7 +28,7 @@ export type Evolve<State, E extends Event.Tagged> = {
 export type Decision<E, Error> = ReadonlyArray<E> | Result.Result<ReadonlyArray<E>, Error>
 
 /**
- * One pure function for every command.
+ * One pure function for each command. It reads no clock and draws no ids: these come in with the command.
  *
  * @since 0.1.0
  * @category models
@@ -41,24 +41,25 @@ export type Decide<State, E, C extends Command.Any> = {
 }
 
 /**
- * - `initial`: the state before the first event
- * - `evolve`: the state after an event
- * - `decide`: by command name, what happens; it reads no clock and draws no ids, these come in with the command
+ * A decider.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Decider<State, E extends Event.Tagged, C extends Command.Any> {
+  /** The state before the first event. */
   readonly initial: State
+  /** Returns the state after an event. */
   readonly evolve: (state: State, event: E) => State
+  /** The decision of each command, by its name. */
   readonly decide: Decide<State, E, C>
 }
 
 /**
- * The state after events, starting from `initial` or from a state given.
+ * Returns the state after events, folded from `initial` or from a given state.
  *
  * @since 0.1.0
- * @category folding
+ * @category combinators
  */
 export const fold = <State, E extends Event.Tagged>(
   decider: Pick<Decider<State, E, Command.Any>, "initial" | "evolve">,
@@ -71,10 +72,10 @@ export const fold = <State, E extends Event.Tagged>(
 }
 
 /**
- * What a command decides on a state, always as a `Result`.
+ * Returns the decision of a command on a state, always as a `Result`.
  *
  * @since 0.1.0
- * @category deciding
+ * @category combinators
  */
 export const decide = <State, E extends Event.Tagged, C extends Command.Any, Tag extends C["_tag"]>(
   decider: Decider<State, E, C>,
@@ -90,7 +91,7 @@ export const decide = <State, E extends Event.Tagged, C extends Command.Any, Tag
 }
 
 /**
- * An `evolve` function from one function an event.
+ * Makes one `evolve` function from a function for each event type.
  *
  * @since 0.1.0
  * @category constructors

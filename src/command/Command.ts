@@ -1,6 +1,6 @@
 /**
- * Commands: what a program is asked to do. A command is an `effect/rpc` Rpc, so one definition is dispatched in process,
- * served by `RpcServer`, exposed through `effect/http-api` and run as an `effect/cluster` entity.
+ * Commands: requests to change something. A command is an `effect/rpc` Rpc, so one definition is dispatched in process, served by
+ * `RpcServer`, exposed through `effect/http-api` and run as an `effect/cluster` entity.
  *
  * @since 0.1.0
  */
@@ -10,7 +10,7 @@ import { ConcurrencyConflict, EventStoreError, InvalidCommand } from "../core/er
 import { Receipt } from "../core/Receipt.ts"
 
 /**
- * What every command may fail with besides its own declared errors.
+ * The errors that every command may fail with, besides those it declares.
  *
  * @since 0.1.0
  * @category errors
@@ -22,7 +22,7 @@ type ErrorSchema<E extends Schema.Top> = Schema.Union<
 >
 
 /**
- * A command: an Rpc that answers a `Receipt`.
+ * A command: an Rpc that succeeds with a `Receipt`.
  *
  * @since 0.1.0
  * @category models
@@ -47,7 +47,7 @@ export interface Any extends Rpc.Any {
 }
 
 /**
- * The marker service that stands for the handler of the command with this name.
+ * The service that marks the handler of the command with this name.
  *
  * @since 0.1.0
  * @category models
@@ -121,9 +121,9 @@ export const make = <
 >(
   tag: Tag,
   options: {
-    /** The fields of the command; one of them is the id of the aggregate it is for. */
+    /** The fields of the command. One of them is the id of the aggregate. */
     readonly payload: Fields
-    /** The errors with which deciding may refuse it. */
+    /** The Schema of the errors with which a decider may reject the command. */
     readonly error?: Error
   }
 ): Command<Tag, Schema.Struct<Fields>, Error> => {

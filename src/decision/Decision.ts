@@ -1,5 +1,5 @@
 /**
- * Decisions as users import them: the definitions of the domain, and what runs them.
+ * Decisions: models, the pure function that decides on them, and the layer that handles their commands.
  *
  * @since 0.1.0
  */

@@ -1,6 +1,6 @@
 /**
- * Decisions over several entities at once: pure models, each a view of the events it asks for, and a pure function that decides on
- * all of them together. What was read is what the decision holds for: a dynamic consistency boundary (https://dcb.events).
+ * Decisions across several streams: decision models, each folded from the events of a query, and a pure function that decides on all of them.
+ * The append fails if other events have matched the queries since: a dynamic consistency boundary (https://dcb.events).
  *
  * @since 0.1.0
  */
@@ -12,7 +12,7 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { QueryItem } from "../event/EventQuery.ts"
 
 /**
- * The Schema of a state; like an event it is encoded and decoded without services.
+ * The Schema of a model's state. Like an event it is encoded and decoded without services.
  *
  * @since 0.1.0
  * @category models
@@ -23,26 +23,25 @@ export interface StateSchema extends Schema.Top {
 }
 
 /**
- * A state folded from the events of some types and tags.
- *
- * - `query`: which events
- * - `initial`, `evolve`: how they make the state
- * - `state`: the Schema of the state, if it was given one
+ * A decision model: a state that is folded from the events of some types and tags.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Model<State, out Events extends Event.Any = Event.Any> {
   readonly events: Events
+  /** The Schema of the state, if it has one. */
   readonly state?: StateSchema | undefined
+  /** Selects the events by their stored types and tags. */
   readonly query: QueryItem
+  /** The state before the first event. */
   readonly initial: State
-  // A method, and so compared loosely: models of all states go into one record, each only ever folded from its own `initial`.
+  // A method is compared bivariantly, so that models of different states fit into one record. Each is folded only from its own `initial`.
   evolve(state: State, event: Event.Tagged): State
 }
 
 /**
- * The models of a decision, by names of its own.
+ * The models of a decision, by the names under which `decide` receives their states.
  *
  * @since 0.1.0
  * @category models
@@ -58,7 +57,7 @@ export type Models = Readonly<Record<string, Model<unknown>>>
 export type States<M> = { readonly [K in keyof M]: M[K] extends Model<infer State> ? State : never }
 
 /**
- * The events that models are folded from, by the same names.
+ * The event types of models, by the same names.
  *
  * @since 0.1.0
  * @category models
@@ -68,7 +67,7 @@ export type EventsOf<M> = {
 }
 
 /**
- * Defines a model. It asks for the events that `evolve` handles, under whatever names they were stored, with all of the tags.
+ * Defines a decision model. It selects the events that `evolve` handles, under all names that they were stored with, and that have all the tags.
  *
  * **Example** (how full a course is)
  *
@@ -87,23 +86,26 @@ export type EventsOf<M> = {
  *
  * **Gotchas**
  *
- * Name the most telling tag first: events are found by it. A model without tags looks through the whole log.
+ * Name the most selective tag first, because the store finds events by it. A model without tags reads the whole log.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const model = <const Events extends Event.Any, State>(options: {
+  /** The event types. */
   readonly events: Events
-  /** Values of tags by the names that `Event.tags` declares. */
+  /** The values of tags, by the names that `Event.tags` declares. */
   readonly tags?: Readonly<Record<string, string>> | undefined
+  /** The state before the first event. */
   readonly initial: State
+  /** For some event types, the state after the event; the model does not read the others. */
   readonly evolve: {
     readonly [K in Event.Tag<Events>]?: (state: NoInfer<State>, event: Event.Case<Events, K>) => NoInfer<State>
   }
-  /** The Schema of the state, by which two of them can be told apart (`TimeTravel.decisionDiff`) where they are no plain JSON. */
+  /** The Schema of the state. `TimeTravel.decisionDiff` needs it for states that are not plain JSON. */
   readonly state?: (StateSchema & { readonly Type: NoInfer<State> }) | undefined
 }): Model<State, Events> => {
-  // A runner hands `evolve` only events that it decoded with `events`, of the types asked for.
+  // The handler calls `evolve` only with events that it decoded with `events`, of the types in the query.
   const evolve = options.evolve as Readonly<Record<string, (state: State, event: never) => State>>
   return {
     events: options.events,
@@ -121,7 +123,7 @@ export const model = <const Events extends Event.Any, State>(options: {
 }
 
 /**
- * A command that is decided on models.
+ * A command with its decision models.
  *
  * @since 0.1.0
  * @category models
@@ -137,8 +139,8 @@ export interface Decision<C extends Command.Any, Events extends Event.Any, out M
 }
 
 /**
- * Defines how a command is decided: on which models, and with what outcome. The events belong to no instance of an aggregate; they are
- * found by their tags.
+ * Defines how a command is decided: its models, and the decision on their states. The events go to a stream of the command and are found by
+ * their tags.
  *
  * **Example** (a student enrols in a course, if both have room)
  *
@@ -157,21 +159,22 @@ export interface Decision<C extends Command.Any, Events extends Event.Any, out M
  * @category constructors
  */
 export const make = <C extends Command.Any, const Events extends Event.Any, M extends Models>(command: C, options: {
-  /** The events it may decide on. */
+  /** The events that the command may lead to. */
   readonly events: Events
+  /** Returns the models of a payload. */
   readonly models: (payload: Command.Payload<C>) => M
   readonly decide: (
     states: States<M>,
     payload: Command.Payload<C>
   ) => NoInfer<Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>>
 }): Decision<C, Events, M> => {
-  // What cannot be encrypted is refused now.
+  // Throws when personal data is where it cannot be encrypted.
   EventPersonalData.fieldLocators(options.events)
   return {
     command,
     events: options.events,
     models: options.models,
-    // A runner makes the states from these very models, under their names.
+    // The handler folds the states from these models, under their names.
     decide: (states, payload) => options.decide(states as States<M>, payload)
   }
 }

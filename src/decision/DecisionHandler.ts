@@ -1,5 +1,6 @@
 /**
- * Runs decisions: read what the models ask for, fold, decide, append if nothing of it has changed; otherwise decide again.
+ * Handles the commands of decisions: read the events of the models, fold, decide, and append unless other events have matched since; after a
+ * conflict decide again.
  *
  * @since 0.1.0
  */
@@ -9,8 +10,9 @@ import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
-import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import { type ConcurrencyConflict, type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
+import type { Receipt } from "../core/Receipt.ts"
 import * as StreamId from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
@@ -21,8 +23,11 @@ import * as EventStore from "../eventStore/EventStore.ts"
 import type * as Decision from "./DecisionDefinition.ts"
 
 /**
- * The handler of a decision's command, over an event store. Its events go to a stream of their own, named after the command and its id; an
- * expected version in the command's context is refused, since there is no version to expect.
+ * Provides the handler of a decision's command. Its events go to a stream of their own, `<command>-<command id>`.
+ *
+ * **Gotchas**
+ *
+ * An expected version in the command's context fails with `InvalidRequest`, because a decision has no single stream.
  *
  * @since 0.1.0
  * @category layers
@@ -37,46 +42,51 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
     const run = yield* CommandExecution.make(store, options)
     const { command } = decision
     const execute = (payload: Command.Payload<C>) =>
-      run(command._tag, (commandId) =>
-        StreamId.nameOf(command._tag, commandId), ({ expected, metadata, stream, firstReceiptOr }) =>
-        Effect.gen(function*() {
-          if (expected !== undefined) {
-            return yield* invalidRequest(
-              `"${command._tag}" is decided on several entities and has no version to expect`
-            )
-          }
-          const models = decision.models(payload)
-          const query = Object.values(models).map((model) =>
-            model.query
-          )
-          const { condition, events } = yield* store.readByQuery(query)
-          const states = yield* fold(models, events)
-          const decided = decision.decide(states, payload)
-          const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
-          if (Result.isFailure(outcome)) return yield* firstReceiptOr(Effect.fail(outcome.failure))
-          if (outcome.success.length === 0) {
-            const last = events[events.length - 1]?.position ?? Position.start
-            return yield* firstReceiptOr(CommandExecution.emptyReceipt(command._tag, stream, Version.zero, last))
-          }
-          return yield* Effect.catchTag(
-            store.appendIf(condition, decision.events, stream, outcome.success, { metadata }),
-            "AppendConditionFailed",
-            (conflict) => Effect.fail(storeError(conflict))
-          )
-        }))
+      run(
+        command._tag,
+        (commandId) => StreamId.nameOf(command._tag, commandId),
+        (attempt) => handle(store, decision, payload, attempt)
+      )
     return InProcessRpc.handlers<C, never>([[command, execute]], context)
   }))
 
+const handle = Effect.fnUntraced(function*<C extends Command.Any, Events extends Event.Any>(
+  store: EventStore.EventStore["Service"],
+  { command, decide, events, models: modelsOf }: Decision.Decision<C, Events>,
+  payload: Command.Payload<C>,
+  { expected, firstReceiptOr, metadata, stream }: CommandExecution.Attempt
+): Effect.fn.Return<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> {
+  if (expected !== undefined) {
+    return yield* invalidRequest(
+      `Command "${command._tag}" is a decision across several streams, so it cannot have an expected version; leave out \`expected\``
+    )
+  }
+  const models = modelsOf(payload)
+  const { condition, events: read } = yield* store.readByQuery(Object.values(models).map(({ query }) => query))
+  const decided = decide(yield* fold(models, read), payload)
+  const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
+  if (Result.isFailure(outcome)) return yield* firstReceiptOr(Effect.fail(outcome.failure))
+  if (outcome.success.length === 0) {
+    const last = read[read.length - 1]?.position ?? Position.start
+    return yield* firstReceiptOr(CommandExecution.emptyReceipt(command._tag, stream, Version.zero, last))
+  }
+  return yield* Effect.catchTag(
+    store.appendIf(condition, events, stream, outcome.success, { metadata }),
+    "AppendConditionFailed",
+    (conflict) => Effect.fail(storeError(conflict))
+  )
+})
+
 /**
- * Every model's state after the events that it asks for. `taken` is told which these are.
+ * Returns the state of every model after the events that match its query. Calls `onEvent` for each event of a model.
  *
  * @since 0.1.0
- * @category folding
+ * @category combinators
  */
 export const fold = (
   models: Decision.Models,
   events: ReadonlyArray<EncodedEvent>,
-  taken?: (model: string, record: RecordedEvent<Event.Tagged>) => void
+  onEvent?: (model: string, recorded: RecordedEvent<Event.Tagged>) => void
 ): Effect.Effect<Readonly<Record<string, unknown>>, EventStoreError> =>
   Effect.suspend(() => {
     const states: Record<string, unknown> = {}
@@ -87,9 +97,9 @@ export const fold = (
         if (!EventQuery.matchesItem(model.query, event)) continue
         const decoded = codec.decode(event)
         if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-        for (const record of decoded.success) {
-          state = model.evolve(state, record.event)
-          taken?.(name, record)
+        for (const recorded of decoded.success) {
+          state = model.evolve(state, recorded.event)
+          onEvent?.(name, recorded)
         }
       }
       states[name] = state

@@ -73,7 +73,7 @@ describe("definitions reject what cannot work", () => {
       Aggregate.make(name, { id: "id", state, events, commands })
     assert.throws(() => make("", [Do]), "empty")
     assert.throws(() => make("a-b", [Do]), `"-"`)
-    assert.throws(() => make("A", [Do, Do]), "share a name")
+    assert.throws(() => make("A", [Do, Do]), "have the same name")
   })
 
   it("a projection with a bad name or version", () => {
