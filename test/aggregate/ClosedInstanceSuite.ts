@@ -1,5 +1,5 @@
 /**
- * The conformance suite of the runtime, the part on closed and archived instances of aggregates.
+ * The suite of closed and archived instances of aggregates, which every back end passes.
  *
  * @since 0.1.0
  */
@@ -32,7 +32,7 @@ const last = (id: string, owner: string) => AccountEvent.cases.Withdrawn.make({ 
  * @category suites
  */
 export const closedInstances: ReadonlyArray<Case<Stores>> = [
-  test("a closed instance is loaded as before and refuses commands, those decided on a kept state too", function*() {
+  test("a closed instance can be loaded and rejects commands, also on a cached state", function*() {
     const [id, owner] = [unique("a"), unique("ann")]
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner })
@@ -53,7 +53,7 @@ export const closedInstances: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(accounts))
   }),
 
-  test("projections see the last event, inline too, and those that are built later see every archived event", function*() {
+  test("inline and async projections see the last event, new ones all archived events", function*() {
     const owner = unique("ann")
     const [id, other] = [unique("a"), unique("b")]
     const [now, later] = [wealth("inline"), wealth("async")]

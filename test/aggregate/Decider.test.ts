@@ -24,7 +24,7 @@ const CounterDecider = Counter.decider({
 
 describe("Decider", () => {
   it.effect.prop(
-    "folding in one go or in two gives the same state",
+    "folds all events at once or in two parts to the same state",
     [Schema.Array(Counted), Schema.Array(Counted)],
     ([first, second]) =>
       Effect.sync(() => {
@@ -33,7 +33,7 @@ describe("Decider", () => {
       })
   )
 
-  it("decides always with a Result", () => {
+  it("always decides with a Result", () => {
     assert.deepStrictEqual(
       Decider.decide(CounterDecider, { n: 0 }, "Add", { id: "a", n: 1 }),
       Result.succeed([Counted.cases.Added.make({ id: "a", n: 1 })])
@@ -50,14 +50,14 @@ describe("DeciderSpec", () => {
   const add = (events: ReadonlyArray<typeof Counted.Type>, n: number) =>
     DeciderSpec.given(CounterDecider, events).when(Add, { id: "a", n })
 
-  it("passes when what happens is what was expected", () => {
+  it("passes when the outcome is the expected one", () => {
     assert.deepStrictEqual(add([added(3)], 4).thenEvents([added(4)]), { n: 7 })
     add([added(8)], 4).thenFails(new TooMuch({ limit: 10 }))
     DeciderSpec.given(CounterDecider).when(Clear, { id: "a" }).thenNothing()
     DeciderSpec.given(CounterDecider, [added(1), added(2)]).thenState({ n: 3 })
   })
 
-  it("fails when it is not", () => {
+  it("fails when the outcome is another one", () => {
     assert.throws(() => add([added(3)], 4).thenEvents([added(5)]), "other events")
     assert.throws(() => add([added(3)], 4).thenEvents([]), "other events")
     assert.throws(() => add([added(3)], 4).thenNothing(), "other events")

@@ -1,5 +1,5 @@
 /**
- * The conformance suite of the runtime, the part on states that a process keeps.
+ * The suite of cached states, which every back end passes.
  *
  * @since 0.1.0
  */
@@ -7,7 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
-import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
+import { ConcurrencyConflict } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Version from "../../src/core/Version.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -24,7 +25,7 @@ import {
   Withdraw
 } from "../support/AccountFixtures.ts"
 
-/** A process of its own on the same log: it knows nothing yet, and its round trips are counted. */
+/** Another process on the same log, with an empty cache, which counts its round trips. */
 const process = Effect.gen(function*() {
   const { driver } = (yield* EventStore.EventStore)[internals]
   const trips = yield* Ref.make<ReadonlyArray<"append" | "read">>([])
@@ -44,7 +45,7 @@ const process = Effect.gen(function*() {
 
 const fresh = Aggregate.layer(AccountDecider, { load: "fresh" })
 
-/** What another process writes. */
+/** Appends as another process. */
 const deposited = Effect.fnUntraced(function*(id: string, amount: number) {
   const store = yield* EventStore.EventStore
   return yield* store.append(AccountEvent, `Account-${id}`, [
@@ -53,32 +54,32 @@ const deposited = Effect.fnUntraced(function*(id: string, amount: number) {
 })
 
 /**
- * States: kept, verified, caught up, read as they were last seen.
+ * States: cached, verified by the append, caught up, and read stale.
  *
  * @since 0.1.0
  * @category suites
  */
 export const loading: ReadonlyArray<Case<Stores>> = [
-  test("a command on an instance that is known is one round trip, also the first on a new one after a refusal", function*() {
+  test("a command on a cached instance takes one round trip", function*() {
     const { run, trips } = yield* process
     const id = unique("a")
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner: "ann" })
-      equal(yield* trips, ["read", "append"], "not known")
+      equal(yield* trips, ["read", "append"], "not cached")
       for (const n of upTo(3)) {
         yield* CommandBus.dispatch(Deposit, { id, amount: n })
-        equal(yield* trips, ["append"], "known")
+        equal(yield* trips, ["append"], "cached")
       }
       const other = unique("a")
       equal(yield* Effect.flip(CommandBus.dispatch(Deposit, { id: other, amount: 1 })), new Closed({ id: other }), "no")
       equal(yield* trips, ["read"], "an instance without events")
       yield* CommandBus.dispatch(Open, { id: other, owner: "bob" })
-      equal(yield* trips, ["append"], "is known to have none")
+      equal(yield* trips, ["append"], "an instance cached as empty")
     }).pipe(Effect.provide(accounts), run)
     equal((yield* Aggregate.load(AccountDecider, id)).state, { owner: "ann", balance: 6 }, "the state")
   }),
 
-  test("a known state that others have moved on is caught up: the append is decided again, on what is missing alone", function*() {
+  test("after events of another process a command reads only these and decides again", function*() {
     const { run, trips } = yield* process
     const id = unique("a")
     const receipt = yield* Effect.gen(function*() {
@@ -91,7 +92,7 @@ export const loading: ReadonlyArray<Case<Stores>> = [
     equal(yield* trips, ["append", "read", "append"], "the round trips")
   }),
 
-  test("nobody is refused on an old state", function*() {
+  test("rejects a command only on the current state", function*() {
     const { run, trips } = yield* process
     const id = unique("a")
     const before = unique("command")
@@ -107,31 +108,35 @@ export const loading: ReadonlyArray<Case<Stores>> = [
       equal(
         yield* Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 3 })),
         new Overdrawn({ balance: 2 }),
-        "the refusal is of now"
+        "rejected on the current balance"
       )
       const { position } = yield* deposited(id, 1)
       const nothing = yield* CommandBus.dispatch(Open, { id, owner: "ann" })
-      equal([nothing.version, nothing.position], [Version.make(5), position], "so is the receipt that nothing happened")
+      equal([nothing.version, nothing.position], [Version.make(5), position], "so is a receipt without events")
       yield* deposited(id, 1)
       yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected: Version.make(6), commandId: before })
       yield* deposited(id, 1)
       const conflict = yield* Effect.flip(
         CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected: Version.make(7) })
       )
-      ok(conflict._tag === "ConcurrencyConflict" && conflict.actual === 8, "the conflict tells the true version")
+      equal(
+        conflict,
+        new ConcurrencyConflict({ stream: `Account-${id}`, expected: Version.make(7), actual: Version.make(8) }),
+        "the conflict has the actual version"
+      )
       yield* trips
       const again = yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, { commandId: before })
       equal(
         [again.version, yield* trips],
         [Version.make(7), ["append"]],
-        "done before"
+        "a repeated command id"
       )
       yield* CommandBus.dispatch(Deposit, { id, amount: 1 })
     }).pipe(Effect.provide(accounts), run)
     equal((yield* Aggregate.load(AccountDecider, id)).state.balance, 7, "the balance")
   }),
 
-  test("the policy \"fresh\" reads before every decision, what is new alone", function*() {
+  test("the policy \"fresh\" reads the new events before every decision", function*() {
     const { run, trips } = yield* process
     const id = unique("a")
     yield* Effect.gen(function*() {
@@ -142,26 +147,26 @@ export const loading: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(fresh), run)
   }),
 
-  test("a state is read fresh, or stale without a round trip; a past one is what it was", function*() {
+  test("loads fresh states, stale states without a round trip, and past states", function*() {
     const { run, trips } = yield* process
     const id = unique("a")
     const load = (options?: Aggregate.LoadOptions) => run(Aggregate.load(AccountDecider, id, options))
     yield* CommandBus.dispatch(Open, { id, owner: "ann" }).pipe(Effect.provide(accounts))
-    equal((yield* load({ policy: "stale" })).version, Version.make(1), "not known, so it is read")
+    equal((yield* load({ policy: "stale" })).version, Version.make(1), "not cached, so it is read")
     equal(yield* trips, ["read"], "once")
     yield* deposited(id, 5)
-    equal((yield* load({ policy: "stale" })).state.balance, 0, "as it was last seen")
+    equal((yield* load({ policy: "stale" })).state.balance, 0, "the cached state")
     equal(yield* trips, [], "without a round trip")
     equal((yield* load()).state.balance, 5, "fresh")
-    equal((yield* load({ policy: "stale" })).state.balance, 5, "seen by now")
-    equal((yield* load({ atVersion: Version.make(1) })).state.balance, 0, "at a version before the known one")
+    equal((yield* load({ policy: "stale" })).state.balance, 5, "cached by now")
+    equal((yield* load({ atVersion: Version.make(1) })).state.balance, 0, "at a version before the cached one")
     yield* deposited(id, 5)
     yield* deposited(id, 5)
-    equal((yield* load({ atVersion: Version.make(3) })).state.balance, 10, "at a version after the known one")
-    equal((yield* load({ policy: "stale" })).state.balance, 5, "which does not become the known one")
+    equal((yield* load({ atVersion: Version.make(3) })).state.balance, 10, "at a version after the cached one")
+    equal((yield* load({ policy: "stale" })).state.balance, 5, "which is not cached")
   }),
 
-  test("many fibers on a few instances: every command takes effect once, on what is true", function*() {
+  test("commands of many fibers on a few instances take effect once each", function*() {
     const { run } = yield* process
     const ids = upTo(3).map(() => unique("a"))
     const taken = yield* Effect.gen(function*() {
@@ -182,7 +187,7 @@ export const loading: ReadonlyArray<Case<Stores>> = [
       equal(
         yield* run(Aggregate.load(AccountDecider, id, { policy: "stale" })),
         yield* Aggregate.load(AccountDecider, id),
-        "what is known"
+        "the cached state"
       )
     }
   })

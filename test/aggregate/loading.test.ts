@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing"
 import { Aggregate, Command, CommandBus, EventStore, Version } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 
-/** A number that is written rounded: what is read is not what was decided. */
+/** A number that is encoded rounded, so that the stored event differs from the decided one. */
 const Rounded = Schema.Int.pipe(
   Schema.decodeTo(Schema.Number, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.transform(Math.round) })
 )
@@ -30,7 +30,7 @@ const counters = Aggregate.layer(CounterDecider)
 const add = (id: string, amount: number) => Effect.provide(CommandBus.dispatch(Add, { id, amount }), counters)
 const stale = (id: string) => Aggregate.load(CounterDecider, id, { policy: "stale" })
 
-/** The store in the context and a process of its own on it, that counts what it reads. */
+/** Another process on the store in the context, which counts its reads. */
 const another = Effect.gen(function*() {
   const { driver } = (yield* EventStore.EventStore)[internals]
   let reads = 0
@@ -49,8 +49,8 @@ const another = Effect.gen(function*() {
 
 const bounded = (capacity: number) => Effect.provideService(Aggregate.StateCache, { capacity, timeToLive: "1 minute" })
 
-describe("the states that a process keeps", () => {
-  it.effect("are as many as its bound allows, the last used", () =>
+describe("the cached states of a process", () => {
+  it.effect("are the most recently used, up to the capacity", () =>
     Effect.gen(function*() {
       const { reads, run } = yield* another
       yield* run(Effect.gen(function*() {
@@ -63,7 +63,7 @@ describe("the states that a process keeps", () => {
       })).pipe(bounded(2))
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("are none when the bound is 0, and all is still well", () =>
+  it.effect("are none with a capacity of 0, and commands still work", () =>
     Effect.gen(function*() {
       const { reads, run } = yield* another
       yield* run(Effect.gen(function*() {
@@ -73,7 +73,7 @@ describe("the states that a process keeps", () => {
       })).pipe(bounded(0))
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("are forgotten after a time, which begins again with each look at the stream", () =>
+  it.effect("expire, later after each read or write of the stream", () =>
     Effect.gen(function*() {
       const { reads, run } = yield* another
       yield* run(Effect.gen(function*() {
@@ -82,14 +82,14 @@ describe("the states that a process keeps", () => {
         yield* add("a", 1)
         yield* TestClock.adjust("40 seconds")
         yield* stale("a")
-        assert.strictEqual(reads(), 1, "known by the second append")
+        assert.strictEqual(reads(), 1, "cached by the second append")
         yield* TestClock.adjust("30 seconds")
         yield* stale("a")
-        assert.strictEqual(reads(), 2, "to read it stale is not to look at the stream")
+        assert.strictEqual(reads(), 2, "a stale load does not extend the time")
       })).pipe(bounded(10))
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("are folded from what was written, not from what was decided", () =>
+  it.effect("are folded from the encoded events, not from the decided ones", () =>
     Effect.gen(function*() {
       const { run } = yield* another
       yield* run(add("a", 1.4))
@@ -98,17 +98,17 @@ describe("the states that a process keeps", () => {
       assert.strictEqual((yield* Aggregate.load(CounterDecider, "a")).state, 2)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("an event that evolve cannot take is appended all the same, and told to whoever loads", () =>
+  it.effect("appends an event on which evolve throws, and fails the next load", () =>
     Effect.gen(function*() {
       yield* add("a", 1)
       assert.strictEqual((yield* add("a", 13)).version, Version.make(2))
       for (const load of [stale("a"), Aggregate.load(CounterDecider, "a")]) {
         const exit = yield* Effect.exit(load)
-        assert.isTrue(Exit.isFailure(exit) && Cause.pretty(exit.cause).includes("thirteen"))
+        assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "no failure", "thirteen")
       }
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("a log that was set back is noticed by the next command", () =>
+  it.effect("a command detects a log that was restored from an older backup", () =>
     Effect.gen(function*() {
       const { driver } = (yield* EventStore.EventStore)[internals]
       // The log of a backup: the same stream, but shorter.
@@ -127,7 +127,7 @@ describe("the states that a process keeps", () => {
       assert.strictEqual((yield* run(stale("a"))).state, 9)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("a log that was set back is noticed by whoever reads it, before anybody is refused on what was there", () =>
+  it.effect("a load detects a log that was restored from an older backup", () =>
     Effect.gen(function*() {
       const { driver } = (yield* EventStore.EventStore)[internals]
       const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
@@ -140,7 +140,7 @@ describe("the states that a process keeps", () => {
       assert.strictEqual((yield* run(stale("a"))).version, Version.zero)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("a reader that was slow does not put an older state in the place of a newer one", () =>
+  it.effect("a slow reader does not replace a newer state", () =>
     Effect.gen(function*() {
       const { driver } = (yield* EventStore.EventStore)[internals]
       const gate = yield* Deferred.make<void>()
@@ -165,7 +165,7 @@ describe("the states that a process keeps", () => {
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect.prop(
-    "whatever several processes do in whatever order, each of them ends with the state of the log",
+    "several processes all end with the state of the log",
     [Schema.Array(Schema.Struct({
       process: Schema.Literals([0, 1, 2]),
       id: Schema.Literals(["a", "b"]),

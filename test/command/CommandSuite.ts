@@ -1,5 +1,5 @@
 /**
- * The conformance suite of the runtime, the part on commands.
+ * The suite of commands, which every back end passes.
  *
  * @since 0.1.0
  */
@@ -15,6 +15,7 @@ import * as Command from "../../src/command/Command.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import * as CommandContext from "../../src/command/CommandContext.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { CommandIdReused, ConcurrencyConflict, storeError } from "../../src/core/errors.ts"
 import * as Version from "../../src/core/Version.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import {
@@ -32,17 +33,17 @@ import {
 } from "../support/AccountFixtures.ts"
 
 /**
- * Commands: decided, retried, repeated, refused; and past states.
+ * Commands: decisions, retries, repeated command ids, rejections; and past states.
  *
  * @since 0.1.0
  * @category suites
  */
 export const commands: ReadonlyArray<Case<Stores>> = [
-  test("a command loads, decides, appends and answers its receipt; its errors are its own", function*() {
+  test("a command loads, decides, appends and returns its receipt or its own error", function*() {
     const id = unique("a")
     const owner = unique("ann")
     yield* Effect.gen(function*() {
-      equal(yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 })), new Closed({ id }), "refused")
+      equal(yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 })), new Closed({ id }), "rejected")
       const opened = yield* CommandBus.dispatch(Open, { id, owner })
       equal([opened.version, opened.events.map((e) => e.type)], [Version.make(1), ["Opened"]], "the first receipt")
       const nothing = yield* CommandBus.dispatch(Open, { id, owner })
@@ -51,18 +52,16 @@ export const commands: ReadonlyArray<Case<Stores>> = [
       equal(
         yield* Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 8 })),
         new Overdrawn({ balance: 7 }),
-        "refused on the state"
+        "rejected on the state"
       )
       const invalid = yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: -1 }))
-      ok(
-        invalid._tag === "InvalidCommand" && invalid.message.includes("amount"),
-        "a bad payload is refused, by its field"
-      )
+      equal(invalid._tag, "InvalidCommand", "an invalid payload")
+      ok(invalid.message.includes("amount"), `the message names the field: ${invalid.message}`)
     }).pipe(Effect.provide(accounts))
     equal((yield* Aggregate.load(AccountDecider, id)).state, { owner, balance: 7 }, "the state")
   }),
 
-  test("metadata is complete by default and carries what it is given", function*() {
+  test("metadata is complete by default and contains what the caller gives", function*() {
     const id = unique("a")
     const commandId = unique("command")
     yield* Effect.gen(function*() {
@@ -79,9 +78,13 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     const [first, second] = (yield* Stream.runCollect(store.readStream(AccountEvent, `Account-${id}`))).map((e) =>
       e.metadata
     )
-    ok(first?.commandId !== undefined, "a command id is drawn")
-    equal([first?.correlationId, first?.causationId], [first?.commandId, first?.commandId], "and begins a conversation")
-    equal(first?.actor, "anonymous", "of somebody")
+    equal(typeof first?.commandId, "string", "a new command id")
+    equal(
+      [first?.correlationId, first?.causationId],
+      [first?.commandId, first?.commandId],
+      "and correlation and causation ids"
+    )
+    equal(first?.actor, "anonymous", "the default actor")
     equal(
       { ...second, traceparent: undefined },
       {
@@ -93,12 +96,12 @@ export const commands: ReadonlyArray<Case<Stores>> = [
         attributes: { ip: "::1" },
         traceparent: undefined
       },
-      "what was given"
+      "the given metadata"
     )
-    ok(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/.test(second?.traceparent ?? ""), "the trace context")
+    ok(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/.test(second?.traceparent ?? ""), `the traceparent ${second?.traceparent}`)
   }),
 
-  test("who acts when nobody says is said once for a program", function*() {
+  test("a program provides the default actor once", function*() {
     const id = unique("a")
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner: "ann" })
@@ -108,7 +111,7 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     equal(events.map(({ metadata }) => metadata.actor), ["nightly-job", "ann"], "the actors")
   }),
 
-  test("20 concurrent commands on one instance all take effect, each once", function*() {
+  test("20 concurrent commands on one instance take effect, each once", function*() {
     const id = unique("a")
     const receipts = yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner: "ann" })
@@ -139,7 +142,7 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     equal((yield* Aggregate.load(AccountDecider, id)).state.balance, 0, "the balance")
   }),
 
-  test("the same command id again answers the first receipt, whatever the state has become", function*() {
+  test("a repeated command id returns the first receipt, whatever the state is now", function*() {
     const id = unique("a")
     const [open, withdraw] = [unique("command"), unique("command")]
     yield* Effect.gen(function*() {
@@ -149,43 +152,46 @@ export const commands: ReadonlyArray<Case<Stores>> = [
       equal(
         yield* CommandBus.dispatch(Withdraw, { id, amount: 5 }, { commandId: withdraw }),
         taken,
-        "where it would be refused now"
+        "of a command that would be rejected now"
       )
       equal(
         yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { commandId: open }),
         first,
-        "where nothing would happen now"
+        "of a command that would append nothing now"
       )
       const expecting = { commandId: withdraw, expected: Version.make(2) }
-      equal(yield* CommandBus.dispatch(Withdraw, { id, amount: 5 }, expecting), taken, "where the version has moved on")
+      equal(
+        yield* CommandBus.dispatch(Withdraw, { id, amount: 5 }, expecting),
+        taken,
+        "of a command that expects an earlier version"
+      )
       const all = yield* Effect.forEach(
         upTo(20),
         () => CommandBus.dispatch(Deposit, { id, amount: 3 }, { commandId: `${open}-deposit` }),
         { concurrency: "unbounded" }
       )
-      for (const receipt of all) equal(receipt, all[0]!, "20 at once")
+      equal(all, upTo(20).map(() => all[0]!), "20 at once")
     }).pipe(Effect.provide(Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) })))
     equal((yield* Aggregate.load(AccountDecider, id)).version, Version.make(4), "the version")
   }),
 
-  test("a command id that was another command's, or another instance's, is refused, and nothing is written", function*() {
+  test("rejects a command id that another command or instance has used", function*() {
     const [id, other] = [unique("a"), unique("a")]
     const commandId = unique("command")
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { commandId })
       const reused = [
-        Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 }, { commandId })),
-        Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 1 }, { commandId })),
-        Effect.flip(CommandBus.dispatch(Open, { id: other, owner: "bob" }, { commandId })),
-        Effect.flip(CommandBus.dispatch(Deposit, { id: other, amount: 1 }, { commandId }))
-      ]
-      for (const attempt of reused) {
-        const error = yield* attempt
-        ok(
-          error._tag === "EventStoreError" && error.reason._tag === "CommandIdReused" &&
-            error.reason.firstCommand === "Open"
-            && error.reason.firstStream === `Account-${id}`,
-          "the refusal names what it was used for"
+        [id, "Deposit", Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 }, { commandId }))],
+        [id, "Withdraw", Effect.flip(CommandBus.dispatch(Withdraw, { id, amount: 1 }, { commandId }))],
+        [other, "Open", Effect.flip(CommandBus.dispatch(Open, { id: other, owner: "bob" }, { commandId }))],
+        [other, "Deposit", Effect.flip(CommandBus.dispatch(Deposit, { id: other, amount: 1 }, { commandId }))]
+      ] as const
+      for (const [instance, command, rejected] of reused) {
+        const first = { firstCommand: "Open", firstStream: `Account-${id}` }
+        equal(
+          yield* rejected,
+          storeError(new CommandIdReused({ commandId, command, stream: `Account-${instance}`, ...first })),
+          `${command} of ${instance} names the first use`
         )
       }
     }).pipe(Effect.provide(accounts))
@@ -193,14 +199,14 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     equal((yield* Aggregate.load(AccountDecider, other)).version, Version.zero, "the other's version")
   }),
 
-  test("an expected version holds, and its conflict is not retried away", function*() {
+  test("a conflict with an expected version is not retried", function*() {
     const id = unique("a")
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { expected: "noStream" })
       const stale = yield* Effect.flip(CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected: Version.make(0) }))
-      ok(
-        stale._tag === "ConcurrencyConflict" && stale.expected === 0 && stale.actual === 1
-          && stale.stream === `Account-${id}`,
+      equal(
+        stale,
+        new ConcurrencyConflict({ stream: `Account-${id}`, expected: Version.zero, actual: Version.make(1) }),
         "the conflict"
       )
       yield* CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected: Version.make(1) })
@@ -213,11 +219,15 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(accounts))
   }),
 
-  test("a looser expectation holds under races, and its conflicts are retried", function*() {
+  test("streamExists and any hold under races, and their conflicts are retried", function*() {
     const id = unique("a")
     yield* Effect.gen(function*() {
       const missing = yield* Effect.flip(CommandBus.dispatch(Open, { id, owner: "ann" }, { expected: "streamExists" }))
-      ok(missing._tag === "ConcurrencyConflict" && missing.actual === 0, "nothing is there yet")
+      equal(
+        missing,
+        new ConcurrencyConflict({ stream: `Account-${id}`, expected: "streamExists", actual: Version.zero }),
+        "an empty stream"
+      )
       yield* CommandBus.dispatch(Open, { id, owner: "ann" }, { expected: "noStream" })
       for (const expected of ["any", "streamExists"] as const) {
         yield* Effect.forEach(upTo(20), () => CommandBus.dispatch(Deposit, { id, amount: 1 }, { expected }), {
@@ -228,7 +238,7 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     equal((yield* Aggregate.load(AccountDecider, id)).state.balance, 40, "every deposit counts")
   }),
 
-  test("what is said of one command holds for that command, whatever is said around it or its handlers", function*() {
+  test("the context of a command wins over the context around it and its layer", function*() {
     const id = unique("a")
     const around = CommandContext.provide({ actor: "outer", correlationId: "conversation" })
     const commandId = unique("command")
@@ -240,27 +250,27 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     const [first, second] = (yield* Stream.runCollect(store.readStream(AccountEvent, `Account-${id}`))).map((e) =>
       e.metadata
     )
-    equal([first?.actor, first?.correlationId], ["outer", "conversation"], "what is said around it")
+    equal([first?.actor, first?.correlationId], ["outer", "conversation"], "the context around it")
     equal(
       [second?.actor, second?.correlationId, second?.commandId],
       ["inner", "conversation", commandId],
-      "what is said of it"
+      "its own context"
     )
   }),
 
-  test("a command never reaches the handler of another of the same name", function*() {
+  test("a command never reaches the handler of another command with its name", function*() {
     const Foreign = Command.make("Deposit", { payload: { id: Schema.String, amount: Schema.Int }, error: Closed })
     const id = unique("a")
     const exit = yield* Effect.exit(Effect.provide(CommandBus.dispatch(Foreign, { id, amount: 1 }), accounts))
-    ok(Exit.hasDies(exit), "it is a mistake in the program")
+    ok(Exit.hasDies(exit), "a defect, since the program is wrong")
     equal((yield* Aggregate.load(AccountDecider, id)).version, Version.zero, "nothing is written")
   }),
 
-  test("when the retries are used up, the conflict tells stream, expected and actual version", function*() {
+  test("after the last retry the conflict has stream, expected and actual version", function*() {
     const id = unique("a")
     const store = yield* EventStore
     const opened = AccountEvent.cases.Opened.make({ id, owner: "ann" })
-    // A store in which somebody always comes first.
+    // A store in which another append always comes first.
     const contested = Layer.succeed(
       EventStore,
       EventStore.of({
@@ -288,10 +298,14 @@ export const commands: ReadonlyArray<Case<Stores>> = [
       ),
       Effect.flip
     )
-    ok(error._tag === "ConcurrencyConflict" && error.expected === 2 && error.actual === 3, "after two retries")
+    equal(
+      error,
+      new ConcurrencyConflict({ stream: `Account-${id}`, expected: Version.make(2), actual: Version.make(3) }),
+      "after two retries"
+    )
   }),
 
-  test("the state of an instance as it was, at a version and at an instant", function*() {
+  test("loads the state of an instance at a version and at an instant", function*() {
     const id = unique("a")
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner: "ann" })
