@@ -211,7 +211,7 @@ const out = [
     return line([name, round(middle), `${least}/+${most} %`, ratio, `${round(busy * 100)} %`])
   }),
   "",
-  line(["append to visible", "p50", "p99", "most", "p50 from the call", "seen"]),
+  line(["append to visible", "p50", "p99", "max", "p50 from the call", "seen"]),
   line(["---", "---:", "---:", "---:", "---:", "---:"]),
   ...latencies.map(({ latency: { fromCall, most, p50, p99, seen, sent }, name }) =>
     line([name, ...[p50, p99, most, fromCall].map((one) => `${round(one, 1)} ms`), `${seen} of ${sent}`])

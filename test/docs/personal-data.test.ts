@@ -130,7 +130,7 @@ layer(hotel.pipe(Layer.provideMerge(stores)), { excludeTestServices: true, timeo
 })
 
 it.live(
-  "personal data is kept and erased in memory too, and so is who was never there; merged only, nothing is kept",
+  "personal data is erased in memory too, and rejected without a key store",
   () => {
     const event = BookingEvent.cases.RoomBooked.make({
       bookingId: "1",

@@ -97,7 +97,7 @@ describe("docs/reference.md", () => {
     }))
 })
 
-/** Removes documents, too. */
+/** Writes documents and removes them. */
 const Inline = Projection.make("inline", {
   events: Bank.AccountEvent,
   document: Bank.Balances.document,

@@ -1,3 +1,4 @@
+/** Executes the code of docs/replay.md. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Layer, Schema } from "effect"

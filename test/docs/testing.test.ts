@@ -1,6 +1,4 @@
-/**
- * How a program on evsrc is tested, shown on examples/bank-account.ts. The code in docs/testing.md is taken from here.
- */
+/** Executes the code of docs/testing.md, on examples/bank-account.ts. */
 import { assert, describe, it, layer } from "@effect/vitest"
 import { DateTime, Effect, Exit, Layer, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"

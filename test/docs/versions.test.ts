@@ -1,3 +1,4 @@
+/** Executes the code of docs/versions.md. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result, Schema, Stream } from "effect"
