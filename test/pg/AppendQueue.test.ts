@@ -1,0 +1,198 @@
+/** The queue of group commit: what goes together, what waits, and the properties of every batch. */
+import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
+import * as AppendQueue from "../../src/pg/AppendQueue.ts"
+
+interface Append extends AppendQueue.Entry {
+  readonly name: string
+}
+
+let count = 0
+const append = (stream: string, command?: string, bytes = 1): Append => ({
+  name: `${stream}${count++}`,
+  keys: command === undefined ? [`s${stream}`] : [`s${stream}`, `c${command}`],
+  bytes
+})
+
+const namesOf = (batch: ReadonlyArray<Append>) => batch.map(({ name }) => name)
+
+const queueOf = (options: AppendQueue.AppendQueueOptions, ...appends: ReadonlyArray<Append>) => {
+  const queue = AppendQueue.make<Append>(options)
+  for (const entry of appends) queue.add(entry)
+  return queue
+}
+
+describe("AppendQueue", () => {
+  it("takes the waiting appends in the order of their arrival", () => {
+    const [a, b, c] = [append("a"), append("b"), append("c")]
+    const queue = queueOf({}, a, b, c)
+    assert.deepStrictEqual(queue.nextBatch(), [a, b, c])
+    assert.deepStrictEqual(queue.nextBatch(), [])
+  })
+
+  it("allows no second statement until the first has ended", () => {
+    const [a, b] = [append("a"), append("b")]
+    const queue = queueOf({}, a)
+    const first = queue.nextBatch()
+    queue.add(b)
+    assert.deepStrictEqual(queue.nextBatch(), [])
+    queue.statementEnded(first)
+    assert.deepStrictEqual(queue.nextBatch(), [b])
+  })
+
+  it("passes over an append whose stream is in flight, and all that follow it by a key", () => {
+    const [a, again, sameCommand, other] = [append("a"), append("a", "1"), append("b", "1"), append("c")]
+    const queue = queueOf({ inFlight: 2, statementAppends: 1, batchAppends: 1 }, a)
+    const first = queue.nextBatch()
+    for (const entry of [again, sameCommand, other]) queue.add(entry)
+    assert.deepStrictEqual(queue.nextBatch(), [other])
+    queue.statementEnded(first)
+    queue.end(a)
+    assert.deepStrictEqual(queue.nextBatch(), [again])
+  })
+
+  it("keeps the keys of an append whose statement has ended until the append ends", () => {
+    const [a, again, other] = [append("a"), append("a"), append("b")]
+    const queue = queueOf({}, a)
+    queue.statementEnded(queue.nextBatch())
+    queue.add(again)
+    queue.add(other)
+    const second = queue.nextBatch()
+    assert.deepStrictEqual(second, [other])
+    queue.statementEnded(second)
+    assert.deepStrictEqual(queue.nextBatch(), [])
+    queue.end(a)
+    assert.deepStrictEqual(queue.nextBatch(), [again])
+  })
+
+  it("divides the appends equally between the statements that it allows", () => {
+    const appends = ["a", "b", "c", "d"].map((stream) => append(stream))
+    const queue = queueOf({ inFlight: 2, statementAppends: 2 }, ...appends)
+    assert.deepStrictEqual(queue.nextBatch(), appends.slice(0, 2))
+    assert.deepStrictEqual(queue.nextBatch(), appends.slice(2))
+    assert.deepStrictEqual(queue.nextBatch(), [])
+  })
+
+  it("ends a batch at its maximum of appends or bytes, but takes at least one", () => {
+    const [a, b, large, c, d] = [append("a"), append("b"), append("l", undefined, 100), append("c"), append("d")]
+    const queue = queueOf({ batchAppends: 3, batchBytes: 10 }, a, b, large, c, d)
+    for (const expected of [[a, b], [large], [c, d]]) {
+      const batch = queue.nextBatch()
+      assert.deepStrictEqual(batch, expected)
+      queue.statementEnded(batch)
+      for (const entry of batch) queue.end(entry)
+    }
+  })
+
+  it("forgets appends that are removed before they are sent", () => {
+    const [a, b, c] = [append("a"), append("b"), append("c")]
+    const queue = queueOf({}, a, b, c)
+    queue.remove(a)
+    assert.deepStrictEqual(queue.removeAll(), [b, c])
+    assert.deepStrictEqual(queue.nextBatch(), [])
+  })
+})
+
+/** A step of a generated run. A number selects one of the candidates for the step; without candidates nothing happens. */
+const Step = Schema.Union([
+  Schema.TaggedStruct("Add", {
+    appends: Schema.Array(Schema.Struct({
+      stream: Schema.Literals(["a", "b", "c", "d", "e", "f"]),
+      command: Schema.Literals(["none", "1", "2", "3"]),
+      bytes: Schema.Literals([1, 4, 30])
+    }))
+  }),
+  Schema.TaggedStruct("Send", {}),
+  Schema.TaggedStruct("EndStatement", { which: Schema.Literals([0, 1, 2, 3]) }),
+  Schema.TaggedStruct("End", { which: Schema.Literals([0, 1, 2, 3]) }),
+  Schema.TaggedStruct("Remove", { which: Schema.Literals([0, 1, 2, 3]) })
+])
+
+const Run = Schema.Struct({
+  inFlight: Schema.Literals([1, 2, 3]),
+  statementAppends: Schema.Literals([1, 2, 4]),
+  batchAppends: Schema.Literals([1, 2, 3, 100]),
+  batchBytes: Schema.Literals([8, 1000]),
+  steps: Schema.Array(Step)
+})
+
+/** Runs the steps against a queue, and keeps a record of what it was given and what it returned. */
+const simulate = ({ steps, ...options }: typeof Run.Type) => {
+  const queue = AppendQueue.make<Append>(options)
+  const added: Array<Append> = []
+  const sent: Array<Append> = []
+  const removed: Array<Append> = []
+  const statements: Array<ReadonlyArray<Append>> = []
+  const notEnded = new Set<Append>()
+  const waiting = () => added.filter((entry) => !sent.includes(entry) && !removed.includes(entry))
+
+  const send = () => {
+    const batch = queue.nextBatch()
+    if (batch.length === 0) return false
+    const busy = Array.from(notEnded, ({ keys }) => keys).flat()
+    const keys = batch.flatMap(({ keys }) => keys)
+    assert.strictEqual(new Set([...busy, ...keys]).size, busy.length + keys.length, "no key is in flight twice")
+    assert.isAtMost(batch.length, options.batchAppends)
+    if (batch.length > 1) assert.isAtMost(batch.reduce((bytes, entry) => bytes + entry.bytes, 0), options.batchBytes)
+    for (const entry of batch) notEnded.add(entry)
+    statements.push(batch)
+    assert.isAtMost(statements.length, options.inFlight)
+    sent.push(...batch)
+    return true
+  }
+  const endStatement = (which: number) => {
+    const [batch] = statements.splice(which % Math.max(1, statements.length), 1)
+    if (batch !== undefined) queue.statementEnded(batch)
+  }
+  const end = (which: number) => {
+    // An append ends when its statement has ended, or later.
+    const candidates = Array.from(notEnded).filter((entry) => !statements.some((batch) => batch.includes(entry)))
+    const entry = candidates[which % Math.max(1, candidates.length)]
+    if (entry === undefined) return
+    notEnded.delete(entry)
+    queue.end(entry)
+  }
+
+  for (const step of steps) {
+    if (step._tag === "Send") send()
+    else if (step._tag === "EndStatement") endStatement(step.which)
+    else if (step._tag === "End") end(step.which)
+    else if (step._tag === "Remove") {
+      const entry = waiting()[step.which]
+      if (entry === undefined) continue
+      queue.remove(entry)
+      removed.push(entry)
+    } else {
+      for (const { bytes, command, stream } of step.appends) {
+        const entry = append(stream, command === "none" ? undefined : command, bytes)
+        added.push(entry)
+        queue.add(entry)
+      }
+    }
+  }
+  // Everything ends, so everything can go.
+  do {
+    while (statements.length > 0) endStatement(0)
+    while (notEnded.size > 0) end(0)
+    assert.isAtMost(sent.length, added.length, "no append is sent twice")
+  } while (send())
+  return { added, removed, sent }
+}
+
+describe("every run of an AppendQueue", () => {
+  it.prop(
+    "sends each append once unless it was removed, and those with a common key in their order",
+    [Run],
+    ([run]) => {
+      const { added, removed, sent } = simulate(run)
+      const kept = added.filter((entry) => !removed.includes(entry))
+      assert.sameOrderedMembers(namesOf(sent).toSorted(), namesOf(kept).toSorted())
+      for (const key of new Set(kept.flatMap(({ keys }) => keys))) {
+        assert.deepStrictEqual(
+          namesOf(sent.filter(({ keys }) => keys.includes(key))),
+          namesOf(kept.filter(({ keys }) => keys.includes(key)))
+        )
+      }
+    }
+  )
+})
