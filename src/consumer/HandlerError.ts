@@ -6,8 +6,9 @@
 import * as Cause from "effect/Cause"
 import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { isSqlError } from "effect/sql/SqlError"
 import { ConsumerFailed, EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import { isTransient } from "../core/sqlState.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
@@ -16,22 +17,12 @@ import type { Consumer } from "./Consumer.ts"
 /** An error of one's own may have several others within. */
 const depth = 8
 
-/** Resources exhausted (53), operator intervention such as a shutdown (57), system errors such as a full disk (58). */
-const passing = /^(53|57|58)[0-9A-Z]{3}$/
-
-/** Whether the same statement may succeed when it is simply sent again. */
-const isPassing = (error: SqlError): boolean => {
-  const { cause } = error.reason
-  return error.isRetryable
-    || (Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) && passing.test(cause.code))
-}
-
 /** The error, or the one within that has caused it, for which the event is not to blame. */
 const unavailable = (error: unknown): EventStoreError | undefined => {
   for (let within = error, i = 0; within instanceof Object && i < depth; i++) {
     if (within instanceof EventStoreError) return within.isRetryable ? within : undefined
     if (isSqlError(within)) {
-      return isPassing(within)
+      return within.isRetryable || isTransient(within)
         ? storeError(new StoreUnavailable({ message: `The database is unavailable: ${within.message}`, cause: within }))
         : undefined
     }

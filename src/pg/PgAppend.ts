@@ -1,5 +1,5 @@
 /**
- * The append statements: one append, or several in one round trip and one commit.
+ * The append statements on PostgreSQL: one append, or several in one round trip and one commit.
  *
  * @since 0.1.0
  */
@@ -15,8 +15,7 @@ import type { EventQuery } from "../event/EventQuery.ts"
 import type { AppendCondition, AppendRequest, AppendResult, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 
 /**
- * What the database answers to an append; `resolve` turns it into a result. The stream is the one that was asked for, and the positions
- * are null where nothing was written.
+ * The outcome of an append in the database; `resolve` converts it to a result. `positions` is null if nothing was written.
  *
  * @since 0.1.0
  * @category models
@@ -30,50 +29,85 @@ export interface AppendRow {
 }
 
 /**
- * - `single`: one append. It waits while another transaction appends to its stream or under its command id
- * - `singleNow`: the same, but it does not wait: its outcome may be `busy`
- * - `batch`: several, of which no two share a stream or a command id; a row an append, in order. None of them waits
- * - `resolve`: the result that a row stands for
+ * The append statements of a schema.
  *
  * @since 0.1.0
  * @category models
  */
 export interface PgAppend {
+  /** Appends, and waits while another transaction appends to the stream or under the command id. */
   readonly single: (request: AppendRequest) => Effect.Effect<AppendRow, SqlError>
+  /** Appends without waiting: the outcome may be `busy`. */
   readonly singleNow: (request: AppendRequest) => Effect.Effect<AppendRow, SqlError>
+  /** Runs several appends without waiting. No two of them may share a stream or a command id. Returns a row per append, in order. */
   readonly batch: (requests: ReadonlyArray<AppendRequest>) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
+  /** Returns the result of a row. */
   readonly resolve: (request: AppendRequest, row: AppendRow) => Effect.Effect<AppendResult, EventStoreError>
 }
 
-/** What `append_one` answers. */
-interface OneRow extends Pick<AppendRow, "outcome" | "version" | "recorded_at"> {
+/** The row that `append_one` returns. */
+interface AppendOneRow extends Pick<AppendRow, "outcome" | "version" | "recorded_at"> {
   readonly position: bigint | null
 }
 
-/** What `append` answers: outcomes and versions one an append, positions one an event. */
-interface ManyRow extends Pick<AppendRow, "recorded_at"> {
+/** The row that `append` returns: outcomes and versions have an element per append, positions one per event. */
+interface AppendManyRow extends Pick<AppendRow, "recorded_at"> {
   readonly outcomes: ReadonlyArray<AppendRow["outcome"]>
   readonly versions: ReadonlyArray<bigint>
   readonly positions: ReadonlyArray<bigint> | null
 }
 
 /**
- * The statements for a schema, given by its quoted name.
+ * Makes the append statements of a schema, given by its quoted name.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["receipt"]): PgAppend => {
-  const appendOne = `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9)`
-  const append =
-    `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
-    + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
-    + `$18::bigint[], $19)`
+  const one = appendOne(sql, schema)
+  const many = appendMany(sql, schema)
+  const single = (wait: boolean) => (request: AppendRequest): Effect.Effect<AppendRow, SqlError> =>
+    request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
+      && request.closes !== true
+      ? one(wait, request)
+      : Effect.map(many(wait, [request], request.condition, request.closes), ([row]) => row!)
 
-  const one = (wait: boolean, { commandId, events, expected, stream }: AppendRequest) => {
+  return {
+    single: single(true),
+    singleNow: single(false),
+    batch: (requests) => many(false, requests, undefined),
+    resolve: (request, row) => {
+      switch (row.outcome) {
+        case "appended":
+          return Effect.succeed({
+            _tag: "Appended",
+            version: Version.make(Number(row.version)),
+            // Both functions return these for every append that they wrote.
+            positions: row.positions!.map(Position.make),
+            recordedAt: DateTime.makeUnsafe(row.recorded_at!)
+          })
+        case "closed":
+          return Effect.succeed({ _tag: "Closed", version: Version.make(Number(row.version)) })
+        case "conflict":
+          return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
+        case "changed":
+          return Effect.succeed({ _tag: "Changed", position: Position.make(row.positions![0]!) })
+        case "busy":
+          return Effect.die(new Error("evsrc: an append that waits cannot be busy"))
+        case "duplicate":
+          return duplicate(receipt, request.commandId!)
+      }
+    }
+  }
+}
+
+/** Calls `append_one`: one event without tags, on no condition. */
+const appendOne = (sql: SqlClient, schema: string) => {
+  const statement = `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9)`
+  return (wait: boolean, { commandId, events, expected, stream }: AppendRequest) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
     return Effect.map(
-      sql.unsafe<OneRow>(appendOne, [
+      sql.unsafe<AppendOneRow>(statement, [
         wait,
         stream,
         expectedParameter(expected),
@@ -93,8 +127,15 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
       })
     )
   }
+}
 
-  const many = (
+/** Calls `append`. */
+const appendMany = (sql: SqlClient, schema: string) => {
+  const statement =
+    `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
+    + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
+    + `$18::bigint[], $19)`
+  return (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
     condition: AppendCondition | undefined,
@@ -102,7 +143,7 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
   ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
     const events = requests.flatMap((request) => request.events)
     return Effect.map(
-      sql.unsafe<ManyRow>(append, [
+      sql.unsafe<AppendManyRow>(statement, [
         wait,
         requests.map((request) => request.stream),
         nullable(requests.map((request) => expectedParameter(request.expected))),
@@ -119,58 +160,29 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
           : [...queryParameters(condition.query), condition.after, condition.seen],
         closes
       ]).withoutTransform,
-      ([row]) => {
-        const { outcomes, positions, recorded_at, versions } = row!
-        let next = 0
-        return requests.map(({ events, stream }, index): AppendRow => {
-          const first = next
-          next += events.length
-          const outcome = outcomes[index]!
-          return {
-            outcome,
-            stream,
-            version: versions[index]!,
-            positions: outcome === "appended" || outcome === "changed" ? positions!.slice(first, next) : null,
-            recorded_at
-          }
-        })
-      }
+      ([row]) => rowsOf(requests, row!)
     )
   }
+}
 
-  const single = (wait: boolean) => (request: AppendRequest): Effect.Effect<AppendRow, SqlError> =>
-    request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
-      && request.closes !== true
-      ? one(wait, request)
-      : Effect.map(many(wait, [request], request.condition, request.closes), ([row]) => row!)
-
-  return {
-    single: single(true),
-    singleNow: single(false),
-    batch: (requests) => many(false, requests, undefined),
-    resolve: (request, row) => {
-      switch (row.outcome) {
-        case "appended":
-          return Effect.succeed({
-            _tag: "Appended",
-            version: Version.make(Number(row.version)),
-            // The functions answer both with every append that they wrote.
-            positions: row.positions!.map(Position.make),
-            recordedAt: DateTime.makeUnsafe(row.recorded_at!)
-          })
-        case "closed":
-          return Effect.succeed({ _tag: "Closed", version: Version.make(Number(row.version)) })
-        case "conflict":
-          return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
-        case "changed":
-          return Effect.succeed({ _tag: "Changed", position: Position.make(row.positions![0]!) })
-        case "busy":
-          return Effect.die(new Error("evsrc: an append that waits cannot be busy"))
-        case "duplicate":
-          return duplicate(receipt, request.commandId!)
-      }
+/** Divides the row of `append` into a row per append. */
+const rowsOf = (
+  requests: ReadonlyArray<AppendRequest>,
+  { outcomes, positions, recorded_at, versions }: AppendManyRow
+): ReadonlyArray<AppendRow> => {
+  let next = 0
+  return requests.map(({ events, stream }, index): AppendRow => {
+    const first = next
+    next += events.length
+    const outcome = outcomes[index]!
+    return {
+      outcome,
+      stream,
+      version: versions[index]!,
+      positions: outcome === "appended" || outcome === "changed" ? positions!.slice(first, next) : null,
+      recorded_at
     }
-  }
+  })
 }
 
 const expectedParameter = (expected: Version.Expected): bigint | null => {
@@ -186,7 +198,7 @@ const expectedParameter = (expected: Version.Expected): bigint | null => {
   }
 }
 
-/** Lists as pairs of a list's number, from 1, and an element. */
+/** Returns lists as two arrays of pairs: the number of a list, from 1, and one of its elements. */
 const pairs = (
   lists: ReadonlyArray<ReadonlyArray<string>>
 ): readonly [ReadonlyArray<number>, ReadonlyArray<string>] => {
@@ -202,10 +214,10 @@ const pairs = (
 }
 
 /**
- * A query as the parameters `q_items`, `q_type_of`, `q_type`, `q_tag_of`, `q_tag`.
+ * Returns a query as the parameters of `query_items`.
  *
  * @since 0.1.0
- * @category parameters
+ * @category accessors
  */
 export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
   query.length,
@@ -216,19 +228,19 @@ export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
 const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
 
 /**
- * An array of nulls is a null; the client could not tell its type.
+ * Returns null for an array of nulls, because the client cannot infer its type.
  *
  * @since 0.1.0
- * @category parameters
+ * @category accessors
  */
 export const nullable = <A>(values: ReadonlyArray<A | null>): ReadonlyArray<A | null> | null =>
   values.some((value) => value !== null) ? values : null
 
 /**
- * An array as text, to be an element of an array; those of PostgreSQL are of one length in each dimension.
+ * Returns an array as text, for an array of arrays: all elements of a PostgreSQL array have the same length.
  *
  * @since 0.1.0
- * @category parameters
+ * @category accessors
  */
 export const arrayText = (elements: ReadonlyArray<string>): string =>
   `{${elements.map((element) => `"${element.replaceAll(/["\\]/g, "\\$&")}"`).join(",")}}`
@@ -240,5 +252,5 @@ const duplicate = (
   Effect.flatMap(receipt(commandId), (found) =>
     Option.isSome(found)
       ? Effect.succeed({ _tag: "Duplicate", receipt: found.value })
-      // Append has just found it, and events are never deleted.
+      // The append has found it, and events are never deleted.
       : Effect.die(new Error(`evsrc: the append of command "${commandId}" has vanished`)))

@@ -10,10 +10,37 @@ import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import type { DocumentsDriver, StoredDocument } from "../projection/ProjectionStoreDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
-/** Between the entries of one document's index; JSON escapes it, so no entry contains it. */
+/** Separates the indexed entries of a document. JSON escapes it, so no entry contains it. */
 const unitSeparator = "\u001f"
 
 /**
+ * A row of a document.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DocumentRow {
+  readonly key: string
+  readonly document: unknown
+  readonly revision: bigint
+}
+
+/**
+ * Returns the document of a row.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const documentOf = ({ document, key, revision }: DocumentRow): StoredDocument => ({
+  key,
+  // The column was written from text that JSON.stringify made.
+  document: document as Schema.Json,
+  revision
+})
+
+/**
+ * Makes the documents driver of a schema, given by its quoted name.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -21,16 +48,13 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
   const select = `select key, document, revision from ${schema}.documents`
   const active = `generation = ${schema}.active_generation($1)`
   const documents = (text: string, params: ReadonlyArray<unknown>) =>
-    Effect.map(
-      query<{ readonly key: string; readonly document: unknown; readonly revision: bigint }>(text, params),
-      // The column was written from text that JSON.stringify made.
-      (rows) => rows.map((row): StoredDocument => ({ ...row, document: row.document as Schema.Json }))
-    )
+    Effect.map(query<DocumentRow>(text, params), (rows) => rows.map(documentOf))
 
   return {
     load: (generation, keys) =>
       documents(`${select} where generation = $1 and key = any ($2::text[])`, [generation, keys]),
-    lock: (generation, keys) => documents(`select * from ${schema}.lock_documents($1, $2::text[])`, [generation, keys]),
+    lock: (generation, keys) =>
+      documents(`select key, document, revision from ${schema}.lock_documents($1, $2::text[])`, [generation, keys]),
     write: (writes) =>
       Effect.forEach(
         writes,
@@ -58,10 +82,10 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
 }
 
 /**
- * Changes as the parameters `put_key`, `put_document`, `put_indexed`, `removed_key`.
+ * Returns changes as the parameters `p_put_keys`, `p_put_documents`, `p_put_indexed` and `p_removed_keys`.
  *
  * @since 0.1.0
- * @category parameters
+ * @category accessors
  */
 export const changeParameters = (changes: ReadonlyArray<EncodedDocument>): ReadonlyArray<unknown> => {
   const put = changes.filter((change) => change.document !== undefined)

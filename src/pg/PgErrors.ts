@@ -1,5 +1,5 @@
 /**
- * What an error of the database means to the store.
+ * Maps database errors to errors of the store.
  *
  * @since 0.1.0
  */
@@ -14,24 +14,9 @@ import {
   StoreMisconfigured,
   StoreUnavailable
 } from "../core/errors.ts"
+import { isTransient, sqlState } from "../core/sqlState.ts"
 
-/**
- * The SQLSTATE the server gave, if it gave one.
- *
- * @since 0.1.0
- * @category getters
- */
-export const sqlState = (error: SqlError): string | undefined => {
-  const { cause } = error.reason
-  // Node's own errors have codes too (ECONNREFUSED).
-  return Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) && /^[0-9A-Z]{5}$/.test(cause.code)
-    ? cause.code
-    : undefined
-}
-
-/** Resources exhausted (53), operator intervention such as a shutdown (57), system errors such as a full disk (58). */
-const passing = /^(53|57|58)/
-/** A read-only transaction or standby; a named statement that a pooler has lost; this store's own refusal of its surroundings. */
+/** A read-only transaction or standby, a prepared statement that a pooler has lost, a check of the store itself (EV001). */
 const misconfigured = /^(25006|26000|EV001|3D000|3F000|0A000)$/
 
 const describe = (error: SqlError): string => {
@@ -44,15 +29,14 @@ const describe = (error: SqlError): string => {
 }
 
 /**
- * The store's error for a database error of a statement that reads, or that certainly did not write.
+ * Returns the store's error for a statement that reads, or that certainly did not write.
  *
  * @since 0.1.0
- * @category mapping
+ * @category constructors
  */
 export const fromSqlError = (error: SqlError): EventStoreError => {
   const message = describe(error)
   const cause = error
-  const state = sqlState(error) ?? ""
   switch (error.reason._tag) {
     case "ConnectionError":
     case "DeadlockError":
@@ -62,7 +46,7 @@ export const fromSqlError = (error: SqlError): EventStoreError => {
       return storeError(new StoreUnavailable({ message: `The database is unavailable: ${message}`, cause }))
     case "AuthenticationError":
     case "AuthorizationError":
-      return storeError(new StoreMisconfigured({ message: `The database refuses this role: ${message}`, cause }))
+      return storeError(new StoreMisconfigured({ message: `The database rejects this role: ${message}`, cause }))
     case "SqlSyntaxError":
       return storeError(
         new StoreMisconfigured({
@@ -71,30 +55,30 @@ export const fromSqlError = (error: SqlError): EventStoreError => {
         })
       )
     default:
-      return passing.test(state)
+      return isTransient(error)
         ? storeError(new StoreUnavailable({ message: `The database is unavailable: ${message}`, cause }))
-        : misconfigured.test(state)
+        : misconfigured.test(sqlState(error) ?? "")
         ? storeError(new StoreMisconfigured({ message, cause }))
         : storeError(new StoreFailure({ message: `The database failed: ${message}`, cause }))
   }
 }
 
 /**
- * Whether the session ended with a statement under way, so that nobody knows what became of it.
+ * Returns whether the session ended while a statement was in flight, so that its outcome is unknown.
  *
  * @since 0.1.0
  * @category guards
  */
 export const isConnectionLost = (error: SqlError): boolean =>
   (error.reason._tag === "ConnectionError" && error.reason.operation !== "connect")
-  // A server that is shutting down (57P01 to 57P03) ends the session at any point, also between commit and answer.
+  // A server that shuts down (57P01 to 57P03) ends the session at any point, also between the commit and its response.
   || (sqlState(error) ?? "").startsWith("57P")
 
-/** A value that is refused (22), a constraint (23), a limit of the server (54), a lock that one stream did not give in time. */
+/** An invalid value (22), a constraint (23), a limit of the server (54), a deadlock, a lock timeout. */
 const ofOneAppend = /^(22|23|54|40P01|55P03)/
 
 /**
- * Whether a statement of several appends failed for a reason that may be one's alone.
+ * Returns whether a statement of several appends may have failed because of one of them.
  *
  * @since 0.1.0
  * @category guards
@@ -102,10 +86,10 @@ const ofOneAppend = /^(22|23|54|40P01|55P03)/
 export const isOfOneAppend = (error: SqlError): boolean => ofOneAppend.test(sqlState(error) ?? "")
 
 /**
- * The store's error for a database error of an append: a connection lost after the statement was sent leaves its outcome open.
+ * Returns the store's error for an append. If the connection was lost after the statement was sent, that is `OutcomeUnknown`.
  *
  * @since 0.1.0
- * @category mapping
+ * @category constructors
  */
 export const fromAppendError = (error: SqlError, stream: string): EventStoreError =>
   isConnectionLost(error)
@@ -119,10 +103,10 @@ export const fromAppendError = (error: SqlError, stream: string): EventStoreErro
     : fromSqlError(error)
 
 /**
- * Turns the database errors of an effect into the store's.
+ * Maps the database errors of an effect to errors of the store.
  *
  * @since 0.1.0
- * @category mapping
+ * @category combinators
  */
 export const mapSqlError: <A, R>(
   self: Effect.Effect<A, SqlError, R>

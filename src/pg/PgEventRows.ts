@@ -1,5 +1,5 @@
 /**
- * Rows of the events table as the driver returns them.
+ * Rows of events as the SQL client returns them.
  *
  * @since 0.1.0
  */
@@ -13,6 +13,8 @@ import type { Version } from "../core/Version.ts"
 import type { EncodedEvent, StoredEvent } from "../event/RecordedEvent.ts"
 
 /**
+ * A row of a decoded event; `position` is null in the only row of an empty page.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -33,11 +35,13 @@ export interface EventRow {
  * The columns of an `EventRow`.
  *
  * @since 0.1.0
- * @category constants
+ * @category models
  */
 export const columns = "position, stream, version, type, schema_version, id, data, metadata, recorded_at, tags"
 
 /**
+ * A row of a stored event.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -54,11 +58,11 @@ export interface StoredRow extends Omit<EventRow, "data" | "metadata"> {
 }
 
 /**
- * The recorded event of a row. The brands and the JSON types are what the table's own constraints and `append` guarantee; checking
- * them again for every row would double the cost of a read.
+ * Returns the event of a row. The constraints of the table and `append` guarantee the brands and JSON types. Validating them again for
+ * every row would double the cost of a read.
  *
  * @since 0.1.0
- * @category mapping
+ * @category accessors
  */
 export const recordedOf = (row: EventRow): EncodedEvent => ({
   position: row.position as Position,
@@ -74,10 +78,10 @@ export const recordedOf = (row: EventRow): EncodedEvent => ({
 })
 
 /**
- * The stored event of a row.
+ * Returns the stored event of a row.
  *
  * @since 0.1.0
- * @category mapping
+ * @category accessors
  */
 export const storedOf = (row: StoredRow): StoredEvent => ({
   position: row.position as Position,
@@ -89,7 +93,7 @@ export const storedOf = (row: StoredRow): StoredEvent => ({
   data: row.data,
   metadata: row.metadata,
   tags: row.tags ?? [],
-  // An infinite time, which nobody has appended, is no time.
+  // PostgreSQL has infinite times, which only a manual change can write.
   recordedAt: Option.getOrElse(DateTime.make(row.recorded_at), () => DateTime.makeUnsafe(0)),
   ...(row.command_id === null ? {} : { commandId: row.command_id }),
   ...(row.command_events === null ? {} : { commandEvents: row.command_events }),

@@ -1,8 +1,9 @@
 /**
- * The key store on PostgreSQL: a schema of its own, best in a database of its own.
+ * The key store on PostgreSQL. It needs its own schema, preferably in its own database.
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -16,12 +17,13 @@ import { schemaOf } from "./PgOptions.ts"
 import * as PgStatement from "./PgStatement.ts"
 
 /**
- * - `schema`: the database schema that holds the keys; `evsrc_keys` by default
+ * Options of the key store on PostgreSQL.
  *
  * @since 0.1.0
  * @category options
  */
 export interface PgKeyStoreOptions extends KeyStore.KeyStoreOptions {
+  /** The database schema with the keys. `evsrc_keys` by default. */
   readonly schema?: string | undefined
 }
 
@@ -33,7 +35,7 @@ interface KeyRow {
 }
 
 /**
- * The driver alone. It expects the migrations to have run.
+ * Makes the driver. It expects that the migrations have run.
  *
  * @since 0.1.0
  * @category constructors
@@ -47,13 +49,13 @@ export const makeDriver = Effect.fnUntraced(
 
     const found = (rows: Effect.Effect<ReadonlyArray<KeyRow>, EventStoreError>) =>
       Effect.gen(function*(): Effect.fn.Return<FoundKeys, EventStoreError> {
-        // What a transaction has made may be rolled back with it.
+        // A key that a transaction has created may be rolled back with it.
         const durable = Option.isNone(yield* Effect.serviceOption(sql.transactionService))
         const all = yield* rows
         const keys = new Map<string, SubjectKey>()
         for (const { erased_at, key, subject } of all) {
           if (subject === null) continue
-          // One of the two is there, by a constraint.
+          // A constraint guarantees that a row has either a key or the time of its erasure.
           keys.set(
             subject,
             key !== null ? { _tag: "Key", key } : { _tag: "Erased", at: DateTime.makeUnsafe(erased_at!) }
@@ -62,12 +64,13 @@ export const makeDriver = Effect.fnUntraced(
         return { keys, erasures: all[0]!.erased, durable }
       })
 
+    const columns = "erased, subject, key, erased_at"
     return {
-      find: (subjects) => found(query<KeyRow>(`select * from ${quoted}.find_keys($1::text[])`, [subjects])),
+      find: (subjects) => found(query<KeyRow>(`select ${columns} from ${quoted}.find_keys($1::text[])`, [subjects])),
       findOrCreate: (offered) => {
         const all = Array.from(offered).toSorted(([a], [b]) => a < b ? -1 : 1)
         return found(
-          query<KeyRow>(`select * from ${quoted}.find_or_create_keys($1::text[], $2::bytea[])`, [
+          query<KeyRow>(`select ${columns} from ${quoted}.find_or_create_keys($1::text[], $2::bytea[])`, [
             all.map(([subject]) => subject),
             all.map(([, key]) => key)
           ])
@@ -87,9 +90,9 @@ export const makeDriver = Effect.fnUntraced(
 )
 
 /**
- * The key store on Postgres; runs its migrations first.
+ * Provides the key store after it has run its migrations.
  *
- * **Example** (keys in a database of their own)
+ * **Example** (Keys in a database of their own)
  *
  * ```ts
  * const Keys = PgKeyStore.layer.pipe(Layer.provide(PgClient.layer({ url: keysUrl })))
@@ -98,8 +101,8 @@ export const makeDriver = Effect.fnUntraced(
  *
  * **Gotchas**
  *
- * Provide it to the layers of the stores: they look for it when they are built. Where it shares their client, a key that is made within a
- * transaction of the caller is made or rolled back with it.
+ * Provide it to the layers of the stores, which look it up when they are built. If it shares their client, a key that is created within
+ * a transaction of the caller is committed or rolled back with it.
  *
  * @since 0.1.0
  * @category layers
@@ -109,7 +112,7 @@ export const layer: Layer.Layer<KeyStore.KeyStore, EventStoreError, SqlClient.Sq
 )
 
 /**
- * Like `layer`, with options.
+ * Provides the key store with options, after it has run its migrations.
  *
  * @since 0.1.0
  * @category layers
@@ -120,7 +123,30 @@ export const layerWith = (
   KeyStore.layer(Effect.andThen(PgMigrations.runKeys(optionsOf(options)), makeDriver(options)), options)
 
 /**
- * The key store without running migrations: they are checked, and it fails when they are not what this version needs.
+ * Provides the key store with options from the configuration, after it has run its migrations.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Wrap<PgKeyStoreOptions>
+): Layer.Layer<KeyStore.KeyStore, EventStoreError | Config.ConfigError, SqlClient.SqlClient> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layerWith))
+
+/**
+ * Runs the migrations of the key store, and provides nothing.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMigrations = (
+  options: Pick<PgKeyStoreOptions, "schema"> = {}
+): Layer.Layer<never, EventStoreError, SqlClient.SqlClient> =>
+  Layer.effectDiscard(PgMigrations.runKeys(optionsOf(options)))
+
+/**
+ * Provides the key store without running migrations. The layer checks them, and fails with `StoreMisconfigured` if they are not those of
+ * this version.
  *
  * @since 0.1.0
  * @category layers

@@ -1,5 +1,5 @@
 /**
- * The tables and functions of evsrc in Postgres, as plain SQL files in `migrations/`, and their runner.
+ * Runs and checks the migrations: the plain SQL files in `migrations/` that create the tables and functions in PostgreSQL.
  *
  * @since 0.1.0
  */
@@ -15,31 +15,30 @@ import { fromSqlError, mapSqlError } from "./PgErrors.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 
 /**
- * The names of the migrations, in order. A file of that name with the ending `.sql` is in the folder `migrations/` of the
- * package.
+ * The names of the migrations, in order. Each is a file `migrations/<name>.sql` of the package.
  *
  * @since 0.1.0
- * @category constants
+ * @category references
  */
 export const names = ["0001_event_store", "0002_projections", "0003_generations", "0004_snapshots"] as const
 
 /**
- * The same of the key store, in the folder `migrations/keys/`.
+ * The names of the key store's migrations, in order. Each is a file `migrations/keys/<name>.sql`.
  *
  * @since 0.1.0
- * @category constants
+ * @category references
  */
 export const keysNames = ["0001_subject_keys"] as const
 
 /**
- * The schema of the key store, unless another is given.
+ * The default schema of the key store.
  *
  * @since 0.1.0
- * @category constants
+ * @category references
  */
 export const keysSchema = "evsrc_keys"
 
-/** Files of a folder, whose text names the schema `written`. */
+/** The migrations of a folder. `written` is the schema name in their text, which the schema of the options replaces. */
 interface MigrationSet {
   readonly folder: string
   readonly written: string
@@ -60,31 +59,30 @@ const textOf = ({ folder, written }: MigrationSet, name: string, options: PgOpti
 }
 
 /**
- * The SQL of a migration for a schema: the file's text with its schema `evsrc` replaced.
+ * Returns the SQL of a migration, with the schema name of the options.
  *
  * @since 0.1.0
- * @category getters
+ * @category accessors
  */
 export const sqlOf = (name: typeof names[number], options: PgOptions = {}): Effect.Effect<string> =>
   textOf(ofStores, name, options)
 
-/** A file holds several statements, which the extended protocol takes only as the body of one. */
+/** A file has several statements. The extended protocol accepts them only as the body of a single one. */
 const asOneStatement = (text: string): string => `do $evsrc_migration$ begin\n${text}\nend $evsrc_migration$`
 
 /**
- * Creates or updates the schema. Safe when several processes start at once: they take turns, and all but the first find nothing
- * to do. Answers the names of the migrations that were run.
+ * Runs the migrations that are missing, and returns their names. Processes that call it at once take turns.
  *
  * @since 0.1.0
- * @category running
+ * @category constructors
  */
 export const run = (options: PgOptions = {}) => runSet(ofStores, options)
 
 /**
- * The same of the key store.
+ * Runs the migrations of the key store that are missing, and returns their names.
  *
  * @since 0.1.0
- * @category running
+ * @category constructors
  */
 export const runKeys = (options: PgOptions) => runSet(ofKeys, options)
 
@@ -103,7 +101,7 @@ const runSet = Effect.fn("PgMigrations.run")(
           Effect.succeed(sql.unsafe(asOneStatement(text)).unprepared)
         ] as const))
     const migrate = Effect.gen(function*() {
-      // The Migrator locks its table, but that and the schema must come to be first, and CREATE … IF NOT EXISTS races.
+      // The Migrator locks its table. Before that, the schema and the table are created, and CREATE … IF NOT EXISTS has a race.
       yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
       yield* firstOf(set, options)
@@ -129,18 +127,18 @@ const runSet = Effect.fn("PgMigrations.run")(
 )
 
 /**
- * Fails unless the database has exactly the migrations this version of evsrc needs.
+ * Fails with `StoreMisconfigured` unless the schema has exactly the migrations of this version of evsrc, in a UTF8 database.
  *
  * @since 0.1.0
- * @category running
+ * @category constructors
  */
 export const check = (options: PgOptions = {}) => checkSet(ofStores, options)
 
 /**
- * The same of the key store.
+ * Fails with `StoreMisconfigured` unless the schema has exactly the key store's migrations of this version.
  *
  * @since 0.1.0
- * @category running
+ * @category constructors
  */
 export const checkKeys = (options: PgOptions) => checkSet(ofKeys, options)
 
@@ -162,7 +160,7 @@ const checkSet = Effect.fn("PgMigrations.check")(
     if (last === latest) return options.hashChain === true ? yield* checkChain(quoted) : undefined
     const message = last < latest
       ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/${set.folder} by hand`
-      : `Schema "${schema}" is at migration ${last}, newer than the ${latest} this version of evsrc knows; update evsrc`
+      : `Schema "${schema}" is at migration ${last}, newer than migration ${latest} of this version of evsrc; update evsrc`
     return yield* storeError(new StoreMisconfigured({ message, cause: undefined }))
   }
 )
@@ -177,7 +175,7 @@ const wrongEncoding = (encoding: string): EventStoreError =>
     })
   )
 
-/** The name of the first migration that has run, if any has. Fails where it is of another set: each needs a schema of its own. */
+/** Returns the name of the first migration that has run, if any has. Fails if it belongs to the other set. */
 const firstOf = Effect.fnUntraced(function*(set: MigrationSet, options: PgOptions) {
   const sql = yield* SqlClient.SqlClient
   const { name: schema, quoted } = schemaOf(options)
@@ -195,8 +193,8 @@ const firstOf = Effect.fnUntraced(function*(set: MigrationSet, options: PgOption
   if (row === undefined || row.name === first) return row?.name
   return yield* storeError(
     new StoreMisconfigured({
-      message: `Schema "${schema}" began with the migration ${row.name} and not with ${first}; `
-        + "events and the keys of personal data each need a schema of their own: give one of them the option schema",
+      message: `Schema "${schema}" has the migration ${row.name} where ${first} is expected; `
+        + "the event store and the key store each need a schema of their own: set the option schema of one of them",
       cause: undefined
     })
   )
@@ -216,7 +214,7 @@ const checkChain = Effect.fnUntraced(function*(schema: string) {
   return yield* storeError(
     new StoreMisconfigured({
       message:
-        `Events are not chained, which the option hashChain asks for; run PgMigrations.layer({ hashChain: true }), or "select ${
+        `The option hashChain is set, but the hash chain is not enabled in the database; run PgMigrations.layer({ hashChain: true }), or "select ${
           schema.replaceAll("\"", "")
         }.enable_hash_chain()"`,
       cause: undefined

@@ -1,7 +1,6 @@
 /**
- * Hints between processes that the log has grown: a `NOTIFY` after the commit, from a connection of its own, because within the
- * append's transaction it would take a lock on the whole server. A hint may be lost, late or doubled; whoever listens looks for
- * itself, and now and then without any.
+ * Notifications between processes that the log has grown: a `NOTIFY` after the commit, from another connection, because within the
+ * append's transaction it would take a lock on the whole server. A notification may be lost, late or repeated, so readers poll too.
  *
  * @since 0.1.0
  */
@@ -14,53 +13,54 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 
-/**
- * Commits within this time of a hint share the next one. A hint is work for the server and for each process that listens, this one
- * too, so hundreds of them a second slow down what they tell of.
- */
+/** Commits within this time after a notification share the next one, because each costs the server and every listening process. */
 const pause = "5 millis"
 
 /**
- * - `grown`: tells the other processes that the log has grown
+ * Sends notifications.
  *
  * @since 0.1.0
  * @category models
  */
 export interface PgNotify {
-  readonly grown: Effect.Effect<void>
+  /** Notifies the other processes that the log has grown. It returns at once; the notification follows soon. */
+  readonly notify: Effect.Effect<void>
 }
 
 /**
- * Sends hints when told to, and calls `heard` for those of other processes. Without a `PgClient` in the context nothing is sent or
- * heard; while the server does not let it listen (behind a pooler in transaction mode, say), nothing is heard.
+ * Makes a sender of notifications, and runs `onNotification` for those of other processes.
+ *
+ * **Gotchas**
+ *
+ * Without a `PgClient` in the context it neither sends nor receives. It receives nothing while the server rejects LISTEN.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*(options: {
   readonly channel: string
-  readonly heard: Effect.Effect<void>
+  readonly onNotification: Effect.Effect<void>
 }): Effect.fn.Return<PgNotify, never, Scope.Scope> {
   const client = Option.getOrUndefined(yield* Effect.serviceOption(PgClient.PgClient))
-  if (client === undefined) return { grown: Effect.void }
+  if (client === undefined) return { notify: Effect.void }
   const due = Latch.makeUnsafe(false)
 
-  const notify = Effect.gen(function*() {
+  const sendWhenDue = Effect.gen(function*() {
     yield* due.await
     due.closeUnsafe()
     yield* Effect.ignore(client.notify(options.channel, ""))
     yield* Effect.sleep(pause)
   })
-  yield* Effect.forkScoped(Effect.withTracerEnabled(Effect.forever(notify), false))
+  yield* Effect.forkScoped(Effect.withTracerEnabled(Effect.forever(sendWhenDue), false))
 
   const listen = Effect.gen(function*() {
-    // Listening takes a connection for good. It must not be one of the pool's, which may have only one; a client over a stream of
-    // its own (PGlite) has just that, and listens without taking it.
+    // Listening occupies a connection. It must not come from the pool, which may have only one. A client over a stream (PGlite) has a
+    // single connection, and listens without occupying it.
     const own = client.config.stream === undefined ? yield* PgClient.makeClient(client.config) : client
-    const hints = yield* own.listen(options.channel)
-    // What was said while nobody listened.
-    yield* options.heard
-    return yield* Effect.forever(Effect.andThen(Queue.takeAll(hints), options.heard))
+    const notifications = yield* own.listen(options.channel)
+    // For notifications sent while this process did not listen.
+    yield* options.onNotification
+    return yield* Effect.forever(Effect.andThen(Queue.takeAll(notifications), options.onNotification))
   })
   yield* listen.pipe(
     Effect.scoped,
@@ -70,7 +70,7 @@ export const make = Effect.fnUntraced(function*(options: {
     Effect.forkScoped
   )
   return {
-    grown: Effect.sync(() => {
+    notify: Effect.sync(() => {
       due.openUnsafe()
     })
   }

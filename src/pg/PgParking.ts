@@ -1,5 +1,5 @@
 /**
- * What consumers of the log could not process, on PostgreSQL.
+ * Parked streams of consumers on PostgreSQL.
  *
  * @since 0.1.0
  */
@@ -38,6 +38,8 @@ interface LogRow {
 }
 
 /**
+ * Makes the parking driver of a schema, given by its quoted name.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -50,7 +52,9 @@ export const make = (query: PgStatement, schema: string): ParkingDriver => ({
   parked: (generation, partition) =>
     Effect.map(
       query<ParkedRow>(
-        `select * from ${schema}.parked where generation = $1 and ($2::integer is null or partition = $2) order by position`,
+        `select generation, partition, stream, version, position, event_id, type, error, attempts, parked_at, request, requested_by,
+          request_reason from ${schema}.parked
+          where generation = $1 and ($2::integer is null or partition = $2) order by position`,
         [generation, partition ?? null]
       ),
       (rows) => rows.map(parkedOf)
@@ -85,14 +89,14 @@ const columnsOf = (events: ReadonlyArray<FailedEvent>): ReadonlyArray<unknown> =
   events.map((event) => event.position),
   events.map((event) => event.eventId),
   events.map((event) => event.type),
-  // Postgres has no text with U+0000.
+  // PostgreSQL accepts no text with U+0000.
   events.map((event) => event.error.replaceAll("\u0000", "\ufffd"))
 ]
 
 const parkedOf = (row: ParkedRow): Parked => ({
   generation: row.generation,
   partition: row.partition,
-  // It is that of an event.
+  // The name was validated when its event was appended.
   stream: row.stream as StreamId,
   version: Version.make(Number(row.version)),
   position: Position.make(row.position),

@@ -1,5 +1,5 @@
 /**
- * All that projections and consumers keep, on PostgreSQL, for those who look for something in it.
+ * Returns all text that projections and consumers store, on PostgreSQL, for the search of an erasure.
  *
  * @since 0.1.0
  */
@@ -7,6 +7,8 @@ import type { PersonalDataScanDriver, StoredText, StoredTextSource } from "../pr
 import type { PgStatement } from "./PgStatement.ts"
 
 /**
+ * Makes the scan driver of a schema, given by its quoted name.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -17,13 +19,13 @@ export const make = (query: PgStatement, schema: string): PersonalDataScanDriver
     parked:
       `select generation, stream as key, stream as cursor, concat_ws(' ', error, requested_by, request_reason) as text
       from ${schema}.parked where (generation, stream) > ($1, $2) order by generation, stream limit $3`,
-    // By number, and not by generation: there it is long.
+    // In the order of ids: a generation may have many entries.
     parkingLog:
       `select generation, stream as key, id::text as cursor, concat_ws(' ', detail, actor) as text from ${schema}.parking_log
       where $1::text is not null and id > case $2::text when '' then 0 else $2::bigint end order by id limit $3`
   }
   return {
-    storedTexts: ({ after, in: place, limit }) =>
-      query<StoredText>(statements[place], [after?.generation ?? "", after?.cursor ?? "", limit])
+    storedTexts: ({ after, in: source, limit }) =>
+      query<StoredText>(statements[source], [after?.generation ?? "", after?.cursor ?? "", limit])
   }
 }

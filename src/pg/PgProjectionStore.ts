@@ -1,9 +1,10 @@
 /**
- * Read models on PostgreSQL.
+ * The projection store on PostgreSQL.
  *
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -22,7 +23,7 @@ import * as PgPersonalDataScan from "./PgPersonalDataScan.ts"
 import * as PgStatement from "./PgStatement.ts"
 
 /**
- * The driver alone. It expects the migrations to have run.
+ * Makes the driver. It expects that the migrations have run.
  *
  * @since 0.1.0
  * @category constructors
@@ -45,7 +46,7 @@ export const makeDriver = Effect.fnUntraced(
 )
 
 /**
- * Read models on Postgres; runs the migrations first.
+ * Provides the projection store after it has run the migrations.
  *
  * @since 0.1.0
  * @category layers
@@ -55,7 +56,7 @@ export const layer: Layer.Layer<ProjectionStore.ProjectionStore, EventStoreError
 )
 
 /**
- * Like `layer`, with options.
+ * Provides the projection store with options, after it has run the migrations.
  *
  * @since 0.1.0
  * @category layers
@@ -66,7 +67,28 @@ export const layerWith = (
   fromDriver(Effect.andThen(PgMigrations.run(options), makeDriver(options)), options)
 
 /**
- * Read models without running migrations: they are checked, and the layer fails when they are not what this version needs.
+ * Provides the projection store with options from the configuration, after it has run the migrations.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Wrap<PgOptions>
+): Layer.Layer<ProjectionStore.ProjectionStore, EventStoreError | Config.ConfigError, SqlClient.SqlClient> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layerWith))
+
+/**
+ * Runs the migrations, and provides nothing. They are those of all stores in the schema except the key store.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMigrations: (options?: PgOptions) => Layer.Layer<never, EventStoreError, SqlClient.SqlClient> =
+  PgMigrations.layer
+
+/**
+ * Provides the projection store without running migrations. The layer checks them, and fails with `StoreMisconfigured` if they are not
+ * those of this version.
  *
  * @since 0.1.0
  * @category layers
@@ -86,7 +108,7 @@ const transactional = <A, E, R>(
   Effect.matchCauseEffect(sql.withTransaction(effect), {
     onSuccess: Effect.succeed,
     onFailure: (cause): Effect.Effect<never, E | EventStoreError> => {
-      // A connection lost within a transaction cannot be rolled back either, of which the client makes a defect beside what went wrong.
+      // After a lost connection the client cannot roll back, and dies with that error beside the original one.
       const lost = cause.reasons.map((reason) => Cause.isDieReason(reason) ? reason.defect : undefined).find(isSqlError)
       return lost === undefined
         ? Effect.catchIf(Effect.failCause(cause), isSqlError, (error) => Effect.fail(fromSqlError(error)))

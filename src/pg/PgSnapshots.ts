@@ -23,24 +23,27 @@ interface SnapshotRow {
 }
 
 /**
+ * Makes the snapshot driver of a schema, given by its quoted name.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (query: PgStatement, schema: string): SnapshotDriver => {
-  const one = `select * from ${schema}.snapshots where stream = $1 and fingerprint = $2`
-  // $8: those of other fingerprints that are older go.
+  const columns = "stream, fingerprint, version, position, event_id, state, taken_at"
+  const one = `select ${columns} from ${schema}.snapshots where stream = $1 and fingerprint = $2`
+  // $8: deletes snapshots of other fingerprints that are older.
   const write = `with old as (
       delete from ${schema}.snapshots where stream = $1 and fingerprint <> $2 and taken_at < $8
     )
-    insert into ${schema}.snapshots as s (stream, fingerprint, version, position, event_id, state, taken_at)
+    insert into ${schema}.snapshots as existing (${columns})
       values ($1, $2, $3, $4, $5, $6, $7)
       on conflict (stream, fingerprint) do update set version = excluded.version, position = excluded.position,
         event_id = excluded.event_id, state = excluded.state, taken_at = excluded.taken_at
-        where s.version < excluded.version`
+        where existing.version < excluded.version`
   const discard = `delete from ${schema}.snapshots
     where stream = $1 and fingerprint = $2 and version = $3 and event_id = $4 and taken_at = $5`
   const drop = `delete from ${schema}.snapshots where stream = any($1::text[]) returning true as dropped`
-  const page = `select * from ${schema}.snapshots where $1::text is null or (stream, fingerprint) > ($1, $2)
+  const page = `select ${columns} from ${schema}.snapshots where $1::text is null or (stream, fingerprint) > ($1, $2)
     order by stream, fingerprint limit $3`
 
   return {
@@ -72,7 +75,7 @@ export const make = (query: PgStatement, schema: string): SnapshotDriver => {
 }
 
 const snapshotOf = (row: SnapshotRow): Snapshot => ({
-  // It was checked before its first event was appended.
+  // The name was validated before the first append to the stream.
   stream: row.stream as StreamId,
   fingerprint: row.fingerprint,
   version: Version.make(Number(row.version)),

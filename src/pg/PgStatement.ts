@@ -1,5 +1,5 @@
 /**
- * A statement of the store, with its errors as the store's.
+ * Runs SQL statements of the stores.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import { mapSqlError } from "./PgErrors.ts"
 
 /**
- * The rows that a statement answers, with the columns' own names.
+ * Runs a statement and returns its rows, with the column names of the database whatever the client's transforms.
  *
  * @since 0.1.0
  * @category models
@@ -20,6 +20,8 @@ export type PgStatement = <Row extends object>(
 ) => Effect.Effect<ReadonlyArray<Row>, EventStoreError>
 
 /**
+ * Returns a function that runs statements with a client.
+ *
  * @since 0.1.0
  * @category constructors
  */

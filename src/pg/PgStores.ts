@@ -1,8 +1,9 @@
 /**
- * Both stores on PostgreSQL.
+ * The event store and the projection store on PostgreSQL.
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { SqlClient } from "effect/sql/SqlClient"
@@ -15,7 +16,7 @@ import type { PgOptions } from "./PgOptions.ts"
 import * as PgProjectionStore from "./PgProjectionStore.ts"
 
 /**
- * The event store and the projection store in one database; runs the migrations first.
+ * Provides both stores in one schema with options, after it has run the migrations.
  *
  * @since 0.1.0
  * @category layers
@@ -26,7 +27,34 @@ export const layerWith = (
   Layer.unwrap(Effect.as(PgMigrations.run(options), layerWithoutMigrations(options)))
 
 /**
- * Both, without running migrations.
+ * Provides both stores with options from the configuration, after it has run the migrations.
+ *
+ * **Example** (The schema from an environment variable)
+ *
+ * ```ts
+ * const Stores = PgStores.layerConfig({ schema: Config.String("EVENTS_SCHEMA") })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Wrap<PgOptions>
+): Layer.Layer<EventStore | ProjectionStore, EventStoreError | Config.ConfigError, SqlClient> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layerWith))
+
+/**
+ * Runs the migrations, and provides nothing.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMigrations: (options?: PgOptions) => Layer.Layer<never, EventStoreError, SqlClient> =
+  PgMigrations.layer
+
+/**
+ * Provides both stores without running migrations. The layer checks them, and fails with `StoreMisconfigured` if they are not those of
+ * this version.
  *
  * @since 0.1.0
  * @category layers
@@ -37,7 +65,7 @@ export const layerWithoutMigrations = (
   Layer.merge(PgEventStore.layerWithoutMigrations(options), PgProjectionStore.layerWithoutMigrations(options))
 
 /**
- * `layerWith` the default options.
+ * Provides both stores in the schema `evsrc`, after it has run the migrations.
  *
  * @since 0.1.0
  * @category layers

@@ -1,20 +1,21 @@
 /**
- * The end of streams: closed, and archived.
+ * Closed and archived streams on PostgreSQL.
  *
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { SqlClient } from "effect/sql/SqlClient"
 import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import type { ClosedStream, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
-import { mapSqlError } from "./PgErrors.ts"
+import type { PgStatement } from "./PgStatement.ts"
 
 /**
+ * The part of the driver that concerns closed and archived streams.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -32,7 +33,7 @@ interface ClosedRow {
   readonly archived_at: Date | null
 }
 
-/** As an event's row, one that was checked when it was written. */
+/** The stream's name was validated when it was written. */
 const closedOf = ({ archived_at, closed_at, position, stream, version }: ClosedRow): ClosedStream => ({
   stream: stream as StreamId,
   version: Version.make(Number(version)),
@@ -42,12 +43,12 @@ const closedOf = ({ archived_at, closed_at, position, stream, version }: ClosedR
 })
 
 /**
- * The statements for a schema, given by its quoted name.
+ * Makes the statements of a schema, given by its quoted name.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (sql: SqlClient, schema: string): PgStreams => {
+export const make = (query: PgStatement, schema: string): PgStreams => {
   const columns = `stream, version, "position", closed_at, archived_at`
   const find = `select ${columns} from ${schema}.closed_streams where stream = $1`
   const page = `select ${columns} from ${schema}.closed_streams where "position" > $1 order by "position" limit $2`
@@ -56,13 +57,10 @@ export const make = (sql: SqlClient, schema: string): PgStreams => {
   const archive =
     `select ${schema}.archive($1, coalesce($2::timestamptz, date_trunc('milliseconds', clock_timestamp()))) as moved`
 
-  const query = <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
-    mapSqlError(sql.unsafe<Row>(text, params).withoutTransform)
-
   return {
     status: Effect.fnUntraced(
       function*(stream): Effect.fn.Return<Effect.Success<ReturnType<PgStreams["status"]>>, EventStoreError> {
-        // First the version: a stream that is closed in between is told as closed, with the version of its end.
+        // The version first: a stream that is closed in between is returned as closed, with the version of its end.
         const [open] = yield* query<{ readonly version: bigint }>(version, [stream])
         const [row] = yield* query<ClosedRow>(find, [stream])
         const closed = Option.map(Option.fromUndefinedOr(row), closedOf)

@@ -1,0 +1,158 @@
+/**
+ * Reads the log on PostgreSQL.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Position from "../core/Position.ts"
+import * as Receipt from "../core/Receipt.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type { EventStoreDriver, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import { queryParameters } from "./PgAppend.ts"
+import { columns, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
+import type { PgStatement } from "./PgStatement.ts"
+
+/**
+ * The part of the driver that reads events.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PgLogReader = Pick<
+  EventStoreDriver,
+  | "readStream"
+  | "readAll"
+  | "readStored"
+  | "readByQuery"
+  | "readCorrelation"
+  | "event"
+  | "receipt"
+  | "lag"
+  | "head"
+  | "last"
+>
+
+/**
+ * Makes the reader of a schema, given by its quoted name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (query: PgStatement, schema: string): PgLogReader => {
+  const streamForward =
+    `select ${columns} from ${schema}.log where stream = $1 and version >= $2 order by version limit $3`
+  const streamBackward =
+    `select ${columns} from ${schema}.log where stream = $1 and version <= $2 order by version desc limit $3`
+  const allPage = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7)`
+  const storedPage = `select * from ${schema}.read_stored($1, $2, $3)`
+  const queryPage =
+    `select * from ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
+  const byId = `select ${columns} from ${schema}.log where id = $1::uuid limit 1`
+
+  const eventPage = pages(query, recordedOf)
+  const storedEventPage = pages(query, storedOf)
+
+  return {
+    readStream: ({ direction, from, limit, stream }) =>
+      Effect.map(
+        query<EventRow>(direction === "forward" ? streamForward : streamBackward, [stream, BigInt(from), limit]),
+        (rows) => rows.map(recordedOf)
+      ),
+    readAll: ({ after, limit, ...filter }) => eventPage(allPage, [after, limit, ...filterParameters(filter)]),
+    readStored: ({ after, limit, links = false }) => storedEventPage(storedPage, [after, limit, links]),
+    readByQuery: ({ after, limit, query }) => eventPage(queryPage, [...queryParameters(query), after, limit]),
+    readCorrelation: readCorrelation(query, schema),
+    event: (id) =>
+      uuid.test(id)
+        ? Effect.map(query<EventRow>(byId, [id]), ([row]) => Option.map(Option.fromUndefinedOr(row), recordedOf))
+        : Effect.succeedNone,
+    receipt: receipt(query, schema),
+    lag: lag(query, schema),
+    head: Effect.map(
+      query<{ readonly head: bigint }>(`select ${schema}.high_water_mark() as head`, []),
+      ([row]) => Position.make(row!.head)
+    ),
+    last: Effect.map(
+      query<{ readonly last: bigint | null }>(`select max(position) as last from ${schema}.log`, []),
+      ([row]) => Position.make(row?.last ?? 0n)
+    )
+  }
+}
+
+/** Runs a statement that returns a page: rows with the high-water mark, or one row without an event. */
+const pages =
+  <Row extends StoredRow | EventRow, A>(query: PgStatement, eventOf: (row: Row) => A) =>
+  (text: string, params: ReadonlyArray<unknown>) =>
+    Effect.map(query<Row & { readonly head: bigint }>(text, params), (rows) => ({
+      events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(eventOf),
+      head: Position.make(rows[0]!.head)
+    }))
+
+const readCorrelation = (query: PgStatement, schema: string): EventStoreDriver["readCorrelation"] => {
+  const page = `select ${columns} from ${schema}.log
+    where ${schema}.correlation_hash(metadata) = ${schema}.correlation_hash($1::json) and position > $2
+    order by position limit $3`
+  return Effect.fnUntraced(function*({ after, correlationId, limit }) {
+    const events: Array<EncodedEvent> = []
+    for (let start = after;;) {
+      const missing = limit - events.length
+      const rows = yield* query<EventRow>(page, [JSON.stringify({ correlationId }), start, missing])
+      const candidates = rows.map(recordedOf)
+      // Rarely, another correlation id has the same hash.
+      events.push(...candidates.filter(({ metadata }) => metadata.correlationId === correlationId))
+      if (events.length === limit || candidates.length < missing) return events
+      start = candidates[missing - 1]!.position
+    }
+  })
+}
+
+const receipt = (query: PgStatement, schema: string): EventStoreDriver["receipt"] => {
+  const byCommand = `select ${columns.split(", ").map((column) => `event.${column}`).join(", ")}
+    from ${schema}.log first_event join ${schema}.log event on event.stream = first_event.stream
+      and event.version >= first_event.version and event.version < first_event.version + first_event.command_events
+    where first_event.command_id = $1 order by event.version`
+  return (commandId) =>
+    Effect.map(query<EventRow>(byCommand, [commandId]), (rows) => {
+      const events = rows.map(recordedOf)
+      const [first] = events
+      return first === undefined
+        ? Option.none()
+        : Option.some(Receipt.fromEvents(first.stream, first.metadata.command, events.map(summaryOf)))
+    })
+}
+
+const lag = (query: PgStatement, schema: string): EventStoreDriver["lag"] => {
+  const count = `select events, since from ${schema}.count_lag($1, $2, $3, $4, $5, $6, $7, $8)`
+  return ({ after, limit, to, ...filter }) =>
+    Effect.map(
+      query<{ readonly events: number; readonly since: Date | null }>(count, [
+        after,
+        to,
+        limit,
+        ...filterParameters(filter)
+      ]),
+      ([row]) => ({
+        events: row!.events,
+        since: Option.map(Option.fromNullOr(row!.since), (since) => DateTime.makeUnsafe(since))
+      })
+    )
+}
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+const filterParameters = ({ partition, streamPrefix, tags, types }: LogFilter): ReadonlyArray<unknown> => [
+  types ?? null,
+  tags ?? null,
+  streamPrefix ?? null,
+  partition?.index ?? 0,
+  partition?.of ?? 1
+]
+
+const summaryOf = ({ id, position, type, version }: EncodedEvent): Receipt.Receipt["events"][number] => ({
+  id,
+  type,
+  version,
+  position
+})
