@@ -1,6 +1,6 @@
 /**
- * A folder on disk as PGlite's data directory: held by one process, made whole or not at all, and written through to the
- * disk.
+ * A directory on disk as PGlite's data directory: locked by one process, created completely or not at all, and flushed to the disk at
+ * every commit.
  *
  * @since 0.1.0
  */
@@ -13,14 +13,14 @@ import * as Path from "node:path"
 import * as DirectoryLock from "./DirectoryLock.ts"
 import { PgliteError } from "./PgliteError.ts"
 
-/** There while a new database is being made, and after a crash amid it: then nothing was ever stored in it. */
+/** A file that exists while a new database is created. If it exists at the start, that was interrupted, and the database is empty. */
 const unfinished = "evsrc.unfinished"
 
 const EIO = 29
 
 /**
- * PGlite turns `fsync` off, and its view of the disk has none (nor does its `fdatasync` do anything): what it calls
- * committed is lost with the machine's power.
+ * PGlite disables `fsync`, and its file system implements neither that nor `fdatasync`. A commit would be lost in a power failure. This
+ * file system implements `fsync`.
  */
 class SyncedNodeFS extends NodeFS {
   override async init(...[pglite, options]: Parameters<NodeFS["init"]>): ReturnType<NodeFS["init"]> {
@@ -29,7 +29,7 @@ class SyncedNodeFS extends NodeFS {
       emscriptenOpts: {
         ...emscriptenOpts,
         preRun: [...(emscriptenOpts.preRun ?? []), (module) => {
-          // Emscripten calls it where a file system has it; its types do not know the operations of a file system.
+          // Emscripten calls `fsync` of a file system that has it. Its types do not declare the operations of a file system.
           Object.assign(Reflect.get(module.NODEFS, "stream_ops"), {
             fsync: (stream: { readonly nfd: number }) => {
               try {
@@ -52,7 +52,7 @@ const syncedStartParams: ReadonlyArray<string> = [
   "wal_sync_method=fsync"
 ]
 
-/** Whether the folder is to get a new database. */
+/** Returns whether the directory gets a new database, after it has removed an incomplete one. */
 const prepare = (folder: string): boolean => {
   const names = Fs.readdirSync(folder).filter((name) => !name.startsWith(DirectoryLock.fileName))
   if (names.includes(unfinished)) {
@@ -64,14 +64,22 @@ const prepare = (folder: string): boolean => {
     return true
   }
   if (names.includes("PG_VERSION")) return false
-  throw new PgliteError({ reason: "Folder", message: `The folder ${folder} is not empty and holds no database` })
+  throw new PgliteError({
+    reason: "Folder",
+    message: `The folder ${folder} is not empty and contains no database; choose an empty folder`
+  })
 }
 
-/** @since 0.1.0 */
+/**
+ * An open data directory.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Opened {
   readonly isNew: boolean
   readonly options: { readonly fs: NodeFS; readonly startParams?: Array<string> }
-  /** To be called once PGlite has started. */
+  /** Marks a new database as complete. Run it once PGlite has started. */
   readonly finish: Effect.Effect<void, PgliteError>
 }
 
@@ -106,9 +114,10 @@ const syncAll = Effect.fnUntraced(function*(folder: string): Effect.fn.Return<vo
 })
 
 /**
- * The folder for PGlite's use until the scope closes.
+ * Opens a directory for PGlite until the scope closes, and creates it if it does not exist.
  *
  * @since 0.1.0
+ * @category constructors
  */
 export const open = Effect.fnUntraced(function*(
   path: string,

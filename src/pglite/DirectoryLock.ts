@@ -1,6 +1,6 @@
 /**
- * A folder opened by two PGlites is corrupted without a word: PGlite's process id is always 42, so that PostgreSQL's own
- * `postmaster.pid` looks like the opener's. Hence a lock file of our own, with the real process id.
+ * A lock file with the real process id. Two PGlites would corrupt a directory without an error: PGlite's process id is always 42, so
+ * PostgreSQL's own `postmaster.pid` always seems to belong to the process that opens it.
  *
  * @since 0.1.0
  */
@@ -13,12 +13,17 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { PgliteError } from "./PgliteError.ts"
 
-/** @since 0.1.0 */
+/**
+ * The name of the lock file.
+ *
+ * @since 0.1.0
+ * @category references
+ */
 export const fileName = "evsrc.lock"
 
 const Owner = Schema.fromJsonString(Schema.Struct({
   pid: Schema.Int,
-  /** When the process started, where the system tells: a process id is reused, most of all in containers. */
+  /** The start time of the process, if the system provides it: process ids are reused, especially in containers. */
   started: Schema.optionalKey(Schema.String),
   token: Schema.String
 }))
@@ -55,7 +60,7 @@ const isAlive = (owner: Owner): boolean => {
 
 const codeOf = (error: unknown): unknown => error instanceof Error && "code" in error ? error.code : undefined
 
-/** `none` when there is no such file; an owner that cannot be read wrote its file only halfway, and is gone. */
+/** Returns none without a lock file. The owner itself is none if the file is incomplete, because its process has died. */
 const readOwner = (path: string): Option.Option<Option.Option<Owner>> => {
   try {
     return Option.some(decodeOwner(Fs.readFileSync(path, "utf8")))
@@ -65,11 +70,11 @@ const readOwner = (path: string): Option.Option<Option.Option<Owner>> => {
   }
 }
 
-/** The owner that keeps us out, if there is one. */
+/** Takes the lock. Returns its owner if another one holds it. */
 const take = (folder: string, mine: Owner): Owner | undefined => {
   const path = Path.join(folder, fileName)
   const draft = `${path}.${mine.token}`
-  // A link appears at once with all its content, which a file opened with "wx" does not.
+  // A link appears with its complete content. A file opened with "wx" is empty at first.
   Fs.writeFileSync(draft, encodeOwner(mine), { flush: true })
   try {
     for (;;) {
@@ -91,7 +96,7 @@ const take = (folder: string, mine: Owner): Owner | undefined => {
   }
 }
 
-/** Two processes may find the same stale lock: only what was judged stale goes, never the lock the faster one made since. */
+/** Removes a stale lock. Another process may have replaced it since; that lock is restored. */
 const removeStale = (path: string, aside: string, stale: Owner | undefined): void => {
   try {
     Fs.renameSync(path, aside)
@@ -111,14 +116,15 @@ const release = (folder: string, mine: Owner): void => {
     const owner = Option.flatMap(readOwner(path), (owner) => owner)
     if (Option.isSome(owner) && owner.value.token === mine.token) Fs.rmSync(path, { force: true })
   } catch {
-    // A lock that cannot be removed is stale as soon as this process ends.
+    // If the file cannot be removed, it is stale as soon as this process ends.
   }
 }
 
 /**
- * Holds a folder until the scope closes. The lock of a process that is gone is taken over.
+ * Locks a directory until the scope closes. It takes over the lock of a process that has ended.
  *
  * @since 0.1.0
+ * @category constructors
  */
 export const acquire = (folder: string): Effect.Effect<void, PgliteError, Scope.Scope> =>
   Effect.acquireRelease(

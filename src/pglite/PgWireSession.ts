@@ -1,5 +1,5 @@
 /**
- * PGlite's one session, served to a PostgreSQL client as if it were a socket.
+ * Serves PGlite's only session to a PostgreSQL client as if it were a socket.
  *
  * @since 0.1.0
  */
@@ -8,81 +8,51 @@ import { Buffer } from "node:buffer"
 import { once } from "node:events"
 import { Duplex } from "node:stream"
 import { setImmediate } from "node:timers/promises"
+import {
+  encodeQuery,
+  endsConnection,
+  errorText,
+  firstError,
+  isUntyped,
+  type Notification,
+  notificationsIn,
+  settingsIn
+} from "./PgWireMessages.ts"
 
-const cancelRequest = 80877102
-const terminate = 0x58 // X
-const simpleQuery = 0x51 // Q
-const errorResponse = 0x45 // E
-const notificationResponse = 0x41 // A
+/** PGlite computes on this thread. After so many milliseconds other tasks get a turn between two statements. */
+const maxTurn = 8
 
-/** The type of a message and its length, which counts itself but not the type. */
-const headLength = 5
-
-/** PGlite computes on this thread; between its statements others must get their turn. */
-const turn = 8
-
-/** What `startup` of the wire protocol may say that is no setting. */
-const notSettings: ReadonlySet<string> = new Set(["user", "database", "replication", "options", "client_encoding"])
-
-/** @since 0.1.0 */
-export interface Notification {
-  readonly processId: number
-  readonly channel: string
-  readonly payload: string
-}
-
-/** @since 0.1.0 */
+/**
+ * Receives the notifications of a channel.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Listener = (notification: Notification) => void
-
-interface Message {
-  readonly type: number
-  readonly body: Buffer
-  readonly whole: Buffer
-}
-
-function* messages(output: Buffer): Generator<Message> {
-  for (let at = 0; at < output.length;) {
-    const end = at + 1 + output.readInt32BE(at + 1)
-    yield { type: output[at]!, body: output.subarray(at + headLength, end), whole: output.subarray(at, end) }
-    at = end
-  }
-}
-
-/** The whole message, as it came. */
-const firstError = (output: Buffer): Buffer | undefined => {
-  for (const { type, whole } of messages(output)) if (type === errorResponse) return whole
-  return undefined
-}
-
-const texts = (body: Buffer): Array<string> => body.toString("utf8").split("\0")
-
-const errorText = (error: Buffer): string =>
-  texts(error.subarray(headLength)).find((field) => field.startsWith("M"))?.slice(1) ?? "Unknown PostgreSQL error"
-
-const encodeQuery = (sql: string): Buffer => {
-  const text = Buffer.from(`${sql}\0`)
-  const head = Buffer.alloc(headLength)
-  head.writeUInt8(simpleQuery)
-  head.writeInt32BE(text.length + 4, 1)
-  return Buffer.concat([head, text])
-}
 
 const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
 const listenTo = (channel: string): string => `LISTEN "${channel.replaceAll("\"", "\"\"")}"`
 
-/** @since 0.1.0 */
+/**
+ * PGlite's session, shared by the connections of a client.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export class Session {
   readonly #pglite: PGlite
   readonly #listeners = new Map<string, Set<Listener>>()
   readonly #connections = new Set<Connection>()
-  readonly #stopHearing: () => void
+  readonly #removeNotificationListener: () => void
   #turnStarted = 0
 
   constructor(pglite: PGlite) {
     this.#pglite = pglite
-    // For a NOTIFY by way of PGlite's own methods; it does not see what `exchange` gets back.
-    this.#stopHearing = pglite.onNotification((channel, payload) => this.#deliver({ processId: 0, channel, payload }))
+    // Notifications that PGlite's own methods receive. Those in the output of `exchange` are read there.
+    this.#removeNotificationListener = pglite.onNotification((channel, payload) =>
+      this.#deliver({ processId: 0, channel, payload })
+    )
   }
 
   readonly connect = (): Duplex => {
@@ -92,9 +62,9 @@ export class Session {
     return connection
   }
 
-  /** When it is done, no connection has a transaction open: one that was ended may still be about to be. */
+  /** Ends all connections, and waits until their transactions are rolled back. */
   async close(): Promise<void> {
-    this.#stopHearing()
+    this.#removeNotificationListener()
     this.#listeners.clear()
     await Promise.all(Array.from(this.#connections, (connection) => {
       const closed = once(connection, "close")
@@ -103,25 +73,27 @@ export class Session {
     }))
   }
 
-  /** Exclusive use of PGlite, also against statements and transactions by way of its own methods. */
-  async lease(): Promise<() => void> {
+  /** Acquires PGlite exclusively, also against its own methods, and returns the release. */
+  async acquire(): Promise<() => void> {
     const release = await new Promise<() => void>((resolve, reject) => {
       this.#pglite._runExclusiveTransaction(() => new Promise<void>((release) => resolve(release))).catch(reject)
     })
-    if (performance.now() - this.#turnStarted > turn) {
+    if (performance.now() - this.#turnStarted > maxTurn) {
       await setImmediate()
       this.#turnStarted = performance.now()
     }
     return release
   }
 
-  /** To be called with a lease only. The statement has run when this returns; the promise is for the file system. */
+  /** Sends a message and returns the output. Only the connection that has acquired the session may call it. */
   async exchange(frame: Uint8Array): Promise<Buffer> {
     const chunks: Array<Uint8Array> = []
-    // `execProtocolRaw` would keep every message it ever answered.
+    // `execProtocolRaw` retains every message that it has returned.
     await this.#pglite.execProtocolRawStream(frame, { onRawData: (bytes) => chunks.push(bytes.slice()) })
     const output = Buffer.concat(chunks)
-    if (this.#listeners.size > 0) this.#hear(output)
+    if (this.#listeners.size > 0) {
+      for (const notification of notificationsIn(output)) this.#deliver(notification)
+    }
     return output
   }
 
@@ -129,7 +101,7 @@ export class Session {
     return this.#pglite.isInTransaction()
   }
 
-  /** As new, but for what is listened to. Answers PostgreSQL's error, if there is one. */
+  /** Resets the session except for its LISTENs, applies settings, and returns PostgreSQL's error message if there is one. */
   async reset(settings: Iterable<readonly [name: string, value: string]>): Promise<Buffer | undefined> {
     const statements = [
       "ROLLBACK",
@@ -149,11 +121,11 @@ export class Session {
   }
 
   /**
-   * Needs no connection of its own: the one session hears everything. There is no UNLISTEN: a scope may end amid a
-   * transaction, where it would wait for itself, and what nobody listens to any more is dropped.
+   * Listens to a channel without a connection of its own, because the only session receives all notifications. There is no UNLISTEN: a
+   * scope may end within a transaction, where the statement would wait for itself. Notifications without a listener are dropped.
    */
   async listen(channel: string, listener: Listener, signal: AbortSignal): Promise<void> {
-    const release = await this.lease()
+    const release = await this.acquire()
     try {
       if (signal.aborted) return
       const listeners = this.#listeners.get(channel)
@@ -177,26 +149,18 @@ export class Session {
     if (listeners?.delete(listener) === true && listeners.size === 0) this.#listeners.delete(channel)
   }
 
-  #hear(output: Buffer): void {
-    for (const { body, type } of messages(output)) {
-      if (type !== notificationResponse) continue
-      const [channel = "", payload = ""] = texts(body.subarray(4))
-      this.#deliver({ processId: body.readInt32BE(0), channel, payload })
-    }
-  }
-
   #deliver(notification: Notification): void {
     for (const listener of this.#listeners.get(notification.channel) ?? []) listener(notification)
   }
 }
 
 /**
- * A client's connection: frames in, answers out, one frame at a time. The client writes whole frames, and a stream
- * without `_writev` hands them on as they were written.
+ * A connection of the client. It receives messages and sends output, one message at a time. The client writes whole messages, and a
+ * stream without `_writev` passes them on as they were written.
  */
 class Connection extends Duplex {
   readonly #session: Session
-  /** Held from the statement that begins a transaction to the one that ends it. */
+  /** Set while the connection has acquired the session: for one message, or from the begin of a transaction to its end. */
   #release: (() => void) | undefined
   #serving: Promise<void> = Promise.resolve()
 
@@ -205,7 +169,7 @@ class Connection extends Duplex {
     this.#session = session
   }
 
-  // The answer is in memory when it is known: holding it back would save nothing.
+  // The output is in memory already, so backpressure would save nothing.
   override _read(): void {}
 
   override _write(frame: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -218,9 +182,9 @@ class Connection extends Duplex {
   }
 
   async #leave(): Promise<void> {
-    // Without a lease it may be waiting for one, which can take as long as somebody else's transaction.
+    // Without the session there is nothing to release; it may still wait for another connection's transaction.
     if (this.#release === undefined) return
-    // What makes these fail, such as PGlite closed by its owner, ends the transaction as well.
+    // If these fail, for example because PGlite is closed, the transaction has ended too.
     await this.#serving.catch(() => {})
     if (this.#release === undefined) return
     await this.#session.rollback().catch(() => {})
@@ -229,20 +193,19 @@ class Connection extends Duplex {
   }
 
   async #serve(frame: Buffer): Promise<void> {
-    const untyped = frame[0] === 0
-    // A statement has ended before this can arrive: PGlite runs it on this very thread.
-    if (frame[0] === terminate || (untyped && frame.readInt32BE(4) === cancelRequest)) {
+    // A cancel request has nothing to cancel: PGlite ran the statement on this thread before the request could arrive.
+    if (endsConnection(frame)) {
       this.destroy()
       return
     }
     if (this.#release === undefined) {
-      const release = await this.#session.lease()
-      // Whoever sent the frame has given up on it.
+      const release = await this.#session.acquire()
+      // The client has closed the connection meanwhile.
       if (this.destroyed) return release()
       this.#release = release
     }
-    if (untyped) await this.#start(frame)
-    else this.#answer(await this.#session.exchange(frame))
+    if (isUntyped(frame)) await this.#start(frame)
+    else this.#respond(await this.#session.exchange(frame))
     if (this.#release !== undefined && !this.#session.isInTransaction()) {
       const release = this.#release
       this.#release = undefined
@@ -251,16 +214,11 @@ class Connection extends Duplex {
   }
 
   async #start(frame: Buffer): Promise<void> {
-    const words = texts(frame.subarray(8))
-    const settings: Array<readonly [string, string]> = []
-    for (let index = 0; index + 1 < words.length && words[index] !== ""; index += 2) {
-      if (!notSettings.has(words[index]!)) settings.push([words[index]!, words[index + 1]!])
-    }
-    const error = await this.#session.reset(settings)
-    this.#answer(error ?? await this.#session.exchange(frame))
+    const error = await this.#session.reset(settingsIn(frame))
+    this.#respond(error ?? await this.#session.exchange(frame))
   }
 
-  #answer(output: Buffer): void {
+  #respond(output: Buffer): void {
     if (!this.destroyed) this.push(output)
   }
 }

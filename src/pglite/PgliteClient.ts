@@ -15,7 +15,8 @@ import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
 import * as DataDirectory from "./DataDirectory.ts"
 import { PgliteError } from "./PgliteError.ts"
-import { type Notification, Session } from "./PgWireSession.ts"
+import type { Notification } from "./PgWireMessages.ts"
+import { Session } from "./PgWireSession.ts"
 
 /**
  * Options of a PGlite that {@link layer} opens and closes.
@@ -24,20 +25,20 @@ import { type Notification, Session } from "./PgWireSession.ts"
  * @category options
  */
 export interface DatabaseOptions {
-  /** A folder that keeps the data, made if need be; without one the data is in memory and gone at the end. */
+  /** The data directory, which is created if it does not exist. Without one the data is in memory, and lost at the end. */
   readonly dataDir?: string | undefined
   /**
-   * Whether a commit waits until the disk has it. `true` by default, as in PostgreSQL; without it a commit survives the
-   * end of the process but not of the machine.
+   * Whether a commit waits until it is on disk. `true` by default, as in PostgreSQL. With `false` a commit survives a crash of the
+   * process, but not of the machine.
    */
   readonly fsync?: boolean | undefined
-  /** Makes a new database from a dump of `PGlite.dumpDataDir`, much faster than an empty one is made without. */
+  /** A dump of `PGlite.dumpDataDir` from which a new database is created. It is much faster than to create an empty one. */
   readonly loadDataDir?: Blob | undefined
   readonly extensions?: Extensions | undefined
 }
 
 /**
- * Options of the client, as for PostgreSQL over the network but for those about reaching it and about its pool.
+ * Options of the client: those of `PgClient` except the ones for the connection and the pool.
  *
  * @since 0.1.0
  * @category options
@@ -60,12 +61,12 @@ export interface ClientOptions extends
 {}
 
 /**
- * Options of {@link layer}: a database to open, or a PGlite that is somebody else's to close.
+ * Options of {@link layer}: a database to open, or a PGlite that the caller closes.
  *
  * **Gotchas**
  *
- * The client resets the session of a given PGlite (`DISCARD ALL`), and PGlite's `listen` and `live` do not see what goes
- * through the client. PGlite's own methods wait while the client is in a transaction, and the other way round.
+ * The client resets the session of a given PGlite (`DISCARD ALL`). PGlite's `listen` and `live` do not see changes made through the
+ * client. PGlite's own methods wait while the client is in a transaction, and the client waits for theirs.
  *
  * @since 0.1.0
  * @category options
@@ -77,11 +78,11 @@ export type Options =
     | { readonly pglite: PGlite } & { readonly [Key in keyof DatabaseOptions]?: undefined }
   )
 
-/** PostgreSQL's own limit of a value. The message is in this process already: a lower one would protect from nothing. */
+/** PostgreSQL's own limit of a value. Messages are in this process already, so a lower limit would protect nothing. */
 const maxMessageSize = 0x3fffffff
 
 /**
- * A PGlite that is closed with the scope, its data on disk.
+ * Opens a PGlite, and closes it with the scope.
  *
  * @since 0.1.0
  * @category constructors
@@ -110,7 +111,7 @@ export const open = Effect.fnUntraced(function*(
           cause
         })
     }),
-    // It may have been closed by hand; then there is nothing left to do.
+    // The caller may have closed it already, which makes this fail.
     (pglite) => Effect.ignore(Effect.tryPromise(() => pglite.close()))
   )
   if (folder !== undefined) yield* folder.finish
@@ -144,7 +145,7 @@ const listen = (session: Session) =>
   Effect.fnUntraced(function*(
     channel: string
   ): Effect.fn.Return<Queue.Dequeue<PgConnection.Notification, SqlError>, SqlError, Scope.Scope> {
-    // PostgreSQL cuts a longer name off, and would then notify of another channel.
+    // PostgreSQL truncates a longer name, and would listen to another channel.
     if (Buffer.byteLength(channel) > 63) return yield* listenError(new Error("A channel name has at most 63 bytes"))
     const queue = yield* Effect.acquireRelease(Queue.unbounded<Notification, SqlError>(), Queue.shutdown)
     const listener = (notification: Notification) => Queue.offerUnsafe(queue, notification)
@@ -157,7 +158,7 @@ const listen = (session: Session) =>
   })
 
 /**
- * A client until the scope closes; see {@link layer}.
+ * Makes a client that is closed with the scope; see {@link layer}.
  *
  * @since 0.1.0
  * @category constructors
@@ -170,7 +171,7 @@ export const make = Effect.fnUntraced(function*(
   const client = yield* PgClient.make({
     maxMessageSize,
     ...config,
-    // Only tells spans where the database is; it is the stream that is used.
+    // Only for the attributes of spans; the client uses the stream.
     host: "pglite",
     username: "postgres",
     database: "postgres",
@@ -181,9 +182,9 @@ export const make = Effect.fnUntraced(function*(
     maxConnections: 1
   })
   return Object.assign(client, {
-    // The client's own keeps the only connection to itself.
+    // That of `PgClient` would occupy the only connection.
     listen: listen(session),
-    // The client's own asks for another connection than the transaction's, and there is none.
+    // That of `PgClient` needs a second connection within a transaction.
     notify: (channel: string, payload: string) => Effect.asVoid(client`SELECT pg_notify(${channel}, ${payload})`)
   })
 })
@@ -193,14 +194,14 @@ export const make = Effect.fnUntraced(function*(
  *
  * **Details**
  *
- * There is one session: statements of concurrent fibers run one after the other, and a transaction has the database to
- * itself. `listen` is the exception, it needs no connection. `notify` within a transaction is part of it.
+ * There is one session: statements of concurrent fibers run one after the other, and a transaction has the database exclusively. Only
+ * `listen` needs no connection. A `notify` within a transaction is part of it.
  *
  * **Gotchas**
  *
- * A transaction that waits for another fiber's statement waits forever, and so does one that calls `listen`. A statement
- * runs on this thread, so it can neither be interrupted nor time out while it computes. `COPY … FROM STDIN`, which the
- * client does not support on any PostgreSQL, never ends here.
+ * A transaction that waits for another fiber's statement waits forever, and so does one that calls `listen`. A statement runs on this
+ * thread, so it cannot be interrupted and cannot time out while it computes. `COPY … FROM STDIN`, which the client does not support,
+ * never ends.
  *
  * @since 0.1.0
  * @category layers

@@ -1,14 +1,16 @@
 /**
- * Why an embedded PostgreSQL could not be opened.
+ * The error of an embedded PostgreSQL that could not be opened.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
 
 /**
- * - `InUse`: another process, or another layer of this one, has the database open.
- * - `Folder`: the folder cannot be made, read or written, or holds something else.
- * - `Start`: PGlite itself did not start; `cause` tells why.
+ * An embedded PostgreSQL could not be opened. The `reason` is one of:
+ *
+ * - `InUse`: another process, or another layer of this one, has the database open
+ * - `Folder`: the directory cannot be created, read or written, or contains something else
+ * - `Start`: PGlite did not start; `cause` has its error
  *
  * @since 0.1.0
  * @category errors
