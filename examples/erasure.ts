@@ -74,13 +74,13 @@ const program = Effect.gen(function*() {
       Console.log(`${customerId}: ${PersonalData.getOrElse(name, () => "(erased)")} paid ${total}`)
   )
   const ann = Option.getOrThrow(yield* ProjectionStore.get(Customers, "c-1"))
-  yield* Console.log(`${PersonalData.isErased(ann.name) ? "somebody" : ann.name} has spent ${ann.spent}`)
+  yield* Console.log(`${PersonalData.isErased(ann.name) ? "an erased customer" : ann.name} has spent ${ann.spent}`)
   const again = CommandBus.dispatch(Order, { customerId: "c-1", name: "Ann Archer", address, total: 5 })
   yield* Effect.catchReason(
     again,
     "EventStoreError",
     "SubjectErased",
-    ({ subject }) => Console.log(`${subject} is refused`)
+    ({ subject }) => Console.log(`the order of ${subject} is rejected, because its key was deleted`)
   )
 })
 
