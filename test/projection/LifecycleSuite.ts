@@ -1,5 +1,5 @@
 /**
- * The conformance suite of the runtime, the part on what projections of every lifecycle have in common: the same documents for the same log.
+ * What projections of every lifecycle have in common: the same documents from the same log.
  *
  * @since 0.1.0
  */
@@ -21,10 +21,11 @@ import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo, Wealth } from "../support/AccountFixtures.ts"
+import { includes, reasonOf } from "./assertions.ts"
 
 const boxes = Schema.Array(Schema.String)
 
-/** What happens to boxes, several at a time; `run` names the test, whose log is shared with others. */
+/** Events of boxes, several at a time. `run` names the test, because all tests share one log. */
 const BoxEvent = Schema.TaggedUnion({
   Filled: { run: Schema.String, boxes, n: Schema.Int },
   Doubled: { run: Schema.String, boxes },
@@ -107,7 +108,7 @@ const randomEvent = (run: string, below: (n: number) => number): BoxEvent => {
   }
 }
 
-/** Everything that `list` tells, in pages of three. */
+/** Returns all documents from `list`, in pages of three. */
 const listed = Effect.fnUntraced(function*(projection: Kinds[keyof Kinds], size?: "small" | "large") {
   const items: Array<typeof Box.Type> = []
   let after: string | undefined
@@ -119,7 +120,7 @@ const listed = Effect.fnUntraced(function*(projection: Kinds[keyof Kinds], size?
   return items
 })
 
-/** Appends random events to four streams, of which two begin with `<run>-a`. Answers the last position. */
+/** Appends random events to four streams, two of which begin with `<run>-a`. Returns the last position. */
 const appendRandom = Effect.fnUntraced(function*(run: string, seed: number) {
   const store = yield* EventStore
   const below = randomOf(seed)
@@ -131,9 +132,9 @@ const appendRandom = Effect.fnUntraced(function*(run: string, seed: number) {
 })
 
 const sameDocuments = (seed: number): Case<Stores> =>
-  test(`inline, async and live projections make the same documents of the same log (${seed})`, function*() {
+  test(`inline, async and live projections make the same documents from a log (seed ${seed})`, function*() {
     const run = unique("run")
-    // A run that is no part of any `where`, so that what must be left out is there.
+    // Events that no `where` selects.
     const other = unique("run")
     const wheres = [
       { tags: [Event.tag("run", run)] },
@@ -167,7 +168,7 @@ const sameDocuments = (seed: number): Case<Stores> =>
         }
       }
     }
-    ok(documents > 0, "there are documents at all")
+    ok(documents > 0, `the log has documents: ${documents}`)
   })
 
 /**
@@ -179,7 +180,7 @@ const sameDocuments = (seed: number): Case<Stores> =>
 export const lifecycles: ReadonlyArray<Case<Stores>> = [
   ...[3, 1_414, 27_182, 31_415].map(sameDocuments),
 
-  test("`where` leaves the same events out of inline projections as of the others", function*() {
+  test("`where` selects the same events for inline projections as for others", function*() {
     const run = unique("run")
     const prefixed = Projection.make(unique("prefixed"), {
       ...definition,
@@ -203,7 +204,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
     equal(yield* Effect.all([sum(tagged, "x"), sum(tagged, "y")]), [2, undefined], "of one tag")
   }),
 
-  test("four partitions shared by two workers make the documents that one makes, of streams that touch the same", function*() {
+  test("two workers with four partitions make the documents that one worker makes", function*() {
     const owners = [unique("ann"), unique("bob")]
     const four = Projection.make(unique("wealth-in-four"), {
       events: AccountEvent,
@@ -248,7 +249,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
     )
   }),
 
-  test("a live projection shows what was just written, without being waited for, and fails on what it cannot fold", function*() {
+  test("a live projection shows the last append at once, and fails on a failing event", function*() {
     const run = unique("run")
     const live = Projection.make(unique("live"), {
       ...definition,
@@ -273,17 +274,15 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
     }
     const { position } = yield* store.append(BoxEvent, run, [fill("y", 13)])
     const ofOne = yield* Effect.flip(ProjectionStore.get(live, "y"))
-    ok(
-      ofOne._tag === "EventStoreError" && ofOne.reason._tag === "ConsumerFailed"
-        && ofOne.reason.position === position && ofOne.message.includes("no luck"),
-      "the error names the event and why"
-    )
-    equal(yield* Effect.flip(ProjectionStore.list(live)), ofOne, "whoever reads all documents meets it too")
+    equal(reasonOf(ofOne), "ConsumerFailed", "the error of `get`")
+    includes(ofOne.message, `position ${position}`, "the event in its message")
+    includes(ofOne.message, "no luck", "the cause in its message")
+    equal(yield* Effect.flip(ProjectionStore.list(live)), ofOne, "the error of `list`")
     equal(Option.getOrUndefined(yield* ProjectionStore.get(live, "x"))?.sum, 3, "other documents are not touched by it")
     equal(yield* ProjectionStore.get(live, "nothing"), Option.none(), "no document")
   }),
 
-  test("a live projection reads more events than fit into a page, whichever way they are found", function*() {
+  test("a live projection reads several pages of events, with `find` and without", function*() {
     const run = unique("run")
     const where = { tags: [Event.tag("run", run)] }
     const { found, live } = everyKind(where)
@@ -298,7 +297,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
   }),
 
   ...(["inline", "async", "live", "found"] as const).map((kind) =>
-    test(`whoever watches a document sees it as it is and then every change, and nothing when there is none: ${kind}`, function*() {
+    test(`a watch returns the current document and each change, but no unchanged one: ${kind}`, function*() {
       const run = unique("run")
       const all = everyKind({ tags: [Event.tag("run", run)] })
       const projection = all[kind]
@@ -338,11 +337,11 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
     })
   ),
 
-  test("whoever watches sees what another process has changed", function*() {
+  test("a watch sees the changes of another process", function*() {
     const run = unique("run")
     const { async: projection } = everyKind({ tags: [Event.tag("run", run)] })
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-    // Another store over the same data is not told what this one writes.
+    // Another store over the same data, which this one does not wake.
     const elsewhere = yield* ProjectionStore.make(driver, { pollInterval: "20 millis" })
     yield* Effect.gen(function*() {
       const seen = yield* Queue.unbounded<number | undefined>()

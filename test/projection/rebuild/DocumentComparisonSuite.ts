@@ -1,5 +1,5 @@
 /**
- * The conformance suite of the runtime, the part on comparing what was rebuilt.
+ * Comparisons of a rebuilt generation with the active one.
  *
  * @since 0.1.0
  */
@@ -16,7 +16,7 @@ import * as Rebuild from "../../../src/projection/rebuild/Rebuild.ts"
 import type { Stores } from "../../support/AccountFixtures.ts"
 import { counters, driver, plant, quick, reasonOf, until } from "./RebuildFixtures.ts"
 
-/** Two targets of which a test says what is seen at each look. */
+/** A store whose views of two generations a test prescribes, one after the other. */
 const looks = (seen: ReadonlyArray<readonly [Look, Look]>) =>
   Effect.map(driver, (store): ProjectionStoreDriver => {
     let turn = 0
@@ -52,13 +52,13 @@ const status = (seen: ReadonlyArray<readonly [Look, Look]>, maxAttempts = 3) =>
   )
 
 /**
- * Comparisons of two targets while both go on.
+ * Comparisons of two generations while both advance.
  *
  * @since 0.1.0
  * @category suites
  */
 export const comparisons: ReadonlyArray<Case<Stores>> = [
-  test("documents are compared when both sides have applied the same events to them", function*() {
+  test("compares documents once both generations have applied the same events to them", function*() {
     const look = (at: number, revision: number): Look => ({ at: [at], revision })
     equal(yield* status([[look(5, 1), look(5, 1)]]), [], "the same, at the same position")
     equal(yield* status([[look(5, 1), look(5, 2)]]), ["Different"], "another, at the same position")
@@ -90,7 +90,7 @@ export const comparisons: ReadonlyArray<Case<Stores>> = [
     equal(
       reasonOf(yield* Effect.flip(status([[look(6, 1), look(5, 1)]]))),
       "Stalled",
-      "one that nobody brings up to date"
+      "a generation that does not advance"
     )
     const wide = (a: number, b: number, revision: number): Look => ({ at: [a, b], revision })
     equal(
@@ -100,7 +100,7 @@ export const comparisons: ReadonlyArray<Case<Stores>> = [
     )
   }),
 
-  test("while events come, what is right is not found to be different, with other partitions too", function*() {
+  test("finds no false difference while events arrive, with other partitions too", function*() {
     const { append, projection } = counters()
     const counts = projection()
     const ids = Array.from({ length: 12 }, (_, i) => `k${i}`)
@@ -114,7 +114,7 @@ export const comparisons: ReadonlyArray<Case<Stores>> = [
       const writer = yield* Effect.forkChild(Effect.forever(Effect.suspend(() => append(ids[n++ % 4]!))))
       const differences = yield* Stream.runCollect(Rebuild.compare(rebuilt, { pageSize: 5 }))
       yield* Fiber.interrupt(writer)
-      // Or else what is still to be applied would be written over what is planted below.
+      // Otherwise pending events would overwrite the damage done below.
       yield* until(counts, yield* append(ids.at(-1)!))
       equal(
         differences.filter(({ _tag }) => _tag === "Different").map(({ key }) => key),

@@ -19,7 +19,7 @@ const progress: Rebuild.Progress = {
 
 const bar = (change: Partial<Rebuild.Progress>) => Rebuild.formatProgress({ ...progress, ...change }, { width: 10 })
 
-it("a bar tells how far a rebuild has come", () => {
+it("formats the progress of a rebuild in one line", () => {
   assert.strictEqual(
     bar({}),
     "p@1~2 ████░░░░░░  42 %  420,000 of 1,000,000 events  10,000/s  00:58 left  00:42"

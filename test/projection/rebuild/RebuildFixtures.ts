@@ -1,5 +1,5 @@
 /**
- * Counts, and what is planted among them, for the conformance suites of rebuilds.
+ * A projection that counts, and damage to its documents, for the suites of rebuilds.
  *
  * @since 0.1.0
  */
@@ -26,7 +26,7 @@ interface Options {
   readonly fails?: (n: number) => boolean
 }
 
-/** Counts events of a type of its own, by id, so that nobody else's events are among those applied. */
+/** Counts events of a type of its own, by id, so that no other test's events are applied. */
 export const counters = () => {
   const name = unique("counters")
   const type = unique("Counted")
@@ -72,7 +72,7 @@ export const statuses = (projection: Counters) =>
     (generations) => generations.map(({ status, generation }) => `${generation} ${status}`)
   )
 
-/** Writes documents past the projector, as a mistake would. */
+/** Writes documents directly, past the projector. */
 export const plant = (generation: string, changes: Readonly<Record<string, number | undefined>>) =>
   Effect.flatMap(driver, (driver) =>
     driver.write([{
@@ -89,6 +89,6 @@ export const quick = { interval: "20 millis" } as const
 export const cutOver = (projection: Counters, options: Rebuild.RebuildOptions = {}) =>
   Stream.runCollect(Rebuild.rebuild(projection, { ...quick, ...options })).pipe(Effect.timeout("50 seconds"))
 
-/** What a rebuild was refused for, or which other error it is. */
+/** Returns the reason of a rejected rebuild, or the tag of another error. */
 export const reasonOf = (error: { readonly _tag: string }): string =>
   error instanceof RebuildRejected ? error.reason : error._tag
