@@ -18,7 +18,7 @@ import type { NewEvent } from "../event/RecordedEvent.ts"
 import { type AppendError, EventStore } from "../eventStore/EventStore.ts"
 import type { AppendCondition } from "../eventStore/EventStoreDriver.ts"
 import { storedEvent, upTo } from "./EventStoreFixtures.ts"
-import { type Case, equal, ok, test, unique } from "./Suite.ts"
+import { type Case, equal, test, unique } from "./Suite.ts"
 
 /** Seats of shows: an event of a show and of a person, found by either. */
 export const SeatEvent = Schema.TaggedUnion({
@@ -298,8 +298,8 @@ export const judge = Effect.fnUntraced(function*(
       const before = events.filter((event) => event.position < outcome.position && matches(query, event))
       equal(outcome.saw, before.map((event) => event.position), `what was seen by winner ${index} ${what}`)
     } else {
-      ok(race.slots !== "all", `nobody is in the way ${what}: ${outcome._tag}`)
-      ok(outcome._tag === "Changed" || race.barrier !== "after", `a free seat was seen ${what}`)
+      if (race.slots === "all") equal<string>(outcome._tag, "Taken", `nothing is in the way ${what}`)
+      if (race.barrier === "after") equal<string>(outcome._tag, "Changed", `a free seat was seen ${what}`)
     }
   }
   if (race.slots === 1) equal(taken.length, 1, `winners ${what}`)

@@ -15,6 +15,7 @@ import { StreamId } from "../core/StreamId.ts"
 import type * as Version from "../core/Version.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
+import { equal, isAbove } from "./Suite.ts"
 
 export const CartEvent = Schema.TaggedUnion({
   ItemAdded: { sku: Schema.String, quantity: Schema.Int },
@@ -46,8 +47,12 @@ export const versionsOf = (events: ReadonlyArray<EncodedEvent>): ReadonlyArray<n
 
 export const upTo = (n: number): ReadonlyArray<number> => Array.from({ length: n }, (_, i) => i + 1)
 
-export const ascending = (events: ReadonlyArray<{ readonly position: bigint }>): boolean =>
-  events.every((event, i) => i === 0 || event.position > events[i - 1]!.position)
+/** Fails unless there are events whose positions increase. */
+export const ascending = (events: ReadonlyArray<{ readonly position: bigint }>, what: string): void => {
+  isAbove(events.length, 0, `events, ${what}`)
+  const positions = events.map(({ position }) => position)
+  equal(positions, Array.from(new Set(positions)).toSorted((a, b) => a < b ? -1 : 1), what)
+}
 
 /** Runs all at once, each from a fiber of its own, and answers how each ended. */
 export const race = <A, E, R>(

@@ -24,7 +24,7 @@ import {
   upTo,
   versionsOf
 } from "./EventStoreFixtures.ts"
-import { type Case, equal, ok, test, unique } from "./Suite.ts"
+import { type Case, equal, includes, test, unique } from "./Suite.ts"
 
 /**
  * Bad requests, and good ones that look bad.
@@ -45,14 +45,15 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     const store = yield* EventStore
     const stream = unique("Cart")
     const large = yield* rejection(store.append(CartEvent, stream, [added(1, "x".repeat(10_000_000))]))
-    ok(large._tag === "InvalidRequest" && large.message.includes("bytes"), "10 MB")
+    equal(large._tag, "InvalidRequest", "10 MB")
+    includes(large.message, "bytes", "10 MB")
     equal((yield* rejection(append(stream, [])))._tag, "InvalidRequest", "no events")
     equal((yield* rejection(append(stream, upTo(10_001))))._tag, "InvalidRequest", "10,001 events")
     equal(yield* read(stream), [], "nothing was written")
     equal((yield* append(stream, upTo(10_000))).events.length, 10_000, "10,000 events")
     const events = yield* read(stream)
     equal(versionsOf(events), upTo(10_000), "all of them, in order")
-    ok(ascending(events), "positions grow")
+    ascending(events, "the positions increase")
     equal(
       (yield* store.append(CartEvent, stream, [added(1, "x".repeat(1_000_000))])).version,
       Version.make(10_001),
@@ -124,7 +125,7 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     yield* store.append(CartEvent, stream, batch, { metadata })
     const events = yield* read(stream)
     equal(events.map((e) => e.event), batch, "the payloads")
-    ok(events.every((e) => JSON.stringify(e.metadata) === JSON.stringify(metadata)), "the metadata")
+    equal(events.map((e) => JSON.stringify(e.metadata)), events.map(() => JSON.stringify(metadata)), "the metadata")
     const short = unique("Cart")
     // A character of two code units as often as it goes in, up to the last of the 512.
     const longest = short + "x".repeat(short.length % 2) + "𝔘".repeat(Math.floor((512 - short.length) / 2))
@@ -163,7 +164,7 @@ export const decoding: ReadonlyArray<Case<EventStore>> = [
       equal(seen, [1, 2], "the events before it")
       const recorded = yield* Stream.runCollect(store.readStreamEncoded(stream))
       const { position, schemaVersion, type, version } = recorded[2]!
-      ok(reason._tag === "UndecodableEvent", `${problem}: the reason`)
+      equal<string>(reason._tag, "UndecodableEvent", `${problem}: the reason`)
       if (reason._tag === "UndecodableEvent") {
         equal(
           [reason.problem, reason.position, reason.stream, reason.version, reason.type, reason.schemaVersion],

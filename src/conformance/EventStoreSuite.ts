@@ -35,7 +35,7 @@ import {
 import { decoding, input } from "./EventStoreInputSuite.ts"
 import { raw } from "./StoredEventSuite.ts"
 import { closing } from "./StreamClosingSuite.ts"
-import { type Case, equal, ok, test, unique } from "./Suite.ts"
+import { type Case, equal, includes, isAbove, isAtLeast, test, unique } from "./Suite.ts"
 
 const basics: ReadonlyArray<Case<EventStore>> = [
   test("an append is read back as it was written", function*() {
@@ -59,8 +59,9 @@ const basics: ReadonlyArray<Case<EventStore>> = [
     equal(events.map((e) => e.schemaVersion), [1, 1], "the schema versions")
     equal(events.map((e) => e.data), [{ sku: "sku", quantity: 2 }, { at: "2026-01-02T03:04:05.678Z" }], "the payloads")
     equal(events.map((e) => e.metadata), [metadata, metadata], "the metadata")
-    ok(events.every((e) => e.stream === stream), "the stream")
-    ok(ascending(events) && events[0]!.position > before, "positions grow")
+    equal<ReadonlyArray<string>>(events.map((e) => e.stream), [stream, stream], "the stream")
+    ascending(events, "the positions increase")
+    isAbove<bigint>(events[0]!.position, before, "the first position")
     equal(
       receipt,
       {
@@ -71,7 +72,7 @@ const basics: ReadonlyArray<Case<EventStore>> = [
       },
       "the receipt"
     )
-    ok(new Set(events.map((e) => e.id)).size === 2, "every event has an id of its own")
+    equal(new Set(events.map((e) => e.id)).size, 2, "every event has its own id")
   }),
 
   test("a stream that does not exist is empty", function*() {
@@ -117,7 +118,7 @@ const basics: ReadonlyArray<Case<EventStore>> = [
       "bell1",
       "a3"
     ], "the order")
-    ok(ascending(all), "positions grow")
+    ascending(all, "the positions increase")
     for (const pageSize of [1, 2, 5, 6]) {
       const carts = yield* Stream.runCollect(store.readAll(CartEvent, { after: start, pageSize }))
       equal(
@@ -132,7 +133,7 @@ const basics: ReadonlyArray<Case<EventStore>> = [
         "after a position"
       )
     }
-    ok((yield* store.head) >= mine[4]!.position, "the head has passed the last event")
+    isAtLeast<bigint>(yield* store.head, mine[4]!.position, "the head has passed the last event")
   })
 ]
 
@@ -173,7 +174,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     equal(exits.filter(Exit.isSuccess).length, 20, "appends written")
     const events = yield* read(stream)
     equal(versionsOf(events), upTo(40), "versions without a hole")
-    ok(ascending(events), "positions in the order of the versions")
+    ascending(events, "positions in the order of the versions")
     for (let i = 0; i < 40; i += 2) equal(events[i]!.event, events[i + 1]!.event, "events of one append stay together")
     const receipts = exits.flatMap((exit) => Exit.isSuccess(exit) ? [exit.value.version] : [])
     equal(receipts.toSorted((a, b) => a - b), upTo(20).map((n) => Version.make(n * 2)), "every receipt is true")
@@ -237,7 +238,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     const broken = { _tag: "ItemAdded", sku: "x", quantity: 1.5 } as const
     const reason = yield* rejection(store.append(CartEvent, stream, [added(1), broken, added(2)]))
     equal(reason._tag, "InvalidRequest", "an event that breaks its Schema")
-    ok(reason.message.includes("quantity"), "the message names the field")
+    includes(reason.message, "quantity", "the message names the field")
     const rollback = storeError(new StoreFailure({ message: "rolled back by the test", cause: undefined }))
     const error = yield* Effect.flip(store[internals].driver.append({
       stream: StreamId.make(stream),
@@ -298,7 +299,11 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
     const [a, b, command] = [unique("Cart"), unique("Cart"), unique("command")]
     yield* append(a, [1], "any", command)
     const reason = yield* rejection(append(b, [1], "any", command))
-    ok(reason._tag === "CommandIdReused" && reason.firstStream === a, "the refusal names the first stream")
+    equal<string>(
+      reason._tag === "CommandIdReused" ? reason.firstStream : reason._tag,
+      a,
+      "the rejection names the first stream"
+    )
     equal(yield* read(b), [], "nothing was written")
     for (let round = 0; round < 5; round++) {
       const id = unique("command")
@@ -326,7 +331,7 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
     equal(versionsOf(events), upTo(events.length), "versions without a hole")
     for (const command of commands) {
       const written = events.filter((e) => e.metadata.commandId === command)
-      ok(written.length === 0 || written.length === 3, "all of its events or none")
+      if (written.length > 0) equal(written.length, 3, "all of its events or none")
       if (written.length === 0) continue
       const receipt = Option.getOrUndefined(yield* store.receipt(command))
       equal(receipt?.events.map((e) => e.id), written.map((e) => e.id), "the receipt tells which")
@@ -379,7 +384,7 @@ const subscriptions: ReadonlyArray<Case<EventStore>> = [
     )
     for (const listener of listeners) {
       const events = yield* Effect.timeout(Fiber.join(listener), "60 seconds")
-      ok(ascending(events), "positions grow")
+      ascending(events, "the positions increase")
       for (const stream of writers) {
         equal(versionsOf(events.filter((e) => e.stream === stream)), upTo(10), "every event of every stream, in order")
       }

@@ -19,7 +19,7 @@ import * as Version from "../core/Version.ts"
 import * as DocumentCodec from "../projection/DocumentCodec.ts"
 import * as Projection from "../projection/ProjectionDefinition.ts"
 import { ProjectionStore, ReadAfter } from "../projection/ProjectionStore.ts"
-import { type Case, equal, ok, test, unique } from "./Suite.ts"
+import { type Case, equal, includes, isAtLeast, test, unique } from "./Suite.ts"
 
 const Noticed = Schema.TaggedUnion({ Noticed: { id: Schema.String } })
 const Note = Schema.Struct({
@@ -99,7 +99,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
   test("a lease keeps others out until it ends or is given back; its owner renews it", function*() {
     const { id } = notes()
     const store = yield* driver
-    ok(Option.isSome(yield* acquire(id, "one")), "the first owner")
+    equal(Option.map(yield* acquire(id, "one"), ({ epoch }) => epoch), Option.some(1n), "the first owner")
     equal(yield* acquire(id, "two"), Option.none(), "another owner")
     equal(yield* acquire(id, "one"), Option.some({ epoch: 1n, position: Position.start }), "the same owner")
     yield* store.release(id, "two")
@@ -111,7 +111,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     const short = notes()
     yield* acquire(short.id, "one", Duration.seconds(2))
     const { nextLeaseEndsIn } = yield* claim(short.id, "two")
-    ok(nextLeaseEndsIn !== undefined && nextLeaseEndsIn <= 2000, "when it ends is told")
+    isAtLeast(2000, nextLeaseEndsIn ?? Infinity, "the time until the lease ends")
     const taken = yield* acquire(short.id, "two").pipe(
       Effect.repeat({ until: Option.isSome, schedule: Schedule.spaced("10 millis") }),
       Effect.timeout("30 seconds")
@@ -136,10 +136,8 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     const progress = yield* store.progress(id)
     equal(progress.map((p) => p.owner), ["one", "one", "one", "one", "three", "three", "three", "three"], "the owners")
     const other = yield* Effect.flip(claim(id, "one", minute, 4))
-    ok(
-      other.reason._tag === "StoreMisconfigured" && other.message.includes("8 partitions"),
-      "another number is refused"
-    )
+    equal(other.reason._tag, "StoreMisconfigured", "another number is rejected")
+    includes(other.message, "8 partitions", "the message names the number")
   }),
 
   test("a worker that stops claiming keeps what it has, takes nothing, and does not count", function*() {
@@ -174,13 +172,13 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
   test("a worker that lost its lease cannot write", function*() {
     const { id } = notes()
     yield* acquire(id, "one", Duration.zero)
-    ok(yield* advance(id, 1n, 0, 5, [put("a", "open")]), "while it is the owner")
+    equal(yield* advance(id, 1n, 0, 5, [put("a", "open")]), true, "while it is the owner")
     yield* (yield* driver).release(id, "one")
     yield* acquire(id, "two")
     equal(yield* advance(id, 1n, 5, 6, [put("a", "done"), put("b", "open")]), false, "after another took over")
     equal(yield* (yield* driver).checkpoint(id), at(5), "the checkpoint")
     equal(yield* keys(id, [`status="open"`]), ["a"], "the documents")
-    ok(yield* advance(id, 3n, 5, 6, [put("b", "open")]), "the new owner writes")
+    equal(yield* advance(id, 3n, 5, 6, [put("b", "open")]), true, "the new owner writes")
   })
 ]
 
@@ -188,11 +186,11 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
   test("documents and checkpoint move together, or not at all", function*() {
     const { id } = notes()
     yield* acquire(id)
-    ok(yield* advance(id, 1n, 0, 3, [put("a", "open"), put("b", "open")]), "the first batch")
+    equal(yield* advance(id, 1n, 0, 3, [put("a", "open"), put("b", "open")]), true, "the first batch")
     equal(yield* advance(id, 1n, 0, 4, [put("c", "open")]), false, "the same batch again")
     equal(yield* advance(id, 1n, 2, 4, [put("c", "open")]), false, "from another position")
     equal(yield* keys(id), ["a", "b"], "the documents")
-    ok(yield* advance(id, 1n, 3, 4, [remove("a"), put("b", "done"), put("c", "open")]), "the next batch")
+    equal(yield* advance(id, 1n, 3, 4, [remove("a"), put("b", "done"), put("c", "open")]), true, "the next batch")
     equal(yield* keys(id), ["b", "c"], "the documents after it")
     equal(yield* keys(id, [`status="open"`]), ["c"], "the index after it")
     equal(yield* (yield* driver).checkpoint(id), at(4), "the checkpoint")
@@ -303,7 +301,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* store.request(id, "Note-2", { action: "retry" }), false, "another stream is not")
     const requested = Effect.map(claim(id, "me", minute, 2), ({ assigned }) => assigned.map((one) => one.requested))
     equal(yield* requested, [false, false], "nobody has asked")
-    ok(yield* store.request(id, stream, { action: "retry", actor: "ann" }), "asked")
+    equal(yield* store.request(id, stream, { action: "retry", actor: "ann" }), true, "asked")
     equal(yield* requested, [false, true], "the owner hears of it")
     yield* store.unpark({ generation: id, partition: 1, stream, action: "failed", next: { ...third, error: "again" } })
     const [again] = yield* store.parked(id)
@@ -427,7 +425,7 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     )
     const codec = DocumentCodec.of(projection)
     const changes = samples.map((sample, i) => Result.getOrThrow(codec.encode(`k${i}`, sample)))
-    ok(yield* advance(projection.id, 1n, 0, 1, changes), "written")
+    equal(yield* advance(projection.id, 1n, 0, 1, changes), true, "written")
     for (const sample of samples) {
       for (const where of [{ big: sample.big }, { at: sample.at }, { text: sample.text }]) {
         equal((yield* store.list(projection, { where })).items, [sample], Object.keys(where).join())
@@ -440,9 +438,10 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     yield* acquire(projection.id)
     yield* advance(projection.id, 1n, 0, 1, [{ key: "k", document: `{"id":1}`, indexed: [] }])
     const error = yield* Effect.flip((yield* ProjectionStore).get(projection, "k"))
-    ok(
-      error._tag === "EventStoreError" && error.reason._tag === "UndecodableDocument" && error.reason.key === "k"
-        && error.reason.projection === projection.id,
+    const reason = error._tag === "EventStoreError" ? error.reason : error
+    equal<ReadonlyArray<string>>(
+      reason._tag === "UndecodableDocument" ? [reason.projection, reason.key] : [reason._tag],
+      [projection.id, "k"],
       "it names projection and key"
     )
   }),
@@ -454,15 +453,15 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     const readAt = (position: number, timeout: Duration.Duration) =>
       Effect.provideService(store.get(projection, "k"), ReadAfter, { position: at(position), timeout })
     const behind = yield* Effect.flip(readAt(2, Duration.millis(100)))
-    ok(
-      behind._tag === "ProjectionBehind" && behind.wanted === at(2) && behind.reached === Position.start
-        && behind.projection === projection.id,
-      "too late: what was wanted and how far it came"
+    equal<ReadonlyArray<unknown>>(
+      behind._tag === "ProjectionBehind" ? [behind.projection, behind.wanted, behind.reached] : [behind._tag],
+      [projection.id, at(2), Position.start],
+      "too late: the wanted position and the reached one"
     )
     const waiting = yield* Effect.forkChild(readAt(2, Duration.seconds(30)))
     yield* advance(projection.id, 1n, 0, 1)
     yield* Effect.yieldNow
-    ok(waiting.pollUnsafe() === undefined, "one short of the position, it still waits")
+    equal(waiting.pollUnsafe(), undefined, "one short of the position, it still waits")
     yield* advance(projection.id, 1n, 1, 2, [put("k", "open")])
     equal(Option.map(yield* Fiber.join(waiting), (note) => note.id), Option.some("k"), "in time: the document")
     equal(Option.isSome(yield* readAt(1, Duration.zero)), true, "an older position needs no waiting")

@@ -17,7 +17,7 @@ import * as Event from "../event/Event.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { seat as seatFor, SeatEvent, seatsOf } from "./AppendConditionRaces.ts"
 import { added, append, CartEvent, race, read, rejection, upTo, versionsOf } from "./EventStoreFixtures.ts"
-import { type Case, equal, ok, test, unique } from "./Suite.ts"
+import { type Case, equal, includes, isAbove, isAtLeast, test, unique } from "./Suite.ts"
 
 const summary = added(0, "summary")
 const seat = (show: string) => seatFor(show, "ann")
@@ -118,7 +118,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
       open.flatMap((stream) => [append(stream, [1, 2]), append(gone, [1]), append(moved, [1, 2])])
     )
     for (const [i, exit] of exits.entries()) {
-      ok(i % 3 === 0 ? Exit.isSuccess(exit) : isClosed(exit), `append ${i}`)
+      equal([Exit.isSuccess(exit), isClosed(exit)], [i % 3 === 0, i % 3 !== 0], `append ${i}: success, closed`)
     }
     for (const stream of open) equal(versionsOf(yield* read(stream)), [1, 2], "an open stream")
     for (const stream of [gone, moved]) equal(versionsOf(yield* read(stream)), [1, 2], "a closed stream")
@@ -133,12 +133,12 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(yield* tagOf(stream), "open 0", "an empty stream stays open")
     const unknown = yield* rejection(StreamLifecycle.archive(stream))
     equal(unknown._tag, "InvalidRequest", "a stream without events is not archived")
-    ok(unknown.message.includes("has no events"), unknown.message)
+    includes(unknown.message, "has no events", "the message")
     yield* append(stream, [1, 2])
     equal((yield* rejection(close(stream, { expected: Version.make(1) })))._tag, "ConcurrencyConflict", "a conflict")
     const open = yield* rejection(StreamLifecycle.archive(stream))
     equal(open._tag, "InvalidRequest", "an open stream is not archived")
-    ok(open.message.includes("close it with StreamLifecycle.close"), open.message)
+    includes(open.message, "close it with StreamLifecycle.close", "the message")
     equal(yield* tagOf(stream), "open 2", "it stays open")
     yield* append(stream, [3])
     yield* close(stream, { expected: Version.make(3) })
@@ -195,7 +195,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
         events.slice(1).map(({ position }) => position),
         "what was acknowledged is there, and nothing else"
       )
-      ok(exits.every((exit) => Exit.isSuccess(exit) || isClosed(exit)), "the others are refused as closed")
+      equal(exits.filter((exit) => !Exit.isSuccess(exit) && !isClosed(exit)), [], "the others are rejected as closed")
       equal(yield* tagOf(stream), `closed ${events.length}`, "the status")
     }
   }),
@@ -247,7 +247,8 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(yield* StreamLifecycle.archive(a), 8, "moved")
     equal(yield* StreamLifecycle.archive(a), 0, "moved again")
     equal(yield* snapshot, read1, "all reads")
-    ok((yield* store.head) >= last && (yield* store[internals].driver.last) >= last, "the head does not step back")
+    isAtLeast<bigint>(yield* store.head, last, "the head does not go back")
+    isAtLeast<bigint>(yield* store[internals].driver.last, last, "the last position does not go back")
     equal(
       (yield* rejection(store.appendIf(before.condition, SeatEvent, b, [seat(show)])))._tag,
       "AppendConditionFailed",
@@ -285,6 +286,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     const { driver } = (yield* EventStore)[internals]
     const [third] = yield* driver.closedStreams({ after: mine[1]!.position, limit: 1 })
     equal(third, mine[2]!, "a page")
-    ok(mine.every(({ position, version }) => position > Position.start && version === 2), "their last events")
+    equal<ReadonlyArray<number>>(mine.map(({ version }) => version), streams.map(() => 2), "their last versions")
+    for (const { position } of mine) isAbove<bigint>(position, Position.start, "their last position")
   })
 ]

@@ -45,7 +45,37 @@ export const equal = <A>(actual: A, expected: A, what: string): void => {
 }
 
 /**
- * Fails unless the condition holds.
+ * Fails unless the text contains the part.
+ *
+ * @since 0.1.0
+ * @category assertions
+ */
+export const includes = (text: string, part: string, what: string): void => {
+  if (!text.includes(part)) throw new SpecFailed(what, `a text with "${part}"`, text)
+}
+
+/**
+ * Fails unless the value is higher than the bound.
+ *
+ * @since 0.1.0
+ * @category assertions
+ */
+export const isAbove = <A extends number | bigint>(actual: A, bound: A, what: string): void => {
+  if (!(actual > bound)) throw new SpecFailed(what, `more than ${bound}`, actual)
+}
+
+/**
+ * Fails unless the value is at least the bound.
+ *
+ * @since 0.1.0
+ * @category assertions
+ */
+export const isAtLeast = <A extends number | bigint>(actual: A, bound: A, what: string): void => {
+  if (!(actual >= bound)) throw new SpecFailed(what, `at least ${bound}`, actual)
+}
+
+/**
+ * Fails unless the condition holds. Prefer an assertion that shows the values.
  *
  * @since 0.1.0
  * @category assertions

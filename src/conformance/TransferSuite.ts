@@ -19,7 +19,7 @@ import { EventStore } from "../eventStore/EventStore.ts"
 import * as LogTransfer from "../transfer/LogTransfer.ts"
 import { seat as seatFor, SeatEvent, seatsOf } from "./AppendConditionRaces.ts"
 import { added, append, appendStored, CartEvent, read, rejection, upTo, versionsOf } from "./EventStoreFixtures.ts"
-import { type Case, equal, ok } from "./Suite.ts"
+import { type Case, equal, includes, isAbove } from "./Suite.ts"
 
 type Store = EventStore["Service"]
 
@@ -138,7 +138,7 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
           const { condition } = yield* store.readByQuery([seatsOf("none")])
           yield* store.appendIf({ ...condition, after: head }, SeatEvent, "Seat-2", [seatFor("show", "ben")])
           const receipt = yield* append("Cart-3", [4], Version.make(3))
-          ok(receipt.position > head, "positions go on after the last")
+          isAbove<bigint>(receipt.position, head, "the position after the last")
           equal(versionsOf(yield* read("Cart-3")), upTo(4), "versions go on")
           equal(
             (yield* LogTransfer.import(of(lines)).pipe(Effect.flip))._tag,
@@ -160,10 +160,15 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
           const { driver } = (yield* EventStore)[internals]
           for (const part of [0, 1, 2, 9, 501, 700, lines.length - 2, lines.length - 1]) {
             const error = yield* Effect.flip(LogTransfer.import(of(lines.slice(0, part))))
-            ok(error._tag === "DamagedExport" && error.line === part + 1, `cut after ${part} lines`)
+            equal<string | number>(
+              error._tag === "DamagedExport" ? error.line : error._tag,
+              part + 1,
+              `the line of an export cut after ${part} lines`
+            )
           }
           const { written } = yield* LogTransfer.import(of(lines))
-          ok(written > 0 && written < 500, "no more was missing than the last lines")
+          isAbove(written, 0, "some lines were missing")
+          isAbove(500, written, "no more was missing than the last lines")
           equal((yield* exported).join(""), text, "the log")
           equal(yield* driver.last, yield* driver.head, "its end")
         }))
@@ -175,9 +180,10 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
             yield* Effect.sleep(round * 2)
             yield* Fiber.interrupt(fiber)
             const own = (yield* driver.readStored({ after: Position.start, limit: 10_000 })).events
-            ok(
-              own.every((event, i) => lines[i + 1]!.includes(`"position":"${event.position}"`)),
-              "a beginning of the log, without a hole"
+            equal<ReadonlyArray<string | undefined>>(
+              own.map(({ position }) => `"position":"${position}"`),
+              own.map((_, i) => /"position":"\d+"/.exec(lines[i + 1]!)?.[0]),
+              "a prefix of the log without gaps"
             )
           }
           yield* LogTransfer.import(of(lines))
@@ -196,11 +202,11 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
           const before = (yield* exported).join("")
           const other = yield* Effect.flip(LogTransfer.import(of(lines)))
           equal(other._tag, "TransferRejected", "other events")
-          ok(other.message.includes("Import into an empty log"), other.message)
+          includes(other.message, "Import into an empty log", "the message")
           for (const n of upTo(60)) yield* append("Cart-1", [n])
           const more = yield* Effect.flip(LogTransfer.import(of(lines)))
           equal(more._tag, "TransferRejected", "more events")
-          ok(more.message.includes("Import into an empty log"), more.message)
+          includes(more.message, "Import into an empty log", "the message")
           equal((yield* exported).slice(1, 2), before.split("\n").slice(1, 2).map((line) => `${line}\n`), "the log")
           equal(versionsOf(yield* read("Cart-1")), upTo(61), "the stream")
         }))
