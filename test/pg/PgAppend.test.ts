@@ -53,7 +53,7 @@ const somebodyWaits = Effect.flatMap(
 const migrated = Layer.effectDiscard(PgMigrations.run()).pipe(Layer.provideMerge(layerPostgres()))
 
 layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
-  it.effect("a batch answers each append for itself, in order, and writes just those it says", () =>
+  it.effect("returns a row per append of a batch, and writes those with outcome appended", () =>
     Effect.gen(function*() {
       const { batch, single } = yield* statements
       const sql = yield* PgClient.PgClient
@@ -83,7 +83,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       assert.deepStrictEqual(written.slice(2).map((row) => row.position), rows[0]!.positions)
     }))
 
-  it.effect("a batch keeps each event's tags byte for byte, and command ids with the first event alone", () =>
+  it.effect("stores tags byte for byte, and the command id on the first event only", () =>
     Effect.gen(function*() {
       const { batch } = yield* statements
       const sql = yield* PgClient.PgClient
@@ -109,7 +109,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       assert.strictEqual(side.length, tags.length)
     }))
 
-  it.effect("the time of an event is kept as precisely as it is read, to the millisecond", () =>
+  it.effect("stores the time of an event in whole milliseconds, as it is read", () =>
     Effect.gen(function*() {
       const { batch, single } = yield* statements
       const sql = yield* PgClient.PgClient
@@ -124,7 +124,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       )
     }))
 
-  it.effect("what another transaction appends to, or under, is busy; the rest of the batch is not", () =>
+  it.effect("returns busy only for appends whose stream or command id is locked", () =>
     Effect.gen(function*() {
       const { batch, singleNow } = yield* statements
       const [held, free] = [name("s"), name("s")]
@@ -146,7 +146,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       )
     }).pipe(Effect.scoped))
 
-  it.effect("so is what another transaction's condition forbids for as long as it lasts, by type or by tag", () =>
+  it.effect("returns busy for events that another transaction's condition may forbid", () =>
     Effect.gen(function*() {
       const { batch, singleNow } = yield* statements
       const event = (type: string, tags: ReadonlyArray<string>) => ({
@@ -171,7 +171,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
     }).pipe(Effect.scoped))
 
   for (const [what, options] of [["one event", {}], ["several events", { count: 2 }]] as const) {
-    it.effect(`${what} in an open transaction keep a condition on their type waiting, and then break it`, () =>
+    it.effect(`${what} in an open transaction make a condition on their type wait, then fail`, () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const [writer, checker] = [yield* elsewhere, yield* elsewhere]
@@ -187,7 +187,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         yield* checker.sql`rollback`
       }).pipe(Effect.scoped))
 
-    it.effect(`${what} under a command id that is in an open transaction wait, and are then known`, () =>
+    it.effect(`${what} wait for an open transaction with their command id, then are duplicates`, () =>
       Effect.gen(function*() {
         const [first, second] = [yield* elsewhere, yield* elsewhere]
         const commandId = name("command")
@@ -200,7 +200,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       }).pipe(Effect.scoped))
   }
 
-  it.effect("the database itself keeps versions and command ids unique, whoever writes", () =>
+  it.effect("rejects a repeated version or command id of a direct insert", () =>
     Effect.gen(function*() {
       const { single } = yield* statements
       const sql = yield* PgClient.PgClient

@@ -43,7 +43,7 @@ const advance = (sql: PgClient.PgClient, generation: string, partition: number, 
 const migrated = Layer.effectDiscard(PgMigrations.run()).pipe(Layer.provideMerge(layerPostgres()))
 
 layer(migrated, { excludeTestServices: true })("two partitions with one document", (it) => {
-  it.effect("one that leaves it absent does not remove what the other has written meanwhile", () =>
+  it.effect("a partition that leaves it absent does not remove the other's document", () =>
     Effect.gen(function*() {
       yield* begun("p@1")
       const sql = yield* PgClient.PgClient
@@ -58,7 +58,7 @@ layer(migrated, { excludeTestServices: true })("two partitions with one document
       assert.strictEqual((yield* sql`select from evsrc.documents where generation = 'p@1'`).length, 1)
     }).pipe(Effect.scoped))
 
-  it.effect("of two that begin it at the same time, the later is told that it has changed", () =>
+  it.effect("the later of two concurrent inserts returns changed", () =>
     Effect.gen(function*() {
       yield* begun("q@1")
       const [first, second] = [yield* elsewhere, yield* elsewhere]

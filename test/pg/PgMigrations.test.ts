@@ -19,14 +19,14 @@ const misconfigured = (error: unknown): string => {
 }
 
 describe("PgMigrations", () => {
-  it.live("run once, then find nothing to do", () =>
+  it.live("run once, and then find nothing to do", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* PgMigrations.run(), PgMigrations.names)
       assert.deepStrictEqual(yield* PgMigrations.run(), [])
       yield* PgMigrations.check()
     }).pipe(Effect.provide(layerPostgres())))
 
-  it.live("may be run by hand, as they are, and are then known to have run", () =>
+  it.live("can be run by hand, and then count as run", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       for (const name of PgMigrations.names) {
@@ -73,7 +73,7 @@ describe("PgMigrations", () => {
       assert.deepStrictEqual(yield* PgMigrations.run(), PgMigrations.names)
     }).pipe(Effect.provide(layerPostgres())))
 
-  it.live("when they are not run, the layer says what is missing; a newer database is refused", () =>
+  it.live("are checked by layerWithoutMigrations, which rejects older and newer schemas", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const build = (layer: Layer.Layer<EventStore.EventStore, EventStoreError, SqlClient.SqlClient>) =>
@@ -86,7 +86,7 @@ describe("PgMigrations", () => {
       assert.include(misconfigured(yield* Effect.flip(build(PgEventStore.layer))), "newer")
     }).pipe(Effect.provide(layerPostgres())))
 
-  it.live("two stores live in two schemas of one database, and do not know each other", () =>
+  it.live("keep two stores in two schemas of one database independent", () =>
     Effect.gen(function*() {
       const { config } = yield* PgClient.PgClient
       const storeIn = (schema: string) =>
@@ -105,7 +105,7 @@ describe("PgMigrations", () => {
       yield* sql`rollback`
     }).pipe(Effect.scoped, Effect.provide([layerPostgres(), Reactivity.layer])))
 
-  it.live("events and keys in one schema are refused, whichever came first, and nothing is made there", () =>
+  it.live("reject events and keys in one schema, in either order, without changes", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const migrations = (schema: string) => sql.unsafe(`select name from ${schema}.migrations order by migration_id`)
@@ -126,14 +126,14 @@ describe("PgMigrations", () => {
       yield* PgMigrations.checkKeys({ schema: "keys" })
     }).pipe(Effect.provide(layerPostgres())))
 
-  it.live("a schema's name that is none is refused at once", () =>
+  it.live("reject an invalid schema name", () =>
     Effect.sync(() => {
       for (const schema of ["", "a.b", `x"; drop schema evsrc; --`, "1a", "x".repeat(64)]) {
         assert.throws(() => Effect.runSync(Effect.exit(PgMigrations.sqlOf("0001_event_store", { schema }))), "schema")
       }
     }))
 
-  it.live("are run by a role that is no superuser", () =>
+  it.live("can be run by a role that is not a superuser", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase
       const role = `${name}_owner`
@@ -157,7 +157,7 @@ describe("PgMigrations", () => {
       )
     }))
 
-  it.live("a role that may not read the sequence of positions is told so, and writes nothing unsafe", () =>
+  it.live("a role that may not read the sequence of positions writes nothing", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase
       const admin = PgClient.layer({ url: Redacted.make(url) })
@@ -189,7 +189,7 @@ describe("PgMigrations", () => {
       )
     }))
 
-  it.live("a role has keys and erases with the rights that the guide tells", () =>
+  it.live("the rights in the guide suffice to use keys and to erase", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase
       const admin = PgClient.layer({ url: Redacted.make(url) })
@@ -222,7 +222,7 @@ describe("PgMigrations", () => {
       )
     }))
 
-  it.live("a role without rights is told so", () =>
+  it.live("a role without rights gets StoreMisconfigured", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase
       const admin = PgClient.layer({ url: Redacted.make(url) })

@@ -25,7 +25,7 @@ const connection = Effect.flatMap(PgClient.PgClient, ({ config }) => PgClient.ma
 )
 
 describe("high_water_mark", () => {
-  it.live("looks for appends in flight only after it has read how far the log goes", () =>
+  it.live("reads the last position before it looks for appends in flight", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const sql = yield* PgClient.PgClient

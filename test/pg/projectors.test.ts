@@ -158,7 +158,8 @@ describe("workers of a projection", () => {
           yield* append(dice, 300)
           yield* owners(3)
           const progress = yield* compared(8)
-          assert.isTrue(progress.every((one) => one.applied > 0n), "every partition has had events")
+          assert.isNotEmpty(progress)
+          assert.deepStrictEqual(progress.filter((one) => one.applied === 0n), [], "every partition has had events")
 
           const rows = yield* sql.unsafe(`select partition, epoch, owner, position, moved from writes order by id`)
           const writes = Schema.decodeUnknownSync(Schema.Array(Schema.Struct({
