@@ -40,7 +40,7 @@ const cache = new WeakMap<SchemaAST.AST, Fingerprint>()
  * @since 0.1.0
  * @category constructors
  */
-export const make = (schema: Schema.Top): Fingerprint => {
+export const make = (schema: Schema.Constraint): Fingerprint => {
   let found = cache.get(schema.ast)
   if (found === undefined) cache.set(schema.ast, found = fromText(canonical(schema)))
   return found
@@ -81,7 +81,7 @@ const maxDefinitions = 1_000
  * @since 0.1.0
  * @category getters
  */
-export const canonical = (schema: Schema.Top): string => {
+export const canonical = (schema: Schema.Constraint): string => {
   const lines = new Map<string, number>()
   const visited = new Map<SchemaAST.AST, string>()
   const definitions = new Map<SchemaAST.AST, number>()

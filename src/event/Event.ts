@@ -43,7 +43,7 @@ export {
  * @since 0.1.0
  * @category models
  */
-export interface AnyCase extends Schema.Top {
+export interface AnyCase extends Schema.Constraint {
   readonly Type: Tagged
   readonly DecodingServices: never
   readonly EncodingServices: never
@@ -57,6 +57,7 @@ export interface AnyCase extends Schema.Top {
  */
 export interface Any extends AnyCase {
   readonly cases: Readonly<Record<string, AnyCase>>
+  readonly Rebuild: unknown
 }
 
 /**
@@ -148,7 +149,7 @@ export const upcasters = <
     }
     validateSplits("Event.upcasters", self, name, past)
   }
-  return self.annotate({ [UpcastersAnnotation]: { ...before, ...declared } })
+  return annotate(self, { [UpcastersAnnotation]: { ...before, ...declared } })
 }
 
 type VersionOf<H> = H extends { readonly "~chain"?: { readonly version: infer V } | undefined } ? V : never
@@ -197,7 +198,7 @@ export const legacy = <
     }
     if (type.end === "split") validateSplits("Event.legacy", self, name, type.past)
   }
-  return self.annotate({ [LegacyAnnotation]: { ...before, ...declared } })
+  return annotate(self, { [LegacyAnnotation]: { ...before, ...declared } })
 }
 
 type LegacyVersionOf<L> = L extends Retired ? "retired"
@@ -310,7 +311,7 @@ export const tags =
     }
     const before = tagFieldsOf(self)
     const after = Object.keys(self.cases).map((type) => [type, { ...before[type], ...fields }] as const)
-    return self.annotate({ [TagsAnnotation]: Object.fromEntries(after) })
+    return annotate(self, { [TagsAnnotation]: Object.fromEntries(after) })
   }
 
 /**
@@ -357,3 +358,11 @@ export const merge = <const Sets extends ReadonlyArray<Any>>(...sets: Sets): Mer
   // The union of the cases of all sets, which the compiler has lost with their names.
   return Schema.toTaggedUnion("_tag")(union) as Schema.Top as Merged<Sets>
 }
+
+/** Returns the set with further annotations. `Stored` counts the versions of its types, in the type alone. */
+const annotate = <E extends Any, Stored>(
+  self: E,
+  annotations: Readonly<Record<string, unknown>>
+): E["Rebuild"] & Versioned<E["Rebuild"], Stored> =>
+  // Every set is a whole Schema; `Any` lists only the part of it that is cheap for the compiler to compare.
+  (self as Any as Schema.Top & Any).annotate(annotations)

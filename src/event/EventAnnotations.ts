@@ -27,7 +27,7 @@ export type AnyLegacy = Legacy<Tagged, number> | Retired
  * @since 0.1.0
  * @category accessors
  */
-export const upcastersOf = (events: Schema.Top): Readonly<Record<string, AnyUpcasterChain>> =>
+export const upcastersOf = (events: Schema.Constraint): Readonly<Record<string, AnyUpcasterChain>> =>
   // Only `Event.upcasters` and `Event.merge` write this annotation, always with this shape.
   (events.ast.annotations?.[UpcastersAnnotation] ?? {}) as Readonly<Record<string, AnyUpcasterChain>>
 
@@ -37,7 +37,7 @@ export const upcastersOf = (events: Schema.Top): Readonly<Record<string, AnyUpca
  * @since 0.1.0
  * @category accessors
  */
-export const legacyOf = (events: Schema.Top): Readonly<Record<string, AnyLegacy>> =>
+export const legacyOf = (events: Schema.Constraint): Readonly<Record<string, AnyLegacy>> =>
   // Only `Event.legacy` and `Event.merge` write this annotation, always with this shape.
   (events.ast.annotations?.[LegacyAnnotation] ?? {}) as Readonly<Record<string, AnyLegacy>>
 
@@ -47,6 +47,6 @@ export const legacyOf = (events: Schema.Top): Readonly<Record<string, AnyLegacy>
  * @since 0.1.0
  * @category accessors
  */
-export const tagFieldsOf = (events: Schema.Top): Readonly<Record<string, Readonly<Record<string, string>>>> =>
+export const tagFieldsOf = (events: Schema.Constraint): Readonly<Record<string, Readonly<Record<string, string>>>> =>
   // Only `Event.tags` and `Event.merge` write this annotation, always with this shape.
   (events.ast.annotations?.[TagsAnnotation] ?? {}) as Readonly<Record<string, Readonly<Record<string, string>>>>

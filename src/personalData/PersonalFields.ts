@@ -29,7 +29,7 @@ export interface LocatedField {
  * @category models
  */
 export interface AnnotatedField extends LocatedField {
-  readonly schema: Schema.Top
+  readonly schema: Schema.Constraint
 }
 
 /**
@@ -50,7 +50,7 @@ type Visit = (encoded: unknown, found: Array<AnnotatedField>) => void
  * @since 0.1.0
  * @category constructors
  */
-export const locateFields = (what: string, schema: Schema.Top): FieldLocator | undefined => {
+export const locateFields = (what: string, schema: Schema.Constraint): FieldLocator | undefined => {
   if (!hasAnnotations(schema.ast)) return undefined
   const json = Schema.toCodecJson(schema).ast
   rejectLost(what, json)
@@ -75,7 +75,7 @@ export const locateFields = (what: string, schema: Schema.Top): FieldLocator | u
  * @since 0.1.0
  * @category accessors
  */
-export const fieldsOf = (schema: Schema.Top): ReadonlyArray<string> => {
+export const fieldsOf = (schema: Schema.Constraint): ReadonlyArray<string> => {
   const names = new Set<string>()
   const seen = new Set<SchemaAST.AST>()
   const visit = (ast: SchemaAST.AST): void => {
@@ -202,7 +202,7 @@ const compileArrays = (ast: SchemaAST.Arrays, recur: Recur): Visit | undefined =
 }
 
 const compileObjects = (what: string, ast: SchemaAST.Objects, recur: Recur): Visit | undefined => {
-  const annotated: Array<{ readonly field: string; readonly subject: string; readonly schema: Schema.Top }> = []
+  const annotated: Array<{ readonly field: string; readonly subject: string; readonly schema: Schema.Constraint }> = []
   const inner = new Map<string, Visit | undefined>()
   for (const { name, type } of ast.propertySignatures) {
     const field = String(name)

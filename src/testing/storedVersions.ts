@@ -25,7 +25,7 @@ export interface EventVersion {
   readonly schemaVersion: number
   readonly isCurrent: boolean
   readonly fingerprint: string
-  readonly schema: Schema.Top
+  readonly schema: Schema.Constraint
   readonly encode: (value: unknown) => Result.Result<Schema.Json, string>
 }
 
@@ -75,7 +75,7 @@ const pastVersion = (type: string, index: number, { schema }: Event.PastVersion)
 const throughText = (data: Schema.Json): Schema.Json => JSON.parse(JSON.stringify(data)) as Schema.Json
 
 /** An event without its `_tag`: what `Event.from` will be given once it is past. */
-const payloadOf = (schema: Schema.Top): Schema.Top => {
+const payloadOf = (schema: Schema.Constraint): Schema.Constraint => {
   if (!Predicate.hasProperty(schema, "fields") || !Predicate.isObject(schema.fields)) return schema
   // What has `fields` is a struct or a class.
   const { _tag, ...fields } = schema.fields as Schema.Struct.Fields

@@ -115,7 +115,7 @@ const located = (sets: ReadonlyArray<Event.Any>, type: string, schemaVersion: nu
   }
 }
 
-const schemaOf = (set: Event.Any, type: string, schemaVersion: number): Schema.Top | undefined => {
+const schemaOf = (set: Event.Any, type: string, schemaVersion: number): Schema.Constraint | undefined => {
   const legacy = legacyOf(set)[type]
   if (legacy !== undefined) return legacy.end === "retired" ? undefined : legacy.past[schemaVersion - 1]?.schema
   const past = upcastersOf(set)[type]?.past ?? []
@@ -163,17 +163,17 @@ interface Generated {
 
 const generator = () => {
   const used = new Set<string>()
-  const all = new Map<Schema.Top, Generated>()
+  const all = new Map<Schema.Constraint, Generated>()
 
-  const of = (schema: Schema.Top): Generated => {
+  const of = (schema: Schema.Constraint): Generated => {
     let found = all.get(schema)
     if (found === undefined) all.set(schema, found = generated(schema))
     return found
   }
 
   return {
-    fits: (schema: Schema.Top) => (json: Schema.Json): boolean => Result.isSuccess(of(schema).decode(json)),
-    next: Effect.fnUntraced(function*(schema: Schema.Top): Effect.fn.Return<Schema.Json, string> {
+    fits: (schema: Schema.Constraint) => (json: Schema.Json): boolean => Result.isSuccess(of(schema).decode(json)),
+    next: Effect.fnUntraced(function*(schema: Schema.Constraint): Effect.fn.Return<Schema.Json, string> {
       const values = of(schema)
       for (let attempt = 1;; attempt++) {
         if (values.left.length === 0) values.left = yield* values.more
@@ -189,7 +189,7 @@ const generator = () => {
   }
 }
 
-const generated = (schema: Schema.Top): Generated => {
+const generated = (schema: Schema.Constraint): Generated => {
   // The fields of events are encoded and decoded without services.
   const json = Schema.toCodecJson(schema as StateSchema)
   const encode = Schema.encodeUnknownResult(json)
