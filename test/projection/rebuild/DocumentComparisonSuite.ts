@@ -17,10 +17,10 @@ import type { Stores } from "../../support/AccountFixtures.ts"
 import { counters, driver, plant, quick, reasonOf, until } from "./RebuildFixtures.ts"
 
 /** A store whose views of two generations a test prescribes, one after the other. */
-const looks = (seen: ReadonlyArray<readonly [Look, Look]>) =>
+const storeOf = (seen: ReadonlyArray<readonly [View, View]>) =>
   Effect.map(driver, (store): ProjectionStoreDriver => {
     let turn = 0
-    const viewOf = ({ at, revision }: Look) => ({
+    const viewOf = ({ at, revision }: View) => ({
       positions: at.map((position) => Position.make(BigInt(position))),
       documents: new Map(revision === 0 ? [] : [["k", { key: "k", document: revision, revision: BigInt(revision) }]])
     })
@@ -37,14 +37,14 @@ const looks = (seen: ReadonlyArray<readonly [Look, Look]>) =>
     }
   })
 
-interface Look {
+interface View {
   readonly at: ReadonlyArray<number>
   readonly revision: number
 }
 
-const status = (seen: ReadonlyArray<readonly [Look, Look]>, maxAttempts = 3) =>
+const status = (seen: ReadonlyArray<readonly [View, View]>, maxAttempts = 3) =>
   Effect.flatMap(
-    looks(seen),
+    storeOf(seen),
     (store) =>
       Stream.runCollect(DocumentComparison.pages("p", store, ["a", "b"], { maxAttempts, timeout: 0, pageSize: 2 }))
   ).pipe(
@@ -59,40 +59,40 @@ const status = (seen: ReadonlyArray<readonly [Look, Look]>, maxAttempts = 3) =>
  */
 export const comparisons: ReadonlyArray<Case<Stores>> = [
   test("compares documents once both generations have applied the same events to them", function*() {
-    const look = (at: number, revision: number): Look => ({ at: [at], revision })
-    equal(yield* status([[look(5, 1), look(5, 1)]]), [], "the same, at the same position")
-    equal(yield* status([[look(5, 1), look(5, 2)]]), ["Different"], "another, at the same position")
+    const view = (at: number, revision: number): View => ({ at: [at], revision })
+    equal(yield* status([[view(5, 1), view(5, 1)]]), [], "the same, at the same position")
+    equal(yield* status([[view(5, 1), view(5, 2)]]), ["Different"], "another, at the same position")
     equal(
-      yield* status([[look(6, 2), look(5, 1)], [look(6, 2), look(6, 2)]]),
+      yield* status([[view(6, 2), view(5, 1)], [view(6, 2), view(6, 2)]]),
       [],
       "one was ahead, and the other has come"
     )
     equal(
-      yield* status([[look(6, 1), look(5, 2)], [look(8, 1), look(7, 2)]]),
+      yield* status([[view(6, 1), view(5, 2)], [view(8, 1), view(7, 2)]]),
       ["Different"],
-      "another, and neither has changed while both have passed the first look"
+      "another, and neither has changed while both have passed the first view"
     )
     equal(
-      yield* status([[look(6, 3), look(5, 3)], [look(7, 3), look(6, 4)], [look(7, 3), look(7, 4)]]),
+      yield* status([[view(6, 3), view(5, 3)], [view(7, 3), view(6, 4)], [view(7, 3), view(7, 4)]]),
       ["Different"],
       "the same only as one is ahead: an event is missing on one side"
     )
     equal(
-      yield* status([1, 2, 3, 4, 5].map((n) => [look(2 * n, n), look(2 * n + 1, n + 1)] as const)),
+      yield* status([1, 2, 3, 4, 5].map((n) => [view(2 * n, n), view(2 * n + 1, n + 1)] as const)),
       ["Unsettled"],
-      "changed at every look"
+      "changed in every view"
     )
     equal(
-      yield* status([[look(6, 0), look(5, 2)], [look(9, 0), look(7, 2)], [look(9, 0), look(9, 0)]]),
+      yield* status([[view(6, 0), view(5, 2)], [view(9, 0), view(7, 2)], [view(9, 0), view(9, 0)]]),
       [],
-      "one that was made and removed between two looks, on the side that is ahead"
+      "one that was made and removed between two views, on the side that is ahead"
     )
     equal(
-      reasonOf(yield* Effect.flip(status([[look(6, 1), look(5, 1)]]))),
+      reasonOf(yield* Effect.flip(status([[view(6, 1), view(5, 1)]]))),
       "Stalled",
       "a generation that does not advance"
     )
-    const wide = (a: number, b: number, revision: number): Look => ({ at: [a, b], revision })
+    const wide = (a: number, b: number, revision: number): View => ({ at: [a, b], revision })
     equal(
       yield* status([[wide(9, 5, 1), wide(5, 9, 2)], [wide(9, 9, 1), wide(9, 9, 1)]]),
       [],

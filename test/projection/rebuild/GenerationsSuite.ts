@@ -19,7 +19,7 @@ import type { Stores } from "../../support/AccountFixtures.ts"
 import { counters, countOf, cutOver, driver, quick, reasonOf, statuses, until } from "./RebuildFixtures.ts"
 
 /** Moves the partitions of a generation to these positions, under leases of `owner`. Returns the epochs. */
-const stand = Effect.fnUntraced(function*(
+const moveTo = Effect.fnUntraced(function*(
   consumer: string,
   generation: string,
   owner: string,
@@ -48,9 +48,9 @@ const stand = Effect.fnUntraced(function*(
 /** A consumer whose active generation and another one are at these positions. */
 const two = Effect.fnUntraced(function*(active: ReadonlyArray<number>, building: ReadonlyArray<number>) {
   const consumer = unique("two@1")
-  yield* stand(consumer, consumer, "worker", active)
+  yield* moveTo(consumer, consumer, "worker", active)
   const generation = yield* (yield* driver).beginGeneration(consumer, Position.make(100n))
-  yield* stand(consumer, generation, "builder", building)
+  yield* moveTo(consumer, generation, "builder", building)
   return { consumer, generation }
 })
 
@@ -103,9 +103,9 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const store = yield* driver
     const consumer = unique("leases@1")
     const document = (n: number): EncodedDocument => ({ key: "k", document: JSON.stringify({ n }), indexed: [] })
-    const [old] = yield* stand(consumer, consumer, "worker", [5], [document(1)])
+    const [old] = yield* moveTo(consumer, consumer, "worker", [5], [document(1)])
     const generation = yield* store.beginGeneration(consumer, Position.start)
-    const [built] = yield* stand(consumer, generation, "builder", [5], [document(2)])
+    const [built] = yield* moveTo(consumer, generation, "builder", [5], [document(2)])
     const read = Effect.map(
       store.get(consumer, "k"),
       (found) => Option.getOrUndefined(Option.map(found, ({ document }) => document))
@@ -134,9 +134,9 @@ export const generations: ReadonlyArray<Case<Stores>> = [
   test("a held active generation has no owner until the cut-over or the end of the hold", function*() {
     const store = yield* driver
     const consumer = unique("hold@1")
-    const [epoch] = yield* stand(consumer, consumer, "worker", [5])
+    const [epoch] = yield* moveTo(consumer, consumer, "worker", [5])
     const generation = yield* store.beginGeneration(consumer, Position.start)
-    const [built] = yield* stand(consumer, generation, "builder", [4])
+    const [built] = yield* moveTo(consumer, generation, "builder", [4])
     const request = { consumer, to: generation, ifBehind: { hold } }
     equal(yield* store.cutOver(request), { _tag: "Behind", missing: 1n }, "behind")
     const advance = (generation: string, epoch: bigint, from: bigint) =>
@@ -154,7 +154,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const { nextLeaseEndsIn, assigned } = yield* claim(Duration.minutes(1))
     equal(assigned, [], "what a worker gets during the hold")
     equal(Math.max(nextLeaseEndsIn ?? Infinity, 60_000), 60_000, "when the hold ends, at most")
-    equal(yield* advance(generation, built!, 4n), "advanced", "the build goes on")
+    equal(yield* advance(generation, built!, 4n), "advanced", "the other generation advances")
     equal(yield* store.cutOver(request), { _tag: "CutOver" }, "when it has come")
     equal((yield* claim(Duration.minutes(1))).generation, generation, "and is free")
   }),
@@ -163,9 +163,9 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const service = yield* ProjectionStore.ProjectionStore
     const { driver } = service[internals]
     const counts = counters().projection()
-    const [active] = yield* stand(counts.id, counts.id, "worker", [2])
+    const [active] = yield* moveTo(counts.id, counts.id, "worker", [2])
     const generation = yield* driver.beginGeneration(counts.id, Position.start)
-    const [building] = yield* stand(counts.id, generation, "builder", [1])
+    const [building] = yield* moveTo(counts.id, generation, "builder", [1])
     const step = (generation: string, epoch: bigint, from: number) => {
       const [at, to] = [Position.make(BigInt(from)), Position.make(BigInt(from + 1))]
       return driver.advance({ generation, partition: 0, epoch, from: at, to, changes: [], applied: [] })
@@ -196,7 +196,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const { append, projection } = counters()
     const counts = projection()
     yield* append("a", 3)
-    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoGeneration", "without a build")
+    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoGeneration", "without a rebuild")
     yield* Effect.gen(function*() {
       yield* until(counts, yield* append("a"))
       yield* Stream.runDrain(Rebuild.run(counts, quick))
@@ -208,7 +208,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       yield* Fiber.interrupt(writer)
     }).pipe(Effect.provide(Projector.layer([counts])))
     equal(yield* countOf(counts, "a"), 6, "the new documents")
-    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoGeneration", "it is no build any more")
+    equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(counts))), "NoGeneration", "after the cut-over")
   }),
 
   test("discards a generation with all it has written, but not the active one", function*() {
@@ -232,8 +232,8 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     equal(reasonOf(yield* Effect.flip(Rebuild.rollback(counts))), "NoGeneration", "to roll back to it")
 
     const generation = yield* store.beginGeneration(counts.id, Position.start)
-    const [epoch] = yield* stand(counts.id, generation, "builder", [1])
-    equal(yield* store.beginGeneration(counts.id, Position.start), generation, "a build is gone on with")
+    const [epoch] = yield* moveTo(counts.id, generation, "builder", [1])
+    equal(yield* store.beginGeneration(counts.id, Position.start), generation, "a rebuild resumes")
     yield* Rebuild.discard(counts, generation)
     const advance = {
       generation,
@@ -255,13 +255,13 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const begun = yield* Effect.all(Array.from({ length: 8 }, () => store.beginGeneration(consumer, Position.start)), {
       concurrency: "unbounded"
     })
-    equal(Array.from(new Set(begun)), [`${consumer}~1`], "one build")
+    equal(Array.from(new Set(begun)), [`${consumer}~1`], "one generation")
     const first = unique("first@1")
     const begin = store.beginGeneration(first, Position.make(10n))
     equal(yield* Effect.all([begin, begin], { concurrency: "unbounded" }), [first, first], "of one that never ran")
-    yield* stand(first, first, "worker", [9])
+    yield* moveTo(first, first, "worker", [9])
     equal(yield* begin, first, "as long as it has not come as far as the log went")
-    yield* stand(first, first, "worker", [10])
+    yield* moveTo(first, first, "worker", [10])
     equal(yield* begin, `${first}~1`, "then another")
   })
 ]

@@ -79,7 +79,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
     equal(stuck.at(-1)?.applied, 6, "applied before it was interrupted")
     healed = true
     const rest = yield* Stream.runCollect(Rebuild.run(counts, quick)).pipe(Effect.timeout("30 seconds"))
-    equal(rest[0]?.generation, stuck[0]?.generation, "it is the same build")
+    equal(rest[0]?.generation, stuck[0]?.generation, "the same generation")
     equal(Math.min(rest[0]!.applied, 6), 6, "events applied before, at least")
     equal(rest.at(-1)?.phase, "caught-up", "the last phase")
     const [found] = yield* (yield* driver).load(`${counts.id}~1`, ["a"])
@@ -130,13 +130,13 @@ const whole: ReadonlyArray<Case<Stores>> = [
       yield* until(four, yield* append("a"))
     }).pipe(Effect.provide(Projector.layer([four])))
     equal(yield* countOf(one, "a"), 3, "read by either")
-    const refused = yield* Effect.flip((yield* driver).claim({
+    const rejection = yield* Effect.flip((yield* driver).claim({
       consumer: one.id,
       owner: "old",
       partitions: 1,
       lease: Duration.seconds(1)
     }))
-    equal(refused.reason._tag, "StoreMisconfigured", "a projector with the old number")
+    equal(rejection.reason._tag, "StoreMisconfigured", "a projector with the old number")
     equal(reasonOf(yield* Effect.flip(Rebuild.rollback(four))), "PartitionMismatch", "to roll back with the new number")
     yield* (yield* driver).beginGeneration(four.id, Position.start)
     yield* (yield* driver).claim({
