@@ -1,5 +1,5 @@
 /**
- * What a back end implements for consumers of the log: leases, checkpoints and the delivery log. A consumer is named by its id
+ * The contract of a back end for consumers of the log: leases, checkpoints and the delivery log. A consumer is named by its id
  * (`<name>@<version>`); what it writes belongs to one of its generations.
  *
  * @since 0.1.0
@@ -15,77 +15,72 @@ import type { DeliverySegment } from "./DeliveryLog.ts"
 import type { ParkingDriver } from "./ParkingDriver.ts"
 
 /**
- * A document to write, or with `document` undefined to remove.
- *
- * - `document`: JSON text
- * - `indexed`: the entries to filter by
- * - `locate`: finds the personal data in the document, where it has any
+ * A document to write or to remove.
  *
  * @since 0.1.0
  * @category models
  */
 export interface EncodedDocument {
   readonly key: string
+  /** JSON text; undefined removes the document. */
   readonly document: string | undefined
+  /** The entries to filter by. */
   readonly indexed: ReadonlyArray<string>
+  /** Finds the personal data in the document, if it has any. */
   readonly locateFields?: PersonalFields.FieldLocator | undefined
 }
 
 /**
- * A heartbeat of somebody who would work on a consumer: renews the leases that it has, and asks for its share of the partitions.
- *
- * - `target`: a build; the active generation when it is missing
- * - `partitions`: how many the target has; it cannot change
- * - `renewOnly`: renews what it has, takes no more, and does not count among those who share the partitions
+ * A worker's heartbeat: it renews the worker's leases and claims its share of the partitions.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ClaimRequest {
   readonly consumer: string
+  /** The generation to work on; the active one by default. */
   readonly generation?: string | undefined
   readonly owner: string
+  /** The number of partitions of the generation. It cannot change. */
   readonly partitions: number
   readonly lease: Duration.Duration
+  /** Renews the leases without claiming more. The worker does not count in `assignmentSize`. */
   readonly renewOnly?: boolean | undefined
 }
 
 /**
- * A partition as its owner holds it.
- *
- * - `epoch`: grows with every change of owner
- * - `position`: the checkpoint
- * - `requested`: somebody has asked to retry or skip what is parked in it
+ * A partition that a worker owns.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Assignment {
   readonly partition: number
+  /** Grows with every change of owner. */
   readonly epoch: bigint
+  /** The checkpoint. */
   readonly position: Position
+  /** Whether a request to retry or skip a parked stream of the partition waits. */
   readonly requested: boolean
 }
 
 /**
- * - `share`: how many partitions are each worker's, when all that give heartbeats share them evenly
- * - `nextLeaseEndsIn`: in how many milliseconds another's lease ends, unless it is renewed
+ * The result of a claim.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Claim {
   readonly generation: string
+  /** The number of partitions per worker when all workers share them evenly. */
   readonly assignmentSize: number
+  /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
   readonly nextLeaseEndsIn: number | undefined
   readonly assigned: ReadonlyArray<Assignment>
 }
 
 /**
- * A move of a partition's checkpoint `from` one position `to` another, with what the events between have changed.
- *
- * - `reads`: the documents that the changes were made of, where other partitions may change them too; revision 0 for none
- * - `applied`: the events that were applied
+ * A move of a partition's checkpoint, with the effects of the events in between.
  *
  * @since 0.1.0
  * @category models
@@ -96,15 +91,19 @@ export interface Advance {
   readonly epoch: bigint
   readonly from: Position
   readonly to: Position
+  /** The documents from which the changes were computed, where other partitions may change them too; revision 0 for a missing one. */
   readonly reads?: ReadonlyArray<{ readonly key: string; readonly revision: bigint }> | undefined
   readonly changes: ReadonlyArray<EncodedDocument>
+  /** The events that were applied. */
   readonly applied: ReadonlyArray<DeliverySegment>
 }
 
 /**
- * - `advanced`: all of it is written
- * - `lost`: nothing is, as the partition is another's by now, or its checkpoint not at `from`
- * - `changed`: nothing is, as one of `reads` is no longer as it was read
+ * The result of an `Advance`.
+ *
+ * - `advanced`: everything was written
+ * - `lost`: nothing was written, because another worker owns the partition or the checkpoint is not at `from`
+ * - `changed`: nothing was written, because one of `reads` has another revision by now
  *
  * @since 0.1.0
  * @category models
@@ -112,12 +111,7 @@ export interface Advance {
 export type Advanced = "advanced" | "lost" | "changed"
 
 /**
- * How far a partition has come.
- *
- * - `applied`, `digest`: how many events were applied, and the exclusive or of their ids' digests
- * - `heldUntil`: until when a cut-over holds the partition, so that no worker may claim it
- * - `heartbeatAt`: the last heartbeat of an owner, `appliedAt`: when an event was last applied, `readAt`: when this was read. All by the clock
- *   of the store, which need not be that of this process
+ * The progress of a partition. All times are by the clock of the store, which may differ from this process's clock.
  *
  * @since 0.1.0
  * @category models
@@ -127,23 +121,25 @@ export interface Progress {
   readonly partition: number
   readonly partitions: number
   readonly position: Position
+  /** The number of events applied so far. */
   readonly applied: bigint
+  /** The exclusive or of the digests of their ids. */
   readonly digest: bigint
   readonly epoch: bigint
   readonly owner: string | undefined
   readonly leasedUntil: DateTime.Utc | undefined
+  /** Until when a cut-over holds the partition, so that no worker may claim it. */
   readonly heldUntil: DateTime.Utc | undefined
+  /** The last heartbeat of an owner. */
   readonly heartbeatAt: DateTime.Utc
+  /** When an event was last applied. */
   readonly appliedAt: DateTime.Utc | undefined
+  /** When this progress was read. */
   readonly readAt: DateTime.Utc
 }
 
 /**
- * What a partition has applied and what it has not, all of one moment.
- *
- * - `parked`: the streams that are parked, and from which position on
- * - `skipped`: the positions of the events that were left out
- * - `segments`: in order; none unless they were asked for
+ * What a partition has applied and what it has not, read at one point in time.
  *
  * @since 0.1.0
  * @category models
@@ -152,49 +148,53 @@ export interface DeliveryState {
   readonly position: Position
   readonly applied: bigint
   readonly digest: bigint
+  /** The parked streams, each with the position of its parked event. */
   readonly parked: ReadonlyArray<{ readonly stream: string; readonly position: Position }>
+  /** The positions of the skipped events. */
   readonly skipped: ReadonlyArray<Position>
+  /** The delivery log in order; empty unless the caller asked for it. */
   readonly segments: ReadonlyArray<DeliverySegment>
 }
 
 /**
- * Who works on what, and how far it has come.
+ * Leases, checkpoints and the delivery log.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CheckpointDriver {
+  /** Sends a heartbeat, and returns the partitions that the worker owns. */
   readonly claim: (request: ClaimRequest) => Effect.Effect<Claim, EventStoreError>
 
-  /** Gives up what an owner has of a target, all or one partition. Nothing can be written under its epochs any more. */
+  /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */
   readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>
 
-  /** All of it, or nothing; see `Advanced`. */
+  /** Writes all of it or nothing; see `Advanced`. */
   readonly advance: (advance: Advance) => Effect.Effect<Advanced, EventStoreError>
 
-  /** The partitions of a target, in order; none when it never ran. */
+  /** Returns the progress of the partitions of a generation, in order; none when it has never run. */
   readonly progress: (generation: string) => Effect.Effect<ReadonlyArray<Progress>, EventStoreError>
 
-  /** The target of a consumer that is active. */
+  /** Returns the active generation of a consumer. */
   readonly activeGeneration: (consumer: string) => Effect.Effect<string, EventStoreError>
 
-  /** How far all partitions of a consumer's active generation have come; 0 when it never ran. */
+  /** Returns the lowest checkpoint of a consumer's active generation; 0 when it has never run. */
   readonly checkpoint: (consumer: string) => Effect.Effect<Position, EventStoreError>
 
-  /** What a partition has applied, in order. */
+  /** Returns the delivery log of a partition, in order. */
   readonly applied: (
     generation: string,
     partition: number
   ) => Effect.Effect<ReadonlyArray<DeliverySegment>, EventStoreError>
 
-  /** What an audit compares with the log; with the segments, or without. Nothing when there is no such partition. */
+  /** Returns what an audit compares with the log, with or without segments; none when the partition does not exist. */
   readonly deliveryState: (
     generation: string,
     partition: number,
     segments: boolean
   ) => Effect.Effect<Option.Option<DeliveryState>, EventStoreError>
 
-  /** Adds to it what lies behind the checkpoint, within the transaction that applies it. */
+  /** Adds events behind the checkpoint to the delivery log, within the transaction that applies them. */
   readonly recordLateDelivery: (
     generation: string,
     partition: number,
@@ -203,15 +203,15 @@ export interface CheckpointDriver {
 }
 
 /**
- * What a back end implements for consumers of the log, projections and subscriptions alike.
+ * The contract of a back end for projections and subscriptions.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ConsumerDriver extends CheckpointDriver, ParkingDriver {
-  /** What a transaction of this driver is bound to; what shares it can share a transaction. */
+  /** Identifies what the transactions of this driver are bound to. Drivers with the same value can share a transaction. */
   readonly transactions: unknown
 
-  /** Runs an effect in one transaction, where there are any: all of its writes are there, or none. */
+  /** Runs an effect in one transaction, so that all of its writes are committed or none. A store in memory has no rollback. */
   readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | EventStoreError, R>
 }

@@ -1,18 +1,19 @@
 /**
- * What a process says of a consumer of the log, of the partitions that it works on.
+ * The status of a consumer in one process, over the partitions that the process owns.
  *
  * @since 0.1.0
  */
 import * as Position from "../core/Position.ts"
 
 /**
- * - `starting`: not yet seen the store
- * - `standby`: others own all partitions
- * - `catching-up`: events are waiting
- * - `live`: everything up to the head is applied, or parked
- * - `retrying`: the store cannot be reached; it is tried again
- * - `stuck`: an event cannot be processed and the consumer is to stop there, or the store refuses; nothing more is applied until somebody
- *   mends it. It is tried again
+ * The state of a consumer in this process.
+ *
+ * - `starting`: it has not reached the store yet
+ * - `standby`: other workers own all partitions
+ * - `catching-up`: events wait
+ * - `live`: every event up to the high-water mark is applied, or parked
+ * - `retrying`: the store is unavailable; the worker tries again
+ * - `stuck`: an event fails and the consumer is to stop there, or the store rejects a request; the worker tries again, but an operator must act
  *
  * @since 0.1.0
  * @category models
@@ -20,32 +21,35 @@ import * as Position from "../core/Position.ts"
 export type ConsumerState = "starting" | "standby" | "catching-up" | "live" | "retrying" | "stuck"
 
 /**
- * What this process says of a consumer, of the partitions that it works on.
- *
- * - `position`: the checkpoint furthest behind, `head` the high-water mark of the log and `lag` the positions between, when it last looked
- * - `partitions`: how many it works on; `parked`: how many streams are parked in them
- * - `applied`: how many events it has applied
- * - `heartbeat`: when it last did anything, in milliseconds of the epoch
- * - `detail`: why it is stuck or retrying
+ * The status of a consumer in this process.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ConsumerStatus {
+  /** The id of the consumer. */
   readonly consumer: string
   readonly state: ConsumerState
+  /** The lowest checkpoint of the partitions. */
   readonly position: Position.Position
+  /** The high-water mark of the log, when it was last read. */
   readonly head: Position.Position
+  /** The positions between both. */
   readonly lag: bigint
+  /** The number of partitions that this process owns. */
   readonly partitions: number
+  /** The number of parked streams in them. */
   readonly parked: number
+  /** The number of events that this process applied. */
   readonly applied: number
+  /** When the worker last did anything, in milliseconds of the epoch. */
   readonly heartbeat: number
+  /** Why the consumer is stuck or retrying. */
   readonly detail: string | undefined
 }
 
 /**
- * What is said of one partition, or of a consumer that this process has no partition of.
+ * The status of one partition, or of a worker without partitions.
  *
  * @since 0.1.0
  * @category models
@@ -62,29 +66,32 @@ export interface PartitionStatus {
 const states: ReadonlyArray<ConsumerState> = ["stuck", "retrying", "catching-up", "starting", "live", "standby"]
 
 /**
- * The state of the worst partition and the position of the slowest, unless `others`, which stands for the process's dealings with the store,
- * is worse.
+ * Combines the status of a worker with those of its partitions. Returns the state of the worst partition and the position of the slowest, or the
+ * worker's own state when its requests to the store fail.
  *
  * @since 0.1.0
- * @category combining
+ * @category combinators
  */
 export const combine = (
-  others: PartitionStatus,
-  mine: ReadonlyArray<PartitionStatus>
+  worker: PartitionStatus,
+  partitions: ReadonlyArray<PartitionStatus>
 ): PartitionStatus & { readonly lag: bigint } => {
   const rank = ({ state }: PartitionStatus) => states.indexOf(state)
-  const worst = mine.reduce((worst, one) => rank(one) < rank(worst) ? one : worst, mine[0] ?? others)
-  const { detail, state } = rank(others) < 2 ? others : worst
-  const least = mine.reduce((least, one) => one.position < least.position ? one : least, mine[0] ?? others)
+  const worst = partitions.reduce((worst, one) => rank(one) < rank(worst) ? one : worst, partitions[0] ?? worker)
+  const { detail, state } = rank(worker) < 2 ? worker : worst
+  const slowest = partitions.reduce(
+    (slowest, one) => one.position < slowest.position ? one : slowest,
+    partitions[0] ?? worker
+  )
   return {
     state,
     detail,
-    position: least.position,
-    head: mine.reduce((most, { head }) => Position.max(most, head), others.head),
-    parked: mine.reduce((sum, { parked }) => sum + parked, 0),
-    lag: mine.reduce((most, { head, position }) => {
+    position: slowest.position,
+    head: partitions.reduce((max, { head }) => Position.max(max, head), worker.head),
+    parked: partitions.reduce((sum, { parked }) => sum + parked, 0),
+    lag: partitions.reduce((max, { head, position }) => {
       const lag = head > position ? head - position : 0n
-      return lag > most ? lag : most
+      return lag > max ? lag : max
     }, 0n)
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Words between those of one process who work on a consumer and those who ask something of it: others find the request in the store, if later.
+ * Wakes the workers of this process when a request for their consumer was queued. Workers of other processes find the request in the store.
  *
  * @since 0.1.0
  */
@@ -9,10 +9,10 @@ import type { ConsumerDriver } from "./CheckpointDriver.ts"
 const listeners = new WeakMap<ConsumerDriver, Map<string, Set<Effect.Effect<void>>>>()
 
 /**
- * Runs an effect whenever somebody wakes a consumer through the same store. Answers how to end that.
+ * Runs an effect whenever a caller wakes the consumer through the same store. Returns an effect that stops listening.
  *
  * @since 0.1.0
- * @category nudging
+ * @category combinators
  */
 export const listen = (
   store: ConsumerDriver,
@@ -31,10 +31,10 @@ export const listen = (
   })
 
 /**
- * That something was asked of a consumer.
+ * Wakes the workers of a consumer.
  *
  * @since 0.1.0
- * @category nudging
+ * @category combinators
  */
 export const wake = (store: ConsumerDriver, consumer: string): Effect.Effect<void> =>
   Effect.suspend(() => Effect.forEach(listeners.get(store)?.get(consumer) ?? [], (woken) => woken, { discard: true }))

@@ -1,5 +1,5 @@
 /**
- * What a consumer of the log has applied: a count and a digest, in segments, so that an audit can tell where something is missing or doubled.
+ * The delivery log of a consumer: counts and digests of the applied events, in segments, so that an audit finds missing and doubled events.
  *
  * @since 0.1.0
  */
@@ -7,42 +7,44 @@ import type { Position } from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 
 /**
- * Events that were applied one after the other, from position `first` on. The digest is the exclusive or of those of their ids, a signed
- * number of 64 bits, so that no two sets of events are likely to share one.
+ * Consecutive events that were applied.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DeliverySegment {
+  /** The position of the first event. */
   readonly first: Position
+  /** The number of events. */
   readonly events: number
+  /** The exclusive or of the digests of their ids, a signed number of 64 bits. Two different sets of events hardly ever share one. */
   readonly digest: bigint
 }
 
 /**
- * Most events in a segment.
+ * The maximum number of events in a segment.
  *
  * @since 0.1.0
- * @category constants
+ * @category options
  */
 export const segmentSize = 256
 
-/** Odd, so that different numbers stay different; the ids of a test, or those of one millisecond, differ in few bits. */
-const scatter = 0x9e3779b97f4a7c15n
+/** Ids of one millisecond differ in a few bits only. The factor spreads them; it is odd, so that different numbers stay different. */
+const spread = 0x9e3779b97f4a7c15n
 
 /**
- * The digest of an event's id: both halves of it, scattered over 64 bits.
+ * Returns the digest of an event's id: both halves of it, spread over 64 bits.
  *
  * @since 0.1.0
- * @category digests
+ * @category accessors
  */
 export const digestOf = (id: string): bigint => {
   const digits = id.replaceAll("-", "")
-  return BigInt.asIntN(64, (BigInt(`0x${digits.slice(0, 16)}`) ^ BigInt(`0x0${digits.slice(16)}`)) * scatter)
+  return BigInt.asIntN(64, (BigInt(`0x${digits.slice(0, 16)}`) ^ BigInt(`0x0${digits.slice(16)}`)) * spread)
 }
 
 /**
- * Events, in order, as segments.
+ * Returns segments of events that are in order.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,5 +1,5 @@
 /**
- * Effects for events: a function for each type, or one for all.
+ * Handlers of events: a function for each type, or one for all types.
  *
  * @since 0.1.0
  */
@@ -13,18 +13,18 @@ import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import { ignore } from "./ConsumerDefinition.ts"
 
 /**
- * What to do with an event. What the effect answers is not looked at.
+ * The handler of an event. The result of its effect is ignored.
  *
  * @since 0.1.0
  * @category models
  */
 export type Handle<E extends Event.Tagged> = (
   event: E,
-  record: RecordedEvent<E>
+  recorded: RecordedEvent<E>
 ) => Effect.Effect<unknown, unknown, unknown>
 
 /**
- * Every event of the set, handled or explicitly ignored.
+ * A handler, or `ignore`, for every event of the set.
  *
  * @since 0.1.0
  * @category models
@@ -34,7 +34,7 @@ export type Handlers<E extends Event.Tagged> = {
 }
 
 /**
- * Refuses a handler of an event that is not in the set.
+ * Rejects a handler of an event that is not in the set, at compile time.
  *
  * @since 0.1.0
  * @category models
@@ -44,7 +44,7 @@ export type Known<H, Tag extends string> = { readonly [K in Exclude<keyof H, Tag
 type ServicesOfOne<F> = F extends (...args: never) => Effect.Effect<unknown, unknown, infer R> ? R : never
 
 /**
- * The services that handlers need, all together.
+ * The services that all handlers require.
  *
  * @since 0.1.0
  * @category models
@@ -53,52 +53,52 @@ export type ServicesOf<H> = H extends (...args: never) => unknown ? ServicesOfOn
   : { readonly [K in keyof H]: ServicesOfOne<H[K]> }[keyof H]
 
 /**
- * Handlers whose events are not known any more.
- *
- * - `handles`: the types that are not ignored
+ * Handlers without the types of their events.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Erased<out R> {
+  /** The types that are not ignored. */
   readonly handles: ReadonlyArray<string>
-  readonly handle: (record: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
+  readonly handle: (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
 }
 
 /**
+ * Returns handlers without the types of their events.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const erase = <H>(events: Event.Any, handle: H): Erased<ServicesOf<H>> => {
-  // Whoever calls `handle` decodes records with these very events, and `Handlers` has typed each function by its event; their services are
-  // those of `ServicesOf`.
+  // Callers of `handle` decode with these very events, and `Handlers` typed each function by its event.
   type Erasable = (
     event: Event.Tagged,
-    record: RecordedEvent<Event.Tagged>
+    recorded: RecordedEvent<Event.Tagged>
   ) => Effect.Effect<unknown, unknown, ServicesOf<H>>
   if (typeof handle === "function") {
     const all = handle as Erasable
-    return { handles: Object.keys(events.cases), handle: (record) => all(record.event, record) }
+    return { handles: Object.keys(events.cases), handle: (recorded) => all(recorded.event, recorded) }
   }
   const byType = handle as Readonly<Record<string, Erasable | typeof ignore>>
   return {
     handles: Object.keys(events.cases).filter((type) => Object.hasOwn(byType, type) && byType[type] !== ignore),
-    handle: (record) => {
-      const one = byType[record.event._tag]
-      return one === undefined || one === ignore ? Effect.void : one(record.event, record)
+    handle: (recorded) => {
+      const one = byType[recorded.event._tag]
+      return one === undefined || one === ignore ? Effect.void : one(recorded.event, recorded)
     }
   }
 }
 
 /**
- * The services that handlers run with: those of when their layer was built, but for what belongs to whoever causes them to run.
+ * Returns the services for handlers: those of the layer's build, without what belongs to a single run, such as the parent span.
  *
  * @since 0.1.0
- * @category services
+ * @category accessors
  */
 export const services = <R>(): Effect.Effect<Context.Context<R>, never, R> =>
   Effect.map(
     Effect.context<R>(),
-    // What is left out is either there when the handlers run, or a reference with a default value.
+    // The omitted services are provided when the handlers run, or are references with a default value.
     (context) => Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter)(context) as Context.Context<R>
   )

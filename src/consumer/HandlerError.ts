@@ -1,5 +1,5 @@
 /**
- * Why an effect for an event has failed: because of the event, or because the database cannot be used at the moment.
+ * Turns the failure of a handler into an `EventStoreError`: either the event failed, or the database is unavailable.
  *
  * @since 0.1.0
  */
@@ -14,12 +14,12 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import type { Consumer } from "./Consumer.ts"
 
-/** An error of one's own may have several others within. */
-const depth = 8
+/** How many nested causes of an error are searched. */
+const maxDepth = 8
 
-/** The error, or the one within that has caused it, for which the event is not to blame. */
+/** Returns the error, or one of its causes, that says the database is unavailable. */
 const unavailable = (error: unknown): EventStoreError | undefined => {
-  for (let within = error, i = 0; within instanceof Object && i < depth; i++) {
+  for (let within = error, i = 0; within instanceof Object && i < maxDepth; i++) {
     if (within instanceof EventStoreError) return within.isRetryable ? within : undefined
     if (isSqlError(within)) {
       return within.isRetryable || isTransient(within)
@@ -32,10 +32,10 @@ const unavailable = (error: unknown): EventStoreError | undefined => {
 }
 
 /**
- * What a handler has failed with as an error of the store, which `isRetryable` when it is not the event's fault.
+ * Returns the failure of a handler as an `EventStoreError`. It `isRetryable` when the database is unavailable.
  *
  * @since 0.1.0
- * @category errors
+ * @category constructors
  */
 export const of = (
   consumer: Pick<Consumer, "id" | "kind">,
@@ -48,16 +48,17 @@ export const of = (
     )
     if (found !== undefined) return found
   }
-  // A fiber that is interrupted itself never comes here: the handler has interrupted itself, or waited for something that was.
+  // An interruption of this fiber never arrives here: the handler interrupted itself, or awaited a fiber that was interrupted.
   const error = Cause.hasInterruptsOnly(cause) ? new Error("it was interrupted") : Cause.squash(cause)
   return failed(consumer, event, error)
 }
 
 /**
- * That a consumer's own code failed on an event. The event's personal data is left out of the words that tell why, and the `secrets` are, too.
+ * Returns a `ConsumerFailed` for an error of the consumer's own code. The personal data of the event and the `secrets` are removed from the
+ * message.
  *
  * @since 0.1.0
- * @category errors
+ * @category constructors
  */
 export const failed = (
   { id, kind }: Pick<Consumer, "id" | "kind">,
@@ -71,7 +72,7 @@ export const failed = (
   return storeError(new ConsumerFailed({ kind, consumer: id, position, type, detail }))
 }
 
-/** What was thrown, in words; an error may have none but its name and its fields. */
+/** Returns the message of an error; its name and fields when it has no message. */
 const describe = (cause: unknown): string => {
   if (cause instanceof Error && cause.message !== "") return cause.message
   if (!Predicate.isObject(cause)) return String(cause)

@@ -1,5 +1,5 @@
 /**
- * What a back end implements for events that a consumer could not process: their streams are parked.
+ * The contract of a back end for parked streams: streams with an event that failed.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,7 @@ import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
 
 /**
- * What somebody wants done with a parked stream: to try its event again, or to leave the event out, and go on with those after it.
+ * An operator's request for a parked stream: retry the parked event, or skip it. Either way the later events of the stream follow.
  *
  * @since 0.1.0
  * @category models
@@ -23,7 +23,7 @@ export interface ParkingRequest {
 }
 
 /**
- * The event of a stream that could not be processed, and why.
+ * An event that failed, and the message of its error.
  *
  * @since 0.1.0
  * @category models
@@ -38,7 +38,7 @@ export interface FailedEvent {
 }
 
 /**
- * A stream that a consumer has parked, from an event on that it could not process.
+ * A parked stream, and the event at which it is parked.
  *
  * @since 0.1.0
  * @category models
@@ -52,10 +52,7 @@ export interface Parked extends FailedEvent {
 }
 
 /**
- * - `parked`: an event could not be processed, and its stream was parked
- * - `failed`: it could not be processed again
- * - `retried`: it was processed after all
- * - `skipped`: it was left out
+ * An entry of the parking log.
  *
  * @since 0.1.0
  * @category models
@@ -64,6 +61,7 @@ export interface ParkingEntry {
   readonly stream: StreamId
   readonly position: Position
   readonly eventId: string
+  /** `parked`: the event failed; `failed`: a retry of it failed; `retried`: a retry succeeded; `skipped`: it was skipped. */
   readonly action: "parked" | "failed" | "retried" | "skipped"
   readonly detail: string | undefined
   readonly actor: string | undefined
@@ -71,7 +69,7 @@ export interface ParkingEntry {
 }
 
 /**
- * What a retry or a skip has come to: the parked event's fate, and the stream's, which is parked again at `next` or free.
+ * The result of a retry or a skip. The stream is parked again at `next`, or free.
  *
  * @since 0.1.0
  * @category models
@@ -85,23 +83,23 @@ export interface Unpark {
 }
 
 /**
- * What consumers could not process.
+ * Parked streams and the parking log.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ParkingDriver {
-  /** Sets streams aside, within the transaction that moves the checkpoint past their events. */
+  /** Parks streams, within the transaction that moves the checkpoint past their events. */
   readonly park: (
     generation: string,
     partition: number,
     events: ReadonlyArray<FailedEvent>
   ) => Effect.Effect<void, EventStoreError>
 
-  /** The streams of a target that are parked, by position; of one partition, or of all. */
+  /** Returns the parked streams of a generation, or of one of its partitions, by position. */
   readonly parked: (generation: string, partition?: number) => Effect.Effect<ReadonlyArray<Parked>, EventStoreError>
 
-  /** Leaves word for the owner of the partition. Answers whether the stream is parked, and at the event `at` if that is given. */
+  /** Queues a request for the owner of the partition. Returns whether the stream is parked, and at the event `at` if given. */
   readonly request: (
     generation: string,
     stream: string,
@@ -109,9 +107,9 @@ export interface ParkingDriver {
     at?: Position
   ) => Effect.Effect<boolean, EventStoreError>
 
-  /** Does what was asked, within the transaction that applies the events. */
+  /** Writes the result of a request, within the transaction that applies the events. */
   readonly unpark: (unpark: Unpark) => Effect.Effect<void, EventStoreError>
 
-  /** All that ever became of a target's parked events, in order. */
+  /** Returns the parking log of a generation, in order. */
   readonly parkingLog: (generation: string) => Effect.Effect<ReadonlyArray<ParkingEntry>, EventStoreError>
 }

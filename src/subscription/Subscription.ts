@@ -1,5 +1,5 @@
 /**
- * Durable subscriptions: effects outside of the store, such as mail or messages to other programs, each done at least once for every event.
+ * Durable subscriptions: effects outside the store, such as mail or messages to other programs, at least once for every event.
  *
  * @since 0.1.0
  */
@@ -30,7 +30,7 @@ export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.t
 export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
 
 /**
- * - `from`: where it begins when it has never run
+ * A subscription: a consumer with a handler outside any transaction.
  *
  * @since 0.1.0
  * @category models
@@ -39,7 +39,7 @@ export interface Subscription<out Name extends string, out Events extends Event.
   extends Consumer.Consumer<Name, Events>
 {
   readonly retry: Schedule.Schedule<unknown, unknown>
-  readonly handle: (record: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
+  readonly handle: (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
 }
 
 /**
@@ -51,20 +51,17 @@ export interface Subscription<out Name extends string, out Events extends Event.
 export type Any = Subscription<string, Event.Any, unknown>
 
 /**
- * Defines a subscription: what to do with every event of a set, by a function for each type, or one for all.
+ * Returns a subscription: a handler for every event of a set, as a function for each type or one for all types.
  *
  * **Details**
  *
- * It has a checkpoint of its own, and goes on from there after a restart. The events of a stream are handled in their order, one after the
- * other. An event is handled again when the process dies between the effect and the checkpoint; the `id` of its record tells that it is the
- * same. When the handler fails it is tried again as `retry` says, by default four times, after 100 to 800 milliseconds; then `onFailure` says
- * what becomes of the event. Where a database is to blame, nothing is parked and the event is tried until it succeeds.
- *
- * - `from`: `"start"`, the default, begins with the first event of the log, `"now"` with those appended after its layer was first built
+ * A subscription has a checkpoint, and resumes there after a restart. The events of a stream are handled in order, one after the other. An event
+ * is handled again when the process dies between the effect and the checkpoint; the event's `id` identifies the repetition. When the database
+ * is unavailable, nothing is parked, and the event is retried until it succeeds.
  *
  * **Gotchas**
  *
- * A raised `version` is another subscription: it begins again, from `from`.
+ * A raised `version` is another subscription: it starts again, at `from`.
  *
  * **Example** (mail to new users)
  *
@@ -91,8 +88,9 @@ export const make = <
   options: Consumer.Options & {
     readonly events: Events
     readonly handle: H & EventHandlers.Known<H, Event.Tag<Events>>
+    /** `"start"`, the default, starts with the first event of the log; `"now"` with events appended after its layer was first built. */
     readonly from?: "start" | "now"
-    /** When to try an event again on which the handler has failed, and after that `onFailure`. */
+    /** When to retry an event whose handler failed; four times by default, after 100 to 800 milliseconds. Then `onFailure` applies. */
     readonly retry?: Schedule.Schedule<unknown, unknown>
   }
 ): Subscription<Name, Events, EventHandlers.ServicesOf<H>> => {
@@ -109,26 +107,28 @@ export const make = <
 }
 
 /**
- * The subscriptions that this process works on.
+ * The subscriptions that this program runs.
  *
  * @since 0.1.0
  * @category services
  */
 export class Subscriptions extends Context.Service<Subscriptions, {
+  /** Returns the status of every subscription, of all `Subscription.layer`s. */
   readonly status: Effect.Effect<ReadonlyArray<ConsumerStatus>>
 }>()("evsrc/subscription/Subscription/Subscriptions") {}
 
-/** At most so many events are handled again after a crash. */
+/** The maximum number of events that are handled again after a crash. */
 const defaultBatchSize = 10
 
 /**
- * Runs subscriptions in the background for as long as the layer lives; what their handlers need, the layer needs. Several processes may run
- * the same subscriptions: they share out the partitions of each, and take over those of one that has died.
+ * Runs subscriptions in the background while the layer lives. The layer requires the services of their handlers. Several processes may run the
+ * same subscriptions: they share the partitions, and take over those of a process that died.
  *
- * - `batchSize`: how many events are handled at most before the checkpoint is moved, and so how many may be handled again after a crash; 10 by
- *   default
+ * **Details**
  *
- * The layer fails only when a subscription `from` `"now"` has never run and the store cannot be reached, as it could not tell from when.
+ * `batchSize` is 10 by default: the checkpoint moves after so many events, and so many may be handled again after a crash. Several layers run
+ * side by side, and report together. The layer dies when it, or another layer of the program, already runs one of the subscriptions. It
+ * fails only when a subscription `from` `"now"` has never run and the store is unavailable.
  *
  * @since 0.1.0
  * @category layers
@@ -168,8 +168,8 @@ export const layer = <const S extends Any>(
   ).pipe(Layer.provide(ConsumerRegistry.layer))
 
 /**
- * Moves the checkpoints of a subscription that has never run to the present head, in one transaction with their making, so that whoever comes
- * later finds them there.
+ * Moves the checkpoints of a subscription that has never run to the high-water mark, in the transaction that creates them. Another process
+ * then finds them there.
  */
 const startAtHead = Effect.fnUntraced(function*({ id, partitions }: Any) {
   const store = (yield* ProjectionStore.ProjectionStore)[internals].driver
@@ -180,7 +180,7 @@ const startAtHead = Effect.fnUntraced(function*({ id, partitions }: Any) {
   yield* store.transaction(Effect.gen(function*() {
     const { assigned } = yield* store.claim({ consumer: id, owner, partitions, lease: Duration.seconds(10) })
     for (const { epoch, partition, position: from } of assigned) {
-      // The first owner ever has the first epoch; another process may have been quicker.
+      // The very first owner has epoch 1. With a higher one, another process was quicker.
       if (epoch > 1n || to === Position.start) continue
       yield* store.advance({ generation, partition, epoch, from, to, changes: [], applied: [] })
     }
