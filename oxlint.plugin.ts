@@ -60,7 +60,8 @@ const pureFiles = [
   "decision/DecisionDefinition.ts",
   "projection/ProjectionDefinition.ts",
   "query/Query.ts",
-  "snapshot/SnapshotPolicy.ts"
+  "snapshot/SnapshotPolicy.ts",
+  "snapshot/StateSnapshots.ts"
 ]
 const pureFolders = ["core", "event"]
 

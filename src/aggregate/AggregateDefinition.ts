@@ -12,6 +12,7 @@ import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
+import * as StateSnapshots from "../snapshot/StateSnapshots.ts"
 import * as Decider from "./Decider.ts"
 
 /**
@@ -85,7 +86,7 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
     readonly streamOf: (id: string) => string
   }
   /** Encodes and decodes its snapshots; `undefined` when the policy is `never`. */
-  readonly stateSnapshots: SnapshotPolicy.StateSnapshots<State> | undefined
+  readonly stateSnapshots: StateSnapshots.StateSnapshots<State> | undefined
 }
 
 /** Rejects an Rpc that is not a command, and a command without the aggregate's id: its type becomes the message, which no value has. */
@@ -153,7 +154,7 @@ export const make = <
       decide,
       stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
         ? undefined
-        : SnapshotPolicy.make<State["Type"]>({
+        : StateSnapshots.make<State["Type"]>({
           policy: snapshots,
           // `Behaviour` takes a policy only where the Schema needs no services; the compiler cannot see that from here.
           state: options.state as State & Schema.Codec<State["Type"], unknown>,

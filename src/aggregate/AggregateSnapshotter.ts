@@ -21,7 +21,7 @@ import * as Limits from "../eventStore/Limits.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import type { Keys } from "../personalData/Encryption.ts"
 import type { Snapshot } from "../snapshot/SnapshotDriver.ts"
-import * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
+import * as StateSnapshots from "../snapshot/StateSnapshots.ts"
 import type { CachedState } from "./AggregateState.ts"
 
 /**
@@ -87,7 +87,7 @@ export interface AggregateSnapshotter<State> {
  */
 export const make = <State>(
   store: EventStore.EventStore["Service"],
-  snapshots: SnapshotPolicy.StateSnapshots<State>
+  snapshots: StateSnapshots.StateSnapshots<State>
 ): AggregateSnapshotter<State> => {
   const { fingerprint, locateFields, policy } = snapshots
   /** A message of a Schema may quote the state. */
@@ -166,17 +166,17 @@ export const make = <State>(
         )
       ),
     afterRead: (stream, from, state, erasures, cost, unusable) =>
-      unusable !== undefined || SnapshotPolicy.isDue(policy, from, state.version, cost)
+      unusable !== undefined || StateSnapshots.isDue(policy, from, state.version, cost)
         ? write(stream, state, erasures, unusable)
         : Effect.void,
     afterAppend: (stream, from, state, erasures) =>
-      SnapshotPolicy.isDue(policy, from, state.version, undefined) ? write(stream, state, erasures) : Effect.void
+      StateSnapshots.isDue(policy, from, state.version, undefined) ? write(stream, state, erasures) : Effect.void
   }
 }
 
 /** Returns the text of a state, with its personal data encrypted. */
 const encodeState = <State>(
-  { encode, locateFields }: SnapshotPolicy.StateSnapshots<State>,
+  { encode, locateFields }: StateSnapshots.StateSnapshots<State>,
   keys: Keys,
   state: State
 ): Effect.Effect<Result.Result<string, string>, EventStoreError> =>
@@ -191,7 +191,7 @@ const encodeState = <State>(
   })
 
 const decodeState = <State>(
-  { decode, locateFields }: SnapshotPolicy.StateSnapshots<State>,
+  { decode, locateFields }: StateSnapshots.StateSnapshots<State>,
   keys: Keys,
   text: string
 ): Effect.Effect<Result.Result<State, string>, EventStoreError> => {

@@ -1,5 +1,5 @@
 /**
- * The end of a stream: it is closed with a last event that sums it up, and may then be archived, out of the way of appends.
+ * The end of a stream: a last event, its summary, closes it; then it can be archived, so that appends do not touch its events.
  *
  * @since 0.1.0
  */
@@ -20,9 +20,11 @@ import type { ClosedStream, StreamStatus as DriverStatus } from "../eventStore/E
 import * as Limits from "../eventStore/Limits.ts"
 
 /**
- * - `open`: takes events; a stream without events is open, at version 0
- * - `closed`: takes no more events
- * - `archived`: closed, and its events are out of the way of appends
+ * The status of a stream.
+ *
+ * - `open`: accepts events; a stream without events is open, at version 0
+ * - `closed`: accepts no more events
+ * - `archived`: closed, and its events are where appends do not touch them
  *
  * @since 0.1.0
  * @category models
@@ -39,15 +41,14 @@ export type StreamStatus =
   }
 
 /**
- * Appends `summary` to a stream and closes it, both or neither. Whatever is appended afterwards, in whatever way, fails with the reason
- * `StreamClosed`, and nothing is written; of those that race with it, each is either before the summary or refused. A command that was
- * appended before and is repeated is answered with its first receipt, as ever.
+ * Appends `summary` to a stream and closes it, both or neither. Every later append fails with the reason `StreamClosed` and writes nothing. An append
+ * that races with the summary is either before it or fails. A repeated command that was appended before still returns its first receipt.
  *
- * A stream without events cannot be closed. A closed stream stays closed.
+ * A stream without events cannot be closed. A closed stream cannot be opened again.
  *
- * The summary has who acts, the conversation and its cause from the `CommandContext` around, unless the options' metadata say otherwise.
+ * The summary takes its actor, correlation and cause from the `CommandContext`, unless the metadata of the options has them.
  *
- * **Example** (a cart that is done with)
+ * **Example** (a cart that is finished)
  *
  * ```ts
  * yield* StreamLifecycle.close(CartEvent, "Cart-7", CartEvent.cases.CartSummed.make({ items: 3, total: 120 }))
@@ -55,7 +56,7 @@ export type StreamStatus =
  * ```
  *
  * @since 0.1.0
- * @category closing
+ * @category constructors
  */
 export const close = <E extends Event.Any>(
   events: E,
@@ -70,45 +71,47 @@ export const close = <E extends Event.Any>(
   })
 
 /**
- * Moves the events of a closed stream to where appends do not meet them, so that the tables and indexes that appends use stay small. It
- * is one transaction, after which, and while it is under way, everything reads as before: the stream, the log, projections built later,
- * conditions, receipts. Answers how many events were moved; 0 when it was archived before.
+ * Moves the events of a closed stream to where appends do not touch them, so that the tables and indexes of appends stay small. It is one
+ * transaction. During and after it, every read returns what it did before: the stream, the log, later projections, append conditions, receipts.
+ * Returns how many events were moved; 0 when the stream was archived before.
  *
  * @since 0.1.0
- * @category archiving
+ * @category combinators
  */
 export const archive = Effect.fn("StreamLifecycle.archive")(function*(
   stream: string
 ): Effect.fn.Return<number, EventStoreError, EventStore> {
   const { driver } = (yield* EventStore)[internals]
-  const name = yield* checked(stream)
+  const name = yield* validStream(stream)
   const moved = yield* driver.archive(name)
   if (Option.isSome(moved)) return moved.value
   if ((yield* driver.streamStatus(name)).version === 0) {
-    return yield* invalidRequest(`stream "${stream}" has no events: there is nothing to archive`)
+    return yield* invalidRequest(`stream "${stream}" has no events, so there is nothing to archive`)
   }
-  return yield* invalidRequest(`stream "${stream}" is not closed: close it with StreamLifecycle.close, then archive it`)
+  return yield* invalidRequest(
+    `stream "${stream}" is open and cannot be archived; close it with StreamLifecycle.close first`
+  )
 })
 
 /**
- * Whether a stream is open, closed or archived, and its version.
+ * Returns whether a stream is open, closed or archived, and its version.
  *
  * @since 0.1.0
- * @category status
+ * @category accessors
  */
 export const status = Effect.fnUntraced(
   function*(stream: string): Effect.fn.Return<StreamStatus, EventStoreError, EventStore> {
     const { driver } = (yield* EventStore)[internals]
-    const name = yield* checked(stream)
+    const name = yield* validStream(stream)
     return statusOf(name, yield* driver.streamStatus(name))
   }
 )
 
 /**
- * All closed streams, in the order in which they were closed; for archiving them, say. The archived ones are among them.
+ * Reads all closed streams, including the archived ones, in the order in which they were closed.
  *
  * @since 0.1.0
- * @category status
+ * @category accessors
  */
 export const closed: Stream.Stream<ClosedStream, EventStoreError, EventStore> = Stream.unwrap(
   Effect.map(
@@ -128,7 +131,7 @@ export const closed: Stream.Stream<ClosedStream, EventStoreError, EventStore> = 
 
 const pageSize = 500
 
-const checked = (stream: string): Effect.Effect<StreamId, EventStoreError> => {
+const validStream = (stream: string): Effect.Effect<StreamId, EventStoreError> => {
   const name = Limits.checkStream(stream)
   return name instanceof EventStoreError ? Effect.fail(name) : Effect.succeed(name)
 }

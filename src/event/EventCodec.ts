@@ -1,5 +1,5 @@
 /**
- * Turns domain events into what the log keeps, and back. Compiled once per set of events.
+ * Encodes domain events for the log, and decodes what the log returns. A codec is compiled once per set of events.
  *
  * @since 0.1.0
  */
@@ -13,25 +13,30 @@ import * as EventPersonalData from "./EventPersonalData.ts"
 import type { EncodedEvent, RecordedEvent } from "./RecordedEvent.ts"
 
 /**
- * - `types`: the names of the events it knows
- * - `storedTypes`: the types that can mean one of them in the log, see `Event.storedTypes`
- * - `encode`: fails with a message when the event does not satisfy its own schema
- * - `decode`: what a recorded event means today, in order: upcast where it is of a past schema version. Mostly one event; several where it was
- *   split since, none where its type is retired. Fails with an error that names position, stream, type and version
+ * The codec of a set of events.
  *
  * @since 0.1.0
  * @category models
  */
 export interface EventCodec<E extends Event.Tagged> {
+  /** The names of the events in the set. */
   readonly types: ReadonlyArray<string>
+  /** The stored types that can decode as one of them; see `Event.storedTypes`. */
   readonly storedTypes: ReadonlyArray<string>
+  /** Returns the encoded event, or a message when the event does not satisfy its Schema. */
   readonly encode: (event: E) => Result.Result<EncodedPayload, string>
-  readonly decode: (recorded: EncodedEvent) => Result.Result<ReadonlyArray<RecordedEvent<E>>, UndecodableEvent>
-  /** Like `decode`, for an event outside of a log. */
+  /**
+   * Returns the current events that an encoded event stands for, in order, after upcasting: mostly one, several when it is split, none when its type
+   * is retired. Fails with an error that names position, stream, type and version.
+   */
+  readonly decode: (encoded: EncodedEvent) => Result.Result<ReadonlyArray<RecordedEvent<E>>, UndecodableEvent>
+  /** Decodes like `decode`, for an event outside a log. */
   readonly decodeData: (encoded: Omit<EncodedPayload, "tags">) => Result.Result<ReadonlyArray<E>, DecodeFailure>
 }
 
 /**
+ * Why an event cannot be decoded.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -41,7 +46,7 @@ export interface DecodeFailure {
 }
 
 /**
- * The part of a `NewEvent` that the event itself determines; `data` is still a JSON value.
+ * The part of a `NewEvent` that the event itself determines. Its `data` is a JSON value, not text.
  *
  * @since 0.1.0
  * @category models
@@ -56,7 +61,7 @@ export interface EncodedPayload {
 const cache = new WeakMap<Event.Any, EventCodec<Event.Tagged>>()
 
 /**
- * The codec of a set of events. The same set always answers the same codec.
+ * Returns the codec of a set of events; the same codec for the same set.
  *
  * @since 0.1.0
  * @category constructors
@@ -67,7 +72,7 @@ export const make = <E extends Event.Any>(events: E): EventCodec<Event.Of<E>> =>
     codec = compile(events)
     cache.set(events, codec)
   }
-  // The cache is keyed by the very schema whose events the codec was compiled for; a WeakMap cannot say so in its type.
+  // The key of the cache is the schema that the codec was compiled for; the type of a WeakMap cannot express that.
   return codec as EventCodec<Event.Of<E>>
 }
 
@@ -84,15 +89,15 @@ interface CompiledCase {
 }
 
 const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
-  const histories = upcastersOf(events)
+  const chains = upcastersOf(events)
   const types = Object.keys(events.cases)
   const cases = new Map<string, CompiledCase>()
-  /** By schema version, from 1 at index 0; or nothing, for a type whose versions all mean nothing. */
+  /** The decoders of each type, by schema version, from version 1 at index 0. */
   const paths = new Map<string, ReadonlyArray<Decode> | "retired">()
   const validate = validator(events)
   for (const [type, schema] of Object.entries(events.cases)) {
     const json = Schema.toCodecJson(schema)
-    const past = histories[type]?.past ?? []
+    const past = chains[type]?.past ?? []
     cases.set(type, { schemaVersion: past.length + 1, encode: Schema.encodeUnknownResult(json) })
     paths.set(type, [...decodePast(type, past, validate), decodeCurrent(type, json)])
   }
@@ -105,16 +110,21 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
   ): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
     const versions = paths.get(type)
     if (versions === undefined) {
-      return failure("UnknownType", `this program knows no event of that type; it knows ${types.join(", ")}`)
+      return failure(
+        "UnknownType",
+        `this program has no event of that type; it has ${
+          types.join(", ")
+        }. Add it to the set, or declare it by Event.legacy`
+      )
     }
     if (versions === "retired") return nothing
     const decode = versions[schemaVersion - 1]
     if (decode !== undefined) return decode(data)
-    const known = versions.length === 1 ? "version 1" : `versions 1 to ${versions.length}`
+    const versionsText = versions.length === 1 ? "version 1" : `versions 1 to ${versions.length}`
     return schemaVersion > versions.length
       ? failure(
         "NewerVersion",
-        `this program knows its schema ${known}; the event was written by newer code: deploy that here too`
+        `this program has its schema ${versionsText}; newer code wrote the event: deploy that code here too`
       )
       : failure("UnknownVersion", "schema versions are whole numbers from 1")
   }
@@ -123,7 +133,9 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
     storedTypes: Event.storedTypes(events),
     encode: (event) => {
       const found = cases.get(event._tag)
-      if (found === undefined) return Result.fail(`event "${event._tag}" does not belong to this set of events`)
+      if (found === undefined) {
+        return Result.fail(`event "${event._tag}" is not in this set of events, which has ${types.join(", ")}`)
+      }
       const encoded = found.encode(event)
       if (Result.isFailure(encoded)) return Result.fail(`event "${event._tag}": ${encoded.failure.message}`)
       return Result.succeed({
@@ -134,10 +146,10 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
       })
     },
     decodeData,
-    decode: (recorded) =>
-      Result.mapBoth(Result.flatMap(dataOf(recorded), (data) => decodeData({ ...recorded, data })), {
+    decode: (encoded) =>
+      Result.mapBoth(Result.flatMap(dataOf(encoded), (data) => decodeData({ ...encoded, data })), {
         onFailure: ({ detail, problem }) => {
-          const { position, schemaVersion, stream, type, version } = recorded
+          const { position, schemaVersion, stream, type, version } = encoded
           return new UndecodableEvent({
             problem,
             position,
@@ -145,10 +157,10 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
             version,
             type,
             schemaVersion,
-            detail: EventPersonalData.scrub(detail, recorded)
+            detail: EventPersonalData.scrub(detail, encoded)
           })
         },
-        onSuccess: (events) => events.map((event, part) => ({ ...recorded, event, part }))
+        onSuccess: (events) => events.map((event, part) => ({ ...encoded, event, part }))
       })
   }
 }
@@ -167,29 +179,29 @@ const decodeCurrent = (type: string, json: Schema.Codec<unknown, Schema.Json>): 
       : Result.fail(malformed("the payload is not a JSON object"))
 }
 
-/** An event of now, of one of `types`, that an upcaster has made; what is none is the upcaster's failure. */
+/** Returns the current event, of one of `types`, that an upcaster has made, or the failure of the upcaster. */
 type Validate = (
   types: ReadonlyArray<string>,
   event: unknown,
-  step: string
+  upcaster: string
 ) => Result.Result<Event.Tagged, DecodeFailure>
 
 const validator = (events: Event.Any): Validate => {
   const schemas = new Map(
     Object.entries(events.cases).map(([type, schema]) => [type, Schema.decodeUnknownResult(Schema.toType(schema))])
   )
-  return (types, event, step) => {
+  return (types, event, upcaster) => {
     const type = Predicate.hasProperty(event, "_tag") ? String(event._tag) : undefined
     const validate = type !== undefined && types.includes(type) ? schemas.get(type) : undefined
     if (validate === undefined) {
       const named = type === undefined ? "what is no event" : `an event "${type}", which is none of ${types.join(", ")}`
-      return failure("UpcasterFailed", `${step} made ${types.length === 0 ? "an event, and names none" : named}`)
+      return failure("UpcasterFailed", `${upcaster} made ${types.length === 0 ? "an event, and names none" : named}`)
     }
     return Result.mapError(
       validate(event),
       ({ message }): DecodeFailure => ({
         problem: "UpcasterFailed",
-        detail: `${step} made no valid "${type}": ${message}`
+        detail: `${upcaster} made no valid "${type}": ${message}`
       })
     )
   }
@@ -216,7 +228,7 @@ const decodePast = (
       } catch (cause) {
         return failure("UpcasterFailed", `${name} threw: ${String(cause)}`)
       }
-      // The next step is not to make something of what its own version would not allow.
+      // The next upcaster must not receive a payload that its own version would reject.
       const next = payloads[index + 1]?.(value)
       if (next === undefined) continue
       if (Result.isFailure(next)) {
@@ -236,7 +248,7 @@ const decodePast = (
   })
 }
 
-const dataOf = (recorded: EncodedEvent) => Result.mapError(EventPersonalData.dataOf(recorded), malformed)
+const dataOf = (encoded: EncodedEvent) => Result.mapError(EventPersonalData.dataOf(encoded), malformed)
 
 const malformed = (detail: string): DecodeFailure => ({ problem: "Malformed", detail })
 

@@ -1,5 +1,5 @@
 /**
- * What the hash of an event is taken over, where streams are chained by hashes.
+ * The bytes that the hash of an event is taken over, in streams with a hash chain.
  *
  * @since 0.1.0
  */
@@ -9,8 +9,8 @@ import type { StoredEvent } from "./RecordedEvent.ts"
 const utf8 = new TextEncoder()
 
 /**
- * The bytes of an event, and the hash of the event before it in its stream; the SHA-256 of these bytes is the event's own hash. No two events
- * have the same bytes: numbers have a fixed length, and texts follow their length. The numbers are big-endian.
+ * Returns the bytes of an event together with the hash of the event before it in its stream. The SHA-256 of these bytes is the event's own hash. No
+ * two events have the same bytes: numbers have a fixed length, and every text follows its length. Numbers are big-endian.
  *
  * - the text `evsrc/1`, which names this encoding
  * - the previous event's hash, where it is chained
@@ -19,11 +19,11 @@ const utf8 = new TextEncoder()
  * - data and metadata, their JSON text byte for byte
  * - whether it closes its stream (4, 1 or 0)
  *
- * A text or a hash is its length in bytes (4), then its bytes; one that is not there has the length -1. The function `set_event_hash` in
+ * A text or a hash is its length in bytes (4), then its bytes; a missing one has the length -1. The function `set_event_hash` in
  * migrations/0001_event_store.sql does the same.
  *
  * @since 0.1.0
- * @category encoding
+ * @category constructors
  */
 export const encode = (event: StoredEvent, previous: string | undefined): Uint8Array => {
   const parts: Array<Uint8Array> = []
@@ -75,10 +75,10 @@ export const encode = (event: StoredEvent, previous: string | undefined): Uint8A
 }
 
 /**
- * The bytes of a hash in hexadecimal digits.
+ * Returns the bytes of a hash in hexadecimal digits.
  *
  * @since 0.1.0
- * @category encoding
+ * @category constructors
  */
 export const bytesOfHex = (hex: string): Uint8Array =>
   Uint8Array.from({ length: hex.length / 2 }, (_, index) => Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16))

@@ -1,5 +1,5 @@
 /**
- * The personal data of events: where it stands in what is kept, and what is read of it.
+ * The personal data of events: where it is in a stored payload, and what is read of it.
  *
  * @since 0.1.0
  */
@@ -13,10 +13,10 @@ import type { EncodedEvent } from "./RecordedEvent.ts"
 const cache = new WeakMap<Event.Any, ReadonlyMap<string, PersonalFields.FieldLocator>>()
 
 /**
- * How to find the personal fields of those events of a set that have any, by their names. Throws when one of them cannot be found.
+ * Returns the locators of the personal fields of a set, by event name. Throws when a field cannot be located.
  *
  * @since 0.1.0
- * @category compiling
+ * @category constructors
  */
 export const fieldLocators = (events: Event.Any): ReadonlyMap<string, PersonalFields.FieldLocator> => {
   let found = cache.get(events)
@@ -32,31 +32,32 @@ export const fieldLocators = (events: Event.Any): ReadonlyMap<string, PersonalFi
 }
 
 /**
- * The payload of a recorded event with its personal data readable, or why it is not.
+ * Returns the payload of an event with its personal data decrypted, or a message that says why that failed.
  *
  * @since 0.1.0
- * @category reading
+ * @category accessors
  */
 export const dataOf = (
   { data, metadata, decrypted }: Pick<EncodedEvent, "data"> & Partial<Pick<EncodedEvent, "metadata" | "decrypted">>
 ): Result.Result<Schema.Json, string> => {
   if (metadata?.subjects === undefined) return Result.succeed(data)
-  return decrypted ?? Result.fail("its personal data is encrypted; read it by an event store that has the key store")
+  return decrypted ??
+    Result.fail("its personal data is encrypted; read it with an event store whose layer has the KeyStore")
 }
 
 /**
- * The values that an event has encrypted, each by itself, as far as they can be read.
+ * Returns the plaintexts of what an event encrypts, each value by itself, as far as they can be decrypted.
  *
  * @since 0.1.0
- * @category messages
+ * @category accessors
  */
 export const secretsOf = ({ data, decrypted }: EncodedEvent): ReadonlyArray<unknown> =>
   decrypted === undefined || Result.isFailure(decrypted) ? [] : EncryptedValue.secretsOf(data, decrypted.success)
 
 /**
- * A text about an event, without the personal data that it has encrypted.
+ * Returns a text about an event without the personal data that the event encrypts.
  *
  * @since 0.1.0
- * @category messages
+ * @category accessors
  */
 export const scrub = (text: string, event: EncodedEvent): string => EncryptedValue.scrub(text, secretsOf(event))

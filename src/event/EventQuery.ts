@@ -1,5 +1,5 @@
 /**
- * Which events of the log: by type and by tag.
+ * Queries over the log, by type and by tag.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import { hasTags } from "./EventFilter.ts"
 import type { EncodedEvent } from "./RecordedEvent.ts"
 
 /**
- * Events of one of `types` (of any, when it names none) that have all of `tags`. An item names at least one of either.
+ * Selects events of one of `types` (of any type, when it names none) that have all of `tags`. An item names at least one type or tag.
  *
  * @since 0.1.0
  * @category models
@@ -19,12 +19,11 @@ export interface QueryItem {
 }
 
 /**
- * The events that match one of the items.
+ * Selects the events that match at least one item.
  *
  * **Gotchas**
  *
- * A store finds events by the first tag of an item, so name the most telling tag first. Without any tag it has to look through the
- * whole log.
+ * A store finds events by the first tag of an item, so name the most selective tag first. For an item without tags it reads the whole log.
  *
  * @since 0.1.0
  * @category models
@@ -32,23 +31,23 @@ export interface QueryItem {
 export type EventQuery = ReadonlyArray<QueryItem>
 
 /**
- * Longest tag, in UTF-16 code units.
+ * The maximum length of a tag, in UTF-16 code units.
  *
  * @since 0.1.0
- * @category limits
+ * @category constants
  */
 export const maxTagLength = 256
 
 /**
- * Most tags on one event.
+ * The maximum number of tags on one event.
  *
  * @since 0.1.0
- * @category limits
+ * @category constants
  */
 export const maxTags = 100
 
 /**
- * What is wrong with a tag, or `undefined`.
+ * Returns what is wrong with a tag, or `undefined`.
  *
  * @since 0.1.0
  * @category guards
@@ -56,7 +55,7 @@ export const maxTags = 100
 export const validateTag = (tag: string): string | undefined => nameRules.validateName("a tag", tag, maxTagLength)
 
 /**
- * What is wrong with a query, or `undefined`.
+ * Returns what is wrong with a query, or `undefined`.
  *
  * @since 0.1.0
  * @category guards
@@ -65,7 +64,9 @@ export const validate = (query: EventQuery): string | undefined => {
   if (query.length === 0) return "a query needs at least one item"
   for (const { tags = [], types = [] } of query) {
     if (tags.length === 0 && types.length === 0) return "an item of a query needs at least one type or tag"
-    if (tags.length > maxTags) return `an item of a query has at most ${maxTags} tags, this one has ${tags.length}`
+    if (tags.length > maxTags) {
+      return `an item of a query must have at most ${maxTags} tags, this one has ${tags.length}`
+    }
     for (const tag of tags) {
       const bad = validateTag(tag)
       if (bad !== undefined) return bad
@@ -75,7 +76,7 @@ export const validate = (query: EventQuery): string | undefined => {
 }
 
 /**
- * Whether an event matches one of the items.
+ * Returns whether an event matches one of the items.
  *
  * @since 0.1.0
  * @category guards
@@ -84,7 +85,7 @@ export const matches = (query: EventQuery, event: Pick<EncodedEvent, "type" | "t
   query.some((item) => matchesItem(item, event))
 
 /**
- * Whether an event matches an item.
+ * Returns whether an event matches an item.
  *
  * @since 0.1.0
  * @category guards

@@ -1,5 +1,6 @@
 /**
- * An event as the log holds it, before and after decoding.
+ * An event as the log holds it, before and after decoding: `NewEvent` on its way in, `StoredEvent` as a row, `EncodedEvent` with its payload as
+ * JSON, `RecordedEvent` with its decoded domain event.
  *
  * @since 0.1.0
  */
@@ -12,34 +13,29 @@ import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
 
 /**
- * An encoded event on its way into the log. `data` and `metadata` are JSON text, made once, so that its size is known and
- * nothing can change it any more.
- *
- * - `id`: a UUID, drawn at random
- * - `type`: the event's name
- * - `schemaVersion`: the version of its schema, from 1
- * - `data`: the payload without its `_tag`
- * - `tags`: what else it can be found by, besides its type
- * - `opened`: where it has personal data, the payload with that in plaintext. No store keeps it
+ * An encoded event on its way into the log. `data` and `metadata` are JSON text, made once, so that its size is fixed and nothing can change it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface NewEvent {
+  /** A random UUID. */
   readonly id: string
+  /** The name of the event. */
   readonly type: string
+  /** The version of its schema, from 1. */
   readonly schemaVersion: number
+  /** The payload without its `_tag`, personal data encrypted. */
   readonly data: string
   readonly metadata: string
+  /** The tags by which a query can find it. */
   readonly tags?: ReadonlyArray<string> | undefined
+  /** The payload with its personal data in plaintext, if it has any. No store keeps it. */
   readonly decrypted?: string | undefined
 }
 
 /**
- * An event in the log, payload still encoded, as every store returns it.
- *
- * - `data`: the payload as it is kept: personal data encrypted
- * - `opened`: where it has personal data, the payload with that in plaintext, or as `Erased`; or why it cannot be read
+ * An event in the log whose payload is still encoded, as every store returns it.
  *
  * @since 0.1.0
  * @category models
@@ -51,21 +47,20 @@ export interface EncodedEvent {
   readonly id: string
   readonly type: string
   readonly schemaVersion: number
+  /** The payload as it is stored, personal data encrypted. */
   readonly data: Schema.Json
   readonly metadata: Metadata
   readonly tags: ReadonlyArray<string>
   readonly recordedAt: DateTime.Utc
+  /**
+   * The payload with its personal data decrypted, the erased fields as `Erased`, or the reason why it cannot be decrypted. Undefined for an event
+   * without personal data.
+   */
   readonly decrypted?: Result.Result<Schema.Json, string>
 }
 
 /**
- * An event as it is kept, byte for byte. `data` and `metadata` are the JSON text that was written.
- *
- * - `commandId`, `commandEvents`: on the first event of an append under a command id, that id, and how many events the append wrote
- * - `recordedMicros`: what the time has below the millisecond, which no store writes; where something else has
- * - `hash`: the event's link in the hash chain of its stream, 64 hexadecimal digits; where it is chained
- * - `closes`: on the last event of a closed stream
- * - `previous`: the event before it in its stream that is there; where a reader has asked for it, and there is one
+ * An event as it is stored, byte for byte.
  *
  * @since 0.1.0
  * @category models
@@ -77,29 +72,38 @@ export interface StoredEvent {
   readonly id: string
   readonly type: string
   readonly schemaVersion: number
+  /** The JSON text of the payload, as it was written. */
   readonly data: string
+  /** The JSON text of the metadata, as it was written. */
   readonly metadata: string
   readonly tags: ReadonlyArray<string>
   readonly recordedAt: DateTime.Utc
+  /** The command id of the append, on its first event. */
   readonly commandId?: string
+  /** How many events the append under that command id has, on its first event. */
   readonly commandEvents?: number
+  /** The microseconds of `recordedAt` below its millisecond. No store writes them; another program may have. */
   readonly recordedMicros?: number
+  /** The event's link in the hash chain of its stream, 64 hexadecimal digits. Only streams with a hash chain have it. */
   readonly hash?: string
+  /** Whether the event closes its stream. */
   readonly closes?: true
+  /** The event before it in its stream, if the reader has asked for it and there is one. */
   readonly previous?: { readonly version: Version; readonly hash?: string }
 }
 
 /**
- * A recorded event together with its decoded domain event.
- *
- * - `part`: from 0, which one of the domain events it is, where the recorded event was split into several since. All of them have the same
- *   `id`; who has to tell repetitions of them apart takes both
+ * An event in the log together with its decoded domain event.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RecordedEvent<out Event> extends EncodedEvent {
   readonly event: Event
+  /**
+   * The index of this domain event, from 0, among those that an upcaster has split the stored event into. All of them have the same `id`: a handler
+   * that detects repetitions by `id` must include `part`.
+   */
   readonly part: number
 }
 
@@ -112,7 +116,7 @@ export interface RecordedEvent<out Event> extends EncodedEvent {
 export type EventPlacement = Pick<EncodedEvent, "position" | "stream" | "version" | "recordedAt">
 
 /**
- * The recorded event of a new one.
+ * Returns a new event as readers will find it at its place in the log.
  *
  * @since 0.1.0
  * @category constructors
@@ -127,7 +131,7 @@ export const toEncodedEvent = (
   id: event.id,
   type: event.type,
   schemaVersion: event.schemaVersion,
-  // The texts were made by JSON.stringify, from a JSON value and from a Metadata.
+  // JSON.stringify has made both texts, from a JSON value and from a Metadata.
   data: JSON.parse(event.data) as Schema.Json,
   metadata: JSON.parse(event.metadata) as Metadata,
   tags: event.tags ?? [],

@@ -1,5 +1,5 @@
 /**
- * Personal data on its way into the stores and out of them: encrypted before a driver sees it, decrypted as soon as it was read.
+ * Encrypts the personal data of events before a driver sees it, and decrypts it after a read.
  *
  * @since 0.1.0
  */
@@ -15,10 +15,10 @@ import { type Keys, parse, rejectEncrypted, rejectSubjects, subjectsOf } from ".
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
 
 /**
- * New events with their personal data encrypted. What it was in plaintext stays with them, for those who project them at once.
+ * Returns new events with their personal data encrypted. They carry the plaintext in `decrypted`, for the inline projections.
  *
  * @since 0.1.0
- * @category sealing
+ * @category constructors
  */
 export const encryptEvents = Effect.fnUntraced(function*(
   keys: Pick<Keys, "encrypt">,
@@ -27,22 +27,22 @@ export const encryptEvents = Effect.fnUntraced(function*(
   metadata: Metadata
 ): Effect.fn.Return<ReadonlyArray<NewEvent>, EventStoreError> {
   const located = EventPersonalData.fieldLocators(events)
-  const open = batch.map((event) => {
+  const plain = batch.map((event) => {
     const locateFields = located.get(event.type)
     const data = locateFields === undefined ? null : parse(event.data)
     return { event, data, fields: locateFields?.(data) ?? [] }
   })
-  for (const { event, fields } of open) {
+  for (const { event, fields } of plain) {
     if (fields.length === 0) continue
     yield* rejectEncrypted(`event "${event.type}"`, event.data)
     yield* rejectSubjects(`event "${event.type}"`, fields)
   }
-  const all = open.flatMap(({ fields }) => fields)
-  // What has none does not depend on the key store.
+  const all = plain.flatMap(({ fields }) => fields)
+  // Events without personal data do not depend on the key store.
   if (all.length === 0) return batch
   yield* keys.encrypt(all, "reject")
-  return open.map(({ data, event, fields }): NewEvent =>
-    // Some have none any more: their personal data was erased before they were written again.
+  return plain.map(({ data, event, fields }): NewEvent =>
+    // An event whose personal data was erased before it is written again has no such field.
     fields.length === 0 ? event : {
       ...event,
       data: JSON.stringify(data),
@@ -53,10 +53,10 @@ export const encryptEvents = Effect.fnUntraced(function*(
 })
 
 /**
- * An event that was read some time ago, with as much of its personal data as can be read now.
+ * Decrypts an event that was read earlier once more, so that what was erased since is erased in it too.
  *
  * @since 0.1.0
- * @category opening
+ * @category constructors
  */
 export const decryptAgain = (
   keys: Pick<Keys, "decrypt">,
@@ -68,21 +68,21 @@ const decryptEvents = <E extends EncodedEvent>(
   keys: Pick<Keys, "decrypt">,
   events: ReadonlyArray<E>
 ): Effect.Effect<ReadonlyArray<E>, EventStoreError> => {
-  const isClosed = ({ metadata, decrypted }: E) =>
+  const isEncrypted = ({ metadata, decrypted }: E) =>
     metadata.subjects !== undefined && (decrypted === undefined || Result.isFailure(decrypted))
-  const closed = events.filter(isClosed)
-  if (closed.length === 0) return Effect.succeed(events)
-  return Effect.map(keys.decrypt(closed.map(({ data }) => data)), (decrypted) => {
+  const encrypted = events.filter(isEncrypted)
+  if (encrypted.length === 0) return Effect.succeed(events)
+  return Effect.map(keys.decrypt(encrypted.map(({ data }) => data)), (decrypted) => {
     let next = 0
-    return events.map((event) => isClosed(event) ? { ...event, decrypted: decrypted[next++]! } : event)
+    return events.map((event) => isEncrypted(event) ? { ...event, decrypted: decrypted[next++]! } : event)
   })
 }
 
 /**
- * A driver whose events, where they are read to be decoded, can be: those that have personal data carry it decrypted, too.
+ * Returns a driver whose reads for decoding also decrypt: an event with personal data carries it in `decrypted`.
  *
  * @since 0.1.0
- * @category opening
+ * @category constructors
  */
 export const make = (keys: Pick<Keys, "decrypt">, driver: EventStoreDriver): EventStoreDriver => {
   const decryptPage = <P extends { readonly events: ReadonlyArray<EncodedEvent> }>(page: P) =>
@@ -103,7 +103,7 @@ export const make = (keys: Pick<Keys, "decrypt">, driver: EventStoreDriver): Eve
   }
 }
 
-/** A trail may be read by somebody who has no key store: who did what is told all the same. */
+/** Returns the events encrypted when there is no key store: a causation tree can be read without one. */
 const orEncrypted = <A>(
   decrypted: Effect.Effect<A, EventStoreError>,
   encrypted: A

@@ -1,5 +1,5 @@
 /**
- * Events as they happen, to many listeners in this process, for one subscription to the log.
+ * Delivers the events of the log as they are committed to many listeners in this process, with one subscription to the log.
  *
  * @since 0.1.0
  */
@@ -22,15 +22,15 @@ import { ListenerTooSlow } from "./EventBusError.ts"
 import * as EventStore from "./EventStore.ts"
 
 /**
- * The live events of the log, from every process that appends, each once and in order.
+ * Delivers the live events of the log, from every process that appends, each once and in order.
  *
  * @since 0.1.0
  * @category services
  */
 export class EventBus extends Context.Service<EventBus, {
   /**
-   * Starts to listen. The Stream has every event of the set that is committed after `listen` has returned; it fails with
-   * `ListenerTooSlow` rather than leave one out.
+   * Starts to listen. The Stream delivers every event of the set that is committed after `listen` has returned. It fails with `ListenerTooSlow`
+   * rather than skip one.
    */
   readonly listen: <E extends Event.Any>(events: E) => Effect.Effect<
     Stream.Stream<RecordedEvent<Event.Of<E>>, ListenerTooSlow | EventStoreError>,
@@ -45,15 +45,16 @@ interface Numbered {
 }
 
 /**
- * An event bus over the event store, starting at its present head.
- *
- * - `capacity`: how many events a listener may lag behind before it misses any; 4,096 by default
+ * Returns a layer of the event bus over the event store, starting at its current high-water mark.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (
-  options: { readonly capacity?: number | undefined } = {}
+  options: {
+    /** How many events a listener may fall behind before it misses any; 4,096 by default. */
+    readonly capacity?: number | undefined
+  } = {}
 ): Layer.Layer<EventBus, EventStoreError, EventStore.EventStore> =>
   Layer.effect(
     EventBus,
@@ -82,7 +83,7 @@ export const layer = (
           const wanted = new Set(codec.storedTypes)
           const subscription = yield* PubSub.subscribe(bus)
           let seen = number
-          // What was committed before now is not live any more, though the consumer may publish it only in a moment.
+          // An event committed before now is not live, but the bus may publish it later.
           const from = yield* store.head
           return Stream.fromSubscription(subscription).pipe(
             Stream.mapEffect((message): Effect.Effect<EncodedEvent, ListenerTooSlow> => {
@@ -91,7 +92,7 @@ export const layer = (
               return missed <= 0 ? Effect.succeed(message.event) : Effect.fail(new ListenerTooSlow({ missed }))
             }),
             Stream.filter((event) => event.position > from && wanted.has(event.type)),
-            // A slow listener must not see what was erased since it was published.
+            // A slow listener must not receive what was erased after the event was published.
             Stream.mapEffect((event) => EncryptingEventStoreDriver.decryptAgain(store[internals].keys, event)),
             Stream.mapEffect((event) => Effect.fromResult(Result.mapError(codec.decode(event), storeError))),
             Stream.flatMap(Stream.fromIterable)
@@ -105,6 +106,6 @@ export const layer = (
  * Starts to listen to the event bus.
  *
  * @since 0.1.0
- * @category listening
+ * @category accessors
  */
 export const listen = <E extends Event.Any>(events: E) => Effect.flatMap(EventBus, (bus) => bus.listen(events))

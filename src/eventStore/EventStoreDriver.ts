@@ -1,6 +1,6 @@
 /**
- * What a back end implements: the log in encoded form. Drivers never see a user's schemas; the typed `EventStore` above checks
- * requests before they arrive here.
+ * What a back end implements: the log in encoded form. Drivers never see a user's Schemas. The typed `EventStore` validates every request before it
+ * calls a driver.
  *
  * @since 0.1.0
  */
@@ -12,32 +12,27 @@ import type { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { Expected, Version } from "../core/Version.ts"
+import type { TypeFilter } from "../event/EventFilter.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
 import type { EncodedEvent, NewEvent, StoredEvent } from "../event/RecordedEvent.ts"
 import type { SnapshotDriver } from "../snapshot/SnapshotDriver.ts"
 
 /**
- * That a query still has no other matches than those a decision was made on.
- *
- * - `after`: the high-water mark of just before they were read; everything up to it was seen
- * - `seen`: the positions of the matches that were seen beyond it
+ * The condition of an append: its query has no other matches than those that were read.
  *
  * @since 0.1.0
  * @category models
  */
 export interface AppendCondition {
   readonly query: EventQuery
+  /** The high-water mark just before the read, up to which the read has returned every match. */
   readonly after: Position
+  /** The positions of the matches above it that the read has returned. */
   readonly seen: ReadonlyArray<Position>
 }
 
 /**
  * An append to one stream: all of `events`, or nothing.
- *
- * - `commandId`: when it was appended before, nothing is written and the first receipt is answered
- * - `condition`: must hold beside `expected`
- * - `inTransaction`: runs after the events are in and before they are committed; when it fails, they are rolled back
- * - `closes`: these are the stream's last events: it is closed with them, in the same transaction
  *
  * @since 0.1.0
  * @category models
@@ -46,18 +41,22 @@ export interface AppendRequest {
   readonly stream: StreamId
   readonly expected: Expected
   readonly events: ReadonlyArray<NewEvent>
+  /** When this id was appended before, the driver writes nothing and returns the first receipt. */
   readonly commandId?: string | undefined
+  /** A condition that must hold in addition to `expected`. */
   readonly condition?: AppendCondition | undefined
+  /** Runs after the events are written and before they are committed. When it fails, they are rolled back. */
   readonly inTransaction?: ((events: ReadonlyArray<EncodedEvent>) => Effect.Effect<void, EventStoreError>) | undefined
+  /** Whether the stream is closed with these events, in the same transaction. */
   readonly closes?: boolean | undefined
 }
 
 /**
- * What became of an append; a conflict is data.
+ * The result of an append. A conflict is data, not an error.
  *
  * - `Appended`: the stream's new version, and for each event its position
  * - `Duplicate`: the command id was appended before, with this receipt, on this stream or another
- * - `Closed`: the stream was closed at `version`, whatever is expected of it; nothing was written
+ * - `Closed`: the stream was closed at `version`, whatever version was expected; nothing was written
  * - `Conflict`: the stream is at `actual`; nothing was written
  * - `Changed`: the condition does not hold, because of the event at `position` or an earlier one; nothing was written
  *
@@ -90,25 +89,18 @@ export interface StreamPage {
 }
 
 /**
- * Which events of the log somebody follows; all of them where it says nothing.
- *
- * - `types`: of one of these types
- * - `tags`: with all of these tags
- * - `streamPrefix`: of streams whose name begins so
- * - `partition`: of streams that belong to this partition, by the hash of their name; from 0
+ * Which events of the log a reader takes; by default all of them.
  *
  * @since 0.1.0
  * @category models
  */
-export interface LogFilter {
-  readonly types?: ReadonlyArray<string> | undefined
-  readonly tags?: ReadonlyArray<string> | undefined
-  readonly streamPrefix?: string | undefined
+export interface LogFilter extends TypeFilter {
+  /** Only events of streams in this partition, by the hash of their name; the index counts from 0. */
   readonly partition?: { readonly index: number; readonly of: number } | undefined
 }
 
 /**
- * Events of another log, as `readStored` has answered them, to follow the event at `after`; 0 where there is none.
+ * Events of another log, as its `readStored` returned them, to be written after the event at `after`; 0 for an empty log.
  *
  * @since 0.1.0
  * @category models
@@ -119,11 +111,11 @@ export interface RestoreRequest {
 }
 
 /**
- * What became of a restore.
+ * The result of a restore.
  *
  * - `Restored`: the log ends at the last of these events
  * - `Elsewhere`: the log does not end at `after`, but at `last`; nothing was written
- * - `Refused`: because of the event at `position`, in words; nothing was written
+ * - `Refused`: the event at `position` cannot be written, for the reason in `detail`; nothing was written
  *
  * @since 0.1.0
  * @category models
@@ -134,10 +126,7 @@ export type RestoreResult =
   | { readonly _tag: "Refused"; readonly position: Position; readonly detail: string }
 
 /**
- * A stream that takes no more events.
- *
- * - `version`, `position`: of its last event, which closed it
- * - `archivedAt`: since when its events are archived, where they are
+ * A stream that accepts no more events. `version` and `position` are those of its last event, which closed it.
  *
  * @since 0.1.0
  * @category models
@@ -147,10 +136,13 @@ export interface ClosedStream {
   readonly version: Version
   readonly position: Position
   readonly closedAt: DateTime.Utc
+  /** When its events were archived, if they are. */
   readonly archivedAt?: DateTime.Utc
 }
 
 /**
+ * The version of a stream, 0 without events, and its end if it is closed.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -182,9 +174,7 @@ export interface LogPage extends LogFilter {
 }
 
 /**
- * One page of the log as it is kept: at most `limit` events after position `after`.
- *
- * - `links`: whether to look up the event before each, too
+ * One page of the log as it is stored: at most `limit` events after position `after`.
  *
  * @since 0.1.0
  * @category models
@@ -192,11 +182,12 @@ export interface LogPage extends LogFilter {
 export interface StoredPage {
   readonly after: Position
   readonly limit: number
+  /** Whether to look up the event before each in its stream too. */
   readonly links?: boolean | undefined
 }
 
 /**
- * One page of a conversation: at most `limit` events with this correlation id after position `after`.
+ * One page of a correlation: at most `limit` events with this correlation id after position `after`.
  *
  * @since 0.1.0
  * @category models
@@ -208,7 +199,7 @@ export interface CorrelationPage {
 }
 
 /**
- * What lies between a consumer of the log and its head: the events after `after` and up to `to`, counted up to `limit`.
+ * Asks how far a consumer is behind: the events after `after` and up to `to`, counted up to `limit`.
  *
  * @since 0.1.0
  * @category models
@@ -220,19 +211,20 @@ export interface LagRequest extends LogFilter {
 }
 
 /**
- * - `events`: how many, at most the limit
- * - `since`: when the first of them was recorded
+ * How far a consumer is behind.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Lag {
+  /** The number of events that wait, at most the limit. */
   readonly events: number
+  /** When the first of them was recorded. */
   readonly since: Option.Option<DateTime.Utc>
 }
 
 /**
- * One page of what a query selects: at most `limit` events after position `after`.
+ * One page of the matches of a query: at most `limit` events after position `after`.
  *
  * @since 0.1.0
  * @category models
@@ -244,83 +236,89 @@ export interface QueryPage {
 }
 
 /**
+ * The log in encoded form, as a back end implements it.
+ *
  * @since 0.1.0
- * @category models
+ * @category services
  */
 export interface EventStoreDriver {
-  /** What a transaction of this driver is bound to; what shares it can share a transaction. */
+  /** The identity of this driver's transactions. Stores with the same identity can share a transaction. */
   readonly transactions: unknown
-  /** Whether the caller is within a transaction of its own, which may yet be rolled back. */
+  /** Returns whether the caller is in a transaction of its own, which may still be rolled back. */
   readonly inTransaction: Effect.Effect<boolean>
+
+  /** Appends events to a stream. */
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>
 
+  /** Reads one page of a stream. */
   readonly readStream: (page: StreamPage) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>
 
   /**
-   * Events in position order, and the high-water mark: no event will ever appear at or below `head` that is not visible now. A
-   * page shorter than its limit has seen everything up to `head`.
+   * Reads one page of the log in position order, and the high-water mark `head`: no further event can appear at or below it. A page shorter than its
+   * limit contains every event up to `head`.
    */
   readonly readAll: (
     page: LogPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<EncodedEvent>; readonly head: Position }, EventStoreError>
 
-  /**
-   * The log as it is kept, byte for byte: for copies and proofs. In position order, with the high-water mark, as `readAll`.
-   */
+  /** Reads one page of the log as it is stored, byte for byte, for exports and proofs. Order and high-water mark are those of `readAll`. */
   readonly readStored: (
     page: StoredPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<StoredEvent>; readonly head: Position }, EventStoreError>
 
+  /** Returns how far a consumer is behind. */
   readonly lag: (request: LagRequest) => Effect.Effect<Lag, EventStoreError>
 
   /**
-   * All visible matches in position order, also beyond the high-water mark, and the head of just before they were looked for. It is
-   * for decisions: what follows the log reads it by `readAll`.
+   * Reads one page of the visible matches of a query in position order, also above the high-water mark, and the high-water mark just before the
+   * read. It serves decisions; consumers read the log by `readAll`.
    */
   readonly readByQuery: (
     page: QueryPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<EncodedEvent>; readonly head: Position }, EventStoreError>
 
   /**
-   * The events with a correlation id in their metadata, in position order, as they are visible now, also beyond the high-water mark. A page shorter
+   * Reads one page of the visible events with a correlation id in their metadata, in position order, also above the high-water mark. A page shorter
    * than its limit is the last.
    */
   readonly readCorrelation: (
     page: CorrelationPage
   ) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>
 
-  /** The event of an id, if there is one. */
+  /** Returns the event with an id, if there is one. */
   readonly event: (id: string) => Effect.Effect<Option.Option<EncodedEvent>, EventStoreError>
 
-  /** The high-water mark of the log. */
+  /** Returns the high-water mark of the log. */
   readonly head: Effect.Effect<Position, EventStoreError>
 
-  /** The position of the last visible event, also beyond the high-water mark; 0 when there is none. */
+  /** Returns the position of the last visible event, also above the high-water mark; 0 when there is none. */
   readonly last: Effect.Effect<Position, EventStoreError>
 
-  /** The receipt of a command id, if it was appended. */
+  /** Returns the receipt of a command id, if it was appended. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt>, EventStoreError>
 
-  /** What is known of a stream: its version, 0 where it has no events, and that it is closed, where it is. */
+  /** Returns the version of a stream and whether it is closed. */
   readonly streamStatus: (stream: StreamId) => Effect.Effect<StreamStatus, EventStoreError>
 
   /**
-   * Moves a closed stream out of the way of appends, all of it at once. Whoever reads finds every event where it was, also while it is moved.
-   * None when the stream is not closed, else how many events were moved: 0 when it was archived before. As of `at`, which is now by default.
+   * Moves the events of a closed stream to where appends do not touch them, in one transaction. Readers find every event where it was, also during the
+   * move. Returns how many events were moved, 0 when the stream was archived before; none when it is not closed. `at` is the time of archiving, by
+   * default now.
    */
   readonly archive: (stream: StreamId, at?: DateTime.Utc) => Effect.Effect<Option.Option<number>, EventStoreError>
 
   /**
-   * Writes events of another log byte for byte, all or none of them. Positions grow, and the versions of a stream have no hole. Appends wait
-   * meanwhile, and go on after the last of these positions.
+   * Writes events of another log byte for byte, all or none of them. Positions must grow, and the versions of a stream must have no gap. Appends wait
+   * meanwhile and continue after the last of these positions.
    */
   readonly restore: (request: RestoreRequest) => Effect.Effect<RestoreResult, EventStoreError>
 
-  /** Closed streams, by the position of their last event. */
+  /** Reads one page of the closed streams, by the position of their last event. */
   readonly closedStreams: (page: ClosedPage) => Effect.Effect<ReadonlyArray<ClosedStream>, EventStoreError>
 
-  /** Ends as soon as the high-water mark has passed `after`. */
+  /** Ends as soon as the high-water mark is above `after`. */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
 
+  /** The driver of the snapshots that are stored beside these streams. */
   readonly snapshots: SnapshotDriver
 }

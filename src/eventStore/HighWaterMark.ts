@@ -1,6 +1,6 @@
 /**
- * Wakes whoever waits for the log to grow: one watcher a store, however many wait. It looks at the high-water mark when it is
- * woken and, as wakes may be lost or come from another process, at an interval; it looks at nothing while nobody waits.
+ * Wakes the readers that wait for the log to grow. Each store has one watcher, however many readers wait. The watcher reads the high-water mark on
+ * every wake-up and, because a wake-up may be lost or belong to another process, at an interval. It reads nothing while no reader waits.
  *
  * @since 0.1.0
  */
@@ -14,19 +14,20 @@ import type { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 
 /**
- * - `changed`: ends when the head has passed a position, fails when the head cannot be read
- * - `wake`: the log has probably grown
+ * The watcher of a log's high-water mark.
  *
  * @since 0.1.0
  * @category models
  */
 export interface HighWaterMark {
+  /** Ends when the high-water mark is above a position; fails when it cannot be read. */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
+  /** Tells the watcher that the log has probably grown. */
   readonly wake: Effect.Effect<void>
 }
 
 /**
- * Without an `interval` the watcher relies on wakes alone, which only a store within this process may do.
+ * Starts a watcher. Without an `interval` it relies on wake-ups alone, which is safe only for a store within this process.
  *
  * @since 0.1.0
  * @category constructors
@@ -36,22 +37,22 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly interval?: Duration.Input | undefined
 }): Effect.fn.Return<HighWaterMark, never, Scope.Scope> {
   const waiting = new Set<{ readonly after: Position; readonly done: Deferred.Deferred<void, EventStoreError> }>()
-  const look = Latch.makeUnsafe(false)
+  const wakeUp = Latch.makeUnsafe(false)
 
   const watchOnce = Effect.gen(function*() {
-    yield* look.await
-    look.closeUnsafe()
+    yield* wakeUp.await
+    wakeUp.closeUnsafe()
     if (waiting.size === 0) return
-    const asked = Array.from(waiting)
+    const waiters = Array.from(waiting)
     const head = yield* Effect.exit(options.head)
-    for (const waiter of asked) {
+    for (const waiter of waiters) {
       if (Exit.isSuccess(head) && head.value <= waiter.after) continue
       waiting.delete(waiter)
       Deferred.doneUnsafe(waiter.done, Exit.asVoid(head))
     }
     if (waiting.size > 0 && options.interval !== undefined) {
-      yield* Effect.timeoutOption(look.await, options.interval)
-      look.openUnsafe()
+      yield* Effect.timeoutOption(wakeUp.await, options.interval)
+      wakeUp.openUnsafe()
     }
   })
   yield* Effect.forkScoped(Effect.forever(watchOnce))
@@ -61,11 +62,11 @@ export const make = Effect.fnUntraced(function*(options: {
       Effect.suspend(() => {
         const waiter = { after, done: Deferred.makeUnsafe<void, EventStoreError>() }
         waiting.add(waiter)
-        look.openUnsafe()
+        wakeUp.openUnsafe()
         return Effect.onInterrupt(Deferred.await(waiter.done), () => Effect.sync(() => waiting.delete(waiter)))
       }),
     wake: Effect.sync(() => {
-      look.openUnsafe()
+      wakeUp.openUnsafe()
     })
   }
 })

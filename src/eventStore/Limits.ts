@@ -1,5 +1,5 @@
 /**
- * The limits of a store, checked before a request reaches any back end.
+ * The limits of a store, and the checks of a request before it reaches a back end.
  *
  * @since 0.1.0
  */
@@ -12,20 +12,22 @@ import * as EventQuery from "../event/EventQuery.ts"
 import type { NewEvent } from "../event/RecordedEvent.ts"
 
 /**
- * - `eventBytes`: the largest payload plus metadata of one event, in bytes of UTF-8 JSON; 1 MiB by default
- * - `appendBytes`: the same for all events of one append together; 16 MiB by default
- * - `appendEvents`: the most events in one append; 10,000 by default
- * - `pageSize`: the most events read in one page; 10,000 by default
- * - `documentBytes`: the largest document of a projection, in UTF-16 code units of its JSON; 4,194,304 by default
+ * The limits of a store. Each field is an upper bound. Elsewhere, an option that is an upper bound begins with `max`, and `limit` is the number of
+ * results that a read asks for.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Limits {
+  /** Payload plus metadata of one event, in bytes of UTF-8 JSON; 1 MiB by default. */
   readonly eventBytes: number
+  /** Payload plus metadata of all events of one append, in bytes of UTF-8 JSON; 16 MiB by default. */
   readonly appendBytes: number
+  /** Events in one append; 10,000 by default. */
   readonly appendEvents: number
+  /** Events or documents read in one page; 10,000 by default. */
   readonly pageSize: number
+  /** A document of a projection, in UTF-16 code units of its JSON; 4,194,304 by default. */
   readonly documentBytes: number
 }
 
@@ -45,9 +47,9 @@ export const Limits = Context.Reference<Limits>("evsrc/eventStore/Limits", {
   })
 })
 
-const commandIdLength = 256
+const maxCommandIdLength = 256
 
-/** The length of a text in UTF-8, without encoding it. */
+/** Returns the length of a text in UTF-8, without encoding it. */
 const utf8Bytes = (text: string): number => {
   let bytes = text.length
   for (let i = 0; i < text.length; i++) {
@@ -59,83 +61,91 @@ const utf8Bytes = (text: string): number => {
 }
 
 /**
- * The name of a stream, checked.
+ * Returns the name of a stream, or the error when it is not valid.
  *
  * @since 0.1.0
- * @category checks
+ * @category guards
  */
 export const checkStream = (stream: string): StreamId.StreamId | EventStoreError => {
-  if (typeof stream !== "string") return invalidRequest("the name of a stream must be a string")
-  const problem = StreamId.validate(stream)
-  // `problem` is the very check behind the brand.
-  return problem === undefined ? stream as StreamId.StreamId : invalidRequest(problem)
+  if (typeof stream !== "string") {
+    return invalidRequest(`the name of a stream must be a string, not ${stream === null ? "null" : typeof stream}`)
+  }
+  const wrong = StreamId.validate(stream)
+  // The brand stands for this check.
+  return wrong === undefined ? stream as StreamId.StreamId : invalidRequest(wrong)
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 /**
- * Why an append is refused, or `undefined`.
+ * Returns the error when an append exceeds a limit, or `undefined`.
  *
  * @since 0.1.0
- * @category checks
+ * @category guards
  */
 export const checkAppend = (
   limits: Limits,
   events: ReadonlyArray<NewEvent>,
   commandId: string | undefined
 ): EventStoreError | undefined => {
-  if (events.length === 0) return invalidRequest("an append needs at least one event")
+  if (events.length === 0) return invalidRequest("an append must have at least one event, this one has none")
   if (events.length > limits.appendEvents) {
     return invalidRequest(
-      `an append has at most ${limits.appendEvents} events, this one has ${events.length}; split it, or raise Limits.appendEvents`
+      `an append must have at most ${limits.appendEvents} events, this one has ${events.length}; split it, or raise Limits.appendEvents`
     )
   }
   if (commandId !== undefined) {
-    const problem = validateCommandId(commandId)
-    if (problem !== undefined) return invalidRequest(problem)
+    const wrong = validateCommandId(commandId)
+    if (wrong !== undefined) return invalidRequest(wrong)
   }
   let total = 0
   for (const event of events) {
-    if (!uuid.test(event.id)) return invalidRequest(`the id of an event must be a UUID, not "${event.id}"; see NewId`)
+    if (!uuid.test(event.id)) {
+      return invalidRequest(`the id of an event must be a UUID, not "${event.id}"; provide another IdGenerator`)
+    }
     const bytes = utf8Bytes(event.data) + utf8Bytes(event.metadata)
     if (bytes > limits.eventBytes) {
       return invalidRequest(
-        `an event has at most ${limits.eventBytes} bytes, this "${event.type}" has ${bytes}; keep large data elsewhere and `
+        `an event must have at most ${limits.eventBytes} bytes, this "${event.type}" has ${bytes}; store large data elsewhere and `
           + `refer to it, or raise Limits.eventBytes`
       )
     }
     total += bytes
     const { tags = [] } = event
     if (tags.length > EventQuery.maxTags) {
-      return invalidRequest(`an event has at most ${EventQuery.maxTags} tags, this "${event.type}" has ${tags.length}`)
+      return invalidRequest(
+        `an event must have at most ${EventQuery.maxTags} tags, this "${event.type}" has ${tags.length}`
+      )
     }
-    const problem = tags.map(EventQuery.validateTag).find((problem) => problem !== undefined)
-    if (problem !== undefined) return invalidRequest(`"${event.type}": ${problem}`)
+    const wrong = tags.map(EventQuery.validateTag).find((message) => message !== undefined)
+    if (wrong !== undefined) return invalidRequest(`event "${event.type}": ${wrong}`)
   }
   if (total > limits.appendBytes) {
     return invalidRequest(
-      `an append has at most ${limits.appendBytes} bytes, this one has ${total}; split it, or raise Limits.appendBytes`
+      `an append must have at most ${limits.appendBytes} bytes, this one has ${total}; split it, or raise Limits.appendBytes`
     )
   }
   return undefined
 }
 
 /**
- * What is wrong with a command id, or `undefined`.
+ * Returns what is wrong with a command id, or `undefined`.
  *
  * @since 0.1.0
- * @category checks
+ * @category guards
  */
 export const validateCommandId = (commandId: string): string | undefined =>
-  nameRules.validateName("a command id", commandId, commandIdLength)
+  nameRules.validateName("a command id", commandId, maxCommandIdLength)
 
 /**
- * Why a page size is refused, or `undefined`.
+ * Returns the error when a page size exceeds the limit, or `undefined`.
  *
  * @since 0.1.0
- * @category checks
+ * @category guards
  */
 export const checkPageSize = (limits: Limits, size: number): EventStoreError | undefined =>
   Number.isInteger(size) && size >= 1 && size <= limits.pageSize
     ? undefined
-    : invalidRequest(`a page has 1 to ${limits.pageSize} events, not ${size}; change the page size, or Limits.pageSize`)
+    : invalidRequest(
+      `a page must have 1 to ${limits.pageSize} events, not ${size}; change the page size, or Limits.pageSize`
+    )

@@ -1,5 +1,5 @@
 /**
- * Transactions of the projection store in memory: what is written within one is done at its end, all of it at once, or not at all.
+ * Transactions of the projection store in memory: all writes of a transaction happen at its end, or none of them.
  *
  * @since 0.1.0
  */
@@ -18,32 +18,35 @@ const Writes = Context.Reference<Array<Write> | undefined>("evsrc/eventStore/Mem
 })
 
 /**
- * Runs an effect in one transaction; within another it is part of that. Fails when something that was written no longer `holds` at its end.
+ * Runs an effect in a transaction, or in the transaction around it. Fails when the condition `holds` of a write is no longer true at the end.
  *
  * @since 0.1.0
- * @category transactions
+ * @category combinators
  */
 export const transaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | EventStoreError, R> =>
   Effect.flatMap(Writes, (outer) => {
     if (outer !== undefined) return effect
     const writes: Array<Write> = []
-    return Effect.flatMap(Effect.provideService(effect, Writes, writes), (answer) =>
+    return Effect.flatMap(Effect.provideService(effect, Writes, writes), (result) =>
       Effect.suspend(() => {
         if (!writes.every(({ holds }) => holds())) {
           return Effect.fail(storeError(
-            new StoreUnavailable({ message: "Another has written the same in the meantime", cause: undefined })
+            new StoreUnavailable({
+              message: "Another transaction has written the same in the meantime; retry",
+              cause: undefined
+            })
           ))
         }
         for (const { run } of writes) run()
-        return Effect.succeed(answer)
+        return Effect.succeed(result)
       }))
   })
 
 /**
- * Writes: at the end of the transaction, or at once where there is none.
+ * Writes at the end of the transaction, or at once without one.
  *
  * @since 0.1.0
- * @category writing
+ * @category constructors
  */
 export const write = (run: (now: DateTime.Utc) => void, holds: () => boolean = () => true): Effect.Effect<void> =>
   Effect.flatMap(Writes, (writes) =>

@@ -95,13 +95,6 @@ export const make = Effect.fnUntraced(function*(
     })
   })
 
-  const store = (subject: string, key: CachedKey) => {
-    cached.delete(subject)
-    cached.set(subject, key)
-    const [oldest] = cached.keys()
-    if (cached.size > capacity && oldest !== undefined) cached.delete(oldest)
-  }
-
   const importAll = Effect.fnUntraced(function*({ durable, erasures, keys }: FoundKeys, askedAt: number) {
     const imported = new Map<string, CachedKey>()
     for (const [subject, found] of keys) {
@@ -111,7 +104,9 @@ export const make = Effect.fnUntraced(function*(
       )
     }
     // Last, and in one step: another fiber may have learnt of an erasure while a key was imported.
-    if (updateErasures(erasures, askedAt) && durable) { for (const [subject, key] of imported) store(subject, key) }
+    if (updateErasures(erasures, askedAt) && durable) {
+      for (const [subject, key] of imported) put(cached, capacity, subject, key)
+    }
     return imported
   })
 
@@ -147,3 +142,11 @@ export const make = Effect.fnUntraced(function*(
     })
   }
 })
+
+/** Adds the newest entry and removes the oldest one beyond the capacity. */
+const put = (cached: Map<string, CachedKey>, capacity: number, subject: string, key: CachedKey): void => {
+  cached.delete(subject)
+  cached.set(subject, key)
+  const [oldest] = cached.keys()
+  if (cached.size > capacity && oldest !== undefined) cached.delete(oldest)
+}

@@ -1,8 +1,8 @@
 /**
  * What a back end implements for the keys of personal data.
  *
- * It is best kept apart from the log, in a database of its own with backups of its own: who restores an old backup of the keys gets back
- * those that were erased since.
+ * Store the keys apart from the log, in a database of their own with backups of their own: restoring an old backup of the keys brings back those that
+ * were erased since.
  *
  * @since 0.1.0
  */
@@ -21,37 +21,38 @@ export type SubjectKey =
   | { readonly _tag: "Erased"; readonly at: DateTime.Utc }
 
 /**
- * - `keys`: by subject
- * - `erasures`: how many subjects were erased so far, as of no later than the keys
- * - `durable`: whether new keys are there for good. Not within a transaction of the caller, which may be rolled back
+ * The result of a lookup of keys.
  *
  * @since 0.1.0
  * @category models
  */
 export interface FoundKeys {
+  /** The keys, by subject. */
   readonly keys: ReadonlyMap<string, SubjectKey>
+  /** How many subjects were erased, read no later than the keys. */
   readonly erasures: bigint
+  /** Whether new keys are committed. Within a transaction of the caller they are not, because it may be rolled back. */
   readonly durable: boolean
 }
 
 /**
- * Every failure is an `EventStoreError`, best with the reason `KeyStoreUnavailable`.
+ * The store of keys, as a back end implements it. It fails with an `EventStoreError`, preferably with the reason `KeyStoreUnavailable`.
  *
  * @since 0.1.0
- * @category models
+ * @category services
  */
 export interface KeyStoreDriver {
-  /** The keys of subjects, as far as there are any. */
+  /** Returns the keys of those subjects that have one. */
   readonly find: (subjects: ReadonlyArray<string>) => Effect.Effect<FoundKeys, EventStoreError>
 
-  /** The keys of subjects; those without one get the one that is offered. Of several that offer one at once, all are answered the same. */
+  /** Returns the keys of subjects; a subject without one gets the offered key. Concurrent callers all receive the same key. */
   readonly findOrCreate: (
     offered: ReadonlyMap<string, Uint8Array>
   ) => Effect.Effect<FoundKeys, EventStoreError>
 
-  /** How many subjects were erased so far. */
+  /** Returns how many subjects were erased. */
   readonly erasures: Effect.Effect<bigint, EventStoreError>
 
-  /** Deletes the key of a subject for good, and remembers when. Once erased, a subject keeps its first time. */
+  /** Deletes the key of a subject for good, and returns when that was. A second call returns the time of the first. */
   readonly erase: (subject: string) => Effect.Effect<DateTime.Utc, EventStoreError>
 }

@@ -1,5 +1,5 @@
 /**
- * Snapshots in memory.
+ * The driver of snapshots in memory.
  *
  * @since 0.1.0
  */
@@ -9,14 +9,14 @@ import * as Option from "effect/Option"
 import { retention, type Snapshot, type SnapshotDriver, type SnapshotKey } from "./SnapshotDriver.ts"
 
 /**
- * None at first.
+ * Makes a driver without snapshots.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (): SnapshotDriver => {
-  const kept = new Map<string, Map<string, Snapshot>>()
-  const ofStream = (stream: string) => kept.get(stream) ?? new Map<string, Snapshot>()
+  const snapshots = new Map<string, Map<string, Snapshot>>()
+  const ofStream = (stream: string) => snapshots.get(stream) ?? new Map<string, Snapshot>()
   return {
     read: ({ fingerprint, stream }) => Effect.sync(() => Option.fromUndefinedOr(ofStream(stream).get(fingerprint))),
     write: (snapshot) =>
@@ -31,7 +31,7 @@ export const make = (): SnapshotDriver => {
         }
         const before = all.get(fingerprint)
         if (before === undefined || before.version < version) all.set(fingerprint, snapshot)
-        kept.set(stream, all)
+        snapshots.set(stream, all)
       }),
     discard: ({ eventId, fingerprint, stream, takenAt, version }) =>
       Effect.sync(() => {
@@ -44,13 +44,13 @@ export const make = (): SnapshotDriver => {
       Effect.sync(() =>
         streams.reduce((dropped, stream) => {
           const { size } = ofStream(stream)
-          kept.delete(stream)
+          snapshots.delete(stream)
           return dropped + size
         }, 0)
       ),
     page: (after, limit) =>
       Effect.sync(() =>
-        Array.from(kept.values(), (all) => Array.from(all.values())).flat()
+        Array.from(snapshots.values(), (all) => Array.from(all.values())).flat()
           .filter((snapshot) => after === undefined || compare(snapshot, after) > 0)
           .toSorted(compare)
           .slice(0, limit)

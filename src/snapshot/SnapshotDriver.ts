@@ -1,5 +1,5 @@
 /**
- * What a back end implements to keep snapshots: encoded states beside their streams. What is lost here is only folded again.
+ * What a back end implements to store snapshots: encoded states beside their streams. A lost snapshot is only folded again.
  *
  * @since 0.1.0
  */
@@ -14,7 +14,7 @@ import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
 
 /**
- * One is kept for each stream and fingerprint, so that old and new programs that run side by side do not take turns in undoing each other's.
+ * The key of a snapshot. Each stream has one for each fingerprint, so that old and new programs side by side do not overwrite each other's.
  *
  * @since 0.1.0
  * @category models
@@ -25,10 +25,7 @@ export interface SnapshotKey {
 }
 
 /**
- * The state of a stream after one of its events.
- *
- * - `version`, `position`, `eventId`: of the last event in it
- * - `state`: JSON text, of the Schema that `fingerprint` stands for
+ * The state of a stream after one of its events, whose `version`, `position` and `eventId` it has.
  *
  * @since 0.1.0
  * @category models
@@ -37,12 +34,13 @@ export interface Snapshot extends SnapshotKey {
   readonly version: Version
   readonly position: Position
   readonly eventId: string
+  /** The state as JSON text, by the Schema that the fingerprint covers. */
   readonly state: string
   readonly takenAt: DateTime.Utc
 }
 
 /**
- * How much older than the one that is written a snapshot of the same stream under another fingerprint must be to be removed.
+ * A write removes the snapshots of the same stream under other fingerprints that are older than the new one by this much.
  *
  * @since 0.1.0
  * @category constants
@@ -50,20 +48,24 @@ export interface Snapshot extends SnapshotKey {
 export const retention = Duration.days(7)
 
 /**
- * - `write`: unless one of the same or a later version is there. Removes those of the stream under other fingerprints that are older by
- *   `retention`
- * - `discard`: removes this one, unless another has taken its place
- * - `drop`: removes all of these streams; answers how many there were
- * - `page`: up to `limit`, by stream and fingerprint, after one of them
+ * The store of snapshots, as a back end implements it.
  *
  * @since 0.1.0
- * @category models
+ * @category services
  */
 export interface SnapshotDriver {
+  /** Returns the snapshot of a key, if there is one. */
   readonly read: (key: SnapshotKey) => Effect.Effect<Option.Option<Snapshot>, EventStoreError>
+  /**
+   * Writes a snapshot, unless there is one of the same or a later version. Removes those of the stream under other fingerprints that are older by
+   * `retention`.
+   */
   readonly write: (snapshot: Snapshot) => Effect.Effect<void, EventStoreError>
+  /** Removes this snapshot, unless another has replaced it. */
   readonly discard: (snapshot: Snapshot) => Effect.Effect<void, EventStoreError>
+  /** Removes all snapshots of these streams, and returns how many there were. */
   readonly drop: (streams: ReadonlyArray<StreamId>) => Effect.Effect<number, EventStoreError>
+  /** Returns up to `limit` snapshots after a key, by stream and fingerprint. */
   readonly page: (
     after: SnapshotKey | undefined,
     limit: number

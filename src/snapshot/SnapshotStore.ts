@@ -1,6 +1,6 @@
 /**
- * Snapshots as the runtime sees them: reading one never fails, and writing one never waits. Whatever goes wrong is logged and counted, and the
- * state is folded from its events as if there were no snapshots.
+ * Snapshots as the runtime uses them: a read never fails, and a write never waits. Every failure is logged and counted, and the state is folded from
+ * its events as if there were no snapshots.
  *
  * @since 0.1.0
  */
@@ -15,30 +15,32 @@ import { countSnapshotRead, countSnapshotWrite } from "../core/metricUpdates.ts"
 import type { Snapshot, SnapshotDriver, SnapshotKey } from "./SnapshotDriver.ts"
 
 /**
- * - `read`: none when it cannot be read
- * - `write`: in the background, one after the other; `snapshot` is run there, and writes none when it answers none. A snapshot that comes while
- *   one of the same stream waits, or too many of all, is left out: the next will do. With `instead` of one that is wrong, which is removed
- *   first
- * - `settled`: ends when no snapshot waits to be written
+ * The snapshots of an event store.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SnapshotStore {
+  /** Returns a snapshot; none when there is none or the read fails. */
   readonly read: (key: SnapshotKey) => Effect.Effect<Option.Option<Snapshot>>
+  /**
+   * Writes a snapshot in the background, one after the other. It runs `snapshot` there, and writes nothing when that returns none. It drops a snapshot
+   * while one of the same stream waits, or too many of all streams. It removes `instead` first, a snapshot that is not valid.
+   */
   readonly write: (
     stream: string,
     snapshot: Effect.Effect<Option.Option<Snapshot>, EventStoreError>,
     instead?: Snapshot
   ) => Effect.Effect<void>
+  /** Ends when no snapshot waits to be written. */
   readonly settled: Effect.Effect<void>
 }
 
-/** How many streams' snapshots may wait to be written. */
+/** The maximum number of streams whose snapshots wait to be written. */
 const maxWaiting = 100
 
 /**
- * Snapshots over a driver. What still waits when the scope closes is not written.
+ * Makes the snapshots over a driver. A snapshot that still waits when the scope closes is not written.
  *
  * @since 0.1.0
  * @category constructors
@@ -48,7 +50,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<SnapshotStore, never, Scope.Scope> {
   const waiting = new Set<string>()
   const writers = yield* FiberSet.make<void>()
-  // Snapshots are not urgent: they take one connection, and leave the others to the commands.
+  // Snapshots use one connection and leave the others to the commands.
   const turn = yield* Semaphore.make(1)
 
   return {
@@ -71,7 +73,7 @@ export const make = Effect.fnUntraced(function*(
         return turn.withPermit(write).pipe(
           orElse("A snapshot cannot be written", stream, countSnapshotWrite("failed"), undefined),
           Effect.ensuring(Effect.sync(() => waiting.delete(stream))),
-          // What a fiber does at once, it would do before the append has answered.
+          // Without it the fiber would start before the append returns.
           FiberSet.run(writers, { startImmediately: false }),
           Effect.asVoid
         )
@@ -80,7 +82,7 @@ export const make = Effect.fnUntraced(function*(
   }
 })
 
-/** Answers something else in place of a failure, and tells of it; not of an interruption. */
+/** Returns another result in place of a failure, which it logs and counts. An interruption passes through. */
 const orElse =
   <B>(message: string, stream: string, count: Effect.Effect<void>, other: B) =>
   <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A | B> =>

@@ -88,7 +88,7 @@ describe("a log of several releases", () => {
     assert.strictEqual(failure.problem, "NewerVersion")
     assert.strictEqual(
       failure.detail,
-      "this program knows its schema versions 1 to 3; the event was written by newer code: deploy that here too"
+      "this program has its schema versions 1 to 3; newer code wrote the event: deploy that code here too"
     )
   })
 

@@ -217,8 +217,8 @@ describe("events that were split, renamed or retired", () => {
       [decode("Knocked", 1, { id: "" }), "UpcasterFailed", "from schema version 1 made no payload of version 2"],
       [decode("Stray", 1, { id: "Registered" }), "UpcasterFailed", "\"Registered\", which is none of Poked"],
       [decode("SignedUp", 1, { id: "1" }), "Malformed", "user"],
-      [decode("SignedUp", 3, {}), "NewerVersion", "this program knows its schema versions 1 to 2"],
-      [decode("Stray", 2, {}), "NewerVersion", "this program knows its schema version 1;"],
+      [decode("SignedUp", 3, {}), "NewerVersion", "this program has its schema versions 1 to 2"],
+      [decode("Stray", 2, {}), "NewerVersion", "this program has its schema version 1;"],
       [decode("SignedUp", 0, {}), "UnknownVersion", "from 1"]
     ] as const
     for (const [result, expected, detail] of cases) {

@@ -316,7 +316,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
       older.status,
       ([one]) => one?.state === "stuck" && one.detail?.includes("stops claiming") === true
     )
-    for (const words of ["schema version 1;", "written by newer code"]) {
+    for (const words of ["schema version 1;", "newer code wrote the event"]) {
       ok(status?.detail?.includes(words) === true, `it says "${words}", and not ${status?.detail}`)
     }
     equal(yield* soon(log, (log) => log !== undefined), ["ann booked 1"], "what it could do")
@@ -452,7 +452,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     poison = ""
     const tried = yield* Parking.retry(current, streamOf(run))
     equal([tried.outcome, tried.parked?.position], ["retried", position], "what the older process has done of it")
-    ok(tried.parked?.error.includes("written by newer code") === true, "why it is parked")
+    ok(tried.parked?.error.includes("newer code wrote the event") === true, "why it is parked")
     const other = yield* store.append(First, streamOf(`${run}-other`), [
       { _tag: "RoomBooked", run: `${run}-other`, guest: "cem", room: "3", breakfast: false }
     ])
@@ -474,7 +474,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     const { version } = yield* book("2").pipe(Effect.provide(Aggregate.layer(ThirdHotel)))
     const error = yield* Effect.flip(book("3")).pipe(Effect.provide(Layer.fresh(Aggregate.layer(FirstHotel))))
     equal(reasonOf(error), "NewerVersion", "the problem")
-    ok(error.message.includes("this program knows its schema version 1;"), error.message)
+    ok(error.message.includes("this program has its schema version 1;"), error.message)
     const rows = yield* Stream.runCollect(store.readStreamEncoded(streamOf(run)))
     equal(rows.map((row) => row.version), [1, version], "the stream")
     // Within one process too, whose state of the instance is of before.

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Option, Result, Schema, SchemaTransformation } from "effect"
 import { Aggregate, Command, Decider, Event, SnapshotPolicy } from "evsrc"
+import * as StateSnapshots from "../../src/snapshot/StateSnapshots.ts"
 
 const policy = SnapshotPolicy.every(10)
 const cost = Duration.millis(20)
@@ -12,29 +13,29 @@ const OtherNoted = { Noted: Event.from({ note: Schema.Trim }).toCurrent(({ note 
 const intoAdded = { Noted: Event.from({ note: Schema.String }).renamedTo("Added", () => ({ amount: 1 })) }
 const put = Event.from({ amount: Schema.Int })
 
-const made = (options: Partial<Parameters<typeof SnapshotPolicy.make<typeof State.Type>>[0]>) =>
-  SnapshotPolicy.make({ policy, state: State, initial: { sum: 0 }, events: Events, evolveVersion: 1, ...options })
+const made = (options: Partial<Parameters<typeof StateSnapshots.make<typeof State.Type>>[0]>) =>
+  StateSnapshots.make({ policy, state: State, initial: { sum: 0 }, events: Events, evolveVersion: 1, ...options })
 
 describe("a policy", () => {
   it("every so many: whenever a multiple is passed, by a load or an append", () => {
-    const due = (from: number, to: number) => SnapshotPolicy.isDue(policy, from, to, undefined)
+    const due = (from: number, to: number) => StateSnapshots.isDue(policy, from, to, undefined)
     assert.deepStrictEqual(
       [due(0, 9), due(0, 10), due(9, 10), due(10, 19), due(10, 20), due(19, 41), due(41, 41)],
       [false, true, true, false, true, true, false]
     )
-    assert.isTrue(SnapshotPolicy.isDue(policy, 9, 11, Duration.zero))
+    assert.isTrue(StateSnapshots.isDue(policy, 9, 11, Duration.zero))
   })
 
   it("after a cost: when a load has cost as much, and read anything", () => {
     const after = SnapshotPolicy.afterCost(cost)
-    assert.isTrue(SnapshotPolicy.isDue(after, 0, 1, cost))
-    assert.isFalse(SnapshotPolicy.isDue(after, 0, 1, Duration.millis(19)))
-    assert.isFalse(SnapshotPolicy.isDue(after, 1, 1, Duration.seconds(9)))
-    assert.isFalse(SnapshotPolicy.isDue(after, 0, 1_000, undefined))
+    assert.isTrue(StateSnapshots.isDue(after, 0, 1, cost))
+    assert.isFalse(StateSnapshots.isDue(after, 0, 1, Duration.millis(19)))
+    assert.isFalse(StateSnapshots.isDue(after, 1, 1, Duration.seconds(9)))
+    assert.isFalse(StateSnapshots.isDue(after, 0, 1_000, undefined))
   })
 
   it("never: not for anything", () => {
-    assert.isFalse(SnapshotPolicy.isDue(SnapshotPolicy.never, 0, 1_000_000, Duration.days(1)))
+    assert.isFalse(StateSnapshots.isDue(SnapshotPolicy.never, 0, 1_000_000, Duration.days(1)))
   })
 
   it("refuses a number that is none", () => {
@@ -86,8 +87,8 @@ describe("the text of a state", () => {
     assert.include(failure(made({}).encode({ sum: 1.5 })), "sum")
     const wide: typeof State.Type & { readonly secret: number } = { sum: 1, secret: 2 }
     assert.include(failure(made({}).encode(wide)), "secret")
-    const rounding = SnapshotPolicy.make({ policy, state: rounded, initial: 0, events: Events, evolveVersion: 1 })
-    assert.include(failure(rounding.encode(1.4)), "decodes to another state")
+    const rounding = StateSnapshots.make({ policy, state: rounded, initial: 0, events: Events, evolveVersion: 1 })
+    assert.include(failure(rounding.encode(1.4)), "does not decode what it encodes to the same state")
     assert.deepStrictEqual(rounding.encode(2), Result.succeed("2"))
   })
 
@@ -102,7 +103,7 @@ describe("the text of a state", () => {
       if (n > 1) throw new Error("boom")
       return true
     }))
-    const snapshots = SnapshotPolicy.make({ policy, state: throwing, initial: 0, events: Events, evolveVersion: 1 })
+    const snapshots = StateSnapshots.make({ policy, state: throwing, initial: 0, events: Events, evolveVersion: 1 })
     assert.isTrue(Result.isFailure(snapshots.encode(2)))
     assert.isTrue(Result.isFailure(snapshots.decode("2")))
   })

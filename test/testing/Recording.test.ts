@@ -155,7 +155,7 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
         const ours = report.failures.filter((one) => one.kind === kind)
         assert.deepEqual(ours.map(({ event: { stream, version } }) => `${stream} ${version}`), failed)
         assert.isTrue(
-          ours.every(({ detail, when }) => when === "today" && detail.includes("knows no event of that type"))
+          ours.every(({ detail, when }) => when === "today" && detail.includes("has no event of that type"))
         )
       }
       assert.deepEqual(beginnings(report).filter((one) => one.startsWith("aggregate")), [
