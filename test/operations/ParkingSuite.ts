@@ -141,7 +141,7 @@ const toPark: ReadonlyArray<Case<Stores>> = [
       for (const n of upTo(5)) yield* reached(yield* append("a", n))
       const failed = yield* Parking.retry(projection, streamOf("a"), { actor: "ann" })
       equal([failed.outcome, failed.parked?.attempts], ["failed", 2], "again")
-      ok(failed.entry.detail?.includes("poison a2") === true, "and why")
+      ok(failed.entry.detail?.includes("poison a2") === true, `the detail of the entry: ${failed.entry.detail}`)
       equal(yield* seen("a"), ["a1"], "nothing has changed")
       poison.delete("a2")
       const further = yield* Parking.retry(projection, streamOf("a"))
@@ -225,7 +225,11 @@ const toPark: ReadonlyArray<Case<Stores>> = [
       equal(yield* parked, [["a", 2, 1], ["b", 1, 1]], "the streams")
       const odd = yield* Parking.inspect(projection, streamOf("a"))
       equal(odd.recorded.data, { n: "odd" }, "as it was recorded")
-      ok(Result.isFailure(odd.events) && odd.events.failure.reason._tag === "UndecodableEvent", "why it is not decoded")
+      equal(
+        Result.match(odd.events, { onSuccess: () => "decoded", onFailure: ({ reason }) => reason._tag }),
+        "UndecodableEvent",
+        "why it is not decoded"
+      )
       equal([odd.waiting.map((event) => event.version), odd.more], [[3], false], "what waits behind it")
       equal(odd.history.map((e) => e.action), ["parked"], "its history alone")
       const sound = yield* Parking.inspect(projection, streamOf("b"))

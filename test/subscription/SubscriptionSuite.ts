@@ -180,7 +180,8 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       equal(inbox.got.map(({ event }) => event.n), [11, 1, 3, 5], "what was handled")
       equal(tries, 3, "how often it was tried")
       const [parked] = yield* driver.parked(subscription.id)
-      ok(parked?.stream === `${run}a` && parked.version === 2 && parked.error.includes("no luck"), "what is parked")
+      equal([String(parked?.stream), Number(parked?.version)], [`${run}a`, 2], "the parked event")
+      ok(parked?.error.includes("no luck") === true, `the error of the parked event: ${parked?.error}`)
       healed = true
       yield* driver.request(subscription.id, `${run}a`, { action: "retry" })
       yield* inbox.until("the parked stream", (got) => got.some(({ event }) => event.n === 17))
@@ -206,7 +207,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
         Effect.repeat({ until: ([s]) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
         Effect.timeout("60 seconds")
       )
-      ok(stuck?.detail?.includes("no luck") === true, "it says why")
+      ok(stuck?.detail?.includes("no luck") === true, `the detail of the status: ${stuck?.detail}`)
       equal(inbox.got.map(({ event }) => event.n), [11], "what came before it")
       healed = true
       yield* inbox.until("the rest", (got) => got.length >= 3)
