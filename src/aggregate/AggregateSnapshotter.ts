@@ -89,28 +89,7 @@ export const make = <State>(
   store: EventStore.EventStore["Service"],
   snapshots: StateSnapshots.StateSnapshots<State>
 ): AggregateSnapshotter<State> => {
-  const { fingerprint, locateFields, policy } = snapshots
-  /** A message of a Schema may quote the state. */
-  const withoutPersonalData = (detail: string) =>
-    locateFields === undefined ? detail : "the reason is withheld, as the state has personal data"
-
-  /** Returns the snapshot of a state, or none when its Schema cannot encode it. */
-  const take = (stream: StreamId, { eventId, position, state, version }: CachedState<State>) =>
-    Effect.gen(function*() {
-      const encoded = yield* encodeState(snapshots, store[internals].keys, state)
-      if (Result.isFailure(encoded)) {
-        yield* countSnapshotWrite("unencodable")
-        yield* warn(
-          "A state cannot be encoded, so no snapshot is written",
-          stream,
-          version,
-          withoutPersonalData(encoded.failure)
-        )
-        return Option.none<Snapshot>()
-      }
-      const takenAt = yield* DateTime.now
-      return Option.some<Snapshot>({ stream, fingerprint, version, position, eventId, state: encoded.success, takenAt })
-    })
+  const { fingerprint, policy } = snapshots
 
   const write = (
     stream: string,
@@ -120,7 +99,7 @@ export const make = <State>(
   ): Effect.Effect<void> => {
     const name = Limits.checkStream(stream)
     if (name instanceof EventStoreError) return Effect.void
-    const taken = cached.version === 0 ? Effect.succeedNone : take(name, cached)
+    const taken = cached.version === 0 ? Effect.succeedNone : take(snapshots, store[internals].keys, name, cached)
     const snapshot = erasures === undefined
       ? taken
       : Effect.flatMap(store[internals].keys.erasures, (now) => now === erasures ? taken : Effect.succeedNone)
@@ -151,7 +130,7 @@ export const make = <State>(
         "A snapshot cannot be decoded; the state is folded from its events",
         stream,
         version,
-        withoutPersonalData(decoded.failure)
+        withoutPersonalData(snapshots, decoded.failure)
       )
       return { _tag: "Unusable", snapshot }
     }),
@@ -173,6 +152,32 @@ export const make = <State>(
       StateSnapshots.isDue(policy, from, state.version, undefined) ? write(stream, state, erasures) : Effect.void
   }
 }
+
+/** A message of a Schema may quote the state. */
+const withoutPersonalData = (
+  { locateFields }: Pick<SnapshotPolicy.StateSnapshots<never>, "locateFields">,
+  detail: string
+): string => locateFields === undefined ? detail : "the reason is withheld, as the state has personal data"
+
+/** Returns the snapshot of a state, or none when its Schema cannot encode it. */
+const take = <State>(
+  snapshots: SnapshotPolicy.StateSnapshots<State>,
+  keys: Keys,
+  stream: StreamId,
+  { eventId, position, state, version }: CachedState<State>
+): Effect.Effect<Option.Option<Snapshot>, EventStoreError> =>
+  Effect.gen(function*() {
+    const encoded = yield* encodeState(snapshots, keys, state)
+    if (Result.isFailure(encoded)) {
+      yield* countSnapshotWrite("unencodable")
+      const detail = withoutPersonalData(snapshots, encoded.failure)
+      yield* warn("A state cannot be encoded, so no snapshot is written", stream, version, detail)
+      return Option.none()
+    }
+    const takenAt = yield* DateTime.now
+    const { fingerprint } = snapshots
+    return Option.some({ stream, fingerprint, version, position, eventId, state: encoded.success, takenAt })
+  })
 
 /** Returns the text of a state, with its personal data encrypted. */
 const encodeState = <State>(
