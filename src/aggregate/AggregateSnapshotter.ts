@@ -155,13 +155,13 @@ export const make = <State>(
 
 /** A message of a Schema may quote the state. */
 const withoutPersonalData = (
-  { locateFields }: Pick<SnapshotPolicy.StateSnapshots<never>, "locateFields">,
+  { locateFields }: Pick<StateSnapshots.StateSnapshots<never>, "locateFields">,
   detail: string
 ): string => locateFields === undefined ? detail : "the reason is withheld, as the state has personal data"
 
 /** Returns the snapshot of a state, or none when its Schema cannot encode it. */
 const take = <State>(
-  snapshots: SnapshotPolicy.StateSnapshots<State>,
+  snapshots: StateSnapshots.StateSnapshots<State>,
   keys: Keys,
   stream: StreamId,
   { eventId, position, state, version }: CachedState<State>
