@@ -1,17 +1,17 @@
 /**
- * The contract of a back end for consumers of the log: leases, checkpoints and the delivery log. A consumer is named by its id
+ * The contract of a back end for consumers of the log: checkpoints and the delivery log. A consumer is named by its id
  * (`<name>@<version>`); what it writes belongs to one of its generations.
  *
  * @since 0.1.0
  */
 import type * as DateTime from "effect/DateTime"
-import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import type { DeliverySegment } from "./DeliveryLog.ts"
+import type { LeaseDriver } from "./LeaseDriver.ts"
 import type { ParkingDriver } from "./ParkingDriver.ts"
 
 /**
@@ -28,55 +28,6 @@ export interface EncodedDocument {
   readonly indexed: ReadonlyArray<string>
   /** Finds the personal data in the document, if it has any. */
   readonly locateFields?: PersonalFields.FieldLocator | undefined
-}
-
-/**
- * A worker's heartbeat: it renews the worker's leases and claims its share of the partitions.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ClaimRequest {
-  readonly consumer: string
-  /** The generation to work on; the active one by default. */
-  readonly generation?: string | undefined
-  readonly owner: string
-  /** The number of partitions of the generation. It cannot change. */
-  readonly partitions: number
-  readonly lease: Duration.Duration
-  /** Renews the leases without claiming more. The worker does not count in `assignmentSize`. */
-  readonly renewOnly?: boolean | undefined
-}
-
-/**
- * A partition that a worker owns.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Assignment {
-  readonly partition: number
-  /** Grows with every change of owner. */
-  readonly epoch: bigint
-  /** The checkpoint. */
-  readonly position: Position
-  /** Whether a request to retry or skip a parked stream of the partition waits. */
-  readonly requested: boolean
-}
-
-/**
- * The result of a claim.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Claim {
-  readonly generation: string
-  /** The number of partitions per worker when all workers share them evenly. */
-  readonly assignmentSize: number
-  /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
-  readonly nextLeaseEndsIn: number | undefined
-  readonly assigned: ReadonlyArray<Assignment>
 }
 
 /**
@@ -157,18 +108,12 @@ export interface DeliveryState {
 }
 
 /**
- * Leases, checkpoints and the delivery log.
+ * Checkpoints and the delivery log.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CheckpointDriver {
-  /** Sends a heartbeat, and returns the partitions that the worker owns. */
-  readonly claim: (request: ClaimRequest) => Effect.Effect<Claim, EventStoreError>
-
-  /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */
-  readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>
-
   /** Writes all of it or nothing; see `Advanced`. */
   readonly advance: (advance: Advance) => Effect.Effect<Advanced, EventStoreError>
 
@@ -208,7 +153,7 @@ export interface CheckpointDriver {
  * @since 0.1.0
  * @category models
  */
-export interface ConsumerDriver extends CheckpointDriver, ParkingDriver {
+export interface ConsumerDriver extends LeaseDriver, CheckpointDriver, ParkingDriver {
   /** Identifies what the transactions of this driver are bound to. Drivers with the same value can share a transaction. */
   readonly transactions: unknown
 

@@ -23,10 +23,11 @@ import * as Position from "../core/Position.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import type { BatchProcessor } from "./BatchProcessor.ts"
-import type { Assignment, ConsumerDriver } from "./CheckpointDriver.ts"
+import type { ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import type { ConsumerStatus } from "./ConsumerStatus.ts"
-import * as ConsumerWakeups from "./ConsumerWakeups.ts"
+import type { Assignment } from "./LeaseDriver.ts"
+import * as ParkingRequestWakeups from "./ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
 import { reconcile } from "./Reconciliation.ts"
 import * as WorkerState from "./WorkerState.ts"
@@ -119,7 +120,7 @@ export const make = Effect.fnUntraced(function*(
     state: WorkerState.initial(yield* Clock.currentTimeMillis, settings)
   }
   const wake = Effect.asVoid(worker.wakeUp.open)
-  const stopListening = yield* ConsumerWakeups.listen(store, consumer.id, wake)
+  const stopListening = yield* ParkingRequestWakeups.listen(store, consumer.id, wake)
   yield* Effect.addFinalizer(() => stopListening)
   return { consumer, run: run(worker), status: () => statusOf(worker), wake }
 })

@@ -5,8 +5,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as Position from "../core/Position.ts"
-import type { Assignment, Claim } from "./CheckpointDriver.ts"
 import * as ConsumerStatus from "./ConsumerStatus.ts"
+import type { Assignment, Claim } from "./LeaseDriver.ts"
 
 /**
  * The times that a worker keeps to.

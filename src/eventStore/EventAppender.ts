@@ -24,9 +24,9 @@ import * as EventCodec from "../event/EventCodec.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { Keys } from "../personalData/Encryption.ts"
+import type { Keys } from "../personalData/KeyStoreLookup.ts"
 import { encodedEventsOf, encodeEvents, encodeMetadata, receiptOf, requireSameCommand } from "./AppendCodec.ts"
-import * as EncryptingEventStoreDriver from "./EncryptingEventStoreDriver.ts"
+import * as EventEncryption from "./EventEncryption.ts"
 import type { AppendCondition, AppendRequest, AppendResult, EventStoreDriver } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 
@@ -158,7 +158,7 @@ const encrypt = (
   metadata: Metadata
 ): Effect.Effect<AppendRequest, EventStoreError> =>
   Effect.map(
-    EncryptingEventStoreDriver.encryptEvents(keys, events, request.events, metadata),
+    EventEncryption.encryptEvents(keys, events, request.events, metadata),
     (encrypted) => ({ ...request, events: encrypted })
   )
 

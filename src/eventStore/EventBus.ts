@@ -17,8 +17,8 @@ import type { Position } from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
-import * as EncryptingEventStoreDriver from "./EncryptingEventStoreDriver.ts"
 import { ListenerTooSlow } from "./EventBusError.ts"
+import * as EventEncryption from "./EventEncryption.ts"
 import * as EventStore from "./EventStore.ts"
 
 /**
@@ -93,7 +93,7 @@ export const layer = (
             }),
             Stream.filter((event) => event.position > from && wanted.has(event.type)),
             // A slow listener must not receive what was erased after the event was published.
-            Stream.mapEffect((event) => EncryptingEventStoreDriver.decryptAgain(store[internals].keys, event)),
+            Stream.mapEffect((event) => EventEncryption.decryptAgain(store[internals].keys, event)),
             Stream.mapEffect((event) => Effect.fromResult(Result.mapError(codec.decode(event), storeError))),
             Stream.flatMap(Stream.fromIterable)
           )

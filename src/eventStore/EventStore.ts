@@ -19,11 +19,11 @@ import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
-import * as Encryption from "../personalData/Encryption.ts"
+import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import * as SnapshotStore from "../snapshot/SnapshotStore.ts"
-import * as EncryptingEventStoreDriver from "./EncryptingEventStoreDriver.ts"
 import * as EventAppender from "./EventAppender.ts"
 import type { AppendError, AppendOptions } from "./EventAppender.ts"
+import * as EventEncryption from "./EventEncryption.ts"
 import type { AppendCondition, EventStoreDriver } from "./EventStoreDriver.ts"
 import type { EventStoreInternals } from "./EventStoreInternals.ts"
 import * as Limits from "./Limits.ts"
@@ -148,10 +148,10 @@ export class EventStore extends Context.Service<EventStore, {
  */
 export const make = Effect.fnUntraced(function*(
   plainDriver: EventStoreDriver,
-  givenKeys?: Encryption.Keys
+  givenKeys?: KeyStoreLookup.Keys
 ): Effect.fn.Return<EventStore["Service"], never, Scope.Scope> {
-  const keys = givenKeys ?? (yield* Encryption.keyStore)
-  const driver = EncryptingEventStoreDriver.make(keys, plainDriver)
+  const keys = givenKeys ?? (yield* KeyStoreLookup.keyStore)
+  const driver = EventEncryption.make(keys, plainDriver)
   const limits = yield* Limits.Limits
   const newId = yield* IdGenerator
   const snapshots = yield* SnapshotStore.make(driver.snapshots)

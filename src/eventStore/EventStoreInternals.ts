@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as Encryption from "../personalData/Encryption.ts"
+import type * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import type * as SnapshotStore from "../snapshot/SnapshotStore.ts"
 import type { EventStore } from "./EventStore.ts"
 import type { AppendRequest, EventStoreDriver } from "./EventStoreDriver.ts"
@@ -18,7 +18,7 @@ export interface EventStoreInternals {
   /** The driver, wrapped so that the events it reads are decrypted. */
   readonly driver: EventStoreDriver
   /** The key store of personal data. */
-  readonly keys: Encryption.Keys
+  readonly keys: KeyStoreLookup.Keys
   /** The snapshots of aggregate instances. */
   readonly snapshots: SnapshotStore.SnapshotStore
   /** Returns this event store, except that its appends send the changed request to the driver. Inline projections use it. */

@@ -15,8 +15,8 @@ import * as EventHash from "../event/EventHash.ts"
 import { toEncodedEvent } from "../event/RecordedEvent.ts"
 import * as MemorySnapshotDriver from "../snapshot/MemorySnapshotDriver.ts"
 import type { AppendRequest, AppendResult, EventStoreDriver } from "./EventStoreDriver.ts"
-import * as HighWaterMark from "./HighWaterMark.ts"
 import * as MemoryLog from "./MemoryLog.ts"
+import * as ReaderWakeups from "./ReaderWakeups.ts"
 
 /**
  * Options of the event store in memory.
@@ -41,7 +41,7 @@ export const make = Effect.fnUntraced(function*(
   const digest = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   const log = MemoryLog.make()
   const head = Effect.sync(() => MemoryLog.headOf(log))
-  const watch = yield* HighWaterMark.make({ head })
+  const watch = yield* ReaderWakeups.make({ head })
   // One append at a time, because `inTransaction` may suspend between the check and the write.
   const turn = Semaphore.makeUnsafe(1)
   const hash = options.hashChain === true ? chain(digest) : Effect.succeed<ReadonlyArray<MemoryLog.Row>>

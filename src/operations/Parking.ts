@@ -10,8 +10,8 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { Consumer } from "../consumer/Consumer.ts"
-import * as ConsumerWakeups from "../consumer/ConsumerWakeups.ts"
 import type { Parked, ParkingEntry, ParkingRequest } from "../consumer/ParkingDriver.ts"
+import * as ParkingRequestWakeups from "../consumer/ParkingRequestWakeups.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -211,7 +211,7 @@ const request = Effect.fnUntraced(function*(
   const notParked = new NotParked({ consumer: consumer.id, stream, position: parked.position })
   const isParked = yield* driver.request(generation, stream, { action, actor, reason }, parked.position)
   if (!isParked) return yield* notParked
-  yield* ConsumerWakeups.wake(driver, consumer.id)
+  yield* ParkingRequestWakeups.wake(driver, consumer.id)
 
   const isDone = (now: Parked | undefined) => now?.position !== parked.position || now.request === undefined
   const after = yield* Effect.map(driver.parked(generation), (all) => all.find((one) => one.stream === stream)).pipe(

@@ -1,5 +1,6 @@
 /**
- * The append statements on PostgreSQL: one append, or several in one round trip and one commit.
+ * The append statements on PostgreSQL: one append, or several in one round trip and one commit. The SQL functions that they call, `append_one`
+ * and `append`, are in `migrations/0001_event_store.sql`.
  *
  * @since 0.1.0
  */

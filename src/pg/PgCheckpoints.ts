@@ -1,26 +1,15 @@
 /**
- * Checkpoints, leases and delivery logs of consumers on PostgreSQL.
+ * Checkpoints and delivery logs of consumers on PostgreSQL.
  *
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Advanced, CheckpointDriver, DeliveryState, Progress } from "../consumer/CheckpointDriver.ts"
 import * as Position from "../core/Position.ts"
 import * as PgDocuments from "./PgDocuments.ts"
 import type { PgStatement } from "./PgStatement.ts"
-
-interface ClaimRow {
-  readonly generation: string
-  readonly assignment_size: number
-  readonly next_lease_ends_in: number | null
-  readonly partition: number | null
-  readonly epoch: bigint
-  readonly position: bigint
-  readonly requested: boolean
-}
 
 interface ProgressRow {
   readonly generation: string
@@ -59,12 +48,9 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
-    claim: claim(query, schema),
     advance: advance(query, schema),
     deliveryState: deliveryState(query, schema),
     progress: (generation) => Effect.map(query<ProgressRow>(progress, [generation]), (rows) => rows.map(progressOf)),
-    release: (generation, owner, partition) =>
-      Effect.asVoid(query(`select ${schema}.release_partitions($1, $2, $3)`, [generation, owner, partition ?? null])),
     activeGeneration: (consumer) =>
       Effect.map(
         query<{ readonly generation: string }>(`select ${schema}.active_generation($1) as generation`, [consumer]),
@@ -94,30 +80,6 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
         events.map((event) => event.digest)
       ]))
   }
-}
-
-const claim = (query: PgStatement, schema: string): CheckpointDriver["claim"] => {
-  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5::text::interval, $6)`
-  return ({ consumer, lease, owner, partitions, renewOnly = false, generation }) =>
-    Effect.map(
-      query<ClaimRow>(statement, [
-        consumer,
-        generation ?? null,
-        owner,
-        partitions,
-        `${Duration.toMillis(lease)} milliseconds`,
-        renewOnly
-      ]),
-      (rows) => ({
-        // The function returns at least one row.
-        generation: rows[0]!.generation,
-        assignmentSize: rows[0]!.assignment_size,
-        nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
-        assigned: rows.flatMap(({ epoch, partition, position, requested }) =>
-          partition === null ? [] : [{ partition, epoch, position: Position.make(position), requested }]
-        )
-      })
-    )
 }
 
 const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"] => {

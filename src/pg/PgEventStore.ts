@@ -13,7 +13,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../core/errors.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
-import * as HighWaterMark from "../eventStore/HighWaterMark.ts"
+import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import * as AppendBatcher from "./AppendBatcher.ts"
 import * as PgAppend from "./PgAppend.ts"
 import * as PgLogReader from "./PgLogReader.ts"
@@ -41,7 +41,7 @@ export const makeDriver = Effect.fnUntraced(
     const streams = PgStreams.make(query, quoted)
     const restore = PgRestore.make(query, quoted)
 
-    const highWaterMark = yield* HighWaterMark.make({
+    const highWaterMark = yield* ReaderWakeups.make({
       head: reader.head,
       interval: options.pollInterval ?? "50 millis"
     })

@@ -16,6 +16,7 @@ import * as PgCheckpoints from "./PgCheckpoints.ts"
 import * as PgDocuments from "./PgDocuments.ts"
 import { fromSqlError } from "./PgErrors.ts"
 import * as PgGenerations from "./PgGenerations.ts"
+import * as PgLeases from "./PgLeases.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 import * as PgParking from "./PgParking.ts"
@@ -34,6 +35,7 @@ export const makeDriver = Effect.fnUntraced(
     const { quoted } = schemaOf(options)
     const query = PgStatement.make(sql)
     return {
+      ...PgLeases.make(query, quoted),
       ...PgCheckpoints.make(query, quoted),
       ...PgParking.make(query, quoted),
       ...PgDocuments.make(query, quoted),

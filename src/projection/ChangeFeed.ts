@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
-import * as HighWaterMark from "../eventStore/HighWaterMark.ts"
+import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
 /**
@@ -66,7 +66,7 @@ export interface ProgressSignal extends Signal<EventStoreError, never> {
 export const progressOf = Effect.fnUntraced(function*(
   driver: ProjectionStoreDriver,
   consumer: string,
-  interval: Parameters<typeof HighWaterMark.make>[0]["interval"]
+  interval: Parameters<typeof ReaderWakeups.make>[0]["interval"]
 ): Effect.fn.Return<ProgressSignal, never, Scope.Scope> {
   let changes = 0n
   let last: string | undefined
@@ -79,6 +79,6 @@ export const progressOf = Effect.fnUntraced(function*(
     last = progress
     return Position.make(changes)
   })
-  const watcher = yield* HighWaterMark.make({ head: count, interval })
+  const watcher = yield* ReaderWakeups.make({ head: count, interval })
   return { ...watcher, current: Effect.sync(() => Position.make(changes)) }
 })

@@ -15,11 +15,11 @@ import { type EventStoreError, ProjectionBehind } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
-import * as HighWaterMark from "../eventStore/HighWaterMark.ts"
 import * as Limits from "../eventStore/Limits.ts"
-import * as Encryption from "../personalData/Encryption.ts"
+import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
+import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
-import * as EncryptingProjectionDriver from "./EncryptingProjectionDriver.ts"
+import * as DocumentEncryption from "./DocumentEncryption.ts"
 import * as MemoryProjectionStore from "./memory/MemoryProjectionStore.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import * as ProjectionReader from "./ProjectionReader.ts"
@@ -107,7 +107,7 @@ export const make = Effect.fnUntraced(function*(
   given: ProjectionStoreDriver,
   options: StoreOptions = {}
 ): Effect.fn.Return<ProjectionStore["Service"], never, Scope.Scope> {
-  const driver = EncryptingProjectionDriver.make(yield* Encryption.keyStore, given)
+  const driver = DocumentEncryption.make(yield* KeyStoreLookup.keyStore, given)
   const limits = yield* Limits.Limits
   const watchers = yield* makeWatchers(driver, options.pollInterval)
 
@@ -146,7 +146,7 @@ export const make = Effect.fnUntraced(function*(
 
 /** The watchers of a store: one per consumer, shared by all callers that wait. */
 interface Watchers {
-  readonly checkpointOf: (consumer: string) => HighWaterMark.HighWaterMark
+  readonly checkpointOf: (consumer: string) => ReaderWakeups.ReaderWakeups
   readonly progressOf: (consumer: string) => ChangeFeed.ProgressSignal
   readonly wake: (consumer: string) => Effect.Effect<void>
   readonly wakeAll: Effect.Effect<void>
@@ -168,7 +168,7 @@ const makeWatchers = Effect.fnUntraced(function*(
     }
     return { of, started }
   }
-  const checkpoints = onePerConsumer((consumer) => HighWaterMark.make({ head: driver.checkpoint(consumer), interval }))
+  const checkpoints = onePerConsumer((consumer) => ReaderWakeups.make({ head: driver.checkpoint(consumer), interval }))
   const progresses = onePerConsumer((consumer) => ChangeFeed.progressOf(driver, consumer, interval))
   return {
     checkpointOf: checkpoints.of,

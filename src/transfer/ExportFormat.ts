@@ -65,7 +65,7 @@ const decoders = {
 }
 
 /**
- * A JSON text as a member of a line: as JSON where that gives the same text again, else as a string that hasEvent it.
+ * A JSON text as a member of a line: as JSON where that gives the same text again, else as a string that holds the text.
  */
 const member = (name: string, text: string): string => {
   try {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
-import type { Claim } from "../../src/consumer/CheckpointDriver.ts"
 import type { PartitionStatus } from "../../src/consumer/ConsumerStatus.ts"
+import type { Claim } from "../../src/consumer/LeaseDriver.ts"
 import * as WorkerState from "../../src/consumer/WorkerState.ts"
 import * as Position from "../../src/core/Position.ts"
 

@@ -4,7 +4,7 @@
  */
 import { DateTime, Effect, Option, Semaphore } from "effect"
 import { type EncodedEvent, type EventStoreDriver, Position, Version } from "evsrc"
-import * as HighWaterMark from "../../src/eventStore/HighWaterMark.ts"
+import * as ReaderWakeups from "../../src/eventStore/ReaderWakeups.ts"
 import * as MemorySnapshotDriver from "../../src/snapshot/MemorySnapshotDriver.ts"
 import type { Dice } from "./Dice.ts"
 
@@ -39,7 +39,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
   const { log } = state
   const readableTo = () => highWaterMark(state, options)
   const head = Effect.sync(readableTo)
-  const watcher = yield* HighWaterMark.make({ head, interval: "20 millis" })
+  const watcher = yield* ReaderWakeups.make({ head, interval: "20 millis" })
   const driver: Driver = {
     ...notSimulated,
     transactions: "simulation",

@@ -9,6 +9,7 @@ import type { ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import * as MemoryCheckpoints from "./MemoryCheckpoints.ts"
 import * as MemoryDocuments from "./MemoryDocuments.ts"
 import * as MemoryGenerations from "./MemoryGenerations.ts"
+import * as MemoryLeases from "./MemoryLeases.ts"
 import * as MemoryParking from "./MemoryParking.ts"
 import * as MemoryPersonalDataScan from "./MemoryPersonalDataScan.ts"
 import * as MemoryState from "./MemoryState.ts"
@@ -24,6 +25,7 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
   return {
     transactions: "memory",
     transaction: MemoryTransaction.transaction,
+    ...MemoryLeases.make(state),
     ...MemoryCheckpoints.make(state),
     ...MemoryParking.make(state),
     ...MemoryDocuments.make(state),

@@ -11,7 +11,7 @@ import type { Metadata } from "../core/Metadata.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
-import { type Keys, parse, rejectEncrypted, rejectSubjects, subjectsOf } from "../personalData/Encryption.ts"
+import { type Keys, parse, rejectEncrypted, rejectSubjects, subjectsOf } from "../personalData/KeyStoreLookup.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
 
 /**

@@ -19,7 +19,7 @@ import type { Position } from "../core/Position.ts"
  * @since 0.1.0
  * @category models
  */
-export interface HighWaterMark {
+export interface ReaderWakeups {
   /** Ends when the high-water mark is above a position; fails when it cannot be read. */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
   /** Tells the watcher that the log has probably grown. */
@@ -35,7 +35,7 @@ export interface HighWaterMark {
 export const make = Effect.fnUntraced(function*(options: {
   readonly head: Effect.Effect<Position, EventStoreError>
   readonly interval?: Duration.Input | undefined
-}): Effect.fn.Return<HighWaterMark, never, Scope.Scope> {
+}): Effect.fn.Return<ReaderWakeups, never, Scope.Scope> {
   const waiting = new Set<{ readonly after: Position; readonly done: Deferred.Deferred<void, EventStoreError> }>()
   const wakeUp = Latch.makeUnsafe(false)
 

@@ -18,7 +18,7 @@ import {
   rejectEncrypted,
   rejectSubjects,
   subjectsOf
-} from "../personalData/Encryption.ts"
+} from "../personalData/KeyStoreLookup.ts"
 import type { GenerationView, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
 
 const subjectsKey = "~subjects"

@@ -1,0 +1,73 @@
+/**
+ * The contract of a back end for the leases of consumers: which worker owns which partitions, and for how long. `ConsumerWorker` renews the
+ * leases; a write under an older epoch is rejected.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type { EventStoreError } from "../core/errors.ts"
+import type { Position } from "../core/Position.ts"
+
+/**
+ * A worker's heartbeat: it renews the worker's leases and claims its share of the partitions.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClaimRequest {
+  readonly consumer: string
+  /** The generation to work on; the active one by default. */
+  readonly generation?: string | undefined
+  readonly owner: string
+  /** The number of partitions of the generation. It cannot change. */
+  readonly partitions: number
+  readonly lease: Duration.Duration
+  /** Renews the leases without claiming more. The worker does not count in `assignmentSize`. */
+  readonly renewOnly?: boolean | undefined
+}
+
+/**
+ * A partition that a worker owns.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Assignment {
+  readonly partition: number
+  /** Grows with every change of owner. */
+  readonly epoch: bigint
+  /** The checkpoint. */
+  readonly position: Position
+  /** Whether a request to retry or skip a parked stream of the partition waits. */
+  readonly requested: boolean
+}
+
+/**
+ * The result of a claim.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Claim {
+  readonly generation: string
+  /** The number of partitions per worker when all workers share them evenly. */
+  readonly assignmentSize: number
+  /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
+  readonly nextLeaseEndsIn: number | undefined
+  readonly assigned: ReadonlyArray<Assignment>
+}
+
+/**
+ * The leases of partitions.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LeaseDriver {
+  /** Sends a heartbeat, and returns the partitions that the worker owns. */
+  readonly claim: (request: ClaimRequest) => Effect.Effect<Claim, EventStoreError>
+
+  /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */
+  readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>
+}

@@ -1,0 +1,56 @@
+/**
+ * Leases of partitions on PostgreSQL. `migrations/0002_projections.sql` has the functions.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { LeaseDriver } from "../consumer/LeaseDriver.ts"
+import * as Position from "../core/Position.ts"
+import type { PgStatement } from "./PgStatement.ts"
+
+interface ClaimRow {
+  readonly generation: string
+  readonly assignment_size: number
+  readonly next_lease_ends_in: number | null
+  readonly partition: number | null
+  readonly epoch: bigint
+  readonly position: bigint
+  readonly requested: boolean
+}
+
+/**
+ * Makes the lease driver of a schema, given by its quoted name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (query: PgStatement, schema: string): LeaseDriver => ({
+  claim: claim(query, schema),
+  release: (generation, owner, partition) =>
+    Effect.asVoid(query(`select ${schema}.release_partitions($1, $2, $3)`, [generation, owner, partition ?? null]))
+})
+
+const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
+  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5::text::interval, $6)`
+  return ({ consumer, lease, owner, partitions, renewOnly = false, generation }) =>
+    Effect.map(
+      query<ClaimRow>(statement, [
+        consumer,
+        generation ?? null,
+        owner,
+        partitions,
+        `${Duration.toMillis(lease)} milliseconds`,
+        renewOnly
+      ]),
+      (rows) => ({
+        // The function returns at least one row.
+        generation: rows[0]!.generation,
+        assignmentSize: rows[0]!.assignment_size,
+        nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
+        assigned: rows.flatMap(({ epoch, partition, position, requested }) =>
+          partition === null ? [] : [{ partition, epoch, position: Position.make(position), requested }]
+        )
+      })
+    )
+}
