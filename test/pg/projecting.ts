@@ -23,7 +23,8 @@ const point =
       if (++calls !== at) return operation(...args)
       if (when === "before") die()
       if (when === "during") setImmediate(die)
-      return Effect.tap(operation(...args), Effect.sync(die))
+      // A call that fails counts too: otherwise a worker whose call meets a stopped server would live for ever.
+      return Effect.onExit(operation(...args), () => Effect.sync(die))
     })
 
 const database = PgClient.layer({ url: Redacted.make(process.env["DATABASE_URL"] ?? ""), maxConnections: 4 })

@@ -58,6 +58,23 @@ const start = (url: string, env: Readonly<Record<string, string>>) =>
 
 describe("workers of a projection", () => {
   it.live(
+    "the script dies after its seeded call, also when that call fails",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* PostgresServer.make()
+        yield* withStores(server.url)(tableOfHandled)
+        // A worker with nothing to do makes far fewer calls than this before the server has stopped. All later calls fail.
+        const env = { PARTITIONS: "4", BATCH: "10", LEASE: "long", KILL_AT: "60", KILL_WHEN: "after" }
+        const worker = yield* start(server.url, env)
+        yield* worker.waitFor(/ready/)
+        yield* server.stop
+        const { signal } = yield* Effect.timeout(worker.exited, "30 seconds")
+        assert.strictEqual(signal, "SIGKILL")
+      }),
+    90_000
+  )
+
+  it.live(
     "killed at seeded points, the server restarted under them: the documents equal a fold of the log",
     () =>
       Effect.gen(function*() {
