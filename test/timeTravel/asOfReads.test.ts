@@ -1,0 +1,48 @@
+/** Reads as of a position while appends in flight hold the high-water mark back. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { AsOf, AsOfNotReached, EventStore, Position } from "evsrc"
+import { internals } from "../../src/core/internals.ts"
+import { awaitReached } from "../../src/timeTravel/asOfReads.ts"
+
+/** Waits for a position of a log with the high-water mark 3 and the last event at 5. Returns the positions that it waited for. */
+const waitsFor = Effect.fnUntraced(function*(position: bigint, inTransaction = false) {
+  const { driver } = (yield* EventStore.EventStore)[internals]
+  const waits: Array<bigint> = []
+  yield* awaitReached({
+    ...driver,
+    head: Effect.succeed(Position.make(3n)),
+    last: Effect.succeed(Position.make(5n)),
+    inTransaction: Effect.succeed(inTransaction),
+    changed: (after) => Effect.sync(() => void waits.push(after))
+  }, AsOf.position(position))
+  return waits
+}, Effect.provide(EventStore.layerMemory))
+
+describe("a read as of a position", () => {
+  it.effect("does not wait for a position that the high-water mark has reached", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* waitsFor(3n), [])
+    }))
+
+  it.effect("waits for an event that is not final yet", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* waitsFor(4n), [3n])
+      assert.deepStrictEqual(yield* waitsFor(5n), [4n])
+    }))
+
+  it.effect("does not wait within a transaction", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* waitsFor(5n, true), [])
+    }))
+
+  it.effect("fails at a position beyond the last event", () =>
+    Effect.gen(function*() {
+      for (const inTransaction of [false, true]) {
+        assert.deepStrictEqual(
+          yield* Effect.flip(waitsFor(6n, inTransaction)),
+          new AsOfNotReached({ asOf: AsOf.position(6n), reached: AsOf.position(5n) })
+        )
+      }
+    }))
+})
