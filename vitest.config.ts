@@ -5,6 +5,8 @@ import { defineConfig } from "vitest/config"
 import { isLong } from "./test/support/scale.ts"
 import SkipReporter from "./test/support/SkipReporter.ts"
 
+const onlyLong = "test/**/*.long.test.ts"
+
 /** Returns the test files that have a long version: those that import test/support/scale.ts. */
 const longFiles = (): ReadonlyArray<string> =>
   readdirSync("test", { recursive: true, encoding: "utf8" })
@@ -15,7 +17,8 @@ export default defineConfig({
   // `import … from "evsrc"` means the sources, as it does for tsc and for `node --conditions=@evsrc/source`.
   ssr: { resolve: { conditions: ["@evsrc/source", ...defaultServerConditions] } },
   test: {
-    include: isLong ? [...longFiles()] : ["test/**/*.test.ts"],
+    include: isLong ? [...longFiles(), onlyLong] : ["test/**/*.test.ts"],
+    exclude: isLong ? [] : [onlyLong],
     globalSetup: ["test/support/globalSetup.ts"],
     reporters: ["default", new SkipReporter()],
     pool: "forks",

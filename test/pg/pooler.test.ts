@@ -9,7 +9,7 @@ import { conformance } from "../conformance/conformance.ts"
 import * as RuntimeSuite from "../conformance/RuntimeSuite.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as Pgbouncer from "../support/Pgbouncer.ts"
-import { scale } from "../support/scale.ts"
+import { isLong, scale } from "../support/scale.ts"
 import * as Writing from "./writing.ts"
 
 /** A statement that is prepared by name may meet another connection the next time. */
@@ -25,7 +25,8 @@ const stores = PgStores.layer.pipe(
 describe("through pgbouncer in transaction mode", Pgbouncer.needed, () => {
   conformance("EventStore", stores, EventStoreSuite.cases)
   conformance("ProjectionStore", stores, ProjectionStoreSuite.cases)
-  conformance("runtime", stores, RuntimeSuite.cases)
+  // Two minutes of tests that hardly touch what a pooler changes.
+  if (isLong) conformance("runtime", stores, RuntimeSuite.cases)
 
   it.live(
     "64 writers in four processes: subscribers see every event once and in order",

@@ -1,6 +1,6 @@
 /**
  * How long the stress, fault and race tests run: `npm test` runs the short versions, and `npm run test:long` sets TEST_LENGTH for the
- * long ones. vitest.config.ts makes a long run of every test file that imports this module.
+ * long ones. A long run takes the test files that import this module, and those named `*.long.test.ts`, which no other run takes.
  */
 export const isLong: boolean = process.env["TEST_LENGTH"] === "long"
 
