@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Expected } from "../core/Version.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import { inherit } from "./ContextInheritance.ts"
+import { inherit, shared } from "./ContextInheritance.ts"
 
 /**
  * The context of a command.
@@ -72,7 +72,8 @@ export type SharedContext = Omit<CommandContext, "commandId" | "expected">
  * @category combinators
  */
 export const provide = (context: SharedContext) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.updateService(self, CommandContext, (outer) => inherit(outer, context))
+  // The type accepts a variable of the type `CommandContext`, which may have an id and an expected version.
+  Effect.updateService(self, CommandContext, (outer) => inherit(outer, shared(context)))
 
 /**
  * Returns the context of commands that react to an event: they get the event's correlation id, and the event as their cause. Handlers of

@@ -11,10 +11,19 @@ import type { CommandContext } from "./CommandContext.ts"
  * @since 0.1.0
  * @category combinators
  */
-export const inherit = (
-  { commandId: _id, expected: _expected, ...outer }: CommandContext,
-  context: CommandContext
-): CommandContext => ({ ...withoutUndefined(outer), ...withoutUndefined(context) })
+export const inherit = (outer: CommandContext, context: CommandContext): CommandContext => ({
+  ...shared(outer),
+  ...withoutUndefined(context)
+})
+
+/**
+ * Returns the part of a context that several commands can share: all but the id and the expected version.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const shared = ({ commandId: _id, expected: _expected, ...context }: CommandContext): CommandContext =>
+  withoutUndefined(context)
 
 /**
  * Returns a context without the fields that are `undefined`.
