@@ -135,16 +135,16 @@ describe("recorded history", () => {
       assert.include(
         error.message,
         `
-9 events, recorded at 1970-01-01T00:00:00.000Z, replayed
-aggregate Member: 3 of 3 streams differ, beginning with Visited (3)
-  Member-1, from Visited (version 2, position 2, line 3) on:
+replayed 9 events, recorded at 1970-01-01T00:00:00.000Z
+aggregate Member: 3 of 3 streams differ, first after Visited (3)
+  Member-1 differs from Visited (version 2, position 2, line 3):
     /visits: 1 → 0
-    in the end:
+    at the end:
       /visits: 2 → 1
-  Member-2, from Visited (version 2, position 4, line 5) on:
+  Member-2 differs from Visited (version 2, position 4, line 5):
     /visits: 1 → 0
-    the same in the end
-  Member-3, from Visited (version 2, position 6, line 7) on:
+    the same difference at the end
+  Member-3 differs from Visited (version 2, position 6, line 7):
     /visits: 1 → 0
 projection members: 0 of 3 documents differ
 `

@@ -1,4 +1,4 @@
-/** Recordings: what they tell of changed code, what they refuse, and what of a log they take. */
+/** Recordings: the differences that a replay reports, invalid files, and what a recording contains. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Exit, FileSystem, Layer, Result, Schema, Stream } from "effect"
@@ -16,7 +16,7 @@ import { PersonDecider, PersonEvent } from "../personalData/PersonalDataFixtures
 const file = "test/recordings/users.ndjson"
 const models = { aggregates: [UserDecider], projections: [UsersProjection] }
 
-/** The lines of our own recording. */
+/** The lines of the recording in this repository. */
 const users = Stream.runCollect(Recording.open(file)).pipe(Effect.orDie, Effect.provide(NodeServices.layer))
 
 const replay = (options: Recording.ReplayOptions, lines?: ReadonlyArray<string>) =>
@@ -25,11 +25,13 @@ const replay = (options: Recording.ReplayOptions, lines?: ReadonlyArray<string>)
     (lines) => Recording.replay(options, Stream.fromIterable(lines))
   )
 
-/** Of each difference its kind, its id, the version that it begins with, and after how many events it differs. */
-const beginnings = (report: Recording.Report) =>
-  report.differences.map(({ events, from, id, kind, of }) => `${kind} ${id} from ${from.version}, ${events} of ${of}`)
+/** Returns the kind, id and first version of each difference, and the number of events after which it differs. */
+const summaries = (report: Recording.Report) =>
+  report.differences.map(({ differentEvents, events, from, id, kind }) =>
+    `${kind} ${id} from ${from.version}, ${differentEvents} of ${events}`
+  )
 
-it.effect("the users of the example are what they were", () =>
+it.effect("replays the users of the example without a difference", () =>
   Effect.gen(function*() {
     const report = yield* Recording.checkFile(file, { ...models, update: false })
     assert.strictEqual(report.events, 11)
@@ -48,7 +50,7 @@ const send = ({ command, user }: typeof Sent.Type[number]) => {
     : command._tag === "RenameUser"
     ? CommandBus.dispatch(RenameUser, { ...command, userId })
     : CommandBus.dispatch(DeactivateUser, { userId })
-  // One that is refused writes nothing.
+  // A rejected command writes nothing.
   return Effect.ignore(sent)
 }
 
@@ -61,9 +63,9 @@ const forgetting: typeof UserDecider = {
   }
 }
 
-describe("whatever has happened", () => {
+describe("a replay of random histories", () => {
   it.effect.prop(
-    "it leads to the same in the same code, and where evolve is another, to what that makes",
+    "finds no difference in equal code, and each difference of a changed evolve",
     [Sent],
     ([sent]) =>
       Effect.gen(function*() {
@@ -88,14 +90,14 @@ describe("whatever has happened", () => {
 
 const { UserDeactivated, UserRegistered, UserRenamed } = UserEvent.cases
 
-/** The users with other events; an event that is gone is handled by nobody. */
+/** Returns the models of the users with other events. */
 const withEvents = <E extends Event.Any>(events: E) => ({
   aggregates: [{ ...UserDecider, aggregate: { ...UserDecider.aggregate, events } }],
   projections: [{ ...UsersProjection, events }]
 })
 
-describe("what is different today", () => {
-  it.effect("another upcaster: in the streams and documents of its events, as long as what it makes is there", () =>
+describe("a replay with changed code", () => {
+  it.effect("reports a changed upcaster in the streams and documents of its events", () =>
     Effect.gen(function*() {
       const { email, userId } = UserRegistered.fields
       const changed = Schema.TaggedUnion({
@@ -106,7 +108,7 @@ describe("what is different today", () => {
         UserRegistered: Event.from({ userId, email }).toCurrent((v1) => ({ ...v1, name: "nobody" }))
       }))
       const report = yield* replay(withEvents(changed))
-      assert.deepEqual(beginnings(report), [
+      assert.deepEqual(summaries(report), [
         "aggregate User-user-1 from 1, 1 of 4",
         "projection user-1 from 1, 1 of 4",
         "aggregate User-user-2 from 1, 2 of 2",
@@ -114,33 +116,38 @@ describe("what is different today", () => {
         "aggregate User-user-3 from 1, 1 of 1",
         "projection user-3 from 1, 1 of 1"
       ])
-      assert.deepEqual(report.differences[0]!.there, [{ op: "replace", path: "/name", old: "ann", value: "nobody" }])
+      assert.deepEqual(report.differences[0]!.firstChanges, [{
+        op: "replace",
+        path: "/name",
+        old: "ann",
+        value: "nobody"
+      }])
       assert.deepEqual(report.differences.map(({ changes }) => changes.length), [0, 0, 1, 1, 1, 1])
       const json = Schema.fromJsonString(Schema.toCodecJson(Recording.Report))
       assert.deepEqual(Schema.decodeSync(json)(Schema.encodeSync(json)(report)), report)
       assert.strictEqual(
         Recording.print(report, { differences: 2 }),
-        `11 events, recorded at 2026-01-03T06:04:05.000Z, replayed
-aggregate User: 3 of 5 streams differ, beginning with UserRegistered (3)
-  User-user-1, from UserRegistered (version 1, position 1, line 2) on:
+        `replayed 11 events, recorded at 2026-01-03T06:04:05.000Z
+aggregate User: 3 of 5 streams differ, first after UserRegistered (3)
+  User-user-1 differs from UserRegistered (version 1, position 1, line 2):
     /name: "ann" → "nobody"
-    no more in the end: it differs after 1 of 4 events
-  User-user-2, from UserRegistered (version 1, position 2, line 3) on:
+    equal at the end: differs after 1 of 4 events
+  User-user-2 differs from UserRegistered (version 1, position 2, line 3):
     /name: "bob" → "nobody"
-    the same in the end
+    the same difference at the end
   … and 1 more
-projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
-  user-1, from UserRegistered (User-user-1, version 1, position 1, line 2) on:
+projection users: 3 of 5 documents differ, first after UserRegistered (3)
+  user-1 differs from UserRegistered (User-user-1, version 1, position 1, line 2):
     /name: "ann" → "nobody"
-    no more in the end: it differs after 1 of 4 events
-  user-2, from UserRegistered (User-user-2, version 1, position 2, line 3) on:
+    equal at the end: differs after 1 of 4 events
+  user-2 differs from UserRegistered (User-user-2, version 1, position 2, line 3):
     /name: "bob" → "nobody"
-    the same in the end
+    the same difference at the end
   … and 1 more`
       )
     }))
 
-  it.effect("a type that is gone: its events cannot be decoded, and their streams stay as they were", () =>
+  it.effect("reports the events of a removed type as failures and skips their streams", () =>
     Effect.gen(function*() {
       const fewer = Schema.TaggedUnion({
         UserRegistered: UserRegistered.fields,
@@ -152,13 +159,13 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       const report = yield* replay(withEvents(fewer))
       const failed = ["User-user-1 2", "User-user-5 2", "User-user-4 2"]
       for (const kind of ["aggregate", "projection"]) {
-        const ours = report.failures.filter((one) => one.kind === kind)
-        assert.deepEqual(ours.map(({ event: { stream, version } }) => `${stream} ${version}`), failed)
+        const own = report.failures.filter((one) => one.kind === kind)
+        assert.deepEqual(own.map(({ event: { stream, version } }) => `${stream} ${version}`), failed)
         assert.isTrue(
-          ours.every(({ detail, when }) => when === "today" && detail.includes("has no event of that type"))
+          own.every(({ detail, when }) => when === "today" && detail.includes("has no event of that type"))
         )
       }
-      assert.deepEqual(beginnings(report).filter((one) => one.startsWith("aggregate")), [
+      assert.deepEqual(summaries(report).filter((one) => one.startsWith("aggregate")), [
         "aggregate User-user-1 from 2, 3 of 4",
         "aggregate User-user-5 from 2, 1 of 2",
         "aggregate User-user-4 from 2, 1 of 2"
@@ -166,11 +173,11 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       const text = Recording.print(report, { differences: 1 })
       assert.include(
         text,
-        "cannot be processed any more: 6 times\n  aggregate User, UserRenamed (User-user-1, version 2"
+        "fails now, did not fail in the recording: 6 events\n  aggregate User, UserRenamed (User-user-1, version 2"
       )
     }))
 
-  it.effect("another key: documents are missing, and others are there", () =>
+  it.effect("reports missing and additional documents after a change of key", () =>
     Effect.gen(function*() {
       const changed = Projection.make("users", {
         events: UserEvent,
@@ -183,19 +190,19 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
         }
       })
       const report = yield* replay({ ...models, projections: [changed] })
-      const [was, is] = [
+      const [missing, additional] = [
         report.differences.filter(({ recorded }) => recorded !== null),
         report.differences.filter(({ today }) => today !== null)
       ]
-      assert.deepEqual(was.map(({ id, today }) => [id, today]), [1, 2, 3, 4, 5].map((n) => [`user-${n}`, null]))
+      assert.deepEqual(missing.map(({ id, today }) => [id, today]), [1, 2, 3, 4, 5].map((n) => [`user-${n}`, null]))
       assert.deepEqual(
-        is.map(({ id, recorded }) => [id, recorded]),
+        additional.map(({ id, recorded }) => [id, recorded]),
         ["ann", "bob", "cleo", "dan", "eve"].map((name) => [`${name}@example.com`, null])
       )
       assert.strictEqual(report.differences.length, 10)
     }))
 
-  it.effect("what throws, or breaks its Schema, in the words of the error", () =>
+  it.effect("reports code that throws or breaks its Schema with the error message", () =>
     Effect.gen(function*() {
       const throwing: typeof UserDecider = {
         ...UserDecider,
@@ -225,7 +232,7 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       )
       assert.strictEqual(report.failures[1]!.detail, "there is no way out")
       assert.include(report.failures[0]!.detail, "does not satisfy its Schema")
-      // Recorded so, it is the same; and what could not be processed then and is now is told.
+      // A renewed recording has these failures; the replay with the former code then reports them as recorded.
       const renewed = yield* Stream.runCollect(Recording.renew(changed, Stream.fromIterable(yield* users)))
       assert.isTrue(Recording.isSame(yield* replay(changed, renewed)))
       const back = yield* replay(models, renewed)
@@ -239,7 +246,7 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       ])
     }))
 
-  it.effect("what is declared to be different is not", () =>
+  it.effect("does not report a difference that normalise declares", () =>
     Effect.gen(function*() {
       const without = ({ name, ...rest }: { readonly name?: string }) => rest
       const options = { ...models, aggregates: [forgetting] }
@@ -248,7 +255,7 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       const onlyRecorded = (state: { readonly name?: string; readonly status?: string }, side: "recorded" | "today") =>
         side === "recorded" && state.status === "deactivated" ? { ...state, name: "-" } : state
       assert.isTrue(Recording.isSame(yield* replay({ ...options, normalise: { aggregates: { User: onlyRecorded } } })))
-      // It stays declared where today's state does not move any more.
+      // `normalise` also applies after the current code has failed on the stream.
       const store = yield* EventStore.EventStore
       const userId = UserId.make("1")
       const email = UserRegistered.fields.email.make("ann@example.com")
@@ -269,10 +276,10 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       const stuck = yield* replay({ aggregates: [once], normalise: { aggregates: { User: onlyRecorded } } }, lines)
       assert.deepEqual([stuck.differences, stuck.failures.map(({ event }) => Number(event.version))], [[], [3]])
       const unknown = yield* Effect.exit(replay({ ...options, normalise: { projections: { User: without } } }))
-      assert.include(String(unknown), "there is no projection User to normalise")
+      assert.include(String(unknown), "names projection User, which is not in")
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("what is compared on one side only is told, and fails where it was recorded", () =>
+  it.effect("lists the models of one side only, and fails for recorded ones", () =>
     Effect.gen(function*() {
       const [user, projection] = [{ kind: "aggregate", name: "User" }, { kind: "projection", name: "users" }] as const
       const other = Projection.make("others", {
@@ -287,7 +294,7 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       assert.isFalse(Recording.isSame(missing))
       assert.include(
         Recording.print(missing),
-        "not given to be replayed: projection users\nnot in the recording: projection others"
+        "in the recording, but not given: projection users\ngiven, but not in the recording: projection others"
       )
       assert.isTrue(Recording.isSame(yield* replay({ aggregates: [UserDecider], removed: ["users"] })))
       const nothing = yield* replay({ projections: [other], removed: ["User", "users"] })
@@ -296,11 +303,11 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
       assert.deepEqual((yield* replay({})).missing, [user, projection])
       assert.throws(
         () => Effect.runSync(Recording.replay({ aggregates: [UserDecider, forgetting] }, Stream.empty)),
-        /two aggregates "User"/
+        /two aggregates have the name "User"/
       )
     }))
 
-  it.effect("is printed in a few lines, however much it is", () =>
+  it.effect("prints a short report for many differences", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       for (let n = 0; n < 300; n++) {
@@ -314,37 +321,42 @@ projection users: 3 of 5 documents differ, beginning with UserRegistered (3)
         Recording.check({ ...models, aggregates: [nameless] }, Stream.fromIterable(lines))
       )
       assert.strictEqual(error._tag, "ReplayDiffers")
-      assert.include(error.message, "aggregate User: 300 of 300 streams differ, beginning with UserRegistered (300)")
+      assert.include(error.message, "aggregate User: 300 of 300 streams differ, first after UserRegistered (300)")
       assert.include(error.message, "… and 295 more")
       assert.isBelow(error.message.length, 4_000)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 })
 
-describe("a file", () => {
+describe("a recording file", () => {
   const edited = (edit: (lines: ReadonlyArray<string>) => ReadonlyArray<string>) =>
     Effect.flatMap(users, (lines) => Effect.flip(replay(models, edit(lines))))
 
   const damages: ReadonlyArray<
     readonly [string, (lines: ReadonlyArray<string>) => ReadonlyArray<string>, number, string]
   > = [
-    ["that is empty", () => [], 1, "there is nothing in it"],
-    ["of something else", () => ["{\"hello\": 1}"], 1, "not the first line of a recording"],
-    ["that is no JSON", () => ["hello"], 1, "not the first line of a recording"],
-    ["of another format", (l) => l.with(0, l[0]!.replace(`"formatVersion":1`, `"formatVersion":2`)), 1, "version 2"],
-    ["with a damaged header", (l) => l.with(0, l[0]!.replace("replaced", "lost")), 1, "was damaged"],
-    ["without a header", (l) => l.slice(1), 1, "not the first line of a recording"],
-    ["without its end", (l) => l.slice(0, -1), 13, "without its last line"],
-    ["that was cut within a line", (l) => [...l.slice(0, 5), l[5]!.slice(0, 100)], 6, "damaged"],
-    ["that lacks a line", (l) => l.toSpliced(4, 1), 12, "11 events were written, and 10 are there"],
-    ["with lines in another order", (l) => l.with(4, l[5]!).with(5, l[4]!), 13, "not those that were written"],
-    ["with another value", (l) => l.with(3, l[3]!.replaceAll("cleo", "mary")), 13, "not those that were written"],
-    ["with a line of something else", (l) => l.with(6, "{}"), 7, "no line of a recording"],
-    ["with a change that does not apply", (l) => l.with(4, l[4]!.replaceAll("/name", "/nick/name")), 5, "what changes"],
-    ["with something behind its end", (l) => [...l, l[1]!], 14, "behind the last line"],
-    ["with a damaged end", (l) => l.with(12, `{"end":1}`), 13, "damaged"]
+    ["an empty file", () => [], 1, "the file is empty"],
+    ["a file of another format", () => ["{\"hello\": 1}"], 1, "not an evsrc recording"],
+    ["a file without JSON", () => ["hello"], 1, "not an evsrc recording"],
+    [
+      "a file of another format version",
+      (l) => l.with(0, l[0]!.replace(`"formatVersion":1`, `"formatVersion":2`)),
+      1,
+      "version 2"
+    ],
+    ["a damaged header", (l) => l.with(0, l[0]!.replace("replaced", "lost")), 1, "the header does not decode"],
+    ["a file without a header", (l) => l.slice(1), 1, "not an evsrc recording"],
+    ["a file without its last line", (l) => l.slice(0, -1), 13, "the last line is missing"],
+    ["a file cut within a line", (l) => [...l.slice(0, 5), l[5]!.slice(0, 100)], 6, "the line does not decode"],
+    ["a missing line", (l) => l.toSpliced(4, 1), 12, "11 events were written, but the file has 10"],
+    ["lines in another order", (l) => l.with(4, l[5]!).with(5, l[4]!), 13, "the checksum does not match"],
+    ["a changed value", (l) => l.with(3, l[3]!.replaceAll("cleo", "mary")), 13, "the checksum does not match"],
+    ["a line that is no event", (l) => l.with(6, "{}"), 7, "the line does not decode"],
+    ["a change that does not apply", (l) => l.with(4, l[4]!.replaceAll("/name", "/nick/name")), 5, "does not apply"],
+    ["text after the last line", (l) => [...l, l[1]!], 14, "text after the last line"],
+    ["a damaged last line", (l) => l.with(12, `{"end":1}`), 13, "the line does not decode"]
   ]
   for (const [what, edit, line, detail] of damages) {
-    it.effect(`${what} is refused, with the line`, () =>
+    it.effect(`rejects ${what} and names the line`, () =>
       Effect.gen(function*() {
         const error = yield* edited(edit)
         assert.strictEqual(error._tag, "InvalidRecording")
@@ -361,7 +373,7 @@ describe("a file", () => {
       return yield* body(yield* fs.makeTempDirectoryScoped(), fs)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
-  it.effect("holds what was saved, also with the line ends of Windows", () =>
+  it.effect("returns the saved lines, also with Windows line ends", () =>
     inFolder(Effect.fnUntraced(function*(folder, fs) {
       const lines = yield* users
       yield* Recording.save(`${folder}/a`, Stream.fromIterable(lines))
@@ -371,7 +383,7 @@ describe("a file", () => {
       assert.isTrue(Recording.isSame(yield* Recording.checkFile(`${folder}/b`, models)))
     })))
 
-  it.effect("is not touched by one whose writing is interrupted, and that is refused", () =>
+  it.effect("keeps the old file when a save fails, and rejects the incomplete file", () =>
     inFolder(Effect.fnUntraced(function*(folder, fs) {
       const lines = yield* users
       yield* Recording.save(`${folder}/a`, Stream.fromIterable(lines))
@@ -383,11 +395,11 @@ describe("a file", () => {
       const error = yield* Effect.flip(Recording.checkFile(`${folder}/a.part`, models))
       assert.strictEqual(
         error.message,
-        "This recording cannot be replayed. Line 5: it ends here, without its last line: it was not written to its end, or has lost a part"
+        "The recording is invalid at line 5: the last line is missing: the file was truncated; restore it or record again"
       )
     })))
 
-  it.effect("is renewed on UPDATE_RECORDING=1, and not without", () =>
+  it.effect("is renewed only with UPDATE_RECORDING=1", () =>
     inFolder(Effect.fnUntraced(function*(folder) {
       const path = `${folder}/a`
       yield* Recording.save(path, Stream.fromIterable(yield* users))
@@ -399,16 +411,16 @@ describe("a file", () => {
           ConfigProvider.fromUnknown(env)
         )
       const before = yield* within({})
-      assert.include(Result.isFailure(before) ? before.failure.message : "", "accept it with UPDATE_RECORDING=1")
+      assert.include(Result.isFailure(before) ? before.failure.message : "", "run the test with UPDATE_RECORDING=1")
       assert.isTrue(Result.isFailure(yield* within({ UPDATE_RECORDING: "0" })))
       assert.isTrue(Result.isSuccess(yield* within({ UPDATE_RECORDING: "1" })))
       assert.isTrue(Result.isSuccess(yield* within({})))
       const [old, now] = [yield* users, yield* Stream.runCollect(Recording.open(path))]
-      // The two events that lead elsewhere, and the checksum.
+      // Two events lead to other states, and the checksum changes.
       assert.deepEqual(old.flatMap((line, n) => line === now[n] ? [] : [n + 1]), [7, 11, 13])
     })))
 
-  it.effect("is not renewed where that would lose what it tells, and then nothing is written", () =>
+  it.effect("is not renewed when that would lose recorded states", () =>
     inFolder(Effect.fnUntraced(function*(folder, fs) {
       const path = `${folder}/a`
       yield* Recording.save(path, Stream.fromIterable(yield* users))
@@ -433,15 +445,15 @@ describe("a file", () => {
         }
       })
       const cases: ReadonlyArray<readonly [Recording.ReplayOptions, ReadonlyArray<string>]> = [
-        [{ aggregates: [UserDecider] }, ["Give the projection users to be replayed", `in \`removed\`: ["users"]`]],
+        [{ aggregates: [UserDecider] }, ["Give the projection users in the options", `in \`removed\`: ["users"]`]],
         [{}, ["the aggregate User and the projection users", `in \`removed\`: ["User","users"]`]],
         [{ removed: ["User", "users"] }, ["nothing was compared", "Give `aggregates` or `projections`"]],
-        [{ ...models, aggregates: [throwing] }, ["there is no way out", "Mend the code"]],
-        [{ ...models, projections: [UsersProjection, others] }, ["there is no way in", "Mend the code"]]
+        [{ ...models, aggregates: [throwing] }, ["there is no way out", "Fix the code"]],
+        [{ ...models, projections: [UsersProjection, others] }, ["there is no way in", "Fix the code"]]
       ]
       for (const [options, texts] of cases) {
         const error = yield* Effect.flip(Recording.checkFile(path, { ...options, update: true }))
-        for (const text of ["The update was refused, and nothing was written", ...texts]) {
+        for (const text of ["The update was rejected; nothing was written", ...texts]) {
           assert.include(error.message, text)
         }
         assert.strictEqual(yield* fs.readFileString(path), before)
@@ -452,7 +464,7 @@ describe("a file", () => {
       )
       assert.include(forgotten.message, `in \`removed\`: ["users"]`)
       assert.notInclude(forgotten.message, "UPDATE_RECORDING=1")
-      // What is gone is named; and what could not be processed before need not be today.
+      // A removed model is named, and an event that failed in the recording may fail now.
       yield* Recording.checkFile(path, { aggregates: [UserDecider], removed: ["users"], update: true })
       const failing = { aggregates: [throwing] }
       const renewed = yield* Stream.runCollect(Recording.renew(failing, Recording.open(path)))
@@ -462,7 +474,7 @@ describe("a file", () => {
     })))
 })
 
-describe("what is recorded", () => {
+describe("a recording", () => {
   const record = (options: Recording.RecordOptions) => Stream.runCollect(Recording.record(options))
   const store = EventStore.layerMemory.pipe(Layer.provideMerge(KeyStore.layerMemory))
   const withStore = <A, E>(body: Effect.Effect<A, E, EventStore.EventStore>) => Effect.provide(body, store)
@@ -471,7 +483,7 @@ describe("what is recorded", () => {
   const registered = (personId: string, name: string) =>
     PersonEvent.cases.Registered.make({ personId, group: "g", name })
 
-  it.effect("refuses a sample that is none, and a log that lacks events", () =>
+  it.effect("rejects an invalid sample and a log that lacks events", () =>
     withStore(Effect.gen(function*() {
       for (
         const sample of [{ fraction: 0 }, { fraction: 1.5 }, { fraction: Number.NaN }, { count: 0 }, { count: 1.5 }]
@@ -490,12 +502,12 @@ describe("what is recorded", () => {
       const error = yield* Effect.flip(Effect.provideService(record(models), EventStore.EventStore, without))
       assert.strictEqual(
         error.message,
-        "This log cannot be recorded: the events of its stream before version 2 are not in the log "
+        "The log cannot be recorded: the log lacks the events of the stream before version 2 "
           + "(event \"UserDeactivated\" at position 2, stream \"User-1\")"
       )
     })))
 
-  it.effect("takes as many streams of each aggregate as are asked for, and about the fraction", () =>
+  it.effect("selects count streams of each aggregate, or about the fraction", () =>
     withStore(Effect.gen(function*() {
       for (let n = 0; n < 5; n++) {
         yield* append(UserEvent, `User-${n}`, UserDeactivated.make({ userId: UserId.make(`${n}`) }))
@@ -511,7 +523,7 @@ describe("what is recorded", () => {
       }
     })))
 
-  it.effect("leaves out whose events nobody takes, and metadata unless it is asked for", () =>
+  it.effect("omits events of no model, and metadata by default", () =>
     withStore(Effect.gen(function*() {
       const { append } = yield* EventStore.EventStore
       const email = UserRegistered.fields.email.make("ann@example.com")
@@ -531,11 +543,11 @@ describe("what is recorded", () => {
         where: { streamPrefix: "User-" }
       })
       const options = { aggregates: [UserDecider], projections: [actors] }
-      const left = yield* record(options)
-      assert.strictEqual(left.length, 3)
-      assert.notInclude(left.join(), "the boss")
-      assert.include(left[1]!, "nobody")
-      // What a projection does not follow is nothing to it, where others want it.
+      const omitted = yield* record(options)
+      assert.strictEqual(omitted.length, 3)
+      assert.notInclude(omitted.join(), "the boss")
+      assert.include(omitted[1]!, "nobody")
+      // An event that only another model processes does not concern the projection.
       const narrow = Projection.make("narrow", {
         events: UserEvent,
         document: Schema.Null,
@@ -548,11 +560,11 @@ describe("what is recorded", () => {
       assert.deepEqual(found, { kind: "projection", name: "narrow", items: 0, different: 0 })
       const kept = yield* record({ ...options, metadata: "keep" })
       assert.match(kept[1]!, /"actor":"the boss".*"value":"the boss"/)
-      for (const lines of [left, kept]) assert.isTrue(Recording.isSame(yield* replay(options, lines)))
+      for (const lines of [omitted, kept]) assert.isTrue(Recording.isSame(yield* replay(options, lines)))
       assert.strictEqual((yield* record(models)).length, 4)
     })))
 
-  it.effect("can be changed by the user, after what is marked was replaced", () =>
+  it.effect("passes events to replace after annotated fields were replaced", () =>
     withStore(Effect.gen(function*() {
       yield* append(PersonEvent, "Person-ann", registered("ann", "Annabel"))
       const seen: Array<string> = []
@@ -587,7 +599,7 @@ describe("what is recorded", () => {
     aggregate: { name: "Pet", state: Schema.Null, events }
   })
 
-  it.effect("has personal data of past versions and of retired types replaced too", () =>
+  it.effect("replaces personal data of past versions and of retired types", () =>
     withStore(Effect.gen(function*() {
       const Former = Schema.TaggedUnion({
         PetCame: { ...Pet, name: owned(Schema.String) },
@@ -615,37 +627,39 @@ describe("what is recorded", () => {
       assert.notMatch(lines.join(), /Fluffy|sealed/)
       assert.match(lines[1]!, /"name":"/)
       assert.include(lines[2]!, `"by":{"_tag":"Erased","subject":"ann"}`)
-      // Of a type that nobody knows there is no Schema either; that it does not decode is recorded.
+      // An unknown type has no Schema either; the recording contains the failure to decode it.
       assert.include(lines[3]!, `"where":{"_tag":"Erased","subject":"ann"}`)
       assert.include(lines[3]!, `"failed"`)
 
-      const Unmarked = Schema.TaggedUnion({ PetCame: { ...Pet, called: owned(Schema.String) } }).pipe(Event.upcasters({
-        PetCame: Event.from({ ...Pet, name: Schema.String }).toCurrent(({ name, ...v1 }) => ({ ...v1, called: name }))
-      }))
-      const error = yield* Effect.flip(record({ aggregates: [petOf(Unmarked)] }))
-      assert.include(error.message, `"name" was written as personal data and is not marked`)
+      const Unannotated = Schema.TaggedUnion({ PetCame: { ...Pet, called: owned(Schema.String) } }).pipe(
+        Event.upcasters({
+          PetCame: Event.from({ ...Pet, name: Schema.String }).toCurrent(({ name, ...v1 }) => ({ ...v1, called: name }))
+        })
+      )
+      const error = yield* Effect.flip(record({ aggregates: [petOf(Unannotated)] }))
+      assert.include(error.message, `"name" is stored encrypted, but the Schema of this version does not annotate it`)
       assert.notInclude(error.message, "Fluffy")
-      // What only the events of a projection mark is personal, too.
-      const marking = Projection.make("pets", {
+      // An annotation in the events of a projection is enough.
+      const annotating = Projection.make("pets", {
         events: Now,
         document: Schema.Null,
         key: ({ petId }) => petId,
         evolve: { PetCame: () => null }
       })
-      assert.notMatch((yield* record({ aggregates: [petOf(Unmarked)], projections: [marking] })).join(), /Fluffy/)
+      assert.notMatch((yield* record({ aggregates: [petOf(Unannotated)], projections: [annotating] })).join(), /Fluffy/)
     })))
 
-  it.effect("says of what nothing can be generated for which field", () =>
+  it.effect("names the field whose Schema cannot generate values", () =>
     withStore(Effect.gen(function*() {
       const Ahead = Schema.String.check(Schema.isPattern(/^(?=Fluffy)\w{6}$/))
       const events = Schema.TaggedUnion({ PetCame: { ...Pet, name: owned(Ahead) } })
       yield* append(events, "Pet-1", { _tag: "PetCame", petId: "1", owner: "ann", name: "Fluffy" })
       const error = yield* Effect.flip(record({ aggregates: [petOf(events)] }))
-      assert.include(error.message, `"name": nothing can be generated from its Schema`)
+      assert.include(error.message, `"name": its Schema cannot generate values`)
       assert.include(error.message, `event "PetCame" at position 1, stream "Pet-1"`)
     })))
 
-  it.effect("has other values for other ones, where there are enough, and those of few at least of the Schema", () =>
+  it.effect("replaces different values by different ones if the Schema has enough", () =>
     withStore(Effect.gen(function*() {
       const Colour = Schema.Literals(["red", "blue"])
       const events = Schema.TaggedUnion({
@@ -660,7 +674,7 @@ describe("what is recorded", () => {
         } as const
         yield* append(events, `Pet-${n}`, { _tag: "PetCame", ...pet })
       }
-      // What stands for a name need not be a colour.
+      // The replacement of a name does not have to be a colour.
       yield* append(events, "Pet-x", { _tag: "PetCame", petId: "x", owner: "x", name: "red", colour: "red" })
       const lines = yield* record({ aggregates: [petOf(events)] })
       const Line = Schema.fromJsonString(Schema.Struct({
@@ -668,7 +682,7 @@ describe("what is recorded", () => {
       }))
       const found = lines.slice(1, -1).map((line) => Schema.decodeSync(Line)(line).event.data)
       const pairs = new Set(found.map(({ name, owner }) => `${owner} ${name}`))
-      assert.strictEqual(new Set(found.map(({ name }) => name)).size, 61, "no two of different ones are the same")
+      assert.strictEqual(new Set(found.map(({ name }) => name)).size, 61, "different names get different replacements")
       assert.strictEqual(pairs.size, 61)
     })))
 })

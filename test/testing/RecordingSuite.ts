@@ -1,6 +1,5 @@
 /**
- * The conformance suite of recordings: what is recorded of a store is what is in it, without personal data, and what replaying it tells is what is
- * different.
+ * The conformance suite of recordings: a recording contains the log without personal data, and a replay reports exactly the differences.
  *
  * @since 0.1.0
  */
@@ -47,7 +46,7 @@ const recorded = (options: Recording.RecordOptions) => Stream.runCollect(Recordi
 const replay = (options: Recording.ReplayOptions, lines: ReadonlyArray<string>) =>
   Recording.replay(options, Stream.fromIterable(lines))
 
-/** The events of a recording, and the states and documents that they lead to by what is recorded. */
+/** Returns the events of a recording, and the recorded states and documents after the last of them. */
 const readBack = Effect.fnUntraced(function*(lines: ReadonlyArray<string>) {
   const steps: Array<RecordingFile.Step> = []
   const values = new Map<string, Schema.Json>()
@@ -66,25 +65,30 @@ const readBack = Effect.fnUntraced(function*(lines: ReadonlyArray<string>) {
 const encodeState = Schema.encodeResult(Schema.toCodecJson(Safe.state))
 const encodeOwned = Schema.encodeResult(Schema.toCodecJson(Owned))
 
-const first = (report: Recording.Report) =>
-  report.differences.map(({ events, from, id, of }) => ({ id, at: from.position, events, of }))
+const summaries = (report: Recording.Report) =>
+  report.differences.map(({ differentEvents, events, from, id }) => ({
+    id,
+    at: from.position,
+    differentEvents,
+    events
+  }))
 
 const positionOrder = <A extends { readonly at: bigint }>(all: ReadonlyArray<A>) =>
   all.toSorted((a, b) => Number(a.at - b.at))
 
-/** Tells that everything was the same, and how much that was. */
-const isSame = (report: Recording.Report, items: ReadonlyArray<number>) => {
+/** Fails unless every state is equal, and the number of compared items is the expected one. */
+const expectSame = (report: Recording.Report, items: ReadonlyArray<number>) => {
   equal(
     Recording.print({ ...report, differences: report.differences.slice(0, 3) }).includes("→"),
     false,
     "a difference"
   )
-  ok(Recording.isSame(report), "all is the same")
-  equal(report.compared.map(({ items }) => items), items, "what was compared")
+  ok(Recording.isSame(report), "every state is equal")
+  equal(report.compared.map(({ items }) => items), items, "the compared items")
 }
 
 const histories: ReadonlyArray<Case<Stores>> = [
-  test("what is recorded is the log, and what it leads to", function*() {
+  test("records the events of the log and the states after them", function*() {
     const run = unique("run")
     const projection = ownedProjections(run).live
     yield* appendRandom(run, 11, 40)
@@ -112,7 +116,7 @@ const histories: ReadonlyArray<Case<Stores>> = [
     }
   }),
 
-  test("the same code makes the same of it", function*() {
+  test("finds no difference when the same code replays", function*() {
     for (const seed of [1, 2, 3, 4, 5]) {
       const run = unique("run")
       const { async, inline, live } = ownedProjections(run)
@@ -124,16 +128,16 @@ const histories: ReadonlyArray<Case<Stores>> = [
       const documents = new Set(records.flatMap(({ event }) => [event.safe, event.owner])).size
       const report = yield* replay(models, lines)
       equal(report.events, records.length, "the events")
-      isSame(report, [streams, documents, documents, documents])
+      expectSame(report, [streams, documents, documents, documents])
       equal(yield* Stream.runCollect(Recording.renew(models, Stream.fromIterable(lines))), lines, "renewed")
     }
   }),
 
-  test("another evolve shows in the streams that it concerns, from the event on after which they differ", function*() {
+  test("reports the streams and first events of a changed evolve", function*() {
     const run = unique("run")
     yield* appendRandom(run, 21, 40)
     const lines = yield* recorded({ aggregates: [SafeDecider], sample: { prefix: Safe.streamOf(run) } })
-    // What is taken is not written down any more; a safe that is smashed forgets that.
+    // The changed code does not log what is taken. A smashed safe has an empty log on both sides.
     const changed: typeof SafeDecider = {
       ...SafeDecider,
       evolve: (state, event) => {
@@ -146,33 +150,35 @@ const histories: ReadonlyArray<Case<Stores>> = [
     const expected = positionOrder(
       Array.from(new Set(records.map(({ stream }) => stream))).flatMap((id) => {
         let [before, after] = [SafeDecider.initial, changed.initial]
-        const ours = records.filter(({ stream }) => stream === id)
-        const differing = ours.filter(({ event }) => {
+        const own = records.filter(({ stream }) => stream === id)
+        const differing = own.filter(({ event }) => {
           before = SafeDecider.evolve(before, event)
           after = changed.evolve(after, event)
           return JSON.stringify(before.log) !== JSON.stringify(after.log)
         })
         const [from] = differing
-        return from === undefined ? [] : [{ id, at: from.position, events: differing.length, of: ours.length }]
+        return from === undefined
+          ? []
+          : [{ id, at: from.position, differentEvents: differing.length, events: own.length }]
       })
     )
-    ok(expected.length > 0, "there is a difference")
-    equal(first(report), expected, "where they begin")
-    for (const { changes, from, recorded, there, today } of report.differences) {
-      equal(from.type, "Taken", "what makes the difference")
-      ok(there.length > 0 && there.every(({ path }) => path.startsWith("/log")), "what differs there")
-      equal(JsonPatch.apply(changes.map((change) => change), recorded), today, "the patch")
+    ok(expected.length > 0, "at least one difference")
+    equal(summaries(report), expected, "the differences")
+    for (const { changes, from, firstChanges, recorded, today } of report.differences) {
+      equal(from.type, "Taken", "the type of the first event")
+      ok(firstChanges.length > 0 && firstChanges.every(({ path }) => path.startsWith("/log")), "the first changes")
+      equal(JsonPatch.apply(changes.map((change) => change), recorded), today, "the last changes")
     }
     equal(report.failures, [], "the failures")
   }),
 
-  test("another evolve of a projection shows in its documents, and in no other", function*() {
+  test("reports only the documents of a changed projection", function*() {
     const run = unique("run")
     const { async, inline } = ownedProjections(run)
     yield* appendRandom(run, 31, 40)
     const models = { aggregates: [SafeDecider], projections: [async, inline] }
     const lines = yield* recorded({ ...models, sample: { prefix: Safe.streamOf(run) } })
-    // An owner is told nothing any more of what lies in a safe whose number is 1.
+    // The changed projection ignores one owner.
     const changed: typeof async = {
       ...async,
       keysOf: (record) => async.keysOf(record).filter((key) => key !== `${run}-owner-1`)
@@ -189,7 +195,7 @@ const histories: ReadonlyArray<Case<Stores>> = [
 ]
 
 const versions: ReadonlyArray<Case<Stores>> = [
-  test("events of older releases are recorded as they are, and replayed as what they mean today", function*() {
+  test("records stored schema versions and replays them upcast", function*() {
     const store = yield* EventStore.EventStore
     const [quiet, greeted, thirteen] = [unique("hotel"), unique("hotel"), unique("hotel")]
     const streams = [quiet, greeted, thirteen].map((run) => FirstHotel.aggregate.streamOf(run))
@@ -207,7 +213,7 @@ const versions: ReadonlyArray<Case<Stores>> = [
       book(thirteen, "13", true)
     ])
     const sample = { where: (stream: string) => streams.includes(stream) }
-    // An event that means several today has touched a document as often.
+    // The parts of a split event each touch the document.
     const counts = Projection.make(unique("counts"), {
       events: ThirdHotel.aggregate.events,
       document: Schema.Int,
@@ -219,24 +225,28 @@ const versions: ReadonlyArray<Case<Stores>> = [
       }
     })
     const { values } = yield* readBack(yield* recorded({ projections: [counts], sample }))
-    equal(values.get(`${counts.name} ${thirteen}`), 3, "what touches a document")
+    equal(values.get(`${counts.name} ${thirteen}`), 3, "the events of the document")
     const lines = yield* recorded({ aggregates: [FirstHotel], sample })
-    isSame(yield* replay({ aggregates: [FirstHotel] }, lines), [3])
+    expectSame(yield* replay({ aggregates: [FirstHotel] }, lines), [3])
 
     const report = yield* replay({ aggregates: [ThirdHotel] }, lines)
     equal(
-      report.differences.map(({ from, id, there }) => ({ id, version: Number(from.version), there })),
+      report.differences.map(({ firstChanges, from, id }) => ({ id, version: Number(from.version), firstChanges })),
       [
-        // It is retired.
-        { id: streams[1]!, version: 2, there: [{ op: "remove" as const, path: "/1", old: "ann was greeted" }] },
-        // It was split.
-        { id: streams[2]!, version: 2, there: [{ op: "add" as const, path: "/2", value: "ann wants breakfast" }] }
+        // The event is retired.
+        { id: streams[1]!, version: 2, firstChanges: [{ op: "remove" as const, path: "/1", old: "ann was greeted" }] },
+        // The event is split.
+        {
+          id: streams[2]!,
+          version: 2,
+          firstChanges: [{ op: "add" as const, path: "/2", value: "ann wants breakfast" }]
+        }
       ],
-      "what means something else"
+      "the differences"
     )
     equal(report.failures, [], "the failures")
 
-    // What was recorded by the new release cannot be read by the old one.
+    // The old release cannot decode events of the new one.
     yield* store.append(ThirdHotel.aggregate.events, streams[0]!, [
       { _tag: "RoomBooked", run: quiet, guest: "ann", rooms: ["1"], nights: 1 }
     ])
@@ -245,18 +255,18 @@ const versions: ReadonlyArray<Case<Stores>> = [
     equal(
       back.failures.map(({ event, when }) => ({ stream: `${event.stream}`, version: Number(event.version), when })),
       [{ stream: streams[0]!, version: 3, when: "today" as const }],
-      "what does not decode"
+      "the events that do not decode"
     )
-    ok(back.failures[0]!.detail.includes("newer code"), "why")
-    // And what could not be read when it was recorded, and can now.
+    ok(back.failures[0]!.detail.includes("newer code"), "the reason")
+    // The new release decodes an event that failed in the recording.
     const old = yield* recorded({ aggregates: [FirstHotel], sample })
     const now = yield* replay({ aggregates: [ThirdHotel] }, old)
-    equal(now.failures.map(({ when }) => when), ["recorded"], "what could not be read")
-    isSame(yield* replay({ aggregates: [FirstHotel] }, old), [3])
+    equal(now.failures.map(({ when }) => when), ["recorded"], "the failures")
+    expectSame(yield* replay({ aggregates: [FirstHotel] }, old), [3])
   })
 ]
 
-/** A person and friends, some of whose names are the same; what is written of one is in many places. */
+/** Appends events of two persons with equal names, in several fields. */
 const acquaintances = Effect.fnUntraced(function*() {
   const store = yield* EventStore.EventStore
   const [ann, bob, group] = [unique("ann"), unique("bob"), unique("group")]
@@ -293,64 +303,67 @@ const payloadsOf = (steps: ReadonlyArray<RecordingFile.Step>) =>
   steps.map(({ event }) => Schema.decodeUnknownSync(Payload)(event.data))
 
 const personal: ReadonlyArray<Case<Stores>> = [
-  test("personal data is replaced: the same of a person by the same, and nothing of it is in the recording", function*() {
+  test("replaces personal data, equal values of a person by equal ones", function*() {
     const models = { aggregates: [PersonDecider], projections: [groups("live")] }
     yield* Effect.gen(function*() {
       const { sample } = yield* acquaintances()
       const lines = yield* recorded({ ...models, sample, metadata: "keep" })
-      ok(!lines.some((line) => line.includes(`"failed"`)), "all of it can be read")
+      ok(!lines.some((line) => line.includes(`"failed"`)), "every event decodes")
       for (const secret of secrets) ok(!lines.some((line) => line.includes(secret)), `no "${secret}"`)
       ok(!lines.some((line) => line.includes("~encrypted")), "nothing encrypted")
       const { steps, values } = yield* readBack(lines)
       const [registered, other, renamed, back, again, introduced] = payloadsOf(steps)
-      ok(registered?.name !== undefined && registered.name !== renamed?.name, "another name for another one")
-      ok(registered?.name !== other?.name, "another person has another name")
-      equal(back?.name, registered?.name, "the same name for the same one")
-      equal(again?.name, registered?.name, "in another field too")
+      ok(
+        registered?.name !== undefined && registered.name !== renamed?.name,
+        "different names get different replacements"
+      )
+      ok(registered?.name !== other?.name, "another person gets another replacement")
+      equal(back?.name, registered?.name, "an equal name gets an equal replacement")
+      equal(again?.name, registered?.name, "an equal name in another event")
       ok(again?.address !== undefined, "the address")
       equal(introduced?.friends?.map(({ nick }) => nick), [other!.name!, registered!.name!], "the names in a list")
       const states = Array.from(values.values(), (state) => JSON.stringify(state)).join()
-      ok(states.includes(JSON.stringify(registered?.name)), "the states are of what was replaced")
-      isSame(yield* replay(models, lines), [2, 1])
+      ok(states.includes(JSON.stringify(registered?.name)), "the states have replaced values")
+      expectSame(yield* replay(models, lines), [2, 1])
 
       const another = yield* recorded({ ...models, sample })
       const [once] = payloadsOf((yield* readBack(another)).steps)
-      ok(once?.name !== registered?.name, "another recording, another name")
+      ok(once?.name !== registered?.name, "another recording has other replacements")
     }).pipe(Effect.provide(people))
   }),
 
-  test("personal data is kept where that is asked for", function*() {
+  test("records plaintext with personal: keep", function*() {
     const models = { aggregates: [PersonDecider], projections: [groups("live")] }
     yield* Effect.gen(function*() {
       const { sample } = yield* acquaintances()
       const lines = yield* recorded({ ...models, sample, personal: "keep" })
       for (const secret of secrets) ok(lines.some((line) => line.includes(secret)), `"${secret}"`)
       ok(!lines.some((line) => line.includes("~encrypted")), "nothing encrypted")
-      isSame(yield* replay(models, lines), [2, 1])
+      expectSame(yield* replay(models, lines), [2, 1])
     }).pipe(Effect.provide(people))
   }),
 
-  test("what was erased is recorded as erased, and erasing changes no recording", function*() {
+  test("records erased data as erased, and replays older recordings", function*() {
     const models = { aggregates: [PersonDecider], projections: [groups("live")] }
     yield* Effect.gen(function*() {
       const { ann, sample } = yield* acquaintances()
       const before = yield* recorded({ ...models, sample })
       yield* Erasure.erase(ann)
-      isSame(yield* replay(models, before), [2, 1])
+      expectSame(yield* replay(models, before), [2, 1])
       const lines = yield* recorded({ ...models, sample })
       const [registered, other, ...rest] = payloadsOf((yield* readBack(lines)).steps)
       const erased = { _tag: "Erased", subject: ann }
-      equal<unknown>(registered?.name, erased, "her name")
-      ok(typeof other?.name === "string", "his name")
-      equal<unknown>(rest.map(({ name }) => name), [erased, erased, erased, undefined], "her names")
+      equal<unknown>(registered?.name, erased, "the erased name")
+      ok(typeof other?.name === "string", "the name of the other person")
+      equal<unknown>(rest.map(({ name }) => name), [erased, erased, erased, undefined], "the later names")
       equal<unknown>(rest[3]?.friends?.map(({ nick }) => nick), [other!.name!, erased], "the names in a list")
-      isSame(yield* replay(models, lines), [2, 1])
+      expectSame(yield* replay(models, lines), [2, 1])
     }).pipe(Effect.provide(people))
   })
 ]
 
 const samples: ReadonlyArray<Case<Stores>> = [
-  test("a sample has whole streams, the same for the same seed", function*() {
+  test("selects whole streams, and equal ones for an equal seed", function*() {
     const run = unique("run")
     const streams = yield* Effect.forEach(Array.from({ length: 60 }, (_, n) => n), (n) =>
       Effect.gen(function*() {
@@ -358,30 +371,30 @@ const samples: ReadonlyArray<Case<Stores>> = [
         yield* appendBatch([SafeEvent.cases.Opened.make(safe)])
         return safe
       }))
-    // The second event of each comes after the first of all.
+    // All first events precede all second events.
     for (const safe of streams) yield* appendBatch([SafeEvent.cases.Filled.make({ ...safe, amount: 1 })])
     const prefix = Safe.streamOf(run)
     const of = Effect.fnUntraced(function*(sample: Recording.Sample) {
       const lines = yield* recorded({ aggregates: [SafeDecider], sample: { prefix, ...sample } })
       const { steps } = yield* readBack(lines)
       const found = Map.groupBy(steps, ({ event }) => event.stream)
-      ok(Array.from(found.values()).every((all) => all.length === 2), "each stream is whole")
-      isSame(yield* replay({ aggregates: [SafeDecider] }, lines), [found.size])
+      ok(Array.from(found.values()).every((all) => all.length === 2), "each stream is complete")
+      expectSame(yield* replay({ aggregates: [SafeDecider] }, lines), [found.size])
       return Array.from(found.keys(), String).toSorted()
     })
     const [third, tenth] = [yield* of({ fraction: 1 / 3, seed: 1 }), yield* of({ count: 10, seed: 1 })]
     ok(third.length > 5 && third.length < 40, `about a third: ${third.length}`)
-    equal(tenth.length, 10, "as many as asked for")
-    equal(yield* of({ fraction: 1 / 3, seed: 1 }), third, "the same fraction")
-    equal(yield* of({ count: 10, seed: 1 }), tenth, "the same streams")
-    ok((yield* of({ fraction: 1 / 3, seed: 2 })).join() !== third.join(), "another fraction")
-    ok((yield* of({ count: 10, seed: 2 })).join() !== tenth.join(), "other streams")
-    equal((yield* of({ count: 100 })).length, 60, "no more than there are")
+    equal(tenth.length, 10, "count streams")
+    equal(yield* of({ fraction: 1 / 3, seed: 1 }), third, "the streams of an equal fraction and seed")
+    equal(yield* of({ count: 10, seed: 1 }), tenth, "the streams of an equal count and seed")
+    ok((yield* of({ fraction: 1 / 3, seed: 2 })).join() !== third.join(), "the streams of another seed differ")
+    ok((yield* of({ count: 10, seed: 2 })).join() !== tenth.join(), "the streams of another seed differ")
+    equal((yield* of({ count: 100 })).length, 60, "a count above the number of streams")
     const [one] = tenth
-    equal(yield* of({ where: (stream) => stream === one }), [one!], "the one")
+    equal(yield* of({ where: (stream) => stream === one }), [one!], "the stream that `where` selects")
   }),
 
-  test("a projection over a sample is folded over it, on both sides", function*() {
+  test("folds a projection over the sample on both sides", function*() {
     const run = unique("run")
     const { live } = ownedProjections(run)
     yield* appendRandom(run, 41, 30)
@@ -389,7 +402,7 @@ const samples: ReadonlyArray<Case<Stores>> = [
     const sample = { where: (stream: string) => stream === Safe.streamOf(safe!) }
     const lines = yield* recorded({ projections: [live], sample })
     const report = yield* replay({ projections: [live] }, lines)
-    ok(report.events > 0 && Recording.isSame(report), "all is the same")
+    ok(report.events > 0 && Recording.isSame(report), "every state is equal")
     const counting = Projection.make(live.name, {
       events: SafeEvent,
       document: Owned,
@@ -403,14 +416,14 @@ const samples: ReadonlyArray<Case<Stores>> = [
       }
     })
     const none = yield* replay({ projections: [counting] }, lines)
-    ok(none.differences.length > 0 && none.differences.every(({ today }) => today === null), "nothing is made of it")
+    ok(none.differences.length > 0 && none.differences.every(({ today }) => today === null), "no document is left")
   })
 ]
 
 /**
- * All tests.
+ * The cases.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const cases: ReadonlyArray<Case<Stores>> = [...histories, ...versions, ...personal, ...samples]

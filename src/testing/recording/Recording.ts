@@ -1,14 +1,14 @@
 /**
- * Recorded history against today's code. A recording has events of a real log, and how they changed aggregates and documents when it was made. A test
- * replays it and tells what would be another state today, from which event on.
+ * Replay tests of real histories. A recording contains events of a log and the changes that they caused in aggregates and documents. A test replays
+ * the events with the current code and reports every state that differs, from the first event on.
  *
- * **Example** (a script that records a part of a log, and a test)
+ * **Example** (a script that records a sample, and a test)
  *
  * ```ts
  * const lines = Recording.record({ aggregates: [UserDecider], projections: [Users], sample: { count: 100 } })
  * yield* Recording.save("test/recordings/users.ndjson", lines)
  *
- * it.effect("what has happened leads where it led", () =>
+ * it.effect("replays recorded users to the same states", () =>
  *   Recording.checkFile("test/recordings/users.ndjson", { aggregates: [UserDecider], projections: [Users] }).pipe(
  *     Effect.provide(NodeServices.layer)
  *   ))
@@ -35,7 +35,7 @@ export { Difference, Failure, isSame, Place, print, type PrintOptions, Report } 
 export type { Sample } from "./RecordingSample.ts"
 
 /**
- * Today's code makes something else of a recording. The message is the printed report.
+ * The replay of a recording differs, or compared nothing. The message is the printed report.
  *
  * @since 0.1.0
  * @category errors
@@ -45,16 +45,16 @@ export class ReplayDiffers extends Schema.TaggedError<ReplayDiffers>("evsrc/Repl
   hint: Schema.String
 }) {
   override get message(): string {
-    return `Today's code makes something else of this recording.\n${RecordingReport.print(this.report)}\n${this.hint}`
+    return `The replay of the recording differs.\n${RecordingReport.print(this.report)}\n${this.hint}`
       .trimEnd()
   }
 }
 
 /**
- * Replays a recording, and fails where today's code makes something else of it, or where nothing was compared.
+ * Replays a recording and returns the report. Fails if a state differs or nothing was compared.
  *
  * @since 0.1.0
- * @category replaying
+ * @category combinators
  */
 export const check = <E, R>(
   options: RecordingReplay.ReplayOptions,
@@ -65,27 +65,27 @@ export const check = <E, R>(
       ? Effect.succeed(report)
       : Effect.fail(new ReplayDiffers({ report, hint: hints(report).join("\n") })))
 
-/** What to do where it is not enough to accept what is different. */
+/** Returns what to do about faults that an update cannot accept. */
 const hints = ({ compared, failures, missing }: RecordingReport.Report): ReadonlyArray<string> => [
   ...missing.length === 0 ? [] : [
     `Give ${
       missing.map(({ kind, name }) => `the ${kind} ${name}`).join(" and ")
-    } to be replayed, or, if gone, name it in `
+    } in the options; if it no longer exists, list it in `
     + `\`removed\`: ${JSON.stringify(missing.map(({ name }) => name))}.`
   ],
   ...failures.some(({ when }) => when === "today")
-    ? ["Mend the code that cannot process what is in the log any more: that is not accepted."]
+    ? ["Fix the code that fails on events of the log; an update does not accept this."]
     : [],
   ...missing.length === 0 && compared.every(({ items }) => items === 0)
     ? ["Give `aggregates` or `projections` that have events in the recording."]
     : []
 ]
 
-/** Refuses to renew a recording where that would lose what it tells; nothing is written. */
+/** Fails if an update would lose recorded states. Writes nothing. */
 const checkUpdate = <E, R>(options: RecordingReplay.ReplayOptions, lines: Stream.Stream<string, E, R>) =>
   Effect.gen(function*() {
     const reject = (report: RecordingReport.Report, reasons: ReadonlyArray<string>) => {
-      const hint = ["The update was refused, and nothing was written.", ...reasons].join("\n")
+      const hint = ["The update was rejected; nothing was written.", ...reasons].join("\n")
       return new ReplayDiffers({ report, hint })
     }
     const before = yield* RecordingReplay.rehearse(options, lines)
@@ -96,11 +96,10 @@ const checkUpdate = <E, R>(options: RecordingReplay.ReplayOptions, lines: Stream
   })
 
 /**
- * Writes the lines of a recording into a file. It is written beside, as `<path>.part`, and takes the place of a file that was there when it is whole.
- * The folder must be there.
+ * Writes the lines of a recording to a file. It writes `<path>.part` and renames it when it is complete. The directory must exist.
  *
  * @since 0.1.0
- * @category files
+ * @category combinators
  */
 export const save = Effect.fn("Recording.save")(function*<E, R>(
   path: string,
@@ -113,31 +112,34 @@ export const save = Effect.fn("Recording.save")(function*<E, R>(
 })
 
 /**
- * The lines of a file.
+ * Returns the lines of a file.
  *
  * @since 0.1.0
- * @category files
+ * @category constructors
  */
 export const open = (path: string): Stream.Stream<string, PlatformError.PlatformError, FileSystem.FileSystem> =>
   Stream.unwrap(Effect.map(FileSystem.FileSystem, (fs) => fs.stream(path).pipe(Stream.decodeText, Stream.splitLines)))
 
 /**
- * - `update`: accepts what is different: renews the file, and then checks it. By default when the environment has `UPDATE_RECORDING=1`. It is refused,
- *   before anything is written, where a model of the file is neither given nor named in `removed`, where nothing would be compared, and where
- *   today's code fails on an event on which it did not fail; `save` of `renew` accepts such a failure
+ * How a recording in a file is checked.
  *
  * @since 0.1.0
  * @category options
  */
 export interface CheckFileOptions extends RecordingReplay.ReplayOptions {
+  /**
+   * Renews the file with the current states, then checks it. True by default if the environment has `UPDATE_RECORDING=1`. It writes nothing and
+   * fails in three cases: a recorded model is neither given nor in `removed`, nothing would be compared, or an event fails that did not fail
+   * before. `save` of `renew` accepts such a failure.
+   */
   readonly update?: boolean | undefined
 }
 
 /**
- * Checks a recording in a file, for a test.
+ * Checks a recording in a file and returns the report.
  *
  * @since 0.1.0
- * @category files
+ * @category combinators
  */
 export const checkFile = Effect.fn("Recording.checkFile")(function*(
   path: string,
@@ -157,8 +159,8 @@ export const checkFile = Effect.fn("Recording.checkFile")(function*(
     yield* save(path, RecordingMaker.renew(options, open(path)))
   }
   const accept =
-    `If this is intended, accept it with UPDATE_RECORDING=1, look at the difference of ${path}, and commit it; or `
-    + "declare it by `normalise`."
+    `If the change is intended, run the test with UPDATE_RECORDING=1, review the diff of ${path} and commit it; or `
+    + "declare the change with `normalise`."
   return yield* Effect.mapError(
     check(options, open(path)),
     (error) =>

@@ -1,6 +1,6 @@
 /**
- * Recordings as lines of text: JSON, one value a line. The first line says what it is, the last one that it is complete, and each between them is
- * an event with what it has changed.
+ * The file format of recordings: one JSON value per line. The first line is the header, the last one has the checksum, and every other line is an
+ * event with the changes that it caused.
  *
  * @since 0.1.0
  */
@@ -22,63 +22,68 @@ const format = "evsrc/recording"
 const formatVersion = 1
 
 /**
- * What a recording is not, or not any more.
- *
- * - `line`: where that showed, from 1
+ * The text is not a complete recording, or it was damaged.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidRecording extends Schema.TaggedError<InvalidRecording>("evsrc/InvalidRecording")(
   "InvalidRecording",
-  { line: Schema.Int, detail: Schema.String }
+  {
+    /** The line of the fault, from 1. */
+    line: Schema.Int,
+    detail: Schema.String
+  }
 ) {
   override get message(): string {
-    return `This recording cannot be replayed. Line ${this.line}: ${this.detail}`
+    return `The recording is invalid at line ${this.line}: ${this.detail}`
   }
 }
 
 /**
- * What an aggregate or a projection is called; the two kinds may share names.
+ * The name of an aggregate or a projection. An aggregate and a projection may have the same name.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
-export const Subject = Schema.Struct({
+export const Model = Schema.Struct({
   kind: Schema.Literals(["aggregate", "projection"]),
   name: Schema.String
 })
-export type Subject = typeof Subject.Type
+export type Model = typeof Model.Type
 
 /**
- * - `recordedAt`: when the log was read
- * - `personal`: whether what is marked as personal data was replaced
- * - `of`: whose states it has
- * - `sample`: which streams were taken, in words
+ * The first line of a recording.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Header = Schema.Struct({
   format: Schema.Literal(format),
   formatVersion: Schema.Literal(formatVersion),
+  /** When the log was read. */
   recordedAt: Schema.DateTimeUtc,
-  personal: Schema.Literals(["replaced", "kept"]),
+  /** Whether the fields annotated as personal data were replaced or written in plaintext. */
+  personal: Schema.Literals(["replaced", "plaintext"]),
+  /** A description of the recorded streams. */
   sample: Schema.String,
-  of: Schema.Array(Subject)
+  /** The aggregates and projections whose states are recorded. */
+  models: Schema.Array(Model)
 })
 export type Header = typeof Header.Type
 
 /**
+ * Returns the header of the current format version.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const header = (
   recordedAt: DateTime.Utc,
-  rest: Pick<Header, "personal" | "sample" | "of">
+  rest: Pick<Header, "personal" | "sample" | "models">
 ): Header => ({ format, formatVersion, recordedAt, ...rest })
 
-/** What makes the value before into the one after it (RFC 6902); a value that was not there counts as `null`. */
+/** The changes from the value before to the value after the event (RFC 6902). A missing value is `null`. */
 const Patch = Schema.Array(Schema.Union([
   Schema.Struct({ op: Schema.Literal("add"), path: Schema.String, value: Schema.Json }),
   Schema.Struct({ op: Schema.Literal("remove"), path: Schema.String }),
@@ -86,14 +91,10 @@ const Patch = Schema.Array(Schema.Union([
 ]))
 
 /**
- * An event, and what it has changed when that was recorded.
- *
- * - `state`: of its aggregate; missing where nothing has changed
- * - `documents`: of projections
- * - `failed`: who could not process it; from there on its stream was parked for them
+ * An event with the changes that it caused when it was recorded.
  *
  * @since 0.1.0
- * @category schemas
+ * @category models
  */
 export const Step = Schema.Struct({
   event: Schema.Struct({
@@ -108,17 +109,20 @@ export const Step = Schema.Struct({
     metadata: Schema.optionalKey(Metadata),
     data: Schema.Json
   }),
+  /** The changes of the aggregate's state. Missing if the state did not change. */
   state: Schema.optionalKey(Patch),
+  /** The changed documents of projections. */
   documents: Schema.optionalKey(Schema.Array(Schema.Struct({
     projection: Schema.String,
     key: Schema.String,
     changes: Patch
   }))),
-  failed: Schema.optionalKey(Schema.Array(Schema.Struct({ ...Subject.fields, detail: Schema.String })))
+  /** The models that could not process the event. They skip the later events of its stream. */
+  failed: Schema.optionalKey(Schema.Array(Schema.Struct({ ...Model.fields, detail: Schema.String })))
 })
 export type Step = typeof Step.Type
 
-/** - `checksum`: of all lines before it, in order */
+/** The last line. Its checksum covers all lines before it, in order. */
 const End = Schema.Struct({ end: Schema.Struct({ events: Schema.Int, checksum: Schema.String }) })
 
 const codecOf = <S extends Schema.Codec<unknown, unknown>>(schema: S) => {
@@ -128,10 +132,10 @@ const codecOf = <S extends Schema.Codec<unknown, unknown>>(schema: S) => {
 const [headers, steps, ends] = [codecOf(Header), codecOf(Step), codecOf(End)] as const
 
 /**
- * An event that was read from a log, as a recording has it.
+ * Returns the form in which a recording holds an event of a log.
  *
  * @since 0.1.0
- * @category converting
+ * @category combinators
  */
 export const eventOf = (recorded: EncodedEvent, metadata: Metadata | undefined): Step["event"] => {
   const { data, id, position, recordedAt, schemaVersion, stream, tags, type, version } = recorded
@@ -140,21 +144,21 @@ export const eventOf = (recorded: EncodedEvent, metadata: Metadata | undefined):
 }
 
 /**
- * The event of a recording, as a store would return it.
+ * Returns an event of a recording in the form in which a store returns it.
  *
  * @since 0.1.0
- * @category converting
+ * @category combinators
  */
 export const recordedOf = (event: Step["event"]): EncodedEvent => ({ ...event, metadata: event.metadata ?? {} })
 
-/** Over the lines up to one, so that none can be missing, or be another. */
+/** Returns the checksum over all lines up to this one, so that a missing or changed line is detected. */
 const chained = (checksum: string, line: string): string => SchemaFingerprint.fromText(`${checksum}${line}`)
 
 /**
- * The lines of a recording: of its header, which comes first, its steps, and the last one. What cannot be written as JSON fails with a text.
+ * Returns the lines of a recording. The header comes first. Fails with a text if a value cannot be encoded as JSON.
  *
  * @since 0.1.0
- * @category writing
+ * @category combinators
  */
 export const write = <E, R>(
   entries: Stream.Stream<Header | Step, E, R>
@@ -181,16 +185,18 @@ export const write = <E, R>(
   })
 
 /**
+ * Returns whether the entry is the header.
+ *
  * @since 0.1.0
  * @category guards
  */
 export const isHeader = (entry: Header | Step): entry is Header => "format" in entry
 
 /**
- * What a recording consists of, with the numbers of the lines. It fails where they are no recording, and in the end where it is not a whole one.
+ * Returns the entries of a recording with their line numbers. Fails at the first invalid line, and at the end if the recording is incomplete.
  *
  * @since 0.1.0
- * @category reading
+ * @category combinators
  */
 export const read = <E, R>(
   lines: Stream.Stream<string, E, R>
@@ -204,7 +210,11 @@ export const read = <E, R>(
 
     const entryOf = (text: string): Effect.Effect<Header | Step | undefined, InvalidRecording> => {
       line++
-      if (hasEnded) return text === "" ? Effect.undefined : invalid("there is something behind the last line")
+      if (hasEnded) {
+        return text === ""
+          ? Effect.undefined
+          : invalid("text after the last line of the recording; remove it or restore the file")
+      }
       const before = checksum
       checksum = chained(checksum, text)
       if (line === 1) {
@@ -216,10 +226,12 @@ export const read = <E, R>(
         if (Result.isFailure(end)) return invalid(damaged(end.failure.message))
         hasEnded = true
         if (end.success.end.events !== events) {
-          return invalid(`${end.success.end.events} events were written, and ${events} are there: lines are missing`)
+          return invalid(
+            `${end.success.end.events} events were written, but the file has ${events}; restore the file or record again`
+          )
         }
         return end.success.end.checksum === before ? Effect.undefined : invalid(
-          "the lines above are not those that were written. Record again, or renew it from the version that was whole"
+          "the checksum does not match: a line was edited; restore the file or record again"
         )
       }
       const step = steps.decode(text)
@@ -238,31 +250,31 @@ export const read = <E, R>(
         line++
         return Stream.fromEffect(invalid(
           line === 1
-            ? "there is nothing in it"
-            : "it ends here, without its last line: it was not written to its end, or has lost a part"
+            ? "the file is empty; record again"
+            : "the last line is missing: the file was truncated; restore it or record again"
         ))
       }))
     )
   })
 
-const damaged = (detail: string): string => `this is no line of a recording, or it was damaged: ${detail}`
+const damaged = (detail: string): string => `the line does not decode; restore the file or record again: ${detail}`
 
 const validateHeader = (text: string): string => {
   const parsed = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Json))(text)
   const json = Result.isSuccess(parsed) && Predicate.isObject(parsed.success) ? parsed.success : {}
   const version: unknown = Reflect.get(json, "formatVersion")
   return Reflect.get(json, "format") !== format
-    ? "this is not the first line of a recording of evsrc"
+    ? "the text is not an evsrc recording: its first line is no header"
     : version !== formatVersion
-    ? `its format is version ${String(version)}, and this program reads version ${formatVersion}`
-    : "the first line of this recording was damaged"
+    ? `the format version is ${String(version)}, but this code reads version ${formatVersion}; record again`
+    : "the header does not decode; restore the file or record again"
 }
 
 /**
- * The value after a change that was recorded.
+ * Returns the value after recorded changes.
  *
  * @since 0.1.0
- * @category reading
+ * @category combinators
  */
 export const changed = (
   line: number,
@@ -271,5 +283,9 @@ export const changed = (
 ): Result.Result<Schema.Json, InvalidRecording> =>
   Result.try({
     try: () => JsonPatch.apply(changes, before),
-    catch: (cause) => new InvalidRecording({ line, detail: `what changes is not there: ${String(cause)}` })
+    catch: (cause) =>
+      new InvalidRecording({
+        line,
+        detail: `a recorded change does not apply to the value before it; record again: ${String(cause)}`
+      })
   })

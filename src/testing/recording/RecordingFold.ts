@@ -1,5 +1,5 @@
 /**
- * Folds the events of a recording, both when it is made and when it is replayed: the same code leads to the same states.
+ * Folds the events of a recording. Recording and replay share this module, so equal code gives equal states.
  *
  * @since 0.1.0
  */
@@ -14,10 +14,10 @@ import * as EventFilter from "../../event/EventFilter.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import * as DocumentCodec from "../../projection/DocumentCodec.ts"
 import type * as Projection from "../../projection/ProjectionDefinition.ts"
-import type { Subject } from "./RecordingFile.ts"
+import type { Model } from "./RecordingFile.ts"
 
 /**
- * The decider of any aggregate.
+ * The parts of an aggregate's decider that a recording uses.
  *
  * @since 0.1.0
  * @category models
@@ -29,7 +29,7 @@ export interface AnyDecider {
 }
 
 /**
- * Whose states are recorded and compared.
+ * The aggregates and projections whose states are recorded and compared.
  *
  * @since 0.1.0
  * @category options
@@ -40,109 +40,112 @@ export interface Models {
 }
 
 /**
+ * A model that could not process an event.
+ *
  * @since 0.1.0
  * @category models
  */
-export interface Failed extends Subject {
+export interface Failed extends Model {
   readonly detail: string
 }
 
 /**
- * What an event leads to.
- *
- * - `state`: of its aggregate, encoded; undefined where it is of none, or cannot be processed
- * - `documents`: those that it touches, encoded; `null` where there is none any more
- * - `failed`: who cannot process it. Its stream is parked for them, with the state that it had
+ * The states after an event.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Folded {
+  /** The encoded state of the aggregate. Undefined if no aggregate is given for the event, or if it failed. */
   readonly state: Schema.Json | undefined
+  /** The encoded documents that the event touches; `null` for a deleted one. */
   readonly documents: ReadonlyArray<{
     readonly projection: string
     readonly key: string
     readonly document: Schema.Json | null
   }>
+  /** The models that cannot process the event. They skip the later events of its stream. */
   readonly failed: ReadonlyArray<Failed>
 }
 
 /**
- * - `of`: whose states it folds
- * - `isWanted`: whether anything is made of an event
- * - `fold`: takes the next event; remembers the state of every stream and document
+ * A fold over the events of a log. It holds the state of every stream and document.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Fold {
-  readonly of: ReadonlyArray<Subject>
+  readonly models: ReadonlyArray<Model>
+  /** Returns whether a model processes the event. */
   readonly isWanted: (event: EncodedEvent) => boolean
+  /** Processes the next event. */
   readonly fold: (event: EncodedEvent) => Folded
 }
 
 /**
- * Nothing folded yet. Throws when two aggregates or two projections have one name.
+ * Returns a fold before the first event. Throws if two aggregates or two projections have the same name.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = ({ aggregates = [], projections = [] }: Models): Fold => {
-  const of = subjectsOf({ aggregates, projections })
+  const models = modelsOf({ aggregates, projections })
   const instances = new Map(aggregates.map((decider) => [decider.aggregate.name, foldInstances(decider)]))
   const readers = projections.map(foldDocuments)
   return {
-    of,
+    models,
     isWanted: (event) =>
       instances.has(StreamId.category(event.stream)) || readers.some(({ isFollowed }) => isFollowed(event)),
     fold: (event) => {
       const failed: Array<Failed> = []
-      const told = <A>(subject: Subject, result: Result.Result<A, string> | undefined): A | undefined => {
+      const valueOf = <A>(model: Model, result: Result.Result<A, string> | undefined): A | undefined => {
         if (result === undefined) return undefined
         if (Result.isSuccess(result)) return result.success
-        failed.push({ ...subject, detail: result.failure })
+        failed.push({ ...model, detail: result.failure })
         return undefined
       }
       const name = StreamId.category(event.stream)
-      const state = told({ kind: "aggregate", name }, instances.get(name)?.(event))
+      const state = valueOf({ kind: "aggregate", name }, instances.get(name)?.(event))
       const documents = readers.flatMap(({ fold, projection }) =>
-        told({ kind: "projection", name: projection }, fold(event)) ?? []
+        valueOf({ kind: "projection", name: projection }, fold(event)) ?? []
       )
       return { state, documents, failed }
     }
   }
 }
 
-const subjectsOf = ({ aggregates, projections }: Required<Models>): ReadonlyArray<Subject> => {
-  const of: ReadonlyArray<Subject> = [
+const modelsOf = ({ aggregates, projections }: Required<Models>): ReadonlyArray<Model> => {
+  const models: ReadonlyArray<Model> = [
     ...(aggregates ?? []).map(({ aggregate: { name } }) => ({ kind: "aggregate" as const, name })),
     ...(projections ?? []).map(({ name }) => ({ kind: "projection" as const, name }))
   ]
-  const twice = of.find((one, index) =>
-    of.findIndex(({ kind, name }) => kind === one.kind && name === one.name) < index
+  const twice = models.find((one, index) =>
+    models.findIndex(({ kind, name }) => kind === one.kind && name === one.name) < index
   )
-  if (twice !== undefined) throw new Error(`Recording: there are two ${twice.kind}s "${twice.name}"`)
-  return of
+  if (twice !== undefined) {
+    throw new Error(`Recording: two ${twice.kind}s have the name "${twice.name}"; give each name once`)
+  }
+  return models
 }
 
-/** Without what JSON text cannot hold. */
+/** Drops the values that JSON text cannot hold. */
 const throughText = (json: unknown): Schema.Json => JSON.parse(JSON.stringify(json) ?? "null") as Schema.Json
 
-/** `undefined` for the events of a stream behind one that failed. */
+/** Returns `undefined` for an event whose stream has already failed. */
 type FoldOne<A> = (event: EncodedEvent) => Result.Result<A, string> | undefined
 
-/** From the first event on that fails, all others of its stream are passed over. */
-const settingAside = <A>(fold: (event: EncodedEvent) => Result.Result<A, string>): FoldOne<A> => {
-  const aside = new Set<string>()
+/** Skips the later events of a stream after one that failed, as parking does. */
+const skippingFailedStreams = <A>(fold: (event: EncodedEvent) => Result.Result<A, string>): FoldOne<A> => {
+  const failedStreams = new Set<string>()
   return (event) => {
-    if (aside.has(event.stream)) return undefined
+    if (failedStreams.has(event.stream)) return undefined
     const folded = attempt(() => fold(event))
-    if (Result.isFailure(folded)) aside.add(event.stream)
+    if (Result.isFailure(folded)) failedStreams.add(event.stream)
     return folded
   }
 }
 
-/** Runs the user's own code, which may throw. */
+/** Runs user code, which may throw. */
 const attempt = <A>(run: () => Result.Result<A, string>): Result.Result<A, string> => {
   try {
     return run()
@@ -153,16 +156,16 @@ const attempt = <A>(run: () => Result.Result<A, string>): Result.Result<A, strin
 
 const foldInstances = ({ aggregate, evolve, initial }: AnyDecider): FoldOne<Schema.Json> => {
   const codec = EventCodec.make(aggregate.events)
-  // One that needs services, which such a Schema may, fails.
+  // The type allows a Schema that needs services; encoding with one fails.
   const encode = Schema.encodeUnknownResult(Schema.toCodecJson(aggregate.state as StateSchema))
   const states = new Map<string, unknown>()
-  return settingAside((recorded) =>
+  return skippingFailedStreams((recorded) =>
     Result.flatMap(Result.mapError(codec.decode(recorded), ({ message }) => message), (records) => {
       let state = states.has(recorded.stream) ? states.get(recorded.stream) : initial
-      // The codec and the state are the decider's own; its type was erased.
+      // Codec and state belong to the same decider; `AnyDecider` erases their types.
       for (const { event } of records) state = evolve(state as never, event as never)
       return Result.mapBoth(encode(state), {
-        onFailure: ({ message }) => `the state after it does not satisfy its Schema: ${message}`,
+        onFailure: ({ message }) => `the state after the event does not satisfy its Schema: ${message}`,
         onSuccess: (json) => {
           states.set(recorded.stream, state)
           return throughText(json)
@@ -177,7 +180,7 @@ const foldDocuments = (projection: Projection.Any) => {
   const isFollowed = EventFilter.matcher({ types: reads, ...where })
   const codec = DocumentCodec.of(projection)
   const documents = new Map<string, unknown>()
-  const fold = settingAside((recorded): Result.Result<Folded["documents"], string> => {
+  const fold = skippingFailedStreams((recorded): Result.Result<Folded["documents"], string> => {
     if (!isFollowed(recorded)) return Result.succeed([])
     return Result.flatMap(
       Result.mapError(ConsumerDefinition.decode(projection, recorded), ({ message }) => message),
@@ -194,7 +197,7 @@ const foldDocuments = (projection: Projection.Any) => {
             Result.map(codec.encode(key, document), ({ document }) => ({
               projection: name,
               key,
-              // The text was made by JSON.stringify.
+              // `JSON.stringify` made the text.
               document: document === undefined ? null : JSON.parse(document) as Schema.Json
             })))
         )

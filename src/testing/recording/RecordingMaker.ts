@@ -1,5 +1,5 @@
 /**
- * Makes recordings: of a log, or of another recording.
+ * Makes recordings from a log or from another recording.
  *
  * @since 0.1.0
  */
@@ -20,7 +20,7 @@ import * as RecordingPersonalData from "./RecordingPersonalData.ts"
 import * as RecordingSample from "./RecordingSample.ts"
 
 /**
- * A log cannot be recorded as it was asked for.
+ * The log cannot be recorded with these options.
  *
  * @since 0.1.0
  * @category errors
@@ -29,12 +29,12 @@ export class RecordingFailed extends Schema.TaggedError<RecordingFailed>("evsrc/
   detail: Schema.String
 }) {
   override get message(): string {
-    return `This log cannot be recorded: ${this.detail}`
+    return `The log cannot be recorded: ${this.detail}`
   }
 }
 
 /**
- * What of an event may be replaced before it is recorded.
+ * The parts of an event that `replace` can change before it is recorded.
  *
  * @since 0.1.0
  * @category models
@@ -47,56 +47,59 @@ export interface Replaceable {
 }
 
 /**
- * - `aggregates`, `projections`: whose states to record, and so which events
- * - `sample`: only some streams; all by default
- * - `personal`: what becomes of fields that are marked by `PersonalData.field`. `"replace"`, the default, writes other values, which their Schemas
- *   generate; `"keep"` writes them in plaintext
- * - `metadata`: whether to record the metadata of events, which may name people; `"leave"` by default, and then projections are given none, when
- *   it is replayed too
- * - `replace`: changes an event before it is recorded, after its marked fields were replaced: for what is personal and not marked, in payloads or
- *   the names of streams. It has to answer the same for the same, as ids that it changes still have to go together
+ * What a recording contains. `aggregates` and `projections` select the events and the recorded states.
  *
  * @since 0.1.0
  * @category options
  */
 export interface RecordOptions extends RecordingFold.Models {
+  /** Selects streams; all streams by default. */
   readonly sample?: RecordingSample.Sample | undefined
+  /** Replaces fields annotated with `PersonalData.field` by generated values (default), or writes them in plaintext. */
   readonly personal?: "replace" | "keep" | undefined
-  readonly metadata?: "leave" | "keep" | undefined
+  /**
+   * Omits the metadata of events, which may name people (default), or keeps it. Without metadata, projections receive empty metadata, also in a
+   * replay.
+   */
+  readonly metadata?: "omit" | "keep" | undefined
+  /**
+   * Changes an event before it is recorded, after annotated fields were replaced. Use it for personal data that is not annotated, in payloads or
+   * stream names. Return equal values for equal inputs, so that changed ids still match.
+   */
   readonly replace?:
     | ((event: Replaceable & Pick<EncodedEvent, "type" | "schemaVersion">) => Replaceable)
     | undefined
 }
 
 /**
- * The lines of a recording of the log, up to its high-water mark.
+ * Returns the lines of a recording of the log, up to its high-water mark.
  *
  * **Details**
  *
- * All events of the streams of these aggregates are recorded, and those that these projections follow. Nothing is written to the store; the states
- * are folded here, from the events as they are recorded: from replaced values, where they were replaced.
+ * A recording contains all events of the streams of these aggregates, and the events that these projections process. The states are folded from
+ * the recorded events, so from replaced values where values were replaced. The store is only read.
  *
  * **Gotchas**
  *
- * The states of all streams and documents that are recorded are in memory, and so are the personal values that were replaced. Take a sample of
- * a log that is large. The documents of a projection over a sample are those that the events of the sample lead to.
+ * The states of all recorded streams and documents are in memory, and so are the replaced personal values. Take a sample of a large log. A
+ * projection is folded over the events of the sample only.
  *
  * @since 0.1.0
- * @category recording
+ * @category constructors
  */
 export const record = (
   options: RecordOptions
 ): Stream.Stream<string, RecordingFailed | EventStoreError, EventStore> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { metadata = "leave", personal = "replace", replace, sample = {} } = options
-    const wrong = RecordingSample.problem(sample)
-    if (wrong !== undefined) return yield* new RecordingFailed({ detail: wrong })
+    const { metadata = "omit", personal = "replace", replace, sample = {} } = options
+    const invalid = RecordingSample.validate(sample)
+    if (invalid !== undefined) return yield* new RecordingFailed({ detail: invalid })
     const store = yield* EventStore
     const fold = RecordingFold.make(options)
     const header = RecordingFile.header(yield* DateTime.now, {
-      personal: personal === "replace" ? "replaced" : "kept",
+      personal: personal === "replace" ? "replaced" : "plaintext",
       sample: RecordingSample.describe(sample),
-      of: fold.of
+      models: fold.models
     })
     const aggregates = new Set((options.aggregates ?? []).map(({ aggregate: { name } }) => name))
     const sets = [
@@ -111,24 +114,24 @@ export const record = (
       (event) => fold.isWanted(event)
     )
     const isSelected = yield* RecordingSample.select(sample, aggregates, all)
-    const isWhole = wholeStreams(aggregates)
+    const gapBefore = makeGapDetector(aggregates)
 
     const prepare = Effect.fnUntraced(function*(recorded: EncodedEvent) {
       const reject = (detail: string) =>
         new RecordingFailed({
           detail: `${detail} (event "${recorded.type}" at position ${recorded.position}, stream "${recorded.stream}")`
         })
-      const hole = isWhole(recorded)
-      if (hole !== undefined) return yield* reject(hole)
+      const gap = gapBefore(recorded)
+      if (gap !== undefined) return yield* reject(gap)
       const data = yield* Effect.mapError(dataOf(recorded), reject)
-      // Whose encrypted data an event has says nothing of what is in a file.
-      const { subjects, ...kept } = recorded.metadata
-      const event = { ...RecordingFile.eventOf(recorded, metadata === "keep" ? kept : undefined), data }
+      // `subjects` names the owners of encrypted values, and a recording has no encrypted values.
+      const { subjects, ...rest } = recorded.metadata
+      const event = { ...RecordingFile.eventOf(recorded, metadata === "keep" ? rest : undefined), data }
       if (replace === undefined) return event
       const other = replace({ ...event, metadata: event.metadata ?? {} })
       return {
         ...event,
-        // It is checked where it is written.
+        // The encoder of the file validates the name.
         stream: other.stream as EncodedEvent["stream"],
         data: other.data,
         tags: other.tags,
@@ -139,14 +142,14 @@ export const record = (
     return written(fold, Stream.concat(Stream.succeed(header), events))
   }))
 
-/** Tells of the events of aggregates when one is missing before them: no state can be made without it. */
-const wholeStreams = (aggregates: ReadonlySet<string>) => {
+/** Returns a function that detects a missing earlier event of an aggregate's stream: without it the state is unknown. */
+const makeGapDetector = (aggregates: ReadonlySet<string>) => {
   const versions = new Map<string, number>()
   return ({ stream, version }: EncodedEvent): string | undefined => {
     if (!aggregates.has(StreamId.category(stream))) return undefined
     const before = versions.get(stream) ?? 0
     versions.set(stream, version)
-    return version === before + 1 ? undefined : `the events of its stream before version ${version} are not in the log`
+    return version === before + 1 ? undefined : `the log lacks the events of the stream before version ${version}`
   }
 }
 
@@ -155,12 +158,12 @@ const written = <E, R>(
   entries: Stream.Stream<RecordingFile.Header | RecordingFile.Step["event"], E, R>
 ): Stream.Stream<string, E | RecordingFailed, R> =>
   Stream.suspend(() => {
-    const known = new Map<string, Schema.Json>()
-    /** What has changed since this was asked before. */
-    const changed = (kind: RecordingFile.Subject["kind"], name: string, id: string, now: Schema.Json) => {
-      const of = JSON.stringify([kind, name, id])
-      const patch = JsonPatch.get(known.get(of) ?? null, now)
-      known.set(of, now)
+    const previous = new Map<string, Schema.Json>()
+    /** Returns the changes since the previous value. */
+    const changed = (kind: RecordingFile.Model["kind"], name: string, id: string, now: Schema.Json) => {
+      const key = JSON.stringify([kind, name, id])
+      const patch = JsonPatch.get(previous.get(key) ?? null, now)
+      previous.set(key, now)
       return patch
     }
     const stepOf = (event: RecordingFile.Step["event"]): RecordingFile.Step => {
@@ -185,14 +188,14 @@ const written = <E, R>(
   })
 
 /**
- * The lines of a recording of the same events, with the states of today: what is different is accepted.
+ * Returns the lines of a recording of the same events with the current states. This accepts every difference.
  *
  * **Gotchas**
  *
- * It has the events that were recorded, and no others: a projection that was added is recorded over these.
+ * The events stay the recorded ones: an added projection is folded over these only.
  *
  * @since 0.1.0
- * @category recording
+ * @category combinators
  */
 export const renew = <E, R>(
   models: RecordingFold.Models,
@@ -204,7 +207,7 @@ export const renew = <E, R>(
       fold,
       Stream.map(
         RecordingFile.read(lines),
-        ({ entry }) => RecordingFile.isHeader(entry) ? { ...entry, of: fold.of } : entry.event
+        ({ entry }) => RecordingFile.isHeader(entry) ? { ...entry, models: fold.models } : entry.event
       )
     )
   })

@@ -1,6 +1,6 @@
 /**
- * Replaces the personal data of events by values that their Schemas generate. What is generated does not depend on what it stands for: nobody can
- * tell from it whether a guess is right.
+ * Replaces the personal data of events by values that their Schemas generate. A generated value does not depend on the original, so it cannot
+ * confirm a guess.
  *
  * @since 0.1.0
  */
@@ -19,54 +19,55 @@ import * as PersonalData from "../../personalData/PersonalData.ts"
 import * as PersonalFields from "../../personalData/PersonalFields.ts"
 
 /**
- * The payload of an event with other personal data. Fails with a text where that is impossible.
+ * Returns the payload of an event with replaced personal data. Fails with a text if a value cannot be generated.
  *
  * @since 0.1.0
  * @category models
  */
 export type Replace = (event: EncodedEvent) => Effect.Effect<Schema.Json, string>
 
-/** The personal fields of one version of one type; `isKnown`: whether there is a Schema of it. */
-interface LocatedField {
+/** The personal fields of one version of one type. */
+interface LocatedFields {
+  /** Whether a set has a Schema of the version. */
   readonly isKnown: boolean
   readonly locateFields: PersonalFields.FieldLocator
 }
 
 /**
- * Replaces the personal data of events of some sets. What was erased stays so. The same value of the same subject is replaced by the same one each
- * time, where its Schema allows that; another by another one, where its Schema has so many.
+ * Returns a function that replaces the personal data of events of these sets. Erased data stays erased. Equal values of a subject get equal
+ * replacements if their Schemas allow it. Different values get different replacements if the Schema has enough values.
  *
  * **Details**
  *
- * It keeps the values that it has replaced in memory, and writes them nowhere.
+ * The original values are held in memory only.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (sets: ReadonlyArray<Event.Any>): Replace => {
   const generate = generator()
-  const stands = new Map<string, Map<string, Array<Schema.Json>>>()
-  const known = new Map<string, LocatedField>()
+  const replacements = new Map<string, Map<string, Array<Schema.Json>>>()
+  const cache = new Map<string, LocatedFields>()
 
-  const locatedOf = ({ schemaVersion, type }: EncodedEvent): LocatedField => {
+  const locatedOf = ({ schemaVersion, type }: EncodedEvent): LocatedFields => {
     const name = `${schemaVersion} ${type}`
-    let found = known.get(name)
-    if (found === undefined) known.set(name, found = located(sets, type, schemaVersion))
+    let found = cache.get(name)
+    if (found === undefined) cache.set(name, found = located(sets, type, schemaVersion))
     return found
   }
 
-  const standIn = Effect.fnUntraced(function*(
+  const replacementOf = Effect.fnUntraced(function*(
     { field, parent, schema, subject }: PersonalFields.AnnotatedField
   ): Effect.fn.Return<Schema.Json, string> {
     const person = String(subject)
     const original = JSON.stringify(parent[field])
-    const ofPerson = stands.get(person) ?? new Map<string, Array<Schema.Json>>()
+    const ofPerson = replacements.get(person) ?? new Map<string, Array<Schema.Json>>()
     const given = ofPerson.get(original) ?? []
     const fitting = given.find(generate.fits(schema))
     if (fitting !== undefined) return fitting
     const made = yield* Effect.mapError(generate.next(schema), (detail) => `"${field}": ${detail}`)
     ofPerson.set(original, [...given, made])
-    stands.set(person, ofPerson)
+    replacements.set(person, ofPerson)
     return made
   })
 
@@ -76,29 +77,29 @@ export const make = (sets: ReadonlyArray<Event.Any>): Replace => {
     const { isKnown, locateFields } = locatedOf(recorded)
     const replaced = new Map<object, Set<string>>()
     for (const found of locateFields(data)) {
-      const value = yield* standIn(found)
+      const value = yield* replacementOf(found)
       found.parent[found.field] = value
       replaced.set(found.parent, (replaced.get(found.parent) ?? new Set()).add(found.field))
     }
-    const isLeft: IsLeft = (parent, field) => replaced.get(parent)?.has(field) !== true
-    const unmarked = sealedLeft(recorded.data, data, isLeft)
-    if (unmarked.length === 0) return data
+    const isOriginal: IsOriginal = (parent, field) => replaced.get(parent)?.has(field) !== true
+    const unannotated = unannotatedFields(recorded.data, data, isOriginal)
+    if (unannotated.length === 0) return data
     if (isKnown) {
       return yield* Effect.fail(
         `"${
-          unmarked[0]!.field
-        }" was written as personal data and is not marked as such in the Schema of this version, so nothing `
-          + "can be generated for it: mark it by Personal.field"
+          unannotated[0]!.field
+        }" is stored encrypted, but the Schema of this version does not annotate it as personal data, so no value `
+          + "can be generated; annotate it with PersonalData.field"
       )
     }
-    // Of a type that means nothing any more nobody reads what it was.
-    for (const { field, parent, subject } of unmarked) parent[field] = PersonalData.Erased.make({ subject })
+    // A retired type has no Schema to generate from, and no code reads its payload.
+    for (const { field, parent, subject } of unannotated) parent[field] = PersonalData.Erased.make({ subject })
     return data
   })
 }
 
-/** Several sets may know one type; what only one of them marks is personal too. */
-const located = (sets: ReadonlyArray<Event.Any>, type: string, schemaVersion: number): LocatedField => {
+/** Several sets may contain a type. A field that one of them annotates is personal in all. */
+const located = (sets: ReadonlyArray<Event.Any>, type: string, schemaVersion: number): LocatedFields => {
   const schemas = sets.flatMap((set) => schemaOf(set, type, schemaVersion) ?? [])
   const all = schemas.flatMap((schema) =>
     PersonalFields.locateFields(`event "${type}", version ${schemaVersion}`, schema) ?? []
@@ -124,35 +125,35 @@ const schemaOf = (set: Event.Any, type: string, schemaVersion: number): Schema.C
     : past[schemaVersion - 1]?.schema
 }
 
-type IsLeft = (parent: object, field: string) => boolean
+type IsOriginal = (parent: object, field: string) => boolean
 
-/** What is kept encrypted, stands in `data` in plaintext, and is left as it was. */
-const sealedLeft = (kept: Schema.Json, data: Schema.Json, isLeft: IsLeft) => {
-  const left: Array<{
+/** Returns the fields that are stored encrypted and still have their original plaintext in `data`. */
+const unannotatedFields = (stored: Schema.Json, data: Schema.Json, isOriginal: IsOriginal) => {
+  const found: Array<{
     readonly parent: Record<string, Schema.Json>
     readonly field: string
     readonly subject: string
   }> = []
-  const visit = (kept: unknown, data: unknown): void => {
-    if (!isParentObject(kept) || !isParentObject(data)) return
-    for (const [field, value] of Object.entries(kept)) {
+  const visit = (stored: unknown, data: unknown): void => {
+    if (!isParentObject(stored) || !isParentObject(data)) return
+    for (const [field, value] of Object.entries(stored)) {
       if (!EncryptedValue.isEncrypted(value)) visit(value, data[field])
-      else if (!PersonalData.isErased(data[field]) && isLeft(data, field)) {
-        left.push({ parent: data, field, subject: value.subject })
+      else if (!PersonalData.isErased(data[field]) && isOriginal(data, field)) {
+        found.push({ parent: data, field, subject: value.subject })
       }
     }
   }
-  visit(kept, data)
-  return left
+  visit(stored, data)
+  return found
 }
 
-/** An object or an array. */
+/** Returns whether the value is an object or an array. */
 const isParentObject = (json: unknown): json is Record<string, Schema.Json> => Predicate.isObject(json)
 
-/** Values made at a time. */
+/** The number of values generated at once. */
 const batch = 50
 
-/** How often another value is tried for, as one may have been given to somebody else. */
+/** The highest number of attempts to generate a value that is not used yet. */
 const attempts = 10
 
 interface Generated {
@@ -182,7 +183,7 @@ const generator = () => {
         const text = JSON.stringify(first)
         if (used.has(text) && attempt < attempts) continue
         used.add(text)
-        // A batch is never empty.
+        // `more` never returns an empty batch.
         return first!
       }
     })
@@ -190,7 +191,7 @@ const generator = () => {
 }
 
 const generated = (schema: Schema.Constraint): Generated => {
-  // The fields of events are encoded and decoded without services.
+  // Encoding and decoding fields of events needs no services.
   const json = Schema.toCodecJson(schema as StateSchema)
   const encode = Schema.encodeUnknownResult(json)
   return {
@@ -198,11 +199,11 @@ const generated = (schema: Schema.Constraint): Generated => {
     more: Effect.suspend(() => Arbitrary.sampleEffect(Arbitrary.schema(schema), { count: batch, size: 12 })).pipe(
       Effect.flatMap((values) => Effect.fromResult(Result.all(values.map((value) => encode(value))))),
       Effect.map((values) => JSON.parse(JSON.stringify(values)) as ReadonlyArray<Schema.Json>),
-      // A Schema that nothing can be generated from throws, or discards all that it tries.
+      // A Schema that generates no value throws or discards every attempt.
       Effect.sandbox,
       Effect.mapError(() =>
-        "nothing can be generated from its Schema; for a pattern with a lookahead or a class of Unicode, annotate another one to "
-        + "generate by, as `arbitraryConstraint`"
+        "its Schema cannot generate values; for a pattern with a lookahead or a Unicode class, annotate a simpler pattern as "
+        + "`arbitraryConstraint`"
       )
     ),
     left: []

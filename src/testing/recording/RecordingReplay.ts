@@ -1,22 +1,21 @@
 /**
- * Replays a recording through today's code, and compares the states after every event.
+ * Replays a recording with the current code and compares the states after every event.
  *
  * @since 0.1.0
  */
-import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as JsonDiff from "../../core/JsonDiff.ts"
 import * as StreamId from "../../core/StreamId.ts"
+import * as RecordingComparison from "./RecordingComparison.ts"
 import * as RecordingFile from "./RecordingFile.ts"
 import * as RecordingFold from "./RecordingFold.ts"
 import type * as RecordingReport from "./RecordingReport.ts"
 
 /**
- * Makes states comparable that are meant to be different: of both sides, what is to be the same. Of which type an encoded state is, is for who
- * writes this to know; what it answers is compared as JSON.
+ * Maps an encoded state to the value that is compared. It is applied to both sides; a change that it hides is not reported. Its author states
+ * the type of the encoded state. Its result is compared as JSON.
  *
  * @since 0.1.0
  * @category models
@@ -24,40 +23,30 @@ import type * as RecordingReport from "./RecordingReport.ts"
 export type Normalise = (encoded: never, side: "recorded" | "today") => unknown
 
 /**
- * - `normalise`: by the names of aggregates and projections
- * - `removed`: the names of those that were recorded and are gone, or are not to be compared
+ * What is replayed, and how it is compared.
  *
  * @since 0.1.0
  * @category options
  */
 export interface ReplayOptions extends RecordingFold.Models {
+  /** Maps states before they are compared, by the name of the aggregate or projection. */
   readonly normalise?: {
     readonly aggregates?: { readonly [name: string]: Normalise } | undefined
     readonly projections?: { readonly [name: string]: Normalise } | undefined
   } | undefined
+  /** The names of recorded aggregates and projections that no longer exist or are not compared. */
   readonly removed?: ReadonlyArray<string> | undefined
 }
 
-/** One stream or document, on both sides. */
-interface Compared extends RecordingFile.Subject {
-  readonly id: string
-  recorded: Schema.Json
-  today: Schema.Json
-  events: number
-  different: number
-  changes: ReadonlyArray<JsonDiff.Change>
-  first: { readonly from: RecordingReport.Place; readonly there: ReadonlyArray<JsonDiff.Change> } | undefined
-}
-
 /**
- * What today's code makes of a recording.
+ * Replays a recording with the current code and reports every state that differs.
  *
  * **Gotchas**
  *
  * The states of all streams and documents are in memory, those of both sides where they differ.
  *
  * @since 0.1.0
- * @category replaying
+ * @category combinators
  */
 export const replay = <E, R>(
   options: ReplayOptions,
@@ -65,10 +54,10 @@ export const replay = <E, R>(
 ): Effect.Effect<RecordingReport.Report, E | RecordingFile.InvalidRecording, R> => replayed(options, lines, "compared")
 
 /**
- * As `replay`, and its failures are also those of models that are not in the recording: what recording them would make of it.
+ * Replays a recording as `replay` does. Its failures include those of models that are not in the recording.
  *
  * @since 0.1.0
- * @category replaying
+ * @category combinators
  */
 export const rehearse = <E, R>(
   options: ReplayOptions,
@@ -81,149 +70,138 @@ const replayed = <E, R>(
   failuresOf: "compared" | "all"
 ): Effect.Effect<RecordingReport.Report, E | RecordingFile.InvalidRecording, R> =>
   Effect.suspend(() => {
-    const comparing = makeComparing(options, failuresOf)
+    const comparison = makeComparison(options, failuresOf)
     return Effect.flatMap(
       Stream.runForEach(RecordingFile.read(lines), ({ entry, line }) =>
         RecordingFile.isHeader(entry)
-          ? Effect.sync(() => comparing.begin(entry))
-          : Effect.fromResult(comparing.step(line, entry))),
-      () => Effect.sync(comparing.report)
+          ? Effect.sync(() => comparison.start(entry))
+          : Effect.fromResult(comparison.step(line, entry))),
+      () => Effect.sync(comparison.report)
     )
   })
 
-const makeComparing = (options: ReplayOptions, failuresOf: "compared" | "all") => {
-  const today = RecordingFold.make(options)
-  const normalise = normaliser(options, today.of)
-  const compared = new Map<string, Compared>()
+const makeComparison = (options: ReplayOptions, failuresOf: "compared" | "all") => {
+  const fold = RecordingFold.make(options)
+  const items = RecordingComparison.makeItems(makeNormaliser(options, fold.models))
   const failures: Array<RecordingReport.Failure> = []
-  let recordedAt: DateTime.Utc | undefined
-  let of: ReadonlyArray<RecordingFile.Subject> = []
+  const given = new Set(fold.models.map(nameOf))
+  let header: RecordingFile.Header | undefined
   let common = new Set<string>()
   let events = 0
 
-  const find = (subject: RecordingFile.Subject, id: string): Compared => {
-    const name = JSON.stringify([subject.kind, subject.name, id])
-    let found = compared.get(name)
-    if (found === undefined) {
-      found = { ...subject, id, recorded: null, today: null, events: 0, different: 0, changes: [], first: undefined }
-      compared.set(name, found)
-    }
-    return found
-  }
-
-  const compare = (one: Compared, from: RecordingReport.Place): void => {
-    one.events++
-    const [before, after] = [normalise(one, one.recorded, "recorded"), normalise(one, one.today, "today")]
-    one.changes = JsonDiff.between(before, after)
-    // One value for both; where it was normalised, they are two.
-    if (one.changes.length === 0 && before === one.recorded && after === one.today) one.today = one.recorded
-    if (one.changes.length === 0) return
-    one.different++
-    one.first ??= { from, there: one.changes }
-  }
-
-  const compareFailures = (step: RecordingFile.Step, now: RecordingFold.Folded, event: RecordingReport.Place) => {
-    const then = (step.failed ?? []).filter((one) => common.has(nameOf(one)))
-    const only = (
-      some: ReadonlyArray<RecordingFold.Failed>,
-      others: ReadonlyArray<RecordingFold.Failed>,
-      when: RecordingReport.Failure["when"]
-    ) => {
-      for (const { detail, kind, name } of some) {
-        const isBoth = others.some((other) => other.kind === kind && other.name === name)
-        const isTold = failuresOf === "all" || common.has(nameOf({ kind, name }))
-        if (!isBoth && isTold) failures.push({ kind, name, when, event, detail })
-      }
-    }
-    only(now.failed, then, "today")
-    only(then, now.failed, "recorded")
-  }
-
   const step = (line: number, step: RecordingFile.Step): Result.Result<void, RecordingFile.InvalidRecording> => {
     const { position, stream, type, version } = step.event
-    const from: RecordingReport.Place = { line, position, stream, version, type }
-    const now = today.fold(RecordingFile.recordedOf(step.event))
-    const touched = new Set<Compared>()
-    const touch = (subject: RecordingFile.Subject, id: string): Compared | undefined => {
-      if (!common.has(nameOf(subject))) return undefined
-      const one = find(subject, id)
-      touched.add(one)
-      return one
+    const event: RecordingReport.Place = { line, position, stream, version, type }
+    const folded = fold.fold(RecordingFile.recordedOf(step.event))
+    const touched = new Set<RecordingComparison.Item>()
+    const touch: Touch = (model, id) => {
+      if (!common.has(nameOf(model))) return undefined
+      const item = items.find(model, id)
+      touched.add(item)
+      return item
     }
     events++
-    const instance = touch({ kind: "aggregate", name: StreamId.category(stream) }, stream)
-    const changes = [
-      { one: instance, changes: step.state ?? [] },
-      ...(step.documents ?? []).map(({ changes, key, projection }) => ({
-        one: touch({ kind: "projection", name: projection }, key),
-        changes
-      }))
-    ]
-    for (const { changes: patch, one } of changes) {
-      if (one === undefined) continue
-      const changed = RecordingFile.changed(line, one.recorded, patch)
-      if (Result.isFailure(changed)) return Result.fail(changed.failure)
-      one.recorded = changed.success
-    }
-    if (instance !== undefined && now.state !== undefined) instance.today = now.state
-    for (const { document, key, projection } of now.documents) {
-      const one = touch({ kind: "projection", name: projection }, key)
-      if (one !== undefined) one.today = document
-    }
-    for (const one of touched) compare(one, from)
-    compareFailures(step, now, from)
+    const applied = applyRecorded(line, step, touch)
+    if (Result.isFailure(applied)) return applied
+    applyFolded(stream, folded, touch)
+    for (const item of touched) items.compare(item, event)
+    const recorded = (step.failed ?? []).filter((one) => common.has(nameOf(one)))
+    failures.push(
+      ...RecordingComparison.failuresOnOneSide(recorded, folded.failed, event)
+        .filter((failure) => failuresOf === "all" || common.has(nameOf(failure)))
+    )
     return Result.void
   }
 
-  const report = (): RecordingReport.Report => {
-    const all = Array.from(compared.values())
-    const without = (some: ReadonlyArray<RecordingFile.Subject>, others: ReadonlyArray<RecordingFile.Subject>) =>
-      some.filter((one) => !others.some((other) => nameOf(other) === nameOf(one)))
-    return {
-      // Without a header there is no report.
-      recordedAt: recordedAt!,
-      events,
-      compared: today.of.filter((one) => common.has(nameOf(one))).map((subject) => {
-        const ours = all.filter((one) => nameOf(one) === nameOf(subject))
-        return { ...subject, items: ours.length, different: ours.filter(({ first }) => first !== undefined).length }
-      }),
-      differences: all.flatMap(({ changes, different, events, first, id, kind, name, recorded, today }) =>
-        first === undefined
-          ? []
-          : [{ kind, name, id, ...first, events: different, of: events, recorded, today, changes }]
-      ).toSorted((a, b) => Number(a.from.position - b.from.position)),
-      failures,
-      missing: without(of, today.of).filter(({ name }) => options.removed?.includes(name) !== true),
-      unrecorded: without(today.of, of)
-    }
-  }
-
   return {
-    begin: (header: RecordingFile.Header) => {
-      recordedAt = header.recordedAt
-      of = header.of
-      const ours = new Set(today.of.map(nameOf))
-      common = new Set(of.map(nameOf).filter((name) => ours.has(name)))
+    start: (read: RecordingFile.Header) => {
+      header = read
+      common = new Set(read.models.map(nameOf).filter((name) => given.has(name)))
     },
     step,
-    report
+    report: (): RecordingReport.Report => {
+      // The reader fails when a recording has no header.
+      const { models, recordedAt } = header!
+      return {
+        recordedAt,
+        events,
+        ...RecordingComparison.reportOf(fold.models.filter((model) => common.has(nameOf(model))), items.all()),
+        failures,
+        missing: without(models, fold.models).filter(({ name }) => options.removed?.includes(name) !== true),
+        unrecorded: without(fold.models, models)
+      }
+    }
   }
 }
 
-const nameOf = ({ kind, name }: RecordingFile.Subject): string => `${kind} ${name}`
+/** Returns the item of a model that both sides have. */
+type Touch = (model: RecordingFile.Model, id: string) => RecordingComparison.Item | undefined
 
-const normaliser = ({ normalise = {} }: ReplayOptions, of: ReadonlyArray<RecordingFile.Subject>) => {
-  const all = new Map<string, Normalise>([
+const aggregateOf = (stream: StreamId.StreamId): RecordingFile.Model => ({
+  kind: "aggregate",
+  name: StreamId.category(stream)
+})
+
+/** Applies the recorded changes of a step to the recorded states. */
+const applyRecorded = (
+  line: number,
+  { documents = [], event: { stream }, state = [] }: RecordingFile.Step,
+  touch: Touch
+): Result.Result<void, RecordingFile.InvalidRecording> => {
+  const changes = [
+    { item: touch(aggregateOf(stream), stream), patch: state },
+    ...documents.map(({ changes, key, projection }) => ({
+      item: touch({ kind: "projection", name: projection }, key),
+      patch: changes
+    }))
+  ]
+  for (const { item, patch } of changes) {
+    if (item === undefined) continue
+    const changed = RecordingFile.changed(line, item.recorded, patch)
+    if (Result.isFailure(changed)) return Result.fail(changed.failure)
+    item.recorded = changed.success
+  }
+  return Result.void
+}
+
+/** Stores what the current code makes of an event. */
+const applyFolded = (
+  stream: StreamId.StreamId,
+  { documents, state }: RecordingFold.Folded,
+  touch: Touch
+): void => {
+  const instance = touch(aggregateOf(stream), stream)
+  if (instance !== undefined && state !== undefined) instance.today = state
+  for (const { document, key, projection } of documents) {
+    const item = touch({ kind: "projection", name: projection }, key)
+    if (item !== undefined) item.today = document
+  }
+}
+
+const { nameOf } = RecordingComparison
+
+const without = (some: ReadonlyArray<RecordingFile.Model>, others: ReadonlyArray<RecordingFile.Model>) =>
+  some.filter((one) => !others.some((other) => nameOf(other) === nameOf(one)))
+
+const makeNormaliser = (
+  { normalise = {} }: ReplayOptions,
+  models: ReadonlyArray<RecordingFile.Model>
+): RecordingComparison.Normaliser => {
+  const functions = new Map<string, Normalise>([
     ...Object.entries(normalise.aggregates ?? {}).map(([name, one]) => [`aggregate ${name}`, one] as const),
     ...Object.entries(normalise.projections ?? {}).map(([name, one]) => [`projection ${name}`, one] as const)
   ])
-  const unknown = Array.from(all.keys()).find((name) => !of.some((one) => nameOf(one) === name))
-  if (unknown !== undefined) throw new Error(`Recording: there is no ${unknown} to normalise`)
-  return (one: RecordingFile.Subject, encoded: Schema.Json, side: "recorded" | "today"): Schema.Json => {
-    const normalise = all.get(nameOf(one))
-    // No document is none after any change of its Schema.
+  const unknown = Array.from(functions.keys()).find((name) => !models.some((model) => nameOf(model) === name))
+  if (unknown !== undefined) {
+    throw new Error(
+      `Recording: \`normalise\` names ${unknown}, which is not in \`aggregates\` or \`projections\`; add it there or remove the function`
+    )
+  }
+  return (model, encoded, side) => {
+    const normalise = functions.get(nameOf(model))
+    // A missing document is `null` in every version of its Schema.
     if (normalise === undefined || encoded === null) return encoded
-    // Its parameter is of the type that its author gave it.
+    // The author of the function states the type of its parameter.
     return JSON.parse(JSON.stringify(normalise(encoded as never, side)) ?? "null") as Schema.Json
   }
 }

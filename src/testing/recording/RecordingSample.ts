@@ -1,5 +1,5 @@
 /**
- * Which streams of a log are recorded.
+ * Selects the streams of a log that are recorded.
  *
  * @since 0.1.0
  */
@@ -10,60 +10,59 @@ import * as StreamId from "../../core/StreamId.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 
 /**
- * Only some streams, each as a whole. What is given together holds together; all streams where nothing is given.
- *
- * - `prefix`: those whose names begin so
- * - `where`: those of these names
- * - `fraction`: about so much of them, from 0 to 1
- * - `count`: so many of each aggregate, and so many of all other streams together; the log is read twice
- * - `seed`: draws others for `fraction` and `count`; the same streams for the same seed, also when the log has grown and `fraction` is given
+ * A selection of whole streams. A stream must satisfy all given options; without options every stream is selected.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Sample {
+  /** Selects the streams whose names start with this prefix. */
   readonly prefix?: string | undefined
+  /** Selects the streams for whose names this returns true. */
   readonly where?: ((stream: string) => boolean) | undefined
+  /** Selects about this fraction of the streams, above 0 and at most 1. */
   readonly fraction?: number | undefined
+  /** Selects this many streams of each aggregate, and this many of all other streams together. The log is read twice. */
   readonly count?: number | undefined
+  /** The seed of the random choice by `fraction` and `count`. A fraction with the same seed selects the same streams in a longer log. */
   readonly seed?: string | number | undefined
 }
 
 /**
- * The sample in words.
+ * Returns a description of the sample.
  *
  * @since 0.1.0
- * @category formatting
+ * @category accessors
  */
 export const describe = ({ count, fraction, prefix, seed, where }: Sample): string => {
   const words = [
-    ...prefix === undefined ? [] : [`those that begin with ${JSON.stringify(prefix)}`],
-    ...where === undefined ? [] : ["those of certain names"],
+    ...prefix === undefined ? [] : [`with names that start with ${JSON.stringify(prefix)}`],
+    ...where === undefined ? [] : ["selected by `where`"],
     ...fraction === undefined ? [] : [`a fraction of ${fraction}`],
     ...count === undefined ? [] : [`${count} of each aggregate`],
-    ...seed === undefined ? [] : [`drawn by the seed ${JSON.stringify(seed)}`]
+    ...seed === undefined ? [] : [`with the seed ${JSON.stringify(seed)}`]
   ]
-  return words.length === 0 ? "all streams" : `of the streams ${words.join(", ")}`
+  return words.length === 0 ? "all streams" : `streams: ${words.join(", ")}`
 }
 
 /**
- * What is wrong with a sample, or `undefined`.
+ * Returns the reason why a sample is invalid, or `undefined`.
  *
  * @since 0.1.0
  * @category guards
  */
-export const problem = ({ count, fraction }: Sample): string | undefined =>
+export const validate = ({ count, fraction }: Sample): string | undefined =>
   fraction !== undefined && !(fraction > 0 && fraction <= 1)
-    ? `a fraction lies above 0 and is at most 1; ${fraction} does not`
+    ? `the sample's fraction is ${fraction}; give a number above 0 and at most 1`
     : count !== undefined && !(Number.isInteger(count) && count > 0)
-    ? `a count is a whole number from 1, which ${count} is not`
+    ? `the sample's count is ${count}; give a whole number of at least 1`
     : undefined
 
 /**
- * Tells whether a stream is in the sample. `events`: of the log, which is read only where the streams have to be counted.
+ * Returns a function that decides whether a stream is in the sample. It reads `events`, the log, only for a sample with `count`.
  *
  * @since 0.1.0
- * @category sampling
+ * @category constructors
  */
 export const select = Effect.fnUntraced(function*<E, R>(
   { count, fraction = 1, prefix = "", seed = "", where = () => true }: Sample,
@@ -88,9 +87,9 @@ export const select = Effect.fnUntraced(function*<E, R>(
   return (stream) => selected.has(stream)
 })
 
-/** The place of a stream in an order that has nothing to do with its name: 32 hexadecimal digits. */
+/** Returns the rank of a stream in a random order: 32 hexadecimal digits. */
 const rankOf = (stream: string, seed: string | number): string =>
-  // Once more, as the highest digits of a fingerprint hardly depend on the last characters.
+  // Twice, because the highest digits of a fingerprint hardly depend on the last characters.
   SchemaFingerprint.fromText(SchemaFingerprint.fromText(`${seed}:${stream}`))
 
 const numberOf = (rank: string): number => Number.parseInt(rank.slice(0, 12), 16) / 0x1_0000_0000_0000
@@ -98,7 +97,7 @@ const numberOf = (rank: string): number => Number.parseInt(rank.slice(0, 12), 16
 const lastOf = (ranks: ReadonlyMap<string, string>): string =>
   Array.from(ranks).reduce((last, one) => one[1] > last[1] ? one : last)[0]
 
-/** For the events of one stream mostly come together. */
+/** Caches the last answer, because events of one stream often follow each other. */
 const cached = (select: (stream: string) => boolean): (stream: string) => boolean => {
   let last: { readonly stream: string; readonly is: boolean } | undefined
   return (stream) => {
