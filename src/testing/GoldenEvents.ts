@@ -1,15 +1,13 @@
 /**
- * The versions of events as files in the repository: an example of each payload, what it means, and the fingerprint of its Schema. A test
- * that checks them fails when what is in a log could no longer be read, or would be read as something else.
+ * Golden files for the versions of events: example payloads, the current events that they decode to, and the fingerprint of the Schema. A test
+ * fails when stored events would no longer decode, or would decode to other events.
  *
  * **Example** (a test)
  *
  * ```ts
- * it.effect("what was ever written can be read", () =>
+ * it.effect("decodes every stored version", () =>
  *   GoldenEvents.check(UserEvent, { directory: "test/golden/users" }).pipe(Effect.provide(NodeServices.layer)))
  * ```
- *
- * The technique is that of golden files; that a change shows as a difference in review, of approval tests.
  *
  * @since 0.1.0
  */
@@ -27,14 +25,16 @@ import * as EventCodec from "../event/EventCodec.ts"
 import * as storedVersions from "./storedVersions.ts"
 
 /**
- * - `NotRecorded`: a version has no file yet
- * - `MeaningNotRecorded`: it has one, of when it was current; what it is upcast to is not in it
- * - `ExampleNotRecorded`: it has one, without an example that is given
- * - `SchemaChanged`: its Schema is not the one that was recorded
- * - `Undecodable`: what was recorded, or is to be, does not decode to valid current events
- * - `MeaningChanged`: it decodes to something else than what was recorded
- * - `VersionLost`: it was recorded and the code does not know it
- * - `InvalidFile`: a file is none of these
+ * A difference between a golden file and the code:
+ *
+ * - `NotRecorded`: a version has no file yet.
+ * - `UpcastNotRecorded`: the file was written while the version was current. It lacks the events that its payloads are upcast to.
+ * - `ExampleNotRecorded`: the file lacks a given example.
+ * - `SchemaChanged`: the Schema differs from the recorded one.
+ * - `Undecodable`: an example does not decode to valid current events.
+ * - `UpcastChanged`: an example decodes to other events than the recorded ones.
+ * - `VersionLost`: the code has no version for the file.
+ * - `InvalidFile`: the file is not a golden file, or its name is wrong.
  *
  * @since 0.1.0
  * @category models
@@ -42,11 +42,11 @@ import * as storedVersions from "./storedVersions.ts"
 export const Problem = Schema.Struct({
   problem: Schema.Literals([
     "NotRecorded",
-    "MeaningNotRecorded",
+    "UpcastNotRecorded",
     "ExampleNotRecorded",
     "SchemaChanged",
     "Undecodable",
-    "MeaningChanged",
+    "UpcastChanged",
     "VersionLost",
     "InvalidFile"
   ]),
@@ -55,25 +55,25 @@ export const Problem = Schema.Struct({
 })
 export type Problem = typeof Problem.Type
 
-const mends: { readonly [P in Problem["problem"]]: string } = {
-  NotRecorded: "record it with UPDATE_GOLDEN=1, look at the new file, and commit it",
-  MeaningNotRecorded: "record it with UPDATE_GOLDEN=1, look at what it means now, and commit it",
-  ExampleNotRecorded: "record it with UPDATE_GOLDEN=1, look at what it means, and commit it",
+const fixes: { readonly [P in Problem["problem"]]: string } = {
+  NotRecorded: "run the test with UPDATE_GOLDEN=1, review the new file and commit it",
+  UpcastNotRecorded: "run the test with UPDATE_GOLDEN=1, review the upcast events and commit them",
+  ExampleNotRecorded: "run the test with UPDATE_GOLDEN=1, review the upcast events and commit them",
   SchemaChanged:
-    "put the recorded Schema into Event.upcasters as a past version, with an upcaster to the new one; or, if it was never "
-    + "deployed, remove the file and record it again",
-  Undecodable: "mend the Schema or the upcaster: what is in the log must stay readable",
-  MeaningChanged:
-    "mend the upcaster; or, if the events in the log are to mean something else from now on, remove the file, record it "
-    + "again, and rebuild the projections",
+    "add the recorded Schema to Event.upcasters as a past version, with an upcaster to the new one; or, if the version was "
+    + "never deployed, remove the file and record it again",
+  Undecodable: "fix the Schema or the upcaster: stored events must stay readable",
+  UpcastChanged:
+    "fix the upcaster; or, if stored events are to be upcast differently from now on, remove the file, record it again and "
+    + "rebuild the projections",
   VersionLost:
-    "bring its Schema and upcaster back (Event.upcasters, Event.legacy), or retire the type (Event.retired); or, if it was "
-    + "never deployed, remove the file",
-  InvalidFile: "restore it from the repository, or remove it"
+    "restore its Schema and upcaster (Event.upcasters, Event.legacy), or retire the type (Event.retired); or, if the version "
+    + "was never deployed, remove the file",
+  InvalidFile: "restore the file from the repository, or remove it"
 }
 
 /**
- * What is recorded is not what the code does.
+ * The golden files and the code differ.
  *
  * @since 0.1.0
  * @category errors
@@ -83,78 +83,85 @@ export class GoldenEventsFailed extends Schema.TaggedError<GoldenEventsFailed>("
   { directory: Schema.String, problems: Schema.Array(Problem) }
 ) {
   override get message(): string {
-    return `The events are not what is recorded in ${this.directory}:\n${
-      this.problems.map(({ detail, file, problem }) => `- ${file}: ${problem}: ${detail}\n  → ${mends[problem]}`).join(
-        "\n"
-      )
-    }`
+    const lines = this.problems.map(({ detail, file, problem }) =>
+      `- ${file}: ${problem}: ${detail}\n  → ${fixes[problem]}`
+    )
+    return `The events differ from the golden files in ${this.directory}:\n${lines.join("\n")}`
   }
 }
 
 const Stored = Schema.Struct({ type: Schema.String, schemaVersion: Schema.Int, data: Schema.Json })
+type Stored = typeof Stored.Type
+
+const Example = Schema.Struct({
+  data: Schema.Json,
+  /** The events that the payload was upcast to when this was recorded, as then stored. Missing while the version is current. */
+  upcastTo: Schema.optionalKey(Schema.Array(Stored))
+})
+type Example = typeof Example.Type
 
 const Golden = Schema.Struct({
   type: Schema.String,
   schemaVersion: Schema.Int,
   fingerprint: Schema.String,
-  examples: Schema.NonEmptyArray(Schema.Struct({
-    data: Schema.Json,
-    /** What it meant when that was recorded, as it would be stored then; missing while its own version is current. */
-    means: Schema.optionalKey(Schema.Array(Stored))
-  }))
+  examples: Schema.NonEmptyArray(Example)
 })
 type Golden = typeof Golden.Type
 const decodeGolden = Schema.decodeUnknownResult(Schema.fromJsonString(Golden))
 
 /**
- * - `directory`: where the files of this set of events are, and no others
- * - `update`: records what is missing; by default when the environment has `UPDATE_GOLDEN=1`. What is recorded is never changed
- * - `examples`: payloads to record of current versions; by default three are generated from the Schema, the same in every run
- * - `past`: payloads to record of past versions and of types that are no longer in the set, by type and version, as their Schemas have them. What is
- *   generated says little of an upcaster that parses texts: give it some that were really written
- *
- * Examples that are given later are added to a file.
+ * Which files are checked, and whether missing ones are written.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Options<E extends Event.Any> {
+  /** The directory of the golden files of this event set. It contains no other files. */
   readonly directory: string
+  /** Writes what is missing; true by default if the environment has `UPDATE_GOLDEN=1`. It never changes recorded examples. */
   readonly update?: boolean | undefined
+  /**
+   * Example payloads of current versions. By default three are generated from the Schema, equal in every run. Examples given later are added to
+   * the file.
+   */
   readonly examples?: { readonly [K in Event.Tag<E>]?: ReadonlyArray<Omit<Event.Case<E, K>, "_tag">> } | undefined
+  /**
+   * Example payloads of past versions and former types, by type and version, decoded. Give real payloads for an upcaster that parses texts:
+   * generated texts test little of it. Examples given later are added to the file.
+   */
   readonly past?:
     | { readonly [type: string]: { readonly [schemaVersion: number]: ReadonlyArray<object> } }
     | undefined
 }
 
 /**
- * - `files`: how many versions are recorded
- * - `written`: the files that were written just now
+ * The result of a check without problems.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Report {
+  /** The number of golden files. */
   readonly files: number
+  /** The files that this check wrote. */
   readonly written: ReadonlyArray<string>
 }
 
 /**
- * Compares the events of a set with what is recorded of them, and records what is missing if it is to. Fails with all that is wrong, and how to
- * mend it.
+ * Compares an event set with its golden files, and writes what is missing if `update` is set. Fails with all problems and their fixes.
  *
  * **Details**
  *
- * A meaning is recorded as events of the versions that were current then. It is compared after both, the old payload and these events, were
- * brought up to date: so a newer version needs no new files for the older ones.
+ * A file has the events that its examples were upcast to, in the versions that were current then. Both the payload and these events are upcast to
+ * the current versions before they are compared. So a newer version needs no change of older files.
  *
  * **Gotchas**
  *
- * A Schema's fingerprint does not cover the bodies of functions, nor checks on an event as a whole. Of a version that was never recorded
- * nothing is known: add the files with the release that brings the version.
+ * The fingerprint of a Schema covers neither the bodies of functions nor checks on an event as a whole. A version without a file is not checked:
+ * add its file in the release that adds the version.
  *
  * @since 0.1.0
- * @category checking
+ * @category combinators
  */
 export const check = Effect.fn("GoldenEvents.check")(function*<E extends Event.Any>(
   events: E,
@@ -165,154 +172,217 @@ export const check = Effect.fn("GoldenEvents.check")(function*<E extends Event.A
   FileSystem.FileSystem | Path.Path
 > {
   const { directory } = options
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
   const update = options.update ?? (yield* Config.Boolean("UPDATE_GOLDEN").pipe(Config.withDefault(false)))
-  const problems: Array<Problem> = []
-  const written: Array<string> = []
-  const read = reader(events)
   const versions = storedVersions.all(events)
-  checkPast(options, versions)
-
-  const write = Effect.fnUntraced(function*(file: string, golden: Golden, isNew: boolean) {
-    if (isNew) yield* fs.makeDirectory(directory, { recursive: true })
-    const text = `${storedVersions.stable(golden, 2)}\n`
-    yield* fs.writeFileString(path.join(directory, file), text, { flag: isNew ? "wx" : "w" })
-    written.push(file)
-  })
-
-  const names = (yield* fs.exists(directory)) ? (yield* fs.readDirectory(directory)).toSorted() : []
-  const recorded = new Map<string, Golden>()
-  for (const file of names) {
-    const golden = decodeGolden(yield* fs.readFileString(path.join(directory, file)))
-    const detail = Result.isFailure(golden)
-      ? golden.failure.message
-      : fileOf(golden.success) === file
-      ? undefined
-      : `it would have to be named ${fileOf(golden.success)}`
-    if (detail !== undefined) problems.push({ problem: "InvalidFile", file, detail })
-    else if (Result.isSuccess(golden)) recorded.set(file, golden.success)
-  }
+  validatePast(options, versions)
+  const { goldens, invalid, names } = yield* readFiles(directory)
+  const upcast = makeUpcast(events)
+  const problems = [...invalid, ...lostVersions(events, versions, goldens)]
+  const written: Array<string> = []
 
   for (const version of versions) {
     const file = fileOf(version)
-    const golden = recorded.get(file)
-    recorded.delete(file)
-    if (golden === undefined) {
-      // What is there and is no record is told of already, and not overwritten.
-      if (names.includes(file)) continue
-      const made = yield* make(version, read, examplesOf(options, version))
-      if (Result.isFailure(made)) problems.push({ problem: "Undecodable", file, detail: made.failure })
-      else if (update) yield* write(file, made.success, true)
-      else problems.push({ problem: "NotRecorded", file, detail: `there is no record of ${named(version)}` })
-      continue
+    const golden = goldens.get(file)
+    // An invalid file is a problem already, and is not overwritten.
+    if (golden === undefined && names.includes(file)) continue
+    const examples = examplesOf(options, version)
+    const checked = golden === undefined
+      ? yield* checkMissing(file, version, upcast, examples)
+      : yield* checkRecorded(file, golden, version, upcast, examples)
+    problems.push(...checked.problems)
+    if (!update) problems.push(...checked.missing)
+    else if (checked.completed !== undefined) {
+      yield* write(directory, file, checked.completed, golden === undefined)
+      written.push(file)
     }
-    if (golden.fingerprint !== version.fingerprint) {
-      const detail = `the Schema of ${named(version)} has changed`
-      problems.push({ problem: "SchemaChanged", file, detail })
-    }
-    const completed: Array<Golden["examples"][number]> = []
-    const wrong: Array<Wrong> = []
-    for (const example of golden.examples) {
-      const now = read.meaning([{ ...golden, data: example.data }])
-      if (Result.isFailure(now)) {
-        wrong.push({ problem: "Undecodable", example, detail: now.failure })
-        continue
-      }
-      completed.push(example.means === undefined && !version.isCurrent ? { ...example, means: now.success } : example)
-      if (example.means === undefined) continue
-      const then = read.meaning(example.means)
-      const [before, after] = [Result.getOrElse(then, (problem) => problem), now.success].map((it) =>
-        storedVersions.stable(it)
-      )
-      if (before !== after) {
-        wrong.push({ problem: "MeaningChanged", example, detail: `it was ${before}, and is ${after}` })
-      }
-    }
-    problems.push(...inWords(file, golden, wrong))
-    const added = yield* missing(golden, version, read, examplesOf(options, version))
-    if (Result.isFailure(added)) {
-      problems.push({ problem: "Undecodable", file, detail: added.failure })
-      continue
-    }
-    const isIncomplete = !version.isCurrent && golden.examples.some(({ means }) => means === undefined)
-    if (!isIncomplete && added.success.length === 0) continue
-    const [first, ...others] = [...completed, ...added.success]
-    if (!update) {
-      if (isIncomplete) {
-        const detail = `what ${named(version)} is upcast to is not recorded`
-        problems.push({ problem: "MeaningNotRecorded", file, detail })
-      }
-      problems.push(...added.success.map(({ data }): Problem => ({
-        problem: "ExampleNotRecorded",
-        file,
-        detail: `there is no example ${JSON.stringify(data)} of ${named(version)}`
-      })))
-    } else if (first !== undefined && completed.length === golden.examples.length) {
-      yield* write(file, { ...golden, examples: [first, ...others] }, false)
-    }
-  }
-
-  const legacy = legacyOf(events)
-  for (const [file, golden] of recorded) {
-    if (legacy[golden.type]?.end === "retired") continue
-    problems.push({ problem: "VersionLost", file, detail: `the code does not know ${named(golden)}` })
   }
   if (problems.length > 0) {
-    const inOrder = problems.toSorted((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : 0))
-    return yield* new GoldenEventsFailed({ directory, problems: inOrder })
+    const sorted = problems.toSorted((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : 0))
+    return yield* new GoldenEventsFailed({ directory, problems: sorted })
   }
   return { files: new Set([...names, ...written]).size, written }
 })
 
 /**
- * Records what is missing: `check` with `update`.
+ * Writes what is missing, as `check` with `update` does.
  *
  * @since 0.1.0
- * @category recording
+ * @category combinators
  */
 export const record = <E extends Event.Any>(events: E, options: Omit<Options<E>, "update">) =>
   check<E>(events, { ...options, update: true })
 
-/** What is wrong with an example. */
-interface Wrong extends Pick<Problem, "problem" | "detail"> {
-  readonly example: Golden["examples"][number]
+/** The result of the check of one version. */
+interface Checked {
+  /** Problems that an update cannot fix. */
+  readonly problems: ReadonlyArray<Problem>
+  /** Problems that an update fixes by writing `completed`. */
+  readonly missing: ReadonlyArray<Problem>
+  readonly completed: Golden | undefined
 }
 
-/** What is wrong with several examples in the same words is told once, of all of them. */
-const inWords = (file: string, { examples }: Golden, wrong: ReadonlyArray<Wrong>): ReadonlyArray<Problem> =>
+const undecodable = (file: string, detail: string): Checked => ({
+  problems: [{ problem: "Undecodable", file, detail }],
+  missing: [],
+  completed: undefined
+})
+
+const checkMissing = Effect.fnUntraced(function*(
+  file: string,
+  version: storedVersions.EventVersion,
+  upcast: Upcast,
+  examples: ReadonlyArray<unknown>
+): Effect.fn.Return<Checked> {
+  const made = yield* make(version, upcast, examples)
+  if (Result.isFailure(made)) return undecodable(file, made.failure)
+  const detail = `no file for ${describe(version)}`
+  return { problems: [], missing: [{ problem: "NotRecorded", file, detail }], completed: made.success }
+})
+
+const checkRecorded = Effect.fnUntraced(function*(
+  file: string,
+  golden: Golden,
+  version: storedVersions.EventVersion,
+  upcast: Upcast,
+  examples: ReadonlyArray<unknown>
+): Effect.fn.Return<Checked> {
+  const problems: Array<Problem> = []
+  if (golden.fingerprint !== version.fingerprint) {
+    problems.push({ problem: "SchemaChanged", file, detail: `the Schema of ${describe(version)} has changed` })
+  }
+  const { completed, faults } = checkExamples(golden, version, upcast)
+  problems.push(...summarise(file, golden, faults))
+  const added = yield* missingExamples(golden, version, upcast, examples)
+  if (Result.isFailure(added)) {
+    return {
+      ...undecodable(file, added.failure),
+      problems: [...problems, ...undecodable(file, added.failure).problems]
+    }
+  }
+  const lacksUpcast = !version.isCurrent && golden.examples.some(({ upcastTo }) => upcastTo === undefined)
+  const missing = [
+    ...lacksUpcast
+      ? [{
+        problem: "UpcastNotRecorded" as const,
+        file,
+        detail: `the upcast events of ${describe(version)} are missing`
+      }]
+      : [],
+    ...added.success.map(({ data }): Problem => ({
+      problem: "ExampleNotRecorded",
+      file,
+      detail: `the example ${JSON.stringify(data)} of ${describe(version)} is missing`
+    }))
+  ]
+  const [first, ...others] = [...completed, ...added.success]
+  // A file with an undecodable example is not written again without it.
+  const canComplete = missing.length > 0 && first !== undefined && completed.length === golden.examples.length
+  return { problems, missing, completed: canComplete ? { ...golden, examples: [first, ...others] } : undefined }
+})
+
+/** A fault of one example. */
+interface Fault extends Pick<Problem, "problem" | "detail"> {
+  readonly example: Example
+}
+
+/** Returns the faults of the examples, and the decodable examples with their upcast events. */
+const checkExamples = (golden: Golden, version: storedVersions.EventVersion, upcast: Upcast) => {
+  const completed: Array<Example> = []
+  const faults: Array<Fault> = []
+  for (const example of golden.examples) {
+    const current = upcast([{ ...golden, data: example.data }])
+    if (Result.isFailure(current)) {
+      faults.push({ problem: "Undecodable", example, detail: current.failure })
+      continue
+    }
+    if (example.upcastTo === undefined) {
+      completed.push(version.isCurrent ? example : { ...example, upcastTo: current.success })
+      continue
+    }
+    completed.push(example)
+    const recorded = Result.getOrElse(upcast(example.upcastTo), (detail) => detail)
+    const [before, after] = [storedVersions.stable(recorded), storedVersions.stable(current.success)]
+    if (before !== after) {
+      faults.push({ problem: "UpcastChanged", example, detail: `recorded as ${before}, now upcast to ${after}` })
+    }
+  }
+  return { completed, faults }
+}
+
+/** Returns one problem for all examples with an equal fault. */
+const summarise = (file: string, { examples }: Golden, faults: ReadonlyArray<Fault>): ReadonlyArray<Problem> =>
   Array.from(
-    Map.groupBy(wrong, ({ detail, problem }) => `${problem} ${detail}`).values(),
-    (same): Problem => {
+    Map.groupBy(faults, ({ detail, problem }) => `${problem} ${detail}`).values(),
+    (equal): Problem => {
       // No group is empty.
-      const { detail, example, problem } = same[0]!
-      const numbers = same.map((one) => examples.indexOf(one.example) + 1)
+      const { detail, example, problem } = equal[0]!
+      const numbers = equal.map((one) => examples.indexOf(one.example) + 1)
       const which = numbers.length === 1
         ? `example ${numbers[0]} of ${examples.length}`
-        : `examples ${numbers.join(", ")} of ${examples.length}, the first of them`
+        : `examples ${numbers.join(", ")} of ${examples.length}, first`
       return { problem, file, detail: `${which} ${JSON.stringify(example.data)}: ${detail}` }
     }
   )
 
+/** Returns the golden files of a directory by name, and a problem for each invalid file. */
+const readFiles = Effect.fnUntraced(function*(directory: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const names = (yield* fs.exists(directory)) ? (yield* fs.readDirectory(directory)).toSorted() : []
+  const goldens = new Map<string, Golden>()
+  const invalid: Array<Problem> = []
+  for (const file of names) {
+    const golden = decodeGolden(yield* fs.readFileString(path.join(directory, file)))
+    if (Result.isFailure(golden)) invalid.push({ problem: "InvalidFile", file, detail: golden.failure.message })
+    else if (fileOf(golden.success) === file) goldens.set(file, golden.success)
+    else {
+      const detail = `its content belongs into a file with the name ${fileOf(golden.success)}`
+      invalid.push({ problem: "InvalidFile", file, detail })
+    }
+  }
+  return { goldens, invalid, names }
+})
+
+const write = Effect.fnUntraced(function*(directory: string, file: string, golden: Golden, isNew: boolean) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  if (isNew) yield* fs.makeDirectory(directory, { recursive: true })
+  const text = `${storedVersions.stable(golden, 2)}\n`
+  yield* fs.writeFileString(path.join(directory, file), text, { flag: isNew ? "wx" : "w" })
+})
+
+/** Returns a problem for each file whose version the event set lacks, unless its type is retired. */
+const lostVersions = (
+  events: Event.Any,
+  versions: ReadonlyArray<storedVersions.EventVersion>,
+  goldens: ReadonlyMap<string, Golden>
+): ReadonlyArray<Problem> => {
+  const legacy = legacyOf(events)
+  const files = new Set(versions.map(fileOf))
+  return Array.from(goldens).filter(([file, { type }]) => !files.has(file) && legacy[type]?.end !== "retired").map(
+    ([file, golden]): Problem => ({
+      problem: "VersionLost",
+      file,
+      detail: `the event set does not contain ${describe(golden)}`
+    })
+  )
+}
+
 type Version = Pick<Golden, "type" | "schemaVersion">
 
-/** A type may have any characters; the name of a file may not. */
+/** Encodes the characters of a type that a file name cannot have. */
 const fileOf = ({ schemaVersion, type }: Version): string =>
   `${encodeURIComponent(type).replaceAll("*", "%2A")}.v${schemaVersion}.json`
 
-const named = ({ schemaVersion, type }: Version): string => `schema version ${schemaVersion} of "${type}"`
+const describe = ({ schemaVersion, type }: Version): string => `schema version ${schemaVersion} of "${type}"`
 
-interface Reader {
-  /** What stored events mean today, as they would be stored today; or why they cannot be read. */
-  readonly meaning: (
-    stored: ReadonlyArray<typeof Stored.Type>
-  ) => Result.Result<ReadonlyArray<typeof Stored.Type>, string>
-}
+/** Returns stored events in their current versions, as they would be stored now, or the reason why one does not decode. */
+type Upcast = (stored: ReadonlyArray<Stored>) => Result.Result<ReadonlyArray<Stored>, string>
 
-const reader = (events: Event.Any): Reader => {
+const makeUpcast = (events: Event.Any): Upcast => {
   const codec = EventCodec.make(events)
   const current = Event.versions(events) as Readonly<Record<string, number | "retired">>
-  const one = (stored: typeof Stored.Type): Result.Result<ReadonlyArray<typeof Stored.Type>, string> => {
+  const one = (stored: Stored): Result.Result<ReadonlyArray<Stored>, string> => {
     const decoded = Result.mapError(codec.decodeData(stored), ({ detail, problem }) => `${problem}: ${detail}`)
     return Result.flatMap(
       decoded,
@@ -326,7 +396,7 @@ const reader = (events: Event.Any): Reader => {
         ))
     )
   }
-  return { meaning: (stored) => Result.map(Result.all(stored.map(one)), (all) => all.flat()) }
+  return (stored) => Result.map(Result.all(stored.map(one)), (all) => all.flat())
 }
 
 const examplesOf = <E extends Event.Any>(
@@ -339,7 +409,7 @@ const examplesOf = <E extends Event.Any>(
     : past?.[type]?.[schemaVersion] ?? []
 }
 
-const checkPast = <E extends Event.Any>(
+const validatePast = <E extends Event.Any>(
   { past = {} }: Options<E>,
   versions: ReadonlyArray<storedVersions.EventVersion>
 ): void => {
@@ -347,57 +417,64 @@ const checkPast = <E extends Event.Any>(
     for (const schemaVersion of Object.keys(given).map(Number)) {
       const version = versions.find((one) => one.type === type && one.schemaVersion === schemaVersion)
       if (version?.isCurrent === true) {
-        throw new Error(`GoldenEvents: ${named(version)} is the current one: give its payloads in \`examples\``)
+        throw new Error(
+          `GoldenEvents: \`past\` has payloads of ${describe(version)}, which is current; give them in \`examples\``
+        )
       }
       if (version === undefined) {
-        throw new Error(`GoldenEvents: \`past\` has payloads of ${named({ type, schemaVersion })}, and there is none`)
+        throw new Error(
+          `GoldenEvents: \`past\` has payloads of ${
+            describe({ type, schemaVersion })
+          }, which the event set does not contain; remove them or add the version`
+        )
       }
     }
   }
 }
 
-const generated = 3
+const generatedCount = 3
 
-/** The record of a version: of the examples given, or of generated ones, which are the same whenever the Schema is. */
+/** Returns the golden file of a version, with the given examples or with generated ones. Equal Schemas generate equal examples. */
 const make = Effect.fnUntraced(function*(
   version: storedVersions.EventVersion,
-  read: Reader,
+  upcast: Upcast,
   given: ReadonlyArray<unknown>
 ): Effect.fn.Return<Result.Result<Golden, string>> {
   const { fingerprint, isCurrent, schemaVersion, type } = version
   const values = given.length > 0 ? Result.succeed(given) : yield* Effect.result(Arbitrary.sampleEffect(
     Arbitrary.schema(version.schema),
-    { count: generated, seed: `${type}.v${schemaVersion}`, size: 8 }
+    { count: generatedCount, seed: `${type}.v${schemaVersion}`, size: 8 }
   ))
-  if (Result.isFailure(values)) return Result.fail("nothing can be generated from its Schema: give `examples`")
+  if (Result.isFailure(values)) {
+    return Result.fail("its Schema cannot generate values; give payloads in `examples` or `past`")
+  }
   const examples = Result.all(values.success.map((value) =>
     Result.flatMap(version.encode(value), (data) =>
       Result.map(
-        Result.mapError(read.meaning([{ type, schemaVersion, data }]), (detail) =>
-          `${detail}; of ${JSON.stringify(data)}`),
-        (means) => (isCurrent ? { data } : { data, means })
+        Result.mapError(upcast([{ type, schemaVersion, data }]), (detail) => `${detail}; of ${JSON.stringify(data)}`),
+        (upcastTo) => (isCurrent ? { data } : { data, upcastTo })
       ))
   ))
   return Result.map(examples, ([first, ...others]) => ({
     type,
     schemaVersion,
     fingerprint,
-    // There is one at least.
+    // There is at least one value.
     examples: [first!, ...others]
   }))
 })
 
-/** Of the examples given those that a record does not have. */
-const missing = Effect.fnUntraced(function*(
+/** Returns the given examples that the file lacks. */
+const missingExamples = Effect.fnUntraced(function*(
   golden: Golden,
   version: storedVersions.EventVersion,
-  read: Reader,
+  upcast: Upcast,
   given: ReadonlyArray<unknown>
-): Effect.fn.Return<Result.Result<ReadonlyArray<Golden["examples"][number]>, string>> {
+): Effect.fn.Return<Result.Result<ReadonlyArray<Example>, string>> {
   if (given.length === 0) return Result.succeed([])
-  const known = new Set(golden.examples.map(({ data }) => storedVersions.stable(data)))
+  const recorded = new Set(golden.examples.map(({ data }) => storedVersions.stable(data)))
   return Result.map(
-    yield* make(version, read, given),
-    ({ examples }) => examples.filter(({ data }) => !known.has(storedVersions.stable(data)))
+    yield* make(version, upcast, given),
+    ({ examples }) => examples.filter(({ data }) => !recorded.has(storedVersions.stable(data)))
   )
 })

@@ -1,4 +1,4 @@
-/** The golden events of events: what is recorded stays as it was, and every way to break it is told, with how to mend it. */
+/** Golden files: recorded examples never change, and every incompatible change is reported with its fix. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, FileSystem, type Path, Schema } from "effect"
@@ -8,7 +8,7 @@ import { AccountEvent } from "../../examples/bank-account.ts"
 import { CourseEvent } from "../../examples/courses.ts"
 import { UserEvent } from "../../examples/users/contract/UserEvent.ts"
 
-describe("the events of the examples are as they are recorded", () => {
+describe("the events of the examples equal their golden files", () => {
   const sets = { users: UserEvent, bank: AccountEvent, courses: CourseEvent }
   for (const [name, events] of Object.entries(sets)) {
     it.effect(name, () =>
@@ -21,7 +21,7 @@ describe("the events of the examples are as they are recorded", () => {
 
 const Name = Schema.NonEmptyString
 
-/** The releases of a set, one after the other. */
+/** The event sets of successive releases. */
 const First = Schema.TaggedUnion({ Registered: { fullName: Schema.String }, Left: { why: Schema.String } })
 
 const second = (upcast = (fullName: string) => fullName || "?") =>
@@ -43,7 +43,7 @@ const third = (nick = "none", upcast = (fullName: string) => fullName || "?") =>
 
 type Files = Readonly<Record<string, string>>
 
-/** Something to try in a directory of its own. */
+/** Runs a test in a new temporary directory. */
 const inDirectory = <A, E>(
   body: (
     directory: string,
@@ -64,19 +64,19 @@ const inDirectory = <A, E>(
     return yield* body(directory, Effect.orDie(files), (file, text) => Effect.orDie(write(file, text)))
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
 
-/** What a check has to say, as `<file> <problem>`; in an environment as of CI, unless it is to update. */
+/** Returns the problems of a check as `<file> <problem>`. */
 const problemsOf = (events: Event.Any, directory: string, update = false) =>
   GoldenEvents.check(events, { directory, update }).pipe(
     Effect.as<ReadonlyArray<string>>([]),
     Effect.catchTag("GoldenEventsFailed", (error) => {
-      // Each tells how it can be fixed.
+      // Each problem has a fix.
       assert.strictEqual(error.message.split("→").length, error.problems.length + 1)
       return Effect.succeed(error.problems.map(({ file, problem }) => `${file} ${problem}`))
     })
   )
 
 describe("GoldenEvents", () => {
-  it.effect("tells what is not recorded, records it when asked to, and then finds nothing wrong", () =>
+  it.effect("reports missing files, records them, and then succeeds", () =>
     inDirectory(Effect.fnUntraced(function*(directory, files) {
       const all = ["Left.v1.json", "Registered.v1.json"]
       assert.deepEqual(yield* problemsOf(First, directory), all.map((file) => `${file} NotRecorded`))
@@ -95,7 +95,7 @@ describe("GoldenEvents", () => {
       assert.deepEqual(again, yield* files)
     })))
 
-  it.effect("records on UPDATE_GOLDEN=1, and not without", () =>
+  it.effect("records only with UPDATE_GOLDEN=1", () =>
     inDirectory(Effect.fnUntraced(function*(directory) {
       const within = (env: Record<string, string>) =>
         Effect.provideService(
@@ -109,7 +109,7 @@ describe("GoldenEvents", () => {
       assert.strictEqual((yield* within({}))._tag, "Success")
     })))
 
-  it.effect("records the examples that are given", () =>
+  it.effect("records given examples", () =>
     inDirectory(Effect.fnUntraced(function*(directory, files) {
       yield* GoldenEvents.record(First, { directory, examples: { Registered: [{ fullName: "Ann" }] } })
       assert.deepEqual(JSON.parse((yield* files)["Registered.v1.json"]!).examples, [{ data: { fullName: "Ann" } }])
@@ -120,12 +120,12 @@ describe("GoldenEvents", () => {
       assert.include(problems.message, "Undecodable")
     })))
 
-  it.effect("goes with the releases: a new version is recorded, and what the old ones mean; nothing that is there changes", () =>
+  it.effect("records new versions and upcast events without changing recorded data", () =>
     inDirectory(Effect.fnUntraced(function*(directory, files) {
       yield* GoldenEvents.record(First, { directory })
       const first = yield* files
       assert.deepEqual(yield* problemsOf(second(), directory), [
-        "Registered.v1.json MeaningNotRecorded",
+        "Registered.v1.json UpcastNotRecorded",
         "Registered.v2.json NotRecorded"
       ])
       yield* GoldenEvents.record(second(), { directory })
@@ -134,12 +134,12 @@ describe("GoldenEvents", () => {
       const then = JSON.parse(first["Registered.v1.json"]!)
       const now = JSON.parse(before["Registered.v1.json"]!)
       assert.deepEqual({ ...now, examples: now.examples.map(({ data }: { data: unknown }) => ({ data })) }, then)
-      for (const { data, means } of now.examples) {
-        assert.deepEqual(means, [{ type: "Registered", schemaVersion: 2, data: { name: data.fullName || "?" } }])
+      for (const { data, upcastTo } of now.examples) {
+        assert.deepEqual(upcastTo, [{ type: "Registered", schemaVersion: 2, data: { name: data.fullName || "?" } }])
       }
-      // `Left` was retired: its file stays, and nothing is asked of it.
+      // `Left` is retired: its file stays and is not checked.
       assert.deepEqual(yield* problemsOf(third(), directory), [
-        "Registered.v2.json MeaningNotRecorded",
+        "Registered.v2.json UpcastNotRecorded",
         "Registered.v3.json NotRecorded"
       ])
       yield* GoldenEvents.record(third(), { directory })
@@ -149,20 +149,20 @@ describe("GoldenEvents", () => {
         before["Registered.v1.json"],
         before["Left.v1.json"]
       ])
-      // A version that was never a current one here is recorded too, with what it means.
+      // A past version without a file is recorded with its upcast events.
       const late = yield* inDirectory((directory, files) =>
         Effect.andThen(GoldenEvents.record(second(), { directory }), files)
       )
-      assert.isArray(JSON.parse(late["Registered.v1.json"]!).examples[0].means)
+      assert.isArray(JSON.parse(late["Registered.v1.json"]!).examples[0].upcastTo)
     })))
 
-  it.effect("finds each change of what is in the log, and never records over it", () =>
+  it.effect("reports incompatible changes and never overwrites recorded data", () =>
     inDirectory(Effect.fnUntraced(function*(directory, files, write) {
       for (const release of [First, second(), third()]) yield* GoldenEvents.record(release, { directory })
       const recorded = yield* files
       const cases: ReadonlyArray<readonly [what: string, events: Event.Any, problems: ReadonlyArray<string>]> = [
         [
-          "a field more in the current version",
+          "an additional field in the current version",
           Schema.TaggedUnion({
             Registered: { name: Name, nick: Schema.String, age: Schema.optionalKey(Schema.Int) }
           }).pipe(
@@ -176,11 +176,11 @@ describe("GoldenEvents", () => {
           ["Registered.v3.json SchemaChanged"]
         ],
         ["another upcaster to version 2", third("none", (name) => `${name}!`), [
-          "Registered.v1.json MeaningChanged",
-          "Registered.v1.json MeaningChanged",
-          "Registered.v1.json MeaningChanged"
+          "Registered.v1.json UpcastChanged",
+          "Registered.v1.json UpcastChanged",
+          "Registered.v1.json UpcastChanged"
         ]],
-        ["another upcaster to version 3", third("nobody"), Array(3).fill("Registered.v2.json MeaningChanged")],
+        ["another upcaster to version 3", third("nobody"), Array(3).fill("Registered.v2.json UpcastChanged")],
         [
           "an upcaster that throws",
           third("none", () => {
@@ -189,7 +189,7 @@ describe("GoldenEvents", () => {
           ["Registered.v1.json Undecodable"]
         ],
         [
-          "a step that was deleted",
+          "a deleted past version",
           Schema.TaggedUnion({ Registered: { name: Name, nick: Schema.String } }).pipe(
             Event.upcasters({ Registered: Event.from({ name: Name }).toCurrent((v2) => ({ ...v2, nick: "none" })) }),
             Event.legacy({ Left: Event.retired })
@@ -222,14 +222,14 @@ describe("GoldenEvents", () => {
         "Registered.v2.json InvalidFile",
         "Registered.v3.json InvalidFile"
       ])
-      // To remove a file is the way to take it back.
+      // A removed file can be recorded again.
       yield* write("Registered.v2.json", undefined)
       yield* write("Registered.v3.json", undefined)
       yield* GoldenEvents.record(third(), { directory })
       assert.deepEqual((yield* files)["Registered.v3.json"], recorded["Registered.v3.json"])
     })))
 
-  it.effect("notices another parser where it is given payloads of past versions, also such as are given later", () =>
+  it.effect("detects a changed parser with given payloads of past versions", () =>
     inDirectory(Effect.fnUntraced(function*(directory, files) {
       const parcel = (parse: (weight: string) => number) =>
         Schema.TaggedUnion({ Sent: { grams: Schema.Int } }).pipe(
@@ -241,48 +241,50 @@ describe("GoldenEvents", () => {
               .renamedTo("Sent", ({ weight }) => ({ grams: parse(weight) }))
           })
         )
-      const was = parcel((weight) => weight.endsWith(" kg") ? 1000 * Number.parseFloat(weight) : 0)
-      const is = parcel((weight) => weight.endsWith(" kg") ? 100 * Number.parseFloat(weight) : 0)
-      yield* GoldenEvents.record(was, { directory })
+      const before = parcel((weight) => weight.endsWith(" kg") ? 1000 * Number.parseFloat(weight) : 0)
+      const after = parcel((weight) => weight.endsWith(" kg") ? 100 * Number.parseFloat(weight) : 0)
+      yield* GoldenEvents.record(before, { directory })
       const generated = yield* files
-      // What is generated is no weight.
-      assert.deepEqual(yield* problemsOf(is, directory), [])
+      // The generated texts are no weights, so the change is not detected.
+      assert.deepEqual(yield* problemsOf(after, directory), [])
       const past = { Sent: { 1: [{ weight: "2.5 kg" }] }, Posted: { 1: [{ weight: "1 kg" }] } }
-      const missing = yield* Effect.flip(GoldenEvents.check(was, { directory, past, update: false }))
+      const missing = yield* Effect.flip(GoldenEvents.check(before, { directory, past, update: false }))
       for (const text of [`"weight":"2.5 kg"`, `"weight":"1 kg"`, "ExampleNotRecorded", "UPDATE_GOLDEN=1"]) {
         assert.include(missing.message, text)
       }
-      yield* GoldenEvents.record(was, { directory, past })
-      assert.deepEqual((yield* GoldenEvents.check(was, { directory, past, update: false })).written, [])
-      const [before, after] = [generated, yield* files].map((all) => JSON.parse(all["Sent.v1.json"]!).examples)
-      assert.deepEqual(after, [
-        ...before,
-        { data: { weight: "2.5 kg" }, means: [{ type: "Sent", schemaVersion: 2, data: { grams: 2500 } }] }
+      yield* GoldenEvents.record(before, { directory, past })
+      assert.deepEqual((yield* GoldenEvents.check(before, { directory, past, update: false })).written, [])
+      const [first, second] = [generated, yield* files].map((all) => JSON.parse(all["Sent.v1.json"]!).examples)
+      assert.deepEqual(second, [
+        ...first,
+        { data: { weight: "2.5 kg" }, upcastTo: [{ type: "Sent", schemaVersion: 2, data: { grams: 2500 } }] }
       ])
-      assert.deepEqual(yield* problemsOf(is, directory), [
-        "Posted.v1.json MeaningChanged",
-        "Sent.v1.json MeaningChanged"
+      assert.deepEqual(yield* problemsOf(after, directory), [
+        "Posted.v1.json UpcastChanged",
+        "Sent.v1.json UpcastChanged"
       ])
       const fresh = yield* inDirectory((directory, files) =>
-        Effect.andThen(GoldenEvents.record(was, { directory, past }), files)
+        Effect.andThen(GoldenEvents.record(before, { directory, past }), files)
       )
       assert.deepEqual(JSON.parse(fresh["Posted.v1.json"]!).examples, [
-        { data: { weight: "1 kg" }, means: [{ type: "Sent", schemaVersion: 2, data: { grams: 1000 } }] }
+        { data: { weight: "1 kg" }, upcastTo: [{ type: "Sent", schemaVersion: 2, data: { grams: 1000 } }] }
       ])
-      const refused: ReadonlyArray<readonly [GoldenEvents.Options<typeof was>["past"], string]> = [
-        [{ Sent: { 2: [{ grams: 1 }] } }, "is the current one"],
-        [{ Sent: { 3: [{ grams: 1 }] } }, "schema version 3 of \"Sent\", and there is none"],
-        [{ Send: { 1: [] } }, "schema version 1 of \"Send\", and there is none"]
+      const rejected: ReadonlyArray<readonly [GoldenEvents.Options<typeof before>["past"], string]> = [
+        [{ Sent: { 2: [{ grams: 1 }] } }, "which is current; give them in `examples`"],
+        [{ Sent: { 3: [{ grams: 1 }] } }, "schema version 3 of \"Sent\", which the event set does not contain"],
+        [{ Send: { 1: [] } }, "schema version 1 of \"Send\", which the event set does not contain"]
       ]
-      for (const [past, text] of refused) {
-        const exit = yield* Effect.exit(GoldenEvents.check(was, { directory, past, update: true }))
+      for (const [past, text] of rejected) {
+        const exit = yield* Effect.exit(GoldenEvents.check(before, { directory, past, update: true }))
         assert.include(String(exit), text)
       }
-      const wrong = yield* Effect.flip(GoldenEvents.record(was, { directory, past: { Sent: { 1: [{ weight: 1 }] } } }))
+      const wrong = yield* Effect.flip(
+        GoldenEvents.record(before, { directory, past: { Sent: { 1: [{ weight: 1 }] } } })
+      )
       assert.include(wrong.message, "Sent.v1.json: Undecodable: Expected string")
     })))
 
-  it.effect("says which examples are wrong, and once what is wrong with several", () =>
+  it.effect("numbers the faulty examples and groups equal faults", () =>
     inDirectory(Effect.fnUntraced(function*(directory, files, write) {
       const examples = { Registered: ["Ann", "Bob", "Eve"].map((fullName) => ({ fullName })) }
       yield* GoldenEvents.record(First, { directory, examples })
@@ -299,13 +301,16 @@ describe("GoldenEvents", () => {
           return error._tag === "GoldenEventsFailed" ? error.problems.map(({ detail }) => detail) : []
         })
       const [all, ...more] = yield* details(throwing(() => true))
-      assert.match(all!, /^examples 1, 2, 3 of 3, the first of them {"fullName":"Ann"}: UpcasterFailed: .*broken/)
+      assert.match(all!, /^examples 1, 2, 3 of 3, first {"fullName":"Ann"}: UpcasterFailed: .*broken/)
       assert.deepEqual(more, [])
       const [broken, changed, ...others] = yield* details(throwing((fullName) => fullName === "Eve"))
       assert.match(broken! + changed!, /example 3 of 3 {"fullName":"Eve"}: UpcasterFailed/)
-      assert.match(broken! + changed!, /example 2 of 3 {"fullName":"Bob"}: it was .*"Bob".*, and is .*"Rob"/)
+      assert.match(
+        broken! + changed!,
+        /example 2 of 3 {"fullName":"Bob"}: recorded as .*"Bob".*, now upcast to .*"Rob"/
+      )
       assert.deepEqual(others, [])
-      // A file with an example that cannot be read is not written again without it.
+      // A file with an undecodable example is not written again without it.
       const recorded = yield* files
       const past = { Registered: { 1: [{ fullName: "Zoe" }] } }
       const eve = throwing((fullName) => fullName === "Eve")
@@ -313,7 +318,7 @@ describe("GoldenEvents", () => {
       assert.deepEqual(yield* files, recorded)
     })))
 
-  it.effect("does not record what an upcaster cannot bring up to date", () =>
+  it.effect("does not record a version whose upcaster fails", () =>
     inDirectory(Effect.fnUntraced(function*(directory) {
       const broken = second((fullName) => fullName.slice(0, 0))
       const error = yield* Effect.flip(GoldenEvents.record(broken, { directory }))
@@ -321,7 +326,7 @@ describe("GoldenEvents", () => {
       assert.notInclude(error.message, "Registered.v2.json")
     })))
 
-  it.effect("gives every type a file, whatever its name is", () =>
+  it.effect("encodes the type in the file name", () =>
     inDirectory(Effect.fnUntraced(function*(directory, files) {
       const Odd = Schema.TaggedUnion({ "a/../b*": {}, "Ünder weg": { n: Schema.Int } })
       yield* GoldenEvents.record(Odd, { directory })

@@ -341,7 +341,7 @@ describe("a recording file", () => {
       "a file of another format version",
       (l) => l.with(0, l[0]!.replace(`"formatVersion":1`, `"formatVersion":2`)),
       1,
-      "version 2"
+      "the format version is 2"
     ],
     ["a damaged header", (l) => l.with(0, l[0]!.replace("replaced", "lost")), 1, "the header does not decode"],
     ["a file without a header", (l) => l.slice(1), 1, "not an evsrc recording"],
