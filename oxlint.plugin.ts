@@ -1,22 +1,22 @@
 /**
- * The rules of this repository that oxlint does not have itself.
+ * Lint rules of this repository that oxlint does not provide.
  */
 import { dirname, relative, resolve, sep } from "node:path"
 import type { RuleTester } from "oxlint/plugins-dev"
 
-// oxlint exports the types of a plugin in no other way.
+// oxlint exports no other types for plugins.
 type Rule = Exclude<Parameters<RuleTester["run"]>[1], { createOnce: unknown }>
 type Visitor = ReturnType<Rule["create"]>
 type Node = Parameters<NonNullable<Visitor["TSExternalModuleReference"]>>[0]["parent"]
 
 interface Layer {
-  /** The other folders of `src` it may import; "all" for those that stand on everything. */
+  /** The other folders of `src` that it may import; "all" for the entry points. */
   readonly folders: ReadonlyArray<string> | "all"
   readonly packages: ReadonlyArray<string>
   readonly builtins: boolean
 }
 
-/** The folders of the core, lowest first: a folder imports only those before it. docs/project.md says what is in each. */
+/** The folders of the core in layer order: a folder imports only folders before it. docs/project.md describes each folder. */
 const order = [
   "core",
   "personalData",
@@ -38,7 +38,7 @@ const order = [
   "erasure"
 ] as const
 
-/** What may import what. An entry is a folder of `src`, or a file that lies in `src` itself. */
+/** The allowed imports of each folder of `src`, and of each file directly in `src`. */
 const layers: Readonly<Record<string, Layer>> = {
   ...Object.fromEntries(
     order.map((folder, index) => [folder, { folders: order.slice(0, index), packages: ["effect"], builtins: false }])
@@ -50,7 +50,7 @@ const layers: Readonly<Record<string, Layer>> = {
   "index.ts": { folders: order, packages: [], builtins: false }
 }
 
-/** Files that hold data and pure functions: they need no service, so that a decision can be tested without a store. */
+/** Files with data and pure functions only. They import no service, so that decisions can be tested without a store. */
 const pureFiles = [
   "aggregate/AggregateDefinition.ts",
   "aggregate/Decider.ts",
@@ -65,7 +65,7 @@ const pureFiles = [
 ]
 const pureFolders = ["core", "event"]
 
-/** Of personalData, what is no service. */
+/** The files of personalData that are not services. */
 const pureModules = [
   "personalData/FieldAnnotation.ts",
   "personalData/PersonalData.ts",
@@ -82,18 +82,20 @@ const folderOf = (path: string): string => pathIn(path).split("/")[0]!
 const isPure = (path: string): boolean =>
   pureFiles.includes(path) || pureModules.includes(path) || pureFolders.includes(path.split("/")[0]!)
 
-const offence = (file: string, specifier: string): string | undefined => {
+const violation = (file: string, specifier: string): string | undefined => {
   const from = folderOf(file)
   const layer = layers[from]
   if (layer === undefined) {
-    return `src/${from} has no place in the order of folders: give it one in oxlint.plugin.ts`
+    return `src/${from} is not in the folder order: add it to the order in oxlint.plugin.ts`
   }
   if (specifier.startsWith(".")) {
     const target = resolve(dirname(file), specifier)
     const to = folderOf(target)
     if (to === "..") return `src/${from} may not import anything outside src`
     const isAllowed = to === from || (layer.folders === "all" ? layers[to] !== undefined : layer.folders.includes(to))
-    if (!isAllowed) return `src/${from} may not import src/${to}: imports point to folders that come before`
+    if (!isAllowed) {
+      return `src/${from} may not import src/${to}: a folder imports only folders before it in the order of oxlint.plugin.ts`
+    }
     if (target.endsWith(`${sep}index.ts`)) return "inside src, import the module itself and not a barrel"
     return pureFiles.includes(pathIn(file)) && !isPure(pathIn(target))
       ? `${pathIn(file)} is data and pure functions, so it may not import ${pathIn(target)}`
@@ -107,15 +109,15 @@ const offence = (file: string, specifier: string): string | undefined => {
     : `src/${from} may not import the package ${specifier}`
 }
 
-/** Covers every way to name a module: import, export from, import(), require(), and import types. */
+/** Checks every form of import: import, export from, import(), require(), and import types. */
 const layerOrder: Rule = {
   create(context) {
     if (relative(src, context.filename).startsWith("..")) return {}
     const check = (node: Node, source: Node | null | undefined) => {
       if (source === null || source === undefined) return
       const message = source.type === "Literal" && typeof source.value === "string"
-        ? offence(context.filename, source.value)
-        : "name the imported module with a string"
+        ? violation(context.filename, source.value)
+        : "the module name is not a string literal; write it as one"
       if (message !== undefined) context.report({ node, message })
     }
     return {
@@ -133,7 +135,7 @@ const layerOrder: Rule = {
   }
 }
 
-/** `x as unknown as T` claims anything about anything. */
+/** Rejects `x as unknown as T`, which lets any value pass as any type. */
 const noDoubleCast: Rule = {
   create: (context) => ({
     TSAsExpression(node) {
@@ -141,20 +143,24 @@ const noDoubleCast: Rule = {
       if (["TSUnknownKeyword", "TSAnyKeyword", "TSNeverKeyword"].includes(node.expression.typeAnnotation.type)) {
         context.report({
           node,
-          message: "a cast through unknown launders the type; if it must be, disable and say why"
+          message:
+            "a cast through unknown, any or never bypasses the type check; remove it, or disable the rule with a reason"
         })
       }
     }
   })
 }
 
-/** A rule is switched off for a reason, which stands beside it: `// oxlint-disable-next-line rule -- reason`. */
+/** Requires a reason in every comment that disables a rule: `// oxlint-disable-next-line rule -- reason`. */
 const disableNeedsReason: Rule = {
   create: (context) => ({
     Program() {
       for (const comment of context.sourceCode.getAllComments()) {
         if (/^\s*(ox|es)lint-disable/.test(comment.value) && !/\s--\s+\S/.test(comment.value)) {
-          context.report({ node: comment, message: "say why: `-- reason` after the rule's name" })
+          context.report({
+            node: comment,
+            message: "the comment disables a rule without a reason; add `-- reason` after the rule name"
+          })
         }
       }
     }

@@ -1,6 +1,6 @@
 /**
- * The linter keeps the folders of src in their order: every direction an import can take is tried with the repository's own lint
- * configuration, in a folder made of nothing else.
+ * The lint rules of this repository. Each test lints generated files in a temporary directory with the repository's own configuration. For the
+ * folder order it tries an import from every folder to every other.
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
@@ -10,7 +10,7 @@ import { dirname, join, resolve } from "node:path"
 
 const root = resolve(import.meta.dirname, "../..")
 
-/** Lowest first, as docs/project.md has it: a folder imports only those before it. */
+/** The layer order of docs/project.md: a folder imports only folders before it. */
 const core = [
   "core",
   "personalData",
@@ -64,7 +64,7 @@ const targets: Readonly<Record<string, string>> = {
 const effect = ["effect", "effect/Schema", "effect/sql/SqlClient"]
 const postgres = ["node:fs", "node:stream", ...effect, "@effect/sql-pg"]
 
-/** What a folder may import, in the order of `targets`. */
+/** The targets that each folder may import, in the order of `targets`. */
 const allowed: Readonly<Record<string, ReadonlyArray<string>>> = {
   ...Object.fromEntries(core.map((folder, index) => [folder, [...core.slice(0, index + 1), ...effect]])),
   pg: [...folders, ...postgres],
@@ -78,7 +78,7 @@ interface Report {
   readonly filename: string
 }
 
-/** Lints the given files, and nothing else, as this repository would: `rule file` for all it finds. */
+/** Lints only the given files with the configuration of this repository, and returns `rule file` for each finding. */
 const lint = async (files: Readonly<Record<string, string>>): Promise<ReadonlyArray<string>> => {
   const directory = await realpath(await mkdtemp(join(tmpdir(), "evsrc-layers-")))
   try {
@@ -111,7 +111,7 @@ const lint = async (files: Readonly<Record<string, string>>): Promise<ReadonlyAr
   }
 }
 
-describe("the order of folders", () => {
+describe("the folder order", () => {
   const names = Object.keys(targets)
   const fileOf = (folder: string, target: string) => `src/${folder}/Import${names.indexOf(target)}.ts`
   let reports: ReadonlyArray<string>
@@ -127,13 +127,13 @@ describe("the order of folders", () => {
   })
 
   for (const [folder, expected] of Object.entries(allowed)) {
-    it(`src/${folder} may import ${expected.length} of ${names.length} targets, and no other`, () => {
+    it(`lets src/${folder} import exactly ${expected.length} of ${names.length} targets`, () => {
       const rejected = names.filter((target) => reports.includes(`evsrc(layers) ${fileOf(folder, target)}`))
       assert.deepStrictEqual(names.filter((target) => !rejected.includes(target)), expected)
     })
   }
 
-  it("a file of data and pure functions may import core, event and its like, but no service", async () => {
+  it("lets a pure file import core, event and pure files, but no service", async () => {
     const pure = "src/projection/ProjectionDefinition.ts"
     const imports = (specifier: string) => lint({ [pure]: `export * from "${specifier}"\n` })
     for (
@@ -158,7 +158,7 @@ describe("the order of folders", () => {
     }
   })
 
-  it("every way to write an import counts, from any depth", async () => {
+  it("checks every form of import at any depth", async () => {
     const forbidden = [
       `import "../../event/A.ts"`,
       `import { a } from "../../event/A.ts"\nexport const b = a`,
@@ -181,12 +181,12 @@ describe("the order of folders", () => {
     )
   })
 
-  it("an import type counts too", async () => {
+  it("checks import types", async () => {
     const found = await lint({ "src/core/A.ts": `export type A = import("../event/A.ts").A\n` })
     assert.include(found, "evsrc(layers) src/core/A.ts")
   })
 
-  it("the barrel reaches the core only", async () => {
+  it("lets the entry point import the core only", async () => {
     const barrel = (folder: string) => lint({ "src/index.ts": `export * as A from "./${folder}/A.ts"\n` })
     for (const folder of ["core", "erasure"]) assert.deepStrictEqual(await barrel(folder), [])
     for (const folder of entryPoints) {
@@ -194,7 +194,7 @@ describe("the order of folders", () => {
     }
   })
 
-  it("rejects a folder that has no place in the order", async () => {
+  it("rejects a folder that is not in the order", async () => {
     assert.deepStrictEqual(
       await lint({ "src/attic/A.ts": `export * from "effect"\n`, "src/Loose.ts": `export * from "effect"\n` }),
       ["evsrc(layers) src/Loose.ts", "evsrc(layers) src/attic/A.ts"]
@@ -203,7 +203,7 @@ describe("the order of folders", () => {
 })
 
 describe("the other rules", () => {
-  it("cycles", async () => {
+  it("rejects import cycles", async () => {
     assert.deepStrictEqual(
       await lint({
         "src/core/A.ts": `import { b } from "./B.ts"\nexport const a = (): unknown => b\n`,
@@ -213,7 +213,7 @@ describe("the other rules", () => {
     )
   })
 
-  it("any, casts through unknown, and switching rules off without a reason", async () => {
+  it("rejects any, casts through unknown, and disabling a rule without a reason", async () => {
     assert.deepStrictEqual(
       await lint({
         "src/core/Any.ts": `export const a = (x: any): unknown => x\n`,
@@ -229,6 +229,20 @@ describe("the other rules", () => {
         "typescript(no-explicit-any) src/core/Any.ts",
         "unused directive src/core/Unused.ts"
       ]
+    )
+  })
+  it("rejects a function above 80 lines in src and examples", async () => {
+    const functionOf = (lines: number) =>
+      `export const f = (): number => {\n${"  f()\n".repeat(lines - 3)}  return 1\n}\n`
+    assert.deepStrictEqual(
+      await lint({
+        "src/core/Long.ts": functionOf(81),
+        "src/core/Short.ts": functionOf(80),
+        "examples/Long.ts": functionOf(81),
+        "examples/Short.ts": functionOf(80),
+        "test/Long.ts": functionOf(81)
+      }),
+      ["eslint(max-lines-per-function) examples/Long.ts", "eslint(max-lines-per-function) src/core/Long.ts"]
     )
   })
 })
