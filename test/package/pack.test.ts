@@ -1,5 +1,5 @@
 /**
- * What npm would publish, seen from a project that installs it: nothing here resolves to the repository's sources.
+ * The published package, from a project that installs it: nothing here resolves to the repository's sources.
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
@@ -19,7 +19,7 @@ const entries = {
   "evsrc/conformance": "conformance/index"
 }
 
-/** As in a shell of one's own: npm and vitest leave settings in the environment that would reach the child. */
+/** The environment without the settings of npm and vitest, which would reach the child process. */
 const env = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_OPTIONS$|NODE_ENV$|VITEST)/i.test(name))
 )
@@ -46,8 +46,8 @@ let tarball: string
 let contents: ReadonlyArray<string>
 
 /**
- * A project in which npm has installed the tarball and the given packages. These come from the repository's
- * `node_modules`, as links, so that npm needs no network and still compares them with the peers evsrc asks for.
+ * Creates a project in which npm has installed the tarball and the given packages. These are links to the repository's
+ * `node_modules`, so that npm needs no network and still compares them with the peer dependencies of evsrc.
  */
 const project = async (name: string, ...packages: ReadonlyArray<string>) => {
   const directory = join(temp, name)
@@ -78,7 +78,7 @@ const typeCheck = async (directory: string, files: Readonly<Record<string, strin
   return output.split("\n").filter((line) => line.includes("error TS"))
 }
 
-/** Compiles only if the entry point has types, which know their names. */
+/** Returns a module that compiles only if the entry point has types with its exported names. */
 const consumer = (specifier: string) =>
   `import * as entry from "${specifier}"
 export const names: ReadonlyArray<keyof typeof entry> = []
@@ -101,7 +101,7 @@ describe("the tarball", () => {
     (await readdir(join(root, directory), { recursive: true }))
       .filter((name) => name.endsWith(extension)).map((name) => `${directory}/${name}`).toSorted()
 
-  it("holds the sources, their build, the migrations, and no more", async () => {
+  it("contains the sources, their build, the migrations, and nothing else", async () => {
     const sources = await under("src", ".ts")
     const migrations = await under("migrations", ".sql")
     assert.isNotEmpty(migrations)
@@ -135,7 +135,7 @@ describe("a project with effect alone", () => {
     }
   })
 
-  it("learns from the other entry points what they lack", async () => {
+  it("fails to load the other entry points with the name of the missing package", async () => {
     assert.include((await load("evsrc/pg")).output, "Cannot find package '@effect/sql-pg'")
     assert.match((await load("evsrc/pglite")).output, /Cannot find package '(@electric-sql\/pglite|@effect\/sql-pg)'/)
   })
@@ -147,7 +147,7 @@ describe("a project with effect alone", () => {
     )
   })
 
-  it("is refused an effect that is too old", async () => {
+  it("rejects an effect version that is too old", async () => {
     const old = join(temp, "old-effect")
     await mkdir(old)
     await writeFile(join(old, "package.json"), JSON.stringify({ name: "effect", version: "4.0.5" }))
@@ -174,7 +174,7 @@ describe("a project with all peers", () => {
       )
       const output = await succeed(directory, "node", "load.js")
       const { names, url } = JSON.parse(output) as { readonly url: string; readonly names: ReadonlyArray<string> }
-      assert.isTrue(url.endsWith(`/full/node_modules/evsrc/dist/${path}.js`), url)
+      assert.include(url, `/full/node_modules/evsrc/dist/${path}.js`)
       assert.isNotEmpty(names)
       const source = await import(join(root, "src", `${path}.ts`)) as object
       assert.deepStrictEqual(names, Object.keys(source).toSorted())
@@ -184,7 +184,7 @@ describe("a project with all peers", () => {
   it("type-checks, the declarations of evsrc included", async () => {
     const files = Object.keys(entries).map((specifier, i) => [`entry${i}.ts`, consumer(specifier)])
     const errors = await typeCheck(directory, Object.fromEntries(files))
-    // PGlite's own declarations name globals of Emscripten, which they do not bring along.
+    // PGlite's own declarations use globals of Emscripten that they do not declare.
     assert.deepStrictEqual(errors.filter((line) => !/^\S*node_modules\/@electric-sql\/pglite\/dist/.test(line)), [])
   })
 })

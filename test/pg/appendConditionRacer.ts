@@ -1,6 +1,6 @@
 /**
- * One of several racing processes: runs its share of a round's racers, each in step with those of the other processes. Told `look`, they
- * read; told `leap`, they append, having read first if they have not. Answers each line with one.
+ * One of several racing processes. It runs its share of a round's racers, in step with the other processes. On the order `look` they
+ * read. On `leap` they append, and read first if they have not. Prints one line for each order.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, ManagedRuntime, Random, Redacted, Schema } from "effect"
@@ -17,11 +17,11 @@ export const Order = Schema.fromJsonString(Schema.Struct({
 }))
 export const Outcomes = Schema.fromJsonString(Schema.toCodecJson(Schema.Array(Outcome)))
 
-/** The racers of one process. */
+/** Returns the racers of one process. */
 export const shareOf = (race: Race, share: number, shares: number) =>
   race.racers.filter((_, index) => index % shares === share)
 
-/** Half of the appends are held up before their commit, in a transaction of their own; the others go as they always do, several at once. */
+/** Returns a driver that delays half of the appends before their commit, each in its own transaction. Group commit sends the others. */
 export const heldUp = (driver: EventStoreDriver.EventStoreDriver): EventStoreDriver.EventStoreDriver => ({
   ...driver,
   append: (request) =>

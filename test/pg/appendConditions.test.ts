@@ -1,5 +1,5 @@
 /**
- * Append conditions under races of 16 racers: in memory, on PostgreSQL from several processes, and through several clients of one process,
+ * Append conditions in races of 16 racers: in memory, on PostgreSQL from several processes, and from several clients of one process,
  * which race more closely. A long run has 1,000 rounds.
  */
 import { PgClient } from "@effect/sql-pg"
@@ -22,26 +22,26 @@ const roundsThroughClients = scale(60, 300)
 const clients = 4
 const processes = 4
 
-const through = (url: string, connections: number) =>
+const storeAt = (url: string, connections: number) =>
   PgEventStore.layer.pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: connections })))
 
-/** Has the high-water mark computed in the middle of a pause, of so many seconds before it and after. */
+/** Returns statements that make the high-water mark pause for `seconds` before and after its computation. */
 const slowHead = (seconds: string): ReadonlyArray<string> => [
-  "alter function evsrc.high_water_mark() rename to safe_head_at_once",
+  "alter function evsrc.high_water_mark() rename to high_water_mark_at_once",
   `create function evsrc.high_water_mark() returns bigint language plpgsql volatile as $$
     declare
       head bigint;
     begin
       perform pg_sleep(${seconds});
-      head := evsrc.safe_head_at_once();
+      head := evsrc.high_water_mark_at_once();
       perform pg_sleep(${seconds});
       return head;
     end $$`
 ]
 
 /**
- * Makes a database dawdle where others could get in between: when positions have been drawn and events written, and on both sides of
- * the high-water mark.
+ * Slows a database down where concurrent appends can interleave: after an insert of events, and before and after the high-water mark is
+ * computed.
  */
 const slowed = Effect.fnUntraced(
   function*(url: string) {
@@ -60,12 +60,12 @@ const slowed = Effect.fnUntraced(
   Effect.provide(Reactivity.layer)
 )
 
-/** Each request goes through the next client, to which the others are as other processes are. */
+/** Sends each request through the next client. The clients share nothing but the database, as processes do. */
 const throughClients = EventStore.layer(Effect.gen(function*() {
   const { url } = yield* freshDatabase
   const drivers = yield* Effect.forEach(Array.from({ length: clients }), () =>
     Effect.map(
-      Layer.build(Layer.fresh(through(url, 8))),
+      Layer.build(Layer.fresh(storeAt(url, 8))),
       (built) => heldUp(Context.get(built, EventStore.EventStore)[internals].driver)
     ))
   yield* slowed(url)
@@ -97,25 +97,25 @@ it.live(`races between ${processes} processes`, () =>
       yield* Effect.forEach(racers, (racer) =>
         racer.waitFor(/^ready$/))
 
-      const tell = Effect.fnUntraced(function*(some: ReadonlyArray<Script.Script>, order: typeof Order.Type) {
+      const send = Effect.fnUntraced(function*(receivers: ReadonlyArray<Script.Script>, order: typeof Order.Type) {
         const line = yield* encodeOrder(order)
-        for (const racer of some) {
+        for (const racer of receivers) {
           yield* racer.write(line)
         }
       })
-      const answers = (some: ReadonlyArray<Script.Script>) =>
-        Effect.forEach(some, (racer) => racer.waitFor(/./))
+      const repliesOf = (senders: ReadonlyArray<Script.Script>) =>
+        Effect.forEach(senders, (racer) => racer.waitFor(/./))
 
       for (let n = 0; n < rounds; n++) {
-        // Mostly for one slot, since that is what can go wrong.
+        // Most rounds race for one slot, where a violation is possible.
         const kind = n % 10 === 8 ? "apart" : n % 10 === 9 ? "open" : "one"
         const order = { kind, round: n, show: `show ${n}` } as const
         const race = raceKinds[kind](order.round, order.show)
         const early = race.barrier === "before" ? [] : race.barrier === "during" ? racers.slice(processes / 2) : racers
-        yield* tell(early, { ...order, step: "look" })
-        yield* answers(early)
-        yield* tell(racers, { ...order, step: "leap" })
-        const outcomes = yield* Effect.flatMap(answers(racers), (lines) =>
+        yield* send(early, { ...order, step: "look" })
+        yield* repliesOf(early)
+        yield* send(racers, { ...order, step: "leap" })
+        const outcomes = yield* Effect.flatMap(repliesOf(racers), (lines) =>
           Effect.forEach(lines, (line) =>
             decodeOutcomes(line)))
         const shares = racers.map((_, share) =>
@@ -123,10 +123,10 @@ it.live(`races between ${processes} processes`, () =>
         )
         yield* judge({ ...race, racers: shares.flat() }, outcomes.flat())
       }
-    }).pipe(Effect.provide(through(url, 4)))
+    }).pipe(Effect.provide(storeAt(url, 4)))
   }), 240_000)
 
-it.live("a condition waits for what a statement of one or of several appends is writing", () =>
+it.live("a condition waits for the events of single and grouped appends in flight", () =>
   Effect.gen(function*() {
     const { url } = yield* freshDatabase
     yield* Effect.gen(function*() {
@@ -150,7 +150,7 @@ it.live("a condition waits for what a statement of one or of several appends is 
             Event.tags(tags)
           )
           const note = (by: string) => [{ _tag: type, by, show: type }]
-          // The first goes alone, and the others then go together.
+          // Group commit sends the first append alone, and then the others together.
           const writing = yield* Effect.forkChild(Effect.forEach(
             Array.from({ length: appends }, (_, n) => `${type}-${n}`),
             (stream) => store.append(Noted, stream, note("slow")),
@@ -165,15 +165,15 @@ it.live("a condition waits for what a statement of one or of several appends is 
           yield* Effect.repeat(inFlight, { until: ([row]) => row!.n > 0, schedule: Schedule.spaced("5 millis") })
           const { condition, events } = yield* read
           const late = yield* Effect.exit(store.appendIf(condition, Noted, `${type}-late`, note("late")))
-          // On a slow machine all of it may have been written by the time of the read.
+          // On a slow machine every append may be committed before the read.
           assert.strictEqual(Exit.isSuccess(late), events.length === appends, `${type}: ${events.length} seen`)
           yield* Fiber.join(writing)
         }
       }
-    }).pipe(Effect.provide(Layer.merge(through(url, 8), Reactivity.layer)))
+    }).pipe(Effect.provide(Layer.merge(storeAt(url, 8), Reactivity.layer)))
   }))
 
-it.live("what is written while a decision is being read is seen, or breaks it", () =>
+it.live("an append during the read of a decision is seen or breaks the condition", () =>
   Effect.gen(function*() {
     const { url } = yield* freshDatabase
     yield* Effect.gen(function*() {
@@ -197,5 +197,5 @@ it.live("what is written while a decision is being read is seen, or breaks it", 
           assert.strictEqual(Exit.isSuccess(late), events.length === 2, `${type}: ${events.length} seen`)
         }
       }
-    }).pipe(Effect.provide(Layer.merge(through(url, 8), Reactivity.layer)))
+    }).pipe(Effect.provide(Layer.merge(storeAt(url, 8), Reactivity.layer)))
   }))

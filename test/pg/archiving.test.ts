@@ -1,4 +1,4 @@
-/** Closed and archived streams, exports and imports, on a real server: several connections at a time, and the database's own refusals. */
+/** Closed and archived streams, exports and imports on PostgreSQL: concurrent connections, and changes that the database rejects. */
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
@@ -37,8 +37,8 @@ const Count = Projection.make("count", {
 const append = (stream: string, n: number, tag?: string) =>
   Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [tick(n, tag)]))
 
-/** What the database says against a statement. */
-const refusalOf = (statement: string) =>
+/** Returns the SQLSTATE and the message with which the database rejects a statement. */
+const rejectionOf = (statement: string) =>
   Effect.gen(function*() {
     const sql = yield* PgClient.PgClient
     const { reason } = yield* Effect.flip(sql.unsafe(statement))
@@ -48,192 +48,247 @@ const refusalOf = (statement: string) =>
       : String(cause)
   })
 
+const immutable = /^23001 events are immutable/
+
+const logRows = Effect.flatMap(
+  PgClient.PgClient,
+  (sql) => sql`select l::text as row from evsrc.log l order by position`
+)
+
+/** Appends two events to each of the streams open, closed and moved, closes the last two and archives the last. */
+const writeStreams = Effect.gen(function*() {
+  for (const stream of ["open", "closed", "moved"]) {
+    yield* append(stream, 1, "t")
+    yield* append(stream, 2)
+    if (stream !== "open") yield* StreamLifecycle.close(Tick, stream, tick(3))
+  }
+  yield* StreamLifecycle.archive("moved")
+})
+
+const assertEventsAreImmutable = Effect.gen(function*() {
+  for (const table of ["events", "archived_events", "event_tags"]) {
+    for (
+      const change of [
+        `update evsrc.${table} set position = position`,
+        `delete from evsrc.${table}`,
+        `truncate evsrc.${table}`
+      ]
+    ) {
+      assert.match(yield* rejectionOf(change), immutable, change)
+    }
+  }
+  assert.match(yield* rejectionOf("delete from evsrc.events where stream = 'closed'"), immutable)
+})
+
+const assertClosedStreamsAreImmutable = Effect.gen(function*() {
+  for (
+    const change of [
+      "truncate evsrc.closed_streams",
+      "delete from evsrc.closed_streams",
+      "update evsrc.closed_streams set version = 7 where stream = 'closed'",
+      "update evsrc.closed_streams set archived_at = null where stream = 'moved'",
+      "update evsrc.closed_streams set archived_at = now() where stream = 'moved'"
+    ]
+  ) {
+    assert.match(yield* rejectionOf(change), /^23001/, change)
+  }
+})
+
+/** Returns the statement by which `archive` moves events. */
+const moving = (columns: string, condition: string) =>
+  `with moving as (delete from evsrc.events where ${condition} returning *)
+  insert into evsrc.archived_events select ${columns} from moving`
+
+/** Expressions that change the value of each column of `events`. */
+const changedColumns: Readonly<Record<string, string>> = {
+  position: "position + 1000000",
+  stream: "stream || 'x'",
+  version: "version + 100",
+  type: "type || 'x'",
+  schema_version: "schema_version + 1",
+  id: "gen_random_uuid()",
+  command_id: "'c' || position",
+  command_events: "7",
+  data: "(data::text || ' ')::json",
+  metadata: "(metadata::text || ' ')::json",
+  recorded_at: "recorded_at + interval '1 microsecond'",
+  tags: "array['x']",
+  hash: "'x'",
+  closes: "not coalesce(closes, false)"
+}
+
+/** Asserts that the database rejects a move of the stream closed that changes, omits or copies an event. */
+const assertMovesAreVerbatim = Effect.gen(function*() {
+  const sql = yield* PgClient.PgClient
+  const columns = (yield* sql<{ readonly name: string }>`
+    select column_name as name from information_schema.columns
+      where table_schema = 'evsrc' and table_name = 'events' order by ordinal_position`).map(({ name }) => name)
+  assert.sameMembers(columns, Object.keys(changedColumns))
+  for (const changed of columns) {
+    const list = columns.map((name) => name === changed ? changedColumns[name]! : name).join(", ")
+    assert.match(yield* rejectionOf(moving(list, "stream = 'closed'")), immutable, `a change of ${changed}`)
+  }
+  assert.match(
+    yield* rejectionOf(
+      `with moving as (delete from evsrc.events where stream = 'closed' returning *)
+      insert into evsrc.archived_events select * from moving where version > 1`
+    ),
+    immutable,
+    "an event that is not archived"
+  )
+  assert.match(
+    yield* rejectionOf("insert into evsrc.archived_events select * from evsrc.events where stream = 'closed'"),
+    /^23001 an event is either in the log or archived/
+  )
+})
+
 layer(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())), { excludeTestServices: true })(
   "the database",
   (it) => {
-    it.effect("lets no event go that is not archived, byte for byte", () =>
+    it.effect("removes an event only by a move to the archive, byte for byte", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
-        for (const stream of ["open", "closed", "moved"]) {
-          yield* append(stream, 1, "t")
-          yield* append(stream, 2)
-          if (stream !== "open") yield* StreamLifecycle.close(Tick, stream, tick(3))
-        }
-        yield* StreamLifecycle.archive("moved")
-        const immutable = /^23001 events are immutable/
-        const log = sql`select l::text as row from evsrc.log l order by position`
-        const before = yield* log
+        yield* writeStreams
+        const before = yield* logRows
         assert.strictEqual(before.length, 8)
-        for (const table of ["events", "archived_events", "event_tags"]) {
-          for (
-            const change of [
-              `update evsrc.${table} set position = position`,
-              `delete from evsrc.${table}`,
-              `truncate evsrc.${table}`
-            ]
-          ) {
-            assert.match(yield* refusalOf(change), immutable, change)
-          }
-        }
-        assert.match(yield* refusalOf("delete from evsrc.events where stream = 'closed'"), immutable)
-        for (
-          const change of [
-            "truncate evsrc.closed_streams",
-            "delete from evsrc.closed_streams",
-            "update evsrc.closed_streams set version = 7 where stream = 'closed'",
-            "update evsrc.closed_streams set archived_at = null where stream = 'moved'",
-            "update evsrc.closed_streams set archived_at = now() where stream = 'moved'"
-          ]
-        ) {
-          assert.match(yield* refusalOf(change), /^23001/, change)
-        }
-        // As `archive` does, with one mistake each.
-        const moving = (columns: string, condition: string) =>
-          `with moving as (delete from evsrc.events where ${condition} returning *)
-          insert into evsrc.archived_events select ${columns} from moving`
-        assert.match(yield* refusalOf(moving("*", "stream = 'open'")), immutable, "a stream that is open")
-        assert.match(yield* refusalOf(moving("*", "stream = 'closed'")), immutable, "one that is not marked")
+        yield* assertEventsAreImmutable
+        yield* assertClosedStreamsAreImmutable
+        assert.match(yield* rejectionOf(moving("*", "stream = 'open'")), immutable, "a stream that is open")
+        assert.match(yield* rejectionOf(moving("*", "stream = 'closed'")), immutable, "a stream without archived_at")
         yield* sql`update evsrc.closed_streams set archived_at = now() where stream = 'closed'`
-        const columns = (yield* sql<{ readonly name: string }>`
-        select column_name as name from information_schema.columns
-          where table_schema = 'evsrc' and table_name = 'events' order by ordinal_position`).map(({ name }) => name)
-        for (const changed of columns) {
-          const other: Readonly<Record<string, string>> = {
-            position: "position + 1000000",
-            stream: "stream || 'x'",
-            version: "version + 100",
-            type: "type || 'x'",
-            schema_version: "schema_version + 1",
-            id: "gen_random_uuid()",
-            command_id: "'c' || position",
-            command_events: "7",
-            data: "(data::text || ' ')::json",
-            metadata: "(metadata::text || ' ')::json",
-            recorded_at: "recorded_at + interval '1 microsecond'",
-            tags: "array['x']",
-            hash: "'x'",
-            closes: "not coalesce(closes, false)"
-          }
-          const list = columns.map((name) => name === changed ? other[name]! : name).join(", ")
-          assert.match(yield* refusalOf(moving(list, "stream = 'closed'")), immutable, `a change of ${changed}`)
-        }
-        assert.match(
-          yield* refusalOf(
-            `with moving as (delete from evsrc.events where stream = 'closed' returning *)
-            insert into evsrc.archived_events select * from moving where version > 1`
-          ),
-          immutable,
-          "one left behind"
-        )
-        assert.match(
-          yield* refusalOf("insert into evsrc.archived_events select * from evsrc.events where stream = 'closed'"),
-          /^23001 an event is either in the log or archived/
-        )
+        yield* assertMovesAreVerbatim
         yield* sql.unsafe(moving("*", "stream = 'closed'"))
-        assert.deepStrictEqual(yield* log, before)
+        assert.deepStrictEqual(yield* logRows, before)
       }))
   }
 )
 
+const streams = Array.from({ length: 60 }, (_, i) => `Tick-${i}`)
+const eventsPerStream = 20
+const initialEvents = streams.length * eventsPerStream
+
+/** Fills the streams. Every tenth event has a tag. */
+const fillStreams = Effect.gen(function*() {
+  const store = yield* EventStore.EventStore
+  let n = 0
+  for (const stream of streams) {
+    yield* store.append(
+      Tick,
+      stream,
+      Array.from({ length: eventsPerStream }, (_, i) => tick(++n, i % 10 === 0 ? "some" : undefined))
+    )
+  }
+  return yield* store.head
+})
+
+const positionsOutOfOrder = (positions: ReadonlyArray<bigint>) =>
+  positions.filter((position, i) => i > 0 && position <= positions[i - 1]!)
+
+/** Returns readers that find every event up to `start`, in order, wherever it is stored. */
+const readersOf = (start: Position.Position) =>
+  Effect.map(EventStore.EventStore, (store) => [
+    // Streams are archived between the many pages.
+    Effect.map(Stream.runCollect(store.readAllEncoded({ pageSize: 50 })), (log) => {
+      assert.deepStrictEqual(positionsOutOfOrder(log.map((e) => e.position)), [])
+      assert.strictEqual(log.filter((e) => e.position <= start).length, initialEvents, "events of the log")
+    }),
+    Effect.forEach(streams.slice(0, 20), (stream) =>
+      Effect.map(Stream.runCollect(store.readStreamEncoded(stream, { pageSize: 6 })), (events) => {
+        assert.isAtLeast(events.length, eventsPerStream, stream)
+        assert.deepStrictEqual(
+          events.map((e): number =>
+            e.version
+          ),
+          events.map((_, i) => i + 1),
+          stream
+        )
+      })),
+    Effect.map(store.readByQuery([{ tags: ["tag:some"] }]), ({ events }) => {
+      assert.strictEqual(events.length, initialEvents / 10, "events by tag")
+    }),
+    Effect.map(store.readByQuery([{ types: ["Ticked"] }]), ({ events }) => {
+      assert.strictEqual(events.filter((e) => e.position <= start).length, initialEvents, "events by type")
+    }),
+    Effect.gen(function*() {
+      const before = yield* store.head
+      const head = yield* store.head
+      assert.isAtLeast(Number(head), Number(before), "the high-water mark does not go back")
+      const { driver } = store[internals]
+      const { events: lag } = yield* driver.lag({ after: Position.start, to: start, limit: 10_000 })
+      assert.strictEqual(lag, initialEvents, "the lag")
+      const { events } = yield* driver.readStored({ after: Position.start, limit: initialEvents })
+      assert.strictEqual(events.at(-1)!.position, start, "the last stored event")
+    })
+  ])
+
+/** Repeats a reader until `done`, and three times at least. Returns how often it ran. */
+const repeatUntil = (done: Deferred.Deferred<void>) => <A, E, R>(reader: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    let rounds = 0
+    while (!(yield* Deferred.isDone(done)) || rounds < 3) {
+      yield* reader
+      rounds++
+    }
+    return rounds
+  })
+
+/** Asserts that the projection contains every event once. */
+const assertProjected = Effect.fnUntraced(function*(total: number) {
+  const { position } = yield* append("Last", 0)
+  const { awaitPosition } = yield* ProjectionStore.ProjectionStore
+  yield* awaitPosition(Count, position, "30 seconds")
+  const count = yield* ProjectionStore.get(Count, "all")
+  const sum = initialEvents * (initialEvents + 1) / 2
+  assert.deepStrictEqual(count, yield* Effect.asSome(Effect.succeed({ events: total, sum })))
+})
+
+const countsOfTables = Effect.flatMap(
+  PgClient.PgClient,
+  (sql) =>
+    sql<{ readonly hot: bigint; readonly archived: bigint }>`
+      select (select count(*) from evsrc.events) as hot, (select count(*) from evsrc.archived_events) as archived`
+)
+
 describe("while streams are closed and archived", () => {
-  it.live("no reader misses an event or sees one twice, no projection, and no rebuild", () =>
+  it.live("readers, projections and rebuilds process every event once", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       const client = PgClient.layer({ url: Redacted.make(url), maxConnections: 12 })
       const other = yield* Layer.build(Layer.fresh(PgEventStore.layer).pipe(Layer.provide(Layer.fresh(client))))
       const elsewhere = Effect.provideService(EventStore.EventStore, Context.get(other, EventStore.EventStore))
-      const streams = Array.from({ length: 60 }, (_, i) => `Tick-${i}`)
+      const archiveAll = Effect.forEach(streams, (stream) =>
+        Effect.andThen(
+          StreamLifecycle.close(Tick, stream, tick(0)),
+          Effect.andThen(append(`Open-${stream}`, 0), elsewhere(StreamLifecycle.archive(stream)))
+        ), { concurrency: 2, discard: true })
       const program = Effect.gen(function*() {
         const store = yield* EventStore.EventStore
-        let n = 0
-        for (const stream of streams) {
-          yield* store.append(
-            Tick,
-            stream,
-            Array.from({ length: 20 }, (_, i) => tick(++n, i % 10 === 0 ? "some" : undefined))
-          )
-        }
-        const start = yield* store.head
-        const followed: Array<bigint> = []
+        const start = yield* fillStreams
+        const received: Array<bigint> = []
         const consumer = yield* Effect.forkChild(
           Stream.runForEach(
             store.subscribeEncoded({ pageSize: 7 }),
-            (e) => Effect.sync(() => followed.push(e.position))
+            (e) => Effect.sync(() => received.push(e.position))
           )
         )
-        const moved = yield* Deferred.make<void>()
-        const mover = Effect.forEach(streams, (stream) =>
-          Effect.andThen(
-            StreamLifecycle.close(Tick, stream, tick(0)),
-            Effect.andThen(append(`Open-${stream}`, 0), elsewhere(StreamLifecycle.archive(stream)))
-          ), { concurrency: 2, discard: true })
-        const repeated = <A, E, R>(look: Effect.Effect<A, E, R>) =>
-          Effect.gen(function*() {
-            let rounds = 0
-            while (!(yield* Deferred.isDone(moved)) || rounds < 3) {
-              yield* look
-              rounds++
-            }
-            return rounds
-          })
-        const contiguous = (versions: ReadonlyArray<number>) => versions.every((version, i) => version === i + 1)
-        const readers = [
-          // Over many pages, between which streams are moved.
-          Effect.map(Stream.runCollect(store.readAllEncoded({ pageSize: 50 })), (log) => {
-            assert.isTrue(log.every((e, i) => i === 0 || e.position > log[i - 1]!.position))
-            assert.strictEqual(log.filter((e) => e.position <= start).length, 1200, "the log")
-          }),
-          Effect.forEach(streams.slice(0, 20), (stream) =>
-            Effect.map(Stream.runCollect(store.readStreamEncoded(stream, { pageSize: 6 })), (events) => {
-              assert.isTrue(
-                contiguous(events.map((e) =>
-                  e.version
-                )) && events.length >= 20,
-                stream
-              )
-            })),
-          Effect.map(store.readByQuery([{ tags: ["tag:some"] }]), ({ events }) => {
-            assert.strictEqual(events.length, 120, "by tag")
-          }),
-          Effect.map(store.readByQuery([{ types: ["Ticked"] }]), ({ events }) => {
-            assert.strictEqual(events.filter((e) => e.position <= start).length, 1200, "by type")
-          }),
-          Effect.gen(function*() {
-            const before = yield* store.head
-            const head = yield* store.head
-            assert.isAtLeast(Number(head), Number(before), "the head does not step back")
-            const { events } = yield* store[internals].driver.lag({ after: Position.start, to: start, limit: 10_000 })
-            assert.strictEqual(events, 1200, "the lag")
-            assert.strictEqual(
-              (yield* store[internals].driver.readStored({ after: Position.start, limit: 1200 })).events.at(-1)!
-                .position,
-              start,
-              "raw"
-            )
-          })
-        ]
-        const rebuilt = repeated(Stream.runDrain(Rebuild.rebuild(Count)))
-        const looking = yield* Effect.forEach(readers, (reader) => Effect.forkChild(repeated(reader)))
-        const rebuilding = yield* Effect.forkChild(rebuilt)
-        yield* mover
-        yield* Deferred.succeed(moved, undefined)
-        for (const fiber of looking) assert.isAtLeast(yield* Fiber.join(fiber), 3)
+        const archived = yield* Deferred.make<void>()
+        const repeated = repeatUntil(archived)
+        const reading = yield* Effect.forEach(yield* readersOf(start), (reader) => Effect.forkChild(repeated(reader)))
+        const rebuilding = yield* Effect.forkChild(repeated(Stream.runDrain(Rebuild.rebuild(Count))))
+        yield* archiveAll
+        yield* Deferred.succeed(archived, undefined)
+        for (const fiber of reading) assert.isAtLeast(yield* Fiber.join(fiber), 3)
         yield* Fiber.join(rebuilding)
 
-        const { position } = yield* append("Last", 0)
-        const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-        yield* awaitPosition(Count, position, "30 seconds")
-        const total = 1200 + 60 + 60 + 1
-        const count = yield* ProjectionStore.get(Count, "all")
-        assert.deepStrictEqual(count, yield* Effect.asSome(Effect.succeed({ events: total, sum: (1200 * 1201) / 2 })))
+        const total = initialEvents + 2 * streams.length + 1
+        yield* assertProjected(total)
         const log = yield* Stream.runCollect(store.readAllEncoded())
-        yield* Effect.repeat(Effect.sleep(5), { until: () => followed.length >= total })
+        assert.strictEqual(log.length, total)
+        yield* Effect.repeat(Effect.sleep(5), { until: () => received.length >= total })
         yield* Fiber.interrupt(consumer)
-        assert.deepStrictEqual(followed, log.map((e) => e.position), "the subscription")
-        const sql = yield* PgClient.PgClient
-        const [left] = yield* sql<{ readonly hot: bigint; readonly archived: bigint }>`
-          select (select count(*) from evsrc.events) as hot, (select count(*) from evsrc.archived_events) as archived`
-        assert.deepStrictEqual(left, { hot: 61n, archived: 1260n }, "what is moved is gone from where appends are")
+        assert.deepStrictEqual(received, log.map((e) => e.position), "positions of the subscription")
+        // Each closed stream is archived with the event that closes it.
+        assert.deepStrictEqual(yield* countsOfTables, [{ hot: 61n, archived: 1260n }])
       })
       yield* program.pipe(
         Effect.provide(Projector.layer([Count], { batchSize: 30 })),
@@ -241,7 +296,7 @@ describe("while streams are closed and archived", () => {
       )
     }).pipe(Effect.scoped), 120_000)
 
-  it.live("an append waits for the transaction that closes its stream, and goes on when that is rolled back", () =>
+  it.live("an append waits for the transaction that closes its stream", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       yield* append("a", 1)
@@ -254,7 +309,7 @@ describe("while streams are closed and archived", () => {
         )
         yield* Effect.exit(sql.withTransaction(Effect.gen(function*() {
           yield* StreamLifecycle.close(Tick, "a", tick(2))
-          assert.strictEqual((yield* StreamLifecycle.status("a"))._tag, "closed", "within the transaction")
+          assert.strictEqual((yield* StreamLifecycle.status("a"))._tag, "closed", "the status within the transaction")
           yield* Deferred.succeed(begun, undefined)
           yield* Effect.repeat(waiting, { until: (rows) => rows.length > 0 })
           if (!commit) return yield* Effect.fail("rolled back")
@@ -265,35 +320,88 @@ describe("while streams are closed and archived", () => {
       assert.isNotEmpty(allowed)
       assert.deepStrictEqual(allowed.filter(Exit.isFailure), [])
       assert.deepInclude(yield* StreamLifecycle.status("a"), { _tag: "open" as const, version: Version.make(4) })
-      const refused = yield* closing(true)
-      assert.isNotEmpty(refused)
-      assert.deepStrictEqual(refused.filter(Exit.isSuccess), [])
+      const rejected = yield* closing(true)
+      assert.isNotEmpty(rejected)
+      assert.deepStrictEqual(rejected.filter(Exit.isSuccess), [])
       assert.deepInclude(yield* StreamLifecycle.status("a"), { _tag: "closed" as const, version: Version.make(5) })
     }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))))
 })
 
-describe("an import", () => {
-  const storeAt = (url: string) =>
-    Layer.fresh(PgEventStore.layer).pipe(
-      Layer.provideMerge(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 })))
-    )
+const storeAt = (url: string) =>
+  Layer.fresh(PgEventStore.layer).pipe(
+    Layer.provideMerge(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 })))
+  )
 
-  it.live("that is killed goes on where it was, until the log is the same byte for byte", () =>
+/** Appends 250 events to each of 40 streams. */
+const fillForExport = Effect.gen(function*() {
+  const store = yield* EventStore.EventStore
+  for (let n = 0; n < 40; n++) {
+    yield* store.append(Tick, `Tick-${n}`, Array.from({ length: 250 }, (_, i) => tick(i, "x")), {
+      metadata: { commandId: `command-${n}` }
+    })
+  }
+})
+
+const closeAndArchiveSome = Effect.gen(function*() {
+  for (let n = 0; n < 10; n++) {
+    yield* StreamLifecycle.close(Tick, `Tick-${n}`, tick(0))
+    if (n % 2 === 0) yield* StreamLifecycle.archive(`Tick-${n}`)
+  }
+})
+
+const positionIn = (line: string) => /"position":"(\d+)"/.exec(line)?.[1]
+
+/** Kills an importer after some pages, again and again, and asserts that the log is a prefix of the export each time. */
+const killImporters = <E, R>(importer: Effect.Effect<Script.Script, E, R>, lines: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const store = yield* EventStore.EventStore
+    const { last, readStored } = store[internals].driver
+    let before = Position.start
+    for (const pages of isLong ? [1, 2, 5, 9] : [2, 5]) {
+      yield* Effect.scoped(Effect.gen(function*() {
+        const script = yield* importer
+        yield* script.waitFor(/^ready$/)
+        for (let page = 0; page < pages; page++) yield* script.waitFor(/^at /)
+        yield* script.signal("SIGKILL")
+        yield* script.exited
+      }))
+      // The server may still execute the last statement of the killed importer.
+      yield* Effect.repeat(Effect.andThen(Effect.sleep(20), last), { until: (now) => now >= before && now > 0n })
+      before = yield* last
+      const { events } = yield* readStored({ after: Position.start, limit: 20_000 })
+      assert.isNotEmpty(events)
+      assert.deepStrictEqual(
+        events.map((e): string | undefined => String(e.position)),
+        lines.slice(1, events.length + 1).map(positionIn)
+      )
+    }
+  })
+
+/** Starts writers to four streams. Each adds the positions of its events to `acknowledged`. */
+const startWriters = (acknowledged: Array<bigint>) =>
+  Effect.gen(function*() {
+    const store = yield* EventStore.EventStore
+    // The export contains these streams too.
+    return yield* Effect.forEach([0, 1, 2, 39], (n) =>
+      Effect.forkChild(Effect.forEach(Array.from({ length: 20 }), () =>
+        store.append(Tick, `Tick-${n}`, [tick(1000)]).pipe(
+          Effect.tap(({ position }) =>
+            Effect.sync(() => acknowledged.push(position))
+          ),
+          // The import may have written the position that the append drew before.
+          Effect.catchReason("EventStoreError", "StoreFailure", () => Effect.void)
+        ), { discard: true })))
+  })
+
+describe("an import", () => {
+  it.live("resumes after kill -9 and restores the log byte for byte", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const file = `${yield* fs.makeTempDirectoryScoped()}/log.ndjson`
       const [from, to] = [yield* freshDatabase, yield* freshDatabase]
       yield* Effect.gen(function*() {
-        for (let n = 0; n < 40; n++) {
-          const store = yield* EventStore.EventStore
-          yield* store.append(Tick, `Tick-${n}`, Array.from({ length: 250 }, (_, i) => tick(i, "x")), {
-            metadata: { commandId: `command-${n}` }
-          })
-        }
-        for (let n = 0; n < 10; n++) {
-          yield* StreamLifecycle.close(Tick, `Tick-${n}`, tick(0))
-          if (n % 2 === 0) yield* StreamLifecycle.archive(`Tick-${n}`)
-        }
+        yield* fillForExport
+        yield* closeAndArchiveSome
         yield* LogTransfer.exportToFile(file)
       }).pipe(Effect.provide(storeAt(from.url)))
       const text = yield* fs.readFileString(file)
@@ -302,89 +410,47 @@ describe("an import", () => {
         env: { DATABASE_URL: to.url }
       })
       yield* Effect.gen(function*() {
-        const store = yield* EventStore.EventStore
-        let before = Position.start
-        for (const pages of isLong ? [1, 2, 5, 9] : [2, 5]) {
-          yield* Effect.scoped(Effect.gen(function*() {
-            const script = yield* importer
-            yield* script.waitFor(/^ready$/)
-            for (let page = 0; page < pages; page++) yield* script.waitFor(/^at /)
-            yield* script.signal("SIGKILL")
-            yield* script.exited
-          }))
-          const { last } = store[internals].driver
-          // The server may yet be at what it was told last.
-          yield* Effect.repeat(Effect.andThen(Effect.sleep(20), last), { until: (now) => now >= before && now > 0n })
-          before = yield* last
-          const { events } = yield* store[internals].driver.readStored({ after: Position.start, limit: 20_000 })
-          const lines = text.split("\n")
-          assert.isTrue(
-            events.every((e, i) => lines[i + 1]!.includes(`"position":"${e.position}"`)),
-            "a beginning of the log"
-          )
-        }
+        yield* killImporters(importer, text.split("\n"))
         const script = yield* importer
         const done = yield* script.waitFor(/^done/)
-        assert.isBelow(Number(done.slice(5)), 10_010, "not all was to be written again")
+        assert.isBelow(Number(done.slice(5)), 10_010, "the last importer writes only the rest")
         const lines = yield* Stream.runCollect(LogTransfer.export())
         assert.strictEqual(lines.join(""), text)
       }).pipe(Effect.provide(storeAt(to.url)))
     }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer)), 120_000)
 
-  it.live(
-    "into a log that others write to is refused: all that they have written is there, and nobody misses anything",
-    () =>
-      Effect.gen(function*() {
-        const [from, to] = [yield* freshDatabase, yield* freshDatabase]
-        const lines = yield* Effect.gen(function*() {
-          const store = yield* EventStore.EventStore
-          for (let n = 0; n < 40; n++) {
-            yield* store.append(
-              Tick,
-              `Tick-${n}`,
-              Array.from({ length: 250 }, (_, i) => tick(i))
-            )
-          }
-          return yield* Stream.runCollect(LogTransfer.export())
-        }).pipe(Effect.provide(storeAt(from.url)))
-        const [one, two] = [yield* Layer.build(storeAt(to.url)), yield* Layer.build(storeAt(to.url))]
-        const store = Context.get(two, EventStore.EventStore)
-        const seen: Array<bigint> = []
-        const consumer = yield* Effect.forkChild(
-          Stream.runForEach(store.subscribeEncoded({ pageSize: 100 }), (e) => Effect.sync(() => seen.push(e.position)))
-        )
-        const acknowledged: Array<bigint> = []
-        const importing = yield* Effect.forkChild(
-          Effect.flip(Effect.provideContext(LogTransfer.import(Stream.fromIterable(lines)), one))
-        )
-        yield* store[internals].driver.changed(Position.start)
-        // Streams of the export, too.
-        const writers = yield* Effect.forEach([0, 1, 2, 39], (n) =>
-          Effect.forkChild(Effect.forEach(Array.from({ length: 20 }), () =>
-            store.append(Tick, `Tick-${n}`, [tick(1000)]).pipe(
-              Effect.tap(({ position }) =>
-                Effect.sync(() => acknowledged.push(position))
-              ),
-              // What was drawn before the import came to the same place.
-              Effect.catchReason("EventStoreError", "StoreFailure", () => Effect.void)
-            ), { discard: true })))
-        const error = yield* Fiber.join(importing)
-        assert.include(["TransferRejected", "DamagedExport"], error._tag)
-        yield* Effect.forEach(writers, Fiber.join)
-        const log = yield* Stream.runCollect(store.readAllEncoded())
-        yield* Effect.repeat(Effect.sleep(5), { until: () => seen.length >= log.length })
-        yield* Fiber.interrupt(consumer)
-        assert.deepStrictEqual(seen, log.map((e) => e.position))
-        const positions = new Set(seen)
-        assert.isAbove(acknowledged.length, 20)
-        assert.isNotEmpty(acknowledged)
-        assert.deepStrictEqual(acknowledged.filter((position) => !positions.has(position)), [])
-        const versions = new Map<string, number>()
-        for (const e of log) {
-          assert.strictEqual(e.version, (versions.get(e.stream) ?? 0) + 1, "versions without a hole")
-          versions.set(e.stream, e.version)
-        }
-      }).pipe(Effect.scoped),
-    120_000
-  )
+  it.live("into a log with other writers is rejected and loses none of their events", () =>
+    Effect.gen(function*() {
+      const [from, to] = [yield* freshDatabase, yield* freshDatabase]
+      const lines = yield* Effect.andThen(fillForExport, Stream.runCollect(LogTransfer.export())).pipe(
+        Effect.provide(storeAt(from.url))
+      )
+      const [one, two] = [yield* Layer.build(storeAt(to.url)), yield* Layer.build(storeAt(to.url))]
+      const store = Context.get(two, EventStore.EventStore)
+      const seen: Array<bigint> = []
+      const consumer = yield* Effect.forkChild(
+        Stream.runForEach(store.subscribeEncoded({ pageSize: 100 }), (e) => Effect.sync(() => seen.push(e.position)))
+      )
+      const acknowledged: Array<bigint> = []
+      const importing = yield* Effect.forkChild(
+        Effect.flip(Effect.provideContext(LogTransfer.import(Stream.fromIterable(lines)), one))
+      )
+      yield* store[internals].driver.changed(Position.start)
+      const writers = yield* Effect.provideService(startWriters(acknowledged), EventStore.EventStore, store)
+      const error = yield* Fiber.join(importing)
+      assert.include(["TransferRejected", "DamagedExport"], error._tag)
+      yield* Effect.forEach(writers, Fiber.join)
+      const log = yield* Stream.runCollect(store.readAllEncoded())
+      yield* Effect.repeat(Effect.sleep(5), { until: () => seen.length >= log.length })
+      yield* Fiber.interrupt(consumer)
+      assert.deepStrictEqual(seen, log.map((e) => e.position))
+      const positions = new Set(seen)
+      assert.isAbove(acknowledged.length, 20)
+      assert.deepStrictEqual(acknowledged.filter((position) => !positions.has(position)), [])
+      const versions = new Map<string, number>()
+      for (const e of log) {
+        assert.strictEqual(e.version, (versions.get(e.stream) ?? 0) + 1, `the versions of ${e.stream} have no gap`)
+        versions.set(e.stream, e.version)
+      }
+    }).pipe(Effect.scoped), 120_000)
 })

@@ -1,4 +1,4 @@
-/** Transactions that have nothing to do with the log, and stay open. */
+/** Open transactions that do not write to the log. They must not hold back its readers. */
 import { PgClient } from "@effect/sql-pg"
 import { assert } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
@@ -7,8 +7,8 @@ import { Reactivity } from "effect/reactivity"
 const connection = (url: string) => PgClient.makeClient({ url: Redacted.make(url) })
 
 /**
- * One that has written to another table, and one that holds a snapshot of the log, until the scope closes. `areOpen` asserts that both are
- * still what they were.
+ * Opens a transaction that has written to another table, and one that holds a snapshot of the log. The scope closes both. `areOpen`
+ * asserts that both are unchanged.
  */
 export const open = Effect.fnUntraced(function*(url: string) {
   const writer = yield* connection(url)

@@ -1,15 +1,15 @@
-/** A subscriber as a program has one: when the server goes away, it subscribes again after the last event it has seen. */
+/** A subscriber that survives the server: it subscribes again after the last event that it has seen. */
 import { type Cause, Effect, Fiber, Schedule, Stream } from "effect"
 import { EventStore, type EventStoreError, Position } from "evsrc"
 
 const everyFew = Schedule.spaced("5 millis")
 
 export interface Consumer {
-  /** The positions it was given, as they came. */
+  /** The positions that it has received, in order of arrival. */
   readonly seen: ReadonlyArray<Position.Position>
-  /** How often it had to subscribe again. */
+  /** Returns how often it has subscribed again. */
   readonly resumed: () => number
-  /** Until it has seen what is asked for; fails with what ended the subscription for good. */
+  /** Waits until `enough` returns true. Fails with the error that ends the subscription. */
   readonly until: (
     enough: (seen: ReadonlyArray<Position.Position>) => boolean
   ) => Effect.Effect<void, EventStoreError | Cause.TimeoutError>

@@ -1,4 +1,4 @@
-/** Personal data and its erasure, where several processes write, read, project and erase at once. */
+/** Personal data and its erasure, while several processes write, read, project and erase concurrently. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Queue, Random, Redacted, Schedule, Schema, Stream } from "effect"
@@ -20,7 +20,7 @@ const timeout = 240_000
 
 const rounds = scale(2, 8)
 
-/** Where a text stands: the tables and columns of the schema, whatever they are for. */
+/** Returns every table and column of the schema that contains a text. */
 const columnsWith = Effect.fnUntraced(function*(text: string) {
   const sql = yield* PgClient.PgClient
   const columns = yield* sql<{ readonly table: string; readonly column: string }>`
@@ -44,21 +44,21 @@ interface Written {
   readonly name: string
 }
 
-const writtenOf = (line: string): ReadonlyArray<Written> => {
+const parseWritten = (line: string): ReadonlyArray<Written> => {
   const found = /^wrote (\S+) (\S+) (\d+) (\S+) \.$/.exec(line)
   if (found === null) return []
   const [, person, stream, version, name] = found
   return [{ person: person!, stream: stream!, version: Number(version), name: name! }]
 }
 
-/** What everybody may read now. */
-const readAll = Effect.gen(function*() {
+/** Returns the readable name of every event, by stream and version. */
+const readNames = Effect.gen(function*() {
   const store = yield* EventStore.EventStore
   const events = yield* Stream.runCollect(store.readAll(PersonEvent))
   return new Map(events.map(({ event, stream, version }) => [`${stream}/${version}`, event.name]))
 })
 
-/** Copies the log as a backup does. */
+/** Copies the log to another database, as a backup does. */
 const copyLog = Effect.fnUntraced(
   function*(to: string) {
     const sql = yield* PgClient.PgClient
@@ -76,115 +76,140 @@ const copyLog = Effect.fnUntraced(
 
 const nameOf = (n: number) => PersonEvent.cases.Named.make({ personId: "ann", writer: "w", name: `secret-${n}` })
 
-describe("erasure, with the keys in a database of their own", () => {
-  it.live(
-    "of some of twenty people, while processes write about them, read, project and are killed",
-    () =>
-      Effect.gen(function*() {
-        const [log, keys, backup] = [yield* freshDatabase, yield* freshDatabase, yield* freshDatabase]
-        const start = Effect.fnUntraced(function*(role: string) {
-          const env = { LOG_URL: log.url, KEYS_URL: keys.url, ROLE: role }
-          const script = yield* Script.start(import.meta.resolve("./personWorker.ts"), { env })
-          yield* script.waitFor(/^ready \.$/)
-          return script
-        })
-        yield* Effect.gen(function*() {
-          const sql = yield* PgClient.PgClient
-          const store = yield* EventStore.EventStore
-          const running = yield* Effect.all(["writer", "writer", "projector", "projector"].map(start), {
-            concurrency: "unbounded"
-          })
-          const events = Effect.map(sql<{ readonly n: bigint }>`select count(*) as n from evsrc.events`, ([row]) =>
-            row!.n)
-          const progress = Effect.flatMap(events, (before) =>
-            Effect.repeat(events, {
-              until: (now) =>
-                now >= before + 60n,
-              schedule: Schedule.spaced("20 millis")
-            }))
-          yield* progress
-          yield* Layer.build(storesAt(backup.url, keys.url, { migrate: true }))
-          yield* copyLog(backup.url)
+const erasedName = (subject: string) => ({ _tag: "Erased", subject })
 
-          const erased = new Map<string, Erasure.ErasureReceipt>()
-          const killed: Array<Script.Script> = []
-          for (let round = 0; round < rounds; round++) {
-            const people = yield* Effect.forEach([1, 2], () =>
-              Effect.map(Random.nextIntBetween(0, 20), (n) =>
-                `person-${n}`))
-            const receipts = yield* Effect.forEach(people, Erasure.erase, { concurrency: "unbounded" })
-            for (const receipt of receipts) {
-              erased.set(receipt.subject, receipt)
-            }
-            if (round === 1) {
-              const victim = running.shift()!
-              yield* victim.signal("SIGKILL")
-              killed.push(victim)
-              running.unshift(yield* start("writer"))
-            }
-            yield* progress
-          }
+interface Databases {
+  readonly log: string
+  readonly keys: string
+}
 
-          const writers = running.slice(0, 2)
-          for (const { write } of writers) {
-            yield* write("stop")
-          }
-          const lines = yield* Effect.forEach([...killed, ...writers], ({ exited, lines }) =>
-            Effect.andThen(exited, Queue.collect(lines)))
-          const said = lines.flat()
-          const written = said.flatMap(writtenOf)
-          assert.isAbove(written.length, 60 * rounds)
-          assert.deepStrictEqual(
-            said.filter((line) =>
-              line.startsWith("unexpected")
-            ),
-            []
-          )
-          const refused = new Set(said.flatMap((line) =>
-            /^erased (\S+) \.$/.exec(line)?.[1] ?? []
-          ))
-          assert.includeMembers(Array.from(erased.keys()), Array.from(refused), "only who was erased is refused")
-          assert.isAbove(refused.size, 0)
+const startWorker = Effect.fnUntraced(function*({ keys, log }: Databases, role: "writer" | "projector") {
+  const env = { LOG_URL: log, KEYS_URL: keys, ROLE: role }
+  const script = yield* Script.start(import.meta.resolve("./personWorker.ts"), { env })
+  yield* script.waitFor(/^ready \.$/)
+  return script
+})
 
-          const now = yield* readAll
-          for (const { name, person, stream, version } of written) {
-            const expected = erased.has(person) ? { _tag: "Erased", subject: person } : name
-            assert.deepStrictEqual<unknown>(now.get(`${stream}/${version}`), expected, `${stream}/${version}`)
-          }
-          assert.isAtLeast(now.size, written.length)
-          for (const receipt of erased.values()) {
-            assert.deepStrictEqual(receipt.found.plaintext ?? [], [], receipt.subject)
-            const after = yield* Erasure.scan(receipt.subject)
-            assert.isAtLeast(after.encrypted.events, receipt.found.encrypted.events)
-          }
-
-          const projections = yield* ProjectionStore.ProjectionStore
-          yield* projections.awaitPosition(Names, yield* store.head, "60 seconds")
-          const { items } = yield* ProjectionStore.list(Names, { limit: 100 })
-          assert.strictEqual(items.reduce((sum, { events }) => sum + events, 0), now.size, "every event was projected")
-          const names = new Set<unknown>(now.values())
-          for (const { personId, name } of items.flatMap(({ names }) => Object.values(names))) {
-            if (erased.has(personId)) assert.deepStrictEqual(name, { _tag: "Erased", subject: personId })
-            else assert.isTrue(names.has(name))
-          }
-          for (const { write } of running.slice(2)) yield* write("stop")
-
-          assert.deepStrictEqual(yield* columnsWith("secret"), [], "nothing in plaintext, of anybody")
-          assert.includeMembers([...yield* columnsWith("person-")], ["events.data", "documents.document"])
-          // The backup of before any erasure.
-          const old = yield* Effect.provide(readAll, storesAt(backup.url, keys.url, { migrate: false }))
-          assert.isAbove(old.size, 40)
-          for (const [at, name] of old) {
-            assert.deepStrictEqual(name, now.get(at), "what the backup has is as readable as what is kept")
-          }
-          assert.isTrue(Array.from(old.values()).some(PersonalData.isErased))
-        }).pipe(Effect.provide(storesAt(log.url, keys.url, { migrate: true })))
-      }),
-    timeout
+/** Waits until the log has 60 more events. */
+const progress = Effect.gen(function*() {
+  const sql = yield* PgClient.PgClient
+  const events = Effect.map(
+    sql<{ readonly n: bigint }>`select count(*) as n from evsrc.events`,
+    ([row]) => row!.n
   )
+  const before = yield* events
+  yield* Effect.repeat(events, { until: (now) => now >= before + 60n, schedule: Schedule.spaced("20 millis") })
+})
+
+/** Erases two random people. Returns the receipts. */
+const eraseTwo = Effect.flatMap(
+  Effect.forEach([1, 2], () => Effect.map(Random.nextIntBetween(0, 20), (n) => `person-${n}`)),
+  (people) => Effect.forEach(people, Erasure.erase, { concurrency: "unbounded" })
+)
+
+/** Erases people in several rounds, and kills a writer in the second. Returns the receipts by person and the killed writers. */
+const eraseInRounds = Effect.fnUntraced(function*(databases: Databases, writers: Array<Script.Script>) {
+  const erased = new Map<string, Erasure.ErasureReceipt>()
+  const killed: Array<Script.Script> = []
+  for (let round = 0; round < rounds; round++) {
+    for (const receipt of yield* eraseTwo) erased.set(receipt.subject, receipt)
+    if (round === 1) {
+      const victim = writers.shift()!
+      yield* victim.signal("SIGKILL")
+      killed.push(victim)
+      writers.push(yield* startWorker(databases, "writer"))
+    }
+    yield* progress
+  }
+  return { erased, killed }
+})
+
+type Erased = ReadonlyMap<string, Erasure.ErasureReceipt>
+
+/** Asserts that the writers printed nothing unexpected. Returns the events that they wrote. */
+const assertWritersAgree = (lines: ReadonlyArray<string>, erased: Erased) => {
+  const written = lines.flatMap(parseWritten)
+  assert.isAbove(written.length, 60 * rounds)
+  assert.deepStrictEqual(lines.filter((line) => line.startsWith("unexpected")), [])
+  const rejected = new Set(lines.flatMap((line) => /^erased (\S+) \.$/.exec(line)?.[1] ?? []))
+  assert.includeMembers(Array.from(erased.keys()), Array.from(rejected), "people whose events were rejected")
+  assert.isAbove(rejected.size, 0)
+  return written
+}
+
+type ReadNames = Effect.Success<typeof readNames>
+
+/** Asserts that exactly the names of erased people are unreadable in the events. */
+const assertEventsErased = Effect.fnUntraced(
+  function*(written: ReadonlyArray<Written>, names: ReadNames, erased: Erased) {
+    for (const { name, person, stream, version } of written) {
+      const expected = erased.has(person) ? erasedName(person) : name
+      assert.deepStrictEqual<unknown>(names.get(`${stream}/${version}`), expected, `${stream}/${version}`)
+    }
+    assert.isAtLeast(names.size, written.length)
+    for (const receipt of erased.values()) {
+      assert.deepStrictEqual(receipt.found.plaintext ?? [], [], receipt.subject)
+      const after = yield* Erasure.scan(receipt.subject)
+      assert.isAtLeast(after.encrypted.events, receipt.found.encrypted.events)
+    }
+  }
+)
+
+/** Asserts that the projection contains every event, and no name of an erased person. */
+const assertDocumentsErased = Effect.fnUntraced(function*(names: ReadNames, erased: Erased) {
+  const store = yield* EventStore.EventStore
+  const projections = yield* ProjectionStore.ProjectionStore
+  yield* projections.awaitPosition(Names, yield* store.head, "60 seconds")
+  const { items } = yield* ProjectionStore.list(Names, { limit: 100 })
+  assert.strictEqual(items.reduce((sum, { events }) => sum + events, 0), names.size, "projected events")
+  const readable = Array.from<unknown>(names.values())
+  for (const { personId, name } of items.flatMap(({ names }) => Object.values(names))) {
+    if (erased.has(personId)) assert.deepStrictEqual<unknown>(name, erasedName(personId))
+    else assert.include(readable, name)
+  }
+})
+
+describe("erasure, with the keys in another database", () => {
+  it.live("is complete while processes write, read, project and are killed", () =>
+    Effect.gen(function*() {
+      const [log, keys, backup] = [yield* freshDatabase, yield* freshDatabase, yield* freshDatabase]
+      const databases = { log: log.url, keys: keys.url }
+      yield* Effect.gen(function*() {
+        const [writers, projectors] = yield* Effect.all(
+          (["writer", "projector"] as const).map((role) =>
+            Effect.all([startWorker(databases, role), startWorker(databases, role)], { concurrency: 2 })
+          ),
+          { concurrency: 2 }
+        )
+        yield* progress
+        yield* Layer.build(storesAt(backup.url, keys.url, { migrate: true }))
+        yield* copyLog(backup.url)
+        const running = Array.from(writers!)
+        const { erased, killed } = yield* eraseInRounds(databases, running)
+        for (const { write } of running) yield* write("stop")
+        const lines = yield* Effect.forEach(
+          [...killed, ...running],
+          ({ exited, lines }) => Effect.andThen(exited, Queue.collect(lines))
+        )
+        const written = assertWritersAgree(lines.flat(), erased)
+        const names = yield* readNames
+        yield* assertEventsErased(written, names, erased)
+        yield* assertDocumentsErased(names, erased)
+        for (const { write } of projectors!) yield* write("stop")
+
+        assert.deepStrictEqual(yield* columnsWith("secret"), [], "columns with plaintext")
+        assert.includeMembers([...yield* columnsWith("person-")], ["events.data", "documents.document"])
+        const inBackup = yield* Effect.provide(readNames, storesAt(backup.url, keys.url, { migrate: false }))
+        assert.isAbove(inBackup.size, 40)
+        for (const [at, name] of inBackup) {
+          assert.deepStrictEqual(name, names.get(at), "the backup from before the erasures is as readable as the log")
+        }
+        assert.isNotEmpty(Array.from(inBackup.values()).filter(PersonalData.isErased))
+      }).pipe(Effect.provide(storesAt(log.url, keys.url, { migrate: true })))
+    }), timeout)
 
   it.live(
-    "and a database of keys that is gone: nothing is written or read in plaintext, and nothing is lost",
+    "fails without a database of keys, writes no plaintext and loses nothing",
     () =>
       Effect.gen(function*() {
         const log = yield* freshDatabase
@@ -210,7 +235,7 @@ describe("erasure, with the keys in a database of their own", () => {
           for (const attempt of tries) {
             const error = yield* Effect.flip(attempt)
             assert(error._tag === "EventStoreError" && error.reason._tag === "KeyStoreUnavailable", error.message)
-            assert.isTrue(error.isRetryable)
+            assert.strictEqual(error.isRetryable, true, error.message)
           }
           yield* keys.cut(false)
           const again = Effect.retry(store.append(PersonEvent, "ann", [nameOf(3)]), {
@@ -218,7 +243,7 @@ describe("erasure, with the keys in a database of their own", () => {
             times: 100
           })
           assert.strictEqual((yield* again).version, 2)
-          assert.deepStrictEqual(Array.from((yield* readAll).values()), ["secret-1", "secret-3"])
+          assert.deepStrictEqual(Array.from((yield* readNames).values()), ["secret-1", "secret-3"])
           assert.deepStrictEqual(yield* columnsWith("secret"), [])
         }).pipe(Effect.provide(layer(keys.url)))
       }),
@@ -226,9 +251,9 @@ describe("erasure, with the keys in a database of their own", () => {
   )
 })
 
-describe("a backup of before an erasure, restored after it", () => {
+describe("a backup from before an erasure, restored after it", () => {
   it.live(
-    "by pg_dump and psql, has nothing in plaintext, and what was erased cannot be read from it",
+    "has no plaintext by pg_dump and psql, and does not reveal erased data",
     () =>
       Effect.gen(function*() {
         const folder = PostgresTools.folder!
@@ -237,14 +262,14 @@ describe("a backup of before an erasure, restored after it", () => {
           { concurrency: "unbounded" }
         )
         const keys = yield* freshDatabase
-        const of = (personId: string) =>
+        const eventOf = (personId: string) =>
           PersonEvent.cases.Named.make({ personId, writer: "w", name: `secret-${personId}` })
         const namesIn = Effect.flatMap(EventStore.EventStore, (store) =>
           Effect.map(Stream.runCollect(store.readAll(PersonEvent)), (events) =>
             events.map(({ event }) => event.name)))
         yield* Effect.gen(function*() {
           const store = yield* EventStore.EventStore
-          yield* store.append(PersonEvent, "people", ["ann", "bob"].map(of))
+          yield* store.append(PersonEvent, "people", ["ann", "bob"].map(eventOf))
           const projections = yield* ProjectionStore.ProjectionStore
           yield* projections.awaitPosition(Names, yield* store.head, "60 seconds")
           const pgDump = Path.join(folder, "pg_dump")
@@ -279,14 +304,14 @@ describe("a backup of before an erasure, restored after it", () => {
 
 class RolledBack extends Schema.TaggedError<RolledBack>()("RolledBack", {}) {}
 
-describe("erasure, with the keys in the database of the log", () => {
+describe("erasure, with the keys in the same database", () => {
   const oneDatabase = (url: string) =>
     PgStores.layer.pipe(
       Layer.provideMerge(PgKeyStore.layerWith({ maxAge: "1 hour" })),
       Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
     )
 
-  it.live("a key that was made in a transaction that is rolled back is never used again", () =>
+  it.live("never uses a key from a rolled-back transaction again", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* Effect.gen(function*() {
@@ -303,14 +328,14 @@ describe("erasure, with the keys in the database of the log", () => {
         assert.deepStrictEqual(yield* sql`select subject from evsrc_keys.subject_keys`, [])
         yield* append(3)
         yield* sql.withTransaction(append(4))
-        // Another process, which has nothing in memory.
-        const read = yield* Effect.provide(readAll, Layer.fresh(oneDatabase(url)))
+        // As another process, which has no cached keys.
+        const read = yield* Effect.provide(readNames, Layer.fresh(oneDatabase(url)))
         assert.deepStrictEqual(Array.from(read.values()), ["secret-3", "secret-4"])
       }).pipe(Effect.provide(oneDatabase(url)))
     }), timeout)
 
   it.live(
-    "is refused within a transaction",
+    "is rejected within a transaction",
     () =>
       Effect.gen(function*() {
         const { url } = yield* freshDatabase

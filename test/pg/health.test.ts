@@ -10,8 +10,8 @@ import { Tick, Ticks } from "./healthTicks.ts"
 const tick = (stream: string) =>
   Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [{ _tag: "Ticked", n: 1 }]))
 
-/** Looks until the whole is as it is expected to be. */
-const until = (status: Health.Status, options: Health.HealthOptions) =>
+/** Waits until the health of the projection has a status. */
+const untilStatus = (status: Health.Status, options: Health.HealthOptions) =>
   Health.of([Ticks], options).pipe(
     Effect.repeat({ until: (health) => health.status === status, schedule: Schedule.spaced("50 millis") }),
     Effect.timeout("40 seconds")
@@ -19,15 +19,15 @@ const until = (status: Health.Status, options: Health.HealthOptions) =>
 
 describe("the health of a projection", () => {
   it.live(
-    "turns red when its process is frozen though nothing waits, and green when it goes on",
+    "turns red when its process freezes without lag, and green when it resumes",
     () =>
       Effect.gen(function*() {
         const { url } = yield* freshDatabase
         const database = PgClient.layer({ url: Redacted.make(url) })
         yield* Effect.gen(function*() {
           const store = yield* ProjectionStore.ProjectionStore
-          const nobody = yield* Health.of([Ticks])
-          assert.deepStrictEqual([nobody.status, nobody.reasons], ["red", ["ticks@1: no worker has ever run it"]])
+          const unclaimed = yield* Health.of([Ticks])
+          assert.deepStrictEqual([unclaimed.status, unclaimed.reasons], ["red", ["ticks@1: no worker has ever run it"]])
 
           // A heartbeat is due every third of a second.
           const options: Health.HealthOptions = { heartbeatTimeout: "3 seconds" }
@@ -35,37 +35,37 @@ describe("the health of a projection", () => {
           yield* script.waitFor(/^live$/)
           const { position } = yield* tick("a")
           yield* store.awaitPosition(Ticks, position, "30 seconds")
-          const well = yield* until("green", options)
-          assert.deepStrictEqual(well.consumers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
-          const owner = well.consumers[0]?.partitions[0]?.owner ?? "nobody"
+          const healthy = yield* untilStatus("green", options)
+          assert.deepStrictEqual(healthy.consumers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
+          const owner = healthy.consumers[0]?.partitions[0]?.owner ?? "none"
 
           yield* script.signal("SIGSTOP")
-          const frozen = yield* until("red", options)
+          const frozen = yield* untilStatus("red", options)
           assert.deepStrictEqual(frozen.consumers[0]?.lag, { events: 0, isMore: false, seconds: 0 })
           assert.match(
             frozen.reasons[0] ?? "",
             new RegExp(`^ticks@1: partition \\d+: its worker ${owner} sent no heartbeat for \\d+ s$`)
           )
           yield* script.signal("SIGCONT")
-          yield* until("green", options)
+          yield* untilStatus("green", options)
 
-          // Another takes over from one that is dead.
+          // Another process takes over from the killed one.
           yield* script.signal("SIGKILL")
           yield* script.exited
-          yield* until("red", options)
+          yield* untilStatus("red", options)
           const other = yield* Script.start(import.meta.resolve("./healthWorker.ts"), { env: { DATABASE_URL: url } })
           yield* other.waitFor(/^live$/)
-          const again = yield* until("green", options)
-          assert.notStrictEqual(again.consumers[0]?.partitions[0]?.owner, owner)
+          const takenOver = yield* untilStatus("green", options)
+          assert.notStrictEqual(takenOver.consumers[0]?.partitions[0]?.owner, owner)
         }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provide(database))))
       }),
     120_000
   )
 
-  it.live("is reckoned by the clock of the database, whatever that of a process says", () =>
+  it.live("uses the clock of the database, not that of the process", () =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock
-      const off = (by: number): Clock.Clock => ({
+      const shifted = (by: number): Clock.Clock => ({
         sleep: (duration) => clock.sleep(duration),
         monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
         monotonicTimeNanos: clock.monotonicTimeNanos,
@@ -79,7 +79,7 @@ describe("the health of a projection", () => {
       yield* Effect.gen(function*() {
         yield* store.awaitPosition(Ticks, position, "30 seconds")
         for (const by of [-3_600_000, 3_600_000]) {
-          const health = yield* until("green", {}).pipe(Effect.provideService(Clock.Clock, off(by)))
+          const health = yield* untilStatus("green", {}).pipe(Effect.provideService(Clock.Clock, shifted(by)))
           assert.isBelow(health.consumers[0]?.heartbeatAge ?? Infinity, 60)
         }
       }).pipe(Effect.provide(Projector.layer([Ticks])))

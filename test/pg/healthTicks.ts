@@ -1,4 +1,4 @@
-/** What the processes of a test work on. */
+/** The projection of `health.test.ts` and its worker processes. */
 import { Schema } from "effect"
 import { Projection } from "evsrc"
 

@@ -1,4 +1,4 @@
-/** One of several processes that work on a projection, until it is killed. Says `live` when it works on all partitions there are. */
+/** A projector process that runs until the test kills it. Prints `live` when it owns every partition. */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted, Schedule } from "effect"
 import { Projector } from "evsrc"

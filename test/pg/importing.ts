@@ -1,4 +1,4 @@
-/** A process that imports the file of its first argument, to be killed. Says where it is after every page. */
+/** A process that imports the file named by its first argument. Prints its progress after every page, so that a test can kill it midway. */
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"

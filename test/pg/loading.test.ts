@@ -6,7 +6,7 @@ import { PgEventStore } from "evsrc/pg"
 import * as Bank from "../../examples/bank-account.ts"
 import { freshDatabase } from "../support/Database.ts"
 
-it.live("what a transaction of the user's has written and rolled back is not known afterwards", () =>
+it.live("a rolled-back transaction leaves nothing in the cached state", () =>
   Effect.gen(function*() {
     const { url } = yield* freshDatabase
     yield* Effect.gen(function*() {
@@ -17,7 +17,7 @@ it.live("what a transaction of the user's has written and rolled back is not kno
       yield* deposit(1)
       yield* Effect.flip(sql.withTransaction(Effect.gen(function*() {
         yield* deposit(10)
-        assert.strictEqual((yield* load({ policy: "stale" })).state, 11, "within it, all is fresh")
+        assert.strictEqual((yield* load({ policy: "stale" })).state, 11, "within the transaction a stale load is fresh")
         yield* deposit(100)
         assert.strictEqual((yield* load()).state, 111)
         return yield* Effect.fail("rolled back")
@@ -26,7 +26,11 @@ it.live("what a transaction of the user's has written and rolled back is not kno
       assert.strictEqual((yield* deposit(2)).version, Version.make(3))
       assert.strictEqual((yield* load()).state, 3)
       yield* sql.withTransaction(deposit(4))
-      assert.strictEqual((yield* load({ policy: "stale" })).state, 3, "not asked for since")
+      assert.strictEqual(
+        (yield* load({ policy: "stale" })).state,
+        3,
+        "the cached state, which no command has refreshed"
+      )
       assert.strictEqual((yield* deposit(8)).version, Version.make(5))
       assert.strictEqual((yield* load({ policy: "stale" })).state, 15)
     }).pipe(

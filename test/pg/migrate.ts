@@ -1,4 +1,4 @@
-/** Runs the migrations when it is told to, and prints how many it ran. */
+/** Waits for a line of input, runs the migrations, and prints how many it ran. */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Redacted } from "effect"
 import { PgMigrations } from "evsrc/pg"

@@ -1,4 +1,4 @@
-/** Events about people, and what is known of each, for the processes that write, project and erase at once. */
+/** Events with personal data, their projection, and the stores, for processes that write, project and erase concurrently. */
 import { PgClient } from "@effect/sql-pg"
 import { Layer, Redacted, Schema } from "effect"
 import { PersonalData, Projection } from "evsrc"
@@ -10,7 +10,7 @@ export const PersonEvent = Schema.TaggedUnion({
   Named: { personId: Schema.String, writer: Schema.String, name }
 })
 
-/** Of every person the last names that each writer has given. */
+/** One document for each person, with the last name that each writer has given. */
 export const Names = Projection.make("names", {
   events: PersonEvent,
   document: Schema.Struct({
@@ -29,14 +29,14 @@ export const Names = Projection.make("names", {
 
 const maxAge = "250 millis"
 
-/** Stores in one database, and their keys in another. */
+/** Returns the stores in one database, with their keys in another. */
 export const storesAt = (log: string, keys: string, options: { readonly migrate: boolean }) => {
   const client = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 6 })
-  const ofKeys = options.migrate ? PgKeyStore.layerWith : PgKeyStore.layerWithoutMigrations
+  const keyStore = options.migrate ? PgKeyStore.layerWith : PgKeyStore.layerWithoutMigrations
   const stores = (options.migrate ? PgStores.layer : PgStores.layerWithoutMigrations()).pipe(
-    Layer.provideMerge(ofKeys({ maxAge }).pipe(Layer.provide(Layer.fresh(client(keys))))),
+    Layer.provideMerge(keyStore({ maxAge }).pipe(Layer.provide(Layer.fresh(client(keys))))),
     Layer.provideMerge(client(log))
   )
-  // A test has several of them.
+  // Fresh, because a test builds several of them.
   return Layer.fresh(stores)
 }

@@ -1,6 +1,6 @@
 /**
- * A process that works on `people.ts` until it is told to stop: as a writer, which names people and reads back what it has written, or as a
- * projector. A writer prints what it knows to be written, who it was told is erased, and all else that it did not expect.
+ * A process that works on `people.ts` until the test stops it, as a writer or as a projector. A writer names people and reads its events
+ * back. It prints each event that it wrote, each person whose erasure rejected an append, and everything that it did not expect.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Exit, Layer, Option, Random, Result, Schema, Stream } from "effect"
@@ -9,7 +9,7 @@ import { once } from "node:events"
 import { Names, PersonEvent, storesAt } from "./people.ts"
 
 const people = 20
-const say = (...words: ReadonlyArray<unknown>) => Effect.sync(() => console.log([...words, "."].join(" ")))
+const print = (...words: ReadonlyArray<unknown>) => Effect.sync(() => console.log([...words, "."].join(" ")))
 
 class RolledBack extends Schema.TaggedError<RolledBack>()("RolledBack", {}) {}
 
@@ -30,21 +30,21 @@ const writer = (index: number) =>
       const error = Option.getOrUndefined(Exit.findErrorOption(exit))
       if (Exit.isSuccess(exit)) {
         expected.set(`${stream}/${exit.value.version}`, name)
-        yield* say("wrote", personId, stream, exit.value.version, name)
+        yield* print("wrote", personId, stream, exit.value.version, name)
       } else if (error?._tag === "EventStoreError" && error.reason._tag === "SubjectErased") {
-        yield* say("erased", personId)
+        yield* print("erased", personId)
       } else if (error?._tag !== "RolledBack") {
-        yield* say("unexpected", exit)
+        yield* print("unexpected", exit)
       }
 
       const read = yield* Effect.result(Stream.runCollect(store.readStream(PersonEvent, stream)))
       for (const { event, version } of Result.isSuccess(read) ? read.success : []) {
-        const is = PersonalData.isErased(event.name)
+        const isExpected = PersonalData.isErased(event.name)
           ? event.name.subject === personId
           : event.name === expected.get(`${stream}/${version}`)
-        if (!is) yield* say("unexpected", stream, version, JSON.stringify(event))
+        if (!isExpected) yield* print("unexpected", stream, version, JSON.stringify(event))
       }
-      if (Result.isFailure(read)) yield* say("unexpected", read.failure.message)
+      if (Result.isFailure(read)) yield* print("unexpected", read.failure.message)
     }
   })
 
@@ -52,7 +52,7 @@ const stopped = Effect.promise(() => Promise.race([once(process.stdin, "data"), 
 process.stdin.resume()
 
 const program = Effect.gen(function*() {
-  yield* say("ready")
+  yield* print("ready")
   const writing = Effect.asVoid(Effect.forEach([0, 1, 2], writer, { concurrency: "unbounded" }))
   const projecting = Layer.launch(Projector.layer([Names], { lease: "2 seconds" }))
   if (process.env["ROLE"] === "writer") return yield* Effect.raceFirst(writing, stopped)

@@ -1,4 +1,4 @@
-/** Through a connection pooler in transaction mode, which has fewer connections than clients. */
+/** The stores behind a connection pooler in transaction mode, which has fewer connections than clients. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
@@ -12,7 +12,7 @@ import * as Pgbouncer from "../support/Pgbouncer.ts"
 import { isLong, scale } from "../support/scale.ts"
 import * as Writing from "./writing.ts"
 
-/** A statement that is prepared by name may meet another connection the next time. */
+/** Without named prepared statements, because the pooler may run the next execution on another connection. */
 const clientAt = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 20, prepare: false })
 
 const stores = PgStores.layer.pipe(
@@ -29,7 +29,7 @@ describe("through pgbouncer in transaction mode", Pgbouncer.needed, () => {
   if (isLong) conformance("runtime", stores, RuntimeSuite.cases)
 
   it.live(
-    "64 writers in four processes: subscribers see every event once and in order",
+    "subscribers see every event of 64 writers once and in order",
     () =>
       Effect.gen(function*() {
         const { url } = yield* freshDatabase

@@ -1,7 +1,7 @@
 /**
- * A rebuild under load: readers and writers go on, and notice nothing but that what was wrong is right.
+ * A rebuild under load: readers and writers continue, and readers see only that wrong documents become right.
  *
- * `REBUILD_EVENTS` says how many events there are before it begins; then its figures are printed too.
+ * `REBUILD_EVENTS` sets the number of events before the rebuild, and makes the test print its figures.
  */
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
@@ -10,8 +10,8 @@ import { EventStore, Projection, ProjectionStore, Projector, Rebuild } from "evs
 import { PgStores } from "evsrc/pg"
 import { freshDatabase } from "../support/Database.ts"
 
-const asked = process.env["REBUILD_EVENTS"]
-const size = Number(asked ?? 20_000)
+const requestedSize = process.env["REBUILD_EVENTS"]
+const size = Number(requestedSize ?? 20_000)
 const accounts = Math.ceil(size / 50)
 const readers = 8
 const writers = 2
@@ -35,8 +35,8 @@ const fill = (sql: PgClient.PgClient) =>
         json_build_object('id', 'a' || n % ${accounts}, 'amount', n % 97), '{}', clock_timestamp()
       from generate_series(0, ${size - 1}) as n`
 
-/** What the documents must be, by none of the code that makes them. */
-const expected = (sql: PgClient.PgClient) =>
+/** Returns the expected documents, computed without the code under test. */
+const expectedDocuments = (sql: PgClient.PgClient) =>
   sql<
     typeof Tally.Type
   >`select data->>'id' as id, count(*)::integer as count, sum((data->>'amount')::integer)::integer as total
@@ -48,11 +48,11 @@ const documents = Stream.paginate(undefined, (after: string | undefined) =>
     ({ items, next }) => [items, next] as const
   ))
 
-/** Reads until it is interrupted: documents, and pages of them, none of which may be older than what it has read before. */
-const read = (took: Array<number>, reads: { failed: Array<unknown>; older: Array<string> }) =>
+/** Reads documents and pages until its interruption. Collects the durations, the failures and the documents older than ones already read. */
+const read = (durations: Array<number>, reads: { failed: Array<unknown>; older: Array<string> }) =>
   Effect.gen(function*() {
     const seen = new Map<string, number>()
-    const look = (tallies: ReadonlyArray<typeof Tally.Type>) => {
+    const compare = (tallies: ReadonlyArray<typeof Tally.Type>) => {
       for (const { count, id } of tallies) {
         const before = seen.get(id) ?? 0
         if (count < before) reads.older.push(`${id}: ${count} after ${before}`)
@@ -67,8 +67,8 @@ const read = (took: Array<number>, reads: { failed: Array<unknown>; older: Array
           ? Effect.map(ProjectionStore.get(Tallies, id), Option.toArray)
           : Effect.map(ProjectionStore.list(Tallies, { after: id, limit: 20 }), ({ items }) => items)
       )
-      took.push(performance.now() - began)
-      if (found._tag === "Success") look(found.value)
+      durations.push(performance.now() - began)
+      if (found._tag === "Success") compare(found.value)
       else reads.failed.push(found.cause)
     }
   })
@@ -83,11 +83,11 @@ const write = (n: number) =>
   })
 
 it.live(
-  "while readers read and writers append, a rebuild fails none, and shows none an older document",
+  "a rebuild fails no reader or writer, and shows no older document",
   () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
-      // As processes of their own: each has its own connections.
+      // Each acts as a process with its own connections.
       const process = Effect.suspend(() =>
         Layer.build(
           Layer.fresh(PgStores.layer).pipe(
@@ -107,11 +107,11 @@ it.live(
         yield* store.awaitPosition(Tallies, yield* head, "30 minutes")
         yield* sql`update evsrc.documents set document = json_build_object('id', key, 'count', (document->>'count')::integer, 'total', -1)
         where generation = ${Tallies.id} and key like '%7'`
-        const took: Array<number> = []
+        const durations: Array<number> = []
         const reads = { failed: new Array<unknown>(), older: new Array<string>() }
         const reading = yield* Effect.forEach(
           Array.from({ length: readers }),
-          () => Effect.forkChild(read(took, reads))
+          () => Effect.forkChild(read(durations, reads))
         )
         const writing = yield* Effect.forEach(
           Array.from({ length: writers }, (_, n) => n),
@@ -127,7 +127,7 @@ it.live(
           Stream.runCollect,
           Effect.provideContext(other)
         )
-        // Readers go on beyond the swap, until what was appended after it is read too.
+        // Readers continue after the cut-over, until they can see events appended after it.
         yield* store.awaitPosition(Tallies, yield* head, "10 minutes")
         yield* Effect.forEach(writing, Fiber.interrupt)
         yield* store.awaitPosition(Tallies, yield* head, "10 minutes")
@@ -137,19 +137,19 @@ it.live(
         assert.strictEqual(last?.phase, "cut-over")
         assert.deepStrictEqual(reads.failed, [])
         assert.deepStrictEqual(reads.older, [])
-        assert.isAbove(took.length, 100)
+        assert.isAbove(durations.length, 100)
         const differences = progress.flatMap(({ compared }) => compared?.differences ?? [])
         assert.sameMembers(
           differences.filter(({ _tag }) => _tag === "Different").map(({ key }) => key),
           Array.from({ length: accounts }, (_, n) => `a${n}`).filter((id) => id.endsWith("7"))
         )
-        const [right, found] = [yield* expected(sql), yield* Stream.runCollect(documents)]
+        const [right, found] = [yield* expectedDocuments(sql), yield* Stream.runCollect(documents)]
         assert.deepStrictEqual(found, right.map(({ count, id, total }) => ({ id, count, total })))
-        const sorted = took.toSorted((a, b) => a - b)
+        const sorted = durations.toSorted((a, b) => a - b)
         Object.assign(figures, {
           eventsAtTheEnd: right.reduce((sum, { count }) => sum + count, 0),
           secondsAtTheEndOf: phases,
-          reads: took.length,
+          reads: durations.length,
           readMilliseconds: [0.5, 0.99, 0.999, 1].map((q) => sorted[Math.ceil(q * sorted.length) - 1]?.toFixed(1)),
           unsettled: progress.findLast(({ compared }) => compared !== undefined)?.compared?.unsettled
         })
@@ -158,7 +158,7 @@ it.live(
         Effect.provideContext(live),
         Effect.provideService(References.MinimumLogLevel, "None")
       )
-      if (asked !== undefined) yield* Effect.sync(() => console.log(figures))
+      if (requestedSize !== undefined) yield* Effect.sync(() => console.log(figures))
     }),
-  asked === undefined ? 120_000 : 3_600_000
+  requestedSize === undefined ? 120_000 : 3_600_000
 )

@@ -11,7 +11,7 @@ const connection = Effect.flatMap(PgClient.PgClient, ({ config }) => PgClient.ma
   Effect.provide(Reactivity.layer)
 )
 
-/** Waits until so many sessions of this database wait for an advisory lock. */
+/** Waits until `sessions` sessions of this database wait for an advisory lock. */
 const untilBlocked = (sql: PgClient.PgClient, sessions: number) =>
   sql`select 1 from pg_locks where locktype = 'advisory' and not granted
     and database = (select oid from pg_database where datname = current_database())`.pipe(
@@ -23,8 +23,8 @@ const services = PgProjectionStore.layer.pipe(Layer.provideMerge(layerPostgres()
 
 const claim = { consumer: "f@1", owner: "worker", partitions: 1, lease: Duration.minutes(1) }
 
-describe("builds, and who comes in between", () => {
-  it.live("whoever begins a build while another does gets the same", () =>
+describe("concurrent rebuilds", () => {
+  it.live("gives callers that begin at the same time one generation", () =>
     Effect.gen(function*() {
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
@@ -38,7 +38,7 @@ describe("builds, and who comes in between", () => {
       assert.strictEqual(yield* Fiber.join(second), "f@1~1")
     }).pipe(Effect.scoped, Effect.provide(services)))
 
-  it.live("who claims partitions during a switch waits for it, and gets those of the new generation", () =>
+  it.live("a claim waits for a cut-over and gets partitions of the new generation", () =>
     Effect.gen(function*() {
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
@@ -51,16 +51,16 @@ describe("builds, and who comes in between", () => {
       })
       yield* other`begin`
       yield* other`select * from evsrc.cut_over('f@1', 'f@1~1', false, null)`
-      assert.strictEqual(yield* driver.activeGeneration("f@1"), "f@1", "readers do not wait")
+      assert.strictEqual(yield* driver.activeGeneration("f@1"), "f@1", "readers do not wait for the cut-over")
       const claiming = yield* Effect.forkChild(driver.claim(claim))
       const discarding = yield* Effect.forkChild(driver.discard("f@1", "f@1~1"))
       yield* untilBlocked(sql, 2)
       yield* other`commit`
       assert.strictEqual((yield* Fiber.join(claiming)).generation, "f@1~1")
-      assert.strictEqual(yield* Fiber.join(discarding), "active", "nor can what has become active be discarded")
+      assert.strictEqual(yield* Fiber.join(discarding), "active", "the active generation cannot be discarded")
     }).pipe(Effect.scoped, Effect.provide(services)))
 
-  it.live("a switch waits for a batch that is being written, and sees how far it has come", () =>
+  it.live("a cut-over waits for an open batch and sees its checkpoint", () =>
     Effect.gen(function*() {
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
@@ -76,17 +76,17 @@ describe("builds, and who comes in between", () => {
         assigned[0]!.epoch
       }, 0, 7, '{}', '{}', '{}', '{}', '{}', '{}', '{}')`
       const request = { consumer: "f@1", to: "f@1~1", ifBehind: "reject" } as const
-      const switching = yield* Effect.forkChild(driver.cutOver(request))
+      const cuttingOver = yield* Effect.forkChild(driver.cutOver(request))
       yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%cut_over%'
         and datname = current_database()`.pipe(
         Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
         Effect.timeout("30 seconds")
       )
       yield* other`commit`
-      assert.deepStrictEqual(yield* Fiber.join(switching), { _tag: "Behind", missing: 7n })
+      assert.deepStrictEqual(yield* Fiber.join(cuttingOver), { _tag: "Behind", missing: 7n })
     }).pipe(Effect.scoped, Effect.provide(services)))
 
-  it.live("what is discarded goes in parts, and what is left of it goes when it is asked for again", () =>
+  it.live("discards a generation in parts, and continues after an interruption", () =>
     Effect.gen(function*() {
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
@@ -96,15 +96,15 @@ describe("builds, and who comes in between", () => {
       const fill = (generation: string) =>
         sql`insert into evsrc.documents (generation, key, document, revision)
           select ${generation}, 'k' || n, '1', n from generate_series(1, 12000) as n`
-      const left = (generation: string) => driver.generationPage({ generation, limit: 20_000 })
+      const remaining = (generation: string) => driver.generationPage({ generation, limit: 20_000 })
       for (const one of ["f@1", generation]) yield* fill(one)
-      // Cut off after the first part.
+      // As after a process that died behind the first part.
       yield* sql`select evsrc.discard_generation('f@1', ${generation}), evsrc.remove_discarded(${generation}, 5000)`
-      assert.strictEqual((yield* left(generation)).length, 7000)
+      assert.strictEqual((yield* remaining(generation)).length, 7000)
       assert.strictEqual(yield* driver.discard("f@1", generation), "discarded")
-      assert.strictEqual((yield* left(generation)).length, 0)
-      assert.strictEqual((yield* left("f@1")).length, 12_000)
+      assert.strictEqual((yield* remaining(generation)).length, 0)
+      assert.strictEqual((yield* remaining("f@1")).length, 12_000)
       yield* sql`select evsrc.remove_discarded('f@1', 5000)`
-      assert.strictEqual((yield* left("f@1")).length, 12_000, "nothing goes that was not discarded")
+      assert.strictEqual((yield* remaining("f@1")).length, 12_000, "documents of the active generation")
     }).pipe(Effect.provide(services)))
 })

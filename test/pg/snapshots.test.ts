@@ -17,7 +17,7 @@ const onPostgres = <A, E>(self: Effect.Effect<A, E, EventStore.EventStore | SqlC
   )
 
 describe("snapshots on PostgreSQL", () => {
-  it.live("a transaction of the user's writes none, but loads from them", () =>
+  it.live("a caller's transaction writes none, but loads from them", () =>
     onPostgres(Effect.gen(function*() {
       const sql = yield* SqlClient
       const { read, run, settled } = yield* process()
@@ -37,7 +37,7 @@ describe("snapshots on PostgreSQL", () => {
       assert.strictEqual(
         (yield* kept(decider, "a"))?.version,
         6,
-        "by the command after it, which has read what the transaction wrote"
+        "the next command, which reads what the transaction wrote, writes it"
       )
       yield* read
       const { state } = yield* sql.withTransaction(run(Aggregate.load(decider, "a")))
@@ -45,7 +45,7 @@ describe("snapshots on PostgreSQL", () => {
       assert.strictEqual(yield* read, 2)
     })))
 
-  it.live("without its table commands go on", () =>
+  it.live("commands succeed without the table of snapshots", () =>
     onPostgres(Effect.gen(function*() {
       const sql = yield* SqlClient
       const { run, settled } = yield* process()
@@ -60,7 +60,7 @@ describe("snapshots on PostgreSQL", () => {
       assert.strictEqual((yield* kept(decider, "a"))?.version, 12)
     })))
 
-  it.live("writers of one stream at once leave the latest version", () =>
+  it.live("concurrent writers of one stream leave the latest version", () =>
     onPostgres(Effect.gen(function*() {
       const { driver } = (yield* EventStore.EventStore)[internals]
       const { run, settled } = yield* process()

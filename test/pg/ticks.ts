@@ -1,4 +1,4 @@
-/** A projection whose documents tell when an event was left out, came twice, or came out of order. */
+/** Projections that reveal an event that is missing, repeated or out of order. */
 import { Effect, Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { type EncodedEvent, Projection } from "evsrc"
@@ -7,7 +7,7 @@ export const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 
 export const Sum = Schema.Struct({ events: Schema.Int, sum: Schema.Int, version: Schema.Int })
 
-/** The document of all streams together, which every partition writes. */
+/** The key of the document over all streams, which every partition writes. */
 export const all = "all"
 
 const evolve = (sum: typeof Sum.Type | undefined, n: number, version: number, key: string): typeof Sum.Type => {
@@ -16,7 +16,7 @@ const evolve = (sum: typeof Sum.Type | undefined, n: number, version: number, ke
   return { events: (sum?.events ?? 0) + 1, sum: (sum?.sum ?? 0) + n, version: key === all ? 0 : version }
 }
 
-/** One document a stream, and one of all. */
+/** Returns the projection with one document for each stream and one for all streams. */
 export const ticks = (partitions: number) =>
   Projection.make("ticks", {
     events: Tick,
@@ -27,7 +27,7 @@ export const ticks = (partitions: number) =>
     evolve: { Ticked: (sum, { n }, { version }, key) => evolve(sum, n, version, key) }
   })
 
-/** The position of every event, in a table of its own: `create table handled (position bigint)`. */
+/** Returns the projection that writes the position of every event to its own table: `create table handled (position bigint)`. */
 export const handled = (partitions: number) =>
   Projection.handler("handled", {
     events: Tick,
@@ -39,7 +39,7 @@ export const handled = (partitions: number) =>
     }
   })
 
-/** What the documents have to be, for a log. */
+/** Returns the expected documents of a log. */
 export const foldOf = (log: ReadonlyArray<Pick<EncodedEvent, "stream" | "version" | "data">>) => {
   const documents = new Map<string, typeof Sum.Type>()
   for (const { data, stream, version } of log) {

@@ -1,6 +1,6 @@
 /**
- * One of several writing processes: fibers that append until told to stop, by themselves or in transactions with random pauses, of
- * which a tenth are rolled back, and that go on when the server comes back. Prints the positions it knows to be committed.
+ * One of several writing processes. Its fibers append until the test stops it, with and without a transaction. Transactions pause at
+ * random, and a tenth of them roll back. The fibers continue when the server returns. Prints the positions of committed events.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Exit, Layer, Option, Random, Redacted, Schema } from "effect"
@@ -18,7 +18,7 @@ const oneIn = (n: number) => Effect.map(Random.next, (random) => random < 1 / n)
 
 class RolledBack extends Schema.TaggedError<RolledBack>()("RolledBack", {}) {}
 
-/** Ended by a full stop: the last line of a process that is killed may be cut off. */
+/** A full stop ends each line, because the last line of a killed process may be incomplete. */
 const acknowledge = (events: ReadonlyArray<{ readonly position: Position.Position }>) =>
   Effect.sync(() => console.log([...events.map((event) => event.position), "."].join(" ")))
 
@@ -27,14 +27,14 @@ const writer = (name: string, index: number) =>
     const store = yield* EventStore.EventStore
     const sql = yield* PgClient.PgClient
     for (let round = 0;; round++) {
-      // At once, and now and then.
+      // One fiber appends a thousand events in its first round and in every hundredth.
       const events = index === 1 && round % 100 === 0 ? thousand : one
       const chosen = yield* Random.nextIntBetween(0, 5)
       const append = (command: number) =>
         store.append(Tick, `Tick-${name}-${chosen + command}`, events, {
           metadata: { commandId: `${name}-${round}-${command}` }
         })
-      // Several at once make group commit send groups.
+      // Concurrent appends make group commit send groups.
       const alone = Effect.forEach(index === 0 ? [0, 1, 2, 3, 4, 5] : [0], append, { concurrency: "unbounded" })
       const inTransaction = sql.withTransaction(Effect.gen(function*() {
         const receipt = yield* append(0)
@@ -43,7 +43,7 @@ const writer = (name: string, index: number) =>
         return [receipt]
       }))
       const attempt = (yield* oneIn(2)) ? inTransaction : alone
-      // Whatever went wrong with the server, the same commands again tell what became of them.
+      // After a failure of the server, the same command ids return the outcome.
       while (true) {
         const exit = yield* Effect.exit(attempt)
         if (Exit.isSuccess(exit)) yield* Effect.forEach(exit.value, ({ events }) => acknowledge(events))
@@ -57,7 +57,7 @@ const writer = (name: string, index: number) =>
 const wasRolledBack = (exit: Exit.Exit<unknown, { readonly _tag: string }>): boolean =>
   Option.exists(Exit.findErrorOption(exit), ({ _tag }) => _tag === "RolledBack")
 
-// At a word, or when whoever could say it is no more.
+// The end of the input stops it too, so that it does not outlive the test.
 const stopped = Effect.promise(() => Promise.race([once(process.stdin, "data"), once(process.stdin, "end")]))
 const database = PgClient.layer({
   url: Redacted.make(process.env["DATABASE_URL"] ?? ""),

@@ -12,15 +12,15 @@ import * as Writing from "./writing.ts"
 const storeAt = (url: string) =>
   PgEventStore.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 10 })))
 
-/** How many events every subscriber sees between two faults. */
+/** The number of events that every subscriber sees between two faults. */
 const progress = scale(200, 1000)
 
-// Generous: it is the machine's other load that takes long.
+// Generous, because other load on the machine slows the test down.
 const timeout = 300_000
 
 describe("64 writers in four processes", () => {
   it.live(
-    "subscribers see every committed event once and in order, through rollbacks, pauses, kill -9 and restarts",
+    "reach subscribers once and in order, through rollbacks, kill -9 and restarts",
     () =>
       Effect.gen(function*() {
         const server = yield* PostgresServer.make({ settings: { fsync: "off", max_connections: "200" } })
@@ -46,33 +46,33 @@ describe("64 writers in four processes", () => {
 
           for (const { resumed, seen } of run.consumers) {
             assert.deepStrictEqual(seen, committed)
-            assert.isAtLeast(resumed(), 2, "both ends of the server were noticed")
+            assert.isAtLeast(resumed(), 2, "a subscriber resumed after each end of the server")
           }
           assert.strictEqual(yield* store.head, committed.at(-1))
-          const known = new Set<bigint>(committed)
+          const inLog = new Set<bigint>(committed)
           assert.isAbove(acknowledged.length, 2 * progress)
           assert.deepStrictEqual(
-            acknowledged.filter((position) => !known.has(position)),
+            acknowledged.filter((position) => !inLog.has(position)),
             [],
-            "an acknowledged event is in the log"
+            "acknowledged events that are not in the log"
           )
-          assert.strictEqual(new Set(acknowledged).size, acknowledged.length, "no event is two commands'")
+          assert.strictEqual(new Set(acknowledged).size, acknowledged.length, "no event belongs to two commands")
           assert.isAbove(Number(committed.at(-1)), committed.length, "rollbacks burnt positions")
           const holes = yield* sql`select 1 from evsrc.events group by stream having max(version) <> count(*)`
-          assert.strictEqual(holes.length, 0, "versions run without a hole")
+          assert.strictEqual(holes.length, 0, "streams with a gap in their versions")
         }).pipe(Effect.provide(storeAt(server.url)))
       }),
     timeout
   )
 
   it.live(
-    "with the in-flight mark switched off, the same writers make subscribers lose events",
+    "make subscribers lose events without the in-flight low-water mark",
     () =>
       Effect.gen(function*() {
         const { url } = yield* freshDatabase
         yield* Effect.gen(function*() {
           const sql = yield* PgClient.PgClient
-          // What a reader without it takes for the head.
+          // The high-water mark of a reader that ignores appends in flight.
           yield* sql.unsafe(
             `create or replace function evsrc.high_water_mark() returns bigint language sql volatile as $$
           select coalesce(max(position), 0) from evsrc.events
@@ -81,8 +81,8 @@ describe("64 writers in four processes", () => {
           const run = yield* Writing.start(url)
           yield* run.untilLost
           const { committed } = yield* run.finish
-          const complete = run.consumers.filter(({ seen }) => seen.length === committed.length)
-          assert.isBelow(complete.length, run.consumers.length)
+          const completeConsumers = run.consumers.filter(({ seen }) => seen.length === committed.length)
+          assert.isBelow(completeConsumers.length, run.consumers.length)
         }).pipe(Effect.provide(storeAt(url)))
       }),
     timeout

@@ -1,4 +1,4 @@
-/** Writing processes over a database, and subscribers to what they write. */
+/** Writing processes on one database, and subscribers to their events. */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Queue, Schedule, Schema } from "effect"
 import { EventStore, Position } from "evsrc"
@@ -12,7 +12,7 @@ export interface Options {
   readonly prepare?: boolean
 }
 
-/** Now and then a commit takes its time, with its positions drawn; in a server that is idle they hardly ever overtake each other. */
+/** Delays a tenth of the commits after their positions are assigned. On an idle server commits hardly ever overtake each other. */
 const slowCommits = [
   `create or replace function slow_commit() returns trigger language plpgsql as $$
   begin
@@ -34,7 +34,7 @@ const startWriter = Effect.fnUntraced(function*(url: string, { prepare = true }:
 const positionsOf = (line: string): ReadonlyArray<bigint> =>
   /^[\d ]+ \.$/.test(line) ? line.slice(0, -2).split(" ").map(BigInt) : []
 
-/** Four processes of 16 writers each. */
+/** Starts four processes with 16 writers each. */
 export const start = Effect.fnUntraced(function*(url: string, options: Options = {}) {
   const writer = startWriter(url, options)
   const sql = yield* PgClient.PgClient
@@ -42,7 +42,7 @@ export const start = Effect.fnUntraced(function*(url: string, options: Options =
   for (const statement of slowCommits) yield* sql.unsafe(statement)
   const running = yield* Effect.all(Array.from({ length: 4 }, () => writer), { concurrency: "unbounded" })
   const killed: Array<Script.Script> = []
-  // In pages of one, and in pages that hold all there is: at the head, where events would be lost, is now this one and now that.
+  // With pages of one event and pages of all new events, so that either may be at the head, where a subscriber would lose events.
   const consumers = [yield* Consumer.follow(1), yield* Consumer.follow(500)]
 
   const log = Effect.map(
@@ -52,39 +52,39 @@ export const start = Effect.fnUntraced(function*(url: string, options: Options =
 
   return {
     consumers,
-    /** Until every subscriber has seen so many events more. */
+    /** Waits until every subscriber has seen `count` more events. */
     progress: (count: number) =>
       Effect.forEach(consumers, ({ seen, until }) => {
         const enough = seen.length + count
         return until((seen) => seen.length >= enough)
       }, { concurrency: "unbounded", discard: true }),
-    /** Until a subscriber has passed an event by. */
+    /** Waits until a subscriber has skipped an event. */
     untilLost: log.pipe(
       Effect.repeat({
         until: (positions) =>
           consumers.some(({ seen }) => {
-            const known = new Set(seen)
+            const received = new Set(seen)
             const last = seen.at(-1) ?? Position.start
-            return positions.some((position) => position <= last && !known.has(position))
+            return positions.some((position) => position <= last && !received.has(position))
           }),
         schedule: Schedule.spaced("100 millis")
       }),
       Effect.timeout("120 seconds")
     ),
-    /** Kills a process by `kill -9`, and starts another in its place. */
+    /** Kills a process with SIGKILL and starts another in its place. */
     replaceOne: Effect.gen(function*() {
       const victim = running.shift()!
       yield* victim.signal("SIGKILL")
       killed.push(victim)
       running.push(yield* writer)
     }),
-    /** Ends the writers, and lets the subscribers reach the end of the log. */
+    /** Stops the writers, and waits until the subscribers reach the end of the log. */
     finish: Effect.gen(function*() {
       for (const { write } of running) yield* write("stop")
       const all = [...killed, ...running]
       for (const { exited } of all) yield* exited
       const lines = yield* Effect.forEach(all, ({ lines }) => Queue.collect(lines))
-      // Whoever is given this one has been given everything before.
+      // A subscriber that receives this event has received every earlier one.
       yield* store.append(Last, "last", [Last.cases.Written.make({})])
       const committed = yield* log
       for (const { until } of consumers) yield* until((seen) => seen.at(-1) === committed.at(-1))

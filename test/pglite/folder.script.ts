@@ -1,4 +1,4 @@
-// Keeps a folder open, counting rows of a table, until it is told to end or is killed.
+// Opens a folder and writes to it, then waits for a signal.
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

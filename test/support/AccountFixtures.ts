@@ -1,5 +1,5 @@
 /**
- * Accounts, and what their owners have on them, for the conformance suite of the runtime.
+ * Bank accounts and the total of each owner, for the conformance suite of the runtime.
  *
  * @since 0.1.0
  */
@@ -63,7 +63,7 @@ export const AccountDecider = Account.decider({
 
 export const Wealth = Schema.Struct({ owner: Schema.String, total: Schema.Int, events: Schema.Int })
 
-/** What an owner has on all accounts together; it doubles visibly when an event is applied twice. */
+/** Returns a projection of each owner's total over all accounts. The total shows an event that is applied twice. */
 export const wealth = <L extends Projection.Lifecycle>(lifecycle: L) =>
   Projection.make(unique("wealth"), {
     events: AccountEvent,

@@ -5,9 +5,9 @@ import * as Layer from "effect/Layer"
 import { SqlClient } from "effect/sql/SqlClient"
 import { layerPostgres } from "./Database.ts"
 
-it.live("a fresh database is PostgreSQL 18, empty, and another one each time", () =>
+it.live("a fresh database is on PostgreSQL 18, empty and distinct", () =>
   Effect.gen(function*() {
-    const look = Effect.gen(function*() {
+    const inspect = Effect.gen(function*() {
       const sql = yield* SqlClient
       assert.isDefined((yield* PgClient.PgClient).config.url)
       const [row] = yield* sql<{ readonly name: string; readonly major: number; readonly tables: number }>`
@@ -16,8 +16,8 @@ it.live("a fresh database is PostgreSQL 18, empty, and another one each time", (
       yield* sql`CREATE TABLE left_behind (id int)`
       return row!
     }).pipe(Effect.provide(Layer.fresh(layerPostgres())))
-    const first = yield* look
-    const second = yield* look
+    const first = yield* inspect
+    const second = yield* inspect
     assert.deepStrictEqual([first.major, first.tables, second.tables], [18, 0, 0])
     assert.notStrictEqual(first.name, second.name)
   }))

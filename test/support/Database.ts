@@ -1,6 +1,4 @@
-/**
- * Databases of a test's own.
- */
+/** A separate database for each test. */
 import { PgClient } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -28,7 +26,7 @@ const onServer = (statement: string): Effect.Effect<void, SqlError> =>
     Effect.asVoid
   )
 
-/** A new database on the server of this run, dropped when the scope closes, whoever may still be connected to it. */
+/** Creates a database on the server of this run. Closing the scope drops it, also while clients are connected. */
 export const freshDatabase: Effect.Effect<Database, SqlError, Scope.Scope> = Effect.suspend(() => {
   const name = `evsrc_${randomUUID().replaceAll("-", "")}`
   const url = new URL(inject("postgresUrl"))
@@ -40,11 +38,11 @@ export const freshDatabase: Effect.Effect<Database, SqlError, Scope.Scope> = Eff
 })
 
 export interface PostgresOptions extends Omit<PgClient.PgPoolConfig, "url" | "maxConnections"> {
-  /** 20 by default. */
+  /** The number of connections; 20 by default. */
   readonly poolSize?: number
 }
 
-/** A client of a fresh database on the server of this run. */
+/** Returns a client of a fresh database on the server of this run. */
 export const layerPostgres = (
   { poolSize = 20, ...config }: PostgresOptions = {}
 ): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, SqlError> =>
@@ -53,7 +51,7 @@ export const layerPostgres = (
     ({ url }) => PgClient.layer({ ...config, url: Redacted.make(url), maxConnections: poolSize })
   ))
 
-/** A client of a fresh PGlite in memory. */
+/** Returns a client of a fresh PGlite in memory. */
 export const layerPglite = (
   config: PgliteClient.ClientOptions = {}
 ): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, PgliteError | SqlError> =>

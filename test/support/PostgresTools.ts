@@ -1,4 +1,4 @@
-/** The client programs of PostgreSQL, where they are installed beside a server of their version. npm has no package of them. */
+/** The client programs of PostgreSQL, if they are installed with a server of the same version. No npm package contains them. */
 import * as Effect from "effect/Effect"
 import { execFile } from "node:child_process"
 import * as Fs from "node:fs"
@@ -9,18 +9,18 @@ import { needs } from "./needs.ts"
 const debian = "/usr/lib/postgresql"
 const programs = ["initdb", "postgres", "pg_dump", "psql"]
 
-/** A folder that has all of them. */
+/** The folder that contains all programs, if there is one. */
 export const folder: string | undefined = [
   ...(process.env["PATH"] ?? "").split(Path.delimiter),
   ...Fs.existsSync(debian) ? Fs.readdirSync(debian).map((version) => Path.join(debian, version, "bin")) : []
 ].find((folder) => programs.every((name) => Fs.existsSync(Path.join(folder, name))))
 
-/** The options of a test that needs them. */
+/** The options of a test that needs the programs. */
 export const needed = needs("PostgreSQL's pg_dump with its server", folder !== undefined)
 
 const run = promisify(execFile)
 
-/** Dumps a database by `pg_dump`, and restores it into another by `psql`. */
+/** Dumps a database with `pg_dump`, and restores it into another with `psql`. */
 export const dumpAndRestore = (from: string, to: string): Effect.Effect<void> =>
   Effect.promise(async () => {
     const tool = (name: string) => Path.join(folder ?? "", name)

@@ -1,17 +1,17 @@
-/** A TCP proxy before a PostgreSQL server that can lose an answer, so that the statement is done and nobody is told, and can be cut. */
+/** A TCP proxy in front of a PostgreSQL server. It can drop a response, so that a client misses the outcome of a statement, and be cut. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { once } from "node:events"
 import * as Net from "node:net"
 
 export interface Proxy {
-  /** The server's URL, by way of the proxy. */
+  /** The URL of the server through the proxy. */
   readonly url: string
-  /** The next answer of the server on any connection ends that connection instead of being passed on. */
+  /** Drops the server's next response on any connection, and closes that connection. */
   readonly loseNextAnswer: Effect.Effect<void>
-  /** How many answers were lost. */
+  /** Returns the number of dropped responses. */
   readonly lost: Effect.Effect<number>
-  /** As long as it is cut, every connection is ended, also new ones. */
+  /** While the proxy is cut, it closes every connection, also new ones. */
   readonly cut: (isCut: boolean) => Effect.Effect<void>
 }
 
@@ -56,7 +56,7 @@ const open = async (serverUrl: string): Promise<Proxy & { readonly close: () => 
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
   const address = server.address()
-  if (address === null || typeof address === "string") throw new Error("The proxy has no port")
+  if (address === null || typeof address === "string") throw new Error("The proxy did not get a TCP port")
   url.hostname = "127.0.0.1"
   url.port = String(address.port)
   return {
@@ -65,10 +65,10 @@ const open = async (serverUrl: string): Promise<Proxy & { readonly close: () => 
       armed = true
     }),
     lost: Effect.sync(() => lost),
-    cut: (is) =>
+    cut: (next) =>
       Effect.sync(() => {
-        isCut = is
-        if (is) { for (const socket of sockets) socket.destroy() }
+        isCut = next
+        if (next) { for (const socket of sockets) socket.destroy() }
       }),
     close: () => {
       for (const socket of sockets) socket.destroy()

@@ -1,6 +1,4 @@
-/**
- * A `.ts` file run by Node as a process of its own, to be killed as processes are.
- */
+/** A `.ts` file that Node runs in its own process, which a test can signal and kill. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -21,13 +19,13 @@ export interface Exited {
 
 export interface Script {
   readonly pid: number
-  /** What it writes to its standard output, line by line; done when it has closed it. */
+  /** The lines of its standard output. The queue is done when the process has closed it. */
   readonly lines: Queue.Dequeue<string, Cause.Done>
-  /** The next line that matches, dropping those before it. Fails with what the script said when it ends without. */
+  /** Returns the next matching line and drops those before it. Fails with the standard error if the process ends first. */
   readonly waitFor: (pattern: RegExp) => Effect.Effect<string, ScriptError>
   readonly write: (line: string) => Effect.Effect<void>
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
-  /** Succeeds when the process has ended, in whatever way. */
+  /** Waits until the process has ended, normally or by a signal. */
   readonly exited: Effect.Effect<Exited>
   readonly stderr: Effect.Effect<string>
 }
@@ -37,7 +35,7 @@ export interface Options {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** Starts a script, killed by SIGKILL when the scope closes. `path` is best made with `import.meta.resolve`. */
+/** Starts a script. Closing the scope kills it with SIGKILL. Make `path` with `import.meta.resolve`. */
 export const start = (path: string | URL, options: Options = {}): Effect.Effect<Script, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => launch(path, options)),
@@ -51,13 +49,13 @@ const launch = (path: string | URL, options: Options): Script => {
     stdio: ["pipe", "pipe", "pipe"]
   })
   const pid = child.pid
-  if (pid === undefined) throw new Error(`Cannot start ${file}`)
+  if (pid === undefined) throw new Error(`Node did not start ${file}`)
   const lines = Effect.runSync(Queue.unbounded<string, Cause.Done>())
   let stderr = ""
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     stderr += text
   })
-  // A script that has ended does not read.
+  // A write to a script that has ended fails, which is not an error of the test.
   child.stdin.on("error", () => {})
   createInterface({ input: child.stdout })
     .on("line", (line) => Queue.offerUnsafe(lines, line))

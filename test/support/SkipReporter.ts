@@ -1,5 +1,5 @@
 /**
- * Names the tools that are missing on this machine and counts the tests that are skipped for it. With TEST_SKIPS=fail, which `.ci/run`
+ * Names the missing tools and counts the tests that are skipped without them. With TEST_SKIPS=fail, which `.ci/run`
  * sets, a skipped test fails the run.
  */
 import type { Reporter, TestModule } from "vitest/node"

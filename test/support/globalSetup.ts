@@ -19,11 +19,11 @@ declare module "vitest" {
 
 const settings = {
   max_connections: "200",
-  // Without fsync a commit survives the end of the server, though not a power cut, which no test makes.
+  // Without fsync a commit survives the end of the server, but not a power cut, which no test causes.
   fsync: "off"
 }
 
-/** Waits for the server, whose scope it closes when that fails: its watching shell would keep the run from ending. */
+/** Starts the server. Closes the scope on a failure, because the watching shell would keep the run from ending. */
 const startServer = (scope: Scope.Closeable): Promise<string> =>
   PostgresServer.make({ settings }).pipe(
     Effect.map((server) => server.url),

@@ -6,6 +6,6 @@ declare module "vitest" {
   }
 }
 
-/** The options of a test, or of a `describe`, that needs a tool: without it the test is skipped, and SkipReporter names the tool. */
+/** Returns the options of a test or `describe` that needs a tool. Without the tool vitest skips it, and SkipReporter names the tool. */
 export const needs = (tool: string, isInstalled: boolean) =>
   isInstalled ? {} : { skip: true, meta: { missingTool: tool } }
