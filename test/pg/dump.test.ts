@@ -74,7 +74,7 @@ const assertContinues = Effect.fnUntraced(function*({ events, half, last }: Effe
   const consumer = yield* Consumer.follow(1, half)
   const { commit } = yield* appendInFlight("Tick-slow", 101)
   const overtaking = yield* append("Tick-new", 102)
-  assert.isAbove(Number(overtaking.position), Number(last + 1n), "no position is assigned twice")
+  assert.isAbove(Number(overtaking.position - last), 1, "no position is assigned twice")
   assert.strictEqual(yield* store.head, events.at(-1)!.position, "the append in flight holds readers back")
   yield* commit
   const repeated = yield* append("Tick-1", 1)
