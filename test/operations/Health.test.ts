@@ -179,6 +179,24 @@ describe("health", () => {
       assert.strictEqual(yield* throughput, 6, "since a report of ten seconds ago")
     }).pipe(Effect.provide(stores)))
 
+  it.effect("computes the throughput of ten seconds or more, however often it is checked", () =>
+    Effect.gen(function*() {
+      const check = yield* Health.make([Ticks])
+      const throughput = Effect.map(check, (health) => health.consumers[0]?.throughput)
+      yield* claim()
+      yield* advance(0n, 1n, 100)
+      yield* throughput
+      for (let second = 1; second <= 10; second++) {
+        yield* TestClock.adjust("1 second")
+        yield* throughput
+      }
+      yield* advance(1n, 2n, 100)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* throughput, 100 / 11, "since the first report")
+      yield* TestClock.adjust("9 seconds")
+      assert.strictEqual(yield* throughput, 100 / 19, "since the second report, which is old enough now")
+    }).pipe(Effect.provide(stores)))
+
   it.effect("sets the gauges at intervals", () =>
     Effect.gen(function*() {
       yield* claim()

@@ -98,3 +98,22 @@ for (const path of ["live", "time travel"] as const) {
       assert.notMatch(message, personal)
     }).pipe(Effect.provide(Layer.fresh(stores))))
 }
+
+it.effect("an inline projection rejects an append for which its key cannot be stored", () =>
+  Effect.gen(function*() {
+    const byNote = Projection.make("by-note", {
+      events: GuestEvent,
+      document: Schema.Int,
+      lifecycle: "inline",
+      key: ({ guest }) => guest,
+      evolve: { Arrived: () => 1, Complained: () => 2, Noted: () => 3 }
+    })
+    for (const guest of ["", "a\u0000b"]) {
+      const error = yield* append([GuestEvent.cases.Noted.make({ guest })]).pipe(
+        Effect.provide(Projector.layerInline([byNote])),
+        Effect.flip
+      )
+      assert.match(error.message, /by-note.*key/, JSON.stringify(guest))
+    }
+    assert.strictEqual(yield* EventStore.head, 0n, "nothing written")
+  }).pipe(Effect.provide(Layer.fresh(stores))))
