@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, SchemaGetter } from "effect"
 import { TestClock } from "effect/testing"
-import { Aggregate, Command, CommandBus, EventStore, Version } from "evsrc"
+import { Aggregate, Command, CommandBus, EventStore, Position, Version } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 
 /** A number that is encoded rounded, so that the stored event differs from the decided one. */
@@ -162,6 +162,27 @@ describe("the cached states of a process", () => {
       yield* Deferred.succeed(gate, undefined)
       assert.strictEqual((yield* Fiber.join(reader)).state, 1)
       assert.strictEqual((yield* run(stale("a"))).state, 3)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("a load as of a position starts from a cached state before that position", () =>
+    Effect.gen(function*() {
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const from: Array<number> = []
+      const store = yield* EventStore.make({
+        ...driver,
+        readStream: (page) => {
+          from.push(page.from)
+          return driver.readStream(page)
+        }
+      })
+      const run = Effect.provideService(EventStore.EventStore, store)
+      for (const n of [1, 2, 4]) yield* run(add("a", n))
+      const cached = yield* run(Aggregate.load(CounterDecider, "a"))
+      for (const [atPosition, starts, state] of [[cached.position, 3, 7], [Position.make(2n), 1, 3]] as const) {
+        from.length = 0
+        assert.strictEqual((yield* run(Aggregate.load(CounterDecider, "a", { atPosition }))).state, state)
+        assert.deepStrictEqual(from.slice(0, 1), [starts], `as of position ${atPosition}`)
+      }
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect.prop(

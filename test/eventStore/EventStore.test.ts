@@ -37,3 +37,23 @@ describe("the functions of the event store", () => {
       assert.deepStrictEqual(yield* read({ after: position }), [{ stream: "a", event: ticked(3) }])
     }).pipe(Effect.provide(EventStore.layerMemory)))
 })
+
+describe("closing a stream without events", () => {
+  it.effect("fails and writes nothing, whatever version the caller expects", () =>
+    Effect.gen(function*() {
+      for (
+        const options of [
+          {},
+          ...(["any", "noStream", "streamExists", Version.zero] as const).map((expected) => ({ expected }))
+        ]
+      ) {
+        const error = yield* Effect.flip(EventStore.close(Tick, "a", { _tag: "Stopped" }, options))
+        assert.match(error.message, /stream "a" has no events and cannot be closed/, JSON.stringify(options))
+      }
+      const conflict = yield* Effect.flip(
+        EventStore.close(Tick, "a", { _tag: "Stopped" }, { expected: Version.make(1) })
+      )
+      assert.match(conflict.message, /stream "a" has no events and cannot be closed/)
+      assert.strictEqual(yield* EventStore.head, 0n)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+})

@@ -6,4 +6,23 @@ export interface Equivalent {
   readonly reason: string
 }
 
-export const equivalents: ReadonlyArray<Equivalent> = []
+export const equivalents: ReadonlyArray<Equivalent> = [
+  {
+    file: "src/operations/DeliveryAudit.ts",
+    before: "parkedAt !== undefined",
+    after: "true",
+    reason: "The comparison that follows is false for undefined, too."
+  },
+  {
+    file: "src/eventStore/EventAppender.ts",
+    before: "written !== undefined",
+    after: "false",
+    reason: "The read that it saves finds the stream closed at the version of the receipt."
+  },
+  {
+    file: "src/aggregate/AggregateDefinition.ts",
+    before: "typeof snapshots === \"string\"",
+    after: "false",
+    reason: "The string type is a message of the compiler, which no value has."
+  }
+]

@@ -256,6 +256,17 @@ describe("PersonalFields.locate", () => {
     assert.deepStrictEqual(found?.({ id: "ann" }), [])
   })
 
+  it("is located in an array that is a member of a union", () => {
+    const schema = Schema.Struct({ all: Schema.Union([Schema.Array(Schema.Struct({ id, name })), Schema.Null]) })
+    const locate = PersonalFields.locateFields("it", schema)
+    const all = [{ id: "ann", name: "Ann" }, { id: "bob", name: "Bob" }]
+    assert.deepStrictEqual(locate?.({ all }).map(({ field, subject }) => [subject, field]), [
+      ["ann", "name"],
+      ["bob", "name"]
+    ])
+    assert.deepStrictEqual(locate?.({ all: null }), [])
+  })
+
   for (const [what, [schema, message]] of Object.entries(refused)) {
     it(`refuses a field ${what}`, () => assert.throws(() => PersonalFields.locateFields("it", schema), message))
   }

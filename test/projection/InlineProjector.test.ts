@@ -59,6 +59,33 @@ describe("Projector.layerInline", () => {
       assert.deepStrictEqual([yield* namedBy(first, "g-2"), yield* namedBy(second, "g-2")], [undefined, undefined])
     }).pipe(Effect.provide(Layer.fresh(stores))))
 
+  it.effect("leaves appends that no projection reads as they are", () =>
+    Effect.gen(function*() {
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const inTransaction: Array<boolean> = []
+      const store = yield* EventStore.make({
+        ...driver,
+        append: (request) => {
+          inTransaction.push(request.inTransaction !== undefined)
+          return driver.append(request)
+        }
+      })
+      const Cleaning = Schema.TaggedUnion({ Cleaned: {}, Inspected: {} })
+      const cleanings = Projection.make("cleanings", {
+        events: Cleaning,
+        lifecycle: "inline",
+        document: Schema.Int,
+        key: () => "all",
+        evolve: { Cleaned: (count) => (count ?? 0) + 1, Inspected: Projection.ignore }
+      })
+      const append = (_tag: "Cleaned" | "Inspected") => EventStore.append(Cleaning, "Room-1", [{ _tag }])
+      yield* Effect.andThen(append("Inspected"), append("Cleaned")).pipe(
+        Effect.provide(Projector.layerInline([cleanings])),
+        Effect.provideService(EventStore.EventStore, store)
+      )
+      assert.deepStrictEqual(inTransaction, [false, true])
+    }).pipe(Effect.provide(Layer.fresh(stores))))
+
   for (const failing of ["the inner", "the outer"]) {
     it.effect(`writes nothing when a projection of ${failing} layer fails`, () =>
       Effect.gen(function*() {

@@ -1,7 +1,7 @@
 /** Live documents while appends are under way: what has a lower position may be seen later. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
-import { EventStore, type EventStoreDriver, Position, Projection } from "evsrc"
+import { Effect, Option, Queue, Schema, Stream } from "effect"
+import { EventStore, type EventStoreDriver, Position, Projection, ProjectionStore } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 import * as LiveProjection from "../../src/projection/LiveProjection.ts"
 
@@ -65,3 +65,31 @@ describe("a live document", () => {
       }
     }).pipe(Effect.provide(EventStore.layerMemory)))
 })
+
+it.effect("a watch of a live document applies each event once", () =>
+  Effect.gen(function*() {
+    let applied = 0
+    const sums = Projection.make("sums", {
+      events: Counted,
+      lifecycle: "live",
+      document: Schema.Int,
+      key: () => "all",
+      evolve: {
+        Counted: (sum = 0, { n }) => {
+          applied++
+          return sum + n
+        }
+      }
+    })
+    const seen = yield* Queue.unbounded<number | undefined>()
+    yield* ProjectionStore.watch(sums, "all").pipe(
+      Stream.runForEach((found) => Queue.offer(seen, Option.getOrUndefined(found))),
+      Effect.forkScoped
+    )
+    assert.isUndefined(yield* Queue.take(seen))
+    for (const [n, sum] of [[1, 1], [2, 3], [4, 7]] as const) {
+      yield* EventStore.append(Counted, "s", [{ _tag: "Counted", n }])
+      assert.strictEqual(yield* Queue.take(seen), sum)
+    }
+    assert.strictEqual(applied, 3)
+  }).pipe(Effect.scoped, Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory])))

@@ -2,7 +2,7 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, FileSystem, Layer, Random, Schema, Stream } from "effect"
-import { EventStore, LogTransfer, StreamLifecycle } from "evsrc"
+import { EventStore, LogTransfer, Position, StreamLifecycle } from "evsrc"
 import * as ExportChecksums from "../../src/transfer/ExportChecksums.ts"
 import { scale } from "../support/scale.ts"
 
@@ -153,6 +153,11 @@ describe("a damaged export", () => {
         assert.strictEqual(error.line, 1, error.message)
         assert.match(error.detail, says)
       }
+      // Only the first line states the version: another one is damage like any other.
+      const header = `{"kind":"header","format":"evsrc-log","version":99,"head":"1"}`
+      const inside = yield* damage(lines.toSpliced(2, 0, header).map((line) => `${line}\n`).join(""))
+      assert.strictEqual(inside.line, 3)
+      assert.match(inside.detail, /does not end with a checksum/)
       const after = yield* damage(`${text}\n`)
       assert.strictEqual(after.line, lines.length + 1)
       const twice = yield* damage(text + text)
@@ -173,6 +178,8 @@ describe("a damaged export", () => {
           ["two exchanged: positions", 3, bodies.toSpliced(1, 2, bodies[2]!, bodies[1]!)],
           ["a version", 2, bodies.with(1, bodies[1]!.replace(`"version":1`, `"version":2`))],
           ["no position", 2, bodies.with(1, bodies[1]!.replace(`"position":"1"`, `"position":1`))],
+          ["an empty stream name", 2, bodies.with(1, bodies[1]!.replace(/"stream":"[^"]+"/, `"stream":""`))],
+          ["a stream name with NUL", 2, bodies.with(1, bodies[1]!.replace(`"stream":"`, `"stream":"\\u0000`))],
           ["no id", 2, bodies.with(1, bodies[1]!.replace(/"id":"\w/, `"id":"x`))],
           ["no data", 2, bodies.with(1, bodies[1]!.replace(`"data":`, `"date":`))],
           ["an unknown kind", 2, bodies.with(1, bodies[1]!.replace(`"kind":"event"`, `"kind":"word"`))],
@@ -233,6 +240,46 @@ describe("a damaged export", () => {
       const shorter = bodies.toSpliced(10, 2).map((body) => body.replace(`"archived":1`, `"archived":0`))
       const error = yield* Effect.flip(LogTransfer.verify(Stream.make(yield* resealed(shorter))))
       assert.match(error.detail, /up to position 10; the export has 9 and 0 up to position 9/)
+    })))
+})
+
+describe("an export", () => {
+  it.live("reports its progress after each page", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const store = yield* freshStore
+      yield* on(store)(fill(5))
+      const progress: Array<LogTransfer.Progress> = []
+      const onProgress = (now: LogTransfer.Progress) => Effect.sync(() => void progress.push(now))
+      yield* on(store)(Stream.runDrain(LogTransfer.export({ pageSize: 2, onProgress })))
+      const head = Position.make(5n)
+      const at = (line: number, events: number) => ({ line, events, position: Position.make(BigInt(events)), head })
+      assert.deepStrictEqual(progress, [at(1, 0), at(3, 2), at(5, 4), at(6, 5), at(7, 5)])
+    })))
+
+  it.live("does not include a stream that was closed and archived after it began", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const store = yield* freshStore
+      const text = yield* on(store)(Effect.gen(function*() {
+        yield* fill(9)
+        yield* StreamLifecycle.close(Tick, "Tick-1", tick(100))
+        yield* StreamLifecycle.archive("Tick-1")
+        let isFirst = true
+        const onProgress = () =>
+          Effect.suspend(() => {
+            if (!isFirst) return Effect.void
+            isFirst = false
+            return Effect.orDie(Effect.andThen(
+              StreamLifecycle.close(Tick, "Tick-2", tick(100)),
+              StreamLifecycle.archive("Tick-2")
+            ))
+          }).pipe(Effect.provideService(EventStore.EventStore, store))
+        const lines = yield* Stream.runCollect(LogTransfer.export({ onProgress }))
+        return lines.join("")
+      }))
+      const kinds = bodiesOf(text.trimEnd().split("\n")).filter((body) => body.includes(`"kind":"archived"`))
+      assert.strictEqual(kinds.length, 1)
+      assert.include(kinds[0], `"Tick-1"`)
+      assert.strictEqual((yield* imported(text)).exit._tag, "Success")
     })))
 })
 
