@@ -37,12 +37,14 @@ export class ConsumerRegistry extends Context.Service<ConsumerRegistry, {
    */
   readonly register: (maker: string, registration: Registration) => Effect.Effect<void, never, Scope.Scope>
 
-  /** Returns the status of every consumer of a kind, in the order of their registration. */
-  readonly status: (kind: Kind) => Effect.Effect<ReadonlyArray<ConsumerStatus>>
+  /** Returns the status of every consumer of a kind that runs against a store, in the order of their registration. */
+  readonly status: (store: ConsumerDriver, kind: Kind) => Effect.Effect<ReadonlyArray<ConsumerStatus>>
 }>()("evsrc/consumer/ConsumerRegistry") {}
 
 /**
- * The one layer of the registry. Layers are shared by reference within a program, so every layer that requires it gets the same registry.
+ * The one layer of the registry. Layers that are built with one memo map share it: the layers of one `Effect.provide`, and those provided within
+ * it. Layers that are built apart (`Layer.fresh`, sibling fibers that each provide their own) have a registry of their own, as processes have:
+ * then leases keep the partitions apart.
  *
  * @since 0.1.0
  * @category layers
@@ -69,9 +71,11 @@ export const layer: Layer.Layer<ConsumerRegistry> = Layer.sync(ConsumerRegistry,
       Effect.asVoid(
         Effect.acquireRelease(add(maker, registration), () => Effect.sync(() => registrations.delete(registration)))
       ),
-    status: (kind) =>
+    status: (store, kind) =>
       Effect.sync(() =>
-        Array.from(registrations).filter(({ consumer }) => consumer.kind === kind).map(({ status }) => status())
+        Array.from(registrations)
+          .filter((registration) => registration.store === store && registration.consumer.kind === kind)
+          .map(({ status }) => status())
       )
   })
 })

@@ -22,7 +22,7 @@ export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
 export { layerInline } from "./InlineProjector.ts"
 
 /**
- * The projections that this program runs. `status` lists those of every `Projector.layer`.
+ * The projections that this program runs. `status` lists those of every `Projector.layer` over the same store.
  *
  * @since 0.1.0
  * @category services
@@ -64,6 +64,6 @@ export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHa
         yield* registry.register("Projector.layer", { consumer, store: driver, status })
       }
       for (const worker of workers) yield* Effect.forkScoped(worker.run)
-      return Projector.of({ status: registry.status("projection") })
+      return Projector.of({ status: registry.status(driver, "projection") })
     })
   ).pipe(Layer.provide(ConsumerRegistry.layer))

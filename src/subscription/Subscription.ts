@@ -127,7 +127,7 @@ const defaultBatchSize = 10
  * **Details**
  *
  * `batchSize` is 10 by default: the checkpoint moves after so many events, and so many may be handled again after a crash. Several layers run
- * side by side, and report together. The layer dies when it, or another layer of the program, already runs one of the subscriptions. It
+ * side by side, and report together. The layer dies when it, or another layer that is built with it, already runs one of the subscriptions. It
  * fails only when a subscription `from` `"now"` has never run and the store is unavailable.
  *
  * @since 0.1.0
@@ -163,7 +163,7 @@ export const layer = <const S extends Any>(
         if (subscription.from === "now") yield* startAtHead(subscription)
       }
       for (const worker of workers) yield* Effect.forkScoped(worker.run)
-      return Subscriptions.of({ status: registry.status("subscription") })
+      return Subscriptions.of({ status: registry.status(driver, "subscription") })
     })
   ).pipe(Layer.provide(ConsumerRegistry.layer))
 

@@ -11,8 +11,9 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import type { ConsumerStatus } from "../../src/consumer/ConsumerStatus.ts"
-import { EventStore } from "../../src/eventStore/EventStore.ts"
+import * as EventStoreModule from "../../src/eventStore/EventStore.ts"
 import * as Projection from "../../src/projection/Projection.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
@@ -44,7 +45,7 @@ const projectionIds = liveIds(Effect.flatMap(Projector.Projector, ({ status }) =
 const subscriptionIds = liveIds(Effect.flatMap(Subscription.Subscriptions, ({ status }) => status))
 
 const append = Effect.flatMap(
-  EventStore,
+  EventStoreModule.EventStore,
   (store) => store.append(Tick, unique("stream"), [{ _tag: "Ticked", n: 1 }])
 )
 
@@ -94,6 +95,16 @@ export const registries: ReadonlyArray<Case<Stores>> = [
       equal(yield* projectionIds.pipe(Effect.provide(Projector.layer([inner]))), [outer.id, inner.id], "within")
       equal(yield* projectionIds, [outer.id], "afterwards")
     }).pipe(Effect.provide(Projector.layer([outer])))
+  }),
+
+  test("a projector of another store reports its own projections only", function*() {
+    const [here, there] = [projection(), projection()]
+    const other = Layer.fresh(Layer.merge(EventStoreModule.layerMemory, ProjectionStore.layerMemory))
+    yield* Effect.gen(function*() {
+      const elsewhere = yield* Layer.build(Projector.layer([there]).pipe(Layer.provide(other)))
+      equal(yield* Effect.provideContext(projectionIds, elsewhere), [there.id], "the other store")
+      equal(yield* projectionIds, [here.id], "this store")
+    }).pipe(Effect.scoped, Effect.provide(Projector.layer([here])))
   }),
 
   test("a consumer given to two layers or twice to one fails the build", function*() {
