@@ -100,7 +100,7 @@ for (const path of ["live", "time travel"] as const) {
     }).pipe(Effect.provide(Layer.fresh(stores))))
 }
 
-it.effect("an event fails for which the key of a projection cannot be stored", () =>
+it.effect("fails an event whose projection key cannot be stored", () =>
   Effect.gen(function*() {
     const byNote = Projection.make("by-note", {
       events: GuestEvent,
