@@ -1,5 +1,5 @@
 /**
- * Races for what dynamic consistency boundaries guard: who may win, whatever is held up where.
+ * Concurrent decisions with append conditions, with barriers at different points, and the check of their outcomes.
  *
  * @since 0.1.0
  */
@@ -20,7 +20,7 @@ import type { AppendCondition } from "../eventStore/EventStoreDriver.ts"
 import { storedEvent, upTo } from "./EventStoreFixtures.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
 
-/** Seats of shows: an event of a show and of a person, found by either. */
+/** Events that carry the tags of a show and of a person. */
 export const SeatEvent = Schema.TaggedUnion({
   SeatTaken: { show: Schema.String, person: Schema.String, extra: Schema.optionalKey(Schema.Array(Schema.String)) },
   ShowCancelled: { show: Schema.String }
@@ -33,22 +33,22 @@ const personTag = (person: string) => Event.tag("person", person)
 export const seatsOf = (show: string): QueryItem => ({ types: ["SeatTaken"], tags: [showTag(show)] })
 
 /**
- * When the racers of a round wait for each other: before any of them reads; halfway, so that one half reads while the other appends; or
- * when all have read.
+ * The point at which the racers of a round wait for each other: before all reads, between the reads of one half and the appends of the other, or
+ * after all reads.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export type Barrier = "before" | "during" | "after"
 
 const barriers: ReadonlyArray<Barrier> = ["before", "during", "after"]
 
 /**
- * One of a round: what it asks for, and how it appends on the condition that nothing more of it has come. One without a query appends on
- * no condition.
+ * One decision of a round: its query, and its append under the condition that no new event matches. Without a query it appends without a
+ * condition.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export interface Racer {
   readonly query: EventQuery | undefined
@@ -56,13 +56,11 @@ export interface Racer {
 }
 
 /**
- * The racers of one round.
- *
- * - `all`: a query for everything that they write
- * - `slots`: how many of those that ask can win; one that finds its query matched does not try, where there is but one
+ * The racers of one round. `all` is a query for every event that they write. `slots` is the number of racers with a query that can win. With one
+ * slot, a racer whose query has a match does not append.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export interface Race {
   readonly show: string
@@ -73,10 +71,10 @@ export interface Race {
 }
 
 /**
- * What a racer has read.
+ * The result of a racer's read.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export interface Looked {
   readonly condition: AppendCondition | undefined
@@ -84,10 +82,10 @@ export interface Looked {
 }
 
 /**
- * How it ended for a racer: its event's position and the matches that it had seen, when it has written.
+ * The outcome of a racer: the position of its event and the matches that it had read, or the reason why it wrote nothing.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export const Outcome = Schema.TaggedUnion({
   Taken: { position: Position, saw: Schema.Array(Position) },
@@ -97,7 +95,7 @@ export const Outcome = Schema.TaggedUnion({
 
 /**
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export type Outcome = typeof Outcome.Type
 
@@ -119,7 +117,7 @@ export const seatRacer = (
   extra: ReadonlyArray<string> = []
 ) => racer(query, SeatEvent, seat(show, person, extra))
 
-/** All write the same, and each asks in its own way whether somebody has. */
+/** All racers write the same event, and query for it in different ways. */
 const asymmetric = (show: string): ReadonlyArray<Racer> => {
   const person = `person of ${show}`
   const [byShow, byPerson] = [showTag(show), personTag(person)]
@@ -136,7 +134,7 @@ const asymmetric = (show: string): ReadonlyArray<Racer> => {
   return upTo(racerCount).map((n) => seatRacer(queries[n % queries.length]!, show, person))
 }
 
-/** Each writes what all others ask for, and nothing that it asks for itself; some ask for something else first. */
+/** Each racer writes an event that matches the queries of all others but not its own. */
 const skewed = (show: string): ReadonlyArray<Racer> =>
   upTo(racerCount).map((n) => {
     const others = upTo(racerCount).filter((other) => other !== n).map((other) => `${other} of ${show}`)
@@ -145,7 +143,7 @@ const skewed = (show: string): ReadonlyArray<Racer> =>
     return seatRacer(query, show, `${n} of ${show}`, others)
   })
 
-/** Some ask by a type alone, which nothing else has, others by the tag of its events. */
+/** Some racers query by a type that only this race uses, others by the tag of its events. */
 const byType = (show: string): ReadonlyArray<Racer> => {
   const type = `SeatOf-${show}`
   const Own = Schema.TaggedUnion({ [type]: { show: Schema.String } }).pipe(Event.tags({ show: "show" }))
@@ -158,10 +156,10 @@ const byType = (show: string): ReadonlyArray<Racer> => {
 }
 
 /**
- * The racers for one slot in the given round, for a show that no other round has.
+ * Returns a race for one slot, for a show that no other round uses.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export const raceForOne = (round: number, show: string): Race => {
   const kinds = [
@@ -174,16 +172,16 @@ export const raceForOne = (round: number, show: string): Race => {
     all: [{ tags: [showTag(show)] }],
     barrier: barriers[round % 3]!,
     slots: 1,
-    // A type alone is looked for in the whole log, so it is not asked for often.
+    // A query by type alone reads the whole log, so few rounds use it.
     racers: round % 31 === 30 ? byType(show) : kinds[Math.floor(round / 3) % kinds.length]!()
   }
 }
 
 /**
- * Racers who have nothing to do with each other, though all of them write under the same tag and type.
+ * Returns a race of disjoint decisions whose events share a tag and a type.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export const raceApart = (round: number, show: string): Race => ({
   show,
@@ -202,10 +200,10 @@ export const raceApart = (round: number, show: string): Race => ({
 })
 
 /**
- * Racers that try however many seats are taken, and among them some that append without asking.
+ * Returns a race without a limit of winners, with some racers that append without a condition.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export const raceOpen = (round: number, show: string): Race =>
   round % 4 === 3 ? openByType(round, show) : {
@@ -216,7 +214,7 @@ export const raceOpen = (round: number, show: string): Race =>
     racers: upTo(racerCount).map((n) => seatRacer(n % 3 === 0 ? [seatsOf(show)] : undefined, show, `${n} of ${show}`))
   }
 
-/** Those who ask do so by a type alone; all write with tags in one round and without in the next of its kind. */
+/** Racers with a query use a type alone. Their events have tags in every second round of this kind. */
 const openByType = (round: number, show: string): Race => {
   const type = `SeatOf-${show}`
   const Own = Schema.TaggedUnion({ [type]: { show: Schema.optionalKey(Schema.String) } })
@@ -237,15 +235,15 @@ const openByType = (round: number, show: string): Race => {
  * All kinds of races.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export const raceKinds = { one: raceForOne, apart: raceApart, open: raceOpen }
 
 /**
- * The first half of a racer's turn.
+ * Runs the read of a racer.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export const look = ({ query }: Racer): Effect.Effect<Looked, EventStoreError, EventStore> =>
   query === undefined
@@ -256,10 +254,10 @@ export const look = ({ query }: Racer): Effect.Effect<Looked, EventStoreError, E
     )
 
 /**
- * The second half of a racer's turn.
+ * Runs the append of a racer.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export const leap = (
   { slots }: Pick<Race, "slots">,
@@ -274,11 +272,11 @@ export const leap = (
     )
 
 /**
- * Fails unless a race ended as it must: with as many winners as there are slots, whose events and no others are in the log, and each
- * of them had seen every match that lies before its event.
+ * Fails unless the number of winners fits the slots, the log contains exactly their events, and each winner had read every match before its
+ * event.
  *
  * @since 0.1.0
- * @category races
+ * @category models
  */
 export const judge = Effect.fnUntraced(function*(
   race: Race,
@@ -286,7 +284,7 @@ export const judge = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, EventStoreError, EventStore> {
   const store = yield* EventStore
   const { events } = yield* store.readByQuery(race.all)
-  const what = `of ${race.show}, held up ${race.barrier}`
+  const what = `of ${race.show}, barrier ${race.barrier}`
   equal(outcomes.length, race.racers.length, `outcomes ${what}`)
   const taken = outcomes.flatMap((outcome) => outcome._tag === "Taken" ? [outcome.position] : [])
   equal(events.map((event) => event.position), taken.toSorted(byPosition), `events in the log ${what}`)
@@ -296,10 +294,12 @@ export const judge = Effect.fnUntraced(function*(
       equal(outcome._tag, "Taken", `an append without a condition ${what}`)
     } else if (outcome._tag === "Taken") {
       const before = events.filter((event) => event.position < outcome.position && matches(query, event))
-      equal(outcome.saw, before.map((event) => event.position), `what was seen by winner ${index} ${what}`)
+      equal(outcome.saw, before.map((event) => event.position), `the matches that winner ${index} had read ${what}`)
     } else {
-      if (race.slots === "all") equal<string>(outcome._tag, "Taken", `nothing is in the way ${what}`)
-      if (race.barrier === "after") equal<string>(outcome._tag, "Changed", `a free seat was seen ${what}`)
+      if (race.slots === "all") equal<string>(outcome._tag, "Taken", `a disjoint decision ${what}`)
+      if (race.barrier === "after") {
+        equal<string>(outcome._tag, "Changed", `a loser without a match in its read ${what}`)
+      }
     }
   }
   if (race.slots === 1) equal(taken.length, 1, `winners ${what}`)
@@ -307,7 +307,7 @@ export const judge = Effect.fnUntraced(function*(
 
 const byPosition = (a: Position, b: Position): number => a < b ? -1 : 1
 
-/** Opens when so many have arrived. */
+/** Returns a gate that opens after this number of arrivals. */
 const gateOf = (awaited: number) =>
   Effect.map(Latch.make(false), (latch) => {
     let missing = awaited
@@ -346,7 +346,7 @@ export const rawSeat = (type: string, show: string): NewEvent => ({
   tags: [showTag(show), personTag("held")]
 })
 
-/** Appends events and keeps its transaction open until told, or for a while where nobody else gets on meanwhile. */
+/** Appends events and keeps the transaction open until `letGo` runs, or for 200 ms if the store blocks other appends. */
 export const heldAppend = Effect.fnUntraced(function*(events: ReadonlyArray<NewEvent>) {
   const store = yield* EventStore
   const [written, enough] = [yield* Latch.make(false), yield* Latch.make(false)]
@@ -360,7 +360,7 @@ export const heldAppend = Effect.fnUntraced(function*(events: ReadonlyArray<NewE
   return { letGo: Effect.andThen(enough.open, Fiber.join(fiber)) }
 })
 
-/** The racer's turn above an append to another show or the same that is still in flight, with `between` in the middle. */
+/** Runs a racer while an append at a lower position is in flight. `between` runs between its read and its append. */
 export const leapAboveHeld = Effect.fnUntraced(function*(
   show: string,
   heldShow: string,
@@ -379,27 +379,27 @@ export const leapAboveHeld = Effect.fnUntraced(function*(
   if (outcome._tag === "Taken") {
     const { events } = yield* store.readByQuery([{ tags: [showTag(show)] }])
     const before = events.filter((event) => event.position < outcome.position)
-    equal(outcome.saw, before.map((event) => event.position), "what was seen")
+    equal(outcome.saw, before.map((event) => event.position), "the matches that the racer had read")
   }
   return { looked, outcome }
 })
 
 /**
- * Races of 16, in so many rounds.
+ * Returns the cases, with 16 racers in each round.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const races = (rounds: number): ReadonlyArray<Case<EventStore>> => [
-  test("16 racers for one slot, each round one winner, whenever they are held up", function*() {
+  test("lets one of 16 conflicting decisions win, at every barrier", function*() {
     yield* runAll(rounds, raceForOne)
   }),
 
-  test("disjoint boundaries never conflict, whenever they are held up", function*() {
+  test("never rejects disjoint decisions, at any barrier", function*() {
     yield* runAll(Math.ceil(rounds / 5), raceApart)
   }),
 
-  test("a decision has seen every match that lies before it, also of those who append without asking", function*() {
+  test("shows a decision every earlier match, also of unconditional appends", function*() {
     yield* runAll(Math.ceil(rounds / 5), raceOpen)
   })
 ]

@@ -1,5 +1,5 @@
 /**
- * The conformance suite of event stores, the part on dynamic consistency boundaries.
+ * The part of the event store suite on append conditions (dynamic consistency boundaries).
  *
  * @since 0.1.0
  */
@@ -29,13 +29,13 @@ import { ascending, rejection, storedEvent, upTo } from "./EventStoreFixtures.ts
 import { type Case, equal, test, unique } from "./Suite.ts"
 
 /**
- * Tags, queries and conditional appends.
+ * The cases on tags, queries and conditional appends.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const boundaries: ReadonlyArray<Case<EventStore>> = [
-  test("events are found by type and tag, in position order, across streams", function*() {
+  test("finds events of all streams by type and tag, in position order", function*() {
     const store = yield* EventStore
     const [x, y, ann, bob] = [unique("show"), unique("show"), unique("ann"), unique("bob")]
     yield* store.append(SeatEvent, unique("Seat"), [seat(x, ann), seat(y, ann), seat(x, bob)])
@@ -69,7 +69,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     equal(Array.from(new Set(byType.map((e) => e.type))), ["ShowCancelled"], "a type alone")
   }),
 
-  test("an append holds only while its query has no new match", function*() {
+  test("rejects an append whose query has a new match", function*() {
     const store = yield* EventStore
     const [x, y] = [unique("show"), unique("show")]
     const { condition } = yield* store.readByQuery([seatsOf(x)])
@@ -95,7 +95,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
 
   ...races(60),
 
-  test("a match that was in flight below what a decision has read breaks it", function*() {
+  test("rejects a decision over a match that was in flight below its read", function*() {
     for (let round = 0; round < 2; round++) {
       const show = unique("show")
       const { looked, outcome } = yield* leapAboveHeld(show, show)
@@ -103,7 +103,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("a condition waits for what is in flight and may break it", function*() {
+  test("waits for an append in flight that may match the condition", function*() {
     const untagged = (type: string, show: string) => storedEvent(type, 1, { show })
     const writers: ReadonlyArray<(type: string, show: string) => ReadonlyArray<NewEvent>> = [
       (type, show) => [untagged(type, show)],
@@ -129,17 +129,17 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("what is in flight elsewhere breaks no decision, and hides no new match", function*() {
+  test("ignores other appends in flight without missing a new match", function*() {
     const store = yield* EventStore
     const shows = [unique("show"), unique("show")] as const
     const { looked, outcome } = yield* leapAboveHeld(shows[0], unique("show"))
-    // Where one append waits for the other, the one above comes only after the read.
+    // In a store where one append waits for the other, the higher one commits only after the read.
     equal(outcome._tag, looked.saw.length === 1 ? "Taken" : "Changed", `the outcome, ${looked.saw.length} of 1 seen`)
     const late = Effect.suspend(() => store.append(SeatEvent, unique("Seat"), [seat(shows[1], "late")]))
     equal((yield* leapAboveHeld(shows[1], unique("show"), late)).outcome._tag, "Changed", "a new match")
   }),
 
-  test("a condition on a type alone holds under races", function*() {
+  test("checks a condition on a type alone under concurrency", function*() {
     const Once = Schema.TaggedUnion({ [unique("HappenedOnce")]: { n: Schema.Int } })
     const [type] = Object.keys(Once.cases)
     const store = yield* EventStore
@@ -154,7 +154,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     equal(results.filter((result) => result === "taken").length, 1, "winners")
   }),
 
-  test("100 concurrent appends on disjoint boundaries: no conflict", function*() {
+  test("appends 100 disjoint decisions concurrently without a conflict", function*() {
     const outcomes = yield* Effect.forEach(upTo(100), () => {
       const show = unique("show")
       const racer = seatRacer([seatsOf(show)], show, unique("person"))
@@ -163,7 +163,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     equal(outcomes.filter((outcome) => outcome._tag === "Taken").length, 100, "seats taken")
   }),
 
-  test("tags of every kind: all Unicode, 100 on an event; absurd ones are refused", function*() {
+  test("accepts Unicode tags and 100 per event, and rejects invalid ones", function*() {
     const store = yield* EventStore
     const odd = ["", " ", "a:b", "\u001f", "\u202e", "💶", "{}", "\"\\'", "NULL", "x".repeat(200), "𝔘".repeat(100)]
     const show = unique("show")
@@ -188,7 +188,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("a query of more matches than a page is read whole", function*() {
+  test("reads all matches of a query beyond one page", function*() {
     const store = yield* EventStore
     const show = unique("show")
     const events = upTo(5000).map((n) => seat(show, `p${n}`))

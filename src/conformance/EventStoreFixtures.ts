@@ -1,5 +1,5 @@
 /**
- * Events, and short ways to write and read them, for the conformance suite of event stores.
+ * Events and helpers of the event store suite.
  *
  * @since 0.1.0
  */
@@ -23,7 +23,7 @@ export const CartEvent = Schema.TaggedUnion({
 })
 export const added = (quantity: number, sku = "sku") => CartEvent.cases.ItemAdded.make({ sku, quantity })
 
-/** Only ever written by one test, so that a reader of these finds nothing else. */
+/** Only one case writes this type, so that reads by type find nothing else. */
 export const BellEvent = Schema.TaggedUnion({ BellRung: { n: Schema.Int } })
 export const rung = (n: number) => BellEvent.cases.BellRung.make({ n })
 
@@ -54,7 +54,7 @@ export const ascending = (events: ReadonlyArray<{ readonly position: bigint }>, 
   equal(positions, Array.from(new Set(positions)).toSorted((a, b) => a < b ? -1 : 1), what)
 }
 
-/** Runs all at once, each from a fiber of its own, and answers how each ended. */
+/** Runs all effects concurrently and returns their exits. */
 export const race = <A, E, R>(
   effects: ReadonlyArray<Effect.Effect<A, E, R>>
 ): Effect.Effect<ReadonlyArray<Exit.Exit<A, E>>, never, R> =>

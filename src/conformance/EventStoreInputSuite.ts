@@ -1,5 +1,5 @@
 /**
- * The conformance suite of event stores, the part on what is sent to them and what lies in them.
+ * The part of the event store suite on input validation and on decoding stored events.
  *
  * @since 0.1.0
  */
@@ -27,13 +27,13 @@ import {
 import { type Case, equal, includes, test, unique } from "./Suite.ts"
 
 /**
- * Bad requests, and good ones that look bad.
+ * The cases on invalid input, and on unusual valid input.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const input: ReadonlyArray<Case<EventStore>> = [
-  test("bad stream names are refused, to write and to read", function*() {
+  test("rejects invalid stream names in appends and reads", function*() {
     for (const name of ["", "x".repeat(10_000), "a\u0000b", "a\ud800b"]) {
       const written = yield* rejection(append(name, [1]))
       const seen = yield* rejection(read(name))
@@ -41,7 +41,7 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("a payload of 10 MB, no events and too many events are refused; 10,000 events are not", function*() {
+  test("accepts 10,000 events, and rejects none, too many, or 10 MB payloads", function*() {
     const store = yield* EventStore
     const stream = unique("Cart")
     const large = yield* rejection(store.append(CartEvent, stream, [added(1, "x".repeat(10_000_000))]))
@@ -61,7 +61,7 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     )
   }),
 
-  test("what no caller with types would send is refused, and leaves the store whole", function*() {
+  test("rejects ill-typed input without changing the store", function*() {
     const store = yield* EventStore
     const stream = unique("Cart")
     const untyped = (value: unknown) => value as never
@@ -88,7 +88,7 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     equal((yield* read(stream)).length, 1, "the stream is as free as before")
   }),
 
-  test("to follow the log from beyond its end is refused, not waited for", function*() {
+  test("rejects a subscription from beyond the end of the log", function*() {
     const store = yield* EventStore
     const beyond = Position.make(2n ** 62n + 10n ** 15n)
     for (const follow of [store.subscribe(CartEvent, { after: beyond }), store.readAll(CartEvent, { after: beyond })]) {
@@ -97,7 +97,7 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("bad page sizes and command ids are refused", function*() {
+  test("rejects invalid page sizes and command ids", function*() {
     const stream = unique("Cart")
     for (const pageSize of [0, -1, 1.5, NaN, 1_000_000]) {
       equal((yield* rejection(read(stream, { pageSize })))._tag, "InvalidRequest", `a page of ${pageSize}`)
@@ -107,7 +107,7 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("every string that JSON can hold survives, in payloads, metadata, names and command ids", function*() {
+  test("round-trips every JSON string in payloads, metadata, names and command ids", function*() {
     const store = yield* EventStore
     const strings = [
       "",
@@ -127,7 +127,7 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     equal(events.map((e) => e.event), batch, "the payloads")
     equal(events.map((e) => JSON.stringify(e.metadata)), events.map(() => JSON.stringify(metadata)), "the metadata")
     const short = unique("Cart")
-    // A character of two code units as often as it goes in, up to the last of the 512.
+    // Characters of two code units fill the limit of 512 exactly.
     const longest = short + "x".repeat(short.length % 2) + "𝔘".repeat(Math.floor((512 - short.length) / 2))
     yield* append(longest, [1])
     equal((yield* read(longest)).length, 1, "a name of 512 characters")
@@ -135,13 +135,13 @@ export const input: ReadonlyArray<Case<EventStore>> = [
 ]
 
 /**
- * Events that cannot be decoded, and those of past schema versions.
+ * The cases on undecodable events and past schema versions.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const decoding: ReadonlyArray<Case<EventStore>> = [
-  test("an event that cannot be decoded is a typed error that names it; the events before it are delivered", function*() {
+  test("fails at an undecodable event after delivering the events before it", function*() {
     const store = yield* EventStore
     const faults: ReadonlyArray<readonly [NewEvent, string]> = [
       [storedEvent("Unheard", 1, {}), "UnknownType"],
@@ -177,7 +177,7 @@ export const decoding: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("an event of a past schema version is read as a current one, and stays as it was written", function*() {
+  test("upcasts an event of a past schema version without changing the row", function*() {
     const store = yield* EventStore
     const Now = Schema.TaggedUnion({ Measured: { unit: Schema.Literals(["m", "ft"]), value: Schema.Finite } }).pipe(
       Event.upcasters({

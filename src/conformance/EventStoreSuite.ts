@@ -1,6 +1,5 @@
 /**
- * The conformance suite of event stores: what every back end must do, races included. Run it against a store with real
- * connections; the tests may share one store.
+ * The conformance suite of event stores. Run it on a store with real connections, since it tests concurrency. The cases may share one store.
  *
  * @since 0.1.0
  */
@@ -38,7 +37,7 @@ import { closing } from "./StreamClosingSuite.ts"
 import { type Case, equal, includes, isAbove, isAtLeast, test, unique } from "./Suite.ts"
 
 const basics: ReadonlyArray<Case<EventStore>> = [
-  test("an append is read back as it was written", function*() {
+  test("reads appended events back unchanged", function*() {
     const stream = unique("Cart")
     const metadata = {
       commandId: unique("command"),
@@ -75,12 +74,12 @@ const basics: ReadonlyArray<Case<EventStore>> = [
     equal(new Set(events.map((e) => e.id)).size, 2, "every event has its own id")
   }),
 
-  test("a stream that does not exist is empty", function*() {
+  test("reads an unknown stream as empty", function*() {
     equal(yield* read(unique("Cart")), [], "forwards")
     equal(yield* read(unique("Cart"), { direction: "backward" }), [], "backwards")
   }),
 
-  test("a stream is read forwards and backwards, from a version, up to a limit, in pages of any size", function*() {
+  test("reads a stream in both directions, from a version, with any page size", function*() {
     const stream = unique("Cart")
     yield* append(stream, upTo(7))
     for (const pageSize of [1, 2, 3, 7, 8]) {
@@ -101,7 +100,7 @@ const basics: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("the log is read from a position, by type, in pages of any size, and ends at the head", function*() {
+  test("reads the log from a position, by type, up to the high-water mark", function*() {
     const store = yield* EventStore
     const start = yield* store.head
     const [a, b] = [unique("Cart"), unique("Cart")]
@@ -138,7 +137,7 @@ const basics: ReadonlyArray<Case<EventStore>> = [
 ]
 
 const expectations: ReadonlyArray<Case<EventStore>> = [
-  test("every kind of expected version holds, on an empty stream and on one of three events", function*() {
+  test("checks every kind of expected version", function*() {
     const cases: ReadonlyArray<readonly [expected: Version.Expected, onEmpty: boolean, onThree: boolean]> = [
       ["any", true, true],
       ["noStream", true, false],
@@ -168,7 +167,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("20 concurrent appends expecting any: all are written, one after the other", function*() {
+  test("writes 20 concurrent appends that expect any version", function*() {
     const stream = unique("Cart")
     const exits = yield* race(upTo(20).map((n) => append(stream, [n, n])))
     equal(exits.filter(Exit.isSuccess).length, 20, "appends written")
@@ -180,7 +179,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     equal(receipts.toSorted((a, b) => a - b), upTo(20).map((n) => Version.make(n * 2)), "every receipt is true")
   }),
 
-  test("20 concurrent appends expecting no stream: one is written", function*() {
+  test("writes one of 20 concurrent appends that expect no stream", function*() {
     const stream = unique("Cart")
     const exits = yield* race(upTo(20).map((n) => append(stream, [n, n, n], "noStream")))
     equal(exits.filter(Exit.isSuccess).length, 1, "appends written")
@@ -192,7 +191,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     equal((yield* read(stream)).length, 3, "events in the stream")
   }),
 
-  test("20 concurrent appends expecting the same version: one is written", function*() {
+  test("writes one of 20 concurrent appends that expect the same version", function*() {
     const stream = unique("Cart")
     yield* append(stream, upTo(5))
     const exits = yield* race(upTo(20).map((n) => append(stream, [n], Version.make(5))))
@@ -205,7 +204,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     equal(versionsOf(yield* read(stream)), upTo(6), "versions without a hole")
   }),
 
-  test("20 concurrent appends expecting that the stream exists: none is written, or all", function*() {
+  test("writes all or none of 20 concurrent appends that expect a stream", function*() {
     const stream = unique("Cart")
     const none = yield* race(upTo(20).map((n) => append(stream, [n], "streamExists")))
     equal(
@@ -219,7 +218,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     equal(versionsOf(yield* read(stream)), upTo(21), "versions without a hole")
   }),
 
-  test("20 writers that read the version and append at it lose no update", function*() {
+  test("loses no update of 20 concurrent read-and-append writers", function*() {
     const stream = unique("Cart")
     const increment = Effect.gen(function*() {
       const events = yield* read(stream)
@@ -232,7 +231,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     equal((yield* read(stream)).map((e) => e.event), upTo(20).map((n) => added(n)), "every increment counts once")
   }),
 
-  test("an append is all or nothing", function*() {
+  test("writes all events of an append or none", function*() {
     const store = yield* EventStore
     const stream = unique("Cart")
     const broken = { _tag: "ItemAdded", sku: "x", quantity: 1.5 } as const
@@ -251,7 +250,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
     equal((yield* append(stream, [1], "noStream")).version, Version.make(1), "the stream can be begun")
   }),
 
-  test("the transaction of an append sees its events as they are recorded", function*() {
+  test("passes the recorded events to the transaction of an append", function*() {
     const store = yield* EventStore
     const stream = StreamId.make(unique("Cart"))
     let seen: ReadonlyArray<EncodedEvent> = []
@@ -272,7 +271,7 @@ const expectations: ReadonlyArray<Case<EventStore>> = [
 ]
 
 const idempotency: ReadonlyArray<Case<EventStore>> = [
-  test("the same command id twice: one append, the same receipt", function*() {
+  test("returns the first receipt for a repeated command id", function*() {
     const store = yield* EventStore
     const [stream, command] = [unique("Cart"), unique("command")]
     const first = yield* append(stream, [1, 2], "noStream", command)
@@ -284,7 +283,7 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
     equal(yield* store.receipt(unique("command")), Option.none(), "an unknown command id")
   }),
 
-  test("20 concurrent appends of the same command id: one append, the same receipt for all", function*() {
+  test("writes once and returns one receipt for 20 equal command ids", function*() {
     for (const expected of ["any", "noStream", Version.zero] as const) {
       const [stream, command] = [unique("Cart"), unique("command")]
       const exits = yield* race(upTo(20).map(() => append(stream, [1, 2], expected, command)))
@@ -295,7 +294,7 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("a command id used on another stream is refused, also at the same time", function*() {
+  test("rejects a command id of another stream, also concurrently", function*() {
     const [a, b, command] = [unique("Cart"), unique("Cart"), unique("command")]
     yield* append(a, [1], "any", command)
     const reason = yield* rejection(append(b, [1], "any", command))
@@ -315,7 +314,7 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("an interrupted append is in the log whole, or not at all", function*() {
+  test("writes an interrupted append completely or not at all", function*() {
     const store = yield* EventStore
     const stream = unique("Cart")
     const commands = upTo(40).map(() => unique("command"))
@@ -325,7 +324,7 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
         for (let step = 0; step < i % 8; step++) yield* Effect.yieldNow
         yield* Fiber.interrupt(fiber)
       }), { concurrency: 8 })
-    // Whoever interrupts an append does not wait for the database. The next append to the stream does.
+    // An interruption does not wait for the database. The next append to the stream does.
     yield* append(stream, [1])
     const events = yield* read(stream)
     equal(versionsOf(events), upTo(events.length), "versions without a hole")
@@ -342,7 +341,7 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
 ]
 
 const subscriptions: ReadonlyArray<Case<EventStore>> = [
-  test("a subscription catches up and goes on live, for one listener as for many, in pages of 1 and of 500", function*() {
+  test("catches up and continues live for one and for many subscribers", function*() {
     const store = yield* EventStore
     const after = yield* store.head
     const stream = unique("Bell")
@@ -365,7 +364,7 @@ const subscriptions: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("a subscription under 32 concurrent writers skips nothing, doubles nothing and keeps the order", function*() {
+  test("delivers each event once and in order under 32 concurrent writers", function*() {
     const store = yield* EventStore
     const after = yield* store.head
     const writers = upTo(32).map(() => unique("Bell"))
@@ -391,7 +390,7 @@ const subscriptions: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("rolled-back appends stall nobody", function*() {
+  test("delivers later events after rolled-back appends", function*() {
     const store = yield* EventStore
     const after = yield* store.head
     const stream = unique("Bell")
@@ -417,10 +416,10 @@ const subscriptions: ReadonlyArray<Case<EventStore>> = [
 ]
 
 /**
- * All tests.
+ * The cases.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const cases: ReadonlyArray<Case<EventStore>> = [
   ...basics,

@@ -1,5 +1,5 @@
 /**
- * What every event store must do whose streams are chained by hashes.
+ * The conformance suite of event stores with hash chains.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import { append, appendStored, race, storedEvent, upTo } from "./EventStoreFixtu
 import { readStored } from "./StoredEventSuite.ts"
 import { type Case, equal, isAbove, test, unique } from "./Suite.ts"
 
-/** Each stream's hashes, computed again from the events alone. */
+/** Computes the hashes of each stream from the events alone. */
 const expectedOf = Effect.fnUntraced(function*(events: ReadonlyArray<StoredEvent>) {
   const { digestHex } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   const last = new Map<string, string>()
@@ -31,13 +31,13 @@ const expectedOf = Effect.fnUntraced(function*(events: ReadonlyArray<StoredEvent
 })
 
 /**
- * The tests. They are for a store in which nothing was changed past it, and come last.
+ * The cases. Run them last, on a store whose rows were changed only through its interface.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const cases: ReadonlyArray<Case<EventStore>> = [
-  test("every event is linked to the one before it in its stream, however it was appended", function*() {
+  test("links every event to the event before it in its stream", function*() {
     const store = yield* EventStore
     const after = yield* store.head
     const [a, b, c] = [unique("Cart"), unique("Cart €💶"), unique("Decided")]
@@ -58,14 +58,14 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
       condition,
       commandId: unique("command")
     })
-    // At once, so that group commit puts them together.
+    // Concurrent appends, so that one group commit writes several.
     yield* race(upTo(20).flatMap((n) => [append(a, upTo(n % 3 + 1)), append(b, [n], "any", unique("command"))]))
     const events = yield* readStored(after, [a, b, c])
     equal(events.length, 5 + 2 + 20 + 41, "all events")
     equal(events.map(({ hash }) => hash), yield* expectedOf(events), "the hashes")
   }),
 
-  test("a page of the raw log has, when asked, the event before each in its stream", function*() {
+  test("returns the predecessors of stored events on request", function*() {
     const { head, [internals]: { driver } } = yield* EventStore
     const after = yield* head
     const stream = unique("Cart")
@@ -83,7 +83,7 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
     equal(plain.events.filter((event) => "previous" in event), [], "not when it is not asked for")
   }),
 
-  test("the whole log is found intact, against any earlier anchor too, in pages of any size", function*() {
+  test("verifies an intact log with any anchor and page size", function*() {
     const store = yield* EventStore
     const first = yield* HashChain.verify()
     const total = yield* Stream.runCount(store.readAllEncoded())

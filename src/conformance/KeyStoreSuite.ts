@@ -1,5 +1,5 @@
 /**
- * The conformance suite of key stores. It tests a driver, and the key store over it.
+ * The conformance suite of key stores. It tests a driver and the key store over it.
  *
  * @since 0.1.0
  */
@@ -164,7 +164,7 @@ const storeTests: Tests<unknown> = [
 ]
 
 /**
- * Returns the tests. `fresh` makes a driver of an empty key store for each of them.
+ * Returns the cases. `fresh` makes the driver of an empty key store for each of them.
  *
  * @since 0.1.0
  * @category constructors

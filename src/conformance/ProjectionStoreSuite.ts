@@ -1,5 +1,5 @@
 /**
- * The conformance suite of projection stores, drivers and typed service alike.
+ * The conformance suite of projection stores. It tests the driver and the typed service.
  *
  * @since 0.1.0
  */
@@ -28,7 +28,7 @@ const Note = Schema.Struct({
   due: Schema.optionalKey(Schema.DateTimeUtc)
 })
 
-/** The projection store neither knows nor cares for events; these projections are only documents and a checkpoint. */
+/** A projection store does not depend on events, so these projections only have documents and a checkpoint. */
 const notes = () =>
   Projection.make(unique("notes"), {
     events: Noticed,
@@ -53,7 +53,7 @@ const driver = Effect.map(ProjectionStore, (store) => store[internals].driver)
 const claim = (id: string, owner = "me", lease = minute, partitions = 1) =>
   Effect.flatMap(driver, (driver) => driver.claim({ consumer: id, owner, partitions, lease }))
 
-/** The epoch and the checkpoint of the one partition, if it is the owner's. */
+/** Returns the epoch and the checkpoint of the only partition if the owner holds it. */
 const acquire = (id: string, owner = "me", lease = minute) =>
   Effect.map(
     claim(id, owner, lease),
@@ -90,13 +90,13 @@ const keys = (id: string, where: ReadonlyArray<string> = []) =>
   )
 
 const ownership: ReadonlyArray<Case<ProjectionStore>> = [
-  test("a projection that never ran stands at the start", function*() {
+  test("returns the start as the checkpoint of a new projection", function*() {
     const { id } = notes()
     equal(yield* (yield* driver).checkpoint(id), Position.start, "the checkpoint")
     equal(yield* acquire(id), Option.some({ epoch: 1n, position: Position.start }), "the first lease")
   }),
 
-  test("a lease keeps others out until it ends or is given back; its owner renews it", function*() {
+  test("excludes other workers until the lease expires or is released", function*() {
     const { id } = notes()
     const store = yield* driver
     equal(Option.map(yield* acquire(id, "one"), ({ epoch }) => epoch), Option.some(1n), "the first owner")
@@ -119,7 +119,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     equal(Option.map(taken, (lease) => lease.epoch), Option.some(2n), "ended")
   }),
 
-  test("workers share out the partitions evenly, and none is two workers'", function*() {
+  test("spreads partitions evenly, each to one worker", function*() {
     const { id } = notes()
     const store = yield* driver
     const assigned = (owner: string, lease = minute) =>
@@ -140,7 +140,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     includes(other.message, "8 partitions", "the message names the number")
   }),
 
-  test("a worker that stops claiming keeps what it has, takes nothing, and does not count", function*() {
+  test("keeps the partitions of a worker that stops claiming", function*() {
     const { id } = notes()
     const store = yield* driver
     const bid = (owner: string, renewOnly = false, lease = minute) =>
@@ -159,7 +159,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     equal((yield* bid("two"))[1], 2, "for others too")
   }),
 
-  test("20 concurrent bids for a free projection: one owner", function*() {
+  test("grants one of 20 concurrent claims", function*() {
     const { id } = notes()
     const bids = yield* Effect.forEach(
       Array.from({ length: 20 }, (_, i) => `owner-${i}`),
@@ -169,7 +169,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     equal(bids.filter(Option.isSome).length, 1, "owners")
   }),
 
-  test("a worker that lost its lease cannot write", function*() {
+  test("rejects a write without the lease", function*() {
     const { id } = notes()
     yield* acquire(id, "one", Duration.zero)
     equal(yield* advance(id, 1n, 0, 5, [put("a", "open")]), true, "while it is the owner")
@@ -183,7 +183,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
 ]
 
 const progress: ReadonlyArray<Case<ProjectionStore>> = [
-  test("documents and checkpoint move together, or not at all", function*() {
+  test("writes documents and checkpoint atomically", function*() {
     const { id } = notes()
     yield* acquire(id)
     equal(yield* advance(id, 1n, 0, 3, [put("a", "open"), put("b", "open")]), true, "the first batch")
@@ -196,7 +196,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* (yield* driver).checkpoint(id), at(4), "the checkpoint")
   }),
 
-  test("20 concurrent writes of the same batch: one is written", function*() {
+  test("writes one of 20 concurrent writes of the same batch", function*() {
     const { id } = notes()
     yield* acquire(id)
     const results = yield* Effect.forEach(
@@ -208,7 +208,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     equal((yield* keys(id)).length, 1, "documents")
   }),
 
-  test("where partitions share documents, none is written that has changed since it was read", function*() {
+  test("rejects a shared document that changed since it was read", function*() {
     const { id } = notes()
     const store = yield* driver
     const { assigned: [one, two] } = yield* claim(id, "me", minute, 2)
@@ -234,7 +234,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     equal((yield* store.progress(id)).map((p) => p.position), [at(1), at(1)], "the checkpoints")
   }),
 
-  test("20 concurrent writers of one document in as many partitions: each sees the other's, none is lost", function*() {
+  test("loses no update of 20 partitions that write one document", function*() {
     const { id } = notes()
     const store = yield* driver
     const { assigned } = yield* claim(id, "me", minute, 20)
@@ -252,7 +252,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     equal((yield* store.load(id, ["k"])).map((d) => d.document), [20], "the count")
   }),
 
-  test("what was applied is counted and digested, in segments, also when it comes late", function*() {
+  test("counts and digests delivered events per segment, also late ones", function*() {
     const { id } = notes()
     const store = yield* driver
     yield* acquire(id)
@@ -276,7 +276,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     )
   }),
 
-  test("a stream is parked, asked for, and freed or parked again; all of it is recorded", function*() {
+  test("parks, retries and frees a stream, and records each step", function*() {
     const { id } = notes()
     const store = yield* driver
     const stream = StreamId.make("Note-1")
@@ -328,7 +328,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     )
   }),
 
-  test("projections do not see each other's documents", function*() {
+  test("separates the documents of projections", function*() {
     const [a, b] = [notes(), notes()]
     yield* acquire(a.id)
     yield* acquire(b.id)
@@ -341,11 +341,11 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
 ]
 
 const reading: ReadonlyArray<Case<ProjectionStore>> = [
-  test("documents are read by key, by indexed field and by page, in the order of their keys", function*() {
+  test("reads documents by key, index and page, in key order", function*() {
     const projection = notes()
     const store = yield* ProjectionStore
     yield* acquire(projection.id)
-    // "Z" comes before "a", and U+FF5A before the surrogate pair of U+1D518: by code point, not by dictionary or UTF-16.
+    // Keys are sorted by code point: "Z" before "a", and U+FF5A before the surrogate pair of U+1D518.
     const sorted = ["0", "Z", "a", "aa", "b", "ü", "\uff5a", "𝔘"]
     yield* advance(
       projection.id,
@@ -378,7 +378,7 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     equal((yield* Effect.flip(store.list(projection, { after: "\u0000" })))._tag, "EventStoreError", "a bad cursor")
   }),
 
-  test("every string that JSON can hold survives in a document and its index", function*() {
+  test("round-trips every JSON string in a document and its index", function*() {
     const Text = Schema.Struct({ text: Schema.String })
     const projection = Projection.make(unique("texts"), {
       events: Noticed,
@@ -407,7 +407,7 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     }
   }),
 
-  test("indexed values are found by what they are, not by how they are stored; long ones too", function*() {
+  test("finds equal indexed values in any encoding, also long ones", function*() {
     const Sample = Schema.Struct({ big: Schema.BigInt, at: Schema.DateTimeUtc, text: Schema.String })
     const projection = Projection.make(unique("samples"), {
       events: Noticed,
@@ -418,7 +418,7 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     })
     const store = yield* ProjectionStore
     yield* acquire(projection.id)
-    // Beyond what an index row can hold, alike for a long stretch, cut in the middle of a pair.
+    // Too long for an index row, with a long common prefix that ends within a surrogate pair.
     const long = ["a", "b"].map((end) => "x" + "𝔘".repeat(10_000) + end)
     const samples = [...long, "short"].map((text, i) =>
       Sample.make({ big: BigInt(i) * 10n ** 30n, at: DateTime.makeUnsafe(i), text })
@@ -433,7 +433,7 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     }
   }),
 
-  test("a document that does not satisfy its Schema is a typed error", function*() {
+  test("fails for a document that does not satisfy its Schema", function*() {
     const projection = notes()
     yield* acquire(projection.id)
     yield* advance(projection.id, 1n, 0, 1, [{ key: "k", document: `{"id":1}`, indexed: [] }])
@@ -446,7 +446,7 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     )
   }),
 
-  test("a read waits for the position it is asked to see, for as long as it is allowed", function*() {
+  test("waits for a requested position up to the timeout", function*() {
     const projection = notes()
     const store = yield* ProjectionStore
     yield* acquire(projection.id)
@@ -467,7 +467,7 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
     equal(Option.isSome(yield* readAt(1, Duration.zero)), true, "an older position needs no waiting")
   }),
 
-  test("a read model inside the transaction of an append waits for nothing", function*() {
+  test("does not wait inside the transaction of an append", function*() {
     const projection = Projection.make(unique("inline"), {
       events: Noticed,
       document: Note,
@@ -480,9 +480,9 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
 ]
 
 /**
- * All tests.
+ * The cases.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const cases: ReadonlyArray<Case<ProjectionStore>> = [...ownership, ...progress, ...reading]

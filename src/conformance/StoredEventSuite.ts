@@ -1,5 +1,5 @@
 /**
- * What every event store must do where it answers the log as it is kept.
+ * The conformance suite of reads of stored events.
  *
  * @since 0.1.0
  */
@@ -15,10 +15,10 @@ import { append, appendStored, ascending, read, storedEvent, upTo } from "./Even
 import { type Case, equal, isAtLeast, test, unique } from "./Suite.ts"
 
 /**
- * The stored event of some streams after a position, in pages.
+ * Returns the stored events of some streams after a position, read in pages.
  *
  * @since 0.1.0
- * @category fixtures
+ * @category constructors
  */
 export const readStored = Effect.fnUntraced(function*(after: Position, streams: ReadonlyArray<string>, limit = 500) {
   const { driver } = (yield* EventStore)[internals]
@@ -39,24 +39,24 @@ export const readStored = Effect.fnUntraced(function*(after: Position, streams: 
   }
 })
 
-/** Without the fields that only the store can know. */
+/** Returns a stored event without the fields that the store assigns. */
 const kept = ({ position: _position, recordedAt: _recordedAt, hash: _hash, ...event }: StoredEvent) => event
 
 /**
- * The tests.
+ * The cases.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const raw: ReadonlyArray<Case<EventStore>> = [
-  test("the raw log has every event byte for byte, with the command on the first of its append", function*() {
+  test("returns stored events byte for byte, the first with the command id", function*() {
     const store = yield* EventStore
     const after = yield* store.head
     const [a, b] = [StreamId.make(unique("Cart")), StreamId.make(unique("Cart"))]
     const command = unique("command")
     const plain: NewEvent = {
       ...storedEvent("ItemAdded", 1, null),
-      // White space, the order and the repetition of keys, the form of numbers, escapes: nothing is to be tidied up.
+      // The store must not normalise white space, keys, numbers or escapes.
       data: `{ "quantity" :1.0e0,\n"sku": "\\u0041\\u0000é💶", "sku":"x"}`,
       metadata: `{"actor" : "ann"}`
     }
@@ -84,7 +84,7 @@ export const raw: ReadonlyArray<Case<EventStore>> = [
     ], "the rows")
   }),
 
-  test("the raw log agrees with the events that are read, in pages of any size", function*() {
+  test("returns the same stored events as decoded reads, with any page size", function*() {
     const store = yield* EventStore
     const after = yield* store.head
     const streams = upTo(3).map(() => unique("Cart"))

@@ -1,5 +1,5 @@
 /**
- * The conformance suite of event stores, the part on closed and archived streams.
+ * The part of the event store suite on closed and archived streams.
  *
  * @since 0.1.0
  */
@@ -31,13 +31,13 @@ const isClosed = (exit: Exit.Exit<unknown, unknown>): boolean => {
 }
 
 /**
- * Closing and archiving.
+ * The cases on closing and archiving.
  *
  * @since 0.1.0
- * @category suites
+ * @category constructors
  */
 export const closing: ReadonlyArray<Case<EventStore>> = [
-  test("who closed a stream, and because of what, is kept with its last event", function*() {
+  test("records the metadata of the closing with the last event", function*() {
     const closedIn = Effect.fnUntraced(function*(options?: Parameters<typeof close>[1]) {
       const stream = unique("Cart")
       yield* append(stream, [1])
@@ -55,7 +55,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(metadata, { ...around, actor: "ann", commandId }, "unless it is said otherwise")
   }),
 
-  test("a closed stream refuses every append, in every way, and reads as before", function*() {
+  test("rejects every append to a closed stream, and still reads it", function*() {
     const store = yield* EventStore
     const stream = unique("Cart")
     yield* append(stream, [1, 2])
@@ -105,7 +105,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(yield* tagOf(stream), "archived 3", "at last")
   }),
 
-  test("a closed stream among many that are appended to at once is refused alone", function*() {
+  test("rejects only the closed stream among concurrent appends", function*() {
     const [gone, moved] = [unique("Cart"), unique("Cart")]
     for (const stream of [gone, moved]) {
       yield* append(stream, [1])
@@ -113,7 +113,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     }
     yield* StreamLifecycle.archive(moved)
     const open = upTo(30).map(() => unique("Cart"))
-    // The first goes at once and alone; the others wait for it, and go out together.
+    // The first append is written alone; the others wait for it and are written in one group commit.
     const exits = yield* race(
       open.flatMap((stream) => [append(stream, [1, 2]), append(gone, [1]), append(moved, [1, 2])])
     )
@@ -124,7 +124,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     for (const stream of [gone, moved]) equal(versionsOf(yield* read(stream)), [1, 2], "a closed stream")
   }),
 
-  test("a stream is closed with its last event, or neither is", function*() {
+  test("appends the last event and closes the stream atomically", function*() {
     const stream = unique("Cart")
     for (const expected of ["any", "noStream", "streamExists", Version.make(0)] as const) {
       equal((yield* rejection(close(stream, { expected })))._tag, "InvalidRequest", `an empty stream, ${expected}`)
@@ -146,7 +146,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal((yield* rejection(StreamLifecycle.status("")))._tag, "InvalidRequest", "no name of a stream")
   }),
 
-  test("a command id from before the closing answers its first receipt, also once archived", function*() {
+  test("returns the receipt of an earlier command after closing and archiving", function*() {
     const [stream, other] = [unique("Cart"), unique("Cart")]
     const [first, last] = [unique("command"), unique("command")]
     const receipt = yield* append(stream, [1, 2], "any", first)
@@ -178,7 +178,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(yield* read(other), [], "nothing is written there")
   }),
 
-  test("whoever races with the closing is before the last event, or refused", function*() {
+  test("orders a concurrent append before the last event or rejects it", function*() {
     for (const round of upTo(10)) {
       const stream = unique("Cart")
       yield* append(stream, [1])
@@ -200,7 +200,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("what is archived is read as before, by stream, log, query and id", function*() {
+  test("reads archived events by stream, log, query and id", function*() {
     const store = yield* EventStore
     const start = yield* store[internals].driver.last
     const [a, b] = [unique("Cart"), unique("Cart")]
@@ -263,7 +263,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     )
   }),
 
-  test("the closed streams are listed in the order of their closing", function*() {
+  test("lists closed streams in the order of closing", function*() {
     const start = yield* Effect.flatMap(EventStore, ({ [internals]: { driver } }) => driver.last)
     const streams = upTo(5).map(() => unique("Cart"))
     yield* Effect.forEach(streams, (stream) => append(stream, [1]), { discard: true })

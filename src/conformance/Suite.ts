@@ -1,5 +1,5 @@
 /**
- * What a conformance suite is: named effects that fail when a back end does not behave, for any test runner to run.
+ * The cases of a conformance suite: named effects that any test runner can run.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import { SpecFailed } from "../testing/SpecFailed.ts"
 
 /**
- * One test. It needs nothing but the services under test, leaves other tests' data alone, and fails with whatever went wrong.
+ * One test. It needs only the services under test, uses data of its own, and fails with an error or a defect.
  *
  * @since 0.1.0
  * @category models
@@ -20,7 +20,7 @@ export interface Case<out R> {
 }
 
 /**
- * A test from a generator.
+ * Returns a case from a generator.
  *
  * @since 0.1.0
  * @category constructors
@@ -30,7 +30,7 @@ export const test = <Eff extends Effect.Effect<unknown, unknown, unknown>>(
   body: () => Generator<Eff, void, never>
 ): Case<Exclude<Effect.Services<Eff>, Scope.Scope>> => ({
   name,
-  // `Exclude` and the Scope together are the services of the body again, which the compiler does not reduce.
+  // The compiler does not reduce `Exclude` and the Scope to the services of the body.
   test: Effect.gen(body) as Effect.Effect<void, unknown, Exclude<Effect.Services<Eff>, Scope.Scope> | Scope.Scope>
 })
 
@@ -38,7 +38,7 @@ export const test = <Eff extends Effect.Effect<unknown, unknown, unknown>>(
  * Fails unless both are equal by structure.
  *
  * @since 0.1.0
- * @category assertions
+ * @category combinators
  */
 export const equal = <A>(actual: A, expected: A, what: string): void => {
   if (!Equal.equals(actual, expected)) throw new SpecFailed(what, expected, actual)
@@ -48,7 +48,7 @@ export const equal = <A>(actual: A, expected: A, what: string): void => {
  * Fails unless the text contains the part.
  *
  * @since 0.1.0
- * @category assertions
+ * @category combinators
  */
 export const includes = (text: string, part: string, what: string): void => {
   if (!text.includes(part)) throw new SpecFailed(what, `a text with "${part}"`, text)
@@ -58,7 +58,7 @@ export const includes = (text: string, part: string, what: string): void => {
  * Fails unless the value is higher than the bound.
  *
  * @since 0.1.0
- * @category assertions
+ * @category combinators
  */
 export const isAbove = <A extends number | bigint>(actual: A, bound: A, what: string): void => {
   if (!(actual > bound)) throw new SpecFailed(what, `more than ${bound}`, actual)
@@ -68,7 +68,7 @@ export const isAbove = <A extends number | bigint>(actual: A, bound: A, what: st
  * Fails unless the value is at least the bound.
  *
  * @since 0.1.0
- * @category assertions
+ * @category combinators
  */
 export const isAtLeast = <A extends number | bigint>(actual: A, bound: A, what: string): void => {
   if (!(actual >= bound)) throw new SpecFailed(what, `at least ${bound}`, actual)
@@ -78,7 +78,7 @@ export const isAtLeast = <A extends number | bigint>(actual: A, bound: A, what: 
  * Fails unless the condition holds. Prefer an assertion that shows the values.
  *
  * @since 0.1.0
- * @category assertions
+ * @category combinators
  */
 export const ok = (condition: boolean, what: string): void => {
   if (!condition) throw new SpecFailed(what, true, condition)
@@ -88,9 +88,9 @@ const token = globalThis.crypto.randomUUID().slice(0, 8)
 let counter = 0
 
 /**
- * A name that no other test uses, in this process or another.
+ * Returns a name that no other test uses, in any process.
  *
  * @since 0.1.0
- * @category fixtures
+ * @category constructors
  */
 export const unique = (prefix: string): string => `${prefix}-${token}-${++counter}`

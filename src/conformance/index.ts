@@ -1,5 +1,5 @@
 /**
- * The conformance suites for the author of a back end. They work with any test runner.
+ * The conformance suites for authors of back ends. They work with any test runner.
  *
  * @since 0.1.0
  */
