@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Equal, Result, Schema, SchemaGetter } from "effect"
+import { DateTime, Effect, Result, Schema, SchemaGetter } from "effect"
 import { type EncodedEvent, Event, EventCodec, Position, StreamId, Version } from "evsrc"
+import { equal } from "../../src/conformance/Suite.ts"
 
 const Shape = Schema.TaggedUnion({
   Drawn: {
@@ -14,7 +15,7 @@ const Shape = Schema.TaggedUnion({
   Erased: {}
 })
 
-const recorded = (type: string, schemaVersion: number, data: Schema.Json): EncodedEvent => ({
+const encodedEvent = (type: string, schemaVersion: number, data: Schema.Json): EncodedEvent => ({
   position: Position.make(7n),
   stream: StreamId.StreamId.make("Shape-1"),
   version: Version.make(3),
@@ -29,7 +30,7 @@ const recorded = (type: string, schemaVersion: number, data: Schema.Json): Encod
 
 describe("EventCodec", () => {
   it.effect.prop(
-    "what is encoded decodes to the same event, through JSON text",
+    "round-trips every event through JSON text",
     [Shape],
     ([event]) =>
       Effect.sync(() => {
@@ -38,33 +39,33 @@ describe("EventCodec", () => {
         assert.strictEqual(type, event._tag)
         assert.isFalse(Object.hasOwn(data as object, "_tag"))
         const [decoded, ...others] = Result.getOrThrow(
-          codec.decode(recorded(type, schemaVersion, JSON.parse(JSON.stringify(data))))
+          codec.decode(encodedEvent(type, schemaVersion, JSON.parse(JSON.stringify(data))))
         )
         assert.deepStrictEqual(others, [])
-        // Not strictly: JSON has no -0.
-        assert.isTrue(Equal.equals(decoded?.event, event))
+        // Not `assert.deepStrictEqual`, because JSON has no -0.
+        equal(decoded?.event, event, "the decoded event")
       })
   )
 
-  it("is compiled once for a set of events", () => {
+  it("is compiled once per event set", () => {
     assert.strictEqual(EventCodec.make(Shape), EventCodec.make(Shape))
   })
 
-  it("refuses to encode what is no event of the set, or breaks its Schema, and names the field", () => {
+  it("rejects an unknown or invalid event by its name", () => {
     const encode = (event: unknown) => EventCodec.make(Shape).encode(event as typeof Shape.Type)
     assert.include(failure(encode({ _tag: "Painted" })), "Painted")
     assert.include(failure(encode({ _tag: "Drawn", name: "x", sides: 1.5 })), "Drawn")
   })
 
-  it("names position, stream, version, type and schema version of what it cannot decode", () => {
+  it("names the position, stream, version and type of an undecodable event", () => {
     const codec = EventCodec.make(Shape)
     const cases = [
-      [recorded("Painted", 1, {}), "UnknownType"],
-      [recorded("Erased", 2, {}), "NewerVersion"],
-      [recorded("Erased", 0, {}), "UnknownVersion"],
-      [recorded("Drawn", 1, { name: 1 }), "Malformed"],
-      [recorded("Erased", 1, null), "Malformed"],
-      [recorded("Erased", 1, []), "Malformed"]
+      [encodedEvent("Painted", 1, {}), "UnknownType"],
+      [encodedEvent("Erased", 2, {}), "NewerVersion"],
+      [encodedEvent("Erased", 0, {}), "UnknownVersion"],
+      [encodedEvent("Drawn", 1, { name: 1 }), "Malformed"],
+      [encodedEvent("Erased", 1, null), "Malformed"],
+      [encodedEvent("Erased", 1, []), "Malformed"]
     ] as const
     for (const [event, problem] of cases) {
       const error = Result.getOrThrow(Result.flip(codec.decode(event)))
@@ -83,14 +84,14 @@ describe("Event.upcasters", () => {
     Moved: Event.from({ to: Schema.Tuple([Schema.Int, Schema.Int]) })
       .to({ x: Schema.Int }, (v1) => ({ x: v1.to[0] }))
       .toCurrent((v2) => {
-        if (v2.x === 13) throw new Error("unlucky")
+        if (v2.x === 13) throw new Error("no 13")
         return { x: v2.x, y: v2.x === 14 ? 0.5 : 0 }
       })
   }))
   const decode = (schemaVersion: number, data: Schema.Json) =>
-    EventCodec.make(Point).decode(recorded("Moved", schemaVersion, data))
+    EventCodec.make(Point).decode(encodedEvent("Moved", schemaVersion, data))
 
-  it.effect.prop("every past version upcasts to a current event", [Schema.Int], ([x]) =>
+  it.effect.prop("upcasts every past version to the current event", [Schema.Int], ([x]) =>
     Effect.sync(() => {
       if (x === 13 || x === 14) return
       const expected = { _tag: "Moved" as const, x, y: 0 }
@@ -99,13 +100,13 @@ describe("Event.upcasters", () => {
       assert.deepEqual(Result.getOrThrow(decode(3, { x, y: 0 }))[0]?.event, expected)
     }))
 
-  it("writes the current version", () => {
+  it("encodes the current schema version", () => {
     const codec = EventCodec.make(Point)
     assert.strictEqual(Result.getOrThrow(codec.encode({ _tag: "Moved", x: 1, y: 1 })).schemaVersion, 3)
     assert.strictEqual(Result.getOrThrow(codec.encode({ _tag: "Stopped" })).schemaVersion, 1)
   })
 
-  it("reports a past payload that is malformed, an upcaster that throws or misses the current Schema, a version from the future", () => {
+  it("reports a malformed payload, a failed upcaster or a newer version", () => {
     const problem = (result: ReturnType<typeof decode>) => Result.getOrThrow(Result.flip(result)).problem
     assert.strictEqual(problem(decode(1, { to: 1 })), "Malformed")
     assert.strictEqual(problem(decode(1, { to: [13, 0] })), "UpcasterFailed")
@@ -113,7 +114,7 @@ describe("Event.upcasters", () => {
     assert.strictEqual(problem(decode(4, {})), "NewerVersion")
   })
 
-  it("refuses the history of an event that is not in the set", () => {
+  it("rejects upcasters of an event that is not in the set", () => {
     const histories = { Jumped: Event.from({}).toCurrent(() => ({})) }
     assert.throws(() => Shape.pipe(Event.upcasters(histories as {})), "Jumped")
   })
@@ -125,29 +126,29 @@ describe("Event.merge", () => {
   )
   const Both = Event.merge(Shape, Tick)
 
-  it("has the events of all, with their histories", () => {
+  it("contains the events of all sets, with their upcasters", () => {
     const codec = EventCodec.make(Both)
     assert.deepStrictEqual(codec.types, ["Drawn", "Erased", "Ticked"])
-    assert.deepStrictEqual(Result.getOrThrow(codec.decode(recorded("Ticked", 1, {})))[0]?.event, {
+    assert.deepStrictEqual(Result.getOrThrow(codec.decode(encodedEvent("Ticked", 1, {})))[0]?.event, {
       _tag: "Ticked",
       n: 0
     })
-    assert.deepStrictEqual(Result.getOrThrow(codec.decode(recorded("Erased", 1, {})))[0]?.event, { _tag: "Erased" })
+    assert.deepStrictEqual(Result.getOrThrow(codec.decode(encodedEvent("Erased", 1, {})))[0]?.event, { _tag: "Erased" })
   })
 
-  it("refuses sets that share an event's name", () => {
+  it("rejects sets that share an event name", () => {
     assert.throws(() => Event.merge(Shape, Schema.TaggedUnion({ Erased: {} })), "Erased")
   })
 })
 
-describe("events that were split, renamed or retired", () => {
+describe("split, renamed and retired events", () => {
   const User = Schema.TaggedUnion({
     Registered: { id: Schema.String, name: Schema.NonEmptyString },
     EmailAdded: { id: Schema.String, email: Schema.String },
     Poked: { id: Schema.String }
   }).pipe(
     Event.upcasters({
-      // Version 1 had the email, 2 was without and had a full name, 3 is now.
+      // Version 1 had an email, version 2 a full name and no email. Version 3 is current.
       Registered: Event.from({ id: Schema.String, name: Schema.String, email: Schema.String })
         .splitInto(["Registered", "EmailAdded"], ({ email, id, name }) => [
           { _tag: "Registered", id, name },
@@ -160,7 +161,7 @@ describe("events that were split, renamed or retired", () => {
       SignedUp: Event.from({ user: Schema.String })
         .to({ id: Schema.String, name: Schema.String }, ({ user }) => ({ id: user, name: user }))
         .splitInto(["Registered"], (v2) => {
-          if (v2.name === "boom") throw new Error("too loud")
+          if (v2.name === "boom") throw new Error("bad name")
           return [{ _tag: "Registered", ...v2 }]
         }),
       Knocked: Event.from({ id: Schema.String })
@@ -172,14 +173,16 @@ describe("events that were split, renamed or retired", () => {
   )
   const codec = EventCodec.make(User)
   const decode = (type: string, schemaVersion: number, data: Schema.Json) =>
-    Result.map(codec.decode(recorded(type, schemaVersion, data)), (records) => records.map(({ event }) => event))
+    Result.map(codec.decode(encodedEvent(type, schemaVersion, data)), (decoded) => decoded.map(({ event }) => event))
   const problem = (result: ReturnType<typeof decode>) => Result.getOrThrow(Result.flip(result))
 
-  it("decode as what they mean today, each part with its number", () => {
-    const old = Result.getOrThrow(codec.decode(recorded("Registered", 1, { id: "1", name: "Ann", email: "a@b" })))
-    assert.deepEqual(old.map(({ event, id, part }) => [part, id, event]), [
-      [0, recorded("", 1, {}).id, { _tag: "Registered", id: "1", name: "Ann" }],
-      [1, recorded("", 1, {}).id, { _tag: "EmailAdded", id: "1", email: "a@b" }]
+  it("are upcast to current events, each part with its number", () => {
+    const versionOne = Result.getOrThrow(
+      codec.decode(encodedEvent("Registered", 1, { id: "1", name: "Ann", email: "a@b" }))
+    )
+    assert.deepEqual(versionOne.map(({ event, id, part }) => [part, id, event]), [
+      [0, encodedEvent("", 1, {}).id, { _tag: "Registered", id: "1", name: "Ann" }],
+      [1, encodedEvent("", 1, {}).id, { _tag: "EmailAdded", id: "1", email: "a@b" }]
     ])
     const ann = [{ _tag: "Registered" as const, id: "Ann", name: "Ann" }]
     assert.deepEqual(Result.getOrThrow(decode("Registered", 2, { id: "Ann", fullName: "Ann" })), ann)
@@ -189,20 +192,20 @@ describe("events that were split, renamed or retired", () => {
     for (const version of [1, 2, 70]) assert.deepEqual(Result.getOrThrow(decode("Blinked", version, 1)), [])
   })
 
-  it("are never written", () => {
+  it("cannot be encoded", () => {
     for (const _tag of ["SignedUp", "Blinked"]) {
       assert.include(failure(codec.encode({ _tag } as typeof User.Type)), _tag)
     }
-    const now = Result.getOrThrow(codec.encode({ _tag: "Registered", id: "1", name: "Ann" }))
-    assert.deepEqual([now.type, now.schemaVersion], ["Registered", 3])
+    const current = Result.getOrThrow(codec.encode({ _tag: "Registered", id: "1", name: "Ann" }))
+    assert.deepEqual([current.type, current.schemaVersion], ["Registered", 3])
   })
 
-  it("report an upcaster that throws, makes an invalid event, or one that it does not name; and the step", () => {
+  it("report the version whose upcaster throws or returns an invalid event", () => {
     const cases = [
       [
         decode("SignedUp", 1, { user: "boom" }),
         "UpcasterFailed",
-        "the upcaster from schema version 2 threw: Error: too loud"
+        "the upcaster from schema version 2 threw: Error: bad name"
       ],
       [
         decode("SignedUp", 2, { id: "1", name: "" }),
@@ -228,7 +231,7 @@ describe("events that were split, renamed or retired", () => {
     }
   })
 
-  it("are looked for under every name that they may have in the log", () => {
+  it("are queried by every type that the log may contain", () => {
     assert.deepEqual(Event.storedTypes(User), ["Registered", "EmailAdded", "Poked", "SignedUp", "Knocked", "Stray"])
     assert.deepEqual(Event.storedTypes(User, ["EmailAdded"]), ["EmailAdded", "Registered"])
     assert.deepEqual(Event.storedTypes(User, ["Registered"]), ["Registered", "SignedUp"])
@@ -236,7 +239,7 @@ describe("events that were split, renamed or retired", () => {
     assert.deepEqual(codec.storedTypes, Event.storedTypes(User))
   })
 
-  it("have their versions counted", () => {
+  it("are listed with their number of versions", () => {
     assert.deepEqual(Event.versions(User), {
       Registered: 3,
       EmailAdded: 1,
@@ -248,10 +251,10 @@ describe("events that were split, renamed or retired", () => {
     })
   })
 
-  it("keep their names to themselves", () => {
+  it("reject a second use of their names, and keep them when merged", () => {
     const Other = Schema.TaggedUnion({ Other: {} })
     const Gone = Other.pipe(Event.legacy({ Gone: Event.retired }))
-    const refused: ReadonlyArray<readonly [() => unknown, string]> = [
+    const rejected: ReadonlyArray<readonly [() => unknown, string]> = [
       [() => Event.merge(User, Other.pipe(Event.legacy({ Blinked: Event.retired }))), "Blinked"],
       [() => Event.merge(User, Other.pipe(Event.legacy({ Poked: Event.retired }))), "Poked"],
       [() => Event.merge(Schema.TaggedUnion({ SignedUp: {} }), User), "SignedUp"],
@@ -264,14 +267,14 @@ describe("events that were split, renamed or retired", () => {
       [() => Other.pipe(Event.legacy({ A: Event.from({}).splitInto(["B"] as never, () => []) })), "B"],
       [() => Other.pipe(Event.upcasters({ Other: Event.from({}).splitInto(["B"] as never, () => []) })), "B"]
     ]
-    for (const [make, name] of refused) assert.throws(make, name)
+    for (const [make, name] of rejected) assert.throws(make, name)
     const both = EventCodec.make(Event.merge(Other, User))
     assert.deepEqual(Result.getOrThrow(both.decodeData({ type: "Blinked", schemaVersion: 1, data: {} })), [])
     assert.deepEqual(both.storedTypes, ["Other", ...codec.storedTypes])
     assert.deepEqual(Event.versions(Event.merge(Other, User)), { Other: 1, ...Event.versions(User) })
   })
 
-  it("have their Schemas and upcasters compiled once, not for each event", () => {
+  it("compile their Schemas and upcasters once, not per event", () => {
     let compiled = 0
     const Counted = Schema.declareConstructor<string>()([], () => {
       compiled++

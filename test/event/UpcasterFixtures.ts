@@ -1,5 +1,5 @@
 /**
- * A hotel in three releases, which all use one log, for the conformance suite of the runtime.
+ * A hotel in three releases of one program that share a log, for the runtime suite of upcasters.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import * as Aggregate from "../../src/aggregate/AggregateDefinition.ts"
 import * as Command from "../../src/command/Command.ts"
 import * as Event from "../../src/event/Event.ts"
 
-/** `run` names the test, whose log is shared with others. */
+/** `run` names the test, because all tests share one log. */
 const guest = { run: Schema.String, guest: Schema.String }
 const tags = { run: "run", guest: "guest" } as const
 const versionOne = { ...guest, room: Schema.String, breakfast: Schema.Boolean }
@@ -20,7 +20,7 @@ export const First = Schema.TaggedUnion({
   RoomBooked: versionOne
 }).pipe(Event.tags(tags))
 
-/** Breakfast became an event of its own, one can book several rooms at once, and nobody is interested in greetings any more. */
+/** Splits breakfast off into its own event, allows several rooms per booking, and retires greetings. */
 export const Second = Schema.TaggedUnion({
   GuestCame: guest,
   RoomBooked: versionTwo,
@@ -39,7 +39,7 @@ export const Second = Schema.TaggedUnion({
   Event.tags(tags)
 )
 
-/** `GuestCame` has another name, and one books for some nights. */
+/** Renames `GuestCame` to `GuestArrived`, and adds the number of nights. */
 export const Third = Schema.TaggedUnion({
   GuestArrived: { ...guest, by: Schema.Literals(["unknown", "train"]) },
   RoomBooked: { ...versionTwo, nights: Schema.Int },
@@ -66,8 +66,8 @@ export const Third = Schema.TaggedUnion({
 
 export type Third = typeof Third.Type
 
-/** What has happened, in words that every release agrees on. */
-export const told = (event: typeof First.Type | typeof Second.Type | Third): string => {
+/** Returns the event as a sentence, which is the same in every release. */
+export const sentenceOf = (event: typeof First.Type | typeof Second.Type | Third): string => {
   switch (event._tag) {
     case "RoomBooked":
       return `${event.guest} booked ${"rooms" in event ? event.rooms.join("+") : event.room}`
@@ -83,26 +83,28 @@ export const told = (event: typeof First.Type | typeof Second.Type | Third): str
 
 export const Book = Command.make("Book", { payload: { run: Schema.String, guest: Schema.String, room: Schema.String } })
 
-const Told = Schema.Array(Schema.String)
+const Sentences = Schema.Array(Schema.String)
 
-export const FirstHotel = Aggregate.make("Hotel", { id: "run", state: Told, events: First, commands: [Book] }).decider({
-  initial: [],
-  evolve: {
-    GuestCame: (s, e) => [...s, told(e)],
-    GuestGreeted: (s, e) => [...s, told(e)],
-    RoomBooked: (s, e) => [...s, told(e)]
-  },
-  decide: { Book: (_, c) => [First.cases.RoomBooked.make({ ...c, breakfast: false })] }
-})
+export const FirstHotel = Aggregate.make("Hotel", { id: "run", state: Sentences, events: First, commands: [Book] })
+  .decider({
+    initial: [],
+    evolve: {
+      GuestCame: (s, e) => [...s, sentenceOf(e)],
+      GuestGreeted: (s, e) => [...s, sentenceOf(e)],
+      RoomBooked: (s, e) => [...s, sentenceOf(e)]
+    },
+    decide: { Book: (_, c) => [First.cases.RoomBooked.make({ ...c, breakfast: false })] }
+  })
 
-export const ThirdHotel = Aggregate.make("Hotel", { id: "run", state: Told, events: Third, commands: [Book] }).decider({
-  initial: [],
-  evolve: {
-    GuestArrived: (s, e) => [...s, told(e)],
-    RoomBooked: (s, e) => [...s, told(e)],
-    BreakfastOrdered: (s, e) => [...s, told(e)]
-  },
-  decide: {
-    Book: (_, { guest, room, run }) => [Third.cases.RoomBooked.make({ run, guest, rooms: [room], nights: 2 })]
-  }
-})
+export const ThirdHotel = Aggregate.make("Hotel", { id: "run", state: Sentences, events: Third, commands: [Book] })
+  .decider({
+    initial: [],
+    evolve: {
+      GuestArrived: (s, e) => [...s, sentenceOf(e)],
+      RoomBooked: (s, e) => [...s, sentenceOf(e)],
+      BreakfastOrdered: (s, e) => [...s, sentenceOf(e)]
+    },
+    decide: {
+      Book: (_, { guest, room, run }) => [Third.cases.RoomBooked.make({ run, guest, rooms: [room], nights: 2 })]
+    }
+  })

@@ -1,6 +1,6 @@
 /**
- * The conformance suite of the runtime, the part on events of several releases: what was written once is read by every reader of a later release
- * as what it means then, and processes of two releases share one log and one consumer.
+ * The runtime suite of events of several releases: each reader of a later release reads stored events as upcast events, and processes of
+ * two releases share one log and one consumer.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,7 @@ import * as Stream from "effect/Stream"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as Command from "../../src/command/Command.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
-import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import { EventStoreError } from "../../src/core/errors.ts"
 import type { Position } from "../../src/core/Position.ts"
 import * as StreamId from "../../src/core/StreamId.ts"
@@ -37,14 +37,14 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
-import { Book, First, FirstHotel, Second, Third, ThirdHotel, told } from "./UpcasterFixtures.ts"
+import { Book, First, FirstHotel, Second, sentenceOf, Third, ThirdHotel } from "./UpcasterFixtures.ts"
 
 const streamOf = (run: string) => StreamId.nameOf("Hotel", run)
 const tag = (run: string) => Event.tag("run", run)
 const Log = Schema.Array(Schema.String)
 
-/** What the first release writes, and the second after it. */
-const written = Effect.fnUntraced(function*(run: string, stream = streamOf(run)) {
+/** Appends four events of the first release, then two of the second. Returns the last receipt. */
+const appendOldEvents = Effect.fnUntraced(function*(run: string, stream = streamOf(run)) {
   const store = yield* EventStore
   yield* store.append(First, stream, [
     { _tag: "GuestCame", run, guest: "ann" },
@@ -58,8 +58,8 @@ const written = Effect.fnUntraced(function*(run: string, stream = streamOf(run))
   ])
 })
 
-/** And what that means to the third. */
-const meaning = [
+/** The sentences of these events, upcast to the third release. */
+const expectedLog = [
   "ann arrived",
   "ann booked 1",
   "ann wants breakfast",
@@ -68,9 +68,9 @@ const meaning = [
   "cleo arrived"
 ]
 
-const tellAll = (records: ReadonlyArray<RecordedEvent<Third>>) => records.map(({ event }) => told(event))
+const sentencesOf = (records: ReadonlyArray<RecordedEvent<Third>>) => records.map(({ event }) => sentenceOf(event))
 
-/** Everything that happens in the hotel, in order, as the third release sees it. */
+/** A projection of the third release: the sentences of all events of a stream, in order. */
 const thirdLog = <L extends Projection.Lifecycle>(name: string, run: string, lifecycle: L, partitions = 1) =>
   Projection.make(name, {
     events: Third,
@@ -80,17 +80,17 @@ const thirdLog = <L extends Projection.Lifecycle>(name: string, run: string, lif
     partitions,
     key: (_, { stream }) => stream,
     evolve: {
-      GuestArrived: (log = [], e) => [...log, told(e)],
-      RoomBooked: (log = [], e) => [...log, told(e)],
-      BreakfastOrdered: (log = [], e) => [...log, told(e)]
+      GuestArrived: (log = [], e) => [...log, sentenceOf(e)],
+      RoomBooked: (log = [], e) => [...log, sentenceOf(e)],
+      BreakfastOrdered: (log = [], e) => [...log, sentenceOf(e)]
     }
   })
 
-/** The same of the first release; `isPoison` may change what it can do. */
+/** The same projection in the first release. It throws on every sentence that `isPoison` selects. */
 const firstLog = (name: string, run: string, partitions = 1, isPoison: (text: string) => boolean = () => false) => {
   const tell = (log: ReadonlyArray<string> = [], event: typeof First.Type) => {
-    if (isPoison(told(event))) throw new Error("poison")
-    return [...log, told(event)]
+    if (isPoison(sentenceOf(event))) throw new Error("poison")
+    return [...log, sentenceOf(event)]
   }
   return Projection.make(name, {
     events: First,
@@ -105,14 +105,14 @@ const firstLog = (name: string, run: string, partitions = 1, isPoison: (text: st
 const reasonOf = (error: unknown) =>
   error instanceof EventStoreError && error.reason._tag === "UndecodableEvent" ? error.reason.problem : undefined
 
-const soon = <A, E, R>(effect: Effect.Effect<A, E, R>, until: (value: A) => boolean) =>
+const pollUntil = <A, E, R>(effect: Effect.Effect<A, E, R>, until: (value: A) => boolean) =>
   effect.pipe(Effect.repeat({ until, schedule: Schedule.spaced("10 millis") }), Effect.timeout("30 seconds"))
 
-const reached = (projection: Projection.Any<"async">, position: Position) =>
+const awaitProjection = (projection: Projection.Any<"async">, position: Position) =>
   Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "30 seconds"))
 
-/** A process of one release: its projector, on the stores of all. */
-const process = (
+/** Starts the projector of one release on the shared stores. */
+const startProjector = (
   projections: ReadonlyArray<Projection.Any<"async"> | EventHandlers.Handler<string, Event.Any, "async", never>>
 ) =>
   Effect.map(
@@ -121,23 +121,31 @@ const process = (
   )
 
 const readers: ReadonlyArray<Case<Stores>> = [
-  test("what earlier releases have written is read as what it means today, and stays as it was written", function*() {
+  test("reads events of earlier releases upcast, and leaves the stored rows unchanged", function*() {
     const run = unique("run")
     const store = yield* EventStore
-    const receipt = yield* written(run)
+    const receipt = yield* appendOldEvents(run)
     const where = { tags: [tag(run)] }
-    equal(tellAll(yield* Stream.runCollect(store.readStream(Third, streamOf(run)))), meaning, "a stream")
-    equal(tellAll(yield* Stream.runCollect(store.readAll(Third, { where }))), meaning, "the log")
     equal(
-      tellAll(yield* store.subscribe(Third, { where }).pipe(Stream.take(meaning.length), Stream.runCollect)),
-      meaning,
-      "a subscription to the log"
+      sentencesOf(yield* Stream.runCollect(store.readStream(Third, streamOf(run)))),
+      expectedLog,
+      "the events of the stream"
     )
-    equal((yield* Aggregate.load(ThirdHotel, run)).state, meaning, "an aggregate")
+    equal(sentencesOf(yield* Stream.runCollect(store.readAll(Third, { where }))), expectedLog, "the events of the log")
+    equal(
+      sentencesOf(yield* store.subscribe(Third, { where }).pipe(Stream.take(expectedLog.length), Stream.runCollect)),
+      expectedLog,
+      "the events of `subscribe`"
+    )
+    equal((yield* Aggregate.load(ThirdHotel, run)).state, expectedLog, "the state of the aggregate")
 
     const parts = yield* Stream.runCollect(store.readStream(Third, streamOf(run)))
-    equal(parts.map(({ part, version }) => [version, part]), [[1, 0], [3, 0], [3, 1], [4, 0], [5, 0], [6, 0]], "parts")
-    equal(parts[1]!.id, parts[2]!.id, "of one event")
+    equal(
+      parts.map(({ part, version }) => [version, part]),
+      [[1, 0], [3, 0], [3, 1], [4, 0], [5, 0], [6, 0]],
+      "the version and part of each event"
+    )
+    equal(parts[1]!.id, parts[2]!.id, "the id of both parts of one event")
 
     yield* store.append(Third, streamOf(run), [
       { _tag: "RoomBooked", run, guest: "dora", rooms: ["5"], nights: 3 },
@@ -157,18 +165,19 @@ const readers: ReadonlyArray<Case<Stores>> = [
         { type: "RoomBooked", schemaVersion: 3, data: { run, guest: "dora", rooms: ["5"], nights: 3 } },
         { type: "GuestArrived", schemaVersion: 1, data: { run, guest: "dora", by: "train" } }
       ],
-      "the rows"
+      "the stored rows"
     )
-    equal(rows[5]!.position, receipt.position, "where they were written")
+    equal(rows[5]!.position, receipt.position, "the position of the last old event")
   }),
 
-  test("projections of every lifecycle, handlers, subscriptions and the event bus take them too", function*() {
+  test("projections, handlers, subscriptions and the event bus take upcast events", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const where = { tags: [tag(run)] }
-    const ref = yield* Ref.make<ReadonlyArray<string>>([])
+    const handled = yield* Ref.make<ReadonlyArray<string>>([])
     const sent = yield* Ref.make<ReadonlyArray<string>>([])
-    const push = (ref: Ref.Ref<ReadonlyArray<string>>, event: Third) => Ref.update(ref, (all) => [...all, told(event)])
+    const push = (ref: Ref.Ref<ReadonlyArray<string>>, event: Third) =>
+      Ref.update(ref, (all) => [...all, sentenceOf(event)])
     const live = thirdLog(unique("live"), run, "live")
     const later = thirdLog(unique("later"), run, "async")
     const now = thirdLog(unique("now"), run, "inline")
@@ -176,44 +185,56 @@ const readers: ReadonlyArray<Case<Stores>> = [
       events: Third,
       where,
       handle: {
-        GuestArrived: (e) => push(ref, e),
-        RoomBooked: (e) => push(ref, e),
-        BreakfastOrdered: (e) => push(ref, e)
+        GuestArrived: (e) => push(handled, e),
+        RoomBooked: (e) => push(handled, e),
+        BreakfastOrdered: (e) => push(handled, e)
       }
     })
     const mails = Subscription.make(unique("mails"), { events: Third, where, handle: (e) => push(sent, e) })
     const get = <P extends Projection.Any>(projection: P) =>
       Effect.map(ProjectionStore.get(projection, streamOf(run)), Option.getOrUndefined)
     yield* Effect.gen(function*() {
-      const heard = yield* Effect.map(EventBus.listen(Third), (events) =>
+      const collect = yield* Effect.map(EventBus.listen(Third), (events) =>
         events.pipe(
           Stream.filter(({ event }) => event.run === run),
-          Stream.take(meaning.length),
+          Stream.take(expectedLog.length),
           Stream.runCollect
         ))
-      const hearing = yield* Effect.forkChild(heard)
-      // The processes of the earlier releases write through a store that keeps the inline projection of this one.
+      const collecting = yield* Effect.forkChild(collect)
+      // The earlier releases append through a store with the inline projection of the third release.
       const inline = yield* Layer.build(Projector.layerInline([now]))
-      const { position } = yield* Effect.provide(written(run), inline)
-      yield* reached(later, position)
-      equal(yield* get(later), meaning, "a projection")
-      equal(yield* get(now), meaning, "an inline projection")
-      equal(yield* get(live), meaning, "a live projection")
-      equal(tellAll(yield* Effect.timeout(Fiber.join(hearing), "30 seconds")), meaning, "the event bus")
-      equal(yield* soon(Ref.get(ref), (all) => all.length >= meaning.length), meaning, "a handler")
-      equal(yield* soon(Ref.get(sent), (all) => all.length >= meaning.length), meaning, "a subscription")
+      const { position } = yield* Effect.provide(appendOldEvents(run), inline)
+      yield* awaitProjection(later, position)
+      equal(yield* get(later), expectedLog, "the asynchronous document")
+      equal(yield* get(now), expectedLog, "the inline document")
+      equal(yield* get(live), expectedLog, "the live document")
+      equal(
+        sentencesOf(yield* Effect.timeout(Fiber.join(collecting), "30 seconds")),
+        expectedLog,
+        "the events from the event bus"
+      )
+      equal(
+        yield* pollUntil(Ref.get(handled), (all) => all.length >= expectedLog.length),
+        expectedLog,
+        "the events of the handler"
+      )
+      equal(
+        yield* pollUntil(Ref.get(sent), (all) => all.length >= expectedLog.length),
+        expectedLog,
+        "the events of the subscription"
+      )
       const audit = yield* DeliveryAudit.run(later)
-      equal([audit.status, audit.first], ["complete", undefined], "the audit")
+      equal([audit.status, audit.first], ["complete", undefined], "the audit's status and first fault")
     }).pipe(
       Effect.provide(Layer.mergeAll(Projector.layer([later, rows]), Subscription.layer([mails]), EventBus.layer()))
     )
-    equal((yield* Stream.runCollect(store.readStreamEncoded(streamOf(run)))).length, 6, "the stream")
+    equal((yield* Stream.runCollect(store.readStreamEncoded(streamOf(run)))).length, 6, "the number of stored events")
   }),
 
-  test("who handles one type only is given it from events that were split into it, and of these nothing else", function*() {
+  test("a consumer of one type takes its part of a split event, and no other part", function*() {
     const run = unique("run")
-    yield* written(run)
-    const asked = new Set<string>()
+    yield* appendOldEvents(run)
+    const keyedTypes = new Set<string>()
     const breakfasts = <L extends Projection.Lifecycle>(lifecycle: L) =>
       Projection.make(unique("breakfasts"), {
         events: Third,
@@ -221,7 +242,7 @@ const readers: ReadonlyArray<Case<Stores>> = [
         lifecycle,
         where: { tags: [tag(run)] },
         key: (e) => {
-          asked.add(e._tag)
+          keyedTypes.add(e._tag)
           return e._tag
         },
         evolve: {
@@ -233,17 +254,17 @@ const readers: ReadonlyArray<Case<Stores>> = [
     const [later, live] = [breakfasts("async"), breakfasts("live")]
     yield* Effect.gen(function*() {
       const { head } = yield* EventStore
-      yield* reached(later, yield* head)
+      yield* awaitProjection(later, yield* head)
     }).pipe(Effect.provide(Projector.layer([later])))
-    equal((yield* ProjectionStore.list(later)).items, [["ann"]], "a projection")
-    equal((yield* ProjectionStore.list(live)).items, [["ann"]], "a live projection")
-    equal(Array.from(asked), ["BreakfastOrdered"], "whose keys were asked for")
+    equal((yield* ProjectionStore.list(later)).items, [["ann"]], "the asynchronous documents")
+    equal((yield* ProjectionStore.list(live)).items, [["ann"]], "the live documents")
+    equal(Array.from(keyedTypes), ["BreakfastOrdered"], "the types whose key was computed")
   }),
 
-  test("a decision sees events under their former names, and one that comes in between breaks its condition", function*() {
+  test("a decision reads renamed events, and a later one breaks its append condition", function*() {
     const run = unique("run")
     const store = yield* EventStore
-    yield* written(run)
+    yield* appendOldEvents(run)
     const Count = Command.make("Count", { payload: { run: Schema.String } })
     const arrived = (run: string) =>
       Decision.model({
@@ -252,7 +273,7 @@ const readers: ReadonlyArray<Case<Stores>> = [
         initial: 0,
         evolve: { GuestArrived: (n) => n + 1 }
       })
-    equal(arrived(run).query.types, ["GuestArrived", "GuestCame"], "what is asked for")
+    equal(arrived(run).query.types, ["GuestArrived", "GuestCame"], "the stored types of the query")
     let decided = 0
     const counting = Decision.make(Count, {
       events: Third,
@@ -263,15 +284,19 @@ const readers: ReadonlyArray<Case<Stores>> = [
       }
     })
     yield* CommandBus.dispatch(Count, { run }).pipe(Effect.provide(DecisionLayer.layer(counting)))
-    equal(decided, 2, "arrivals")
+    equal(decided, 2, "the arrivals that the decision counted")
     const { condition } = yield* store.readByQuery([arrived(run).query])
-    const came = yield* store.append(First, unique("Other"), [{ _tag: "GuestCame", run, guest: "eve" }])
+    const competing = yield* store.append(First, unique("Other"), [{ _tag: "GuestCame", run, guest: "eve" }])
     const append = store.appendIf(condition, Third, unique("Other"), [{ _tag: "BreakfastOrdered", run, guest: "eve" }])
     const error = yield* Effect.flip(append)
-    equal(error._tag === "AppendConditionFailed" ? error.position : undefined, came.position, "the conflict")
+    equal(
+      error._tag === "AppendConditionFailed" ? error.position : undefined,
+      competing.position,
+      "the position of the conflict"
+    )
   }),
 
-  test("an upcaster that throws is an error that names it, parks one stream only, and leaves the event as it is", function*() {
+  test("an upcaster that throws fails the read by name and parks only its stream", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const [bad, good] = [streamOf(`${run}-bad`), streamOf(`${run}-good`)]
@@ -280,118 +305,123 @@ const readers: ReadonlyArray<Case<Stores>> = [
       { _tag: "RoomBooked" as const, run, guest: "ann", rooms: ["13"] }
     ]
     yield* store.append(Second, bad, poisoned)
-    const { position } = yield* written(run, good)
+    const { position } = yield* appendOldEvents(run, good)
     const seen: Array<string> = []
     const reading = store.readStream(Third, bad).pipe(
-      Stream.runForEach(({ event }) => Effect.sync(() => seen.push(told(event))))
+      Stream.runForEach(({ event }) => Effect.sync(() => seen.push(sentenceOf(event))))
     )
     const error = yield* Effect.flip(reading)
-    equal(reasonOf(error), "UpcasterFailed", "the problem")
-    ok(error.message.includes("from schema version 2 threw: Error: there is no room 13"), error.message)
-    equal(seen, ["ann arrived"], "what comes before it")
+    equal(reasonOf(error), "UpcasterFailed", "the cause")
+    includes(error.message, "from schema version 2 threw: Error: there is no room 13", "the message")
+    equal(seen, ["ann arrived"], "the events before the error")
     const projection = thirdLog(unique("log"), run, "async")
-    yield* reached(projection, position).pipe(Effect.provide(Projector.layer([projection])))
-    equal(Option.getOrUndefined(yield* ProjectionStore.get(projection, good)), meaning, "another stream")
+    yield* awaitProjection(projection, position).pipe(Effect.provide(Projector.layer([projection])))
+    equal(
+      Option.getOrUndefined(yield* ProjectionStore.get(projection, good)),
+      expectedLog,
+      "the document of another stream"
+    )
     const [parked] = yield* Parking.list(projection)
-    equal([parked?.stream, parked?.version, parked?.error], [bad, 2, error.message], "what is parked")
+    equal([parked?.stream, parked?.version, parked?.error], [bad, 2, error.message], "the parked event and its error")
     const rows = yield* Stream.runCollect(store.readStreamEncoded(bad))
-    equal(rows[1]?.data, { run, guest: "ann", rooms: ["13"] }, "the row")
+    equal(rows[1]?.data, { run, guest: "ann", rooms: ["13"] }, "the stored row")
   })
 ]
 
-// What both releases know, either may process, in its own way; so nothing here is split.
+// Either release may process the types that both define. These tests contain no split event, so both produce the same sentences.
 const deployments: ReadonlyArray<Case<Stores>> = [
-  test("a projector of an earlier release stops before an event of a later one, which then takes over", function*() {
+  test("an old projector stops before an event of newer code, whose release takes over", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const name = unique("log")
     const [old, current] = [firstLog(name, run), thirdLog(name, run, "async")]
     const log = Effect.map(ProjectionStore.get(current, streamOf(run)), Option.getOrUndefined)
-    const older = yield* process([old])
+    const older = yield* startProjector([old])
     yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ann", room: "1", breakfast: false }])
     yield* store.append(Third, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ben", rooms: ["2"], nights: 2 }])
     yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "cleo", room: "3", breakfast: false }])
-    // It says first that it is stuck at the event, and a moment later what comes of that.
-    const [status] = yield* soon(
+    // The status is stuck at the event first, and then reports that the worker stops claiming.
+    const [status] = yield* pollUntil(
       older.status,
       ([one]) => one?.state === "stuck" && one.detail?.includes("stops claiming") === true
     )
     for (const words of ["schema version 1;", "newer code wrote the event"]) {
-      ok(status?.detail?.includes(words) === true, `it says "${words}", and not ${status?.detail}`)
+      includes(status?.detail ?? "", words, "the detail of the status")
     }
-    equal(yield* soon(log, (log) => log !== undefined), ["ann booked 1"], "what it could do")
-    yield* soon(
+    equal(yield* pollUntil(log, (log) => log !== undefined), ["ann booked 1"], "the document of the old projector")
+    yield* pollUntil(
       Health.of([old]),
       ({ reasons }) => reasons.some((reason) => reason.includes("waits for a process with newer code"))
     )
-    equal(yield* Parking.list(current), [], "nothing is parked")
-    yield* process([current])
+    equal(yield* Parking.list(current), [], "the parked streams")
+    yield* startProjector([current])
     const { position } = yield* store.append(First, streamOf(run), [
       { _tag: "RoomBooked", run, guest: "dora", room: "4", breakfast: false }
     ])
-    yield* reached(current, position)
+    yield* awaitProjection(current, position)
     const all = ["ann booked 1", "ben booked 2", "cleo booked 3", "dora booked 4"]
-    equal(yield* log, all, "everything once, in order")
-    equal(yield* Parking.list(current), [], "nothing is parked")
+    equal(yield* log, all, "the document of the new projector")
+    equal(yield* Parking.list(current), [], "the parked streams")
     equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit")
-    equal((yield* soon(older.status, ([one]) => one?.state === "standby")).length, 1, "the other stands by in the end")
+    const standby = yield* pollUntil(older.status, ([one]) => one?.state === "standby")
+    equal(standby.map(({ state }) => state), ["standby"], "the states of the old projector")
   }),
 
-  test("it is the same where two releases share the partitions of a consumer", function*() {
+  test("two releases that share partitions process each stream once, in order", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const name = unique("log")
     const [old, current] = [firstLog(name, run, 4), thirdLog(name, run, "async", 4)]
     const guests = ["a", "b", "c", "d", "e", "f"].map((guest) => ({ guest, stream: streamOf(`${run}-${guest}`) }))
-    const older = yield* process([old])
-    yield* soon(older.status, ([one]) => one?.partitions === 4)
-    yield* process([current])
-    yield* soon(older.status, ([one]) => one?.partitions === 2)
+    const older = yield* startProjector([old])
+    yield* pollUntil(older.status, ([one]) => one?.partitions === 4)
+    yield* startProjector([current])
+    yield* pollUntil(older.status, ([one]) => one?.partitions === 2)
     let last
     for (const { guest, stream } of guests) {
       yield* store.append(First, stream, [{ _tag: "RoomBooked", run, guest, room: "1", breakfast: false }])
       yield* store.append(Third, stream, [{ _tag: "RoomBooked", run, guest, rooms: ["2"], nights: 2 }])
       last = yield* store.append(First, stream, [{ _tag: "RoomBooked", run, guest, room: "3", breakfast: false }])
     }
-    yield* reached(current, last!.position)
+    yield* awaitProjection(current, last!.position)
     for (const { guest, stream } of guests) {
       const expected = ["booked 1", "booked 2", "booked 3"].map((text) => `${guest} ${text}`)
-      equal(Option.getOrUndefined(yield* ProjectionStore.get(current, stream)), expected, "once, in order")
+      equal(Option.getOrUndefined(yield* ProjectionStore.get(current, stream)), expected, `the document of ${guest}`)
     }
-    equal(yield* Parking.list(current), [], "nothing is parked")
+    equal(yield* Parking.list(current), [], "the parked streams")
     equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit")
   }),
 
-  test("a subscription of an earlier release leaves what it does not know to a later one", function*() {
+  test("an old subscription leaves events of newer code to the newer release", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const name = unique("mails")
     const sent = yield* Ref.make<ReadonlyArray<string>>([])
     const where = { tags: [tag(run)] }
     const send = (text: string) => Ref.update(sent, (all) => [...all, text])
-    const old = Subscription.make(name, { events: First, where, handle: (e) => send(told(e)) })
-    const current = Subscription.make(name, { events: Third, where, handle: (e) => send(told(e)) })
+    const old = Subscription.make(name, { events: First, where, handle: (e) => send(sentenceOf(e)) })
+    const current = Subscription.make(name, { events: Third, where, handle: (e) => send(sentenceOf(e)) })
     const start = (subscription: typeof old | typeof current) =>
       Layer.build(Layer.fresh(Subscription.layer([subscription], { lease: "300 millis" })))
     yield* start(old)
     yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ann", room: "1", breakfast: false }])
     yield* store.append(Third, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ben", rooms: ["2"], nights: 2 }])
-    yield* soon(Ref.get(sent), (all) => all.length === 1)
+    yield* pollUntil(Ref.get(sent), (all) => all.length === 1)
     yield* start(current)
     yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "cleo", room: "3", breakfast: false }])
     const expected = ["ann booked 1", "ben booked 2", "cleo booked 3"]
-    equal(yield* soon(Ref.get(sent), (all) => all.length >= 3), expected, "once, in order")
+    equal(yield* pollUntil(Ref.get(sent), (all) => all.length >= 3), expected, "the sent mails")
   }),
 
-  test("handlers, subscriptions and documents go no further, not even with other streams", function*() {
+  test("old consumers stop at an event of newer code, also for other streams", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const name = unique("rows")
     const where = { tags: [tag(run)] }
     const done = yield* Ref.make<ReadonlyArray<string>>([])
-    // What a transaction undoes is done again.
+    // The store may roll a batch back and repeat it, so the handler ignores repeats.
     const handle = (event: typeof First.Type | Third) =>
-      Ref.update(done, (all) => all.includes(told(event)) ? all : [...all, told(event)])
+      Ref.update(done, (all) => all.includes(sentenceOf(event)) ? all : [...all, sentenceOf(event)])
     const old = EventHandlers.handler(name, {
       events: First,
       where,
@@ -415,69 +445,70 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     const mails = unique("mails")
     const subscribe = (subscription: Subscription.Subscription<string, Event.Any, never>) =>
       Layer.build(Layer.fresh(Subscription.layer([subscription], { lease: "300 millis" })))
-    const older = yield* process([old, oldLog])
-    yield* subscribe(Subscription.make(mails, { events: First, where, handle: (e) => send(told(e)) }))
-    yield* soon(older.status, (all) => all.every((one) => one.state === "stuck"))
-    yield* soon(Ref.get(sent), (all) => all.length > 0)
-    equal(yield* Ref.get(done), ["ann booked 1"], "what it could do")
-    for (const one of [old, oldLog]) equal(yield* Parking.list(one), [], "nothing is parked")
-    yield* process([current, currentLog])
-    yield* subscribe(Subscription.make(mails, { events: Third, where, handle: (e) => send(told(e)) }))
+    const older = yield* startProjector([old, oldLog])
+    yield* subscribe(Subscription.make(mails, { events: First, where, handle: (e) => send(sentenceOf(e)) }))
+    const stuck = yield* pollUntil(older.status, (all) => all.every((one) => one.state === "stuck"))
+    equal(stuck.length, 2, "the number of stuck consumers")
+    yield* pollUntil(Ref.get(sent), (all) => all.length > 0)
+    equal(yield* Ref.get(done), ["ann booked 1"], "the events of the old handler")
+    for (const one of [old, oldLog]) equal(yield* Parking.list(one), [], "the parked streams")
+    yield* startProjector([current, currentLog])
+    yield* subscribe(Subscription.make(mails, { events: Third, where, handle: (e) => send(sentenceOf(e)) }))
     const expected = ["ann booked 1", "ben booked 2", "cleo booked 3", "dora booked 4"]
-    equal(yield* soon(Ref.get(done), (all) => all.length >= 4), expected, "once, in order")
-    equal(yield* soon(Ref.get(sent), (all) => all.length >= 4), expected, "by the subscription too")
-    yield* reached(currentLog, position)
+    equal(yield* pollUntil(Ref.get(done), (all) => all.length >= 4), expected, "the events of the new handler")
+    equal(yield* pollUntil(Ref.get(sent), (all) => all.length >= 4), expected, "the events of the new subscription")
+    yield* awaitProjection(currentLog, position)
     const document = yield* ProjectionStore.get(currentLog, streamOf(run))
-    equal(Option.getOrUndefined(document), expected.slice(0, 3), "in the document too")
+    equal(Option.getOrUndefined(document), expected.slice(0, 3), "the document")
     for (const one of [current, currentLog]) equal((yield* DeliveryAudit.run(one)).status, "complete", "the audit")
   }),
 
-  test("a stream that is retried up to an event of newer code is parked there, and stops no other; newer code retries it", function*() {
+  test("an old retry parks its stream at an event of newer code, which retries it", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const name = unique("log")
     let poison = "ann booked 1"
     const [old, current] = [firstLog(name, run, 1, (text) => text === poison), thirdLog(name, run, "async")]
-    const ofOlder = yield* Scope.fork(yield* Effect.scope)
-    yield* Scope.provide(process([old]), ofOlder)
+    const oldScope = yield* Scope.fork(yield* Effect.scope)
+    yield* Scope.provide(startProjector([old]), oldScope)
     const first = yield* store.append(First, streamOf(run), [
       { _tag: "RoomBooked", run, guest: "ann", room: "1", breakfast: false }
     ])
-    yield* reached(current, first.position)
+    yield* awaitProjection(current, first.position)
     const { position } = yield* store.append(Third, streamOf(run), [
       { _tag: "RoomBooked", run, guest: "ben", rooms: ["2"], nights: 2 }
     ])
-    // An event of a stream that is parked holds nobody up.
-    yield* reached(current, position)
+    // The old projector defers the event, because its stream is parked.
+    yield* awaitProjection(current, position)
     poison = ""
-    const tried = yield* Parking.retry(current, streamOf(run))
-    equal([tried.outcome, tried.parked?.position], ["retried", position], "what the older process has done of it")
-    ok(tried.parked?.error.includes("newer code wrote the event") === true, "why it is parked")
+    const oldRetry = yield* Parking.retry(current, streamOf(run))
+    equal([oldRetry.outcome, oldRetry.parked?.position], ["retried", position], "the outcome of the old retry")
+    includes(oldRetry.parked?.error ?? "", "newer code wrote the event", "the parking error")
     const other = yield* store.append(First, streamOf(`${run}-other`), [
       { _tag: "RoomBooked", run: `${run}-other`, guest: "cem", room: "3", breakfast: false }
     ])
-    yield* reached(current, other.position)
-    yield* Scope.close(ofOlder, Exit.void)
-    yield* process([current])
-    const retried = yield* Parking.retry(current, streamOf(run))
-    equal([retried.outcome, retried.parked], ["retried", undefined], "what the newer one has done")
+    yield* awaitProjection(current, other.position)
+    yield* Scope.close(oldScope, Exit.void)
+    yield* startProjector([current])
+    const newRetry = yield* Parking.retry(current, streamOf(run))
+    equal([newRetry.outcome, newRetry.parked], ["retried", undefined], "the outcome of the new retry")
     const log = Option.getOrUndefined(yield* ProjectionStore.get(current, streamOf(run)))
-    equal(log, ["ann booked 1", "ben booked 2"], "once, in order")
+    equal(log, ["ann booked 1", "ben booked 2"], "the document")
     equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit")
   }),
 
-  test("a command of an earlier release is refused on a stream with an event of a later one; nothing is written", function*() {
+  test("an old command fails on a stream with an event of newer code, writing nothing", function*() {
     const run = unique("run")
     const book = (room: string) => CommandBus.dispatch(Book, { run, guest: "ann", room })
     const store = yield* EventStore
     yield* book("1").pipe(Effect.provide(Aggregate.layer(FirstHotel)))
     const { version } = yield* book("2").pipe(Effect.provide(Aggregate.layer(ThirdHotel)))
     const error = yield* Effect.flip(book("3")).pipe(Effect.provide(Layer.fresh(Aggregate.layer(FirstHotel))))
-    equal(reasonOf(error), "NewerVersion", "the problem")
-    ok(error.message.includes("this program has its schema version 1;"), error.message)
+    equal(reasonOf(error), "NewerVersion", "the cause")
+    includes(error.message, "this program has its schema version 1;", "the message")
     const rows = yield* Stream.runCollect(store.readStreamEncoded(streamOf(run)))
-    equal(rows.map((row) => row.version), [1, version], "the stream")
-    // Within one process too, whose state of the instance is of before.
+    equal(rows.map((row) => row.version), [1, version], "the versions of the stored events")
+    // The same holds for a process that cached the state before the newer event.
     yield* Effect.gen(function*() {
       const other = unique("run")
       yield* CommandBus.dispatch(Book, { run: other, guest: "ann", room: "1" })
@@ -489,14 +520,18 @@ const deployments: ReadonlyArray<Case<Stores>> = [
         nights: 1
       }])
       const error = yield* Effect.flip(CommandBus.dispatch(Book, { run: other, guest: "ann", room: "3" }))
-      equal(reasonOf(error), "NewerVersion", "the problem")
-      equal((yield* Stream.runCollect(store.readStreamEncoded(streamOf(other)))).length, 2, "the stream")
+      equal(reasonOf(error), "NewerVersion", "the cause")
+      equal(
+        (yield* Stream.runCollect(store.readStreamEncoded(streamOf(other)))).length,
+        2,
+        "the number of stored events"
+      )
     }).pipe(Effect.provide(Layer.fresh(Aggregate.layer(FirstHotel))))
   })
 ]
 
 /**
- * Events of several releases in one log.
+ * Cases on events of several releases in one log.
  *
  * @since 0.1.0
  * @category suites

@@ -36,14 +36,14 @@ const pagesOf = (events: number, characters: number) =>
     return limits
   }).pipe(Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory]))
 
-it.live("the pages of a projection grow while they are full, to 5,000 events", () =>
+it.live("a projection reads larger pages while they are full, up to 5,000 events", () =>
   Effect.gen(function*() {
     const limits = yield* pagesOf(20_000, 1)
     assert.deepStrictEqual(limits.slice(0, 5), [500, 1000, 2000, 4000, 5000])
     assert.strictEqual(Math.max(...limits), 5000)
   }))
 
-it.live("they do not where the events are large", () =>
+it.live("a projection does not read larger pages of large events", () =>
   Effect.gen(function*() {
     assert.strictEqual(Math.max(...yield* pagesOf(2_000, 20_000)), 500)
   }))

@@ -10,21 +10,21 @@ import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 type Store = KeyStore.KeyStore["Service"]
 type Reason = typeof EventStoreErrorReason.Type
 
-/** A driver that counts how often it is asked. */
-const counting = Effect.map(MemoryKeyStore.make, (driver) => {
-  const asked = { find: 0, findOrCreate: 0, erasures: 0 }
-  const count = (name: keyof typeof asked) => Effect.sync(() => asked[name]++)
+/** A driver that counts the calls of its operations. */
+const countingDriver = Effect.map(MemoryKeyStore.make, (driver) => {
+  const calls = { find: 0, findOrCreate: 0, erasures: 0 }
+  const count = (name: keyof typeof calls) => Effect.sync(() => calls[name]++)
   const counted: KeyStoreDriver = {
     find: (subjects) => Effect.andThen(count("find"), driver.find(subjects)),
     findOrCreate: (offered) => Effect.andThen(count("findOrCreate"), driver.findOrCreate(offered)),
     erasures: Effect.andThen(count("erasures"), driver.erasures),
     erase: driver.erase
   }
-  return { driver: counted, asked }
+  return { driver: counted, calls }
 })
 
 /** Encrypts a value under the key of a subject. */
-const seal = Effect.fnUntraced(function*(
+const encryptOne = Effect.fnUntraced(function*(
   store: Store,
   subject: unknown,
   value: Schema.Json,
@@ -35,14 +35,15 @@ const seal = Effect.fnUntraced(function*(
   return parent["value"]!
 })
 
-const openAll = (store: Store, values: ReadonlyArray<Schema.Json>) =>
+const decryptAll = (store: Store, values: ReadonlyArray<Schema.Json>) =>
   Effect.map(
     store.decrypt(values.map((value) => ({ value }))),
     (decrypted) =>
       decrypted.map((result) => Result.map(result, (parent) => (parent as { readonly value: Schema.Json }).value))
   )
 
-const open = (store: Store, value: Schema.Json) => Effect.map(openAll(store, [value]), ([decrypted]) => decrypted!)
+const decryptOne = (store: Store, value: Schema.Json) =>
+  Effect.map(decryptAll(store, [value]), ([decrypted]) => decrypted!)
 
 const reasonOf = <A, E extends { readonly reason: Reason }>(effect: Effect.Effect<A, E>) =>
   Effect.map(Effect.flip(effect), ({ reason }) => reason)
@@ -51,28 +52,28 @@ const erased = (subject: string) => Result.succeed({ _tag: "Erased", subject })
 const memory = (options?: KeyStore.KeyStoreOptions) =>
   Effect.flatMap(MemoryKeyStore.make, (driver) => KeyStore.make(driver, options))
 
-describe("what a key store has encrypted", () => {
+describe("KeyStore.encrypt and decrypt", () => {
   const subjects = ["ann", `o'"neil\\`, "☃ 雪", "__proto__", "s".repeat(512)]
 
   for (const subject of subjects) {
-    it.effect(`is decrypted byte for byte: of ${subject.slice(0, 20)}`, () =>
+    it.effect(`round-trips every JSON value of the subject ${subject.slice(0, 20)}`, () =>
       Effect.gen(function*() {
         const store = yield* memory()
         for (const value of ["Ann", "", null, 42, { a: [1, "☃", { b: null }] }, "x".repeat(100_000)]) {
-          const encrypted = yield* seal(store, subject, value)
+          const encrypted = yield* encryptOne(store, subject, value)
           assert.isTrue(EncryptedValue.isEncrypted(encrypted))
-          assert.deepStrictEqual(yield* open(store, encrypted), Result.succeed(value))
+          assert.deepStrictEqual(yield* decryptOne(store, encrypted), Result.succeed(value))
         }
       }))
   }
 
-  it.effect("is AES-256-GCM with the subject authenticated, and never the same twice", () =>
+  it.effect("encrypts by AES-256-GCM with the subject as additional data and a fresh nonce", () =>
     Effect.gen(function*() {
       const driver = yield* MemoryKeyStore.make
       const store = yield* KeyStore.make(driver)
       const texts = new Set<string>()
       for (let i = 0; i < 100; i++) {
-        const encrypted = yield* seal(store, "ann", "Ann Archer")
+        const encrypted = yield* encryptOne(store, "ann", "Ann Archer")
         assert(EncryptedValue.isEncrypted(encrypted))
         texts.add(encrypted["~encrypted"])
       }
@@ -91,11 +92,11 @@ describe("what a key store has encrypted", () => {
       )
     }))
 
-  it.effect("is told when it was tampered with, and only that value suffers", () =>
+  it.effect("fails on each tampered value, and decrypts the others", () =>
     Effect.gen(function*() {
       const store = yield* memory()
-      const ann = (yield* seal(store, "ann", "Ann")) as Schema.JsonObject
-      const bob = (yield* seal(store, "bob", "Bob")) as Schema.JsonObject
+      const ann = (yield* encryptOne(store, "ann", "Ann")) as Schema.JsonObject
+      const bob = (yield* encryptOne(store, "bob", "Bob")) as Schema.JsonObject
       const text = String(ann["~encrypted"])
       const at = (index: number) => {
         const bytes = Buffer.from(text.slice(2), "base64")
@@ -111,7 +112,7 @@ describe("what a key store has encrypted", () => {
         `2.${text.slice(2)}`,
         ""
       ]
-      const decrypted = yield* openAll(store, [
+      const decrypted = yield* decryptAll(store, [
         ...forms.map((form) => ({ ...ann, "~encrypted": form })),
         { ...ann, subject: "bob" },
         { ...ann, subject: "carl" },
@@ -120,7 +121,7 @@ describe("what a key store has encrypted", () => {
       ])
       const [good, bad] = [decrypted.slice(-2), decrypted.slice(0, -2)]
       assert.deepStrictEqual(good, [Result.succeed("Bob"), Result.succeed("Ann")])
-      const why = bad.map((result) => Result.isFailure(result) ? result.failure : "opened")
+      const why = bad.map((result) => Result.isFailure(result) ? result.failure : "decrypted")
       const changed =
         `its personal data cannot be decrypted: it was changed, or encrypted under another key of the subject`
       const unknown =
@@ -133,7 +134,7 @@ describe("what a key store has encrypted", () => {
       ])
     }))
 
-  it.effect("is nothing where a subject has no name that can be kept", () =>
+  it.effect("rejects an invalid subject, and then encrypts nothing", () =>
     Effect.gen(function*() {
       const store = yield* memory()
       for (const subject of ["", "s".repeat(513), "a\0", "\ud800", 42, null, undefined, {}]) {
@@ -143,114 +144,121 @@ describe("what a key store has encrypted", () => {
         )
         assert.strictEqual(reason._tag, "InvalidRequest", String(subject))
         assert.match(reason.message, /^the subject of the personal field "b" /)
-        assert.deepStrictEqual(parent, { a: "Ann", b: "Bob" }, "all or nothing")
+        assert.deepStrictEqual(parent, { a: "Ann", b: "Bob" }, "the values after the rejection")
         if (typeof subject === "string") {
           assert.strictEqual((yield* reasonOf(store.erase(subject)))._tag, "InvalidRequest")
         }
       }
     }))
 
-  it.effect("is not made without a key, nor with one that is none", () =>
+  it.effect("fails when the driver returns no key or one of the wrong size", () =>
     Effect.gen(function*() {
       const driver = yield* MemoryKeyStore.make
       const found = (keys: FoundKeys["keys"]) => Effect.succeed({ keys, erasures: 0n, durable: true })
-      const none = yield* KeyStore.make({ ...driver, findOrCreate: () => found(new Map()) })
-      assert.strictEqual((yield* reasonOf(seal(none, "ann", "Ann")))._tag, "StoreFailure")
+      const withoutKey = yield* KeyStore.make({ ...driver, findOrCreate: () => found(new Map()) })
+      assert.strictEqual((yield* reasonOf(encryptOne(withoutKey, "ann", "Ann")))._tag, "StoreFailure")
       const short = found(new Map([["ann", { _tag: "Key" as const, key: new Uint8Array(16) }]]))
       const broken = yield* KeyStore.make({ ...driver, find: () => short, findOrCreate: () => short })
-      assert.strictEqual((yield* reasonOf(seal(broken, "ann", "Ann")))._tag, "StoreFailure")
-      const encrypted = yield* seal(yield* KeyStore.make(driver), "ann", "Ann")
-      assert.strictEqual((yield* reasonOf(open(broken, encrypted)))._tag, "StoreFailure")
+      assert.strictEqual((yield* reasonOf(encryptOne(broken, "ann", "Ann")))._tag, "StoreFailure")
+      const encrypted = yield* encryptOne(yield* KeyStore.make(driver), "ann", "Ann")
+      assert.strictEqual((yield* reasonOf(decryptOne(broken, encrypted)))._tag, "StoreFailure")
     }))
 })
 
-describe("an erasure", () => {
-  it.effect("is noticed at once by the process that does it, and by others as soon as `maxAge` has passed", () =>
+describe("KeyStore.erase", () => {
+  it.effect("takes effect at once in its process, and in others within `maxAge`", () =>
     Effect.gen(function*() {
-      const { asked, driver } = yield* counting
-      const [here, there] = [yield* KeyStore.make(driver), yield* KeyStore.make(driver)]
-      const encrypted = yield* seal(here, "ann", "Ann")
-      const other = yield* seal(here, "bob", "Bob")
-      assert.deepStrictEqual(yield* openAll(there, [encrypted, other]), [Result.succeed("Ann"), Result.succeed("Bob")])
-      const { erasures, find } = { ...asked }
+      const { calls, driver } = yield* countingDriver
+      const [first, second] = [yield* KeyStore.make(driver), yield* KeyStore.make(driver)]
+      const encrypted = yield* encryptOne(first, "ann", "Ann")
+      const other = yield* encryptOne(first, "bob", "Bob")
+      assert.deepStrictEqual(yield* decryptAll(second, [encrypted, other]), [
+        Result.succeed("Ann"),
+        Result.succeed("Bob")
+      ])
+      const { erasures, find } = { ...calls }
       yield* TestClock.adjust("4999 millis")
-      assert.deepStrictEqual(yield* open(there, encrypted), Result.succeed("Ann"))
-      assert.deepStrictEqual({ ...asked, findOrCreate: 0 }, { erasures, find, findOrCreate: 0 }, "nobody was asked")
+      assert.deepStrictEqual(yield* decryptOne(second, encrypted), Result.succeed("Ann"))
+      assert.deepStrictEqual(
+        { ...calls, findOrCreate: 0 },
+        { erasures, find, findOrCreate: 0 },
+        "the calls of the driver"
+      )
 
-      yield* here.erase("ann")
-      assert.strictEqual(yield* here.erasures, 1n)
-      assert.deepStrictEqual(yield* open(here, encrypted), erased("ann"))
-      assert.strictEqual(yield* there.erasures, 0n)
+      yield* first.erase("ann")
+      assert.strictEqual(yield* first.erasures, 1n)
+      assert.deepStrictEqual(yield* decryptOne(first, encrypted), erased("ann"))
+      assert.strictEqual(yield* second.erasures, 0n)
       yield* TestClock.adjust("1 millis")
-      assert.strictEqual(yield* there.erasures, 1n)
-      assert.deepStrictEqual(yield* openAll(there, [encrypted, other]), [erased("ann"), Result.succeed("Bob")])
-      assert.strictEqual((yield* reasonOf(seal(there, "ann", "Ann")))._tag, "SubjectErased")
-      assert.deepStrictEqual(yield* seal(there, "ann", "Ann", "erase"), { _tag: "Erased", subject: "ann" })
+      assert.strictEqual(yield* second.erasures, 1n)
+      assert.deepStrictEqual(yield* decryptAll(second, [encrypted, other]), [erased("ann"), Result.succeed("Bob")])
+      assert.strictEqual((yield* reasonOf(encryptOne(second, "ann", "Ann")))._tag, "SubjectErased")
+      assert.deepStrictEqual(yield* encryptOne(second, "ann", "Ann", "erase"), { _tag: "Erased", subject: "ann" })
     }))
 
-  it.effect("is one, however often it is asked for, and may come before any key", () =>
+  it.effect("is idempotent, and may precede the first key", () =>
     Effect.gen(function*() {
       const store = yield* memory({ maxAge: 0 })
       const first = yield* store.erase("ann")
       yield* TestClock.adjust("1 day")
       assert.deepStrictEqual(yield* store.erase("ann"), first)
       assert.strictEqual(yield* store.erasures, 1n)
-      const reason = yield* reasonOf(seal(store, "ann", "Ann"))
+      const reason = yield* reasonOf(encryptOne(store, "ann", "Ann"))
       assert(reason._tag === "SubjectErased")
       assert.deepStrictEqual([reason.subject, reason.erasedAt], ["ann", first])
     }))
 
-  /** A driver whose next answer, with the keys of before, comes only when it is let go. */
-  const slow = Effect.gen(function*() {
+  /** A driver that can hold back the result of its next `find` until `release` is done. */
+  const makeSlowDriver = Effect.gen(function*() {
     const driver = yield* MemoryKeyStore.make
-    const [reached, go] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    const [reached, release] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
     let isSlow = false
-    const hold = <A, E>(answer: Effect.Effect<A, E>) =>
+    const delayOnce = <A, E>(answer: Effect.Effect<A, E>) =>
       Effect.suspend(() => {
         if (!isSlow) return answer
         isSlow = false
         return Effect.flatMap(answer, (found) =>
-          Effect.as(Effect.andThen(Deferred.succeed(reached, undefined), Deferred.await(go)), found))
+          Effect.as(Effect.andThen(Deferred.succeed(reached, undefined), Deferred.await(release)), found))
       })
-    const held: KeyStoreDriver = { ...driver, find: (subjects) => hold(driver.find(subjects)) }
-    return { driver, held, reached, go, next: () => isSlow = true }
+    const slowDriver: KeyStoreDriver = { ...driver, find: (subjects) => delayOnce(driver.find(subjects)) }
+    return { driver, slowDriver, reached, release, delayNext: () => isSlow = true }
   })
 
-  it.effect("is not undone by an answer that it has overtaken", () =>
+  it.effect("is not undone by an earlier `find` that returns after it", () =>
     Effect.gen(function*() {
-      const { driver, go, held, next, reached } = yield* slow
-      const [here, there] = [yield* KeyStore.make(driver), yield* KeyStore.make(held)]
-      const encrypted = yield* seal(here, "ann", "Ann")
-      next()
-      const late = yield* Effect.forkChild(open(there, encrypted))
+      const { driver, release, slowDriver, delayNext, reached } = yield* makeSlowDriver
+      const [first, second] = [yield* KeyStore.make(driver), yield* KeyStore.make(slowDriver)]
+      const encrypted = yield* encryptOne(first, "ann", "Ann")
+      delayNext()
+      const lateResult = yield* Effect.forkChild(decryptOne(second, encrypted))
       yield* Deferred.await(reached)
-      yield* here.erase("ann")
+      yield* first.erase("ann")
       yield* TestClock.adjust("5 seconds")
-      assert.strictEqual(yield* there.erasures, 1n, "it has heard of the erasure")
-      yield* Deferred.succeed(go, undefined)
-      yield* Fiber.join(late)
-      assert.deepStrictEqual(yield* open(there, encrypted), erased("ann"), "the key was not kept")
+      assert.strictEqual(yield* second.erasures, 1n, "the number of erasures that the other process has read")
+      yield* Deferred.succeed(release, undefined)
+      yield* Fiber.join(lateResult)
+      assert.deepStrictEqual(yield* decryptOne(second, encrypted), erased("ann"), "the value after the late result")
     }))
 
-  it.effect("lets a key that was found before it live no longer than `maxAge` from when it was asked for", () =>
+  it.effect("expires a late key `maxAge` after its request, not after its result", () =>
     Effect.gen(function*() {
-      const { driver, go, held, next, reached } = yield* slow
-      const [here, there] = [yield* KeyStore.make(driver), yield* KeyStore.make(held)]
-      const encrypted = yield* seal(here, "ann", "Ann")
-      yield* there.erasures
+      const { driver, release, slowDriver, delayNext, reached } = yield* makeSlowDriver
+      const [first, second] = [yield* KeyStore.make(driver), yield* KeyStore.make(slowDriver)]
+      const encrypted = yield* encryptOne(first, "ann", "Ann")
+      yield* second.erasures
       yield* TestClock.adjust("3 seconds")
-      next()
-      const late = yield* Effect.forkChild(open(there, encrypted))
+      delayNext()
+      const lateResult = yield* Effect.forkChild(decryptOne(second, encrypted))
       yield* Deferred.await(reached)
-      yield* here.erase("ann")
+      yield* first.erase("ann")
       yield* TestClock.adjust("4 seconds")
-      yield* Deferred.succeed(go, undefined)
-      yield* Fiber.join(late)
+      yield* Deferred.succeed(release, undefined)
+      yield* Fiber.join(lateResult)
       yield* TestClock.adjust("1 seconds")
-      assert.deepStrictEqual(yield* open(there, encrypted), erased("ann"))
+      assert.deepStrictEqual(yield* decryptOne(second, encrypted), erased("ann"))
     }))
 
-  it.effect("leaves no key behind, whatever several processes do meanwhile", () =>
+  it.effect("leaves no usable key in any of several concurrent processes", () =>
     Effect.gen(function*() {
       let state = 1
       const random = (below: number) => (state = (state * 48271) % 2147483647) % below
@@ -264,18 +272,18 @@ describe("an erasure", () => {
         const store = stores[random(3)]!
         const subject = `s${Math.floor(step / 300)}-${random(8)}`
         const at = erasedAt.get(subject)
-        const isOver = at !== undefined && now >= at + 100
+        const isExpired = at !== undefined && now >= at + 100
         const action = random(20)
         if (action === 0) {
           yield* store.erase(subject)
           if (at === undefined) erasedAt.set(subject, now)
         } else if (action < 8) {
-          const result = yield* Effect.result(seal(store, subject, subject))
+          const result = yield* Effect.result(encryptOne(store, subject, subject))
           if (Result.isSuccess(result)) encrypted.set(subject, result.success)
-          if (at === undefined || isOver) assert.strictEqual(Result.isFailure(result), isOver)
+          if (at === undefined || isExpired) assert.strictEqual(Result.isFailure(result), isExpired)
         } else if (action < 16 && encrypted.has(subject)) {
-          const found = yield* open(store, encrypted.get(subject)!)
-          if (isOver) assert.deepStrictEqual(found, erased(subject))
+          const found = yield* decryptOne(store, encrypted.get(subject)!)
+          if (isExpired) assert.deepStrictEqual(found, erased(subject))
           if (at === undefined) assert.deepStrictEqual(found, Result.succeed(subject))
           decrypted++
         } else {
@@ -289,34 +297,34 @@ describe("an erasure", () => {
     }))
 })
 
-describe("keys in memory", () => {
-  it.effect("are asked for again when there are too many, or with `maxAge` 0", () =>
+describe("cached keys", () => {
+  it.effect("are evicted above the capacity, and not used with `maxAge` 0", () =>
     Effect.gen(function*() {
-      const { asked, driver } = yield* counting
+      const { calls, driver } = yield* countingDriver
       const small = yield* KeyStore.make(driver, { capacity: 2 })
-      for (const subject of ["a", "b", "a", "b", "c", "b", "c"]) yield* seal(small, subject, subject)
-      assert.strictEqual(asked.findOrCreate, 3)
-      yield* seal(small, "a", "a")
-      assert.strictEqual(asked.findOrCreate, 4)
-      const before = asked.erasures
-      const wary = yield* KeyStore.make(driver, { maxAge: 0 })
-      for (let i = 0; i < 3; i++) yield* seal(wary, "a", "a")
-      assert.strictEqual(asked.erasures, before + 3)
+      for (const subject of ["a", "b", "a", "b", "c", "b", "c"]) yield* encryptOne(small, subject, subject)
+      assert.strictEqual(calls.findOrCreate, 3)
+      yield* encryptOne(small, "a", "a")
+      assert.strictEqual(calls.findOrCreate, 4)
+      const before = calls.erasures
+      const uncached = yield* KeyStore.make(driver, { maxAge: 0 })
+      for (let i = 0; i < 3; i++) yield* encryptOne(uncached, "a", "a")
+      assert.strictEqual(calls.erasures, before + 3)
     }))
 
-  it.effect("are none that may be rolled back", () =>
+  it.effect("exclude keys that are not durable yet", () =>
     Effect.gen(function*() {
-      const { asked, driver } = yield* counting
+      const { calls, driver } = yield* countingDriver
       const store = yield* KeyStore.make({
         ...driver,
         findOrCreate: (offered) => Effect.map(driver.findOrCreate(offered), (found) => ({ ...found, durable: false }))
       })
-      yield* seal(store, "ann", "Ann")
-      yield* seal(store, "ann", "Ann")
-      assert.strictEqual(asked.findOrCreate, 2)
+      yield* encryptOne(store, "ann", "Ann")
+      yield* encryptOne(store, "ann", "Ann")
+      assert.strictEqual(calls.findOrCreate, 2)
     }))
 
-  it.effect("are not trusted when the key store was set back", () =>
+  it.effect("are discarded when the key store was restored from a backup", () =>
     Effect.gen(function*() {
       const [driver, backup] = [yield* MemoryKeyStore.make, yield* MemoryKeyStore.make]
       let current: KeyStoreDriver = driver
@@ -330,8 +338,8 @@ describe("keys in memory", () => {
       assert.strictEqual(yield* store.erasures, 1n)
       current = backup
       yield* TestClock.adjust("1 minute")
-      const encrypted = yield* seal(store, "bob", "Bob")
+      const encrypted = yield* encryptOne(store, "bob", "Bob")
       yield* backup.erase("bob")
-      assert.deepStrictEqual(yield* open(store, encrypted), erased("bob"), "at once: nothing is kept meanwhile")
+      assert.deepStrictEqual(yield* decryptOne(store, encrypted), erased("bob"), "the value directly after the erasure")
     }))
 })

@@ -8,13 +8,13 @@ import * as DocumentCodec from "../../src/projection/DocumentCodec.ts"
 const name = PersonalData.field(Schema.NonEmptyString, { subject: "id" })
 const id = Schema.String
 
-/** A Schema and a value of it; what is personal in it has `secret` in its text, and all else has not. */
+/** A Schema and a value of it. Personal texts contain `secret`; no other text does. */
 interface Sample {
   readonly schema: Projection.Document
   readonly value: unknown
 }
 
-/** Schemas with marks in many places, by a seed. (Mulberry32.) */
+/** Returns a random Schema with personal fields in many places, and a value of it. (Mulberry32 with the given seed.) */
 const sampleOf = (seed: number) => {
   let state = seed | 0
   const random = (below: number): number => {
@@ -52,12 +52,12 @@ const sampleOf = (seed: number) => {
   const struct = (depth: number, tag?: string): Sample & { readonly fields: Record<string, Projection.Document> } => {
     const fields: Record<string, Projection.Document> = { ...(tag === undefined ? {} : { _tag: Schema.tag(tag) }), id }
     const value: Record<string, unknown> = { ...(tag === undefined ? {} : { _tag: tag }), id: subject() }
-    const add = (field: string, { schema, value: of }: Sample) => {
+    const add = (field: string, { schema, value: fieldValue }: Sample) => {
       const optional = random(4)
       fields[field] = optional === 0 ? Schema.optionalKey(schema) : optional === 1 ? Schema.mutableKey(schema) : schema
-      if (optional > 0 || random(2) === 0) value[field] = of
+      if (optional > 0 || random(2) === 0) value[field] = fieldValue
     }
-    for (let i = random(3); i >= 0; i--) add(`mark${i}`, personal())
+    for (let i = random(3); i >= 0; i--) add(`personal${i}`, personal())
     for (let i = random(3); i > 0; i--) add(`plain${i}`, { schema: Schema.String, value: word() })
     if (depth > 0) { for (let i = random(3); i > 0; i--) add(`inner${i}`, node(depth - 1)) }
     return { schema: Schema.Struct(fields), value, fields }
@@ -66,7 +66,7 @@ const sampleOf = (seed: number) => {
   const node = (depth: number): Sample => {
     const kinds: ReadonlyArray<() => Sample> = [
       () => struct(depth),
-      () => ({ schema: Schema.Unknown, value: { mark0: word(), id: word() } }),
+      () => ({ schema: Schema.Unknown, value: { personal0: word(), id: word() } }),
       () => {
         const { schema, value } = struct(depth)
         return { schema: Schema.Array(schema), value: [value, value] }
@@ -80,7 +80,7 @@ const sampleOf = (seed: number) => {
       },
       () => {
         const { schema, value } = struct(depth)
-        return { schema: Schema.Record(Schema.String, schema), value: { ["k 1"]: value, mark0: value } }
+        return { schema: Schema.Record(Schema.String, schema), value: { ["k 1"]: value, personal0: value } }
       },
       () => {
         const [a, b] = [struct(depth, "A"), struct(depth, "B")]
@@ -93,7 +93,7 @@ const sampleOf = (seed: number) => {
       },
       () => {
         const { fields, value } = struct(depth)
-        const renamed = Schema.Struct(fields).pipe(Schema.encodeKeys({ mark0: "short" }))
+        const renamed = Schema.Struct(fields).pipe(Schema.encodeKeys({ personal0: "short" }))
         return { schema: renamed, value }
       },
       () => {
@@ -107,8 +107,8 @@ const sampleOf = (seed: number) => {
   return struct(3)
 }
 
-/** Encrypts as nobody should. */
-const seal = (locateFields: PersonalFields.FieldLocator, encoded: Schema.Json) => {
+/** Replaces each located field by its base64 text. This is not encryption, but has its form. */
+const encryptAll = (locateFields: PersonalFields.FieldLocator, encoded: Schema.Json) => {
   for (const { field, parent, subject } of locateFields(encoded)) {
     parent[field] = EncryptedValue.encrypted(
       String(subject),
@@ -117,7 +117,7 @@ const seal = (locateFields: PersonalFields.FieldLocator, encoded: Schema.Json) =
   }
 }
 
-const open = (encoded: Schema.Json): Schema.Json => {
+const decryptAll = (encoded: Schema.Json): Schema.Json => {
   const { copy, found } = EncryptedValue.copyEncrypted(encoded)
   for (const { field, parent, encrypted } of found) {
     parent[field] = JSON.parse(Buffer.from(encrypted["~encrypted"], "base64").toString())
@@ -125,15 +125,15 @@ const open = (encoded: Schema.Json): Schema.Json => {
   return copy
 }
 
-/** What a JSON value has at its leaves, with what is encrypted as one. */
+/** Returns the path and value of each leaf. An encrypted value is one leaf without its value. */
 const leaves = (value: Schema.Json, path = ""): ReadonlyArray<string> =>
   typeof value === "object" && value !== null && !EncryptedValue.isEncrypted(value)
     ? Object.entries(value).flatMap(([field, inner]) => leaves(inner as Schema.Json, `${path}/${field}`))
     : [`${path}=${EncryptedValue.isEncrypted(value) ? "" : JSON.stringify(value)}`]
 
-describe("PersonalFields.locate", () => {
+describe("PersonalFields.locateFields", () => {
   it.effect.prop(
-    "finds all that is personal and nothing else, and what it finds can be put back",
+    "locates every personal field and nothing else, and each can be restored",
     [Schema.Int],
     ([seed]) =>
       Effect.sync(() => {
@@ -144,24 +144,28 @@ describe("PersonalFields.locate", () => {
           JSON.stringify(Schema.encodeUnknownSync(Schema.toCodecJson(schema))(value))
         )
         const before = structuredClone(json)
-        seal(locateFields, json)
+        encryptAll(locateFields, json)
         const text = JSON.stringify(json)
         assert.notInclude(text, "secret")
-        assert.strictEqual(text.split("word").length, JSON.stringify(before).split("word").length, "all words")
-        const open1 = open(json)
-        assert.deepStrictEqual(open1, before)
-        const kept = leaves(json).filter((leaf) => !leaf.endsWith("="))
-        assert.includeMembers([...leaves(before)], kept, "what is not personal is as it was, where it was")
-        assert.isTrue(kept.length >= 1)
+        assert.strictEqual(
+          text.split("word").length,
+          JSON.stringify(before).split("word").length,
+          "the number of other texts"
+        )
+        const restored = decryptAll(json)
+        assert.deepStrictEqual(restored, before)
+        const unencrypted = leaves(json).filter((leaf) => !leaf.endsWith("="))
+        assert.includeMembers([...leaves(before)], unencrypted, "the other leaves")
+        assert.isAtLeast(unencrypted.length, 1)
       }),
     { arbitrary: { runs: 300 } }
   )
 
-  it("knows of a Schema without any", () => {
+  it("returns undefined for a Schema without personal fields", () => {
     assert.isUndefined(PersonalFields.locateFields("it", Schema.Struct({ id, name: Schema.String })))
   })
 
-  it("passes by what was erased, and only that", () => {
+  it("skips erased values of its subject, and nothing else", () => {
     const locateFields = PersonalFields.locateFields(
       "it",
       Schema.Struct({ id, any: PersonalData.field(Schema.Json, { subject: "id" }) })
@@ -174,12 +178,12 @@ describe("PersonalFields.locate", () => {
     assert.strictEqual(found(null), 1)
   })
 
-  const hidden =
+  const notLocatable =
     /^it: a personal field of the subject "id" is inside a transformation, an array, a record or a union, where it cannot be located; /
-  const untold =
+  const noDiscriminator =
     /^it: the members of a union with personal fields must each have a required literal that tells them apart, such as "_tag"; add/
   const inner = Schema.Struct({ id, name })
-  const refused: Record<string, readonly [Schema.Top, RegExp]> = {
+  const rejected: Record<string, readonly [Schema.Top, RegExp]> = {
     "without its subject": [
       Schema.Struct({ name }),
       /^it: the personal field "name" names its subject by the field "id", which its struct does not have;/
@@ -210,53 +214,59 @@ describe("PersonalFields.locate", () => {
       Schema.Struct({ id, all: PersonalData.field(inner, { subject: "id" }) }),
       /^it: the personal field "all" contains another personal field; a field belongs to one subject, so annotate only the outer one$/
     ],
-    "in an array": [Schema.Struct({ id, names: Schema.Array(name) }), hidden],
-    "in a record": [Schema.Struct({ id, names: Schema.Record(Schema.String, name) }), hidden],
-    "in a tuple's end": [Schema.Struct({ id, names: Schema.TupleWithRest(Schema.Tuple([]), [id, name]) }), hidden],
-    "that may be null": [Schema.Struct({ id, name: Schema.NullOr(name) }), hidden],
-    "that may be undefined": [Schema.Struct({ id, name: Schema.optional(name) }), hidden],
-    "in JSON text": [Schema.Struct({ id, text: Schema.fromJsonString(inner) }), hidden],
-    "made of something else": [Schema.Struct({ id, name: Schema.String.pipe(Schema.decodeTo(name as never)) }), hidden],
-    "by itself": [name, hidden],
-    // The same mark once more where it can be found does not make up for it.
-    "in an array as well": [Schema.Struct({ id, name, names: Schema.Array(name) }), hidden],
-    "in a record as well": [Schema.Struct({ id, name, names: Schema.Record(Schema.String, name) }), hidden],
-    "that may be null as well": [Schema.Struct({ id, name, nick: Schema.NullOr(name) }), hidden],
-    "in JSON text as well": [Schema.Struct({ id, name, text: Schema.fromJsonString(inner) }), hidden],
+    "in an array": [Schema.Struct({ id, names: Schema.Array(name) }), notLocatable],
+    "in a record": [Schema.Struct({ id, names: Schema.Record(Schema.String, name) }), notLocatable],
+    "in a tuple's end": [
+      Schema.Struct({ id, names: Schema.TupleWithRest(Schema.Tuple([]), [id, name]) }),
+      notLocatable
+    ],
+    "that may be null": [Schema.Struct({ id, name: Schema.NullOr(name) }), notLocatable],
+    "that may be undefined": [Schema.Struct({ id, name: Schema.optional(name) }), notLocatable],
+    "in JSON text": [Schema.Struct({ id, text: Schema.fromJsonString(inner) }), notLocatable],
+    "made of something else": [
+      Schema.Struct({ id, name: Schema.String.pipe(Schema.decodeTo(name as never)) }),
+      notLocatable
+    ],
+    "by itself": [name, notLocatable],
+    // Another field with the same annotation that can be located does not excuse the one that cannot.
+    "in an array as well": [Schema.Struct({ id, name, names: Schema.Array(name) }), notLocatable],
+    "in a record as well": [Schema.Struct({ id, name, names: Schema.Record(Schema.String, name) }), notLocatable],
+    "that may be null as well": [Schema.Struct({ id, name, nick: Schema.NullOr(name) }), notLocatable],
+    "in JSON text as well": [Schema.Struct({ id, name, text: Schema.fromJsonString(inner) }), notLocatable],
     "in an array of documents": [
       Schema.Array(inner),
       /^it: personal data must be fields of a struct, and this Schema is an array; wrap it in a struct$/
     ],
     "of a union without a tag": [
       Schema.Struct({ one: Schema.Union([inner, Schema.Struct({ id, name: Schema.String, n: Schema.Int })]) }),
-      untold
+      noDiscriminator
     ],
     "of a union with a tag that is optional": [
       Schema.Union([
         Schema.Struct({ t: Schema.optionalKey(Schema.Literal("a")), id, name }),
         Schema.Struct({ t: Schema.Literal("b") })
       ]),
-      untold
+      noDiscriminator
     ],
     "of a union in a union": [
       Schema.Union([
         Schema.Union([Schema.Struct({ t: Schema.tag("a"), id, name }), Schema.Null]),
         Schema.suspend(() => Schema.Struct({ x: Schema.String }))
       ]),
-      untold
+      noDiscriminator
     ],
     "of one array of two": [
       Schema.Struct({ all: Schema.Union([Schema.Array(inner), Schema.Array(Schema.Struct({ n: Schema.Int }))]) }),
-      untold
+      noDiscriminator
     ]
   }
-  it("may be optional itself", () => {
+  it("locates an optional field only where it is present", () => {
     const found = PersonalFields.locateFields("it", Schema.Struct({ id, name: Schema.optionalKey(name) }))
     assert.deepStrictEqual(found?.({ id: "ann", name: "Ann" }).map(({ field }) => field), ["name"])
     assert.deepStrictEqual(found?.({ id: "ann" }), [])
   })
 
-  it("is located in an array that is a member of a union", () => {
+  it("locates fields in an array that is a member of a union", () => {
     const schema = Schema.Struct({ all: Schema.Union([Schema.Array(Schema.Struct({ id, name })), Schema.Null]) })
     const locate = PersonalFields.locateFields("it", schema)
     const all = [{ id: "ann", name: "Ann" }, { id: "bob", name: "Bob" }]
@@ -267,12 +277,12 @@ describe("PersonalFields.locate", () => {
     assert.deepStrictEqual(locate?.({ all: null }), [])
   })
 
-  for (const [what, [schema, message]] of Object.entries(refused)) {
-    it(`refuses a field ${what}`, () => assert.throws(() => PersonalFields.locateFields("it", schema), message))
+  for (const [what, [schema, message]] of Object.entries(rejected)) {
+    it(`rejects a field ${what}`, () => assert.throws(() => PersonalFields.locateFields("it", schema), message))
   }
 })
 
-describe("definitions", () => {
+describe("a definition with personal data", () => {
   const ofUser = { subject: "userId" }
   const mail = PersonalData.field(Schema.String, ofUser)
   const cases = {
@@ -281,7 +291,7 @@ describe("definitions", () => {
   }
   const UserEvent = Schema.TaggedUnion(cases)
 
-  it("refuse personal data as a tag, also of one event of several", () => {
+  it("rejects personal data as a tag, also in one event of several", () => {
     assert.throws(
       () => UserEvent.pipe(Event.tags({ mail: "mail" })),
       `Event.tags: field "mail" of event "Moved" is personal data and stored encrypted, so it cannot be a tag`
@@ -292,7 +302,7 @@ describe("definitions", () => {
     assert.throws(() => renamed.pipe(Event.tags({ mail: "mail" as never })), /cannot be a tag/)
   })
 
-  it("refuse events that cannot be encrypted", () => {
+  it("rejects events whose personal fields cannot be encrypted", () => {
     const Bad = Schema.TaggedUnion({ Bad: { mail } })
     const message =
       `event "Bad": the personal field "mail" names its subject by the field "userId", which its struct does not have; `
@@ -312,7 +322,7 @@ describe("definitions", () => {
       evolve: { Registered: Projection.ignore, Moved: Projection.ignore }
     })
 
-  it("refuse personal data as an index, wherever a document may have it", () => {
+  it("rejects personal data as an index, wherever the document contains it", () => {
     const address = Schema.Struct({ userId: Schema.String, street: mail })
     const message = (field: string) =>
       `Projection.make: "p" cannot index "${field}", because it is personal data and stored encrypted`
@@ -329,8 +339,8 @@ describe("definitions", () => {
   })
 })
 
-describe("what is read", () => {
-  it("tells the erased from the others", () => {
+describe("encrypted and erased values", () => {
+  it("distinguishes erased values from others", () => {
     const erased = { _tag: "Erased", subject: "ann" } as const
     assert.isTrue(PersonalData.isErased(erased))
     assert.isFalse(PersonalData.isErased("Erased"))
@@ -338,25 +348,25 @@ describe("what is read", () => {
     assert.deepStrictEqual([read("Ann"), read(erased)], ["Ann", "(ann)"])
   })
 
-  it("copies data that has strange names", () => {
+  it("copies data with unusual field names", () => {
     const text =
       `{"__proto__":{"~encrypted":"x","subject":"s"},"a":[{"b":{"~encrypted":"y","subject":"t"}}],"~encrypted":5}`
     const { copy, found } = EncryptedValue.copyEncrypted(JSON.parse(text))
     assert.strictEqual(JSON.stringify(copy), text)
     assert.deepStrictEqual(found.map(({ encrypted }) => encrypted.subject), ["s", "t"])
-    found[0]!.parent[found[0]!.field] = "open"
-    assert.include(JSON.stringify(copy), `"__proto__":"open"`)
+    found[0]!.parent[found[0]!.field] = "decrypted"
+    assert.include(JSON.stringify(copy), `"__proto__":"decrypted"`)
     assert.deepStrictEqual(Array.from(EncryptedValue.subjectsIn(JSON.parse(text))), ["s", "t"])
   })
 
-  it("tells a field `~encrypted` from a text", () => {
+  it("distinguishes a field `~encrypted` from a text", () => {
     const looks = (value: Schema.Json) => EncryptedValue.looksEncrypted(JSON.stringify(value))
     assert.isTrue(looks({ a: { "~encrypted": "x" } }))
     assert.isFalse(looks({ a: "~encrypted", b: `"~encrypted":`, c: ["~encrypted"] }))
   })
 })
 
-describe("SealedData.scrub", () => {
+describe("EncryptedValue.scrub", () => {
   const stored = {
     id: "ann",
     all: { "~encrypted": "x", subject: "ann" },
@@ -369,18 +379,18 @@ describe("SealedData.scrub", () => {
   }
   const scrub = (text: string) => EncryptedValue.scrub(text, EncryptedValue.secretsOf(stored, decrypted))
 
-  it("leaves out values as they are, and as JSON writes them", () => {
+  it("removes values, also as JSON escapes them", () => {
     assert.strictEqual(scrub(`no Ann "A" O'Neil here`), "no [personal data] here")
     assert.strictEqual(scrub(`got ${JSON.stringify(decrypted.all.name)}`), `got "[personal data]"`)
     assert.strictEqual(scrub("AnnAnn"), "[personal data][personal data]")
   })
 
-  it("knows that who was erased has no secrets", () => {
+  it("removes nothing of an erased subject", () => {
     const erased = { id: "ann", all: { _tag: "Erased", subject: "ann" }, list: [] }
     assert.strictEqual(EncryptedValue.scrub("Erased: ann", EncryptedValue.secretsOf(stored, erased)), "Erased: ann")
   })
 
-  it("leaves out short values where they are words, and nothing else", () => {
+  it("removes short values only where they are whole words", () => {
     assert.strictEqual(
       scrub("got 42, not 420, by Bo of Boston"),
       "got [personal data], not 420, by [personal data] of Boston"
@@ -389,7 +399,7 @@ describe("SealedData.scrub", () => {
   })
 })
 
-describe("what cannot be decoded", () => {
+describe("a decoding error", () => {
   const PersonEvent = Schema.TaggedUnion({ Named: { id, name } }).pipe(Event.upcasters({
     Named: Event.from({ id, name }).toCurrent((v1) => {
       throw new Error(`no ${PersonalData.getOrElse(v1.name, () => "?")}`)
@@ -402,7 +412,7 @@ describe("what cannot be decoded", () => {
     evolve: { Named: Projection.ignore }
   })
 
-  it("tells of an event why, and nothing that it has encrypted", () => {
+  it("gives the reason for an event without its personal data", () => {
     const encrypted = { "~encrypted": "x", subject: "ann" }
     const decoded = EventCodec.make(PersonEvent).decode({
       position: Position.make(7n),
@@ -422,7 +432,7 @@ describe("what cannot be decoded", () => {
     assert.notInclude(decoded.failure.message, "Archer")
   })
 
-  it("tells of a document why, and nothing that is personal in it", () => {
+  it("gives the reason for a document without its personal data", () => {
     const decoded = DocumentCodec.of(Person).decode({ id: "ann", name: "Ann Archer" })
     assert(Result.isFailure(decoded))
     assert.include(decoded.failure, "[personal data]")

@@ -1,5 +1,5 @@
 /**
- * People, and what a register knows about them, for the conformance suites of personal data and its erasure.
+ * An aggregate, commands and projections of people, for the suites of personal data and erasure.
  *
  * @since 0.1.0
  */
@@ -76,7 +76,7 @@ export const PersonDecider = Person.decider(behaviour)
 
 export const people = Aggregate.layer(PersonDecider)
 
-/** Who is in a group: documents with the personal data of several subjects. */
+/** The members of each group: documents with the personal data of several subjects. */
 export const groups = <L extends Projection.Lifecycle>(lifecycle: L) =>
   Projection.make(unique("groups"), {
     events: PersonEvent,

@@ -4,7 +4,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { Aggregate, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
-import { add, folded, kept, process, tally } from "../snapshot/SnapshotFixtures.ts"
+import { add, foldedState, startProcess, storedSnapshot, tally } from "../snapshot/SnapshotFixtures.ts"
 import { layerPostgres } from "../support/Database.ts"
 
 const decider = tally({ snapshots: SnapshotPolicy.every(5) })
@@ -20,7 +20,7 @@ describe("snapshots on PostgreSQL", () => {
   it.live("a caller's transaction writes none, but loads from them", () =>
     onPostgres(Effect.gen(function*() {
       const sql = yield* SqlClient
-      const { read, run, settled } = yield* process()
+      const { read, run, settled } = yield* startProcess()
       for (const n of [1, 2, 3]) yield* run(add(decider, "a", n))
       const within = Effect.gen(function*() {
         for (const n of [4, 5, 6]) yield* run(add(decider, "a", n))
@@ -28,14 +28,14 @@ describe("snapshots on PostgreSQL", () => {
       })
       yield* Effect.flip(sql.withTransaction(Effect.andThen(within, Effect.fail("rolled back"))))
       yield* settled
-      assert.isUndefined(yield* kept(decider, "a"), "rolled back")
+      assert.isUndefined(yield* storedSnapshot(decider, "a"), "rolled back")
       yield* sql.withTransaction(within)
       yield* settled
-      assert.isUndefined(yield* kept(decider, "a"), "committed")
+      assert.isUndefined(yield* storedSnapshot(decider, "a"), "committed")
       yield* run(add(decider, "a", 7))
       yield* settled
       assert.strictEqual(
-        (yield* kept(decider, "a"))?.version,
+        (yield* storedSnapshot(decider, "a"))?.version,
         6,
         "the next command, which reads what the transaction wrote, writes it"
       )
@@ -48,25 +48,25 @@ describe("snapshots on PostgreSQL", () => {
   it.live("commands succeed without the table of snapshots", () =>
     onPostgres(Effect.gen(function*() {
       const sql = yield* SqlClient
-      const { run, settled } = yield* process()
+      const { run, settled } = yield* startProcess()
       yield* sql`alter table evsrc.snapshots rename to gone`
       for (let n = 1; n <= 12; n++) yield* run(add(decider, "a", n))
       yield* settled
       yield* sql`alter table evsrc.gone rename to snapshots`
-      const { calls, run: again, settled: later } = yield* process()
-      assert.deepStrictEqual(yield* again(Aggregate.load(decider, "a")), yield* folded(decider, "a"))
+      const { calls, run: again, settled: later } = yield* startProcess()
+      assert.deepStrictEqual(yield* again(Aggregate.load(decider, "a")), yield* foldedState(decider, "a"))
       yield* later
       assert.deepStrictEqual(yield* calls, ["read", "write"])
-      assert.strictEqual((yield* kept(decider, "a"))?.version, 12)
+      assert.strictEqual((yield* storedSnapshot(decider, "a"))?.version, 12)
     })))
 
   it.live("concurrent writers of one stream leave the latest version", () =>
     onPostgres(Effect.gen(function*() {
       const { driver } = (yield* EventStore.EventStore)[internals]
-      const { run, settled } = yield* process()
+      const { run, settled } = yield* startProcess()
       for (let n = 1; n <= 5; n++) yield* run(add(decider, "a", n))
       yield* settled
-      const one = (yield* kept(decider, "a"))!
+      const one = (yield* storedSnapshot(decider, "a"))!
       const versions = Array.from({ length: 60 }, (_, n) => (n * 37) % 60 + 1)
       yield* Effect.forEach(
         versions,

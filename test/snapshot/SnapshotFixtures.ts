@@ -1,5 +1,5 @@
 /**
- * Tallies in several versions of their program, and processes whose work on the store is counted, for the conformance suite of snapshots.
+ * Tallies in several program versions, and processes that count their store operations, for the snapshot suite.
  *
  * @since 0.1.0
  */
@@ -24,7 +24,7 @@ const Sum = Schema.Struct({ sum: Schema.Int.check(Schema.isLessThan(1_000)) })
 
 export const Add = Command.make("Add", { payload: Added })
 
-/** A version of the program: what is said of it replaces what the first one says. */
+/** The options in which a program version differs from the first one. */
 export interface Program {
   readonly snapshots?: SnapshotPolicy.Policy
   readonly evolveVersion?: number
@@ -46,7 +46,7 @@ export const tally = (program: Program) =>
     decide: { Add: (_, { amount, id }) => [{ _tag: "Added", id, amount }] }
   })
 
-/** Its state has another field. */
+/** A tally whose state has another field. */
 export const countingTally = (program: Program) =>
   Aggregate.make("Tally", {
     id: "id",
@@ -60,7 +60,7 @@ export const countingTally = (program: Program) =>
     decide: { Add: (_, { amount, id }) => [{ _tag: "Added", id, amount }] }
   })
 
-/** Its event has another Schema. */
+/** A tally whose event has another Schema. */
 export const notedTally = (program: Program) =>
   Aggregate.make("Tally", {
     id: "id",
@@ -77,17 +77,20 @@ export type Tally = ReturnType<typeof tally>
 export const add = (decider: Tally, id: string, amount: number) =>
   CommandBus.dispatch(Add, { id, amount }).pipe(Effect.provide(Aggregate.layer(decider)))
 
-/** What a fold of all events answers, by a process that knows nothing and looks at no snapshot. */
-export const folded = (decider: Tally, id: string, options?: Aggregate.LoadOptions) =>
-  Effect.flatMap(process(), ({ run }) => run(Aggregate.load({ ...decider, stateSnapshots: undefined }, id, options)))
+/** Returns the fold of all events, without cached states and snapshots. */
+export const foldedState = (decider: Tally, id: string, options?: Aggregate.LoadOptions) =>
+  Effect.flatMap(
+    startProcess(),
+    ({ run }) => run(Aggregate.load({ ...decider, stateSnapshots: undefined }, id, options))
+  )
 
 /**
- * A process of its own on the same log: it knows nothing yet, what it reads is counted, and its snapshots are kept by the driver given.
+ * Starts a process on the same log, without cached states. It counts its reads and can replace operations of the snapshot driver.
  *
- * - `read`: how many events it has read since it was last asked
- * - `calls`: the operations on snapshots
+ * - `read`: returns how many events it has read since the last call
+ * - `calls`: returns the snapshot operations since the last call
  */
-export const process = Effect.fnUntraced(function*(
+export const startProcess = Effect.fnUntraced(function*(
   change: (driver: Driver["snapshots"]) => Partial<Driver["snapshots"]> = () => ({})
 ) {
   const { driver } = (yield* EventStore.EventStore)[internals]
@@ -124,8 +127,8 @@ export const process = Effect.fnUntraced(function*(
 
 type Driver = EventStoreDriver
 
-/** The snapshot that a program would use. */
-export const kept = Effect.fnUntraced(function*(decider: Tally, id: string) {
+/** Returns the stored snapshot that the decider would use. */
+export const storedSnapshot = Effect.fnUntraced(function*(decider: Tally, id: string) {
   const { driver } = (yield* EventStore.EventStore)[internals]
   const found = yield* driver.snapshots.read({
     stream: StreamId.make(`Tally-${id}`),
@@ -134,8 +137,8 @@ export const kept = Effect.fnUntraced(function*(decider: Tally, id: string) {
   return Option.getOrUndefined(found)
 })
 
-/** A snapshot that nobody has taken. */
-export const planted = (
+/** A snapshot that no process has taken. */
+export const fakeSnapshot = (
   stream: string,
   fingerprint: string,
   version: number,

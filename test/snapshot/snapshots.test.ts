@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Metric, References, Schema } from "effect"
 import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy, StreamId, Version } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
-import { planted } from "./SnapshotFixtures.ts"
+import { fakeSnapshot } from "./SnapshotFixtures.ts"
 
 const Added = Command.make("Added", { payload: { id: Schema.String, amount: Schema.Int } })
 const Small = Schema.Int.check(Schema.isBetween({ minimum: -1_000, maximum: 1_000 }))
@@ -24,8 +24,8 @@ type Counter = ReturnType<typeof counter>
 const add = (decider: Counter, id: string, amount: number) =>
   Effect.provide(CommandBus.dispatch(Added, { id, amount }), Aggregate.layer(decider))
 
-/** A process that knows nothing, on the log in the context. */
-const another = Effect.gen(function*() {
+/** A process without cached states, on the log in the context. */
+const startProcess = Effect.gen(function*() {
   const { driver } = (yield* EventStore.EventStore)[internals]
   const store = yield* EventStore.make(driver)
   return {
@@ -34,19 +34,19 @@ const another = Effect.gen(function*() {
   }
 })
 
-const keptBy = (decider: Counter, id: string) => ({
+const snapshotKey = (decider: Counter, id: string) => ({
   stream: StreamId.StreamId.make(`Counter-${id}`),
   fingerprint: decider.stateSnapshots!.fingerprint
 })
 
 describe("snapshots", () => {
   it.effect.prop(
-    "whatever processes of several programs do, and whatever is done to the snapshots, each answers the fold of all events",
+    "every load returns the fold of the events, whatever the snapshots contain",
     [
       Schema.Array(Schema.Struct({
         process: Schema.Literals([0, 1, 2, 3]),
         id: Schema.Literals(["a", "b"]),
-        does: Schema.Literals(["add", "add", "load", "past", "spoil", "move", "restart"]),
+        action: Schema.Literals(["add", "add", "load", "loadPast", "corrupt", "fake", "restart"]),
         amount: Schema.Int.check(Schema.isBetween({ minimum: -600, maximum: 600 }))
       })).check(Schema.isMaxLength(60))
     ],
@@ -59,7 +59,7 @@ describe("snapshots", () => {
           counter(SnapshotPolicy.every(2), 2),
           counter(SnapshotPolicy.afterCost(0), 2)
         ]
-        const processes = [yield* another, yield* another, yield* another, yield* another]
+        const processes = [yield* startProcess, yield* startProcess, yield* startProcess, yield* startProcess]
         const added: Record<string, Array<number>> = { a: [], b: [] }
         const sums = (version: number, amounts: ReadonlyArray<number>) => {
           const all: Array<number> = []
@@ -71,8 +71,8 @@ describe("snapshots", () => {
           const decider = programs[step.process]!
           const evolveVersion = step.process < 2 ? 1 : 2
           const amounts = added[step.id]!
-          const key = keptBy(decider, step.id)
-          switch (step.does) {
+          const key = snapshotKey(decider, step.id)
+          switch (step.action) {
             case "add":
               yield* run(add(decider, step.id, step.amount))
               amounts.push(step.amount)
@@ -83,25 +83,25 @@ describe("snapshots", () => {
               assert.strictEqual(loaded.version, amounts.length)
               break
             }
-            case "past": {
+            case "loadPast": {
               const atVersion = Version.make(Math.abs(step.amount) % (amounts.length + 1))
               const loaded = yield* run(Aggregate.load(decider, step.id, { atVersion }))
               assert.deepStrictEqual(loaded.state, { sums: sums(evolveVersion, amounts.slice(0, atVersion)) })
               break
             }
-            case "spoil":
+            case "corrupt":
               yield* driver.snapshots.drop([key.stream])
-              yield* driver.snapshots.write(planted(key.stream, key.fingerprint, 1, {
+              yield* driver.snapshots.write(fakeSnapshot(key.stream, key.fingerprint, 1, {
                 state: step.amount < 0 ? `{"sums":[${step.amount * 7}]}` : `{"sums":[13]}`
               }))
               break
-            case "move":
+            case "fake":
               yield* driver.snapshots.drop([key.stream])
-              yield* driver.snapshots.write(planted(key.stream, key.fingerprint, Math.abs(step.amount)))
+              yield* driver.snapshots.write(fakeSnapshot(key.stream, key.fingerprint, Math.abs(step.amount)))
               break
             case "restart":
               yield* store[internals].snapshots.settled
-              processes[step.process] = yield* another
+              processes[step.process] = yield* startProcess
           }
         }
       }).pipe(
@@ -111,7 +111,7 @@ describe("snapshots", () => {
       )
   )
 
-  it.live("what becomes of each is counted, and told where it went wrong", () =>
+  it.live("counts every outcome and logs every failure", () =>
     Effect.gen(function*() {
       const logs: Array<string> = []
       const observed = Layer.mergeAll(
@@ -121,24 +121,24 @@ describe("snapshots", () => {
       const decider = counter(SnapshotPolicy.every(2))
       const counts = yield* Effect.gen(function*() {
         const { driver } = (yield* EventStore.EventStore)[internals]
-        const first = yield* another
-        const key = keptBy(decider, "a")
-        const cold = Effect.gen(function*() {
-          const { run, store } = yield* another
+        const writer = yield* startProcess
+        const key = snapshotKey(decider, "a")
+        const loadUncached = Effect.gen(function*() {
+          const { run, store } = yield* startProcess
           yield* run(Aggregate.load(decider, "a"))
           yield* store[internals].snapshots.settled
         })
-        for (const n of [1, 2]) yield* first.run(add(decider, "a", n))
-        yield* first.store[internals].snapshots.settled
-        yield* cold
+        for (const n of [1, 2]) yield* writer.run(add(decider, "a", n))
+        yield* writer.store[internals].snapshots.settled
+        yield* loadUncached
         yield* driver.snapshots.drop([key.stream])
-        yield* driver.snapshots.write(planted(key.stream, key.fingerprint, 2, { state: "?" }))
-        yield* cold
+        yield* driver.snapshots.write(fakeSnapshot(key.stream, key.fingerprint, 2, { state: "?" }))
+        yield* loadUncached
         yield* driver.snapshots.drop([key.stream])
-        yield* driver.snapshots.write(planted(key.stream, key.fingerprint, 2, { state: `{"sums":[]}` }))
-        yield* cold
-        for (const n of [1, 9_999]) yield* first.run(add(decider, "a", n))
-        yield* first.store[internals].snapshots.settled
+        yield* driver.snapshots.write(fakeSnapshot(key.stream, key.fingerprint, 2, { state: `{"sums":[]}` }))
+        yield* loadUncached
+        for (const n of [1, 9_999]) yield* writer.run(add(decider, "a", n))
+        yield* writer.store[internals].snapshots.settled
         const broken = yield* EventStore.make({
           ...driver,
           snapshots: { ...driver.snapshots, read: () => Effect.die("no read"), write: () => Effect.die("no write") }
@@ -165,14 +165,14 @@ describe("snapshots", () => {
         "evsrc_snapshot_writes_total unencodable": 1,
         "evsrc_snapshot_writes_total failed": 1
       })
-      const told = logs.map((line) =>
+      const warnings = logs.map((line) =>
         JSON.parse(line)
       ).map(({ annotations, level, message }) => [
         level,
         annotations.stream,
         Array.isArray(message) ? message[0] : message
       ])
-      assert.deepStrictEqual(told, [
+      assert.deepStrictEqual(warnings, [
         ["WARN", "Counter-a", "A snapshot cannot be decoded; the state is folded from its events"],
         ["WARN", "Counter-a", "The last event of a snapshot is not in its stream; the state is folded from its events"],
         ["WARN", "Counter-a", "A state cannot be encoded, so no snapshot is written"],
@@ -181,7 +181,7 @@ describe("snapshots", () => {
       ])
     }))
 
-  it.effect("those that wait when the store is closed are not written, and nobody waits for them", () =>
+  it.effect("closing the store interrupts the write in progress and discards queued ones", () =>
     Effect.gen(function*() {
       const decider = counter(SnapshotPolicy.every(1))
       const { driver } = (yield* EventStore.EventStore)[internals]
@@ -199,7 +199,7 @@ describe("snapshots", () => {
         }
         yield* Effect.yieldNow
       }))
-      assert.strictEqual(interrupted, 1, "the one that was under way")
+      assert.strictEqual(interrupted, 1, "the number of interrupted writes")
       assert.deepStrictEqual(yield* driver.snapshots.page(undefined, 10), [])
     }).pipe(Effect.provide(EventStore.layerMemory)))
 })
