@@ -1,6 +1,6 @@
 /**
- * What must not compile. Each `@ts-expect-error` fails the type check when the guarantee it stands for is lost: the compiler
- * then reports an unused directive. The same code without its one fault compiles, so that nothing fails for another reason.
+ * Code that must not compile. When a guarantee is lost, the compiler reports an unused `@ts-expect-error`. Nearby code without
+ * the mistake compiles, which shows that the mistake alone causes the error.
  */
 import { Context, Effect, Layer, Option, Result, Schema, Stream } from "effect"
 import { Rpc } from "effect/rpc"
@@ -61,7 +61,7 @@ const evolve = {
   UserRenamed: (s: typeof UserState.Type) => s
 }
 
-// The whole, correct.
+// A correct decider.
 export const UserDecider = User.decider({
   initial: { _tag: "Absent" },
   evolve: {
@@ -84,7 +84,7 @@ export const missingDecide = () =>
   User.decider({
     initial: { _tag: "Absent" },
     evolve,
-    // @ts-expect-error a decide key is missing
+    // @ts-expect-error `decide` lacks a command
     decide: { RegisterUser: () => [] }
   })
 
@@ -95,7 +95,7 @@ export const unknownDecide = () =>
     decide: {
       RegisterUser: () => [],
       RenameUser: () => [],
-      // @ts-expect-error there is no such command
+      // @ts-expect-error the aggregate has no such command
       DeleteUser: () => []
     }
   })
@@ -103,7 +103,7 @@ export const unknownDecide = () =>
 export const missingEvolve = () =>
   User.decider({
     initial: { _tag: "Absent" },
-    // @ts-expect-error an evolve key is missing
+    // @ts-expect-error `evolve` lacks an event
     evolve: { UserRegistered: (s) => s },
     decide: { RegisterUser: () => [], RenameUser: () => [] }
   })
@@ -125,7 +125,7 @@ export const foreignEvent = () =>
     initial: { _tag: "Absent" },
     evolve,
     decide: {
-      // @ts-expect-error an event of another aggregate
+      // @ts-expect-error the event belongs to another aggregate
       RegisterUser: () => [OrderEvent.cases.OrderPlaced.make({ orderId: "o1" })],
       RenameUser: () => []
     }
@@ -136,7 +136,7 @@ export const undeclaredError = () =>
     initial: { _tag: "Absent" },
     evolve,
     decide: {
-      // @ts-expect-error an error that the command does not declare
+      // @ts-expect-error the command does not declare this error
       RegisterUser: (_, c) => Result.fail(new NotRegistered({ userId: c.userId })),
       RenameUser: () => []
     }
@@ -146,7 +146,7 @@ export const wrongState = () =>
   User.decider({
     initial: { _tag: "Absent" },
     evolve: {
-      // @ts-expect-error not a state
+      // @ts-expect-error the value is not a state
       UserRegistered: () => ({ _tag: "Somewhere" }),
       UserRenamed: (s) => s
     },
@@ -169,12 +169,12 @@ export const noCommand = () =>
     id: "userId",
     state: UserState,
     events: UserEvent,
-    // @ts-expect-error an Rpc that does not say how any command may fail
+    // @ts-expect-error the Rpc does not declare the errors of every command
     commands: [RegisterUser, Plain]
   })
 
 export const sharedCommandId = () =>
-  // @ts-expect-error an id is one command's own
+  // @ts-expect-error a context for several commands cannot share a command id
   CommandContext.provide({ commandId: "c" })
 
 const Numbered = Command.make("Numbered", { payload: { userId: Schema.Int } })
@@ -183,11 +183,11 @@ export const wrongIdType = () =>
     id: "userId",
     state: UserState,
     events: UserEvent,
-    // @ts-expect-error an id is a string
+    // @ts-expect-error the id must be a string
     commands: [RegisterUser, Numbered]
   })
 
-// A stored event version without an upcaster path.
+// Upcaster chains.
 export const evolved = UserEvent.pipe(Event.upcasters({
   UserRegistered: Event.from({ userId: UserId, first: Schema.String, last: Schema.String })
     .to(
@@ -199,22 +199,22 @@ export const evolved = UserEvent.pipe(Event.upcasters({
 
 export const noPath = () =>
   UserEvent.pipe(Event.upcasters({
-    // @ts-expect-error the path ends before the current version
+    // @ts-expect-error the upcaster chain ends before the current version
     UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
   }))
 
 export const noUpcaster = () =>
-  // @ts-expect-error a version without an upcaster
+  // @ts-expect-error the version has no upcaster
   Event.from({ userId: UserId, first: Schema.String }).to({ userId: UserId, fullName: Schema.String })
 
 export const wrongUpcaster = () =>
   Event.from({ userId: UserId, first: Schema.String })
-    // @ts-expect-error the upcaster does not lead to the next version
+    // @ts-expect-error the upcaster does not return the next version
     .to({ userId: UserId, fullName: Schema.String }, (v1) => ({ userId: v1.userId }))
 
 export const wrongCurrent = () =>
   UserEvent.pipe(Event.upcasters({
-    // @ts-expect-error the upcaster does not lead to the current version
+    // @ts-expect-error the upcaster does not return the current version
     UserRegistered: Event.from({ userId: UserId, fullName: Schema.String })
       .toCurrent((v1) => ({ userId: v1.userId, fullName: v1.fullName }))
   }))
@@ -225,7 +225,7 @@ export const unknownHistory = () =>
     UserDeleted: Event.from({ userId: UserId }).toCurrent((v1) => v1)
   }))
 
-// Types that are no longer in the set, and versions that were split.
+// Legacy types, and versions that were split.
 export const split = UserEvent.pipe(
   Event.upcasters({
     UserRegistered: Event.from({ userId: UserId, first: Schema.NonEmptyString, name: Schema.NonEmptyString })
@@ -245,7 +245,7 @@ export const split = UserEvent.pipe(
   Event.tags({ user: "userId" })
 )
 
-// The numbers of versions as they are, stated where tsc checks them.
+// The compiler checks the number of versions of each type.
 Event.versions(split) satisfies {
   readonly UserRegistered: 3
   readonly UserRenamed: 1
@@ -257,18 +257,18 @@ Event.versions(Event.merge(split, OrderEvent)) satisfies { readonly UserRegister
 const shifted = UserEvent.pipe(Event.upcasters({
   UserRegistered: Event.from({ userId: UserId, name: Schema.NonEmptyString }).toCurrent((v1) => v1)
 }))
-// @ts-expect-error the step from version 1 to 2 was deleted, which shifts the versions after it
+// @ts-expect-error the upcaster from version 1 to 2 was deleted, which shifts the later versions
 Event.versions(shifted) satisfies { readonly UserRegistered: 3 }
 
-// @ts-expect-error the whole history was deleted
+// @ts-expect-error all upcasters were deleted
 Event.versions(UserEvent) satisfies { readonly UserRegistered: 3 }
 
-// @ts-expect-error a type that is in the log was deleted
+// @ts-expect-error a retired type was deleted
 Event.versions(UserEvent) satisfies { readonly UserPoked: "retired" }
 
 export const foreignInto = () =>
   UserEvent.pipe(Event.legacy({
-    // @ts-expect-error it becomes an event that is not in the set
+    // @ts-expect-error the type is renamed to an event that is not in the set
     OrderMade: Event.from({ orderId: Schema.String }).renamedTo("OrderPlaced", (e) => e)
   }))
 
@@ -280,24 +280,24 @@ export const wrongInto = () =>
 
 export const unnamedInto = () =>
   Event.from({ userId: UserId, name: Schema.String })
-    // @ts-expect-error an event that the split does not name, and that readers would not look for
+    // @ts-expect-error the split does not name the event, so readers would not query it
     .splitInto(["UserRegistered"], (e) => [{ _tag: "UserRenamed", ...e }])
 
 export const unfinishedLegacy = () =>
   UserEvent.pipe(Event.legacy({
-    // @ts-expect-error the path of a type that is no longer in the set ends without an event
+    // @ts-expect-error the upcaster chain of a legacy type ends without an event
     UserCreated: Event.from({ userId: UserId })
   }))
 
 export const currentLegacy = () =>
   UserEvent.pipe(Event.legacy({
-    // @ts-expect-error there is no current payload of a type that is no longer in the set
+    // @ts-expect-error a legacy type has no current payload
     UserCreated: Event.from({ userId: UserId, name: Schema.String }).toCurrent((v1) => v1)
   }))
 
 export const knownLegacy = () =>
   UserEvent.pipe(Event.legacy({
-    // @ts-expect-error it is in the set
+    // @ts-expect-error the event is still in the set
     UserRenamed: Event.retired
   }))
 
@@ -321,7 +321,7 @@ export const unhandled = () =>
     events: UserEvent,
     document: UserView,
     key: (e) => e.userId,
-    // @ts-expect-error an event neither handled nor ignored
+    // @ts-expect-error the event is neither handled nor ignored
     evolve: { UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }) }
   })
 
@@ -333,7 +333,7 @@ export const foreignHandled = () =>
     evolve: {
       UserRegistered: Projection.ignore,
       UserRenamed: Projection.ignore,
-      // @ts-expect-error an event the projection does not subscribe to
+      // @ts-expect-error the projection does not take this event
       OrderPlaced: Projection.ignore
     }
   })
@@ -344,7 +344,7 @@ export const wrongDocument = () =>
     document: UserView,
     key: (e) => e.userId,
     evolve: {
-      // @ts-expect-error not a document
+      // @ts-expect-error the value is not a document
       UserRegistered: () => ({ userId: 1 }),
       UserRenamed: Projection.ignore
     }
@@ -366,7 +366,7 @@ export const findOfStored = () =>
     document: UserView,
     key: (e) => e.userId,
     evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore },
-    // @ts-expect-error nothing is found for a projection whose documents are stored
+    // @ts-expect-error only a live projection has `find`
     find: (key: string) => [{ tags: [key] }]
   })
 
@@ -386,23 +386,23 @@ export const storedRead = () =>
 
 const noLog = Effect.provide(ProjectionStore.layerMemory)
 export const liveReadWithoutLog = () =>
-  // @ts-expect-error a live projection is read from the event store
+  // @ts-expect-error a live projection reads the event store
   Effect.runPromise(ProjectionStore.get(LiveUsers, "u1").pipe(noLog))
 export const liveListWithoutLog = () =>
-  // @ts-expect-error a live projection is read from the event store
+  // @ts-expect-error a live projection reads the event store
   Effect.runPromise(ProjectionStore.list(LiveUsers).pipe(noLog))
 export const liveWatchWithoutLog = () =>
-  // @ts-expect-error a live projection is watched in the event store
+  // @ts-expect-error a watch of a live projection reads the event store
   Effect.runPromise(Stream.runDrain(ProjectionStore.watch(LiveUsers, "u1")).pipe(noLog))
 export const erasedReadWithoutLog = (projection: Projection.Any) =>
-  // @ts-expect-error it may be a live one
+  // @ts-expect-error the projection may be live, and then needs the event store
   Effect.runPromise(ProjectionStore.get(projection, "u1").pipe(noLog))
 
 export const projectLive = () =>
-  // @ts-expect-error nobody has to bring a live projection up to date
+  // @ts-expect-error the projector does not run live projections
   Projector.layer([LiveUsers])
 export const projectAsyncInline = () =>
-  // @ts-expect-error an asynchronous projection is not brought up to date by the append
+  // @ts-expect-error an append does not update asynchronous projections
   Projector.layerInline([Users])
 
 class Mailer extends Context.Service<Mailer, { readonly send: (to: string) => Effect.Effect<void> }>()("Mailer") {}
@@ -424,13 +424,13 @@ export const rowsNeed: Layer.Layer<
   never,
   EventStore.EventStore | ProjectionStore.ProjectionStore | Mailer | Search
 > = Projector.layer([Users, Rows])
-// @ts-expect-error the layer that runs handlers needs what all of them need
+// @ts-expect-error the layer requires the services of every handler
 export const rowsNeedMore: Layer.Layer<
   Projector.Projector,
   never,
   EventStore.EventStore | ProjectionStore.ProjectionStore | Search
 > = Projector.layer([Users, Rows])
-// @ts-expect-error inline ones too
+// @ts-expect-error the inline layer also requires the services of every handler
 export const inlineRowsNeedMore: Layer.Layer<
   EventStore.EventStore,
   never,
@@ -440,7 +440,7 @@ export const inlineRowsNeedMore: Layer.Layer<
 export const unhandledRow = () =>
   Projection.handler("rows", {
     events: UserEvent,
-    // @ts-expect-error an event neither handled nor ignored
+    // @ts-expect-error the event is neither handled nor ignored
     handle: { UserRegistered: () => Effect.void }
   })
 export const foreignRow = () =>
@@ -449,25 +449,25 @@ export const foreignRow = () =>
     handle: {
       UserRegistered: () => Effect.void,
       UserRenamed: Projection.ignore,
-      // @ts-expect-error an event the projection does not subscribe to
+      // @ts-expect-error the projection does not take this event
       OrderPlaced: () => Effect.void
     }
   })
 export const liveRow = () =>
   Projection.handler("rows", {
     events: UserEvent,
-    // @ts-expect-error what has effects is not run again by every reader
+    // @ts-expect-error a handler has effects, so readers must not run it again
     lifecycle: "live",
     handle: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
   })
 export const noEffect = () =>
   Projection.handler("rows", {
     events: UserEvent,
-    // @ts-expect-error a promise is no effect
+    // @ts-expect-error a handler returns an Effect, not a promise
     handle: { UserRegistered: async () => {}, UserRenamed: Projection.ignore }
   })
 export const readRows = () =>
-  // @ts-expect-error it has no documents
+  // @ts-expect-error a handler has no documents
   ProjectionStore.get(Rows, "u1")
 
 const Welcome = Subscription.make("welcome", { events: UserEvent, handle: (e) => mail(e.name) })
@@ -476,7 +476,7 @@ export const welcomeNeeds: Layer.Layer<
   EventStoreError,
   EventStore.EventStore | ProjectionStore.ProjectionStore | Mailer
 > = Subscription.layer([Welcome])
-// @ts-expect-error the layer that runs handlers needs what they need
+// @ts-expect-error the layer requires the services of its handlers
 export const welcomeNeedsMore: Layer.Layer<
   Subscription.Subscriptions,
   EventStoreError,
@@ -486,7 +486,7 @@ export const welcomeNeedsMore: Layer.Layer<
 export const unhandledSubscription = () =>
   Subscription.make("welcome", {
     events: UserEvent,
-    // @ts-expect-error an event neither handled nor ignored
+    // @ts-expect-error the event is neither handled nor ignored
     handle: { UserRegistered: (e) => mail(e.name) }
   })
 export const foreignSubscription = () =>
@@ -495,12 +495,12 @@ export const foreignSubscription = () =>
     handle: {
       UserRegistered: (e) => mail(e.name),
       UserRenamed: Subscription.ignore,
-      // @ts-expect-error an event the subscription does not take
+      // @ts-expect-error the subscription does not take this event
       OrderPlaced: Subscription.ignore
     }
   })
 export const projectSubscription = () =>
-  // @ts-expect-error a subscription is no projection: its effects are outside of the store's transactions
+  // @ts-expect-error a subscription is not a projection: its effects run outside the store's transactions
   Projector.layer([Welcome])
 
 const taken = (name: string) =>
@@ -525,7 +525,7 @@ export const undeclaredDecisionError = () =>
   Decision.make(RegisterUser, {
     events: UserEvent,
     models: (c) => ({ taken: taken(c.name) }),
-    // @ts-expect-error an error that the command does not declare
+    // @ts-expect-error the command does not declare this error
     decide: (_, c) => Result.fail(new NotRegistered({ userId: c.userId }))
   })
 
@@ -533,7 +533,7 @@ export const foreignDecisionEvent = () =>
   Decision.make(RegisterUser, {
     events: UserEvent,
     models: (c) => ({ taken: taken(c.name) }),
-    // @ts-expect-error an event of another set
+    // @ts-expect-error the event belongs to another set
     decide: () => [OrderEvent.cases.OrderPlaced.make({ orderId: "o1" })]
   })
 
@@ -577,7 +577,7 @@ export const forgottenErased = () =>
     events: ContactEvent,
     document: Schema.Struct({ email: Schema.String }),
     key: (e) => e.userId,
-    // @ts-expect-error the document does not foresee that the email is erased
+    // @ts-expect-error the document does not allow an erased email
     evolve: { ContactGiven: (_, e) => ({ email: e.email }) }
   })
 
@@ -598,7 +598,7 @@ export const forgottenInState = () =>
     commands: [GiveContact]
   }).decider({
     initial: { email: "" },
-    // @ts-expect-error the state does not foresee that the email is erased
+    // @ts-expect-error the state does not allow an erased email
     evolve: { ContactGiven: (_, e) => ({ email: e.email }) },
     decide: { GiveContact: (_, c) => [ContactEvent.cases.ContactGiven.make(c)] }
   })
@@ -608,17 +608,17 @@ const handlers = Aggregate.layer(UserDecider).pipe(Layer.provide(EventStore.laye
 export const handled = () => Effect.runPromise(Effect.provide(register, handlers))
 
 export const unhandledCommand = () =>
-  // @ts-expect-error a command without a handler
+  // @ts-expect-error the command has no handler
   Effect.runPromise(register)
 
 const Other = Command.make("Other", { payload: { userId: UserId } })
 export const otherCommand = () =>
-  // @ts-expect-error the handlers at hand are those of other commands
+  // @ts-expect-error the provided handlers belong to other commands
   Effect.runPromise(Effect.provide(CommandBus.dispatch(Other, { userId: UserId.make("u1") }), handlers))
 
 const Ask = Query.make("Ask", { payload: {}, success: Schema.String })
 export const unhandledQuery = () =>
-  // @ts-expect-error a query without a handler
+  // @ts-expect-error the query has no handler
   Effect.runPromise(QueryBus.ask(Ask, {}))
 
 export const wrongPayload = () =>
@@ -631,28 +631,28 @@ export const wrongQueryPayload = () =>
 const Named = Query.make("Named", { payload: { name: Schema.String }, success: Schema.String })
 const named = QueryBus.ask(Named, { name: "Ann" })
 export const queryErrors: Effect.Effect<string, Query.BusError, unknown> = named
-// @ts-expect-error an invalid payload is among the errors of a query
+// @ts-expect-error a query can fail with an invalid payload
 export const forgottenInvalidQuery: Effect.Effect<string, ProjectionBehind | EventStoreError, unknown> = named
 
 export const preciseErrors: Effect.Effect<unknown, AlreadyRegistered | Command.BusError, unknown> = register
-// @ts-expect-error a command's own error is among its errors
+// @ts-expect-error a command can fail with its own error
 export const forgottenError: Effect.Effect<unknown, Command.BusError, unknown> = register
 
-// Time travel: what has no single stream has no versions, and what comes out is typed.
+// Time travel: only an aggregate has versions, and results are typed.
 const u1 = UserId.make("u1")
 export const aggregateAtVersion = TimeTravel.aggregate(UserDecider, "u1", AsOf.version(3))
 export const documentAtPosition = TimeTravel.document(Users, "u1", AsOf.position(3n))
 export const documentAtVersion = () =>
-  // @ts-expect-error a document is made of the events of many streams, and has no version
+  // @ts-expect-error a document combines many streams, so it has no version
   TimeTravel.document(Users, "u1", AsOf.version(3))
 export const decisionAtPosition = TimeTravel.decision(decision, { userId: u1, name: "Ann" }, AsOf.position(3n))
 export const decisionAtVersion = () =>
-  // @ts-expect-error neither has a decision
+  // @ts-expect-error a decision combines many streams, so it has no version
   TimeTravel.decision(decision, { userId: u1, name: "Ann" }, AsOf.version(3))
 export const decisionDiffAtVersion = () =>
   TimeTravel.decisionDiff(decision, { userId: u1, name: "Ann" }, {
     from: AsOf.position(1n),
-    // @ts-expect-error neither have the differences of one
+    // @ts-expect-error the difference of a decision has no version either
     to: AsOf.version(3)
   })
 
@@ -680,24 +680,24 @@ export const renamed: Effect.Effect<
   NotRegistered | InvalidCommand | AsOfNotReached | EventStoreError,
   EventStore.EventStore
 > = TimeTravel.whatIf(UserDecider, RenameUser, renameUser, AsOf.version(1))
-// @ts-expect-error a what-if fails with the command's own errors
+// @ts-expect-error a what-if can fail with the command's own errors
 export const renamedNever: Effect.Effect<
   TimeTravel.WhatIfResult<typeof UserState.Type, typeof UserEvent.Type>,
   InvalidCommand | AsOfNotReached | EventStoreError,
   EventStore.EventStore
 > = TimeTravel.whatIf(UserDecider, RenameUser, renameUser, AsOf.version(1))
 export const foreignCommand = () =>
-  // @ts-expect-error a command of another aggregate
+  // @ts-expect-error the command belongs to another aggregate
   TimeTravel.whatIf(UserDecider, Nameless, { name: "Ann" }, AsOf.now)
 export const wrongPayloadThen = () =>
-  // @ts-expect-error the payload of another command
+  // @ts-expect-error the payload belongs to another command
   TimeTravel.whatIf(UserDecider, RenameUser, { userId: u1 }, AsOf.now)
 export const foreignImagined = (other: TimeTravel.WhatIfResult<number, never>) =>
-  // @ts-expect-error the state of another aggregate
+  // @ts-expect-error the state belongs to another aggregate
   TimeTravel.whatIf(UserDecider, RenameUser, renameUser, other)
 export const readWithoutLog = () =>
-  // @ts-expect-error the past is read from the event store, whatever the lifecycle of a projection
+  // @ts-expect-error time travel reads the event store, for every lifecycle
   Effect.runPromise(documentAtPosition.pipe(noLog))
 export const wrongModelSchema = () =>
-  // @ts-expect-error the Schema of another state
+  // @ts-expect-error the Schema belongs to another state
   Decision.model({ events: UserEvent, initial: 0, evolve: { UserRegistered: (n) => n + 1 }, state: Schema.String })

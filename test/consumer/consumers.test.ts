@@ -26,11 +26,11 @@ const ticks = (partitions = 1) =>
 const Ticks = ticks()
 
 const stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
-const quickly = { lease: "300 millis", retryDelay: { first: "5 millis", max: "10 millis" } } as const
+const fastOptions = { lease: "300 millis", retryDelay: { first: "5 millis", max: "10 millis" } } as const
 
 const tick = Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, "s", [{ _tag: "Ticked", n: 1 }]))
 
-const reached = (position: Position.Position, projection: Projection.Any = Ticks) =>
+const awaitConsumer = (position: Position.Position, projection: Projection.Any = Ticks) =>
   Effect.flatMap(
     ProjectionStore.ProjectionStore,
     (store) => store.awaitPosition(projection, position, "30 seconds")
@@ -64,55 +64,58 @@ const withDrivers = (change: {
     )
   )
 
-const quiet = Effect.provideService(References.MinimumLogLevel, "None")
+const withoutLogs = Effect.provideService(References.MinimumLogLevel, "None")
 
 const unavailable = Effect.fail(
   new EventStoreError({ reason: new StoreUnavailable({ message: "a test", cause: undefined }) })
 )
 
-describe("a consumer's workers", () => {
+describe("the workers of a consumer", () => {
   for (
     const [what, fails] of [
       ["an error", unavailable],
       ["a defect", Effect.die("a test")],
-      ["an interruption that is not theirs", Effect.interrupt]
+      ["an interruption", Effect.interrupt]
     ] as const
   ) {
-    it.live(`go on after ${what} of the store, wherever it comes`, () =>
+    it.live(`continue after ${what} of any store operation`, () =>
       Effect.gen(function*() {
-        const flaky = withDrivers({
+        const failingStores = withDrivers({
           events: ({ readAll }) => {
             let reads = 0
             return { readAll: (page) => ++reads % 2 === 1 && reads < 8 ? fails : readAll(page) }
           },
           store: ({ advance, claim, parked }) => {
-            let [claims, advances, looks] = [0, 0, 0]
+            let [claims, advances, parkedReads] = [0, 0, 0]
             return {
               claim: (request) => ++claims % 2 === 1 && claims < 8 ? fails : claim(request),
               advance: (request) => ++advances < 3 ? fails : advance(request),
-              parked: (...args) => ++looks < 3 ? fails : parked(...args)
+              parked: (...args) => ++parkedReads < 3 ? fails : parked(...args)
             }
           }
         })
         yield* Effect.gen(function*() {
-          for (let n = 0; n < 5; n++) yield* reached((yield* tick).position)
+          for (let n = 0; n < 5; n++) yield* awaitConsumer((yield* tick).position)
           const status = yield* until(({ applied, state }) => state === "live" && applied === 5)
           assert.deepInclude(status, { partitions: 1, detail: undefined })
-        }).pipe(Effect.provide(Projector.layer([Ticks], { ...quickly, lease: "1 hour" })), Effect.provide(flaky))
-      }).pipe(Effect.provide(stores), quiet))
+        }).pipe(
+          Effect.provide(Projector.layer([Ticks], { ...fastOptions, lease: "1 hour" })),
+          Effect.provide(failingStores)
+        )
+      }).pipe(Effect.provide(stores), withoutLogs))
   }
 
   for (const [what, fails] of [["a defect", Effect.die("a test")], ["an interruption", Effect.interrupt]] as const) {
-    it.live(`are said to be stuck by ${what} for as long as they are, also while it is tried again`, () =>
+    it.live(`report that they are stuck throughout the retries after ${what}`, () =>
       Effect.gen(function*() {
-        const seen = new Set<string>()
+        const states = new Set<string>()
         let failures = 0
-        const healed = yield* Deferred.make<void>()
-        const broken = withDrivers({
+        const fixed = yield* Deferred.make<void>()
+        const failingStores = withDrivers({
           store: ({ advance }) => ({
             advance: (request) =>
               Effect.suspend(() => {
-                if (Deferred.isDoneUnsafe(healed)) return advance(request)
+                if (Deferred.isDoneUnsafe(fixed)) return advance(request)
                 failures++
                 return fails
               })
@@ -122,9 +125,9 @@ describe("a consumer's workers", () => {
         yield* Effect.gen(function*() {
           yield* until(({ state }) => state === "stuck")
           const projector = yield* Projector.Projector
-          const looking = yield* Effect.forkChild(Effect.forever(
+          const polling = yield* Effect.forkChild(Effect.forever(
             Effect.andThen(
-              Effect.map(projector.status, ([status]) => seen.add(status!.state)),
+              Effect.map(projector.status, ([status]) => states.add(status!.state)),
               Effect.yieldNow
             )
           ))
@@ -133,26 +136,26 @@ describe("a consumer's workers", () => {
             until: (n) => n > before + 5,
             schedule: Schedule.spaced("1 millis")
           })
-          yield* Fiber.interrupt(looking)
-          assert.deepStrictEqual(Array.from(seen), ["stuck"])
-          yield* Deferred.succeed(healed, undefined)
+          yield* Fiber.interrupt(polling)
+          assert.deepStrictEqual(Array.from(states), ["stuck"])
+          yield* Deferred.succeed(fixed, undefined)
           yield* until(({ state }) => state === "live")
-        }).pipe(Effect.provide(Projector.layer([Ticks], quickly)), Effect.provide(broken))
-      }).pipe(Effect.provide(stores), quiet))
+        }).pipe(Effect.provide(Projector.layer([Ticks], fastOptions)), Effect.provide(failingStores))
+      }).pipe(Effect.provide(stores), withoutLogs))
   }
 
-  it.live("keep their leases while one of them cannot be interrupted, and hand its partition over when it ends", () =>
+  it.live("keep the lease of a partition they cannot interrupt, and release it later", () =>
     Effect.gen(function*() {
       const four = ticks(4)
-      const held = yield* Deferred.make<void>()
+      const released = yield* Deferred.make<void>()
       const hanging = yield* Deferred.make<void>()
-      const slow = withDrivers({
+      const slowStores = withDrivers({
         store: ({ advance }) => ({
           advance: (request) =>
             request.partition === 3
               ? Effect.uninterruptible(
                 Effect.andThen(
-                  Effect.andThen(Deferred.succeed(hanging, undefined), Deferred.await(held)),
+                  Effect.andThen(Deferred.succeed(hanging, undefined), Deferred.await(released)),
                   advance(request)
                 )
               )
@@ -170,22 +173,22 @@ describe("a consumer's workers", () => {
       yield* Effect.gen(function*() {
         yield* Deferred.await(hanging)
         const [one] = yield* owners
-        // A second worker, for whom the first is to give up two partitions, of which one hangs.
+        // The second worker is due two partitions of the first, one of which hangs.
         yield* Effect.gen(function*() {
           const shared = yield* onceOwners((all) => all[2] !== one && all[2] !== undefined)
           assert.deepStrictEqual(shared.map((owner) => owner === one), [true, true, false, true])
-          // For several leases on end.
+          // Longer than several leases.
           yield* Effect.sleep("1 second")
           assert.deepStrictEqual((yield* owners).map((owner) => owner === one), [true, true, false, true])
-          yield* Deferred.succeed(held, undefined)
+          yield* Deferred.succeed(released, undefined)
           const handed = yield* onceOwners((all) => all[3] !== one && all[3] !== undefined)
           assert.deepStrictEqual(handed.map((owner) => owner === one), [true, true, false, false])
-          yield* reached((yield* tick).position, four)
-        }).pipe(Effect.provide(Layer.fresh(Projector.layer([four], quickly))))
-      }).pipe(Effect.provide(Projector.layer([four], quickly).pipe(Layer.provide(slow))))
-    }).pipe(Effect.provide(stores), quiet))
+          yield* awaitConsumer((yield* tick).position, four)
+        }).pipe(Effect.provide(Layer.fresh(Projector.layer([four], fastOptions))))
+      }).pipe(Effect.provide(Projector.layer([four], fastOptions).pipe(Layer.provide(slowStores))))
+    }).pipe(Effect.provide(stores), withoutLogs))
 
-  it.live("end at once, though the store hangs, and leave nothing running", () =>
+  it.live("stop at once while the store hangs, and interrupt its calls", () =>
     Effect.gen(function*() {
       let hanging = 0
       const never = Effect.acquireUseRelease(
@@ -194,13 +197,13 @@ describe("a consumer's workers", () => {
         () => Effect.sync(() => hanging--)
       )
       let isHanging = false
-      const stuck = withDrivers({
+      const hangingStores = withDrivers({
         events: ({ readAll }) => ({ readAll: (page) => Effect.suspend(() => isHanging ? never : readAll(page)) }),
         store: ({ claim }) => ({ claim: (request) => Effect.suspend(() => isHanging ? never : claim(request)) })
       })
       yield* Effect.gen(function*() {
-        // In pages of one the next is read ahead.
-        for (let n = 0; n < 3; n++) yield* reached((yield* tick).position)
+        // With pages of one event the reader reads the next page in advance.
+        for (let n = 0; n < 3; n++) yield* awaitConsumer((yield* tick).position)
         isHanging = true
         yield* tick
         yield* Effect.repeat(Effect.sync(() => hanging), {
@@ -208,14 +211,14 @@ describe("a consumer's workers", () => {
           schedule: Schedule.spaced("5 millis")
         })
       }).pipe(
-        Effect.provide(Projector.layer([Ticks], { ...quickly, batchSize: 1 })),
-        Effect.provide(stuck),
+        Effect.provide(Projector.layer([Ticks], { ...fastOptions, batchSize: 1 })),
+        Effect.provide(hangingStores),
         Effect.timeout("30 seconds")
       )
       assert.strictEqual(hanging, 0)
-    }).pipe(Effect.provide(stores), quiet))
+    }).pipe(Effect.provide(stores), withoutLogs))
 
-  it.effect("act at once on what is asked in their own process", () =>
+  it.effect("carry out a request of their own process at once", () =>
     Effect.gen(function*() {
       let isPoison = true
       const poisonous = Projection.make("poisonous", {
@@ -230,22 +233,22 @@ describe("a consumer's workers", () => {
         }
       })
       yield* Effect.gen(function*() {
-        yield* reached((yield* tick).position, poisonous)
+        yield* awaitConsumer((yield* tick).position, poisonous)
         isPoison = false
         const retry = yield* Effect.forkChild(Parking.retry(poisonous, "s"))
-        // Less than the time after which they look by themselves.
+        // Less than the interval at which the workers poll for requests.
         yield* TestClock.adjust("100 millis")
         assert.strictEqual(retry.pollUnsafe()?._tag, "Success")
       }).pipe(Effect.provide(Projector.layer([poisonous], { lease: "1 hour" })))
-    }).pipe(Effect.provide(stores), quiet))
+    }).pipe(Effect.provide(stores), withoutLogs))
 
-  it.live("tell where the others are, while they stand by", () =>
+  it.live("report the progress of the other workers in standby", () =>
     Effect.gen(function*() {
       const { position } = yield* tick
-      yield* reached(position)
+      yield* awaitConsumer(position)
       const standby = yield* until(({ position: at, state }) => state === "standby" && at === position).pipe(
-        Effect.provide(Layer.fresh(Projector.layer([Ticks], quickly)))
+        Effect.provide(Layer.fresh(Projector.layer([Ticks], fastOptions)))
       )
       assert.deepInclude(standby, { head: position, lag: 0n, partitions: 0 })
-    }).pipe(Effect.provide(Projector.layer([Ticks], quickly)), Effect.provide(stores), quiet))
+    }).pipe(Effect.provide(Projector.layer([Ticks], fastOptions)), Effect.provide(stores), withoutLogs))
 })

@@ -95,7 +95,7 @@ const parentOf = (span: Tracer.NativeSpan): string | undefined => {
 }
 
 describe("telemetry", () => {
-  it.live("spans lead from the caller through dispatch and append to both kinds of projection", () =>
+  it.live("spans link the caller, dispatch, append and both kinds of projection", () =>
     Effect.gen(function*() {
       const { spans } = yield* observed(Effect.gen(function*() {
         const receipt = yield* CommandBus.dispatch(Light, { id: "a" }).pipe(Effect.withSpan("request"))
@@ -116,7 +116,7 @@ describe("telemetry", () => {
       assert.strictEqual(step?.links[0]?.span.spanId, find("CommandBus.dispatch Light").spanId)
     }))
 
-  it.live("metrics count appends, events, conflicts, repeated commands, and how far projections are", () =>
+  it.live("metrics count appends, events, conflicts, repeated commands and progress", () =>
     Effect.gen(function*() {
       const { logs, valueOf } = yield* observed(Effect.gen(function*() {
         yield* CommandBus.dispatch(Light, { id: "a" }, { commandId: "c" })

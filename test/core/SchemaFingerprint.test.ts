@@ -237,12 +237,12 @@ describe("Fingerprint", () => {
     assert.strictEqual(SchemaFingerprint.fromText("foobar"), "343e1662793c64bf6f0d3597ba446f18")
   })
 
-  it("refuses a schema that is another one each time it is unfolded", () => {
+  it("rejects a Schema that differs each time it is unfolded", () => {
     const fresh = (): Schema.Codec<unknown> => Struct({ next: Schema.Array(Schema.suspend(fresh)) })
     assert.throws(() => SchemaFingerprint.make(fresh()), /more than 1000 recursive definitions/)
   })
 
-  it("takes a schema whose definitions share many others in the time of its size", () => {
+  it("takes linear time for a Schema whose definitions share many others", () => {
     let schema: Schema.Top = String
     for (let depth = 0; depth < 60; depth++) schema = Struct({ left: schema, right: schema })
     assert.strictEqual(SchemaFingerprint.canonical(schema).split("\n").length, 62)

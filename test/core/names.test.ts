@@ -3,22 +3,26 @@ import { Effect, Schema } from "effect"
 import { Aggregate, Command, ConcurrencyConflict, Event, Position, Projection, StreamId, Version } from "evsrc"
 
 describe("StreamId", () => {
-  it.effect.prop("accepts just what survives UTF-8 and fits", [Schema.String], ([name]) =>
-    Effect.sync(() => {
-      const survives = new TextDecoder().decode(new TextEncoder().encode(name)) === name
-      const valid = name.length > 0 && name.length <= 512 && survives && !name.includes("\0")
-      assert.strictEqual(StreamId.validate(name) === undefined, valid)
-      assert.strictEqual(Schema.is(StreamId.StreamId)(name), valid)
-    }))
+  it.effect.prop(
+    "accepts exactly the names that survive UTF-8 and fit the limit",
+    [Schema.String],
+    ([name]) =>
+      Effect.sync(() => {
+        const survives = new TextDecoder().decode(new TextEncoder().encode(name)) === name
+        const valid = name.length > 0 && name.length <= 512 && survives && !name.includes("\0")
+        assert.strictEqual(StreamId.validate(name) === undefined, valid)
+        assert.strictEqual(Schema.is(StreamId.StreamId)(name), valid)
+      })
+  )
 
-  it("says what is wrong", () => {
+  it("names the fault in the error", () => {
     assert.include(StreamId.validate(""), "empty")
     assert.include(StreamId.validate("x".repeat(10_000)), "at most 512")
     assert.include(StreamId.validate("\0"), "NUL")
     assert.include(StreamId.validate("\ud800"), "surrogate")
   })
 
-  it("is category and id", () => {
+  it("consists of category and id", () => {
     assert.strictEqual(StreamId.nameOf("User", "a-b"), "User-a-b")
     assert.strictEqual(StreamId.category("User-a-b"), "User")
     assert.strictEqual(StreamId.category("lonely"), "lonely")
@@ -26,11 +30,11 @@ describe("StreamId", () => {
 })
 
 describe("Version and Position", () => {
-  it("a version is a whole number from 0", () => {
+  it("accepts whole numbers from 0 as versions", () => {
     for (const bad of [-1, 1.5, NaN, Infinity, 2 ** 53]) assert.throws(() => Version.make(bad))
   })
 
-  it("a position is from 0 to 2^63 - 1 and a string in JSON", () => {
+  it("accepts positions from 0 to 2^63 - 1, as strings in JSON", () => {
     for (const bad of [-1n, 2n ** 63n]) assert.throws(() => Position.make(bad))
     const json = Schema.encodeSync(Schema.toCodecJson(Position.Position))(Position.make(2n ** 63n - 1n))
     assert.strictEqual(json, "9223372036854775807")
@@ -48,7 +52,7 @@ describe("Version and Position", () => {
       })
   )
 
-  it("a conflict has a short message, however long the stream's name is", () => {
+  it("shortens a long stream name in the message of a conflict", () => {
     const conflict = (stream: string, expected: Version.Expected) =>
       new ConcurrencyConflict({ stream, expected, actual: Version.make(3) }).message
     assert.strictEqual(
@@ -63,12 +67,12 @@ describe("Version and Position", () => {
   })
 })
 
-describe("definitions reject what cannot work", () => {
+describe("definitions", () => {
   const events = Schema.TaggedUnion({ Happened: { id: Schema.String } })
   const state = Schema.Struct({})
   const Do = Command.make("Do", { payload: { id: Schema.String } })
 
-  it("an aggregate without a name, with a dash in it, or with two commands of one name", () => {
+  it("reject an aggregate with an invalid name or two commands of one name", () => {
     const make = (name: string, commands: ReadonlyArray<typeof Do>) =>
       Aggregate.make(name, { id: "id", state, events, commands })
     assert.throws(() => make("", [Do]), "empty")
@@ -76,7 +80,7 @@ describe("definitions reject what cannot work", () => {
     assert.throws(() => make("A", [Do, Do]), "have the same name")
   })
 
-  it("a projection with a bad name or version", () => {
+  it("reject a projection with an invalid name or version", () => {
     const make = (name: string, version: number) =>
       Projection.make(name, {
         events,
@@ -92,7 +96,7 @@ describe("definitions reject what cannot work", () => {
     assert.strictEqual(make("users", 2).id, "users@2")
   })
 
-  it("a projection with tags that its events cannot have, or without partitions", () => {
+  it("reject a projection with unknown tags or without partitions", () => {
     const make = (tags: ReadonlyArray<string>, partitions = 1) =>
       Projection.make("users", {
         events: events.pipe(Event.tags({ user: "id" })),

@@ -38,7 +38,7 @@ describe("Limits", () => {
       })
   )
 
-  it.effect("a character outside the basic plane counts four bytes", () =>
+  it.effect("counts four bytes for a character outside the basic plane", () =>
     Effect.gen(function*() {
       const text = "💶é€"
       assert.isTrue(yield* takes(text, { eventBytes: bytes(text) }))

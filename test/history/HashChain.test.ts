@@ -65,7 +65,7 @@ describe("the encoding of a hashed event", () => {
     )
   })
 
-  it("differ wherever two events do, also where a text goes on in the next", () => {
+  it("differs for different events, also when text moves to the next field", () => {
     const others: ReadonlyArray<Partial<StoredEvent>> = [
       {},
       { stream: StreamId.StreamId.make("éT"), type: "" },

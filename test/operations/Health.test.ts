@@ -21,7 +21,7 @@ const tick = Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick,
 
 const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store[internals].driver)
 
-/** Sends a heartbeat. */
+/** Claims the partitions, which sends a heartbeat. */
 const claim = (consumer: Projection.Any = Ticks, owner = "me") =>
   Effect.flatMap(
     driver,
@@ -41,7 +41,7 @@ const advance = (from: bigint, to: bigint, events: number) =>
       applied: events === 0 ? [] : [{ first: Position.make(from + 1n), events, digest: 0n }]
     }))
 
-/** The status of a consumer and the reasons. */
+/** Returns the status of a consumer, followed by the reasons. */
 const assess = (consumer: Projection.Any = Ticks) =>
   Effect.map(Health.of([consumer]), ({ reasons, status }) => [status, ...reasons])
 
@@ -138,7 +138,7 @@ describe("health", () => {
       )
     }).pipe(Effect.provide(stores)))
 
-  it.effect("has the worst status of all consumers and partitions, and their sums", () =>
+  it.effect("has the worst status of all consumers and partitions, and their total lag", () =>
     Effect.gen(function*() {
       const two = projection("two", 2)
       yield* claim()
@@ -176,7 +176,7 @@ describe("health", () => {
       yield* TestClock.adjust("10 seconds")
       yield* advance(1n, 2n, 60)
       yield* throughput
-      assert.strictEqual(yield* throughput, 6, "since a report of ten seconds ago")
+      assert.strictEqual(yield* throughput, 6, "since the report ten seconds earlier")
     }).pipe(Effect.provide(stores)))
 
   it.effect("computes the throughput of ten seconds or more, however often it is checked", () =>

@@ -1,18 +1,17 @@
 /**
- * The conformance suite of parking: what a consumer cannot process is parked, in order, and nothing else waits for it.
+ * The runtime suite of parking: an event that fails parks its stream, in order, and delays no other stream.
  *
  * @since 0.1.0
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { type Case, equal, includes, isAbove, test, unique } from "../../src/conformance/Suite.ts"
 import { type EventStoreError, storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
@@ -27,7 +26,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 
-/** Notes, per key, which events of which streams it has seen, in order; and cannot take those that are poison. */
+/** A projection that records the events of each document in order, and throws on those in `poison`. */
 const fixture = (partitions = 1) => {
   const type = unique("Noted")
   const Events = Schema.TaggedUnion({ [type]: { id: Schema.String, key: Schema.String, n: Schema.Int } })
@@ -45,7 +44,7 @@ const fixture = (partitions = 1) => {
     }
   })
   const streamOf = (id: string) => StreamId.make(`${type}-${id}`)
-  /** Appends an event `n` to the stream `id`, which touches the document `key`. Answers its position. */
+  /** Appends an event `n` of the document `key` to the stream `id`. Returns its position. */
   const append = (id: string, n: number, key = id) =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
@@ -56,17 +55,17 @@ const fixture = (partitions = 1) => {
       ProjectionStore.get(projection, key),
       (found) => Option.match(found, { onNone: () => [], onSome: (d) => d.seen })
     )
-  const reached = (position: Position.Position) =>
+  const awaitConsumer = (position: Position.Position) =>
     Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "50 seconds"))
   const parked = Effect.map(
     Parking.list(projection),
     (all) => all.map((p) => [p.stream.slice(type.length + 1), p.version, p.attempts])
   )
-  const working = Effect.provide(Projector.layer([projection], { batchSize: 2 }))
-  return { append, parked, poison, projection, reached, seen, streamOf, type, working }
+  const withProjector = Effect.provide(Projector.layer([projection], { batchSize: 2 }))
+  return { append, parked, poison, projection, awaitConsumer, seen, streamOf, type, withProjector }
 }
 
-const raw = (type: string, data: string): NewEvent => ({
+const newEvent = (type: string, data: string): NewEvent => ({
   id: globalThis.crypto.randomUUID(),
   type,
   schemaVersion: 1,
@@ -74,39 +73,39 @@ const raw = (type: string, data: string): NewEvent => ({
   metadata: "{}"
 })
 
-const complete = (projection: Projection.Any) =>
+const equalComplete = (projection: Projection.Any) =>
   Effect.map(
     DeliveryAudit.run(projection),
     (audit) => equal([audit.status, audit.first], ["complete", undefined], "the audit")
   )
 
-const toPark: ReadonlyArray<Case<Stores>> = [
-  test("a poisonous event parks its stream in order, and no other; a retry goes on where it stopped", function*() {
-    const { append, parked, poison, projection, reached, seen, streamOf, working } = fixture()
+const processing: ReadonlyArray<Case<Stores>> = [
+  test("a failing event parks its stream in order, and a retry resumes there", function*() {
+    const { append, parked, poison, projection, awaitConsumer, seen, streamOf, withProjector } = fixture()
     poison.add("a2")
     yield* Effect.gen(function*() {
       for (const n of upTo(3)) for (const id of ["a", "b"]) yield* append(id, n, "both")
-      yield* reached(yield* append("c", 1))
-      equal(yield* seen("both"), ["a1", "b1", "b2", "b3"], "what goes on")
-      equal(yield* seen("c"), ["c1"], "another document")
-      equal(yield* parked, [["a", 2, 1]], "what is parked")
-      yield* complete(projection)
+      yield* awaitConsumer(yield* append("c", 1))
+      equal(yield* seen("both"), ["a1", "b1", "b2", "b3"], "the document with the other stream")
+      equal(yield* seen("c"), ["c1"], "the other document")
+      equal(yield* parked, [["a", 2, 1]], "the parked streams")
+      yield* equalComplete(projection)
       poison.clear()
       const outcome = yield* Parking.retry(projection, streamOf("a"), { actor: "ann", reason: "fixed" })
       equal([outcome.outcome, outcome.entry.actor, outcome.parked], ["retried", "ann", undefined], "the outcome")
-      equal(yield* seen("both"), ["a1", "b1", "b2", "b3", "a2", "a3"], "in order within the stream")
-      equal(yield* parked, [], "nothing is parked")
-      yield* reached(yield* append("a", 4, "both"))
-      equal((yield* seen("both")).at(-1), "a4", "the stream goes on")
-      yield* complete(projection)
-    }).pipe(working)
+      equal(yield* seen("both"), ["a1", "b1", "b2", "b3", "a2", "a3"], "the document after the retry")
+      equal(yield* parked, [], "the parked streams after the retry")
+      yield* awaitConsumer(yield* append("a", 4, "both"))
+      equal((yield* seen("both")).at(-1), "a4", "the last event of the document")
+      yield* equalComplete(projection)
+    }).pipe(withProjector)
   }),
 
-  test("whoever watches a document sees what a retry has made of it", function*() {
-    const { append, poison, projection, reached, streamOf, working } = fixture()
+  test("a watch of a document returns the change of a retry", function*() {
+    const { append, poison, projection, awaitConsumer, streamOf, withProjector } = fixture()
     poison.add("a1")
     yield* Effect.gen(function*() {
-      yield* reached(yield* append("a", 1))
+      yield* awaitConsumer(yield* append("a", 1))
       const first = yield* Deferred.make<void>()
       const watching = yield* ProjectionStore.watch(projection, "a").pipe(
         Stream.tap(() => Deferred.succeed(first, undefined)),
@@ -118,81 +117,85 @@ const toPark: ReadonlyArray<Case<Stores>> = [
       poison.clear()
       yield* Parking.retry(projection, streamOf("a"))
       const all = yield* Effect.timeout(Fiber.join(watching), "30 seconds")
-      equal(all.map(Option.map(({ seen }) => seen)), [Option.none(), Option.some(["a1"])], "before and after")
-    }).pipe(working)
+      equal(
+        all.map(Option.map(({ seen }) => seen)),
+        [Option.none(), Option.some(["a1"])],
+        "the documents before and after the retry"
+      )
+    }).pipe(withProjector)
   }),
 
-  test("a parked event may be the very last that was read", function*() {
-    const { append, poison, projection, reached, seen, streamOf, working } = fixture()
+  test("a retry succeeds on the last event of the log", function*() {
+    const { append, poison, projection, awaitConsumer, seen, streamOf, withProjector } = fixture()
     poison.add("a1")
     yield* Effect.gen(function*() {
-      yield* reached(yield* append("a", 1))
+      yield* awaitConsumer(yield* append("a", 1))
       poison.clear()
       equal((yield* Parking.retry(projection, streamOf("a"))).outcome, "retried", "the outcome")
-      equal(yield* seen("a"), ["a1"], "it is applied")
-      yield* complete(projection)
-    }).pipe(working)
+      equal(yield* seen("a"), ["a1"], "the document")
+      yield* equalComplete(projection)
+    }).pipe(withProjector)
   }),
 
-  test("a retry may fail again, or get past the first event and no further", function*() {
-    const { append, parked, poison, projection, reached, seen, streamOf, working } = fixture()
-    for (const bad of ["a2", "a4"]) poison.add(bad)
+  test("a retry can fail again, or stop at a later event", function*() {
+    const { append, parked, poison, projection, awaitConsumer, seen, streamOf, withProjector } = fixture()
+    for (const failing of ["a2", "a4"]) poison.add(failing)
     yield* Effect.gen(function*() {
-      for (const n of upTo(5)) yield* reached(yield* append("a", n))
+      for (const n of upTo(5)) yield* awaitConsumer(yield* append("a", n))
       const failed = yield* Parking.retry(projection, streamOf("a"), { actor: "ann" })
-      equal([failed.outcome, failed.parked?.attempts], ["failed", 2], "again")
-      ok(failed.entry.detail?.includes("poison a2") === true, `the detail of the entry: ${failed.entry.detail}`)
-      equal(yield* seen("a"), ["a1"], "nothing has changed")
+      equal([failed.outcome, failed.parked?.attempts], ["failed", 2], "the outcome of the first retry")
+      includes(failed.entry.detail ?? "", "poison a2", "the detail of its entry")
+      equal(yield* seen("a"), ["a1"], "the document after the first retry")
       poison.delete("a2")
       const further = yield* Parking.retry(projection, streamOf("a"))
-      equal([further.outcome, further.parked?.version], ["retried", 4], "further")
-      equal(yield* seen("a"), ["a1", "a2", "a3"], "what came in between")
-      equal(yield* parked, [["a", 4, 1]], "at a later event")
-      yield* complete(projection)
+      equal([further.outcome, further.parked?.version], ["retried", 4], "the outcome of the second retry")
+      equal(yield* seen("a"), ["a1", "a2", "a3"], "the document after the second retry")
+      equal(yield* parked, [["a", 4, 1]], "the parked streams")
+      yield* equalComplete(projection)
       equal(
         (yield* Parking.history(projection)).map((e) => [e.action, e.actor]),
         [["parked", undefined], ["failed", "ann"], ["retried", undefined], ["parked", undefined]],
-        "all of it is recorded"
+        "the parking log"
       )
-    }).pipe(working)
+    }).pipe(withProjector)
   }),
 
-  test("an event is skipped for a reason, and the stream goes on behind it", function*() {
-    const { append, parked, poison, projection, reached, seen, streamOf, working } = fixture()
-    for (const bad of ["a2", "a3"]) poison.add(bad)
+  test("a skip needs a reason, and the stream continues after the event", function*() {
+    const { append, parked, poison, projection, awaitConsumer, seen, streamOf, withProjector } = fixture()
+    for (const failing of ["a2", "a3"]) poison.add(failing)
     yield* Effect.gen(function*() {
-      for (const n of upTo(4)) yield* reached(yield* append("a", n))
+      for (const n of upTo(4)) yield* awaitConsumer(yield* append("a", n))
       const refused = yield* Effect.flip(Parking.skip(projection, streamOf("a"), { reason: "" }))
-      equal(refused._tag, "EventStoreError", "without a reason")
+      equal(refused._tag, "EventStoreError", "the error of a skip without a reason")
       const first = yield* Parking.skip(projection, streamOf("a"), { reason: "a test", actor: "bob" })
       equal(
         [first.outcome, first.entry.detail, first.entry.actor, first.parked?.version],
         ["skipped", "a test", "bob", 3],
-        "as it is recorded, and parked again"
+        "the entry of the skip, and the version at which the stream is parked again"
       )
       const second = yield* Parking.skip(projection, streamOf("a"), { reason: "another" })
-      equal([second.outcome, second.parked], ["skipped", undefined], "the next one")
-      equal(yield* seen("a"), ["a1", "a4"], "what is not skipped")
-      equal(yield* parked, [], "nothing is parked")
-      yield* complete(projection)
+      equal([second.outcome, second.parked], ["skipped", undefined], "the outcome of the second skip")
+      equal(yield* seen("a"), ["a1", "a4"], "the document")
+      equal(yield* parked, [], "the parked streams")
+      yield* equalComplete(projection)
       const [partition] = (yield* DeliveryAudit.run(projection)).partitions
-      equal([partition?.events, partition?.applied, partition?.skipped], [4, 2, 2], "the account")
-    }).pipe(working)
+      equal([partition?.events, partition?.applied, partition?.skipped], [4, 2, 2], "the events, applied and skipped")
+    }).pipe(withProjector)
   }),
 
-  test("several streams of several partitions are parked, stay so through restarts, and are retried together", function*() {
-    const { append, parked, poison, projection, reached, seen, working } = fixture(3)
+  test("parked streams of several partitions survive restarts and are retried together", function*() {
+    const { append, parked, poison, projection, awaitConsumer, seen, withProjector } = fixture(3)
     const ids = ["a", "b", "c", "d", "e"]
     for (const id of ids) poison.add(`${id}2`)
     const round = Effect.fnUntraced(function*(from: number) {
       let last = Position.start
       for (const n of [from, from + 1]) for (const id of [...ids, "good"]) last = yield* append(id, n)
-      yield* reached(last)
-      equal(yield* parked, ids.map((id) => [id, 2, 1]), "the streams")
-      for (const id of ids) equal(yield* seen(id), [`${id}1`], "what was applied before")
-      equal((yield* seen("good")).length, from + 1, "the good one goes on")
+      yield* awaitConsumer(last)
+      equal(yield* parked, ids.map((id) => [id, 2, 1]), "the parked streams")
+      for (const id of ids) equal(yield* seen(id), [`${id}1`], `the document of ${id}`)
+      equal((yield* seen("good")).length, from + 1, "the number of events of the stream that is not parked")
     })
-    for (const from of [1, 3, 5]) yield* working(round(from))
+    for (const from of [1, 3, 5]) yield* withProjector(round(from))
     yield* Effect.gen(function*() {
       poison.delete("a2")
       const outcomes = yield* Parking.retryAll(projection, { actor: "ann" })
@@ -203,14 +206,20 @@ const toPark: ReadonlyArray<Case<Stores>> = [
       )
       poison.clear()
       yield* Parking.retryAll(projection)
-      for (const id of ids) equal(yield* seen(id), upTo(6).map((n) => `${id}${n}`), "every event once, in order")
-      equal(yield* Parking.retryAll(projection), [], "nothing to retry")
-      yield* complete(projection)
-    }).pipe(working)
+      for (const id of ids) {
+        equal(
+          yield* seen(id),
+          upTo(6).map((n) => `${id}${n}`),
+          `the document of ${id} after the retries`
+        )
+      }
+      equal(yield* Parking.retryAll(projection), [], "the outcomes without parked streams")
+      yield* equalComplete(projection)
+    }).pipe(withProjector)
   }),
 
-  test("an event that cannot be decoded parks its stream, and is shown as it is", function*() {
-    const { append, parked, poison, projection, reached, seen, streamOf, type, working } = fixture()
+  test("an undecodable event parks its stream, and `inspect` shows its stored payload", function*() {
+    const { append, parked, poison, projection, awaitConsumer, seen, streamOf, type, withProjector } = fixture()
     poison.add("b1")
     yield* Effect.gen(function*() {
       yield* append("a", 1)
@@ -218,34 +227,42 @@ const toPark: ReadonlyArray<Case<Stores>> = [
       yield* driver.append({
         stream: streamOf("a"),
         expected: "any",
-        events: [raw(type, `{"n":"odd"}`)]
+        events: [newEvent(type, `{"n":"odd"}`)]
       })
       yield* append("a", 3)
-      yield* reached(yield* append("b", 1))
-      equal(yield* parked, [["a", 2, 1], ["b", 1, 1]], "the streams")
+      yield* awaitConsumer(yield* append("b", 1))
+      equal(yield* parked, [["a", 2, 1], ["b", 1, 1]], "the parked streams")
       const odd = yield* Parking.inspect(projection, streamOf("a"))
-      equal(odd.recorded.data, { n: "odd" }, "as it was recorded")
+      equal(odd.recorded.data, { n: "odd" }, "the stored payload")
       equal(
         Result.match(odd.events, { onSuccess: () => "decoded", onFailure: ({ reason }) => reason._tag }),
         "UndecodableEvent",
-        "why it is not decoded"
+        "the decoding error"
       )
-      equal([odd.waiting.map((event) => event.version), odd.more], [[3], false], "what waits behind it")
-      equal(odd.history.map((e) => e.action), ["parked"], "its history alone")
-      const sound = yield* Parking.inspect(projection, streamOf("b"))
-      ok(
-        Result.isSuccess(sound.events) &&
-          Equal.equals(sound.events.success[0]?.event, { _tag: type, id: "b", key: "b", n: 1 }),
-        "one that can be decoded"
+      equal(
+        [odd.waiting.map((event) => event.version), odd.more],
+        [[3], false],
+        "the waiting versions, and whether there are more"
       )
-      ok(sound.parked.error.includes("poison b1"), "why it is parked")
-      equal((yield* Parking.skip(projection, streamOf("a"), { reason: "odd" })).outcome, "skipped", "skipped")
-      equal(yield* seen("a"), ["a1", "a3"], "the others")
-    }).pipe(working)
+      equal(odd.history.map((e) => e.action), ["parked"], "the parking log of this stream")
+      const decodable = yield* Parking.inspect(projection, streamOf("b"))
+      equal<unknown>(
+        Result.getOrThrow(decodable.events).map(({ event }) => event),
+        [{ _tag: type, id: "b", key: "b", n: 1 }],
+        "the decoded events"
+      )
+      includes(decodable.parked.error, "poison b1", "the parking error")
+      equal(
+        (yield* Parking.skip(projection, streamOf("a"), { reason: "odd" })).outcome,
+        "skipped",
+        "the outcome of the skip"
+      )
+      equal(yield* seen("a"), ["a1", "a3"], "the document")
+    }).pipe(withProjector)
   }),
 
-  test("a document that cannot be decoded parks the streams that touch it; once it is fixed they go on", function*() {
-    const { append, parked, projection, reached, seen, working } = fixture()
+  test("an undecodable document parks the streams that change it, until it is fixed", function*() {
+    const { append, parked, projection, awaitConsumer, seen, withProjector } = fixture()
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const write = (document: string) =>
       driver.write([{ generation: projection.id, changes: [{ key: "k", document, indexed: [] }] }])
@@ -254,77 +271,82 @@ const toPark: ReadonlyArray<Case<Stores>> = [
       yield* append("a", 1, "k")
       yield* append("b", 1, "other")
       yield* append("b", 2, "k")
-      yield* reached(yield* append("a", 2, "other"))
-      equal(yield* parked, [["a", 1, 1], ["b", 2, 1]], "both streams, each from there on")
-      equal(yield* seen("other"), ["b1"], "the other document")
+      yield* awaitConsumer(yield* append("a", 2, "other"))
+      equal(yield* parked, [["a", 1, 1], ["b", 2, 1]], "the parked streams")
+      equal(yield* seen("other"), ["b1"], "the other document while they are parked")
       yield* write(`{"seen":[]}`)
-      equal((yield* Parking.retryAll(projection)).map((one) => one.outcome), ["retried", "retried"], "after mending")
-      equal((yield* seen("k")).toSorted(), ["a1", "b2"], "the document")
-      equal(yield* seen("other"), ["b1", "a2"], "the other")
-      yield* complete(projection)
-    }).pipe(working)
+      equal((yield* Parking.retryAll(projection)).map((one) => one.outcome), ["retried", "retried"], "the outcomes")
+      equal((yield* seen("k")).toSorted(), ["a1", "b2"], "the fixed document")
+      equal(yield* seen("other"), ["b1", "a2"], "the other document")
+      yield* equalComplete(projection)
+    }).pipe(withProjector)
   })
 ]
 
-const asked: ReadonlyArray<Case<Stores>> = [
-  test("what is not parked, or not at the event that is meant, is left alone", function*() {
-    const { append, poison, projection, reached, streamOf, working } = fixture()
+const requests: ReadonlyArray<Case<Stores>> = [
+  test("rejects a request for a stream that is not parked, or at another event", function*() {
+    const { append, poison, projection, awaitConsumer, streamOf, withProjector } = fixture()
     poison.add("a1")
     yield* Effect.gen(function*() {
       const position = yield* append("a", 1)
-      yield* reached(position)
-      const nobody = yield* Effect.flip(Parking.retry(projection, "nobody"))
-      equal([nobody._tag, "stream" in nobody && nobody.stream], ["NotParked", "nobody"], "a stream that is not parked")
-      equal((yield* Effect.flip(Parking.inspect(projection, "nobody")))._tag, "NotParked", "to look at")
+      yield* awaitConsumer(position)
+      const notParked = yield* Effect.flip(Parking.retry(projection, "unknown"))
+      equal(
+        [notParked._tag, "stream" in notParked && notParked.stream],
+        ["NotParked", "unknown"],
+        "the error of a retry, and its stream"
+      )
+      equal((yield* Effect.flip(Parking.inspect(projection, "unknown")))._tag, "NotParked", "the error of `inspect`")
       const other = yield* Effect.flip(
         Parking.skip(projection, streamOf("a"), { reason: "a test", position: Position.make(position + 1n) })
       )
-      equal(other._tag, "NotParked", "parked at another event")
+      equal(other._tag, "NotParked", "the error of a skip at another event")
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-      equal((yield* Parking.list(projection))[0]?.request, undefined, "nothing was asked")
-      ok(
-        !(yield* driver.request(projection.id, streamOf("a"), { action: "skip" }, Position.make(position + 1n))),
-        "nor"
+      equal((yield* Parking.list(projection))[0]?.request, undefined, "the stored request")
+      equal(
+        yield* driver.request(projection.id, streamOf("a"), { action: "skip" }, Position.make(position + 1n)),
+        false,
+        "whether the driver accepts a request at another event"
       )
-    }).pipe(working)
+    }).pipe(withProjector)
   }),
 
-  test("what is asked while nobody works is done by the next who does", function*() {
-    const { append, poison, projection, reached, seen, streamOf, working } = fixture()
+  test("a request without a running worker is carried out by the next worker", function*() {
+    const { append, poison, projection, awaitConsumer, seen, streamOf, withProjector } = fixture()
     poison.add("a1")
-    yield* working(Effect.flatMap(append("a", 1), reached))
+    yield* withProjector(Effect.flatMap(append("a", 1), awaitConsumer))
     poison.clear()
     const error = yield* Effect.flip(Parking.retry(projection, streamOf("a"), { actor: "ann", timeout: "50 millis" }))
-    equal(error._tag, "StillParked", "nobody has done it")
+    equal(error._tag, "StillParked", "the error without a worker")
     const [entry] = yield* Parking.list(projection)
-    equal(entry?.request, { action: "retry", actor: "ann", reason: undefined }, "the request stands")
+    equal(entry?.request, { action: "retry", actor: "ann", reason: undefined }, "the stored request")
     yield* Effect.gen(function*() {
-      yield* reached(yield* append("b", 1))
+      yield* awaitConsumer(yield* append("b", 1))
       yield* Parking.list(projection).pipe(
         Effect.repeat({ until: (all) => all.length === 0 }),
         Effect.timeout("30 seconds")
       )
-      equal(yield* seen("a"), ["a1"], "it is done")
-      equal((yield* Parking.history(projection)).at(-1)?.actor, "ann", "for whom")
-    }).pipe(working)
+      equal(yield* seen("a"), ["a1"], "the document")
+      equal((yield* Parking.history(projection)).at(-1)?.actor, "ann", "the actor of the last entry")
+    }).pipe(withProjector)
   }),
 
-  test("a worker hears of what another process asks, also while no event comes, long before its lease ends", function*() {
+  test("an idle worker carries out another process's request long before its lease ends", function*() {
     const { append, poison, projection, seen, streamOf } = fixture()
     poison.add("a1")
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-    // As two processes have it: the same store, but nobody to wake-up.
-    let looks = 0
-    const working = yield* ProjectionStore.make({
+    // Two stores on one driver, as in two processes: one does not wake the other's worker.
+    let claims = 0
+    const withProjector = yield* ProjectionStore.make({
       ...driver,
-      claim: (request) => Effect.tap(driver.claim(request), () => Effect.sync(() => looks++))
+      claim: (request) => Effect.tap(driver.claim(request), () => Effect.sync(() => claims++))
     })
     const worker = Effect.provide(Projector.layer([projection], { lease: "1 hour" }))
     yield* Effect.gen(function*() {
-      yield* working.awaitPosition(projection, yield* append("a", 1), "50 seconds")
+      yield* withProjector.awaitPosition(projection, yield* append("a", 1), "50 seconds")
       poison.clear()
-      const before = looks
-      yield* Effect.repeat(Effect.sync(() => looks), {
+      const before = claims
+      yield* Effect.repeat(Effect.sync(() => claims), {
         until: (now) => now >= before + 2,
         schedule: Schedule.spaced("10 millis")
       })
@@ -334,12 +356,12 @@ const asked: ReadonlyArray<Case<Stores>> = [
         yield* ProjectionStore.make(driver)
       )
       equal(outcome.outcome, "retried", "the outcome")
-      equal(yield* seen("a"), ["a1"], "it is done")
-    }).pipe(worker, Effect.provideService(ProjectionStore.ProjectionStore, working), Effect.timeout("40 seconds"))
+      equal(yield* seen("a"), ["a1"], "the document")
+    }).pipe(worker, Effect.provideService(ProjectionStore.ProjectionStore, withProjector), Effect.timeout("40 seconds"))
   }),
 
-  test("a store that fails in the middle of a retry fails no event: it is tried again", function*() {
-    const { append, poison, projection, reached, seen, streamOf } = fixture()
+  test("a worker repeats a retry during which the store failed", function*() {
+    const { append, poison, projection, awaitConsumer, seen, streamOf } = fixture()
     poison.add("a1")
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     let failures = 0
@@ -353,12 +375,16 @@ const asked: ReadonlyArray<Case<Stores>> = [
         )
     })
     yield* Effect.gen(function*() {
-      yield* reached(yield* append("a", 1))
+      yield* awaitConsumer(yield* append("a", 1))
       poison.clear()
       equal((yield* Parking.retry(projection, streamOf("a"))).outcome, "retried", "the outcome")
-      equal(failures > 2, true, "it was tried again")
-      equal(yield* seen("a"), ["a1"], "it is done")
-      equal((yield* Parking.history(projection)).map((e) => e.action), ["parked", "retried"], "the record")
+      isAbove(failures, 2, "the number of loads, of which two fail")
+      equal(yield* seen("a"), ["a1"], "the document")
+      equal(
+        (yield* Parking.history(projection)).map((e) => e.action),
+        ["parked", "retried"],
+        "the actions in the parking log"
+      )
     }).pipe(
       Effect.provide(Projector.layer([projection], { retryDelay: { first: "10 millis", max: "20 millis" } })),
       Effect.provideService(ProjectionStore.ProjectionStore, flaky)
@@ -366,48 +392,56 @@ const asked: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
-/** A projection store that fails, three times, right after it has done one of these, as part of a transaction. */
-const dyingAfter = (step: "advance" | "park" | "recordLateDelivery" | "unpark") =>
+/** A projection store that fails three times, directly after the given operation within a transaction. */
+const failingAfter = (operation: "advance" | "park" | "recordLateDelivery" | "unpark") =>
   Effect.gen(function*() {
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-    let deaths = 0
-    const dying = <A>(effect: Effect.Effect<A, EventStoreError>) =>
+    let failures = 0
+    const failAfter = <A>(effect: Effect.Effect<A, EventStoreError>) =>
       Effect.flatMap(effect, (answer) =>
-        deaths++ < 3
+        failures++ < 3
           ? Effect.fail(storeError(new StoreUnavailable({ message: "a crash", cause: undefined })))
           : Effect.succeed(answer))
     const store = yield* ProjectionStore.make({
       ...driver,
-      park: (...args) => step === "park" ? dying(driver.park(...args)) : driver.park(...args),
+      park: (...args) => operation === "park" ? failAfter(driver.park(...args)) : driver.park(...args),
       recordLateDelivery: (...args) =>
-        step === "recordLateDelivery" ? dying(driver.recordLateDelivery(...args)) : driver.recordLateDelivery(...args),
-      unpark: (...args) => step === "unpark" ? dying(driver.unpark(...args)) : driver.unpark(...args),
-      // One that moves the checkpoint is a transaction of its own, and done when it is done.
+        operation === "recordLateDelivery"
+          ? failAfter(driver.recordLateDelivery(...args))
+          : driver.recordLateDelivery(...args),
+      unpark: (...args) => operation === "unpark" ? failAfter(driver.unpark(...args)) : driver.unpark(...args),
+      // An `advance` that moves the checkpoint is its own transaction, so a failure after it would not roll it back.
       advance: (request) =>
-        step === "advance" && request.from === request.to ? dying(driver.advance(request)) : driver.advance(request)
+        operation === "advance" && request.from === request.to
+          ? failAfter(driver.advance(request))
+          : driver.advance(request)
     })
-    return { store, deaths: () => deaths }
+    return { store, failures: () => failures }
   })
 
 const crashes: ReadonlyArray<Case<Stores>> = (["park", "advance", "recordLateDelivery", "unpark"] as const).map((
-  step
+  operation
 ) =>
-  test(`a worker that dies after "${step}" has done all of it or nothing`, function*() {
-    const { append, poison, projection, reached, seen, streamOf } = fixture()
+  test(`rolls back a batch or retry that fails after "${operation}", and repeats it`, function*() {
+    const { append, poison, projection, awaitConsumer, seen, streamOf } = fixture()
     poison.add("a2")
-    const { deaths, store } = yield* dyingAfter(step)
+    const { failures, store } = yield* failingAfter(operation)
     yield* Effect.gen(function*() {
       for (const n of upTo(3)) yield* append("a", n, "k")
-      yield* reached(yield* append("b", 1, "k"))
-      equal(yield* seen("k"), ["a1", "b1"], "before")
-      equal((yield* Parking.history(projection)).map((e) => e.action), ["parked"], "the record")
-      yield* complete(projection)
+      yield* awaitConsumer(yield* append("b", 1, "k"))
+      equal(yield* seen("k"), ["a1", "b1"], "the document before the retry")
+      equal((yield* Parking.history(projection)).map((e) => e.action), ["parked"], "the actions before the retry")
+      yield* equalComplete(projection)
       poison.clear()
       equal((yield* Parking.retry(projection, streamOf("a"))).outcome, "retried", "the outcome")
-      equal(yield* seen("k"), ["a1", "b1", "a2", "a3"], "after")
-      equal((yield* Parking.history(projection)).map((e) => e.action), ["parked", "retried"], "the record")
-      yield* complete(projection)
-      ok(deaths() > 3, "it has died")
+      equal(yield* seen("k"), ["a1", "b1", "a2", "a3"], "the document after the retry")
+      equal(
+        (yield* Parking.history(projection)).map((e) => e.action),
+        ["parked", "retried"],
+        "the actions after the retry"
+      )
+      yield* equalComplete(projection)
+      isAbove(failures(), 3, "the number of calls, of which three fail")
     }).pipe(
       Effect.provide(Projector.layer([projection], { retryDelay: { first: "10 millis", max: "20 millis" } })),
       Effect.provideService(ProjectionStore.ProjectionStore, store)
@@ -416,9 +450,9 @@ const crashes: ReadonlyArray<Case<Stores>> = (["park", "advance", "recordLateDel
 )
 
 /**
- * All tests.
+ * All cases of parking.
  *
  * @since 0.1.0
  * @category suites
  */
-export const parking: ReadonlyArray<Case<Stores>> = [...toPark, ...asked, ...crashes]
+export const parking: ReadonlyArray<Case<Stores>> = [...processing, ...requests, ...crashes]

@@ -91,7 +91,7 @@ for (const [path, errorOf] of Object.entries(paths)) {
 }
 
 for (const path of ["live", "time travel"] as const) {
-  it.effect(`withholds the cause when the document before the event breaks its Schema: ${path}`, () =>
+  it.effect(`withholds the cause when the earlier document breaks its Schema: ${path}`, () =>
     Effect.gen(function*() {
       yield* arrive
       const message = yield* paths[path]([noted, complained])

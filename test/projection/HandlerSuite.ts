@@ -125,7 +125,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
     equal(yield* rowsOf(table), upTo(4).flatMap((n) => [n, -n, 10 * n, 20 * n]), "each once")
   }),
 
-  test("rolls a batch back when the worker lost its partition or cannot move its checkpoint", function*() {
+  test("rolls a batch back when the worker lost its partition or its checkpoint fails", function*() {
     const table = yield* makeTable
     const run = unique("run")
     const projection = sales(table, run)

@@ -1,5 +1,5 @@
 /**
- * What projections of every lifecycle have in common: the same documents from the same log.
+ * The runtime suite of lifecycles: projections of every lifecycle make the same documents from the same log.
  *
  * @since 0.1.0
  */
@@ -12,7 +12,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as CommandBus from "../../src/command/CommandBus.ts"
-import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { type Case, equal, isAbove, test, unique } from "../../src/conformance/Suite.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
@@ -168,11 +168,11 @@ const sameDocuments = (seed: number): Case<Stores> =>
         }
       }
     }
-    ok(documents > 0, `the log has documents: ${documents}`)
+    isAbove(documents, 0, "the number of compared documents")
   })
 
 /**
- * Projections of every lifecycle.
+ * All cases of lifecycles.
  *
  * @since 0.1.0
  * @category suites
@@ -200,8 +200,8 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(Projector.layerInline([prefixed, tagged])))
     const sum = (projection: typeof prefixed | typeof tagged, box: string) =>
       Effect.map(ProjectionStore.get(projection, `${run}/${box}`), (found) => Option.getOrUndefined(found)?.sum)
-    equal(yield* Effect.all([sum(prefixed, "x"), sum(prefixed, "y")]), [1, 1], "of one stream")
-    equal(yield* Effect.all([sum(tagged, "x"), sum(tagged, "y")]), [2, undefined], "of one tag")
+    equal(yield* Effect.all([sum(prefixed, "x"), sum(prefixed, "y")]), [1, 1], "the sums of one stream")
+    equal(yield* Effect.all([sum(tagged, "x"), sum(tagged, "y")]), [2, undefined], "the sums of one tag")
   }),
 
   test("two workers with four partitions make the documents that one worker makes", function*() {
@@ -232,14 +232,14 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
         )
       }, { concurrency: 4 })
       for (const { position } of receipts) yield* store.awaitPosition(four, position, "60 seconds")
-      const shares = (yield* Effect.all(statuses)).map(([status]) => status!.partitions)
-      equal(shares.reduce((sum, n) => sum + n, 0), 4, "all partitions are worked on, each by one")
+      const partitions = (yield* Effect.all(statuses)).map(([status]) => status!.partitions)
+      equal(partitions.reduce((sum, n) => sum + n, 0), 4, "the number of partitions of both workers")
     })).pipe(Effect.provide(accounts))
     for (const [index, total] of [[0, 42], [1, 36]] as const) {
       equal(
         yield* ProjectionStore.get(four, owners[index]!),
         Option.some({ owner: owners[index]!, total, events: 12 }),
-        owners[index]!
+        `the document of ${owners[index]}`
       )
     }
     equal(
@@ -270,7 +270,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
       const found = yield* ProjectionStore.get(live, "x").pipe(
         Effect.provideService(ProjectionStore.ReadAfter, { position, timeout: Duration.zero })
       )
-      equal(Option.getOrUndefined(found)?.sum, version, "after each append")
+      equal(Option.getOrUndefined(found)?.sum, version, "the version in the document after an append")
     }
     const { position } = yield* store.append(BoxEvent, run, [fill("y", 13)])
     const ofOne = yield* Effect.flip(ProjectionStore.get(live, "y"))
@@ -278,8 +278,8 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
     includes(ofOne.message, `position ${position}`, "the event in its message")
     includes(ofOne.message, "no luck", "the cause in its message")
     equal(yield* Effect.flip(ProjectionStore.list(live)), ofOne, "the error of `list`")
-    equal(Option.getOrUndefined(yield* ProjectionStore.get(live, "x"))?.sum, 3, "other documents are not touched by it")
-    equal(yield* ProjectionStore.get(live, "nothing"), Option.none(), "no document")
+    equal(Option.getOrUndefined(yield* ProjectionStore.get(live, "x"))?.sum, 3, "another document after the failure")
+    equal(yield* ProjectionStore.get(live, "nothing"), Option.none(), "a document without events")
   }),
 
   test("a live projection reads several pages of events, with `find` and without", function*() {
@@ -297,7 +297,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
   }),
 
   ...(["inline", "async", "live", "found"] as const).map((kind) =>
-    test(`a watch returns the current document and each change, but no unchanged one: ${kind}`, function*() {
+    test(`a watch returns the document and each change, once: ${kind}`, function*() {
       const run = unique("run")
       const all = everyKind({ tags: [Event.tag("run", run)] })
       const projection = all[kind]
@@ -320,17 +320,17 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
         )
         const next = Effect.timeout(Queue.take(seen), "30 seconds")
         const event = (box: number, n: number) => BoxEvent.cases.Filled.make({ run, boxes: [`${run}/${box}`], n })
-        equal(yield* next, Option.none(), "as it is")
-        equal(yield* Effect.timeout(Queue.take(pages), "30 seconds"), 0, "no documents")
+        equal(yield* next, Option.none(), "the first document")
+        equal(yield* Effect.timeout(Queue.take(pages), "30 seconds"), 0, "the number of documents")
         yield* append(BoxEvent, run, [event(1, 7)])
-        equal(Option.getOrUndefined(yield* next)?.sum, 7, "when it is there")
-        // Neither changes it: another document, and the same document over again.
+        equal(Option.getOrUndefined(yield* next)?.sum, 7, "the sum of the new document")
+        // Neither event changes the watched document: one changes another document, the other nothing.
         yield* append(BoxEvent, run, [event(2, 1)])
         yield* append(BoxEvent, run, [{ _tag: "Looked", run, boxes: [key] }])
         yield* append(BoxEvent, run, [event(1, 2)])
-        equal(Option.getOrUndefined(yield* next)?.sum, 9, "when it has changed")
+        equal(Option.getOrUndefined(yield* next)?.sum, 9, "the sum after a change")
         yield* append(BoxEvent, run, [{ _tag: "Emptied", run, boxes: [key] }])
-        equal(yield* next, Option.none(), "when it is gone")
+        equal(yield* next, Option.none(), "the document after its deletion")
         let length = 0
         while (length !== 1) length = yield* Effect.timeout(Queue.take(pages), "30 seconds")
       }).pipe(Effect.provide(running))
@@ -341,19 +341,19 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
     const run = unique("run")
     const { async: projection } = everyKind({ tags: [Event.tag("run", run)] })
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-    // Another store over the same data, which this one does not wake.
-    const elsewhere = yield* ProjectionStore.make(driver, { pollInterval: "20 millis" })
+    // A second store on the same driver, which the first one does not wake.
+    const otherStore = yield* ProjectionStore.make(driver, { pollInterval: "20 millis" })
     yield* Effect.gen(function*() {
       const seen = yield* Queue.unbounded<number | undefined>()
-      yield* elsewhere.watch(projection, `${run}/1`).pipe(
+      yield* otherStore.watch(projection, `${run}/1`).pipe(
         Stream.runForEach((found) => Queue.offer(seen, Option.getOrUndefined(found)?.sum)),
         Effect.forkScoped
       )
       const { append } = yield* EventStore
-      equal(yield* Effect.timeout(Queue.take(seen), "30 seconds"), undefined, "as it is")
+      equal(yield* Effect.timeout(Queue.take(seen), "30 seconds"), undefined, "the first document")
       for (const n of upTo(3)) {
         yield* append(BoxEvent, run, [BoxEvent.cases.Filled.make({ run, boxes: [`${run}/1`], n: 1 })])
-        equal(yield* Effect.timeout(Queue.take(seen), "30 seconds"), n, "as it has become")
+        equal(yield* Effect.timeout(Queue.take(seen), "30 seconds"), n, "the sum after a change")
       }
     }).pipe(Effect.provide(Projector.layer([projection])))
   })

@@ -36,7 +36,7 @@ const withHidden = Effect.fnUntraced(function*(hidden: number, reads: number) {
 const shown = (documents: LiveProjection.LiveDocuments) => Effect.map(documents.get("all"), (found) => found?.document)
 
 describe("a live document", () => {
-  it.effect("has no gap where an event is seen only after a page behind it", () =>
+  it.effect("has no gap when an event becomes visible after a page behind it", () =>
     Effect.gen(function*() {
       const { driver } = yield* withHidden(2, 1)
       const documents = LiveProjection.make(driver, order, 2, "all")
@@ -44,7 +44,7 @@ describe("a live document", () => {
       assert.deepStrictEqual(yield* shown(documents), [1, 2, 3, 4, 5])
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("shows what is committed behind an append that is under way, however many pages it is", () =>
+  it.effect("contains events committed behind an append in flight, over several pages", () =>
     Effect.gen(function*() {
       const { asked, driver } = yield* withHidden(1, 10)
       const documents = LiveProjection.make(driver, order, 1, "all")
@@ -54,7 +54,7 @@ describe("a live document", () => {
       assert.strictEqual(asked(), 4)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
-  it.effect("that is watched goes on in the order of the log, with what is final only", () =>
+  it.effect("changes in a watch in log order, only with final events", () =>
     Effect.gen(function*() {
       const { driver } = yield* withHidden(3, 2)
       const documents = LiveProjection.make(driver, order, 10, "all")

@@ -16,8 +16,8 @@ const put = Event.from({ amount: Schema.Int })
 const made = (options: Partial<Parameters<typeof StateSnapshots.make<typeof State.Type>>[0]>) =>
   StateSnapshots.make({ policy, state: State, initial: { sum: 0 }, events: Events, evolveVersion: 1, ...options })
 
-describe("a policy", () => {
-  it("every so many: whenever a multiple is passed, by a load or an append", () => {
+describe("a snapshot policy", () => {
+  it("`every` is due when a load or an append passes a multiple", () => {
     const due = (from: number, to: number) => StateSnapshots.isDue(policy, from, to, undefined)
     assert.deepStrictEqual(
       [due(0, 9), due(0, 10), due(9, 10), due(10, 19), due(10, 20), due(19, 41), due(41, 41)],
@@ -26,7 +26,7 @@ describe("a policy", () => {
     assert.isTrue(StateSnapshots.isDue(policy, 9, 11, Duration.zero))
   })
 
-  it("after a cost: when a load has cost as much, and read anything", () => {
+  it("`afterCost` is due when a load took as long and read events", () => {
     const after = SnapshotPolicy.afterCost(cost)
     assert.isTrue(StateSnapshots.isDue(after, 0, 1, cost))
     assert.isFalse(StateSnapshots.isDue(after, 0, 1, Duration.millis(19)))
@@ -34,11 +34,11 @@ describe("a policy", () => {
     assert.isFalse(StateSnapshots.isDue(after, 0, 1_000, undefined))
   })
 
-  it("never: not for anything", () => {
+  it("`never` is never due", () => {
     assert.isFalse(StateSnapshots.isDue(SnapshotPolicy.never, 0, 1_000_000, Duration.days(1)))
   })
 
-  it("refuses a number that is none", () => {
+  it("rejects an invalid number", () => {
     for (const events of [0, -1, 1.5, NaN, Infinity]) {
       assert.throws(() => SnapshotPolicy.every(events), /whole number from 1/)
     }
@@ -47,7 +47,7 @@ describe("a policy", () => {
 })
 
 describe("the fingerprint of a decider", () => {
-  it("changes with all that a state rests on, and with nothing else", () => {
+  it("changes with everything that determines the state, and nothing else", () => {
     const prints = [
       made({}),
       made({ evolveVersion: 2 }),
@@ -80,7 +80,7 @@ describe("the fingerprint of a decider", () => {
 describe("the text of a state", () => {
   const failure = (result: Result.Result<string, string>) => Result.getOrThrow(Result.flip(result))
 
-  it("is none when its Schema refuses the state, leaves out a part of it, or changes it", () => {
+  it("is undefined when its Schema rejects, truncates or changes the state", () => {
     const rounded = Schema.Finite.pipe(
       Schema.decodeTo(Schema.Finite, SchemaTransformation.transform({ decode: (n: number) => n, encode: Math.round }))
     )
@@ -92,13 +92,13 @@ describe("the text of a state", () => {
     assert.deepStrictEqual(rounding.encode(2), Result.succeed("2"))
   })
 
-  it("does not decode when it is none of this Schema's", () => {
+  it("does not decode when it has another Schema", () => {
     for (const text of ["", "{", "null", "[]", `{"sum":"1"}`, `{"sum":1.5}`]) {
       assert.isTrue(Result.isFailure(made({}).decode(text)), text)
     }
   })
 
-  it("of a Schema whose functions throw is none", () => {
+  it("is undefined when a function of its Schema throws", () => {
     const throwing = Schema.Int.check(Schema.makeFilter((n) => {
       if (n > 1) throw new Error("boom")
       return true

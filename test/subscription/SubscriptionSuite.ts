@@ -1,5 +1,5 @@
 /**
- * The conformance suite of the runtime, the part on subscriptions.
+ * The runtime suite of subscriptions.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Event from "../../src/event/Event.ts"
@@ -33,10 +33,10 @@ const OrderEvent = Schema.TaggedUnion({
 type OrderEvent = typeof OrderEvent.Type
 type OrderRecord = RecordedEvent<OrderEvent>
 
-const once = Schedule.recurs(0)
-const at = ({ event, stream }: OrderRecord, run: string) => `${stream.slice(run.length)}${event.n}`
+const noRetry = Schedule.recurs(0)
+const labelOf = ({ event, stream }: OrderRecord, run: string) => `${stream.slice(run.length)}${event.n}`
 
-/** What a subscription was given, in order, and how to wait until that is enough. */
+/** The events that a subscription handled, in order, and a way to wait for them. */
 const makeInbox = Effect.sync(() => {
   const got: Array<OrderRecord> = []
   const more = Latch.makeUnsafe(false)
@@ -49,7 +49,8 @@ const makeInbox = Effect.sync(() => {
     }).pipe(
       Effect.timeoutOrElse({
         duration: "60 seconds",
-        orElse: () => Effect.die(new Error(`waited in vain for ${what}; got ${got.map((r) => r.event.n).join(" ")}`))
+        orElse: () =>
+          Effect.die(new Error(`timed out waiting for ${what}; handled ${got.map((r) => r.event.n).join(" ")}`))
       })
     )
   const put = (record: OrderRecord) =>
@@ -66,7 +67,7 @@ const append = Effect.fnUntraced(function*(run: string, stream: string, ns: Read
   yield* store.append(OrderEvent, `${run}${stream}`, ns.map((n): OrderEvent => ({ _tag: tag(n), run, n })))
 })
 
-/** A projection store whose driver is changed. */
+/** The projection store with some driver operations replaced. */
 const changed = (change: (driver: ProjectionStoreDriver) => Partial<ProjectionStoreDriver>) =>
   Layer.effect(
     ProjectionStore.ProjectionStore,
@@ -80,13 +81,13 @@ const changed = (change: (driver: ProjectionStoreDriver) => Partial<ProjectionSt
 const distinct = (records: ReadonlyArray<OrderRecord>) => new Set(records.map(({ id }) => id)).size
 
 /**
- * Subscriptions.
+ * All cases of subscriptions.
  *
  * @since 0.1.0
  * @category suites
  */
 export const subscriptions: ReadonlyArray<Case<Stores>> = [
-  test("a subscription is given every event, in the order of its stream, through restarts and rivals", function*() {
+  test("handles every event in stream order, through restarts and competing workers", function*() {
     const run = unique("run")
     const inbox = yield* makeInbox
     const subscription = Subscription.make(unique("orders"), {
@@ -97,21 +98,21 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     })
     for (const round of upTo(5)) {
       yield* Effect.scoped(Effect.gen(function*() {
-        const rival = Layer.fresh(Subscription.layer([subscription], { batchSize: 2, lease: "300 millis" }))
-        yield* Effect.forEach(upTo(2), () => Layer.build(rival), { discard: true })
+        const worker = Layer.fresh(Subscription.layer([subscription], { batchSize: 2, lease: "300 millis" }))
+        yield* Effect.forEach(upTo(2), () => Layer.build(worker), { discard: true })
         for (const stream of ["a", "b", "c"]) yield* append(run, stream, upTo(4).map((n) => round * 10 + n))
-        // Every other round is cut off in the middle of whatever the workers are doing.
+        // Every second round interrupts the workers while they process events.
         if (round % 2 === 1) yield* inbox.until(`round ${round}`, (got) => distinct(got) === round * 12)
       }))
     }
     for (const stream of ["a", "b", "c"]) {
       const versions = inbox.got.filter((r) => r.stream === `${run}${stream}`).map(({ version }) => Number(version))
       const first = versions.filter((version, i) => versions.indexOf(version) === i)
-      equal(first, upTo(20), `each event of ${stream}, none before the one before it`)
+      equal(first, upTo(20), `the versions of ${stream} in the order of their first handling`)
     }
   }),
 
-  test("what was done before a crash, but not noted, is done again after it, under the same event id", function*() {
+  test("handles an event again under the same id when its checkpoint was not stored", function*() {
     const run = unique("run")
     const inbox = yield* makeInbox
     const subscription = Subscription.make(unique("orders"), {
@@ -121,16 +122,16 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     })
     yield* append(run, "a", [1, 2, 3])
     let attempts = 0
-    const tried = yield* Deferred.make<void>()
+    const failedThrice = yield* Deferred.make<void>()
     const failing = changed(() => ({
       advance: () =>
         Effect.suspend(() => {
           attempts++
-          if (attempts === 3) Deferred.doneUnsafe(tried, Effect.void)
+          if (attempts === 3) Deferred.doneUnsafe(failedThrice, Effect.void)
           return Effect.fail(storeError(new StoreUnavailable({ message: "not now", cause: undefined })))
         })
     }))
-    yield* Effect.timeout(Deferred.await(tried), "60 seconds").pipe(
+    yield* Effect.timeout(Deferred.await(failedThrice), "60 seconds").pipe(
       Effect.provide(
         Subscription.layer([subscription], { retryDelay: { first: "10 millis", max: "10 millis" } }).pipe(
           Layer.provide(failing)
@@ -140,21 +141,25 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     equal(
       inbox.got.map(({ event }) => event.n),
       [1, 2, 3],
-      "one process does each once, however often it cannot note it"
+      "the events that one process handled while the checkpoint failed"
     )
     const store = yield* ProjectionStore.ProjectionStore
-    const noted = Effect.gen(function*() {
+    const awaitCheckpoint = Effect.gen(function*() {
       yield* inbox.until("all again", (got) => got.length === 6)
       yield* store.awaitPosition({ id: subscription.id, lifecycle: "async" }, inbox.got[5]!.position, "60 seconds")
     })
-    yield* noted.pipe(Effect.provide(Subscription.layer([subscription])))
-    equal(inbox.got.slice(3).map(({ id }) => id), inbox.got.slice(0, 3).map(({ id }) => id), "the same events")
+    yield* awaitCheckpoint.pipe(Effect.provide(Subscription.layer([subscription])))
+    equal(
+      inbox.got.slice(3).map(({ id }) => id),
+      inbox.got.slice(0, 3).map(({ id }) => id),
+      "the ids of the events handled again"
+    )
     yield* append(run, "a", [4])
     yield* inbox.until("the next", (got) => got.length > 6).pipe(Effect.provide(Subscription.layer([subscription])))
-    equal(inbox.got.slice(6).map(({ event }) => event.n), [4], "and no more than that, once it is noted")
+    equal(inbox.got.slice(6).map(({ event }) => event.n), [4], "the events handled after the checkpoint")
   }),
 
-  test("an event that cannot be handled parks its stream, is tried as often as said, and others go on", function*() {
+  test("retries a failing event by its policy, parks its stream, and continues others", function*() {
     const run = unique("run")
     const inbox = yield* makeInbox
     let tries = 0
@@ -176,20 +181,20 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       yield* append(run, "a", [17])
       yield* inbox.until("the other stream", (got) => got.some(({ event }) => event.n === 3))
       yield* append(run, "b", [5])
-      yield* inbox.until("what comes later", (got) => got.some(({ event }) => event.n === 5))
-      equal(inbox.got.map(({ event }) => event.n), [11, 1, 3, 5], "what was handled")
-      equal(tries, 3, "how often it was tried")
+      yield* inbox.until("the later event", (got) => got.some(({ event }) => event.n === 5))
+      equal(inbox.got.map(({ event }) => event.n), [11, 1, 3, 5], "the handled events")
+      equal(tries, 3, "the number of attempts")
       const [parked] = yield* driver.parked(subscription.id)
       equal([String(parked?.stream), Number(parked?.version)], [`${run}a`, 2], "the parked event")
-      ok(parked?.error.includes("no luck") === true, `the error of the parked event: ${parked?.error}`)
+      includes(parked?.error ?? "", "no luck", "the error of the parked event")
       healed = true
       yield* driver.request(subscription.id, `${run}a`, { action: "retry" })
       yield* inbox.until("the parked stream", (got) => got.some(({ event }) => event.n === 17))
-      equal(inbox.got.slice(4).map(({ event }) => event.n), [13, 15, 17], "once it can be handled, all that was parked")
+      equal(inbox.got.slice(4).map(({ event }) => event.n), [13, 15, 17], "the events handled by the retry")
     }).pipe(Effect.provide(Subscription.layer([subscription], { lease: "600 millis" })))
   }),
 
-  test("a subscription that is to stop goes no further than an event that cannot be handled", function*() {
+  test("stops at a failing event with onFailure stop, and continues once it succeeds", function*() {
     const run = unique("run")
     const inbox = yield* makeInbox
     let healed = false
@@ -197,7 +202,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       events: OrderEvent,
       where: { tags: [Event.tag("run", run)] },
       onFailure: "stop",
-      retry: once,
+      retry: noRetry,
       handle: (event, record) => event.n === 13 && !healed ? Effect.fail("no luck") : inbox.put(record)
     })
     yield* Effect.gen(function*() {
@@ -207,11 +212,11 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
         Effect.repeat({ until: ([s]) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
         Effect.timeout("60 seconds")
       )
-      ok(stuck?.detail?.includes("no luck") === true, `the detail of the status: ${stuck?.detail}`)
-      equal(inbox.got.map(({ event }) => event.n), [11], "what came before it")
+      includes(stuck?.detail ?? "", "no luck", "the detail of the status")
+      equal(inbox.got.map(({ event }) => event.n), [11], "the events before it")
       healed = true
       yield* inbox.until("the rest", (got) => got.length >= 3)
-      equal(inbox.got.map(({ event }) => event.n), [11, 13, 1], "once it can, it goes on, in order")
+      equal(inbox.got.map(({ event }) => event.n), [11, 13, 1], "the events after it succeeds")
     }).pipe(
       Effect.provide(
         Subscription.layer([subscription], { retryDelay: { first: "50 millis", max: "100 millis" } })
@@ -219,20 +224,20 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     )
   }),
 
-  test("when the database is to blame, nothing is parked, and what was done is not done again", function*() {
+  test("a database failure parks nothing and repeats no handled event", function*() {
     const run = unique("run")
     const inbox = yield* makeInbox
     let failures = 0
     const subscription = Subscription.make(unique("orders"), {
       events: OrderEvent,
       where: { tags: [Event.tag("run", run)] },
-      retry: once,
+      retry: noRetry,
       handle: (event, record) =>
         Effect.suspend(() => {
           if (event.n !== 2 || failures >= 4) return inbox.put(record)
           failures++
           const cause = storeError(new StoreUnavailable({ message: "not now", cause: undefined }))
-          // Also when it is inside of an error of the handler's own.
+          // Every second time the failure is the cause of the handler's own error.
           return failures % 2 === 0 ? Effect.fail(cause) : Effect.die(new Error("no", { cause }))
         })
     })
@@ -242,31 +247,31 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
         Subscription.layer([subscription], { retryDelay: { first: "10 millis", max: "10 millis" } })
       )
     )
-    equal(inbox.got.map(({ event }) => event.n), [1, 2, 3], "each once")
-    equal(failures, 4, "how often it was tried")
+    equal(inbox.got.map(({ event }) => event.n), [1, 2, 3], "the handled events")
+    equal(failures, 4, "the number of failures")
     equal(
       yield* (yield* ProjectionStore.ProjectionStore)[internals].driver.parkingLog(subscription.id),
       [],
-      "nothing was parked"
+      "the parking log"
     )
   }),
 
-  test("a handler that interrupts itself has failed on its event, and ends nothing else", function*() {
+  test("a handler that interrupts itself fails only its event", function*() {
     const run = unique("run")
     const inbox = yield* makeInbox
     const subscription = Subscription.make(unique("orders"), {
       events: OrderEvent,
       where: { tags: [Event.tag("run", run)] },
-      retry: once,
+      retry: noRetry,
       handle: (event, record) => event.n === 1 ? Effect.interrupt : inbox.put(record)
     })
     yield* append(run, "a", [1])
     yield* append(run, "b", [2])
     yield* inbox.until("the other", (got) => got.length > 0).pipe(Effect.provide(Subscription.layer([subscription])))
-    equal(inbox.got.map(({ event }) => event.n), [2], "the other stream")
+    equal(inbox.got.map(({ event }) => event.n), [2], "the handled events")
   }),
 
-  test("a subscription takes the types that it handles, of the streams and with the tags that it names", function*() {
+  test("takes only the types it handles, and the streams and tags it selects", function*() {
     const run = unique("run")
     const inboxes = yield* Effect.all([makeInbox, makeInbox, makeInbox])
     const tags = [Event.tag("run", run)]
@@ -298,13 +303,13 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       yield* inboxes[1].until("tags", (got) => got.some(({ event }) => event.n === 6))
       yield* inboxes[2].until("streams", (got) => got.some(({ event }) => event.n === 6))
     }).pipe(Effect.provide(Subscription.layer([byType, byTag, byStream])))
-    const seen = inboxes.map(({ got }) => got.map((record) => at(record, run)))
-    equal(seen[0], ["a12", "b4", "a29", "a26"], "by type")
-    equal(seen[1], ["a11", "a12", "b3", "b4", "a29", "a26"], "by tag")
-    equal(seen[2], ["a11", "a12", "a29", "a26"], "by stream")
+    const seen = inboxes.map(({ got }) => got.map((record) => labelOf(record, run)))
+    equal(seen[0], ["a12", "b4", "a29", "a26"], "the events selected by type")
+    equal(seen[1], ["a11", "a12", "b3", "b4", "a29", "a26"], "the events selected by tag")
+    equal(seen[2], ["a11", "a12", "a29", "a26"], "the events selected by stream")
   }),
 
-  test("whoever reads the log, or follows it, is given the events with the tags and of the streams that it names", function*() {
+  test("readAll and subscribe return only the streams and tags they select", function*() {
     const run = unique("run")
     const store = yield* EventStore
     const tags = [Event.tag("run", run)]
@@ -314,10 +319,10 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     const numbers = (records: ReadonlyArray<OrderRecord>) => records.map(({ event }) => event.n)
     const read = (where: EventFilter) =>
       Effect.map(Stream.runCollect(store.readAll(OrderEvent, { where, pageSize: 1 })), numbers)
-    equal(yield* read({ tags }), [1, 2, 3], "by tag")
-    equal(yield* read({ streamPrefix: `${run}b` }), [2, 3], "by stream")
-    equal(yield* read({ tags, streamPrefix: `${run}a` }), [1], "by both")
-    const followed = yield* store.subscribe(OrderEvent, { where: { tags, streamPrefix: `${run}b` } }).pipe(
+    equal(yield* read({ tags }), [1, 2, 3], "the events read by tag")
+    equal(yield* read({ streamPrefix: `${run}b` }), [2, 3], "the events read by stream")
+    equal(yield* read({ tags, streamPrefix: `${run}a` }), [1], "the events read by both")
+    const subscribed = yield* store.subscribe(OrderEvent, { where: { tags, streamPrefix: `${run}b` } }).pipe(
       Stream.take(3),
       Stream.runCollect,
       Effect.timeout("60 seconds"),
@@ -325,10 +330,10 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     )
     yield* append(run, "a", [4])
     yield* append(run, "b", [5])
-    equal(numbers(yield* Fiber.join(followed)), [2, 3, 5], "as they come")
+    equal(numbers(yield* Fiber.join(subscribed)), [2, 3, 5], "the events of `subscribe`")
   }),
 
-  test("one that begins now is given what is appended from then on, also while it does not run, and nothing else", function*() {
+  test("a subscription from \"now\" takes later events, also those while it was down", function*() {
     const run = unique("run")
     const inbox = yield* makeInbox
     const make = (name: string, prefix: string) =>
@@ -341,26 +346,26 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       })
     const subscription = make(unique("orders"), "a")
     yield* append(run, "a", [1, 2])
-    // Two processes begin at the same time.
+    // Two processes start at the same time.
     yield* Effect.scoped(
       Effect.all(upTo(2).map(() => Layer.build(Layer.fresh(Subscription.layer([subscription])))), { concurrency: 2 })
     )
     yield* append(run, "a", [3])
     yield* append(run, "a2", [5])
     yield* Effect.gen(function*() {
-      yield* inbox.until("what came while it did not run", (got) => got.length >= 2)
+      yield* inbox.until("the events while it was down", (got) => got.length >= 2)
       yield* append(run, "a", [4])
-      yield* inbox.until("what comes now", (got) => got.length >= 3)
+      yield* inbox.until("the event while it runs", (got) => got.length >= 3)
     }).pipe(
-      // One that looked before the others had begun, and comes to begin only now.
+      // A process that read the progress before the other two created it, and starts only now.
       Effect.provide(
         Subscription.layer([subscription]).pipe(Layer.provide(changed(() => ({ progress: () => Effect.succeed([]) }))))
       )
     )
-    equal(inbox.got.map(({ event }) => event.n).toSorted(), [3, 4, 5], "what it was given")
+    equal(inbox.got.map(({ event }) => event.n).toSorted(), [3, 4, 5], "the handled events")
   }),
 
-  test("a subscription and a projection of one name do not know of each other", function*() {
+  test("a subscription and a projection with one name are independent", function*() {
     const run = unique("run")
     const name = unique("orders")
     const inbox = yield* makeInbox
@@ -382,13 +387,9 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       yield* inbox.until("all", (got) => got.length === 3)
       const { position } = inbox.got[2]!
       yield* store.awaitPosition(projection, position, "60 seconds")
-      equal((yield* ProjectionStore.list(projection)).items, [6], "the projection")
+      equal((yield* ProjectionStore.list(projection)).items, [6], "the documents of the projection")
     }).pipe(Effect.provide(Layer.merge(Subscription.layer([subscription]), Projector.layer([projection]))))
-    try {
-      project(`subscription:${name}`)
-      ok(false, "no projection has the id of a subscription")
-    } catch (error) {
-      ok(String(error).includes("must not begin with"), "it is refused, and said why")
-    }
+    const rejected = yield* Effect.flip(Effect.try({ try: () => project(`subscription:${name}`), catch: String }))
+    includes(rejected, "must not begin with", "the error of a projection with the id of a subscription")
   })
 ]

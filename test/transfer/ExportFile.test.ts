@@ -222,7 +222,7 @@ describe("a damaged export", () => {
       }
     })))
 
-  it.live("fails to verify when the footer contradicts the lines before it, even with valid checksums", () =>
+  it.live("fails to verify when the footer contradicts earlier lines with valid checksums", () =>
     Effect.scoped(Effect.gen(function*() {
       const bodies = bodiesOf((yield* small).lines)
       const footer = bodies.at(-1)!
