@@ -59,8 +59,7 @@ export const commands = <State, Events extends Event.Any, C extends Command.Any>
 const idOf = (payload: unknown, id: string): unknown => Predicate.hasProperty(payload, id) ? payload[id] : undefined
 
 /**
- * Returns a function from commands to the events that the decider decides on them, as they are read again from a log; or to what is wrong
- * with one of the decisions.
+ * Returns a function from commands to the events that the decider decides, after encoding and decoding. It fails with the fault of a decision.
  *
  * @since 0.1.0
  * @category constructors
@@ -75,10 +74,10 @@ export const decideAll = <State, Events extends Event.Any, C extends Command.Any
   /** Returns the event after encoding and decoding. */
   const stored = (event: Event.Of<Events>): Result.Result<ReadonlyArray<Event.Of<Events>>, string> =>
     codec.encode(event).pipe(
-      Result.mapError((failure) => `which breaks its Schema: ${failure}`),
+      Result.mapError((failure) => `which does not satisfy its Schema: ${failure}`),
       Result.flatMap((encoded) =>
         codec.decodeData({ ...encoded, data: JSON.parse(JSON.stringify(encoded.data)) as Schema.Json }).pipe(
-          Result.mapError(({ detail }) => `which cannot be read again: ${detail}`)
+          Result.mapError(({ detail }) => `which does not decode: ${detail}`)
         )
       )
     )
@@ -86,7 +85,9 @@ export const decideAll = <State, Events extends Event.Any, C extends Command.Any
   const evolved = (before: State, events: ReadonlyArray<Event.Of<Events>>): Result.Result<State, string> => {
     try {
       const after = Decider.fold(decider, events, before)
-      return isState(after) ? Result.succeed(after) : Result.fail(`which leads to what is no state: ${show(after)}`)
+      return isState(after)
+        ? Result.succeed(after)
+        : Result.fail(`after which the state does not satisfy its Schema: ${show(after)}`)
     } catch (cause) {
       return Result.fail(`on which evolve throws: ${String(cause)}`)
     }

@@ -19,7 +19,7 @@ import { SpecFailed } from "./SpecFailed.ts"
 import * as storedVersions from "./storedVersions.ts"
 
 /**
- * Which commands are generated, and how many.
+ * Options of the generated commands.
  *
  * @since 0.1.0
  * @category options
@@ -34,18 +34,18 @@ export interface Options<State, C extends Command.Any> extends properties.Option
   readonly commands?: { readonly [R in C as R["_tag"]]?: Arbitrary.Arbitrary<Command.Payload<R>> } | undefined
   /** The highest number of commands in a history; 20 by default. */
   readonly maxCommands?: number | undefined
-  /** How many of the generated histories must contain events, or the property fails; a fifth of `runs` by default. */
+  /** The lowest number of generated histories with events; a fifth of `runs` by default. With fewer the property fails. */
   readonly minHistoriesWithEvents?: number | undefined
 }
 
 /**
  * Returns the properties of a decider:
  *
- * - It decides on no event that breaks its own Schema, on which its own `evolve` throws, or that leads to what is no state.
+ * - Every decided event satisfies its Schema, and `evolve` returns a valid state for it.
  * - A stored state and the events after it lead to the same state as all events.
- * - Events lead to the same state in batches, wherever they are cut.
+ * - Events lead to the same state in batches of any size.
  *
- * A property fails where too few of the generated histories contain events, since it would then say little.
+ * A property fails if too few of the generated histories contain events.
  *
  * **Example** (with vitest)
  *
@@ -65,7 +65,7 @@ export const all = <State, Events extends Event.Any, C extends Command.Any>(
   const sent = DeciderHistory.commands(decider, options.commands ?? {}, options.maxCommands ?? 20)
   const cuts = Arbitrary.array(Arbitrary.schema(Schema.Boolean))
 
-  /** A property of histories. A history with a wrong decision fails the first property only. */
+  /** Returns a property of histories. A history with a faulty decision fails the first property only. */
   const ofHistories = (propertyName: string, property: Property<Event.Of<Events>>): Case<never> => ({
     name: propertyName,
     test: Effect.suspend(() => {
@@ -88,7 +88,7 @@ export const all = <State, Events extends Event.Any, C extends Command.Any>(
   const codec = { encode: Schema.encodeResult(stateJson), decode: Schema.decodeUnknownResult(stateJson) }
   return properties.of([
     ofHistories(
-      `${name}: decides on nothing that its own evolve rejects`,
+      `${name}: decides only events that its evolve accepts`,
       (decided) => Result.isFailure(decided) ? decided.failure : undefined
     ),
     ofHistories(
@@ -96,13 +96,13 @@ export const all = <State, Events extends Event.Any, C extends Command.Any>(
       ofStates((history) => wrongAfterStoring(decider, codec, history))
     ),
     ofHistories(
-      `${name}: events lead to the same state in batches, wherever they are cut`,
+      `${name}: events lead to the same state in batches of any size`,
       ofStates((history, cuts) => wrongInBatches(decider, codec, history, cuts))
     )
   ], options)
 }
 
-/** Returns what is wrong with the decisions, if anything is. */
+/** Returns the fault of the decisions, or `undefined`. */
 type Property<E> = (
   decided: Result.Result<ReadonlyArray<E>, string>,
   cuts: ReadonlyArray<boolean>
@@ -138,14 +138,14 @@ const wrongAfterStoring = <State, E extends Event.Tagged>(
   for (let cut = 0; cut <= history.length; cut++) {
     const encoded = codec.encode(Decider.fold(decider, history.slice(0, cut)))
     if (Result.isFailure(encoded)) {
-      return `the state after ${cut} events cannot be stored: ${encoded.failure.message}`
+      return `the state after ${cut} events cannot be encoded: ${encoded.failure.message}`
     }
     const decoded = codec.decode(JSON.parse(JSON.stringify(encoded.success) ?? "null"))
     if (Result.isFailure(decoded)) {
-      return `the state after ${cut} events cannot be read again: ${decoded.failure.message}`
+      return `the state after ${cut} events cannot be decoded: ${decoded.failure.message}`
     }
     const state = Decider.fold(decider, history.slice(cut), decoded.success)
-    const how = `the state after ${cut} events, read again, and the events after it`
+    const how = `the stored state after ${cut} events and the events after it`
     const wrong = difference(codec, expected, state, how)
     if (wrong !== undefined) return wrong
   }
@@ -189,7 +189,7 @@ const textOf = <State>({ encode }: StateCodec<State>, state: State): string | un
     Result.map(encode(state), (json) => storedVersions.stable(json as Schema.Json))
   )
 
-/** Takes the texts of a state at once, before an `evolve` that changes the state it is given can change it. */
+/** Computes the texts of a state at once, because a faulty `evolve` may mutate the state later. */
 const folded = <State, E extends Event.Tagged>(
   decider: AnyDecider<State, E>,
   codec: StateCodec<State>,
@@ -209,12 +209,12 @@ const difference = <State>(
   if (Equal.equals(expected.state, actual) && expected.text === text) return undefined
   const shown = properties.show(actual)
   if (expected.shown !== shown) {
-    const lead = `${how} lead to ${shown}, and not to ${expected.shown}`
+    const lead = `${how} lead to ${shown} instead of ${expected.shown}`
     return expected.text === text && text !== undefined
-      ? `${lead}. Both are encoded as ${text}: the state has something that its Schema leaves out`
+      ? `${lead}. Both are encoded as ${text}: the Schema omits a part of the state`
       : lead
   }
   return expected.text === text
-    ? `${how} lead to another state, which looks the same: ${shown}. It has something that cannot be compared`
-    : `${how} lead to what is encoded as ${text}, and not as ${expected.text}`
+    ? `${how} lead to a different state that prints equally: ${shown}. A part of it cannot be compared`
+    : `${how} lead to a state encoded as ${text} instead of ${expected.text}`
 }

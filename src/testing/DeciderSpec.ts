@@ -1,6 +1,5 @@
 /**
- * Given events, when a command, then events: tests of a decider as sentences, for any test runner. The form is that of Greg Young's
- * and of Axon's test fixtures.
+ * Specifications of deciders in the form given events, when a command, then events. They work with any test runner.
  *
  * **Example** (a decider's test)
  *
@@ -23,23 +22,23 @@ import * as EventCodec from "../event/EventCodec.ts"
 import { SpecFailed } from "./SpecFailed.ts"
 
 /**
- * What came of the command. The expectations throw `SpecFailed`; `result` is for expectations of one's own.
+ * The outcome of a command. The expectations throw `SpecFailed`. Use `result` for other assertions.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Outcome<State, E, Error> {
-  /** Exactly these events, in this order. Answers the state after them, for further expectations. */
+  /** Expects exactly these events in this order, and returns the state after them. */
   readonly thenEvents: (events: ReadonlyArray<E>) => State
-  /** The command decided that nothing happens. */
+  /** Expects that the command decides no events. */
   readonly thenNothing: () => void
-  /** The command was refused with this error. */
+  /** Expects that the command fails with this error. */
   readonly thenFails: (error: Error) => void
   readonly result: Result.Result<ReadonlyArray<E>, Error>
 }
 
 /**
- * The past is set; `when` a command comes, or look at the state.
+ * An aggregate with given events. `when` decides a command on its state.
  *
  * @since 0.1.0
  * @category models
@@ -54,13 +53,12 @@ export interface Given<State, E, C extends Command.Any> {
 }
 
 /**
- * Sets the past of an aggregate: the events that have happened, oldest first.
+ * Returns an aggregate with these events, oldest first.
  *
- * Each event, given or decided, is encoded and decoded on its way, as it would be in a store: one that does not satisfy its own Schema
- * fails the test.
+ * Each event, given or decided, is encoded and decoded as in a store. An event that does not satisfy its Schema fails the test.
  *
  * @since 0.1.0
- * @category specifications
+ * @category constructors
  */
 export const given = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
@@ -69,7 +67,7 @@ export const given = <State, Events extends Event.Any, C extends Command.Any>(
   const state = Decider.fold(decider, events.map((event) => roundTrip(decider.aggregate.events, event)))
   return {
     state,
-    thenState: (expected) => expectEqual("another state was expected", expected, state),
+    thenState: (expected) => expectEqual("the state differs from the expected one", expected, state),
     when: (command, payload) => {
       const valid = InProcessRpc.payloadSchema(command).make(payload)
       const decided = Decider.decide(decider, state, command._tag, valid as Command.Payload<typeof command>)
@@ -85,8 +83,10 @@ const outcome = <State, E extends Event.Tagged, Error>(
   result: Result.Result<ReadonlyArray<E>, Error>
 ): Outcome<State, E, Error> => {
   const expectEvents = (expected: ReadonlyArray<E>) => {
-    if (Result.isFailure(result)) throw new SpecFailed("the command was refused", expected, result.failure)
-    expectEqual("other events were expected", expected, result.success)
+    if (Result.isFailure(result)) {
+      throw new SpecFailed("the command failed, but events were expected", expected, result.failure)
+    }
+    expectEqual("the events differ from the expected ones", expected, result.success)
   }
   return {
     result,
@@ -96,8 +96,10 @@ const outcome = <State, E extends Event.Tagged, Error>(
     },
     thenNothing: () => expectEvents([]),
     thenFails: (expected) => {
-      if (Result.isSuccess(result)) throw new SpecFailed("the command was not refused", expected, result.success)
-      expectEqual("another error was expected", expected, result.failure)
+      if (Result.isSuccess(result)) {
+        throw new SpecFailed("the command did not fail, but an error was expected", expected, result.success)
+      }
+      expectEqual("the error differs from the expected one", expected, result.failure)
     }
   }
 }
@@ -110,7 +112,7 @@ const roundTrip = <Events extends Event.Any>(events: Events, event: Event.Of<Eve
   if (Result.isFailure(decoded)) {
     throw new SpecFailed(decoded.failure.detail, "an event that decodes again", encoded.success)
   }
-  // An event of today is one event.
+  // An event of the current version decodes to one event.
   return decoded.success[0]!
 }
 

@@ -1,5 +1,5 @@
 /**
- * What must hold of every event that a set's Schemas can generate, as tests for any runner.
+ * Properties of every event that the Schemas of a set can generate, as tests for any runner.
  *
  * @since 0.1.0
  */
@@ -14,10 +14,10 @@ import * as properties from "./properties.ts"
 import * as storedVersions from "./storedVersions.ts"
 
 /**
- * The properties of a set of events.
+ * Returns the properties of an event set:
  *
- * - what is written is read again as the same event
- * - what any past version's Schema allows is upcast to valid current events
+ * - An event equals itself after encoding and decoding.
+ * - Every payload of a past version is upcast to valid current events.
  *
  * **Example** (with vitest)
  *
@@ -26,15 +26,15 @@ import * as storedVersions from "./storedVersions.ts"
  * ```
  *
  * @since 0.1.0
- * @category properties
+ * @category constructors
  */
 export const all = (events: Event.Any, options: properties.Options = {}): ReadonlyArray<Case<never>> => {
   const codec = EventCodec.make(events)
   const cases = storedVersions.all(events).map(
     ({ encode, isCurrent, schema, schemaVersion, type }): Case<never> => {
       const name = isCurrent
-        ? `${type}: what is written is read again as the same`
-        : `${type}: what version ${schemaVersion} allows is upcast to valid events`
+        ? `${type}: equals itself after encoding and decoding`
+        : `${type}: every payload of version ${schemaVersion} is upcast to valid events`
       return {
         name,
         test: Effect.suspend(() =>
@@ -45,7 +45,7 @@ export const all = (events: Event.Any, options: properties.Options = {}): Readon
             if (Result.isFailure(decoded)) return `${JSON.stringify(data.success)}: ${decoded.failure.detail}`
             return !isCurrent || Equal.equals(decoded.success, [value])
               ? undefined
-              : `${JSON.stringify(data.success)} was read as ${properties.show(decoded.success)}`
+              : `${JSON.stringify(data.success)} decoded to ${properties.show(decoded.success)}`
           }, options)
         )
       }

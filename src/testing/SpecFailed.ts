@@ -4,7 +4,7 @@
 import * as Inspectable from "effect/Inspectable"
 
 /**
- * An expectation that was not met. Runners that show a difference take it from `expected` and `actual`.
+ * An expectation failed. Test runners show the difference between `expected` and `actual`.
  *
  * @since 0.1.0
  * @category errors

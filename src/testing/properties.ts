@@ -12,22 +12,22 @@ import type { Case } from "../conformance/Suite.ts"
 import { SpecFailed } from "./SpecFailed.ts"
 
 /**
- * How a property is checked.
+ * Options of a property check.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Options extends Pick<Arbitrary.CheckOptions, "size"> {
-  /** How many inputs are generated; 100 by default. */
+  /** The number of generated inputs; 100 by default. */
   readonly runs?: Arbitrary.CheckOptions["runs"]
   /** The seed of the generator. With a seed every run checks the same inputs. */
   readonly seed?: Arbitrary.CheckOptions["seed"]
-  /** The text behind `Replay: ` of a failure. Its property is checked on the input of that failure only, the others as usual. */
+  /** The text after `Replay: ` in a failure. Its property is checked with the input of that failure only, the others as usual. */
   readonly replay?: Arbitrary.CheckOptions["replay"]
 }
 
 /**
- * The number of inputs without the option `runs`, which is that of `Arbitrary`.
+ * The default of `runs`, equal to that of `Arbitrary`.
  *
  * @since 0.1.0
  * @category options
@@ -35,7 +35,7 @@ export interface Options extends Pick<Arbitrary.CheckOptions, "size"> {
 export const defaultRuns = 100
 
 /**
- * Returns properties that have the same options. Throws if `replay` names none of them.
+ * Returns the properties. Throws if `replay` belongs to none of them.
  *
  * @since 0.1.0
  * @category constructors
@@ -44,14 +44,14 @@ export const of = (properties: ReadonlyArray<Case<never>>, { replay }: Options):
   if (replay !== undefined && !properties.some(({ name }) => tokenOf(name, replay) !== undefined)) {
     const names = properties.map(({ name }) => `\n- ${name}`).join("")
     throw new Error(
-      `The \`replay\` is of none of these properties: ${replay}\nPass the whole text behind "Replay: " to the property that failed. These are:${names}`
+      `The \`replay\` belongs to none of these properties: ${replay}\nPass the whole text after "Replay: " to the property that failed. The properties are:${names}`
     )
   }
   return properties
 }
 
 /**
- * Returns whether `replay` is of this property.
+ * Returns whether `replay` belongs to this property.
  *
  * @since 0.1.0
  * @category guards
@@ -59,12 +59,12 @@ export const of = (properties: ReadonlyArray<Case<never>>, { replay }: Options):
 export const isReplayOf = (name: string, { replay }: Options): boolean =>
   replay !== undefined && tokenOf(name, replay) !== undefined
 
-/** Returns Effect's own replay text, which is behind the name of the property. */
+/** Returns Effect's own replay text, which follows the name of the property. */
 const tokenOf = (name: string, replay: string): string | undefined =>
   replay.startsWith(`${name} [`) ? replay.slice(name.length + 1) : undefined
 
 /**
- * Fails with the smallest input found for which the property does not hold. `property` returns what is wrong, and an exception is wrong too.
+ * Checks a property and fails with the smallest counterexample found. `property` returns a description of the fault, or throws.
  *
  * @since 0.1.0
  * @category combinators
@@ -88,21 +88,21 @@ export const check = <A>(
         case "Falsified": {
           const { failure, replay, runs, shrinks, shrunkInput } = result
           const wrong = failure._tag === "ReturnedFalse" ? "it does not hold" : textOf(failure.error)
-          const message = `This property does not hold. Found after ${runs} runs and ${shrinks} shrinks, of\n`
+          const message = `The property does not hold. Counterexample after ${runs} runs and ${shrinks} shrinks:\n`
             + `${Formatter.format(shrunkInput, { space: 2 })}\nReplay: ${name} ${replay}`
           return Effect.fail(new SpecFailed(message, name, wrong))
         }
         case "Exhausted":
-          // Effect's message says what to do.
+          // Effect's message names the remedy.
           return Effect.fail(
             new SpecFailed(`${Arbitrary.formatCheckFailure(result)}`, name, "not enough inputs were generated")
           )
         case "ReplayMismatch":
           return Effect.fail(
             new SpecFailed(
-              `The failure of \`replay\` is not there any more (${result.reason}): remove it, to try the property on other inputs.`,
-              "the failure that was found",
-              "none, or another one"
+              `The failure of \`replay\` no longer occurs (${result.reason}); remove the option to check other inputs`,
+              "the failure of the replay",
+              "no failure, or another one"
             )
           )
       }

@@ -1,4 +1,4 @@
-/** The properties hold of what is right, and each fails where the code is wrong. */
+/** The properties hold for correct code, and each fails for faulty code. */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Option, Result, Schema, SchemaGetter } from "effect"
 import { Aggregate, Command, Event } from "evsrc"
@@ -22,7 +22,7 @@ describe("the examples", () => {
   for (const { name, test } of properties) it.effect(name, () => test)
 })
 
-/** What each property says, and of those that fail why. */
+/** Returns the name of each property and its failure. */
 const outcomes = (properties: ReadonlyArray<Case<never>>) =>
   Effect.forEach(properties, ({ name, test }) =>
     Effect.map(Effect.scoped(Effect.result(test)), (result) => ({
@@ -34,7 +34,7 @@ const onlyFails = (properties: ReadonlyArray<Case<never>>, part: string, reasons
   Effect.gen(function*() {
     const failed = (yield* outcomes(properties)).filter(({ failure }) => failure !== undefined)
     assert.deepEqual(failed.map(({ name }) => name.includes(part)), [true], failed.map(({ name }) => name).join())
-    // Whoever reads it can see it again.
+    // Every failure has a replay.
     for (const reason of [...reasons, "Replay: "]) {
       const failure = failed[0]?.failure ?? ""
       if (typeof reason === "string") assert.include(failure, reason)
@@ -71,14 +71,14 @@ const counter = (wrong: {
 }
 
 describe("a property of deciders", () => {
-  it.effect("holds of what is right", () =>
+  it.effect("holds for a correct decider", () =>
     Effect.gen(function*() {
       assert.deepEqual((yield* outcomes(counter({}))).map(({ failure }) => failure), [undefined, undefined, undefined])
     }))
 
-  const rejects = "decides on nothing that its own evolve rejects"
+  const rejects = "decides only events that its evolve accepts"
   it.effect("fails for an event that breaks its own Schema", () =>
-    onlyFails(counter({ added: (n) => n + 0.5 }), rejects, ["which breaks its Schema", "Added"]))
+    onlyFails(counter({ added: (n) => n + 0.5 }), rejects, ["which does not satisfy its Schema", "Added"]))
 
   it.effect("fails for an event on which evolve throws", () =>
     onlyFails(
@@ -92,8 +92,10 @@ describe("a property of deciders", () => {
       ["on which evolve throws: Error: too much"]
     ))
 
-  it.effect("fails for an event that leads to what is no state", () =>
-    onlyFails(counter({ add: (s, n) => ({ count: s.count + n / 2 }) }), rejects, ["which leads to what is no state"]))
+  it.effect("fails for an event that leads to an invalid state", () =>
+    onlyFails(counter({ add: (s, n) => ({ count: s.count + n / 2 }) }), rejects, [
+      "after which the state does not satisfy its Schema"
+    ]))
 
   it.effect("fails for a decide that throws", () =>
     onlyFails(
@@ -107,31 +109,31 @@ describe("a property of deciders", () => {
       ["decide throws: Error: not that"]
     ))
 
-  it.effect("fails for a state that does not survive being kept", () => {
-    // It says that there is no sign.
+  it.effect("fails for a state that changes when it is stored", () => {
+    // The encoding drops the sign.
     const schema: Schema.Codec<State, unknown> = Schema.Struct({
       count: Schema.Int.pipe(Schema.decodeTo(Schema.Int, {
         decode: SchemaGetter.passthrough(),
         encode: SchemaGetter.transform(Math.abs)
       }))
     })
-    return onlyFails(counter({ schema }), "a stored state", ["read again, and the events after it lead to"])
+    return onlyFails(counter({ schema }), "a stored state", ["events and the events after it lead to"])
   })
 
-  it.effect("shows what a state has that its Schema leaves out", () =>
+  it.effect("shows the part of a state that its Schema omits", () =>
     onlyFails(
       // An object with a key more is a state to the compiler.
       counter({ add: (s, n) => Object.assign({}, { count: s.count + n }, { last: "x" }) }),
       "a stored state",
       [
-        /read again, and the events after it lead to {"count":-?\d+}, and not to {"count":-?\d+,"last":"x"}\. /,
-        /Both are encoded as {"count":-?\d+}: the state has something that its Schema leaves out/
+        /events and the events after it lead to {"count":-?\d+} instead of {"count":-?\d+,"last":"x"}\. /,
+        /Both are encoded as {"count":-?\d+}: the Schema omits a part of the state/
       ]
     ))
 
-  it.effect("shows states that look the same as they are encoded, and says where they cannot be told apart", () =>
+  it.effect("shows encodings of states that print equally", () =>
     Effect.gen(function*() {
-      // Its instances show nothing of what they have, and two that have the same are not equal.
+      // Instances print equally, and two with the same value are not equal.
       class Secret {
         readonly n: () => number
         constructor(n: number) {
@@ -155,12 +157,12 @@ describe("a property of deciders", () => {
         })
         return Effect.map(outcomes(DeciderProperties.all(decider, { state, seed: 1 })), (all) => all[1]?.failure)
       }
-      assert.include(yield* hidden((n) => n + 1), `lead to what is encoded as {"n":2}, and not as {"n":1}`)
+      assert.include(yield* hidden((n) => n + 1), `lead to a state encoded as {"n":2} instead of {"n":1}`)
       const alike = yield* hidden((n) => n)
-      assert.match(alike ?? "", /which looks the same: .*secret.*\. It has something that cannot be compared/)
+      assert.match(alike ?? "", /that prints equally: .*secret.*\. A part of it cannot be compared/)
     }))
 
-  it.effect("fails for an evolve that remembers what is not in the state", () => {
+  it.effect("fails for an evolve that uses hidden state", () => {
     let calls = 0
     return Effect.gen(function*() {
       const properties = counter({ add: (s, n) => ({ count: s.count + n + (++calls % 7 === 0 ? 1 : 0) }) })
@@ -172,7 +174,7 @@ describe("a property of deciders", () => {
     })
   })
 
-  it.effect("fails for an evolve that changes the state that it is given", () => {
+  it.effect("fails for an evolve that mutates its argument", () => {
     const properties = counter({
       add: (s, n) => {
         Object.assign(s, { count: s.count + n })
@@ -188,7 +190,7 @@ describe("a property of deciders", () => {
 
 describe("a property of deciders whose commands lead to few events", () => {
   const contract = Aggregate.make("Counter", { id: "id", state, events: Added, commands: [Add] })
-  /** Adds only what is 7. */
+  /** Decides an event only for 7. */
   const lucky = contract.decider({
     initial: { count: 0 },
     evolve: { Added: (s, e) => ({ count: s.count + e.n }), Cleared: () => ({ count: 0 }) },
@@ -201,7 +203,7 @@ describe("a property of deciders whose commands lead to few events", () => {
       (all) => all.map(({ failure }) => failure)
     )
 
-  it.effect("fails, and says how many histories had events and what to do", () =>
+  it.effect("fails with the number of histories with events and the remedy", () =>
     Effect.gen(function*() {
       const all = yield* failures({})
       assert.strictEqual(all.length, 3)
@@ -226,7 +228,7 @@ describe("a property of deciders whose commands lead to few events", () => {
 })
 
 describe("a property of deciders, of commands", () => {
-  it.effect("sends all to one instance, and such as are given", () =>
+  it.effect("sends all commands to one instance, with given payloads", () =>
     Effect.gen(function*() {
       const ids: Array<string> = []
       const amounts = new Set<number>()
@@ -264,23 +266,23 @@ describe("a property of events", () => {
     }))
   })
 
-  it.effect("fails for an event that is read as another", () =>
-    onlyFails(EventProperties.all(Schema.Union([Lossy]).pipe(Schema.toTaggedUnion("_tag"))), "Lossy: what is written", [
-      "was read as"
+  it.effect("fails for an event that decodes to another", () =>
+    onlyFails(EventProperties.all(Schema.Union([Lossy]).pipe(Schema.toTaggedUnion("_tag"))), "Lossy: equals itself", [
+      "decoded to"
     ]))
 
   const User = Schema.TaggedUnion({ Registered: { name: Schema.NonEmptyString } })
 
-  it.effect("fails for an upcaster that does not take everything that the old Schema allows", () =>
+  it.effect("fails for an upcaster that fails for valid old payloads", () =>
     onlyFails(
       EventProperties.all(User.pipe(Event.upcasters({
         Registered: Event.from({ fullName: Schema.String }).toCurrent(({ fullName }) => ({ name: fullName }))
       }))),
-      "Registered: what version 1 allows",
-      [`made no valid "Registered"`, "fullName", "expected: Registered: what version 1 allows"]
+      "Registered: every payload of version 1",
+      [`made no valid "Registered"`, "fullName", "expected: Registered: every payload of version 1"]
     ))
 
-  it.effect("fails for a type that is split into what is no event, and for one that throws", () =>
+  it.effect("fails for upcasters that return no event or throw", () =>
     Effect.gen(function*() {
       const properties = EventProperties.all(User.pipe(Event.legacy({
         SignedUp: Event.from({ name: Schema.String })
@@ -303,32 +305,32 @@ describe("a replay", () => {
   const broken = upcast((fullName) => fullName)
   const replayOf = (failure: string | undefined) => /^Replay: (.*)$/m.exec(failure ?? "")?.[1] ?? ""
 
-  it.effect("is of one property: that is tried on what it says, and the others as ever", () =>
+  it.effect("repeats one property with its input, and checks the others as usual", () =>
     Effect.gen(function*() {
       const first = yield* outcomes(EventProperties.all(broken))
       const replay = replayOf(first[0]?.failure)
-      assert.isTrue(replay.startsWith("Registered: what version 1 allows"))
+      assert.isTrue(replay.startsWith("Registered: every payload of version 1"))
       const again = yield* outcomes(EventProperties.all(broken, { replay }))
       assert.deepEqual(again.map(({ failure }) => failure !== undefined), [true, false])
       assert.strictEqual(replayOf(again[0]?.failure), replay)
       assert.include(again[0]?.failure, "after 1 runs")
       const mended = yield* outcomes(EventProperties.all(upcast((fullName) => fullName || "?"), { replay }))
-      assert.include(mended[0]?.failure, "is not there any more (PropertyPassed): remove it")
+      assert.include(mended[0]?.failure, "no longer occurs (PropertyPassed); remove the option")
       assert.isUndefined(mended[1]?.failure)
       const deciders = yield* outcomes(counter({ added: (n) => n + 0.5 }))
       const ours = replayOf(deciders[0]?.failure)
-      assert.isTrue(ours.startsWith("Counter: decides on nothing"))
+      assert.isTrue(ours.startsWith("Counter: decides only events"))
       assert.deepEqual(
         (yield* outcomes(counter({ added: (n) => n + 0.5, replay: ours }))).map(({ failure }) => replayOf(failure)),
         [ours, "", ""]
       )
     }))
 
-  it("that is of no property is refused, with the names of those that there are", () => {
-    for (const replay of ["[0,\"1\",1,1,[],0]", "Other: what is written [0]", "Registered", ""]) {
+  it("is rejected if it belongs to no property, with their names", () => {
+    for (const replay of ["[0,\"1\",1,1,[],0]", "Other: equals itself [0]", "Registered", ""]) {
       assert.throws(
         () => EventProperties.all(broken, { replay }),
-        /is of none of these properties.*\n.*\n- Registered: what version 1/
+        /belongs to none of these properties.*\n.*\n- Registered: every payload of version 1/
       )
     }
   })
