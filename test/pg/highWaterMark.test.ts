@@ -9,7 +9,7 @@ import { layerPostgres } from "../support/Database.ts"
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const tick = (n: number) => Tick.cases.Ticked.make({ n })
 
-/** Stops a session that has `test.pause` on just before it reads the sequence, until nobody holds the lock (4242, 1) any more. */
+/** Stops a session that has `test.pause` on just before it reads the sequence, until no session holds the lock (4242, 1). */
 const pausing = `
 create or replace function evsrc.last_assigned_position() returns bigint language plpgsql volatile as $$
 begin
@@ -41,7 +41,7 @@ describe("high_water_mark", () => {
         Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
         Effect.timeout("30 seconds")
       )
-      // Whatever the reader has looked at by now: one append begins and stays in flight, another overtakes it.
+      // Independent of what the reader has read by now: one append stays in flight, and another overtakes it.
       yield* writer`begin`
       yield* writer`select 1 from evsrc.append_one(true, 't', null, null, gen_random_uuid(), 'Ticked', 1,
         '{"n":2}', '{}')`

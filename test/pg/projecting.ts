@@ -1,6 +1,6 @@
 /**
- * A process that works on the projection of `ticks.ts` until it is told to stop, or until it dies by SIGKILL at a call of the database that
- * the environment names: before it, while it is under way, or after its answer.
+ * A process that works on the projections of `ticks.ts` until the test stops it, or until it kills itself with SIGKILL. The environment
+ * names the call of the database at which it dies, and whether it dies before, during or after the call.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
@@ -23,7 +23,7 @@ const point =
       if (++calls !== at) return operation(...args)
       if (when === "before") die()
       if (when === "during") setImmediate(die)
-      // A call that fails counts too: otherwise a worker whose call meets a stopped server would live for ever.
+      // A call that fails counts too: otherwise a worker whose call meets a stopped server would never end.
       return Effect.onExit(operation(...args), () => Effect.sync(die))
     })
 
@@ -55,7 +55,7 @@ const worker = Projector.layer([ticks(partitions), handled(partitions)], {
 
 const program = Effect.gen(function*() {
   console.log("ready")
-  // The end of its input too: it must not outlive the test.
+  // The end of its input stops it too, so that it does not outlive the test.
   yield* Effect.promise(() => Promise.race([once(process.stdin, "data"), once(process.stdin, "end")]))
 })
 process.stdin.resume()

@@ -11,7 +11,7 @@ import { scale } from "../support/scale.ts"
 import * as Script from "../support/Script.ts"
 import { foldOf, handled, Tick, ticks } from "./ticks.ts"
 
-/** How many workers are killed. */
+/** The number of workers that the test kills. */
 const deaths = scale(8, 60)
 const often = Schedule.spaced("50 millis")
 
@@ -34,8 +34,8 @@ const append = Effect.fnUntraced(function*(dice: Dice, events: number) {
   }
 })
 
-/** Waits for the projection, and compares its documents with the log. */
-const compared = Effect.fnUntraced(function*(partitions: number) {
+/** Waits for the projections, and asserts that their documents and rows equal a fold of the log. Returns the progress of the partitions. */
+const assertEqualsLog = Effect.fnUntraced(function*(partitions: number) {
   const projection = ticks(partitions)
   const events = yield* EventStore.EventStore
   const documents = yield* ProjectionStore.ProjectionStore
@@ -47,9 +47,13 @@ const compared = Effect.fnUntraced(function*(partitions: number) {
   yield* documents.awaitPosition(handled(partitions), yield* events.head, "120 seconds")
   const sql = yield* PgClient.PgClient
   const rows = yield* sql<{ readonly position: bigint }>`select position from handled order by position`
-  assert.deepStrictEqual(rows.map(({ position }) => position), log.map(({ position }): bigint => position), "the table")
+  assert.deepStrictEqual(
+    rows.map(({ position }) => position),
+    log.map(({ position }): bigint => position),
+    "the positions in the table"
+  )
   const progress = yield* documents[internals].driver.progress(projection.id)
-  assert.strictEqual(progress.reduce((sum, one) => sum + one.applied, 0n), BigInt(log.length), "the ledger")
+  assert.strictEqual(progress.reduce((sum, one) => sum + one.applied, 0n), BigInt(log.length), "the delivery log")
   return progress
 })
 
@@ -58,7 +62,7 @@ const start = (url: string, env: Readonly<Record<string, string>>) =>
 
 describe("workers of a projection", () => {
   it.live(
-    "the script dies after its seeded call, also when that call fails",
+    "die after their seeded call, also when the call fails",
     () =>
       Effect.gen(function*() {
         const server = yield* PostgresServer.make()
@@ -75,7 +79,7 @@ describe("workers of a projection", () => {
   )
 
   it.live(
-    "killed at seeded points, the server restarted under them: the documents equal a fold of the log",
+    "write a fold of the log in spite of kill -9 and restarts of the server",
     () =>
       Effect.gen(function*() {
         const dice = new Dice(4)
@@ -83,8 +87,8 @@ describe("workers of a projection", () => {
         yield* withStores(server.url)(Effect.andThen(tableOfHandled, append(dice, 200)))
         let died = 0
         const lives = () => died < deaths
-        let refused = 0
-        /** One worker after the other, each of which dies at a call of its own. */
+        let failedStarts = 0
+        // Runs one worker after the other. Each dies at its own seeded call.
         const line = Effect.gen(function*() {
           while (lives()) {
             yield* Effect.scoped(Effect.gen(function*() {
@@ -96,21 +100,21 @@ describe("workers of a projection", () => {
                 KILL_WHEN: dice.pick(["before", "during", "after"])
               }
               const worker = yield* start(server.url, env)
-              // A worker that neither dies nor works shows here what it said last.
+              // The output of a worker that neither dies nor works.
               const output = Effect.orDie(Effect.all([worker.stderr, Queue.clear(worker.lines)]))
               const { signal } = yield* Effect.timeoutOrElse(worker.exited, {
                 duration: "2 minutes",
-                orElse: () => Effect.flatMap(output, (said) => Effect.die(new Error(JSON.stringify([env, said]))))
+                orElse: () => Effect.flatMap(output, (lines) => Effect.die(new Error(JSON.stringify([env, lines]))))
               })
               if (signal === "SIGKILL") died++
-              // It cannot start while the server is down; anything else is a mistake.
-              else if (++refused > 40) return yield* Effect.die(new Error(yield* worker.stderr))
+              // A worker cannot start while the server is down. More failures than that are an error.
+              else if (++failedStarts > 40) return yield* Effect.die(new Error(yield* worker.stderr))
             }))
           }
         })
         const writing = Effect.gen(function*() {
           while (lives()) {
-            // While the server is down nothing is appended.
+            // An append fails while the server is down.
             yield* Effect.exit(withStores(server.url)(append(dice, 100)))
             yield* Effect.sleep("200 millis")
           }
@@ -124,13 +128,13 @@ describe("workers of a projection", () => {
         })
         yield* Effect.all([line, line, writing, restarts], { concurrency: "unbounded" })
         yield* start(server.url, { PARTITIONS: "4", BATCH: "100", LEASE: "short" })
-        yield* withStores(server.url)(compared(4))
+        yield* withStores(server.url)(assertEqualsLog(4))
       }),
     900_000
   )
 
   it.live(
-    "from 1 process to 8 to 3: no partition is two workers', and none is left alone",
+    "share every partition, each with one owner, from 1 process to 8 to 3",
     () =>
       Effect.gen(function*() {
         const dice = new Dice(8)
@@ -140,7 +144,7 @@ describe("workers of a projection", () => {
           const sql = yield* PgClient.PgClient
           const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
           yield* tableOfHandled
-          // Every write to a checkpoint, in the order in which they took effect: a row is locked until its writer has committed.
+          // A trigger logs the writes to checkpoints in the order of their commits, because each locks its row until it commits.
           const statements = [
             `create table writes (id bigint generated always as identity, partition integer, epoch bigint, owner text, position bigint,
             moved boolean, at timestamptz default clock_timestamp())`,
@@ -174,9 +178,9 @@ describe("workers of a projection", () => {
           for (const one of workers.slice(3)) yield* one.signal("SIGKILL")
           yield* append(dice, 300)
           yield* owners(3)
-          const progress = yield* compared(8)
+          const progress = yield* assertEqualsLog(8)
           assert.isNotEmpty(progress)
-          assert.deepStrictEqual(progress.filter((one) => one.applied === 0n), [], "every partition has had events")
+          assert.deepStrictEqual(progress.filter((one) => one.applied === 0n), [], "partitions without events")
 
           const rows = yield* sql.unsafe(`select partition, epoch, owner, position, moved from writes order by id`)
           const writes = Schema.decodeUnknownSync(Schema.Array(Schema.Struct({
@@ -188,22 +192,25 @@ describe("workers of a projection", () => {
           })))(rows)
           for (let partition = 0; partition < 8; partition++) {
             const own = writes.filter((write) => write.partition === partition)
+            assert.isNotEmpty(own, `writes to partition ${partition}`)
             const byEpoch = new Map<bigint, Set<string | null>>()
             for (const [index, write] of own.entries()) {
               const before = own[index - 1]
-              assert.isTrue(before === undefined || write.epoch >= before.epoch, "an old owner has written")
-              assert.isTrue(before === undefined || write.position >= before.position, "a checkpoint has gone back")
+              if (before !== undefined) {
+                assert.isAtLeast(Number(write.epoch), Number(before.epoch), "the epoch of a former owner")
+                assert.isAtLeast(Number(write.position), Number(before.position), "the position of a checkpoint")
+              }
               if (write.moved) byEpoch.set(write.epoch, (byEpoch.get(write.epoch) ?? new Set()).add(write.owner))
             }
             for (const [epoch, all] of byEpoch) {
               assert.strictEqual(all.size, 1, `partition ${partition}, epoch ${epoch}`)
             }
           }
-          // From the end of a dead owner's lease to the next owner there is no more than the way to the database takes.
+          // After the lease of a dead owner expires, the next claim takes only round trips to the database.
           const [alone] = yield* sql<{ readonly seconds: number }>`
           select coalesce(extract(epoch from max(at - before)), 0)::float8 as seconds
             from (select at, lag(at) over (partition by partition order by id) as before from writes) as gaps`
-          assert.isBelow(alone!.seconds, 2 * 2, "a partition was left alone for longer than the lease")
+          assert.isBelow(alone!.seconds, 2 * 2, "the longest time that a partition had no writer")
         }))
       }),
     300_000

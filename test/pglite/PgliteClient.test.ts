@@ -352,6 +352,9 @@ describe("listen", () => {
     }))
 })
 
+// On a busy machine the child process needs most of a minute to create a folder.
+const childProcessTimeout = 180_000
+
 describe("a folder", () => {
   const count = Effect.flatMap(SqlClient, (sql) => sql`SELECT count(*)::int AS n FROM kept`)
 
@@ -397,7 +400,7 @@ describe("a folder", () => {
       yield* script.signal("SIGKILL")
       yield* script.exited
       assert.deepStrictEqual(yield* Effect.provide(count, PgliteClient.layer({ dataDir: path })), [{ n: 1 }])
-    }))
+    }), childProcessTimeout)
 
   it.live("is closed cleanly when the process receives SIGTERM", () =>
     Effect.gen(function*() {
@@ -411,7 +414,7 @@ describe("a folder", () => {
         []
       )
       assert.deepStrictEqual(yield* Effect.provide(count, PgliteClient.layer({ dataDir: path })), [{ n: 1 }])
-    }))
+    }), childProcessTimeout)
 
   it.live("is taken over from a lock of an ended process or a reused process id", () =>
     Effect.gen(function*() {
