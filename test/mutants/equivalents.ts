@@ -20,6 +20,12 @@ export const equivalents: ReadonlyArray<Equivalent> = [
     reason: "The read that it saves finds the stream closed at the version of the receipt."
   },
   {
+    file: "src/eventStore/MemoryLog.ts",
+    before: "row.commandId !== undefined",
+    after: "true",
+    reason: "Where the check guards a lookup: no command id is undefined, so the lookup finds nothing."
+  },
+  {
     file: "src/aggregate/AggregateDefinition.ts",
     before: "typeof snapshots === \"string\"",
     after: "false",
