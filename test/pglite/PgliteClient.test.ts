@@ -54,7 +54,7 @@ layer(layerPglite())("a client in memory", (it) => {
       )
     }))
 
-  it.effect("has sequences, triggers and advisory locks, and lists the locks of a transaction", () =>
+  it.effect("has sequences, triggers and advisory locks, and lists locks", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient
       yield* sql`CREATE SEQUENCE positions`
