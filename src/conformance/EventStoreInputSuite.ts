@@ -65,12 +65,12 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     const store = yield* EventStore
     const stream = unique("Cart")
     const untyped = (value: unknown) => value as never
-    const refusedAppends = [
+    const invalidAppends = [
       ...[NaN, 1.5, -1, 2 ** 60, "none", null, {}].map((expected) => ({ expected: untyped(expected) })),
       { metadata: untyped({ actor: { name: "ann" } }) },
       { metadata: { attributes: untyped({ n: 1n }) } }
     ]
-    for (const options of refusedAppends) {
+    for (const options of invalidAppends) {
       const reason = yield* rejection(store.append(CartEvent, stream, [added(1)], options))
       equal(reason._tag, "InvalidRequest", Inspectable.toStringUnknown(options))
     }

@@ -336,7 +336,7 @@ const idempotency: ReadonlyArray<Case<EventStore>> = [
       equal(receipt?.events.map((e) => e.id), written.map((e) => e.id), "the receipt tells which")
     }
     const { version } = yield* append(stream, [2])
-    equal(versionsOf(yield* read(stream)).slice(0, version), upTo(version), "the store goes on")
+    equal(versionsOf(yield* read(stream)).slice(0, version), upTo(version), "the stream after the next append")
   })
 ]
 

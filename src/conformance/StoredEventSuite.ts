@@ -40,7 +40,7 @@ export const readStored = Effect.fnUntraced(function*(after: Position, streams: 
 })
 
 /** Returns a stored event without the fields that the store assigns. */
-const kept = ({ position: _position, recordedAt: _recordedAt, hash: _hash, ...event }: StoredEvent) => event
+const withoutAssigned = ({ position: _position, recordedAt: _recordedAt, hash: _hash, ...event }: StoredEvent) => event
 
 /**
  * The cases.
@@ -76,7 +76,7 @@ export const raw: ReadonlyArray<Case<EventStore>> = [
       metadata: event.metadata,
       tags: event.tags ?? []
     })
-    equal(events.map(kept), [
+    equal(events.map(withoutAssigned), [
       { ...of(a, 1, plain), commandId: command, commandEvents: 2 },
       of(a, 2, tagged),
       { ...of(b, 1, plain), id: events[2]!.id },

@@ -46,7 +46,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
       return event!
     })
     const cause = yield* closedIn()
-    equal(cause.metadata, { actor: "anonymous" }, "nobody said anything")
+    equal(cause.metadata, { actor: "anonymous" }, "the default actor")
     const caused = CommandContext.provide(CommandContext.causedBy(cause, "the closer"))
     const around = { actor: "the closer", correlationId: cause.id, causationId: cause.id }
     equal((yield* caused(closedIn())).metadata, around, "as it is around")
@@ -65,17 +65,23 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(yield* tagOf(stream), "closed 3", "after")
     const show = unique("show")
     const { condition } = yield* store.readByQuery([seatsOf(show)])
-    const refused = new StreamClosed({ stream, version: Version.make(3) })
+    const expectedError = new StreamClosed({ stream, version: Version.make(3) })
     for (const archived of [false, true]) {
       if (archived) equal(yield* StreamLifecycle.archive(stream), 3, "events moved")
       for (const expected of ["any", "noStream", "streamExists", Version.make(3), Version.make(2)] as const) {
-        equal(yield* rejection(append(stream, [1], expected)), refused, `one event, expecting ${expected}`)
-        equal(yield* rejection(append(stream, [1, 2], expected)), refused, `two events, expecting ${expected}`)
-        if (expected !== "noStream") equal(yield* rejection(close(stream, { expected })), refused, "closing it again")
+        equal(yield* rejection(append(stream, [1], expected)), expectedError, `one event, expecting ${expected}`)
+        equal(yield* rejection(append(stream, [1, 2], expected)), expectedError, `two events, expecting ${expected}`)
+        if (expected !== "noStream") {
+          equal(yield* rejection(close(stream, { expected })), expectedError, "closing it again")
+        }
       }
-      equal(yield* rejection(append(stream, [1], "any", unique("command"))), refused, "under a command id")
-      equal(yield* rejection(store.append(SeatEvent, stream, [seat(show)])), refused, "an event with tags")
-      equal(yield* rejection(store.appendIf(condition, SeatEvent, stream, [seat(show)])), refused, "on a condition")
+      equal(yield* rejection(append(stream, [1], "any", unique("command"))), expectedError, "under a command id")
+      equal(yield* rejection(store.append(SeatEvent, stream, [seat(show)])), expectedError, "an event with tags")
+      equal(
+        yield* rejection(store.appendIf(condition, SeatEvent, stream, [seat(show)])),
+        expectedError,
+        "on a condition"
+      )
       equal(
         yield* rejection(
           store[internals].driver.append({
@@ -97,7 +103,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
             )
           )
         ),
-        refused,
+        expectedError,
         "with projections in its transaction"
       )
       equal((yield* read(stream)).map((e) => e.event), [added(1), added(2), summary], "the events")
@@ -173,7 +179,11 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
         [true, "ok", true],
         "on another stream"
       )
-      equal((yield* rejection(append(other, [1], "any", first)))._tag, "CommandIdReused", "which is told")
+      equal(
+        (yield* rejection(append(other, [1], "any", first)))._tag,
+        "CommandIdReused",
+        "the error of a reused command id"
+      )
     }
     equal(yield* read(other), [], "nothing is written there")
   }),
@@ -259,7 +269,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(
       versionsOf(yield* read(b).pipe(Effect.catch(() => Stream.runCollect(store.readStreamEncoded(b))))),
       upTo(4),
-      "the other stream goes on"
+      "the versions of the other stream"
     )
   }),
 
