@@ -233,11 +233,11 @@ const restoresOnlyValidBatches = Effect.gen(function*() {
   const six = Position.make(6n)
   for (const [what, events] of invalidBatches) {
     const result = yield* driver.restore({ after: six, events })
-    equal(result._tag === "Refused" ? result.position : result, Position.make(8n), what)
+    equal(result._tag === "Rejected" ? result.position : result, Position.make(8n), what)
   }
   equal(
     yield* driver.restore({ after: Position.make(5n), events: [storedEvent(8, "a", 2)] }),
-    { _tag: "Elsewhere", last: six },
+    { _tag: "WrongEnd", last: six },
     "a batch that does not start at the end"
   )
   equal((yield* driver.readStored({ after: Position.start, limit: 10 })).events, start, "the log")

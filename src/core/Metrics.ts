@@ -28,13 +28,13 @@ export const appendedEvents = Metric.counter("evsrc_appended_events_total", {
 })
 
 /**
- * Appends refused because the stream was not at the expected version, the retried ones included.
+ * Appends rejected because the stream was not at the expected version, the retried ones included.
  *
  * @since 0.1.0
  * @category metrics
  */
 export const conflicts = Metric.counter("evsrc_append_conflicts_total", {
-  description: "Appends refused because the stream was not at the expected version",
+  description: "Appends rejected because the stream was not at the expected version",
   incremental: true
 })
 

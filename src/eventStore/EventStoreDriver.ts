@@ -114,16 +114,16 @@ export interface RestoreRequest {
  * The result of a restore.
  *
  * - `Restored`: the log ends at the last of these events
- * - `Elsewhere`: the log does not end at `after`, but at `last`; nothing was written
- * - `Refused`: the event at `position` cannot be written, for the reason in `detail`; nothing was written
+ * - `WrongEnd`: the log does not end at `after`, but at `last`; nothing was written
+ * - `Rejected`: the event at `position` cannot be written, for the reason in `detail`; nothing was written
  *
  * @since 0.1.0
  * @category models
  */
 export type RestoreResult =
   | { readonly _tag: "Restored" }
-  | { readonly _tag: "Elsewhere"; readonly last: Position }
-  | { readonly _tag: "Refused"; readonly position: Position; readonly detail: string }
+  | { readonly _tag: "WrongEnd"; readonly last: Position }
+  | { readonly _tag: "Rejected"; readonly position: Position; readonly detail: string }
 
 /**
  * A stream that accepts no more events. `version` and `position` are those of its last event, which closed it.

@@ -170,7 +170,7 @@ const closedBy = ({ position, recordedAt, stream, version }: Row): ClosedStream 
  */
 export const restore = (log: MemoryLog, { after, events }: RestoreRequest): RestoreResult => {
   const last = headOf(log)
-  if (last !== after) return { _tag: "Elsewhere", last }
+  if (last !== after) return { _tag: "WrongEnd", last }
   const ends = new Map<string, Row | undefined>()
   const commandIds = new Set<string>()
   let before: Position.Position = after
@@ -178,7 +178,7 @@ export const restore = (log: MemoryLog, { after, events }: RestoreRequest): Rest
     const end = ends.has(row.stream) ? ends.get(row.stream) : streamOf(log, row.stream).at(-1)
     const isUsed = row.commandId !== undefined && (log.commands.has(row.commandId) || commandIds.has(row.commandId))
     const detail = restoreProblem(row, before, end, isUsed)
-    if (detail !== undefined) return { _tag: "Refused", position: row.position, detail }
+    if (detail !== undefined) return { _tag: "Rejected", position: row.position, detail }
     before = row.position
     ends.set(row.stream, row)
     if (row.commandId !== undefined) commandIds.add(row.commandId)

@@ -53,9 +53,9 @@ export const make = (query: PgStatement, schema: string): EventStoreDriver["rest
           case "restored":
             return { _tag: "Restored" }
           case "wrong_end":
-            return { _tag: "Elsewhere", last: Position.make(position) }
+            return { _tag: "WrongEnd", last: Position.make(position) }
           case "rejected":
-            return { _tag: "Refused", position: Position.make(position), detail: detail! }
+            return { _tag: "Rejected", position: Position.make(position), detail: detail! }
         }
       }
     )

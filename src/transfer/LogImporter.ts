@@ -185,11 +185,11 @@ const restore = Effect.fnUntraced(function*(
   switch (result._tag) {
     case "Restored":
       return yield* countImported(events.length)
-    case "Elsewhere":
+    case "WrongEnd":
       return yield* reject(
         `The log ends at position ${result.last} instead of ${after}, because another process appends to it; import into a log that is not in use`
       )
-    case "Refused": {
+    case "Rejected": {
       const index = lines.findIndex((line) => line.kind === "event" && line.event.position === result.position)
       return yield* new DamagedExport({ line: firstLine + index, detail: result.detail })
     }

@@ -34,7 +34,7 @@ const restored = (...batches: ReadonlyArray<ReadonlyArray<MemoryLog.Row>>) => {
 }
 
 const rejected = (position: number, detail: string): RestoreResult => ({
-  _tag: "Refused",
+  _tag: "Rejected",
   position: Position.make(BigInt(position)),
   detail
 })
