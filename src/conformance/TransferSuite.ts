@@ -261,15 +261,15 @@ const transfersAnEmptyLog = Effect.gen(function*() {
 export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyArray<Case<never>> => {
   const onNewStore: OnNewStore = (body) =>
     Effect.flatMap(Effect.orDie(fresh), (store) => Effect.provideService(body, EventStore, store))
-  const transferCase = <E2>(name: string, body: Effect.Effect<void, E2, EventStore | Scope.Scope>): Case<never> => ({
+  const test = <E2>(name: string, body: Effect.Effect<void, E2, EventStore | Scope.Scope>): Case<never> => ({
     name,
     test: Effect.flatMap(fresh, (store) => Effect.provideService(body, EventStore, store))
   })
   return [
-    transferCase("imports an exported log as an equal log that accepts new events", importsAnEqualLog(onNewStore)),
-    transferCase("resumes an interrupted import at any point", resumesAnImport(onNewStore)),
-    transferCase("rejects an import into another log without writing", rejectsAnotherLog(onNewStore)),
-    transferCase("restores valid batches byte for byte and rejects all others", restoresOnlyValidBatches),
-    transferCase("exports and imports an empty log", transfersAnEmptyLog)
+    test("imports an exported log as an equal log that accepts new events", importsAnEqualLog(onNewStore)),
+    test("resumes an interrupted import at any point", resumesAnImport(onNewStore)),
+    test("rejects an import into another log without writing", rejectsAnotherLog(onNewStore)),
+    test("restores valid batches byte for byte and rejects all others", restoresOnlyValidBatches),
+    test("exports and imports an empty log", transfersAnEmptyLog)
   ]
 }
