@@ -4,6 +4,9 @@ import { Effect, Layer, Option, Schedule, Stream } from "effect"
 import { EventBus } from "evsrc"
 import { append, Mails, memory, OrderEvent, OrderShipped, place, sent } from "./orders.ts"
 
+// Other test files of the same worker use the module too.
+sent.clear()
+
 layer(Layer.merge(Mails, EventBus.layer()).pipe(Layer.provideMerge(memory)), { excludeTestServices: true })(
   "subscriptions",
   (it) => {
