@@ -22,7 +22,14 @@ import * as Subscription from "../../src/subscription/Subscription.ts"
 import { AccountEvent, type Stores, upTo } from "../support/AccountFixtures.ts"
 
 /** A projection that counts the events of its own type, of many streams, in one document. */
-const fixture = (options: { readonly partitions?: number; readonly poison?: () => ReadonlyArray<number> } = {}) => {
+const fixture = (
+  options: {
+    readonly partitions?: number
+    readonly streams?: number
+    readonly poison?: () => ReadonlyArray<number>
+  } = {}
+) => {
+  const { streams = 7 } = options
   const type = unique("Counted")
   const Events = Schema.TaggedUnion({ [type]: { id: Schema.String, n: Schema.Int } })
   const projection = Projection.make(unique("audited"), {
@@ -37,12 +44,12 @@ const fixture = (options: { readonly partitions?: number; readonly poison?: () =
       }
     }
   })
-  /** Appends numbered events to 7 streams in turn. Returns the stored events. */
+  /** Appends numbered events to the streams in turn. Returns the stored events. */
   const append = Effect.fnUntraced(function*(count: number, from = 1) {
     const store = yield* EventStore.EventStore
     const events: Array<EncodedEvent> = []
     for (const n of upTo(count).map((n) => n + from - 1)) {
-      const stream = `${type}-${n % 7}`
+      const stream = `${type}-${n % streams}`
       const receipt = yield* store.append(Events, stream, [{ _tag: type, id: "all", n }])
       const [event] = yield* store[internals].driver.readStream({
         stream: receipt.stream,
@@ -270,7 +277,8 @@ const online: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("an audit finds an event of another partition, and one that no log contains", function*() {
-    const audited = fixture({ partitions: 2 })
+    // Of 7 streams with names drawn at random, all can be in one partition; of 40 they practically never are.
+    const audited = fixture({ partitions: 2, streams: 40 })
     const events = yield* audited.append(60)
     const { driver } = (yield* EventStore.EventStore)[internals]
     const filter = { types: [audited.type], partition: { index: 0, of: 2 } }
