@@ -16,8 +16,12 @@ end $$;
 create table if not exists evsrc.migrations (
   migration_id integer primary key,
   created_at timestamptz not null default now(),
-  name text not null
+  name text not null,
+  -- Of the text of the file. Null if the file was run by hand.
+  checksum text
 );
+-- PgMigrations creates the table before it runs this file, without the column.
+alter table evsrc.migrations add column if not exists checksum text;
 
 -- Only append and append_one draw positions, one at a time (cache 1), after they have locked the in-flight low-water mark.
 -- This file uses up the first value, so that the sequence always has a last value and no event has position 0.

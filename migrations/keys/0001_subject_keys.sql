@@ -6,8 +6,12 @@ create schema if not exists evsrc_keys;
 create table if not exists evsrc_keys.migrations (
   migration_id integer primary key,
   created_at timestamptz not null default now(),
-  name text not null
+  name text not null,
+  -- Of the text of the file. Null if the file was run by hand.
+  checksum text
 );
+-- PgMigrations creates the table before it runs this file, without the column.
+alter table evsrc_keys.migrations add column if not exists checksum text;
 
 create table evsrc_keys.subject_keys (
   subject text collate "C" primary key,

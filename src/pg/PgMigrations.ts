@@ -9,8 +9,16 @@ import * as Layer from "effect/Layer"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
-import { readFile } from "node:fs/promises"
 import { type EventStoreError, storeError, StoreFailure, StoreMisconfigured } from "../core/errors.ts"
+import {
+  checkContents,
+  checksumOf,
+  inSchema,
+  type MigrationRow,
+  type MigrationSet,
+  rowsOf,
+  textOf
+} from "./MigrationContents.ts"
 import { fromSqlError, mapSqlError } from "./PgErrors.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 
@@ -38,25 +46,8 @@ export const keysNames = ["0001_subject_keys"] as const
  */
 export const keysSchema = "evsrc_keys"
 
-/** The migrations of a folder. `written` is the schema name in their text, which the schema of the options replaces. */
-interface MigrationSet {
-  readonly folder: string
-  readonly written: string
-  readonly names: ReadonlyArray<string>
-  /** Whether the schema stores hashes of text, which depend on the encoding of the database. */
-  readonly needsUtf8: boolean
-}
-
 const ofStores: MigrationSet = { folder: "", written: "evsrc", names, needsUtf8: true }
 const ofKeys: MigrationSet = { folder: "keys/", written: keysSchema, names: keysNames, needsUtf8: false }
-
-const textOf = ({ folder, written }: MigrationSet, name: string, options: PgOptions): Effect.Effect<string> => {
-  const { quoted } = schemaOf(options)
-  return Effect.map(
-    Effect.promise(() => readFile(new URL(`../../migrations/${folder}${name}.sql`, import.meta.url), "utf8")),
-    (text) => text.replace(new RegExp(`\\b${written}\\b(?=\\s*[.;])`, "g"), quoted)
-  )
-}
 
 /**
  * Returns the SQL of a migration, with the schema name of the options.
@@ -64,8 +55,13 @@ const textOf = ({ folder, written }: MigrationSet, name: string, options: PgOpti
  * @since 0.1.0
  * @category accessors
  */
-export const sqlOf = (name: typeof names[number], options: PgOptions = {}): Effect.Effect<string> =>
-  textOf(ofStores, name, options)
+export const sqlOf = (
+  name: typeof names[number],
+  options: PgOptions = {}
+): Effect.Effect<string, EventStoreError> => {
+  const { quoted } = schemaOf(options)
+  return Effect.map(textOf(ofStores, name), (text) => inSchema(text, ofStores, quoted))
+}
 
 /** A file has several statements. The extended protocol accepts them only as the body of a single one. */
 const asOneStatement = (text: string): string => `do $evsrc_migration$ begin\n${text}\nend $evsrc_migration$`
@@ -93,19 +89,26 @@ const runSet = Effect.fn("PgMigrations.run")(
   ): Effect.fn.Return<ReadonlyArray<string>, EventStoreError, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)
-    const loader = Effect.forEach(set.names, (name, index) =>
-      Effect.map(textOf(set, name, options), (text) =>
-        [
-          index + 1,
-          name,
-          Effect.succeed(sql.unsafe(asOneStatement(text)).unprepared)
-        ] as const))
+    const texts = yield* Effect.forEach(set.names, (name) => textOf(set, name))
+    const loader = Effect.succeed(set.names.map((name, index) =>
+      [
+        index + 1,
+        name,
+        Effect.succeed(sql.unsafe(asOneStatement(inSchema(texts[index]!, set, quoted))).unprepared)
+      ] as const
+    ))
     const migrate = Effect.gen(function*() {
       // The Migrator locks its table. Before that, the schema and the table are created, and CREATE … IF NOT EXISTS has a race.
       yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
-      yield* firstOf(set, options)
+      const rows = yield* rowsOf(sql, quoted)
+      yield* checkOwner(set, schema, rows)
+      yield* checkContents(sql, set, schema, rows)
       const done = yield* Migrator.make({})({ loader, table: `${schema}.migrations` })
+      for (const [id] of done) {
+        const checksum = checksumOf(texts[id - 1]!)
+        yield* sql.unsafe(`update ${quoted}.migrations set checksum = $1 where migration_id = $2`, [checksum, id])
+      }
       if (options.hashChain === true) yield* sql.unsafe(`select ${quoted}.enable_hash_chain()`)
       if (options.causationIndex === true) yield* sql.unsafe(`select ${quoted}.create_causation_indexes()`)
       return done
@@ -147,17 +150,18 @@ const checkSet = Effect.fn("PgMigrations.check")(
     const latest = set.names.length
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)
-    const present = (yield* firstOf(set, options)) !== undefined
+    const rows = yield* rowsOf(sql, quoted)
+    yield* checkOwner(set, schema, rows)
     const [row] = yield* mapSqlError(
-      sql.unsafe<{ readonly encoding: string; readonly last: number | null }>(
-        `select current_setting('server_encoding') as encoding, (${
-          present ? `select max(migration_id) from ${quoted}.migrations` : "null"
-        }) as last`
-      ).withoutTransform
+      sql.unsafe<{ readonly encoding: string }>("select current_setting('server_encoding') as encoding")
+        .withoutTransform
     )
     if (set.needsUtf8 && row!.encoding !== "UTF8") return yield* wrongEncoding(row!.encoding)
-    const last = row!.last ?? 0
-    if (last === latest) return options.hashChain === true ? yield* checkChain(quoted) : undefined
+    const last = rows.at(-1)?.id ?? 0
+    if (last === latest) {
+      yield* checkContents(sql, set, schema, rows)
+      return options.hashChain === true ? yield* checkChain(quoted) : undefined
+    }
     const message = last < latest
       ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/${set.folder} by hand`
       : `Schema "${schema}" is at migration ${last}, newer than migration ${latest} of this version of evsrc; update evsrc`
@@ -175,30 +179,19 @@ const wrongEncoding = (encoding: string): EventStoreError =>
     })
   )
 
-/** Returns the name of the first migration that has run, if any has. Fails if it belongs to the other set. */
-const firstOf = Effect.fnUntraced(function*(set: MigrationSet, options: PgOptions) {
-  const sql = yield* SqlClient.SqlClient
-  const { name: schema, quoted } = schemaOf(options)
-  const [found] = yield* mapSqlError(
-    sql.unsafe<{ readonly present: boolean }>("select to_regclass($1) is not null as present", [`${quoted}.migrations`])
-      .withoutTransform
-  )
-  const [row] = found?.present === true
-    ? yield* mapSqlError(
-      sql.unsafe<{ readonly name: string }>(`select name from ${quoted}.migrations where migration_id = 1`)
-        .withoutTransform
-    )
-    : []
-  const [first] = set.names
-  if (row === undefined || row.name === first) return row?.name
-  return yield* storeError(
+/** Fails if the schema has the migrations of the other set. */
+const checkOwner = (
+  set: MigrationSet,
+  schema: string,
+  [first]: ReadonlyArray<MigrationRow>
+): Effect.Effect<void, EventStoreError> =>
+  first === undefined || first.id !== 1 || first.name === set.names[0] ? Effect.void : Effect.fail(storeError(
     new StoreMisconfigured({
-      message: `Schema "${schema}" has the migration ${row.name} where ${first} is expected; `
+      message: `Schema "${schema}" has the migration ${first.name} where ${set.names[0]} is expected; `
         + "the event store and the key store each need a schema of their own: set the option schema of one of them",
       cause: undefined
     })
-  )
-})
+  ))
 
 const checkChain = Effect.fnUntraced(function*(schema: string) {
   const sql = yield* SqlClient.SqlClient

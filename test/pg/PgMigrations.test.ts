@@ -6,6 +6,7 @@ import type { SqlClient } from "effect/sql"
 import { EventStore, EventStoreError, KeyStore } from "evsrc"
 import { PgEventStore, PgKeyStore, PgMigrations, PgProjectionStore } from "evsrc/pg"
 import { readFile } from "node:fs/promises"
+import * as MigrationContents from "../../src/pg/MigrationContents.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as Script from "../support/Script.ts"
 
@@ -43,6 +44,69 @@ describe("PgMigrations", () => {
       )
       assert.strictEqual(receipt.version, 1)
     }).pipe(Effect.provide(layerPostgres())))
+
+  it.live("are rejected when the text of one that has run was another", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const rejected = Effect.fnUntraced(function*(found: string) {
+        const layer = Effect.provide(EventStore.EventStore, Layer.fresh(PgEventStore.layer))
+        for (const runs of [PgMigrations.check(), PgMigrations.run(), layer]) {
+          assert.include(misconfigured(yield* Effect.flip(runs)), found)
+        }
+      })
+      yield* PgMigrations.run()
+      const rows = yield* sql`select checksum from evsrc.migrations`
+      assert.strictEqual(new Set(rows.map(({ checksum }) => checksum)).size, PgMigrations.names.length)
+      yield* sql`update evsrc.migrations set checksum = 'of another text' where migration_id = 2`
+      yield* rejected("its migration 0002_projections has other contents")
+      yield* sql`update evsrc.migrations set name = '0002_other' where migration_id = 2`
+      yield* rejected("its migration 2 is 0002_other, and not 0002_projections")
+      yield* sql`delete from evsrc.migrations where migration_id = 2`
+      yield* rejected("it has no migration 2")
+    }).pipe(Effect.provide(layerPostgres())))
+
+  it.live("are not run after one of another text", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const [first] = PgMigrations.names
+      const text = yield* PgMigrations.sqlOf(first)
+      yield* sql.unsafe(`do $by_hand$ begin ${text} end $by_hand$`).unprepared
+      yield* sql`update evsrc.migrations set checksum = 'of another text'`
+      assert.include(misconfigured(yield* Effect.flip(PgMigrations.run())), `${first} has other contents`)
+      assert.deepStrictEqual(yield* sql`select name from evsrc.migrations`, [{ name: first }])
+    }).pipe(Effect.provide(layerPostgres())))
+
+  it.live("that were run by hand are rejected when a function has another body", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      for (const [schema, changed] of [["by_hand", false], ["evsrc", true]] as const) {
+        for (const name of PgMigrations.names) {
+          const text = yield* Effect.promise(() =>
+            readFile(new URL(`../../migrations/${name}.sql`, import.meta.url), "utf8")
+          )
+          const replaced = text.replaceAll(/\bevsrc\b(?=\s*[.;])/g, schema)
+          const body = changed ? replaced.replace("return written;", "return written + 1;") : replaced
+          yield* sql.unsafe(`do $by_hand$ begin ${body} end $by_hand$`).unprepared
+        }
+        const checked = PgMigrations.check({ schema })
+        if (!changed) yield* checked
+        else assert.include(misconfigured(yield* Effect.flip(checked)), "its function rebuild_event_tags")
+      }
+    }).pipe(Effect.provide(layerPostgres())))
+
+  it.effect("fail with StoreMisconfigured when their files cannot be read", () =>
+    Effect.gen(function*() {
+      const set = { folder: "missing/", written: "evsrc", names: ["0001_none"], needsUtf8: true }
+      const message = misconfigured(yield* Effect.flip(MigrationContents.textOf(set, "0001_none")))
+      assert.include(message, "Cannot read the migration missing/0001_none.sql")
+    }))
+
+  it.effect("have a checksum that comments, line ends and indentation do not change", () =>
+    Effect.sync(() => {
+      const checksum = MigrationContents.checksumOf("-- A\ncreate table t (\n  a text\n);\n")
+      assert.strictEqual(MigrationContents.checksumOf("create table t (\r\n\ta text\r\n);"), checksum)
+      assert.notStrictEqual(MigrationContents.checksumOf("create table t (\n  b text\n);"), checksum)
+    }))
 
   it.live("are safe when several processes start at once", () =>
     Effect.gen(function*() {
