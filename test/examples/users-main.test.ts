@@ -17,7 +17,7 @@ import { at, client, poll } from "./UsersProgram.ts"
 const unset = { PORT: "0", HOST: "", DATABASE_URL: "", EVSRC_DATA: "", OTEL_EXPORTER_OTLP_ENDPOINT: "" }
 
 const launch = (env: Readonly<Record<string, string>>) =>
-  Script.start(import.meta.resolve("../../examples/http/main.ts"), { env: { ...unset, ...env } })
+  Script.start(import.meta.resolve("../../examples/http/start.ts"), { env: { ...unset, ...env } })
 
 const running = Effect.fnUntraced(function*(env: Readonly<Record<string, string>>) {
   const script = yield* launch(env)
