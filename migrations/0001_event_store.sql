@@ -681,7 +681,7 @@ end $$;
 -- length; readers compare the id itself. PostgreSQL cannot convert some valid JSON to text, such as \u0000 anywhere in the
 -- metadata. So every \u is first replaced by /u, which keeps the JSON valid, also after a backslash.
 create function evsrc.correlation_hash(metadata json) returns bigint language sql immutable as $$
-  select hashtextextended(replace(metadata::text, '\u', '/u')::json ->> 'correlationId', 0)
+  select hashtextextended(replace(metadata::text, E'\\u', '/u')::json ->> 'correlationId', 0)
 $$;
 
 -- Creates the indexes that find events by correlation id, and an event by its id, without a scan of the log.

@@ -3,9 +3,10 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import {
   type EventStoreError,
   OutcomeUnknown,
@@ -19,12 +20,38 @@ import { isTransient, sqlState } from "../core/sqlState.ts"
 /** A read-only transaction or standby, a prepared statement that a pooler has lost, a check of the store itself (EV001). */
 const misconfigured = /^(25006|26000|EV001|3D000|3F000|0A000)$/
 
+/** Node's codes of a certificate or a host name that TLS rejects, of a failed TLS handshake, and of a socket without permission. */
+const rejectedByTls =
+  /^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|CRL_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_|EPROTO$|EACCES$)/
+
+/** The client's words for an address or options with which it does not even try to connect, and for a server without TLS. */
+const invalidConnectionOptions = new RegExp(
+  "PgConnection: (Invalid (connection URL|percent-encoding|port|connect_timeout)|Unsupported connection URL|Unrecognized sslmode"
+    + "|No username|keepAlive must|Reserved startup parameter|Startup parameter|Server refused TLS)"
+)
+
+const causeCode = ({ reason: { cause } }: SqlError): string =>
+  Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : ""
+
+const isConnecting = ({ reason }: SqlError): boolean => reason.operation === "connect"
+
+/** Returns whether a connection attempt failed for a reason that lasts until someone changes the configuration. */
+const cannotConnect = (error: SqlError): boolean => {
+  if (!isConnecting(error)) return false
+  const state = sqlState(error)
+  return state === undefined
+    ? rejectedByTls.test(causeCode(error)) || invalidConnectionOptions.test(error.reason.message ?? "")
+      // Bun and Deno have other codes.
+      || /certificate/i.test(detailOf(error))
+    : !state.startsWith("08") && !isTransient(error)
+}
+
+const detailOf = ({ message, reason: { cause } }: SqlError): string =>
+  Predicate.hasProperty(cause, "message") && Predicate.isString(cause.message) ? cause.message : message
+
 const describe = (error: SqlError): string => {
   const state = sqlState(error)
-  const { cause } = error.reason
-  const detail = Predicate.hasProperty(cause, "message") && Predicate.isString(cause.message)
-    ? cause.message
-    : error.message
+  const detail = detailOf(error)
   return state === undefined ? detail : `${detail} (SQLSTATE ${state})`
 }
 
@@ -37,6 +64,16 @@ const describe = (error: SqlError): string => {
 export const fromSqlError = (error: SqlError): EventStoreError => {
   const message = describe(error)
   const cause = error
+  if (cannotConnect(error)) {
+    return storeError(
+      new StoreMisconfigured({
+        message: `The client cannot connect with this configuration: ${message}; `
+          + "check the URL, the user, the password, the database and the TLS options",
+        // The cause of an invalid URL holds the URL with its password.
+        cause: causeCode(error) === "ERR_INVALID_URL" ? undefined : cause
+      })
+    )
+  }
   switch (error.reason._tag) {
     case "ConnectionError":
     case "DeadlockError":
@@ -70,9 +107,24 @@ export const fromSqlError = (error: SqlError): EventStoreError => {
  * @category guards
  */
 export const isConnectionLost = (error: SqlError): boolean =>
-  (error.reason._tag === "ConnectionError" && error.reason.operation !== "connect")
-  // A server that shuts down (57P01 to 57P03) ends the session at any point, also between the commit and its response.
-  || (sqlState(error) ?? "").startsWith("57P")
+  // While connecting, no statement has been sent, whatever the server responds.
+  !isConnecting(error) && (
+    error.reason._tag === "ConnectionError"
+    // A server that shuts down (57P01 to 57P03) ends the session at any point, also between the commit and its response.
+    || (sqlState(error) ?? "").startsWith("57P")
+  )
+
+/**
+ * Returns the first database error of a cause, also if it is a defect: after a lost connection the client cannot roll back, and dies with
+ * that error beside the original one.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const sqlErrorOf = (cause: Cause.Cause<unknown>): SqlError | undefined =>
+  cause.reasons.map((reason) =>
+    Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+  ).find(isSqlError)
 
 /** An invalid value (22), a constraint (23), a limit of the server (54), a deadlock, a lock timeout. */
 const ofOneAppend = /^(22|23|54|40P01|55P03)/

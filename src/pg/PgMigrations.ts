@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Array from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Migrator from "effect/sql/Migrator"
@@ -19,7 +20,7 @@ import {
   rowsOf,
   textOf
 } from "./MigrationContents.ts"
-import { fromSqlError, mapSqlError } from "./PgErrors.ts"
+import { fromSqlError, isConnectionLost, mapSqlError, sqlErrorOf } from "./PgErrors.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
 
 /**
@@ -87,6 +88,7 @@ const runSet = Effect.fn("PgMigrations.run")(
     set: MigrationSet,
     options: PgOptions
   ): Effect.fn.Return<ReadonlyArray<string>, EventStoreError, SqlClient.SqlClient> {
+    yield* requireTransactions()
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)
     const texts = yield* Effect.forEach(set.names, (name) => textOf(set, name))
@@ -145,8 +147,38 @@ export const check = (options: PgOptions = {}) => checkSet(ofStores, options)
  */
 export const checkKeys = (options: PgOptions) => checkSet(ofKeys, options)
 
+/**
+ * A pooler in statement mode closes the connection when a transaction begins, without a word that the client receives. So this fails with
+ * `StoreMisconfigured` if that happens twice, and a plain statement in between succeeds.
+ */
+const requireTransactions = Effect.fnUntraced(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const empty = Effect.sandbox(sql.withTransaction(sql.unsafe("select 1").unprepared)).pipe(
+    Effect.as(true),
+    Effect.catch((cause) => {
+      const error = sqlErrorOf(cause)
+      return error === undefined
+        ? Effect.failCause(Cause.map(cause, fromSqlError))
+        : isConnectionLost(error)
+        ? Effect.succeed(false)
+        : Effect.fail(fromSqlError(error))
+    })
+  )
+  if (yield* empty) return
+  yield* mapSqlError(sql.unsafe("select 1").unprepared)
+  if (yield* empty) return
+  return yield* storeError(
+    new StoreMisconfigured({
+      message: "The connection is closed whenever a transaction begins, as a connection pooler in statement mode does; "
+        + "set its pool_mode to session, or to transaction with the client's option prepare: false",
+      cause: undefined
+    })
+  )
+})
+
 const checkSet = Effect.fn("PgMigrations.check")(
   function*(set: MigrationSet, options: PgOptions): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
+    yield* requireTransactions()
     const latest = set.names.length
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = schemaOf(options)

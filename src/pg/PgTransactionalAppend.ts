@@ -3,16 +3,14 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
-import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../core/errors.ts"
 import { encodedEventsOf } from "../eventStore/AppendCodec.ts"
 import type { AppendRequest, AppendResult } from "../eventStore/EventStoreDriver.ts"
 import type { PgAppend } from "./PgAppend.ts"
-import { fromAppendError, fromSqlError } from "./PgErrors.ts"
+import { fromAppendError, fromSqlError, sqlErrorOf } from "./PgErrors.ts"
 
 /**
  * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it. It wakes
@@ -55,12 +53,3 @@ export const make = (sql: SqlClient, statements: PgAppend, wakeReaders: Effect.E
       (result) => result._tag === "Appended" ? sql.afterCommit(wakeReaders) : Effect.void
     )
 }
-
-/**
- * Returns the first database error of a cause, also if it is a defect: after a lost connection the client cannot roll back, and dies with
- * that error beside the original one.
- */
-const sqlErrorOf = (cause: Cause.Cause<unknown>) =>
-  cause.reasons.map((reason) =>
-    Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
-  ).find(isSqlError)

@@ -28,7 +28,7 @@ wait
 rm -rf "$2"
 `
 
-const open = async (serverUrl: string, poolSize: number) => {
+const open = async (serverUrl: string, poolSize: number, mode: PoolMode) => {
   if (program === undefined) throw new Error("pgbouncer is not installed")
   const { hostname, password, pathname, port: serverPort, username } = new URL(serverUrl)
   const user = serverUser()
@@ -43,7 +43,7 @@ listen_addr = 127.0.0.1
 listen_port = ${port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = ${mode}
 default_pool_size = ${poolSize}
 `
   )
@@ -72,9 +72,15 @@ default_pool_size = ${poolSize}
   }
 }
 
-/** Starts a pooler in transaction mode with `poolSize` connections to the server, each of which serves one transaction. Returns its URL. */
-export const make = (serverUrl: string, poolSize: number): Effect.Effect<string, never, Scope.Scope> =>
+export type PoolMode = "session" | "transaction" | "statement"
+
+/** Starts a pooler with `poolSize` connections to the server, each of which serves one transaction by default. Returns its URL. */
+export const make = (
+  serverUrl: string,
+  poolSize: number,
+  mode: PoolMode = "transaction"
+): Effect.Effect<string, never, Scope.Scope> =>
   Effect.map(
-    Effect.acquireRelease(Effect.promise(() => open(serverUrl, poolSize)), ({ close }) => Effect.promise(close)),
+    Effect.acquireRelease(Effect.promise(() => open(serverUrl, poolSize, mode)), ({ close }) => Effect.promise(close)),
     ({ url }) => url
   )
