@@ -262,6 +262,16 @@ begin
   return last_position;
 end $$;
 
+-- Returns whether the log has all of these events, given by position and id. A log that was set back to an earlier state has other
+-- events at later positions.
+create function evsrc.has_events(p_positions bigint[], p_ids uuid[]) returns boolean language sql stable as $$
+  select not exists (
+    select from unnest(p_positions, p_ids) as seen("position", id)
+      -- A scalar subquery, as in reject_unarchived_delete.
+      where (select event.id from evsrc.log event where event."position" = seen."position" limit 1) is distinct from seen.id
+  )
+$$;
+
 -- Appends one event without tags, on no condition other than its stream's version. It is a copy of `append` below without
 -- arrays, because the arrays would double the cost of this most frequent append. For the same reason it calls no helper.
 --
@@ -269,8 +279,9 @@ end $$;
 --   1. require READ COMMITTED on a primary server
 --   2. lock the stream, then the command id, then the types (and tags); without p_wait a held lock means 'busy'
 --   3. look up the command id in events and archived_events: 'duplicate'
---   4. read version and closes of the stream's last event; for a stream without rows, look into closed_streams
---   5. check that the stream is open ('closed'), then the expected version ('conflict'), then the condition ('changed')
+--   4. read version, closes and id of the stream's last event; for a stream without rows, look into closed_streams
+--   5. check that the stream is open ('closed'), then the expected version ('conflict') and the id of the last event ('diverged'),
+--      then that the log has the events on which the condition rests ('diverged'), then the condition ('changed')
 --   6. take recorded_at, in whole milliseconds
 --   7. lock the in-flight low-water mark, and only then draw positions
 --   8. insert the events, with command_id and command_events on the first one
@@ -278,15 +289,17 @@ end $$;
 --   p_wait              whether to wait for a lock that another transaction holds; if not, the outcome is 'busy'
 --   p_expected_version  null: any version; -1: the stream exists; else exactly that version (0: no stream)
 --   p_command_id        null, or the id of the command; an id that was used before is not appended again
+--   p_last_event_id     null, or the id that the stream's last event must have: a restored log may have another event of that version
 -- Returns an outcome:
 --   'appended'   with the version and the position of the event
 --   'conflict'   with the stream's actual version
+--   'diverged'   the log does not have an event that the caller has read
 --   'duplicate'  the command id was used before
 --   'closed'     the stream takes no more events; with its version
 --   'busy'       another transaction holds a lock
 create function evsrc.append_one(
   p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
-  p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text,
+  p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
   out outcome text, out version bigint, out "position" bigint, out recorded_at timestamptz
 ) language plpgsql volatile
 -- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows.
@@ -297,6 +310,7 @@ as $$
 declare
   low_water_mark bigint;
   is_closed boolean;
+  last_event_id uuid;
 begin
   if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
     perform evsrc.require_read_committed();
@@ -325,7 +339,7 @@ begin
       return;
     end if;
   end if;
-  select event.version, event.closes into version, is_closed
+  select event.version, event.closes, event.id into version, is_closed, last_event_id
     from evsrc.events event where event.stream = p_stream order by event.version desc limit 1;
   if not found then
     select closed.version, true into version, is_closed from evsrc.closed_streams closed where closed.stream = p_stream;
@@ -337,6 +351,10 @@ begin
   version := coalesce(version, 0);
   if p_expected_version is not null and not (p_expected_version = version or (p_expected_version = -1 and version > 0)) then
     outcome := 'conflict';
+    return;
+  end if;
+  if p_last_event_id <> last_event_id then
+    outcome := 'diverged';
     return;
   end if;
   outcome := 'appended';
@@ -364,6 +382,7 @@ end $$;
 -- One element per append:
 --   p_streams, p_expected_versions, p_command_ids  as for `append_one`; the array is null if all its elements would be
 --   p_event_counts                                 the number of events of the append
+--   p_last_event_ids                               as for `append_one`; null if all its elements would be
 -- One element per event, in the order of the appends and of the events of each:
 --   p_event_ids, p_types, p_schema_versions, p_data, p_metadata
 --   p_tags                                         the tags of the event as the text of an array, or null; the array is null if
@@ -371,6 +390,7 @@ end $$;
 -- Only for a call with a single append:
 --   p_item_count to p_query_tags                   null, or a query as for `query_items`: the condition is that no event after
 --                                                  p_after matches it, except those in p_seen
+--   p_basis_positions, p_basis_ids                 events that the log must have, on which the condition rests
 --   p_closes                                       whether the last event closes the stream
 --
 -- Returns for each append its outcome, as `append_one` does, and its stream's version; for each event its position, or null if it
@@ -380,6 +400,7 @@ create function evsrc.append(
   p_event_ids uuid[], p_types text[], p_schema_versions integer[], p_data text[], p_metadata text[], p_tags text[],
   p_item_count integer, p_type_items integer[], p_query_types text[], p_tag_items integer[], p_query_tags text[],
   p_after bigint, p_seen bigint[], p_closes boolean default false,
+  p_last_event_ids uuid[] default null, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile
 -- As in append_one. Also, planning again for each new length of the arrays would cost as much as the execution.
@@ -393,6 +414,7 @@ declare
   duplicate_append integer;
   newest_match bigint;
   stream_closes boolean[];
+  last_event_ids uuid[];
   absent_append integer;
   closed_at_version bigint;
   held_keys integer[];
@@ -457,9 +479,10 @@ begin
       outcomes[duplicate_append] := 'duplicate';
     end loop;
   end if;
-  select array_agg(last_event.version), array_agg(last_event.closes) into versions, stream_closes
+  select array_agg(last_event.version), array_agg(last_event.closes), array_agg(last_event.id)
+    into versions, stream_closes, last_event_ids
     from unnest(p_streams) as requested(stream) left join lateral (
-      select event.version, event.closes from evsrc.events event
+      select event.version, event.closes, event.id from evsrc.events event
         where event.stream = requested.stream order by event.version desc limit 1
     ) as last_event on true;
   if array_position(versions, null) is not null then
@@ -483,10 +506,16 @@ begin
         and not (expected_version = versions[append_number] or (expected_version = -1 and versions[append_number] > 0))
       then
         outcomes[append_number] := 'conflict';
+      elsif p_last_event_ids[append_number] <> last_event_ids[append_number] then
+        outcomes[append_number] := 'diverged';
       end if;
     end if;
   end loop;
   if condition_items is not null and outcomes[1] = 'appended' then
+    if not evsrc.has_events(p_basis_positions, p_basis_ids) then
+      outcomes[1] := 'diverged';
+      return;
+    end if;
     newest_match := evsrc.last_match(condition_items, p_after, p_seen);
     if newest_match is not null then
       outcomes[1] := 'changed';
@@ -582,6 +611,7 @@ create function evsrc.matches_filter(
 $$;
 
 -- A row of a page of events: the high-water mark, and an event. An empty page is one row without an event.
+-- A single row without a high-water mark means that the log does not have the event after which the page starts.
 create type evsrc.event_page_row as (
   head bigint,
   "position" bigint,
@@ -593,12 +623,16 @@ create type evsrc.event_page_row as (
   data json,
   metadata json,
   recorded_at timestamptz,
-  tags text[]
+  tags text[],
+  -- The id of the event at the high-water mark.
+  head_id uuid
 );
 
 -- Returns a page of the log: events after p_after, up to the high-water mark, that the filter selects (see matches_filter).
+--   p_after_id  null, or the id that the event at p_after must have
 create function evsrc.read_all(
-  p_after bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer
+  p_after bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer,
+  p_after_id uuid default null
 ) returns setof evsrc.event_page_row language plpgsql volatile
 -- One generic plan, which follows the index of positions.
 set plan_cache_mode = force_generic_plan
@@ -606,11 +640,17 @@ set enable_seqscan = off
 as $$
 declare
   high_water_mark bigint := evsrc.high_water_mark();
+  high_water_mark_id uuid;
   empty_page evsrc.event_page_row;
 begin
+  if p_after_id is not null and not evsrc.has_events(array[p_after], array[p_after_id]) then
+    return next empty_page;
+    return;
+  end if;
+  select event.id into high_water_mark_id from evsrc.log event where event.position = high_water_mark;
   return query
     select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
-        event.metadata, event.recorded_at, event.tags
+        event.metadata, event.recorded_at, event.tags, high_water_mark_id
       from evsrc.log event
       where event.position > p_after and event.position <= high_water_mark
         and evsrc.matches_filter(event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions)
@@ -618,6 +658,7 @@ begin
       limit p_limit;
   if not found then
     empty_page.head := high_water_mark;
+    empty_page.head_id := high_water_mark_id;
     return next empty_page;
   end if;
 end $$;
@@ -790,13 +831,16 @@ set enable_seqscan = off
 as $$
 declare
   high_water_mark bigint := evsrc.high_water_mark();
+  high_water_mark_id uuid;
   empty_page evsrc.event_page_row;
   items evsrc.query_item[] := evsrc.query_items(p_item_count, p_type_items, p_types, p_tag_items, p_tags);
 begin
+  select event.id into high_water_mark_id from evsrc.log event where event.position = high_water_mark;
   if not exists (select from unnest(items) as item where cardinality(item.tags) = 0) then
     return query
       select high_water_mark, found_event.position, found_event.stream, found_event.version, found_event.type,
-          found_event.schema_version, found_event.id, found_event.data, found_event.metadata, found_event.recorded_at, found_event.tags
+          found_event.schema_version, found_event.id, found_event.data, found_event.metadata, found_event.recorded_at, found_event.tags,
+          high_water_mark_id
         from (
           -- Reads of each item no more events than the page holds, in order, because a tag may have a million events.
           select distinct on (match.position) match.position, match.stream, match.version, match.type, match.schema_version, match.id,
@@ -818,7 +862,7 @@ begin
   else
     return query
       select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
-          event.metadata, event.recorded_at, event.tags
+          event.metadata, event.recorded_at, event.tags, high_water_mark_id
         from evsrc.log event
         where event.position > p_after
           and exists (select 1 from unnest(items) as item
@@ -829,6 +873,7 @@ begin
   end if;
   if not found then
     empty_page.head := high_water_mark;
+    empty_page.head_id := high_water_mark_id;
     return next empty_page;
   end if;
 end $$;

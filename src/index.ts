@@ -23,6 +23,7 @@ export {
   InvalidQuery,
   InvalidRequest,
   KeyStoreUnavailable,
+  LogDiverged,
   OutcomeUnknown,
   ProjectionBehind,
   StoreFailure,
@@ -35,6 +36,7 @@ export {
 } from "./core/errors.ts"
 export { IdGenerator } from "./core/IdGenerator.ts"
 export * as JsonDiff from "./core/JsonDiff.ts"
+export * as LogPosition from "./core/LogPosition.ts"
 export { Metadata } from "./core/Metadata.ts"
 export * as Metrics from "./core/Metrics.ts"
 export * as Position from "./core/Position.ts"

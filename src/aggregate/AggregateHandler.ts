@@ -83,6 +83,7 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
         function*(loaded: CachedState<State>, events: ReadonlyArray<Event.Of<Events>>) {
           const { events: written, receipt } = yield* store.appendReturningEvents(aggregate.events, stream, events, {
             expected: loaded.version,
+            ...(loaded.version === 0 ? {} : { lastEventId: loaded.eventId }),
             metadata: attempt.metadata
           })
           if (written !== undefined) yield* loader.appended(stream, loaded, written)
@@ -92,7 +93,7 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
           if (decidedOn === undefined || actual >= decidedOn.version) return Effect.void
           // The stream has become shorter, because an older backup was restored.
           decidedOn = undefined
-          return loader.drop(stream)
+          return loader.drop
         })
       )
 
@@ -105,7 +106,9 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
             // same holds for a stream that was closed: the command is decided on its last event.
             const receipt = yield* Effect.asSome(append(decidedOn, events)).pipe(
               Effect.catchTag("ConcurrencyConflict", () => Effect.succeedNone),
-              Effect.catchReason("EventStoreError", "StreamClosed", () => Effect.succeedNone)
+              Effect.catchReason("EventStoreError", "StreamClosed", () => Effect.succeedNone),
+              // The log was set back. The read of the stream finds that it does not have the last event of the cached state.
+              Effect.catchReason("EventStoreError", "LogDiverged", () => Effect.succeedNone)
             )
             if (Option.isSome(receipt)) return receipt.value
           }

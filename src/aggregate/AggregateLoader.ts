@@ -148,8 +148,8 @@ export interface AggregateLoader<State> {
     from: CachedState<State>,
     written: ReadonlyArray<EncodedEvent>
   ) => Effect.Effect<void>
-  /** Drops the cached state of a stream, because the log does not contain it any more. */
-  readonly drop: (stream: string) => Effect.Effect<void>
+  /** Drops all cached states, because the log was set back. */
+  readonly drop: Effect.Effect<void>
 }
 
 const loaders = new WeakMap<EventStore.EventStore["Service"], WeakMap<object, unknown>>()
@@ -189,10 +189,14 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
       const erasures = cache.checkedErasures()
       return Effect.flatMap(
         Effect.timed(read(stream, cached, unbounded)),
-        ([cost, { from, loaded, unusable }]) =>
-          snapshotter === undefined
-            ? Effect.succeed(loaded)
-            : Effect.as(snapshotter.afterRead(stream, from, loaded, erasures, cost, unusable), loaded)
+        Effect.fnUntraced(function*([cost, { from, loaded, unusable }]) {
+          // The log does not have the last event of the cached state: it was set back, so other states may be of lost events too.
+          if (cached !== undefined && from < cached.version) yield* cache.clear
+          if (snapshotter !== undefined) {
+            yield* snapshotter.afterRead(stream, from, loaded, erasures, cost, unusable)
+          }
+          return loaded
+        })
       )
     })
 
@@ -244,7 +248,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
       ),
     appended: (stream, from, written) =>
       Effect.flatMap(inTransaction, (bypass) => bypass ? Effect.void : cacheAppended(stream, from, written)),
-    drop: cache.remove
+    drop: cache.clear
   }
 })
 

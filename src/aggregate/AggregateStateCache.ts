@@ -2,7 +2,8 @@
  * The cache of an aggregate's states in this process, limited in number and age.
  *
  * A cached state may be old, and is never wrong: it is the fold of the first events of a stream, which never change. So no other process
- * has to invalidate it; a load reads only the events after it.
+ * has to invalidate it; a load reads only the events after it. The exception is a log that was set back by a restore or a failover: a load or
+ * an append that finds the last event of a cached state missing drops all of them.
  *
  * @since 0.1.0
  */
@@ -59,6 +60,8 @@ export interface AggregateStateCache<State> {
   readonly put: (stream: string, state: CachedState<State>) => Effect.Effect<void>
   /** Drops the state of a stream. */
   readonly remove: (stream: string) => Effect.Effect<void>
+  /** Drops all states. */
+  readonly clear: Effect.Effect<void>
 }
 
 /**
@@ -99,6 +102,7 @@ export const make = Effect.fnUntraced(function*<State>(
         (cached) =>
           Option.isSome(cached) && cached.value.version > state.version ? Effect.void : Cache.set(cache, stream, state)
       ),
-    remove: (stream) => Cache.invalidate(cache, stream)
+    remove: (stream) => Cache.invalidate(cache, stream),
+    clear: Cache.invalidateAll(cache)
   }
 })

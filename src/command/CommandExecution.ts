@@ -149,7 +149,8 @@ const outcomeRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.
 
 const isConflict = (error: unknown): boolean =>
   error instanceof ConcurrencyConflict ||
-  error instanceof EventStoreError && error.reason._tag === "AppendConditionFailed"
+  error instanceof EventStoreError &&
+    (error.reason._tag === "AppendConditionFailed" || error.reason._tag === "LogDiverged")
 
 const isOutcomeUnknown = (error: unknown): boolean =>
   error instanceof EventStoreError && error.reason._tag === "OutcomeUnknown"

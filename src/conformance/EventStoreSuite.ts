@@ -32,6 +32,7 @@ import {
   versionsOf
 } from "./EventStoreFixtures.ts"
 import { decoding, input } from "./EventStoreInputSuite.ts"
+import { identity } from "./LogIdentitySuite.ts"
 import { raw } from "./StoredEventSuite.ts"
 import { closing } from "./StreamClosingSuite.ts"
 import { type Case, equal, includes, isAbove, isAtLeast, test, unique } from "./Suite.ts"
@@ -430,5 +431,6 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
   ...input,
   ...decoding,
   ...closing,
+  ...identity,
   ...raw
 ]

@@ -61,6 +61,35 @@ export class AppendConditionFailed
 }
 
 /**
+ * The log does not have an event that was read from it before. An older backup of the log was restored, a failover lost its last events, or the
+ * position comes from another log. Nothing was written, and nothing was read.
+ *
+ * A command that was decided on such an event is decided again by itself. A consumer stops; see "Restore and failover" in docs/operations.md.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LogDiverged extends Schema.TaggedError<LogDiverged>("evsrc/LogDiverged")("LogDiverged", {
+  /** The id of the event that was read before. */
+  eventId: Schema.String,
+  /** The position at which it was read. */
+  position: Schema.optionalKey(Position),
+  /** The stream in which it was read, and its version there. */
+  stream: Schema.optionalKey(Schema.String),
+  version: Schema.optionalKey(Version)
+}) {
+  override get message(): string {
+    const position = this.position === undefined ? [] : [`position ${this.position}`]
+    const version = this.stream === undefined ? [] : [`version ${this.version} of stream "${shorten(this.stream)}"`]
+    return `The log does not have event ${this.eventId} at ${
+      [...position, ...version].join(", ")
+    }, where it was read before: an older `
+      + `backup of the log was restored, a failover lost events, or this is another log. Read the log again; for a consumer, rebuild the `
+      + `projection or reset the subscription`
+  }
+}
+
+/**
  * The payload of a command does not satisfy its Schema. Nothing was decided.
  *
  * @since 0.1.0
@@ -290,6 +319,7 @@ export const EventStoreErrorReason = Schema.Union([
   InvalidRequest,
   CommandIdReused,
   AppendConditionFailed,
+  LogDiverged,
   StreamClosed,
   UndecodableEvent,
   UndecodableDocument,

@@ -12,6 +12,7 @@ import {
   ConcurrencyConflict,
   EventStoreError,
   invalidRequest,
+  LogDiverged,
   storeError,
   StreamClosed
 } from "../core/errors.ts"
@@ -39,6 +40,11 @@ import * as Limits from "./Limits.ts"
 export interface AppendOptions {
   /** The version that the stream must have; `"any"` by default. */
   readonly expected?: Version.Expected | undefined
+  /**
+   * The id of the last event that the caller has read in the stream; it needs an exact `expected`. When the stream has another event at that
+   * version, because the log was set back, the append fails with `LogDiverged`.
+   */
+  readonly lastEventId?: string | undefined
   /** Metadata that is stored with every event. Its `commandId` makes the append idempotent. */
   readonly metadata?: Metadata | undefined
 }
@@ -128,6 +134,12 @@ const encode = <E extends Event.Any>(
       }" is not valid; pass "any", "noStream", "streamExists" or a whole number from 0`
     )
   }
+  const { lastEventId } = options
+  if (lastEventId !== undefined && (typeof expected !== "number" || expected === 0)) {
+    return invalid(`\`lastEventId\` needs the exact version of that event; pass it as \`expected\``)
+  }
+  const wrongIds = Limits.checkEventIds([lastEventId, ...(condition?.basis ?? []).map(({ eventId }) => eventId)])
+  if (wrongIds !== undefined) return Result.fail(wrongIds)
   const metadataText = encodeMetadata(metadata)
   if (Result.isFailure(metadataText)) return invalid(metadataText.failure)
   const encoded = encodeEvents(EventCodec.make(events), batch, metadataText.success, newId)
@@ -141,6 +153,7 @@ const encode = <E extends Event.Any>(
   return Result.succeed({
     stream: name,
     expected,
+    lastEventId,
     events: encoded.success,
     commandId: metadata.commandId,
     condition,
@@ -205,9 +218,19 @@ const outcomeOf = (
       return Effect.fail(storeError(new StreamClosed({ stream, version: result.version })))
     case "Conflict":
       return Effect.andThen(countConflict, new ConcurrencyConflict({ stream, expected, actual: result.actual }))
+    case "Diverged":
+      return Effect.andThen(countConflict, Effect.fail(storeError(divergedOf(request))))
     case "Changed":
       return Effect.andThen(countConflict, new AppendConditionFailed({ position: result.position }))
   }
+}
+
+/** Returns the error of an append that rests on an event that the log does not have. */
+const divergedOf = ({ condition, expected, lastEventId, stream }: AppendRequest): LogDiverged => {
+  const { eventId = "", position } = condition?.basis?.at(-1) ?? {}
+  return lastEventId !== undefined && typeof expected === "number"
+    ? new LogDiverged({ eventId: lastEventId, stream, version: expected })
+    : new LogDiverged({ eventId, ...(position === undefined ? {} : { position }) })
 }
 
 const duplicate = (

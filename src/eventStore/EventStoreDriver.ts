@@ -8,6 +8,7 @@ import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
+import type { LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
@@ -29,6 +30,8 @@ export interface AppendCondition {
   readonly after: Position
   /** The positions of the matches above it that the read has returned. */
   readonly seen: ReadonlyArray<Position>
+  /** Events that the log must have, because the decision rests on them; otherwise the append fails with `LogDiverged`. */
+  readonly basis?: ReadonlyArray<LogPosition> | undefined
 }
 
 /**
@@ -40,6 +43,8 @@ export interface AppendCondition {
 export interface AppendRequest {
   readonly stream: StreamId
   readonly expected: Expected
+  /** The id that the stream's last event must have; only beside an expected version. */
+  readonly lastEventId?: string | undefined
   readonly events: ReadonlyArray<NewEvent>
   /** When this id was appended before, the driver writes nothing and returns the first receipt. */
   readonly commandId?: string | undefined
@@ -58,6 +63,7 @@ export interface AppendRequest {
  * - `Duplicate`: the command id was appended before, with this receipt, on this stream or another
  * - `Closed`: the stream was closed at `version`, whatever version was expected; nothing was written
  * - `Conflict`: the stream is at `actual`; nothing was written
+ * - `Diverged`: the log does not have an event on which the append rests; nothing was written
  * - `Changed`: the condition does not hold, because of the event at `position` or an earlier one; nothing was written
  *
  * @since 0.1.0
@@ -73,6 +79,7 @@ export type AppendResult =
   | { readonly _tag: "Duplicate"; readonly receipt: Receipt }
   | { readonly _tag: "Closed"; readonly version: Version }
   | { readonly _tag: "Conflict"; readonly actual: Version }
+  | { readonly _tag: "Diverged" }
   | { readonly _tag: "Changed"; readonly position: Position }
 
 /**
@@ -170,6 +177,8 @@ export interface ClosedPage {
  */
 export interface LogPage extends LogFilter {
   readonly after: Position
+  /** The id that the event at `after` must have; otherwise the read fails with `LogDiverged`. */
+  readonly afterEventId?: string | undefined
   readonly limit: number
 }
 
@@ -236,6 +245,19 @@ export interface QueryPage {
 }
 
 /**
+ * A page of events, and the high-water mark at the time of the read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PageOfEvents {
+  readonly events: ReadonlyArray<EncodedEvent>
+  readonly head: Position
+  /** The id of the event at the high-water mark; undefined for an empty log. */
+  readonly headEventId: string | undefined
+}
+
+/**
  * The log in encoded form, as a back end implements it.
  *
  * @since 0.1.0
@@ -257,9 +279,7 @@ export interface EventStoreDriver {
    * Reads one page of the log in position order, and the high-water mark `head`: no further event can appear at or below it. A page shorter than its
    * limit contains every event up to `head`.
    */
-  readonly readAll: (
-    page: LogPage
-  ) => Effect.Effect<{ readonly events: ReadonlyArray<EncodedEvent>; readonly head: Position }, EventStoreError>
+  readonly readAll: (page: LogPage) => Effect.Effect<PageOfEvents, EventStoreError>
 
   /** Reads one page of the log as it is stored, byte for byte, for exports and proofs. Order and high-water mark are those of `readAll`. */
   readonly readStored: (
@@ -273,9 +293,7 @@ export interface EventStoreDriver {
    * Reads one page of the visible matches of a query in position order, also above the high-water mark, and the high-water mark just before the
    * read. It serves decisions; consumers read the log by `readAll`.
    */
-  readonly readByQuery: (
-    page: QueryPage
-  ) => Effect.Effect<{ readonly events: ReadonlyArray<EncodedEvent>; readonly head: Position }, EventStoreError>
+  readonly readByQuery: (page: QueryPage) => Effect.Effect<PageOfEvents, EventStoreError>
 
   /**
    * Reads one page of the visible events with a correlation id in their metadata, in position order, also above the high-water mark. A page shorter
@@ -287,6 +305,11 @@ export interface EventStoreDriver {
 
   /** Returns the event with an id, if there is one. */
   readonly event: (id: string) => Effect.Effect<Option.Option<EncodedEvent>, EventStoreError>
+
+  /** Returns the ids of the events at these positions, in order; undefined where the log has no event. */
+  readonly eventIds: (
+    positions: ReadonlyArray<Position>
+  ) => Effect.Effect<ReadonlyArray<string | undefined>, EventStoreError>
 
   /** Returns the high-water mark of the log. */
   readonly head: Effect.Effect<Position, EventStoreError>

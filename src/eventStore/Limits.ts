@@ -78,6 +78,17 @@ export const checkStream = (stream: string): StreamId.StreamId | EventStoreError
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 /**
+ * Returns the error when an id, if it is given, cannot be that of an event, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const checkEventIds = (ids: ReadonlyArray<string | undefined>): EventStoreError | undefined => {
+  const wrong = ids.find((id) => id !== undefined && !(typeof id === "string" && uuid.test(id)))
+  return wrong === undefined ? undefined : invalidRequest(`the id of an event must be a UUID, not "${String(wrong)}"`)
+}
+
+/**
  * Returns the error when an append exceeds a limit, or `undefined`.
  *
  * @since 0.1.0

@@ -10,6 +10,7 @@ import type * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
@@ -52,8 +53,11 @@ export interface ReadStreamOptions {
  * @category options
  */
 export interface ReadLogOptions {
-  /** Only events after this position; all by default. */
-  readonly after?: Position.Position | undefined
+  /**
+   * Only events after this position; all by default. With the id of the event there, such as `LogPosition.ofEvent` returns, a log that does not
+   * have that event fails the read with `LogDiverged`. Store the id beside a position.
+   */
+  readonly after?: Position.Position | LogPosition.LogPosition | undefined
   /** How many events to fetch at a time; 500 by default. */
   readonly pageSize?: number | undefined
   /** Only events that have these tags, or belong to these streams. */
@@ -167,6 +171,9 @@ export interface QueryResult {
   readonly condition: AppendCondition
 }
 
+/** How many of the last matches an append condition names, besides all above the high-water mark. */
+const maxBasis = 16
+
 /**
  * Reads all events that match a query.
  *
@@ -191,7 +198,12 @@ export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
   }
   // Every page contains all events up to the first page's high-water mark. Above it, events may still appear between those that were read.
   const seen = events.flatMap(({ position }) => position > first.head ? [position] : [])
-  return { events, condition: { query, after: first.head, seen } }
+  const basis = [
+    LogPosition.make(first.head, first.headEventId),
+    ...events.slice(-maxBasis).map(LogPosition.ofEvent),
+    ...events.slice(0, -maxBasis).filter(({ position }) => position > first.head).map(LogPosition.ofEvent)
+  ]
+  return { events, condition: { query, after: first.head, seen, basis } }
 })
 
 /**
@@ -285,23 +297,35 @@ export const logPages = (
     const read = (page: LogPage) =>
       Effect.map(
         Effect.tap(driver.readAll(page), ({ events, head }) => withinLog(driver, page.after, events, head)),
-        ({ events, head }) => ({
+        ({ events, head, headEventId }) => ({
           events,
           full: events.length >= limit,
-          reached: events.length >= limit ? events[events.length - 1]!.position : Position.max(page.after, head)
+          reached: events.length >= limit
+            ? LogPosition.ofEvent(events[events.length - 1]!)
+            : head > page.after
+            ? LogPosition.make(head, headEventId)
+            : LogPosition.make(page.after, page.afterEventId)
         })
       )
-    const pageAt = (after: Position.Position): LogPage => ({ after, limit, types: options.types, ...options.where })
-    const start = options.after ?? Position.start
-    if (!Position.isPosition(start)) {
+    const pageAt = ({ eventId, position }: LogPosition.LogPosition): LogPage => ({
+      after: position,
+      afterEventId: eventId,
+      limit,
+      types: options.types,
+      ...options.where
+    })
+    const start = LogPosition.from(options.after ?? Position.start)
+    if (!Position.isPosition(start.position)) {
       return Stream.fail(
-        invalidRequest(`the log is read after a position from 0 to 2^63 - 1, not after ${String(start)}`)
+        invalidRequest(`the log is read after a position from 0 to 2^63 - 1, not after ${String(start.position)}`)
       )
     }
+    const wrongId = Limits.checkEventIds([start.eventId])
+    if (wrongId !== undefined) return Stream.fail(wrongId)
     return Stream.paginate(
       { after: start, wait: false },
       Effect.fnUntraced(function*({ after, wait }) {
-        if (wait) yield* driver.changed(after)
+        if (wait) yield* driver.changed(after.position)
         const { events, full, reached } = yield* read(pageAt(after))
         return [events, full || follow ? Option.some({ after: reached, wait: !full }) : Option.none()] as const
       })

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
 import * as Version from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
 import { toEncodedEvent } from "../event/RecordedEvent.ts"
@@ -41,6 +41,7 @@ export const make = Effect.fnUntraced(function*(
   const digest = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   const log = MemoryLog.make()
   const head = Effect.sync(() => MemoryLog.headOf(log))
+  const headOf = () => ({ head: MemoryLog.headOf(log), headEventId: log.rows.at(-1)?.id })
   const watch = yield* ReaderWakeups.make({ head })
   // One append at a time, because `inTransaction` may suspend between the check and the write.
   const turn = Semaphore.makeUnsafe(1)
@@ -58,20 +59,23 @@ export const make = Effect.fnUntraced(function*(
       ),
     readStream: (page) => Effect.sync(() => MemoryLog.streamPage(log, page)),
     readAll: (page) =>
-      Effect.sync(() => ({
-        events: MemoryLog.logPage(log, page).map(MemoryLog.encodedOf),
-        head: MemoryLog.headOf(log)
-      })),
+      Effect.suspend(() => {
+        const { after, afterEventId } = page
+        return afterEventId !== undefined && MemoryLog.eventIdAt(log, after) !== afterEventId
+          ? Effect.fail(storeError(new LogDiverged({ eventId: afterEventId, position: after })))
+          : Effect.succeed({ events: MemoryLog.logPage(log, page).map(MemoryLog.encodedOf), ...headOf() })
+      }),
     readStored: (page) => Effect.sync(() => ({ events: MemoryLog.storedPage(log, page), head: MemoryLog.headOf(log) })),
     lag: ({ to, ...page }) =>
       Effect.sync(() => {
         const behind = MemoryLog.logPage(log, page).filter((row) => row.position <= to)
         return { events: behind.length, since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
       }),
-    readByQuery: (page) => Effect.sync(() => ({ events: MemoryLog.queryPage(log, page), head: MemoryLog.headOf(log) })),
+    readByQuery: (page) => Effect.sync(() => ({ events: MemoryLog.queryPage(log, page), ...headOf() })),
     readCorrelation: (page) => Effect.sync(() => MemoryLog.correlationPage(log, page)),
     event: (id) =>
       Effect.sync(() => Option.map(Option.fromUndefinedOr(log.rows.find((row) => row.id === id)), MemoryLog.encodedOf)),
+    eventIds: (positions) => Effect.sync(() => positions.map((position) => MemoryLog.eventIdAt(log, position))),
     head,
     last: head,
     receipt: (commandId) => Effect.sync(() => MemoryLog.receiptOf(log, commandId)),

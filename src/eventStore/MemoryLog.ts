@@ -6,6 +6,7 @@
 import type * as DateTime from "effect/DateTime"
 import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
+import type { LogPosition } from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
@@ -93,7 +94,7 @@ export const receiptOf = (log: MemoryLog, commandId: string): Option.Option<Rece
  */
 export const rejectionOf = (
   log: MemoryLog,
-  { commandId, condition, expected, stream }: AppendRequest
+  { commandId, condition, expected, lastEventId, stream }: AppendRequest
 ): AppendResult | undefined => {
   const first = commandId === undefined ? Option.none() : receiptOf(log, commandId)
   if (Option.isSome(first)) return { _tag: "Duplicate", receipt: first.value }
@@ -101,8 +102,24 @@ export const rejectionOf = (
   if (end !== undefined) return { _tag: "Closed", version: end.version }
   const actual = Version.make(streamOf(log, stream).length)
   if (!Version.meets(actual, expected)) return { _tag: "Conflict", actual }
+  const lastEvent = streamOf(log, stream).at(-1)
+  if (lastEventId !== undefined && lastEvent?.id !== lastEventId) return { _tag: "Diverged" }
+  const isMissing = ({ eventId, position }: LogPosition) =>
+    eventId !== undefined && eventIdAt(log, position) !== eventId
+  if (condition?.basis?.some(isMissing) === true) return { _tag: "Diverged" }
   const changed = condition === undefined ? undefined : newestMatch(log, condition)
   return changed === undefined ? undefined : { _tag: "Changed", position: changed }
+}
+
+/**
+ * Returns the id of the event at a position.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const eventIdAt = (log: MemoryLog, position: Position.Position): string | undefined => {
+  const row = log.rows[indexAfter(log, position) - 1]
+  return row?.position === position ? row.id : undefined
 }
 
 /** Returns the position of the newest event that breaks a condition. */

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,6 +14,9 @@ import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 
+/** An append in flight may keep the high-water mark below a position that it had reached before, but seldom for so many milliseconds. */
+const maxBelow = 1_000
+
 /**
  * The watcher of a log's high-water mark.
  *
@@ -20,7 +24,10 @@ import type { Position } from "../core/Position.ts"
  * @category models
  */
 export interface ReaderWakeups {
-  /** Ends when the high-water mark is above a position; fails when it cannot be read. */
+  /**
+   * Ends when the high-water mark is above a position; fails when it cannot be read. It also ends when the mark stays below the position for a
+   * second: then the log may have been set back, and the reader finds out by its next read.
+   */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
   /** Tells the watcher that the log has probably grown. */
   readonly wake: Effect.Effect<void>
@@ -36,7 +43,12 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly head: Effect.Effect<Position, EventStoreError>
   readonly interval?: Duration.Input | undefined
 }): Effect.fn.Return<ReaderWakeups, never, Scope.Scope> {
-  const waiting = new Set<{ readonly after: Position; readonly done: Deferred.Deferred<void, EventStoreError> }>()
+  const waiting = new Set<{
+    readonly after: Position
+    readonly done: Deferred.Deferred<void, EventStoreError>
+    /** Since when, in milliseconds, the high-water mark is below `after`. */
+    belowSince: number | undefined
+  }>()
   const wakeUp = Latch.makeUnsafe(false)
 
   const watchOnce = Effect.gen(function*() {
@@ -45,8 +57,12 @@ export const make = Effect.fnUntraced(function*(options: {
     if (waiting.size === 0) return
     const waiters = Array.from(waiting)
     const head = yield* Effect.exit(options.head)
+    const now = yield* Clock.currentTimeMillis
     for (const waiter of waiters) {
-      if (Exit.isSuccess(head) && head.value <= waiter.after) continue
+      if (Exit.isSuccess(head) && head.value <= waiter.after) {
+        waiter.belowSince = head.value < waiter.after ? waiter.belowSince ?? now : undefined
+        if (waiter.belowSince === undefined || now - waiter.belowSince < maxBelow) continue
+      }
       waiting.delete(waiter)
       Deferred.doneUnsafe(waiter.done, Exit.asVoid(head))
     }
@@ -60,7 +76,7 @@ export const make = Effect.fnUntraced(function*(options: {
   return {
     changed: (after) =>
       Effect.suspend(() => {
-        const waiter = { after, done: Deferred.makeUnsafe<void, EventStoreError>() }
+        const waiter = { after, done: Deferred.makeUnsafe<void, EventStoreError>(), belowSince: undefined }
         waiting.add(waiter)
         wakeUp.openUnsafe()
         return Effect.onInterrupt(Deferred.await(waiter.done), () => Effect.sync(() => waiting.delete(waiter)))

@@ -22,7 +22,7 @@ import type { AppendCondition, AppendRequest, AppendResult, EventStoreDriver } f
  * @category models
  */
 export interface AppendRow {
-  readonly outcome: "appended" | "closed" | "conflict" | "changed" | "duplicate" | "busy"
+  readonly outcome: "appended" | "closed" | "conflict" | "diverged" | "changed" | "duplicate" | "busy"
   readonly stream: string
   readonly version: bigint
   readonly positions: ReadonlyArray<bigint> | null
@@ -91,6 +91,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
           return Effect.succeed({ _tag: "Closed", version: Version.make(Number(row.version)) })
         case "conflict":
           return Effect.succeed({ _tag: "Conflict", actual: Version.make(Number(row.version)) })
+        case "diverged":
+          return Effect.succeed({ _tag: "Diverged" })
         case "changed":
           return Effect.succeed({ _tag: "Changed", position: Position.make(row.positions![0]!) })
         case "busy":
@@ -104,8 +106,8 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
 
 /** Calls `append_one`: one event without tags, on no condition. */
 const appendOne = (sql: SqlClient, schema: string) => {
-  const statement = `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9)`
-  return (wait: boolean, { commandId, events, expected, stream }: AppendRequest) => {
+  const statement = `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid)`
+  return (wait: boolean, { commandId, events, expected, lastEventId, stream }: AppendRequest) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
     return Effect.map(
       sql.unsafe<AppendOneRow>(statement, [
@@ -117,7 +119,8 @@ const appendOne = (sql: SqlClient, schema: string) => {
         type,
         schemaVersion,
         data,
-        metadata
+        metadata,
+        lastEventId ?? null
       ]).withoutTransform,
       ([row]): AppendRow => ({
         outcome: row!.outcome,
@@ -135,7 +138,7 @@ const appendMany = (sql: SqlClient, schema: string) => {
   const statement =
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
     + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
-    + `$18::bigint[], $19)`
+    + `$18::bigint[], $19, $20::uuid[], $21::bigint[], $22::uuid[])`
   return (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
@@ -159,7 +162,9 @@ const appendMany = (sql: SqlClient, schema: string) => {
         ...condition === undefined
           ? noCondition
           : [...queryParameters(condition.query), condition.after, condition.seen],
-        closes
+        closes,
+        nullable(requests.map(({ lastEventId }) => lastEventId ?? null)),
+        ...basisParameters(condition?.basis)
       ]).withoutTransform,
       ([row]) => rowsOf(requests, row!)
     )
@@ -225,6 +230,14 @@ export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
   ...pairs(query.map((item) => item.types ?? [])),
   ...pairs(query.map((item) => item.tags ?? []))
 ]
+
+/** Returns events as the parameters of `has_events`; those whose id is unknown cannot be checked. */
+const basisParameters = (basis: AppendCondition["basis"] = []): ReadonlyArray<unknown> => {
+  const known = basis.filter(({ eventId }) => eventId !== undefined)
+  return known.length === 0
+    ? [null, null]
+    : [known.map(({ position }) => position), known.map(({ eventId }) => eventId)]
+}
 
 const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
 

@@ -6,10 +6,11 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { LogDiverged, storeError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
 import { queryParameters } from "./PgAppend.ts"
 import { columns, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
 import type { PgStatement } from "./PgStatement.ts"
@@ -30,6 +31,7 @@ export type PgLogReader = Pick<
   | "event"
   | "receipt"
   | "lag"
+  | "eventIds"
   | "head"
   | "last"
 >
@@ -45,14 +47,18 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
     `select ${columns} from ${schema}.log where stream = $1 and version >= $2 order by version limit $3`
   const streamBackward =
     `select ${columns} from ${schema}.log where stream = $1 and version <= $2 order by version desc limit $3`
-  const allPage = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7)`
+  const allPage = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8::uuid)`
   const storedPage = `select * from ${schema}.read_stored($1, $2, $3)`
   const queryPage =
     `select * from ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
+  // A scalar subquery per position: one index lookup each.
+  const eventIds =
+    `select (select event.id from ${schema}.log event where event.position = wanted.position limit 1) as id
+    from unnest($1::bigint[]) with ordinality as wanted(position, ordinal) order by wanted.ordinal`
   const byId = `select ${columns} from ${schema}.log where id = $1::uuid limit 1`
 
-  const eventPage = pages(query, recordedOf)
-  const storedEventPage = pages(query, storedOf)
+  const eventPage = eventPages(query)
+  const storedEventPage = storedPages(query)
 
   return {
     readStream: ({ direction, from, limit, stream }) =>
@@ -60,9 +66,18 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
         query<EventRow>(direction === "forward" ? streamForward : streamBackward, [stream, BigInt(from), limit]),
         (rows) => rows.map(recordedOf)
       ),
-    readAll: ({ after, limit, ...filter }) => eventPage(allPage, [after, limit, ...filterParameters(filter)]),
+    readAll: ({ after, afterEventId, limit, ...filter }) =>
+      Effect.flatMap(
+        eventPage(allPage, [after, limit, ...filterParameters(filter), afterEventId ?? null]),
+        (page) =>
+          page === undefined
+            ? Effect.fail(storeError(new LogDiverged({ eventId: afterEventId!, position: after })))
+            : Effect.succeed(page)
+      ),
     readStored: ({ after, limit, links = false }) => storedEventPage(storedPage, [after, limit, links]),
-    readByQuery: ({ after, limit, query }) => eventPage(queryPage, [...queryParameters(query), after, limit]),
+    readByQuery: ({ after, limit, query }) =>
+      // The statement has no event after which it must start, so it always returns a page.
+      Effect.map(eventPage(queryPage, [...queryParameters(query), after, limit]), (page) => page!),
     readCorrelation: readCorrelation(query, schema),
     event: (id) =>
       uuid.test(id)
@@ -70,6 +85,11 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
         : Effect.succeedNone,
     receipt: receipt(query, schema),
     lag: lag(query, schema),
+    eventIds: (positions) =>
+      Effect.map(
+        query<{ readonly id: string | null }>(eventIds, [positions]),
+        (rows) => rows.map(({ id }) => id ?? undefined)
+      ),
     head: Effect.map(
       query<{ readonly head: bigint }>(`select ${schema}.high_water_mark() as head`, []),
       ([row]) => Position.make(row!.head)
@@ -81,14 +101,31 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
   }
 }
 
-/** Runs a statement that returns a page: rows with the high-water mark, or one row without an event. */
-const pages =
-  <Row extends StoredRow | EventRow, A>(query: PgStatement, eventOf: (row: Row) => A) =>
-  (text: string, params: ReadonlyArray<unknown>) =>
-    Effect.map(query<Row & { readonly head: bigint }>(text, params), (rows) => ({
-      events: rows.length === 1 && rows[0]!.position === null ? [] : rows.map(eventOf),
-      head: Position.make(rows[0]!.head)
-    }))
+interface PageRow extends EventRow {
+  readonly head: bigint | null
+  readonly head_id: string | null
+}
+
+/**
+ * Runs a statement that returns a page of events: rows with the high-water mark, or one row without an event. Returns undefined when the log does
+ * not have the event after which the page starts.
+ */
+const eventPages = (query: PgStatement) => (text: string, params: ReadonlyArray<unknown>) =>
+  Effect.map(query<PageRow>(text, params), (rows): PageOfEvents | undefined => {
+    const { head, head_id, position } = rows[0]!
+    return head === null ? undefined : {
+      events: position === null ? [] : rows.map(recordedOf),
+      head: Position.make(head),
+      headEventId: head_id ?? undefined
+    }
+  })
+
+/** Runs a statement that returns a page of stored events, in the same form. */
+const storedPages = (query: PgStatement) => (text: string, params: ReadonlyArray<unknown>) =>
+  Effect.map(query<StoredRow & { readonly head: bigint }>(text, params), (rows) => ({
+    events: rows[0]!.position === null ? [] : rows.map(storedOf),
+    head: Position.make(rows[0]!.head)
+  }))
 
 const readCorrelation = (query: PgStatement, schema: string): EventStoreDriver["readCorrelation"] => {
   const page = `select ${columns} from ${schema}.log

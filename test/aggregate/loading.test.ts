@@ -127,6 +127,26 @@ describe("the cached states of a process", () => {
       assert.strictEqual((yield* run(stale("a"))).state, 9)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
+  it.effect("a command never decides on a state that a restored log does not have, even at the same version", () =>
+    Effect.gen(function*() {
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
+      let current = driver
+      const store = yield* EventStore.make({
+        ...driver,
+        append: (request) => current.append(request),
+        readStream: (page) => current.readStream(page)
+      })
+      const run = Effect.provideService(EventStore.EventStore, store)
+      for (const n of [1, 2, 4]) yield* run(add("a", n))
+      yield* run(add("b", 1))
+      for (const n of [10, 20, 40]) yield* Effect.provideService(add("a", n), EventStore.EventStore, backup)
+      current = backup[internals].driver
+      assert.strictEqual((yield* run(add("a", 80))).version, Version.make(4))
+      assert.strictEqual((yield* run(stale("a"))).state, 150)
+      assert.strictEqual((yield* run(stale("b"))).version, Version.zero, "no other state of the lost log stays cached")
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
   it.effect("a load detects a log that was restored from an older backup", () =>
     Effect.gen(function*() {
       const { driver } = (yield* EventStore.EventStore)[internals]

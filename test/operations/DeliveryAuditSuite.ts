@@ -72,9 +72,9 @@ const changingPages = (change: (events: ReadonlyArray<EncodedEvent>, page: LogPa
     ...driver,
     // Reads 20 more than the page holds, so that the page is full even without the hidden events.
     readAll: (page) =>
-      Effect.map(driver.readAll({ ...page, limit: page.limit + 20 }), ({ events, head }) => ({
-        events: change(events, page).slice(0, page.limit),
-        head
+      Effect.map(driver.readAll({ ...page, limit: page.limit + 20 }), ({ events, ...page_ }) => ({
+        ...page_,
+        events: change(events, page).slice(0, page.limit)
       }))
   }))
 

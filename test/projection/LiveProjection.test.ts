@@ -22,13 +22,17 @@ const withHidden = Effect.fnUntraced(function*(hidden: number, reads: number) {
   const driver: EventStoreDriver.EventStoreDriver = {
     ...store[internals].driver,
     readByQuery: (page) =>
-      Effect.map(store[internals].driver.readByQuery({ ...page, limit: page.limit + 1 }), ({ events, head }) => {
-        const hides = asked++ < reads
-        return {
-          events: events.filter(({ position }) => !hides || position !== BigInt(hidden)).slice(0, page.limit),
-          head: hides ? Position.make(BigInt(hidden - 1)) : head
+      Effect.map(
+        store[internals].driver.readByQuery({ ...page, limit: page.limit + 1 }),
+        ({ events, head, headEventId }) => {
+          const hides = asked++ < reads
+          return {
+            headEventId,
+            events: events.filter(({ position }) => !hides || position !== BigInt(hidden)).slice(0, page.limit),
+            head: hides ? Position.make(BigInt(hidden - 1)) : head
+          }
         }
-      })
+      )
   }
   return { driver, asked: () => asked }
 })

@@ -50,7 +50,8 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
     readAll: ({ after, limit, ...filter }) =>
       Effect.sync(() => {
         const head = readableTo()
-        return { events: between(log, after, head, filter).slice(0, limit), head }
+        const headEventId = log.find(({ position }) => position === head)?.id
+        return { events: between(log, after, head, filter).slice(0, limit), head, headEventId }
       }),
     lag: ({ after, limit, to, ...filter }) =>
       Effect.sync(() => {
@@ -70,6 +71,7 @@ const notSimulated = {
   readStored: () => Effect.die("the simulation has no exports"),
   readCorrelation: () => Effect.die("the simulation has no correlations"),
   event: () => Effect.die("the simulation reads no event by id"),
+  eventIds: () => Effect.die("the simulation looks up no positions"),
   readByQuery: () => Effect.die("the simulation has no decisions"),
   streamStatus: () => Effect.die("the simulation closes no streams"),
   archive: () => Effect.die("the simulation closes no streams"),
