@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as DirectoryLock from "./DirectoryLock.ts"
+import * as Flush from "./Flush.ts"
 import { PgliteError } from "./PgliteError.ts"
 
 /** A file that exists while a new database is created. If it exists at the start, that was interrupted, and the database is empty. */
@@ -31,9 +32,9 @@ class SyncedNodeFS extends NodeFS {
         preRun: [...(emscriptenOpts.preRun ?? []), (module) => {
           // Emscripten calls `fsync` of a file system that has it. Its types do not declare the operations of a file system.
           Object.assign(Reflect.get(module.NODEFS, "stream_ops"), {
-            fsync: (stream: { readonly nfd: number }) => {
+            fsync: (stream: { readonly nfd: number; readonly node: object }) => {
               try {
-                Fs.fsyncSync(stream.nfd)
+                Flush.flushHandle(stream.nfd, () => Reflect.get(module.NODEFS, "realPath")(stream.node))
                 return 0
               } catch {
                 return EIO
@@ -94,21 +95,12 @@ const onFolder = <A>(folder: string, f: () => A): Effect.Effect<A, PgliteError> 
     catch: (cause) => folderError(folder, cause)
   })
 
-const sync = async (path: string): Promise<void> => {
-  const file = await Fs.promises.open(path, "r")
-  try {
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-}
-
 /** A new database has about 1,000 files: flushed one after the other they take seconds, concurrently tenths of a second. */
 const syncAll = Effect.fnUntraced(function*(folder: string): Effect.fn.Return<void, PgliteError> {
   const names = yield* onFolder(folder, () => Fs.readdirSync(folder, { encoding: "utf8", recursive: true }))
   yield* Effect.forEach(["", ...names], (name) =>
     Effect.tryPromise({
-      try: () => sync(Path.join(folder, name)),
+      try: () => Flush.flushPath(Path.join(folder, name)),
       catch: (cause) => folderError(folder, cause)
     }), { concurrency: 64, discard: true })
 })
