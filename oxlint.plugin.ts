@@ -43,6 +43,7 @@ const layers: Readonly<Record<string, Layer>> = {
   ...Object.fromEntries(
     order.map((folder, index) => [folder, { folders: order.slice(0, index), packages: ["effect"], builtins: false }])
   ),
+  "domain": { folders: order, packages: [], builtins: false },
   "pg": { folders: "all", packages: ["effect", "@effect/sql-pg"], builtins: true },
   "pglite": { folders: "all", packages: ["effect", "@effect/sql-pg", "@electric-sql/pglite"], builtins: true },
   "testing": { folders: "all", packages: ["effect"], builtins: false },
@@ -58,6 +59,7 @@ const pureFiles = [
   "consumer/Consumer.ts",
   "consumer/ConsumerDefinition.ts",
   "decision/DecisionDefinition.ts",
+  "domain/index.ts",
   "projection/ProjectionDefinition.ts",
   "query/Query.ts",
   "snapshot/SnapshotPolicy.ts",

@@ -35,4 +35,3 @@ export const read = async (file) => {
 };
 `
 )
-rmSync(join(dist, "pg/MigrationTexts.js.map"), { force: true })

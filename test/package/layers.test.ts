@@ -31,7 +31,7 @@ const core = [
   "transfer",
   "erasure"
 ]
-const entryPoints = ["pg", "pglite", "testing", "conformance"]
+const entryPoints = ["domain", "pg", "pglite", "testing", "conformance"]
 const folders = [...core, ...entryPoints]
 
 const others = {
@@ -67,6 +67,7 @@ const postgres = ["node:fs", "node:stream", ...effect, "@effect/sql-pg"]
 /** The targets that each folder may import, in the order of `targets`. */
 const allowed: Readonly<Record<string, ReadonlyArray<string>>> = {
   ...Object.fromEntries(core.map((folder, index) => [folder, [...core.slice(0, index + 1), ...effect]])),
+  domain: [...core, "domain"],
   pg: [...folders, ...postgres],
   pglite: [...folders, ...postgres, "@electric-sql/pglite"],
   testing: [...folders, ...effect],

@@ -2,10 +2,16 @@
  * The published package, from a project that installs it: nothing here resolves to the repository's sources.
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
 import { execFile } from "node:child_process"
-import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises"
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { basename, dirname, join, resolve } from "node:path"
+import { pathToFileURL } from "node:url"
+import { gzipSync } from "node:zlib"
+import { rolldown } from "rolldown"
+import { build } from "vite"
+import { freshDatabase } from "../support/Database.ts"
 
 const root = resolve(import.meta.dirname, "../..")
 const installed = (name: string) => join(root, "node_modules", name)
@@ -13,6 +19,7 @@ const bin = (name: string) => join(root, "node_modules/.bin", name)
 
 const entries = {
   "evsrc": "index",
+  "evsrc/domain": "domain/index",
   "evsrc/pg": "pg/index",
   "evsrc/pglite": "pglite/index",
   "evsrc/testing": "testing/index",
@@ -29,10 +36,17 @@ interface Outcome {
   readonly output: string
 }
 
-const run = (cwd: string, command: string, ...args: ReadonlyArray<string>) =>
+const run = (cwd: string, command: string, ...args: ReadonlyArray<string>) => runWith({}, cwd, command, ...args)
+
+const runWith = (added: NodeJS.ProcessEnv, cwd: string, command: string, ...args: ReadonlyArray<string>) =>
   new Promise<Outcome>((done) => {
-    const child = execFile(command, args, { cwd, env, maxBuffer: 2 ** 26 }, (error, stdout, stderr) =>
-      done({ code: child.exitCode ?? -1, output: `${error?.message ?? ""}\n${stdout}${stderr}` }))
+    const child = execFile(
+      command,
+      args,
+      { cwd, env: { ...env, ...added }, maxBuffer: 2 ** 26 },
+      (error, stdout, stderr) =>
+        done({ code: child.exitCode ?? -1, output: `${error?.message ?? ""}\n${stdout}${stderr}` })
+    )
   })
 
 const succeed = async (cwd: string, command: string, ...args: ReadonlyArray<string>) => {
@@ -101,17 +115,45 @@ describe("the tarball", () => {
     (await readdir(join(root, directory), { recursive: true }))
       .filter((name) => name.endsWith(extension)).map((name) => `${directory}/${name}`).toSorted()
 
-  it("contains the sources, their build, the migrations, and nothing else", async () => {
+  it("contains the sources, their build, the migrations, the guides, and nothing else", async () => {
     const sources = await under("src", ".ts")
     const migrations = await under("migrations", ".sql")
-    assert.isNotEmpty(migrations)
+    const guides = (await readdir(join(root, "docs"))).filter((name) => /\.(md|svg)$/.test(name))
+      .map((name) => `docs/${name}`)
+    for (const expected of [migrations, guides]) assert.isNotEmpty(expected)
     const built = sources.flatMap((name) =>
-      [".js", ".js.map", ".d.ts", ".d.ts.map"].map((to) => name.replace(/^src/, "dist").replace(/\.ts$/, to))
+      [".js", ".d.ts", ".d.ts.map"].map((to) => name.replace(/^src/, "dist").replace(/\.ts$/, to))
     )
     assert.deepStrictEqual(
       contents,
-      [...sources, ...built, ...migrations, "LICENSE", "README.md", "package.json"].toSorted()
+      [...sources, ...built, ...migrations, ...guides, "CHANGELOG.md", "LICENSE", "README.md", "package.json"]
+        .toSorted()
     )
+  })
+
+  it("has less than a megabyte, and suites of less than a sixth of it", async () => {
+    assert.isBelow((await stat(tarball)).size, 1_000_000)
+    const unpacked = join(temp, "unpacked")
+    await mkdir(unpacked)
+    await succeed(temp, "tar", "-xzf", tarball, "-C", unpacked)
+    const sizeOf = async (names: ReadonlyArray<string>) =>
+      (await Promise.all(names.map((name) => stat(join(unpacked, "package", name))))).reduce(
+        (sum, { size }) => sum + size,
+        0
+      )
+    const all = await sizeOf(contents)
+    const suites = await sizeOf(contents.filter((name) => name.includes("/conformance/")))
+    assert.isBelow(suites, all / 6)
+    assert.isBelow(all, 3_800_000)
+  })
+
+  it("contains the texts of the migrations as they are in the files", async () => {
+    const texts: unknown = await import(pathToFileURL(join(root, "dist/pg/MigrationTexts.js")).href)
+    const read = Reflect.get(Object(texts), "read") as (file: string) => Promise<string>
+    for (const file of await under("migrations", ".sql")) {
+      assert.strictEqual(await read(file.slice("migrations/".length)), await readFile(join(root, file), "utf8"), file)
+    }
+    assert.include(await read("none.sql").then(() => "", String), "there is no migration none.sql")
   })
 
   it("satisfies publint", async () => {
@@ -129,7 +171,7 @@ describe("a project with effect alone", () => {
     run(directory, "node", "--input-type=module", "--eval", `await import("${specifier}")`)
 
   it("loads the core and the testing tools", async () => {
-    for (const specifier of ["evsrc", "evsrc/testing", "evsrc/conformance"]) {
+    for (const specifier of ["evsrc", "evsrc/domain", "evsrc/testing", "evsrc/conformance"]) {
       const { code, output } = await load(specifier)
       assert.strictEqual(code, 0, output)
     }
@@ -142,7 +184,12 @@ describe("a project with effect alone", () => {
 
   it("type-checks, the declarations of evsrc and effect included", async () => {
     assert.deepStrictEqual(
-      await typeCheck(directory, { "core.ts": consumer("evsrc"), "testing.ts": consumer("evsrc/testing") }),
+      await typeCheck(
+        directory,
+        Object.fromEntries(
+          ["evsrc", "evsrc/domain", "evsrc/testing"].map((entry, i) => [`entry${i}.ts`, consumer(entry)])
+        )
+      ),
       []
     )
   })
@@ -186,5 +233,117 @@ describe("a project with all peers", () => {
     const errors = await typeCheck(directory, Object.fromEntries(files))
     // PGlite's own declarations use globals of Emscripten that they do not declare.
     assert.deepStrictEqual(errors.filter((line) => !/^\S*node_modules\/@electric-sql\/pglite\/dist/.test(line)), [])
+  })
+
+  /** Runs on the database of DATABASE_URL, which it migrates. */
+  const program = `
+    import { PgClient } from "@effect/sql-pg"
+    import { Config, Effect, Schema } from "effect"
+    import { EventStore } from "evsrc"
+    import { PgStores } from "evsrc/pg"
+
+    const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+    const program = Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const { version } = yield* store.append(Tick, "s", [Tick.cases.Ticked.make({ n: 1 })])
+      console.log("version " + version)
+    })
+    const url = Config.Redacted("DATABASE_URL")
+    await Effect.runPromise(program.pipe(Effect.provide(PgStores.layer), Effect.provide(PgClient.layerConfig({ url }))))
+  `
+
+  const bundlers: Readonly<Record<string, (entry: string, file: string) => Promise<unknown>>> = {
+    rolldown: async (input, file) => {
+      const bundle = await rolldown({ input, platform: "node" })
+      await bundle.write({ file, format: "esm", codeSplitting: false })
+      await bundle.close()
+    },
+    "vite SSR": (entry, file) =>
+      build({
+        root: directory,
+        configFile: false,
+        logLevel: "error",
+        ssr: { noExternal: true },
+        build: {
+          ssr: entry,
+          outDir: dirname(file),
+          rolldownOptions: { output: { entryFileNames: basename(file), codeSplitting: false } }
+        }
+      })
+  }
+
+  it.live.each(Object.entries(bundlers))(
+    "%s bundles a program into one file, which migrates a database",
+    ([name, write]) =>
+      Effect.gen(function*() {
+        const entry = join(directory, "program.js")
+        const folder = join(temp, name.replace(" ", "-"))
+        const file = join(folder, "bundle.mjs")
+        yield* Effect.promise(async () => {
+          await writeFile(entry, program)
+          await write(entry, file)
+        })
+        assert.deepStrictEqual(yield* Effect.promise(() => readdir(folder)), ["bundle.mjs"])
+        const { url } = yield* freshDatabase
+        const { code, output } = yield* Effect.promise(() => runWith({ DATABASE_URL: url }, folder, "node", file))
+        assert.strictEqual(code, 0, output)
+        assert.strictEqual(output.trim(), "version 1")
+      })
+  )
+})
+
+describe("a bundle of definitions for a browser", () => {
+  /** A domain as both sides of a program share it. */
+  const domain = `
+    import { Result, Schema } from "effect"
+    import { Aggregate, Command, Decider, Event, Projection, Query } from "evsrc/domain"
+
+    const account = Schema.NonEmptyString
+    const AccountEvent = Schema.TaggedUnion({ Deposited: { account, amount: Schema.Int } })
+    const Deposit = Command.make("Deposit", { payload: { account, amount: Schema.Int } })
+    const Account = Aggregate.make("Account", {
+      id: "account", state: Schema.Int, events: AccountEvent, commands: [Deposit]
+    }).decider({
+      initial: 0,
+      evolve: { Deposited: (balance, event) => balance + event.amount },
+      decide: { Deposit: (_, command) => [AccountEvent.cases.Deposited.make(command)] }
+    })
+    const decision = Decider.decide(Account, 0, "Deposit", { account: "ann", amount: 3 })
+    console.log(Decider.fold(Account, Result.getOrThrow(decision)))
+  `
+
+  it("contains no store, no runtime and nothing of Node", async () => {
+    const directory = await project("browser", "effect")
+    const entry = join(directory, "domain.js")
+    await writeFile(entry, domain)
+    const bundle = await rolldown({
+      input: entry,
+      platform: "browser",
+      // As a bundler that keeps each module which is imported, and does not look for unused exports.
+      treeshake: { moduleSideEffects: (id) => id.includes("/evsrc/dist/") }
+    })
+    const { output: [chunk, ...others] } = await bundle.generate({ format: "esm", minify: true })
+    await bundle.close()
+    assert.lengthOf(others, 0)
+    const ours = Object.entries(chunk.modules)
+      .filter(([id]) => id.includes("/evsrc/dist/"))
+      .map(([id, { renderedLength }]) => [id.split("/evsrc/dist/")[1]!, renderedLength] as const)
+    const size = ours.reduce((sum, [, length]) => sum + length, 0)
+    console.log(
+      `evsrc/domain in a browser: ${Math.round(chunk.code.length / 1000)} kB minified, ${
+        Math.round(gzipSync(chunk.code).length / 1000)
+      } kB compressed; of evsrc ${Math.round(size / 1000)} kB before it is minified`
+    )
+    const folders = new Set(ours.map(([file]) => file.split("/")[0]))
+    for (const folder of ["eventStore", "pg", "pglite", "operations", "timeTravel", "transfer", "subscription"]) {
+      assert.notInclude([...folders], folder)
+    }
+    const services = /Layer|Handler|Worker|Store\.js|Driver|Bus|Projector|Execution|Cipher/
+    assert.deepStrictEqual(ours.filter(([file]) => services.test(file)), [])
+    assert.isBelow(chunk.code.length, 300_000)
+    assert.isBelow(size, 100_000)
+    const file = join(directory, "bundle.mjs")
+    await writeFile(file, chunk.code)
+    assert.strictEqual((await succeed(directory, "node", file)).trim(), "3")
   })
 })
