@@ -46,6 +46,8 @@ create table evsrc.checkpoints (
   partition integer not null,
   partitions integer not null,
   position bigint not null default 0,
+  -- The id of the event there. A log that has another event at this position was set back, and is not read on.
+  event_id uuid,
   -- The number of events applied, and the exclusive or of the digests of their ids.
   applied bigint not null default 0,
   digest bigint not null default 0,
@@ -116,7 +118,7 @@ create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_lease interval, p_renew_only boolean
 ) returns table (
   generation text, assignment_size integer, next_lease_ends_in double precision, partition integer, epoch bigint, "position" bigint,
-  requested boolean
+  event_id uuid, requested boolean
 ) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
@@ -169,7 +171,7 @@ begin
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner is distinct from p_owner;
   return query
     select claim_partitions.generation, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in, checkpoint.partition,
-        checkpoint.epoch, checkpoint.position,
+        checkpoint.epoch, checkpoint.position, checkpoint.event_id,
         exists (select from evsrc.parked
           where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
       from evsrc.checkpoints checkpoint
@@ -219,11 +221,12 @@ end $$;
 -- Moves a checkpoint from p_from to p_to, extends the delivery log, and writes the documents of the events between them (see
 -- write_documents), if the owner still has p_epoch.
 --   p_segment_firsts, p_segment_events, p_segment_digests  one element per segment of the delivery log, in order
+--   p_to_id                                                the id of the event at p_to
 -- Returns 'advanced', or 'lost' with nothing written if another process has claimed the partition since.
 create function evsrc.advance_partition(
   p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
-  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[]
+  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null
 ) returns text language plpgsql volatile as $$
 declare
   now_ timestamptz := clock_timestamp();
@@ -231,7 +234,7 @@ declare
   next_segment integer := 1;
 begin
   update evsrc.checkpoints
-    set position = p_to, heartbeat_at = now_, applied = applied + applied_events,
+    set position = p_to, event_id = p_to_id, heartbeat_at = now_, applied = applied + applied_events,
       digest = digest # coalesce((select bit_xor(segment_digest) from unnest(p_segment_digests) as segment_digest), 0),
       applied_at = case when applied_events > 0 then now_ else applied_at end
     where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_from;
@@ -265,7 +268,7 @@ create function evsrc.advance_partition_if_unchanged(
   p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
   p_read_keys text[], p_read_revisions bigint[],
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
-  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[]
+  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null
 ) returns text language plpgsql volatile as $$
 declare
   new_keys text[];
@@ -302,7 +305,7 @@ begin
         select read.key from unnest(p_read_keys, p_read_revisions) as read(key, revision)
           where read.revision <> 0 and read.key = any (p_removed_keys)
       ),
-      p_segment_firsts, p_segment_events, p_segment_digests)
+      p_segment_firsts, p_segment_events, p_segment_digests, p_to_id)
     into outcome
     from unnest(p_put_keys, p_put_documents, p_put_indexed) as put(key, document, indexed)
     where put.key <> all (new_keys);

@@ -96,6 +96,27 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* acquire(id), Option.some({ epoch: 1n, position: Position.start }), "the first lease")
   }),
 
+  test("stores with a checkpoint the id of the event there", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const eventId = "0198c0de-0000-7000-8000-000000000001"
+    const stored = Effect.map(
+      Effect.all([store.progress(id), claim(id)]),
+      ([[progress], { assigned: [assigned] }]) => [progress?.eventId, assigned?.eventId]
+    )
+    const { assigned: [assigned] } = yield* claim(id)
+    equal(yield* stored, [undefined, undefined], "at the start")
+    yield* store.advance({ ...written(id, assigned!.epoch, 0, 5), toEventId: eventId })
+    equal(yield* stored, [eventId, eventId], "after an event")
+    const key = unique("note")
+    yield* store.advance({
+      ...written(id, assigned!.epoch, 5, 7, [put(key, "open")]),
+      toEventId: eventId.replace("1", "2"),
+      reads: [{ key, revision: 0n }]
+    })
+    equal(yield* stored, [eventId.replace("1", "2"), eventId.replace("1", "2")], "after a write on condition")
+  }),
+
   test("excludes other workers until the lease expires or is released", function*() {
     const { id } = notes()
     const store = yield* driver

@@ -42,6 +42,8 @@ export interface Advance {
   readonly epoch: bigint
   readonly from: Position
   readonly to: Position
+  /** The id of the event at `to`; undefined at 0. */
+  readonly toEventId?: string | undefined
   /** The documents from which the changes were computed, where other partitions may change them too; revision 0 for a missing one. */
   readonly reads?: ReadonlyArray<{ readonly key: string; readonly revision: bigint }> | undefined
   readonly changes: ReadonlyArray<EncodedDocument>
@@ -72,6 +74,8 @@ export interface Progress {
   readonly partition: number
   readonly partitions: number
   readonly position: Position
+  /** The id of the event at the checkpoint; undefined at 0. */
+  readonly eventId: string | undefined
   /** The number of events applied so far. */
   readonly applied: bigint
   /** The exclusive or of the digests of their ids. */

@@ -39,6 +39,8 @@ export interface Assignment {
   readonly epoch: bigint
   /** The checkpoint. */
   readonly position: Position
+  /** The id of the event at the checkpoint; undefined at 0. */
+  readonly eventId?: string | undefined
   /** Whether a request to retry or skip a parked stream of the partition waits. */
   readonly requested: boolean
 }

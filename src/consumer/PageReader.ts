@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { EventStoreError } from "../core/errors.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import type * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver, LogFilter } from "../eventStore/EventStoreDriver.ts"
@@ -19,8 +20,9 @@ import { withinLog } from "../eventStore/LogReader.ts"
  */
 export interface Page {
   readonly events: ReadonlyArray<EncodedEvent>
-  /** The high-water mark of the log at the time of the read. */
+  /** The high-water mark of the log at the time of the read, and the id of the event there. */
   readonly head: Position.Position
+  readonly headEventId: string | undefined
   /** Whether the page has as many events as it may have, so that more may follow at once. */
   readonly isFull: boolean
 }
@@ -33,7 +35,7 @@ export interface Page {
  */
 export interface PageReader {
   /** Returns the page after a position. */
-  readonly read: (after: Position.Position) => Effect.Effect<Page, EventStoreError>
+  readonly read: (after: LogPosition.LogPosition) => Effect.Effect<Page, EventStoreError>
   /** Discards the page that was read in advance. */
   readonly discard: Effect.Effect<void>
 }
@@ -63,12 +65,12 @@ export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): 
   let ahead: Fiber.Fiber<Page, EventStoreError> | undefined
 
   const fetch = Effect.fnUntraced(function*(
-    after: Position.Position,
+    { eventId, position }: LogPosition.LogPosition,
     limit: number
   ): Effect.fn.Return<Page, EventStoreError> {
-    const { events, head } = yield* driver.readAll({ after, limit, ...filter })
-    yield* withinLog(driver, after, events, head)
-    return { events, head, isFull: events.length >= limit }
+    const page = yield* driver.readAll({ after: position, afterEventId: eventId, limit, ...filter })
+    yield* withinLog(driver, position, page.events, page.head)
+    return { ...page, isFull: page.events.length >= limit }
   })
 
   return {
@@ -76,7 +78,7 @@ export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): 
       const page = yield* ahead === undefined ? fetch(after, batchSize) : Fiber.join(ahead)
       const last = page.events.at(-1)
       ahead = page.isFull && last !== undefined
-        ? yield* Effect.forkChild(fetch(last.position, nextLimit(page.events, batchSize, maxBatchSize)))
+        ? yield* Effect.forkChild(fetch(LogPosition.ofEvent(last), nextLimit(page.events, batchSize, maxBatchSize)))
         : undefined
       return page
     }),

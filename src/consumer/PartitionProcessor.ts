@@ -10,6 +10,7 @@ import * as Metric from "effect/Metric"
 import * as TraceContext from "../command/TraceContext.ts"
 import { type EventStoreError, isOfNewerCode } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
@@ -88,7 +89,7 @@ interface Partition extends Unparking.OwnedPartition {
  */
 export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
-  { epoch, partition: index, position }: Assignment
+  { epoch, eventId, partition: index, position }: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
   const { batchSize, events, generation, maxBatchSize, processor, report, store } = options
   const filter = filterOf(processor.consumer, index)
@@ -105,32 +106,35 @@ export const run = Effect.fnUntraced(function*(
     report
   }
   const pages = PageReader.make({ driver: events[internals].driver, filter, batchSize, maxBatchSize })
-  return yield* Effect.ensuring(processPages(options, partition, pages, position), pages.discard)
+  return yield* Effect.ensuring(
+    processPages(options, partition, pages, LogPosition.make(position, eventId)),
+    pages.discard
+  )
 })
 
 const processPages = Effect.fnUntraced(function*(
   { events, requests, retryDelay }: PartitionOptions,
   partition: Partition,
   pages: PageReader.PageReader,
-  start: Position.Position
+  start: LogPosition.LogPosition
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  let position = start
-  let head = start
+  let checkpoint = start
+  let head = start.position
   let delay = retryDelay.first
   while (true) {
     if (requests.isOpen()) {
       yield* requests.close
-      const isOwned = yield* handleRequests(partition, position, head)
+      const isOwned = yield* handleRequests(partition, checkpoint, head)
       if (!isOwned) return undefined
     }
-    const page = yield* pages.read(position)
+    const page = yield* pages.read(checkpoint)
     head = page.head
-    const done = yield* processPage(partition, position, page)
+    const done = yield* processPage(partition, checkpoint, page)
     if (done === undefined) return undefined
-    position = done.position
+    checkpoint = done.checkpoint
     if (done.stopped === undefined) {
       delay = retryDelay.first
-      if (!page.isFull) yield* Effect.raceFirst(events[internals].driver.changed(position), requests.await)
+      if (!page.isFull) yield* Effect.raceFirst(events[internals].driver.changed(checkpoint.position), requests.await)
       continue
     }
     if (isOfNewerCode(done.stopped.error)) return done.stopped.error
@@ -143,7 +147,7 @@ const processPages = Effect.fnUntraced(function*(
 
 /** How far a page was processed, and the event at which the consumer stopped. */
 interface ProcessedPage {
-  readonly position: Position.Position
+  readonly checkpoint: LogPosition.LogPosition
   readonly stopped: Failure | undefined
   readonly applied: number
 }
@@ -152,19 +156,26 @@ interface ProcessedPage {
 const processPage = Effect.fnUntraced(
   function*(
     partition: Partition,
-    from: Position.Position,
-    { events, head, isFull }: PageReader.Page
+    checkpoint: LogPosition.LogPosition,
+    page: PageReader.Page
   ): Effect.fn.Return<ProcessedPage | undefined, EventStoreError> {
     const { generation, parked, processor, report } = partition
+    const { events, head, isFull } = page
+    const { position: from } = checkpoint
     const to = isFull ? events.at(-1)!.position : Position.max(from, head)
+    const eventIdAt = eventIdsOf(checkpoint, page)
     const batch = parked.size === 0 ? events : events.filter((event) => !parked.has(event.stream))
     if (batch.length === 0 && to === from) {
       yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
-      return { position: to, stopped: undefined, applied: 0 }
+      return { checkpoint, stopped: undefined, applied: 0 }
     }
     yield* TraceContext.linkEvents(events)
     while (true) {
-      const committed = yield* processor.apply(generation, batch, (plan) => commit(partition, from, to, plan))
+      const committed = yield* processor.apply(
+        generation,
+        batch,
+        (plan) => commit(partition, from, to, eventIdAt, plan)
+      )
       if (committed.advanced === "lost") return undefined
       // Another partition has written a document in the meantime.
       if (committed.advanced === "changed") continue
@@ -179,7 +190,7 @@ const processPage = Effect.fnUntraced(
         parked: parked.size,
         detail: stopped?.error.message
       })
-      return { position, stopped, applied }
+      return { checkpoint: LogPosition.make(position, eventIdAt(position)), stopped, applied }
     }
   },
   (effect, { partition, processor }) =>
@@ -187,6 +198,18 @@ const processPage = Effect.fnUntraced(
       attributes: { "evsrc.consumer": processor.consumer.id, "evsrc.partition": partition }
     })
 )
+
+/** Returns the function that finds the id of the event at a position that a page may reach. */
+const eventIdsOf = (
+  checkpoint: LogPosition.LogPosition,
+  { events, head, headEventId }: PageReader.Page
+) =>
+(position: Position.Position): string | undefined =>
+  position === checkpoint.position
+    ? checkpoint.eventId
+    : position === head
+    ? headEventId
+    : events.find((event) => event.position === position)?.id
 
 /**
  * How far a plan moves the checkpoint, and what it parks.
@@ -233,6 +256,7 @@ const commit = Effect.fnUntraced(function*(
   { epoch, generation, partition, processor, store }: Partition,
   from: Position.Position,
   to: Position.Position,
+  eventIdAt: (position: Position.Position) => string | undefined,
   plan: BatchPlan
 ): Effect.fn.Return<Committed, EventStoreError> {
   const outcome = outcomeOf(processor.consumer, plan, from, to)
@@ -243,6 +267,7 @@ const commit = Effect.fnUntraced(function*(
     epoch,
     from,
     to: outcome.reached,
+    toEventId: eventIdAt(outcome.reached),
     reads,
     changes,
     applied: segmentsOf(applied)
@@ -258,17 +283,18 @@ const commit = Effect.fnUntraced(function*(
 /** Carries out the requests for parked streams. Returns whether this worker still owns the partition. */
 const handleRequests = Effect.fnUntraced(function*(
   partition: Partition,
-  position: Position.Position,
+  checkpoint: LogPosition.LogPosition,
   head: Position.Position
 ): Effect.fn.Return<boolean, EventStoreError> {
   const { generation, parked, processor: { consumer }, report, store } = partition
   for (const entry of yield* store.parked(generation, partition.partition)) {
     if (entry.request === undefined) continue
-    const { advanced, applied, next } = yield* Unparking.unpark(partition, entry, entry.request, position)
+    const { advanced, applied, next } = yield* Unparking.unpark(partition, entry, entry.request, checkpoint)
     if (advanced === "lost") return false
     if (next === undefined) parked.delete(entry.stream)
     else yield* Effect.logError(`${consumer.id} has parked ${entry.stream}`, next.error)
     yield* countApplied(partition, applied)
+    const { position } = checkpoint
     const state = head > position ? "catching-up" : "live"
     yield* report({ state, position, head, applied, parked: parked.size, detail: undefined })
   }

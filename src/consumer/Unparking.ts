@@ -5,9 +5,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import type { EventStoreError } from "../core/errors.ts"
-import type { Position } from "../core/Position.ts"
-import * as Version from "../core/Version.ts"
+import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
+import type { LogPosition } from "../core/LogPosition.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
@@ -57,15 +56,18 @@ export const unpark = Effect.fnUntraced(function*(
   owned: OwnedPartition,
   parked: Parked,
   request: ParkingRequest,
-  checkpoint: Position
+  checkpoint: LogPosition
 ): Effect.fn.Return<Unparked, EventStoreError> {
   const { events, filter, generation, processor } = owned
-  const from = request.action === "skip" ? Version.make(parked.version + 1) : parked.version
-  const missed = yield* events.readStreamEncoded(parked.stream, { from }).pipe(
-    Stream.takeWhile((event) => event.position <= checkpoint),
-    Stream.filter(EventFilter.matcher(filter)),
+  const [first, ...later] = yield* events.readStreamEncoded(parked.stream, { from: parked.version }).pipe(
+    Stream.takeWhile((event) => event.position <= checkpoint.position),
     Stream.runCollect
   )
+  if (first?.id !== parked.eventId) {
+    const { eventId, position, stream, version } = parked
+    return yield* storeError(new LogDiverged({ eventId, position, stream, version }))
+  }
+  const missed = (request.action === "skip" ? later : [first, ...later]).filter(EventFilter.matcher(filter))
   while (true) {
     const unparked = yield* processor.apply(
       generation,
@@ -81,7 +83,7 @@ const commit = (
   { epoch, generation, partition, store }: OwnedPartition,
   parked: Parked,
   request: ParkingRequest,
-  checkpoint: Position,
+  checkpoint: LogPosition,
   { applied, changes, failures: [next], reads }: BatchPlan
 ): Effect.Effect<Unparked, EventStoreError> =>
   store.transaction(Effect.gen(function*() {
@@ -89,8 +91,9 @@ const commit = (
       generation,
       partition,
       epoch,
-      from: checkpoint,
-      to: checkpoint,
+      from: checkpoint.position,
+      to: checkpoint.position,
+      toEventId: checkpoint.eventId,
       reads,
       changes,
       applied: []

@@ -16,6 +16,7 @@ interface ProgressRow {
   readonly partition: number
   readonly partitions: number
   readonly position: bigint
+  readonly event_id: string | null
   readonly applied: bigint
   readonly digest: bigint
   readonly epoch: bigint
@@ -44,7 +45,7 @@ interface DeliveryStateRow {
  */
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
-    `select generation, partition, partitions, position, applied, digest, epoch, owner, leased_until, heartbeat_at, applied_at,
+    `select generation, partition, partitions, position, event_id, applied, digest, epoch, owner, leased_until, heartbeat_at, applied_at,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -83,11 +84,12 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
 }
 
 const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"] => {
-  const writes = `$6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::bigint[]`
+  const writes =
+    `$6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::bigint[], $13::uuid`
   const unconditionally = `select ${schema}.advance_partition($1, $2, $3, $4, $5, ${writes}) as advanced`
   const ifUnchanged =
-    `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $13::text[], $14::bigint[], ${writes}) as advanced`
-  return ({ applied, changes, epoch, from, partition, reads, generation, to }) =>
+    `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $14::text[], $15::bigint[], ${writes}) as advanced`
+  return ({ applied, changes, epoch, from, partition, reads, generation, to, toEventId }) =>
     Effect.map(
       query<{ readonly advanced: Advanced }>(reads === undefined ? unconditionally : ifUnchanged, [
         generation,
@@ -99,6 +101,7 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
         applied.map((segment) => segment.first),
         applied.map((segment) => segment.events),
         applied.map((segment) => segment.digest),
+        toEventId ?? null,
         ...reads === undefined ? [] : [reads.map((read) => read.key), reads.map((read) => read.revision)]
       ]),
       ([row]) => row!.advanced
@@ -140,10 +143,11 @@ const deliveryStateOf = (
 })
 
 const progressOf = (
-  { applied_at, heartbeat_at, leased_until, owner, position, read_at, ...row }: ProgressRow
+  { applied_at, event_id, heartbeat_at, leased_until, owner, position, read_at, ...row }: ProgressRow
 ): Progress => ({
   ...row,
   position: Position.make(position),
+  eventId: event_id ?? undefined,
   owner: owner ?? undefined,
   // A lease without an owner is the hold of a cut-over.
   leasedUntil: owner === null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),

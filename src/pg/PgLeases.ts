@@ -16,6 +16,7 @@ interface ClaimRow {
   readonly partition: number | null
   readonly epoch: bigint
   readonly position: bigint
+  readonly event_id: string | null
   readonly requested: boolean
 }
 
@@ -48,8 +49,10 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
         generation: rows[0]!.generation,
         assignmentSize: rows[0]!.assignment_size,
         nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
-        assigned: rows.flatMap(({ epoch, partition, position, requested }) =>
-          partition === null ? [] : [{ partition, epoch, position: Position.make(position), requested }]
+        assigned: rows.flatMap(({ epoch, event_id, partition, position, requested }) =>
+          partition === null
+            ? []
+            : [{ partition, epoch, position: Position.make(position), eventId: event_id ?? undefined, requested }]
         )
       })
     )

@@ -175,14 +175,16 @@ const startAtHead = Effect.fnUntraced(function*({ id, partitions }: Any) {
   const store = (yield* ProjectionStore.ProjectionStore)[internals].driver
   const generation = yield* store.activeGeneration(id)
   if ((yield* store.progress(generation)).length > 0) return
-  const to = yield* (yield* EventStore.EventStore).head
+  const { driver: log } = (yield* EventStore.EventStore)[internals]
+  const to = yield* log.head
+  const [toEventId] = yield* log.eventIds([to])
   const owner = (yield* IdGenerator)()
   yield* store.transaction(Effect.gen(function*() {
     const { assigned } = yield* store.claim({ consumer: id, owner, partitions, lease: Duration.seconds(10) })
     for (const { epoch, partition, position: from } of assigned) {
       // The very first owner has epoch 1. With a higher one, another process was quicker.
       if (epoch > 1n || to === Position.start) continue
-      yield* store.advance({ generation, partition, epoch, from, to, changes: [], applied: [] })
+      yield* store.advance({ generation, partition, epoch, from, to, toEventId, changes: [], applied: [] })
     }
   }))
   yield* store.release(generation, owner)

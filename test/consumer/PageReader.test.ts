@@ -3,6 +3,7 @@ import { Effect, Schema } from "effect"
 import { EventStore } from "evsrc"
 import * as PageReader from "../../src/consumer/PageReader.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
 import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
 
@@ -35,11 +36,11 @@ describe("PageReader", () => {
   it.effect("reads the page after a full one in advance", () =>
     Effect.gen(function*() {
       const { reader, reads } = yield* readerOf(3)
-      const first = yield* reader.read(Position.start)
+      const first = yield* reader.read(LogPosition.make(Position.start, undefined))
       assert.deepStrictEqual([positions(first), first.isFull], [[1, 2], true])
       yield* Effect.yieldNow
       assert.deepStrictEqual(reads, [[Position.start, 2], [Position.make(2n), 2]])
-      const second = yield* reader.read(Position.make(2n))
+      const second = yield* reader.read(LogPosition.make(Position.make(2n), undefined))
       assert.deepStrictEqual([positions(second), second.isFull], [[3], false])
       assert.strictEqual(reads.length, 2)
     }).pipe(Effect.provide(EventStore.layerMemory)))
@@ -47,17 +48,17 @@ describe("PageReader", () => {
   it.effect("reads again where the caller is after a discard", () =>
     Effect.gen(function*() {
       const { reader } = yield* readerOf(4)
-      yield* reader.read(Position.start)
+      yield* reader.read(LogPosition.make(Position.start, undefined))
       yield* reader.discard
-      assert.deepStrictEqual(positions(yield* reader.read(Position.make(1n))), [2, 3])
+      assert.deepStrictEqual(positions(yield* reader.read(LogPosition.make(Position.make(1n), undefined))), [2, 3])
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect("returns to the first size after a page that was not full", () =>
     Effect.gen(function*() {
       const { reader, reads } = yield* readerOf(4, 2, 8)
-      yield* reader.read(Position.start)
-      yield* reader.read(Position.make(2n))
-      yield* reader.read(Position.make(4n))
+      yield* reader.read(LogPosition.make(Position.start, undefined))
+      yield* reader.read(LogPosition.make(Position.make(2n), undefined))
+      yield* reader.read(LogPosition.make(Position.make(4n), undefined))
       assert.deepStrictEqual(reads.map(([, limit]) => limit), [2, 4, 2])
     }).pipe(Effect.provide(EventStore.layerMemory)))
 })

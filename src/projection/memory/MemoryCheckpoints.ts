@@ -61,7 +61,7 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
 
 const advance = (
   state: MemoryState.MemoryState,
-  { applied, changes, epoch, from, generation: name, partition: index, reads, to }: Advance
+  { applied, changes, epoch, from, generation: name, partition: index, reads, to, toEventId }: Advance
 ) =>
   Effect.suspend(() => {
     const { documents, partitions } = MemoryState.generationOf(state, name)
@@ -73,6 +73,7 @@ const advance = (
     if (partition === undefined || !isOurs()) return Effect.succeed("lost" as const)
     const write = MemoryTransaction.write((now) => {
       partition.position = to
+      partition.eventId = toEventId
       partition.heartbeatAt = now
       if (applied.length > 0) partition.appliedAt = now
       for (const segment of applied) addSegment(partition, segment)

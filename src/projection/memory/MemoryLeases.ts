@@ -69,10 +69,13 @@ const claim = (
       .flatMap(({ heldUntil, leasedUntil }) => leasedUntil ?? heldUntil ?? [])
       .map((end) => DateTime.toEpochMillis(end) - now)
       .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
-    assigned: partitions.filter((partition) => partition.owner === owner).map(({ epoch, partition, position }) => ({
+    assigned: partitions.filter((partition) => partition.owner === owner).map((
+      { epoch, eventId, partition, position }
+    ) => ({
       partition,
       epoch,
       position,
+      eventId,
       requested: requested(partition)
     }))
   })

@@ -170,6 +170,7 @@ export const emptyPartition = (generation: string, partition: number, partitions
   partition,
   partitions,
   position: Position.start,
+  eventId: undefined,
   applied: 0n,
   digest: 0n,
   epoch: 0n,
