@@ -5,13 +5,14 @@ import { PgClient } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
+import * as Prebuilt from "./Prebuilt.ts"
 import type { Settings } from "./Settings.ts"
 
 /** Imported on demand, because it contains all of PostgreSQL. */
 const embedded = (dataDir: string) =>
   Layer.unwrap(Effect.map(
     Effect.promise(() => import("evsrc/pglite")),
-    ({ PgliteClient }) => PgliteClient.layer({ dataDir })
+    ({ PgliteClient }) => PgliteClient.layer({ dataDir, loadDataDir: Prebuilt.load })
   ))
 
 export const layer = ({ databaseUrl, dataDir }: Pick<Settings, "databaseUrl" | "dataDir">) =>

@@ -32,8 +32,11 @@ export interface DatabaseOptions {
    * process, but not of the machine.
    */
   readonly fsync?: boolean | undefined
-  /** A dump of `PGlite.dumpDataDir` from which a new database is created. It is much faster than to create an empty one. */
-  readonly loadDataDir?: Blob | undefined
+  /**
+   * A dump of `PGlite.dumpDataDir` from which a new database is created, or a function that returns it. It is much faster than to create
+   * an empty one. An existing database does not need it, and does not call the function.
+   */
+  readonly loadDataDir?: Blob | (() => Promise<Blob>) | undefined
   readonly extensions?: Extensions | undefined
 }
 
@@ -96,12 +99,15 @@ export const open = Effect.fnUntraced(function*(
   const isNew = folder?.isNew ?? true
   const pglite = yield* Effect.acquireRelease(
     Effect.tryPromise({
-      try: () =>
-        PGlite.create({
+      try: async () => {
+        const { extensions, loadDataDir } = options
+        const dump = typeof loadDataDir === "function" && isNew ? await loadDataDir() : loadDataDir
+        return await PGlite.create({
           ...folder?.options,
-          ...(isNew && options.loadDataDir !== undefined ? { loadDataDir: options.loadDataDir } : {}),
-          ...(options.extensions === undefined ? {} : { extensions: options.extensions })
-        }),
+          ...(isNew && dump instanceof Blob ? { loadDataDir: dump } : {}),
+          ...(extensions === undefined ? {} : { extensions })
+        })
+      },
       catch: (cause) =>
         new PgliteError({
           reason: "Start",

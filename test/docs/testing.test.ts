@@ -6,9 +6,9 @@ import { Aggregate, CommandBus, Decider, EventCodec, EventStore, ProjectionStore
 import { EventStoreError, OutcomeUnknown } from "evsrc"
 import { EventStoreSuite } from "evsrc/conformance"
 import { PgStores } from "evsrc/pg"
-import { DeciderProperties, DeciderSpec } from "evsrc/testing"
+import { DeciderProperties, DeciderSpec, TestDatabase } from "evsrc/testing"
+import { inject } from "vitest"
 import * as Bank from "../../examples/bank-account.ts"
-import { layerPglite, layerPostgres } from "../support/Database.ts"
 
 const { Deposited, Opened, Withdrawn } = Bank.AccountEvent.cases
 const opened = Opened.make({ account: "ann" })
@@ -71,10 +71,12 @@ describe("an event", () => {
   })
 })
 
+const url = inject("postgresUrl")
+
 const backEnds = {
   memory: Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory),
-  PGlite: PgStores.layer.pipe(Layer.provide(layerPglite())),
-  PostgreSQL: PgStores.layer.pipe(Layer.provide(layerPostgres()))
+  PGlite: PgStores.layer.pipe(Layer.provide(TestDatabase.layerPglite())),
+  PostgreSQL: PgStores.layer.pipe(Layer.provide(TestDatabase.layerPostgres({ url })))
 }
 
 for (const [name, stores] of Object.entries(backEnds)) {

@@ -235,6 +235,24 @@ describe("a project with all peers", () => {
     assert.deepStrictEqual(errors.filter((line) => !/^\S*node_modules\/@electric-sql\/pglite\/dist/.test(line)), [])
   })
 
+  it("creates test databases on PGlite, and keeps an empty one for later runs", async () => {
+    await writeFile(
+      join(directory, "pglite.js"),
+      `
+      import { Effect, Layer } from "effect"
+      import { EventStore } from "evsrc"
+      import { PgStores } from "evsrc/pg"
+      import { TestDatabase } from "evsrc/testing"
+      const head = Effect.flatMap(EventStore.EventStore, (store) => store.head)
+      const onFresh = () => Effect.provide(head, PgStores.layer.pipe(Layer.provide(TestDatabase.layerPglite())))
+      console.log(await Effect.runPromise(Effect.all([onFresh(), onFresh()])))
+    `
+    )
+    assert.include(await succeed(directory, "node", "pglite.js"), "[ 0n, 0n ]")
+    const kept = await readdir(join(directory, "node_modules/.cache/evsrc"))
+    assert.lengthOf(kept.filter((name) => /^pglite-[\d.]+\.tar$/.test(name)), 1)
+  })
+
   /** Runs on the database of DATABASE_URL, which it migrates. */
   const program = `
     import { PgClient } from "@effect/sql-pg"

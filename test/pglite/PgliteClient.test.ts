@@ -376,6 +376,19 @@ describe("a folder", () => {
       )
     }))
 
+  it.live("is created from a dump that is only loaded for a new folder", () =>
+    Effect.gen(function*() {
+      const dataDir = yield* folder
+      let loaded = 0
+      const loadDataDir = async () => {
+        loaded++
+        return Fs.openAsBlob(inject("pgliteSnapshot"))
+      }
+      const openOnce = Effect.scoped(PgliteClient.open({ dataDir, fsync: false, loadDataDir }))
+      yield* Effect.andThen(openOnce, openOnce)
+      assert.strictEqual(loaded, 1)
+    }))
+
   it.live("is rejected while this process has it open, also under another name", () =>
     Effect.gen(function*() {
       const path = yield* folder
