@@ -59,6 +59,9 @@ create table evsrc.checkpoints (
   -- The time of the owner's last heartbeat, and of the last event applied.
   heartbeat_at timestamptz not null default clock_timestamp(),
   applied_at timestamptz,
+  -- Set by reset_checkpoints: the delivery log begins after this position, and parking_log with this time.
+  delivery_from bigint not null default 0,
+  reset_at timestamptz,
   primary key (generation, partition)
 );
 
@@ -194,6 +197,20 @@ begin
   if p_partition is null then
     delete from evsrc.workers where generation = p_generation and owner = p_owner;
   end if;
+end $$;
+
+-- Moves the checkpoints of a generation to p_position, where the log has the event p_event_id. Writes under earlier epochs are rejected
+-- from now on. The delivery log begins again there. Streams that are parked at a later event, or at one of p_lost, are parked no more.
+create function evsrc.reset_checkpoints(p_generation text, p_position bigint, p_event_id uuid, p_lost uuid[])
+returns void language plpgsql volatile as $$
+begin
+  perform from evsrc.checkpoints where generation = p_generation order by partition for update;
+  update evsrc.checkpoints
+    set position = p_position, event_id = p_event_id, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
+      delivery_from = p_position, reset_at = clock_timestamp()
+    where generation = p_generation;
+  delete from evsrc.delivery_log where generation = p_generation;
+  delete from evsrc.parked where generation = p_generation and (position > p_position or event_id = any (p_lost));
 end $$;
 
 -- Writes and removes documents of a generation.

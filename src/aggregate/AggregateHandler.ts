@@ -129,7 +129,7 @@ const decideOn = <State, Events extends Event.Any, C extends Command.Any>(
   payload: Command.Payload<C>,
   { expected, failWithoutRetry }: CommandExecution.Attempt
 ) =>
-({ position, state, version }: CachedState<State>): Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
+({ eventId, position, state, version }: CachedState<State>): Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
   if (expected !== undefined && !Version.meets(version, expected)) {
     const conflict = new ConcurrencyConflict({ stream, expected, actual: version })
     return { events: [], withoutEvents: Effect.suspend(() => failWithoutRetry(conflict)) }
@@ -138,6 +138,6 @@ const decideOn = <State, Events extends Event.Any, C extends Command.Any>(
   if (Result.isFailure(decision)) return { events: [], withoutEvents: Effect.fail(decision.failure) }
   return {
     events: decision.success,
-    withoutEvents: CommandExecution.emptyReceipt(command, stream, version, position)
+    withoutEvents: CommandExecution.emptyReceipt(command, stream, version, position, eventId)
   }
 }

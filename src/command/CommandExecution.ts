@@ -129,7 +129,7 @@ const metadataOf = (
 })
 
 /**
- * Returns the receipt of a command that appended no events.
+ * Returns the receipt of a command that appended no events; `eventId` is the id of the event at `position`.
  *
  * @since 0.1.0
  * @category constructors
@@ -138,10 +138,18 @@ export const emptyReceipt = (
   command: string,
   stream: string,
   version: Version.Version,
-  position: Position.Position
+  position: Position.Position,
+  eventId: string | undefined
 ): Effect.Effect<Receipt> =>
   // The read of the stream has validated its name.
-  Effect.succeed({ command, stream: stream as StreamId, version, position, events: [] })
+  Effect.succeed({
+    command,
+    stream: stream as StreamId,
+    version,
+    position,
+    ...(eventId === undefined || eventId === "" ? {} : { eventId }),
+    events: []
+  })
 
 const outcomeRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 second")]).pipe(
   Schedule.upTo({ duration: "10 seconds" })

@@ -8,6 +8,7 @@ import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
+import type { LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import type { DeliverySegment } from "./DeliveryLog.ts"
@@ -101,11 +102,13 @@ export interface Progress {
  */
 export interface DeliveryState {
   readonly position: Position
+  /** The delivery log begins after this position: where the checkpoint was reset to, or 0. */
+  readonly deliveryFrom: Position
   readonly applied: bigint
   readonly digest: bigint
   /** The parked streams, each with the position of its parked event. */
   readonly parked: ReadonlyArray<{ readonly stream: string; readonly position: Position }>
-  /** The positions of the skipped events. */
+  /** The positions of the events that were skipped since the last reset. */
   readonly skipped: ReadonlyArray<Position>
   /** The delivery log in order; empty unless the caller asked for it. */
   readonly segments: ReadonlyArray<DeliverySegment>
@@ -120,6 +123,16 @@ export interface DeliveryState {
 export interface CheckpointDriver {
   /** Writes all of it or nothing; see `Advanced`. */
   readonly advance: (advance: Advance) => Effect.Effect<Advanced, EventStoreError>
+
+  /**
+   * Moves all checkpoints of a generation, and takes the partitions from their owners. The delivery log begins again there. Streams that are
+   * parked at a later event, or at one of the `lost` events, are parked no more.
+   */
+  readonly resetCheckpoints: (
+    generation: string,
+    to: LogPosition,
+    lost: ReadonlyArray<string>
+  ) => Effect.Effect<void, EventStoreError>
 
   /** Returns the progress of the partitions of a generation, in order; none when it has never run. */
   readonly progress: (generation: string) => Effect.Effect<ReadonlyArray<Progress>, EventStoreError>

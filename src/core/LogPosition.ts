@@ -4,7 +4,10 @@
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as Position from "./Position.ts"
+import type { Receipt } from "./Receipt.ts"
 
 /**
  * A position of the log, and the id of the event there.
@@ -56,6 +59,15 @@ export const ofEvent = (
 })
 
 /**
+ * Returns the position of a receipt.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofReceipt = ({ eventId, events, position }: Receipt): LogPosition =>
+  make(position, events.at(-1)?.id ?? eventId)
+
+/**
  * Returns a position with or without an id as a `LogPosition`.
  *
  * @since 0.1.0
@@ -88,3 +100,22 @@ export const parse = (cursor: string): Option.Option<LogPosition> => {
     ? Option.some(make(position, groups?.["id"]))
     : Option.none()
 }
+
+const expected = "a position, such as 42, or 42_ and the id of the event there"
+
+/**
+ * A `LogPosition` as text, for a URL or a header. It accepts a bare position too, which cannot be checked.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const FromString = Schema.String.check(
+  Schema.makeFilter((cursor) => Option.isSome(parse(cursor)) || `must be ${expected}`, { expected })
+).pipe(Schema.decodeTo(
+  Schema.Struct({ position: Position.Position, eventId: Schema.UndefinedOr(Schema.String) }).pipe(Schema.toType),
+  SchemaTransformation.transform({
+    // The check has parsed it.
+    decode: (cursor) => Option.getOrThrow(parse(cursor)),
+    encode: format
+  })
+))

@@ -15,5 +15,14 @@ import type * as Position from "./Position.ts"
  * @category references
  */
 export const ReadAfter = Context.Reference<
-  { readonly position: Position.Position; readonly timeout: Duration.Duration } | undefined
+  | {
+    readonly position: Position.Position
+    /**
+     * The id of the event at the position. If it is known, the read fails with `LogDiverged` when the log does not have it, or does not have what
+     * the projection has applied. That needs the `EventStore` in the context of the read or of the projection store's layer.
+     */
+    readonly eventId?: string | undefined
+    readonly timeout: Duration.Duration
+  }
+  | undefined
 >("evsrc/core/ReadAfter", { defaultValue: () => undefined })

@@ -23,6 +23,8 @@ export const Receipt = Schema.Struct({
   version: Version,
   /** The position of that event; 0 for a stream without events. */
   position: Position,
+  /** When the command wrote no events, the id of the event at that position; absent for a stream without events. */
+  eventId: Schema.optionalKey(Schema.String),
   /** The events that the command wrote, in order. */
   events: Schema.Array(Schema.Struct({ id: Schema.String, type: Schema.String, version: Version, position: Position }))
 })

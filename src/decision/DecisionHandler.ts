@@ -67,8 +67,10 @@ const handle = Effect.fnUntraced(function*<C extends Command.Any, Events extends
   const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
   if (Result.isFailure(outcome)) return yield* firstReceiptOr(Effect.fail(outcome.failure))
   if (outcome.success.length === 0) {
-    const last = read[read.length - 1]?.position ?? Position.start
-    return yield* firstReceiptOr(CommandExecution.emptyReceipt(command._tag, stream, Version.zero, last))
+    const last = read[read.length - 1]
+    return yield* firstReceiptOr(
+      CommandExecution.emptyReceipt(command._tag, stream, Version.zero, last?.position ?? Position.start, last?.id)
+    )
   }
   return yield* Effect.catchTag(
     store.appendIf(condition, events, stream, outcome.success, { metadata }),

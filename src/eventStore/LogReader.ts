@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import type * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
+import { EventStoreError, invalidRequest, LogDiverged, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
@@ -277,6 +277,39 @@ export const withinLog = (
           cause: undefined
         })
       )))
+
+/**
+ * Fails with `LogDiverged` when the log does not have one of these events at its position. A position without an id is not checked.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const requireEvents = (
+  driver: Pick<EventStoreDriver, "eventIds">,
+  positions: ReadonlyArray<LogPosition.LogPosition>
+): Effect.Effect<void, EventStoreError> => {
+  const known = positions.flatMap(({ eventId, position }) => eventId === undefined ? [] : [{ eventId, position }])
+  if (known.length === 0) return Effect.void
+  return Effect.flatMap(driver.eventIds(known.map(({ position }) => position)), (ids) => {
+    const lost = known.find(({ eventId }, index) => ids[index]?.toLowerCase() !== eventId.toLowerCase())
+    return lost === undefined ? Effect.void : Effect.fail(storeError(new LogDiverged(lost)))
+  })
+}
+
+/**
+ * Returns whether the log does not have one of these events at its position, because it was set back or is another log.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasDiverged = (
+  driver: Pick<EventStoreDriver, "eventIds">,
+  positions: ReadonlyArray<LogPosition.LogPosition>
+): Effect.Effect<boolean, EventStoreError> =>
+  requireEvents(driver, positions).pipe(
+    Effect.as(false),
+    Effect.catchReason("EventStoreError", "LogDiverged", () => Effect.succeed(true))
+  )
 
 /**
  * Reads the whole log in pages, up to the high-water mark, or with `follow` also every event that is committed afterwards.

@@ -132,8 +132,9 @@ const auditPartition = Effect.fnUntraced(function*(
   const filter = filterOf({ ...consumer, partitions }, partition)
   const totals = yield* store.deliveryState(generation, partition, false)
   if (Option.isNone(totals)) return Option.none()
-  const after = consumer.from === "start"
-    ? Position.start
+  const { deliveryFrom } = totals.value
+  const after = consumer.from === "start" || deliveryFrom > Position.start
+    ? deliveryFrom
     : Option.match(head(yield* store.applied(generation, partition)), {
       onNone: () => totals.value.position,
       onSome: ({ first }) => Position.make(first - 1n)

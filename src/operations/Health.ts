@@ -22,6 +22,7 @@ import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import * as LogReader from "../eventStore/LogReader.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 
@@ -216,6 +217,10 @@ const partitionHealth = Effect.fnUntraced(function*(
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
   // The high-water mark may step back for a moment, to before an append in flight; the last event does not.
   const isBeyond = position > head && position > (yield* log.last)
+  const diverged: string | undefined = yield* LogReader.requireEvents(log, [progress]).pipe(
+    Effect.as(undefined),
+    Effect.catchReason("EventStoreError", "LogDiverged", ({ message }) => Effect.succeed(message))
+  )
   const isAbandoned = owner === undefined && lag.events > 0
   const newer = isAbandoned ? yield* newerAfter(log, consumer, { partition, partitions, position }) : undefined
   const seconds = (input: Duration.Input | undefined, otherwise: number) =>
@@ -243,6 +248,7 @@ const partitionHealth = Effect.fnUntraced(function*(
       parked,
       newer,
       isBeyond,
+      diverged,
       otherPartitions: partitions === consumer.partitions ? undefined : partitions,
       heartbeatTimeout: seconds(options.heartbeatTimeout, 20),
       stallTimeout: seconds(options.stallTimeout, 30),

@@ -49,6 +49,8 @@ export interface Signals {
   readonly newer: string | undefined
   /** Whether the checkpoint is behind the last event of the log. */
   readonly isBeyond: boolean
+  /** The message that the log does not have the event at the checkpoint. */
+  readonly diverged?: string | undefined
   /** The stored number of partitions, where the consumer's definition has another. */
   readonly otherPartitions: number | undefined
   readonly heartbeatTimeout: number
@@ -73,10 +75,11 @@ export const rank = (status: Status): number => statusOrder.indexOf(status)
  * @category constructors
  */
 export const of = (signals: Signals): Assessment => {
-  const { heartbeatAge, idleFor, isBeyond, newer, otherPartitions, owner, parked, waited, waiting } = signals
+  const { diverged, heartbeatAge, idleFor, isBeyond, newer, otherPartitions, owner, parked, waited, waiting } = signals
   const red: Array<string> = []
   const yellow: Array<string> = []
-  if (isBeyond) {
+  if (diverged !== undefined) red.push(diverged)
+  else if (isBeyond) {
     red.push("its checkpoint is beyond the end of the log; check whether an older backup of the events was restored")
   }
   if (otherPartitions !== undefined) {

@@ -30,6 +30,7 @@ interface ProgressRow {
 /** Positions and digests as text, because JSON numbers are not exact beyond 53 bits. */
 interface DeliveryStateRow {
   readonly position: bigint
+  readonly delivery_from: bigint
   readonly applied: bigint
   readonly digest: bigint
   readonly parked: ReadonlyArray<readonly [stream: string, position: string]>
@@ -51,6 +52,13 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   return {
     advance: advance(query, schema),
     deliveryState: deliveryState(query, schema),
+    resetCheckpoints: (generation, { eventId, position }, lost) =>
+      Effect.asVoid(query(`select ${schema}.reset_checkpoints($1, $2, $3::uuid, $4::uuid[])`, [
+        generation,
+        position,
+        eventId ?? null,
+        lost
+      ])),
     progress: (generation) => Effect.map(query<ProgressRow>(progress, [generation]), (rows) => rows.map(progressOf)),
     activeGeneration: (consumer) =>
       Effect.map(
@@ -110,12 +118,12 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
 
 const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["deliveryState"] => {
   // One statement, so that all parts are of the same point in time.
-  const statement = `select checkpoint.position, checkpoint.applied, checkpoint.digest,
+  const statement = `select checkpoint.position, checkpoint.delivery_from, checkpoint.applied, checkpoint.digest,
     coalesce((select json_agg(json_build_array(parked.stream, parked.position::text)) from ${schema}.parked
       where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition), '[]') as parked,
     coalesce((select json_agg(distinct entry.position::text) from ${schema}.parking_log entry
       where entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
-        and entry.action = 'skipped'), '[]') as skipped,
+        and entry.action = 'skipped' and (checkpoint.reset_at is null or entry.at > checkpoint.reset_at)), '[]') as skipped,
     coalesce((select json_agg(json_build_array(segment.first::text, segment.events, segment.digest::text) order by segment.first)
       from ${schema}.delivery_log segment
       where segment.generation = checkpoint.generation and segment.partition = checkpoint.partition and $3), '[]') as segments
@@ -128,9 +136,10 @@ const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["de
 }
 
 const deliveryStateOf = (
-  { applied, digest, parked, position, segments, skipped }: DeliveryStateRow
+  { applied, delivery_from, digest, parked, position, segments, skipped }: DeliveryStateRow
 ): DeliveryState => ({
   position: Position.make(position),
+  deliveryFrom: Position.make(delivery_from),
   applied,
   digest,
   parked: parked.map(([stream, position]) => ({ stream, position: Position.make(BigInt(position)) })),

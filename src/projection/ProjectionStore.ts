@@ -7,15 +7,18 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as GenerationId from "../consumer/GenerationId.ts"
 import { type EventStoreError, ProjectionBehind } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
+import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
+import * as LogReader from "../eventStore/LogReader.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
@@ -110,6 +113,7 @@ export const make = Effect.fnUntraced(function*(
   const driver = DocumentEncryption.make(yield* KeyStoreLookup.keyStore, given)
   const limits = yield* Limits.Limits
   const watchers = yield* makeWatchers(driver, options.pollInterval)
+  const log = yield* Effect.serviceOption(EventStore)
 
   const awaitPosition = Effect.fn("ProjectionStore.awaitPosition")(function*(
     projection: Awaited,
@@ -130,10 +134,15 @@ export const make = Effect.fnUntraced(function*(
   })
 
   const awaitReadAfter = (projection: Awaited): Effect.Effect<void, ProjectionBehind | EventStoreError> =>
-    Effect.flatMap(
-      ReadAfter,
-      (after) => after === undefined ? Effect.void : awaitPosition(projection, after.position, after.timeout)
-    )
+    Effect.flatMap(ReadAfter, (after) => {
+      if (after === undefined) return Effect.void
+      const check = checkLog(driver, log, projection, LogPosition.make(after.position, after.eventId))
+      return awaitPosition(projection, after.position, after.timeout).pipe(
+        // A position that was lost with the end of the log is not reached, or by other events.
+        Effect.tapErrorTag("ProjectionBehind", () => check),
+        Effect.andThen(check)
+      )
+    })
 
   return ProjectionStore.of({
     ...ProjectionReader.make({ driver, limits, awaitReadAfter, progressOf: watchers.progressOf }),
@@ -142,6 +151,22 @@ export const make = Effect.fnUntraced(function*(
     awaitReadAfter,
     [internals]: { driver: waking(driver, watchers) }
   })
+})
+
+/**
+ * Fails with `LogDiverged` when the log does not have the event at a position, or at a checkpoint of the projection: it was set back. Without the
+ * event store, or for a bare position, it checks nothing.
+ */
+const checkLog = Effect.fnUntraced(function*(
+  store: ProjectionStoreDriver,
+  ofLayer: Option.Option<EventStore["Service"]>,
+  { id, lifecycle }: Awaited,
+  after: LogPosition.LogPosition
+): Effect.fn.Return<void, EventStoreError> {
+  const events = Option.orElse(yield* Effect.serviceOption(EventStore), () => ofLayer)
+  if (after.eventId === undefined || Option.isNone(events)) return
+  const checkpoints = lifecycle === "async" ? yield* store.progress(yield* store.activeGeneration(id)) : []
+  yield* LogReader.requireEvents(events.value[internals].driver, [after, ...checkpoints])
 })
 
 /** The watchers of a store: one per consumer, shared by all callers that wait. */

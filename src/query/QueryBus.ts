@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import type { HandlerOf } from "../command/Command.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type { InvalidQuery } from "../core/errors.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type { Receipt } from "../core/Receipt.ts"
@@ -23,9 +24,10 @@ import type * as Query from "./Query.ts"
 export interface AskOptions {
   /**
    * The receipt or position that the read models of the query must have reached before they are read, so that the caller reads
-   * its own writes.
+   * its own writes. When the log was set back since, and does not have the event there, the query fails with `LogDiverged`; a bare
+   * position cannot be checked.
    */
-  readonly after?: Receipt | Position | undefined
+  readonly after?: Receipt | LogPosition.LogPosition | Position | undefined
   /** The longest wait for `after`, 5 seconds by default; then the query fails with `ProjectionBehind`. */
   readonly timeout?: Duration.Input | undefined
 }
@@ -60,10 +62,13 @@ export const ask = <Q extends Query.Any>(
     Effect.withSpan(`QueryBus.ask ${query._tag}`, { attributes: { "evsrc.query": query._tag } })
   )
   return after === undefined ? answer : Effect.provideService(answer, ReadAfter, {
-    position: typeof after === "bigint" ? after : after.position,
+    ...positionOf(after),
     timeout: Duration.fromInputUnsafe(timeout ?? "5 seconds")
   })
 }
+
+const positionOf = (after: Receipt | LogPosition.LogPosition | Position): LogPosition.LogPosition =>
+  typeof after === "object" && "events" in after ? LogPosition.ofReceipt(after) : LogPosition.from(after)
 
 /**
  * Provides the handler of a query. The services that `handle` needs are resolved once, when the layer is built.

@@ -1,7 +1,17 @@
 /** Executes the code of docs/operations.md. */
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Layer, Option, Schedule, Schema, Stream } from "effect"
-import { DeliveryAudit, EventStore, Health, Parking, Projection, ProjectionStore, Projector, Rebuild } from "evsrc"
+import {
+  Checkpoints,
+  DeliveryAudit,
+  EventStore,
+  Health,
+  Parking,
+  Projection,
+  ProjectionStore,
+  Projector,
+  Rebuild
+} from "evsrc"
 import { append, Mails, memory, OrderEvent, OrderMail, OrderShipped, place, sent, Sold, unreachable } from "./orders.ts"
 
 /** Waits until this many streams are parked. */
@@ -44,6 +54,10 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
       ])
       const audit = yield* DeliveryAudit.run(OrderMail)
       assert.deepStrictEqual(audit.partitions.map(({ applied, skipped }) => [applied, skipped]), [[3, 1]])
+
+      const lastShared = yield* EventStore.head
+      const reset = yield* Checkpoints.reset(OrderMail, lastShared)
+      assert.deepStrictEqual(reset.from.map(({ position }) => position), [lastShared])
     }))
 })
 

@@ -38,6 +38,7 @@ const stateOf = (events: ReadonlyArray<EncodedEvent>, lost: ReadonlyArray<Encode
   }))
   return {
     position: Position.make(24n),
+    deliveryFrom: Position.start,
     applied: BigInt(segments.reduce((sum, { events }) => sum + events, 0)),
     digest: segments.reduce((xor, { digest }) => xor ^ digest, 0n),
     parked: [],

@@ -33,6 +33,10 @@ export interface PostgresServer {
   readonly stop: Effect.Effect<void, PostgresServerError>
   /** Kills every process of the server at once, by SIGKILL. */
   readonly kill: Effect.Effect<void, PostgresServerError>
+  /** Copies the data directory of a stopped server, as a backup of the file system does. */
+  readonly saveData: Effect.Effect<void, PostgresServerError>
+  /** Replaces the data directory of a stopped server by the copy. */
+  readonly restoreData: Effect.Effect<void, PostgresServerError>
   /** Returns the last lines of the server's log. */
   readonly logs: Effect.Effect<string>
   /** The path of the small disk, if there is one. Only the server sees the files on it. */
@@ -327,12 +331,22 @@ export const make = Effect.fnUntraced(function*(
       for (let tries = 0; tries < 100 && await accepts(port); tries++) await setTimeout(10)
     }))
   yield* Effect.acquireRelease(start, () => Effect.ignore(stop), { interruptible: true })
+  const replace = (from: string, to: string) =>
+    attempt("copy its data", async () => {
+      if (running !== undefined) throw new Error("the server is running")
+      Fs.rmSync(to, { recursive: true, force: true })
+      // Keeps owners and permissions, which PostgreSQL checks.
+      await promisify(execFile)("cp", ["-a", from, to])
+    })
+  const saved = Path.join(folder, "saved")
 
   return {
     url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`,
     start,
     stop,
     kill,
+    saveData: replace(data, saved),
+    restoreData: replace(saved, data),
     smallDisk,
     logs: Effect.sync(() => running?.lines.join("\n") ?? "")
   }

@@ -21,7 +21,9 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
     Effect.map(
       DateTime.now,
       (readAt) =>
-        MemoryState.generationOf(state, generation).partitions.map(({ segments: _, ...progress }) => ({
+        MemoryState.generationOf(state, generation).partitions.map((
+          { deliveryFrom: _, entriesBefore: __, segments: ___, ...progress }
+        ) => ({
           ...progress,
           readAt
         }))
@@ -38,12 +40,32 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
       const { log, parked, partitions } = MemoryState.generationOf(state, name)
       return Option.map(Option.fromUndefinedOr(partitions[index]), (partition) => ({
         position: partition.position,
+        deliveryFrom: partition.deliveryFrom,
         applied: partition.applied,
         digest: partition.digest,
         parked: Array.from(parked.values()).filter((stream) => stream.partition === index),
-        skipped: log.filter(({ action }) => action === "skipped").map(({ position }) => position),
+        skipped: log.slice(partition.entriesBefore).filter(({ action }) => action === "skipped").map(({ position }) =>
+          position
+        ),
         segments: withSegments ? Array.from(partition.segments) : []
       }))
+    }),
+  resetCheckpoints: (name, { eventId, position }, lost) =>
+    MemoryTransaction.write(() => {
+      const { log, parked, partitions } = MemoryState.generationOf(state, name)
+      for (const partition of partitions) {
+        MemoryState.vacate(partition)
+        partition.position = position
+        partition.eventId = eventId
+        partition.applied = 0n
+        partition.digest = 0n
+        partition.segments.length = 0
+        partition.deliveryFrom = position
+        partition.entriesBefore = log.length
+      }
+      for (const [key, entry] of parked) {
+        if (entry.position > position || lost.includes(entry.eventId)) parked.delete(key)
+      }
     }),
   recordLateDelivery: (generation, index, events) =>
     MemoryTransaction.write((now) => {

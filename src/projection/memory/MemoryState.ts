@@ -19,6 +19,9 @@ type Mutable<A> = { -readonly [K in keyof A]: A[K] }
  */
 export interface Partition extends Mutable<Omit<Progress, "readAt">> {
   readonly segments: Array<DeliverySegment>
+  /** The position of the last reset, and the number of entries that the parking log had then. */
+  deliveryFrom: Position.Position
+  entriesBefore: number
 }
 
 /**
@@ -179,5 +182,7 @@ export const emptyPartition = (generation: string, partition: number, partitions
   heldUntil: undefined,
   heartbeatAt: DateTime.makeUnsafe(now),
   appliedAt: undefined,
-  segments: []
+  segments: [],
+  deliveryFrom: Position.start,
+  entriesBefore: 0
 })

@@ -8,6 +8,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { EventStoreError } from "../../core/errors.ts"
+import type { EventStoreDriver } from "../../eventStore/EventStoreDriver.ts"
+import * as LogReader from "../../eventStore/LogReader.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
 import type { CutOverRequest, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import { noGeneration } from "./GenerationBuilder.ts"
@@ -25,23 +27,30 @@ const pause = Duration.millis(10)
  * Cuts over once the generation has caught up with the active one. When it is close, it holds the active generation for half a second at a
  * time, until the timeout. Fails with `Behind` after the timeout.
  *
+ * When the active generation has applied events that the log does not have any more, it never continues. Then the generation must have caught up
+ * with the log instead.
+ *
  * @since 0.1.0
  * @category running
  */
 export const whenCaughtUp = Effect.fnUntraced(function*(
-  store: ProjectionStoreDriver,
+  { log, store }: Drivers,
   projection: Projection.Any,
   to: string,
   timeout: Duration.Duration
 ): Effect.fn.Return<void, RebuildRejected | EventStoreError> {
   const deadline = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeout)
+  const isLost = yield* LogReader.hasDiverged(log, yield* store.progress(yield* store.activeGeneration(projection.id)))
+  const head = isLost ? yield* log.head : undefined
   let heldUntil = 0
   let isClose = false
   while (true) {
     const now = yield* Clock.currentTimeMillis
     const holds: boolean = isClose && now >= heldUntil && now < deadline
     if (holds) heldUntil = now + Duration.toMillis(hold)
-    const missing: bigint = yield* once(store, projection, to, holds ? { hold } : "reject")
+    const missing: bigint = head === undefined
+      ? yield* once(store, projection, to, holds ? { hold } : "reject")
+      : yield* onceAt(store, projection, to, head)
     if (missing === 0n) return
     if ((yield* Clock.currentTimeMillis) >= deadline) {
       const detail = `generation "${to}" is ${missing} positions behind the active one; run it until it has caught up`
@@ -50,6 +59,29 @@ export const whenCaughtUp = Effect.fnUntraced(function*(
     isClose = missing <= maxMissingForHold
     yield* Effect.sleep(pause)
   }
+})
+
+/**
+ * The drivers of both stores.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Drivers {
+  readonly log: EventStoreDriver
+  readonly store: ProjectionStoreDriver
+}
+
+/** Cuts over even from a generation that is ahead, if all partitions of the new one have reached a position; returns what is missing. */
+const onceAt = Effect.fnUntraced(function*(
+  store: ProjectionStoreDriver,
+  projection: Projection.Any,
+  to: string,
+  position: bigint
+): Effect.fn.Return<bigint, RebuildRejected | EventStoreError> {
+  const partitions = yield* store.progress(to)
+  const missing = partitions.reduce((most, one) => position - one.position > most ? position - one.position : most, 0n)
+  return missing > 0n ? missing : yield* once(store, projection, to, "cutOver")
 })
 
 /**

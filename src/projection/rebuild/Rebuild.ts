@@ -22,6 +22,9 @@
  * All processes that run a rebuild share the partitions of its generation. The database holds the generation and its checkpoints, so an
  * interrupted rebuild resumes where it stopped.
  *
+ * After the log was set back, by a restore or a failover, a rebuild replaces the documents of lost events: the active generation is `stuck` then,
+ * and a new one that has caught up with the log takes its place. A generation that was being built on lost events is discarded, and begun again.
+ *
  * A rebuild only folds documents. Subscriptions, projections with handlers, inline projections and the event bus take no part in it, so no
  * effect is repeated.
  *
@@ -34,7 +37,7 @@ import * as Stream from "effect/Stream"
 import type * as ConsumerWorker from "../../consumer/ConsumerWorker.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
-import type { EventStore } from "../../eventStore/EventStore.ts"
+import { EventStore } from "../../eventStore/EventStore.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
 import { ProjectionStore } from "../ProjectionStore.ts"
 import type { Generation } from "../ProjectionStoreDriver.ts"
@@ -131,6 +134,7 @@ export const rebuild = (
   options: RebuildOptions = {}
 ): Stream.Stream<RebuildProgress.Progress, RebuildRejected | EventStoreError, Stores> =>
   Stream.unwrap(Effect.gen(function*() {
+    const { driver: log } = (yield* EventStore)[internals]
     const { driver: store } = (yield* ProjectionStore)[internals]
     const { active, generation, progress, readProgress } = yield* GenerationBuilder.begin(projection, options)
     const built = Stream.takeUntil(progress, ({ phase }) => phase === "caught-up")
@@ -146,7 +150,7 @@ export const rebuild = (
     const timeout = timeoutOf(typeof cutsOver === "boolean" ? {} : cutsOver)
     const cut = cutsOver === false ? Stream.empty : Stream.fromEffect(
       Effect.andThen(
-        CutOverLoop.whenCaughtUp(store, projection, generation, timeout),
+        CutOverLoop.whenCaughtUp({ log, store }, projection, generation, timeout),
         Effect.map(readProgress, (now) => ({ ...now, phase: "cut-over" as const }))
       )
     )
@@ -166,11 +170,12 @@ export const cutOver = Effect.fn("Rebuild.cutOver")(
     projection: Projection.Any<"async">,
     options: CutOverOptions = {}
   ): Effect.fn.Return<CutOver, RebuildRejected | EventStoreError, Stores | Scope.Scope> {
+    const { driver: log } = (yield* EventStore)[internals]
     const { driver: store } = (yield* ProjectionStore)[internals]
     const { active, generation } = yield* GenerationBuilder.unfinished(store, projection)
     const timeout = timeoutOf(options)
     if (Duration.toMillis(timeout) > 0) yield* GenerationBuilder.keepUpToDate(projection, generation, options)
-    yield* CutOverLoop.whenCaughtUp(store, projection, generation, timeout)
+    yield* CutOverLoop.whenCaughtUp({ log, store }, projection, generation, timeout)
     return { active: generation, previous: active }
   },
   Effect.scoped

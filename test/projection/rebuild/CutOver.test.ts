@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Fiber, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { Projection, ProjectionStore } from "evsrc"
+import { EventStore, Projection, ProjectionStore } from "evsrc"
 import { internals } from "../../../src/core/internals.ts"
 import type { CutOverRequest, ProjectionStoreDriver } from "../../../src/projection/ProjectionStoreDriver.ts"
 import * as CutOver from "../../../src/projection/rebuild/CutOver.ts"
@@ -25,6 +25,7 @@ interface Attempt {
 const attempts = (timeout: number, missing: (attempt: number) => bigint) =>
   Effect.gen(function*() {
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const log = yield* EventStore.driver
     const began = yield* Clock.currentTimeMillis
     const made: Array<Attempt> = []
     const store: ProjectionStoreDriver = {
@@ -37,11 +38,11 @@ const attempts = (timeout: number, missing: (attempt: number) => bigint) =>
         })
     }
     const running = yield* Effect.forkChild(
-      Effect.exit(CutOver.whenCaughtUp(store, counts, "counts@1~1", Duration.millis(timeout)))
+      Effect.exit(CutOver.whenCaughtUp({ log, store }, counts, "counts@1~1", Duration.millis(timeout)))
     )
     for (let time = 0; time <= timeout + 10; time += 10) yield* TestClock.adjust(10)
     return { made, exit: yield* Fiber.join(running) }
-  }).pipe(Effect.provide(ProjectionStore.layerMemory))
+  }).pipe(Effect.provide([ProjectionStore.layerMemory, EventStore.layerMemory]))
 
 const holdsOf = (made: ReadonlyArray<Attempt>) =>
   made.filter(({ ifBehind }) => ifBehind !== "reject").map(({ at, ifBehind }) => {
