@@ -25,7 +25,8 @@ alter table evsrc.migrations add column if not exists checksum text;
 
 -- Only append and append_one draw positions, one at a time (cache 1), after they have locked the in-flight low-water mark.
 -- This file uses up the first value, so that the sequence always has a last value and no event has position 0.
-create sequence evsrc.positions as bigint minvalue 0 start 0 cache 1;
+-- In-flight low-water marks have 44 bits.
+create sequence evsrc.positions as bigint minvalue 0 maxvalue 17592186044415 start 0 cache 1;
 do $$ begin perform nextval('evsrc.positions'); end $$;
 
 create table evsrc.events (
@@ -48,7 +49,11 @@ create table evsrc.events (
   hash bytea,
   -- True on the last event of a closed stream, else null. An append reads it together with the version.
   closes boolean,
-  constraint events_stream_version unique (stream, version)
+  constraint events_stream_version unique (stream, version),
+  constraint events_tags_valid check (
+    tags is null or array_ndims(tags) = 1 and array_lower(tags, 1) = 1 and array_position(tags, null) is null
+      and array_position(tags, '') is null
+  )
 );
 
 create unique index events_command on evsrc.events (command_id) where command_id is not null;
@@ -60,17 +65,37 @@ create table evsrc.event_tags (
   primary key (tag_hash, position)
 );
 
-create function evsrc.reject_change() returns trigger language plpgsql as $$
+create function evsrc.reject_change() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   raise exception 'events are immutable: % on %.% is not allowed', tg_op, tg_table_schema, tg_table_name
     using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
 end $$;
+
+-- Rejects a write that is not one of the functions append, append_one, restore, archive and rebuild_event_tags. The triggers recognize
+-- these by their search_path, which has pg_catalog twice: only a superuser may give a function a setting of its own. A session that
+-- sets this search_path pretends to be one of them; docs/operations.md says how to prevent that too.
+create function evsrc.reject_direct_write() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception 'only the functions of the event store write %.%: % is not allowed', tg_table_schema, tg_table_name, tg_op
+    using errcode = 'restrict_violation',
+      hint = 'Call append, append_one, restore or archive. Restore rows with triggers disabled, as pg_restore --disable-triggers does.';
+end $$;
+
+create trigger events_written_by_functions before insert on evsrc.events for each statement
+  when (current_setting('search_path') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
 
 create trigger events_immutable before update or truncate on evsrc.events
   for each statement execute function evsrc.reject_change();
 
 create trigger event_tags_immutable before update or delete or truncate on evsrc.event_tags
   for each statement execute function evsrc.reject_change();
+
+create trigger event_tags_written_by_functions before insert on evsrc.event_tags for each statement
+  when (current_setting('search_path') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
 
 -- The streams that take no more events.
 create table evsrc.closed_streams (
@@ -84,7 +109,9 @@ create table evsrc.closed_streams (
 );
 
 -- Allows one change only: archived_at, once. Appends rely on it, because they look up the version nowhere else.
-create function evsrc.protect_closed_stream() returns trigger language plpgsql as $$
+create function evsrc.protect_closed_stream() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   if tg_op <> 'UPDATE' or old.archived_at is not null
     or (new.stream, new.version, new."position", new.closed_at) is distinct from (old.stream, old.version, old."position", old.closed_at)
@@ -95,6 +122,9 @@ begin
   return new;
 end $$;
 
+create trigger closed_streams_written_by_functions before insert or update on evsrc.closed_streams for each statement
+  when (current_setting('search_path') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+
 create trigger closed_streams_protected before update or delete on evsrc.closed_streams
   for each row execute function evsrc.protect_closed_stream();
 
@@ -103,6 +133,9 @@ create trigger closed_streams_immutable before truncate on evsrc.closed_streams
 
 -- The events of archived streams. They are as immutable as all others, and appends do not read past them.
 create table evsrc.archived_events (like evsrc.events including all);
+
+create trigger archived_events_written_by_functions before insert on evsrc.archived_events for each statement
+  when (current_setting('search_path') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
 
 create trigger archived_events_immutable before update or delete or truncate on evsrc.archived_events
   for each statement execute function evsrc.reject_change();
@@ -122,6 +155,7 @@ create function evsrc.reject_unarchived_delete() returns trigger language plpgsq
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if exists (
@@ -144,15 +178,28 @@ end $$;
 create trigger events_deleted_only_by_archive after delete on evsrc.events
   referencing old table as deleted for each statement execute function evsrc.reject_unarchived_delete();
 
--- Rejects an archived event that evsrc.events still has.
-create function evsrc.reject_duplicate_event() returns trigger language plpgsql
+-- Rejects an archived event that archive has not moved: whose stream is not archived or ended before it, of whose stream
+-- evsrc.events still has an event, or whose position or command id an event there has.
+create function evsrc.reject_unmoved_event() returns trigger language plpgsql
 -- As in reject_unarchived_delete.
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if exists (select from inserted join evsrc.events event on event."position" = inserted."position") then
+  if exists (
+    select from inserted
+      where inserted.version < 1
+        or (
+          select true from evsrc.closed_streams closed
+            where closed.stream = inserted.stream and closed.archived_at is not null
+              and inserted.version <= closed.version and inserted."position" <= closed."position"
+        ) is not true
+        or (select true from evsrc.events event where event.stream = inserted.stream limit 1)
+        or (select true from evsrc.events event where event."position" = inserted."position" limit 1)
+        or (select true from evsrc.events event where event.command_id = inserted.command_id limit 1)
+  ) then
     raise exception 'an event is either in the log or archived: % on %.% is not allowed', tg_op, tg_table_schema, tg_table_name
       using errcode = 'restrict_violation', hint = 'Archive a stream only with the function archive.';
   end if;
@@ -160,10 +207,12 @@ begin
 end $$;
 
 create trigger archived_events_unique after insert on evsrc.archived_events
-  referencing new table as inserted for each statement execute function evsrc.reject_duplicate_event();
+  referencing new table as inserted for each statement execute function evsrc.reject_unmoved_event();
 
 -- The order of positions and the high-water mark are sound only under READ COMMITTED on a primary server.
-create function evsrc.require_read_committed() returns void language plpgsql as $$
+create function evsrc.require_read_committed() returns void language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'the event store needs transaction isolation READ COMMITTED, not %',
@@ -183,7 +232,9 @@ create type evsrc.query_item as (types text[], tags text[]);
 --   p_type_items, p_types   pairs: the number of an item, and one of its types
 --   p_tag_items, p_tags     pairs: the number of an item, and one of its tags
 create function evsrc.query_items(p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[])
-returns evsrc.query_item[] language sql immutable as $$
+returns evsrc.query_item[] language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
   select array_agg(row(
       array(
         select pair.type from unnest(p_type_items, p_types) with ordinality as pair(item, type, ordinal)
@@ -199,7 +250,9 @@ $$;
 
 -- Returns the position of the newest event after p_after that matches a query and is not in p_seen; null if there is none.
 create function evsrc.last_match(p_items evsrc.query_item[], p_after bigint, p_seen bigint[])
-returns bigint language plpgsql volatile as $$
+returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   item evsrc.query_item;
   newest bigint;
@@ -228,7 +281,9 @@ end $$;
 -- condition (the first tag, or else each of the types). An append that could break the condition has then either committed, or
 -- waits. Takes each key once, in its strongest mode, and in one order for all callers.
 create function evsrc.lock_condition_keys(p_types text[], p_tags text[], p_items evsrc.query_item[])
-returns void language plpgsql volatile as $$
+returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   perform case when exclusive
       then pg_advisory_xact_lock('evsrc.event_tags'::regclass::oid::integer, key)
@@ -251,7 +306,9 @@ end $$;
 
 -- Returns the last position that the sequence has assigned. For a role that may not read the sequence PostgreSQL returns null,
 -- which would silently disable the locks and bounds computed from it; this function raises an error instead.
-create function evsrc.last_assigned_position() returns bigint language plpgsql volatile as $$
+create function evsrc.last_assigned_position() returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   last_position bigint := pg_sequence_last_value('evsrc.positions');
 begin
@@ -264,13 +321,21 @@ end $$;
 
 -- Returns whether the log has all of these events, given by position and id. A log that was set back to an earlier state has other
 -- events at later positions.
-create function evsrc.has_events(p_positions bigint[], p_ids uuid[]) returns boolean language sql stable as $$
-  select not exists (
+create function evsrc.has_events(p_positions bigint[], p_ids uuid[]) returns boolean language sql stable
+return not exists (
     select from unnest(p_positions, p_ids) as seen("position", id)
       -- A scalar subquery, as in reject_unarchived_delete.
       where (select event.id from evsrc.log event where event."position" = seen."position" limit 1) is distinct from seen.id
-  )
-$$;
+  );
+
+-- Locks an in-flight low-water mark that is too large for the second key of a lock. Its lock has a single key of 64 bits: 20 of the
+-- sequence's oid, and 44 of the mark. Another lock of the database may have such a key too; then readers wait for its holder.
+create function evsrc.lock_large_mark(p_low_water_mark bigint) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock_shared(('evsrc.positions'::regclass::oid::bigint & 1048575) << 44 | p_low_water_mark);
+end $$;
 
 -- Appends one event without tags, on no condition other than its stream's version. It is a copy of `append` below without
 -- arrays, because the arrays would double the cost of this most frequent append. For the same reason it calls no helper.
@@ -305,6 +370,7 @@ create function evsrc.append_one(
 -- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set search_path = pg_catalog, pg_temp, pg_catalog
 as $$
 #variable_conflict use_column
 declare
@@ -362,12 +428,16 @@ begin
   -- Whole milliseconds: a JavaScript client reads back exactly what is stored.
   recorded_at := date_trunc('milliseconds', clock_timestamp());
   -- The in-flight low-water mark: a shared lock on a lower bound of the position drawn below, held until this append is
-  -- visible. The key has 32 bits, so it holds the low half of the bound; high_water_mark restores the rest.
+  -- visible.
   low_water_mark := pg_sequence_last_value('evsrc.positions');
   if low_water_mark is null then
     perform evsrc.last_assigned_position();
   end if;
-  perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, (low_water_mark & 4294967295)::bit(32)::integer);
+  if low_water_mark < 2147483648 then
+    perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, low_water_mark::integer);
+  else
+    perform evsrc.lock_large_mark(low_water_mark);
+  end if;
   position := nextval('evsrc.positions');
   insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at)
     values (append_one.position, p_stream, append_one.version, p_type, p_schema_version, p_event_id, p_command_id,
@@ -406,6 +476,7 @@ create function evsrc.append(
 -- As in append_one. Also, planning again for each new length of the arrays would cost as much as the execution.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set search_path = pg_catalog, pg_temp, pg_catalog
 as $$
 #variable_conflict use_column
 declare
@@ -421,6 +492,7 @@ declare
   append_numbers integer[];
   event_versions bigint[];
   event_number integer := 0;
+  low_water_mark bigint;
 begin
   perform evsrc.require_read_committed();
   for append_number in 1 .. cardinality(p_streams) loop
@@ -528,10 +600,12 @@ begin
   end if;
   recorded_at := date_trunc('milliseconds', clock_timestamp());
   -- The in-flight low-water mark, as in append_one.
-  perform pg_advisory_xact_lock_shared(
-    'evsrc.positions'::regclass::oid::integer,
-    (evsrc.last_assigned_position() & 4294967295)::bit(32)::integer
-  );
+  low_water_mark := evsrc.last_assigned_position();
+  if low_water_mark < 2147483648 then
+    perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, low_water_mark::integer);
+  else
+    perform evsrc.lock_large_mark(low_water_mark);
+  end if;
   for append_number in 1 .. cardinality(p_streams) loop
     for event_of_append in 1 .. p_event_counts[append_number] loop
       event_number := event_number + 1;
@@ -571,29 +645,49 @@ end $$;
 -- event at or below it is visible to the next statement. Hence volatile and plpgsql: a caller must compute it in an earlier
 -- statement than the one that reads. It is an event, not a bound: a bound counts rolled-back positions, which the sequence may
 -- assign again after a crash.
-create function evsrc.high_water_mark() returns bigint language plpgsql volatile as $$
+create function evsrc.high_water_mark() returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   last_position bigint;
-  in_flight_distance bigint;
+  low_water_mark bigint;
   high_water_mark bigint;
 begin
   perform evsrc.require_read_committed();
   last_position := evsrc.last_assigned_position();
-  -- The distance from the lowest in-flight low-water mark to last_position. A distance of 2^31 or more is a mark above
-  -- last_position, taken after it was read: that append draws its positions above last_position too.
-  select max(distance) into in_flight_distance
+  -- The lowest in-flight low-water mark, by append_one and lock_large_mark. One above last_position was taken after that was read, and
+  -- limits nothing.
+  select min(mark) into low_water_mark
     from (
-      select (last_position - objid::bigint) & 4294967295 as distance
+      select case when objsubid = 2 then objid::bigint else (classid::bigint & 4095) << 32 | objid::bigint end as mark
         from pg_locks
-        where locktype = 'advisory' and objsubid = 2 and classid = 'evsrc.positions'::regclass::oid
-          and database = (select oid from pg_database where datname = current_database())
-    ) as in_flight
-    where distance < 2147483648;
+        where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+          and (objsubid = 2 and classid = 'evsrc.positions'::regclass::oid
+            or objsubid = 1 and classid::bigint >> 12 = ('evsrc.positions'::regclass::oid::bigint & 1048575))
+    ) as in_flight;
   select event.position into high_water_mark from evsrc.log event
-    where event.position <= last_position - coalesce(in_flight_distance, 0)
+    where event.position <= least(last_position, low_water_mark)
     order by event.position desc limit 1;
   return coalesce(high_water_mark, 0);
 end $$;
+
+-- Returns the transactions that hold back the high-water mark, the lowest first: each session, with the position above which no reader
+-- gets. Another session than an append's can hold such a lock on purpose; docs/operations.md says how to prevent that.
+create function evsrc.in_flight_appends()
+returns table (pid integer, role_name text, application text, since timestamptz, low_water_mark bigint) language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select in_flight.pid, activity.usename::text, activity.application_name, activity.xact_start, min(in_flight.mark)
+    from (
+      select pid, case when objsubid = 2 then objid::bigint else (classid::bigint & 4095) << 32 | objid::bigint end as mark
+        from pg_locks
+        where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+          and (objsubid = 2 and classid = 'evsrc.positions'::regclass::oid
+            or objsubid = 1 and classid::bigint >> 12 = ('evsrc.positions'::regclass::oid::bigint & 1048575))
+    ) as in_flight left join pg_stat_activity activity on activity.pid = in_flight.pid
+    group by 1, 2, 3, 4
+    order by 5, 1
+$$;
 
 -- Returns whether a filter of the log selects an event.
 --   p_types          null, or the types
@@ -603,12 +697,11 @@ end $$;
 create function evsrc.matches_filter(
   p_event_stream text, p_event_type text, p_event_tags text[],
   p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer
-) returns boolean language sql immutable as $$
-  select (p_types is null or p_event_type = any (p_types))
+) returns boolean language sql immutable
+return (p_types is null or p_event_type = any (p_types))
     and (p_partitions = 1 or (hashtextextended(p_event_stream, 0) & 2147483647) % p_partitions = p_partition)
     and (p_tags is null or p_event_tags @> p_tags)
-    and (p_stream_prefix is null or starts_with(p_event_stream, p_stream_prefix))
-$$;
+    and (p_stream_prefix is null or starts_with(p_event_stream, p_stream_prefix));
 
 -- A row of a page of events: the high-water mark, and an event. An empty page is one row without an event.
 -- A single row without a high-water mark means that the log does not have the event after which the page starts.
@@ -637,6 +730,7 @@ create function evsrc.read_all(
 -- One generic plan, which follows the index of positions.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   high_water_mark bigint := evsrc.high_water_mark();
@@ -693,6 +787,7 @@ returns setof evsrc.stored_page_row language plpgsql volatile
 -- As in read_all.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   high_water_mark bigint := evsrc.high_water_mark();
@@ -721,12 +816,13 @@ end $$;
 -- Returns a hash of the correlation id in an event's metadata; null if it has none. A hash keeps the index small for ids of any
 -- length; readers compare the id itself. PostgreSQL cannot convert some valid JSON to text, such as \u0000 anywhere in the
 -- metadata. So every \u is first replaced by /u, which keeps the JSON valid, also after a backslash.
-create function evsrc.correlation_hash(metadata json) returns bigint language sql immutable as $$
-  select hashtextextended(replace(metadata::text, E'\\u', '/u')::json ->> 'correlationId', 0)
-$$;
+create function evsrc.correlation_hash(metadata json) returns bigint language sql immutable
+return hashtextextended(replace(metadata::text, E'\\u', '/u')::json ->> 'correlationId', 0);
 
 -- Creates the indexes that find events by correlation id, and an event by its id, without a scan of the log.
-create function evsrc.create_causation_indexes() returns void language plpgsql as $$
+create function evsrc.create_causation_indexes() returns void language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   create index if not exists events_correlation on evsrc.events (evsrc.correlation_hash(metadata), position);
   create index if not exists events_id on evsrc.events (id);
@@ -735,14 +831,15 @@ begin
 end $$;
 
 -- Returns a text as input of the hash: its length in bytes, then its bytes. A null has the length -1.
-create function evsrc.hash_input(p_text text) returns bytea language sql stable as $$
-  select coalesce(int4send(octet_length(convert_to(p_text, 'UTF8'))) || convert_to(p_text, 'UTF8'), int4send(-1))
-$$;
+create function evsrc.hash_input(p_text text) returns bytea language sql stable
+return coalesce(int4send(octet_length(convert_to(p_text, 'UTF8'))) || convert_to(p_text, 'UTF8'), int4send(-1));
 
 -- Sets the hash of an event: SHA-256 of the preceding event's hash in the stream, and of everything stored in this event. As a row
 -- trigger it applies to every way of inserting, and sees the rows that the same statement inserted before. src/event/EventHash.ts
 -- computes the same hash to verify it.
-create function evsrc.set_event_hash() returns trigger language plpgsql as $$
+create function evsrc.set_event_hash() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   previous_hash bytea;
   tags_input bytea := int4send(0);
@@ -776,7 +873,9 @@ begin
 end $$;
 
 -- Enables the hash chain, for all processes that append: every stream is chained from its next event on.
-create function evsrc.enable_hash_chain() returns void language plpgsql as $$
+create function evsrc.enable_hash_chain() returns void language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   if not exists (select from pg_trigger where tgrelid = 'evsrc.events'::regclass and tgname = 'events_hash_chain') then
     create trigger events_hash_chain before insert on evsrc.events for each row execute function evsrc.set_event_hash();
@@ -788,7 +887,9 @@ end $$;
 create function evsrc.count_lag(
   p_after bigint, p_to bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer,
   p_partitions integer
-) returns table (events integer, since timestamptz) language sql stable as $$
+) returns table (events integer, since timestamptz) language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
   select count(*)::integer, min(recorded_at)
     from (
       select event.recorded_at from evsrc.log event
@@ -801,7 +902,9 @@ $$;
 
 -- Returns the hash of the tag with the fewest events after p_after, as far as counted. A search for events that have all of the tags
 -- starts from it.
-create function evsrc.most_selective_tag_hash(p_tags text[], p_after bigint) returns bigint language plpgsql volatile as $$
+create function evsrc.most_selective_tag_hash(p_tags text[], p_after bigint) returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   selective_hash bigint;
 begin
@@ -828,6 +931,7 @@ create function evsrc.read_query(
 -- As in append_one: one generic plan of index lookups.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   high_water_mark bigint := evsrc.high_water_mark();
@@ -880,7 +984,9 @@ end $$;
 
 -- Moves the events of a closed stream from evsrc.events to evsrc.archived_events, in one statement, so that every reader finds each
 -- event in exactly one of them. Returns the number of events moved: 0 if the stream was archived before, null if it is not closed.
-create function evsrc.archive(p_stream text, p_archived_at timestamptz) returns bigint language plpgsql volatile as $$
+create function evsrc.archive(p_stream text, p_archived_at timestamptz) returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp, pg_catalog
+as $$
 declare
   closed_version bigint;
   already_archived boolean;
@@ -932,6 +1038,7 @@ create function evsrc.restore(
 ) language plpgsql volatile
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set search_path = pg_catalog, pg_temp, pg_catalog
 as $$
 #variable_conflict use_column
 begin
@@ -1009,7 +1116,9 @@ end $$;
 -- hash function differs: another processor architecture, another major version, or a dump of a database with another encoding.
 -- Appends wait meanwhile; readers see the old rows until it commits. It is the only function that replaces rows of event_tags. It
 -- disables their trigger, so only the owner of the table may call it.
-create function evsrc.rebuild_event_tags() returns bigint language plpgsql volatile as $$
+create function evsrc.rebuild_event_tags() returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp, pg_catalog
+as $$
 declare
   written bigint;
 begin

@@ -11,9 +11,8 @@ create table evsrc.active_generations (
   activated_at timestamptz not null default clock_timestamp()
 );
 
-create function evsrc.active_generation(p_consumer text) returns text language sql stable as $$
-  select coalesce((select active.generation from evsrc.active_generations active where active.consumer = p_consumer), p_consumer)
-$$;
+create function evsrc.active_generation(p_consumer text) returns text language sql stable
+return coalesce((select active.generation from evsrc.active_generations active where active.consumer = p_consumer), p_consumer);
 
 create table evsrc.documents (
   generation text collate "C" not null,
@@ -122,7 +121,9 @@ create function evsrc.claim_partitions(
 ) returns table (
   generation text, assignment_size integer, next_lease_ends_in double precision, partition integer, epoch bigint, "position" bigint,
   event_id uuid, requested boolean
-) language plpgsql volatile as $$
+) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 #variable_conflict use_column
 declare
   now_ timestamptz := clock_timestamp();
@@ -188,7 +189,9 @@ end $$;
 -- Releases all partitions of a generation that p_owner has, or one of them. Writes under their epochs are rejected from now on.
 --   p_partition  null: all of them
 create function evsrc.release_partitions(p_generation text, p_owner text, p_partition integer)
-returns void language plpgsql volatile as $$
+returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   -- In one order for all callers that lock several rows.
   perform from evsrc.checkpoints where generation = p_generation and owner = p_owner order by partition for update;
@@ -219,7 +222,9 @@ end $$;
 --   p_removed_keys                              the documents to remove
 create function evsrc.write_documents(
   p_generation text, p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[]
-) returns void language plpgsql volatile as $$
+) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   if cardinality(p_removed_keys) > 0 then
     delete from evsrc.documents where generation = p_generation and key = any (p_removed_keys);
@@ -244,7 +249,9 @@ create function evsrc.advance_partition(
   p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
   p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null
-) returns text language plpgsql volatile as $$
+) returns text language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   now_ timestamptz := clock_timestamp();
   applied_events integer := coalesce((select sum(events) from unnest(p_segment_events) as events), 0);
@@ -286,7 +293,9 @@ create function evsrc.advance_partition_if_unchanged(
   p_read_keys text[], p_read_revisions bigint[],
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
   p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null
-) returns text language plpgsql volatile as $$
+) returns text language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   new_keys text[];
   inserted integer;
@@ -337,7 +346,9 @@ end $$;
 -- Adds events behind the checkpoint to the delivery log: those of a stream that was parked.
 --   p_positions, p_digests  one element per event
 create function evsrc.record_late_delivery(p_generation text, p_partition integer, p_positions bigint[], p_digests bigint[])
-returns void language plpgsql volatile as $$
+returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   segment_first bigint;
 begin
@@ -357,7 +368,9 @@ end $$;
 
 -- Returns documents, and locks them, also those that do not exist, until the transaction ends.
 create function evsrc.lock_documents(p_generation text, p_keys text[])
-returns table (key text, document json, revision bigint) language plpgsql volatile as $$
+returns table (key text, document json, revision bigint) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 #variable_conflict use_column
 begin
   perform pg_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, lock_key)
@@ -374,7 +387,9 @@ end $$;
 create function evsrc.park(
   p_generation text, p_partition integer, p_streams text[], p_versions bigint[], p_positions bigint[], p_event_ids uuid[],
   p_types text[], p_errors text[]
-) returns void language sql volatile as $$
+) returns void language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
   insert into evsrc.parked (generation, partition, stream, version, position, event_id, type, error)
     select p_generation, p_partition, failed.stream, failed.version, failed.position, failed.event_id, failed.type, failed.error
       from unnest(p_streams, p_versions, p_positions, p_event_ids, p_types, p_errors)
@@ -389,7 +404,9 @@ $$;
 create function evsrc.unpark(
   p_generation text, p_partition integer, p_stream text, p_action text,
   p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[]
-) returns void language plpgsql volatile as $$
+) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   unparked evsrc.parked;
 begin

@@ -19,7 +19,9 @@ create table evsrc.generations (
   unique (consumer, number)
 );
 
-create function evsrc.lock_generations(p_consumer text) returns void language sql volatile as $$
+create function evsrc.lock_generations(p_consumer text) returns void language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
   select pg_advisory_xact_lock('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer))
 $$;
 
@@ -32,7 +34,9 @@ $$;
 create function evsrc.generations_of(p_consumer text)
 returns table (
   generation text, status text, started_at timestamptz, activated_at timestamptz, partitions integer, "position" bigint
-) language sql stable as $$
+) language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
   with existing as (
     select stored.generation, stored.number, stored.started_at, stored.catch_up_position, stored.activated_at, stored.discarded_at
       from evsrc.generations stored where stored.consumer = p_consumer
@@ -62,7 +66,9 @@ $$;
 -- Returns the generation of a consumer that is building, or begins a new one. The first generation of a consumer that has never run
 -- is the one that is named like it.
 --   p_head  the high-water mark
-create function evsrc.begin_generation(p_consumer text, p_head bigint) returns text language plpgsql volatile as $$
+create function evsrc.begin_generation(p_consumer text, p_head bigint) returns text language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   building text;
   next_number integer;
@@ -93,7 +99,9 @@ end $$;
 -- Returns 'cut_over', 'behind' with the number of positions that are missing, or 'unknown' if p_to is not a generation of the
 -- consumer that has run and is not discarded.
 create function evsrc.cut_over(p_consumer text, p_to text, p_even_if_behind boolean, p_hold interval)
-returns table (outcome text, missing bigint) language plpgsql volatile as $$
+returns table (outcome text, missing bigint) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   now_ timestamptz := clock_timestamp();
   current_generation text;
@@ -149,7 +157,9 @@ begin
   return next;
 end $$;
 
-create function evsrc.reject_discarded() returns trigger language plpgsql as $$
+create function evsrc.reject_discarded() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   if exists (
     select from evsrc.generations stored where stored.generation = new.generation and stored.discarded_at is not null
@@ -164,7 +174,9 @@ create trigger checkpoints_not_discarded before insert on evsrc.checkpoints
 
 -- Discards a generation that is not active: every later write to it is rejected. remove_discarded removes its rows.
 -- Returns 'discarded', or 'active' or 'unknown' with nothing changed.
-create function evsrc.discard_generation(p_consumer text, p_generation text) returns text language plpgsql volatile as $$
+create function evsrc.discard_generation(p_consumer text, p_generation text) returns text language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   perform evsrc.lock_generations(p_consumer);
   if p_generation = evsrc.active_generation(p_consumer) then
@@ -183,7 +195,9 @@ begin
 end $$;
 
 -- Removes up to p_limit rows of each kind of a discarded generation. Returns whether there may be more.
-create function evsrc.remove_discarded(p_generation text, p_limit integer) returns boolean language plpgsql volatile as $$
+create function evsrc.remove_discarded(p_generation text, p_limit integer) returns boolean language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   removed integer;
   has_more boolean;

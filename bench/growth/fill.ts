@@ -72,6 +72,10 @@ export const fill = async (pool: Queries, connections: number, events: number): 
   )
   for (const { name } of indexes) await pool.query(`drop index evsrc.${name}`)
 
+  // Only the functions of the event store may write while the triggers are enabled.
+  const triggers = (state: string) =>
+    Promise.all(["events", "event_tags"].map((table) => pool.query(`alter table evsrc.${table} ${state} trigger user`)))
+  await triggers("disable")
   const total = events + longStreams * longEvents
   const text = insertOf(events)
   let filled = 0
@@ -83,6 +87,7 @@ export const fill = async (pool: Queries, connections: number, events: number): 
     }
   }
   await Promise.all(Array.from({ length: connections }, insert))
+  await triggers("enable")
 
   const definitions = [
     ...constraints.map(({ definition, name, table }) => `alter table ${table} add constraint ${name} ${definition}`),

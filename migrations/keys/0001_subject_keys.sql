@@ -31,7 +31,9 @@ insert into evsrc_keys.erasures (erased) values (0);
 
 -- Returns the keys of subjects, each with the number of erasures; at least one row, which then has only that number.
 create function evsrc_keys.find_keys(p_subjects text[])
-returns table (erased bigint, subject text, key bytea, erased_at timestamptz) language sql stable as $$
+returns table (erased bigint, subject text, key bytea, erased_at timestamptz) language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
   select erasures.erased, subject_keys.subject, subject_keys.key, subject_keys.erased_at
     from evsrc_keys.erasures left join evsrc_keys.subject_keys on subject_keys.subject = any (p_subjects)
 $$;
@@ -40,7 +42,9 @@ $$;
 -- callers cannot deadlock.
 --   p_subjects, p_keys  one element per subject
 create function evsrc_keys.find_or_create_keys(p_subjects text[], p_keys bytea[])
-returns table (erased bigint, subject text, key bytea, erased_at timestamptz) language plpgsql volatile as $$
+returns table (erased bigint, subject text, key bytea, erased_at timestamptz) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   insert into evsrc_keys.subject_keys (subject, key)
     select offered.subject, offered.key from unnest(p_subjects, p_keys) as offered(subject, key)
@@ -51,7 +55,9 @@ begin
 end $$;
 
 -- Deletes the key of a subject, whether or not it had one, and returns the time of the first erasure.
-create function evsrc_keys.erase_key(p_subject text) returns timestamptz language plpgsql volatile as $$
+create function evsrc_keys.erase_key(p_subject text) returns timestamptz language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   first_erased_at timestamptz;
 begin

@@ -63,11 +63,11 @@ const meaning = (text: string): string => text.replaceAll(/^\s*--.*$/gm, "").rep
  */
 export const checksumOf = (text: string): string => createHash("sha256").update(meaning(text)).digest("hex")
 
-/** Returns the bodies of the functions that the text creates, by name. No function has two signatures. */
+/** Returns the bodies, in `$$`, of the functions that the text creates, by name. No function has two signatures. */
 const functionsOf = (text: string): ReadonlyMap<string, string> =>
   new Map(
     Array.from(
-      text.matchAll(/^create (?:or replace )?function \w+\.(\w+)\([^$]*?\bas \$\$([^]*?)\$\$/gm),
+      text.matchAll(/^create (?:or replace )?function \w+\.(\w+)\((?:(?!^create )[^$])*?\bas \$\$([^]*?)\$\$/gm),
       ([, name, body]) => [name!, meaning(body!)] as const
     )
   )

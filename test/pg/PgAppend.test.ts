@@ -208,9 +208,13 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       const commandId = name("command")
       yield* single(request(stream, { commandId }))
       const insert = (version: number, command: string | null) =>
-        sql`insert into evsrc.events
+        Effect.andThen(
+          // A session that pretends to be the function append.
+          sql`set local search_path = pg_catalog, pg_temp, pg_catalog`,
+          sql`insert into evsrc.events
             (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at)
           values (nextval('evsrc.positions'), ${stream}, ${version}, 'Ticked', 1, gen_random_uuid(), ${command}, 1, '{}', '{}', now())`
+        ).pipe(sql.withTransaction)
       assert.strictEqual((yield* Effect.flip(insert(1, null))).reason._tag, "UniqueViolation")
       assert.strictEqual((yield* Effect.flip(insert(2, commandId))).reason._tag, "UniqueViolation")
       yield* insert(2, null)

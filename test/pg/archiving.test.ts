@@ -37,11 +37,18 @@ const Count = Projection.make("count", {
 const append = (stream: string, n: number, tag?: string) =>
   Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [tick(n, tag)]))
 
+/** Runs a statement in a session that pretends to be one of the store's functions. */
+const pretending = (statement: string) =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    yield* sql.unsafe("set local search_path = pg_catalog, pg_temp, pg_catalog")
+    return yield* sql.unsafe(statement)
+  }).pipe((run) => Effect.flatMap(PgClient.PgClient, (sql) => sql.withTransaction(run)))
+
 /** Returns the SQLSTATE and the message with which the database rejects a statement. */
 const rejectionOf = (statement: string) =>
   Effect.gen(function*() {
-    const sql = yield* PgClient.PgClient
-    const { reason } = yield* Effect.flip(sql.unsafe(statement))
+    const { reason } = yield* Effect.flip(pretending(statement))
     const { cause } = reason
     return Predicate.hasProperty(cause, "code") && Predicate.hasProperty(cause, "message")
       ? `${String(cause.code)} ${String(cause.message)}`
@@ -147,7 +154,6 @@ layer(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())), { excludeTes
   (it) => {
     it.effect("removes an event only by a move to the archive, byte for byte", () =>
       Effect.gen(function*() {
-        const sql = yield* PgClient.PgClient
         yield* writeStreams
         const before = yield* logRows
         assert.strictEqual(before.length, 8)
@@ -155,9 +161,9 @@ layer(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())), { excludeTes
         yield* assertClosedStreamsAreImmutable
         assert.match(yield* rejectionOf(moving("*", "stream = 'open'")), immutable, "a stream that is open")
         assert.match(yield* rejectionOf(moving("*", "stream = 'closed'")), immutable, "a stream without archived_at")
-        yield* sql`update evsrc.closed_streams set archived_at = now() where stream = 'closed'`
+        yield* pretending("update evsrc.closed_streams set archived_at = now() where stream = 'closed'")
         yield* assertMovesAreVerbatim
-        yield* sql.unsafe(moving("*", "stream = 'closed'"))
+        yield* pretending(moving("*", "stream = 'closed'"))
         assert.deepStrictEqual(yield* logRows, before)
       }))
   }

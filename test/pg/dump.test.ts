@@ -110,6 +110,8 @@ const copyByRows = Effect.fnUntraced(
     )
     yield* Effect.provideService(PgMigrations.run(), SqlClient.SqlClient, target!)
     yield* source!`begin isolation level repeatable read`
+    // As pg_restore --disable-triggers does.
+    yield* target!`set session_replication_role = replica`
     for (const table of ["events", "event_tags", "documents", "checkpoints"]) {
       const [row] = yield* source!.unsafe<{ readonly rows: string }>(
         `select coalesce(json_agg(t), '[]')::text as rows from evsrc.${table} as t`
@@ -121,6 +123,7 @@ const copyByRows = Effect.fnUntraced(
     }
     const [row] = yield* source!<{ readonly last: bigint; readonly called: boolean }>`
     select last_value as last, is_called as called from evsrc.positions`
+    yield* target!`set session_replication_role = origin`
     yield* target!`select setval('evsrc.positions', ${row!.last}, ${row!.called})`
   },
   Effect.scoped,

@@ -129,10 +129,10 @@ describe("rebuild_event_tags", () => {
       const before = yield* eventTags
       assert.strictEqual(before.length, 4)
       // As after a restore on a server with another hash function.
-      yield* sql`alter table evsrc.event_tags disable trigger event_tags_immutable`
+      yield* sql`alter table evsrc.event_tags disable trigger user`
       yield* sql`update evsrc.event_tags set tag_hash = tag_hash + 1`
       yield* sql`insert into evsrc.event_tags (tag_hash, position) values (1, 1)`
-      yield* sql`alter table evsrc.event_tags enable trigger event_tags_immutable`
+      yield* sql`alter table evsrc.event_tags enable trigger user`
       assert.deepStrictEqual(yield* withTag("x"), [])
 
       const [row] = yield* sql<{ readonly rows: bigint }>`select evsrc.rebuild_event_tags() as rows`

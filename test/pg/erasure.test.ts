@@ -65,6 +65,7 @@ const copyLog = Effect.fnUntraced(
     const [row] = yield* sql<{ readonly rows: string }>`
       select coalesce(json_agg(t), '[]')::text as rows from evsrc.events as t`
     const target = yield* PgClient.makeClient({ url: Redacted.make(to) })
+    yield* target`set session_replication_role = replica`
     yield* target`insert into evsrc.events select * from json_populate_recordset(null::evsrc.events, ${
       row!.rows
     }::json)`

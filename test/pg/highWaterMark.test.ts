@@ -57,4 +57,58 @@ describe("high_water_mark", () => {
       Effect.scoped,
       Effect.provide(PgEventStore.layerWith({ notify: false }).pipe(Layer.provideMerge(layerPostgres())))
     ))
+
+  for (
+    const [what, jump] of [
+      ["2^31", 2n ** 31n],
+      ["2^31 + 1", 2n ** 31n + 1n],
+      ["2^32", 2n ** 32n],
+      ["2^33 + 7", 2n ** 33n + 7n],
+      ["2^43", 2n ** 43n]
+    ] as const
+  ) {
+    it.live(`stays below an append in flight when the sequence jumps by ${what}, and again`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* PgClient.PgClient
+        const [early, late] = [yield* connection, yield* connection]
+        const inFlight = (writer: PgClient.PgClient, n: number) =>
+          writer`select 1 from evsrc.append_one(true, ${`in flight ${n}`}, null, null, gen_random_uuid(), 'Ticked', 1,
+            ${`{"n":${n}}`}, '{}')`
+        yield* store.append(Tick, "s", [tick(1)])
+        const start = yield* store.head
+        yield* early`begin`
+        yield* inFlight(early, 2)
+        yield* sql`select setval('evsrc.positions', (select last_value from evsrc.positions) + ${jump})`
+        yield* store.append(Tick, "s", [tick(3)])
+        assert.strictEqual(yield* store.head, start, "behind the append before the jump")
+        // The same transaction appends once more, and another begins: both marks are above the jump.
+        yield* inFlight(early, 4)
+        yield* late`begin`
+        yield* inFlight(late, 5)
+        yield* store.append(Tick, "s", [tick(6), tick(7)])
+        assert.strictEqual(yield* store.head, start, "behind both appends of one transaction")
+        const [holder] = yield* sql<{ readonly pid: number; readonly mark: bigint }>`
+          select pid, low_water_mark as mark from evsrc.in_flight_appends()`
+        const [session] = yield* early<{ readonly pid: number }>`select pg_backend_pid() as pid`
+        assert.deepStrictEqual(holder, { pid: session!.pid, mark: BigInt(start) })
+        yield* early`commit`
+        const seen = yield* Stream.runCollect(store.readAll(Tick, { after: start }))
+        assert.deepStrictEqual(seen.map((e) => e.event.n), [2, 3, 4], "behind the append after the jump")
+        yield* late`commit`
+        const rest = yield* Stream.runCollect(store.readAll(Tick, { after: seen.at(-1)!.position }))
+        assert.deepStrictEqual(rest.map((e) => e.event.n), [5, 6, 7])
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(PgEventStore.layerWith({ notify: false }).pipe(Layer.provideMerge(layerPostgres())))
+      ))
+  }
+
+  it.live("the sequence refuses a position that an in-flight low-water mark cannot hold", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* Effect.void.pipe(Effect.provide(PgEventStore.layer))
+      const error = yield* Effect.flip(sql`select setval('evsrc.positions', ${2n ** 44n})`)
+      assert.include(String(error.reason.cause), "out of bounds")
+    }).pipe(Effect.provide(layerPostgres())))
 })

@@ -30,6 +30,9 @@ const Tallies = Projection.make("tallies", {
 })
 
 const fill = (sql: PgClient.PgClient) =>
+  Effect.andThen(sql`set local session_replication_role = replica`, insertTallies(sql)).pipe(sql.withTransaction)
+
+const insertTallies = (sql: PgClient.PgClient) =>
   sql`insert into evsrc.events (position, stream, version, type, schema_version, id, data, metadata, recorded_at)
     select nextval('evsrc.positions'), 'Tally-' || n % ${accounts}, 1 + n / ${accounts}, 'Tallied', 1, gen_random_uuid(),
         json_build_object('id', 'a' || n % ${accounts}, 'amount', n % 97), '{}', clock_timestamp()

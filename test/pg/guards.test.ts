@@ -1,0 +1,229 @@
+/** What the database itself rejects, whatever the caller's role, search_path or settings. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Predicate, Redacted, Schema } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { Event, EventStore, StreamLifecycle } from "evsrc"
+import { PgEventStore, PgMigrations, PgStores } from "evsrc/pg"
+import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int, tag: Schema.String } }).pipe(Event.tags({ tag: "tag" }))
+const tick = (n: number) => Tick.cases.Ticked.make({ n, tag: "t" })
+
+const append = (stream: string, n: number) =>
+  Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [tick(n)]))
+
+/** The streams open, closed and moved with two events each; the last two are closed, and the last is archived. */
+const writeStreams = Effect.gen(function*() {
+  for (const stream of ["open", "closed", "moved"]) {
+    yield* append(stream, 1)
+    if (stream === "open") yield* append(stream, 2)
+    else yield* StreamLifecycle.close(Tick, stream, tick(2))
+  }
+  yield* StreamLifecycle.archive("moved")
+})
+
+const stored = (sql: PgClient.PgClient) =>
+  sql`select (select json_agg(t order by position)::text from evsrc.log t) as log,
+    (select json_agg(t order by tag_hash, position)::text from evsrc.event_tags t) as tags,
+    (select json_agg(t order by stream)::text from evsrc.closed_streams t) as closed`
+
+const event = (position: string, stream: string, version: number, more = "null, null, null") =>
+  `insert into evsrc.events (position, stream, version, type, schema_version, id, data, metadata, recorded_at, command_id, command_events, tags)
+    values (${position}, '${stream}', ${version}, 'Ticked', 1, gen_random_uuid(), '{}', '{}', now(), ${more})`
+
+/** Writes that only the functions of the store may do, each as it would be sound in itself, or not. */
+const directWrites: Readonly<Record<string, string>> = {
+  "a position that was never drawn": event("1000000", "open", 3),
+  "a position that was drawn outside append": event("nextval('evsrc.positions')", "open", 3),
+  "a position below the log": event("-1", "open", 3),
+  "a version with a hole before it": event("nextval('evsrc.positions')", "open", 7),
+  "a version below 1": event("nextval('evsrc.positions')", "open", 0),
+  "a new stream": event("nextval('evsrc.positions')", "new", 1),
+  "an event of a closed stream": event("nextval('evsrc.positions')", "closed", 3),
+  "an event of an archived stream": event("nextval('evsrc.positions')", "moved", 3),
+  "a command id": event("nextval('evsrc.positions')", "open", 3, "'c', 1, null"),
+  "tags without their rows": event("nextval('evsrc.positions')", "open", 3, "null, null, '{\"tag:t\"}'"),
+  "an archived event again": "insert into evsrc.events select * from evsrc.archived_events",
+  "no event": "insert into evsrc.events select * from evsrc.events where false",
+  "an event on conflict": `${event("1", "open", 1)} on conflict do nothing`,
+  "a copy in the archive": "insert into evsrc.archived_events select * from evsrc.events where stream = 'closed'",
+  "an invented archived event": `insert into evsrc.archived_events
+    select position + 100, stream, version + 2, type, schema_version, id, null, null, data, metadata, recorded_at, tags, hash, null
+      from evsrc.archived_events where version = 2`,
+  "a tag": "insert into evsrc.event_tags values (hashtextextended('tag:other', 0), 1)",
+  "a stream as closed": "insert into evsrc.closed_streams values ('open', 2, 2, now(), null)",
+  "a stream as archived": "update evsrc.closed_streams set archived_at = now() where stream = 'closed'",
+  "the removal of an archived copy": "delete from evsrc.archived_events",
+  "the removal of an event": "delete from evsrc.events where stream = 'open'"
+}
+
+const rejection = (sql: PgClient.PgClient, statement: string) =>
+  Effect.map(Effect.exit(sql.unsafe(statement)), (exit) => {
+    if (exit._tag === "Success") return "accepted"
+    const [reason] = exit.cause.reasons
+    const error: unknown = reason !== undefined && "error" in reason ? reason.error : undefined
+    return Predicate.hasProperty(error, "reason") && Predicate.hasProperty(error.reason, "cause")
+        && Predicate.hasProperty(error.reason.cause, "code")
+      ? String(error.reason.cause.code)
+      : String(error)
+  })
+
+/** Operators and functions that compare everything as equal, and the settings that put them first. */
+const hostile = [
+  "create schema evil",
+  ...["text", "bigint", "boolean", "uuid", "json"].flatMap((type) => [
+    `create function evil.always(${type}, ${type}) returns boolean language sql immutable as 'select true'`,
+    `create function evil.never(${type}, ${type}) returns boolean language sql immutable as 'select false'`,
+    `create operator evil.= (leftarg = ${type}, rightarg = ${type}, function = evil.always)`,
+    `create operator evil.<> (leftarg = ${type}, rightarg = ${type}, function = evil.never)`
+  ]),
+  "create function evil.current_setting(text, boolean default true) returns text language sql as $$ select 'pg_catalog, pg_temp, pg_catalog' $$",
+  "grant usage on schema evil to public"
+]
+
+const hostilePath = "set local search_path = evil, pg_catalog"
+
+const createRole = Effect.fnUntraced(function*(sql: PgClient.PgClient, name: string, url: string) {
+  yield* sql.unsafe(`create role ${name} login password 'secret'`)
+  yield* Effect.addFinalizer(() =>
+    Effect.orDie(Effect.andThen(sql.unsafe(`drop owned by ${name} cascade`), sql.unsafe(`drop role ${name}`)))
+  )
+  const asRole = Object.assign(new URL(url), { username: name, password: "secret" })
+  return yield* PgClient.makeClient({ url: Redacted.make(asRole.href) })
+})
+
+for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: layerPostgres })) {
+  describe(`direct writes on ${name}`, () => {
+    it.live("are rejected one and all, and change nothing", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* writeStreams
+        const before = yield* stored(sql)
+        for (const [what, statement] of Object.entries(directWrites)) {
+          assert.strictEqual(yield* rejection(sql, statement), "23001", what)
+        }
+        // An append in the same transaction gives no right to it.
+        for (const statement of [directWrites["a tag"]!, event("nextval('evsrc.positions')", "open", 4)]) {
+          const code = yield* sql.withTransaction(
+            Effect.andThen(append("open", 3), Effect.flatMap(rejection(sql, statement), Effect.fail))
+          ).pipe(Effect.flip)
+          assert.strictEqual(code, "23001")
+        }
+        assert.deepStrictEqual(yield* stored(sql), before)
+        assert.strictEqual((yield* append("open", 3)).version, 3)
+      }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client())))))
+
+    it.live("are rejected behind operators and functions that come before pg_catalog", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* writeStreams
+        for (const statement of hostile) yield* sql.unsafe(statement)
+        const before = yield* stored(sql)
+        for (const [what, statement] of Object.entries(directWrites)) {
+          // Looked up by its own operators, the statement itself may find no row.
+          const run = Effect.andThen(sql.unsafe(hostilePath), Effect.flatMap(rejection(sql, statement), Effect.fail))
+          assert.strictEqual(yield* Effect.flip(sql.withTransaction(run)), "23001", what)
+        }
+        yield* sql.withTransaction(Effect.andThen(sql.unsafe(hostilePath), append("open", 3)))
+        yield* sql.withTransaction(Effect.andThen(sql.unsafe(hostilePath), StreamLifecycle.archive("closed")))
+        const [row] = yield* sql<{ readonly moved: number; readonly open: number }>`
+          select (select count(*)::integer from evsrc.archived_events) as moved,
+            (select count(*)::integer from evsrc.events) as open`
+        assert.deepStrictEqual(row, { moved: 4, open: 3 })
+        assert.notDeepEqual(yield* stored(sql), before)
+      }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client())))))
+
+    it.live("cannot be hidden from any function: each has a search_path of its own", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* PgMigrations.run({ hashChain: true, causationIndex: true })
+        yield* PgMigrations.runKeys({ schema: "evsrc_keys" })
+        // A function with a SQL body was resolved when it was created.
+        const open = yield* sql`
+          select p.oid::regprocedure::text as name from pg_proc p
+            where pronamespace in ('evsrc'::regnamespace, 'evsrc_keys'::regnamespace) and prosqlbody is null
+              and not coalesce(proconfig && array[
+                'search_path=pg_catalog, pg_temp', 'search_path=pg_catalog, pg_temp, pg_catalog'
+              ], false)`
+        assert.deepStrictEqual(open, [])
+      }).pipe(Effect.provide(client())))
+  })
+}
+
+describe("a role", () => {
+  it.live("that may delete and insert, but does not own the tables, cannot remove or add events", () =>
+    Effect.gen(function*() {
+      const { name, url } = yield* freshDatabase
+      const layer = PgStores.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url) })))
+      yield* Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* writeStreams
+        for (const statement of hostile) yield* sql.unsafe(statement)
+        const archiver = yield* createRole(sql, `${name}_archiver`, url)
+        yield* sql.unsafe(`grant usage on schema evsrc to ${name}_archiver`)
+        yield* sql.unsafe(`grant select, insert, update, delete on all tables in schema evsrc to ${name}_archiver`)
+        yield* sql.unsafe(`grant usage, select on all sequences in schema evsrc to ${name}_archiver`)
+        const before = yield* stored(sql)
+        for (const path of ["set search_path = public", hostilePath.replace("local ", "")]) {
+          yield* archiver.unsafe(path)
+          for (const [what, statement] of Object.entries(directWrites)) {
+            assert.strictEqual(yield* rejection(archiver, statement), "23001", `${what}: ${path}`)
+          }
+        }
+        assert.deepStrictEqual(yield* stored(sql), before)
+      }).pipe(Effect.scoped, Effect.provide(layer))
+    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
+
+  it.live("with the strict rights of the guide appends and archives, and cannot pretend to be a function", () =>
+    Effect.gen(function*() {
+      const { name, url } = yield* freshDatabase
+      const layer = PgStores.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url) })))
+      yield* Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* writeStreams
+        const role = `${name}_app`
+        const app = yield* createRole(sql, role, url)
+        yield* sql.unsafe(strictRights.replaceAll(/\bapp\b/g, role)).unprepared
+        yield* Effect.gen(function*() {
+          assert.strictEqual((yield* append("open", 3)).version, 3)
+          const store = yield* EventStore.EventStore
+          assert.strictEqual((yield* store.append(Tick, "open", [tick(4), tick(5)])).version, 5)
+          yield* StreamLifecycle.archive("closed")
+        }).pipe(Effect.provide(
+          PgEventStore.layerWithoutMigrations().pipe(Layer.provide(PgClient.layer(app.config)))
+        ))
+        const before = yield* stored(sql)
+        yield* app`set search_path = pg_catalog, pg_temp, pg_catalog`
+        for (const [what, statement] of Object.entries(directWrites)) {
+          assert.strictEqual(yield* rejection(app, statement), "42501", what)
+        }
+        assert.strictEqual(yield* rejection(app, "select nextval('evsrc.positions')"), "42501")
+        assert.deepStrictEqual(yield* stored(sql), before)
+        const reader = yield* createRole(sql, `${name}_reader`, url)
+        yield* sql.unsafe(`grant usage on schema evsrc to ${name}_reader`)
+        yield* sql.unsafe(`grant select on all tables in schema evsrc to ${name}_reader`)
+        assert.strictEqual(
+          yield* rejection(
+            reader,
+            "select evsrc.append_one(true, 's', null, null, gen_random_uuid(), 'Ticked', 1, '{}', '{}')"
+          ),
+          "42501"
+        )
+      }).pipe(Effect.scoped, Effect.provide(layer))
+    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
+})
+
+/** The statements of docs/operations.md, for a role `app`. */
+const strictRights = `do $$ declare f regprocedure; begin
+  for f in select oid from pg_proc where pronamespace = 'evsrc'::regnamespace and proname in ('append', 'append_one', 'archive', 'restore') loop
+    execute format('alter function %s security definer', f);
+    execute format('revoke execute on function %s from public', f);
+  end loop;
+  for f in select oid from pg_proc where pronamespace = 'evsrc'::regnamespace and proname in ('append', 'append_one', 'archive') loop
+    execute format('grant execute on function %s to app', f);
+  end loop;
+  grant usage on schema evsrc to app;
+  grant select on all tables in schema evsrc to app;
+  grant select on sequence evsrc.positions to app;
+end $$`
