@@ -4,6 +4,10 @@
 -- Stored hashes of tags depend on the encoding of the database. The schema is created in the same statement as the check:
 -- psql continues after an error, and without the schema every later statement fails too.
 do $$ begin
+  if current_setting('server_version_num')::integer < 140000 then
+    raise exception 'the event store needs PostgreSQL 14 or later, but this is %', current_setting('server_version')
+      using errcode = 'EV001', hint = 'Upgrade the server.';
+  end if;
   if current_setting('server_encoding') <> 'UTF8' then
     raise exception 'the event store needs a database with encoding UTF8, but % has %',
       current_database(), current_setting('server_encoding')
@@ -22,6 +26,17 @@ create table if not exists evsrc.migrations (
 );
 -- PgMigrations creates the table before it runs this file, without the column.
 alter table evsrc.migrations add column if not exists checksum text;
+
+-- A hash as this server computed it. Stores compare it when they start: after a restore into a database with another encoding, or on a
+-- server with another hash function, it differs, and so do all stored hashes.
+create table evsrc.hash_check (
+  one boolean primary key default true check (one),
+  -- Some text whose bytes depend on the encoding.
+  sample text not null,
+  hash bigint not null
+);
+insert into evsrc.hash_check (sample, hash)
+  select sample, hashtextextended(sample, 0) from (values ('evsrc ' || chr(233) || chr(252))) as text(sample);
 
 -- Only append and append_one draw positions, one at a time (cache 1), after they have locked the in-flight low-water mark.
 -- This file uses up the first value, so that the sequence always has a last value and no event has position 0.
@@ -1116,6 +1131,9 @@ end $$;
 -- hash function differs: another processor architecture, another major version, or a dump of a database with another encoding.
 -- Appends wait meanwhile; readers see the old rows until it commits. It is the only function that replaces rows of event_tags. It
 -- disables their trigger, so only the owner of the table may call it.
+--
+-- If the hashes differ indeed (see hash_check), the streams belong to other partitions than before. A generation whose partitions have
+-- not all the same checkpoint would skip events and process others twice, so it can no longer be claimed until it is rebuilt.
 create function evsrc.rebuild_event_tags() returns bigint language plpgsql volatile
 set search_path = pg_catalog, pg_temp, pg_catalog
 as $$
@@ -1134,6 +1152,14 @@ begin
       from evsrc.log event, unnest(event.tags) as tag;
   get diagnostics written = row_count;
   alter table evsrc.event_tags enable trigger event_tags_immutable;
+  update evsrc.hash_check set hash = hashtextextended(sample, 0) where hash <> hashtextextended(sample, 0);
+  if found then
+    update evsrc.checkpoints checkpoint set partitions = 0, epoch = checkpoint.epoch + 1, owner = null, leased_until = null
+      where checkpoint.generation in (
+        select mixed.generation from evsrc.checkpoints mixed
+          group by mixed.generation having count(distinct mixed.position) > 1
+      );
+  end if;
   return written;
 end $$;
 

@@ -43,6 +43,7 @@ create table evsrc.workers (
 create table evsrc.checkpoints (
   generation text collate "C" not null,
   partition integer not null,
+  -- 0 after rebuild_event_tags has found that streams belong to other partitions than before.
   partitions integer not null,
   position bigint not null default 0,
   -- The id of the event there. A log that has another event at this position was set back, and is not read on.
@@ -150,7 +151,10 @@ begin
   end if;
   select checkpoint.partitions into other_partitions from evsrc.checkpoints checkpoint
     where checkpoint.generation = claim_partitions.generation and checkpoint.partitions <> p_partitions limit 1;
-  if found then
+  if other_partitions = 0 then
+    raise exception 'the partitions of % are not those of before: its log was restored on a server with another hash function', generation
+      using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
+  elsif found then
     raise exception '% was started with % partitions, not with %', generation, other_partitions, p_partitions using errcode = 'EV001',
       hint = 'Rebuild it, or raise its version.';
   end if;

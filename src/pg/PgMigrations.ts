@@ -22,6 +22,7 @@ import {
 } from "./MigrationContents.ts"
 import { fromSqlError, isConnectionLost, mapSqlError, sqlErrorOf } from "./PgErrors.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
+import { checkHashes, checkServer } from "./PgServerCheck.ts"
 
 /**
  * The names of the migrations, in order. Each is a file `migrations/<name>.sql` of the package.
@@ -90,6 +91,7 @@ const runSet = Effect.fn("PgMigrations.run")(
   ): Effect.fn.Return<ReadonlyArray<string>, EventStoreError, SqlClient.SqlClient> {
     yield* requireTransactions()
     const sql = yield* SqlClient.SqlClient
+    yield* checkServer(sql, set)
     const { name: schema, quoted } = schemaOf(options)
     const texts = yield* Effect.forEach(set.names, (name) => textOf(set, name))
     const loader = Effect.succeed(set.names.map((name, index) =>
@@ -181,17 +183,14 @@ const checkSet = Effect.fn("PgMigrations.check")(
     yield* requireTransactions()
     const latest = set.names.length
     const sql = yield* SqlClient.SqlClient
+    yield* checkServer(sql, set)
     const { name: schema, quoted } = schemaOf(options)
     const rows = yield* rowsOf(sql, quoted)
     yield* checkOwner(set, schema, rows)
-    const [row] = yield* mapSqlError(
-      sql.unsafe<{ readonly encoding: string }>("select current_setting('server_encoding') as encoding")
-        .withoutTransform
-    )
-    if (set.needsUtf8 && row!.encoding !== "UTF8") return yield* wrongEncoding(row!.encoding)
     const last = rows.at(-1)?.id ?? 0
     if (last === latest) {
       yield* checkContents(sql, set, schema, rows)
+      if (set.needsUtf8) yield* checkHashes(sql, quoted)
       return options.hashChain === true ? yield* checkChain(quoted) : undefined
     }
     const message = last < latest
@@ -200,16 +199,6 @@ const checkSet = Effect.fn("PgMigrations.check")(
     return yield* storeError(new StoreMisconfigured({ message, cause: undefined }))
   }
 )
-
-/** The migrations reject such a database too; this finds one into which a dump was restored. */
-const wrongEncoding = (encoding: string): EventStoreError =>
-  storeError(
-    new StoreMisconfigured({
-      message: `The event store needs a database with encoding UTF8, but this one has ${encoding}; `
-        + "restore it into a database with encoding UTF8, and call rebuild_event_tags() there",
-      cause: undefined
-    })
-  )
 
 /** Fails if the schema has the migrations of the other set. */
 const checkOwner = (

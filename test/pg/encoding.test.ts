@@ -197,3 +197,74 @@ describe("rebuild_event_tags", () => {
       assert.include(String(error.reason.cause), "must be owner of table event_tags")
     }))
 })
+
+const serverOf13 = "create function old.current_setting(text) returns text language sql as "
+  + "$$ select case $1 when 'server_version_num' then '130013' when 'server_version' then '13.13' else pg_catalog.current_setting($1) end $$"
+
+describe("a server before PostgreSQL 14", () => {
+  it.live("is rejected by the migrations, the check and the file", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const real = PgClient.layer({ url: Redacted.make(url) })
+      yield* Effect.provide(PgMigrations.run({ schema: "present" }), real)
+      yield* Effect.provide(
+        Effect.flatMap(PgClient.PgClient, (sql) => Effect.andThen(sql`create schema old`, sql.unsafe(serverOf13))),
+        real
+      )
+      yield* Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const checks = [
+          PgMigrations.run(),
+          PgMigrations.run({ schema: "present" }),
+          PgMigrations.check({ schema: "present" })
+        ]
+        for (const check of checks) {
+          const message = misconfigured(yield* Effect.flip(Effect.asVoid(check)))
+          assert.include(message, "PostgreSQL 14 or later")
+          assert.include(message, "13.13")
+        }
+        const first = (yield* PgMigrations.sqlOf("0001_event_store", { schema: "other" })).split("end $$;")[0]!
+        const error = yield* Effect.flip(sql.unsafe(`${first}end $$`).unprepared)
+        assert.include(String(error.reason.cause), "PostgreSQL 14 or later, but this is 13.13")
+      }).pipe(
+        Effect.provide(PgClient.layer({ url: Redacted.make(url), startupOptions: "-c search_path=old,pg_catalog" }))
+      )
+    }))
+})
+
+describe("a log restored where the hash function differs", () => {
+  it.live("is rejected until rebuild_event_tags has run, and claims no partitions that have changed", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* Effect.gen(function*() {
+        yield* append("a", 1, "x")
+        yield* append("b", 2, "\u00fc")
+        for (const consumer of ["even@1", "uneven@1"]) {
+          yield* sql`select from evsrc.claim_partitions(${consumer}, null, 'me', 2, interval '1 minute', false)`
+        }
+        yield* sql`update evsrc.checkpoints set position = 1 where generation = 'uneven@1' and partition = 0`
+      }).pipe(Effect.provide(Layer.fresh(PgStores.layer)))
+      yield* sql`alter table evsrc.event_tags disable trigger user`
+      yield* sql`update evsrc.event_tags set tag_hash = tag_hash + 1`
+      yield* sql`alter table evsrc.event_tags enable trigger user`
+      yield* sql`update evsrc.hash_check set hash = hash + 1`
+
+      for (const layer of [PgStores.layer, PgStores.layerWithoutMigrations()]) {
+        const message = misconfigured(yield* Effect.flip(Effect.scoped(Layer.build(Layer.fresh(layer)))))
+        assert.include(message, "select evsrc.rebuild_event_tags()")
+      }
+      yield* sql`select evsrc.rebuild_event_tags()`
+      assert.deepStrictEqual(
+        yield* Effect.provide(Effect.all([withTag("x"), withTag("\u00fc")]), Layer.fresh(PgStores.layer)),
+        [[1], [2]]
+      )
+      const claim = (consumer: string) =>
+        sql`select partition from evsrc.claim_partitions(${consumer}, null, 'me', 2, interval '1 minute', false)`
+      assert.strictEqual((yield* claim("even@1")).length, 2)
+      const error = yield* Effect.flip(claim("uneven@1"))
+      assert.include(String(error.reason.cause), "the partitions of uneven@1 are not those of before")
+      // Where the hashes are the same, it leaves the partitions alone.
+      yield* sql`select evsrc.rebuild_event_tags()`
+      assert.strictEqual((yield* claim("even@1")).length, 2)
+    }).pipe(Effect.provide(layerPostgres())))
+})

@@ -1,0 +1,68 @@
+/**
+ * Checks that a server and a database are fit for the stores: the version, the encoding, and the hashes that the database has stored.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as SqlClient from "effect/sql/SqlClient"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
+import { mapSqlError } from "./PgErrors.ts"
+
+const misconfigured = (message: string): EventStoreError =>
+  storeError(new StoreMisconfigured({ message, cause: undefined }))
+
+/**
+ * Fails with `StoreMisconfigured` if the server is older than PostgreSQL 14, or if the database has another encoding than UTF8 although
+ * the stores need that.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const checkServer = Effect.fnUntraced(function*(
+  sql: SqlClient.SqlClient,
+  { needsUtf8 }: { readonly needsUtf8: boolean }
+): Effect.fn.Return<void, EventStoreError> {
+  const [row] = yield* mapSqlError(
+    sql.unsafe<{ readonly encoding: string; readonly number: number; readonly version: string }>(
+      `select current_setting('server_encoding') as encoding, current_setting('server_version') as version,
+        current_setting('server_version_num')::integer as number`
+    ).withoutTransform
+  )
+  const { encoding, number, version } = row!
+  if (number < 140_000) {
+    return yield* misconfigured(
+      `evsrc needs PostgreSQL 14 or later, but this server has ${version}; upgrade the server`
+    )
+  }
+  if (needsUtf8 && encoding !== "UTF8") {
+    return yield* misconfigured(
+      `The event store needs a database with encoding UTF8, but this one has ${encoding}; `
+        + "create one with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0. "
+        + "To move data, restore it there, and call rebuild_event_tags()"
+    )
+  }
+})
+
+/**
+ * Fails with `StoreMisconfigured` if this server computes another hash of a text than the one by which the schema was created. A dump
+ * of a database with another encoding, and a server with another hash function, lead to that.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const checkHashes = Effect.fnUntraced(function*(
+  sql: SqlClient.SqlClient,
+  schema: string
+): Effect.fn.Return<void, EventStoreError> {
+  const rows = yield* mapSqlError(
+    sql.unsafe<{ readonly same: boolean }>(
+      `select hash = hashtextextended(sample, 0) as same from ${schema}.hash_check`
+    ).withoutTransform
+  )
+  if (rows.length === 1 && rows[0]!.same) return
+  const name = schema.replaceAll("\"", "")
+  return yield* misconfigured(
+    `The tags in schema "${name}" were hashed by another server or in another encoding, so events are not found by their tags. As the `
+      + `owner of the tables, run "select ${name}.rebuild_event_tags()"; then rebuild the projections that it names when they start`
+  )
+})
