@@ -10,6 +10,7 @@ import {
   IdempotencyKeyReused,
   InternalError,
   InvalidRequest,
+  LogDiverged,
   OutcomeUnknown,
   type readErrors,
   StoreUnavailable,
@@ -61,15 +62,23 @@ const toWriteError = (error: EventStoreError): Effect.Effect<never, WriteError> 
   }
 }
 
+/** Maps an error of reading the log after a cursor that a client gave. */
+export const toCursorError = (error: EventStoreError): Effect.Effect<never, ReadError | typeof LogDiverged.Type> =>
+  error.reason._tag === "LogDiverged"
+    ? Effect.fail(
+      LogDiverged.make({ message: "The events up to this cursor are not in the log any more; start again without it" })
+    )
+    : toReadError(error)
+
 /** Maps the store's and input errors of a query. */
 export const mapQueryErrors = <A, E, R>(
   self: Effect.Effect<A, E | EventStoreError | InvalidQuery, R>
-): Effect.Effect<A, E | ReadError, R> =>
+): Effect.Effect<A, E | ReadError | typeof LogDiverged.Type, R> =>
   Effect.catch(
     self,
-    (error): Effect.Effect<never, E | ReadError> =>
+    (error): Effect.Effect<never, E | ReadError | typeof LogDiverged.Type> =>
       error instanceof EventStoreError
-        ? toReadError(error)
+        ? toCursorError(error)
         : error instanceof InvalidQuery
         ? Effect.fail(InvalidRequest.make({ message: error.message }))
         : Effect.fail(error)

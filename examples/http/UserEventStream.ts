@@ -7,7 +7,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { EventStore, Position } from "evsrc"
+import { EventStore, type LogPosition } from "evsrc"
 import * as UserFeed from "../users/UserFeed.ts"
 import type { UserStreamEvent } from "./contract/UserEventStream.ts"
 import { ShutdownSignal } from "./ShutdownSignal.ts"
@@ -18,20 +18,22 @@ export const HeartbeatInterval = Context.Reference<Duration.Input>("evsrc/exampl
 })
 
 /**
- * Returns the changes after a position, or from now on. The first event is the position itself, from which a client can resume if its
- * connection ends before any change.
+ * Returns the changes after a cursor, or from now on. The first event is the cursor itself, from which a client can resume if its connection
+ * ends before any change. Fails with `LogDiverged` when the log was set back and does not have the event of the cursor.
  */
-export const stream = Effect.fnUntraced(function*(after: Position.Position | undefined) {
+export const stream = Effect.fnUntraced(function*(after: LogPosition.LogPosition | undefined) {
   const store = yield* EventStore.EventStore
   const interval = yield* HeartbeatInterval
   const shutdown = yield* ShutdownSignal
-  let reached = after ?? (yield* store.head)
+  let reached = after ?? (yield* store.headPosition)
+  // The first page tells whether the log has the cursor, before the response begins.
+  if (after !== undefined) yield* Stream.runDrain(Stream.take(UserFeed.changesUpToNow(after), 1))
   const position = Effect.sync((): UserStreamEvent => ({ event: "Reached", id: reached, data: "" }))
   const heartbeats = Stream.fromEffectSchedule(Effect.delay(position, interval), Schedule.forever)
   const changes = UserFeed.changesAfter(reached).pipe(
-    Stream.map((change): UserStreamEvent => {
-      reached = Position.max(reached, change.position)
-      return { event: "UserChanged", id: change.position, data: change }
+    Stream.map(({ change, cursor }): UserStreamEvent => {
+      reached = cursor
+      return { event: "UserChanged", id: cursor, data: change }
     }),
     // The client reconnects and resumes; only the server's log gets the details.
     Stream.catchCause((cause) => Stream.fromEffectDrain(Effect.logWarning("A stream of user events has ended", cause)))

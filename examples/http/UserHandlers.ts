@@ -11,6 +11,7 @@ import {
   CommandBus,
   type CommandContext,
   IdGenerator,
+  LogPosition,
   type Position,
   ProjectionBehind,
   QueryBus,
@@ -47,9 +48,14 @@ const commandContext = (headers: WriteHeaders): CommandContext.CommandContext =>
 })
 
 /** Returns the response to a write. If the key belongs to an earlier, different request, the receipt has events of another type. */
-const writtenOf = (userId: UserId, type: keyof typeof UserEvent.cases) => ({ events, position, version }: Receipt) =>
-  events.every((event) => event.type === type)
-    ? Effect.succeed({ userId, version, position })
+const writtenOf = (userId: UserId, type: keyof typeof UserEvent.cases) => (receipt: Receipt) =>
+  receipt.events.every((event) => event.type === type)
+    ? Effect.succeed({
+      userId,
+      version: receipt.version,
+      position: receipt.position,
+      cursor: LogPosition.ofReceipt(receipt)
+    })
     : Effect.fail(HttpErrorMapping.keyReused)
 
 /** Derives the user id from the idempotency key, so that a repeated request without an id means the same user. */
@@ -139,7 +145,7 @@ export const layer = HttpApiBuilder.group(
       .handle(
         "events",
         ({ headers: { "last-event-id": last }, query: { after } }) =>
-          UserEventStream.stream(last ?? after).pipe(Effect.catchTag("EventStoreError", HttpErrorMapping.toReadError))
+          UserEventStream.stream(last ?? after).pipe(Effect.catchTag("EventStoreError", HttpErrorMapping.toCursorError))
       )
       .handle(
         "history",

@@ -13,6 +13,7 @@ import * as Stream from "effect/Stream"
 import { type ConcurrencyConflict, type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
+import type * as LogPosition from "../core/LogPosition.ts"
 import type * as Position from "../core/Position.ts"
 import type * as Receipt from "../core/Receipt.ts"
 import type * as Event from "../event/Event.ts"
@@ -132,6 +133,9 @@ export class EventStore extends Context.Service<EventStore, {
   /** Returns the high-water mark: every event at or below this position is visible and final. */
   readonly head: Effect.Effect<Position.Position, EventStoreError>
 
+  /** Returns the high-water mark like `head`, with the id of the event there, to read after it later. */
+  readonly headPosition: Effect.Effect<LogPosition.LogPosition, EventStoreError>
+
   /** Returns the receipt of a command id, if it was appended. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt.Receipt>, EventStoreError>
 
@@ -202,6 +206,7 @@ export const make = Effect.fnUntraced(function*(
         return LogReader.decode(codec, subscribeEncoded({ ...options, types: codec.storedTypes }))
       },
       head: driver.head,
+      headPosition: LogReader.headPosition(driver),
       receipt: (commandId) => {
         const wrong = Limits.validateCommandId(commandId)
         return wrong === undefined ? driver.receipt(commandId) : Effect.fail(invalidRequest(wrong))
@@ -388,6 +393,17 @@ export const subscribeEncoded = (
 export const head: Effect.Effect<Position.Position, EventStoreError, EventStore> = Effect.flatMap(
   EventStore,
   (store) => store.head
+)
+
+/**
+ * Returns the high-water mark like `head`, with the id of the event there, to read after it later.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const headPosition: Effect.Effect<LogPosition.LogPosition, EventStoreError, EventStore> = Effect.flatMap(
+  EventStore,
+  (store) => store.headPosition
 )
 
 /**

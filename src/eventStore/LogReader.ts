@@ -297,6 +297,17 @@ export const requireEvents = (
 }
 
 /**
+ * Returns the high-water mark with the id of the event there.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const headPosition = (
+  driver: Pick<EventStoreDriver, "eventIds" | "head">
+): Effect.Effect<LogPosition.LogPosition, EventStoreError> =>
+  Effect.flatMap(driver.head, (head) => Effect.map(driver.eventIds([head]), ([id]) => LogPosition.make(head, id)))
+
+/**
  * Returns whether the log does not have one of these events at its position, because it was set back or is another log.
  *
  * @since 0.1.0

@@ -70,7 +70,8 @@ const errorsOf = ({ responses }: typeof Operation.Type, components: Readonly<Rec
 /** Replaces what differs from run to run. */
 const normalised = (json: unknown): unknown =>
   JSON.parse(
-    JSON.stringify(json, (key, value: unknown) => ["message", "recordedAt", "traceparent"].includes(key) ? "…" : value)
+    JSON.stringify(json, (key, value: unknown) =>
+      ["message", "recordedAt", "traceparent", "cursor"].includes(key) ? "…" : value)
   )
 
 const requestOf = (code: string) => {

@@ -9,7 +9,7 @@ import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Position, ProjectionStore } from "evsrc"
+import { LogPosition, Position, ProjectionStore } from "evsrc"
 import { Api } from "../../examples/http/contract/Api.ts"
 import { HeartbeatInterval } from "../../examples/http/UserEventStream.ts"
 import { type Ask, at, changedStore, client, memoryStores, start } from "./UsersProgram.ts"
@@ -64,7 +64,7 @@ const register = async (name = "Ann") => {
   const userId = `user-${++count}`
   const { json, status } = await ask("POST", "/users", { body: { userId, email: "ann@example.com", name } })
   assert.strictEqual(status, 201)
-  return { userId, position: String(at(json, "position")) }
+  return { userId, position: String(at(json, "position")), cursor: String(at(json, "cursor")) }
 }
 
 /** Returns the next `UserChanged` event. */
@@ -73,7 +73,9 @@ const change = async ({ next }: Awaited<ReturnType<typeof connect>>) => {
   while (received?.event === "Reached") received = await next()
   assert.isDefined(received)
   assert.strictEqual(received!.event, "UserChanged")
-  return { id: received!.id, data: JSON.parse(received!.data) as unknown }
+  const id = received!.id
+  // The cursor names the event after the position.
+  return { id: String(id).split("_")[0], cursor: id, data: JSON.parse(received!.data) as unknown }
 }
 
 describe("GET /users/events", () => {
@@ -81,8 +83,9 @@ describe("GET /users/events", () => {
     await register()
     const connection = await connect(url)
     assert.deepInclude(await connection.next(), { event: "Reached", data: "" })
-    const { position, userId } = await register("Zoë")
+    const { cursor, position, userId } = await register("Zoë")
     const registered = await change(connection)
+    assert.strictEqual(registered.cursor, cursor)
     assert.strictEqual(registered.id, position)
     assert.deepInclude(registered.data, { userId, version: 1, position })
     assert.deepStrictEqual(at(registered.data, "change"), {
@@ -144,6 +147,16 @@ describe("GET /users/events", () => {
     assert.include(id.text, "is reserved")
   })
 
+  it("rejects a cursor whose event the log does not have, before the stream begins", async () => {
+    const { cursor } = await register()
+    const lost = cursor.replace(/.$/, (digit) => digit === "0" ? "1" : "0")
+    for (const path of [`/users/events?after=${lost}`, `/users?after=${lost}`]) {
+      const { json, status } = await ask("GET", path)
+      assert.deepStrictEqual([status, at(json, "_tag")], [410, "LogDiverged"], path)
+    }
+    assert.strictEqual((await ask("GET", `/users?after=${cursor}`)).status, 200)
+  })
+
   it("appears in the OpenAPI document", async () => {
     const { json } = await ask("GET", "/openapi.json")
     const operation = at(json, "paths", "/users/events", "get")
@@ -157,13 +170,13 @@ describe("GET /users/events", () => {
       const { position, userId } = yield* Effect.promise(() => register())
       const api = yield* HttpApiClient.make(Api, { baseUrl: url })
       const events = yield* api.users.events({
-        headers: { "last-event-id": Position.make(BigInt(position) - 1n) },
+        headers: { "last-event-id": LogPosition.make(Position.make(BigInt(position) - 1n), undefined) },
         query: {}
       })
       const [reached, changed] = yield* Stream.runCollect(Stream.take(events, 2))
       assert.deepStrictEqual([reached?.event, changed?.event], ["Reached", "UserChanged"])
       assert.strictEqual(changed?.event === "UserChanged" ? String(changed.data.userId) : "none", userId)
-      assert.strictEqual(changed?.id, BigInt(position))
+      assert.strictEqual(changed?.id.position, BigInt(position))
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 
   it("sends heartbeats and ends when the server shuts down", async () => {

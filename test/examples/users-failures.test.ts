@@ -115,7 +115,8 @@ describe("the store", () => {
     }))
     return withProgram(Layer.merge(events, ProjectionStore.layerMemory), async (ask) => {
       const { json, status } = await ask("POST", "/users", ann)
-      assert.deepStrictEqual([status, json], [201, { userId: "ann", version: 1, position: "1" }])
+      assert.strictEqual(status, 201)
+      assert.deepInclude(json, { userId: "ann", version: 1, position: "1" })
       assert.isAtMost(losses, 0)
       assert.lengthOf(Object(at((await ask("GET", "/users/ann/history")).json, "items")), 1)
     })

@@ -74,7 +74,7 @@ describe("writing", () => {
       body: { userId: "given", email: "a.b+c@example.co.uk", name: "Zoë 🦊" }
     })
     assert.strictEqual(answer.status, 201)
-    assert.deepStrictEqual(Object.keys(Object(answer.json)), ["userId", "version", "position"])
+    assert.deepStrictEqual(Object.keys(Object(answer.json)), ["userId", "version", "position", "cursor"])
     assert.deepInclude(answer.json, { userId: "given", version: 1 })
     assert.match(String(at(answer.json, "position")), /^[1-9]\d*$/)
     assert.isString(at(answer.json, "position"))
@@ -100,7 +100,7 @@ describe("writing", () => {
   it("renames a user", async () => {
     const id = await register()
     const { json } = await rename(id, "Ann Lee")
-    assert.deepStrictEqual(Object.keys(Object(json)), ["userId", "version", "position"])
+    assert.deepStrictEqual(Object.keys(Object(json)), ["userId", "version", "position", "cursor"])
     assert.deepInclude(json, { userId: id, version: 2 })
     const read = await ask("GET", `/users/${id}?after=${at(json, "position")}`)
     assert.deepInclude(read.json, { name: "Ann Lee", version: 2, status: "active" })
@@ -712,15 +712,15 @@ describe("the server", () => {
     )
     assert.deepStrictEqual(Object.fromEntries(operations), {
       "post /users": ["201", "400", "409", "500", "503"],
-      "get /users": ["200", "400", "500", "503"],
-      "get /users/events": ["200", "400", "500", "503"],
-      "get /users/{id}": ["200", "400", "404", "500", "503"],
+      "get /users": ["200", "400", "410", "500", "503"],
+      "get /users/events": ["200", "400", "410", "500", "503"],
+      "get /users/{id}": ["200", "400", "404", "410", "500", "503"],
       "patch /users/{id}": ["200", "400", "404", "409", "500", "503"],
       "post /users/{id}/deactivate": ["200", "400", "404", "409", "500", "503"],
-      "get /users/{id}/history": ["200", "400", "404", "500", "503"],
-      "get /users/{id}/timeline": ["200", "400", "404", "500", "503"],
-      "get /users/{id}/diff": ["200", "400", "404", "500", "503"],
-      "post /users/{id}/what-if": ["200", "400", "404", "409", "500", "503"],
+      "get /users/{id}/history": ["200", "400", "404", "410", "500", "503"],
+      "get /users/{id}/timeline": ["200", "400", "404", "410", "500", "503"],
+      "get /users/{id}/diff": ["200", "400", "404", "410", "500", "503"],
+      "post /users/{id}/what-if": ["200", "400", "404", "409", "410", "500", "503"],
       "get /health": ["200", "400", "503"]
     })
   })
@@ -733,7 +733,7 @@ describe("the server", () => {
         headers: { "x-actor": "bob" },
         payload: { userId, email: Email.make("ann@example.com"), name: "Ann" }
       })
-      const user = yield* api.users.get({ params: { id: userId }, query: { after: written.position } })
+      const user = yield* api.users.get({ params: { id: userId }, query: { after: written.cursor } })
       assert.deepStrictEqual([user.name, user.version], ["Ann", 1])
       const conflict = yield* Effect.flip(
         api.users.rename({ params: { id: userId }, headers: { "if-match": written.version }, payload: { name: "X" } })

@@ -54,6 +54,9 @@ export const StoreUnavailable = httpError(503, "StoreUnavailable", {})
 /** The write may or may not have happened. A repetition with the same `Idempotency-Key` is safe. */
 export const OutcomeUnknown = httpError(503, "OutcomeUnknown", {})
 
+/** The log was set back, and does not have the event of a cursor any more. The client starts again without it. */
+export const LogDiverged = httpError(410, "LogDiverged", {})
+
 /** A fault of the server; its log has the details. */
 export const InternalError = httpError(500, "InternalError", {})
 

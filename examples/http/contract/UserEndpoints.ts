@@ -7,11 +7,12 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
-import { AsOf, Position, Version } from "evsrc"
+import { AsOf, LogPosition, Position, Version } from "evsrc"
 import { Email, User, UserId, UserName, UserStatus } from "../../users/contract/User.ts"
 import { DiffUser, UserHistoryItem, UserStep, WhatIfCommand, WhatIfUser } from "../../users/contract/UserQueries.ts"
 import {
   AsOfNotReached,
+  LogDiverged,
   ProjectionBehind,
   readErrors,
   UserAlreadyRegistered,
@@ -53,8 +54,9 @@ const writeHeaders = {
 
 export type WriteHeaders = Schema.Struct<typeof writeHeaders>["Type"]
 
-const after = Schema.optionalKey(Position.Position).annotate({
-  description: "The `position` of an earlier response. The read model includes at least the events up to there."
+const after = Schema.optionalKey(LogPosition.FromString).annotate({
+  description:
+    "The `cursor` or `position` of an earlier response. The read model includes at least the events up to there."
 })
 
 const limit = Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1000 }))).annotate({
@@ -78,10 +80,16 @@ const paged = <Item extends Schema.Top, Cursor extends Schema.Top>(item: Item, c
     })
   })
 
-const Written = Schema.Struct({ userId: UserId, version: Version.Version, position: Position.Position })
+const Written = Schema.Struct({
+  userId: UserId,
+  version: Version.Version,
+  position: Position.Position,
+  cursor: LogPosition.FromString
+})
   .annotate({
     identifier: "Written",
-    description: "The version of the user and the position of the log after the write."
+    description:
+      "The version of the user and the position of the log after the write. The cursor also names the event there, so that a log that was set back is told apart."
   })
 
 /** Excludes "events", because `/users/events` is another endpoint. */
@@ -99,7 +107,7 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
   HttpApiEndpoint.get("list", "/users", {
     query: { status: Schema.optionalKey(UserStatus), limit, cursor: Schema.optionalKey(UserCursor), after },
     success: paged(User, UserCursor),
-    error: [...readErrors, ProjectionBehind]
+    error: [...readErrors, LogDiverged, ProjectionBehind]
   }).annotate(OpenApi.Summary, "List users in the order of their ids"),
   userEvents,
   HttpApiEndpoint.get("get", "/users/:id", {
@@ -118,7 +126,7 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
       return second === undefined || { path: [second], issue: `cannot be combined with ${first}` }
     })),
     success: User,
-    error: [...readErrors, ProjectionBehind, UserNotFound, UserNotYetRegistered, AsOfNotReached]
+    error: [...readErrors, LogDiverged, ProjectionBehind, UserNotFound, UserNotYetRegistered, AsOfNotReached]
   }).annotate(OpenApi.Summary, "Get a user, now or as of a point in time"),
   HttpApiEndpoint.patch("rename", "/users/:id", {
     params: { id: UserId },
@@ -137,13 +145,13 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
     params: { id: UserId },
     query: { limit, cursor: Schema.optionalKey(HistoryCursor), after },
     success: paged(UserHistoryItem, HistoryCursor),
-    error: [...readErrors, UserNotFound]
+    error: [...readErrors, LogDiverged, UserNotFound]
   }).annotate(OpenApi.Summary, "List the events of a user, oldest first"),
   HttpApiEndpoint.get("timeline", "/users/:id/timeline", {
     params: { id: UserId },
     query: { limit, cursor: Schema.optionalKey(HistoryCursor) },
     success: paged(UserStep, HistoryCursor),
-    error: [...readErrors, UserNotFound]
+    error: [...readErrors, LogDiverged, UserNotFound]
   }).annotate(OpenApi.Summary, "List the events of a user, each with the state after it, oldest first"),
   HttpApiEndpoint.get("diff", "/users/:id/diff", {
     params: { id: UserId },
@@ -152,7 +160,7 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
       to: Schema.optionalKey(asOf).annotate({ description: `To ${asOfForms}; now by default.` })
     },
     success: DiffUser.successSchema,
-    error: [...readErrors, UserNotFound, AsOfNotReached]
+    error: [...readErrors, LogDiverged, UserNotFound, AsOfNotReached]
   }).annotate(OpenApi.Summary, "Compare a user as of two points in time: a JSON Patch and the events between"),
   HttpApiEndpoint.post("whatIf", "/users/:id/what-if", {
     params: { id: UserId },
@@ -161,6 +169,6 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
       command: WhatIfCommand
     }),
     success: WhatIfUser.successSchema,
-    error: [...readErrors, UserNotFound, UserAlreadyRegistered, UserIsDeactivated, AsOfNotReached]
+    error: [...readErrors, LogDiverged, UserNotFound, UserAlreadyRegistered, UserIsDeactivated, AsOfNotReached]
   }).annotate(OpenApi.Summary, "Try a command as of a point in time, without writing anything")
 ) {}
