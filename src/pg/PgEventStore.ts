@@ -47,7 +47,7 @@ export const makeDriver = Effect.fnUntraced(
     })
     const notifications = options.notify === false
       ? undefined
-      : yield* PgNotify.make({ channel: `evsrc_${schema}`, onNotification: highWaterMark.wake })
+      : yield* PgNotify.make({ channel: PgNotify.channelOf(schema), onNotification: highWaterMark.wake })
     const wakeReaders = notifications === undefined
       ? highWaterMark.wake
       : Effect.andThen(highWaterMark.wake, notifications.notify)

@@ -12,9 +12,26 @@ import * as Queue from "effect/Queue"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { createHash } from "node:crypto"
 
 /** Commits within this time after a notification share the next one, because each costs the server and every listening process. */
 const pause = "5 millis"
+
+/** PostgreSQL's limit on the name of a channel, in bytes. A schema's name has one byte a character. */
+const maxChannelLength = 63
+
+/**
+ * Returns the name of the channel of a schema. The longest names of schemas are shortened to their beginning and a hash.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const channelOf = (schema: string): string => {
+  const channel = `evsrc_${schema}`
+  if (channel.length <= maxChannelLength) return channel
+  const hash = createHash("sha256").update(schema).digest("hex").slice(0, 16)
+  return `${channel.slice(0, maxChannelLength - hash.length - 1)}_${hash}`
+}
 
 /**
  * Sends notifications.
@@ -32,7 +49,8 @@ export interface PgNotify {
  *
  * **Gotchas**
  *
- * Without a `PgClient` in the context it neither sends nor receives. It receives nothing while the server rejects LISTEN.
+ * Without a `PgClient` in the context it neither sends nor receives. It receives nothing while the server rejects LISTEN,
+ * and then logs one warning.
  *
  * @since 0.1.0
  * @category constructors
@@ -53,11 +71,20 @@ export const make = Effect.fnUntraced(function*(options: {
   })
   yield* Effect.forkScoped(Effect.withTracerEnabled(Effect.forever(sendWhenDue), false))
 
+  let hasWarned = false
+  const warn = (error: unknown) => {
+    const message = "Cannot listen for events of other processes; they are seen at the next poll"
+    const log = hasWarned ? Effect.logDebug(message, error) : Effect.logWarning(message, error)
+    hasWarned = true
+    return log
+  }
+
   const listen = Effect.gen(function*() {
     // Listening occupies a connection. It must not come from the pool, which may have only one. A client over a stream (PGlite) has a
     // single connection, and listens without occupying it.
     const own = client.config.stream === undefined ? yield* PgClient.makeClient(client.config) : client
     const notifications = yield* own.listen(options.channel)
+    hasWarned = false
     // For notifications sent while this process did not listen.
     yield* options.onNotification
     return yield* Effect.forever(Effect.andThen(Queue.takeAll(notifications), options.onNotification))
@@ -65,7 +92,7 @@ export const make = Effect.fnUntraced(function*(options: {
   yield* listen.pipe(
     Effect.scoped,
     Effect.provide(Reactivity.layer),
-    Effect.tapError((error) => Effect.logDebug("Not listening for events of other processes", error)),
+    Effect.tapError(warn),
     Effect.retry(Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")])),
     Effect.forkScoped
   )
