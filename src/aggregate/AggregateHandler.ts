@@ -10,7 +10,7 @@ import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
-import { ConcurrencyConflict } from "../core/errors.ts"
+import { ConcurrencyConflict, type EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
@@ -59,7 +59,7 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
 /** What a command was decided to do on a state: append events, or end without any. */
 interface Decided<E, Error> {
   readonly events: ReadonlyArray<E>
-  readonly withoutEvents: Effect.Effect<Receipt, Error | ConcurrencyConflict>
+  readonly withoutEvents: Effect.Effect<Receipt, Error | ConcurrencyConflict | EventStoreError>
 }
 
 const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any, C extends Command.Any>(
@@ -121,18 +121,30 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
   }
 })
 
+/** Returns why a command that names the last event of its stream cannot be decided on another one. */
+const lastEventError = (stream: string, eventId: string, expected: Version.Expected | undefined): EventStoreError =>
+  typeof expected === "number" && expected > 0
+    ? storeError(new LogDiverged({ eventId, stream, version: expected }))
+    : invalidRequest("`lastEventId` needs the exact version of that event; pass it as `expected`")
+
 /** Returns the function that decides a command on a state of its stream. */
 const decideOn = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   stream: string,
   command: C["_tag"],
   payload: Command.Payload<C>,
-  { expected, failWithoutRetry }: CommandExecution.Attempt
+  { expected, failWithoutRetry, lastEventId }: CommandExecution.Attempt
 ) =>
 ({ eventId, position, state, version }: CachedState<State>): Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
   if (expected !== undefined && !Version.meets(version, expected)) {
     const conflict = new ConcurrencyConflict({ stream, expected, actual: version })
     return { events: [], withoutEvents: Effect.suspend(() => failWithoutRetry(conflict)) }
+  }
+  if (lastEventId !== undefined && lastEventId !== eventId) {
+    return {
+      events: [],
+      withoutEvents: Effect.suspend(() => failWithoutRetry(lastEventError(stream, lastEventId, expected)))
+    }
   }
   const decision = Decider.decide(decider, state, command, payload)
   if (Result.isFailure(decision)) return { events: [], withoutEvents: Effect.fail(decision.failure) }

@@ -29,6 +29,11 @@ export interface CommandContext {
   readonly attributes?: { readonly [key: string]: Schema.Json } | undefined
   /** The version that the stream must have. A conflict with it is not retried. */
   readonly expected?: Expected | undefined
+  /**
+   * The id of the last event that the caller has seen in the stream; it needs an exact `expected`. When the log was set back and has another
+   * event at that version, the command fails with `LogDiverged`.
+   */
+  readonly lastEventId?: string | undefined
 }
 
 /**
@@ -57,7 +62,7 @@ export const DefaultActor = Context.Reference<string>("evsrc/command/CommandCont
  * @since 0.1.0
  * @category models
  */
-export type SharedContext = Omit<CommandContext, "commandId" | "expected">
+export type SharedContext = Omit<CommandContext, "commandId" | "expected" | "lastEventId">
 
 /**
  * Adds to the context of all commands that an effect dispatches.

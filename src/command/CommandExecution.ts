@@ -42,6 +42,8 @@ export interface Attempt {
   readonly stream: string
   /** The version that the caller expects the stream to have. */
   readonly expected: Version.Expected | undefined
+  /** The id that the stream's last event must have. */
+  readonly lastEventId: string | undefined
   /** The metadata of the events. */
   readonly metadata: Metadata
   /** Fails with an error that is not retried, even if it is a conflict. */
@@ -91,6 +93,7 @@ export const make = Effect.fnUntraced(function*(
     const attempt = handle({
       stream,
       expected: context.expected,
+      lastEventId: context.lastEventId,
       metadata: metadataOf(context, command, commandId, defaultActor, span),
       failWithoutRetry: (error) => {
         mayRetry = false

@@ -22,8 +22,9 @@ export const inherit = (outer: CommandContext, context: CommandContext): Command
  * @since 0.1.0
  * @category combinators
  */
-export const shared = ({ commandId: _id, expected: _expected, ...context }: CommandContext): CommandContext =>
-  withoutUndefined(context)
+export const shared = (
+  { commandId: _id, expected: _expected, lastEventId: _lastEventId, ...context }: CommandContext
+): CommandContext => withoutUndefined(context)
 
 /**
  * Returns a context without the fields that are `undefined`.

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, SchemaGetter } from "effect"
 import { TestClock } from "effect/testing"
-import { Aggregate, Command, CommandBus, EventStore, Position, Version } from "evsrc"
+import { Aggregate, Command, CommandBus, EventStore, EventStoreError, Position, Version } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 
 /** A number that is encoded rounded, so that the stored event differs from the decided one. */
@@ -145,6 +145,25 @@ describe("the cached states of a process", () => {
       assert.strictEqual((yield* run(add("a", 80))).version, Version.make(4))
       assert.strictEqual((yield* run(stale("a"))).state, 150)
       assert.strictEqual((yield* run(stale("b"))).version, Version.zero, "no other state of the lost log stays cached")
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("a command that names the last event of its stream fails where that is another event", () =>
+    Effect.gen(function*() {
+      const dispatch = (expected: number | "any" | undefined, lastEventId: string) =>
+        CommandBus.dispatch(Add, { id: "a", amount: 1 }, {
+          ...(expected === undefined ? {} : { expected: expected === "any" ? expected : Version.make(expected) }),
+          lastEventId
+        }).pipe(Effect.provide(counters))
+      const lost = crypto.randomUUID()
+      const [first] = (yield* add("a", 1)).events
+      const reasonOf = (error: { readonly _tag: string }) =>
+        error instanceof EventStoreError ? error.reason._tag : error._tag
+      assert.strictEqual(reasonOf(yield* Effect.flip(dispatch(1, lost))), "LogDiverged")
+      for (const expected of ["any", undefined] as const) {
+        assert.strictEqual(reasonOf(yield* Effect.flip(dispatch(expected, lost))), "InvalidRequest")
+      }
+      assert.strictEqual(reasonOf(yield* Effect.flip(dispatch(2, lost))), "ConcurrencyConflict")
+      assert.strictEqual((yield* dispatch(1, first!.id)).version, Version.make(2))
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect("a load detects a log that was restored from an older backup", () =>

@@ -17,6 +17,7 @@ import { commands } from "../command/CommandSuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
+import { checkpoints } from "../operations/CheckpointsSuite.ts"
 import { audits } from "../operations/DeliveryAuditSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
 import { lifecycles } from "../projection/LifecycleSuite.ts"
@@ -89,6 +90,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...bus,
   ...audits,
   ...parking,
+  ...checkpoints,
   ...rebuilds,
   ...causationCases,
   ...versions,
