@@ -7,11 +7,16 @@ import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
+import * as LogPosition from "./LogPosition.ts"
 import * as Position from "./Position.ts"
 import * as Version from "./Version.ts"
 
 const Now = Schema.TaggedStruct("Now", {})
-const AtPosition = Schema.TaggedStruct("Position", { position: Position.Position })
+const AtPosition = Schema.TaggedStruct("Position", {
+  position: Position.Position,
+  /** The id of the event there; a read of a log without it fails with `LogDiverged`. */
+  eventId: Schema.optionalKey(Schema.String)
+})
 const AtInstant = Schema.TaggedStruct("Instant", { instant: Schema.DateTimeUtc })
 const AtVersion = Schema.TaggedStruct("Version", { version: Version.Version })
 
@@ -64,13 +69,17 @@ export const now: OfLog = Now.make({})
 export const version = (version: number): typeof AtVersion.Type => AtVersion.make({ version: Version.make(version) })
 
 /**
- * Returns the point in time at a position of the log. Throws unless it is from 0 to 2^63 - 1.
+ * Returns the point in time at a position of the log. Throws unless it is from 0 to 2^63 - 1. With the id of the event there, as a `LogPosition`
+ * has, a read of a log that was set back and does not have the event fails with `LogDiverged`.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const position = (position: bigint): typeof AtPosition.Type =>
-  AtPosition.make({ position: Position.make(position) })
+export const position = (position: bigint | LogPosition.LogPosition): typeof AtPosition.Type => {
+  if (typeof position === "bigint") return AtPosition.make({ position: Position.make(position) })
+  const { eventId } = position
+  return AtPosition.make({ position: position.position, ...(eventId === undefined ? {} : { eventId }) })
+}
 
 /**
  * Returns the point in time at an instant, in any time zone.
@@ -120,7 +129,7 @@ export const format = (asOf: AsOf): string => {
     case "Version":
       return `version ${asOf.version}`
     case "Position":
-      return `position ${asOf.position}`
+      return `position ${LogPosition.format(LogPosition.make(asOf.position, asOf.eventId))}`
     case "Instant":
       return `instant ${DateTime.formatIso(asOf.instant)}`
   }
@@ -135,7 +144,7 @@ const parse = (text: string): AsOf | undefined => {
     case "version":
       return /^[0-9]{1,16}$/.test(value) && Version.isVersion(Number(value)) ? version(Number(value)) : undefined
     case "position":
-      return /^[0-9]{1,19}$/.test(value) && Position.isPosition(BigInt(value)) ? position(BigInt(value)) : undefined
+      return Option.getOrUndefined(Option.map(LogPosition.parse(value), position))
     case "instant":
       return Option.getOrUndefined(Option.map(DateTime.make(value), instant))
     default:
@@ -144,7 +153,8 @@ const parse = (text: string): AsOf | undefined => {
 }
 
 /**
- * A point in time as text, for a URL or a command line: `now`, `version:3`, `position:42`, `instant:2030-01-31T12:00:00Z`.
+ * A point in time as text, for a URL or a command line: `now`, `version:3`, `position:42` or `position:42_<id
+ * of the event there>`, `instant:2030-01-31T12:00:00Z`.
  *
  * @since 0.1.0
  * @category models

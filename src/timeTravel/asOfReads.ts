@@ -11,12 +11,13 @@ import * as Stream from "effect/Stream"
 import * as AsOf from "../core/AsOf.ts"
 import { AsOfNotReached, type EventStoreError, invalidRequest } from "../core/errors.ts"
 import * as JsonDiff from "../core/JsonDiff.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
-import { defaultPageSize, queryPages } from "../eventStore/LogReader.ts"
+import { defaultPageSize, queryPages, requireEvents } from "../eventStore/LogReader.ts"
 
 /** How long a read waits for appends in flight, which may still commit at lower positions. */
 const maxWait = "5 seconds"
@@ -72,7 +73,8 @@ export const pointOf = (last: EncodedEvent | undefined): AsOfPoint => ({
 })
 
 /**
- * Waits until the high-water mark reaches a position, so that no further event can appear at or below it. Fails with `AsOfNotReached` if the
+ * Waits until the high-water mark reaches a position, so that no further event can appear at or below it. Fails with `LogDiverged` if the
+ * position names an event that the log does not have there. Fails with `AsOfNotReached` if the
  * log has no such position yet, or if appends in flight hold the mark back for more than 5 seconds. Within a transaction it does not wait:
  * the events that the transaction sees are final for it.
  *
@@ -83,7 +85,9 @@ export const awaitReached = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
   asOf: AsOf.AsOf
 ): Effect.fn.Return<void, AsOfNotReached | EventStoreError> {
-  if (asOf._tag !== "Position" || (yield* driver.head) >= asOf.position) return
+  if (asOf._tag !== "Position") return
+  yield* requireEvents(driver, [LogPosition.make(asOf.position, asOf.eventId)])
+  if ((yield* driver.head) >= asOf.position) return
   const last = yield* driver.last
   if (last < asOf.position) return yield* new AsOfNotReached({ asOf, reached: AsOf.position(last) })
   if (yield* driver.inTransaction) return

@@ -1,10 +1,12 @@
 /** Points in time as text. */
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Option, Schema } from "effect"
-import { AsOf } from "evsrc"
+import { AsOf, LogPosition, Position } from "evsrc"
 
 const decode = Schema.decodeUnknownOption(AsOf.FromString)
 const encode = Schema.encodeSync(AsOf.FromString)
+
+const id = "0198c0de-0000-7000-8000-000000000001"
 
 describe("AsOf.FromString", () => {
   it("encodes every kind of point in time", () => {
@@ -13,9 +15,10 @@ describe("AsOf.FromString", () => {
         AsOf.now,
         AsOf.version(3),
         AsOf.position(42n),
+        AsOf.position(LogPosition.make(Position.make(42n), id)),
         AsOf.instant(DateTime.makeUnsafe("2030-01-31T12:00:00Z"))
       ].map((asOf) => encode(asOf)),
-      ["now", "version:3", "position:42", "instant:2030-01-31T12:00:00.000Z"]
+      ["now", "version:3", "position:42", `position:42_${id}`, "instant:2030-01-31T12:00:00.000Z"]
     )
   })
 
@@ -30,6 +33,7 @@ describe("AsOf.FromString", () => {
           AsOf.version(Number.MAX_SAFE_INTEGER),
           AsOf.position(BigInt(n)),
           AsOf.position(2n ** 63n - 1n),
+          AsOf.position(LogPosition.make(Position.make(BigInt(n) + 1n), id)),
           AsOf.instant(DateTime.makeUnsafe(n % 4_000_000_000_000))
         ]
         assert.deepStrictEqual(
@@ -50,6 +54,8 @@ describe("AsOf.FromString", () => {
       "version:1e3",
       "position:-1",
       "position:9223372036854775808",
+      "position:42_",
+      "position:42_x",
       "instant:soon",
       "Now",
       "now:1"

@@ -21,8 +21,10 @@ import * as CommandBus from "../../src/command/CommandBus.ts"
 import { storedEvent } from "../../src/conformance/EventStoreFixtures.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import * as AsOf from "../../src/core/AsOf.ts"
+import { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import type * as JsonDiff from "../../src/core/JsonDiff.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import type { Receipt } from "../../src/core/Receipt.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
@@ -595,18 +597,28 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const far = AsOf.position((yield* driver.last) + 1_000_000n)
     const { async, found } = ownedProjections(run)
     const tax = { ...payload, amount: 1 }
-    const all: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }, EventStore.EventStore>> = [
-      TimeTravel.aggregate(SafeDecider, safe!, far),
-      Stream.runDrain(TimeTravel.history(SafeDecider, safe!, far)),
-      TimeTravel.decision(taxing, tax, far),
-      TimeTravel.decisionDiff(taxing, tax, { from: AsOf.now, to: far }),
-      TimeTravel.whatIfDecided(taxing, tax, far),
-      TimeTravel.document(async, payload.owner, far),
-      TimeTravel.documentDiff(found, payload.owner, { from: far, to: AsOf.now })
+    const allAt = (
+      at: typeof far
+    ): ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }, EventStore.EventStore>> => [
+      TimeTravel.aggregate(SafeDecider, safe!, at),
+      Stream.runDrain(TimeTravel.history(SafeDecider, safe!, at)),
+      TimeTravel.decision(taxing, tax, at),
+      TimeTravel.decisionDiff(taxing, tax, { from: AsOf.now, to: at }),
+      TimeTravel.whatIfDecided(taxing, tax, at),
+      TimeTravel.document(async, payload.owner, at),
+      TimeTravel.documentDiff(found, payload.owner, { from: at, to: AsOf.now })
     ]
-    for (const [index, tried] of all.entries()) {
+    for (const [index, tried] of allAt(far).entries()) {
       equal((yield* Effect.flip(tried))._tag, "AsOfNotReached", `a position beyond the last (${index})`)
     }
+    const last = yield* driver.last
+    const lost = AsOf.position(LogPosition.make(last, globalThis.crypto.randomUUID()))
+    for (const [index, tried] of allAt(lost).entries()) {
+      const error = yield* Effect.flip(tried)
+      equal(error instanceof EventStoreError ? error.reason._tag : error._tag, "LogDiverged", `a lost event (${index})`)
+    }
+    const [lastId] = yield* driver.eventIds([last])
+    yield* allAt(AsOf.position(LogPosition.make(last, lastId)))[0]!
     const future = AsOf.instant(DateTime.makeUnsafe("2999-01-01T00:00:00Z"))
     equal(
       (yield* TimeTravel.aggregate(SafeDecider, safe!, future)).state.inside,
