@@ -66,8 +66,8 @@ create table evsrc.events (
   closes boolean,
   constraint events_stream_version unique (stream, version),
   constraint events_tags_valid check (
-    tags is null or array_ndims(tags) = 1 and array_lower(tags, 1) = 1 and array_position(tags, null) is null
-      and array_position(tags, '') is null
+    tags is null or (array_ndims(tags) = 1 and array_lower(tags, 1) = 1 and array_position(tags, null) is null
+      and array_position(tags, '') is null) is true
   )
 );
 

@@ -248,7 +248,10 @@ const decodePast = (
   })
 }
 
-const dataOf = (encoded: EncodedEvent) => Result.mapError(EventPersonalData.dataOf(encoded), malformed)
+const dataOf = (encoded: EncodedEvent) =>
+  encoded.malformed === undefined
+    ? Result.mapError(EventPersonalData.dataOf(encoded), malformed)
+    : Result.fail(malformed(encoded.malformed))
 
 const malformed = (detail: string): DecodeFailure => ({ problem: "Malformed", detail })
 

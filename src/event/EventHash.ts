@@ -60,7 +60,8 @@ export const encode = (event: StoredEvent, previous: string | undefined): Uint8A
   text(event.commandId)
   int4(event.commandEvents ?? -1)
   int4(event.tags.length)
-  for (const tag of event.tags) text(tag)
+  // A row that was changed by hand may have nulls among its tags.
+  for (const tag of event.tags as ReadonlyArray<string | null>) text(tag ?? undefined)
   text(event.data)
   text(event.metadata)
   int4(event.closes === true ? 1 : 0)

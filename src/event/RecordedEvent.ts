@@ -57,6 +57,8 @@ export interface EncodedEvent {
    * without personal data.
    */
   readonly decrypted?: Result.Result<Schema.Json, string>
+  /** What is wrong with the stored row. The event cannot be decoded then, and the columns concerned have a substitute here. */
+  readonly malformed?: string
 }
 
 /**

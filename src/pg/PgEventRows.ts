@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
-import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { Metadata } from "../core/Metadata.ts"
 import type { Position } from "../core/Position.ts"
@@ -57,25 +56,52 @@ export interface StoredRow extends Omit<EventRow, "data" | "metadata"> {
   readonly previous_hash: string | null
 }
 
+const isTags = (tags: ReadonlyArray<unknown> | null): boolean =>
+  tags === null || tags.every((tag) => typeof tag === "string" && tag !== "")
+
+const isMetadata = (metadata: unknown): boolean =>
+  typeof metadata === "object" && metadata !== null && !Array.isArray(metadata)
+
+/** PostgreSQL has infinite times, which only a manual change can write. */
+const isTime = (time: unknown): boolean => time instanceof Date && !Number.isNaN(time.getTime())
+
+/** Returns an event whose row was changed by hand so that its columns do not have their types. */
+const malformedOf = (row: EventRow): EncodedEvent => ({
+  ...recordedOf({
+    ...row,
+    tags: isTags(row.tags) ? row.tags : null,
+    metadata: isMetadata(row.metadata) ? row.metadata : {},
+    recorded_at: isTime(row.recorded_at) ? row.recorded_at : new Date(0)
+  }),
+  malformed: [
+    isTags(row.tags) ? [] : ["tags is not a list of texts"],
+    isMetadata(row.metadata) ? [] : ["metadata is not a JSON object"],
+    isTime(row.recorded_at) ? [] : ["recorded_at is not a finite time"]
+  ].flat().map((problem) => `the column ${problem}`).join("; ")
+})
+
 /**
  * Returns the event of a row. The constraints of the table and `append` guarantee the brands and JSON types. Validating them again for
- * every row would double the cost of a read.
+ * every row would double the cost of a read. Only what would stop a reader is checked.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const recordedOf = (row: EventRow): EncodedEvent => ({
-  position: row.position as Position,
-  stream: row.stream as StreamId,
-  version: Number(row.version) as Version,
-  id: row.id,
-  type: row.type,
-  schemaVersion: row.schema_version,
-  data: row.data as Schema.Json,
-  metadata: row.metadata as Metadata,
-  tags: row.tags ?? [],
-  recordedAt: DateTime.makeUnsafe(row.recorded_at)
-})
+export const recordedOf = (row: EventRow): EncodedEvent =>
+  isTags(row.tags) && isMetadata(row.metadata) && isTime(row.recorded_at)
+    ? {
+      position: row.position as Position,
+      stream: row.stream as StreamId,
+      version: Number(row.version) as Version,
+      id: row.id,
+      type: row.type,
+      schemaVersion: row.schema_version,
+      data: row.data as Schema.Json,
+      metadata: row.metadata as Metadata,
+      tags: row.tags ?? [],
+      recordedAt: DateTime.makeUnsafe(row.recorded_at)
+    }
+    : malformedOf(row)
 
 /**
  * Returns the stored event of a row.
@@ -93,8 +119,7 @@ export const storedOf = (row: StoredRow): StoredEvent => ({
   data: row.data,
   metadata: row.metadata,
   tags: row.tags ?? [],
-  // PostgreSQL has infinite times, which only a manual change can write.
-  recordedAt: Option.getOrElse(DateTime.make(row.recorded_at), () => DateTime.makeUnsafe(0)),
+  recordedAt: isTime(row.recorded_at) ? DateTime.makeUnsafe(row.recorded_at) : DateTime.makeUnsafe(0),
   ...(row.command_id === null ? {} : { commandId: row.command_id }),
   ...(row.command_events === null ? {} : { commandEvents: row.command_events }),
   ...(row.micros === 0 || row.micros === null ? {} : { recordedMicros: row.micros }),

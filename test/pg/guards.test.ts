@@ -134,6 +134,22 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         assert.notDeepEqual(yield* stored(sql), before)
       }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client())))))
 
+    it.live("with malformed tags are rejected even from a session that pretends to be append", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* writeStreams
+        for (const tags of ["{null}", "{tag:t,null}", `{""}`, "{}", "{{a,b}}", "[2:2]={a}"]) {
+          const pretend = Effect.andThen(
+            sql`set local search_path = pg_catalog, pg_temp, pg_catalog`,
+            Effect.flatMap(
+              rejection(sql, event("nextval('evsrc.positions')", "open", 3, `null, null, '${tags}'`)),
+              Effect.fail
+            )
+          )
+          assert.strictEqual(yield* Effect.flip(sql.withTransaction(pretend)), "23514", tags)
+        }
+      }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client())))))
+
     it.live("cannot be hidden from any function: each has a search_path of its own", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
