@@ -90,7 +90,7 @@ end $$;
 
 -- Rejects a write that is not one of the functions append, append_one, restore, archive and rebuild_event_tags. The triggers recognize
 -- these by their search_path, which has pg_catalog twice: only a superuser may give a function a setting of its own. A session that
--- sets this search_path pretends to be one of them; docs/operations.md says how to prevent that too.
+-- sets this search_path pretends to be one of them; docs/reference.md says how to prevent that too.
 create function evsrc.reject_direct_write() returns trigger language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -687,7 +687,7 @@ begin
 end $$;
 
 -- Returns the transactions that hold back the high-water mark, the lowest first: each session, with the position above which no reader
--- gets. Another session than an append's can hold such a lock on purpose; docs/operations.md says how to prevent that.
+-- gets. Another session than an append's can hold such a lock on purpose; docs/reference.md says how to prevent that.
 create function evsrc.in_flight_appends()
 returns table (pid integer, role_name text, application text, since timestamptz, low_water_mark bigint) language sql volatile
 set search_path = pg_catalog, pg_temp

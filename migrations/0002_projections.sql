@@ -209,7 +209,9 @@ end $$;
 -- Moves the checkpoints of a generation to p_position, where the log has the event p_event_id. Writes under earlier epochs are rejected
 -- from now on. The delivery log begins again there. Streams that are parked at a later event, or at one of p_lost, are parked no more.
 create function evsrc.reset_checkpoints(p_generation text, p_position bigint, p_event_id uuid, p_lost uuid[])
-returns void language plpgsql volatile as $$
+returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 begin
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
   update evsrc.checkpoints

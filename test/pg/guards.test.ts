@@ -5,6 +5,7 @@ import { Effect, Layer, Predicate, Redacted, Schema } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { Event, EventStore, StreamLifecycle } from "evsrc"
 import { PgEventStore, PgMigrations, PgStores } from "evsrc/pg"
+import { readFileSync } from "node:fs"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int, tag: Schema.String } }).pipe(Event.tags({ tag: "tag" }))
@@ -230,16 +231,7 @@ describe("a role", () => {
     }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
 })
 
-/** The statements of docs/operations.md, for a role `app`. */
-const strictRights = `do $$ declare f regprocedure; begin
-  for f in select oid from pg_proc where pronamespace = 'evsrc'::regnamespace and proname in ('append', 'append_one', 'archive', 'restore') loop
-    execute format('alter function %s security definer', f);
-    execute format('revoke execute on function %s from public', f);
-  end loop;
-  for f in select oid from pg_proc where pronamespace = 'evsrc'::regnamespace and proname in ('append', 'append_one', 'archive') loop
-    execute format('grant execute on function %s to app', f);
-  end loop;
-  grant usage on schema evsrc to app;
-  grant select on all tables in schema evsrc to app;
-  grant select on sequence evsrc.positions to app;
-end $$`
+/** The statements of the guide, for a role `app`. */
+const strictRights = /^do \$\$[^`]*?^end \$\$$/m.exec(
+  readFileSync(new URL("../../docs/reference.md", import.meta.url), "utf8").split("### What the database protects")[1]!
+)![0]
