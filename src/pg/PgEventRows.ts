@@ -67,17 +67,31 @@ const isTime = (time: unknown): boolean => time instanceof Date && !Number.isNaN
 
 /** Returns an event whose row was changed by hand so that its columns do not have their types. */
 const malformedOf = (row: EventRow): EncodedEvent => ({
-  ...recordedOf({
+  ...eventOf({
     ...row,
     tags: isTags(row.tags) ? row.tags : null,
-    metadata: isMetadata(row.metadata) ? row.metadata : {},
-    recorded_at: isTime(row.recorded_at) ? row.recorded_at : new Date(0)
+    metadata: isMetadata(row.metadata) ? row.metadata : {}
   }),
   malformed: [
     isTags(row.tags) ? [] : ["tags is not a list of texts"],
     isMetadata(row.metadata) ? [] : ["metadata is not a JSON object"],
     isTime(row.recorded_at) ? [] : ["recorded_at is not a finite time"]
   ].flat().map((problem) => `the column ${problem}`).join("; ")
+})
+
+const timeOf = (time: Date): DateTime.Utc => DateTime.makeUnsafe(isTime(time) ? time : 0)
+
+const eventOf = (row: EventRow): EncodedEvent => ({
+  position: row.position as Position,
+  stream: row.stream as StreamId,
+  version: Number(row.version) as Version,
+  id: row.id,
+  type: row.type,
+  schemaVersion: row.schema_version,
+  data: row.data as Schema.Json,
+  metadata: row.metadata as Metadata,
+  tags: row.tags ?? [],
+  recordedAt: timeOf(row.recorded_at)
 })
 
 /**
@@ -88,20 +102,7 @@ const malformedOf = (row: EventRow): EncodedEvent => ({
  * @category accessors
  */
 export const recordedOf = (row: EventRow): EncodedEvent =>
-  isTags(row.tags) && isMetadata(row.metadata) && isTime(row.recorded_at)
-    ? {
-      position: row.position as Position,
-      stream: row.stream as StreamId,
-      version: Number(row.version) as Version,
-      id: row.id,
-      type: row.type,
-      schemaVersion: row.schema_version,
-      data: row.data as Schema.Json,
-      metadata: row.metadata as Metadata,
-      tags: row.tags ?? [],
-      recordedAt: DateTime.makeUnsafe(row.recorded_at)
-    }
-    : malformedOf(row)
+  isTags(row.tags) && isMetadata(row.metadata) && isTime(row.recorded_at) ? eventOf(row) : malformedOf(row)
 
 /**
  * Returns the stored event of a row.
@@ -119,7 +120,7 @@ export const storedOf = (row: StoredRow): StoredEvent => ({
   data: row.data,
   metadata: row.metadata,
   tags: row.tags ?? [],
-  recordedAt: isTime(row.recorded_at) ? DateTime.makeUnsafe(row.recorded_at) : DateTime.makeUnsafe(0),
+  recordedAt: timeOf(row.recorded_at),
   ...(row.command_id === null ? {} : { commandId: row.command_id }),
   ...(row.command_events === null ? {} : { commandEvents: row.command_events }),
   ...(row.micros === 0 || row.micros === null ? {} : { recordedMicros: row.micros }),
