@@ -101,7 +101,7 @@ begin
 end $$;
 
 create trigger events_written_by_functions before insert on evsrc.events for each statement
-  when (current_setting('search_path') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
 
 create trigger events_immutable before update or truncate on evsrc.events
   for each statement execute function evsrc.reject_change();
@@ -110,7 +110,7 @@ create trigger event_tags_immutable before update or delete or truncate on evsrc
   for each statement execute function evsrc.reject_change();
 
 create trigger event_tags_written_by_functions before insert on evsrc.event_tags for each statement
-  when (current_setting('search_path') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
 
 -- The streams that take no more events.
 create table evsrc.closed_streams (
@@ -138,7 +138,7 @@ begin
 end $$;
 
 create trigger closed_streams_written_by_functions before insert or update on evsrc.closed_streams for each statement
-  when (current_setting('search_path') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
 
 create trigger closed_streams_protected before update or delete on evsrc.closed_streams
   for each row execute function evsrc.protect_closed_stream();
@@ -150,7 +150,7 @@ create trigger closed_streams_immutable before truncate on evsrc.closed_streams
 create table evsrc.archived_events (like evsrc.events including all);
 
 create trigger archived_events_written_by_functions before insert on evsrc.archived_events for each statement
-  when (current_setting('search_path') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
 
 create trigger archived_events_immutable before update or delete or truncate on evsrc.archived_events
   for each statement execute function evsrc.reject_change();
