@@ -13,7 +13,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import type { Position } from "../core/Position.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
@@ -30,7 +30,7 @@ import * as EventStore from "./EventStore.ts"
 export class EventBus extends Context.Service<EventBus, {
   /**
    * Starts to listen. The Stream delivers every event of the set that is committed after `listen` has returned. It fails with `ListenerTooSlow`
-   * rather than skip one.
+   * rather than skip one, and with `LogDiverged` when the log was set back and does not have the last event that the bus has delivered.
    */
   readonly listen: <E extends Event.Any>(events: E) => Effect.Effect<
     Stream.Stream<RecordedEvent<Event.Of<E>>, ListenerTooSlow | EventStoreError>,
@@ -41,7 +41,8 @@ export class EventBus extends Context.Service<EventBus, {
 
 interface Numbered {
   readonly number: number
-  readonly event: EncodedEvent
+  /** An event, or why all listeners end. */
+  readonly event: Result.Result<EncodedEvent, EventStoreError>
 }
 
 /**
@@ -62,14 +63,24 @@ export const layer = (
       const store = yield* EventStore.EventStore
       const bus = yield* PubSub.sliding<Numbered>(options.capacity ?? 4096)
       yield* Effect.addFinalizer(() => PubSub.shutdown(bus))
-      let position: Position = yield* store.head
+      let position: LogPosition.LogPosition = yield* store.headPosition
       let number = 0
+      const publish = (event: Numbered["event"]) => {
+        number++
+        return PubSub.publish(bus, { number, event })
+      }
       const follow = Effect.suspend(() =>
         Stream.runForEach(store.subscribeEncoded({ after: position }), (event) => {
-          position = event.position
-          number++
-          return PubSub.publish(bus, { number, event })
+          position = LogPosition.ofEvent(event)
+          return publish(Result.succeed(event))
         })
+      ).pipe(
+        // Listeners have got events that the log does not have any more. They end; new ones start at the log's end as it is now.
+        Effect.tapError(Effect.fnUntraced(function*(error) {
+          if (error.reason._tag !== "LogDiverged") return
+          position = yield* store.headPosition
+          yield* publish(Result.fail(error))
+        }))
       )
       yield* follow.pipe(
         Effect.tapError((error) => Effect.logWarning("The event bus is waiting for the store", error)),
@@ -86,10 +97,10 @@ export const layer = (
           // An event committed before now is not live, but the bus may publish it later.
           const from = yield* store.head
           return Stream.fromSubscription(subscription).pipe(
-            Stream.mapEffect((message): Effect.Effect<EncodedEvent, ListenerTooSlow> => {
+            Stream.mapEffect((message): Effect.Effect<EncodedEvent, ListenerTooSlow | EventStoreError> => {
               const missed = message.number - seen - 1
               seen = message.number
-              return missed <= 0 ? Effect.succeed(message.event) : Effect.fail(new ListenerTooSlow({ missed }))
+              return missed <= 0 ? Effect.fromResult(message.event) : Effect.fail(new ListenerTooSlow({ missed }))
             }),
             Stream.filter((event) => event.position > from && wanted.has(event.type)),
             // A slow listener must not receive what was erased after the event was published.

@@ -216,6 +216,8 @@ export interface Matches {
   readonly events: ReadonlyArray<EncodedEvent>
   /** The position up to which no further event can match. */
   readonly reached: Position.Position
+  /** The id of the event there, as far as the page tells it. */
+  readonly reachedEventId: string | undefined
 }
 
 /**
@@ -241,11 +243,17 @@ export const queryPages = (
       const events = full || extent === "final"
         ? page.events.filter(({ position }) => position <= page.head)
         : page.events
-      const last = events[events.length - 1]?.position ?? after
+      const lastEvent = events[events.length - 1]
+      const last = lastEvent?.position ?? after
       const beyond = events.length < page.events.length
       const done = !full || (extent === "final" && beyond)
+      const isHead = done && extent === "final" && page.head >= last
       return [
-        [{ events, reached: done && extent === "final" ? Position.max(last, page.head) : last }],
+        [{
+          events,
+          reached: isHead ? page.head : last,
+          reachedEventId: isHead ? page.headEventId : lastEvent?.id
+        }],
         // One statement reads one snapshot: a page with everything above the high-water mark has no gaps.
         done ? Option.none() : Option.some({ after: last, limit: events.length === 0 ? limit * 2 : limit })
       ] as const

@@ -8,11 +8,12 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Event from "../event/Event.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
-import { queryPages } from "../eventStore/LogReader.ts"
+import { queryPages, requireEvents } from "../eventStore/LogReader.ts"
 import * as DocumentFold from "./DocumentFold.ts"
 import * as KeyOrder from "./KeyOrder.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
@@ -69,6 +70,7 @@ export const make = (
   const query = queryOf(projection, only)
   const { documents, encode, fold } = DocumentFold.inMemory(projection, only)
   let reached = Position.start
+  let reachedEventId: string | undefined
 
   // JSON.stringify made the text.
   const stored = (key: string, text: string): StoredDocument => ({
@@ -83,12 +85,16 @@ export const make = (
       if (projection.reads.length === 0) return
       const invalid = EventQuery.validate(query)
       if (invalid !== undefined) return yield* invalidRequest(invalid)
+      // A log that was set back has other events there, which must not be folded into these documents.
+      yield* requireEvents(driver, [LogPosition.make(reached, reachedEventId)])
       yield* Stream.runForEach(queryPages(driver, query, extent, reached, pageSize), (page) => {
         for (const event of page.events) {
           const folded = fold(event)
           if (Result.isFailure(folded)) return Effect.fail(folded.failure)
           reached = event.position
         }
+        // A page without events that does not reach the high-water mark leaves both as they were.
+        if (page.reached !== reached || page.reachedEventId !== undefined) reachedEventId = page.reachedEventId
         reached = page.reached
         return Effect.void
       })

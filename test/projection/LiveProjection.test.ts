@@ -27,7 +27,7 @@ const withHidden = Effect.fnUntraced(function*(hidden: number, reads: number) {
         ({ events, head, headEventId }) => {
           const hides = asked++ < reads
           return {
-            headEventId,
+            headEventId: hides ? events.find(({ position }) => position === BigInt(hidden - 1))?.id : headEventId,
             events: events.filter(({ position }) => !hides || position !== BigInt(hidden)).slice(0, page.limit),
             head: hides ? Position.make(BigInt(hidden - 1)) : head
           }
