@@ -10,7 +10,10 @@ const onlyLong = "test/**/*.long.test.ts"
 const longFiles = (): ReadonlyArray<string> =>
   readdirSync("test", { recursive: true, encoding: "utf8" })
     .map((name) => posix.join("test", name.split(sep).join("/")))
-    .filter((file) => file.endsWith(".test.ts") && /\/support\/scale\.ts"/.test(readFileSync(file, "utf8")))
+    .filter((file) =>
+      !file.includes("/node_modules/") && file.endsWith(".test.ts") &&
+      /\/support\/scale\.ts"/.test(readFileSync(file, "utf8"))
+    )
 
 export default defineConfig(({ mode }) => {
   const isLong = mode === "long" || process.env["TEST_LENGTH"] === "long"
@@ -20,7 +23,7 @@ export default defineConfig(({ mode }) => {
     test: {
       env: isLong ? { TEST_LENGTH: "long" } : {},
       include: isLong ? [...longFiles(), onlyLong] : ["test/**/*.test.ts"],
-      exclude: isLong ? [] : [onlyLong],
+      exclude: ["**/node_modules/**", ...isLong ? [] : [onlyLong]],
       globalSetup: ["test/support/globalSetup.ts"],
       reporters: ["default", new SkipReporter()],
       pool: "forks",

@@ -7,6 +7,7 @@ import { execFile } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import { bundlers } from "../matrix/bundlers.ts"
 import { freshDatabase } from "../support/Database.ts"
 import { blocksOf, linksOf, read, root, section } from "./Markdown.ts"
 
@@ -87,7 +88,7 @@ describe("the README", () => {
   it("prints the two commands, and CI runs the second step by step", () => {
     assert.deepStrictEqual(codeIn("README.md", "sh"), ["npm ci && npm start\n", "npm ci && npm test\n"])
     const ci = read(".ci/run").split("\n").filter((line) => line.startsWith("npm "))
-    assert.deepStrictEqual(ci.slice(0, 3), ["npm ci", "npm test", "npm run test:long"])
+    assert.deepStrictEqual(ci.slice(0, 4), ["npm ci", "npm test", "npm run test:long", "npm run test:matrix"])
   })
 
   it("agrees with package.json", () => {
@@ -110,6 +111,32 @@ describe("the README", () => {
     assert.deepInclude(linksOf(readme), { text: "MIT licence", target: "LICENSE" })
   })
 
+  it("names the environments of npm run test:matrix, and the tested versions of the peers", () => {
+    const { optionalDependencies } = JSON.parse(read("test/matrix/environments/package.json")) as {
+      readonly optionalDependencies: Readonly<Record<string, string>>
+    }
+    const table = section(readme, "## Requirements")
+    const versionsOf = (name: string) =>
+      Object.keys(optionalDependencies).filter((key) => key.startsWith(`${name}-`)).map((key) =>
+        key.slice(name.length + 1)
+      ).join(", ")
+    assert.include(table, `Node ${versionsOf("node")}`)
+    assert.include(table, `TypeScript ${versionsOf("typescript")};`)
+    assert.include(table, `PostgreSQL ${versionsOf("postgres")}, 18`)
+    for (const [name, label] of [["bun", "Bun"], ["deno", "Deno"]] as const) {
+      assert.include(table, `${label} ${optionalDependencies[name]!.split(".").slice(0, 2).join(".")}`)
+    }
+    assert.include(table, `; ${Object.keys(bundlers).join(", ")} |`)
+    const { devDependencies, peerDependencies } = JSON.parse(read("package.json")) as {
+      readonly devDependencies: Readonly<Record<string, string>>
+      readonly peerDependencies: Readonly<Record<string, string>>
+    }
+    for (const [name, range] of Object.entries(peerDependencies)) {
+      assert.strictEqual(range, `^${devDependencies[name]!}`)
+      assert.include(table, `${name}@${devDependencies[name]!}`)
+    }
+  })
+
   it("names scripts that package.json has, as docs/contributing.md does", () => {
     const { scripts } = JSON.parse(read("package.json")) as { readonly scripts: Readonly<Record<string, string>> }
     const named = [readme, read("docs/contributing.md")].flatMap((text) =>
@@ -120,7 +147,7 @@ describe("the README", () => {
   })
 
   it("fits on two screens", () => {
-    assert.isAtMost(readme.split("\n").length, 110)
+    assert.isAtMost(readme.split("\n").length, 115)
   })
 
   it("lists fifteen guarantees of one line each", () => {

@@ -13,7 +13,8 @@ import { createInterface } from "node:readline"
 import { needs } from "./needs.ts"
 import { freePort, serverUser } from "./PostgresServer.ts"
 
-const program: string | undefined = [...(process.env["PATH"] ?? "").split(Path.delimiter), "/usr/sbin"]
+/** The path of the pooler, if it is installed. */
+export const program: string | undefined = [...(process.env["PATH"] ?? "").split(Path.delimiter), "/usr/sbin"]
   .map((folder) => Path.join(folder, "pgbouncer"))
   .find((file) => Fs.existsSync(file))
 

