@@ -7,6 +7,7 @@
 import * as RpcGroup from "effect/rpc/RpcGroup"
 import type * as Schema from "effect/Schema"
 import type * as Command from "../command/Command.ts"
+import { deepFreeze } from "../core/deepFreeze.ts"
 import * as StreamId from "../core/StreamId.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
@@ -130,8 +131,8 @@ export const make = <
     )
   }
   // These throw when personal data is where it cannot be encrypted.
-  EventPersonalData.fieldLocators(options.events)
-  PersonalFields.locateFields(`the state of "${name}"`, options.state)
+  const inState = PersonalFields.locateFields(`the state of "${name}"`, options.state)
+  const isPersonal = EventPersonalData.hasPersonalData(options.events) || inState !== undefined
   const commands: Commands = options.commands
   const group = RpcGroup.make(...commands)
   if (group.requests.size !== options.commands.length) {
@@ -149,9 +150,10 @@ export const make = <
     ...aggregate,
     decider: ({ decide, evolve, evolveVersion = 1, initial, snapshots = SnapshotPolicy.never }) => ({
       aggregate,
-      initial,
-      evolve: Decider.evolveWith(evolve),
-      decide,
+      // Every instance begins with it, so it is frozen in production too.
+      initial: deepFreeze(initial),
+      evolve: Decider.guardEvolve(name, isPersonal, Decider.evolveWith(evolve)),
+      decide: Decider.guardDecide(name, isPersonal, decide),
       stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
         ? undefined
         : StateSnapshots.make<State["Type"]>({

@@ -7,6 +7,8 @@
  */
 import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
+import { freezeOutsideProduction } from "../core/deepFreeze.ts"
+import * as userCode from "../core/userCode.ts"
 import type * as Event from "../event/Event.ts"
 
 /**
@@ -102,4 +104,46 @@ export const evolveWith = <State, E extends Event.Tagged>(
   // `Evolve` has a function for every `_tag` that takes the event of that tag; indexing by the union loses the correlation.
   const byTag = evolve as Record<string, (state: State, event: never) => State>
   return (state, event) => byTag[event._tag]!(state, event as never)
+}
+
+/**
+ * Returns `evolve` with its states frozen, unless in production, because commands share them. An error that it throws names the aggregate
+ * and the event, and quotes no personal data.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const guardEvolve = <State, E extends Event.Tagged>(
+  aggregate: string,
+  hasPersonalData: boolean,
+  evolve: (state: State, event: E) => State
+): (state: State, event: E) => State =>
+(state, event) =>
+  freezeOutsideProduction(
+    userCode.run(`evolve of "${aggregate}" on "${event._tag}"`, hasPersonalData, () => evolve(state, event))
+  )
+
+/**
+ * Returns `decide` with errors that name the aggregate and the command, and quote no personal data.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const guardDecide = <State, E, C extends Command.Any>(
+  aggregate: string,
+  hasPersonalData: boolean,
+  decide: Decide<State, E, C>
+): Decide<State, E, C> => {
+  type DecideOne = (state: State, command: never) => unknown
+  const guarded: Record<string, DecideOne> = {}
+  for (const [name, decideOne] of Object.entries<DecideOne>(decide)) {
+    guarded[name] = (state, command) =>
+      userCode.run(
+        `decide of "${aggregate}" on "${name}"`,
+        hasPersonalData,
+        () => decideOne(freezeOutsideProduction(state), command)
+      )
+  }
+  // The same functions under the same names.
+  return guarded as Decide<State, E, C>
 }

@@ -7,6 +7,8 @@
 import type * as Schema from "effect/Schema"
 import type * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
+import { deepFreeze, freezeOutsideProduction } from "../core/deepFreeze.ts"
+import * as userCode from "../core/userCode.ts"
 import * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { QueryItem } from "../event/EventQuery.ts"
@@ -107,6 +109,7 @@ export const model = <const Events extends Event.Any, State>(options: {
 }): Model<State, Events> => {
   // The handler calls `evolve` only with events that it decoded with `events`, of the types in the query.
   const evolve = options.evolve as Readonly<Record<string, (state: State, event: never) => State>>
+  const isPersonal = EventPersonalData.hasPersonalData(options.events)
   return {
     events: options.events,
     state: options.state,
@@ -114,10 +117,17 @@ export const model = <const Events extends Event.Any, State>(options: {
       types: Event.storedTypes(options.events, Object.keys(evolve)),
       tags: Object.entries(options.tags ?? {}).map(([name, value]) => Event.tag(name, value))
     },
-    initial: options.initial,
+    // Every decision begins with it, so it is frozen in production too.
+    initial: deepFreeze(options.initial),
     evolve: (state, event) => {
       const evolveOne = evolve[event._tag]
-      return evolveOne === undefined ? state : evolveOne(state, event as never)
+      return evolveOne === undefined ? state : freezeOutsideProduction(
+        userCode.run(
+          `evolve of a decision model on "${event._tag}"`,
+          isPersonal,
+          () => evolveOne(state, event as never)
+        )
+      )
     }
   }
 }
@@ -169,12 +179,20 @@ export const make = <C extends Command.Any, const Events extends Event.Any, M ex
   ) => NoInfer<Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>>
 }): Decision<C, Events, M> => {
   // Throws when personal data is where it cannot be encrypted.
-  EventPersonalData.fieldLocators(options.events)
+  const isPersonal = EventPersonalData.hasPersonalData(options.events)
+  let modelsArePersonal: boolean | undefined
   return {
     command,
     events: options.events,
-    models: options.models,
-    // The handler folds the states from these models, under their names.
-    decide: (states, payload) => options.decide(states as States<M>, payload)
+    models: (payload) => {
+      const models = options.models(payload)
+      modelsArePersonal ??= Object.values(models).some(({ events }) => EventPersonalData.hasPersonalData(events))
+      return models
+    },
+    decide: (states, payload) =>
+      // Without its models it is not known what the states contain.
+      userCode.run(`decide of "${command._tag}"`, isPersonal || modelsArePersonal !== false, () =>
+        // The handler folds the states from these models, under their names.
+        options.decide(states as States<M>, payload))
   }
 }

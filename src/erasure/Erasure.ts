@@ -28,8 +28,8 @@ const validated = (subject: string): Effect.Effect<string, EventStoreError> => {
  *
  * **Gotchas**
  *
- * The scan does not read your own tables that handlers write, nor what subscriptions passed on. It searches for a value as JSON encodes it,
- * and only for values of at least 4 characters.
+ * The scan does not read your own tables that handlers write, nor what subscriptions passed on. It searches for a value as it is
+ * and as JSON escapes it, and only for values of at least 4 characters.
  *
  * @since 0.1.0
  * @category accessors

@@ -25,7 +25,8 @@ export interface TextPart {
 }
 
 /**
- * Adds the subject's decrypted values to `values`, as JSON writes them. Returns whether all of them could be decrypted.
+ * Adds the subject's decrypted values to `values`: as they are and as JSON writes them, once or twice, because a column may hold text, JSON, or
+ * JSON in JSON. Returns whether all of them could be decrypted.
  *
  * @since 0.1.0
  * @category accessors
@@ -53,8 +54,9 @@ export const collectValues = (
 /** Texts and numbers only: `true` and `null` would match everywhere. */
 const addValue = (value: unknown, values: Set<string>): void => {
   if (typeof value !== "string" && typeof value !== "number") return
-  const text = typeof value === "string" ? JSON.stringify(value).slice(1, -1) : String(value)
-  if (text.length >= minValueLength) values.add(text)
+  const text = String(value)
+  if (text.length < minValueLength) return
+  for (const form of EncryptedValue.formsOf(text)) values.add(form)
 }
 
 /**
@@ -68,8 +70,14 @@ export const findPlaintext = (
   values: ReadonlySet<string>
 ): { readonly path?: string } | undefined => {
   for (const { name, text } of parts) {
+    // `\u00e4` and `\/` are other ways to write the same text in JSON.
+    const texts = EncryptedValue.unescapedForms(text)
     for (const value of values) {
-      if (text.includes(value)) return name === undefined ? {} : { path: pathOf(name, text, value, values) }
+      if (texts.some((text) => text.includes(value))) {
+        return name === undefined
+          ? {}
+          : { path: pathOf(name, text, value, values) }
+      }
     }
   }
   return undefined
@@ -81,7 +89,8 @@ export const findPlaintext = (
  */
 const pathOf = (part: string, text: string, value: string, values: ReadonlySet<string>): string => {
   const path = [part]
-  const contains = (json: unknown, value: string) => JSON.stringify(json).includes(value)
+  const contains = (json: unknown, value: string): boolean =>
+    EncryptedValue.unescapedForms(JSON.stringify(json)).some((text) => text.includes(value))
   const descend = (json: unknown): void => {
     if (!Predicate.isObjectOrArray(json) || path.length >= maxPathLength) return
     for (const [field, inner] of Object.entries(json)) {

@@ -32,6 +32,14 @@ export const fieldLocators = (events: Event.Any): ReadonlyMap<string, PersonalFi
 }
 
 /**
+ * Returns whether a set of events has personal fields.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasPersonalData = (events: Event.Any): boolean => fieldLocators(events).size > 0
+
+/**
  * Returns the payload of an event with its personal data decrypted, or a message that says why that failed.
  *
  * @since 0.1.0

@@ -133,6 +133,41 @@ export const secretsOf = (stored: unknown, decrypted: unknown): ReadonlyArray<un
 export const leavesOf = (value: unknown): ReadonlyArray<unknown> =>
   Predicate.isObjectOrArray(value) ? Object.values(value).flatMap(leavesOf) : [value]
 
+const escapeJson = (text: string): string => JSON.stringify(text).slice(1, -1)
+
+/**
+ * Returns a text as it is, as JSON writes it, and as JSON writes it within a text of JSON, as often as three times.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const formsOf = (text: string): ReadonlySet<string> => {
+  const forms = new Set([text])
+  for (let form = text, i = 0; i < 3; i++) forms.add(form = escapeJson(form))
+  return forms
+}
+
+const escapes: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" }
+
+/**
+ * Returns a text as it is, and with the escapes of JSON in it removed once, twice and so on, until none is left.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const unescapedForms = (text: string): ReadonlyArray<string> => {
+  const forms = [text]
+  for (let form = text; form.includes("\\") && forms.length < 5;) {
+    form = form.replace(
+      /\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))/g,
+      (_, code: string | undefined, character: string) =>
+        code === undefined ? escapes[character] ?? character : String.fromCharCode(Number.parseInt(code, 16))
+    )
+    forms.push(form)
+  }
+  return forms
+}
+
 /**
  * Returns a text in which `[personal data]` replaces every secret, as it is and as JSON writes it. Messages about an event are stored and logged,
  * and must not contain what the event encrypts.
@@ -144,9 +179,7 @@ export const scrub = (text: string, secrets: ReadonlyArray<unknown>): string => 
   const forms = new Set<string>()
   for (const secret of secrets) {
     if (secret === null || secret === undefined || secret === "" || typeof secret === "boolean") continue
-    const plain = String(secret)
-    forms.add(plain)
-    forms.add(JSON.stringify(plain).slice(1, -1))
+    for (const form of formsOf(String(secret))) forms.add(form)
   }
   // The longest first, because one may contain another. A short one is replaced only as a whole word.
   return Array.from(forms).toSorted((a, b) => b.length - a.length).reduce(

@@ -199,3 +199,12 @@ export const layer = <E, R>(
  * @category layers
  */
 export const layerMemory: Layer.Layer<KeyStore> = layer(MemoryKeyStore.make)
+
+/**
+ * Returns a layer of a key store in memory with options. With a short `maxAge` the erasures of a test need not wait for 5 seconds; under a
+ * `TestClock` they wait until the test adjusts it.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemoryWith = (options: KeyStoreOptions): Layer.Layer<KeyStore> => layer(MemoryKeyStore.make, options)

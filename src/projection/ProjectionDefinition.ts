@@ -7,6 +7,7 @@ import type * as Schema from "effect/Schema"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import { ignore } from "../consumer/ConsumerDefinition.ts"
+import { freezeOutsideProduction } from "../core/deepFreeze.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -187,7 +188,10 @@ export const make = <
       const evolver = evolve[record.event._tag]
       return evolver === undefined || evolver === ignore
         ? document
-        : evolver(document, record.event as never, record as never, key)
+        // Other events of a batch start from the same document, also after this one has failed.
+        : freezeOutsideProduction(
+          evolver(freezeOutsideProduction(document), record.event as never, record as never, key)
+        )
     }
   }
 }

@@ -4,13 +4,12 @@ import { Effect, Layer, Schema } from "effect"
 import { Erasure, EventStore, KeyStore, PersonalData, ProjectionStore } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 import * as PersonalDataScan from "../../src/erasure/PersonalDataScan.ts"
-import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 
 const Named = Schema.TaggedUnion({
   Named: { person: Schema.String, name: PersonalData.field(Schema.String, { subject: "person" }) }
 })
 const stores = Layer.mergeAll(EventStore.layerMemory, ProjectionStore.layerMemory).pipe(
-  Layer.provideMerge(KeyStore.layer(MemoryKeyStore.make, { maxAge: 0 }))
+  Layer.provideMerge(KeyStore.layerMemoryWith({ maxAge: 0 }))
 )
 
 it.live("drops the snapshots of many streams in batches, and reports no plaintext the second time", () =>
