@@ -489,6 +489,58 @@ export const unhandledSubscription = () =>
     // @ts-expect-error the event is neither handled nor ignored
     handle: { UserRegistered: (e) => mail(e.name) }
   })
+export const parksError = Subscription.make("rename", {
+  events: UserEvent,
+  parks: ["AlreadyRegistered"],
+  handle: {
+    UserRegistered: ({ name, userId }) => CommandBus.dispatch(RegisterUser, { userId, name }),
+    UserRenamed: ({ name, userId }) =>
+      CommandBus.dispatch(RenameUser, { userId, name }).pipe(Effect.catchTag("NotRegistered", () => Effect.void))
+  }
+})
+export const forgottenSubscriptionError = () =>
+  Subscription.make("rename", {
+    events: UserEvent,
+    handle: {
+      // @ts-expect-error the handler neither handles the command's error nor names it
+      UserRegistered: ({ name, userId }) => CommandBus.dispatch(RegisterUser, { userId, name }),
+      UserRenamed: Subscription.ignore
+    }
+  })
+export const forgottenErrorOfOneHandler = () =>
+  Subscription.make("rename", {
+    events: UserEvent,
+    // @ts-expect-error one of two errors is named
+    handle: (e) => Effect.andThen(CommandBus.dispatch(RegisterUser, e), CommandBus.dispatch(RenameUser, e)),
+    parks: ["AlreadyRegistered"]
+  })
+export const unusedPark = () =>
+  Subscription.make("rename", {
+    events: UserEvent,
+    // @ts-expect-error no handler fails with this error
+    parks: ["AlreadyRegistred"],
+    handle: { UserRegistered: () => Effect.void, UserRenamed: Subscription.ignore }
+  })
+export const untaggedError = () =>
+  Subscription.make("rename", {
+    events: UserEvent,
+    handle: {
+      // @ts-expect-error an error without a tag cannot be named
+      UserRegistered: () => Effect.fail("no"),
+      // @ts-expect-error an unknown error can be anything
+      UserRenamed: () => Effect.fail<unknown>("no")
+    }
+  })
+export const forgottenErrorOfProjection = () =>
+  Projection.handler("rename", {
+    events: UserEvent,
+    handle: {
+      // @ts-expect-error the handler neither handles the command's error nor names it
+      UserRegistered: ({ name, userId }) => CommandBus.dispatch(RegisterUser, { userId, name }),
+      UserRenamed: Projection.ignore
+    }
+  })
+
 export const foreignSubscription = () =>
   Subscription.make("welcome", {
     events: UserEvent,

@@ -88,6 +88,19 @@ export interface BatchProcessor {
 }
 
 /**
+ * A consumer with handlers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandlingConsumer<out Name extends string = string, out Events extends Event.Any = Event.Any>
+  extends Consumer.Consumer<Name, Events>
+{
+  /** The tags of the errors that its handlers fail with on purpose. */
+  readonly parks: ReadonlyArray<string>
+}
+
+/**
  * The effect of an event.
  *
  * @since 0.1.0
@@ -113,7 +126,7 @@ export const defaultRetry: Schedule.Schedule<unknown, unknown> = Schedule.expone
  * @category constructors
  */
 export const effects = (
-  consumer: Consumer.Consumer,
+  consumer: HandlingConsumer,
   handle: Handler,
   retry: Schedule.Schedule<unknown, unknown>
 ): BatchProcessor => {
@@ -185,7 +198,7 @@ class NotAdvanced<out A> {
  * @category constructors
  */
 export const transactional = (
-  consumer: Consumer.Consumer,
+  consumer: HandlingConsumer,
   handle: Handler,
   retry: Schedule.Schedule<unknown, unknown>,
   store: ConsumerDriver
@@ -250,7 +263,7 @@ const policyOf = (retry: Schedule.Schedule<unknown, unknown>) => Schedule.toStep
  * @since 0.1.0
  * @category combinators
  */
-export const handleOne = (consumer: Consumer.Consumer, handle: Handler) => {
+export const handleOne = (consumer: HandlingConsumer, handle: Handler) => {
   const actor = `${consumer.kind}:${consumer.name}@${consumer.version}`
   return (event: EncodedEvent): Effect.Effect<void, EventStoreError> =>
     Effect.suspend(() => {

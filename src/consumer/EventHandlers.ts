@@ -5,8 +5,17 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
 import { CommandContext } from "../command/CommandContext.ts"
+import type {
+  ConcurrencyConflict,
+  EventStoreError,
+  InvalidCommand,
+  InvalidQuery,
+  ProjectionBehind
+} from "../core/errors.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -21,7 +30,11 @@ import { ignore } from "./ConsumerDefinition.ts"
 export type Handle<E extends Event.Tagged> = (
   event: E,
   recorded: RecordedEvent<E>
-) => Effect.Effect<unknown, unknown, unknown>
+) => Effect.Effect<unknown, AnyError, unknown>
+
+/** An error that `Checked` does not look at. Before the compiler has inferred a handler's type, it checks the constraint `Handle` instead. */
+// oxlint-disable-next-line typescript/no-explicit-any -- `unknown` is an error that a handler may declare, and `Checked` rejects.
+type AnyError = any
 
 /**
  * A handler, or `ignore`, for every event of the set.
@@ -34,12 +47,139 @@ export type Handlers<E extends Event.Tagged> = {
 }
 
 /**
- * Rejects a handler of an event that is not in the set, at compile time.
+ * The errors that every handler may fail with, without naming them in `parks`: those of the stores, of a command or a query that the handler
+ * sends, and of the database. When the database or the key store is unavailable, the event is tried again until it succeeds. After any other of
+ * them it is retried as `retry` says, and then `onFailure` applies.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type InfrastructureError =
+  | EventStoreError
+  | ConcurrencyConflict
+  | InvalidCommand
+  | InvalidQuery
+  | ProjectionBehind
+  | SqlError
+
+/** The tags of `InfrastructureError`. */
+const infrastructureTags: Readonly<Record<InfrastructureError["_tag"], true>> = {
+  EventStoreError: true,
+  ConcurrencyConflict: true,
+  InvalidCommand: true,
+  InvalidQuery: true,
+  ProjectionBehind: true,
+  SqlError: true
+}
+
+/**
+ * Returns whether handlers may fail with an error: it is an `InfrastructureError`, or `parks` names it. The compiler checks the same; code
+ * without types can fail with any.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isDeclared = (parks: ReadonlyArray<string>, error: unknown): boolean => {
+  const tag = tagOf(error)
+  return tag !== undefined && (parks.includes(tag) || Object.hasOwn(infrastructureTags, tag))
+}
+
+/**
+ * Returns the tag of an error, if it has one.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const tagOf = (error: unknown): string | undefined =>
+  Predicate.hasProperty(error, "_tag") && typeof error._tag === "string" ? error._tag : undefined
+
+type ErrorsOfOne<F> = F extends (...args: never) => Effect.Effect<unknown, infer E, unknown>
+  ? Exclude<E, InfrastructureError>
+  : never
+
+type ErrorsOf<H> = H extends (...args: never) => unknown ? ErrorsOfOne<H>
+  : { readonly [K in keyof H]: ErrorsOfOne<H[K]> }[keyof H]
+
+type TagOf<E> = E extends { readonly _tag: infer Tag extends string } ? Tag : never
+
+/**
+ * The tags of the errors that handlers fail with, except those of `InfrastructureError`: what `parks` may name.
  *
  * @since 0.1.0
  * @category models
  */
-export type Known<H, Tag extends string> = { readonly [K in Exclude<keyof H, Tag>]: never }
+export type Parkable<H> = TagOf<ErrorsOf<H>>
+
+/**
+ * Rejects, at compile time, a name in `parks` that no handler fails with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type CheckedParks<H, Parks extends string> = 0 extends 1 & ErrorsOf<H> ? unknown
+  : [Parks] extends [Parkable<H>] ? unknown
+  : UnusedError<Exclude<Parks, Parkable<H>>>
+
+/**
+ * What the compiler reports for a name in `parks` that no handler fails with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UnusedError<out Tag> {
+  readonly "no handler fails with this error": Tag
+}
+
+/**
+ * What the compiler reports for a handler with an error that it neither handles nor names in `parks`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UndeclaredError<out Tag> {
+  readonly "handle this error in the handler, or name it in `parks`": Tag
+}
+
+/**
+ * What the compiler reports for a handler with an error that `parks` cannot name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UntaggedError<out E> {
+  readonly "handle this error in the handler, or give it a _tag and name it in `parks`": E
+}
+
+/**
+ * What the compiler reports for a handler of an event that is not in the set.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UnknownEvent<out Name> {
+  readonly "the set has no event of this name": Name
+}
+
+/** `unknown` when nothing is wrong with the errors `E` of a handler. */
+type CheckErrors<E, Parks extends string> = 0 extends 1 & E ? unknown
+  : [E] extends [never] ? unknown
+  : [Exclude<E, { readonly _tag: string }>] extends [never] ?
+    [Exclude<TagOf<E>, Parks>] extends [never] ? unknown : UndeclaredError<Exclude<TagOf<E>, Parks>>
+  : UntaggedError<Exclude<E, { readonly _tag: string }>>
+
+/**
+ * Rejects, at compile time, a handler of an event that is not in the set, and a handler with an error that it neither handles nor names in
+ * `parks`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Checked<H, Tag extends string, Parks extends string> = H extends (...args: never) => unknown
+  ? CheckErrors<ErrorsOfOne<H>, Parks>
+  : {
+    readonly [K in keyof H as K extends Tag ? unknown extends CheckErrors<ErrorsOfOne<H[K]>, Parks> ? never : K : K]:
+      K extends Tag ? CheckErrors<ErrorsOfOne<H[K]>, Parks> : UnknownEvent<K>
+  }
 
 type ServicesOfOne<F> = F extends (...args: never) => Effect.Effect<unknown, unknown, infer R> ? R : never
 

@@ -5,7 +5,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
-import { defaultRetry } from "../consumer/BatchProcessor.ts"
+import { defaultRetry, type HandlingConsumer } from "../consumer/BatchProcessor.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
@@ -25,7 +25,7 @@ export interface Handler<
   out Events extends Event.Any,
   out L extends "async" | "inline",
   out R
-> extends Consumer.Consumer<Name, Events> {
+> extends HandlingConsumer<Name, Events> {
   readonly _tag: "HandlerProjection"
   readonly lifecycle: L
   readonly retry: Schedule.Schedule<unknown, unknown>
@@ -89,13 +89,21 @@ export const handler = <
   const Name extends string,
   Events extends Event.Any,
   const H extends EventHandlers.Handlers<Event.Of<Events>>,
-  const L extends "async" | "inline" = "async"
+  const L extends "async" | "inline" = "async",
+  const Parks extends string = never
 >(
   name: Name,
   options: Consumer.Options & {
     readonly events: Events
     /** For each event, an effect that handles it, or `Projection.ignore`. */
-    readonly handle: H & EventHandlers.Known<H, Event.Tag<Events>>
+    readonly handle: EventHandlers.Checked<H, Event.Tag<Events>, Parks> & H
+    /**
+     * The tags of the errors that handlers fail with and do not handle, such as `["WrongStatus"]`. An event that fails with one of them is
+     * retried as `retry` says, and then parks its stream, or what `onFailure` says; an inline handler that fails
+     * fails the append. The errors of the stores, of dispatching a command, of
+     * sending a query and of the database need no name.
+     */
+    readonly parks?: ReadonlyArray<Parks & EventHandlers.CheckedParks<H, Parks>> | undefined
     /** Whether a projector runs the handlers, or the append; `"async"` by default. */
     readonly lifecycle?: L
     /**
@@ -115,6 +123,7 @@ export const handler = <
     _tag: "HandlerProjection",
     lifecycle: options.lifecycle ?? ("async" as L),
     retry: options.retry ?? defaultRetry,
+    parks: options.parks ?? [],
     handle
   }
 }

@@ -36,7 +36,7 @@ export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
  * @category models
  */
 export interface Subscription<out Name extends string, out Events extends Event.Any, out R>
-  extends Consumer.Consumer<Name, Events>
+  extends BatchProcessor.HandlingConsumer<Name, Events>
 {
   readonly retry: Schedule.Schedule<unknown, unknown>
   readonly handle: (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
@@ -82,12 +82,19 @@ export type Any = Subscription<string, Event.Any, unknown>
 export const make = <
   const Name extends string,
   Events extends Event.Any,
-  const H extends EventHandlers.Handlers<Event.Of<Events>> | EventHandlers.Handle<Event.Of<Events>>
+  const H extends EventHandlers.Handlers<Event.Of<Events>> | EventHandlers.Handle<Event.Of<Events>>,
+  const Parks extends string = never
 >(
   name: Name,
   options: Consumer.Options & {
     readonly events: Events
-    readonly handle: H & EventHandlers.Known<H, Event.Tag<Events>>
+    readonly handle: EventHandlers.Checked<H, Event.Tag<Events>, Parks> & H
+    /**
+     * The tags of the errors that handlers fail with and do not handle, such as `["WrongStatus"]`. An event that fails with one of them is
+     * retried as `retry` says, and then parks its stream, or what `onFailure` says. The errors of the stores, of dispatching a command, of
+     * sending a query and of the database need no name.
+     */
+    readonly parks?: ReadonlyArray<Parks & EventHandlers.CheckedParks<H, Parks>> | undefined
     /** `"start"`, the default, starts with the first event of the log; `"now"` with events appended after its layer was first built. */
     readonly from?: "start" | "now"
     /** When to retry an event whose handler failed; four times by default, after 100 to 800 milliseconds. Then `onFailure` applies. */
@@ -102,6 +109,7 @@ export const make = <
       options
     ),
     retry: options.retry ?? BatchProcessor.defaultRetry,
+    parks: options.parks ?? [],
     handle
   }
 }

@@ -11,7 +11,7 @@ const root = resolve(import.meta.dirname, "../..")
 /** What every program begins with: an aggregate of users, correct and complete. */
 const domain = `
 import { Effect, Layer, Result, Schema } from "effect"
-import { Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus } from "evsrc"
+import { Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus, Subscription } from "evsrc"
 
 const UserEvent = Schema.TaggedUnion({
   UserRegistered: { userId: Schema.String, name: Schema.String },
@@ -51,7 +51,7 @@ const document = Schema.Struct({ name: Schema.String })
 const key = (e: { readonly userId: string }) => e.userId
 const rename = CommandBus.dispatch(RenameUser, { userId: "u1", name: "Ann" })
 export const used = [
-  Effect, Layer, Result, Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus,
+  Effect, Layer, Result, Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus, Subscription,
   OrderEvent, AlreadyRegistered, NotRegistered, evolve, initial, decide, decider, GetUser, Nameless, incomplete, document, key, rename
 ]
 `
@@ -152,6 +152,34 @@ const mistakes: ReadonlyArray<Mistake> = [
     program:
       `Projection.handler("users", { events: UserEvent, handle: { UserRegistered: () => Effect.void, ${ignored} } })`,
     says: [`Property 'UserRenamed' is missing in type '{ UserRegistered:`, `required in type 'Handlers<`]
+  },
+  {
+    name: "misspeltHandlerCase",
+    program:
+      `Subscription.make("users", { events: UserEvent, handle: { UserRegistered: () => Effect.void, UserRenamed: Subscription.ignore,
+        ${ignored}, UserRenames: Subscription.ignore } })`,
+    says: [`Type 'unique symbol' is not assignable to type 'UnknownEvent<"UserRenames"> & unique symbol'.`]
+  },
+  {
+    name: "undeclaredHandlerError",
+    program:
+      `Subscription.make("users", { events: UserEvent, handle: { UserRenamed: Subscription.ignore, ${ignored}, UserRegistered: (e) =>
+        CommandBus.dispatch(RegisterUser, e) } })`,
+    says: [`is not assignable to type 'UndeclaredError<"AlreadyRegistered">`]
+  },
+  {
+    name: "untaggedHandlerError",
+    program:
+      `Projection.handler("users", { events: UserEvent, handle: { UserRenamed: Projection.ignore, ${ignored}, UserRegistered: () =>
+        Effect.fail("no") } })`,
+    says: [`Type '() => Effect.Effect<never, string, never>' is not assignable to type 'UntaggedError<string>`]
+  },
+  {
+    name: "unusedPark",
+    program:
+      `Subscription.make("users", { events: UserEvent, parks: ["NotRegisterd"], handle: { UserRenamed: Subscription.ignore, ${ignored},
+        UserRegistered: () => Effect.fail(new NotRegistered({ userId: "" })) } })`,
+    says: [`Type '"NotRegisterd"' is not assignable to type '"NotRegisterd" & UnusedError<"NotRegisterd">'.`]
   },
   {
     name: "missingId",

@@ -23,10 +23,15 @@ describe("a transactional processor", () => {
         const events = yield* Stream.runCollect(store.readAllEncoded())
         let rollbacks = 0
         let handled = 0
-        const processor = BatchProcessor.transactional(ticks, () => Effect.sync(() => handled++), Schedule.recurs(0), {
-          ...driver,
-          transaction: (effect) => Effect.tapError(driver.transaction(effect), () => Effect.sync(() => rollbacks++))
-        })
+        const processor = BatchProcessor.transactional(
+          { ...ticks, parks: [] },
+          () => Effect.sync(() => handled++),
+          Schedule.recurs(0),
+          {
+            ...driver,
+            transaction: (effect) => Effect.tapError(driver.transaction(effect), () => Effect.sync(() => rollbacks++))
+          }
+        )
         const result = { advanced, note: "of this commit" }
         assert.deepStrictEqual(yield* processor.apply("ticks@1", events, () => Effect.succeed(result)), result)
         assert.deepStrictEqual({ handled, rollbacks }, { handled: 1, rollbacks: advanced === "advanced" ? 0 : 1 })

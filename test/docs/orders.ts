@@ -62,6 +62,7 @@ export const OrderMail = Subscription.make("order-mail", {
   events: OrderEvent,
   from: "now",
   retry: Schedule.recurs(1),
+  parks: ["MailRefused"],
   handle: {
     OrderPlaced: ({ customer, orderId }, { id }) => mail(customer, `${orderId} is placed`, id),
     OrderShipped: ({ customer, orderId }, { id }) => mail(customer, `${orderId} is on its way`, id),

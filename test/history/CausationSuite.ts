@@ -57,6 +57,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     const [name, commandId] = [unique("passing-on"), unique("command")]
     const PassOn = Subscription.make(name, {
       events: AccountEvent,
+      parks: ["Closed"],
       handle: {
         Opened: Projection.ignore,
         Deposited: Projection.ignore,
@@ -65,6 +66,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     })
     const Further = Handled.handler(`${name}-further`, {
       events: AccountEvent,
+      parks: ["Closed"],
       handle: {
         Opened: Projection.ignore,
         Deposited: ({ amount, id }) =>

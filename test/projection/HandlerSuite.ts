@@ -77,8 +77,8 @@ const sales = <E = never, R = never>(table: string, run: string, options: Option
     events: SaleEvent,
     where: { tags: [Event.tag("run", run)] },
     handle: {
-      Sold: ({ n }, record) => Effect.andThen(first(n), insert(table, record, n)),
-      Returned: ({ n }, record) => Effect.andThen(first(n), insert(table, record, -n)),
+      Sold: ({ n }, record) => Effect.andThen(Effect.orDie(first(n)), insert(table, record, n)),
+      Returned: ({ n }, record) => Effect.andThen(Effect.orDie(first(n)), insert(table, record, -n)),
       Counted: Projection.ignore
     }
   })
@@ -320,7 +320,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
         where,
         handle: {
           Sold: ({ n }, record) =>
-            Effect.andThen(insert(table, record, n), n === 13 ? Effect.fail("no luck") : Effect.void),
+            Effect.andThen(insert(table, record, n), n === 13 ? Effect.die("no luck") : Effect.void),
           Returned: Projection.ignore,
           Counted: ({ run }) => Effect.andThen(insert(table, { position: 0n }, 0), Effect.die(new Error(run)))
         }

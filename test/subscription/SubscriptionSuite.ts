@@ -12,7 +12,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
-import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
+import { OutcomeUnknown, storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
@@ -203,7 +203,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       where: { tags: [Event.tag("run", run)] },
       onFailure: "stop",
       retry: noRetry,
-      handle: (event, record) => event.n === 13 && !healed ? Effect.fail("no luck") : inbox.put(record)
+      handle: (event, record) => event.n === 13 && !healed ? Effect.die("no luck") : inbox.put(record)
     })
     yield* Effect.gen(function*() {
       yield* append(run, "a", [11, 13])
@@ -222,6 +222,67 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
         Subscription.layer([subscription], { retryDelay: { first: "50 millis", max: "100 millis" } })
       )
     )
+  }),
+
+  test("names an undeclared error where it parks, and not a declared one", function*() {
+    const run = unique("run")
+    const inbox = yield* makeInbox
+    class OutOfStock extends Schema.TaggedError<OutOfStock>()("OutOfStock", { message: Schema.String }) {}
+    class NoAddress extends Schema.TaggedError<NoAddress>()("NoAddress", { message: Schema.String }) {}
+    const typed = Subscription.make(unique("orders"), {
+      events: OrderEvent,
+      where: { tags: [Event.tag("run", run)] },
+      retry: noRetry,
+      parks: ["OutOfStock", "NoAddress"],
+      handle: (event, record) => {
+        if (event.n === 1) return Effect.fail(new OutOfStock({ message: "none left" }))
+        return event.n === 2 ? Effect.fail(new NoAddress({ message: "no street" })) : inbox.put(record)
+      }
+    })
+    // As from code without types, where the compiler does not see the second error.
+    const subscription = { ...typed, parks: ["OutOfStock"] }
+    yield* append(run, "a", [1])
+    yield* append(run, "b", [2])
+    yield* append(run, "c", [3])
+    yield* inbox.until("the third stream", (got) => got.length > 0).pipe(
+      Effect.andThen(Effect.repeat((yield* ProjectionStore.ProjectionStore)[internals].driver.parked(typed.id), {
+        until: (parked) => parked.length === 2,
+        schedule: Schedule.spaced("10 millis")
+      })),
+      Effect.timeout("60 seconds"),
+      Effect.provide(Subscription.layer([subscription]))
+    )
+    const parked = yield* (yield* ProjectionStore.ProjectionStore)[internals].driver.parked(typed.id)
+    const detailOf = (stream: string) =>
+      parked.find((entry) => entry.stream === `${run}${stream}`)?.error.replace(/^.*at position \d+: /, "")
+    equal(
+      [detailOf("a"), detailOf("b")],
+      ["none left", "no street (the handler does not declare \"NoAddress\": handle it, or name it in `parks`)"],
+      "the errors of the parked events"
+    )
+  }),
+
+  test("a command whose outcome is unknown parks nothing, and its event is handled again", function*() {
+    const run = unique("run")
+    const inbox = yield* makeInbox
+    let failures = 0
+    const subscription = Subscription.make(unique("orders"), {
+      events: OrderEvent,
+      where: { tags: [Event.tag("run", run)] },
+      retry: noRetry,
+      handle: (_, record) =>
+        Effect.suspend(() => {
+          if (failures >= 3) return inbox.put(record)
+          failures++
+          return Effect.fail(storeError(new OutcomeUnknown({ stream: "s", message: "lost", cause: undefined })))
+        })
+    })
+    yield* append(run, "a", [1])
+    yield* inbox.until("the event", (got) => got.length > 0).pipe(
+      Effect.provide(Subscription.layer([subscription], { retryDelay: { first: "10 millis", max: "10 millis" } }))
+    )
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    equal([failures, yield* driver.parkingLog(subscription.id)], [3, []], "failures, and the parking log")
   }),
 
   test("a database failure parks nothing and repeats no handled event", function*() {
