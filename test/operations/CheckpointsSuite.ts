@@ -59,7 +59,7 @@ export const checkpoints: ReadonlyArray<Case<Stores>> = [
       where: { tags: [Event.tag("run", run)] },
       partitions: 2,
       retry: Schedule.recurs(0),
-      handle: { Noted: ({ n }) => n === 3 ? Effect.fail("three") : Effect.sync(() => handled.push(n)) }
+      handle: { Noted: ({ n }) => n === 3 ? Effect.die("three") : Effect.sync(() => handled.push(n)) }
     })
     const shared = yield* append(run, "a", 1)
     yield* append(run, "b", 2)
