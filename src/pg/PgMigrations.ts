@@ -22,7 +22,7 @@ import {
 } from "./MigrationContents.ts"
 import { fromSqlError, isConnectionLost, mapSqlError, sqlErrorOf } from "./PgErrors.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
-import { checkHashes, checkServer } from "./PgServerCheck.ts"
+import { checkCopies, checkHashes, checkServer } from "./PgServerCheck.ts"
 
 /**
  * The names of the migrations, in order. Each is a file `migrations/<name>.sql` of the package.
@@ -89,8 +89,9 @@ const runSet = Effect.fn("PgMigrations.run")(
     set: MigrationSet,
     options: PgOptions
   ): Effect.fn.Return<ReadonlyArray<string>, EventStoreError, SqlClient.SqlClient> {
-    yield* requireTransactions()
     const sql = yield* SqlClient.SqlClient
+    yield* checkCopies(sql)
+    yield* requireTransactions()
     yield* checkServer(sql, set)
     const { name: schema, quoted } = schemaOf(options)
     const texts = yield* Effect.forEach(set.names, (name) => textOf(set, name))
@@ -180,9 +181,10 @@ const requireTransactions = Effect.fnUntraced(function*() {
 
 const checkSet = Effect.fn("PgMigrations.check")(
   function*(set: MigrationSet, options: PgOptions): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
-    yield* requireTransactions()
     const latest = set.names.length
     const sql = yield* SqlClient.SqlClient
+    yield* checkCopies(sql)
+    yield* requireTransactions()
     yield* checkServer(sql, set)
     const { name: schema, quoted } = schemaOf(options)
     const rows = yield* rowsOf(sql, quoted)

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
@@ -10,6 +11,28 @@ import { mapSqlError } from "./PgErrors.ts"
 
 const misconfigured = (message: string): EventStoreError =>
   storeError(new StoreMisconfigured({ message, cause: undefined }))
+
+const prototypeOf = (value: object): unknown => Object.getPrototypeOf(value)
+
+/**
+ * Fails with `StoreMisconfigured` if the program that runs it, or its SQL client, uses another copy of the package `effect` than evsrc does.
+ * Two copies do not recognize each other's errors and classes.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const checkCopies = (sql: SqlClient.SqlClient): Effect.Effect<void, EventStoreError> =>
+  Effect.withFiber((fiber) => {
+    const who = [
+      prototypeOf(fiber) === prototypeOf(Effect.runFork(Effect.void)) ? [] : ["the program"],
+      prototypeOf(sql.transactionService) === prototypeOf(Context.Service("evsrc/copies")) ? [] : ["@effect/sql-pg"]
+    ].flat()
+    return who.length === 0 ? Effect.void : Effect.fail(misconfigured(
+      `Two copies of the package effect are loaded: ${who.join(" and ")} and evsrc do not use the same one. `
+        + "List them with \"npm ls effect\", give all packages the same version, and run \"npm dedupe\"; a bundle must not contain effect "
+        + "while other packages load it from node_modules"
+    ))
+  })
 
 /**
  * Fails with `StoreMisconfigured` if the server is older than PostgreSQL 14, or if the database has another encoding than UTF8 although
