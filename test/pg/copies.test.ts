@@ -1,7 +1,7 @@
 /** Two copies of the package `effect` in one process. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { type Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStoreError } from "evsrc"
 import { PgMigrations, PgStores } from "evsrc/pg"
