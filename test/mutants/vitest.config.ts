@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from "node:fs"
 import { defaultServerConditions } from "vite"
 import { defineConfig } from "vitest/config"
 
-const excluded = ["docs", "examples", "mutants", "package", "pg", "pglite", "simulation", "support"]
+const excluded = ["docs", "examples", "matrix", "mutants", "package", "pg", "pglite", "simulation", "support"]
 
-const needsDatabase = /support\/(Database|PostgresServer)\.ts"/
+const needsDatabase = /support\/(Database|PostgresServer)\.ts"|\binject\(/
 
 const files = readdirSync("test", { recursive: true, encoding: "utf8" })
   .map((name) => name.replaceAll("\\", "/"))
