@@ -13,6 +13,7 @@ import {
   CommandContext,
   Decision,
   Event,
+  EventQuery,
   EventStore,
   type EventStoreError,
   type InvalidCommand,
@@ -371,9 +372,10 @@ export const findOfStored = () =>
   })
 
 const stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
+const taggedUserEvent = UserEvent.pipe(Event.tags({ user: "userId" }))
 
 const LiveUsers = Projection.make("live-users", {
-  events: UserEvent,
+  events: taggedUserEvent,
   document: UserView,
   lifecycle: "live",
   key: (e) => e.userId,
@@ -555,8 +557,9 @@ export const projectSubscription = () =>
   // @ts-expect-error a subscription is not a projection: its effects run outside the store's transactions
   Projector.layer([Welcome])
 
+const NamedUserEvent = UserEvent.pipe(Event.tags({ name: "name" }))
 const taken = (name: string) =>
-  Decision.model({ events: UserEvent, tags: { name }, initial: false, evolve: { UserRegistered: () => true } })
+  Decision.model({ events: NamedUserEvent, tags: { name }, initial: false, evolve: { UserRegistered: () => true } })
 
 export const decision = Decision.make(RegisterUser, {
   events: UserEvent,
@@ -598,6 +601,64 @@ export const unknownModelEvent = () =>
   })
 
 export const tagged = UserEvent.pipe(Event.tags({ user: "userId" }))
+
+const twiceTagged = tagged.pipe(Event.tags({ name: "name" }), Event.upcasters({}))
+const mergedTagged = Event.merge(twiceTagged, OrderEvent)
+const countOf = { initial: 0, evolve: { UserRegistered: (n: number) => n + 1 } }
+const whereOf = {
+  document: UserView,
+  key: (e: { readonly userId: string }) => e.userId,
+  evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
+} as const
+
+export const declaredTags = [
+  Decision.model({ events: twiceTagged, tags: { user: "u1", name: "Ann" }, ...countOf }),
+  Decision.model({ events: mergedTagged, tags: { user: "u1" }, ...countOf }),
+  Projection.make("users", { events: twiceTagged, where: { tags: [Event.tag("name", "Ann"), "user:u1"] }, ...whereOf }),
+  EventStore.readAll(mergedTagged, { where: { tags: [Event.tag("user", "u1")] } }),
+  EventQuery.make(mergedTagged, [{ types: ["OrderPlaced"] }, { tags: [Event.tag("name", "Ann")] }])
+]
+export const undeclaredModelTag = () =>
+  // @ts-expect-error the set declares no such tag
+  Decision.model({ events: twiceTagged, tags: { usr: "u1" }, ...countOf })
+export const modelTagWithoutTags = () =>
+  // @ts-expect-error the set declares no tags
+  Decision.model({ events: UserEvent, tags: { user: "u1" }, ...countOf })
+export const undeclaredTagOfMerged = () =>
+  // @ts-expect-error neither set declares such a tag
+  Decision.model({ events: mergedTagged, tags: { order: "o1" }, ...countOf })
+export const undeclaredTagOfRead = () =>
+  // @ts-expect-error the set declares no such tag
+  EventStore.readAll(mergedTagged, { where: { tags: [Event.tag("order", "o1")] } })
+export const undeclaredTagOfConsumer = () =>
+  Projection.make("users", {
+    events: twiceTagged,
+    // @ts-expect-error the set declares no such tag
+    where: { tags: [Event.tag("usr", "u1")] },
+    ...whereOf
+  })
+export const undeclaredTagOfFind = () =>
+  Projection.make("users", {
+    events: twiceTagged,
+    lifecycle: "live",
+    // @ts-expect-error the set declares no such tag
+    find: (key) => [{ tags: [Event.tag("usr", key)] }],
+    ...whereOf
+  })
+export const unknownTypeOfFind = () =>
+  Projection.make("users", {
+    events: twiceTagged,
+    lifecycle: "live",
+    // @ts-expect-error the set has no such event
+    find: (key) => [{ types: ["UserRegisterd"], tags: [Event.tag("user", key)] }],
+    ...whereOf
+  })
+export const undeclaredTagOfQuery = () =>
+  // @ts-expect-error the set declares no such tag
+  EventQuery.make(twiceTagged, [{ tags: [Event.tag("usr", "u1")] }])
+export const unknownTypeOfQuery = () =>
+  // @ts-expect-error the set has no such event
+  EventQuery.make(twiceTagged, [{ types: ["UserRegisterd"] }])
 
 export const unknownTagField = () =>
   // @ts-expect-error no event has such a field

@@ -21,9 +21,9 @@ export type Kind = "projection" | "subscription"
  * @since 0.1.0
  * @category options
  */
-export interface Options {
+export interface Options<in out Events extends Event.Any = Event.Any> {
   /** Selects events of the set by tags or by stream. By default the consumer takes all of them. */
-  readonly where?: EventFilter | undefined
+  readonly where?: EventFilter<NoInfer<Event.TagText<Events>>> | undefined
   /**
    * The number of partitions, from 1 to 256; 1 by default. Each stream belongs to one partition, and each partition to one worker at a time.
    * Order is preserved within a stream, not between streams of different partitions. To change the number, rebuild the projection or raise

@@ -6,10 +6,9 @@
 import * as Result from "effect/Result"
 import type { UndecodableEvent } from "../core/errors.ts"
 import * as Event from "../event/Event.ts"
-import { tagFieldsOf } from "../event/EventAnnotations.ts"
 import * as EventCodec from "../event/EventCodec.ts"
-import type { EventFilter } from "../event/EventFilter.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
+import * as EventTags from "../event/EventTags.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type * as Consumer from "./Consumer.ts"
 
@@ -36,7 +35,7 @@ export const make = <const Name extends string, Events extends Event.Any>(
     Consumer.Consumer<Name, Events>,
     "kind" | "name" | "events" | "handles" | "from"
   >,
-  options: Consumer.Options
+  options: Consumer.Options<Events>
 ): Consumer.Consumer<Name, Events> => {
   const { onFailure = "park", partitions = 1, version = 1, where = {} } = options
   if (!/^[A-Za-z0-9_.:/-]{1,100}$/.test(name)) {
@@ -53,7 +52,8 @@ export const make = <const Name extends string, Events extends Event.Any>(
   }
   // Throws for personal data that cannot be encrypted.
   EventPersonalData.fieldLocators(events)
-  validateTags(maker, name, events, where)
+  const wrong = EventTags.validateTexts(events, handles, where.tags ?? [])
+  if (wrong !== undefined) throw new Error(`${maker}: the filter \`where\` of "${name}" is invalid: ${wrong}`)
   return {
     kind,
     name,
@@ -66,16 +66,6 @@ export const make = <const Name extends string, Events extends Event.Any>(
     partitions,
     onFailure,
     from
-  }
-}
-
-const validateTags = (maker: string, name: string, events: Event.Any, where: EventFilter): void => {
-  const tagNames = new Set(Object.values(tagFieldsOf(events)).flatMap((fields) => Object.keys(fields ?? {})))
-  for (const tag of where.tags ?? []) {
-    if (!Array.from(tagNames).some((tagName) => tag.startsWith(`${tagName}:`) && tag.length > tagName.length + 1)) {
-      const allowed = tagNames.size === 0 ? "they have none" : `they have ${Array.from(tagNames).join(", ")}`
-      throw new Error(`${maker}: "${name}" asks for the tag "${tag}", which its events cannot have; ${allowed}`)
-    }
   }
 }
 

@@ -12,6 +12,7 @@ import * as userCode from "../core/userCode.ts"
 import * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { QueryItem } from "../event/EventQuery.ts"
+import * as EventTags from "../event/EventTags.ts"
 
 /**
  * The Schema of a model's state. Like an event it is encoded and decoded without services.
@@ -69,6 +70,21 @@ export type EventsOf<M> = {
 }
 
 /**
+ * The values of tags, by the names that a set declares.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type TagValues<Events extends Event.Any> = [Event.TagName<Events>] extends [never]
+  ? { readonly [name: string]: NoTagsDeclared }
+  : { readonly [K in Event.TagName<Events>]?: string }
+
+/** Names the mistake in the compiler's message. */
+interface NoTagsDeclared {
+  readonly "these events have no tags; declare them by Event.tags": never
+}
+
+/**
  * Defines a decision model. It selects the events that `evolve` handles, under all names that they were stored with, and that have all the tags.
  *
  * **Example** (how full a course is)
@@ -97,7 +113,7 @@ export const model = <const Events extends Event.Any, State>(options: {
   /** The event types. */
   readonly events: Events
   /** The values of tags, by the names that `Event.tags` declares. */
-  readonly tags?: Readonly<Record<string, string>> | undefined
+  readonly tags?: TagValues<NoInfer<Events>> | undefined
   /** The state before the first event. */
   readonly initial: State
   /** For some event types, the state after the event; the model does not read the others. */
@@ -109,13 +125,21 @@ export const model = <const Events extends Event.Any, State>(options: {
 }): Model<State, Events> => {
   // The handler calls `evolve` only with events that it decoded with `events`, of the types in the query.
   const evolve = options.evolve as Readonly<Record<string, (state: State, event: never) => State>>
+  const tags: Readonly<Record<string, unknown>> = options.tags ?? {}
+  const wrong = EventTags.validateNames(options.events, Object.keys(evolve), Object.keys(tags), "every")
+  if (wrong !== undefined) throw new Error(`Decision.model: ${wrong}`)
   const isPersonal = EventPersonalData.hasPersonalData(options.events)
   return {
     events: options.events,
     state: options.state,
     query: {
       types: Event.storedTypes(options.events, Object.keys(evolve)),
-      tags: Object.entries(options.tags ?? {}).map(([name, value]) => Event.tag(name, value))
+      tags: Object.entries(tags).map(([name, value]) => {
+        if (typeof value === "string") return Event.tag(name, value)
+        throw new Error(
+          `Decision.model: the value of the tag "${name}" is of type ${typeof value}; it must be a string`
+        )
+      })
     },
     // Every decision begins with it, so it is frozen in production too.
     initial: deepFreeze(options.initial),

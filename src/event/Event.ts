@@ -22,6 +22,7 @@ import {
   UpcastersAnnotation,
   upcastersOf
 } from "./EventAnnotations.ts"
+import * as EventTags from "./EventTags.ts"
 import type { Legacy, PastVersion, Retired, Tagged, UpcasterChain } from "./Upcasters.ts"
 
 export {
@@ -105,6 +106,45 @@ export interface Versioned<out Set, out Stored> {
   /** Carries types only; it has no value. */
   readonly "~evsrc/Event/versions"?: Stored
 }
+
+/**
+ * A set whose type also carries the tags that `tags` has declared: their names, each with the fields that hold its values.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WithTags<out Set, out Declared> {
+  readonly Rebuild: Set & WithTags<Set, Declared>
+  /** Carries types only; it has no value. */
+  readonly "~evsrc/Event/tags"?: Declared
+}
+
+type DeclaredTags<E> = E extends { readonly "~evsrc/Event/tags"?: infer Declared } ?
+  unknown extends Declared ? {} : NonNullable<Declared>
+  : {}
+
+/**
+ * The names of the tags that a set declares; `string` for a set whose type is not known.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type TagName<E extends Any> = string extends Tag<E> ? string : keyof DeclaredTags<E> & string
+
+/**
+ * The texts of the tags that events of a set can have.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type TagText<E extends Any> = string extends Tag<E> ? string : TagTextOf<TagName<E>>
+
+// An interface, so that the compiler's message shows its name.
+interface NoTagsDeclared {
+  readonly "these events have no tags; declare them by Event.tags": never
+}
+
+type TagTextOf<Name extends string> = [Name] extends [never] ? NoTagsDeclared & string : `${Name}:${string}`
 
 type StoredOf<E> = E extends { readonly "~evsrc/Event/versions"?: infer Stored } ? unknown extends Stored ? {} : Stored
   : {}
@@ -291,13 +331,21 @@ type TagField<E> = E extends unknown ?
  * @category combinators
  */
 export const tags =
-  <E extends Any>(fields: { readonly [name: string]: NoInfer<TagField<Of<E>>> }) => (self: E): E["Rebuild"] => {
+  <E extends Any, const Fields extends { readonly [name: string]: NoInfer<TagField<Of<E>>> }>(fields: Fields) =>
+  (self: E): E["Rebuild"] & WithTags<E["Rebuild"], Fields> => {
     for (const name of Object.keys(fields)) {
       if (name.length === 0 || name.includes(":")) {
         throw new Error(
           `Event.tags: the name of a tag must not be empty or contain ":", which "${name}" does; rename it`
         )
       }
+    }
+    const cases = Object.values(self.cases)
+    for (const [name, field] of Object.entries<string>(fields)) {
+      if (cases.some((schema) => EventTags.hasField(schema, field))) continue
+      throw new Error(
+        `Event.tags: no event of the set has the field "${field}" of the tag "${name}"; the set has ${namesOf(self)}`
+      )
     }
     for (const [type, schema] of Object.entries(self.cases)) {
       const personal = PersonalFields.fieldsOf(schema)
@@ -320,7 +368,7 @@ export const tags =
  * @since 0.1.0
  * @category constructors
  */
-export const tag = (name: string, value: string): string => `${name}:${value}`
+export const tag = <const Name extends string>(name: Name, value: string): `${Name}:${string}` => `${name}:${value}`
 
 /**
  * The events of several sets in one.
@@ -333,6 +381,7 @@ export interface Merged<Sets extends ReadonlyArray<Any>>
 {
   readonly cases: Types.UnionToIntersection<Sets[number]["cases"]>
   readonly "~evsrc/Event/versions"?: Types.UnionToIntersection<StoredOf<Sets[number]>>
+  readonly "~evsrc/Event/tags"?: Types.UnionToIntersection<DeclaredTags<Sets[number]>>
 }
 
 /**
@@ -359,10 +408,7 @@ export const merge = <const Sets extends ReadonlyArray<Any>>(...sets: Sets): Mer
   return Schema.toTaggedUnion("_tag")(union) as Schema.Top as Merged<Sets>
 }
 
-/** Returns the set with further annotations. `Stored` counts the versions of its types, in the type alone. */
-const annotate = <E extends Any, Stored>(
-  self: E,
-  annotations: Readonly<Record<string, unknown>>
-): E["Rebuild"] & Versioned<E["Rebuild"], Stored> =>
+/** Returns the set with further annotations. What its type carries beside them is the caller's. */
+const annotate = (self: Any, annotations: Readonly<Record<string, unknown>>) =>
   // Every set is a whole Schema; `Any` lists only the part of it that is cheap for the compiler to compare.
   (self as Any as Schema.Top & Any).annotate(annotations)

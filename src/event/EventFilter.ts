@@ -10,9 +10,9 @@
  * @since 0.1.0
  * @category options
  */
-export interface EventFilter {
-  /** Only events that have all of these tags. */
-  readonly tags?: ReadonlyArray<string> | undefined
+export interface EventFilter<out Tag extends string = string> {
+  /** Only events that have all of these tags; `Event.tag` makes one. */
+  readonly tags?: ReadonlyArray<Tag> | undefined
   /** Only events of streams whose name begins with this text, such as `Order-`. */
   readonly streamPrefix?: string | undefined
 }

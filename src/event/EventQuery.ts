@@ -4,7 +4,9 @@
  * @since 0.1.0
  */
 import * as nameRules from "../core/nameRules.ts"
+import * as Event from "./Event.ts"
 import { hasTags } from "./EventFilter.ts"
+import * as EventTags from "./EventTags.ts"
 import type { EncodedEvent } from "./RecordedEvent.ts"
 
 /**
@@ -13,9 +15,9 @@ import type { EncodedEvent } from "./RecordedEvent.ts"
  * @since 0.1.0
  * @category models
  */
-export interface QueryItem {
-  readonly types?: ReadonlyArray<string> | undefined
-  readonly tags?: ReadonlyArray<string> | undefined
+export interface QueryItem<out Type extends string = string, out Tag extends string = string> {
+  readonly types?: ReadonlyArray<Type> | undefined
+  readonly tags?: ReadonlyArray<Tag> | undefined
 }
 
 /**
@@ -28,7 +30,38 @@ export interface QueryItem {
  * @since 0.1.0
  * @category models
  */
-export type EventQuery = ReadonlyArray<QueryItem>
+export type EventQuery<Type extends string = string, Tag extends string = string> = ReadonlyArray<QueryItem<Type, Tag>>
+
+/**
+ * A query for events of a set: a type or the name of a tag that the set does not have is not accepted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type QueryOf<E extends Event.Any> = EventQuery<Event.Tag<E>, Event.TagText<E>>
+
+/**
+ * Returns a query for events of a set. Types are the current names; the result selects all stored types that upcasters turn into them. Throws when
+ * the set does not have a type or a tag.
+ *
+ * **Example** (the reservations of a guest)
+ *
+ * ```ts
+ * const query = EventQuery.make(BookingEvent, [{ types: ["SeatReserved"], tags: [Event.tag("guest", "fay")] }])
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const E extends Event.Any>(events: E, items: NoInfer<QueryOf<E>>): EventQuery => {
+  const query: EventQuery = items
+  const wrong = validate(query) ?? EventTags.validateQuery(events, query)
+  if (wrong !== undefined) throw new Error(`EventQuery.make: ${wrong}`)
+  return query.map((item) => ({
+    ...item,
+    types: Event.storedTypes(events, item.types ?? Object.keys(events.cases))
+  }))
+}
 
 /**
  * The maximum length of a tag, in UTF-16 code units.

@@ -112,7 +112,7 @@ export class EventStore extends Context.Service<EventStore, {
   /** Reads the events of the set in the whole log, by position, up to the high-water mark; then the Stream ends. */
   readonly readAll: <E extends Event.Any>(
     events: E,
-    options?: ReadLogOptions
+    options?: ReadLogOptions<NoInfer<Event.TagText<E>>>
   ) => Stream.Stream<RecordedEvent<Event.Of<E>>, EventStoreError>
 
   /** Reads the whole log like `readAll`, without decoding its events. */
@@ -124,7 +124,7 @@ export class EventStore extends Context.Service<EventStore, {
   /** Reads like `readAll` and then, without end, delivers every event as it is committed. It skips no event and repeats none. */
   readonly subscribe: <E extends Event.Any>(
     events: E,
-    options?: ReadLogOptions
+    options?: ReadLogOptions<NoInfer<Event.TagText<E>>>
   ) => Stream.Stream<RecordedEvent<Event.Of<E>>, EventStoreError>
 
   /** Reads and follows the log like `subscribe`, without decoding its events. */
@@ -337,7 +337,7 @@ export const readStreamEncoded = (
  */
 export const readAll = <E extends Event.Any>(
   events: E,
-  options?: ReadLogOptions
+  options?: ReadLogOptions<NoInfer<Event.TagText<E>>>
 ): Stream.Stream<RecordedEvent<Event.Of<E>>, EventStoreError, EventStore> =>
   withStore((store) => store.readAll(events, options))
 
@@ -370,7 +370,7 @@ export const readByQuery = (
  */
 export const subscribe = <E extends Event.Any>(
   events: E,
-  options?: ReadLogOptions
+  options?: ReadLogOptions<NoInfer<Event.TagText<E>>>
 ): Stream.Stream<RecordedEvent<Event.Of<E>>, EventStoreError, EventStore> =>
   withStore((store) => store.subscribe(events, options))
 

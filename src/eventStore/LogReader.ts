@@ -52,7 +52,7 @@ export interface ReadStreamOptions {
  * @since 0.1.0
  * @category options
  */
-export interface ReadLogOptions {
+export interface ReadLogOptions<out Tag extends string = never> {
   /**
    * Only events after this position; all by default. With the id of the event there, such as `LogPosition.ofEvent` returns, a log that does not
    * have that event fails the read with `LogDiverged`. Store the id beside a position.
@@ -61,7 +61,7 @@ export interface ReadLogOptions {
   /** How many events to fetch at a time; 500 by default. */
   readonly pageSize?: number | undefined
   /** Only events that have these tags, or belong to these streams. */
-  readonly where?: EventFilter | undefined
+  readonly where?: EventFilter<Tag> | undefined
 }
 
 /**
@@ -70,7 +70,7 @@ export interface ReadLogOptions {
  * @since 0.1.0
  * @category options
  */
-export interface ReadEncodedOptions extends ReadLogOptions {
+export interface ReadEncodedOptions extends ReadLogOptions<string> {
   /** Only events of these stored types; `Event.storedTypes` returns those of a set. All by default. */
   readonly types?: ReadonlyArray<string> | undefined
 }

@@ -12,6 +12,7 @@ import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Event from "../event/Event.ts"
 import * as EventQuery from "../event/EventQuery.ts"
+import * as EventTags from "../event/EventTags.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { queryPages, requireEvents } from "../eventStore/LogReader.ts"
 import * as DocumentFold from "./DocumentFold.ts"
@@ -56,6 +57,20 @@ export const queryOf = (
     : given.map((item) => ({ ...item, types: item.types && Event.storedTypes(events, item.types) }))
 
 /**
+ * Returns what is wrong with a query that `find` has made, or `undefined`: it selects types and tags that the projection's events can have.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validateFind = (
+  { events, name }: Projection.Any,
+  find: EventQuery.EventQuery | undefined
+): string | undefined => {
+  const wrong = find === undefined ? undefined : EventTags.validateQuery(events, find)
+  return wrong === undefined ? undefined : `the query \`find\` of projection "${name}" is invalid: ${wrong}`
+}
+
+/**
  * Returns the documents of a projection, or with `only` the one document of that key, before any event was read.
  *
  * @since 0.1.0
@@ -67,7 +82,8 @@ export const make = (
   pageSize: number,
   only?: string
 ): LiveDocuments => {
-  const query = queryOf(projection, only)
+  const find = only === undefined ? undefined : projection.find?.(only)
+  const query = queryOf(projection, only, find)
   const { documents, encode, fold } = DocumentFold.inMemory(projection, only)
   let reached = Position.start
   let reachedEventId: string | undefined
@@ -83,7 +99,7 @@ export const make = (
     reached: () => reached,
     read: Effect.fnUntraced(function*(extent) {
       if (projection.reads.length === 0) return
-      const invalid = EventQuery.validate(query)
+      const invalid = validateFind(projection, find) ?? EventQuery.validate(query)
       if (invalid !== undefined) return yield* invalidRequest(invalid)
       // A log that was set back has other events there, which must not be folded into these documents.
       yield* requireEvents(driver, [LogPosition.make(reached, reachedEventId)])

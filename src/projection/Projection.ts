@@ -93,7 +93,7 @@ export const handler = <
   const Parks extends string = never
 >(
   name: Name,
-  options: Consumer.Options & {
+  options: Consumer.Options<Events> & {
     readonly events: Events
     /** For each event, an effect that handles it, or `Projection.ignore`. */
     readonly handle: EventHandlers.Checked<H, Event.Tag<Events>, Parks> & H

@@ -9,7 +9,7 @@ import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import { ignore } from "../consumer/ConsumerDefinition.ts"
 import { freezeOutsideProduction } from "../core/deepFreeze.ts"
 import type * as Event from "../event/Event.ts"
-import type { EventQuery } from "../event/EventQuery.ts"
+import type { EventQuery, QueryOf } from "../event/EventQuery.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 
@@ -131,7 +131,7 @@ export const make = <
   const L extends Lifecycle = "async"
 >(
   name: Name,
-  options: Consumer.Options & {
+  options: Consumer.Options<Events> & {
     readonly events: Events
     /** The Schema of a document. */
     readonly document: Doc
@@ -150,7 +150,7 @@ export const make = <
      * Returns a query for the events of one document, best by tags; for live projections only. It must select every event that touches the
      * document. By default a read folds all events of the projection, as `list` always does.
      */
-    readonly find?: L extends "live" ? (key: string) => EventQuery : never
+    readonly find?: L extends "live" ? (key: string) => NoInfer<QueryOf<Events>> : never
   }
 ): Projection<Name, Events, Doc, Index, L> => {
   // The fold decodes events and documents with the Schemas of this projection before it calls these functions.

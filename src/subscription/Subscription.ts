@@ -86,7 +86,7 @@ export const make = <
   const Parks extends string = never
 >(
   name: Name,
-  options: Consumer.Options & {
+  options: Consumer.Options<Events> & {
     readonly events: Events
     readonly handle: EventHandlers.Checked<H, Event.Tag<Events>, Parks> & H
     /**

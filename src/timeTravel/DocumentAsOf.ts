@@ -34,12 +34,12 @@ import * as asOfReads from "./asOfReads.ts"
  * @since 0.1.0
  * @category options
  */
-export interface DocumentOptions {
+export interface DocumentOptions<in out P extends Projection.Any = Projection.Any> {
   /**
    * The query that selects the document's events, preferably by tags. It must select every event whose keys include that of the document. By
    * default the projection's own `find`, or all events of the types that the projection handles.
    */
-  readonly find?: EventQuery.EventQuery | undefined
+  readonly find?: NoInfer<EventQuery.QueryOf<P["events"]>> | undefined
 }
 
 /**
@@ -86,10 +86,11 @@ const steps = <P extends Projection.Any>(
   projection: P,
   key: string,
   asOf: AsOf.OfLog,
-  { find }: DocumentOptions
+  { find }: DocumentOptions<P>
 ): Stream.Stream<Step<P>, AsOfNotReached | EventStoreError> =>
   Stream.suspend(() => {
     const problem = DocumentCodec.validateKey(key)
+      ?? LiveProjection.validateFind(projection, find ?? projection.find?.(key))
     if (problem !== undefined) return Stream.fail(invalidRequest(problem))
     if (projection.reads.length === 0) return Stream.empty
     const { documents, encode, fold } = DocumentFold.inMemory(projection, key)
@@ -139,7 +140,7 @@ const foldAsOf = Effect.fnUntraced(function*<P extends Projection.Any>(
   projection: P,
   key: string,
   asOf: AsOf.OfLog,
-  options: DocumentOptions
+  options: DocumentOptions<P>
 ): Effect.fn.Return<FoldedAsOf<P>, AsOfNotReached | EventStoreError, EventStore.EventStore> {
   const store = yield* EventStore.EventStore
   const last = yield* Stream.runLast(steps(store, projection, key, asOf, options))
@@ -192,7 +193,7 @@ export const document = <P extends Projection.Any>(
   projection: P,
   key: string,
   asOf: AsOf.OfLog,
-  options: DocumentOptions = {}
+  options: DocumentOptions<P> = {}
 ): Effect.Effect<
   DocumentAsOf<DocumentOf<P>, EventOf<P>>,
   AsOfNotReached | EventStoreError,
@@ -210,7 +211,7 @@ export const documentHistory = <P extends Projection.Any>(
   projection: P,
   key: string,
   asOf: AsOf.OfLog = AsOf.now,
-  options: DocumentOptions = {}
+  options: DocumentOptions<P> = {}
 ): Stream.Stream<
   DocumentStep<DocumentOf<P>, EventOf<P>>,
   AsOfNotReached | EventStoreError,
@@ -235,7 +236,7 @@ export const documentDiff = <P extends Projection.Any>(
   projection: P,
   key: string,
   { from, to }: asOfReads.Between<AsOf.OfLog>,
-  options: DocumentOptions = {}
+  options: DocumentOptions<P> = {}
 ): Effect.Effect<
   asOfReads.Difference<DocumentAsOf<DocumentOf<P>, EventOf<P>>, EventOf<P>>,
   AsOfNotReached | EventStoreError,

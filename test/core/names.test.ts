@@ -103,11 +103,11 @@ describe("definitions", () => {
         document: state,
         key: (event) => event.id,
         evolve: { Happened: Projection.ignore },
-        where: { tags },
+        where: { tags: tags as ReadonlyArray<`user:${string}`> },
         partitions
       })
     for (const tag of ["", "x", "user", "user:", "usr:ann"]) {
-      assert.throws(() => make([Event.tag("user", "ann"), tag]), "they have user")
+      assert.throws(() => make([Event.tag("user", "ann"), tag]), "declares the tags: user")
     }
     assert.throws(() => make([], 0), "partitions")
     assert.throws(() => make([], 257), "partitions")

@@ -1,7 +1,7 @@
 /** Executes the code of docs/decisions.md. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Result, Schema } from "effect"
-import { Command, CommandBus, Decision, Event, EventStore } from "evsrc"
+import { Command, CommandBus, Decision, Event, EventQuery, EventStore } from "evsrc"
 
 const show = Schema.NonEmptyString
 const guest = Schema.NonEmptyString
@@ -72,7 +72,7 @@ layer(Theatre.pipe(Layer.provideMerge(EventStore.layerMemory)))("a decision", (i
 
   it.effect("rests on an append condition", () =>
     Effect.gen(function*() {
-      const query = [{ types: ["SeatReserved"], tags: [Event.tag("guest", "fay")] }]
+      const query = EventQuery.make(SeatEvent, [{ types: ["SeatReserved"], tags: [Event.tag("guest", "fay")] }])
       const { condition, events } = yield* EventStore.readByQuery(query)
       assert.strictEqual(events.length, 0)
       yield* EventStore.appendIf(condition, SeatEvent, "Guest-fay", [{

@@ -19,6 +19,22 @@ const Orders = Projection.make("orders", {
   }
 })
 
+const PaymentEvent = Schema.TaggedUnion({
+  PaymentReceived: { paymentId: Schema.NonEmptyString, customer: Schema.NonEmptyString, cents: Schema.Int }
+}).pipe(Event.tags({ customer: "customer" }))
+
+const Balances = Projection.make("balances", {
+  events: Event.merge(OrderEvent, PaymentEvent),
+  document: Schema.Struct({ orders: Schema.Int, paid: Schema.Int }),
+  key: ({ customer }) => customer,
+  evolve: {
+    OrderPlaced: ({ orders, paid } = { orders: 0, paid: 0 }) => ({ orders: orders + 1, paid }),
+    PaymentReceived: ({ orders, paid } = { orders: 0, paid: 0 }, { cents }) => ({ orders, paid: paid + cents }),
+    OrderShipped: Projection.ignore,
+    OrderCancelled: Projection.ignore
+  }
+})
+
 const OpenOrders = Projection.make("open-orders", {
   lifecycle: "inline",
   events: OrderEvent,
@@ -59,7 +75,7 @@ const Stores = Projector.layerInline([OpenOrders]).pipe(
   Layer.provideMerge(ProjectionStore.layerMemory)
 )
 
-const ReadSide = Layer.merge(Projector.layer([Orders, Sold]), OrderHandlers)
+const ReadSide = Layer.merge(Projector.layer([Orders, Sold, Balances]), OrderHandlers)
 
 layer(ReadSide.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })("read models", (it) => {
   it.effect("a query waits for the write that it shows", () =>
@@ -92,6 +108,16 @@ layer(ReadSide.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })(
       yield* ProjectionStore.awaitPosition(Sold, position, "10 seconds")
       assert.deepStrictEqual(yield* ProjectionStore.get(Sold, "tea"), Option.some(5))
       assert.deepStrictEqual(yield* ProjectionStore.get(Sold, "milk"), Option.some(1))
+    }))
+
+  it.effect("a projection reads the events of several aggregates", () =>
+    Effect.gen(function*() {
+      yield* place("h-1", "hal")
+      const { position } = yield* EventStore.append(PaymentEvent, "Payment-h-1", [
+        { _tag: "PaymentReceived", paymentId: "h-1", customer: "hal", cents: 250 }
+      ])
+      yield* ProjectionStore.awaitPosition(Balances, position, "10 seconds")
+      assert.deepStrictEqual(yield* ProjectionStore.get(Balances, "hal"), Option.some({ orders: 1, paid: 250 }))
     }))
 
   it.effect("inline and live projections are never behind", () =>

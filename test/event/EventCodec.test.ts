@@ -138,6 +138,10 @@ describe("Event.merge", () => {
 
   it("rejects sets that share an event name", () => {
     assert.throws(() => Event.merge(Shape, Schema.TaggedUnion({ Erased: {} })), "Erased")
+    const renamed = Schema.TaggedUnion({ Moved: {} }).pipe(
+      Event.legacy({ Erased: Event.from({}).renamedTo("Moved", (e) => e) })
+    )
+    assert.throws(() => Event.merge(Shape, renamed), "Erased")
   })
 })
 

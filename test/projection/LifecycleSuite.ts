@@ -73,7 +73,7 @@ const definition = {
 const find = (key: string) => [{ tags: [Event.tag("box", key)] }]
 
 /** The same projection in every lifecycle. */
-const everyKind = (where: EventFilter) => {
+const everyKind = (where: EventFilter<Event.TagText<typeof definition.events>>) => {
   const name = unique("boxes")
   return {
     inline: Projection.make(`${name}-inline`, { ...definition, where, lifecycle: "inline" }),

@@ -378,7 +378,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     yield* append(unique("other"), "a", [1])
     yield* append(run, "b", [2, 3])
     const numbers = (records: ReadonlyArray<OrderRecord>) => records.map(({ event }) => event.n)
-    const read = (where: EventFilter) =>
+    const read = (where: EventFilter<Event.TagText<typeof OrderEvent>>) =>
       Effect.map(Stream.runCollect(store.readAll(OrderEvent, { where, pageSize: 1 })), numbers)
     equal(yield* read({ tags }), [1, 2, 3], "the events read by tag")
     equal(yield* read({ streamPrefix: `${run}b` }), [2, 3], "the events read by stream")

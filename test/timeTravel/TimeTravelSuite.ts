@@ -738,7 +738,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
         BreakfastOrdered: (log = [], { guest }) => [...log, `${guest}!`]
       }
     })
-    const find = [{ types: ["GuestArrived", "BreakfastOrdered"], tags: [Event.tag("run", run)] }]
+    const find = [{ types: ["GuestArrived", "BreakfastOrdered"], tags: [Event.tag("run", run)] }] as const
     const documents = yield* Stream.runCollect(TimeTravel.documentHistory(Arrivals, run, AsOf.now, { find }))
     equal(
       documents.map(({ document, encoded }) => [Number(encoded.version), Option.getOrNull(document)]),

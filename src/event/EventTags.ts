@@ -1,0 +1,126 @@
+/**
+ * Checks tags and queries against the tags that a set of events declares, so that a misspelt name does not match nothing.
+ *
+ * @since 0.1.0
+ */
+import type * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import type * as Event from "./Event.ts"
+import { legacyOf, tagFieldsOf, upcastersOf } from "./EventAnnotations.ts"
+import type { EventQuery, QueryItem } from "./EventQuery.ts"
+
+/**
+ * Returns whether events of a Schema can have a field; yes where the Schema does not say.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasField = (schema: Schema.Constraint, field: string): boolean => {
+  const ast = SchemaAST.toType(schema.ast)
+  return ast._tag !== "Objects" || ast.propertySignatures.some(({ name }) => name === field)
+}
+
+/**
+ * Returns the names of the tags that an event type of the set can have.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const namesOf = (events: Event.Any, type: string): ReadonlyArray<string> => {
+  const schema = events.cases[type]
+  return schema === undefined
+    ? []
+    : Object.entries(tagFieldsOf(events)[type] ?? {}).flatMap(([name, field]) => hasField(schema, field) ? [name] : [])
+}
+
+/**
+ * Returns the names of the tags that a set declares.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const names = (events: Event.Any): ReadonlyArray<string> =>
+  Array.from(new Set(Object.keys(events.cases).flatMap((type) => namesOf(events, type))))
+
+const list = (found: ReadonlyArray<string>): string => found.length === 0 ? "none" : found.join(", ")
+
+/**
+ * Returns what is wrong with the names of tags, or `undefined`: each is declared, and an event of one of the types can have all of them. With
+ * `"every"`, events of each type can.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validateNames = (
+  events: Event.Any,
+  types: ReadonlyArray<string>,
+  tagNames: ReadonlyArray<string>,
+  quantifier: "some" | "every" = "some"
+): string | undefined => {
+  const declared = names(events)
+  const undeclared = tagNames.find((name) => !declared.includes(name))
+  if (undeclared !== undefined) {
+    return `no event of the set has the tag "${undeclared}"; the set declares the tags: ${list(declared)}`
+  }
+  const without = (type: string) => tagNames.find((name) => !namesOf(events, type).includes(name))
+  if (quantifier === "some" && (types.length === 0 || types.some((type) => without(type) === undefined))) {
+    return undefined
+  }
+  const wrong = types.find((type) => without(type) !== undefined)
+  return wrong === undefined ?
+    undefined :
+    `events "${wrong}" cannot have the tag "${without(wrong)}", so they never match; their tags: ${
+      list(namesOf(events, wrong))
+    }`
+}
+
+/**
+ * Returns the name in the text of a tag, `<name>:<value>`; `undefined` when it has no name or no value.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const nameOf = (tag: string): string | undefined => {
+  const colon = tag.indexOf(":")
+  return colon < 1 || colon === tag.length - 1 ? undefined : tag.slice(0, colon)
+}
+
+/**
+ * Returns what is wrong with the texts of tags, or `undefined`; see `validateNames`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validateTexts = (
+  events: Event.Any,
+  types: ReadonlyArray<string>,
+  tags: ReadonlyArray<string>
+): string | undefined => {
+  const malformed = tags.find((tag) => nameOf(tag) === undefined)
+  return malformed === undefined
+    ? validateNames(events, types, tags.flatMap((tag) => nameOf(tag) ?? []))
+    : `"${malformed}" is not a tag; make one by Event.tag(name, value). The set declares the tags: ${
+      list(names(events))
+    }`
+}
+
+/**
+ * Returns what is wrong with a query for events of a set, or `undefined`: its types and the names of its tags are those of the set.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validateQuery = (events: Event.Any, query: EventQuery): string | undefined =>
+  query.map((item) => validateItem(events, item)).find((wrong) => wrong !== undefined)
+
+const validateItem = (events: Event.Any, { tags = [], types = [] }: QueryItem): string | undefined => {
+  const unknown = types.find((type) =>
+    !Object.hasOwn(events.cases, type) && !Object.hasOwn(legacyOf(events), type) &&
+    !Object.hasOwn(upcastersOf(events), type)
+  )
+  if (unknown !== undefined) {
+    return `the set has no event "${unknown}"; it has ${Object.keys(events.cases).join(", ")}`
+  }
+  const current = types.filter((type) => Object.hasOwn(events.cases, type))
+  return validateTexts(events, current.length < types.length ? [] : current, tags)
+}
