@@ -733,14 +733,21 @@ create type evsrc.event_page_row as (
   recorded_at timestamptz,
   tags text[],
   -- The id of the event at the high-water mark.
-  head_id uuid
+  head_id uuid,
+  -- The number of events after p_since and up to the high-water mark, and the last position assigned after the mark was computed.
+  since_events bigint,
+  assigned bigint
 );
 
 -- Returns a page of the log: events after p_after, up to the high-water mark, that the filter selects (see matches_filter).
---   p_after_id  null, or the id that the event at p_after must have
+--   p_after_id                       null, or the id that the event at p_after must have
+--   p_after_since, p_after_events    null, or the number of events that the log must have after p_after_since and up to p_after
+--   p_since                          null, or the position after which to count the events up to the high-water mark; at most 10,000
+--                                    positions
+-- An event is lost without those at later positions only if it was committed after them. The number of the events before p_after tells.
 create function evsrc.read_all(
   p_after bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer,
-  p_after_id uuid default null
+  p_after_id uuid default null, p_after_since bigint default null, p_after_events bigint default null, p_since bigint default null
 ) returns setof evsrc.event_page_row language plpgsql volatile
 -- One generic plan, which follows the index of positions.
 set plan_cache_mode = force_generic_plan
@@ -750,16 +757,32 @@ as $$
 declare
   high_water_mark bigint := evsrc.high_water_mark();
   high_water_mark_id uuid;
+  events_since bigint;
+  last_position bigint;
   empty_page evsrc.event_page_row;
 begin
   if p_after_id is not null and not evsrc.has_events(array[p_after], array[p_after_id]) then
     return next empty_page;
     return;
   end if;
+  if p_after_events is not null then
+    select count(*) into empty_page.since_events from evsrc.log event
+      where event.position > p_after_since and event.position <= p_after;
+    if empty_page.since_events <> p_after_events then
+      return next empty_page;
+      return;
+    end if;
+  end if;
+  -- Positions above it are assigned after everything up to the high-water mark was committed.
+  last_position := evsrc.last_assigned_position();
+  if high_water_mark - p_since between 0 and 10000 then
+    select count(*) into events_since from evsrc.log event
+      where event.position > p_since and event.position <= high_water_mark;
+  end if;
   select event.id into high_water_mark_id from evsrc.log event where event.position = high_water_mark;
   return query
     select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
-        event.metadata, event.recorded_at, event.tags, high_water_mark_id
+        event.metadata, event.recorded_at, event.tags, high_water_mark_id, events_since, last_position
       from evsrc.log event
       where event.position > p_after and event.position <= high_water_mark
         and evsrc.matches_filter(event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions)
@@ -768,6 +791,8 @@ begin
   if not found then
     empty_page.head := high_water_mark;
     empty_page.head_id := high_water_mark_id;
+    empty_page.since_events := events_since;
+    empty_page.assigned := last_position;
     return next empty_page;
   end if;
 end $$;
@@ -959,7 +984,7 @@ begin
     return query
       select high_water_mark, found_event.position, found_event.stream, found_event.version, found_event.type,
           found_event.schema_version, found_event.id, found_event.data, found_event.metadata, found_event.recorded_at, found_event.tags,
-          high_water_mark_id
+          high_water_mark_id, null::bigint, null::bigint
         from (
           -- Reads of each item no more events than the page holds, in order, because a tag may have a million events.
           select distinct on (match.position) match.position, match.stream, match.version, match.type, match.schema_version, match.id,
@@ -981,7 +1006,7 @@ begin
   else
     return query
       select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
-          event.metadata, event.recorded_at, event.tags, high_water_mark_id
+          event.metadata, event.recorded_at, event.tags, high_water_mark_id, null::bigint, null::bigint
         from evsrc.log event
         where event.position > p_after
           and exists (select 1 from unnest(items) as item

@@ -48,6 +48,9 @@ create table evsrc.checkpoints (
   position bigint not null default 0,
   -- The id of the event there. A log that has another event at this position was set back, and is not read on.
   event_id uuid,
+  -- How many events the log has after count_since and up to this position, whatever the consumer handles; null if it is not known.
+  count_since bigint,
+  count_events bigint,
   -- The number of events applied, and the exclusive or of the digests of their ids.
   applied bigint not null default 0,
   digest bigint not null default 0,
@@ -121,7 +124,7 @@ create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_lease interval, p_renew_only boolean
 ) returns table (
   generation text, assignment_size integer, next_lease_ends_in double precision, partition integer, epoch bigint, "position" bigint,
-  event_id uuid, requested boolean
+  event_id uuid, count_since bigint, count_events bigint, requested boolean
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -179,7 +182,7 @@ begin
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner is distinct from p_owner;
   return query
     select claim_partitions.generation, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in, checkpoint.partition,
-        checkpoint.epoch, checkpoint.position, checkpoint.event_id,
+        checkpoint.epoch, checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
         exists (select from evsrc.parked
           where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
       from evsrc.checkpoints checkpoint
@@ -215,7 +218,7 @@ as $$
 begin
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
   update evsrc.checkpoints
-    set position = p_position, event_id = p_event_id, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
+    set position = p_position, event_id = p_event_id, count_since = null, count_events = null, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
       delivery_from = p_position, reset_at = clock_timestamp()
     where generation = p_generation;
   delete from evsrc.delivery_log where generation = p_generation;
@@ -249,12 +252,14 @@ end $$;
 -- Moves a checkpoint from p_from to p_to, extends the delivery log, and writes the documents of the events between them (see
 -- write_documents), if the owner still has p_epoch.
 --   p_segment_firsts, p_segment_events, p_segment_digests  one element per segment of the delivery log, in order
---   p_to_id                                                the id of the event at p_to
+--   p_to_id, p_to_since, p_to_events                       the id of the event at p_to, and how many events the log has after
+--                                                          p_to_since and up to it
 -- Returns 'advanced', or 'lost' with nothing written if another process has claimed the partition since.
 create function evsrc.advance_partition(
   p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
-  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null
+  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null,
+  p_to_since bigint default null, p_to_events bigint default null
 ) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -264,7 +269,7 @@ declare
   next_segment integer := 1;
 begin
   update evsrc.checkpoints
-    set position = p_to, event_id = p_to_id, heartbeat_at = now_, applied = applied + applied_events,
+    set position = p_to, event_id = p_to_id, count_since = p_to_since, count_events = p_to_events, heartbeat_at = now_, applied = applied + applied_events,
       digest = digest # coalesce((select bit_xor(segment_digest) from unnest(p_segment_digests) as segment_digest), 0),
       applied_at = case when applied_events > 0 then now_ else applied_at end
     where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_from;
@@ -298,7 +303,8 @@ create function evsrc.advance_partition_if_unchanged(
   p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
   p_read_keys text[], p_read_revisions bigint[],
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
-  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null
+  p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null,
+  p_to_since bigint default null, p_to_events bigint default null
 ) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -337,7 +343,7 @@ begin
         select read.key from unnest(p_read_keys, p_read_revisions) as read(key, revision)
           where read.revision <> 0 and read.key = any (p_removed_keys)
       ),
-      p_segment_firsts, p_segment_events, p_segment_digests, p_to_id)
+      p_segment_firsts, p_segment_events, p_segment_digests, p_to_id, p_to_since, p_to_events)
     into outcome
     from unnest(p_put_keys, p_put_documents, p_put_indexed) as put(key, document, indexed)
     where put.key <> all (new_keys);

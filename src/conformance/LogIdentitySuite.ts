@@ -13,7 +13,7 @@ import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { append, CartEvent, read, storedEvent, versionsOf } from "./EventStoreFixtures.ts"
-import { type Case, equal, test, unique } from "./Suite.ts"
+import { type Case, equal, includes, isAtLeast, test, unique } from "./Suite.ts"
 
 const reasonOf = (error: { readonly _tag: string }): string =>
   error instanceof EventStoreError ? error.reason._tag : error._tag
@@ -124,6 +124,21 @@ export const identity: ReadonlyArray<Case<EventStore>> = [
     equal(reasonOf(error), "InvalidRequest", "an id that no event can have")
     const page = yield* driver.readAll({ after: first!.position, afterEventId: first!.id, limit: 1000 })
     equal(yield* driver.eventIds([page.head]), [page.headEventId], "the event at the high-water mark")
+    const countSince = first!.position
+    const counted = yield* driver.readAll({ after: first!.position, countSince, limit: 1000 })
+    equal(counted.headCount, { since: countSince, events: counted.events.length }, "the events up to the mark")
+    isAtLeast(Number(counted.assigned ?? 0n), Number(counted.head), "the last position assigned")
+    const before = (events: number) =>
+      driver.readAll({
+        after: second!.position,
+        afterEventId: second!.id,
+        afterCount: { since: Position.make(first!.position - 1n), events },
+        limit: 1
+      })
+    equal((yield* before(2)).head, counted.head, "the events before a position")
+    const fewer = yield* Effect.flip(before(3))
+    equal(reasonOf(fewer), "LogDiverged", "an event before a position that was lost")
+    includes(fewer.message, "1 of the events", "its message")
     equal(
       yield* driver.eventIds([second!.position, Position.start, first!.position]),
       [second!.id, undefined, first!.id],

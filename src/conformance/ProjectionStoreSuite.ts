@@ -102,7 +102,10 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     const eventId = "0198c0de-0000-7000-8000-000000000001"
     const stored = Effect.map(
       Effect.all([store.progress(id), claim(id)]),
-      ([[progress], { assigned: [assigned] }]) => [progress?.eventId, assigned?.eventId]
+      ([[progress], { assigned: [assigned] }]) => {
+        equal(progress?.count, assigned?.count, "the number of events before it")
+        return [progress?.eventId, assigned?.eventId]
+      }
     )
     const { assigned: [assigned] } = yield* claim(id)
     equal(yield* stored, [undefined, undefined], "at the start")
@@ -112,8 +115,10 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     yield* store.advance({
       ...written(id, assigned!.epoch, 5, 7, [put(key, "open")]),
       toEventId: eventId.replace("1", "2"),
+      toCount: { since: at(2), events: 4 },
       reads: [{ key, revision: 0n }]
     })
+    equal((yield* store.progress(id))[0]?.count, { since: at(2), events: 4 }, "the number of events before it")
     equal(yield* stored, [eventId.replace("1", "2"), eventId.replace("1", "2")], "after a write on condition")
   }),
 

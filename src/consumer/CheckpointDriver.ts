@@ -8,7 +8,7 @@ import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
-import type { LogPosition } from "../core/LogPosition.ts"
+import type { EventCount, LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import type { DeliverySegment } from "./DeliveryLog.ts"
@@ -45,6 +45,8 @@ export interface Advance {
   readonly to: Position
   /** The id of the event at `to`; undefined at 0. */
   readonly toEventId?: string | undefined
+  /** How many events the log has just before `to`, whatever the consumer handles. */
+  readonly toCount?: EventCount | undefined
   /** The documents from which the changes were computed, where other partitions may change them too; revision 0 for a missing one. */
   readonly reads?: ReadonlyArray<{ readonly key: string; readonly revision: bigint }> | undefined
   readonly changes: ReadonlyArray<EncodedDocument>
@@ -77,6 +79,8 @@ export interface Progress {
   readonly position: Position
   /** The id of the event at the checkpoint; undefined at 0. */
   readonly eventId: string | undefined
+  /** How many events the log has just before the checkpoint, if it is known. */
+  readonly count?: EventCount | undefined
   /** The number of events applied so far. */
   readonly applied: bigint
   /** The exclusive or of the digests of their ids. */

@@ -7,6 +7,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { EventStoreError } from "../core/errors.ts"
+import type { EventCount } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 
 /**
@@ -41,6 +42,8 @@ export interface Assignment {
   readonly position: Position
   /** The id of the event at the checkpoint; undefined at 0. */
   readonly eventId?: string | undefined
+  /** How many events the log has just before the checkpoint, if it is known. */
+  readonly count?: EventCount | undefined
   /** Whether a request to retry or skip a parked stream of the partition waits. */
   readonly requested: boolean
 }

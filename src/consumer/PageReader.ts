@@ -9,7 +9,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import type * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
 import { withinLog } from "../eventStore/LogReader.ts"
 
 /**
@@ -23,6 +23,8 @@ export interface Page {
   /** The high-water mark of the log at the time of the read, and the id of the event there. */
   readonly head: Position.Position
   readonly headEventId: string | undefined
+  /** How many events there are just before the high-water mark, if it is known. */
+  readonly headCount?: LogPosition.EventCount | undefined
   /** Whether the page has as many events as it may have, so that more may follow at once. */
   readonly isFull: boolean
 }
@@ -62,13 +64,22 @@ export interface PageOptions {
  * @category constructors
  */
 export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): PageReader => {
+  const counts = countsOf()
   let ahead: Fiber.Fiber<Page, EventStoreError> | undefined
 
   const fetch = Effect.fnUntraced(function*(
-    { eventId, position }: LogPosition.LogPosition,
+    { count, eventId, position }: LogPosition.LogPosition,
     limit: number
   ): Effect.fn.Return<Page, EventStoreError> {
-    const page = yield* driver.readAll({ after: position, afterEventId: eventId, limit, ...filter })
+    const page = yield* driver.readAll({
+      after: position,
+      afterEventId: eventId,
+      afterCount: count,
+      countSince: counts.since(count),
+      limit,
+      ...filter
+    })
+    counts.read(page)
     yield* withinLog(driver, position, page.events, page.head)
     return { ...page, isFull: page.events.length >= limit }
   })
@@ -88,6 +99,37 @@ export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): 
       ahead = undefined
       return Fiber.interrupt(fiber)
     })
+  }
+}
+
+interface Mark {
+  readonly position: Position.Position
+  /** The last position that had been assigned by then. Events above it were committed after all up to `position`. */
+  readonly assigned: Position.Position
+}
+
+/**
+ * Chooses where to begin to count the events before a checkpoint. A lost event has a position below one that survives only if it was committed
+ * later. So all events up to a high-water mark are there if an event is that was assigned its position after the mark; only those between both are
+ * to be counted.
+ */
+const countsOf = () => {
+  /** A mark that an event read since then confirms, and the latest one, which a later event will confirm. */
+  let confirmed: Position.Position | undefined
+  let latest: Mark | undefined
+  return {
+    since: (count: LogPosition.EventCount | undefined): Position.Position | undefined =>
+      confirmed ?? count?.since ?? latest?.position,
+    read: ({ assigned, head, headCount }: PageOfEvents): void => {
+      if (assigned === undefined) return
+      // Too far back to be counted.
+      if (headCount === undefined) confirmed = undefined
+      if (latest === undefined) latest = { position: head, assigned }
+      else if (head > latest.assigned) {
+        confirmed = latest.position
+        latest = { position: head, assigned }
+      }
+    }
   }
 }
 

@@ -89,7 +89,7 @@ interface Partition extends Unparking.OwnedPartition {
  */
 export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
-  { epoch, eventId, partition: index, position }: Assignment
+  { count, epoch, eventId, partition: index, position }: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
   const { batchSize, events, generation, maxBatchSize, processor, report, store } = options
   const filter = filterOf(processor.consumer, index)
@@ -107,7 +107,7 @@ export const run = Effect.fnUntraced(function*(
   }
   const pages = PageReader.make({ driver: events[internals].driver, filter, batchSize, maxBatchSize })
   return yield* Effect.ensuring(
-    processPages(options, partition, pages, LogPosition.make(position, eventId)),
+    processPages(options, partition, pages, LogPosition.make(position, eventId, count)),
     pages.discard
   )
 })
@@ -163,7 +163,7 @@ const processPage = Effect.fnUntraced(
     const { events, head, isFull } = page
     const { position: from } = checkpoint
     const to = isFull ? events.at(-1)!.position : Position.max(from, head)
-    const eventIdAt = eventIdsOf(checkpoint, page)
+    const logPositionAt = logPositionsOf(checkpoint, page)
     const batch = parked.size === 0 ? events : events.filter((event) => !parked.has(event.stream))
     if (batch.length === 0 && to === from) {
       yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
@@ -174,7 +174,7 @@ const processPage = Effect.fnUntraced(
       const committed = yield* processor.apply(
         generation,
         batch,
-        (plan) => commit(partition, from, to, eventIdAt, plan)
+        (plan) => commit(partition, from, to, logPositionAt, plan)
       )
       if (committed.advanced === "lost") return undefined
       // Another partition has written a document in the meantime.
@@ -190,7 +190,7 @@ const processPage = Effect.fnUntraced(
         parked: parked.size,
         detail: stopped?.error.message
       })
-      return { checkpoint: LogPosition.make(position, eventIdAt(position)), stopped, applied }
+      return { checkpoint: logPositionAt(position), stopped, applied }
     }
   },
   (effect, { partition, processor }) =>
@@ -199,17 +199,17 @@ const processPage = Effect.fnUntraced(
     })
 )
 
-/** Returns the function that finds the id of the event at a position that a page may reach. */
-const eventIdsOf = (
+/** Returns the function that finds the event at a position that a page may reach, and the number of events before it. */
+const logPositionsOf = (
   checkpoint: LogPosition.LogPosition,
-  { events, head, headEventId }: PageReader.Page
+  { events, head, headCount, headEventId }: PageReader.Page
 ) =>
-(position: Position.Position): string | undefined =>
+(position: Position.Position): LogPosition.LogPosition =>
   position === checkpoint.position
-    ? checkpoint.eventId
+    ? checkpoint
     : position === head
-    ? headEventId
-    : events.find((event) => event.position === position)?.id
+    ? LogPosition.make(head, headEventId, headCount)
+    : LogPosition.make(position, events.find((event) => event.position === position)?.id)
 
 /**
  * How far a plan moves the checkpoint, and what it parks.
@@ -256,18 +256,20 @@ const commit = Effect.fnUntraced(function*(
   { epoch, generation, partition, processor, store }: Partition,
   from: Position.Position,
   to: Position.Position,
-  eventIdAt: (position: Position.Position) => string | undefined,
+  logPositionAt: (position: Position.Position) => LogPosition.LogPosition,
   plan: BatchPlan
 ): Effect.fn.Return<Committed, EventStoreError> {
   const outcome = outcomeOf(processor.consumer, plan, from, to)
   const { applied, changes, reads } = plan
+  const { count, eventId } = logPositionAt(outcome.reached)
   const advance = store.advance({
     generation,
     partition,
     epoch,
     from,
     to: outcome.reached,
-    toEventId: eventIdAt(outcome.reached),
+    toEventId: eventId,
+    toCount: count,
     reads,
     changes,
     applied: segmentsOf(applied)

@@ -94,6 +94,7 @@ const commit = (
       from: checkpoint.position,
       to: checkpoint.position,
       toEventId: checkpoint.eventId,
+      toCount: checkpoint.count,
       reads,
       changes,
       applied: []

@@ -10,6 +10,17 @@ import * as Position from "./Position.ts"
 import type { Receipt } from "./Receipt.ts"
 
 /**
+ * The number of events after a position and up to another, which never changes unless events are lost.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventCount {
+  readonly since: Position.Position
+  readonly events: number
+}
+
+/**
  * A position of the log, and the id of the event there.
  *
  * **Details**
@@ -24,6 +35,11 @@ export interface LogPosition {
   readonly position: Position.Position
   /** The id of the event at the position; undefined at 0, or when it is not known. Then the log cannot be checked. */
   readonly eventId: string | undefined
+  /**
+   * How many events there are just before it. An event that was committed after those at later positions may be lost without them; then this
+   * number differs. Checkpoints have it once they are at the end of the log.
+   */
+  readonly count?: EventCount | undefined
 }
 
 /**
@@ -40,9 +56,14 @@ export const start: LogPosition = { position: Position.start, eventId: undefined
  * @since 0.1.0
  * @category constructors
  */
-export const make = (position: Position.Position, eventId: string | undefined): LogPosition => ({
+export const make = (
+  position: Position.Position,
+  eventId: string | undefined,
+  count?: EventCount
+): LogPosition => ({
   position,
-  eventId: position === Position.start ? undefined : eventId
+  eventId: position === Position.start ? undefined : eventId,
+  ...(count === undefined ? {} : { count })
 })
 
 /**

@@ -76,9 +76,15 @@ export class LogDiverged extends Schema.TaggedError<LogDiverged>("evsrc/LogDiver
   position: Schema.optionalKey(Position),
   /** The stream in which it was read, and its version there. */
   stream: Schema.optionalKey(Schema.String),
-  version: Schema.optionalKey(Version)
+  version: Schema.optionalKey(Version),
+  /** How many of the events before it are not in the log, if only such are missing. */
+  missing: Schema.optionalKey(Schema.Int)
 }) {
   override get message(): string {
+    if (this.missing !== undefined) {
+      return `The log does not have ${this.missing} of the events that were read before event ${this.eventId} at position ${this.position}: a `
+        + `failover lost them, or an older backup of the log was restored. For a consumer, rebuild the projection or reset the subscription`
+    }
     const position = this.position === undefined ? [] : [`position ${this.position}`]
     const version = this.stream === undefined ? [] : [`version ${this.version} of stream "${shorten(this.stream)}"`]
     return `The log does not have event ${this.eventId} at ${

@@ -8,7 +8,7 @@ import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
-import type { LogPosition } from "../core/LogPosition.ts"
+import type { EventCount, LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
@@ -179,6 +179,10 @@ export interface LogPage extends LogFilter {
   readonly after: Position
   /** The id that the event at `after` must have; otherwise the read fails with `LogDiverged`. */
   readonly afterEventId?: string | undefined
+  /** The number of events that the log must have before `after`; otherwise the read fails with `LogDiverged`. */
+  readonly afterCount?: EventCount | undefined
+  /** Counts the events after this position, up to the high-water mark. */
+  readonly countSince?: Position | undefined
   readonly limit: number
 }
 
@@ -255,6 +259,10 @@ export interface PageOfEvents {
   readonly head: Position
   /** The id of the event at the high-water mark; undefined for an empty log. */
   readonly headEventId: string | undefined
+  /** The number of events after `countSince` and up to the high-water mark; undefined when there are too many positions to count. */
+  readonly headCount?: EventCount | undefined
+  /** The last position that was assigned when the high-water mark had been computed. Events above it are committed after all up to the mark. */
+  readonly assigned?: Position | undefined
 }
 
 /**

@@ -60,10 +60,22 @@ export const make = Effect.fnUntraced(function*(
     readStream: (page) => Effect.sync(() => MemoryLog.streamPage(log, page)),
     readAll: (page) =>
       Effect.suspend(() => {
-        const { after, afterEventId } = page
-        return afterEventId !== undefined && MemoryLog.eventIdAt(log, after) !== afterEventId
-          ? Effect.fail(storeError(new LogDiverged({ eventId: afterEventId, position: after })))
-          : Effect.succeed({ events: MemoryLog.logPage(log, page).map(MemoryLog.encodedOf), ...headOf() })
+        const { after, afterCount, afterEventId = "", countSince } = page
+        if (afterEventId !== "" && MemoryLog.eventIdAt(log, after) !== afterEventId) {
+          return Effect.fail(storeError(new LogDiverged({ eventId: afterEventId, position: after })))
+        }
+        const found = afterCount && MemoryLog.countBetween(log, afterCount.since, after).events
+        if (afterCount !== undefined && found !== afterCount.events) {
+          const missing = afterCount.events - found!
+          return Effect.fail(storeError(new LogDiverged({ eventId: afterEventId, position: after, missing })))
+        }
+        const head = MemoryLog.headOf(log)
+        return Effect.succeed({
+          events: MemoryLog.logPage(log, page).map(MemoryLog.encodedOf),
+          ...headOf(),
+          ...(countSince === undefined ? {} : { headCount: MemoryLog.countBetween(log, countSince, head) }),
+          assigned: head
+        })
       }),
     readStored: (page) => Effect.sync(() => ({ events: MemoryLog.storedPage(log, page), head: MemoryLog.headOf(log) })),
     lag: ({ to, ...page }) =>

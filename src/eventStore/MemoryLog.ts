@@ -6,7 +6,7 @@
 import type * as DateTime from "effect/DateTime"
 import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
-import type { LogPosition } from "../core/LogPosition.ts"
+import type { EventCount, LogPosition } from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
@@ -121,6 +121,17 @@ export const eventIdAt = (log: MemoryLog, position: Position.Position): string |
   const row = log.rows[indexAfter(log, position) - 1]
   return row?.position === position ? row.id : undefined
 }
+
+/**
+ * Returns the number of events after a position and up to another.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const countBetween = (log: MemoryLog, since: Position.Position, to: Position.Position): EventCount => ({
+  since,
+  events: indexAfter(log, to) - indexAfter(log, since)
+})
 
 /** Returns the position of the newest event that breaks a condition. */
 const newestMatch = (log: MemoryLog, { after, query, seen }: AppendCondition): Position.Position | undefined =>

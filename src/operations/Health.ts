@@ -22,7 +22,6 @@ import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
-import * as LogReader from "../eventStore/LogReader.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 
@@ -217,7 +216,9 @@ const partitionHealth = Effect.fnUntraced(function*(
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
   // The high-water mark may step back for a moment, to before an append in flight; the last event does not.
   const isBeyond = position > head && position > (yield* log.last)
-  const diverged: string | undefined = yield* LogReader.requireEvents(log, [progress]).pipe(
+  const { count, eventId } = progress
+  const checkpoint = { after: position, afterEventId: eventId, afterCount: count, limit: 1 }
+  const diverged: string | undefined = yield* log.readAll(checkpoint).pipe(
     Effect.as(undefined),
     Effect.catchReason("EventStoreError", "LogDiverged", ({ message }) => Effect.succeed(message))
   )

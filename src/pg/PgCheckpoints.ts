@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Advanced, CheckpointDriver, DeliveryState, Progress } from "../consumer/CheckpointDriver.ts"
+import type { EventCount } from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as PgDocuments from "./PgDocuments.ts"
 import type { PgStatement } from "./PgStatement.ts"
@@ -17,6 +18,8 @@ interface ProgressRow {
   readonly partitions: number
   readonly position: bigint
   readonly event_id: string | null
+  readonly count_since: bigint | null
+  readonly count_events: bigint | null
   readonly applied: bigint
   readonly digest: bigint
   readonly epoch: bigint
@@ -39,6 +42,19 @@ interface DeliveryStateRow {
 }
 
 /**
+ * Returns the number of events before a checkpoint, from its columns.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const countOf = (
+  { count_events, count_since }: { readonly count_events: bigint | null; readonly count_since: bigint | null }
+): EventCount | undefined =>
+  count_since === null || count_events === null
+    ? undefined
+    : { since: Position.make(count_since), events: Number(count_events) }
+
+/**
  * Makes the checkpoint driver of a schema, given by its quoted name.
  *
  * @since 0.1.0
@@ -46,7 +62,7 @@ interface DeliveryStateRow {
  */
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
-    `select generation, partition, partitions, position, event_id, applied, digest, epoch, owner, leased_until, heartbeat_at, applied_at,
+    `select generation, partition, partitions, position, event_id, count_since, count_events, applied, digest, epoch, owner, leased_until, heartbeat_at, applied_at,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -93,11 +109,11 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
 
 const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"] => {
   const writes =
-    `$6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::bigint[], $13::uuid`
+    `$6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::bigint[], $13::uuid, $14, $15`
   const unconditionally = `select ${schema}.advance_partition($1, $2, $3, $4, $5, ${writes}) as advanced`
   const ifUnchanged =
-    `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $14::text[], $15::bigint[], ${writes}) as advanced`
-  return ({ applied, changes, epoch, from, partition, reads, generation, to, toEventId }) =>
+    `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $16::text[], $17::bigint[], ${writes}) as advanced`
+  return ({ applied, changes, epoch, from, partition, reads, generation, to, toCount, toEventId }) =>
     Effect.map(
       query<{ readonly advanced: Advanced }>(reads === undefined ? unconditionally : ifUnchanged, [
         generation,
@@ -110,6 +126,8 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
         applied.map((segment) => segment.events),
         applied.map((segment) => segment.digest),
         toEventId ?? null,
+        toCount?.since ?? null,
+        toCount?.events ?? null,
         ...reads === undefined ? [] : [reads.map((read) => read.key), reads.map((read) => read.revision)]
       ]),
       ([row]) => row!.advanced
@@ -152,11 +170,13 @@ const deliveryStateOf = (
 })
 
 const progressOf = (
-  { applied_at, event_id, heartbeat_at, leased_until, owner, position, read_at, ...row }: ProgressRow
+  { applied_at, count_events, count_since, event_id, heartbeat_at, leased_until, owner, position, read_at, ...row }:
+    ProgressRow
 ): Progress => ({
   ...row,
   position: Position.make(position),
   eventId: event_id ?? undefined,
+  count: countOf({ count_events, count_since }),
   owner: owner ?? undefined,
   // A lease without an owner is the hold of a cut-over.
   leasedUntil: owner === null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),

@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { LeaseDriver } from "../consumer/LeaseDriver.ts"
 import * as Position from "../core/Position.ts"
+import * as PgCheckpoints from "./PgCheckpoints.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 interface ClaimRow {
@@ -17,6 +18,8 @@ interface ClaimRow {
   readonly epoch: bigint
   readonly position: bigint
   readonly event_id: string | null
+  readonly count_since: bigint | null
+  readonly count_events: bigint | null
   readonly requested: boolean
 }
 
@@ -49,10 +52,17 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
         generation: rows[0]!.generation,
         assignmentSize: rows[0]!.assignment_size,
         nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
-        assigned: rows.flatMap(({ epoch, event_id, partition, position, requested }) =>
+        assigned: rows.flatMap(({ epoch, event_id, partition, position, requested, ...counted }) =>
           partition === null
             ? []
-            : [{ partition, epoch, position: Position.make(position), eventId: event_id ?? undefined, requested }]
+            : [{
+              partition,
+              epoch,
+              position: Position.make(position),
+              eventId: event_id ?? undefined,
+              count: PgCheckpoints.countOf(counted),
+              requested
+            }]
         )
       })
     )

@@ -47,7 +47,6 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
     `select ${columns} from ${schema}.log where stream = $1 and version >= $2 order by version limit $3`
   const streamBackward =
     `select ${columns} from ${schema}.log where stream = $1 and version <= $2 order by version desc limit $3`
-  const allPage = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8::uuid)`
   const storedPage = `select * from ${schema}.read_stored($1, $2, $3)`
   const queryPage =
     `select * from ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
@@ -66,18 +65,9 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
         query<EventRow>(direction === "forward" ? streamForward : streamBackward, [stream, BigInt(from), limit]),
         (rows) => rows.map(recordedOf)
       ),
-    readAll: ({ after, afterEventId, limit, ...filter }) =>
-      Effect.flatMap(
-        eventPage(allPage, [after, limit, ...filterParameters(filter), afterEventId ?? null]),
-        (page) =>
-          page === undefined
-            ? Effect.fail(storeError(new LogDiverged({ eventId: afterEventId!, position: after })))
-            : Effect.succeed(page)
-      ),
+    readAll: readAll(query, schema),
     readStored: ({ after, limit, links = false }) => storedEventPage(storedPage, [after, limit, links]),
-    readByQuery: ({ after, limit, query }) =>
-      // The statement has no event after which it must start, so it always returns a page.
-      Effect.map(eventPage(queryPage, [...queryParameters(query), after, limit]), (page) => page!),
+    readByQuery: ({ after, limit, query }) => eventPage(queryPage, [...queryParameters(query), after, limit]),
     readCorrelation: readCorrelation(query, schema),
     event: (id) =>
       uuid.test(id)
@@ -102,23 +92,49 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
 }
 
 interface PageRow extends EventRow {
+  /** Null in a single row, when the log does not have what the page starts after. */
   readonly head: bigint | null
   readonly head_id: string | null
+  readonly since_events: bigint | null
+  readonly assigned: bigint | null
 }
 
-/**
- * Runs a statement that returns a page of events: rows with the high-water mark, or one row without an event. Returns undefined when the log does
- * not have the event after which the page starts.
- */
+const pageOf = (rows: ReadonlyArray<PageRow>, since: Position.Position | undefined): PageOfEvents => {
+  const { assigned, head, head_id, position, since_events } = rows[0]!
+  return {
+    events: position === null ? [] : rows.map(recordedOf),
+    head: Position.make(head!),
+    headEventId: head_id ?? undefined,
+    ...(since === undefined || since_events === null ? {} : { headCount: { since, events: Number(since_events) } }),
+    ...(assigned === null ? {} : { assigned: Position.make(assigned) })
+  }
+}
+
+/** Runs a statement that returns a page of events: rows with the high-water mark, or one row without an event. */
 const eventPages = (query: PgStatement) => (text: string, params: ReadonlyArray<unknown>) =>
-  Effect.map(query<PageRow>(text, params), (rows): PageOfEvents | undefined => {
-    const { head, head_id, position } = rows[0]!
-    return head === null ? undefined : {
-      events: position === null ? [] : rows.map(recordedOf),
-      head: Position.make(head),
-      headEventId: head_id ?? undefined
-    }
-  })
+  Effect.map(query<PageRow>(text, params), (rows) => pageOf(rows, undefined))
+
+const readAll = (query: PgStatement, schema: string): EventStoreDriver["readAll"] => {
+  const statement = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8::uuid, $9, $10, $11)`
+  return ({ after, afterCount, afterEventId, countSince, limit, ...filter }) =>
+    Effect.flatMap(
+      query<PageRow>(statement, [
+        after,
+        limit,
+        ...filterParameters(filter),
+        afterEventId ?? null,
+        afterCount?.since ?? null,
+        afterCount?.events ?? null,
+        countSince ?? null
+      ]),
+      (rows) => {
+        const { head, since_events } = rows[0]!
+        if (head !== null) return Effect.succeed(pageOf(rows, countSince))
+        const missing = since_events === null ? {} : { missing: afterCount!.events - Number(since_events) }
+        return Effect.fail(storeError(new LogDiverged({ eventId: afterEventId ?? "", position: after, ...missing })))
+      }
+    )
+}
 
 /** Runs a statement that returns a page of stored events, in the same form. */
 const storedPages = (query: PgStatement) => (text: string, params: ReadonlyArray<unknown>) =>

@@ -1,7 +1,7 @@
 /** A log that is set back while programs run: a restored copy of the data directory, a dump, a restart, a crash. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Redacted, Schedule, Schema, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Redacted, Schedule, Schema, Stream } from "effect"
 import {
   Aggregate,
   Checkpoints,
@@ -195,6 +195,64 @@ describe("a log that was set back", () => {
         }).pipe(Effect.provide(programOf(server.url, readModels, mail)))
       }),
     180_000
+  )
+
+  it.live(
+    "is told apart when it lost an event, and not the later ones that were committed before",
+    () =>
+      Effect.gen(function*() {
+        const { mail, sent } = mailOf()
+        const { url } = yield* freshDatabase
+        const options = { retryDelay: { first: "50 millis", max: "200 millis" }, lease: "1 second" } as const
+        yield* Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          const both = yield* Effect.gen(function*() {
+            for (const n of [1, 2, 3]) {
+              yield* raw("a", n)
+              yield* until("the mail", Effect.sync(() => sent.length), (length) => length === n)
+            }
+            // The event at the lower position is committed last.
+            const lower = yield* sql.withTransaction(Effect.gen(function*() {
+              const lower = yield* raw("slow", 4)
+              yield* Effect.forkChild(raw("quick", 5)).pipe(
+                Effect.flatMap(Fiber.join),
+                Effect.updateContext((context: Context.Context<EventStore.EventStore>) =>
+                  Context.omit(sql.transactionService)(context) as Context.Context<EventStore.EventStore>
+                )
+              )
+              return lower
+            }))
+            yield* until("the mail", Effect.sync(() => sent.length), (length) => length === 5)
+            return { lower }
+          }).pipe(Effect.provide(Subscription.layer([mail], options)))
+          assert.deepStrictEqual(sent, [1, 2, 3, 4, 5])
+
+          // What a failover leaves that lost the last commit.
+          yield* sql`alter table evsrc.events disable trigger user`
+          yield* sql`delete from evsrc.events where position = ${both.lower.position}`
+          yield* sql`delete from evsrc.event_tags where position = ${both.lower.position}`.pipe(
+            (self) =>
+              Effect.ensuring(
+                Effect.andThen(sql`alter table evsrc.event_tags disable trigger user`, self),
+                Effect.ignore(sql`alter table evsrc.event_tags enable trigger user`)
+              )
+          )
+          yield* sql`alter table evsrc.events enable trigger user`
+          yield* Effect.gen(function*() {
+            const { status } = yield* Subscription.Subscriptions
+            yield* until(
+              "it stops",
+              status,
+              ([one]) => one?.state === "stuck" && one.detail?.includes("1 of the events") === true
+            )
+            const { reasons } = yield* Health.of([mail])
+            assert.include(reasons.join(), "1 of the events")
+            yield* raw("a", 6)
+            assert.strictEqual(sent.length, 5)
+          }).pipe(Effect.provide(Subscription.layer([mail], options)))
+        }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(clientOf(url)))))
+      }),
+    120_000
   )
 
   it.live("is not a log whose server was restarted or killed", () =>

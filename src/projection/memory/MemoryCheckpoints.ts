@@ -57,6 +57,7 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
         MemoryState.vacate(partition)
         partition.position = position
         partition.eventId = eventId
+        partition.count = undefined
         partition.applied = 0n
         partition.digest = 0n
         partition.segments.length = 0
@@ -83,7 +84,7 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
 
 const advance = (
   state: MemoryState.MemoryState,
-  { applied, changes, epoch, from, generation: name, partition: index, reads, to, toEventId }: Advance
+  { applied, changes, epoch, from, generation: name, partition: index, reads, to, toCount, toEventId }: Advance
 ) =>
   Effect.suspend(() => {
     const { documents, partitions } = MemoryState.generationOf(state, name)
@@ -96,6 +97,7 @@ const advance = (
     const write = MemoryTransaction.write((now) => {
       partition.position = to
       partition.eventId = toEventId
+      partition.count = toCount
       partition.heartbeatAt = now
       if (applied.length > 0) partition.appliedAt = now
       for (const segment of applied) addSegment(partition, segment)

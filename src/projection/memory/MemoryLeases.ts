@@ -70,12 +70,13 @@ const claim = (
       .map((end) => DateTime.toEpochMillis(end) - now)
       .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
     assigned: partitions.filter((partition) => partition.owner === owner).map((
-      { epoch, eventId, partition, position }
+      { count, epoch, eventId, partition, position }
     ) => ({
       partition,
       epoch,
       position,
       eventId,
+      count,
       requested: requested(partition)
     }))
   })
