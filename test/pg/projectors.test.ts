@@ -150,7 +150,7 @@ describe("workers of a projection", () => {
             moved boolean, at timestamptz default clock_timestamp())`,
             `create function written() returns trigger language plpgsql as $$
             begin
-              insert into writes (partition, epoch, owner, position, moved)
+              insert into public.writes (partition, epoch, owner, position, moved)
                 values (new.partition, new.epoch, new.owner, new.position, new.position <> old.position);
               return new;
             end $$`,
