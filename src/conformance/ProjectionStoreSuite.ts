@@ -502,6 +502,11 @@ const reading: ReadonlyArray<Case<ProjectionStore>> = [
       evolve: { Noticed: Projection.ignore }
     })
     yield* (yield* ProjectionStore).awaitPosition(projection, at(1_000_000), "1 minute")
+  }),
+
+  test("awaitPosition does not end while the projection is behind for seconds", function*() {
+    const behind = yield* Effect.flip((yield* ProjectionStore).awaitPosition(notes(), at(9), "1500 millis"))
+    equal(behind._tag, "ProjectionBehind", "the error")
   })
 ]
 

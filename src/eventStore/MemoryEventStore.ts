@@ -42,7 +42,7 @@ export const make = Effect.fnUntraced(function*(
   const log = MemoryLog.make()
   const head = Effect.sync(() => MemoryLog.headOf(log))
   const headOf = () => ({ head: MemoryLog.headOf(log), headEventId: log.rows.at(-1)?.id })
-  const watch = yield* ReaderWakeups.make({ head })
+  const watch = yield* ReaderWakeups.make({ head, endsBelow: true })
   // One append at a time, because `inTransaction` may suspend between the check and the write.
   const turn = Semaphore.makeUnsafe(1)
   const hash = options.hashChain === true ? chain(digest) : Effect.succeed<ReadonlyArray<MemoryLog.Row>>

@@ -25,8 +25,8 @@ const maxBelow = 1_000
  */
 export interface ReaderWakeups {
   /**
-   * Ends when the high-water mark is above a position; fails when it cannot be read. It also ends when the mark stays below the position for a
-   * second: then the log may have been set back, and the reader finds out by its next read.
+   * Ends when the high-water mark is above a position; fails when it cannot be read. With `endsBelow` it also ends when the mark stays below the
+   * position for a second: then the log may have been set back, and the reader finds out by its next read.
    */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
   /** Tells the watcher that the log has probably grown. */
@@ -42,6 +42,8 @@ export interface ReaderWakeups {
 export const make = Effect.fnUntraced(function*(options: {
   readonly head: Effect.Effect<Position, EventStoreError>
   readonly interval?: Duration.Input | undefined
+  /** Whether readers have reached the positions after which they wait. The caller that waits for a checkpoint has not. `false` by default. */
+  readonly endsBelow?: boolean
 }): Effect.fn.Return<ReaderWakeups, never, Scope.Scope> {
   const waiting = new Set<{
     readonly after: Position
@@ -60,6 +62,7 @@ export const make = Effect.fnUntraced(function*(options: {
     const now = yield* Clock.currentTimeMillis
     for (const waiter of waiters) {
       if (Exit.isSuccess(head) && head.value <= waiter.after) {
+        if (options.endsBelow !== true) continue
         waiter.belowSince = head.value < waiter.after ? waiter.belowSince ?? now : undefined
         if (waiter.belowSince === undefined || now - waiter.belowSince < maxBelow) continue
       }

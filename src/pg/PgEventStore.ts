@@ -43,7 +43,8 @@ export const makeDriver = Effect.fnUntraced(
 
     const highWaterMark = yield* ReaderWakeups.make({
       head: reader.head,
-      interval: options.pollInterval ?? "50 millis"
+      interval: options.pollInterval ?? "50 millis",
+      endsBelow: true
     })
     const notifications = options.notify === false
       ? undefined
