@@ -15,7 +15,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type { unhandled } from "effect/Types"
 import { Api } from "./contract/Api.ts"
-import { internalError } from "./HttpErrorMapping.ts"
+import { internalError, outcomeUnknown } from "./HttpErrorMapping.ts"
 import { invalidInput } from "./InputErrorResponses.ts"
 
 const maxBody = ByteSize.mebibytes(1)
@@ -69,7 +69,9 @@ const ofServerError = ({ reason }: HttpServerError.HttpServerError) => {
 const isClientAbort = (cause: Cause.Cause<unknown>): boolean =>
   cause.reasons.some((reason) => reason.annotations.has(HttpServerError.ClientAbort.key))
 
-const ofCause = (cause: Cause.Cause<unhandled>): Effect.Effect<HttpServerResponse.HttpServerResponse, unhandled> => {
+const ofCause = (
+  cause: Cause.Cause<unhandled>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, unhandled, HttpServerRequest.HttpServerRequest> => {
   for (const reason of cause.reasons) {
     const error = Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
     if (HttpServerResponse.isHttpServerResponse(error)) return Effect.succeed(error)
@@ -81,8 +83,14 @@ const ofCause = (cause: Cause.Cause<unhandled>): Effect.Effect<HttpServerRespons
   }
   return isClientAbort(cause)
     ? Effect.failCause(cause)
-    : Effect.succeed(errorResponse(503, { _tag: "ShuttingDown", message: "The server is shutting down; try again" }))
+    : Effect.map(HttpServerRequest.HttpServerRequest, ({ method }) => errorResponse(503, interrupted(method)))
 }
+
+/** An interrupted write may or may not have happened. */
+const interrupted = (method: string) =>
+  method === "GET" || method === "HEAD" || method === "OPTIONS"
+    ? { _tag: "ShuttingDown", message: "The server is shutting down; send the request again" }
+    : outcomeUnknown
 
 const jsonResponses = HttpRouter.middleware(
   (handle: Effect.Effect<HttpServerResponse.HttpServerResponse, unhandled>) =>

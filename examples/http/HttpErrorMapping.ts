@@ -25,10 +25,10 @@ const storeUnavailable = StoreUnavailable.make({
   message: "The database cannot be reached, and nothing was written; try again later"
 })
 
-const outcomeUnknown = OutcomeUnknown.make({
+export const outcomeUnknown = OutcomeUnknown.make({
   message:
-    "The connection to the database was lost during the write, so it may or may not have happened. Send the request again "
-    + "with the same Idempotency-Key to find out"
+    "The write was interrupted, so it may or may not have happened. Send the request again with the same Idempotency-Key to find out; "
+    + "if it had none, read the user first"
 })
 
 export const keyReused = IdempotencyKeyReused.make({

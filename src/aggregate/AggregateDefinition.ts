@@ -8,6 +8,7 @@ import * as RpcGroup from "effect/rpc/RpcGroup"
 import type * as Schema from "effect/Schema"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
+import { requireExactly } from "../core/definitionRules.ts"
 import * as StreamId from "../core/StreamId.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
@@ -148,22 +149,26 @@ export const make = <
   }
   return {
     ...aggregate,
-    decider: ({ decide, evolve, evolveVersion = 1, initial, snapshots = SnapshotPolicy.never }) => ({
-      aggregate,
-      // Every instance begins with it, so it is frozen in production too.
-      initial: deepFreeze(initial),
-      evolve: Decider.guardEvolve(name, isPersonal, Decider.evolveWith(evolve)),
-      decide: Decider.guardDecide(name, isPersonal, decide),
-      stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
-        ? undefined
-        : StateSnapshots.make<State["Type"]>({
-          policy: snapshots,
-          // `Behaviour` takes a policy only where the Schema needs no services; the compiler cannot see that from here.
-          state: options.state as State & Schema.Codec<State["Type"], unknown>,
-          initial,
-          events: options.events,
-          evolveVersion
-        })
-    })
+    decider: ({ decide, evolve, evolveVersion = 1, initial, snapshots = SnapshotPolicy.never }) => {
+      requireExactly(`decide of "${name}"`, "command", decide, [...group.requests.keys()])
+      requireExactly(`evolve of "${name}"`, "event", evolve, Object.keys(options.events.cases))
+      return {
+        aggregate,
+        // Every instance begins with it, so it is frozen in production too.
+        initial: deepFreeze(initial),
+        evolve: Decider.guardEvolve(name, isPersonal, Decider.evolveWith(evolve)),
+        decide: Decider.guardDecide(name, isPersonal, decide),
+        stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
+          ? undefined
+          : StateSnapshots.make<State["Type"]>({
+            policy: snapshots,
+            // `Behaviour` takes a policy only where the Schema needs no services; the compiler cannot see that from here.
+            state: options.state as State & Schema.Codec<State["Type"], unknown>,
+            initial,
+            events: options.events,
+            evolveVersion
+          })
+      }
+    }
   }
 }

@@ -24,14 +24,14 @@ interface AnyRpc extends Rpc.Any {
   readonly errorSchema: { readonly Type: unknown }
 }
 
-/** An unknown field is most likely a misspelt optional one, so it is an error. */
-const strict = { parseOptions: { onExcessProperty: "error" } } as const
+/** An unknown field is most likely a misspelt optional one, so it is an error. The message lists every problem of the payload. */
+const strict = { parseOptions: { onExcessProperty: "error", errors: "all" } } as const
 
 const format = SchemaIssue.makeFormatterDefault()
 
 /**
- * Returns the payload of a command. Fails with `InvalidCommand` when the payload does not satisfy its Schema or has a field that
- * the Schema does not have.
+ * Returns the payload of a command. Fails with `InvalidCommand`, which lists all problems, when the payload does not satisfy its Schema
+ * or has a field that the Schema does not have.
  *
  * @since 0.1.0
  * @category constructors
@@ -40,11 +40,15 @@ export const commandPayload = <C extends AnyRpc>(
   command: C,
   payload: C["payloadSchema"]["~type.make.in"]
 ): Effect.Effect<C["payloadSchema"]["Type"], InvalidCommand> =>
-  construct(command, payload, (message) => new InvalidCommand({ command: command._tag, message }))
+  construct(command, payload, (problems) =>
+    new InvalidCommand({
+      command: command._tag,
+      message: `The payload of command "${command._tag}" is invalid: ${problems}`
+    }))
 
 /**
- * Returns the payload of a query. Fails with `InvalidQuery` when the payload does not satisfy its Schema or has a field that the
- * Schema does not have.
+ * Returns the payload of a query. Fails with `InvalidQuery`, which lists all problems, when the payload does not satisfy its Schema or
+ * has a field that the Schema does not have.
  *
  * @since 0.1.0
  * @category constructors
@@ -53,7 +57,12 @@ export const queryPayload = <Q extends AnyRpc>(
   query: Q,
   payload: Q["payloadSchema"]["~type.make.in"]
 ): Effect.Effect<Q["payloadSchema"]["Type"], InvalidQuery> =>
-  construct(query, payload, (message) => new InvalidQuery({ query: query._tag, message }))
+  construct(
+    query,
+    payload,
+    (problems) =>
+      new InvalidQuery({ query: query._tag, message: `The payload of query "${query._tag}" is invalid: ${problems}` })
+  )
 
 /**
  * Returns the payload Schema of a command or query. `Command.Any` and `Query.Any` do not say that it is a Schema.
@@ -68,7 +77,7 @@ export const payloadSchema = (rpc: Pick<AnyRpc, "payloadSchema">): Schema.Top =>
 const construct = <R extends AnyRpc, E>(
   rpc: R,
   payload: R["payloadSchema"]["~type.make.in"],
-  invalid: (message: string) => E
+  invalid: (problems: string) => E
 ): Effect.Effect<R["payloadSchema"]["Type"], E> =>
   payloadSchema(rpc).makeEffect(payload, strict).pipe(
     Effect.mapBoth({
@@ -100,7 +109,16 @@ export const call = <R extends AnyRpc>(
   Effect.contextWith((context: Context.Context<HandlerOf<R>>) => {
     // `HandlerOf<R>` in the requirements says that the context has, under the Rpc's key, the handler made for it; neither
     // the key nor the erased handler can show it. RpcGroup.accessHandler does the same.
-    const { context: built, handler, rpc: own } = context.mapUnsafe.get(rpc.key) as Entry
+    const entry = context.mapUnsafe.get(rpc.key) as Entry | undefined
+    if (entry === undefined) {
+      return Effect.die(
+        new Error(
+          `evsrc: the program has no handler of "${rpc._tag}"; provide the layer that handles it: Aggregate.layer or Decision.layer for a `
+            + "command, QueryBus.handler for a query"
+        )
+      )
+    }
+    const { context: built, handler, rpc: own } = entry
     if (own !== undefined && own.payloadSchema !== rpc.payloadSchema) {
       return Effect.die(
         new Error(

@@ -9,6 +9,7 @@ import * as Predicate from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
 import { CommandContext } from "../command/CommandContext.ts"
+import { requireExactly } from "../core/definitionRules.ts"
 import type {
   ConcurrencyConflict,
   EventStoreError,
@@ -221,8 +222,9 @@ export const erase = <H>(events: Event.Any, handle: H): Erased<ServicesOf<H>> =>
     return { handles: Object.keys(events.cases), handle: (recorded) => all(recorded.event, recorded) }
   }
   const byType = handle as Readonly<Record<string, Erasable | typeof ignore>>
+  requireExactly("The option `handle`", "event", byType, Object.keys(events.cases))
   return {
-    handles: Object.keys(events.cases).filter((type) => Object.hasOwn(byType, type) && byType[type] !== ignore),
+    handles: Object.keys(events.cases).filter((type) => byType[type] !== ignore),
     handle: (recorded) => {
       const one = byType[recorded.event._tag]
       return one === undefined || one === ignore ? Effect.void : one(recorded.event, recorded)

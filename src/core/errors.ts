@@ -389,7 +389,7 @@ export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>("evsr
   { projection: Schema.String, wanted: Position, reached: Position }
 ) {
   override get message(): string {
-    return `Projection "${this.projection}" has reached position ${this.reached}, not yet ${this.wanted}`
+    return `Projection "${this.projection}" has reached position ${this.reached}, not yet ${this.wanted}; read again later, or with a longer timeout`
   }
 }
 
@@ -412,7 +412,9 @@ export class AsOfNotReached extends Schema.TaggedError<AsOfNotReached>("evsrc/As
 ) {
   override get message(): string {
     const what = this.stream === undefined ? "The log" : `Stream "${shorten(this.stream)}"`
-    return `${what} has reached ${format(this.reached)}, not yet ${format(this.asOf)}`
+    return `${what} has reached ${format(this.reached)}, not yet ${
+      format(this.asOf)
+    }; use an earlier point in time, or read again later`
   }
 }
 

@@ -148,7 +148,9 @@ export const fromAppendError = (error: SqlError, stream: string): EventStoreErro
     ? storeError(
       new OutcomeUnknown({
         stream,
-        message: `The connection was lost during an append, which may or may not have been written: ${describe(error)}`,
+        message:
+          `The connection was lost during an append, which may or may not have been written: ${describe(error)}; `
+          + "append again under the same command id to find out",
         cause: error
       })
     )

@@ -33,9 +33,11 @@ import * as PgTransactionalAppend from "./PgTransactionalAppend.ts"
  * @category constructors
  */
 export const makeDriver = Effect.fnUntraced(
-  function*(options: PgOptions = {}): Effect.fn.Return<EventStoreDriver, never, SqlClient.SqlClient | Scope.Scope> {
+  function*(
+    options: PgOptions = {}
+  ): Effect.fn.Return<EventStoreDriver, EventStoreError, SqlClient.SqlClient | Scope.Scope> {
     const sql = yield* SqlClient.SqlClient
-    const { name: schema, quoted } = schemaOf(options)
+    const { name: schema, quoted } = yield* schemaOf(options)
     const query = PgStatement.make(sql)
     const reader = PgLogReader.make(query, quoted)
     const streams = PgStreams.make(query, quoted)

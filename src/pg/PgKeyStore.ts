@@ -41,9 +41,9 @@ interface KeyRow {
  * @category constructors
  */
 export const makeDriver = Effect.fnUntraced(
-  function*(options: PgKeyStoreOptions = {}): Effect.fn.Return<KeyStoreDriver, never, SqlClient.SqlClient> {
+  function*(options: PgKeyStoreOptions = {}): Effect.fn.Return<KeyStoreDriver, EventStoreError, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
-    const { quoted } = schemaOf(optionsOf(options))
+    const { quoted } = yield* schemaOf(optionsOf(options))
     const query: PgStatement.PgStatement = (text, params) =>
       Effect.mapError(PgStatement.make(sql)(text, params), unavailable)
 

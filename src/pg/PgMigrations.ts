@@ -60,10 +60,11 @@ const ofKeys: MigrationSet = { folder: "keys/", written: keysSchema, names: keys
 export const sqlOf = (
   name: typeof names[number],
   options: PgOptions = {}
-): Effect.Effect<string, EventStoreError> => {
-  const { quoted } = schemaOf(options)
-  return Effect.map(textOf(ofStores, name), (text) => inSchema(text, ofStores, quoted))
-}
+): Effect.Effect<string, EventStoreError> =>
+  Effect.flatMap(
+    schemaOf(options),
+    ({ quoted }) => Effect.map(textOf(ofStores, name), (text) => inSchema(text, ofStores, quoted))
+  )
 
 /** A file has several statements. The extended protocol accepts them only as the body of a single one. */
 const asOneStatement = (text: string): string => `do $evsrc_migration$ begin\n${text}\nend $evsrc_migration$`
@@ -93,7 +94,7 @@ const runSet = Effect.fn("PgMigrations.run")(
     yield* checkCopies(sql)
     yield* requireTransactions()
     yield* checkServer(sql, set)
-    const { name: schema, quoted } = schemaOf(options)
+    const { name: schema, quoted } = yield* schemaOf(options)
     const texts = yield* Effect.forEach(set.names, (name) => textOf(set, name))
     const loader = Effect.succeed(set.names.map((name, index) =>
       [
@@ -186,7 +187,7 @@ const checkSet = Effect.fn("PgMigrations.check")(
     yield* checkCopies(sql)
     yield* requireTransactions()
     yield* checkServer(sql, set)
-    const { name: schema, quoted } = schemaOf(options)
+    const { name: schema, quoted } = yield* schemaOf(options)
     const rows = yield* rowsOf(sql, quoted)
     yield* checkOwner(set, schema, rows)
     const last = rows.at(-1)?.id ?? 0

@@ -3,7 +3,10 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import type { AppendQueueOptions } from "./AppendQueue.ts"
 
 /**
@@ -39,18 +42,40 @@ export interface PgOptions {
 }
 
 /**
- * Returns the name of the schema, plain and quoted for SQL.
+ * The name of a schema, plain and quoted for SQL.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SchemaName {
+  readonly name: string
+  readonly quoted: string
+}
+
+const misconfigured = (message: string): Effect.Effect<never, EventStoreError> =>
+  Effect.fail(storeError(new StoreMisconfigured({ message, cause: undefined })))
+
+/**
+ * Returns the name of the schema. Fails with `StoreMisconfigured` when an option is invalid.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const schemaOf = (options: PgOptions): { readonly name: string; readonly quoted: string } => {
-  const name = options.schema ?? "evsrc"
+export const schemaOf = (
+  { pollInterval, schema: name = "evsrc" }: Pick<PgOptions, "schema" | "pollInterval">
+): Effect.Effect<SchemaName, EventStoreError> => {
   // The name becomes part of SQL text, so only characters that need no escaping are allowed.
-  if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(name)) {
-    throw new Error(
-      `evsrc: the schema "${name}" must have 1 to 63 of the characters A-Z a-z 0-9 _ and must not start with a digit`
+  if (typeof name !== "string" || !/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(name)) {
+    return misconfigured(
+      `The schema "${name}" is invalid: it must have 1 to 63 of the characters A-Z a-z 0-9 _ and must not start with a digit; `
+        + "change the option `schema`"
     )
   }
-  return { name, quoted: `"${name}"` }
+  const interval = pollInterval === undefined ? Option.some(Duration.millis(50)) : Duration.fromInput(pollInterval)
+  if (Option.isNone(interval) || !Duration.isGreaterThan(interval.value, Duration.zero)) {
+    return misconfigured(
+      `The option \`pollInterval\` is ${String(pollInterval)}; it must be a duration above zero, such as "50 millis"`
+    )
+  }
+  return Effect.succeed({ name, quoted: `"${name}"` })
 }

@@ -30,9 +30,9 @@ import * as PgStatement from "./PgStatement.ts"
  * @category constructors
  */
 export const makeDriver = Effect.fnUntraced(
-  function*(options: PgOptions = {}): Effect.fn.Return<ProjectionStoreDriver, never, SqlClient.SqlClient> {
+  function*(options: PgOptions = {}): Effect.fn.Return<ProjectionStoreDriver, EventStoreError, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
-    const { quoted } = schemaOf(options)
+    const { quoted } = yield* schemaOf(options)
     const query = PgStatement.make(sql)
     return {
       ...PgLeases.make(query, quoted),

@@ -8,6 +8,7 @@ import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import { ignore } from "../consumer/ConsumerDefinition.ts"
 import { freezeOutsideProduction } from "../core/deepFreeze.ts"
+import { requireExactly } from "../core/definitionRules.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventQuery, QueryOf } from "../event/EventQuery.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -156,6 +157,7 @@ export const make = <
   // The fold decodes events and documents with the Schemas of this projection before it calls these functions.
   const evolve = options.evolve as Record<string, Evolver<unknown, never> | typeof ignore>
   const key = options.key as (event: never, record: never) => string | ReadonlyArray<string>
+  requireExactly(`evolve of projection "${name}"`, "event", evolve, Object.keys(options.events.cases))
   const handles = Object.keys(evolve).filter((type) => evolve[type] !== ignore)
   const consumer = ConsumerDefinition.make(
     "Projection.make",

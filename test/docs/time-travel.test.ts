@@ -139,6 +139,9 @@ layer(Handlers.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })(
       assert.isTrue(Result.isFailure(yield* Effect.result(CommandBus.dispatch(Lend, asked))))
 
       const unreached = yield* Effect.flip(TimeTravel.aggregate(Accounts, account, AsOf.version(4)))
-      assert.strictEqual(unreached.message, "Stream \"Account-a-1\" has reached version 3, not yet version 4")
+      assert.strictEqual(
+        unreached.message,
+        "Stream \"Account-a-1\" has reached version 3, not yet version 4; use an earlier point in time, or read again later"
+      )
     }))
 })

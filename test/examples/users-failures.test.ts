@@ -130,6 +130,20 @@ describe("the store", () => {
       assert.notInclude(message, secret)
     }))
 
+  it.live("names the Idempotency-Key when a write is interrupted, and repeats only reads", () =>
+    withProgram(
+      Layer.merge(
+        changedStore(() => ({ append: () => Effect.interrupt, readStream: () => Effect.interrupt })),
+        ProjectionStore.layerMemory
+      ),
+      async (ask) => {
+        const written = await ask("POST", "/users", ann)
+        expectAll([written], 503, "OutcomeUnknown")
+        assert.include(written.text, "Send the request again with the same Idempotency-Key")
+        expectAll([await ask("GET", "/users/ann/history")], 503, "ShuttingDown")
+      }
+    ))
+
   it.live("returns 500 without details for other errors and defects", () => {
     const failure = new EventStoreError({ reason: new StoreFailure({ message: secret, cause: new Error(secret) }) })
     return Effect.forEach(

@@ -76,6 +76,21 @@ for (const [name, { fromConfig, migrations, names, withoutMigrations }] of Objec
         assert.include(String(error), "SCHEMA")
       }).pipe(Effect.provide(layerPostgres())))
 
+    it.live("a schema name that is invalid is a misconfiguration, not a defect", () =>
+      Effect.gen(function*() {
+        const provider = ConfigProvider.layer(
+          ConfigProvider.fromUnknown({ SCHEMA: "my-schema", NOTIFY: "false", POLL: "1 second" })
+        )
+        for (
+          const layer of [Layer.provide(fromConfig, provider), withoutMigrations("1st"), migrations({ schema: "" })]
+        ) {
+          const error = yield* Effect.flip(build(layer))
+          assert.instanceOf(error, EventStoreError)
+          assert.deepStrictEqual([error.reason._tag, error.isRetryable], ["StoreMisconfigured", false])
+          assert.include(error.message, "it must have 1 to 63 of the characters")
+        }
+      }).pipe(Effect.provide(layerPostgres())))
+
     it.live("layerMigrations creates the schema that layerWithoutMigrations requires", () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(build(withoutMigrations("made")))
@@ -87,3 +102,15 @@ for (const [name, { fromConfig, migrations, names, withoutMigrations }] of Objec
       }).pipe(Effect.provide(layerPostgres())))
   })
 }
+
+describe("PgStores", () => {
+  it.live("a poll interval that is invalid is a misconfiguration", () =>
+    Effect.gen(function*() {
+      for (const pollInterval of ["0 millis", "soon" as "1 second"] as const) {
+        const error = yield* Effect.flip(build(without(PgStores.layerWith({ pollInterval }))))
+        assert.instanceOf(error, EventStoreError)
+        assert.strictEqual(error.reason._tag, "StoreMisconfigured")
+        assert.include(error.message, `\`pollInterval\` is ${pollInterval}`)
+      }
+    }).pipe(Effect.provide(layerPostgres())))
+})

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Schema } from "effect"
+import { Cause, Effect, Exit, Layer, Schema } from "effect"
 import {
   CommandBus,
   EventStore,
@@ -66,6 +66,22 @@ describe("QueryBus.ask", () => {
       assert.instanceOf(error, InvalidQuery)
       assert.include(error.message, `at ["gender"]`)
       assert.strictEqual(calls(), 0)
+    }))
+
+  it.effect("lists all problems of a payload", () =>
+    Effect.gen(function*() {
+      const wrong = { author: "", page: { number: 0 }, gender: "crime" }
+      const { message } = yield* QueryBus.ask(ListBooks, wrong).pipe(Effect.provide(books().layer), Effect.flip)
+      for (const path of [`query "ListBooks"`, `at ["author"]`, `at ["page"]["number"]`, `at ["gender"]`]) {
+        assert.include(message, path)
+      }
+    }))
+
+  it.effect("names the query that has no handler, in a program without types", () =>
+    Effect.gen(function*() {
+      const untyped = QueryBus.ask(ListBooks, { author: "Ann", page: { number: 1 } }) as Effect.Effect<unknown, unknown>
+      const exit = yield* Effect.exit(untyped)
+      assert.include(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), `no handler of "ListBooks"`)
     }))
 
   it.live("validates before it waits for a position", () =>
