@@ -660,6 +660,14 @@ export const unknownTypeOfQuery = () =>
   // @ts-expect-error the set has no such event
   EventQuery.make(twiceTagged, [{ types: ["UserRegisterd"] }])
 
+export const sharedCase = Event.merge(UserEvent, Event.merge(UserEvent, OrderEvent))
+export const conflictingEvents = () =>
+  // @ts-expect-error the sets have different events of one name
+  Event.merge(UserEvent, Schema.TaggedUnion({ UserRenamed: { userId: UserId } }))
+export const conflictingFields = () =>
+  // @ts-expect-error the fields of the two events differ
+  Event.merge(OrderEvent, Schema.TaggedUnion({ OrderPlaced: { orderId: Schema.Int } }))
+
 export const unknownTagField = () =>
   // @ts-expect-error no event has such a field
   UserEvent.pipe(Event.tags({ user: "userID" }))
