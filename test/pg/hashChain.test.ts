@@ -295,7 +295,7 @@ describe("the hash chain on PostgreSQL", () => {
         Effect.orDie(Effect.andThen(asAdmin(`drop owned by ${role}`), asAdmin(`drop role ${role}`)))
       )
       yield* asAdmin(`grant usage on schema "Other" to ${role}`)
-      yield* asAdmin(`grant select on "Other".migrations to ${role}`)
+      yield* asAdmin(`grant select on "Other".migrations, "Other".hash_check to ${role}`)
       yield* asAdmin(`grant select, insert on "Other".events, "Other".event_tags, "Other".closed_streams to ${role}`)
       yield* asAdmin(`grant select on "Other".log, "Other".archived_events to ${role}`)
       yield* asAdmin(`grant usage, select on sequence "Other".positions to ${role}`)

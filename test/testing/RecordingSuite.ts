@@ -327,8 +327,9 @@ const personal: ReadonlyArray<Case<Stores>> = [
       expectSame(yield* replay(models, lines), [2, 1])
 
       const another = yield* recorded({ ...models, sample })
-      const [once] = payloadsOf((yield* readBack(another)).steps)
-      ok(once?.name !== registered?.name, "another recording has other replacements")
+      // Two replacements of one short name can be equal by chance.
+      const replaced = JSON.stringify(payloadsOf((yield* readBack(another)).steps))
+      ok(replaced !== JSON.stringify(payloadsOf(steps)), "another recording has other replacements")
     }).pipe(Effect.provide(people))
   }),
 
