@@ -319,6 +319,14 @@ begin
     ) as keys;
 end $$;
 
+-- Waits for the appends of these types of events that are in flight, and keeps others from beginning until the transaction ends.
+create function evsrc.lock_types(p_types text[]) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform evsrc.lock_condition_keys('{}', '{}', array[row(p_types, '{}'::text[])::evsrc.query_item]);
+end $$;
+
 -- Returns the last position that the sequence has assigned. For a role that may not read the sequence PostgreSQL returns null,
 -- which would silently disable the locks and bounds computed from it; this function raises an error instead.
 create function evsrc.last_assigned_position() returns bigint language plpgsql volatile
@@ -1143,6 +1151,8 @@ begin
         as event(position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at, tags,
           hash, closes);
   perform set_config('event_store.restoring', 'off', true);
+  -- Inline projections have not seen these events.
+  delete from evsrc.inline_projections inline where inline.types && p_types;
   insert into evsrc.closed_streams (stream, version, "position", closed_at)
     select event.stream, event.version, event.position, event.recorded_at
       from unnest(p_streams, p_versions, p_positions, p_recorded_at, p_closes) as event(stream, version, position, recorded_at, closes)

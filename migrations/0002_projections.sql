@@ -30,6 +30,13 @@ create index documents_indexed on evsrc.documents using gin (indexed) where inde
 
 create sequence evsrc.revisions as bigint;
 
+-- The inline projections whose documents lack no event. Without a row, reads of the documents are refused.
+create table evsrc.inline_projections (
+  projection text collate "C" primary key,
+  -- The types of events that it reads.
+  types text[] collate "C" not null
+);
+
 -- The processes that work on a generation, or are ready to. The partitions are divided by their number.
 create table evsrc.workers (
   generation text collate "C" not null,

@@ -26,6 +26,7 @@ export {
   LogDiverged,
   OutcomeUnknown,
   ProjectionBehind,
+  ProjectionIncomplete,
   StoreFailure,
   StoreMisconfigured,
   StoreUnavailable,

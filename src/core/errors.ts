@@ -220,6 +220,23 @@ export class UndecodableDocument extends Schema.TaggedError<UndecodableDocument>
 }
 
 /**
+ * The documents of an inline projection may lack events: no program has built `Projector.layerInline` with it on this store, or the log was
+ * imported since, or the projection reads other types of events than before.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ProjectionIncomplete extends Schema.TaggedError<ProjectionIncomplete>("evsrc/ProjectionIncomplete")(
+  "ProjectionIncomplete",
+  { projection: Schema.String }
+) {
+  override get message(): string {
+    return `The documents of inline projection "${this.projection}" may lack events. Start a program with Projector.layerInline([...]) that `
+      + "includes it: the layer makes them again from the log"
+  }
+}
+
+/**
  * The code of a consumer failed on an event: a projection's `key` or `evolve` threw or returned a document that does not satisfy its Schema, or
  * a handler of a projection or a subscription failed.
  *
@@ -329,6 +346,7 @@ export const EventStoreErrorReason = Schema.Union([
   StreamClosed,
   UndecodableEvent,
   UndecodableDocument,
+  ProjectionIncomplete,
   ConsumerFailed,
   StoreUnavailable,
   KeyStoreUnavailable,

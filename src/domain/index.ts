@@ -19,6 +19,7 @@ export {
   KeyStoreUnavailable,
   OutcomeUnknown,
   ProjectionBehind,
+  ProjectionIncomplete,
   StoreFailure,
   StoreMisconfigured,
   StoreUnavailable,

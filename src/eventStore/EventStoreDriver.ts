@@ -280,6 +280,15 @@ export interface EventStoreDriver {
   /** Appends events to a stream. */
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>
 
+  /**
+   * Runs an effect while no append of events of these types is in flight or can begin: it sees all of them, and later ones see what it wrote. Other
+   * stores on the same client take part in its transaction. Appends of these types wait until it ends.
+   */
+  readonly withoutAppends: <A, E, R>(
+    types: ReadonlyArray<string>,
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | EventStoreError, R>
+
   /** Reads one page of a stream. */
   readonly readStream: (page: StreamPage) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>
 

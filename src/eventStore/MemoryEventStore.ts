@@ -57,6 +57,7 @@ export const make = Effect.fnUntraced(function*(
           Effect.tap(append(log, request, hash), ({ _tag }) => _tag === "Appended" ? watch.wake : Effect.void)
         )
       ),
+    withoutAppends: (_types, effect) => turn.withPermit(effect),
     readStream: (page) => Effect.sync(() => MemoryLog.streamPage(log, page)),
     readAll: (page) =>
       Effect.suspend(() => {

@@ -70,6 +70,11 @@ export const makeDriver = Effect.fnUntraced(
             ? Effect.flatMap(appendInBatch(request), (row) => statements.resolve(request, row))
             : appendAlone(request)
         ),
+      withoutAppends: (types, effect) =>
+        PgStatement.transactional(
+          sql,
+          Effect.andThen(query(`select ${quoted}.lock_types($1::text[])`, [types]), effect)
+        ),
       streamStatus: streams.status,
       archive: streams.archive,
       closedStreams: streams.closed,

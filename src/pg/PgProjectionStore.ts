@@ -3,19 +3,17 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
-import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../core/errors.ts"
 import * as ProjectionStore from "../projection/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../projection/ProjectionStoreDriver.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
 import * as PgDocuments from "./PgDocuments.ts"
-import { fromSqlError } from "./PgErrors.ts"
 import * as PgGenerations from "./PgGenerations.ts"
+import * as PgInlineProjections from "./PgInlineProjections.ts"
 import * as PgLeases from "./PgLeases.ts"
 import * as PgMigrations from "./PgMigrations.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
@@ -40,9 +38,10 @@ export const makeDriver = Effect.fnUntraced(
       ...PgParking.make(query, quoted),
       ...PgDocuments.make(query, quoted),
       ...PgGenerations.make(query, quoted),
+      ...PgInlineProjections.make(query, quoted),
       ...PgPersonalDataScan.make(query, quoted),
       transactions: sql.transactionService.key,
-      transaction: (effect) => transactional(sql, effect)
+      transaction: (effect) => PgStatement.transactional(sql, effect)
     }
   }
 )
@@ -102,18 +101,3 @@ export const layerWithoutMigrations = (
 
 const fromDriver = <R>(driver: Effect.Effect<ProjectionStoreDriver, EventStoreError, R>, options: PgOptions) =>
   ProjectionStore.layer(driver, { pollInterval: options.pollInterval ?? "50 millis" })
-
-const transactional = <A, E, R>(
-  sql: SqlClient.SqlClient,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | EventStoreError, R> =>
-  Effect.matchCauseEffect(sql.withTransaction(effect), {
-    onSuccess: Effect.succeed,
-    onFailure: (cause): Effect.Effect<never, E | EventStoreError> => {
-      // After a lost connection the client cannot roll back, and dies with that error beside the original one.
-      const lost = cause.reasons.map((reason) => Cause.isDieReason(reason) ? reason.defect : undefined).find(isSqlError)
-      return lost === undefined
-        ? Effect.catchIf(Effect.failCause(cause), isSqlError, (error) => Effect.fail(fromSqlError(error)))
-        : Effect.fail(fromSqlError(lost))
-    }
-  })

@@ -22,6 +22,7 @@ import * as Limits from "../eventStore/Limits.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
+import * as InlineCompleteness from "./InlineCompleteness.ts"
 import * as LiveProjection from "./LiveProjection.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { DocumentPage, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
@@ -195,18 +196,28 @@ const validateCursor = (after: string | undefined): EventStoreError | undefined 
 }
 
 const storedPage = (reader: ReaderOptions, projection: Projection.Any, page: DocumentPage) =>
-  projection.lifecycle !== "live" ? reader.driver.list(page) : Effect.flatMap(logFor(projection), (log) => {
-    const documents = LiveProjection.make(log, projection, pageSizeOf(reader))
-    return Effect.andThen(documents.read("visible"), documents.list(page))
-  })
+  projection.lifecycle !== "live" ?
+    ofComplete(reader, projection, reader.driver.list(page)) :
+    Effect.flatMap(logFor(projection), (log) => {
+      const documents = LiveProjection.make(log, projection, pageSizeOf(reader))
+      return Effect.andThen(documents.read("visible"), documents.list(page))
+    })
 
 const storedOne = (reader: ReaderOptions, projection: Projection.Any, key: string) =>
   projection.lifecycle !== "live" ?
-    reader.driver.get(projection.id, key) :
+    ofComplete(reader, projection, reader.driver.get(projection.id, key)) :
     Effect.flatMap(logFor(projection), (log) => {
       const documents = LiveProjection.make(log, projection, pageSizeOf(reader), key)
       return Effect.map(Effect.andThen(documents.read("visible"), documents.get(key)), Option.fromUndefinedOr)
     })
+
+/** Returns what was read, unless the projection is inline and may lack events: checked after the read, so that nothing comes in between. */
+const ofComplete = <A>(
+  { driver }: ReaderOptions,
+  projection: Projection.Any,
+  read: Effect.Effect<A, EventStoreError>
+): Effect.Effect<A, EventStoreError> =>
+  projection.lifecycle !== "inline" ? read : Effect.tap(read, () => InlineCompleteness.require(projection, driver))
 
 const signalOf = (
   { progressOf }: ReaderOptions,

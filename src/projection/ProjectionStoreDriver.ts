@@ -211,6 +211,20 @@ export interface GenerationsDriver {
 }
 
 /**
+ * The inline projections whose documents lack no event.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InlineProjectionsDriver {
+  /** Returns the types of events that a complete inline projection reads; undefined if it is not complete. */
+  readonly completeTypes: (projection: string) => Effect.Effect<ReadonlyArray<string> | undefined, EventStoreError>
+
+  /** Records that an inline projection is complete, and the types of events that it reads. */
+  readonly setComplete: (projection: string, types: ReadonlyArray<string>) => Effect.Effect<void, EventStoreError>
+}
+
+/**
  * Where a store holds texts made from events: in documents, with parked streams, and in the log of parked events.
  *
  * @since 0.1.0
@@ -263,5 +277,5 @@ export interface PersonalDataScanDriver {
  * @category models
  */
 export interface ProjectionStoreDriver
-  extends ConsumerDriver, DocumentsDriver, GenerationsDriver, PersonalDataScanDriver
+  extends ConsumerDriver, DocumentsDriver, GenerationsDriver, InlineProjectionsDriver, PersonalDataScanDriver
 {}

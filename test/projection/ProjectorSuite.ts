@@ -62,6 +62,70 @@ export const projections: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(accounts.pipe(Layer.provide(inline))))
   }),
 
+  test("an inline projection has the events of before its first start", function*() {
+    const projection = wealth("inline")
+    const owner = unique("ann")
+    const id = unique("a")
+    yield* Effect.provide(
+      Effect.andThen(CommandBus.dispatch(Open, { id, owner }), CommandBus.dispatch(Deposit, { id, amount: 5 })),
+      accounts
+    )
+    const error = yield* Effect.flip(totals(projection, owner))
+    equal(reasonOf(error), "ProjectionIncomplete", "a read before any program has started it")
+    includes(error.message, projection.id, "the projection in its message")
+    equal(
+      reasonOf(yield* Effect.flip(ProjectionStore.list(projection))),
+      "ProjectionIncomplete",
+      "a page before any program has started it"
+    )
+    yield* CommandBus.dispatch(Deposit, { id, amount: 3 }).pipe(
+      Effect.provide(accounts.pipe(Layer.provide(Projector.layerInline([projection]))))
+    )
+    equal(yield* totals(projection, owner), { owner, total: 8, events: 3 }, "the document")
+  }),
+
+  test("an inline projection lacks no event when several programs start it while they append", function*() {
+    const projection = wealth("inline")
+    const owner = unique("ann")
+    const id = unique("a")
+    const deposit = CommandBus.dispatch(Deposit, { id, amount: 1 })
+    const before = Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(100) })
+    yield* Effect.provide(Effect.andThen(CommandBus.dispatch(Open, { id, owner }), deposit), before)
+    const program = Effect.forEach(upTo(4), () => deposit, { concurrency: 2 }).pipe(
+      Effect.provide(Layer.fresh(before.pipe(Layer.provide(Projector.layerInline([projection])))))
+    )
+    yield* Effect.forEach(upTo(5), () => program, { concurrency: "unbounded" })
+    equal(yield* totals(projection, owner), { owner, total: 21, events: 22 }, "the document")
+  }),
+
+  test("an inline projection that reads another type of event is made again", function*() {
+    const name = unique("types")
+    const owner = unique("ann")
+    const id = unique("a")
+    const reading = (withdrawals: boolean) =>
+      Projection.make(name, {
+        events: AccountEvent,
+        document: Schema.Int,
+        lifecycle: "inline",
+        key: (event) => event.owner,
+        evolve: {
+          Opened: () => 0,
+          Deposited: (n, e) => (n ?? 0) + e.amount,
+          Withdrawn: withdrawals ? (n, e) => (n ?? 0) - e.amount : Projection.ignore
+        }
+      })
+    const [old, current] = [reading(false), reading(true)]
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 5 })
+      yield* CommandBus.dispatch(Withdraw, { id, amount: 2 })
+    }).pipe(Effect.provide(accounts.pipe(Layer.provide(Projector.layerInline([old])))))
+    equal(yield* ProjectionStore.get(old, owner), Option.some(5), "without withdrawals")
+    equal(reasonOf(yield* Effect.flip(ProjectionStore.get(current, owner))), "ProjectionIncomplete", "a read too early")
+    yield* Layer.build(Projector.layerInline([current]))
+    equal(yield* ProjectionStore.get(current, owner), Option.some(3), "with withdrawals")
+  }),
+
   test("a repeated command is projected once, inline and asynchronously", function*() {
     const [now, later] = [wealth("inline"), wealth("async")]
     const owner = unique("ann")
@@ -95,8 +159,10 @@ export const projections: ReadonlyArray<Case<Stores>> = [
   test("a failing inline projection fails the append, and changes no projection", function*() {
     const good = wealth("inline")
     const owner = unique("ann")
+    const id = unique("a")
     const bad = Projection.make(unique("bad"), {
       events: AccountEvent,
+      where: { streamPrefix: `Account-${id}` },
       document: Wealth,
       lifecycle: "inline",
       key: (event) => event.owner,
@@ -108,7 +174,6 @@ export const projections: ReadonlyArray<Case<Stores>> = [
         Withdrawn: () => ({ owner: "x", total: 0.5, events: 0 })
       }
     })
-    const id = unique("a")
     const stream = `Account-${id}`
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner })

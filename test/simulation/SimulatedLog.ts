@@ -43,6 +43,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
   const driver: Driver = {
     ...notSimulated,
     transactions: "simulation",
+    withoutAppends: (_types, effect) => effect,
     inTransaction: Effect.succeed(false),
     append: (request) => append(state, request, watcher.wake),
     readStream: ({ from, limit, stream }) =>

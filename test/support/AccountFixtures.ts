@@ -69,6 +69,8 @@ export const wealth = <L extends Projection.Lifecycle>(lifecycle: L) =>
     events: AccountEvent,
     document: Wealth,
     lifecycle,
+    // Other suites write other events of these names.
+    where: { streamPrefix: "Account-" },
     key: (event) => event.owner,
     evolve: {
       Opened: (w, e) => ({ owner: e.owner, total: w?.total ?? 0, events: (w?.events ?? 0) + 1 }),
