@@ -11,7 +11,7 @@ const root = resolve(import.meta.dirname, "../..")
 /** What every program begins with: an aggregate of users, correct and complete. */
 const domain = `
 import { Effect, Layer, Result, Schema } from "effect"
-import { Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus, Subscription } from "evsrc"
+import { Aggregate, Command, CommandBus, Decision, Event, EventQuery, EventStore, Projection, Query, QueryBus, Subscription } from "evsrc"
 
 const UserEvent = Schema.TaggedUnion({
   UserRegistered: { userId: Schema.String, name: Schema.String },
@@ -21,6 +21,10 @@ const UserEvent = Schema.TaggedUnion({
   UserDeactivated: { userId: Schema.String, reason: Schema.String }
 })
 const OrderEvent = Schema.TaggedUnion({ OrderPlaced: { orderId: Schema.String } })
+const PaidEvent = Schema.TaggedUnion({
+  OrderPaid: { orderId: Schema.String, customer: Schema.String },
+  OrderRefunded: { orderId: Schema.String }
+}).pipe(Event.tags({ order: "orderId", customer: "customer" }))
 class AlreadyRegistered extends Schema.TaggedError<AlreadyRegistered>()("AlreadyRegistered", { userId: Schema.String }) {}
 class NotRegistered extends Schema.TaggedError<NotRegistered>()("NotRegistered", { userId: Schema.String }) {}
 const RegisterUser = Command.make("RegisterUser", {
@@ -51,6 +55,7 @@ const document = Schema.Struct({ name: Schema.String })
 const key = (e: { readonly userId: string }) => e.userId
 const rename = CommandBus.dispatch(RenameUser, { userId: "u1", name: "Ann" })
 export const used = [
+  Decision, Event, EventQuery, PaidEvent,
   Effect, Layer, Result, Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus, Subscription,
   OrderEvent, AlreadyRegistered, NotRegistered, evolve, initial, decide, decider, GetUser, Nameless, incomplete, document, key, rename
 ]
@@ -180,6 +185,53 @@ const mistakes: ReadonlyArray<Mistake> = [
       `Subscription.make("users", { events: UserEvent, parks: ["NotRegisterd"], handle: { UserRenamed: Subscription.ignore, ${ignored},
         UserRegistered: () => Effect.fail(new NotRegistered({ userId: "" })) } })`,
     says: [`Type '"NotRegisterd"' is not assignable to type '"NotRegisterd" & UnusedError<"NotRegisterd">'.`]
+  },
+  {
+    name: "undeclaredModelTag",
+    program:
+      `Decision.model({ events: PaidEvent, tags: { costumer: "c1" }, initial: 0, evolve: { OrderPaid: (n) => n + 1 } })`,
+    says: [`'costumer' does not exist in type '{ readonly customer?: string; readonly order?: string; }'.`]
+  },
+  {
+    name: "modelTagWithoutTags",
+    program:
+      `Decision.model({ events: OrderEvent, tags: { order: "o1" }, initial: 0, evolve: { OrderPlaced: (n) => n + 1 } })`,
+    says: [`Type 'string' is not assignable to type 'NoTagsDeclared'.`]
+  },
+  {
+    name: "undeclaredFilterTag",
+    program: `Projection.handler("paid", { events: PaidEvent, where: { tags: [Event.tag("costumer", "c1")] }, handle: {
+      OrderPaid: Projection.ignore, OrderRefunded: Projection.ignore } })`,
+    says: ["Type '`costumer:${string}`' is not assignable to type '`customer:${string}` | `order:${string}`'."]
+  },
+  {
+    name: "undeclaredFindTag",
+    program: `Projection.make("paid", { events: PaidEvent, document, lifecycle: "live", key: () => "k",
+      find: (key) => [{ tags: [Event.tag("costumer", key)] }], evolve: { OrderPaid: Projection.ignore, OrderRefunded: Projection.ignore } })`,
+    says: [
+      "Type '(key: string) => { tags: `costumer:${string}`[]; }[]' is not assignable to type",
+      "`customer:${string}` | `order:${string}`"
+    ]
+  },
+  {
+    name: "undeclaredQueryTag",
+    program: `EventQuery.make(PaidEvent, [{ tags: [Event.tag("costumer", "c1")] }])`,
+    says: ["Type '`costumer:${string}`' is not assignable to type '`customer:${string}` | `order:${string}`'."]
+  },
+  {
+    name: "undeclaredReadTag",
+    program: `EventStore.readAll(PaidEvent, { where: { tags: [Event.tag("costumer", "c1")] } })`,
+    says: ["Type '`costumer:${string}`' is not assignable to type '`customer:${string}` | `order:${string}`'."]
+  },
+  {
+    name: "unknownQueryType",
+    program: `EventQuery.make(PaidEvent, [{ types: ["OrderPayed"] }])`,
+    says: [`Type '"OrderPayed"' is not assignable to type '"OrderPaid" | "OrderRefunded"'. Did you mean '"OrderPaid"'?`]
+  },
+  {
+    name: "conflictingEvents",
+    program: `Event.merge(OrderEvent, Schema.TaggedUnion({ OrderPlaced: { id: Schema.Int } }))`,
+    says: [`is not assignable to type 'readonly [EventConflict<"OrderPlaced">, EventConflict<"OrderPlaced">]'.`]
   },
   {
     name: "missingId",
