@@ -14,6 +14,7 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as JsonText from "../core/JsonText.ts"
 import { countSnapshotRead, countSnapshotWrite } from "../core/metricUpdates.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
@@ -188,11 +189,11 @@ const encodeState = <State>(
   Effect.suspend(() => {
     const encoded = encode(state)
     if (Result.isFailure(encoded) || locateFields === undefined) return Effect.succeed(encoded)
-    // `encode` made the text with JSON.stringify.
+    // `encode` made the text.
     const json = JSON.parse(encoded.success) as Schema.Json
     const fields = locateFields(json)
     if (fields.length === 0) return Effect.succeed(encoded)
-    return Effect.map(keys.encrypt(fields, "erase"), () => Result.succeed(JSON.stringify(json)))
+    return Effect.map(keys.encrypt(fields, "erase"), () => Result.succeed(JsonText.make(json)))
   })
 
 const decodeState = <State>(
@@ -205,7 +206,7 @@ const decodeState = <State>(
   if (Result.isFailure(parsed)) return Effect.succeed(Result.fail(parsed.failure))
   return Effect.map(
     keys.decrypt([parsed.success]),
-    ([decrypted]) => Result.flatMap(decrypted!, (state) => decode(JSON.stringify(state)))
+    ([decrypted]) => Result.flatMap(decrypted!, (state) => decode(JsonText.make(state)))
   )
 }
 

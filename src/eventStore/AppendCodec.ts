@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { CommandIdReused, type EventStoreError, storeError } from "../core/errors.ts"
+import * as JsonText from "../core/JsonText.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
@@ -33,12 +34,8 @@ export const encodeMetadata = (metadata: Metadata): Result.Result<string, string
   if (metadata.subjects !== undefined) {
     return Result.fail(`the field "subjects" of the metadata is written by the store; leave it out`)
   }
-  try {
-    return Result.succeed(JSON.stringify(metadata))
-  } catch (cause) {
-    // A caller without types may pass attributes that are not JSON: a bigint, a cycle, a million levels.
-    return Result.fail(`the metadata cannot be written as JSON: ${String(cause)}; pass attributes that are JSON`)
-  }
+  // A caller without types may pass attributes that are not JSON.
+  return Result.mapError(JsonText.encode(metadata), (detail) => `the metadata cannot be written as JSON: ${detail}`)
 }
 
 /**
@@ -58,7 +55,9 @@ export const encodeEvents = <E extends Event.Tagged>(
     const encoded = codec.encode(event)
     if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
     const { data, schemaVersion, tags, type } = encoded.success
-    events.push({ id: newId(), type, schemaVersion, data: JSON.stringify(data), metadata, tags })
+    const text = JsonText.encode(data)
+    if (Result.isFailure(text)) return Result.fail(`event "${type}": ${text.failure}`)
+    events.push({ id: newId(), type, schemaVersion, data: text.success, metadata, tags })
   }
   return Result.succeed(events)
 }

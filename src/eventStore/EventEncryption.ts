@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { EventStoreError } from "../core/errors.ts"
+import * as JsonText from "../core/JsonText.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
@@ -45,8 +46,8 @@ export const encryptEvents = Effect.fnUntraced(function*(
     // An event whose personal data was erased before it is written again has no such field.
     fields.length === 0 ? event : {
       ...event,
-      data: JSON.stringify(data),
-      metadata: JSON.stringify({ ...metadata, subjects: subjectsOf(fields) }),
+      data: JsonText.make(data),
+      metadata: JsonText.make({ ...metadata, subjects: subjectsOf(fields) }),
       decrypted: event.data
     }
   )

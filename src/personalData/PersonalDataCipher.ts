@@ -10,6 +10,7 @@ import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, storeError, StoreFailure } from "../core/errors.ts"
+import * as JsonText from "../core/JsonText.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
 
 const nonceLength = Aead.aes256Gcm.nonceLength
@@ -52,7 +53,7 @@ export const make: Effect.Effect<PersonalDataCipher, never, Aead.Aead | SecureRa
       // The arguments are our own, so a failure of the cryptography is a defect.
       encrypt: Effect.fnUntraced(function*(subject, value, key) {
         const nonce = yield* random.randomBytes(nonceLength)
-        const ciphertext = yield* aead.encrypt(key, utf8.encode(JSON.stringify(value)), {
+        const ciphertext = yield* aead.encrypt(key, utf8.encode(JsonText.make(value)), {
           nonce,
           aad: utf8.encode(subject)
         })
@@ -73,7 +74,7 @@ export const make: Effect.Effect<PersonalDataCipher, never, Aead.Aead | SecureRa
           aead.decrypt(key, bytes.success.subarray(nonceLength), { nonce, aad: utf8.encode(subject) }),
           {
             onFailure: () => Result.fail(`it was changed, or encrypted under another key of the subject "${subject}"`),
-            // `encrypt` made it by JSON.stringify, and it is authentic.
+            // `encrypt` made it, and it is authentic.
             onSuccess: (plain) => Result.succeed(JSON.parse(new TextDecoder().decode(plain)) as Schema.Json)
           }
         )

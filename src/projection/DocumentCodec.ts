@@ -8,6 +8,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import * as JsonText from "../core/JsonText.ts"
 import * as nameRules from "../core/nameRules.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
@@ -113,14 +114,17 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
       const invalid = validateKey(key)
       if (invalid !== undefined) return Result.fail(invalid)
       if (value === undefined) return Result.succeed({ key, document: undefined, indexed: [] })
-      return Result.mapBoth(encode(value), {
-        onFailure: (error) => `the document "${key}" does not satisfy its Schema: ${error.message}`,
-        onSuccess: (encoded) => ({
+      const encoded = encode(value)
+      if (Result.isFailure(encoded)) {
+        return Result.fail(`the document "${key}" does not satisfy its Schema: ${encoded.failure.message}`)
+      }
+      const json = encoded.success
+      return Result.mapBoth(JsonText.encode(json), {
+        onFailure: (detail) => `the document "${key}": ${detail}`,
+        onSuccess: (document) => ({
           key,
-          document: JSON.stringify(encoded),
-          indexed: index.map((field) =>
-            entryOf(field, Predicate.isObject(encoded) ? Reflect.get(encoded, field) : null)
-          ),
+          document,
+          indexed: index.map((field) => entryOf(field, Predicate.isObject(json) ? Reflect.get(json, field) : null)),
           ...(locateFields === undefined ? {} : { locateFields })
         })
       })

@@ -11,6 +11,7 @@ import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as GenerationId from "../consumer/GenerationId.ts"
 import { type EventStoreError, invalidRequest, storeError, UndecodableDocument } from "../core/errors.ts"
+import * as JsonText from "../core/JsonText.ts"
 import {
   type Fields,
   type Keys,
@@ -122,7 +123,7 @@ const encryptDocuments = Effect.fnUntraced(function*(
   const result = Array.from(changes)
   for (const { document, fields, index } of encrypted) {
     const { locateFields: _, ...change } = changes[index]!
-    const text = JSON.stringify({ ...document as Schema.JsonObject, [subjectsKey]: subjectsOf(fields) })
+    const text = JsonText.make({ ...document as Schema.JsonObject, [subjectsKey]: subjectsOf(fields) })
     result[index] = { ...change, document: text }
   }
   return result

@@ -7,6 +7,7 @@
 import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as JsonText from "../core/JsonText.ts"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
 import type * as Event from "../event/Event.ts"
 import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
@@ -81,13 +82,15 @@ export const make = <State>(options: {
     attempt(() => Result.mapError(fromJson(JSON.parse(text)), ({ message }) => message))
   const encode = (state: State): Result.Result<string, string> =>
     attempt(() =>
-      Result.flatMap(Result.mapError(toJson(state), ({ message }) => message), (encoded) => {
-        const text = JSON.stringify(encoded)
-        return Result.flatMap(decode(text), (read) =>
-          isSame(read, state)
-            ? Result.succeed(text)
-            : Result.fail("its Schema does not decode what it encodes to the same state; correct its encoding"))
-      })
+      Result.mapError(toJson(state), ({ message }) => message).pipe(
+        Result.flatMap(JsonText.encode),
+        Result.flatMap((text) =>
+          Result.flatMap(decode(text), (read) =>
+            isSame(read, state)
+              ? Result.succeed(text)
+              : Result.fail("its Schema does not decode what it encodes to the same state; correct its encoding"))
+        )
+      )
     )
   return {
     policy: options.policy,

@@ -15,6 +15,7 @@ import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
 import { loading } from "../aggregate/LoadingSuite.ts"
 import { commands } from "../command/CommandSuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
+import { jsonValues } from "../core/JsonValuesSuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
 import { checkpoints } from "../operations/CheckpointsSuite.ts"
@@ -83,6 +84,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...commands,
   ...loading,
   ...snapshots,
+  ...jsonValues,
   ...projections,
   ...lifecycles,
   ...subscriptions,
