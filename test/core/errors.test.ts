@@ -68,6 +68,7 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     new evsrc.ProjectionBehind({ projection: "orders@1", wanted: position, reached: evsrc.Position.start }),
     ["orders@1", "position 0", "not yet 7", "read again later"]
   ],
+  [new evsrc.ProjectionIncomplete({ projection: "orders@1" }), ["orders@1", "Start a program"]],
   [
     new evsrc.RebuildRejected({ projection: "orders@1", reason: "Active", detail: "it is active" }),
     ["orders@1", "it is active"]
