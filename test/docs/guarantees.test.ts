@@ -9,7 +9,7 @@ const entriesOf = (heading: string, marker: RegExp) =>
 
 describe.each(
   [
-    ["## Invariants", /^\d+\. /m, 16],
+    ["## Invariants", /^\d+\. /m, 18],
     ["## Production requirements", /^\d+\. /m, 15],
     ["## Beyond these", /^- /m, 3]
   ] as const
