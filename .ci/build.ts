@@ -25,7 +25,7 @@ const texts = Object.fromEntries(
   ])
 )
 writeFileSync(
-  join(dist, "pg/MigrationTexts.js"),
+  join(dist, "pg/migrations/MigrationTexts.js"),
   `// Made by .ci/build.ts from migrations/.
 const texts = ${JSON.stringify(texts, undefined, 2)};
 export const read = async (file) => {

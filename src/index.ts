@@ -11,36 +11,13 @@ export * as CommandBus from "./command/CommandBus.ts"
 export * as CommandContext from "./command/CommandContext.ts"
 export * as Consumer from "./consumer/Consumer.ts"
 export * as AsOf from "./core/AsOf.ts"
-export {
-  AppendConditionFailed,
-  AsOfNotReached,
-  CommandIdReused,
-  ConcurrencyConflict,
-  ConsumerFailed,
-  EventStoreError,
-  type EventStoreErrorReason,
-  InvalidCommand,
-  InvalidQuery,
-  InvalidRequest,
-  KeyStoreUnavailable,
-  LogDiverged,
-  OutcomeUnknown,
-  ProjectionBehind,
-  ProjectionIncomplete,
-  StoreFailure,
-  StoreMisconfigured,
-  StoreUnavailable,
-  StreamClosed,
-  SubjectErased,
-  UndecodableDocument,
-  UndecodableEvent
-} from "./core/errors.ts"
 export { IdGenerator } from "./core/IdGenerator.ts"
 export * as JsonDiff from "./core/JsonDiff.ts"
 export * as LogPosition from "./core/LogPosition.ts"
 export { Metadata } from "./core/Metadata.ts"
 export * as Metrics from "./core/Metrics.ts"
 export * as Position from "./core/Position.ts"
+export * from "./core/publicErrors.ts"
 export { Receipt } from "./core/Receipt.ts"
 export * as SchemaFingerprint from "./core/SchemaFingerprint.ts"
 export * as StreamId from "./core/StreamId.ts"

@@ -10,7 +10,7 @@ import * as LogPosition from "../core/LogPosition.ts"
 import type * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
-import { withinLog } from "../eventStore/LogReader.ts"
+import { withinLog } from "../eventStore/LogIdentity.ts"
 
 /**
  * A page of events.

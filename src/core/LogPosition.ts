@@ -1,5 +1,5 @@
 /**
- * A position of the log together with the event that was read there, so that another log, or one that was set back, is told apart.
+ * A position of the log together with the id of the event there, so that a reader detects another log, or one that was set back.
  *
  * @since 0.1.0
  */

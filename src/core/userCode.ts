@@ -14,7 +14,7 @@ const classOf = (cause: unknown): string => {
   return typeof name === "string" && /^[A-Za-z]{1,40}Error$|^Error$/.test(name) ? name : "a value that is no Error"
 }
 
-/** The frames of a stack, without the message before them; empty when they cannot be told apart. */
+/** The frames of a stack, without the message before them; empty when the message cannot be separated from them. */
 const framesOf = ({ message, name, stack }: Error): string => {
   const header = message === "" ? name : `${name}: ${message}`
   return stack?.startsWith(`${header}\n`) === true ? stack.slice(header.length) : ""

@@ -7,29 +7,9 @@
 export * as Aggregate from "../aggregate/AggregateDefinition.ts"
 export * as Decider from "../aggregate/Decider.ts"
 export * as Command from "../command/Command.ts"
-export {
-  AppendConditionFailed,
-  CommandIdReused,
-  ConcurrencyConflict,
-  EventStoreError,
-  type EventStoreErrorReason,
-  InvalidCommand,
-  InvalidQuery,
-  InvalidRequest,
-  KeyStoreUnavailable,
-  OutcomeUnknown,
-  ProjectionBehind,
-  ProjectionIncomplete,
-  StoreFailure,
-  StoreMisconfigured,
-  StoreUnavailable,
-  StreamClosed,
-  SubjectErased,
-  UndecodableDocument,
-  UndecodableEvent
-} from "../core/errors.ts"
 export { Metadata } from "../core/Metadata.ts"
 export * as Position from "../core/Position.ts"
+export * from "../core/publicErrors.ts"
 export { Receipt } from "../core/Receipt.ts"
 export * as StreamId from "../core/StreamId.ts"
 export * as Version from "../core/Version.ts"

@@ -9,14 +9,15 @@
  *
  * @since 0.1.0
  */
-import * as Schema from "effect/Schema"
-import type * as Types from "effect/Types"
+import type * as Schema from "effect/Schema"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import {
   type AnyLegacy,
   type AnyUpcasterChain,
+  type DeclaredTags,
   LegacyAnnotation,
   legacyOf,
+  type StoredVersions,
   tagFieldsOf,
   TagsAnnotation,
   UpcastersAnnotation,
@@ -25,6 +26,7 @@ import {
 import * as EventTags from "./EventTags.ts"
 import type { Legacy, PastVersion, Retired, Tagged, UpcasterChain } from "./Upcasters.ts"
 
+export { type EventConflict, merge, type Merged } from "./EventMerge.ts"
 export {
   from,
   type Legacy,
@@ -119,10 +121,6 @@ export interface WithTags<out Set, out Declared> {
   readonly "~evsrc/Event/tags"?: Declared
 }
 
-type DeclaredTags<E> = E extends { readonly "~evsrc/Event/tags"?: infer Declared } ?
-  unknown extends Declared ? {} : NonNullable<Declared>
-  : {}
-
 /**
  * The names of the tags that a set declares; `string` for a set whose type is not known.
  *
@@ -146,9 +144,6 @@ interface NoTagsDeclared {
 
 type TagTextOf<Name extends string> = [Name] extends [never] ? NoTagsDeclared & string : `${Name}:${string}`
 
-type StoredOf<E> = E extends { readonly "~evsrc/Event/versions"?: infer Stored } ? unknown extends Stored ? {} : Stored
-  : {}
-
 /**
  * The current schema version of every type that may be in the log, by name; `"retired"` for a retired type.
  *
@@ -156,7 +151,9 @@ type StoredOf<E> = E extends { readonly "~evsrc/Event/versions"?: infer Stored }
  * @category models
  */
 export type Versions<E extends Any> = {
-  readonly [K in Tag<E> | (keyof StoredOf<E> & string)]: K extends keyof StoredOf<E> ? NonNullable<StoredOf<E>>[K] : 1
+  readonly [K in Tag<E> | (keyof StoredVersions<E> & string)]: K extends keyof StoredVersions<E>
+    ? NonNullable<StoredVersions<E>>[K]
+    : 1
 }
 
 /**
@@ -369,87 +366,6 @@ export const tags =
  * @category constructors
  */
 export const tag = <const Name extends string>(name: Name, value: string): `${Name}:${string}` => `${name}:${value}`
-
-/**
- * The events of several sets in one.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Merged<Sets extends ReadonlyArray<Any>>
-  extends Schema.Codec<Of<Sets[number]>, Sets[number]["Encoded"]>
-{
-  readonly cases: Types.UnionToIntersection<Sets[number]["cases"]>
-  readonly "~evsrc/Event/versions"?: Types.UnionToIntersection<StoredOf<Sets[number]>>
-  readonly "~evsrc/Event/tags"?: Types.UnionToIntersection<DeclaredTags<Sets[number]>>
-}
-
-/**
- * What the compiler reports for two sets that have different events of one name.
- *
- * @since 0.1.0
- * @category models
- */
-export interface EventConflict<out Name> {
-  readonly "two sets have different events of this name; rename one": Name
-}
-
-/** The events of all sets whose names the set `E` has. */
-type Namesakes<Sets extends ReadonlyArray<Any>, E extends Any> = Extract<Of<Sets[number]>, { readonly _tag: Tag<E> }>
-
-type WithoutConflicts<Sets extends ReadonlyArray<Any>> = {
-  readonly [I in keyof Sets]: [Namesakes<Sets, Sets[I]>] extends [Of<Sets[I]>] ? unknown
-    : EventConflict<Exclude<Namesakes<Sets, Sets[I]>, Of<Sets[I]>>["_tag"]>
-}
-
-/**
- * Returns one set with the events of several, including their upcasters, legacy types and tags. An event may be in several of the sets, if
- * it is the same case with the same tags and upcasters. Throws when two sets use one name for different events, current or legacy.
- *
- * @since 0.1.0
- * @category combinators
- */
-export const merge = <const Sets extends ReadonlyArray<Any>>(
-  ...sets: Sets & WithoutConflicts<Sets>
-): Merged<Sets> => {
-  const given: ReadonlyArray<Any> = sets
-  const cases = new Map<string, AnyCase>()
-  for (const [index, set] of given.entries()) {
-    for (const name of [...Object.keys(set.cases), ...Object.keys(legacyOf(set))]) {
-      const earlier = given.slice(0, index).find((other) =>
-        Object.hasOwn(other.cases, name) || Object.hasOwn(legacyOf(other), name)
-      )
-      const difference = earlier === undefined ? undefined : differenceOf(name, earlier, set)
-      if (difference !== undefined) {
-        throw new Error(
-          `Event.merge: two sets have an event "${name}" ${difference}; names are global to a log, so rename one, or use the same case in both`
-        )
-      }
-      if (Object.hasOwn(set.cases, name)) cases.set(name, set.cases[name]!)
-    }
-  }
-  const annotations = {
-    [UpcastersAnnotation]: Object.assign({}, ...given.map(upcastersOf)),
-    [LegacyAnnotation]: Object.assign({}, ...given.map(legacyOf)),
-    [TagsAnnotation]: Object.assign({}, ...given.map(tagFieldsOf))
-  }
-  const union = Schema.Union(Array.from(cases.values())).annotate(annotations)
-  // The union of the cases of all sets, which the compiler has lost with their names.
-  return Schema.toTaggedUnion("_tag")(union) as Schema.Top as Merged<Sets>
-}
-
-/** Returns in what an event of one name differs in two sets, or `undefined`. Different tags would leave events of one set unfound. */
-const differenceOf = (name: string, a: Any, b: Any): string | undefined =>
-  a.cases[name] !== b.cases[name] || legacyOf(a)[name] !== legacyOf(b)[name]
-    ? "with different Schemas"
-    : upcastersOf(a)[name] !== upcastersOf(b)[name]
-    ? "with different upcasters"
-    : !hasSameEntries(tagFieldsOf(a)[name] ?? {}, tagFieldsOf(b)[name] ?? {})
-    ? "with different tags"
-    : undefined
-
-const hasSameEntries = (a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean =>
-  Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([key, value]) => b[key] === value)
 
 /** Returns the set with further annotations. What its type carries beside them is the caller's. */
 const annotate = (self: Any, annotations: Readonly<Record<string, unknown>>) =>

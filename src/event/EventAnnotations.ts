@@ -1,5 +1,5 @@
 /**
- * The annotations that the combinators of `Event` write on a set of events, and the accessors that read them.
+ * The annotations that the combinators of `Event` write on a set of events, the accessors that read them, and what the type of a set carries.
  *
  * @since 0.1.0
  */
@@ -50,3 +50,13 @@ export const legacyOf = (events: Schema.Constraint): Readonly<Record<string, Any
 export const tagFieldsOf = (events: Schema.Constraint): Readonly<Record<string, Readonly<Record<string, string>>>> =>
   // Only `Event.tags` and `Event.merge` write this annotation, always with this shape.
   (events.ast.annotations?.[TagsAnnotation] ?? {}) as Readonly<Record<string, Readonly<Record<string, string>>>>
+
+/** The schema versions that the type of a set carries, by event name. */
+export type StoredVersions<E> = E extends { readonly "~evsrc/Event/versions"?: infer Stored } ?
+  unknown extends Stored ? {} : Stored
+  : {}
+
+/** The tags that the type of a set carries: their names, each with the fields that hold its values. */
+export type DeclaredTags<E> = E extends { readonly "~evsrc/Event/tags"?: infer Declared } ?
+  unknown extends Declared ? {} : NonNullable<Declared>
+  : {}

@@ -28,6 +28,7 @@ import * as EventEncryption from "./EventEncryption.ts"
 import type { AppendCondition, EventStoreDriver } from "./EventStoreDriver.ts"
 import type { EventStoreInternals } from "./EventStoreInternals.ts"
 import * as Limits from "./Limits.ts"
+import * as LogIdentity from "./LogIdentity.ts"
 import * as LogReader from "./LogReader.ts"
 import type { QueryResult, ReadEncodedOptions, ReadLogOptions, ReadStreamOptions } from "./LogReader.ts"
 import * as MemoryEventStore from "./MemoryEventStore.ts"
@@ -206,7 +207,7 @@ export const make = Effect.fnUntraced(function*(
         return LogReader.decode(codec, subscribeEncoded({ ...options, types: codec.storedTypes }))
       },
       head: driver.head,
-      headPosition: LogReader.headPosition(driver),
+      headPosition: LogIdentity.headPosition(driver),
       receipt: (commandId) => {
         const wrong = Limits.validateCommandId(commandId)
         return wrong === undefined ? driver.receipt(commandId) : Effect.fail(invalidRequest(wrong))

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import type * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { EventStoreError, invalidRequest, LogDiverged, storeError, StoreMisconfigured } from "../core/errors.ts"
+import { EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
@@ -20,6 +20,7 @@ import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { AppendCondition, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
+import { withinLog } from "./LogIdentity.ts"
 
 /**
  * How many events a page has unless an option says otherwise.
@@ -258,76 +259,6 @@ export const queryPages = (
         done ? Option.none() : Option.some({ after: last, limit: events.length === 0 ? limit * 2 : limit })
       ] as const
     })
-  )
-
-/**
- * Fails when a position is above every event of the log. The position then comes from another log, or from this one before an older backup was
- * restored. A reader that waited there would skip every event that is appended until then.
- *
- * @since 0.1.0
- * @category guards
- */
-export const withinLog = (
-  driver: EventStoreDriver,
-  after: Position.Position,
-  events: ReadonlyArray<EncodedEvent>,
-  head: Position.Position
-): Effect.Effect<void, EventStoreError> =>
-  // The high-water mark may step back to before an append in flight; the last event does not.
-  events.length > 0 || head >= after ?
-    Effect.void :
-    Effect.flatMap(driver.last, (last) =>
-      last >= after ? Effect.void : Effect.fail(storeError(
-        new StoreMisconfigured({
-          message:
-            `Position ${after} is beyond the end of the log, whose last event has position ${last}. If an older backup of the log was restored, reset `
-            + `the reader to a position of this log`,
-          cause: undefined
-        })
-      )))
-
-/**
- * Fails with `LogDiverged` when the log does not have one of these events at its position. A position without an id is not checked.
- *
- * @since 0.1.0
- * @category guards
- */
-export const requireEvents = (
-  driver: Pick<EventStoreDriver, "eventIds">,
-  positions: ReadonlyArray<LogPosition.LogPosition>
-): Effect.Effect<void, EventStoreError> => {
-  const known = positions.flatMap(({ eventId, position }) => eventId === undefined ? [] : [{ eventId, position }])
-  if (known.length === 0) return Effect.void
-  return Effect.flatMap(driver.eventIds(known.map(({ position }) => position)), (ids) => {
-    const lost = known.find(({ eventId }, index) => ids[index]?.toLowerCase() !== eventId.toLowerCase())
-    return lost === undefined ? Effect.void : Effect.fail(storeError(new LogDiverged(lost)))
-  })
-}
-
-/**
- * Returns the high-water mark with the id of the event there.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const headPosition = (
-  driver: Pick<EventStoreDriver, "eventIds" | "head">
-): Effect.Effect<LogPosition.LogPosition, EventStoreError> =>
-  Effect.flatMap(driver.head, (head) => Effect.map(driver.eventIds([head]), ([id]) => LogPosition.make(head, id)))
-
-/**
- * Returns whether the log does not have one of these events at its position, because it was set back or is another log.
- *
- * @since 0.1.0
- * @category guards
- */
-export const hasDiverged = (
-  driver: Pick<EventStoreDriver, "eventIds">,
-  positions: ReadonlyArray<LogPosition.LogPosition>
-): Effect.Effect<boolean, EventStoreError> =>
-  requireEvents(driver, positions).pipe(
-    Effect.as(false),
-    Effect.catchReason("EventStoreError", "LogDiverged", () => Effect.succeed(true))
   )
 
 /**

@@ -10,7 +10,7 @@ import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
-import * as LogReader from "../eventStore/LogReader.ts"
+import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import type * as Projection from "../projection/Projection.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import type * as Subscription from "../subscription/Subscription.ts"
@@ -67,7 +67,7 @@ export const reset = Effect.fn("Checkpoints.reset")(function*(
       }; reset "${consumer.id}" to the position of an event, to 0 or to "end"`
     )
   }
-  yield* LogReader.requireEvents(log, [LogPosition.make(position, expectedId)])
+  yield* LogIdentity.requireEvents(log, [LogPosition.make(position, expectedId)])
   const parked = yield* store.parked(generation)
   const ids = yield* log.eventIds(parked.map((entry) => entry.position))
   const lost = parked.flatMap((entry, index) => ids[index] === entry.eventId ? [] : [entry.eventId])

@@ -10,7 +10,7 @@ import type * as SchemaAST from "effect/SchemaAST"
 export const FieldAnnotationKey = "evsrc/personalData/PersonalData"
 
 /**
- * The annotation of a field of personal data. Each call of `PersonalData.field` makes an object of its own, so that fields can be told apart.
+ * The annotation of a field of personal data. Each call of `PersonalData.field` makes an object of its own, so that each field has its own identity.
  *
  * @since 0.1.0
  * @category models

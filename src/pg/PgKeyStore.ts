@@ -12,7 +12,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import { type EventStoreError, KeyStoreUnavailable, storeError } from "../core/errors.ts"
 import * as KeyStore from "../personalData/KeyStore.ts"
 import type { FoundKeys, KeyStoreDriver, SubjectKey } from "../personalData/KeyStoreDriver.ts"
-import * as PgMigrations from "./PgMigrations.ts"
+import * as PgMigrations from "./migrations/PgMigrations.ts"
 import { schemaOf } from "./PgOptions.ts"
 import * as PgStatement from "./PgStatement.ts"
 

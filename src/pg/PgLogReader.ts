@@ -11,7 +11,7 @@ import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
-import { queryParameters } from "./PgAppend.ts"
+import { queryParameters } from "./append/PgAppend.ts"
 import { columns, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
 import type { PgStatement } from "./PgStatement.ts"
 

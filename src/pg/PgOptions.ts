@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
-import type { AppendQueueOptions } from "./AppendQueue.ts"
+import type { AppendQueueOptions } from "./append/AppendQueue.ts"
 
 /**
  * Options of the layers on PostgreSQL.

@@ -10,10 +10,10 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { EventStoreError } from "../core/errors.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { ProjectionStore } from "../projection/ProjectionStore.ts"
+import * as PgMigrations from "./migrations/PgMigrations.ts"
 import * as PgEventStore from "./PgEventStore.ts"
-import * as PgMigrations from "./PgMigrations.ts"
 import type { PgOptions } from "./PgOptions.ts"
-import * as PgProjectionStore from "./PgProjectionStore.ts"
+import * as PgProjectionStore from "./projections/PgProjectionStore.ts"
 
 /**
  * Provides both stores in one schema with options, after it has run the migrations.

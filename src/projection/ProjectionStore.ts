@@ -18,7 +18,7 @@ import * as Position from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
-import * as LogReader from "../eventStore/LogReader.ts"
+import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
@@ -166,7 +166,7 @@ const checkLog = Effect.fnUntraced(function*(
   const events = Option.orElse(yield* Effect.serviceOption(EventStore), () => ofLayer)
   if (after.eventId === undefined || Option.isNone(events)) return
   const checkpoints = lifecycle === "async" ? yield* store.progress(yield* store.activeGeneration(id)) : []
-  yield* LogReader.requireEvents(events.value[internals].driver, [after, ...checkpoints])
+  yield* LogIdentity.requireEvents(events.value[internals].driver, [after, ...checkpoints])
 })
 
 /** The watchers of a store: one per consumer, shared by all callers that wait. */

@@ -17,7 +17,8 @@ import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
-import { defaultPageSize, queryPages, requireEvents } from "../eventStore/LogReader.ts"
+import { requireEvents } from "../eventStore/LogIdentity.ts"
+import { defaultPageSize, queryPages } from "../eventStore/LogReader.ts"
 
 /** How long a read waits for appends in flight, which may still commit at lower positions. */
 const maxWait = "5 seconds"

@@ -49,6 +49,25 @@ const another = Effect.gen(function*() {
 
 const bounded = (capacity: number) => Effect.provideService(Aggregate.StateCache, { capacity, timeToLive: "1 minute" })
 
+/** Returns a store whose log `restore` replaces with that of `backup`, as the restore of a backup does under a running program. */
+const restorable = Effect.gen(function*() {
+  const { driver } = (yield* EventStore.EventStore)[internals]
+  const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
+  let current = driver
+  const store = yield* EventStore.make({
+    ...driver,
+    append: (request) => current.append(request),
+    readStream: (page) => current.readStream(page)
+  })
+  return {
+    backup,
+    restore: () => {
+      current = backup[internals].driver
+    },
+    run: Effect.provideService(EventStore.EventStore, store)
+  }
+})
+
 describe("the cached states of a process", () => {
   it.effect("are the most recently used, up to the capacity", () =>
     Effect.gen(function*() {
@@ -110,38 +129,21 @@ describe("the cached states of a process", () => {
 
   it.effect("a command detects a log that was restored from an older backup", () =>
     Effect.gen(function*() {
-      const { driver } = (yield* EventStore.EventStore)[internals]
-      // The log of a backup: the same stream, but shorter.
-      const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
-      let current = driver
-      const store = yield* EventStore.make({
-        ...driver,
-        append: (request) => current.append(request),
-        readStream: (page) => current.readStream(page)
-      })
-      const run = Effect.provideService(EventStore.EventStore, store)
+      const { backup, restore, run } = yield* restorable
       for (const n of [1, 2, 4]) yield* run(add("a", n))
       yield* Effect.provideService(add("a", 1), EventStore.EventStore, backup)
-      current = backup[internals].driver
+      restore()
       assert.strictEqual((yield* run(add("a", 8))).version, Version.make(2))
       assert.strictEqual((yield* run(stale("a"))).state, 9)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect("a command never decides on a state that a restored log does not have, even at the same version", () =>
     Effect.gen(function*() {
-      const { driver } = (yield* EventStore.EventStore)[internals]
-      const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
-      let current = driver
-      const store = yield* EventStore.make({
-        ...driver,
-        append: (request) => current.append(request),
-        readStream: (page) => current.readStream(page)
-      })
-      const run = Effect.provideService(EventStore.EventStore, store)
+      const { backup, restore, run } = yield* restorable
       for (const n of [1, 2, 4]) yield* run(add("a", n))
       yield* run(add("b", 1))
       for (const n of [10, 20, 40]) yield* Effect.provideService(add("a", n), EventStore.EventStore, backup)
-      current = backup[internals].driver
+      restore()
       assert.strictEqual((yield* run(add("a", 80))).version, Version.make(4))
       assert.strictEqual((yield* run(stale("a"))).state, 150)
       assert.strictEqual((yield* run(stale("b"))).version, Version.zero, "no other state of the lost log stays cached")
@@ -168,13 +170,9 @@ describe("the cached states of a process", () => {
 
   it.effect("a load detects a log that was restored from an older backup", () =>
     Effect.gen(function*() {
-      const { driver } = (yield* EventStore.EventStore)[internals]
-      const backup = yield* Effect.provide(EventStore.EventStore, Layer.fresh(EventStore.layerMemory))
-      let current = driver
-      const store = yield* EventStore.make({ ...driver, readStream: (page) => current.readStream(page) })
-      const run = Effect.provideService(EventStore.EventStore, store)
+      const { restore, run } = yield* restorable
       yield* run(add("a", 1))
-      current = backup[internals].driver
+      restore()
       assert.strictEqual((yield* run(Aggregate.load(CounterDecider, "a"))).version, Version.zero)
       assert.strictEqual((yield* run(stale("a"))).version, Version.zero)
     }).pipe(Effect.provide(EventStore.layerMemory)))

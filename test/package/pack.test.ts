@@ -148,7 +148,7 @@ describe("the tarball", () => {
   })
 
   it("contains the texts of the migrations as they are in the files", async () => {
-    const texts: unknown = await import(pathToFileURL(join(root, "dist/pg/MigrationTexts.js")).href)
+    const texts: unknown = await import(pathToFileURL(join(root, "dist/pg/migrations/MigrationTexts.js")).href)
     const read = Reflect.get(Object(texts), "read") as (file: string) => Promise<string>
     for (const file of await under("migrations", ".sql")) {
       assert.strictEqual(await read(file.slice("migrations/".length)), await readFile(join(root, file), "utf8"), file)

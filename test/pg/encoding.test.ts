@@ -12,9 +12,7 @@ import { promisify } from "node:util"
 import { inject } from "vitest"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as PostgresTools from "../support/PostgresTools.ts"
-
-const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int, tag: Schema.String } }).pipe(Event.tags({ tag: "tag" }))
-const tick = (n: number, tag: string) => Tick.cases.Ticked.make({ n, tag })
+import { Tick, tick } from "./taggedTicks.ts"
 
 const append = (stream: string, n: number, tag: string) =>
   Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [tick(n, tag)]))

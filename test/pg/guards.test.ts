@@ -1,15 +1,13 @@
 /** What the database itself rejects, whatever the caller's role, search_path or settings. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Predicate, Redacted, Schema } from "effect"
+import { Effect, Layer, Predicate, Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Event, EventStore, StreamLifecycle } from "evsrc"
+import { EventStore, StreamLifecycle } from "evsrc"
 import { PgEventStore, PgMigrations, PgStores } from "evsrc/pg"
 import { readFileSync } from "node:fs"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
-
-const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int, tag: Schema.String } }).pipe(Event.tags({ tag: "tag" }))
-const tick = (n: number) => Tick.cases.Ticked.make({ n, tag: "t" })
+import { Tick, tick } from "./taggedTicks.ts"
 
 const append = (stream: string, n: number) =>
   Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [tick(n)]))

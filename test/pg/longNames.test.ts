@@ -1,22 +1,12 @@
 /** Schemas whose names are as long as PostgreSQL allows, and names derived from them. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Logger, Option, Redacted, Schema, Stream } from "effect"
-import { Event, EventStore, Position, Projection, ProjectionStore, Projector } from "evsrc"
+import { Context, Effect, Fiber, Layer, Logger, Option, Redacted, Stream } from "effect"
+import { Event, EventStore, Position, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, PgKeyStore, PgMigrations, PgStores } from "evsrc/pg"
 import * as PgNotify from "../../src/pg/PgNotify.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
-
-const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int, tag: Schema.String } }).pipe(Event.tags({ tag: "tag" }))
-const tick = (n: number) => Tick.cases.Ticked.make({ n, tag: "t" })
-
-const Count = Projection.make("count", {
-  events: Tick,
-  document: Schema.Struct({ sum: Schema.Int }),
-  lifecycle: "async",
-  key: () => "all",
-  evolve: { Ticked: (count, { n }) => ({ sum: (count?.sum ?? 0) + n }) }
-})
+import { Tick, tick, Total } from "./taggedTicks.ts"
 
 /** Names of one length that differ at the end only. */
 const namesOf = (length: number) => ["a", "B"].map((end) => `Sch_${"x".repeat(length - 5)}${end}`)
@@ -34,10 +24,10 @@ describe("a schema", () => {
             const store = yield* EventStore.EventStore
             const projections = yield* ProjectionStore.ProjectionStore
             const { position } = yield* store.append(Tick, "s", [tick(1), tick(2)])
-            yield* projections.awaitPosition(Count, position, "60 seconds").pipe(
-              Effect.provide(Projector.layer([Count]))
+            yield* projections.awaitPosition(Total, position, "60 seconds").pipe(
+              Effect.provide(Projector.layer([Total]))
             )
-            assert.deepStrictEqual(yield* ProjectionStore.get(Count, "all"), Option.some({ sum: 3 }))
+            assert.deepStrictEqual(yield* ProjectionStore.get(Total, "all"), Option.some({ sum: 3 }))
             assert.strictEqual((yield* store.readByQuery([{ tags: [Event.tag("tag", "t")] }])).events.length, 2)
           }).pipe(Effect.provide(stores))
           yield* PgMigrations.check(options).pipe(Effect.provide(client))

@@ -1,31 +1,19 @@
-/** Rows that somebody changed by hand, with triggers and constraints out of the way, so that their columns have another form. */
+/** Rows with malformed columns, as an operator could write them after disabling the triggers and constraints. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Option, Ref, Schema, Stream } from "effect"
+import { Effect, Layer, Option, Ref, Stream } from "effect"
 import {
-  Event,
   EventStore,
   HashChain,
   Parking,
   Position,
-  Projection,
   ProjectionStore,
   Projector,
   Subscription
 } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
-
-const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int, tag: Schema.String } }).pipe(Event.tags({ tag: "tag" }))
-const tick = (n: number) => Tick.cases.Ticked.make({ n, tag: "t" })
-
-const Sum = Projection.make("sum", {
-  events: Tick,
-  document: Schema.Struct({ sum: Schema.Int }),
-  lifecycle: "async",
-  key: () => "all",
-  evolve: { Ticked: (count, { n }) => ({ sum: (count?.sum ?? 0) + n }) }
-})
+import { Tick, tick, Total } from "./taggedTicks.ts"
 
 /** What is set on one event, and what its error says. */
 const changes: Readonly<Record<string, readonly [change: string, detail: string]>> = {
@@ -73,12 +61,12 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
             events: Tick,
             handle: { Ticked: ({ n }) => Ref.update(seen, (numbers) => [...numbers, n]) }
           })
-          yield* projections.awaitPosition(Sum, position, "60 seconds").pipe(
-            Effect.provide(Projector.layer([Sum])),
+          yield* projections.awaitPosition(Total, position, "60 seconds").pipe(
+            Effect.provide(Projector.layer([Total])),
             Effect.provide(Subscription.layer([Seen]))
           )
-          assert.deepStrictEqual(yield* ProjectionStore.get(Sum, "all"), Option.some({ sum: 3 }))
-          const [parked] = yield* Parking.list(Sum)
+          assert.deepStrictEqual(yield* ProjectionStore.get(Total, "all"), Option.some({ sum: 3 }))
+          const [parked] = yield* Parking.list(Total)
           assert.deepStrictEqual<unknown>([parked?.stream, parked?.position, parked?.type], ["bad", 1n, "Ticked"])
           assert.include(parked?.error, detail)
 

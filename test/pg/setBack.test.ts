@@ -109,7 +109,7 @@ const reachable = (store: EventStore.EventStore["Service"]) => until("a connecti
 
 describe("a log that was set back", () => {
   it.live(
-    "is told apart by a running program, also when positions and versions coincide",
+    "is detected by a running program, also when positions and versions coincide",
     () =>
       Effect.gen(function*() {
         const server = yield* PostgresServer.make({ settings: { fsync: "off" } })
@@ -198,7 +198,7 @@ describe("a log that was set back", () => {
   )
 
   it.live(
-    "is told apart when it lost an event, and not the later ones that were committed before",
+    "is detected when it lost an event but not later ones",
     () =>
       Effect.gen(function*() {
         const { mail, sent } = mailOf()

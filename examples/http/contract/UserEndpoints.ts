@@ -89,7 +89,7 @@ const Written = Schema.Struct({
   .annotate({
     identifier: "Written",
     description:
-      "The version of the user and the position of the log after the write. The cursor also names the event there, so that a log that was set back is told apart."
+      "The version of the user and the position of the log after the write. The cursor also names the event there, so that the server detects a log that was set back."
   })
 
 /** Excludes "events", because `/users/events` is another endpoint. */

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { EventStoreError } from "../../core/errors.ts"
 import type { EventStoreDriver } from "../../eventStore/EventStoreDriver.ts"
-import * as LogReader from "../../eventStore/LogReader.ts"
+import * as LogIdentity from "../../eventStore/LogIdentity.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
 import type { CutOverRequest, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import { noGeneration } from "./GenerationBuilder.ts"
@@ -40,7 +40,10 @@ export const whenCaughtUp = Effect.fnUntraced(function*(
   timeout: Duration.Duration
 ): Effect.fn.Return<void, RebuildRejected | EventStoreError> {
   const deadline = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeout)
-  const isLost = yield* LogReader.hasDiverged(log, yield* store.progress(yield* store.activeGeneration(projection.id)))
+  const isLost = yield* LogIdentity.hasDiverged(
+    log,
+    yield* store.progress(yield* store.activeGeneration(projection.id))
+  )
   const head = isLost ? yield* log.head : undefined
   let heldUntil = 0
   let isClose = false

@@ -13,7 +13,7 @@ import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
 import { EventStore } from "../../eventStore/EventStore.ts"
 import { Limits } from "../../eventStore/Limits.ts"
-import * as LogReader from "../../eventStore/LogReader.ts"
+import * as LogIdentity from "../../eventStore/LogIdentity.ts"
 import * as DocumentProcessor from "../DocumentProcessor.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
 import { ProjectionStore } from "../ProjectionStore.ts"
@@ -89,7 +89,7 @@ export const begin = Effect.fnUntraced(function*(
   const active = yield* store.activeGeneration(projection.id)
   const beginOne = Effect.flatMap(events.head, (head) => store.beginGeneration(projection.id, head))
   let generation = yield* beginOne
-  if (generation !== active && (yield* LogReader.hasDiverged(events, yield* store.progress(generation)))) {
+  if (generation !== active && (yield* LogIdentity.hasDiverged(events, yield* store.progress(generation)))) {
     yield* Effect.logWarning(`${generation} was built on events that the log does not have any more; it is begun again`)
     yield* store.discard(projection.id, generation)
     generation = yield* beginOne

@@ -9,11 +9,16 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
-import * as Version from "../core/Version.ts"
-import type { EventQuery } from "../event/EventQuery.ts"
-import type { AppendCondition, AppendRequest, AppendResult, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
+import * as Version from "../../core/Version.ts"
+import type { EventQuery } from "../../event/EventQuery.ts"
+import type {
+  AppendCondition,
+  AppendRequest,
+  AppendResult,
+  EventStoreDriver
+} from "../../eventStore/EventStoreDriver.ts"
 
 /**
  * The outcome of an append in the database; `resolve` converts it to a result. `positions` is null if nothing was written.

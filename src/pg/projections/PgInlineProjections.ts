@@ -4,8 +4,8 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { InlineProjectionsDriver } from "../projection/ProjectionStoreDriver.ts"
-import type { PgStatement } from "./PgStatement.ts"
+import type { InlineProjectionsDriver } from "../../projection/ProjectionStoreDriver.ts"
+import type { PgStatement } from "../PgStatement.ts"
 
 /**
  * Makes the driver of a schema, given by its quoted name.

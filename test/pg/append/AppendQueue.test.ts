@@ -1,7 +1,7 @@
 /** The queue of group commit: what goes together, what waits, and the properties of every batch. */
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import * as AppendQueue from "../../src/pg/AppendQueue.ts"
+import * as AppendQueue from "../../../src/pg/append/AppendQueue.ts"
 
 interface Append extends AppendQueue.Entry {
   readonly name: string

@@ -6,9 +6,9 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
-import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
-import type { DocumentsDriver, StoredDocument } from "../projection/ProjectionStoreDriver.ts"
-import type { PgStatement } from "./PgStatement.ts"
+import type { EncodedDocument } from "../../consumer/CheckpointDriver.ts"
+import type { DocumentsDriver, StoredDocument } from "../../projection/ProjectionStoreDriver.ts"
+import type { PgStatement } from "../PgStatement.ts"
 
 /** Separates the indexed entries of a document. JSON escapes it, so no entry contains it. */
 const unitSeparator = "\u001f"

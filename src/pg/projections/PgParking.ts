@@ -5,11 +5,11 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type { FailedEvent, Parked, ParkingDriver, ParkingEntry, ParkingRequest } from "../consumer/ParkingDriver.ts"
-import * as Position from "../core/Position.ts"
-import type { StreamId } from "../core/StreamId.ts"
-import * as Version from "../core/Version.ts"
-import type { PgStatement } from "./PgStatement.ts"
+import type { FailedEvent, Parked, ParkingDriver, ParkingEntry, ParkingRequest } from "../../consumer/ParkingDriver.ts"
+import * as Position from "../../core/Position.ts"
+import type { StreamId } from "../../core/StreamId.ts"
+import * as Version from "../../core/Version.ts"
+import type { PgStatement } from "../PgStatement.ts"
 
 interface ParkedRow {
   readonly generation: string

@@ -6,11 +6,11 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Advanced, CheckpointDriver, DeliveryState, Progress } from "../consumer/CheckpointDriver.ts"
-import type { EventCount } from "../core/LogPosition.ts"
-import * as Position from "../core/Position.ts"
+import type { Advanced, CheckpointDriver, DeliveryState, Progress } from "../../consumer/CheckpointDriver.ts"
+import type { EventCount } from "../../core/LogPosition.ts"
+import * as Position from "../../core/Position.ts"
+import type { PgStatement } from "../PgStatement.ts"
 import * as PgDocuments from "./PgDocuments.ts"
-import type { PgStatement } from "./PgStatement.ts"
 
 interface ProgressRow {
   readonly generation: string

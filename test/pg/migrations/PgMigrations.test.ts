@@ -6,9 +6,9 @@ import type { SqlClient } from "effect/sql"
 import { EventStore, EventStoreError, KeyStore } from "evsrc"
 import { PgEventStore, PgKeyStore, PgMigrations, PgProjectionStore } from "evsrc/pg"
 import { readFile } from "node:fs/promises"
-import * as MigrationContents from "../../src/pg/MigrationContents.ts"
-import { freshDatabase, layerPostgres } from "../support/Database.ts"
-import * as Script from "../support/Script.ts"
+import * as MigrationContents from "../../../src/pg/migrations/MigrationContents.ts"
+import { freshDatabase, layerPostgres } from "../../support/Database.ts"
+import * as Script from "../../support/Script.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const tick = (n: number) => Tick.cases.Ticked.make({ n })
@@ -33,7 +33,7 @@ describe("PgMigrations", () => {
       for (const name of PgMigrations.names) {
         // As psql does: the text of the file, statement by statement, here within one.
         const text = yield* Effect.promise(() =>
-          readFile(new URL(`../../migrations/${name}.sql`, import.meta.url), "utf8")
+          readFile(new URL(`../../../migrations/${name}.sql`, import.meta.url), "utf8")
         )
         yield* sql.unsafe(`do $by_hand$ begin ${text} end $by_hand$`).unprepared
       }
@@ -82,7 +82,7 @@ describe("PgMigrations", () => {
       for (const [schema, changed] of [["by_hand", false], ["evsrc", true]] as const) {
         for (const name of PgMigrations.names) {
           const text = yield* Effect.promise(() =>
-            readFile(new URL(`../../migrations/${name}.sql`, import.meta.url), "utf8")
+            readFile(new URL(`../../../migrations/${name}.sql`, import.meta.url), "utf8")
           )
           const replaced = text.replaceAll(/\bevsrc\b(?=\s*[.;])/g, schema)
           const body = changed ? replaced.replace("return written;", "return written + 1;") : replaced
@@ -112,7 +112,7 @@ describe("PgMigrations", () => {
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       const scripts = yield* Effect.forEach([1, 2, 3, 4], () =>
-        Script.start(import.meta.resolve("./migrate.ts"), { env: { DATABASE_URL: url } }))
+        Script.start(import.meta.resolve("../migrate.ts"), { env: { DATABASE_URL: url } }))
       for (const script of scripts) {
         yield* script.waitFor(/^ready$/)
       }

@@ -6,9 +6,9 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { createHash } from "node:crypto"
-import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../../core/errors.ts"
+import { mapSqlError } from "../PgErrors.ts"
 import * as MigrationTexts from "./MigrationTexts.ts"
-import { mapSqlError } from "./PgErrors.ts"
 
 /**
  * The migrations of a folder.

@@ -5,8 +5,8 @@ import { Effect, Fiber, Layer, Option, Schedule } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { type EventStoreDriver, Position, StreamId, Version } from "evsrc"
 import { PgMigrations } from "evsrc/pg"
-import * as PgAppend from "../../src/pg/PgAppend.ts"
-import { layerPostgres } from "../support/Database.ts"
+import * as PgAppend from "../../../src/pg/append/PgAppend.ts"
+import { layerPostgres } from "../../support/Database.ts"
 
 type Request = EventStoreDriver.AppendRequest
 
@@ -40,7 +40,7 @@ const elsewhere = Effect.gen(function*() {
 }).pipe(Effect.provide(Reactivity.layer))
 
 /** Until a statement waits for an advisory lock. */
-const somebodyWaits = Effect.flatMap(
+const aStatementWaits = Effect.flatMap(
   PgClient.PgClient,
   (sql) =>
     sql`select 1 from pg_locks where not granted and locktype = 'advisory'
@@ -180,7 +180,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         const condition = { query: [{ types: ["Ticked"] }], after: Position.make(last!.position), seen: [] }
         const written = yield* writer.single(request(name("s"), options))
         const checked = yield* Effect.forkChild(checker.single(request(name("s"), { condition })))
-        yield* somebodyWaits
+        yield* aStatementWaits
         yield* writer.sql`commit`
         const answer = yield* Fiber.join(checked)
         assert.deepStrictEqual([answer.outcome, answer.positions], ["changed", written.positions!.slice(-1)])
@@ -193,7 +193,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         const commandId = name("command")
         yield* first.single(request(name("s"), { ...options, commandId }))
         const again = yield* Effect.forkChild(second.single(request(name("s"), { ...options, commandId })))
-        yield* somebodyWaits
+        yield* aStatementWaits
         yield* first.sql`commit`
         assert.strictEqual((yield* Fiber.join(again)).outcome, "duplicate")
         yield* second.sql`rollback`

@@ -3,8 +3,8 @@
  *
  * @since 0.1.0
  */
-import type { PersonalDataScanDriver, StoredText, StoredTextSource } from "../projection/ProjectionStoreDriver.ts"
-import type { PgStatement } from "./PgStatement.ts"
+import type { PersonalDataScanDriver, StoredText, StoredTextSource } from "../../projection/ProjectionStoreDriver.ts"
+import type { PgStatement } from "../PgStatement.ts"
 
 /**
  * Makes the scan driver of a schema, given by its quoted name.

@@ -10,7 +10,9 @@ import * as Layer from "effect/Layer"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
-import { type EventStoreError, storeError, StoreFailure, StoreMisconfigured } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreFailure, StoreMisconfigured } from "../../core/errors.ts"
+import { fromSqlError, isConnectionLost, mapSqlError, sqlErrorOf } from "../PgErrors.ts"
+import { type PgOptions, schemaOf } from "../PgOptions.ts"
 import {
   checkContents,
   checksumOf,
@@ -20,8 +22,6 @@ import {
   rowsOf,
   textOf
 } from "./MigrationContents.ts"
-import { fromSqlError, isConnectionLost, mapSqlError, sqlErrorOf } from "./PgErrors.ts"
-import { type PgOptions, schemaOf } from "./PgOptions.ts"
 import { checkCopies, checkHashes, checkServer } from "./PgServerCheck.ts"
 
 /**

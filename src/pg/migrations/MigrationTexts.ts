@@ -13,4 +13,4 @@ import { readFile } from "node:fs/promises"
  * @category accessors
  */
 export const read = (file: string): Promise<string> =>
-  readFile(new URL(`../../migrations/${file}`, import.meta.url), "utf8")
+  readFile(new URL(`../../../migrations/${file}`, import.meta.url), "utf8")

@@ -6,10 +6,10 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Position from "../core/Position.ts"
-import type { Generation, GenerationsDriver, GenerationView } from "../projection/ProjectionStoreDriver.ts"
+import * as Position from "../../core/Position.ts"
+import type { Generation, GenerationsDriver, GenerationView } from "../../projection/ProjectionStoreDriver.ts"
+import type { PgStatement } from "../PgStatement.ts"
 import { documentOf, type DocumentRow } from "./PgDocuments.ts"
-import type { PgStatement } from "./PgStatement.ts"
 
 interface GenerationRow {
   readonly generation: string

@@ -6,8 +6,8 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
-import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
-import { mapSqlError } from "./PgErrors.ts"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../../core/errors.ts"
+import { mapSqlError } from "../PgErrors.ts"
 
 const misconfigured = (message: string): EventStoreError =>
   storeError(new StoreMisconfigured({ message, cause: undefined }))

@@ -5,10 +5,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { LeaseDriver } from "../consumer/LeaseDriver.ts"
-import * as Position from "../core/Position.ts"
+import type { LeaseDriver } from "../../consumer/LeaseDriver.ts"
+import * as Position from "../../core/Position.ts"
+import type { PgStatement } from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
-import type { PgStatement } from "./PgStatement.ts"
 
 interface ClaimRow {
   readonly generation: string

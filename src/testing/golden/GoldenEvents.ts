@@ -11,49 +11,20 @@
  *
  * @since 0.1.0
  */
-import * as Arbitrary from "effect/Arbitrary"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
-import * as Path from "effect/Path"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Event from "../event/Event.ts"
-import { legacyOf } from "../event/EventAnnotations.ts"
-import * as EventCodec from "../event/EventCodec.ts"
-import * as storedVersions from "./storedVersions.ts"
+import type * as Event from "../../event/Event.ts"
+import { legacyOf } from "../../event/EventAnnotations.ts"
+import * as storedVersions from "../storedVersions.ts"
+import { checkExamples, make, makeUpcast, missingExamples, summarise, type Upcast } from "./GoldenExamples.ts"
+import { describe, fileOf, type Golden, Problem, readFiles, write } from "./GoldenFile.ts"
 
-/**
- * A difference between a golden file and the code:
- *
- * - `NotRecorded`: a version has no file yet.
- * - `UpcastNotRecorded`: the file was written while the version was current. It lacks the events that its payloads are upcast to.
- * - `ExampleNotRecorded`: the file lacks a given example.
- * - `SchemaChanged`: the Schema differs from the recorded one.
- * - `Undecodable`: an example does not decode to valid current events.
- * - `UpcastChanged`: an example decodes to other events than the recorded ones.
- * - `VersionLost`: the code has no version for the file.
- * - `InvalidFile`: the file is not a golden file, or its name is wrong.
- *
- * @since 0.1.0
- * @category models
- */
-export const Problem = Schema.Struct({
-  problem: Schema.Literals([
-    "NotRecorded",
-    "UpcastNotRecorded",
-    "ExampleNotRecorded",
-    "SchemaChanged",
-    "Undecodable",
-    "UpcastChanged",
-    "VersionLost",
-    "InvalidFile"
-  ]),
-  file: Schema.String,
-  detail: Schema.String
-})
-export type Problem = typeof Problem.Type
+export { Problem } from "./GoldenFile.ts"
 
 const fixes: { readonly [P in Problem["problem"]]: string } = {
   NotRecorded: "run the test with UPDATE_GOLDEN=1, review the new file and commit it",
@@ -89,25 +60,6 @@ export class GoldenEventsFailed extends Schema.TaggedError<GoldenEventsFailed>("
     return `The events differ from the golden files in ${this.directory}:\n${lines.join("\n")}`
   }
 }
-
-const Stored = Schema.Struct({ type: Schema.String, schemaVersion: Schema.Int, data: Schema.Json })
-type Stored = typeof Stored.Type
-
-const Example = Schema.Struct({
-  data: Schema.Json,
-  /** The events that the payload was upcast to when this was recorded, as then stored. Missing while the version is current. */
-  upcastTo: Schema.optionalKey(Schema.Array(Stored))
-})
-type Example = typeof Example.Type
-
-const Golden = Schema.Struct({
-  type: Schema.String,
-  schemaVersion: Schema.Int,
-  fingerprint: Schema.String,
-  examples: Schema.NonEmptyArray(Example)
-})
-type Golden = typeof Golden.Type
-const decodeGolden = Schema.decodeUnknownResult(Schema.fromJsonString(Golden))
 
 /**
  * Which files are checked, and whether missing ones are written.
@@ -280,77 +232,6 @@ const checkRecorded = Effect.fnUntraced(function*(
   return { problems, missing, completed: canComplete ? { ...golden, examples: [first, ...others] } : undefined }
 })
 
-/** A fault of one example. */
-interface Fault extends Pick<Problem, "problem" | "detail"> {
-  readonly example: Example
-}
-
-/** Returns the faults of the examples, and the decodable examples with their upcast events. */
-const checkExamples = (golden: Golden, version: storedVersions.EventVersion, upcast: Upcast) => {
-  const completed: Array<Example> = []
-  const faults: Array<Fault> = []
-  for (const example of golden.examples) {
-    const current = upcast([{ ...golden, data: example.data }])
-    if (Result.isFailure(current)) {
-      faults.push({ problem: "Undecodable", example, detail: current.failure })
-      continue
-    }
-    if (example.upcastTo === undefined) {
-      completed.push(version.isCurrent ? example : { ...example, upcastTo: current.success })
-      continue
-    }
-    completed.push(example)
-    const recorded = Result.getOrElse(upcast(example.upcastTo), (detail) => detail)
-    const [before, after] = [storedVersions.stable(recorded), storedVersions.stable(current.success)]
-    if (before !== after) {
-      faults.push({ problem: "UpcastChanged", example, detail: `recorded as ${before}, now upcast to ${after}` })
-    }
-  }
-  return { completed, faults }
-}
-
-/** Returns one problem for all examples with an equal fault. */
-const summarise = (file: string, { examples }: Golden, faults: ReadonlyArray<Fault>): ReadonlyArray<Problem> =>
-  Array.from(
-    Map.groupBy(faults, ({ detail, problem }) => `${problem} ${detail}`).values(),
-    (equal): Problem => {
-      // No group is empty.
-      const { detail, example, problem } = equal[0]!
-      const numbers = equal.map((one) => examples.indexOf(one.example) + 1)
-      const which = numbers.length === 1
-        ? `example ${numbers[0]} of ${examples.length}`
-        : `examples ${numbers.join(", ")} of ${examples.length}, first`
-      return { problem, file, detail: `${which} ${JSON.stringify(example.data)}: ${detail}` }
-    }
-  )
-
-/** Returns the golden files of a directory by name, and a problem for each invalid file. */
-const readFiles = Effect.fnUntraced(function*(directory: string) {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const names = (yield* fs.exists(directory)) ? (yield* fs.readDirectory(directory)).toSorted() : []
-  const goldens = new Map<string, Golden>()
-  const invalid: Array<Problem> = []
-  for (const file of names) {
-    const golden = decodeGolden(yield* fs.readFileString(path.join(directory, file)))
-    if (Result.isFailure(golden)) invalid.push({ problem: "InvalidFile", file, detail: golden.failure.message })
-    else if (fileOf(golden.success) === file) goldens.set(file, golden.success)
-    else {
-      const detail = `its content belongs into a file with the name ${fileOf(golden.success)}`
-      invalid.push({ problem: "InvalidFile", file, detail })
-    }
-  }
-  return { goldens, invalid, names }
-})
-
-const write = Effect.fnUntraced(function*(directory: string, file: string, golden: Golden, isNew: boolean) {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  if (isNew) yield* fs.makeDirectory(directory, { recursive: true })
-  const text = `${storedVersions.stable(golden, 2)}\n`
-  yield* fs.writeFileString(path.join(directory, file), text, { flag: isNew ? "wx" : "w" })
-})
-
 /** Returns a problem for each file whose version the event set lacks, unless its type is retired. */
 const lostVersions = (
   events: Event.Any,
@@ -366,37 +247,6 @@ const lostVersions = (
       detail: `the event set does not contain ${describe(golden)}`
     })
   )
-}
-
-type Version = Pick<Golden, "type" | "schemaVersion">
-
-/** Encodes the characters of a type that a file name cannot have. */
-const fileOf = ({ schemaVersion, type }: Version): string =>
-  `${encodeURIComponent(type).replaceAll("*", "%2A")}.v${schemaVersion}.json`
-
-const describe = ({ schemaVersion, type }: Version): string => `schema version ${schemaVersion} of "${type}"`
-
-/** Returns stored events in their current versions, as they would be stored now, or the reason why one does not decode. */
-type Upcast = (stored: ReadonlyArray<Stored>) => Result.Result<ReadonlyArray<Stored>, string>
-
-const makeUpcast = (events: Event.Any): Upcast => {
-  const codec = EventCodec.make(events)
-  const current = Event.versions(events) as Readonly<Record<string, number | "retired">>
-  const one = (stored: Stored): Result.Result<ReadonlyArray<Stored>, string> => {
-    const decoded = Result.mapError(codec.decodeData(stored), ({ detail, problem }) => `${problem}: ${detail}`)
-    return Result.flatMap(
-      decoded,
-      (all) =>
-        Result.all(all.map((event) =>
-          Result.map(codec.encode(event), ({ data, type }) => ({
-            type,
-            schemaVersion: Number(current[type]),
-            data: JSON.parse(JSON.stringify(data)) as Schema.Json
-          }))
-        ))
-    )
-  }
-  return (stored) => Result.map(Result.all(stored.map(one)), (all) => all.flat())
 }
 
 const examplesOf = <E extends Event.Any>(
@@ -431,50 +281,3 @@ const validatePast = <E extends Event.Any>(
     }
   }
 }
-
-const generatedCount = 3
-
-/** Returns the golden file of a version, with the given examples or with generated ones. Equal Schemas generate equal examples. */
-const make = Effect.fnUntraced(function*(
-  version: storedVersions.EventVersion,
-  upcast: Upcast,
-  given: ReadonlyArray<unknown>
-): Effect.fn.Return<Result.Result<Golden, string>> {
-  const { fingerprint, isCurrent, schemaVersion, type } = version
-  const values = given.length > 0 ? Result.succeed(given) : yield* Effect.result(Arbitrary.sampleEffect(
-    Arbitrary.schema(version.schema),
-    { count: generatedCount, seed: `${type}.v${schemaVersion}`, size: 8 }
-  ))
-  if (Result.isFailure(values)) {
-    return Result.fail("its Schema cannot generate values; give payloads in `examples` or `past`")
-  }
-  const examples = Result.all(values.success.map((value) =>
-    Result.flatMap(version.encode(value), (data) =>
-      Result.map(
-        Result.mapError(upcast([{ type, schemaVersion, data }]), (detail) => `${detail}; of ${JSON.stringify(data)}`),
-        (upcastTo) => (isCurrent ? { data } : { data, upcastTo })
-      ))
-  ))
-  return Result.map(examples, ([first, ...others]) => ({
-    type,
-    schemaVersion,
-    fingerprint,
-    // There is at least one value.
-    examples: [first!, ...others]
-  }))
-})
-
-/** Returns the given examples that the file lacks. */
-const missingExamples = Effect.fnUntraced(function*(
-  golden: Golden,
-  version: storedVersions.EventVersion,
-  upcast: Upcast,
-  given: ReadonlyArray<unknown>
-): Effect.fn.Return<Result.Result<ReadonlyArray<Example>, string>> {
-  if (given.length === 0) return Result.succeed([])
-  const recorded = new Set(golden.examples.map(({ data }) => storedVersions.stable(data)))
-  return Result.map(
-    yield* make(version, upcast, given),
-    ({ examples }) => examples.filter(({ data }) => !recorded.has(storedVersions.stable(data)))
-  )
-})

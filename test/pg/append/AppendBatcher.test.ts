@@ -4,9 +4,9 @@ import { Deferred, Effect, Exit, Fiber, Option, Schema, Scope } from "effect"
 import { ConnectionError, DeadlockError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { type EventStoreDriver, type EventStoreError, StreamId, type Version } from "evsrc"
-import * as AppendBatcher from "../../src/pg/AppendBatcher.ts"
-import type { AppendQueueOptions } from "../../src/pg/AppendQueue.ts"
-import type { AppendRow } from "../../src/pg/PgAppend.ts"
+import * as AppendBatcher from "../../../src/pg/append/AppendBatcher.ts"
+import type { AppendQueueOptions } from "../../../src/pg/append/AppendQueue.ts"
+import type { AppendRow } from "../../../src/pg/append/PgAppend.ts"
 
 type Request = EventStoreDriver.AppendRequest
 

@@ -4,14 +4,14 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Layer, Schedule } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { PgMigrations } from "evsrc/pg"
-import { layerPostgres } from "../support/Database.ts"
+import { layerPostgres } from "../../support/Database.ts"
 
 const elsewhere = Effect.flatMap(PgClient.PgClient, ({ config }) => PgClient.makeClient(config)).pipe(
   Effect.provide(Reactivity.layer)
 )
 
 /** Until a statement waits for another's lock. */
-const somebodyWaits = Effect.flatMap(
+const aStatementWaits = Effect.flatMap(
   PgClient.PgClient,
   (sql) =>
     sql`select 1 from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())
@@ -51,7 +51,7 @@ layer(migrated, { excludeTestServices: true })("two partitions with one document
       yield* holder`begin`
       yield* holder`select from evsrc.checkpoints where generation = 'p@1' and partition = 0 for update`
       const first = yield* Effect.forkChild(advance(slow, "p@1", 0, undefined))
-      yield* somebodyWaits
+      yield* aStatementWaits
       assert.strictEqual(yield* advance(sql, "p@1", 1, "1"), "advanced")
       yield* holder`commit`
       assert.strictEqual(yield* Fiber.join(first), "advanced")
@@ -65,7 +65,7 @@ layer(migrated, { excludeTestServices: true })("two partitions with one document
       yield* first`begin`
       assert.strictEqual(yield* advance(first, "q@1", 0, "1"), "advanced")
       const later = yield* Effect.forkChild(advance(second, "q@1", 1, "2"))
-      yield* somebodyWaits
+      yield* aStatementWaits
       yield* first`commit`
       assert.strictEqual(yield* Fiber.join(later), "changed")
     }).pipe(Effect.scoped))

@@ -6,11 +6,11 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlClient } from "effect/sql/SqlClient"
-import type { EventStoreError } from "../core/errors.ts"
-import { encodedEventsOf } from "../eventStore/AppendCodec.ts"
-import type { AppendRequest, AppendResult } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import { encodedEventsOf } from "../../eventStore/AppendCodec.ts"
+import type { AppendRequest, AppendResult } from "../../eventStore/EventStoreDriver.ts"
+import { fromAppendError, fromSqlError, sqlErrorOf } from "../PgErrors.ts"
 import type { PgAppend } from "./PgAppend.ts"
-import { fromAppendError, fromSqlError, sqlErrorOf } from "./PgErrors.ts"
 
 /**
  * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it. It wakes
