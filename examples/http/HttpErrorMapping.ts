@@ -62,12 +62,15 @@ const toWriteError = (error: EventStoreError): Effect.Effect<never, WriteError> 
   }
 }
 
+/** The answer to a cursor whose event the log does not have. */
+export const cursorLost = LogDiverged.make({
+  message: "The log does not have the event of this cursor; start again without it"
+})
+
 /** Maps an error of reading the log after a cursor that a client gave. */
 export const toCursorError = (error: EventStoreError): Effect.Effect<never, ReadError | typeof LogDiverged.Type> =>
   error.reason._tag === "LogDiverged"
-    ? Effect.fail(
-      LogDiverged.make({ message: "The events up to this cursor are not in the log any more; start again without it" })
-    )
+    ? Effect.fail(cursorLost)
     : toReadError(error)
 
 /** Maps the store's and input errors of a query. */

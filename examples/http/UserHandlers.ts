@@ -41,6 +41,7 @@ export const ReadTimeout = Context.Reference<Duration.Input>("evsrc/examples/htt
   defaultValue: () => "5 seconds"
 })
 
+/** Trusts `X-Actor` as sent. A program of your own authenticates the request, and takes the actor from its credentials here. */
 const commandContext = (headers: WriteHeaders): CommandContext.CommandContext => ({
   commandId: headers["idempotency-key"],
   actor: headers["x-actor"],

@@ -157,6 +157,11 @@ describe("GET /users/events", () => {
     assert.strictEqual((await ask("GET", `/users?after=${cursor}`)).status, 200)
   })
 
+  it("rejects a position beyond the end of the log, before the stream begins", async () => {
+    const { json, status } = await ask("GET", "/users/events?after=99999")
+    assert.deepStrictEqual([status, at(json, "_tag")], [410, "LogDiverged"])
+  })
+
   it("appears in the OpenAPI document", async () => {
     const { json } = await ask("GET", "/openapi.json")
     const operation = at(json, "paths", "/users/events", "get")

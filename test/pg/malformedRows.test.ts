@@ -2,15 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option, Ref, Stream } from "effect"
-import {
-  EventStore,
-  HashChain,
-  Parking,
-  Position,
-  ProjectionStore,
-  Projector,
-  Subscription
-} from "evsrc"
+import { EventStore, HashChain, Parking, Position, ProjectionStore, Projector, Subscription } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 import { Tick, tick, Total } from "./taggedTicks.ts"

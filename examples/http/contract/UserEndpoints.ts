@@ -45,7 +45,8 @@ const writeHeaders = {
       "Identifies this request. A repetition with the same key is not executed again and gets the same response."
   }),
   "x-actor": Schema.optionalKey(headerText).annotate({
-    description: "The actor, stored in the metadata of the events."
+    description:
+      "The actor, stored in the metadata of the events. The example trusts it as sent; authenticate in a program of your own."
   }),
   "if-match": Schema.optionalKey(IfMatch).annotate({
     description: "The version that the user must have, such as 3 or \"3\"; * for any existing user."
