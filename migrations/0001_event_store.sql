@@ -712,17 +712,42 @@ as $$
     order by 5, 1
 $$;
 
+-- Returns whether a key of an event belongs to a partition. The keys are the event's tags of a name, each as <name>:<value>; the
+-- stream's name, if it has none. partitionOf in src/core/partitionHash.ts computes the same hash.
+create function evsrc.has_partition_key(p_stream text, p_tags text[], p_tag text, p_partition integer, p_partitions integer)
+returns boolean language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tag text;
+  has_tag boolean := false;
+begin
+  foreach tag in array coalesce(p_tags, '{}') loop
+    if starts_with(tag, p_tag || ':') then
+      if (hashtextextended(tag collate "C", 0) & 2147483647) % p_partitions = p_partition then
+        return true;
+      end if;
+      has_tag := true;
+    end if;
+  end loop;
+  return not has_tag and (hashtextextended(p_stream collate "C", 0) & 2147483647) % p_partitions = p_partition;
+end $$;
+
 -- Returns whether a filter of the log selects an event.
 --   p_types          null, or the types
 --   p_tags           null, or the tags, all of which the event must have
 --   p_stream_prefix  null, or how the stream's name begins
---   p_partition      the partition, of p_partitions, to which the hash of the stream's name belongs
+--   p_partition      the partition, of p_partitions, to which the hash of a key of the event belongs (see has_partition_key)
+--   p_partition_tag  null, if the key is the stream's name; or the name of the tag
 create function evsrc.matches_filter(
   p_event_stream text, p_event_type text, p_event_tags text[],
-  p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer
+  p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer, p_partition_tag text
 ) returns boolean language sql immutable
 return (p_types is null or p_event_type = any (p_types))
-    and (p_partitions = 1 or (hashtextextended(p_event_stream, 0) & 2147483647) % p_partitions = p_partition)
+    and (p_partitions = 1 or case
+      when p_partition_tag is null then (hashtextextended(p_event_stream collate "C", 0) & 2147483647) % p_partitions = p_partition
+      else evsrc.has_partition_key(p_event_stream, p_event_tags, p_partition_tag, p_partition, p_partitions)
+    end)
     and (p_tags is null or p_event_tags @> p_tags)
     and (p_stream_prefix is null or starts_with(p_event_stream, p_stream_prefix));
 
@@ -755,7 +780,8 @@ create type evsrc.event_page_row as (
 -- An event is lost without those at later positions only if it was committed after them. The number of the events before p_after tells.
 create function evsrc.read_all(
   p_after bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer,
-  p_after_id uuid default null, p_after_since bigint default null, p_after_events bigint default null, p_since bigint default null
+  p_partition_tag text default null, p_after_id uuid default null, p_after_since bigint default null, p_after_events bigint default null,
+  p_since bigint default null
 ) returns setof evsrc.event_page_row language plpgsql volatile
 -- One generic plan, which follows the index of positions.
 set plan_cache_mode = force_generic_plan
@@ -793,7 +819,9 @@ begin
         event.metadata, event.recorded_at, event.tags, high_water_mark_id, events_since, last_position
       from evsrc.log event
       where event.position > p_after and event.position <= high_water_mark
-        and evsrc.matches_filter(event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions)
+        and evsrc.matches_filter(
+          event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions, p_partition_tag
+        )
       order by event.position
       limit p_limit;
   if not found then
@@ -934,7 +962,7 @@ end $$;
 -- and the time at which the first was recorded.
 create function evsrc.count_lag(
   p_after bigint, p_to bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer,
-  p_partitions integer
+  p_partitions integer, p_partition_tag text
 ) returns table (events integer, since timestamptz) language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -942,7 +970,9 @@ as $$
     from (
       select event.recorded_at from evsrc.log event
         where event.position > p_after and event.position <= p_to
-          and evsrc.matches_filter(event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions)
+          and evsrc.matches_filter(
+            event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions, p_partition_tag
+          )
         order by event.position
         limit p_limit
     ) as waiting
@@ -1167,8 +1197,9 @@ end $$;
 -- Appends wait meanwhile; readers see the old rows until it commits. It is the only function that replaces rows of event_tags. It
 -- disables their trigger, so only the owner of the table may call it.
 --
--- If the hashes differ indeed (see hash_check), the streams belong to other partitions than before. A generation whose partitions have
--- not all the same checkpoint would skip events and process others twice, so it can no longer be claimed until it is rebuilt.
+-- If the hashes differ indeed (see hash_check), streams and tags belong to other partitions than before. A generation whose partitions
+-- have not all the same checkpoint would skip events and process others twice, so it can no longer be claimed until it is rebuilt. The
+-- keys of documents stay where they are: partitionOf in src/core/partitionHash.ts hashes them, not the server.
 create function evsrc.rebuild_event_tags() returns bigint language plpgsql volatile
 set search_path = pg_catalog, pg_temp, pg_catalog
 as $$
@@ -1192,6 +1223,7 @@ begin
     update evsrc.checkpoints checkpoint set partitions = 0, epoch = checkpoint.epoch + 1, owner = null, leased_until = null
       where checkpoint.generation in (
         select mixed.generation from evsrc.checkpoints mixed
+          where mixed.partitioned_by <> 'document'
           group by mixed.generation having count(distinct mixed.position) > 1
       );
   end if;

@@ -1,4 +1,4 @@
--- Projections and subscriptions: documents, the checkpoints of consumers, their delivery logs, and their parked streams.
+-- Projections and subscriptions: documents, the checkpoints of consumers, their delivery logs, and their parked keys.
 --
 -- A consumer is a projection, `<name>@<version>`, or a subscription. It writes to a generation: the one named like the consumer, or
 -- `<name>@<version>~<number>`, which a rebuild begins. One generation of a consumer is active.
@@ -50,15 +50,17 @@ create table evsrc.workers (
 create table evsrc.checkpoints (
   generation text collate "C" not null,
   partition integer not null,
-  -- 0 after rebuild_event_tags has found that streams belong to other partitions than before.
+  -- 0 after rebuild_event_tags has found that keys belong to other partitions than before.
   partitions integer not null,
+  -- What the partitions are divided by, and what is parked: 'stream', 'document' or 'tag:<name>'.
+  partitioned_by text collate "C" not null,
   position bigint not null default 0,
   -- The id of the event there. A log that has another event at this position was set back, and is not read on.
   event_id uuid,
   -- How many events the log has after count_since and up to this position, whatever the consumer handles; null if it is not known.
   count_since bigint,
   count_events bigint,
-  -- The number of events applied, and the exclusive or of the digests of their ids.
+  -- The number of deliveries, each of an event under one of its keys, and the exclusive or of their digests.
   applied bigint not null default 0,
   digest bigint not null default 0,
   -- Increases with every change of owner. A write under an older epoch is rejected.
@@ -86,10 +88,12 @@ create table evsrc.delivery_log (
   primary key (generation, partition, first)
 );
 
--- The parked streams of a consumer, each with the event that it could not process.
+-- The parked keys of a consumer, each with the event that it could not process.
 create table evsrc.parked (
   generation text collate "C" not null,
   partition integer not null,
+  -- The name of a stream, the key of a document, or a tag as <name>:<value>. Empty if the key is unknown: then the partition waits.
+  key text collate "C" not null,
   stream text collate "C" not null,
   version bigint not null,
   position bigint not null,
@@ -102,14 +106,15 @@ create table evsrc.parked (
   request text check (request in ('retry', 'skip')),
   requested_by text,
   request_reason text,
-  primary key (generation, stream)
+  primary key (generation, partition, key)
 );
 
--- What happened to parked streams. Rows stay for good.
+-- What happened to parked keys. Rows stay for good.
 create table evsrc.parking_log (
   id bigint generated always as identity primary key,
   generation text collate "C" not null,
   partition integer not null,
+  key text collate "C" not null,
   stream text collate "C" not null,
   position bigint not null,
   event_id uuid not null,
@@ -128,7 +133,7 @@ create index parking_log_generation on evsrc.parking_log (generation, position);
 -- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, the size of
 -- the assignment, and the milliseconds until another owner's first lease ends.
 create function evsrc.claim_partitions(
-  p_consumer text, p_generation text, p_owner text, p_partitions integer, p_lease interval, p_renew_only boolean
+  p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_lease interval, p_renew_only boolean
 ) returns table (
   generation text, assignment_size integer, next_lease_ends_in double precision, partition integer, epoch bigint, "position" bigint,
   event_id uuid, count_since bigint, count_events bigint, requested boolean
@@ -139,8 +144,13 @@ as $$
 declare
   now_ timestamptz := clock_timestamp();
   owned integer;
-  other_partitions integer;
+  other evsrc.checkpoints;
 begin
+  -- An event with several values of a tag is read by the server's hash and divided by that of partitionOf in src/core/partitionHash.ts.
+  if p_partitions > 1 and p_partitioned_by like 'tag:%' and hashtextextended('evsrc', 0) & 2147483647 <> 890268965 then
+    raise exception '% has % partitions by %, but this server has another hash function', p_consumer, p_partitions, p_partitioned_by
+      using errcode = 'EV001', hint = 'Use one partition, or partition by "stream" or "document".';
+  end if;
   -- Not during a cut-over: the lease would be on the generation that it replaces.
   perform pg_advisory_xact_lock_shared('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer));
   generation := coalesce(p_generation, evsrc.active_generation(p_consumer));
@@ -154,19 +164,21 @@ begin
     where worker.generation = claim_partitions.generation and worker.expires_at < now_ - interval '1 minute';
   if not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation) then
     perform pg_advisory_xact_lock('evsrc.checkpoints'::regclass::oid::integer, hashtext(generation));
-    insert into evsrc.checkpoints (generation, partition, partitions)
-      select claim_partitions.generation, number, p_partitions from generate_series(0, p_partitions - 1) as number
+    insert into evsrc.checkpoints (generation, partition, partitions, partitioned_by)
+      select claim_partitions.generation, number, p_partitions, p_partitioned_by from generate_series(0, p_partitions - 1) as number
         where not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation)
       on conflict do nothing;
   end if;
-  select checkpoint.partitions into other_partitions from evsrc.checkpoints checkpoint
-    where checkpoint.generation = claim_partitions.generation and checkpoint.partitions <> p_partitions limit 1;
-  if other_partitions = 0 then
+  select * into other from evsrc.checkpoints checkpoint
+    where checkpoint.generation = claim_partitions.generation
+      and (checkpoint.partitions <> p_partitions or checkpoint.partitioned_by <> p_partitioned_by)
+    limit 1;
+  if found and other.partitions = 0 then
     raise exception 'the partitions of % are not those of before: its log was restored on a server with another hash function', generation
       using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
   elsif found then
-    raise exception '% was started with % partitions, not with %', generation, other_partitions, p_partitions using errcode = 'EV001',
-      hint = 'Rebuild it, or raise its version.';
+    raise exception '% was started with % partitions by %, not with % by %', generation, other.partitions, other.partitioned_by,
+      p_partitions, p_partitioned_by using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
   end if;
   select ceil(p_partitions::numeric / greatest(1, count(*))) into assignment_size
     from evsrc.workers worker where worker.generation = claim_partitions.generation and worker.expires_at >= now_;
@@ -362,8 +374,8 @@ exception when sqlstate 'EV002' then
   return sqlerrm;
 end $$;
 
--- Adds events behind the checkpoint to the delivery log: those of a stream that was parked.
---   p_positions, p_digests  one element per event
+-- Adds deliveries behind the checkpoint to the delivery log: those of a key that was parked.
+--   p_positions, p_digests  one element per delivery
 create function evsrc.record_late_delivery(p_generation text, p_partition integer, p_positions bigint[], p_digests bigint[])
 returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -402,50 +414,50 @@ begin
       where stored.generation = p_generation and stored.key = any (p_keys);
 end $$;
 
--- Parks streams, each from an event on that the consumer could not process. One element per stream.
+-- Parks keys, each from an event on that the consumer could not process. One element per key.
 create function evsrc.park(
-  p_generation text, p_partition integer, p_streams text[], p_versions bigint[], p_positions bigint[], p_event_ids uuid[],
+  p_generation text, p_partition integer, p_keys text[], p_streams text[], p_versions bigint[], p_positions bigint[], p_event_ids uuid[],
   p_types text[], p_errors text[]
 ) returns void language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into evsrc.parked (generation, partition, stream, version, position, event_id, type, error)
-    select p_generation, p_partition, failed.stream, failed.version, failed.position, failed.event_id, failed.type, failed.error
-      from unnest(p_streams, p_versions, p_positions, p_event_ids, p_types, p_errors)
-        as failed(stream, version, position, event_id, type, error);
-  insert into evsrc.parking_log (generation, partition, stream, position, event_id, action, detail)
-    select p_generation, p_partition, failed.stream, failed.position, failed.event_id, 'parked', failed.error
-      from unnest(p_streams, p_positions, p_event_ids, p_errors) as failed(stream, position, event_id, error);
+  insert into evsrc.parked (generation, partition, key, stream, version, position, event_id, type, error)
+    select p_generation, p_partition, failed.key, failed.stream, failed.version, failed.position, failed.event_id, failed.type, failed.error
+      from unnest(p_keys, p_streams, p_versions, p_positions, p_event_ids, p_types, p_errors)
+        as failed(key, stream, version, position, event_id, type, error);
+  insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail)
+    select p_generation, p_partition, failed.key, failed.stream, failed.position, failed.event_id, 'parked', failed.error
+      from unnest(p_keys, p_streams, p_positions, p_event_ids, p_errors) as failed(key, stream, position, event_id, error);
 $$;
 
--- Ends the parking of a stream after a retry or a skip, with its entry in the parking log.
---   p_next_*  empty arrays, or one element: the event at which the stream is parked again
+-- Ends the parking of a key after a retry or a skip, with its entry in the parking log.
+--   p_next_*  empty arrays, or one element: the event at which the key is parked again
 create function evsrc.unpark(
-  p_generation text, p_partition integer, p_stream text, p_action text,
-  p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[]
+  p_generation text, p_partition integer, p_key text, p_action text,
+  p_next_streams text[], p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[]
 ) returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   unparked evsrc.parked;
 begin
-  delete from evsrc.parked where generation = p_generation and stream = p_stream returning * into unparked;
+  delete from evsrc.parked where generation = p_generation and partition = p_partition and key = p_key returning * into unparked;
   if not found then
     return;
   end if;
-  insert into evsrc.parking_log (generation, partition, stream, position, event_id, action, detail, actor)
-    values (p_generation, p_partition, p_stream, unparked.position, unparked.event_id, p_action,
+  insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, actor)
+    values (p_generation, p_partition, p_key, unparked.stream, unparked.position, unparked.event_id, p_action,
       case when p_action = 'failed' then p_next_errors[1] else unparked.request_reason end, unparked.requested_by);
   if cardinality(p_next_positions) = 0 then
     return;
   end if;
   if p_next_positions[1] = unparked.position then
-    insert into evsrc.parked (generation, partition, stream, version, position, event_id, type, error, attempts, parked_at)
-      values (p_generation, p_partition, p_stream, unparked.version, unparked.position, unparked.event_id, unparked.type,
+    insert into evsrc.parked (generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at)
+      values (p_generation, p_partition, p_key, unparked.stream, unparked.version, unparked.position, unparked.event_id, unparked.type,
         p_next_errors[1], unparked.attempts + 1, unparked.parked_at);
   else
-    perform evsrc.park(p_generation, p_partition, array[p_stream], p_next_versions, p_next_positions, p_next_event_ids, p_next_types,
-      p_next_errors);
+    perform evsrc.park(p_generation, p_partition, array[p_key], p_next_streams, p_next_versions, p_next_positions, p_next_event_ids,
+      p_next_types, p_next_errors);
   end if;
 end $$;
 

@@ -25,7 +25,8 @@ as $$
   select pg_advisory_xact_lock('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer))
 $$;
 
--- Returns the generations of a consumer, each with its number of partitions and the lowest of their checkpoints.
+-- Returns the generations of a consumer, each with its number of partitions, what they are divided by, and the lowest of their
+-- checkpoints.
 --   building   it was never active; or it is named like the consumer and has not reached its catch_up_position
 --   active     queries read it, and the consumer writes to it
 --   previous   it was active before the active one
@@ -33,7 +34,8 @@ $$;
 --   discarded  it takes no writes, and its rows are removed
 create function evsrc.generations_of(p_consumer text)
 returns table (
-  generation text, status text, started_at timestamptz, activated_at timestamptz, partitions integer, "position" bigint
+  generation text, status text, started_at timestamptz, activated_at timestamptz, partitions integer, partitioned_by text,
+  "position" bigint
 ) language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -55,9 +57,12 @@ as $$
         when existing.number > 0 and existing.activated_at is null then 'building'
         else 'retired'
       end,
-      existing.started_at, existing.activated_at, coalesce(progress.partitions, 0), coalesce(progress."position", 0)
+      existing.started_at, existing.activated_at, coalesce(progress.partitions, 0), progress.partitioned_by,
+      coalesce(progress."position", 0)
     from existing left join lateral (
-      select max(checkpoint.partitions) as partitions, min(checkpoint.position) as "position" from evsrc.checkpoints checkpoint
+      select max(checkpoint.partitions) as partitions, max(checkpoint.partitioned_by) as partitioned_by,
+          min(checkpoint.position) as "position"
+        from evsrc.checkpoints checkpoint
         where checkpoint.generation = existing.generation
     ) as progress on true
     order by existing.number
@@ -93,7 +98,8 @@ begin
 end $$;
 
 -- Makes p_to the active generation, unless readers would then see older documents than those already served: each partition must have
--- reached the checkpoint of the same partition of the active generation or, if their numbers of partitions differ, of every partition.
+-- reached the checkpoint of the same partition of the active generation or, if their numbers of partitions or keys
+-- differ, of every partition.
 --   p_even_if_behind  cut over even so
 --   p_hold            null, or for how long to keep an active generation that is ahead from moving, so that the other can catch up
 -- Returns 'cut_over', 'behind' with the number of positions that are missing, or 'unknown' if p_to is not a generation of the
@@ -126,12 +132,14 @@ begin
   perform from evsrc.checkpoints checkpoint where checkpoint.generation in (current_generation, p_to)
     order by checkpoint.generation, checkpoint.partition for update;
   if not p_even_if_behind then
-    select coalesce(max(case when serving.partitions = candidate.partitions then serving.position - candidate.position
+    select coalesce(max(case when (serving.partitions, serving.partitioned_by) = (candidate.partitions, candidate.partitioned_by)
+          then serving.position - candidate.position
         else (select max(ahead.position) from evsrc.checkpoints ahead where ahead.generation = current_generation) - candidate.position
       end), 0)
       into missing
       from evsrc.checkpoints candidate join evsrc.checkpoints serving on serving.generation = current_generation
-        and (serving.partition = candidate.partition or serving.partitions <> candidate.partitions)
+        and (serving.partition = candidate.partition
+          or (serving.partitions, serving.partitioned_by) <> (candidate.partitions, candidate.partitioned_by))
       where candidate.generation = p_to;
     if missing > 0 then
       if p_hold is not null then
@@ -219,8 +227,9 @@ begin
   get diagnostics removed = row_count;
   has_more := has_more or removed >= p_limit;
   delete from evsrc.parked where parked.generation = p_generation
-    and parked.stream in (
-      select next.stream from evsrc.parked next where next.generation = p_generation order by next.stream limit p_limit
+    and (parked.partition, parked.key) in (
+      select next.partition, next.key from evsrc.parked next
+        where next.generation = p_generation order by next.partition, next.key limit p_limit
     );
   get diagnostics removed = row_count;
   return has_more or removed >= p_limit;

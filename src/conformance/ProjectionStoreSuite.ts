@@ -51,7 +51,10 @@ const minute = Duration.minutes(1)
 const driver = Effect.map(ProjectionStore, (store) => store[internals].driver)
 
 const claim = (id: string, owner = "me", lease = minute, partitions = 1) =>
-  Effect.flatMap(driver, (driver) => driver.claim({ consumer: id, owner, partitions, lease }))
+  Effect.flatMap(
+    driver,
+    (driver) => driver.claim({ consumer: id, owner, partitions, partitionedBy: "document", lease })
+  )
 
 /** Returns the epoch and the checkpoint of the only partition if the owner holds it. */
 const acquire = (id: string, owner = "me", lease = minute) =>
@@ -171,7 +174,7 @@ const ownership: ReadonlyArray<Case<ProjectionStore>> = [
     const store = yield* driver
     const bid = (owner: string, renewOnly = false, lease = minute) =>
       Effect.map(
-        store.claim({ consumer: id, owner, partitions: 4, lease, renewOnly }),
+        store.claim({ consumer: id, owner, partitions: 4, partitionedBy: "document", lease, renewOnly }),
         ({ assigned, assignmentSize }) => [assigned.map(({ partition }) => partition), assignmentSize] as const
       )
     equal(yield* bid("one"), [[0, 1, 2, 3], 4], "one worker has all")
@@ -308,6 +311,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     const stream = StreamId.make("Note-1")
     const event = (version: number, error: string) => ({
       stream,
+      key: stream,
       version: Version.make(version),
       position: at(10 * version),
       eventId: globalThis.crypto.randomUUID(),
@@ -319,25 +323,31 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     yield* store.park(id, 1, [third])
     const [parked] = yield* store.parked(id)
     equal(
-      [parked?.stream, parked?.version, parked?.position, parked?.attempts],
+      [parked?.key, parked?.version, parked?.position, parked?.attempts],
       [stream, third.version, at(30), 1],
       "it"
     )
     equal(yield* store.parked(id, 0), [], "in another partition")
-    equal(yield* store.request(id, "Note-2", { action: "retry" }), false, "another stream is not")
+    equal(yield* store.request(id, "Note-2", { action: "retry" }), false, "another key is not")
     const requested = Effect.map(claim(id, "me", minute, 2), ({ assigned }) => assigned.map((one) => one.requested))
     equal(yield* requested, [false, false], "no request yet")
     equal(yield* store.request(id, stream, { action: "retry", actor: "ann" }), true, "asked")
     equal(yield* requested, [false, true], "the owner hears of it")
-    yield* store.unpark({ generation: id, partition: 1, stream, action: "failed", next: { ...third, error: "again" } })
+    yield* store.unpark({
+      generation: id,
+      partition: 1,
+      key: stream,
+      action: "failed",
+      next: { ...third, error: "again" }
+    })
     const [again] = yield* store.parked(id)
     equal([again?.attempts, again?.error, again?.request], [2, "again", undefined], "it has failed again")
     yield* store.request(id, stream, { action: "skip", actor: "bob", reason: "a test" })
     equal((yield* store.parked(id))[0]?.request, { action: "skip", actor: "bob", reason: "a test" }, "the request")
-    yield* store.unpark({ generation: id, partition: 1, stream, action: "skipped", next: fifth })
+    yield* store.unpark({ generation: id, partition: 1, key: stream, action: "skipped", next: fifth })
     equal((yield* store.parked(id)).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
     yield* store.request(id, stream, { action: "retry" })
-    yield* store.unpark({ generation: id, partition: 1, stream, action: "retried", next: undefined })
+    yield* store.unpark({ generation: id, partition: 1, key: stream, action: "retried", next: undefined })
     equal(yield* store.parked(id), [], "free")
     equal(
       (yield* store.parkingLog(id)).map((

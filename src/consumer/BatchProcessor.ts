@@ -13,30 +13,32 @@ import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { Advance, Advanced, ConsumerDriver, EncodedDocument } from "./CheckpointDriver.ts"
 import type * as Consumer from "./Consumer.ts"
 import * as ConsumerDefinition from "./ConsumerDefinition.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
 import * as HandlerError from "./HandlerError.ts"
 import type { FailedEvent } from "./ParkingDriver.ts"
 
 /**
- * Which events of a batch were applied.
+ * Which deliveries of a batch were applied.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Outcome {
-  /** The applied events, in order. */
-  readonly applied: ReadonlyArray<EncodedEvent>
-  /** The events that failed. Later events of the same streams were not tried. */
+  /** The applied deliveries, in order. */
+  readonly applied: ReadonlyArray<ConsumerKey.Delivery>
+  /** The deliveries that failed. Later ones of the same keys were not tried; none at all, after an event of unknown key. */
   readonly failures: ReadonlyArray<Failure>
 }
 
 /**
- * An event that failed.
+ * An event that failed under a key.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Failure {
   readonly event: EncodedEvent
+  readonly key: string
   readonly error: EventStoreError
 }
 
@@ -76,13 +78,15 @@ export interface BatchProcessor {
    * after a failure.
    */
   readonly grows: boolean
+  /** Returns the keys of an event; see `ConsumerKey.keysOf`. */
+  readonly keysOf: (event: EncodedEvent) => ReadonlyArray<string> | undefined
   /**
-   * Processes events in order and passes the plan to `commit`, which moves the checkpoint. Effects inside a transaction commit together with it.
-   * Returns what `commit` returns.
+   * Processes events in order, each under the given keys, and passes the plan to `commit`, which moves the checkpoint. Effects inside a
+   * transaction commit together with it. Returns what `commit` returns.
    */
   readonly apply: <A extends CommitResult>(
     generation: string,
-    events: ReadonlyArray<EncodedEvent>,
+    events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => Effect.Effect<A, EventStoreError>
 }
@@ -140,31 +144,33 @@ export const effects = (
   return {
     consumer,
     grows: false,
+    keysOf: (event) => ConsumerKey.keysOf(consumer, event),
     apply: (generation, events, commit) =>
       Effect.gen(function*() {
         const done = handledOf(generation)
-        const applied: Array<EncodedEvent> = []
+        const applied: Array<ConsumerKey.Delivery> = []
         const failures: Array<Failure> = []
         const parked = new Set<string>()
-        for (const event of events) {
-          if (parked.has(event.stream)) continue
+        for (const delivery of ConsumerKey.deliveriesOf(events)) {
+          const { event, key } = delivery
+          if (parked.has(key)) continue
           const result = done.has(event.id)
             ? Result.void
             : yield* Effect.result(
-              Effect.retry(handleOne(consumer, handle)(event), { schedule: retry, while: mayRetry })
+              Effect.retry(handleSingle(consumer, handle, events)(event), { schedule: retry, while: mayRetry })
             )
           if (Result.isSuccess(result)) {
             done.add(event.id)
-            applied.push(event)
+            applied.push(delivery)
           } else if (isOfTheStore(result.failure)) return yield* result.failure
           else {
-            failures.push({ event, error: result.failure })
+            failures.push({ event, key, error: result.failure })
             if (stopsAt(consumer, result.failure)) break
-            parked.add(event.stream)
+            parked.add(key)
           }
         }
         const committed = yield* commit({ applied, failures, changes: [], reads: undefined })
-        for (const event of events) done.delete(event.id)
+        for (const { event } of events) done.delete(event.id)
         return committed
       })
   }
@@ -205,18 +211,20 @@ export const transactional = (
 ): BatchProcessor => ({
   consumer,
   grows: false,
+  keysOf: (event) => ConsumerKey.keysOf(consumer, event),
   apply: <A extends CommitResult>(
     _generation: string,
-    events: ReadonlyArray<EncodedEvent>,
+    events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {
+    const handleIt = handleSingle(consumer, handle, events)
     const attempt = (
-      batch: ReadonlyArray<EncodedEvent>,
+      batch: ReadonlyArray<ConsumerKey.Delivery>,
       failures: ReadonlyArray<Failure>
     ): Effect.Effect<A, EventStoreError | EventFailed | NotAdvanced<A>> =>
       store.transaction(Effect.gen(function*() {
-        for (const [index, event] of batch.entries()) {
-          yield* Effect.mapError(handleOne(consumer, handle)(event), (error) => new EventFailed(index, error))
+        for (const [index, { event }] of batch.entries()) {
+          yield* Effect.mapError(handleIt(event), (error) => new EventFailed(index, error))
         }
         const result = yield* commit({ applied: batch, failures, changes: [], reads: undefined })
         return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
@@ -224,7 +232,7 @@ export const transactional = (
     /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
     const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
       const policies = new Map<string, Effect.Success<ReturnType<typeof policyOf>>>()
-      let batch = events
+      let batch = ConsumerKey.deliveriesOf(events)
       let failures: ReadonlyArray<Failure> = []
       while (true) {
         const result = yield* Effect.result(attempt(batch, failures))
@@ -233,20 +241,20 @@ export const transactional = (
         if (!(result.failure instanceof EventFailed)) return yield* result.failure
         const { error, index } = result.failure
         if (isOfTheStore(error)) return yield* error
-        const event = batch[index]!
+        const { event, key } = batch[index]!
         // Each event has retries of its own.
         const policy = policies.get(event.id) ?? (yield* policyOf(retry))
         policies.set(event.id, policy)
         if (mayRetry(error) && Result.isSuccess(yield* Effect.result(policy(error)))) continue
-        const failure = { event, error }
+        const failure = { event, key, error }
         if (stopsAt(consumer, error)) {
           // Later events are tried together with this one.
           failures = [...failures.filter((other) => other.event.position < event.position), failure]
           batch = batch.slice(0, index)
         } else {
-          // An earlier event of the same stream may fail only now, after a later one has.
-          failures = [...failures.filter((other) => other.event.stream !== event.stream), failure]
-          batch = batch.filter((other, i) => i < index || other.stream !== event.stream)
+          // An earlier event of the same key may fail only now, after a later one has.
+          failures = [...failures.filter((other) => other.key !== key), failure]
+          batch = batch.filter((other, i) => i < index || other.key !== key)
         }
       }
     })
@@ -277,6 +285,23 @@ export const handleOne = (consumer: HandlingConsumer, handle: Handler) => {
     })
 }
 
+/** Handles an event that has one key. With several, its order relative to the events of each cannot be kept. */
+const handleSingle = (consumer: HandlingConsumer, handle: Handler, events: ReadonlyArray<ConsumerKey.KeyedEvent>) => {
+  const handleIt = handleOne(consumer, handle)
+  const several = new Set(events.flatMap(({ event, isSingle }) => isSingle ? [] : [event.id]))
+  return (event: EncodedEvent): Effect.Effect<void, EventStoreError> =>
+    several.has(event.id)
+      ? Effect.fail(HandlerError.failed(
+        consumer,
+        event,
+        new Error(
+          `the event has several values of the tag by which "${consumer.id}" is partitioned, but a handler handles it once; partition by another `
+            + `tag, or by "stream"`
+        )
+      ))
+      : handleIt(event)
+}
+
 /**
  * Whether a consumer tries no event after one with this error: either it is to stop at failures, or newer code wrote the event, and another
  * process may have that code.
@@ -293,7 +318,8 @@ export const stopsAt = ({ onFailure }: Pick<Consumer.Consumer, "onFailure">, err
  * @since 0.1.0
  * @category accessors
  */
-export const failedEventOf = ({ error, event }: Failure): FailedEvent => ({
+export const failedEventOf = ({ error, event, key }: Failure): FailedEvent => ({
+  key,
   stream: event.stream,
   version: event.version,
   position: event.position,

@@ -76,14 +76,16 @@ export interface Progress {
   readonly generation: string
   readonly partition: number
   readonly partitions: number
+  /** What they are divided by: `stream`, `document` or `tag:<name>`. */
+  readonly partitionedBy: string
   readonly position: Position
   /** The id of the event at the checkpoint; undefined at 0. */
   readonly eventId: string | undefined
   /** How many events the log has just before the checkpoint, if it is known. */
   readonly count?: EventCount | undefined
-  /** The number of events applied so far. */
+  /** The number of deliveries so far, each of an event under one of its keys. */
   readonly applied: bigint
-  /** The exclusive or of the digests of their ids. */
+  /** The exclusive or of their digests. */
   readonly digest: bigint
   readonly epoch: bigint
   readonly owner: string | undefined
@@ -110,10 +112,10 @@ export interface DeliveryState {
   readonly deliveryFrom: Position
   readonly applied: bigint
   readonly digest: bigint
-  /** The parked streams, each with the position of its parked event. */
-  readonly parked: ReadonlyArray<{ readonly stream: string; readonly position: Position }>
-  /** The positions of the events that were skipped since the last reset. */
-  readonly skipped: ReadonlyArray<Position>
+  /** The parked keys, each with the position of its parked event. */
+  readonly parked: ReadonlyArray<{ readonly key: string; readonly position: Position }>
+  /** The positions of the events that were skipped since the last reset, each with the key under which it was skipped. */
+  readonly skipped: ReadonlyArray<{ readonly key: string; readonly position: Position }>
   /** The delivery log in order; empty unless the caller asked for it. */
   readonly segments: ReadonlyArray<DeliverySegment>
 }

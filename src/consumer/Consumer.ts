@@ -6,6 +6,7 @@
  */
 import type * as Event from "../event/Event.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
 
 /**
  * Whether a consumer folds events into a read model, or runs effects for them.
@@ -14,6 +15,17 @@ import type { EventFilter } from "../event/EventFilter.ts"
  * @category models
  */
 export type Kind = "projection" | "subscription"
+
+/**
+ * The key of a consumer: events with the same key are applied in order, also when one of them fails.
+ *
+ * - `"stream"`: the stream of the event
+ * - `{ tag }`: the value of a tag; the stream for an event without it
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type PartitionBy<Tag extends string = string> = "stream" | { readonly tag: Tag }
 
 /**
  * Options of every consumer.
@@ -25,14 +37,13 @@ export interface Options<in out Events extends Event.Any = Event.Any> {
   /** Selects events of the set by tags or by stream. By default the consumer takes all of them. */
   readonly where?: EventFilter<NoInfer<Event.TagText<Events>>> | undefined
   /**
-   * The number of partitions, from 1 to 256; 1 by default. Each stream belongs to one partition, and each partition to one worker at a time.
-   * Order is preserved within a stream, not between streams of different partitions. To change the number, rebuild the projection or raise
-   * `version`.
+   * The number of partitions, from 1 to 256; 1 by default. Each key belongs to one partition, and each partition to one worker at a time. To
+   * change the number, rebuild the projection or raise `version`.
    */
   readonly partitions?: number | undefined
   /**
-   * What happens when an event fails. `"park"`, the default, parks the event's stream and continues with the other streams. `"stop"` stops
-   * at the event and tries it again until it succeeds.
+   * What happens when an event fails. `"park"`, the default, parks the event's key and continues with the other keys. `"stop"` stops at the
+   * event and tries it again until it succeeds.
    */
   readonly onFailure?: "park" | "stop" | undefined
   /** 1 by default. Raise it when the meaning of the consumer changes: a new version is a new consumer, which starts with the first event. */
@@ -49,7 +60,11 @@ export interface Consumer<out Name extends string = string, out Events extends E
   readonly kind: Kind
   readonly name: Name
   readonly version: number
-  /** `<name>@<version>`, with the prefix `subscription:` for a subscription. Checkpoints and parked streams are stored under it. */
+  /** What the partitions are divided by, and what is parked. */
+  readonly partitionBy: "stream" | "document" | { readonly tag: string }
+  /** Returns the keys of the documents that an event touches; `undefined` when it cannot be decoded. Only of projections with documents. */
+  readonly documentKeysOf?: ((event: EncodedEvent) => ReadonlyArray<string> | undefined) | undefined
+  /** `<name>@<version>`, with the prefix `subscription:` for a subscription. Checkpoints and parked keys are stored under it. */
   readonly id: string
   readonly events: Events
   /** The names of the events that the consumer handles. */

@@ -31,9 +31,9 @@ const subscriptionPrefix = "subscription:"
  */
 export const make = <const Name extends string, Events extends Event.Any>(
   maker: string,
-  { events, from, handles, kind, name }: Pick<
+  { events, from, handles, kind, name, partitionBy }: Pick<
     Consumer.Consumer<Name, Events>,
-    "kind" | "name" | "events" | "handles" | "from"
+    "kind" | "name" | "events" | "handles" | "from" | "partitionBy"
   >,
   options: Consumer.Options<Events>
 ): Consumer.Consumer<Name, Events> => {
@@ -54,6 +54,7 @@ export const make = <const Name extends string, Events extends Event.Any>(
   EventPersonalData.fieldLocators(events)
   const wrong = EventTags.validateTexts(events, handles, where.tags ?? [])
   if (wrong !== undefined) throw new Error(`${maker}: the filter \`where\` of "${name}" is invalid: ${wrong}`)
+  validatePartitionBy(maker, name, events, handles, partitionBy)
   return {
     kind,
     name,
@@ -64,8 +65,23 @@ export const make = <const Name extends string, Events extends Event.Any>(
     reads: Event.storedTypes(events, handles),
     where,
     partitions,
+    partitionBy,
     onFailure,
     from
+  }
+}
+
+const validatePartitionBy = (
+  maker: string,
+  name: string,
+  events: Event.Any,
+  handles: ReadonlyArray<string>,
+  by: Consumer.Consumer["partitionBy"]
+): void => {
+  if (by === "stream" || by === "document") return
+  const wrong = typeof by === "object" ? EventTags.validateNames(events, handles, [by.tag]) : `${String(by)} is no key`
+  if (wrong !== undefined) {
+    throw new Error(`${maker}: \`partitionBy\` of "${name}" is invalid: ${wrong}; use "stream", or a tag of its events`)
   }
 }
 

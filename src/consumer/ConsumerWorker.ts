@@ -25,6 +25,7 @@ import { Limits } from "../eventStore/Limits.ts"
 import type { BatchProcessor } from "./BatchProcessor.ts"
 import type { ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
 import type { ConsumerStatus } from "./ConsumerStatus.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./ParkingRequestWakeups.ts"
@@ -228,6 +229,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     generation: settings.generation,
     owner,
     partitions: consumer.partitions,
+    partitionedBy: ConsumerKey.format(consumer.partitionBy),
     lease: settings.lease,
     renewOnly
   })

@@ -1,13 +1,14 @@
 /**
- * The delivery log of a consumer: counts and digests of the applied events, in segments, so that an audit finds missing and doubled events.
+ * The delivery log of a consumer: counts and digests of the deliveries, each of an event under one of its keys. They are kept in segments, so that
+ * an audit finds missing and doubled ones.
  *
  * @since 0.1.0
  */
+import { hashOf } from "../core/partitionHash.ts"
 import type { Position } from "../core/Position.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
 
 /**
- * Consecutive events that were applied.
+ * Consecutive deliveries.
  *
  * @since 0.1.0
  * @category models
@@ -15,14 +16,14 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 export interface DeliverySegment {
   /** The position of the first event. */
   readonly first: Position
-  /** The number of events. */
+  /** The number of deliveries. */
   readonly events: number
-  /** The exclusive or of the digests of their ids, a signed number of 64 bits. Two different sets of events hardly ever share one. */
+  /** The exclusive or of their digests, a signed number of 64 bits. Two different sets of deliveries hardly ever share one. */
   readonly digest: bigint
 }
 
 /**
- * The maximum number of events in a segment.
+ * The maximum number of deliveries in a segment.
  *
  * @since 0.1.0
  * @category options
@@ -33,29 +34,33 @@ export const segmentSize = 256
 const spread = 0x9e3779b97f4a7c15n
 
 /**
- * Returns the digest of an event's id: both halves of it, spread over 64 bits.
+ * Returns the digest of an event's id, both halves of it, and of the key, if the event has several: spread over 64 bits.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const digestOf = (id: string): bigint => {
+export const digestOf = (id: string, key?: string): bigint => {
   const digits = id.replaceAll("-", "")
-  return BigInt.asIntN(64, (BigInt(`0x${digits.slice(0, 16)}`) ^ BigInt(`0x0${digits.slice(16)}`)) * spread)
+  const of = (BigInt(`0x${digits.slice(0, 16)}`) ^ BigInt(`0x0${digits.slice(16)}`)) * spread
+  return BigInt.asIntN(64, key === undefined ? of : (of ^ BigInt(hashOf(key) >>> 0)) * spread)
 }
 
 /**
- * Returns segments of events that are in order.
+ * Returns segments of deliveries that are in order.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const segmentsOf = (events: ReadonlyArray<EncodedEvent>, size = segmentSize): ReadonlyArray<DeliverySegment> => {
+export const segmentsOf = (
+  deliveries: ReadonlyArray<{ readonly event: { readonly position: Position }; readonly digest: bigint }>,
+  size = segmentSize
+): ReadonlyArray<DeliverySegment> => {
   const segments: Array<DeliverySegment> = []
-  for (let start = 0; start < events.length; start += size) {
-    const part = events.slice(start, start + size)
+  for (let start = 0; start < deliveries.length; start += size) {
+    const part = deliveries.slice(start, start + size)
     let digest = 0n
-    for (const { id } of part) digest ^= digestOf(id)
-    segments.push({ first: part[0]!.position, events: part.length, digest })
+    for (const one of part) digest ^= one.digest
+    segments.push({ first: part[0]!.event.position, events: part.length, digest })
   }
   return segments
 }

@@ -23,6 +23,8 @@ export interface ClaimRequest {
   readonly owner: string
   /** The number of partitions of the generation. It cannot change. */
   readonly partitions: number
+  /** What they are divided by: `stream`, `document` or `tag:<name>`. It cannot change. */
+  readonly partitionedBy: string
   readonly lease: Duration.Duration
   /** Renews the leases without claiming more. The worker does not count in `assignmentSize`. */
   readonly renewOnly?: boolean | undefined
@@ -44,7 +46,7 @@ export interface Assignment {
   readonly eventId?: string | undefined
   /** How many events the log has just before the checkpoint, if it is known. */
   readonly count?: EventCount | undefined
-  /** Whether a request to retry or skip a parked stream of the partition waits. */
+  /** Whether a request to retry or skip a parked key of the partition waits. */
   readonly requested: boolean
 }
 

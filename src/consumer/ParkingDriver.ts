@@ -1,5 +1,5 @@
 /**
- * The contract of a back end for parked streams: streams with an event that failed.
+ * The contract of a back end for parked keys: keys with an event that failed. The consumer declares what the key of an event is.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,7 @@ import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
 
 /**
- * An operator's request for a parked stream: retry the parked event, or skip it. Either way the later events of the stream follow.
+ * An operator's request for a parked key: retry the parked event, or skip it. Either way the later events of the key follow.
  *
  * @since 0.1.0
  * @category models
@@ -29,6 +29,8 @@ export interface ParkingRequest {
  * @category models
  */
 export interface FailedEvent {
+  /** The key under which it failed; empty when its key is unknown. */
+  readonly key: string
   readonly stream: StreamId
   readonly version: Version
   readonly position: Position
@@ -38,7 +40,7 @@ export interface FailedEvent {
 }
 
 /**
- * A parked stream, and the event at which it is parked.
+ * A parked key, and the event at which it is parked.
  *
  * @since 0.1.0
  * @category models
@@ -58,6 +60,8 @@ export interface Parked extends FailedEvent {
  * @category models
  */
 export interface ParkingEntry {
+  readonly partition: number
+  readonly key: string
   readonly stream: StreamId
   readonly position: Position
   readonly eventId: string
@@ -69,7 +73,7 @@ export interface ParkingEntry {
 }
 
 /**
- * The result of a retry or a skip. The stream is parked again at `next`, or free.
+ * The result of a retry or a skip. The key is parked again at `next`, or free.
  *
  * @since 0.1.0
  * @category models
@@ -77,32 +81,32 @@ export interface ParkingEntry {
 export interface Unpark {
   readonly generation: string
   readonly partition: number
-  readonly stream: StreamId
+  readonly key: string
   readonly action: "retried" | "skipped" | "failed"
   readonly next: FailedEvent | undefined
 }
 
 /**
- * Parked streams and the parking log.
+ * Parked keys and the parking log.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ParkingDriver {
-  /** Parks streams, within the transaction that moves the checkpoint past their events. */
+  /** Parks keys, within the transaction that moves the checkpoint past their events. */
   readonly park: (
     generation: string,
     partition: number,
     events: ReadonlyArray<FailedEvent>
   ) => Effect.Effect<void, EventStoreError>
 
-  /** Returns the parked streams of a generation, or of one of its partitions, by position. */
+  /** Returns the parked keys of a generation, or of one of its partitions, by position. */
   readonly parked: (generation: string, partition?: number) => Effect.Effect<ReadonlyArray<Parked>, EventStoreError>
 
-  /** Queues a request for the owner of the partition. Returns whether the stream is parked, and at the event `at` if given. */
+  /** Queues a request for the owners of the partitions in which the key is parked. Returns whether it is parked, and at the event `at` if given. */
   readonly request: (
     generation: string,
-    stream: string,
+    key: string,
     request: ParkingRequest,
     at?: Position
   ) => Effect.Effect<boolean, EventStoreError>

@@ -13,11 +13,13 @@ import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
 import { type BatchPlan, type BatchProcessor, failedEventOf, type Failure, stopsAt } from "./BatchProcessor.ts"
 import type { Advanced, ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
 import type { PartitionStatus } from "./ConsumerStatus.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
 import type { Assignment } from "./LeaseDriver.ts"
@@ -54,28 +56,28 @@ export interface PartitionOptions {
   readonly maxBatchSize: number
   /** The pause before an event at which the consumer has stopped is tried again. */
   readonly retryDelay: { readonly first: Duration.Duration; readonly max: Duration.Duration }
-  /** Open while a request to retry or skip a parked stream may be waiting. */
+  /** Open while a request to retry or skip a parked key may be waiting. */
   readonly requests: Latch.Latch
   readonly report: (report: Report) => Effect.Effect<unknown>
 }
 
 /**
- * Returns the filter that selects the events of a partition.
+ * Returns the filter of the log with which a partition is read. `ConsumerKey.select` finds the keys of the partition among the events.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const filterOf = (
-  { partitions, reads, where }: Pick<Consumer, "partitions" | "reads" | "where">,
+  { partitionBy, partitions, reads, where }: Pick<Consumer, "partitions" | "partitionBy" | "reads" | "where">,
   partition: number
 ): LogFilter => ({
   types: reads,
   ...where,
-  ...partitions === 1 ? {} : { partition: { index: partition, of: partitions } }
+  partition: ConsumerKey.partitionFilter(partitionBy, partition, partitions)
 })
 
 interface Partition extends Unparking.OwnedPartition {
-  /** The parked streams. */
+  /** The parked keys. With `unknownKey` among them, the partition waits. */
   readonly parked: Set<string>
   readonly report: PartitionOptions["report"]
 }
@@ -93,7 +95,7 @@ export const run = Effect.fnUntraced(function*(
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
   const { batchSize, events, generation, maxBatchSize, processor, report, store } = options
   const filter = filterOf(processor.consumer, index)
-  const parked = new Set((yield* store.parked(generation, index)).map(({ stream }) => stream))
+  const parked = new Set((yield* store.parked(generation, index)).map(({ key }) => key))
   const partition: Partition = {
     events,
     store,
@@ -127,6 +129,13 @@ const processPages = Effect.fnUntraced(function*(
       const isOwned = yield* handleRequests(partition, checkpoint, head)
       if (!isOwned) return undefined
     }
+    if (partition.parked.has(ConsumerKey.unknownKey)) {
+      yield* pages.discard
+      head = yield* events[internals].driver.head
+      yield* reportWaiting(partition, checkpoint.position, head)
+      yield* requests.await
+      continue
+    }
     const page = yield* pages.read(checkpoint)
     head = page.head
     const done = yield* processPage(partition, checkpoint, page)
@@ -144,6 +153,28 @@ const processPages = Effect.fnUntraced(function*(
     delay = Duration.min(Duration.times(delay, 2), retryDelay.max)
   }
 })
+
+/** Returns the events with their keys of the partition that are not parked. */
+const selectFrom = (
+  { parked, partition, processor: { consumer, keysOf } }: Partition,
+  events: ReadonlyArray<EncodedEvent>
+): ReadonlyArray<ConsumerKey.KeyedEvent> => {
+  const isParked = (key: string) => parked.has(key)
+  const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document", isParked }
+  return events.flatMap((event) => ConsumerKey.select(event, keysOf(event), of) ?? [])
+}
+
+const reportWaiting = ({ parked, report }: Partition, position: Position.Position, head: Position.Position) =>
+  report({
+    state: "stuck",
+    position,
+    head,
+    applied: 0,
+    parked: parked.size,
+    detail:
+      `the event at position ${position} cannot be decoded, so its key is unknown and later events wait; deploy code that decodes it `
+      + `and retry it, or skip it, by Parking.retry or Parking.skip with the key ""`
+  })
 
 /** How far a page was processed, and the event at which the consumer stopped. */
 interface ProcessedPage {
@@ -164,7 +195,7 @@ const processPage = Effect.fnUntraced(
     const { position: from } = checkpoint
     const to = isFull ? events.at(-1)!.position : Position.max(from, head)
     const logPositionAt = logPositionsOf(checkpoint, page)
-    const batch = parked.size === 0 ? events : events.filter((event) => !parked.has(event.stream))
+    const batch = selectFrom(partition, events)
     if (batch.length === 0 && to === from) {
       yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
       return { checkpoint, stopped: undefined, applied: 0 }
@@ -237,10 +268,13 @@ export const outcomeOf = (
   to: Position.Position
 ): Outcome => {
   const stopped = failures.find(({ error }) => stopsAt(consumer, error))
+  const waiting = failures.find((failure) => failure !== stopped && failure.key === ConsumerKey.unknownKey)
   const toPark = failures.filter((failure) => failure !== stopped)
-  const done = [...applied, ...toPark.map(({ event }) => event)]
+  const done = [...applied, ...toPark].map(({ event }) => event)
   return {
-    reached: stopped === undefined ? to : done.reduce((max, { position }) => Position.max(max, position), from),
+    reached: stopped === undefined && waiting === undefined
+      ? to
+      : done.reduce((max, { position }) => Position.max(max, position), from),
     stopped,
     toPark
   }
@@ -282,19 +316,19 @@ const commit = Effect.fnUntraced(function*(
   return { ...outcome, advanced, applied: applied.length }
 })
 
-/** Carries out the requests for parked streams. Returns whether this worker still owns the partition. */
+/** Carries out the requests for parked keys. Returns whether this worker still owns the partition. */
 const handleRequests = Effect.fnUntraced(function*(
   partition: Partition,
   checkpoint: LogPosition.LogPosition,
   head: Position.Position
 ): Effect.fn.Return<boolean, EventStoreError> {
-  const { generation, parked, processor: { consumer }, report, store } = partition
+  const { generation, parked, report, store } = partition
   for (const entry of yield* store.parked(generation, partition.partition)) {
     if (entry.request === undefined) continue
-    const { advanced, applied, next } = yield* Unparking.unpark(partition, entry, entry.request, checkpoint)
+    const { advanced, applied, failures } = yield* Unparking.unpark(partition, entry, entry.request, checkpoint)
     if (advanced === "lost") return false
-    if (next === undefined) parked.delete(entry.stream)
-    else yield* Effect.logError(`${consumer.id} has parked ${entry.stream}`, next.error)
+    parked.delete(entry.key)
+    for (const failure of failures) yield* parkedAt(partition, failure)
     yield* countApplied(partition, applied)
     const { position } = checkpoint
     const state = head > position ? "catching-up" : "live"
@@ -303,11 +337,17 @@ const handleRequests = Effect.fnUntraced(function*(
   return true
 })
 
-const logFailures = Effect.fnUntraced(function*({ parked, processor: { consumer } }: Partition, outcome: Outcome) {
+const parkedAt = ({ parked, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
+  parked.add(key)
+  const what = key === ConsumerKey.unknownKey ? `${event.stream}, and waits` : key
+  return Effect.logError(`${consumer.id} has parked ${what}`, error)
+}
+
+const logFailures = Effect.fnUntraced(function*(partition: Partition, outcome: Outcome) {
   const { stopped, toPark } = outcome
-  for (const { error, event } of toPark) {
-    parked.add(event.stream)
-    yield* Effect.logError(`${consumer.id} has parked ${event.stream}`, error)
+  const { consumer } = partition.processor
+  for (const failure of toPark) {
+    yield* parkedAt(partition, failure)
   }
   // The worker logs an event of newer code when it stops claiming.
   if (stopped !== undefined && !isOfNewerCode(stopped.error)) {

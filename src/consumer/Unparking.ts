@@ -1,17 +1,26 @@
 /**
- * Carries out a request to retry or skip the event at which a stream is parked.
+ * Carries out a request to retry or skip the event at which a key is parked.
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import type { LogPosition } from "../core/LogPosition.ts"
+import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
+import { defaultPageSize } from "../eventStore/LogReader.ts"
 import { type BatchPlan, type BatchProcessor, failedEventOf, type Failure } from "./BatchProcessor.ts"
 import type { Advanced, ConsumerDriver } from "./CheckpointDriver.ts"
+import type { Consumer } from "./Consumer.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
 import type { Parked, ParkingRequest, Unpark } from "./ParkingDriver.ts"
 
@@ -39,15 +48,15 @@ export interface OwnedPartition {
  */
 export interface Unparked {
   readonly advanced: Advanced
-  /** The event at which the stream is parked now; undefined when the stream is free. */
-  readonly next: Failure | undefined
-  /** How many events were applied. */
+  /** The events at which keys are parked now; none when the key is free. */
+  readonly failures: ReadonlyArray<Failure>
+  /** How many deliveries were applied. */
   readonly applied: number
 }
 
 /**
- * Applies the parked event and the stream's events after it, up to the partition's checkpoint. The stream is parked again at the first event
- * that fails, also when newer code wrote that event: the other streams go on, even where no newer code runs.
+ * Applies the parked event and the key's events after it, up to the partition's checkpoint. The key is parked again at the first event that
+ * fails, also when newer code wrote that event: the other keys go on, even where no newer code runs.
  *
  * @since 0.1.0
  * @category combinators
@@ -58,19 +67,10 @@ export const unpark = Effect.fnUntraced(function*(
   request: ParkingRequest,
   checkpoint: LogPosition
 ): Effect.fn.Return<Unparked, EventStoreError> {
-  const { events, filter, generation, processor } = owned
-  const [first, ...later] = yield* events.readStreamEncoded(parked.stream, { from: parked.version }).pipe(
-    Stream.takeWhile((event) => event.position <= checkpoint.position),
-    Stream.runCollect
-  )
-  if (first?.id !== parked.eventId) {
-    const { eventId, position, stream, version } = parked
-    return yield* storeError(new LogDiverged({ eventId, position, stream, version }))
-  }
-  const missed = (request.action === "skip" ? later : [first, ...later]).filter(EventFilter.matcher(filter))
+  const missed = yield* missedBy(owned, parked, request, checkpoint.position)
   while (true) {
-    const unparked = yield* processor.apply(
-      generation,
+    const unparked = yield* owned.processor.apply(
+      owned.generation,
       missed,
       (plan) => commit(owned, parked, request, checkpoint, plan)
     )
@@ -78,13 +78,107 @@ export const unpark = Effect.fnUntraced(function*(
   }
 })
 
-/** Writes the documents, the delivery log and the new state of the stream. The checkpoint does not move, but the lease is checked. */
+/** Returns the events that waited, in order. */
+const missedBy = Effect.fnUntraced(function*(
+  owned: OwnedPartition,
+  parked: Parked,
+  { action }: ParkingRequest,
+  checkpoint: Position.Position
+): Effect.fn.Return<ReadonlyArray<ConsumerKey.KeyedEvent>, EventStoreError> {
+  const { generation, partition, processor: { consumer, keysOf }, store } = owned
+  const isSkip = action === "skip"
+  const [recorded] = yield* Stream.runCollect(
+    owned.events.readStreamEncoded(parked.stream, { from: parked.version, limit: 1 })
+  )
+  if (recorded?.id !== parked.eventId) {
+    const { eventId, position, stream, version } = parked
+    return yield* storeError(new LogDiverged({ eventId, position, stream, version }))
+  }
+  if (parked.key === ConsumerKey.unknownKey) {
+    // The partition has waited at this event, so no other one was missed. Its keys may be known by now, and parked.
+    if (isSkip) return []
+    const others = new Set((yield* store.parked(generation, partition)).map(({ key }) => key))
+    others.delete(parked.key)
+    const of = { index: partition, of: consumer.partitions, isParked: (key: string) => others.has(key) }
+    return Arr.fromNullishOr(ConsumerKey.select(recorded, keysOf(recorded), of))
+  }
+  const waiting = yield* Stream.runCollect(
+    waitingEvents(owned.events, owned.filter, consumer, keysOf, parked, checkpoint)
+  )
+  const unknown = waiting.some(({ isUnknown }) => isUnknown)
+  const skipped = unknown ? yield* store.deliveryState(generation, partition, false) : Option.none()
+  const isSkipped = (event: EncodedEvent) =>
+    Option.exists(
+      skipped,
+      (state) =>
+        state.skipped.some(({ key, position }) => key === ConsumerKey.unknownKey && position === event.position)
+    )
+  return waiting.flatMap(({ event, isSingle, isUnknown }) =>
+    (isSkip && event.position === parked.position) || (isUnknown && isSkipped(event))
+      ? []
+      : [{ event, isSingle, keys: [parked.key] }]
+  )
+})
+
+/**
+ * An event of a parked key.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WaitingEvent {
+  readonly event: EncodedEvent
+  readonly isSingle: boolean
+  /** Whether the event cannot be decoded, so that it may or may not have the key. */
+  readonly isUnknown: boolean
+}
+
+/**
+ * Returns the events of a parked key, from the parked one up to a position. If the key is the stream, it is read; otherwise the events of the
+ * partition are read, since the parked one.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const waitingEvents = (
+  store: EventStore["Service"],
+  filter: LogFilter,
+  { partitionBy }: Pick<Consumer, "partitionBy">,
+  keysOf: (event: EncodedEvent) => ReadonlyArray<string> | undefined,
+  parked: Parked,
+  upTo: Position.Position
+): Stream.Stream<WaitingEvent, EventStoreError> => {
+  const { driver } = store[internals]
+  const from = Position.make(parked.position - 1n)
+  const events = partitionBy === "stream"
+    ? Stream.filter(store.readStreamEncoded(parked.stream, { from: parked.version }), EventFilter.matcher(filter))
+    : Stream.paginate(
+      from,
+      (after: Position.Position) =>
+        Effect.map(driver.readAll({ ...filter, after, limit: defaultPageSize }), ({ events }) => {
+          const last = events.at(-1)?.position
+          const isDone = last === undefined || events.length < defaultPageSize || last >= upTo
+          return [events, isDone ? Option.none() : Option.some(last)] as const
+        })
+    )
+  return events.pipe(
+    Stream.takeWhile((event) => event.position <= upTo),
+    Stream.filterMap((event) => {
+      const keys = keysOf(event)
+      return keys === undefined || keys.includes(parked.key)
+        ? Result.succeed({ event, isSingle: keys === undefined || keys.length === 1, isUnknown: keys === undefined })
+        : Result.failVoid
+    })
+  )
+}
+
+/** Writes the documents, the delivery log and the new state of the key. The checkpoint does not move, but the lease is checked. */
 const commit = (
   { epoch, generation, partition, store }: OwnedPartition,
   parked: Parked,
   request: ParkingRequest,
   checkpoint: LogPosition,
-  { applied, changes, failures: [next], reads }: BatchPlan
+  { applied, changes, failures, reads }: BatchPlan
 ): Effect.Effect<Unparked, EventStoreError> =>
   store.transaction(Effect.gen(function*() {
     const advanced = yield* store.advance({
@@ -99,16 +193,19 @@ const commit = (
       changes,
       applied: []
     })
-    if (advanced !== "advanced") return { advanced, next: undefined, applied: 0 }
+    if (advanced !== "advanced") return { advanced, failures: [], applied: 0 }
     if (applied.length > 0) yield* store.recordLateDelivery(generation, partition, segmentsOf(applied, 1))
+    const next = failures.find(({ key }) => key === parked.key)
     yield* store.unpark({
       generation,
       partition,
-      stream: parked.stream,
+      key: parked.key,
       action: actionOf(request, parked, next),
       next: next === undefined ? undefined : failedEventOf(next)
     })
-    return { advanced, next, applied: applied.length }
+    const others = failures.filter((failure) => failure !== next)
+    if (others.length > 0) yield* store.park(generation, partition, others.map(failedEventOf))
+    return { advanced, failures, applied: applied.length }
   }))
 
 const actionOf = ({ action }: ParkingRequest, parked: Parked, next: Failure | undefined): Unpark["action"] => {

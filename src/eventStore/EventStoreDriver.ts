@@ -96,14 +96,29 @@ export interface StreamPage {
 }
 
 /**
+ * A partition of the log: the events with a key whose hash belongs to it (`partitionOf`). The key is the name of the stream or, with `tag`, each of
+ * the event's tags of that name, such as `course:C1`; the name of the stream for an event without such a tag.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PartitionFilter {
+  /** The partition, counted from 0. */
+  readonly index: number
+  /** The number of partitions. */
+  readonly of: number
+  readonly tag?: string | undefined
+}
+
+/**
  * Which events of the log a reader takes; by default all of them.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LogFilter extends TypeFilter {
-  /** Only events of streams in this partition, by the hash of their name; the index counts from 0. */
-  readonly partition?: { readonly index: number; readonly of: number } | undefined
+  /** Only events with a key in this partition. */
+  readonly partition?: PartitionFilter | undefined
 }
 
 /**

@@ -4,9 +4,9 @@
  * @since 0.1.0
  */
 import type * as DateTime from "effect/DateTime"
-import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import type { EventCount, LogPosition } from "../core/LogPosition.ts"
+import { partitionKeys, partitionOf } from "../core/partitionHash.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
@@ -265,7 +265,8 @@ export const logPage = (log: MemoryLog, page: LogPage): ReadonlyArray<Row> => {
 const partitionMatcher = ({ partition, ...filter }: LogFilter): (row: Row) => boolean => {
   const isMatch = EventFilter.matcher(filter)
   return (row) =>
-    (partition === undefined || (Hash.string(row.stream) >>> 0) % partition.of === partition.index) && isMatch(row)
+    isMatch(row) && (partition === undefined
+      || partitionKeys(row, partition.tag).some((key) => partitionOf(key, partition.of) === partition.index))
 }
 
 /**

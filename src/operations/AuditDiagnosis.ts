@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import { digestOf } from "../consumer/DeliveryLog.ts"
 import type { Position } from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 
@@ -16,11 +15,22 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 export type AuditedEvent = Pick<EncodedEvent, "position" | "stream" | "version" | "id" | "type">
 
 /**
+ * An event under one of its keys, without its payload.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AuditedDelivery {
+  readonly event: AuditedEvent
+  readonly digest: bigint
+}
+
+/**
  * A difference between the log and what a consumer applied, at or after a position.
  *
  * - `missing`: the event was not applied
  * - `doubled`: it was applied twice
- * - `unexpected`: it was applied, although it belongs to another partition, was skipped, or its stream is parked
+ * - `unexpected`: it was applied, although it belongs to another partition, was skipped, or its key is parked
  * - `exchanged`: one of the two events was not applied, and the other one twice
  * - `unknown`: something was applied that is not in the log; its id has this `digest`
  * - `unresolved`: between `position` and `upTo` the counts or digests differ in a way that names no event
@@ -55,9 +65,9 @@ export interface Range {
   readonly from: Position
   readonly upTo: Position
   /** The events to be applied; the first ones, if there are very many. */
-  readonly expected: ReadonlyArray<AuditedEvent>
+  readonly expected: ReadonlyArray<AuditedDelivery>
   /** The events not to be applied, because they are parked or skipped; the first ones, if there are very many. */
-  readonly excluded: ReadonlyArray<AuditedEvent>
+  readonly excluded: ReadonlyArray<AuditedDelivery>
   /** The number of all events to be applied, and the exclusive or of their digests. */
   readonly expectedCount: number
   readonly expectedDigest: bigint
@@ -66,7 +76,7 @@ export interface Range {
   readonly digest: bigint
 }
 
-const fault = (kind: "missing" | "doubled" | "unexpected") => (event: AuditedEvent): Fault => ({
+const fault = (kind: "missing" | "doubled" | "unexpected") => ({ event }: AuditedDelivery): Fault => ({
   kind,
   position: event.position,
   event
@@ -99,7 +109,12 @@ export const faultsOf = (range: Range): ReadonlyArray<Fault> => {
     const crossed = pairOf(expected, excluded, sought)
     if (crossed !== undefined) return [missing(crossed[0]), unexpected(crossed[1])]
     const events = pairOf(expected, expected, sought)
-    return events === undefined ? [unresolved] : [{ kind: "exchanged", position: events[0].position, upTo, events }]
+    return events === undefined ? [unresolved] : [{
+      kind: "exchanged",
+      position: events[0].event.position,
+      upTo,
+      events: [events[0].event, events[1].event]
+    }]
   }
   const run = runOf(expected, surplus, sought)?.map(doubled) ?? runOf(excluded, surplus, sought)?.map(unexpected)
   if (run !== undefined) return run
@@ -113,15 +128,15 @@ export const faultsOf = (range: Range): ReadonlyArray<Fault> => {
 
 /** Returns `length` consecutive events whose digests combine to the sought one. */
 const runOf = (
-  events: ReadonlyArray<AuditedEvent>,
+  events: ReadonlyArray<AuditedDelivery>,
   length: number,
   sought: bigint
-): ReadonlyArray<AuditedEvent> | undefined => {
+): ReadonlyArray<AuditedDelivery> | undefined => {
   let xor = 0n
-  for (const [index, { id }] of events.entries()) {
-    xor ^= digestOf(id)
+  for (const [index, { digest }] of events.entries()) {
+    xor ^= digest
     const out = events[index - length]
-    if (out !== undefined) xor ^= digestOf(out.id)
+    if (out !== undefined) xor ^= out.digest
     if (index >= length - 1 && xor === sought) return events.slice(index - length + 1, index + 1)
   }
   return undefined
@@ -129,14 +144,14 @@ const runOf = (
 
 /** Returns two different events, one of `some` and one of `others`, whose digests combine to the sought one. */
 const pairOf = (
-  some: ReadonlyArray<AuditedEvent>,
-  others: ReadonlyArray<AuditedEvent>,
+  some: ReadonlyArray<AuditedDelivery>,
+  others: ReadonlyArray<AuditedDelivery>,
   sought: bigint
-): readonly [AuditedEvent, AuditedEvent] | undefined => {
-  const byDigest = new Map(others.map((event) => [digestOf(event.id), event]))
+): readonly [AuditedDelivery, AuditedDelivery] | undefined => {
+  const byDigest = new Map(others.map((one) => [one.digest, one]))
   for (const one of some) {
-    const other = byDigest.get(digestOf(one.id) ^ sought)
-    if (other !== undefined && other.id !== one.id) return [one, other]
+    const other = byDigest.get(one.digest ^ sought)
+    if (other !== undefined && other.digest !== one.digest) return [one, other]
   }
   return undefined
 }

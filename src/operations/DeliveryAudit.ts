@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { ConsumerDriver, DeliveryState, Progress } from "../consumer/CheckpointDriver.ts"
 import type { Consumer } from "../consumer/Consumer.ts"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import { digestOf } from "../consumer/DeliveryLog.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { EventStoreError } from "../core/errors.ts"
@@ -20,7 +21,7 @@ import { Limits } from "../eventStore/Limits.ts"
 import { withinLog } from "../eventStore/LogIdentity.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
-import { type AuditedEvent, type Fault, faultsOf } from "./AuditDiagnosis.ts"
+import { type AuditedDelivery, type AuditedEvent, type Fault, faultsOf } from "./AuditDiagnosis.ts"
 
 export type { AuditedEvent, Fault } from "./AuditDiagnosis.ts"
 
@@ -47,13 +48,13 @@ export interface PartitionAudit {
   readonly partition: number
   /** The checkpoint. Later events are not compared. */
   readonly position: Position.Position
-  /** The number of the partition's events in the log up to the checkpoint. */
+  /** The number of the partition's deliveries in the log up to the checkpoint: each event counts once for each of its keys there. */
   readonly events: number
-  /** The number of events that were applied, according to the checkpoint. */
+  /** The number of deliveries that were applied, according to the checkpoint. */
   readonly applied: number
-  /** The number of events that are not to be applied yet, because their stream is parked. */
+  /** The number of deliveries that are not to be applied yet, because their key is parked. */
   readonly parked: number
-  /** The number of events that are never to be applied. */
+  /** The number of deliveries that are never to be applied. */
   readonly skipped: number
   readonly status: "complete" | "faulty"
   /** The first faults, by position. */
@@ -127,10 +128,11 @@ interface Sources {
 const auditPartition = Effect.fnUntraced(function*(
   { log, pageSize, store }: Sources,
   consumer: Consumer,
-  { generation, partition, partitions }: Progress,
+  { generation, partition, partitionedBy, partitions }: Progress,
   maxFaults: number
 ): Effect.fn.Return<Option.Option<PartitionAudit>, EventStoreError> {
-  const filter = filterOf({ ...consumer, partitions }, partition)
+  const keyed = { ...consumer, partitions, partitionBy: ConsumerKey.parse(partitionedBy) }
+  const filter = filterOf(keyed, partition)
   const totals = yield* store.deliveryState(generation, partition, false)
   if (Option.isNone(totals)) return Option.none()
   const { deliveryFrom } = totals.value
@@ -141,7 +143,7 @@ const auditPartition = Effect.fnUntraced(function*(
       onSome: ({ first }) => Position.make(first - 1n)
     })
   const compare = (state: DeliveryState, inDetail: boolean) =>
-    compareWithLog({ log, filter, pageSize, after, state, inDetail })
+    compareWithLog({ log, filter, keyed, partition, pageSize, after, state, inDetail })
   let comparison = yield* compare(totals.value, false)
   if (comparison.faults.length > 0) {
     const detailed = yield* store.deliveryState(generation, partition, true)
@@ -189,9 +191,9 @@ const forEachUpTo = Effect.fnUntraced(function*(
 class Sums {
   count = 0
   digest = 0n
-  add({ id }: EncodedEvent): void {
+  add({ digest }: ConsumerKey.Delivery): void {
     this.count++
-    this.digest ^= digestOf(id)
+    this.digest ^= digest
   }
 }
 
@@ -202,18 +204,18 @@ class RangeComparison {
   /** The segment of the current range. Before the first segment nothing was applied. */
   private index = -1
   private sums = new Sums()
-  private expected: Array<AuditedEvent> = []
-  private excluded: Array<AuditedEvent> = []
+  private expected: Array<AuditedDelivery> = []
+  private excluded: Array<AuditedDelivery> = []
 
   constructor(state: DeliveryState) {
     this.state = state
   }
 
-  add(event: EncodedEvent, isExcluded: boolean): void {
-    while (event.position >= (this.state.segments[this.index + 1]?.first ?? Infinity)) this.closeRange()
-    if (!isExcluded) this.sums.add(event)
+  add(delivery: ConsumerKey.Delivery, isExcluded: boolean): void {
+    while (delivery.event.position >= (this.state.segments[this.index + 1]?.first ?? Infinity)) this.closeRange()
+    if (!isExcluded) this.sums.add(delivery)
     const events = isExcluded ? this.excluded : this.expected
-    if (events.length < maxEventsInRange) events.push(auditedOf(event))
+    if (events.length < maxEventsInRange) events.push({ event: auditedOf(delivery.event), digest: delivery.digest })
   }
 
   finish(): void {
@@ -241,40 +243,56 @@ class RangeComparison {
   }
 }
 
+const placeOf = ({ key, position }: DeliveryState["skipped"][number]): string => `${position}:${key}`
+
 /** Compares the totals; in detail, the segments too. When only the totals differ, the one fault is `unresolved`. */
-const compareWithLog = Effect.fnUntraced(function*({ after, filter, inDetail, log, pageSize, state }: {
-  readonly log: EventStoreDriver
-  readonly filter: LogFilter
-  readonly pageSize: number
-  readonly after: Position.Position
-  readonly state: DeliveryState
-  readonly inDetail: boolean
-}): Effect.fn.Return<Omit<PartitionAudit, "partition" | "status" | "more">, EventStoreError> {
-  const { digest, parked, position, skipped } = state
-  const applied = Number(state.applied)
-  yield* withinLog(log, position, [], yield* log.head)
-  const parkedFrom = new Map(parked.map((entry) => [entry.stream, entry.position]))
-  const skippedPositions = new Set<bigint>(skipped)
-  const total = new Sums()
-  const counts = { events: 0, parked: 0, skipped: 0 }
-  const ranges = new RangeComparison(state)
-  yield* forEachUpTo(log, filter, [after, position], pageSize, (event) => {
-    const parkedAt = parkedFrom.get(event.stream)
-    const isParked = parkedAt !== undefined && event.position >= parkedAt
-    const isExcluded = isParked || skippedPositions.has(event.position)
-    counts.events++
-    if (isParked) counts.parked++
-    else if (isExcluded) counts.skipped++
-    else total.add(event)
-    if (inDetail) ranges.add(event, isExcluded)
-  })
-  if (inDetail) ranges.finish()
-  const isComplete = applied === total.count && digest === total.digest
-  const unresolved: ReadonlyArray<Fault> = isComplete || ranges.faults.length > 0
-    ? []
-    : [{ kind: "unresolved", position: Position.make(1n), upTo: position, expected: total.count, applied }]
-  return { position, applied, ...counts, faults: [...ranges.faults, ...unresolved] }
-})
+const compareWithLog = Effect.fnUntraced(
+  function*({ after, filter, inDetail, keyed, log, pageSize, partition, state }: {
+    readonly log: EventStoreDriver
+    readonly filter: LogFilter
+    readonly keyed: Consumer
+    readonly partition: number
+    readonly pageSize: number
+    readonly after: Position.Position
+    readonly state: DeliveryState
+    readonly inDetail: boolean
+  }): Effect.fn.Return<Omit<PartitionAudit, "partition" | "status" | "more">, EventStoreError> {
+    const { digest, parked, position, skipped } = state
+    const applied = Number(state.applied)
+    yield* withinLog(log, position, [], yield* log.head)
+    const parkedFrom = new Map(parked.map((entry) => [entry.key, entry.position]))
+    const skippedDeliveries = new Set(skipped.map(placeOf))
+    const total = new Sums()
+    const counts = { events: 0, parked: 0, skipped: 0 }
+    const ranges = new RangeComparison(state)
+    yield* forEachUpTo(log, filter, [after, position], pageSize, (event) => {
+      const selected = ConsumerKey.select(event, ConsumerKey.keysOf(keyed, event), {
+        index: partition,
+        of: keyed.partitions
+      })
+      for (const delivery of ConsumerKey.deliveriesOf(selected === undefined ? [] : [selected])) {
+        const { position } = event
+        // An event that was skipped or is parked without a key may have one in this code.
+        const parkedAt = parkedFrom.get(delivery.key)
+        const isParked = (parkedAt !== undefined && position >= parkedAt)
+          || parkedFrom.get(ConsumerKey.unknownKey) === position
+        const isExcluded = isParked || skippedDeliveries.has(placeOf({ key: delivery.key, position }))
+          || skippedDeliveries.has(placeOf({ key: ConsumerKey.unknownKey, position }))
+        counts.events++
+        if (isParked) counts.parked++
+        else if (isExcluded) counts.skipped++
+        else total.add(delivery)
+        if (inDetail) ranges.add(delivery, isExcluded)
+      }
+    })
+    if (inDetail) ranges.finish()
+    const isComplete = applied === total.count && digest === total.digest
+    const unresolved: ReadonlyArray<Fault> = isComplete || ranges.faults.length > 0
+      ? []
+      : [{ kind: "unresolved", position: Position.make(1n), upTo: position, expected: total.count, applied }]
+    return { position, applied, ...counts, faults: [...ranges.faults, ...unresolved] }
+  }
+)
 
 /** Looks an `unknown` digest up in the whole log: the event may belong to another partition. */
 const lookUp = (log: EventStoreDriver, pageSize: number, fault: Fault): Effect.Effect<Fault, EventStoreError> =>

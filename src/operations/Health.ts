@@ -15,6 +15,7 @@ import type * as Scope from "effect/Scope"
 import type { Progress } from "../consumer/CheckpointDriver.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -62,7 +63,7 @@ export interface PartitionHealth extends HealthStatus.Assessment {
   readonly position: Position.Position
   /** The waiting events up to `maxCount`, whether there are more, and how long the oldest of them has waited. */
   readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
-  /** The number of parked streams. */
+  /** The number of parked keys. */
   readonly parked: number
   /** The worker that owns the partition. */
   readonly owner: string | undefined
@@ -134,6 +135,7 @@ export const of = Effect.fn("Health.of")(function*(
     const partitions = yield* Effect.forEach(progress, (one) =>
       partitionHealth(log, consumer, one, head, options, {
         parked: parked.filter(({ partition }) => partition === one.partition).length,
+        waits: parked.some(({ key, partition }) => partition === one.partition && key === ConsumerKey.unknownKey),
         elapsed,
         appliedBefore: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
       }))
@@ -207,11 +209,17 @@ const partitionHealth = Effect.fnUntraced(function*(
   progress: Progress,
   head: Position.Position,
   options: HealthOptions,
-  measured: { readonly parked: number; readonly elapsed: number; readonly appliedBefore: bigint | undefined }
+  measured: {
+    readonly parked: number
+    readonly waits: boolean
+    readonly elapsed: number
+    readonly appliedBefore: bigint | undefined
+  }
 ): Effect.fn.Return<PartitionHealth, EventStoreError> {
-  const { applied, appliedAt, owner, partition, partitions, position, readAt, heartbeatAt } = progress
+  const { applied, appliedAt, owner, partition, partitionedBy, partitions, position, readAt, heartbeatAt } = progress
+  const stored = { ...consumer, partitions, partitionBy: ConsumerKey.parse(partitionedBy) }
   const limit = options.maxCount ?? 10_000
-  const lag = yield* log.lag({ after: position, to: head, limit, ...filterOf({ ...consumer, partitions }, partition) })
+  const lag = yield* log.lag({ after: position, to: head, limit, ...filterOf(stored, partition) })
   const age = (since: DateTime.Utc) => secondsBetween(since, readAt)
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
   // The high-water mark may step back for a moment, to before an append in flight; the last event does not.
@@ -223,7 +231,7 @@ const partitionHealth = Effect.fnUntraced(function*(
     Effect.catchReason("EventStoreError", "LogDiverged", ({ message }) => Effect.succeed(message))
   )
   const isAbandoned = owner === undefined && lag.events > 0
-  const newer = isAbandoned ? yield* newerAfter(log, consumer, { partition, partitions, position }) : undefined
+  const newer = isAbandoned ? yield* newerAfter(log, stored, { partition, position }) : undefined
   const seconds = (input: Duration.Input | undefined, otherwise: number) =>
     input === undefined ? otherwise : Duration.toSeconds(Duration.fromInputUnsafe(input))
   const heartbeatAge = age(heartbeatAt)
@@ -250,7 +258,10 @@ const partitionHealth = Effect.fnUntraced(function*(
       newer,
       isBeyond,
       diverged,
-      otherPartitions: partitions === consumer.partitions ? undefined : partitions,
+      stored: partitions === consumer.partitions && partitionedBy === ConsumerKey.format(consumer.partitionBy)
+        ? undefined
+        : { partitions, partitionedBy },
+      waits: measured.waits,
       heartbeatTimeout: seconds(options.heartbeatTimeout, 20),
       stallTimeout: seconds(options.stallTimeout, 30),
       maxWait: seconds(options.maxWait, 10)
@@ -262,10 +273,10 @@ const partitionHealth = Effect.fnUntraced(function*(
 const newerAfter = (
   log: EventStoreDriver,
   consumer: Consumer.Consumer,
-  { partition, partitions, position }: Pick<Progress, "partition" | "partitions" | "position">
+  { partition, position }: Pick<Progress, "partition" | "position">
 ): Effect.Effect<string | undefined, EventStoreError> =>
   Effect.map(
-    log.readAll({ after: position, limit: 1, ...filterOf({ ...consumer, partitions }, partition) }),
+    log.readAll({ after: position, limit: 1, ...filterOf(consumer, partition) }),
     ({ events: [next] }) => {
       const failure = next && Result.getOrUndefined(Result.flip(ConsumerDefinition.decode(consumer, next)))
       return failure?.problem === "NewerVersion" ? failure.message : undefined
@@ -291,7 +302,8 @@ const consumerHealth = (
       first?.position ?? Position.start
     ),
     lag: {
-      events: sum((one) => one.lag.events),
+      // Each partition by document reads all events, so the slowest one's count includes those of the others.
+      events: (consumer.partitionBy === "document" ? max : sum)((one) => one.lag.events),
       isMore: partitions.some((one) => one.lag.isMore),
       seconds: max((one) => one.lag.seconds)
     },

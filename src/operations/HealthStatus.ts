@@ -43,7 +43,7 @@ export interface Signals {
   readonly waited: number
   /** For how long events have waited and none was applied. */
   readonly idleFor: number
-  /** The number of parked streams. */
+  /** The number of parked keys. */
   readonly parked: number
   /** Why this process cannot decode the next event: newer code wrote it, and no worker owns the partition. */
   readonly newer: string | undefined
@@ -51,8 +51,10 @@ export interface Signals {
   readonly isBeyond: boolean
   /** The message that the log does not have the event at the checkpoint. */
   readonly diverged?: string | undefined
-  /** The stored number of partitions, where the consumer's definition has another. */
-  readonly otherPartitions: number | undefined
+  /** The stored number of partitions and what they are divided by, where the consumer's definition has another. */
+  readonly stored: { readonly partitions: number; readonly partitionedBy: string } | undefined
+  /** Whether the partition waits at a parked event of unknown key. */
+  readonly waits: boolean
   readonly heartbeatTimeout: number
   readonly stallTimeout: number
   readonly maxWait: number
@@ -75,15 +77,23 @@ export const rank = (status: Status): number => statusOrder.indexOf(status)
  * @category constructors
  */
 export const of = (signals: Signals): Assessment => {
-  const { diverged, heartbeatAge, idleFor, isBeyond, newer, otherPartitions, owner, parked, waited, waiting } = signals
+  const { diverged, heartbeatAge, idleFor, isBeyond, newer, owner, parked, stored, waited, waiting, waits } = signals
   const red: Array<string> = []
   const yellow: Array<string> = []
   if (diverged !== undefined) red.push(diverged)
   else if (isBeyond) {
     red.push("its checkpoint is beyond the end of the log; check whether an older backup of the events was restored")
   }
-  if (otherPartitions !== undefined) {
-    red.push(`it has ${otherPartitions} partitions, unlike its definition; rebuild it or raise its version`)
+  if (stored !== undefined) {
+    const { partitionedBy, partitions } = stored
+    red.push(
+      `it has ${partitions} partitions by ${partitionedBy}, unlike its definition; rebuild it or raise its version`
+    )
+  }
+  if (waits) {
+    red.push(
+      "it waits at a parked event that cannot be decoded, as its key is unknown; retry or skip it by the key \"\""
+    )
   }
   if (heartbeatAge > signals.heartbeatTimeout) {
     const age = seconds(heartbeatAge)
@@ -97,7 +107,7 @@ export const of = (signals: Signals): Assessment => {
     yellow.push(`it is behind: ${eventsWait(waiting)}, the oldest for ${seconds(waited)}`)
   }
   if (newer !== undefined) yellow.push(`it waits for a process with newer code: ${newer}`)
-  if (parked > 0) yellow.push(parked === 1 ? "1 stream is parked" : `${parked} streams are parked`)
+  if (parked > 0) yellow.push(parked === 1 ? "1 key is parked" : `${parked} keys are parked`)
   return { status: red.length > 0 ? "red" : yellow.length > 0 ? "yellow" : "green", reasons: [...red, ...yellow] }
 }
 

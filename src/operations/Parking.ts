@@ -1,5 +1,5 @@
 /**
- * Lists and inspects the streams that a consumer parked, and retries or skips their events.
+ * Lists and inspects the keys that a consumer parked, and retries or skips their events.
  *
  * @since 0.1.0
  */
@@ -10,15 +10,16 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { Consumer } from "../consumer/Consumer.ts"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { Parked, ParkingEntry, ParkingRequest } from "../consumer/ParkingDriver.ts"
 import * as ParkingRequestWakeups from "../consumer/ParkingRequestWakeups.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
+import { waitingEvents } from "../consumer/Unparking.ts"
 import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
-import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
@@ -48,7 +49,7 @@ export interface RetryOptions extends GenerationOptions {
   readonly actor?: string | undefined
   /** The reason; written to the parking log. */
   readonly reason?: string | undefined
-  /** The position of the parked event. When the stream is parked at another one by now, the call fails with `NotParked`. */
+  /** The position of the parked event. When the key is parked at another one by now, the call fails with `NotParked`. */
   readonly position?: Position.Position | undefined
   /** How long to wait for a worker to carry the request out; 30 seconds by default. */
   readonly timeout?: Duration.Input | undefined
@@ -65,7 +66,7 @@ export interface SkipOptions extends RetryOptions {
 }
 
 /**
- * A parked stream with its events and its history.
+ * A parked key with its events and its history.
  *
  * @since 0.1.0
  * @category models
@@ -76,11 +77,11 @@ export interface Inspection {
   readonly recorded: EncodedEvent
   /** The parked event decoded to the current version, or the error. An upcaster may split it, so it can be several events. */
   readonly events: Result.Result<ReadonlyArray<RecordedEvent<Event.Tagged>>, EventStoreError>
-  /** The first events of the stream that wait behind the parked one, of those that the consumer takes; 100 at most. */
+  /** The first events of the key that wait behind the parked one, of those that the consumer takes; 100 at most. None are listed when the key is unknown: then every later event waits. */
   readonly waiting: ReadonlyArray<EncodedEvent>
   /** Whether more events wait. */
   readonly more: boolean
-  /** The parking log of the stream. */
+  /** The parking log of the key. */
   readonly history: ReadonlyArray<ParkingEntry>
 }
 
@@ -91,12 +92,12 @@ export interface Inspection {
  * @category models
  */
 export interface Outcome {
-  readonly stream: string
+  readonly key: string
   /** Whether the event was applied, failed again or was skipped. */
   readonly outcome: "retried" | "failed" | "skipped"
   /** The entry in the parking log. */
   readonly entry: ParkingEntry
-  /** Where the stream is parked now, at the same event or at a later one; undefined when it is free. */
+  /** Where the key is parked now, at the same event or at a later one; undefined when it is free. */
   readonly parked: Parked | undefined
 }
 
@@ -106,7 +107,7 @@ const generationOf = Effect.fnUntraced(function*({ id }: Consumer, options: Gene
 })
 
 /**
- * Returns the parked streams of a consumer, by the positions of their events.
+ * Returns the parked keys of a consumer, by the positions of their events.
  *
  * @since 0.1.0
  * @category accessors
@@ -120,7 +121,7 @@ export const list = Effect.fnUntraced(function*(
 })
 
 /**
- * Returns the parking log of a consumer, in order, including streams that are free by now.
+ * Returns the parking log of a consumer, in order, including keys that are free by now.
  *
  * @since 0.1.0
  * @category accessors
@@ -133,42 +134,55 @@ export const history = Effect.fnUntraced(function*(
   return yield* driver.parkingLog(generation)
 })
 
-/** Returns the parked event of a stream, if it is at the given position. */
+/** Returns the parked events of a key, if it is at the given position: one, or one for each partition if the key is unknown. */
 const find = Effect.fnUntraced(function*(
   consumer: Consumer,
-  stream: string,
+  key: string,
   options: GenerationOptions & { readonly position?: Position.Position | undefined }
 ) {
   const { position } = options
-  const parked = (yield* list(consumer, options)).find((one) => one.stream === stream)
+  const [parked, ...others] = (yield* list(consumer, options)).filter((one) => one.key === key)
   if (parked === undefined || (position !== undefined && parked.position !== position)) {
-    return yield* new NotParked({ consumer: consumer.id, stream, ...position === undefined ? {} : { position } })
+    return yield* new NotParked({ consumer: consumer.id, key, ...position === undefined ? {} : { position } })
   }
-  return parked
+  return [parked, ...others.filter((other) => other.position === parked.position)] as const
 })
 
 /**
- * Returns a parked stream in full: its event, the events that wait behind it, and its history.
+ * Returns a parked key in full: its event, the events that wait behind it, and its history. Unless the key is the stream, it reads the consumer's
+ * events since the parked one until it has found enough.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const inspect = Effect.fnUntraced(function*(
   consumer: Consumer,
-  stream: string,
+  key: string,
   options: GenerationOptions = {}
 ): Effect.fn.Return<Inspection, NotParked | EventStoreError, EventStore | ProjectionStore> {
-  const parked = yield* find(consumer, stream, options)
+  const [parked] = yield* find(consumer, key, options)
   const store = yield* EventStore
-  const isTaken = EventFilter.matcher(filterOf(consumer, parked.partition))
-  const [recorded, ...behind] = yield* store.readStreamEncoded(stream, { from: parked.version }).pipe(
-    Stream.filter((event) => event.version === parked.version || isTaken(event)),
-    Stream.take(maxWaiting + 2),
-    Stream.runCollect
+  const [recorded] = yield* Stream.runCollect(
+    store.readStreamEncoded(parked.stream, { from: parked.version, limit: 1 })
   )
   if (recorded === undefined) {
-    return yield* invalidRequest(`stream "${stream}" is parked, but not in the log; check which log this store reads`)
+    return yield* invalidRequest(
+      `the event at version ${parked.version} of stream "${parked.stream}" is parked, but not in the log; check which log this store reads`
+    )
   }
+  const behind = key === ConsumerKey.unknownKey ? [] : yield* waitingEvents(
+    store,
+    filterOf(consumer, parked.partition),
+    consumer,
+    (event) => ConsumerKey.keysOf(consumer, event),
+    parked,
+    yield* store.head
+  ).pipe(
+    Stream.map(({ event }) => event),
+    Stream.filter(({ position }) => position > parked.position),
+    Stream.take(maxWaiting + 1),
+    Stream.runCollect
+  )
   const entries = yield* history(consumer, options)
   return {
     parked,
@@ -176,7 +190,7 @@ export const inspect = Effect.fnUntraced(function*(
     events: Result.mapError(EventCodec.make(consumer.events).decode(recorded), storeError),
     waiting: behind.slice(0, maxWaiting),
     more: behind.length > maxWaiting,
-    history: entries.filter((entry) => entry.stream === stream)
+    history: entries.filter((entry) => entry.key === key)
   }
 })
 
@@ -198,7 +212,7 @@ const validateText = (option: "actor" | "reason", text: string | undefined): Eff
 /** Queues a request, wakes the workers of this process, and waits until a worker has carried it out. */
 const request = Effect.fnUntraced(function*(
   consumer: Consumer,
-  stream: string,
+  key: string,
   action: ParkingRequest["action"],
   options: RetryOptions
 ): Effect.fn.Return<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> {
@@ -207,31 +221,40 @@ const request = Effect.fnUntraced(function*(
   yield* validateText("reason", reason)
   const { driver, generation } = yield* generationOf(consumer, options)
   // The request is for the event that is parked now, not for one that may take its place.
-  const parked = yield* find(consumer, stream, { generation, position })
-  const notParked = new NotParked({ consumer: consumer.id, stream, position: parked.position })
-  const isParked = yield* driver.request(generation, stream, { action, actor, reason }, parked.position)
+  const before = yield* find(consumer, key, { generation, position })
+  const [parked] = before
+  const notParked = new NotParked({ consumer: consumer.id, key, position: parked.position })
+  const isParked = yield* driver.request(generation, key, { action, actor, reason }, parked.position)
   if (!isParked) return yield* notParked
   yield* ParkingRequestWakeups.wake(driver, consumer.id)
 
-  const isDone = (now: Parked | undefined) => now?.position !== parked.position || now.request === undefined
-  const after = yield* Effect.map(driver.parked(generation), (all) => all.find((one) => one.stream === stream)).pipe(
-    Effect.repeat({ until: isDone, schedule: checkInterval }),
+  const after = yield* driver.parked(generation).pipe(
+    Effect.map((all) => all.filter((one) => one.key === key)),
+    Effect.repeat({
+      until: (all) => !all.some((one) => one.position === parked.position && one.request !== undefined),
+      schedule: checkInterval
+    }),
     Effect.timeoutOption(timeout)
   )
   if (Option.isNone(after)) {
-    return yield* new StillParked({ consumer: consumer.id, stream, position: parked.position, action })
+    return yield* new StillParked({ consumer: consumer.id, key, position: parked.position, action })
   }
-  const entry = (yield* driver.parkingLog(generation)).findLast((one) =>
-    one.eventId === parked.eventId && one.action !== "parked"
+  const log = yield* driver.parkingLog(generation)
+  // With an unknown key, every partition has parked the event. One that still fails says more than the others.
+  const entries = before.flatMap(({ partition }) =>
+    log.findLast((one) =>
+      one.partition === partition && one.key === key && one.eventId === parked.eventId && one.action !== "parked"
+    ) ?? []
   )
+  const entry = entries.find(({ action }) => action === "failed") ?? entries[0]
   // Without an entry the generation was discarded in the meantime.
   if (entry === undefined || entry.action === "parked") return yield* notParked
-  return { stream, outcome: entry.action, entry, parked: after.value }
+  return { key, outcome: entry.action, entry, parked: after.value[0] }
 })
 
 /**
- * Retries the parked event of a stream, and then applies the events that wait behind it, in order. When one of them fails, the stream is
- * parked there.
+ * Retries the parked event of a key, and then applies the events that wait behind it, in order. When one of them fails, the key is parked
+ * there.
  *
  * **Details**
  *
@@ -242,26 +265,26 @@ const request = Effect.fnUntraced(function*(
  */
 export const retry = (
   consumer: Consumer,
-  stream: string,
+  key: string,
   options: RetryOptions = {}
 ): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
-  request(consumer, stream, "retry", options)
+  request(consumer, key, "retry", options)
 
 /**
- * Skips the parked event of a stream for good, and applies the events that wait behind it.
+ * Skips the parked event of a key for good, and applies the events that wait behind it.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const skip = (
   consumer: Consumer,
-  stream: string,
+  key: string,
   options: SkipOptions
 ): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
-  request(consumer, stream, "skip", options)
+  request(consumer, key, "skip", options)
 
 /**
- * Retries every stream that is parked now. Returns the outcomes in the order of the parked events, without streams that another caller has freed
+ * Retries every key that is parked now. Returns the outcomes in the order of the parked events, without keys that another caller has freed
  * in the meantime.
  *
  * @since 0.1.0
@@ -272,9 +295,11 @@ export const retryAll = Effect.fnUntraced(function*(
   options: Omit<RetryOptions, "position"> = {}
 ): Effect.fn.Return<ReadonlyArray<Outcome>, StillParked | EventStoreError, ProjectionStore> {
   const all = yield* list(consumer, options)
-  const outcomes = yield* Effect.forEach(all, ({ position, stream }) =>
+  // Every partition has an entry for an unknown key.
+  const unique = all.filter(({ key }, index) => all.findIndex((one) => one.key === key) === index)
+  const outcomes = yield* Effect.forEach(unique, ({ key, position }) =>
     Effect.catchTag(
-      Effect.asSome(retry(consumer, stream, { ...options, position })),
+      Effect.asSome(retry(consumer, key, { ...options, position })),
       "NotParked",
       () => Effect.succeedNone
     ), { concurrency: 16 })

@@ -115,7 +115,7 @@ const eventPages = (query: PgStatement) => (text: string, params: ReadonlyArray<
   Effect.map(query<PageRow>(text, params), (rows) => pageOf(rows, undefined))
 
 const readAll = (query: PgStatement, schema: string): EventStoreDriver["readAll"] => {
-  const statement = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8::uuid, $9, $10, $11)`
+  const statement = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8, $9::uuid, $10, $11, $12)`
   return ({ after, afterCount, afterEventId, countSince, limit, ...filter }) =>
     Effect.flatMap(
       query<PageRow>(statement, [
@@ -177,7 +177,7 @@ const receipt = (query: PgStatement, schema: string): EventStoreDriver["receipt"
 }
 
 const lag = (query: PgStatement, schema: string): EventStoreDriver["lag"] => {
-  const count = `select events, since from ${schema}.count_lag($1, $2, $3, $4, $5, $6, $7, $8)`
+  const count = `select events, since from ${schema}.count_lag($1, $2, $3, $4, $5, $6, $7, $8, $9)`
   return ({ after, limit, to, ...filter }) =>
     Effect.map(
       query<{ readonly events: number; readonly since: Date | null }>(count, [
@@ -200,7 +200,8 @@ const filterParameters = ({ partition, streamPrefix, tags, types }: LogFilter): 
   tags ?? null,
   streamPrefix ?? null,
   partition?.index ?? 0,
-  partition?.of ?? 1
+  partition?.of ?? 1,
+  partition?.tag ?? null
 ]
 
 const summaryOf = ({ id, position, type, version }: EncodedEvent): Receipt.Receipt["events"][number] => ({

@@ -7,6 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Failure, Outcome } from "../consumer/BatchProcessor.ts"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as HandlerError from "../consumer/HandlerError.ts"
 import { type EventStoreError, isOfNewerCode, storeError, UndecodableDocument } from "../core/errors.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import { Limits } from "../eventStore/Limits.ts"
@@ -26,8 +28,7 @@ export interface FoldedBatch extends Outcome {
   readonly reads: ReadonlyArray<{ readonly key: string; readonly revision: bigint }>
 }
 
-interface DecodedEvent {
-  readonly event: EncodedEvent
+interface DecodedEvent extends ConsumerKey.KeyedEvent {
   readonly records: Result.Result<ReadonlyArray<DocumentFold.KeyedRecord>, EventStoreError>
 }
 
@@ -44,22 +45,23 @@ interface Batch {
 }
 
 /**
- * Folds events, in order, into the documents they touch. An event that cannot be decoded, or on which the projection's own code fails, changes
- * no document. With the policy `"park"` the fold then skips the later events of the same stream; with `"stop"`, or when newer code has
- * written the event, it skips all later events.
+ * Folds events, in order, into the documents that they touch under the given keys. An event that cannot be decoded, or on which the projection's own code fails, changes
+ * no document. With the policy `"park"` the fold then skips the later events of the same key; with `"stop"`, when newer code has written the
+ * event, or when its key is unknown, it skips all later events.
  *
  * @since 0.1.0
  * @category folding
  */
 export const fold = Effect.fnUntraced(function*(
   projection: Projection.Any,
-  events: ReadonlyArray<EncodedEvent>,
+  events: ReadonlyArray<ConsumerKey.KeyedEvent>,
   load: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>,
-  onFailure: "park" | "stop"
+  onFailure: "park" | "stop",
+  decode: (event: EncodedEvent) => DecodedEvent["records"] = (event) => DocumentFold.decode(projection, event)
 ): Effect.fn.Return<FoldedBatch, EventStoreError> {
   const { documentBytes } = yield* Limits
-  const decoded = events.map((event): DecodedEvent => ({ event, records: DocumentFold.decode(projection, event) }))
-  const keys = keysOf(decoded)
+  const decoded = events.map((keyed): DecodedEvent => ({ ...keyed, records: decode(keyed.event) }))
+  const keys = documentKeysOf(projection, decoded)
   const found = keys.length === 0 ? [] : yield* load(keys)
   const revisions = new Map(found.map(({ key, revision }) => [key, revision]))
   const batch: Batch = {
@@ -78,8 +80,54 @@ export const fold = Effect.fnUntraced(function*(
   return { ...checked.outcome, changes: Result.getOrThrow(encodeChanges(batch, checked.documents)), reads }
 })
 
-const keysOf = (events: ReadonlyArray<DecodedEvent>): ReadonlyArray<string> =>
-  Array.from(new Set(events.flatMap(({ records }) => Result.getOrElse(records, () => []).flatMap(({ keys }) => keys))))
+const documentKeysOf = (projection: Projection.Any, events: ReadonlyArray<DecodedEvent>): ReadonlyArray<string> =>
+  Array.from(
+    new Set(
+      events.flatMap((event) =>
+        event.keys.flatMap((key) =>
+          recordsUnder(projection, event, key, Result.getOrElse(event.records, () => [])).flatMap(({ keys }) => keys)
+        )
+      )
+    )
+  )
+
+/** Returns what an event means under one of its keys: its records, with the documents that belong to the key. */
+const recordsUnder = (
+  { partitionBy }: Projection.Any,
+  { isSingle }: ConsumerKey.KeyedEvent,
+  key: string,
+  records: ReadonlyArray<DocumentFold.KeyedRecord>
+): ReadonlyArray<DocumentFold.KeyedRecord> => {
+  if (partitionBy === "stream" || (partitionBy === "document" && isSingle)) return records
+  const document = partitionBy === "document" ? key : valueOf(partitionBy.tag, key)
+  return records.flatMap(({ keys, record }) =>
+    document !== undefined && keys.includes(document) ? [{ record, keys: [document] }] : []
+  )
+}
+
+/** Returns the value of a tag; `undefined` for another text. */
+const valueOf = (name: string, tag: string): string | undefined =>
+  tag.startsWith(`${name}:`) ? tag.slice(name.length + 1) : undefined
+
+/** Returns the records. Fails for an event that touches a document of another key, as the order of that document could not be kept. */
+const validateTag = (
+  projection: Projection.Any,
+  event: EncodedEvent,
+  records: ReadonlyArray<DocumentFold.KeyedRecord>
+): Result.Result<ReadonlyArray<DocumentFold.KeyedRecord>, EventStoreError> => {
+  const by = projection.partitionBy
+  if (typeof by === "string") return Result.succeed(records)
+  const values = new Set(event.tags.map((tag) => valueOf(by.tag, tag)))
+  const other = records.flatMap(({ keys }) => keys).find((key) => !values.has(key))
+  return other === undefined ? Result.succeed(records) : Result.fail(HandlerError.failed(
+    projection,
+    event,
+    new Error(
+      `the event touches the document "${other}", which is not a value of its tag "${by.tag}"; return the values of the tag from \`key\`, or leave `
+        + `out \`partitionBy\``
+    )
+  ))
+}
 
 const decodeDocuments = (projection: Projection.Any, found: ReadonlyArray<StoredDocument>): Documents => {
   const codec = DocumentCodec.of(projection)
@@ -111,23 +159,37 @@ const foldEvents = (
   const documents = new Map<string, unknown>()
   const before = (key: string) =>
     documents.has(key) ? Result.succeed(documents.get(key)) : stored.get(key) ?? Result.succeed(undefined)
-  const applied: Array<EncodedEvent> = []
+  const applied: Array<ConsumerKey.Delivery> = []
   const failures: Array<Failure> = []
   const parked = new Set<string>()
-  for (const { event, records } of events) {
-    if (parked.has(event.stream)) continue
-    const after = Result.flatMap(
-      records,
-      (records) => DocumentFold.apply(projection, event, records, { before, check })
-    )
-    if (Result.isFailure(after)) {
-      failures.push({ event, error: after.failure })
-      if (onFailure === "stop" || isOfNewerCode(after.failure)) break
-      parked.add(event.stream)
-      continue
+  for (const keyed of events) {
+    const { event, isSingle, keys, records } = keyed
+    const valid = Result.flatMap(records, (records) => validateTag(projection, event, records))
+    // The keys have different documents. When one of them stops the consumer, none is applied: the event is the next to be read.
+    const results = keys.filter((key) => !parked.has(key)).map((key) => ({
+      key,
+      after: Result.flatMap(
+        valid,
+        (records) =>
+          DocumentFold.apply(projection, event, recordsUnder(projection, keyed, key, records), { before, check })
+      )
+    }))
+    for (const { after, key } of results) {
+      if (Result.isSuccess(after)) continue
+      const stops = onFailure === "stop" || key === ConsumerKey.unknownKey || isOfNewerCode(after.failure)
+      if (!stops) continue
+      failures.push({ event, key, error: after.failure })
+      return { outcome: { applied, failures }, documents }
     }
-    for (const [key, document] of after.success) documents.set(key, document)
-    applied.push(event)
+    for (const { after, key } of results) {
+      if (Result.isFailure(after)) {
+        failures.push({ event, key, error: after.failure })
+        parked.add(key)
+        continue
+      }
+      for (const [key, document] of after.success) documents.set(key, document)
+      applied.push(ConsumerKey.delivery(event, key, isSingle))
+    }
   }
   return { outcome: { applied, failures }, documents }
 }

@@ -9,27 +9,12 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as JsonText from "../core/JsonText.ts"
-import * as nameRules from "../core/nameRules.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
+import { validateKey } from "./ProjectionDefinition.ts"
 
-/**
- * The maximum length of a document's key, in UTF-16 code units.
- *
- * @since 0.1.0
- * @category limits
- */
-export const maxKeyLength = 512
-
-/**
- * Returns why a document key is invalid, or `undefined` for a valid one.
- *
- * @since 0.1.0
- * @category guards
- */
-export const validateKey = (key: string): string | undefined =>
-  nameRules.validateName("the key of a document", key, maxKeyLength)
+export { maxKeyLength, validateKey } from "./ProjectionDefinition.ts"
 
 /**
  * The codec of a projection's documents. Failures are messages.

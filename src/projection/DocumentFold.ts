@@ -49,6 +49,15 @@ export const decode = (
   )
 
 /**
+ * Returns the keys of the documents that an event touches, each once.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const keysOf = (records: ReadonlyArray<KeyedRecord>): ReadonlyArray<string> =>
+  Array.from(new Set(records.flatMap(({ keys }) => keys)))
+
+/**
  * Returns the documents after an event, by key; `undefined` for a document that the event removes. An event on which `evolve` fails changes no
  * document.
  *

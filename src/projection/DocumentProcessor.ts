@@ -4,8 +4,12 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { BatchProcessor } from "../consumer/BatchProcessor.ts"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
+import * as DocumentFold from "./DocumentFold.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
@@ -15,13 +19,25 @@ import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
  * @since 0.1.0
  * @category constructors
  */
-export const make = (projection: Projection.Any, store: ProjectionStoreDriver): BatchProcessor => ({
-  consumer: projection,
-  grows: true,
-  apply: (generation, events, commit) =>
-    Effect.flatMap(
-      DocumentBatch.fold(projection, events, (keys) => store.load(generation, keys), projection.onFailure),
-      // With one partition no other worker writes the documents, so there is nothing to compare.
-      (folded) => commit(projection.partitions === 1 ? { ...folded, reads: undefined } : folded)
-    )
-})
+export const make = (projection: Projection.Any, store: ProjectionStoreDriver): BatchProcessor => {
+  // The keys and the fold need the same decoded event.
+  const decoded = new WeakMap<EncodedEvent, ReturnType<typeof DocumentFold.decode>>()
+  const decode = (event: EncodedEvent) => {
+    const found = decoded.get(event) ?? DocumentFold.decode(projection, event)
+    decoded.set(event, found)
+    return found
+  }
+  const documentKeysOf = (event: EncodedEvent) => Result.getOrUndefined(Result.map(decode(event), DocumentFold.keysOf))
+  // Otherwise each document belongs to one partition, and no other worker writes it.
+  const isShared = projection.partitions > 1 && projection.partitionBy === "stream"
+  return {
+    consumer: projection,
+    grows: true,
+    keysOf: (event) => ConsumerKey.keysOf({ ...projection, documentKeysOf }, event),
+    apply: (generation, events, commit) =>
+      Effect.flatMap(
+        DocumentBatch.fold(projection, events, (keys) => store.load(generation, keys), projection.onFailure, decode),
+        (folded) => commit(isShared ? folded : { ...folded, reads: undefined })
+      )
+  }
+}

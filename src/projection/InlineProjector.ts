@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
@@ -114,7 +115,7 @@ const complete = Effect.fnUntraced(function*(
       const { events } = yield* log.readByQuery({ query: [{ types: projection.reads }], after, limit })
       const { changes, failures: [failure] } = yield* DocumentBatch.fold(
         projection,
-        events.filter(follows),
+        ConsumerKey.selectAll(projection, events.filter(follows)),
         load,
         "stop"
       )
@@ -156,7 +157,7 @@ const withProjections = (
           projection === undefined ? Effect.succeed([]) : Effect.flatMap(
             DocumentBatch.fold(
               projection,
-              events.filter(follows),
+              ConsumerKey.selectAll(projection, events.filter(follows)),
               (keys) => documents.lock(projection.id, keys),
               "stop"
             ),

@@ -95,6 +95,8 @@ export const handler = <
   name: Name,
   options: Consumer.Options<Events> & {
     readonly events: Events
+    /** The key within which order holds, which divides the partitions, and which is parked when a handler fails; `"stream"` by default. */
+    readonly partitionBy?: Consumer.PartitionBy
     /** For each event, an effect that handles it, or `Projection.ignore`. */
     readonly handle: EventHandlers.Checked<H, Event.Tag<Events>, Parks> & H
     /**
@@ -117,7 +119,14 @@ export const handler = <
   return {
     ...ConsumerDefinition.make(
       "Projection.handler",
-      { kind: "projection", name, events: options.events, handles, from: "start" },
+      {
+        kind: "projection",
+        name,
+        events: options.events,
+        handles,
+        from: "start",
+        partitionBy: options.partitionBy ?? "stream"
+      },
       options
     ),
     _tag: "HandlerProjection",

@@ -3,18 +3,37 @@
  *
  * @since 0.1.0
  */
+import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import { ignore } from "../consumer/ConsumerDefinition.ts"
 import { freezeOutsideProduction } from "../core/deepFreeze.ts"
 import { requireExactly } from "../core/definitionRules.ts"
+import * as nameRules from "../core/nameRules.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventQuery, QueryOf } from "../event/EventQuery.ts"
-import type { RecordedEvent } from "../event/RecordedEvent.ts"
+import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 
 export { ignore }
+
+/**
+ * The maximum length of a document's key, in UTF-16 code units.
+ *
+ * @since 0.1.0
+ * @category limits
+ */
+export const maxKeyLength = 512
+
+/**
+ * Returns why a document key is invalid, or `undefined` for a valid one.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validateKey = (key: string): string | undefined =>
+  nameRules.validateName("the key of a document", key, maxKeyLength)
 
 /**
  * Returns a document after an event; `undefined` removes it. `key` is the key of the document, for an event that touches several.
@@ -134,6 +153,14 @@ export const make = <
   name: Name,
   options: Consumer.Options<Events> & {
     readonly events: Events
+    /**
+     * The key within which order holds, which divides the partitions, and which is parked when an event fails. `"document"`, the default, is the
+     * key of the document: every document is folded in the order of the log. Each partition then reads and decodes all events of the projection.
+     *
+     * - `{ tag }` does the same where `key` returns values of a tag; the database finds the events of a partition
+     * - `"stream"` preserves the order of each stream only, so it suits documents that the events of one stream touch
+     */
+    readonly partitionBy?: "document" | Consumer.PartitionBy
     /** The Schema of a document. */
     readonly document: Doc
     /** Returns the key or keys of the documents that an event touches; no key to skip the event. */
@@ -161,20 +188,24 @@ export const make = <
   const handles = Object.keys(evolve).filter((type) => evolve[type] !== ignore)
   const consumer = ConsumerDefinition.make(
     "Projection.make",
-    { kind: "projection", name, events: options.events, handles, from: "start" },
+    {
+      kind: "projection",
+      name,
+      events: options.events,
+      handles,
+      from: "start",
+      partitionBy: options.partitionBy ?? "document"
+    },
     options
   )
+  const keysOf = (record: RecordedEvent<Event.Tagged>): ReadonlyArray<string> => {
+    const keys = key(record.event as never, record as never)
+    return typeof keys === "string" ? [keys] : keys
+  }
   if (options.find !== undefined && options.lifecycle !== "live") {
     throw new Error(`Projection.make: "${name}" has \`find\` but is not live; only live projections use \`find\``)
   }
-  PersonalFields.locateFields(`projection "${name}"`, options.document)
-  const personal = PersonalFields.fieldsOf(options.document)
-  const indexed = (options.index ?? []).find((field: string) => personal.includes(field))
-  if (indexed !== undefined) {
-    throw new Error(
-      `Projection.make: "${name}" cannot index "${indexed}", because it is personal data and stored encrypted`
-    )
-  }
+  validateIndex(name, options.document, options.index)
   return {
     ...consumer,
     _tag: "DocumentProjection",
@@ -182,18 +213,38 @@ export const make = <
     find: options.find,
     document: options.document,
     index: options.index ?? [],
-    keysOf: (record) => {
-      const keys = key(record.event as never, record as never)
-      return typeof keys === "string" ? [keys] : keys
-    },
-    evolve: (document, record, key) => {
-      const evolver = evolve[record.event._tag]
-      return evolver === undefined || evolver === ignore
-        ? document
-        // Other events of a batch start from the same document, also after this one has failed.
-        : freezeOutsideProduction(
-          evolver(freezeOutsideProduction(document), record.event as never, record as never, key)
-        )
-    }
+    keysOf,
+    documentKeysOf: (event) => documentKeysOf(consumer, keysOf, event),
+    evolve: evolveWith(evolve)
+  }
+}
+
+/** Freezes documents: other events of a batch start from the same document, also after one has failed. */
+const evolveWith =
+  (evolve: Record<string, Evolver<unknown, never> | typeof ignore>): Any["evolve"] => (document, record, key) => {
+    const evolver = evolve[record.event._tag]
+    return evolver === undefined || evolver === ignore
+      ? document
+      : freezeOutsideProduction(evolver(freezeOutsideProduction(document), record.event as never, record as never, key))
+  }
+
+const documentKeysOf = (
+  consumer: Consumer.Consumer,
+  keysOf: (record: RecordedEvent<Event.Tagged>) => ReadonlyArray<string>,
+  event: EncodedEvent
+): ReadonlyArray<string> | undefined => {
+  const records = Result.getOrUndefined(ConsumerDefinition.decode(consumer, event))
+  const found = records && Result.getOrUndefined(Result.try(() => Array.from(new Set(records.flatMap(keysOf)))))
+  return found?.every((key) => validateKey(key) === undefined) === true ? found : undefined
+}
+
+const validateIndex = (name: string, document: Document, index: ReadonlyArray<string> = []): void => {
+  PersonalFields.locateFields(`projection "${name}"`, document)
+  const personal = PersonalFields.fieldsOf(document)
+  const indexed = index.find((field) => personal.includes(field))
+  if (indexed !== undefined) {
+    throw new Error(
+      `Projection.make: "${name}" cannot index "${indexed}", because it is personal data and stored encrypted`
+    )
   }
 }

@@ -108,6 +108,8 @@ export interface Generation {
   readonly activatedAt: DateTime.Utc | undefined
   /** The number of its partitions; 0 before it has run. */
   readonly partitions: number
+  /** What they are divided by; undefined before it has run. */
+  readonly partitionedBy: string | undefined
   /** The position that all of its partitions have reached. */
   readonly position: Position
 }
@@ -124,7 +126,7 @@ export interface CutOverRequest {
   readonly to: string
   /**
    * What to do when the generation is behind the active one, so that readers would see older documents. It is behind when one of its partitions
-   * has not reached the position of the same partition of the active generation; when the numbers of partitions differ, of any partition.
+   * has not reached the position of the same partition of the active generation; when the numbers of partitions or their keys differ, of any partition.
    *
    * - `"reject"`: change nothing
    * - `{ hold }`: change nothing, and let no worker advance the active generation for this time, so that the other one can catch up

@@ -11,6 +11,7 @@ import type * as Schedule from "effect/Schedule"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
 import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
@@ -88,10 +89,12 @@ export const make = <
   name: Name,
   options: Consumer.Options<Events> & {
     readonly events: Events
+    /** The key within which order holds, which divides the partitions, and which is parked when a handler fails; `"stream"` by default. */
+    readonly partitionBy?: Consumer.PartitionBy
     readonly handle: EventHandlers.Checked<H, Event.Tag<Events>, Parks> & H
     /**
      * The tags of the errors that handlers fail with and do not handle, such as `["WrongStatus"]`. An event that fails with one of them is
-     * retried as `retry` says, and then parks its stream, or what `onFailure` says. The errors of the stores, of dispatching a command, of
+     * retried as `retry` says, and then parks its key, or what `onFailure` says. The errors of the stores, of dispatching a command, of
      * sending a query and of the database need no name.
      */
     readonly parks?: ReadonlyArray<Parks & EventHandlers.CheckedParks<H, Parks>> | undefined
@@ -105,7 +108,14 @@ export const make = <
   return {
     ...ConsumerDefinition.make(
       "Subscription.make",
-      { kind: "subscription", name, events: options.events, handles, from: options.from ?? "start" },
+      {
+        kind: "subscription",
+        name,
+        events: options.events,
+        handles,
+        from: options.from ?? "start",
+        partitionBy: options.partitionBy ?? "stream"
+      },
       options
     ),
     retry: options.retry ?? BatchProcessor.defaultRetry,
@@ -179,7 +189,7 @@ export const layer = <const S extends Any>(
  * Moves the checkpoints of a subscription that has never run to the high-water mark, in the transaction that creates them. Another process
  * then finds them there.
  */
-const startAtHead = Effect.fnUntraced(function*({ id, partitions }: Any) {
+const startAtHead = Effect.fnUntraced(function*({ id, partitionBy, partitions }: Any) {
   const store = (yield* ProjectionStore.ProjectionStore)[internals].driver
   const generation = yield* store.activeGeneration(id)
   if ((yield* store.progress(generation)).length > 0) return
@@ -188,7 +198,13 @@ const startAtHead = Effect.fnUntraced(function*({ id, partitions }: Any) {
   const [toEventId] = yield* log.eventIds([to])
   const owner = (yield* IdGenerator)()
   yield* store.transaction(Effect.gen(function*() {
-    const { assigned } = yield* store.claim({ consumer: id, owner, partitions, lease: Duration.seconds(10) })
+    const { assigned } = yield* store.claim({
+      consumer: id,
+      owner,
+      partitions,
+      partitionedBy: ConsumerKey.format(partitionBy),
+      lease: Duration.seconds(10)
+    })
     for (const { epoch, partition, position: from } of assigned) {
       // The very first owner has epoch 1. With a higher one, another process was quicker.
       if (epoch > 1n || to === Position.start) continue

@@ -14,6 +14,7 @@ import * as EventBus from "../../src/eventStore/EventBus.ts"
 import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
 import { loading } from "../aggregate/LoadingSuite.ts"
 import { commands } from "../command/CommandSuite.ts"
+import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
@@ -93,6 +94,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...audits,
   ...parking,
   ...checkpoints,
+  ...consumerKeys,
   ...rebuilds,
   ...causationCases,
   ...versions,

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule, Schema, Stream } from "effect"
 import { EventStore, Projection, ProjectionStore } from "evsrc"
 import * as BatchProcessor from "../../src/consumer/BatchProcessor.ts"
+import * as ConsumerKey from "../../src/consumer/ConsumerKey.ts"
 import { internals } from "../../src/core/internals.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -33,7 +34,10 @@ describe("a transactional processor", () => {
           }
         )
         const result = { advanced, note: "of this commit" }
-        assert.deepStrictEqual(yield* processor.apply("ticks@1", events, () => Effect.succeed(result)), result)
+        assert.deepStrictEqual(
+          yield* processor.apply("ticks@1", ConsumerKey.selectAll(ticks, events), () => Effect.succeed(result)),
+          result
+        )
         assert.deepStrictEqual({ handled, rollbacks }, { handled: 1, rollbacks: advanced === "advanced" ? 0 : 1 })
       }).pipe(Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory])))
   }

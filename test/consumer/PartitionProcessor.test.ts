@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime } from "effect"
 import type { Failure } from "../../src/consumer/BatchProcessor.ts"
+import type { Delivery } from "../../src/consumer/ConsumerKey.ts"
 import { outcomeOf } from "../../src/consumer/PartitionProcessor.ts"
 import { invalidRequest, storeError, UndecodableEvent } from "../../src/core/errors.ts"
 import * as Position from "../../src/core/Position.ts"
@@ -23,11 +24,13 @@ const eventAt = (position: number): EncodedEvent => ({
   recordedAt: DateTime.makeUnsafe(0)
 })
 
-const failedAt = (position: number): Failure => ({ event: eventAt(position), error: invalidRequest("a bug") })
+const appliedAt = (position: number): Delivery => ({ event: eventAt(position), key: "s", digest: 0n })
+const failedAt = (position: number): Failure => ({ event: eventAt(position), key: "s", error: invalidRequest("a bug") })
 const newerAt = (position: number): Failure => {
   const { stream, type, version } = eventAt(position)
   return {
     event: eventAt(position),
+    key: "s",
     error: storeError(
       new UndecodableEvent({
         problem: "NewerVersion",
@@ -44,7 +47,7 @@ const newerAt = (position: number): Failure => {
 
 describe("the outcome of a batch", () => {
   it("moves the checkpoint to the end when nothing failed", () => {
-    assert.deepStrictEqual(outcomeOf({ onFailure: "park" }, { applied: [eventAt(20)], failures: [] }, from, to), {
+    assert.deepStrictEqual(outcomeOf({ onFailure: "park" }, { applied: [appliedAt(20)], failures: [] }, from, to), {
       reached: to,
       stopped: undefined,
       toPark: []
@@ -63,7 +66,7 @@ describe("the outcome of a batch", () => {
   it("stops before the failure of a consumer that stops", () => {
     const failure = failedAt(20)
     assert.deepStrictEqual(
-      outcomeOf({ onFailure: "stop" }, { applied: [eventAt(12), eventAt(15)], failures: [failure] }, from, to),
+      outcomeOf({ onFailure: "stop" }, { applied: [appliedAt(12), appliedAt(15)], failures: [failure] }, from, to),
       { reached: Position.make(15n), stopped: failure, toPark: [] }
     )
   })
@@ -76,7 +79,7 @@ describe("the outcome of a batch", () => {
   it("stops before an event of newer code and parks what failed before it", () => {
     const [failure, newer] = [failedAt(18), newerAt(20)]
     assert.deepStrictEqual(
-      outcomeOf({ onFailure: "park" }, { applied: [eventAt(12)], failures: [failure, newer] }, from, to),
+      outcomeOf({ onFailure: "park" }, { applied: [appliedAt(12)], failures: [failure, newer] }, from, to),
       { reached: Position.make(18n), stopped: newer, toPark: [failure] }
     )
   })

@@ -235,7 +235,7 @@ describe("the workers of a consumer", () => {
       yield* Effect.gen(function*() {
         yield* awaitConsumer((yield* tick).position, poisonous)
         isPoison = false
-        const retry = yield* Effect.forkChild(Parking.retry(poisonous, "s"))
+        const retry = yield* Effect.forkChild(Parking.retry(poisonous, "all"))
         // Less than the interval at which the workers poll for requests.
         yield* TestClock.adjust("100 millis")
         assert.strictEqual(retry.pollUnsafe()?._tag, "Success")

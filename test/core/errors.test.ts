@@ -62,7 +62,7 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
   ]],
   [new evsrc.ListenerTooSlow({ missed: 9 }), ["missed 9 events", "capacity"]],
   [new evsrc.LogDiverged({ eventId: "e1", position }), ["e1", "position 7", "Read the log again"]],
-  [new evsrc.NotParked({ consumer: "orders@1", stream: "Order-1" }), ["Order-1", "orders@1", "Parking.list"]],
+  [new evsrc.NotParked({ consumer: "orders@1", key: "Order-1" }), ["Order-1", "orders@1", "Parking.list"]],
   [new evsrc.OutcomeUnknown({ stream: "Order-1", message: "The connection was lost", cause }), ["was lost"]],
   [
     new evsrc.ProjectionBehind({ projection: "orders@1", wanted: position, reached: evsrc.Position.start }),
@@ -73,7 +73,11 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     new evsrc.RebuildRejected({ projection: "orders@1", reason: "Active", detail: "it is active" }),
     ["orders@1", "it is active"]
   ],
-  [new evsrc.StillParked({ ...at, consumer: "orders@1", action: "skip" }), ["skip", "Order-1", "start a worker"]],
+  [new evsrc.StillParked({ consumer: "orders@1", key: "Order-1", position, action: "skip" }), [
+    "skip",
+    "Order-1",
+    "start a worker"
+  ]],
   [new evsrc.StoreFailure({ message: "The database failed: refused", cause }), ["refused"]],
   [new evsrc.StoreMisconfigured({ message: "The schema is invalid", cause }), ["invalid"]],
   [unavailable, ["refused"]],

@@ -78,6 +78,7 @@ const thirdLog = <L extends Projection.Lifecycle>(name: string, run: string, lif
     lifecycle,
     where: { tags: [tag(run)] },
     partitions,
+    partitionBy: "stream",
     key: (_, { stream }) => stream,
     evolve: {
       GuestArrived: (log = [], e) => [...log, sentenceOf(e)],
@@ -97,6 +98,7 @@ const firstLog = (name: string, run: string, partitions = 1, isPoison: (text: st
     document: Log,
     where: { tags: [tag(run)] },
     partitions,
+    partitionBy: "stream",
     key: (_, { stream }) => stream,
     evolve: { GuestCame: tell, GuestGreeted: tell, RoomBooked: tell }
   })

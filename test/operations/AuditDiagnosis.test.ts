@@ -13,6 +13,7 @@ const events = Array.from({ length: 256 }, (_, i): AuditedEvent => ({
   type: "Ticked"
 }))
 
+const deliveryOf = (event: AuditedEvent) => ({ event, digest: digestOf(event.id) })
 const xorOf = (all: ReadonlyArray<AuditedEvent>) => all.reduce((xor, { id }) => xor ^ digestOf(id), 0n)
 
 /** The faults of a segment that should have all events but the excluded ones, and has the applied ones. */
@@ -21,8 +22,8 @@ const diagnose = (applied: ReadonlyArray<AuditedEvent>, excluded: ReadonlyArray<
   return faultsOf({
     from: Position.make(1n),
     upTo: Position.make(256n),
-    expected,
-    excluded,
+    expected: expected.map(deliveryOf),
+    excluded: excluded.map(deliveryOf),
     expectedCount: expected.length,
     expectedDigest: xorOf(expected),
     applied: applied.length,

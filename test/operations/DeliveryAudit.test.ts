@@ -14,6 +14,7 @@ const ticks = Projection.make("ticks", {
   events: Tick,
   document: Schema.Int,
   partitions: 2,
+  partitionBy: "stream",
   key: () => "all",
   evolve: { Ticked: (n) => (n ?? 0) + 1 }
 })
@@ -51,7 +52,14 @@ const stateOf = (events: ReadonlyArray<EncodedEvent>, lost: ReadonlyArray<Encode
 const audit = (states: ReadonlyArray<DeliveryState>, options?: DeliveryAudit.AuditOptions) =>
   Effect.gen(function*() {
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-    yield* driver.claim({ consumer: ticks.id, owner: "me", partitions: 2, lease: Duration.minutes(1) })
+    yield* driver.claim({
+      consumer: ticks.id,
+      owner: "me",
+      partitions: 2,
+
+      partitionedBy: "stream",
+      lease: Duration.minutes(1)
+    })
     const store = yield* ProjectionStore.make({
       ...driver,
       deliveryState: (_, partition) => Effect.succeed(Option.fromUndefinedOr(states[partition]))

@@ -36,6 +36,7 @@ const fixture = (
     events: Events,
     document: Schema.Struct({ n: Schema.Int }),
     partitions: options.partitions ?? 1,
+    partitionBy: "stream",
     key: () => "all",
     evolve: {
       [type]: (d, e) => {

@@ -26,7 +26,13 @@ const claim = (consumer: Projection.Any = Ticks, owner = "me") =>
   Effect.flatMap(
     driver,
     (driver) =>
-      driver.claim({ consumer: consumer.id, owner, partitions: consumer.partitions, lease: Duration.seconds(10) })
+      driver.claim({
+        consumer: consumer.id,
+        owner,
+        partitions: consumer.partitions,
+        partitionedBy: "document",
+        lease: Duration.seconds(10)
+      })
   )
 
 const advance = (from: bigint, to: bigint, events: number) =>
@@ -99,12 +105,13 @@ describe("health", () => {
       assert.deepStrictEqual(yield* assess(), ["green"])
     }).pipe(Effect.provide(stores)))
 
-  it.effect("is yellow while streams are parked", () =>
+  it.effect("is yellow while keys are parked", () =>
     Effect.gen(function*() {
       yield* claim()
       const { position } = yield* tick
       yield* advance(0n, 1n, 0)
       yield* (yield* driver).park(Ticks.id, 0, [{
+        key: "s",
         stream: StreamId.StreamId.make("s"),
         version: Version.make(1),
         position,
@@ -112,7 +119,7 @@ describe("health", () => {
         type: "Ticked",
         error: "a test"
       }])
-      assert.deepStrictEqual(yield* assess(), ["yellow", "ticks@1: 1 stream is parked"])
+      assert.deepStrictEqual(yield* assess(), ["yellow", "ticks@1: 1 key is parked"])
       assert.strictEqual((yield* Health.of([Ticks])).consumers[0]?.parked, 1)
     }).pipe(Effect.provide(stores)))
 
@@ -132,8 +139,8 @@ describe("health", () => {
         yield* assess(projection("two", 3)),
         [
           "red",
-          "two@1: partition 0: it has 2 partitions, unlike its definition; rebuild it or raise its version",
-          "two@1: partition 1: it has 2 partitions, unlike its definition; rebuild it or raise its version"
+          "two@1: partition 0: it has 2 partitions by document, unlike its definition; rebuild it or raise its version",
+          "two@1: partition 1: it has 2 partitions by document, unlike its definition; rebuild it or raise its version"
         ]
       )
     }).pipe(Effect.provide(stores)))

@@ -17,6 +17,7 @@ import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
+import * as Event from "../../src/event/Event.ts"
 import type { NewEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
@@ -27,14 +28,16 @@ import * as Projector from "../../src/projection/Projector.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 
 /** A projection that records the events of each document in order, and throws on those in `poison`. */
-const fixture = (partitions = 1) => {
+const fixture = (partitions = 1, partitionBy: "stream" | "document" | { readonly tag: "document" } = "stream") => {
   const type = unique("Noted")
   const Events = Schema.TaggedUnion({ [type]: { id: Schema.String, key: Schema.String, n: Schema.Int } })
+    .pipe(Event.tags({ document: "key" }))
   const poison = new Set<string>()
   const projection = Projection.make(unique("noted"), {
     events: Events,
     document: Schema.Struct({ seen: Schema.Array(Schema.String) }),
     partitions,
+    partitionBy,
     key: (event) => event.key,
     evolve: {
       [type]: (d, { id, n }) => {
@@ -284,7 +287,7 @@ const processing: ReadonlyArray<Case<Stores>> = [
 ]
 
 const requests: ReadonlyArray<Case<Stores>> = [
-  test("rejects a request for a stream that is not parked, or at another event", function*() {
+  test("rejects a request for a key that is not parked, or at another event", function*() {
     const { append, poison, projection, awaitConsumer, streamOf, withProjector } = fixture()
     poison.add("a1")
     yield* Effect.gen(function*() {
@@ -292,9 +295,9 @@ const requests: ReadonlyArray<Case<Stores>> = [
       yield* awaitConsumer(position)
       const notParked = yield* Effect.flip(Parking.retry(projection, "unknown"))
       equal(
-        [notParked._tag, "stream" in notParked && notParked.stream],
+        [notParked._tag, "key" in notParked && notParked.key],
         ["NotParked", "unknown"],
-        "the error of a retry, and its stream"
+        "the error of a retry, and its key"
       )
       equal((yield* Effect.flip(Parking.inspect(projection, "unknown")))._tag, "NotParked", "the error of `inspect`")
       const other = yield* Effect.flip(

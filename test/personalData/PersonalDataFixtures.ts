@@ -79,6 +79,7 @@ export const people = Aggregate.layer(PersonDecider)
 /** The members of each group: documents with the personal data of several subjects. */
 export const groups = <L extends Projection.Lifecycle>(lifecycle: L) =>
   Projection.make(unique("groups"), {
+    partitionBy: "stream",
     events: PersonEvent,
     document: Schema.Struct({
       size: Schema.Int,

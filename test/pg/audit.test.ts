@@ -10,6 +10,7 @@ import { layerPglite, layerPostgres } from "../support/Database.ts"
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const poison = new Set<number>()
 const Ticks = Projection.make("ticks", {
+  partitionBy: "stream",
   events: Tick,
   document: Schema.Struct({ count: Schema.Int }),
   key: () => "all",
@@ -62,8 +63,8 @@ const assertConsistent = Effect.fnUntraced(function*(states: ReadonlyArray<Deliv
   const log = yield* Stream.runCollect((yield* EventStore.EventStore).readAllEncoded())
   for (const { applied, parked, position, segments, skipped } of states) {
     const expected = log.filter((event) =>
-      event.position <= position && !skipped.includes(event.position)
-      && !parked.some((one) => one.stream === event.stream && event.position >= one.position)
+      event.position <= position && !skipped.some(({ position }) => position === event.position)
+      && !parked.some((one) => one.key === event.stream && event.position >= one.position)
     )
     assert.strictEqual(Number(applied), expected.length, `at ${position}`)
     assert.strictEqual(

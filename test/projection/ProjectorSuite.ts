@@ -292,7 +292,13 @@ export const projections: ReadonlyArray<Case<Stores>> = [
     const projection = wealth("async")
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const beyond = Position.make(2n ** 62n + 10n ** 15n)
-    yield* driver.claim({ consumer: projection.id, owner: "before", partitions: 1, lease: Duration.seconds(1) })
+    yield* driver.claim({
+      consumer: projection.id,
+      owner: "before",
+      partitions: 1,
+      partitionedBy: "stream",
+      lease: Duration.seconds(1)
+    })
     yield* driver.advance({
       generation: projection.id,
       partition: 0,

@@ -32,7 +32,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
     dice,
     log: log.driver,
     documents: yield* MemoryProjectionStore.make,
-    projection: makeProjection(dice.pick([1, 1, 2, 4]), () => faults.healed),
+    projection: makeProjection(dice.pick([1, 1, 2, 4]), dice.pick(["stream", "document"]), () => faults.healed),
     batchSize: dice.from(1, 6),
     isFaulty: () => faults.faulty
   }
@@ -55,7 +55,7 @@ export const run = Effect.fnUntraced(function*(seed: number, settings: Settings)
 
   const generation = yield* world.documents.activeGeneration(world.projection.id)
   return {
-    differences: yield* differences(world.documents, generation, committed),
+    differences: yield* differences(world.documents, world.projection, generation, committed),
     events: committed.length,
     rebuilt: generation !== world.projection.id
   }
@@ -90,7 +90,7 @@ const write = ({ dice, log }: Workers.World, n: number) =>
     }
   }))
 
-/** Starts, kills, ends and freezes workers, and lets the operator retry parked streams. */
+/** Starts, kills, ends and freezes workers, and lets the operator retry parked keys. */
 const misfortunes = Effect.fnUntraced(function*(world: Workers.World, faults: Faults) {
   const { dice } = world
   for (let i = 0; i < dice.from(2, 8); i++) {
@@ -109,12 +109,12 @@ const misfortunes = Effect.fnUntraced(function*(world: Workers.World, faults: Fa
 
 const retryParked = Effect.fnUntraced(function*({ documents, projection }: Workers.World) {
   const generation = yield* documents.activeGeneration(projection.id)
-  for (const { request, stream } of yield* documents.parked(generation)) {
-    if (request === undefined) yield* documents.request(generation, stream, { action: "retry" })
+  for (const { key, request } of yield* documents.parked(generation)) {
+    if (request === undefined) yield* documents.request(generation, key, { action: "retry" })
   }
 })
 
-/** Waits until the projection has reached a position and no stream is parked. */
+/** Waits until the projection has reached a position and no key is parked. */
 const settled = Effect.fnUntraced(function*(world: Workers.World, last: Position.Position) {
   const { documents, projection } = world
   while (true) {

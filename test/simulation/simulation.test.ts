@@ -9,7 +9,7 @@ const runs = Number(process.env["SIMULATION_RUNS"] ?? scale(300, 5000))
 
 describe("the simulation", () => {
   it.effect(
-    "applies every event once, in the order of its stream, under appends, workers, rebuilds and faults",
+    "applies every event once, in the order of its key, under appends, workers, rebuilds and faults",
     () =>
       Effect.gen(function*() {
         let events = 0

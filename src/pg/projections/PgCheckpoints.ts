@@ -16,6 +16,7 @@ interface ProgressRow {
   readonly generation: string
   readonly partition: number
   readonly partitions: number
+  readonly partitioned_by: string
   readonly position: bigint
   readonly event_id: string | null
   readonly count_since: bigint | null
@@ -36,8 +37,8 @@ interface DeliveryStateRow {
   readonly delivery_from: bigint
   readonly applied: bigint
   readonly digest: bigint
-  readonly parked: ReadonlyArray<readonly [stream: string, position: string]>
-  readonly skipped: ReadonlyArray<string>
+  readonly parked: ReadonlyArray<readonly [key: string, position: string]>
+  readonly skipped: ReadonlyArray<readonly [key: string, position: string]>
   readonly segments: ReadonlyArray<readonly [first: string, events: number, digest: string]>
 }
 
@@ -62,7 +63,8 @@ export const countOf = (
  */
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
-    `select generation, partition, partitions, position, event_id, count_since, count_events, applied, digest, epoch, owner, leased_until, heartbeat_at, applied_at,
+    `select generation, partition, partitions, partitioned_by, position, event_id, count_since, count_events, applied, digest, epoch, owner,
+      leased_until, heartbeat_at, applied_at,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -137,9 +139,9 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
 const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["deliveryState"] => {
   // One statement, so that all parts are of the same point in time.
   const statement = `select checkpoint.position, checkpoint.delivery_from, checkpoint.applied, checkpoint.digest,
-    coalesce((select json_agg(json_build_array(parked.stream, parked.position::text)) from ${schema}.parked
+    coalesce((select json_agg(json_build_array(parked.key, parked.position::text)) from ${schema}.parked
       where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition), '[]') as parked,
-    coalesce((select json_agg(distinct entry.position::text) from ${schema}.parking_log entry
+    coalesce((select json_agg(json_build_array(entry.key, entry.position::text)) from ${schema}.parking_log entry
       where entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
         and entry.action = 'skipped' and (checkpoint.reset_at is null or entry.at > checkpoint.reset_at)), '[]') as skipped,
     coalesce((select json_agg(json_build_array(segment.first::text, segment.events, segment.digest::text) order by segment.first)
@@ -160,8 +162,8 @@ const deliveryStateOf = (
   deliveryFrom: Position.make(delivery_from),
   applied,
   digest,
-  parked: parked.map(([stream, position]) => ({ stream, position: Position.make(BigInt(position)) })),
-  skipped: skipped.map((position) => Position.make(BigInt(position))),
+  parked: parked.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) })),
+  skipped: skipped.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) })),
   segments: segments.map(([first, events, digest]) => ({
     first: Position.make(BigInt(first)),
     events,
@@ -170,10 +172,22 @@ const deliveryStateOf = (
 })
 
 const progressOf = (
-  { applied_at, count_events, count_since, event_id, heartbeat_at, leased_until, owner, position, read_at, ...row }:
-    ProgressRow
+  {
+    applied_at,
+    count_events,
+    count_since,
+    event_id,
+    heartbeat_at,
+    leased_until,
+    owner,
+    partitioned_by,
+    position,
+    read_at,
+    ...row
+  }: ProgressRow
 ): Progress => ({
   ...row,
+  partitionedBy: partitioned_by,
   position: Position.make(position),
   eventId: event_id ?? undefined,
   count: countOf({ count_events, count_since }),

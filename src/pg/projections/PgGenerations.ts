@@ -17,6 +17,7 @@ interface GenerationRow {
   readonly started_at: Date | null
   readonly activated_at: Date | null
   readonly partitions: number
+  readonly partitioned_by: string | null
   readonly position: bigint
 }
 
@@ -97,13 +98,14 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
 }
 
 const generationOf = (
-  { activated_at, generation, partitions, position, started_at, status }: GenerationRow
+  { activated_at, generation, partitioned_by, partitions, position, started_at, status }: GenerationRow
 ): Generation => ({
   generation,
   status,
   startedAt: started_at === null ? undefined : DateTime.makeUnsafe(started_at),
   activatedAt: activated_at === null ? undefined : DateTime.makeUnsafe(activated_at),
   partitions,
+  partitionedBy: partitioned_by ?? undefined,
   position: Position.make(position)
 })
 

@@ -36,14 +36,15 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
 })
 
 const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
-  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5::text::interval, $6)`
-  return ({ consumer, lease, owner, partitions, renewOnly = false, generation }) =>
+  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5, $6::text::interval, $7)`
+  return ({ consumer, lease, owner, partitionedBy, partitions, renewOnly = false, generation }) =>
     Effect.map(
       query<ClaimRow>(statement, [
         consumer,
         generation ?? null,
         owner,
         partitions,
+        partitionedBy,
         `${Duration.toMillis(lease)} milliseconds`,
         renewOnly
       ]),

@@ -1,5 +1,5 @@
 /**
- * Parked streams of consumers on PostgreSQL.
+ * Parked keys of consumers on PostgreSQL.
  *
  * @since 0.1.0
  */
@@ -14,6 +14,7 @@ import type { PgStatement } from "../PgStatement.ts"
 interface ParkedRow {
   readonly generation: string
   readonly partition: number
+  readonly key: string
   readonly stream: string
   readonly version: bigint
   readonly position: bigint
@@ -28,6 +29,8 @@ interface ParkedRow {
 }
 
 interface LogRow {
+  readonly partition: number
+  readonly key: string
   readonly stream: string
   readonly position: bigint
   readonly event_id: string
@@ -46,37 +49,37 @@ interface LogRow {
 export const make = (query: PgStatement, schema: string): ParkingDriver => ({
   park: (generation, partition, events) =>
     Effect.asVoid(query(
-      `select ${schema}.park($1, $2, $3::text[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::text[])`,
+      `select ${schema}.park($1, $2, $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::uuid[], $8::text[], $9::text[])`,
       [generation, partition, ...columnsOf(events)]
     )),
   parked: (generation, partition) =>
     Effect.map(
       query<ParkedRow>(
-        `select generation, partition, stream, version, position, event_id, type, error, attempts, parked_at, request, requested_by,
+        `select generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at, request, requested_by,
           request_reason from ${schema}.parked
           where generation = $1 and ($2::integer is null or partition = $2) order by position`,
         [generation, partition ?? null]
       ),
       (rows) => rows.map(parkedOf)
     ),
-  request: (generation, stream, { action, actor, reason }, at) =>
+  request: (generation, key, { action, actor, reason }, at) =>
     Effect.map(
       query(
-        `update ${schema}.parked set request = $3, requested_by = $4, request_reason = $5 where generation = $1 and stream = $2 `
-          + `and position = coalesce($6, position) returning stream`,
-        [generation, stream, action, actor ?? null, reason ?? null, at ?? null]
+        `update ${schema}.parked set request = $3, requested_by = $4, request_reason = $5 where generation = $1 and key = $2 `
+          + `and position = coalesce($6, position) returning key`,
+        [generation, key, action, actor ?? null, reason ?? null, at ?? null]
       ),
       (rows) => rows.length > 0
     ),
-  unpark: ({ action, next, partition, stream, generation }) =>
+  unpark: ({ action, generation, key, next, partition }) =>
     Effect.asVoid(query(
-      `select ${schema}.unpark($1, $2, $3, $4, $5::bigint[], $6::bigint[], $7::uuid[], $8::text[], $9::text[])`,
-      [generation, partition, stream, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
+      `select ${schema}.unpark($1, $2, $3, $4, $5::text[], $6::bigint[], $7::bigint[], $8::uuid[], $9::text[], $10::text[])`,
+      [generation, partition, key, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
     )),
   parkingLog: (generation) =>
     Effect.map(
       query<LogRow>(
-        `select stream, position, event_id, action, detail, actor, at from ${schema}.parking_log where generation = $1 order by id`,
+        `select partition, key, stream, position, event_id, action, detail, actor, at from ${schema}.parking_log where generation = $1 order by id`,
         [generation]
       ),
       (rows) => rows.map(entryOf)
@@ -84,6 +87,7 @@ export const make = (query: PgStatement, schema: string): ParkingDriver => ({
 })
 
 const columnsOf = (events: ReadonlyArray<FailedEvent>): ReadonlyArray<unknown> => [
+  events.map((event) => event.key),
   events.map((event) => event.stream),
   events.map((event) => BigInt(event.version)),
   events.map((event) => event.position),
@@ -96,6 +100,7 @@ const columnsOf = (events: ReadonlyArray<FailedEvent>): ReadonlyArray<unknown> =
 const parkedOf = (row: ParkedRow): Parked => ({
   generation: row.generation,
   partition: row.partition,
+  key: row.key,
   // The name was validated when its event was appended.
   stream: row.stream as StreamId,
   version: Version.make(Number(row.version)),
@@ -113,6 +118,8 @@ const parkedOf = (row: ParkedRow): Parked => ({
 })
 
 const entryOf = (row: LogRow): ParkingEntry => ({
+  partition: row.partition,
+  key: row.key,
   stream: row.stream as StreamId,
   position: Position.make(row.position),
   eventId: row.event_id,

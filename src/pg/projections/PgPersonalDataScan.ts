@@ -16,12 +16,13 @@ export const make = (query: PgStatement, schema: string): PersonalDataScanDriver
   const statements: Record<StoredTextSource, string> = {
     documents: `select generation, key, key as cursor, document::text as text from ${schema}.documents
       where (generation, key) > ($1, $2) order by generation, key limit $3`,
-    parked:
-      `select generation, stream as key, stream as cursor, concat_ws(' ', error, requested_by, request_reason) as text
-      from ${schema}.parked where (generation, stream) > ($1, $2) order by generation, stream limit $3`,
+    parked: `select generation, key, cursor, text from (
+        select generation, key, lpad(partition::text, 3, '0') || key as cursor, concat_ws(' ', error, requested_by, request_reason) as text
+          from ${schema}.parked
+      ) as parked where (generation, cursor) > ($1, $2) order by generation, cursor limit $3`,
     // In the order of ids: a generation may have many entries.
     parkingLog:
-      `select generation, stream as key, id::text as cursor, concat_ws(' ', detail, actor) as text from ${schema}.parking_log
+      `select generation, key, id::text as cursor, concat_ws(' ', detail, actor) as text from ${schema}.parking_log
       where $1::text is not null and id > case $2::text when '' then 0 else $2::bigint end order by id limit $3`
   }
   return {

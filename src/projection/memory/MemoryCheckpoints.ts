@@ -44,9 +44,11 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
         applied: partition.applied,
         digest: partition.digest,
         parked: Array.from(parked.values()).filter((stream) => stream.partition === index),
-        skipped: log.slice(partition.entriesBefore).filter(({ action }) => action === "skipped").map(({ position }) =>
-          position
-        ),
+        skipped: log.slice(partition.entriesBefore).filter((entry) =>
+          entry.partition === index && entry.action === "skipped"
+        ).map((
+          { key, position }
+        ) => ({ key, position })),
         segments: withSegments ? Array.from(partition.segments) : []
       }))
     }),

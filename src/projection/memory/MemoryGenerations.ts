@@ -29,6 +29,7 @@ export const make = (state: MemoryState.MemoryState): Omit<GenerationsDriver, "g
           startedAt: entry.startedAt,
           activatedAt: entry.activatedAt,
           partitions: partitions.length,
+          partitionedBy: partitions[0]?.partitionedBy,
           position: MemoryState.reachedBy(partitions)
         }
       })
@@ -122,7 +123,8 @@ const missingOf = (
 ): bigint => {
   const furthest = active.reduce((most, { position }) => Position.max(most, position), Position.start)
   return next.reduce((most, { position }, index) => {
-    const wanted = next.length === active.length ? active[index]!.position : furthest
+    const isSame = next.length === active.length && next[index]!.partitionedBy === active[index]!.partitionedBy
+    const wanted = isSame ? active[index]!.position : furthest
     return wanted - position > most ? wanted - position : most
   }, 0n)
 }

@@ -39,7 +39,7 @@ const claim = (
   request: ClaimRequest,
   now: number
 ): Result.Result<Claim, EventStoreError> => {
-  const { consumer, lease, owner, partitions: wanted, renewOnly = false } = request
+  const { consumer, lease, owner, partitionedBy, partitions: wanted, renewOnly = false } = request
   const name = request.generation ?? MemoryState.activeOf(state, consumer)
   if (state.discarded.has(name)) {
     return Result.fail(misconfigured(`Generation "${name}" was discarded; begin another rebuild`))
@@ -51,11 +51,14 @@ const claim = (
   else workers.set(owner, until)
   if (partitions.length === 0) {
     for (let index = 0; index < wanted; index++) {
-      partitions.push(MemoryState.emptyPartition(name, index, wanted, now))
+      partitions.push(MemoryState.emptyPartition(name, index, { partitions: wanted, partitionedBy }, now))
     }
-  } else if (partitions.length !== wanted) {
+  } else if (partitions.length !== wanted || partitions[0]?.partitionedBy !== partitionedBy) {
     return Result.fail(misconfigured(
-      `Generation "${name}" has ${partitions.length} partitions, not ${wanted}; rebuild it, or raise the consumer's version`
+      `Generation "${name}" has ${partitions.length} partitions by ${
+        partitions[0]?.partitionedBy
+      }, not ${wanted} by ${partitionedBy}; rebuild it, or `
+        + "raise the consumer's version"
     ))
   }
   const assignmentSize = Math.ceil(wanted / Math.max(1, workers.size))

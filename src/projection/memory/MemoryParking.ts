@@ -1,5 +1,5 @@
 /**
- * Parked streams in memory, and the log of parked events.
+ * Parked keys in memory, and the log of parked events.
  *
  * @since 0.1.0
  */
@@ -18,40 +18,42 @@ export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
     MemoryTransaction.write((now) => {
       const { log, parked } = MemoryState.generationOf(state, generation)
       for (const event of events) {
-        parked.set(event.stream, parkedOf(generation, partition, event, now))
-        log.push(entryOf(event, "parked", now, event.error))
+        parked.set(placeOf(partition, event.key), parkedOf(generation, partition, event, now))
+        log.push(entryOf(partition, event, "parked", now, event.error))
       }
     }),
   parked: (generation, partition) =>
     Effect.sync(() =>
       Array.from(MemoryState.generationOf(state, generation).parked.values())
-        .filter((stream) => partition === undefined || stream.partition === partition)
+        .filter((one) => partition === undefined || one.partition === partition)
         .toSorted((a, b) => a.position < b.position ? -1 : 1)
     ),
-  request: (generation, stream, request, at) =>
+  request: (generation, key, request, at) =>
     Effect.sync(() => {
       const { parked } = MemoryState.generationOf(state, generation)
-      const found = parked.get(stream)
-      if (found === undefined || (at !== undefined && found.position !== at)) return false
-      parked.set(stream, { ...found, request })
-      return true
+      const found = Array.from(parked).filter(([, one]) => one.key === key && (at === undefined || one.position === at))
+      for (const [place, one] of found) parked.set(place, { ...one, request })
+      return found.length > 0
     }),
-  unpark: ({ action, generation, next, partition, stream }) =>
+  unpark: ({ action, generation, key, next, partition }) =>
     MemoryTransaction.write((now) => {
       const { log, parked } = MemoryState.generationOf(state, generation)
-      const found = parked.get(stream)
+      const place = placeOf(partition, key)
+      const found = parked.get(place)
       if (found === undefined) return
-      parked.delete(stream)
+      parked.delete(place)
       const detail = action === "failed" ? next?.error : found.request?.reason
-      log.push(entryOf(found, action, now, detail, found.request?.actor))
+      log.push(entryOf(partition, found, action, now, detail, found.request?.actor))
       if (next === undefined) return
       const isSame = next.position === found.position
       const again = parkedOf(generation, partition, next, isSame ? found.parkedAt : now)
-      parked.set(stream, isSame ? { ...again, attempts: found.attempts + 1 } : again)
-      if (!isSame) log.push(entryOf(next, "parked", now, next.error))
+      parked.set(place, isSame ? { ...again, attempts: found.attempts + 1 } : again)
+      if (!isSame) log.push(entryOf(partition, next, "parked", now, next.error))
     }),
   parkingLog: (generation) => Effect.sync(() => Array.from(MemoryState.generationOf(state, generation).log))
 })
+
+const placeOf = (partition: number, key: string): string => `${partition}:${key}`
 
 const parkedOf = (generation: string, partition: number, event: FailedEvent, at: DateTime.Utc): Parked => ({
   ...event,
@@ -63,9 +65,10 @@ const parkedOf = (generation: string, partition: number, event: FailedEvent, at:
 })
 
 const entryOf = (
-  { eventId, position, stream }: FailedEvent,
+  partition: number,
+  { eventId, key, position, stream }: FailedEvent,
   action: ParkingEntry["action"],
   at: DateTime.Utc,
   detail?: string,
   actor?: string
-): ParkingEntry => ({ stream, position, eventId, action, detail, actor, at })
+): ParkingEntry => ({ partition, key, stream, position, eventId, action, detail, actor, at })

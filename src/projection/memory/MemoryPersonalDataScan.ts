@@ -35,14 +35,14 @@ const textsOf: {
   documents: ({ documents }) =>
     Array.from(documents.values(), ({ document, key }) => ({ key, cursor: key, text: document ?? "" })),
   parked: ({ parked }) =>
-    Array.from(parked.values(), ({ error, request, stream }) => ({
-      key: stream,
-      cursor: stream,
+    Array.from(parked.values(), ({ error, key, partition, request }) => ({
+      key,
+      cursor: `${String(partition).padStart(3, "0")}${key}`,
       text: join(error, request?.actor, request?.reason)
     })),
   parkingLog: ({ log }) =>
-    log.map(({ actor, detail, stream }, index) => ({
-      key: stream,
+    log.map(({ actor, detail, key }, index) => ({
+      key,
       // Padded, so that text order is numeric order.
       cursor: String(index).padStart(12, "0"),
       text: join(detail, actor)

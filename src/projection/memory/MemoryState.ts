@@ -45,7 +45,7 @@ export interface GenerationState {
   /** The workers that share the partitions, and when their heartbeats expire, in milliseconds. */
   readonly workers: Map<string, number>
   readonly documents: Map<string, RevisedDocument>
-  /** The parked streams, by name. */
+  /** The parked keys, by partition and key. */
   readonly parked: Map<string, Parked>
   readonly log: Array<ParkingEntry>
 }
@@ -168,10 +168,16 @@ export const vacate = (partition: Partition, heldUntil?: DateTime.Utc): void => 
  * @since 0.1.0
  * @category constructors
  */
-export const emptyPartition = (generation: string, partition: number, partitions: number, now: number): Partition => ({
+export const emptyPartition = (
+  generation: string,
+  partition: number,
+  { partitionedBy, partitions }: Pick<Progress, "partitions" | "partitionedBy">,
+  now: number
+): Partition => ({
   generation,
   partition,
   partitions,
+  partitionedBy,
   position: Position.start,
   eventId: undefined,
   applied: 0n,

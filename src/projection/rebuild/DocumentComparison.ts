@@ -80,7 +80,7 @@ const pause = Duration.millis(20)
  * **Details**
  *
  * A view reads documents and positions as of one point in time. Two documents are comparable when both generations have applied the same events
- * to them: when all partitions are at the same positions; or when, in a later view, both generations have passed every position of the view
+ * to them: when all partitions are at the same position; or when, in a later view, both generations have passed every position of the view
  * before, and the revisions of the documents are unchanged.
  *
  * @since 0.1.0
@@ -202,12 +202,9 @@ const viewAfter = Effect.fnUntraced(function*(
   }
 })
 
-/** Whether all partitions of both generations are at the same positions, so that both have applied the same events. */
+/** Whether all partitions of both generations are at the same position, so that both have applied the same events. */
 const isEven = ([{ positions: a }, { positions: b }]: Pair): boolean =>
-  a.length > 0 && b.length > 0
-  && (a.length === b.length
-    ? a.every((position, index) => position === b[index])
-    : [...a, ...b].every((position) => position === a[0]))
+  a.length > 0 && b.length > 0 && [...a, ...b].every((position) => position === a[0])
 
 /** Whether both generations have applied the same events to a document, as `now` has passed every position of `before`. */
 const isSettled = (before: Pair, now: Pair, key: string): boolean => {

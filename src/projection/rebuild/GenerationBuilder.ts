@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import * as ConsumerWorker from "../../consumer/ConsumerWorker.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
@@ -128,7 +129,7 @@ export const unfinished = Effect.fnUntraced(function*(
 })
 
 /**
- * Fails when a generation has another number of partitions than the projection has in this program.
+ * Fails when a generation has another number of partitions, or another key, than the projection has in this program.
  *
  * @since 0.1.0
  * @category guards
@@ -137,15 +138,20 @@ export const checkPartitions = (
   projection: Projection.Any,
   generation: Generation | undefined
 ): Effect.Effect<void, RebuildRejected> =>
-  generation === undefined || generation.partitions === 0 || generation.partitions === projection.partitions
+  generation === undefined || generation.partitions === 0
+    || (generation.partitions === projection.partitions
+      && generation.partitionedBy === ConsumerKey.format(projection.partitionBy))
     ? Effect.void
     : Effect.fail(
       new RebuildRejected({
         projection: projection.id,
         reason: "PartitionMismatch",
         detail:
-          `generation "${generation.generation}" has ${generation.partitions} partitions, but the projection has ${projection.partitions} in this `
-          + "program, which could not keep the generation up to date; change `partitions`, or discard the generation"
+          `generation "${generation.generation}" has ${generation.partitions} partitions by ${generation.partitionedBy}, but the projection has `
+          + `${projection.partitions} by ${
+            ConsumerKey.format(projection.partitionBy)
+          } in this program, which could not keep the generation up to `
+          + "date; change `partitions` or `partitionBy`, or discard the generation"
       })
     )
 

@@ -48,7 +48,7 @@ export interface Progress {
   readonly perSecond: number
   /** The time since this run began. */
   readonly elapsed: Duration.Duration
-  /** The number of streams parked in it, of the partitions of this process. */
+  /** The number of keys parked in it, of the partitions of this process. */
   readonly parked: number
   /** Why it does not progress. */
   readonly detail: string | undefined
@@ -153,7 +153,8 @@ const countBehind = Effect.fnUntraced(
   function*(events: EventStoreDriver, projection: Projection.Any, partitions: ReadonlyArray<Partition>) {
     const head = yield* events.head
     const isEven = partitions.every(({ position }) => position === partitions[0]!.position)
-    const parts = isEven
+    // Every partition by document reads all events.
+    const parts = isEven || projection.partitionBy === "document"
       ? [{ after: reachedBy(partitions), filter: filterOf({ ...projection, partitions: 1 }, 0) }]
       : partitions.map(({ partition, position }) => ({ after: position, filter: filterOf(projection, partition) }))
     let count = 0

@@ -28,7 +28,14 @@ const moveTo = Effect.fnUntraced(function*(
 ) {
   const store = yield* driver
   const partitions = positions.length
-  const { assigned } = yield* store.claim({ consumer, generation, owner, partitions, lease: Duration.minutes(5) })
+  const { assigned } = yield* store.claim({
+    consumer,
+    generation,
+    owner,
+    partitions,
+    partitionedBy: "document",
+    lease: Duration.minutes(5)
+  })
   for (const { epoch, partition, position } of assigned) {
     const to = Position.make(BigInt(positions[partition]!))
     const advance = {
@@ -125,7 +132,13 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     equal([yield* write(consumer, old!), yield* write(generation, built!)], ["lost", "lost"], "under the old leases")
     equal(yield* read, { n: 2 }, "after")
     equal((yield* store.load(consumer, ["k"]))[0]?.document, { n: 1 }, "the old documents stay")
-    const claim = yield* store.claim({ consumer, owner: "worker", partitions: 1, lease: Duration.minutes(1) })
+    const claim = yield* store.claim({
+      consumer,
+      owner: "worker",
+      partitions: 1,
+      partitionedBy: "document",
+      lease: Duration.minutes(1)
+    })
     equal([claim.generation, claim.assigned.length], [generation, 1], "the next lease is at once on the new generation")
     equal(yield* write(generation, claim.assigned[0]!.epoch), "advanced", "and good")
     equal(yield* read, { n: 99 }, "what it writes is read")
@@ -150,7 +163,8 @@ export const generations: ReadonlyArray<Case<Stores>> = [
         applied: []
       })
     equal(yield* advance(consumer, epoch!, 5n), "lost", "the owner of the active one")
-    const claim = (lease: Duration.Duration) => store.claim({ consumer, owner: "worker", partitions: 1, lease })
+    const claim = (lease: Duration.Duration) =>
+      store.claim({ consumer, owner: "worker", partitions: 1, partitionedBy: "document", lease })
     const { nextLeaseEndsIn, assigned } = yield* claim(Duration.minutes(1))
     equal(assigned, [], "what a worker gets during the hold")
     equal(Math.max(nextLeaseEndsIn ?? Infinity, 60_000), 60_000, "when the hold ends, at most")
@@ -244,7 +258,14 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       applied: []
     }
     equal(yield* store.advance({ ...advance, epoch: epoch! }), "lost", "a worker that was building it")
-    const claim = { consumer: counts.id, generation, owner: "builder", partitions: 1, lease: hold }
+    const claim = {
+      consumer: counts.id,
+      generation,
+      owner: "builder",
+      partitions: 1,
+      partitionedBy: "document",
+      lease: hold
+    }
     equal((yield* Effect.flip(store.claim(claim))).reason._tag, "StoreMisconfigured", "a worker that would build it")
     equal(yield* store.beginGeneration(counts.id, Position.start), `${counts.id}~3`, "the next has another name")
   }),

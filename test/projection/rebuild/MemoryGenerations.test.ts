@@ -8,7 +8,14 @@ it.effect("a generation that was active before the previous one is retired, not 
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const consumer = "p@1"
     const claim = (generation: string) =>
-      driver.claim({ consumer, generation, owner: "me", partitions: 1, lease: Duration.minutes(1) })
+      driver.claim({
+        consumer,
+        generation,
+        owner: "me",
+        partitions: 1,
+        partitionedBy: "document",
+        lease: Duration.minutes(1)
+      })
     const statuses = Effect.map(driver.generations(consumer), (all) => all.map(({ status }) => status))
     yield* claim(consumer)
     const begun: Array<string> = []

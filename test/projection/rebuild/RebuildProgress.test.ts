@@ -34,7 +34,14 @@ for (const partitions of [1, 3]) {
       for (let n = 0; n < 5; n++) yield* EventStore.append(Counted, `s${n}`, [{ _tag: "Counted", n }])
       yield* EventStore.append(Counted, "s0", [{ _tag: "Ignored" }])
       const generation = yield* store.beginGeneration(counts.id, Position.make(6n))
-      yield* store.claim({ consumer: counts.id, generation, owner: "me", partitions, lease: Duration.minutes(1) })
+      yield* store.claim({
+        consumer: counts.id,
+        generation,
+        owner: "me",
+        partitions,
+        partitionedBy: "document",
+        lease: Duration.minutes(1)
+      })
       const { read } = yield* RebuildProgress.make({
         projection: counts,
         generation,

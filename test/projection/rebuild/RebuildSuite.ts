@@ -134,6 +134,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
       consumer: one.id,
       owner: "old",
       partitions: 1,
+      partitionedBy: "document",
       lease: Duration.seconds(1)
     }))
     equal(rejection.reason._tag, "StoreMisconfigured", "a projector with the old number")
@@ -144,6 +145,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
       generation: `${four.id}~2`,
       owner: "builder",
       partitions: 4,
+      partitionedBy: "document",
       lease: Duration.seconds(1)
     })
     const run = yield* Effect.flip(Stream.runDrain(Rebuild.run(one, quick)))
