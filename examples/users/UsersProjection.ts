@@ -9,6 +9,8 @@ export const UsersProjection = Projection.make("users", {
   events: UserEvent,
   document: User,
   index: ["status"],
+  // Each document is fed by one stream, so an event that cannot be decoded parks this user only.
+  partitionBy: "stream",
   key: (event) => event.userId,
   evolve: {
     UserRegistered: (_, { email, name, userId }, { version }) => ({

@@ -34,6 +34,15 @@ export const format = (by: Consumer.Consumer["partitionBy"]): string => typeof b
 export const parse = (stored: string): Consumer.Consumer["partitionBy"] =>
   stored === "stream" || stored === "document" ? stored : { tag: stored.slice("tag:".length) }
 
+/**
+ * Returns a key with its kind, as messages name it.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const describe = (by: Consumer.Consumer["partitionBy"], key: string): string =>
+  `the ${typeof by === "string" ? by : "tag"} "${key}"`
+
 /** The parts of a consumer that say which keys an event has. */
 type Keyed = Pick<Consumer.Consumer, "partitionBy" | "documentKeysOf">
 

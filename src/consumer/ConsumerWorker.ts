@@ -185,7 +185,7 @@ const publish = (worker: Worker): Effect.Effect<void> =>
     return Effect.all([
       Metric.update(gauge(Metrics.consumerLag), lag),
       Metric.update(gauge(Metrics.consumerStuck), state === "stuck" ? 1 : 0),
-      Metric.update(gauge(Metrics.consumerParkedStreams), parked)
+      Metric.update(gauge(Metrics.consumerParkedKeys), parked)
     ], { discard: true })
   })
 

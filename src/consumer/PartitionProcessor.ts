@@ -337,10 +337,15 @@ const handleRequests = Effect.fnUntraced(function*(
   return true
 })
 
-const parkedAt = ({ parked, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
+const parkedAt = ({ parked, partition, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
   parked.add(key)
-  const what = key === ConsumerKey.unknownKey ? `${event.stream}, and waits` : key
-  return Effect.logError(`${consumer.id} has parked ${what}`, error)
+  return Effect.logError(
+    key === ConsumerKey.unknownKey
+      ? `${consumer.id} waits in partition ${partition}: the key of the event at position ${event.position} is unknown, so any later event may have it; `
+        + "deploy code that can process it and call Parking.retry with the key \"\", or call Parking.skip with it"
+      : `${consumer.id} has parked ${ConsumerKey.describe(consumer.partitionBy, key)}`,
+    error
+  )
 }
 
 const logFailures = Effect.fnUntraced(function*(partition: Partition, outcome: Outcome) {

@@ -126,13 +126,13 @@ export const consumerStuck = Metric.gauge("evsrc_consumer_stuck", {
 })
 
 /**
- * Streams that a consumer parked in the partitions of this process, by the attribute `consumer`.
+ * Keys that a consumer parked in the partitions of this process, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const consumerParkedStreams = Metric.gauge("evsrc_consumer_parked_streams", {
-  description: "Streams that a consumer parked because an event failed"
+export const consumerParkedKeys = Metric.gauge("evsrc_consumer_parked_keys", {
+  description: "Keys that a consumer parked because an event failed"
 })
 
 /**

@@ -144,10 +144,10 @@ describe("telemetry", () => {
       assert.strictEqual(valueOf("evsrc_consumer_lag_positions", stuck.id), 3n)
       assert.strictEqual(valueOf("evsrc_consumer_stuck", consumer.id), 0)
       assert.strictEqual(valueOf("evsrc_consumer_stuck", stuck.id), 1)
-      assert.strictEqual(valueOf("evsrc_consumer_parked_streams", consumer.id), 0)
-      assert.strictEqual(valueOf("evsrc_consumer_parked_streams", parking.id), 1)
-      for (const [told, by] of [[" is stuck", stuck], [" has parked Lamp-a", parking]] as const) {
-        const logged = logs.filter((line) => line.includes(`${by.id}${told}`))
+      assert.strictEqual(valueOf("evsrc_consumer_parked_keys", consumer.id), 0)
+      assert.strictEqual(valueOf("evsrc_consumer_parked_keys", parking.id), 1)
+      for (const [told, by] of [[" is stuck", stuck], [` has parked the document "a"`, parking]] as const) {
+        const logged = logs.filter((line) => JSON.parse(line).message.includes(`${by.id}${told}`))
         assert.isAbove(logged.length, 0)
         assert.strictEqual(JSON.parse(logged[0]!).annotations.consumer, by.id)
       }

@@ -191,7 +191,7 @@ describe("the store", () => {
       const bob = await ask("POST", "/users", { body: { ...ann.body, userId: "bob" } })
       assert.strictEqual((await ask("GET", `/users/bob?after=${at(bob.json, "position")}`)).status, 200)
       assert.strictEqual((await ask("GET", "/users/bad")).status, 404)
-      assert.match((await ask("GET", "/metrics")).text, /^evsrc_consumer_parked_streams\{consumer="users@1"\} 1$/m)
+      assert.match((await ask("GET", "/metrics")).text, /^evsrc_consumer_parked_keys\{consumer="users@1"\} 1$/m)
     })
   })
 })

@@ -7,7 +7,7 @@ export const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 
 export const Sum = Schema.Struct({ events: Schema.Int, sum: Schema.Int, version: Schema.Int })
 
-/** The key of the document over all streams, which every partition writes. */
+/** The key of the document over all streams. */
 export const all = "all"
 
 const evolve = (sum: typeof Sum.Type | undefined, n: number, version: number, key: string): typeof Sum.Type => {
