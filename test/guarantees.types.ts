@@ -822,3 +822,48 @@ export const readWithoutLog = () =>
 export const wrongModelSchema = () =>
   // @ts-expect-error the Schema belongs to another state
   Decision.model({ events: UserEvent, initial: 0, evolve: { UserRegistered: (n) => n + 1 }, state: Schema.String })
+
+// Decisions on the stream of an aggregate, and aggregates with models.
+
+const ForeignEvent = Schema.TaggedUnion({ Foreign: { userId: Schema.String } })
+const Touch = Command.make("Touch", { payload: { userId: Schema.String } })
+export const onOwnStream = Decision.make(Touch, {
+  events: UserEvent,
+  stream: ({ userId }) => User.streamOf(userId),
+  models: () => ({
+    count: Decision.model({ events: UserEvent, initial: 0, evolve: { UserRegistered: (n) => n + 1 } })
+  }),
+  decide: () => []
+})
+export const onForeignStream = () =>
+  Decision.make(Touch, {
+    events: ForeignEvent,
+    // @ts-expect-error the aggregate does not have these events
+    stream: ({ userId }) => User.streamOf(userId),
+    models: () => ({}),
+    decide: () => []
+  })
+export const onNamedStream = Decision.make(Touch, {
+  events: ForeignEvent,
+  stream: ({ userId }) => `Foreign-${userId}`,
+  models: () => ({}),
+  decide: () => []
+})
+const Toucher = Aggregate.make("Toucher", { id: "userId", state: Schema.Int, events: ForeignEvent, commands: [Touch] })
+export const withModels = Toucher.decider({
+  initial: 0,
+  evolve: { Foreign: (n) => n + 1 },
+  models: {
+    Touch: ({ userId }) => ({
+      count: Decision.model({ events: ForeignEvent, tags: {}, initial: userId.length, evolve: { Foreign: (n) => n } })
+    })
+  },
+  decide: { Touch: (n, command, { count }) => count + n === 0 ? [] : [{ _tag: "Foreign", userId: command.userId }] }
+})
+export const unknownModelOf = () =>
+  Toucher.decider({
+    initial: 0,
+    evolve: { Foreign: (n) => n + 1 },
+    // @ts-expect-error there is no such model
+    decide: { Touch: (_n, _command, { count: _count }) => [] }
+  })

@@ -8,8 +8,9 @@ import * as RpcGroup from "effect/rpc/RpcGroup"
 import type * as Schema from "effect/Schema"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
-import { requireExactly } from "../core/definitionRules.ts"
+import { requireExactly, requireOnly } from "../core/definitionRules.ts"
 import * as StreamId from "../core/StreamId.ts"
+import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
@@ -38,9 +39,11 @@ export interface Aggregate<
   /** Its commands as an RpcGroup. */
   readonly group: RpcGroup.RpcGroup<C>
   /** Returns the name of the stream of an instance: `<name>-<id>`. */
-  readonly streamOf: (id: string) => string
+  readonly streamOf: (id: string) => StreamId.Of<Event.Of<Events>>
   /** Adds the behaviour: an `evolve` for each event, a `decide` for each command. */
-  readonly decider: (behaviour: Behaviour<State, Events, C>) => AggregateDecider<State["Type"], Events, C>
+  readonly decider: <M extends Decider.ModelsByCommand<C> = {}>(
+    behaviour: Behaviour<State, Events, C, M>
+  ) => AggregateDecider<State["Type"], Events, C>
 }
 
 /**
@@ -49,13 +52,18 @@ export interface Aggregate<
  * @since 0.1.0
  * @category models
  */
-export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C extends Command.Any> {
+export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C extends Command.Any, M = {}> {
   /** The state before the first event. */
   readonly initial: State["Type"]
   /** For each event type, the state after the event. */
   readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
+  /**
+   * For some commands, the decision models beyond the aggregate's own stream. `decide` receives their states as its third argument. The append then
+   * requires both: that the stream is at the decided version, and that no other event has matched the models since. Write it before `decide`.
+   */
+  readonly models?: (M & Decider.ModelsByCommand<C>) | undefined
   /** For each command, the events it leads to or the error with which it is rejected. */
-  readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C>
+  readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C, NoInfer<M>>
   /**
    * When snapshots of its states are written: `SnapshotPolicy.every(…)`, `SnapshotPolicy.afterCost(…)`, or `SnapshotPolicy.never`, the default.
    */
@@ -85,8 +93,10 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
     readonly state: Schema.Top & { readonly Type: State }
     readonly events: Events
     readonly group: RpcGroup.RpcGroup<C>
-    readonly streamOf: (id: string) => string
+    readonly streamOf: (id: string) => StreamId.Of<Event.Of<Events>>
   }
+  /** Returns the decision models of a command; `undefined` for one that is decided on the state alone. */
+  readonly modelsOf: (command: C["_tag"], payload: unknown) => DecisionDefinition.Models | undefined
   /** Encodes and decodes its snapshots; `undefined` when the policy is `never`. */
   readonly stateSnapshots: StateSnapshots.StateSnapshots<State> | undefined
 }
@@ -134,6 +144,8 @@ export const make = <
   // These throw when personal data is where it cannot be encrypted.
   const inState = PersonalFields.locateFields(`the state of "${name}"`, options.state)
   const isPersonal = EventPersonalData.hasPersonalData(options.events) || inState !== undefined
+  /** The commands with models that may hold personal data. */
+  const personalModels = new Set<string>()
   const commands: Commands = options.commands
   const group = RpcGroup.make(...commands)
   if (group.requests.size !== options.commands.length) {
@@ -145,19 +157,28 @@ export const make = <
     state: options.state,
     events: options.events,
     group,
-    streamOf: (id: string) => StreamId.nameOf(name, id)
+    // The events of a stream are in the type of its name alone.
+    streamOf: (id: string) => StreamId.nameOf(name, id) as StreamId.Of<Event.Of<Events>>
   }
   return {
     ...aggregate,
-    decider: ({ decide, evolve, evolveVersion = 1, initial, snapshots = SnapshotPolicy.never }) => {
+    decider: ({ decide, evolve, evolveVersion = 1, initial, models, snapshots = SnapshotPolicy.never }) => {
       requireExactly(`decide of "${name}"`, "command", decide, [...group.requests.keys()])
+      requireOnly(`models of "${name}"`, "command", models ?? {}, [...group.requests.keys()])
       requireExactly(`evolve of "${name}"`, "event", evolve, Object.keys(options.events.cases))
       return {
         aggregate,
         // Every instance begins with it, so it is frozen in production too.
         initial: deepFreeze(initial),
         evolve: Decider.guardEvolve(name, isPersonal, Decider.evolveWith(evolve)),
-        decide: Decider.guardDecide(name, isPersonal, decide),
+        decide: Decider.guardDecide(name, (command) => isPersonal || personalModels.has(command), decide),
+        modelsOf: (command, payload) => {
+          // `ModelsByCommand` has, under the name of a command, a function that takes its payload.
+          const found = (models as Record<string, (payload: unknown) => DecisionDefinition.Models> | undefined)
+            ?.[command]?.(payload)
+          if (found !== undefined && EventPersonalData.modelsHavePersonalData(found)) personalModels.add(command)
+          return found
+        },
         stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
           ? undefined
           : StateSnapshots.make<State["Type"]>({

@@ -11,13 +11,16 @@ import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import { ConcurrencyConflict, type EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
+import type * as DecisionModels from "../decision/DecisionModels.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 import * as AggregateLoader from "./AggregateLoader.ts"
 import type { CachedState } from "./AggregateState.ts"
+import * as Boundary from "./Boundary.ts"
 import * as Decider from "./Decider.ts"
 
 /**
@@ -51,7 +54,7 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
     const execute = yield* makeExecute(store, decider, options)
     const commands = Array.from(decider.aggregate.group.requests.values())
     return InProcessRpc.handlers<C, never>(
-      commands.map((command) => [command, (payload: Command.Payload<C>) => execute(command._tag, payload)] as const),
+      commands.map((command) => [command, (payload: Command.Payload<C>) => execute(command, payload)] as const),
       context
     )
   }))
@@ -67,25 +70,29 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
   decider: AggregateDecider<State, Events, C>,
   options: AggregateOptions
 ) {
-  const run = yield* CommandExecution.make(store, options)
+  const run = yield* CommandExecution.make(store[internals], options)
   const loader = yield* AggregateLoader.loaderOf(store, decider)
   const { aggregate } = decider
   const usesCache = options.load !== "fresh"
 
-  return (command: C["_tag"], payload: Command.Payload<C>) => {
+  return (rpc: C, payload: Command.Payload<C>) => {
     // `HasId` of Aggregate.make ensures that every command has the id, a string.
     const stream = aggregate.streamOf(Reflect.get(payload as object, aggregate.id) as string)
-    return run(command, () => stream, (attempt) => {
-      const decide = decideOn(decider, stream, command, payload, attempt)
+    const { events } = aggregate
+    return run({ rpc, payload, events, streamOf: () => stream }, (attempt) => {
+      const decide = decideOn(decider, stream, rpc._tag, payload, attempt)
+      const boundary = Boundary.make(store, decider.modelsOf(rpc._tag, payload))
       /** The state of the last decision in this execution; after a conflict only the events after it are read. */
       let decidedOn: CachedState<State> | undefined
       const append = Effect.fnUntraced(
-        function*(loaded: CachedState<State>, events: ReadonlyArray<Event.Of<Events>>) {
-          const { events: written, receipt } = yield* store.appendReturningEvents(aggregate.events, stream, events, {
+        function*(loaded: CachedState<State>, batch: ReadonlyArray<Event.Of<Events>>) {
+          const options = {
             expected: loaded.version,
             ...(loaded.version === 0 ? {} : { lastEventId: loaded.eventId }),
-            metadata: attempt.metadata
-          })
+            metadata: attempt.metadata,
+            content: attempt.content()
+          }
+          const { events: written, receipt } = yield* boundary.append(events, stream, batch, options)
           if (written !== undefined) yield* loader.appended(stream, loaded, written)
           return receipt
         },
@@ -97,10 +104,25 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
         })
       )
 
+      /** Decides on a state, and ensures that a decision without events rests on a state and models of one moment: no append verifies it. */
+      const decideCurrent = Effect.fnUntraced(function*(current: CachedState<State>) {
+        const read = yield* boundary.read
+        const decided = decide(current, read?.states)
+        if (decided.events.length > 0 || read === undefined || current.position <= read.condition.after) return decided
+        boundary.clear()
+        const decidedAgain = decide(current, (yield* boundary.read)?.states)
+        if (decidedAgain.events.length > 0) return decidedAgain
+        const { version } = decidedOn = yield* loader.current(stream, current)
+        if (version === current.version) return decidedAgain
+        return yield* new ConcurrencyConflict({ stream, expected: current.version, actual: version })
+      })
+
       return Effect.gen(function*() {
         if (decidedOn === undefined) {
           decidedOn = Option.getOrUndefined(yield* loader.cached(stream))
-          const { events } = usesCache && decidedOn !== undefined ? decide(decidedOn) : { events: [] }
+          const { events } = usesCache && decidedOn !== undefined
+            ? decide(decidedOn, (yield* boundary.read)?.states)
+            : { events: [] }
           if (decidedOn !== undefined && events.length > 0) {
             // A conflict here means only that the cached state was old, so the command is decided again at once and not after a delay. The
             // same holds for a stream that was closed: the command is decided on its last event.
@@ -114,7 +136,7 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
           }
         }
         const current = decidedOn = yield* loader.current(stream, decidedOn)
-        const { events, withoutEvents } = decide(current)
+        const { events, withoutEvents } = yield* decideCurrent(current)
         return yield* events.length > 0 ? append(current, events) : attempt.firstReceiptOr(withoutEvents)
       })
     })
@@ -135,7 +157,10 @@ const decideOn = <State, Events extends Event.Any, C extends Command.Any>(
   payload: Command.Payload<C>,
   { expected, failWithoutRetry, lastEventId }: CommandExecution.Attempt
 ) =>
-({ eventId, position, state, version }: CachedState<State>): Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
+(
+  { eventId, position, state, version }: CachedState<State>,
+  models: DecisionModels.AnyStates | undefined
+): Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
   if (expected !== undefined && !Version.meets(version, expected)) {
     const conflict = new ConcurrencyConflict({ stream, expected, actual: version })
     return { events: [], withoutEvents: Effect.suspend(() => failWithoutRetry(conflict)) }
@@ -146,7 +171,7 @@ const decideOn = <State, Events extends Event.Any, C extends Command.Any>(
       withoutEvents: Effect.suspend(() => failWithoutRetry(lastEventError(stream, lastEventId, expected)))
     }
   }
-  const decision = Decider.decide(decider, state, command, payload)
+  const decision = Decider.decide(decider, state, command, payload, models)
   if (Result.isFailure(decision)) return { events: [], withoutEvents: Effect.fail(decision.failure) }
   return {
     events: decision.success,

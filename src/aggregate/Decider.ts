@@ -9,6 +9,7 @@ import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import { freezeOutsideProduction } from "../core/deepFreeze.ts"
 import * as userCode from "../core/userCode.ts"
+import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 
 /**
@@ -27,20 +28,51 @@ export type Evolve<State, E extends Event.Tagged> = {
  * @since 0.1.0
  * @category models
  */
-export type Decision<E, Error> = ReadonlyArray<E> | Result.Result<ReadonlyArray<E>, Error>
+export type Decision<E, Error> = DecisionDefinition.Outcome<E, Error>
 
 /**
- * One pure function for each command. It reads no clock and draws no ids: these come in with the command.
+ * The functions of `Decide` without the types of their models.
  *
  * @since 0.1.0
  * @category models
  */
-export type Decide<State, E, C extends Command.Any> = {
+export type ErasedDecide<State, E, C extends Command.Any> = {
+  readonly [
+    // A method is compared bivariantly: the models of a command are those of its decider, which this type does not know.
+    R in C as R["_tag"]
+  ]: {
+    decide(state: State, command: Command.Payload<R>, models?: unknown): Decision<E, Command.DeclaredError<R>>
+  }["decide"]
+}
+
+/**
+ * The decision models of commands, by the names of the commands.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ModelsByCommand<C extends Command.Any> = {
+  readonly [R in C as R["_tag"]]?: (command: Command.Payload<R>) => DecisionDefinition.Models
+}
+
+/**
+ * One pure function for each command. It reads no clock and draws no ids: these come in with the command. That of a command with models receives
+ * their states as its third argument.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Decide<State, E, C extends Command.Any, M = {}> = {
   readonly [R in C as R["_tag"]]: (
     state: State,
-    command: Command.Payload<R>
+    command: Command.Payload<R>,
+    ...models: StatesOf<M, R["_tag"]>
   ) => Decision<E, Command.DeclaredError<R>>
 }
+
+type StatesOf<M, Tag extends string> = Tag extends keyof M
+  ? M[Tag] extends (command: never) => infer Models ? [models: DecisionDefinition.States<Models>] : []
+  : []
 
 /**
  * A decider.
@@ -54,7 +86,7 @@ export interface Decider<State, E extends Event.Tagged, C extends Command.Any> {
   /** Returns the state after an event. */
   readonly evolve: (state: State, event: E) => State
   /** The decision of each command, by its name. */
-  readonly decide: Decide<State, E, C>
+  readonly decide: ErasedDecide<State, E, C>
 }
 
 /**
@@ -74,7 +106,7 @@ export const fold = <State, E extends Event.Tagged>(
 }
 
 /**
- * Returns the decision of a command on a state, always as a `Result`.
+ * Returns the decision of a command on a state and on the states of its models, always as a `Result`.
  *
  * @since 0.1.0
  * @category combinators
@@ -83,12 +115,16 @@ export const decide = <State, E extends Event.Tagged, C extends Command.Any, Tag
   decider: Decider<State, E, C>,
   state: State,
   command: Tag,
-  payload: Command.Payload<Extract<C, { readonly _tag: Tag }>>
+  payload: Command.Payload<Extract<C, { readonly _tag: Tag }>>,
+  models?: Readonly<Record<string, unknown>>
 ): Result.Result<ReadonlyArray<E>, Command.DeclaredError<Extract<C, { readonly _tag: Tag }>>> => {
   type Error = Command.DeclaredError<Extract<C, { readonly _tag: Tag }>>
   // `Decide` has a function for this tag with this payload and error; a lookup by a generic tag loses the correlation.
-  const decideOne = (decider.decide as Record<string, (state: State, command: unknown) => Decision<E, Error>>)[command]!
-  const decision = decideOne(state, payload)
+  const byCommand = decider.decide as Record<
+    string,
+    (state: State, command: unknown, models: unknown) => Decision<E, Error>
+  >
+  const decision = byCommand[command]!(state, payload, models)
   return Result.isResult(decision) ? decision : Result.succeed(decision)
 }
 
@@ -124,26 +160,27 @@ export const guardEvolve = <State, E extends Event.Tagged>(
   )
 
 /**
- * Returns `decide` with errors that name the aggregate and the command, and quote no personal data.
+ * Returns `decide` with errors that name the aggregate and the command, and quote no personal data. The states that it is given are frozen,
+ * unless in production.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const guardDecide = <State, E, C extends Command.Any>(
   aggregate: string,
-  hasPersonalData: boolean,
-  decide: Decide<State, E, C>
-): Decide<State, E, C> => {
-  type DecideOne = (state: State, command: never) => unknown
+  hasPersonalData: (command: string) => boolean,
+  decide: ErasedDecide<State, E, C>
+): ErasedDecide<State, E, C> => {
+  type DecideOne = (state: State, command: never, models: unknown) => unknown
   const guarded: Record<string, DecideOne> = {}
   for (const [name, decideOne] of Object.entries<DecideOne>(decide)) {
-    guarded[name] = (state, command) =>
+    guarded[name] = (state, command, models) =>
       userCode.run(
         `decide of "${aggregate}" on "${name}"`,
-        hasPersonalData,
-        () => decideOne(freezeOutsideProduction(state), command)
+        hasPersonalData(name),
+        () => decideOne(freezeOutsideProduction(state), command, freezeOutsideProduction(models))
       )
   }
   // The same functions under the same names.
-  return guarded as Decide<State, E, C>
+  return guarded as ErasedDecide<State, E, C>
 }

@@ -16,8 +16,12 @@ import type * as Position from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type * as Version from "../core/Version.ts"
-import { requireSameCommand } from "../eventStore/AppendCodec.ts"
+import type * as Event from "../event/Event.ts"
+import type { EventStoreInternals } from "../eventStore/EventStoreInternals.ts"
+import * as PayloadHash from "../eventStore/PayloadHash.ts"
+import type * as Command from "./Command.ts"
 import { CommandContext, DefaultActor } from "./CommandContext.ts"
+import { payloadSchema } from "./InProcessRpc.ts"
 import { traceparentOf } from "./TraceContext.ts"
 
 /**
@@ -46,6 +50,8 @@ export interface Attempt {
   readonly lastEventId: string | undefined
   /** The metadata of the events. */
   readonly metadata: Metadata
+  /** What the command id stands for. */
+  readonly content: () => PayloadHash.Content
   /** Fails with an error that is not retried, even if it is a conflict. */
   readonly failWithoutRetry: <E>(error: E) => Effect.Effect<never, E>
   /**
@@ -53,6 +59,21 @@ export interface Attempt {
    * call it; an append checks the command id itself.
    */
   readonly firstReceiptOr: <A, E>(otherwise: Effect.Effect<A, E>) => Effect.Effect<A | Receipt, E | EventStoreError>
+}
+
+/**
+ * A command to execute.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Execution {
+  readonly rpc: Command.Any
+  readonly payload: unknown
+  /** The events that it may lead to, which say what in the payload is personal data. */
+  readonly events: Event.Any
+  /** Returns the stream that the events go to. */
+  readonly streamOf: (commandId: string) => string
 }
 
 // Full jitter ("Exponential Backoff And Jitter", AWS, 2015), so that two commands do not conflict again and again.
@@ -71,16 +92,16 @@ const defaultConflictRetry = Schedule.exponential("2 millis").pipe(
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*(
-  store: { readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt>, EventStoreError> },
+  store: Pick<EventStoreInternals, "firstReceipt">,
   options: RunOptions
 ) {
   const newId = yield* IdGenerator
   const conflictRetry = options.conflictRetry ?? defaultConflictRetry
   return Effect.fnUntraced(function*<E>(
-    command: string,
-    streamOf: (commandId: string) => string,
+    { events, payload, rpc, streamOf }: Execution,
     handle: (attempt: Attempt) => Effect.Effect<Receipt, E>
   ): Effect.fn.Return<Receipt, E> {
+    const command = rpc._tag
     const context = yield* CommandContext
     const defaultActor = yield* DefaultActor
     const commandId = context.commandId ?? newId()
@@ -88,10 +109,15 @@ export const make = Effect.fnUntraced(function*(
     const stream = streamOf(commandId)
     // A new id cannot be in the log, unless an attempt ended without a known outcome.
     let isNewId = context.commandId === undefined
-    const earlier = Effect.suspend(() => isNewId ? Effect.succeedNone : store.receipt(commandId))
+    let encoded: PayloadHash.Content | undefined
+    const content = () => encoded ??= PayloadHash.ofPayload(payloadSchema(rpc), payload, events)
+    const earlier = Effect.suspend(() =>
+      isNewId ? Effect.succeedNone : store.firstReceipt({ command, commandId, content: content(), stream })
+    )
     let mayRetry = true
     const attempt = handle({
       stream,
+      content,
       expected: context.expected,
       lastEventId: context.lastEventId,
       metadata: metadataOf(context, command, commandId, defaultActor, span),
@@ -103,7 +129,7 @@ export const make = Effect.fnUntraced(function*(
         Effect.flatMap(
           earlier,
           (receipt): Effect.Effect<A | Receipt, E | EventStoreError> =>
-            Option.isSome(receipt) ? requireSameCommand(receipt.value, commandId, stream, command) : otherwise
+            Option.isSome(receipt) ? Effect.succeed(receipt.value) : otherwise
         )
     })
     const resolved = Effect.catchIf(attempt, isOutcomeUnknown, (unknown) => {

@@ -125,7 +125,11 @@ export const input: ReadonlyArray<Case<EventStore>> = [
     yield* store.append(CartEvent, stream, batch, { metadata })
     const events = yield* read(stream)
     equal(events.map((e) => e.event), batch, "the payloads")
-    equal(events.map((e) => JSON.stringify(e.metadata)), events.map(() => JSON.stringify(metadata)), "the metadata")
+    equal(
+      events.map((e) => JSON.stringify({ ...e.metadata, payloadHash: undefined })),
+      events.map(() => JSON.stringify(metadata)),
+      "the metadata"
+    )
     const short = unique("Cart")
     // Characters of two code units fill the limit of 512 exactly.
     const longest = short + "x".repeat(short.length % 2) + "𝔘".repeat(Math.floor((512 - short.length) / 2))

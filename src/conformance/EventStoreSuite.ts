@@ -58,7 +58,9 @@ const basics: ReadonlyArray<Case<EventStore>> = [
     equal(events.map((e) => e.type), ["ItemAdded", "CheckedOut"], "the types")
     equal(events.map((e) => e.schemaVersion), [1, 1], "the schema versions")
     equal(events.map((e) => e.data), [{ sku: "sku", quantity: 2 }, { at: "2026-01-02T03:04:05.678Z" }], "the payloads")
-    equal(events.map((e) => e.metadata), [metadata, metadata], "the metadata")
+    const { payloadHash, ...first } = events[0]!.metadata
+    equal(typeof payloadHash, "string", "the hash of what the command id stands for, on the first event")
+    equal([first, events[1]!.metadata], [metadata, metadata], "the metadata")
     equal<ReadonlyArray<string>>(events.map((e) => e.stream), [stream, stream], "the stream")
     ascending(events, "the positions increase")
     isAbove<bigint>(events[0]!.position, before, "the first position")

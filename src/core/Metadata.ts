@@ -6,6 +6,20 @@
 import * as Schema from "effect/Schema"
 
 /**
+ * The hash of a payload with personal data, and the salts that it begins with, each encrypted under the key of its subject.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const PersonalPayloadHash = Schema.Struct({ hash: Schema.String, salts: Schema.Array(Schema.Json) })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type PersonalPayloadHash = typeof PersonalPayloadHash.Type
+
+/**
  * The metadata of an event. All fields are optional; dispatching a command fills in those that it knows.
  *
  * @since 0.1.0
@@ -27,7 +41,14 @@ export const Metadata = Schema.Struct({
   /** Anything else, as JSON. */
   attributes: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
   /** The subjects of the event's encrypted personal data. The store writes it. */
-  subjects: Schema.optionalKey(Schema.Array(Schema.String))
+  subjects: Schema.optionalKey(Schema.Array(Schema.String)),
+  /**
+   * The hash of the command's payload without personal data, on the first event of a command id. The store writes it, and compares it when the
+   * command id comes again.
+   */
+  payloadHash: Schema.optionalKey(Schema.String),
+  /** The hash of the command's payload with personal data. The store writes it. */
+  personalPayloadHash: Schema.optionalKey(PersonalPayloadHash)
 })
 
 /**

@@ -40,6 +40,27 @@ export const StreamId = Schema.String.check(
  */
 export type StreamId = typeof StreamId.Type
 
+declare const eventsOfStream: unique symbol
+
+/**
+ * The name of a stream that takes only the events `E`. It is a string; the events are in its type alone.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Of<E> = string & { readonly [eventsOfStream]?: E }
+
+/**
+ * Is `unknown` when the events `E` may be written to a stream with a name of this type, and otherwise a message.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Accepts<Name extends string, E> = Name extends { readonly [eventsOfStream]?: infer Allowed } ?
+  [E] extends [Allowed] ? unknown
+  : "this stream belongs to an aggregate that does not have all of the decision's events"
+  : unknown
+
 /**
  * Returns the name of an aggregate's stream, `<category>-<id>`. A store validates it before use.
  *

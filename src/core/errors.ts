@@ -118,13 +118,16 @@ export class InvalidQuery extends Schema.TaggedError<InvalidQuery>("evsrc/Invali
 }) {}
 
 /**
- * The command id was used before, by another command or on another stream. A command id belongs to one command.
+ * The command id was used before: by another command, on another stream, or with another payload. A command id belongs to one command with one
+ * payload.
  *
  * @since 0.1.0
  * @category errors
  */
 export class CommandIdReused extends Schema.TaggedError<CommandIdReused>("evsrc/CommandIdReused")("CommandIdReused", {
   commandId: Schema.String,
+  /** What is not as it was when the id was first used. */
+  differs: Schema.Literals(["command", "stream", "payload"]),
   stream: Schema.String,
   firstStream: Schema.String,
   command: Schema.optionalKey(Schema.String),
@@ -133,8 +136,8 @@ export class CommandIdReused extends Schema.TaggedError<CommandIdReused>("evsrc/
   override get message(): string {
     const first = `${this.firstCommand ?? "an append"} on stream "${shorten(this.firstStream)}"`
     const now = `${this.command ?? "an append"} on stream "${shorten(this.stream)}"`
-    return `Command id "${shorten(this.commandId)}" was used before, for ${first}, and now for ${now}; `
-      + "give every command an id of its own"
+    const uses = this.differs === "payload" ? `${first}, and now with another payload` : `${first}, and now for ${now}`
+    return `Command id "${shorten(this.commandId)}" was used before, for ${uses}; give every command an id of its own`
   }
 }
 

@@ -4,15 +4,25 @@
  *
  * @since 0.1.0
  */
+import type * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
-import type * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze, freezeOutsideProduction } from "../core/deepFreeze.ts"
+import type * as StreamId from "../core/StreamId.ts"
 import * as userCode from "../core/userCode.ts"
+import type * as Version from "../core/Version.ts"
 import * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { QueryItem } from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
+
+/**
+ * The outcome of a command: events, or an error that the command declares. Without events nothing is appended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Outcome<E, Error> = ReadonlyArray<E> | Result.Result<ReadonlyArray<E>, Error>
 
 /**
  * The Schema of a model's state. Like an event it is encoded and decoded without services.
@@ -166,21 +176,29 @@ export interface Decision<C extends Command.Any, Events extends Event.Any, out M
   readonly command: C
   readonly events: Events
   readonly models: (payload: Command.Payload<C>) => M
+  /** Returns the stream that the events go to; without it, they go to a stream of their own. */
+  readonly stream: ((payload: Command.Payload<C>) => string) | undefined
+  readonly expected: Version.Expected | undefined
   readonly decide: (
     states: Readonly<Record<string, unknown>>,
     payload: Command.Payload<C>
-  ) => Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>
+  ) => Outcome<Event.Of<Events>, Command.DeclaredError<C>>
 }
 
 /**
- * Defines how a command is decided: its models, and the decision on their states. The events go to a stream of the command and are found by
- * their tags.
+ * Defines how a command is decided: its models, and the decision on their states.
+ *
+ * **Details**
+ *
+ * The events go to the stream that `stream` names, such as that of an aggregate, whose commands then see them. Without `stream` they go to a
+ * stream of their own, `<command>-<command id>`, and are found by their tags alone.
  *
  * **Example** (a student enrols in a course, if both have room)
  *
  * ```ts
  * const Enrol = Decision.make(EnrolStudent, {
  *   events: CourseEvent,
+ *   stream: (c) => Course.streamOf(c.courseId),
  *   models: (c) => ({ course: CourseCapacity(c.courseId), student: StudentEnrolments(c.studentId) }),
  *   decide: ({ course, student }, c) =>
  *     course.enrolled >= course.capacity
@@ -192,15 +210,32 @@ export interface Decision<C extends Command.Any, Events extends Event.Any, out M
  * @since 0.1.0
  * @category constructors
  */
-export const make = <C extends Command.Any, const Events extends Event.Any, M extends Models>(command: C, options: {
+export const make = <
+  C extends Command.Any,
+  const Events extends Event.Any,
+  M extends Models,
+  Stream extends string = string
+>(command: C, options: {
   /** The events that the command may lead to. */
   readonly events: Events
+  /**
+   * Returns the stream that the events go to. The stream of an aggregate takes only events of that aggregate. Without it, the events of each
+   * command go to a stream of their own, so they have no order with others of the same entity, and no aggregate sees them.
+   */
+  readonly stream?:
+    | ((payload: Command.Payload<C>) => Stream & StreamId.Accepts<Stream, Event.Of<NoInfer<Events>>>)
+    | undefined
+  /**
+   * The version that the stream must have, such as `"noStream"`; `"any"` by default. `expected` in the context of the command takes precedence. A
+   * conflict with it is not retried.
+   */
+  readonly expected?: Version.Expected | undefined
   /** Returns the models of a payload. */
   readonly models: (payload: Command.Payload<C>) => M
   readonly decide: (
     states: States<M>,
     payload: Command.Payload<C>
-  ) => NoInfer<Decider.Decision<Event.Of<Events>, Command.DeclaredError<C>>>
+  ) => NoInfer<Outcome<Event.Of<Events>, Command.DeclaredError<C>>>
 }): Decision<C, Events, M> => {
   // Throws when personal data is where it cannot be encrypted.
   const isPersonal = EventPersonalData.hasPersonalData(options.events)
@@ -210,13 +245,15 @@ export const make = <C extends Command.Any, const Events extends Event.Any, M ex
     events: options.events,
     models: (payload) => {
       const models = options.models(payload)
-      modelsArePersonal ??= Object.values(models).some(({ events }) => EventPersonalData.hasPersonalData(events))
+      if (modelsArePersonal !== true) modelsArePersonal = EventPersonalData.modelsHavePersonalData(models)
       return models
     },
+    stream: options.stream,
+    expected: options.expected,
     decide: (states, payload) =>
       // Without its models it is not known what the states contain.
       userCode.run(`decide of "${command._tag}"`, isPersonal || modelsArePersonal !== false, () =>
         // The handler folds the states from these models, under their names.
-        options.decide(states as States<M>, payload))
+        options.decide(freezeOutsideProduction(states) as States<M>, payload))
   }
 }

@@ -1,33 +1,36 @@
 /**
  * Handles the commands of decisions: read the events of the models, fold, decide, and append unless other events have matched since; after a
- * conflict decide again.
+ * conflict read what is missing and decide again.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
-import { type ConcurrencyConflict, type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import { ConcurrencyConflict, type EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
+import type * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import * as StreamId from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
-import * as EventCodec from "../event/EventCodec.ts"
-import * as EventQuery from "../event/EventQuery.ts"
-import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type * as Decision from "./DecisionDefinition.ts"
+import * as DecisionModels from "./DecisionModels.ts"
 
 /**
- * Provides the handler of a decision's command. Its events go to a stream of their own, `<command>-<command id>`.
+ * Provides the handler of a decision's command. Its events go to the stream that the decision names, or else to a stream of their own,
+ * `<command>-<command id>`.
  *
  * **Gotchas**
  *
- * An expected version in the command's context fails with `InvalidRequest`, because a decision has no single stream.
+ * Without `stream`, an expected version fails with `InvalidRequest`, because every command has a new stream.
  *
  * @since 0.1.0
  * @category layers
@@ -39,72 +42,76 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
   Layer.effectContext(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const context = yield* Effect.context<never>()
-    const run = yield* CommandExecution.make(store, options)
-    const { command } = decision
+    const run = yield* CommandExecution.make(store[internals], options)
+    const { command, events } = decision
     const execute = (payload: Command.Payload<C>) =>
       run(
-        command._tag,
-        (commandId) => StreamId.nameOf(command._tag, commandId),
+        {
+          rpc: command,
+          payload,
+          events,
+          streamOf: (commandId) => decision.stream?.(payload) ?? StreamId.nameOf(command._tag, commandId)
+        },
         (attempt) => handle(store, decision, payload, attempt)
       )
     return InProcessRpc.handlers<C, never>([[command, execute]], context)
   }))
 
-const handle = Effect.fnUntraced(function*<C extends Command.Any, Events extends Event.Any>(
+const handle = <C extends Command.Any, Events extends Event.Any>(
   store: EventStore.EventStore["Service"],
-  { command, decide, events, models: modelsOf }: Decision.Decision<C, Events>,
+  decision: Decision.Decision<C, Events>,
   payload: Command.Payload<C>,
-  { expected, firstReceiptOr, metadata, stream }: CommandExecution.Attempt
-): Effect.fn.Return<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> {
-  if (expected !== undefined) {
-    return yield* invalidRequest(
-      `Command "${command._tag}" is a decision across several streams, so it cannot have an expected version; leave out \`expected\``
+  attempt: CommandExecution.Attempt
+): Effect.Effect<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> => {
+  const { command, decide, events, expected: declared, models, stream: streamOf } = decision
+  const { content, failWithoutRetry, firstReceiptOr, lastEventId, metadata, stream } = attempt
+  const expected = attempt.expected ?? declared
+  if (streamOf === undefined && (expected !== undefined || lastEventId !== undefined)) {
+    return invalidRequest(
+      `Command "${command._tag}" is a decision whose events go to a stream of their own, so it cannot have an expected version; leave out `
+        + "`expected`, or name the stream with the option `stream` of Decision.make"
     )
   }
-  const models = modelsOf(payload)
-  const { condition, events: read } = yield* store.readByQuery(Object.values(models).map(({ query }) => query))
-  const decided = decide(yield* fold(models, read), payload)
-  const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
-  if (Result.isFailure(outcome)) return yield* firstReceiptOr(Effect.fail(outcome.failure))
-  if (outcome.success.length === 0) {
-    const last = read[read.length - 1]
-    return yield* firstReceiptOr(
-      CommandExecution.emptyReceipt(command._tag, stream, Version.zero, last?.position ?? Position.start, last?.id)
-    )
-  }
-  return yield* Effect.catchTag(
-    store.appendIf(condition, events, stream, outcome.success, { metadata }),
-    "AppendConditionFailed",
-    (conflict) => Effect.fail(storeError(conflict))
-  )
-})
+  const readModels = DecisionModels.reader(store, models(payload))
 
-/**
- * Returns the state of every model after the events that match its query. Calls `onEvent` for each event of a model.
- *
- * @since 0.1.0
- * @category combinators
- */
-export const fold = (
-  models: Decision.Models,
-  events: ReadonlyArray<EncodedEvent>,
-  onEvent?: (model: string, recorded: RecordedEvent<Event.Tagged>) => void
-): Effect.Effect<Readonly<Record<string, unknown>>, EventStoreError> =>
-  Effect.suspend(() => {
-    const states: Record<string, unknown> = {}
-    for (const [name, model] of Object.entries(models)) {
-      const codec = EventCodec.make(model.events)
-      let state = model.initial
-      for (const event of events) {
-        if (!EventQuery.matchesItem(model.query, event)) continue
-        const decoded = codec.decode(event)
-        if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-        for (const recorded of decoded.success) {
-          state = model.evolve(state, recorded.event)
-          onEvent?.(name, recorded)
-        }
-      }
-      states[name] = state
+  /** Fails when the stream is not at the expected version, and returns the receipt of no events. */
+  const withoutEvents = Effect.fnUntraced(function*(lastMatch: LogPosition.LogPosition) {
+    if (streamOf === undefined) {
+      const { eventId, position } = lastMatch
+      return yield* CommandExecution.emptyReceipt(command._tag, stream, Version.zero, position, eventId)
     }
-    return Effect.succeed(states)
+    const found = yield* Stream.runHead(store.readStreamEncoded(stream, { direction: "backward", limit: 1 }))
+    const last = Option.getOrUndefined(found)
+    const version = last?.version ?? Version.zero
+    if (expected !== undefined && !Version.meets(version, expected)) {
+      return yield* failWithoutRetry(new ConcurrencyConflict({ stream, expected, actual: version }))
+    }
+    if (lastEventId !== undefined && lastEventId !== last?.id) {
+      return yield* failWithoutRetry(
+        typeof expected === "number" && expected > 0
+          ? storeError(new LogDiverged({ eventId: lastEventId, stream, version: expected }))
+          : invalidRequest("`lastEventId` needs the exact version of that event; pass it as `expected`")
+      )
+    }
+    const position = last?.position ?? Position.start
+    return yield* CommandExecution.emptyReceipt(command._tag, stream, version, position, last?.id)
   })
+
+  return Effect.gen(function*() {
+    const { condition, last, states } = yield* readModels
+    const decided = decide(states, payload)
+    const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
+    if (Result.isFailure(outcome)) {
+      const rejected = Effect.fail(outcome.failure)
+      return yield* firstReceiptOr(
+        expected === undefined && lastEventId === undefined ? rejected : Effect.andThen(withoutEvents(last), rejected)
+      )
+    }
+    if (outcome.success.length === 0) return yield* firstReceiptOr(withoutEvents(last))
+    const options = { expected, lastEventId, metadata, content: content() }
+    return yield* store.appendIf(condition, events, stream, outcome.success, options).pipe(
+      Effect.catchTag("AppendConditionFailed", (conflict) => Effect.fail(storeError(conflict))),
+      Effect.catchTag("ConcurrencyConflict", failWithoutRetry)
+    )
+  })
+}

@@ -40,6 +40,15 @@ export const fieldLocators = (events: Event.Any): ReadonlyMap<string, PersonalFi
 export const hasPersonalData = (events: Event.Any): boolean => fieldLocators(events).size > 0
 
 /**
+ * Returns whether the states of decision models may contain personal data, because their events do.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const modelsHavePersonalData = (models: Readonly<Record<string, { readonly events: Event.Any }>>): boolean =>
+  Object.values(models).some(({ events }) => hasPersonalData(events))
+
+/**
  * Returns the payload of an event with its personal data decrypted, or a message that says why that failed.
  *
  * @since 0.1.0

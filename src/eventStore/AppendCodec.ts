@@ -3,9 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { CommandIdReused, type EventStoreError, storeError } from "../core/errors.ts"
 import * as JsonText from "../core/JsonText.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Position from "../core/Position.ts"
@@ -34,9 +32,21 @@ export const encodeMetadata = (metadata: Metadata): Result.Result<string, string
   if (metadata.subjects !== undefined) {
     return Result.fail(`the field "subjects" of the metadata is written by the store; leave it out`)
   }
+  // A caller may pass the metadata of an event on. Its hashes belong to that event.
+  const { payloadHash: _hash, personalPayloadHash: _personalHash, ...given } = metadata
   // A caller without types may pass attributes that are not JSON.
-  return Result.mapError(JsonText.encode(metadata), (detail) => `the metadata cannot be written as JSON: ${detail}`)
+  return Result.mapError(JsonText.encode(given), (detail) => `the metadata cannot be written as JSON: ${detail}`)
 }
+
+/**
+ * Returns metadata with the hash of a payload. It takes the text that `encodeMetadata` returned, to which every field adds at the end, and which
+ * contains a command id; to parse the text and write it again would cost more than the hash.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withPayloadHashText = (metadata: string, hash: string): string =>
+  `${metadata.slice(0, -1)},"payloadHash":"${hash}"}`
 
 /**
  * Returns new events in encoded form, or a message that names the first event that does not satisfy its Schema.
@@ -103,27 +113,3 @@ export const receiptOf = (
       position: positions[index]!
     }))
   )
-
-/**
- * Returns the first receipt of a command id. Fails with `CommandIdReused` when it belongs to another command or another stream.
- *
- * @since 0.1.0
- * @category guards
- */
-export const requireSameCommand = (
-  first: Receipt.Receipt,
-  commandId: string,
-  stream: string,
-  command: string | undefined
-): Effect.Effect<Receipt.Receipt, EventStoreError> =>
-  first.stream === stream && first.command === command
-    ? Effect.succeed(first)
-    : Effect.fail(storeError(
-      new CommandIdReused({
-        commandId,
-        stream,
-        firstStream: first.stream,
-        ...(command === undefined ? {} : { command }),
-        ...(first.command === undefined ? {} : { firstCommand: first.command })
-      })
-    ))

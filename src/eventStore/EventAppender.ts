@@ -26,10 +26,18 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { Keys } from "../personalData/KeyStoreLookup.ts"
-import { encodedEventsOf, encodeEvents, encodeMetadata, receiptOf, requireSameCommand } from "./AppendCodec.ts"
+import { encodedEventsOf, encodeEvents, encodeMetadata, receiptOf, withPayloadHashText } from "./AppendCodec.ts"
 import * as EventEncryption from "./EventEncryption.ts"
-import type { AppendCondition, AppendRequest, AppendResult, EventStoreDriver } from "./EventStoreDriver.ts"
+import type {
+  AppendCondition,
+  AppendRequest,
+  AppendResult,
+  CommandRecord,
+  EventStoreDriver
+} from "./EventStoreDriver.ts"
+import * as FirstReceipt from "./FirstReceipt.ts"
 import * as Limits from "./Limits.ts"
+import * as PayloadHash from "./PayloadHash.ts"
 
 /**
  * Options of an append.
@@ -45,8 +53,13 @@ export interface AppendOptions {
    * version, because the log was set back, the append fails with `LogDiverged`.
    */
   readonly lastEventId?: string | undefined
-  /** Metadata that is stored with every event. Its `commandId` makes the append idempotent. */
+  /**
+   * Metadata that is stored with every event. Its `commandId` makes the append idempotent: the same id again returns the first receipt, and fails
+   * with the reason `CommandIdReused` when the command, the stream or the content differs.
+   */
   readonly metadata?: Metadata | undefined
+  /** The content that the command id stands for: by default the events; the handlers of commands pass the payload. */
+  readonly content?: PayloadHash.Content | undefined
 }
 
 /**
@@ -111,14 +124,28 @@ export const append = <E extends Event.Any>(
   Effect.suspend(() => {
     const encoded = encode(context, input)
     if (Result.isFailure(encoded)) return Effect.fail(encoded.failure)
-    const request = encoded.success
-    const metadata = input.options.metadata ?? {}
-    if (EventPersonalData.fieldLocators(input.events).size === 0) return send(context, request, metadata.command)
-    return Effect.matchEffect(encrypt(context, input.events, request, metadata), {
-      onFailure: (error) => firstReceipt(context, request, metadata, error),
-      onSuccess: (encrypted) => send(context, encrypted, metadata.command)
+    const { command, commandId } = input.options.metadata ?? {}
+    const use: FirstReceipt.CommandUse | undefined = commandId === undefined ? undefined : {
+      command,
+      commandId,
+      stream: encoded.success.stream,
+      content: input.options.content
+        ?? PayloadHash.ofEvents(input.events, encoded.success.events, input.closes === true)
+    }
+    const request = use === undefined ? encoded.success : withPayloadHash(encoded.success, use.content)
+    if (EventPersonalData.fieldLocators(input.events).size === 0) return send(context, request, command, use)
+    return Effect.matchEffect(encrypt(context, input.events, request, use), {
+      onFailure: (error) => firstReceipt(context, use, error),
+      onSuccess: (encrypted) => send(context, encrypted, command, use)
     })
   })
+
+/** Adds the hash of a payload to the metadata of the first event. */
+const withPayloadHash = (request: AppendRequest, content: PayloadHash.Content): AppendRequest => {
+  const [first, ...others] = request.events
+  const metadata = withPayloadHashText(first!.metadata, PayloadHash.hashOf(content.open))
+  return { ...request, events: [{ ...first!, metadata }, ...others] }
+}
 
 /** Validates an append and encodes its events and metadata. */
 const encode = <E extends Event.Any>(
@@ -168,24 +195,23 @@ const encrypt = (
   { keys }: AppendContext,
   events: Event.Any,
   request: AppendRequest,
-  metadata: Metadata
+  use: FirstReceipt.CommandUse | undefined
 ): Effect.Effect<AppendRequest, EventStoreError> =>
   Effect.map(
-    EventEncryption.encryptEvents(keys, events, request.events, metadata),
+    EventEncryption.encryptEvents(keys, events, request.events, use?.content.personal),
     (encrypted) => ({ ...request, events: encrypted })
   )
 
 /** A command that was appended before its subject was erased still returns its first receipt. */
 const firstReceipt = (
-  { driver }: AppendContext,
-  { commandId, stream }: AppendRequest,
-  { command }: Metadata,
+  { driver, keys }: AppendContext,
+  use: FirstReceipt.CommandUse | undefined,
   error: EventStoreError
 ): Effect.Effect<AppendOutcome, EventStoreError> =>
-  commandId === undefined || error.reason._tag !== "SubjectErased"
+  use === undefined || error.reason._tag !== "SubjectErased"
     ? Effect.fail(error)
-    : Effect.flatMap(driver.receipt(commandId), (first) =>
-      Option.isNone(first) ? Effect.fail(error) : duplicate(first.value, commandId, stream, command))
+    : Effect.flatMap(driver.receipt(use.commandId), (first) =>
+      Option.isNone(first) ? Effect.fail(error) : duplicate(keys, first.value, use))
 
 // Without a stack trace: capturing it took 5 % of the time of a process that does nothing but append.
 const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: AppendRequest) => ({
@@ -196,16 +222,22 @@ const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: A
 const send = (
   context: AppendContext,
   request: AppendRequest,
-  command: string | undefined
+  command: string | undefined,
+  use: FirstReceipt.CommandUse | undefined
 ): Effect.Effect<AppendOutcome, AppendError> =>
-  inAppendSpan(Effect.flatMap(context.send(request), (result) => outcomeOf(request, command, result)), request)
+  inAppendSpan(
+    Effect.flatMap(context.send(request), (result) => outcomeOf(context, request, command, use, result)),
+    request
+  )
 
 const outcomeOf = (
+  { keys }: AppendContext,
   request: AppendRequest,
   command: string | undefined,
+  use: FirstReceipt.CommandUse | undefined,
   result: AppendResult
 ): Effect.Effect<AppendOutcome, AppendError> => {
-  const { commandId, events, expected, stream } = request
+  const { events, expected, stream } = request
   switch (result._tag) {
     case "Appended":
       return Effect.as(countAppend(events.length), {
@@ -213,7 +245,7 @@ const outcomeOf = (
         written: () => encodedEventsOf(request, result)
       })
     case "Duplicate":
-      return Effect.andThen(countDuplicate, duplicate(result.receipt, commandId!, stream, command))
+      return Effect.andThen(countDuplicate, duplicate(keys, result.first, use!))
     case "Closed":
       return Effect.fail(storeError(new StreamClosed({ stream, version: result.version })))
     case "Conflict":
@@ -234,12 +266,11 @@ const divergedOf = ({ condition, expected, lastEventId, stream }: AppendRequest)
 }
 
 const duplicate = (
-  first: Receipt.Receipt,
-  commandId: string,
-  stream: string,
-  command: string | undefined
+  keys: Keys,
+  first: CommandRecord,
+  use: FirstReceipt.CommandUse
 ): Effect.Effect<AppendOutcome, EventStoreError> =>
-  Effect.map(requireSameCommand(first, commandId, stream, command), (receipt) => ({ receipt, written: undefined }))
+  Effect.map(FirstReceipt.requireSame(keys, first, use), (receipt) => ({ receipt, written: undefined }))
 
 /**
  * Appends without a condition, so that no condition can fail.
@@ -285,6 +316,11 @@ export const close = Effect.fn("EventStore.close")(function*<E extends Event.Any
   const { closed } = yield* context.driver.streamStatus(receipt.stream)
   if (Option.isSome(closed) && closed.value.version === receipt.version) return receipt
   return yield* storeError(
-    new CommandIdReused({ commandId: options.metadata?.commandId ?? "", stream, firstStream: receipt.stream })
+    new CommandIdReused({
+      commandId: options.metadata?.commandId ?? "",
+      differs: "payload",
+      stream,
+      firstStream: receipt.stream
+    })
   )
 })

@@ -14,9 +14,11 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import { type Keys, parse, rejectEncrypted, rejectSubjects, subjectsOf } from "../personalData/KeyStoreLookup.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
+import * as PayloadHash from "./PayloadHash.ts"
 
 /**
- * Returns new events with their personal data encrypted. They carry the plaintext in `decrypted`, for the inline projections.
+ * Returns new events with their personal data encrypted. They carry the plaintext in `decrypted`, for the inline projections. Adds the hash of a
+ * payload with personal data to the first event.
  *
  * @since 0.1.0
  * @category constructors
@@ -25,7 +27,7 @@ export const encryptEvents = Effect.fnUntraced(function*(
   keys: Pick<Keys, "encrypt">,
   events: Event.Any,
   batch: ReadonlyArray<NewEvent>,
-  metadata: Metadata
+  personalPayload?: string
 ): Effect.fn.Return<ReadonlyArray<NewEvent>, EventStoreError> {
   const located = EventPersonalData.fieldLocators(events)
   const plain = batch.map((event) => {
@@ -41,16 +43,23 @@ export const encryptEvents = Effect.fnUntraced(function*(
   const all = plain.flatMap(({ fields }) => fields)
   // Events without personal data do not depend on the key store.
   if (all.length === 0) return batch
-  yield* keys.encrypt(all, "reject")
-  return plain.map(({ data, event, fields }): NewEvent =>
+  const salted = personalPayload === undefined ? undefined : PayloadHash.salted(personalPayload, subjectsOf(all))
+  yield* keys.encrypt(salted === undefined ? all : [...all, ...salted.fields], "reject")
+  return plain.map(({ data, event, fields }, index): NewEvent => {
+    const hash = index === 0 && salted !== undefined ? { personalPayloadHash: salted.hash() } : {}
+    // `encodeMetadata` wrote the text.
+    const metadata = () => ({ ...JSON.parse(event.metadata) as Metadata, ...hash })
     // An event whose personal data was erased before it is written again has no such field.
-    fields.length === 0 ? event : {
+    if (fields.length === 0) {
+      return "personalPayloadHash" in hash ? { ...event, metadata: JsonText.make(metadata()) } : event
+    }
+    return {
       ...event,
       data: JsonText.make(data),
-      metadata: JsonText.make({ ...metadata, subjects: subjectsOf(fields) }),
+      metadata: JsonText.make({ ...metadata(), subjects: subjectsOf(fields) }),
       decrypted: event.data
     }
-  )
+  })
 })
 
 /**

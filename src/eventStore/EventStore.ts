@@ -7,14 +7,14 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type ConcurrencyConflict, type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
 import type * as LogPosition from "../core/LogPosition.ts"
-import type * as Position from "../core/Position.ts"
+import * as Position from "../core/Position.ts"
 import type * as Receipt from "../core/Receipt.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -27,6 +27,7 @@ import type { AppendError, AppendOptions } from "./EventAppender.ts"
 import * as EventEncryption from "./EventEncryption.ts"
 import type { AppendCondition, EventStoreDriver } from "./EventStoreDriver.ts"
 import type { EventStoreInternals } from "./EventStoreInternals.ts"
+import * as FirstReceipt from "./FirstReceipt.ts"
 import * as Limits from "./Limits.ts"
 import * as LogIdentity from "./LogIdentity.ts"
 import * as LogReader from "./LogReader.ts"
@@ -173,6 +174,17 @@ export const make = Effect.fnUntraced(function*(
         driver,
         keys,
         snapshots,
+        firstReceipt: (use) =>
+          Effect.flatMap(driver.receipt(use.commandId), (found) =>
+            Option.isSome(found)
+              ? Effect.asSome(FirstReceipt.requireSame(keys, found.value, use))
+              : Effect.succeedNone),
+        appendIfReturningEvents: (condition, events, stream, batch, options) =>
+          Effect.map(
+            EventAppender.append(context, { events, stream, batch, options, condition }),
+            ({ receipt, written }) => ({ receipt, events: written?.() })
+          ),
+        readByQueryAfter: (query, after) => LogReader.readByQuery(driver, limits, query, after),
         changeAppends: (change) => withSend((request) => send(change(request)))
       },
       append: (events, stream, batch, options = {}) =>
@@ -200,7 +212,7 @@ export const make = Effect.fnUntraced(function*(
         const codec = EventCodec.make(events)
         return LogReader.decode(codec, readAllEncoded({ ...options, types: codec.storedTypes }))
       },
-      readByQuery: (query) => LogReader.readByQuery(driver, limits, query),
+      readByQuery: (query) => LogReader.readByQuery(driver, limits, query, Position.start),
       subscribeEncoded,
       subscribe: (events, options) => {
         const codec = EventCodec.make(events)
@@ -210,7 +222,9 @@ export const make = Effect.fnUntraced(function*(
       headPosition: LogIdentity.headPosition(driver),
       receipt: (commandId) => {
         const wrong = Limits.validateCommandId(commandId)
-        return wrong === undefined ? driver.receipt(commandId) : Effect.fail(invalidRequest(wrong))
+        return wrong === undefined
+          ? Effect.map(driver.receipt(commandId), Option.map(({ receipt }) => receipt))
+          : Effect.fail(invalidRequest(wrong))
       }
     })
   }

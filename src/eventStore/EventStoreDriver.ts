@@ -9,6 +9,7 @@ import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
 import type { EventCount, LogPosition } from "../core/LogPosition.ts"
+import type { Metadata } from "../core/Metadata.ts"
 import type { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
@@ -46,7 +47,7 @@ export interface AppendRequest {
   /** The id that the stream's last event must have; only beside an expected version. */
   readonly lastEventId?: string | undefined
   readonly events: ReadonlyArray<NewEvent>
-  /** When this id was appended before, the driver writes nothing and returns the first receipt. */
+  /** When this id was appended before, the driver writes nothing and returns what it has written then. */
   readonly commandId?: string | undefined
   /** A condition that must hold in addition to `expected`. */
   readonly condition?: AppendCondition | undefined
@@ -57,10 +58,21 @@ export interface AppendRequest {
 }
 
 /**
+ * What the log has under a command id: the receipt of the append, and the metadata of its first event.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CommandRecord {
+  readonly receipt: Receipt
+  readonly metadata: Metadata
+}
+
+/**
  * The result of an append. A conflict is data, not an error.
  *
  * - `Appended`: the stream's new version, and for each event its position
- * - `Duplicate`: the command id was appended before, with this receipt, on this stream or another
+ * - `Duplicate`: the command id was appended before, on this stream or another
  * - `Closed`: the stream was closed at `version`, whatever version was expected; nothing was written
  * - `Conflict`: the stream is at `actual`; nothing was written
  * - `Diverged`: the log does not have an event on which the append rests; nothing was written
@@ -76,7 +88,7 @@ export type AppendResult =
     readonly positions: ReadonlyArray<Position>
     readonly recordedAt: DateTime.Utc
   }
-  | { readonly _tag: "Duplicate"; readonly receipt: Receipt }
+  | { readonly _tag: "Duplicate"; readonly first: CommandRecord }
   | { readonly _tag: "Closed"; readonly version: Version }
   | { readonly _tag: "Conflict"; readonly actual: Version }
   | { readonly _tag: "Diverged" }
@@ -349,8 +361,8 @@ export interface EventStoreDriver {
   /** Returns the position of the last visible event, also above the high-water mark; 0 when there is none. */
   readonly last: Effect.Effect<Position, EventStoreError>
 
-  /** Returns the receipt of a command id, if it was appended. */
-  readonly receipt: (commandId: string) => Effect.Effect<Option.Option<Receipt>, EventStoreError>
+  /** Returns what was appended under a command id, if anything. */
+  readonly receipt: (commandId: string) => Effect.Effect<Option.Option<CommandRecord>, EventStoreError>
 
   /** Returns the version of a stream and whether it is closed. */
   readonly streamStatus: (stream: StreamId) => Effect.Effect<StreamStatus, EventStoreError>

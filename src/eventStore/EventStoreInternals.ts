@@ -3,10 +3,20 @@
  *
  * @since 0.1.0
  */
+import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type { EventStoreError } from "../core/errors.ts"
+import type { Position } from "../core/Position.ts"
+import type { Receipt } from "../core/Receipt.ts"
+import type * as Event from "../event/Event.ts"
+import type { EventQuery } from "../event/EventQuery.ts"
 import type * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import type * as SnapshotStore from "../snapshot/SnapshotStore.ts"
-import type { EventStore } from "./EventStore.ts"
-import type { AppendRequest, EventStoreDriver } from "./EventStoreDriver.ts"
+import type { AppendError, AppendOptions } from "./EventAppender.ts"
+import type { Appended, EventStore } from "./EventStore.ts"
+import type { AppendCondition, AppendRequest, EventStoreDriver } from "./EventStoreDriver.ts"
+import type { CommandUse } from "./FirstReceipt.ts"
+import type { QueryResult } from "./LogReader.ts"
 
 /**
  * The parts of an event store that users do not see.
@@ -21,6 +31,21 @@ export interface EventStoreInternals {
   readonly keys: KeyStoreLookup.Keys
   /** The snapshots of aggregate instances. */
   readonly snapshots: SnapshotStore.SnapshotStore
+  /** Returns the receipt of a command id that was appended before, or fails with `CommandIdReused` when it was used for something else. */
+  readonly firstReceipt: (use: CommandUse) => Effect.Effect<Option.Option<Receipt>, EventStoreError>
+  /** Appends like `EventStore.appendIf`, and also returns the events that it wrote. */
+  readonly appendIfReturningEvents: <E extends Event.Any>(
+    condition: AppendCondition,
+    events: E,
+    stream: string,
+    batch: ReadonlyArray<Event.Of<E>>,
+    options: AppendOptions
+  ) => Effect.Effect<Appended, AppendError>
+  /**
+   * Reads the matches of a query after a position up to which an earlier read has returned every match. The condition is the one that
+   * `EventStore.readByQuery` would return.
+   */
+  readonly readByQueryAfter: (query: EventQuery, after: Position) => Effect.Effect<QueryResult, EventStoreError>
   /** Returns this event store, except that its appends send the changed request to the driver. Inline projections use it. */
   readonly changeAppends: (change: (request: AppendRequest) => AppendRequest) => EventStore["Service"]
 }

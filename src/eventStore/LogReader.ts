@@ -184,12 +184,13 @@ const maxBasis = 16
 export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
   driver: EventStoreDriver,
   limits: Limits.Limits,
-  query: EventQuery.EventQuery
+  query: EventQuery.EventQuery,
+  after: Position.Position
 ): Effect.fn.Return<QueryResult, EventStoreError> {
   const wrong = EventQuery.validate(query)
   if (wrong !== undefined) return yield* invalidRequest(wrong)
   const limit = limits.pageSize
-  const first = yield* driver.readByQuery({ query, after: Position.start, limit })
+  const first = yield* driver.readByQuery({ query, after, limit })
   const events = Array.from(first.events)
   let full = first.events.length >= limit
   while (full) {
@@ -197,14 +198,16 @@ export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
     events.push(...next.events)
     full = next.events.length >= limit
   }
-  // Every page contains all events up to the first page's high-water mark. Above it, events may still appear between those that were read.
-  const seen = events.flatMap(({ position }) => position > first.head ? [position] : [])
+  // Every page contains all events up to the first page's high-water mark. Above it, events may still appear between those that were read. The mark
+  // may be lower than it was at an earlier read, up to which all is known.
+  const final = Position.max(first.head, after)
+  const seen = events.flatMap(({ position }) => position > final ? [position] : [])
   const basis = [
     LogPosition.make(first.head, first.headEventId),
     ...events.slice(-maxBasis).map(LogPosition.ofEvent),
-    ...events.slice(0, -maxBasis).filter(({ position }) => position > first.head).map(LogPosition.ofEvent)
+    ...events.slice(0, -maxBasis).filter(({ position }) => position > final).map(LogPosition.ofEvent)
   ]
-  return { events, condition: { query, after: first.head, seen, basis } }
+  return { events, condition: { query, after: final, seen, basis } }
 })
 
 /**

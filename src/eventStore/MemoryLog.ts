@@ -19,6 +19,7 @@ import type {
   AppendResult,
   ClosedPage,
   ClosedStream,
+  CommandRecord,
   CorrelationPage,
   LogFilter,
   LogPage,
@@ -71,19 +72,17 @@ export const headOf = ({ rows }: MemoryLog): Position.Position => rows[rows.leng
 export const streamOf = ({ streams }: MemoryLog, stream: string): ReadonlyArray<Row> => streams.get(stream) ?? []
 
 /**
- * Returns the receipt of a command id.
+ * Returns what was appended under a command id.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const receiptOf = (log: MemoryLog, commandId: string): Option.Option<Receipt.Receipt> =>
+export const receiptOf = (log: MemoryLog, commandId: string): Option.Option<CommandRecord> =>
   Option.map(Option.fromUndefinedOr(log.commands.get(commandId)), (first) => {
     const rows = streamOf(log, first.stream).slice(first.version - 1, first.version - 1 + first.commandEvents!)
-    return Receipt.fromEvents(
-      first.stream,
-      encodedOf(first).metadata.command,
-      rows.map(({ id, position, type, version }) => ({ id, type, version, position }))
-    )
+    const { metadata } = encodedOf(first)
+    const events = rows.map(({ id, position, type, version }) => ({ id, type, version, position }))
+    return { receipt: Receipt.fromEvents(first.stream, metadata.command, events), metadata }
   })
 
 /**
@@ -97,7 +96,7 @@ export const rejectionOf = (
   { commandId, condition, expected, lastEventId, stream }: AppendRequest
 ): AppendResult | undefined => {
   const first = commandId === undefined ? Option.none() : receiptOf(log, commandId)
-  if (Option.isSome(first)) return { _tag: "Duplicate", receipt: first.value }
+  if (Option.isSome(first)) return { _tag: "Duplicate", first: first.value }
   const end = log.closed.get(stream)
   if (end !== undefined) return { _tag: "Closed", version: end.version }
   const actual = Version.make(streamOf(log, stream).length)

@@ -50,7 +50,7 @@ export type Fields = ReadonlyArray<PersonalFields.LocatedField>
  * @since 0.1.0
  * @category accessors
  */
-export const subjectsOf = (fields: Fields): Schema.Json =>
+export const subjectsOf = (fields: Fields): ReadonlyArray<string> =>
   // Each is a string, or encryption had failed.
   Array.from(new Set(fields.map(({ subject }) => subject as string)))
 

@@ -172,7 +172,10 @@ const receipt = (query: PgStatement, schema: string): EventStoreDriver["receipt"
       const [first] = events
       return first === undefined
         ? Option.none()
-        : Option.some(Receipt.fromEvents(first.stream, first.metadata.command, events.map(summaryOf)))
+        : Option.some({
+          receipt: Receipt.fromEvents(first.stream, first.metadata.command, events.map(summaryOf)),
+          metadata: first.metadata
+        })
     })
 }
 

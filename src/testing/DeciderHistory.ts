@@ -13,6 +13,7 @@ import type * as Command from "../command/Command.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
+import { encodeAll, statesOf } from "./modelStates.ts"
 import { show } from "./properties.ts"
 
 /**
@@ -95,11 +96,14 @@ export const decideAll = <State, Events extends Event.Any, C extends Command.Any
 
   const decided = (
     current: State,
+    history: ReadonlyArray<Event.Of<Events>>,
     { command, payload }: Sent
   ): Result.Result<ReadonlyArray<Event.Of<Events>>, string> => {
     try {
       // The payload was generated for this command.
-      const decision = Decider.decide(decider, current, command as C["_tag"], payload as Command.Payload<C>)
+      const models = decider.modelsOf(command as C["_tag"], payload)
+      const states = models && statesOf(models, encodeAll(decider.aggregate.events, history))
+      const decision = Decider.decide(decider, current, command as C["_tag"], payload as Command.Payload<C>, states)
       return Result.succeed(Result.getOrElse(decision, () => []))
     } catch (cause) {
       return Result.fail(`: decide throws: ${String(cause)}`)
@@ -112,7 +116,7 @@ export const decideAll = <State, Events extends Event.Any, C extends Command.Any
       let current = decider.initial
       for (const one of sent) {
         const before = `${one.command} ${show(one.payload)} on ${show(current)}`
-        for (const event of yield* Result.mapError(decided(current, one), (wrong) => `${before}${wrong}`)) {
+        for (const event of yield* Result.mapError(decided(current, history, one), (wrong) => `${before}${wrong}`)) {
           const lead = (wrong: string) => `${before} decides ${show(event)}, ${wrong}`
           const events = yield* Result.mapError(stored(event), lead)
           history.push(...events)

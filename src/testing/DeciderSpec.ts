@@ -11,7 +11,6 @@
  *
  * @since 0.1.0
  */
-import * as Equal from "effect/Equal"
 import * as Result from "effect/Result"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import * as Decider from "../aggregate/Decider.ts"
@@ -19,7 +18,8 @@ import type * as Command from "../command/Command.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
-import { SpecFailed } from "./SpecFailed.ts"
+import { encodeAll, type EncodedModelEvent, statesOf } from "./modelStates.ts"
+import { expectEqual, SpecFailed } from "./SpecFailed.ts"
 
 /**
  * The outcome of a command. The expectations throw `SpecFailed`. Use `result` for other assertions.
@@ -44,6 +44,8 @@ export interface Outcome<State, E, Error> {
  * @category models
  */
 export interface Given<State, E, C extends Command.Any> {
+  /** Adds events of other streams, which the decision models of a command select by their types and tags. */
+  readonly and: <Others extends Event.Any>(events: Others, batch: ReadonlyArray<Event.Of<Others>>) => Given<State, E, C>
   readonly when: <R extends C>(
     command: R,
     payload: Command.PayloadInput<R>
@@ -64,18 +66,28 @@ export const given = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   events: ReadonlyArray<Event.Of<Events>> = []
 ): Given<State, Event.Of<Events>, C> => {
+  const own = encodeAll(decider.aggregate.events, events)
   const state = Decider.fold(decider, events.map((event) => roundTrip(decider.aggregate.events, event)))
-  return {
-    state,
-    thenState: (expected) => expectEqual("the state differs from the expected one", expected, state),
-    when: (command, payload) => {
-      const valid = InProcessRpc.payloadSchema(command).make(payload)
-      const decided = Decider.decide(decider, state, command._tag, valid as Command.Payload<typeof command>)
-      const result = Result.map(decided, (events) => events.map((event) => roundTrip(decider.aggregate.events, event)))
-      return outcome(decider, state, result)
-    }
-  }
+  return inLog(decider, state, own)
 }
+
+const inLog = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  state: State,
+  stored: ReadonlyArray<EncodedModelEvent>
+): Given<State, Event.Of<Events>, C> => ({
+  state,
+  and: (events, batch) => inLog(decider, state, [...stored, ...encodeAll(events, batch)]),
+  thenState: (expected) => expectEqual("the state differs from the expected one", expected, state),
+  when: (command, payload) => {
+    const valid = InProcessRpc.payloadSchema(command).make(payload)
+    const models = decider.modelsOf(command._tag, valid)
+    const states = models === undefined ? undefined : statesOf(models, stored)
+    const decided = Decider.decide(decider, state, command._tag, valid as Command.Payload<typeof command>, states)
+    const result = Result.map(decided, (events) => events.map((event) => roundTrip(decider.aggregate.events, event)))
+    return outcome(decider, state, result)
+  }
+})
 
 const outcome = <State, E extends Event.Tagged, Error>(
   decider: Pick<Decider.Decider<State, E, Command.Any>, "initial" | "evolve">,
@@ -114,8 +126,4 @@ const roundTrip = <Events extends Event.Any>(events: Events, event: Event.Of<Eve
   }
   // An event of the current version decodes to one event.
   return decoded.success[0]!
-}
-
-const expectEqual = (message: string, expected: unknown, actual: unknown): void => {
-  if (!Equal.equals(expected, actual)) throw new SpecFailed(message, expected, actual)
 }

@@ -1,6 +1,7 @@
 /**
  * @since 0.1.0
  */
+import * as Equal from "effect/Equal"
 import * as Inspectable from "effect/Inspectable"
 
 /**
@@ -20,4 +21,14 @@ export class SpecFailed extends Error {
     this.expected = expected
     this.actual = actual
   }
+}
+
+/**
+ * Throws `SpecFailed` unless the values are equal.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const expectEqual = (message: string, expected: unknown, actual: unknown): void => {
+  if (!Equal.equals(expected, actual)) throw new SpecFailed(message, expected, actual)
 }

@@ -6,6 +6,7 @@
 export type { Case } from "../conformance/Suite.ts"
 export * as DeciderProperties from "./DeciderProperties.ts"
 export * as DeciderSpec from "./DeciderSpec.ts"
+export * as DecisionSpec from "./DecisionSpec.ts"
 export * as EventProperties from "./EventProperties.ts"
 export * as GoldenEvents from "./golden/GoldenEvents.ts"
 export * as Recording from "./recording/Recording.ts"

@@ -15,7 +15,7 @@ import { type AsOfNotReached, type EventStoreError, type InvalidCommand, invalid
 import { internals } from "../core/internals.ts"
 import type * as Position from "../core/Position.ts"
 import type * as Decision from "../decision/DecisionDefinition.ts"
-import { fold } from "../decision/DecisionHandler.ts"
+import { fold } from "../decision/DecisionModels.ts"
 import type * as Event from "../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
@@ -74,7 +74,11 @@ export const modelsAt = <M extends Decision.Models>(
     const encodedEvents = yield* Stream.runCollect(asOfReads.matchesAsOf(driver, query, asOf))
     const eventsByModel: Record<string, Array<RecordedEvent<unknown>>> = {}
     for (const name of Object.keys(models)) eventsByModel[name] = []
-    const states = yield* fold(models, encodedEvents, (model, event) => eventsByModel[model]!.push(event))
+    const states = yield* fold(models, encodedEvents, {
+      onEvent: (model, event) => {
+        eventsByModel[model]!.push(event)
+      }
+    })
     return {
       ...asOfReads.pointOf(encodedEvents[encodedEvents.length - 1]),
       // Both records have one entry for each model, of that model's types.

@@ -13,7 +13,7 @@ import type { Loaded } from "../aggregate/AggregateState.ts"
 import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
-import type * as AsOf from "../core/AsOf.ts"
+import * as AsOf from "../core/AsOf.ts"
 import {
   type AsOfNotReached,
   EventStoreError,
@@ -50,6 +50,8 @@ export interface WhatIfResult<State, out E> {
   readonly events: ReadonlyArray<E>
   /** The state after these events. */
   readonly state: State
+  /** The log on which decision models are folded: what is stored as of a point in time, and then the events of the sequence. */
+  readonly log: { readonly asOf: AsOf.OfLog; readonly events: ReadonlyArray<EventCodec.EncodedPayload> }
 }
 
 /**
@@ -104,10 +106,26 @@ const decodeAgain = <E extends Event.Tagged>(
     )
   )
 
+/** Returns the states of models after further events, which are not stored. */
+const foldFurther = Effect.fnUntraced(function*(
+  models: Decision.Models,
+  from: Readonly<Record<string, unknown>>,
+  further: ReadonlyArray<EventCodec.EncodedPayload>
+) {
+  const states: Record<string, unknown> = {}
+  for (const [name, model] of Object.entries(models)) {
+    const matching = further.filter((event) => EventQuery.matchesItem(model.query, event))
+    const decoded = yield* decodeAgain(EventCodec.make(model.events), matching)
+    states[name] = decoded.reduce<unknown>((state, event) => model.evolve(state, event), from[name])
+  }
+  return states
+})
+
 /**
  * Returns what a command would do to an aggregate instance as of a point in time, or after another what-if command. The given decider
  * decides; it need not be the one in production. `whatIf` fails as `CommandBus.dispatch` would, except that it does not ask the key store
- * about erased subjects. It writes nothing and needs no handler.
+ * about erased subjects. It writes nothing and needs no handler. Decision models of the command are as of the same point in time; as of a version,
+ * they are as of the position of that version's event.
  *
  * **Example** (cancel an order before it was shipped, then reopen it)
  *
@@ -145,11 +163,16 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
     // The given decider may fold differently under the same evolve version, so stored snapshots must not be used.
     const start = at._tag === "WhatIf" ? at.start : yield* stateAt(decider, id, at, { snapshots: false })
     const before = at._tag === "WhatIf" ? at.state : start.state
-    const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid))
-    const decoded = yield* decodeAgain(
-      EventCodec.make(contract.events),
-      yield* encodeAsAppend(contract.events, events)
-    )
+    const log = at._tag === "WhatIf"
+      ? at.log
+      : { asOf: at._tag === "Version" ? AsOf.position(start.position) : at, events: [] }
+    const models = decider.modelsOf(command._tag, valid)
+    const states = models === undefined
+      ? undefined
+      : yield* foldFurther(models, (yield* modelsAt(models, log.asOf)).states, log.events)
+    const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid, states))
+    const written = yield* encodeAsAppend(contract.events, events)
+    const decoded = yield* decodeAgain(EventCodec.make(contract.events), written)
     if (events.length > 0) {
       const { closed } = yield* (yield* EventStore)[internals].driver.streamStatus(name)
       // A stream accepts events up to the version that closed it.
@@ -163,7 +186,8 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
       start,
       before,
       events,
-      state: Decider.fold(decider, decoded, before)
+      state: Decider.fold(decider, decoded, before),
+      log: { asOf: log.asOf, events: [...log.events, ...written] }
     }
   })
 
@@ -190,15 +214,16 @@ export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M
     const decided = decision.decide(before.states, valid)
     const events = Result.isResult(decided) ? yield* Effect.fromResult(decided) : decided
     const written = yield* encodeAsAppend(decision.events, events)
-    const states: Record<string, unknown> = {}
-    for (const [name, model] of Object.entries<Decision.Model<unknown>>(models)) {
-      const matching = written.filter((event) => EventQuery.matchesItem(model.query, event))
-      const decoded = yield* decodeAgain(EventCodec.make(model.events), matching)
-      states[name] = decoded.reduce<unknown>(
-        (state, event) => model.evolve(state, event),
-        Reflect.get(before.states, name)
-      )
+    if (events.length > 0 && decision.stream !== undefined) {
+      const stream = decision.stream(valid)
+      const name = Limits.checkStream(stream)
+      if (name instanceof EventStoreError) return yield* name
+      const { closed } = yield* (yield* EventStore)[internals].driver.streamStatus(name)
+      if (Option.isSome(closed) && AsOf.includes(at, { ...closed.value, recordedAt: closed.value.closedAt })) {
+        return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
+      }
     }
+    const states = yield* foldFurther(models, before.states, written)
     // One state for each model, under its name.
     return { before, events, states: states as Decision.States<M> }
   })

@@ -1,12 +1,14 @@
 /** Commands whose append ends without a known outcome, as when the connection breaks during the commit. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Option, Result } from "effect"
+import { Effect, Fiber, Option, Result, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { type EventStoreError, OutcomeUnknown, Position, type Receipt, StreamId, Version } from "evsrc"
+import { Command, type EventStoreError, OutcomeUnknown, Position, type Receipt, StreamId, Version } from "evsrc"
 import * as CommandExecution from "../../src/command/CommandExecution.ts"
 import { storeError } from "../../src/core/errors.ts"
 
 const unknown = storeError(new OutcomeUnknown({ stream: "s", message: "the connection broke", cause: "a test" }))
+const Add = Command.make("Add", { payload: {} })
+const Added = Schema.TaggedUnion({ Added: {} })
 const receiptAt = (version: number): Receipt => ({
   command: "Add",
   stream: StreamId.StreamId.make("s"),
@@ -20,15 +22,14 @@ const execute = (failures: number) =>
   Effect.gen(function*() {
     let [attempts, lookups] = [0, 0]
     const run = yield* CommandExecution.make({
-      receipt: () =>
+      firstReceipt: () =>
         Effect.sync(() => {
           lookups++
           return Option.some(receiptAt(7))
         })
     }, {})
     const fiber = yield* Effect.forkChild(Effect.result(
-      run("Add", () =>
-        "s", ({ firstReceiptOr }) =>
+      run({ rpc: Add, payload: {}, events: Added, streamOf: () => "s" }, ({ firstReceiptOr }) =>
         Effect.suspend((): Effect.Effect<Receipt, EventStoreError> =>
           attempts++ < failures ? Effect.fail(unknown) : firstReceiptOr(Effect.succeed(receiptAt(0)))
         ))

@@ -90,7 +90,7 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     )
     equal(first?.actor, "anonymous", "the default actor")
     equal(
-      { ...second, traceparent: undefined },
+      { ...second, traceparent: undefined, payloadHash: undefined },
       {
         command: "Deposit",
         commandId,
@@ -98,7 +98,8 @@ export const commands: ReadonlyArray<Case<Stores>> = [
         correlationId: "conversation",
         causationId: "cause",
         attributes: { ip: "::1" },
-        traceparent: undefined
+        traceparent: undefined,
+        payloadHash: undefined
       },
       "the given metadata"
     )
@@ -191,7 +192,11 @@ export const commands: ReadonlyArray<Case<Stores>> = [
         [other, "Deposit", Effect.flip(CommandBus.dispatch(Deposit, { id: other, amount: 1 }, { commandId }))]
       ] as const
       for (const [instance, command, rejected] of reused) {
-        const first = { firstCommand: "Open", firstStream: `Account-${id}` }
+        const first = {
+          firstCommand: "Open",
+          firstStream: `Account-${id}`,
+          differs: command === "Open" ? "stream" : "command"
+        } as const
         equal(
           yield* rejected,
           storeError(new CommandIdReused({ commandId, command, stream: `Account-${instance}`, ...first })),

@@ -17,6 +17,7 @@ import { commands } from "../command/CommandSuite.ts"
 import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
+import { decisionStreams } from "../decision/DecisionStreamSuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
 import { checkpoints } from "../operations/CheckpointsSuite.ts"
@@ -83,6 +84,7 @@ const bus: ReadonlyArray<Case<Stores>> = [
  */
 export const cases: ReadonlyArray<Case<Stores>> = [
   ...commands,
+  ...decisionStreams,
   ...loading,
   ...snapshots,
   ...jsonValues,

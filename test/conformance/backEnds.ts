@@ -6,6 +6,7 @@ import { EventStoreSuite, HashChainSuite, ProjectionStoreSuite } from "evsrc/con
 import { PgEventStore, PgKeyStore, type PgOptions, PgProjectionStore, PgStores } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
+import { commandIds } from "../command/CommandIdSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import * as RecordingSuite from "../testing/RecordingSuite.ts"
@@ -61,6 +62,7 @@ export const everySuite = <E>(name: string, stores: Layer.Layer<Stores, E>): voi
   conformance(`EventStore on ${name}`, stores, EventStoreSuite.cases)
   conformance(`ProjectionStore on ${name}`, stores, ProjectionStoreSuite.cases)
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
+  conformance(`command ids on ${name}`, stores, commandIds)
   conformance(`personal data on ${name}`, stores, PersonalDataSuite.cases)
   conformance(`recordings on ${name}`, stores, RecordingSuite.cases)
 }

@@ -34,6 +34,7 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     new evsrc.CommandIdReused({
       commandId: "c1",
       stream: "Order-2",
+      differs: "stream",
       firstStream: "Order-1",
       firstCommand: "PlaceOrder"
     }),

@@ -1,7 +1,7 @@
 /** Executes the code of docs/decisions.md. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Result, Schema } from "effect"
-import { Command, CommandBus, Decision, Event, EventQuery, EventStore } from "evsrc"
+import { Aggregate, Command, CommandBus, Decision, Event, EventQuery, EventStore } from "evsrc"
 
 const show = Schema.NonEmptyString
 const guest = Schema.NonEmptyString
@@ -37,6 +37,7 @@ const reservations = (guest: string) =>
 
 const reserveSeat = Decision.make(ReserveSeat, {
   events: SeatEvent,
+  stream: ({ show }) => `Show-${show}`,
   models: ({ guest, show }) => ({ free: freeSeats(show), taken: reservations(guest) }),
   decide: ({ free, taken }, command) => {
     if (free === 0) return Result.fail(new SoldOut({ show: command.show }))
@@ -46,6 +47,26 @@ const reserveSeat = Decision.make(ReserveSeat, {
 })
 
 const Theatre = Decision.layer(reserveSeat)
+
+const ShowAggregate = Aggregate.make("Show", {
+  id: "show",
+  state: Schema.Int,
+  events: SeatEvent,
+  commands: [ReserveSeat]
+})
+
+const ShowDecider = ShowAggregate.decider({
+  initial: 0,
+  evolve: { ShowPlanned: (free, { seats }) => free + seats, SeatReserved: (free) => free - 1 },
+  models: { ReserveSeat: ({ guest }) => ({ taken: reservations(guest) }) },
+  decide: {
+    ReserveSeat: (free, command, { taken }) => {
+      if (free === 0) return Result.fail(new SoldOut({ show: command.show }))
+      if (taken >= 2) return Result.fail(new TooMany({ guest: command.guest }))
+      return [{ _tag: "SeatReserved", ...command }]
+    }
+  }
+})
 
 layer(Theatre.pipe(Layer.provideMerge(EventStore.layerMemory)))("a decision", (it) => {
   it.effect("lets exactly as many guests in as there are seats", () =>
@@ -86,3 +107,19 @@ layer(Theatre.pipe(Layer.provideMerge(EventStore.layerMemory)))("a decision", (i
       assert.strictEqual(failed._tag, "AppendConditionFailed")
     }))
 })
+
+layer(Aggregate.layer(ShowDecider).pipe(Layer.provideMerge(EventStore.layerMemory)))(
+  "an aggregate with models",
+  (it) => {
+    it.effect("rejects a third reservation of a guest, over all shows", () =>
+      Effect.gen(function*() {
+        for (const show of ["hamlet", "faust", "lear"]) {
+          yield* EventStore.append(SeatEvent, `Show-${show}`, [{ _tag: "ShowPlanned", show, seats: 9 }])
+        }
+        const reserve = (show: string) => CommandBus.dispatch(ReserveSeat, { show, guest: "eve" })
+        assert.strictEqual((yield* reserve("hamlet")).stream, "Show-hamlet")
+        yield* reserve("faust")
+        assert.strictEqual((yield* Effect.flip(reserve("lear")))._tag, "TooMany")
+      }))
+  }
+)

@@ -6,9 +6,10 @@ import { Aggregate, CommandBus, Decider, EventCodec, EventStore, ProjectionStore
 import { EventStoreError, OutcomeUnknown } from "evsrc"
 import { EventStoreSuite } from "evsrc/conformance"
 import { PgStores } from "evsrc/pg"
-import { DeciderProperties, DeciderSpec, TestDatabase } from "evsrc/testing"
+import { DeciderProperties, DeciderSpec, DecisionSpec, TestDatabase } from "evsrc/testing"
 import { inject } from "vitest"
 import * as Bank from "../../examples/bank-account.ts"
+import { ReserveSeat, reserveSeat, SeatEvent, ShowDecider, TooMany } from "../support/Theatre.ts"
 
 const { Deposited, Opened, Withdrawn } = Bank.AccountEvent.cases
 const opened = Opened.make({ account: "ann" })
@@ -34,6 +35,27 @@ describe("an account", () => {
 
   it("folds its events to a balance", () => {
     DeciderSpec.given(Bank.Account, [opened, deposited(100), withdrawn(30)]).thenState(70)
+  })
+})
+
+const planned = SeatEvent.cases.ShowPlanned.make({ show: "hamlet", seats: 9 })
+const reserved = (guest: string, show = "hamlet") => SeatEvent.cases.SeatReserved.make({ show, guest })
+
+describe("a theatre", () => {
+  it("lets a guest reserve two seats", () => {
+    DecisionSpec.given(reserveSeat, [planned, reserved("ann")])
+      .when({ show: "hamlet", guest: "ann" })
+      .thenEvents([reserved("ann")])
+    DecisionSpec.given(reserveSeat, [planned, reserved("ann"), reserved("ann")])
+      .when({ show: "hamlet", guest: "ann" })
+      .thenFails(new TooMany({ guest: "ann" }))
+  })
+
+  it("counts the reservations for all shows", () => {
+    DeciderSpec.given(ShowDecider, [planned])
+      .and(SeatEvent, [reserved("ann", "faust"), reserved("ann", "lear")])
+      .when(ReserveSeat, { show: "hamlet", guest: "ann" })
+      .thenFails(new TooMany({ guest: "ann" }))
   })
 })
 

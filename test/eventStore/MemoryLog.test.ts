@@ -53,7 +53,7 @@ describe("a restored log in memory", () => {
     assert.deepStrictEqual(MemoryLog.streamOf(log, "a"), [first, closing])
     assert.deepStrictEqual(Array.from(log.commands), [["c1", first]], "the rows with a command id only")
     assert.deepStrictEqual(
-      Option.map(MemoryLog.receiptOf(log, "c1"), ({ events }) => events.map(({ position }) => position)),
+      Option.map(MemoryLog.receiptOf(log, "c1"), ({ receipt }) => receipt.events.map(({ position }) => position)),
       Option.some([Position.make(2n)])
     )
     assert.deepStrictEqual(Array.from(log.closed.values(), ({ position, stream }) => [stream, position]), [

@@ -223,10 +223,14 @@ export const cases: ReadonlyArray<Case<Stores>> = [
         first.version,
         "the version after the rejected command"
       )
+      equal(yield* CommandBus.dispatch(Register, register, { commandId }), first, "the first receipt")
       const store = yield* EventStore.EventStore
-      const event = PersonEvent.cases.Registered.make(register)
-      const metadata = { command: "RegisterPerson", commandId }
-      equal(yield* store.append(PersonEvent, first.stream, [event], { metadata }), first, "the first receipt")
+      const bob = unique("bob")
+      const event = PersonEvent.cases.Registered.make({ ...register, personId: bob })
+      const append = store.append(PersonEvent, `Person-${bob}`, [event], { metadata: { commandId: unique("c") } })
+      const appended = yield* append
+      yield* Erasure.erase(bob)
+      equal(yield* append, appended, "the first receipt of an append")
     }).pipe(Effect.provide(people))
   }),
 

@@ -2,6 +2,7 @@
  * The queries on users.
  */
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import { AsOf, AsOfNotReached, JsonDiff, Metadata, Position, Query, Version } from "evsrc"
 import { Email, User, UserId, UserName, UserStatus } from "./User.ts"
 import { UserState } from "./UserAggregate.ts"
@@ -38,7 +39,8 @@ export const UserHistoryItem = Schema.Struct({
   schemaVersion: Schema.Int,
   recordedAt: Schema.DateTimeUtc,
   data: Schema.Json,
-  metadata: Metadata
+  // The hashes serve the store: they tell whether two requests had the same content.
+  metadata: Metadata.mapFields(Struct.omit(["payloadHash", "personalPayloadHash"]))
 }).annotate({ identifier: "UserHistoryItem" })
 
 /** Returns the items oldest first; `after` and `next` are versions. */

@@ -270,6 +270,6 @@ const duplicate = (
 ): Effect.Effect<AppendResult, EventStoreError> =>
   Effect.flatMap(receipt(commandId), (found) =>
     Option.isSome(found)
-      ? Effect.succeed({ _tag: "Duplicate", receipt: found.value })
+      ? Effect.succeed({ _tag: "Duplicate", first: found.value })
       // The append has found it, and events are never deleted.
       : Effect.die(new Error(`evsrc: the append of command "${commandId}" has vanished`)))

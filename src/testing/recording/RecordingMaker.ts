@@ -125,7 +125,7 @@ export const record = (
       if (gap !== undefined) return yield* reject(gap)
       const data = yield* Effect.mapError(dataOf(recorded), reject)
       // `subjects` names the owners of encrypted values, and a recording has no encrypted values.
-      const { subjects, ...rest } = recorded.metadata
+      const { payloadHash: _hash, personalPayloadHash: _personalHash, subjects, ...rest } = recorded.metadata
       const event = { ...RecordingFile.eventOf(recorded, metadata === "keep" ? rest : undefined), data }
       if (replace === undefined) return event
       const other = replace({ ...event, metadata: event.metadata ?? {} })

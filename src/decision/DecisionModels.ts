@@ -1,0 +1,119 @@
+/**
+ * Reads and folds decision models.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import { type EventStoreError, storeError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
+import * as LogPosition from "../core/LogPosition.ts"
+import * as Position from "../core/Position.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventCodec from "../event/EventCodec.ts"
+import * as EventQuery from "../event/EventQuery.ts"
+import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import type * as EventStore from "../eventStore/EventStore.ts"
+import type { AppendCondition } from "../eventStore/EventStoreDriver.ts"
+import type * as DecisionDefinition from "./DecisionDefinition.ts"
+
+/**
+ * The states of models by their names, without their types.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AnyStates = Readonly<Record<string, unknown>>
+
+/**
+ * The states of models, and the condition that no other event has matched them since.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReadModels {
+  readonly states: AnyStates
+  readonly condition: AppendCondition
+  /** The last event in the states. */
+  readonly last: LogPosition.LogPosition
+}
+
+/**
+ * Returns the state of every model before the first event.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const initialStates = (models: DecisionDefinition.Models): AnyStates =>
+  Object.fromEntries(Object.entries(models).map(([name, { initial }]) => [name, initial]))
+
+/**
+ * Returns the state of every model after the events that match its query. Calls `onEvent` for each event of a model.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const fold = (
+  models: DecisionDefinition.Models,
+  events: ReadonlyArray<EncodedEvent>,
+  {
+    from = initialStates(models),
+    onEvent
+  }: { readonly from?: AnyStates; readonly onEvent?: (model: string, recorded: RecordedEvent<Event.Tagged>) => void } =
+    {}
+): Effect.Effect<AnyStates, EventStoreError> =>
+  Effect.suspend(() => {
+    const states: Record<string, unknown> = {}
+    for (const [name, model] of Object.entries(models)) {
+      const codec = EventCodec.make(model.events)
+      let state = from[name]
+      for (const event of events) {
+        if (!EventQuery.matchesItem(model.query, event)) continue
+        const decoded = codec.decode(event)
+        if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
+        for (const recorded of decoded.success) {
+          state = model.evolve(state, recorded.event)
+          onEvent?.(name, recorded)
+        }
+      }
+      states[name] = state
+    }
+    return Effect.succeed(states)
+  })
+
+/**
+ * Returns an effect that reads the models. When it runs again it reads only what is missing: it keeps the states up to the high-water mark of the
+ * last read.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const reader = (
+  store: EventStore.EventStore["Service"],
+  models: DecisionDefinition.Models
+): Effect.Effect<ReadModels, EventStoreError> => {
+  const query = Object.values(models).map((model) => model.query)
+  let final = { states: initialStates(models), after: Position.start, last: LogPosition.start }
+  // What the earlier reads rest on. A read begins with its high-water mark, and the log up to a mark cannot change unless the log is set back.
+  let marks: ReadonlyArray<LogPosition.LogPosition> = []
+  return Effect.gen(function*() {
+    const { condition, events } = yield* store[internals].readByQueryAfter(query, final.after)
+    const { after } = condition
+    // Another event may still appear between those above the mark, so they are folded again at the next read.
+    const settled = events.filter(({ position }) => position <= after)
+    final = {
+      states: yield* fold(models, settled, { from: final.states }),
+      after,
+      last: lastOf(settled, final.last)
+    }
+    const states = yield* fold(models, events.slice(settled.length), { from: final.states })
+    const basis = [...marks, ...condition.basis ?? []]
+    marks = [...marks, ...(condition.basis ?? []).slice(0, 1)]
+    return { states, condition: { ...condition, basis }, last: lastOf(events, final.last) }
+  })
+}
+
+const lastOf = (events: ReadonlyArray<EncodedEvent>, before: LogPosition.LogPosition): LogPosition.LogPosition => {
+  const last = events.at(-1)
+  return last === undefined ? before : LogPosition.ofEvent(last)
+}

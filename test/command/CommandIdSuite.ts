@@ -1,0 +1,290 @@
+/**
+ * The suite of command ids: one id belongs to one command with one payload. Every back end passes it.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import * as Command from "../../src/command/Command.ts"
+import * as CommandBus from "../../src/command/CommandBus.ts"
+import { race } from "../../src/conformance/EventStoreFixtures.ts"
+import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { EventStoreError } from "../../src/core/errors.ts"
+import * as Version from "../../src/core/Version.ts"
+import * as Decision from "../../src/decision/Decision.ts"
+import * as Erasure from "../../src/erasure/Erasure.ts"
+import * as Event from "../../src/event/Event.ts"
+import { EventStore } from "../../src/eventStore/EventStore.ts"
+import type { KeyStore } from "../../src/personalData/KeyStore.ts"
+import * as PersonalData from "../../src/personalData/PersonalData.ts"
+import type { ProjectionStore } from "../../src/projection/ProjectionStore.ts"
+
+const CartEvent = Schema.TaggedUnion({
+  Added: { cartId: Schema.String, sku: Schema.String, quantity: Schema.Int },
+  Emptied: { cartId: Schema.String }
+}).pipe(Event.tags({ cart: "cartId" }))
+
+const addFields = { cartId: Schema.String, sku: Schema.String, quantity: Schema.Int }
+class TooMany extends Schema.TaggedError<TooMany>()("TooMany", {}) {}
+const Add = Command.make("Add", { payload: addFields, error: TooMany })
+/** A later version of the same command. */
+const AddLater = Command.make("Add", {
+  payload: { ...addFields, note: Schema.optionalKey(Schema.String) },
+  error: TooMany
+})
+const Empty = Command.make("Empty", { payload: { cartId: Schema.String, secret: Schema.Redacted(Schema.String) } })
+
+const addTo = (count: number, command: { readonly cartId: string; readonly sku: string; readonly quantity: number }) =>
+  count + command.quantity > 10
+    ? Result.fail(new TooMany())
+    : [CartEvent.cases.Added.make({ cartId: command.cartId, sku: command.sku, quantity: command.quantity })]
+
+const empty = (count: number, { cartId }: { readonly cartId: string }) =>
+  count === 0 ? [] : [CartEvent.cases.Emptied.make({ cartId })]
+
+const options = { id: "cartId", state: Schema.Int, events: CartEvent } as const
+const evolve = {
+  Added: (count: number, { quantity }: { readonly quantity: number }) => count + quantity,
+  Emptied: () => 0
+}
+const CartDecider = Aggregate.make("Cart", { ...options, commands: [Add, Empty] })
+  .decider({ initial: 0, evolve, decide: { Add: addTo, Empty: empty } })
+const LaterCartDecider = Aggregate.make("Cart", { ...options, commands: [AddLater, Empty] })
+  .decider({ initial: 0, evolve, decide: { Add: addTo, Empty: empty } })
+const carts = Aggregate.layer(CartDecider)
+
+const Reserve = Command.make("Reserve", { payload: addFields, error: TooMany })
+const reserve = Decision.layer(Decision.make(Reserve, {
+  events: CartEvent,
+  models: ({ cartId }) => ({
+    count: Decision.model({
+      events: CartEvent,
+      tags: { cart: cartId },
+      initial: 0,
+      evolve: { Added: (count, { quantity }) => count + quantity }
+    })
+  }),
+  decide: ({ count }, command) =>
+    count + command.quantity > 10 ? Result.fail(new TooMany()) : [CartEvent.cases.Added.make(command)]
+}))
+
+/** Returns what differs from the first use of a command id. */
+const reuseOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.result(effect), (result) => {
+    const error: unknown = Result.isFailure(result) ? result.failure : undefined
+    return error instanceof EventStoreError && error.reason._tag === "CommandIdReused" ? error.reason.differs : result
+  })
+
+const PersonEvent = Schema.TaggedUnion({
+  Joined: {
+    personId: Schema.String,
+    group: Schema.String,
+    name: PersonalData.field(Schema.String, { subject: "personId" })
+  },
+  Moved: { personId: Schema.String, group: Schema.String }
+})
+const Join = Command.make("Join", { payload: { personId: Schema.String, group: Schema.String, name: Schema.String } })
+const Move = Command.make("Move", { payload: { personId: Schema.String, group: Schema.String } })
+const people = Aggregate.layer(
+  Aggregate.make("CommandIdPerson", {
+    id: "personId",
+    state: Schema.String,
+    events: PersonEvent,
+    commands: [Join, Move]
+  })
+    .decider({
+      initial: "",
+      evolve: { Joined: (_, { group }) => group, Moved: (_, { group }) => group },
+      decide: {
+        Join: (_, command) => [PersonEvent.cases.Joined.make(command)],
+        Move: (_, command) => [PersonEvent.cases.Moved.make(command)]
+      }
+    })
+)
+
+/**
+ * Command ids of commands, decisions and appends.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionStore>> = [
+  test("rejects a command id with another payload, and writes nothing", function*() {
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const add = (quantity: number) => CommandBus.dispatch(Add, { cartId, sku: "a", quantity }, { commandId })
+    yield* Effect.gen(function*() {
+      const first = yield* add(3)
+      equal(yield* add(3), first, "the same payload")
+      equal(yield* reuseOf(add(4)), "payload", "another payload")
+      equal(yield* reuseOf(add(40)), "payload", "another payload, which the state would reject")
+      yield* CommandBus.dispatch(Add, { cartId, sku: "a", quantity: 6 })
+      equal(yield* add(3), first, "the same payload, which the state would now reject")
+      const empty = (secret: string) =>
+        CommandBus.dispatch(Empty, { cartId, secret: Redacted.make(secret) }, { commandId: `${commandId}-2` })
+      const emptied = yield* empty("one")
+      equal(yield* empty("two"), emptied, "a redacted value is not compared")
+    }).pipe(Effect.provide(carts))
+    equal((yield* Aggregate.load(CartDecider, cartId)).version, Version.make(3), "the version")
+  }),
+
+  test("compares the encoded payload, so an optional field added later changes nothing", function*() {
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const payload = { cartId, sku: "a", quantity: 3 }
+    const first = yield* Effect.provide(CommandBus.dispatch(Add, payload, { commandId }), carts)
+    const later = Aggregate.layer(LaterCartDecider)
+    yield* Effect.gen(function*() {
+      const reordered = { quantity: 3, sku: "a", cartId }
+      equal(yield* CommandBus.dispatch(AddLater, reordered, { commandId }), first, "the same payload, by later code")
+      const noted = { ...payload, note: "gift" }
+      equal(yield* reuseOf(CommandBus.dispatch(AddLater, noted, { commandId })), "payload", "with the new field")
+    }).pipe(Effect.provide(later))
+  }),
+
+  test("rejects a decision's command id with another payload", function*() {
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const run = (quantity: number) => CommandBus.dispatch(Reserve, { cartId, sku: "a", quantity }, { commandId })
+    yield* Effect.gen(function*() {
+      const first = yield* run(8)
+      equal(yield* run(8), first, "the same payload, which the models would now reject")
+      equal(yield* reuseOf(run(2)), "payload", "another payload")
+      equal(yield* reuseOf(run(5)), "payload", "another payload, which the models reject")
+    }).pipe(Effect.provide(reserve))
+  }),
+
+  test("accepts one of 16 racing payloads under one command id", function*() {
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const skus = Array.from({ length: 16 }, (_, index) => `sku-${index % 8}`)
+    const exits = yield* race(
+      skus.map((sku) =>
+        CommandBus.dispatch(Add, { cartId, sku, quantity: 1 }, { commandId }).pipe(
+          Effect.as(sku),
+          reuseOf,
+          Effect.provide(carts)
+        )
+      )
+    )
+    const outcomes = exits.map((exit) => Exit.isSuccess(exit) ? exit.value : exit)
+    const accepted = outcomes.filter((outcome) => outcome !== "payload")
+    equal(accepted.length, 2, "the racers with the payload that was accepted, of 16")
+    equal(accepted[0], accepted[1], "their payload")
+    equal((yield* Aggregate.load(CartDecider, cartId)).version, Version.make(1), "the version")
+  }),
+
+  test("rejects an append's command id with other events, also for a close", function*() {
+    const store = yield* EventStore
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const stream = `Cart-${cartId}`
+    const added = (quantity: number) => CartEvent.cases.Added.make({ cartId, sku: "a", quantity })
+    const options = { metadata: { commandId } }
+    const first = yield* store.append(CartEvent, stream, [added(1)], options)
+    equal(yield* store.append(CartEvent, stream, [added(1)], options), first, "the same event")
+    equal(yield* reuseOf(store.append(CartEvent, stream, [added(2)], options)), "payload", "another event")
+    equal(yield* reuseOf(store.append(CartEvent, stream, [added(1), added(1)], options)), "payload", "more events")
+    equal(yield* reuseOf(store.close(CartEvent, stream, added(1), options)), "payload", "a close with that event")
+    const closing = { metadata: { commandId: unique("command") } }
+    const closed = yield* store.close(CartEvent, stream, added(5), closing)
+    equal(yield* store.close(CartEvent, stream, added(5), closing), closed, "the same close")
+    equal(yield* reuseOf(store.close(CartEvent, stream, added(6), closing)), "payload", "another last event")
+    equal(yield* reuseOf(store.append(CartEvent, stream, [added(5)], closing)), "payload", "an append of that event")
+  }),
+
+  test("takes 0 and -0 for two payloads and two events", function*() {
+    const store = yield* EventStore
+    const [cartId, commandId, second] = [unique("cart"), unique("command"), unique("command")]
+    yield* Effect.gen(function*() {
+      const add = (quantity: number) => CommandBus.dispatch(Add, { cartId, sku: "a", quantity }, { commandId })
+      const first = yield* add(-0)
+      equal(yield* add(-0), first, "the same payload")
+      equal(yield* reuseOf(add(0)), "payload", "the payload with 0")
+    }).pipe(Effect.provide(carts))
+    const append = (quantity: number) =>
+      store.append(CartEvent, `Cart-${cartId}`, [CartEvent.cases.Added.make({ cartId, sku: "a", quantity })], {
+        metadata: { commandId: second }
+      })
+    const first = yield* append(0)
+    equal(yield* append(0), first, "the same event")
+    equal(yield* reuseOf(append(-0)), "payload", "the event with -0")
+  }),
+
+  test("decides again under a command id that wrote no events", function*() {
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    yield* Effect.gen(function*() {
+      const nothing = yield* CommandBus.dispatch(Empty, { cartId, secret: Redacted.make("s") }, { commandId })
+      equal(nothing.events, [], "nothing to do")
+      const added = yield* CommandBus.dispatch(Add, { cartId, sku: "a", quantity: 1 }, { commandId })
+      equal(added.events.length, 1, "the id is free, because nothing is stored under it")
+    }).pipe(Effect.provide(carts))
+  }),
+
+  test("passes on the metadata of an event without its hash", function*() {
+    const store = yield* EventStore
+    const cartId = unique("cart")
+    const stream = `Cart-${cartId}`
+    const added = CartEvent.cases.Added.make({ cartId, sku: "a", quantity: 1 })
+    yield* store.append(CartEvent, stream, [added, added], { metadata: { commandId: unique("command"), actor: "ann" } })
+    const [first, second] = yield* Stream.runCollect(store.readStreamEncoded(stream))
+    equal([typeof first!.metadata.payloadHash, second!.metadata.payloadHash], ["string", undefined], "the hash")
+    const { commandId: _, ...passedOn } = first!.metadata
+    yield* store.append(CartEvent, stream, [added], { metadata: passedOn })
+    const events = yield* Stream.runCollect(store.readStreamEncoded(stream))
+    equal(events[2]!.metadata, { actor: "ann" }, "the metadata of the other append")
+  }),
+
+  test("compares personal data until it is erased, and the rest afterwards", function*() {
+    const store = yield* EventStore
+    const [personId, commandId] = [unique("ann"), unique("command")]
+    const payload = { personId, group: "g", name: "Ann Archer" }
+    const join = (change: Partial<typeof payload>) =>
+      CommandBus.dispatch(Join, { ...payload, ...change }, { commandId })
+    yield* Effect.gen(function*() {
+      const first = yield* join({})
+      equal(yield* join({}), first, "the same payload")
+      equal(yield* reuseOf(join({ name: "Bob Baker" })), "payload", "another name")
+      equal(yield* reuseOf(join({ group: "h" })), "payload", "another group")
+      const [event] = yield* Stream.runCollect(store.readStreamEncoded(first.stream))
+      // Two people with one name in one group: no hash shows it.
+      const other = unique("bob")
+      const same = yield* CommandBus.dispatch(Join, { ...payload, personId: other }, { commandId: unique("command") })
+      const [twin] = yield* Stream.runCollect(store.readStreamEncoded(same.stream))
+      ok(event!.metadata.personalPayloadHash!.hash !== twin!.metadata.personalPayloadHash!.hash, "the hashes differ")
+      const moved = yield* CommandBus.dispatch(Move, { personId, group: "m" }, { commandId: `${commandId}-2` })
+      yield* Erasure.erase(personId)
+      equal(yield* join({}), first, "the same payload after the erasure")
+      equal(yield* join({ name: "Bob Baker" }), first, "another name, which cannot be compared any more")
+      equal(yield* reuseOf(join({ group: "h" })), "payload", "another group")
+      const move = (group: string) => CommandBus.dispatch(Move, { personId, group }, { commandId: `${commandId}-2` })
+      equal(yield* move("m"), moved, "a payload without personal data")
+      equal(yield* reuseOf(move("n")), "payload", "another one")
+    }).pipe(Effect.provide(people))
+  }),
+
+  test("stores one hash for payloads that differ in personal data only", function*() {
+    const store = yield* EventStore
+    yield* Effect.gen(function*() {
+      const personId = unique("ann")
+      const hashes: Array<string | undefined> = []
+      for (const name of ["Ann", "Bob"]) {
+        const { events, stream } = yield* CommandBus.dispatch(Join, { personId, group: "g", name })
+        const recorded = yield* Stream.runCollect(store.readStreamEncoded(stream))
+        hashes.push(recorded.find(({ id }) => id === events[0]!.id)?.metadata.payloadHash)
+      }
+      equal([typeof hashes[0], hashes[0]], ["string", hashes[1]], "the open hash does not depend on the name")
+    }).pipe(Effect.provide(people))
+  }),
+
+  test("finds the receipt of a command id whatever its payload", function*() {
+    const store = yield* EventStore
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const first = yield* Effect.provide(
+      CommandBus.dispatch(Add, { cartId, sku: "a", quantity: 3 }, { commandId }),
+      carts
+    )
+    equal(yield* store.receipt(commandId), Option.some(first), "the receipt")
+  })
+]
