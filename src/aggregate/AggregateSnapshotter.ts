@@ -1,8 +1,8 @@
 /**
  * Reads and writes the snapshots of an aggregate's states.
  *
- * A snapshot is an optimization, and a load verifies it. It is used when its fingerprint is that of this program, its text decodes, and the
- * stream has its last event under the same version, position and id. Otherwise the state is folded from the events.
+ * A snapshot is an optimization, and a load verifies it. It is used when its fingerprint is that of this program, one of the program's keys has
+ * signed it (if there are any), its text decodes, and the stream has its last event under the same version, position and id. Otherwise the state is folded from the events.
  *
  * @since 0.1.0
  */
@@ -35,7 +35,7 @@ export type FoundSnapshot<State> =
   | { readonly _tag: "None" }
   /** A state to start from, if the stream has its last event. */
   | { readonly _tag: "Usable"; readonly state: CachedState<State>; readonly snapshot: Snapshot }
-  /** A snapshot that does not decode; the next one replaces it. */
+  /** A snapshot that does not decode or has no valid signature; the next one replaces it. */
   | { readonly _tag: "Unusable"; readonly snapshot: Snapshot }
 
 /**
@@ -113,10 +113,21 @@ export const make = <State>(
       // The read of the stream then fails with what is wrong with its name.
       if (name instanceof EventStoreError) return none
       const found = yield* store[internals].snapshots.read({ stream: name, fingerprint })
-      if (Option.isNone(found)) return none
-      if (found.value.version > maxVersion) return yield* Effect.as(countSnapshotRead("none"), none)
-      const snapshot = found.value
+      if (found._tag === "None") return none
+      const { snapshot } = found
       const { eventId, position, version } = snapshot
+      if (found._tag === "Unsigned") {
+        yield* countSnapshotRead("unsigned")
+        yield* warn(
+          "A snapshot has no valid signature: another program wrote or changed it, or its key is not among `snapshotKeys`; "
+            + "the state is folded from its events",
+          stream,
+          version,
+          ""
+        )
+        return { _tag: "Unusable", snapshot }
+      }
+      if (version > maxVersion) return yield* Effect.as(countSnapshotRead("none"), none)
       // Without the key store no snapshot can be decrypted; the read of the events then fails with the reason.
       const decoded = yield* Effect.orElseSucceed(
         decodeState(snapshots, store[internals].keys, snapshot.state),

@@ -72,7 +72,8 @@ export const stateMisses = Metric.counter("evsrc_state_cache_misses_total", {
 })
 
 /**
- * Looks for a snapshot, by the attribute `outcome`: `hit`, `none`, `stale` (its event is not in the stream), `undecodable` or `failed`.
+ * Looks for a snapshot, by the attribute `outcome`: `hit`, `none`, `stale` (its event is not in the stream), `undecodable`, `unsigned` (no
+ * key of the program has signed it) or `failed`.
  *
  * @since 0.1.0
  * @category metrics

@@ -23,7 +23,7 @@ export const countStateRead = (isCached: boolean): Effect.Effect<void> =>
 
 /** Counts a read of a snapshot. */
 export const countSnapshotRead = (
-  outcome: "hit" | "none" | "stale" | "undecodable" | "failed"
+  outcome: "hit" | "none" | "stale" | "undecodable" | "unsigned" | "failed"
 ): Effect.Effect<void> => Metric.update(Metric.withAttributes(Metrics.snapshotReads, { outcome }), 1)
 
 /** Counts a snapshot that was due. */

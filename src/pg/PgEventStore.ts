@@ -14,6 +14,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
+import * as SnapshotSigning from "../snapshot/SnapshotSigning.ts"
 import * as AppendBatcher from "./append/AppendBatcher.ts"
 import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
@@ -57,6 +58,7 @@ export const makeDriver = Effect.fnUntraced(
 
     const statements = PgAppend.make(sql, quoted, reader.receipt)
     const appendInBatch = yield* AppendBatcher.make(wakingReaders(statements, wakeReaders), options.groupCommit)
+    const snapshots = yield* SnapshotSigning.withKeys(PgSnapshots.make(query, quoted), options.snapshotKeys)
     const appendAlone = PgTransactionalAppend.make(sql, statements, wakeReaders)
 
     return {
@@ -80,7 +82,7 @@ export const makeDriver = Effect.fnUntraced(
       closedStreams: streams.closed,
       restore: (request) => Effect.tap(restore(request), wakeReaders),
       changed: highWaterMark.changed,
-      snapshots: PgSnapshots.make(query, quoted)
+      snapshots
     }
   }
 )

@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import type { AppendQueueOptions } from "./append/AppendQueue.ts"
 
@@ -34,6 +35,11 @@ export interface PgOptions {
    * Migrations enable it for all processes that append to the schema, and it stays enabled.
    */
   readonly hashChain?: boolean | undefined
+  /**
+   * The keys that sign snapshots, each at least 32 random bytes in Base64. The first one signs; a snapshot that none of them has signed is not
+   * used. Without keys, a role that may write the table of snapshots decides which states commands see.
+   */
+  readonly snapshotKeys?: ReadonlyArray<Redacted.Redacted> | undefined
   /**
    * Adds the indexes with which `Causation.of` finds the events of a correlation id without a scan of the log. Migrations create them,
    * and appends wait meanwhile. For a large log, create them before, as docs/audit.md describes.

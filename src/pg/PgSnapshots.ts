@@ -20,6 +20,7 @@ interface SnapshotRow {
   readonly event_id: string
   readonly state: string
   readonly taken_at: Date
+  readonly signature: string | null
 }
 
 /**
@@ -29,16 +30,17 @@ interface SnapshotRow {
  * @category constructors
  */
 export const make = (query: PgStatement, schema: string): SnapshotDriver => {
-  const columns = "stream, fingerprint, version, position, event_id, state, taken_at"
+  const columns = "stream, fingerprint, version, position, event_id, state, taken_at, signature"
   const one = `select ${columns} from ${schema}.snapshots where stream = $1 and fingerprint = $2`
-  // $8: deletes snapshots of other fingerprints that are older.
+  // $9: deletes snapshots of other fingerprints that are older.
   const write = `with old as (
-      delete from ${schema}.snapshots where stream = $1 and fingerprint <> $2 and taken_at < $8
+      delete from ${schema}.snapshots where stream = $1 and fingerprint <> $2 and taken_at < $9
     )
     insert into ${schema}.snapshots as existing (${columns})
-      values ($1, $2, $3, $4, $5, $6, $7)
+      values ($1, $2, $3, $4, $5, $6, $7, $8)
       on conflict (stream, fingerprint) do update set version = excluded.version, position = excluded.position,
-        event_id = excluded.event_id, state = excluded.state, taken_at = excluded.taken_at
+        event_id = excluded.event_id, state = excluded.state, taken_at = excluded.taken_at,
+        signature = excluded.signature
         where existing.version < excluded.version`
   const discard = `delete from ${schema}.snapshots
     where stream = $1 and fingerprint = $2 and version = $3 and event_id = $4 and taken_at = $5`
@@ -52,7 +54,7 @@ export const make = (query: PgStatement, schema: string): SnapshotDriver => {
         query<SnapshotRow>(one, [stream, fingerprint]),
         ([row]) => Option.map(Option.fromUndefinedOr(row), snapshotOf)
       ),
-    write: ({ eventId, fingerprint, position, state, stream, takenAt, version }) =>
+    write: ({ eventId, fingerprint, position, signature, state, stream, takenAt, version }) =>
       Effect.asVoid(query(write, [
         stream,
         fingerprint,
@@ -61,6 +63,7 @@ export const make = (query: PgStatement, schema: string): SnapshotDriver => {
         eventId,
         state,
         DateTime.toDateUtc(takenAt),
+        signature ?? null,
         DateTime.toDateUtc(DateTime.subtractDuration(takenAt, retention))
       ])),
     discard: ({ eventId, fingerprint, stream, takenAt, version }) =>
@@ -82,5 +85,6 @@ const snapshotOf = (row: SnapshotRow): Snapshot => ({
   position: Position.make(row.position),
   eventId: row.event_id,
   state: row.state,
-  takenAt: DateTime.makeUnsafe(row.taken_at)
+  takenAt: DateTime.makeUnsafe(row.taken_at),
+  ...(row.signature === null ? {} : { signature: row.signature })
 })

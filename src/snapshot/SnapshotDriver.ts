@@ -37,6 +37,8 @@ export interface Snapshot extends SnapshotKey {
   /** The state as JSON text, by the Schema that the fingerprint covers. */
   readonly state: string
   readonly takenAt: DateTime.Utc
+  /** The signature by `SnapshotSigning`; undefined when the program that wrote it has no keys. */
+  readonly signature?: string | undefined
 }
 
 /**
@@ -56,6 +58,8 @@ export const retention = Duration.days(7)
 export interface SnapshotDriver {
   /** Returns the snapshot of a key, if there is one. */
   readonly read: (key: SnapshotKey) => Effect.Effect<Option.Option<Snapshot>, EventStoreError>
+  /** Returns whether the signature of a snapshot is valid. `SnapshotSigning` adds it; without it every snapshot is used. */
+  readonly isAuthentic?: ((snapshot: Snapshot) => Effect.Effect<boolean>) | undefined
   /**
    * Writes a snapshot, unless there is one of the same or a later version. Removes those of the stream under other fingerprints that are older by
    * `retention`.

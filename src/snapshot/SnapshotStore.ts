@@ -15,6 +15,19 @@ import { countSnapshotRead, countSnapshotWrite } from "../core/metricUpdates.ts"
 import type { Snapshot, SnapshotDriver, SnapshotKey } from "./SnapshotDriver.ts"
 
 /**
+ * What a read of a snapshot found.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ReadSnapshot =
+  /** There is none, or the read failed. */
+  | { readonly _tag: "None" }
+  | { readonly _tag: "Found"; readonly snapshot: Snapshot }
+  /** The program has keys, and none of them has signed this snapshot. */
+  | { readonly _tag: "Unsigned"; readonly snapshot: Snapshot }
+
+/**
  * The snapshots of an event store.
  *
  * @since 0.1.0
@@ -22,7 +35,7 @@ import type { Snapshot, SnapshotDriver, SnapshotKey } from "./SnapshotDriver.ts"
  */
 export interface SnapshotStore {
   /** Returns a snapshot; none when there is none or the read fails. */
-  readonly read: (key: SnapshotKey) => Effect.Effect<Option.Option<Snapshot>>
+  readonly read: (key: SnapshotKey) => Effect.Effect<ReadSnapshot>
   /**
    * Writes a snapshot in the background, one after the other. It runs `snapshot` there, and writes nothing when that returns none. It drops a snapshot
    * while one of the same stream waits, or too many of all streams. It removes `instead` first, a snapshot that is not valid.
@@ -55,10 +68,13 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     read: (key) =>
-      driver.read(key).pipe(
-        Effect.tap((found) => Option.isNone(found) ? countSnapshotRead("none") : Effect.void),
-        orElse("A snapshot cannot be read", key.stream, countSnapshotRead("failed"), Option.none())
-      ),
+      Effect.flatMap(
+        driver.read(key),
+        Option.match({
+          onNone: () => Effect.as(countSnapshotRead("none"), none),
+          onSome: (snapshot) => authenticated(driver, snapshot)
+        })
+      ).pipe(orElse("A snapshot cannot be read", key.stream, countSnapshotRead("failed"), none)),
     write: (stream, snapshot, instead) =>
       Effect.suspend(() => {
         if (waiting.has(stream) || waiting.size >= maxWaiting) return countSnapshotWrite("dropped")
@@ -81,6 +97,14 @@ export const make = Effect.fnUntraced(function*(
     settled: FiberSet.awaitEmpty(writers)
   }
 })
+
+const none: ReadSnapshot = { _tag: "None" }
+
+const authenticated = (driver: SnapshotDriver, snapshot: Snapshot): Effect.Effect<ReadSnapshot> =>
+  Effect.map(driver.isAuthentic?.(snapshot) ?? Effect.succeed(true), (isAuthentic) => ({
+    _tag: isAuthentic ? "Found" : "Unsigned",
+    snapshot
+  }))
 
 /** Returns another result in place of a failure, which it logs and counts. An interruption passes through. */
 const orElse =

@@ -26,6 +26,7 @@ import { parking } from "../operations/ParkingSuite.ts"
 import { lifecycles } from "../projection/LifecycleSuite.ts"
 import { projections } from "../projection/ProjectorSuite.ts"
 import { rebuilds } from "../projection/rebuild/RebuildSuite.ts"
+import { signedSnapshots } from "../snapshot/SignedSnapshotSuite.ts"
 import { snapshots } from "../snapshot/SnapshotSuite.ts"
 import { subscriptions } from "../subscription/SubscriptionSuite.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "../support/AccountFixtures.ts"
@@ -87,6 +88,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...decisionStreams,
   ...loading,
   ...snapshots,
+  ...signedSnapshots,
   ...jsonValues,
   ...projections,
   ...lifecycles,

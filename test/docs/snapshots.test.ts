@@ -1,6 +1,6 @@
 /** Executes the code of docs/snapshots.md. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
+import { Config, Effect, Schema } from "effect"
 import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
@@ -37,7 +37,11 @@ const MeterDecider2 = Meter.decider({
   decide: { Read: (_, read) => [{ _tag: "Read", ...read }] }
 })
 
+process.env["SNAPSHOT_KEY"] = btoa("k".repeat(32))
+
 const dropSnapshots = (meterId: string) => Aggregate.dropSnapshots(Meter, [meterId])
+
+const Store = PgEventStore.layerConfig({ snapshotKeys: Config.all([Config.Redacted("SNAPSHOT_KEY")]) })
 
 it.live("takes snapshots, ignores those of other code, and drops them", () =>
   Effect.gen(function*() {
@@ -46,11 +50,18 @@ it.live("takes snapshots, ignores those of other code, and drops them", () =>
     yield* snapshots.settled
     assert.strictEqual(yield* total("a"), 120)
     const [snapshot] = yield* driver.snapshots.page(undefined, 10)
-    assert.deepStrictEqual([snapshot?.version, snapshot?.state], [100, `{"total":100,"readings":100}`])
+    assert.deepStrictEqual([snapshot?.version, snapshot?.state, snapshot?.signature?.length], [
+      100,
+      `{"total":100,"readings":100}`,
+      46
+    ])
     const { state } = yield* Aggregate.load(MeterDecider2, "a")
     assert.deepStrictEqual(state, { total: 180, readings: 120 })
     yield* snapshots.settled
     assert.strictEqual((yield* driver.snapshots.page(undefined, 10)).length, 2)
     assert.strictEqual(yield* dropSnapshots("a"), 2)
     assert.strictEqual(yield* total("a"), 120)
-  }).pipe(Effect.provide(PgEventStore.layer), Effect.provide(layerPostgres())))
+  }).pipe(
+    Effect.provide(Store),
+    Effect.provide(layerPostgres())
+  ))

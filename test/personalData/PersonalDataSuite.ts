@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -43,6 +44,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import type { Snapshot } from "../../src/snapshot/SnapshotDriver.ts"
 import * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
+import * as SnapshotSigning from "../../src/snapshot/SnapshotSigning.ts"
 import {
   behaviour,
   groups,
@@ -295,6 +297,42 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       const ofStreams = page.map((one) => one.stream).filter((one) => one === stream || one === first.stream)
       equal(ofStreams, [first.stream], "the streams with a snapshot")
     }).pipe(Effect.provide(Aggregate.layer(snapshotted).pipe(Layer.provideMerge(store))))
+  }),
+
+  test("a signed snapshot has encrypted data, and another person's is not used in its place", function*() {
+    const [ann, bob] = [unique("ann"), unique("bob")]
+    const snapshotted = Person.decider({ ...behaviour, snapshots: SnapshotPolicy.every(2) })
+    const { driver, keys } = (yield* EventStore.EventStore)[internals]
+    const snapshots = yield* SnapshotSigning.withKeys(driver.snapshots, [Redacted.make(btoa("k".repeat(32)))])
+    const startProcess = EventStore.make({ ...driver, snapshots }, keys)
+    const store = yield* startProcess
+    const streams: Array<string> = []
+    for (const [personId, name] of [[ann, "Ann Archer"], [bob, "Bob Baker"]] as const) {
+      const { stream } = yield* Effect.gen(function*() {
+        yield* CommandBus.dispatch(Register, { personId, group: "g", name: "Nobody" })
+        return yield* CommandBus.dispatch(Rename, { personId, name })
+      }).pipe(Effect.provide(Aggregate.layer(snapshotted)), Effect.provideService(EventStore.EventStore, store))
+      yield* store[internals].snapshots.settled
+      streams.push(stream)
+    }
+    const stored = (yield* driver.snapshots.page(undefined, 10_000)).filter(({ stream }) => streams.includes(stream))
+    const [ofAnn, ofBob] = streams.map((stream) => stored.find((one) => one.stream === stream)!)
+    equal(stored.filter(({ state }) => names.test(state)), [], "the snapshots with a name in plaintext")
+    const load = (id: string) =>
+      Effect.flatMap(
+        startProcess,
+        (process) =>
+          Effect.tap(
+            Effect.provideService(Aggregate.load(snapshotted, id), EventStore.EventStore, process),
+            process[internals].snapshots.settled
+          )
+      )
+    equal((yield* load(ann)).state.name, "Ann Archer", "the name from the snapshot")
+    yield* driver.snapshots.discard(ofAnn!)
+    yield* driver.snapshots.write({ ...ofAnn!, state: ofBob!.state, signature: ofBob!.signature })
+    equal((yield* load(ann)).state.name, "Ann Archer", "the name after the encrypted state was replaced")
+    yield* Erasure.erase(ann)
+    equal<unknown>((yield* load(ann)).state.name, erasedOf(ann), "the name after the erasure")
   }),
 
   inLifecycle("async"),

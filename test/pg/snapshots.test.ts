@@ -1,11 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Option, References, type Scope } from "effect"
+import { Config, ConfigProvider, Effect, Option, Redacted, References, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { Aggregate, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { add, foldedState, startProcess, storedSnapshot, tally } from "../snapshot/SnapshotFixtures.ts"
 import { layerPostgres } from "../support/Database.ts"
+
+const keys = [Redacted.make(btoa("k".repeat(32)))]
 
 const decider = tally({ snapshots: SnapshotPolicy.every(5) })
 
@@ -59,6 +61,54 @@ describe("snapshots on PostgreSQL", () => {
       assert.deepStrictEqual(yield* calls, ["read", "write"])
       assert.strictEqual((yield* storedSnapshot(decider, "a"))?.version, 12)
     })))
+
+  it.live("a row that was written by hand is replaced once, or rejected by the table", () =>
+    onPostgres(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const { run, settled } = yield* startProcess(undefined, keys)
+      for (let n = 1; n <= 6; n++) yield* run(add(decider, "a", n))
+      yield* settled
+      for (const takenAt of ["2030-01-02 03:04:05.678901+00", "0001-01-01 00:00:00+00", "9999-12-30 23:00:00+00"]) {
+        yield* sql`update evsrc.snapshots set state = '{"sum":666}', taken_at = ${takenAt}::timestamptz`
+        const process = yield* startProcess(undefined, keys)
+        assert.deepStrictEqual((yield* process.run(Aggregate.load(decider, "a"))).state, { sum: 21 })
+        yield* process.settled
+        assert.deepStrictEqual(yield* process.calls, ["read", "discard", "write"])
+        assert.strictEqual((yield* storedSnapshot(decider, "a"))?.version, 6)
+      }
+      for (
+        const change of [
+          "version = 9007199254740992",
+          "version = 0",
+          "position = -1",
+          "position = 17592186044416",
+          "taken_at = 'infinity'",
+          "taken_at = '-infinity'",
+          "taken_at = '10000-01-01'"
+        ]
+      ) {
+        const error = yield* Effect.flip(sql.unsafe(`update evsrc.snapshots set ${change}`))
+        assert.include(String(error.reason.cause), "violates check constraint", change)
+      }
+    })))
+
+  it.live("the keys come from the configuration", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const run = (key: string) =>
+        Effect.gen(function*() {
+          for (let n = 1; n <= 5; n++) yield* add(decider, key, n)
+          yield* (yield* EventStore.EventStore)[internals].snapshots.settled
+        }).pipe(
+          Effect.provide(PgEventStore.layerConfig({ snapshotKeys: Config.all([Config.Redacted("SNAPSHOT_KEY")]) })),
+          Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ SNAPSHOT_KEY: key })))
+        )
+      yield* run(Redacted.value(keys[0]!))
+      const rows = yield* sql<{ readonly signature: string | null }>`select signature from evsrc.snapshots`
+      assert.match(rows[0]?.signature ?? "", /^1\.[A-Za-z0-9+/]{43}=$/)
+      const error = yield* Effect.flip(run("c2hvcnQ="))
+      assert.include(String(error), "Key 1 of the option `snapshotKeys` has 5 bytes")
+    }).pipe(Effect.provide(layerPostgres())))
 
   it.live("concurrent writers of one stream leave the latest version", () =>
     onPostgres(Effect.gen(function*() {

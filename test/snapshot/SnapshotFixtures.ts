@@ -6,6 +6,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as Command from "../../src/command/Command.ts"
@@ -18,6 +19,7 @@ import * as EventStore from "../../src/eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../../src/eventStore/EventStoreDriver.ts"
 import type { Snapshot } from "../../src/snapshot/SnapshotDriver.ts"
 import type * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
+import * as SnapshotSigning from "../../src/snapshot/SnapshotSigning.ts"
 
 const Added = { id: Schema.String, amount: Schema.Int }
 const Sum = Schema.Struct({ sum: Schema.Int.check(Schema.isLessThan(1_000)) })
@@ -85,13 +87,15 @@ export const foldedState = (decider: Tally, id: string, options?: Aggregate.Load
   )
 
 /**
- * Starts a process on the same log, without cached states. It counts its reads and can replace operations of the snapshot driver.
+ * Starts a process on the same log, without cached states. It counts its reads, can replace operations of the snapshot driver, and signs snapshots
+ * if it has keys.
  *
  * - `read`: returns how many events it has read since the last call
  * - `calls`: returns the snapshot operations since the last call
  */
 export const startProcess = Effect.fnUntraced(function*(
-  change: (driver: Driver["snapshots"]) => Partial<Driver["snapshots"]> = () => ({})
+  change: (driver: Driver["snapshots"]) => Partial<Driver["snapshots"]> = () => ({}),
+  keys?: ReadonlyArray<Redacted.Redacted>
 ) {
   const { driver } = (yield* EventStore.EventStore)[internals]
   let read = 0
@@ -101,7 +105,7 @@ export const startProcess = Effect.fnUntraced(function*(
       calls.push(name)
       return call(...args)
     }
-  const snapshots = { ...driver.snapshots, ...change(driver.snapshots) }
+  const snapshots = yield* SnapshotSigning.withKeys({ ...driver.snapshots, ...change(driver.snapshots) }, keys)
   const store = yield* EventStore.make({
     ...driver,
     readStream: (page) =>
