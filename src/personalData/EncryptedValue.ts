@@ -125,13 +125,19 @@ export const secretsOf = (stored: unknown, decrypted: unknown): ReadonlyArray<un
 }
 
 /**
- * Returns the values in a JSON value that are neither object nor array.
+ * Returns the values in a JSON value that are neither object nor array, and its field names that `isValue`: in a record they are data.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const leavesOf = (value: unknown): ReadonlyArray<unknown> =>
-  Predicate.isObjectOrArray(value) ? Object.values(value).flatMap(leavesOf) : [value]
+export const leavesOf = (value: unknown, isValue: (name: string) => boolean = () => true): ReadonlyArray<unknown> => {
+  if (Array.isArray(value)) return value.flatMap((element) => leavesOf(element, isValue))
+  if (!Predicate.isObject(value)) return [value]
+  return Object.entries(value).flatMap(([name, field]) => [
+    ...isValue(name) ? [name] : [],
+    ...leavesOf(field, isValue)
+  ])
+}
 
 const escapeJson = (text: string): string => JSON.stringify(text).slice(1, -1)
 
@@ -146,6 +152,14 @@ export const formsOf = (text: string): ReadonlySet<string> => {
   for (let form = text, i = 0; i < 3; i++) forms.add(form = escapeJson(form))
   return forms
 }
+
+/**
+ * Returns a text as a column of raw text holds it. PostgreSQL stores neither U+0000 nor half of a surrogate pair.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const storableText = (text: string): string => text.replaceAll("\u0000", "\ufffd").toWellFormed()
 
 const escapes: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" }
 

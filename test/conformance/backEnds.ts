@@ -7,6 +7,7 @@ import { PgEventStore, PgKeyStore, type PgOptions, PgProjectionStore, PgStores }
 import { internals } from "../../src/core/internals.ts"
 import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 import { commandIds } from "../command/CommandIdSuite.ts"
+import * as ScanSuite from "../erasure/ScanSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import * as RecordingSuite from "../testing/RecordingSuite.ts"
@@ -64,6 +65,7 @@ export const everySuite = <E>(name: string, stores: Layer.Layer<Stores, E>): voi
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
   conformance(`command ids on ${name}`, stores, commandIds)
   conformance(`personal data on ${name}`, stores, PersonalDataSuite.cases)
+  conformance(`scan on ${name}`, stores, ScanSuite.scans)
   conformance(`recordings on ${name}`, stores, RecordingSuite.cases)
 }
 

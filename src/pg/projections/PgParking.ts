@@ -9,6 +9,7 @@ import type { FailedEvent, Parked, ParkingDriver, ParkingEntry, ParkingRequest }
 import * as Position from "../../core/Position.ts"
 import type { StreamId } from "../../core/StreamId.ts"
 import * as Version from "../../core/Version.ts"
+import * as EncryptedValue from "../../personalData/EncryptedValue.ts"
 import type { PgStatement } from "../PgStatement.ts"
 
 interface ParkedRow {
@@ -93,8 +94,7 @@ const columnsOf = (events: ReadonlyArray<FailedEvent>): ReadonlyArray<unknown> =
   events.map((event) => event.position),
   events.map((event) => event.eventId),
   events.map((event) => event.type),
-  // PostgreSQL accepts no text with U+0000.
-  events.map((event) => event.error.replaceAll("\u0000", "\ufffd"))
+  events.map((event) => EncryptedValue.storableText(event.error))
 ]
 
 const parkedOf = (row: ParkedRow): Parked => ({
