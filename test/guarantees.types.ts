@@ -860,6 +860,17 @@ export const withModels = Toucher.decider({
   },
   decide: { Touch: (n, command, { count }) => count + n === 0 ? [] : [{ _tag: "Foreign", userId: command.userId }] }
 })
+export const modelsOfUnknownCommand = () =>
+  Toucher.decider({
+    initial: 0,
+    evolve: { Foreign: (n) => n + 1 },
+    models: {
+      Touch: () => ({}),
+      // @ts-expect-error the aggregate has no command "Tuoch"
+      Tuoch: () => ({})
+    },
+    decide: { Touch: () => [] }
+  })
 export const unknownModelOf = () =>
   Toucher.decider({
     initial: 0,

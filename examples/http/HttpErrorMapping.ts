@@ -31,8 +31,9 @@ export const outcomeUnknown = OutcomeUnknown.make({
     + "if it had none, read the user first"
 })
 
-export const keyReused = IdempotencyKeyReused.make({
-  message: "This Idempotency-Key was already used for a different request; use a new key for each request"
+const keyReused = IdempotencyKeyReused.make({
+  message:
+    "This Idempotency-Key belongs to another request: another operation, another user or another body. Use a new key for each request"
 })
 
 type ReadError = typeof readErrors[number]["Type"]

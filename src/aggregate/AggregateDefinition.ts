@@ -61,7 +61,7 @@ export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C
    * For some commands, the decision models beyond the aggregate's own stream. `decide` receives their states as its third argument. The append then
    * requires both: that the stream is at the decided version, and that no other event has matched the models since. Write it before `decide`.
    */
-  readonly models?: (M & Decider.ModelsByCommand<C>) | undefined
+  readonly models?: (M & Decider.ModelsByCommand<C> & UnknownCommands<M, C>) | undefined
   /** For each command, the events it leads to or the error with which it is rejected. */
   readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C, NoInfer<M>>
   /**
@@ -76,6 +76,11 @@ export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C
    * Older snapshots are then not used any more.
    */
   readonly evolveVersion?: number | undefined
+}
+
+/** Rejects names that are not those of commands: the type of their functions becomes the message, which no value has. */
+type UnknownCommands<M, C extends Command.Any> = {
+  readonly [K in Exclude<keyof M, C["_tag"]>]: `the aggregate has no command "${K & string}"`
 }
 
 /**

@@ -388,6 +388,10 @@ describe("Idempotency-Key", () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => ask("POST", "/users", request)))
     assert.deepStrictEqual(new Set(answers.map(({ status }) => status)), new Set([201]))
     assert.lengthOf(Array.from(new Set(answers.map(({ text }) => text))), 1)
+    await expectError(422, "IdempotencyKeyReused", ["POST", "/users", {
+      ...request,
+      body: { email: "a@example.com", name: "Bob" }
+    }])
     assert.lengthOf(Object(at(await history(String(at(answers[0]?.json, "userId"))), "items")), 1)
   })
 
@@ -404,7 +408,7 @@ describe("Idempotency-Key", () => {
     const [ann, bob] = [await register(), await register()]
     const key = newId()
     assert.strictEqual((await ask("PATCH", `/users/${ann}`, { body: { name: "X" }, ...keyed(key) })).status, 200)
-    await expectError(409, "IdempotencyKeyReused", ["PATCH", `/users/${bob}`, { body: { name: "X" }, ...keyed(key) }])
+    await expectError(422, "IdempotencyKeyReused", ["PATCH", `/users/${bob}`, { body: { name: "X" }, ...keyed(key) }])
     assert.lengthOf(Object(at(await history(bob), "items")), 1)
   })
 
@@ -412,9 +416,31 @@ describe("Idempotency-Key", () => {
     const id = newId()
     await ask("POST", "/users", { body: { userId: id, email: "a@example.com", name: "Ann" }, ...keyed(id) })
     const rename: Parameters<Ask> = ["PATCH", `/users/${id}`, { body: { name: "X" }, ...keyed(id) }]
-    await expectError(409, "IdempotencyKeyReused", rename)
-    await expectError(409, "IdempotencyKeyReused", ["POST", `/users/${id}/deactivate`, keyed(id)])
+    await expectError(422, "IdempotencyKeyReused", rename)
+    await expectError(422, "IdempotencyKeyReused", ["POST", `/users/${id}/deactivate`, keyed(id)])
     assert.lengthOf(Object(at(await history(id), "items")), 1)
+  })
+
+  it("rejects a key that was used with another body, and keeps the first", async () => {
+    const id = newId()
+    const registration = { userId: id, email: "a@example.com", name: "Ann" }
+    const post = (
+      body: object
+    ): Parameters<Ask> => ["POST", "/users", { body: { ...registration, ...body }, ...keyed(id) }]
+    const first = await ask(...post({}))
+    await expectError(422, "IdempotencyKeyReused", post({ email: "b@example.com" }))
+    await expectError(422, "IdempotencyKeyReused", post({ name: "Bob" }))
+    const rename = (name: string): Parameters<Ask> => ["PATCH", `/users/${id}`, { body: { name }, ...keyed(`${id}-2`) }]
+    const renamed = await ask(...rename("Ann Lee"))
+    await expectError(422, "IdempotencyKeyReused", rename("Ann Roe"))
+    await ask("POST", `/users/${id}/deactivate`)
+    // Whatever the user is by now, the key decides.
+    await expectError(422, "IdempotencyKeyReused", rename("Ann Roe"))
+    for (const [request, answer] of [[post({}), first], [rename("Ann Lee"), renamed]] as const) {
+      const again = await ask(...request)
+      assert.deepStrictEqual([again.status, again.text], [answer.status, answer.text])
+    }
+    assert.lengthOf(Object(at(await history(id), "items")), 3)
   })
 
   it("stores key and actor in the event's metadata", async () => {
@@ -711,12 +737,12 @@ describe("the server", () => {
       )
     )
     assert.deepStrictEqual(Object.fromEntries(operations), {
-      "post /users": ["201", "400", "409", "500", "503"],
+      "post /users": ["201", "400", "409", "422", "500", "503"],
       "get /users": ["200", "400", "410", "500", "503"],
       "get /users/events": ["200", "400", "410", "500", "503"],
       "get /users/{id}": ["200", "400", "404", "410", "500", "503"],
-      "patch /users/{id}": ["200", "400", "404", "409", "500", "503"],
-      "post /users/{id}/deactivate": ["200", "400", "404", "409", "500", "503"],
+      "patch /users/{id}": ["200", "400", "404", "409", "422", "500", "503"],
+      "post /users/{id}/deactivate": ["200", "400", "404", "409", "422", "500", "503"],
       "get /users/{id}/history": ["200", "400", "404", "410", "500", "503"],
       "get /users/{id}/timeline": ["200", "400", "404", "410", "500", "503"],
       "get /users/{id}/diff": ["200", "400", "404", "410", "500", "503"],

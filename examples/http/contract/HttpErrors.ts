@@ -44,7 +44,8 @@ export const ConcurrencyConflict = httpError(409, "ConcurrencyConflict", {
   expected: Schema.Union([Version.Version, Schema.Literals(["any", "noStream", "streamExists"])]),
   actual: Version.Version
 })
-export const IdempotencyKeyReused = httpError(409, "IdempotencyKeyReused", {})
+/** The status is that of draft-ietf-httpapi-idempotency-key-header. */
+export const IdempotencyKeyReused = httpError(422, "IdempotencyKeyReused", {})
 
 export const ProjectionBehind = httpError(503, "ProjectionBehind", {
   wanted: Position.Position,
