@@ -89,8 +89,8 @@ begin
 end $$;
 
 -- Rejects a write that is not one of the functions append, append_one, restore, archive and rebuild_event_tags. The triggers recognize
--- these by their search_path, which has pg_catalog twice: only a superuser may give a function a setting of its own. A session that
--- sets this search_path pretends to be one of them; docs/reference.md says how to prevent that too.
+-- these in two ways. They run as the owner of the tables, who alone has every privilege with grant option; all other roles, whatever they
+-- set, are rejected. And they have a search_path with pg_catalog twice, so that the owner does not insert rows by accident.
 create function evsrc.reject_direct_write() returns trigger language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -101,7 +101,9 @@ begin
 end $$;
 
 create trigger events_written_by_functions before insert on evsrc.events for each statement
-  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog'
+    or not has_table_privilege('evsrc.events'::regclass, 'TRIGGER WITH GRANT OPTION'))
+  execute function evsrc.reject_direct_write();
 
 create trigger events_immutable before update or truncate on evsrc.events
   for each statement execute function evsrc.reject_change();
@@ -110,7 +112,9 @@ create trigger event_tags_immutable before update or delete or truncate on evsrc
   for each statement execute function evsrc.reject_change();
 
 create trigger event_tags_written_by_functions before insert on evsrc.event_tags for each statement
-  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog'
+    or not has_table_privilege('evsrc.event_tags'::regclass, 'TRIGGER WITH GRANT OPTION'))
+  execute function evsrc.reject_direct_write();
 
 -- The streams that take no more events.
 create table evsrc.closed_streams (
@@ -138,7 +142,9 @@ begin
 end $$;
 
 create trigger closed_streams_written_by_functions before insert or update on evsrc.closed_streams for each statement
-  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog'
+    or not has_table_privilege('evsrc.closed_streams'::regclass, 'TRIGGER WITH GRANT OPTION'))
+  execute function evsrc.reject_direct_write();
 
 create trigger closed_streams_protected before update or delete on evsrc.closed_streams
   for each row execute function evsrc.protect_closed_stream();
@@ -150,7 +156,9 @@ create trigger closed_streams_immutable before truncate on evsrc.closed_streams
 create table evsrc.archived_events (like evsrc.events including all);
 
 create trigger archived_events_written_by_functions before insert on evsrc.archived_events for each statement
-  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog') execute function evsrc.reject_direct_write();
+  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog'
+    or not has_table_privilege('evsrc.archived_events'::regclass, 'TRIGGER WITH GRANT OPTION'))
+  execute function evsrc.reject_direct_write();
 
 create trigger archived_events_immutable before update or delete or truncate on evsrc.archived_events
   for each statement execute function evsrc.reject_change();
@@ -389,7 +397,7 @@ create function evsrc.append_one(
   p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
   p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
   out outcome text, out version bigint, out "position" bigint, out recorded_at timestamptz
-) language plpgsql volatile
+) language plpgsql volatile security definer
 -- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -495,7 +503,7 @@ create function evsrc.append(
   p_after bigint, p_seen bigint[], p_closes boolean default false,
   p_last_event_ids uuid[] default null, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
-) language plpgsql volatile
+) language plpgsql volatile security definer
 -- As in append_one. Also, planning again for each new length of the arrays would cost as much as the execution.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -518,6 +526,14 @@ declare
   low_water_mark bigint;
 begin
   perform evsrc.require_read_committed();
+  -- The lookups below number the elements from 1, whatever the bounds of an array. With other bounds they would look up one stream and
+  -- write another.
+  if array_ndims(p_streams) <> 1 or array_lower(p_streams, 1) <> 1 or array_lower(p_command_ids, 1) <> 1
+    or cardinality(p_streams) <> 1 and (p_closes or p_item_count is not null)
+  then
+    raise exception 'append takes arrays that begin at 1, and a condition or an end only of a single stream'
+      using errcode = 'invalid_parameter_value';
+  end if;
   for append_number in 1 .. cardinality(p_streams) loop
     outcomes[append_number] := 'appended';
     if p_wait then
@@ -920,8 +936,16 @@ declare
   previous_hash bytea;
   tags_input bytea := int4send(0);
 begin
-  if new.hash is not null or current_setting('event_store.restoring', true) = 'on' then
+  if new.hash is not null then
     -- A restored event keeps its hash, or the lack of one, because the next event's hash includes it. HashChain.verify checks it.
+    return new;
+  end if;
+  -- Any session can have this setting. Only restore holds this lock, which needs more than the right to call append.
+  if current_setting('event_store.restoring', true) = 'on' and exists (
+    select from pg_locks
+      where pid = pg_backend_pid() and locktype = 'relation' and relation = 'evsrc.events'::regclass and mode = 'ShareRowExclusiveLock'
+        and database = (select oid from pg_database where datname = current_database())
+  ) then
     return new;
   end if;
   if new.version > 1 then
@@ -1062,7 +1086,7 @@ end $$;
 
 -- Moves the events of a closed stream from evsrc.events to evsrc.archived_events, in one statement, so that every reader finds each
 -- event in exactly one of them. Returns the number of events moved: 0 if the stream was archived before, null if it is not closed.
-create function evsrc.archive(p_stream text, p_archived_at timestamptz) returns bigint language plpgsql volatile
+create function evsrc.archive(p_stream text, p_archived_at timestamptz) returns bigint language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp, pg_catalog
 as $$
 declare
@@ -1113,7 +1137,7 @@ create function evsrc.restore(
   p_schema_versions integer[], p_command_ids text[], p_command_events integer[], p_data text[], p_metadata text[],
   p_recorded_at timestamptz[], p_tags text[], p_hashes text[], p_closes boolean[],
   out outcome text, out "position" bigint, out detail text
-) language plpgsql volatile
+) language plpgsql volatile security definer
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set search_path = pg_catalog, pg_temp, pg_catalog
@@ -1229,5 +1253,8 @@ begin
   end if;
   return written;
 end $$;
+
+-- They run as the owner of the tables, so a role that calls them needs no right to write.
+revoke execute on function evsrc.append, evsrc.append_one, evsrc.archive, evsrc.restore from public;
 
 insert into evsrc.migrations (migration_id, name) values (1, '0001_event_store') on conflict do nothing;

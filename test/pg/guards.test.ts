@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Predicate, Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { EventStore, StreamLifecycle } from "evsrc"
+import { EventStore, HashChain, StreamLifecycle } from "evsrc"
 import { PgEventStore, PgMigrations, PgStores } from "evsrc/pg"
 import { readFileSync } from "node:fs"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
@@ -166,8 +166,75 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
   })
 }
 
+/** Calls of `append` that name one stream in one place and another in the next, or ask of several streams what only one can do. */
+const unsoundAppends: Readonly<Record<string, string>> = {
+  "streams that do not begin at 1": appendCall("'[0:1]={open,other}'", "'{1,0}'"),
+  "streams that begin below 1": appendCall("'[-1:1]={open,moved,other}'", "'{1,0,0}'"),
+  "streams in two dimensions": appendCall("'{{open},{other}}'", "'{1,1}'"),
+  "command ids that do not begin at 1": appendCall("'{open,other}'", "'{1,1}'", { commandIds: "'[0:1]={used,new}'" }),
+  "an end of two streams": appendCall("'{open,other}'", "'{1,1}'", { closes: "true" }),
+  "a condition on two streams": appendCall("'{open,other}'", "'{1,1}'", { items: "1, '{1}', '{Nothing}', '{}', '{}'" }),
+  "one stream twice": appendCall("'{open,open}'", "'{1,1}'"),
+  "one command id twice": appendCall("'{open,other}'", "'{1,1}'", { commandIds: "'{new,new}'" }),
+  "a used command id in an archived stream": appendCall("'{other}'", "'{1}'", { commandIds: "'[2:2]={archived}'" }),
+  "a stream without a name": appendCall("'{null,other}'", "'{1,1}'"),
+  "a number of events that is null": appendCall("'{open,other}'", "'{1,null}'"),
+  "more events than it names": appendCall("'{open}'", "'{3}'")
+}
+
+function appendCall(
+  streams: string,
+  counts: string,
+  { closes = "false", commandIds = "null", items = "null, null, null, null, null" }: {
+    readonly closes?: string
+    readonly commandIds?: string
+    readonly items?: string
+  } = {}
+) {
+  return `select 1 from evsrc.append(true, ${streams}, null, ${commandIds}, ${counts}, array[gen_random_uuid(), gen_random_uuid()],
+    '{Ticked,Ticked}', '{1,1}', array['{"n":1}','{"n":1}'], '{"{}","{}"}', null, ${items}, 0, '{}', ${closes})`
+}
+
+/** The streams whose versions are not 1, 2, 3 …, the closed ones whose last event is not the one recorded, and commands written twice. */
+const unsound = (sql: PgClient.PgClient) =>
+  sql`
+    select 'versions of ' || stream as fault from evsrc.log group by stream having max(version) <> count(*) or min(version) <> 1
+    union all
+    select 'end of ' || coalesce(closed.stream, event.stream)
+      from evsrc.closed_streams closed full join (select * from evsrc.log where closes) as event using (stream, version, position)
+      where closed.stream is null or event.stream is null
+    union all
+    select 'command ' || command_id from evsrc.log where command_id is not null group by command_id having count(*) > 1`
+
+for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: layerPostgres })) {
+  describe(`calls of append on ${name}`, () => {
+    it.live("leave every stream in order, whatever their arrays", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* writeStreams
+        const store = yield* EventStore.EventStore
+        const metadata = (commandId: string) => ({ metadata: { command: "Tick", commandId } })
+        yield* store.append(Tick, "used", [tick(1)], metadata("used"))
+        yield* store.append(Tick, "old", [tick(1)], metadata("archived"))
+        yield* StreamLifecycle.close(Tick, "old", tick(2))
+        yield* StreamLifecycle.archive("old")
+        const before = yield* stored(sql)
+        for (const [what, statement] of Object.entries(unsoundAppends)) {
+          const outcome = yield* rejection(sql, statement)
+          assert.include(["22023", "22004", "23502", "23505"], outcome, what)
+          assert.deepStrictEqual(yield* unsound(sql), [], what)
+        }
+        assert.deepStrictEqual(yield* stored(sql), before)
+        // With no events at all there is nothing to write.
+        yield* sql.unsafe(appendCall("'{open,other}'", "'{-1,0}'"))
+        assert.deepStrictEqual(yield* stored(sql), before)
+        assert.strictEqual((yield* append("open", 3)).version, 3)
+      }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client())))))
+  })
+}
+
 describe("a role", () => {
-  it.live("that may delete and insert, but does not own the tables, cannot remove or add events", () =>
+  it.live("with every right to read and write the tables adds and removes no events, whatever it sets", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase
       const layer = PgStores.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url) })))
@@ -175,61 +242,96 @@ describe("a role", () => {
         const sql = yield* PgClient.PgClient
         yield* writeStreams
         for (const statement of hostile) yield* sql.unsafe(statement)
-        const archiver = yield* createRole(sql, `${name}_archiver`, url)
-        yield* sql.unsafe(`grant usage on schema evsrc to ${name}_archiver`)
-        yield* sql.unsafe(`grant select, insert, update, delete on all tables in schema evsrc to ${name}_archiver`)
-        yield* sql.unsafe(`grant usage, select on all sequences in schema evsrc to ${name}_archiver`)
+        const role = `${name}_writer`
+        const writer = yield* createRole(sql, role, url)
+        yield* sql.unsafe(`grant all on schema evsrc, evil to ${role}`)
+        yield* sql.unsafe(`grant all on all tables in schema evsrc to ${role}`)
+        yield* sql.unsafe(`grant all on all sequences in schema evsrc to ${role}`)
+        for (const statement of disguises) yield* writer.unsafe(statement)
         const before = yield* stored(sql)
-        for (const path of ["set search_path = public", hostilePath.replace("local ", "")]) {
-          yield* archiver.unsafe(path)
-          for (const [what, statement] of Object.entries(directWrites)) {
-            assert.strictEqual(yield* rejection(archiver, statement), "23001", `${what}: ${path}`)
+        for (const path of ["public", "evil, pg_catalog", pretended, `"pg_catalog", "pg_temp", "pg_catalog"`]) {
+          yield* writer.unsafe(`set search_path = ${path}`)
+          yield* writer.unsafe("set event_store.restoring = on")
+          for (const [what, statement] of Object.entries({ ...directWrites, ...disguisedWrites })) {
+            assert.strictEqual(yield* rejection(writer, statement), "23001", `${what}: ${path}`)
           }
         }
         assert.deepStrictEqual(yield* stored(sql), before)
       }).pipe(Effect.scoped, Effect.provide(layer))
     }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
 
-  it.live("with the strict rights of the guide appends and archives, and cannot pretend to be a function", () =>
+  it.live("with the rights of the guide appends and archives, and can neither write tables nor draw positions", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase
-      const layer = PgStores.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url) })))
+      const options = { hashChain: true }
+      const layer = PgStores.layerWith(options).pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url) })))
       yield* Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         yield* writeStreams
         const role = `${name}_app`
         const app = yield* createRole(sql, role, url)
-        yield* sql.unsafe(strictRights.replaceAll(/\bapp\b/g, role)).unprepared
+        for (const grant of rights) yield* sql.unsafe(grant.replaceAll(/\bapp\b/g, role))
+        yield* sql.unsafe(`grant execute on function evsrc.archive to ${role}`)
         yield* Effect.gen(function*() {
           assert.strictEqual((yield* append("open", 3)).version, 3)
           const store = yield* EventStore.EventStore
           assert.strictEqual((yield* store.append(Tick, "open", [tick(4), tick(5)])).version, 5)
           yield* StreamLifecycle.archive("closed")
         }).pipe(Effect.provide(
-          PgEventStore.layerWithoutMigrations().pipe(Layer.provide(PgClient.layer(app.config)))
+          PgEventStore.layerWithoutMigrations(options).pipe(Layer.provide(PgClient.layer(app.config)))
         ))
         const before = yield* stored(sql)
-        yield* app`set search_path = pg_catalog, pg_temp, pg_catalog`
+        yield* app.unsafe(`set search_path = ${pretended}`)
         for (const [what, statement] of Object.entries(directWrites)) {
           assert.strictEqual(yield* rejection(app, statement), "42501", what)
         }
         assert.strictEqual(yield* rejection(app, "select nextval('evsrc.positions')"), "42501")
+        assert.strictEqual(yield* rejection(app, "select evsrc.rebuild_event_tags()"), "42501")
         assert.deepStrictEqual(yield* stored(sql), before)
         const reader = yield* createRole(sql, `${name}_reader`, url)
         yield* sql.unsafe(`grant usage on schema evsrc to ${name}_reader`)
         yield* sql.unsafe(`grant select on all tables in schema evsrc to ${name}_reader`)
-        assert.strictEqual(
-          yield* rejection(
-            reader,
-            "select evsrc.append_one(true, 's', null, null, gen_random_uuid(), 'Ticked', 1, '{}', '{}')"
-          ),
-          "42501"
-        )
+        for (const call of [appendOne, appendCall("'{s}'", "'{1}'"), "select evsrc.archive('closed', now())"]) {
+          assert.strictEqual(yield* rejection(reader, call), "42501", call)
+        }
+        // The setting of an import does not switch the hash chain off.
+        yield* app`set event_store.restoring = on`
+        yield* app.unsafe(appendOne)
+        const { isIntact, verified } = yield* HashChain.verify()
+        const [chained] = yield* sql<{ readonly unchained: number }>`
+          select count(*)::integer as unchained from evsrc.log where hash is null`
+        assert.deepStrictEqual([isIntact, verified, chained?.unchained], [true, 10, 0])
       }).pipe(Effect.scoped, Effect.provide(layer))
     }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
 })
 
+const appendOne = "select 1 from evsrc.append_one(true, 's', null, null, gen_random_uuid(), 'Ticked', 1, '{}', '{}')"
+
+/** The search_path of the functions that write. */
+const pretended = "pg_catalog, pg_temp, pg_catalog"
+
+/** A view and functions of a role, which write as that role, the functions under the search_path of the store's own. */
+const disguises = [
+  "create view evil.events as select * from evsrc.events",
+  `create function evil.add() returns void language sql volatile security definer set search_path = ${pretended}
+    as $$ ${event("nextval('evsrc.positions')", "open", 3)} $$`,
+  `create function evsrc.add() returns void language plpgsql volatile security definer set search_path = ${pretended}
+    as $$ begin ${event("nextval('evsrc.positions')", "open", 3)}; end $$`
+]
+
+const disguisedWrites: Readonly<Record<string, string>> = {
+  "an event through a view": event("nextval('evsrc.positions')", "open", 3).replace("evsrc.events", "evil.events"),
+  "an event through a function": "select evil.add()",
+  "an event through a function in the schema": "select evsrc.add()",
+  "an event in a CTE": `with written as (${
+    event("nextval('evsrc.positions')", "open", 3)
+  } returning 1) select * from written`,
+  "an event by MERGE": `merge into evsrc.events using (select 3) as source on version = 3 and stream = 'open'
+    when not matched then insert (position, stream, version, type, schema_version, id, data, metadata, recorded_at)
+      values (nextval('evsrc.positions'), 'open', 3, 'Ticked', 1, gen_random_uuid(), '{}', '{}', now())`
+}
+
 /** The statements of the guide, for a role `app`. */
-const strictRights = /^do \$\$[^`]*?^end \$\$$/m.exec(
-  readFileSync(new URL("../../docs/reference.md", import.meta.url), "utf8").split("### What the database protects")[1]!
-)![0]
+const rights = /```sql\n(grant usage on schema evsrc to app;[^`]*?)```/.exec(
+  readFileSync(new URL("../../docs/reference.md", import.meta.url), "utf8")
+)![1]!.trim().split("\n")

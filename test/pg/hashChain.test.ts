@@ -296,9 +296,9 @@ describe("the hash chain on PostgreSQL", () => {
       )
       yield* asAdmin(`grant usage on schema "Other" to ${role}`)
       yield* asAdmin(`grant select on "Other".migrations, "Other".hash_check to ${role}`)
-      yield* asAdmin(`grant select, insert on "Other".events, "Other".event_tags, "Other".closed_streams to ${role}`)
-      yield* asAdmin(`grant select on "Other".log, "Other".archived_events to ${role}`)
-      yield* asAdmin(`grant usage, select on sequence "Other".positions to ${role}`)
+      yield* asAdmin(`grant select on "Other".log to ${role}`)
+      yield* asAdmin(`grant execute on function "Other".append, "Other".append_one to ${role}`)
+      yield* asAdmin(`grant select on sequence "Other".positions to ${role}`)
       const asRole = new URL(url)
       asRole.username = role
       asRole.password = "secret"
