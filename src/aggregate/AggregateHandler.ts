@@ -135,6 +135,7 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
             if (Option.isSome(receipt)) return receipt.value
           }
         }
+        yield* boundary.read
         const current = decidedOn = yield* loader.current(stream, decidedOn)
         const { events, withoutEvents } = yield* decideCurrent(current)
         return yield* events.length > 0 ? append(current, events) : attempt.firstReceiptOr(withoutEvents)

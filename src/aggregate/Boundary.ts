@@ -17,13 +17,16 @@ import type * as EventStore from "../eventStore/EventStore.ts"
  * @category models
  */
 export interface Boundary {
-  /** Returns the models, which it reads at the first call; `undefined` for a command without models. */
+  /**
+   * Returns the models, which it reads at the first call; `undefined` for a command without models. Call it before the state is read: then a state
+   * whose last event is not above the models' high-water mark was the same when the models were read.
+   */
   readonly read: Effect.Effect<DecisionModels.ReadModels | undefined, EventStoreError>
   /** Makes the next `read` read what is missing. */
   readonly clear: () => void
   /**
    * Appends like `EventStore.appendReturningEvents`, provided that no other event has matched the models since they were read. When one has, the
-   * next `read` reads what is missing.
+   * next `read` reads what is missing; when the log was set back, it reads everything.
    */
   readonly append: EventStore.EventStore["Service"]["appendReturningEvents"]
 }
@@ -36,14 +39,14 @@ export interface Boundary {
  */
 export const make = (store: EventStore.EventStore["Service"], models: Models | undefined): Boundary => {
   if (models === undefined) return { read: Effect.undefined, clear: () => {}, append: store.appendReturningEvents }
-  const readModels = DecisionModels.reader(store, models)
+  const reader = DecisionModels.reader(store, models)
   let last: DecisionModels.ReadModels | undefined
   const clear = () => {
     last = undefined
   }
   return {
     read: Effect.suspend(() =>
-      last === undefined ? Effect.tap(readModels, (read) => Effect.sync(() => last = read)) : Effect.succeed(last)
+      last === undefined ? Effect.tap(reader.read, (read) => Effect.sync(() => last = read)) : Effect.succeed(last)
     ),
     clear,
     append: Effect.fnUntraced(
@@ -52,10 +55,15 @@ export const make = (store: EventStore.EventStore["Service"], models: Models | u
         const { condition } = last
         return yield* store[internals].appendIfReturningEvents(condition, events, stream, batch, options)
       },
-      Effect.catchTag("AppendConditionFailed", (conflict) => {
-        clear()
-        return Effect.fail(storeError(conflict))
-      })
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          // The stream alone has changed; the models are still those that were read.
+          if (error._tag === "ConcurrencyConflict") return
+          reader.appendFailed(error)
+          clear()
+        })
+      ),
+      Effect.catchTag("AppendConditionFailed", (conflict) => Effect.fail(storeError(conflict)))
     )
   }
 }

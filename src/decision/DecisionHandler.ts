@@ -72,7 +72,7 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
         + "`expected`, or name the stream with the option `stream` of Decision.make"
     )
   }
-  const readModels = DecisionModels.reader(store, models(payload))
+  const reader = DecisionModels.reader(store, models(payload))
 
   /** Fails when the stream is not at the expected version, and returns the receipt of no events. */
   const withoutEvents = Effect.fnUntraced(function*(lastMatch: LogPosition.LogPosition) {
@@ -98,7 +98,7 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
   })
 
   return Effect.gen(function*() {
-    const { condition, last, states } = yield* readModels
+    const { condition, last, states } = yield* reader.read
     const decided = decide(states, payload)
     const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
     if (Result.isFailure(outcome)) {
@@ -110,6 +110,7 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
     if (outcome.success.length === 0) return yield* firstReceiptOr(withoutEvents(last))
     const options = { expected, lastEventId, metadata, content: content() }
     return yield* store.appendIf(condition, events, stream, outcome.success, options).pipe(
+      Effect.tapError((error) => Effect.sync(() => reader.appendFailed(error))),
       Effect.catchTag("AppendConditionFailed", (conflict) => Effect.fail(storeError(conflict))),
       Effect.catchTag("ConcurrencyConflict", failWithoutRetry)
     )

@@ -13,6 +13,7 @@ import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import type { AppendError } from "../eventStore/EventAppender.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
 import type { AppendCondition } from "../eventStore/EventStoreDriver.ts"
 import type * as DecisionDefinition from "./DecisionDefinition.ts"
@@ -82,21 +83,31 @@ export const fold = (
   })
 
 /**
- * Returns an effect that reads the models. When it runs again it reads only what is missing: it keeps the states up to the high-water mark of the
- * last read.
+ * Reads models.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reader {
+  /** Returns the models. It reads only what is missing: it keeps the states up to the high-water mark of the last read. */
+  readonly read: Effect.Effect<ReadModels, EventStoreError>
+  /** Forgets what was read when an append that rests on it has found that the log was set back. Takes the error of the append. */
+  readonly appendFailed: (error: AppendError) => void
+}
+
+/**
+ * Makes the reader of models.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const reader = (
-  store: EventStore.EventStore["Service"],
-  models: DecisionDefinition.Models
-): Effect.Effect<ReadModels, EventStoreError> => {
+export const reader = (store: EventStore.EventStore["Service"], models: DecisionDefinition.Models): Reader => {
   const query = Object.values(models).map((model) => model.query)
-  let final = { states: initialStates(models), after: Position.start, last: LogPosition.start }
+  const nothing = { states: initialStates(models), after: Position.start, last: LogPosition.start }
+  let final = nothing
   // What the earlier reads rest on. A read begins with its high-water mark, and the log up to a mark cannot change unless the log is set back.
   let marks: ReadonlyArray<LogPosition.LogPosition> = []
-  return Effect.gen(function*() {
+  const read = Effect.gen(function*() {
     const { condition, events } = yield* store[internals].readByQueryAfter(query, final.after)
     const { after } = condition
     // Another event may still appear between those above the mark, so they are folded again at the next read.
@@ -111,6 +122,14 @@ export const reader = (
     marks = [...marks, ...(condition.basis ?? []).slice(0, 1)]
     return { states, condition: { ...condition, basis }, last: lastOf(events, final.last) }
   })
+  return {
+    read,
+    appendFailed: (error) => {
+      if (error._tag !== "EventStoreError" || error.reason._tag !== "LogDiverged") return
+      final = nothing
+      marks = []
+    }
+  }
 }
 
 const lastOf = (events: ReadonlyArray<EncodedEvent>, before: LogPosition.LogPosition): LogPosition.LogPosition => {

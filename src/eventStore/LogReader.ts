@@ -176,7 +176,7 @@ export interface QueryResult {
 const maxBasis = 16
 
 /**
- * Reads all events that match a query.
+ * Reads all events that match a query, as of one moment: that of the last page.
  *
  * @since 0.1.0
  * @category constructors
@@ -189,21 +189,23 @@ export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
 ): Effect.fn.Return<QueryResult, EventStoreError> {
   const wrong = EventQuery.validate(query)
   if (wrong !== undefined) return yield* invalidRequest(wrong)
-  const limit = limits.pageSize
-  const first = yield* driver.readByQuery({ query, after, limit })
-  const events = Array.from(first.events)
-  let full = first.events.length >= limit
-  while (full) {
-    const next = yield* driver.readByQuery({ query, after: events[events.length - 1]!.position, limit })
-    events.push(...next.events)
-    full = next.events.length >= limit
+  let limit = limits.pageSize
+  let page = yield* driver.readByQuery({ query, after, limit })
+  const events: Array<EncodedEvent> = []
+  // The mark may be lower than it was at an earlier read, up to which all is known.
+  let final = Position.max(page.head, after)
+  while (page.events.length >= limit) {
+    // Above the mark, events may still appear between those of a page. They are read again, with the next page, in one statement.
+    const settled = page.events.filter(({ position }) => position <= final)
+    if (settled.length === 0) limit *= 2
+    events.push(...settled)
+    page = yield* driver.readByQuery({ query, after: events.at(-1)?.position ?? after, limit })
+    final = Position.max(page.head, final)
   }
-  // Every page contains all events up to the first page's high-water mark. Above it, events may still appear between those that were read. The mark
-  // may be lower than it was at an earlier read, up to which all is known.
-  const final = Position.max(first.head, after)
+  events.push(...page.events)
   const seen = events.flatMap(({ position }) => position > final ? [position] : [])
   const basis = [
-    LogPosition.make(first.head, first.headEventId),
+    LogPosition.make(page.head, page.headEventId),
     ...events.slice(-maxBasis).map(LogPosition.ofEvent),
     ...events.slice(0, -maxBasis).filter(({ position }) => position > final).map(LogPosition.ofEvent)
   ]
