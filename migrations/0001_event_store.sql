@@ -368,6 +368,44 @@ begin
   perform pg_advisory_xact_lock_shared(('evsrc.positions'::regclass::oid::bigint & 1048575) << 44 | p_low_water_mark);
 end $$;
 
+-- Records a gap for each inline projection that reads one of these events and was not run on it, unless it has one already. If the
+-- projection is required, raises an error instead. Registering a projection takes the locks of its types exclusively, so an append that
+-- holds them shared sees it, or is seen by it.
+-- One element per event:
+--   p_streams, p_positions, p_types  an event without a position was not written
+--   p_tags                           the tags as the text of an array; null if no event has tags
+--   p_inline                         as for `append`
+--   p_restored                       whether the events come from another log; then nothing is rejected
+create function evsrc.record_inline_gaps(
+  p_streams text[], p_positions bigint[], p_types text[], p_tags text[], p_inline text[], p_restored boolean default false
+) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  missed record;
+begin
+  for missed in
+    select distinct on (inline.projection) inline.projection, inline.required, event."position", event.type
+      from evsrc.inline_projections inline
+        join unnest(p_streams, p_positions, p_types, p_tags, p_inline) as event(stream, "position", type, tags, covered)
+          on event.type = any (inline.types)
+            and (inline.tags is null or event.tags::text[] @> inline.tags)
+            and (inline.stream_prefix is null or starts_with(event.stream, inline.stream_prefix))
+            and inline.projection <> all (coalesce(event.covered::text[], '{}'))
+      where event."position" is not null
+      order by inline.projection, event."position"
+  loop
+    if missed.required and not p_restored then
+      raise exception 'an event of type "%" must not be appended without the inline projection "%"', missed.type, missed.projection
+        using errcode = 'EV003', datatype = missed.type, constraint = missed.projection,
+          hint = 'Append through Projector.layerInline with this projection, or call Projector.retireInline.';
+    end if;
+    insert into evsrc.inline_gaps (projection, "position")
+      select missed.projection, missed."position"
+        where not exists (select from evsrc.inline_gaps gap where gap.projection = missed.projection);
+  end loop;
+end $$;
+
 -- Appends one event without tags, on no condition other than its stream's version. It is a copy of `append` below without
 -- arrays, because the arrays would double the cost of this most frequent append. For the same reason it calls no helper.
 --
@@ -381,11 +419,13 @@ end $$;
 --   6. take recorded_at, in whole milliseconds
 --   7. lock the in-flight low-water mark, and only then draw positions
 --   8. insert the events, with command_id and command_events on the first one
+--   9. look for inline projections that read the events and are not run on them: record gaps, or raise an error
 --
 --   p_wait              whether to wait for a lock that another transaction holds; if not, the outcome is 'busy'
 --   p_expected_version  null: any version; -1: the stream exists; else exactly that version (0: no stream)
 --   p_command_id        null, or the id of the command; an id that was used before is not appended again
 --   p_last_event_id     null, or the id that the stream's last event must have: a restored log may have another event of that version
+--   p_inline            null, or the inline projections that the caller runs on the event in this transaction
 -- Returns an outcome:
 --   'appended'   with the version and the position of the event
 --   'conflict'   with the stream's actual version
@@ -396,6 +436,7 @@ end $$;
 create function evsrc.append_one(
   p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
   p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
+  p_inline text[] default null,
   out outcome text, out version bigint, out "position" bigint, out recorded_at timestamptz
 ) language plpgsql volatile security definer
 -- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows.
@@ -473,6 +514,13 @@ begin
   insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at)
     values (append_one.position, p_stream, append_one.version, p_type, p_schema_version, p_event_id, p_command_id,
       case when p_command_id is not null then 1 end, p_data::json, p_metadata::json, append_one.recorded_at);
+  -- Another transaction commits a registration of this type only before this one has locked the type, or after it has ended.
+  if exists (
+    select from evsrc.inline_projections inline
+      where p_type = any (inline.types) and inline.projection <> all (coalesce(p_inline, '{}'))
+  ) then
+    perform evsrc.record_inline_gaps(array[p_stream], array[append_one.position], array[p_type], null, array[p_inline::text]);
+  end if;
 end $$;
 
 -- Appends to one stream or to several, in one statement and one commit. A conflict or a duplicate of one append does not affect
@@ -488,6 +536,7 @@ end $$;
 --   p_event_ids, p_types, p_schema_versions, p_data, p_metadata
 --   p_tags                                         the tags of the event as the text of an array, or null; the array is null if
 --                                                  no event has tags
+--   p_inline                                       as for `append_one`, as the text of an array; null if all its elements would be
 -- Only for a call with a single append:
 --   p_item_count to p_query_tags                   null, or a query as for `query_items`: the condition is that no event after
 --                                                  p_after matches it, except those in p_seen
@@ -502,6 +551,7 @@ create function evsrc.append(
   p_item_count integer, p_type_items integer[], p_query_types text[], p_tag_items integer[], p_query_tags text[],
   p_after bigint, p_seen bigint[], p_closes boolean default false,
   p_last_event_ids uuid[] default null, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null,
+  p_inline text[] default null,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile security definer
 -- As in append_one. Also, planning again for each new length of the arrays would cost as much as the execution.
@@ -677,6 +727,15 @@ begin
       select distinct hashtextextended(tag, 0), event.position
         from unnest(positions, p_tags) as event(position, tags), unnest(event.tags::text[]) as tag
         where event.position is not null;
+  end if;
+  if exists (select from evsrc.inline_projections inline where inline.types && p_types) then
+    perform evsrc.record_inline_gaps(
+      array(
+        select p_streams[event.append_number] from unnest(append_numbers) with ordinality as event(append_number, ordinal)
+          order by event.ordinal
+      ),
+      positions, p_types, p_tags, p_inline
+    );
   end if;
 end $$;
 
@@ -1145,6 +1204,8 @@ as $$
 #variable_conflict use_column
 begin
   perform evsrc.require_read_committed();
+  -- Before the lock of the table, as an append does: nobody registers an inline projection of these types meanwhile.
+  perform evsrc.lock_condition_keys(p_types, '{}', null);
   -- An append that has drawn its positions either has inserted before this lock, or inserts after this transaction. The next call
   -- then finds its events.
   lock table evsrc.events in share row exclusive mode;
@@ -1205,8 +1266,7 @@ begin
         as event(position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at, tags,
           hash, closes);
   perform set_config('event_store.restoring', 'off', true);
-  -- Inline projections have not seen these events.
-  delete from evsrc.inline_projections inline where inline.types && p_types;
+  perform evsrc.record_inline_gaps(p_streams, p_positions, p_types, p_tags, null, true);
   insert into evsrc.closed_streams (stream, version, "position", closed_at)
     select event.stream, event.version, event.position, event.recorded_at
       from unnest(p_streams, p_versions, p_positions, p_recorded_at, p_closes) as event(stream, version, position, recorded_at, closes)

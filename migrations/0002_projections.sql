@@ -30,11 +30,26 @@ create index documents_indexed on evsrc.documents using gin (indexed) where inde
 
 create sequence evsrc.revisions as bigint;
 
--- The inline projections whose documents lack no event. Without a row, reads of the documents are refused.
+-- The inline projections that programs run in the transactions of their appends. Each append compares the projections that it runs with
+-- these rows (see record_inline_gaps). Without a row, or with a gap, reads of the documents are refused.
 create table evsrc.inline_projections (
   projection text collate "C" primary key,
-  -- The types of events that it reads.
-  types text[] collate "C" not null
+  -- The events that it reads: of these types, with all of these tags, in streams whose name begins so.
+  types text[] collate "C" not null,
+  tags text[] collate "C",
+  stream_prefix text collate "C",
+  -- Whether an append of such an event without the projection is rejected; otherwise it is a gap.
+  required boolean not null default false,
+  -- Changes when the documents are made from the log again. A reader that sees one value before and after a read has read no gap.
+  edition bigint not null default nextval('evsrc.revisions')
+);
+
+-- Events that were written without an inline projection that reads them. A gap is a row of its own, because a column of
+-- inline_projections would make appends wait for each other.
+create table evsrc.inline_gaps (
+  projection text collate "C" not null,
+  "position" bigint not null,
+  primary key (projection, "position")
 );
 
 -- The processes that work on a generation, or are ready to. The partitions are divided by their number.

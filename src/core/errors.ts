@@ -223,19 +223,50 @@ export class UndecodableDocument extends Schema.TaggedError<UndecodableDocument>
 }
 
 /**
- * The documents of an inline projection may lack events: no program has built `Projector.layerInline` with it on this store, or the log was
- * imported since, or the projection reads other types of events than before.
+ * The documents of an inline projection lack events, or may lack some. Either no program has built `Projector.layerInline` with it on this store,
+ * or a program appended without it, or the log was imported since, or its definition reads other events than before.
  *
  * @since 0.1.0
  * @category errors
  */
 export class ProjectionIncomplete extends Schema.TaggedError<ProjectionIncomplete>("evsrc/ProjectionIncomplete")(
   "ProjectionIncomplete",
-  { projection: Schema.String }
+  {
+    projection: Schema.String,
+    /** The first event that a program appended without the projection, if it is known. */
+    position: Schema.optionalKey(Position)
+  }
 ) {
   override get message(): string {
-    return `The documents of inline projection "${this.projection}" may lack events. Start a program with Projector.layerInline([...]) that `
-      + "includes it: the layer makes them again from the log"
+    return this.position === undefined
+      ? `The documents of inline projection "${this.projection}" may lack events. Start a program with Projector.layerInline([...]) that `
+        + "includes it: the layer makes them again from the log"
+      : `The documents of inline projection "${this.projection}" lack the event at position ${this.position}, which a program without the `
+        + "projection appended. Give every program that appends Projector.layerInline([...]) with it. A program that has this layer makes "
+        + "the documents again within seconds or when it starts; Projector.repairInline does so at once"
+  }
+}
+
+/**
+ * The append would leave out an inline projection that `Projector.layerInline` has registered with `appendsWithout: "reject"`. Nothing was
+ * written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InlineProjectionMissing
+  extends Schema.TaggedError<InlineProjectionMissing>("evsrc/InlineProjectionMissing")("InlineProjectionMissing", {
+    projection: Schema.String,
+    stream: Schema.String,
+    /** The type of the event that the projection would miss. */
+    type: Schema.String
+  })
+{
+  override get message(): string {
+    return `The append to stream "${
+      shorten(this.stream)
+    }" would leave event "${this.type}" out of inline projection "${this.projection}". Append `
+      + "through Projector.layerInline([...]) with this version of it. If no program uses it any more, call Projector.retireInline"
   }
 }
 
@@ -350,6 +381,7 @@ export const EventStoreErrorReason = Schema.Union([
   UndecodableEvent,
   UndecodableDocument,
   ProjectionIncomplete,
+  InlineProjectionMissing,
   ConsumerFailed,
   StoreUnavailable,
   KeyStoreUnavailable,

@@ -11,6 +11,7 @@ export {
   ConsumerFailed,
   EventStoreError,
   type EventStoreErrorReason,
+  InlineProjectionMissing,
   InvalidCommand,
   InvalidQuery,
   InvalidRequest,

@@ -18,6 +18,7 @@ import type { TypeFilter } from "../event/EventFilter.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
 import type { EncodedEvent, NewEvent, StoredEvent } from "../event/RecordedEvent.ts"
 import type { SnapshotDriver } from "../snapshot/SnapshotDriver.ts"
+import type { InlineProjectionsDriver } from "./InlineProjectionsDriver.ts"
 
 /**
  * The condition of an append: its query has no other matches than those that were read.
@@ -55,6 +56,8 @@ export interface AppendRequest {
   readonly inTransaction?: ((events: ReadonlyArray<EncodedEvent>) => Effect.Effect<void, EventStoreError>) | undefined
   /** Whether the stream is closed with these events, in the same transaction. */
   readonly closes?: boolean | undefined
+  /** For each event, the inline projections that `inTransaction` runs on it. */
+  readonly inlineProjections?: ReadonlyArray<ReadonlyArray<string>> | undefined
 }
 
 /**
@@ -388,4 +391,7 @@ export interface EventStoreDriver {
 
   /** The driver of the snapshots that are stored beside these streams. */
   readonly snapshots: SnapshotDriver
+
+  /** The inline projections that this log knows. Each append compares them with its `inlineProjections`. */
+  readonly inlineProjections: InlineProjectionsDriver
 }

@@ -9,12 +9,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
+import { type EventStoreError, InlineProjectionMissing, LogDiverged, storeError } from "../core/errors.ts"
 import * as Version from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
 import { toEncodedEvent } from "../event/RecordedEvent.ts"
 import * as MemorySnapshotDriver from "../snapshot/MemorySnapshotDriver.ts"
 import type { AppendRequest, AppendResult, EventStoreDriver } from "./EventStoreDriver.ts"
+import * as MemoryInlineProjections from "./MemoryInlineProjections.ts"
 import * as MemoryLog from "./MemoryLog.ts"
 import * as ReaderWakeups from "./ReaderWakeups.ts"
 
@@ -40,6 +41,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<EventStoreDriver, never, Scope.Scope> {
   const digest = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
   const log = MemoryLog.make()
+  const inlineProjections = MemoryInlineProjections.make()
   const head = Effect.sync(() => MemoryLog.headOf(log))
   const headOf = () => ({ head: MemoryLog.headOf(log), headEventId: log.rows.at(-1)?.id })
   const watch = yield* ReaderWakeups.make({ head, endsBelow: true })
@@ -54,7 +56,8 @@ export const make = Effect.fnUntraced(function*(
     append: (request) =>
       turn.withPermit(
         Effect.uninterruptible(
-          Effect.tap(append(log, request, hash), ({ _tag }) => _tag === "Appended" ? watch.wake : Effect.void)
+          Effect.tap(append(log, inlineProjections, request, hash), ({ _tag }) =>
+            _tag === "Appended" ? watch.wake : Effect.void)
         )
       ),
     withoutAppends: (_types, effect) => turn.withPermit(effect),
@@ -98,10 +101,19 @@ export const make = Effect.fnUntraced(function*(
         closed: Option.fromUndefinedOr(log.closed.get(stream))
       })),
     archive: (stream, at) => Effect.map(DateTime.now, (now) => MemoryLog.archive(log, stream, at ?? now)),
-    restore: (request) => turn.withPermit(Effect.tap(Effect.sync(() => MemoryLog.restore(log, request)), watch.wake)),
+    restore: (request) =>
+      turn.withPermit(Effect.tap(
+        Effect.sync(() => {
+          const result = MemoryLog.restore(log, request)
+          if (result._tag === "Restored") inlineProjections.record(inlineProjections.gapsOf(request.events))
+          return result
+        }),
+        watch.wake
+      )),
     closedStreams: (page) => Effect.sync(() => MemoryLog.closedPage(log, page)),
     changed: watch.changed,
-    snapshots: MemorySnapshotDriver.make()
+    snapshots: MemorySnapshotDriver.make(),
+    inlineProjections
   }
 })
 
@@ -112,6 +124,7 @@ type HashRows = (
 
 const append = Effect.fnUntraced(function*(
   log: MemoryLog.MemoryLog,
+  inlineProjections: MemoryInlineProjections.MemoryInlineProjections,
   request: AppendRequest,
   hash: HashRows
 ): Effect.fn.Return<AppendResult, EventStoreError> {
@@ -123,10 +136,17 @@ const append = Effect.fnUntraced(function*(
     MemoryLog.rowsOf(log, request, recordedAt),
     MemoryLog.streamOf(log, stream).at(-1)?.hash
   )
+  const gaps = inlineProjections.gapsOf(rows, request.inlineProjections)
+  const rejected = gaps.find(({ projection }) => projection.isRequired)
+  if (rejected !== undefined) {
+    const { event: { type }, projection: { projection } } = rejected
+    return yield* storeError(new InlineProjectionMissing({ projection, stream, type }))
+  }
   if (inTransaction !== undefined) {
     yield* inTransaction(events.map((event, index) => toEncodedEvent(event, rows[index]!)))
   }
   MemoryLog.write(log, rows)
+  inlineProjections.record(gaps)
   return {
     _tag: "Appended",
     version: rows[rows.length - 1]!.version,

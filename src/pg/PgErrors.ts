@@ -9,6 +9,7 @@ import * as Predicate from "effect/Predicate"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import {
   type EventStoreError,
+  InlineProjectionMissing,
   OutcomeUnknown,
   storeError,
   StoreFailure,
@@ -126,8 +127,8 @@ export const sqlErrorOf = (cause: Cause.Cause<unknown>): SqlError | undefined =>
     Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
   ).find(isSqlError)
 
-/** An invalid value (22), a constraint (23), a limit of the server (54), a deadlock, a lock timeout. */
-const ofOneAppend = /^(22|23|54|40P01|55P03)/
+/** An invalid value (22), a constraint (23), a limit of the server (54), a deadlock, a lock timeout, a required inline projection. */
+const ofOneAppend = /^(22|23|54|40P01|55P03|EV003)/
 
 /**
  * Returns whether a statement of several appends may have failed because of one of them.
@@ -136,6 +137,28 @@ const ofOneAppend = /^(22|23|54|40P01|55P03)/
  * @category guards
  */
 export const isOfOneAppend = (error: SqlError): boolean => ofOneAppend.test(sqlState(error) ?? "")
+
+/** Returns the error of an append that `record_inline_gaps` rejects; it names the projection and the type in fields of the error. */
+const inlineProjectionMissing = (error: SqlError, stream: string): EventStoreError | undefined => {
+  if (sqlState(error) !== "EV003") return undefined
+  const { cause } = error.reason
+  const field = (name: string): string => {
+    const value = Predicate.hasProperty(cause, name) ? cause[name] : undefined
+    return Predicate.isString(value) ? value : ""
+  }
+  return storeError(
+    new InlineProjectionMissing({ projection: field("constraint"), stream, type: field("dataType") })
+  )
+}
+
+/**
+ * Returns the store's error for an append in a transaction of the caller, of which a lost connection leaves nothing.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromTransactionalAppendError = (error: SqlError, stream: string): EventStoreError =>
+  inlineProjectionMissing(error, stream) ?? fromSqlError(error)
 
 /**
  * Returns the store's error for an append. If the connection was lost after the statement was sent, that is `OutcomeUnknown`.
@@ -154,7 +177,7 @@ export const fromAppendError = (error: SqlError, stream: string): EventStoreErro
         cause: error
       })
     )
-    : fromSqlError(error)
+    : fromTransactionalAppendError(error, stream)
 
 /**
  * Maps the database errors of an effect to errors of the store.

@@ -19,6 +19,7 @@ import * as AppendBatcher from "./append/AppendBatcher.ts"
 import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
+import * as PgInlineProjections from "./PgInlineProjections.ts"
 import * as PgLogReader from "./PgLogReader.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
@@ -82,7 +83,8 @@ export const makeDriver = Effect.fnUntraced(
       closedStreams: streams.closed,
       restore: (request) => Effect.tap(restore(request), wakeReaders),
       changed: highWaterMark.changed,
-      snapshots
+      snapshots,
+      inlineProjections: PgInlineProjections.make(query, quoted)
     }
   }
 )

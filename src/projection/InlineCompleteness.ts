@@ -5,36 +5,71 @@
  */
 import * as Effect from "effect/Effect"
 import { type EventStoreError, ProjectionIncomplete, storeError } from "../core/errors.ts"
+import type { Position } from "../core/Position.ts"
+import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
 /**
- * Returns whether an inline projection was made from all events of the types that it reads.
+ * Returns whether an inline projection, as the log knows it, has all events that its definition reads.
  *
  * @since 0.1.0
  * @category guards
  */
 export const isComplete = (
-  projection: Projection.Any,
-  documents: ProjectionStoreDriver
-): Effect.Effect<boolean, EventStoreError> =>
-  Effect.map(
-    documents.completeTypes(projection.id),
-    (types) => types !== undefined && projection.reads.every((type) => types.includes(type))
-  )
+  projection: Pick<Projection.Any, "reads" | "where">,
+  registered: RegisteredInlineProjection | undefined
+): boolean => registered !== undefined && registered.missedFrom === undefined && hasSameReads(projection, registered)
 
 /**
- * Fails when an inline projection is not complete.
+ * Returns whether a registration covers the events that the definition of a projection reads.
  *
  * @since 0.1.0
  * @category guards
  */
-export const require = (
-  projection: Projection.Any,
-  documents: ProjectionStoreDriver
-): Effect.Effect<void, EventStoreError> =>
-  projection.lifecycle !== "inline" ? Effect.void : Effect.flatMap(
-    isComplete(projection, documents),
-    (isComplete) =>
-      isComplete ? Effect.void : Effect.fail(storeError(new ProjectionIncomplete({ projection: projection.id })))
-  )
+export const hasSameReads = (
+  { reads, where }: Pick<Projection.Any, "reads" | "where">,
+  registered: RegisteredInlineProjection
+): boolean => {
+  const { streamPrefix, tags = [], types } = registered.reads
+  const wanted = where.tags ?? []
+  return reads.every((type) => types.includes(type)) && streamPrefix === where.streamPrefix
+    && tags.length === wanted.length && wanted.every((tag) => tags.includes(tag))
+}
+
+/** How often a read is repeated because the documents were made again in the meantime. */
+const maxReads = 5
+
+/**
+ * Returns a function that reads documents of an inline projection, and fails when they may lack events.
+ *
+ * **Details**
+ *
+ * It looks after the read whether there is a gap. In between, a gap may have been closed; then the edition is another than before the read, and
+ * it reads again. Editions are remembered, so that a read needs one look only.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const reader = (documents: ProjectionStoreDriver) => {
+  const editions = new Map<string, bigint>()
+  return Effect.fnUntraced(function*<A>(
+    projection: Projection.Any,
+    read: Effect.Effect<A, EventStoreError>
+  ): Effect.fn.Return<A, EventStoreError> {
+    for (let reads = 0; reads < maxReads; reads++) {
+      const before = editions.get(projection.id)
+      const result = yield* read
+      const registered = yield* documents.inlineProjection(projection.id)
+      if (registered === undefined || !isComplete(projection, registered)) {
+        return yield* incomplete(projection, registered?.missedFrom)
+      }
+      if (registered.edition === before) return result
+      editions.set(projection.id, registered.edition)
+    }
+    return yield* incomplete(projection, undefined)
+  })
+}
+
+const incomplete = ({ id }: Projection.Any, position: Position | undefined): EventStoreError =>
+  storeError(new ProjectionIncomplete({ projection: id, ...(position === undefined ? {} : { position }) }))

@@ -3,38 +3,68 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
-import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import * as Position from "../core/Position.ts"
+import type { Position } from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
-import type { AppendRequest, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
-import { Limits } from "../eventStore/Limits.ts"
+import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
+import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
-import * as InlineCompleteness from "./InlineCompleteness.ts"
+import * as InlineDocuments from "./InlineDocuments.ts"
 import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 import * as SharedTransaction from "./SharedTransaction.ts"
 
 /**
+ * Options of inline projections.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface InlineOptions {
+  /**
+   * What happens to an append of a program that does not run these projections, although they read its events: a program of another release, or
+   * one without this layer.
+   *
+   * - `"gap"`, the default: the append succeeds. The documents lack its events, so reads fail with `ProjectionIncomplete` until the documents
+   *   are made again. During a deployment, old programs continue to append.
+   * - `"reject"`: the append fails with `InlineProjectionMissing`. Choose it for a projection that enforces a rule, once every program that
+   *   appends has this layer.
+   *
+   * The program that was started last decides.
+   */
+  readonly appendsWithout?: "gap" | "reject" | undefined
+  /** The time between two looks for gaps; 10 seconds by default. */
+  readonly repairInterval?: Duration.Input | undefined
+}
+
+/**
  * Returns a layer of the event store whose appends bring inline projections up to date before they commit: the transaction commits events and
  * documents together, or neither. When a projection fails, the append fails with its error. Layers can be stacked: all of their projections
  * then run.
  *
+ * **Details**
+ *
+ * The first start with a projection makes its documents from the events that the log has, while others append. Appends of the types that it
+ * reads wait only at the end. For a projection with handlers nothing is done: it sees what is appended from then on.
+ *
+ * The log then knows the projection. An append of another program that leaves it out makes a gap, or fails: see `InlineOptions`. A program with
+ * this layer finds the gap within `repairInterval`, and makes the documents again.
+ *
  * **Gotchas**
  *
- * The first start with a projection makes its documents from the events that the log has. Appends of the types that it reads wait meanwhile, in
- * all programs. For a projection with handlers nothing is done: it sees what is appended from then on.
- *
- * Every program that appends must use this layer, since the projection sees only what is appended through it. The projection store must use
- * the same database client as the event store; otherwise the layer dies when it is built.
+ * Every program that appends should use this layer with the same projections. The projection store must use the same database client as the
+ * event store; otherwise the layer dies when it is built. When a projection is removed from all programs, call `retireInline`.
  *
  * **Example** (a store with one inline projection)
  *
@@ -49,7 +79,8 @@ import * as SharedTransaction from "./SharedTransaction.ts"
  * @category layers
  */
 export const layerInline = <const P extends Projection.Any<"inline"> | Projection.AnyHandler<"inline">>(
-  projections: ReadonlyArray<P>
+  projections: ReadonlyArray<P>,
+  options: InlineOptions = {}
 ): Layer.Layer<
   EventStore.EventStore,
   EventStoreError,
@@ -58,84 +89,56 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
   Layer.effect(
     EventStore.EventStore,
     Effect.gen(function*() {
-      const { changeAppends, driver } = (yield* EventStore.EventStore)[internals]
+      const { changeAppends, driver: log } = (yield* EventStore.EventStore)[internals]
       const documents = (yield* ProjectionStore.ProjectionStore)[internals].driver
-      if (driver.transactions !== documents.transactions) {
+      if (log.transactions !== documents.transactions) {
         return yield* Effect.die(
           new Error("Projector.layerInline: the event store and the projection store must use the same database client")
         )
       }
-      const bind = yield* SharedTransaction.make<Projection.Services<P>>(
-        "Projector.layerInline",
-        documents,
-        projections
-      )
-      const all = projections.map((projection: Projection.Any | Projection.AnyHandler): Inline => ({
+      const all: ReadonlyArray<Projection.Any | Projection.AnyHandler> = projections
+      const bind = yield* SharedTransaction.make<Projection.Services<P>>("Projector.layerInline", documents, all)
+      const inlines = all.map((projection): Inline => ({
+        id: projection.id,
         follows: EventFilter.matcher({ types: projection.reads, ...projection.where }),
         ...projection._tag === "HandlerProjection"
           ? { projection: undefined, handle: BatchProcessor.handleOne(projection, bind(projection)) }
           : { projection, handle: undefined }
       }))
-      for (const projection of projections as ReadonlyArray<Projection.Any | Projection.AnyHandler>) {
-        if (projection._tag !== "HandlerProjection") yield* complete(projection, driver, documents)
-      }
-      return changeAppends((request) => withProjections(request, all, documents))
+      yield* register({ log, documents }, all, options)
+      return changeAppends((request) => withProjections(request, inlines, documents))
     })
   )
 
+/** Makes the documents that are not complete, and looks for gaps from then on. */
+const register = Effect.fnUntraced(function*(
+  stores: InlineDocuments.Stores,
+  projections: ReadonlyArray<Projection.Any | Projection.AnyHandler>,
+  { appendsWithout, repairInterval = "10 seconds" }: InlineOptions
+): Effect.fn.Return<void, EventStoreError, Scope.Scope> {
+  const isRequired = appendsWithout === "reject"
+  yield* stores.documents.readInlineFrom(stores.log.inlineProjections)
+  const withDocuments: Array<Projection.Any> = []
+  for (const projection of projections) {
+    if (projection._tag === "HandlerProjection") {
+      yield* InlineDocuments.registerHandlers(stores, projection, isRequired)
+    } else {
+      withDocuments.push(projection)
+      yield* InlineDocuments.complete(stores, projection, isRequired)
+    }
+  }
+  if (withDocuments.length > 0) {
+    const interval = Duration.fromInputUnsafe(repairInterval)
+    yield* Effect.forkScoped(InlineDocuments.repairForever(stores, withDocuments, isRequired, interval))
+  }
+})
+
 type Inline =
-  & { readonly follows: ReturnType<typeof EventFilter.matcher> }
+  & { readonly id: string; readonly follows: ReturnType<typeof EventFilter.matcher> }
   & (
     | { readonly projection: Projection.Any; readonly handle: undefined }
     | { readonly projection: undefined; readonly handle: ReturnType<typeof BatchProcessor.handleOne> }
   )
-
-/** Makes the documents of a projection from the log, unless they are complete. */
-const complete = Effect.fnUntraced(function*(
-  projection: Projection.Any,
-  log: EventStoreDriver,
-  documents: ProjectionStoreDriver
-): Effect.fn.Return<void, EventStoreError> {
-  if (yield* InlineCompleteness.isComplete(projection, documents)) return
-  const { pageSize: limit } = yield* Limits
-  const write = (changes: ReadonlyArray<EncodedDocument>) => documents.write([{ generation: projection.id, changes }])
-  const removeAll = Effect.gen(function*() {
-    while (true) {
-      const found = yield* documents.generationPage({ generation: projection.id, limit })
-      if (found.length === 0) return
-      yield* write(found.map(({ key }) => ({ key, document: undefined, indexed: [] })))
-    }
-  })
-  const foldAll = Effect.gen(function*() {
-    const follows = EventFilter.matcher({ types: projection.reads, ...projection.where })
-    const load = (keys: ReadonlyArray<string>) => documents.load(projection.id, keys)
-    let after = Position.start
-    while (true) {
-      // Not readAll: the high-water mark may be below an event of these types while an append of another type is in flight.
-      const { events } = yield* log.readByQuery({ query: [{ types: projection.reads }], after, limit })
-      const { changes, failures: [failure] } = yield* DocumentBatch.fold(
-        projection,
-        ConsumerKey.selectAll(projection, events.filter(follows)),
-        load,
-        "stop"
-      )
-      if (failure !== undefined) return yield* Effect.fail(failure.error)
-      yield* write(changes)
-      if (events.length < limit) return
-      after = events[events.length - 1]!.position
-    }
-  })
-  yield* log.withoutAppends(
-    projection.reads,
-    Effect.gen(function*() {
-      // Another process may have done it while this one waited.
-      if (yield* InlineCompleteness.isComplete(projection, documents)) return
-      yield* removeAll
-      if (projection.reads.length > 0) yield* foldAll
-      yield* documents.setComplete(projection.id, projection.reads)
-    })
-  )
-}, Effect.withSpan("Projector.completeInline"))
 
 /** Returns the append request with the projections that its events touch added to its transaction. */
 const withProjections = (
@@ -143,10 +146,11 @@ const withProjections = (
   projections: ReadonlyArray<Inline>,
   documents: ProjectionStoreDriver
 ): AppendRequest => {
-  const { inTransaction: outer, stream } = request
-  const touched = projections.filter(({ follows }) =>
-    request.events.some(({ tags = [], type }) => follows({ stream, tags, type }))
+  const { inTransaction: outer, inlineProjections: outerProjections, stream } = request
+  const followers = request.events.map(({ tags = [], type }) =>
+    projections.filter(({ follows }) => follows({ stream, tags, type }))
   )
+  const touched = projections.filter((one) => followers.some((ofEvent) => ofEvent.includes(one)))
   if (touched.length === 0) return request
   const project = Effect.fnUntraced(
     function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
@@ -175,5 +179,77 @@ const withProjections = (
     },
     Effect.withSpan("Projector.inline")
   )
-  return { ...request, inTransaction: project }
+  return {
+    ...request,
+    inTransaction: project,
+    inlineProjections: followers.map((ofEvent, index) => [
+      ...(outerProjections?.[index] ?? []),
+      ...ofEvent.map(({ id }) => id)
+    ])
+  }
 }
+
+/**
+ * Returns the inline projections that the log knows, and from where each lacks events.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const inlineProjections: Effect.Effect<
+  ReadonlyArray<RegisteredInlineProjection>,
+  EventStoreError,
+  EventStore.EventStore
+> = Effect.flatMap(EventStore.EventStore, (store) => store[internals].driver.inlineProjections.registered)
+
+/**
+ * Makes the documents of an inline projection from the log now, if they lack events. Returns whether they did. A program that appends without the
+ * projection makes the next gap.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const repairInline = Effect.fnUntraced(function*(
+  projection: Projection.Any<"inline">
+): Effect.fn.Return<boolean, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore> {
+  const { driver: log } = (yield* EventStore.EventStore)[internals]
+  const { driver: documents } = (yield* ProjectionStore.ProjectionStore)[internals]
+  const found = yield* log.inlineProjections.find(projection.id)
+  return yield* InlineDocuments.complete({ log, documents }, projection, found?.isRequired ?? false)
+})
+
+/**
+ * Declares that the tables of an inline projection with handlers contain the events that it missed. Returns the position of the first of them, if
+ * there was a gap.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const closeInlineGap = Effect.fnUntraced(function*(
+  projection: Projection.AnyHandler<"inline">
+): Effect.fn.Return<Option.Option<Position>, EventStoreError, EventStore.EventStore> {
+  const { inlineProjections } = (yield* EventStore.EventStore)[internals].driver
+  const found = yield* inlineProjections.find(projection.id)
+  yield* inlineProjections.closeGaps(projection.id)
+  return Option.fromUndefinedOr(found?.missedFrom)
+})
+
+/**
+ * Retires an inline projection that no program runs any more, given by its id, such as `"orders@1"`: appends do not look for it any more, and its
+ * documents are removed. Returns whether the log knew it. A program that still has it and is started again makes its documents again.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const retireInline = Effect.fn("Projector.retireInline")(function*(
+  projection: string
+): Effect.fn.Return<boolean, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore> {
+  const { driver: log } = (yield* EventStore.EventStore)[internals]
+  const { driver: documents } = (yield* ProjectionStore.ProjectionStore)[internals]
+  return yield* documents.transaction(Effect.gen(function*() {
+    const isKnown = yield* log.inlineProjections.unregister(projection)
+    // With checkpoints the documents are those of an asynchronous projection of the same name and version.
+    const isAsync = (yield* documents.progress(projection)).length > 0
+    if (isKnown && !isAsync) yield* InlineDocuments.removeAll({ log, documents }, projection)
+    return isKnown
+  }))
+})

@@ -108,7 +108,16 @@ export interface ReaderOptions {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (reader: ReaderOptions) => ({
+export const make = (options: ReaderOptions) => {
+  const reader: Reader = { ...options, readInline: InlineCompleteness.reader(options.driver) }
+  return readsOf(reader)
+}
+
+interface Reader extends ReaderOptions {
+  readonly readInline: ReturnType<typeof InlineCompleteness.reader>
+}
+
+const readsOf = (reader: Reader) => ({
   get: Effect.fn("ProjectionStore.get")(function*<P extends Projection.Any>(
     projection: P,
     key: string
@@ -159,11 +168,11 @@ export const make = (reader: ReaderOptions) => ({
     }))
 })
 
-const pageSizeOf = ({ limits }: ReaderOptions): number => Math.min(defaultPageSize, limits.pageSize)
+const pageSizeOf = ({ limits }: Reader): number => Math.min(defaultPageSize, limits.pageSize)
 
 /** Returns the page that the options describe, with one document more, which tells whether there is a next page. */
 const pageOf = <P extends Projection.Any>(
-  { limits }: ReaderOptions,
+  { limits }: Reader,
   projection: P,
   options: ListOptions<P>
 ): Result.Result<DocumentPage, EventStoreError> => {
@@ -195,7 +204,7 @@ const validateCursor = (after: string | undefined): EventStoreError | undefined 
     : invalidRequest(`\`after\` must be the \`next\` of an earlier page: ${invalid}`)
 }
 
-const storedPage = (reader: ReaderOptions, projection: Projection.Any, page: DocumentPage) =>
+const storedPage = (reader: Reader, projection: Projection.Any, page: DocumentPage) =>
   projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.list(page)) :
     Effect.flatMap(logFor(projection), (log) => {
@@ -203,7 +212,7 @@ const storedPage = (reader: ReaderOptions, projection: Projection.Any, page: Doc
       return Effect.andThen(documents.read("visible"), documents.list(page))
     })
 
-const storedOne = (reader: ReaderOptions, projection: Projection.Any, key: string) =>
+const storedOne = (reader: Reader, projection: Projection.Any, key: string) =>
   projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.get(projection.id, key)) :
     Effect.flatMap(logFor(projection), (log) => {
@@ -211,16 +220,15 @@ const storedOne = (reader: ReaderOptions, projection: Projection.Any, key: strin
       return Effect.map(Effect.andThen(documents.read("visible"), documents.get(key)), Option.fromUndefinedOr)
     })
 
-/** Returns what was read, unless the projection is inline and may lack events: checked after the read, so that nothing comes in between. */
+/** Returns what was read, unless the projection is inline and may lack events. */
 const ofComplete = <A>(
-  { driver }: ReaderOptions,
+  { readInline }: Reader,
   projection: Projection.Any,
   read: Effect.Effect<A, EventStoreError>
-): Effect.Effect<A, EventStoreError> =>
-  projection.lifecycle !== "inline" ? read : Effect.tap(read, () => InlineCompleteness.require(projection, driver))
+): Effect.Effect<A, EventStoreError> => projection.lifecycle !== "inline" ? read : readInline(projection, read)
 
 const signalOf = (
-  { progressOf }: ReaderOptions,
+  { progressOf }: Reader,
   projection: Projection.Any
 ): Effect.Effect<ChangeFeed.Signal<EventStoreError, never>> =>
   projection.lifecycle === "async"

@@ -15,6 +15,7 @@ import type * as Schema from "effect/Schema"
 import type { ConsumerDriver, EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
+import type { InlineProjectionsDriver, RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 
 /**
  * A request for a page of documents of a consumer's active generation, in key order.
@@ -213,17 +214,22 @@ export interface GenerationsDriver {
 }
 
 /**
- * The inline projections whose documents lack no event.
+ * The documents of inline projections, and whether they lack events.
  *
  * @since 0.1.0
  * @category models
  */
-export interface InlineProjectionsDriver {
-  /** Returns the types of events that a complete inline projection reads; undefined if it is not complete. */
-  readonly completeTypes: (projection: string) => Effect.Effect<ReadonlyArray<string> | undefined, EventStoreError>
+export interface InlineDocumentsDriver {
+  /** Returns an inline projection as the log knows it; undefined if no program has registered it. */
+  readonly inlineProjection: (
+    projection: string
+  ) => Effect.Effect<RegisteredInlineProjection | undefined, EventStoreError>
 
-  /** Records that an inline projection is complete, and the types of events that it reads. */
-  readonly setComplete: (projection: string, types: ReadonlyArray<string>) => Effect.Effect<void, EventStoreError>
+  /** Looks up inline projections in this log from now on. A store that shares the database of its log does so anyway. */
+  readonly readInlineFrom: (log: InlineProjectionsDriver) => Effect.Effect<void>
+
+  /** Replaces the documents of one generation by those of another, which then has none. */
+  readonly replaceDocuments: (generation: string, by: string) => Effect.Effect<void, EventStoreError>
 }
 
 /**
@@ -279,5 +285,5 @@ export interface PersonalDataScanDriver {
  * @category models
  */
 export interface ProjectionStoreDriver
-  extends ConsumerDriver, DocumentsDriver, GenerationsDriver, InlineProjectionsDriver, PersonalDataScanDriver
+  extends ConsumerDriver, DocumentsDriver, GenerationsDriver, InlineDocumentsDriver, PersonalDataScanDriver
 {}

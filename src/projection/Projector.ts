@@ -19,7 +19,14 @@ import * as SharedTransaction from "./SharedTransaction.ts"
 
 export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
-export { layerInline } from "./InlineProjector.ts"
+export {
+  closeInlineGap,
+  type InlineOptions,
+  inlineProjections,
+  layerInline,
+  repairInline,
+  retireInline
+} from "./InlineProjector.ts"
 
 /**
  * The projections that this program runs. `status` lists those of every `Projector.layer` over the same store.

@@ -23,6 +23,7 @@ import { causationCases } from "../history/CausationSuite.ts"
 import { checkpoints } from "../operations/CheckpointsSuite.ts"
 import { audits } from "../operations/DeliveryAuditSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
+import { inlineGaps } from "../projection/InlineGapSuite.ts"
 import { lifecycles } from "../projection/LifecycleSuite.ts"
 import { projections } from "../projection/ProjectorSuite.ts"
 import { rebuilds } from "../projection/rebuild/RebuildSuite.ts"
@@ -92,6 +93,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...jsonValues,
   ...projections,
   ...lifecycles,
+  ...inlineGaps,
   ...subscriptions,
   ...registries,
   ...bus,

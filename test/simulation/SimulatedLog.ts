@@ -4,6 +4,7 @@
  */
 import { DateTime, Effect, Option, Semaphore } from "effect"
 import { type EncodedEvent, type EventStoreDriver, Position, Version } from "evsrc"
+import * as MemoryInlineProjections from "../../src/eventStore/MemoryInlineProjections.ts"
 import * as ReaderWakeups from "../../src/eventStore/ReaderWakeups.ts"
 import * as MemorySnapshotDriver from "../../src/snapshot/MemorySnapshotDriver.ts"
 import type { Dice } from "./Dice.ts"
@@ -63,7 +64,8 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),
     receipt: () => Effect.succeedNone,
     changed: watcher.changed,
-    snapshots: MemorySnapshotDriver.make()
+    snapshots: MemorySnapshotDriver.make(),
+    inlineProjections: MemoryInlineProjections.make()
   }
   return { driver, committed: () => log } satisfies SimulatedLog
 })

@@ -111,8 +111,9 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
 
 /** Calls `append_one`: one event without tags, on no condition. */
 const appendOne = (sql: SqlClient, schema: string) => {
-  const statement = `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid)`
-  return (wait: boolean, { commandId, events, expected, lastEventId, stream }: AppendRequest) => {
+  const statement =
+    `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid, $11::text[])`
+  return (wait: boolean, { commandId, events, expected, inlineProjections, lastEventId, stream }: AppendRequest) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
     return Effect.map(
       sql.unsafe<AppendOneRow>(statement, [
@@ -125,7 +126,8 @@ const appendOne = (sql: SqlClient, schema: string) => {
         schemaVersion,
         data,
         metadata,
-        lastEventId ?? null
+        lastEventId ?? null,
+        inlineProjections?.[0] ?? null
       ]).withoutTransform,
       ([row]): AppendRow => ({
         outcome: row!.outcome,
@@ -143,7 +145,7 @@ const appendMany = (sql: SqlClient, schema: string) => {
   const statement =
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
     + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
-    + `$18::bigint[], $19, $20::uuid[], $21::bigint[], $22::uuid[])`
+    + `$18::bigint[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[])`
   return (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
@@ -169,7 +171,8 @@ const appendMany = (sql: SqlClient, schema: string) => {
           : [...queryParameters(condition.query), condition.after, condition.seen],
         closes,
         nullable(requests.map(({ lastEventId }) => lastEventId ?? null)),
-        ...basisParameters(condition?.basis)
+        ...basisParameters(condition?.basis),
+        nullable(requests.flatMap(inlineParameters))
       ]).withoutTransform,
       ([row]) => rowsOf(requests, row!)
     )
@@ -243,6 +246,13 @@ const basisParameters = (basis: AppendCondition["basis"] = []): ReadonlyArray<un
     ? [null, null]
     : [known.map(({ position }) => position), known.map(({ eventId }) => eventId)]
 }
+
+/** Returns for each event of an append the inline projections that run on it, as the text of an array. */
+const inlineParameters = ({ events, inlineProjections = [] }: AppendRequest): ReadonlyArray<string | null> =>
+  events.map((_, index) => {
+    const projections = inlineProjections[index] ?? []
+    return projections.length === 0 ? null : arrayText(projections)
+  })
 
 const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
 

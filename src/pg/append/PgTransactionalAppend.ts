@@ -9,7 +9,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { EventStoreError } from "../../core/errors.ts"
 import { encodedEventsOf } from "../../eventStore/AppendCodec.ts"
 import type { AppendRequest, AppendResult } from "../../eventStore/EventStoreDriver.ts"
-import { fromAppendError, fromSqlError, sqlErrorOf } from "../PgErrors.ts"
+import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../PgErrors.ts"
 import type { PgAppend } from "./PgAppend.ts"
 
 /**
@@ -31,7 +31,9 @@ export const make = (sql: SqlClient, statements: PgAppend, wakeReaders: Effect.E
           Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
             Effect.fail(
               // The caller's transaction was not committed, so a lost connection has written nothing.
-              Option.isSome(transaction) ? fromSqlError(error) : fromAppendError(error, stream)
+              Option.isSome(transaction)
+                ? fromTransactionalAppendError(error, stream)
+                : fromAppendError(error, stream)
             ))
       )
     }

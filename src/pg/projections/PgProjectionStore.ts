@@ -16,7 +16,7 @@ import * as PgStatement from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
 import * as PgDocuments from "./PgDocuments.ts"
 import * as PgGenerations from "./PgGenerations.ts"
-import * as PgInlineProjections from "./PgInlineProjections.ts"
+import * as PgInlineDocuments from "./PgInlineDocuments.ts"
 import * as PgLeases from "./PgLeases.ts"
 import * as PgParking from "./PgParking.ts"
 import * as PgPersonalDataScan from "./PgPersonalDataScan.ts"
@@ -38,7 +38,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgParking.make(query, quoted),
       ...PgDocuments.make(query, quoted),
       ...PgGenerations.make(query, quoted),
-      ...PgInlineProjections.make(query, quoted),
+      ...PgInlineDocuments.make(query, quoted),
       ...PgPersonalDataScan.make(query, quoted),
       transactions: sql.transactionService.key,
       transaction: (effect) => PgStatement.transactional(sql, effect)

@@ -9,7 +9,7 @@ import type { ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import * as MemoryCheckpoints from "./MemoryCheckpoints.ts"
 import * as MemoryDocuments from "./MemoryDocuments.ts"
 import * as MemoryGenerations from "./MemoryGenerations.ts"
-import * as MemoryInlineProjections from "./MemoryInlineProjections.ts"
+import * as MemoryInlineDocuments from "./MemoryInlineDocuments.ts"
 import * as MemoryLeases from "./MemoryLeases.ts"
 import * as MemoryParking from "./MemoryParking.ts"
 import * as MemoryPersonalDataScan from "./MemoryPersonalDataScan.ts"
@@ -31,7 +31,7 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
     ...MemoryParking.make(state),
     ...MemoryDocuments.make(state),
     ...MemoryGenerations.make(state),
-    ...MemoryInlineProjections.make(),
+    ...MemoryInlineDocuments.make(state),
     ...MemoryPersonalDataScan.make(state)
   }
 })

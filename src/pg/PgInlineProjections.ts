@@ -1,0 +1,82 @@
+/**
+ * The inline projections that a log on PostgreSQL knows.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Position from "../core/Position.ts"
+import type { InlineProjectionsDriver, RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import type { PgStatement } from "./PgStatement.ts"
+
+interface Row {
+  readonly projection: string
+  readonly types: ReadonlyArray<string>
+  readonly tags: ReadonlyArray<string> | null
+  readonly stream_prefix: string | null
+  readonly required: boolean
+  readonly missed_from: bigint | null
+  readonly edition: bigint
+}
+
+/**
+ * Makes the driver of a schema, given by its quoted name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (query: PgStatement, schema: string): InlineProjectionsDriver => {
+  const select =
+    `select inline.projection, inline.types, inline.tags, inline.stream_prefix, inline.required, inline.edition, `
+    + `(select min(gap."position") from ${schema}.inline_gaps gap where gap.projection = inline.projection) as missed_from `
+    + `from ${schema}.inline_projections inline`
+  return {
+    registered: Effect.map(query<Row>(`${select} order by inline.projection`, []), (rows) => rows.map(registeredOf)),
+    find: (projection) =>
+      Effect.map(
+        query<Row>(`${select} where inline.projection = $1`, [projection]),
+        ([row]) => row === undefined ? undefined : registeredOf(row)
+      ),
+    register: ({ isRequired, projection, reads: { streamPrefix, tags, types } }) =>
+      Effect.asVoid(query(
+        `insert into ${schema}.inline_projections (projection, types, tags, stream_prefix, required) `
+          + "values ($1, $2::text[], $3::text[], $4, $5) on conflict (projection) do update set types = excluded.types, "
+          + "tags = excluded.tags, stream_prefix = excluded.stream_prefix, required = excluded.required",
+        [projection, types, tags ?? null, streamPrefix ?? null, isRequired]
+      )),
+    closeGaps: (projection) =>
+      Effect.asVoid(query(
+        `with gaps as (delete from ${schema}.inline_gaps where projection = $1) `
+          + `update ${schema}.inline_projections set edition = nextval('${schema}.revisions') where projection = $1`,
+        [projection]
+      )),
+    unregister: (projection) =>
+      Effect.map(
+        query(
+          `with gaps as (delete from ${schema}.inline_gaps where projection = $1) `
+            + `delete from ${schema}.inline_projections where projection = $1 returning projection`,
+          [projection]
+        ),
+        (rows) => rows.length > 0
+      ),
+    exclusively: (projection, effect) =>
+      Effect.andThen(
+        query("select pg_advisory_xact_lock(to_regclass($1)::oid::integer, hashtext($2))", [
+          `${schema}.inline_projections`,
+          projection
+        ]),
+        effect
+      )
+  }
+}
+
+const registeredOf = (row: Row): RegisteredInlineProjection => ({
+  projection: row.projection,
+  reads: {
+    types: row.types,
+    ...(row.tags === null ? {} : { tags: row.tags }),
+    ...(row.stream_prefix === null ? {} : { streamPrefix: row.stream_prefix })
+  },
+  isRequired: row.required,
+  missedFrom: row.missed_from === null ? undefined : Position.make(row.missed_from),
+  edition: row.edition
+})
