@@ -136,9 +136,8 @@ export interface Document extends Schema.Top {
  *
  * **Gotchas**
  *
- * Raise `version` when `evolve` or the document changes: the projection then starts with the first event, beside the old documents. An `inline`
- * projection sees the events that are appended after its deployment, not earlier ones. A read of a `live` projection folds all events of its
- * types, unless `find` selects those of one document.
+ * Raise `version` when `evolve` or the document changes: the projection then starts with the first event, beside the old documents. A read of
+ * a `live` projection folds all events of its types, unless `find` selects those of one document.
  *
  * @since 0.1.0
  * @category constructors

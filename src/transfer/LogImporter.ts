@@ -80,7 +80,7 @@ export const verify = <E, R>(
  * **Gotchas**
  *
  * No other process may append during an import; otherwise it fails with `TransferRejected`. Asynchronous projections process imported events
- * as usual. Inline projections do not see them: on PostgreSQL their documents cannot be read until a program starts `Projector.layerInline` again.
+ * as usual. Inline projections do not see them: their documents cannot be read until a program with `Projector.layerInline` has made them again.
  *
  * @since 0.1.0
  * @category constructors

@@ -70,6 +70,11 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     ["orders@1", "position 0", "not yet 7", "read again later"]
   ],
   [new evsrc.ProjectionIncomplete({ projection: "orders@1" }), ["orders@1", "Start a program"]],
+  [new evsrc.ProjectionIncomplete({ projection: "orders@1", position }), ["orders@1", "position 7", "repairInline"]],
+  [
+    new evsrc.InlineProjectionMissing({ projection: "orders@1", stream: "Order-1", type: "OrderPlaced" }),
+    ["orders@1", "Order-1", "OrderPlaced", "Projector.retireInline"]
+  ],
   [
     new evsrc.RebuildRejected({ projection: "orders@1", reason: "Active", detail: "it is active" }),
     ["orders@1", "it is active"]

@@ -61,6 +61,31 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
     }))
 })
 
+const OpenOrders = Projection.make("open-orders", {
+  lifecycle: "inline",
+  events: OrderEvent,
+  document: Schema.Int,
+  key: (event) => event.customer,
+  evolve: { OrderPlaced: (open = 0) => open + 1, OrderShipped: Projection.ignore, OrderCancelled: Projection.ignore }
+})
+
+layer(memory, { excludeTestServices: true })("an inline projection", (it) => {
+  it.effect("lacks the events of a program without it, until it is repaired", () =>
+    Effect.gen(function*() {
+      yield* Effect.provide(place("1", "ann"), Projector.layerInline([OpenOrders]))
+      yield* place("2", "ann")
+
+      const incomplete = (yield* Projector.inlineProjections).filter(({ missedFrom }) => missedFrom !== undefined)
+      const lines = incomplete.map(({ missedFrom, projection }) => `${projection} lacks event ${missedFrom}`)
+      const repaired = yield* Projector.repairInline(OpenOrders)
+      assert.deepStrictEqual([lines, repaired], [["open-orders@1 lacks event 2"], true])
+      assert.deepStrictEqual(yield* ProjectionStore.get(OpenOrders, "ann"), Option.some(2))
+
+      const wasKnown = yield* Projector.retireInline(OpenOrders.id)
+      assert.isTrue(wasKnown)
+    }))
+})
+
 /** The first release of `Sold`, with a mistake. */
 const SoldBefore: typeof Sold = Projection.make("sold", {
   events: OrderEvent,
