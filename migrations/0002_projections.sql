@@ -445,26 +445,29 @@ as $$
       from unnest(p_keys, p_streams, p_positions, p_event_ids, p_errors) as failed(key, stream, position, event_id, error);
 $$;
 
--- Ends the parking of a key after a retry or a skip, with its entry in the parking log.
+-- Ends the parking of a key at an event after a retry or a skip, with its entry in the parking log. Returns whether it was parked there:
+-- the checkpoint does not move, so only this tells that another transaction has done the same.
 --   p_next_*  empty arrays, or one element: the event at which the key is parked again
 create function evsrc.unpark(
-  p_generation text, p_partition integer, p_key text, p_action text,
+  p_generation text, p_partition integer, p_key text, p_position bigint, p_action text,
   p_next_streams text[], p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[]
-) returns void language plpgsql volatile
+) returns boolean language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   unparked evsrc.parked;
 begin
-  delete from evsrc.parked where generation = p_generation and partition = p_partition and key = p_key returning * into unparked;
+  delete from evsrc.parked
+    where generation = p_generation and partition = p_partition and key = p_key and position = p_position
+    returning * into unparked;
   if not found then
-    return;
+    return false;
   end if;
   insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, actor)
     values (p_generation, p_partition, p_key, unparked.stream, unparked.position, unparked.event_id, p_action,
       case when p_action = 'failed' then p_next_errors[1] else unparked.request_reason end, unparked.requested_by);
   if cardinality(p_next_positions) = 0 then
-    return;
+    return true;
   end if;
   if p_next_positions[1] = unparked.position then
     insert into evsrc.parked (generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at)
@@ -474,6 +477,7 @@ begin
     perform evsrc.park(p_generation, p_partition, array[p_key], p_next_streams, p_next_versions, p_next_positions, p_next_event_ids,
       p_next_types, p_next_errors);
   end if;
+  return true;
 end $$;
 
 insert into evsrc.migrations (migration_id, name) values (2, '0002_projections') on conflict do nothing;

@@ -337,6 +337,7 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
       generation: id,
       partition: 1,
       key: stream,
+      position: at(30),
       action: "failed",
       next: { ...third, error: "again" }
     })
@@ -344,10 +345,14 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     equal([again?.attempts, again?.error, again?.request], [2, "again", undefined], "it has failed again")
     yield* store.request(id, stream, { action: "skip", actor: "bob", reason: "a test" })
     equal((yield* store.parked(id))[0]?.request, { action: "skip", actor: "bob", reason: "a test" }, "the request")
-    yield* store.unpark({ generation: id, partition: 1, key: stream, action: "skipped", next: fifth })
+    const unparkAt = (position: Position.Position, action: "skipped" | "retried", next?: typeof fifth) =>
+      store.unpark({ generation: id, partition: 1, key: stream, position, action, next })
+    equal(yield* unparkAt(at(30), "skipped", fifth), true, "parked there")
     equal((yield* store.parked(id)).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
     yield* store.request(id, stream, { action: "retry" })
-    yield* store.unpark({ generation: id, partition: 1, key: stream, action: "retried", next: undefined })
+    equal(yield* unparkAt(at(30), "skipped"), false, "no longer parked there")
+    equal(yield* unparkAt(at(50), "retried"), true, "parked at the later event")
+    equal(yield* unparkAt(at(50), "retried"), false, "not parked at all")
     equal(yield* store.parked(id), [], "free")
     equal(
       (yield* store.parkingLog(id)).map((

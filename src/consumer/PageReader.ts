@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { EventStoreError } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
-import type * as Position from "../core/Position.ts"
+import * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
 import { withinLog } from "../eventStore/LogIdentity.ts"
@@ -64,7 +64,7 @@ export interface PageOptions {
  * @category constructors
  */
 export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): PageReader => {
-  const counts = countsOf()
+  let marks: Marks = { confirmed: undefined, latest: undefined }
   let ahead: Fiber.Fiber<Page, EventStoreError> | undefined
 
   const fetch = Effect.fnUntraced(function*(
@@ -75,11 +75,11 @@ export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): 
       after: position,
       afterEventId: eventId,
       afterCount: count,
-      countSince: counts.since(count),
+      countSince: countSince(marks, { count, position }),
       limit,
       ...filter
     })
-    counts.read(page)
+    marks = marksAfter(marks, page)
     yield* withinLog(driver, position, page.events, page.head)
     return { ...page, isFull: page.events.length >= limit }
   })
@@ -102,6 +102,7 @@ export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): 
   }
 }
 
+/** A high-water mark. */
 interface Mark {
   readonly position: Position.Position
   /** The last position that had been assigned by then. Events above it were committed after all up to `position`. */
@@ -109,28 +110,50 @@ interface Mark {
 }
 
 /**
- * Chooses where to begin to count the events before a checkpoint. A lost event has a position below one that survives only if it was committed
- * later. So all events up to a high-water mark are there if an event is that was assigned its position after the mark; only those between both are
- * to be counted.
+ * The high-water marks that a reader has met since it started.
+ *
+ * @since 0.1.0
+ * @category models
  */
-const countsOf = () => {
-  /** A mark that an event read since then confirms, and the latest one, which a later event will confirm. */
-  let confirmed: Position.Position | undefined
-  let latest: Mark | undefined
-  return {
-    since: (count: LogPosition.EventCount | undefined): Position.Position | undefined =>
-      confirmed ?? count?.since ?? latest?.position,
-    read: ({ assigned, head, headCount }: PageOfEvents): void => {
-      if (assigned === undefined) return
-      // Too far back to be counted.
-      if (headCount === undefined) confirmed = undefined
-      if (latest === undefined) latest = { position: head, assigned }
-      else if (head > latest.assigned) {
-        confirmed = latest.position
-        latest = { position: head, assigned }
-      }
-    }
-  }
+export interface Marks {
+  /** A mark that an event read since then confirms. */
+  readonly confirmed: Position.Position | undefined
+  /** The mark that a later event will confirm. */
+  readonly latest: Mark | undefined
+}
+
+/** So many positions before a checkpoint are counted as long as no mark is confirmed. `read_all` counts at most twice as many. */
+const unconfirmedPositions = 5000n
+
+/**
+ * Returns where to begin to count the events before the next checkpoint. A lost event has a position below one that survives only if it was
+ * committed later. So all events up to a high-water mark are there if an event is that was assigned its position after the mark; only those
+ * between both are to be counted.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const countSince = (
+  { confirmed }: Marks,
+  { count, position }: Pick<LogPosition.LogPosition, "count" | "position">
+): Position.Position =>
+  confirmed ?? count?.since
+    ?? (position > unconfirmedPositions ? Position.make(position - unconfirmedPositions) : Position.start)
+
+/**
+ * Returns the marks after a page.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const marksAfter = (marks: Marks, { assigned, head, headCount }: PageOfEvents): Marks => {
+  if (assigned === undefined) return marks
+  // Without a count, the confirmed mark is too far back.
+  const confirmed = headCount === undefined ? undefined : marks.confirmed
+  if (marks.latest === undefined) return { confirmed, latest: { position: head, assigned } }
+  return head > marks.latest.assigned
+    ? { confirmed: marks.latest.position, latest: { position: head, assigned } }
+    : { confirmed, latest: marks.latest }
 }
 
 /** A page grows up to this size of its payloads as JSON, in characters: two pages are in memory at once. */

@@ -82,6 +82,8 @@ export interface Unpark {
   readonly generation: string
   readonly partition: number
   readonly key: string
+  /** The position of the event at which it is parked. */
+  readonly position: Position
   readonly action: "retried" | "skipped" | "failed"
   readonly next: FailedEvent | undefined
 }
@@ -111,8 +113,11 @@ export interface ParkingDriver {
     at?: Position
   ) => Effect.Effect<boolean, EventStoreError>
 
-  /** Writes the result of a request, within the transaction that applies the events. */
-  readonly unpark: (unpark: Unpark) => Effect.Effect<void, EventStoreError>
+  /**
+   * Writes the result of a request, within the transaction that applies the events. Returns false, with nothing written, if the key is not
+   * parked at the position any more. Another transaction has then applied the events, and this one must be rolled back.
+   */
+  readonly unpark: (unpark: Unpark) => Effect.Effect<boolean, EventStoreError>
 
   /** Returns the parking log of a generation, in order. */
   readonly parkingLog: (generation: string) => Effect.Effect<ReadonlyArray<ParkingEntry>, EventStoreError>

@@ -172,7 +172,15 @@ export const waitingEvents = (
   )
 }
 
-/** Writes the documents, the delivery log and the new state of the key. The checkpoint does not move, but the lease is checked. */
+/** Rolls the transaction back because the key is not parked at the event any more. */
+class NotParked {
+  readonly _tag = "NotParked"
+}
+
+/**
+ * Writes the documents, the delivery log and the new state of the key. The lease is checked, but the checkpoint does not move. So it is checked
+ * that the key is still parked, too: a transaction whose connection was lost may have committed after all, under the same lease.
+ */
 const commit = (
   { epoch, generation, partition, store }: OwnedPartition,
   parked: Parked,
@@ -196,17 +204,21 @@ const commit = (
     if (advanced !== "advanced") return { advanced, failures: [], applied: 0 }
     if (applied.length > 0) yield* store.recordLateDelivery(generation, partition, segmentsOf(applied, 1))
     const next = failures.find(({ key }) => key === parked.key)
-    yield* store.unpark({
+    const wasParked = yield* store.unpark({
       generation,
       partition,
       key: parked.key,
+      position: parked.position,
       action: actionOf(request, parked, next),
       next: next === undefined ? undefined : failedEventOf(next)
     })
+    if (!wasParked) return yield* Effect.fail(new NotParked())
     const others = failures.filter((failure) => failure !== next)
     if (others.length > 0) yield* store.park(generation, partition, others.map(failedEventOf))
     return { advanced, failures, applied: applied.length }
-  }))
+  })).pipe(Effect.catchTag("NotParked", () => Effect.succeed(notParked)))
+
+const notParked: Unparked = { advanced: "lost", failures: [], applied: 0 }
 
 const actionOf = ({ action }: ParkingRequest, parked: Parked, next: Failure | undefined): Unpark["action"] => {
   if (next !== undefined && next.event.position === parked.position) return "failed"

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
@@ -12,8 +13,11 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Case, equal, includes, isAbove, test, unique } from "../../src/conformance/Suite.ts"
+import { filterOf } from "../../src/consumer/PartitionProcessor.ts"
+import * as Unparking from "../../src/consumer/Unparking.ts"
 import { type EventStoreError, storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
@@ -22,6 +26,7 @@ import type { NewEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Parking from "../../src/operations/Parking.ts"
+import * as DocumentProcessor from "../../src/projection/DocumentProcessor.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
@@ -395,6 +400,54 @@ const requests: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+const repetitions: ReadonlyArray<Case<Stores>> = [
+  test("applies the events of a parked key once when its owner retries it twice at a time", function*() {
+    const { append, poison, projection, awaitConsumer, seen } = fixture()
+    poison.add("a1")
+    yield* append("a", 1)
+    const position = yield* append("a", 2)
+    yield* Effect.provide(awaitConsumer(position), Projector.layer([projection]))
+    poison.clear()
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const { assigned: [owned], generation } = yield* driver.claim({
+      consumer: projection.id,
+      owner: "me",
+      partitions: 1,
+      partitionedBy: "stream",
+      lease: Duration.minutes(1)
+    })
+    const [parked] = yield* driver.parked(generation)
+    const partition = {
+      events: yield* EventStore.EventStore,
+      store: driver,
+      processor: DocumentProcessor.make(projection, driver),
+      generation,
+      partition: 0,
+      epoch: owned!.epoch,
+      filter: filterOf(projection, 0)
+    }
+    // As after a lost connection: the first transaction is not known to commit, and the second has read the same request.
+    const retry = Unparking.unpark(
+      partition,
+      parked!,
+      { action: "retry" },
+      LogPosition.make(owned!.position, owned!.eventId, owned!.count)
+    )
+    const outcomes = yield* Effect.all([Effect.result(retry), Effect.result(retry)], { concurrency: 2 })
+    const advanced = outcomes.map((outcome) =>
+      Result.match(outcome, {
+        onSuccess: ({ advanced }) => advanced,
+        onFailure: ({ isRetryable }) => isRetryable ? "lost" : "failed"
+      })
+    )
+    equal(advanced.toSorted(), ["advanced", "lost"], "the outcomes")
+    equal((yield* retry).advanced, "lost", "a later one")
+    equal((yield* driver.progress(generation))[0]?.applied, 2n, "the deliveries")
+    equal(yield* seen("a"), ["a1", "a2"], "the document")
+    yield* equalComplete(projection)
+  })
+]
+
 /** A projection store that fails three times, directly after the given operation within a transaction. */
 const failingAfter = (operation: "advance" | "park" | "recordLateDelivery" | "unpark") =>
   Effect.gen(function*() {
@@ -458,4 +511,4 @@ const crashes: ReadonlyArray<Case<Stores>> = (["park", "advance", "recordLateDel
  * @since 0.1.0
  * @category suites
  */
-export const parking: ReadonlyArray<Case<Stores>> = [...processing, ...requests, ...crashes]
+export const parking: ReadonlyArray<Case<Stores>> = [...processing, ...requests, ...repetitions, ...crashes]

@@ -23,6 +23,8 @@ import {
   Subscription
 } from "evsrc"
 import { PgEventStore, PgProjectionStore, PgStores } from "evsrc/pg"
+import * as PageReader from "../../src/consumer/PageReader.ts"
+import { internals } from "../../src/core/internals.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import * as PostgresTools from "../support/PostgresTools.ts"
@@ -106,6 +108,16 @@ const statusOf = (mail: Subscription.Any) => Health.of([Sums, mail], { heartbeat
 
 /** The pool may still have connections that were cut. */
 const reachable = (store: EventStore.EventStore["Service"]) => until("a connection", store.head, () => true)
+
+/** Loses an event, as a failover does that lost the last commit. */
+const lose = Effect.fnUntraced(function*(position: Position.Position) {
+  const sql = yield* PgClient.PgClient
+  for (const table of ["events", "event_tags"]) {
+    yield* sql`alter table evsrc.${sql.literal(table)} disable trigger user`
+    yield* sql`delete from evsrc.${sql.literal(table)} where position = ${position}`
+    yield* sql`alter table evsrc.${sql.literal(table)} enable trigger user`
+  }
+})
 
 describe("a log that was set back", () => {
   it.live(
@@ -227,17 +239,7 @@ describe("a log that was set back", () => {
           }).pipe(Effect.provide(Subscription.layer([mail], options)))
           assert.deepStrictEqual(sent, [1, 2, 3, 4, 5])
 
-          // What a failover leaves that lost the last commit.
-          yield* sql`alter table evsrc.events disable trigger user`
-          yield* sql`delete from evsrc.events where position = ${both.lower.position}`
-          yield* sql`delete from evsrc.event_tags where position = ${both.lower.position}`.pipe(
-            (self) =>
-              Effect.ensuring(
-                Effect.andThen(sql`alter table evsrc.event_tags disable trigger user`, self),
-                Effect.ignore(sql`alter table evsrc.event_tags enable trigger user`)
-              )
-          )
-          yield* sql`alter table evsrc.events enable trigger user`
+          yield* lose(both.lower.position)
           yield* Effect.gen(function*() {
             const { status } = yield* Subscription.Subscriptions
             yield* until(
@@ -254,6 +256,23 @@ describe("a log that was set back", () => {
       }),
     120_000
   )
+
+  it.live("is detected when it lost an event of the first page that a reader has read", () =>
+    Effect.gen(function*() {
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const [first] = [yield* raw("a", 1), yield* raw("b", 2)]
+      const reader = PageReader.make({ driver, filter: {}, batchSize: 10, maxBatchSize: 10 })
+      const { events, head, headCount, headEventId } = yield* reader.read(LogPosition.make(Position.start, undefined))
+      assert.strictEqual(events.length, 2)
+      const checkpoint = LogPosition.make(head, headEventId, headCount)
+      assert.strictEqual((yield* reader.read(checkpoint)).events.length, 0, "a log that was not set back")
+      yield* lose(first!.position)
+      assert.strictEqual(reasonOf(yield* Effect.flip(reader.read(checkpoint))), "LogDiverged")
+    }).pipe(
+      Effect.provide(
+        PgEventStore.layer.pipe(Layer.provideMerge(Layer.unwrap(Effect.map(freshDatabase, ({ url }) => clientOf(url)))))
+      )
+    ), 60_000)
 
   it.live("is not a log whose server was restarted or killed", () =>
     Effect.gen(function*() {

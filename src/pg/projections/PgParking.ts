@@ -72,11 +72,14 @@ export const make = (query: PgStatement, schema: string): ParkingDriver => ({
       ),
       (rows) => rows.length > 0
     ),
-  unpark: ({ action, generation, key, next, partition }) =>
-    Effect.asVoid(query(
-      `select ${schema}.unpark($1, $2, $3, $4, $5::text[], $6::bigint[], $7::bigint[], $8::uuid[], $9::text[], $10::text[])`,
-      [generation, partition, key, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
-    )),
+  unpark: ({ action, generation, key, next, partition, position }) =>
+    Effect.map(
+      query<{ readonly was_parked: boolean }>(
+        `select ${schema}.unpark($1, $2, $3, $4, $5, $6::text[], $7::bigint[], $8::bigint[], $9::uuid[], $10::text[], $11::text[]) as was_parked`,
+        [generation, partition, key, position, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
+      ),
+      ([row]) => row!.was_parked
+    ),
   parkingLog: (generation) =>
     Effect.map(
       query<LogRow>(

@@ -35,11 +35,15 @@ export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
       for (const [place, one] of found) parked.set(place, { ...one, request })
       return found.length > 0
     }),
-  unpark: ({ action, generation, key, next, partition }) =>
-    MemoryTransaction.write((now) => {
+  unpark: ({ action, generation, key, next, partition, position }) => {
+    const place = placeOf(partition, key)
+    const find = () => {
+      const found = MemoryState.generationOf(state, generation).parked.get(place)
+      return found?.position === position ? found : undefined
+    }
+    const write = MemoryTransaction.write((now) => {
       const { log, parked } = MemoryState.generationOf(state, generation)
-      const place = placeOf(partition, key)
-      const found = parked.get(place)
+      const found = find()
       if (found === undefined) return
       parked.delete(place)
       const detail = action === "failed" ? next?.error : found.request?.reason
@@ -49,7 +53,9 @@ export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
       const again = parkedOf(generation, partition, next, isSame ? found.parkedAt : now)
       parked.set(place, isSame ? { ...again, attempts: found.attempts + 1 } : again)
       if (!isSame) log.push(entryOf(partition, next, "parked", now, next.error))
-    }),
+    }, () => find() !== undefined)
+    return Effect.suspend(() => find() === undefined ? Effect.succeed(false) : Effect.as(write, true))
+  },
   parkingLog: (generation) => Effect.sync(() => Array.from(MemoryState.generationOf(state, generation).log))
 })
 
