@@ -142,7 +142,7 @@ export const make = <State>(
         "A snapshot cannot be decoded; the state is folded from its events",
         stream,
         version,
-        withoutPersonalData(snapshots, decoded.failure)
+        decoded.failure
       )
       return { _tag: "Unusable", snapshot }
     }),
@@ -165,12 +165,6 @@ export const make = <State>(
   }
 }
 
-/** A message of a Schema may quote the state. */
-const withoutPersonalData = (
-  { locateFields }: Pick<StateSnapshots.StateSnapshots<never>, "locateFields">,
-  detail: string
-): string => locateFields === undefined ? detail : "the reason is withheld, as the state has personal data"
-
 /** Returns the snapshot of a state, or none when its Schema cannot encode it. */
 const take = <State>(
   snapshots: StateSnapshots.StateSnapshots<State>,
@@ -182,8 +176,7 @@ const take = <State>(
     const encoded = yield* encodeState(snapshots, keys, state)
     if (Result.isFailure(encoded)) {
       yield* countSnapshotWrite("unencodable")
-      const detail = withoutPersonalData(snapshots, encoded.failure)
-      yield* warn("A state cannot be encoded, so no snapshot is written", stream, version, detail)
+      yield* warn("A state cannot be encoded, so no snapshot is written", stream, version, encoded.failure)
       return Option.none()
     }
     const takenAt = yield* DateTime.now
@@ -213,7 +206,8 @@ const decodeState = <State>(
   text: string
 ): Effect.Effect<Result.Result<State, string>, EventStoreError> => {
   if (locateFields === undefined || !EncryptedValue.looksEncrypted(text)) return Effect.sync(() => decode(text))
-  const parsed = Result.try({ try: () => JSON.parse(text) as Schema.Json, catch: String })
+  // The error of JSON.parse quotes the text.
+  const parsed = Result.try({ try: () => JSON.parse(text) as Schema.Json, catch: () => "its text is not JSON" })
   if (Result.isFailure(parsed)) return Effect.succeed(Result.fail(parsed.failure))
   return Effect.map(
     keys.decrypt([parsed.success]),

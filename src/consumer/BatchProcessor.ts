@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -10,6 +11,7 @@ import { causedBy, CommandContext } from "../command/CommandContext.ts"
 import { type EventStoreError, isOfNewerCode, storeError } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import * as DecryptedValues from "../personalData/DecryptedValues.ts"
 import type { Advance, Advanced, ConsumerDriver, EncodedDocument } from "./CheckpointDriver.ts"
 import type * as Consumer from "./Consumer.ts"
 import * as ConsumerDefinition from "./ConsumerDefinition.ts"
@@ -277,10 +279,13 @@ export const handleOne = (consumer: HandlingConsumer, handle: Handler) => {
     Effect.suspend(() => {
       const decoded = ConsumerDefinition.decode(consumer, event)
       if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
+      const read = DecryptedValues.make()
       return Effect.forEach(decoded.success, (recorded) => Effect.suspend(() => handle(recorded)), { discard: true })
         .pipe(
-          Effect.provideService(CommandContext, causedBy(event, actor)),
-          Effect.catchCause((cause) => Effect.fail(HandlerError.of(consumer, event, cause)))
+          Effect.provideContext(
+            Context.make(CommandContext, causedBy(event, actor)).pipe(Context.add(DecryptedValues.Current, read))
+          ),
+          Effect.catchCause((cause) => Effect.fail(HandlerError.of(consumer, event, cause, read)))
         )
     })
 }

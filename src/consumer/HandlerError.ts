@@ -7,10 +7,12 @@ import * as Cause from "effect/Cause"
 import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import { isSqlError } from "effect/sql/SqlError"
-import { ConsumerFailed, EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import { ConsumerFailed, EventStoreError, isOwnError, storeError, StoreUnavailable } from "../core/errors.ts"
 import { isTransient } from "../core/sqlState.ts"
+import * as userCode from "../core/userCode.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import * as DecryptedValues from "../personalData/DecryptedValues.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import type { HandlingConsumer } from "./BatchProcessor.ts"
 import type { Consumer } from "./Consumer.ts"
@@ -19,13 +21,21 @@ import * as EventHandlers from "./EventHandlers.ts"
 /** How many nested causes of an error are searched. */
 const maxDepth = 8
 
+/** The personal data that words of the user's code may quote; `undefined` when it is not known. */
+type Secrets = ReadonlyArray<unknown> | undefined
+
+const withheld = "its words are withheld, because they may quote personal data"
+
+const scrub = (text: string, secrets: Secrets): string =>
+  secrets === undefined ? withheld : EncryptedValue.scrub(text, secrets)
+
 /** Returns the error, or one of its causes, that says the database is unavailable. */
-const unavailable = (error: unknown): EventStoreError | undefined => {
+const unavailable = (error: unknown, secrets: Secrets): EventStoreError | undefined => {
   for (let within = error, i = 0; within instanceof Object && i < maxDepth; i++) {
-    if (within instanceof EventStoreError) return unavailableStore(within)
+    if (within instanceof EventStoreError) return unavailableStore(within, isOwnError(within), secrets)
     if (isSqlError(within)) {
       return within.isRetryable || isTransient(within)
-        ? storeError(new StoreUnavailable({ message: `The database is unavailable: ${within.message}`, cause: within }))
+        ? outOfReach(`The database is unavailable: ${scrub(within.message, secrets)}`, within, secrets)
         : undefined
     }
     within = Reflect.get(within, "cause")
@@ -33,71 +43,97 @@ const unavailable = (error: unknown): EventStoreError | undefined => {
   return undefined
 }
 
+const outOfReach = (message: string, cause: unknown, secrets: Secrets): EventStoreError =>
+  storeError(new StoreUnavailable({ message, cause: secrets?.length === 0 ? cause : undefined }))
+
 /** After an append whose outcome is unknown the database is unavailable too, and the event is handled again. */
-const unavailableStore = (error: EventStoreError): EventStoreError | undefined =>
-  error.isRetryable
+const unavailableStore = (error: EventStoreError, isOwn: boolean, secrets: Secrets): EventStoreError | undefined =>
+  error.isRetryable && isOwn
     ? error
-    : error.reason._tag === "OutcomeUnknown"
-    ? storeError(new StoreUnavailable({ message: error.message, cause: error }))
+    : error.isRetryable || error.reason._tag === "OutcomeUnknown"
+    ? outOfReach(isOwn ? error.message : scrub(error.message, secrets), error, isOwn ? [] : secrets)
     : undefined
 
 /**
  * Returns the failure of a handler as an `EventStoreError`. It `isRetryable` when the database is unavailable. The message names an error that
- * the handler does not declare.
+ * the handler does not declare. The personal data of the event, and all that the handler has `read`, is removed from the words.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const of = (
-  consumer: Pick<HandlingConsumer, "id" | "kind" | "parks">,
+  consumer: Pick<HandlingConsumer, "id" | "kind" | "parks" | "events">,
   event: EncodedEvent,
-  cause: Cause.Cause<unknown>
+  cause: Cause.Cause<unknown>,
+  read: DecryptedValues.DecryptedValues = DecryptedValues.make()
 ): EventStoreError => {
+  const secrets = read.isComplete ? [...EventPersonalData.secretsOf(event, consumer.events), ...read.values] : undefined
   for (const reason of cause.reasons) {
     const found = unavailable(
-      Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+      Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined,
+      secrets
     )
     if (found !== undefined) return found
   }
   // An interruption of this fiber never arrives here: the handler interrupted itself, or awaited a fiber that was interrupted.
-  const error = Cause.hasInterruptsOnly(cause) ? new Error("it was interrupted") : Cause.squash(cause)
-  const undeclared = cause.reasons.find((reason) =>
+  if (Cause.hasInterruptsOnly(cause)) return consumerFailed(consumer, event, "it was interrupted")
+  const error = Cause.squash(cause)
+  if (isOwnError(error)) return error
+  const tag = EventHandlers.tagOf(error)
+  const isDeclared = tag !== undefined && EventHandlers.isDeclared(consumer.parks, error)
+  const words = secrets === undefined
+    ? `${isDeclared ? `"${tag}"` : userCode.classOf(error)}; ${withheld}`
+    : scrub(describe(error), secrets)
+  const undeclared = cause.reasons.some((reason) =>
     Cause.isFailReason(reason) && !EventHandlers.isDeclared(consumer.parks, reason.error)
   )
-  return failed(consumer, event, error, [], undeclared === undefined ? "" : undeclaredHint(error))
+  return consumerFailed(
+    consumer,
+    event,
+    words + (undeclared ? undeclaredHint(secrets && tag && scrub(tag, secrets)) : "")
+  )
 }
 
-const undeclaredHint = (error: unknown): string => {
-  const tag = EventHandlers.tagOf(error)
-  return tag === undefined
-    ? " (the handler fails with an error without a _tag: handle it, or give it a _tag and name it in `parks`)"
+const undeclaredHint = (tag: string | undefined): string =>
+  tag === undefined
+    ? " (the handler fails with an error that it does not declare: handle it, or give it a _tag and name it in `parks`)"
     : ` (the handler does not declare "${tag}": handle it, or name it in \`parks\`)`
-}
 
 /**
- * Returns a `ConsumerFailed` for an error of the consumer's own code. The personal data of the event and the `secrets` are removed from the
- * message; the `hint` is appended as it is.
+ * Returns a `ConsumerFailed` for an error of a projection's own code. The personal data of the event and the `secrets` are removed from the
+ * message.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const failed = (
-  { id, kind }: Pick<Consumer, "id" | "kind">,
+  consumer: Pick<Consumer, "id" | "kind" | "events">,
   event: EncodedEvent,
   cause: unknown,
-  secrets: ReadonlyArray<unknown> = [],
-  hint = ""
+  secrets: ReadonlyArray<unknown> = []
 ): EventStoreError => {
-  if (cause instanceof EventStoreError) return cause
-  const { position, type } = event
-  const detail = EncryptedValue.scrub(describe(cause), [...EventPersonalData.secretsOf(event), ...secrets]) + hint
-  return storeError(new ConsumerFailed({ kind, consumer: id, position, type, detail }))
+  if (isOwnError(cause)) return cause
+  return consumerFailed(
+    consumer,
+    event,
+    EncryptedValue.scrub(describe(cause), [...EventPersonalData.secretsOf(event, consumer.events), ...secrets])
+  )
 }
+
+const consumerFailed = (
+  { id, kind }: Pick<Consumer, "id" | "kind">,
+  { position, type }: EncodedEvent,
+  detail: string
+): EventStoreError => storeError(new ConsumerFailed({ kind, consumer: id, position, type, detail }))
 
 /** Returns the message of an error; its name and fields when it has no message. */
 const describe = (cause: unknown): string => {
-  if (cause instanceof Error && cause.message !== "") return cause.message
-  if (!Predicate.isObject(cause)) return String(cause)
-  const name = Predicate.hasProperty(cause, "_tag") ? String(cause._tag) : cause instanceof Error ? cause.name : ""
-  return `${name} ${Inspectable.toStringUnknown(cause, 0)}`.trim()
+  try {
+    if (cause instanceof Error && cause.message !== "") return cause.message
+    if (!Predicate.isObject(cause)) return String(cause)
+    const name = Predicate.hasProperty(cause, "_tag") ? String(cause._tag) : cause instanceof Error ? cause.name : ""
+    return `${name} ${Inspectable.toStringUnknown(cause, 0)}`.trim()
+  } catch {
+    return "an error that cannot be read"
+  }
 }

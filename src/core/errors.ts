@@ -415,13 +415,29 @@ export class EventStoreError extends Schema.TaggedError<EventStoreError>("evsrc/
   }
 }
 
+const own = new WeakSet<EventStoreError>()
+
 /**
  * Returns an `EventStoreError` with the given reason.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const storeError = (reason: EventStoreErrorReason): EventStoreError => new EventStoreError({ reason })
+export const storeError = (reason: EventStoreErrorReason): EventStoreError => {
+  const error = new EventStoreError({ reason })
+  own.add(error)
+  return error
+}
+
+/**
+ * Returns whether this library made an error, so that its words quote no personal data. A user's code can make one too, and one may come from another
+ * process.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOwnError = (error: unknown): error is EventStoreError =>
+  error instanceof EventStoreError && own.has(error)
 
 /**
  * Returns an `EventStoreError` with the reason `InvalidRequest`.

@@ -8,8 +8,13 @@
 const frozenMessage =
   /read.only property|object is not extensible|Cannot (?:add|delete|define|redefine) property|is read-only|non-configurable/i
 
-/** An instance may carry any text as its name, so only the name of its class is used, and only one that looks like it. */
-const classOf = (cause: unknown): string => {
+/**
+ * Returns the class of an error. An instance may carry any text as its name, so only the name of its class is used, and only one that looks like it.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const classOf = (cause: unknown): string => {
   const name: unknown = cause instanceof Error ? cause.constructor.name : undefined
   return typeof name === "string" && /^[A-Za-z]{1,40}Error$|^Error$/.test(name) ? name : "a value that is no Error"
 }
@@ -19,6 +24,15 @@ const framesOf = ({ message, name, stack }: Error): string => {
   const header = message === "" ? name : `${name}: ${message}`
   return stack?.startsWith(`${header}\n`) === true ? stack.slice(header.length) : ""
 }
+
+/**
+ * Returns the message for what a function of the user threw, without its words.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const withheld = (what: string, cause: unknown): string =>
+  `${what} threw ${classOf(cause)}; its words are withheld, because they may quote personal data`
 
 const named = (message: string, cause: unknown, keepsCause: boolean): Error => {
   const error = keepsCause ? new Error(message, { cause }) : new Error(message)
@@ -45,10 +59,6 @@ export const run = <A>(what: string, hasPersonalData: boolean, run: () => A): A 
       )
     }
     if (!hasPersonalData) throw cause
-    throw named(
-      `${what} threw ${classOf(cause)}; its words are withheld, because they may quote personal data`,
-      cause,
-      false
-    )
+    throw named(withheld(what, cause), cause, false)
   }
 }

@@ -40,7 +40,7 @@ export const collectValues = (
   if (EncryptedValue.isEncrypted(stored)) {
     if (stored.subject !== subject) return true
     if (PersonalData.isErased(decrypted)) return false
-    for (const value of EncryptedValue.leavesOf(decrypted, isData)) addValue(value, values)
+    for (const value of EncryptedValue.leavesOf(decrypted)) addValue(value, values)
     return true
   }
   if (!Predicate.isObjectOrArray(stored) || !Predicate.isObjectOrArray(decrypted)) return true
@@ -50,9 +50,6 @@ export const collectValues = (
   }
   return isComplete
 }
-
-/** A name like those of struct fields would match in most documents, so only other names count: `ann@example.com`. */
-const isData = (name: string): boolean => !/^[A-Za-z_$][\w$]*$/.test(name)
 
 /** Texts and numbers only: `true` and `null` would match everywhere. */
 const addValue = (value: unknown, values: Set<string>): void => {

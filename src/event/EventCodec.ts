@@ -7,6 +7,8 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { UndecodableEvent } from "../core/errors.ts"
+import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as Event from "./Event.ts"
 import { legacyOf, tagFieldsOf, upcastersOf } from "./EventAnnotations.ts"
 import * as EventPersonalData from "./EventPersonalData.ts"
@@ -76,12 +78,21 @@ export const make = <E extends Event.Any>(events: E): EventCodec<Event.Of<E>> =>
   return codec as EventCodec<Event.Of<E>>
 }
 
-type Decode = (data: unknown) => Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure>
+/** A `DecodeFailure` before it is known whether the event has personal data. */
+interface Failure extends SchemaFailure.SchemaFailure {
+  readonly problem: DecodeFailure["problem"]
+}
 
-const failure = (problem: DecodeFailure["problem"], detail: string): Result.Result<never, DecodeFailure> =>
-  Result.fail({ problem, detail })
+type Decode = (data: unknown) => Result.Result<ReadonlyArray<Event.Tagged>, Failure>
 
-type Encode = (event: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
+const failure = (
+  problem: DecodeFailure["problem"],
+  detail: string,
+  { message, safeMessage }: SchemaFailure.SchemaFailure = { message: "", safeMessage: "" }
+): Result.Result<never, Failure> =>
+  Result.fail({ problem, message: detail + message, safeMessage: detail + safeMessage })
+
+type Encode = (event: unknown) => Result.Result<Schema.Json, SchemaFailure.SchemaFailure>
 
 interface CompiledCase {
   readonly schemaVersion: number
@@ -98,16 +109,20 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
   for (const [type, schema] of Object.entries(events.cases)) {
     const json = Schema.toCodecJson(schema)
     const past = chains[type]?.past ?? []
-    cases.set(type, { schemaVersion: past.length + 1, encode: Schema.encodeUnknownResult(json) })
+    cases.set(type, {
+      schemaVersion: past.length + 1,
+      encode: SchemaFailure.parser(schema, Schema.encodeUnknownResult(json))
+    })
     paths.set(type, [...decodePast(type, past, validate), decodeCurrent(type, json)])
   }
   for (const [type, legacy] of Object.entries(legacyOf(events))) {
     paths.set(type, legacy.end === "retired" ? "retired" : decodePast(type, legacy.past, validate))
   }
   const tagFields = tagFieldsOf(events)
+  const isPersonal = personalTypesOf(events)
   const decodeData = (
     { data, schemaVersion, type }: Omit<EncodedPayload, "tags">
-  ): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
+  ): Result.Result<ReadonlyArray<Event.Tagged>, Failure> => {
     const versions = paths.get(type)
     if (versions === undefined) {
       return failure(
@@ -137,7 +152,9 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
         return Result.fail(`event "${event._tag}" is not in this set of events, which has ${types.join(", ")}`)
       }
       const encoded = found.encode(event)
-      if (Result.isFailure(encoded)) return Result.fail(`event "${event._tag}": ${encoded.failure.message}`)
+      if (Result.isFailure(encoded)) {
+        return Result.fail(`event "${event._tag}": ${SchemaFailure.messageOf(encoded.failure, isPersonal(event._tag))}`)
+      }
       return Result.succeed({
         type: event._tag,
         schemaVersion: found.schemaVersion,
@@ -145,11 +162,17 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
         tags: tagsOf(tagFields[event._tag], event)
       })
     },
-    decodeData,
+    decodeData: (encoded) =>
+      Result.mapError(decodeData(encoded), (failure) => ({
+        problem: failure.problem,
+        detail: SchemaFailure.messageOf(failure, isPersonal(encoded.type))
+      })),
     decode: (encoded) =>
       Result.mapBoth(Result.flatMap(dataOf(encoded), (data) => decodeData({ ...encoded, data })), {
-        onFailure: ({ detail, problem }) => {
-          const { position, schemaVersion, stream, type, version } = encoded
+        onFailure: (failure) => {
+          const { metadata, position, schemaVersion, stream, type, version } = encoded
+          const { problem } = failure
+          const detail = SchemaFailure.messageOf(failure, metadata.subjects !== undefined || isPersonal(type))
           return new UndecodableEvent({
             problem,
             position,
@@ -165,18 +188,32 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
   }
 }
 
-const nothing: Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> = Result.succeed([])
+const nothing: Result.Result<ReadonlyArray<Event.Tagged>, Failure> = Result.succeed([])
+
+/** Returns the guard of the types whose events may have personal data, in the current version or an earlier one. */
+const personalTypesOf = (events: Event.Any): (type: string) => boolean => {
+  const current = EventPersonalData.fieldLocators(events)
+  const [chains, legacy] = [upcastersOf(events), legacyOf(events)]
+  return (type) => {
+    if (current.has(type)) return true
+    const renamed = legacy[type]
+    const past = renamed === undefined ? chains[type]?.past : renamed.end === "retired" ? undefined : renamed.past
+    if (past === undefined) return false
+    // An earlier version may hold in plaintext what is personal data today.
+    return current.size > 0 || past.some(({ schema }) => PersonalFields.isPersonal(schema))
+  }
+}
 
 const decodeCurrent = (type: string, json: Schema.Codec<unknown, Schema.Json>): Decode => {
-  const decode = Schema.decodeUnknownResult(json)
+  const decode = SchemaFailure.parser(json, Schema.decodeUnknownResult(json))
   return (data) =>
     Predicate.isObject(data)
       ? Result.mapBoth(decode({ ...data, _tag: type }), {
-        onFailure: (error) => malformed(error.message),
+        onFailure: malformed,
         // The case of this type has decoded it.
         onSuccess: (event) => [event as Event.Tagged]
       })
-      : Result.fail(malformed("the payload is not a JSON object"))
+      : Result.fail(malformed(SchemaFailure.safe("the payload is not a JSON object")))
 }
 
 /** Returns the current event, of one of `types`, that an upcaster has made, or the failure of the upcaster. */
@@ -184,25 +221,31 @@ type Validate = (
   types: ReadonlyArray<string>,
   event: unknown,
   upcaster: string
-) => Result.Result<Event.Tagged, DecodeFailure>
+) => Result.Result<Event.Tagged, Failure>
 
 const validator = (events: Event.Any): Validate => {
   const schemas = new Map(
-    Object.entries(events.cases).map(([type, schema]) => [type, Schema.decodeUnknownResult(Schema.toType(schema))])
+    Object.entries(events.cases).map(([type, schema]) => [
+      type,
+      SchemaFailure.parser(schema, Schema.decodeUnknownResult(Schema.toType(schema)))
+    ])
   )
   return (types, event, upcaster) => {
     const type = Predicate.hasProperty(event, "_tag") ? String(event._tag) : undefined
     const validate = type !== undefined && types.includes(type) ? schemas.get(type) : undefined
     if (validate === undefined) {
       const named = type === undefined ? "what is no event" : `an event "${type}", which is none of ${types.join(", ")}`
-      return failure("UpcasterFailed", `${upcaster} made ${types.length === 0 ? "an event, and names none" : named}`)
-    }
-    return Result.mapError(
-      validate(event),
-      ({ message }): DecodeFailure => ({
+      const made = types.length === 0 ? "an event, and names none" : named
+      return Result.fail({
         problem: "UpcasterFailed",
-        detail: `${upcaster} made no valid "${type}": ${message}`
+        message: `${upcaster} made ${made}`,
+        // The upcaster may take the name from the payload.
+        safeMessage: `${upcaster} made an event, which is none of ${types.join(", ")}`
       })
+    }
+    return Result.orElse(
+      validate(event),
+      (invalid) => failure("UpcasterFailed", `${upcaster} made no valid "${type}": `, invalid)
     )
   }
 }
@@ -212,8 +255,10 @@ const decodePast = (
   past: ReadonlyArray<Event.PastVersion>,
   validate: Validate
 ): ReadonlyArray<Decode> => {
-  const payloads = past.map(({ schema }) => Schema.decodeUnknownResult(Schema.toType(schema)))
-  const run = (from: number, payload: unknown): Result.Result<ReadonlyArray<Event.Tagged>, DecodeFailure> => {
+  const payloads = past.map(({ schema }) =>
+    SchemaFailure.parser(schema, Schema.decodeUnknownResult(Schema.toType(schema)))
+  )
+  const run = (from: number, payload: unknown): Result.Result<ReadonlyArray<Event.Tagged>, Failure> => {
     let value = payload
     for (let index = from; index < past.length; index++) {
       const name = `the upcaster from schema version ${index + 1}`
@@ -226,13 +271,13 @@ const decodePast = (
         }
         value = (upcaster.upcast as (payload: unknown) => unknown)(value)
       } catch (cause) {
-        return failure("UpcasterFailed", `${name} threw: ${String(cause)}`)
+        return failure("UpcasterFailed", "", SchemaFailure.ofThrown(name, cause))
       }
       // The next upcaster must not receive a payload that its own version would reject.
       const next = payloads[index + 1]?.(value)
       if (next === undefined) continue
       if (Result.isFailure(next)) {
-        return failure("UpcasterFailed", `${name} made no payload of version ${index + 2}: ${next.failure.message}`)
+        return failure("UpcasterFailed", `${name} made no payload of version ${index + 2}: `, next.failure)
       }
       value = next.success
     }
@@ -240,20 +285,17 @@ const decodePast = (
     return Result.map(validate([type], event, `the upcaster from schema version ${past.length}`), (event) => [event])
   }
   return past.map(({ schema }, index) => {
-    const decode = Schema.decodeUnknownResult(Schema.toCodecJson(schema))
-    return (data) => {
-      const payload = decode(data)
-      return Result.isFailure(payload) ? Result.fail(malformed(payload.failure.message)) : run(index, payload.success)
-    }
+    const decode = SchemaFailure.parser(schema, Schema.decodeUnknownResult(Schema.toCodecJson(schema)))
+    return (data) => Result.flatMap(Result.mapError(decode(data), malformed), (payload) => run(index, payload))
   })
 }
 
 const dataOf = (encoded: EncodedEvent) =>
   encoded.malformed === undefined
-    ? Result.mapError(EventPersonalData.dataOf(encoded), malformed)
-    : Result.fail(malformed(encoded.malformed))
+    ? Result.mapError(EventPersonalData.dataOf(encoded), (reason) => malformed(SchemaFailure.safe(reason)))
+    : Result.fail(malformed(SchemaFailure.safe(encoded.malformed)))
 
-const malformed = (detail: string): DecodeFailure => ({ problem: "Malformed", detail })
+const malformed = (failure: SchemaFailure.SchemaFailure): Failure => ({ ...failure, problem: "Malformed" })
 
 const noTags: ReadonlyArray<string> = []
 

@@ -63,13 +63,21 @@ export const dataOf = (
 }
 
 /**
- * Returns the plaintexts of what an event encrypts, each value by itself, as far as they can be decrypted.
+ * Returns the plaintexts of what an event encrypts, each value by itself, as far as they can be decrypted. With `events` also those that the set
+ * annotates, and that an older program has stored in plaintext.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const secretsOf = ({ data, decrypted }: EncodedEvent): ReadonlyArray<unknown> =>
-  decrypted === undefined || Result.isFailure(decrypted) ? [] : EncryptedValue.secretsOf(data, decrypted.success)
+export const secretsOf = ({ data, decrypted, type }: EncodedEvent, events?: Event.Any): ReadonlyArray<unknown> => {
+  const encrypted = decrypted === undefined || Result.isFailure(decrypted)
+    ? []
+    : EncryptedValue.secretsOf(data, decrypted.success)
+  const located = events && fieldLocators(events).get(type)?.(decrypted === undefined ? data : null)
+  return located === undefined
+    ? encrypted
+    : [...encrypted, ...located.flatMap(({ field, parent }) => EncryptedValue.leavesOf(parent[field]))]
+}
 
 /**
  * Returns a text about an event without the personal data that the event encrypts.

@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Schema from "effect/Schema"
 import { isErased } from "./PersonalData.ts"
@@ -125,19 +127,20 @@ export const secretsOf = (stored: unknown, decrypted: unknown): ReadonlyArray<un
 }
 
 /**
- * Returns the values in a JSON value that are neither object nor array, and its field names that `isValue`: in a record they are data.
+ * Returns the values in a JSON value that are neither object nor array, and the names in it that cannot be those of a struct's fields: in a record
+ * they are data.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const leavesOf = (value: unknown, isValue: (name: string) => boolean = () => true): ReadonlyArray<unknown> => {
-  if (Array.isArray(value)) return value.flatMap((element) => leavesOf(element, isValue))
+export const leavesOf = (value: unknown): ReadonlyArray<unknown> => {
+  if (Array.isArray(value)) return value.flatMap(leavesOf)
   if (!Predicate.isObject(value)) return [value]
-  return Object.entries(value).flatMap(([name, field]) => [
-    ...isValue(name) ? [name] : [],
-    ...leavesOf(field, isValue)
-  ])
+  return Object.entries(value).flatMap(([name, field]) => [...isFieldName(name) ? [] : [name], ...leavesOf(field)])
 }
+
+/** Nothing else tells a field of a struct, such as `street`, from a key of a record, such as `ann@example.com`. */
+const isFieldName = (name: string): boolean => /^[A-Za-z_$][\w$]*$/.test(name)
 
 const escapeJson = (text: string): string => JSON.stringify(text).slice(1, -1)
 
@@ -183,26 +186,40 @@ export const unescapedForms = (text: string): ReadonlyArray<string> => {
 }
 
 /**
- * Returns a text in which `[personal data]` replaces every secret, as it is and as JSON writes it. Messages about an event are stored and logged,
- * and must not contain what the event encrypts.
+ * Returns a text in which `[personal data]` replaces every secret: as it is and as JSON writes it, in capitals or small letters, and each of its
+ * words by itself. Messages about an event are stored and logged, and must not contain what the event encrypts.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const scrub = (text: string, secrets: ReadonlyArray<unknown>): string => {
-  const forms = new Set<string>()
+export const scrub = (text: string, secrets: Iterable<unknown>): string => {
+  const [anywhere, asWords] = [new Set<string>(), new Set<string>()]
   for (const secret of secrets) {
     if (secret === null || secret === undefined || secret === "" || typeof secret === "boolean") continue
-    for (const form of formsOf(String(secret))) forms.add(form)
+    for (const written of writtenForms(String(secret))) {
+      for (const form of formsOf(written)) (form.length >= minLength ? anywhere : asWords).add(form)
+      for (const word of written.split(/[^\p{L}\p{N}]+/u)) if (word.length >= minLength) asWords.add(word)
+    }
   }
-  // The longest first, because one may contain another. A short one is replaced only as a whole word.
-  return Array.from(forms).toSorted((a, b) => b.length - a.length).reduce(
-    (text, form) =>
-      form.length >= 3
-        ? text.replaceAll(form, "[personal data]")
-        : text.replace(new RegExp(`(?<![\\p{L}\\p{N}])${escaped(form)}(?![\\p{L}\\p{N}])`, "gu"), "[personal data]"),
-    text
-  )
+  if (anywhere.size + asWords.size === 0) return text
+  const patterns = [
+    ...Array.from(anywhere, (form) => ({ form, pattern: escaped(form) })),
+    ...Array.from(asWords, (form) => ({ form, pattern: `(?<![\\p{L}\\p{N}])${escaped(form)}(?![\\p{L}\\p{N}])` }))
+  ]
+  // The longest first, because one may contain another.
+  patterns.sort((a, b) => b.form.length - a.form.length)
+  return text.replace(new RegExp(patterns.map(({ pattern }) => pattern).join("|"), "giu"), "[personal data]")
+}
+
+/** Shorter secrets, and single words, are replaced only as whole words. */
+const minLength = 3
+
+/** The texts into which JavaScript turns an encoded value: a date has several. */
+const writtenForms = (text: string): ReadonlyArray<string> => {
+  const found = /^\d{4}-\d\d-\d\d(T|$)/.test(text) ? DateTime.make(text) : Option.none()
+  if (Option.isNone(found)) return [text]
+  const date = DateTime.toDate(found.value)
+  return [text, text.slice(0, 10), String(date), date.toUTCString(), date.toDateString(), String(date.getTime())]
 }
 
 /** Escapes a text for use in a regular expression. */

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
+import * as DecryptedValues from "./DecryptedValues.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
 import { KeyStore } from "./KeyStore.ts"
 import type * as PersonalFields from "./PersonalFields.ts"
@@ -20,6 +21,13 @@ import * as SubjectName from "./SubjectName.ts"
  */
 export type Keys = Pick<KeyStore["Service"], "encrypt" | "decrypt" | "erasures">
 
+/** Tells the handler that is running what it reads. */
+const recording = ({ decrypt, encrypt, erasures }: Keys): Keys => ({
+  encrypt,
+  erasures,
+  decrypt: (encoded) => Effect.tap(decrypt(encoded), (decrypted) => DecryptedValues.add(encoded, decrypted))
+})
+
 /**
  * Returns the key store of the context. Without one, every use of personal data fails: no store keeps it in plaintext.
  *
@@ -28,16 +36,19 @@ export type Keys = Pick<KeyStore["Service"], "encrypt" | "decrypt" | "erasures">
  */
 export const keyStore: Effect.Effect<Keys> = Effect.map(
   Effect.serviceOption(KeyStore),
-  Option.getOrElse(() => {
-    const missing = Effect.fail(storeError(
-      new StoreMisconfigured({
-        message:
-          "These events or documents have personal data, and the store was built without a KeyStore; provide one "
-          + "to its layer, such as PgKeyStore.layer or KeyStore.layerMemory",
-        cause: undefined
-      })
-    ))
-    return { encrypt: () => missing, decrypt: () => missing, erasures: missing }
+  Option.match({
+    onSome: recording,
+    onNone: () => {
+      const missing = Effect.fail(storeError(
+        new StoreMisconfigured({
+          message:
+            "These events or documents have personal data, and the store was built without a KeyStore; provide one "
+            + "to its layer, such as PgKeyStore.layer or KeyStore.layerMemory",
+          cause: undefined
+        })
+      ))
+      return { encrypt: () => missing, decrypt: () => missing, erasures: missing }
+    }
   })
 )
 

@@ -99,8 +99,13 @@ export const fieldsOf = (schema: Schema.Constraint): ReadonlyArray<string> => {
   return Array.from(names)
 }
 
-/** Calls `each` once for every node of a Schema; with `encodings` also for the nodes of its encoded side. */
-const walk = (schema: SchemaAST.AST, encodings: boolean, each: (ast: SchemaAST.AST) => void): void => {
+/**
+ * Calls `each` once for every node of a Schema; with `encodings` also for the nodes of its encoded side.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const walk = (schema: SchemaAST.AST, encodings: boolean, each: (ast: SchemaAST.AST) => void): void => {
   const seen = new Set<SchemaAST.AST>()
   const visit = (ast: SchemaAST.AST): void => {
     if (seen.has(ast)) return
@@ -133,6 +138,14 @@ const annotationsIn = (schema: SchemaAST.AST, encodings: boolean): ReadonlySet<F
   })
   return annotations
 }
+
+/**
+ * Returns whether a Schema has personal fields.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isPersonal = (schema: Schema.Constraint): boolean => hasAnnotations(schema.ast)
 
 const hasAnnotations = (schema: SchemaAST.AST): boolean => annotationsIn(schema, true).size > 0
 

@@ -9,8 +9,10 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as JsonText from "../core/JsonText.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import { validateKey } from "./ProjectionDefinition.ts"
 
@@ -63,11 +65,12 @@ export const of = (projection: Projection.Any): DocumentCodec => {
   return codec
 }
 
-const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
+const compile = ({ document, events, index, name }: Projection.Any): DocumentCodec => {
   const locateFields = PersonalFields.locateFields(`projection "${name}"`, document)
+  const isPersonal = locateFields !== undefined || EventPersonalData.hasPersonalData(events)
   const json = Schema.toCodecJson(document)
-  const encode = Schema.encodeUnknownResult(json)
-  const decode = Schema.decodeUnknownResult(json)
+  const encode = SchemaFailure.parser(document, Schema.encodeUnknownResult(json))
+  const decode = SchemaFailure.parser(document, Schema.decodeUnknownResult(json))
   // A struct's field has a codec of its own; in any other document the fields are JSON already.
   const fields: unknown = Reflect.get(document, "fields")
   const fieldCodecs = new Map(index.map((field) => {
@@ -75,7 +78,7 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
     return [
       field,
       Schema.isSchema(schema)
-        ? Schema.encodeUnknownResult(Schema.toCodecJson(schema as Projection.Document))
+        ? SchemaFailure.parser(schema, Schema.encodeUnknownResult(Schema.toCodecJson(schema as Projection.Document)))
         : undefined
     ]
   }))
@@ -101,7 +104,9 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
       if (value === undefined) return Result.succeed({ key, document: undefined, indexed: [] })
       const encoded = encode(value)
       if (Result.isFailure(encoded)) {
-        return Result.fail(`the document "${key}" does not satisfy its Schema: ${encoded.failure.message}`)
+        return Result.fail(
+          `the document "${key}" does not satisfy its Schema: ${SchemaFailure.messageOf(encoded.failure, isPersonal)}`
+        )
       }
       const json = encoded.success
       return Result.mapBoth(JsonText.encode(json), {
@@ -114,6 +119,6 @@ const compile = ({ document, index, name }: Projection.Any): DocumentCodec => {
         })
       })
     },
-    decode: (value) => Result.mapError(decode(value), (error) => EncryptedValue.scrub(error.message, secretsIn(value)))
+    decode: (value) => Result.mapError(decode(value), (failure) => SchemaFailure.messageOf(failure, isPersonal))
   }
 }

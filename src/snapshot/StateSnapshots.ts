@@ -11,8 +11,10 @@ import * as JsonText from "../core/JsonText.ts"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
 import type * as Event from "../event/Event.ts"
 import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type * as Upcasters from "../event/Upcasters.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type { Policy } from "./SnapshotPolicy.ts"
 
 /**
@@ -74,15 +76,29 @@ export const make = <State>(options: {
   readonly evolveVersion: number
 }): StateSnapshots<State> => {
   const json = Schema.toCodecJson(options.state)
+  const isPersonal = PersonalFields.isPersonal(options.state) || EventPersonalData.hasPersonalData(options.events)
   const isSame = Schema.toEquivalence(options.state)
   // A field that the Schema leaves out would be missing in the state that is read.
-  const toJson = Schema.encodeUnknownResult(json, { onExcessProperty: "error" })
-  const fromJson = Schema.decodeUnknownResult(json)
+  const toJson = SchemaFailure.parser(
+    options.state,
+    Schema.encodeUnknownResult(json, { onExcessProperty: "error" })
+  )
+  const fromJson = SchemaFailure.parser(options.state, Schema.decodeUnknownResult(json))
+  const messageOf = (failure: SchemaFailure.SchemaFailure) => SchemaFailure.messageOf(failure, isPersonal)
+  const attempt = <A>(body: () => Result.Result<A, string>): Result.Result<A, string> =>
+    Result.flatMap(
+      // Only a getter of the state and JSON.parse throw.
+      Result.try({
+        try: body,
+        catch: (cause) => messageOf(SchemaFailure.ofThrown("reading the snapshot or the state", cause))
+      }),
+      (result) => result
+    )
   const decode = (text: string): Result.Result<State, string> =>
-    attempt(() => Result.mapError(fromJson(JSON.parse(text)), ({ message }) => message))
+    attempt(() => Result.mapError(fromJson(JSON.parse(text)), messageOf))
   const encode = (state: State): Result.Result<string, string> =>
     attempt(() =>
-      Result.mapError(toJson(state), ({ message }) => message).pipe(
+      Result.mapError(toJson(state), messageOf).pipe(
         Result.flatMap(JsonText.encode),
         Result.flatMap((text) =>
           Result.flatMap(decode(text), (read) =>
@@ -125,10 +141,6 @@ const pastOf = (past: ReadonlyArray<Upcasters.PastVersion> = []): ReadonlyArray<
       upcaster._tag === "Split" ? ` into ${upcaster.types.toSorted().join(", ")}` : ""
     }`
   )
-
-/** Catches what a getter throws on a value that it does not expect. */
-const attempt = <A>(body: () => Result.Result<A, string>): Result.Result<A, string> =>
-  Result.flatMap(Result.try({ try: body, catch: String }), (result) => result)
 
 /**
  * Returns a whole number from 1. Throws for any other value.

@@ -19,8 +19,11 @@ import * as Version from "../core/Version.ts"
 import type { StateSchema } from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
+import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as asOfReads from "./asOfReads.ts"
 
 /**
@@ -201,14 +204,16 @@ export const aggregateDiff = <State, Events extends Event.Any, C extends Command
     const store = yield* EventStore.EventStore
     const { events, state, streamOf } = decider.aggregate
     // A Schema that needs services to encode fails here, as a typed error.
-    const encode = Schema.encodeUnknownResult(Schema.toCodecJson(state as StateSchema))
+    const encode = SchemaFailure.parser(state, Schema.encodeUnknownResult(Schema.toCodecJson(state as StateSchema)))
+    const isPersonal = EventPersonalData.hasPersonalData(events) || PersonalFields.isPersonal(state)
     const encoded = (at: AggregateAsOf<State, Event.Of<Events>>) =>
       Result.mapBoth(encode(at.state), {
-        onFailure: ({ message }) =>
+        onFailure: (failure) =>
           invalidRequest(
             `the state of "${
               streamOf(id)
-            }" at version ${at.version} does not satisfy its Schema, so it cannot be compared: ${message}`
+            }" at version ${at.version} does not satisfy its Schema, so it cannot be compared: `
+              + SchemaFailure.messageOf(failure, isPersonal)
           ),
         onSuccess: Option.some
       })

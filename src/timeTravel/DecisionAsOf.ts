@@ -17,8 +17,10 @@ import type * as Position from "../core/Position.ts"
 import type * as Decision from "../decision/DecisionDefinition.ts"
 import { fold } from "../decision/DecisionModels.ts"
 import type * as Event from "../event/Event.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
+import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as asOfReads from "./asOfReads.ts"
 
 /**
@@ -90,12 +92,17 @@ export const modelsAt = <M extends Decision.Models>(
 /** Encodes the state of a model with the model's Schema; without one the state must be JSON already. */
 const encodeState = (name: string, model: Decision.Model<unknown>, state: unknown) =>
   Result.mapError(
-    Schema.encodeUnknownResult(Schema.toCodecJson(model.state ?? Schema.Json))(state),
-    ({ message }) =>
+    SchemaFailure.parser(
+      model.state ?? Schema.Json,
+      Schema.encodeUnknownResult(Schema.toCodecJson(model.state ?? Schema.Json))
+    )(state),
+    (failure) =>
       invalidRequest(
         model.state === undefined
           ? `the state of the model "${name}" is not JSON, so it cannot be compared: give the model a Schema with the option \`state\``
-          : `the state of the model "${name}" does not satisfy its Schema, so it cannot be compared: ${message}`
+          : `the state of the model "${name}" does not satisfy its Schema, so it cannot be compared: ${
+            SchemaFailure.messageOf(failure, EventPersonalData.hasPersonalData(model.events))
+          }`
       )
   )
 

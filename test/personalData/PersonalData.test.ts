@@ -385,6 +385,23 @@ describe("EncryptedValue.scrub", () => {
     assert.strictEqual(scrub("AnnAnn"), "[personal data][personal data]")
   })
 
+  it("removes values in capitals, single words of them, and dates in other forms", () => {
+    assert.strictEqual(
+      scrub(`ANN "A" O'NEIL, that is O'Neil or neil`),
+      "[personal data], that is O'[personal data] or [personal data]"
+    )
+    const born = (text: string) => EncryptedValue.scrub(text, ["1815-12-10T00:00:00.000Z"])
+    for (const text of ["1815-12-10", String(new Date("1815-12-10")), new Date("1815-12-10").toUTCString()]) {
+      assert.strictEqual(born(`born ${text}.`), "born [personal data].")
+    }
+    assert.strictEqual(
+      EncryptedValue.scrub("the data [x] is personal", ["data", "[x]"]),
+      "the [personal data] [personal data] is personal"
+    )
+    const record = EncryptedValue.leavesOf({ "ann@example.com": 1, street: "Main" })
+    assert.deepStrictEqual(record, ["ann@example.com", 1, "Main"])
+  })
+
   it("removes nothing of an erased subject", () => {
     const erased = { id: "ann", all: { _tag: "Erased", subject: "ann" }, list: [] }
     assert.strictEqual(EncryptedValue.scrub("Erased: ann", EncryptedValue.secretsOf(stored, erased)), "Erased: ann")
@@ -395,7 +412,7 @@ describe("EncryptedValue.scrub", () => {
       scrub("got 42, not 420, by Bo of Boston"),
       "got [personal data], not 420, by [personal data] of Boston"
     )
-    assert.strictEqual(scrub(`it is true that ann is null`), "it is true that ann is null")
+    assert.strictEqual(scrub(`it is true that bob is null`), "it is true that bob is null")
   })
 })
 
@@ -428,14 +445,17 @@ describe("a decoding error", () => {
       recordedAt: DateTime.makeUnsafe(0)
     })
     assert(Result.isFailure(decoded))
-    assert.include(decoded.failure.detail, "[personal data]")
+    assert.strictEqual(
+      decoded.failure.detail,
+      "the upcaster from schema version 1 threw Error; its words are withheld, because they may quote personal data"
+    )
     assert.notInclude(decoded.failure.message, "Archer")
   })
 
   it("gives the reason for a document without its personal data", () => {
     const decoded = DocumentCodec.of(Person).decode({ id: "ann", name: "Ann Archer" })
     assert(Result.isFailure(decoded))
-    assert.include(decoded.failure, "[personal data]")
+    assert.strictEqual(decoded.failure, "Expected a value that passes a check")
     assert.notInclude(decoded.failure, "Archer")
   })
 })

@@ -84,7 +84,7 @@ for (const [path, errorOf] of Object.entries(paths)) {
       Effect.gen(function*() {
         yield* before
         const message = yield* errorOf([noted])
-        assert.include(message, "the note is not empty: [personal data]")
+        assert.include(message, `does not satisfy its Schema: Expected a value that passes a check\n  at ["note"]`)
         assert.notMatch(message, personal)
       }).pipe(Effect.provide(Layer.fresh(stores))))
   })

@@ -1,0 +1,118 @@
+/**
+ * What a Schema of the user rejects, in words: once as the Schema says it, and once without the words that may quote the value.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as userCode from "../core/userCode.ts"
+import { walk } from "./PersonalFields.ts"
+
+/**
+ * Why a value could not be encoded or decoded.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SchemaFailure {
+  /** The words of the Schema. A check or a transformation of the user may quote the value. */
+  readonly message: string
+  /** Which fields are wrong, and what the Schema expects there. Quotes nothing of the value. */
+  readonly safeMessage: string
+}
+
+/**
+ * Returns a failure whose words quote nothing.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const safe = (message: string): SchemaFailure => ({ message, safeMessage: message })
+
+/**
+ * Returns the failure of a function of the user that threw.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofThrown = (what: string, cause: unknown): SchemaFailure => ({
+  message: `${what} threw: ${String(cause)}`,
+  safeMessage: userCode.withheld(what, cause)
+})
+
+/**
+ * Returns the words that may be shown.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const messageOf = ({ message, safeMessage }: SchemaFailure, isPersonal: boolean): string =>
+  isPersonal ? safeMessage : message
+
+const textOf = (value: unknown): string | undefined => typeof value === "string" ? value : undefined
+
+// Messages of a definition are written once; those of an issue are made for the value.
+const safeFormat = SchemaIssue.makeFormatterStandardSchemaV1({
+  leafHook: (issue) =>
+    SchemaIssue.defaultLeafHook(
+      issue._tag === "InvalidValue"
+        ? new SchemaIssue.InvalidValue()
+        : issue
+    ),
+  checkHook: ({ filter: { annotations } }) =>
+    textOf(annotations?.["message"]) ?? `Expected ${textOf(annotations?.["expected"]) ?? "a value that passes a check"}`
+})
+
+/** The names of fields that a Schema declares. Others are keys of records, which may be personal data. */
+const namesIn = (schema: Schema.Constraint): ReadonlySet<PropertyKey> => {
+  const names = new Set<PropertyKey>()
+  walk(schema.ast, true, (ast) => {
+    if (SchemaAST.isObjects(ast)) { for (const { name } of ast.propertySignatures) names.add(name) }
+  })
+  return names
+}
+
+/**
+ * Returns what is wrong with a value of a Schema, without a word that was made for the value.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const safeMessageOf = (schema: Schema.Constraint, issue: SchemaIssue.Issue): string => {
+  const names = namesIn(schema)
+  return safeFormat(issue).issues.map(({ message, path = [] }) => {
+    const at = path.map((segment) => {
+      const key = typeof segment === "object" ? segment.key : segment
+      return typeof key === "number" ? `[${key}]` : names.has(key) ? `["${String(key)}"]` : `["*"]`
+    })
+    return at.length === 0 ? message : `${message}\n  at ${at.join("")}`
+  }).join("\n")
+}
+
+/** Returns what a function of the Schema has thrown. The parsers of Effect wrap it. */
+const thrownIn = (error: unknown): unknown =>
+  error instanceof Error && Cause.isCause(error.cause) ? Cause.squash(error.cause) : error
+
+/**
+ * Returns a parser of a Schema that fails with a `SchemaFailure`, also when a function of the Schema throws.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const parser = <In, A>(
+  schema: Schema.Constraint,
+  parse: (input: In) => Result.Result<A, Schema.SchemaError>
+): (input: In) => Result.Result<A, SchemaFailure> =>
+(input) => {
+  try {
+    return Result.mapError(parse(input), (error) => ({
+      message: error.message,
+      safeMessage: safeMessageOf(schema, error.issue)
+    }))
+  } catch (error) {
+    return Result.fail(ofThrown("a function of its Schema", thrownIn(error)))
+  }
+}
