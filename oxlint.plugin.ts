@@ -72,6 +72,7 @@ const pureModules = [
   "personalData/FieldAnnotation.ts",
   "personalData/PersonalData.ts",
   "personalData/PersonalFields.ts",
+  "personalData/SchemaFailure.ts",
   "personalData/EncryptedValue.ts"
 ]
 

@@ -10,6 +10,7 @@ import type * as Command from "../command/Command.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
 import { requireExactly, requireOnly } from "../core/definitionRules.ts"
 import * as StreamId from "../core/StreamId.ts"
+import * as userCode from "../core/userCode.ts"
 import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
@@ -102,9 +103,13 @@ export interface AggregateDecider<State, Events extends Event.Any, C extends Com
   }
   /** Returns the decision models of a command; `undefined` for one that is decided on the state alone. */
   readonly modelsOf: (command: C["_tag"], payload: unknown) => DecisionDefinition.Models | undefined
+  /** The names of the fields of its events and its state that are, or contain, personal data. */
+  readonly personalFields: ReadonlySet<string>
   /** Encodes and decodes its snapshots; `undefined` when the policy is `never`. */
   readonly stateSnapshots: StateSnapshots.StateSnapshots<State> | undefined
 }
+
+type ModelsOf = (payload: unknown) => DecisionDefinition.Models
 
 /** Rejects an Rpc that is not a command, and a command without the aggregate's id: its type becomes the message, which no value has. */
 type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
@@ -148,6 +153,10 @@ export const make = <
   }
   // These throw when personal data is where it cannot be encrypted.
   const inState = PersonalFields.locateFields(`the state of "${name}"`, options.state)
+  const personalFields = new Set([
+    ...EventPersonalData.fieldNamesOf(options.events),
+    ...inState === undefined ? [] : PersonalFields.fieldsOf(options.state)
+  ])
   const isPersonal = EventPersonalData.hasPersonalData(options.events) || inState !== undefined
   /** The commands with models that may hold personal data. */
   const personalModels = new Set<string>()
@@ -179,11 +188,14 @@ export const make = <
         decide: Decider.guardDecide(name, (command) => isPersonal || personalModels.has(command), decide),
         modelsOf: (command, payload) => {
           // `ModelsByCommand` has, under the name of a command, a function that takes its payload.
-          const found = (models as Record<string, (payload: unknown) => DecisionDefinition.Models> | undefined)
-            ?.[command]?.(payload)
-          if (found !== undefined && EventPersonalData.modelsHavePersonalData(found)) personalModels.add(command)
+          const modelsOf = (models as Readonly<Record<string, ModelsOf>> | undefined)?.[command]
+          if (modelsOf === undefined) return undefined
+          const isPrivate = isPersonal || personalModels.has(command)
+          const found = userCode.run(`models of "${name}" for "${command}"`, isPrivate, () => modelsOf(payload))
+          if (EventPersonalData.modelsHavePersonalData(found)) personalModels.add(command)
           return found
         },
+        personalFields,
         stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
           ? undefined
           : StateSnapshots.make<State["Type"]>({

@@ -55,7 +55,8 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
     const commands = Array.from(decider.aggregate.group.requests.values())
     return InProcessRpc.handlers<C, never>(
       commands.map((command) => [command, (payload: Command.Payload<C>) => execute(command, payload)] as const),
-      context
+      context,
+      decider.personalFields
     )
   }))
 

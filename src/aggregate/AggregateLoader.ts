@@ -19,7 +19,6 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
-import * as PersonalFields from "../personalData/PersonalFields.ts"
 import type { Snapshot } from "../snapshot/SnapshotDriver.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 import * as AggregateSnapshotter from "./AggregateSnapshotter.ts"
@@ -182,7 +181,6 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   const snapshotter = decider.stateSnapshots && AggregateSnapshotter.make(store, decider.stateSnapshots)
   const inTransaction = store[internals].driver.inTransaction
   const hasPersonalData = EventPersonalData.fieldLocators(decider.aggregate.events).size > 0
-  const isPersonal = hasPersonalData || PersonalFields.isPersonal(decider.aggregate.state)
   const cache = yield* AggregateStateCache.make<State>(hasPersonalData ? store[internals].keys.erasures : undefined)
   const read = reader(store, decider, snapshotter)
 
@@ -237,10 +235,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
           : Effect.tap(
             // Without the key store no state may be used; the read of the stream then fails with the reason.
             Effect.catch(cache.get(stream), () => Effect.succeedNone),
-            (found) =>
-              Option.isSome(found) && isPersonal
-                ? Effect.andThen(DecryptedValues.addUnknown, countStateRead(true))
-                : countStateRead(Option.isSome(found))
+            (found) => countCached(Option.isSome(found), decider.personalFields.size > 0)
           )),
     current: (stream, cached) =>
       Effect.flatMap(inTransaction, (bypass) =>
@@ -257,6 +252,10 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
     drop: cache.clear
   }
 })
+
+/** A handler that uses a cached state may quote it, and nothing was decrypted for it. */
+const countCached = (isFound: boolean, isPersonal: boolean): Effect.Effect<void> =>
+  isFound && isPersonal ? Effect.andThen(DecryptedValues.addUnknown, countStateRead(true)) : countStateRead(isFound)
 
 interface Read<State> {
   readonly loaded: CachedState<State>

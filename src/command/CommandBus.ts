@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import type { InvalidCommand } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
+import * as safeSpan from "../core/safeSpan.ts"
 import type * as Command from "./Command.ts"
 import * as CommandContext from "./CommandContext.ts"
 import { inherit } from "./ContextInheritance.ts"
@@ -37,5 +38,9 @@ export const dispatch = <C extends Command.Any>(
   InProcessRpc.commandPayload(command, payload).pipe(
     Effect.flatMap((valid) => InProcessRpc.call<C>(command, valid)),
     Effect.updateService(CommandContext.CommandContext, (outer) => inherit(outer, context)),
-    Effect.withSpan(`CommandBus.dispatch ${command._tag}`, { attributes: { "evsrc.command": command._tag } })
+    safeSpan.withSpan(
+      `CommandBus.dispatch ${command._tag}`,
+      { "evsrc.command": command._tag },
+      InProcessRpc.isPersonal(command)
+    )
   )

@@ -10,10 +10,13 @@ import * as Headers from "effect/http/Headers"
 import * as Rpc from "effect/rpc/Rpc"
 import { RequestId } from "effect/rpc/RpcMessage"
 import type * as Schema from "effect/Schema"
-import * as SchemaIssue from "effect/SchemaIssue"
 import * as Tracer from "effect/Tracer"
 import { InvalidCommand, InvalidQuery } from "../core/errors.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
+import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type { HandlerOf } from "./Command.ts"
 import { CommandContext } from "./CommandContext.ts"
 
@@ -27,8 +30,6 @@ interface AnyRpc extends Rpc.Any {
 /** An unknown field is most likely a misspelt optional one, so it is an error. The message lists every problem of the payload. */
 const strict = { parseOptions: { onExcessProperty: "error", errors: "all" } } as const
 
-const format = SchemaIssue.makeFormatterDefault()
-
 /**
  * Returns the payload of a command. Fails with `InvalidCommand`, which lists all problems, when the payload does not satisfy its Schema
  * or has a field that the Schema does not have.
@@ -38,9 +39,11 @@ const format = SchemaIssue.makeFormatterDefault()
  */
 export const commandPayload = <C extends AnyRpc>(
   command: C,
-  payload: C["payloadSchema"]["~type.make.in"]
+  payload: C["payloadSchema"]["~type.make.in"],
+  /** The events of the command, if the context need not have its handler. */
+  events: ReadonlyArray<Event.Any> = []
 ): Effect.Effect<C["payloadSchema"]["Type"], InvalidCommand> =>
-  construct(command, payload, (problems) =>
+  construct(command, payload, events, (problems) =>
     new InvalidCommand({
       command: command._tag,
       message: `The payload of command "${command._tag}" is invalid: ${problems}`
@@ -60,6 +63,7 @@ export const queryPayload = <Q extends AnyRpc>(
   construct(
     query,
     payload,
+    [],
     (problems) =>
       new InvalidQuery({ query: query._tag, message: `The payload of query "${query._tag}" is invalid: ${problems}` })
   )
@@ -77,19 +81,56 @@ export const payloadSchema = (rpc: Pick<AnyRpc, "payloadSchema">): Schema.Top =>
 const construct = <R extends AnyRpc, E>(
   rpc: R,
   payload: R["payloadSchema"]["~type.make.in"],
+  events: ReadonlyArray<Event.Any>,
   invalid: (problems: string) => E
 ): Effect.Effect<R["payloadSchema"]["Type"], E> =>
-  payloadSchema(rpc).makeEffect(payload, strict).pipe(
-    Effect.mapBoth({
-      onFailure: (issue) => invalid(format(issue)),
+  Effect.suspend(() => {
+    const schema = payloadSchema(rpc)
+    const failWith = (message: (personal: ReadonlySet<string>) => string) =>
+      Effect.flatMap(personalFields(rpc), (fields) => {
+        const ofEvents = events.flatMap((set) => Array.from(EventPersonalData.fieldNamesOf(set)))
+        return Effect.fail(invalid(message(new Set([...fields, ...ofEvents]))))
+      })
+    return schema.makeEffect(payload, strict).pipe(
+      Effect.catch((issue) => failWith((personal) => SchemaFailure.messageWithout(schema, issue, personal))),
+      Effect.catchDefect((defect) => {
+        const failure = SchemaFailure.ofThrown("a function of its Schema", defect)
+        return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
+      }),
       // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
-      onSuccess: (valid) => valid as R["payloadSchema"]["Type"]
-    })
+      Effect.map((valid) => valid as R["payloadSchema"]["Type"])
+    )
+  })
+
+/** Returns the names of the personal fields of a payload, as far as the handler's events are known. */
+const personalFields = (rpc: AnyRpc): Effect.Effect<ReadonlySet<string>> =>
+  Effect.map(
+    Effect.context<never>(),
+    (context) => new Set([...PersonalFields.fieldsOf(payloadSchema(rpc)), ...entryOf(context, rpc)?.personal ?? []])
   )
+
+/**
+ * Returns whether the errors of an Rpc may quote personal data: those of events of its handler, or of its payload. They may when its handler has no
+ * known events.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isPersonal = (rpc: AnyRpc): Effect.Effect<boolean> =>
+  Effect.map(Effect.context<never>(), (context) => {
+    const personal = entryOf(context, rpc)?.personal
+    return personal === undefined || personal.size > 0 || PersonalFields.isPersonal(payloadSchema(rpc))
+  })
+
+const entryOf = (context: Context.Context<never>, rpc: AnyRpc): Entry | undefined =>
+  // What is under the key of an Rpc is the handler made for it. RpcGroup.accessHandler does the same.
+  context.mapUnsafe.get(rpc.key) as Entry | undefined
 
 /** The handler that a context holds for an Rpc. `rpc` is missing when `RpcGroup.toHandlers` made it. */
 interface Entry extends Rpc.Handler<string> {
   readonly rpc?: AnyRpc
+  /** The names of personal fields in the events of the handler; `undefined` when these are not known. */
+  readonly personal?: ReadonlySet<string> | undefined
 }
 
 const client = new Rpc.ServerClient(0)
@@ -107,9 +148,7 @@ export const call = <R extends AnyRpc>(
   payload: R["payloadSchema"]["Type"]
 ): Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"], HandlerOf<R>> =>
   Effect.contextWith((context: Context.Context<HandlerOf<R>>) => {
-    // `HandlerOf<R>` in the requirements says that the context has, under the Rpc's key, the handler made for it; neither
-    // the key nor the erased handler can show it. RpcGroup.accessHandler does the same.
-    const entry = context.mapUnsafe.get(rpc.key) as Entry | undefined
+    const entry = entryOf(context, rpc)
     if (entry === undefined) {
       return Effect.die(
         new Error(
@@ -144,10 +183,14 @@ export const handlers = <R extends AnyRpc, Services>(
   implementations: Iterable<
     readonly [rpc: R, handle: (payload: R["payloadSchema"]["Type"]) => Effect.Effect<unknown, unknown, Services>]
   >,
-  context: Context.Context<Services>
+  context: Context.Context<Services>,
+  /** The names of personal fields in the events of the handlers, if they are known. */
+  personal?: ReadonlySet<string> | undefined
 ): Context.Context<HandlerOf<R>> => {
   const entries = new Map<string, unknown>()
-  for (const [rpc, handler] of implementations) entries.set(rpc.key, { tag: rpc._tag, handler, context, rpc })
+  for (const [rpc, handler] of implementations) {
+    entries.set(rpc.key, { tag: rpc._tag, handler, context, rpc, personal })
+  }
   // The same map from Rpc keys to handlers that RpcGroup.toHandlers makes.
   return Context.makeUnsafe(entries)
 }

@@ -34,8 +34,19 @@ const framesOf = ({ message, name, stack }: Error): string => {
 export const withheld = (what: string, cause: unknown): string =>
   `${what} threw ${classOf(cause)}; its words are withheld, because they may quote personal data`
 
+const own = new WeakSet<Error>()
+
+/**
+ * Returns whether an error names a function of the user without its words.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOwnError = (error: unknown): error is Error => error instanceof Error && own.has(error)
+
 const named = (message: string, cause: unknown, keepsCause: boolean): Error => {
   const error = keepsCause ? new Error(message, { cause }) : new Error(message)
+  if (!keepsCause) own.add(error)
   if (!keepsCause && cause instanceof Error) error.stack = `Error: ${message}${framesOf(cause)}`
   return error
 }

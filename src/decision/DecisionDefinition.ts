@@ -15,6 +15,7 @@ import * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { QueryItem } from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
+import * as PersonalFields from "../personalData/PersonalFields.ts"
 
 /**
  * The outcome of a command: events, or an error that the command declares. Without events nothing is appended.
@@ -239,16 +240,24 @@ export const make = <
 }): Decision<C, Events, M> => {
   // Throws when personal data is where it cannot be encrypted.
   const isPersonal = EventPersonalData.hasPersonalData(options.events)
+    || PersonalFields.isPersonalSchema(command.payloadSchema)
   let modelsArePersonal: boolean | undefined
+  const { stream } = options
   return {
     command,
     events: options.events,
     models: (payload) => {
-      const models = options.models(payload)
+      const models = userCode.run(
+        `models of "${command._tag}"`,
+        isPersonal || modelsArePersonal === true,
+        () => options.models(payload)
+      )
       if (modelsArePersonal !== true) modelsArePersonal = EventPersonalData.modelsHavePersonalData(models)
       return models
     },
-    stream: options.stream,
+    stream: stream &&
+      ((payload) =>
+        userCode.run(`stream of "${command._tag}"`, isPersonal || modelsArePersonal === true, () => stream(payload))),
     expected: options.expected,
     decide: (states, payload) =>
       // Without its models it is not known what the states contain.

@@ -20,6 +20,7 @@ import type { Receipt } from "../core/Receipt.ts"
 import * as StreamId from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type * as Decision from "./DecisionDefinition.ts"
 import * as DecisionModels from "./DecisionModels.ts"
@@ -54,7 +55,7 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
         },
         (attempt) => handle(store, decision, payload, attempt)
       )
-    return InProcessRpc.handlers<C, never>([[command, execute]], context)
+    return InProcessRpc.handlers<C, never>([[command, execute]], context, EventPersonalData.fieldNamesOf(events))
   }))
 
 const handle = <C extends Command.Any, Events extends Event.Any>(

@@ -169,23 +169,24 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
       })),
     decode: (encoded) =>
       Result.mapBoth(Result.flatMap(dataOf(encoded), (data) => decodeData({ ...encoded, data })), {
-        onFailure: (failure) => {
-          const { metadata, position, schemaVersion, stream, type, version } = encoded
-          const { problem } = failure
-          const detail = SchemaFailure.messageOf(failure, metadata.subjects !== undefined || isPersonal(type))
-          return new UndecodableEvent({
-            problem,
-            position,
-            stream,
-            version,
-            type,
-            schemaVersion,
-            detail: EventPersonalData.scrub(detail, encoded)
-          })
-        },
+        onFailure: (failure) => undecodable(encoded, failure, isPersonal(encoded.type)),
         onSuccess: (events) => events.map((event, part) => ({ ...encoded, event, part }))
       })
   }
+}
+
+const undecodable = (encoded: EncodedEvent, failure: Failure, isPersonal: boolean): UndecodableEvent => {
+  const { metadata, position, schemaVersion, stream, type, version } = encoded
+  const detail = SchemaFailure.messageOf(failure, metadata.subjects !== undefined || isPersonal)
+  return new UndecodableEvent({
+    problem: failure.problem,
+    position,
+    stream,
+    version,
+    type,
+    schemaVersion,
+    detail: EventPersonalData.scrub(detail, encoded)
+  })
 }
 
 const nothing: Result.Result<ReadonlyArray<Event.Tagged>, Failure> = Result.succeed([])

@@ -39,6 +39,25 @@ export const fieldLocators = (events: Event.Any): ReadonlyMap<string, PersonalFi
  */
 export const hasPersonalData = (events: Event.Any): boolean => fieldLocators(events).size > 0
 
+const fieldNames = new WeakMap<Event.Any, ReadonlySet<string>>()
+
+/**
+ * Returns the names of the fields that are, or contain, personal data in one of the events.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const fieldNamesOf = (events: Event.Any): ReadonlySet<string> => {
+  let names = fieldNames.get(events)
+  if (names === undefined) {
+    names = new Set(
+      hasPersonalData(events) ? Object.values(events.cases).flatMap((schema) => PersonalFields.fieldsOf(schema)) : []
+    )
+    fieldNames.set(events, names)
+  }
+  return names
+}
+
 /**
  * Returns whether the states of decision models may contain personal data, because their events do.
  *

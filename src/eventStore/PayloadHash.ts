@@ -66,23 +66,6 @@ const contentOf = (value: unknown, personal: ReadonlySet<string>, secret: Readon
   return { open, personal: open === whole ? undefined : whole }
 }
 
-const personalNames = new WeakMap<Event.Any, ReadonlySet<string>>()
-
-/** Returns the names of the fields that are, or contain, personal data in one of the events. */
-const personalNamesOf = (events: Event.Any): ReadonlySet<string> => {
-  let names = personalNames.get(events)
-  if (names === undefined) {
-    const all = new Set<string>()
-    if (EventPersonalData.fieldLocators(events).size > 0) {
-      for (const schema of Object.values(events.cases)) {
-        for (const name of PersonalFields.fieldsOf(schema)) all.add(name)
-      }
-    }
-    personalNames.set(events, names = all)
-  }
-  return names
-}
-
 /** How the payloads of a Schema become contents. */
 interface PayloadCodec {
   readonly encode: (payload: unknown) => Result.Result<unknown, unknown>
@@ -126,7 +109,7 @@ export const ofPayload = (schema: Schema.Top, payload: unknown, events: Event.An
   const { encode, personal } = codecOf(schema)
   const secret = new Set<string>()
   addSecrets(payload, secret)
-  const ofEvents = personalNamesOf(events)
+  const ofEvents = EventPersonalData.fieldNamesOf(events)
   return contentOf(
     Result.getOrElse(encode(payload), () => payload),
     personal.size === 0 ? ofEvents : new Set([...ofEvents, ...personal]),

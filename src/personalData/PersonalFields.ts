@@ -147,6 +147,14 @@ const annotationsIn = (schema: SchemaAST.AST, encodings: boolean): ReadonlySet<F
  */
 export const isPersonal = (schema: Schema.Constraint): boolean => hasAnnotations(schema.ast)
 
+/**
+ * Returns whether a value is a Schema with personal fields. The payload of a command is a Schema, and its type does not say so.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isPersonalSchema = (schema: unknown): boolean => Schema.isSchema(schema) && isPersonal(schema)
+
 const hasAnnotations = (schema: SchemaAST.AST): boolean => annotationsIn(schema, true).size > 0
 
 /**

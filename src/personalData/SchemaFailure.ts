@@ -75,6 +75,16 @@ const namesIn = (schema: Schema.Constraint): ReadonlySet<PropertyKey> => {
   return names
 }
 
+type Issue = ReturnType<typeof safeFormat>["issues"][number]
+
+const keysOf = ({ path = [] }: Issue): ReadonlyArray<PropertyKey> =>
+  path.map((segment) => typeof segment === "object" ? segment.key : segment)
+
+const format = (message: string, path: ReadonlyArray<PropertyKey>): string => {
+  const at = path.map((key) => typeof key === "number" ? `[${key}]` : `[${JSON.stringify(String(key))}]`)
+  return at.length === 0 ? message : `${message}\n  at ${at.join("")}`
+}
+
 /**
  * Returns what is wrong with a value of a Schema, without a word that was made for the value.
  *
@@ -83,12 +93,34 @@ const namesIn = (schema: Schema.Constraint): ReadonlySet<PropertyKey> => {
  */
 export const safeMessageOf = (schema: Schema.Constraint, issue: SchemaIssue.Issue): string => {
   const names = namesIn(schema)
-  return safeFormat(issue).issues.map(({ message, path = [] }) => {
-    const at = path.map((segment) => {
-      const key = typeof segment === "object" ? segment.key : segment
-      return typeof key === "number" ? `[${key}]` : names.has(key) ? `["${String(key)}"]` : `["*"]`
-    })
-    return at.length === 0 ? message : `${message}\n  at ${at.join("")}`
+  return safeFormat(issue).issues.map((one) =>
+    format(one.message, keysOf(one).map((key) => typeof key === "number" || names.has(key) ? key : "*"))
+  ).join("\n")
+}
+
+const fullFormat = SchemaIssue.makeFormatterStandardSchemaV1()
+
+/**
+ * Returns what is wrong with a value of a Schema; without a word that was made for the value where that has personal data, which are the fields with
+ * these names.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const messageWithout = (
+  schema: Schema.Constraint,
+  issue: SchemaIssue.Issue,
+  personal: ReadonlySet<PropertyKey>
+): string => {
+  const names = namesIn(schema)
+  const full = fullFormat(issue).issues
+  // The same issues in the same order.
+  return safeFormat(issue).issues.map((safe, index) => {
+    const path = keysOf(safe)
+    const isPersonal = personal.size > 0 && (path.length === 0 || path.some((key) => personal.has(key)))
+    return isPersonal
+      ? format(safe.message, path.map((key) => typeof key === "number" || names.has(key) ? key : "*"))
+      : format(full[index]!.message, path)
   }).join("\n")
 }
 

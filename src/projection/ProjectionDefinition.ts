@@ -11,7 +11,9 @@ import { ignore } from "../consumer/ConsumerDefinition.ts"
 import { freezeOutsideProduction } from "../core/deepFreeze.ts"
 import { requireExactly } from "../core/definitionRules.ts"
 import * as nameRules from "../core/nameRules.ts"
+import * as userCode from "../core/userCode.ts"
 import type * as Event from "../event/Event.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EventQuery, QueryOf } from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
@@ -205,11 +207,13 @@ export const make = <
     throw new Error(`Projection.make: "${name}" has \`find\` but is not live; only live projections use \`find\``)
   }
   validateIndex(name, options.document, options.index)
+  const find: ((key: string) => EventQuery) | undefined = options.find
+  const isPersonal = EventPersonalData.hasPersonalData(options.events) || PersonalFields.isPersonal(options.document)
   return {
     ...consumer,
     _tag: "DocumentProjection",
     lifecycle: options.lifecycle ?? ("async" as L),
-    find: options.find,
+    find: find && ((key) => userCode.run(`\`find\` of projection "${name}"`, isPersonal, () => find(key))),
     document: options.document,
     index: options.index ?? [],
     keysOf,

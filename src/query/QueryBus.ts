@@ -13,6 +13,7 @@ import * as LogPosition from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type { Receipt } from "../core/Receipt.ts"
+import * as safeSpan from "../core/safeSpan.ts"
 import type * as Query from "./Query.ts"
 
 /**
@@ -59,7 +60,8 @@ export const ask = <Q extends Query.Any>(
   const { after, timeout } = options
   const answer = InProcessRpc.queryPayload(query, payload).pipe(
     Effect.flatMap((valid) => InProcessRpc.call(query, valid)),
-    Effect.withSpan(`QueryBus.ask ${query._tag}`, { attributes: { "evsrc.query": query._tag } })
+    // It is not known what the handler of a query reads.
+    safeSpan.withSpan(`QueryBus.ask ${query._tag}`, { "evsrc.query": query._tag }, Effect.succeed(true))
   )
   return after === undefined ? answer : Effect.provideService(answer, ReadAfter, {
     ...positionOf(after),

@@ -56,7 +56,7 @@ export const decision = <C extends Command.Any, Events extends Event.Any, M exte
   asOf: AsOf.OfLog
 ): Effect.Effect<DecisionAsOf<M>, InvalidCommand | AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.flatMap(
-    InProcessRpc.commandPayload(decision.command, payload),
+    InProcessRpc.commandPayload(decision.command, payload, [decision.events]),
     (valid) => modelsAt(decision.models(valid), asOf)
   )
 
@@ -123,7 +123,7 @@ export const decisionDiff = <C extends Command.Any, Events extends Event.Any, M 
   EventStore.EventStore
 > =>
   Effect.gen(function*() {
-    const valid = yield* InProcessRpc.commandPayload(decision.command, payload)
+    const valid = yield* InProcessRpc.commandPayload(decision.command, payload, [decision.events])
     const models = decision.models(valid)
     const encoded = Effect.fnUntraced(function*(at: DecisionAsOf<M>) {
       const json: Record<string, Schema.Json> = {}

@@ -149,7 +149,7 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
 > =>
   Effect.gen(function*() {
     const { aggregate: contract } = decider
-    const valid = yield* InProcessRpc.commandPayload(command, payload)
+    const valid = yield* InProcessRpc.commandPayload(command, payload, [contract.events])
     // `HasId` of Aggregate.make guarantees that every command carries the id, as a string.
     const id = Reflect.get(valid as object, contract.id) as string
     const stream = contract.streamOf(id)
@@ -208,7 +208,7 @@ export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M
   EventStore
 > =>
   Effect.gen(function*() {
-    const valid = yield* InProcessRpc.commandPayload(decision.command, payload)
+    const valid = yield* InProcessRpc.commandPayload(decision.command, payload, [decision.events])
     const models = decision.models(valid)
     const before = yield* modelsAt(models, at)
     const decided = decision.decide(before.states, valid)

@@ -9,6 +9,7 @@ import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 import { commandIds } from "../command/CommandIdSuite.ts"
 import * as ScanSuite from "../erasure/ScanSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
+import * as WithheldSuite from "../personalData/WithheldSuite.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import * as RecordingSuite from "../testing/RecordingSuite.ts"
 import { conformance } from "./conformance.ts"
@@ -25,12 +26,13 @@ export const memory = Layer.merge(EventStore.layerMemory, ProjectionStore.layerM
 // Indexes change no answer: one of the two has them.
 export const pglite = PgStores.layerWith({ causationIndex: true }).pipe(
   Layer.provideMerge(keysOnPostgres),
-  Layer.provide(layerPglite())
+  // With the client, so that a case can look at all tables.
+  Layer.provideMerge(layerPglite())
 )
 
 export const postgres = Layer.merge(PgEventStore.layer, PgProjectionStore.layer).pipe(
   Layer.provideMerge(keysOnPostgres.pipe(Layer.provide(Layer.fresh(layerPostgres({ poolSize: 4 }))))),
-  Layer.provide(layerPostgres({ poolSize: 20 }))
+  Layer.provideMerge(layerPostgres({ poolSize: 20 }))
 )
 
 /**
@@ -65,6 +67,7 @@ export const everySuite = <E>(name: string, stores: Layer.Layer<Stores, E>): voi
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
   conformance(`command ids on ${name}`, stores, commandIds)
   conformance(`personal data on ${name}`, stores, PersonalDataSuite.cases)
+  conformance(`withheld words on ${name}`, stores, WithheldSuite.cases)
   conformance(`scan on ${name}`, stores, ScanSuite.scans)
   conformance(`recordings on ${name}`, stores, RecordingSuite.cases)
 }
