@@ -1000,12 +1000,15 @@ begin
     return new;
   end if;
   -- Any session can have this setting. Only restore holds this lock, which needs more than the right to call append.
-  if current_setting('event_store.restoring', true) = 'on' and exists (
-    select from pg_locks
-      where pid = pg_backend_pid() and locktype = 'relation' and relation = 'evsrc.events'::regclass and mode = 'ShareRowExclusiveLock'
-        and database = (select oid from pg_database where datname = current_database())
-  ) then
-    return new;
+  if current_setting('event_store.restoring', true) = 'on' then
+    -- In an IF of its own, because an expression with a subquery is not a simple one, and would cost as much as the hash.
+    if exists (
+      select from pg_locks
+        where pid = pg_backend_pid() and locktype = 'relation' and relation = 'evsrc.events'::regclass and mode = 'ShareRowExclusiveLock'
+          and database = (select oid from pg_database where datname = current_database())
+    ) then
+      return new;
+    end if;
   end if;
   if new.version > 1 then
     select event.hash into previous_hash from evsrc.events event where event.stream = new.stream and event.version = new.version - 1;
