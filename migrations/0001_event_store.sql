@@ -769,22 +769,39 @@ begin
   return coalesce(high_water_mark, 0);
 end $$;
 
--- Returns the transactions that hold back the high-water mark, the lowest first: each session, with the position above which no reader
--- gets. Another session than an append's can hold such a lock on purpose; docs/reference.md says how to prevent that.
+-- Returns the transactions that hold back the high-water mark, the lowest first, and those that wait for the lock of one. Another session
+-- than an append's can hold such a lock on purpose; docs/reference.md says how to prevent that.
+--   pid, role_name, application  of the session; null for a prepared transaction
+--   prepared                     the identifier of a prepared transaction, which has no session
+--   state, since                 what the session does, and the begin of its transaction. Null for another role's session, unless this
+--                                role has pg_read_all_stats; since is null too between transactions
+--   low_water_mark               the position above which no reader gets
+--   waiting_since                null, or since when it waits for its lock: it has drawn no position yet
 create function evsrc.in_flight_appends()
-returns table (pid integer, role_name text, application text, since timestamptz, low_water_mark bigint) language sql volatile
+returns table (
+  pid integer, role_name text, application text, prepared text, state text, since timestamptz, low_water_mark bigint,
+  waiting_since timestamptz
+) language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select in_flight.pid, activity.usename::text, activity.application_name, activity.xact_start, min(in_flight.mark)
+  select in_flight.pid, activity.usename::text, activity.application_name, prepared.gid, activity.state,
+      coalesce(activity.xact_start, prepared.prepared), min(in_flight.mark),
+      min(case when not in_flight.granted then coalesce(in_flight.waitstart, clock_timestamp()) end)
     from (
-      select pid, case when objsubid = 2 then objid::bigint else (classid::bigint & 4095) << 32 | objid::bigint end as mark
+      select pid, virtualtransaction, granted, waitstart,
+          case when objsubid = 2 then objid::bigint else (classid::bigint & 4095) << 32 | objid::bigint end as mark
         from pg_locks
         where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
           and (objsubid = 2 and classid = 'evsrc.positions'::regclass::oid
             or objsubid = 1 and classid::bigint >> 12 = ('evsrc.positions'::regclass::oid::bigint & 1048575))
-    ) as in_flight left join pg_stat_activity activity on activity.pid = in_flight.pid
-    group by 1, 2, 3, 4
-    order by 5, 1
+    ) as in_flight
+      left join pg_stat_activity activity on activity.pid = in_flight.pid
+      -- A prepared transaction has no pid. It holds the lock of its own id.
+      left join pg_locks own on in_flight.pid is null and own.pid is null and own.locktype = 'transactionid'
+        and own.virtualtransaction = in_flight.virtualtransaction
+      left join pg_prepared_xacts prepared on prepared.transaction = own.transactionid
+    group by 1, 2, 3, 4, 5, 6, in_flight.granted
+    order by 8 nulls first, 7, 6, 1
 $$;
 
 -- Returns whether a key of an event belongs to a partition. The keys are the event's tags of a name, each as <name>:<value>; the

@@ -38,6 +38,17 @@ import { closing } from "./StreamClosingSuite.ts"
 import { type Case, equal, includes, isAbove, isAtLeast, test, unique } from "./Suite.ts"
 
 const basics: ReadonlyArray<Case<EventStore>> = [
+  test("has no append in flight when none runs, and its end is the last event", function*() {
+    const store = yield* EventStore
+    const { driver } = store[internals]
+    const before = yield* driver.inFlight
+    const { position } = yield* store.append(CartEvent, unique("Cart"), [added(1)])
+    const { appends, readAt } = yield* driver.inFlight
+    equal([before.appends, appends], [[], []], "the appends in flight")
+    equal([yield* driver.head, yield* driver.last], [position, position], "the high-water mark and the last position")
+    equal(DateTime.isGreaterThanOrEqualTo(readAt, before.readAt), true, "whether the clock went on")
+  }),
+
   test("reads appended events back unchanged", function*() {
     const stream = unique("Cart")
     const metadata = {

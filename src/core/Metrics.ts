@@ -158,6 +158,16 @@ export const consumerLagSeconds = Metric.gauge("evsrc_consumer_lag_seconds", {
 })
 
 /**
+ * For how long committed events have waited above the high-water mark because a transaction holds back the readers, in seconds. `Health` updates it.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const heldBackSeconds = Metric.gauge("evsrc_readers_held_back_seconds", {
+  description: "Age of the oldest committed event above the high-water mark, in seconds"
+})
+
+/**
  * The age of the last heartbeat of a consumer's workers, in seconds, by the attribute `consumer`.
  *
  * @since 0.1.0

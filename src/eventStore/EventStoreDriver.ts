@@ -267,6 +267,31 @@ export interface Lag {
 }
 
 /**
+ * A transaction that holds back the high-water mark, or waits for the lock of one that does.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InFlightAppend {
+  /** The process id of its session; undefined for a prepared transaction. */
+  readonly pid: number | undefined
+  /** The role of its session. */
+  readonly role: string | undefined
+  /** The application name of its session. */
+  readonly application: string | undefined
+  /** The identifier of a prepared transaction. */
+  readonly prepared: string | undefined
+  /** What its session does, such as "idle in transaction"; undefined when this program's role may not see it. */
+  readonly state: string | undefined
+  /** When its transaction began; undefined when this program's role may not see it. */
+  readonly since: DateTime.Utc | undefined
+  /** The position above which no reader gets. */
+  readonly lowWaterMark: Position
+  /** Since when it waits for its lock; undefined when it holds the lock. */
+  readonly waitingSince: DateTime.Utc | undefined
+}
+
+/**
  * One page of the matches of a query: at most `limit` events after position `after`.
  *
  * @since 0.1.0
@@ -363,6 +388,12 @@ export interface EventStoreDriver {
 
   /** Returns the position of the last visible event, also above the high-water mark; 0 when there is none. */
   readonly last: Effect.Effect<Position, EventStoreError>
+
+  /** Returns the transactions that hold back the high-water mark, and those that wait for their locks, with the time by the clock of the store. */
+  readonly inFlight: Effect.Effect<
+    { readonly readAt: DateTime.Utc; readonly appends: ReadonlyArray<InFlightAppend> },
+    EventStoreError
+  >
 
   /** Returns what was appended under a command id, if anything. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<CommandRecord>, EventStoreError>

@@ -94,6 +94,7 @@ export const make = Effect.fnUntraced(function*(
     eventIds: (positions) => Effect.sync(() => positions.map((position) => MemoryLog.eventIdAt(log, position))),
     head,
     last: head,
+    inFlight: Effect.map(DateTime.now, (readAt) => ({ readAt, appends: [] })),
     receipt: (commandId) => Effect.sync(() => MemoryLog.receiptOf(log, commandId)),
     streamStatus: (stream) =>
       Effect.sync(() => ({

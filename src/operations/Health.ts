@@ -25,8 +25,10 @@ import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as HealthStatus from "./HealthStatus.ts"
+import * as LogHealth from "./LogHealth.ts"
 
 export type { Assessment, Status } from "./HealthStatus.ts"
+export type { LogHealth } from "./LogHealth.ts"
 
 /**
  * Options of a health check.
@@ -40,10 +42,11 @@ export interface HealthOptions {
    */
   readonly heartbeatTimeout?: Duration.Input | undefined
   /**
-   * A partition is red when events wait and none was applied for longer; 30 seconds by default. Choose a longer time than a batch takes.
+   * A partition is red when events wait and none was applied for longer; 30 seconds by default. Choose a longer time than a batch takes. The log is
+   * red when a transaction holds back its readers for longer.
    */
   readonly stallTimeout?: Duration.Input | undefined
-  /** A partition is yellow when an event has waited for longer; 10 seconds by default. */
+  /** A partition, or the log, is yellow when an event has waited for longer; 10 seconds by default. */
   readonly maxWait?: Duration.Input | undefined
   /** The number up to which waiting events are counted; 10,000 by default. */
   readonly maxCount?: number | undefined
@@ -101,10 +104,10 @@ export interface ConsumerHealth extends HealthStatus.Assessment {
  * @category models
  */
 export interface Health extends HealthStatus.Assessment {
-  /** The time of the report by the clock of the database; by this process's clock when no consumer has ever run. */
+  /** The time of the report by the clock of the database. */
   readonly at: DateTime.Utc
-  /** The high-water mark of the log. */
-  readonly head: Position.Position
+  /** The log: whether its readers get to the last committed event. */
+  readonly log: LogHealth.LogHealth
   readonly consumers: ReadonlyArray<ConsumerHealth>
 }
 
@@ -120,28 +123,39 @@ export const of = Effect.fn("Health.of")(function*(
 ): Effect.fn.Return<Health, EventStoreError, EventStore | ProjectionStore> {
   const { driver: log } = (yield* EventStore)[internals]
   const { driver: store } = (yield* ProjectionStore)[internals]
-  const head = yield* log.head
-  let at = yield* DateTime.now
+  const limits = limitsOf(options)
+  const end = yield* LogHealth.read(log)
+  const { at } = end
   const all: Array<ConsumerHealth> = []
   for (const consumer of consumers) {
     const generation = yield* store.activeGeneration(consumer.id)
     const progress = yield* store.progress(generation)
     const parked = yield* store.parked(generation)
-    at = progress[0]?.readAt ?? at
     const previous = options.previous?.consumers.find((one) =>
       one.consumer === consumer.id && one.generation === generation
     )
-    const elapsed = options.previous === undefined ? 0 : secondsBetween(options.previous.at, at)
-    const partitions = yield* Effect.forEach(progress, (one) =>
-      partitionHealth(log, consumer, one, head, options, {
-        parked: parked.filter(({ partition }) => partition === one.partition).length,
-        waits: parked.some(({ key, partition }) => partition === one.partition && key === ConsumerKey.unknownKey),
-        elapsed,
-        appliedBefore: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
-      }))
+    const elapsed = options.previous === undefined ? 0 : HealthStatus.secondsBetween(options.previous.at, at)
+    const partitions = yield* Effect.forEach(
+      progress,
+      (one) =>
+        partitionHealth(log, consumer, one, end.last, limits, {
+          parked: parked.filter(({ partition }) => partition === one.partition).length,
+          waits: parked.some(({ key, partition }) => partition === one.partition && key === ConsumerKey.unknownKey),
+          elapsed,
+          appliedBefore: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
+        })
+    )
     all.push(consumerHealth(consumer, generation, partitions))
   }
-  const health: Health = { at, head, consumers: all, ...HealthStatus.worstOf(all, ({ consumer }) => consumer) }
+  const reached = all.flatMap(({ partitions }) => partitions).map(({ position }) => position)
+  const logHealth = yield* LogHealth.of(log, end, reached.reduce(Position.max, Position.start), limits)
+  const health: Health = {
+    at,
+    log: logHealth,
+    consumers: all,
+    ...HealthStatus.worstOf([logHealth, ...all], (one) => "consumer" in one ? one.consumer : "log")
+  }
+  yield* Metric.update(Metrics.heldBackSeconds, logHealth.lag.seconds)
   yield* Effect.forEach(all, publish, { discard: true })
   return health
 })
@@ -176,7 +190,7 @@ export const make = (
 const reportsAfter = ({ base, next }: Reports, health: Health): Reports => {
   if (base === undefined) return { base: health, next: undefined }
   if (next === undefined) return { base, next: health }
-  return secondsBetween(next.at, health.at) >= 10 ? { base: next, next: health } : { base, next }
+  return HealthStatus.secondsBetween(next.at, health.at) >= 10 ? { base: next, next: health } : { base, next }
 }
 
 /**
@@ -200,15 +214,31 @@ export const watch = (
     return Effect.asVoid(Effect.forkScoped(Effect.repeat(checkOnce, Schedule.spaced(options.interval ?? "10 seconds"))))
   })
 
-const secondsBetween = (from: DateTime.Utc, to: DateTime.Utc): number =>
-  Math.max(0, DateTime.toEpochMillis(to) - DateTime.toEpochMillis(from)) / 1000
+/** The options of a check that are limits, with their defaults, in seconds. */
+interface HealthLimits {
+  readonly heartbeatTimeout: number
+  readonly stallTimeout: number
+  readonly maxWait: number
+  readonly maxCount: number
+}
+
+const limitsOf = (options: HealthOptions): HealthLimits => {
+  const seconds = (input: Duration.Input | undefined, otherwise: number) =>
+    input === undefined ? otherwise : Duration.toSeconds(Duration.fromInputUnsafe(input))
+  return {
+    heartbeatTimeout: seconds(options.heartbeatTimeout, 20),
+    stallTimeout: seconds(options.stallTimeout, 30),
+    maxWait: seconds(options.maxWait, 10),
+    maxCount: options.maxCount ?? 10_000
+  }
+}
 
 const partitionHealth = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   consumer: Consumer.Consumer,
   progress: Progress,
-  head: Position.Position,
-  options: HealthOptions,
+  last: Position.Position,
+  limits: HealthLimits,
   measured: {
     readonly parked: number
     readonly waits: boolean
@@ -218,12 +248,13 @@ const partitionHealth = Effect.fnUntraced(function*(
 ): Effect.fn.Return<PartitionHealth, EventStoreError> {
   const { applied, appliedAt, owner, partition, partitionedBy, partitions, position, readAt, heartbeatAt } = progress
   const stored = { ...consumer, partitions, partitionBy: ConsumerKey.parse(partitionedBy) }
-  const limit = options.maxCount ?? 10_000
-  const lag = yield* log.lag({ after: position, to: head, limit, ...filterOf(stored, partition) })
-  const age = (since: DateTime.Utc) => secondsBetween(since, readAt)
+  const limit = limits.maxCount
+  // Up to the last committed event: a transaction that holds back the high-water mark makes events wait too.
+  const lag = yield* log.lag({ after: position, to: last, limit, ...filterOf(stored, partition) })
+  const age = (since: DateTime.Utc) => HealthStatus.secondsBetween(since, readAt)
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
-  // The high-water mark may step back for a moment, to before an append in flight; the last event does not.
-  const isBeyond = position > head && position > (yield* log.last)
+  // The worker may have moved the checkpoint since `last` was read.
+  const isBeyond = position > last && position > (yield* log.last)
   const { count, eventId } = progress
   const checkpoint = { after: position, afterEventId: eventId, afterCount: count, limit: 1 }
   const diverged: string | undefined = yield* log.readAll(checkpoint).pipe(
@@ -232,8 +263,6 @@ const partitionHealth = Effect.fnUntraced(function*(
   )
   const isAbandoned = owner === undefined && lag.events > 0
   const newer = isAbandoned ? yield* newerAfter(log, stored, { partition, position }) : undefined
-  const seconds = (input: Duration.Input | undefined, otherwise: number) =>
-    input === undefined ? otherwise : Duration.toSeconds(Duration.fromInputUnsafe(input))
   const heartbeatAge = age(heartbeatAt)
   const { appliedBefore, elapsed, parked } = measured
   return {
@@ -262,9 +291,7 @@ const partitionHealth = Effect.fnUntraced(function*(
         ? undefined
         : { partitions, partitionedBy },
       waits: measured.waits,
-      heartbeatTimeout: seconds(options.heartbeatTimeout, 20),
-      stallTimeout: seconds(options.stallTimeout, 30),
-      maxWait: seconds(options.maxWait, 10)
+      ...limits
     })
   }
 })

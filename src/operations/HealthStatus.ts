@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 
 /**
  * The status of a partition or a consumer.
@@ -128,6 +129,27 @@ export const worstOf = <A extends Assessment>(
   })
 })
 
-const seconds = (time: number): string => `${Math.round(time)} s`
+/**
+ * Returns the seconds between two times, 0 when the second is earlier.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const secondsBetween = (from: DateTime.Utc, to: DateTime.Utc): number =>
+  Math.max(0, DateTime.toEpochMillis(to) - DateTime.toEpochMillis(from)) / 1000
 
-const eventsWait = (count: number): string => count === 1 ? "1 event waits" : `${count} events wait`
+/**
+ * Returns the text of a time in seconds.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const seconds = (time: number): string => `${Math.round(time)} s`
+
+/**
+ * Returns the text "1 event waits", with any number.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const eventsWait = (count: number): string => count === 1 ? "1 event waits" : `${count} events wait`

@@ -10,7 +10,7 @@ import { LogDiverged, storeError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, InFlightAppend, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
 import { queryParameters } from "./append/PgAppend.ts"
 import { columns, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
 import type { PgStatement } from "./PgStatement.ts"
@@ -34,6 +34,7 @@ export type PgLogReader = Pick<
   | "eventIds"
   | "head"
   | "last"
+  | "inFlight"
 >
 
 /**
@@ -87,7 +88,8 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
     last: Effect.map(
       query<{ readonly last: bigint | null }>(`select max(position) as last from ${schema}.log`, []),
       ([row]) => Position.make(row?.last ?? 0n)
-    )
+    ),
+    inFlight: inFlight(query, schema)
   }
 }
 
@@ -194,6 +196,45 @@ const lag = (query: PgStatement, schema: string): EventStoreDriver["lag"] => {
         since: Option.map(Option.fromNullOr(row!.since), (since) => DateTime.makeUnsafe(since))
       })
     )
+}
+
+interface InFlightRow {
+  readonly read_at: Date
+  readonly pid: number | null
+  readonly role_name: string | null
+  readonly application: string | null
+  readonly prepared: string | null
+  readonly state: string | null
+  readonly since: Date | null
+  /** Null in a single row, when nothing is in flight. */
+  readonly low_water_mark: bigint | null
+  readonly waiting_since: Date | null
+}
+
+const inFlight = (query: PgStatement, schema: string): EventStoreDriver["inFlight"] => {
+  const instant = (date: Date | null) => date === null ? undefined : DateTime.makeUnsafe(date)
+  return Effect.map(
+    query<InFlightRow>(
+      `select clock_timestamp() as read_at, in_flight.*
+        from (values (1)) as one left join ${schema}.in_flight_appends() as in_flight on true`,
+      []
+    ),
+    (rows) => ({
+      readAt: DateTime.makeUnsafe(rows[0]!.read_at),
+      appends: rows.flatMap((row): ReadonlyArray<InFlightAppend> =>
+        row.low_water_mark === null ? [] : [{
+          pid: row.pid ?? undefined,
+          role: row.role_name ?? undefined,
+          application: row.application ?? undefined,
+          prepared: row.prepared ?? undefined,
+          state: row.state ?? undefined,
+          since: instant(row.since),
+          lowWaterMark: Position.make(row.low_water_mark),
+          waitingSince: instant(row.waiting_since)
+        }]
+      )
+    })
+  )
 }
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i

@@ -143,6 +143,8 @@ describe("a projection", () => {
       assert.strictEqual(audit.status, "complete")
       const health = yield* Health.of([Sold])
       assert.notStrictEqual(health.status, "red", health.reasons.join("; "))
+      const { inFlight, lag } = health.log
+      assert.deepStrictEqual([inFlight, lag.events], [[], 0])
       const [sold] = health.consumers
       assert.strictEqual(sold?.lag.events, 0)
     }).pipe(Effect.scoped, Effect.provide(memory)))

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Layer, Metric, Schema } from "effect"
+import { DateTime, Duration, Effect, Layer, Metric, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { EventStore, Health, Position, Projection, ProjectionStore, StreamId, Version } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
@@ -105,6 +105,60 @@ describe("health", () => {
       assert.deepStrictEqual(yield* assess(), ["green"])
     }).pipe(Effect.provide(stores)))
 
+  it.effect("is yellow, then red, while a transaction holds readers back from 168 events", () =>
+    Effect.gen(function*() {
+      const { driver: log } = (yield* EventStore.EventStore)[internals]
+      yield* claim()
+      yield* tick
+      yield* advance(0n, 1n, 1)
+      yield* TestClock.adjust("1 hour")
+      const since = yield* DateTime.now
+      const held = yield* EventStore.make({
+        ...log,
+        head: Effect.succeed(Position.make(1n)),
+        inFlight: Effect.map(log.inFlight, ({ readAt }) => ({
+          readAt,
+          appends: [{
+            pid: 4711,
+            role: "app",
+            application: "orders",
+            prepared: undefined,
+            state: "idle in transaction",
+            since,
+            lowWaterMark: Position.make(1n),
+            waitingSince: undefined
+          }]
+        }))
+      })
+      yield* claim()
+      for (let n = 0; n < 168; n++) yield* tick
+      const check = Effect.provideService(Health.of([Ticks]), EventStore.EventStore, held)
+      const holder = (seconds: number) =>
+        `log: no reader gets past position 1, while 168 events wait, the oldest for ${seconds} s: the session 4711 (role "app", `
+        + `application "orders", idle in transaction) holds the in-flight low-water mark of an append, its transaction began `
+        + `${seconds} s ago; end it with SELECT pg_terminate_backend(4711)`
+      assert.strictEqual((yield* check).status, "green", "directly after the appends")
+      yield* TestClock.adjust("11 seconds")
+      yield* claim()
+      const yellow = yield* check
+      assert.deepStrictEqual([yellow.status, yellow.reasons], ["yellow", [
+        holder(11),
+        "ticks@1: it is behind: 168 events wait, the oldest for 11 s"
+      ]])
+      yield* TestClock.adjust("29 seconds")
+      yield* claim()
+      const red = yield* check
+      assert.deepStrictEqual([red.status, red.reasons], ["red", [
+        holder(40),
+        "ticks@1: no event was applied for 40 s, while 168 events wait"
+      ]])
+      assert.deepStrictEqual(red.consumers[0]?.lag, { events: 168, isMore: false, seconds: 40 })
+      assert.deepStrictEqual(red.log.lag, { events: 168, isMore: false, seconds: 40 })
+      const metrics = yield* Metric.snapshot
+      const gauge = metrics.find(({ id }) => id === "evsrc_readers_held_back_seconds")
+      assert.deepInclude(gauge?.state, { value: 40 })
+    }).pipe(Effect.scoped, Effect.provide(stores), Effect.provideService(Metric.MetricRegistry, new Map())))
+
   it.effect("is yellow while keys are parked", () =>
     Effect.gen(function*() {
       yield* claim()
@@ -164,7 +218,7 @@ describe("health", () => {
           ["two@1", "yellow", 3, true]
         ]
       )
-      assert.strictEqual(health.head, Position.make(5n))
+      assert.strictEqual(health.log.head, Position.make(5n))
     }).pipe(Effect.provide(stores)))
 
   it.effect("computes the throughput since an earlier report", () =>

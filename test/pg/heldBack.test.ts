@@ -1,0 +1,329 @@
+/** Readers that a lock holds back: they wait and skip nothing, health names the holder, and the guide's statements prevent it. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Option, Predicate, Redacted, Schedule, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { EventStore, Health, ProjectionStore, Projector } from "evsrc"
+import { PgMigrations, PgStores } from "evsrc/pg"
+import { readFileSync } from "node:fs"
+import { freshDatabase } from "../support/Database.ts"
+import * as PostgresServer from "../support/PostgresServer.ts"
+import { Tick, Ticks } from "./healthTicks.ts"
+
+const tick = (stream: string, n: number) =>
+  Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, stream, [{ _tag: "Ticked", n }]))
+
+const loginAs = Effect.fnUntraced(function*(sql: PgClient.PgClient, role: string, url: string, application: string) {
+  yield* sql.unsafe(`create role ${role} login password 'secret'`)
+  yield* Effect.addFinalizer(() =>
+    Effect.orDie(Effect.andThen(sql.unsafe(`drop owned by ${role} cascade`), sql.unsafe(`drop role ${role}`)))
+  )
+  const asRole = Object.assign(new URL(url), { username: role, password: "secret" })
+  return yield* PgClient.makeClient({ url: Redacted.make(asRole.href), applicationName: application })
+})
+
+/** Runs a test in a fresh database, with the URL and the name of it, and with the stores as its owner. */
+const inDatabase = <A, E>(
+  body: (
+    sql: PgClient.PgClient,
+    url: string,
+    name: string
+  ) => Effect.Effect<A, E, EventStore.EventStore | ProjectionStore.ProjectionStore | Reactivity.Reactivity | Scope>
+) =>
+  Effect.gen(function*() {
+    const { name, url } = yield* freshDatabase
+    const owner = PgClient.layer({ url: Redacted.make(url) })
+    yield* Effect.flatMap(PgClient.PgClient, (sql) => Effect.scoped(body(sql, url, name))).pipe(
+      Effect.provide(PgStores.layer.pipe(Layer.provideMerge(owner)))
+    )
+  }).pipe(Effect.scoped, Effect.provide(Reactivity.layer))
+
+type Scope = Effect.Services<ReturnType<typeof loginAs>>
+
+const session = (client: PgClient.PgClient) =>
+  Effect.map(client<{ readonly pid: number }>`select pg_backend_pid() as pid`, ([row]) => row!.pid)
+
+/** Limits at which a test sees yellow and red soon. */
+const limits: Health.HealthOptions = { maxWait: "300 millis", stallTimeout: "1500 millis" }
+
+const until = <A, E, R>(check: Effect.Effect<A, E, R>, condition: (a: A) => boolean) =>
+  check.pipe(Effect.repeat({ until: condition, schedule: Schedule.spaced("20 millis") }), Effect.timeout("30 seconds"))
+
+const ofConsumer = (health: Health.Health) => health.consumers[0]!
+
+/** A role that may only connect finds the lock's keys in the catalog. */
+const oid =
+  "(select c.oid from pg_class c join pg_namespace n on n.oid = relnamespace where nspname = 'evsrc' and relname = 'positions')"
+
+const locks: Readonly<Record<string, { readonly lock: string; readonly unlock: string }>> = {
+  "shared, for its session": {
+    lock: `select pg_advisory_lock_shared(${oid}::integer, 1)`,
+    unlock: `select pg_advisory_unlock_shared(${oid}::integer, 1)`
+  },
+  "exclusive, for its session": {
+    lock: `select pg_advisory_lock(${oid}::integer, 1)`,
+    unlock: `select pg_advisory_unlock(${oid}::integer, 1)`
+  },
+  "shared, for its transaction": {
+    lock: `begin; select pg_advisory_xact_lock_shared(${oid}::integer, 1)`,
+    unlock: "commit"
+  },
+  "at position 0, with one key": {
+    lock: `select pg_try_advisory_lock_shared((${oid}::bigint & 1048575) << 44)`,
+    unlock: `select pg_advisory_unlock_shared((${oid}::bigint & 1048575) << 44)`
+  }
+}
+
+const run = (client: PgClient.PgClient, statements: string) =>
+  Effect.forEach(statements.split("; "), (statement) => client.unsafe(statement), { discard: true })
+
+describe("a role that may only connect", () => {
+  for (const [what, { lock, unlock }] of Object.entries(locks)) {
+    it.live(
+      `stops all readers by a lock that is ${what}; they wait, and health names it`,
+      () =>
+        inDatabase((sql, url, name) =>
+          Effect.gen(function*() {
+            const store = yield* EventStore.EventStore
+            const documents = yield* ProjectionStore.ProjectionStore
+            const foreign = yield* loginAs(sql, `${name}_foreign`, url, "curious")
+            yield* Effect.gen(function*() {
+              const first = yield* tick("a", 1)
+              const { position } = yield* tick("a", 2)
+              yield* documents.awaitPosition(Ticks, position, "30 seconds")
+              const seen: Array<number> = []
+              const subscription = yield* store.subscribe(Tick, { after: first.position }).pipe(
+                Stream.runForEach(({ event }) => Effect.sync(() => void seen.push(event.n))),
+                Effect.forkChild
+              )
+              yield* until(Effect.sync(() => seen.length), (length) => length === 1)
+              assert.deepStrictEqual((yield* Health.of([Ticks])).status, "green")
+
+              yield* run(foreign, lock)
+              const pid = yield* session(foreign)
+              for (const n of [3, 4, 5]) yield* tick(`b-${n}`, n)
+              const yellow = yield* until(Health.of([Ticks], limits), ({ status }) => status !== "green")
+              assert.strictEqual(yellow.log.status, "yellow")
+              const red = yield* until(Health.of([Ticks], limits), ({ status }) => status === "red")
+              assert.deepStrictEqual([red.log.lag.events, ofConsumer(red).lag.events], [3, 3])
+              const holder = `the session ${pid} (role "${name}_foreign", application "curious"`
+              assert.include(red.reasons.join("; "), holder)
+              assert.match(
+                red.reasons[0]!,
+                /^log: no reader gets past position \d, while 3 events wait, the oldest for \d+ s: the session /
+              )
+              assert.include(red.reasons[0]!, `end it with SELECT pg_terminate_backend(${pid})`)
+              assert.deepStrictEqual(seen, [2])
+              assert.deepStrictEqual(
+                Option.getOrUndefined(yield* ProjectionStore.get(Ticks, "all")),
+                {
+                  count: 2
+                }
+              )
+
+              yield* run(foreign, unlock)
+              const last = yield* tick("a", 6)
+              yield* documents.awaitPosition(Ticks, last.position, "30 seconds")
+              yield* until(Effect.sync(() => seen.length), (length) => length >= 5)
+              assert.deepStrictEqual(seen, [2, 3, 4, 5, 6])
+              const green = yield* until(Health.of([Ticks], limits), ({ status }) => status === "green")
+              assert.deepStrictEqual([green.log.lag.events, green.log.inFlight], [0, []])
+              yield* Fiber.interrupt(subscription)
+            }).pipe(Effect.provide(Projector.layer([Ticks])))
+          })
+        ),
+      60_000
+    )
+  }
+})
+
+const appendOne = (stream: string) =>
+  `select 1 from evsrc.append_one(true, '${stream}', null, null, gen_random_uuid(), 'Ticked', 1, '{"n":0}', '{}')`
+
+describe("health", () => {
+  it.live(
+    "names a session that is idle in the transaction of an append, while 168 events wait",
+    () =>
+      inDatabase((sql, url, name) =>
+        Effect.gen(function*() {
+          const documents = yield* ProjectionStore.ProjectionStore
+          const { position } = yield* tick("a", 1)
+          yield* documents.awaitPosition(Ticks, position, "30 seconds")
+          const writer = yield* loginAs(sql, `${name}_writer`, url, "shop")
+          yield* sql.unsafe(`grant usage on schema evsrc to ${name}_writer`)
+          yield* sql.unsafe(`grant execute on function evsrc.append_one to ${name}_writer`)
+          yield* run(writer, `begin; ${appendOne("idle")}`)
+          const pid = yield* session(writer)
+          const last = yield* Effect.forEach(Array.from({ length: 168 }, (_, n) => n), (n) => tick(`s-${n}`, n), {
+            concurrency: 20
+          })
+          const red = yield* until(Health.of([Ticks], limits), ({ status }) => status === "red")
+          assert.match(
+            red.reasons[0]!,
+            new RegExp(
+              `^log: no reader gets past position 1, while 168 events wait, the oldest for \\d+ s: the session ${pid} `
+                + `\\(role "${name}_writer", application "shop", idle in transaction\\) holds the in-flight low-water mark of an `
+                + `append, its transaction began \\d+ s ago; end it with SELECT pg_terminate_backend\\(${pid}\\)$`
+            )
+          )
+          assert.deepStrictEqual([red.log.lag.events, ofConsumer(red).lag.events, red.log.head], [168, 168, 1n])
+          assert.deepStrictEqual(red.log.inFlight.map((one) => [one.pid, one.waitingSince]), [[pid, undefined]])
+
+          // The operator does as the reason says.
+          yield* sql`select pg_terminate_backend(${pid})`
+          yield* documents.awaitPosition(
+            Ticks,
+            last.reduce((max, receipt) => receipt.position > max ? receipt.position : max, position),
+            "30 seconds"
+          )
+          const green = yield* until(Health.of([Ticks], limits), ({ status }) => status === "green")
+          assert.deepStrictEqual([green.log.lag.events, ofConsumer(green).lag.events], [0, 0])
+          assert.deepStrictEqual(Option.getOrUndefined(yield* ProjectionStore.get(Ticks, "all")), { count: 169 })
+        }).pipe(Effect.provide(Projector.layer([Ticks])))
+      ),
+    60_000
+  )
+
+  it.live(
+    "names the session for which appends wait, though no event waits",
+    () =>
+      inDatabase((sql, url, name) =>
+        Effect.gen(function*() {
+          yield* tick("a", 1)
+          const foreign = yield* loginAs(sql, `${name}_foreign`, url, "curious")
+          yield* foreign.unsafe(`select pg_advisory_lock(${oid}::integer, 1)`)
+          const pid = yield* session(foreign)
+          const waiting = yield* Effect.forkChild(Effect.all([tick("b", 2), tick("c", 3)], { concurrency: 2 }))
+          const red = yield* until(Health.of([], limits), ({ status }) => status === "red")
+          assert.match(
+            red.reasons.join("; "),
+            new RegExp(
+              `^log: \\d appends? waits? for a lock, the longest for \\d+ s: the session ${pid} \\(role "${name}_foreign"`
+            )
+          )
+          assert.strictEqual(red.log.lag.events, 0)
+          yield* foreign.unsafe(`select pg_advisory_unlock(${oid}::integer, 1)`)
+          yield* Fiber.join(waiting)
+          assert.strictEqual((yield* Health.of([], limits)).status, "green")
+        })
+      ),
+    60_000
+  )
+
+  it.live(
+    "names the session by pid and role where it may not see more",
+    () =>
+      inDatabase((sql, url, name) =>
+        Effect.gen(function*() {
+          yield* tick("a", 1)
+          const monitor = yield* loginAs(sql, `${name}_monitor`, url, "monitor")
+          const monitorRole = `${name}_monitor`
+          yield* sql.unsafe(`grant usage on schema evsrc to ${monitorRole}`)
+          yield* sql.unsafe(`grant select on all tables in schema evsrc to ${monitorRole}`)
+          yield* sql.unsafe(`grant select on sequence evsrc.positions to ${monitorRole}`)
+          const holder = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "shop" })
+          yield* run(holder, `begin; ${appendOne("idle")}`)
+          const pid = yield* session(holder)
+          yield* tick("b", 2)
+          const asMonitor = PgStores.layerWithoutMigrations().pipe(Layer.provide(PgClient.layer(monitor.config)))
+          const check = (options: Health.HealthOptions) => Effect.provide(Health.of([], options), asMonitor)
+          const { log } = yield* until(check(limits), ({ status }) => status === "red")
+          assert.include(log.reasons[0]!, `: the session ${pid} (role "`)
+          assert.include(
+            log.reasons[0]!,
+            `application "shop") holds the in-flight low-water mark of an append; end it with`
+          )
+          assert.deepStrictEqual(log.inFlight.map(({ since, state }) => [since, state]), [[undefined, undefined]])
+          yield* sql.unsafe(`grant pg_read_all_stats to ${monitorRole}`)
+          assert.include((yield* check(limits)).log.reasons[0]!, "idle in transaction)")
+        })
+      ),
+    60_000
+  )
+
+  it.live("names a prepared transaction, which has no session", () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.make({ settings: { max_prepared_transactions: "2" } })
+      const client = PgClient.layer({ url: Redacted.make(server.url) })
+      yield* Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* tick("a", 1)
+        const holder = yield* PgClient.makeClient({ url: Redacted.make(server.url) })
+        yield* run(holder, `begin; ${appendOne("idle")}; prepare transaction 'order 7'`)
+        yield* tick("b", 2)
+        const red = yield* until(Health.of([], limits), ({ status }) => status === "red")
+        assert.match(
+          red.reasons[0]!,
+          /: the prepared transaction "order 7" holds the in-flight low-water mark of an append, its transaction began \d+ s ago; end it with COMMIT PREPARED or ROLLBACK PREPARED$/
+        )
+        yield* sql`rollback prepared 'order 7'`
+        assert.strictEqual((yield* Health.of([], limits)).status, "green")
+      }).pipe(Effect.scoped, Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client))))
+    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)), 60_000)
+})
+
+/** The statements of the guide that follow a text, for roles `owner` and `app`. */
+const statementsAfter = (text: string) =>
+  /```sql\n([^`]*?)```/.exec(
+    readFileSync(new URL("../../docs/reference.md", import.meta.url), "utf8").split(text)[1]!
+  )![1]!
+
+const codeOf = (sql: PgClient.PgClient, statement: string) =>
+  Effect.match(sql.unsafe(statement), {
+    onSuccess: () => "allowed",
+    onFailure: ({ reason: { cause } }) => Predicate.hasProperty(cause, "code") ? String(cause.code) : String(cause)
+  })
+
+describe("advisory locks that were revoked as the guide says", () => {
+  it.live(
+    "cannot be taken by a role that may connect, and the roles of the guide work as before",
+    () =>
+      Effect.gen(function*() {
+        const { name, url } = yield* freshDatabase
+        const admin = yield* Layer.build(PgClient.layer({ url: Redacted.make(url) }))
+        yield* Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          const [owner, app] = [
+            yield* loginAs(sql, `${name}_owner`, url, "migrations"),
+            yield* loginAs(sql, `${name}_app`, url, "app")
+          ]
+          const foreign = yield* loginAs(sql, `${name}_foreign`, url, "curious")
+          const forRoles = (statements: string) =>
+            statements.replaceAll(/\bapp\b/g, `${name}_app`).replaceAll(/\bowner\b/g, `${name}_owner`)
+          yield* sql.unsafe(`grant create on database ${name} to ${name}_owner`)
+          yield* sql.unsafe(forRoles(statementsAfter("**Readers wait for locks.**"))).unprepared
+          yield* PgMigrations.run({ hashChain: true }).pipe(Effect.provide(PgClient.layer(owner.config)))
+          for (const grant of forRoles(statementsAfter("### Rights")).trim().split("\n")) yield* owner.unsafe(grant)
+
+          const functions = yield* sql<{ readonly call: string }>`
+          select format('select %s(%s)', proname, case pronargs when 1 then '1::bigint' else '1, 1' end) as call
+            from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname like '%advisory%lock%'
+              and proname not like '%unlock%'`
+          assert.strictEqual(functions.length, 16)
+          for (const { call } of functions) assert.strictEqual(yield* codeOf(foreign, call), "42501", call)
+          for (const { lock } of Object.values(locks).filter(({ lock }) => !lock.startsWith("begin"))) {
+            assert.strictEqual(yield* codeOf(foreign, lock), "42501", lock)
+          }
+          assert.strictEqual(yield* codeOf(foreign, appendOne("s")), "42501")
+
+          yield* Effect.gen(function*() {
+            const store = yield* EventStore.EventStore
+            const documents = yield* ProjectionStore.ProjectionStore
+            yield* tick("a", 1)
+            const { position } = yield* store.append(Tick, "a", [{ _tag: "Ticked", n: 2 }, { _tag: "Ticked", n: 3 }])
+            yield* documents.awaitPosition(Ticks, position, "30 seconds")
+            assert.deepStrictEqual(Option.getOrUndefined(yield* ProjectionStore.get(Ticks, "all")), { count: 3 })
+            assert.deepStrictEqual((yield* Health.of([Ticks])).status, "green")
+          }).pipe(
+            Effect.provide(
+              Projector.layer([Ticks]).pipe(
+                Layer.provideMerge(PgStores.layerWithoutMigrations()),
+                Layer.provide(PgClient.layer(app.config))
+              )
+            )
+          )
+        }).pipe(Effect.scoped, Effect.provideContext(admin))
+      }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)),
+    60_000
+  )
+})
