@@ -50,6 +50,7 @@ export const make = Effect.fnUntraced(function*(
   const hash = options.hashChain === true ? chain(digest) : Effect.succeed<ReadonlyArray<MemoryLog.Row>>
 
   return {
+    ...lookups(log),
     transactions: "memory",
     inTransaction: Effect.succeed(false),
     // An interruption must not come between what `inTransaction` has written and the events.
@@ -88,20 +89,9 @@ export const make = Effect.fnUntraced(function*(
         return { events: behind.length, since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
       }),
     readByQuery: (page) => Effect.sync(() => ({ events: MemoryLog.queryPage(log, page), ...headOf() })),
-    readCorrelation: (page) => Effect.sync(() => MemoryLog.correlationPage(log, page)),
-    event: (id) =>
-      Effect.sync(() => Option.map(Option.fromUndefinedOr(log.rows.find((row) => row.id === id)), MemoryLog.encodedOf)),
-    eventIds: (positions) => Effect.sync(() => positions.map((position) => MemoryLog.eventIdAt(log, position))),
     head,
     last: head,
     inFlight: Effect.map(DateTime.now, (readAt) => ({ readAt, appends: [] })),
-    receipt: (commandId) => Effect.sync(() => MemoryLog.receiptOf(log, commandId)),
-    streamStatus: (stream) =>
-      Effect.sync(() => ({
-        version: Version.make(MemoryLog.streamOf(log, stream).length),
-        closed: Option.fromUndefinedOr(log.closed.get(stream))
-      })),
-    archive: (stream, at) => Effect.map(DateTime.now, (now) => MemoryLog.archive(log, stream, at ?? now)),
     restore: (request) =>
       turn.withPermit(Effect.tap(
         Effect.sync(() => {
@@ -167,3 +157,19 @@ const chain = ({ digestHex }: Digest.Digest["Service"]): HashRows =>
     }
     return chained
   })
+
+/** The operations that neither write events nor read the log in order. */
+const lookups = (log: MemoryLog.MemoryLog) =>
+  ({
+    readCorrelation: (page) => Effect.sync(() => MemoryLog.correlationPage(log, page)),
+    event: (id) =>
+      Effect.sync(() => Option.map(Option.fromUndefinedOr(log.rows.find((row) => row.id === id)), MemoryLog.encodedOf)),
+    eventIds: (positions) => Effect.sync(() => positions.map((position) => MemoryLog.eventIdAt(log, position))),
+    receipt: (commandId) => Effect.sync(() => MemoryLog.receiptOf(log, commandId)),
+    streamStatus: (stream) =>
+      Effect.sync(() => ({
+        version: Version.make(MemoryLog.streamOf(log, stream).length),
+        closed: Option.fromUndefinedOr(log.closed.get(stream))
+      })),
+    archive: (stream, at) => Effect.map(DateTime.now, (now) => MemoryLog.archive(log, stream, at ?? now))
+  }) satisfies Partial<EventStoreDriver>
