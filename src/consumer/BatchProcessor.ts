@@ -68,6 +68,18 @@ export interface CommitResult {
 }
 
 /**
+ * A partition of a generation, and the epoch under which its worker owns it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LeasedPartition {
+  readonly generation: string
+  readonly partition: number
+  readonly epoch: bigint
+}
+
+/**
  * Processes batches of events for one consumer.
  *
  * @since 0.1.0
@@ -87,7 +99,7 @@ export interface BatchProcessor {
    * transaction commit together with it. Returns what `commit` returns.
    */
   readonly apply: <A extends CommitResult>(
-    generation: string,
+    leased: LeasedPartition,
     events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => Effect.Effect<A, EventStoreError>
@@ -126,7 +138,7 @@ export const defaultRetry: Schedule.Schedule<unknown, unknown> = Schedule.expone
 
 /**
  * Returns a processor that handles each event outside any transaction, at least once. When the checkpoint cannot be moved, this process does
- * not handle the same events again.
+ * not handle the same events again under the same epoch.
  *
  * @since 0.1.0
  * @category constructors
@@ -136,20 +148,24 @@ export const effects = (
   handle: Handler,
   retry: Schedule.Schedule<unknown, unknown>
 ): BatchProcessor => {
-  /** By generation, the ids of handled events that no checkpoint covers yet: at most a batch per partition. */
-  const handled = new Map<string, Set<string>>()
-  const handledOf = (generation: string): Set<string> => {
-    const ids = handled.get(generation) ?? new Set()
-    handled.set(generation, ids)
+  /** By partition, the ids of handled events that no checkpoint covers yet: at most a batch each. */
+  const handled = new Map<string, { readonly epoch: bigint; readonly ids: Set<string> }>()
+  const handledOf = ({ epoch, generation, partition }: LeasedPartition): Set<string> => {
+    const place = `${generation} ${partition}`
+    const last = handled.get(place)
+    // Before another epoch, another worker may have owned the partition, or an operator may have reset it to have events handled again.
+    if (last?.epoch === epoch) return last.ids
+    const ids = new Set<string>()
+    handled.set(place, { epoch, ids })
     return ids
   }
   return {
     consumer,
     grows: false,
     keysOf: (event) => ConsumerKey.keysOf(consumer, event),
-    apply: (generation, events, commit) =>
+    apply: (leased, events, commit) =>
       Effect.gen(function*() {
-        const done = handledOf(generation)
+        const done = handledOf(leased)
         const applied: Array<ConsumerKey.Delivery> = []
         const failures: Array<Failure> = []
         const parked = new Set<string>()
@@ -215,7 +231,7 @@ export const transactional = (
   grows: false,
   keysOf: (event) => ConsumerKey.keysOf(consumer, event),
   apply: <A extends CommitResult>(
-    _generation: string,
+    _leased: LeasedPartition,
     events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {

@@ -190,7 +190,7 @@ const processPage = Effect.fnUntraced(
     checkpoint: LogPosition.LogPosition,
     page: PageReader.Page
   ): Effect.fn.Return<ProcessedPage | undefined, EventStoreError> {
-    const { generation, parked, processor, report } = partition
+    const { parked, processor, report } = partition
     const { events, head, isFull } = page
     const { position: from } = checkpoint
     const to = isFull ? events.at(-1)!.position : Position.max(from, head)
@@ -203,7 +203,7 @@ const processPage = Effect.fnUntraced(
     yield* TraceContext.linkEvents(events)
     while (true) {
       const committed = yield* processor.apply(
-        generation,
+        partition,
         batch,
         (plan) => commit(partition, from, to, logPositionAt, plan)
       )

@@ -70,7 +70,7 @@ export const unpark = Effect.fnUntraced(function*(
   const missed = yield* missedBy(owned, parked, request, checkpoint.position)
   while (true) {
     const unparked = yield* owned.processor.apply(
-      owned.generation,
+      owned,
       missed,
       (plan) => commit(owned, parked, request, checkpoint, plan)
     )

@@ -35,7 +35,11 @@ describe("a transactional processor", () => {
         )
         const result = { advanced, note: "of this commit" }
         assert.deepStrictEqual(
-          yield* processor.apply("ticks@1", ConsumerKey.selectAll(ticks, events), () => Effect.succeed(result)),
+          yield* processor.apply(
+            { generation: "ticks@1", partition: 0, epoch: 1n },
+            ConsumerKey.selectAll(ticks, events),
+            () => Effect.succeed(result)
+          ),
           result
         )
         assert.deepStrictEqual({ handled, rollbacks }, { handled: 1, rollbacks: advanced === "advanced" ? 0 : 1 })

@@ -5,6 +5,7 @@
 import { assert, describe, expect, it } from "@effect/vitest"
 import { isLong } from "../support/scale.ts"
 import { explore, type Protocols, type Result } from "./Explorer.ts"
+import { handOver } from "./HandOver.ts"
 import { highWaterMark } from "./HighWaterMark.ts"
 import { lease } from "./Lease.ts"
 import { logIdentity } from "./LogIdentity.ts"
@@ -44,3 +45,4 @@ const describeModel = <C, P, S>(name: string, { large, make, mutants, protocol, 
 describeModel("HighWaterMark", highWaterMark)
 describeModel("LogIdentity", logIdentity)
 describeModel("Lease", lease)
+describeModel("HandOver", handOver)

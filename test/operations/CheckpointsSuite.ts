@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -93,6 +94,30 @@ export const checkpoints: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(Subscription.layer([subscription], options)))
     const never = Subscription.make(unique("notes"), { events: Noted, handle: () => Effect.void })
     equal((yield* Effect.flip(Checkpoints.reset(never, "end"))).reason._tag, "InvalidRequest", "one that has never run")
+  }),
+
+  test("a reset has events handled again that no checkpoint covered yet", function*() {
+    const run = unique("run")
+    const handled: Array<number> = []
+    const isBlocked = Latch.makeUnsafe(false)
+    const subscription = Subscription.make(unique("notes"), {
+      events: Noted,
+      where: { tags: [Event.tag("run", run)] },
+      handle: {
+        Noted: ({ n }) => Effect.andThen(n === 2 ? isBlocked.await : Effect.void, Effect.sync(() => handled.push(n)))
+      }
+    })
+    yield* append(run, "a", 1)
+    yield* append(run, "a", 2)
+    yield* Effect.gen(function*() {
+      yield* until(Effect.sync(() => handled.length), (n) => n === 1)
+      yield* Checkpoints.reset(subscription, Position.start)
+      yield* until(Effect.sync(() => handled.length), (n) => n === 2)
+      equal(handled, [1, 1], "the first event, before and after the reset")
+      yield* isBlocked.open
+      yield* until(Effect.sync(() => handled.length), (n) => n === 3)
+      equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
+    }).pipe(Effect.provide(Subscription.layer([subscription], { ...options, lease: "300 millis" })))
   }),
 
   test("a rebuild replaces the documents of a set-back log, and a query with a receipt rejects them", function*() {
