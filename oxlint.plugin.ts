@@ -60,6 +60,7 @@ const pureFiles = [
   "consumer/ConsumerDefinition.ts",
   "decision/DecisionDefinition.ts",
   "domain/index.ts",
+  "projection/IndexDefinition.ts",
   "projection/ProjectionDefinition.ts",
   "query/Query.ts",
   "snapshot/SnapshotPolicy.ts",

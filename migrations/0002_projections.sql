@@ -19,14 +19,89 @@ create table evsrc.documents (
   key text collate "C" not null,
   -- json, not jsonb, for the same reason as in events.
   document json not null,
-  -- The indexed fields as <name>=<JSON>, to filter by.
+  -- The names of the indexed fields as ,<name>,<name>, and then one entry per field, <name>=<value>. Empty without an index. Entries are texts
+  -- whose order is that of the values. A name contains no comma and no equals sign.
   indexed text[] collate "C" not null default '{}',
   -- Every write sets a new value, which no document has had before.
   revision bigint not null,
   primary key (generation, key)
 );
 
-create index documents_indexed on evsrc.documents using gin (indexed) where indexed <> '{}';
+-- Finds the documents that were written by code with other indexes.
+create index documents_names on evsrc.documents (generation, coalesce(indexed[1], ''));
+
+-- The entries of documents.indexed, to find documents by, in order. Triggers keep it, whatever writes to documents.
+create table evsrc.document_entries (
+  generation text collate "C" not null,
+  entry text collate "C" not null,
+  key text collate "C" not null,
+  primary key (generation, entry, key)
+);
+
+create function evsrc.update_document_entries() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- The first element is no entry. Most updates leave most entries as they are.
+  if tg_op <> 'INSERT' then
+    delete from evsrc.document_entries stored
+      using unnest(old.indexed[2:]) as gone(entry)
+      where stored.generation = old.generation and stored.key = old.key and stored.entry = gone.entry
+        and (tg_op = 'DELETE' or gone.entry <> all (new.indexed[2:]) or new.generation <> old.generation or new.key <> old.key);
+  end if;
+  if tg_op <> 'DELETE' then
+    insert into evsrc.document_entries (generation, entry, key)
+      select new.generation, added.entry, new.key from unnest(new.indexed[2:]) as added(entry)
+        where tg_op = 'INSERT' or added.entry <> all (old.indexed[2:]) or new.generation <> old.generation or new.key <> old.key;
+  end if;
+  return null;
+end $$;
+
+create trigger documents_inserted after insert on evsrc.documents
+  for each row when (new.indexed <> '{}') execute function evsrc.update_document_entries();
+create trigger documents_updated after update on evsrc.documents
+  for each row when (old.indexed <> new.indexed or old.key <> new.key or old.generation <> new.generation)
+  execute function evsrc.update_document_entries();
+create trigger documents_deleted after delete on evsrc.documents
+  for each row when (old.indexed <> '{}') execute function evsrc.update_document_entries();
+
+create function evsrc.empty_document_entries() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from evsrc.document_entries;
+  return null;
+end $$;
+
+create trigger documents_truncated after truncate on evsrc.documents
+  for each statement execute function evsrc.empty_document_entries();
+
+-- Returns the different lists of names in the first elements of documents.indexed: one lookup in documents_names for each.
+create function evsrc.indexed_names(p_generation text) returns setof text language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  names text;
+begin
+  select coalesce(document.indexed[1], '') into names from evsrc.documents document
+    where document.generation = p_generation order by document.generation, coalesce(document.indexed[1], '') limit 1;
+  while names is not null loop
+    return next names;
+    select coalesce(document.indexed[1], '') into names from evsrc.documents document
+      where document.generation = p_generation and coalesce(document.indexed[1], '') > names
+      order by document.generation, coalesce(document.indexed[1], '') limit 1;
+  end loop;
+end $$;
+
+-- Returns whether every document of a generation is indexed by all of these fields, given as ,<name>,
+create function evsrc.is_indexed(p_generation text, p_names text[]) returns boolean language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select not exists (
+    select from evsrc.indexed_names(p_generation) as found(names), unnest(p_names) as needed(name)
+      where position(needed.name in found.names) = 0
+  )
+$$;
 
 create sequence evsrc.revisions as bigint;
 

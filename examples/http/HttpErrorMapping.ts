@@ -7,6 +7,7 @@ import { ConcurrencyConflict, EventStoreError, InvalidCommand, InvalidQuery } fr
 import type { UserId } from "../users/contract/User.ts"
 import { UserNotFound } from "../users/contract/UserErrors.ts"
 import {
+  CursorExpired,
   IdempotencyKeyReused,
   InternalError,
   InvalidRequest,
@@ -73,6 +74,17 @@ export const toCursorError = (error: EventStoreError): Effect.Effect<never, Read
   error.reason._tag === "LogDiverged"
     ? Effect.fail(cursorLost)
     : toReadError(error)
+
+/** Maps the expiry of the cursor of a list, and leaves other errors. */
+export const mapCursorExpired = <A, E, R>(self: Effect.Effect<A, E | EventStoreError, R>) =>
+  Effect.catchIf(
+    self,
+    (error): error is EventStoreError & E => error instanceof EventStoreError && error.reason._tag === "CursorExpired",
+    () =>
+      Effect.fail(
+        CursorExpired.make({ message: "The list was rebuilt since this cursor was made; start again without it" })
+      )
+  )
 
 /** Maps the store's and input errors of a query. */
 export const mapQueryErrors = <A, E, R>(

@@ -136,6 +136,7 @@ export const layer = HttpApiBuilder.group(
         "list",
         ({ query: { after, cursor, ...query } }) =>
           QueryBus.ask(ListUsers, cursor === undefined ? query : { ...query, after: cursor }, { after, timeout }).pipe(
+            HttpErrorMapping.mapCursorExpired,
             HttpErrorMapping.mapQueryErrors
           )
       )

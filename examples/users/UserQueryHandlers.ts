@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { ProjectionStore, QueryBus } from "evsrc"
-import { UserId } from "./contract/User.ts"
 import { UserNotFound } from "./contract/UserErrors.ts"
 import { GetUser, ListUsers } from "./contract/UserQueries.ts"
 import { UsersProjection } from "./UsersProjection.ts"
@@ -21,15 +20,15 @@ const getUser = QueryBus.handler(
 
 const listUsers = QueryBus.handler(
   ListUsers,
-  ({ after, limit, status }) =>
+  ({ after, limit, order, registeredBefore, registeredFrom, status }) =>
     Effect.map(
-      ProjectionStore.list(UsersProjection, { where: { status }, after, limit }),
-      ({ items, next }) =>
-        Option.match(next, {
-          onNone: () => ({ items }),
-          // The keys of this read model are user ids.
-          onSome: (key) => ({ items, next: UserId.make(key) })
-        })
+      ProjectionStore.list(UsersProjection, {
+        where: { status, registeredAt: { gte: registeredFrom, lt: registeredBefore } },
+        orderBy: order === "newest" ? { field: "registeredAt", direction: "desc" } : undefined,
+        after,
+        limit
+      }),
+      ({ items, next }) => Option.match(next, { onNone: () => ({ items }), onSome: (next) => ({ items, next }) })
     )
 )
 

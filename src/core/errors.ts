@@ -271,6 +271,44 @@ export class InlineProjectionMissing
 }
 
 /**
+ * Documents of a projection were written without an index that a list uses: by code that did not declare it yet. The list would lack them.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class IndexIncomplete extends Schema.TaggedError<IndexIncomplete>("evsrc/IndexIncomplete")("IndexIncomplete", {
+  projection: Schema.String,
+  /** The indexed fields that the list uses. */
+  fields: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    return `Documents of projection "${this.projection}" were written by code without an index on ${
+      this.fields.join(", ")
+    }, and a list would lack `
+      + "them. When no process runs that code any more, index them with ProjectionStore.reindex, or rebuild the projection"
+  }
+}
+
+/**
+ * The page after a cursor cannot be read, because a rebuild has replaced the documents since. Nothing was read.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CursorExpired extends Schema.TaggedError<CursorExpired>("evsrc/CursorExpired")("CursorExpired", {
+  projection: Schema.String,
+  /** The generation that the page before was read from. */
+  generation: Schema.String,
+  /** The generation that readers read now. */
+  active: Schema.String
+}) {
+  override get message(): string {
+    return `The cursor belongs to generation "${this.generation}" of projection "${this.projection}", and readers now read "${this.active}"; begin `
+      + "with the first page"
+  }
+}
+
+/**
  * The code of a consumer failed on an event: a projection's `key` or `evolve` threw or returned a document that does not satisfy its Schema, or
  * a handler of a projection or a subscription failed.
  *
@@ -382,6 +420,8 @@ export const EventStoreErrorReason = Schema.Union([
   UndecodableDocument,
   ProjectionIncomplete,
   InlineProjectionMissing,
+  IndexIncomplete,
+  CursorExpired,
   ConsumerFailed,
   StoreUnavailable,
   KeyStoreUnavailable,

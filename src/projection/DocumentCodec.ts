@@ -3,8 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Hash from "effect/Hash"
-import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
@@ -13,6 +11,8 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
+import * as IndexedFields from "./IndexedFields.ts"
+import * as IndexEntry from "./IndexEntry.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import { validateKey } from "./ProjectionDefinition.ts"
 
@@ -29,23 +29,10 @@ export interface DocumentCodec {
   readonly decode: (json: Schema.Json) => Result.Result<unknown, string>
   /** Returns the personal data in a document, value by value; `undefined` when it cannot be found, as the document does not encode. */
   readonly secretsOf: (document: unknown) => ReadonlyArray<unknown> | undefined
-  /** Returns the index entry of the documents that have this value of an indexed field. */
-  readonly indexEntry: (field: string, value: unknown) => Result.Result<string, string>
-}
-
-/** The maximum length of an entry that fits into an index of PostgreSQL. */
-const maxEntryLength = 500
-
-/**
- * Returns the index entry of a field's value: the name, `=`, and the value as JSON, which escapes control characters. A long value is replaced
- * by its beginning, its length and two hashes.
- */
-const entryOf = (field: string, encoded: unknown): string => {
-  const json = JSON.stringify(encoded ?? null)
-  if (json.length <= maxEntryLength) return `${field}=${json}`
-  // Cut between code points: PostgreSQL cannot store half of a surrogate pair.
-  const start = json.slice(0, maxEntryLength).replace(/[\ud800-\udbff]$/, "")
-  return `${field}~${json.length}:${Hash.string(json)}:${Hash.string(`${field}${json.slice(maxEntryLength)}`)}:${start}`
+  /** Returns the index entries of an encoded document; none when the projection has no index. */
+  readonly indexEntries: (json: Schema.Json) => Result.Result<ReadonlyArray<string>, string>
+  /** The indexed fields, in the order in which the projection declares them. */
+  readonly fields: ReadonlyArray<IndexedFields.IndexedField>
 }
 
 const cache = new WeakMap<Projection.Any, DocumentCodec>()
@@ -71,17 +58,15 @@ const compile = ({ document, events, index, name }: Projection.Any): DocumentCod
   const json = Schema.toCodecJson(document)
   const encode = SchemaFailure.parser(document, Schema.encodeUnknownResult(json))
   const decode = SchemaFailure.parser(document, Schema.decodeUnknownResult(json))
-  // A struct's field has a codec of its own; in any other document the fields are JSON already.
-  const fields: unknown = Reflect.get(document, "fields")
-  const fieldCodecs = new Map(index.map((field) => {
-    const schema: unknown = Predicate.isObject(fields) ? Reflect.get(fields, field) : undefined
-    return [
-      field,
-      Schema.isSchema(schema)
-        ? SchemaFailure.parser(schema, Schema.encodeUnknownResult(Schema.toCodecJson(schema as Projection.Document)))
-        : undefined
-    ]
-  }))
+  const fields = IndexedFields.make(document, index)
+  const names = IndexEntry.namesOf(index)
+  const indexEntries = (json: Schema.Json): Result.Result<ReadonlyArray<string>, string> =>
+    fields.length === 0 ? Result.succeed([]) : Result.map(
+      Result.all(
+        fields.map(({ field, inDocument }) => Result.map(inDocument(json), (value) => IndexEntry.make(field, value)))
+      ),
+      (entries) => [names, ...entries]
+    )
   const secretsIn = (encoded: Schema.Json) =>
     locateFields?.(encoded).flatMap(({ field, parent }) => EncryptedValue.leavesOf(parent[field])) ?? []
   return {
@@ -90,14 +75,8 @@ const compile = ({ document, events, index, name }: Projection.Any): DocumentCod
       const encoded = encode(document)
       return Result.isSuccess(encoded) ? secretsIn(encoded.success) : undefined
     },
-    indexEntry: (field, value) => {
-      const encode = fieldCodecs.get(field)
-      if (encode === undefined) return Result.succeed(entryOf(field, value))
-      return Result.mapBoth(encode(value), {
-        onFailure: (error) => `"${field}": ${error.message}`,
-        onSuccess: (encoded) => entryOf(field, encoded)
-      })
-    },
+    fields,
+    indexEntries,
     encode: (key, value) => {
       const invalid = validateKey(key)
       if (invalid !== undefined) return Result.fail(invalid)
@@ -109,12 +88,12 @@ const compile = ({ document, events, index, name }: Projection.Any): DocumentCod
         )
       }
       const json = encoded.success
-      return Result.mapBoth(JsonText.encode(json), {
+      return Result.mapBoth(Result.all([JsonText.encode(json), indexEntries(json)]), {
         onFailure: (detail) => `the document "${key}": ${detail}`,
-        onSuccess: (document) => ({
+        onSuccess: ([document, indexed]) => ({
           key,
           document,
-          indexed: index.map((field) => entryOf(field, Predicate.isObject(json) ? Reflect.get(json, field) : null)),
+          indexed,
           ...(locateFields === undefined ? {} : { locateFields })
         })
       })

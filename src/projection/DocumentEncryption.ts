@@ -40,12 +40,12 @@ export const make = (
   keys: Pick<Keys, "encrypt" | "decrypt">,
   driver: ProjectionStoreDriver
 ): ProjectionStoreDriver => {
-  const decryptAll = (documents: ReadonlyArray<StoredDocument>) => {
+  const decryptAll = <Stored extends StoredDocument>(documents: ReadonlyArray<Stored>) => {
     const encrypted = documents.filter(isEncryptedDocument)
     if (encrypted.length === 0) return Effect.succeed(documents)
     return Effect.map(keys.decrypt(encrypted.map(({ document }) => document)), (decrypted) => {
       let next = 0
-      return documents.map((stored): StoredDocument => {
+      return documents.map((stored): Stored => {
         if (!isEncryptedDocument(stored)) return stored
         const document = decrypted[next++]!
         // Only reads of this document fail.
@@ -74,7 +74,16 @@ export const make = (
     ...driver,
     load: (generation, wanted) => Effect.flatMap(driver.load(generation, wanted), decryptAll),
     lock: (generation, wanted) => Effect.flatMap(driver.lock(generation, wanted), decryptAll),
-    list: (page) => Effect.flatMap(driver.list(page), decryptAll),
+    list: (page) =>
+      Effect.flatMap(
+        driver.list(page),
+        (found) => Effect.map(decryptAll(found.documents), (documents) => ({ ...found, documents }))
+      ),
+    unindexed: (consumer, fields, limit) =>
+      Effect.flatMap(
+        driver.unindexed(consumer, fields, limit),
+        (found) => Effect.map(decryptAll(found.documents), (documents) => ({ ...found, documents }))
+      ),
     get: (consumer, key) =>
       Effect.flatMap(
         driver.get(consumer, key),

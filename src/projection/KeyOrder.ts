@@ -11,11 +11,13 @@
  * @category ordering
  */
 export const compare = (a: string, b: string): number => {
-  const as = Array.from(a)
-  const bs = Array.from(b)
-  for (let i = 0; i < as.length && i < bs.length; i++) {
-    const difference = as[i]!.codePointAt(0)! - bs[i]!.codePointAt(0)!
-    if (difference !== 0) return difference
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const [left, right] = [a.charCodeAt(i), b.charCodeAt(i)]
+    if (left !== right) return rank(left) - rank(right)
   }
-  return as.length - bs.length
+  return a.length - b.length
 }
+
+/** A code unit by the code points that it can begin or end: halves of surrogate pairs are above all others. */
+const rank = (unit: number): number => unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit

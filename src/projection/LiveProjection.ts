@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
@@ -17,9 +18,9 @@ import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { requireEvents } from "../eventStore/LogIdentity.ts"
 import { queryPages } from "../eventStore/LogReader.ts"
 import * as DocumentFold from "./DocumentFold.ts"
-import * as KeyOrder from "./KeyOrder.ts"
+import * as DocumentPages from "./DocumentPages.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
-import type { DocumentPage, StoredDocument } from "./ProjectionStoreDriver.ts"
+import type { DocumentPage, FoundPage, StoredDocument } from "./ProjectionStoreDriver.ts"
 
 /**
  * The documents of a live projection, folded up to a position.
@@ -34,10 +35,8 @@ export interface LiveDocuments {
   readonly reached: () => Position.Position
   /** Returns a document in the form in which a store returns it. */
   readonly get: (key: string) => Effect.Effect<StoredDocument | undefined, EventStoreError>
-  /** Returns a page of documents in key order. */
-  readonly list: (
-    page: Pick<DocumentPage, "where" | "after" | "limit">
-  ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
+  /** Returns a page of documents. */
+  readonly list: (page: DocumentPage) => Effect.Effect<FoundPage, EventStoreError>
 }
 
 /**
@@ -122,16 +121,28 @@ export const make = (
         if (found === undefined) return Effect.undefined
         return Effect.fromResult(Result.map(encode(key, found), ({ document }) => stored(key, document!)))
       }),
-    list: ({ after, limit, where }) =>
+    list: (page) =>
       Effect.gen(function*() {
-        const found: Array<StoredDocument> = []
-        for (const key of Array.from(documents.keys()).toSorted(KeyOrder.compare)) {
-          if (found.length === limit) break
-          if (after !== undefined && KeyOrder.compare(key, after) <= 0) continue
-          const { document, indexed } = yield* Effect.fromResult(encode(key, documents.get(key)!))
-          if (where.every((entry) => indexed.includes(entry))) found.push(stored(key, document!))
+        const { after, limit, order: { field } } = page
+        const compare = DocumentPages.comparison(page)
+        const keys = Array.from(documents.keys(), (key) => ({ key })).toSorted(compare)
+        const matching: Array<EncodedDocument> = []
+        for (const place of keys) {
+          if (field === undefined && after !== undefined && compare(place, after) <= 0) continue
+          // In the order of keys, later documents need not be encoded.
+          if (field === undefined && matching.length === limit) break
+          const encoded = yield* Effect.fromResult(encode(place.key, documents.get(place.key)!))
+          if (DocumentPages.isMatch(encoded, page.where)) matching.push(encoded)
         }
-        return found
+        return {
+          generation: projection.id,
+          isIndexed: true,
+          position: LogPosition.make(reached, reachedEventId),
+          documents: DocumentPages.pageOf(matching, page).map(({ document, entry, key }) => ({
+            ...stored(key, document!),
+            entry
+          }))
+        }
       })
   }
 }

@@ -17,6 +17,7 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EventQuery, QueryOf } from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as IndexDefinition from "./IndexDefinition.ts"
 
 export { ignore }
 
@@ -88,7 +89,7 @@ export interface Projection<
   readonly _tag: "DocumentProjection"
   readonly lifecycle: L
   readonly document: Document
-  /** The fields of the encoded document by which `list` can filter. */
+  /** The fields by which `list` can filter and order. */
   readonly index: ReadonlyArray<Index>
   /** Returns the keys of the documents that an event touches. */
   readonly keysOf: (record: RecordedEvent<Event.Tagged>) => ReadonlyArray<string>
@@ -148,7 +149,7 @@ export const make = <
   const Name extends string,
   Events extends Event.Any,
   const Doc extends Document,
-  const Index extends keyof Doc["Encoded"] & string = never,
+  const Index extends keyof Doc["Encoded"] & keyof Doc["Type"] & string = never,
   const L extends Lifecycle = "async"
 >(
   name: Name,
@@ -171,7 +172,10 @@ export const make = <
     ) => string | ReadonlyArray<string>
     /** For each event, how it changes a document, or `Projection.ignore`. */
     readonly evolve: NoInfer<Evolve<Doc["Type"], Event.Of<Events>>>
-    /** The fields of the encoded document by which `list` can filter; none by default. */
+    /**
+     * The fields by which `list` can filter and order; none by default. Each costs a row in an index per document. A field with personal data
+     * cannot be indexed.
+     */
     readonly index?: ReadonlyArray<Index>
     /** When the documents are updated; `"async"` by default. */
     readonly lifecycle?: L
@@ -243,11 +247,6 @@ const documentKeysOf = (
 
 const validateIndex = (name: string, document: Document, index: ReadonlyArray<string> = []): void => {
   PersonalFields.locateFields(`projection "${name}"`, document)
-  const personal = PersonalFields.fieldsOf(document)
-  const indexed = index.find((field) => personal.includes(field))
-  if (indexed !== undefined) {
-    throw new Error(
-      `Projection.make: "${name}" cannot index "${indexed}", because it is personal data and stored encrypted`
-    )
-  }
+  const wrong = IndexDefinition.validate(document, index)
+  if (wrong !== undefined) throw new Error(`Projection.make: "${name}" ${wrong}`)
 }

@@ -9,12 +9,14 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import {
   type EventStoreError,
+  IndexIncomplete,
   invalidRequest,
   type ProjectionBehind,
   storeError,
   UndecodableDocument
 } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import type { LogPosition } from "../core/LogPosition.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
@@ -22,10 +24,13 @@ import * as Limits from "../eventStore/Limits.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
+import * as DocumentFilter from "./DocumentFilter.ts"
+import * as DocumentPages from "./DocumentPages.ts"
 import * as InlineCompleteness from "./InlineCompleteness.ts"
 import * as LiveProjection from "./LiveProjection.ts"
+import * as PageCursor from "./PageCursor.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
-import type { DocumentPage, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
+import type { DocumentPage, FoundPage, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
 
 /**
  * A page of documents.
@@ -43,12 +48,15 @@ export interface Page<out Document> {
  * @since 0.1.0
  * @category options
  */
-export interface ListOptions<P extends Projection.Any> {
-  /** Only documents whose indexed fields have these values. */
-  readonly where?:
-    | { readonly [K in P["index"][number]]?: K extends keyof DocumentOf<P> ? DocumentOf<P>[K] | undefined : never }
-    | undefined
-  /** The `next` of an earlier page; the result starts after that page. */
+export interface ListOptions<in out P extends Projection.Any> {
+  /**
+   * Only documents whose indexed fields satisfy all of these conditions: a value, or operators as in `{ gte: 10, lt: 20 }`, `{ between: [10, 20] }`
+   * and `{ in: [10, 20] }`.
+   */
+  readonly where?: DocumentFilter.Where<P> | undefined
+  /** The order of the documents: by their keys, ascending, unless it names an indexed field or a direction. */
+  readonly orderBy?: DocumentFilter.OrderBy<P> | undefined
+  /** The `next` of an earlier page with the same `where` and `orderBy`; the result starts after that page. */
   readonly after?: string | undefined
   /** The maximum number of documents; 100 by default. */
   readonly limit?: number | undefined
@@ -98,6 +106,8 @@ export interface ReaderOptions {
   readonly limits: Limits.Limits
   /** Waits until the projection has reached the position of `ReadAfter`. */
   readonly awaitReadAfter: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
+  /** Fails with `LogDiverged` when the log does not have this event at its position. Without the event store it checks nothing. */
+  readonly requireEvent: (position: LogPosition) => Effect.Effect<void, EventStoreError>
   /** Returns the signal that an `async` projection has progressed. */
   readonly progressOf: (projection: string) => ChangeFeed.Signal<EventStoreError, never>
 }
@@ -132,9 +142,9 @@ const readsOf = (reader: Reader) => ({
     projection: P,
     options: ListOptions<P> = {}
   ): Effect.fn.Return<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
-    const page = yield* Effect.fromResult(pageOf(reader, projection, options))
+    const list = yield* Effect.fromResult(listOf(reader, projection, options))
     yield* reader.awaitReadAfter(projection)
-    return yield* decodePage(projection, yield* storedPage(reader, projection, page), page.limit - 1)
+    return yield* decodePage(projection, list, yield* storedPage(reader, projection, list))
   }),
 
   watch: <P extends Projection.Any>(projection: P, key: string) =>
@@ -155,62 +165,75 @@ const readsOf = (reader: Reader) => ({
 
   watchList: <P extends Projection.Any>(projection: P, options: ListOptions<P> = {}) =>
     Stream.unwrap(Effect.gen(function*() {
-      const page = yield* Effect.fromResult(pageOf(reader, projection, options))
+      const list = yield* Effect.fromResult(listOf(reader, projection, options))
       yield* reader.awaitReadAfter(projection)
       const read = Effect.map(
-        storedPage(reader, projection, page),
-        (found) => ({ text: textOf(found), value: found })
+        storedPage(reader, projection, list),
+        (found) => ({ text: textOf(found.documents), value: found })
       )
       return Stream.mapEffect(
         ChangeFeed.watch(yield* signalOf(reader, projection), read),
-        (found) => decodePage(projection, found, page.limit - 1)
+        (found) => decodePage(projection, list, found)
       )
     }))
 })
 
 const pageSizeOf = ({ limits }: Reader): number => Math.min(defaultPageSize, limits.pageSize)
 
-/** Returns the page that the options describe, with one document more, which tells whether there is a next page. */
-const pageOf = <P extends Projection.Any>(
+/** A list as it is read: the page with one document more, which tells whether there is a next page. */
+interface List {
+  readonly page: DocumentPage
+  readonly cursor: PageCursor.PageCursor | undefined
+  readonly isSatisfied: DocumentFilter.Filter["isSatisfied"]
+}
+
+const listOf = <P extends Projection.Any>(
   { limits }: Reader,
   projection: P,
-  options: ListOptions<P>
-): Result.Result<DocumentPage, EventStoreError> => {
-  const limit = options.limit ?? 100
-  const rejection = Limits.checkPageSize(limits, limit) ?? validateCursor(options.after)
+  { after, limit = 100, orderBy, where }: ListOptions<P>
+): Result.Result<List, EventStoreError> => {
+  const rejection = Limits.checkPageSize(limits, limit)
   if (rejection !== undefined) return Result.fail(rejection)
-  const where = Object.entries(options.where ?? {})
-  const unknown = where.find(([field]) => !projection.index.includes(field))
-  if (unknown !== undefined) {
-    const indexed = projection.index.length === 0 ? "it has no index" : `it has ${projection.index.join(", ")}`
-    return Result.fail(invalidRequest(`projection "${projection.name}" has no index on "${unknown[0]}"; ${indexed}`))
-  }
-  const codec = DocumentCodec.of(projection)
-  return Result.mapBoth(
-    Result.all(
-      where.filter(([, value]) => value !== undefined).map(([field, value]) => codec.indexEntry(field, value))
-    ),
-    {
-      onFailure: invalidRequest,
-      onSuccess: (where) => ({ consumer: projection.id, where, after: options.after, limit: limit + 1 })
-    }
+  const { fields } = DocumentCodec.of(projection)
+  const compiled = Result.mapError(
+    Result.all([DocumentFilter.compile(projection, fields, where), DocumentFilter.order(projection, fields, orderBy)]),
+    invalidRequest
   )
+  return Result.flatMap(compiled, ([{ isSatisfied, where }, order]) => {
+    const page = { consumer: projection.id, where, order, limit: limit + 1 }
+    return Result.map(
+      after === undefined ? Result.succeed(undefined) : PageCursor.parse(page, after),
+      (cursor): List => ({
+        page: { ...page, after: cursor && { key: cursor.key, entry: cursor.entry } },
+        cursor,
+        isSatisfied
+      })
+    )
+  })
 }
 
-const validateCursor = (after: string | undefined): EventStoreError | undefined => {
-  const invalid = after === undefined ? undefined : DocumentCodec.validateKey(after)
-  return invalid === undefined
-    ? undefined
-    : invalidRequest(`\`after\` must be the \`next\` of an earlier page: ${invalid}`)
-}
-
-const storedPage = (reader: Reader, projection: Projection.Any, page: DocumentPage) =>
-  projection.lifecycle !== "live" ?
+const storedPage = (
+  reader: Reader,
+  projection: Projection.Any,
+  { cursor, page }: List
+): Effect.Effect<FoundPage, EventStoreError> => {
+  const read = projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.list(page)) :
     Effect.flatMap(logFor(projection), (log) => {
       const documents = LiveProjection.make(log, projection, pageSizeOf(reader))
       return Effect.andThen(documents.read("visible"), documents.list(page))
     })
+  return Effect.gen(function*() {
+    const found = yield* read
+    const expired = PageCursor.expired(projection.id, cursor, found.generation)
+    if (expired !== undefined) return yield* expired
+    if (!found.isIndexed) {
+      return yield* storeError(new IndexIncomplete({ projection: projection.id, fields: DocumentPages.fieldsOf(page) }))
+    }
+    if (cursor?.position !== undefined) yield* reader.requireEvent(cursor.position)
+    return found
+  })
+}
 
 const storedOne = (reader: Reader, projection: Projection.Any, key: string) =>
   projection.lifecycle !== "live" ?
@@ -283,11 +306,23 @@ const decodeOne = <P extends Projection.Any>(
 
 const decodePage = Effect.fnUntraced(function*<P extends Projection.Any>(
   projection: P,
-  found: ReadonlyArray<StoredDocument>,
-  limit: number
+  { isSatisfied, page }: List,
+  { documents, generation, position }: FoundPage
 ): Effect.fn.Return<Page<DocumentOf<P>>, EventStoreError> {
-  const items = yield* Effect.forEach(found.slice(0, limit), (stored) => decode(projection, stored))
-  return { items, next: found.length > limit ? Option.some(found[limit - 1]!.key) : Option.none() }
+  const limit = page.limit - 1
+  const found = documents.slice(0, limit)
+  const items = yield* Effect.forEach(
+    found.filter(({ document }) => isSatisfied(document)),
+    (stored) => decode(projection, stored)
+  )
+  const last = documents.length > limit ? found.at(-1) : undefined
+  return {
+    items,
+    next: Option.map(
+      Option.fromUndefinedOr(last),
+      ({ entry, key }) => PageCursor.format(page, { generation, key, entry, position })
+    )
+  }
 })
 
 const decode = <P extends Projection.Any>(

@@ -8,10 +8,11 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as GenerationId from "../consumer/GenerationId.ts"
-import { type EventStoreError, ProjectionBehind } from "../core/errors.ts"
+import { type EventStoreError, ProjectionBehind, storeError, UndecodableDocument } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
@@ -22,6 +23,7 @@ import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
+import * as DocumentCodec from "./DocumentCodec.ts"
 import * as DocumentEncryption from "./DocumentEncryption.ts"
 import * as MemoryProjectionStore from "./memory/MemoryProjectionStore.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
@@ -30,6 +32,16 @@ import type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./P
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
 export { ReadAfter }
+export type {
+  Comparable,
+  Comparison,
+  Condition,
+  OneOf,
+  Operators,
+  OrderBy,
+  OrderField,
+  Where
+} from "./DocumentFilter.ts"
 export type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./ProjectionReader.ts"
 
 /**
@@ -47,7 +59,7 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
     key: string
   ) => Effect.Effect<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError, Reads<P>>
 
-  /** Returns a page of documents in the order of their keys. */
+  /** Returns a page of documents, filtered and ordered by indexed fields. */
   readonly list: <P extends Projection.Any>(
     projection: P,
     options?: ListOptions<P>
@@ -67,6 +79,12 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
     projection: P,
     options?: ListOptions<P>
   ) => Stream.Stream<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError, Watches<P>>
+
+  /**
+   * Adds documents to the indexes of a projection that were written by code without them; appends and reads continue. Run it after a release that
+   * adds a field to `index`, when no process runs the release before: until then lists that use the field fail with `IndexIncomplete`.
+   */
+  readonly reindex: (projection: Projection.Any) => Effect.Effect<void, EventStoreError>
 
   /** Returns the position that all partitions of an `async` projection have reached. */
   readonly checkpoint: (projection: Awaited) => Effect.Effect<Position.Position, EventStoreError>
@@ -145,7 +163,14 @@ export const make = Effect.fnUntraced(function*(
     })
 
   return ProjectionStore.of({
-    ...ProjectionReader.make({ driver, limits, awaitReadAfter, progressOf: watchers.progressOf }),
+    ...ProjectionReader.make({
+      driver,
+      limits,
+      awaitReadAfter,
+      requireEvent: (position) => requireEvents(log, [position]),
+      progressOf: watchers.progressOf
+    }),
+    reindex: (projection) => reindexWith(driver, projection),
     checkpoint: (projection) => driver.checkpoint(projection.id),
     awaitPosition,
     awaitReadAfter,
@@ -163,10 +188,49 @@ const checkLog = Effect.fnUntraced(function*(
   { id, lifecycle }: Awaited,
   after: LogPosition.LogPosition
 ): Effect.fn.Return<void, EventStoreError> {
-  const events = Option.orElse(yield* Effect.serviceOption(EventStore), () => ofLayer)
-  if (after.eventId === undefined || Option.isNone(events)) return
+  if (after.eventId === undefined) return
   const checkpoints = lifecycle === "async" ? yield* store.progress(yield* store.activeGeneration(id)) : []
-  yield* LogIdentity.requireEvents(events.value[internals].driver, [after, ...checkpoints])
+  yield* requireEvents(ofLayer, [after, ...checkpoints])
+})
+
+/** Fails with `LogDiverged` when the log of the context, or of the layer, does not have these events; without a log it checks nothing. */
+const requireEvents = (
+  ofLayer: Option.Option<EventStore["Service"]>,
+  positions: ReadonlyArray<LogPosition.LogPosition>
+): Effect.Effect<void, EventStoreError> =>
+  Effect.flatMap(
+    Effect.serviceOption(EventStore),
+    (ofContext) =>
+      Option.match(Option.orElse(ofContext, () => ofLayer), {
+        onNone: () => Effect.void,
+        onSome: (events) => LogIdentity.requireEvents(events[internals].driver, positions)
+      })
+  )
+
+/** The number of documents that one statement reindexes. */
+const reindexedPerStatement = 500
+
+const reindexWith = Effect.fn("ProjectionStore.reindex")(function*(
+  driver: ProjectionStoreDriver,
+  projection: Projection.Any
+): Effect.fn.Return<void, EventStoreError> {
+  if (projection.lifecycle === "live" || projection.index.length === 0) return
+  const { indexEntries } = DocumentCodec.of(projection)
+  while (true) {
+    const found = yield* driver.unindexed(projection.id, projection.index, reindexedPerStatement)
+    if (found.documents.length === 0) return
+    const documents = yield* Effect.forEach(
+      found.documents,
+      ({ document, key, revision, unreadable }) =>
+        Effect.fromResult(
+          Result.mapBoth(unreadable === undefined ? indexEntries(document) : Result.fail(unreadable), {
+            onFailure: (detail) => storeError(new UndecodableDocument({ projection: projection.id, key, detail })),
+            onSuccess: (indexed) => ({ key, revision, indexed })
+          })
+        )
+    )
+    yield* driver.reindex(found.generation, documents)
+  }
 })
 
 /** The watchers of a store: one per consumer, shared by all callers that wait. */
@@ -251,7 +315,17 @@ export const get = <P extends Projection.Any>(projection: P, key: string) =>
   Effect.flatMap(ProjectionStore, (store) => store.get(projection, key))
 
 /**
- * Returns a page of a projection's documents in the order of their keys.
+ * Returns a page of a projection's documents, filtered and ordered by indexed fields.
+ *
+ * **Example** (the newest orders of at least 100)
+ *
+ * ```ts
+ * const { items, next } = yield* ProjectionStore.list(Orders, {
+ *   where: { total: { gte: 100 } },
+ *   orderBy: { field: "placedAt", direction: "desc" },
+ *   limit: 20
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category accessors
@@ -276,6 +350,21 @@ export const watch = <P extends Projection.Any>(projection: P, key: string) =>
  */
 export const watchList = <P extends Projection.Any>(projection: P, options?: ListOptions<P>) =>
   Stream.unwrap(Effect.map(ProjectionStore, (store) => store.watchList(projection, options)))
+
+/**
+ * Adds documents to the indexes of a projection that were written by code without them; appends and reads continue.
+ *
+ * **Example** (after a release that indexes another field)
+ *
+ * ```ts
+ * yield* ProjectionStore.reindex(Orders)
+ * ```
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const reindex = (projection: Projection.Any): Effect.Effect<void, EventStoreError, ProjectionStore> =>
+  Effect.flatMap(ProjectionStore, (store) => store.reindex(projection))
 
 /**
  * Returns the position that all partitions of an `async` projection have reached.

@@ -14,22 +14,99 @@ import type * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { ConsumerDriver, EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import type { EventStoreError } from "../core/errors.ts"
+import type { LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type { InlineProjectionsDriver, RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 
 /**
- * A request for a page of documents of a consumer's active generation, in key order.
+ * A condition on the index entry of a field; see `IndexEntry`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type EntryCondition =
+  /** The entry is one of these, which are sorted. */
+  | { readonly _tag: "OneOf"; readonly field: string; readonly entries: ReadonlyArray<string> }
+  /** The entry is at or above `from` and below `to`, by code point. */
+  | { readonly _tag: "Range"; readonly field: string; readonly from: string; readonly to: string }
+
+/**
+ * The order of a page: by the index entry of a field, then by key; without a field, by key.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PageOrder {
+  readonly field: string | undefined
+  readonly isDescending: boolean
+}
+
+/**
+ * The place of a document in an order.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PagePlace {
+  readonly key: string
+  /** The index entry of the field that the documents are ordered by. */
+  readonly entry?: string | undefined
+}
+
+/**
+ * A request for a page of documents of a consumer's active generation.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DocumentPage {
   readonly consumer: string
-  /** Index entries; a document must have all of them. */
-  readonly where: ReadonlyArray<string>
-  /** The key after which the page starts. */
-  readonly after?: string | undefined
+  /** Conditions that a document must satisfy. */
+  readonly where: ReadonlyArray<EntryCondition>
+  readonly order: PageOrder
+  /** The place after which the page starts. */
+  readonly after?: PagePlace | undefined
   readonly limit: number
+}
+
+/**
+ * A page of documents, all read at one point in time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FoundPage {
+  readonly generation: string
+  /**
+   * Whether all documents of the generation are indexed by the fields of the conditions and of the order. Otherwise the page may lack documents.
+   */
+  readonly isIndexed: boolean
+  /** The lowest checkpoint of the generation. */
+  readonly position: LogPosition
+  readonly documents: ReadonlyArray<StoredDocument & PagePlace>
+}
+
+/**
+ * Documents of a consumer's active generation that are not indexed by some fields.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UnindexedDocuments {
+  readonly generation: string
+  readonly documents: ReadonlyArray<StoredDocument>
+}
+
+/**
+ * The index entries of a document, if it still has the revision.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reindexed {
+  readonly key: string
+  readonly revision: bigint
+  readonly indexed: ReadonlyArray<string>
 }
 
 /**
@@ -84,7 +161,20 @@ export interface DocumentsDriver {
   readonly get: (consumer: string, key: string) => Effect.Effect<Option.Option<StoredDocument>, EventStoreError>
 
   /** Returns a page of documents of a consumer's active generation. */
-  readonly list: (page: DocumentPage) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
+  readonly list: (page: DocumentPage) => Effect.Effect<FoundPage, EventStoreError>
+
+  /** Returns documents of a consumer's active generation that are not indexed by all of these fields, at most `limit` of them. */
+  readonly unindexed: (
+    consumer: string,
+    fields: ReadonlyArray<string>,
+    limit: number
+  ) => Effect.Effect<UnindexedDocuments, EventStoreError>
+
+  /** Replaces the index entries of documents, which keep their revisions. Documents that have another revision by now stay as they are. */
+  readonly reindex: (
+    generation: string,
+    documents: ReadonlyArray<Reindexed>
+  ) => Effect.Effect<void, EventStoreError>
 }
 
 /**

@@ -69,6 +69,14 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     new evsrc.ProjectionBehind({ projection: "orders@1", wanted: position, reached: evsrc.Position.start }),
     ["orders@1", "position 0", "not yet 7", "read again later"]
   ],
+  [
+    new evsrc.CursorExpired({ projection: "orders@1", generation: "orders@1", active: "orders@1~1" }),
+    ["orders@1~1", "begin with the first page"]
+  ],
+  [
+    new evsrc.IndexIncomplete({ projection: "orders@1", fields: ["total"] }),
+    ["orders@1", "total", "ProjectionStore.reindex"]
+  ],
   [new evsrc.ProjectionIncomplete({ projection: "orders@1" }), ["orders@1", "Start a program"]],
   [new evsrc.ProjectionIncomplete({ projection: "orders@1", position }), ["orders@1", "position 7", "repairInline"]],
   [

@@ -494,6 +494,33 @@ describe("reading", () => {
     )
   })
 
+  it("lists users by the time of their registration, newest first, from one instant to another", async () => {
+    const ids: Array<string> = []
+    const times: Array<string> = []
+    for (const letter of ["c", "a", "b"]) {
+      const id = await register(`newest-${letter}-${newId()}`)
+      ids.push(id)
+      const { json } = await ask("GET", `/users/${id}/history`)
+      times.push(String(at(json, "items", 0, "recordedAt")))
+      // A clock of milliseconds must tell them apart.
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    const { json } = await ask("POST", `/users/${ids[0]}/deactivate`)
+    const range = `order=newest&registeredFrom=${times[0]}&registeredBefore=${times[2]}&after=${at(json, "position")}`
+    const first = await ask("GET", `/users?${range}&limit=1`)
+    assert.strictEqual(first.status, 200, first.text)
+    assert.strictEqual(at(first.json, "items", 0, "userId"), ids[1])
+    assert.notProperty(at(first.json, "items", 0), "registeredAt")
+    const cursor = at(first.json, "next")
+    const second = await ask("GET", `/users?${range}&limit=1&cursor=${cursor}`)
+    assert.strictEqual(at(second.json, "items", 0, "userId"), ids[0])
+    assert.notProperty(second.json, "next")
+    const other = await ask("GET", `/users?cursor=${cursor}`)
+    assert.strictEqual(other.status, 400)
+    assert.strictEqual(at(other.json, "_tag"), "InvalidRequest")
+    assert.include(String(at(other.json, "message")), "the cursor of another")
+  })
+
   it("returns the history with every event, in pages too", async () => {
     const before = Date.now()
     const id = await register()

@@ -68,7 +68,10 @@ const read = (durations: Array<number>, reads: { failed: Array<unknown>; older: 
       const found = yield* Effect.exit(
         (yield* Random.nextBoolean)
           ? Effect.map(ProjectionStore.get(Tallies, id), Option.toArray)
-          : Effect.map(ProjectionStore.list(Tallies, { after: id, limit: 20 }), ({ items }) => items)
+          : Effect.map(
+            ProjectionStore.list(Tallies, { orderBy: { direction: "desc" }, limit: 20 }),
+            ({ items }) => items
+          )
       )
       durations.push(performance.now() - began)
       if (found._tag === "Success") compare(found.value)

@@ -58,6 +58,9 @@ export const OutcomeUnknown = httpError(503, "OutcomeUnknown", {})
 /** The log was set back, and does not have the event of a cursor any more. The client starts again without it. */
 export const LogDiverged = httpError(410, "LogDiverged", {})
 
+/** The list that a cursor belongs to was rebuilt since. The client starts again without it. */
+export const CursorExpired = httpError(410, "CursorExpired", {})
+
 /** A fault of the server; its log has the details. */
 export const InternalError = httpError(500, "InternalError", {})
 

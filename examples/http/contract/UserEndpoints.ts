@@ -8,10 +8,11 @@ import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { AsOf, LogPosition, Position, Version } from "evsrc"
-import { Email, User, UserId, UserName, UserStatus } from "../../users/contract/User.ts"
+import { Email, User, UserId, UserName, UserOrder, UserStatus } from "../../users/contract/User.ts"
 import { DiffUser, UserHistoryItem, UserStep, WhatIfCommand, WhatIfUser } from "../../users/contract/UserQueries.ts"
 import {
   AsOfNotReached,
+  CursorExpired,
   LogDiverged,
   ProjectionBehind,
   readErrors,
@@ -67,8 +68,10 @@ const limit = Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1,
 const asOf = AsOf.FromString
 const asOfForms = "version:3, position:42, instant:2030-01-31T12:00:00Z or now"
 
-/** A page starts after an id or a version. The API encodes it as an opaque cursor that is safe in a URL. */
-const UserCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(UserId))
+const UserCursor = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_-]{1,8192}$/u, { expected: "a cursor of an earlier page" })
+)
+/** A page starts after a version. The API encodes it as an opaque cursor that is safe in a URL. */
 const HistoryCursor = Schema.StringFromBase64Url.check(
   Schema.isPattern(/^[0-9]{1,15}$/u, { expected: "a cursor of an earlier page" })
 ).pipe(Schema.decodeTo(Schema.NumberFromString), Schema.decodeTo(Version.Version))
@@ -106,10 +109,26 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
     error: [...writeErrors, UserAlreadyRegistered]
   }).annotate(OpenApi.Summary, "Register a user, with a new id unless one is given"),
   HttpApiEndpoint.get("list", "/users", {
-    query: { status: Schema.optionalKey(UserStatus), limit, cursor: Schema.optionalKey(UserCursor), after },
+    query: {
+      status: Schema.optionalKey(UserStatus),
+      registeredFrom: Schema.optionalKey(Schema.DateTimeUtc).annotate({
+        description: "Only users who registered at this instant or later, such as 2030-01-31T12:00:00Z."
+      }),
+      registeredBefore: Schema.optionalKey(Schema.DateTimeUtc).annotate({
+        description: "Only users who registered before this instant."
+      }),
+      order: Schema.optionalKey(UserOrder).annotate({
+        description: "By id, which is the default, or by the time of registration, newest first."
+      }),
+      limit,
+      cursor: Schema.optionalKey(UserCursor).annotate({
+        description: "The `next` of the page before, with the same filter and order."
+      }),
+      after
+    },
     success: paged(User, UserCursor),
-    error: [...readErrors, LogDiverged, ProjectionBehind]
-  }).annotate(OpenApi.Summary, "List users in the order of their ids"),
+    error: [...readErrors, CursorExpired, LogDiverged, ProjectionBehind]
+  }).annotate(OpenApi.Summary, "List users by id or by time of registration"),
   userEvents,
   HttpApiEndpoint.get("get", "/users/:id", {
     params: { id: UserId },

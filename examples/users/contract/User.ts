@@ -33,6 +33,9 @@ export const UserName = line("a name", 200)
 export const UserStatus = Schema.Literals(["active", "deactivated"])
 export type UserStatus = typeof UserStatus.Type
 
+/** The order of a list of users. */
+export const UserOrder = Schema.Literals(["id", "newest"])
+
 export const User = Schema.Struct({
   userId: UserId,
   email: Email,

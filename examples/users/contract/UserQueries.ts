@@ -4,7 +4,7 @@
 import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import { AsOf, AsOfNotReached, JsonDiff, Metadata, Position, Query, Version } from "evsrc"
-import { Email, User, UserId, UserName, UserStatus } from "./User.ts"
+import { Email, User, UserId, UserName, UserOrder, UserStatus } from "./User.ts"
 import { UserState } from "./UserAggregate.ts"
 import { UserChange } from "./UserChange.ts"
 import { UserAlreadyRegistered, UserIsDeactivated, UserNotFound, UserNotYetRegistered } from "./UserErrors.ts"
@@ -18,10 +18,17 @@ export const GetUser = Query.make("GetUser", {
   error: UserNotFound
 })
 
-/** Returns users in the order of their ids; `after` and `next` are ids. */
+/** Returns users in the order of their ids, or by the time of their registration, newest first. `after` is the `next` of the page before. */
 export const ListUsers = Query.make("ListUsers", {
-  payload: { status: Schema.optionalKey(UserStatus), after: Schema.optionalKey(UserId), limit },
-  success: Schema.Struct({ items: Schema.Array(User), next: Schema.optionalKey(UserId) })
+  payload: {
+    status: Schema.optionalKey(UserStatus),
+    registeredFrom: Schema.optionalKey(Schema.DateTimeUtc),
+    registeredBefore: Schema.optionalKey(Schema.DateTimeUtc),
+    order: Schema.optionalKey(UserOrder),
+    after: Schema.optionalKey(Schema.String),
+    limit
+  },
+  success: Schema.Struct({ items: Schema.Array(User), next: Schema.optionalKey(Schema.String) })
 })
 
 /** Returns a user as of a point in time. */

@@ -7,11 +7,16 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../../consumer/CheckpointDriver.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
+import * as Position from "../../core/Position.ts"
+import * as IndexEntry from "../../projection/IndexEntry.ts"
 import type { DocumentsDriver, StoredDocument } from "../../projection/ProjectionStoreDriver.ts"
 import type { PgStatement } from "../PgStatement.ts"
+import * as PgDocumentPages from "./PgDocumentPages.ts"
 
-/** Separates the indexed entries of a document. JSON escapes it, so no entry contains it. */
+/** Separates the elements of `indexed`, none of which contains it. */
 const unitSeparator = "\u001f"
+const unitSeparatorEscape = "\\x1f"
 
 /**
  * A row of a document.
@@ -70,16 +75,82 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
         documents(`${select} where ${active} and key = $2`, [consumer, key]),
         ([found]) => Option.fromUndefinedOr(found)
       ),
-    list: ({ after, limit, consumer, where }) =>
-      where.length === 0
-        ? documents(`${select} where ${active} and key > $2 order by key limit $3`, [consumer, after ?? "", limit])
-        : documents(
-          // The last condition lets the planner use the partial index.
-          `${select} where ${active} and key > $2 and indexed @> $4::text[] and indexed <> '{}' order by key limit $3`,
-          [consumer, after ?? "", limit, where]
-        )
+    list: listWith(query, schema),
+    unindexed: (consumer, fields, limit) =>
+      Effect.map(
+        query<UnindexedRow>(unindexed(schema), [
+          consumer,
+          fields.map((field) => `,${IndexEntry.nameOf(field)},`),
+          limit
+        ]),
+        (rows) => ({ generation: rows[0]!.generation, documents: rows.filter(isDocumentRow).map(documentOf) })
+      ),
+    reindex: (generation, documents) =>
+      Effect.asVoid(query(reindex(schema), [
+        generation,
+        documents.map(({ key }) => key),
+        documents.map(({ revision }) => revision),
+        documents.map(({ indexed }) => indexed.join(unitSeparator))
+      ]))
   }
 }
+
+const listWith = (query: PgStatement, schema: string): DocumentsDriver["list"] => (page) =>
+  Effect.gen(function*() {
+    const candidates = PgDocumentPages.candidates(page)
+    const counting = PgDocumentPages.count(schema, page.consumer, candidates)
+    // The counts decide only how the page is read, so they may be of another point in time.
+    const counts = candidates.length === 0
+      ? []
+      : yield* query<{ readonly counts: ReadonlyArray<number> }>(counting.text, counting.params)
+    const { params, text } = PgDocumentPages.read(schema, page, PgDocumentPages.planOf(page, counts[0]?.counts))
+    const rows = yield* query<PageRow>(text, params)
+    const { event_id, generation, is_indexed, position } = rows[0]!
+    return {
+      generation,
+      isIndexed: is_indexed,
+      position: position === null
+        ? LogPosition.start
+        : LogPosition.make(Position.make(position), event_id ?? undefined),
+      documents: rows.filter(isDocumentRow).map((row) => ({ ...documentOf(row), entry: row.entry ?? undefined }))
+    }
+  })
+
+/** The row of a document, or without one where there is none. */
+type MaybeDocumentRow = DocumentRow | { readonly key: null; readonly document: null; readonly revision: null }
+
+type PageRow = MaybeDocumentRow & {
+  readonly generation: string
+  readonly is_indexed: boolean
+  readonly position: bigint | null
+  readonly event_id: string | null
+  readonly entry: string | null
+}
+
+type UnindexedRow = MaybeDocumentRow & { readonly generation: string }
+
+const isDocumentRow = <Row extends MaybeDocumentRow>(row: Row): row is Row & DocumentRow => row.key !== null
+
+const unindexed = (schema: string): string =>
+  `select target.generation, page.key, page.document, page.revision
+    from (select ${schema}.active_generation($1) as generation offset 0) as target left join lateral (
+      select document.key, document.document, document.revision
+        from ${schema}.indexed_names(target.generation) as found(names) cross join lateral (
+          select stored.key, stored.document, stored.revision from ${schema}.documents stored
+            where stored.generation = target.generation and coalesce(stored.indexed[1], '') = found.names limit $3::integer
+        ) as document
+        where exists (select from unnest($2::text[]) as needed(name) where position(needed.name in found.names) = 0)
+        limit $3::integer
+    ) as page on true`
+
+/** Locks the documents in the order in which batches are written. */
+const reindex = (schema: string): string =>
+  `with locked as materialized (
+      select key from ${schema}.documents where generation = $1 and key = any ($2::text[]) order by key for update
+    )
+    update ${schema}.documents document set indexed = coalesce(string_to_array(nullif(put.indexed, ''), E'${unitSeparatorEscape}'), '{}')
+      from unnest($2::text[], $3::bigint[], $4::text[]) as put(key, revision, indexed) join locked on locked.key = put.key
+      where document.generation = $1 and document.key = put.key and document.revision = put.revision`
 
 /**
  * Returns changes as the parameters `p_put_keys`, `p_put_documents`, `p_put_indexed` and `p_removed_keys`.

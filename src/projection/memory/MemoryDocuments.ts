@@ -6,12 +6,14 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
-import * as KeyOrder from "../KeyOrder.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
+import * as DocumentPages from "../DocumentPages.ts"
 import type {
   DocumentPage,
   DocumentsDriver,
   GenerationsDriver,
   GenerationView,
+  PagePlace,
   StoredDocument
 } from "../ProjectionStoreDriver.ts"
 import * as MemoryState from "./MemoryState.ts"
@@ -41,25 +43,54 @@ export const make = (
       }),
     get: (consumer, key) =>
       Effect.sync(() => Option.fromUndefinedOr(load(MemoryState.activeOf(state, consumer), [key])[0])),
-    list: ({ consumer, ...page }) =>
-      Effect.sync(() => pageOf(MemoryState.generationOf(state, MemoryState.activeOf(state, consumer)), page)),
-    generationPage: ({ generation, ...page }) =>
-      Effect.sync(() => pageOf(MemoryState.generationOf(state, generation), { ...page, where: [] })),
+    list: (page) =>
+      Effect.sync(() => {
+        const generation = MemoryState.activeOf(state, page.consumer)
+        const { documents, partitions } = MemoryState.generationOf(state, generation)
+        const lowest = partitions.toSorted((a, b) => a.position < b.position ? -1 : 1)[0]
+        return {
+          generation,
+          isIndexed: Array.from(documents.values()).every(DocumentPages.isIndexedBy(DocumentPages.fieldsOf(page))),
+          position: lowest === undefined ? LogPosition.start : LogPosition.make(lowest.position, lowest.eventId),
+          documents: pageOf(documents, page)
+        }
+      }),
+    unindexed: (consumer, fields, limit) =>
+      Effect.sync(() => {
+        const generation = MemoryState.activeOf(state, consumer)
+        const isIndexed = DocumentPages.isIndexedBy(fields)
+        const { documents } = MemoryState.generationOf(state, generation)
+        const found = Array.from(documents.values()).filter((document) => !isIndexed(document))
+        return { generation, documents: found.slice(0, limit).flatMap(storedOf) }
+      }),
+    reindex: (generation, changes) =>
+      Effect.sync(() => {
+        const { documents } = MemoryState.generationOf(state, generation)
+        for (const { indexed, key, revision } of changes) {
+          const found = documents.get(key)
+          if (found?.revision === revision) documents.set(key, { ...found, indexed })
+        }
+      }),
+    generationPage: ({ after, generation, limit }) =>
+      Effect.sync(() =>
+        pageOf(MemoryState.generationOf(state, generation).documents, {
+          where: [],
+          order: { field: undefined, isDescending: false },
+          after: after === undefined ? undefined : { key: after },
+          limit
+        })
+      ),
     views: ([one, other], keys) => Effect.sync(() => [viewOf(one, keys), viewOf(other, keys)])
   }
 }
 
 const pageOf = (
-  { documents }: MemoryState.GenerationState,
-  { after, limit, where }: Omit<DocumentPage, "consumer">
-): ReadonlyArray<StoredDocument> =>
-  Array.from(documents.values())
-    .filter(({ indexed, key }) =>
-      (after === undefined || KeyOrder.compare(key, after) > 0) && where.every((entry) => indexed.includes(entry))
-    )
-    .toSorted((a, b) => KeyOrder.compare(a.key, b.key))
-    .slice(0, limit)
-    .flatMap(storedOf)
+  documents: MemoryState.GenerationState["documents"],
+  page: Omit<DocumentPage, "consumer">
+): ReadonlyArray<StoredDocument & PagePlace> =>
+  DocumentPages.pageOf(documents.values(), page).flatMap(({ entry, ...found }) =>
+    storedOf(found).map((stored) => ({ ...stored, entry }))
+  )
 
 const storedOf = (found: MemoryState.RevisedDocument | undefined): ReadonlyArray<StoredDocument> =>
   found?.document === undefined
