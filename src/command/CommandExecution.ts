@@ -21,7 +21,7 @@ import type { EventStoreInternals } from "../eventStore/EventStoreInternals.ts"
 import * as PayloadHash from "../eventStore/PayloadHash.ts"
 import type * as Command from "./Command.ts"
 import { CommandContext, DefaultActor } from "./CommandContext.ts"
-import { payloadSchema } from "./InProcessRpc.ts"
+import { isGiven, payloadSchema } from "./InProcessRpc.ts"
 import { traceparentOf } from "./TraceContext.ts"
 
 /**
@@ -110,7 +110,8 @@ export const make = Effect.fnUntraced(function*(
     // A new id cannot be in the log, unless an attempt ended without a known outcome.
     let isNewId = context.commandId === undefined
     let encoded: PayloadHash.Content | undefined
-    const content = () => encoded ??= PayloadHash.ofPayload(payloadSchema(rpc), payload, events)
+    const content = () =>
+      encoded ??= PayloadHash.ofPayload(payloadSchema(rpc), payload, events, (field) => isGiven(payload, field))
     const earlier = Effect.suspend(() =>
       isNewId ? Effect.succeedNone : store.firstReceipt({ command, commandId, content: content(), stream })
     )

@@ -7,6 +7,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Headers from "effect/http/Headers"
+import * as Predicate from "effect/Predicate"
 import * as Rpc from "effect/rpc/Rpc"
 import { RequestId } from "effect/rpc/RpcMessage"
 import type * as Schema from "effect/Schema"
@@ -78,6 +79,24 @@ export const payloadSchema = (rpc: Pick<AnyRpc, "payloadSchema">): Schema.Top =>
   // `Rpc.make` takes nothing but a Schema, and nothing else makes an Rpc.
   rpc.payloadSchema as Schema.Top
 
+const defaulted = new WeakMap<object, ReadonlySet<string>>()
+
+/** Remembers which fields of a payload have their values from a default. */
+const rememberDefaults = (given: unknown, made: unknown): void => {
+  if (given === made || !Predicate.isObject(given) || !Predicate.isObject(made)) return
+  const fields = Object.keys(made).filter((field) => Reflect.get(given, field) === undefined)
+  if (fields.length > 0) defaulted.set(made, new Set(fields))
+}
+
+/**
+ * Returns whether the caller has given a field of a payload; otherwise a default has filled it in.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isGiven = (payload: unknown, field: string): boolean =>
+  !(Predicate.isObject(payload) && defaulted.get(payload)?.has(field) === true)
+
 const construct = <R extends AnyRpc, E>(
   rpc: R,
   payload: R["payloadSchema"]["~type.make.in"],
@@ -97,8 +116,11 @@ const construct = <R extends AnyRpc, E>(
         const failure = SchemaFailure.ofThrown("a function of its Schema", defect)
         return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
       }),
-      // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
-      Effect.map((valid) => valid as R["payloadSchema"]["Type"])
+      Effect.map((valid) => {
+        rememberDefaults(payload, valid)
+        // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
+        return valid as R["payloadSchema"]["Type"]
+      })
     )
   })
 

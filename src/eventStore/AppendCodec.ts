@@ -39,13 +39,13 @@ export const encodeMetadata = (metadata: Metadata): Result.Result<string, string
 }
 
 /**
- * Returns metadata with the hash of a payload. It takes the text that `encodeMetadata` returned, to which every field adds at the end, and which
- * contains a command id; to parse the text and write it again would cost more than the hash.
+ * Returns metadata with the hash of a payload. It takes the text of metadata with a command id, so of an object that is not empty; to parse the text
+ * and write it again would cost more than the hash.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const withPayloadHashText = (metadata: string, hash: string): string =>
+export const withPayloadHash = (metadata: string, hash: string): string =>
   `${metadata.slice(0, -1)},"payloadHash":"${hash}"}`
 
 /**

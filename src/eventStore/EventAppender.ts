@@ -26,7 +26,7 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { Keys } from "../personalData/KeyStoreLookup.ts"
-import { encodedEventsOf, encodeEvents, encodeMetadata, receiptOf, withPayloadHashText } from "./AppendCodec.ts"
+import { encodedEventsOf, encodeEvents, encodeMetadata, receiptOf } from "./AppendCodec.ts"
 import * as EventEncryption from "./EventEncryption.ts"
 import type {
   AppendCondition,
@@ -132,20 +132,22 @@ export const append = <E extends Event.Any>(
       content: input.options.content
         ?? PayloadHash.ofEvents(input.events, encoded.success.events, input.closes === true)
     }
-    const request = use === undefined ? encoded.success : withPayloadHash(encoded.success, use.content)
-    if (EventPersonalData.fieldLocators(input.events).size === 0) return send(context, request, command, use)
+    const request = encoded.success
+    const isPersonal = EventPersonalData.hasPersonalData(input.events) || (use?.content.subjects.length ?? 0) > 0
+    if (!isPersonal) {
+      return send(context, use === undefined ? request : withHash(request, use.content), command, use)
+    }
     return Effect.matchEffect(encrypt(context, input.events, request, use), {
       onFailure: (error) => firstReceipt(context, use, error),
       onSuccess: (encrypted) => send(context, encrypted, command, use)
     })
   })
 
-/** Adds the hash of a payload to the metadata of the first event. */
-const withPayloadHash = (request: AppendRequest, content: PayloadHash.Content): AppendRequest => {
-  const [first, ...others] = request.events
-  const metadata = withPayloadHashText(first!.metadata, PayloadHash.hashOf(content.open))
-  return { ...request, events: [{ ...first!, metadata }, ...others] }
-}
+/** Adds the hash of a content without personal data to the metadata of the first event. */
+const withHash = (request: AppendRequest, { withoutPersonal }: PayloadHash.Content): AppendRequest => ({
+  ...request,
+  events: EventEncryption.withHash(request.events, withoutPersonal)
+})
 
 /** Validates an append and encodes its events and metadata. */
 const encode = <E extends Event.Any>(
@@ -190,7 +192,7 @@ const encode = <E extends Event.Any>(
 
 const invalid = (message: string): Result.Result<never, EventStoreError> => Result.fail(invalidRequest(message))
 
-/** Encrypts the personal data of a request's events. */
+/** Encrypts the personal data of a request's events, and adds the hashes of the content. */
 const encrypt = (
   { keys }: AppendContext,
   events: Event.Any,
@@ -198,7 +200,7 @@ const encrypt = (
   use: FirstReceipt.CommandUse | undefined
 ): Effect.Effect<AppendRequest, EventStoreError> =>
   Effect.map(
-    EventEncryption.encryptEvents(keys, events, request.events, use?.content.personal),
+    EventEncryption.encryptEvents(keys, events, request.events, use?.content),
     (encrypted) => ({ ...request, events: encrypted })
   )
 

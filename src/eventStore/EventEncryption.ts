@@ -13,12 +13,14 @@ import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import { type Keys, parse, rejectEncrypted, rejectSubjects, subjectsOf } from "../personalData/KeyStoreLookup.ts"
+import type * as PersonalFields from "../personalData/PersonalFields.ts"
+import { withPayloadHash } from "./AppendCodec.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
 import * as PayloadHash from "./PayloadHash.ts"
 
 /**
- * Returns new events with their personal data encrypted. They carry the plaintext in `decrypted`, for the inline projections. Adds the hash of a
- * payload with personal data to the first event.
+ * Returns new events with their personal data encrypted. They carry the plaintext in `decrypted`, for the inline projections. The first event gets
+ * the hashes of the content that its command id stands for.
  *
  * @since 0.1.0
  * @category constructors
@@ -27,7 +29,7 @@ export const encryptEvents = Effect.fnUntraced(function*(
   keys: Pick<Keys, "encrypt">,
   events: Event.Any,
   batch: ReadonlyArray<NewEvent>,
-  personalPayload?: string
+  content: PayloadHash.Content | undefined
 ): Effect.fn.Return<ReadonlyArray<NewEvent>, EventStoreError> {
   const located = EventPersonalData.fieldLocators(events)
   const plain = batch.map((event) => {
@@ -41,26 +43,48 @@ export const encryptEvents = Effect.fnUntraced(function*(
     yield* rejectSubjects(`event "${event.type}"`, fields)
   }
   const all = plain.flatMap(({ fields }) => fields)
-  // Events without personal data do not depend on the key store.
-  if (all.length === 0) return batch
-  const salted = personalPayload === undefined ? undefined : PayloadHash.salted(personalPayload, subjectsOf(all))
-  yield* keys.encrypt(salted === undefined ? all : [...all, ...salted.fields], "reject")
-  return plain.map(({ data, event, fields }, index): NewEvent => {
-    const hash = index === 0 && salted !== undefined ? { personalPayloadHash: salted.hash() } : {}
-    // `encodeMetadata` wrote the text.
-    const metadata = () => ({ ...JSON.parse(event.metadata) as Metadata, ...hash })
+  const subjects = new Set(subjectsOf(all))
+  const saltedSubjects = content === undefined || content.open === content.whole
+    ? []
+    : Array.from(new Set([...subjects, ...content.subjects]))
+  // What has no personal data does not depend on the key store.
+  if (all.length === 0 && saltedSubjects.length === 0) {
+    return content === undefined ? batch : withHash(batch, content.withoutPersonal)
+  }
+  const salted = content === undefined || saltedSubjects.length === 0
+    ? undefined
+    : PayloadHash.salted(content.whole, saltedSubjects)
+  const salts = salted?.fields ?? []
+  const isOfEvents = ({ subject }: PersonalFields.LocatedField) => subjects.has(String(subject))
+  if (all.length > 0) yield* keys.encrypt([...all, ...salts.filter(isOfEvents)], "reject")
+  // The payload may name a subject that was erased. Without its salt, nobody can compute the hash.
+  const others = salts.filter((salt) => !isOfEvents(salt))
+  if (others.length > 0) yield* keys.encrypt(others, "erase")
+  const encrypted = plain.map(({ data, event, fields }, index): NewEvent => {
+    const hash = index === 0 && salted !== undefined ? { personalPayloadHash: salted.hash() } : undefined
     // An event whose personal data was erased before it is written again has no such field.
-    if (fields.length === 0) {
-      return "personalPayloadHash" in hash ? { ...event, metadata: JsonText.make(metadata()) } : event
-    }
-    return {
-      ...event,
-      data: JsonText.make(data),
-      metadata: JsonText.make({ ...metadata(), subjects: subjectsOf(fields) }),
-      decrypted: event.data
-    }
+    const own = fields.length === 0 ? undefined : { subjects: subjectsOf(fields) }
+    if (hash === undefined && own === undefined) return event
+    // `encodeMetadata` wrote the text.
+    const metadata = JsonText.make({ ...JSON.parse(event.metadata) as Metadata, ...hash, ...own })
+    return own === undefined
+      ? { ...event, metadata }
+      : { ...event, data: JsonText.make(data), metadata, decrypted: event.data }
   })
+  if (content === undefined) return encrypted
+  return withHash(encrypted, salted === undefined ? content.withoutPersonal : content.open)
 })
+
+/**
+ * Returns events with the hash of a text in the metadata of the first one.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withHash = ([first, ...others]: ReadonlyArray<NewEvent>, text: string): ReadonlyArray<NewEvent> => [
+  { ...first!, metadata: withPayloadHash(first!.metadata, PayloadHash.hashOf(text)) },
+  ...others
+]
 
 /**
  * Decrypts an event that was read earlier once more, so that what was erased since is erased in it too.

@@ -3,14 +3,16 @@
  *
  * **Details**
  *
- * The log is never changed, so a hash in it must not let anyone guess personal data that was erased. An append stores up to two hashes, in the
+ * The log is never changed, so a hash in it must not let anyone guess personal data that was erased. An append stores one or two hashes, in the
  * metadata of its first event:
  *
- * - one of the payload without personal data and secrets. It can always be compared.
- * - one of the payload with personal data, if the events have any. It begins with a random salt for each subject of the events, and a salt is
- *   encrypted under the key of its subject. Once a subject is erased, nobody can compute it.
+ * - `payloadHash` of what is not personal data. If the payload names a subject, or the events have personal data, that is what the log has in
+ *   plaintext anyway: the fields of the payload that bear the name of a field that no event has as personal data.
+ * - `personalPayloadHash` of the whole payload, if that is more. It begins with a random salt for each subject of the payload and the events, and a
+ *   salt is encrypted under the key of its subject. Once one of the subjects is erased, nobody can compute it.
  *
- * A hash has 128 bits of SHA-256. It is compared with one other hash only, that of a second payload under the same command id.
+ * A `Redacted` value is in no hash. A hash has 128 bits of SHA-256. It is compared with one other hash only, that of a second payload under the
+ * same command id.
  *
  * @since 0.1.0
  */
@@ -20,7 +22,7 @@ import * as Base64Url from "effect/encoding/Base64Url"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import { type EventStoreError, storeError, StoreFailure } from "../core/errors.ts"
 import type { Metadata, PersonalPayloadHash } from "../core/Metadata.ts"
 import * as Sha256 from "../core/Sha256.ts"
@@ -29,93 +31,112 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { NewEvent } from "../event/RecordedEvent.ts"
 import { type Keys, parse } from "../personalData/KeyStoreLookup.ts"
 import { isErased } from "../personalData/PersonalData.ts"
-import * as PersonalFields from "../personalData/PersonalFields.ts"
+import type * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as SubjectName from "../personalData/SubjectName.ts"
+import * as PayloadFields from "./PayloadFields.ts"
 
 /**
- * The content that a command id stands for, as canonical JSON text: equal contents have equal texts.
+ * The content that a command id stands for, as canonical JSON text: equal contents have equal texts. Secrets are in none of the texts.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Content {
-  /** The content without personal data and secrets. */
+  /** All of it. */
+  readonly whole: string
+  /** Without the fields that are known to be personal data. */
+  readonly withoutPersonal: string
+  /** What the log has in plaintext anyway. */
   readonly open: string
-  /** The content with personal data; `undefined` if there is none. */
-  readonly personal: string | undefined
+  /** The subjects that the payload names. */
+  readonly subjects: ReadonlyArray<string>
 }
 
-/** Returns a value as JSON text with sorted keys, without the fields that `omit` names. */
-const canonical = (value: unknown, omit: ReadonlySet<string>): string => {
-  if (typeof value === "bigint") return `"${value}"`
-  // A number that JSON does not have reaches this point only if the payload could not be encoded.
-  if (typeof value === "number") return Object.is(value, -0) ? "-0" : String(value)
-  if (!Predicate.isObjectOrArray(value)) return JSON.stringify(value) ?? "null"
-  if (Array.isArray(value)) return `[${value.map((element) => canonical(element, omit)).join()}]`
-  if (value instanceof Date) return JSON.stringify(value)
-  const fields = Object.entries(value).filter(([field, value]) => value !== undefined && !omit.has(field))
-  fields.sort(([a], [b]) => a < b ? -1 : 1)
-  return `{${fields.map(([field, value]) => `${JSON.stringify(field)}:${canonical(value, omit)}`).join()}}`
-}
+/** Says which fields a text has. The payload's own fields are at depth 1. */
+type Keeps = (field: string, depth: number) => boolean
 
-const nothing: ReadonlySet<string> = new Set()
-
-const contentOf = (value: unknown, personal: ReadonlySet<string>, secret: ReadonlySet<string>): Content => {
-  const whole = canonical(value, secret)
-  if (personal.size === 0) return { open: whole, personal: undefined }
-  const open = canonical(value, new Set([...personal, ...secret]))
-  return { open, personal: open === whole ? undefined : whole }
-}
-
-/** How the payloads of a Schema become contents. */
-interface PayloadCodec {
-  readonly encode: (payload: unknown) => Result.Result<unknown, unknown>
-  readonly personal: ReadonlySet<string>
-}
-
-const codecs = new WeakMap<Schema.Top, PayloadCodec>()
-
-const codecOf = (schema: Schema.Top): PayloadCodec => {
-  let codec = codecs.get(schema)
-  if (codec === undefined) {
-    // A payload that needs a service to be encoded fails here, and is then compared as it is.
-    const json = Schema.toCodecJson(schema as Schema.Codec<unknown, unknown>)
-    const encode = Schema.encodeUnknownResult(json)
-    codec = {
-      encode: (payload) => Result.flatMap(Result.try(() => encode(payload)), (result) => result),
-      personal: new Set(PersonalFields.fieldsOf(schema))
+/** Returns a value as JSON text with sorted keys. What is not JSON reaches it only in a payload that could not be encoded. */
+const canonical = (value: unknown, keeps: Keeps): string => {
+  const within: Array<object> = []
+  const write = (value: unknown): string => {
+    if (typeof value === "bigint") return `"${value}"`
+    if (typeof value === "number") return Object.is(value, -0) ? "-0" : String(value)
+    if (typeof value === "symbol") return JSON.stringify(String(value))
+    if (!Predicate.isObjectOrArray(value)) return JSON.stringify(value) ?? "null"
+    if (Redacted.isRedacted(value)) return "null"
+    if (within.includes(value)) return `"a cycle"`
+    within.push(value)
+    const text = writeObject(value)
+    within.pop()
+    return text
+  }
+  const writeObject = (value: object): string => {
+    if (Array.isArray(value) || value instanceof Map || value instanceof Set) {
+      return `[${Array.from(value, write).join()}]`
     }
-    codecs.set(schema, codec)
+    if ("toJSON" in value && typeof value.toJSON === "function") return write(value.toJSON())
+    const depth = within.length
+    const fields = Object.entries(value).filter(([field, inner]) => inner !== undefined && keeps(field, depth))
+    fields.sort(([a], [b]) => a < b ? -1 : 1)
+    return `{${fields.map(([field, inner]) => `${JSON.stringify(field)}:${write(inner)}`).join()}}`
   }
-  return codec
+  return write(value)
 }
 
-/** Adds the names of fields with a `Redacted` value. */
-const addSecrets = (value: unknown, found: Set<string>): void => {
-  if (!Predicate.isObjectOrArray(value) || Redacted.isRedacted(value)) return
-  for (const [field, inner] of Object.entries(value)) {
-    if (Redacted.isRedacted(inner)) found.add(field)
-    else addSecrets(inner, found)
+const withoutPersonalData = (whole: string): Content => ({
+  whole,
+  withoutPersonal: whole,
+  open: whole,
+  subjects: []
+})
+
+/** Returns the subjects that the fields of a payload name, at any depth. */
+const subjectsOf = (payload: unknown, names: ReadonlySet<string>): ReadonlyArray<string> => {
+  const subjects = new Set<string>()
+  const visit = (value: unknown, field: string | undefined): void => {
+    if (typeof value === "string") {
+      if (field !== undefined && names.has(field) && SubjectName.validate(value) === undefined) subjects.add(value)
+    } else if (Array.isArray(value)) { for (const element of value) visit(element, field) }
+    else if (Predicate.isObject(value)) { for (const [name, inner] of Object.entries(value)) visit(inner, name) }
   }
+  visit(payload, undefined)
+  return Array.from(subjects)
 }
 
 /**
- * Returns the content of a command's payload. Fields with the name of a personal field of the events count as personal data, and so do those that the
- * payload's Schema annotates. A `Redacted` value is left out.
+ * Returns the content of a command's payload. `isGiven` says which of its fields the caller has given; the others are left out, because a default,
+ * such as the time, may have another value at each call.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const ofPayload = (schema: Schema.Top, payload: unknown, events: Event.Any): Content => {
-  const { encode, personal } = codecOf(schema)
-  const secret = new Set<string>()
-  addSecrets(payload, secret)
-  const ofEvents = EventPersonalData.fieldNamesOf(events)
-  return contentOf(
-    Result.getOrElse(encode(payload), () => payload),
-    personal.size === 0 ? ofEvents : new Set([...ofEvents, ...personal]),
-    secret
-  )
+export const ofPayload = (
+  schema: Schema.Top,
+  payload: unknown,
+  events: Event.Any,
+  isGiven: (field: string) => boolean = () => true
+): Content => {
+  const ofEvents = PayloadFields.ofEvents(events)
+  const { encode, personal, secret: secretTypes, subjects } = PayloadFields.ofPayload(schema)
+  const secretValues = PayloadFields.secretsOf(payload)
+  const encoded = encode(payload)
+  const isPersonal = (field: string) => ofEvents.personal.has(field) || personal.has(field)
+  const isCompared = (field: string, depth: number) =>
+    !secretTypes.has(field) && !secretValues.has(field) && (depth > 1 || isGiven(field))
+  const whole = canonical(encoded, isCompared)
+  if (ofEvents.personal.size === 0 && personal.size === 0) return withoutPersonalData(whole)
+  return {
+    whole,
+    withoutPersonal: canonical(encoded, (field, depth) => isCompared(field, depth) && !isPersonal(field)),
+    open: canonical(
+      encoded,
+      (field, depth) => isCompared(field, depth) && !isPersonal(field) && (depth > 1 || ofEvents.plain.has(field))
+    ),
+    subjects: subjectsOf(encoded, new Set([...ofEvents.subjects, ...subjects]))
+  }
 }
+
+const everything: Keeps = () => true
 
 /**
  * Returns the content of an append without a command: the names and payloads of its events, and whether they close the stream.
@@ -125,18 +146,18 @@ export const ofPayload = (schema: Schema.Top, payload: unknown, events: Event.An
  */
 export const ofEvents = (events: Event.Any, batch: ReadonlyArray<NewEvent>, closes: boolean): Content => {
   const located = EventPersonalData.fieldLocators(events)
-  const whole = batch.map(({ data, type }) => ({ type, data: parse(data) }))
-  const personal = canonical({ closes, events: whole }, nothing)
+  const all = batch.map(({ data, type }) => ({ type, data: parse(data) }))
+  const whole = canonical({ closes, events: all }, everything)
   let found = false
-  for (const { data, type } of whole) {
+  for (const { data, type } of all) {
     for (const { field, parent } of located.get(type)?.(data) ?? []) {
       delete parent[field]
       found = true
     }
   }
-  return found
-    ? { open: canonical({ closes, events: whole }, nothing), personal }
-    : { open: personal, personal: undefined }
+  if (!found) return withoutPersonalData(whole)
+  const open = canonical({ closes, events: all }, everything)
+  return { whole, withoutPersonal: open, open, subjects: [] }
 }
 
 /**
@@ -148,12 +169,12 @@ export const ofEvents = (events: Event.Any, batch: ReadonlyArray<NewEvent>, clos
 export const hashOf = (text: string): string => Base64Url.encode(Sha256.ofText(text).subarray(0, 16))
 
 /**
- * A salt for each subject of an append. `fields` is to be encrypted with the personal data of the events; `hash` then returns what is stored.
+ * Returns a salt for each subject of an append. `fields` is to be encrypted, and `hash` then returns what is stored.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const salted = (personal: string, subjects: ReadonlyArray<string>): {
+export const salted = (whole: string, subjects: ReadonlyArray<string>): {
   readonly fields: ReadonlyArray<PersonalFields.LocatedField>
   readonly hash: () => PersonalPayloadHash
 } => {
@@ -163,14 +184,14 @@ export const salted = (personal: string, subjects: ReadonlyArray<string>): {
     field: "salt",
     subject: subjects[index]!
   }))
-  const hash = saltedHash(salts, personal)
+  const hash = saltedHash(salts, whole)
   return { fields, hash: () => ({ hash, salts: fields.map(({ parent }) => parent["salt"]!) }) }
 }
 
-const saltedHash = (salts: ReadonlyArray<string>, personal: string): string => hashOf([...salts, personal].join("\n"))
+const saltedHash = (salts: ReadonlyArray<string>, whole: string): string => hashOf([...salts, whole].join("\n"))
 
 /**
- * Returns whether a content is the one whose hashes are stored. Personal data cannot be compared any more once one of its subjects is erased.
+ * Returns whether a content is the one whose hashes are stored. Once a subject of it is erased, what the log has in plaintext is compared.
  *
  * @since 0.1.0
  * @category guards
@@ -178,26 +199,25 @@ const saltedHash = (salts: ReadonlyArray<string>, personal: string): string => h
 export const matches = Effect.fnUntraced(function*(
   keys: Pick<Keys, "decrypt">,
   { payloadHash, personalPayloadHash }: Metadata,
-  { open, personal }: Content
+  { open, whole, withoutPersonal }: Content
 ): Effect.fn.Return<boolean, EventStoreError> {
   // An event that another program has written need not have a hash.
   if (payloadHash === undefined) return true
-  if (payloadHash !== hashOf(open)) return false
-  if (personalPayloadHash === undefined) return true
+  if (personalPayloadHash === undefined) return payloadHash === hashOf(whole) || payloadHash === hashOf(withoutPersonal)
   const decrypted = yield* keys.decrypt(personalPayloadHash.salts.map((salt) => ({ salt })))
   const salts: Array<string> = []
   for (const result of decrypted) {
     if (Result.isFailure(result)) {
       return yield* storeError(
         new StoreFailure({
-          message: `The payload of a command cannot be compared with the first one: ${result.failure}`,
+          message: `The payload of a command cannot be compared with the first one under its id: ${result.failure}`,
           cause: undefined
         })
       )
     }
     const salt: unknown = Predicate.isObject(result.success) ? Reflect.get(result.success, "salt") : undefined
-    if (isErased(salt)) return true
+    if (isErased(salt)) return payloadHash === hashOf(open)
     salts.push(String(salt))
   }
-  return saltedHash(salts, personal ?? open) === personalPayloadHash.hash
+  return saltedHash(salts, whole) === personalPayloadHash.hash
 })

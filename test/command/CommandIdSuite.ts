@@ -5,17 +5,21 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import * as StreamLifecycle from "../../src/archive/StreamLifecycle.ts"
 import * as Command from "../../src/command/Command.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { race } from "../../src/conformance/EventStoreFixtures.ts"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { EventStoreError } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
+import * as StreamId from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
 import * as Decision from "../../src/decision/Decision.ts"
 import * as Erasure from "../../src/erasure/Erasure.ts"
@@ -75,7 +79,7 @@ const reserve = Decision.layer(Decision.make(Reserve, {
 }))
 
 /** Returns what differs from the first use of a command id. */
-const reuseOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+export const reuseOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.result(effect), (result) => {
     const error: unknown = Result.isFailure(result) ? result.failure : undefined
     return error instanceof EventStoreError && error.reason._tag === "CommandIdReused" ? error.reason.differs : result
@@ -89,21 +93,36 @@ const PersonEvent = Schema.TaggedUnion({
   },
   Moved: { personId: Schema.String, group: Schema.String }
 })
-const Join = Command.make("Join", { payload: { personId: Schema.String, group: Schema.String, name: Schema.String } })
+export const Join = Command.make("Join", {
+  payload: { personId: Schema.String, group: Schema.String, name: Schema.String }
+})
 const Move = Command.make("Move", { payload: { personId: Schema.String, group: Schema.String } })
-const people = Aggregate.layer(
+/** Its payload names the personal data as no event does. */
+const Enlist = Command.make("Enlist", {
+  payload: { personId: Schema.String, group: Schema.String, fullName: Schema.String, coupon: Schema.String }
+})
+/** The phone number decides, and no event has it. */
+const Verify = Command.make("Verify", {
+  payload: { personId: Schema.String, group: Schema.String, phone: Schema.String }
+})
+export const people = Aggregate.layer(
   Aggregate.make("CommandIdPerson", {
     id: "personId",
     state: Schema.String,
     events: PersonEvent,
-    commands: [Join, Move]
+    commands: [Join, Move, Enlist, Verify]
   })
     .decider({
       initial: "",
       evolve: { Joined: (_, { group }) => group, Moved: (_, { group }) => group },
       decide: {
         Join: (_, command) => [PersonEvent.cases.Joined.make(command)],
-        Move: (_, command) => [PersonEvent.cases.Moved.make(command)]
+        Move: (_, command) => [PersonEvent.cases.Moved.make(command)],
+        Enlist: (
+          _,
+          { fullName, group, personId }
+        ) => [PersonEvent.cases.Joined.make({ personId, group, name: fullName })],
+        Verify: (_, { group, personId }) => [PersonEvent.cases.Moved.make({ personId, group })]
       }
     })
 )
@@ -286,5 +305,223 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
       carts
     )
     equal(yield* store.receipt(commandId), Option.some(first), "the receipt")
+  }),
+
+  test("no hash allows to guess personal data that a payload names otherwise than its events", function*() {
+    const store = yield* EventStore
+    const personId = unique("ann")
+    /** Every hash that somebody who reads the log can compute of a guess. */
+    const hashes: Array<string | undefined> = []
+    yield* Effect.gen(function*() {
+      for (const who of ["Ann Archer", "Bob Baker"]) {
+        const enlisted = yield* CommandBus.dispatch(Enlist, { personId, group: "g", fullName: who, coupon: who })
+        const verified = yield* CommandBus.dispatch(Verify, { personId, group: "g", phone: who })
+        const recorded = yield* Stream.runCollect(store.readStreamEncoded(enlisted.stream))
+        for (const { events } of [enlisted, verified]) {
+          hashes.push(recorded.find(({ id }) => id === events[0]!.id)?.metadata.payloadHash)
+        }
+      }
+    }).pipe(Effect.provide(people))
+    equal([typeof hashes[0], typeof hashes[1]], ["string", "string"], "the hashes are stored")
+    equal([hashes[0], hashes[1]], [hashes[2], hashes[3]], "they depend on nothing but what the log has in plaintext")
+  }),
+
+  test("compares fields that no event has, until their subject is erased", function*() {
+    const [personId, commandId] = [unique("ann"), unique("command")]
+    const enlisting = { personId, group: "g", fullName: "Ann Archer", coupon: "c" }
+    const enlist = (change: Partial<typeof enlisting>) =>
+      CommandBus.dispatch(Enlist, { ...enlisting, ...change }, { commandId })
+    const verifying = { personId, group: "g", phone: "555-1" }
+    const verify = (change: Partial<typeof verifying>) =>
+      CommandBus.dispatch(Verify, { ...verifying, ...change }, { commandId: `${commandId}-2` })
+    yield* Effect.gen(function*() {
+      const enlisted = yield* enlist({})
+      const verified = yield* verify({})
+      equal([yield* enlist({}), yield* verify({})], [enlisted, verified], "the same payloads")
+      equal(yield* reuseOf(enlist({ fullName: "Bob Baker" })), "payload", "another name")
+      equal(yield* reuseOf(enlist({ coupon: "d" })), "payload", "another coupon")
+      equal(yield* reuseOf(verify({ phone: "555-2" })), "payload", "another number")
+      yield* Erasure.erase(personId)
+      equal([yield* enlist({}), yield* verify({})], [enlisted, verified], "the same payloads after the erasure")
+      equal(yield* verify({ phone: "555-2" }), verified, "another number, which cannot be compared any more")
+      equal(yield* reuseOf(verify({ group: "h" })), "payload", "what the log has in plaintext is compared")
+      equal(yield* reuseOf(enlist({ group: "h" })), "payload", "also of the other command")
+      const later = { commandId: `${commandId}-3` }
+      const afterwards = yield* CommandBus.dispatch(Verify, verifying, later)
+      equal(afterwards.events.length, 1, "events without personal data are still written")
+      equal(yield* CommandBus.dispatch(Verify, verifying, later), afterwards, "the same payload again")
+      const other = CommandBus.dispatch(Verify, { ...verifying, group: "h" }, later)
+      equal(yield* reuseOf(other), "payload", "another group")
+    }).pipe(Effect.provide(people))
+  }),
+
+  test("compares what a payload's Schema cannot encode, and leaves out secrets wherever they are", function*() {
+    const ids = Array.from({ length: 3 }, () => unique("command"))
+    class Opaque {
+      readonly parts: ReadonlyMap<string, number>
+      constructor(parts: ReadonlyMap<string, number>) {
+        this.parts = parts
+      }
+    }
+    const Fill = Command.make("Fill", {
+      payload: {
+        cartId: Schema.String,
+        opaque: Schema.declare((u): u is Opaque => u instanceof Opaque),
+        locked: Schema.Redacted(Schema.String, { disallowJsonEncode: true }),
+        list: Schema.Array(Schema.Redacted(Schema.String)),
+        nested: Schema.Struct({ pin: Schema.Option(Schema.Redacted(Schema.String)), amount: Schema.Number })
+      }
+    })
+    const fill = Aggregate.layer(
+      Aggregate.make("Fill", { ...options, commands: [Fill] }).decider({
+        initial: 0,
+        evolve,
+        decide: { Fill: (_, { cartId }) => [CartEvent.cases.Emptied.make({ cartId })] }
+      })
+    )
+    const store = yield* EventStore
+    const cartId = unique("cart")
+    const run = (
+      parts: ReadonlyArray<readonly [string, number]>,
+      secret: string,
+      amount: number,
+      commandId = ids[0]!
+    ) =>
+      CommandBus.dispatch(Fill, {
+        cartId,
+        opaque: new Opaque(new Map(parts)),
+        locked: Redacted.make(secret),
+        list: [Redacted.make(secret)],
+        nested: { pin: Option.some(Redacted.make(secret)), amount }
+      }, { commandId })
+    yield* Effect.gen(function*() {
+      const first = yield* run([["a", 1]], "one", 1)
+      equal(yield* run([["a", 1]], "one", 1), first, "the same payload")
+      equal(yield* run([["a", 1]], "two", 1), first, "secrets are not compared")
+      equal(yield* reuseOf(run([["a", 2]], "one", 1)), "payload", "another map in a value that is not JSON")
+      equal(yield* reuseOf(run([["a", 1]], "one", 2)), "payload", "another field")
+      yield* run([["a", 1]], "one", 1, ids[1])
+      yield* run([["a", 1]], "two", 1, ids[2])
+      const hashes = (yield* Stream.runCollect(store.readStreamEncoded(`Fill-${cartId}`))).map(({ metadata }) =>
+        metadata.payloadHash
+      )
+      equal(new Set(hashes).size, 1, "no hash depends on a secret")
+    }).pipe(Effect.provide(fill))
+  }),
+
+  test("does not compare a field that a default has filled in", function*() {
+    let calls = 0
+    const Stamp = Command.make("Stamp", {
+      payload: {
+        cartId: Schema.String,
+        sku: Schema.String,
+        serial: Schema.Int.pipe(Schema.withConstructorDefault(Effect.sync(() => ++calls)))
+      }
+    })
+    const stamps = Aggregate.layer(
+      Aggregate.make("Stamp", { ...options, commands: [Stamp] }).decider({
+        initial: 0,
+        evolve,
+        decide: {
+          Stamp: (_, { cartId, serial, sku }) => [CartEvent.cases.Added.make({ cartId, sku, quantity: serial })]
+        }
+      })
+    )
+    const [cartId, commandId, given] = [unique("cart"), unique("command"), unique("command")]
+    yield* Effect.gen(function*() {
+      const first = yield* CommandBus.dispatch(Stamp, { cartId, sku: "a" }, { commandId })
+      equal(yield* CommandBus.dispatch(Stamp, { cartId, sku: "a" }, { commandId }), first, "with another default")
+      equal(calls, 2, "the default is computed again")
+      equal(yield* reuseOf(CommandBus.dispatch(Stamp, { cartId, sku: "b" }, { commandId })), "payload", "another field")
+      const serial = (n: number) => CommandBus.dispatch(Stamp, { cartId, sku: "a", serial: n }, { commandId: given })
+      const second = yield* serial(7)
+      equal(yield* serial(7), second, "the same number, given by the caller")
+      equal(yield* reuseOf(serial(8)), "payload", "another one")
+    }).pipe(Effect.provide(stamps))
+  }),
+
+  test("rejects a command's id for a decision, and a decision's for a command", function*() {
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const payload = { cartId, sku: "a", quantity: 1 }
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Add, payload, { commandId })
+      equal(yield* reuseOf(CommandBus.dispatch(Reserve, payload, { commandId })), "command", "by a decision")
+      const full = { ...payload, quantity: 100 }
+      equal(yield* reuseOf(CommandBus.dispatch(Reserve, full, { commandId })), "command", "by one that is rejected")
+      yield* CommandBus.dispatch(Reserve, payload, { commandId: `${commandId}-2` })
+      equal(
+        yield* reuseOf(CommandBus.dispatch(Add, payload, { commandId: `${commandId}-2` })),
+        "command",
+        "by a command"
+      )
+    }).pipe(Effect.provide(Layer.merge(carts, reserve)))
+  }),
+
+  test("a rejected command and a decision without events leave their id free", function*() {
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const add = (quantity: number) => CommandBus.dispatch(Add, { cartId, sku: "a", quantity }, { commandId })
+    yield* Effect.gen(function*() {
+      equal(yield* Effect.flip(add(11)), new TooMany(), "rejected")
+      const added = yield* add(10)
+      equal(added.events.length, 1, "nothing was stored under the id")
+      equal(yield* reuseOf(add(11)), "payload", "from now on it belongs to a payload")
+      const full = { cartId, sku: "a", quantity: 1 }
+      const reserving = { commandId: `${commandId}-2` }
+      equal(yield* Effect.flip(CommandBus.dispatch(Reserve, full, reserving)), new TooMany(), "a rejected decision")
+      const other = { cartId: unique("cart"), sku: "b", quantity: 2 }
+      equal((yield* CommandBus.dispatch(Reserve, other, reserving)).events.length, 1, "its id is free")
+    }).pipe(Effect.provide(Layer.merge(carts, reserve)))
+  }),
+
+  test("knows a command id after its stream was closed and archived", function*() {
+    const [cartId, commandId, reserving] = [unique("cart"), unique("command"), unique("command")]
+    const payload = { cartId, sku: "a", quantity: 3 }
+    const Last = CartEvent.cases.Emptied
+    yield* Effect.gen(function*() {
+      const added = yield* CommandBus.dispatch(Add, payload, { commandId })
+      const reserved = yield* CommandBus.dispatch(Reserve, payload, { commandId: reserving })
+      for (const step of ["open", "closed", "archived"]) {
+        if (step === "closed") {
+          yield* Aggregate.close(CartDecider, cartId, Last.make({ cartId }))
+          const store = yield* EventStore
+          yield* store.close(CartEvent, reserved.stream, Last.make({ cartId }))
+        } else if (step === "archived") {
+          for (const { stream } of [added, reserved]) yield* StreamLifecycle.archive(stream)
+        }
+        equal(yield* CommandBus.dispatch(Add, payload, { commandId }), added, `${step}: the same command`)
+        const other = { ...payload, quantity: 4 }
+        equal(yield* reuseOf(CommandBus.dispatch(Add, other, { commandId })), "payload", `${step}: another payload`)
+        const again = CommandBus.dispatch(Reserve, payload, { commandId: reserving })
+        equal(yield* again, reserved, `${step}: the same decision`)
+        const otherDecision = CommandBus.dispatch(Reserve, other, { commandId: reserving })
+        equal(yield* reuseOf(otherDecision), "payload", `${step}: a decision on another payload`)
+      }
+    }).pipe(Effect.provide(Layer.merge(carts, reserve)))
+  }),
+
+  test("returns the first receipt for a command id that was stored without a hash", function*() {
+    const { driver } = (yield* EventStore)[internals]
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const event = {
+      id: crypto.randomUUID(),
+      type: "Added",
+      schemaVersion: 1,
+      data: JSON.stringify({ cartId, sku: "a", quantity: 3 }),
+      metadata: JSON.stringify({ command: "Add", commandId }),
+      tags: []
+    }
+    yield* driver.append({
+      stream: StreamId.StreamId.make(`Cart-${cartId}`),
+      expected: "any",
+      events: [event],
+      commandId
+    })
+    yield* Effect.gen(function*() {
+      // Another program has written it, so nothing is known about its payload.
+      const { version } = yield* CommandBus.dispatch(Add, { cartId, sku: "b", quantity: 4 }, { commandId })
+      equal(version, Version.make(1), "the first receipt")
+      const empty = CommandBus.dispatch(Empty, { cartId, secret: Redacted.make("s") }, { commandId })
+      equal(yield* reuseOf(empty), "command", "the command is compared")
+    }).pipe(Effect.provide(carts))
   })
 ]
