@@ -24,6 +24,8 @@ create table evsrc.documents (
   indexed text[] collate "C" not null default '{}',
   -- Every write sets a new value, which no document has had before.
   revision bigint not null,
+  -- The stream that feeds the document, of a projection with several partitions by stream. Otherwise null.
+  stream text collate "C",
   primary key (generation, key)
 );
 
@@ -338,8 +340,10 @@ end $$;
 --   p_put_keys, p_put_documents, p_put_indexed  one element per document to write; the indexed entries of a document are joined by
 --                                               the unit separator (U+001F)
 --   p_removed_keys                              the documents to remove
+--   p_put_streams                               null, or the stream that feeds each document to write
 create function evsrc.write_documents(
-  p_generation text, p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[]
+  p_generation text, p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
+  p_put_streams text[] default null
 ) returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -348,13 +352,13 @@ begin
     delete from evsrc.documents where generation = p_generation and key = any (p_removed_keys);
   end if;
   if cardinality(p_put_keys) > 0 then
-    insert into evsrc.documents (generation, key, document, indexed, revision)
+    insert into evsrc.documents (generation, key, document, indexed, revision, stream)
       select p_generation, put.key, put.document::json, coalesce(string_to_array(nullif(put.indexed, ''), E'\x1f'), '{}'),
-          nextval('evsrc.revisions')
-        from unnest(p_put_keys, p_put_documents, p_put_indexed) as put(key, document, indexed)
+          nextval('evsrc.revisions'), put.stream
+        from unnest(p_put_keys, p_put_documents, p_put_indexed, p_put_streams) as put(key, document, indexed, stream)
         order by put.key
       on conflict (generation, key) do update
-        set document = excluded.document, indexed = excluded.indexed, revision = excluded.revision;
+        set document = excluded.document, indexed = excluded.indexed, revision = excluded.revision, stream = excluded.stream;
   end if;
 end $$;
 
@@ -368,7 +372,7 @@ create function evsrc.advance_partition(
   p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
   p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null,
-  p_to_since bigint default null, p_to_events bigint default null
+  p_to_since bigint default null, p_to_events bigint default null, p_put_streams text[] default null
 ) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -401,11 +405,11 @@ begin
         from unnest(p_segment_firsts[next_segment:], p_segment_events[next_segment:], p_segment_digests[next_segment:])
           as segment(first, events, digest);
   end if;
-  perform evsrc.write_documents(p_generation, p_put_keys, p_put_documents, p_put_indexed, p_removed_keys);
+  perform evsrc.write_documents(p_generation, p_put_keys, p_put_documents, p_put_indexed, p_removed_keys, p_put_streams);
   return 'advanced';
 end $$;
 
--- Does the same where several partitions write the same documents: only if the documents that were read are unchanged.
+-- Does the same where several partitions could write the same documents: only if the documents that were read are unchanged.
 --   p_read_keys, p_read_revisions  one element per document that was read; revision 0 if it did not exist
 -- Returns 'advanced' or 'lost', or 'changed' with nothing written if another process has changed one of these documents.
 create function evsrc.advance_partition_if_unchanged(
@@ -413,7 +417,7 @@ create function evsrc.advance_partition_if_unchanged(
   p_read_keys text[], p_read_revisions bigint[],
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
   p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null,
-  p_to_since bigint default null, p_to_events bigint default null
+  p_to_since bigint default null, p_to_events bigint default null, p_put_streams text[] default null
 ) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -434,10 +438,10 @@ begin
   end if;
   select coalesce(array_agg(read.key), '{}') into new_keys
     from unnest(p_read_keys, p_read_revisions) as read(key, revision) where read.revision = 0 and read.key = any (p_put_keys);
-  insert into evsrc.documents (generation, key, document, indexed, revision)
+  insert into evsrc.documents (generation, key, document, indexed, revision, stream)
     select p_generation, put.key, put.document::json, coalesce(string_to_array(nullif(put.indexed, ''), E'\x1f'), '{}'),
-        nextval('evsrc.revisions')
-      from unnest(p_put_keys, p_put_documents, p_put_indexed) as put(key, document, indexed)
+        nextval('evsrc.revisions'), put.stream
+      from unnest(p_put_keys, p_put_documents, p_put_indexed, p_put_streams) as put(key, document, indexed, stream)
       where put.key = any (new_keys)
       order by put.key
     on conflict (generation, key) do nothing;
@@ -452,9 +456,10 @@ begin
         select read.key from unnest(p_read_keys, p_read_revisions) as read(key, revision)
           where read.revision <> 0 and read.key = any (p_removed_keys)
       ),
-      p_segment_firsts, p_segment_events, p_segment_digests, p_to_id, p_to_since, p_to_events)
+      p_segment_firsts, p_segment_events, p_segment_digests, p_to_id, p_to_since, p_to_events,
+      coalesce(array_agg(put.stream), '{}'))
     into outcome
-    from unnest(p_put_keys, p_put_documents, p_put_indexed) as put(key, document, indexed)
+    from unnest(p_put_keys, p_put_documents, p_put_indexed, p_put_streams) as put(key, document, indexed, stream)
     where put.key <> all (new_keys);
   if outcome <> 'advanced' then
     raise exception '%', outcome using errcode = 'EV002';

@@ -386,6 +386,35 @@ export const liveRead = () => Effect.runPromise(ProjectionStore.get(LiveUsers, "
 export const storedRead = () =>
   Effect.runPromise(ProjectionStore.get(Users, "u1").pipe(Effect.provide(ProjectionStore.layerMemory)))
 
+const userOptions = {
+  document: UserView,
+  key: (e: typeof taggedUserEvent.Type) => e.userId,
+  evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
+} as const
+export const byDeclaredTag = () => [
+  Projection.make("users", { ...userOptions, events: taggedUserEvent, partitionBy: { tag: "user" } }),
+  Subscription.make("mail", { events: taggedUserEvent, partitionBy: { tag: "user" }, handle: () => Effect.void })
+]
+export const byUndeclaredTag = () =>
+  // @ts-expect-error the set declares no such tag
+  Projection.make("users", { ...userOptions, events: taggedUserEvent, partitionBy: { tag: "usr" } })
+export const byTagOfUntaggedSet = () =>
+  // @ts-expect-error the set declares no tags
+  Projection.make("users", { ...userOptions, events: UserEvent, partitionBy: { tag: "user" } })
+export const handledByUndeclaredTag = () =>
+  // @ts-expect-error the set declares no such tag
+  Subscription.make("mail", { events: taggedUserEvent, partitionBy: { tag: "usr" }, handle: () => Effect.void })
+export const writtenByUndeclaredTag = () =>
+  Projection.handler("users", {
+    events: taggedUserEvent,
+    // @ts-expect-error the set declares no such tag
+    partitionBy: { tag: "usr" },
+    handle: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
+  })
+export const handledByDocument = () =>
+  // @ts-expect-error a subscription has no documents
+  Subscription.make("mail", { events: taggedUserEvent, partitionBy: "document", handle: () => Effect.void })
+
 const noLog = Effect.provide(ProjectionStore.layerMemory)
 export const liveReadWithoutLog = () =>
   // @ts-expect-error a live projection reads the event store

@@ -53,7 +53,7 @@ export interface Failure {
 export interface BatchPlan extends Outcome {
   /** The documents to write. */
   readonly changes: ReadonlyArray<EncodedDocument>
-  /** The revisions of the documents from which the changes were computed, where other partitions may write them too. */
+  /** The revisions of the documents from which the changes were computed, where other partitions could write them too. */
   readonly reads: Advance["reads"] | undefined
 }
 

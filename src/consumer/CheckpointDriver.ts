@@ -27,6 +27,8 @@ export interface EncodedDocument {
   readonly document: string | undefined
   /** The entries to filter by. */
   readonly indexed: ReadonlyArray<string>
+  /** The stream that feeds the document, of a projection with several partitions by stream. */
+  readonly stream?: string | undefined
   /** Finds the personal data in the document, if it has any. */
   readonly locateFields?: PersonalFields.FieldLocator | undefined
 }
@@ -47,7 +49,7 @@ export interface Advance {
   readonly toEventId?: string | undefined
   /** How many events the log has just before `to`, whatever the consumer handles. */
   readonly toCount?: EventCount | undefined
-  /** The documents from which the changes were computed, where other partitions may change them too; revision 0 for a missing one. */
+  /** The documents from which the changes were computed, where other partitions could change them too; revision 0 for a missing one. */
   readonly reads?: ReadonlyArray<{ readonly key: string; readonly revision: bigint }> | undefined
   readonly changes: ReadonlyArray<EncodedDocument>
   /** The events that were applied. */

@@ -130,6 +130,14 @@ export interface WithTags<out Set, out Declared> {
 export type TagName<E extends Any> = string extends Tag<E> ? string : keyof DeclaredTags<E> & string
 
 /**
+ * The names of the tags that a set declares, where one of them is required: for a set without tags, the compiler's message says so.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type DeclaredTag<E extends Any> = [TagName<E>] extends [never] ? NoTagsDeclared & string : TagName<E>
+
+/**
  * The texts of the tags that events of a set can have.
  *
  * @since 0.1.0

@@ -14,6 +14,7 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
 import * as DocumentFold from "./DocumentFold.ts"
+import * as DocumentStreams from "./DocumentStreams.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { StoredDocument } from "./ProjectionStoreDriver.ts"
 
@@ -39,6 +40,8 @@ interface Batch {
   readonly events: ReadonlyArray<DecodedEvent>
   /** The stored documents before the batch. */
   readonly stored: Documents
+  /** Returns the streams of the documents before the batch. */
+  readonly streams: () => DocumentStreams.DocumentStreams
   readonly onFailure: "park" | "stop"
   /** Throws when the document does not satisfy its Schema or is too large. */
   readonly encode: (key: string, document: unknown) => EncodedDocument
@@ -68,16 +71,17 @@ export const fold = Effect.fnUntraced(function*(
     projection,
     events: decoded,
     stored: decodeDocuments(projection, found),
+    streams: () => DocumentStreams.make(projection, found),
     onFailure,
     encode: encoder(projection, documentBytes)
   }
   const folded = foldEvents(batch)
-  const changes = Result.getOrUndefined(encodeChanges(batch, folded.documents))
+  const changes = Result.getOrUndefined(encodeChanges(batch, folded))
   const reads = keys.map((key) => ({ key, revision: revisions.get(key) ?? 0n }))
   if (changes !== undefined) return { ...folded.outcome, changes, reads }
   // A document breaks its Schema: fold again, and encode after every event to find the event that breaks it.
   const checked = foldEvents(batch, batch.encode)
-  return { ...checked.outcome, changes: Result.getOrThrow(encodeChanges(batch, checked.documents)), reads }
+  return { ...checked.outcome, changes: Result.getOrThrow(encodeChanges(batch, checked)), reads }
 })
 
 const documentKeysOf = (projection: Projection.Any, events: ReadonlyArray<DecodedEvent>): ReadonlyArray<string> =>
@@ -110,21 +114,26 @@ const valueOf = (name: string, tag: string): string | undefined =>
   tag.startsWith(`${name}:`) ? tag.slice(name.length + 1) : undefined
 
 /** Returns the records. Fails for an event that touches a document of another key, as the order of that document could not be kept. */
-const validateTag = (
+const validate = (
   projection: Projection.Any,
+  streams: DocumentStreams.DocumentStreams,
   event: EncodedEvent,
   records: ReadonlyArray<DocumentFold.KeyedRecord>
 ): Result.Result<ReadonlyArray<DocumentFold.KeyedRecord>, EventStoreError> => {
   const by = projection.partitionBy
-  if (typeof by === "string") return Result.succeed(records)
-  const values = new Set(event.tags.map((tag) => valueOf(by.tag, tag)))
+  if (typeof by === "string") {
+    return Result.map(DocumentStreams.validate(streams, projection, event, DocumentFold.keysOf(records)), () => records)
+  }
+  const values = new Set(event.tags.flatMap((tag) => valueOf(by.tag, tag) ?? []))
   const other = records.flatMap(({ keys }) => keys).find((key) => !values.has(key))
+  const tagged = values.size === 0
+    ? `the event has no tag "${by.tag}", but touches the document "${other}"`
+    : `the event touches the document "${other}", which is not a value of its tag "${by.tag}"`
   return other === undefined ? Result.succeed(records) : Result.fail(HandlerError.failed(
     projection,
     event,
     new Error(
-      `the event touches the document "${other}", which is not a value of its tag "${by.tag}"; return the values of the tag from \`key\`, or leave `
-        + `out \`partitionBy\``
+      `${tagged}; return the values of the tag from \`key\`, or leave out \`partitionBy\``
     )
   ))
 }
@@ -152,10 +161,17 @@ const encoder = (projection: Projection.Any, documentBytes: number): Batch["enco
   }
 }
 
+interface Folded {
+  readonly outcome: Outcome
+  readonly documents: ReadonlyMap<string, unknown>
+  readonly streams: DocumentStreams.DocumentStreams
+}
+
 const foldEvents = (
-  { events, onFailure, projection, stored }: Batch,
+  { events, onFailure, projection, stored, streams: streamsOf }: Batch,
   check?: (key: string, document: unknown) => void
-): { readonly outcome: Outcome; readonly documents: ReadonlyMap<string, unknown> } => {
+): Folded => {
+  const streams = streamsOf()
   const documents = new Map<string, unknown>()
   const before = (key: string) =>
     documents.has(key) ? Result.succeed(documents.get(key)) : stored.get(key) ?? Result.succeed(undefined)
@@ -164,7 +180,7 @@ const foldEvents = (
   const parked = new Set<string>()
   for (const keyed of events) {
     const { event, isSingle, keys, records } = keyed
-    const valid = Result.flatMap(records, (records) => validateTag(projection, event, records))
+    const valid = Result.flatMap(records, (records) => validate(projection, streams, event, records))
     // The keys have different documents. When one of them stops the consumer, none is applied: the event is the next to be read.
     const results = keys.filter((key) => !parked.has(key)).map((key) => ({
       key,
@@ -179,7 +195,7 @@ const foldEvents = (
       const stops = onFailure === "stop" || key === ConsumerKey.unknownKey || isOfNewerCode(after.failure)
       if (!stops) continue
       failures.push({ event, key, error: after.failure })
-      return { outcome: { applied, failures }, documents }
+      return { outcome: { applied, failures }, documents, streams }
     }
     for (const { after, key } of results) {
       if (Result.isFailure(after)) {
@@ -188,14 +204,20 @@ const foldEvents = (
         continue
       }
       for (const [key, document] of after.success) documents.set(key, document)
+      DocumentStreams.record(streams, event, after.success)
       applied.push(ConsumerKey.delivery(event, key, isSingle))
     }
   }
-  return { outcome: { applied, failures }, documents }
+  return { outcome: { applied, failures }, documents, streams }
 }
 
 const encodeChanges = (
   { encode }: Batch,
-  documents: ReadonlyMap<string, unknown>
+  { documents, streams }: Folded
 ): Result.Result<ReadonlyArray<EncodedDocument>, unknown> =>
-  Result.try(() => Array.from(documents, ([key, document]) => encode(key, document)))
+  Result.try(() =>
+    Array.from(documents, ([key, document]) => {
+      const stream = streams?.get(key)
+      return stream === undefined ? encode(key, document) : { ...encode(key, document), stream }
+    })
+  )

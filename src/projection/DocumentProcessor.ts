@@ -10,6 +10,7 @@ import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import * as DocumentFold from "./DocumentFold.ts"
+import * as DocumentStreams from "./DocumentStreams.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
@@ -29,7 +30,7 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
   }
   const documentKeysOf = (event: EncodedEvent) => Result.getOrUndefined(Result.map(decode(event), DocumentFold.keysOf))
   // Otherwise each document belongs to one partition, and no other worker writes it.
-  const isShared = projection.partitions > 1 && projection.partitionBy === "stream"
+  const isShared = DocumentStreams.isRequired(projection)
   return {
     consumer: projection,
     grows: true,

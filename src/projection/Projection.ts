@@ -96,12 +96,12 @@ export const handler = <
   options: Consumer.Options<Events> & {
     readonly events: Events
     /** The key within which order holds, which divides the partitions, and which is parked when a handler fails; `"stream"` by default. */
-    readonly partitionBy?: Consumer.PartitionBy
+    readonly partitionBy?: Consumer.PartitionBy<NoInfer<Event.DeclaredTag<Events>>>
     /** For each event, an effect that handles it, or `Projection.ignore`. */
     readonly handle: EventHandlers.Checked<H, Event.Tag<Events>, Parks> & H
     /**
      * The tags of the errors that handlers fail with and do not handle, such as `["WrongStatus"]`. An event that fails with one of them is
-     * retried as `retry` says, and then parks its stream, or what `onFailure` says; an inline handler that fails
+     * retried as `retry` says, and then parks its key, or what `onFailure` says; an inline handler that fails
      * fails the append. The errors of the stores, of dispatching a command, of
      * sending a query and of the database need no name.
      */

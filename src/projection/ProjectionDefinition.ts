@@ -15,6 +15,7 @@ import * as userCode from "../core/userCode.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EventQuery, QueryOf } from "../event/EventQuery.ts"
+import * as EventTags from "../event/EventTags.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as IndexDefinition from "./IndexDefinition.ts"
@@ -139,7 +140,7 @@ export interface Document extends Schema.Top {
  *
  * **Gotchas**
  *
- * Raise `version` when `evolve` or the document changes: the projection then starts with the first event, beside the old documents. A read of
+ * Raise `version` when `key`, `evolve` or the document changes: the projection then starts with the first event, beside the old documents. A read of
  * a `live` projection folds all events of its types, unless `find` selects those of one document.
  *
  * @since 0.1.0
@@ -157,12 +158,15 @@ export const make = <
     readonly events: Events
     /**
      * The key within which order holds, which divides the partitions, and which is parked when an event fails. `"document"`, the default, is the
-     * key of the document: every document is folded in the order of the log. Each partition then reads and decodes all events of the projection.
+     * key of the document: every document is folded in the order of the log. Each partition then reads and decodes all events of the projection,
+     * and waits at an event that cannot be decoded, because any document may be its own.
      *
-     * - `{ tag }` does the same where `key` returns values of a tag; the database finds the events of a partition
-     * - `"stream"` preserves the order of each stream only, so it suits documents that the events of one stream touch
+     * - `"stream"` suits documents that the events of one stream touch: an event that cannot be decoded parks its stream only. With several
+     *   partitions an event fails if it touches a document that another stream feeds.
+     * - `{ tag }` suits documents whose keys are the values of a tag. The database finds the events of a partition. An event fails if it touches
+     *   another document.
      */
-    readonly partitionBy?: "document" | Consumer.PartitionBy
+    readonly partitionBy?: "document" | Consumer.PartitionBy<NoInfer<Event.DeclaredTag<Events>>>
     /** The Schema of a document. */
     readonly document: Doc
     /** Returns the key or keys of the documents that an event touches; no key to skip the event. */
@@ -210,6 +214,7 @@ export const make = <
   if (options.find !== undefined && options.lifecycle !== "live") {
     throw new Error(`Projection.make: "${name}" has \`find\` but is not live; only live projections use \`find\``)
   }
+  validateTag(consumer)
   validateIndex(name, options.document, options.index)
   const find: ((key: string) => EventQuery) | undefined = options.find
   const isPersonal = EventPersonalData.hasPersonalData(options.events) || PersonalFields.isPersonal(options.document)
@@ -243,6 +248,17 @@ const documentKeysOf = (
   const records = Result.getOrUndefined(ConsumerDefinition.decode(consumer, event))
   const found = records && Result.getOrUndefined(Result.try(() => Array.from(new Set(records.flatMap(keysOf)))))
   return found?.every((key) => validateKey(key) === undefined) === true ? found : undefined
+}
+
+const validateTag = ({ events, handles, name, partitionBy }: Consumer.Consumer): void => {
+  if (typeof partitionBy === "string") return
+  const without = handles.find((type) => !EventTags.namesOf(events, type).includes(partitionBy.tag))
+  if (without !== undefined) {
+    throw new Error(
+      `Projection.make: \`partitionBy\` of "${name}" is invalid: events "${without}" cannot have the tag "${partitionBy.tag}", which the documents are `
+        + `to be keyed by; declare it by Event.tags, ignore these events, or leave out \`partitionBy\``
+    )
+  }
 }
 
 const validateIndex = (name: string, document: Document, index: ReadonlyArray<string> = []): void => {

@@ -120,6 +120,8 @@ export interface StoredDocument {
   readonly document: Schema.Json
   /** Changes with every write, and never returns to an earlier value. */
   readonly revision: bigint
+  /** The stream that feeds the document, of a projection with several partitions by stream. */
+  readonly stream?: string | undefined
   /** Why the personal data could not be decrypted; `document` is then still encrypted. Only the encrypting driver sets it. */
   readonly unreadable?: string | undefined
 }

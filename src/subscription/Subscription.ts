@@ -90,7 +90,7 @@ export const make = <
   options: Consumer.Options<Events> & {
     readonly events: Events
     /** The key within which order holds, which divides the partitions, and which is parked when a handler fails; `"stream"` by default. */
-    readonly partitionBy?: Consumer.PartitionBy
+    readonly partitionBy?: Consumer.PartitionBy<NoInfer<Event.DeclaredTag<Events>>>
     readonly handle: EventHandlers.Checked<H, Event.Tag<Events>, Parks> & H
     /**
      * The tags of the errors that handlers fail with and do not handle, such as `["WrongStatus"]`. An event that fails with one of them is

@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { type Case, equal, includes, isAbove, test, unique } from "../../src/conformance/Suite.ts"
@@ -18,6 +19,7 @@ import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
+import * as Projections from "../../src/projection/Projection.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
@@ -249,6 +251,118 @@ const definitions: ReadonlyArray<Case<Stores>> = [
     includes(reasons.join(), "2 partitions by document, unlike its definition", "the reasons")
   }),
 
+  test("a projector with another key than that of its checkpoints is stuck, and writes nothing", function*() {
+    const { append, awaitPosition, projection, seen, withProjector } = fixture({ partitions: 2 })
+    yield* withProjector(Effect.flatMap(append(1, ["a"]), awaitPosition))
+    yield* append(2, ["a"])
+    for (const partitionBy of ["stream", { tag: "course" }] as const) {
+      yield* Effect.gen(function*() {
+        const { status } = yield* Projector.Projector
+        const detail = Effect.map(status, ([one]) => one?.detail ?? "")
+        yield* until(Effect.map(detail, (text) => text.includes("2 partitions by document")))
+        includes(yield* detail, "version", "the advice")
+        equal(yield* seen("a"), [1], "the document")
+      }).pipe(Effect.provide(Projector.layer([{ ...projection, partitionBy }])))
+    }
+  }),
+
+  test("an event without the tag fails in a projection, and has its stream as the key in a subscription", function*() {
+    const { Events, append, awaitPosition, projection, seen, type, withProjector } = fixture({
+      partitions: 3,
+      partitionBy: { tag: "course" }
+    })
+    const careless = { ...projection, keysOf: () => ["a"] }
+    const handled: Array<number> = []
+    const subscription = Subscription.make(unique("mail"), {
+      events: Events,
+      partitions: 3,
+      partitionBy: { tag: "course" },
+      handle: ({ n }) => Effect.sync(() => handled.push(n))
+    })
+    for (const n of upTo(9)) yield* append(n, [], `${type}-s`)
+    const last = yield* append(10, ["a"])
+    yield* Effect.gen(function*() {
+      yield* awaitPosition(last)
+      const parked = yield* Parking.list(projection)
+      equal(parked.map(({ key }) => key), [`${type}-s`], "the parked keys")
+      includes(parked[0]?.error ?? "", `the event has no tag "course", but touches the document "a"`, "the error")
+      equal(yield* seen("a"), [10], "the document")
+      yield* until(Effect.sync(() => handled.length === 10))
+      equal(handled.filter((n) => n < 10), upTo(9), "the handled events of the stream")
+    }).pipe(
+      Effect.provide([Projector.layer([careless]), Subscription.layer([subscription])])
+    )
+    // The event touches no document.
+    const other = fixture({ partitions: 3, partitionBy: { tag: "course" } })
+    yield* Effect.flatMap(other.append(1, []), other.awaitPosition).pipe(other.withProjector)
+    equal(yield* Parking.list(other.projection), [], "the parked keys of the other")
+    yield* withProjector(Effect.void)
+  }),
+
+  test("a handler in the store's transaction refuses an event with several values of the tag", function*() {
+    const { Events, append, type } = fixture({ partitions: 1 })
+    const handled: Array<number> = []
+    const projection = Projections.handler(unique("rows"), {
+      events: Events,
+      partitions: 3,
+      partitionBy: { tag: "course" },
+      retry: Schedule.recurs(0),
+      handle: { [type]: ({ n }: { readonly n: number }) => Effect.sync(() => handled.push(n)) }
+    })
+    yield* Effect.gen(function*() {
+      yield* append(1, ["a", "b"])
+      yield* append(2, ["a"])
+      yield* append(3, ["c"])
+      yield* until(Effect.map(Parking.list(projection), (all) => all.length === 2))
+      yield* until(Effect.sync(() => handled.length > 0))
+      const parked = yield* Parking.list(projection)
+      equal(parked.map(({ key }) => key).toSorted(), ["course:a", "course:b"], "the parked keys")
+      includes(parked[0]?.error ?? "", "several values of the tag", "the error")
+      for (const key of ["course:a", "course:b"]) yield* Parking.skip(projection, key, { reason: "a test" })
+      equal(handled.toSorted(), [2, 3], "the handled events")
+    }).pipe(Effect.provide(Projector.layer([projection])))
+  }),
+
+  test("a tag that the events do not have is rejected when a consumer is defined", function*() {
+    const declared = Schema.TaggedUnion({ Opened: { course: Schema.String }, Closed: { id: Schema.String } })
+    // Of a wide type, so that the compiler does not know the tags.
+    const Events: Event.Any = declared.pipe(Event.tags({ course: "course" }))
+    const thrown = (make: () => unknown): string => {
+      const made = Result.try(make)
+      return Result.isFailure(made) ? String(made.failure) : "nothing"
+    }
+    const partitionBy = { tag: "corse" }
+    const evolve = { Opened: () => 1, Closed: () => 2 }
+    const options = { events: Events, document: Schema.Int, key: () => "a", evolve }
+    for (
+      const make of [
+        () => Projection.make("n", { ...options, partitionBy }),
+        () =>
+          Projections.handler("n", {
+            events: Events,
+            partitionBy,
+            handle: { Opened: () => Effect.void, Closed: () => Effect.void }
+          }),
+        () => Subscription.make("n", { events: Events, partitionBy, handle: () => Effect.void })
+      ]
+    ) {
+      includes(thrown(make), `no event of the set has the tag "corse"; the set declares the tags: course`, "the error")
+    }
+    const by = { tag: "course" } as const
+    includes(
+      thrown(() => Projection.make("n", { ...options, partitionBy: by })),
+      `events "Closed" cannot have the tag "course"`,
+      "the error for one type"
+    )
+    // Handlers of untagged types run in the order of the stream.
+    equal(
+      thrown(() => Subscription.make("n", { events: Events, partitionBy: by, handle: () => Effect.void })),
+      "nothing",
+      ""
+    )
+    yield* Effect.void
+  }),
+
   test("a document that is not a value of the tag fails its event", function*() {
     const { Events, append, type } = fixture({ partitions: 1 })
     const projection = Projection.make(unique("odd"), {
@@ -291,6 +405,59 @@ const definitions: ReadonlyArray<Case<Stores>> = [
 ]
 
 const projectionLease = Duration.seconds(10)
+
+const byStream: ReadonlyArray<Case<Stores>> = [
+  test("several partitions by stream refuse a document that a second stream feeds", function*() {
+    const { append, audited, awaitPosition, projection, seen, type, withProjector } = fixture({
+      partitions: 4,
+      partitionBy: "stream"
+    })
+    yield* Effect.gen(function*() {
+      // Without an order between the streams, the last capacity would be one of either.
+      for (const n of upTo(3)) yield* append(n, ["a"], `${type}-one`)
+      yield* awaitPosition(yield* append(4, ["a"], `${type}-one`))
+      for (const n of upTo(12)) yield* append(n, ["a"], `${type}-other${n}`)
+      yield* awaitPosition(yield* append(5, ["a"], `${type}-one`))
+      equal(yield* seen("a"), [1, 2, 3, 4, 5], "the document")
+      const parked = yield* Parking.list(projection)
+      equal(parked.length, 12, "the parked streams")
+      for (const part of [`the document "a" is fed by the stream "${type}-one"`, `4 partitions by "stream"`]) {
+        includes(parked[0]?.error ?? "", part, "the error")
+      }
+      equal((yield* Parking.retry(projection, `${type}-other1`)).outcome, "failed", "a retry")
+      yield* audited
+    }).pipe(withProjector)
+  }),
+
+  test("partitions that write a document at the same time leave it to one stream", function*() {
+    const { append, awaitPosition, projection, seen, type, withProjector } = fixture({
+      partitions: 4,
+      partitionBy: "stream"
+    })
+    const documents = upTo(20).map((n) => `d${n}`)
+    let last = Position.start
+    for (const n of upTo(6)) {
+      for (const one of documents) last = yield* append(n, [one], `${type}-${one}-${n % 3}`)
+    }
+    yield* Effect.gen(function*() {
+      yield* awaitPosition(last)
+      for (const one of documents) {
+        const [first, second, ...others] = yield* seen(one)
+        equal([second, others], [(first ?? 0) + 3, []], `the events in ${one}`)
+      }
+      equal((yield* Parking.list(projection)).length, 40, "the parked streams")
+    }).pipe(withProjector)
+  }),
+
+  test("a document of one partition by stream is fed by several streams", function*() {
+    const { append, awaitPosition, projection, seen, withProjector } = fixture({ partitions: 1, partitionBy: "stream" })
+    yield* Effect.gen(function*() {
+      for (const n of upTo(9)) yield* append(n, ["a"])
+      yield* awaitPosition(yield* append(10, ["a"]))
+      equal([yield* seen("a"), yield* Parking.list(projection)], [upTo(10), []], "the document and the parked streams")
+    }).pipe(withProjector)
+  })
+]
 
 /** Numbers from a seed, so that a failure can be repeated. */
 const randomFrom = (seed: number) => {
@@ -354,4 +521,10 @@ const random: ReadonlyArray<Case<Stores>> = upTo(3).map((seed) =>
  * @since 0.1.0
  * @category suites
  */
-export const consumerKeys: ReadonlyArray<Case<Stores>> = [...order, ...parking, ...definitions, ...random]
+export const consumerKeys: ReadonlyArray<Case<Stores>> = [
+  ...order,
+  ...parking,
+  ...definitions,
+  ...byStream,
+  ...random
+]

@@ -21,7 +21,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { AccountEvent, type Stores, upTo } from "../support/AccountFixtures.ts"
 
-/** A projection that counts the events of its own type, of many streams, in one document. */
+/** A projection that counts the events of its own type, of many streams, in a document for each. */
 const fixture = (
   options: {
     readonly partitions?: number
@@ -37,7 +37,7 @@ const fixture = (
     document: Schema.Struct({ n: Schema.Int }),
     partitions: options.partitions ?? 1,
     partitionBy: "stream",
-    key: () => "all",
+    key: (_, { stream }) => stream,
     evolve: {
       [type]: (d, e) => {
         if (options.poison?.().includes(e.n) === true) throw new Error("poison")

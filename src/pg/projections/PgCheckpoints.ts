@@ -114,7 +114,8 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
     `$6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::bigint[], $13::uuid, $14, $15`
   const unconditionally = `select ${schema}.advance_partition($1, $2, $3, $4, $5, ${writes}) as advanced`
   const ifUnchanged =
-    `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $16::text[], $17::bigint[], ${writes}) as advanced`
+    `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $16::text[], $17::bigint[], ${writes},
+      $18::text[]) as advanced`
   return ({ applied, changes, epoch, from, partition, reads, generation, to, toCount, toEventId }) =>
     Effect.map(
       query<{ readonly advanced: Advanced }>(reads === undefined ? unconditionally : ifUnchanged, [
@@ -130,7 +131,11 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
         toEventId ?? null,
         toCount?.since ?? null,
         toCount?.events ?? null,
-        ...reads === undefined ? [] : [reads.map((read) => read.key), reads.map((read) => read.revision)]
+        ...reads === undefined ? [] : [
+          reads.map((read) => read.key),
+          reads.map((read) => read.revision),
+          changes.flatMap(({ document, stream }) => document === undefined ? [] : [stream ?? null])
+        ]
       ]),
       ([row]) => row!.advanced
     )

@@ -28,6 +28,7 @@ export interface DocumentRow {
   readonly key: string
   readonly document: unknown
   readonly revision: bigint
+  readonly stream?: string | null
 }
 
 /**
@@ -36,11 +37,12 @@ export interface DocumentRow {
  * @since 0.1.0
  * @category accessors
  */
-export const documentOf = ({ document, key, revision }: DocumentRow): StoredDocument => ({
+export const documentOf = ({ document, key, revision, stream }: DocumentRow): StoredDocument => ({
   key,
   // The column was written from text that JSON.stringify made.
   document: document as Schema.Json,
-  revision
+  revision,
+  ...stream === undefined || stream === null ? {} : { stream }
 })
 
 /**
@@ -57,7 +59,10 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
 
   return {
     load: (generation, keys) =>
-      documents(`${select} where generation = $1 and key = any ($2::text[])`, [generation, keys]),
+      documents(
+        `select key, document, revision, stream from ${schema}.documents where generation = $1 and key = any ($2::text[])`,
+        [generation, keys]
+      ),
     lock: (generation, keys) =>
       documents(`select key, document, revision from ${schema}.lock_documents($1, $2::text[])`, [generation, keys]),
     write: (writes) =>

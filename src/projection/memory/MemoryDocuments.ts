@@ -96,4 +96,9 @@ const storedOf = (found: MemoryState.RevisedDocument | undefined): ReadonlyArray
   found?.document === undefined
     ? []
     // JSON.stringify made the text.
-    : [{ key: found.key, document: JSON.parse(found.document) as Schema.Json, revision: found.revision }]
+    : [{
+      key: found.key,
+      document: JSON.parse(found.document) as Schema.Json,
+      revision: found.revision,
+      stream: found.stream
+    }]
