@@ -340,7 +340,7 @@ end $$;
 --   p_put_keys, p_put_documents, p_put_indexed  one element per document to write; the indexed entries of a document are joined by
 --                                               the unit separator (U+001F)
 --   p_removed_keys                              the documents to remove
---   p_put_streams                               null, or the stream that feeds each document to write
+--   p_put_streams                               null, or the stream that feeds each document to write; empty for none
 create function evsrc.write_documents(
   p_generation text, p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
   p_put_streams text[] default null
@@ -354,7 +354,7 @@ begin
   if cardinality(p_put_keys) > 0 then
     insert into evsrc.documents (generation, key, document, indexed, revision, stream)
       select p_generation, put.key, put.document::json, coalesce(string_to_array(nullif(put.indexed, ''), E'\x1f'), '{}'),
-          nextval('evsrc.revisions'), put.stream
+          nextval('evsrc.revisions'), nullif(put.stream, '')
         from unnest(p_put_keys, p_put_documents, p_put_indexed, p_put_streams) as put(key, document, indexed, stream)
         order by put.key
       on conflict (generation, key) do update
@@ -440,7 +440,7 @@ begin
     from unnest(p_read_keys, p_read_revisions) as read(key, revision) where read.revision = 0 and read.key = any (p_put_keys);
   insert into evsrc.documents (generation, key, document, indexed, revision, stream)
     select p_generation, put.key, put.document::json, coalesce(string_to_array(nullif(put.indexed, ''), E'\x1f'), '{}'),
-        nextval('evsrc.revisions'), put.stream
+        nextval('evsrc.revisions'), nullif(put.stream, '')
       from unnest(p_put_keys, p_put_documents, p_put_indexed, p_put_streams) as put(key, document, indexed, stream)
       where put.key = any (new_keys)
       order by put.key

@@ -274,6 +274,34 @@ const progress: ReadonlyArray<Case<ProjectionStore>> = [
     equal((yield* store.progress(id)).map((p) => p.position), [at(1), at(1)], "the checkpoints")
   }),
 
+  test("stores the stream that feeds a document until the document is removed", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const { assigned: [one] } = yield* claim(id, "me", minute, 2)
+    const streams = Effect.map(
+      store.load(id, ["a", "b"]),
+      (all) => all.map(({ key, stream }) => [key, stream]).toSorted()
+    )
+    const move = (from: number, revisions: Record<string, bigint>, changes: ReadonlyArray<EncodedDocument>) =>
+      store.advance({
+        ...written(id, one!.epoch, from, from + 1, changes),
+        partition: 0,
+        reads: Object.entries(revisions).map(([key, revision]) => ({ key, revision }))
+      })
+    const of = (key: string, stream: string): EncodedDocument => ({ ...put(key, "open"), stream })
+    const revisions = Effect.map(
+      store.load(id, ["a", "b"]),
+      (all) => Object.fromEntries(all.map(({ key, revision }) => [key, revision]))
+    )
+    yield* move(0, { a: 0n, b: 0n }, [of("a", "A-1"), put("b", "open")])
+    equal(yield* streams, [["a", "A-1"], ["b", undefined]], "the streams")
+    yield* move(1, yield* revisions, [of("a", "A-2"), of("b", "B-1")])
+    equal(yield* streams, [["a", "A-2"], ["b", "B-1"]], "the streams after an update")
+    yield* move(2, yield* revisions, [remove("a")])
+    yield* move(3, { a: 0n }, [of("a", "A-3")])
+    equal(yield* streams, [["a", "A-3"], ["b", "B-1"]], "the streams after a removal")
+  }),
+
   test("loses no update of 20 partitions that write one document", function*() {
     const { id } = notes()
     const store = yield* driver

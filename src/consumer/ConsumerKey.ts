@@ -43,6 +43,17 @@ export const parse = (stored: string): Consumer.Consumer["partitionBy"] =>
 export const describe = (by: Consumer.Consumer["partitionBy"], key: string): string =>
   `the ${typeof by === "string" ? by : "tag"} "${key}"`
 
+/**
+ * Returns why a partition waits at an event of unknown key, and what to do.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const waitsAt = ({ position, stream, version }: Pick<EncodedEvent, "stream" | "version" | "position">): string =>
+  `waits at the event at position ${position} (version ${version} of stream "${stream}"), because its key is unknown: it cannot be decoded, or `
+  + `\`key\` throws, and any later event may have the same key; deploy code that can process it and call Parking.retry with the key "", or call `
+  + `Parking.skip with it`
+
 /** The parts of a consumer that say which keys an event has. */
 type Keyed = Pick<Consumer.Consumer, "partitionBy" | "documentKeysOf">
 

@@ -164,17 +164,17 @@ const selectFrom = (
   return events.flatMap((event) => ConsumerKey.select(event, keysOf(event), of) ?? [])
 }
 
-const reportWaiting = ({ parked, report }: Partition, position: Position.Position, head: Position.Position) =>
-  report({
-    state: "stuck",
-    position,
-    head,
-    applied: 0,
-    parked: parked.size,
-    detail:
-      `the event at position ${position} cannot be decoded, so its key is unknown and later events wait; deploy code that decodes it `
-      + `and retry it, or skip it, by Parking.retry or Parking.skip with the key ""`
-  })
+/** Reports the event of unknown key at which the partition waits. */
+const reportWaiting = Effect.fnUntraced(function*(
+  { generation, parked, partition, report, store }: Partition,
+  position: Position.Position,
+  head: Position.Position
+) {
+  const entries = yield* store.parked(generation, partition)
+  const entry = entries.find(({ key }) => key === ConsumerKey.unknownKey)
+  const detail = entry && `${ConsumerKey.waitsAt(entry)}: ${entry.error}`
+  yield* report({ state: "stuck", position, head, applied: 0, parked: parked.size, detail })
+})
 
 /** How far a page was processed, and the event at which the consumer stopped. */
 interface ProcessedPage {
@@ -337,12 +337,11 @@ const handleRequests = Effect.fnUntraced(function*(
   return true
 })
 
-const parkedAt = ({ parked, partition, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
+const parkedAt = ({ parked, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
   parked.add(key)
   return Effect.logError(
     key === ConsumerKey.unknownKey
-      ? `${consumer.id} waits in partition ${partition}: the key of the event at position ${event.position} is unknown, so any later event may have it; `
-        + "deploy code that can process it and call Parking.retry with the key \"\", or call Parking.skip with it"
+      ? `${consumer.id} ${ConsumerKey.waitsAt(event)}`
       : `${consumer.id} has parked ${ConsumerKey.describe(consumer.partitionBy, key)}`,
     error
   )

@@ -140,7 +140,7 @@ export const of = Effect.fn("Health.of")(function*(
       (one) =>
         partitionHealth(log, consumer, one, end.last, limits, {
           parked: parked.filter(({ partition }) => partition === one.partition).length,
-          waits: parked.some(({ key, partition }) => partition === one.partition && key === ConsumerKey.unknownKey),
+          waitsAt: parked.find(({ key, partition }) => partition === one.partition && key === ConsumerKey.unknownKey),
           elapsed,
           appliedBefore: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
         })
@@ -241,7 +241,7 @@ const partitionHealth = Effect.fnUntraced(function*(
   limits: HealthLimits,
   measured: {
     readonly parked: number
-    readonly waits: boolean
+    readonly waitsAt: HealthStatus.Signals["waitsAt"]
     readonly elapsed: number
     readonly appliedBefore: bigint | undefined
   }
@@ -290,7 +290,7 @@ const partitionHealth = Effect.fnUntraced(function*(
       stored: partitions === consumer.partitions && partitionedBy === ConsumerKey.format(consumer.partitionBy)
         ? undefined
         : { partitions, partitionedBy },
-      waits: measured.waits,
+      waitsAt: measured.waitsAt,
       ...limits
     })
   }

@@ -4,12 +4,14 @@
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
 
 /**
  * The status of a partition or a consumer.
  *
  * - `green`: a worker owns it, and no event waits for long
- * - `yellow`: it is behind, has parked streams or has no worker at the moment
+ * - `yellow`: it is behind, has parked keys or has no worker at the moment
  * - `red`: it does not advance, or has had no worker for a while
  *
  * @since 0.1.0
@@ -54,8 +56,8 @@ export interface Signals {
   readonly diverged?: string | undefined
   /** The stored number of partitions and what they are divided by, where the consumer's definition has another. */
   readonly stored: { readonly partitions: number; readonly partitionedBy: string } | undefined
-  /** Whether the partition waits at a parked event of unknown key. */
-  readonly waits: boolean
+  /** The parked event of unknown key at which the partition waits. */
+  readonly waitsAt: Pick<EncodedEvent, "stream" | "version" | "position"> | undefined
   readonly heartbeatTimeout: number
   readonly stallTimeout: number
   readonly maxWait: number
@@ -78,7 +80,7 @@ export const rank = (status: Status): number => statusOrder.indexOf(status)
  * @category constructors
  */
 export const of = (signals: Signals): Assessment => {
-  const { diverged, heartbeatAge, idleFor, isBeyond, newer, owner, parked, stored, waited, waiting, waits } = signals
+  const { diverged, heartbeatAge, idleFor, isBeyond, newer, owner, parked, stored, waited, waiting, waitsAt } = signals
   const red: Array<string> = []
   const yellow: Array<string> = []
   if (diverged !== undefined) red.push(diverged)
@@ -91,11 +93,7 @@ export const of = (signals: Signals): Assessment => {
       `it has ${partitions} partitions by ${partitionedBy}, unlike its definition; rebuild it or raise its version`
     )
   }
-  if (waits) {
-    red.push(
-      "it waits at a parked event that cannot be decoded, as its key is unknown; retry or skip it by the key \"\""
-    )
-  }
+  if (waitsAt !== undefined) red.push(`it ${ConsumerKey.waitsAt(waitsAt)}`)
   if (heartbeatAge > signals.heartbeatTimeout) {
     const age = seconds(heartbeatAge)
     red.push(

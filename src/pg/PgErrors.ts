@@ -50,9 +50,13 @@ const cannotConnect = (error: SqlError): boolean => {
 const detailOf = ({ message, reason: { cause } }: SqlError): string =>
   Predicate.hasProperty(cause, "message") && Predicate.isString(cause.message) ? cause.message : message
 
+/** The store's own checks say in the hint what to do. */
+const hintOf = ({ reason: { cause } }: SqlError): string =>
+  Predicate.hasProperty(cause, "hint") && Predicate.isString(cause.hint) ? `. ${cause.hint}` : ""
+
 const describe = (error: SqlError): string => {
   const state = sqlState(error)
-  const detail = detailOf(error)
+  const detail = state === "EV001" ? `${detailOf(error)}${hintOf(error)}` : detailOf(error)
   return state === undefined ? detail : `${detail} (SQLSTATE ${state})`
 }
 

@@ -32,7 +32,7 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
       unreachable.delete("bob")
 
       const parked = yield* Parking.list(OrderMail)
-      assert.deepStrictEqual(parked.map(({ stream }) => stream), ["Order-1", "Order-2"])
+      assert.deepStrictEqual(parked.map(({ key }) => key), ["Order-1", "Order-2"])
       const { events, history, waiting } = yield* Parking.inspect(OrderMail, "Order-1")
       assert.deepStrictEqual(waiting.map(({ type }) => type), ["OrderShipped"])
       const retried = yield* Parking.retry(OrderMail, "Order-1", { actor: "ann", reason: "address corrected" })

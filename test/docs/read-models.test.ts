@@ -11,6 +11,7 @@ const Orders = Projection.make("orders", {
   events: OrderEvent,
   document: Schema.Struct({ ...order, status: Schema.Literals(["placed", "shipped"]) }),
   index: ["customer", "status"],
+  partitionBy: "stream",
   key: (event) => event.orderId,
   evolve: {
     OrderPlaced: (_, { customer, orderId }) => ({ orderId, customer, status: "placed" }),
@@ -26,6 +27,8 @@ const PaymentEvent = Schema.TaggedUnion({
 const Balances = Projection.make("balances", {
   events: Event.merge(OrderEvent, PaymentEvent),
   document: Schema.Struct({ orders: Schema.Int, paid: Schema.Int }),
+  partitions: 4,
+  partitionBy: { tag: "customer" },
   key: ({ customer }) => customer,
   evolve: {
     OrderPlaced: ({ orders, paid } = { orders: 0, paid: 0 }) => ({ orders: orders + 1, paid }),

@@ -134,7 +134,7 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
         ...reads === undefined ? [] : [
           reads.map((read) => read.key),
           reads.map((read) => read.revision),
-          changes.flatMap(({ document, stream }) => document === undefined ? [] : [stream ?? null])
+          changes.flatMap(({ document, stream }) => document === undefined ? [] : [stream ?? ""])
         ]
       ]),
       ([row]) => row!.advanced
