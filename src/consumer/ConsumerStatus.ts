@@ -38,7 +38,7 @@ export interface ConsumerStatus {
   readonly lag: bigint
   /** The number of partitions that this process owns. */
   readonly partitions: number
-  /** The number of parked streams in them. */
+  /** The number of parked keys in them. */
   readonly parked: number
   /** The number of events that this process applied. */
   readonly applied: number

@@ -285,7 +285,7 @@ interface Committed extends Outcome {
   readonly applied: number
 }
 
-/** Writes a plan: documents, checkpoint, delivery log and parked streams, in one transaction. */
+/** Writes a plan: documents, checkpoint, delivery log and parked keys, in one transaction. */
 const commit = Effect.fnUntraced(function*(
   { epoch, generation, partition, processor, store }: Partition,
   from: Position.Position,

@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
  * @category models
  */
 export const Location = Schema.Struct({
-  /** What was searched: the log, snapshots, projections' documents, parked streams, or the log of parking actions. */
+  /** What was searched: the log, snapshots, projections' documents, parked keys, or the log of parking actions. */
   source: Schema.Literals(["events", "snapshots", "documents", "parked", "parkingLog"]),
   /** The stream of an event or snapshot; for the other sources the projection generation or the consumer. */
   owner: Schema.String,

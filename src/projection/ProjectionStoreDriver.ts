@@ -325,7 +325,7 @@ export interface InlineDocumentsDriver {
 }
 
 /**
- * Where a store holds texts made from events: in documents, with parked streams, and in the log of parked events.
+ * Where a store holds texts made from events: in documents, with parked keys, and in the log of parked events.
  *
  * @since 0.1.0
  * @category models

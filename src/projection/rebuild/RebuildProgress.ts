@@ -41,7 +41,7 @@ export interface Progress {
   readonly applied: number
   /**
    * The number of events that it has to apply, as counted when this run began; undefined until they are counted. It includes the events of
-   * parked streams.
+   * parked keys.
    */
   readonly total: number | undefined
   /** The number of events applied per second, in the last few intervals. */
