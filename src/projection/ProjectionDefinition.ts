@@ -207,10 +207,7 @@ export const make = <
     },
     options
   )
-  const keysOf = (record: RecordedEvent<Event.Tagged>): ReadonlyArray<string> => {
-    const keys = key(record.event as never, record as never)
-    return typeof keys === "string" ? [keys] : keys
-  }
+  const keysOf = keysWith(key)
   if (options.find !== undefined && options.lifecycle !== "live") {
     throw new Error(`Projection.make: "${name}" has \`find\` but is not live; only live projections use \`find\``)
   }
@@ -229,6 +226,11 @@ export const make = <
     documentKeysOf: (event) => documentKeysOf(consumer, keysOf, event),
     evolve: evolveWith(evolve)
   }
+}
+
+const keysWith = (key: (event: never, record: never) => string | ReadonlyArray<string>): Any["keysOf"] => (record) => {
+  const keys = key(record.event as never, record as never)
+  return typeof keys === "string" ? [keys] : keys
 }
 
 /** Freezes documents: other events of a batch start from the same document, also after one has failed. */
