@@ -195,18 +195,10 @@ export const make = <
   const key = options.key as (event: never, record: never) => string | ReadonlyArray<string>
   requireExactly(`evolve of projection "${name}"`, "event", evolve, Object.keys(options.events.cases))
   const handles = Object.keys(evolve).filter((type) => evolve[type] !== ignore)
-  const consumer = ConsumerDefinition.make(
-    "Projection.make",
-    {
-      kind: "projection",
-      name,
-      events: options.events,
-      handles,
-      from: "start",
-      partitionBy: options.partitionBy ?? "document"
-    },
-    options
-  )
+  const { events, partitionBy = "document" } = options
+  const kind = "projection" as const
+  const definition = { kind, name, events, handles, from: "start", partitionBy } as const
+  const consumer = ConsumerDefinition.make("Projection.make", definition, options)
   const keysOf = keysWith(key)
   if (options.find !== undefined && options.lifecycle !== "live") {
     throw new Error(`Projection.make: "${name}" has \`find\` but is not live; only live projections use \`find\``)
