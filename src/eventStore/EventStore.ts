@@ -167,6 +167,11 @@ export const make = Effect.fnUntraced(function*(
   const readAllEncoded = (options: ReadEncodedOptions = {}) => LogReader.logPages(driver, limits, options, false)
   const subscribeEncoded = (options: ReadEncodedOptions = {}) => LogReader.logPages(driver, limits, options, true)
 
+  const recordOf = (commandId: string) => {
+    const wrong = Limits.validateCommandId(commandId)
+    return wrong === undefined ? driver.receipt(commandId) : Effect.fail(invalidRequest(wrong))
+  }
+
   const withSend = (send: EventStoreDriver["append"]): EventStore["Service"] => {
     const context: EventAppender.AppendContext = { driver, keys, limits, newId, send }
     return EventStore.of({
@@ -175,7 +180,7 @@ export const make = Effect.fnUntraced(function*(
         keys,
         snapshots,
         firstReceipt: (use) =>
-          Effect.flatMap(driver.receipt(use.commandId), (found) =>
+          Effect.flatMap(recordOf(use.commandId), (found) =>
             Option.isSome(found)
               ? Effect.asSome(FirstReceipt.requireSame(keys, found.value, use))
               : Effect.succeedNone),
@@ -220,12 +225,7 @@ export const make = Effect.fnUntraced(function*(
       },
       head: driver.head,
       headPosition: LogIdentity.headPosition(driver),
-      receipt: (commandId) => {
-        const wrong = Limits.validateCommandId(commandId)
-        return wrong === undefined
-          ? Effect.map(driver.receipt(commandId), Option.map(({ receipt }) => receipt))
-          : Effect.fail(invalidRequest(wrong))
-      }
+      receipt: (commandId) => Effect.map(recordOf(commandId), Option.map(({ receipt }) => receipt))
     })
   }
 

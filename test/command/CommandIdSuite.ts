@@ -473,6 +473,25 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
     }).pipe(Effect.provide(Layer.merge(carts, reserve)))
   }),
 
+  test("rejects an invalid command id, whatever is decided", function*() {
+    const cartId = unique("cart")
+    const provided = Effect.provide(Layer.merge(carts, reserve))
+    for (const commandId of ["", "a\u0000b", "\ud800", "x".repeat(257)]) {
+      const rejections = [
+        provided(CommandBus.dispatch(Add, { cartId, sku: "a", quantity: 1 }, { commandId })),
+        provided(CommandBus.dispatch(Add, { cartId, sku: "a", quantity: 100 }, { commandId })),
+        provided(CommandBus.dispatch(Empty, { cartId, secret: Redacted.make("s") }, { commandId })),
+        provided(CommandBus.dispatch(Reserve, { cartId, sku: "a", quantity: 1 }, { commandId })),
+        provided(CommandBus.dispatch(Reserve, { cartId, sku: "a", quantity: 100 }, { commandId }))
+      ]
+      for (const [index, command] of rejections.entries()) {
+        const error = yield* Effect.flip(command)
+        const tag = error instanceof EventStoreError ? error.reason._tag : error._tag
+        equal(tag, "InvalidRequest", `command ${index} with the id ${JSON.stringify(commandId).slice(0, 12)}`)
+      }
+    }
+  }),
+
   test("knows a command id after its stream was closed and archived", function*() {
     const [cartId, commandId, reserving] = [unique("cart"), unique("command"), unique("command")]
     const payload = { cartId, sku: "a", quantity: 3 }
