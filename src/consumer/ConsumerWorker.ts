@@ -27,7 +27,7 @@ import type { ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import type { ConsumerStatus } from "./ConsumerStatus.ts"
-import type { Assignment } from "./LeaseDriver.ts"
+import type { Assignment, Claim } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
 import { reconcile } from "./Reconciliation.ts"
@@ -210,29 +210,44 @@ const run = (worker: Worker): Effect.Effect<never> =>
     Effect.annotateLogs(attributesOf(worker))
   )
 
+/** Renews the leases, and claims more unless it is to renew only. */
+const heartbeat = (
+  { owner, processor: { consumer }, settings: { generation, lease }, store }: Worker,
+  renewOnly: boolean
+): Effect.Effect<Claim, EventStoreError> =>
+  store.claim({
+    consumer: consumer.id,
+    generation,
+    owner,
+    partitions: consumer.partitions,
+    partitionedBy: ConsumerKey.format(consumer.partitionBy),
+    lease,
+    renewOnly
+  })
+
+/** Keeps the leases while handlers take their time to end. Otherwise another worker would handle the same events beside them. */
+const keepLeases = (worker: Worker): Effect.Effect<never> =>
+  Effect.interruptible(Effect.forever(Effect.andThen(
+    Effect.sleep(Duration.times(worker.settings.lease, 1 / 3)),
+    Effect.ignore(heartbeat(worker, true))
+  )))
+
 /** Leases that cannot be given back end by themselves. */
 const stop = (worker: Worker): Effect.Effect<void> =>
   Effect.gen(function*() {
     const { owner, processor, running, settings, state, store } = worker
-    yield* Fiber.interruptAll(Array.from(running.values(), ({ fiber }) => fiber))
+    const fibers = Array.from(running.values(), ({ fiber }) => fiber)
+    yield* Effect.raceFirst(Fiber.interruptAll(fibers), keepLeases(worker))
     const generation = state.generation ?? settings.generation ?? (yield* store.activeGeneration(processor.consumer.id))
     yield* store.release(generation, owner)
   }).pipe(Effect.timeoutOption("5 seconds"), Effect.ignore)
 
 /** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
 const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
-  const { owner, processor: { consumer }, running, settings, store } = worker
+  const { owner, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
-  const claimed = yield* store.claim({
-    consumer: consumer.id,
-    generation: settings.generation,
-    owner,
-    partitions: consumer.partitions,
-    partitionedBy: ConsumerKey.format(consumer.partitionBy),
-    lease: settings.lease,
-    renewOnly
-  })
+  const claimed = yield* heartbeat(worker, renewOnly)
   const { assigned, generation } = claimed
   // A worker that only renews is not counted in the assignment size, and keeps what it owns.
   const assignmentSize = renewOnly ? assigned.length : claimed.assignmentSize

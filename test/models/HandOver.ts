@@ -47,6 +47,7 @@ export interface Configuration {
 export interface Protocol {
   /** When a lost or surplus partition is released or started again. */
   readonly handOver: "after its processor has ended" | "at once"
+  readonly closing: "keeps the leases until its handlers have ended" | "lets the leases expire"
   /** When the checkpoint is written. */
   readonly checkpoint: "after the events" | "before the events"
   /** Whether a processor reads which streams are parked before its first page. */
@@ -62,6 +63,7 @@ export interface Protocol {
 
 const protocol: Protocol = {
   handOver: "after its processor has ended",
+  closing: "keeps the leases until its handlers have ended",
   checkpoint: "after the events",
   start: "reads the parked streams",
   later: "wait",
@@ -182,7 +184,7 @@ const make = (configuration: Configuration, protocol: Protocol): Model<State> =>
         workerSteps(rules, state, index, can)
         for (const partition of worker.processors.keys()) processorSteps(rules, state, index, partition, can)
       }
-      misfortunes(state, can)
+      misfortunes(rules, state, can)
       operatorSteps(rules, state, can)
     },
     violation: (state) => violation(rules, state),
@@ -529,6 +531,7 @@ const deliveryOf = (rules: Rules, position: number): Delivery => {
 }
 
 const misfortunes = (
+  { closing }: Rules,
   { closings, expirations, kills, partitions, workers }: State,
   can: Can<State>
 ): void => {
@@ -561,8 +564,8 @@ const misfortunes = (
   for (const [number, { lease, owner }] of partitions.entries()) {
     if (lease !== "valid") continue
     const { is, processors } = workers[owner!]!
-    const hasHeartbeats = is === "running" ||
-      (is === "closing" && processors.some((one) => one !== null && one.at !== "ended"))
+    const hasHandlers = processors.some((one) => one !== null && one.at !== "ended")
+    const hasHeartbeats = is === "running" || (is === "closing" && hasHandlers && closing !== "lets the leases expire")
     if (hasHeartbeats && expirations === 0) continue
     can(`the lease of partition ${number}`, "expires", (state) => {
       if (hasHeartbeats) {
@@ -631,7 +634,7 @@ const parking: Configuration = {
 export const handOver: Protocols<Configuration, Protocol, State> = {
   make,
   protocol,
-  small: [joining, parking],
+  small: [joining, { ...parking, workers: 2 }],
   large: [
     { ...joining, closings: 1 },
     { ...joining, expirations: 1 },
@@ -646,6 +649,10 @@ export const handOver: Protocols<Configuration, Protocol, State> = {
     "a partition is handed over before the event in hand has ended": {
       change: { handOver: "at once" },
       configuration: joining
+    },
+    "a worker that closes sends no heartbeats": {
+      change: { closing: "lets the leases expire" },
+      configuration: { ...joining, closings: 1 }
     },
     "the checkpoint is written before the events are handled": {
       change: { checkpoint: "before the events" },

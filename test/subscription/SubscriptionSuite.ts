@@ -3,17 +3,21 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import { OutcomeUnknown, storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
+import type * as Position from "../../src/core/Position.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
 import type { RecordedEvent } from "../../src/event/RecordedEvent.ts"
@@ -157,6 +161,55 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     yield* append(run, "a", [4])
     yield* inbox.until("the next", (got) => got.length > 6).pipe(Effect.provide(Subscription.layer([subscription])))
     equal(inbox.got.slice(6).map(({ event }) => event.n), [4], "the events handled after the checkpoint")
+  }),
+
+  test("keeps its partitions while it closes and a handler takes longer than the lease", function*() {
+    const run = unique("run")
+    const begun = Latch.makeUnsafe(false)
+    const mayEnd = Latch.makeUnsafe(false)
+    let inHand = 0
+    let overlaps = 0
+    const subscription = Subscription.make(unique("slow"), {
+      events: OrderEvent,
+      where: { tags: [Event.tag("run", run)] },
+      handle: () =>
+        Effect.gen(function*() {
+          if (inHand++ > 0) overlaps++
+          yield* begun.open
+          yield* mayEnd.await
+          inHand--
+        }).pipe(Effect.uninterruptible)
+    })
+    const worker = Layer.fresh(Subscription.layer([subscription], { lease: "300 millis" }))
+    const progress = Effect.flatMap(ProjectionStore.driver, (driver) => driver.progress(subscription.id))
+    const caughtUp = Effect.fnUntraced(function*(position: Position.Position) {
+      yield* Effect.repeat(progress, {
+        until: ([one]) => one!.position >= position,
+        schedule: Schedule.spaced("20 millis")
+      })
+    })
+    const { position } = yield* Effect.flatMap(
+      EventStore,
+      (store) => store.append(OrderEvent, `${run}a`, [{ _tag: "Placed", run, n: 1 }])
+    )
+    const scope = yield* Scope.make()
+    yield* Layer.buildWithScope(worker, scope)
+    yield* begun.await
+    yield* Effect.gen(function*() {
+      yield* Layer.build(worker)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      const [start] = yield* progress
+      // The lease of before ends meanwhile.
+      const leaseEnds = DateTime.add(start!.heartbeatAt, { milliseconds: 900 })
+      yield* Effect.repeat(progress, {
+        until: ([one]) => overlaps > 0 || DateTime.isGreaterThan(one!.readAt, leaseEnds),
+        schedule: Schedule.spaced("20 millis")
+      })
+      equal(overlaps, 0, "the handlers of the next worker that began beside it")
+      yield* mayEnd.open
+      yield* Fiber.join(closing)
+      yield* caughtUp(position)
+    }).pipe(Effect.ensuring(mayEnd.open), Effect.scoped, Effect.timeout("50 seconds"))
   }),
 
   test("retries a failing event by its policy, parks its stream, and continues others", function*() {
