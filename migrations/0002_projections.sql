@@ -78,9 +78,149 @@ end $$;
 create trigger documents_truncated after truncate on evsrc.documents
   for each statement execute function evsrc.empty_document_entries();
 
+-- Returns whether a document's entries satisfy all conditions; see list_documents.
+create function evsrc.has_entries(p_indexed text[], p_numbers integer[], p_lowers text[], p_uppers text[], p_conditions integer)
+returns boolean language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_conditions = 0 or p_conditions = (
+    select count(distinct range.number)
+      from unnest(p_numbers, p_lowers, p_uppers) as range(number, lower, upper)
+        join unnest(p_indexed) as own(entry) on own.entry collate "C" >= range.lower and own.entry collate "C" < range.upper
+  );
+end $$;
+
+-- Returns a page of the documents of a generation, each with the entry that it is ordered by.
+--   p_from, p_to                 the entries to order by, from p_from and below p_to; null to order by key
+--   p_after_entry, p_after_key   the place after which the page begins, in the direction of the order; the entry is '' to order by key
+--   p_numbers, p_lowers, p_uppers  the conditions: one element per range of entries, from lower and below upper. A document must have
+--                                an entry in one range of each number. Numbers count from 1.
+--   p_collected                  how many documents to sort at most
+-- Up to p_collected documents that satisfy one condition are all read and sorted. If every condition is satisfied by more, documents
+-- are read in order until the page is full. The plans must not depend on estimates: a page would read all documents.
+create function evsrc.list_documents(
+  p_generation text, p_from text, p_to text, p_is_descending boolean, p_after_entry text, p_after_key text, p_limit integer,
+  p_numbers integer[], p_lowers text[], p_uppers text[], p_collected integer
+) returns table (key text, document json, revision bigint, entry text) language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  conditions integer := coalesce((select max(number) from unnest(p_numbers) as number), 0);
+  one record;
+  matches integer;
+  fewest integer;
+  rarest integer;
+  -- The rarest condition that one entry satisfies: the documents of an entry are in the order of their keys.
+  fewest_equal integer;
+  equal_lower text;
+begin
+  for condition_number in 1 .. conditions loop
+    matches := 0;
+    for one in
+      select range.lower, range.upper from unnest(p_numbers, p_lowers, p_uppers) as range(number, lower, upper)
+        where range.number = condition_number
+    loop
+      matches := matches + (
+        select count(*) from (
+          select from evsrc.document_entries stored
+            where stored.generation = p_generation and stored.entry >= one.lower and stored.entry < one.upper
+            limit p_collected + 1 - matches
+        ) as found
+      );
+      exit when matches > p_collected;
+    end loop;
+    if fewest is null or matches < fewest then
+      fewest := matches;
+      rarest := condition_number;
+    end if;
+    if (fewest_equal is null or matches < fewest_equal)
+      and (select count(*) from unnest(p_numbers) as number where number = condition_number) = 1
+      and one.upper = one.lower || E'\x01'
+    then
+      fewest_equal := matches;
+      equal_lower := one.lower;
+    end if;
+  end loop;
+
+  if fewest <= p_collected then
+    return query
+      select matching.key, matching.document, matching.revision, matching.entry from (
+        select document.key, document.document, document.revision, case when p_from is null then '' else (
+            select own.entry from unnest(document.indexed) as own(entry) where own.entry >= p_from and own.entry < p_to
+          ) end as entry
+          from unnest(p_numbers, p_lowers, p_uppers) as range(number, lower, upper)
+            join evsrc.document_entries stored
+              on stored.generation = p_generation and stored.entry >= range.lower and stored.entry < range.upper
+            join evsrc.documents document on document.generation = p_generation and document.key = stored.key
+          where range.number = rarest and evsrc.has_entries(document.indexed, p_numbers, p_lowers, p_uppers, conditions)
+      ) as matching
+        where case when p_is_descending then (matching.entry, matching.key) < (p_after_entry, p_after_key)
+          else (matching.entry, matching.key) > (p_after_entry, p_after_key) end
+        order by case when p_is_descending then null else matching.entry end, case when p_is_descending then null else matching.key end,
+          matching.entry desc, matching.key desc
+        limit p_limit;
+    return;
+  end if;
+
+  if p_from is null and equal_lower is not null then
+    p_from := equal_lower;
+    p_to := equal_lower || E'\x01';
+    p_after_entry := equal_lower;
+  end if;
+
+  -- The place alone bounds the scan on one side, so that it begins there.
+  if p_from is not null and p_is_descending then
+    return query
+      select document.key, document.document, document.revision, stored.entry
+        from evsrc.document_entries stored
+          join evsrc.documents document on document.generation = p_generation and document.key = stored.key
+        where stored.generation = p_generation and stored.entry >= p_from and (stored.entry, stored.key) < (p_after_entry, p_after_key)
+          and evsrc.has_entries(document.indexed, p_numbers, p_lowers, p_uppers, conditions)
+        order by stored.entry desc, stored.key desc
+        limit p_limit;
+  elsif p_from is not null then
+    return query
+      select document.key, document.document, document.revision, stored.entry
+        from evsrc.document_entries stored
+          join evsrc.documents document on document.generation = p_generation and document.key = stored.key
+        where stored.generation = p_generation and stored.entry < p_to and (stored.entry, stored.key) > (p_after_entry, p_after_key)
+          and evsrc.has_entries(document.indexed, p_numbers, p_lowers, p_uppers, conditions)
+        order by stored.entry, stored.key
+        limit p_limit;
+  elsif p_is_descending then
+    return query
+      select document.key, document.document, document.revision, '' as entry
+        from evsrc.documents document
+        where document.generation = p_generation and document.key < p_after_key
+          and evsrc.has_entries(document.indexed, p_numbers, p_lowers, p_uppers, conditions)
+        order by document.key desc
+        limit p_limit;
+  else
+    return query
+      select document.key, document.document, document.revision, '' as entry
+        from evsrc.documents document
+        where document.generation = p_generation and document.key > p_after_key
+          and evsrc.has_entries(document.indexed, p_numbers, p_lowers, p_uppers, conditions)
+        order by document.key
+        limit p_limit;
+  end if;
+end $$;
+
 -- Returns the different lists of names in the first elements of documents.indexed: one lookup in documents_names for each.
 create function evsrc.indexed_names(p_generation text) returns setof text language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
 declare
   names text;
@@ -96,14 +236,15 @@ begin
 end $$;
 
 -- Returns whether every document of a generation is indexed by all of these fields, given as ,<name>,
-create function evsrc.is_indexed(p_generation text, p_names text[]) returns boolean language sql stable
+create function evsrc.is_indexed(p_generation text, p_names text[]) returns boolean language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select not exists (
+begin
+  return cardinality(p_names) = 0 or not exists (
     select from evsrc.indexed_names(p_generation) as found(names), unnest(p_names) as needed(name)
       where position(needed.name in found.names) = 0
-  )
-$$;
+  );
+end $$;
 
 create sequence evsrc.revisions as bigint;
 

@@ -106,7 +106,7 @@ export type OrderField<P extends Projection.Any> = {
  * @since 0.1.0
  * @category models
  */
-export interface OrderBy<in out P extends Projection.Any> {
+export interface OrderBy<P extends Projection.Any> {
   /** An indexed field; the key of the document by default. */
   readonly field?: OrderField<P> | undefined
   /** `"asc"` by default: `null` and missing values first. */

@@ -48,7 +48,7 @@ export interface Page<out Document> {
  * @since 0.1.0
  * @category options
  */
-export interface ListOptions<in out P extends Projection.Any> {
+export interface ListOptions<P extends Projection.Any> {
   /**
    * Only documents whose indexed fields satisfy all of these conditions: a value, or operators as in `{ gte: 10, lt: 20 }`, `{ between: [10, 20] }`
    * and `{ in: [10, 20] }`.

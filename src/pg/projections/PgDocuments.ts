@@ -102,13 +102,7 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
 
 const listWith = (query: PgStatement, schema: string): DocumentsDriver["list"] => (page) =>
   Effect.gen(function*() {
-    const candidates = PgDocumentPages.candidates(page)
-    const counting = PgDocumentPages.count(schema, page.consumer, candidates)
-    // The counts decide only how the page is read, so they may be of another point in time.
-    const counts = candidates.length === 0
-      ? []
-      : yield* query<{ readonly counts: ReadonlyArray<number> }>(counting.text, counting.params)
-    const { params, text } = PgDocumentPages.read(schema, page, PgDocumentPages.planOf(page, counts[0]?.counts))
+    const { params, text } = PgDocumentPages.read(schema, page)
     const rows = yield* query<PageRow>(text, params)
     const { event_id, generation, is_indexed, position } = rows[0]!
     return {
@@ -117,7 +111,10 @@ const listWith = (query: PgStatement, schema: string): DocumentsDriver["list"] =
       position: position === null
         ? LogPosition.start
         : LogPosition.make(Position.make(position), event_id ?? undefined),
-      documents: rows.filter(isDocumentRow).map((row) => ({ ...documentOf(row), entry: row.entry ?? undefined }))
+      documents: rows.filter(isDocumentRow).map((row) => ({
+        ...documentOf(row),
+        entry: page.order.field === undefined ? undefined : row.entry ?? undefined
+      }))
     }
   })
 
