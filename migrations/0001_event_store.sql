@@ -1081,6 +1081,68 @@ as $$
     ) as waiting
 $$;
 
+-- The types of the events in the log, by the categories of their streams, as count_event_types has counted them.
+create table evsrc.event_types (
+  category text collate "C" not null,
+  type text collate "C" not null,
+  first_position bigint not null,
+  events bigint not null,
+  primary key (category, type)
+);
+
+-- How far they are counted: the position of an event, and its id.
+create table evsrc.event_types_counted (
+  one boolean primary key default true check (one),
+  "position" bigint not null,
+  event_id uuid
+);
+insert into evsrc.event_types_counted ("position") values (0);
+
+-- Counts the events by their types, up to the high-water mark or p_limit events further than before, and returns the types. Appends
+-- do nothing for it. It runs as its owner, so that every role that may read the log can call it.
+create function evsrc.count_event_types(p_limit integer)
+returns table (counted_to bigint, category text, type text, first_position bigint, events bigint)
+language plpgsql volatile security definer
+-- As in read_all.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  high_water_mark bigint := evsrc.high_water_mark();
+  last_position bigint;
+  last_id uuid;
+  next_position bigint;
+begin
+  select counted."position", counted.event_id into last_position, last_id from evsrc.event_types_counted counted for update;
+  if last_position > 0 and not evsrc.has_events(array[last_position], array[last_id]) then
+    -- The log was set back.
+    delete from evsrc.event_types;
+    last_position := 0;
+  end if;
+  select max(event."position") into next_position from (
+    select log."position" from evsrc.log log
+      where log."position" > last_position and log."position" <= high_water_mark
+      order by log."position"
+      limit p_limit
+  ) as event;
+  if next_position is not null then
+    insert into evsrc.event_types as known (category, type, first_position, events)
+      select split_part(event.stream, '-', 1), event.type, min(event."position"), count(*) from evsrc.log event
+        where event."position" > last_position and event."position" <= next_position
+        group by 1, 2
+      on conflict (category, type) do update set events = known.events + excluded.events;
+    last_position := next_position;
+  end if;
+  update evsrc.event_types_counted set "position" = last_position,
+    event_id = (select event.id from evsrc.log event where event."position" = last_position)
+    where "position" <> last_position;
+  return query
+    select last_position, known.category, known.type, known.first_position, known.events
+      from (select) as always left join evsrc.event_types known on true;
+end $$;
+
 -- Returns the hash of the tag with the fewest events after p_after, as far as counted. A search for events that have all of the tags
 -- starts from it.
 create function evsrc.most_selective_tag_hash(p_tags text[], p_after bigint) returns bigint language plpgsql volatile

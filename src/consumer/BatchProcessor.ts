@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { causedBy, CommandContext } from "../command/CommandContext.ts"
-import { type EventStoreError, isOfNewerCode, storeError } from "../core/errors.ts"
+import { type EventStoreError, storeError } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
@@ -18,6 +18,7 @@ import * as ConsumerDefinition from "./ConsumerDefinition.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as HandlerError from "./HandlerError.ts"
 import type { FailedEvent } from "./ParkingDriver.ts"
+import { awaitsNewerCode } from "./UnknownTypes.ts"
 
 /**
  * Which deliveries of a batch were applied.
@@ -330,8 +331,10 @@ const handleSingle = (consumer: HandlingConsumer, handle: Handler, events: Reado
  * @since 0.1.0
  * @category guards
  */
-export const stopsAt = ({ onFailure }: Pick<Consumer.Consumer, "onFailure">, error: EventStoreError): boolean =>
-  onFailure === "stop" || isOfNewerCode(error)
+export const stopsAt = (
+  consumer: Pick<Consumer.Consumer, "onFailure" | "unknownTypes">,
+  error: EventStoreError
+): boolean => consumer.onFailure === "stop" || awaitsNewerCode(consumer, error)
 
 /**
  * Returns an event that failed as it is parked.

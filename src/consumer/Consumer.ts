@@ -46,6 +46,17 @@ export interface Options<in out Events extends Event.Any = Event.Any> {
    * event and tries it again until it succeeds.
    */
   readonly onFailure?: "park" | "stop" | undefined
+  /**
+   * What happens at an event whose type the code does not know: it is not in the set, and its stream belongs to a category of streams that also has
+   * events of the set. Most likely newer code appended it.
+   *
+   * - `"pass"`, the default: the consumer does not read it. `Health` turns yellow and names the type. A later release that handles the type does not
+   *   see the events that were passed.
+   * - `"stop"`: the partition stops before it, parks nothing, and lets a process of a newer release take over.
+   */
+  readonly unknownTypes?: "pass" | "stop" | undefined
+  /** Types outside the set, of the same streams, that the consumer leaves out on purpose; `unknownTypes` does not apply to them. */
+  readonly ignoreTypes?: ReadonlyArray<string> | undefined
   /** 1 by default. Raise it when the meaning of the consumer changes: a new version is a new consumer, which starts with the first event. */
   readonly version?: number | undefined
 }
@@ -74,6 +85,10 @@ export interface Consumer<out Name extends string = string, out Events extends E
   readonly where: EventFilter
   readonly partitions: number
   readonly onFailure: "park" | "stop"
+  readonly unknownTypes: "pass" | "stop"
+  readonly ignoreTypes: ReadonlyArray<string>
   /** Where a consumer without a checkpoint starts: with the first event, or after the last event of the log. */
   readonly from: "start" | "now"
+  /** When the documents of a projection are updated; undefined for a subscription, which is asynchronous. */
+  readonly lifecycle?: "async" | "inline" | "live" | undefined
 }

@@ -37,7 +37,8 @@ export const make = <const Name extends string, Events extends Event.Any>(
   >,
   options: Consumer.Options<Events>
 ): Consumer.Consumer<Name, Events> => {
-  const { onFailure = "park", partitions = 1, version = 1, where = {} } = options
+  const { ignoreTypes = [], onFailure = "park", partitions = 1, unknownTypes = "pass", version = 1, where = {} } =
+    options
   if (!/^[A-Za-z0-9_.:/-]{1,100}$/.test(name)) {
     throw new Error(`${maker}: the name "${name}" is invalid; use 1 to 100 of the characters A-Z a-z 0-9 _ . : / -`)
   }
@@ -55,6 +56,12 @@ export const make = <const Name extends string, Events extends Event.Any>(
   const wrong = EventTags.validateTexts(events, handles, where.tags ?? [])
   if (wrong !== undefined) throw new Error(`${maker}: the filter \`where\` of "${name}" is invalid: ${wrong}`)
   validatePartitionBy(maker, name, events, handles, partitionBy)
+  const ignored = ignoreTypes.find((type) => Event.declaredTypes(events).includes(type))
+  if (ignored !== undefined) {
+    throw new Error(
+      `${maker}: \`ignoreTypes\` of "${name}" names "${ignored}", which is in its set; handle it, or ignore it there`
+    )
+  }
   return {
     kind,
     name,
@@ -67,6 +74,8 @@ export const make = <const Name extends string, Events extends Event.Any>(
     partitions,
     partitionBy,
     onFailure,
+    unknownTypes,
+    ignoreTypes,
     from
   }
 }

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 
 /**
@@ -46,6 +47,8 @@ export interface ConsumerStatus {
   readonly heartbeat: number
   /** Why the consumer is stuck or retrying. */
   readonly detail: string | undefined
+  /** The error of the event at which the consumer has stopped, if it has. */
+  readonly error?: EventStoreError | undefined
 }
 
 /**
@@ -60,6 +63,7 @@ export interface PartitionStatus {
   readonly head: Position.Position
   readonly parked: number
   readonly detail: string | undefined
+  readonly error?: EventStoreError | undefined
 }
 
 /** From the worst to the best. */
@@ -78,7 +82,7 @@ export const combine = (
 ): PartitionStatus & { readonly lag: bigint } => {
   const rank = ({ state }: PartitionStatus) => states.indexOf(state)
   const worst = partitions.reduce((worst, one) => rank(one) < rank(worst) ? one : worst, partitions[0] ?? worker)
-  const { detail, state } = rank(worker) < 2 ? worker : worst
+  const { detail, error, state } = rank(worker) < 2 ? worker : worst
   const slowest = partitions.reduce(
     (slowest, one) => one.position < slowest.position ? one : slowest,
     partitions[0] ?? worker
@@ -86,6 +90,7 @@ export const combine = (
   return {
     state,
     detail,
+    ...error === undefined ? {} : { error },
     position: slowest.position,
     head: partitions.reduce((max, { head }) => Position.max(max, head), worker.head),
     parked: partitions.reduce((sum, { parked }) => sum + parked, 0),

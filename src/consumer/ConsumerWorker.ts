@@ -338,7 +338,7 @@ const yieldToNewerCode = Effect.fnUntraced(
   function*(worker: Worker, generation: string, partition: number, error: EventStoreError) {
     const detail = `${error.message}. This process stops claiming, so that another can go on`
     yield* Effect.logWarning(`${worker.processor.consumer.id}: ${detail}`)
-    yield* dispatch(worker, { _tag: "NewerEventMet", detail })
+    yield* dispatch(worker, { _tag: "NewerEventMet", detail, error })
     yield* worker.store.release(generation, worker.owner, partition)
   },
   Effect.catchCause((cause) => Effect.logWarning("A partition could not be released; its lease will end", cause))

@@ -5,12 +5,15 @@
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import type { EventStoreError } from "../core/errors.ts"
+import * as Schedule from "effect/Schedule"
+import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
 import { withinLog } from "../eventStore/LogIdentity.ts"
+import type { Consumer } from "./Consumer.ts"
+import * as UnknownTypes from "./UnknownTypes.ts"
 
 /**
  * A page of events.
@@ -27,6 +30,8 @@ export interface Page {
   readonly headCount?: LogPosition.EventCount | undefined
   /** Whether the page has as many events as it may have, so that more may follow at once. */
   readonly isFull: boolean
+  /** Returns false for an event that was read only because of its type, and whose stream has another category. */
+  readonly isRelevant: (event: EncodedEvent) => boolean
 }
 
 /**
@@ -55,6 +60,8 @@ export interface PageOptions {
   readonly batchSize: number
   /** The maximum number of events in any page. */
   readonly maxBatchSize: number
+  /** The consumer, if the reader also returns events of types that it does not know. */
+  readonly stopsAtUnknown?: Consumer | undefined
 }
 
 /**
@@ -63,25 +70,31 @@ export interface PageOptions {
  * @since 0.1.0
  * @category constructors
  */
-export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): PageReader => {
+export const make = ({ batchSize, driver, filter, maxBatchSize, stopsAtUnknown }: PageOptions): PageReader => {
   let marks: Marks = { confirmed: undefined, latest: undefined }
+  const unknown = unknownTypesOf(driver, stopsAtUnknown)
   let ahead: Fiber.Fiber<Page, EventStoreError> | undefined
 
   const fetch = Effect.fnUntraced(function*(
     { count, eventId, position }: LogPosition.LogPosition,
     limit: number
   ): Effect.fn.Return<Page, EventStoreError> {
-    const page = yield* driver.readAll({
-      after: position,
-      afterEventId: eventId,
-      afterCount: count,
-      countSince: countSince(marks, { count, position }),
-      limit,
-      ...filter
-    })
-    marks = marksAfter(marks, page)
-    yield* withinLog(driver, position, page.events, page.head)
-    return { ...page, isFull: page.events.length >= limit }
+    while (true) {
+      const { isRelevant, types } = unknown.known()
+      const page = yield* driver.readAll({
+        after: position,
+        afterEventId: eventId,
+        afterCount: count,
+        countSince: countSince(marks, { count, position }),
+        limit,
+        ...filter,
+        ...types.length === 0 ? {} : { types: [...filter.types ?? [], ...types] }
+      })
+      marks = marksAfter(marks, page)
+      yield* withinLog(driver, position, page.events, page.head)
+      // Otherwise the page lacks events of a type that has appeared.
+      if (yield* unknown.hasAllUpTo(page.head)) return { ...page, isFull: page.events.length >= limit, isRelevant }
+    }
   })
 
   return {
@@ -101,6 +114,41 @@ export const make = ({ batchSize, driver, filter, maxBatchSize }: PageOptions): 
     })
   }
 }
+
+/** Keeps the types that a consumer does not know. They are counted up to the end of each page, because newer code may begin to append at any time. */
+const unknownTypesOf = (driver: EventStoreDriver, consumer: Consumer | undefined) => {
+  let found: ReadonlyArray<EventType> = []
+  return {
+    known: () => {
+      const unknown = found
+      const isUnknown = (type: string) => unknown.some((one) => one.type === type)
+      return {
+        types: unknown.map(({ type }) => type),
+        isRelevant: (event: EncodedEvent) => !isUnknown(event.type) || UnknownTypes.includes(unknown, event)
+      }
+    },
+    /** Returns whether all types up to a high-water mark were known before. */
+    hasAllUpTo: Effect.fnUntraced(function*(head: Position.Position): Effect.fn.Return<boolean, EventStoreError> {
+      if (consumer === undefined) return true
+      // The high-water mark may step back for a moment, and a large log is counted in several calls.
+      const { types } = yield* driver.eventTypes.pipe(
+        Effect.repeat({ until: ({ position }) => position >= head, schedule: Schedule.spaced("10 millis") }),
+        Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.fail(notCounted(head)) })
+      )
+      const before = found
+      found = UnknownTypes.of(consumer, types)
+      return found.length === before.length
+    })
+  }
+}
+
+const notCounted = (head: Position.Position): EventStoreError =>
+  storeError(
+    new StoreUnavailable({
+      message: `The types of the events up to position ${head} were not counted within 30 s; the worker tries again`,
+      cause: undefined
+    })
+  )
 
 /** A high-water mark. */
 interface Mark {

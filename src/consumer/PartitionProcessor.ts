@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as TraceContext from "../command/TraceContext.ts"
-import { type EventStoreError, isOfNewerCode } from "../core/errors.ts"
+import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Metrics from "../core/Metrics.ts"
@@ -25,6 +25,7 @@ import { segmentsOf } from "./DeliveryLog.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as PageReader from "./PageReader.ts"
 import type { FailedEvent } from "./ParkingDriver.ts"
+import { awaitsNewerCode } from "./UnknownTypes.ts"
 import * as Unparking from "./Unparking.ts"
 
 /**
@@ -107,7 +108,14 @@ export const run = Effect.fnUntraced(function*(
     parked,
     report
   }
-  const pages = PageReader.make({ driver: events[internals].driver, filter, batchSize, maxBatchSize })
+  const { consumer } = processor
+  const pages = PageReader.make({
+    driver: events[internals].driver,
+    filter,
+    batchSize,
+    maxBatchSize,
+    stopsAtUnknown: consumer.unknownTypes === "stop" ? consumer : undefined
+  })
   return yield* Effect.ensuring(
     processPages(options, partition, pages, LogPosition.make(position, eventId, count)),
     pages.discard
@@ -146,7 +154,7 @@ const processPages = Effect.fnUntraced(function*(
       if (!page.isFull) yield* Effect.raceFirst(events[internals].driver.changed(checkpoint.position), requests.await)
       continue
     }
-    if (isOfNewerCode(done.stopped.error)) return done.stopped.error
+    if (awaitsNewerCode(partition.processor.consumer, done.stopped.error)) return done.stopped.error
     yield* pages.discard
     if (done.applied > 0) delay = retryDelay.first
     yield* Effect.raceFirst(Effect.sleep(delay), requests.await)
@@ -195,7 +203,7 @@ const processPage = Effect.fnUntraced(
     const { position: from } = checkpoint
     const to = isFull ? events.at(-1)!.position : Position.max(from, head)
     const logPositionAt = logPositionsOf(checkpoint, page)
-    const batch = selectFrom(partition, events)
+    const batch = selectFrom(partition, events.filter(page.isRelevant))
     if (batch.length === 0 && to === from) {
       yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
       return { checkpoint, stopped: undefined, applied: 0 }
@@ -219,7 +227,8 @@ const processPage = Effect.fnUntraced(
         head,
         applied,
         parked: parked.size,
-        detail: stopped?.error.message
+        detail: stopped?.error.message,
+        ...stopped === undefined ? {} : { error: stopped.error }
       })
       return { checkpoint: logPositionAt(position), stopped, applied }
     }
@@ -262,7 +271,7 @@ export interface Outcome {
  * @category accessors
  */
 export const outcomeOf = (
-  consumer: Pick<Consumer, "onFailure">,
+  consumer: Pick<Consumer, "onFailure" | "unknownTypes">,
   { applied, failures }: Pick<BatchPlan, "applied" | "failures">,
   from: Position.Position,
   to: Position.Position
@@ -354,7 +363,7 @@ const logFailures = Effect.fnUntraced(function*(partition: Partition, outcome: O
     yield* parkedAt(partition, failure)
   }
   // The worker logs an event of newer code when it stops claiming.
-  if (stopped !== undefined && !isOfNewerCode(stopped.error)) {
+  if (stopped !== undefined && !awaitsNewerCode(consumer, stopped.error)) {
     yield* Effect.logError(`${consumer.id} is stuck`, stopped.error)
   }
 })

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as ConsumerStatus from "./ConsumerStatus.ts"
 import type { Assignment, Claim } from "./LeaseDriver.ts"
@@ -44,6 +45,7 @@ interface Shared {
 export interface Yield {
   readonly until: number
   readonly detail: string
+  readonly error?: EventStoreError | undefined
 }
 
 /**
@@ -106,7 +108,7 @@ export type WorkerEvent =
       readonly standby: Shared["seen"] | undefined
     }
     | ({ readonly _tag: "ClaimFailed" } & Failure)
-    | { readonly _tag: "NewerEventMet"; readonly detail: string }
+    | { readonly _tag: "NewerEventMet"; readonly detail: string; readonly error?: EventStoreError | undefined }
     | { readonly _tag: "PartitionStarted"; readonly assignment: Assignment }
     | {
       readonly _tag: "PartitionReported"
@@ -158,7 +160,11 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
       return { ...sharedOf(state), _tag: "Failing", failure: { state: kind, detail }, delay, yielding: yieldOf(state) }
     }
     case "NewerEventMet": {
-      const yielding = { until: event.now + Duration.toMillis(state.yieldFor), detail: event.detail }
+      const yielding = {
+        until: event.now + Duration.toMillis(state.yieldFor),
+        detail: event.detail,
+        error: event.error
+      }
       const yieldFor = Duration.max(timing.lease, Duration.min(Duration.times(state.yieldFor, 2), max))
       return state._tag === "Failing"
         ? { ...state, yieldFor, yielding }
@@ -243,7 +249,7 @@ export const statusOf = (
 /** Requests of other processes are noticed within so many milliseconds while a stream is parked. */
 const requestInterval = 1_000
 
-const workerStatusOf = (state: WorkerState): Pick<ConsumerStatus.PartitionStatus, "state" | "detail"> => {
+const workerStatusOf = (state: WorkerState): Pick<ConsumerStatus.PartitionStatus, "state" | "detail" | "error"> => {
   switch (state._tag) {
     case "Claiming":
       return { state: "starting", detail: undefined }
@@ -252,7 +258,7 @@ const workerStatusOf = (state: WorkerState): Pick<ConsumerStatus.PartitionStatus
     case "Standby":
       return { state: "standby", detail: undefined }
     case "Yielding":
-      return { state: "stuck", detail: state.yielding.detail }
+      return { state: "stuck", detail: state.yielding.detail, error: state.yielding.error }
     case "Failing":
       return state.failure
   }

@@ -309,6 +309,17 @@ export const storedTypes = (
   return [...names, ...[...split, ...before].map(([type]) => type)]
 }
 
+/**
+ * Returns every type that a set declares: its events, and its legacy and retired types.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const declaredTypes = (self: Any): ReadonlyArray<string> => [
+  ...Object.keys(self.cases),
+  ...Object.keys(legacyOf(self))
+]
+
 /** The fields of events whose values can be tags: strings, and arrays of strings. */
 type TagField<E> = E extends unknown ?
     & {

@@ -321,6 +321,32 @@ export interface PageOfEvents {
 }
 
 /**
+ * A type of events in the log.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventType {
+  readonly type: string
+  /** The category of the streams that have events of this type: the part of their names before the first `-`. */
+  readonly category: string
+  /** The position of the first of them. */
+  readonly first: Position
+  readonly events: number
+}
+
+/**
+ * The types of the events up to a position.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventTypes {
+  readonly position: Position
+  readonly types: ReadonlyArray<EventType>
+}
+
+/**
  * The log in encoded form, as a back end implements it.
  *
  * @since 0.1.0
@@ -416,6 +442,12 @@ export interface EventStoreDriver {
 
   /** Reads one page of the closed streams, by the position of their last event. */
   readonly closedStreams: (page: ClosedPage) => Effect.Effect<ReadonlyArray<ClosedStream>, EventStoreError>
+
+  /**
+   * Returns the types of the events in the log, by categories. A store may count a large log in several calls: `position` is how far it has counted,
+   * at most the high-water mark.
+   */
+  readonly eventTypes: Effect.Effect<EventTypes, EventStoreError>
 
   /** Ends as soon as the high-water mark is above `after`. */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>

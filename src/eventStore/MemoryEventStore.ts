@@ -102,6 +102,7 @@ export const make = Effect.fnUntraced(function*(
         watch.wake
       )),
     closedStreams: (page) => Effect.sync(() => MemoryLog.closedPage(log, page)),
+    eventTypes: Effect.sync(() => ({ position: MemoryLog.headOf(log), types: MemoryLog.eventTypes(log) })),
     changed: watch.changed,
     snapshots: MemorySnapshotDriver.make(),
     inlineProjections

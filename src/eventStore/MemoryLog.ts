@@ -9,6 +9,7 @@ import type { EventCount, LogPosition } from "../core/LogPosition.ts"
 import { partitionKeys, partitionOf } from "../core/partitionHash.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
+import * as StreamId from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import { matches } from "../event/EventQuery.ts"
@@ -21,6 +22,7 @@ import type {
   ClosedStream,
   CommandRecord,
   CorrelationPage,
+  EventType,
   LogFilter,
   LogPage,
   QueryPage,
@@ -311,6 +313,23 @@ export const correlationPage = (
     0,
     limit
   )
+
+/**
+ * Returns the types of the events, by the categories of their streams.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const eventTypes = ({ rows }: MemoryLog): ReadonlyArray<EventType> => {
+  const types = new Map<string, EventType>()
+  for (const { position: first, stream, type } of rows) {
+    const category = StreamId.category(stream)
+    const key = JSON.stringify([category, type])
+    const found = types.get(key) ?? { type, category, first, events: 0 }
+    types.set(key, { ...found, events: found.events + 1 })
+  }
+  return Array.from(types.values())
+}
 
 /**
  * Returns one page of the closed streams, by the position of their last event.

@@ -17,12 +17,14 @@ import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
-import type { EventStoreError } from "../core/errors.ts"
+import * as UnknownTypes from "../consumer/UnknownTypes.ts"
+import { type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
-import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import * as InlineCompleteness from "../projection/InlineCompleteness.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 import * as LogHealth from "./LogHealth.ts"
@@ -95,6 +97,8 @@ export interface ConsumerHealth extends HealthStatus.Assessment {
   readonly heartbeatAge: number | undefined
   readonly throughput: number | undefined
   readonly partitions: ReadonlyArray<PartitionHealth>
+  /** Types of events in the log, of the same streams as those of the consumer's set, that its code does not know. */
+  readonly unknownTypes: ReadonlyArray<EventType>
 }
 
 /**
@@ -127,7 +131,13 @@ export const of = Effect.fn("Health.of")(function*(
   const end = yield* LogHealth.read(log)
   const { at } = end
   const all: Array<ConsumerHealth> = []
+  const types = yield* countTypes(log, end.head)
   for (const consumer of consumers) {
+    if (consumer.lifecycle === "inline" || consumer.lifecycle === "live") {
+      all.push(yield* synchronousHealth(log, consumer, end.last))
+      continue
+    }
+    const unknownTypes = UnknownTypes.of(consumer, types)
     const generation = yield* store.activeGeneration(consumer.id)
     const progress = yield* store.progress(generation)
     const parked = yield* store.parked(generation)
@@ -139,13 +149,14 @@ export const of = Effect.fn("Health.of")(function*(
       progress,
       (one) =>
         partitionHealth(log, consumer, one, end.last, limits, {
+          unknownTypes,
           parked: parked.filter(({ partition }) => partition === one.partition).length,
           waitsAt: parked.find(({ key, partition }) => partition === one.partition && key === ConsumerKey.unknownKey),
           elapsed,
           appliedBefore: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
         })
     )
-    all.push(consumerHealth(consumer, generation, partitions))
+    all.push(consumerHealth(consumer, generation, partitions, unknownTypes))
   }
   const reached = all.flatMap(({ partitions }) => partitions).map(({ position }) => position)
   const logHealth = yield* LogHealth.of(log, end, reached.reduce(Position.max, Position.start), limits)
@@ -158,6 +169,48 @@ export const of = Effect.fn("Health.of")(function*(
   yield* Metric.update(Metrics.heldBackSeconds, logHealth.lag.seconds)
   yield* Effect.forEach(all, publish, { discard: true })
   return health
+})
+
+/** The maximum number of calls in which a health check counts the types of a large log; the next check continues. */
+const maxCounts = 20
+
+const countTypes = Effect.fnUntraced(function*(
+  log: EventStoreDriver,
+  head: Position.Position
+): Effect.fn.Return<ReadonlyArray<EventType>, EventStoreError> {
+  let counted = yield* log.eventTypes
+  for (let counts = 1, last = Position.start; counts < maxCounts && counted.position < head; counts++) {
+    // An append in flight may hold the high-water mark back.
+    if (counted.position === last) break
+    last = counted.position
+    counted = yield* log.eventTypes
+  }
+  return counted.types
+})
+
+/** Returns the health of an inline projection, which has no worker; a live one has nothing that could be wrong. */
+const synchronousHealth = Effect.fnUntraced(function*(
+  log: EventStoreDriver,
+  consumer: Consumer.Consumer,
+  position: Position.Position
+): Effect.fn.Return<ConsumerHealth, EventStoreError> {
+  const { id, lifecycle } = consumer
+  const incomplete = lifecycle === "live"
+    ? undefined
+    : InlineCompleteness.whyIncomplete(consumer, yield* log.inlineProjections.find(id))
+  return {
+    consumer: id,
+    generation: id,
+    position,
+    lag: { events: 0, isMore: false, seconds: 0 },
+    parked: 0,
+    heartbeatAge: undefined,
+    throughput: undefined,
+    partitions: [],
+    unknownTypes: [],
+    status: incomplete === undefined ? "green" : "red",
+    reasons: incomplete === undefined ? [] : [incomplete.message]
+  }
 })
 
 /** Two earlier reports: the throughput is computed since `base`; `next` takes its place once it is 10 seconds old. */
@@ -240,6 +293,7 @@ const partitionHealth = Effect.fnUntraced(function*(
   last: Position.Position,
   limits: HealthLimits,
   measured: {
+    readonly unknownTypes: ReadonlyArray<EventType>
     readonly parked: number
     readonly waitsAt: HealthStatus.Signals["waitsAt"]
     readonly elapsed: number
@@ -249,8 +303,13 @@ const partitionHealth = Effect.fnUntraced(function*(
   const { applied, appliedAt, owner, partition, partitionedBy, partitions, position, readAt, heartbeatAt } = progress
   const stored = { ...consumer, partitions, partitionBy: ConsumerKey.parse(partitionedBy) }
   const limit = limits.maxCount
+  const unknownTypes = consumer.unknownTypes === "stop" ? measured.unknownTypes : []
+  const waitsFor = {
+    ...filterOf(stored, partition),
+    types: [...consumer.reads, ...unknownTypes.map(({ type }) => type)]
+  }
   // Up to the last committed event: a transaction that holds back the high-water mark makes events wait too.
-  const lag = yield* log.lag({ after: position, to: last, limit, ...filterOf(stored, partition) })
+  const lag = yield* log.lag({ after: position, to: last, limit, ...waitsFor })
   const age = (since: DateTime.Utc) => HealthStatus.secondsBetween(since, readAt)
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
   // The worker may have moved the checkpoint since `last` was read.
@@ -262,7 +321,7 @@ const partitionHealth = Effect.fnUntraced(function*(
     Effect.catchReason("EventStoreError", "LogDiverged", ({ message }) => Effect.succeed(message))
   )
   const isAbandoned = owner === undefined && lag.events > 0
-  const newer = isAbandoned ? yield* newerAfter(log, stored, { partition, position }) : undefined
+  const newer = isAbandoned ? yield* newerAfter(log, stored, position, waitsFor) : undefined
   const heartbeatAge = age(heartbeatAt)
   const { appliedBefore, elapsed, parked } = measured
   return {
@@ -300,27 +359,35 @@ const partitionHealth = Effect.fnUntraced(function*(
 const newerAfter = (
   log: EventStoreDriver,
   consumer: Consumer.Consumer,
-  { partition, position }: Pick<Progress, "partition" | "position">
+  after: Position.Position,
+  filter: LogFilter
 ): Effect.Effect<string | undefined, EventStoreError> =>
   Effect.map(
-    log.readAll({ after: position, limit: 1, ...filterOf(consumer, partition) }),
+    log.readAll({ after, limit: 1, ...filter }),
     ({ events: [next] }) => {
       const failure = next && Result.getOrUndefined(Result.flip(ConsumerDefinition.decode(consumer, next)))
-      return failure?.problem === "NewerVersion" ? failure.message : undefined
+      return failure !== undefined && UnknownTypes.awaitsNewerCode(consumer, storeError(failure))
+        ? failure.message
+        : undefined
     }
   )
 
 const consumerHealth = (
   consumer: Consumer.Consumer,
   generation: string,
-  partitions: ReadonlyArray<PartitionHealth>
+  partitions: ReadonlyArray<PartitionHealth>,
+  unknownTypes: ReadonlyArray<EventType>
 ): ConsumerHealth => {
   const [first] = partitions
   const max = (of: (one: PartitionHealth) => number) => Math.max(0, ...partitions.map(of))
   const sum = (of: (one: PartitionHealth) => number) => partitions.reduce((sum, one) => sum + of(one), 0)
-  const assessment: HealthStatus.Assessment = first === undefined
+  const ofPartitions: HealthStatus.Assessment = first === undefined
     ? { status: "red", reasons: ["no worker has ever run it"] }
     : HealthStatus.worstOf(partitions, (one) => partitions.length === 1 ? undefined : `partition ${one.partition}`)
+  const assessment = HealthStatus.worstOf(
+    [ofPartitions, HealthStatus.ofUnknownTypes(unknownTypes, consumer.unknownTypes)],
+    () => undefined
+  )
   return {
     consumer: consumer.id,
     generation,
@@ -340,6 +407,7 @@ const consumerHealth = (
       ? undefined
       : sum((one) => one.throughput ?? 0),
     partitions,
+    unknownTypes,
     ...assessment
   }
 }

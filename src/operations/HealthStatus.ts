@@ -6,6 +6,7 @@
 import * as DateTime from "effect/DateTime"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type { EventType } from "../eventStore/EventStoreDriver.ts"
 
 /**
  * The status of a partition or a consumer.
@@ -109,6 +110,21 @@ export const of = (signals: Signals): Assessment => {
   if (parked > 0) yellow.push(parked === 1 ? "1 key is parked" : `${parked} keys are parked`)
   return { status: red.length > 0 ? "red" : yellow.length > 0 ? "yellow" : "green", reasons: [...red, ...yellow] }
 }
+
+/**
+ * Returns the assessment of a consumer by the types of events that its code does not know.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofUnknownTypes = (unknown: ReadonlyArray<EventType>, policy: "pass" | "stop"): Assessment => ({
+  status: unknown.length === 0 ? "green" : "yellow",
+  reasons: unknown.map(({ category, events, first, type }) =>
+    `its code does not know the event type "${type}" and ${policy === "stop" ? "stops before it" : "passes it by"}: `
+    + `${events === 1 ? "1 event" : `${events} events`} in streams of "${category}", the first at position ${first}; `
+    + "deploy code whose set has it, or name it in ignoreTypes"
+  )
+})
 
 /**
  * Returns the worst status of several assessments, and all their reasons. `nameOf` names the part that a reason belongs to.

@@ -32,6 +32,7 @@ export type PgLogReader = Pick<
   | "receipt"
   | "lag"
   | "eventIds"
+  | "eventTypes"
   | "head"
   | "last"
   | "inFlight"
@@ -81,6 +82,7 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
         query<{ readonly id: string | null }>(eventIds, [positions]),
         (rows) => rows.map(({ id }) => id ?? undefined)
       ),
+    eventTypes: eventTypes(query, schema),
     head: Effect.map(
       query<{ readonly head: bigint }>(`select ${schema}.high_water_mark() as head`, []),
       ([row]) => Position.make(row!.head)
@@ -236,6 +238,29 @@ const inFlight = (query: PgStatement, schema: string): EventStoreDriver["inFligh
     })
   )
 }
+
+interface EventTypeRow {
+  readonly counted_to: bigint
+  /** Null in the single row of a log without events. */
+  readonly category: string | null
+  readonly type: string
+  readonly first_position: bigint
+  readonly events: bigint
+}
+
+/** So many events are counted by one statement: a tenth of a second. */
+const countedEvents = 100_000
+
+const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["eventTypes"] =>
+  Effect.map(
+    query<EventTypeRow>(`select * from ${schema}.count_event_types($1)`, [countedEvents]),
+    (rows) => ({
+      position: Position.make(rows[0]!.counted_to),
+      types: rows.flatMap(({ category, events, first_position, type }) =>
+        category === null ? [] : [{ category, type, first: Position.make(first_position), events: Number(events) }]
+      )
+    })
+  )
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 

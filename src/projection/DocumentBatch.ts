@@ -9,7 +9,8 @@ import type { Failure, Outcome } from "../consumer/BatchProcessor.ts"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
-import { type EventStoreError, isOfNewerCode, storeError, UndecodableDocument } from "../core/errors.ts"
+import { awaitsNewerCode } from "../consumer/UnknownTypes.ts"
+import { type EventStoreError, storeError, UndecodableDocument } from "../core/errors.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
@@ -192,7 +193,7 @@ const foldEvents = (
     }))
     for (const { after, key } of results) {
       if (Result.isSuccess(after)) continue
-      const stops = onFailure === "stop" || key === ConsumerKey.unknownKey || isOfNewerCode(after.failure)
+      const stops = onFailure === "stop" || key === ConsumerKey.unknownKey || awaitsNewerCode(projection, after.failure)
       if (!stops) continue
       failures.push({ event, key, error: after.failure })
       return { outcome: { applied, failures }, documents, streams }

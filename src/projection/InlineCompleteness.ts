@@ -4,11 +4,14 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type { Consumer } from "../consumer/Consumer.ts"
 import { type EventStoreError, ProjectionIncomplete, storeError } from "../core/errors.ts"
-import type { Position } from "../core/Position.ts"
 import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
+
+/** The parts of a projection that say which events it reads. */
+type Reading = Pick<Consumer, "reads" | "where">
 
 /**
  * Returns whether an inline projection, as the log knows it, has all events that its definition reads.
@@ -17,7 +20,7 @@ import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
  * @category guards
  */
 export const isComplete = (
-  projection: Pick<Projection.Any, "reads" | "where">,
+  projection: Reading,
   registered: RegisteredInlineProjection | undefined
 ): boolean => registered !== undefined && registered.missedFrom === undefined && hasSameReads(projection, registered)
 
@@ -28,13 +31,28 @@ export const isComplete = (
  * @category guards
  */
 export const hasSameReads = (
-  { reads, where }: Pick<Projection.Any, "reads" | "where">,
+  { reads, where }: Reading,
   registered: RegisteredInlineProjection
 ): boolean => {
   const { streamPrefix, tags = [], types } = registered.reads
   const wanted = where.tags ?? []
   return reads.every((type) => types.includes(type)) && streamPrefix === where.streamPrefix
     && tags.length === wanted.length && wanted.every((tag) => tags.includes(tag))
+}
+
+/**
+ * Returns the error of a read of an inline projection, if it is not complete.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const whyIncomplete = (
+  consumer: Reading & Pick<Consumer, "id">,
+  registered: RegisteredInlineProjection | undefined
+): ProjectionIncomplete | undefined => {
+  if (isComplete(consumer, registered)) return undefined
+  const position = registered?.missedFrom
+  return new ProjectionIncomplete({ projection: consumer.id, ...(position === undefined ? {} : { position }) })
 }
 
 /** How often a read is repeated because the documents were made again in the meantime. */
@@ -61,15 +79,11 @@ export const reader = (documents: ProjectionStoreDriver) => {
       const before = editions.get(projection.id)
       const result = yield* read
       const registered = yield* documents.inlineProjection(projection.id)
-      if (registered === undefined || !isComplete(projection, registered)) {
-        return yield* incomplete(projection, registered?.missedFrom)
-      }
-      if (registered.edition === before) return result
-      editions.set(projection.id, registered.edition)
+      const reason = whyIncomplete(projection, registered)
+      if (reason !== undefined) return yield* storeError(reason)
+      if (registered?.edition === before) return result
+      editions.set(projection.id, registered!.edition)
     }
-    return yield* incomplete(projection, undefined)
+    return yield* storeError(new ProjectionIncomplete({ projection: projection.id }))
   })
 }
-
-const incomplete = ({ id }: Projection.Any, position: Position | undefined): EventStoreError =>
-  storeError(new ProjectionIncomplete({ projection: id, ...(position === undefined ? {} : { position }) }))

@@ -16,6 +16,7 @@ import { loading } from "../aggregate/LoadingSuite.ts"
 import { commands } from "../command/CommandSuite.ts"
 import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
+import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
 import { decisionStreams } from "../decision/DecisionStreamSuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
@@ -94,6 +95,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...projections,
   ...lifecycles,
   ...inlineGaps,
+  ...unknownTypes,
   ...subscriptions,
   ...registries,
   ...bus,

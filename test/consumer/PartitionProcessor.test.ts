@@ -47,39 +47,55 @@ const newerAt = (position: number): Failure => {
 
 describe("the outcome of a batch", () => {
   it("moves the checkpoint to the end when nothing failed", () => {
-    assert.deepStrictEqual(outcomeOf({ onFailure: "park" }, { applied: [appliedAt(20)], failures: [] }, from, to), {
-      reached: to,
-      stopped: undefined,
-      toPark: []
-    })
+    assert.deepStrictEqual(
+      outcomeOf({ onFailure: "park", unknownTypes: "pass" }, { applied: [appliedAt(20)], failures: [] }, from, to),
+      {
+        reached: to,
+        stopped: undefined,
+        toPark: []
+      }
+    )
   })
 
   it("parks the failures of a consumer that parks", () => {
     const failures = [failedAt(15), failedAt(16)]
-    assert.deepStrictEqual(outcomeOf({ onFailure: "park" }, { applied: [], failures }, from, to), {
-      reached: to,
-      stopped: undefined,
-      toPark: failures
-    })
+    assert.deepStrictEqual(
+      outcomeOf({ onFailure: "park", unknownTypes: "pass" }, { applied: [], failures }, from, to),
+      {
+        reached: to,
+        stopped: undefined,
+        toPark: failures
+      }
+    )
   })
 
   it("stops before the failure of a consumer that stops", () => {
     const failure = failedAt(20)
     assert.deepStrictEqual(
-      outcomeOf({ onFailure: "stop" }, { applied: [appliedAt(12), appliedAt(15)], failures: [failure] }, from, to),
+      outcomeOf(
+        { onFailure: "stop", unknownTypes: "pass" },
+        { applied: [appliedAt(12), appliedAt(15)], failures: [failure] },
+        from,
+        to
+      ),
       { reached: Position.make(15n), stopped: failure, toPark: [] }
     )
   })
 
   it("stays at the checkpoint when the first event stops the consumer", () => {
     const plan = { applied: [], failures: [failedAt(11)] }
-    assert.strictEqual(outcomeOf({ onFailure: "stop" }, plan, from, to).reached, from)
+    assert.strictEqual(outcomeOf({ onFailure: "stop", unknownTypes: "pass" }, plan, from, to).reached, from)
   })
 
   it("stops before an event of newer code and parks what failed before it", () => {
     const [failure, newer] = [failedAt(18), newerAt(20)]
     assert.deepStrictEqual(
-      outcomeOf({ onFailure: "park" }, { applied: [appliedAt(12)], failures: [failure, newer] }, from, to),
+      outcomeOf(
+        { onFailure: "park", unknownTypes: "pass" },
+        { applied: [appliedAt(12)], failures: [failure, newer] },
+        from,
+        to
+      ),
       { reached: Position.make(18n), stopped: newer, toPark: [failure] }
     )
   })

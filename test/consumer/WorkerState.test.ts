@@ -105,7 +105,7 @@ describe("a worker that yields to newer code", () => {
   it("claims nothing for a lease, and then claims again", () => {
     const state = after(reconciled(1), newerEvent(1_000))
     assert.strictEqual(state._tag, "Yielding")
-    assert.deepStrictEqual(WorkerState.yieldAt(state, 9_999), { until: 10_000, detail: "version 2" })
+    assert.deepStrictEqual(WorkerState.yieldAt(state, 9_999), { until: 10_000, detail: "version 2", error: undefined })
     assert.strictEqual(WorkerState.yieldAt(state, 10_000), undefined)
     assert.strictEqual(after(newerEvent(1_000), reconciled(9_999))._tag, "Yielding")
     assert.strictEqual(after(newerEvent(1_000), reconciled(10_000))._tag, "Working")

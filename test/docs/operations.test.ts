@@ -10,7 +10,8 @@ import {
   Projection,
   ProjectionStore,
   Projector,
-  Rebuild
+  Rebuild,
+  Subscription
 } from "evsrc"
 import { append, Mails, memory, OrderEvent, OrderMail, OrderShipped, place, sent, Sold, unreachable } from "./orders.ts"
 
@@ -58,6 +59,23 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
       const lastShared = yield* EventStore.head
       const reset = yield* Checkpoints.reset(OrderMail, lastShared)
       assert.deepStrictEqual(reset.from.map(({ position }) => position), [lastShared])
+    }))
+})
+
+const PlacedMail = Subscription.make("placed-mail", {
+  events: Schema.TaggedUnion({ OrderPlaced: OrderEvent.cases.OrderPlaced.fields }),
+  unknownTypes: "stop",
+  handle: { OrderPlaced: () => Effect.void }
+})
+
+layer(memory, { excludeTestServices: true })("an unknown type", (it) => {
+  it.effect("is named by health", () =>
+    Effect.gen(function*() {
+      yield* place("1", "ann")
+      yield* append(OrderShipped.make({ orderId: "1", customer: "ann" }))
+
+      const { consumers: [oldMail] } = yield* Health.of([PlacedMail])
+      assert.deepStrictEqual(oldMail?.unknownTypes.map(({ events, type }) => [type, events]), [["OrderShipped", 1]])
     }))
 })
 

@@ -48,7 +48,7 @@ describe("docs/reference.md", () => {
       .filter((name) => name.endsWith(".ts") && !name.startsWith("testing"))
     const made = files.flatMap((name) =>
       Array.from(
-        read(`src/${name}`).matchAll(/(?:Effect\.fn\(|withSpan\((?:[\w()]+, )?)["`]([^"`]+)["`]/g),
+        read(`src/${name}`).matchAll(/(?:Effect\.fn\(|withSpan\((?:[\w()]+, )?\s*)["`]([^"`]+)["`]/g),
         ([, span]) => span!.replace(/\$\{(\w+)\._tag\}/, "<$1>")
       )
     )

@@ -479,7 +479,7 @@ const commit = (rules: Rules, state: State, worker: Worker, processor: Processor
     return
   }
   const { reached, toPark } = outcomeOf(
-    { onFailure: "park" },
+    { onFailure: "park", unknownTypes: "pass" },
     {
       applied: applied.map((event) => deliveryOf(rules, event)),
       failures: failed.map((event) => ({ ...deliveryOf(rules, event), error: invalidRequest("poison") }))

@@ -17,6 +17,7 @@ import * as StreamId from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
 import * as Event from "../../src/event/Event.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
+import * as Health from "../../src/operations/Health.ts"
 import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
@@ -203,6 +204,19 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     yield* append(`${prefix}1`, raised(1))
     equal(reasonOf(yield* Effect.flip(sumOf(projection))), "ProjectionIncomplete", "the last start decides")
     equal(yield* Projector.retireInline(projection.id), true, "retired")
+  }),
+
+  test("the health of an inline projection is red while its documents may lack events", function*() {
+    const prefix = unique("g")
+    const projection = gauge(prefix)
+    const assess = Effect.map(Health.of([projection]), ({ reasons, status }) => [status, ...reasons].join(": "))
+    includes(yield* assess, "red: ", "before it is started")
+    yield* start(projection)
+    equal(yield* assess, "green", "complete")
+    const { position } = yield* append(`${prefix}1`, raised(1))
+    includes(yield* assess, `lack the event at position ${position}`, "a gap")
+    yield* Projector.repairInline(projection)
+    equal(yield* assess, "green", "repaired")
   }),
 
   test("a retired inline projection is not looked for, read or repaired", function*() {

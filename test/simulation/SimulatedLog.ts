@@ -79,6 +79,7 @@ const notSimulated = {
   readByQuery: () => Effect.die("the simulation has no decisions"),
   streamStatus: () => Effect.die("the simulation closes no streams"),
   archive: () => Effect.die("the simulation closes no streams"),
+  eventTypes: Effect.die("the simulation counts no types"),
   closedStreams: () => Effect.die("the simulation closes no streams"),
   restore: () => Effect.die("the simulation restores nothing")
 }

@@ -1,0 +1,89 @@
+/** The types of events are counted once each, whatever happens to the log, on a PostgreSQL server. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { EventStore } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
+import { layerPostgres } from "../support/Database.ts"
+
+const Visit = Schema.TaggedUnion({ Visited: {}, Left: {} })
+const visit = (stream: string, ...types: ReadonlyArray<"Visited" | "Left">) =>
+  EventStore.append(Visit, stream, types.map((_tag) => ({ _tag })))
+
+const store = () => PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres({ poolSize: 8 })))
+
+/** Counts at most so many events, and returns how far it came. */
+const count = Effect.fnUntraced(function*(limit: number) {
+  const sql = yield* SqlClient
+  const [row] = yield* sql<{ readonly counted_to: bigint }>`select counted_to from evsrc.count_event_types(${limit})`
+  return row!.counted_to
+})
+
+const counted = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  return yield* sql`select category, type, first_position, events from evsrc.event_types order by category, type`
+})
+
+const inLog = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  return yield* sql`select split_part(stream, '-', 1) as category, type, min(position) as first_position, count(*) as events
+    from evsrc.log group by 1, 2 order by 1, 2`
+})
+
+describe("The types of events on PostgreSQL", () => {
+  it.live("are counted once while others append, roll back and count", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const appends = Effect.forEach(Array.from({ length: 60 }, (_, n) => n), (n) => {
+        const append = visit(
+          `${n % 3 === 0 ? "Room" : "Hall"}-${n % 7}`,
+          "Visited",
+          ...n % 2 === 0 ? ["Left" as const] : []
+        )
+        const inTransaction = sql.withTransaction(
+          Effect.andThen(append, n % 5 === 0 ? Effect.fail("rolled back") : Effect.sleep(n % 4))
+        )
+        return Effect.exit(n % 2 === 0 ? append : inTransaction)
+      }, { concurrency: 4 })
+      const counts = Effect.forEach(Array.from({ length: 40 }), () => count(3), { concurrency: 3 })
+      yield* Effect.all([appends, counts], { concurrency: 2 })
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const head = yield* driver.head
+      yield* Effect.repeat(count(3), { until: (position) => position === head }).pipe(Effect.timeout("30 seconds"))
+      assert.deepStrictEqual(yield* counted, yield* inLog)
+      assert.isAbove((yield* counted).length, 3)
+    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+
+  it.live("are counted again when the log was set back", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* visit("Room-1", "Visited")
+      const { position } = yield* visit("Room-2", "Left")
+      assert.strictEqual(yield* count(100), position)
+      yield* sql`alter table evsrc.events disable trigger user`
+      yield* sql`delete from evsrc.events where position = ${position}`
+      yield* sql`alter table evsrc.events enable trigger user`
+      yield* sql`select setval('evsrc.positions', ${position} - 1)`
+      const again = yield* visit("Room-1", "Visited")
+      assert.strictEqual(again.position, position)
+      assert.strictEqual(yield* count(100), position)
+      assert.deepStrictEqual(yield* counted, yield* inLog)
+      assert.strictEqual((yield* counted).length, 1)
+    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+
+  it.live("are counted by a role that has no right to the tables", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const { position } = yield* visit("Room-1", "Visited")
+      const role = `counter_${crypto.randomUUID().slice(0, 8)}`
+      yield* sql.unsafe(`create role ${role}`)
+      yield* sql.unsafe(`grant usage on schema evsrc to ${role}`)
+      const reached = yield* sql.withTransaction(
+        Effect.andThen(sql.unsafe(`set local role ${role}`), count(10))
+      )
+      assert.strictEqual(reached, position)
+      yield* sql.unsafe(`drop owned by ${role}`)
+      yield* sql.unsafe(`drop role ${role}`)
+    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+})
