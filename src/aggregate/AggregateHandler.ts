@@ -173,7 +173,10 @@ const decideOn = <State, Events extends Event.Any, C extends Command.Any>(
       withoutEvents: Effect.suspend(() => failWithoutRetry(lastEventError(stream, lastEventId, expected)))
     }
   }
-  const decision = Decider.decide(decider, state, command, payload, models)
+  // State and models may be of different moments, and a command id may come again: what `decide` throws counts no earlier than a rejection.
+  const outcome = Result.try(() => Decider.decide(decider, state, command, payload, models))
+  if (Result.isFailure(outcome)) return { events: [], withoutEvents: Effect.die(outcome.failure) }
+  const decision = outcome.success
   if (Result.isFailure(decision)) return { events: [], withoutEvents: Effect.fail(decision.failure) }
   return {
     events: decision.success,

@@ -100,7 +100,10 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
 
   return Effect.gen(function*() {
     const { condition, last, states } = yield* reader.read
-    const decided = decide(states, payload)
+    const attempted = Result.try(() => decide(states, payload))
+    // The first receipt of a command id that comes again does not depend on what `decide` throws now.
+    if (Result.isFailure(attempted)) return yield* firstReceiptOr(Effect.die(attempted.failure))
+    const decided = attempted.success
     const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
     if (Result.isFailure(outcome)) {
       const rejected = Effect.fail(outcome.failure)

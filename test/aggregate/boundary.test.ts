@@ -9,6 +9,8 @@ const counted = Counted.cases.Counted.make({ id: "a" })
 
 class Mixture extends Schema.TaggedError<Mixture>()("Mixture", { state: Schema.Int, model: Schema.Int }) {}
 const Check = Command.make("Check", { payload: { id: Schema.String }, error: Mixture })
+/** Its decider throws on what cannot be. */
+const Assert = Command.make("Assert", { payload: { id: Schema.String } })
 const Count = Command.make("Count", { payload: { id: Schema.String } })
 const CountByDecision = Command.make("CountByDecision", { payload: { id: Schema.String } })
 
@@ -20,13 +22,21 @@ const Counter = Aggregate.make("Counter", {
   id: "id",
   state: Schema.Int,
   events: Counted,
-  commands: [Check, Count]
+  commands: [Check, Assert, Count]
 }).decider({
   initial: 0,
   evolve: { Counted: (count) => count + 1 },
-  models: { Check: ({ id }) => ({ model: countOf(id) }), Count: ({ id }) => ({ model: countOf(id) }) },
+  models: {
+    Check: ({ id }) => ({ model: countOf(id) }),
+    Assert: ({ id }) => ({ model: countOf(id) }),
+    Count: ({ id }) => ({ model: countOf(id) })
+  },
   decide: {
     Check: (state, _, { model }) => state === model ? [] : Result.fail(new Mixture({ state, model })),
+    Assert: (state, command, { model }) => {
+      if (state !== model) throw new Error(`${state} is not ${model}`)
+      return state > 20 ? [] : [Counted.cases.Counted.make(command)]
+    },
     Count: (state, command, { model }) => state === model ? [Counted.cases.Counted.make(command)] : []
   }
 })
@@ -58,6 +68,12 @@ describe("a command with decision models", () => {
             readByQuery: (page) => Effect.andThen(interfere, driver.readByQuery(page))
           })
           for (const round of [1, 2]) {
+            // A decider that throws on what cannot be never does.
+            yield* CommandBus.dispatch(Assert, { id: "a" })
+              .pipe(
+                Effect.provide(Aggregate.layer(Counter, { load })),
+                Effect.provideService(EventStore.EventStore, store)
+              )
             const { events } = yield* CommandBus.dispatch(Check, { id: "a" })
               .pipe(
                 Effect.provide(Aggregate.layer(Counter, { load })),

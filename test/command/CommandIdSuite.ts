@@ -473,6 +473,42 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
     }).pipe(Effect.provide(Layer.merge(carts, reserve)))
   }),
 
+  test("returns the first receipt when the decider would now throw", function*() {
+    const Once = Command.make("Once", { payload: { cartId: Schema.String } })
+    const OnceByDecision = Command.make("OnceByDecision", { payload: { cartId: Schema.String } })
+    const decideOnce = (count: number, { cartId }: { readonly cartId: string }) => {
+      if (count > 0) throw new Error("the cart is not empty")
+      return [CartEvent.cases.Added.make({ cartId, sku: "a", quantity: 1 })]
+    }
+    const once = Layer.merge(
+      Aggregate.layer(
+        Aggregate.make("Once", { ...options, commands: [Once] }).decider({
+          initial: 0,
+          evolve,
+          decide: { Once: decideOnce }
+        })
+      ),
+      Decision.layer(Decision.make(OnceByDecision, {
+        events: CartEvent,
+        models: ({ cartId }) => ({
+          count: Decision.model({ events: CartEvent, tags: { cart: cartId }, initial: 0, evolve })
+        }),
+        decide: ({ count }, command) => decideOnce(count, command)
+      }))
+    )
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const runs = {
+      command: (id: string) => Effect.provide(CommandBus.dispatch(Once, { cartId }, { commandId: `${id}-1` }), once),
+      decision: (id: string) =>
+        Effect.provide(CommandBus.dispatch(OnceByDecision, { cartId: `${cartId}-2` }, { commandId: `${id}-2` }), once)
+    }
+    for (const [name, run] of Object.entries(runs)) {
+      const first = yield* run(commandId)
+      equal(yield* run(commandId), first, `the same id: ${name}`)
+      ok(Exit.hasDies(yield* Effect.exit(run(`${commandId}-other`))), `another id is a defect: ${name}`)
+    }
+  }),
+
   test("rejects an invalid command id, whatever is decided", function*() {
     const cartId = unique("cart")
     const provided = Effect.provide(Layer.merge(carts, reserve))
