@@ -300,9 +300,28 @@ begin
   return newest;
 end $$;
 
--- Locks the types and tags of an append: shared for each type and tag that it writes, exclusive for one key of each item of its
--- condition (the first tag, or else each of the types). An append that could break the condition has then either committed, or
--- waits. Takes each key once, in its strongest mode, and in one order for all callers.
+-- Returns the keys of the types and tags of an append: shared for each type and tag that it writes, exclusive for one key of each item
+-- of its condition (the first tag, or else each of the types). An append that could break the condition has then either committed, or
+-- waits. Each key comes once, in its strongest mode, and in one order for all callers.
+create function evsrc.condition_keys(p_types text[], p_tags text[], p_items evsrc.query_item[])
+returns table (key integer, exclusive boolean) language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select hashtext(name) as key, bool_or(exclusive) as exclusive
+    from (
+      select 'y' || type as name, false as exclusive from unnest(p_types) as type
+      union all
+      select 't' || tag, false from unnest(p_tags) as event_tags, unnest(event_tags::text[]) as tag
+      union all
+      select 't' || item.tags[1], true from unnest(p_items) as item where cardinality(item.tags) > 0
+      union all
+      select 'y' || type, true from unnest(p_items) as item, unnest(item.types) as type where cardinality(item.tags) = 0
+    ) as names
+    group by 1
+    order by 1
+$$;
+
+-- Locks the types and tags of an append.
 create function evsrc.lock_condition_keys(p_types text[], p_tags text[], p_items evsrc.query_item[])
 returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -311,20 +330,42 @@ begin
   perform case when exclusive
       then pg_advisory_xact_lock('evsrc.event_tags'::regclass::oid::integer, key)
       else pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key) end
-    from (
-      select hashtext(name) as key, bool_or(exclusive) as exclusive
-        from (
-          select 'y' || type as name, false as exclusive from unnest(p_types) as type
-          union all
-          select 't' || tag, false from unnest(p_tags) as event_tags, unnest(event_tags::text[]) as tag
-          union all
-          select 't' || item.tags[1], true from unnest(p_items) as item where cardinality(item.tags) > 0
-          union all
-          select 'y' || type, true from unnest(p_items) as item, unnest(item.types) as type where cardinality(item.tags) = 0
-        ) as names
-        group by 1
-        order by 1
-    ) as keys;
+    from evsrc.condition_keys(p_types, p_tags, p_items);
+end $$;
+
+-- Locks the types and tags of an append, or returns false if another transaction holds one of them.
+create function evsrc.try_lock_condition_keys(p_types text[], p_tags text[], p_items evsrc.query_item[])
+returns boolean language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select bool_and(
+      case when exclusive
+        then pg_try_advisory_xact_lock('evsrc.event_tags'::regclass::oid::integer, key)
+        else pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key) end
+    ) from evsrc.condition_keys(p_types, p_tags, p_items)
+  );
+end $$;
+
+-- Limits how long this transaction waits for a lock, and, with more limits, how long a statement, the client and the transaction may
+-- take: p_limits are lock_timeout, statement_timeout, idle_in_transaction_session_timeout and transaction_timeout, in milliseconds; 0 is
+-- no limit. A limit that the role or the session already has stays. Returns the lock_timeout to which the caller must set it back, because
+-- the transaction belongs to the client: null if all limits are given.
+create function evsrc.limit_transaction(p_limits integer[]) returns text language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  names constant text[] := array['lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'];
+  previous constant text := current_setting('lock_timeout');
+begin
+  for limit_number in 1 .. cardinality(p_limits) loop
+    -- transaction_timeout exists from PostgreSQL 17 on.
+    if current_setting(names[limit_number], true) = '0' then
+      perform set_config(names[limit_number], p_limits[limit_number]::text, true);
+    end if;
+  end loop;
+  return case when cardinality(p_limits) = 1 then previous end;
 end $$;
 
 -- Waits for the appends of these types of events that are in flight, and keeps others from beginning until the transaction ends.
@@ -426,6 +467,7 @@ end $$;
 --   p_command_id        null, or the id of the command; an id that was used before is not appended again
 --   p_last_event_id     null, or the id that the stream's last event must have: a restored log may have another event of that version
 --   p_inline            null, or the inline projections that the caller runs on the event in this transaction
+--   p_limits            null, or limits as for `limit_transaction`
 -- Returns an outcome:
 --   'appended'   with the version and the position of the event
 --   'conflict'   with the stream's actual version
@@ -437,6 +479,7 @@ create function evsrc.append_one(
   p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
   p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
   p_inline text[] default null,
+  p_limits integer[] default null,
   out outcome text, out version bigint, out "position" bigint, out recorded_at timestamptz
 ) language plpgsql volatile security definer
 -- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows.
@@ -449,18 +492,25 @@ declare
   low_water_mark bigint;
   is_closed boolean;
   last_event_id uuid;
+  previous_lock_timeout text;
 begin
   if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
     perform evsrc.require_read_committed();
   end if;
   -- Appends to one stream take turns, and so do appends with one command id on any streams. The first key of each lock is the
   -- oid of a table or index of this store, which no other store and no other user of the database has.
+  if p_limits is not null then
+    previous_lock_timeout := evsrc.limit_transaction(p_limits);
+  end if;
   if p_wait then
     perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream));
     if p_command_id is not null then
       perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id));
     end if;
     perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type));
+    if previous_lock_timeout is not null then
+      perform set_config('lock_timeout', previous_lock_timeout, true);
+    end if;
   elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream))
     or p_command_id is not null
       and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id))
@@ -542,6 +592,8 @@ end $$;
 --                                                  p_after matches it, except those in p_seen
 --   p_basis_positions, p_basis_ids                 events that the log must have, on which the condition rests
 --   p_closes                                       whether the last event closes the stream
+-- For the call:
+--   p_limits                                       as for `append_one`
 --
 -- Returns for each append its outcome, as `append_one` does, and its stream's version; for each event its position, or null if it
 -- was not written. The outcome 'changed' means that the query matches; the only position is then that of the newest match.
@@ -552,6 +604,7 @@ create function evsrc.append(
   p_after bigint, p_seen bigint[], p_closes boolean default false,
   p_last_event_ids uuid[] default null, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null,
   p_inline text[] default null,
+  p_limits integer[] default null,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile security definer
 -- As in append_one. Also, planning again for each new length of the arrays would cost as much as the execution.
@@ -574,6 +627,7 @@ declare
   event_versions bigint[];
   event_number integer := 0;
   low_water_mark bigint;
+  previous_lock_timeout text;
 begin
   perform evsrc.require_read_committed();
   -- The lookups below number the elements from 1, whatever the bounds of an array. With other bounds they would look up one stream and
@@ -583,6 +637,12 @@ begin
   then
     raise exception 'append takes arrays that begin at 1, and a condition or an end only of a single stream'
       using errcode = 'invalid_parameter_value';
+  end if;
+  if p_limits is not null then
+    previous_lock_timeout := evsrc.limit_transaction(p_limits);
+  end if;
+  if p_item_count is not null then
+    condition_items := evsrc.query_items(p_item_count, p_type_items, p_query_types, p_tag_items, p_query_tags);
   end if;
   for append_number in 1 .. cardinality(p_streams) loop
     outcomes[append_number] := 'appended';
@@ -598,7 +658,11 @@ begin
       outcomes[append_number] := 'busy';
     end if;
   end loop;
-  if not p_wait then
+  if not p_wait and condition_items is not null then
+    if not evsrc.try_lock_condition_keys(p_types, p_tags, condition_items) then
+      outcomes[1] := 'busy';
+    end if;
+  elsif not p_wait then
     -- Locks that are not waited for need no order. Another transaction holds one of these exclusively only while it appends on a
     -- condition.
     held_keys := array(
@@ -627,8 +691,10 @@ begin
     perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
       from (select distinct hashtext('y' || type) as key from unnest(p_types) as type order by key) as keys;
   else
-    condition_items := evsrc.query_items(p_item_count, p_type_items, p_query_types, p_tag_items, p_query_tags);
     perform evsrc.lock_condition_keys(p_types, p_tags, condition_items);
+  end if;
+  if previous_lock_timeout is not null then
+    perform set_config('lock_timeout', previous_lock_timeout, true);
   end if;
   if p_command_ids is not null then
     for duplicate_append in
@@ -1228,6 +1294,7 @@ end $$;
 -- Moves the events of a closed stream from evsrc.events to evsrc.archived_events, in one statement, so that every reader finds each
 -- event in exactly one of them. Returns the number of events moved: 0 if the stream was archived before, null if it is not closed.
 create function evsrc.archive(p_stream text, p_archived_at timestamptz) returns bigint language plpgsql volatile security definer
+set lock_timeout = '5s'
 set search_path = pg_catalog, pg_temp, pg_catalog
 as $$
 declare
@@ -1281,6 +1348,7 @@ create function evsrc.restore(
 ) language plpgsql volatile security definer
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set lock_timeout = '5s'
 set search_path = pg_catalog, pg_temp, pg_catalog
 as $$
 #variable_conflict use_column

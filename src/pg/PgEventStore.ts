@@ -16,10 +16,14 @@ import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import * as SnapshotSigning from "../snapshot/SnapshotSigning.ts"
 import * as AppendBatcher from "./append/AppendBatcher.ts"
+import * as LockHolder from "./append/LockHolder.ts"
+import * as LockWaits from "./append/LockWaits.ts"
 import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
 import * as PgInlineProjections from "./PgInlineProjections.ts"
+import * as PgConnections from "./PgConnections.ts"
+import * as PgDeadlines from "./PgDeadlines.ts"
 import * as PgLogReader from "./PgLogReader.ts"
 import * as PgNotify from "./PgNotify.ts"
 import { type PgOptions, schemaOf } from "./PgOptions.ts"
@@ -40,7 +44,8 @@ export const makeDriver = Effect.fnUntraced(
   ): Effect.fn.Return<EventStoreDriver, EventStoreError, SqlClient.SqlClient | Scope.Scope> {
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = yield* schemaOf(options)
-    const query = PgStatement.make(sql)
+    const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
+    const query = PgStatement.make(connections)
     const reader = PgLogReader.make(query, quoted)
     const streams = PgStreams.make(query, quoted)
     const restore = PgRestore.make(query, quoted)
@@ -52,15 +57,24 @@ export const makeDriver = Effect.fnUntraced(
     })
     const notifications = options.notify === false
       ? undefined
-      : yield* PgNotify.make({ channel: PgNotify.channelOf(schema), onNotification: highWaterMark.wake })
+      : yield* PgNotify.make({
+        channel: PgNotify.channelOf(schema),
+        connections,
+        onNotification: highWaterMark.wake
+      })
     const wakeReaders = notifications === undefined
       ? highWaterMark.wake
       : Effect.andThen(highWaterMark.wake, notifications.notify)
 
-    const statements = PgAppend.make(sql, quoted, reader.receipt)
-    const appendInBatch = yield* AppendBatcher.make(wakingReaders(statements, wakeReaders), options.groupCommit)
+    const statements = PgAppend.make(connections, quoted, reader.receipt)
+    const waits = LockWaits.make(connections)
+    const lockTimeoutError = LockHolder.make(connections, quoted)
+    const appendInBatch = yield* AppendBatcher.make(
+      { ...wakingReaders(statements, wakeReaders), waits, lockTimeoutError, deadlines: connections.deadlines },
+      options.groupCommit
+    )
     const snapshots = yield* SnapshotSigning.withKeys(PgSnapshots.make(query, quoted), options.snapshotKeys)
-    const appendAlone = PgTransactionalAppend.make(sql, statements, wakeReaders)
+    const appendAlone = PgTransactionalAppend.make(connections, statements, waits, lockTimeoutError, wakeReaders)
 
     return {
       ...reader,
@@ -75,7 +89,7 @@ export const makeDriver = Effect.fnUntraced(
         ),
       withoutAppends: (types, effect) =>
         PgStatement.transactional(
-          sql,
+          connections,
           Effect.andThen(query(`select ${quoted}.lock_types($1::text[])`, [types]), effect)
         ),
       streamStatus: streams.status,
@@ -94,8 +108,7 @@ const wakingReaders = (statements: PgAppend.PgAppend, wakeReaders: Effect.Effect
   const wake = (rows: ReadonlyArray<PgAppend.AppendRow>) =>
     rows.some(({ outcome }) => outcome === "appended") ? wakeReaders : Effect.void
   return {
-    single: (request) => Effect.tap(statements.single(request), (row) => wake([row])),
-    singleNow: (request) => Effect.tap(statements.singleNow(request), (row) => wake([row])),
+    single: (request, wait) => Effect.tap(statements.single(request, wait), (row) => wake([row])),
     batch: (requests) => Effect.tap(statements.batch(requests), wake)
   } satisfies Partial<PgAppend.PgAppend>
 }

@@ -13,6 +13,8 @@ import { type EventStoreError, KeyStoreUnavailable, storeError } from "../core/e
 import * as KeyStore from "../personalData/KeyStore.ts"
 import type { FoundKeys, KeyStoreDriver, SubjectKey } from "../personalData/KeyStoreDriver.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
+import * as PgConnections from "./PgConnections.ts"
+import * as PgDeadlines from "./PgDeadlines.ts"
 import { schemaOf } from "./PgOptions.ts"
 import * as PgStatement from "./PgStatement.ts"
 
@@ -22,7 +24,11 @@ import * as PgStatement from "./PgStatement.ts"
  * @since 0.1.0
  * @category options
  */
-export interface PgKeyStoreOptions extends KeyStore.KeyStoreOptions {
+export interface PgKeyStoreOptions
+  extends
+    KeyStore.KeyStoreOptions,
+    Pick<PgDeadlines.PgDeadlineOptions, "connectionTimeout" | "statementTimeout" | "maintenanceTimeout">
+{
   /** The database schema with the keys. `evsrc_keys` by default. */
   readonly schema?: string | undefined
 }
@@ -44,8 +50,8 @@ export const makeDriver = Effect.fnUntraced(
   function*(options: PgKeyStoreOptions = {}): Effect.fn.Return<KeyStoreDriver, EventStoreError, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
     const { quoted } = yield* schemaOf(optionsOf(options))
-    const query: PgStatement.PgStatement = (text, params) =>
-      Effect.mapError(PgStatement.make(sql)(text, params), unavailable)
+    const statement = PgStatement.make(PgConnections.make(sql, yield* PgDeadlines.make(options)))
+    const query: PgStatement.PgStatement = (text, params) => Effect.mapError(statement(text, params), unavailable)
 
     const found = (rows: Effect.Effect<ReadonlyArray<KeyRow>, EventStoreError>) =>
       Effect.gen(function*(): Effect.fn.Return<FoundKeys, EventStoreError> {
@@ -156,7 +162,7 @@ export const layerWithoutMigrations = (
 ): Layer.Layer<KeyStore.KeyStore, EventStoreError, SqlClient.SqlClient> =>
   KeyStore.layer(Effect.andThen(PgMigrations.checkKeys(optionsOf(options)), makeDriver(options)), options)
 
-const optionsOf = ({ schema }: PgKeyStoreOptions) => ({ schema: schema ?? PgMigrations.keysSchema })
+const optionsOf = (options: PgKeyStoreOptions) => ({ ...options, schema: options.schema ?? PgMigrations.keysSchema })
 
 const unavailable = (error: EventStoreError): EventStoreError =>
   error.reason._tag === "StoreUnavailable"

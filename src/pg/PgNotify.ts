@@ -4,15 +4,16 @@
  *
  * @since 0.1.0
  */
-import { PgClient } from "@effect/sql-pg"
+import { PgClient, PgConnection } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
-import * as Reactivity from "effect/reactivity/Reactivity"
-import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
+import { isEmbedded, type PgConnections, withTimeout } from "./PgConnections.ts"
 
 /** Commits within this time after a notification share the next one, because each costs the server and every listening process. */
 const pause = "5 millis"
@@ -31,6 +32,13 @@ export const channelOf = (schema: string): string => {
   if (channel.length <= maxChannelLength) return channel
   const hash = createHash("sha256").update(schema).digest("hex").slice(0, 16)
   return `${channel.slice(0, maxChannelLength - hash.length - 1)}_${hash}`
+}
+
+/** Options of {@link make}. */
+interface Options {
+  readonly channel: string
+  readonly onNotification: Effect.Effect<void>
+  readonly connections: PgConnections
 }
 
 /**
@@ -55,10 +63,7 @@ export interface PgNotify {
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function*(options: {
-  readonly channel: string
-  readonly onNotification: Effect.Effect<void>
-}): Effect.fn.Return<PgNotify, never, Scope.Scope> {
+export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<PgNotify, never, Scope.Scope> {
   const client = Option.getOrUndefined(yield* Effect.serviceOption(PgClient.PgClient))
   if (client === undefined) return { notify: Effect.void }
   const due = Latch.makeUnsafe(false)
@@ -66,12 +71,13 @@ export const make = Effect.fnUntraced(function*(options: {
   const sendWhenDue = Effect.gen(function*() {
     yield* due.await
     due.closeUnsafe()
-    yield* Effect.ignore(client.notify(options.channel, ""))
+    yield* Effect.ignore(options.connections.statement(client.notify(options.channel, "")))
     yield* Effect.sleep(pause)
   })
   yield* Effect.forkScoped(Effect.withTracerEnabled(Effect.forever(sendWhenDue), false))
 
   let hasWarned = false
+  let delay = firstDelay
   const warn = (error: unknown) => {
     const message = "Cannot listen for events of other processes; they are seen at the next poll"
     const log = hasWarned ? Effect.logDebug(message, error) : Effect.logWarning(message, error)
@@ -79,26 +85,73 @@ export const make = Effect.fnUntraced(function*(options: {
     return log
   }
 
-  const listen = Effect.gen(function*() {
-    // Listening occupies a connection. It must not come from the pool, which may have only one. A client over a stream (PGlite) has a
-    // single connection, and listens without occupying it.
-    const own = client.config.stream === undefined ? yield* PgClient.makeClient(client.config) : client
-    const notifications = yield* own.listen(options.channel)
-    hasWarned = false
-    // For notifications sent while this process did not listen.
-    yield* options.onNotification
-    return yield* Effect.forever(Effect.andThen(Queue.takeAll(notifications), options.onNotification))
-  })
-  yield* listen.pipe(
-    Effect.scoped,
-    Effect.provide(Reactivity.layer),
-    Effect.tapError(warn),
-    Effect.retry(Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")])),
-    Effect.forkScoped
+  const onNotification = Effect.andThen(
+    Effect.sync(() => {
+      hasWarned = false
+      delay = firstDelay
+    }),
+    options.onNotification
   )
+  const listen = isEmbedded(client)
+    // A PGlite has a single connection, and listens without occupying it.
+    ? Effect.scoped(Effect.flatMap(client.listen(options.channel), (queue) => receive(queue, onNotification)))
+    : listenAlone(client.config, options, onNotification)
+  const listenAgain = Effect.catch(listen, (error) =>
+    Effect.andThen(
+      warn(error),
+      Effect.suspend(() => {
+        const pause = delay
+        delay = Math.min(delay * 2, maxDelay)
+        return Effect.sleep(pause)
+      })
+    ))
+  yield* Effect.forkScoped(Effect.forever(listenAgain))
   return {
     notify: Effect.sync(() => {
       due.openUnsafe()
     })
   }
 })
+
+const receive = (
+  queue: Queue.Dequeue<PgConnection.Notification, SqlError>,
+  onNotification: Effect.Effect<void>
+): Effect.Effect<never, SqlError> =>
+  // The first one for notifications sent while this process did not listen.
+  Effect.andThen(onNotification, Effect.forever(Effect.andThen(Queue.takeAll(queue), onNotification)))
+
+/** How often the connection is checked, in milliseconds. If its packets were lost without a word, no notification would ever arrive. */
+const maxHeartbeat = 10_000
+
+/** How long to wait before another attempt to listen, in milliseconds. */
+const firstDelay = 1_000
+const maxDelay = 60_000
+
+/**
+ * Listens on a connection of its own, because the pool may have only one. It fails when the connection does not respond any more. Closing
+ * does not wait for the server.
+ */
+const listenAlone = (
+  config: PgClient.PgClientConfig,
+  { channel, connections: { deadlines } }: Options,
+  onNotification: Effect.Effect<void>
+): Effect.Effect<never, SqlError> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => ({ connection: Scope.makeUnsafe(), listener: Scope.makeUnsafe() })),
+    Effect.fnUntraced(function*(scopes) {
+      const connection = yield* Scope.provide(
+        PgConnection.make({ ...config, keepAlive: config.keepAlive ?? "10 seconds" }),
+        scopes.connection
+      )
+      const pinned = yield* Scope.provide(connection.pin, scopes.listener)
+      const within = <A>(effect: Effect.Effect<A, SqlError>) => withTimeout(effect, deadlines.statementTimeout)
+      const queue = yield* within(Scope.provide(pinned.listen(channel), scopes.listener))
+      const check = Effect.andThen(
+        Effect.sleep(Math.min(deadlines.statementTimeout, maxHeartbeat)),
+        within(pinned.query("select 1"))
+      )
+      return yield* Effect.raceFirst(receive(queue, onNotification), Effect.forever(check))
+    }),
+    // A closed connection does not run UNLISTEN, for whose response the listener would wait for ever.
+    ({ connection, listener }) => Effect.andThen(Scope.close(connection, Exit.void), Scope.close(listener, Exit.void))
+  )

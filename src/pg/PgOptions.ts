@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import type { AppendQueueOptions } from "./append/AppendQueue.ts"
+import type { PgDeadlineOptions } from "./PgDeadlines.ts"
 
 /**
  * Options of the layers on PostgreSQL.
@@ -16,7 +17,7 @@ import type { AppendQueueOptions } from "./append/AppendQueue.ts"
  * @since 0.1.0
  * @category options
  */
-export interface PgOptions {
+export interface PgOptions extends PgDeadlineOptions {
   /**
    * The database schema with the tables and functions. `evsrc` by default. Two stores in one database need two schemas.
    */

@@ -46,7 +46,7 @@ export const make = (query: PgStatement, schema: string): EventStoreDriver["rest
         nullable(events.map(({ tags }) => tags.length === 0 ? null : arrayText(tags))),
         nullable(events.map(({ hash = null }) => hash)),
         nullable(events.map(({ closes = null }) => closes))
-      ]),
+      ], { isMaintenance: true }),
       ([row]): RestoreResult => {
         const { detail, outcome, position } = row!
         switch (outcome) {

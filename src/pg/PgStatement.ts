@@ -5,9 +5,9 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../core/errors.ts"
+import type { PgConnections } from "./PgConnections.ts"
 import { fromSqlError, mapSqlError } from "./PgErrors.ts"
 
 /**
@@ -16,35 +16,55 @@ import { fromSqlError, mapSqlError } from "./PgErrors.ts"
  * @since 0.1.0
  * @category models
  */
-export type PgStatement = <Row extends object>(
-  text: string,
-  params: ReadonlyArray<unknown>
-) => Effect.Effect<ReadonlyArray<Row>, EventStoreError>
+export interface PgStatement {
+  <Row extends object>(
+    text: string,
+    params: ReadonlyArray<unknown>,
+    options?: StatementOptions
+  ): Effect.Effect<ReadonlyArray<Row>, EventStoreError>
+}
 
 /**
- * Returns a function that runs statements with a client.
+ * Options of a statement.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface StatementOptions {
+  /** Whether its work grows with the data, so that it may take until the `maintenanceTimeout`. `false` by default. */
+  readonly isMaintenance?: boolean | undefined
+}
+
+/**
+ * Returns a function that runs statements on connections.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make =
-  (sql: SqlClient): PgStatement => <Row extends object>(text: string, params: ReadonlyArray<unknown>) =>
-    mapSqlError(sql.unsafe<Row>(text, params).withoutTransform)
+  ({ deadlines, sql, statement }: PgConnections): PgStatement =>
+  <Row extends object>(text: string, params: ReadonlyArray<unknown>, options?: StatementOptions) =>
+    mapSqlError(
+      statement(
+        sql.unsafe<Row>(text, params).withoutTransform,
+        options?.isMaintenance === true ? deadlines.maintenanceTimeout : undefined
+      )
+    )
 
 /**
- * Runs an effect in a transaction of the client, or of the caller.
+ * Runs an effect in a transaction of its own, or in a savepoint of the caller's.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const transactional = <A, E, R>(
-  sql: SqlClient,
+  connections: PgConnections,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | EventStoreError, R> =>
-  Effect.matchCauseEffect(sql.withTransaction(effect), {
+  Effect.matchCauseEffect(connections.transaction(effect), {
     onSuccess: Effect.succeed,
     onFailure: (cause): Effect.Effect<never, E | EventStoreError> => {
-      // After a lost connection the client cannot roll back, and dies with that error beside the original one.
+      // In the caller's transaction the client cannot roll back after a lost connection, and dies with that error beside the original one.
       const lost = cause.reasons.map((reason) => Cause.isDieReason(reason) ? reason.defect : undefined).find(isSqlError)
       return lost === undefined
         ? Effect.catchIf(Effect.failCause(cause), isSqlError, (error) => Effect.fail(fromSqlError(error)))

@@ -75,7 +75,9 @@ export const make = (query: PgStatement, schema: string): PgStreams => {
     ),
     archive: (stream, at) =>
       Effect.map(
-        query<{ readonly moved: bigint | null }>(archive, [stream, at === undefined ? null : DateTime.formatIso(at)]),
+        query<{ readonly moved: bigint | null }>(archive, [stream, at === undefined ? null : DateTime.formatIso(at)], {
+          isMaintenance: true
+        }),
         ([row]) => Option.map(Option.fromNullOr(row!.moved), Number)
       ),
     closed: ({ after, limit }) => Effect.map(query<ClosedRow>(page, [after, limit]), (rows) => rows.map(closedOf))

@@ -93,7 +93,7 @@ describe("the PostgreSQL event store", () => {
       assert.deepStrictEqual(events.map((e) => e.event.n), [1])
     }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))))
 
-  it.live("fails with OutcomeUnknown when an append loses its connection", () =>
+  it.live("fails with StoreUnavailable when a transaction loses its connection before COMMIT", () =>
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
       const sql = yield* PgClient.PgClient
@@ -109,7 +109,7 @@ describe("the PostgreSQL event store", () => {
             yield* Effect.ignore(sql`select pg_sleep(10)`)
           }))
       }))
-      assert.strictEqual(reasonOf(error)._tag, "OutcomeUnknown")
+      assert.strictEqual(reasonOf(error)._tag, "StoreUnavailable")
       const failing = yield* Effect.flip(store[internals].driver.append({
         stream: StreamId.StreamId.make("lost"),
         expected: "any",
@@ -126,7 +126,7 @@ describe("the PostgreSQL event store", () => {
             )
           )
       }))
-      assert.strictEqual(reasonOf(failing)._tag, "OutcomeUnknown")
+      assert.strictEqual(reasonOf(failing)._tag, "StoreUnavailable")
       assert.strictEqual((yield* Stream.runCollect(store.readStreamEncoded("lost"))).length, 0)
       assert.strictEqual((yield* store.append(Tick, "lost", [tick(1)])).version, 1)
     }).pipe(

@@ -4,6 +4,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer, Logger, Option, Redacted, Stream } from "effect"
 import { Event, EventStore, Position, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, PgKeyStore, PgMigrations, PgStores } from "evsrc/pg"
+import * as PgConnections from "../../src/pg/PgConnections.ts"
+import * as PgDeadlines from "../../src/pg/PgDeadlines.ts"
 import * as PgNotify from "../../src/pg/PgNotify.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import { Tick, tick, Total } from "./taggedTicks.ts"
@@ -82,7 +84,9 @@ describe("a schema", () => {
       const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
         if (logLevel === "Warn") warnings.push(message)
       })
-      yield* PgNotify.make({ channel: "x".repeat(64), onNotification: Effect.void }).pipe(
+      const sql = yield* PgClient.PgClient
+      const connections = PgConnections.make(sql, yield* PgDeadlines.make())
+      yield* PgNotify.make({ channel: "x".repeat(64), connections, onNotification: Effect.void }).pipe(
         Effect.andThen(Effect.sleep("2500 millis")),
         Effect.scoped,
         Effect.provide(Logger.layer([logger]))

@@ -1,4 +1,4 @@
-/** A TCP proxy in front of a PostgreSQL server. It can drop a response, so that a client misses the outcome of a statement, and be cut. */
+/** A TCP proxy in front of a PostgreSQL server. It can drop a response, drop all packets, delay them, and be cut. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { once } from "node:events"
@@ -13,6 +13,17 @@ export interface Proxy {
   readonly lost: Effect.Effect<number>
   /** While the proxy is cut, it closes every connection, also new ones. */
   readonly cut: (isCut: boolean) => Effect.Effect<void>
+  /**
+   * While the proxy is a black hole, it drops all packets and closes nothing. It accepts connections. Those that existed meanwhile stay
+   * half-open for ever.
+   */
+  readonly blackhole: (isOn: boolean) => Effect.Effect<void>
+  /** Drops the server's next response and all later packets of that connection, and closes nothing. */
+  readonly loseNextConnection: Effect.Effect<void>
+  /** Delays the server's responses by so many milliseconds. */
+  readonly delay: (millis: number) => Effect.Effect<void>
+  /** Returns the number of connections that are open to the proxy. */
+  readonly connections: Effect.Effect<number>
 }
 
 export const make = (serverUrl: string): Effect.Effect<Proxy, never, Scope.Scope> =>
@@ -28,12 +39,25 @@ const open = async (serverUrl: string): Promise<Proxy & { readonly close: () => 
   let armed = false
   let lost = 0
   let isCut = false
+  let isBlackhole = false
+  let losesNext = false
+  let delay = 0
+  const clients = new Set<Net.Socket>()
+  const losers = new Set<() => void>()
   const server = Net.createServer((client) => {
     if (isCut) {
       client.on("error", () => {}).destroy()
       return
     }
+    clients.add(client)
+    client.on("close", () => clients.delete(client))
     const upstream = Net.connect(target)
+    let isLost = isBlackhole
+    const lose = () => {
+      isLost = true
+    }
+    losers.add(lose)
+    client.on("close", () => losers.delete(lose))
     for (const socket of [client, upstream]) {
       sockets.add(socket)
       socket.on("error", () => {}).on("close", () => {
@@ -42,8 +66,19 @@ const open = async (serverUrl: string): Promise<Proxy & { readonly close: () => 
         upstream.destroy()
       })
     }
-    client.on("data", (bytes) => upstream.write(bytes))
+    client.on("data", (bytes) => {
+      if (!isLost) upstream.write(bytes)
+    })
     upstream.on("data", (bytes) => {
+      if (losesNext) {
+        losesNext = false
+        isLost = true
+      }
+      if (isLost) return
+      if (delay > 0) {
+        setTimeout(() => client.write(bytes), delay)
+        return
+      }
       if (!armed) {
         client.write(bytes)
         return
@@ -70,6 +105,20 @@ const open = async (serverUrl: string): Promise<Proxy & { readonly close: () => 
         isCut = next
         if (next) { for (const socket of sockets) socket.destroy() }
       }),
+    blackhole: (isOn) =>
+      Effect.sync(() => {
+        isBlackhole = isOn
+        // Their packets are lost in between, whether or not any were sent.
+        if (isOn) { for (const lose of losers) lose() }
+      }),
+    loseNextConnection: Effect.sync(() => {
+      losesNext = true
+    }),
+    delay: (millis) =>
+      Effect.sync(() => {
+        delay = millis
+      }),
+    connections: Effect.sync(() => clients.size),
     close: () => {
       for (const socket of sockets) socket.destroy()
       return new Promise((resolve) => server.close(resolve))

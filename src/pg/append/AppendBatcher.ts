@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -12,22 +13,29 @@ import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
 import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } from "../../core/errors.ts"
 import type { AppendRequest } from "../../eventStore/EventStoreDriver.ts"
+import type { PgDeadlines } from "../PgDeadlines.ts"
 import { fromAppendError, isOfOneAppend } from "../PgErrors.ts"
 import * as AppendQueue from "./AppendQueue.ts"
+import type { LockWaits } from "./LockWaits.ts"
 import type { AppendRow, PgAppend } from "./PgAppend.ts"
 
 /** How long closing waits for statements in flight. A server that does not respond must not keep a program from ending. */
 const shutdownTimeout = "10 seconds"
 
-/** The maximum number of appends that wait for a lock in the database at a time; each holds a connection of the pool. */
-const maxLockWaits = 4
+/** How long a statement may take, in milliseconds, before it no longer keeps others from being sent: its connection may be lost. */
+const stalledAfter = 1_000
 
-type Statements = Pick<PgAppend, "single" | "singleNow" | "batch">
+/** What the batcher sends, and how it waits. */
+interface Statements extends Pick<PgAppend, "single" | "batch"> {
+  readonly waits: Pick<LockWaits, "attempt">
+  readonly deadlines: Pick<PgDeadlines, "connectionTimeout" | "lockTimeout">
+  /** Returns the error of an append that has waited too long for a lock. */
+  readonly lockTimeoutError: (request: AppendRequest) => Effect.Effect<EventStoreError>
+}
 
 interface Pending extends AppendQueue.Entry {
   readonly request: AppendRequest
@@ -55,7 +63,7 @@ export const make = Effect.fnUntraced(function*(
   options: AppendQueue.AppendQueueOptions = {}
 ): Effect.fn.Return<(request: AppendRequest) => Effect.Effect<AppendRow, EventStoreError>, never, Scope.Scope> {
   const queue = AppendQueue.make<Pending>(options)
-  const lockWaits = Semaphore.makeUnsafe(maxLockWaits)
+  const clock = yield* Clock.Clock
   let isClosed = false
 
   // Statements outlive the fibers of their callers, so they run in the scope of the layer.
@@ -64,6 +72,7 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       isClosed = true
+      clearTimeout(sweep)
       for (const pending of queue.removeAll()) finish(pending, Exit.fail(closedError))
       return Effect.timeoutOption(FiberSet.awaitEmpty(fibers), shutdownTimeout)
     })
@@ -73,23 +82,43 @@ export const make = Effect.fnUntraced(function*(
     for (let batch = queue.nextBatch(); batch.length > 0; batch = queue.nextBatch()) fork(send(batch))
   }
 
+  // One timer for the whole queue, and only while appends wait in it.
+  const { connectionTimeout, lockTimeout } = statements.deadlines
+  const sweepInterval = Math.min(Math.max(Math.min(connectionTimeout, lockTimeout) / 8, 10), 1_000)
+  let sweep: ReturnType<typeof setTimeout> | undefined
+  const startSweep = (): void => {
+    sweep = queue.isEmpty() || isClosed ? undefined : setTimeout(() => {
+      const now = clock.currentTimeMillisUnsafe()
+      const overdue = queue.removeOverdue(now - connectionTimeout, now - lockTimeout)
+      for (const pendings of byStream(overdue)) fork(failOverdue(statements, pendings))
+      startSweep()
+    }, sweepInterval)
+  }
+
   const end = (pending: Pending): void => {
     queue.end(pending)
     sendNext()
   }
 
   const send = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
-    sendBatch(statements, batch, answer).pipe(
-      Effect.ensuring(Effect.sync(() => {
-        queue.statementEnded(batch)
+    Effect.suspend(() => {
+      const timer = setTimeout(() => {
+        queue.statementStalled(batch)
         sendNext()
-      })),
-      Effect.onInterrupt(() =>
-        Effect.sync(() => {
-          for (const pending of batch) finish(pending, Exit.fail(abandonedError(pending)))
-        })
+      }, stalledAfter)
+      return sendBatch(statements, batch, answer).pipe(
+        Effect.ensuring(Effect.sync(() => {
+          clearTimeout(timer)
+          queue.statementEnded(batch)
+          sendNext()
+        })),
+        Effect.onInterrupt(() =>
+          Effect.sync(() => {
+            for (const pending of batch) finish(pending, Exit.fail(abandonedError(pending)))
+          })
+        )
       )
-    )
+    })
 
   const answer: Answer = (pending, exit) => {
     if (Exit.isSuccess(exit) && exit.value.outcome === "busy") {
@@ -101,10 +130,10 @@ export const make = Effect.fnUntraced(function*(
   }
 
   const sendWaiting = (pending: Pending): Effect.Effect<void> =>
-    Effect.exit(waitForLocks(statements, lockWaits, pending)).pipe(
+    waitForLocks(statements, pending).pipe(
+      Effect.exit,
       Effect.map((exit) => {
-        const isInterrupted = Exit.isSuccess(exit) && Option.isNone(exit.value)
-        if (!isInterrupted) finish(pending, storeExit(pending, Exit.map(exit, Option.getOrThrow)))
+        if (!pending.isInterrupted) finish(pending, exit)
       }),
       Effect.ensuring(Effect.sync(() => finish(pending, Exit.fail(abandonedError(pending)))))
     )
@@ -112,9 +141,11 @@ export const make = Effect.fnUntraced(function*(
   return (request) =>
     Effect.withFiber((fiber) => {
       if (isClosed) return Effect.fail(closedError)
-      const pending = pendingOf(request, Context.getOrUndefined(fiber.context, Tracer.ParentSpan))
+      const span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
+      const pending = pendingOf(request, span, clock.currentTimeMillisUnsafe())
       queue.add(pending)
       sendNext()
+      if (sweep === undefined && !queue.isEmpty()) startSweep()
       return Effect.onInterrupt(Deferred.await(pending.done), () =>
         Effect.sync(() => {
           pending.isInterrupted = true
@@ -133,7 +164,7 @@ const storeExit = <A>({ request }: Pending, exit: Exit.Exit<A, SqlError>): Exit.
 
 const sendOne = (statements: Statements, pending: Pending, answer: Answer): Effect.Effect<void> =>
   Effect.map(
-    Effect.exit(Effect.suspend(() => statements.singleNow(pending.request))),
+    Effect.exit(Effect.suspend(() => statements.single(pending.request, "now"))),
     (exit) => answer(pending, exit)
   )
 
@@ -170,24 +201,36 @@ const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answer
     )
 }
 
-/**
- * Appends, and waits in the database for its locks if one of the `permits` is free. Otherwise it polls. Returns none if the caller was
- * interrupted.
- */
-const waitForLocks = Effect.fnUntraced(function*(
-  statements: Statements,
-  permits: Semaphore.Semaphore,
+const byStream = (pendings: ReadonlyArray<Pending>): ReadonlyArray<ReadonlyArray<Pending>> =>
+  Array.from(Map.groupBy(pendings, ({ request }) => request.stream).values())
+
+/** Fails appends to one stream that have waited too long to be sent. */
+const failOverdue = (
+  { lockTimeoutError }: Statements,
+  pendings: ReadonlyArray<Pending>
+): Effect.Effect<void> =>
+  Effect.map(lockTimeoutError(pendings[0]!.request), (error) => {
+    for (const pending of pendings) finish(pending, Exit.fail(error))
+  })
+
+/** Appends, and waits for its locks until the lock timeout. It stops when the caller is interrupted. */
+const waitForLocks = (
+  { lockTimeoutError, single, waits }: Statements,
   pending: Pending
-): Effect.fn.Return<Option.Option<AppendRow>, SqlError> {
-  for (let delay = 1;; delay = Math.min(delay * 2, 50)) {
-    if (pending.isInterrupted) return Option.none()
-    const waited = yield* permits.withPermitsIfAvailable(1)(Effect.suspend(() => statements.single(pending.request)))
-    if (Option.isSome(waited)) return waited
-    const row = yield* Effect.suspend(() => statements.singleNow(pending.request))
-    if (row.outcome !== "busy") return Option.some(row)
-    yield* Effect.sleep(delay)
-  }
-})
+): Effect.Effect<AppendRow, EventStoreError> =>
+  waits.attempt(
+    (wait) =>
+      pending.isInterrupted
+        ? Effect.interrupt
+        : Effect.map(single(pending.request, wait), Option.liftPredicate(({ outcome }) => outcome !== "busy")),
+    pending.since
+  ).pipe(
+    Effect.mapError((error) => fromAppendError(error, pending.request.stream)),
+    Effect.flatMap(Option.match({
+      onNone: () => Effect.flatMap(lockTimeoutError(pending.request), Effect.fail),
+      onSome: Effect.succeed
+    }))
+  )
 
 const closedError: EventStoreError = storeError(
   new StoreUnavailable({ message: "The event store is closed; the append was not written", cause: undefined })
@@ -206,8 +249,9 @@ const abandonedError = ({ request }: Pending): EventStoreError =>
 const withParentSpan = (span: Tracer.AnySpan | undefined, effect: Effect.Effect<void>): Effect.Effect<void> =>
   span === undefined ? effect : Effect.withParentSpan(effect, span, { captureStackTrace: false })
 
-const pendingOf = (request: AppendRequest, span: Tracer.AnySpan | undefined): Pending => ({
+const pendingOf = (request: AppendRequest, span: Tracer.AnySpan | undefined, since: number): Pending => ({
   request,
+  since,
   keys: keysOf(request),
   bytes: bytesOf(request),
   span,

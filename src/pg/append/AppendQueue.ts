@@ -15,6 +15,8 @@ export interface Entry {
   readonly keys: ReadonlyArray<string>
   /** The size of the payload. */
   readonly bytes: number
+  /** When it arrived, in milliseconds. */
+  readonly since: number
 }
 
 /**
@@ -35,6 +37,11 @@ export interface AppendQueueOptions {
   readonly batchAppends?: number | undefined
   /** The maximum payload of a statement in bytes. 4 MiB by default. A single append may exceed it. */
   readonly batchBytes?: number | undefined
+  /**
+   * The maximum number of statements without a response for a second that do not count as in flight, so that other appends continue.
+   * 2 by default.
+   */
+  readonly maxStalled?: number | undefined
 }
 
 /**
@@ -56,10 +63,19 @@ export interface AppendQueue<in out E extends Entry> {
   /** Removes and returns all appends that were not sent yet. */
   readonly removeAll: () => ReadonlyArray<E>
   /**
+   * Removes and returns the appends that have not been sent although they arrived by `since`, or by `sinceBehind` and are behind one that
+   * has not ended.
+   */
+  readonly removeOverdue: (since: number, sinceBehind: number) => ReadonlyArray<E>
+  /** Whether no append waits to be sent. */
+  readonly isEmpty: () => boolean
+  /**
    * Takes the appends of the next statement, in their order. No two of them share a key, nor does one share a key with an append that
    * has not ended or that was passed over. Empty if no append can go, or no statement more is allowed in flight.
    */
   readonly nextBatch: () => ReadonlyArray<E>
+  /** Lets another statement take the place of a batch's statement, which has not ended for long. */
+  readonly statementStalled: (batch: ReadonlyArray<E>) => void
   /** Frees the slot of a batch's statement. */
   readonly statementEnded: (batch: ReadonlyArray<E>) => void
   /** Frees the keys of an append. */
@@ -73,11 +89,13 @@ export interface AppendQueue<in out E extends Entry> {
  * @category constructors
  */
 export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQueue<E> => {
-  const { batchAppends = 100, batchBytes = 4 * 1024 * 1024, inFlight = 2, statementAppends = 32 } = options
+  const { batchAppends = 100, batchBytes = 4 * 1024 * 1024, inFlight = 2, maxStalled = 2, statementAppends = 32 } =
+    options
   // In the order of arrival. A Set, because an interrupted append is removed from any place.
   const waiting = new Set<E>()
   // A statement does not see what it, or another one in flight, writes.
   const busy = new Set<string>()
+  const stalled = new Set<ReadonlyArray<E>>()
   let statementsInFlight = 0
   let appendsInFlight = 0
 
@@ -113,11 +131,24 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       waiting.clear()
       return removed
     },
+    removeOverdue: (since, sinceBehind) => {
+      const last = Math.max(since, sinceBehind)
+      const removed: Array<E> = []
+      for (const entry of waiting) {
+        if (entry.since > last) break
+        if (entry.since <= since || entry.keys.some((key) => busy.has(key))) {
+          waiting.delete(entry)
+          removed.push(entry)
+        }
+      }
+      return removed
+    },
+    isEmpty: () => waiting.size === 0,
     nextBatch: () => {
       if (waiting.size === 0) return []
       const appends = waiting.size + appendsInFlight
       const statements = Math.max(1, Math.min(inFlight, Math.floor(appends / statementAppends)))
-      if (statementsInFlight >= statements) return []
+      if (statementsInFlight - Math.min(stalled.size, maxStalled) >= statements) return []
       // An equal part for each statement. Otherwise one takes nearly all, and keeps doing so: callers whose appends end together also
       // append again together.
       const batch = take(Math.min(batchAppends, Math.ceil(appends / statements)))
@@ -127,7 +158,11 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       }
       return batch
     },
+    statementStalled: (batch) => {
+      stalled.add(batch)
+    },
     statementEnded: (batch) => {
+      stalled.delete(batch)
       statementsInFlight--
       appendsInFlight -= batch.length
     },

@@ -7,7 +7,6 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
@@ -19,6 +18,9 @@ import type {
   AppendResult,
   EventStoreDriver
 } from "../../eventStore/EventStoreDriver.ts"
+import type { PgConnections } from "../PgConnections.ts"
+import { settingOf } from "../PgDeadlines.ts"
+import type { LockWait } from "./LockWaits.ts"
 
 /**
  * The outcome of an append in the database; `resolve` converts it to a result. `positions` is null if nothing was written.
@@ -41,10 +43,15 @@ export interface AppendRow {
  * @category models
  */
 export interface PgAppend {
-  /** Appends, and waits while another transaction appends to the stream or under the command id. */
-  readonly single: (request: AppendRequest) => Effect.Effect<AppendRow, SqlError>
-  /** Appends without waiting: the outcome may be `busy`. */
-  readonly singleNow: (request: AppendRequest) => Effect.Effect<AppendRow, SqlError>
+  /**
+   * Appends. It waits so many milliseconds while another transaction appends to the stream or under the command id, or does not wait, and
+   * the outcome may be `busy`. With `limitsTransaction` the server limits the rest of the transaction too.
+   */
+  readonly single: (
+    request: AppendRequest,
+    wait: LockWait,
+    limitsTransaction?: boolean
+  ) => Effect.Effect<AppendRow, SqlError>
   /** Runs several appends without waiting. No two of them may share a stream or a command id. Returns a row per append, in order. */
   readonly batch: (requests: ReadonlyArray<AppendRequest>) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
   /** Returns the result of a row. */
@@ -69,19 +76,24 @@ interface AppendManyRow extends Pick<AppendRow, "recorded_at"> {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["receipt"]): PgAppend => {
-  const one = appendOne(sql, schema)
-  const many = appendMany(sql, schema)
-  const single = (wait: boolean) => (request: AppendRequest): Effect.Effect<AppendRow, SqlError> =>
-    request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
-      && request.closes !== true
-      ? one(wait, request)
-      : Effect.map(many(wait, [request], request.condition, request.closes), ([row]) => row!)
+export const make = (connections: PgConnections, schema: string, receipt: EventStoreDriver["receipt"]): PgAppend => {
+  const one = appendOne(connections, schema)
+  const many = appendMany(connections, schema)
+  const { idleInTransactionTimeout, lockTimeout, statementTimeout, transactionTimeout } = connections.deadlines
+  const ofTransaction = [statementTimeout, idleInTransactionTimeout, transactionTimeout].map(settingOf)
 
   return {
-    single: single(true),
-    singleNow: single(false),
-    batch: (requests) => many(false, requests, undefined),
+    single: (request, wait, limitsTransaction = false) => {
+      const waits = wait !== "now"
+      const limits = waits || limitsTransaction
+        ? [settingOf(waits ? wait : lockTimeout), ...limitsTransaction ? ofTransaction : []]
+        : null
+      return request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
+          && request.closes !== true
+        ? one(waits, request, limits)
+        : Effect.map(many(waits, [request], limits, request.condition, request.closes), ([row]) => row!)
+    },
+    batch: (requests) => many(false, requests, null, undefined),
     resolve: (request, row) => {
       switch (row.outcome) {
         case "appended":
@@ -110,25 +122,32 @@ export const make = (sql: SqlClient, schema: string, receipt: EventStoreDriver["
 }
 
 /** Calls `append_one`: one event without tags, on no condition. */
-const appendOne = (sql: SqlClient, schema: string) => {
+const appendOne = ({ sql, statement: run }: PgConnections, schema: string) => {
   const statement =
-    `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid, $11::text[])`
-  return (wait: boolean, { commandId, events, expected, inlineProjections, lastEventId, stream }: AppendRequest) => {
+    `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid, $11::text[], $12::integer[])`
+  return (
+    wait: boolean,
+    { commandId, events, expected, inlineProjections, lastEventId, stream }: AppendRequest,
+    limits: ReadonlyArray<number> | null
+  ) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
     return Effect.map(
-      sql.unsafe<AppendOneRow>(statement, [
-        wait,
-        stream,
-        expectedParameter(expected),
-        commandId ?? null,
-        id,
-        type,
-        schemaVersion,
-        data,
-        metadata,
-        lastEventId ?? null,
-        inlineProjections?.[0] ?? null
-      ]).withoutTransform,
+      run(
+        sql.unsafe<AppendOneRow>(statement, [
+          wait,
+          stream,
+          expectedParameter(expected),
+          commandId ?? null,
+          id,
+          type,
+          schemaVersion,
+          data,
+          metadata,
+          lastEventId ?? null,
+          inlineProjections?.[0] ?? null,
+          limits
+        ]).withoutTransform
+      ),
       ([row]): AppendRow => ({
         outcome: row!.outcome,
         stream,
@@ -140,40 +159,48 @@ const appendOne = (sql: SqlClient, schema: string) => {
   }
 }
 
+/** A statement with so many more events may take one more `statementTimeout`. */
+const eventsPerTimeout = 1_000
+
 /** Calls `append`. */
-const appendMany = (sql: SqlClient, schema: string) => {
+const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: string) => {
   const statement =
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
     + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
-    + `$18::bigint[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[])`
+    + `$18::bigint[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[], $24::integer[])`
   return (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
+    limits: ReadonlyArray<number> | null,
     condition: AppendCondition | undefined,
     closes = false
   ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
     const events = requests.flatMap((request) => request.events)
     return Effect.map(
-      sql.unsafe<AppendManyRow>(statement, [
-        wait,
-        requests.map((request) => request.stream),
-        nullable(requests.map((request) => expectedParameter(request.expected))),
-        nullable(requests.map((request) => request.commandId ?? null)),
-        requests.map((request) => request.events.length),
-        events.map((event) => event.id),
-        events.map((event) => event.type),
-        events.map((event) => event.schemaVersion),
-        events.map((event) => event.data),
-        events.map((event) => event.metadata),
-        nullable(events.map(({ tags }) => tags === undefined || tags.length === 0 ? null : arrayText(tags))),
-        ...condition === undefined
-          ? noCondition
-          : [...queryParameters(condition.query), condition.after, condition.seen],
-        closes,
-        nullable(requests.map(({ lastEventId }) => lastEventId ?? null)),
-        ...basisParameters(condition?.basis),
-        nullable(requests.flatMap(inlineParameters))
-      ]).withoutTransform,
+      run(
+        sql.unsafe<AppendManyRow>(statement, [
+          wait,
+          requests.map((request) => request.stream),
+          nullable(requests.map((request) => expectedParameter(request.expected))),
+          nullable(requests.map((request) => request.commandId ?? null)),
+          requests.map((request) => request.events.length),
+          events.map((event) => event.id),
+          events.map((event) => event.type),
+          events.map((event) => event.schemaVersion),
+          events.map((event) => event.data),
+          events.map((event) => event.metadata),
+          nullable(events.map(({ tags }) => tags === undefined || tags.length === 0 ? null : arrayText(tags))),
+          ...condition === undefined
+            ? noCondition
+            : [...queryParameters(condition.query), condition.after, condition.seen],
+          closes,
+          nullable(requests.map(({ lastEventId }) => lastEventId ?? null)),
+          ...basisParameters(condition?.basis),
+          nullable(requests.flatMap(inlineParameters)),
+          limits
+        ]).withoutTransform,
+        deadlines.statementTimeout * (1 + Math.floor(events.length / eventsPerTimeout))
+      ),
       ([row]) => rowsOf(requests, row!)
     )
   }

@@ -3,14 +3,18 @@
  *
  * @since 0.1.0
  */
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../../core/errors.ts"
 import { encodedEventsOf } from "../../eventStore/AppendCodec.ts"
 import type { AppendRequest, AppendResult } from "../../eventStore/EventStoreDriver.ts"
+import type { PgConnections, TransactionState } from "../PgConnections.ts"
 import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../PgErrors.ts"
-import type { PgAppend } from "./PgAppend.ts"
+import * as PgStatement from "../PgStatement.ts"
+import { CurrentLockWait, isLockTimeout, type LockWaits } from "./LockWaits.ts"
+import type { AppendRow, PgAppend } from "./PgAppend.ts"
 
 /**
  * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it. It wakes
@@ -19,39 +23,90 @@ import type { PgAppend } from "./PgAppend.ts"
  * @since 0.1.0
  * @category constructors
  */
-export const make = (sql: SqlClient, statements: PgAppend, wakeReaders: Effect.Effect<void>) => {
-  const appendWith = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> => {
-    const { inTransaction, stream } = request
-    const append = Effect.flatMap(statements.single(request), (row) => statements.resolve(request, row))
-    if (inTransaction === undefined) {
-      return Effect.catchTag(
-        append,
-        "SqlError",
-        (error) =>
-          Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
-            Effect.fail(
-              // The caller's transaction was not committed, so a lost connection has written nothing.
-              Option.isSome(transaction)
-                ? fromTransactionalAppendError(error, stream)
-                : fromAppendError(error, stream)
-            ))
-      )
-    }
-    return append.pipe(
-      Effect.tap((result) =>
-        result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void
-      ),
-      sql.withTransaction,
-      Effect.catchCause((cause) => {
-        const sqlError = sqlErrorOf(cause)
-        return sqlError === undefined ? Effect.failCause(cause) : Effect.fail(fromAppendError(sqlError, stream))
-      }),
-      Effect.catchTag("SqlError", (error) => Effect.fail(fromAppendError(error, stream)))
+export const make = (
+  connections: PgConnections,
+  statements: PgAppend,
+  waits: LockWaits,
+  lockTimeoutError: (request: AppendRequest) => Effect.Effect<EventStoreError>,
+  wakeReaders: Effect.Effect<void>
+) => {
+  const { deadlines, sql } = connections
+  const fail = (request: AppendRequest) => Effect.flatMap(lockTimeoutError(request), Effect.fail)
+
+  /** In the caller's transaction, which occupies its connection anyway. It was not committed, so a lost connection has written nothing. */
+  const appendInCaller = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+    statements.single(request, deadlines.lockTimeout).pipe(
+      Effect.catch((error) => isLockTimeout(error) ? fail(request) : Effect.fail(fromTransactionalAppendError(error, request.stream))),
+      Effect.flatMap((row) => statements.resolve(request, row))
     )
-  }
+
+  const appendAlone = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+    waits.attempt((wait) => Effect.map(statements.single(request, wait), notBusy)).pipe(
+      Effect.mapError((error) => fromAppendError(error, request.stream)),
+      Effect.flatMap(Option.match({
+        onNone: () => fail(request),
+        onSome: (row) => statements.resolve(request, row)
+      }))
+    )
+
+  const appendWithEffect = (
+    request: AppendRequest,
+    inTransaction: NonNullable<AppendRequest["inTransaction"]>
+  ): Effect.Effect<AppendResult, EventStoreError> =>
+    waits.attempt((wait) => {
+      const state: TransactionState = { commitSent: false }
+      const failed = (error: SqlError) =>
+        // Before COMMIT, a lost connection has written nothing.
+        isLockTimeout(error)
+          ? Effect.succeedNone
+          : Effect.fail(state.commitSent ? fromAppendError(error, request.stream) : fromTransactionalAppendError(error, request.stream))
+      const transaction = statements.single(request, wait, true).pipe(
+        Effect.filterOrFail(({ outcome }) => outcome !== "busy", () => new Busy()),
+        Effect.flatMap((row) => statements.resolve(request, row)),
+        Effect.tap((result) =>
+          result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void
+        ),
+        Effect.provideService(CurrentLockWait, wait)
+      )
+      return waits.transaction(connections.transaction(transaction, { isLimited: false, state })).pipe(
+        Effect.asSome,
+        Effect.catchCause((cause) => {
+          const sqlError = sqlErrorOf(cause)
+          return sqlError === undefined ? Effect.failCause(cause) : failed(sqlError)
+        }),
+        Effect.catchTags({ SqlError: failed, Busy: () => Effect.succeedNone })
+      )
+    }).pipe(
+      Effect.flatMap(Option.match({ onNone: () => fail(request), onSome: Effect.succeed }))
+    )
+
+  const appendNested = (
+    request: AppendRequest,
+    inTransaction: NonNullable<AppendRequest["inTransaction"]>
+  ): Effect.Effect<AppendResult, EventStoreError> =>
+    PgStatement.transactional(
+      connections,
+      Effect.tap(appendInCaller(request), (result) =>
+        result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void)
+    )
+
+  const appendWith = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+    Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
+      const { inTransaction } = request
+      return Option.isSome(transaction)
+        ? inTransaction === undefined ? appendInCaller(request) : appendNested(request, inTransaction)
+        : inTransaction === undefined
+        ? appendAlone(request)
+        : appendWithEffect(request, inTransaction)
+    })
   return (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
     Effect.tap(
       appendWith(request),
       (result) => result._tag === "Appended" ? sql.afterCommit(wakeReaders) : Effect.void
     )
 }
+
+/** Ends a transaction, so that another attempt begins later. */
+class Busy extends Data.TaggedError("Busy") {}
+
+const notBusy = Option.liftPredicate(({ outcome }: AppendRow) => outcome !== "busy")

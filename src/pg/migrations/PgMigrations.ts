@@ -9,10 +9,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
-import { SqlError } from "effect/sql/SqlError"
+import { isSqlError, SqlError } from "effect/sql/SqlError"
 import { type EventStoreError, storeError, StoreFailure, StoreMisconfigured } from "../../core/errors.ts"
+import * as PgConnections from "../PgConnections.ts"
+import * as PgDeadlines from "../PgDeadlines.ts"
 import { fromSqlError, isConnectionLost, mapSqlError, sqlErrorOf } from "../PgErrors.ts"
-import { type PgOptions, schemaOf } from "../PgOptions.ts"
+import { type PgOptions, type SchemaName, schemaOf } from "../PgOptions.ts"
 import {
   checkContents,
   checksumOf,
@@ -92,9 +94,10 @@ const runSet = Effect.fn("PgMigrations.run")(
   ): Effect.fn.Return<ReadonlyArray<string>, EventStoreError, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
     yield* checkCopies(sql)
-    yield* requireTransactions()
-    yield* checkServer(sql, set)
     const { name: schema, quoted } = yield* schemaOf(options)
+    const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
+    yield* requireTransactions(connections)
+    yield* inSession(connections, checkServer(sql, set))
     const texts = yield* Effect.forEach(set.names, (name) => textOf(set, name))
     const loader = Effect.succeed(set.names.map((name, index) =>
       [
@@ -104,6 +107,9 @@ const runSet = Effect.fn("PgMigrations.run")(
       ] as const
     ))
     const migrate = Effect.gen(function*() {
+      yield* sql.unsafe("select set_config('idle_in_transaction_session_timeout', $1, true)", [
+        String(PgDeadlines.settingOf(connections.deadlines.idleInTransactionTimeout))
+      ])
       // The Migrator locks its table. Before that, the schema and the table are created, and CREATE … IF NOT EXISTS has a race.
       yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
@@ -119,17 +125,18 @@ const runSet = Effect.fn("PgMigrations.run")(
       if (options.causationIndex === true) yield* sql.unsafe(`select ${quoted}.create_causation_indexes()`)
       return done
     })
-    const done = yield* sql.withTransaction(migrate).pipe(
-      Effect.catchTags({
-        SqlError: (error) => Effect.fail(fromSqlError(error)),
-        MigrationError: (error) =>
-          Effect.fail(
-            error.cause instanceof SqlError
-              ? fromSqlError(error.cause)
-              : storeError(new StoreFailure({ message: error.message, cause: error }))
-          )
-      })
-    )
+    const done = yield* connections.session(sql.withTransaction(migrate), connections.deadlines.maintenanceTimeout)
+      .pipe(
+        Effect.catchTags({
+          SqlError: (error) => Effect.fail(fromSqlError(error)),
+          MigrationError: (error) =>
+            Effect.fail(
+              error.cause instanceof SqlError
+                ? fromSqlError(error.cause)
+                : storeError(new StoreFailure({ message: error.message, cause: error }))
+            )
+        })
+      )
     yield* checkSet(set, options)
     return Array.map(done, ([, name]) => name)
   }
@@ -155,9 +162,11 @@ export const checkKeys = (options: PgOptions) => checkSet(ofKeys, options)
  * A pooler in statement mode closes the connection when a transaction begins, without a word that the client receives. So this fails with
  * `StoreMisconfigured` if that happens twice, and a plain statement in between succeeds.
  */
-const requireTransactions = Effect.fnUntraced(function*() {
-  const sql = yield* SqlClient.SqlClient
-  const empty = Effect.sandbox(sql.withTransaction(sql.unsafe("select 1").unprepared)).pipe(
+const requireTransactions = Effect.fnUntraced(function*(
+  connections: PgConnections.PgConnections
+): Effect.fn.Return<void, EventStoreError> {
+  const select = connections.sql.unsafe("select 1").unprepared
+  const empty = Effect.sandbox(connections.transaction(select, { isLimited: false })).pipe(
     Effect.as(true),
     Effect.catch((cause) => {
       const error = sqlErrorOf(cause)
@@ -169,7 +178,7 @@ const requireTransactions = Effect.fnUntraced(function*() {
     })
   )
   if (yield* empty) return
-  yield* mapSqlError(sql.unsafe("select 1").unprepared)
+  yield* mapSqlError(connections.statement(select))
   if (yield* empty) return
   return yield* storeError(
     new StoreMisconfigured({
@@ -182,12 +191,34 @@ const requireTransactions = Effect.fnUntraced(function*() {
 
 const checkSet = Effect.fn("PgMigrations.check")(
   function*(set: MigrationSet, options: PgOptions): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
-    const latest = set.names.length
     const sql = yield* SqlClient.SqlClient
     yield* checkCopies(sql)
-    yield* requireTransactions()
+    const names = yield* schemaOf(options)
+    const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
+    yield* requireTransactions(connections)
+    yield* inSession(connections, checkSetIn(sql, set, options, names))
+  }
+)
+
+const inSession = <A, R>(
+  connections: PgConnections.PgConnections,
+  effect: Effect.Effect<A, EventStoreError, R>
+): Effect.Effect<A, EventStoreError, R> =>
+  Effect.catchIf(
+    connections.session(effect, connections.deadlines.statementTimeout),
+    isSqlError,
+    (error) => Effect.fail(fromSqlError(error))
+  )
+
+const checkSetIn = Effect.fnUntraced(
+  function*(
+    sql: SqlClient.SqlClient,
+    set: MigrationSet,
+    options: PgOptions,
+    { name: schema, quoted }: SchemaName
+  ): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
+    const latest = set.names.length
     yield* checkServer(sql, set)
-    const { name: schema, quoted } = yield* schemaOf(options)
     const rows = yield* rowsOf(sql, quoted)
     yield* checkOwner(set, schema, rows)
     const last = rows.at(-1)?.id ?? 0

@@ -76,7 +76,7 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
         position,
         eventId ?? null,
         lost
-      ])),
+      ], { isMaintenance: true })),
     progress: (generation) => Effect.map(query<ProgressRow>(progress, [generation]), (rows) => rows.map(progressOf)),
     activeGeneration: (consumer) =>
       Effect.map(

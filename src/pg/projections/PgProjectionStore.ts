@@ -11,6 +11,8 @@ import type { EventStoreError } from "../../core/errors.ts"
 import * as ProjectionStore from "../../projection/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../../projection/ProjectionStoreDriver.ts"
 import * as PgMigrations from "../migrations/PgMigrations.ts"
+import * as PgConnections from "../PgConnections.ts"
+import * as PgDeadlines from "../PgDeadlines.ts"
 import { type PgOptions, schemaOf } from "../PgOptions.ts"
 import * as PgStatement from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
@@ -31,7 +33,8 @@ export const makeDriver = Effect.fnUntraced(
   function*(options: PgOptions = {}): Effect.fn.Return<ProjectionStoreDriver, EventStoreError, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
     const { quoted } = yield* schemaOf(options)
-    const query = PgStatement.make(sql)
+    const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
+    const query = PgStatement.make(connections)
     return {
       ...PgLeases.make(query, quoted),
       ...PgCheckpoints.make(query, quoted),
@@ -41,7 +44,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgInlineDocuments.make(query, quoted),
       ...PgPersonalDataScan.make(query, quoted),
       transactions: sql.transactionService.key,
-      transaction: (effect) => PgStatement.transactional(sql, effect)
+      transaction: (effect) => PgStatement.transactional(connections, effect)
     }
   }
 )

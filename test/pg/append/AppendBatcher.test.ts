@@ -3,10 +3,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Option, Schema, Scope } from "effect"
 import { ConnectionError, DeadlockError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
-import { type EventStoreDriver, type EventStoreError, StreamId, type Version } from "evsrc"
+import { type EventStoreDriver, type EventStoreError, StoreUnavailable, StreamId, type Version } from "evsrc"
+import { storeError } from "../../../src/core/errors.ts"
 import * as AppendBatcher from "../../../src/pg/append/AppendBatcher.ts"
 import type { AppendQueueOptions } from "../../../src/pg/append/AppendQueue.ts"
+import * as LockWaits from "../../../src/pg/append/LockWaits.ts"
 import type { AppendRow } from "../../../src/pg/append/PgAppend.ts"
+import * as PgDeadlines from "../../../src/pg/PgDeadlines.ts"
 
 type Request = EventStoreDriver.AppendRequest
 
@@ -31,6 +34,15 @@ interface Statement {
   /** Answers that these streams are busy, and that the rest is done. */
   readonly busy: (...streams: ReadonlyArray<string>) => Effect.Effect<unknown>
   readonly fail: (error: SqlError) => Effect.Effect<unknown>
+}
+
+const deadlines = Effect.runSync(PgDeadlines.make({ lockTimeout: "1 minute" }))
+
+const waiting = {
+  deadlines,
+  waits: LockWaits.make({ deadlines, size: 10 }),
+  lockTimeoutError: () =>
+    Effect.succeed(storeError(new StoreUnavailable({ message: "waited too long", cause: undefined })))
 }
 
 /** Group commit with statements that wait until the test ends them. */
@@ -58,8 +70,8 @@ const setup = (options: AppendQueueOptions = { inFlight: 1 }, scope?: Scope.Scop
       })
     const make = AppendBatcher.make({
       single: (request) => Effect.map(execute([request]), (rows) => rows[0]!),
-      singleNow: (request) => Effect.map(execute([request]), (rows) => rows[0]!),
-      batch: execute
+      batch: execute,
+      ...waiting
     }, options)
     const append = yield* scope === undefined ? make : Scope.provide(make, scope)
     // A test may leave statements open, for which closing would wait.
@@ -231,9 +243,9 @@ describe("AppendBatcher", () => {
       }
       let ok = false
       const append = yield* AppendBatcher.make({
-        single: broken,
-        singleNow: (r) => ok ? Effect.succeed(row(r.stream)) : broken(),
-        batch: broken
+        single: (r) => ok ? Effect.succeed(row(r.stream)) : broken(),
+        batch: broken,
+        ...waiting
       }, { inFlight: 1 })
       const exits = yield* Effect.forEach(["a", "a", "b", "c"], (stream) => Effect.exit(append(request(stream))), {
         concurrency: "unbounded"
@@ -340,9 +352,9 @@ describe("AppendBatcher", () => {
             return requests.map((r) => row(r.stream))
           })
         const append = yield* AppendBatcher.make({
-          single: () => Effect.die("nothing is busy"),
-          singleNow: (r) => Effect.map(execute([r]), (rows) => rows[0]!),
-          batch: execute
+          single: (r) => Effect.map(execute([r]), (rows) => rows[0]!),
+          batch: execute,
+          ...waiting
         }, { inFlight, batchAppends: 3 })
         const payload = (stream: string, i: number) => `${stream}${i}`
         yield* Effect.forEach(streams, (stream, i) => append(request(stream, undefined, payload(stream, i))), {

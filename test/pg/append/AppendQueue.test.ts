@@ -8,10 +8,11 @@ interface Append extends AppendQueue.Entry {
 }
 
 let count = 0
-const append = (stream: string, command?: string, bytes = 1): Append => ({
+const append = (stream: string, command?: string, bytes = 1, since = 0): Append => ({
   name: `${stream}${count++}`,
   keys: command === undefined ? [`s${stream}`] : [`s${stream}`, `c${command}`],
-  bytes
+  bytes,
+  since
 })
 
 const namesOf = (batch: ReadonlyArray<Append>) => batch.map(({ name }) => name)
@@ -38,6 +39,36 @@ describe("AppendQueue", () => {
     assert.deepStrictEqual(queue.nextBatch(), [])
     queue.statementEnded(first)
     assert.deepStrictEqual(queue.nextBatch(), [b])
+  })
+
+  it("sends another statement in place of stalled ones, up to their maximum", () => {
+    const appends = Array.from({ length: 4 }, (_, i) => append(`s${i}`))
+    const queue = queueOf({ batchAppends: 1, maxStalled: 2 }, ...appends)
+    const batches = [queue.nextBatch()]
+    for (let i = 1; i < 3; i++) {
+      assert.deepStrictEqual(queue.nextBatch(), [])
+      queue.statementStalled(batches[i - 1]!)
+      batches.push(queue.nextBatch())
+      assert.deepStrictEqual(batches[i], appends.slice(i, i + 1))
+    }
+    queue.statementStalled(batches[2]!)
+    assert.deepStrictEqual(queue.nextBatch(), [])
+    queue.statementEnded(batches[0]!)
+    assert.deepStrictEqual(queue.nextBatch(), appends.slice(3))
+  })
+
+  it("removes appends that have waited too long, sooner behind one that has not ended", () => {
+    const at = (stream: string, since: number) => append(stream, undefined, 1, since)
+    const [first, behind, other, late] = [at("a", 0), at("a", 10), at("b", 20), at("a", 30)]
+    const queue = queueOf({ batchAppends: 1 }, first)
+    queue.nextBatch()
+    for (const entry of [behind, other, late]) queue.add(entry)
+    assert.deepStrictEqual(queue.removeOverdue(0, 9), [])
+    assert.deepStrictEqual(queue.removeOverdue(0, 25), [behind])
+    assert.deepStrictEqual(queue.removeOverdue(25, 25), [other])
+    assert.isFalse(queue.isEmpty())
+    queue.remove(late)
+    assert.isTrue(queue.isEmpty())
   })
 
   it("passes over an append whose stream is in flight, and all that follow it by a key", () => {

@@ -6,6 +6,8 @@ import { Reactivity } from "effect/reactivity"
 import { type EventStoreDriver, Position, StreamId, Version } from "evsrc"
 import { PgMigrations } from "evsrc/pg"
 import * as PgAppend from "../../../src/pg/append/PgAppend.ts"
+import * as PgConnections from "../../../src/pg/PgConnections.ts"
+import * as PgDeadlines from "../../../src/pg/PgDeadlines.ts"
 import { layerPostgres } from "../../support/Database.ts"
 
 type Request = EventStoreDriver.AppendRequest
@@ -28,7 +30,12 @@ const request = (stream: string, options: Partial<Request> & { readonly count?: 
 
 const statements = Effect.map(
   PgClient.PgClient,
-  (sql) => PgAppend.make(sql, `"evsrc"`, () => Effect.succeed(Option.none()))
+  (sql) =>
+    PgAppend.make(
+      PgConnections.make(sql, Effect.runSync(PgDeadlines.make())),
+      `"evsrc"`,
+      () => Effect.succeed(Option.none())
+    )
 )
 
 /** The same statements, on a connection of their own in the middle of a transaction. */
@@ -36,7 +43,14 @@ const elsewhere = Effect.gen(function*() {
   const { config } = yield* PgClient.PgClient
   const sql = yield* PgClient.makeClient(config)
   yield* sql`begin`
-  return { sql, ...PgAppend.make(sql, `"evsrc"`, () => Effect.succeed(Option.none())) }
+  return {
+    sql,
+    ...PgAppend.make(
+      PgConnections.make(sql, Effect.runSync(PgDeadlines.make())),
+      `"evsrc"`,
+      () => Effect.succeed(Option.none())
+    )
+  }
 }).pipe(Effect.provide(Reactivity.layer))
 
 /** Until a statement waits for an advisory lock. */
@@ -59,7 +73,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       const sql = yield* PgClient.PgClient
       const [a, b, c, d] = [name("s"), name("s"), name("s"), name("s")]
       const commandId = name("command")
-      yield* single(request(b, { count: 2, commandId }))
+      yield* single(request(b, { count: 2, commandId }), 60_000)
       const rows = yield* batch([
         request(a, { count: 3, expected: "noStream" }),
         request(b, { expected: Version.make(1) }),
@@ -114,7 +128,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       const { batch, single } = yield* statements
       const sql = yield* PgClient.PgClient
       const [a, b] = [name("s"), name("s")]
-      const rows = [yield* single(request(a)), ...(yield* batch([request(b, { count: 2 })]))]
+      const rows = [yield* single(request(a), 60_000), ...(yield* batch([request(b, { count: 2 })]))]
       const kept = yield* sql<{ readonly at: string }>`
         select (extract(epoch from recorded_at) * 1000)::text as at from evsrc.events
           where stream in ${sql.in([a, b])} order by position`
@@ -126,19 +140,19 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
 
   it.effect("returns busy only for appends whose stream or command id is locked", () =>
     Effect.gen(function*() {
-      const { batch, singleNow } = yield* statements
+      const { batch, single } = yield* statements
       const [held, free] = [name("s"), name("s")]
       const commandId = name("command")
       const other = yield* elsewhere
-      assert.strictEqual((yield* other.single(request(held, { commandId }))).outcome, "appended")
+      assert.strictEqual((yield* other.single(request(held, { commandId }), 60_000)).outcome, "appended")
       const outcomes = (requests: ReadonlyArray<Request>) =>
         Effect.map(batch(requests), (rows) => rows.map((row) => row.outcome))
       assert.deepStrictEqual(
         yield* outcomes([request(held), request(free), request(name("s"), { commandId })]),
         ["busy", "appended", "busy"]
       )
-      assert.strictEqual((yield* singleNow(request(held))).outcome, "busy")
-      assert.strictEqual((yield* singleNow(request(name("s"), { commandId }))).outcome, "busy")
+      assert.strictEqual((yield* single(request(held), "now")).outcome, "busy")
+      assert.strictEqual((yield* single(request(name("s"), { commandId }), "now")).outcome, "busy")
       yield* other.sql`commit`
       assert.deepStrictEqual(
         yield* outcomes([request(held, { expected: Version.make(1) }), request(name("s"), { commandId })]),
@@ -148,7 +162,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
 
   it.effect("returns busy for events that another transaction's condition may forbid", () =>
     Effect.gen(function*() {
-      const { batch, singleNow } = yield* statements
+      const { batch, single } = yield* statements
       const event = (type: string, tags: ReadonlyArray<string>) => ({
         ...request("x").events[0]!,
         id: crypto.randomUUID(),
@@ -160,12 +174,12 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       const [type, tag] = [name("Type"), name("tag")]
       const other = yield* elsewhere
       const condition = { query: [{ types: [type] }, { tags: [tag] }], after: Position.start, seen: [] }
-      assert.strictEqual((yield* other.single(request(name("s"), { condition }))).outcome, "appended")
+      assert.strictEqual((yield* other.single(request(name("s"), { condition }), 60_000)).outcome, "appended")
       const appends = [append(type), append("Other"), append("Other", ["a", tag]), append("Other", ["a"])]
       const outcomes = Effect.map(batch(appends), (rows) => rows.map((row) => row.outcome))
       assert.deepStrictEqual(yield* outcomes, ["busy", "appended", "busy", "appended"])
-      assert.strictEqual((yield* singleNow(append(type))).outcome, "busy")
-      assert.strictEqual((yield* singleNow(append("Other", [tag]))).outcome, "busy")
+      assert.strictEqual((yield* single(append(type), "now")).outcome, "busy")
+      assert.strictEqual((yield* single(append("Other", [tag]), "now")).outcome, "busy")
       yield* other.sql`commit`
       assert.deepStrictEqual(yield* outcomes, ["appended", "appended", "appended", "appended"])
     }).pipe(Effect.scoped))
@@ -178,8 +192,8 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         const [last] = yield* sql<{ readonly position: bigint }>`
           select coalesce(max(position), 0) as position from evsrc.events`
         const condition = { query: [{ types: ["Ticked"] }], after: Position.make(last!.position), seen: [] }
-        const written = yield* writer.single(request(name("s"), options))
-        const checked = yield* Effect.forkChild(checker.single(request(name("s"), { condition })))
+        const written = yield* writer.single(request(name("s"), options), 60_000)
+        const checked = yield* Effect.forkChild(checker.single(request(name("s"), { condition }), 60_000))
         yield* aStatementWaits
         yield* writer.sql`commit`
         const answer = yield* Fiber.join(checked)
@@ -191,8 +205,8 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       Effect.gen(function*() {
         const [first, second] = [yield* elsewhere, yield* elsewhere]
         const commandId = name("command")
-        yield* first.single(request(name("s"), { ...options, commandId }))
-        const again = yield* Effect.forkChild(second.single(request(name("s"), { ...options, commandId })))
+        yield* first.single(request(name("s"), { ...options, commandId }), 60_000)
+        const again = yield* Effect.forkChild(second.single(request(name("s"), { ...options, commandId }), 60_000))
         yield* aStatementWaits
         yield* first.sql`commit`
         assert.strictEqual((yield* Fiber.join(again)).outcome, "duplicate")
@@ -206,7 +220,7 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       const sql = yield* PgClient.PgClient
       const stream = name("s")
       const commandId = name("command")
-      yield* single(request(stream, { commandId }))
+      yield* single(request(stream, { commandId }), 60_000)
       const insert = (version: number, command: string | null) =>
         Effect.andThen(
           // A session that pretends to be the function append.

@@ -1,0 +1,411 @@
+/**
+ * Connections of a client's pool, on which every statement has a deadline. A connection that does not respond is closed, so that it does
+ * not occupy the pool.
+ *
+ * @since 0.1.0
+ */
+import { PgClient } from "@effect/sql-pg"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Scope from "effect/Scope"
+import type { SqlClient } from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import { inWords, type PgDeadlines, settingOf } from "./PgDeadlines.ts"
+import { isConnectionLost } from "./PgErrors.ts"
+
+/** How long an abandoned statement may take to be cancelled before its connection is closed. */
+const cancelTimeout = 1_000
+
+/**
+ * Whether a transaction has sent its COMMIT, so that a lost connection leaves its outcome unknown.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TransactionState {
+  commitSent: boolean
+}
+
+/**
+ * Runs statements and transactions on the connections of a client.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PgConnections {
+  readonly sql: SqlClient
+  readonly deadlines: PgDeadlines
+  /** The number of connections in the client's pool. */
+  readonly size: number
+  /** Runs a statement of the client, in the transaction of the caller if there is one. */
+  readonly statement: <A>(statement: Effect.Effect<A, SqlError>, timeout?: number) => Effect.Effect<A, SqlError>
+  /** Runs an effect in a transaction of its own, or in a savepoint of the caller's transaction. */
+  readonly transaction: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: TransactionOptions
+  ) => Effect.Effect<A, E | SqlError, R>
+  /** Runs an effect whose statements and transactions of the client all use one connection. */
+  readonly session: <A, E, R>(effect: Effect.Effect<A, E, R>, timeout: number) => Effect.Effect<A, E | SqlError, R>
+}
+
+/**
+ * Options of a transaction.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface TransactionOptions {
+  /** Shows whether the transaction has sent its COMMIT. */
+  readonly state?: TransactionState | undefined
+  /** Whether the server gets the deadlines too, by the first statement. `true` by default. */
+  readonly isLimited?: boolean | undefined
+}
+
+/**
+ * Returns the connections of a client.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnections => {
+  const deadlines = isEmbedded(sql) ? embedded(clientDeadlines) : clientDeadlines
+  const reserve = reserveWithin(sql, deadlines.connectionTimeout)
+  const { statementTimeout } = deadlines
+  const session = <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    timeout: number,
+    transaction?: TransactionState
+  ): Effect.Effect<A, E | SqlError, R> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(restore(reserve), ({ connection, scope }) => {
+        const bounded = new BoundedConnection(connection, timeout, { transaction, lost: undefined })
+        // At depth -1 the client begins a transaction, instead of a savepoint, on this connection.
+        return Effect.onExit(
+          restore(Effect.provideService(effect, sql.transactionService, [bounded, -1])),
+          () => bounded.release(scope)
+        )
+      })
+    )
+
+  return {
+    sql,
+    deadlines,
+    size: sizeOf(sql),
+    statement: (statement, timeout = statementTimeout) =>
+      Effect.withFiber((fiber) => {
+        const level = Context.getOrUndefined(fiber.context, sql.transactionService)
+        if (level === undefined) return alone(sql, statement, deadlines.connectionTimeout, timeout)
+        const [connection, depth] = level
+        return Effect.provideService(statement, sql.transactionService, [
+          connection instanceof BoundedConnection
+            ? connection.withTimeout(timeout)
+            : new BoundedConnection(connection, timeout),
+          depth
+        ])
+      }),
+    transaction: <A, E, R>(effect: Effect.Effect<A, E, R>, { isLimited = true, state }: TransactionOptions = {}) =>
+      Effect.withFiber((fiber) => {
+        if (Context.getOrUndefined(fiber.context, sql.transactionService) !== undefined) {
+          return sql.withTransaction(effect)
+        }
+        const limited: Effect.Effect<A, E | SqlError, R> = isLimited && !isEmbedded(sql)
+          ? Effect.andThen(limitTransaction(sql, deadlines), effect)
+          : effect
+        return session(sql.withTransaction(limited), statementTimeout, state)
+      }),
+    session
+  }
+}
+
+/** Gives the server the deadlines of a transaction, for a program that vanishes in it. Those of the role or the session take precedence. */
+const limitTransaction = (sql: SqlClient, deadlines: PgDeadlines): Effect.Effect<unknown, SqlError> =>
+  sql.unsafe(
+    `select set_config(name, value, true) from (values ('lock_timeout', $1), ('statement_timeout', $2), `
+      + `('idle_in_transaction_session_timeout', $3)) as setting(name, value) where current_setting(name) = '0'`,
+    [deadlines.lockTimeout, deadlines.statementTimeout, deadlines.idleInTransactionTimeout].map((millis) =>
+      String(settingOf(millis))
+    )
+  ).withoutTransform
+
+/** PGlite runs statements on this thread, where no timer can end them. Its one connection serves all transactions of the process. */
+const embedded = (deadlines: PgDeadlines): PgDeadlines => ({
+  ...deadlines,
+  connectionTimeout: deadlines.maintenanceTimeout,
+  statementTimeout: Infinity,
+  maintenanceTimeout: Infinity
+})
+
+const isPgClient = (sql: SqlClient): sql is PgClient.PgClient => PgClient.TypeId in sql
+
+/**
+ * Returns whether a client is that of a PGlite.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isEmbedded = (sql: SqlClient): boolean =>
+  isPgClient(sql) && sql.config.stream !== undefined && sql.config.host === "pglite"
+
+/** The default of `PgClient`. */
+const defaultSize = 10
+
+const sizeOf = (sql: SqlClient): number =>
+  isPgClient(sql) && Predicate.hasProperty(sql.config, "maxConnections") &&
+    Predicate.isNumber(sql.config.maxConnections)
+    ? sql.config.maxConnections
+    : defaultSize
+
+const startTimer = (millis: number, onEnd: () => void): ReturnType<typeof setTimeout> | undefined =>
+  millis === Infinity ? undefined : setTimeout(onEnd, millis)
+
+const noConnection = (timeout: number): SqlError => {
+  const message =
+    `no connection became free within ${
+      inWords(timeout)
+    } (connectionTimeout): all connections of the client's pool were `
+    + "in use, or the server accepted none; nothing was sent"
+  return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation: "connect" }) })
+}
+
+const noResponse = (timeout: number): SqlError => {
+  const message = `the server did not respond within ${inWords(timeout)} (statementTimeout)`
+  return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation: "query" }) })
+}
+
+/** Waits until a fiber has ended, and returns whether it has. It cannot be interrupted, and needs no other fiber. */
+const hasEnded = (fiber: Fiber.Fiber<unknown, unknown>, millis: number): Effect.Effect<boolean> =>
+  Effect.callback((resume) => {
+    const timer = startTimer(millis, () => resume(Effect.succeed(false)))
+    fiber.addObserver(() => {
+      clearTimeout(timer)
+      resume(Effect.succeed(true))
+    })
+  })
+
+/**
+ * Gives an abandoned statement time to be cancelled, and releases its connection. A connection that is released while a statement is in
+ * flight is closed.
+ */
+const abandon = (statement: Fiber.Fiber<unknown, unknown>, scope: Scope.Closeable): Effect.Effect<void> => {
+  statement.interruptUnsafe()
+  return Effect.andThen(hasEnded(statement, cancelTimeout), Scope.close(scope, Exit.void))
+}
+
+/** Runs one statement on a connection of its own. */
+const alone = <A>(
+  sql: SqlClient,
+  statement: Effect.Effect<A, SqlError>,
+  connectionTimeout: number,
+  timeout: number
+): Effect.Effect<A, SqlError> =>
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      const scope = Scope.makeUnsafe()
+      let isConnected = false
+      let timer: ReturnType<typeof setTimeout> | undefined
+      const wait = (millis: number, error: (millis: number) => SqlError) => {
+        clearTimeout(timer)
+        timer = startTimer(millis, () => {
+          resume(Effect.fail(error(millis)))
+          Effect.runFork(abandon(running, scope))
+        })
+      }
+      const running: Fiber.Fiber<A, SqlError> = Effect.runForkWith(Context.add(fiber.context, Scope.Scope, scope))(
+        Effect.onExit(
+          Effect.flatMap(sql.reserve, (connection) => {
+            isConnected = true
+            wait(timeout, noResponse)
+            return Effect.provideService(statement, sql.transactionService, [connection, 0])
+          }),
+          (exit) => Scope.close(scope, exit)
+        )
+      )
+      if (!isConnected) wait(connectionTimeout, noConnection)
+      running.addObserver((exit) => {
+        clearTimeout(timer)
+        resume(exit)
+      })
+      return Effect.suspend(() => {
+        clearTimeout(timer)
+        return abandon(running, scope)
+      })
+    })
+  )
+
+/**
+ * Fails an effect after a timeout. The caller waits neither then nor at an interruption until the effect has ended.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withTimeout = <A>(effect: Effect.Effect<A, SqlError>, timeout: number): Effect.Effect<A, SqlError> =>
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      const running = Effect.runForkWith(fiber.context)(effect)
+      const timer = startTimer(timeout, () => {
+        resume(Effect.fail(noResponse(timeout)))
+        running.interruptUnsafe()
+      })
+      running.addObserver((exit) => {
+        clearTimeout(timer)
+        resume(exit)
+      })
+      return Effect.sync(() => {
+        clearTimeout(timer)
+        running.interruptUnsafe()
+      })
+    })
+  )
+
+interface Reserved {
+  readonly connection: Connection
+  readonly scope: Scope.Closeable
+}
+
+/** Reserves a connection. The caller releases it by closing the scope. */
+const reserveWithin = (sql: SqlClient, timeout: number): Effect.Effect<Reserved, SqlError> =>
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      const scope = Scope.makeUnsafe()
+      const running = Effect.runForkWith(Context.add(fiber.context, Scope.Scope, scope))(sql.reserve)
+      const timer = startTimer(timeout, () => {
+        resume(Effect.fail(noConnection(timeout)))
+        Effect.runFork(abandon(running, scope))
+      })
+      running.addObserver((exit) => {
+        clearTimeout(timer)
+        resume(Exit.map(exit, (connection) => ({ connection, scope })))
+      })
+      return Effect.suspend(() => {
+        clearTimeout(timer)
+        return abandon(running, scope)
+      })
+    })
+  )
+
+type TransformRows = Parameters<Connection["execute"]>[2]
+
+interface Lost {
+  readonly error: SqlError
+  readonly statement: Fiber.Fiber<unknown, unknown>
+}
+
+/** What the views of one connection share. */
+interface Shared {
+  readonly transaction: TransactionState | undefined
+  lost: Lost | undefined
+}
+
+/** A connection on which every statement has a deadline. After a lost one it sends nothing more. */
+class BoundedConnection implements Connection {
+  readonly #connection: Connection
+  readonly #timeout: number
+  readonly #shared: Shared
+
+  constructor(connection: Connection, timeout: number, shared: Shared = { transaction: undefined, lost: undefined }) {
+    this.#connection = connection
+    this.#timeout = timeout
+    this.#shared = shared
+  }
+
+  withTimeout(timeout: number): BoundedConnection {
+    return timeout === this.#timeout ? this : new BoundedConnection(this.#connection, timeout, this.#shared)
+  }
+
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return this.#run(sql, this.#connection.execute(sql, params, transformRows))
+  }
+
+  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
+    return this.#run(sql, this.#connection.executeRaw(sql, params))
+  }
+
+  // The rows arrive at the pace of the caller.
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return this.#connection.executeStream(sql, params, transformRows)
+  }
+
+  executeValues(sql: string, params: ReadonlyArray<unknown>) {
+    return this.#run(sql, this.#connection.executeValues(sql, params))
+  }
+
+  executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
+    return this.#run(sql, this.#connection.executeValuesUnprepared(sql, params))
+  }
+
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return this.#run(sql, this.#connection.executeUnprepared(sql, params, transformRows))
+  }
+
+  /** Releases the connection. The caller does not wait for the end of a lost statement. */
+  release(scope: Scope.Closeable): Effect.Effect<void> {
+    const { lost } = this.#shared
+    return lost === undefined
+      ? Scope.close(scope, Exit.void)
+      : Effect.sync(() => {
+        Effect.runFork(this.#discard(lost, scope))
+      })
+  }
+
+  /** If the lost statement could be cancelled, the transaction is rolled back. Otherwise the connection is closed, by its release. */
+  #discard({ statement }: Lost, scope: Scope.Closeable): Effect.Effect<void> {
+    const rollback = Effect.suspend(() =>
+      hasEnded(Effect.runFork(this.#connection.executeUnprepared("ROLLBACK", [], undefined)), cancelTimeout)
+    )
+    return Effect.andThen(
+      Effect.flatMap(hasEnded(statement, cancelTimeout), (isCancelled) => isCancelled ? rollback : Effect.void),
+      Scope.close(scope, Exit.void)
+    )
+  }
+
+  #run<A>(sql: string, statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    // The server rolls back a session that is lost.
+    if (sql.startsWith("ROLLBACK") || sql.startsWith("RELEASE")) {
+      return Effect.catchIf(
+        this.#within(statement),
+        (error) => error.reason._tag === "ConnectionError",
+        () => Effect.succeed<A>([] as A)
+      )
+    }
+    const { transaction } = this.#shared
+    return sql !== "COMMIT" || transaction === undefined ? this.#within(statement) : Effect.suspend(() => {
+      if (this.#shared.lost === undefined) transaction.commitSent = true
+      return this.#within(statement)
+    })
+  }
+
+  #within<A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    return Effect.withFiber((fiber) => {
+      if (this.#shared.lost !== undefined) return Effect.fail(this.#shared.lost.error)
+      return Effect.callback((resume) => {
+        const running = Effect.runForkWith(fiber.context)(statement)
+        const lose = (error: SqlError): SqlError => {
+          this.#shared.lost = { error, statement: running }
+          return error
+        }
+        const timer = startTimer(this.#timeout, () => {
+          resume(Effect.fail(lose(noResponse(this.#timeout))))
+          running.interruptUnsafe()
+        })
+        running.addObserver((exit) => {
+          clearTimeout(timer)
+          const error = Exit.findErrorOption(exit)
+          if (Option.isSome(error) && isConnectionLost(error.value)) lose(error.value)
+          resume(exit)
+        })
+        return Effect.suspend(() => {
+          clearTimeout(timer)
+          running.interruptUnsafe()
+          return Effect.map(hasEnded(running, cancelTimeout), (isCancelled) => {
+            if (!isCancelled) lose(noResponse(this.#timeout))
+          })
+        })
+      })
+    })
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Which transaction holds the lock for which an append has waited in vain.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
+import type { AppendRequest } from "../../eventStore/EventStoreDriver.ts"
+import type { PgConnections } from "../PgConnections.ts"
+import { inWords } from "../PgDeadlines.ts"
+
+/** The caller has waited long enough. */
+const timeout = 1_000
+
+interface HolderRow {
+  readonly lock: "stream" | "command" | "names"
+  readonly pid: number
+  readonly application: string | null
+  readonly seconds: number | null
+}
+
+const words = { stream: "its stream", command: "its command id", names: "a type or tag of its events or condition" }
+
+/**
+ * Returns a function that makes the error of an append which has waited too long for a lock. It names the lock and its holder if it
+ * finds them within a second.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (connections: PgConnections, schema: string) => {
+  const { deadlines, sql } = connections
+  const find = (request: AppendRequest) =>
+    connections.statement(
+      sql.unsafe<HolderRow>(statementIn(schema), [request.stream, request.commandId ?? null, namesOf(request)])
+        .withoutTransform,
+      timeout
+    ).pipe(
+      // Not in the caller's transaction, which has failed.
+      Effect.updateContext((context: Context.Context<never>) => Context.omit(sql.transactionService)(context)),
+      Effect.timeoutOption(timeout),
+      Effect.map(Option.flatMap(([row]) => Option.fromUndefinedOr(row))),
+      Effect.catch(() => Effect.succeedNone)
+    )
+  return (request: AppendRequest): Effect.Effect<EventStoreError> =>
+    Effect.map(find(request), (found) =>
+      storeError(
+        new StoreUnavailable({
+          message: `The append to stream "${request.stream}" waited ${
+            inWords(deadlines.lockTimeout)
+          } (lockTimeout) for ${
+            Option.match(found, {
+              onNone: () => "a lock of another transaction, or for an earlier append of this process",
+              onSome: describe
+            })
+          }; nothing was written; try again later`,
+          cause: undefined
+        })
+      ))
+}
+
+const describe = ({ application, lock, pid, seconds }: HolderRow): string =>
+  `a lock on ${words[lock]}, held by process ${pid} (application "${application ?? ""}"${
+    seconds === null ? "" : `, in a transaction for ${seconds} s`
+  })`
+
+/** The names by which the types and tags of an append are locked. */
+const namesOf = ({ condition, events }: AppendRequest): ReadonlyArray<string> =>
+  Array.from(
+    new Set([
+      ...events.flatMap(({ tags = [], type }) => [`y${type}`, ...tags.map((tag) => `t${tag}`)]),
+      ...(condition?.query ?? []).flatMap(({ tags = [], types = [] }) =>
+        tags.length > 0 ? [`t${tags[0]!}`] : types.map((type) => `y${type}`)
+      )
+    ])
+  )
+
+/** The second key of an advisory lock is listed as an oid, which has no sign. An exclusive lock keeps everyone out. */
+const statementIn = (schema: string): string =>
+  `with wanted as (
+    select '${schema}.events'::regclass::oid as class, (hashtext($1)::bigint & 4294967295)::oid as object, 'stream' as lock
+    union all
+    select '${schema}.events_command'::regclass::oid, (hashtext($2)::bigint & 4294967295)::oid, 'command' where $2::text is not null
+    union all
+    select '${schema}.event_tags'::regclass::oid, (hashtext(name)::bigint & 4294967295)::oid, 'names' from unnest($3::text[]) as name
+  )
+  select wanted.lock, held.pid, activity.application_name as application,
+      extract(epoch from clock_timestamp() - activity.xact_start)::integer as seconds
+    from pg_locks held join wanted on held.classid = wanted.class and held.objid = wanted.object
+      left join pg_stat_activity activity on activity.pid = held.pid
+    where held.locktype = 'advisory' and held.granted and held.objsubid = 2 and held.pid <> pg_backend_pid()
+      and held.database = (select oid from pg_database where datname = current_database())
+    order by held.mode <> 'ExclusiveLock', activity.xact_start limit 1`

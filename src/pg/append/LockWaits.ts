@@ -1,0 +1,119 @@
+/**
+ * The waits of appends for locks of other transactions, bounded in time and in number: each wait in the database occupies a connection
+ * of the pool, and leases, reads and queries need connections too.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Semaphore from "effect/Semaphore"
+import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
+import { EventStoreError } from "../../core/errors.ts"
+import { sqlState } from "../../core/sqlState.ts"
+import type { PgConnections } from "../PgConnections.ts"
+import { inWords } from "../PgDeadlines.ts"
+
+/**
+ * How an attempt treats a lock that another transaction holds: it waits for so many milliseconds, or reports it at once.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LockWait = number | "now"
+
+/**
+ * The lock wait of the append in whose transaction an effect runs.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const CurrentLockWait = Context.Reference<LockWait | undefined>("evsrc/pg/CurrentLockWait", {
+  defaultValue: () => undefined
+})
+
+/**
+ * Waits for locks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockWaits {
+  /**
+   * Runs attempts until one succeeds, or until the lock timeout has passed: then it returns none. An attempt returns none, or fails with
+   * the lock timeout of the server, if another transaction holds a lock. While few appends wait, an attempt waits in the database, where waiting is fair. Further ones try again at
+   * intervals, without a connection in between.
+   */
+  readonly attempt: <A, E, R>(
+    attempt: (wait: LockWait) => Effect.Effect<Option.Option<A>, E, R>,
+    /** When the wait has begun, in milliseconds; by default now. */
+    since?: number
+  ) => Effect.Effect<Option.Option<A>, E, R>
+  /** Runs an append's transaction, which may wait for locks of its own. At most all but two connections run one at a time. */
+  readonly transaction: <A, E, R>(transaction: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
+}
+
+/** The intervals between attempts, in milliseconds. */
+const firstDelay = 1
+const maxDelay = 50
+
+/**
+ * Makes the waits of a store.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  { deadlines: { connectionTimeout, lockTimeout }, size }: Pick<PgConnections, "deadlines" | "size">
+): LockWaits => {
+  const maxTransactions = Math.max(1, size - 2)
+  const transactions = Semaphore.makeUnsafe(maxTransactions)
+  const waits = Semaphore.makeUnsafe(Math.floor(maxTransactions / 2))
+
+  return {
+    attempt: Effect.fnUntraced(function*(unchecked, since) {
+      const attempt = (wait: LockWait) =>
+        Effect.catchIf(Effect.suspend(() => unchecked(wait)), isLockTimeout, () => Effect.succeedNone)
+      const start = since ?? (yield* Clock.currentTimeMillis)
+      for (let delay = firstDelay;; delay = Math.min(delay * 2, maxDelay)) {
+        const left = start + lockTimeout - (yield* Clock.currentTimeMillis)
+        if (left <= 0) return Option.none()
+        const waited = yield* waits.withPermitsIfAvailable(1)(attempt(Math.ceil(left)))
+        if (Option.isSome(waited) && Option.isSome(waited.value)) return waited.value
+        const found = yield* attempt("now")
+        if (Option.isSome(found)) return found
+        yield* Effect.sleep(Math.min(delay, left))
+      }
+    }),
+    transaction: (transaction) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(
+          restore(Effect.timeoutOrElse(transactions.take(1), {
+            duration: connectionTimeout,
+            orElse: () => Effect.fail(noTransaction(maxTransactions, connectionTimeout))
+          })),
+          () => Effect.ensuring(restore(transaction), transactions.release(1))
+        )
+      )
+  }
+}
+
+/**
+ * Returns whether an error is the server's `lock_not_available`, also within the error of a projection's statement.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isLockTimeout = (error: unknown): boolean =>
+  isSqlError(error)
+    ? sqlState(error) === "55P03"
+    : error instanceof EventStoreError && error.reason._tag === "StoreUnavailable" && isLockTimeout(error.reason.cause)
+
+const noTransaction = (count: number, timeout: number): SqlError => {
+  const message =
+    `${count} appends with inline projections are running, as many as the client's pool allows, and none ended within ${
+      inWords(timeout)
+    } (connectionTimeout); nothing was sent`
+  return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation: "connect" }) })
+}

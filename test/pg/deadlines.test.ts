@@ -1,0 +1,532 @@
+/** Every caller of the stores gets a response within its deadline, whatever the network, the server or other sessions do. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
+import { EventStore, EventStoreError, StreamId } from "evsrc"
+import { PgEventStore, type PgOptions, PgStores } from "evsrc/pg"
+import { internals } from "../../src/core/internals.ts"
+import { freshDatabase, layerPostgres } from "../support/Database.ts"
+import * as Proxy from "../support/Proxy.ts"
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+const tick = (n: number) => Tick.cases.Ticked.make({ n })
+
+const deadlines = {
+  statementTimeout: "500 millis",
+  connectionTimeout: "500 millis",
+  lockTimeout: "300 millis"
+} as const
+
+/** How long a caller may take with these deadlines, on a machine that does other work too. */
+const bound = "8 seconds"
+
+const reasonOf = (error: unknown): EventStoreError["reason"] => {
+  assert.instanceOf(error, EventStoreError)
+  return error.reason
+}
+
+const failureOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.timeout(Effect.flip(effect), bound), reasonOf)
+
+/** A store that connects through a proxy. The client of the test connects directly. */
+const withStore = <A, E>(
+  test: (context: {
+    readonly store: EventStore.EventStore["Service"]
+    readonly proxy: Proxy.Proxy
+    readonly client: PgClient.PgClient
+    readonly direct: PgClient.PgClient
+  }) => Effect.Effect<A, E>,
+  options: PgOptions & { readonly maxConnections?: number; readonly multiplex?: boolean } = {}
+) =>
+  Effect.gen(function*() {
+    const { maxConnections = 3, multiplex = false, ...storeOptions } = options
+    const { url } = yield* freshDatabase
+    const proxy = yield* Proxy.make(url)
+    const context = yield* Layer.build(
+      PgEventStore.layerWith({ notify: false, ...deadlines, ...storeOptions }).pipe(
+        Layer.provideMerge(PgClient.layer({ url: Redacted.make(proxy.url), maxConnections, multiplex }))
+      )
+    )
+    const direct = yield* Layer.build(PgClient.layer({ url: Redacted.make(url), maxConnections: 3 }))
+    return yield* Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const client = yield* PgClient.PgClient
+      const others = yield* Effect.provide(PgClient.PgClient, direct)
+      return yield* test({ store, proxy, client, direct: others })
+    }).pipe(Effect.provide(context))
+  }).pipe(Effect.scoped)
+
+const until = <E>(isTrue: Effect.Effect<boolean, E>) =>
+  isTrue.pipe(
+    Effect.repeat({ until: (found) => found, schedule: Schedule.spaced("10 millis") }),
+    Effect.timeout("20 seconds")
+  )
+
+const append = (store: EventStore.EventStore["Service"], stream: string, n: number, commandId?: string) =>
+  store.append(Tick, stream, [tick(n)], commandId === undefined ? {} : { metadata: { commandId } })
+
+/** An append of the driver that runs an effect in its transaction. */
+const appendWith = (
+  store: EventStore.EventStore["Service"],
+  stream: string,
+  inTransaction: Effect.Effect<void, EventStoreError>
+) =>
+  store[internals].driver.append({
+    stream: StreamId.StreamId.make(stream),
+    expected: "any",
+    events: [{ id: crypto.randomUUID(), type: "Ticked", schemaVersion: 1, data: `{"n":1}`, metadata: "{}" }],
+    inTransaction: () => inTransaction
+  })
+
+describe("a connection that no longer responds", () => {
+  for (const multiplex of [false, true]) {
+    const kind = multiplex ? " of a multiplexed client" : ""
+    it.live(`fails a read${kind} at its deadline, and the next one gets another connection`, () =>
+      withStore(({ proxy, store }) =>
+        Effect.gen(function*() {
+          yield* append(store, "s", 1)
+          yield* proxy.loseNextConnection
+          const reason = yield* failureOf(Stream.runCollect(store.readStream(Tick, "s")))
+          assert.strictEqual(reason._tag, "StoreUnavailable")
+          assert.include(reason.message, "did not respond within 500ms (statementTimeout)")
+          const events = yield* Effect.timeout(Stream.runCollect(store.readStream(Tick, "s")), bound)
+          assert.deepStrictEqual(events.map(({ event }) => event.n), [1])
+          // It does not occupy the pool.
+          yield* until(Effect.map(proxy.connections, (count) => count <= 1))
+        }), { multiplex }))
+  }
+
+  it.live("leaves the outcome of an append unknown, and a repetition under its command id finds it", () =>
+    withStore(({ proxy, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        yield* proxy.loseNextConnection
+        const reason = yield* failureOf(append(store, "s", 2, "once"))
+        assert.strictEqual(reason._tag, "OutcomeUnknown")
+        const receipt = yield* Effect.timeout(append(store, "s", 2, "once"), bound)
+        assert.strictEqual(receipt.version, 2)
+      })
+    ))
+
+  it.live("does not hold up appends to other streams", () =>
+    withStore(({ proxy, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        yield* proxy.loseNextConnection
+        const lost = yield* Effect.forkChild(Effect.exit(append(store, "s", 2)))
+        yield* Effect.sleep("20 millis")
+        assert.isUndefined(lost.pollUnsafe())
+        for (let n = 0; n < 10; n++) yield* Effect.timeout(append(store, `t${n}`, n), "8 seconds")
+        assert.isUndefined(lost.pollUnsafe())
+        yield* Fiber.interrupt(lost)
+      }), { statementTimeout: "20 seconds" }))
+
+  it.live("fails every caller while all packets are lost, and the store recovers by itself", () =>
+    withStore(({ proxy, store }) =>
+      Effect.gen(function*() {
+        yield* Effect.forEach([1, 2, 3, 4, 5, 6], (n) => append(store, `s${n}`, n), { concurrency: "unbounded" })
+        yield* proxy.blackhole(true)
+        const exits = yield* Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], (n) =>
+          Effect.exit<unknown, unknown, never>(
+            n % 2 === 0 ? append(store, `s${n}`, n) : Stream.runCollect(store.readStream(Tick, `s${n}`))
+          ), { concurrency: "unbounded" }).pipe(Effect.timeout("20 seconds"))
+        for (const exit of exits) {
+          const { _tag } = reasonOf(Option.getOrThrow(Exit.findErrorOption(exit)))
+          assert.include(["StoreUnavailable", "OutcomeUnknown"], _tag)
+        }
+        yield* proxy.blackhole(false)
+        yield* Effect.retry(append(store, "after", 1), Schedule.spaced("50 millis")).pipe(Effect.timeout("20 seconds"))
+      })
+    ))
+
+  it.live("fails a transaction that cannot begin, with nothing written", () =>
+    withStore(({ proxy, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        yield* proxy.loseNextConnection
+        const reason = yield* failureOf(appendWith(store, "s", Effect.void))
+        assert.strictEqual(reason._tag, "StoreUnavailable")
+        yield* Effect.timeout(appendWith(store, "s", Effect.void), bound)
+        assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, "s"))).length, 2)
+      })
+    ))
+
+  it.live("is StoreUnavailable within a transaction, and OutcomeUnknown at its COMMIT", () =>
+    withStore(({ client, proxy, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        const statement = Effect.orDie(Effect.asVoid(client`select 1`))
+        const inside = yield* failureOf(appendWith(store, "s", Effect.andThen(proxy.loseNextConnection, statement)))
+        assert.strictEqual(inside._tag, "StoreUnavailable")
+        // The server does not know yet that the first connection was lost, which holds the stream.
+        const atCommit = yield* failureOf(appendWith(store, "t", proxy.loseNextConnection))
+        assert.strictEqual(atCommit._tag, "OutcomeUnknown", atCommit.message)
+        // The first was rolled back, and the second has committed.
+        assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, "s"))).length, 1)
+        assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, "t"))).length, 1)
+      })
+    ))
+
+  it.live("fails a statement within the caller's own transaction", () =>
+    withStore(({ client, proxy, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        const failure = yield* Deferred.make<EventStoreError["reason"]>()
+        const transaction = client.withTransaction(
+          Effect.tapError(
+            Effect.andThen(proxy.loseNextConnection, append(store, "s", 2)),
+            (error) => Deferred.succeed(failure, reasonOf(error))
+          )
+        )
+        const fiber = yield* Effect.forkChild(Effect.exit(transaction))
+        assert.strictEqual((yield* Effect.timeout(Deferred.await(failure), bound))._tag, "StoreUnavailable")
+        assert.isTrue(Exit.isFailure(yield* Effect.timeout(Fiber.join(fiber), "20 seconds")))
+        yield* append(store, "s", 2)
+      })
+    ))
+})
+
+describe("a statement that takes too long", () => {
+  it.live("is cancelled in the server, and its connection serves the next one", () =>
+    withStore(({ direct, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        const reading = Effect.map(
+          direct<{ readonly pid: number }>`select pid from pg_stat_activity
+            where state = 'active' and wait_event_type = 'Lock' and datname = current_database()`,
+          (rows) => rows.length
+        )
+        yield* direct.withTransaction(Effect.gen(function*() {
+          yield* direct`lock table evsrc.events in access exclusive mode`
+          const reason = yield* failureOf(Stream.runCollect(store.readStream(Tick, "s")))
+          assert.strictEqual(reason._tag, "StoreUnavailable")
+          yield* until(Effect.map(reading, (count) => count === 0))
+        }))
+        assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, "s"))).length, 1)
+      })
+    ))
+
+  it.live("rolls back its transaction, and the connection is not left in it", () =>
+    withStore(({ client, store }) =>
+      Effect.gen(function*() {
+        const slow = Effect.orDie(Effect.asVoid(client`select pg_sleep(10)`))
+        const reason = yield* failureOf(appendWith(store, "s", slow))
+        assert.strictEqual(reason._tag, "StoreUnavailable")
+        for (let n = 0; n < 5; n++) yield* append(store, "s", n)
+        assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, "s"))).length, 5)
+      }), { maxConnections: 1 }))
+
+  it.live("ends its interruption within a second although the server does not respond", () =>
+    withStore(({ proxy, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        yield* proxy.blackhole(true)
+        const fiber = yield* Effect.forkChild(Stream.runCollect(store.readStream(Tick, "s")))
+        yield* Effect.sleep("50 millis")
+        const [took] = yield* Effect.timed(Fiber.interrupt(fiber))
+        assert.isBelow(Duration.toMillis(took), 4_000)
+      }), { statementTimeout: "1 minute" }))
+})
+
+describe("a pool without a free connection", () => {
+  it.live("fails the caller with StoreUnavailable, and writes nothing", () =>
+    withStore(({ client, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        const isHeld = yield* Deferred.make<void>()
+        const holder = yield* Effect.forkChild(
+          client.withTransaction(
+            Effect.andThen(client`select 1`, Effect.andThen(Deferred.succeed(isHeld, undefined), Effect.never))
+          )
+        )
+        yield* Deferred.await(isHeld)
+        const calls: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          append(store, "s", 2),
+          appendWith(store, "s", Effect.void),
+          store.head
+        ]
+        for (const call of calls) {
+          const reason = yield* failureOf(call)
+          assert.strictEqual(reason._tag, "StoreUnavailable")
+          assert.include(reason.message, "no connection became free within 500ms (connectionTimeout)")
+        }
+        yield* Fiber.interrupt(holder)
+        assert.strictEqual((yield* append(store, "s", 2)).version, 2)
+      }), { maxConnections: 1 }))
+})
+
+describe("options of deadlines", () => {
+  it.live("that are invalid are a misconfiguration", () =>
+    Effect.gen(function*() {
+      for (const statementTimeout of ["0 millis", "soon" as "1 second", "100 days"] as const) {
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(PgStores.layerWith({ statementTimeout }))))
+        const reason = reasonOf(error)
+        assert.strictEqual(reason._tag, "StoreMisconfigured")
+        assert.include(reason.message, `\`statementTimeout\` is ${statementTimeout}`)
+      }
+    }).pipe(Effect.provide(layerPostgres())))
+})
+
+/** The lock on a stream, as an append of another program holds it. */
+const lockStream = (client: PgClient.PgClient, stream: string) =>
+  client`select pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(${stream}))`
+
+/** Runs an effect while a transaction of another program holds a stream. */
+const whileHeld = <A, E, R>(direct: PgClient.PgClient, stream: string, effect: Effect.Effect<A, E, R>) =>
+  direct.withTransaction(Effect.andThen(lockStream(direct, stream), effect))
+
+const event = (tags: ReadonlyArray<string> = []) => ({
+  id: crypto.randomUUID(),
+  type: "Ticked",
+  schemaVersion: 1,
+  data: `{"n":1}`,
+  metadata: "{}",
+  tags
+})
+
+const waitingAppends: Record<
+  string,
+  (store: EventStore.EventStore["Service"], stream: string) => Effect.Effect<unknown, unknown>
+> = {
+  "appends in group commit": (store, stream) => append(store, stream, 1),
+  "conditional appends": (store, stream) =>
+    store[internals].driver.append({
+      stream: StreamId.StreamId.make(stream),
+      expected: "any",
+      events: [event()],
+      condition: { query: [{ types: ["Other"] }], after: 0n as never, seen: [] }
+    }),
+  "closings": (store, stream) =>
+    store[internals].driver.append({
+      stream: StreamId.StreamId.make(stream),
+      expected: "any",
+      events: [event()],
+      closes: true
+    }),
+  "appends with inline projections": (store, stream) => appendWith(store, stream, Effect.void)
+}
+
+describe("appends that wait for a lock", () => {
+  for (const [what, appendTo] of Object.entries(waitingAppends)) {
+    for (const maxConnections of [1, 4]) {
+      it.live(
+        `do not drain a pool of ${maxConnections}: twelve ${what}`,
+        () =>
+          withStore(({ direct, store }) =>
+            Effect.gen(function*() {
+              yield* append(store, "held", 0)
+              const exits = yield* whileHeld(
+                direct,
+                "held",
+                Effect.gen(function*() {
+                  const waiting = yield* Effect.forEach(
+                    Array.from({ length: 12 }),
+                    () => Effect.forkChild(Effect.exit(appendTo(store, "held")))
+                  )
+                  yield* Effect.sleep("200 millis")
+                  // Heads, queries and other appends do not wait behind them.
+                  for (let n = 0; n < 5; n++) {
+                    yield* Effect.timeout(store.head, "3 seconds")
+                    yield* Effect.timeout(Stream.runCollect(store.readStream(Tick, "held")), "3 seconds")
+                    yield* Effect.timeout(append(store, `free${n}`, n), "3 seconds")
+                  }
+                  yield* Effect.timeout(appendTo(store, `free`), "3 seconds")
+                  assert.isTrue(waiting.every((fiber) => fiber.pollUnsafe() === undefined))
+                  return yield* Effect.timeout(Effect.forEach(waiting, Fiber.join), "30 seconds")
+                })
+              )
+              for (const exit of exits) {
+                const error = Option.getOrThrow(Exit.findErrorOption(exit))
+                assert.instanceOf(error, EventStoreError)
+                assert.strictEqual(error.reason._tag, "StoreUnavailable")
+                assert.isTrue(error.isRetryable)
+                assert.match(
+                  error.message,
+                  /append to stream "held" waited 8s \(lockTimeout\) for a lock on its stream/
+                )
+                assert.match(error.message, /held by process \d+ \(application "@effect\/sql-pg", in a transaction for/)
+              }
+              yield* appendTo(store, "held")
+            }), {
+            maxConnections,
+            statementTimeout: "30 seconds",
+            connectionTimeout: "30 seconds",
+            lockTimeout: "8 seconds"
+          }),
+        60_000
+      )
+    }
+  }
+
+  it.live("succeed when the lock is free in time", () =>
+    withStore(({ direct, store }) =>
+      Effect.gen(function*() {
+        const fibers = yield* whileHeld(
+          direct,
+          "held",
+          Effect.forEach(
+            Object.values(waitingAppends).filter((_, i) => i !== 2),
+            (appendTo) => Effect.forkChild(appendTo(store, "held"))
+          ).pipe(Effect.tap(Effect.sleep("300 millis")))
+        )
+        yield* Effect.forEach(fibers, (fiber) => Effect.timeout(Fiber.join(fiber), "20 seconds"))
+        assert.strictEqual((yield* Stream.runCollect(store.readStreamEncoded("held"))).length, 3)
+      }), { statementTimeout: "30 seconds", connectionTimeout: "30 seconds", lockTimeout: "20 seconds" }))
+
+  it.live("fail with a name when another append's condition holds their type", () =>
+    withStore(({ direct, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        yield* direct.withTransaction(Effect.gen(function*() {
+          yield* direct`select evsrc.lock_types(array['Ticked'])`
+          for (const appendTo of Object.values(waitingAppends)) {
+            const reason = yield* failureOf(appendTo(store, "s"))
+            assert.strictEqual(reason._tag, "StoreUnavailable")
+            assert.match(reason.message, /a lock on a type or tag of its events or condition, held by process/)
+          }
+        }))
+      }), { statementTimeout: "30 seconds" }))
+
+  it.live("within the caller's own transaction leave its lock_timeout as it was", () =>
+    withStore(({ client, direct, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        const setting = Effect.map(
+          client<{ readonly lock_timeout: string }>`show lock_timeout`,
+          ([row]) => row!.lock_timeout
+        )
+        yield* client.withTransaction(Effect.gen(function*() {
+          yield* append(store, "s", 2)
+          assert.strictEqual(yield* setting, "0")
+          yield* client`set local lock_timeout = '7s'`
+          yield* append(store, "s", 3)
+          assert.strictEqual(yield* setting, "7s")
+        }))
+        yield* whileHeld(
+          direct,
+          "s",
+          Effect.gen(function*() {
+            const reason = yield* failureOf(client.withTransaction(append(store, "s", 4)))
+            assert.strictEqual(reason._tag, "StoreUnavailable")
+            assert.include(reason.message, "a lock on its stream, held by process")
+          })
+        )
+      }), { statementTimeout: "30 seconds" }))
+})
+
+describe("the store's own transactions", () => {
+  it.live("have limits in the server, which end with them", () =>
+    withStore(({ client, store }) =>
+      Effect.gen(function*() {
+        const settings = Effect.map(
+          client<{ readonly name: string; readonly value: string }>`select name, current_setting(name) as value
+            from pg_settings where name in ('lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+            order by name`,
+          (rows) => Object.fromEntries(rows.map(({ name, value }) => [name, value]))
+        )
+        const none = Object.fromEntries(Object.keys(yield* settings).map((name) => [name, "0"]))
+        assert.deepStrictEqual(yield* settings, none)
+        let within: Record<string, string> = {}
+        yield* appendWith(
+          store,
+          "s",
+          Effect.orDie(Effect.map(settings, (found) => {
+            within = found
+          }))
+        )
+        assert.strictEqual(within["statement_timeout"], "500ms")
+        assert.strictEqual(within["idle_in_transaction_session_timeout"], "10s")
+        assert.include([undefined, "30s"], within["transaction_timeout"])
+        assert.isTrue(within["lock_timeout"]!.endsWith("ms"))
+        assert.deepStrictEqual(yield* settings, none)
+      }), { maxConnections: 1 }))
+
+  it.live("end in the server when their program vanishes, so that readers go on", () =>
+    withStore(({ direct, proxy, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        const isLost = yield* Deferred.make<void>()
+        const vanished = yield* Effect.forkChild(
+          appendWith(
+            store,
+            "s",
+            Effect.andThen(proxy.blackhole(true), Effect.andThen(Deferred.succeed(isLost, undefined), Effect.never))
+          )
+        )
+        yield* Deferred.await(isLost)
+        yield* direct`select * from evsrc.append_one(true, 't', null, null, gen_random_uuid(), 'Ticked', 1, '{}', '{}')`
+        const head = Effect.map(
+          direct<{ readonly head: bigint }>`select evsrc.high_water_mark() as head`,
+          ([row]) => row!.head
+        )
+        assert.strictEqual(yield* head, 1n)
+        yield* until(Effect.map(head, (position) => position > 1n))
+        yield* Fiber.interrupt(vanished)
+      }), { idleInTransactionTimeout: "1 second" }))
+})
+
+describe("subscriptions", () => {
+  /** The store of another program, which appends directly. */
+  const elsewhere = (direct: PgClient.PgClient) => (n: number) =>
+    direct`select * from evsrc.append_one(true, 'elsewhere', null, null, gen_random_uuid(), 'Ticked', 1, ${`{"n":${n}}`}, '{}')`
+
+  it.live("go on after a lost look at the high-water mark", () =>
+    withStore(({ direct, proxy, store }) =>
+      Effect.gen(function*() {
+        const seen: Array<number> = []
+        const subscribed = yield* Effect.forkChild(
+          store.subscribe(Tick).pipe(
+            Stream.runForEach(({ event }) => Effect.sync(() => seen.push(event.n))),
+            Effect.retry({ while: (error) => error.isRetryable })
+          )
+        )
+        yield* elsewhere(direct)(1)
+        yield* until(Effect.sync(() => seen.includes(1)))
+        yield* proxy.loseNextConnection
+        yield* Effect.sleep("200 millis")
+        yield* elsewhere(direct)(2)
+        yield* until(Effect.sync(() => seen.includes(2)))
+        assert.isUndefined(subscribed.pollUnsafe())
+      })
+    ))
+
+  it.live("are notified again after the listening connection was lost", () =>
+    withStore(({ direct, proxy, store }) =>
+      Effect.gen(function*() {
+        const listeners = Effect.map(
+          direct`select pid from pg_stat_activity where query like 'LISTEN%' or query = 'select 1' and datname = current_database()`,
+          (rows) => rows.length
+        )
+        yield* until(Effect.map(listeners, (count) => count === 1))
+        yield* proxy.blackhole(true)
+        yield* Effect.sleep("100 millis")
+        yield* proxy.blackhole(false)
+        // The poll would not see the event within an hour.
+        const seen = yield* Effect.forkChild(
+          Effect.retry(Stream.runHead(store.subscribe(Tick)), { while: (error) => error.isRetryable })
+        )
+        yield* Effect.repeat(
+          Effect.andThen(elsewhere(direct)(1), direct`select pg_notify('evsrc_evsrc', '')`),
+          { until: () => seen.pollUnsafe() !== undefined, schedule: Schedule.spaced("500 millis") }
+        ).pipe(Effect.timeout("20 seconds"))
+        assert.isTrue(Exit.isSuccess(yield* Effect.exit(Fiber.join(seen))))
+      }), { notify: true, pollInterval: "1 hour", maxConnections: 4 }))
+})
+
+describe("closing a store", () => {
+  it.live("ends although the server does not respond", () =>
+    Effect.gen(function*() {
+      const [took] = yield* Effect.timed(withStore(({ proxy, store }) =>
+        Effect.gen(function*() {
+          yield* append(store, "s", 1)
+          yield* Effect.forkDetach(Effect.exit(Stream.runDrain(store.subscribe(Tick))))
+          yield* Effect.sleep("200 millis")
+          yield* proxy.blackhole(true)
+          yield* Effect.forkDetach(Effect.exit(append(store, "s", 2)))
+          yield* Effect.forkDetach(Effect.exit(appendWith(store, "t", Effect.void)))
+          yield* Effect.forkDetach(Effect.exit(Stream.runCollect(store.readStream(Tick, "s"))))
+          yield* Effect.sleep("50 millis")
+        }), { notify: true }))
+      assert.isBelow(Duration.toMillis(took), 15_000)
+    }))
+})
