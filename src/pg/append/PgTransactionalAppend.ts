@@ -36,7 +36,9 @@ export const make = (
   /** In the caller's transaction, which occupies its connection anyway. It was not committed, so a lost connection has written nothing. */
   const appendInCaller = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
     statements.single(request, deadlines.lockTimeout).pipe(
-      Effect.catch((error) => isLockTimeout(error) ? fail(request) : Effect.fail(fromTransactionalAppendError(error, request.stream))),
+      Effect.catch((error) =>
+        isLockTimeout(error) ? fail(request) : Effect.fail(fromTransactionalAppendError(error, request.stream))
+      ),
       Effect.flatMap((row) => statements.resolve(request, row))
     )
 
@@ -59,7 +61,11 @@ export const make = (
         // Before COMMIT, a lost connection has written nothing.
         isLockTimeout(error)
           ? Effect.succeedNone
-          : Effect.fail(state.commitSent ? fromAppendError(error, request.stream) : fromTransactionalAppendError(error, request.stream))
+          : Effect.fail(
+            state.commitSent
+              ? fromAppendError(error, request.stream)
+              : fromTransactionalAppendError(error, request.stream)
+          )
       const transaction = statements.single(request, wait, true).pipe(
         Effect.filterOrFail(({ outcome }) => outcome !== "busy", () => new Busy()),
         Effect.flatMap((row) => statements.resolve(request, row)),
