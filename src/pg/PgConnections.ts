@@ -17,6 +17,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { inWords, type PgDeadlines, settingOf } from "./PgDeadlines.ts"
 import { isConnectionLost } from "./PgErrors.ts"
+import * as Timer from "./timer.ts"
 
 /** How long an abandoned statement may take to be cancelled before its connection is closed. */
 const cancelTimeout = 1_000
@@ -60,7 +61,7 @@ export interface PgConnections {
  * @category options
  */
 export interface TransactionOptions {
-  /** Shows whether the transaction has sent its COMMIT. */
+  /** Shows whether the transaction has sent its COMMITimer. */
   readonly state?: TransactionState | undefined
   /** Whether the server gets the deadlines too, by the first statement. `true` by default. */
   readonly isLimited?: boolean | undefined
@@ -160,9 +161,6 @@ const sizeOf = (sql: SqlClient): number =>
     ? sql.config.maxConnections
     : defaultSize
 
-const startTimer = (millis: number, onEnd: () => void): ReturnType<typeof setTimeout> | undefined =>
-  millis === Infinity ? undefined : setTimeout(onEnd, millis)
-
 const noConnection = (timeout: number): SqlError => {
   const message =
     `no connection became free within ${
@@ -180,9 +178,9 @@ const noResponse = (timeout: number): SqlError => {
 /** Waits until a fiber has ended, and returns whether it has. It cannot be interrupted, and needs no other fiber. */
 const hasEnded = (fiber: Fiber.Fiber<unknown, unknown>, millis: number): Effect.Effect<boolean> =>
   Effect.callback((resume) => {
-    const timer = startTimer(millis, () => resume(Effect.succeed(false)))
+    const timer = Timer.start(millis, () => resume(Effect.succeed(false)))
     fiber.addObserver(() => {
-      clearTimeout(timer)
+      Timer.stop(timer)
       resume(Effect.succeed(true))
     })
   })
@@ -207,10 +205,10 @@ const alone = <A>(
     Effect.callback((resume) => {
       const scope = Scope.makeUnsafe()
       let isConnected = false
-      let timer: ReturnType<typeof setTimeout> | undefined
+      let timer: Timer.Timer
       const wait = (millis: number, error: (millis: number) => SqlError) => {
-        clearTimeout(timer)
-        timer = startTimer(millis, () => {
+        Timer.stop(timer)
+        timer = Timer.start(millis, () => {
           resume(Effect.fail(error(millis)))
           Effect.runFork(abandon(running, scope))
         })
@@ -227,11 +225,11 @@ const alone = <A>(
       )
       if (!isConnected) wait(connectionTimeout, noConnection)
       running.addObserver((exit) => {
-        clearTimeout(timer)
+        Timer.stop(timer)
         resume(exit)
       })
       return Effect.suspend(() => {
-        clearTimeout(timer)
+        Timer.stop(timer)
         return abandon(running, scope)
       })
     })
@@ -247,16 +245,16 @@ export const withTimeout = <A>(effect: Effect.Effect<A, SqlError>, timeout: numb
   Effect.withFiber((fiber) =>
     Effect.callback((resume) => {
       const running = Effect.runForkWith(fiber.context)(effect)
-      const timer = startTimer(timeout, () => {
+      const timer = Timer.start(timeout, () => {
         resume(Effect.fail(noResponse(timeout)))
         running.interruptUnsafe()
       })
       running.addObserver((exit) => {
-        clearTimeout(timer)
+        Timer.stop(timer)
         resume(exit)
       })
       return Effect.sync(() => {
-        clearTimeout(timer)
+        Timer.stop(timer)
         running.interruptUnsafe()
       })
     })
@@ -273,16 +271,16 @@ const reserveWithin = (sql: SqlClient, timeout: number): Effect.Effect<Reserved,
     Effect.callback((resume) => {
       const scope = Scope.makeUnsafe()
       const running = Effect.runForkWith(Context.add(fiber.context, Scope.Scope, scope))(sql.reserve)
-      const timer = startTimer(timeout, () => {
+      const timer = Timer.start(timeout, () => {
         resume(Effect.fail(noConnection(timeout)))
         Effect.runFork(abandon(running, scope))
       })
       running.addObserver((exit) => {
-        clearTimeout(timer)
+        Timer.stop(timer)
         resume(Exit.map(exit, (connection) => ({ connection, scope })))
       })
       return Effect.suspend(() => {
-        clearTimeout(timer)
+        Timer.stop(timer)
         return abandon(running, scope)
       })
     })
@@ -388,18 +386,18 @@ class BoundedConnection implements Connection {
           this.#shared.lost = { error, statement: running }
           return error
         }
-        const timer = startTimer(this.#timeout, () => {
+        const timer = Timer.start(this.#timeout, () => {
           resume(Effect.fail(lose(noResponse(this.#timeout))))
           running.interruptUnsafe()
         })
         running.addObserver((exit) => {
-          clearTimeout(timer)
+          Timer.stop(timer)
           const error = Exit.findErrorOption(exit)
           if (Option.isSome(error) && isConnectionLost(error.value)) lose(error.value)
           resume(exit)
         })
         return Effect.suspend(() => {
-          clearTimeout(timer)
+          Timer.stop(timer)
           running.interruptUnsafe()
           return Effect.map(hasEnded(running, cancelTimeout), (isCancelled) => {
             if (!isCancelled) lose(noResponse(this.#timeout))

@@ -74,7 +74,10 @@ export const makeDriver = Effect.fnUntraced(
       options.groupCommit
     )
     const snapshots = yield* SnapshotSigning.withKeys(PgSnapshots.make(query, quoted), options.snapshotKeys)
-    const appendAlone = PgTransactionalAppend.make(connections, statements, waits, lockTimeoutError, wakeReaders)
+    const appendAlone = PgTransactionalAppend.make(
+      { connections, statements, waits, lockTimeoutError },
+      wakeReaders
+    )
 
     return {
       ...reader,

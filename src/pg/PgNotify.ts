@@ -71,7 +71,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const sendWhenDue = Effect.gen(function*() {
     yield* due.await
     due.closeUnsafe()
-    yield* Effect.ignore(options.connections.statement(client.notify(options.channel, "")))
+    yield* Effect.ignore(options.connections.statement(client.unsafe("select pg_notify($1, '')", [options.channel])))
     yield* Effect.sleep(pause)
   })
   yield* Effect.forkScoped(Effect.withTracerEnabled(Effect.forever(sendWhenDue), false))

@@ -248,11 +248,11 @@ describe("a pool without a free connection", () => {
         for (const call of calls) {
           const reason = yield* failureOf(call)
           assert.strictEqual(reason._tag, "StoreUnavailable")
-          assert.include(reason.message, "no connection became free within 500ms (connectionTimeout)")
+          assert.include(reason.message, "no connection became free within 2s (connectionTimeout)")
         }
         yield* Fiber.interrupt(holder)
         assert.strictEqual((yield* append(store, "s", 2)).version, 2)
-      }), { maxConnections: 1 }))
+      }), { maxConnections: 1, connectionTimeout: "2 seconds" }))
 })
 
 describe("options of deadlines", () => {

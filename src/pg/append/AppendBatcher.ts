@@ -19,6 +19,7 @@ import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } fr
 import type { AppendRequest } from "../../eventStore/EventStoreDriver.ts"
 import type { PgDeadlines } from "../PgDeadlines.ts"
 import { fromAppendError, isOfOneAppend } from "../PgErrors.ts"
+import * as Timer from "../timer.ts"
 import * as AppendQueue from "./AppendQueue.ts"
 import type { LockWaits } from "./LockWaits.ts"
 import type { AppendRow, PgAppend } from "./PgAppend.ts"
@@ -72,7 +73,7 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       isClosed = true
-      clearTimeout(sweep)
+      sweep.stop()
       for (const pending of queue.removeAll()) finish(pending, Exit.fail(closedError))
       return Effect.timeoutOption(FiberSet.awaitEmpty(fibers), shutdownTimeout)
     })
@@ -82,18 +83,7 @@ export const make = Effect.fnUntraced(function*(
     for (let batch = queue.nextBatch(); batch.length > 0; batch = queue.nextBatch()) fork(send(batch))
   }
 
-  // One timer for the whole queue, and only while appends wait in it.
-  const { connectionTimeout, lockTimeout } = statements.deadlines
-  const sweepInterval = Math.min(Math.max(Math.min(connectionTimeout, lockTimeout) / 8, 10), 1_000)
-  let sweep: ReturnType<typeof setTimeout> | undefined
-  const startSweep = (): void => {
-    sweep = queue.isEmpty() || isClosed ? undefined : setTimeout(() => {
-      const now = clock.currentTimeMillisUnsafe()
-      const overdue = queue.removeOverdue(now - connectionTimeout, now - lockTimeout)
-      for (const pendings of byStream(overdue)) fork(failOverdue(statements, pendings))
-      startSweep()
-    }, sweepInterval)
-  }
+  const sweep = makeSweep(queue, statements, clock, fork)
 
   const end = (pending: Pending): void => {
     queue.end(pending)
@@ -102,23 +92,19 @@ export const make = Effect.fnUntraced(function*(
 
   const send = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
     Effect.suspend(() => {
-      const timer = setTimeout(() => {
+      const timer = Timer.start(stalledAfter, () => {
         queue.statementStalled(batch)
         sendNext()
-      }, stalledAfter)
-      return sendBatch(statements, batch, answer).pipe(
-        Effect.ensuring(Effect.sync(() => {
-          clearTimeout(timer)
+      })
+      return Effect.ensuring(
+        sendBatch(statements, batch, answer),
+        Effect.sync(() => {
+          Timer.stop(timer)
           queue.statementEnded(batch)
           sendNext()
-        })),
-        Effect.onInterrupt(() =>
-          Effect.sync(() => {
-            for (const pending of batch) finish(pending, Exit.fail(abandonedError(pending)))
-          })
-        )
+        })
       )
-    })
+    }).pipe(Effect.onInterrupt(() => abandon(batch)))
 
   const answer: Answer = (pending, exit) => {
     if (Exit.isSuccess(exit) && exit.value.outcome === "busy") {
@@ -145,7 +131,7 @@ export const make = Effect.fnUntraced(function*(
       const pending = pendingOf(request, span, clock.currentTimeMillisUnsafe())
       queue.add(pending)
       sendNext()
-      if (sweep === undefined && !queue.isEmpty()) startSweep()
+      sweep.start()
       return Effect.onInterrupt(Deferred.await(pending.done), () =>
         Effect.sync(() => {
           pending.isInterrupted = true
@@ -153,6 +139,33 @@ export const make = Effect.fnUntraced(function*(
         }))
     })
 })
+
+const abandon = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
+  Effect.sync(() => {
+    for (const pending of batch) finish(pending, Exit.fail(abandonedError(pending)))
+  })
+
+/** Fails the appends that have waited too long to be sent, by one timer, which runs only while appends wait in the queue. */
+const makeSweep = (
+  queue: AppendQueue.AppendQueue<Pending>,
+  statements: Statements,
+  clock: Clock.Clock,
+  fork: (effect: Effect.Effect<void>) => void
+) => {
+  const { connectionTimeout, lockTimeout } = statements.deadlines
+  const interval = Math.min(Math.max(Math.min(connectionTimeout, lockTimeout) / 8, 10), 1_000)
+  let timer: Timer.Timer
+  const start = (): void => {
+    timer ??= queue.isEmpty() ? undefined : Timer.start(interval, () => {
+      timer = undefined
+      const now = clock.currentTimeMillisUnsafe()
+      const overdue = queue.removeOverdue(now - connectionTimeout, now - lockTimeout)
+      for (const pendings of byStream(overdue)) fork(failOverdue(statements, pendings))
+      start()
+    })
+  }
+  return { start, stop: () => Timer.stop(timer) }
+}
 
 /** Gives a caller its result, unless it has one. */
 const finish = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreError>): void => {

@@ -132,15 +132,8 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       return removed
     },
     removeOverdue: (since, sinceBehind) => {
-      const last = Math.max(since, sinceBehind)
-      const removed: Array<E> = []
-      for (const entry of waiting) {
-        if (entry.since > last) break
-        if (entry.since <= since || entry.keys.some((key) => busy.has(key))) {
-          waiting.delete(entry)
-          removed.push(entry)
-        }
-      }
+      const removed = overdue(waiting, busy, since, sinceBehind)
+      for (const entry of removed) waiting.delete(entry)
       return removed
     },
     isEmpty: () => waiting.size === 0,
@@ -170,4 +163,19 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       for (const key of keys) busy.delete(key)
     }
   }
+}
+
+const overdue = <E extends Entry>(
+  waiting: ReadonlySet<E>,
+  busy: ReadonlySet<string>,
+  since: number,
+  sinceBehind: number
+): ReadonlyArray<E> => {
+  const last = Math.max(since, sinceBehind)
+  const found: Array<E> = []
+  for (const entry of waiting) {
+    if (entry.since > last) break
+    if (entry.since <= since || entry.keys.some((key) => busy.has(key))) found.push(entry)
+  }
+  return found
 }

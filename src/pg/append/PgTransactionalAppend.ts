@@ -24,93 +24,104 @@ import type { AppendRow, PgAppend } from "./PgAppend.ts"
  * @category constructors
  */
 export const make = (
-  connections: PgConnections,
-  statements: PgAppend,
-  waits: LockWaits,
-  lockTimeoutError: (request: AppendRequest) => Effect.Effect<EventStoreError>,
+  context: Context,
   wakeReaders: Effect.Effect<void>
-) => {
-  const { deadlines, sql } = connections
-  const fail = (request: AppendRequest) => Effect.flatMap(lockTimeoutError(request), Effect.fail)
-
-  /** In the caller's transaction, which occupies its connection anyway. It was not committed, so a lost connection has written nothing. */
-  const appendInCaller = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
-    statements.single(request, deadlines.lockTimeout).pipe(
-      Effect.catch((error) =>
-        isLockTimeout(error) ? fail(request) : Effect.fail(fromTransactionalAppendError(error, request.stream))
-      ),
-      Effect.flatMap((row) => statements.resolve(request, row))
-    )
-
-  const appendAlone = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
-    waits.attempt((wait) => Effect.map(statements.single(request, wait), notBusy)).pipe(
-      Effect.mapError((error) => fromAppendError(error, request.stream)),
-      Effect.flatMap(Option.match({
-        onNone: () => fail(request),
-        onSome: (row) => statements.resolve(request, row)
-      }))
-    )
-
-  const appendWithEffect = (
-    request: AppendRequest,
-    inTransaction: NonNullable<AppendRequest["inTransaction"]>
-  ): Effect.Effect<AppendResult, EventStoreError> =>
-    waits.attempt((wait) => {
-      const state: TransactionState = { commitSent: false }
-      const failed = (error: SqlError) =>
-        // Before COMMIT, a lost connection has written nothing.
-        isLockTimeout(error)
-          ? Effect.succeedNone
-          : Effect.fail(
-            state.commitSent
-              ? fromAppendError(error, request.stream)
-              : fromTransactionalAppendError(error, request.stream)
-          )
-      const transaction = statements.single(request, wait, true).pipe(
-        Effect.filterOrFail(({ outcome }) => outcome !== "busy", () => new Busy()),
-        Effect.flatMap((row) => statements.resolve(request, row)),
-        Effect.tap((result) =>
-          result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void
-        ),
-        Effect.provideService(CurrentLockWait, wait)
-      )
-      return waits.transaction(connections.transaction(transaction, { isLimited: false, state })).pipe(
-        Effect.asSome,
-        Effect.catchCause((cause) => {
-          const sqlError = sqlErrorOf(cause)
-          return sqlError === undefined ? Effect.failCause(cause) : failed(sqlError)
-        }),
-        Effect.catchTags({ SqlError: failed, Busy: () => Effect.succeedNone })
-      )
-    }).pipe(
-      Effect.flatMap(Option.match({ onNone: () => fail(request), onSome: Effect.succeed }))
-    )
-
-  const appendNested = (
-    request: AppendRequest,
-    inTransaction: NonNullable<AppendRequest["inTransaction"]>
-  ): Effect.Effect<AppendResult, EventStoreError> =>
-    PgStatement.transactional(
-      connections,
-      Effect.tap(appendInCaller(request), (result) =>
-        result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void)
-    )
-
+): (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError> => {
+  const { sql } = context.connections
   const appendWith = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
     Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
       const { inTransaction } = request
       return Option.isSome(transaction)
-        ? inTransaction === undefined ? appendInCaller(request) : appendNested(request, inTransaction)
+        ? inTransaction === undefined ? appendInCaller(context, request) : appendNested(context, request, inTransaction)
         : inTransaction === undefined
-        ? appendAlone(request)
-        : appendWithEffect(request, inTransaction)
+        ? appendAlone(context, request)
+        : appendWithEffect(context, request, inTransaction)
     })
-  return (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+  return (request) =>
     Effect.tap(
       appendWith(request),
       (result) => result._tag === "Appended" ? sql.afterCommit(wakeReaders) : Effect.void
     )
 }
+
+/** What an append needs. */
+interface Context {
+  readonly connections: PgConnections
+  readonly statements: PgAppend
+  readonly waits: LockWaits
+  /** Returns the error of an append that has waited too long for a lock. */
+  readonly lockTimeoutError: (request: AppendRequest) => Effect.Effect<EventStoreError>
+}
+
+type InTransaction = NonNullable<AppendRequest["inTransaction"]>
+
+const failWaiting = ({ lockTimeoutError }: Context, request: AppendRequest) =>
+  Effect.flatMap(lockTimeoutError(request), Effect.fail)
+
+/** In the caller's transaction, which occupies its connection anyway. It was not committed, so a lost connection has written nothing. */
+const appendInCaller = (context: Context, request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+  context.statements.single(request, context.connections.deadlines.lockTimeout).pipe(
+    Effect.catch((error) =>
+      isLockTimeout(error)
+        ? failWaiting(context, request)
+        : Effect.fail(fromTransactionalAppendError(error, request.stream))
+    ),
+    Effect.flatMap((row) => context.statements.resolve(request, row))
+  )
+
+const appendAlone = (context: Context, request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+  context.waits.attempt((wait) => Effect.map(context.statements.single(request, wait), notBusy)).pipe(
+    Effect.mapError((error) => fromAppendError(error, request.stream)),
+    Effect.flatMap(Option.match({
+      onNone: () => failWaiting(context, request),
+      onSome: (row) => context.statements.resolve(request, row)
+    }))
+  )
+
+const appendWithEffect = (
+  context: Context,
+  request: AppendRequest,
+  inTransaction: InTransaction
+): Effect.Effect<AppendResult, EventStoreError> => {
+  const { connections, statements, waits } = context
+  return waits.attempt((wait) => {
+    const state: TransactionState = { commitSent: false }
+    const failed = (error: SqlError) =>
+      // Before COMMIT, a lost connection has written nothing.
+      isLockTimeout(error)
+        ? Effect.succeedNone
+        : Effect.fail((state.commitSent ? fromAppendError : fromTransactionalAppendError)(error, request.stream))
+    const transaction = statements.single(request, wait, true).pipe(
+      Effect.filterOrFail(({ outcome }) => outcome !== "busy", () => new Busy()),
+      Effect.flatMap((row) => statements.resolve(request, row)),
+      Effect.tap((result) =>
+        result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void
+      ),
+      Effect.provideService(CurrentLockWait, wait)
+    )
+    return waits.transaction(connections.transaction(transaction, { isLimited: false, state })).pipe(
+      Effect.asSome,
+      Effect.catchCause((cause) => {
+        const sqlError = sqlErrorOf(cause)
+        return sqlError === undefined ? Effect.failCause(cause) : failed(sqlError)
+      }),
+      Effect.catchTags({ SqlError: failed, Busy: () => Effect.succeedNone })
+    )
+  }).pipe(
+    Effect.flatMap(Option.match({ onNone: () => failWaiting(context, request), onSome: Effect.succeed }))
+  )
+}
+
+const appendNested = (
+  context: Context,
+  request: AppendRequest,
+  inTransaction: InTransaction
+): Effect.Effect<AppendResult, EventStoreError> =>
+  PgStatement.transactional(
+    context.connections,
+    Effect.tap(appendInCaller(context, request), (result) =>
+      result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void)
+  )
 
 /** Ends a transaction, so that another attempt begins later. */
 class Busy extends Data.TaggedError("Busy") {}
