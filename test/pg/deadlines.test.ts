@@ -3,10 +3,12 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
 import { EventStore, EventStoreError, StreamId } from "evsrc"
-import { PgEventStore, type PgOptions, PgStores } from "evsrc/pg"
+import { PgEventStore, PgMigrations, type PgOptions, PgStores } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
+import * as PostgresServer from "../support/PostgresServer.ts"
 import * as Proxy from "../support/Proxy.ts"
+import * as Script from "../support/Script.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const tick = (n: number) => Tick.cases.Ticked.make({ n })
@@ -528,5 +530,82 @@ describe("closing a store", () => {
           yield* Effect.sleep("50 millis")
         }), { notify: true }))
       assert.isBelow(Duration.toMillis(took), 15_000)
+    }))
+})
+
+describe("start and stop", () => {
+  for (const what of ["while the server responds", "while all packets are lost", "while the server is down"] as const) {
+    it.live(`SIGTERM ends a program in the middle of its work ${what}`, () =>
+      Effect.gen(function*() {
+        const { url } = yield* freshDatabase
+        yield* Effect.provide(PgMigrations.run(), PgClient.layer({ url: Redacted.make(url) }))
+        const proxy = yield* Proxy.make(url)
+        const worker = yield* Script.start(import.meta.resolve("./stopWorker.ts"), { env: { DATABASE_URL: proxy.url } })
+        yield* Effect.timeout(worker.waitFor(/working/), "60 seconds")
+        if (what === "while all packets are lost") yield* proxy.blackhole(true)
+        if (what === "while the server is down") yield* proxy.cut(true)
+        if (what !== "while the server responds") yield* Effect.sleep("500 millis")
+        yield* worker.signal("SIGTERM")
+        const { code, signal } = yield* Effect.timeout(worker.exited, "40 seconds")
+        assert.isNull(signal)
+        assert.include([0, 130, 143], code)
+      }), 120_000)
+  }
+
+  it.live("every caller is answered while the server restarts every second", () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.make()
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        yield* append(store, "s", 0)
+        let isOver = false
+        let count = 0
+        const callers = yield* Effect.forEach([1, 2, 3, 4], (caller) =>
+          Effect.forkChild(Effect.gen(function*() {
+            while (!isOver) {
+              const id = `${caller} ${count++}`
+              const call = caller % 2 === 0
+                ? append(store, `s${caller}`, count, id)
+                : Effect.as(appendWith(store, `s${caller}`, Effect.void), undefined)
+              const exit = yield* Effect.exit<unknown, unknown, never>(Effect.timeout(call, "20 seconds"))
+              if (Exit.isFailure(exit)) {
+                const { _tag } = reasonOf(Option.getOrThrow(Exit.findErrorOption(exit)))
+                assert.include(["StoreUnavailable", "OutcomeUnknown"], _tag)
+              }
+              yield* Effect.sleep("5 millis")
+            }
+          })))
+        for (let restart = 0; restart < 4; restart++) {
+          yield* Effect.sleep("1 second")
+          yield* restart % 2 === 0 ? server.stop : server.kill
+          yield* Effect.sleep("300 millis")
+          yield* server.start
+        }
+        isOver = true
+        yield* Effect.timeout(Effect.forEach(callers, Fiber.join), "30 seconds")
+        yield* Effect.retry(append(store, "after", 1), Schedule.spaced("50 millis")).pipe(Effect.timeout("20 seconds"))
+        const versions = (yield* Stream.runCollect(store.readStream(Tick, "s2"))).map(({ version }) => version)
+        assert.deepStrictEqual(versions, Array.from(versions, (_, i) => i + 1))
+      }).pipe(
+        Effect.provide(
+          PgEventStore.layerWith(deadlines).pipe(
+            Layer.provide(PgClient.layer({ url: Redacted.make(server.url), maxConnections: 3 }))
+          )
+        )
+      )
+    }), 120_000)
+
+  it.live("a layer that is built while the server does not respond fails at its deadline", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const proxy = yield* Proxy.make(url)
+      const client = yield* Layer.build(PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 2 }))
+      yield* Effect.provide(Effect.flatMap(PgClient.PgClient, (sql) => sql`select 1`), client)
+      yield* proxy.blackhole(true)
+      const build = Effect.scoped(Layer.build(PgStores.layerWith(deadlines)))
+      const reason = yield* failureOf(Effect.provide(build, client))
+      assert.strictEqual(reason._tag, "StoreUnavailable")
+      yield* proxy.blackhole(false)
+      yield* Effect.timeout(Effect.provide(build, client), "20 seconds")
     }))
 })
