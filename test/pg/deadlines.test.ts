@@ -15,7 +15,7 @@ const tick = (n: number) => Tick.cases.Ticked.make({ n })
 
 const deadlines = {
   statementTimeout: "500 millis",
-  connectionTimeout: "500 millis",
+  connectionTimeout: "5 seconds",
   lockTimeout: "300 millis"
 } as const
 
