@@ -13,6 +13,8 @@ import {
   Rebuild,
   Subscription
 } from "evsrc"
+import { PgStores } from "evsrc/pg"
+import { layerPostgres } from "../support/Database.ts"
 import { append, Mails, memory, OrderEvent, OrderMail, OrderShipped, place, sent, Sold, unreachable } from "./orders.ts"
 
 /** Waits until this many streams are parked. */
@@ -166,4 +168,12 @@ describe("a projection", () => {
       const [sold] = health.consumers
       assert.strictEqual(sold?.lag.events, 0)
     }).pipe(Effect.scoped, Effect.provide(memory)))
+})
+
+describe("deadlines", () => {
+  it.live("are options of the layers", () =>
+    Effect.gen(function*() {
+      const Stores = PgStores.layerWith({ statementTimeout: "5 seconds", lockTimeout: "2 seconds" })
+      yield* Layer.build(Stores)
+    }).pipe(Effect.scoped, Effect.provide(layerPostgres())))
 })
