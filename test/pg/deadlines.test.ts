@@ -561,20 +561,18 @@ describe("start and stop", () => {
         let isOver = false
         let count = 0
         const callers = yield* Effect.forEach([1, 2, 3, 4], (caller) =>
-          Effect.forkChild(Effect.gen(function*() {
-            while (!isOver) {
-              const id = `${caller} ${count++}`
-              const call = caller % 2 === 0
-                ? append(store, `s${caller}`, count, id)
-                : Effect.as(appendWith(store, `s${caller}`, Effect.void), undefined)
-              const exit = yield* Effect.exit<unknown, unknown, never>(Effect.timeout(call, "20 seconds"))
-              if (Exit.isFailure(exit)) {
-                const { _tag } = reasonOf(Option.getOrThrow(Exit.findErrorOption(exit)))
-                assert.include(["StoreUnavailable", "OutcomeUnknown"], _tag)
-              }
-              yield* Effect.sleep("5 millis")
+          Effect.gen(function*() {
+            const id = `${caller} ${count++}`
+            const call: Effect.Effect<unknown, unknown> = caller % 2 === 0
+              ? append(store, `s${caller}`, count, id)
+              : appendWith(store, `s${caller}`, Effect.void)
+            const exit = yield* Effect.exit(Effect.timeout(call, "20 seconds"))
+            if (Exit.isFailure(exit)) {
+              const { _tag } = reasonOf(Option.getOrThrow(Exit.findErrorOption(exit)))
+              assert.include(["StoreUnavailable", "OutcomeUnknown"], _tag)
             }
-          })))
+            yield* Effect.sleep("5 millis")
+          }).pipe(Effect.repeat({ until: () => isOver }), Effect.forkChild))
         for (let restart = 0; restart < 4; restart++) {
           yield* Effect.sleep("1 second")
           yield* restart % 2 === 0 ? server.stop : server.kill
