@@ -879,26 +879,20 @@ export const onNamedStream = Decision.make(Touch, {
   decide: () => []
 })
 const Toucher = Aggregate.make("Toucher", { id: "userId", state: Schema.Int, events: ForeignEvent, commands: [Touch] })
-export const withModels = Toucher.decider({
+export const withModels = Toucher.withModels({
+  Touch: ({ userId }) => ({
+    count: Decision.model({ events: ForeignEvent, tags: {}, initial: userId.length, evolve: { Foreign: (n) => n } })
+  })
+}).decider({
   initial: 0,
   evolve: { Foreign: (n) => n + 1 },
-  models: {
-    Touch: ({ userId }) => ({
-      count: Decision.model({ events: ForeignEvent, tags: {}, initial: userId.length, evolve: { Foreign: (n) => n } })
-    })
-  },
   decide: { Touch: (n, command, { count }) => count + n === 0 ? [] : [{ _tag: "Foreign", userId: command.userId }] }
 })
 export const modelsOfUnknownCommand = () =>
-  Toucher.decider({
-    initial: 0,
-    evolve: { Foreign: (n) => n + 1 },
-    models: {
-      Touch: () => ({}),
-      // @ts-expect-error the aggregate has no command "Tuoch"
-      Tuoch: () => ({})
-    },
-    decide: { Touch: () => [] }
+  Toucher.withModels({
+    Touch: () => ({}),
+    // @ts-expect-error the aggregate has no command "Tuoch"
+    Tuoch: () => ({})
   })
 export const unknownModelOf = () =>
   Toucher.decider({

@@ -42,9 +42,17 @@ export interface Aggregate<
   /** Returns the name of the stream of an instance: `<name>-<id>`. */
   readonly streamOf: (id: string) => StreamId.Of<Event.Of<Events>>
   /** Adds the behaviour: an `evolve` for each event, a `decide` for each command. */
-  readonly decider: <M extends Decider.ModelsByCommand<C> = {}>(
-    behaviour: Behaviour<State, Events, C, M>
-  ) => AggregateDecider<State["Type"], Events, C>
+  readonly decider: (behaviour: Behaviour<State, Events, C>) => AggregateDecider<State["Type"], Events, C>
+  /**
+   * Gives some commands decision models beyond the aggregate's own stream; `decide` receives their states as its third argument. The append then
+   * requires both: that the stream is at the decided version, and that no other event has matched the models since.
+   */
+  readonly withModels: <M extends Decider.ModelsByCommand<C>>(
+    models: M & Decider.ModelsByCommand<C> & UnknownCommands<M, C>
+  ) => {
+    // A function of its own, because a generic `decider` would cost the compiler a third more for every aggregate.
+    readonly decider: (behaviour: Behaviour<State, Events, C, M>) => AggregateDecider<State["Type"], Events, C>
+  }
 }
 
 /**
@@ -58,13 +66,8 @@ export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C
   readonly initial: State["Type"]
   /** For each event type, the state after the event. */
   readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
-  /**
-   * For some commands, the decision models beyond the aggregate's own stream. `decide` receives their states as its third argument. The append then
-   * requires both: that the stream is at the decided version, and that no other event has matched the models since. Write it before `decide`.
-   */
-  readonly models?: (M & Decider.ModelsByCommand<C> & UnknownCommands<M, C>) | undefined
   /** For each command, the events it leads to or the error with which it is rejected. */
-  readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C, NoInfer<M>>
+  readonly decide: Decider.Decide<State["Type"], Event.Of<Events>, C, M>
   /**
    * When snapshots of its states are written: `SnapshotPolicy.every(…)`, `SnapshotPolicy.afterCost(…)`, or `SnapshotPolicy.never`, the default.
    */
@@ -118,6 +121,19 @@ type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
     : `the payload of "${Commands[K]["_tag"]}" lacks the aggregate's id "${Id}", a string`
     : `"${Commands[K]["_tag"]}" is not a command: define it with Command.make`
 }
+
+/** Adds to `personalModels` the commands with models that may hold personal data. */
+const modelsReader =
+  (name: string, models: object, isPersonal: boolean, personalModels: Set<string>) =>
+  (command: string, payload: unknown): DecisionDefinition.Models | undefined => {
+    if (!Object.hasOwn(models, command)) return undefined
+    // `ModelsByCommand` has, under the name of a command, a function that takes its payload.
+    const modelsOf = (models as Readonly<Record<string, ModelsOf>>)[command]!
+    const isPrivate = isPersonal || personalModels.has(command)
+    const found = userCode.run(`models of "${name}" for "${command}"`, isPrivate, () => modelsOf(payload))
+    if (EventPersonalData.modelsHavePersonalData(found)) personalModels.add(command)
+    return found
+  }
 
 /**
  * Defines an aggregate's contract.
@@ -174,39 +190,43 @@ export const make = <
     // The events of a stream are in the type of its name alone.
     streamOf: (id: string) => StreamId.nameOf(name, id) as StreamId.Of<Event.Of<Events>>
   }
+  const deciderWith = <M>(models: object) =>
+  (
+    { decide, evolve, evolveVersion = 1, initial, snapshots }: Behaviour<
+      State,
+      Events,
+      Commands[number],
+      M
+    >
+  ): AggregateDecider<State["Type"], Events, Commands[number]> => {
+    requireExactly(`decide of "${name}"`, "command", decide, [...group.requests.keys()])
+    requireExactly(`evolve of "${name}"`, "event", evolve, Object.keys(options.events.cases))
+    return {
+      aggregate,
+      // Every instance begins with it, so it is frozen in production too.
+      initial: deepFreeze(initial),
+      evolve: Decider.guardEvolve(name, isPersonal, Decider.evolveWith(evolve)),
+      decide: Decider.guardDecide(name, (command) => isPersonal || personalModels.has(command), decide),
+      modelsOf: modelsReader(name, models, isPersonal, personalModels),
+      personalFields,
+      stateSnapshots: snapshots === undefined || typeof snapshots === "string" || snapshots._tag === "Never"
+        ? undefined
+        : StateSnapshots.make<State["Type"]>({
+          policy: snapshots,
+          // `Behaviour` takes a policy only where the Schema needs no services; the compiler cannot see that from here.
+          state: options.state as State & Schema.Codec<State["Type"], unknown>,
+          initial,
+          events: options.events,
+          evolveVersion
+        })
+    }
+  }
   return {
     ...aggregate,
-    decider: ({ decide, evolve, evolveVersion = 1, initial, models, snapshots = SnapshotPolicy.never }) => {
-      requireExactly(`decide of "${name}"`, "command", decide, [...group.requests.keys()])
-      requireOnly(`models of "${name}"`, "command", models ?? {}, [...group.requests.keys()])
-      requireExactly(`evolve of "${name}"`, "event", evolve, Object.keys(options.events.cases))
-      return {
-        aggregate,
-        // Every instance begins with it, so it is frozen in production too.
-        initial: deepFreeze(initial),
-        evolve: Decider.guardEvolve(name, isPersonal, Decider.evolveWith(evolve)),
-        decide: Decider.guardDecide(name, (command) => isPersonal || personalModels.has(command), decide),
-        modelsOf: (command, payload) => {
-          // `ModelsByCommand` has, under the name of a command, a function that takes its payload.
-          const modelsOf = (models as Readonly<Record<string, ModelsOf>> | undefined)?.[command]
-          if (modelsOf === undefined) return undefined
-          const isPrivate = isPersonal || personalModels.has(command)
-          const found = userCode.run(`models of "${name}" for "${command}"`, isPrivate, () => modelsOf(payload))
-          if (EventPersonalData.modelsHavePersonalData(found)) personalModels.add(command)
-          return found
-        },
-        personalFields,
-        stateSnapshots: typeof snapshots === "string" || snapshots._tag === "Never"
-          ? undefined
-          : StateSnapshots.make<State["Type"]>({
-            policy: snapshots,
-            // `Behaviour` takes a policy only where the Schema needs no services; the compiler cannot see that from here.
-            state: options.state as State & Schema.Codec<State["Type"], unknown>,
-            initial,
-            events: options.events,
-            evolveVersion
-          })
-      }
+    decider: deciderWith({}),
+    withModels: (models) => {
+      requireOnly(`models of "${name}"`, "command", models, [...group.requests.keys()])
+      return { decider: deciderWith(models) }
     }
   }
 }

@@ -23,14 +23,13 @@ const Counter = Aggregate.make("Counter", {
   state: Schema.Int,
   events: Counted,
   commands: [Check, Assert, Count]
+}).withModels({
+  Check: ({ id }) => ({ model: countOf(id) }),
+  Assert: ({ id }) => ({ model: countOf(id) }),
+  Count: ({ id }) => ({ model: countOf(id) })
 }).decider({
   initial: 0,
   evolve: { Counted: (count) => count + 1 },
-  models: {
-    Check: ({ id }) => ({ model: countOf(id) }),
-    Assert: ({ id }) => ({ model: countOf(id) }),
-    Count: ({ id }) => ({ model: countOf(id) })
-  },
   decide: {
     Check: (state, _, { model }) => state === model ? [] : Result.fail(new Mixture({ state, model })),
     Assert: (state, command, { model }) => {

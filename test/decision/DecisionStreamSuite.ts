@@ -77,7 +77,7 @@ const Course = Aggregate.make("Course", {
   commands: [Plan, ChangeCapacity, Enrol]
 })
 
-const CourseDecider = Course.decider({
+const CourseDecider = Course.withModels({ Enrol: ({ student }) => ({ courses: coursesOf(student) }) }).decider({
   initial: { capacity: 0, enrolled: 0 },
   snapshots: SnapshotPolicy.every(5),
   evolve: {
@@ -85,7 +85,6 @@ const CourseDecider = Course.decider({
     CapacityChanged: (state, { capacity }) => ({ ...state, capacity }),
     Enrolled: (state) => ({ ...state, enrolled: state.enrolled + 1 })
   },
-  models: { Enrol: ({ student }) => ({ courses: coursesOf(student) }) },
   decide: {
     PlanCourse: (_, command) => [Planned.make(command)],
     ChangeCapacity: (state, command) =>

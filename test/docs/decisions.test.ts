@@ -55,10 +55,9 @@ const ShowAggregate = Aggregate.make("Show", {
   commands: [ReserveSeat]
 })
 
-const ShowDecider = ShowAggregate.decider({
+const ShowDecider = ShowAggregate.withModels({ ReserveSeat: ({ guest }) => ({ taken: reservations(guest) }) }).decider({
   initial: 0,
   evolve: { ShowPlanned: (free, { seats }) => free + seats, SeatReserved: (free) => free - 1 },
-  models: { ReserveSeat: ({ guest }) => ({ taken: reservations(guest) }) },
   decide: {
     ReserveSeat: (free, command, { taken }) => {
       if (free === 0) return Result.fail(new SoldOut({ show: command.show }))

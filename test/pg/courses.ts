@@ -66,10 +66,9 @@ const Course = Aggregate.make("Course", {
 })
 
 /** Its boundary is the course's own stream, and for `Enrol` the other courses of the student. */
-export const CourseDecider = Course.decider({
+export const CourseDecider = Course.withModels({ Enrol: ({ student }) => ({ courses: coursesOf(student) }) }).decider({
   initial: emptyRoom,
   evolve,
-  models: { Enrol: ({ student }) => ({ courses: coursesOf(student) }) },
   decide: {
     Enrol: (room, command, { courses }) => enrol(room, courses, command),
     Leave: ({ students }, command) =>

@@ -54,15 +54,15 @@ export const ShowAggregate = Aggregate.make("Show", {
   commands: [ReserveSeat]
 })
 
-export const ShowDecider = ShowAggregate.decider({
-  initial: 0,
-  evolve: { ShowPlanned: (free, { seats }) => free + seats, SeatReserved: (free) => free - 1 },
-  models: { ReserveSeat: ({ guest }) => ({ taken: reservations(guest) }) },
-  decide: {
-    ReserveSeat: (free, command, { taken }) => {
-      if (free === 0) return Result.fail(new SoldOut({ show: command.show }))
-      if (taken >= 2) return Result.fail(new TooMany({ guest: command.guest }))
-      return [{ _tag: "SeatReserved", ...command }]
+export const ShowDecider = ShowAggregate.withModels({ ReserveSeat: ({ guest }) => ({ taken: reservations(guest) }) })
+  .decider({
+    initial: 0,
+    evolve: { ShowPlanned: (free, { seats }) => free + seats, SeatReserved: (free) => free - 1 },
+    decide: {
+      ReserveSeat: (free, command, { taken }) => {
+        if (free === 0) return Result.fail(new SoldOut({ show: command.show }))
+        if (taken >= 2) return Result.fail(new TooMany({ guest: command.guest }))
+        return [{ _tag: "SeatReserved", ...command }]
+      }
     }
-  }
-})
+  })
