@@ -15,7 +15,7 @@ import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
-import * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
+import type * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
 import * as StateSnapshots from "../snapshot/StateSnapshots.ts"
 import * as Decider from "./Decider.ts"
 
@@ -122,6 +122,14 @@ type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
     : `"${Commands[K]["_tag"]}" is not a command: define it with Command.make`
 }
 
+const checkName = (name: string): void => {
+  if (name.length === 0 || name.includes("-")) {
+    throw new Error(
+      `Aggregate.make: the name "${name}" is empty or contains "-"; give the aggregate a name such as "BankAccount"`
+    )
+  }
+}
+
 /** Adds to `personalModels` the commands with models that may hold personal data. */
 const modelsReader =
   (name: string, models: object, isPersonal: boolean, personalModels: Set<string>) =>
@@ -162,11 +170,7 @@ export const make = <
   /** Its commands. */
   readonly commands: Commands & HasId<Commands, Id>
 }): Aggregate<Name, State, Events, Commands[number]> => {
-  if (name.length === 0 || name.includes("-")) {
-    throw new Error(
-      `Aggregate.make: the name "${name}" is empty or contains "-"; give the aggregate a name such as "BankAccount"`
-    )
-  }
+  checkName(name)
   // These throw when personal data is where it cannot be encrypted.
   const inState = PersonalFields.locateFields(`the state of "${name}"`, options.state)
   const personalFields = new Set([

@@ -39,12 +39,12 @@ describe("a definition in a program without types", () => {
 
   it("rejects models of a command that the aggregate does not have", () => {
     assert.throws(
-      untyped(Note.decider, { initial: {}, evolve, decide, models: { addNote: () => ({}) } }),
+      untyped(Note.withModels, { addNote: () => ({}) }),
       `models of "Note" has a function for "addNote", which is not one of its commands; there are AddNote`
     )
     // Commands without models need none.
-    untyped(Note.decider, { initial: {}, evolve, decide, models: {} })()
-    untyped(Note.decider, { initial: {}, evolve, decide, models: { AddNote: () => ({}) } })()
+    untyped(Note.withModels, {})()
+    untyped(Note.withModels, { AddNote: () => ({}) })()
   })
 
   it("rejects a decider without a function for an event, or with an unknown one", () => {
