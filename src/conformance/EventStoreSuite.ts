@@ -32,6 +32,7 @@ import {
   versionsOf
 } from "./EventStoreFixtures.ts"
 import { decoding, input } from "./EventStoreInputSuite.ts"
+import { inlineProjections } from "./InlineProjectionsSuite.ts"
 import { identity } from "./LogIdentitySuite.ts"
 import { raw } from "./StoredEventSuite.ts"
 import { closing } from "./StreamClosingSuite.ts"
@@ -444,6 +445,7 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
   ...input,
   ...decoding,
   ...closing,
+  ...inlineProjections,
   ...identity,
   ...raw
 ]

@@ -20,6 +20,12 @@ import type { EncodedEvent, NewEvent, StoredEvent } from "../event/RecordedEvent
 import type { SnapshotDriver } from "../snapshot/SnapshotDriver.ts"
 import type { InlineProjectionsDriver } from "./InlineProjectionsDriver.ts"
 
+export type {
+  InlineProjection,
+  InlineProjectionsDriver,
+  RegisteredInlineProjection
+} from "./InlineProjectionsDriver.ts"
+
 /**
  * The condition of an append: its query has no other matches than those that were read.
  *

@@ -66,6 +66,29 @@ describe("Inline projections on PostgreSQL", () => {
       assert.deepStrictEqual(yield* counted, Option.some(1))
     }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
 
+  it.live(
+    "cannot be read after a plain SQL caller has appended, until they are repaired",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        yield* start
+        const id = () => crypto.randomUUID()
+        const callers = [
+          sql`select outcome from evsrc.append_one(true, 'Counter-1', null, null, ${id()}::uuid, 'Counted', 1, '{}', '{}')`,
+          sql`select outcomes from evsrc.append(true, array['Counter-2'], null, null, array[2], array[${id()}, ${id()}]::uuid[],
+          array['Counted', 'Counted'], array[1, 1], array['{}', '{}'], array['{}', '{}'], null,
+          null, null, null, null, null, null, null)`
+        ]
+        for (const [index, append] of callers.entries()) {
+          yield* append
+          assert.include((yield* Effect.flip(counted)).message, "lack the event at position")
+          assert.isTrue(yield* Projector.repairInline(counts))
+          assert.deepStrictEqual(yield* counted, Option.some([1, 3][index]))
+        }
+      }).pipe(Effect.provide(Layer.fresh(stores()))),
+    60_000
+  )
+
   it.live("cannot be read after an import until they start again", () =>
     Effect.gen(function*() {
       const { driver } = (yield* EventStore.EventStore)[internals]

@@ -1,0 +1,157 @@
+/**
+ * The part of the event store suite on what the log knows of its events and their readers: the inline projections that an append must run, and the
+ * types of its events.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
+import * as Position from "../core/Position.ts"
+import * as StreamId from "../core/StreamId.ts"
+import { EventStore } from "../eventStore/EventStore.ts"
+import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
+import { type Case, equal, isAbove, ok, test, unique } from "./Suite.ts"
+
+const driver = Effect.map(EventStore, (store) => store[internals].driver)
+
+interface Options extends Pick<AppendRequest, "inlineProjections" | "closes"> {
+  readonly tags?: ReadonlyArray<string>
+  readonly types?: ReadonlyArray<string>
+}
+
+/** Appends events to a stream, and returns the position of the first; undefined if nothing was appended. */
+const append = (
+  stream: string,
+  { closes, inlineProjections, tags = [], types = ["Weighed"] }: Options = {}
+) =>
+  Effect.flatMap(driver, (driver) =>
+    Effect.map(
+      driver.append({
+        stream: StreamId.StreamId.make(stream),
+        expected: "any",
+        events: types.map((type) => ({
+          id: globalThis.crypto.randomUUID(),
+          type,
+          schemaVersion: 1,
+          data: "{}",
+          metadata: "{}",
+          tags
+        })),
+        closes,
+        inlineProjections
+      }),
+      (result) => result._tag === "Appended" ? result.positions[0] : undefined
+    ))
+
+const missedFrom = Effect.fnUntraced(function*(projection: string) {
+  return (yield* (yield* driver).inlineProjections.find(projection))?.missedFrom
+})
+
+/** Registers a projection of events of one type, in streams with a prefix of its own. */
+const register = Effect.fnUntraced(
+  function*(options: { readonly tags?: ReadonlyArray<string>; readonly isRequired?: boolean } = {}) {
+    const { isRequired = false, tags } = options
+    const [projection, prefix] = [`${unique("scale")}@1`, unique("Scale")]
+    const { inlineProjections } = yield* driver
+    yield* inlineProjections.register({
+      projection,
+      reads: { types: ["Weighed"], streamPrefix: prefix, ...(tags === undefined ? {} : { tags }) },
+      isRequired
+    })
+    return { projection, prefix }
+  }
+)
+
+/**
+ * The cases.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
+  test("records the first event of each append that leaves out an inline projection", function*() {
+    const { projection, prefix } = yield* register()
+    yield* append(`${prefix}1`, { inlineProjections: [[projection]] })
+    yield* append(`${prefix}1`, {
+      types: ["Weighed", "Weighed"],
+      inlineProjections: [[projection], ["other@1", projection]]
+    })
+    equal(yield* missedFrom(projection), undefined, "appends that run it")
+    const first = yield* append(`${prefix}1`, { types: ["Weighed", "Weighed"], inlineProjections: [[projection], []] })
+    equal(yield* missedFrom(projection), Position.make(first! + 1n), "an append that runs it on one of two events")
+    yield* append(`${prefix}1`)
+    equal(yield* missedFrom(projection), Position.make(first! + 1n), "a later append")
+  }),
+
+  test("records no gap for events that an inline projection does not read", function*() {
+    const { projection, prefix } = yield* register({ tags: ["scale:a", "unit:kg"] })
+    yield* append(unique("other"), { tags: ["scale:a", "unit:kg"] })
+    yield* append(`${prefix}1`, { tags: ["scale:a"] })
+    yield* append(`${prefix}1`)
+    yield* append(`${prefix}1`, { types: ["Calibrated"], tags: ["scale:a", "unit:kg"] })
+    equal(yield* missedFrom(projection), undefined, "other events")
+    const first = yield* append(`${prefix}1`, { tags: ["x:y", "unit:kg", "scale:a"] })
+    equal(yield* missedFrom(projection), first, "an event with its tags")
+  }),
+
+  test("closes the gaps of an inline projection, and changes its edition", function*() {
+    const { inlineProjections } = yield* driver
+    const { projection, prefix } = yield* register()
+    const before = (yield* inlineProjections.find(projection))!
+    const first = yield* append(`${prefix}1`)
+    yield* inlineProjections.register(before)
+    equal(yield* missedFrom(projection), first, "registered again")
+    yield* inlineProjections.closeGaps(projection)
+    const after = (yield* inlineProjections.find(projection))!
+    equal(after, { ...before, edition: after.edition }, "the registration")
+    isAbove(after.edition, before.edition, "the edition")
+    const second = yield* append(`${prefix}1`, { types: ["Weighed", "Weighed"] })
+    equal(yield* missedFrom(projection), second, "the next gap")
+    equal(yield* inlineProjections.unregister(projection), true, "unregistered")
+    equal(yield* inlineProjections.find(projection), undefined, "not known")
+    yield* append(`${prefix}1`)
+    yield* inlineProjections.register(before)
+    equal(yield* missedFrom(projection), undefined, "registered anew")
+    ok(
+      (yield* inlineProjections.registered).some((one) => one.projection === projection),
+      "the list of all projections has it"
+    )
+  }),
+
+  test("rejects appends that leave out a required inline projection, and writes nothing of them", function*() {
+    const { inlineProjections, streamStatus } = yield* driver
+    const { projection, prefix } = yield* register({ isRequired: true })
+    const stream = StreamId.StreamId.make(`${prefix}1`)
+    for (const options of [{}, { types: ["Other", "Weighed"] }, { tags: ["a:b"] }, { closes: true }]) {
+      const error = yield* Effect.flip(append(stream, options))
+      ok(error instanceof EventStoreError && error.reason._tag === "InlineProjectionMissing", "the reason")
+    }
+    const { closed, version } = yield* streamStatus(stream)
+    equal([version, closed._tag], [0, "None"], "the stream")
+    equal(yield* missedFrom(projection), undefined, "the gap")
+    ok((yield* append(stream, { inlineProjections: [[projection]] })) !== undefined, "an append that runs it")
+    yield* inlineProjections.unregister(projection)
+  }),
+
+  test("counts the types of events by the categories of their streams", function*() {
+    const { eventTypes, head } = yield* driver
+    const category = unique("scale").replaceAll("-", "")
+    const first = yield* append(`${category}-1`, { types: ["Weighed", "Calibrated"] })
+    yield* append(`${category}-2-b`, { types: ["Weighed"] })
+    const whole = yield* append(category, { types: ["Calibrated"] })
+    const end = yield* head
+    const { types } = yield* Effect.repeat(eventTypes, { until: ({ position }) => position >= end }).pipe(
+      Effect.timeout("30 seconds")
+    )
+    isAbove(whole!, first!, "the last append")
+    equal(
+      types.filter((one) => one.category === category).toSorted((a, b) => a.type < b.type ? -1 : 1),
+      [
+        { type: "Calibrated", category, first: Position.make(first! + 1n), events: 2 },
+        { type: "Weighed", category, first: first!, events: 2 }
+      ],
+      "the types"
+    )
+  })
+]
