@@ -2,7 +2,7 @@
  * Code that must not compile. When a guarantee is lost, the compiler reports an unused `@ts-expect-error`. Nearby code without
  * the mistake compiles, which shows that the mistake alone causes the error.
  */
-import { Context, Effect, Layer, Option, Result, Schema, Stream } from "effect"
+import { Context, type DateTime, Effect, Layer, Option, Result, Schema, Stream } from "effect"
 import { Rpc } from "effect/rpc"
 import {
   Aggregate,
@@ -360,6 +360,62 @@ export const unknownIndex = () =>
     key: (e) => e.userId,
     evolve: { UserRegistered: Projection.ignore, UserRenamed: Projection.ignore }
   })
+
+const OrderView = Schema.Struct({
+  orderId: Schema.String,
+  total: Schema.Finite,
+  cents: Schema.NullOr(Schema.BigInt),
+  status: Schema.Literals(["open", "paid"]),
+  isGift: Schema.Boolean,
+  placedAt: Schema.optionalKey(Schema.DateTimeUtc),
+  lines: Schema.Array(Schema.String)
+})
+const Orders = Projection.make("orders", {
+  events: OrderEvent,
+  document: OrderView,
+  index: ["total", "cents", "status", "isGift", "placedAt", "lines"],
+  key: (e) => e.orderId,
+  evolve: { OrderPlaced: Projection.ignore }
+})
+export const listed = (since: DateTime.Utc) => [
+  ProjectionStore.list(Orders, {
+    where: { total: { gte: 10, lt: 20 }, placedAt: { gt: since }, status: { in: ["open"] }, isGift: true },
+    orderBy: { field: "placedAt", direction: "desc" },
+    limit: 10
+  }),
+  ProjectionStore.list(Orders, {
+    where: { cents: { between: [1n, 2n] }, lines: ["tea"] },
+    orderBy: { field: "cents" }
+  }),
+  ProjectionStore.list(Orders, { where: { cents: null, isGift: { in: [true] } }, orderBy: { direction: "desc" } })
+]
+export const filteredByUnindexed = () =>
+  // @ts-expect-error the projection has no index on the field
+  ProjectionStore.list(Orders, { where: { orderId: "1" } })
+export const orderedByUnindexed = () =>
+  // @ts-expect-error the projection has no index on the field
+  ProjectionStore.list(Orders, { orderBy: { field: "orderId" } })
+export const wrongBound = () =>
+  // @ts-expect-error the field is a number
+  ProjectionStore.list(Orders, { where: { total: { gte: "10" } } })
+export const wrongOperator = () =>
+  // @ts-expect-error there is no such operator
+  ProjectionStore.list(Orders, { where: { total: { above: 10 } } })
+export const rangeOfBooleans = () =>
+  // @ts-expect-error booleans have no ranges
+  ProjectionStore.list(Orders, { where: { isGift: { gte: true } } })
+export const rangeOfArrays = () =>
+  // @ts-expect-error arrays have no order
+  ProjectionStore.list(Orders, { where: { lines: { gte: ["tea"] } } })
+export const orderedByArrays = () =>
+  // @ts-expect-error arrays have no order
+  ProjectionStore.list(Orders, { orderBy: { field: "lines" } })
+export const nullBound = () =>
+  // @ts-expect-error null is within no bounds
+  ProjectionStore.list(Orders, { where: { cents: { gte: null } } })
+export const wrongDirection = () =>
+  // @ts-expect-error the direction is "asc" or "desc"
+  ProjectionStore.list(Orders, { orderBy: { field: "total", direction: "down" } })
 
 export const findOfStored = () =>
   Projection.make("users", {

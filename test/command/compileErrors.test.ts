@@ -11,7 +11,7 @@ const root = resolve(import.meta.dirname, "../..")
 /** What every program begins with: an aggregate of users, correct and complete. */
 const domain = `
 import { Effect, Layer, Result, Schema } from "effect"
-import { Aggregate, Command, CommandBus, Decision, Event, EventQuery, EventStore, Projection, Query, QueryBus, Subscription } from "evsrc"
+import { Aggregate, Command, CommandBus, Decision, Event, EventQuery, EventStore, Projection, ProjectionStore, Query, QueryBus, Subscription } from "evsrc"
 
 const UserEvent = Schema.TaggedUnion({
   UserRegistered: { userId: Schema.String, name: Schema.String },
@@ -53,11 +53,18 @@ const GetUser = Query.make("GetUser", { payload: { userId: Schema.String }, succ
 const Nameless = Command.make("Nameless", { payload: { name: Schema.String } })
 const document = Schema.Struct({ name: Schema.String })
 const key = (e: { readonly userId: string }) => e.userId
+const Orders = Projection.make("orders", {
+  events: OrderEvent,
+  document: Schema.Struct({ orderId: Schema.String, total: Schema.Finite, isGift: Schema.Boolean }),
+  index: ["total", "isGift"],
+  key: (e) => e.orderId,
+  evolve: { OrderPlaced: Projection.ignore }
+})
 const rename = CommandBus.dispatch(RenameUser, { userId: "u1", name: "Ann" })
 export const used = [
   Decision, Event, EventQuery, PaidEvent,
   Effect, Layer, Result, Aggregate, Command, CommandBus, EventStore, Projection, Query, QueryBus, Subscription,
-  OrderEvent, AlreadyRegistered, NotRegistered, evolve, initial, decide, decider, GetUser, Nameless, incomplete, document, key, rename
+  Orders, ProjectionStore, OrderEvent, AlreadyRegistered, NotRegistered, evolve, initial, decide, decider, GetUser, Nameless, incomplete, document, key, rename
 ]
 `
 
@@ -227,6 +234,31 @@ const mistakes: ReadonlyArray<Mistake> = [
     name: "unknownQueryType",
     program: `EventQuery.make(PaidEvent, [{ types: ["OrderPayed"] }])`,
     says: [`Type '"OrderPayed"' is not assignable to type '"OrderPaid" | "OrderRefunded"'. Did you mean '"OrderPaid"'?`]
+  },
+  {
+    name: "unindexedFilter",
+    program: `ProjectionStore.list(Orders, { where: { totl: 10 } })`,
+    says: [`'totl' does not exist in type 'Where<`, `Did you mean to write 'total'?`]
+  },
+  {
+    name: "unindexedOrder",
+    program: `ProjectionStore.list(Orders, { orderBy: { field: "orderId" } })`,
+    says: [`Type '"orderId"' is not assignable to type 'OrderField<`]
+  },
+  {
+    name: "boundOfAnotherType",
+    program: `ProjectionStore.list(Orders, { where: { total: { gte: "10" } } })`,
+    says: [`Type 'string' is not assignable to type 'number'.`]
+  },
+  {
+    name: "unknownOperator",
+    program: `ProjectionStore.list(Orders, { where: { total: { above: 10 } } })`,
+    says: [`'above' does not exist in type 'Comparison<number>'.`]
+  },
+  {
+    name: "rangeOfBooleans",
+    program: `ProjectionStore.list(Orders, { where: { isGift: { gte: true } } })`,
+    says: [`'gte' does not exist in type 'OneOf<boolean>'.`]
   },
   {
     name: "conflictingEvents",
