@@ -1,6 +1,6 @@
 /**
- * A process that works on the projections of `ticks.ts` until the test stops it, or until it kills itself with SIGKILL. The environment
- * names the call of the database at which it dies, and whether it dies before, during or after the call.
+ * A process that works on the projections of `ticks.ts`, or of `keyed.ts`, until the test stops it, or until it kills itself with SIGKILL. The
+ * environment names the call of the database at which it dies, and whether it dies before, during or after the call.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
@@ -9,6 +9,7 @@ import { PgStores } from "evsrc/pg"
 import { once } from "node:events"
 import { setImmediate } from "node:timers"
 import { internals } from "../../src/core/internals.ts"
+import { documented, tabled } from "./keyed.ts"
 import { handled, ticks } from "./ticks.ts"
 
 const at = Number(process.env["KILL_AT"] ?? Infinity)
@@ -47,11 +48,16 @@ const watched = Layer.effectContext(Effect.gen(function*() {
 }))
 
 const partitions = Number(process.env["PARTITIONS"])
-const worker = Projector.layer([ticks(partitions), handled(partitions)], {
+const keyed = process.env["KEYED"]
+const isHealed = keyed === "healed"
+const options = {
   batchSize: Number(process.env["BATCH"]),
   lease: process.env["LEASE"] === "short" ? "500 millis" : "2 seconds",
   retryDelay: { first: "20 millis", max: "200 millis" }
-})
+} as const
+const worker = keyed === undefined
+  ? Projector.layer([ticks(partitions), handled(partitions)], options)
+  : Projector.layer([...documented(partitions, isHealed), tabled(partitions, isHealed)], options)
 
 const program = Effect.gen(function*() {
   console.log("ready")
