@@ -14,6 +14,7 @@ import * as EventBus from "../../src/eventStore/EventBus.ts"
 import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
 import { loading } from "../aggregate/LoadingSuite.ts"
 import { commands } from "../command/CommandSuite.ts"
+import { consumerKeyRejections } from "../consumer/ConsumerKeyRejectionSuite.ts"
 import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
 import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
@@ -103,6 +104,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...parking,
   ...checkpoints,
   ...consumerKeys,
+  ...consumerKeyRejections,
   ...rebuilds,
   ...causationCases,
   ...versions,
