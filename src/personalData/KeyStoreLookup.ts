@@ -42,7 +42,7 @@ export const keyStore: Effect.Effect<Keys> = Effect.map(
       const missing = Effect.fail(storeError(
         new StoreMisconfigured({
           message:
-            "These events or documents have personal data, and the store was built without a KeyStore; provide one "
+            "These events, documents or payloads of commands have personal data, and the store was built without a KeyStore; provide one "
             + "to its layer, such as PgKeyStore.layer or KeyStore.layerMemory",
           cause: undefined
         })

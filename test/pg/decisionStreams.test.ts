@@ -12,7 +12,7 @@ import { Outcome } from "./enrolling.ts"
 
 const processes = 4
 /** The number of accepted commands between two deaths of a process. */
-const progress = scale(60, 3_000)
+const progress = scale(60, 1_000)
 const deaths = scale(1, 6)
 
 const storesAt = (url: string) =>
