@@ -8,6 +8,7 @@ import { internals } from "../../src/core/internals.ts"
 import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 import { commandIds } from "../command/CommandIdSuite.ts"
 import * as ScanSuite from "../erasure/ScanSuite.ts"
+import * as HuntSuite from "../personalData/HuntSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
 import * as WithheldSuite from "../personalData/WithheldSuite.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
@@ -68,6 +69,7 @@ export const everySuite = <E>(name: string, stores: Layer.Layer<Stores, E>): voi
   conformance(`command ids on ${name}`, stores, commandIds)
   conformance(`personal data on ${name}`, stores, PersonalDataSuite.cases)
   conformance(`withheld words on ${name}`, stores, WithheldSuite.cases)
+  conformance(`hunt on ${name}`, stores, HuntSuite.cases)
   conformance(`scan on ${name}`, stores, ScanSuite.scans)
   conformance(`recordings on ${name}`, stores, RecordingSuite.cases)
 }

@@ -60,7 +60,8 @@ export const make = (): Traces => {
   })
   const spanText = ({ attributes, events, links, name, status }: Tracer.NativeSpan) =>
     allForms([name, Object.fromEntries(attributes), events, links.map(({ attributes }) => attributes)])
-    + (status._tag === "Ended" ? allForms(status.exit) : "")
+    // No exporter shows what a span has returned.
+    + (status._tag === "Ended" && Exit.isFailure(status.exit) ? allForms(status.exit) : "")
   return {
     text: () => [...logged, ...spans.map(spanText)].join("\n"),
     layer: Layer.mergeAll(
