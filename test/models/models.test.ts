@@ -7,6 +7,7 @@ import { isLong } from "../support/scale.ts"
 import { explore, type Protocols, type Result } from "./Explorer.ts"
 import { handOver } from "./HandOver.ts"
 import { highWaterMark } from "./HighWaterMark.ts"
+import { inlineProjection } from "./InlineProjection.ts"
 import { lease } from "./Lease.ts"
 import { logIdentity } from "./LogIdentity.ts"
 import { sharedDocuments } from "./SharedDocuments.ts"
@@ -48,3 +49,4 @@ describeModel("LogIdentity", logIdentity)
 describeModel("Lease", lease)
 describeModel("HandOver", handOver)
 describeModel("SharedDocuments", sharedDocuments)
+describeModel("InlineProjection", inlineProjection)

@@ -1,0 +1,287 @@
+/**
+ * An inline projection: its documents are made from the log while others append, with the projection or without it, and readers find gaps.
+ *
+ * Models `append_one`, `lock_types`, `record_inline_gaps` and `lock_documents` of the migrations, src/projection/InlineProjector.ts, and the reader
+ * of src/projection/InlineCompleteness.ts. There is one document, which must have every event. Each statement is a step with a snapshot of its
+ * own; the end of a transaction makes its writes visible and releases its locks. HighWaterMark.ts shows that these two may be one step.
+ */
+import type { Can, Model, Protocols } from "./Explorer.ts"
+
+export interface Configuration {
+  /** How many programs append one event with the projection, and without it. */
+  readonly covered: number
+  readonly uncovered: number
+  /** How often a program makes the documents from the log. */
+  readonly makings: number
+  /** How many readers read once, and whether an append of another type may be in flight. */
+  readonly readers: number
+  readonly others: number
+}
+
+export interface Protocol {
+  readonly making: "holds the types exclusively" | "holds no lock"
+  readonly reads: "all visible events" | "up to the high-water mark"
+  /** When an append without the projection looks whether it is registered. */
+  readonly looks: "after it has locked the type" | "before it locks the type"
+  readonly documents: "are locked before they are read" | "are not locked"
+  readonly reader: "documents, then gaps" | "gaps, then documents"
+  readonly editions: "are compared" | "are ignored"
+}
+
+const protocol: Protocol = {
+  making: "holds the types exclusively",
+  reads: "all visible events",
+  looks: "after it has locked the type",
+  documents: "are locked before they are read",
+  reader: "documents, then gaps",
+  editions: "are compared"
+}
+
+interface Append {
+  at: "idle" | "looked" | "locked" | "inserted" | "has read" | "ended"
+  position: number
+  isRegistered: boolean
+  read: Array<number>
+}
+
+interface Reader {
+  at: "idle" | "has read" | "has looked" | "ended"
+  result: Array<number>
+  /** The events that were committed when it read. */
+  committed: Array<number>
+  edition: number
+}
+
+export interface State {
+  position: number
+  log: Array<number>
+  document: Array<number>
+  isRegistered: boolean
+  edition: number
+  hasGap: boolean
+  covered: Array<Append>
+  uncovered: Array<Append>
+  documentLock: number | null
+  maker: { at: "idle" | "locked" | "has read"; left: number; events: Array<number> }
+  /** The position above which an append of another type holds readers back. */
+  others: { left: number; mark: number | null }
+  readers: Array<Reader>
+  mistake: string | null
+}
+
+const idle: Append = { at: "idle", position: 0, isRegistered: false, read: [] }
+
+const make = (configuration: Configuration, rules: Protocol): Model<State> => ({
+  initial: {
+    position: 0,
+    log: [],
+    document: [],
+    isRegistered: false,
+    edition: 0,
+    hasGap: false,
+    covered: Array.from({ length: configuration.covered }, () => idle),
+    uncovered: Array.from({ length: configuration.uncovered }, () => idle),
+    documentLock: null,
+    maker: { at: "idle", left: configuration.makings, events: [] },
+    others: { left: configuration.others, mark: null },
+    readers: Array.from(
+      { length: configuration.readers },
+      () => ({ at: "idle", result: [], committed: [], edition: 0 })
+    ),
+    mistake: null
+  },
+  steps: (state, can) => {
+    for (const index of state.covered.keys()) coveredSteps(rules, state, index, can)
+    for (const index of state.uncovered.keys()) uncoveredSteps(rules, state, index, can)
+    makerSteps(rules, state, can)
+    otherSteps(state, can)
+    for (const index of state.readers.keys()) readerSteps(rules, state, index, can)
+  },
+  violation: ({ document, hasGap, isRegistered, log, mistake }) =>
+    mistake ??
+      (isRegistered && !hasGap && document.length !== log.length
+        ? "the document lacks an event, and no gap says so"
+        : undefined),
+  goal: ({ covered, hasGap, isRegistered, maker, uncovered }) =>
+    [...covered, ...uncovered].every(({ at }) => at === "ended") && maker.left === 0 &&
+    (isRegistered || hasGap || configuration.makings === 0),
+  goalName: "an append or a making of the documents never ends"
+})
+
+const isInFlight = ({ at }: Append): boolean => at === "locked" || at === "inserted" || at === "has read"
+
+const hasTypes = ({ at }: State["maker"], { making }: Protocol): boolean =>
+  making === "holds the types exclusively" && at !== "idle"
+
+const withEvent = (events: ReadonlyArray<number>, event: number): Array<number> =>
+  [...events, event].toSorted((a, b) => a - b)
+
+const coveredSteps = (rules: Protocol, state: State, index: number, can: Can<State>): void => {
+  const { at, position } = state.covered[index]!
+  const to = (does: string, change: (append: Append, state: State) => void) =>
+    can(`append ${index + 1} with the projection`, does, (state) => change(state.covered[index]!, state))
+  if (at === "idle" && !hasTypes(state.maker, rules)) to("locks its type", (append) => void (append.at = "locked"))
+  else if (at === "locked") insertStep(state, to)
+  else if (at === "inserted") {
+    const isLocked = rules.documents === "are locked before they are read"
+    if (isLocked && state.documentLock !== null) return
+    to("reads the document", (append, state) => {
+      append.at = "has read"
+      append.read = state.document
+      if (isLocked) state.documentLock = index
+    })
+  } else if (at === "has read") {
+    to(`writes event ${position} to the document and commits`, (append, state) => {
+      state.document = withEvent(append.read, position)
+      state.log = withEvent(state.log, position)
+      if (state.documentLock === index) state.documentLock = null
+      Object.assign(append, { ...idle, at: "ended" })
+    })
+  }
+}
+
+const insertStep = (
+  { position }: State,
+  to: (does: string, change: (append: Append, state: State) => void) => void
+): void =>
+  to(`inserts event ${position + 1}`, (append, state) => {
+    append.at = "inserted"
+    append.position = ++state.position
+  })
+
+const uncoveredSteps = (rules: Protocol, state: State, index: number, can: Can<State>): void => {
+  const { at, isRegistered, position } = state.uncovered[index]!
+  const to = (does: string, change: (append: Append, state: State) => void) =>
+    can(`append ${index + 1} without the projection`, does, (state) => change(state.uncovered[index]!, state))
+  const look = (next: Append["at"]) =>
+    to(state.isRegistered ? "finds the projection registered" : "finds no projection", (append, state) => {
+      append.at = next
+      append.isRegistered = state.isRegistered
+    })
+  const isEarly = rules.looks === "before it locks the type"
+  if (at === "idle" && isEarly) look("looked")
+  else if ((at === "idle" || at === "looked") && !hasTypes(state.maker, rules)) {
+    to("locks its type", (append) => void (append.at = "locked"))
+  } else if (at === "locked") insertStep(state, to)
+  else if (at === "inserted" && !isEarly) look("has read")
+  else if (at === "has read" || at === "inserted") {
+    to(isRegistered ? `commits event ${position} and a gap` : `commits event ${position}`, (append, state) => {
+      state.log = withEvent(state.log, position)
+      if (isRegistered) state.hasGap = true
+      Object.assign(append, { ...idle, at: "ended" })
+    })
+  }
+}
+
+const makerSteps = (rules: Protocol, state: State, can: Can<State>): void => {
+  const { covered, log, maker, others, uncovered } = state
+  const to = (does: string, change: (maker: State["maker"], state: State) => void) =>
+    can("a program", does, (state) => change(state.maker, state))
+  if (maker.at === "idle" && maker.left > 0) {
+    if (rules.making === "holds the types exclusively" && [...covered, ...uncovered].some(isInFlight)) return
+    to("begins to make the document", (maker) => {
+      maker.at = "locked"
+      maker.left--
+    })
+  } else if (maker.at === "locked") {
+    const events = rules.reads === "all visible events" || others.mark === null
+      ? log
+      : log.filter((event) => event <= others.mark!)
+    to(
+      events.length === 0 ? "reads no event" : `reads ${events.map((event) => `event ${event}`).join(" and ")}`,
+      (maker) => {
+        maker.at = "has read"
+        maker.events = events
+      }
+    )
+  } else if (maker.at === "has read") {
+    to("writes the document, registers the projection and commits", (maker, state) => {
+      Object.assign(state, { document: maker.events, isRegistered: true, hasGap: false, edition: state.edition + 1 })
+      Object.assign(maker, { at: "idle", events: [] })
+    })
+  }
+}
+
+const otherSteps = ({ others, position }: State, can: Can<State>): void => {
+  if (others.mark !== null) {
+    can("an append of another type", "ends", (state) => void (state.others.mark = null))
+  } else if (others.left > 0) {
+    can("an append of another type", `locks ${position} and draws ${position + 1}`, (state) => {
+      state.others = { left: others.left - 1, mark: position }
+      state.position++
+    }, { mayHappen: true })
+  }
+}
+
+const readerSteps = (rules: Protocol, state: State, index: number, can: Can<State>): void => {
+  const reader = state.readers[index]!
+  const { at } = reader
+  const to = (does: string, change: (reader: Reader, state: State) => void) =>
+    can(`reader ${index + 1}`, does, (state) => change(state.readers[index]!, state))
+  const isLast = rules.reader === "documents, then gaps" ? at === "has read" : at === "has looked"
+  /** Accepts the result, or reads again. */
+  const end = (reader: Reader, isAccepted: boolean, edition: number): void => {
+    Object.assign(reader, { at: isAccepted ? "ended" : "idle", result: [], committed: [], edition })
+  }
+  const read = (reader: Reader) => {
+    reader.result = state.document
+    reader.committed = state.log
+  }
+  const hasAll = ({ committed, result }: Reader) => committed.every((event) => result.includes(event))
+  const finish = (reader: Reader, target: State) => {
+    const isComplete = state.isRegistered && !state.hasGap
+    const isSame = rules.editions === "are ignored" || reader.edition === state.edition
+    if (isComplete && isSame && !hasAll(reader)) {
+      target.mistake = "a reader returns a document that lacks a committed event"
+    }
+    end(reader, isComplete && isSame, isComplete ? state.edition : reader.edition)
+  }
+  const shown = state.isRegistered ? `edition ${state.edition}${state.hasGap ? " with a gap" : ""}` : "no projection"
+  if (at === "ended") return
+  if (isLast && rules.reader === "documents, then gaps") to(`finds ${shown}`, finish)
+  else if (isLast) {
+    to("reads the document", (reader, target) => {
+      read(reader)
+      if (!hasAll(reader)) target.mistake = "a reader returns a document that lacks a committed event"
+      end(reader, true, reader.edition)
+    })
+  } else if (rules.reader === "documents, then gaps") {
+    to("reads the document", (reader) => {
+      reader.at = "has read"
+      read(reader)
+    })
+  } else if (state.isRegistered && !state.hasGap) to(`finds ${shown}`, (reader) => void (reader.at = "has looked"))
+}
+
+const one: Configuration = { covered: 1, uncovered: 1, makings: 1, readers: 0, others: 0 }
+const reading: Configuration = { ...one, covered: 0, makings: 2, readers: 1 }
+
+export const inlineProjection: Protocols<Configuration, Protocol, State> = {
+  make,
+  protocol,
+  small: [{ ...one, covered: 2, others: 1 }, reading],
+  large: [{ covered: 2, uncovered: 1, makings: 2, readers: 1, others: 1 }, {
+    covered: 1,
+    uncovered: 2,
+    makings: 2,
+    readers: 1,
+    others: 0
+  }],
+  mutants: {
+    "the documents are made without a lock of the types": { change: { making: "holds no lock" }, configuration: one },
+    "the documents are made up to the high-water mark": {
+      change: { reads: "up to the high-water mark" },
+      configuration: { ...one, others: 1 }
+    },
+    "an append looks for projections before it locks its type": {
+      change: { looks: "before it locks the type" },
+      configuration: one
+    },
+    "documents are read without a lock": {
+      change: { documents: "are not locked" },
+      configuration: { ...one, covered: 2 }
+    },
+    "a reader looks for gaps before it reads": { change: { reader: "gaps, then documents" }, configuration: reading },
+    "a reader does not compare editions": { change: { editions: "are ignored" }, configuration: reading }
+  }
+}
