@@ -1,0 +1,138 @@
+/**
+ * Cases about the partitions of a consumer: claims, leases and checkpoints.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Position from "../core/Position.ts"
+import type { ProjectionStore } from "../projection/ProjectionStore.ts"
+import { acquire, advance, at, claim, driver, keys, minute, notes, put, written } from "./ProjectionStoreFixtures.ts"
+import { type Case, equal, includes, isAtLeast, test, unique } from "./Suite.ts"
+
+/**
+ * The cases.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const cases: ReadonlyArray<Case<ProjectionStore>> = [
+  test("returns the start as the checkpoint of a new projection", function*() {
+    const { id } = notes()
+    equal(yield* (yield* driver).checkpoint(id), Position.start, "the checkpoint")
+    equal(yield* acquire(id), Option.some({ epoch: 1n, position: Position.start }), "the first lease")
+  }),
+
+  test("stores with a checkpoint the id of the event there", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const eventId = "0198c0de-0000-7000-8000-000000000001"
+    const stored = Effect.map(
+      Effect.all([store.progress(id), claim(id)]),
+      ([[progress], { assigned: [assigned] }]) => {
+        equal(progress?.count, assigned?.count, "the number of events before it")
+        return [progress?.eventId, assigned?.eventId]
+      }
+    )
+    const { assigned: [assigned] } = yield* claim(id)
+    equal(yield* stored, [undefined, undefined], "at the start")
+    yield* store.advance({ ...written(id, assigned!.epoch, 0, 5), toEventId: eventId })
+    equal(yield* stored, [eventId, eventId], "after an event")
+    const key = unique("note")
+    yield* store.advance({
+      ...written(id, assigned!.epoch, 5, 7, [put(key, "open")]),
+      toEventId: eventId.replace("1", "2"),
+      toCount: { since: at(2), events: 4 },
+      reads: [{ key, revision: 0n }]
+    })
+    equal((yield* store.progress(id))[0]?.count, { since: at(2), events: 4 }, "the number of events before it")
+    equal(yield* stored, [eventId.replace("1", "2"), eventId.replace("1", "2")], "after a write on condition")
+  }),
+
+  test("excludes other workers until the lease expires or is released", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    equal(Option.map(yield* acquire(id, "one"), ({ epoch }) => epoch), Option.some(1n), "the first owner")
+    equal(yield* acquire(id, "two"), Option.none(), "another owner")
+    equal(yield* acquire(id, "one"), Option.some({ epoch: 1n, position: Position.start }), "the same owner")
+    yield* store.release(id, "two")
+    equal(yield* acquire(id, "two"), Option.none(), "who has nothing gives nothing back")
+    yield* store.release(id, "one")
+    equal(yield* advance(id, 1n, 0, 1), false, "who has given it back cannot write")
+    equal(yield* acquire(id, "two"), Option.some({ epoch: 3n, position: Position.start }), "given back")
+
+    const short = notes()
+    yield* acquire(short.id, "one", Duration.seconds(2))
+    const { nextLeaseEndsIn } = yield* claim(short.id, "two")
+    isAtLeast(2000, nextLeaseEndsIn ?? Infinity, "the time until the lease ends")
+    const taken = yield* acquire(short.id, "two").pipe(
+      Effect.repeat({ until: Option.isSome, schedule: Schedule.spaced("10 millis") }),
+      Effect.timeout("30 seconds")
+    )
+    equal(Option.map(taken, (lease) => lease.epoch), Option.some(2n), "ended")
+  }),
+
+  test("spreads partitions evenly, each to one worker", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const assigned = (owner: string, lease = minute) =>
+      Effect.map(claim(id, owner, lease, 8), ({ assigned }) => assigned.map((one) => one.partition))
+    equal(yield* assigned("one"), [0, 1, 2, 3, 4, 5, 6, 7], "one worker has all")
+    equal(yield* assigned("two"), [], "the second finds none free")
+    const { assigned: all, assignmentSize } = yield* claim(id, "one", minute, 8)
+    equal([all.length, assignmentSize], [8, 4], "the assignment of the first worker shrinks by half")
+    for (const partition of [4, 5, 6, 7]) yield* store.release(id, "one", partition)
+    equal(yield* assigned("two"), [4, 5, 6, 7], "which the second takes")
+    equal((yield* claim(id, "three", minute, 8)).assignmentSize, 3, "of three workers, three each at most")
+    yield* store.release(id, "two")
+    equal(yield* assigned("three"), [4, 5, 6, 7], "the released partitions")
+    const progress = yield* store.progress(id)
+    equal(progress.map((p) => p.owner), ["one", "one", "one", "one", "three", "three", "three", "three"], "the owners")
+    const other = yield* Effect.flip(claim(id, "one", minute, 4))
+    equal(other.reason._tag, "StoreMisconfigured", "another number is rejected")
+    includes(other.message, "8 partitions", "the message names the number")
+  }),
+
+  test("keeps the partitions of a worker that stops claiming", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const bid = (owner: string, renewOnly = false, lease = minute) =>
+      Effect.map(
+        store.claim({ consumer: id, owner, partitions: 4, partitionedBy: "document", lease, renewOnly }),
+        ({ assigned, assignmentSize }) => [assigned.map(({ partition }) => partition), assignmentSize] as const
+      )
+    equal(yield* bid("one"), [[0, 1, 2, 3], 4], "one worker has all")
+    yield* store.release(id, "one", 2)
+    equal(yield* bid("one", true), [[0, 1, 3], 4], "it does not take back what it gave")
+    equal(yield* bid("two"), [[2], 4], "which is within another's share")
+    for (const partition of [0, 1, 3]) yield* store.release(id, "one", partition)
+    equal(yield* bid("two"), [[0, 1, 2, 3], 4], "as all is")
+    equal(yield* bid("one", true, Duration.seconds(1)), [[], 4], "who has nothing is given nothing")
+    equal(yield* bid("one"), [[], 2], "who asks again counts again")
+    equal((yield* bid("two"))[1], 2, "for others too")
+  }),
+
+  test("grants one of 20 concurrent claims", function*() {
+    const { id } = notes()
+    const bids = yield* Effect.forEach(
+      Array.from({ length: 20 }, (_, i) => `owner-${i}`),
+      (owner) => acquire(id, owner),
+      { concurrency: "unbounded" }
+    )
+    equal(bids.filter(Option.isSome).length, 1, "owners")
+  }),
+
+  test("rejects a write without the lease", function*() {
+    const { id } = notes()
+    yield* acquire(id, "one", Duration.zero)
+    equal(yield* advance(id, 1n, 0, 5, [put("a", "open")]), true, "while it is the owner")
+    yield* (yield* driver).release(id, "one")
+    yield* acquire(id, "two")
+    equal(yield* advance(id, 1n, 5, 6, [put("a", "done"), put("b", "open")]), false, "after another took over")
+    equal(yield* (yield* driver).checkpoint(id), at(5), "the checkpoint")
+    equal(yield* keys(id, ["status=4open"]), ["a"], "the documents")
+    equal(yield* advance(id, 3n, 5, 6, [put("b", "open")]), true, "the new owner writes")
+  })
+]
