@@ -116,7 +116,7 @@ type ModelsOf = (payload: unknown) => DecisionDefinition.Models
 
 /** Rejects an Rpc that is not a command, and a command without the aggregate's id: its type becomes the message, which no value has. */
 type HasId<Commands extends ReadonlyArray<Command.Any>, Id extends string> = {
-  readonly [K in keyof Commands]: [Command.BusError] extends [Command.Error<Commands[K]>] ?
+  readonly [K in keyof Commands]: Commands[K] extends Command.WithBusErrors ?
     Command.Payload<Commands[K]> extends { readonly [P in Id]: string } ? Commands[K]
     : `the payload of "${Commands[K]["_tag"]}" lacks the aggregate's id "${Id}", a string`
     : `"${Commands[K]["_tag"]}" is not a command: define it with Command.make`

@@ -28,7 +28,7 @@ export type Evolve<State, E extends Event.Tagged> = {
  * @since 0.1.0
  * @category models
  */
-export type Decision<E, Error> = DecisionDefinition.Outcome<E, Error>
+export type Decision<Error, E> = DecisionDefinition.Outcome<Error, E>
 
 /**
  * The functions of `Decide` without the types of their models.
@@ -41,7 +41,7 @@ export type ErasedDecide<State, E, C extends Command.Any> = {
     // A method is compared bivariantly: the models of a command are those of its decider, which this type does not know.
     R in C as R["_tag"]
   ]: {
-    decide(state: State, command: Command.Payload<R>, models?: unknown): Decision<E, Command.DeclaredError<R>>
+    decide(state: State, command: Command.Payload<R>, models?: unknown): Decision<Command.DeclaredError<R>, E>
   }["decide"]
 }
 
@@ -67,7 +67,7 @@ export type Decide<State, E, C extends Command.Any, M = {}> = {
     state: State,
     command: Command.Payload<R>,
     ...models: StatesOf<M, R["_tag"]>
-  ) => Decision<E, Command.DeclaredError<R>>
+  ) => Decision<Command.DeclaredError<R>, E>
 }
 
 type StatesOf<M, Tag extends string> = Tag extends keyof M
@@ -122,7 +122,7 @@ export const decide = <State, E extends Event.Tagged, C extends Command.Any, Tag
   // `Decide` has a function for this tag with this payload and error; a lookup by a generic tag loses the correlation.
   const byCommand = decider.decide as Record<
     string,
-    (state: State, command: unknown, models: unknown) => Decision<E, Error>
+    (state: State, command: unknown, models: unknown) => Decision<Error, E>
   >
   const decision = byCommand[command]!(state, payload, models)
   return Result.isResult(decision) ? decision : Result.succeed(decision)

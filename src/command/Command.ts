@@ -17,6 +17,16 @@ import { Receipt } from "../core/Receipt.ts"
  */
 export type BusError = InvalidCommand | ConcurrencyConflict | EventStoreError
 
+/**
+ * What the compiler looks at to tell a command from another Rpc. A comparison of all errors would cost much more for each command.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WithBusErrors {
+  readonly errorSchema: { readonly members: readonly [unknown, typeof InvalidCommand, ...ReadonlyArray<unknown>] }
+}
+
 type ErrorSchema<E extends Schema.Top> = Schema.Union<
   readonly [E, typeof InvalidCommand, typeof ConcurrencyConflict, typeof EventStoreError]
 >

@@ -18,12 +18,13 @@ import * as EventTags from "../event/EventTags.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 
 /**
- * The outcome of a command: events, or an error that the command declares. Without events nothing is appended.
+ * The outcome of a command: events, or an error that the command declares. Without events nothing is appended. The error comes first, so that the
+ * compiler's messages begin with it.
  *
  * @since 0.1.0
  * @category models
  */
-export type Outcome<E, Error> = ReadonlyArray<E> | Result.Result<ReadonlyArray<E>, Error>
+export type Outcome<Error, E> = ReadonlyArray<E> | Result.Result<ReadonlyArray<E>, Error>
 
 /**
  * The Schema of a model's state. Like an event it is encoded and decoded without services.
@@ -183,7 +184,7 @@ export interface Decision<C extends Command.Any, Events extends Event.Any, out M
   readonly decide: (
     states: Readonly<Record<string, unknown>>,
     payload: Command.Payload<C>
-  ) => Outcome<Event.Of<Events>, Command.DeclaredError<C>>
+  ) => Outcome<Command.DeclaredError<C>, Event.Of<Events>>
 }
 
 /**
@@ -236,7 +237,7 @@ export const make = <
   readonly decide: (
     states: States<M>,
     payload: Command.Payload<C>
-  ) => NoInfer<Outcome<Event.Of<Events>, Command.DeclaredError<C>>>
+  ) => NoInfer<Outcome<Command.DeclaredError<C>, Event.Of<Events>>>
 }): Decision<C, Events, M> => {
   // Throws when personal data is where it cannot be encrypted.
   const isPersonal = EventPersonalData.hasPersonalData(options.events)

@@ -113,7 +113,24 @@ const mistakes: ReadonlyArray<Mistake> = [
     name: "undeclaredError",
     program: `User.decider({ initial, evolve, decide: { ...decide, RegisterUser: (_, c) =>
       Result.fail(new NotRegistered({ userId: c.userId })) } })`,
-    says: [`Type 'Result<never, NotRegistered>' is not assignable to type 'Decision<`, `, AlreadyRegistered>'.`]
+    says: [`Type 'Result<never, NotRegistered>' is not assignable to type 'Decision<AlreadyRegistered, `]
+  },
+  {
+    name: "undeclaredDecisionError",
+    program: `Decision.make(RegisterUser, { events: UserEvent, models: () => ({}), decide: (_, c) =>
+      Result.fail(new NotRegistered({ userId: c.userId })) })`,
+    says: [`Type 'Result<never, NotRegistered>' is not assignable to type 'Outcome<AlreadyRegistered, `]
+  },
+  {
+    name: "missingHandlersOfProgram",
+    program: `Effect.runPromise(Effect.gen(function*() {
+      yield* CommandBus.dispatch(RegisterUser, { userId: "u1", name: "Ann" })
+      return yield* rename
+    }))`,
+    says: [
+      `Argument of type 'Effect<Receipt, AlreadyRegistered | `,
+      `\nType 'Handler<"RegisterUser"> | Handler<"RenameUser">' is not assignable to type 'never'.`
+    ]
   },
   {
     name: "misspeltPayload",
