@@ -1147,7 +1147,8 @@ as $$
     ) as waiting
 $$;
 
--- The types of the events in the log, by the categories of their streams, as count_event_types has counted them.
+-- The types of the events in the log, by the categories of their streams, as count_event_types has counted them. At most 1,000
+-- categories: the events of all others are under the category ''. A log whose streams have no categories has one for each stream.
 create table evsrc.event_types (
   category text collate "C" not null,
   type text collate "C" not null,
@@ -1181,7 +1182,15 @@ declare
   last_id uuid;
   next_position bigint;
 begin
-  select counted."position", counted.event_id into last_position, last_id from evsrc.event_types_counted counted for update;
+  select counted."position", counted.event_id into last_position, last_id from evsrc.event_types_counted counted
+    for update skip locked;
+  if not found then
+    -- Another transaction is counting.
+    return query
+      select counted."position", known.category, known.type, known.first_position, known.events
+        from evsrc.event_types_counted counted left join evsrc.event_types known on true;
+    return;
+  end if;
   if last_position > 0 and not evsrc.has_events(array[last_position], array[last_id]) then
     -- The log was set back.
     delete from evsrc.event_types;
@@ -1194,10 +1203,25 @@ begin
       limit p_limit
   ) as event;
   if next_position is not null then
-    insert into evsrc.event_types as known (category, type, first_position, events)
-      select split_part(event.stream, '-', 1), event.type, min(event."position"), count(*) from evsrc.log event
+    with counted as (
+      select split_part(event.stream, '-', 1) as category, event.type, min(event."position") as first_position, count(*) as events
+        from evsrc.log event
         where event."position" > last_position and event."position" <= next_position
         group by 1, 2
+    ), added as (
+      select counted.category, row_number() over (order by min(counted.first_position)) as number
+        from counted
+        where not exists (select from evsrc.event_types known where known.category = counted.category)
+        group by counted.category
+    ), room as (
+      select 1000 - count(distinct known.category) as categories from evsrc.event_types known where known.category <> ''
+    ), placed as (
+      select case when added.number > room.categories then '' else counted.category end as category, counted.type,
+          counted.first_position, counted.events
+        from counted cross join room left join added on added.category = counted.category
+    )
+    insert into evsrc.event_types as known (category, type, first_position, events)
+      select placed.category, placed.type, min(placed.first_position), sum(placed.events) from placed group by 1, 2
       on conflict (category, type) do update set events = known.events + excluded.events;
     last_position := next_position;
   end if;

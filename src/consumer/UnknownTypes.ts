@@ -27,6 +27,8 @@ export const of = (
 ): ReadonlyArray<EventType> => {
   const inSet = new Set(Event.declaredTypes(consumer.events))
   const categories = new Set(types.filter(({ type }) => inSet.has(type)).map(({ category }) => category))
+  // These events are of many categories.
+  categories.delete("")
   return types.filter((one) =>
     categories.has(one.category) && !inSet.has(one.type) && !consumer.ignoreTypes.includes(one.type)
     && mayHavePrefix(one.category, consumer.where.streamPrefix)

@@ -334,7 +334,10 @@ export interface PageOfEvents {
  */
 export interface EventType {
   readonly type: string
-  /** The category of the streams that have events of this type: the part of their names before the first `-`. */
+  /**
+   * The category of the streams that have events of this type: the part of their names before the first `-`. It is empty for the events of all
+   * categories after the first 1,000.
+   */
   readonly category: string
   /** The position of the first of them. */
   readonly first: Position

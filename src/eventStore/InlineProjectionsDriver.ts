@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import type { TypeFilter } from "../event/EventFilter.ts"
@@ -58,9 +59,12 @@ export interface InlineProjectionsDriver {
   /** Removes a registration and its gaps. Returns whether there was one. */
   readonly unregister: (projection: string) => Effect.Effect<boolean, EventStoreError>
 
-  /** Runs an effect in the caller's transaction, while no other transaction does so for the same projection. */
+  /**
+   * Runs an effect in the caller's transaction, while no other transaction does so for the same projection. If one does, waits for it, or returns none.
+   */
   readonly exclusively: <A, E, R>(
     projection: string,
+    waits: boolean,
     effect: Effect.Effect<A, E, R>
-  ) => Effect.Effect<A, E | EventStoreError, R>
+  ) => Effect.Effect<Option.Option<A>, E | EventStoreError, R>
 }

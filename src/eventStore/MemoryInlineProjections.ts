@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import type { Position } from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
@@ -70,7 +71,8 @@ export const make = (): MemoryInlineProjections => {
       }),
     closeGaps: (projection) => Effect.sync(() => change(projection, { missedFrom: undefined, edition: ++editions })),
     unregister: (projection) => Effect.sync(() => registered.delete(projection)),
-    exclusively: (_projection, effect) => turn.withPermit(effect),
+    exclusively: (_projection, waits, effect) =>
+      waits ? Effect.map(turn.withPermit(effect), Option.some) : turn.withPermitsIfAvailable(1)(effect),
     gapsOf: (events, covered = []) =>
       Array.from(registered.values()).flatMap((projection) => {
         const isRead = EventFilter.matcher(projection.reads)

@@ -314,6 +314,9 @@ export const correlationPage = (
     limit
   )
 
+/** A log whose streams have no categories has one for each stream. All after so many count as the category "". */
+const maxCategories = 1000
+
 /**
  * Returns the types of the events, by the categories of their streams.
  *
@@ -321,9 +324,12 @@ export const correlationPage = (
  * @category accessors
  */
 export const eventTypes = ({ rows }: MemoryLog): ReadonlyArray<EventType> => {
+  const categories = new Set<string>()
   const types = new Map<string, EventType>()
   for (const { position: first, stream, type } of rows) {
-    const category = StreamId.category(stream)
+    const ofStream = StreamId.category(stream)
+    if (categories.size < maxCategories) categories.add(ofStream)
+    const category = categories.has(ofStream) ? ofStream : ""
     const key = JSON.stringify([category, type])
     const found = types.get(key) ?? { type, category, first, events: 0 }
     types.set(key, { ...found, events: found.events + 1 })

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Position from "../core/Position.ts"
 import type { InlineProjectionsDriver, RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
@@ -58,14 +59,16 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
         ),
         (rows) => rows.length > 0
       ),
-    exclusively: (projection, effect) =>
-      Effect.andThen(
-        query("select pg_advisory_xact_lock(to_regclass($1)::oid::integer, hashtext($2))", [
-          `${schema}.inline_projections`,
-          projection
-        ]),
-        effect
+    exclusively: (projection, waits, effect) => {
+      const key = "(to_regclass($1)::oid::integer, hashtext($2))"
+      const lock = waits
+        ? `select true as locked from (select pg_advisory_xact_lock${key}) as waited`
+        : `select pg_try_advisory_xact_lock${key} as locked`
+      return Effect.flatMap(
+        query<{ readonly locked: boolean }>(lock, [`${schema}.inline_projections`, projection]),
+        ([row]) => row?.locked === true ? Effect.map(effect, Option.some) : Effect.succeedNone
       )
+    }
   }
 }
 

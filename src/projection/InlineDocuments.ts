@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { EventStoreError } from "../core/errors.ts"
@@ -68,7 +69,8 @@ const logGap = (projection: string, from: Position.Position) =>
   )
 
 /**
- * Makes the documents of a projection from the log, unless they are complete, and registers the projection. Returns whether it made them.
+ * Makes the documents of a projection from the log, unless they are complete, and registers the projection. Returns whether it made them. While another
+ * process makes them it waits, or leaves it at that.
  *
  * **Details**
  *
@@ -81,7 +83,8 @@ const logGap = (projection: string, from: Position.Position) =>
 export const complete = Effect.fn("Projector.completeInline")(function*(
   stores: Stores,
   projection: Projection.Any,
-  isRequired: boolean
+  isRequired: boolean,
+  waits = true
 ): Effect.fn.Return<boolean, EventStoreError> {
   const { documents, log } = stores
   const { inlineProjections } = log
@@ -94,8 +97,9 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
     }
     return false
   }
-  return yield* documents.transaction(inlineProjections.exclusively(
+  const made = yield* documents.transaction(inlineProjections.exclusively(
     projection.id,
+    waits,
     Effect.gen(function*() {
       // Another process may have done it while this one waited.
       const current = yield* find
@@ -117,6 +121,7 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
       return true
     })
   ))
+  return Option.getOrElse(made, () => false)
 })
 
 const write = ({ documents }: Stores, generation: string, changes: ReadonlyArray<EncodedDocument>) =>
@@ -226,7 +231,8 @@ export const repairForever = (
         `The documents of inline projection "${projection.id}" lack the event at position ${found.missedFrom}, which a program without the `
           + "projection appended; they are made again from the log"
       )
-      yield* complete(stores, projection, isRequired)
+      // Another process that does it must not make this one hold a connection.
+      yield* complete(stores, projection, isRequired, false)
     }
   })
   return check.pipe(

@@ -264,6 +264,41 @@ const stops: ReadonlyArray<Case<Stores>> = [
     equal(all.filter((text) => text.startsWith("row")), ["row 1", "row emptied", "row 2"], "the rows")
   }),
 
+  test("a consumer stops at an unknown type only in the streams of its events", function*() {
+    const [category, otherCategory] = [uniqueCategory(), uniqueCategory()]
+    const [known, unknown] = [unique("CrateFilled"), unique("CrateSpilled")]
+    const { driver } = (yield* EventStore.EventStore)[internals]
+    const write = (stream: string, type: string) =>
+      driver.append({
+        stream: StreamId.StreamId.make(stream),
+        expected: "any",
+        events: [{ id: crypto.randomUUID(), type, schemaVersion: 1, data: "{}", metadata: "{}" }]
+      })
+    const crates = Projection.make(unique("crates"), {
+      events: Schema.TaggedUnion({ [known]: {} }),
+      document: Schema.Int,
+      unknownTypes: "stop",
+      key: (_, { stream }) => stream,
+      evolve: { [known]: (count = 0) => count + 1 }
+    })
+    const counted = (count: number) => pollUntil(cartOf(crates, `${category}-1`), (found) => found === count)
+    yield* write(`${category}-1`, known)
+    yield* write(`${otherCategory}-1`, unknown)
+    yield* write(`${category}-1`, known)
+    yield* write(`${category}-2`, unknown)
+    yield* write(`${category}-1`, known)
+    yield* start(crates)
+    yield* pollUntil(
+      Health.of([crates]),
+      ({ reasons }) => reasons.some((reason) => reason.includes("waits for a process with newer code"))
+    )
+    equal(yield* cartOf(crates, `${category}-1`), 2, "the document before the unknown event of its streams")
+    yield* start({ ...crates, ignoreTypes: [unknown] })
+    yield* counted(3)
+    const others = yield* unknownOf(crates)
+    equal(others.map(({ category }) => category), [category], "the category")
+  }),
+
   test("a consumer that stops at unknown types reads past those of other streams, and past ignored ones", function*() {
     const [category, otherCategory] = [uniqueCategory(), uniqueCategory()]
     const options = { unknownTypes: "stop", partitions: 4 } as const

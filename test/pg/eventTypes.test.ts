@@ -1,6 +1,6 @@
 /** The types of events are counted once each, whatever happens to the log, on a PostgreSQL server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Deferred, Effect, Fiber, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
@@ -70,6 +70,40 @@ describe("The types of events on PostgreSQL", () => {
       assert.strictEqual(yield* count(100), position)
       assert.deepStrictEqual(yield* counted, yield* inLog)
       assert.strictEqual((yield* counted).length, 1)
+    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+
+  it.live("are counted without waiting while another transaction counts", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const [began, ended] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const { position: first } = yield* visit("Room-1", "Visited")
+      yield* count(10)
+      const { position: second } = yield* visit("Room-2", "Visited")
+      const counting = yield* Effect.forkChild(sql.withTransaction(
+        Effect.tap(count(10), () => Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(ended)))
+      ))
+      yield* Deferred.await(began)
+      assert.strictEqual(yield* Effect.timeout(count(10), "30 seconds"), first)
+      yield* Deferred.succeed(ended, undefined)
+      assert.strictEqual(yield* Fiber.join(counting), second)
+      assert.strictEqual(yield* count(10), second)
+    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+
+  it.live("are counted for 1,000 categories, and together for all others", () =>
+    Effect.gen(function*() {
+      const streams = Array.from({ length: 1100 }, (_, n) => `${String(n).padStart(4, "0")}-a`)
+      yield* Effect.forEach(streams, (stream) => visit(stream, "Visited"), { concurrency: 100 })
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const head = yield* driver.head
+      yield* Effect.repeat(count(400), { until: (position) => position === head }).pipe(Effect.timeout("30 seconds"))
+      yield* visit("9999-a", "Visited")
+      const { position: last } = yield* visit(streams[0]!, "Visited")
+      yield* Effect.repeat(count(400), { until: (position) => position === last }).pipe(Effect.timeout("30 seconds"))
+      const { types } = yield* driver.eventTypes
+      assert.strictEqual(types.length, 1001)
+      const others = types.find(({ category }) => category === "")
+      assert.strictEqual(others?.events, 101)
+      assert.strictEqual(types.reduce((sum, { events }) => sum + events, 0), 1102)
     }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
 
   it.live("are counted by a role that has no right to the tables", () =>

@@ -29,6 +29,8 @@ const readOnce = Effect.gen(function*() {
   if (read._tag === "Failure") {
     assert.include(read.failure.message, "lack the event at position")
     seen.incomplete++
+    // The pauses between the repairs of the processes grow.
+    if (seen.incomplete % 20 === 0) yield* Projector.repairInline(gauges)
     return
   }
   const { events, version } = Option.getOrElse(read.success, () => ({ events: 0, version: 0 }))
