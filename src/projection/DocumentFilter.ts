@@ -106,9 +106,9 @@ export type OrderField<P extends Projection.Any> = {
  * @since 0.1.0
  * @category models
  */
-export interface OrderBy<P extends Projection.Any> {
+export interface OrderBy<out Field extends string> {
   /** An indexed field; the key of the document by default. */
-  readonly field?: OrderField<P> | undefined
+  readonly field?: Field | undefined
   /** `"asc"` by default: `null` and missing values first. */
   readonly direction?: "asc" | "desc" | undefined
 }

@@ -55,7 +55,7 @@ export interface ListOptions<P extends Projection.Any> {
    */
   readonly where?: DocumentFilter.Where<P> | undefined
   /** The order of the documents: by their keys, ascending, unless it names an indexed field or a direction. */
-  readonly orderBy?: DocumentFilter.OrderBy<P> | undefined
+  readonly orderBy?: DocumentFilter.OrderBy<DocumentFilter.OrderField<P>> | undefined
   /** The `next` of an earlier page with the same `where` and `orderBy`; the result starts after that page. */
   readonly after?: string | undefined
   /** The maximum number of documents; 100 by default. */

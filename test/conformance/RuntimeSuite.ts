@@ -27,6 +27,7 @@ import { audits } from "../operations/DeliveryAuditSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
 import { inlineGaps } from "../projection/InlineGapSuite.ts"
 import { lifecycles } from "../projection/LifecycleSuite.ts"
+import * as ListSuite from "../projection/ListSuite.ts"
 import { projections } from "../projection/ProjectorSuite.ts"
 import { rebuilds } from "../projection/rebuild/RebuildSuite.ts"
 import { signedSnapshots } from "../snapshot/SignedSnapshotSuite.ts"
@@ -95,6 +96,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...jsonValues,
   ...projections,
   ...lifecycles,
+  ...ListSuite.cases,
   ...inlineGaps,
   ...unknownTypes,
   ...subscriptions,

@@ -1,7 +1,7 @@
 /** Readers that run while their log is replaced by one with other events at the same positions. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Latch, Layer, Option, Schedule, Schema, Stream } from "effect"
-import { EventBus, EventStore, EventStoreError, Projection, ProjectionStore } from "evsrc"
+import { EventBus, EventStore, EventStoreError, Projection, ProjectionStore, Projector } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 
 const Counted = Schema.TaggedUnion({ Counted: { n: Schema.Int } })
@@ -12,6 +12,14 @@ const sum = Projection.make("sum", {
   key: () => "all",
   evolve: { Counted: (sum = 0, { n }) => sum + n }
 })
+const numbered = {
+  events: Counted,
+  document: Schema.Int,
+  key: ({ n }: { readonly n: number }) => String(n),
+  evolve: { Counted: (_: number | undefined, { n }: { readonly n: number }) => n }
+}
+const stored = Projection.make("numbers", { ...numbered, lifecycle: "async" })
+const live = Projection.make("live-numbers", { ...numbered, lifecycle: "live" })
 const append = (store: EventStore.EventStore["Service"], n: number) =>
   store.append(Counted, "s", [{ _tag: "Counted", n }])
 
@@ -88,6 +96,34 @@ describe("a log that is replaced while it is read", () => {
         Layer.merge(EventBus.layer(), ProjectionStore.layerMemory).pipe(
           Layer.provideMerge(Layer.succeed(EventStore.EventStore, store))
         )
+      ))
+    }))
+
+  it.live("rejects the cursor of a list", () =>
+    Effect.gen(function*() {
+      const { first, replace, second, store } = yield* replaceable
+      for (const n of [10, 20, 30]) yield* append(second, n)
+      yield* Effect.gen(function*() {
+        for (const n of [1, 2]) yield* append(store, n)
+        const { position } = yield* append(first, 3)
+        yield* ProjectionStore.awaitPosition(stored, position, "30 seconds").pipe(
+          Effect.provide(Projector.layer([stored]))
+        )
+        const options = { orderBy: { direction: "desc" }, limit: 1 } as const
+        for (const projection of [stored, live]) {
+          const { next } = yield* ProjectionStore.list(projection, options)
+          const second = ProjectionStore.list(projection, { ...options, after: Option.getOrThrow(next) })
+          assert.deepStrictEqual((yield* second).items, [2], projection.name)
+        }
+        const cursors = yield* Effect.forEach([stored, live], (projection) =>
+          Effect.map(ProjectionStore.list(projection, options), ({ next }) => [projection, next] as const))
+        yield* replace
+        for (const [projection, next] of cursors) {
+          const page = ProjectionStore.list(projection, { ...options, after: Option.getOrThrow(next) })
+          assert.strictEqual(reasonOf(yield* Effect.flip(page)), "LogDiverged", projection.name)
+        }
+      }).pipe(Effect.provide(
+        ProjectionStore.layerMemory.pipe(Layer.provideMerge(Layer.succeed(EventStore.EventStore, store)))
       ))
     }))
 })
