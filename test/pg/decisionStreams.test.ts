@@ -12,8 +12,8 @@ import { Outcome } from "./enrolling.ts"
 
 const processes = 4
 /** The number of accepted commands between two deaths of a process. */
-const progress = scale(60, 1_000)
-const deaths = scale(1, 6)
+const progress = scale(60, 500)
+const deaths = scale(1, 4)
 
 const storesAt = (url: string) =>
   PgStores.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 8 })))
