@@ -20,6 +20,6 @@ export const layer = ({ databaseUrl, dataDir }: Pick<Settings, "databaseUrl" | "
     Layer.provide(
       databaseUrl === undefined
         ? embedded(dataDir)
-        : PgClient.layer({ url: databaseUrl, applicationName: "evsrc-example-users" })
+        : PgClient.layer({ url: databaseUrl, applicationName: "evsrc-example-users", keepAlive: "10 seconds" })
     )
   )

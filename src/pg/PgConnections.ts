@@ -152,6 +152,18 @@ const isPgClient = (sql: SqlClient): sql is PgClient.PgClient => PgClient.TypeId
 export const isEmbedded = (sql: SqlClient): boolean =>
   isPgClient(sql) && sql.config.stream !== undefined && sql.config.host === "pglite"
 
+/**
+ * Logs, for debugging, that a client over TCP leaves dead connections that are idle to the deadline of the next statement.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const checkKeepAlive = (sql: SqlClient): Effect.Effect<void> =>
+  isPgClient(sql) && sql.config.keepAlive === undefined && sql.config.stream === undefined
+    && sql.config.path === undefined
+    ? Effect.logDebug("The SQL client has no keepAlive, so a dead connection is found only by the next statement on it")
+    : Effect.void
+
 /** The default of `PgClient`. */
 const defaultSize = 10
 
@@ -170,10 +182,24 @@ const noConnection = (timeout: number): SqlError => {
   return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation: "connect" }) })
 }
 
+const unanswered = new WeakSet<SqlError>()
+
 const noResponse = (timeout: number): SqlError => {
   const message = `the server did not respond within ${inWords(timeout)} (statementTimeout)`
-  return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation: "query" }) })
+  const error = new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "query" })
+  })
+  unanswered.add(error)
+  return error
 }
+
+/**
+ * Returns whether an error is that of a statement whose deadline has passed.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isNoResponse = (error: SqlError): boolean => unanswered.has(error)
 
 /** Waits until a fiber has ended, and returns whether it has. It cannot be interrupted, and needs no other fiber. */
 const hasEnded = (fiber: Fiber.Fiber<unknown, unknown>, millis: number): Effect.Effect<boolean> =>

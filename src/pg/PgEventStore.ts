@@ -45,6 +45,7 @@ export const makeDriver = Effect.fnUntraced(
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
+    yield* PgConnections.checkKeepAlive(sql)
     const query = PgStatement.make(connections)
     const reader = PgLogReader.make(query, quoted)
     const streams = PgStreams.make(query, quoted)

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
 import { EventStore, EventStoreError, StreamId } from "evsrc"
-import { PgEventStore, PgMigrations, type PgOptions, PgStores } from "evsrc/pg"
+import { PgEventStore, PgKeyStore, PgMigrations, type PgOptions, PgProjectionStore, PgStores } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
@@ -186,6 +186,42 @@ describe("a connection that no longer responds", () => {
         yield* append(store, "s", 2)
       })
     ))
+})
+
+describe("a key store whose server no longer responds", () => {
+  it.live("is KeyStoreUnavailable at its deadline", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const proxy = yield* Proxy.make(url)
+      yield* Effect.gen(function*() {
+        yield* PgMigrations.runKeys({ schema: PgMigrations.keysSchema })
+        const driver = yield* PgKeyStore.makeDriver({ statementTimeout: "500 millis" })
+        yield* driver.erasures
+        yield* proxy.blackhole(true)
+        assert.strictEqual((yield* failureOf(driver.erasures))._tag, "KeyStoreUnavailable")
+      }).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 2 })))
+    }))
+})
+
+describe("a handler in a transaction of the store", () => {
+  it.live("has limits in the server, and may begin nested transactions", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const driver = yield* PgProjectionStore.makeDriver(deadlines)
+      yield* sql`create table written (n integer)`
+      const limits = yield* driver.transaction(Effect.orDie(Effect.gen(function*() {
+        yield* sql.withTransaction(sql`insert into written values (1)`)
+        yield* Effect.exit(sql.withTransaction(Effect.andThen(sql`insert into written values (2)`, Effect.fail("no"))))
+        return yield* sql<
+          { readonly lock: string; readonly idle: string }
+        >`select current_setting('lock_timeout') as lock,
+          current_setting('idle_in_transaction_session_timeout') as idle`
+      })))
+      assert.deepStrictEqual(limits, [{ lock: "300ms", idle: "10s" }])
+      assert.deepStrictEqual(yield* sql`select n, current_setting('lock_timeout') as lock from written`, [
+        { n: 1, lock: "0" }
+      ])
+    }).pipe(Effect.provide(layerPostgres({ poolSize: 1 }))))
 })
 
 describe("a statement that takes too long", () => {

@@ -172,7 +172,7 @@ const requireTransactions = Effect.fnUntraced(function*(
       const error = sqlErrorOf(cause)
       return error === undefined
         ? Effect.failCause(Cause.map(cause, fromSqlError))
-        : isConnectionLost(error)
+        : isConnectionLost(error) && !PgConnections.isNoResponse(error)
         ? Effect.succeed(false)
         : Effect.fail(fromSqlError(error))
     })
