@@ -4,11 +4,16 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import * as Position from "../../src/core/Position.ts"
+import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
+import * as Projection from "../../src/projection/ProjectionDefinition.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
@@ -109,6 +114,42 @@ const parking: ReadonlyArray<Case<Stores>> = [
         equal(yield* parked, [], "the parked keys after the skip")
         yield* audited
       }).pipe(withProjector)
+    })
+  ),
+
+  ...[1, 3].map((partitions) =>
+    test(`an event whose key throws stops ${partitions} partitions until a deployment and a retry`, function*() {
+      const { Events, append, type } = fixture({ partitions })
+      let isDeployed = false
+      const projection = Projection.make(unique("keyless"), {
+        events: Events,
+        document: Schema.Array(Schema.Int),
+        partitions,
+        key: ({ courses, n }) => {
+          if (n === 2 && !isDeployed) throw new Error("no key")
+          return courses
+        },
+        evolve: { [type]: (seen, { n }) => [...seen ?? [], n] }
+      })
+      const seen = Effect.forEach(
+        ["a", "b", "c"],
+        (course) => Effect.map(ProjectionStore.get(projection, course), Option.getOrUndefined)
+      )
+      yield* Effect.gen(function*() {
+        for (const n of upTo(3)) yield* append(n, ["a", "b", "c"])
+        const last = yield* append(4, ["b"])
+        yield* until(Effect.map(Parking.list(projection), (all) => all.length === partitions))
+        equal(yield* seen, [[1], [1], [1]], "the documents")
+        includes((yield* Parking.list(projection))[0]?.error ?? "", "no key", "the error")
+        isDeployed = true
+        equal((yield* Parking.retry(projection, "")).outcome, "retried", "the retry")
+        const store = yield* ProjectionStore.ProjectionStore
+        yield* store.awaitPosition(projection, last, "50 seconds")
+        equal(yield* seen, [[1, 2, 3], [1, 2, 3, 4], [1, 2, 3]], "the documents after the retry")
+        equal(yield* Parking.list(projection), [], "the parked keys after the retry")
+        const { first, status } = yield* DeliveryAudit.run(projection)
+        equal([status, first], ["complete", undefined], "the audit")
+      }).pipe(Effect.provide(Projector.layer([projection], { batchSize: 2 })))
     })
   ),
 
