@@ -4,6 +4,7 @@
  */
 import { assert, describe, expect, it } from "@effect/vitest"
 import { isLong } from "../support/scale.ts"
+import { commandIds } from "./CommandIds.ts"
 import { explore, type Protocols, type Result } from "./Explorer.ts"
 import { handOver } from "./HandOver.ts"
 import { highWaterMark } from "./HighWaterMark.ts"
@@ -50,3 +51,4 @@ describeModel("Lease", lease)
 describeModel("HandOver", handOver)
 describeModel("SharedDocuments", sharedDocuments)
 describeModel("InlineProjection", inlineProjection)
+describeModel("CommandIds", commandIds)
