@@ -64,7 +64,7 @@ export const run = <A>(what: string, hasPersonalData: boolean, run: () => A): A 
   } catch (cause) {
     if (cause instanceof TypeError && frozenMessage.test(cause.message)) {
       throw named(
-        `${what} changed the state that it was given, which other calls use too; return a new state instead`,
+        `${what} changed a value that it was given, which other calls use too; return a new value instead`,
         cause,
         !hasPersonalData
       )

@@ -216,7 +216,7 @@ export const make = <
     index: options.index ?? [],
     keysOf,
     documentKeysOf: (event) => documentKeysOf(consumer, keysOf, event),
-    evolve: evolveWith(evolve)
+    evolve: evolveWith(name, evolve)
   }
 }
 
@@ -225,14 +225,25 @@ const keysWith = (key: (event: never, record: never) => string | ReadonlyArray<s
   return typeof keys === "string" ? [keys] : keys
 }
 
-/** Freezes documents: other events of a batch start from the same document, also after one has failed. */
-const evolveWith =
-  (evolve: Record<string, Evolver<unknown, never> | typeof ignore>): Any["evolve"] => (document, record, key) => {
-    const evolver = evolve[record.event._tag]
-    return evolver === undefined || evolver === ignore
-      ? document
-      : freezeOutsideProduction(evolver(freezeOutsideProduction(document), record.event as never, record as never, key))
-  }
+/** Freezes documents and events: a batch may be folded again from the same ones, also after an event has failed. */
+const evolveWith = (
+  name: string,
+  evolve: Record<string, Evolver<unknown, never> | typeof ignore>
+): Any["evolve"] =>
+(document, record, key) => {
+  const evolver = evolve[record.event._tag]
+  if (evolver === undefined || evolver === ignore) return document
+  const before = freezeOutsideProduction(document)
+  freezeOutsideProduction(record.event)
+  return freezeOutsideProduction(
+    // The fold removes personal data from what it throws.
+    userCode.run(
+      `evolve of projection "${name}" on "${record.event._tag}"`,
+      false,
+      () => evolver(before, record.event as never, record as never, key)
+    )
+  )
+}
 
 const documentKeysOf = (
   consumer: Consumer.Consumer,

@@ -1,7 +1,8 @@
 /** States that a user's function changes in place, and errors that quote personal data. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Schema } from "effect"
-import { Aggregate, Command, CommandBus, EventStore, KeyStore, PersonalData } from "evsrc"
+import { Cause, Chunk, Effect, Exit, HashMap, Schema } from "effect"
+import { Aggregate, Command, CommandBus, EventStore, KeyStore, PersonalData, Projection, ProjectionStore } from "evsrc"
+import { execFileSync } from "node:child_process"
 import { deepFreeze } from "../../src/core/deepFreeze.ts"
 
 const Add = Command.make("Add", { payload: { listId: Schema.String, item: Schema.String } })
@@ -31,20 +32,91 @@ describe("a decider that changes its state", () => {
       const exit = yield* Effect.exit(CommandBus.dispatch(Add, { listId: "1", item: "a" }))
       assert.include(
         Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "",
-        `decide of "List" on "Add" changed the state`
+        `decide of "List" on "Add" changed a value`
       )
       assert.deepStrictEqual(changing.initial, { items: [] })
       assert.deepStrictEqual((yield* Aggregate.load(changing, "1")).state, { items: [] })
     }).pipe(Effect.provide(Aggregate.layer(changing)), Effect.provide(EventStore.layerMemory)))
 
-  it("finds everything frozen but instances of classes, in cycles too", () => {
-    const date = new Date(0)
-    const state: { self?: unknown; at: Date; inner: Array<{ n: number }> } = { at: date, inner: [{ n: 1 }] }
+  it("finds plain objects, arrays and instances of Schema.Class frozen, in cycles too", () => {
+    class Point extends Schema.Class<Point>("Point")({ at: Schema.Struct({ x: Schema.Int }) }) {}
+    const state: { self?: unknown; inner: Array<{ n: number }>; point: Point } = {
+      inner: [{ n: 1 }],
+      point: new Point({ at: { x: 1 } })
+    }
     state.self = state
     deepFreeze(Object.freeze(state))
     assert.isTrue(Object.isFrozen(state.inner[0]) && Object.isFrozen(state.inner))
-    assert.isFalse(Object.isFrozen(date))
+    assert.isTrue(Object.isFrozen(state.point) && Object.isFrozen(state.point.at))
   })
+
+  it("finds maps, sets and dates read-only, and copies of them not", () => {
+    const state = deepFreeze({ map: new Map([["a", { n: 1 }]]), set: new Set([{ n: 1 }]), at: new Date(0) })
+    const changes = [
+      () => state.map.set("b", { n: 2 }),
+      () => state.map.delete("a"),
+      () => state.map.clear(),
+      () => state.set.add({ n: 2 }),
+      () => state.set.clear(),
+      () => state.at.setTime(1),
+      () => state.at.setUTCFullYear(1)
+    ]
+    for (const change of changes) assert.throws(change, /is read-only/)
+    assert.isTrue(Object.isFrozen(state.map.get("a")) && Object.isFrozen(Array.from(state.set)[0]))
+    const copy = new Map(state.map).set("b", { n: 2 })
+    assert.deepStrictEqual([copy.size, state.map.size, state.set.size, state.at.getTime()], [2, 1, 1, 0])
+    assert.deepStrictEqual(state.map, new Map([["a", { n: 1 }]]))
+  })
+
+  it("leaves instances of other classes as they are", () => {
+    class Counter {
+      n = 0
+    }
+    const state = deepFreeze({ counter: new Counter(), chunk: Chunk.make(1, 2), hash: HashMap.make(["a", 1]) })
+    state.counter.n = 1
+    assert.isFalse(Object.isFrozen(state.counter) || Object.isFrozen(state.chunk) || Object.isFrozen(state.hash))
+  })
+
+  const isFrozen = (setup: string, env: string | undefined) =>
+    execFileSync(process.execPath, [
+      "--conditions=@evsrc/source",
+      "--input-type=module",
+      "-e",
+      `const log = console.log; ${setup}
+       const { freezeOutsideProduction } = await import(${
+        JSON.stringify(import.meta.resolve("../../src/core/deepFreeze.ts"))
+      })
+       log(Object.isFrozen(freezeOutsideProduction({})))`
+    ], { env: { ...process.env, NODE_ENV: env }, encoding: "utf8" }).trim()
+
+  it("freezes unless NODE_ENV is production, also where there is no `process`", () => {
+    assert.strictEqual(isFrozen("", undefined), "true")
+    assert.strictEqual(isFrozen("", "production"), "false")
+    assert.strictEqual(isFrozen("delete globalThis.process", "production"), "true")
+    assert.strictEqual(isFrozen("globalThis.process = {}", "production"), "true")
+  })
+
+  it.effect("fails a projection that changes its document, and names it", () =>
+    Effect.gen(function*() {
+      const Lists = Projection.make("lists", {
+        events: ListEvent,
+        document: Schema.Struct({ items: Schema.Array(Schema.String) }),
+        lifecycle: "live",
+        key: ({ listId }) => listId,
+        evolve: {
+          Added: (list, { item }) => {
+            if (list === undefined) return { items: [item] }
+            ;(list.items as Array<string>).push(item)
+            return list
+          }
+        }
+      })
+      const store = yield* EventStore.EventStore
+      const added = ListEvent.cases.Added.make({ listId: "1", item: "a" })
+      yield* store.append(ListEvent, "List-1", [added, added])
+      const error = yield* Effect.flip(ProjectionStore.get(Lists, "1"))
+      assert.include(error.message, `evolve of projection "lists" on "Added" changed a value that it was given`)
+    }).pipe(Effect.provide(ProjectionStore.layerMemory), Effect.provide(EventStore.layerMemory)))
 })
 
 describe("a function that quotes personal data", () => {
