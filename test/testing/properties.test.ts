@@ -185,7 +185,7 @@ describe("a property of deciders", () => {
       const failures = (yield* outcomes(properties)).flatMap(({ failure }) => failure === undefined ? [] : [failure])
       assert.isTrue(failures.length > 0)
       // States are frozen outside production.
-      for (const failure of failures) assert.include(failure, "changed the state that it was given")
+      for (const failure of failures) assert.include(failure, "changed a value that it was given")
     })
   })
 })
