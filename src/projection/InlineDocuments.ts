@@ -217,7 +217,9 @@ export const repairForever = (
     for (const pause of pauses) {
       const { projection } = pause
       const found = registered.find((one) => one.projection === projection.id)
-      if (found?.missedFrom === undefined) {
+      // Without a registration it was retired. If the registration has types that this definition does not read, programs with a newer one repair.
+      const isOlder = found?.reads.types.some((type) => !projection.reads.includes(type)) === true
+      if (found === undefined || isOlder || InlineCompleteness.isComplete(projection, found)) {
         pause.skips = Math.max(0, pause.skips - 1)
         continue
       }
@@ -227,9 +229,11 @@ export const repairForever = (
         pause.skips * 2 + 1,
         Math.ceil(Duration.toMillis(maxPause) / Math.max(1, Duration.toMillis(interval)))
       )
+      const reason = found.missedFrom === undefined
+        ? "were made by a program whose definition reads other events"
+        : `lack the event at position ${found.missedFrom}, which a program without the projection appended`
       yield* Effect.logWarning(
-        `The documents of inline projection "${projection.id}" lack the event at position ${found.missedFrom}, which a program without the `
-          + "projection appended; they are made again from the log"
+        `The documents of inline projection "${projection.id}" ${reason}; they are made again from the log`
       )
       // Another process that does it must not make this one hold a connection.
       yield* complete(stores, projection, isRequired, false)

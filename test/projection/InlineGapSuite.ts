@@ -181,6 +181,30 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     equal(yield* sumOf(current), 109, "the document")
   }),
 
+  test("a running program makes the documents again after one with an older definition has", function*() {
+    const prefix = unique("g")
+    const name = unique("gauge")
+    const [old, current] = [gauge(prefix, { name, lowers: false }), gauge(prefix, { name })]
+    yield* Effect.provide(append(`${prefix}1`, raised(5), lowered(1)), Layer.fresh(Projector.layerInline([current])))
+    yield* append(`${prefix}1`, raised(1))
+    yield* start(old)
+    equal(yield* sumOf(old), 6, "the document of the older definition")
+    equal(reasonOf(yield* Effect.flip(sumOf(current))), "ProjectionIncomplete", "a read of the current one")
+    const older = yield* start(old, { repairInterval: "10 millis" })
+    yield* start(current, { repairInterval: "10 millis" })
+    equal(yield* sumOf(current), 5, "started again")
+    // Whichever of the programs closes this gap, the current definition wins.
+    yield* append(`${prefix}1`, raised(1))
+    yield* Projector.repairInline(old)
+    const sum = yield* sumOf(current).pipe(
+      Effect.retry({ while: (error) => reasonOf(error) === "ProjectionIncomplete" }),
+      Effect.timeout("30 seconds")
+    )
+    equal(sum, 6, "repaired")
+    yield* Effect.provide(append(`${prefix}1`, raised(1)), older)
+    equal(yield* sumOf(current), 7, "an append of the older program")
+  }),
+
   test("an append without a required inline projection is rejected, and no other append", function*() {
     const prefix = unique("g")
     const projection = gauge(prefix)
