@@ -451,6 +451,42 @@ const pages: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* listed(projection, { where: { number: { in: [] } } }), [], "no values")
   }),
 
+  test("lists documents of a union and of a class", function*() {
+    class Visit extends Schema.Class<Visit>(unique("Visit"))({ id: Schema.String, at: Schema.DateTimeUtc }) {}
+    const fields = { id: Schema.String, at: Schema.DateTimeUtc, note: Schema.Option(Schema.String) }
+    const Either = Schema.Union([Schema.TaggedStruct("Call", fields), Schema.TaggedStruct("Mail", fields)])
+    const at = [5, -7, 3].map((millis) => DateTime.makeUnsafe(millis))
+    const note = Option.some("n")
+    const shared = { events: Sampled, key: ({ id }: typeof Sampled.Type) => id }
+    const visits = Projection.make(unique("visits"), {
+      ...shared,
+      document: Visit,
+      index: ["at"],
+      evolve: { Sampled: Projection.ignore }
+    })
+    const contacts = Projection.make(unique("contacts"), {
+      ...shared,
+      document: Either,
+      index: ["at", "note"],
+      evolve: { Sampled: Projection.ignore }
+    })
+    const store = yield* ProjectionStore
+    const put = (projection: typeof visits | typeof contacts, of: (id: string, at: DateTime.Utc) => unknown) => {
+      const { encode } = DocumentCodec.of(projection)
+      const changes = at.map((at, n) => Result.getOrThrow(encode(`${n}`, of(`${n}`, at))))
+      return store[internals].driver.write([{ generation: projection.id, changes }])
+    }
+    yield* put(visits, (id, at) => new Visit({ id, at }))
+    yield* put(contacts, (id, at) => ({ _tag: id === "0" ? "Call" : "Mail", id, at, note }))
+    const options = { where: { at: { lt: at[0] } }, orderBy: { field: "at", direction: "desc" } } as const
+    equal((yield* store.list(visits, options)).items.map(({ id }) => id), ["2", "1"], "instances of a class")
+    equal((yield* store.list(contacts, options)).items.map(({ id }) => id), ["2", "1"], "members of a union")
+    equal((yield* store.list(contacts, { orderBy: { field: "at" } })).items.length, 3, "all members")
+    // A silent mismatch of the stored form and the value would find nothing.
+    const error = yield* Effect.flip(store.list(contacts, { where: { note } }))
+    includes(error.message, `"note" cannot be compared`, "a value that has another form when it is stored")
+  }),
+
   test("does not mistake long texts with one beginning for each other", function*() {
     const projection = samples()
     const store = yield* ProjectionStore

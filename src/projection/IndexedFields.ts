@@ -7,6 +7,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
+import * as JsonText from "../core/JsonText.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as IndexEntry from "./IndexEntry.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
@@ -107,7 +108,17 @@ const ofDocument = (
       )
     ),
   inFilter: (value) =>
-    named(field, Result.map(IndexEntry.valueOf(value, value), (entry) => ({ ...entry, field, json: value })))
+    named(
+      field,
+      Result.flatMap(IndexEntry.valueOf(value, value), (entry) =>
+        // Without the Schema of the field, only JSON is compared as it is stored.
+        entry.text.startsWith("5")
+          ? Result.mapBoth(JsonText.encode(value), {
+            onFailure: (detail) => `cannot be compared in documents that are not one struct: ${detail}`,
+            onSuccess: () => ({ ...entry, field, json: value })
+          })
+          : Result.succeed({ ...entry, field, json: value }))
+    )
 })
 
 const invalid = ({ safeMessage }: SchemaFailure.SchemaFailure): string => `does not satisfy its Schema: ${safeMessage}`
