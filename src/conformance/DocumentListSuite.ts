@@ -451,6 +451,27 @@ const pages: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* listed(projection, { where: { number: { in: [] } } }), [], "no values")
   }),
 
+  test("rejects an index on what is no field, and a document without a place in the order", function*() {
+    const wrong = (index: ReadonlyArray<string>) => {
+      try {
+        // What a program without types may pass.
+        Projection.make("wrong", { ...definition, index: index as ReadonlyArray<Field> })
+        return "accepted"
+      } catch (error) {
+        return String(error)
+      }
+    }
+    includes(wrong(["totl"]), `cannot index "totl", which is no field of its document; it has id, number`, "a field")
+    includes(wrong(["kind", "kind"]), `names "kind" twice`, "the same field")
+    includes(wrong(["x".repeat(61)]), "at most 60 characters", "a long name")
+    const { encode } = DocumentCodec.of(samples())
+    const encoded = encode("k", { ...sampleOf("k", 1), number: NaN })
+    includes(Result.isFailure(encoded) ? encoded.failure : "", `"number" is NaN`, "a document with NaN")
+    const long = encode("k", { ...sampleOf("k", 1), big: 10n ** 401n + 1n })
+    includes(Result.isFailure(long) ? long.failure : "", "402 significant digits", "a document with a large bigint")
+    yield* ProjectionStore
+  }),
+
   test("lists documents of a union and of a class", function*() {
     class Visit extends Schema.Class<Visit>(unique("Visit"))({ id: Schema.String, at: Schema.DateTimeUtc }) {}
     const fields = { id: Schema.String, at: Schema.DateTimeUtc, note: Schema.Option(Schema.String) }
