@@ -661,14 +661,15 @@ end $$;
 -- Parks keys, each from an event on that the consumer could not process. One element per key.
 create function evsrc.park(
   p_generation text, p_partition integer, p_keys text[], p_streams text[], p_versions bigint[], p_positions bigint[], p_event_ids uuid[],
-  p_types text[], p_errors text[]
+  p_types text[], p_errors text[], p_attempts integer[]
 ) returns void language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into evsrc.parked (generation, partition, key, stream, version, position, event_id, type, error)
-    select p_generation, p_partition, failed.key, failed.stream, failed.version, failed.position, failed.event_id, failed.type, failed.error
-      from unnest(p_keys, p_streams, p_versions, p_positions, p_event_ids, p_types, p_errors)
-        as failed(key, stream, version, position, event_id, type, error);
+  insert into evsrc.parked (generation, partition, key, stream, version, position, event_id, type, error, attempts)
+    select p_generation, p_partition, failed.key, failed.stream, failed.version, failed.position, failed.event_id, failed.type, failed.error,
+      failed.attempts
+      from unnest(p_keys, p_streams, p_versions, p_positions, p_event_ids, p_types, p_errors, p_attempts)
+        as failed(key, stream, version, position, event_id, type, error, attempts);
   insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail)
     select p_generation, p_partition, failed.key, failed.stream, failed.position, failed.event_id, 'parked', failed.error
       from unnest(p_keys, p_streams, p_positions, p_event_ids, p_errors) as failed(key, stream, position, event_id, error);
@@ -679,7 +680,8 @@ $$;
 --   p_next_*  empty arrays, or one element: the event at which the key is parked again
 create function evsrc.unpark(
   p_generation text, p_partition integer, p_key text, p_position bigint, p_action text,
-  p_next_streams text[], p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[]
+  p_next_streams text[], p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[],
+  p_next_attempts integer[]
 ) returns boolean language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -701,10 +703,10 @@ begin
   if p_next_positions[1] = unparked.position then
     insert into evsrc.parked (generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at)
       values (p_generation, p_partition, p_key, unparked.stream, unparked.version, unparked.position, unparked.event_id, unparked.type,
-        p_next_errors[1], unparked.attempts + 1, unparked.parked_at);
+        p_next_errors[1], unparked.attempts + p_next_attempts[1], unparked.parked_at);
   else
     perform evsrc.park(p_generation, p_partition, array[p_key], p_next_streams, p_next_versions, p_next_positions, p_next_event_ids,
-      p_next_types, p_next_errors);
+      p_next_types, p_next_errors, p_next_attempts);
   end if;
   return true;
 end $$;

@@ -6,7 +6,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import * as Schedule from "effect/Schedule"
 import { causedBy, CommandContext } from "../command/CommandContext.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
@@ -18,6 +17,7 @@ import * as ConsumerDefinition from "./ConsumerDefinition.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as HandlerError from "./HandlerError.ts"
 import type { FailedEvent } from "./ParkingDriver.ts"
+import * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 
 /**
@@ -43,6 +43,8 @@ export interface Failure {
   readonly event: EncodedEvent
   readonly key: string
   readonly error: EventStoreError
+  /** How often the handler was tried; once unless it has retries. */
+  readonly attempts?: number | undefined
 }
 
 /**
@@ -78,6 +80,8 @@ export interface LeasedPartition {
   readonly generation: string
   readonly partition: number
   readonly epoch: bigint
+  /** Runs after each failed attempt that another follows, before the pause. */
+  readonly onRetry?: ((attempt: Retries.FailedAttempt) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -128,16 +132,6 @@ export interface HandlingConsumer<out Name extends string = string, out Events e
 export type Handler = (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown>
 
 /**
- * The default schedule by which a failed handler is retried: four times, after 100 to 800 milliseconds.
- *
- * @since 0.1.0
- * @category options
- */
-export const defaultRetry: Schedule.Schedule<unknown, unknown> = Schedule.exponential("100 millis").pipe(
-  Schedule.upTo({ times: 4 })
-)
-
-/**
  * Returns a processor that handles each event outside any transaction, at least once. When the checkpoint cannot be moved, this process does
  * not handle the same events again under the same epoch.
  *
@@ -147,7 +141,7 @@ export const defaultRetry: Schedule.Schedule<unknown, unknown> = Schedule.expone
 export const effects = (
   consumer: HandlingConsumer,
   handle: Handler,
-  retry: Schedule.Schedule<unknown, unknown>
+  policy: Retries.RetryPolicy
 ): BatchProcessor => {
   /** By partition, the ids of handled events that no checkpoint covers yet: at most a batch each. */
   const handled = new Map<string, { readonly epoch: bigint; readonly ids: Set<string> }>()
@@ -167,24 +161,20 @@ export const effects = (
     apply: (leased, events, commit) =>
       Effect.gen(function*() {
         const done = handledOf(leased)
+        const handleIt = retrying(handleSingle(consumer, handle, events), policy, leased)
         const applied: Array<ConsumerKey.Delivery> = []
         const failures: Array<Failure> = []
         const parked = new Set<string>()
         for (const delivery of ConsumerKey.deliveriesOf(events)) {
           const { event, key } = delivery
           if (parked.has(key)) continue
-          const result = done.has(event.id)
-            ? Result.void
-            : yield* Effect.result(
-              Effect.retry(handleSingle(consumer, handle, events)(event), { schedule: retry, while: mayRetry })
-            )
-          if (Result.isSuccess(result)) {
+          const failed = done.has(event.id) ? undefined : yield* handleIt(event)
+          if (failed === undefined) {
             done.add(event.id)
             applied.push(delivery)
-          } else if (isOfTheStore(result.failure)) return yield* result.failure
-          else {
-            failures.push({ event, key, error: result.failure })
-            if (stopsAt(consumer, result.failure)) break
+          } else {
+            failures.push({ event, key, ...failed })
+            if (stopsAt(consumer, failed.error)) break
             parked.add(key)
           }
         }
@@ -194,6 +184,28 @@ export const effects = (
       })
   }
 }
+
+/** Handles an event until it succeeds or its retries end. Returns its last failure; fails when the store does. */
+const retrying = (
+  handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
+  policy: Retries.RetryPolicy,
+  { onRetry }: LeasedPartition
+) =>
+  Effect.fnUntraced(function*(
+    event: EncodedEvent
+  ): Effect.fn.Return<Pick<Failure, "error" | "attempts"> | undefined, EventStoreError> {
+    const retries = yield* Retries.make(policy)
+    while (true) {
+      const result = yield* Effect.result(handle(event))
+      if (Result.isSuccess(result)) return undefined
+      const error = result.failure
+      if (isOfTheStore(error)) return yield* error
+      const { attempts, delay } = yield* retries.failed(error)
+      if (delay === undefined) return { error, attempts }
+      if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
+      yield* Effect.sleep(delay)
+    }
+  })
 
 /** Rolls the transaction back because the event at `index` failed. */
 class EventFailed {
@@ -225,14 +237,14 @@ class NotAdvanced<out A> {
 export const transactional = (
   consumer: HandlingConsumer,
   handle: Handler,
-  retry: Schedule.Schedule<unknown, unknown>,
+  policy: Retries.RetryPolicy,
   store: ConsumerDriver
 ): BatchProcessor => ({
   consumer,
   grows: false,
   keysOf: (event) => ConsumerKey.keysOf(consumer, event),
   apply: <A extends CommitResult>(
-    _leased: LeasedPartition,
+    { onRetry }: LeasedPartition,
     events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {
@@ -250,7 +262,7 @@ export const transactional = (
       }))
     /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
     const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
-      const policies = new Map<string, Effect.Success<ReturnType<typeof policyOf>>>()
+      const retries = new Map<string, Retries.EventRetries>()
       let batch = ConsumerKey.deliveriesOf(events)
       let failures: ReadonlyArray<Failure> = []
       while (true) {
@@ -262,10 +274,15 @@ export const transactional = (
         if (isOfTheStore(error)) return yield* error
         const { event, key } = batch[index]!
         // Each event has retries of its own.
-        const policy = policies.get(event.id) ?? (yield* policyOf(retry))
-        policies.set(event.id, policy)
-        if (mayRetry(error) && Result.isSuccess(yield* Effect.result(policy(error)))) continue
-        const failure = { event, key, error }
+        const ofEvent = retries.get(event.id) ?? (yield* Retries.make(policy))
+        retries.set(event.id, ofEvent)
+        const { attempts, delay } = yield* ofEvent.failed(error)
+        if (delay !== undefined) {
+          if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
+          yield* Effect.sleep(delay)
+          continue
+        }
+        const failure = { event, key, error, attempts }
         if (stopsAt(consumer, error)) {
           // Later events are tried together with this one.
           failures = [...failures.filter((other) => other.event.position < event.position), failure]
@@ -280,8 +297,6 @@ export const transactional = (
     return run()
   }
 })
-
-const policyOf = (retry: Schedule.Schedule<unknown, unknown>) => Schedule.toStepWithSleep(retry)
 
 /**
  * Handles one event. Returns a failure of the handler as an `EventStoreError`. Commands that the handler dispatches have the event as their
@@ -342,18 +357,16 @@ export const stopsAt = (
  * @since 0.1.0
  * @category accessors
  */
-export const failedEventOf = ({ error, event, key }: Failure): FailedEvent => ({
+export const failedEventOf = ({ attempts = 1, error, event, key }: Failure): FailedEvent => ({
   key,
   stream: event.stream,
   version: event.version,
   position: event.position,
   eventId: event.id,
   type: event.type,
-  error: error.message
+  error: error.message,
+  attempts
 })
 
 /** Whether the store failed and not the event. Then nothing is parked, and the whole batch is tried again. */
 const isOfTheStore = (error: EventStoreError): boolean => error.isRetryable
-
-/** Whether the event may succeed when it is tried again. The log does not change, and the worker retries failures of the store. */
-const mayRetry = (error: EventStoreError): boolean => !isOfTheStore(error) && error.reason._tag !== "UndecodableEvent"

@@ -13,7 +13,7 @@ import * as Position from "../core/Position.ts"
  * - `standby`: other workers own all partitions
  * - `catching-up`: events wait
  * - `live`: every event up to the high-water mark is applied, or parked
- * - `retrying`: the store is unavailable; the worker tries again
+ * - `retrying`: the store is unavailable, or the handler of an event failed; the worker tries again
  * - `stuck`: an event fails and the consumer is to stop there, or the store rejects a request; the worker tries again, but an operator must act
  *
  * @since 0.1.0

@@ -37,6 +37,8 @@ export interface FailedEvent {
   readonly eventId: string
   readonly type: string
   readonly error: string
+  /** How often it was tried; once by default. */
+  readonly attempts?: number | undefined
 }
 
 /**
@@ -48,6 +50,7 @@ export interface FailedEvent {
 export interface Parked extends FailedEvent {
   readonly generation: string
   readonly partition: number
+  /** How often the event was tried, over all retries. */
   readonly attempts: number
   readonly parkedAt: DateTime.Utc
   readonly request: ParkingRequest | undefined

@@ -25,6 +25,7 @@ import { segmentsOf } from "./DeliveryLog.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as PageReader from "./PageReader.ts"
 import type { FailedEvent } from "./ParkingDriver.ts"
+import type * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 import * as Unparking from "./Unparking.ts"
 
@@ -35,7 +36,7 @@ import * as Unparking from "./Unparking.ts"
  * @category models
  */
 export interface Report extends PartitionStatus {
-  readonly state: "catching-up" | "live" | "stuck"
+  readonly state: "catching-up" | "live" | "retrying" | "stuck"
   /** How many events the step applied. */
   readonly applied: number
 }
@@ -211,7 +212,7 @@ const processPage = Effect.fnUntraced(
     yield* TraceContext.linkEvents(events)
     while (true) {
       const committed = yield* processor.apply(
-        partition,
+        { ...partition, onRetry: retryReporter(partition, from, head) },
         batch,
         (plan) => commit(partition, from, to, logPositionAt, plan)
       )
@@ -334,7 +335,12 @@ const handleRequests = Effect.fnUntraced(function*(
   const { generation, parked, report, store } = partition
   for (const entry of yield* store.parked(generation, partition.partition)) {
     if (entry.request === undefined) continue
-    const { advanced, applied, failures } = yield* Unparking.unpark(partition, entry, entry.request, checkpoint)
+    const { advanced, applied, failures } = yield* Unparking.unpark(
+      { ...partition, onRetry: retryReporter(partition, checkpoint.position, head) },
+      entry,
+      entry.request,
+      checkpoint
+    )
     if (advanced === "lost") return false
     parked.delete(entry.key)
     for (const failure of failures) yield* parkedAt(partition, failure)
@@ -345,6 +351,29 @@ const handleRequests = Effect.fnUntraced(function*(
   }
   return true
 })
+
+/** Returns the function that logs and reports a failed attempt that another follows. The error is free of personal data already. */
+const retryReporter = (
+  { parked, processor: { consumer }, report }: Partition,
+  position: Position.Position,
+  head: Position.Position
+) =>
+({ attempts, delay, error, event }: Retries.FailedAttempt): Effect.Effect<void> => {
+  const detail = `attempt ${attempts} at event ${event.position} (${event.type}) failed; the next follows in ${
+    Duration.format(delay)
+  }`
+  return Effect.andThen(
+    Effect.logWarning(`${consumer.id}: ${detail}`, error),
+    Effect.asVoid(report({
+      state: "retrying",
+      position,
+      head,
+      applied: 0,
+      parked: parked.size,
+      detail: `${detail}: ${error.message}`
+    }))
+  )
+}
 
 const parkedAt = ({ parked, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
   parked.add(key)

@@ -17,7 +17,13 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
-import { type BatchPlan, type BatchProcessor, failedEventOf, type Failure } from "./BatchProcessor.ts"
+import {
+  type BatchPlan,
+  type BatchProcessor,
+  failedEventOf,
+  type Failure,
+  type LeasedPartition
+} from "./BatchProcessor.ts"
 import type { Advanced, ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
@@ -38,6 +44,7 @@ export interface OwnedPartition {
   readonly partition: number
   readonly epoch: bigint
   readonly filter: LogFilter
+  readonly onRetry?: LeasedPartition["onRetry"]
 }
 
 /**

@@ -180,7 +180,9 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
     case "PartitionReported": {
       const { partition, status } = event
       const reported = withPartition(state, partition, status)
-      const retryDelays = status.state === "stuck" ? state.retryDelays : without(state.retryDelays, [partition])
+      const retryDelays = status.state === "stuck" || status.state === "retrying"
+        ? state.retryDelays
+        : without(state.retryDelays, [partition])
       return { ...reported, retryDelays, applied: state.applied + event.applied }
     }
     case "PartitionFailed": {

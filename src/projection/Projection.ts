@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
-import { defaultRetry, type HandlingConsumer } from "../consumer/BatchProcessor.ts"
+import type { HandlingConsumer } from "../consumer/BatchProcessor.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
+import { policyOf, type RetryPolicy } from "../consumer/Retries.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 
@@ -25,10 +27,9 @@ export interface Handler<
   out Events extends Event.Any,
   out L extends "async" | "inline",
   out R
-> extends HandlingConsumer<Name, Events> {
+> extends HandlingConsumer<Name, Events>, RetryPolicy {
   readonly _tag: "HandlerProjection"
   readonly lifecycle: L
-  readonly retry: Schedule.Schedule<unknown, unknown>
   readonly handle: (record: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
 }
 
@@ -113,6 +114,11 @@ export const handler = <
      * handlers.
      */
     readonly retry?: Schedule.Schedule<unknown, unknown>
+    /**
+     * How long the retries of an event may hold up its partition, from its first failure; 30 seconds by default. When the next retry is due later,
+     * `onFailure` applies, although `retry` has not ended.
+     */
+    readonly retryTimeout?: Duration.Input | undefined
   }
 ): Handler<Name, Events, L, EventHandlers.ServicesOf<H>> => {
   const { handle, handles } = EventHandlers.erase<H>(options.events, options.handle)
@@ -131,7 +137,7 @@ export const handler = <
     ),
     _tag: "HandlerProjection",
     lifecycle: options.lifecycle ?? ("async" as L),
-    retry: options.retry ?? defaultRetry,
+    ...policyOf("Projection.handler", name, options),
     parks: options.parks ?? [],
     handle
   }

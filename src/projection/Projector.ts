@@ -62,7 +62,7 @@ export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHa
           ConsumerWorker.make(
             driver,
             projection._tag === "HandlerProjection"
-              ? BatchProcessor.transactional(projection, bind(projection), projection.retry, driver)
+              ? BatchProcessor.transactional(projection, bind(projection), projection, driver)
               : DocumentProcessor.make(projection, driver),
             options
           )

@@ -16,6 +16,7 @@ import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
 import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
+import * as Retries from "../consumer/Retries.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
@@ -37,9 +38,8 @@ export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
  * @category models
  */
 export interface Subscription<out Name extends string, out Events extends Event.Any, out R>
-  extends BatchProcessor.HandlingConsumer<Name, Events>
+  extends BatchProcessor.HandlingConsumer<Name, Events>, Retries.RetryPolicy
 {
-  readonly retry: Schedule.Schedule<unknown, unknown>
   readonly handle: (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
 }
 
@@ -102,6 +102,11 @@ export const make = <
     readonly from?: "start" | "now"
     /** When to retry an event whose handler failed; four times by default, after 100 to 800 milliseconds. Then `onFailure` applies. */
     readonly retry?: Schedule.Schedule<unknown, unknown>
+    /**
+     * How long the retries of an event may hold up its partition, from its first failure; 30 seconds by default. When the next retry is due later,
+     * `onFailure` applies, although `retry` has not ended.
+     */
+    readonly retryTimeout?: Duration.Input | undefined
   }
 ): Subscription<Name, Events, EventHandlers.ServicesOf<H>> => {
   const { handle, handles } = EventHandlers.erase<H>(options.events, options.handle)
@@ -118,7 +123,7 @@ export const make = <
       },
       options
     ),
-    retry: options.retry ?? BatchProcessor.defaultRetry,
+    ...Retries.policyOf("Subscription.make", name, options),
     parks: options.parks ?? [],
     handle
   }
@@ -169,7 +174,7 @@ export const layer = <const S extends Any>(
         // The type of the layer requires the services of every handler.
         const handle: BatchProcessor.Handler = (recorded) =>
           Effect.provideContext(subscription.handle(recorded), context as Context.Context<unknown>)
-        return ConsumerWorker.make(driver, BatchProcessor.effects(subscription, handle, subscription.retry), {
+        return ConsumerWorker.make(driver, BatchProcessor.effects(subscription, handle, subscription), {
           ...options,
           batchSize: options.batchSize ?? defaultBatchSize
         })

@@ -1,6 +1,6 @@
 /** Handlers in the transaction that moves the checkpoint. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schedule, Schema, Stream } from "effect"
+import { Duration, Effect, Schedule, Schema, Stream } from "effect"
 import { EventStore, Projection, ProjectionStore } from "evsrc"
 import * as BatchProcessor from "../../src/consumer/BatchProcessor.ts"
 import * as ConsumerKey from "../../src/consumer/ConsumerKey.ts"
@@ -27,7 +27,7 @@ describe("a transactional processor", () => {
         const processor = BatchProcessor.transactional(
           { ...ticks, parks: [] },
           () => Effect.sync(() => handled++),
-          Schedule.recurs(0),
+          { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1) },
           {
             ...driver,
             transaction: (effect) => Effect.tapError(driver.transaction(effect), () => Effect.sync(() => rollbacks++))

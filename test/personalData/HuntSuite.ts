@@ -522,6 +522,7 @@ const hunts: ForEveryOption<Entry> = {
     partitions: "data",
     // A schedule receives errors without personal data.
     retry: "data",
+    retryTimeout: "data",
     unknownTypes: "data",
     version: "data",
     where: "data"
@@ -549,6 +550,7 @@ const hunts: ForEveryOption<Entry> = {
     partitionBy: "data",
     partitions: "data",
     retry: "data",
+    retryTimeout: "data",
     unknownTypes: "data",
     version: "data",
     where: "data"

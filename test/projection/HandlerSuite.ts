@@ -6,6 +6,7 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -68,6 +69,7 @@ interface Options<E, R> {
   readonly onFailure?: "park" | "stop"
   readonly partitions?: number
   readonly retry?: Schedule.Schedule<unknown, unknown>
+  readonly retryTimeout?: Duration.Input
 }
 
 const sales = <E = never, R = never>(table: string, run: string, options: Options<E, R> = {}) => {
@@ -168,6 +170,33 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
     hangs = false
     yield* reached(projection, receipt).pipe(Effect.provide(Projector.layer([projection])))
     equal(yield* rowsOf(table), [1, 2, 3], "each once")
+  }),
+
+  test("bounds a retry schedule without end, and then parks the key", function*() {
+    const table = yield* makeTable
+    const run = unique("run")
+    let tries = 0
+    const projection = sales(table, run, {
+      retry: Schedule.spaced("20 millis"),
+      retryTimeout: "200 millis",
+      first: (n) => n === 2 ? Effect.suspend(() => Effect.fail(`attempt ${++tries}`)) : Effect.void
+    })
+    yield* sell(run, "a", [1, 2, 3])
+    const receipt = yield* sell(run, "b", [4, 5])
+    yield* Effect.gen(function*() {
+      yield* reached(projection, receipt)
+      equal(yield* rowsOf(table), [1, 4, 5], "all but the stream from the event on")
+      const [stream] = yield* parked(projection)
+      equal([stream?.version, stream?.attempts, tries > 1], [2, tries, true], "the parked event and its attempts")
+      // A retry that fails again adds its own attempts.
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      yield* driver.request(projection.id, `${run}a`, { action: "retry" })
+      const [again] = yield* parked(projection).pipe(
+        Effect.repeat({ until: ([one]) => one?.request === undefined, schedule: Schedule.spaced("20 millis") }),
+        Effect.timeout("60 seconds")
+      )
+      equal([again?.version, again?.attempts], [2, tries], "the attempts of both")
+    }).pipe(Effect.provide(Projector.layer([projection], { lease: "600 millis" })))
   }),
 
   test("retries a failing event by its policy, rolls it back, and parks its stream", function*() {

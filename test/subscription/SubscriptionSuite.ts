@@ -10,6 +10,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -64,6 +66,16 @@ const makeInbox = Effect.sync(() => {
     })
   return { got, until, put }
 })
+
+/** Reads until the result is as expected. */
+const until = <A, E, R>(what: string, self: Effect.Effect<A, E, R>, isExpected: (a: A) => boolean) =>
+  self.pipe(
+    Effect.repeat({ until: isExpected, schedule: Schedule.spaced("10 millis") }),
+    Effect.timeoutOrElse({
+      duration: "30 seconds",
+      orElse: () => Effect.die(new Error(`timed out waiting for ${what}`))
+    })
+  )
 
 const append = Effect.fnUntraced(function*(run: string, stream: string, ns: ReadonlyArray<number>) {
   const store = yield* EventStore
@@ -245,6 +257,45 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       yield* inbox.until("the parked stream", (got) => got.some(({ event }) => event.n === 17))
       equal(inbox.got.slice(4).map(({ event }) => event.n), [13, 15, 17], "the events handled by the retry")
     }).pipe(Effect.provide(Subscription.layer([subscription], { lease: "600 millis" })))
+  }),
+
+  test("bounds a retry schedule without end, shows each attempt, and parks the key", function*() {
+    const run = unique("run")
+    const inbox = yield* makeInbox
+    let tries = 0
+    const subscription = Subscription.make(unique("orders"), {
+      events: OrderEvent,
+      where: { tags: [Event.tag("run", run)] },
+      retry: Schedule.spaced("50 millis"),
+      retryTimeout: "500 millis",
+      handle: (event, record) => {
+        if (event.n !== 13) return inbox.put(record)
+        tries++
+        return Effect.die(new Error("no luck"))
+      }
+    })
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const lines: Array<string> = []
+    yield* Effect.gen(function*() {
+      const { status } = yield* Subscription.Subscriptions
+      yield* append(run, "a", [11, 13, 15])
+      yield* append(run, "b", [1])
+      yield* until("the retries in the status", status, ([one]) => one?.state === "retrying" && tries > 1)
+      const [retrying] = yield* status
+      includes(retrying?.detail ?? "", "no luck", "the cause in the status")
+      yield* inbox.until("the other stream", (got) => got.some(({ event }) => event.n === 1))
+      equal(inbox.got.map(({ event }) => event.n), [11, 1], "the handled events")
+      const parked = yield* until("the parked key", driver.parked(subscription.id), (parked) => parked.length === 1)
+      equal([parked[0]?.key, parked[0]?.attempts], [`${run}a`, tries], "the key, and the number of attempts")
+      yield* until("the state after it", status, ([one]) => one?.state === "live" && one.parked === 1)
+      const attempts = lines.filter((line) => line.includes("failed; the next follows") && line.includes("no luck"))
+      equal(attempts.length, tries - 1, "a line for each attempt that another follows")
+    }).pipe(
+      Effect.provide(Subscription.layer([subscription], { lease: "600 millis" })),
+      Effect.provide(Logger.layer([Logger.map(Logger.formatJson, (line) => void lines.push(line))])),
+      Effect.provideService(References.MinimumLogLevel, "Warn"),
+      Effect.timeout("50 seconds")
+    )
   }),
 
   test("stops at a failing event with onFailure stop, and continues once it succeeds", function*() {

@@ -50,7 +50,7 @@ interface LogRow {
 export const make = (query: PgStatement, schema: string): ParkingDriver => ({
   park: (generation, partition, events) =>
     Effect.asVoid(query(
-      `select ${schema}.park($1, $2, $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::uuid[], $8::text[], $9::text[])`,
+      `select ${schema}.park($1, $2, $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::uuid[], $8::text[], $9::text[], $10::integer[])`,
       [generation, partition, ...columnsOf(events)]
     )),
   parked: (generation, partition) =>
@@ -75,7 +75,7 @@ export const make = (query: PgStatement, schema: string): ParkingDriver => ({
   unpark: ({ action, generation, key, next, partition, position }) =>
     Effect.map(
       query<{ readonly was_parked: boolean }>(
-        `select ${schema}.unpark($1, $2, $3, $4, $5, $6::text[], $7::bigint[], $8::bigint[], $9::uuid[], $10::text[], $11::text[]) as was_parked`,
+        `select ${schema}.unpark($1, $2, $3, $4, $5, $6::text[], $7::bigint[], $8::bigint[], $9::uuid[], $10::text[], $11::text[], $12::integer[]) as was_parked`,
         [generation, partition, key, position, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
       ),
       ([row]) => row!.was_parked
@@ -97,7 +97,8 @@ const columnsOf = (events: ReadonlyArray<FailedEvent>): ReadonlyArray<unknown> =
   events.map((event) => event.position),
   events.map((event) => event.eventId),
   events.map((event) => event.type),
-  events.map((event) => EncryptedValue.storableText(event.error))
+  events.map((event) => EncryptedValue.storableText(event.error)),
+  events.map((event) => event.attempts ?? 1)
 ]
 
 const parkedOf = (row: ParkedRow): Parked => ({

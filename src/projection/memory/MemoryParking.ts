@@ -51,7 +51,7 @@ export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
       if (next === undefined) return
       const isSame = next.position === found.position
       const again = parkedOf(generation, partition, next, isSame ? found.parkedAt : now)
-      parked.set(place, isSame ? { ...again, attempts: found.attempts + 1 } : again)
+      parked.set(place, isSame ? { ...again, attempts: found.attempts + (next.attempts ?? 1) } : again)
       if (!isSame) log.push(entryOf(partition, next, "parked", now, next.error))
     }, () => find() !== undefined)
     return Effect.suspend(() => find() === undefined ? Effect.succeed(false) : Effect.as(write, true))
@@ -65,7 +65,7 @@ const parkedOf = (generation: string, partition: number, event: FailedEvent, at:
   ...event,
   generation,
   partition,
-  attempts: 1,
+  attempts: event.attempts ?? 1,
   parkedAt: at,
   request: undefined
 })
