@@ -99,7 +99,8 @@ const checkAppendsAfterImport = Effect.fnUntraced(function*(
 ) {
   const store = yield* EventStore
   equal(yield* store.receipt("command-3"), receiptBefore, "the receipt of a command")
-  equal(yield* append("Cart-3", [9], "any", "command-3"), Option.getOrThrow(receiptBefore), "a repeated command")
+  equal(yield* append("Cart-3", upTo(3), "any", "command-3"), Option.getOrThrow(receiptBefore), "a repeated command")
+  equal((yield* rejection(append("Cart-3", [9], "any", "command-3")))._tag, "CommandIdReused", "another payload")
   equal((yield* rejection(append("Cart-2", [1])))._tag, "StreamClosed", "an archived stream")
   equal((yield* rejection(append("Cart-5", [1])))._tag, "StreamClosed", "a closed stream")
   equal((yield* store.readByQuery([seatsOf("show")])).events.length, 1, "events by tag")

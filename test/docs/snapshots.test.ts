@@ -1,6 +1,6 @@
 /** Executes the code of docs/snapshots.md. */
 import { assert, it } from "@effect/vitest"
-import { Config, Effect, Schema } from "effect"
+import { Config, ConfigProvider, Effect, Schema } from "effect"
 import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
@@ -37,8 +37,6 @@ const MeterDecider2 = Meter.decider({
   decide: { Read: (_, read) => [{ _tag: "Read", ...read }] }
 })
 
-process.env["SNAPSHOT_KEY"] = btoa("k".repeat(32))
-
 const dropSnapshots = (meterId: string) => Aggregate.dropSnapshots(Meter, [meterId])
 
 const Store = PgEventStore.layerConfig({ snapshotKeys: Config.all([Config.Redacted("SNAPSHOT_KEY")]) })
@@ -63,5 +61,6 @@ it.live("takes snapshots, ignores those of other code, and drops them", () =>
     assert.strictEqual(yield* total("a"), 120)
   }).pipe(
     Effect.provide(Store),
+    Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ SNAPSHOT_KEY: btoa("k".repeat(32)) }))),
     Effect.provide(layerPostgres())
   ))
