@@ -15,10 +15,12 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
+import * as Background from "../core/background.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
+import * as OutageLog from "../core/OutageLog.ts"
 import * as Position from "../core/Position.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
@@ -31,6 +33,7 @@ import type { Assignment, Claim } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
 import { reconcile } from "./Reconciliation.ts"
+import { awaitsNewerCode } from "./UnknownTypes.ts"
 import * as WorkerState from "./WorkerState.ts"
 
 /**
@@ -94,6 +97,7 @@ interface Worker {
   readonly owner: string
   readonly wakeUp: Latch.Latch
   readonly running: Map<number, Running>
+  readonly outages: OutageLog.OutageLog
   state: WorkerState.WorkerState
 }
 
@@ -118,12 +122,31 @@ export const make = Effect.fnUntraced(function*(
     owner: (yield* IdGenerator)(),
     wakeUp: Latch.makeUnsafe(false),
     running: new Map(),
+    outages: OutageLog.make(settings.generation ?? consumer.id),
     state: WorkerState.initial(yield* Clock.currentTimeMillis, settings)
   }
   const wake = Effect.asVoid(worker.wakeUp.open)
   const stopListening = yield* ParkingRequestWakeups.listen(store, consumer.id, wake)
   yield* Effect.addFinalizer(() => stopListening)
   return { consumer, run: run(worker), status: () => statusOf(worker), wake }
+})
+
+/**
+ * Runs workers in the background for as long as the scope lives, and logs which consumers they are. `layer` names the layer that the user called.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const runAll = Effect.fnUntraced(function*(
+  layer: string,
+  workers: ReadonlyArray<ConsumerWorker>
+): Effect.fn.Return<void, never, Scope.Scope> {
+  if (workers.length === 0) return
+  const consumers = workers.map(({ consumer: { id, partitions } }) =>
+    partitions === 1 ? id : `${id} (${partitions} partitions)`
+  )
+  yield* Effect.logInfo(`${layer} runs ${consumers.join(", ")}`)
+  for (const worker of workers) yield* Effect.forkScoped(worker.run)
 })
 
 const settingsOf = Effect.fnUntraced(function*(
@@ -202,13 +225,27 @@ const run = (worker: Worker): Effect.Effect<never> =>
       const failure = failureOf(exit.cause)
       const state = yield* dispatch(worker, { _tag: "ClaimFailed", ...failure })
       yield* publish(worker)
-      yield* Effect.logWarning(`${worker.processor.consumer.id} is ${failure.state}`, exit.cause)
+      yield* logFailure(worker, "claim", failure, exit.cause)
       if (state._tag === "Failing") yield* Effect.sleep(state.delay)
     }
   }).pipe(
     Effect.onExit(() => stop(worker)),
-    Effect.annotateLogs(attributesOf(worker))
+    Effect.annotateLogs(attributesOf(worker)),
+    Background.withoutSpans
   )
+
+/** Logs that the worker or a partition failed: once in an outage. */
+const logFailure = (
+  { outages, processor: { consumer } }: Worker,
+  source: number | "claim",
+  { detail, state }: WorkerState.Failure,
+  cause: Cause.Cause<unknown>
+): Effect.Effect<void> => {
+  const isStuck = state === "stuck"
+  // The words of a passing failure vary with the statement that met it.
+  const kind = isStuck ? detail : state
+  return outages.failed({ source, kind, message: `${consumer.id} is ${state}: ${detail}`, cause, isStuck })
+}
 
 /** Renews the leases, and claims more unless it is to renew only. */
 const heartbeat = (
@@ -244,7 +281,7 @@ const stop = (worker: Worker): Effect.Effect<void> =>
 
 /** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
 const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
-  const { owner, running, settings, store } = worker
+  const { owner, processor: { consumer }, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
   const claimed = yield* heartbeat(worker, renewOnly)
@@ -269,6 +306,11 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   for (const partition of plan.release) yield* store.release(generation, owner, partition)
   for (const partition of plan.wake) yield* running.get(partition)?.requests.open ?? Effect.void
   for (const assignment of plan.start) yield* start(worker, generation, assignment)
+  const isOwned = (partition: number) =>
+    running.has(partition) && (!plan.lost.includes(partition) || plan.start.some((one) => one.partition === partition))
+  const others = Array.from({ length: consumer.partitions }, (_, partition) => partition)
+    .filter((partition) => !isOwned(partition))
+  yield* worker.outages.succeeded("claim", ...others)
   const isStandby = Math.min(assigned.length, assignmentSize) === 0
   const standby = isStandby ? yield* standbyOf(worker, generation) : undefined
   const state = yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby })
@@ -318,7 +360,7 @@ const runPartition = (worker: Worker, generation: string, assignment: Assignment
     const failure = failureOf(exit.cause)
     const { retryDelays } = yield* dispatch(worker, { _tag: "PartitionFailed", assignment, ...failure })
     yield* publish(worker)
-    yield* Effect.logWarning(`${processor.consumer.id} is ${failure.state}`, exit.cause)
+    yield* logFailure(worker, partition, failure, exit.cause)
     yield* Effect.sleep(retryDelays.get(partition) ?? settings.retryDelay.first)
   }).pipe(
     Effect.annotateLogs({ consumer: worker.processor.consumer.id, partition: assignment.partition })
@@ -329,9 +371,25 @@ const reported = Effect.fnUntraced(function*(worker: Worker, partition: number, 
   const isFirstParked = status.parked > 0 && worker.state.partitions.get(partition)?.parked === 0
   yield* dispatch(worker, { _tag: "PartitionReported", partition, status, applied })
   yield* publish(worker)
+  yield* logReport(worker, partition, status)
   // The next claim is due earlier from now on, because requests may come.
   if (isFirstParked) yield* worker.wakeUp.open
 })
+
+/** Logs that a partition has stopped at an event, or that it works. The worker logs an event of newer code when it stops claiming. */
+const logReport = (
+  worker: Worker,
+  partition: number,
+  { detail = "", error, state }: Omit<PartitionProcessor.Report, "applied">
+): Effect.Effect<void> =>
+  // The processor logs the attempts at an event.
+  state === "retrying"
+    ? Effect.void
+    : state !== "stuck" || error === undefined
+    ? worker.outages.succeeded(partition)
+    : awaitsNewerCode(worker.processor.consumer, error)
+    ? Effect.void
+    : logFailure(worker, partition, { state, detail }, Cause.fail(error))
 
 /** Releases a partition to a process that runs newer code, and claims none for a while. The worker keeps its other partitions. */
 const yieldToNewerCode = Effect.fnUntraced(

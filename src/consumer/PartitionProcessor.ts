@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as TraceContext from "../command/TraceContext.ts"
+import * as Background from "../core/background.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
@@ -193,23 +194,45 @@ interface ProcessedPage {
 }
 
 /** Applies one page and moves the checkpoint. Returns undefined when another worker owns the partition. */
-const processPage = Effect.fnUntraced(
+const processPage = Effect.fnUntraced(function*(
+  partition: Partition,
+  checkpoint: LogPosition.LogPosition,
+  page: PageReader.Page
+): Effect.fn.Return<ProcessedPage | undefined, EventStoreError> {
+  const { parked, report } = partition
+  const { events, head, isFull } = page
+  const to = isFull ? events.at(-1)!.position : Position.max(checkpoint.position, head)
+  const batch = selectFrom(partition, events.filter(page.isRelevant))
+  if (batch.length > 0) return yield* inSpan(applyBatch(partition, checkpoint, page, to, batch), partition, events)
+  if (to !== checkpoint.position) return yield* applyBatch(partition, checkpoint, page, to, batch)
+  yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
+  return { checkpoint, stopped: undefined, applied: 0 }
+})
+
+const inSpan = <A, E, R>(
+  step: Effect.Effect<A, E, R>,
+  { partition, processor }: Partition,
+  events: ReadonlyArray<EncodedEvent>
+): Effect.Effect<A, E, R> =>
+  Effect.andThen(TraceContext.linkEvents(events), step).pipe(
+    Effect.withSpan("Consumer.step", {
+      attributes: { "evsrc.consumer": processor.consumer.id, "evsrc.partition": partition }
+    }),
+    Background.withSpans
+  )
+
+const applyBatch = Effect.fnUntraced(
   function*(
     partition: Partition,
     checkpoint: LogPosition.LogPosition,
-    page: PageReader.Page
+    page: PageReader.Page,
+    to: Position.Position,
+    batch: ReadonlyArray<ConsumerKey.KeyedEvent>
   ): Effect.fn.Return<ProcessedPage | undefined, EventStoreError> {
     const { parked, processor, report } = partition
-    const { events, head, isFull } = page
+    const { head, isFull } = page
     const { position: from } = checkpoint
-    const to = isFull ? events.at(-1)!.position : Position.max(from, head)
     const logPositionAt = logPositionsOf(checkpoint, page)
-    const batch = selectFrom(partition, events.filter(page.isRelevant))
-    if (batch.length === 0 && to === from) {
-      yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
-      return { checkpoint, stopped: undefined, applied: 0 }
-    }
-    yield* TraceContext.linkEvents(events)
     while (true) {
       const committed = yield* processor.apply(
         { ...partition, onRetry: retryReporter(partition, from, head) },
@@ -219,7 +242,7 @@ const processPage = Effect.fnUntraced(
       if (committed.advanced === "lost") return undefined
       // Another partition has written a document in the meantime.
       if (committed.advanced === "changed") continue
-      yield* logFailures(partition, committed)
+      yield* logParked(partition, committed)
       yield* countApplied(partition, committed.applied)
       const { applied, reached: position, stopped } = committed
       yield* report({
@@ -233,11 +256,7 @@ const processPage = Effect.fnUntraced(
       })
       return { checkpoint: logPositionAt(position), stopped, applied }
     }
-  },
-  (effect, { partition, processor }) =>
-    Effect.withSpan(effect, "Consumer.step", {
-      attributes: { "evsrc.consumer": processor.consumer.id, "evsrc.partition": partition }
-    })
+  }
 )
 
 /** Returns the function that finds the event at a position that a page may reach, and the number of events before it. */
@@ -335,11 +354,13 @@ const handleRequests = Effect.fnUntraced(function*(
   const { generation, parked, report, store } = partition
   for (const entry of yield* store.parked(generation, partition.partition)) {
     if (entry.request === undefined) continue
-    const { advanced, applied, failures } = yield* Unparking.unpark(
-      { ...partition, onRetry: retryReporter(partition, checkpoint.position, head) },
-      entry,
-      entry.request,
-      checkpoint
+    const { advanced, applied, failures } = yield* Background.withSpans(
+      Unparking.unpark(
+        { ...partition, onRetry: retryReporter(partition, checkpoint.position, head) },
+        entry,
+        entry.request,
+        checkpoint
+      )
     )
     if (advanced === "lost") return false
     parked.delete(entry.key)
@@ -385,16 +406,8 @@ const parkedAt = ({ parked, processor: { consumer } }: Partition, { error, event
   )
 }
 
-const logFailures = Effect.fnUntraced(function*(partition: Partition, outcome: Outcome) {
-  const { stopped, toPark } = outcome
-  const { consumer } = partition.processor
-  for (const failure of toPark) {
-    yield* parkedAt(partition, failure)
-  }
-  // The worker logs an event of newer code when it stops claiming.
-  if (stopped !== undefined && !awaitsNewerCode(consumer, stopped.error)) {
-    yield* Effect.logError(`${consumer.id} is stuck`, stopped.error)
-  }
+const logParked = Effect.fnUntraced(function*(partition: Partition, { toPark }: Outcome) {
+  for (const failure of toPark) yield* parkedAt(partition, failure)
 })
 
 const countApplied = ({ processor: { consumer } }: Partition, applied: number): Effect.Effect<void> =>

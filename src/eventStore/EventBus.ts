@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -11,9 +12,11 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Background from "../core/background.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
+import * as OutageLog from "../core/OutageLog.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
@@ -69,6 +72,9 @@ export const layer = (
         number++
         return PubSub.publish(bus, { number, event })
       }
+      const outages = OutageLog.make("The event bus")
+      // The log may not grow for a long time after an outage.
+      const reached = Effect.andThen(store.head, outages.succeeded("bus"))
       const follow = Effect.suspend(() =>
         Stream.runForEach(store.subscribeEncoded({ after: position }), (event) => {
           position = LogPosition.ofEvent(event)
@@ -82,9 +88,17 @@ export const layer = (
           yield* publish(Result.fail(error))
         }))
       )
-      yield* follow.pipe(
-        Effect.tapError((error) => Effect.logWarning("The event bus is waiting for the store", error)),
+      const logFailure = (error: EventStoreError) =>
+        outages.failed({
+          source: "bus",
+          kind: error.reason._tag === "LogDiverged" ? "LogDiverged" : "waiting",
+          message: `The event bus is waiting for the store: ${error.message}`,
+          cause: Cause.fail(error)
+        })
+      yield* Effect.andThen(reached, follow).pipe(
+        Effect.tapError(logFailure),
         Effect.retry(Schedule.min([Schedule.exponential("200 millis"), Schedule.spaced("10 seconds")])),
+        Background.withoutSpans,
         Effect.forkScoped
       )
 

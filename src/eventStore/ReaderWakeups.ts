@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
+import * as Background from "../core/background.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 
@@ -74,7 +75,7 @@ export const make = Effect.fnUntraced(function*(options: {
       wakeUp.openUnsafe()
     }
   })
-  yield* Effect.forkScoped(Effect.forever(watchOnce))
+  yield* Effect.forkScoped(Background.withoutSpans(Effect.forever(watchOnce)))
 
   return {
     changed: (after) =>

@@ -18,9 +18,11 @@ import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import * as UnknownTypes from "../consumer/UnknownTypes.ts"
+import * as Background from "../core/background.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
+import * as OutageLog from "../core/OutageLog.ts"
 import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver, EventType, LogFilter } from "../eventStore/EventStoreDriver.ts"
@@ -260,11 +262,11 @@ export const watch = (
   } = {}
 ): Effect.Effect<void, never, EventStore | ProjectionStore | Scope.Scope> =>
   Effect.flatMap(make(consumers, options), (check) => {
-    const checkOnce = Effect.catchCause(
-      check,
-      (cause) => Effect.logWarning("The health of consumers could not be checked", cause)
-    )
-    return Effect.asVoid(Effect.forkScoped(Effect.repeat(checkOnce, Schedule.spaced(options.interval ?? "10 seconds"))))
+    const outages = OutageLog.make("The health check")
+    const checkOnce = OutageLog.watch(outages, "The health of consumers could not be checked", check)
+    return Effect.asVoid(Effect.forkScoped(Background.withoutSpans(
+      Effect.repeat(checkOnce, Schedule.spaced(options.interval ?? "10 seconds"))
+    )))
   })
 
 /** The options of a check that are limits, with their defaults, in seconds. */

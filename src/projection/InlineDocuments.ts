@@ -8,7 +8,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as Background from "../core/background.ts"
 import type { EventStoreError } from "../core/errors.ts"
+import * as OutageLog from "../core/OutageLog.ts"
 import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -236,12 +238,13 @@ export const repairForever = (
         `The documents of inline projection "${projection.id}" ${reason}; they are made again from the log`
       )
       // Another process that does it must not make this one hold a connection.
-      yield* complete(stores, projection, isRequired, false)
+      yield* Background.withSpans(complete(stores, projection, isRequired, false))
     }
   })
-  return check.pipe(
-    Effect.catchCause((cause) => Effect.logWarning("Inline projections could not be checked for gaps", cause)),
+  const outages = OutageLog.make("The check of inline projections for gaps")
+  return OutageLog.watch(outages, "Inline projections could not be checked for gaps", check).pipe(
     Effect.delay(interval),
-    Effect.forever
+    Effect.forever,
+    Background.withoutSpans
   )
 }

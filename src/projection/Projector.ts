@@ -70,7 +70,7 @@ export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHa
       for (const { consumer, status } of workers) {
         yield* registry.register("Projector.layer", { consumer, store: driver, status })
       }
-      for (const worker of workers) yield* Effect.forkScoped(worker.run)
+      yield* ConsumerWorker.runAll("Projector.layer", workers)
       return Projector.of({ status: registry.status(driver, "projection") })
     })
   ).pipe(Layer.provide(ConsumerRegistry.layer))

@@ -185,7 +185,7 @@ export const layer = <const S extends Any>(
       for (const subscription of subscriptions) {
         if (subscription.from === "now") yield* startAtHead(subscription)
       }
-      for (const worker of workers) yield* Effect.forkScoped(worker.run)
+      yield* ConsumerWorker.runAll("Subscription.layer", workers)
       return Subscriptions.of({ status: registry.status(driver, "subscription") })
     })
   ).pipe(Layer.provide(ConsumerRegistry.layer))

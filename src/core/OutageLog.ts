@@ -1,0 +1,91 @@
+/**
+ * Logs an outage once, and its end once, however many retries of however many fibers fail meanwhile.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+
+/**
+ * A failure of one of the fibers that share a log of outages.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Failure {
+  /** Which fiber failed. The outage ends when each fiber that failed has succeeded. */
+  readonly source: number | string
+  /** Failures of one kind are logged once in an outage. */
+  readonly kind: string
+  readonly message: string
+  readonly cause: Cause.Cause<unknown>
+  /** Whether an operator must act. Then the cause is logged too, as an error. `false` by default. */
+  readonly isStuck?: boolean | undefined
+}
+
+/**
+ * The log of the outages of one consumer or background loop.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OutageLog {
+  /** Logs the first failure of its kind in an outage. The others are logged at the level Debug. */
+  readonly failed: (failure: Failure) => Effect.Effect<void>
+  /** Logs the end of the outage when none of the sources that failed is left. */
+  readonly succeeded: (...sources: ReadonlyArray<number | string>) => Effect.Effect<void>
+}
+
+/** Kinds beyond so many are not logged: an outage has few, unless their texts vary. */
+const maxKinds = 20
+
+/**
+ * Returns a log of outages. `subject` is what fails and recovers, such as the id of a consumer.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (subject: string): OutageLog => {
+  const failing = new Set<number | string>()
+  const kinds = new Set<string>()
+  let since = 0
+  return {
+    failed: ({ cause, isStuck = false, kind, message, source }) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        if (failing.size === 0) since = now
+        failing.add(source)
+        if (kinds.has(kind) || kinds.size === maxKinds) return Effect.logDebug(message, cause)
+        kinds.add(kind)
+        return isStuck
+          ? Effect.logError(message, cause)
+          : Effect.andThen(Effect.logWarning(message), Effect.logDebug(message, cause))
+      }),
+    succeeded: (...sources) =>
+      Effect.suspend(() => {
+        const before = failing.size
+        for (const source of sources) failing.delete(source)
+        if (before === 0 || failing.size > 0) return Effect.void
+        kinds.clear()
+        return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          Effect.logInfo(`${subject} has recovered after ${Duration.format(Duration.millis(now - since))}`))
+      })
+  }
+}
+
+/**
+ * Logs the outages of a background loop. Returns the effect without its failures.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const watch = <A, E, R>(
+  outages: OutageLog,
+  message: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<void, never, R> =>
+  Effect.matchCauseEffect(effect, {
+    onFailure: (cause) => outages.failed({ source: "loop", kind: "failed", message, cause }),
+    onSuccess: () => outages.succeeded("loop")
+  })
