@@ -52,8 +52,12 @@ const projectOf = (document: string) =>
     ({ project }) => Effect.sync(() => Fs.rmSync(project, { recursive: true }))
   )
 
+/** Returns what a program prints, without the lines of its log. */
 const execute = (project: string, file: string, env?: NodeJS.ProcessEnv) =>
-  run(process.execPath, ["--conditions=@evsrc/source", file], project, env)
+  Effect.map(
+    run(process.execPath, ["--conditions=@evsrc/source", file], project, env),
+    (output) => output.replace(/^\[[\d:.]+\] INFO .*\n/gm, "")
+  )
 
 describe.each([["README.md", ["account.ts"]], ["docs/getting-started.md", ["invoices.ts", "main.ts"]]] as const)(
   "the code of %s",
