@@ -119,7 +119,7 @@ describe("A program with consumers", () => {
       const { layer, lines } = observer()
       yield* Effect.gen(function*() {
         yield* areAll("live")
-        assert.deepStrictEqual(lines.filter(({ level }) => level === "Info").map(({ text }) => text).sort(), [
+        assert.deepStrictEqual(lines.filter(({ level }) => level === "Info").map(({ text }) => text).toSorted(), [
           "Projector.layer runs ticks@1 (4 partitions)",
           "Subscription.layer runs subscription:pings@1"
         ])
@@ -139,7 +139,8 @@ describe("A program with consumers", () => {
           yield* until(Effect.sync(() => recovered().length >= recoveries.length))
           yield* areAll("live")
           assert.deepStrictEqual(
-            recovered().map(({ level, text }) => `${level}: ${text.slice(0, text.indexOf(" has recovered"))}`).sort(),
+            recovered().map(({ level, text }) => `${level}: ${text.slice(0, text.indexOf(" has recovered"))}`)
+              .toSorted(),
             recoveries
           )
           assert.strictEqual(
