@@ -80,7 +80,8 @@ const appendWith = (
     inTransaction: () => inTransaction
   })
 
-describe("a connection that no longer responds", () => {
+// The cases that mostly wait run beside each other.
+describe.concurrent("a connection that no longer responds", () => {
   for (const multiplex of [false, true]) {
     const kind = multiplex ? " of a multiplexed client" : ""
     it.live(`fails a read${kind} at its deadline, and the next one gets another connection`, () =>
@@ -344,7 +345,7 @@ const waitingAppends: Record<
   "appends with inline projections": (store, stream) => appendWith(store, stream, Effect.void)
 }
 
-describe("appends that wait for a lock", () => {
+describe.concurrent("appends that wait for a lock", () => {
   for (const [what, appendTo] of Object.entries(waitingAppends)) {
     for (const maxConnections of [1, 4]) {
       it.live(
