@@ -20,6 +20,7 @@ import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
 import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import * as InlineDocuments from "./InlineDocuments.ts"
+import * as KeyOrder from "./KeyOrder.ts"
 import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
@@ -100,13 +101,14 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
       const bind = yield* SharedTransaction.make<Projection.Services<P>>("Projector.layerInline", documents, all)
       const inlines = all.map((projection): Inline => ({
         id: projection.id,
+        documents,
         follows: EventFilter.matcher({ types: projection.reads, ...projection.where }),
         ...projection._tag === "HandlerProjection"
           ? { projection: undefined, handle: BatchProcessor.handleOne(projection, bind(projection)) }
           : { projection, handle: undefined }
       }))
       yield* register({ log, documents }, all, options)
-      return changeAppends((request) => withProjections(request, inlines, documents))
+      return changeAppends((request) => withProjections(request, inlines))
     })
   )
 
@@ -134,59 +136,89 @@ const register = Effect.fnUntraced(function*(
 })
 
 type Inline =
-  & { readonly id: string; readonly follows: ReturnType<typeof EventFilter.matcher> }
+  & {
+    readonly id: string
+    readonly follows: ReturnType<typeof EventFilter.matcher>
+    readonly documents: ProjectionStoreDriver
+  }
   & (
     | { readonly projection: Projection.Any; readonly handle: undefined }
     | { readonly projection: undefined; readonly handle: ReturnType<typeof BatchProcessor.handleOne> }
   )
 
-/** Returns the append request with the projections that its events touch added to its transaction. */
-const withProjections = (
-  request: AppendRequest,
-  projections: ReadonlyArray<Inline>,
-  documents: ProjectionStoreDriver
-): AppendRequest => {
-  const { inTransaction: outer, inlineProjections: outerProjections, stream } = request
+type InTransaction = NonNullable<AppendRequest["inTransaction"]>
+
+/** What the layers that are stacked around this one have added to an append, so that all of its projections run in one order. */
+const added = new WeakMap<
+  InTransaction,
+  Pick<AppendRequest, "inTransaction"> & { readonly touched: ReadonlyArray<Inline> }
+>()
+
+/**
+ * Returns the append request with the projections that its events touch added to its transaction. They run in the order of their ids, whatever
+ * the order in which the program lists them: programs that lock documents in different orders would deadlock.
+ */
+const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inline>): AppendRequest => {
+  const { inlineProjections: outerProjections, stream } = request
   const followers = request.events.map(({ tags = [], type }) =>
     projections.filter(({ follows }) => follows({ stream, tags, type }))
   )
   const touched = projections.filter((one) => followers.some((ofEvent) => ofEvent.includes(one)))
   if (touched.length === 0) return request
-  const project = Effect.fnUntraced(
-    function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
-      // Fold all before writing any: a store without transactions must not keep a part when one of them fails.
-      const writes = yield* Effect.forEach(
-        touched,
-        ({ follows, projection }) =>
-          projection === undefined ? Effect.succeed([]) : Effect.flatMap(
-            DocumentBatch.fold(
-              projection,
-              ConsumerKey.selectAll(projection, events.filter(follows)),
-              (keys) => documents.lock(projection.id, keys),
-              "stop"
-            ),
-            ({ changes, failures: [failure] }) =>
-              failure === undefined
-                ? Effect.succeed([{ generation: projection.id, changes }])
-                : Effect.fail(failure.error)
-          )
-      )
-      for (const { follows, handle } of touched) {
-        if (handle !== undefined) yield* Effect.forEach(events.filter(follows), handle, { discard: true })
-      }
-      if (outer !== undefined) yield* outer(events)
-      yield* documents.write(writes.flat())
-    },
-    Effect.withSpan("Projector.inline")
-  )
+  const outer = request.inTransaction && added.get(request.inTransaction)
+  const all = [...touched, ...outer?.touched ?? []].toSorted((one, other) => KeyOrder.compare(one.id, other.id))
+  const rest = outer === undefined ? request.inTransaction : outer.inTransaction
+  const inTransaction = project(all, rest)
+  added.set(inTransaction, { touched: all, inTransaction: rest })
   return {
     ...request,
-    inTransaction: project,
+    inTransaction,
     inlineProjections: followers.map((ofEvent, index) => [
       ...(outerProjections?.[index] ?? []),
       ...ofEvent.map(({ id }) => id)
     ])
   }
+}
+
+/** Returns the function that brings the projections up to date in an append's transaction, and then runs the rest of what belongs to it. */
+const project = (touched: ReadonlyArray<Inline>, rest: InTransaction | undefined): InTransaction =>
+  Effect.fnUntraced(
+    function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
+      // Fold all before writing any: a store without transactions must not keep a part when one of them fails.
+      const writes = yield* Effect.forEach(touched, (inline) => fold(inline, events))
+      for (const { follows, handle } of touched) {
+        if (handle !== undefined) yield* Effect.forEach(events.filter(follows), handle, { discard: true })
+      }
+      if (rest !== undefined) yield* rest(events)
+      for (const [documents, ofStore] of Map.groupBy(writes.flat(), ({ documents }) => documents)) {
+        yield* documents.write(ofStore)
+      }
+    },
+    Effect.withSpan("Projector.inline")
+  )
+
+/** Locks the documents that the events touch, and returns them as they are after the events. */
+const fold = (
+  { documents, follows, projection }: Inline,
+  events: ReadonlyArray<EncodedEvent>
+): Effect.Effect<ReadonlyArray<DocumentWrite>, EventStoreError> =>
+  projection === undefined ? Effect.succeed([]) : Effect.flatMap(
+    DocumentBatch.fold(
+      projection,
+      ConsumerKey.selectAll(projection, events.filter(follows)),
+      (keys) => documents.lock(projection.id, keys),
+      "stop"
+    ),
+    ({ changes, failures: [failure] }) =>
+      failure === undefined
+        ? Effect.succeed([{ documents, generation: projection.id, changes }])
+        : Effect.fail(failure.error)
+  )
+
+interface DocumentWrite {
+  readonly documents: ProjectionStoreDriver
+  readonly generation: string
+  readonly changes: DocumentBatch.FoldedBatch["changes"]
 }
 
 /**

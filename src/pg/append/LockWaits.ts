@@ -42,7 +42,7 @@ export const CurrentLockWait = Context.Reference<LockWait | undefined>("evsrc/pg
 export interface LockWaits {
   /**
    * Runs attempts until one succeeds, or until the lock timeout has passed: then it returns none. An attempt returns none, or fails with
-   * the lock timeout of the server, if another transaction holds a lock. While few appends wait, an attempt waits in the database, where waiting is fair. Further ones try again at
+   * the lock timeout of the server or a deadlock, if another transaction holds a lock. While few appends wait, an attempt waits in the database, where waiting is fair. Further ones try again at
    * intervals, without a connection in between.
    */
   readonly attempt: <A, E, R>(
@@ -74,7 +74,7 @@ export const make = (
   return {
     attempt: Effect.fnUntraced(function*(unchecked, since) {
       const attempt = (wait: LockWait) =>
-        Effect.catchIf(Effect.suspend(() => unchecked(wait)), isLockTimeout, () => Effect.succeedNone)
+        Effect.catchIf(Effect.suspend(() => unchecked(wait)), isLockConflict, () => Effect.succeedNone)
       const start = since ?? (yield* Clock.currentTimeMillis)
       for (let delay = firstDelay;; delay = Math.min(delay * 2, maxDelay)) {
         const left = start + lockTimeout - (yield* Clock.currentTimeMillis)
@@ -105,10 +105,25 @@ export const make = (
  * @since 0.1.0
  * @category guards
  */
-export const isLockTimeout = (error: unknown): boolean =>
+export const isLockTimeout = (error: unknown): boolean => hasState(error, lockTimeouts)
+
+/**
+ * Returns whether another transaction was in the way of one that has written nothing: by `lock_not_available`, or by a deadlock that the server
+ * ended.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isLockConflict = (error: unknown): boolean => hasState(error, lockConflicts)
+
+const lockTimeouts = /^55P03$/
+const lockConflicts = /^(55P03|40P01)$/
+
+const hasState = (error: unknown, states: RegExp): boolean =>
   isSqlError(error)
-    ? sqlState(error) === "55P03"
-    : error instanceof EventStoreError && error.reason._tag === "StoreUnavailable" && isLockTimeout(error.reason.cause)
+    ? states.test(sqlState(error) ?? "")
+    : error instanceof EventStoreError && error.reason._tag === "StoreUnavailable" &&
+      hasState(error.reason.cause, states)
 
 const noTransaction = (count: number, timeout: number): SqlError => {
   const message =

@@ -13,7 +13,7 @@ import type { AppendRequest, AppendResult } from "../../eventStore/EventStoreDri
 import type { PgConnections, TransactionState } from "../PgConnections.ts"
 import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../PgErrors.ts"
 import * as PgStatement from "../PgStatement.ts"
-import { CurrentLockWait, isLockTimeout, type LockWaits } from "./LockWaits.ts"
+import { CurrentLockWait, isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
 import type { AppendRow, PgAppend } from "./PgAppend.ts"
 
 /**
@@ -88,7 +88,7 @@ const appendWithEffect = (
     const state: TransactionState = { commitSent: false }
     const failed = (error: SqlError) =>
       // Before COMMIT, a lost connection has written nothing.
-      isLockTimeout(error)
+      isLockConflict(error)
         ? Effect.succeedNone
         : Effect.fail((state.commitSent ? fromAppendError : fromTransactionalAppendError)(error, request.stream))
     const transaction = statements.single(request, wait, true).pipe(
