@@ -835,6 +835,18 @@ begin
   return coalesce(high_water_mark, 0);
 end $$;
 
+-- Returns the lowest in-flight low-water mark of this session's transaction: it has appended nothing at or below that position. Null if it has
+-- appended nothing.
+create function evsrc.own_low_water_mark() returns bigint language sql volatile
+set search_path = pg_catalog, pg_temp
+return (
+    select min(case when objsubid = 2 then objid::bigint else (classid::bigint & 4095) << 32 | objid::bigint end)
+      from pg_locks
+      where locktype = 'advisory' and pid = pg_backend_pid() and database = (select oid from pg_database where datname = current_database())
+        and (objsubid = 2 and classid = 'evsrc.positions'::regclass::oid
+          or objsubid = 1 and classid::bigint >> 12 = ('evsrc.positions'::regclass::oid::bigint & 1048575))
+  );
+
 -- Returns the transactions that hold back the high-water mark, the lowest first, and those that wait for the lock of one. Another session
 -- than an append's can hold such a lock on purpose; docs/reference.md says how to prevent that.
 --   pid, role_name, application  of the session; null for a prepared transaction

@@ -13,6 +13,7 @@ import { RequestId } from "effect/rpc/RpcMessage"
 import type * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
 import { InvalidCommand, InvalidQuery } from "../core/errors.ts"
+import * as HandledEvent from "../core/HandledEvent.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
@@ -191,7 +192,10 @@ export const call = <R extends AnyRpc>(
       Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"]>
     >
     const effect = Rpc.isWrapper(result) ? result.value : result
-    return Effect.provideContext(effect, Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter)(built))
+    return Effect.provideContext(
+      effect,
+      Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter, HandledEvent.Current)(built)
+    )
   })
 
 /**

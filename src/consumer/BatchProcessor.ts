@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { causedBy, CommandContext } from "../command/CommandContext.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
+import * as HandledEvent from "../core/HandledEvent.ts"
 import type * as Event from "../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
@@ -314,6 +315,7 @@ export const handleOne = (consumer: HandlingConsumer, handle: Handler) => {
       const read = DecryptedValues.make()
       return Effect.forEach(decoded.success, (recorded) => Effect.suspend(() => handle(recorded)), { discard: true })
         .pipe(
+          HandledEvent.provide(consumer.id),
           Effect.provideContext(
             Context.make(CommandContext, causedBy(event, actor)).pipe(Context.add(DecryptedValues.Current, read))
           ),

@@ -182,6 +182,12 @@ export interface ConsumerDriver extends LeaseDriver, CheckpointDriver, ParkingDr
   /** Identifies what the transactions of this driver are bound to. Drivers with the same value can share a transaction. */
   readonly transactions: unknown
 
+  /**
+   * Returns a position above which the caller's own transaction may have appended events that it has not committed; none if it has appended
+   * nothing, or outside a transaction.
+   */
+  readonly uncommittedAbove: Effect.Effect<Option.Option<Position>, EventStoreError>
+
   /** Runs an effect in one transaction, so that all of its writes are committed or none. A store in memory has no rollback. */
   readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | EventStoreError, R>
 }

@@ -17,6 +17,7 @@ import type {
   InvalidQuery,
   ProjectionBehind
 } from "../core/errors.ts"
+import * as HandledEvent from "../core/HandledEvent.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -242,5 +243,6 @@ export const services = <R>(): Effect.Effect<Context.Context<R>, never, R> =>
   Effect.map(
     Effect.context<R>(),
     // The omitted services are provided when the handlers run, or are references with a default value.
-    (context) => Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter)(context) as Context.Context<R>
+    (context) =>
+      Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter, HandledEvent.Current)(context) as Context.Context<R>
   )

@@ -117,5 +117,6 @@ export const make = Effect.fnUntraced(function*({ retry, retryTimeout }: RetryPo
   }
 })
 
-/** Whether the event may succeed when it is tried again. The log does not change, and the worker retries failures of the store. */
-const mayRetry = (error: EventStoreError): boolean => !error.isRetryable && error.reason._tag !== "UndecodableEvent"
+/** Whether the event may succeed when it is tried again. Neither log nor code change, and the worker retries failures of the store. */
+const mayRetry = (error: EventStoreError): boolean =>
+  !error.isRetryable && error.reason._tag !== "UndecodableEvent" && error.reason._tag !== "CircularWait"

@@ -394,6 +394,29 @@ export class StoreMisconfigured extends Schema.TaggedError<StoreMisconfigured>("
 ) {}
 
 /**
+ * A handler waits for its own consumer, or a transaction for a consumer to reach an event that it has not committed. The wait could never end.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CircularWait extends Schema.TaggedError<CircularWait>("evsrc/CircularWait")("CircularWait", {
+  /** The id of the consumer to wait for. */
+  consumer: Schema.String,
+  /** The position that it was to reach. */
+  position: Position,
+  /** `handler`: a handler of the consumer waits; `transaction`: the transaction that appends the event waits. */
+  waiting: Schema.Literals(["handler", "transaction"])
+}) {
+  override get message(): string {
+    return this.waiting === "handler"
+      ? `A handler of "${this.consumer}" waits until "${this.consumer}" has reached position ${this.position}, which it does only after the handler has `
+        + `ended; read without \`after\`, or do the work that waits outside the handler`
+      : `A transaction waits until "${this.consumer}" has reached position ${this.position}, which the transaction has not committed yet; wait after `
+        + `the commit, or read without \`after\``
+  }
+}
+
+/**
  * The store failed in a way that none of the other reasons describes.
  *
  * @since 0.1.0
@@ -423,6 +446,7 @@ export const EventStoreErrorReason = Schema.Union([
   IndexIncomplete,
   CursorExpired,
   ConsumerFailed,
+  CircularWait,
   StoreUnavailable,
   KeyStoreUnavailable,
   SubjectErased,

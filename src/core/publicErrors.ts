@@ -6,6 +6,7 @@
 export {
   AppendConditionFailed,
   AsOfNotReached,
+  CircularWait,
   CommandIdReused,
   ConcurrencyConflict,
   ConsumerFailed,

@@ -15,7 +15,8 @@ import type { Parked, ParkingEntry, ParkingRequest } from "../consumer/ParkingDr
 import * as ParkingRequestWakeups from "../consumer/ParkingRequestWakeups.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import { waitingEvents } from "../consumer/Unparking.ts"
-import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import { CircularWait, type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import * as HandledEvent from "../core/HandledEvent.ts"
 import { internals } from "../core/internals.ts"
 import type * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
@@ -223,6 +224,11 @@ const request = Effect.fnUntraced(function*(
   // The request is for the event that is parked now, not for one that may take its place.
   const before = yield* find(consumer, key, { generation, position })
   const [parked] = before
+  // The owner carries out the request only after its handler has ended.
+  if ((yield* HandledEvent.active).some((one) => one.consumer === consumer.id)) {
+    const { position } = parked
+    return yield* storeError(new CircularWait({ consumer: consumer.id, position, waiting: "handler" }))
+  }
   const notParked = new NotParked({ consumer: consumer.id, key, position: parked.position })
   const isParked = yield* driver.request(generation, key, { action, actor, reason }, parked.position)
   if (!isParked) return yield* notParked

@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { EventStoreError } from "../core/errors.ts"
+import * as HandledEvent from "../core/HandledEvent.ts"
 import { internals } from "../core/internals.ts"
 import type { Position } from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
@@ -186,8 +187,11 @@ const project = (touched: ReadonlyArray<Inline>, rest: InTransaction | undefined
     function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
       // Fold all before writing any: a store without transactions must not keep a part when one of them fails.
       const writes = yield* Effect.forEach(touched, (inline) => fold(inline, events))
-      for (const { follows, handle } of touched) {
-        if (handle !== undefined) yield* Effect.forEach(events.filter(follows), handle, { discard: true })
+      for (const { follows, handle, id } of touched) {
+        if (handle === undefined) continue
+        yield* HandledEvent.provide(id, events[0]?.position)(
+          Effect.forEach(events.filter(follows), handle, { discard: true })
+        )
       }
       if (rest !== undefined) yield* rest(events)
       for (const [documents, ofStore] of Map.groupBy(writes.flat(), ({ documents }) => documents)) {

@@ -12,7 +12,14 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as GenerationId from "../consumer/GenerationId.ts"
-import { type EventStoreError, ProjectionBehind, storeError, UndecodableDocument } from "../core/errors.ts"
+import {
+  CircularWait,
+  type EventStoreError,
+  ProjectionBehind,
+  storeError,
+  UndecodableDocument
+} from "../core/errors.ts"
+import * as HandledEvent from "../core/HandledEvent.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
@@ -139,6 +146,7 @@ export const make = Effect.fnUntraced(function*(
     timeout: Duration.Input
   ): Effect.fn.Return<void, ProjectionBehind | EventStoreError> {
     if (projection.lifecycle !== "async" || position <= Position.start) return
+    yield* rejectCircularWait(driver, projection.id, position)
     yield* watchers.checkpointOf(projection.id).changed(Position.make(position - 1n)).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
@@ -176,6 +184,27 @@ export const make = Effect.fnUntraced(function*(
     awaitReadAfter,
     [internals]: { driver: waking(driver, watchers) }
   })
+})
+
+/** Fails when the wait could never end: a handler of the consumer waits, or the transaction that appends the event. */
+const rejectCircularWait = Effect.fnUntraced(function*(
+  driver: ProjectionStoreDriver,
+  consumer: string,
+  position: Position.Position
+): Effect.fn.Return<void, EventStoreError> {
+  const handled = yield* HandledEvent.active
+  if (handled.some((one) => one.consumer === consumer)) {
+    // What the consumer has reached already needs no wait.
+    if ((yield* driver.checkpoint(consumer)) >= position) return
+    return yield* storeError(new CircularWait({ consumer, position, waiting: "handler" }))
+  }
+  const above = yield* driver.uncommittedAbove
+  if (
+    handled.some(({ uncommitted }) => uncommitted !== undefined && uncommitted <= position)
+    || Option.exists(above, (above) => above < position)
+  ) {
+    return yield* storeError(new CircularWait({ consumer, position, waiting: "transaction" }))
+  }
 })
 
 /**

@@ -14,6 +14,7 @@ import * as EventBus from "../../src/eventStore/EventBus.ts"
 import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
 import { loading } from "../aggregate/LoadingSuite.ts"
 import { commands } from "../command/CommandSuite.ts"
+import { circularWaits } from "../consumer/CircularWaitSuite.ts"
 import { consumerKeyRejections } from "../consumer/ConsumerKeyRejectionSuite.ts"
 import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
@@ -99,6 +100,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...ListSuite.cases,
   ...inlineGaps,
   ...unknownTypes,
+  ...circularWaits,
   ...subscriptions,
   ...registries,
   ...bus,

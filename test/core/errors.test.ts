@@ -45,6 +45,14 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     ["Order-1", "version 3", "version 2", "retry"]
   ],
   [
+    new evsrc.CircularWait({ consumer: "orders@1", position, waiting: "handler" }),
+    [`"orders@1"`, "position 7", "only after the handler has ended", "without `after`"]
+  ],
+  [
+    new evsrc.CircularWait({ consumer: "orders@1", position, waiting: "transaction" }),
+    [`"orders@1"`, "position 7", "not committed yet", "after the commit"]
+  ],
+  [
     new evsrc.ConsumerFailed({ ...at, kind: "subscription", consumer: "subscription:mail@1", detail: "no host" }),
     [`Subscription "subscription:mail@1" failed`, "OrderPlaced", "position 7", "no host"]
   ],

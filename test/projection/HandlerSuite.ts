@@ -199,6 +199,41 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
     }).pipe(Effect.provide(Projector.layer([projection], { lease: "600 millis" })))
   }),
 
+  test("a transaction that awaits a projection for its own append fails at once", function*() {
+    const run = unique("run")
+    const sql = yield* SqlClient.SqlClient
+    const other = sales(yield* makeTable, run)
+    const awaitIn = Effect.fnUntraced(function*(stream: string) {
+      const { position } = yield* sell(run, stream, [1])
+      const store = yield* ProjectionStore.ProjectionStore
+      return yield* Effect.exit(store.awaitPosition(other, position, "60 seconds"))
+    })
+    const failures: Array<unknown> = []
+    const projection = Projection.handler(unique("chain"), {
+      events: SaleEvent,
+      where: { tags: [Event.tag("run", run)], streamPrefix: `${run}a` },
+      // An append within the handler joins the transaction that moves the checkpoint.
+      handle: {
+        Sold: () => Effect.map(awaitIn("b"), (exit) => failures.push(exit)),
+        Returned: Projection.ignore,
+        Counted: Projection.ignore
+      }
+    })
+    yield* Effect.gen(function*() {
+      failures.push(yield* sql.withTransaction(awaitIn("c")))
+      yield* reached(projection, yield* sell(run, "a", [1]))
+      const reasons = failures.map((exit) =>
+        Exit.isExit(exit) && Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "no failure"
+      )
+      equal(reasons.map((one) => one.includes("has not committed yet")), [true, true], reasons.join())
+      // After the commit the same wait ends.
+      yield* reached(other, yield* sell(run, "d", [1]))
+    }).pipe(
+      Effect.provide(Projector.layer([projection, other])),
+      Effect.timeout("40 seconds")
+    )
+  }),
+
   test("retries a failing event by its policy, rolls it back, and parks its stream", function*() {
     const table = yield* makeTable
     const run = unique("run")

@@ -6,8 +6,10 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
 import * as ProjectionStore from "../../projection/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../../projection/ProjectionStoreDriver.ts"
 import * as PgMigrations from "../migrations/PgMigrations.ts"
@@ -44,6 +46,14 @@ export const makeDriver = Effect.fnUntraced(
       ...PgInlineDocuments.make(query, quoted),
       ...PgPersonalDataScan.make(query, quoted),
       transactions: sql.transactionService.key,
+      uncommittedAbove: Effect.flatMap(
+        Effect.serviceOption(sql.transactionService),
+        (transaction) =>
+          Option.isNone(transaction) ? Effect.succeedNone : Effect.map(
+            query<{ readonly mark: bigint | null }>(`select ${quoted}.own_low_water_mark() as mark`, []),
+            ([row]) => Option.map(Option.fromNullishOr(row?.mark), Position.make)
+          )
+      ),
       transaction: (effect) => PgStatement.transactional(connections, effect)
     }
   }

@@ -26,6 +26,7 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
   return {
     transactions: "memory",
     transaction: MemoryTransaction.transaction,
+    uncommittedAbove: Effect.succeedNone,
     ...MemoryLeases.make(state),
     ...MemoryCheckpoints.make(state),
     ...MemoryParking.make(state),
