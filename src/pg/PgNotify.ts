@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import { PgClient, PgConnection } from "@effect/sql-pg"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
@@ -13,6 +14,7 @@ import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
+import * as OutageLog from "../core/OutageLog.ts"
 import { isEmbedded, type PgConnections, withTimeout } from "./PgConnections.ts"
 
 /** Commits within this time after a notification share the next one, because each costs the server and every listening process. */
@@ -76,19 +78,20 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   })
   yield* Effect.forkScoped(Effect.withTracerEnabled(Effect.forever(sendWhenDue), false))
 
-  let hasWarned = false
+  const outages = OutageLog.make("Listening for events of other processes")
   let delay = firstDelay
-  const warn = (error: unknown) => {
-    const message = "Cannot listen for events of other processes; they are seen at the next poll"
-    const log = hasWarned ? Effect.logDebug(message, error) : Effect.logWarning(message, error)
-    hasWarned = true
-    return log
-  }
+  const warn = (error: SqlError) =>
+    outages.failed({
+      source: "listener",
+      kind: "failed",
+      message: `Cannot listen for events of other processes; they are seen at the next poll: ${error.message}`,
+      cause: Cause.fail(error)
+    })
 
   const onNotification = Effect.andThen(
-    Effect.sync(() => {
-      hasWarned = false
+    Effect.suspend(() => {
       delay = firstDelay
+      return outages.succeeded("listener")
     }),
     options.onNotification
   )

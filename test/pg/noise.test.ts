@@ -159,10 +159,12 @@ const consumers = [
   "subscription:pings@1 is retrying: ",
   "The event bus is waiting for the store: ",
   "The health of consumers could not be checked",
-  "Inline projections could not be checked for gaps"
+  "Inline projections could not be checked for gaps",
+  "Cannot listen for events of other processes"
 ]
 
 const recoveries = [
+  "Info: Listening for events of other processes",
   "Info: The check of inline projections for gaps",
   "Info: The event bus",
   "Info: The health check",
