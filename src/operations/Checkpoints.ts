@@ -30,8 +30,8 @@ export interface Reset {
 
 /**
  * Moves the checkpoints of a consumer to a position of the log, and continues from there. It takes the partitions from their workers, which claim
- * them again at once. Fails with `InvalidRequest` when the log has no event at the position or the consumer has never run, and with `LogDiverged`
- * when it has another event there.
+ * them again at once. Fails with `InvalidRequest` when the log has no event at the position, when the position is above the high-water
+ * mark, or when the consumer has never run; with `LogDiverged` when the log has another event there.
  *
  * **When to use**
  *
@@ -68,6 +68,14 @@ export const reset = Effect.fn("Checkpoints.reset")(function*(
     )
   }
   yield* LogIdentity.requireEvents(log, [LogPosition.make(position, expectedId)])
+  // An event above the mark may be visible already, but the reset would skip one below it that commits later.
+  const head = yield* log.head
+  if (position > head) {
+    return yield* invalidRequest(
+      `cannot reset "${consumer.id}" to position ${position}, because the high-water mark of the log is ${head}: an append below `
+        + `that position may still be running; reset it to ${head} or below or to "end", or repeat the reset when the append has ended`
+    )
+  }
   const parked = yield* store.parked(generation)
   const ids = yield* log.eventIds(parked.map((entry) => entry.position))
   const lost = parked.flatMap((entry, index) => ids[index] === entry.eventId ? [] : [entry.eventId])

@@ -2,8 +2,8 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Schedule, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { EventStore } from "evsrc"
-import { PgEventStore } from "evsrc/pg"
+import { Checkpoints, EventStore, Subscription } from "evsrc"
+import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -56,6 +56,44 @@ describe("high_water_mark", () => {
     }).pipe(
       Effect.scoped,
       Effect.provide(PgEventStore.layerWith({ notify: false }).pipe(Layer.provideMerge(layerPostgres())))
+    ))
+
+  it.live("is the highest position that a consumer can be reset to", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const writer = yield* connection
+      const handled: Array<number> = []
+      const ticks = Subscription.make("ticks", {
+        events: Tick,
+        handle: { Ticked: ({ n }) => Effect.sync(() => handled.push(n)) }
+      })
+      const handling = (last: number) =>
+        Effect.sync(() => handled.includes(last)).pipe(
+          Effect.repeat({ until: (isHandled) => isHandled, schedule: Schedule.spaced("20 millis") }),
+          Effect.timeout("30 seconds"),
+          Effect.provide(Subscription.layer([ticks]))
+        )
+      yield* store.append(Tick, "s", [tick(1)])
+      yield* handling(1)
+
+      yield* writer`begin`
+      yield* writer`select 1 from evsrc.append_one(true, 't', null, null, gen_random_uuid(), 'Ticked', 1,
+        '{"n":2}', '{}')`
+      const third = yield* store.append(Tick, "u", [tick(3)])
+      const error = yield* Effect.flip(Checkpoints.reset(ticks, third.position))
+      assert.strictEqual(error.reason._tag, "InvalidRequest")
+      assert.include(error.message, `the high-water mark of the log is ${yield* store.head}`)
+      const { to } = yield* Checkpoints.reset(ticks, "end")
+      assert.strictEqual(to.position, yield* store.head)
+      yield* writer`commit`
+      yield* handling(3)
+      assert.deepStrictEqual(handled, [1, 2, 3], "the event that was in flight is handled")
+      yield* Checkpoints.reset(ticks, third.position)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.merge(PgEventStore.layer, PgProjectionStore.layer).pipe(Layer.provideMerge(layerPostgres()))
+      )
     ))
 
   for (
