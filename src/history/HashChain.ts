@@ -18,6 +18,7 @@ import type { Version } from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
+import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 
 /**
@@ -48,6 +49,7 @@ export type Anchor = typeof Anchor.Type
  * - `changed`: the event does not match its hash. If it is the last of its stream, the hash may have been changed instead
  * - `hash`: the event's hash was changed; the next event proves that the event itself is intact
  * - `unchained`: the event has no hash, although the one before it has one
+ * - `doubled`: another row of the log has the same position, so a reader gets the event twice
  * - `missing`: the events from `version` to `last` are missing; `position` is that of the next event, which cannot be verified without them
  * - `anchor`: the log up to the anchor's position has changed; `found` is its anchor now
  *
@@ -56,7 +58,7 @@ export type Anchor = typeof Anchor.Type
  */
 export type Fault =
   | {
-    readonly kind: "changed" | "hash" | "unchained"
+    readonly kind: "changed" | "hash" | "unchained" | "doubled"
     readonly stream: StreamId
     readonly version: Version
     readonly position: Position.Position
@@ -117,9 +119,9 @@ export interface Options {
  *
  * **Gotchas**
  *
- * Without an anchor it finds changed events, and events removed from the beginning or the middle of a stream. Only an anchor shows that the end
- * of a stream or a whole stream was removed, or that events were changed and all later hashes recomputed. Only an anchor covers events
- * without a hash.
+ * Without an anchor it finds changed and doubled events, and events removed from the beginning or the middle of a stream. Only an anchor shows
+ * that the end of a stream or a whole stream was removed, or that events were changed and all later hashes recomputed. Only an anchor covers
+ * events without a hash.
  *
  * **Example** (verify against yesterday's anchor)
  *
@@ -143,6 +145,7 @@ export const verify = Effect.fn("HashChain.verify")(
     let pending = against
     let verified = 0
     let unchained = 0
+    let checked: Position.Position | undefined
 
     const compare = Effect.fnUntraced(function*(expected: Anchor) {
       pending = undefined
@@ -154,6 +157,8 @@ export const verify = Effect.fn("HashChain.verify")(
     const check = Effect.fnUntraced(function*(event: StoredEvent, recomputed: string) {
       const { hash, position, previous, stream, version } = event
       const place = { stream, version, position }
+      if (position === checked) return faults.add({ kind: "doubled", ...place })
+      checked = position
       const suspect = faults.takeSuspect(stream)
       const next = (previous?.version ?? 0) + 1
       const isGap = version > next
@@ -180,7 +185,7 @@ export const verify = Effect.fn("HashChain.verify")(
     let after = Position.start
     let end: Position.Position | undefined
     while (true) {
-      const page = yield* driver.readStored({ after, limit, links: true })
+      const page = yield* readPage(driver, after, limit)
       // Events appended meanwhile are left out, so that the verification ends.
       const to = end ??= page.head
       const events = page.events.filter(({ position }) => position <= to)
@@ -194,9 +199,8 @@ export const verify = Effect.fn("HashChain.verify")(
         yield* log.add(hashes[index]!)
         yield* check(event, Hex.encode(hashes[index]!))
       }
-      const last = page.events[page.events.length - 1]
-      if (page.events.length < limit || last === undefined || last.position >= to) break
-      after = last.position
+      if (page.last === undefined || page.last >= to) break
+      after = page.last
     }
     if (pending !== undefined) yield* compare(pending)
     return {
@@ -209,6 +213,16 @@ export const verify = Effect.fn("HashChain.verify")(
     }
   }
 )
+
+/**
+ * Returns a page of the log, and its last position if it is full. A doubled event is never split between two pages,
+ * of which the second would begin behind it.
+ */
+const readPage = (driver: EventStoreDriver, after: Position.Position, limit: number) =>
+  Effect.map(driver.readStored({ after, limit: limit + 1, links: true }), ({ events, head }) => {
+    const last = events[limit - 1]?.position
+    return { events: events.filter(({ position }, index) => index < limit || position === last), head, last }
+  })
 
 /** A faulty event. */
 interface Suspect {

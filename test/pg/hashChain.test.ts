@@ -31,9 +31,10 @@ const written = Effect.gen(function*() {
 const tampered = (...statements: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient
-    yield* sql`alter table evsrc.events disable trigger user`
+    const tables = ["events", "archived_events"]
+    for (const table of tables) yield* sql.unsafe(`alter table evsrc.${table} disable trigger user`)
     for (const statement of statements) yield* sql.unsafe(statement)
-    yield* sql`alter table evsrc.events enable trigger user`
+    for (const table of tables) yield* sql.unsafe(`alter table evsrc.${table} enable trigger user`)
   })
 
 const at = (kind: string, stream: string, version: number, position: number) => ({
@@ -49,6 +50,8 @@ const missing = (stream: string, version: number, last: number, position: number
 
 const set = (what: string, position: number) => `update evsrc.events set ${what} where position = ${position}`
 const changed = at("changed", "a", 2, 2)
+const double = (position: number) =>
+  `insert into evsrc.archived_events select * from evsrc.events where position = ${position}`
 
 interface Tampering {
   readonly statements: ReadonlyArray<string>
@@ -142,6 +145,14 @@ const tamperings: Readonly<Record<string, Tampering>> = {
     faults: [at("unchained", "b", 3, 9)],
     anchored: false
   },
+  "a doubled event": {
+    statements: [double(3)],
+    faults: [at("doubled", "a", 3, 3)]
+  },
+  "two doubled events, one of them changed and one the last": {
+    statements: [double(2), double(7), set(`data = '{}'`, 2)],
+    faults: [changed, at("doubled", "a", 2, 2), at("doubled", "c", 1, 7)]
+  },
   "the end of a stream": { statements: [`delete from evsrc.events where position = 6`], faults: [] },
   "the end of the log": { statements: [`delete from evsrc.events where position = 7`], faults: [] },
   "a whole stream": { statements: [`delete from evsrc.events where stream = 'a'`], faults: [] },
@@ -187,6 +198,7 @@ for (const [name, client] of Object.entries(backEnds)) {
             yield* tampered(
               "drop table if exists again",
               "delete from evsrc.events",
+              "delete from evsrc.archived_events",
               "alter table evsrc.events disable trigger events_hash_chain",
               "insert into evsrc.events select * from original",
               "alter table evsrc.events enable trigger events_hash_chain"
