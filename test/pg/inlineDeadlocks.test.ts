@@ -46,7 +46,9 @@ const [x, y] = [rows("x", ["x"]), rows("y", ["y"])]
 
 const clientOf = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 8 })
 const storesOf = (url: string) =>
-  Layer.mergeAll(PgEventStore.layer, PgProjectionStore.layer).pipe(Layer.provideMerge(clientOf(url)))
+  Layer.mergeAll(PgEventStore.layerWith({ lockTimeout: "30 seconds" }), PgProjectionStore.layer).pipe(
+    Layer.provideMerge(clientOf(url))
+  )
 
 const deadlocks = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
@@ -82,7 +84,7 @@ describe("Two programs with the same inline projections", () => {
         yield* Effect.provide(makeTable, clientOf(url))
         const program = (name: string, inline: typeof one) =>
           Effect.forEach(Array.from({ length: 40 }, (_, n) => `${name}-${n}`), (id) => count(id), {
-            concurrency: 6,
+            concurrency: 3,
             discard: true
           }).pipe(
             Effect.provide(Aggregate.layer(CounterDecider)),
