@@ -44,7 +44,7 @@ const session = (client: PgClient.PgClient) =>
   Effect.map(client<{ readonly pid: number }>`select pg_backend_pid() as pid`, ([row]) => row!.pid)
 
 /** Limits at which a test sees yellow and red soon. */
-const limits: Health.HealthOptions = { maxWait: "300 millis", stallTimeout: "1500 millis" }
+const limits: Health.HealthOptions = { maxWait: "300 millis", stallTimeout: "4 seconds" }
 
 const until = <A, E, R>(check: Effect.Effect<A, E, R>, condition: (a: A) => boolean) =>
   check.pipe(Effect.repeat({ until: condition, schedule: Schedule.spaced("20 millis") }), Effect.timeout("30 seconds"))
@@ -102,7 +102,7 @@ describe("a role that may only connect", () => {
               yield* run(foreign, lock)
               const pid = yield* session(foreign)
               for (const n of [3, 4, 5]) yield* tick(`b-${n}`, n)
-              const yellow = yield* until(Health.of([Ticks], limits), ({ status }) => status !== "green")
+              const yellow = yield* until(Health.of([Ticks], limits), ({ log }) => log.status !== "green")
               assert.strictEqual(yellow.log.status, "yellow")
               const red = yield* until(Health.of([Ticks], limits), ({ status }) => status === "red")
               assert.deepStrictEqual([red.log.lag.events, ofConsumer(red).lag.events], [3, 3])
