@@ -1,9 +1,10 @@
 /** Executes the code of docs/snapshots.md. */
 import { assert, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Schema } from "effect"
+import { Config, Effect, Schema } from "effect"
 import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
+import { layerConfiguration } from "../support/Configuration.ts"
 import { layerPostgres } from "../support/Database.ts"
 
 const Read = Command.make("Read", { payload: { meterId: Schema.String, units: Schema.Int } })
@@ -61,6 +62,6 @@ it.live("takes snapshots, ignores those of other code, and drops them", () =>
     assert.strictEqual(yield* total("a"), 120)
   }).pipe(
     Effect.provide(Store),
-    Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ SNAPSHOT_KEY: btoa("k".repeat(32)) }))),
+    Effect.provide(layerConfiguration({ SNAPSHOT_KEY: btoa("k".repeat(32)) })),
     Effect.provide(layerPostgres())
   ))

@@ -23,7 +23,9 @@ const file = resolve(import.meta.dirname, "../../examples/bank-account.ts")
 
 it("runs as a program", async () => {
   const { stderr, stdout } = await promisify(execFile)(process.execPath, ["--conditions=@evsrc/source", file])
-  assert.strictEqual(stdout, "ann has 100 after 2 events; withdrawing 130 fails: InsufficientFunds\n")
+  const [log, ...lines] = stdout.split("\n")
+  assert.match(log!, /INFO .*: Projector\.layer runs balances@1$/)
+  assert.strictEqual(lines.join("\n"), "ann has 100 after 2 events; withdrawing 130 fails: InsufficientFunds\n")
   assert.strictEqual(stderr, "")
 })
 
