@@ -112,7 +112,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     equal(yield* inlineProjections.find(projection), undefined, "not known")
     yield* append(`${prefix}1`)
     yield* inlineProjections.register(before)
-    equal(yield* missedFrom(projection), undefined, "registered anew")
+    equal(yield* missedFrom(projection), undefined, "the first missing position after a second registration")
     ok(
       (yield* inlineProjections.registered).some((one) => one.projection === projection),
       "the list of all projections has it"

@@ -58,9 +58,9 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* acquire(id, "two"), Option.none(), "another owner")
     equal(yield* acquire(id, "one"), Option.some({ epoch: 1n, position: Position.start }), "the same owner")
     yield* store.release(id, "two")
-    equal(yield* acquire(id, "two"), Option.none(), "who has nothing gives nothing back")
+    equal(yield* acquire(id, "two"), Option.none(), "a lease that another worker has released without owning it")
     yield* store.release(id, "one")
-    equal(yield* advance(id, 1n, 0, 1), false, "who has given it back cannot write")
+    equal(yield* advance(id, 1n, 0, 1), false, "a write by a worker that has released its lease")
     equal(yield* acquire(id, "two"), Option.some({ epoch: 3n, position: Position.start }), "given back")
 
     const short = notes()
@@ -109,8 +109,8 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* bid("two"), [[2], 4], "which is within another's share")
     for (const partition of [0, 1, 3]) yield* store.release(id, "one", partition)
     equal(yield* bid("two"), [[0, 1, 2, 3], 4], "as all is")
-    equal(yield* bid("one", true, Duration.seconds(1)), [[], 4], "who has nothing is given nothing")
-    equal(yield* bid("one"), [[], 2], "who asks again counts again")
+    equal(yield* bid("one", true, Duration.seconds(1)), [[], 4], "a renewal by a worker that owns no partition")
+    equal(yield* bid("one"), [[], 2], "a claim by the same worker after its renewal")
     equal((yield* bid("two"))[1], 2, "for others too")
   }),
 

@@ -91,7 +91,7 @@ export const partitionFilter = (
     : { index, of, tag: partitionBy === "stream" ? undefined : partitionBy.tag }
 
 /**
- * An event, and those of its keys under which it is to be applied.
+ * An event, and the keys under which a consumer applies it.
  *
  * @since 0.1.0
  * @category models

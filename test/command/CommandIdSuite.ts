@@ -310,7 +310,7 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
   test("no hash allows to guess personal data that a payload names otherwise than its events", function*() {
     const store = yield* EventStore
     const personId = unique("ann")
-    /** Every hash that somebody who reads the log can compute of a guess. */
+    /** Every hash that a reader of the log can compute of a guess. */
     const hashes: Array<string | undefined> = []
     yield* Effect.gen(function*() {
       for (const who of ["Ann Archer", "Bob Baker"]) {
@@ -509,7 +509,7 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
     }
   }),
 
-  test("rejects an invalid command id, whatever is decided", function*() {
+  test("rejects an invalid command id, also of a command that writes nothing", function*() {
     const cartId = unique("cart")
     const provided = Effect.provide(Layer.merge(carts, reserve))
     for (const commandId of ["", "a\u0000b", "\ud800", "x".repeat(257)]) {

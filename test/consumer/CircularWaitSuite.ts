@@ -37,7 +37,7 @@ const tick = (run: string, ns: ReadonlyArray<number>) =>
 const awaitPosition = (consumer: { readonly id: string }, position: Position) =>
   ProjectionStore.awaitPosition({ id: consumer.id, lifecycle: "async" }, position, timeout)
 
-/** What an effect fails with: the tag of the error or of its reason, and who waits. */
+/** Returns the tag of the error of an effect, or of its reason, and whether a handler or a transaction waits. */
 const shown = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.result(self), (result): string => {
     if (Result.isSuccess(result)) return "no failure"
