@@ -5,8 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Schedule from "effect/Schedule"
-import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import type { EventStoreError } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -80,15 +79,15 @@ export const make = ({ batchSize, driver, filter, maxBatchSize, stopsAtUnknown }
     limit: number
   ): Effect.fn.Return<Page, EventStoreError> {
     while (true) {
-      const { isRelevant, types } = unknown.known()
+      const known = unknown.known()
+      const isRelevant = (event: EncodedEvent) => UnknownTypes.isRelevant(known, event)
       const page = yield* driver.readAll({
         after: position,
         afterEventId: eventId,
         afterCount: count,
         countSince: countSince(marks, { count, position }),
         limit,
-        ...filter,
-        ...types.length === 0 ? {} : { types: [...filter.types ?? [], ...types] }
+        ...UnknownTypes.addTo(filter, known)
       })
       marks = marksAfter(marks, page)
       yield* withinLog(driver, position, page.events, page.head)
@@ -119,36 +118,16 @@ export const make = ({ batchSize, driver, filter, maxBatchSize, stopsAtUnknown }
 const unknownTypesOf = (driver: EventStoreDriver, consumer: Consumer | undefined) => {
   let found: ReadonlyArray<EventType> = []
   return {
-    known: () => {
-      const unknown = found
-      const isUnknown = (type: string) => unknown.some((one) => one.type === type)
-      return {
-        types: unknown.map(({ type }) => type),
-        isRelevant: (event: EncodedEvent) => !isUnknown(event.type) || UnknownTypes.includes(unknown, event)
-      }
-    },
+    known: () => found,
     /** Returns whether all types up to a high-water mark were known before. */
     hasAllUpTo: Effect.fnUntraced(function*(head: Position.Position): Effect.fn.Return<boolean, EventStoreError> {
       if (consumer === undefined) return true
-      // The high-water mark may step back for a moment, and a large log is counted in several calls.
-      const { types } = yield* driver.eventTypes.pipe(
-        Effect.repeat({ until: ({ position }) => position >= head, schedule: Schedule.spaced("10 millis") }),
-        Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.fail(notCounted(head)) })
-      )
       const before = found
-      found = UnknownTypes.of(consumer, types)
+      found = yield* UnknownTypes.stoppingUpTo(driver, consumer, head)
       return found.length === before.length
     })
   }
 }
-
-const notCounted = (head: Position.Position): EventStoreError =>
-  storeError(
-    new StoreUnavailable({
-      message: `The types of the events up to position ${head} were not counted within 30 s; the worker tries again`,
-      cause: undefined
-    })
-  )
 
 /** A high-water mark. */
 interface Mark {

@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
-import type { EventStoreError } from "../core/errors.ts"
-import { isOfNewerCode } from "../core/errors.ts"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { type EventStoreError, isOfNewerCode, storeError, StoreUnavailable } from "../core/errors.ts"
+import type * as Position from "../core/Position.ts"
 import { category } from "../core/StreamId.ts"
 import * as Event from "../event/Event.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventType } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, LogFilter } from "../eventStore/EventStoreDriver.ts"
 import type * as Consumer from "./Consumer.ts"
 
 /** The parts of a consumer that say which types it knows. */
@@ -40,13 +42,54 @@ const mayHavePrefix = (category: string, prefix = ""): boolean =>
   category.startsWith(prefix) || prefix === category || prefix.startsWith(`${category}-`)
 
 /**
- * Returns whether an event is of one of these types, in one of their categories.
+ * Returns the types that a consumer stops at and that are in the log up to a position, once all types up to there are counted. A consumer that
+ * passes unknown types by stops at none.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const stoppingUpTo = Effect.fnUntraced(function*(
+  driver: Pick<EventStoreDriver, "eventTypes">,
+  consumer: Knowing & Pick<Consumer.Consumer, "unknownTypes">,
+  position: Position.Position
+): Effect.fn.Return<ReadonlyArray<EventType>, EventStoreError> {
+  if (consumer.unknownTypes !== "stop") return []
+  // The high-water mark may step back for a moment, and a large log is counted in several calls.
+  const { types } = yield* driver.eventTypes.pipe(
+    Effect.repeat({ until: (counted) => counted.position >= position, schedule: Schedule.spaced("10 millis") }),
+    Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.fail(notCounted(position)) })
+  )
+  return of(consumer, types)
+})
+
+const notCounted = (position: Position.Position): EventStoreError =>
+  storeError(
+    new StoreUnavailable({
+      message: `The types of the events up to position ${position} were not counted within 30 s; try again`,
+      cause: undefined
+    })
+  )
+
+/**
+ * Returns the filter of a partition with types that the consumer does not know. Of the events that it selects, `isRelevant` tells those of other
+ * streams.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const addTo = (filter: LogFilter, unknown: ReadonlyArray<EventType>): LogFilter =>
+  unknown.length === 0 ? filter : { ...filter, types: [...filter.types ?? [], ...unknown.map(({ type }) => type)] }
+
+/**
+ * Returns false for an event that was read only because of its type, and whose stream has another category.
  *
  * @since 0.1.0
  * @category guards
  */
-export const includes = (unknown: ReadonlyArray<EventType>, { stream, type }: EncodedEvent): boolean =>
-  unknown.some((one) => one.type === type && one.category === category(stream))
+export const isRelevant = (unknown: ReadonlyArray<EventType>, { stream, type }: EncodedEvent): boolean => {
+  const ofType = unknown.filter((one) => one.type === type)
+  return ofType.length === 0 || ofType.some((one) => one.category === category(stream))
+}
 
 /**
  * Whether a process with newer code may be able to process the event on which a consumer failed, so that this one lets it take over.

@@ -29,6 +29,7 @@ import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
 import type { Parked, ParkingRequest, Unpark } from "./ParkingDriver.ts"
+import * as UnknownTypes from "./UnknownTypes.ts"
 
 /**
  * A partition and what its owner needs to apply events to it.
@@ -112,16 +113,15 @@ const missedBy = Effect.fnUntraced(function*(
   const waiting = yield* Stream.runCollect(
     waitingEvents(owned.events, owned.filter, consumer, keysOf, parked, checkpoint)
   )
-  const unknown = waiting.some(({ isUnknown }) => isUnknown)
-  const skipped = unknown ? yield* store.deliveryState(generation, partition, false) : Option.none()
-  const isSkipped = (event: EncodedEvent) =>
-    Option.exists(
-      skipped,
-      (state) =>
-        state.skipped.some(({ key, position }) => key === ConsumerKey.unknownKey && position === event.position)
-    )
-  return waiting.flatMap(({ event, isSingle, isUnknown }) =>
-    (isSkip && event.position === parked.position) || (isUnknown && isSkipped(event))
+  // An event that was skipped because its keys were unknown is skipped under each of them, also where they are known by now.
+  const state = yield* store.deliveryState(generation, partition, false)
+  const skipped = new Set(
+    Option.match(state, { onNone: () => [], onSome: (one) => one.skipped })
+      .filter(({ key }) => key === ConsumerKey.unknownKey)
+      .map(({ position }) => position)
+  )
+  return waiting.flatMap(({ event, isSingle }) =>
+    (isSkip && event.position === parked.position) || skipped.has(event.position)
       ? []
       : [{ event, isSingle, keys: [parked.key] }]
   )
@@ -136,13 +136,12 @@ const missedBy = Effect.fnUntraced(function*(
 export interface WaitingEvent {
   readonly event: EncodedEvent
   readonly isSingle: boolean
-  /** Whether the event cannot be decoded, so that it may or may not have the key. */
-  readonly isUnknown: boolean
 }
 
 /**
  * Returns the events of a parked key, from the parked one up to a position. If the key is the stream, it is read; otherwise the events of the
- * partition are read, since the parked one.
+ * partition are read, since the parked one. A consumer that stops at unknown types gets the events of these, too: they fail, so that the key is
+ * parked there until newer code retries it.
  *
  * @since 0.1.0
  * @category accessors
@@ -150,14 +149,37 @@ export interface WaitingEvent {
 export const waitingEvents = (
   store: EventStore["Service"],
   filter: LogFilter,
-  { partitionBy }: Pick<Consumer, "partitionBy">,
+  consumer: Consumer,
   keysOf: (event: EncodedEvent) => ReadonlyArray<string> | undefined,
   parked: Parked,
   upTo: Position.Position
-): Stream.Stream<WaitingEvent, EventStoreError> => {
+): Stream.Stream<WaitingEvent, EventStoreError> =>
+  Stream.unwrap(Effect.map(
+    UnknownTypes.stoppingUpTo(store[internals].driver, consumer, upTo),
+    (unknown) =>
+      readFrom(store, UnknownTypes.addTo(filter, unknown), consumer, parked, upTo).pipe(
+        Stream.takeWhile((event) => event.position <= upTo),
+        Stream.filter((event) => UnknownTypes.isRelevant(unknown, event)),
+        Stream.filterMap((event) => {
+          const keys = keysOf(event)
+          return keys === undefined || keys.includes(parked.key)
+            ? Result.succeed({ event, isSingle: keys === undefined || keys.length === 1 })
+            : Result.failVoid
+        })
+      )
+  ))
+
+/** Returns the events that a filter selects, from the parked one up to a position or further. */
+const readFrom = (
+  store: EventStore["Service"],
+  filter: LogFilter,
+  { partitionBy }: Consumer,
+  parked: Parked,
+  upTo: Position.Position
+): Stream.Stream<EncodedEvent, EventStoreError> => {
   const { driver } = store[internals]
   const from = Position.make(parked.position - 1n)
-  const events = partitionBy === "stream"
+  return partitionBy === "stream"
     ? Stream.filter(store.readStreamEncoded(parked.stream, { from: parked.version }), EventFilter.matcher(filter))
     : Stream.paginate(
       from,
@@ -168,15 +190,6 @@ export const waitingEvents = (
           return [events, isDone ? Option.none() : Option.some(last)] as const
         })
     )
-  return events.pipe(
-    Stream.takeWhile((event) => event.position <= upTo),
-    Stream.filterMap((event) => {
-      const keys = keysOf(event)
-      return keys === undefined || keys.includes(parked.key)
-        ? Result.succeed({ event, isSingle: keys === undefined || keys.length === 1, isUnknown: keys === undefined })
-        : Result.failVoid
-    })
-  )
 }
 
 /** Rolls the transaction back because the key is not parked at the event any more. */

@@ -153,6 +153,41 @@ const parking: ReadonlyArray<Case<Stores>> = [
     })
   ),
 
+  test("a skip of an event of unknown keys holds when these are known and one is parked", function*() {
+    const { Events, append, type } = fixture({ partitions: 1 })
+    let isDeployed = false
+    const projection = Projection.make(unique("keyless"), {
+      events: Events,
+      document: Schema.Array(Schema.Int),
+      key: ({ courses, n }) => {
+        if (n === 2 && !isDeployed) throw new Error("no key")
+        return courses
+      },
+      evolve: {
+        [type]: (seen, { n }) => {
+          if (n === 1 && !isDeployed) throw new Error("poison")
+          return [...seen ?? [], n]
+        }
+      }
+    })
+    const seen = (course: string) => Effect.map(ProjectionStore.get(projection, course), Option.getOrUndefined)
+    yield* Effect.gen(function*() {
+      const store = yield* ProjectionStore.ProjectionStore
+      yield* append(1, ["a"])
+      yield* append(2, ["a", "b"])
+      yield* until(Effect.map(Parking.list(projection), (all) => all.length === 2))
+      yield* Parking.skip(projection, "", { reason: "a test" })
+      yield* store.awaitPosition(projection, yield* append(3, ["a", "b"]), "50 seconds")
+      equal([yield* seen("a"), yield* seen("b")], [undefined, [3]], "the documents after the skip")
+      isDeployed = true
+      equal((yield* Parking.inspect(projection, "a")).waiting.length, 2, "the waiting events")
+      equal((yield* Parking.retry(projection, "a")).outcome, "retried", "the retry")
+      equal([yield* seen("a"), yield* seen("b")], [[1, 3], [3]], "the documents after the retry")
+      const { first, status } = yield* DeliveryAudit.run(projection)
+      equal([status, first], ["complete", undefined], "the audit")
+    }).pipe(Effect.provide(Projector.layer([projection])))
+  }),
+
   test("an undecodable event parks its tag only", function*() {
     const { append, appendOdd, audited, awaitPosition, projection, seen, withProjector } = fixture({
       partitions: 3,

@@ -328,10 +328,118 @@ const stops: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+/** Consumers of old and of newer code, whose handlers fail on 100 while `isBroken()`, and what they see of a cart. */
+const breaking = (
+  kind: "stream" | "tag" | "subscription",
+  isBroken: () => boolean
+) => {
+  const [name, category] = [unique("carts"), uniqueCategory()]
+  const handled: Array<number> = []
+  const fill = (by: number) => {
+    if (by === 100 && isBroken()) throw new Error("poison")
+    return by
+  }
+  const ofOld = Schema.TaggedUnion({ CartFilled: { cart: Schema.String, by: Schema.Int } })
+    .pipe(Event.tags({ cart: "cart" }))
+  const ofNew = Schema.TaggedUnion({
+    CartFilled: { cart: Schema.String, by: Schema.Int },
+    CartEmptied: { cart: Schema.String }
+  }).pipe(Event.tags({ cart: "cart" }))
+  const options = {
+    where: { streamPrefix: `${category}-` },
+    unknownTypes: "stop" as const,
+    partitionBy: kind === "tag" ? { tag: "cart" as const } : "stream" as const
+  }
+  const document = { ...options, document: Schema.Array(Schema.Int) }
+  const key = ({ cart }: { readonly cart: string }) => cart
+  const mail = { ...options, retry: Schedule.recurs(0) }
+  const handle = (by: number) => Effect.sync(() => handled.push(fill(by)))
+  const subscriptions = {
+    old: Subscription.make(name, { ...mail, events: ofOld, handle: { CartFilled: ({ by }) => handle(by) } }),
+    current: Subscription.make(name, {
+      ...mail,
+      events: ofNew,
+      handle: { CartFilled: ({ by }) => handle(by), CartEmptied: () => handle(0) }
+    })
+  }
+  const evolve = {
+    CartFilled: (all: ReadonlyArray<number> = [], { by }: { readonly by: number }) => [...all, fill(by)]
+  }
+  const projections = {
+    old: Projection.make(name, { ...document, events: ofOld, key, evolve }),
+    current: Projection.make(name, {
+      ...document,
+      events: ofNew,
+      key,
+      evolve: { ...evolve, CartEmptied: (all = []) => [...all, 0] }
+    })
+  }
+  const isMail = kind === "subscription"
+  const run = (code: "old" | "current") =>
+    isMail
+      ? Effect.asVoid(Layer.build(Layer.fresh(Subscription.layer([subscriptions[code]], { lease: "300 millis" }))))
+      : Effect.asVoid(start(projections[code]))
+  return {
+    run,
+    consumer: (code: "old" | "current") => isMail ? subscriptions[code] : projections[code],
+    append: (cart: string, ...amounts: ReadonlyArray<number>) =>
+      EventStore.append(
+        ofNew,
+        `${category}-${cart}`,
+        amounts.map((by) =>
+          by === 0 ? { _tag: "CartEmptied" as const, cart } : { _tag: "CartFilled" as const, cart, by }
+        )
+      ),
+    seen: Effect.fnUntraced(function*(cart: string) {
+      if (isMail) return handled
+      return Option.getOrElse(yield* ProjectionStore.get(projections.current, cart), (): ReadonlyArray<number> => [])
+    })
+  }
+}
+
+const parked: ReadonlyArray<Case<Stores>> = (["stream", "tag", "subscription"] as const).flatMap((kind) =>
+  (["retry", "skip"] as const).map((action) =>
+    test(`a ${action} frees no parked key of a ${kind} past an event of unknown type`, function*() {
+      let isBroken = true
+      const { append, consumer, run, seen } = breaking(kind, () => isBroken)
+      const [old, current] = [consumer("old"), consumer("current")]
+      const store = yield* ProjectionStore.ProjectionStore
+      const { driver } = store[internals]
+      const reached = (position: Position.Position) =>
+        pollUntil(driver.progress(old.id), ([one]) => one !== undefined && one.position >= position)
+      const { events: [, broken] } = yield* append("a", 1, 100)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* run("old")
+        yield* pollUntil(Parking.list(old), (all) => all.length === 1)
+        const { events: [unknown], position } = yield* append("a", 0, 5)
+        yield* reached(position)
+        isBroken = false
+        const [one] = yield* Parking.list(old)
+        equal(one?.position, broken?.position, "where the key is parked")
+        const waiting = (yield* Parking.inspect(old, one!.key)).waiting.map(({ position }) => position)
+        equal(waiting, [unknown!.position, position], "the waiting events")
+        const { parked } = yield* action === "retry"
+          ? Parking.retry(old, one!.key)
+          : Parking.skip(old, one!.key, { reason: "a test" })
+        equal(parked?.position, unknown?.position, "where the key is parked again")
+        includes(parked?.error ?? "", `"CartEmptied"`, "why")
+      }))
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* run("current")
+        yield* pollUntil(driver.progress(old.id), ([one]) => one?.owner !== undefined)
+        const [one] = yield* Parking.list(current)
+        equal((yield* Parking.retry(current, one!.key)).parked, undefined, "the retry by newer code")
+        equal(yield* seen("a"), action === "retry" ? [1, 100, 0, 5] : [1, 0, 5], "what the consumer has seen")
+        equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit")
+      }))
+    })
+  )
+)
+
 /**
  * All tests.
  *
  * @since 0.1.0
  * @category suites
  */
-export const unknownTypes: ReadonlyArray<Case<Stores>> = [...health, ...stops]
+export const unknownTypes: ReadonlyArray<Case<Stores>> = [...health, ...stops, ...parked]
