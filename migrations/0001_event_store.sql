@@ -409,6 +409,36 @@ begin
   perform pg_advisory_xact_lock_shared(('evsrc.positions'::regclass::oid::bigint & 1048575) << 44 | p_low_water_mark);
 end $$;
 
+-- Locks documents of inline projections until the transaction ends, also those that do not exist, or without p_wait returns false if another
+-- transaction holds one of them. An append does so before it draws positions. So the appends that touch a document draw them in the order
+-- in which they change it. Each key comes once, in its strongest mode, and in one order for all callers.
+--   p_documents  names, each after "x" for an exclusive or "s" for a shared lock
+create function evsrc.lock_documents(p_documents text[], p_wait boolean) returns boolean language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  document record;
+begin
+  for document in
+    select hashtext(substr(name, 2)) as key, bool_or(starts_with(name, 'x')) as exclusive from unnest(p_documents) as name
+      group by 1
+      order by 1
+  loop
+    if p_wait and document.exclusive then
+      perform pg_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, document.key);
+    elsif p_wait then
+      perform pg_advisory_xact_lock_shared('evsrc.documents'::regclass::oid::integer, document.key);
+    elsif document.exclusive then
+      if not pg_try_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, document.key) then
+        return false;
+      end if;
+    elsif not pg_try_advisory_xact_lock_shared('evsrc.documents'::regclass::oid::integer, document.key) then
+      return false;
+    end if;
+  end loop;
+  return true;
+end $$;
+
 -- Records a gap for each inline projection that reads one of these events and was not run on it, unless it has one already. If the
 -- projection is required, raises an error instead. Registering a projection takes the locks of its types exclusively, so an append that
 -- holds them shared sees it, or is seen by it.
@@ -452,7 +482,7 @@ end $$;
 --
 -- Keep in step with `append`. Both do the following, in this order:
 --   1. require READ COMMITTED on a primary server
---   2. lock the stream, then the command id, then the types (and tags); without p_wait a held lock means 'busy'
+--   2. lock the stream, then the command id, then the types (and tags), then the documents; without p_wait a held lock means 'busy'
 --   3. look up the command id in events and archived_events: 'duplicate'
 --   4. read version, closes and id of the stream's last event; for a stream without rows, look into closed_streams
 --   5. check that the stream is open ('closed'), then the expected version ('conflict') and the id of the last event ('diverged'),
@@ -468,6 +498,7 @@ end $$;
 --   p_last_event_id     null, or the id that the stream's last event must have: a restored log may have another event of that version
 --   p_inline            null, or the inline projections that the caller runs on the event in this transaction
 --   p_limits            null, or limits as for `limit_transaction`
+--   p_documents         null, or the documents that the caller changes in this transaction, as for `lock_documents`
 -- Returns an outcome:
 --   'appended'   with the version and the position of the event
 --   'conflict'   with the stream's actual version
@@ -479,7 +510,7 @@ create function evsrc.append_one(
   p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
   p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
   p_inline text[] default null,
-  p_limits integer[] default null,
+  p_limits integer[] default null, p_documents text[] default null,
   out outcome text, out version bigint, out "position" bigint, out recorded_at timestamptz
 ) language plpgsql volatile security definer
 -- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows.
@@ -508,6 +539,9 @@ begin
       perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id));
     end if;
     perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type));
+    if p_documents is not null then
+      perform evsrc.lock_documents(p_documents, true);
+    end if;
     if previous_lock_timeout is not null then
       perform set_config('lock_timeout', previous_lock_timeout, true);
     end if;
@@ -515,6 +549,7 @@ begin
     or p_command_id is not null
       and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id))
     or not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type))
+    or p_documents is not null and not evsrc.lock_documents(p_documents, false)
   then
     outcome := 'busy';
     return;
@@ -592,6 +627,7 @@ end $$;
 --                                                  p_after matches it, except those in p_seen
 --   p_basis_positions, p_basis_ids                 events that the log must have, on which the condition rests
 --   p_closes                                       whether the last event closes the stream
+--   p_documents                                    as for `append_one`
 -- For the call:
 --   p_limits                                       as for `append_one`
 --
@@ -604,7 +640,7 @@ create function evsrc.append(
   p_after bigint, p_seen bigint[], p_closes boolean default false,
   p_last_event_ids uuid[] default null, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null,
   p_inline text[] default null,
-  p_limits integer[] default null,
+  p_limits integer[] default null, p_documents text[] default null,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile security definer
 -- As in append_one. Also, planning again for each new length of the arrays would cost as much as the execution.
@@ -633,9 +669,9 @@ begin
   -- The lookups below number the elements from 1, whatever the bounds of an array. With other bounds they would look up one stream and
   -- write another.
   if array_ndims(p_streams) <> 1 or array_lower(p_streams, 1) <> 1 or array_lower(p_command_ids, 1) <> 1
-    or cardinality(p_streams) <> 1 and (p_closes or p_item_count is not null)
+    or cardinality(p_streams) <> 1 and (p_closes or p_item_count is not null or p_documents is not null)
   then
-    raise exception 'append takes arrays that begin at 1, and a condition or an end only of a single stream'
+    raise exception 'append takes arrays that begin at 1, and a condition, an end or documents only of a single stream'
       using errcode = 'invalid_parameter_value';
   end if;
   if p_limits is not null then
@@ -692,6 +728,9 @@ begin
       from (select distinct hashtext('y' || type) as key from unnest(p_types) as type order by key) as keys;
   else
     perform evsrc.lock_condition_keys(p_types, p_tags, condition_items);
+  end if;
+  if p_documents is not null and outcomes[1] <> 'busy' and not evsrc.lock_documents(p_documents, p_wait) then
+    outcomes[1] := 'busy';
   end if;
   if previous_lock_timeout is not null then
     perform set_config('lock_timeout', previous_lock_timeout, true);

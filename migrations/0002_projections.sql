@@ -633,31 +633,6 @@ begin
   end loop;
 end $$;
 
--- Returns documents, and locks them, also those that do not exist, until the transaction ends. Without p_wait it fails if another
--- transaction holds one of them.
-create function evsrc.lock_documents(p_generation text, p_keys text[], p_wait boolean default true)
-returns table (key text, document json, revision bigint) language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-begin
-  if p_wait then
-    perform pg_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, lock_key)
-      from (
-        select distinct hashtext(p_generation || E'\x1f' || requested_key) as lock_key from unnest(p_keys) as requested_key
-          order by lock_key
-      ) as lock_keys;
-  elsif not (
-    select coalesce(bool_and(pg_try_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, lock_key)), true)
-      from (select distinct hashtext(p_generation || E'\x1f' || requested_key) as lock_key from unnest(p_keys) as requested_key) as lock_keys
-  ) then
-    raise exception 'another transaction holds a document' using errcode = 'lock_not_available';
-  end if;
-  return query
-    select stored.key, stored.document, stored.revision from evsrc.documents stored
-      where stored.generation = p_generation and stored.key = any (p_keys);
-end $$;
-
 -- Parks keys, each from an event on that the consumer could not process. One element per key.
 create function evsrc.park(
   p_generation text, p_partition integer, p_keys text[], p_streams text[], p_versions bigint[], p_positions bigint[], p_event_ids uuid[],

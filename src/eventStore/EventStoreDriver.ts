@@ -43,6 +43,18 @@ export interface AppendCondition {
 }
 
 /**
+ * Documents of an inline projection that an append changes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TouchedDocuments {
+  readonly projection: string
+  /** Their keys. Without keys, because only the place in the log tells them, they may be any of the projection. */
+  readonly keys?: ReadonlyArray<string> | undefined
+}
+
+/**
  * An append to one stream: all of `events`, or nothing.
  *
  * @since 0.1.0
@@ -64,6 +76,11 @@ export interface AppendRequest {
   readonly closes?: boolean | undefined
   /** For each event, the inline projections that `inTransaction` runs on it. */
   readonly inlineProjections?: ReadonlyArray<ReadonlyArray<string>> | undefined
+  /**
+   * The documents that `inTransaction` changes. From before it draws positions until the append has ended, no other append with a document
+   * in common does so. Each projection has one element.
+   */
+  readonly touchedDocuments?: ReadonlyArray<TouchedDocuments> | undefined
 }
 
 /**

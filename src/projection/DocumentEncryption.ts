@@ -73,7 +73,6 @@ export const make = (
   return {
     ...driver,
     load: (generation, wanted) => Effect.flatMap(driver.load(generation, wanted), decryptAll),
-    lock: (generation, wanted) => Effect.flatMap(driver.lock(generation, wanted), decryptAll),
     list: (page) =>
       Effect.flatMap(
         driver.list(page),

@@ -15,9 +15,9 @@ import * as HandledEvent from "../core/HandledEvent.ts"
 import { internals } from "../core/internals.ts"
 import type { Position } from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
-import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
+import type { AppendRequest, TouchedDocuments as TouchedDocumentsOf } from "../eventStore/EventStoreDriver.ts"
 import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import * as InlineDocuments from "./InlineDocuments.ts"
@@ -26,6 +26,7 @@ import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 import * as SharedTransaction from "./SharedTransaction.ts"
+import * as TouchedDocuments from "./TouchedDocuments.ts"
 
 /**
  * Options of inline projections.
@@ -103,6 +104,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
       const inlines = all.map((projection): Inline => ({
         id: projection.id,
         documents,
+        touchedBy: (stream, events) => TouchedDocuments.of(projection, stream, events),
         follows: EventFilter.matcher({ types: projection.reads, ...projection.where }),
         ...projection._tag === "HandlerProjection"
           ? { projection: undefined, handle: BatchProcessor.handleOne(projection, bind(projection)) }
@@ -141,18 +143,26 @@ type Inline =
     readonly id: string
     readonly follows: ReturnType<typeof EventFilter.matcher>
     readonly documents: ProjectionStoreDriver
+    /** Returns the documents that new events will change. */
+    readonly touchedBy: (
+      stream: AppendRequest["stream"],
+      events: ReadonlyArray<NewEvent>
+    ) => TouchedDocumentsOf | undefined
   }
   & (
     | { readonly projection: Projection.Any; readonly handle: undefined }
     | { readonly projection: undefined; readonly handle: ReturnType<typeof BatchProcessor.handleOne> }
   )
 
+/** A projection that an append runs, with the documents that the append has locked for it. */
+type Touched = Inline & { readonly locked: TouchedDocumentsOf | undefined }
+
 type InTransaction = NonNullable<AppendRequest["inTransaction"]>
 
 /** What the layers that are stacked around this one have added to an append, so that all of its projections run in one order. */
 const added = new WeakMap<
   InTransaction,
-  Pick<AppendRequest, "inTransaction"> & { readonly touched: ReadonlyArray<Inline> }
+  Pick<AppendRequest, "inTransaction"> & { readonly touched: ReadonlyArray<Touched> }
 >()
 
 /**
@@ -164,7 +174,10 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
   const followers = request.events.map(({ tags = [], type }) =>
     projections.filter(({ follows }) => follows({ stream, tags, type }))
   )
-  const touched = projections.filter((one) => followers.some((ofEvent) => ofEvent.includes(one)))
+  const touched = projections.flatMap((one): ReadonlyArray<Touched> => {
+    const events = request.events.filter((_, index) => followers[index]!.includes(one))
+    return events.length === 0 ? [] : [{ ...one, locked: one.touchedBy(stream, events) }]
+  })
   if (touched.length === 0) return request
   const outer = request.inTransaction && added.get(request.inTransaction)
   const all = [...touched, ...outer?.touched ?? []].toSorted((one, other) => KeyOrder.compare(one.id, other.id))
@@ -174,6 +187,10 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
   return {
     ...request,
     inTransaction,
+    touchedDocuments: TouchedDocuments.merge([
+      ...request.touchedDocuments ?? [],
+      ...touched.flatMap(({ locked }) => locked ?? [])
+    ]),
     inlineProjections: followers.map((ofEvent, index) => [
       ...(outerProjections?.[index] ?? []),
       ...ofEvent.map(({ id }) => id)
@@ -182,7 +199,7 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
 }
 
 /** Returns the function that brings the projections up to date in an append's transaction, and then runs the rest of what belongs to it. */
-const project = (touched: ReadonlyArray<Inline>, rest: InTransaction | undefined): InTransaction =>
+const project = (touched: ReadonlyArray<Touched>, rest: InTransaction | undefined): InTransaction =>
   Effect.fnUntraced(
     function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
       // Fold all before writing any: a store without transactions must not keep a part when one of them fails.
@@ -201,16 +218,19 @@ const project = (touched: ReadonlyArray<Inline>, rest: InTransaction | undefined
     Effect.withSpan("Projector.inline")
   )
 
-/** Locks the documents that the events touch, and returns them as they are after the events. */
+/** Returns the documents that the events touch as they are after the events. */
 const fold = (
-  { documents, follows, projection }: Inline,
+  { documents, follows, locked, projection }: Touched,
   events: ReadonlyArray<EncodedEvent>
 ): Effect.Effect<ReadonlyArray<DocumentWrite>, EventStoreError> =>
   projection === undefined ? Effect.succeed([]) : Effect.flatMap(
     DocumentBatch.fold(
       projection,
       ConsumerKey.selectAll(projection, events.filter(follows)),
-      (keys) => documents.lock(projection.id, keys),
+      (keys) => {
+        const error = TouchedDocuments.validate(projection, locked, keys, events.find(follows)!)
+        return error === undefined ? documents.load(projection.id, keys) : Effect.fail(error)
+      },
       "stop"
     ),
     ({ changes, failures: [failure] }) =>

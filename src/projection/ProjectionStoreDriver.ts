@@ -150,12 +150,6 @@ export interface DocumentsDriver {
     keys: ReadonlyArray<string>
   ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 
-  /** Like `load`, in the transaction of an append: locks these documents until the transaction ends. */
-  readonly lock: (
-    generation: string,
-    keys: ReadonlyArray<string>
-  ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
-
   /** Writes changes to several generations, all or nothing, in the transaction of an append. */
   readonly write: (changes: ReadonlyArray<DocumentChanges>) => Effect.Effect<void, EventStoreError>
 

@@ -2,8 +2,9 @@
  * An inline projection: its documents are made from the log while others append, with the projection or without it, and readers find gaps.
  *
  * Models `append_one`, `lock_types`, `record_inline_gaps` and `lock_documents` of the migrations, src/projection/InlineProjector.ts, and the reader
- * of src/projection/InlineCompleteness.ts. There is one document, which must have every event. Each statement is a step with a snapshot of its
- * own; the end of a transaction makes its writes visible and releases its locks. HighWaterMark.ts shows that these two may be one step.
+ * of src/projection/InlineCompleteness.ts. There is one document, which must have every event, in the order of the log. Each statement is a
+ * step with a snapshot of its own; the end of a transaction makes its writes visible and releases its locks. HighWaterMark.ts shows that these
+ * two may be one step.
  */
 import type { Can, Model, Protocols } from "./Explorer.ts"
 
@@ -16,6 +17,8 @@ export interface Configuration {
   /** How many readers read once, and whether an append of another type may be in flight. */
   readonly readers: number
   readonly others: number
+  /** Whether the fold gives the same document in every order. */
+  readonly commutes: boolean
 }
 
 export interface Protocol {
@@ -23,7 +26,7 @@ export interface Protocol {
   readonly reads: "all visible events" | "up to the high-water mark"
   /** When an append without the projection looks whether it is registered. */
   readonly looks: "after it has locked the type" | "before it locks the type"
-  readonly documents: "are locked before they are read" | "are not locked"
+  readonly documents: "are locked before the position is drawn" | "are locked before they are read" | "are not locked"
   readonly reader: "documents, then gaps" | "gaps, then documents"
   readonly editions: "are compared" | "are ignored"
 }
@@ -32,13 +35,13 @@ const protocol: Protocol = {
   making: "holds the types exclusively",
   reads: "all visible events",
   looks: "after it has locked the type",
-  documents: "are locked before they are read",
+  documents: "are locked before the position is drawn",
   reader: "documents, then gaps",
   editions: "are compared"
 }
 
 interface Append {
-  at: "idle" | "looked" | "locked" | "inserted" | "has read" | "ended"
+  at: "idle" | "looked" | "locked" | "has document" | "inserted" | "has read" | "ended"
   position: number
   isRegistered: boolean
   read: Array<number>
@@ -101,6 +104,8 @@ const make = (configuration: Configuration, rules: Protocol): Model<State> => ({
     mistake ??
       (isRegistered && !hasGap && document.length !== log.length
         ? "the document lacks an event, and no gap says so"
+        : !configuration.commutes && document.some((event, index) => index > 0 && event < document[index - 1]!)
+        ? "the document was not folded in the order of the log"
         : undefined),
   goal: ({ covered, hasGap, isRegistered, maker, uncovered }) =>
     [...covered, ...uncovered].every(({ at }) => at === "ended") && maker.left === 0 &&
@@ -108,7 +113,8 @@ const make = (configuration: Configuration, rules: Protocol): Model<State> => ({
   goalName: "an append or a making of the documents never ends"
 })
 
-const isInFlight = ({ at }: Append): boolean => at === "locked" || at === "inserted" || at === "has read"
+const isInFlight = ({ at }: Append): boolean =>
+  at === "locked" || at === "has document" || at === "inserted" || at === "has read"
 
 const hasTypes = ({ at }: State["maker"], { making }: Protocol): boolean =>
   making === "holds the types exclusively" && at !== "idle"
@@ -121,7 +127,13 @@ const coveredSteps = (rules: Protocol, state: State, index: number, can: Can<Sta
   const to = (does: string, change: (append: Append, state: State) => void) =>
     can(`append ${index + 1} with the projection`, does, (state) => change(state.covered[index]!, state))
   if (at === "idle" && !hasTypes(state.maker, rules)) to("locks its type", (append) => void (append.at = "locked"))
-  else if (at === "locked") insertStep(state, to)
+  else if (at === "locked" && rules.documents === "are locked before the position is drawn") {
+    if (state.documentLock !== null) return
+    to("locks the document", (append, state) => {
+      append.at = "has document"
+      state.documentLock = index
+    })
+  } else if (at === "locked" || at === "has document") insertStep(state, to)
   else if (at === "inserted") {
     const isLocked = rules.documents === "are locked before they are read"
     if (isLocked && state.documentLock !== null) return
@@ -132,7 +144,7 @@ const coveredSteps = (rules: Protocol, state: State, index: number, can: Can<Sta
     })
   } else if (at === "has read") {
     to(`writes event ${position} to the document and commits`, (append, state) => {
-      state.document = withEvent(append.read, position)
+      state.document = [...append.read, position]
       state.log = withEvent(state.log, position)
       if (state.documentLock === index) state.documentLock = null
       Object.assign(append, { ...idle, at: "ended" })
@@ -253,19 +265,20 @@ const readerSteps = (rules: Protocol, state: State, index: number, can: Can<Stat
   } else if (state.isRegistered && !state.hasGap) to(`finds ${shown}`, (reader) => void (reader.at = "has looked"))
 }
 
-const one: Configuration = { covered: 1, uncovered: 1, makings: 1, readers: 0, others: 0 }
+const one: Configuration = { covered: 1, uncovered: 1, makings: 1, readers: 0, others: 0, commutes: false }
 const reading: Configuration = { ...one, covered: 0, makings: 2, readers: 1 }
 
 export const inlineProjection: Protocols<Configuration, Protocol, State> = {
   make,
   protocol,
   small: [{ ...one, covered: 2, others: 1 }, reading],
-  large: [{ covered: 2, uncovered: 1, makings: 2, readers: 1, others: 1 }, {
+  large: [{ covered: 2, uncovered: 1, makings: 2, readers: 1, others: 1, commutes: false }, {
     covered: 1,
     uncovered: 2,
     makings: 2,
     readers: 1,
-    others: 0
+    others: 0,
+    commutes: false
   }],
   mutants: {
     "the documents are made without a lock of the types": { change: { making: "holds no lock" }, configuration: one },
@@ -277,9 +290,13 @@ export const inlineProjection: Protocols<Configuration, Protocol, State> = {
       change: { looks: "before it locks the type" },
       configuration: one
     },
+    "documents are locked after the position is drawn": {
+      change: { documents: "are locked before they are read" },
+      configuration: { ...one, covered: 2 }
+    },
     "documents are read without a lock": {
       change: { documents: "are not locked" },
-      configuration: { ...one, covered: 2 }
+      configuration: { ...one, covered: 2, commutes: true }
     },
     "a reader looks for gaps before it reads": { change: { reader: "gaps, then documents" }, configuration: reading },
     "a reader does not compare editions": { change: { editions: "are ignored" }, configuration: reading }

@@ -10,18 +10,24 @@ import { type EventStoreError, storeError, StoreUnavailable } from "../../core/e
 import type { AppendRequest } from "../../eventStore/EventStoreDriver.ts"
 import type { PgConnections } from "../PgConnections.ts"
 import { inWords } from "../PgDeadlines.ts"
+import { documentsParameter } from "./PgAppend.ts"
 
 /** The caller has waited long enough. */
 const timeout = 1_000
 
 interface HolderRow {
-  readonly lock: "stream" | "command" | "names"
+  readonly lock: "stream" | "command" | "names" | "document"
   readonly pid: number
   readonly application: string | null
   readonly seconds: number | null
 }
 
-const words = { stream: "its stream", command: "its command id", names: "a type or tag of its events or condition" }
+const words = {
+  stream: "its stream",
+  command: "its command id",
+  names: "a type or tag of its events or condition",
+  document: "a document of an inline projection"
+}
 
 /**
  * Returns a function that makes the error of an append which has waited too long for a lock. It names the lock and its holder if it
@@ -34,7 +40,12 @@ export const make = (connections: PgConnections, schema: string) => {
   const { deadlines, sql } = connections
   const find = (request: AppendRequest) =>
     connections.statement(
-      sql.unsafe<HolderRow>(statementIn(schema), [request.stream, request.commandId ?? null, namesOf(request)])
+      sql.unsafe<HolderRow>(statementIn(schema), [
+        request.stream,
+        request.commandId ?? null,
+        namesOf(request),
+        documentsParameter(request.touchedDocuments) ?? []
+      ])
         .withoutTransform,
       timeout
     ).pipe(
@@ -85,6 +96,8 @@ const statementIn = (schema: string): string =>
     select '${schema}.events_command'::regclass::oid, (hashtext($2)::bigint & 4294967295)::oid, 'command' where $2::text is not null
     union all
     select '${schema}.event_tags'::regclass::oid, (hashtext(name)::bigint & 4294967295)::oid, 'names' from unnest($3::text[]) as name
+    union all
+    select '${schema}.documents'::regclass::oid, (hashtext(substr(name, 2))::bigint & 4294967295)::oid, 'document' from unnest($4::text[]) as name
   )
   select wanted.lock, held.pid, activity.application_name as application,
       extract(epoch from clock_timestamp() - activity.xact_start)::integer as seconds

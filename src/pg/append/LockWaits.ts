@@ -5,7 +5,6 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
@@ -22,16 +21,6 @@ import { inWords } from "../PgDeadlines.ts"
  * @category models
  */
 export type LockWait = number | "now"
-
-/**
- * The lock wait of the append in whose transaction an effect runs.
- *
- * @since 0.1.0
- * @category references
- */
-export const CurrentLockWait = Context.Reference<LockWait | undefined>("evsrc/pg/CurrentLockWait", {
-  defaultValue: () => undefined
-})
 
 /**
  * Waits for locks.

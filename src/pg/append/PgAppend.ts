@@ -124,10 +124,11 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
 /** Calls `append_one`: one event without tags, on no condition. */
 const appendOne = ({ sql, statement: run }: PgConnections, schema: string) => {
   const statement =
-    `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid, $11::text[], $12::integer[])`
+    `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid, $11::text[], $12::integer[], `
+    + `$13::text[])`
   return (
     wait: boolean,
-    { commandId, events, expected, inlineProjections, lastEventId, stream }: AppendRequest,
+    { commandId, events, expected, inlineProjections, lastEventId, stream, touchedDocuments }: AppendRequest,
     limits: ReadonlyArray<number> | null
   ) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
@@ -145,7 +146,8 @@ const appendOne = ({ sql, statement: run }: PgConnections, schema: string) => {
           metadata,
           lastEventId ?? null,
           inlineProjections?.[0] ?? null,
-          limits
+          limits,
+          documentsParameter(touchedDocuments)
         ]).withoutTransform
       ),
       ([row]): AppendRow => ({
@@ -167,7 +169,7 @@ const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: s
   const statement =
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
     + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
-    + `$18::bigint[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[], $24::integer[])`
+    + `$18::bigint[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[], $24::integer[], $25::text[])`
   return (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
@@ -197,7 +199,8 @@ const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: s
           nullable(requests.map(({ lastEventId }) => lastEventId ?? null)),
           ...basisParameters(condition?.basis),
           nullable(requests.flatMap(inlineParameters)),
-          limits
+          limits,
+          documentsParameter(requests[0]?.touchedDocuments)
         ]).withoutTransform,
         deadlines.statementTimeout * (1 + Math.floor(events.length / eventsPerTimeout))
       ),
@@ -280,6 +283,22 @@ const inlineParameters = ({ events, inlineProjections = [] }: AppendRequest): Re
     const projections = inlineProjections[index] ?? []
     return projections.length === 0 ? null : arrayText(projections)
   })
+
+/**
+ * Returns documents as the parameter of `lock_documents`. Every append locks the projection itself: exclusively if it may change any document,
+ * otherwise shared.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const documentsParameter = (
+  touched: AppendRequest["touchedDocuments"] = []
+): ReadonlyArray<string> | null =>
+  touched.length === 0 ? null : touched.flatMap(({ keys, projection }) =>
+    keys === undefined
+      ? [`x${projection}`]
+      : [`s${projection}`, ...keys.map((key) => `x${projection}\u001f${key}`)]
+  )
 
 const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
 

@@ -13,7 +13,7 @@ import type { AppendRequest, AppendResult } from "../../eventStore/EventStoreDri
 import type { PgConnections, TransactionState } from "../PgConnections.ts"
 import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../PgErrors.ts"
 import * as PgStatement from "../PgStatement.ts"
-import { CurrentLockWait, isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
+import { isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
 import type { AppendRow, PgAppend } from "./PgAppend.ts"
 
 /**
@@ -94,10 +94,7 @@ const appendWithEffect = (
     const transaction = statements.single(request, wait, true).pipe(
       Effect.filterOrFail(({ outcome }) => outcome !== "busy", () => new Busy()),
       Effect.flatMap((row) => statements.resolve(request, row)),
-      Effect.tap((result) =>
-        result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void
-      ),
-      Effect.provideService(CurrentLockWait, wait)
+      Effect.tap((result) => result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void)
     )
     return waits.transaction(connections.transaction(transaction, { isLimited: false, state })).pipe(
       Effect.asSome,

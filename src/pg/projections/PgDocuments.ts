@@ -11,7 +11,6 @@ import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as IndexEntry from "../../projection/IndexEntry.ts"
 import type { DocumentsDriver, StoredDocument } from "../../projection/ProjectionStoreDriver.ts"
-import { CurrentLockWait } from "../append/LockWaits.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as PgDocumentPages from "./PgDocumentPages.ts"
 
@@ -63,16 +62,6 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
       documents(
         `select key, document, revision, stream from ${schema}.documents where generation = $1 and key = any ($2::text[])`,
         [generation, keys]
-      ),
-    lock: (generation, keys) =>
-      Effect.flatMap(
-        CurrentLockWait,
-        (wait) =>
-          documents(`select key, document, revision from ${schema}.lock_documents($1, $2::text[], $3)`, [
-            generation,
-            keys,
-            wait !== "now"
-          ])
       ),
     write: (writes) =>
       Effect.forEach(

@@ -36,7 +36,6 @@ export const make = (
   return {
     load: (generation, keys) => Effect.sync(() => load(generation, keys)),
     // The memory event store runs one append at a time, transaction included.
-    lock: (generation, keys) => Effect.sync(() => load(generation, keys)),
     write: (writes) =>
       Effect.sync(() => {
         for (const { changes, generation } of writes) MemoryState.writeDocuments(state, generation, changes)
