@@ -47,12 +47,13 @@ export interface Options<in out Events extends Event.Any = Event.Any> {
    */
   readonly onFailure?: "park" | "stop" | undefined
   /**
-   * What happens at an event whose type the code does not know: it is not in the set, and its stream belongs to a category of streams that also has
-   * events of the set. Most likely newer code appended it.
+   * What happens at an event whose type the code does not know: it is not in the set, and its stream belongs to the category in
+   * `where.streamPrefix`, or without one to a category of streams that also has events of the set. Most likely newer code appended it.
    *
    * - `"pass"`, the default: the consumer does not read it. `Health` turns yellow and names the type. A later release that handles the type does not
    *   see the events that were passed.
-   * - `"stop"`: the partition stops before it, parks nothing, and lets a process of a newer release take over.
+   * - `"stop"`: the partition stops before it, parks nothing, and lets a process of a newer release take over. Give a `where.streamPrefix` with a
+   *   `-`; otherwise it passes events of a category that has no event of the set yet.
    */
   readonly unknownTypes?: "pass" | "stop" | undefined
   /** Types outside the set, of the same streams, that the consumer leaves out on purpose; `unknownTypes` does not apply to them. */

@@ -122,12 +122,15 @@ const unknownTypesOf = (driver: EventStoreDriver, consumer: Consumer | undefined
     /** Returns whether all types up to a high-water mark were known before. */
     hasAllUpTo: Effect.fnUntraced(function*(head: Position.Position): Effect.fn.Return<boolean, EventStoreError> {
       if (consumer === undefined) return true
-      const before = found
+      const before = new Set(found.map(nameOf))
       found = yield* UnknownTypes.stoppingUpTo(driver, consumer, head)
-      return found.length === before.length
+      // A log that was set back may have other types instead of as many that are gone.
+      return found.every((one) => before.has(nameOf(one)))
     })
   }
 }
+
+const nameOf = ({ category, type }: EventType): string => JSON.stringify([category, type])
 
 /** A high-water mark. */
 interface Mark {

@@ -17,8 +17,8 @@ import type * as Consumer from "./Consumer.ts"
 type Knowing = Pick<Consumer.Consumer, "events" | "where" | "ignoreTypes">
 
 /**
- * Returns the types of the log that a consumer does not know. They are in a category of streams in which events of its set are, too, are not in the
- * set, not declared by `Event.legacy` and not in `ignoreTypes`.
+ * Returns the types of the log that a consumer does not know. They are not in its set, not declared by `Event.legacy` and not in `ignoreTypes`, but
+ * in a category of streams that concerns the consumer: the one that its `streamPrefix` names, or one in which events of its set are.
  *
  * @since 0.1.0
  * @category accessors
@@ -27,19 +27,81 @@ export const of = (
   consumer: Knowing,
   types: ReadonlyArray<EventType>
 ): ReadonlyArray<EventType> => {
-  const inSet = new Set(Event.declaredTypes(consumer.events))
-  const categories = new Set(types.filter(({ type }) => inSet.has(type)).map(({ category }) => category))
+  const isOutside = outsideOf(consumer)
+  const only = categoryOf(consumer)
+  const categories = new Set(
+    only === undefined ? types.filter(isInSet(consumer)).map(({ category }) => category) : [only]
+  )
   // These events are of many categories.
   categories.delete("")
   return types.filter((one) =>
-    categories.has(one.category) && !inSet.has(one.type) && !consumer.ignoreTypes.includes(one.type)
-    && mayHavePrefix(one.category, consumer.where.streamPrefix)
+    categories.has(one.category) && isOutside(one) && one.category.startsWith(only ?? consumer.where.streamPrefix ?? "")
   )
 }
 
-/** Whether a stream of a category may begin with a prefix. */
-const mayHavePrefix = (category: string, prefix = ""): boolean =>
-  category.startsWith(prefix) || prefix === category || prefix.startsWith(`${category}-`)
+const isInSet = ({ events }: Knowing) => {
+  const inSet = new Set(Event.declaredTypes(events))
+  return ({ type }: EventType): boolean => inSet.has(type)
+}
+
+const outsideOf = (consumer: Knowing) => {
+  const isKnown = isInSet(consumer)
+  return (one: EventType): boolean => !isKnown(one) && !consumer.ignoreTypes.includes(one.type)
+}
+
+/** Returns the category of all streams that a consumer reads, if its prefix names one. */
+const categoryOf = ({ where: { streamPrefix } }: Knowing): string | undefined =>
+  streamPrefix?.includes("-") === true ? category(streamPrefix) : undefined
+
+/**
+ * Returns the types that a consumer stops at. Beyond those that it does not know, these are all types of the categories that are counted together,
+ * if its prefix selects its streams among them.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const stopping = (
+  consumer: Knowing & Pick<Consumer.Consumer, "unknownTypes">,
+  types: ReadonlyArray<EventType>
+): ReadonlyArray<EventType> =>
+  consumer.unknownTypes === "pass"
+    ? []
+    : categoryOf(consumer) === undefined
+    ? of(consumer, types)
+    : [...of(consumer, types), ...uncategorized(consumer, types)]
+
+const uncategorized = (consumer: Knowing, types: ReadonlyArray<EventType>): ReadonlyArray<EventType> =>
+  types.filter(({ category }) => category === "").filter(outsideOf(consumer))
+
+/**
+ * Returns the types at which a consumer should perhaps stop, and does not: those of the categories that are counted together, if events of its set
+ * are among them, too.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const undecided = (
+  consumer: Knowing & Pick<Consumer.Consumer, "unknownTypes">,
+  types: ReadonlyArray<EventType>
+): ReadonlyArray<string> =>
+  consumer.unknownTypes === "pass" || categoryOf(consumer) !== undefined
+    || !types.some((one) => one.category === "" && isInSet(consumer)(one))
+    ? []
+    : uncategorized(consumer, types).map(({ type }) => type)
+
+/**
+ * Returns whether a category got events of an unknown type before events of a consumer's set, and nothing else told that it concerns the consumer.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const opensCategory = (
+  consumer: Knowing,
+  types: ReadonlyArray<EventType>,
+  { category, first }: EventType
+): boolean =>
+  categoryOf(consumer) === undefined
+  && !types.filter(isInSet(consumer)).some((one) => one.category === category && one.first < first)
 
 /**
  * Returns the types that a consumer stops at and that are in the log up to a position, once all types up to there are counted. A consumer that
@@ -59,7 +121,7 @@ export const stoppingUpTo = Effect.fnUntraced(function*(
     Effect.repeat({ until: (counted) => counted.position >= position, schedule: Schedule.spaced("10 millis") }),
     Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.fail(notCounted(position)) })
   )
-  return of(consumer, types)
+  return stopping(consumer, types)
 })
 
 const notCounted = (position: Position.Position): EventStoreError =>
@@ -88,7 +150,7 @@ export const addTo = (filter: LogFilter, unknown: ReadonlyArray<EventType>): Log
  */
 export const isRelevant = (unknown: ReadonlyArray<EventType>, { stream, type }: EncodedEvent): boolean => {
   const ofType = unknown.filter((one) => one.type === type)
-  return ofType.length === 0 || ofType.some((one) => one.category === category(stream))
+  return ofType.length === 0 || ofType.some((one) => one.category === "" || one.category === category(stream))
 }
 
 /**

@@ -24,6 +24,7 @@ import { internals } from "../core/internals.ts"
 import * as Metrics from "../core/Metrics.ts"
 import * as OutageLog from "../core/OutageLog.ts"
 import * as Position from "../core/Position.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver, EventType, LogFilter } from "../eventStore/EventStoreDriver.ts"
 import * as InlineCompleteness from "../projection/InlineCompleteness.ts"
@@ -151,14 +152,16 @@ export const of = Effect.fn("Health.of")(function*(
       progress,
       (one) =>
         partitionHealth(log, consumer, one, end.last, limits, {
-          unknownTypes,
+          stopping: UnknownTypes.stopping(consumer, types),
           parked: parked.filter(({ partition }) => partition === one.partition).length,
           waitsAt: parked.find(({ key, partition }) => partition === one.partition && key === ConsumerKey.unknownKey),
           elapsed,
           appliedBefore: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
         })
     )
-    all.push(consumerHealth(consumer, generation, partitions, unknownTypes))
+    const policies = yield* Effect.forEach(unknownTypes, (one) => policyFor(log, consumer, types, progress, one))
+    const ofTypes = HealthStatus.ofUnknownTypes(policies, UnknownTypes.undecided(consumer, types))
+    all.push(consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes }))
   }
   const reached = all.flatMap(({ partitions }) => partitions).map(({ position }) => position)
   const logHealth = yield* LogHealth.of(log, end, reached.reduce(Position.max, Position.start), limits)
@@ -295,7 +298,7 @@ const partitionHealth = Effect.fnUntraced(function*(
   last: Position.Position,
   limits: HealthLimits,
   measured: {
-    readonly unknownTypes: ReadonlyArray<EventType>
+    readonly stopping: ReadonlyArray<EventType>
     readonly parked: number
     readonly waitsAt: HealthStatus.Signals["waitsAt"]
     readonly elapsed: number
@@ -305,11 +308,7 @@ const partitionHealth = Effect.fnUntraced(function*(
   const { applied, appliedAt, owner, partition, partitionedBy, partitions, position, readAt, heartbeatAt } = progress
   const stored = { ...consumer, partitions, partitionBy: ConsumerKey.parse(partitionedBy) }
   const limit = limits.maxCount
-  const unknownTypes = consumer.unknownTypes === "stop" ? measured.unknownTypes : []
-  const waitsFor = {
-    ...filterOf(stored, partition),
-    types: [...consumer.reads, ...unknownTypes.map(({ type }) => type)]
-  }
+  const waitsFor = UnknownTypes.addTo(filterOf(stored, partition), measured.stopping)
   // Up to the last committed event: a transaction that holds back the high-water mark makes events wait too.
   const lag = yield* log.lag({ after: position, to: last, limit, ...waitsFor })
   const age = (since: DateTime.Utc) => HealthStatus.secondsBetween(since, readAt)
@@ -374,11 +373,39 @@ const newerAfter = (
     }
   )
 
+/** Returns an unknown type and what the consumer does about it. Reads its first event if the checkpoint of a partition is past it. */
+const policyFor = Effect.fnUntraced(function*(
+  log: EventStoreDriver,
+  consumer: Consumer.Consumer,
+  types: ReadonlyArray<EventType>,
+  progress: ReadonlyArray<Progress>,
+  unknown: EventType
+): Effect.fn.Return<Parameters<typeof HealthStatus.ofUnknownTypes>[0][number], EventStoreError> {
+  if (consumer.unknownTypes === "pass") return { ...unknown, policy: "passes" }
+  const past = progress.filter(({ position }) => position >= unknown.first)
+  if (past.length === 0) return { ...unknown, policy: "stops" }
+  // A subscription from "now" may have started after it.
+  if (!UnknownTypes.opensCategory(consumer, types, unknown) || consumer.from === "now") {
+    return { ...unknown, policy: "stopsLater" }
+  }
+  const { events } = yield* log.readAll({ after: Position.make(unknown.first - 1n), limit: 1, types: [unknown.type] })
+  const isPassed = events.filter(EventFilter.matcher(consumer.where)).some((event) =>
+    past.some(({ partition, partitionedBy, partitions }) => {
+      const keys = ConsumerKey.keysOf({ ...consumer, partitionBy: ConsumerKey.parse(partitionedBy) }, event)
+      return ConsumerKey.select(event, keys, { index: partition, of: partitions }) !== undefined
+    })
+  )
+  return { ...unknown, policy: isPassed ? "passed" : "stopsLater" }
+})
+
 const consumerHealth = (
   consumer: Consumer.Consumer,
   generation: string,
   partitions: ReadonlyArray<PartitionHealth>,
-  unknownTypes: ReadonlyArray<EventType>
+  { ofTypes, unknownTypes }: {
+    readonly unknownTypes: ReadonlyArray<EventType>
+    readonly ofTypes: HealthStatus.Assessment
+  }
 ): ConsumerHealth => {
   const [first] = partitions
   const max = (of: (one: PartitionHealth) => number) => Math.max(0, ...partitions.map(of))
@@ -387,7 +414,7 @@ const consumerHealth = (
     ? { status: "red", reasons: ["no worker has ever run it"] }
     : HealthStatus.worstOf(partitions, (one) => partitions.length === 1 ? undefined : `partition ${one.partition}`)
   const assessment = HealthStatus.worstOf(
-    [ofPartitions, HealthStatus.ofUnknownTypes(unknownTypes, consumer.unknownTypes)],
+    [ofPartitions, ofTypes],
     () => undefined
   )
   return {

@@ -112,19 +112,59 @@ export const of = (signals: Signals): Assessment => {
 }
 
 /**
- * Returns the assessment of a consumer by the types of events that its code does not know.
+ * What a consumer does about an event type that its code does not know.
+ *
+ * - `passes`: it does not read the events
+ * - `stops`: no checkpoint is past the first of them, and the consumer stops before it
+ * - `stopsLater`: a checkpoint is past the first of them, and the consumer stops before the next
+ * - `passed`: it stops before the next, but has passed the first, because nothing told then that the type concerns it
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UnknownTypePolicy = "passes" | "stops" | "stopsLater" | "passed"
+
+const policyWords: Readonly<Record<UnknownTypePolicy, string>> = {
+  passes: "passes it by",
+  stops: "stops before it",
+  stopsLater:
+    "stops before the next such event. A checkpoint is past the first: newer code handled it, or it was passed by",
+  passed:
+    "has passed it by, because its streams had no event of its set before; the result lacks it, unless newer code "
+    + "handled it. Give where.streamPrefix with the \"-\" to stop before the first one, and rebuild, or raise the version"
+}
+
+/**
+ * Returns the assessment of a consumer by the types of events that its code does not know. The `undecided` types may concern it or not.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const ofUnknownTypes = (unknown: ReadonlyArray<EventType>, policy: "pass" | "stop"): Assessment => ({
-  status: unknown.length === 0 ? "green" : "yellow",
-  reasons: unknown.map(({ category, events, first, type }) =>
-    `its code does not know the event type "${type}" and ${policy === "stop" ? "stops before it" : "passes it by"}: `
-    + `${events === 1 ? "1 event" : `${events} events`} in streams of "${category}", the first at position ${first}; `
-    + "deploy code whose set has it, or name it in ignoreTypes"
+export const ofUnknownTypes = (
+  unknown: ReadonlyArray<EventType & { readonly policy: UnknownTypePolicy }>,
+  undecided: ReadonlyArray<string>
+): Assessment => {
+  const names = undecided.slice(0, maxNames).map((type) => `"${type}"`).join(", ")
+  const more = undecided.length > maxNames ? ` and ${undecided.length - maxNames} others` : ""
+  const ofUndecided = undecided.length === 0 ? [] : [
+    `the log has more than 1,000 categories of streams, so the consumer does not stop before events of the types ${names}${more}, `
+    + "even if newer code appends them to its streams; give where.streamPrefix with the \"-\", or name them in ignoreTypes"
+  ]
+  const reasons = unknown.map(({ category, events, first, policy, type }) =>
+    `its code does not know the event type "${type}" (${
+      events === 1 ? "1 event" : `${events} events`
+    } in streams of "${category}", the first at position ${first}) and ${policyWords[policy]}; `
+    + "deploy code whose set has the type, or name it in ignoreTypes"
   )
-})
+  const isRed = unknown.some(({ policy }) => policy === "passed")
+  return {
+    status: isRed ? "red" : reasons.length + ofUndecided.length > 0 ? "yellow" : "green",
+    reasons: [...reasons, ...ofUndecided]
+  }
+}
+
+/** The maximum number of types that a reason names. */
+const maxNames = 5
 
 /**
  * Returns the worst status of several assessments, and all their reasons. `nameOf` names the part that a reason belongs to.

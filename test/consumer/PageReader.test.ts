@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { EventStore } from "evsrc"
+import { EventStore, Subscription } from "evsrc"
 import * as PageReader from "../../src/consumer/PageReader.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
@@ -60,6 +60,37 @@ describe("PageReader", () => {
       yield* reader.read(LogPosition.make(Position.make(2n), undefined))
       yield* reader.read(LogPosition.make(Position.make(4n), undefined))
       assert.deepStrictEqual(reads.map(([, limit]) => limit), [2, 4, 2])
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("reads again when another unknown type is there instead of one that is gone", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const Ring = Schema.TaggedUnion({ Rang: {} })
+      yield* store.append(Tick, "s-1", [{ _tag: "Ticked", n: 1 }])
+      yield* store.append(Ring, "s-1", [{ _tag: "Rang" }])
+      const { driver } = store[internals]
+      let gone = "Fell"
+      const reader = PageReader.make({
+        driver: {
+          ...driver,
+          eventTypes: Effect.map(driver.eventTypes, (counted) => ({
+            ...counted,
+            types: counted.types.map((one) => one.type === "Rang" && gone !== "" ? { ...one, type: gone } : one)
+          }))
+        },
+        filter: { types: ["Ticked"] },
+        batchSize: 10,
+        maxBatchSize: 10,
+        stopsAtUnknown: Subscription.make("ticks", {
+          events: Tick,
+          unknownTypes: "stop",
+          handle: () => Effect.void
+        })
+      })
+      const start = LogPosition.make(Position.start, undefined)
+      assert.deepStrictEqual(positions(yield* reader.read(start)), [1])
+      gone = ""
+      assert.deepStrictEqual(positions(yield* reader.read(start)), [1, 2])
     }).pipe(Effect.provide(EventStore.layerMemory)))
 })
 

@@ -130,8 +130,13 @@ const health: ReadonlyArray<Case<Stores>> = [
       handle: { CartFilled: () => Effect.void, CartEmptied: Subscription.ignore }
     })
     equal(yield* unknownOf(ignoring), [], "an event of the set that is ignored")
-    const elsewhere = oldCarts("elsewhere", otherCategory)
+    const elsewhere = { ...oldCarts("elsewhere", otherCategory), where: { streamPrefix: otherCategory } }
     equal(yield* unknownOf(elsewhere), [], "streams without an event of the set")
+    equal(
+      (yield* unknownOf(oldCarts("elsewhere", otherCategory))).map(({ type }) => type).toSorted(),
+      ["CartEmptied", "ParcelSent"],
+      "the category that the prefix names"
+    )
   }),
 
   test("types are counted once, also in archived streams and imported events", function*() {
@@ -328,6 +333,103 @@ const stops: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+/** Runs a consumer of old code, appends an event of unknown type as the first of a category, and returns what tests look at. */
+const opening = Effect.fnUntraced(function*(category: string, streamPrefix: string, partitions: number) {
+  const name = unique("carts")
+  const stream = `${streamPrefix}1`.includes("-") ? `${streamPrefix}1` : `${category}-1`
+  const where = { streamPrefix }
+  const old = { ...oldCarts(name, category, { unknownTypes: "stop", partitions }), where }
+  const current = { ...newCarts(name, category, { unknownTypes: "stop", partitions }), where }
+  const store = yield* ProjectionStore.ProjectionStore
+  const older = yield* start(old)
+  yield* pollUntil(store[internals].driver.progress(old.id), (all) => all.every(({ owner }) => owner !== undefined))
+  const { position: first } = yield* append(stream, emptied)
+  const reasonsOf = (consumer: typeof old) => Effect.map(Health.of([consumer]), ({ consumers: [one] }) => one!)
+  return { current, first, old, older, reasonsOf, store, stream }
+})
+
+const opens: ReadonlyArray<Case<Stores>> = [
+  ...(["", "eu-"] as const).flatMap((region) =>
+    ([1, 4] as const).map((partitions) =>
+      test(
+        `a consumer of ${partitions} partitions stops at an unknown type that is first under "cart-${region}"`,
+        function*() {
+          const category = uniqueCategory()
+          const { current, first, old, older, reasonsOf, store, stream } = yield* opening(
+            category,
+            `${category}-${region}`,
+            partitions
+          )
+          yield* append(stream, filled(1))
+          yield* append(`${category}-us-1`, emptied, filled(5))
+          const { reasons, status, unknownTypes } = yield* pollUntil(
+            reasonsOf(old),
+            ({ reasons }) => reasons.some((reason) => reason.includes("waits for a process with newer code"))
+          )
+          equal(status, "yellow", "the status")
+          includes(reasons.join("\n"), `the first at position ${first}) and stops before it`, "the reasons")
+          equal(unknownTypes.map(({ type }) => type), ["CartEmptied"], "the unknown types")
+          equal((yield* store.checkpoint(old)) < first, true, "the checkpoint is before it")
+          equal(yield* cartOf(old, stream), undefined, "the document of the old code")
+          includes(
+            (yield* Effect.provide(Effect.flatMap(Projector.Projector, ({ status }) => status), older))[0]!.detail ??
+              "",
+            "CartEmptied",
+            "the status"
+          )
+          yield* start(current)
+          const { position } = yield* append(stream, filled(3))
+          yield* awaitProjection(current, position)
+          equal(yield* cartOf(current, stream), 4, "the document of the newer code")
+          equal(yield* cartOf(current, `${category}-us-1`), region === "" ? 5 : undefined, "the other document")
+          equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit")
+        }
+      )
+    )
+  ),
+
+  test("a consumer that has passed the first event of a category is red", function*() {
+    const category = uniqueCategory()
+    const { current, first, old, reasonsOf, store, stream } = yield* opening(category, category, 2)
+    yield* store.awaitPosition(old, first, "30 seconds")
+    equal((yield* reasonsOf(old)).unknownTypes, [], "nothing tells that the type concerns it")
+    const { position } = yield* append(stream, filled(1))
+    yield* store.awaitPosition(old, position, "30 seconds")
+    const passed = yield* reasonsOf(old)
+    equal(passed.status, "red", "the status")
+    for (const words of [`"CartEmptied"`, `position ${first}`, "has passed it by", "where.streamPrefix", "rebuild"]) {
+      includes(passed.reasons.join("\n"), words, "the reasons")
+    }
+    yield* append(stream, emptied, filled(2))
+    yield* pollUntil(
+      reasonsOf(old),
+      ({ reasons }) => reasons.some((reason) => reason.includes("waits for a process with newer code"))
+    )
+    equal(yield* cartOf(old, stream), 1, "the document before the second event of the type")
+    const audit = yield* DeliveryAudit.run({ ...current, id: old.id })
+    equal([audit.status, audit.first?.position], ["faulty", first], "the audit of the newer code")
+  }),
+
+  test("a consumer whose checkpoint is past an unknown type says so", function*() {
+    const [name, category] = [unique("carts"), uniqueCategory()]
+    const stream = `${category}-1`
+    const current = newCarts(name, category)
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* start(current)
+      const { position } = yield* append(stream, filled(1), emptied, filled(2))
+      yield* awaitProjection(current, position)
+    }))
+    const old = oldCarts(name, category, { unknownTypes: "stop" })
+    const { consumers: [one] } = yield* Health.of([old])
+    equal(one?.status, "yellow", "the status")
+    includes(
+      one?.reasons.join("\n") ?? "",
+      "stops before the next such event. A checkpoint is past the first",
+      "the reasons"
+    )
+  })
+]
+
 /** Consumers of old and of newer code, whose handlers fail on 100 while `isBroken()`, and what they see of a cart. */
 const breaking = (
   kind: "stream" | "tag" | "subscription",
@@ -442,4 +544,4 @@ const parked: ReadonlyArray<Case<Stores>> = (["stream", "tag", "subscription"] a
  * @since 0.1.0
  * @category suites
  */
-export const unknownTypes: ReadonlyArray<Case<Stores>> = [...health, ...stops, ...parked]
+export const unknownTypes: ReadonlyArray<Case<Stores>> = [...health, ...stops, ...opens, ...parked]

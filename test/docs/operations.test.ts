@@ -66,6 +66,7 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
 
 const PlacedMail = Subscription.make("placed-mail", {
   events: Schema.TaggedUnion({ OrderPlaced: OrderEvent.cases.OrderPlaced.fields }),
+  where: { streamPrefix: "Order-" },
   unknownTypes: "stop",
   handle: { OrderPlaced: () => Effect.void }
 })

@@ -2,8 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { EventStore } from "evsrc"
-import { PgEventStore } from "evsrc/pg"
+import { EventStore, Health, LogPosition, Position, Subscription } from "evsrc"
+import { PgEventStore, PgProjectionStore } from "evsrc/pg"
+import * as PageReader from "../../src/consumer/PageReader.ts"
 import { internals } from "../../src/core/internals.ts"
 import { layerPostgres } from "../support/Database.ts"
 
@@ -71,6 +72,76 @@ describe("The types of events on PostgreSQL", () => {
       assert.deepStrictEqual(yield* counted, yield* inLog)
       assert.strictEqual((yield* counted).length, 1)
     }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+
+  it.live("are read when the log was set back and has as many others", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const reader = PageReader.make({
+        driver,
+        filter: { types: ["Entered"] },
+        batchSize: 10,
+        maxBatchSize: 10,
+        stopsAtUnknown: Subscription.make("guests", {
+          events: Schema.TaggedUnion({ Entered: {} }),
+          where: { streamPrefix: "Room-" },
+          unknownTypes: "stop",
+          handle: () => Effect.void
+        })
+      })
+      const next = Effect.map(reader.read(LogPosition.make(Position.start, undefined)), ({ events }) =>
+        events.map(({ type }) => type))
+      const { position } = yield* visit("Room-1", "Visited")
+      assert.deepStrictEqual(yield* next, ["Visited"])
+      yield* sql`alter table evsrc.events disable trigger user`
+      yield* sql`delete from evsrc.events where position = ${position}`
+      yield* sql`alter table evsrc.events enable trigger user`
+      yield* sql`select setval('evsrc.positions', ${position} - 1)`
+      yield* visit("Room-1", "Left")
+      assert.deepStrictEqual(yield* next, ["Left"])
+    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+
+  it.live(
+    "stop a consumer by its prefix, and health says so without one, in a log of 1,001 categories",
+    () =>
+      Effect.gen(function*() {
+        const streams = Array.from({ length: 1001 }, (_, n) => `${String(n).padStart(4, "0")}-a`)
+        yield* Effect.forEach(streams, (stream) => visit(stream, "Visited"), { concurrency: 100 })
+        const subscription = (where: { readonly streamPrefix?: string }) =>
+          Subscription.make("guests", {
+            events: Schema.TaggedUnion({ Visited: {} }),
+            where,
+            unknownTypes: "stop",
+            handle: () => Effect.void
+          })
+        const last = streams.at(-1)!
+        const reasonsOf = (where: { readonly streamPrefix?: string }) =>
+          Effect.map(Health.of([subscription(where)]), ({ reasons }) => reasons.join("\n"))
+        assert.notInclude(yield* reasonsOf({}), "categories")
+        const { position } = yield* visit(last, "Left")
+        const { driver } = (yield* EventStore.EventStore)[internals]
+        const read = (where: { readonly streamPrefix?: string }) =>
+          Effect.map(
+            PageReader.make({
+              driver,
+              filter: { types: ["Visited"], ...where },
+              batchSize: 10,
+              maxBatchSize: 10,
+              stopsAtUnknown: subscription(where)
+            }).read(LogPosition.make(Position.make(position - 1n), undefined)),
+            ({ events }) => events.map(({ type }) => type)
+          )
+        assert.deepStrictEqual(yield* read({ streamPrefix: last }), ["Left"])
+        assert.deepStrictEqual(yield* read({ streamPrefix: "0001-" }), [])
+        assert.deepStrictEqual(yield* read({}), [])
+        assert.notInclude(yield* reasonsOf({ streamPrefix: last }), "categories")
+        const reasons = yield* reasonsOf({})
+        for (const words of ["more than 1,000 categories", `"Left"`, "where.streamPrefix"]) {
+          assert.include(reasons, words)
+        }
+      }).pipe(Effect.provide(Layer.fresh(Layer.provideMerge(PgProjectionStore.layer, store())))),
+    60_000
+  )
 
   it.live("are counted without waiting while another transaction counts", () =>
     Effect.gen(function*() {
