@@ -15,6 +15,7 @@ import * as Position from "../core/Position.ts"
 import * as DocumentCodec from "../projection/DocumentCodec.ts"
 import * as Projection from "../projection/ProjectionDefinition.ts"
 import { ProjectionStore, ReadAfter } from "../projection/ProjectionStore.ts"
+import * as DocumentFilterSuite from "./DocumentFilterSuite.ts"
 import * as DocumentListSuite from "./DocumentListSuite.ts"
 import * as ProjectionLeaseSuite from "./ProjectionLeaseSuite.ts"
 import { acquire, advance, at, Note, notes, Noticed, put } from "./ProjectionStoreFixtures.ts"
@@ -171,5 +172,6 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
   ...ProjectionLeaseSuite.cases,
   ...ProjectionWriteSuite.cases,
   ...reading,
-  ...DocumentListSuite.cases
+  ...DocumentListSuite.cases,
+  ...DocumentFilterSuite.cases
 ]

@@ -5,6 +5,7 @@
  */
 import type * as BigDecimal from "effect/BigDecimal"
 import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
@@ -27,7 +28,14 @@ export const maxValues = 1000
  * @since 0.1.0
  * @category models
  */
-export type Comparable = string | number | bigint | Date | DateTime.DateTime | BigDecimal.BigDecimal
+export type Comparable =
+  | string
+  | number
+  | bigint
+  | Date
+  | DateTime.DateTime
+  | Duration.Duration
+  | BigDecimal.BigDecimal
 
 /**
  * Matches one of several values.
@@ -176,7 +184,7 @@ export const order = (
   return indexed.isOrdered
     ? Result.succeed({ field, isDescending: direction === "desc" })
     : Result.fail(
-      `"${field}" has values without an order; order by strings, numbers, booleans or times, or by the key of the document`
+      `"${field}" has values without an order; order by strings, numbers, booleans, times or durations, or by the key of the document`
     )
 }
 
@@ -202,14 +210,16 @@ const oneOf = (indexed: IndexedField, values: ReadonlyArray<unknown>): Result.Re
       field: indexed.field,
       entries: Array.from(new Set(found.map((value) => IndexEntry.make(indexed.field, value)))).toSorted()
     },
-    ...(found.some(({ isCut }) => isCut) ? { isSatisfied: equalsOneOf(found) } : {})
+    ...(found.some(({ isCut }) => isCut) ? { isSatisfied: equalsOneOf(indexed, found) } : {})
   }))
 
 /** Two long texts may share the entry, with the hash of what was cut. */
-const equalsOneOf = (values: ReadonlyArray<FilterValue>) => (document: Schema.Json): boolean =>
-  values.some(({ field, json }) =>
-    JSON.stringify(Predicate.isObject(document) ? document[field] ?? null : null) === JSON.stringify(json ?? null)
-  )
+const equalsOneOf = (indexed: IndexedField, values: ReadonlyArray<FilterValue>) => (document: Schema.Json): boolean =>
+  Result.match(indexed.inDocument(document), {
+    // The list fails on a document that does not decode.
+    onFailure: () => true,
+    onSuccess: ({ text, whole }) => values.some((value) => value.text === text && value.whole === whole)
+  })
 
 const comparisonOf = (indexed: IndexedField, given: Record<string, unknown>): Result.Result<Compiled, string> => {
   const { field } = indexed

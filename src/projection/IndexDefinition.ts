@@ -1,8 +1,9 @@
 /**
- * Which fields of a document can be indexed.
+ * Which fields of a document can be indexed, and their types.
  *
  * @since 0.1.0
  */
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as nameRules from "../core/nameRules.ts"
@@ -36,6 +37,8 @@ export const validate = (document: Schema.Constraint, index: ReadonlyArray<strin
     if (names?.has(field) === false) {
       return `cannot index "${field}", which is no field of its document; it has ${Array.from(names).join(", ")}`
     }
+    const incomparable = validateTypes(typesOf(document, field))
+    if (incomparable !== undefined) return `cannot index "${field}", ${incomparable}`
   }
   return undefined
 }
@@ -67,4 +70,99 @@ const namesIn = (ast: SchemaAST.AST): ReadonlySet<string> | undefined => {
     default:
       return new Set()
   }
+}
+
+/**
+ * Returns the types that a field has in decoded documents; none when the Schema does not tell.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const typesOf = (document: Schema.Constraint, field: string): ReadonlyArray<SchemaAST.AST> => {
+  const seen = new Set<SchemaAST.AST>()
+  const visit = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
+    if (seen.has(ast)) return []
+    seen.add(ast)
+    switch (ast._tag) {
+      case "Objects": {
+        const found = ast.propertySignatures.filter(({ name }) => name === field)
+        return (found.length > 0 ? found : ast.indexSignatures).map(({ type }) => type)
+      }
+      case "Union":
+        return ast.types.flatMap(visit)
+      case "Suspend":
+        return visit(ast.thunk())
+      case "Declaration":
+        // An instance of a class has the fields of its struct; the values of other declarations, such as Option, do not have those of their parameter.
+        return idOf(ast) === undefined ? ast.typeParameters.flatMap(visit) : []
+      // Any JSON.
+      case "Unknown":
+      case "Any":
+        return [ast]
+      default:
+        return []
+    }
+  }
+  return visit(Schema.toType(document).ast)
+}
+
+/** Returns the id of a declaration of Effect. */
+const idOf = ({ annotations }: SchemaAST.AST): unknown => {
+  const representation: unknown = annotations?.["representation"]
+  return Predicate.isObject(representation) ? representation["id"] : undefined
+}
+
+const named = (...names: ReadonlyArray<string>): ReadonlySet<unknown> =>
+  new Set(names.map((name) => `effect/schema/${name}`))
+
+const durations = named("Duration")
+const orderedDeclarations = new Set([
+  ...named("Date", "DateTimeUtc", "DateTimeZoned", "BigDecimal"),
+  ...durations
+])
+const unorderedCollections = named("ReadonlySet", "ReadonlyMap", "HashSet", "HashMap")
+
+/**
+ * Returns whether all values of some types have an order.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const areOrdered = (types: ReadonlyArray<SchemaAST.AST>): boolean => types.length > 0 && types.every(isOrdered)
+
+const isOrdered = (ast: SchemaAST.AST): boolean => {
+  switch (ast._tag) {
+    case "String":
+    case "TemplateLiteral":
+    case "Number":
+    case "BigInt":
+    case "Boolean":
+    case "Literal":
+    case "Enum":
+    case "Null":
+    case "Undefined":
+      return true
+    case "Declaration":
+      return orderedDeclarations.has(idOf(ast))
+    case "Union":
+      return areOrdered(ast.types)
+    default:
+      return false
+  }
+}
+
+/** Returns why values of some types cannot be compared, or `undefined`: equal values would be stored in different forms. */
+const validateTypes = (types: ReadonlyArray<SchemaAST.AST>): string | undefined => {
+  if (types.length === 0) return "because the Schema of its document does not tell its type; use a struct or a class"
+  for (const type of types) {
+    const all: Array<SchemaAST.AST> = []
+    PersonalFields.walk(type, false, (ast) => all.push(ast))
+    if (all.some((ast) => unorderedCollections.has(idOf(ast)))) {
+      return "because it has sets or maps, which are stored in the order in which they were filled; index an array in a fixed order"
+    }
+    if (!areOrdered([type]) && all.some((ast) => durations.has(idOf(ast)))) {
+      return "because it has durations within another value, where equal ones may be stored in different forms; index the duration as a field of its own"
+    }
+  }
+  return undefined
 }

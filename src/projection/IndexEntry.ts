@@ -2,13 +2,15 @@
  * The entries under which a document is found by its indexed fields: texts whose order by code point is the order of the values. Memory and
  * PostgreSQL compare the same texts, so they agree.
  *
- * An entry is `<field>=<kind><value>`. Kinds order as: 0 null or missing, 1 boolean, 2 number, 3 time, 4 string, 5 any other JSON value.
+ * An entry is `<field>=<kind><value>`. Kinds order as: 0 null or missing, 1 boolean, 2 number, 3 time, 4 string, 5 duration, 6 any other JSON value.
  *
  * @since 0.1.0
  */
 import * as BigDecimal from "effect/BigDecimal"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Hash from "effect/Hash"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 
 /**
@@ -38,6 +40,8 @@ export interface EntryValue {
   readonly text: string
   /** Whether the text holds only the beginning of the value, and a hash of the rest. */
   readonly isCut: boolean
+  /** The kind and the whole value, of a text that is cut. */
+  readonly whole?: string
 }
 
 /**
@@ -145,7 +149,31 @@ export const valueOf = (value: unknown, json: unknown): Result.Result<EntryValue
     const { scale, value: digits } = BigDecimal.normalize(value)
     return ofDecimal(digits, scale)
   }
-  return Result.succeed(ofText("5", JSON.stringify(json) ?? "null"))
+  if (Duration.isDuration(value)) {
+    return Option.match(Duration.toNanos(value), {
+      onNone: () => exact(`5${ofNumber(Duration.toMillis(value))}`),
+      onSome: (nanos) => ofDecimal(nanos, 0, "5")
+    })
+  }
+  return Result.succeed(ofText(other, JSON.stringify(sorted(json)) ?? "null"))
+}
+
+const other = "6"
+
+/**
+ * Returns whether a value has an order, so that its entry does not depend on how it is encoded.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasOrder = ({ text }: EntryValue): boolean => !text.startsWith(other)
+
+/** Returns a JSON value with a list of its fields, in one order, for each object: equal objects may have their fields in any order. */
+const sorted = (json: unknown): unknown => {
+  if (Array.isArray(json)) return json.map(sorted)
+  if (typeof json !== "object" || json === null) return json
+  const fields = Object.entries(json).filter(([, value]) => value !== undefined)
+  return { fields: fields.toSorted(([a], [b]) => a < b ? -1 : 1).map(([name, value]) => [name, sorted(value)]) }
 }
 
 const exact = (text: string): Result.Result<EntryValue, never> => Result.succeed({ text, isCut: false })
@@ -158,14 +186,14 @@ const ofNumber = (value: number): string => {
   return ofDigits(value < 0, mantissa.replace(".", ""), Number(exponent))
 }
 
-const ofDecimal = (value: bigint, scale: number): Result.Result<EntryValue, string> => {
-  if (value === 0n) return exact("21")
+const ofDecimal = (value: bigint, scale: number, kind = "2"): Result.Result<EntryValue, string> => {
+  if (value === 0n) return exact(`${kind}1`)
   const all = (value < 0n ? -value : value).toString()
   if (!Number.isSafeInteger(scale)) return Result.fail(`has the scale ${scale}, which is too large for an index`)
   const digits = all.replace(/0+$/, "")
   return digits.length > maxDigits
     ? Result.fail(`has ${digits.length} significant digits; an indexed number must have at most ${maxDigits}`)
-    : exact(`2${ofDigits(value < 0n, digits, all.length - 1 - scale)}`)
+    : exact(`${kind}${ofDigits(value < 0n, digits, all.length - 1 - scale)}`)
 }
 
 /** Negative numbers are the complement of positive ones, so that they order the other way. */
@@ -196,7 +224,7 @@ const ofText = (kind: string, text: string): EntryValue => {
   }
   if (end === text.length) return { text: kind + beginning, isCut: false }
   const hashes = `${Hash.string(text)}:${Hash.string(`${text.slice(end)}\u0000${beginning}`)}`
-  return { text: `${kind}${beginning}~${text.length}:${hashes}`, isCut: true }
+  return { text: `${kind}${beginning}~${text.length}:${hashes}`, isCut: true, whole: kind + text }
 }
 
 /**

@@ -7,8 +7,8 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import * as JsonText from "../core/JsonText.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
+import * as IndexDefinition from "./IndexDefinition.ts"
 import * as IndexEntry from "./IndexEntry.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 
@@ -20,7 +20,7 @@ import type * as Projection from "./ProjectionDefinition.ts"
  */
 export interface IndexedField {
   readonly field: string
-  /** Whether its values have an order: strings, numbers, bigints, decimals, booleans and times. */
+  /** Whether its values have an order: strings, numbers, bigints, decimals, booleans, times and durations. */
   readonly isOrdered: boolean
   /** Returns the value of the field in an encoded document. */
   readonly inDocument: (json: Schema.Json) => Result.Result<IndexEntry.EntryValue, string>
@@ -36,7 +36,6 @@ export interface IndexedField {
  */
 export interface FilterValue extends IndexEntry.EntryValue {
   readonly field: string
-  readonly json: unknown
 }
 
 /**
@@ -66,24 +65,39 @@ const ofField = (field: string, schema: Projection.Document): IndexedField => {
   const codec = Schema.toCodecJson(schema)
   const encode = SchemaFailure.parser(schema, Schema.encodeUnknownResult(codec))
   const decode = SchemaFailure.parser(schema, Schema.decodeUnknownResult(codec))
+  const struct = Schema.toCodecJson(Schema.Struct({ [field]: schema }))
+  const decodeMissing = SchemaFailure.parser(schema, Schema.decodeUnknownResult(struct))
   const valueOf = (json: unknown) =>
-    // A missing field is not decoded, because the Schema of a field does not say whether it may be missing.
     Result.flatMap(
-      json === undefined ? Result.succeed(undefined) : Result.mapError(decode(json), invalid),
+      Result.mapError(decode(json), invalid),
       (value) => IndexEntry.valueOf(value, json)
     )
+  /** A missing field may have a default. The Schema of a field does not tell, that of a struct does. */
+  const ofMissing = (): Result.Result<IndexEntry.EntryValue, string> => {
+    const value = Result.match(decodeMissing({}), { onFailure: () => undefined, onSuccess: (found) => found[field] })
+    return value === undefined
+      ? IndexEntry.valueOf(undefined, null)
+      : Result.flatMap(Result.mapError(encode(value), invalid), valueOf)
+  }
+  const isOrdered = IndexDefinition.areOrdered([Schema.toType(schema).ast])
   return {
     field,
-    isOrdered: isOrdered(Schema.toType(schema).ast),
-    inDocument: (document) => named(field, valueOf(readJson(document, field))),
+    isOrdered,
+    inDocument: (document) => {
+      const json = readJson(document, field)
+      return named(field, json === undefined ? ofMissing() : valueOf(json))
+    },
     inFilter: (value) =>
       named(
         field,
-        Result.flatMap(
-          // A value with no place in an order may satisfy the Schema, and may not.
-          Result.flatMap(IndexEntry.valueOf(value, null), () => Result.mapError(encode(value), invalid)),
-          (json: unknown) => Result.map(valueOf(json), (entry) => ({ ...entry, field, json }))
-        )
+        // A value with no place in an order may satisfy the Schema, and may not.
+        Result.flatMap(IndexEntry.valueOf(value, null), (entry) =>
+          isOrdered && value === null
+            ? Result.succeed({ ...entry, field })
+            : Result.flatMap(
+              Result.mapError(encode(value), invalid),
+              (json) => Result.map(valueOf(json), (entry) => ({ ...entry, field }))
+            ))
       )
   }
 }
@@ -92,81 +106,51 @@ const ofDocument = (
   field: string,
   document: Projection.Document,
   decode: (json: unknown) => Result.Result<unknown, SchemaFailure.SchemaFailure>
-): IndexedField => ({
-  field,
-  isOrdered: areOrdered(typesOf(field, Schema.toType(document).ast)),
-  inDocument: (json) =>
-    named(
-      field,
-      Result.flatMap(
-        Result.mapError(decode(json), () => "belongs to a document that does not satisfy its Schema"),
-        (decoded) =>
-          IndexEntry.valueOf(
-            Predicate.isObjectOrArray(decoded) ? Reflect.get(decoded, field) : undefined,
-            readJson(json, field)
-          )
+): IndexedField => {
+  const types = IndexDefinition.typesOf(document, field)
+  const encode = encoderOf(types)
+  // Documents and filters both encode the decoded value, because the stored field may have another name and another form.
+  const valueOf = (value: unknown) =>
+    Result.flatMap(IndexEntry.valueOf(value, null), (entry) =>
+      IndexEntry.hasOrder(entry)
+        ? Result.succeed(entry)
+        : Result.flatMap(encode(value), (json) => IndexEntry.valueOf(value, json)))
+  const isOrdered = IndexDefinition.areOrdered(types)
+  return {
+    field,
+    isOrdered,
+    inDocument: (json) =>
+      named(
+        field,
+        Result.flatMap(
+          Result.mapError(decode(json), () => "belongs to a document that does not satisfy its Schema"),
+          (decoded) => valueOf(Predicate.isObjectOrArray(decoded) ? Reflect.get(decoded, field) : undefined)
+        )
+      ),
+    inFilter: (value) =>
+      named(
+        field,
+        Result.flatMap(valueOf(value), (entry) =>
+          isOrdered && value === null
+            ? Result.succeed({ ...entry, field })
+            : Result.map(encode(value), () => ({ ...entry, field })))
       )
-    ),
-  inFilter: (value) =>
-    named(
-      field,
-      Result.flatMap(IndexEntry.valueOf(value, value), (entry) =>
-        // Without the Schema of the field, only JSON is compared as it is stored.
-        entry.text.startsWith("5")
-          ? Result.mapBoth(JsonText.encode(value), {
-            onFailure: (detail) => `cannot be compared in documents that are not one struct: ${detail}`,
-            onSuccess: () => ({ ...entry, field, json: value })
-          })
-          : Result.succeed({ ...entry, field, json: value }))
-    )
-})
+  }
+}
+
+/** Returns the encoder of values of one of some types. A value is encoded by a type that has all of its fields, if there is one. */
+const encoderOf = (types: ReadonlyArray<SchemaAST.AST>): (value: unknown) => Result.Result<unknown, string> => {
+  const schema = Schema.Union(types.map((ast) => Schema.make<Projection.Document>(ast)))
+  const codec = Schema.toCodecJson(schema)
+  const encode = SchemaFailure.parser(schema, Schema.encodeUnknownResult(codec))
+  const encodeWhole = SchemaFailure.parser(
+    schema,
+    (value: unknown) => Schema.encodeUnknownResult(codec)(value, { onExcessProperty: "error" })
+  )
+  return (value) => Result.mapError(Result.orElse(encodeWhole(value), () => encode(value)), invalid)
+}
 
 const invalid = ({ safeMessage }: SchemaFailure.SchemaFailure): string => `does not satisfy its Schema: ${safeMessage}`
 
 const named = <A>(field: string, result: Result.Result<A, string>): Result.Result<A, string> =>
   Result.mapError(result, (message) => `"${field}" ${message}`)
-
-const areOrdered = (types: ReadonlyArray<SchemaAST.AST>): boolean => types.length > 0 && types.every(isOrdered)
-
-const orderedDeclarations = new Set(
-  ["Date", "DateTimeUtc", "DateTimeZoned", "BigDecimal"].map((name) => `effect/schema/${name}`)
-)
-
-/** Returns whether all values of a type have an order. */
-const isOrdered = (ast: SchemaAST.AST): boolean => {
-  switch (ast._tag) {
-    case "String":
-    case "TemplateLiteral":
-    case "Number":
-    case "BigInt":
-    case "Boolean":
-    case "Literal":
-    case "Enum":
-    case "Null":
-    case "Undefined":
-      return true
-    case "Declaration": {
-      const representation: unknown = ast.annotations?.["representation"]
-      const id: unknown = Predicate.isObject(representation) ? representation["id"] : undefined
-      return typeof id === "string" && orderedDeclarations.has(id)
-    }
-    case "Union":
-      return areOrdered(ast.types)
-    default:
-      return false
-  }
-}
-
-/** Returns the types that a field has in the structs of a document. */
-const typesOf = (field: string, ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
-  switch (ast._tag) {
-    case "Objects":
-      return ast.propertySignatures.flatMap(({ name, type }) => name === field ? [type] : [])
-    case "Union":
-      return ast.types.flatMap((type) => typesOf(field, type))
-    case "Declaration":
-      return ast.typeParameters.flatMap((type) => typesOf(field, type))
-    default:
-      return []
-  }
-}

@@ -7,7 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import * as DocumentListSuite from "../../src/conformance/DocumentListSuite.ts"
+import * as DocumentListModel from "../../src/conformance/DocumentListModel.ts"
+import { definition, Sampled, sampleOf } from "../../src/conformance/DocumentSamples.ts"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import { internals } from "../../src/core/internals.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
@@ -15,8 +16,6 @@ import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
-
-const { Sampled, definition, sampleOf } = DocumentListSuite
 
 type Stores = EventStore | ProjectionStore.ProjectionStore
 
@@ -61,7 +60,7 @@ const reindexing = test("reindex adds an index while events arrive", function*()
   const expected = ids.map((id, n) => sampleOf(id, n < 20 ? 1000 + n : n >= 600 && n < 620 ? 2000 + n - 600 : n))
   equal(
     (yield* store.list(samples, options)).items.map(({ id }) => id),
-    DocumentListSuite.expected(expected, options),
+    DocumentListModel.expected(expected, options),
     "a list after"
   )
 })
@@ -86,8 +85,8 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const store = yield* ProjectionStore.ProjectionStore
     yield* store.awaitPosition(async, position, "60 seconds").pipe(Effect.provide(Projector.layer([async])))
     for (let seed = 500; seed < 540; seed++) {
-      const options = DocumentListSuite.randomList(seed, 30)
-      const expected = DocumentListSuite.expected(documents, options)
+      const options = DocumentListModel.randomList(seed, 30)
+      const expected = DocumentListModel.expected(documents, options)
       type Options = typeof options & { readonly after: string | undefined }
       const lists = [
         (options: Options) => store.list<typeof async>(async, options),
@@ -108,7 +107,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const watched = yield* Stream.runHead(store.watchList(async, options))
     equal(
       Option.map(watched, ({ items }) => items.map(({ id }) => id)),
-      Option.some(DocumentListSuite.expected(documents, options).slice(0, 3)),
+      Option.some(DocumentListModel.expected(documents, options).slice(0, 3)),
       "a list that is watched"
     )
   }),

@@ -4,7 +4,8 @@ import { assert, layer } from "@effect/vitest"
 import { DateTime, Effect, Layer, Option, Result, Schema } from "effect"
 import { Projection, ProjectionStore } from "evsrc"
 import { PgProjectionStore } from "evsrc/pg"
-import * as DocumentListSuite from "../../../src/conformance/DocumentListSuite.ts"
+import * as DocumentListModel from "../../../src/conformance/DocumentListModel.ts"
+import * as DocumentSamples from "../../../src/conformance/DocumentSamples.ts"
 import { internals } from "../../../src/core/internals.ts"
 import * as PgDocumentPages from "../../../src/pg/projections/PgDocumentPages.ts"
 import * as DocumentCodec from "../../../src/projection/DocumentCodec.ts"
@@ -128,7 +129,7 @@ const pages: ReadonlyArray<readonly [name: string, options: Options, rows: numbe
   ["of a large range, by key", { where: { total: { gte: 2500 } } }, 1001 + 10 * limit]
 ]
 
-const Samples = Projection.make("samples" as string, DocumentListSuite.definition)
+const Samples = Projection.make("samples" as string, DocumentSamples.definition)
 
 /** Returns the keys of a list, page by page, as they are read when each condition is satisfied by too many documents to sort them. */
 const keysInOrder = Effect.fnUntraced(function*(options: ListOptions<typeof Samples> & { readonly limit: number }) {
@@ -188,17 +189,17 @@ layer(PgProjectionStore.layer.pipe(Layer.provideMerge(database)), {
       Effect.gen(function*() {
         const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
         const ids = ["Z", "a", "\uff5a", "𝔘"].flatMap((prefix) => Array.from({ length: 10 }, (_, n) => `${prefix}${n}`))
-        const samples = ids.map(DocumentListSuite.sampleOf)
+        const samples = ids.map(DocumentSamples.sampleOf)
         const { encode } = DocumentCodec.of(Samples)
         const changes = samples.map((sample) => Result.getOrThrow(encode(sample.id, sample)))
         yield* driver.write([{ generation: Samples.id, changes }])
         for (let seed = 0; seed < 300; seed++) {
-          const options = DocumentListSuite.randomList(seed)
+          const options = DocumentListModel.randomList(seed)
           // Long texts are told apart when the documents are returned.
           if (options.where?.text !== undefined) continue
           assert.deepStrictEqual(
             yield* keysInOrder(options),
-            DocumentListSuite.expected(samples, options),
+            DocumentListModel.expected(samples, options),
             `seed ${seed}`
           )
         }
