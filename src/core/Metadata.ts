@@ -6,12 +6,17 @@
 import * as Schema from "effect/Schema"
 
 /**
- * The hash of a payload with personal data, and the salts that it begins with, each encrypted under the key of its subject.
+ * The hash of a whole payload, and the salts that it begins with, each encrypted under the key of its subject. `fields` are the names of the fields
+ * that `payloadHash` covers.
  *
  * @since 0.1.0
  * @category models
  */
-export const PersonalPayloadHash = Schema.Struct({ hash: Schema.String, salts: Schema.Array(Schema.Json) })
+export const PersonalPayloadHash = Schema.Struct({
+  hash: Schema.String,
+  salts: Schema.Array(Schema.Json),
+  fields: Schema.optionalKey(Schema.Array(Schema.String))
+})
 
 /**
  * @since 0.1.0
@@ -43,11 +48,11 @@ export const Metadata = Schema.Struct({
   /** The subjects of the event's encrypted personal data. The store writes it. */
   subjects: Schema.optionalKey(Schema.Array(Schema.String)),
   /**
-   * The hash of the command's payload without personal data, on the first event of a command id. The store writes it, and compares it when the
-   * command id comes again.
+   * The hash of what the command's payload and its events have in common in plaintext, on the first event of a command id; of the whole payload if
+   * nothing can be personal data. The store writes it, and compares it when the command id comes again.
    */
   payloadHash: Schema.optionalKey(Schema.String),
-  /** The hash of the command's payload with personal data. The store writes it. */
+  /** The salted hash of the command's whole payload. The store writes it. */
   personalPayloadHash: Schema.optionalKey(PersonalPayloadHash)
 })
 

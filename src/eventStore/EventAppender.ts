@@ -133,7 +133,7 @@ export const append = <E extends Event.Any>(
         ?? PayloadHash.ofEvents(input.events, encoded.success.events, input.closes === true)
     }
     const request = encoded.success
-    const isPersonal = EventPersonalData.hasPersonalData(input.events) || (use?.content.subjects.length ?? 0) > 0
+    const isPersonal = EventPersonalData.hasPersonalData(input.events) || use?.content.isPersonal === true
     if (!isPersonal) {
       return send(context, use === undefined ? request : withHash(request, use.content), command, use)
     }
@@ -144,9 +144,9 @@ export const append = <E extends Event.Any>(
   })
 
 /** Adds the hash of a content without personal data to the metadata of the first event. */
-const withHash = (request: AppendRequest, { withoutPersonal }: PayloadHash.Content): AppendRequest => ({
+const withHash = (request: AppendRequest, { whole }: PayloadHash.Content): AppendRequest => ({
   ...request,
-  events: EventEncryption.withHash(request.events, withoutPersonal)
+  events: EventEncryption.withHash(request.events, whole)
 })
 
 /** Validates an append and encodes its events and metadata. */

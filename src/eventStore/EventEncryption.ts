@@ -3,16 +3,19 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type { EventStoreError } from "../core/errors.ts"
+import type * as Schema from "effect/Schema"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as JsonText from "../core/JsonText.ts"
-import type { Metadata } from "../core/Metadata.ts"
+import type { Metadata, PersonalPayloadHash } from "../core/Metadata.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import { type Keys, parse, rejectEncrypted, rejectSubjects, subjectsOf } from "../personalData/KeyStoreLookup.ts"
+import * as PayloadKey from "../personalData/PayloadKey.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import { withPayloadHash } from "./AppendCodec.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
@@ -43,37 +46,87 @@ export const encryptEvents = Effect.fnUntraced(function*(
     yield* rejectSubjects(`event "${event.type}"`, fields)
   }
   const all = plain.flatMap(({ fields }) => fields)
-  const subjects = new Set(subjectsOf(all))
-  const saltedSubjects = content === undefined || content.open === content.whole
-    ? []
-    : Array.from(new Set([...subjects, ...content.subjects]))
-  // What has no personal data does not depend on the key store.
-  if (all.length === 0 && saltedSubjects.length === 0) {
-    return content === undefined ? batch : withHash(batch, content.withoutPersonal)
+  const plaintext = content === undefined ? [] : PayloadHash.plaintextFields(content, events, batch)
+  const open = content?.open(plaintext)
+  if (content === undefined || open === content.whole) {
+    // What has no personal data does not depend on the key store.
+    if (all.length > 0) yield* keys.encrypt(all, "reject")
+    const encrypted = all.length === 0 ? batch : plain.map((event) => encryptedEvent(event, undefined))
+    return open === undefined ? encrypted : withHash(encrypted, open)
   }
-  const salted = content === undefined || saltedSubjects.length === 0
-    ? undefined
-    : PayloadHash.salted(content.whole, saltedSubjects)
-  const salts = salted?.fields ?? []
-  const isOfEvents = ({ subject }: PersonalFields.LocatedField) => subjects.has(String(subject))
-  if (all.length > 0) yield* keys.encrypt([...all, ...salts.filter(isOfEvents)], "reject")
-  // The payload may name a subject that was erased. Without its salt, nobody can compute the hash.
-  const others = salts.filter((salt) => !isOfEvents(salt))
-  if (others.length > 0) yield* keys.encrypt(others, "erase")
-  const encrypted = plain.map(({ data, event, fields }, index): NewEvent => {
-    const hash = index === 0 && salted !== undefined ? { personalPayloadHash: salted.hash() } : undefined
-    // An event whose personal data was erased before it is written again has no such field.
-    const own = fields.length === 0 ? undefined : { subjects: subjectsOf(fields) }
-    if (hash === undefined && own === undefined) return event
-    // `encodeMetadata` wrote the text.
-    const metadata = JsonText.make({ ...JSON.parse(event.metadata) as Metadata, ...hash, ...own })
-    return own === undefined
-      ? { ...event, metadata }
-      : { ...event, data: JsonText.make(data), metadata, decrypted: event.data }
-  })
-  if (content === undefined) return encrypted
-  return withHash(encrypted, salted === undefined ? content.withoutPersonal : content.open)
+  const salted = PayloadHash.salted(content.whole, yield* saltSubjects(content, subjectsOf(all)), plaintext)
+  const encryption = encryptWithSalts(keys, all, salted.fields, content)
+  yield* all.length > 0 ? encryption : Effect.mapError(encryption, (error) => explainKeys(error, content, plaintext))
+  const encrypted = plain.map((event, index) => encryptedEvent(event, index === 0 ? salted.hash() : undefined))
+  return withHash(encrypted, open!)
 })
+
+/** Returns the subjects under whose keys the hash of a payload is salted. */
+const saltSubjects = (
+  content: PayloadHash.Content,
+  ofEvents: ReadonlyArray<string>
+): Effect.Effect<ReadonlyArray<string>> => {
+  const subjects = new Set([...ofEvents, ...content.subjects])
+  // A payload that names no subject can still have personal data of somebody.
+  return subjects.size > 0
+    ? Effect.succeed(Array.from(subjects))
+    : Effect.map(DateTime.now, (now) => [PayloadKey.subjectOf(now)])
+}
+
+/** Encrypts the personal fields of the events, and the salts of the payload's hash. */
+const encryptWithSalts = Effect.fnUntraced(function*(
+  keys: Pick<Keys, "encrypt">,
+  fields: ReadonlyArray<PersonalFields.LocatedField>,
+  salts: ReadonlyArray<PersonalFields.LocatedField>,
+  content: PayloadHash.Content
+): Effect.fn.Return<void, EventStoreError> {
+  // The payload may name a subject that was erased. Without its salt, nobody can compute the hash.
+  const named = new Set(content.subjects)
+  for (const { subject } of fields) named.delete(String(subject))
+  const isOfPayload = ({ subject }: PersonalFields.LocatedField) => named.has(String(subject))
+  const required = [...fields, ...salts.filter((salt) => !isOfPayload(salt))]
+  const others = salts.filter(isOfPayload)
+  if (required.length > 0) yield* keys.encrypt(required, "reject")
+  if (others.length > 0) yield* keys.encrypt(others, "erase")
+})
+
+/** Says why events without personal data need the key store. */
+const explainKeys = (
+  error: EventStoreError,
+  { fields }: PayloadHash.Content,
+  plaintext: ReadonlyArray<string>
+): EventStoreError => {
+  if (error.reason._tag !== "StoreMisconfigured") return error
+  const others = Array.from(fields.keys()).filter((name) => !plaintext.includes(name)).map((name) => `"${name}"`)
+  const message =
+    `The payload of the command has fields that its events do not have in plaintext (${
+      others.join(", ")
+    }), and events of its set, or `
+    + `the payload, have personal fields. So the hash of the payload, which its command id needs, is encrypted. ${error.reason.message}`
+  return storeError(new StoreMisconfigured({ message, cause: error.reason.cause }))
+}
+
+/** An event whose personal fields, if it has any, are encrypted. */
+interface EncryptedEvent {
+  readonly event: NewEvent
+  readonly data: Schema.Json
+  readonly fields: ReadonlyArray<PersonalFields.LocatedField>
+}
+
+const encryptedEvent = (
+  { data, event, fields }: EncryptedEvent,
+  personalPayloadHash: PersonalPayloadHash | undefined
+): NewEvent => {
+  const hash = personalPayloadHash === undefined ? undefined : { personalPayloadHash }
+  // An event whose personal data was erased before it is written again has no such field.
+  const own = fields.length === 0 ? undefined : { subjects: subjectsOf(fields) }
+  if (hash === undefined && own === undefined) return event
+  // `encodeMetadata` wrote the text.
+  const metadata = JsonText.make({ ...JSON.parse(event.metadata) as Metadata, ...hash, ...own })
+  return own === undefined
+    ? { ...event, metadata }
+    : { ...event, data: JsonText.make(data), metadata, decrypted: event.data }
+}
 
 /**
  * Returns events with the hash of a text in the metadata of the first one.

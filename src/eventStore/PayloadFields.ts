@@ -93,8 +93,6 @@ const subjectsIn = (schema: SchemaAST.AST): Names => {
 export interface OfEvents {
   /** Those that are, or contain, personal data in one of the events. */
   readonly personal: Names
-  /** Those that one of the events has in plaintext, without those that are personal in another. */
-  readonly plain: Names
   /** Those that name subjects. */
   readonly subjects: Names
 }
@@ -112,14 +110,7 @@ export const ofEvents = (events: Event.Any): OfEvents => {
   if (found === undefined) {
     const schemas = Object.values(events.cases)
     const personal = EventPersonalData.fieldNamesOf(events)
-    const plain = new Set<string>()
-    for (const { ast } of schemas) {
-      for (const side of [ast, ...(ast.encoding ?? []).map(({ to }) => to)]) {
-        if (side._tag !== "Objects") continue
-        for (const { name } of side.propertySignatures) if (!personal.has(String(name))) plain.add(String(name))
-      }
-    }
-    found = { personal, plain, subjects: new Set(schemas.flatMap(({ ast }) => [...subjectsIn(ast)])) }
+    found = { personal, subjects: new Set(schemas.flatMap(({ ast }) => [...subjectsIn(ast)])) }
     ofEventsCache.set(events, found)
   }
   return found
@@ -184,12 +175,13 @@ const payloadEncoder = (schema: Schema.Top): OfPayload["encode"] => {
   )
   return (payload) => {
     if (!Predicate.isObject(payload)) return payload
-    const encoded: Record<string, unknown> = {}
+    const encoded: Array<readonly [string, unknown]> = []
     for (const [name, encode] of encoders) {
       const value: unknown = Reflect.get(payload, name)
-      if (value !== undefined) encoded[name] = encode(value)
+      if (value !== undefined) encoded.push([name, encode(value)])
     }
-    return encoded
+    // An assignment would not store a field that is named `__proto__`.
+    return Object.fromEntries(encoded)
   }
 }
 

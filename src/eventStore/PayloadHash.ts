@@ -6,10 +6,11 @@
  * The log is never changed, so a hash in it must not let anyone guess personal data that was erased. An append stores one or two hashes, in the
  * metadata of its first event:
  *
- * - `payloadHash` of what is not personal data. If the payload names a subject, or the events have personal data, that is what the log has in
- *   plaintext anyway: the fields of the payload that bear the name of a field that no event has as personal data.
+ * - `payloadHash` of what the events of this append have in plaintext: the fields of the payload that one of the events has under the same name with
+ *   an equal value. If neither the set of events nor the payload has personal fields, it covers the whole payload.
  * - `personalPayloadHash` of the whole payload, if that is more. It begins with a random salt for each subject of the payload and the events, and a
- *   salt is encrypted under the key of its subject. Once one of the subjects is erased, nobody can compute it.
+ *   salt is encrypted under the key of its subject. Once one of the subjects is erased, nobody can compute it. If there is no subject, a key of
+ *   the day takes the place of one (`PayloadKey`): the log alone allows no guess.
  *
  * A `Redacted` value is in no hash. A hash has 128 bits of SHA-256. It is compared with one other hash only, that of a second payload under the
  * same command id.
@@ -44,10 +45,12 @@ import * as PayloadFields from "./PayloadFields.ts"
 export interface Content {
   /** All of it. */
   readonly whole: string
-  /** Without the fields that are known to be personal data. */
-  readonly withoutPersonal: string
-  /** What the log has in plaintext anyway. */
-  readonly open: string
+  /** Whether parts of it can be personal data, so that only what the log has in plaintext is hashed without a salt. */
+  readonly isPersonal: boolean
+  /** The fields of a payload; none for events without a command. */
+  readonly fields: ReadonlyMap<string, string>
+  /** Returns what the log has in plaintext: of a payload these fields, of events without a command all but the personal data. */
+  readonly open: (fields: ReadonlyArray<string>) => string
   /** The subjects that the payload names. */
   readonly subjects: ReadonlyArray<string>
 }
@@ -85,10 +88,18 @@ const canonical = (value: unknown, keeps: Keeps): string => {
 
 const withoutPersonalData = (whole: string): Content => ({
   whole,
-  withoutPersonal: whole,
-  open: whole,
+  isPersonal: false,
+  fields: new Map(),
+  open: () => whole,
   subjects: []
 })
+
+const textOf = (fields: ReadonlyMap<string, string>, names: Iterable<string>): string =>
+  `{${
+    Array.from(names).filter((name) => fields.has(name)).toSorted().map((name) =>
+      `${JSON.stringify(name)}:${fields.get(name)}`
+    ).join()
+  }}`
 
 /** Returns the subjects that the fields of a payload name, at any depth. */
 const subjectsOf = (payload: unknown, names: ReadonlySet<string>): ReadonlyArray<string> => {
@@ -120,23 +131,63 @@ export const ofPayload = (
   const { encode, personal, secret: secretTypes, subjects } = PayloadFields.ofPayload(schema)
   const secretValues = PayloadFields.secretsOf(payload)
   const encoded = encode(payload)
-  const isPersonal = (field: string) => ofEvents.personal.has(field) || personal.has(field)
   const isCompared = (field: string, depth: number) =>
     !secretTypes.has(field) && !secretValues.has(field) && (depth > 1 || isGiven(field))
   const whole = canonical(encoded, isCompared)
   if (ofEvents.personal.size === 0 && personal.size === 0) return withoutPersonalData(whole)
+  const fields = fieldsOf(encoded, isCompared)
   return {
     whole,
-    withoutPersonal: canonical(encoded, (field, depth) => isCompared(field, depth) && !isPersonal(field)),
-    open: canonical(
-      encoded,
-      (field, depth) => isCompared(field, depth) && !isPersonal(field) && (depth > 1 || ofEvents.plain.has(field))
-    ),
+    isPersonal: true,
+    fields,
+    open: (names) => textOf(fields, names),
     subjects: subjectsOf(encoded, new Set([...ofEvents.subjects, ...subjects]))
   }
 }
 
+/** Returns the fields of an object as texts. */
+const fieldsOf = (value: unknown, keeps: Keeps): ReadonlyMap<string, string> =>
+  new Map(
+    Predicate.isObject(value)
+      ? Object.entries(value).filter(([field, inner]) => inner !== undefined && keeps(field, 1)).map(([field, inner]) =>
+        [field, canonical(inner, (innerField, depth) => keeps(innerField, depth + 1))] as const
+      )
+      : []
+  )
+
 const everything: Keeps = () => true
+
+/**
+ * Returns the names of the fields of a payload that one of the events has in plaintext, under the same name with an equal value.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const plaintextFields = (
+  { fields, isPersonal }: Content,
+  events: Event.Any,
+  batch: ReadonlyArray<NewEvent>
+): ReadonlyArray<string> => {
+  if (!isPersonal || fields.size === 0) return []
+  const names = new Set<string>()
+  for (const data of plaintextOf(events, batch)) {
+    if (!Predicate.isObject(data)) continue
+    for (const [name, text] of fields) {
+      if (Object.hasOwn(data, name) && canonical(Reflect.get(data, name), everything) === text) names.add(name)
+    }
+  }
+  return Array.from(names).toSorted()
+}
+
+/** Returns the payloads of new events without their personal data. */
+const plaintextOf = (events: Event.Any, batch: ReadonlyArray<NewEvent>): ReadonlyArray<Schema.Json> => {
+  const located = EventPersonalData.fieldLocators(events)
+  return batch.map(({ data, type }) => {
+    const parsed = parse(data)
+    for (const { field, parent } of located.get(type)?.(parsed) ?? []) delete parent[field]
+    return parsed
+  })
+}
 
 /**
  * Returns the content of an append without a command: the names and payloads of its events, and whether they close the stream.
@@ -145,19 +196,12 @@ const everything: Keeps = () => true
  * @category constructors
  */
 export const ofEvents = (events: Event.Any, batch: ReadonlyArray<NewEvent>, closes: boolean): Content => {
-  const located = EventPersonalData.fieldLocators(events)
-  const all = batch.map(({ data, type }) => ({ type, data: parse(data) }))
-  const whole = canonical({ closes, events: all }, everything)
-  let found = false
-  for (const { data, type } of all) {
-    for (const { field, parent } of located.get(type)?.(data) ?? []) {
-      delete parent[field]
-      found = true
-    }
-  }
-  if (!found) return withoutPersonalData(whole)
-  const open = canonical({ closes, events: all }, everything)
-  return { whole, withoutPersonal: open, open, subjects: [] }
+  const textOf = (data: ReadonlyArray<Schema.Json>) =>
+    canonical({ closes, events: batch.map(({ type }, index) => ({ type, data: data[index] })) }, everything)
+  const whole = textOf(batch.map(({ data }) => parse(data)))
+  if (!EventPersonalData.hasPersonalData(events)) return withoutPersonalData(whole)
+  const open = textOf(plaintextOf(events, batch))
+  return { whole, isPersonal: open !== whole, fields: new Map(), open: () => open, subjects: [] }
 }
 
 /**
@@ -169,12 +213,17 @@ export const ofEvents = (events: Event.Any, batch: ReadonlyArray<NewEvent>, clos
 export const hashOf = (text: string): string => Base64Url.encode(Sha256.ofText(text).subarray(0, 16))
 
 /**
- * Returns a salt for each subject of an append. `fields` is to be encrypted, and `hash` then returns what is stored.
+ * Returns a salt for each subject of an append. `fields` is to be encrypted, and `hash` then returns what is stored. `plaintext` are the fields of
+ * the payload that `payloadHash` covers.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const salted = (whole: string, subjects: ReadonlyArray<string>): {
+export const salted = (
+  whole: string,
+  subjects: ReadonlyArray<string>,
+  plaintext: ReadonlyArray<string>
+): {
   readonly fields: ReadonlyArray<PersonalFields.LocatedField>
   readonly hash: () => PersonalPayloadHash
 } => {
@@ -185,7 +234,7 @@ export const salted = (whole: string, subjects: ReadonlyArray<string>): {
     subject: subjects[index]!
   }))
   const hash = saltedHash(salts, whole)
-  return { fields, hash: () => ({ hash, salts: fields.map(({ parent }) => parent["salt"]!) }) }
+  return { fields, hash: () => ({ hash, salts: fields.map(({ parent }) => parent["salt"]!), fields: plaintext }) }
 }
 
 const saltedHash = (salts: ReadonlyArray<string>, whole: string): string => hashOf([...salts, whole].join("\n"))
@@ -199,11 +248,11 @@ const saltedHash = (salts: ReadonlyArray<string>, whole: string): string => hash
 export const matches = Effect.fnUntraced(function*(
   keys: Pick<Keys, "decrypt">,
   { payloadHash, personalPayloadHash }: Metadata,
-  { open, whole, withoutPersonal }: Content
+  { open, whole }: Content
 ): Effect.fn.Return<boolean, EventStoreError> {
   // An event that another program has written need not have a hash.
   if (payloadHash === undefined) return true
-  if (personalPayloadHash === undefined) return payloadHash === hashOf(whole) || payloadHash === hashOf(withoutPersonal)
+  if (personalPayloadHash === undefined) return payloadHash === hashOf(whole)
   const decrypted = yield* keys.decrypt(personalPayloadHash.salts.map((salt) => ({ salt })))
   const salts: Array<string> = []
   for (const result of decrypted) {
@@ -216,7 +265,7 @@ export const matches = Effect.fnUntraced(function*(
       )
     }
     const salt: unknown = Predicate.isObject(result.success) ? Reflect.get(result.success, "salt") : undefined
-    if (isErased(salt)) return payloadHash === hashOf(open)
+    if (isErased(salt)) return payloadHash === hashOf(open(personalPayloadHash.fields ?? []))
     salts.push(String(salt))
   }
   return saltedHash(salts, whole) === personalPayloadHash.hash

@@ -6,7 +6,7 @@
 import * as Context from "effect/Context"
 import * as Aead from "effect/crypto/Aead"
 import * as SecureRandom from "effect/crypto/SecureRandom"
-import type * as DateTime from "effect/DateTime"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -17,6 +17,7 @@ import * as EncryptedValue from "./EncryptedValue.ts"
 import * as KeyCache from "./KeyCache.ts"
 import type { KeyStoreDriver } from "./KeyStoreDriver.ts"
 import * as MemoryKeyStore from "./MemoryKeyStore.ts"
+import * as PayloadKey from "./PayloadKey.ts"
 import * as PersonalDataCipher from "./PersonalDataCipher.ts"
 import type * as PersonalFields from "./PersonalFields.ts"
 import * as SubjectName from "./SubjectName.ts"
@@ -115,8 +116,8 @@ export const make = Effect.fnUntraced(
         return copies.map((copy) => putBack(copy, values.slice(next, next += copy.found.length)))
       }),
       erase: (subject) =>
-        Effect.suspend(() => {
-          const wrong = SubjectName.validate(subject)
+        Effect.flatMap(DateTime.now, (now) => {
+          const wrong = SubjectName.validate(subject) ?? PayloadKey.validateErasure(subject, now)
           return wrong === undefined
             ? Effect.tap(driver.erase(subject), cache.clear)
             : Effect.fail(invalidRequest(wrong))

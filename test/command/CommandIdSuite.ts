@@ -3,10 +3,12 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -126,6 +128,62 @@ export const people = Aggregate.layer(
       }
     })
 )
+
+const LabelEvent = Schema.TaggedUnion({
+  Joined: { personId: Schema.String, name: PersonalData.field(Schema.String, { subject: "personId" }) },
+  Labelled: { key: Schema.String },
+  Named: { key: Schema.String, name: Schema.String }
+}).pipe(Event.tags({ label: "key" }))
+/** Neither its payload nor its event names a subject; `name` is personal in `Joined`. */
+const Label = Command.make("Label", {
+  payload: { key: Schema.String, name: Schema.String, alias: Schema.String }
+})
+const labels = Aggregate.layer(
+  Aggregate.make("CommandIdLabel", { id: "key", state: Schema.Null, events: LabelEvent, commands: [Label] }).decider({
+    initial: null,
+    evolve: { Joined: () => null, Labelled: () => null, Named: () => null },
+    decide: {
+      Label: (_, { alias, key, name }) => [
+        alias === "" ? LabelEvent.cases.Named.make({ key, name }) : LabelEvent.cases.Labelled.make({ key })
+      ]
+    }
+  })
+)
+/** A decision without a stream of its own name. */
+const LabelByDecision = Command.make("LabelByDecision", {
+  payload: { key: Schema.String, name: Schema.String, alias: Schema.String }
+})
+const labelsByDecision = Decision.layer(Decision.make(LabelByDecision, {
+  events: LabelEvent,
+  models: ({ key }) => ({
+    named: Decision.model({ events: LabelEvent, tags: { label: key }, initial: false, evolve: { Named: () => true } })
+  }),
+  decide: (_, { key }) => [LabelEvent.cases.Labelled.make({ key })]
+}))
+
+/** Returns the subjects of the salts of a stream's first event. */
+const saltSubjects = Effect.fnUntraced(function*(stream: string) {
+  const store = yield* EventStore
+  const [first] = yield* Stream.runCollect(store.readStreamEncoded(stream))
+  return (first!.metadata.personalPayloadHash?.salts ?? []).map((salt) =>
+    Predicate.isObject(salt) ? Reflect.get(salt, "subject") : salt
+  )
+})
+
+/** Runs an effect on a clock that is some days behind. */
+const daysAgo = (days: number) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Clock.Clock, (clock) => {
+    const by = -days * 24 * 60 * 60 * 1000
+    return Effect.provideService(effect, Clock.Clock, {
+      sleep: (duration) => clock.sleep(duration),
+      monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+      monotonicTimeNanos: clock.monotonicTimeNanos,
+      currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + by,
+      currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now + by),
+      currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe() + BigInt(by) * 1_000_000n,
+      currentTimeNanos: Effect.map(clock.currentTimeNanos, (now) => now + BigInt(by) * 1_000_000n)
+    })
+  })
 
 /**
  * Command ids of commands, decisions and appends.
@@ -407,6 +465,139 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
       )
       equal(new Set(hashes).size, 1, "no hash depends on a secret")
     }).pipe(Effect.provide(fill))
+  }),
+
+  test("compares and salts a field that is personal in another event, without a subject", function*() {
+    const store = yield* EventStore
+    const [key, commandId] = [unique("order"), unique("command")]
+    const payload = { key, name: "Ann Archer", alias: "ann" }
+    const label = (change: Partial<typeof payload>, id = commandId) =>
+      CommandBus.dispatch(Label, { ...payload, ...change }, { commandId: id })
+    yield* Effect.gen(function*() {
+      const first = yield* label({})
+      equal(yield* label({}), first, "the same payload")
+      equal(yield* reuseOf(label({ name: "Bob Baker" })), "payload", "another name")
+      equal(yield* reuseOf(label({ alias: "bob" })), "payload", "another field that no event has")
+      yield* label({ name: "Bob Baker", alias: "bob" }, unique("command"))
+      const [one, two] = yield* Stream.runCollect(store.readStreamEncoded(first.stream))
+      equal(one!.metadata.payloadHash, two!.metadata.payloadHash, "the open hash depends on neither")
+      equal(one!.metadata.personalPayloadHash?.fields, ["key"], "it covers what the event has")
+    }).pipe(Effect.provide(labels))
+  }),
+
+  test("salts all payloads of a day that name no subject under one key", function*() {
+    const [key, ids] = [unique("order"), Array.from({ length: 20 }, () => unique("command"))]
+    const subjects = new Set<unknown>()
+    const label = (alias: string, commandId: string) =>
+      CommandBus.dispatch(LabelByDecision, { key, name: "Ann Archer", alias }, { commandId })
+    yield* Effect.gen(function*() {
+      for (const [index, commandId] of ids.entries()) {
+        const receipt = yield* label(`alias-${index}`, commandId)
+        equal(yield* label(`alias-${index}`, commandId), receipt, "the same payload")
+        equal(yield* reuseOf(label("other", commandId)), "payload", "another one")
+        for (const subject of yield* saltSubjects(receipt.stream)) subjects.add(subject)
+      }
+    }).pipe(Effect.provide(labelsByDecision))
+    // The suite may run across midnight.
+    ok(subjects.size === 1 || subjects.size === 2, `one key for 20 streams: ${Array.from(subjects).join()}`)
+  }),
+
+  test("erases the key of a day that is over, and what it salted is not compared any more", function*() {
+    const [key, commandId] = [unique("order"), unique("command")]
+    const label = (alias: string, id: string, orderKey = key) =>
+      CommandBus.dispatch(LabelByDecision, { key: orderKey, name: "Ann Archer", alias }, { commandId: id })
+    yield* Effect.gen(function*() {
+      // A database of an earlier run may have no key of a fixed day any more.
+      const first = yield* label("ann", commandId).pipe(daysAgo(9 + Math.floor(Math.random() * 10_000)))
+      const [day] = yield* saltSubjects(first.stream)
+      equal(yield* reuseOf(label("bob", commandId)), "payload", "another alias, days later")
+      const today = yield* label("ann", `${commandId}-2`)
+      const [inUse] = yield* saltSubjects(today.stream)
+      ok(day !== inUse, "each day has a key")
+      const refused = yield* Effect.flip(Erasure.erase(String(inUse)))
+      equal(refused.reason._tag, "InvalidRequest", "the key of today is in use")
+      ok(refused.message.includes("cannot be erased before"), `it says until when: ${refused.message}`)
+      yield* Erasure.erase(String(day))
+      equal(yield* label("ann", commandId), first, "the same payload")
+      equal(yield* label("bob", commandId), first, "another alias, which cannot be compared any more")
+      const other = label("ann", commandId, unique("order"))
+      equal(yield* reuseOf(other), "payload", "what the events have in plaintext is compared")
+      equal(yield* reuseOf(label("bob", `${commandId}-2`)), "payload", "the other days are compared")
+    }).pipe(Effect.provide(labelsByDecision))
+  }),
+
+  test("hashes without a salt only fields that an event has with an equal value", function*() {
+    const store = yield* EventStore
+    const [personId, commandId] = [unique("ann"), unique("command")]
+    const Contact = Schema.TaggedUnion({
+      Joined: {
+        personId: Schema.String,
+        name: PersonalData.field(Schema.String, { subject: "personId" }),
+        contact: Schema.Struct({ channel: Schema.String }),
+        code: Schema.String
+      },
+      // `secret` is a field of the set, but not of what this command writes.
+      Noted: { secret: Schema.String }
+    })
+    const Register = Command.make("Register", {
+      payload: {
+        personId: Schema.String,
+        name: Schema.String,
+        code: Schema.String,
+        secret: Schema.String,
+        contact: Schema.Struct({ channel: Schema.String, phone: Schema.String })
+      }
+    })
+    const registers = Aggregate.layer(
+      Aggregate.make("CommandIdContact", { id: "personId", state: Schema.Null, events: Contact, commands: [Register] })
+        .decider({
+          initial: null,
+          evolve: { Joined: () => null, Noted: () => null },
+          decide: {
+            Register: (_, { contact: { channel }, name, personId }) => [
+              Contact.cases.Joined.make({ personId, name, contact: { channel }, code: "constant" })
+            ]
+          }
+        })
+    )
+    const payload = { personId, name: "Ann", code: "c1", secret: "s1", contact: { channel: "sms", phone: "555-1" } }
+    const register = (change: Partial<typeof payload>, id = commandId) =>
+      CommandBus.dispatch(Register, { ...payload, ...change }, { commandId: id })
+    yield* Effect.gen(function*() {
+      const first = yield* register({})
+      const others: ReadonlyArray<Partial<typeof payload>> = [
+        { contact: { channel: "sms", phone: "555-2" } },
+        { code: "c2" },
+        { secret: "s2" }
+      ]
+      for (const other of others) {
+        equal(yield* reuseOf(register(other)), "payload", `before the erasure: ${Object.keys(other)[0]}`)
+        yield* register(other, unique("command"))
+      }
+      const events = yield* Stream.runCollect(store.readStreamEncoded(first.stream))
+      equal(new Set(events.map(({ metadata }) => metadata.payloadHash)).size, 1, "no open hash depends on them")
+      equal(events[0]!.metadata.personalPayloadHash?.fields, ["personId"], "the field that the event has in plaintext")
+      yield* Erasure.erase(personId)
+      for (const other of others) equal(yield* register(other), first, `afterwards: ${Object.keys(other)[0]}`)
+    }).pipe(Effect.provide(registers))
+  }),
+
+  test("compares a field of a payload that is named __proto__", function*() {
+    const [cartId, commandId] = [unique("cart"), unique("command")]
+    const Prototype = Command.make("Prototype", { payload: { cartId: Schema.String, ["__proto__"]: Schema.String } })
+    const prototypes = Aggregate.layer(
+      Aggregate.make("CommandIdPrototype", { ...options, commands: [Prototype] }).decider({
+        initial: 0,
+        evolve,
+        decide: { Prototype: (_, { cartId }) => [CartEvent.cases.Emptied.make({ cartId })] }
+      })
+    )
+    const run = (value: string) => CommandBus.dispatch(Prototype, { cartId, ["__proto__"]: value }, { commandId })
+    yield* Effect.gen(function*() {
+      const first = yield* run("a")
+      equal(yield* run("a"), first, "the same payload")
+      equal(yield* reuseOf(run("b")), "payload", "another value")
+    }).pipe(Effect.provide(prototypes))
   }),
 
   test("does not compare a field that a default has filled in", function*() {
