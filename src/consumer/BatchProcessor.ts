@@ -9,6 +9,7 @@ import * as Result from "effect/Result"
 import { causedBy, CommandContext } from "../command/CommandContext.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import * as HandledEvent from "../core/HandledEvent.ts"
+import type { Position } from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
@@ -144,16 +145,16 @@ export const effects = (
   handle: Handler,
   policy: Retries.RetryPolicy
 ): BatchProcessor => {
-  /** By partition, the ids of handled events that no checkpoint covers yet: at most a batch each. */
-  const handled = new Map<string, { readonly epoch: bigint; readonly ids: Set<string> }>()
+  /** By partition, the places of handled events that no checkpoint covers yet: at most a batch each. */
+  const handled = new Map<string, { readonly epoch: bigint; readonly places: Set<string> }>()
   const handledOf = ({ epoch, generation, partition }: LeasedPartition): Set<string> => {
-    const place = `${generation} ${partition}`
-    const last = handled.get(place)
+    const owned = `${generation} ${partition}`
+    const last = handled.get(owned)
     // Before another epoch, another worker may have owned the partition, or an operator may have reset it to have events handled again.
-    if (last?.epoch === epoch) return last.ids
-    const ids = new Set<string>()
-    handled.set(place, { epoch, ids })
-    return ids
+    if (last?.epoch === epoch) return last.places
+    const places = new Set<string>()
+    handled.set(owned, { epoch, places })
+    return places
   }
   return {
     consumer,
@@ -169,9 +170,9 @@ export const effects = (
         for (const delivery of ConsumerKey.deliveriesOf(events)) {
           const { event, key } = delivery
           if (parked.has(key)) continue
-          const failed = done.has(event.id) ? undefined : yield* handleIt(event)
+          const failed = done.has(placeOf(event)) ? undefined : yield* handleIt(event)
           if (failed === undefined) {
-            done.add(event.id)
+            done.add(placeOf(event))
             applied.push(delivery)
           } else {
             failures.push({ event, key, ...failed })
@@ -180,11 +181,14 @@ export const effects = (
           }
         }
         const committed = yield* commit({ applied, failures, changes: [], reads: undefined })
-        for (const { event } of events) done.delete(event.id)
+        for (const { event } of events) done.delete(placeOf(event))
         return committed
       })
   }
 }
+
+/** Ids alone may repeat: the store does not compare them, and a program may provide its own `IdGenerator`. A log that was set back may repeat positions. */
+const placeOf = ({ id, position }: EncodedEvent): string => `${position} ${id}`
 
 /** Handles an event until it succeeds or its retries end. Returns its last failure; fails when the store does. */
 const retrying = (
@@ -263,7 +267,7 @@ export const transactional = (
       }))
     /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
     const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
-      const retries = new Map<string, Retries.EventRetries>()
+      const retries = new Map<Position, Retries.EventRetries>()
       let batch = ConsumerKey.deliveriesOf(events)
       let failures: ReadonlyArray<Failure> = []
       while (true) {
@@ -275,8 +279,8 @@ export const transactional = (
         if (isOfTheStore(error)) return yield* error
         const { event, key } = batch[index]!
         // Each event has retries of its own.
-        const ofEvent = retries.get(event.id) ?? (yield* Retries.make(policy))
-        retries.set(event.id, ofEvent)
+        const ofEvent = retries.get(event.position) ?? (yield* Retries.make(policy))
+        retries.set(event.position, ofEvent)
         const { attempts, delay } = yield* ofEvent.failed(error)
         if (delay !== undefined) {
           if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
@@ -327,9 +331,9 @@ export const handleOne = (consumer: HandlingConsumer, handle: Handler) => {
 /** Handles an event that has one key. With several, its order relative to the events of each cannot be kept. */
 const handleSingle = (consumer: HandlingConsumer, handle: Handler, events: ReadonlyArray<ConsumerKey.KeyedEvent>) => {
   const handleIt = handleOne(consumer, handle)
-  const several = new Set(events.flatMap(({ event, isSingle }) => isSingle ? [] : [event.id]))
+  const several = new Set(events.flatMap(({ event, isSingle }) => isSingle ? [] : [event.position]))
   return (event: EncodedEvent): Effect.Effect<void, EventStoreError> =>
-    several.has(event.id)
+    several.has(event.position)
       ? Effect.fail(HandlerError.failed(
         consumer,
         event,

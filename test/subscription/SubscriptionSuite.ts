@@ -18,12 +18,14 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import { OutcomeUnknown, storeError, StoreUnavailable } from "../../src/core/errors.ts"
+import { IdGenerator } from "../../src/core/IdGenerator.ts"
 import { internals } from "../../src/core/internals.ts"
 import type * as Position from "../../src/core/Position.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
 import type { RecordedEvent } from "../../src/event/RecordedEvent.ts"
-import { EventStore } from "../../src/eventStore/EventStore.ts"
+import { EventStore, make as makeEventStore } from "../../src/eventStore/EventStore.ts"
+import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../../src/projection/ProjectionStoreDriver.ts"
@@ -173,6 +175,26 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     yield* append(run, "a", [4])
     yield* inbox.until("the next", (got) => got.length > 6).pipe(Effect.provide(Subscription.layer([subscription])))
     equal(inbox.got.slice(6).map(({ event }) => event.n), [4], "the events handled after the checkpoint")
+  }),
+
+  test("handles each of several events with the same id", function*() {
+    const run = unique("run")
+    const inbox = yield* makeInbox
+    const subscription = Subscription.make(unique("orders"), {
+      events: OrderEvent,
+      where: { streamPrefix: run },
+      handle: (_, record) => inbox.put(record)
+    })
+    const id = crypto.randomUUID()
+    const repeating = yield* Effect.flatMap(EventStore, (store) => makeEventStore(store[internals].driver)).pipe(
+      Effect.provideService(IdGenerator, () => id)
+    )
+    yield* Effect.forEach(["a", "a", "b"], (stream) => append(run, stream, [2, 4])).pipe(
+      Effect.provideService(EventStore, repeating)
+    )
+    yield* inbox.until("all", (got) => got.length === 6).pipe(Effect.provide(Subscription.layer([subscription])))
+    equal(distinct(inbox.got), 1, "the ids")
+    equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
   }),
 
   test("keeps its partitions while it closes and a handler takes longer than the lease", function*() {
