@@ -140,6 +140,10 @@ const basics: ReadonlyArray<Case<EventStore>> = [
         [added(1), added(2), added(3), added(4)],
         `one set of events, pages of ${pageSize}`
       )
+      const withoutTags = yield* Stream.runCollect(
+        store.readAllEncoded({ after: start, pageSize, where: { tags: [] } })
+      )
+      equal(withoutTags.map((e) => e.position), all.map((e) => e.position), "an empty list of tags selects every event")
       const rest = yield* Stream.runCollect(store.readAllEncoded({ after: mine[2]!.position, pageSize }))
       equal(
         rest.map((e) => e.position),

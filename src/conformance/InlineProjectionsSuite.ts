@@ -93,6 +93,12 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     equal(yield* missedFrom(projection), undefined, "other events")
     const first = yield* append(`${prefix}1`, { tags: ["x:y", "unit:kg", "scale:a"] })
     equal(yield* missedFrom(projection), first, "an event with its tags")
+    const anyTags = yield* register({ tags: [] })
+    equal(
+      yield* append(`${anyTags.prefix}1`),
+      yield* missedFrom(anyTags.projection),
+      "an empty list of tags: an event without tags"
+    )
   }),
 
   test("closes the gaps of an inline projection, and changes its edition", function*() {

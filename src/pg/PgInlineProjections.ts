@@ -42,7 +42,7 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
         `insert into ${schema}.inline_projections (projection, types, tags, stream_prefix, required) `
           + "values ($1, $2::text[], $3::text[], $4, $5) on conflict (projection) do update set types = excluded.types, "
           + "tags = excluded.tags, stream_prefix = excluded.stream_prefix, required = excluded.required",
-        [projection, types, tags ?? null, streamPrefix ?? null, isRequired]
+        [projection, types, tags?.length ? tags : null, streamPrefix ?? null, isRequired]
       )),
     closeGaps: (projection) =>
       Effect.asVoid(query(

@@ -266,7 +266,7 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 const filterParameters = ({ partition, streamPrefix, tags, types }: LogFilter): ReadonlyArray<unknown> => [
   types ?? null,
-  tags ?? null,
+  tags?.length ? tags : null,
   streamPrefix ?? null,
   partition?.index ?? 0,
   partition?.of ?? 1,
