@@ -8,13 +8,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
-import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
+import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as JsonText from "../core/JsonText.ts"
 import type { Metadata, PersonalPayloadHash } from "../core/Metadata.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
-import { type Keys, parse, rejectEncrypted, rejectSubjects, subjectsOf } from "../personalData/KeyStoreLookup.ts"
+import { type Keys, parse, subjectsOf, validate } from "../personalData/KeyStoreLookup.ts"
 import * as PayloadKey from "../personalData/PayloadKey.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import { withPayloadHash } from "./AppendCodec.ts"
@@ -42,8 +42,8 @@ export const encryptEvents = Effect.fnUntraced(function*(
   })
   for (const { event, fields } of plain) {
     if (fields.length === 0) continue
-    yield* rejectEncrypted(`event "${event.type}"`, event.data)
-    yield* rejectSubjects(`event "${event.type}"`, fields)
+    const invalid = validate(event.data, fields)
+    if (invalid !== undefined) return yield* invalidRequest(`event "${event.type}": ${invalid}`)
   }
   const all = plain.flatMap(({ fields }) => fields)
   const plaintext = content === undefined ? [] : PayloadHash.plaintextFields(content, events, batch)

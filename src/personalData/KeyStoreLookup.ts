@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
-import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
+import { storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as DecryptedValues from "./DecryptedValues.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
 import { KeyStore } from "./KeyStore.ts"
@@ -66,26 +66,16 @@ export const subjectsOf = (fields: Fields): ReadonlyArray<string> =>
   Array.from(new Set(fields.map(({ subject }) => subject as string)))
 
 /**
- * Rejects JSON text that already contains the marker of encrypted data.
+ * Returns why the personal fields of JSON text cannot be encrypted, or `undefined`: the text contains the marker of encrypted data, or a subject
+ * cannot have a key.
  *
  * @since 0.1.0
  * @category guards
  */
-export const rejectEncrypted = (what: string, text: string): Effect.Effect<void, EventStoreError> =>
+export const validate = (text: string, fields: Fields): string | undefined =>
   EncryptedValue.looksEncrypted(text)
-    ? invalidRequest(`${what}: a field must not be named "~encrypted", which marks encrypted data; rename it`)
-    : Effect.void
-
-/**
- * Rejects fields whose subject cannot have a key.
- *
- * @since 0.1.0
- * @category guards
- */
-export const rejectSubjects = (what: string, fields: Fields): Effect.Effect<void, EventStoreError> => {
-  const wrong = fields.map(SubjectName.validateField).find((message) => message !== undefined)
-  return wrong === undefined ? Effect.void : invalidRequest(`${what}: ${wrong}`)
-}
+    ? `a field must not be named "~encrypted", which marks encrypted data; rename it`
+    : fields.map(SubjectName.validateField).find((message) => message !== undefined)
 
 /**
  * Parses a text that `JSON.stringify` made.

@@ -10,10 +10,9 @@ import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
 import { awaitsNewerCode } from "../consumer/UnknownTypes.ts"
-import { type EventStoreError, storeError, UndecodableDocument } from "../core/errors.ts"
+import type { EventStoreError } from "../core/errors.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import { Limits } from "../eventStore/Limits.ts"
-import * as DocumentCodec from "./DocumentCodec.ts"
 import * as DocumentFold from "./DocumentFold.ts"
 import * as DocumentStreams from "./DocumentStreams.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
@@ -41,11 +40,10 @@ interface Batch {
   readonly events: ReadonlyArray<DecodedEvent>
   /** The stored documents before the batch. */
   readonly stored: Documents
-  /** Returns the streams of the documents before the batch. */
-  readonly streams: () => DocumentStreams.DocumentStreams
+  /** The streams of the documents before the batch. */
+  readonly streams: DocumentStreams.DocumentStreams
   readonly onFailure: "park" | "stop"
-  /** Throws when the document does not satisfy its Schema or is too large. */
-  readonly encode: (key: string, document: unknown) => EncodedDocument
+  readonly encode: ReturnType<typeof DocumentFold.encoder>
 }
 
 /**
@@ -63,7 +61,7 @@ export const fold = Effect.fnUntraced(function*(
   onFailure: "park" | "stop",
   decode: (event: EncodedEvent) => DecodedEvent["records"] = (event) => DocumentFold.decode(projection, event)
 ): Effect.fn.Return<FoldedBatch, EventStoreError> {
-  const { documentBytes } = yield* Limits
+  const limits = yield* Limits
   const decoded = events.map((keyed): DecodedEvent => ({ ...keyed, records: decode(keyed.event) }))
   const keys = documentKeysOf(projection, decoded)
   const found = keys.length === 0 ? [] : yield* load(keys)
@@ -71,18 +69,14 @@ export const fold = Effect.fnUntraced(function*(
   const batch: Batch = {
     projection,
     events: decoded,
-    stored: decodeDocuments(projection, found),
-    streams: () => DocumentStreams.make(projection, found),
+    stored: new Map(found.map((stored) => [stored.key, DocumentFold.decodeStored(projection, stored)])),
+    streams: DocumentStreams.make(projection, found),
     onFailure,
-    encode: encoder(projection, documentBytes)
+    encode: DocumentFold.encoder(projection, limits)
   }
-  const folded = foldEvents(batch)
-  const changes = Result.getOrUndefined(encodeChanges(batch, folded))
+  const { documents, outcome, streams } = foldEvents(batch)
   const reads = keys.map((key) => ({ key, revision: revisions.get(key) ?? 0n }))
-  if (changes !== undefined) return { ...folded.outcome, changes, reads }
-  // A document breaks its Schema: fold again, and encode after every event to find the event that breaks it.
-  const checked = foldEvents(batch, batch.encode)
-  return { ...checked.outcome, changes: Result.getOrThrow(encodeChanges(batch, checked)), reads }
+  return { ...outcome, changes: withStreams(documents, streams), reads }
 })
 
 const documentKeysOf = (projection: Projection.Any, events: ReadonlyArray<DecodedEvent>): ReadonlyArray<string> =>
@@ -139,43 +133,20 @@ const validate = (
   ))
 }
 
-const decodeDocuments = (projection: Projection.Any, found: ReadonlyArray<StoredDocument>): Documents => {
-  const codec = DocumentCodec.of(projection)
-  return new Map(found.map(({ document, key, unreadable }) => [
-    key,
-    Result.mapError(
-      unreadable === undefined ? codec.decode(document) : Result.fail(unreadable),
-      (detail) => storeError(new UndecodableDocument({ projection: projection.id, key, detail }))
-    )
-  ]))
-}
-
-const encoder = (projection: Projection.Any, documentBytes: number): Batch["encode"] => {
-  const codec = DocumentCodec.of(projection)
-  return (key, document) => {
-    const change = Result.getOrThrowWith(codec.encode(key, document), (message) => new Error(message))
-    const size = change.document?.length ?? 0
-    if (size > documentBytes) {
-      throw new Error(`the document "${key}" has ${size} characters; the limit documentBytes is ${documentBytes}`)
-    }
-    return change
-  }
-}
-
 interface Folded {
   readonly outcome: Outcome
-  readonly documents: ReadonlyMap<string, unknown>
+  readonly documents: ReadonlyMap<string, EncodedDocument>
   readonly streams: DocumentStreams.DocumentStreams
 }
 
-const foldEvents = (
-  { events, onFailure, projection, stored, streams: streamsOf }: Batch,
-  check?: (key: string, document: unknown) => void
-): Folded => {
-  const streams = streamsOf()
-  const documents = new Map<string, unknown>()
-  const before = (key: string) =>
-    documents.has(key) ? Result.succeed(documents.get(key)) : stored.get(key) ?? Result.succeed(undefined)
+const foldEvents = ({ encode, events, onFailure, projection, stored, streams }: Batch): Folded => {
+  const documents = new Map<string, EncodedDocument>()
+  const before = (key: string) => {
+    const changed = documents.get(key)
+    return changed === undefined
+      ? stored.get(key) ?? Result.succeed(undefined)
+      : DocumentFold.decodeDocument(projection, changed)
+  }
   const applied: Array<ConsumerKey.Delivery> = []
   const failures: Array<Failure> = []
   const parked = new Set<string>()
@@ -188,7 +159,7 @@ const foldEvents = (
       after: Result.flatMap(
         valid,
         (records) =>
-          DocumentFold.apply(projection, event, recordsUnder(projection, keyed, key, records), { before, check })
+          DocumentFold.apply(projection, event, recordsUnder(projection, keyed, key, records), { before, encode })
       )
     }))
     for (const { after, key } of results) {
@@ -212,13 +183,12 @@ const foldEvents = (
   return { outcome: { applied, failures }, documents, streams }
 }
 
-const encodeChanges = (
-  { encode }: Batch,
-  { documents, streams }: Folded
-): Result.Result<ReadonlyArray<EncodedDocument>, unknown> =>
-  Result.try(() =>
-    Array.from(documents, ([key, document]) => {
-      const stream = streams?.get(key)
-      return stream === undefined ? encode(key, document) : { ...encode(key, document), stream }
-    })
-  )
+/** Returns the documents, each with the stream that feeds it, where that matters. */
+const withStreams = (
+  documents: ReadonlyMap<string, EncodedDocument>,
+  streams: DocumentStreams.DocumentStreams
+): ReadonlyArray<EncodedDocument> =>
+  Array.from(documents, ([key, document]) => {
+    const stream = streams?.get(key)
+    return stream === undefined ? document : { ...document, stream }
+  })

@@ -11,6 +11,7 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
+import * as DocumentEncryption from "./DocumentEncryption.ts"
 import * as IndexedFields from "./IndexedFields.ts"
 import * as IndexEntry from "./IndexEntry.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
@@ -88,7 +89,12 @@ const compile = ({ document, events, index, name }: Projection.Any): DocumentCod
         )
       }
       const json = encoded.success
-      return Result.mapBoth(Result.all([JsonText.encode(json), indexEntries(json)]), {
+      const text = Result.flatMap(JsonText.encode(json), (text) => {
+        // Found at the write, it would fail the whole batch.
+        const unencryptable = DocumentEncryption.validate(text, json, locateFields)
+        return unencryptable === undefined ? Result.succeed(text) : Result.fail(unencryptable)
+      })
+      return Result.mapBoth(Result.all([text, indexEntries(json)]), {
         onFailure: (detail) => `the document "${key}": ${detail}`,
         onSuccess: ([document, indexed]) => ({
           key,

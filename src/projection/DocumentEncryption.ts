@@ -12,14 +12,9 @@ import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as GenerationId from "../consumer/GenerationId.ts"
 import { type EventStoreError, invalidRequest, storeError, UndecodableDocument } from "../core/errors.ts"
 import * as JsonText from "../core/JsonText.ts"
-import {
-  type Fields,
-  type Keys,
-  parse,
-  rejectEncrypted,
-  rejectSubjects,
-  subjectsOf
-} from "../personalData/KeyStoreLookup.ts"
+import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
+import { type Fields, type Keys, parse, subjectsOf } from "../personalData/KeyStoreLookup.ts"
+import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import type { GenerationView, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
 
 const subjectsKey = "~subjects"
@@ -105,6 +100,26 @@ export const make = (
   }
 }
 
+const mayNameSubjects = (text: string): boolean => text.includes(`"${subjectsKey}":`)
+
+/**
+ * Returns why the personal data of a document cannot be encrypted, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validate = (
+  text: string,
+  document: Schema.Json,
+  locateFields: PersonalFields.FieldLocator | undefined
+): string | undefined => {
+  if (mayNameSubjects(text) && namesSubjects(document)) {
+    return `the field name "${subjectsKey}" is reserved for documents with encrypted data; rename the field`
+  }
+  const fields = locateFields?.(document) ?? []
+  return fields.length === 0 ? undefined : KeyStoreLookup.validate(text, fields)
+}
+
 const encryptDocuments = Effect.fnUntraced(function*(
   keys: Pick<Keys, "encrypt">,
   changes: ReadonlyArray<EncodedDocument>
@@ -112,18 +127,12 @@ const encryptDocuments = Effect.fnUntraced(function*(
   const encrypted: Array<{ readonly index: number; readonly document: Schema.Json; readonly fields: Fields }> = []
   for (const [index, { document: text, key, locateFields }] of changes.entries()) {
     if (text === undefined) continue
-    const what = `document "${key}"`
-    if (text.includes(`"${subjectsKey}":`) && namesSubjects(parse(text))) {
-      return yield* invalidRequest(
-        `${what}: the field name "${subjectsKey}" is reserved for documents with encrypted data; rename the field`
-      )
-    }
-    if (locateFields === undefined) continue
+    if (locateFields === undefined && !mayNameSubjects(text)) continue
     const document = parse(text)
-    const fields = locateFields(document)
+    const invalid = validate(text, document, locateFields)
+    if (invalid !== undefined) return yield* invalidRequest(`document "${key}": ${invalid}`)
+    const fields = locateFields?.(document) ?? []
     if (fields.length === 0) continue
-    yield* rejectEncrypted(what, text)
-    yield* rejectSubjects(what, fields)
     encrypted.push({ index, document, fields })
   }
   if (encrypted.length === 0) return changes

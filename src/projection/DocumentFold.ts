@@ -4,15 +4,18 @@
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
-import { type EventStoreError, storeError } from "../core/errors.ts"
+import { type EventStoreError, storeError, UndecodableDocument } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import type { Limits } from "../eventStore/Limits.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
+import type { StoredDocument } from "./ProjectionStoreDriver.ts"
 
 /**
  * A decoded event, and the keys of the documents that it touches.
@@ -57,9 +60,61 @@ export const decode = (
 export const keysOf = (records: ReadonlyArray<KeyedRecord>): ReadonlyArray<string> =>
   Array.from(new Set(records.flatMap(({ keys }) => keys)))
 
+/** Encodes a document after an event. Throws when the document does not satisfy its Schema or is too large. */
+type Encode = (key: string, document: unknown) => EncodedDocument
+
 /**
- * Returns the documents after an event, by key; `undefined` for a document that the event removes. An event on which `evolve` fails changes no
- * document.
+ * Returns the encoder of a projection's documents. It throws when a document does not satisfy its Schema or is too large.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const encoder = (projection: Projection.Any, { documentBytes }: Pick<Limits, "documentBytes">): Encode => {
+  const codec = DocumentCodec.of(projection)
+  return (key, document) => {
+    const change = Result.getOrThrowWith(codec.encode(key, document), (message) => new Error(message))
+    const size = change.document?.length ?? 0
+    if (size > documentBytes) {
+      throw new Error(`the document "${key}" has ${size} characters; the limit documentBytes is ${documentBytes}`)
+    }
+    return change
+  }
+}
+
+/**
+ * Returns a document as a later event sees it: decoded from what was encoded, as if a store had held it meanwhile. Otherwise the result of a
+ * Schema that loses something would depend on which events are in one batch.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const decodeDocument = (
+  projection: Projection.Any,
+  { document, key }: EncodedDocument
+): Result.Result<unknown, EventStoreError> =>
+  document === undefined
+    ? Result.succeed(undefined)
+    // JSON.stringify made the text.
+    : decodeStored(projection, { key, document: JSON.parse(document) as Schema.Json })
+
+/**
+ * Returns a stored document, decoded.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const decodeStored = (
+  projection: Projection.Any,
+  { document, key, unreadable }: Pick<StoredDocument, "document" | "key" | "unreadable">
+): Result.Result<unknown, EventStoreError> =>
+  Result.mapError(
+    unreadable === undefined ? DocumentCodec.of(projection).decode(document) : Result.fail(unreadable),
+    (detail) => storeError(new UndecodableDocument({ projection: projection.id, key, detail }))
+  )
+
+/**
+ * Returns the documents after an event, encoded, by key. An event on which `evolve` fails, or after which a document does not satisfy its Schema,
+ * changes no document.
  *
  * @since 0.1.0
  * @category folding
@@ -71,10 +126,9 @@ export const apply = (
   options: {
     /** The document of a key before the event. */
     readonly before: (key: string) => Result.Result<unknown, EventStoreError>
-    /** Called with every document after the event; throws when the document is invalid. */
-    readonly check?: ((key: string, document: unknown) => void) | undefined
+    readonly encode: Encode
   }
-): Result.Result<ReadonlyMap<string, unknown>, EventStoreError> => {
+): Result.Result<ReadonlyMap<string, EncodedDocument>, EventStoreError> => {
   const read: Array<unknown> = []
   return attempt(projection, event, read, () => {
     const after = new Map<string, unknown>()
@@ -82,12 +136,10 @@ export const apply = (
       for (const key of keys) {
         const document = after.has(key) ? after.get(key) : Result.getOrThrow(options.before(key))
         read.push(document)
-        const next = projection.evolve(document, record, key)
-        options.check?.(key, next)
-        after.set(key, next)
+        after.set(key, projection.evolve(document, record, key))
       }
     }
-    return after
+    return new Map(Array.from(after, ([key, document]) => [key, options.encode(key, document)]))
   })
 }
 
@@ -126,20 +178,6 @@ const withheld =
   "the cause is withheld, because it may quote personal data of a document that does not satisfy its Schema"
 
 /**
- * A document in memory, before it is encoded.
- *
- * @since 0.1.0
- * @category models
- */
-export interface FoldedDocument {
-  readonly document: unknown
-  /** The last event that changed the document. */
-  readonly by: EncodedEvent
-  /** The document before that event. */
-  readonly before: unknown
-}
-
-/**
  * The documents that an event touches, and what the event means to the projection.
  *
  * @since 0.1.0
@@ -157,11 +195,10 @@ export interface Touched {
  * @category models
  */
 export interface MemoryFold {
-  readonly documents: ReadonlyMap<string, FoldedDocument>
+  /** The documents, encoded. */
+  readonly documents: ReadonlyMap<string, EncodedDocument & { readonly document: string }>
   /** Applies the next event of the log. */
   readonly fold: (event: EncodedEvent) => Result.Result<Touched, EventStoreError>
-  /** Encodes a folded document. Fails when the document does not satisfy its Schema. */
-  readonly encode: (key: string, folded: FoldedDocument) => Result.Result<EncodedDocument, EventStoreError>
 }
 
 /**
@@ -170,34 +207,37 @@ export interface MemoryFold {
  * @since 0.1.0
  * @category constructors
  */
-export const inMemory = (projection: Projection.Any, only?: string): MemoryFold => {
+export const inMemory = (
+  projection: Projection.Any,
+  limits: Pick<Limits, "documentBytes">,
+  only?: string
+): MemoryFold => {
   const isFollowed = EventFilter.matcher({ types: projection.reads, ...projection.where })
-  const codec = DocumentCodec.of(projection)
-  const documents = new Map<string, FoldedDocument>()
-  const documentOf = (key: string): unknown => documents.get(key)?.document
+  const encode = encoder(projection, limits)
+  const documents = new Map<string, EncodedDocument & { readonly document: string }>()
+  const before = (key: string): Result.Result<unknown, EventStoreError> => {
+    const found = documents.get(key)
+    return found === undefined ? Result.succeed(undefined) : decodeDocument(projection, found)
+  }
   const wanted = ({ keys, record }: KeyedRecord): KeyedRecord => ({
     record,
     keys: only === undefined ? keys : keys.filter((key) => key === only)
   })
   return {
     documents,
-    encode: (key, { before, by, document }) =>
-      Result.mapError(
-        codec.encode(key, document),
-        (message) => failed(projection, by, new Error(message), [before])
-      ),
     fold: (event) => {
       if (!isFollowed(event)) return Result.succeed({ keys: new Set(), records: [] })
-      return Result.flatMap(decode(projection, event), (all) => {
-        const applied = apply(projection, event, all.map(wanted), { before: (key) => Result.succeed(documentOf(key)) })
-        return Result.map(applied, (after) => {
-          for (const [key, document] of after) {
-            if (document === undefined) documents.delete(key)
-            else documents.set(key, { document, by: event, before: documentOf(key) })
-          }
-          return { keys: new Set(after.keys()), records: all.map(({ record }) => record) }
-        })
-      })
+      return Result.flatMap(
+        decode(projection, event),
+        (all) =>
+          Result.map(apply(projection, event, all.map(wanted), { before, encode }), (after) => {
+            for (const [key, { document, ...encoded }] of after) {
+              if (document === undefined) documents.delete(key)
+              else documents.set(key, { ...encoded, document })
+            }
+            return { keys: new Set(after.keys()), records: all.map(({ record }) => record) }
+          })
+      )
     }
   }
 }

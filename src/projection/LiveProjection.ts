@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
@@ -15,6 +14,7 @@ import * as Event from "../event/Event.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import type { Limits } from "../eventStore/Limits.ts"
 import { requireEvents } from "../eventStore/LogIdentity.ts"
 import { queryPages } from "../eventStore/LogReader.ts"
 import * as DocumentFold from "./DocumentFold.ts"
@@ -79,12 +79,12 @@ export const validateFind = (
 export const make = (
   driver: EventStoreDriver,
   projection: Projection.Any,
-  pageSize: number,
+  { documentBytes, pageSize }: Pick<Limits, "documentBytes" | "pageSize">,
   only?: string
 ): LiveDocuments => {
   const find = only === undefined ? undefined : projection.find?.(only)
   const query = queryOf(projection, only, find)
-  const { documents, encode, fold } = DocumentFold.inMemory(projection, only)
+  const { documents, fold } = DocumentFold.inMemory(projection, { documentBytes }, only)
   let reached = Position.start
   let reachedEventId: string | undefined
 
@@ -118,31 +118,17 @@ export const make = (
     get: (key) =>
       Effect.suspend(() => {
         const found = documents.get(key)
-        if (found === undefined) return Effect.undefined
-        return Effect.fromResult(Result.map(encode(key, found), ({ document }) => stored(key, document!)))
+        return Effect.succeed(found && stored(key, found.document))
       }),
     list: (page) =>
-      Effect.gen(function*() {
-        const { after, limit, order: { field } } = page
-        const compare = DocumentPages.comparison(page)
-        const keys = Array.from(documents.keys(), (key) => ({ key })).toSorted(compare)
-        const matching: Array<EncodedDocument> = []
-        for (const place of keys) {
-          if (field === undefined && after !== undefined && compare(place, after) <= 0) continue
-          // In the order of keys, later documents need not be encoded.
-          if (field === undefined && matching.length === limit) break
-          const encoded = yield* Effect.fromResult(encode(place.key, documents.get(place.key)!))
-          if (DocumentPages.isMatch(encoded, page.where)) matching.push(encoded)
-        }
-        return {
-          generation: projection.id,
-          isIndexed: true,
-          position: LogPosition.make(reached, reachedEventId),
-          documents: DocumentPages.pageOf(matching, page).map(({ document, entry, key }) => ({
-            ...stored(key, document!),
-            entry
-          }))
-        }
-      })
+      Effect.sync(() => ({
+        generation: projection.id,
+        isIndexed: true,
+        position: LogPosition.make(reached, reachedEventId),
+        documents: DocumentPages.pageOf(documents.values(), page).map(({ document, entry, key }) => ({
+          ...stored(key, document),
+          entry
+        }))
+      }))
   }
 }

@@ -158,7 +158,7 @@ const readsOf = (reader: Reader) => ({
         (found) => ({ text: textOf(Option.toArray(found)), value: found })
       )
       const found = projection.lifecycle === "live"
-        ? watchLive(yield* eventStoreFor(projection), projection, pageSizeOf(reader), key)
+        ? watchLive(yield* eventStoreFor(projection), projection, limitsOf(reader), key)
         : ChangeFeed.watch(yield* signalOf(reader, projection), read)
       return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
     })),
@@ -178,7 +178,10 @@ const readsOf = (reader: Reader) => ({
     }))
 })
 
-const pageSizeOf = ({ limits }: Reader): number => Math.min(defaultPageSize, limits.pageSize)
+const limitsOf = ({ limits }: Reader): Limits.Limits => ({
+  ...limits,
+  pageSize: Math.min(defaultPageSize, limits.pageSize)
+})
 
 /** A list as it is read: the page with one document more, which tells whether there is a next page. */
 interface List {
@@ -220,7 +223,7 @@ const storedPage = (
   const read = projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.list(page)) :
     Effect.flatMap(logFor(projection), (log) => {
-      const documents = LiveProjection.make(log, projection, pageSizeOf(reader))
+      const documents = LiveProjection.make(log, projection, limitsOf(reader))
       return Effect.andThen(documents.read("visible"), documents.list(page))
     })
   return Effect.gen(function*() {
@@ -239,7 +242,7 @@ const storedOne = (reader: Reader, projection: Projection.Any, key: string) =>
   projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.get(projection.id, key)) :
     Effect.flatMap(logFor(projection), (log) => {
-      const documents = LiveProjection.make(log, projection, pageSizeOf(reader), key)
+      const documents = LiveProjection.make(log, projection, limitsOf(reader), key)
       return Effect.map(Effect.andThen(documents.read("visible"), documents.get(key)), Option.fromUndefinedOr)
     })
 
@@ -276,17 +279,17 @@ const logFor = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
 const watchLive = (
   { [internals]: { driver: log, keys } }: EventStore["Service"],
   projection: Projection.Any,
-  pageSize: number,
+  limits: Limits.Limits,
   key: string
 ): Stream.Stream<Option.Option<StoredDocument>, EventStoreError> =>
   Stream.suspend(() => {
     const isPersonal = EventPersonalData.fieldLocators(projection.events).size > 0
     let foldedErasures: bigint | undefined
-    let documents = LiveProjection.make(log, projection, pageSize, key)
+    let documents = LiveProjection.make(log, projection, limits, key)
     const read = Effect.gen(function*() {
       const erasures = isPersonal ? yield* keys.erasures : undefined
       // The fold may hold data of a subject that was erased since: fold again from the first event.
-      if (erasures !== foldedErasures) documents = LiveProjection.make(log, projection, pageSize, key)
+      if (erasures !== foldedErasures) documents = LiveProjection.make(log, projection, limits, key)
       foldedErasures = erasures
       yield* documents.read("final")
       const found = yield* documents.get(key)

@@ -22,6 +22,7 @@ import type * as Event from "../event/Event.ts"
 import type * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
+import { Limits } from "../eventStore/Limits.ts"
 import * as DocumentCodec from "../projection/DocumentCodec.ts"
 import * as DocumentFold from "../projection/DocumentFold.ts"
 import * as LiveProjection from "../projection/LiveProjection.ts"
@@ -76,8 +77,8 @@ type EventOf<P extends Projection.Any> = Event.Of<P["events"]>
 interface Step<P extends Projection.Any> {
   readonly encoded: EncodedEvent
   readonly recordedEvents: ReadonlyArray<RecordedEvent<EventOf<P>>>
-  /** Lazy, since most readers encode only the last document. */
-  readonly documentJson: Effect.Effect<Option.Option<Schema.Json>, EventStoreError>
+  /** The JSON text of the document after the event, if there is one. */
+  readonly text: string | undefined
 }
 
 /** Returns every event that contributes to the document, with the document after it. */
@@ -88,33 +89,32 @@ const steps = <P extends Projection.Any>(
   asOf: AsOf.OfLog,
   { find }: DocumentOptions<P>
 ): Stream.Stream<Step<P>, AsOfNotReached | EventStoreError> =>
-  Stream.suspend(() => {
+  Stream.unwrap(Effect.gen(function*() {
+    const limits = yield* Limits
     const problem = DocumentCodec.validateKey(key)
       ?? LiveProjection.validateFind(projection, find ?? projection.find?.(key))
     if (problem !== undefined) return Stream.fail(invalidRequest(problem))
     if (projection.reads.length === 0) return Stream.empty
-    const { documents, encode, fold } = DocumentFold.inMemory(projection, key)
+    const { documents, fold } = DocumentFold.inMemory(projection, limits, key)
     const stepOf = (encoded: EncodedEvent): Result.Result<Step<P> | undefined, EventStoreError> =>
       Result.map(fold(encoded), ({ keys, records }) => {
         if (!keys.has(key)) return undefined
-        const folded = documents.get(key)
         return {
           encoded,
           // The fold decodes with the projection's own events.
           recordedEvents: records as ReadonlyArray<RecordedEvent<EventOf<P>>>,
-          documentJson: folded === undefined ? Effect.succeedNone : Effect.suspend(() =>
-            Effect.fromResult(
-              // The text was made by JSON.stringify, of a document that is there.
-              Result.map(encode(key, folded), ({ document }) => Option.some(JSON.parse(document!) as Schema.Json))
-            )
-          )
+          text: documents.get(key)?.document
         }
       })
     return asOfReads.matchesAsOf(store[internals].driver, LiveProjection.queryOf(projection, key, find), asOf).pipe(
       Stream.mapEffect((encoded) => Effect.fromResult(stepOf(encoded))),
       Stream.filter((step) => step !== undefined)
     )
-  })
+  }))
+
+const jsonOf = ({ text }: Pick<Step<Projection.Any>, "text">): Option.Option<Schema.Json> =>
+  // JSON.stringify made the text.
+  text === undefined ? Option.none() : Option.some(JSON.parse(text) as Schema.Json)
 
 /** Decodes a document as the projection store does. */
 const decoded = <P extends Projection.Any>(
@@ -144,7 +144,7 @@ const foldAsOf = Effect.fnUntraced(function*<P extends Projection.Any>(
 ): Effect.fn.Return<FoldedAsOf<P>, AsOfNotReached | EventStoreError, EventStore.EventStore> {
   const store = yield* EventStore.EventStore
   const last = yield* Stream.runLast(steps(store, projection, key, asOf, options))
-  const json = Option.isSome(last) ? yield* last.value.documentJson : Option.none()
+  const json = Option.flatMap(last, jsonOf)
   const point = asOfReads.pointOf(Option.getOrUndefined(Option.map(last, ({ encoded }) => encoded)))
   return {
     json,
@@ -220,10 +220,12 @@ export const documentHistory = <P extends Projection.Any>(
   Stream.unwrap(Effect.map(EventStore.EventStore, (store) =>
     Stream.mapEffect(
       steps(store, projection, key, asOf, options),
-      Effect.fnUntraced(function*({ documentJson, encoded, recordedEvents }) {
-        const document = yield* Effect.fromResult(decoded(projection, key, yield* documentJson))
-        return { encoded, events: recordedEvents.map(({ event }) => event), document }
-      })
+      ({ encoded, recordedEvents, text }) =>
+        Effect.fromResult(Result.map(decoded(projection, key, jsonOf({ text })), (document) => ({
+          encoded,
+          events: recordedEvents.map(({ event }) => event),
+          document
+        })))
     )))
 
 /**

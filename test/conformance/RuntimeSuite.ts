@@ -26,6 +26,7 @@ import { causationCases } from "../history/CausationSuite.ts"
 import { checkpoints } from "../operations/CheckpointsSuite.ts"
 import { audits } from "../operations/DeliveryAuditSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
+import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineGaps } from "../projection/InlineGapSuite.ts"
 import { lifecycles } from "../projection/LifecycleSuite.ts"
 import * as ListSuite from "../projection/ListSuite.ts"
@@ -97,6 +98,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...jsonValues,
   ...projections,
   ...lifecycles,
+  ...everyEvent,
   ...ListSuite.cases,
   ...inlineGaps,
   ...unknownTypes,

@@ -622,6 +622,45 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     includes(ofDocument.message, `document "k": ${because}`, "the message of the document")
   }),
 
+  test("parks an event after which the personal data of a document cannot be encrypted", function*() {
+    const prefix = unique("unencryptable")
+    const store = yield* EventStore.EventStore
+    const projection = Projection.make(prefix, {
+      events: PersonEvent,
+      where: { streamPrefix: prefix },
+      document: Schema.Struct({
+        personId: Schema.String,
+        name: PersonalData.field(Schema.String, ofPerson),
+        more: Schema.Json
+      }),
+      key: ({ personId }) => personId,
+      evolve: {
+        Registered: (_, { group, name, personId }) => ({
+          name,
+          personId: group === "no subject" ? "" : personId,
+          more: group === "a marker" ? { "~encrypted": 1 } : null
+        }),
+        Renamed: (found, { name }) => found && { ...found, name },
+        Introduced: Projection.ignore
+      }
+    })
+    const people = { a: "no subject", b: "a marker", c: "valid" }
+    const append = ([personId, group]: readonly [string, string]) =>
+      store.append(PersonEvent, `${prefix}-${personId}`, [
+        PersonEvent.cases.Registered.make({ personId, group, name: "Ann Archer" })
+      ])
+    const receipts = yield* Effect.forEach(Object.entries(people), append)
+    yield* Effect.gen(function*() {
+      const documents = yield* ProjectionStore.ProjectionStore
+      yield* documents.awaitPosition(projection, receipts.at(-1)!.position, "20 seconds")
+      const parked = (yield* Parking.list(projection)).toSorted((a, b) => a.key < b.key ? -1 : 1)
+      equal(parked.map(({ key }) => key), ["a", "b"], "the parked keys")
+      includes(parked[0]!.error, "the subject of the personal field", "the error without a subject")
+      includes(parked[1]!.error, `must not be named "~encrypted"`, "the error of a marker")
+      equal(Option.map(yield* documents.get(projection, "c"), ({ name }) => name), Option.some("Ann Archer"), "another")
+    }).pipe(Effect.provide(Projector.layer([projection])))
+  }),
+
   test("rejects data that uses the reserved field names of encryption", function*() {
     const store = yield* EventStore.EventStore
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]

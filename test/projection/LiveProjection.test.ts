@@ -37,13 +37,15 @@ const withHidden = Effect.fnUntraced(function*(hidden: number, reads: number) {
   return { driver, asked: () => asked }
 })
 
+const limitsOf = (pageSize: number) => ({ pageSize, documentBytes: 1000 })
+
 const shown = (documents: LiveProjection.LiveDocuments) => Effect.map(documents.get("all"), (found) => found?.document)
 
 describe("a live document", () => {
   it.effect("has no gap when an event becomes visible after a page behind it", () =>
     Effect.gen(function*() {
       const { driver } = yield* withHidden(2, 1)
-      const documents = LiveProjection.make(driver, order, 2, "all")
+      const documents = LiveProjection.make(driver, order, limitsOf(2), "all")
       yield* documents.read("visible")
       assert.deepStrictEqual(yield* shown(documents), [1, 2, 3, 4, 5])
     }).pipe(Effect.provide(EventStore.layerMemory)))
@@ -51,7 +53,7 @@ describe("a live document", () => {
   it.effect("contains events committed behind an append in flight, over several pages", () =>
     Effect.gen(function*() {
       const { asked, driver } = yield* withHidden(1, 10)
-      const documents = LiveProjection.make(driver, order, 1, "all")
+      const documents = LiveProjection.make(driver, order, limitsOf(1), "all")
       yield* documents.read("visible")
       assert.deepStrictEqual(yield* shown(documents), [2, 3, 4, 5])
       // One page, of twice as many events each time, has had to hold them all.
@@ -61,7 +63,7 @@ describe("a live document", () => {
   it.effect("changes in a watch in log order, only with final events", () =>
     Effect.gen(function*() {
       const { driver } = yield* withHidden(3, 2)
-      const documents = LiveProjection.make(driver, order, 10, "all")
+      const documents = LiveProjection.make(driver, order, limitsOf(10), "all")
       for (const expected of [[1, 2], [1, 2], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]) {
         yield* documents.read("final")
         assert.deepStrictEqual(yield* shown(documents), expected)

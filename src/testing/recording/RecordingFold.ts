@@ -179,7 +179,11 @@ const foldDocuments = (projection: Projection.Any) => {
   const { name, reads, where } = projection
   const isFollowed = EventFilter.matcher({ types: reads, ...where })
   const codec = DocumentCodec.of(projection)
-  const documents = new Map<string, unknown>()
+  const documents = new Map<string, Schema.Json>()
+  const documentOf = (key: string): unknown => {
+    const json = documents.get(key)
+    return json === undefined ? undefined : Result.getOrThrowWith(codec.decode(json), (message) => new Error(message))
+  }
   const fold = skippingFailedStreams((recorded): Result.Result<Folded["documents"], string> => {
     if (!isFollowed(recorded)) return Result.succeed([])
     return Result.flatMap(
@@ -188,7 +192,7 @@ const foldDocuments = (projection: Projection.Any) => {
         const after = new Map<string, unknown>()
         for (const record of records) {
           for (const key of new Set(projection.keysOf(record))) {
-            const before = after.has(key) ? after.get(key) : documents.get(key)
+            const before = after.has(key) ? after.get(key) : documentOf(key)
             after.set(key, projection.evolve(before, record, key))
           }
         }
@@ -202,8 +206,8 @@ const foldDocuments = (projection: Projection.Any) => {
             })))
         )
         if (Result.isFailure(encoded)) return encoded
-        for (const [key, document] of after) {
-          if (document === undefined) documents.delete(key)
+        for (const { document, key } of encoded.success) {
+          if (after.get(key) === undefined) documents.delete(key)
           else documents.set(key, document)
         }
         return encoded
