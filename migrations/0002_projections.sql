@@ -359,6 +359,20 @@ create table evsrc.parking_log (
 
 create index parking_log_generation on evsrc.parking_log (generation, position);
 
+-- Raises an exception if a consumer is an inline projection, or becomes one at the moment: with checkpoints, its documents would have
+-- some events twice. An inline projection takes the lock exclusively when it starts, and fails if it finds generations.
+create function evsrc.require_not_inline(p_consumer text) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not pg_try_advisory_xact_lock_shared('evsrc.inline_projections'::regclass::oid::integer, hashtext(p_consumer))
+    or exists (select from evsrc.inline_projections inline where inline.projection = p_consumer)
+  then
+    raise exception '% is an inline projection in this log, so it cannot run in the background', p_consumer
+      using errcode = 'EV001', hint = 'Raise its version, or call Projector.retireInline when no program runs it inline any more.';
+  end if;
+end $$;
+
 -- Processes a heartbeat: renews the leases of p_owner on the generation, and claims free or expired partitions up to its
 -- assignment.
 --   p_generation  null: the consumer's active generation
@@ -396,6 +410,7 @@ begin
   delete from evsrc.workers worker
     where worker.generation = claim_partitions.generation and worker.expires_at < now_ - interval '1 minute';
   if not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation) then
+    perform evsrc.require_not_inline(p_consumer);
     perform pg_advisory_xact_lock('evsrc.checkpoints'::regclass::oid::integer, hashtext(generation));
     insert into evsrc.checkpoints (generation, partition, partitions, partitioned_by)
       select claim_partitions.generation, number, p_partitions, p_partitioned_by from generate_series(0, p_partitions - 1) as number

@@ -83,6 +83,7 @@ begin
   if found then
     return building;
   end if;
+  perform evsrc.require_not_inline(p_consumer);
   select coalesce(
       max(stored.number),
       case when exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = p_consumer) then 0 else -1 end

@@ -161,7 +161,8 @@ export const of = Effect.fn("Health.of")(function*(
     )
     const policies = yield* Effect.forEach(unknownTypes, (one) => policyFor(log, consumer, types, progress, one))
     const ofTypes = HealthStatus.ofUnknownTypes(policies, UnknownTypes.undecided(consumer, types))
-    all.push(consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes }))
+    const isInline = progress.length === 0 && (yield* log.inlineProjections.find(consumer.id)) !== undefined
+    all.push(consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, isInline }))
   }
   const reached = all.flatMap(({ partitions }) => partitions).map(({ position }) => position)
   const logHealth = yield* LogHealth.of(log, end, reached.reduce(Position.max, Position.start), limits)
@@ -402,7 +403,9 @@ const consumerHealth = (
   consumer: Consumer.Consumer,
   generation: string,
   partitions: ReadonlyArray<PartitionHealth>,
-  { ofTypes, unknownTypes }: {
+  { isInline, ofTypes, unknownTypes }: {
+    /** Whether it never ran in the background because the log has it as an inline projection. */
+    readonly isInline: boolean
     readonly unknownTypes: ReadonlyArray<EventType>
     readonly ofTypes: HealthStatus.Assessment
   }
@@ -411,7 +414,15 @@ const consumerHealth = (
   const max = (of: (one: PartitionHealth) => number) => Math.max(0, ...partitions.map(of))
   const sum = (of: (one: PartitionHealth) => number) => partitions.reduce((sum, one) => sum + of(one), 0)
   const ofPartitions: HealthStatus.Assessment = first === undefined
-    ? { status: "red", reasons: ["no worker has ever run it"] }
+    ? {
+      status: "red",
+      reasons: [
+        isInline
+          ? "it is an inline projection in this log, so no worker can run it; raise its version, or call Projector.retireInline when no program "
+            + "runs it inline any more"
+          : "no worker has ever run it"
+      ]
+    }
     : HealthStatus.worstOf(partitions, (one) => partitions.length === 1 ? undefined : `partition ${one.partition}`)
   const assessment = HealthStatus.worstOf(
     [ofPartitions, ofTypes],

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as Background from "../core/background.ts"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as OutageLog from "../core/OutageLog.ts"
 import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
@@ -52,16 +52,41 @@ export const registrationOf = (
  * @category constructors
  */
 export const registerHandlers = Effect.fnUntraced(function*(
-  { log: { inlineProjections } }: Stores,
+  { documents, log: { inlineProjections } }: Stores,
   projection: Projection.AnyHandler,
   isRequired: boolean
 ): Effect.fn.Return<void, EventStoreError> {
   const found = yield* inlineProjections.find(projection.id)
-  if (
-    found === undefined || found.isRequired !== isRequired
-    || !InlineCompleteness.hasSameReads(projection, found)
-  ) yield* inlineProjections.register(registrationOf(projection, isRequired))
+  const register = inlineProjections.register(registrationOf(projection, isRequired))
+  if (found === undefined) {
+    yield* documents.transaction(
+      inlineProjections.exclusively(
+        projection.id,
+        true,
+        Effect.andThen(requireNoCheckpoints(documents, projection), register)
+      )
+    )
+  } else if (found.isRequired !== isRequired || !InlineCompleteness.hasSameReads(projection, found)) yield* register
   if (found?.missedFrom !== undefined) yield* logGap(projection.id, found.missedFrom)
+})
+
+/**
+ * Fails when a projection has run in the background. Its documents would have some events twice or not at all: workers of other programs may go on, and
+ * readers may read the documents of a rebuild.
+ */
+const requireNoCheckpoints = Effect.fnUntraced(function*(
+  documents: ProjectionStoreDriver,
+  { id }: Projection.Any | Projection.AnyHandler
+): Effect.fn.Return<void, EventStoreError> {
+  const generations = yield* documents.generations(id)
+  if (generations.every(({ status }) => status === "discarded")) return
+  return yield* storeError(
+    new StoreMisconfigured({
+      message:
+        `Projection "${id}" has checkpoints, because it has run in the background, so it cannot become inline; raise its version`,
+      cause: undefined
+    })
+  )
 })
 
 const logGap = (projection: string, from: Position.Position) =>
@@ -106,6 +131,7 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
       // Another process may have done it while this one waited.
       const current = yield* find
       if (InlineCompleteness.isComplete(projection, current)) return false
+      yield* requireNoCheckpoints(documents, projection)
       const aside = `${projection.id}~inline`
       yield* removeAll(stores, aside)
       const reached = yield* foldUpToHead(stores, projection, aside)
@@ -115,6 +141,7 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
         types,
         Effect.gen(function*() {
           yield* foldRest(stores, projection, aside, reached)
+          yield* requireNoCheckpoints(documents, projection)
           yield* documents.replaceDocuments(projection.id, aside)
           yield* inlineProjections.register(registration)
           yield* inlineProjections.closeGaps(projection.id)

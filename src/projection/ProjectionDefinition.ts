@@ -181,7 +181,7 @@ export const make = <
      * cannot be indexed.
      */
     readonly index?: ReadonlyArray<Index>
-    /** When the documents are updated; `"async"` by default. */
+    /** When the documents are updated; `"async"` by default. Raise `version` when it changes between `"async"` and `"inline"`. */
     readonly lifecycle?: L
     /**
      * Returns a query for the events of one document, best by tags; for live projections only. It must select every event that touches the

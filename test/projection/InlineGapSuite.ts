@@ -4,11 +4,15 @@
  * @since 0.1.0
  */
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import type { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
@@ -21,6 +25,7 @@ import * as Health from "../../src/operations/Health.ts"
 import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
+import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
 import { upTo } from "../support/AccountFixtures.ts"
 
@@ -69,6 +74,28 @@ const requireIncomplete = Effect.fnUntraced(function*(
 })
 const start = (projection: ReturnType<typeof gauge>, options?: Projector.InlineOptions) =>
   Layer.build(Layer.fresh(Projector.layerInline([projection], options)))
+
+/** The same projection with another lifecycle. */
+const inBackground = (name: string, prefix: string) =>
+  Projection.make(name, {
+    events: Gauge,
+    where: { streamPrefix: prefix },
+    document: Schema.Int,
+    key: () => "all",
+    evolve: {
+      GaugeRaised: (sum, { by }) => (sum ?? 0) + by,
+      GaugeLowered: (sum, { by }) => (sum ?? 0) - by,
+      GaugeMarked: (sum) => (sum ?? 0) + 100
+    }
+  })
+
+const handlersOf = <const L extends "inline" | "async">(name: string, prefix: string, lifecycle: L) =>
+  Projection.handler(name, {
+    events: Gauge,
+    lifecycle,
+    where: { streamPrefix: prefix },
+    handle: { GaugeRaised: () => Effect.void, GaugeLowered: Projection.ignore, GaugeMarked: Projection.ignore }
+  })
 
 /** Every way to append, from a program without the projection; each returns a receipt. */
 const ways: Record<
@@ -308,6 +335,98 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     equal([handled, yield* missedFrom], [2, position], "with a gap")
     equal(yield* Projector.closeInlineGap(handler), Option.some(position), "closed")
     equal(yield* missedFrom, undefined, "after closing")
+  }),
+
+  test("a projection that has run in the background cannot become inline", function*() {
+    const prefix = unique("g")
+    const inline = gauge(prefix)
+    const background = inBackground(inline.name, prefix)
+    const store = yield* ProjectionStore.ProjectionStore
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* Layer.build(Layer.fresh(Projector.layer([background])))
+      yield* store.awaitPosition(background, (yield* append(`${prefix}1`, raised(5))).position, "30 seconds")
+    }))
+    const becomesInline = Effect.gen(function*() {
+      const error = yield* Effect.flip(Effect.scoped(start(inline)))
+      equal(reasonOf(error), "StoreMisconfigured", "the error")
+      for (const words of [`"${inline.id}"`, "has run in the background", "raise its version"]) {
+        includes(error.message, words, "the message")
+      }
+      equal(reasonOf(yield* Effect.flip(sumOf(inline))), "ProjectionIncomplete", "a read of it")
+    })
+    yield* becomesInline
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* Layer.build(Layer.fresh(Projector.layer([background])))
+      yield* store.awaitPosition(background, (yield* append(`${prefix}1`, raised(1))).position, "30 seconds")
+      equal(yield* ProjectionStore.get(background, "all"), Option.some(6), "the document goes on in the background")
+    }))
+    yield* Stream.runDrain(Rebuild.rebuild(background))
+    yield* becomesInline
+    const handlers = handlersOf(inline.name, prefix, "inline")
+    const error = yield* Effect.flip(Effect.scoped(Layer.build(Layer.fresh(Projector.layerInline([handlers])))))
+    equal(reasonOf(error), "StoreMisconfigured", "the error of handlers")
+  }),
+
+  test("an inline projection runs in the background only after it was retired", function*() {
+    const prefix = unique("g")
+    const inline = gauge(prefix)
+    const background = inBackground(inline.name, prefix)
+    const store = yield* ProjectionStore.ProjectionStore
+    yield* Effect.provide(append(`${prefix}1`, raised(5)), Layer.fresh(Projector.layerInline([inline])))
+    yield* Effect.scoped(Effect.gen(function*() {
+      const running = yield* Layer.build(Layer.fresh(Projector.layer([background], { lease: "300 millis" })))
+      const [status] = yield* Effect.flatMap(Projector.Projector, (projector) => projector.status).pipe(
+        Effect.provide(running),
+        Effect.repeat({ until: ([one]) => one?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
+        Effect.timeout("30 seconds")
+      )
+      includes(status?.detail ?? "", "is an inline projection in this log", "why it is stuck")
+      includes(status?.detail ?? "", "Projector.retireInline", "what to do")
+      const { reasons, status: health } = yield* Health.of([background])
+      equal(health, "red", "the health")
+      includes(reasons.join("\n"), "is an inline projection in this log", "the reason")
+      equal(yield* sumOf(inline), 5, "the document, which has each event once")
+      const building = yield* Effect.flip(Stream.runDrain(Rebuild.run(background)))
+      includes(building.message, "is an inline projection in this log", "a rebuild")
+    }))
+    const handlers = handlersOf(inline.name, prefix, "async")
+    yield* Effect.scoped(Effect.gen(function*() {
+      const running = yield* Layer.build(Layer.fresh(Projector.layer([handlers], { lease: "300 millis" })))
+      yield* Effect.flatMap(Projector.Projector, (projector) => projector.status).pipe(
+        Effect.provide(running),
+        Effect.repeat({ until: ([one]) => one?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
+        Effect.timeout("30 seconds")
+      )
+    }))
+    equal(yield* Projector.retireInline(inline.id), true, "retired")
+    const { position } = yield* append(`${prefix}1`, raised(1))
+    yield* Layer.build(Layer.fresh(Projector.layer([background])))
+    yield* store.awaitPosition(background, position, "30 seconds")
+    equal(yield* ProjectionStore.get(background, "all"), Option.some(6), "the document")
+  }),
+
+  test("of an inline and a background start of one projection at once, one fails", function*() {
+    const prefix = unique("g")
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    yield* Effect.forEach(upTo(20), (n) => append(`${prefix}${n}`, raised(1)), { discard: true })
+    for (const round of upTo(10)) {
+      const inline = gauge(prefix)
+      const claim = driver.claim({
+        consumer: inline.id,
+        owner: "me",
+        partitions: 1,
+        partitionedBy: "document",
+        lease: Duration.seconds(10)
+      })
+      const results = yield* Effect.all([
+        Effect.exit(Effect.asVoid(Effect.scoped(start(inline)))),
+        Effect.exit(Effect.asVoid(Effect.delay(claim, Duration.millis(round % 5))))
+      ], { concurrency: 2 })
+      const [started, claimed] = results.map(Exit.isSuccess)
+      equal(claimed, !started!, "whether the worker owns the partition")
+      equal((yield* driver.progress(inline.id)).length, started ? 0 : 1, "the checkpoints")
+      if (started) equal(yield* sumOf(inline), 20, "the document")
+    }
   }),
 
   test("a read that overlaps a gap and its repair returns no document of the gap", function*() {

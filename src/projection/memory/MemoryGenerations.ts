@@ -17,7 +17,11 @@ import * as MemoryState from "./MemoryState.ts"
  * @category constructors
  */
 export const make = (state: MemoryState.MemoryState): Omit<GenerationsDriver, "generationPage" | "views"> => ({
-  beginGeneration: (consumer, head) => Effect.map(DateTime.now, (now) => begin(state, consumer, head, now)),
+  beginGeneration: (consumer, head) =>
+    Effect.andThen(
+      MemoryState.requireNotInline(state, consumer),
+      Effect.map(DateTime.now, (now) => begin(state, consumer, head, now))
+    ),
   generations: (id) =>
     Effect.sync(() => {
       const consumer = consumerOf(state, id)

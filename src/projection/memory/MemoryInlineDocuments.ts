@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { InlineProjectionsDriver } from "../../eventStore/InlineProjectionsDriver.ts"
 import type { InlineDocumentsDriver } from "../ProjectionStoreDriver.ts"
 import * as MemoryState from "./MemoryState.ts"
 
@@ -12,21 +11,18 @@ import * as MemoryState from "./MemoryState.ts"
  * @since 0.1.0
  * @category constructors
  */
-export const make = (state: MemoryState.MemoryState): InlineDocumentsDriver => {
-  let log: InlineProjectionsDriver | undefined
-  return {
-    inlineProjection: (projection) => log === undefined ? Effect.undefined : log.find(projection),
-    readInlineFrom: (from) =>
-      Effect.sync(() => {
-        log = from
-      }),
-    replaceDocuments: (generation, by) =>
-      Effect.sync(() => {
-        const { documents } = MemoryState.generationOf(state, generation)
-        const replacements = MemoryState.generationOf(state, by).documents
-        documents.clear()
-        for (const [key, document] of replacements) documents.set(key, document)
-        replacements.clear()
-      })
-  }
-}
+export const make = (state: MemoryState.MemoryState): InlineDocumentsDriver => ({
+  inlineProjection: (projection) => Effect.suspend(() => state.inlineProjections?.find(projection) ?? Effect.undefined),
+  readInlineFrom: (from) =>
+    Effect.sync(() => {
+      state.inlineProjections = from
+    }),
+  replaceDocuments: (generation, by) =>
+    Effect.sync(() => {
+      const { documents } = MemoryState.generationOf(state, generation)
+      const replacements = MemoryState.generationOf(state, by).documents
+      documents.clear()
+      for (const [key, document] of replacements) documents.set(key, document)
+      replacements.clear()
+    })
+})

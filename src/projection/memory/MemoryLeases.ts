@@ -19,7 +19,11 @@ import * as MemoryState from "./MemoryState.ts"
  * @category constructors
  */
 export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
-  claim: (request) => Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fromResult(claim(state, request, now))),
+  claim: (request) =>
+    Effect.andThen(
+      MemoryState.requireNotInline(state, request.consumer),
+      Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fromResult(claim(state, request, now)))
+    ),
   release: (name, owner, only) =>
     Effect.sync(() => {
       const { partitions, workers } = MemoryState.generationOf(state, name)

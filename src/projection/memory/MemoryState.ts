@@ -4,10 +4,13 @@
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
 import type { EncodedDocument, Progress } from "../../consumer/CheckpointDriver.ts"
 import type { DeliverySegment } from "../../consumer/DeliveryLog.ts"
 import type { Parked, ParkingEntry } from "../../consumer/ParkingDriver.ts"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
+import type { InlineProjectionsDriver } from "../../eventStore/InlineProjectionsDriver.ts"
 
 type Mutable<A> = { -readonly [K in keyof A]: A[K] }
 
@@ -88,6 +91,8 @@ export interface MemoryState {
   readonly discarded: Set<string>
   /** The last revision that a document got. */
   revision: bigint
+  /** The inline projections of the log, once a program runs some. */
+  inlineProjections: InlineProjectionsDriver | undefined
 }
 
 /**
@@ -100,7 +105,29 @@ export const make = (): MemoryState => ({
   generations: new Map(),
   consumers: new Map(),
   discarded: new Set(),
-  revision: 0n
+  revision: 0n,
+  inlineProjections: undefined
+})
+
+/**
+ * Fails when a consumer is an inline projection of the log: with checkpoints, its documents would have some events twice.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const requireNotInline = Effect.fnUntraced(function*(
+  state: MemoryState,
+  consumer: string
+): Effect.fn.Return<void, EventStoreError> {
+  if ((yield* state.inlineProjections?.find(consumer) ?? Effect.undefined) === undefined) return
+  return yield* storeError(
+    new StoreMisconfigured({
+      message:
+        `${consumer} is an inline projection in this log, so it cannot run in the background. Raise its version, or call `
+        + "Projector.retireInline when no program runs it inline any more.",
+      cause: undefined
+    })
+  )
 })
 
 /**
