@@ -13,6 +13,7 @@ import * as StreamId from "../core/StreamId.ts"
 import * as userCode from "../core/userCode.ts"
 import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
+import * as EventMerge from "../event/EventMerge.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import type * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
@@ -132,13 +133,14 @@ const checkName = (name: string): void => {
 
 /** Adds to `personalModels` the commands with models that may hold personal data. */
 const modelsReader =
-  (name: string, models: object, isPersonal: boolean, personalModels: Set<string>) =>
+  (name: string, events: Event.Any, models: object, isPersonal: boolean, personalModels: Set<string>) =>
   (command: string, payload: unknown): DecisionDefinition.Models | undefined => {
     if (!Object.hasOwn(models, command)) return undefined
     // `ModelsByCommand` has, under the name of a command, a function that takes its payload.
     const modelsOf = (models as Readonly<Record<string, ModelsOf>>)[command]!
     const isPrivate = isPersonal || personalModels.has(command)
     const found = userCode.run(`models of "${name}" for "${command}"`, isPrivate, () => modelsOf(payload))
+    EventMerge.requireSameSets(`models of "${name}" for "${command}"`, events, found)
     if (EventPersonalData.modelsHavePersonalData(found)) personalModels.add(command)
     return found
   }
@@ -211,7 +213,7 @@ export const make = <
       initial: deepFreeze(initial),
       evolve: Decider.guardEvolve(name, isPersonal, Decider.evolveWith(evolve)),
       decide: Decider.guardDecide(name, (command) => isPersonal || personalModels.has(command), decide),
-      modelsOf: modelsReader(name, models, isPersonal, personalModels),
+      modelsOf: modelsReader(name, options.events, models, isPersonal, personalModels),
       personalFields,
       stateSnapshots: snapshots === undefined || typeof snapshots === "string" || snapshots._tag === "Never"
         ? undefined

@@ -12,6 +12,7 @@ import type * as StreamId from "../core/StreamId.ts"
 import * as userCode from "../core/userCode.ts"
 import type * as Version from "../core/Version.ts"
 import * as Event from "../event/Event.ts"
+import * as EventMerge from "../event/EventMerge.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { QueryItem } from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
@@ -253,6 +254,7 @@ export const make = <
         isPersonal || modelsArePersonal === true,
         () => options.models(payload)
       )
+      EventMerge.requireSameSets(`Decision.make("${command._tag}")`, options.events, models)
       if (modelsArePersonal !== true) modelsArePersonal = EventPersonalData.modelsHavePersonalData(models)
       return models
     },

@@ -85,11 +85,14 @@ export const merge = <const Sets extends ReadonlyArray<Any>>(
   return Schema.toTaggedUnion("_tag")(union) as Schema.Top as Merged<Sets>
 }
 
-/** Returns in what an event of one name differs in two sets, or `undefined`. Different tags would leave events of one set unfound. */
 const differenceOf = (name: string, a: Any, b: Any): string | undefined =>
   a.cases[name] !== b.cases[name] || legacyOf(a)[name] !== legacyOf(b)[name]
     ? "with different Schemas"
-    : upcastersOf(a)[name] !== upcastersOf(b)[name]
+    : storedDifferenceOf(name, a, b)
+
+/** Returns in what the events of one name that two sets store differ, or `undefined`. Different tags would leave events of one set unfound. */
+const storedDifferenceOf = (name: string, a: Any, b: Any): string | undefined =>
+  upcastersOf(a)[name] !== upcastersOf(b)[name]
     ? "with different upcasters"
     : !hasSameEntries(tagFieldsOf(a)[name] ?? {}, tagFieldsOf(b)[name] ?? {})
     ? "with different tags"
@@ -97,3 +100,41 @@ const differenceOf = (name: string, a: Any, b: Any): string | undefined =>
 
 const hasSameEntries = (a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean =>
   Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([key, value]) => b[key] === value)
+
+const compared = new WeakMap<Any, WeakMap<Any, string | undefined>>()
+
+/** Returns what is wrong with writing events by one set and reading them by another, or `undefined`. */
+const readerProblem = (written: Any, read: Any): string | undefined => {
+  if (written === read) return undefined
+  const known = compared.get(read) ?? new WeakMap<Any, string | undefined>()
+  compared.set(read, known)
+  if (known.has(written)) return known.get(written)
+  const differences = Object.keys(written.cases).filter((name) => Object.hasOwn(read.cases, name)).flatMap((name) => {
+    const difference = storedDifferenceOf(name, written, read)
+    return difference === undefined ? [] : [`the event "${name}" is written and read ${difference}`]
+  })
+  const wrong = differences.length === 0
+    ? undefined
+    : `${differences[0]!}, so not every event would be found; use one set for both`
+  known.set(written, wrong)
+  return wrong
+}
+
+/**
+ * Throws when a model reads events that the command writes, but with other tags or upcasters, so that it would not find or not decode them.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const requireSameSets = (
+  what: string,
+  written: Any,
+  models: Readonly<Record<string, { readonly events: Any }>>
+): void => {
+  for (const [name, { events }] of Object.entries(models)) {
+    const problem = readerProblem(written, events)
+    if (problem !== undefined) {
+      throw new Error(`${what}: model "${name}" has another set of events than the command: ${problem}`)
+    }
+  }
+}
