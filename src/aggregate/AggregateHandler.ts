@@ -91,7 +91,7 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
             expected: loaded.version,
             ...(loaded.version === 0 ? {} : { lastEventId: loaded.eventId }),
             metadata: attempt.metadata,
-            content: attempt.content()
+            content: yield* attempt.content
           }
           const { events: written, receipt } = yield* boundary.append(events, stream, batch, options)
           if (written !== undefined) yield* loader.appended(stream, loaded, written)

@@ -7,9 +7,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Tracer from "effect/Tracer"
-import { ConcurrencyConflict, EventStoreError } from "../core/errors.ts"
+import { ConcurrencyConflict, EventStoreError, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Position from "../core/Position.ts"
@@ -51,7 +52,7 @@ export interface Attempt {
   /** The metadata of the events. */
   readonly metadata: Metadata
   /** What the command id stands for. */
-  readonly content: () => PayloadHash.Content
+  readonly content: Effect.Effect<PayloadHash.Content, EventStoreError>
   /** Fails with an error that is not retried, even if it is a conflict. */
   readonly failWithoutRetry: <E>(error: E) => Effect.Effect<never, E>
   /**
@@ -109,11 +110,11 @@ export const make = Effect.fnUntraced(function*(
     const stream = streamOf(commandId)
     // A new id cannot be in the log, unless an attempt ended without a known outcome.
     let isNewId = context.commandId === undefined
-    let encoded: PayloadHash.Content | undefined
-    const content = () =>
-      encoded ??= PayloadHash.ofPayload(payloadSchema(rpc), payload, events, (field) => isGiven(payload, field))
+    const content = contentOf(rpc, payload, events)
     const earlier = Effect.suspend(() =>
-      isNewId ? Effect.succeedNone : store.firstReceipt({ command, commandId, content: content(), stream })
+      isNewId
+        ? Effect.succeedNone
+        : Effect.flatMap(content, (content) => store.firstReceipt({ command, commandId, content, stream }))
     )
     let mayRetry = true
     const attempt = handle({
@@ -140,6 +141,23 @@ export const make = Effect.fnUntraced(function*(
     return yield* Effect.retry(resolved, { schedule: conflictRetry, while: (error) => mayRetry && isConflict(error) })
   })
 })
+
+/** Returns what a command id stands for. It is computed when it is first used, and once for all attempts. */
+const contentOf = (
+  rpc: Command.Any,
+  payload: unknown,
+  events: Event.Any
+): Effect.Effect<PayloadHash.Content, EventStoreError> => {
+  let computed: Result.Result<PayloadHash.Content, EventStoreError> | undefined
+  return Effect.suspend(() =>
+    Effect.fromResult(
+      computed ??= Result.mapError(
+        PayloadHash.ofPayload(payloadSchema(rpc), payload, events, (field) => isGiven(payload, field)),
+        (problem) => invalidRequest(`the payload of command "${rpc._tag}": ${problem}`)
+      )
+    )
+  )
+}
 
 /** Returns the metadata of a command's events. */
 const metadataOf = (

@@ -112,7 +112,7 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
       )
     }
     if (outcome.success.length === 0) return yield* firstReceiptOr(withoutEvents(last))
-    const options = { expected, lastEventId, metadata, content: content() }
+    const options = { expected, lastEventId, metadata, content: yield* content }
     return yield* store.appendIf(condition, events, stream, outcome.success, options).pipe(
       Effect.tapError((error) => Effect.sync(() => reader.appendFailed(error))),
       Effect.catchTag("AppendConditionFailed", (conflict) => Effect.fail(storeError(conflict))),

@@ -21,7 +21,6 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, storeError, StoreFailure } from "../core/errors.ts"
@@ -34,6 +33,7 @@ import { type Keys, parse } from "../personalData/KeyStoreLookup.ts"
 import { isErased } from "../personalData/PersonalData.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SubjectName from "../personalData/SubjectName.ts"
+import * as CanonicalText from "./CanonicalText.ts"
 import * as PayloadFields from "./PayloadFields.ts"
 
 /**
@@ -53,37 +53,6 @@ export interface Content {
   readonly open: (fields: ReadonlyArray<string>) => string
   /** The subjects that the payload names. */
   readonly subjects: ReadonlyArray<string>
-}
-
-/** Says which fields a text has. The payload's own fields are at depth 1. */
-type Keeps = (field: string, depth: number) => boolean
-
-/** Returns a value as JSON text with sorted keys. What is not JSON reaches it only in a payload that could not be encoded. */
-const canonical = (value: unknown, keeps: Keeps): string => {
-  const within: Array<object> = []
-  const write = (value: unknown): string => {
-    if (typeof value === "bigint") return `"${value}"`
-    if (typeof value === "number") return Object.is(value, -0) ? "-0" : String(value)
-    if (typeof value === "symbol") return JSON.stringify(String(value))
-    if (!Predicate.isObjectOrArray(value)) return JSON.stringify(value) ?? "null"
-    if (Redacted.isRedacted(value)) return "null"
-    if (within.includes(value)) return `"a cycle"`
-    within.push(value)
-    const text = writeObject(value)
-    within.pop()
-    return text
-  }
-  const writeObject = (value: object): string => {
-    if (Array.isArray(value) || value instanceof Map || value instanceof Set) {
-      return `[${Array.from(value, write).join()}]`
-    }
-    if ("toJSON" in value && typeof value.toJSON === "function") return write(value.toJSON())
-    const depth = within.length
-    const fields = Object.entries(value).filter(([field, inner]) => inner !== undefined && keeps(field, depth))
-    fields.sort(([a], [b]) => a < b ? -1 : 1)
-    return `{${fields.map(([field, inner]) => `${JSON.stringify(field)}:${write(inner)}`).join()}}`
-  }
-  return write(value)
 }
 
 const withoutPersonalData = (whole: string): Content => ({
@@ -115,8 +84,8 @@ const subjectsOf = (payload: unknown, names: ReadonlySet<string>): ReadonlyArray
 }
 
 /**
- * Returns the content of a command's payload. `isGiven` says which of its fields the caller has given; the others are left out, because a default,
- * such as the time, may have another value at each call.
+ * Returns the content of a command's payload, or a message that names the field that cannot be compared. `isGiven` says which of its fields the
+ * caller has given; the others are left out, because a default, such as the time, may have another value at each call.
  *
  * @since 0.1.0
  * @category constructors
@@ -126,36 +95,56 @@ export const ofPayload = (
   payload: unknown,
   events: Event.Any,
   isGiven: (field: string) => boolean = () => true
-): Content => {
+): Result.Result<Content, string> => {
   const ofEvents = PayloadFields.ofEvents(events)
-  const { encode, personal, secret: secretTypes, subjects } = PayloadFields.ofPayload(schema)
-  const secretValues = PayloadFields.secretsOf(payload)
+  const { encode, personal, subjects } = PayloadFields.ofPayload(schema)
   const encoded = encode(payload)
-  const isCompared = (field: string, depth: number) =>
-    !secretTypes.has(field) && !secretValues.has(field) && (depth > 1 || isGiven(field))
-  const whole = canonical(encoded, isCompared)
-  if (ofEvents.personal.size === 0 && personal.size === 0) return withoutPersonalData(whole)
-  const fields = fieldsOf(encoded, isCompared)
-  return {
-    whole,
-    isPersonal: true,
-    fields,
-    open: (names) => textOf(fields, names),
-    subjects: subjectsOf(encoded, new Set([...ofEvents.subjects, ...subjects]))
-  }
+  return Result.map(
+    textsOf(encoded, isGiven),
+    ({ fields, whole }) =>
+      ofEvents.personal.size === 0 && personal.size === 0 ? withoutPersonalData(whole) : {
+        whole,
+        isPersonal: true,
+        fields,
+        open: (names) => textOf(fields, names),
+        subjects: subjectsOf(encoded, new Set([...ofEvents.subjects, ...subjects]))
+      }
+  )
 }
 
-/** Returns the fields of an object as texts. */
-const fieldsOf = (value: unknown, keeps: Keeps): ReadonlyMap<string, string> =>
-  new Map(
-    Predicate.isObject(value)
-      ? Object.entries(value).filter(([field, inner]) => inner !== undefined && keeps(field, 1)).map(([field, inner]) =>
-        [field, canonical(inner, (innerField, depth) => keeps(innerField, depth + 1))] as const
-      )
-      : []
-  )
+/** The text of an encoded payload, and those of its fields. */
+interface Texts {
+  readonly whole: string
+  readonly fields: ReadonlyMap<string, string>
+}
 
-const everything: Keeps = () => true
+const textsOf = (encoded: unknown, isGiven: (field: string) => boolean): Result.Result<Texts, string> => {
+  if (!isPlainObject(encoded)) {
+    return Result.map(CanonicalText.make(encoded), (whole): Texts => ({ whole, fields: new Map() }))
+  }
+  const fields = new Map<string, string>()
+  for (const name of Reflect.ownKeys(encoded)) {
+    if (typeof name === "symbol") {
+      return Result.fail(
+        `the field ${String(name)} is named by a symbol, which cannot be compared; name it by a string`
+      )
+    }
+    const value: unknown = Reflect.get(encoded, name)
+    if (value === undefined || !isGiven(name)) continue
+    const text = CanonicalText.make(value, name)
+    if (Result.isFailure(text)) return Result.fail(text.failure)
+    fields.set(name, text.success)
+  }
+  return Result.succeed({ whole: textOf(fields, fields.keys()), fields })
+}
+
+/** An instance of a class is not compared by its fields. */
+const isPlainObject = (value: unknown): value is object =>
+  Predicate.isObject(value)
+  && (Object.getPrototypeOf(value) === null || Object.getPrototypeOf(Object.getPrototypeOf(value)) === null)
+
+/** Returns the text of a value that was parsed from JSON. */
+const jsonText = (value: unknown): string => Result.getOrThrow(CanonicalText.make(value))
 
 /**
  * Returns the names of the fields of a payload that one of the events has in plaintext, under the same name with an equal value.
@@ -173,7 +162,8 @@ export const plaintextFields = (
   for (const data of plaintextOf(events, batch)) {
     if (!Predicate.isObject(data)) continue
     for (const [name, text] of fields) {
-      if (Object.hasOwn(data, name) && canonical(Reflect.get(data, name), everything) === text) names.add(name)
+      const value = Object.hasOwn(data, name) ? Reflect.get(data, name) : undefined
+      if (value !== undefined && jsonText(value) === text) names.add(name)
     }
   }
   return Array.from(names).toSorted()
@@ -197,7 +187,7 @@ const plaintextOf = (events: Event.Any, batch: ReadonlyArray<NewEvent>): Readonl
  */
 export const ofEvents = (events: Event.Any, batch: ReadonlyArray<NewEvent>, closes: boolean): Content => {
   const textOf = (data: ReadonlyArray<Schema.Json>) =>
-    canonical({ closes, events: batch.map(({ type }, index) => ({ type, data: data[index] })) }, everything)
+    jsonText({ closes, events: batch.map(({ type }, index) => ({ type, data: data[index]! })) })
   const whole = textOf(batch.map(({ data }) => parse(data)))
   if (!EventPersonalData.hasPersonalData(events)) return withoutPersonalData(whole)
   const open = textOf(plaintextOf(events, batch))

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { isParentObject } from "./EncryptedValue.ts"
@@ -95,7 +96,8 @@ export const fieldsOf = (schema: Schema.Constraint): ReadonlyArray<string> => {
         return ast.typeParameters.forEach(visit)
     }
   }
-  visit(Schema.toCodecJson(schema).ast)
+  // A Schema with a field that is named by a symbol has no JSON codec.
+  visit(Result.getOrElse(Result.try(() => Schema.toCodecJson(schema).ast), () => schema.ast))
   return Array.from(names)
 }
 

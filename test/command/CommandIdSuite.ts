@@ -415,19 +415,15 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
 
   test("compares what a payload's Schema cannot encode, and leaves out secrets wherever they are", function*() {
     const ids = Array.from({ length: 3 }, () => unique("command"))
-    class Opaque {
-      readonly parts: ReadonlyMap<string, number>
-      constructor(parts: ReadonlyMap<string, number>) {
-        this.parts = parts
-      }
-    }
     const Fill = Command.make("Fill", {
       payload: {
         cartId: Schema.String,
-        opaque: Schema.declare((u): u is Opaque => u instanceof Opaque),
+        anything: Schema.Unknown,
         locked: Schema.Redacted(Schema.String, { disallowJsonEncode: true }),
         list: Schema.Array(Schema.Redacted(Schema.String)),
-        nested: Schema.Struct({ pin: Schema.Option(Schema.Redacted(Schema.String)), amount: Schema.Number })
+        nested: Schema.Struct({ pin: Schema.Option(Schema.Redacted(Schema.String)), amount: Schema.Number }),
+        // Plain values under the names of secrets.
+        items: Schema.Array(Schema.Struct({ pin: Schema.String, locked: Schema.String }))
       }
     })
     const fill = Aggregate.layer(
@@ -443,14 +439,16 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
       parts: ReadonlyArray<readonly [string, number]>,
       secret: string,
       amount: number,
-      commandId = ids[0]!
+      commandId = ids[0]!,
+      plain = "gold"
     ) =>
       CommandBus.dispatch(Fill, {
         cartId,
-        opaque: new Opaque(new Map(parts)),
+        anything: new Map(parts),
         locked: Redacted.make(secret),
         list: [Redacted.make(secret)],
-        nested: { pin: Option.some(Redacted.make(secret)), amount }
+        nested: { pin: Option.some(Redacted.make(secret)), amount },
+        items: [{ pin: plain, locked: "no" }]
       }, { commandId })
     yield* Effect.gen(function*() {
       const first = yield* run([["a", 1]], "one", 1)
@@ -458,6 +456,8 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
       equal(yield* run([["a", 1]], "two", 1), first, "secrets are not compared")
       equal(yield* reuseOf(run([["a", 2]], "one", 1)), "payload", "another map in a value that is not JSON")
       equal(yield* reuseOf(run([["a", 1]], "one", 2)), "payload", "another field")
+      const plain = run([["a", 1]], "one", 1, ids[0], "silver")
+      equal(yield* reuseOf(plain), "payload", "another plain value under the name of a secret")
       yield* run([["a", 1]], "one", 1, ids[1])
       yield* run([["a", 1]], "two", 1, ids[2])
       const hashes = (yield* Stream.runCollect(store.readStreamEncoded(`Fill-${cartId}`))).map(({ metadata }) =>
@@ -465,6 +465,58 @@ export const commandIds: ReadonlyArray<Case<EventStore | KeyStore | ProjectionSt
       )
       equal(new Set(hashes).size, 1, "no hash depends on a secret")
     }).pipe(Effect.provide(fill))
+  }),
+
+  test("rejects a payload that cannot be compared, and names the field", function*() {
+    const cartId = unique("cart")
+    class Money {
+      readonly #amount: number
+      constructor(amount: number) {
+        this.#amount = amount
+      }
+      get amount() {
+        return this.#amount
+      }
+    }
+    const Pay = Command.make("Pay", {
+      payload: { cartId: Schema.String, money: Schema.instanceOf(Money), details: Schema.Unknown }
+    })
+    const PayByDecision = Command.make("PayByDecision", {
+      payload: { cartId: Schema.String, details: Schema.Unknown }
+    })
+    const layer = Layer.merge(
+      Aggregate.layer(
+        Aggregate.make("CommandIdPay", { ...options, commands: [Pay] }).decider({
+          initial: 0,
+          evolve,
+          decide: { Pay: (_, { cartId }) => [CartEvent.cases.Emptied.make({ cartId })] }
+        })
+      ),
+      Decision.layer(Decision.make(PayByDecision, {
+        events: CartEvent,
+        models: ({ cartId }) => ({
+          count: Decision.model({ events: CartEvent, tags: { cart: cartId }, initial: 0, evolve })
+        }),
+        decide: (_, { cartId }) => [CartEvent.cases.Emptied.make({ cartId })]
+      }))
+    )
+    const rejects = (name: string, problem: string) =>
+      Effect.fnUntraced(function*<A, E, R>(command: Effect.Effect<A, E, R>) {
+        const error: unknown = yield* Effect.flip(command)
+        ok(error instanceof EventStoreError && error.reason._tag === "InvalidRequest", `the reason: ${String(error)}`)
+        ok(String(error).includes(`the payload of command "${name}": ${problem}`), String(error))
+      })
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Pay, { cartId, money: new Money(1), details: null }).pipe(
+        rejects("Pay", `"/money" is an instance of Money`)
+      )
+      yield* CommandBus.dispatch(PayByDecision, { cartId, details: [{ pattern: /a/ }] }).pipe(
+        rejects("PayByDecision", `"/details/0/pattern" is an instance of RegExp`)
+      )
+    }).pipe(Effect.provide(layer))
+    const store = yield* EventStore
+    const events = yield* Stream.runCollect(store.readStreamEncoded(`CommandIdPay-${cartId}`))
+    equal(events.length, 0, "nothing is written")
   }),
 
   test("compares and salts a field that is personal in another event, without a subject", function*() {
