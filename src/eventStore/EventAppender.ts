@@ -16,6 +16,7 @@ import {
   storeError,
   StreamClosed
 } from "../core/errors.ts"
+import * as HandledEvent from "../core/HandledEvent.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import { countAppend, countConflict, countDuplicate } from "../core/metricUpdates.ts"
 import type * as Receipt from "../core/Receipt.ts"
@@ -118,6 +119,30 @@ export interface AppendOutcome {
  * @category constructors
  */
 export const append = <E extends Event.Any>(
+  context: AppendContext,
+  input: Append<E>
+): Effect.Effect<AppendOutcome, AppendError> =>
+  Effect.flatMap(HandledEvent.Current, (handled) =>
+    handled === undefined
+      ? appendNow(context, input)
+      : Effect.andThen(rejectInInlineHandler(context, input.stream), appendNow(context, input)))
+
+/**
+ * Fails when an inline handler appends in the transaction of the event that it handles. Other inline projections would see the new event before
+ * that one, and the documents that are written after the handlers would lack it.
+ */
+const rejectInInlineHandler = Effect.fnUntraced(
+  function*({ driver }: AppendContext, stream: string): Effect.fn.Return<void, EventStoreError> {
+    const inline = (yield* HandledEvent.active).find(({ uncommitted }) => uncommitted !== undefined)
+    if (inline === undefined || !(yield* driver.inTransaction)) return
+    return yield* invalidRequest(
+      `the inline handler of "${inline.consumer}" appends to stream "${stream}" in the transaction of the event that it handles, so inline `
+        + "projections would see the events in another order than that of the log; append in the handler of a subscription"
+    )
+  }
+)
+
+const appendNow = <E extends Event.Any>(
   context: AppendContext,
   input: Append<E>
 ): Effect.Effect<AppendOutcome, AppendError> =>

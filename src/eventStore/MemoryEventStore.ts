@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Digest from "effect/crypto/Digest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -52,13 +53,15 @@ export const make = Effect.fnUntraced(function*(
   return {
     ...lookups(log),
     transactions: "memory",
-    inTransaction: Effect.succeed(false),
+    inTransaction: Effect.map(Turns, (turns) => turns.includes(turn)),
     // An interruption must not come between what `inTransaction` has written and the events.
     append: (request) =>
       turn.withPermit(
         Effect.uninterruptible(
-          Effect.tap(append(log, inlineProjections, request, hash), ({ _tag }) =>
-            _tag === "Appended" ? watch.wake : Effect.void)
+          Effect.tap(
+            inTurn(turn, append(log, inlineProjections, request, hash)),
+            ({ _tag }) => _tag === "Appended" ? watch.wake : Effect.void
+          )
         )
       ),
     withoutAppends: (_types, effect) => turn.withPermit(effect),
@@ -108,6 +111,14 @@ export const make = Effect.fnUntraced(function*(
     inlineProjections
   }
 })
+
+/** The turns that the appends hold in whose transactions an effect runs. */
+const Turns = Context.Reference<ReadonlyArray<Semaphore.Semaphore>>("evsrc/eventStore/MemoryEventStore/Turns", {
+  defaultValue: () => []
+})
+
+const inTurn = <A, E>(turn: Semaphore.Semaphore, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.flatMap(Turns, (turns) => Effect.provideService(effect, Turns, [...turns, turn]))
 
 type HashRows = (
   rows: ReadonlyArray<MemoryLog.Row>,

@@ -16,6 +16,7 @@ import type * as Event from "../event/Event.ts"
 import { type EncodedEvent, type NewEvent, type RecordedEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
 import type { AppendRequest, TouchedDocuments } from "../eventStore/EventStoreDriver.ts"
 import type * as Projection from "./Projection.ts"
+import { validateKey } from "./ProjectionDefinition.ts"
 
 /**
  * Returns the documents of a projection that new events will change; `undefined` if there are none. An inline projection with handlers has none:
@@ -92,12 +93,19 @@ const nowhere = {
   recordedAt: DateTime.makeUnsafe(0)
 }
 
-/** Returns the keys of documents; `undefined` if they depend on the place in the log, or the event cannot be decoded. */
+/**
+ * Returns the keys of documents; `undefined` if they depend on the place in the log, or the event cannot be decoded. A key that cannot be stored
+ * fails the append later.
+ */
 const documentKeysOf = (projection: Projection.Any, event: EncodedEvent): ReadonlyArray<string> | undefined =>
   Result.getOrUndefined(
     Result.flatMap(
       ConsumerDefinition.decode(projection, event),
-      (records) => Result.try(() => records.flatMap((record) => projection.keysOf(withoutPlace(record))))
+      (records) =>
+        Result.try(() =>
+          records.flatMap((record) => projection.keysOf(withoutPlace(record)))
+            .filter((key) => validateKey(key) === undefined)
+        )
     )
   )
 

@@ -28,6 +28,7 @@ import { audits } from "../operations/DeliveryAuditSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineGaps } from "../projection/InlineGapSuite.ts"
+import { inlineOrder } from "../projection/InlineOrderSuite.ts"
 import { lifecycles } from "../projection/LifecycleSuite.ts"
 import * as ListSuite from "../projection/ListSuite.ts"
 import { projections } from "../projection/ProjectorSuite.ts"
@@ -101,6 +102,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...everyEvent,
   ...ListSuite.cases,
   ...inlineGaps,
+  ...inlineOrder,
   ...unknownTypes,
   ...circularWaits,
   ...subscriptions,

@@ -25,6 +25,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import { includes, reasonOf } from "./assertions.ts"
+import { inlineHandlerOrder } from "./InlineOrderSuite.ts"
 
 const SaleEvent = Schema.TaggedUnion({
   Sold: { run: Schema.String, n: Schema.Int },
@@ -110,6 +111,8 @@ const parked = (projection: Projection.AnyHandler) =>
  * @category suites
  */
 export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
+  inlineHandlerOrder,
+
   test("applies each event once, through restarts and competing workers", function*() {
     const table = yield* makeTable
     const run = unique("run")

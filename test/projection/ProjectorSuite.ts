@@ -16,7 +16,6 @@ import { type Case, equal, isAbove, test, unique } from "../../src/conformance/S
 import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
-import type { RecordedEvent } from "../../src/event/RecordedEvent.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
@@ -40,14 +39,6 @@ import { includes, reasonOf } from "./assertions.ts"
 const totals = <P extends Projection.Any>(projection: P, owner: string) =>
   Effect.map(ProjectionStore.get(projection, owner), Option.getOrUndefined)
 
-const Priced = Schema.TaggedUnion({ Priced: { price: Schema.Int } })
-
-/** Keys of events from several streams. Those of the second kind are not known before the append. */
-const orderedKeys: Record<string, (event: typeof Priced.Type, record: RecordedEvent<typeof Priced.Type>) => string> = {
-  "of several streams": () => "last",
-  "by position": (_, { position }) => position % 2n === 0n ? "last" : "other"
-}
-
 /**
  * Projections, inline and asynchronous.
  *
@@ -69,61 +60,6 @@ export const projections: ReadonlyArray<Case<Stores>> = [
       }, { concurrency: "unbounded" })
       equal(yield* totals(projection, owner), { owner, total: 210, events: 40 }, "of 20 accounts, one document")
     }).pipe(Effect.provide(accounts.pipe(Layer.provide(inline))))
-  }),
-
-  ...Object.entries(orderedKeys).map(([what, key]) =>
-    test(`an inline document is the fold of the log in its order: ${what}`, function*() {
-      const prefix = unique("price")
-      const define = <const L extends Projection.Lifecycle>(lifecycle: L) =>
-        Projection.make(`${prefix}-${lifecycle}`, {
-          events: Priced,
-          lifecycle,
-          where: { streamPrefix: prefix },
-          document: Schema.Struct({ price: Schema.Int }),
-          key,
-          // The last write wins, and every seventh price removes the document.
-          evolve: { Priced: (_, { price }) => price % 7 === 0 ? undefined : { price } }
-        })
-      const [inline, live] = [define("inline"), define("live")]
-      const program = Layer.build(Layer.fresh(Projector.layerInline([inline])))
-      const programs = yield* Effect.all([program, program])
-      for (const round of upTo(20)) {
-        yield* Effect.forEach(
-          upTo(6),
-          (n) =>
-            EventStore.use((store) =>
-              store.append(Priced, `${prefix}-${round}-${n}`, [{ _tag: "Priced", price: round * 10 + n }])
-            ).pipe(Effect.provideContext(programs[n % 2]!)),
-          { concurrency: "unbounded", discard: true }
-        )
-        for (const key of ["last", "other"]) {
-          equal(
-            yield* ProjectionStore.get(inline, key),
-            yield* ProjectionStore.get(live, key),
-            `the document "${key}" after round ${round}`
-          )
-        }
-      }
-    })
-  ),
-
-  test("an inline projection whose key changes for the same event fails the append", function*() {
-    const prefix = unique("price")
-    let calls = 0
-    const inline = Projection.make(prefix, {
-      events: Priced,
-      lifecycle: "inline",
-      where: { streamPrefix: prefix },
-      document: Schema.Int,
-      key: () => String(calls++),
-      evolve: { Priced: (_, { price }) => price }
-    })
-    const error = yield* Effect.flip(
-      EventStore.use((store) => store.append(Priced, `${prefix}-1`, [{ _tag: "Priced", price: 1 }]))
-    ).pipe(Effect.provide(Projector.layerInline([inline])))
-    equal(reasonOf(error), "ConsumerFailed", "the append")
-    includes(error.message, "must be a pure function", "the reason")
-    equal(yield* ProjectionStore.get(inline, "1"), Option.none(), "the document")
   }),
 
   test("an inline projection has the events of before its first start", function*() {

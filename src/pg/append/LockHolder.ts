@@ -16,7 +16,9 @@ import { documentsParameter } from "./PgAppend.ts"
 const timeout = 1_000
 
 interface HolderRow {
-  readonly lock: "stream" | "command" | "names" | "document"
+  readonly lock: "stream" | "command" | "names" | "document" | "documents"
+  /** The inline projection whose document is locked. */
+  readonly projection: string | null
   readonly pid: number
   readonly application: string | null
   readonly seconds: number | null
@@ -26,7 +28,8 @@ const words = {
   stream: "its stream",
   command: "its command id",
   names: "a type or tag of its events or condition",
-  document: "a document of an inline projection"
+  document: "a document of",
+  documents: "all documents of"
 }
 
 /**
@@ -44,6 +47,7 @@ export const make = (connections: PgConnections, schema: string) => {
         request.stream,
         request.commandId ?? null,
         namesOf(request),
+        request.condition !== undefined,
         documentsParameter(request.touchedDocuments) ?? []
       ])
         .withoutTransform,
@@ -72,8 +76,10 @@ export const make = (connections: PgConnections, schema: string) => {
       ))
 }
 
-const describe = ({ application, lock, pid, seconds }: HolderRow): string =>
-  `a lock on ${words[lock]}, held by process ${pid} (application "${application ?? ""}"${
+const describe = ({ application, lock, pid, projection, seconds }: HolderRow): string =>
+  `a lock on ${words[lock]}${
+    projection === null ? "" : ` inline projection "${projection}"`
+  }, held by process ${pid} (application "${application ?? ""}"${
     seconds === null ? "" : `, in a transaction for ${seconds} s`
   })`
 
@@ -88,21 +94,31 @@ const namesOf = ({ condition, events }: AppendRequest): ReadonlyArray<string> =>
     ])
   )
 
-/** The second key of an advisory lock is listed as an oid, which has no sign. An exclusive lock keeps everyone out. */
+/**
+ * The second key of an advisory lock is listed as an oid, which has no sign. A shared lock keeps out only those who want an exclusive one, so an
+ * exclusive lock comes first.
+ */
 const statementIn = (schema: string): string =>
   `with wanted as (
-    select '${schema}.events'::regclass::oid as class, (hashtext($1)::bigint & 4294967295)::oid as object, 'stream' as lock
+    select '${schema}.events'::regclass::oid as class, (hashtext($1)::bigint & 4294967295)::oid as object, 'stream' as lock,
+        null as projection, true as exclusive
     union all
-    select '${schema}.events_command'::regclass::oid, (hashtext($2)::bigint & 4294967295)::oid, 'command' where $2::text is not null
+    select '${schema}.events_command'::regclass::oid, (hashtext($2)::bigint & 4294967295)::oid, 'command', null, true
+      where $2::text is not null
     union all
-    select '${schema}.event_tags'::regclass::oid, (hashtext(name)::bigint & 4294967295)::oid, 'names' from unnest($3::text[]) as name
+    select '${schema}.event_tags'::regclass::oid, (hashtext(name)::bigint & 4294967295)::oid, 'names', null, $4::boolean
+      from unnest($3::text[]) as name
     union all
-    select '${schema}.documents'::regclass::oid, (hashtext(substr(name, 2))::bigint & 4294967295)::oid, 'document' from unnest($4::text[]) as name
+    select '${schema}.documents'::regclass::oid, (hashtext(substr(name, 2))::bigint & 4294967295)::oid,
+        case when position(E'\\x1f' in name) > 0 then 'document' else 'documents' end, split_part(substr(name, 2), E'\\x1f', 1),
+        starts_with(name, 'x')
+      from unnest($5::text[]) as name
   )
-  select wanted.lock, held.pid, activity.application_name as application,
+  select wanted.lock, wanted.projection, held.pid, activity.application_name as application,
       extract(epoch from clock_timestamp() - activity.xact_start)::integer as seconds
     from pg_locks held join wanted on held.classid = wanted.class and held.objid = wanted.object
       left join pg_stat_activity activity on activity.pid = held.pid
     where held.locktype = 'advisory' and held.granted and held.objsubid = 2 and held.pid <> pg_backend_pid()
       and held.database = (select oid from pg_database where datname = current_database())
+      and (wanted.exclusive or held.mode = 'ExclusiveLock')
     order by held.mode <> 'ExclusiveLock', activity.xact_start limit 1`
