@@ -60,7 +60,7 @@ const pureFiles = [
   "consumer/ConsumerDefinition.ts",
   "decision/DecisionDefinition.ts",
   "domain/index.ts",
-  "projection/IndexDefinition.ts",
+  "projection/list/IndexDefinition.ts",
   "projection/ProjectionDefinition.ts",
   "query/Query.ts",
   "snapshot/SnapshotPolicy.ts",

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import type { InvalidCommand } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
-import * as safeSpan from "../core/safeSpan.ts"
+import * as safeSpan from "../core/telemetry/safeSpan.ts"
 import type * as Command from "./Command.ts"
 import * as CommandContext from "./CommandContext.ts"
 import { inherit } from "./ContextInheritance.ts"

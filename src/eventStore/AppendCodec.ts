@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
-import * as JsonText from "../core/JsonText.ts"
+import * as JsonText from "../core/json/JsonText.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"

@@ -11,9 +11,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
-import * as Background from "../core/background.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
+import * as Background from "../core/telemetry/background.ts"
 
 /** An append in flight may keep the high-water mark below a position that it had reached before, but seldom for so many milliseconds. */
 const maxBelow = 1_000

@@ -10,7 +10,7 @@ import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, storeError, StoreFailure } from "../core/errors.ts"
-import * as JsonText from "../core/JsonText.ts"
+import * as JsonText from "../core/json/JsonText.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
 
 const nonceLength = Aead.aes256Gcm.nonceLength

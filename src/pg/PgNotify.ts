@@ -14,7 +14,7 @@ import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
-import * as OutageLog from "../core/OutageLog.ts"
+import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import { isEmbedded, type PgConnections, withTimeout } from "./PgConnections.ts"
 
 /** Commits within this time after a notification share the next one, because each costs the server and every listening process. */

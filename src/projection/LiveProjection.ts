@@ -18,7 +18,7 @@ import type { Limits } from "../eventStore/Limits.ts"
 import { requireEvents } from "../eventStore/LogIdentity.ts"
 import { queryPages } from "../eventStore/LogReader.ts"
 import * as DocumentFold from "./DocumentFold.ts"
-import * as DocumentPages from "./DocumentPages.ts"
+import * as DocumentPages from "./list/DocumentPages.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { DocumentPage, FoundPage, StoredDocument } from "./ProjectionStoreDriver.ts"
 

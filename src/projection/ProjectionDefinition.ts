@@ -18,7 +18,7 @@ import type { EventQuery, QueryOf } from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
-import * as IndexDefinition from "./IndexDefinition.ts"
+import * as IndexDefinition from "./list/IndexDefinition.ts"
 
 export { ignore }
 

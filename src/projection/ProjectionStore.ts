@@ -48,7 +48,7 @@ export type {
   OrderBy,
   OrderField,
   Where
-} from "./DocumentFilter.ts"
+} from "./list/DocumentFilter.ts"
 export type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./ProjectionReader.ts"
 
 /**

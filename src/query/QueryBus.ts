@@ -13,7 +13,7 @@ import * as LogPosition from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type { Receipt } from "../core/Receipt.ts"
-import * as safeSpan from "../core/safeSpan.ts"
+import * as safeSpan from "../core/telemetry/safeSpan.ts"
 import type * as Query from "./Query.ts"
 
 /**

@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { EventStoreError } from "../core/errors.ts"
-import { countSnapshotRead, countSnapshotWrite } from "../core/metricUpdates.ts"
+import { countSnapshotRead, countSnapshotWrite } from "../core/telemetry/metricUpdates.ts"
 import type { Snapshot, SnapshotDriver, SnapshotKey } from "./SnapshotDriver.ts"
 
 /**

@@ -7,7 +7,7 @@
 import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as JsonText from "../core/JsonText.ts"
+import * as JsonText from "../core/json/JsonText.ts"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
 import type * as Event from "../event/Event.ts"
 import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"

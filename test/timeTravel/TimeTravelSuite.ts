@@ -23,7 +23,7 @@ import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.
 import * as AsOf from "../../src/core/AsOf.ts"
 import { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
-import type * as JsonDiff from "../../src/core/JsonDiff.ts"
+import type * as JsonDiff from "../../src/core/json/JsonDiff.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
 import type { Receipt } from "../../src/core/Receipt.ts"
 import { StreamId } from "../../src/core/StreamId.ts"

@@ -3,8 +3,8 @@
  *
  * @since 0.1.0
  */
-import * as DocumentPages from "../../projection/DocumentPages.ts"
-import * as IndexEntry from "../../projection/IndexEntry.ts"
+import * as DocumentPages from "../../projection/list/DocumentPages.ts"
+import * as IndexEntry from "../../projection/list/IndexEntry.ts"
 import type { DocumentPage, EntryCondition } from "../../projection/ProjectionStoreDriver.ts"
 
 /**

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as LogPosition from "../../core/LogPosition.ts"
-import * as DocumentPages from "../DocumentPages.ts"
+import * as DocumentPages from "../list/DocumentPages.ts"
 import type {
   DocumentPage,
   DocumentsDriver,

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type * as Schema from "effect/Schema"
-import * as JsonDiff from "../../core/JsonDiff.ts"
+import * as JsonDiff from "../../core/json/JsonDiff.ts"
 import type * as RecordingFile from "./RecordingFile.ts"
 import type * as RecordingFold from "./RecordingFold.ts"
 import type * as RecordingReport from "./RecordingReport.ts"

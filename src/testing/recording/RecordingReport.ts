@@ -5,7 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
-import { Change } from "../../core/JsonDiff.ts"
+import { Change } from "../../core/json/JsonDiff.ts"
 import { Position } from "../../core/Position.ts"
 import { StreamId } from "../../core/StreamId.ts"
 import { Version } from "../../core/Version.ts"

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as References from "effect/References"
 
 /** Whether the tracer was enabled outside the loop. */
-const OuterTracerEnabled = Context.Reference<boolean>("evsrc/core/background/OuterTracerEnabled", {
+const OuterTracerEnabled = Context.Reference<boolean>("evsrc/core/telemetry/background/OuterTracerEnabled", {
   defaultValue: () => true
 })
 

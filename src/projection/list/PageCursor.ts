@@ -7,11 +7,11 @@ import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { CursorExpired, type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
-import * as LogPosition from "../core/LogPosition.ts"
-import * as nameRules from "../core/nameRules.ts"
-import { validateKey } from "./ProjectionDefinition.ts"
-import type { DocumentPage, PagePlace } from "./ProjectionStoreDriver.ts"
+import { CursorExpired, type EventStoreError, invalidRequest, storeError } from "../../core/errors.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
+import * as nameRules from "../../core/nameRules.ts"
+import { validateKey } from "../ProjectionDefinition.ts"
+import type { DocumentPage, PagePlace } from "../ProjectionStoreDriver.ts"
 
 /**
  * Where a page ended.

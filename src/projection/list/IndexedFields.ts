@@ -7,10 +7,10 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import * as SchemaFailure from "../personalData/SchemaFailure.ts"
+import * as SchemaFailure from "../../personalData/SchemaFailure.ts"
+import type * as Projection from "../ProjectionDefinition.ts"
 import * as IndexDefinition from "./IndexDefinition.ts"
 import * as IndexEntry from "./IndexEntry.ts"
-import type * as Projection from "./ProjectionDefinition.ts"
 
 /**
  * An indexed field. Failures are messages, which begin with the name of the field.

@@ -6,8 +6,8 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
-import { ConcurrencyConflict, InvalidCommand, InvalidQuery, isOwnError, ProjectionBehind } from "./errors.ts"
-import * as userCode from "./userCode.ts"
+import { ConcurrencyConflict, InvalidCommand, InvalidQuery, isOwnError, ProjectionBehind } from "../errors.ts"
+import * as userCode from "../userCode.ts"
 
 /** What the span shows instead of an error of the user. */
 class Withheld extends Error {

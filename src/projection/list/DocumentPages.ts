@@ -3,9 +3,9 @@
  *
  * @since 0.1.0
  */
+import * as KeyOrder from "../KeyOrder.ts"
+import type { DocumentPage, EntryCondition, PagePlace } from "../ProjectionStoreDriver.ts"
 import * as IndexEntry from "./IndexEntry.ts"
-import * as KeyOrder from "./KeyOrder.ts"
-import type { DocumentPage, EntryCondition, PagePlace } from "./ProjectionStoreDriver.ts"
 
 /**
  * A document with its index entries, the first of which names all indexed fields.

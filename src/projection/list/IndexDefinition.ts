@@ -6,8 +6,8 @@
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import * as nameRules from "../core/nameRules.ts"
-import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as nameRules from "../../core/nameRules.ts"
+import * as PersonalFields from "../../personalData/PersonalFields.ts"
 
 /**
  * The maximum length of the name of an indexed field, in UTF-16 code units.

@@ -9,10 +9,10 @@ import type * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import type * as Projection from "../ProjectionDefinition.ts"
+import type { EntryCondition, PageOrder } from "../ProjectionStoreDriver.ts"
 import type { FilterValue, IndexedField } from "./IndexedFields.ts"
 import * as IndexEntry from "./IndexEntry.ts"
-import type * as Projection from "./ProjectionDefinition.ts"
-import type { EntryCondition, PageOrder } from "./ProjectionStoreDriver.ts"
 
 /**
  * The maximum number of values of `in`.
