@@ -94,7 +94,7 @@ export const make = Effect.fnUntraced(
       erasures: cache.erasures,
       encrypt: Effect.fnUntraced(function*(fields, ifErased) {
         const subjects = yield* Effect.fromResult(subjectsOf(fields))
-        const keys = yield* cache.findOrCreate(new Set(subjects))
+        const keys = yield* cache.findOrCreate(PayloadKey.withNextDay(subjects))
         const encrypted = yield* Effect.forEach(
           fields,
           ({ field, parent }, index) =>

@@ -343,3 +343,40 @@ describe("cached keys", () => {
       assert.deepStrictEqual(yield* decryptOne(store, encrypted), erased("bob"), "the value directly after the erasure")
     }))
 })
+
+describe("the keys of payloads that name no subject", () => {
+  const [today, tomorrow] = ["evsrc:payloads:2026-11-30", "evsrc:payloads:2026-12-01"]
+
+  it.effect("are made a day ahead, by one call a day", () =>
+    Effect.gen(function*() {
+      const { calls, driver } = yield* countingDriver
+      const store = yield* KeyStore.make(driver)
+      for (let i = 0; i < 100; i++) yield* encryptOne(store, today, i)
+      assert.deepStrictEqual([calls.findOrCreate, calls.find], [1, 0])
+      const { keys } = yield* driver.find([today, tomorrow, "evsrc:payloads:2026-12-02"])
+      assert.deepStrictEqual(Array.from(keys.keys()).toSorted(), [today, tomorrow])
+      yield* encryptOne(store, "ann", "Ann Archer")
+      assert.strictEqual((yield* driver.find(["ann"])).keys.size, 1, "another subject has one key")
+    }))
+
+  it.effect("are erased from an hour after their day", () =>
+    Effect.gen(function*() {
+      const store = yield* memory()
+      yield* TestClock.setTime(Date.UTC(2026, 11, 1, 0, 59, 59))
+      for (
+        const [subject, message] of [
+          [today, "cannot be erased before 2026-12-01T01:00:00.000Z"],
+          [tomorrow, "cannot be erased before 2026-12-02T01:00:00.000Z"],
+          ["evsrc:payloads:ann", "it must have a day, such as evsrc:payloads:2026-12-01"]
+        ] as const
+      ) {
+        const reason = yield* reasonOf(store.erase(subject))
+        assert.strictEqual(reason._tag, "InvalidRequest")
+        assert.include(reason.message, message)
+      }
+      yield* TestClock.setTime(Date.UTC(2026, 11, 1, 1))
+      yield* store.erase(today)
+      assert.strictEqual((yield* reasonOf(encryptOne(store, today, "late")))._tag, "SubjectErased")
+      yield* encryptOne(store, tomorrow, "next")
+    }))
+})
