@@ -5,6 +5,7 @@ import { Deferred, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { Aggregate, Command, CommandBus, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import { freshDatabase } from "../support/Database.ts"
+import { deadlocks } from "../support/deadlocks.ts"
 
 const Counted = Schema.TaggedUnion({ Counted: { first: Schema.String, second: Schema.String } })
 const Count = Command.make("Count", { payload: { id: Schema.String, first: Schema.String, second: Schema.String } })
@@ -49,15 +50,6 @@ const storesOf = (url: string) =>
   Layer.mergeAll(PgEventStore.layerWith({ lockTimeout: "30 seconds" }), PgProjectionStore.layer).pipe(
     Layer.provideMerge(clientOf(url))
   )
-
-const deadlocks = Effect.gen(function*() {
-  const sql = yield* PgClient.PgClient
-  // Another session sees the statistics of a back end once it has reported them.
-  yield* sql`select pg_stat_force_next_flush()`
-  const [found] = yield* sql<{ readonly deadlocks: bigint }>`
-    select deadlocks from pg_stat_database where datname = current_database()`
-  return Number(found!.deadlocks)
-})
 
 const makeTable = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient

@@ -1,12 +1,13 @@
 /** The order of inline projections when programs with clients of their own append, and appends that wait for a document, on a PostgreSQL server. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, type Duration, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
+import { Context, type Duration, Effect, Fiber, Latch, Layer, Option, Redacted, Result, Schedule } from "effect"
 import { EventStore, type EventStoreError, type Projection, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import { define, type KeyOf, keysOf, Priced, race, requireSame, rows } from "../projection/InlineOrderSuite.ts"
 import { upTo } from "../support/AccountFixtures.ts"
 import { freshDatabase } from "../support/Database.ts"
+import { deadlocks } from "../support/deadlocks.ts"
 
 type Inline = Projection.Any<"inline"> | Projection.AnyHandler<"inline">
 
@@ -59,6 +60,8 @@ describe("Programs with the same inline projections", () => {
       const inline = pairs.map(({ inline }) => inline)
       const programs = [yield* program(url, inline), yield* program(url, inline.toReversed())]
       yield* Effect.provideContext(race("price", programs, pairs), programs[0]!)
+      // An append in a transaction of its own takes all of its locks in one order.
+      assert.strictEqual(yield* Effect.provideContext(deadlocks, programs[0]!), 0)
     }), 60_000)
 
   it.live("fold each document in the order of the log within transactions of the caller", () =>
@@ -76,6 +79,39 @@ describe("Programs with the same inline projections", () => {
         yield* Effect.provideContext(requireSame([pair], `round ${round}`), programs[0]!)
       }
     }), 60_000)
+
+  it.live(
+    "deadlock when two transactions of callers change documents in opposite order",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* freshDatabase
+        const pair = define("price", ({ shop }) => shop)
+        const programs = [yield* program(url, [pair.inline]), yield* program(url, [pair.inline])]
+        const both = yield* Latch.make()
+        let arrived = 0
+        const meet = Effect.suspend(() => ++arrived === 2 ? both.open : both.await)
+        const append2 = (n: number, first: string, second: string) =>
+          Effect.flatMap(PgClient.PgClient, (sql) =>
+            sql.withTransaction(
+              append(`price-${n}-1`, n, first).pipe(
+                Effect.andThen(meet),
+                Effect.andThen(append(`price-${n}-2`, n, second))
+              )
+            )).pipe(Effect.provideContext(programs[n % 2]!), Effect.result)
+        const results = yield* Effect.timeout(
+          Effect.all([append2(1, "last", "other"), append2(2, "other", "last")], { concurrency: 2 }),
+          "20 seconds"
+        )
+        const failures = results.filter(Result.isFailure)
+        assert.strictEqual(failures.length, 1)
+        const { failure } = failures[0]!
+        assert("reason" in failure, failure._tag)
+        assert.strictEqual(failure.reason._tag, "StoreUnavailable")
+        yield* Effect.provideContext(requireSame([pair], "the deadlock"), programs[0]!)
+        assert.strictEqual(yield* Effect.provideContext(deadlocks, programs[0]!), 1)
+      }),
+    60_000
+  )
 
   it.live("run handlers in the order of the log within a tag", () =>
     Effect.gen(function*() {
