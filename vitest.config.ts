@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { posix, sep } from "node:path"
 import { defaultServerConditions } from "vite"
 import { defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
 import SkipReporter from "./test/support/SkipReporter.ts"
 
 const onlyLong = "test/**/*.long.test.ts"
@@ -14,6 +15,30 @@ const longFiles = (): ReadonlyArray<string> =>
       !file.includes("/node_modules/") && file.endsWith(".test.ts") &&
       /\/support\/scale\.ts"/.test(readFileSync(file, "utf8"))
     )
+
+/** Files that take long, in the order in which they start. Vitest itself knows only their sizes when it has no results of an earlier run. */
+const longest = [
+  "conformance/postgres",
+  "conformance/pglite",
+  "conformance/clients",
+  "conformance/memory",
+  "pg/deadlines",
+  "package/pack",
+  "examples/users-main",
+  "pg/"
+]
+
+/** Starts the files that take longest first, so that none of them runs alone at the end. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const index = longest.findIndex((part) => moduleId.includes(`/test/${part}`))
+      return index === -1 ? longest.length : index
+    }
+    // oxlint-disable-next-line unicorn/no-array-sort -- it is Vitest's method, and returns another array
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b))
+  }
+}
 
 export default defineConfig(({ mode }) => {
   const isLong = mode === "long" || process.env["TEST_LENGTH"] === "long"
@@ -29,7 +54,9 @@ export default defineConfig(({ mode }) => {
       pool: "forks",
       // Test files share a worker's modules: loading Effect for each of a hundred files took a third of the time.
       isolate: false,
-      maxWorkers: 2,
+      // One more than CI has cores, because many tests wait.
+      maxWorkers: 3,
+      sequence: { sequencer: LongestFirst },
       testTimeout: 60_000,
       hookTimeout: 120_000
     }

@@ -69,7 +69,7 @@ export const everySuite = <E>(name: string, stores: Layer.Layer<Stores, E>): voi
   conformance(`command ids on ${name}`, stores, commandIds)
   conformance(`personal data on ${name}`, stores, PersonalDataSuite.cases)
   conformance(`withheld words on ${name}`, stores, WithheldSuite.cases)
-  conformance(`hunt on ${name}`, stores, HuntSuite.cases)
+  conformance(`hunt on ${name}`, stores, HuntSuite.cases, { concurrent: true })
   conformance(`scan on ${name}`, stores, ScanSuite.scans)
   conformance(`recordings on ${name}`, stores, RecordingSuite.cases)
 }

@@ -1,7 +1,3 @@
-import { EventStoreSuite } from "evsrc/conformance"
-import { chained, everySuite, hashChain, postgres, throughClients } from "./backEnds.ts"
-import { conformance } from "./conformance.ts"
+import { everySuite, postgres } from "./backEnds.ts"
 
 everySuite("PostgreSQL", postgres)
-conformance("EventStore on PostgreSQL, through 10 clients", throughClients(10), EventStoreSuite.cases)
-chained("PostgreSQL, through 10 clients", throughClients(10, hashChain))

@@ -6,9 +6,9 @@ import * as Effect from "effect/Effect"
 import { mkdtemp, readdir, rm } from "node:fs/promises"
 import { createServer } from "node:http"
 import * as Net from "node:net"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { freshDatabase } from "../support/Database.ts"
+import * as Folders from "../support/Folders.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import * as Script from "../support/Script.ts"
 import { at, client, poll } from "./UsersProgram.ts"
@@ -51,7 +51,7 @@ const expectRefusal = Effect.fnUntraced(function*(env: Readonly<Record<string, s
 }, Effect.scoped)
 
 const folder = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "evsrc-example-"))),
+  Effect.promise(() => mkdtemp(join(Folders.forDatabases(), "evsrc-example-"))),
   (path) => Effect.promise(() => rm(path, { recursive: true, force: true }))
 )
 

@@ -14,12 +14,12 @@ import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
-import * as Os from "node:os"
 import * as Path from "node:path"
 import { inject } from "vitest"
 import * as PgliteClient from "../../src/pglite/PgliteClient.ts"
 import type { PgliteError } from "../../src/pglite/PgliteError.ts"
 import { layerPglite } from "../support/Database.ts"
+import * as Folders from "../support/Folders.ts"
 import * as Script from "../support/Script.ts"
 
 const failed = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.map(Effect.result(effect), Result.getFailure)
@@ -29,7 +29,7 @@ const reasonOf = (error: SqlError) => error.reason._tag
 const snapshot = Effect.promise(() => Fs.openAsBlob(inject("pgliteSnapshot")))
 
 const folder = Effect.acquireRelease(
-  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "evsrc-pglite-"))),
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Folders.forDatabases(), "evsrc-pglite-"))),
   (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
 )
 

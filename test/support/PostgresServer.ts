@@ -19,6 +19,7 @@ import type { Readable, Writable } from "node:stream"
 import { setTimeout } from "node:timers/promises"
 import { pathToFileURL } from "node:url"
 import { promisify } from "node:util"
+import * as Folders from "./Folders.ts"
 
 export class PostgresServerError extends Schema.TaggedError<PostgresServerError>()("PostgresServerError", {
   message: Schema.String,
@@ -259,7 +260,7 @@ export const make = Effect.fnUntraced(function*(
   const { folder, initdb, password, postgres, user, watch } = yield* Effect.acquireRelease(
     attempt("initialize", async () => {
       const user = serverUser()
-      const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evsrc-postgres-"))
+      const folder = Fs.mkdtempSync(Path.join(Folders.forDatabases(), "evsrc-postgres-"))
       if (user !== undefined) Fs.chownSync(folder, user.uid, user.gid)
       const watch = new Watch(folder, user)
       const found = options.binaries === undefined ? await binaries(user, options.packageFolder ?? packageFolder()) : {

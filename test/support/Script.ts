@@ -5,6 +5,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { spawn } from "node:child_process"
+import * as Path from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 
@@ -35,6 +36,9 @@ export interface Options {
   readonly env?: Readonly<Record<string, string>>
 }
 
+/** Where Node keeps compiled modules: a process that finds them starts in half the time. */
+const compileCache = Path.resolve(import.meta.dirname, "../../node_modules/.cache/evsrc/compiled")
+
 /** Starts a script. Closing the scope kills it with SIGKILL. Make `path` with `import.meta.resolve`. */
 export const start = (path: string | URL, options: Options = {}): Effect.Effect<Script, never, Scope.Scope> =>
   Effect.acquireRelease(
@@ -45,7 +49,7 @@ export const start = (path: string | URL, options: Options = {}): Effect.Effect<
 const launch = (path: string | URL, options: Options): Script => {
   const file = path instanceof URL || path.startsWith("file:") ? fileURLToPath(path) : path
   const child = spawn(process.execPath, ["--conditions=@evsrc/source", file, ...options.args ?? []], {
-    env: { ...process.env, NODE_OPTIONS: "", ...options.env },
+    env: { ...process.env, NODE_OPTIONS: "", NODE_COMPILE_CACHE: compileCache, ...options.env },
     stdio: ["pipe", "pipe", "pipe"]
   })
   const pid = child.pid

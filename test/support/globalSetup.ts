@@ -20,7 +20,8 @@ declare module "vitest" {
 const settings = {
   max_connections: "200",
   // Without fsync a commit survives the end of the server, but not a power cut, which no test causes.
-  fsync: "off"
+  fsync: "off",
+  full_page_writes: "off"
 }
 
 /** Starts the server. Closes the scope on a failure, because the watching shell would keep the run from ending. */
