@@ -55,11 +55,11 @@ describe("An inline projection that two of three processes run", () => {
         const first = yield* start(url, true)
         const second = yield* start(url, true)
         const without = yield* start(url, false)
-        yield* readFor(scale(20, 200))
+        yield* readFor(scale(10, 200))
         yield* first.signal("SIGKILL")
         yield* without.signal("SIGKILL")
         const replacements = [yield* start(url, true), yield* start(url, false)]
-        yield* readFor(scale(20, 200))
+        yield* readFor(scale(10, 200))
         for (const { write } of [second, ...replacements]) yield* write("stop")
         for (const { exited, stderr } of [second, ...replacements]) {
           assert.strictEqual((yield* exited).code, 0, yield* stderr)

@@ -11,7 +11,7 @@ import * as Script from "../support/Script.ts"
 import { CourseEvent, documented, tabled } from "./keyed.ts"
 
 /** The number of workers that the test kills. */
-const deaths = scale(8, 60)
+const deaths = scale(4, 60)
 const partitions = 4
 const courses = Array.from({ length: 12 }, (_, n) => `course ${n}`)
 /** The courses that have an event which fails. */

@@ -36,9 +36,9 @@ describe("through pgbouncer in transaction mode", Pgbouncer.needed, () => {
         const pooler = yield* Pgbouncer.make(url, 8)
         yield* Effect.gen(function*() {
           const run = yield* Writing.start(pooler, { prepare: false })
-          yield* run.progress(scale(150, 1000))
+          yield* run.progress(scale(80, 1000))
           yield* run.replaceOne
-          yield* run.progress(scale(150, 1000))
+          yield* run.progress(scale(80, 1000))
           const { committed } = yield* run.finish
           for (const { seen } of run.consumers) assert.deepStrictEqual(seen, committed)
         }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(clientAt(pooler)))))

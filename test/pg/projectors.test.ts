@@ -12,7 +12,7 @@ import * as Script from "../support/Script.ts"
 import { foldOf, handled, Tick, ticks } from "./ticks.ts"
 
 /** The number of workers that the test kills. */
-const deaths = scale(8, 60)
+const deaths = scale(5, 60)
 const often = Schedule.spaced("50 millis")
 
 const withStores = (url: string) =>
