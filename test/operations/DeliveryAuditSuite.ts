@@ -247,13 +247,13 @@ const online: ReadonlyArray<Case<Stores>> = [
     const projections = yield* ProjectionStore.ProjectionStore
     let audits = 0
     yield* Effect.gen(function*() {
-      const more = yield* Effect.forkChild(audited.append(200, 201))
+      const more = yield* Effect.forkChild(audited.append(60, 201))
       while (more.pollUnsafe() === undefined) {
         const audit = yield* DeliveryAudit.run(audited.projection)
         equal(audit.first, undefined, "the first fault during the work")
         audits++
       }
-      const last = (yield* audited.append(1, 401)).at(-1)!
+      const last = (yield* audited.append(1, 261)).at(-1)!
       yield* projections.awaitPosition(audited.projection, last.position, "50 seconds")
     }).pipe(Effect.provide(Projector.layer([audited.projection], { batchSize: 3 })))
     isAbove(audits, 1, "the number of audits during the work")
@@ -261,7 +261,7 @@ const online: ReadonlyArray<Case<Stores>> = [
     equal(audit.status, "complete", "the status")
     equal(
       audit.partitions.reduce((sum, p) => sum + p.applied, 0),
-      all.length + 201,
+      all.length + 61,
       "the events applied in all partitions"
     )
     equal(audit.partitions.length, 3, "the number of partitions")
