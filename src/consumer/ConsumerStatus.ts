@@ -35,7 +35,9 @@ export interface ConsumerStatus {
   readonly position: Position.Position
   /** The high-water mark of the log, when it was last read. */
   readonly head: Position.Position
-  /** The positions between both. */
+  /** The position of the last committed event, as of the last heartbeat. A transaction that holds back readers keeps `head` below it. */
+  readonly last: Position.Position
+  /** The positions behind `last`, or behind `head` if that is higher. */
   readonly lag: bigint
   /** The number of partitions that this process owns. */
   readonly partitions: number
@@ -71,15 +73,16 @@ const states: ReadonlyArray<ConsumerState> = ["stuck", "retrying", "catching-up"
 
 /**
  * Combines the status of a worker with those of its partitions. Returns the state of the worst partition and the position of the slowest, or the
- * worker's own state when its requests to the store fail.
+ * worker's own state when its requests to the store fail. `last` is the position of the last committed event.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const combine = (
   worker: PartitionStatus,
-  partitions: ReadonlyArray<PartitionStatus>
-): PartitionStatus & { readonly lag: bigint } => {
+  partitions: ReadonlyArray<PartitionStatus>,
+  last: Position.Position
+): PartitionStatus & Pick<ConsumerStatus, "last" | "lag"> => {
   const rank = ({ state }: PartitionStatus) => states.indexOf(state)
   const worst = partitions.reduce((worst, one) => rank(one) < rank(worst) ? one : worst, partitions[0] ?? worker)
   const { detail, error, state } = rank(worker) < 2 ? worker : worst
@@ -94,8 +97,9 @@ export const combine = (
     position: slowest.position,
     head: partitions.reduce((max, { head }) => Position.max(max, head), worker.head),
     parked: partitions.reduce((sum, { parked }) => sum + parked, 0),
+    last,
     lag: partitions.reduce((max, { head, position }) => {
-      const lag = head > position ? head - position : 0n
+      const lag = Position.max(head, last) - position
       return lag > max ? lag : max
     }, 0n)
   }

@@ -313,10 +313,18 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   yield* worker.outages.succeeded("claim", ...others)
   const isStandby = Math.min(assigned.length, assignmentSize) === 0
   const standby = isStandby ? yield* standbyOf(worker, generation) : undefined
-  const state = yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby })
+  const state = yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby, last: yield* lastOf(worker) })
   yield* publish(worker)
   return WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
 })
+
+/** Returns the position of the last committed event, if the log answers in time: the next heartbeat must not be late. */
+const lastOf = ({ events, settings }: Worker): Effect.Effect<Position.Position | undefined> =>
+  events[internals].driver.last.pipe(
+    Effect.timeoutOption(Duration.times(settings.lease, 1 / 6)),
+    Effect.map(Option.getOrUndefined),
+    Effect.catch(() => Effect.undefined)
+  )
 
 /** Returns how far the other workers are. */
 const standbyOf = Effect.fnUntraced(function*({ events, store }: Worker, generation: string) {

@@ -32,6 +32,8 @@ interface Shared {
   readonly heartbeat: number
   /** The slowest checkpoint and the high-water mark, as read in the last standby. */
   readonly seen: { readonly position: Position.Position; readonly head: Position.Position }
+  /** The position of the last committed event, as of the last claim that could read it. */
+  readonly last: Position.Position
   /** For how long the next yield lasts. It only grows: a process that met one event of newer code will meet others. */
   readonly yieldFor: Duration.Duration
 }
@@ -106,6 +108,8 @@ export type WorkerEvent =
       readonly claimedAt: number
       /** What the store tells a worker without partitions; undefined for a worker that owns some. */
       readonly standby: Shared["seen"] | undefined
+      /** The position of the last committed event, unless it could not be read. */
+      readonly last: Position.Position | undefined
     }
     | ({ readonly _tag: "ClaimFailed" } & Failure)
     | { readonly _tag: "NewerEventMet"; readonly detail: string; readonly error?: EventStoreError | undefined }
@@ -133,6 +137,7 @@ export const initial = (now: number, { lease, retryDelay }: Timing): WorkerState
   applied: 0,
   heartbeat: now,
   seen: { position: Position.start, head: Position.start },
+  last: Position.start,
   yieldFor: Duration.max(retryDelay.first, lease)
 })
 
@@ -150,7 +155,7 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
       return { ...state, generation: event.generation, partitions: without(state.partitions, event.lost) }
     case "Reconciled": {
       const yielding = yieldAt(state, event.claimedAt)
-      const shared: Shared = { ...sharedOf(state), seen: event.standby ?? state.seen }
+      const shared: Shared = { ...sharedOf(state), seen: event.standby ?? state.seen, last: event.last ?? state.last }
       if (yielding !== undefined) return { ...shared, _tag: "Yielding", yielding }
       return { ...shared, _tag: event.standby === undefined ? "Working" : "Standby" }
     }
@@ -241,7 +246,8 @@ export const statusOf = (
   consumer,
   ...ConsumerStatus.combine(
     { ...state.seen, parked: 0, ...workerStatusOf(state) },
-    Array.from(state.partitions.values())
+    Array.from(state.partitions.values()),
+    state.last
   ),
   partitions,
   applied: state.applied,
@@ -270,8 +276,8 @@ const yieldOf = (state: WorkerState): Yield | undefined =>
   state._tag === "Yielding" || state._tag === "Failing" ? state.yielding : undefined
 
 const sharedOf = (
-  { applied, generation, heartbeat, partitions, retryDelays, seen, yieldFor }: WorkerState
-): Shared => ({ applied, generation, heartbeat, partitions, retryDelays, seen, yieldFor })
+  { applied, generation, heartbeat, last, partitions, retryDelays, seen, yieldFor }: WorkerState
+): Shared => ({ applied, generation, heartbeat, last, partitions, retryDelays, seen, yieldFor })
 
 const nextDelay = (last: Duration.Duration | undefined, { retryDelay: { first, max } }: Timing): Duration.Duration =>
   last === undefined ? first : Duration.min(Duration.times(last, 2), max)

@@ -21,7 +21,13 @@ const status = (one: Partial<PartitionStatus> = {}): PartitionStatus => ({
 })
 
 type Event = WorkerState.WorkerEvent
-const reconciled = (now: number, standby?: typeof seen): Event => ({ _tag: "Reconciled", now, claimedAt: now, standby })
+const reconciled = (now: number, standby?: typeof seen, last?: Position.Position): Event => ({
+  _tag: "Reconciled",
+  now,
+  claimedAt: now,
+  standby,
+  last
+})
 const claimFailed = (now: number, state: "retrying" | "stuck" = "retrying"): Event => ({
   _tag: "ClaimFailed",
   now,
@@ -102,6 +108,12 @@ describe("the states of a worker", () => {
 })
 
 describe("a worker that yields to newer code", () => {
+  it("keeps the last committed event that it could read", () => {
+    const last = Position.make(9n)
+    const state = after(reconciled(1, undefined, last), reconciled(2))
+    assert.strictEqual(WorkerState.statusOf("ticks@1", state, 0).last, last)
+  })
+
   it("claims nothing for a lease, and then claims again", () => {
     const state = after(reconciled(1), newerEvent(1_000))
     assert.strictEqual(state._tag, "Yielding")
@@ -112,7 +124,7 @@ describe("a worker that yields to newer code", () => {
   })
 
   it("respects a yield that was in force when the claim began", () => {
-    const late: Event = { _tag: "Reconciled", now: 11_000, claimedAt: 9_000, standby: undefined }
+    const late: Event = { _tag: "Reconciled", now: 11_000, claimedAt: 9_000, standby: undefined, last: undefined }
     assert.strictEqual(after(newerEvent(1_000), late)._tag, "Yielding")
   })
 

@@ -168,6 +168,9 @@ describe("health", () => {
           )
           assert.deepStrictEqual([red.log.lag.events, ofConsumer(red).lag.events, red.log.head], [168, 168, 1n])
           assert.deepStrictEqual(red.log.inFlight.map((one) => [one.pid, one.waitingSince]), [[pid, undefined]])
+          const status = Effect.flatMap(Projector.Projector, ({ status }) => status)
+          const [held] = yield* until(status, ([one]) => one?.last === red.log.last)
+          assert.deepStrictEqual([held?.position, held?.head, held?.lag], [1n, 1n, red.log.last - 1n])
 
           // The operator does as the reason says.
           yield* sql`select pg_terminate_backend(${pid})`
@@ -178,6 +181,7 @@ describe("health", () => {
           )
           const green = yield* until(Health.of([Ticks], limits), ({ status }) => status === "green")
           assert.deepStrictEqual([green.log.lag.events, ofConsumer(green).lag.events], [0, 0])
+          yield* until(status, ([one]) => one?.lag === 0n)
           assert.deepStrictEqual(Option.getOrUndefined(yield* ProjectionStore.get(Ticks, "all")), { count: 169 })
         }).pipe(Effect.provide(Projector.layer([Ticks])))
       ),

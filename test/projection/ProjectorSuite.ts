@@ -16,7 +16,7 @@ import { type Case, equal, isAbove, test, unique } from "../../src/conformance/S
 import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
-import { EventStore } from "../../src/eventStore/EventStore.ts"
+import { EventStore, make as makeEventStore } from "../../src/eventStore/EventStore.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
@@ -211,6 +211,35 @@ export const projections: ReadonlyArray<Case<Stores>> = [
         ))
       )
     }).pipe(Effect.provide(accounts))
+  }),
+
+  test("the lag of a status counts to the last committed event while readers are held back", function*() {
+    const projection = wealth("async")
+    const store = yield* EventStore
+    const { driver } = store[internals]
+    const position = yield* driver.head
+    // Three events above the high-water mark, which an append in flight keeps below them.
+    let isHeld = true
+    const last = Effect.map(driver.last, (last) => isHeld ? Position.make(position + 3n) : last)
+    const held = yield* makeEventStore({ ...driver, last })
+    const running = yield* Layer.build(
+      Layer.fresh(Projector.layer([projection], { lease: "300 millis" })).pipe(
+        Layer.provide(Layer.succeed(EventStore, held))
+      )
+    )
+    const statusWith = (lag: bigint) =>
+      Effect.flatMap(Projector.Projector, (projector) => projector.status).pipe(
+        Effect.provide(running),
+        Effect.repeat({
+          until: ([one]) => one?.state === "live" && one.position >= position && one.lag === lag,
+          schedule: Schedule.spaced("10 millis")
+        }),
+        Effect.timeout("30 seconds")
+      )
+    const [behind] = yield* statusWith(3n)
+    equal(behind && [behind.position, behind.head, behind.last], [position, position, position + 3n], "the status")
+    isHeld = false
+    yield* statusWith(0n)
   }),
 
   test("a projection applies each event once, through restarts and competing workers", function*() {

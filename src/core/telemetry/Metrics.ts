@@ -106,13 +106,13 @@ export const consumerEvents = Metric.counter("evsrc_consumer_events_total", {
 })
 
 /**
- * Positions between a consumer's checkpoint and the high-water mark, by the attribute `consumer`.
+ * Positions between a consumer's checkpoint and the last committed event, by the attribute `consumer`.
  *
  * @since 0.1.0
  * @category metrics
  */
 export const consumerLag = Metric.gauge("evsrc_consumer_lag_positions", {
-  description: "Positions between the checkpoint of a consumer and the high-water mark of the log",
+  description: "Positions between the checkpoint of a consumer and the last committed event",
   bigint: true
 })
 

@@ -11,6 +11,7 @@ const idle: Projector.ConsumerStatus = {
   state: "starting",
   position: Position.start,
   head: Position.start,
+  last: Position.start,
   lag: 0n,
   partitions: 0,
   parked: 0,
