@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
+import * as HandlerRegistry from "../command/HandlerRegistry.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import { ConcurrencyConflict, type EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -53,12 +54,16 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
     const context = yield* Effect.context<never>()
     const execute = yield* makeExecute(store, decider, options)
     const commands = Array.from(decider.aggregate.group.requests.values())
+    yield* HandlerRegistry.register(
+      { definition: decider, name: `the aggregate "${decider.aggregate.name}"` },
+      commands
+    )
     return InProcessRpc.handlers<C, never>(
       commands.map((command) => [command, (payload: Command.Payload<C>) => execute(command, payload)] as const),
       context,
-      decider.personalFields
+      { owner: decider, personal: decider.personalFields }
     )
-  }))
+  })).pipe(Layer.provide(HandlerRegistry.layer))
 
 /** What a command was decided to do on a state: append events, or end without any. */
 interface Decided<E, Error> {

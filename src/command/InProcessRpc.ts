@@ -22,8 +22,13 @@ import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type { HandlerOf } from "./Command.ts"
 import { CommandContext } from "./CommandContext.ts"
 
-/** Any command or query. */
-interface AnyRpc extends Rpc.Any {
+/**
+ * Any command or query.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AnyRpc extends Rpc.Any {
   readonly payloadSchema: { readonly Type: unknown; readonly "~type.make.in": unknown }
   readonly successSchema: { readonly Type: unknown }
   readonly errorSchema: { readonly Type: unknown }
@@ -152,9 +157,20 @@ const entryOf = (context: Context.Context<never>, rpc: AnyRpc): Entry | undefine
 /** The handler that a context holds for an Rpc. `rpc` is missing when `RpcGroup.toHandlers` made it. */
 interface Entry extends Rpc.Handler<string> {
   readonly rpc?: AnyRpc
+  /** The definition of what handles a command: an aggregate's decider or a decision. */
+  readonly owner?: object | undefined
   /** The names of personal fields in the events of the handler; `undefined` when these are not known. */
   readonly personal?: ReadonlySet<string> | undefined
 }
+
+/**
+ * Returns the definition whose handler the context holds for a command.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const ownerOf = (context: Context.Context<never>, rpc: AnyRpc): object | undefined =>
+  entryOf(context, rpc)?.owner
 
 const client = new Rpc.ServerClient(0)
 const requestId = RequestId("0")
@@ -210,12 +226,12 @@ export const handlers = <R extends AnyRpc, Services>(
     readonly [rpc: R, handle: (payload: R["payloadSchema"]["Type"]) => Effect.Effect<unknown, unknown, Services>]
   >,
   context: Context.Context<Services>,
-  /** The names of personal fields in the events of the handlers, if they are known. */
-  personal?: ReadonlySet<string> | undefined
+  /** The definition of what handles commands, and the names of personal fields in their events. */
+  { owner, personal }: Pick<Entry, "owner" | "personal"> = {}
 ): Context.Context<HandlerOf<R>> => {
   const entries = new Map<string, unknown>()
   for (const [rpc, handler] of implementations) {
-    entries.set(rpc.key, { tag: rpc._tag, handler, context, rpc, personal })
+    entries.set(rpc.key, { tag: rpc._tag, handler, context, rpc, owner, personal })
   }
   // The same map from Rpc keys to handlers that RpcGroup.toHandlers makes.
   return Context.makeUnsafe(entries)

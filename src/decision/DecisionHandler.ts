@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
+import * as HandlerRegistry from "../command/HandlerRegistry.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import { ConcurrencyConflict, type EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -55,8 +56,13 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
         },
         (attempt) => handle(store, decision, payload, attempt)
       )
-    return InProcessRpc.handlers<C, never>([[command, execute]], context, EventPersonalData.fieldNamesOf(events))
-  }))
+    yield* HandlerRegistry.register({ definition: decision, name: "a decision" }, [command])
+    return InProcessRpc.handlers<C, never>(
+      [[command, execute]],
+      context,
+      { owner: decision, personal: EventPersonalData.fieldNamesOf(events) }
+    )
+  })).pipe(Layer.provide(HandlerRegistry.layer))
 
 const handle = <C extends Command.Any, Events extends Event.Any>(
   store: EventStore.EventStore["Service"],

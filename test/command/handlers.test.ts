@@ -1,0 +1,64 @@
+/** Two handlers of one command in one program. */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Layer, Schema } from "effect"
+import { Aggregate, Command, CommandBus, Decision, EventStore } from "evsrc"
+
+const Closed = Schema.TaggedUnion({ Closed: { id: Schema.String } })
+const Close = Command.make("Close", { payload: { id: Schema.String } })
+
+const aggregateOf = (name: string) =>
+  Aggregate.make(name, { id: "id", state: Schema.Null, events: Closed, commands: [Close] }).decider({
+    initial: null,
+    evolve: { Closed: () => null },
+    decide: { Close: (_, command) => [Closed.cases.Closed.make(command)] }
+  })
+const [order, cart] = [aggregateOf("Order"), aggregateOf("Cart")]
+const model = Decision.model({ events: Closed, initial: 0, evolve: { Closed: (count) => count + 1 } })
+const decision = Decision.make(Close, {
+  events: Closed,
+  stream: () => "one-close",
+  models: () => ({ model }),
+  decide: (_, command) => [Closed.cases.Closed.make(command)]
+})
+const closeIn = (handlers: Layer.Layer<Command.HandlerOf<typeof Close>, never, EventStore.EventStore>) =>
+  Effect.provide(CommandBus.dispatch(Close, { id: "a" }), handlers)
+
+describe("two handlers of one command", () => {
+  const pairs = {
+    "of two aggregates": [
+      Aggregate.layer(order),
+      Aggregate.layer(cart),
+      `the aggregate "Order"`,
+      `the aggregate "Cart"`
+    ],
+    "of a decision and an aggregate": [
+      Decision.layer(decision),
+      Aggregate.layer(cart),
+      "a decision",
+      `the aggregate "Cart"`
+    ]
+  } as const
+  for (const [name, [one, other, oneName, otherName]] of Object.entries(pairs)) {
+    it.effect(`${name} in one layer are rejected, in either order`, () =>
+      Effect.gen(function*() {
+        for (const layers of [Layer.merge(one, other), Layer.merge(other, one)]) {
+          const message = Cause.pretty(yield* Effect.flip(Effect.sandbox(closeIn(layers))))
+          for (const part of [`"Close" has two handlers`, oneName, otherName]) assert.include(message, part)
+        }
+        assert.strictEqual(yield* EventStore.head, 0n)
+      }).pipe(Effect.provide(EventStore.layerMemory)))
+  }
+
+  it.effect("of one definition are one", () =>
+    Effect.gen(function*() {
+      const { stream } = yield* closeIn(Layer.merge(Aggregate.layer(order), Aggregate.layer(order, { load: "fresh" })))
+      assert.strictEqual(stream, "Order-a")
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("may be provided one within the other, and one after the other", () =>
+    Effect.gen(function*() {
+      const inner = closeIn(Aggregate.layer(cart))
+      const both = Effect.all([closeIn(Aggregate.layer(order)), Effect.provide(inner, Aggregate.layer(order)), inner])
+      assert.deepStrictEqual((yield* both).map(({ stream }) => stream), ["Order-a", "Cart-a", "Cart-a"])
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+})
