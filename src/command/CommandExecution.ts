@@ -10,6 +10,7 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Tracer from "effect/Tracer"
+import { freezeOutsideProduction } from "../core/deepFreeze.ts"
 import { ConcurrencyConflict, EventStoreError, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import type { Metadata } from "../core/Metadata.ts"
@@ -103,6 +104,8 @@ export const make = Effect.fnUntraced(function*(
     handle: (attempt: Attempt) => Effect.Effect<Receipt, E>
   ): Effect.fn.Return<Receipt, E> {
     const command = rpc._tag
+    // It is decided again after a conflict, and its hash is taken after `decide`.
+    freezeOutsideProduction(payload)
     const context = yield* CommandContext
     const defaultActor = yield* DefaultActor
     const commandId = context.commandId ?? newId()

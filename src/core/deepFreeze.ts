@@ -1,5 +1,5 @@
 /**
- * Freezes the states and documents that several calls of the user's functions share.
+ * Freezes the states, documents and payloads that several calls of the user's functions share.
  *
  * @since 0.1.0
  */

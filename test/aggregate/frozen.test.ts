@@ -38,6 +38,32 @@ describe("a decider that changes its state", () => {
       assert.deepStrictEqual((yield* Aggregate.load(changing, "1")).state, { items: [] })
     }).pipe(Effect.provide(Aggregate.layer(changing)), Effect.provide(EventStore.layerMemory)))
 
+  it.effect("fails when it changes the command, which is decided again after a conflict", () =>
+    Effect.gen(function*() {
+      const names = Schema.mutable(Schema.Array(Schema.String))
+      const AddAll = Command.make("AddAll", { payload: { listId: Schema.String, names } })
+      const decider = Aggregate.make("Names", { id: "listId", state: names, events: ListEvent, commands: [AddAll] })
+        .decider({
+          initial: [],
+          evolve: { Added: (items, { item }) => [...items, item] },
+          decide: {
+            AddAll: (_, command) => {
+              command.names.push("changed in place")
+              return command.names.map((item) => ListEvent.cases.Added.make({ listId: command.listId, item }))
+            }
+          }
+        })
+      const exit = yield* CommandBus.dispatch(AddAll, { listId: "1", names: ["a"] }).pipe(
+        Effect.provide(Aggregate.layer(decider)),
+        Effect.exit
+      )
+      assert.include(
+        Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "",
+        `decide of "Names" on "AddAll" changed a value`
+      )
+      assert.strictEqual(yield* EventStore.head, 0n)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
   it("finds plain objects, arrays and instances of Schema.Class frozen, in cycles too", () => {
     class Point extends Schema.Class<Point>("Point")({ at: Schema.Struct({ x: Schema.Int }) }) {}
     const state: { self?: unknown; inner: Array<{ n: number }>; point: Point } = {
