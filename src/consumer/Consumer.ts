@@ -53,7 +53,7 @@ export interface Options<in out Events extends Event.Any = Event.Any> {
    * - `"pass"`, the default: the consumer does not read it. `Health` turns yellow and names the type. A later release that handles the type does not
    *   see the events that were passed.
    * - `"stop"`: the partition stops before it, parks nothing, and lets a process of a newer release take over. Give a `where.streamPrefix` with a
-   *   `-`; otherwise it passes events of a category that has no event of the set yet.
+   *   `-`; otherwise it passes events of a category that has no event of the set yet. An inline or live projection cannot stop.
    */
   readonly unknownTypes?: "pass" | "stop" | undefined
   /** Types outside the set, of the same streams, that the consumer leaves out on purpose; `unknownTypes` does not apply to them. */

@@ -35,7 +35,7 @@ export const make = <const Name extends string, Events extends Event.Any>(
     Consumer.Consumer<Name, Events>,
     "kind" | "name" | "events" | "handles" | "from" | "partitionBy"
   >,
-  options: Consumer.Options<Events>
+  options: Consumer.Options<Events> & Pick<Consumer.Consumer, "lifecycle">
 ): Consumer.Consumer<Name, Events> => {
   const { ignoreTypes = [], onFailure = "park", partitions = 1, unknownTypes = "pass", version = 1, where = {} } =
     options
@@ -50,6 +50,12 @@ export const make = <const Name extends string, Events extends Event.Any>(
   }
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > 256) {
     throw new Error(`${maker}: "${name}" has ${partitions} partitions; use a whole number from 1 to 256`)
+  }
+  if (unknownTypes === "stop" && (options.lifecycle ?? "async") !== "async") {
+    throw new Error(
+      `${maker}: "${name}" is ${options.lifecycle}, so it cannot stop before an event of unknown type; leave \`unknownTypes\` out, and see Health, or `
+        + "make it async"
+    )
   }
   // Throws for personal data that cannot be encrypted.
   EventPersonalData.fieldLocators(events)

@@ -137,7 +137,7 @@ export const of = Effect.fn("Health.of")(function*(
   const types = yield* countTypes(log, end.head)
   for (const consumer of consumers) {
     if (consumer.lifecycle === "inline" || consumer.lifecycle === "live") {
-      all.push(yield* synchronousHealth(log, consumer, end.last))
+      all.push(yield* synchronousHealth(log, consumer, end.last, UnknownTypes.of(consumer, types)))
       continue
     }
     const unknownTypes = UnknownTypes.of(consumer, types)
@@ -194,16 +194,21 @@ const countTypes = Effect.fnUntraced(function*(
   return counted.types
 })
 
-/** Returns the health of an inline projection, which has no worker; a live one has nothing that could be wrong. */
+/** Returns the health of an inline or live projection, which has no worker. */
 const synchronousHealth = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   consumer: Consumer.Consumer,
-  position: Position.Position
+  position: Position.Position,
+  unknownTypes: ReadonlyArray<EventType>
 ): Effect.fn.Return<ConsumerHealth, EventStoreError> {
   const { id, lifecycle } = consumer
   const incomplete = lifecycle === "live"
     ? undefined
     : InlineCompleteness.whyIncomplete(consumer, yield* log.inlineProjections.find(id))
+  const ofDocuments: HealthStatus.Assessment = incomplete === undefined
+    ? { status: "green", reasons: [] }
+    : { status: "red", reasons: [incomplete.message] }
+  const ofTypes = HealthStatus.ofUnknownTypes(unknownTypes.map((one) => ({ ...one, policy: "passes" })), [])
   return {
     consumer: id,
     generation: id,
@@ -213,9 +218,8 @@ const synchronousHealth = Effect.fnUntraced(function*(
     heartbeatAge: undefined,
     throughput: undefined,
     partitions: [],
-    unknownTypes: [],
-    status: incomplete === undefined ? "green" : "red",
-    reasons: incomplete === undefined ? [] : [incomplete.message]
+    unknownTypes,
+    ...HealthStatus.worstOf([ofDocuments, ofTypes], () => undefined)
   }
 })
 

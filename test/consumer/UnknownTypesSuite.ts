@@ -102,6 +102,33 @@ const health: ReadonlyArray<Case<Stores>> = [
     equal([audit.status, audit.first?.position], ["faulty", first], "the audit of the newer code")
   }),
 
+  test("health names the types that an inline or live projection does not know", function*() {
+    const category = uniqueCategory()
+    yield* append(`${category}-1`, filled(1), emptied)
+    for (const lifecycle of ["inline", "live"] as const) {
+      const definition = (options: Options) =>
+        Projection.make(unique("carts"), {
+          lifecycle,
+          events: Old,
+          where: { streamPrefix: `${category}-` },
+          document: Schema.Int,
+          key: (_, { stream }) => stream,
+          evolve: { CartFilled: (sum = 0, { by }) => sum + by },
+          ...options
+        })
+      const { reasons, status } = yield* Health.of([definition({})])
+      equal(status, lifecycle === "live" ? "yellow" : "red", `the status of an ${lifecycle} projection`)
+      includes(reasons.join("\n"), `"CartEmptied"`, "the type")
+      includes(reasons.join("\n"), "passes it by", "what becomes of it")
+      equal((yield* Health.of([definition({ ignoreTypes: ["CartEmptied"] })])).status === "yellow", false, "ignored")
+      const thrown = yield* Effect.flip(Effect.try({
+        try: () => definition({ unknownTypes: "stop" }),
+        catch: String
+      }))
+      includes(thrown, `is ${lifecycle}, so it cannot stop`, "unknownTypes stop")
+    }
+  }),
+
   test("types of other streams, legacy types and ignored events are not unknown", function*() {
     const [category, otherCategory] = [uniqueCategory(), uniqueCategory()]
     yield* append(`${category}-1`, filled(1))
