@@ -9,7 +9,9 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as Position from "../core/Position.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
+import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { type ExportState, initialState, readLines } from "./ExportReader.ts"
 import { type ExportOptions, resumeExport } from "./LogExporter.ts"
 import {
@@ -67,6 +69,16 @@ export const exportToFile = (
 
 const encoder = new TextEncoder()
 
+/** Returns whether the log has the event at which the export of a header ends. */
+const isOfLog = (
+  driver: EventStoreDriver,
+  { head, headEventId }: Pick<ExportState, "headEventId"> & { readonly head: Position.Position }
+): Effect.Effect<boolean, EventStoreError> =>
+  Effect.map(
+    driver.eventIds([head]),
+    ([id]) => head === Position.start || id !== undefined && (headEventId ?? id) === id
+  )
+
 /** Verifies the beginning of an export in a file, which must be of this log, and returns the state after it. */
 const readPartial = Effect.fnUntraced(function*<E>(
   lines: Stream.Stream<Uint8Array, E>
@@ -76,6 +88,14 @@ const readPartial = Effect.fnUntraced(function*<E>(
     readLines(lines, { allowTruncated: true }),
     () => initialState,
     Effect.fnUntraced(function*(_, { lines, state }) {
+      const [header] = lines
+      if (header?.kind === "header" && !(yield* isOfLog(driver, header))) {
+        return yield* new TransferRejected({
+          detail:
+            `The file was begun on another log, whose event at position ${header.head} is not in this one; choose another path, or export `
+            + "without resume"
+        })
+      }
       const last = lines.findLast((line) => line.kind === "event")
       if (last?.kind === "event" && last.event.position === state.position && !(yield* hasEvent(driver, last.event))) {
         return yield* new TransferRejected({

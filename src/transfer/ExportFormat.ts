@@ -27,7 +27,9 @@ const Header = Schema.Struct({
   format: Schema.Literal("evsrc-log"),
   version: Schema.Literal(formatVersion),
   /** The position of the last event. */
-  head: Position
+  head: Position,
+  /** The id of that event, by which a file is known to be of a log. */
+  headEventId: Schema.optionalKey(Schema.String)
 })
 
 const Archived = Schema.Struct({
@@ -87,8 +89,8 @@ const withoutEnd = (object: object): string => JSON.stringify(object).slice(0, -
 export const encode = (line: Line): string => {
   switch (line.kind) {
     case "header": {
-      const { format, head, kind, version } = line
-      return JSON.stringify({ kind, format, version, head: String(head) })
+      const { format, head, headEventId, kind, version } = line
+      return JSON.stringify({ kind, format, version, head: String(head), headEventId })
     }
     case "event": {
       const { event } = line

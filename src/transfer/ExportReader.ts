@@ -25,6 +25,8 @@ export interface ExportState {
   readonly checksum: ExportChecksums.ChecksumState
   /** The log's high-water mark as the header states it; undefined before the header. */
   readonly head: Position.Position | undefined
+  /** The id of the event there. */
+  readonly headEventId?: string | undefined
   /** The position of the last event so far. */
   readonly position: Position.Position
   /** The number of event lines so far. */
@@ -285,7 +287,7 @@ const stateAfter = (state: ExportState, line: ExportFormat.Line): ExportState | 
   if (state.isComplete) return "the line follows the footer"
   if (state.head === undefined) {
     return line.kind === "header"
-      ? { ...state, head: line.head }
+      ? { ...state, head: line.head, headEventId: line.headEventId }
       : "the first line is not a header; this is not an export, or its beginning is lost"
   }
   switch (line.kind) {

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import { countExported } from "../core/telemetry/metricUpdates.ts"
@@ -124,17 +124,24 @@ const nextLines = Effect.fnUntraced(function*(
   const { head } = before
   if (head === undefined) {
     const head = yield* driver.head
+    const [headEventId] = yield* driver.eventIds([head])
+    const id = headEventId === undefined ? {} : { headEventId }
     return {
-      lines: [{ kind: "header", format: "evsrc-log", version: ExportFormat.formatVersion, head }],
-      next: { ...before, head }
+      lines: [{ kind: "header", format: "evsrc-log", version: ExportFormat.formatVersion, head, ...id }],
+      next: { ...before, head, headEventId }
     }
   }
   if (before.position < head) {
     const page = yield* driver.readStored({ after: before.position, limit })
     const events = page.events.filter(({ position }) => position <= head)
     const last = events[events.length - 1]
-    // An append in flight may briefly move the high-water mark back.
-    if (last === undefined) yield* driver.changed(before.position)
+    if (last === undefined) {
+      if (page.head >= head) {
+        return yield* storeError(new LogDiverged({ eventId: before.headEventId ?? "", position: head }))
+      }
+      // An append in flight may briefly move the high-water mark back.
+      yield* driver.changed(before.position)
+    }
     return {
       lines: events.map((event) => ({ kind: "event", event })),
       next: { ...before, position: last?.position ?? before.position, events: before.events + events.length }

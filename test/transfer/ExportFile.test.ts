@@ -453,6 +453,15 @@ describe("an export file", () => {
           const error = yield* Effect.flip(on(other)(LogTransfer.exportToFile(path, { resume: true })))
           assert.strictEqual(error._tag, "TransferRejected", `a log of ${events} other events`)
         }
+        const header = whole.slice(0, whole.indexOf(10) + 1)
+        yield* fs.writeFile(path, header)
+        for (const events of [0, 10, 2000, 2500]) {
+          const other = yield* freshStore
+          yield* on(other)(fill(events))
+          const error = yield* Effect.flip(on(other)(LogTransfer.exportToFile(path, { resume: true })))
+          assert.strictEqual(error._tag, "TransferRejected", `a header alone, and a log of ${events} other events`)
+        }
+        assert.deepStrictEqual(Buffer.from(yield* fs.readFile(path)), Buffer.from(header), "the file is unchanged")
       }).pipe(Effect.scoped)
     ))
 })
