@@ -58,6 +58,8 @@ const succeed = async (cwd: string, command: string, ...args: ReadonlyArray<stri
 let temp: string
 let tarball: string
 let contents: ReadonlyArray<string>
+/** A project with effect alone. */
+let core: string
 
 /**
  * Creates a project in which npm has installed the tarball and the given packages. These are links to the repository's
@@ -106,6 +108,7 @@ beforeAll(async () => {
   tarball = join(temp, (await readdir(temp)).find((name) => name.endsWith(".tgz"))!)
   contents = (await succeed(temp, "tar", "-tzf", tarball)).split("\n").filter((line) => line.startsWith("package/"))
     .map((line) => line.slice("package/".length)).toSorted()
+  core = await project("core", "effect", "@types/node")
 })
 
 afterAll(() => rm(temp, { recursive: true, force: true }))
@@ -162,13 +165,7 @@ describe("the tarball", () => {
 })
 
 describe("a project with effect alone", () => {
-  let directory: string
-  beforeAll(async () => {
-    directory = await project("core", "effect", "@types/node")
-  })
-
-  const load = (specifier: string) =>
-    run(directory, "node", "--input-type=module", "--eval", `await import("${specifier}")`)
+  const load = (specifier: string) => run(core, "node", "--input-type=module", "--eval", `await import("${specifier}")`)
 
   it("loads the core and the testing tools", async () => {
     for (const specifier of ["evsrc", "evsrc/domain", "evsrc/testing", "evsrc/conformance"]) {
@@ -185,7 +182,7 @@ describe("a project with effect alone", () => {
   it("type-checks, the declarations of evsrc and effect included", async () => {
     assert.deepStrictEqual(
       await typeCheck(
-        directory,
+        core,
         Object.fromEntries(
           ["evsrc", "evsrc/domain", "evsrc/testing"].map((entry, i) => [`entry${i}.ts`, consumer(entry)])
         )
@@ -331,8 +328,7 @@ describe("a bundle of definitions for a browser", () => {
   `
 
   it("contains no store, no runtime and nothing of Node", async () => {
-    const directory = await project("browser", "effect")
-    const entry = join(directory, "domain.js")
+    const entry = join(core, "domain.js")
     await writeFile(entry, domain)
     const bundle = await rolldown({
       input: entry,
@@ -360,8 +356,8 @@ describe("a bundle of definitions for a browser", () => {
     assert.deepStrictEqual(ours.filter(([file]) => services.test(file)), [])
     assert.isBelow(chunk.code.length, 300_000)
     assert.isBelow(size, 100_000)
-    const file = join(directory, "bundle.mjs")
+    const file = join(core, "browser.mjs")
     await writeFile(file, chunk.code)
-    assert.strictEqual((await succeed(directory, "node", file)).trim(), "3")
+    assert.strictEqual((await succeed(core, "node", file)).trim(), "3")
   })
 })
