@@ -92,7 +92,8 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
   Layer.effect(
     EventStore.EventStore,
     Effect.gen(function*() {
-      const { changeAppends, driver: log } = (yield* EventStore.EventStore)[internals]
+      const store = yield* EventStore.EventStore
+      const { changeAppends, driver: log } = store[internals]
       const documents = (yield* ProjectionStore.ProjectionStore)[internals].driver
       if (log.transactions !== documents.transactions) {
         return yield* Effect.die(
@@ -100,6 +101,15 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
         )
       }
       const all: ReadonlyArray<Projection.Any | Projection.AnyHandler> = projections
+      const ids = [...stackedUnder.get(store) ?? [], ...all.map(({ id }) => id)]
+      const twice = ids.find((id, index) => ids.indexOf(id) < index)
+      if (twice !== undefined) {
+        return yield* Effect.die(
+          new Error(
+            `Projector.layerInline: the event store already runs the projection "${twice}"; give it to one layer, once`
+          )
+        )
+      }
       const bind = yield* SharedTransaction.make<Projection.Services<P>>("Projector.layerInline", documents, all)
       const inlines = all.map((projection): Inline => ({
         id: projection.id,
@@ -111,9 +121,14 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
           : { projection, handle: undefined }
       }))
       yield* register({ log, documents }, all, options)
-      return changeAppends((request) => withProjections(request, inlines))
+      const changed = changeAppends((request) => withProjections(request, inlines))
+      stackedUnder.set(changed, ids)
+      return changed
     })
   )
+
+/** The ids of the inline projections that the appends of an event store run. */
+const stackedUnder = new WeakMap<EventStore.EventStore["Service"], ReadonlyArray<string>>()
 
 /** Makes the documents that are not complete, and looks for gaps from then on. */
 const register = Effect.fnUntraced(function*(

@@ -1,6 +1,6 @@
 /** Inline projections extend the appends of the one event store. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Option, Schema, Stream } from "effect"
+import { Cause, Context, Effect, Layer, Option, Schema, Stream } from "effect"
 import { EventStore, KeyStore, PersonalData, Projection, ProjectionStore, Projector } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 
@@ -90,6 +90,25 @@ describe("Projector.layerInline", () => {
       )
       assert.deepStrictEqual(inTransaction, [false, true])
     }).pipe(Effect.provide(Layer.fresh(stores))))
+
+  for (
+    const [where, layer] of [
+      ["one list", Projector.layerInline([first, second, first])],
+      [
+        "stacked layers",
+        Projector.layerInline([first]).pipe(Layer.provide(Projector.layerInline([second, namesOf("first")])))
+      ]
+    ] as const
+  ) {
+    it.effect(`dies when ${where} name a projection twice, which would run twice`, () =>
+      Effect.gen(function*() {
+        const cause = yield* Effect.flip(Effect.sandbox(Layer.build(layer)))
+        assert.include(
+          Cause.pretty(cause),
+          `the event store already runs the projection "first@1"; give it to one layer, once`
+        )
+      }).pipe(Effect.provide(Layer.fresh(stores))))
+  }
 
   for (const failing of ["the inner", "the outer"]) {
     it.effect(`writes nothing when a projection of ${failing} layer fails`, () =>
