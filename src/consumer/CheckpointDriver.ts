@@ -182,6 +182,9 @@ export interface ConsumerDriver extends LeaseDriver, CheckpointDriver, ParkingDr
   /** Identifies what the transactions of this driver are bound to. Drivers with the same value can share a transaction. */
   readonly transactions: unknown
 
+  /** The database schema of the tables; undefined without a database. */
+  readonly schema?: string | undefined
+
   /**
    * Returns a position above which the caller's own transaction may have appended events that it has not committed; none if it has appended
    * nothing, or outside a transaction.

@@ -381,6 +381,8 @@ export interface EventTypes {
 export interface EventStoreDriver {
   /** The identity of this driver's transactions. Stores with the same identity can share a transaction. */
   readonly transactions: unknown
+  /** The database schema of the tables; undefined without a database. */
+  readonly schema?: string | undefined
   /** Returns whether the caller is in a transaction of its own, which may still be rolled back. */
   readonly inTransaction: Effect.Effect<boolean>
 

@@ -83,6 +83,7 @@ export const makeDriver = Effect.fnUntraced(
     return {
       ...reader,
       transactions: sql.transactionService.key,
+      schema,
       inTransaction: Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome),
       append: (request) =>
         Effect.withFiber((fiber) =>

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as StoreSchemas from "../consumer/StoreSchemas.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import * as HandledEvent from "../core/HandledEvent.ts"
 import { internals } from "../core/internals.ts"
@@ -100,6 +101,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
           new Error("Projector.layerInline: the event store and the projection store must use the same database client")
         )
       }
+      yield* StoreSchemas.requireSame("Projector.layerInline", log, documents)
       const all: ReadonlyArray<Projection.Any | Projection.AnyHandler> = projections
       const ids = [...stackedUnder.get(store) ?? [], ...all.map(({ id }) => id)]
       const twice = ids.find((id, index) => ids.indexOf(id) < index)

@@ -10,8 +10,9 @@ import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
 import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
+import * as StoreSchemas from "../consumer/StoreSchemas.ts"
 import { internals } from "../core/internals.ts"
-import type * as EventStore from "../eventStore/EventStore.ts"
+import * as EventStore from "../eventStore/EventStore.ts"
 import * as DocumentProcessor from "./DocumentProcessor.ts"
 import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
@@ -55,6 +56,7 @@ export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHa
     Effect.gen(function*() {
       const registry = yield* ConsumerRegistry.ConsumerRegistry
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      yield* StoreSchemas.requireSame("Projector.layer", (yield* EventStore.EventStore)[internals].driver, driver)
       const bind = yield* SharedTransaction.make<Projection.Services<P>>("Projector.layer", driver, projections)
       const workers = yield* Effect.forEach(
         projections,

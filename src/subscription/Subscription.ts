@@ -17,6 +17,7 @@ import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
 import * as Retries from "../consumer/Retries.ts"
+import * as StoreSchemas from "../consumer/StoreSchemas.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
@@ -169,6 +170,7 @@ export const layer = <const S extends Any>(
     Effect.gen(function*() {
       const registry = yield* ConsumerRegistry.ConsumerRegistry
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      yield* StoreSchemas.requireSame("Subscription.layer", (yield* EventStore.EventStore)[internals].driver, driver)
       const context = yield* EventHandlers.services<Projection.Services<S>>()
       const workers = yield* Effect.forEach(subscriptions, (subscription: Any) => {
         // The type of the layer requires the services of every handler.

@@ -34,7 +34,7 @@ import * as PgPersonalDataScan from "./PgPersonalDataScan.ts"
 export const makeDriver = Effect.fnUntraced(
   function*(options: PgOptions = {}): Effect.fn.Return<ProjectionStoreDriver, EventStoreError, SqlClient.SqlClient> {
     const sql = yield* SqlClient.SqlClient
-    const { quoted } = yield* schemaOf(options)
+    const { name, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
     const query = PgStatement.make(connections)
     return {
@@ -46,6 +46,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgInlineDocuments.make(query, quoted),
       ...PgPersonalDataScan.make(query, quoted),
       transactions: sql.transactionService.key,
+      schema: name,
       uncommittedAbove: Effect.flatMap(
         Effect.serviceOption(sql.transactionService),
         (transaction) =>
