@@ -335,12 +335,20 @@ create table evsrc.parked (
   error text not null,
   attempts integer not null default 1,
   parked_at timestamptz not null default clock_timestamp(),
-  -- The operator's request, which the partition's owner carries out.
+  -- The operator's request, which the partition's owner carries out. One request may be for many keys.
   request text check (request in ('retry', 'skip')),
+  request_id text collate "C",
   requested_by text,
   request_reason text,
+  -- Whether the owner frees the key: the events of the key up to this one are applied or skipped, and those after it wait.
+  freeing boolean not null default false check (not freeing or request is not null),
   primary key (generation, partition, key)
 );
+
+create index parked_position on evsrc.parked (generation, position);
+create index parked_key on evsrc.parked (generation, key);
+create index parked_requested on evsrc.parked (generation, partition, position) where request is not null;
+create index parked_request_id on evsrc.parked (request_id) where request_id is not null;
 
 -- What happened to parked keys. Rows stay for good.
 create table evsrc.parking_log (
@@ -354,10 +362,15 @@ create table evsrc.parking_log (
   action text not null check (action in ('parked', 'retried', 'skipped', 'failed')),
   detail text,
   actor text,
+  -- The request that led to it.
+  request_id text collate "C",
   at timestamptz not null default clock_timestamp()
 );
 
-create index parking_log_generation on evsrc.parking_log (generation, position);
+create index parking_log_generation on evsrc.parking_log (generation, id);
+create index parking_log_key on evsrc.parking_log (generation, key, id);
+create index parking_log_request on evsrc.parking_log (request_id, id) where request_id is not null;
+create index parking_log_skipped on evsrc.parking_log (generation, partition, position) where action = 'skipped';
 
 -- Raises an exception if a consumer is an inline projection, or becomes one at the moment: with checkpoints, its documents would have
 -- some events twice. An inline projection takes the lock exclusively when it starts, and fails if it finds generations.
@@ -631,21 +644,28 @@ create function evsrc.record_late_delivery(p_generation text, p_partition intege
 returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  segment_first bigint;
 begin
   update evsrc.checkpoints
     set applied = applied + cardinality(p_positions),
       digest = digest # coalesce((select bit_xor(event_digest) from unnest(p_digests) as event_digest), 0),
       applied_at = clock_timestamp()
     where generation = p_generation and partition = p_partition;
-  for event_number in 1 .. cardinality(p_positions) loop
-    select max(first) into segment_first from evsrc.delivery_log
-      where generation = p_generation and partition = p_partition and first <= p_positions[event_number];
-    insert into evsrc.delivery_log as log (generation, partition, first, events, digest)
-      values (p_generation, p_partition, coalesce(segment_first, p_positions[event_number]), 1, p_digests[event_number])
-      on conflict (generation, partition, first) do update set events = log.events + 1, digest = log.digest # excluded.digest;
-  end loop;
+  -- Those before the first segment begin one.
+  insert into evsrc.delivery_log as log (generation, partition, first, events, digest)
+    select p_generation, p_partition, late.first, count(*), bit_xor(late.digest)
+      from (
+        select late_digest as digest, coalesce(
+            (
+              select max(segment.first) from evsrc.delivery_log segment
+                where segment.generation = p_generation and segment.partition = p_partition and segment.first <= late_position
+            ),
+            min(late_position) over ()
+          ) as first
+          from unnest(p_positions, p_digests) as delivery(late_position, late_digest)
+      ) as late
+      group by late.first
+    on conflict (generation, partition, first) do update
+      set events = log.events + excluded.events, digest = log.digest # excluded.digest;
 end $$;
 
 -- Parks keys, each from an event on that the consumer could not process. One element per key.
@@ -665,39 +685,65 @@ as $$
       from unnest(p_keys, p_streams, p_positions, p_event_ids, p_errors) as failed(key, stream, position, event_id, error);
 $$;
 
--- Ends the parking of a key at an event after a retry or a skip, with its entry in the parking log. Returns whether it was parked there:
--- the checkpoint does not move, so only this tells that another transaction has done the same.
---   p_next_*  empty arrays, or one element: the event at which the key is parked again
+-- Writes the results of retries and skips for keys of a partition, with their entries in the parking log. One element per key.
+--   p_positions       where each key is parked
+--   p_actions         what happened to the event there; empty for a key that was being freed
+--   p_next_positions  the event at which the key is parked again, or which it has reached while it is being freed; 0 if it is free
+--   p_freeing         whether it is being freed
+-- Returns false, with nothing written, if one of them is parked there no more: the checkpoint does not move, so only this tells that another
+-- transaction has done the same.
 create function evsrc.unpark(
-  p_generation text, p_partition integer, p_key text, p_position bigint, p_action text,
+  p_generation text, p_partition integer, p_keys text[], p_positions bigint[], p_actions text[],
   p_next_streams text[], p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[],
-  p_next_attempts integer[]
+  p_next_attempts integer[], p_freeing boolean[]
 ) returns boolean language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  unparked evsrc.parked;
+  found_keys integer;
 begin
-  delete from evsrc.parked
-    where generation = p_generation and partition = p_partition and key = p_key and position = p_position
-    returning * into unparked;
-  if not found then
+  -- In the order in which requests lock them.
+  perform from evsrc.parked where generation = p_generation and partition = p_partition and key = any (p_keys)
+    order by position, partition, key for update;
+  select count(*) into found_keys
+    from unnest(p_keys, p_positions) as given(key, position)
+      join evsrc.parked on parked.generation = p_generation and parked.partition = p_partition and parked.key = given.key
+        and parked.position = given.position;
+  if found_keys < cardinality(p_keys) then
     return false;
   end if;
-  insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, actor)
-    values (p_generation, p_partition, p_key, unparked.stream, unparked.position, unparked.event_id, p_action,
-      case when p_action = 'failed' then p_next_errors[1] else unparked.request_reason end, unparked.requested_by);
-  if cardinality(p_next_positions) = 0 then
-    return true;
-  end if;
-  if p_next_positions[1] = unparked.position then
-    insert into evsrc.parked (generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at)
-      values (p_generation, p_partition, p_key, unparked.stream, unparked.version, unparked.position, unparked.event_id, unparked.type,
-        p_next_errors[1], unparked.attempts + p_next_attempts[1], unparked.parked_at);
-  else
-    perform evsrc.park(p_generation, p_partition, array[p_key], p_next_streams, p_next_versions, p_next_positions, p_next_event_ids,
-      p_next_types, p_next_errors, p_next_attempts);
-  end if;
+  insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, actor, request_id)
+    select p_generation, p_partition, parked.key, entry.stream, entry.position, entry.event_id, entry.action, entry.detail, entry.actor,
+        parked.request_id
+      from unnest(p_keys, p_actions, p_next_streams, p_next_positions, p_next_event_ids, p_next_errors, p_freeing)
+          as given(key, action, next_stream, next_position, next_event_id, next_error, freeing)
+        join evsrc.parked on parked.generation = p_generation and parked.partition = p_partition and parked.key = given.key,
+        lateral (
+          values
+            (1, parked.stream, parked.position, parked.event_id, nullif(given.action, ''),
+              case when given.action = 'failed' then given.next_error else parked.request_reason end, parked.requested_by),
+            (2, given.next_stream, given.next_position, given.next_event_id,
+              case when not given.freeing and given.next_position not in (0, parked.position) then 'parked' end, given.next_error, null)
+        ) as entry(number, stream, position, event_id, action, detail, actor)
+      where entry.action is not null
+      order by parked.position, parked.key, entry.number;
+  delete from evsrc.parked using unnest(p_keys, p_next_positions) as given(key, next_position)
+    where generation = p_generation and partition = p_partition and parked.key = given.key and given.next_position = 0;
+  -- Those that are being freed keep their request, and the error for which they were parked.
+  update evsrc.parked
+    set stream = given.stream, version = given.version, position = given.position, event_id = given.event_id, type = given.type,
+      error = case when given.freeing then parked.error else given.error end,
+      attempts = case when given.freeing then parked.attempts
+        when given.position = parked.position then parked.attempts + given.attempts else given.attempts end,
+      parked_at = case when given.freeing or given.position = parked.position then parked.parked_at else clock_timestamp() end,
+      freeing = given.freeing,
+      request = case when given.freeing then parked.request end,
+      request_id = case when given.freeing then parked.request_id end,
+      requested_by = case when given.freeing then parked.requested_by end,
+      request_reason = case when given.freeing then parked.request_reason end
+    from unnest(p_keys, p_next_streams, p_next_versions, p_next_positions, p_next_event_ids, p_next_types, p_next_errors, p_next_attempts,
+        p_freeing) as given(key, stream, version, position, event_id, type, error, attempts, freeing)
+    where parked.generation = p_generation and parked.partition = p_partition and parked.key = given.key and given.position <> 0;
   return true;
 end $$;
 

@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import type { ParkedPage, ParkingRequest } from "../consumer/ParkingDriver.ts"
 import type * as Position from "../core/Position.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
@@ -169,41 +170,50 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     const [third, fifth] = [event(3, "first \u0000"), event(5, "second")]
     yield* claim(id, "me", minute, 2)
     yield* store.park(id, 1, [third])
-    const [parked] = yield* store.parked(id)
+    const all = (page: Omit<ParkedPage, "limit"> = {}) => store.parked(id, { limit: 10, ...page })
+    const request = (key: string, of: Omit<ParkingRequest, "id">) =>
+      Effect.map(
+        store.request(id, { ...of, id: `${of.action} of ${key}` }, { key, limit: 10 }),
+        (done) => done.requested
+      )
+    const [parked] = yield* all()
     equal(
       [parked?.key, parked?.version, parked?.position, parked?.attempts],
       [stream, third.version, at(30), 1],
       "it"
     )
-    equal(yield* store.parked(id, 0), [], "in another partition")
-    equal(yield* store.request(id, "Note-2", { action: "retry" }), false, "another key is not")
+    equal(yield* all({ partition: 0 }), [], "in another partition")
+    equal(yield* request("Note-2", { action: "retry" }), 0, "another key is not")
     const requested = Effect.map(claim(id, "me", minute, 2), ({ assigned }) => assigned.map((one) => one.requested))
     equal(yield* requested, [false, false], "no request yet")
-    equal(yield* store.request(id, stream, { action: "retry", actor: "ann" }), true, "asked")
+    equal(yield* request(stream, { action: "retry", actor: "ann" }), 1, "asked")
     equal(yield* requested, [false, true], "the owner hears of it")
-    yield* store.unpark({
-      generation: id,
-      partition: 1,
+    yield* store.unpark(id, 1, [{
       key: stream,
       position: at(30),
       action: "failed",
       next: { ...third, error: "again" }
-    })
-    const [again] = yield* store.parked(id)
+    }])
+    const [again] = yield* all()
     equal([again?.attempts, again?.error, again?.request], [2, "again", undefined], "it has failed again")
-    yield* store.request(id, stream, { action: "skip", actor: "bob", reason: "a test" })
-    equal((yield* store.parked(id))[0]?.request, { action: "skip", actor: "bob", reason: "a test" }, "the request")
+    yield* request(stream, { action: "skip", actor: "bob", reason: "a test" })
+    equal((yield* all())[0]?.request, {
+      id: `skip of ${stream}`,
+      action: "skip",
+      actor: "bob",
+      reason: "a test"
+    }, "the request")
     const unparkAt = (position: Position.Position, action: "skipped" | "retried", next?: typeof fifth) =>
-      store.unpark({ generation: id, partition: 1, key: stream, position, action, next })
+      store.unpark(id, 1, [{ key: stream, position, action, next }])
     equal(yield* unparkAt(at(30), "skipped", fifth), true, "parked there")
-    equal((yield* store.parked(id)).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
-    yield* store.request(id, stream, { action: "retry" })
+    equal((yield* all()).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
+    yield* request(stream, { action: "retry" })
     equal(yield* unparkAt(at(30), "skipped"), false, "no longer parked there")
     equal(yield* unparkAt(at(50), "retried"), true, "parked at the later event")
     equal(yield* unparkAt(at(50), "retried"), false, "not parked at all")
-    equal(yield* store.parked(id), [], "free")
+    equal(yield* all(), [], "free")
     equal(
-      (yield* store.parkingLog(id)).map((
+      (yield* store.parkingLog(id, { limit: 10 })).map((
         e
       ) => [e.action, e.position, e.actor, e.detail?.replace("\u0000", "?").replace("\ufffd", "?")]),
       [

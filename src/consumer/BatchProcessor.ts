@@ -84,6 +84,8 @@ export interface LeasedPartition {
   readonly epoch: bigint
   /** Runs after each failed attempt that another follows, before the pause. */
   readonly onRetry?: ((attempt: Retries.FailedAttempt) => Effect.Effect<void>) | undefined
+  /** Whether a failure that stops the consumer only ends the events of its key, as in a retry of parked keys. `false` by default. */
+  readonly parksAll?: boolean | undefined
 }
 
 /**
@@ -176,7 +178,7 @@ export const effects = (
             applied.push(delivery)
           } else {
             failures.push({ event, key, ...failed })
-            if (stopsAt(consumer, failed.error)) break
+            if (leased.parksAll !== true && stopsAt(consumer, failed.error)) break
             parked.add(key)
           }
         }
@@ -249,7 +251,7 @@ export const transactional = (
   grows: false,
   keysOf: (event) => ConsumerKey.keysOf(consumer, event),
   apply: <A extends CommitResult>(
-    { onRetry }: LeasedPartition,
+    { onRetry, parksAll = false }: LeasedPartition,
     events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {
@@ -288,7 +290,7 @@ export const transactional = (
           continue
         }
         const failure = { event, key, error, attempts }
-        if (stopsAt(consumer, error)) {
+        if (!parksAll && stopsAt(consumer, error)) {
           // Later events are tried together with this one.
           failures = [...failures.filter((other) => other.event.position < event.position), failure]
           batch = batch.slice(0, index)

@@ -114,7 +114,7 @@ export interface DeliveryState {
   readonly deliveryFrom: Position
   readonly applied: bigint
   readonly digest: bigint
-  /** The parked keys, each with the position of its parked event. */
+  /** The parked keys, each with the position from which on its events wait. */
   readonly parked: ReadonlyArray<{ readonly key: string; readonly position: Position }>
   /** The positions of the events that were skipped since the last reset, each with the key under which it was skipped. */
   readonly skipped: ReadonlyArray<{ readonly key: string; readonly position: Position }>

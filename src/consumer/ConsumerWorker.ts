@@ -20,6 +20,7 @@ import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
+import * as LimitedLog from "../core/telemetry/LimitedLog.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
@@ -98,6 +99,7 @@ interface Worker {
   readonly wakeUp: Latch.Latch
   readonly running: Map<number, Running>
   readonly outages: OutageLog.OutageLog
+  readonly logs: PartitionProcessor.ProcessorLogs
   state: WorkerState.WorkerState
 }
 
@@ -123,6 +125,14 @@ export const make = Effect.fnUntraced(function*(
     wakeUp: Latch.makeUnsafe(false),
     running: new Map(),
     outages: OutageLog.make(settings.generation ?? consumer.id),
+    logs: {
+      parked: LimitedLog.make((keys) =>
+        `${consumer.id} has parked ${keys} more keys within a minute; Parking.list returns them, with their errors`
+      ),
+      attempts: LimitedLog.make((attempts) =>
+        `${consumer.id}: ${attempts} more attempts at events failed within a minute; each is logged at the level Debug`
+      )
+    },
     state: WorkerState.initial(yield* Clock.currentTimeMillis, settings)
   }
   const wake = Effect.asVoid(worker.wakeUp.open)
@@ -272,11 +282,13 @@ const keepLeases = (worker: Worker): Effect.Effect<never> =>
 /** Leases that cannot be given back end by themselves. */
 const stop = (worker: Worker): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { owner, processor, running, settings, state, store } = worker
+    const { logs, owner, processor, running, settings, state, store } = worker
     const fibers = Array.from(running.values(), ({ fiber }) => fiber)
     yield* Effect.raceFirst(Fiber.interruptAll(fibers), keepLeases(worker))
     const generation = state.generation ?? settings.generation ?? (yield* store.activeGeneration(processor.consumer.id))
     yield* store.release(generation, owner)
+    yield* logs.parked.summarize({ isEnd: true })
+    yield* logs.attempts.summarize({ isEnd: true })
   }).pipe(Effect.timeoutOption("5 seconds"), Effect.ignore)
 
 /** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
@@ -315,6 +327,8 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   const standby = isStandby ? yield* standbyOf(worker, generation) : undefined
   const state = yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby, last: yield* lastOf(worker) })
   yield* publish(worker)
+  yield* worker.logs.parked.summarize()
+  yield* worker.logs.attempts.summarize()
   return WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
 })
 
@@ -359,6 +373,7 @@ const runPartition = (worker: Worker, generation: string, assignment: Assignment
       maxBatchSize: settings.maxBatchSize,
       retryDelay: settings.retryDelay,
       requests,
+      logs: worker.logs,
       report: (report) => reported(worker, partition, report)
     }, assignment))
     if (Exit.isSuccess(exit)) {

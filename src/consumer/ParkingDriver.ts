@@ -11,15 +11,31 @@ import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
 
 /**
- * An operator's request for a parked key: retry the parked event, or skip it. Either way the later events of the key follow.
+ * An operator's request for parked keys: retry the parked event of each, or skip it. Either way the later events of the key follow.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ParkingRequest {
+  /** One request may be for many keys; the entries of the parking log name it. */
+  readonly id: string
   readonly action: "retry" | "skip"
   readonly actor?: string | undefined
   readonly reason?: string | undefined
+}
+
+/**
+ * An event of the log, as a parked key refers to it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ParkedEvent {
+  readonly stream: StreamId
+  readonly version: Version
+  readonly position: Position
+  readonly eventId: string
+  readonly type: string
 }
 
 /**
@@ -28,14 +44,9 @@ export interface ParkingRequest {
  * @since 0.1.0
  * @category models
  */
-export interface FailedEvent {
+export interface FailedEvent extends ParkedEvent {
   /** The key under which it failed; empty when its key is unknown. */
   readonly key: string
-  readonly stream: StreamId
-  readonly version: Version
-  readonly position: Position
-  readonly eventId: string
-  readonly type: string
   readonly error: string
   /** How often it was tried; once by default. */
   readonly attempts?: number | undefined
@@ -54,6 +65,70 @@ export interface Parked extends FailedEvent {
   readonly attempts: number
   readonly parkedAt: DateTime.Utc
   readonly request: ParkingRequest | undefined
+  /**
+   * Whether a worker frees the key: it has applied or skipped the event that failed, and has reached the event that is named here. Later events of
+   * the key wait for it.
+   */
+  readonly isFreeing: boolean
+}
+
+/**
+ * Which parked keys: those that satisfy all of these conditions.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ParkedFilter {
+  readonly key?: string | undefined
+  /** The position of the parked event. */
+  readonly position?: Position | undefined
+  /** The type of the parked event, as it is stored. */
+  readonly type?: string | undefined
+  /** A text that the error contains. */
+  readonly error?: string | undefined
+  /** Parked before this time, by the clock of the store. */
+  readonly parkedBefore?: DateTime.Utc | undefined
+}
+
+/**
+ * Where a page of parked keys ended. They are in the order of positions, then of partitions, then of keys.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ParkedPlace = Pick<Parked, "position" | "partition" | "key">
+
+/**
+ * A page of parked keys.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ParkedPage extends ParkedFilter {
+  readonly partition?: number | undefined
+  /** Only those with a request. */
+  readonly isRequested?: boolean | undefined
+  /** Only those whose event is at this position or before it. */
+  readonly upTo?: Position | undefined
+  readonly after?: ParkedPlace | undefined
+  readonly limit: number
+}
+
+/**
+ * The number of parked keys of a partition.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ParkedCount {
+  readonly partition: number
+  readonly parked: number
+  /** Those with a request that is not carried out yet. */
+  readonly requested: number
+  /** Those of them that a worker frees. */
+  readonly freeing: number
+  /** The parked event of unknown key at which the partition waits. */
+  readonly waitsAt: Pick<ParkedEvent, "stream" | "version" | "position"> | undefined
 }
 
 /**
@@ -63,6 +138,8 @@ export interface Parked extends FailedEvent {
  * @category models
  */
 export interface ParkingEntry {
+  /** Counts up. */
+  readonly id: bigint
   readonly partition: number
   readonly key: string
   readonly stream: StreamId
@@ -72,23 +149,56 @@ export interface ParkingEntry {
   readonly action: "parked" | "failed" | "retried" | "skipped"
   readonly detail: string | undefined
   readonly actor: string | undefined
+  /** The id of the request that led to it. */
+  readonly request: string | undefined
   readonly at: DateTime.Utc
 }
 
 /**
- * The result of a retry or a skip. The key is parked again at `next`, or free.
+ * A page of the parking log, in order.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ParkingLogPage {
+  readonly key?: string | undefined
+  /** Only the entries of a request. */
+  readonly request?: string | undefined
+  /** Only entries with a larger id. */
+  readonly after?: bigint | undefined
+  readonly limit: number
+  /** Begins with the last entry. */
+  readonly isDescending?: boolean | undefined
+}
+
+/**
+ * How far a request is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RequestProgress {
+  /** How many keys wait for it. */
+  readonly waiting: number
+  /** How many entries the parking log has of it, by action. */
+  readonly entries: Record<ParkingEntry["action"], number>
+}
+
+/**
+ * The result of a retry or a skip. The key is parked again at the event `next`, or has `reached` an event and waits for the later ones, or else is
+ * free.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Unpark {
-  readonly generation: string
-  readonly partition: number
   readonly key: string
   /** The position of the event at which it is parked. */
   readonly position: Position
-  readonly action: "retried" | "skipped" | "failed"
-  readonly next: FailedEvent | undefined
+  /** What happened to the parked event, for the parking log; undefined for a key that was being freed. */
+  readonly action: "retried" | "skipped" | "failed" | undefined
+  readonly next?: FailedEvent | undefined
+  readonly reached?: ParkedEvent | undefined
 }
 
 /**
@@ -105,23 +215,60 @@ export interface ParkingDriver {
     events: ReadonlyArray<FailedEvent>
   ) => Effect.Effect<void, EventStoreError>
 
-  /** Returns the parked keys of a generation, or of one of its partitions, by position. */
-  readonly parked: (generation: string, partition?: number) => Effect.Effect<ReadonlyArray<Parked>, EventStoreError>
+  /** Returns a page of the parked keys of a generation. */
+  readonly parked: (generation: string, page: ParkedPage) => Effect.Effect<ReadonlyArray<Parked>, EventStoreError>
 
-  /** Queues a request for the owners of the partitions in which the key is parked. Returns whether it is parked, and at the event `at` if given. */
-  readonly request: (
+  /** Returns the parked keys of a partition, without their events, by key: those after a key, up to a number. */
+  readonly parkedKeys: (
     generation: string,
-    key: string,
-    request: ParkingRequest,
-    at?: Position
-  ) => Effect.Effect<boolean, EventStoreError>
+    partition: number,
+    after: string | undefined,
+    limit: number
+  ) => Effect.Effect<ReadonlyArray<string>, EventStoreError>
+
+  /** Returns the number of parked keys of each partition that has some. */
+  readonly parkedCounts: (generation: string) => Effect.Effect<ReadonlyArray<ParkedCount>, EventStoreError>
 
   /**
-   * Writes the result of a request, within the transaction that applies the events. Returns false, with nothing written, if the key is not
-   * parked at the position any more. Another transaction has then applied the events, and this one must be rolled back.
+   * Queues a request for the owners of the partitions of a page of parked keys, without those that are being freed. Returns their number, and where
+   * the page ended if there may be more.
    */
-  readonly unpark: (unpark: Unpark) => Effect.Effect<boolean, EventStoreError>
+  readonly request: (
+    generation: string,
+    request: ParkingRequest,
+    page: ParkedPage
+  ) => Effect.Effect<{ readonly requested: number; readonly next: ParkedPlace | undefined }, EventStoreError>
 
-  /** Returns the parking log of a generation, in order. */
-  readonly parkingLog: (generation: string) => Effect.Effect<ReadonlyArray<ParkingEntry>, EventStoreError>
+  /** Withdraws the requests for a page of parked keys, except for those that are being freed. Returns the same as `request`. */
+  readonly withdraw: (
+    generation: string,
+    page: ParkedPage
+  ) => Effect.Effect<{ readonly requested: number; readonly next: ParkedPlace | undefined }, EventStoreError>
+
+  /** Returns how far a request is. */
+  readonly requestProgress: (generation: string, id: string) => Effect.Effect<RequestProgress, EventStoreError>
+
+  /**
+   * Writes the results for keys of a partition, within the transaction that applies the events. Returns false, with nothing written, if one of them
+   * is not parked at the position any more. Another transaction has then applied its events, and this one must be rolled back.
+   */
+  readonly unpark: (
+    generation: string,
+    partition: number,
+    keys: ReadonlyArray<Unpark>
+  ) => Effect.Effect<boolean, EventStoreError>
+
+  /** Returns a page of the parking log of a generation. */
+  readonly parkingLog: (
+    generation: string,
+    page: ParkingLogPage
+  ) => Effect.Effect<ReadonlyArray<ParkingEntry>, EventStoreError>
+
+  /** Returns which of the events at some positions were skipped under a key since the last reset. */
+  readonly skippedAt: (
+    generation: string,
+    partition: number,
+    key: string,
+    positions: ReadonlyArray<Position>
+  ) => Effect.Effect<ReadonlyArray<Position>, EventStoreError>
 }

@@ -13,6 +13,7 @@ import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
+import type * as LimitedLog from "../core/telemetry/LimitedLog.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
@@ -26,9 +27,10 @@ import { segmentsOf } from "./DeliveryLog.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as PageReader from "./PageReader.ts"
 import type { FailedEvent } from "./ParkingDriver.ts"
+import * as ParkingRequests from "./ParkingRequests.ts"
 import type * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
-import * as Unparking from "./Unparking.ts"
+import type * as Unparking from "./Unparking.ts"
 
 /**
  * What a processor reports after every step.
@@ -61,6 +63,8 @@ export interface PartitionOptions {
   readonly retryDelay: { readonly first: Duration.Duration; readonly max: Duration.Duration }
   /** Open while a request to retry or skip a parked key may be waiting. */
   readonly requests: Latch.Latch
+  /** The logs of parked keys and of failed attempts. */
+  readonly logs: ProcessorLogs
   readonly report: (report: Report) => Effect.Effect<unknown>
 }
 
@@ -79,10 +83,25 @@ export const filterOf = (
   partition: ConsumerKey.partitionFilter(partitionBy, partition, partitions)
 })
 
+/**
+ * Logs whose lines are limited, because very many keys may be parked at a time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProcessorLogs {
+  readonly parked: LimitedLog.LimitedLog
+  readonly attempts: LimitedLog.LimitedLog
+}
+
 interface Partition extends Unparking.OwnedPartition {
   /** The parked keys. With `unknownKey` among them, the partition waits. */
   readonly parked: Set<string>
+  readonly requests: ParkingRequests.ParkingRequests
+  readonly logs: ProcessorLogs
   readonly report: PartitionOptions["report"]
+  /** What became of the keys for which requests were carried out since the queue was last empty. */
+  readonly carried: { freed: number; failed: number }
 }
 
 /**
@@ -96,10 +115,9 @@ export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
   { count, epoch, eventId, partition: index, position }: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  const { batchSize, events, generation, maxBatchSize, processor, report, store } = options
+  const { batchSize, events, generation, logs, maxBatchSize, processor, report, store } = options
   const filter = filterOf(processor.consumer, index)
-  const parked = new Set((yield* store.parked(generation, index)).map(({ key }) => key))
-  const partition: Partition = {
+  const owned: Unparking.OwnedPartition = {
     events,
     store,
     processor,
@@ -107,8 +125,16 @@ export const run = Effect.fnUntraced(function*(
     partition: index,
     epoch,
     filter,
-    parked,
-    report
+    batchSize,
+    maxBatchSize
+  }
+  const partition: Partition = {
+    ...owned,
+    parked: yield* parkedKeysOf(owned),
+    requests: ParkingRequests.make(owned),
+    logs,
+    report,
+    carried: { freed: 0, failed: 0 }
   }
   const { consumer } = processor
   const pages = PageReader.make({
@@ -124,6 +150,21 @@ export const run = Effect.fnUntraced(function*(
   )
 })
 
+/** So many parked keys are read in one statement. */
+const keysInPage = 5_000
+
+const parkedKeysOf = Effect.fnUntraced(function*(
+  { generation, partition, store }: Unparking.OwnedPartition
+): Effect.fn.Return<Set<string>, EventStoreError> {
+  const parked = new Set<string>()
+  let page: ReadonlyArray<string> = []
+  do {
+    page = yield* store.parkedKeys(generation, partition, page.at(-1), keysInPage)
+    for (const key of page) parked.add(key)
+  } while (page.length === keysInPage)
+  return parked
+})
+
 const processPages = Effect.fnUntraced(function*(
   { events, requests, retryDelay }: PartitionOptions,
   partition: Partition,
@@ -136,8 +177,10 @@ const processPages = Effect.fnUntraced(function*(
   while (true) {
     if (requests.isOpen()) {
       yield* requests.close
-      const isOwned = yield* handleRequests(partition, checkpoint, head)
-      if (!isOwned) return undefined
+      const carried = yield* handleRequests(partition, checkpoint, head)
+      if (carried === undefined) return undefined
+      // The other keys go on in between.
+      if (carried.hasMore) yield* requests.open
     }
     if (partition.parked.has(ConsumerKey.unknownKey)) {
       yield* pages.discard
@@ -180,8 +223,7 @@ const reportWaiting = Effect.fnUntraced(function*(
   position: Position.Position,
   head: Position.Position
 ) {
-  const entries = yield* store.parked(generation, partition)
-  const entry = entries.find(({ key }) => key === ConsumerKey.unknownKey)
+  const [entry] = yield* store.parked(generation, { partition, key: ConsumerKey.unknownKey, limit: 1 })
   const detail = entry && `${ConsumerKey.waitsAt(entry)}: ${entry.error}`
   yield* report({ state: "stuck", position, head, applied: 0, parked: parked.size, detail })
 })
@@ -345,37 +387,44 @@ const commit = Effect.fnUntraced(function*(
   return { ...outcome, advanced, applied: applied.length }
 })
 
-/** Carries out the requests for parked keys. Returns whether this worker still owns the partition. */
+/** Carries out a chunk of the requests for parked keys. Returns undefined when another worker owns the partition. */
 const handleRequests = Effect.fnUntraced(function*(
   partition: Partition,
   checkpoint: LogPosition.LogPosition,
   head: Position.Position
-): Effect.fn.Return<boolean, EventStoreError> {
-  const { generation, parked, report, store } = partition
-  for (const entry of yield* store.parked(generation, partition.partition)) {
-    if (entry.request === undefined) continue
-    const { advanced, applied, failures } = yield* Background.withSpans(
-      Unparking.unpark(
-        { ...partition, onRetry: retryReporter(partition, checkpoint.position, head) },
-        entry,
-        entry.request,
-        checkpoint
-      )
-    )
-    if (advanced === "lost") return false
-    parked.delete(entry.key)
-    for (const failure of failures) yield* parkedAt(partition, failure)
-    yield* countApplied(partition, applied)
-    const { position } = checkpoint
-    const state = head > position ? "catching-up" : "live"
-    yield* report({ state, position, head, applied, parked: parked.size, detail: undefined })
-  }
-  return true
+): Effect.fn.Return<ParkingRequests.Carried | undefined, EventStoreError> {
+  const { carried, parked, report, requests } = partition
+  const { position } = checkpoint
+  const done = yield* Background.withSpans(
+    requests.next({ checkpoint, parked, onRetry: retryReporter(partition, position, head) })
+  )
+  if (done.advanced !== "advanced") return undefined
+  const { applied, failures, freed, hasMore } = done
+  for (const key of freed) parked.delete(key)
+  for (const failure of failures) yield* parkedAt(partition, failure)
+  carried.freed += freed.length
+  carried.failed += failures.length
+  if (!hasMore) yield* logCarried(partition)
+  yield* countApplied(partition, applied)
+  const state = head > position ? "catching-up" : "live"
+  yield* report({ state, position, head, applied, parked: parked.size, detail: undefined })
+  return done
 })
+
+/** Logs, once the queue is empty, what became of the keys that were in it. */
+const logCarried = ({ carried, partition, processor: { consumer } }: Partition): Effect.Effect<void> => {
+  const { failed, freed } = carried
+  if (freed + failed === 0) return Effect.void
+  carried.freed = 0
+  carried.failed = 0
+  return Effect.logInfo(
+    `${consumer.id} has carried out the requests for parked keys of partition ${partition}: ${freed} are free, ${failed} are parked again`
+  )
+}
 
 /** Returns the function that logs and reports a failed attempt that another follows. The error is free of personal data already. */
 const retryReporter = (
-  { parked, processor: { consumer }, report }: Partition,
+  { logs, parked, processor: { consumer }, report }: Partition,
   position: Position.Position,
   head: Position.Position
 ) =>
@@ -384,7 +433,7 @@ const retryReporter = (
     Duration.format(delay)
   }`
   return Effect.andThen(
-    Effect.logWarning(`${consumer.id}: ${detail}`, error),
+    logs.attempts.log("Warn", `${consumer.id}: ${detail}`, error),
     Effect.asVoid(report({
       state: "retrying",
       position,
@@ -396,9 +445,10 @@ const retryReporter = (
   )
 }
 
-const parkedAt = ({ parked, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
+const parkedAt = ({ logs, parked, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
   parked.add(key)
-  return Effect.logError(
+  return logs.parked.log(
+    "Error",
     key === ConsumerKey.unknownKey
       ? `${consumer.id} ${ConsumerKey.waitsAt(event)}`
       : `${consumer.id} has parked ${ConsumerKey.describe(consumer.partitionBy, key)}`,

@@ -1,22 +1,17 @@
 /**
- * Carries out a request to retry or skip the event at which a key is parked.
+ * Carries out requests to retry or skip the events at which keys are parked, in chunks: each applies up to a batch of events of one key or of many,
+ * and saves how far the keys are, in one transaction.
  *
  * @since 0.1.0
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
-import * as Stream from "effect/Stream"
 import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type { LogPosition } from "../core/LogPosition.ts"
-import * as Position from "../core/Position.ts"
-import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
-import { defaultPageSize } from "../eventStore/LogReader.ts"
 import {
   type BatchPlan,
   type BatchProcessor,
@@ -25,11 +20,9 @@ import {
   type LeasedPartition
 } from "./BatchProcessor.ts"
 import type { Advanced, ConsumerDriver } from "./CheckpointDriver.ts"
-import type { Consumer } from "./Consumer.ts"
-import * as ConsumerKey from "./ConsumerKey.ts"
+import type * as ConsumerKey from "./ConsumerKey.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
-import type { Parked, ParkingRequest, Unpark } from "./ParkingDriver.ts"
-import * as UnknownTypes from "./UnknownTypes.ts"
+import type { Parked, ParkedEvent, Unpark } from "./ParkingDriver.ts"
 
 /**
  * A partition and what its owner needs to apply events to it.
@@ -45,170 +38,94 @@ export interface OwnedPartition {
   readonly partition: number
   readonly epoch: bigint
   readonly filter: LogFilter
-  readonly onRetry?: LeasedPartition["onRetry"]
+  /** The maximum number of events in a chunk that follows one that was not full, and in any chunk. */
+  readonly batchSize: number
+  readonly maxBatchSize: number
 }
 
 /**
- * The result of a request.
+ * How far a parked key has been read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KeyProgress {
+  readonly parked: Parked
+  /** The last of its events that were read; undefined if there was none. */
+  readonly reached: ParkedEvent | undefined
+  /** Whether it has no further event up to the checkpoint. */
+  readonly isComplete: boolean
+}
+
+/**
+ * Events that waited, in order, and the keys that they belong to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Chunk {
+  readonly events: ReadonlyArray<ConsumerKey.KeyedEvent>
+  readonly keys: ReadonlyArray<KeyProgress>
+}
+
+/**
+ * The result of a chunk.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Unparked {
   readonly advanced: Advanced
-  /** The events at which keys are parked now; none when the key is free. */
+  /** The events at which keys are parked now. */
   readonly failures: ReadonlyArray<Failure>
+  /** The keys that are free now. */
+  readonly freed: ReadonlyArray<string>
   /** How many deliveries were applied. */
   readonly applied: number
 }
 
 /**
- * Applies the parked event and the key's events after it, up to the partition's checkpoint. The key is parked again at the first event that
- * fails, also when newer code wrote that event: the other keys go on, even where no newer code runs.
+ * Applies a chunk and writes its result: the documents, the delivery log and the new state of each key, in one transaction. A key is parked again at
+ * its first event that fails, also when newer code wrote that event: the other keys go on, even where no newer code runs.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const unpark = Effect.fnUntraced(function*(
-  owned: OwnedPartition,
-  parked: Parked,
-  request: ParkingRequest,
+export const apply = Effect.fnUntraced(function*(
+  owned: OwnedPartition & Pick<LeasedPartition, "onRetry">,
+  chunk: Chunk,
   checkpoint: LogPosition
 ): Effect.fn.Return<Unparked, EventStoreError> {
-  const missed = yield* missedBy(owned, parked, request, checkpoint.position)
   while (true) {
     const unparked = yield* owned.processor.apply(
-      owned,
-      missed,
-      (plan) => commit(owned, parked, request, checkpoint, plan)
+      { ...owned, parksAll: true },
+      chunk.events,
+      (plan) => commit(owned, chunk, checkpoint, plan)
     )
     if (unparked.advanced !== "changed") return unparked
   }
 })
 
-/** Returns the events that waited, in order. */
-const missedBy = Effect.fnUntraced(function*(
-  owned: OwnedPartition,
-  parked: Parked,
-  { action }: ParkingRequest,
-  checkpoint: Position.Position
-): Effect.fn.Return<ReadonlyArray<ConsumerKey.KeyedEvent>, EventStoreError> {
-  const { generation, partition, processor: { consumer, keysOf }, store } = owned
-  const isSkip = action === "skip"
-  const [recorded] = yield* Stream.runCollect(
-    owned.events.readStreamEncoded(parked.stream, { from: parked.version, limit: 1 })
-  )
-  if (recorded?.id !== parked.eventId) {
-    const { eventId, position, stream, version } = parked
-    return yield* storeError(new LogDiverged({ eventId, position, stream, version }))
-  }
-  if (parked.key === ConsumerKey.unknownKey) {
-    // The partition has waited at this event, so no other one was missed. Its keys may be known by now, and parked.
-    if (isSkip) return []
-    const others = new Set((yield* store.parked(generation, partition)).map(({ key }) => key))
-    others.delete(parked.key)
-    const of = { index: partition, of: consumer.partitions, isParked: (key: string) => others.has(key) }
-    return Arr.fromNullishOr(ConsumerKey.select(recorded, keysOf(recorded), of))
-  }
-  const waiting = yield* Stream.runCollect(
-    waitingEvents(owned.events, owned.filter, consumer, keysOf, parked, checkpoint)
-  )
-  // An event that was skipped because its keys were unknown is skipped under each of them, also where they are known by now.
-  const state = yield* store.deliveryState(generation, partition, false)
-  const skipped = new Set(
-    Option.match(state, { onNone: () => [], onSome: (one) => one.skipped })
-      .filter(({ key }) => key === ConsumerKey.unknownKey)
-      .map(({ position }) => position)
-  )
-  return waiting.flatMap(({ event, isSingle }) =>
-    (isSkip && event.position === parked.position) || skipped.has(event.position)
-      ? []
-      : [{ event, isSingle, keys: [parked.key] }]
-  )
-})
-
-/**
- * An event of a parked key.
- *
- * @since 0.1.0
- * @category models
- */
-export interface WaitingEvent {
-  readonly event: EncodedEvent
-  readonly isSingle: boolean
-}
-
-/**
- * Returns the events of a parked key, from the parked one up to a position. If the key is the stream, it is read; otherwise the events of the
- * partition are read, since the parked one. A consumer that stops at unknown types gets the events of these, too: they fail, so that the key is
- * parked there until newer code retries it.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const waitingEvents = (
-  store: EventStore["Service"],
-  filter: LogFilter,
-  consumer: Consumer,
-  keysOf: (event: EncodedEvent) => ReadonlyArray<string> | undefined,
-  parked: Parked,
-  upTo: Position.Position
-): Stream.Stream<WaitingEvent, EventStoreError> =>
-  Stream.unwrap(Effect.map(
-    UnknownTypes.stoppingUpTo(store[internals].driver, consumer, upTo),
-    (unknown) =>
-      readFrom(store, UnknownTypes.addTo(filter, unknown), consumer, parked, upTo).pipe(
-        Stream.takeWhile((event) => event.position <= upTo),
-        Stream.filter((event) => UnknownTypes.isRelevant(unknown, event)),
-        Stream.filterMap((event) => {
-          const keys = keysOf(event)
-          return keys === undefined || keys.includes(parked.key)
-            ? Result.succeed({ event, isSingle: keys === undefined || keys.length === 1 })
-            : Result.failVoid
-        })
-      )
-  ))
-
-/** Returns the events that a filter selects, from the parked one up to a position or further. */
-const readFrom = (
-  store: EventStore["Service"],
-  filter: LogFilter,
-  { partitionBy }: Consumer,
-  parked: Parked,
-  upTo: Position.Position
-): Stream.Stream<EncodedEvent, EventStoreError> => {
-  const { driver } = store[internals]
-  const from = Position.make(parked.position - 1n)
-  return partitionBy === "stream"
-    ? Stream.filter(store.readStreamEncoded(parked.stream, { from: parked.version }), EventFilter.matcher(filter))
-    : Stream.paginate(
-      from,
-      (after: Position.Position) =>
-        Effect.map(driver.readAll({ ...filter, after, limit: defaultPageSize }), ({ events }) => {
-          const last = events.at(-1)?.position
-          const isDone = last === undefined || events.length < defaultPageSize || last >= upTo
-          return [events, isDone ? Option.none() : Option.some(last)] as const
-        })
-    )
-}
-
-/** Rolls the transaction back because the key is not parked at the event any more. */
+/** Rolls the transaction back because one of the keys is not parked at the event any more. */
 class NotParked {
   readonly _tag = "NotParked"
 }
 
 /**
- * Writes the documents, the delivery log and the new state of the key. The lease is checked, but the checkpoint does not move. So it is checked
- * that the key is still parked, too: a transaction whose connection was lost may have committed after all, under the same lease.
+ * Writes a chunk. The lease is checked, but the checkpoint does not move. So it is checked that each key is still parked, too: a transaction whose
+ * connection was lost may have committed after all, under the same lease.
  */
 const commit = (
   { epoch, generation, partition, store }: OwnedPartition,
-  parked: Parked,
-  request: ParkingRequest,
+  { keys }: Chunk,
   checkpoint: LogPosition,
   { applied, changes, failures, reads }: BatchPlan
-): Effect.Effect<Unparked, EventStoreError> =>
-  store.transaction(Effect.gen(function*() {
+): Effect.Effect<Unparked, EventStoreError> => {
+  const failureOf = new Map(failures.map((failure) => [failure.key, failure]))
+  const results = keys.map((one) => resultOf(one, failureOf.get(one.parked.key)))
+  const ofChunk = new Set(keys.map(({ parked }) => parked.key))
+  const others = failures.filter(({ key }) => !ofChunk.has(key))
+  return store.transaction(Effect.gen(function*() {
     const advanced = yield* store.advance({
       generation,
       partition,
@@ -221,26 +138,66 @@ const commit = (
       changes,
       applied: []
     })
-    if (advanced !== "advanced") return { advanced, failures: [], applied: 0 }
+    if (advanced !== "advanced") return { ...lost, advanced }
     if (applied.length > 0) yield* store.recordLateDelivery(generation, partition, segmentsOf(applied, 1))
-    const next = failures.find(({ key }) => key === parked.key)
-    const wasParked = yield* store.unpark({
-      generation,
-      partition,
-      key: parked.key,
-      position: parked.position,
-      action: actionOf(request, parked, next),
-      next: next === undefined ? undefined : failedEventOf(next)
-    })
-    if (!wasParked) return yield* Effect.fail(new NotParked())
-    const others = failures.filter((failure) => failure !== next)
+    if (!(yield* store.unpark(generation, partition, results))) return yield* Effect.fail(new NotParked())
     if (others.length > 0) yield* store.park(generation, partition, others.map(failedEventOf))
-    return { advanced, failures, applied: applied.length }
-  })).pipe(Effect.catchTag("NotParked", () => Effect.succeed(notParked)))
-
-const notParked: Unparked = { advanced: "lost", failures: [], applied: 0 }
-
-const actionOf = ({ action }: ParkingRequest, parked: Parked, next: Failure | undefined): Unpark["action"] => {
-  if (next !== undefined && next.event.position === parked.position) return "failed"
-  return action === "skip" ? "skipped" : "retried"
+    const freed = results.flatMap(({ key, next, reached }) => next === undefined && reached === undefined ? [key] : [])
+    return { advanced, failures, freed, applied: applied.length }
+  })).pipe(Effect.catchTag("NotParked", () => Effect.succeed(lost)))
 }
+
+const lost: Unparked = { advanced: "lost", failures: [], freed: [], applied: 0 }
+
+const resultOf = ({ isComplete, parked, reached }: KeyProgress, failure: Failure | undefined): Unpark => ({
+  key: parked.key,
+  position: parked.position,
+  action: parked.isFreeing
+    ? undefined
+    : failure?.event.position === parked.position
+    ? "failed"
+    : parked.request?.action === "skip"
+    ? "skipped"
+    : "retried",
+  next: failure && failedEventOf(failure),
+  reached: failure !== undefined || isComplete ? undefined : reached
+})
+
+/**
+ * Returns a log event as a parked key refers to it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const placeOf = ({ id, position, stream, type, version }: EncodedEvent): ParkedEvent => ({
+  stream,
+  version,
+  position,
+  eventId: id,
+  type
+})
+
+/**
+ * Fails with `LogDiverged` unless the log has these events where keys are parked.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const requireEvents = Effect.fnUntraced(function*(
+  { events: { [internals]: { driver } } }: Pick<OwnedPartition, "events">,
+  parked: ReadonlyArray<ParkedEvent>
+): Effect.fn.Return<void, EventStoreError> {
+  for (const some of Arr.chunksOf(parked, 1_000)) {
+    const ids = yield* driver.eventIds(some.map(({ position }) => position))
+    for (const [index, one] of some.entries()) if (ids[index] !== one.eventId) return yield* diverged(one)
+  }
+})
+
+/**
+ * Returns the error that the log does not have the event at which a key is parked.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const diverged = ({ eventId, position, stream, version }: ParkedEvent): EventStoreError =>
+  storeError(new LogDiverged({ eventId, position, stream, version }))

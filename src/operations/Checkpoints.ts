@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type { ParkedPlace } from "../consumer/ParkingDriver.ts"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
@@ -27,6 +28,9 @@ export interface Reset {
   readonly from: ReadonlyArray<LogPosition.LogPosition>
   readonly to: LogPosition.LogPosition
 }
+
+/** So many parked keys are compared with the log in one statement. */
+const keysInPage = 1_000
 
 /**
  * Moves the checkpoints of a consumer to a position of the log, and continues from there. It takes the partitions from their workers, which claim
@@ -76,9 +80,14 @@ export const reset = Effect.fn("Checkpoints.reset")(function*(
         + `that position may still be running; reset it to ${head} or below or to "end", or repeat the reset when the append has ended`
     )
   }
-  const parked = yield* store.parked(generation)
-  const ids = yield* log.eventIds(parked.map((entry) => entry.position))
-  const lost = parked.flatMap((entry, index) => ids[index] === entry.eventId ? [] : [entry.eventId])
+  const lost: Array<string> = []
+  let after: ParkedPlace | undefined
+  do {
+    const parked = yield* store.parked(generation, { after, limit: keysInPage })
+    const ids = yield* log.eventIds(parked.map((entry) => entry.position))
+    for (const [index, entry] of parked.entries()) if (ids[index] !== entry.eventId) lost.push(entry.eventId)
+    after = parked.length < keysInPage ? undefined : parked.at(-1)
+  } while (after !== undefined)
   const target = LogPosition.make(position, eventId)
   yield* store.resetCheckpoints(generation, target, lost)
   return { consumer: consumer.id, from, to: target }

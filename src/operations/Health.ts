@@ -16,6 +16,7 @@ import type { Progress } from "../consumer/CheckpointDriver.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import type { ParkedCount } from "../consumer/ParkingDriver.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import * as UnknownTypes from "../consumer/UnknownTypes.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
@@ -73,6 +74,8 @@ export interface PartitionHealth extends HealthStatus.Assessment {
   readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
   /** The number of parked keys. */
   readonly parked: number
+  /** The number of parked keys with a request to retry or skip them that is not carried out yet. */
+  readonly requested: number
   /** The worker that owns the partition. */
   readonly owner: string | undefined
   /** The time of the last heartbeat. */
@@ -97,6 +100,7 @@ export interface ConsumerHealth extends HealthStatus.Assessment {
   readonly position: Position.Position
   readonly lag: PartitionHealth["lag"]
   readonly parked: number
+  readonly requested: number
   readonly heartbeatAge: number | undefined
   readonly throughput: number | undefined
   readonly partitions: ReadonlyArray<PartitionHealth>
@@ -143,7 +147,7 @@ export const of = Effect.fn("Health.of")(function*(
     const unknownTypes = UnknownTypes.of(consumer, types)
     const generation = yield* store.activeGeneration(consumer.id)
     const progress = yield* store.progress(generation)
-    const parked = yield* store.parked(generation)
+    const parked = yield* store.parkedCounts(generation)
     const previous = options.previous?.consumers.find((one) =>
       one.consumer === consumer.id && one.generation === generation
     )
@@ -153,8 +157,7 @@ export const of = Effect.fn("Health.of")(function*(
       (one) =>
         partitionHealth(log, consumer, one, end.last, limits, {
           stopping: UnknownTypes.stopping(consumer, types),
-          parked: parked.filter(({ partition }) => partition === one.partition).length,
-          waitsAt: parked.find(({ key, partition }) => partition === one.partition && key === ConsumerKey.unknownKey),
+          parked: parked.find(({ partition }) => partition === one.partition),
           elapsed,
           appliedBefore: previous?.partitions.find(({ partition }) => partition === one.partition)?.applied
         })
@@ -215,6 +218,7 @@ const synchronousHealth = Effect.fnUntraced(function*(
     position,
     lag: { events: 0, isMore: false, seconds: 0 },
     parked: 0,
+    requested: 0,
     heartbeatAge: undefined,
     throughput: undefined,
     partitions: [],
@@ -304,8 +308,7 @@ const partitionHealth = Effect.fnUntraced(function*(
   limits: HealthLimits,
   measured: {
     readonly stopping: ReadonlyArray<EventType>
-    readonly parked: number
-    readonly waitsAt: HealthStatus.Signals["waitsAt"]
+    readonly parked: ParkedCount | undefined
     readonly elapsed: number
     readonly appliedBefore: bigint | undefined
   }
@@ -329,12 +332,14 @@ const partitionHealth = Effect.fnUntraced(function*(
   const isAbandoned = owner === undefined && lag.events > 0
   const newer = isAbandoned ? yield* newerAfter(log, stored, position, waitsFor) : undefined
   const heartbeatAge = age(heartbeatAt)
-  const { appliedBefore, elapsed, parked } = measured
+  const { appliedBefore, elapsed } = measured
+  const { parked = 0, requested = 0, waitsAt } = measured.parked ?? {}
   return {
     partition,
     position,
     lag: { events: lag.events, isMore: lag.events >= limit, seconds: waited },
     parked,
+    requested,
     owner,
     heartbeat: heartbeatAt,
     heartbeatAge,
@@ -349,13 +354,14 @@ const partitionHealth = Effect.fnUntraced(function*(
       waited,
       idleFor: Math.min(waited, appliedAt === undefined ? waited : age(appliedAt)),
       parked,
+      requested,
       newer,
       isBeyond,
       diverged,
       stored: partitions === consumer.partitions && partitionedBy === ConsumerKey.format(consumer.partitionBy)
         ? undefined
         : { partitions, partitionedBy },
-      waitsAt: measured.waitsAt,
+      waitsAt,
       ...limits
     })
   }
@@ -446,6 +452,7 @@ const consumerHealth = (
       seconds: max((one) => one.lag.seconds)
     },
     parked: sum((one) => one.parked),
+    requested: sum((one) => one.requested),
     heartbeatAge: first === undefined ? undefined : max((one) => one.heartbeatAge),
     throughput: partitions.some((one) => one.throughput === undefined) || first === undefined
       ? undefined

@@ -47,8 +47,9 @@ export interface Signals {
   readonly waited: number
   /** For how long events have waited and none was applied. */
   readonly idleFor: number
-  /** The number of parked keys. */
+  /** The number of parked keys, and of those with a request that is not carried out yet. */
   readonly parked: number
+  readonly requested?: number | undefined
   /** Why this process cannot decode the next event: newer code wrote it, and no worker owns the partition. */
   readonly newer: string | undefined
   /** Whether the checkpoint is behind the last event of the log. */
@@ -81,7 +82,20 @@ export const rank = (status: Status): number => statusOrder.indexOf(status)
  * @category constructors
  */
 export const of = (signals: Signals): Assessment => {
-  const { diverged, heartbeatAge, idleFor, isBeyond, newer, owner, parked, stored, waited, waiting, waitsAt } = signals
+  const {
+    diverged,
+    heartbeatAge,
+    idleFor,
+    isBeyond,
+    newer,
+    owner,
+    parked,
+    requested = 0,
+    stored,
+    waited,
+    waiting,
+    waitsAt
+  } = signals
   const red: Array<string> = []
   const yellow: Array<string> = []
   if (diverged !== undefined) red.push(diverged)
@@ -107,7 +121,10 @@ export const of = (signals: Signals): Assessment => {
     yellow.push(`it is behind: ${eventsWait(waiting)}, the oldest for ${seconds(waited)}`)
   }
   if (newer !== undefined) yellow.push(`it waits for a process with newer code: ${newer}`)
-  if (parked > 0) yellow.push(parked === 1 ? "1 key is parked" : `${parked} keys are parked`)
+  if (parked > 0) {
+    const keys = parked === 1 ? "1 key is parked" : `${parked} keys are parked`
+    yellow.push(requested === 0 ? keys : `${keys}, ${requested} of them until its worker has retried or skipped them`)
+  }
   return { status: red.length > 0 ? "red" : yellow.length > 0 ? "yellow" : "green", reasons: [...red, ...yellow] }
 }
 

@@ -42,14 +42,14 @@ interface Batch {
   readonly stored: Documents
   /** The streams of the documents before the batch. */
   readonly streams: DocumentStreams.DocumentStreams
-  readonly onFailure: "park" | "stop"
+  readonly onFailure: "park" | "parkAll" | "stop"
   readonly encode: ReturnType<typeof DocumentFold.encoder>
 }
 
 /**
  * Folds events, in order, into the documents that they touch under the given keys. An event that cannot be decoded, or on which the projection's own code fails, changes
  * no document. With the policy `"park"` the fold then skips the later events of the same key; with `"stop"`, when newer code has written the
- * event, or when its key is unknown, it skips all later events.
+ * event, or when its key is unknown, it skips all later events. `"parkAll"` does so only when the key is unknown.
  *
  * @since 0.1.0
  * @category folding
@@ -58,7 +58,7 @@ export const fold = Effect.fnUntraced(function*(
   projection: Projection.Any,
   events: ReadonlyArray<ConsumerKey.KeyedEvent>,
   load: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>,
-  onFailure: "park" | "stop",
+  onFailure: Batch["onFailure"],
   decode: (event: EncodedEvent) => DecodedEvent["records"] = (event) => DocumentFold.decode(projection, event)
 ): Effect.fn.Return<FoldedBatch, EventStoreError> {
   const limits = yield* Limits
@@ -164,7 +164,8 @@ const foldEvents = ({ encode, events, onFailure, projection, stored, streams }: 
     }))
     for (const { after, key } of results) {
       if (Result.isSuccess(after)) continue
-      const stops = onFailure === "stop" || key === ConsumerKey.unknownKey || awaitsNewerCode(projection, after.failure)
+      const stops = onFailure === "stop" || key === ConsumerKey.unknownKey
+        || (onFailure === "park" && awaitsNewerCode(projection, after.failure))
       if (!stops) continue
       failures.push({ event, key, error: after.failure })
       return { outcome: { applied, failures }, documents, streams }

@@ -35,9 +35,15 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
     consumer: projection,
     grows: true,
     keysOf: (event) => ConsumerKey.keysOf({ ...projection, documentKeysOf }, event),
-    apply: ({ generation }, events, commit) =>
+    apply: ({ generation, parksAll = false }, events, commit) =>
       Effect.flatMap(
-        DocumentBatch.fold(projection, events, (keys) => store.load(generation, keys), projection.onFailure, decode),
+        DocumentBatch.fold(
+          projection,
+          events,
+          (keys) => store.load(generation, keys),
+          parksAll ? "parkAll" : projection.onFailure,
+          decode
+        ),
         (folded) => commit(isShared ? folded : { ...folded, reads: undefined })
       )
   }

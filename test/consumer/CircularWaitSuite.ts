@@ -22,6 +22,7 @@ import * as Query from "../../src/query/Query.ts"
 import * as QueryBus from "../../src/query/QueryBus.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { Account, AccountDecider, AccountEvent, Open, type Stores } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { run: Schema.String, n: Schema.Int } }).pipe(Event.tags({ run: "run" }))
 
@@ -73,7 +74,7 @@ export const circularWaits: ReadonlyArray<Case<Stores>> = [
     const { position } = yield* tick(run, [1])
     yield* Effect.gen(function*() {
       yield* awaitPosition(projection, position)
-      const [parked, ...others] = yield* Parking.list(projection)
+      const [parked, ...others] = yield* parkedKeys(projection)
       equal([parked?.attempts, others.length], [1, 0], "parked without retries")
       equal(parked?.error.includes(`A handler of "${projection.id}" waits`), true, String(parked?.error))
     }).pipe(Effect.provide(Layer.provide(Projector.layer([projection]), queries)), bounded)

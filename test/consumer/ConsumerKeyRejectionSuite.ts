@@ -26,6 +26,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
 import { fixture, until } from "./ConsumerKeyFixtures.ts"
 
 const definitions: ReadonlyArray<Case<Stores>> = [
@@ -81,7 +82,7 @@ const definitions: ReadonlyArray<Case<Stores>> = [
     const last = yield* append(10, ["a"])
     yield* Effect.gen(function*() {
       yield* awaitPosition(last)
-      const parked = yield* Parking.list(projection)
+      const parked = yield* parkedKeys(projection)
       equal(parked.map(({ key }) => key), [`${type}-s`], "the parked keys")
       includes(parked[0]?.error ?? "", `the event has no tag "course", but touches the document "a"`, "the error")
       equal(yield* seen("a"), [10], "the document")
@@ -98,7 +99,7 @@ const definitions: ReadonlyArray<Case<Stores>> = [
       partitionBy: { tag: "course" }
     })
     yield* Effect.flatMap(append(1, []), awaitPosition).pipe(withProjector)
-    equal(yield* Parking.list(projection), [], "the parked keys")
+    equal(yield* parkedKeys(projection), [], "the parked keys")
   }),
 
   test("a handler in the store's transaction refuses an event with several values of the tag", function*() {
@@ -115,9 +116,9 @@ const definitions: ReadonlyArray<Case<Stores>> = [
       yield* append(1, ["a", "b"])
       yield* append(2, ["a"])
       yield* append(3, ["c"])
-      yield* until(Effect.map(Parking.list(projection), (all) => all.length === 2))
+      yield* until(Effect.map(parkedKeys(projection), (all) => all.length === 2))
       yield* until(Effect.sync(() => handled.length > 0))
-      const parked = yield* Parking.list(projection)
+      const parked = yield* parkedKeys(projection)
       equal(parked.map(({ key }) => key).toSorted(), ["course:a", "course:b"], "the parked keys")
       includes(parked[0]?.error ?? "", "several values of the tag", "the error")
       for (const key of ["course:a", "course:b"]) yield* Parking.skip(projection, key, { reason: "a test" })
@@ -177,8 +178,8 @@ const definitions: ReadonlyArray<Case<Stores>> = [
     })
     yield* Effect.gen(function*() {
       yield* append(1, ["a"])
-      yield* until(Effect.map(Parking.list(projection), (all) => all.some(({ key }) => key === "course:a")))
-      const found = (yield* Parking.list(projection)).find(({ key }) => key === "course:a")
+      yield* until(Effect.map(parkedKeys(projection), (all) => all.some(({ key }) => key === "course:a")))
+      const found = (yield* parkedKeys(projection)).find(({ key }) => key === "course:a")
       includes(found?.error ?? "", `the document "all", which is not a value of its tag "course"`, "the error")
     }).pipe(Effect.provide(Projector.layer([projection])))
   }),
@@ -221,7 +222,7 @@ const byStream: ReadonlyArray<Case<Stores>> = [
       for (const n of upTo(12)) yield* append(n, ["a"], `${type}-other${n}`)
       yield* awaitPosition(yield* append(5, ["a"], `${type}-one`))
       equal(yield* seen("a"), [1, 2, 3, 4, 5], "the document")
-      const parked = yield* Parking.list(projection)
+      const parked = yield* parkedKeys(projection)
       equal(parked.length, 12, "the parked streams")
       for (const part of [`the document "a" is fed by the stream "${type}-one"`, `4 partitions by "stream"`]) {
         includes(parked[0]?.error ?? "", part, "the error")
@@ -247,7 +248,7 @@ const byStream: ReadonlyArray<Case<Stores>> = [
         const [first, second, ...others] = yield* seen(one)
         equal([second, others], [(first ?? 0) + 3, []], `the events in ${one}`)
       }
-      equal((yield* Parking.list(projection)).length, 40, "the parked streams")
+      equal((yield* parkedKeys(projection)).length, 40, "the parked streams")
     }).pipe(withProjector)
   }),
 
@@ -256,7 +257,7 @@ const byStream: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       for (const n of upTo(9)) yield* append(n, ["a"])
       yield* awaitPosition(yield* append(10, ["a"]))
-      equal([yield* seen("a"), yield* Parking.list(projection)], [upTo(10), []], "the document and the parked streams")
+      equal([yield* seen("a"), yield* parkedKeys(projection)], [upTo(10), []], "the document and the parked streams")
     }).pipe(withProjector)
   })
 ]
@@ -311,9 +312,9 @@ const decisions: ReadonlyArray<Case<Stores>> = [
         for (const course of courses) {
           equal(yield* ProjectionStore.get(projection, course), Option.some(100), `the capacity of ${course}`)
         }
-        equal(yield* Parking.list(projection), [], "the parked keys")
+        equal(yield* parkedKeys(projection), [], "the parked keys")
       }
-      const parked = yield* Parking.list(refused)
+      const parked = yield* parkedKeys(refused)
       equal(parked.length, 396, "the parked streams of the projection by stream")
       includes(parked[0]?.error ?? "", "Leave out `partitionBy`", "the error")
     }).pipe(Effect.provide(Projector.layer([...right, refused], { batchSize: 7 })))

@@ -17,6 +17,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
 import { bys, fixture, until } from "./ConsumerKeyFixtures.ts"
 
 const order: ReadonlyArray<Case<Stores>> = bys.map(([name, partitionBy]) =>
@@ -47,7 +48,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
           for (const n of upTo(3)) yield* append(n, ["a", "b"])
           yield* awaitPosition(yield* append(4, ["a"]))
           equal([yield* seen("a"), yield* seen("b")], [[1], [1, 2, 3]], "the documents")
-          equal((yield* Parking.list(projection)).map(({ key }) => key), [keyOf("a")], "the parked keys")
+          equal((yield* parkedKeys(projection)).map(({ key }) => key), [keyOf("a")], "the parked keys")
           yield* audited
           const inspected = yield* Parking.inspect(projection, keyOf("a"))
           equal(inspected.waiting.length, 2, "the waiting events")
@@ -87,7 +88,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
         yield* append(1, ["a", "b"])
         const odd = yield* appendOdd()
         const last = yield* append(2, ["a", "b"])
-        const parked = Parking.list(projection)
+        const parked = parkedKeys(projection)
         yield* until(Effect.map(parked, (all) => all.length === partitions))
         equal(
           (yield* parked).map(({ key, position }) => [key, position]),
@@ -138,15 +139,15 @@ const parking: ReadonlyArray<Case<Stores>> = [
       yield* Effect.gen(function*() {
         for (const n of upTo(3)) yield* append(n, ["a", "b", "c"])
         const last = yield* append(4, ["b"])
-        yield* until(Effect.map(Parking.list(projection), (all) => all.length === partitions))
+        yield* until(Effect.map(parkedKeys(projection), (all) => all.length === partitions))
         equal(yield* seen, [[1], [1], [1]], "the documents")
-        includes((yield* Parking.list(projection))[0]?.error ?? "", "no key", "the error")
+        includes((yield* parkedKeys(projection))[0]?.error ?? "", "no key", "the error")
         isDeployed = true
         equal((yield* Parking.retry(projection, "")).outcome, "retried", "the retry")
         const store = yield* ProjectionStore.ProjectionStore
         yield* store.awaitPosition(projection, last, "50 seconds")
         equal(yield* seen, [[1, 2, 3], [1, 2, 3, 4], [1, 2, 3]], "the documents after the retry")
-        equal(yield* Parking.list(projection), [], "the parked keys after the retry")
+        equal(yield* parkedKeys(projection), [], "the parked keys after the retry")
         const { first, status } = yield* DeliveryAudit.run(projection)
         equal([status, first], ["complete", undefined], "the audit")
       }).pipe(Effect.provide(Projector.layer([projection], { batchSize: 2 })))
@@ -175,7 +176,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
       const store = yield* ProjectionStore.ProjectionStore
       yield* append(1, ["a"])
       yield* append(2, ["a", "b"])
-      yield* until(Effect.map(Parking.list(projection), (all) => all.length === 2))
+      yield* until(Effect.map(parkedKeys(projection), (all) => all.length === 2))
       yield* Parking.skip(projection, "", { reason: "a test" })
       yield* store.awaitPosition(projection, yield* append(3, ["a", "b"]), "50 seconds")
       equal([yield* seen("a"), yield* seen("b")], [undefined, [3]], "the documents after the skip")
@@ -197,7 +198,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
       yield* append(1, ["a", "b"])
       yield* appendOdd()
       yield* awaitPosition(yield* append(2, ["a", "b"]))
-      equal((yield* Parking.list(projection)).map(({ key }) => key), ["course:a"], "the parked keys")
+      equal((yield* parkedKeys(projection)).map(({ key }) => key), ["course:a"], "the parked keys")
       equal([yield* seen("a"), yield* seen("b")], [[1], [1, 2]], "the documents")
       yield* Parking.skip(projection, "course:a", { reason: "a test" })
       equal(yield* seen("a"), [1, 2], "the document after the skip")
@@ -233,8 +234,8 @@ const parking: ReadonlyArray<Case<Stores>> = [
       equal(of("a"), ["a1", "a2", "a3", "a4"], "the events of the parked tag")
       // A handler cannot keep the order of two tags.
       yield* append(5, ["x", "y"])
-      yield* until(Effect.map(Parking.list(subscription), (all) => all.length === 2))
-      includes((yield* Parking.list(subscription))[0]?.error ?? "", "several values of the tag", "the error")
+      yield* until(Effect.map(parkedKeys(subscription), (all) => all.length === 2))
+      includes((yield* parkedKeys(subscription))[0]?.error ?? "", "several values of the tag", "the error")
     }).pipe(Effect.provide(Subscription.layer([subscription])))
   })
 ]
@@ -289,7 +290,7 @@ const random: ReadonlyArray<Case<Stores>> = upTo(3).map((seed) =>
     yield* Effect.gen(function*() {
       yield* Parking.retryAll(projection)
       for (const course of courses) equal(yield* seen(course), expected.get(course), `course ${course}`)
-      equal(yield* Parking.list(projection), [], "the parked keys")
+      equal(yield* parkedKeys(projection), [], "the parked keys")
       yield* audited
     }).pipe(withProjector)
   })

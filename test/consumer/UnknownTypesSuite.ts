@@ -24,6 +24,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
 
 const pollUntil = <A, E, R>(effect: Effect.Effect<A, E, R>, until: (value: A) => boolean) =>
   effect.pipe(Effect.repeat({ until, schedule: Schedule.spaced("10 millis") }), Effect.timeout("30 seconds"))
@@ -229,7 +230,7 @@ const stops: ReadonlyArray<Case<Stores>> = [
     equal(status?.error?.reason._tag, "UndecodableEvent", "the error")
     equal((yield* store.checkpoint(old)) < unknown!.position, true, "the checkpoint is before it")
     equal(yield* cartOf(old, stream), 1, "the document")
-    equal(yield* Parking.list(old), [], "the parked keys")
+    equal(yield* parkedKeys(old), [], "the parked keys")
     const stopped = yield* pollUntil(
       Health.of([old]),
       ({ reasons }) => reasons.some((reason) => reason.includes("waits for a process with newer code"))
@@ -539,11 +540,11 @@ const parked: ReadonlyArray<Case<Stores>> = (["stream", "tag", "subscription"] a
       const { events: [, broken] } = yield* append("a", 1, 100)
       yield* Effect.scoped(Effect.gen(function*() {
         yield* run("old")
-        yield* pollUntil(Parking.list(old), (all) => all.length === 1)
+        yield* pollUntil(parkedKeys(old), (all) => all.length === 1)
         const { events: [unknown], position } = yield* append("a", 0, 5)
         yield* reached(position)
         isBroken = false
-        const [one] = yield* Parking.list(old)
+        const [one] = yield* parkedKeys(old)
         equal(one?.position, broken?.position, "where the key is parked")
         const waiting = (yield* Parking.inspect(old, one!.key)).waiting.map(({ position }) => position)
         equal(waiting, [unknown!.position, position], "the waiting events")
@@ -556,7 +557,7 @@ const parked: ReadonlyArray<Case<Stores>> = (["stream", "tag", "subscription"] a
       yield* Effect.scoped(Effect.gen(function*() {
         yield* run("current")
         yield* pollUntil(driver.progress(old.id), ([one]) => one?.owner !== undefined)
-        const [one] = yield* Parking.list(current)
+        const [one] = yield* parkedKeys(current)
         equal((yield* Parking.retry(current, one!.key)).parked, undefined, "the retry by newer code")
         equal(yield* seen("a"), action === "retry" ? [1, 100, 0, 5] : [1, 0, 5], "what the consumer has seen")
         equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit")

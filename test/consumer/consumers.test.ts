@@ -85,12 +85,12 @@ describe("the workers of a consumer", () => {
             let reads = 0
             return { readAll: (page) => ++reads % 2 === 1 && reads < 8 ? fails : readAll(page) }
           },
-          store: ({ advance, claim, parked }) => {
+          store: ({ advance, claim, parkedKeys }) => {
             let [claims, advances, parkedReads] = [0, 0, 0]
             return {
               claim: (request) => ++claims % 2 === 1 && claims < 8 ? fails : claim(request),
               advance: (request) => ++advances < 3 ? fails : advance(request),
-              parked: (...args) => ++parkedReads < 3 ? fails : parked(...args)
+              parkedKeys: (...args) => ++parkedReads < 3 ? fails : parkedKeys(...args)
             }
           }
         })

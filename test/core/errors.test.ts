@@ -95,9 +95,15 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     new evsrc.RebuildRejected({ projection: "orders@1", reason: "Active", detail: "it is active" }),
     ["orders@1", "it is active"]
   ],
-  [new evsrc.StillParked({ consumer: "orders@1", key: "Order-1", position, action: "skip" }), [
+  [new evsrc.StillParked({ consumer: "orders@1", key: "Order-1", position, action: "skip", keys: 1 }), [
     "skip",
     "Order-1",
+    "position 7",
+    "start a worker"
+  ]],
+  [new evsrc.StillParked({ consumer: "orders@1", action: "retry", keys: 12 }), [
+    "retry of 12 keys",
+    "orders@1",
     "start a worker"
   ]],
   [new evsrc.StoreFailure({ message: "The database failed: refused", cause }), ["refused"]],

@@ -20,7 +20,7 @@ import { append, Mails, memory, OrderEvent, OrderMail, OrderShipped, place, sent
 /** Waits until this many streams are parked. */
 const untilParked = (count: number) =>
   Parking.list(OrderMail).pipe(
-    Effect.repeat({ until: (parked) => parked.length === count, schedule: Schedule.spaced("10 millis") }),
+    Effect.repeat({ until: ({ items }) => items.length === count, schedule: Schedule.spaced("10 millis") }),
     Effect.timeout("30 seconds")
   )
 
@@ -34,7 +34,7 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
       yield* untilParked(2)
       unreachable.delete("bob")
 
-      const parked = yield* Parking.list(OrderMail)
+      const { items: parked } = yield* Parking.list(OrderMail)
       assert.deepStrictEqual(parked.map(({ key }) => key), ["Order-1", "Order-2"])
       const { events, history, waiting } = yield* Parking.inspect(OrderMail, "Order-1")
       assert.deepStrictEqual(waiting.map(({ type }) => type), ["OrderShipped"])

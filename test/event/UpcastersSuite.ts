@@ -37,6 +37,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
 import { Book, First, FirstHotel, Second, sentenceOf, Third, ThirdHotel } from "./UpcasterFixtures.ts"
 
 const streamOf = (run: string) => StreamId.nameOf("Hotel", run)
@@ -323,7 +324,7 @@ const readers: ReadonlyArray<Case<Stores>> = [
       expectedLog,
       "the document of another stream"
     )
-    const [parked] = yield* Parking.list(projection)
+    const [parked] = yield* parkedKeys(projection)
     equal([parked?.stream, parked?.version, parked?.error], [bad, 2, error.message], "the parked event and its error")
     const rows = yield* Stream.runCollect(store.readStreamEncoded(bad))
     equal(rows[1]?.data, { run, guest: "ann", rooms: ["13"] }, "the stored row")
@@ -355,7 +356,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
       Health.of([old]),
       ({ reasons }) => reasons.some((reason) => reason.includes("waits for a process with newer code"))
     )
-    equal(yield* Parking.list(current), [], "the parked streams")
+    equal(yield* parkedKeys(current), [], "the parked streams")
     yield* startProjector([current])
     const { position } = yield* store.append(First, streamOf(run), [
       { _tag: "RoomBooked", run, guest: "dora", room: "4", breakfast: false }
@@ -363,7 +364,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     yield* awaitProjection(current, position)
     const all = ["ann booked 1", "ben booked 2", "cleo booked 3", "dora booked 4"]
     equal(yield* log, all, "the document of the new projector")
-    equal(yield* Parking.list(current), [], "the parked streams")
+    equal(yield* parkedKeys(current), [], "the parked streams")
     equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit")
     const standby = yield* pollUntil(older.status, ([one]) => one?.state === "standby")
     equal(standby.map(({ state }) => state), ["standby"], "the states of the old projector")
@@ -390,7 +391,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
       const expected = ["booked 1", "booked 2", "booked 3"].map((text) => `${guest} ${text}`)
       equal(Option.getOrUndefined(yield* ProjectionStore.get(current, stream)), expected, `the document of ${guest}`)
     }
-    equal(yield* Parking.list(current), [], "the parked streams")
+    equal(yield* parkedKeys(current), [], "the parked streams")
     equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit")
   }),
 
@@ -453,7 +454,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     equal(stuck.length, 2, "the number of stuck consumers")
     yield* pollUntil(Ref.get(sent), (all) => all.length > 0)
     equal(yield* Ref.get(done), ["ann booked 1"], "the events of the old handler")
-    for (const one of [old, oldLog]) equal(yield* Parking.list(one), [], "the parked streams")
+    for (const one of [old, oldLog]) equal(yield* parkedKeys(one), [], "the parked streams")
     yield* startProjector([current, currentLog])
     yield* subscribe(Subscription.make(mails, { events: Third, where, handle: (e) => send(sentenceOf(e)) }))
     const expected = ["ann booked 1", "ben booked 2", "cleo booked 3", "dora booked 4"]

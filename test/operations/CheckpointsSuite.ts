@@ -18,13 +18,13 @@ import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as Checkpoints from "../../src/operations/Checkpoints.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
-import * as Parking from "../../src/operations/Parking.ts"
 import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
 
 const Noted = Schema.TaggedUnion({ Noted: { run: Schema.String, n: Schema.Int } }).pipe(Event.tags({ run: "run" }))
 const options = { retryDelay: { first: "20 millis", max: "50 millis" } } as const
@@ -66,7 +66,7 @@ export const checkpoints: ReadonlyArray<Case<Stores>> = [
     yield* append(run, "b", 2)
     yield* append(run, "c", 3)
     yield* until(Effect.sync(() => handled.length), (n) => n === 2).pipe(
-      Effect.andThen(until(Parking.list(subscription), (parked) => parked.length === 1)),
+      Effect.andThen(until(parkedKeys(subscription), (parked) => parked.length === 1)),
       Effect.provide(Subscription.layer([subscription], options))
     )
     yield* loseEvent(subscription.id, (yield* append(run, "a", 4)).position)
@@ -88,7 +88,7 @@ export const checkpoints: ReadonlyArray<Case<Stores>> = [
       const { to } = yield* Checkpoints.reset(subscription, LogPosition.ofReceipt(shared))
       equal(to.position, shared.position, "the new checkpoint")
       yield* until(Effect.sync(() => handled.length), (n) => n >= 5)
-      yield* until(Parking.list(subscription), (parked) => parked.length === 1)
+      yield* until(parkedKeys(subscription), (parked) => parked.length === 1)
       equal(handled.slice(2).toSorted(), [2, 4, 5], "all events after it, and the failing one is parked again")
       equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit from there on")
     }).pipe(Effect.provide(Subscription.layer([subscription], options)))

@@ -20,7 +20,6 @@ import { internals } from "../../src/core/internals.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
-import * as Version from "../../src/core/Version.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { NewEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -31,6 +30,7 @@ import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { parkedKeys, parkingLog } from "../support/parked.ts"
 
 /** A projection that records the events of each document in order, and throws on those in `poison`. */
 const fixture = (partitions = 1, partitionBy: "stream" | "document" | { readonly tag: "document" } = "stream") => {
@@ -66,7 +66,7 @@ const fixture = (partitions = 1, partitionBy: "stream" | "document" | { readonly
   const awaitConsumer = (position: Position.Position) =>
     Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "50 seconds"))
   const parked = Effect.map(
-    Parking.list(projection),
+    parkedKeys(projection),
     (all) => all.map((p) => [p.stream.slice(type.length + 1), p.version, p.attempts])
   )
   const withProjector = Effect.provide(Projector.layer([projection], { batchSize: 2 }))
@@ -161,7 +161,7 @@ const processing: ReadonlyArray<Case<Stores>> = [
       equal(yield* parked, [["a", 4, 1]], "the parked streams")
       yield* equalComplete(projection)
       equal(
-        (yield* Parking.history(projection)).map((e) => [e.action, e.actor]),
+        (yield* parkingLog(projection)).map((e) => [e.action, e.actor]),
         [["parked", undefined], ["failed", "ann"], ["retried", undefined], ["parked", undefined]],
         "the parking log"
       )
@@ -207,11 +207,8 @@ const processing: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       poison.delete("a2")
       const outcomes = yield* Parking.retryAll(projection, { actor: "ann" })
-      equal(
-        outcomes.map((one) => [one.outcome, one.parked?.version]),
-        [["retried", undefined], ...["b", "c", "d", "e"].map(() => ["failed" as const, Version.make(2)])],
-        "the outcomes"
-      )
+      equal(outcomes, { requested: 5, retried: 1, failed: 4, skipped: 0, parkedLater: 0 }, "the outcomes")
+      equal(yield* parked, ["b", "c", "d", "e"].map((id) => [id, 2, 2]), "the parked streams after a retry")
       poison.clear()
       yield* Parking.retryAll(projection)
       for (const id of ids) {
@@ -221,7 +218,7 @@ const processing: ReadonlyArray<Case<Stores>> = [
           `the document of ${id} after the retries`
         )
       }
-      equal(yield* Parking.retryAll(projection), [], "the outcomes without parked streams")
+      equal((yield* Parking.retryAll(projection)).requested, 0, "the requests without parked streams")
       yield* equalComplete(projection)
     }).pipe(withProjector)
   }),
@@ -283,7 +280,7 @@ const processing: ReadonlyArray<Case<Stores>> = [
       equal(yield* parked, [["a", 1, 1], ["b", 2, 1]], "the parked streams")
       equal(yield* seen("other"), ["b1"], "the other document while they are parked")
       yield* write(`{"seen":[]}`)
-      equal((yield* Parking.retryAll(projection)).map((one) => one.outcome), ["retried", "retried"], "the outcomes")
+      equal((yield* Parking.retryAll(projection)).retried, 2, "the outcomes")
       equal((yield* seen("k")).toSorted(), ["a1", "b2"], "the fixed document")
       equal(yield* seen("other"), ["b1", "a2"], "the other document")
       yield* equalComplete(projection)
@@ -310,10 +307,14 @@ const requests: ReadonlyArray<Case<Stores>> = [
       )
       equal(other._tag, "NotParked", "the error of a skip at another event")
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-      equal((yield* Parking.list(projection))[0]?.request, undefined, "the stored request")
+      equal((yield* parkedKeys(projection))[0]?.request, undefined, "the stored request")
       equal(
-        yield* driver.request(projection.id, streamOf("a"), { action: "skip" }, Position.make(position + 1n)),
-        false,
+        (yield* driver.request(
+          projection.id,
+          { id: "test", action: "skip" },
+          { key: streamOf("a"), position: Position.make(position + 1n), limit: 1 }
+        )).requested,
+        0,
         "whether the driver accepts a request at another event"
       )
     }).pipe(withProjector)
@@ -326,16 +327,16 @@ const requests: ReadonlyArray<Case<Stores>> = [
     poison.clear()
     const error = yield* Effect.flip(Parking.retry(projection, streamOf("a"), { actor: "ann", timeout: "50 millis" }))
     equal(error._tag, "StillParked", "the error without a worker")
-    const [entry] = yield* Parking.list(projection)
-    equal(entry?.request, { action: "retry", actor: "ann", reason: undefined }, "the stored request")
+    const [entry] = yield* parkedKeys(projection)
+    equal([entry?.request?.action, entry?.request?.actor], ["retry", "ann"], "the stored request")
     yield* Effect.gen(function*() {
       yield* awaitConsumer(yield* append("b", 1))
-      yield* Parking.list(projection).pipe(
+      yield* parkedKeys(projection).pipe(
         Effect.repeat({ until: (all) => all.length === 0 }),
         Effect.timeout("30 seconds")
       )
       equal(yield* seen("a"), ["a1"], "the document")
-      equal((yield* Parking.history(projection)).at(-1)?.actor, "ann", "the actor of the last entry")
+      equal((yield* parkingLog(projection)).at(-1)?.actor, "ann", "the actor of the last entry")
     }).pipe(withProjector)
   }),
 
@@ -389,7 +390,7 @@ const requests: ReadonlyArray<Case<Stores>> = [
       isAbove(failures, 2, "the number of loads, of which two fail")
       equal(yield* seen("a"), ["a1"], "the document")
       equal(
-        (yield* Parking.history(projection)).map((e) => e.action),
+        (yield* parkingLog(projection)).map((e) => e.action),
         ["parked", "retried"],
         "the actions in the parking log"
       )
@@ -416,7 +417,7 @@ const repetitions: ReadonlyArray<Case<Stores>> = [
       partitionedBy: "stream",
       lease: Duration.minutes(1)
     })
-    const [parked] = yield* driver.parked(generation)
+    yield* driver.request(generation, { id: "test", action: "retry" }, { limit: 1 })
     const partition = {
       events: yield* EventStore.EventStore,
       store: driver,
@@ -424,15 +425,19 @@ const repetitions: ReadonlyArray<Case<Stores>> = [
       generation,
       partition: 0,
       epoch: owned!.epoch,
-      filter: filterOf(projection, 0)
+      filter: filterOf(projection, 0),
+      batchSize: 10,
+      maxBatchSize: 10
     }
     // As after a lost connection: the first transaction is not known to commit, and the second has read the same request.
-    const retry = Unparking.unpark(
-      partition,
-      parked!,
-      { action: "retry" },
-      LogPosition.make(owned!.position, owned!.eventId, owned!.count)
-    )
+    const checkpoint = LogPosition.make(owned!.position, owned!.eventId, owned!.count)
+    const [parked] = yield* driver.parked(generation, { limit: 1 })
+    const events = yield* Stream.runCollect(partition.events.readStreamEncoded(parked!.stream))
+    const chunk = {
+      keys: [{ parked: parked!, reached: undefined, isComplete: true }],
+      events: events.map((event) => ({ event, keys: [parked!.key], isSingle: true }))
+    }
+    const retry = Unparking.apply(partition, chunk, checkpoint)
     const outcomes = yield* Effect.all([Effect.result(retry), Effect.result(retry)], { concurrency: 2 })
     const advanced = outcomes.map((outcome) =>
       Result.match(outcome, {
@@ -486,13 +491,13 @@ const crashes: ReadonlyArray<Case<Stores>> = (["park", "advance", "recordLateDel
       for (const n of upTo(3)) yield* append("a", n, "k")
       yield* awaitConsumer(yield* append("b", 1, "k"))
       equal(yield* seen("k"), ["a1", "b1"], "the document before the retry")
-      equal((yield* Parking.history(projection)).map((e) => e.action), ["parked"], "the actions before the retry")
+      equal((yield* parkingLog(projection)).map((e) => e.action), ["parked"], "the actions before the retry")
       yield* equalComplete(projection)
       poison.clear()
       equal((yield* Parking.retry(projection, streamOf("a"))).outcome, "retried", "the outcome")
       equal(yield* seen("k"), ["a1", "b1", "a2", "a3"], "the document after the retry")
       equal(
-        (yield* Parking.history(projection)).map((e) => e.action),
+        (yield* parkingLog(projection)).map((e) => e.action),
         ["parked", "retried"],
         "the actions after the retry"
       )

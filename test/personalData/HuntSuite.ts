@@ -33,6 +33,7 @@ import * as QueryBus from "../../src/query/QueryBus.ts"
 import * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import * as TimeTravel from "../../src/timeTravel/TimeTravel.ts"
+import { parkedKeys } from "../support/parked.ts"
 import * as Traces from "../support/Traces.ts"
 import type { Stores } from "./PersonalDataFixtures.ts"
 import type { ForEveryOption, TakesFunctions } from "./userFunctions.ts"
@@ -137,7 +138,7 @@ const ofProjection = <P extends Projection.Any<"async">>(projection: P, hunt: Hu
     yield* Effect.gen(function*() {
       // A projection whose `key` fails waits at the event.
       yield* attempt(awaitPosition(projection, end, "2 seconds"))
-      for (const { key } of yield* Parking.list(projection)) {
+      for (const { key } of yield* parkedKeys(projection)) {
         yield* attempt(Parking.inspect(projection, key))
         yield* attempt(Parking.retry(projection, key))
         yield* attempt(Parking.skip(projection, key, { reason: "hunt" }))
@@ -227,11 +228,11 @@ const untilParked = <A, E>(
   Effect.gen(function*() {
     yield* append(hunt)
     yield* Effect.gen(function*() {
-      yield* Effect.repeat(Parking.list(consumer), {
+      yield* Effect.repeat(parkedKeys(consumer), {
         until: (parked) => parked.some(({ stream }) => stream === Person.streamOf(hunt.person)),
         schedule: Schedule.spaced("10 millis")
       }).pipe(Effect.timeout("20 seconds"))
-      for (const { key } of yield* Parking.list(consumer)) {
+      for (const { key } of yield* parkedKeys(consumer)) {
         yield* hunt.attempt(Parking.retry(consumer, key))
         yield* hunt.attempt(Parking.skip(consumer, key, { reason: "hunt" }))
       }
@@ -280,7 +281,7 @@ const readingOthers: ReadonlyArray<Program> = (["document", "state"] as const).m
     yield* Aggregate.load(decider, hunt.person)
     const store = yield* EventStore.EventStore
     yield* store.append(Trigger, trigger, [Trigger.cases.Triggered.make({ trigger })])
-    yield* Effect.repeat(Parking.list(subscription), {
+    yield* Effect.repeat(parkedKeys(subscription), {
       until: (parked) => parked.some(({ stream }) => stream === trigger),
       schedule: Schedule.spaced("10 millis")
     }).pipe(Effect.timeout("20 seconds"), Effect.provide(Subscription.layer([subscription])))
@@ -303,7 +304,7 @@ const ofEvents = (
       yield* hunt.attempt(Stream.runDrain(store.readStream(events, stream)))
       yield* hunt.attempt(Stream.runDrain(store.readAll(events)))
       const seen = Subscription.make(unique("hunt"), { events, retry, handle: () => Effect.void })
-      yield* Effect.repeat(Parking.list(seen), {
+      yield* Effect.repeat(parkedKeys(seen), {
         until: (parked) => parked.some((one) => one.stream === stream),
         schedule: Schedule.spaced("10 millis"),
         times: 100

@@ -30,7 +30,6 @@ import * as EventCodec from "../../src/event/EventCodec.ts"
 import type { EncodedEvent, NewEvent, RecordedEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventBus from "../../src/eventStore/EventBus.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
-import * as Parking from "../../src/operations/Parking.ts"
 import * as KeyStore from "../../src/personalData/KeyStore.ts"
 import type { KeyStoreDriver } from "../../src/personalData/KeyStoreDriver.ts"
 import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
@@ -45,6 +44,7 @@ import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import type { Snapshot } from "../../src/snapshot/SnapshotDriver.ts"
 import * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
 import * as SnapshotSigning from "../../src/snapshot/SnapshotSigning.ts"
+import { parkedKeys } from "../support/parked.ts"
 import {
   behaviour,
   groups,
@@ -464,7 +464,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const { awaitPosition } = yield* ProjectionStore.ProjectionStore
     const [parked] = yield* Effect.andThen(
       awaitPosition(projection, yield* logHead, "20 seconds"),
-      Parking.list(projection)
+      parkedKeys(projection)
     ).pipe(Effect.provide(Projector.layer([projection])))
     equal(parked?.stream, bob, "the parked stream")
     includes(
@@ -508,7 +508,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       const { awaitPosition } = yield* ProjectionStore.ProjectionStore
       yield* awaitPosition(projection, yield* logHead, "20 seconds")
-      equal((yield* Parking.list(projection)).map(({ stream }) => stream), [ann], "the parked streams")
+      equal((yield* parkedKeys(projection)).map(({ stream }) => stream), [ann], "the parked streams")
       const { members } = Option.getOrThrow(yield* ProjectionStore.get(projection, group))
       equal<unknown>(memberNames(members), ["Bob Baker"], "the members")
     }).pipe(
@@ -653,7 +653,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       const documents = yield* ProjectionStore.ProjectionStore
       yield* documents.awaitPosition(projection, receipts.at(-1)!.position, "20 seconds")
-      const parked = (yield* Parking.list(projection)).toSorted((a, b) => a.key < b.key ? -1 : 1)
+      const parked = (yield* parkedKeys(projection)).toSorted((a, b) => a.key < b.key ? -1 : 1)
       equal(parked.map(({ key }) => key), ["a", "b"], "the parked keys")
       includes(parked[0]!.error, "the subject of the personal field", "the error without a subject")
       includes(parked[1]!.error, `must not be named "~encrypted"`, "the error of a marker")
@@ -755,7 +755,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
           until: ([status]) => status?.state === "retrying",
           schedule: Schedule.spaced("10 millis")
         })
-        equal(yield* Parking.list(projection), [], "the parked streams")
+        equal(yield* parkedKeys(projection), [], "the parked streams")
         isDown = false
         const { awaitPosition } = yield* ProjectionStore.ProjectionStore
         yield* awaitPosition(projection, end, "20 seconds")

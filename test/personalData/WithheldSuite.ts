@@ -16,6 +16,7 @@ import * as PersonalData from "../../src/personalData/PersonalData.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
+import { parkedKeys } from "../support/parked.ts"
 import * as Traces from "../support/Traces.ts"
 import type { Stores } from "./PersonalDataFixtures.ts"
 
@@ -93,7 +94,7 @@ const invalidForAWhile = (["stream", "document"] as const).flatMap((partitionBy)
         const end = yield* store.head
         yield* Effect.gen(function*() {
           yield* awaitPosition(projection, end, "20 seconds")
-          const parked = yield* Parking.list(projection)
+          const parked = yield* parkedKeys(projection)
           isAtLeast(parked.length, 1, "the number of parked keys")
           for (const { key } of parked) {
             yield* Parking.retry(projection, key)

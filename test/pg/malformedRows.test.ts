@@ -2,9 +2,10 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option, Ref, Stream } from "effect"
-import { EventStore, HashChain, Parking, Position, ProjectionStore, Projector, Subscription } from "evsrc"
+import { EventStore, HashChain, Position, ProjectionStore, Projector, Subscription } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
+import { parkedKeys } from "../support/parked.ts"
 import { Tick, tick, Total } from "./taggedTicks.ts"
 
 /** What is set on one event, and what its error says. */
@@ -58,7 +59,7 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
             Effect.provide(Subscription.layer([Seen]))
           )
           assert.deepStrictEqual(yield* ProjectionStore.get(Total, "all"), Option.some({ sum: 3 }))
-          const [parked] = yield* Parking.list(Total)
+          const [parked] = yield* parkedKeys(Total)
           assert.deepStrictEqual<unknown>([parked?.stream, parked?.position, parked?.type], ["bad", 1n, "Ticked"])
           assert.include(parked?.error, detail)
 

@@ -44,7 +44,7 @@ const paths = {
       const { position } = yield* append(events)
       const store = yield* ProjectionStore.ProjectionStore
       yield* Effect.provide(store.awaitPosition(projection, position, "20 seconds"), Projector.layer([projection]))
-      const parked = yield* (yield* ProjectionStore.driver).parked(projection.id)
+      const parked = yield* (yield* ProjectionStore.driver).parked(projection.id, { limit: 100 })
       assert.strictEqual(parked.length, 1)
       return parked[0]!.error
     }),

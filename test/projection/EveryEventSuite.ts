@@ -27,6 +27,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import * as TimeTravel from "../../src/timeTravel/TimeTravel.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
 
 type PartitionBy = "document" | "stream" | { readonly tag: "sku" }
 
@@ -111,7 +112,7 @@ const parking: ReadonlyArray<Case<Stores>> = Object.entries(scenarios).flatMap((
           yield* store.awaitPosition(projection, last, "20 seconds")
           equal(yield* stockOf(projection), 5, `the document before the event, by ${batchSize}`)
           equal(yield* stockOf(projection, "b"), 1, "another document")
-          const [parked, ...others] = yield* Parking.list(projection)
+          const [parked, ...others] = yield* parkedKeys(projection)
           equal([parked?.position, others.length], [positions[1], 0], `the parked event, by ${batchSize}`)
           namesEvent(parked?.error ?? "", positions[1]!, words, "the error")
           const { outcome } = yield* Parking.skip(projection, parked!.key, { reason: "a test" })
@@ -227,7 +228,7 @@ const lifecycles: ReadonlyArray<Case<Stores>> = [
         yield* store.awaitPosition(projection, last, "20 seconds")
         yield* Stream.runDrain(Rebuild.rebuild(projection, { interval: "20 millis" }))
         equal(yield* stockOf(projection), first, `the document, by ${batchSize}`)
-        equal((yield* Parking.list(projection)).map(({ position }) => position), [positions[1]], "the parked event")
+        equal((yield* parkedKeys(projection)).map(({ position }) => position), [positions[1]], "the parked event")
       }).pipe(
         Effect.provide(Projector.layer([projection], { batchSize, lease: "1 second" })),
         Effect.timeout("50 seconds")

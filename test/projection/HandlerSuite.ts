@@ -102,7 +102,10 @@ const reached = (projection: Projection.AnyHandler, { position }: Receipt) =>
   Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "60 seconds"))
 
 const parked = (projection: Projection.AnyHandler) =>
-  Effect.flatMap(ProjectionStore.ProjectionStore, ({ [internals]: { driver } }) => driver.parked(projection.id))
+  Effect.flatMap(
+    ProjectionStore.ProjectionStore,
+    ({ [internals]: { driver } }) => driver.parked(projection.id, { limit: 100 })
+  )
 
 /**
  * All tests.
@@ -193,7 +196,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       equal([stream?.version, stream?.attempts, tries > 1], [2, tries, true], "the parked event and its attempts")
       // A retry that fails again adds its own attempts.
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-      yield* driver.request(projection.id, `${run}a`, { action: "retry" })
+      yield* driver.request(projection.id, { id: "test", action: "retry" }, { key: `${run}a`, limit: 100 })
       const [again] = yield* parked(projection).pipe(
         Effect.repeat({ until: ([one]) => one?.request === undefined, schedule: Schedule.spaced("20 millis") }),
         Effect.timeout("60 seconds")
@@ -262,7 +265,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       equal([stream?.stream, stream?.version, others.length], [`${run}a`, 2, 0], "what is parked")
       healed = true
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-      yield* driver.request(projection.id, `${run}a`, { action: "retry" })
+      yield* driver.request(projection.id, { id: "test", action: "retry" }, { key: `${run}a`, limit: 100 })
       yield* parked(projection).pipe(
         Effect.repeat({ until: (left) => left.length === 0, schedule: Schedule.spaced("20 millis") }),
         Effect.timeout("60 seconds")

@@ -109,8 +109,10 @@ const misfortunes = Effect.fnUntraced(function*(world: Workers.World, faults: Fa
 
 const retryParked = Effect.fnUntraced(function*({ documents, projection }: Workers.World) {
   const generation = yield* documents.activeGeneration(projection.id)
-  for (const { key, request } of yield* documents.parked(generation)) {
-    if (request === undefined) yield* documents.request(generation, key, { action: "retry" })
+  for (const { key, request } of yield* documents.parked(generation, { limit: 100 })) {
+    if (request === undefined) {
+      yield* documents.request(generation, { id: "test", action: "retry" }, { key, limit: 100 })
+    }
   }
 })
 
@@ -120,7 +122,10 @@ const settled = Effect.fnUntraced(function*(world: Workers.World, last: Position
   while (true) {
     yield* retryParked(world)
     const generation = yield* documents.activeGeneration(projection.id)
-    const [reached, parked] = [yield* documents.checkpoint(projection.id), yield* documents.parked(generation)]
+    const [reached, parked] = [
+      yield* documents.checkpoint(projection.id),
+      yield* documents.parked(generation, { limit: 100 })
+    ]
     if (reached >= last && parked.length === 0) return
     yield* Effect.sleep("20 millis")
   }

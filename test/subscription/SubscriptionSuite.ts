@@ -271,11 +271,11 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       yield* inbox.until("the later event", (got) => got.some(({ event }) => event.n === 5))
       equal(inbox.got.map(({ event }) => event.n), [11, 1, 3, 5], "the handled events")
       equal(tries, 3, "the number of attempts")
-      const [parked] = yield* driver.parked(subscription.id)
+      const [parked] = yield* driver.parked(subscription.id, { limit: 100 })
       equal([String(parked?.stream), Number(parked?.version)], [`${run}a`, 2], "the parked event")
       includes(parked?.error ?? "", "no luck", "the error of the parked event")
       healed = true
-      yield* driver.request(subscription.id, `${run}a`, { action: "retry" })
+      yield* driver.request(subscription.id, { id: "test", action: "retry" }, { key: `${run}a`, limit: 100 })
       yield* inbox.until("the parked stream", (got) => got.some(({ event }) => event.n === 17))
       equal(inbox.got.slice(4).map(({ event }) => event.n), [13, 15, 17], "the events handled by the retry")
     }).pipe(Effect.provide(Subscription.layer([subscription], { lease: "600 millis" })))
@@ -307,7 +307,11 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       includes(retrying?.detail ?? "", "no luck", "the cause in the status")
       yield* inbox.until("the other stream", (got) => got.some(({ event }) => event.n === 1))
       equal(inbox.got.map(({ event }) => event.n), [11, 1], "the handled events")
-      const parked = yield* until("the parked key", driver.parked(subscription.id), (parked) => parked.length === 1)
+      const parked = yield* until(
+        "the parked key",
+        driver.parked(subscription.id, { limit: 100 }),
+        (parked) => parked.length === 1
+      )
       equal([parked[0]?.key, parked[0]?.attempts], [`${run}a`, tries], "the key, and the number of attempts")
       yield* until("the state after it", status, ([one]) => one?.state === "live" && one.parked === 1)
       const attempts = lines.filter((line) => line.includes("failed; the next follows") && line.includes("no luck"))
@@ -371,14 +375,16 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     yield* append(run, "b", [2])
     yield* append(run, "c", [3])
     yield* inbox.until("the third stream", (got) => got.length > 0).pipe(
-      Effect.andThen(Effect.repeat((yield* ProjectionStore.ProjectionStore)[internals].driver.parked(typed.id), {
-        until: (parked) => parked.length === 2,
-        schedule: Schedule.spaced("10 millis")
-      })),
+      Effect.andThen(
+        Effect.repeat((yield* ProjectionStore.ProjectionStore)[internals].driver.parked(typed.id, { limit: 100 }), {
+          until: (parked) => parked.length === 2,
+          schedule: Schedule.spaced("10 millis")
+        })
+      ),
       Effect.timeout("60 seconds"),
       Effect.provide(Subscription.layer([subscription]))
     )
-    const parked = yield* (yield* ProjectionStore.ProjectionStore)[internals].driver.parked(typed.id)
+    const parked = yield* (yield* ProjectionStore.ProjectionStore)[internals].driver.parked(typed.id, { limit: 100 })
     const detailOf = (stream: string) =>
       parked.find((entry) => entry.stream === `${run}${stream}`)?.error.replace(/^.*at position \d+: /, "")
     equal(
@@ -408,7 +414,11 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       Effect.provide(Subscription.layer([subscription], { retryDelay: { first: "10 millis", max: "10 millis" } }))
     )
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-    equal([failures, yield* driver.parkingLog(subscription.id)], [3, []], "failures, and the parking log")
+    equal(
+      [failures, yield* driver.parkingLog(subscription.id, { limit: 100 })],
+      [3, []],
+      "failures, and the parking log"
+    )
   }),
 
   test("a database failure parks nothing and repeats no handled event", function*() {
@@ -437,7 +447,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     equal(inbox.got.map(({ event }) => event.n), [1, 2, 3], "the handled events")
     equal(failures, 4, "the number of failures")
     equal(
-      yield* (yield* ProjectionStore.ProjectionStore)[internals].driver.parkingLog(subscription.id),
+      yield* (yield* ProjectionStore.ProjectionStore)[internals].driver.parkingLog(subscription.id, { limit: 100 }),
       [],
       "the parking log"
     )

@@ -144,7 +144,7 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
 const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["deliveryState"] => {
   // One statement, so that all parts are of the same point in time.
   const statement = `select checkpoint.position, checkpoint.delivery_from, checkpoint.applied, checkpoint.digest,
-    coalesce((select json_agg(json_build_array(parked.key, parked.position::text)) from ${schema}.parked
+    coalesce((select json_agg(json_build_array(parked.key, (parked.position + parked.freeing::integer)::text)) from ${schema}.parked
       where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition), '[]') as parked,
     coalesce((select json_agg(json_build_array(entry.key, entry.position::text)) from ${schema}.parking_log entry
       where entry.generation = checkpoint.generation and entry.partition = checkpoint.partition

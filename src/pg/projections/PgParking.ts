@@ -5,7 +5,17 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type { FailedEvent, Parked, ParkingDriver, ParkingEntry, ParkingRequest } from "../../consumer/ParkingDriver.ts"
+import type {
+  Parked,
+  ParkedCount,
+  ParkedEvent,
+  ParkedPage,
+  ParkedPlace,
+  ParkingDriver,
+  ParkingEntry,
+  ParkingRequest,
+  RequestProgress
+} from "../../consumer/ParkingDriver.ts"
 import * as Position from "../../core/Position.ts"
 import type { StreamId } from "../../core/StreamId.ts"
 import * as Version from "../../core/Version.ts"
@@ -25,11 +35,33 @@ interface ParkedRow {
   readonly attempts: number
   readonly parked_at: Date
   readonly request: ParkingRequest["action"] | null
+  readonly request_id: string | null
   readonly requested_by: string | null
   readonly request_reason: string | null
+  readonly freeing: boolean
+}
+
+interface CountRow {
+  readonly partition: number
+  readonly parked: number
+  readonly requested: number
+  readonly freeing: number
+  readonly stream: string | null
+  readonly version: bigint | null
+  readonly position: bigint | null
+}
+
+interface UpdateRow {
+  readonly requested: number
+  readonly found: number
+  /** Where the page ends, unless it is empty. */
+  readonly position: bigint
+  readonly partition: number
+  readonly key: string
 }
 
 interface LogRow {
+  readonly id: bigint
   readonly partition: number
   readonly key: string
   readonly stream: string
@@ -38,6 +70,7 @@ interface LogRow {
   readonly action: ParkingEntry["action"]
   readonly detail: string | null
   readonly actor: string | null
+  readonly request_id: string | null
   readonly at: Date
 }
 
@@ -48,58 +81,207 @@ interface LogRow {
  * @category constructors
  */
 export const make = (query: PgStatement, schema: string): ParkingDriver => ({
+  ...requests(query, schema),
   park: (generation, partition, events) =>
     Effect.asVoid(query(
       `select ${schema}.park($1, $2, $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::uuid[], $8::text[], $9::text[], $10::integer[])`,
-      [generation, partition, ...columnsOf(events)]
+      [
+        generation,
+        partition,
+        events.map((event) => event.key),
+        ...columnsOf(events),
+        events.map((event) => EncryptedValue.storableText(event.error)),
+        events.map((event) => event.attempts ?? 1)
+      ]
     )),
-  parked: (generation, partition) =>
+  parked: (generation, page) =>
+    Effect.suspend(() => {
+      const { params, text } = selectionOf(generation, page)
+      const columns =
+        `generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at, request, request_id,
+        requested_by, request_reason, freeing`
+      return Effect.map(
+        query<ParkedRow>(`select ${columns} from ${schema}.parked ${text}`, params),
+        (rows) => rows.map(parkedOf)
+      )
+    }),
+  parkedKeys: (generation, partition, after, limit) =>
     Effect.map(
-      query<ParkedRow>(
-        `select generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at, request, requested_by,
-          request_reason from ${schema}.parked
-          where generation = $1 and ($2::integer is null or partition = $2) order by position`,
-        [generation, partition ?? null]
+      query<{ readonly key: string }>(
+        `select key from ${schema}.parked
+          where generation = $1 and partition = $2 and ($3::text is null or key > $3) order by key limit $4`,
+        [generation, partition, after ?? null, limit]
       ),
-      (rows) => rows.map(parkedOf)
+      (rows) => rows.map(({ key }) => key)
     ),
-  request: (generation, key, { action, actor, reason }, at) =>
+  parkedCounts: (generation) =>
     Effect.map(
-      query(
-        `update ${schema}.parked set request = $3, requested_by = $4, request_reason = $5 where generation = $1 and key = $2 `
-          + `and position = coalesce($6, position) returning key`,
-        [generation, key, action, actor ?? null, reason ?? null, at ?? null]
-      ),
-      (rows) => rows.length > 0
-    ),
-  unpark: ({ action, generation, key, next, partition, position }) =>
-    Effect.map(
-      query<{ readonly was_parked: boolean }>(
-        `select ${schema}.unpark($1, $2, $3, $4, $5, $6::text[], $7::bigint[], $8::bigint[], $9::uuid[], $10::text[], $11::text[], $12::integer[]) as was_parked`,
-        [generation, partition, key, position, action, ...columnsOf(next === undefined ? [] : [next]).slice(1)]
-      ),
-      ([row]) => row!.was_parked
-    ),
-  parkingLog: (generation) =>
-    Effect.map(
-      query<LogRow>(
-        `select partition, key, stream, position, event_id, action, detail, actor, at from ${schema}.parking_log where generation = $1 order by id`,
+      query<CountRow>(
+        `select counted.*, waits.stream, waits.version, waits.position
+          from (
+            select partition, count(*)::integer as parked, count(request)::integer as requested,
+                count(*) filter (where freeing)::integer as freeing
+              from ${schema}.parked where generation = $1 group by partition
+          ) as counted
+            left join ${schema}.parked waits on waits.generation = $1 and waits.partition = counted.partition and waits.key = ''
+          order by counted.partition`,
         [generation]
       ),
-      (rows) => rows.map(entryOf)
+      (rows) => rows.map(countOf)
+    ),
+  unpark: (generation, partition, keys) =>
+    Effect.map(
+      query<{ readonly unparked: boolean }>(
+        `select ${schema}.unpark($1, $2, $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::uuid[],
+          $10::text[], $11::text[], $12::integer[], $13::boolean[]) as unparked`,
+        [
+          generation,
+          partition,
+          keys.map(({ key }) => key),
+          keys.map(({ position }) => position),
+          keys.map(({ action }) => action ?? ""),
+          // No element of an array is null, because the client could not tell the type of an array of nulls.
+          ...columnsOf(keys.map(({ next, reached }) => next ?? reached ?? noEvent)),
+          keys.map(({ next }) => EncryptedValue.storableText(next?.error ?? "")),
+          keys.map(({ next }) => next?.attempts ?? 1),
+          keys.map(({ next, reached }) => next === undefined && reached !== undefined)
+        ]
+      ),
+      ([row]) => row!.unparked
+    ),
+  skippedAt: (generation, partition, key, positions) =>
+    Effect.map(
+      query<{ readonly position: bigint }>(
+        `select distinct entry.position from ${schema}.parking_log entry
+          join ${schema}.checkpoints checkpoint on checkpoint.generation = entry.generation and checkpoint.partition = entry.partition
+          where entry.generation = $1 and entry.partition = $2 and entry.action = 'skipped' and entry.position = any ($4::bigint[])
+            and entry.key = $3 and (checkpoint.reset_at is null or entry.at > checkpoint.reset_at)`,
+        [generation, partition, key, positions]
+      ),
+      (rows) => rows.map(({ position }) => Position.make(position))
     )
 })
 
-const columnsOf = (events: ReadonlyArray<FailedEvent>): ReadonlyArray<unknown> => [
-  events.map((event) => event.key),
+const requests = (
+  query: PgStatement,
+  schema: string
+): Pick<ParkingDriver, "request" | "withdraw" | "requestProgress" | "parkingLog"> => {
+  /** Updates the keys of a page that are not being freed. */
+  const update = (
+    generation: string,
+    page: ParkedPage,
+    { action, actor, id, reason }: { readonly [Key in keyof ParkingRequest]: ParkingRequest[Key] | undefined }
+  ) => {
+    const { params, text } = selectionOf(generation, page)
+    const [request, requestId, by, why] = [1, 2, 3, 4].map((number) => `$${params.length + number}`)
+    const statement = `with page as (
+        select partition, key, position, freeing from ${schema}.parked ${text} for update
+      ), updated as (
+        update ${schema}.parked set request = ${request}, request_id = ${requestId}, requested_by = ${by}, request_reason = ${why} from page
+          where parked.generation = $1 and parked.partition = page.partition and parked.key = page.key and not page.freeing
+          returning parked.key
+      )
+      select (select count(*) from updated)::integer as requested, (select count(*) from page)::integer as found, last.*
+        from (values (1)) as always
+          left join (select position, partition, key from page order by position desc, partition desc, key desc limit 1) as last on true`
+    return Effect.map(
+      query<UpdateRow>(statement, [...params, action ?? null, id ?? null, actor ?? null, reason ?? null]),
+      ([row]) => {
+        const { found, key, partition, position, requested } = row!
+        const next: ParkedPlace | undefined = found < page.limit
+          ? undefined
+          : { position: Position.make(position), partition, key }
+        return { requested, next }
+      }
+    )
+  }
+  return {
+    request: (generation, request, page) =>
+      update(generation, page, { actor: undefined, reason: undefined, ...request }),
+    withdraw: (generation, page) =>
+      update(
+        generation,
+        { ...page, isRequested: true },
+        { action: undefined, id: undefined, actor: undefined, reason: undefined }
+      ),
+    requestProgress: (generation, id) =>
+      Effect.map(
+        query<RequestProgress["entries"] & { readonly waiting: number }>(
+          `select (select count(*) from ${schema}.parked where request_id = $2 and generation = $1)::integer as waiting,
+            count(*) filter (where action = 'parked')::integer as parked, count(*) filter (where action = 'failed')::integer as failed,
+            count(*) filter (where action = 'retried')::integer as retried, count(*) filter (where action = 'skipped')::integer as skipped
+            from ${schema}.parking_log where request_id = $2 and generation = $1`,
+          [generation, id]
+        ),
+        ([row]) => {
+          const { waiting, ...entries } = row!
+          return { waiting, entries }
+        }
+      ),
+    parkingLog: (generation, { after, isDescending = false, key, limit, request }) =>
+      Effect.map(
+        query<LogRow>(
+          `select id, partition, key, stream, position, event_id, action, detail, actor, request_id, at from ${schema}.parking_log
+            where generation = $1 and id > $2 and ($3::text is null or key = $3) and ($4::text is null or request_id = $4)
+            order by id ${isDescending ? "desc" : ""} limit $5`,
+          [generation, after ?? 0n, key ?? null, request ?? null, limit]
+        ),
+        (rows) => rows.map(entryOf)
+      )
+  }
+}
+
+/** A part of a statement, and its parameters. */
+interface Selection {
+  readonly text: string
+  readonly params: ReadonlyArray<unknown>
+}
+
+/** Returns the end of a statement that selects a page, without conditions that it does not have, so that an index is used. */
+const selectionOf = (
+  generation: string,
+  { after, error, isRequested = false, key, limit, parkedBefore, partition, position, type, upTo }: ParkedPage
+): Selection => {
+  const params: Array<unknown> = []
+  const parameter = (value: unknown) => `$${params.push(value)}`
+  const conditions = [`generation = ${parameter(generation)}`]
+  const add = (value: unknown, condition: (parameter: string) => string) => {
+    if (value !== undefined) conditions.push(condition(parameter(value)))
+  }
+  add(partition, (it) => `partition = ${it}`)
+  add(key, (it) => `key = ${it}`)
+  add(position, (it) => `position = ${it}`)
+  add(type, (it) => `type = ${it}`)
+  add(error, (it) => `strpos(error, ${it}) > 0`)
+  add(parkedBefore && DateTime.toDateUtc(parkedBefore), (it) => `parked_at < ${it}`)
+  add(upTo, (it) => `position <= ${it}`)
+  if (isRequested) conditions.push("request is not null")
+  if (after !== undefined) {
+    const [from, ...place] = [after.position, after.partition, after.key].map(parameter)
+    conditions.push(`position >= ${from} and (position, partition, key) > (${from}, ${place.join(", ")})`)
+  }
+  return {
+    text: `where ${conditions.join(" and ")} order by position, partition, key limit ${parameter(limit)}`,
+    params
+  }
+}
+
+const columnsOf = (events: ReadonlyArray<ParkedEvent>): ReadonlyArray<unknown> => [
   events.map((event) => event.stream),
   events.map((event) => BigInt(event.version)),
   events.map((event) => event.position),
   events.map((event) => event.eventId),
-  events.map((event) => event.type),
-  events.map((event) => EncryptedValue.storableText(event.error)),
-  events.map((event) => event.attempts ?? 1)
+  events.map((event) => event.type)
 ]
+
+/** In place of the next event of a key that is free. */
+const noEvent: ParkedEvent = {
+  stream: "" as StreamId,
+  version: Version.make(0),
+  position: Position.start,
+  eventId: "00000000-0000-0000-0000-000000000000",
+  type: ""
+}
 
 const parkedOf = (row: ParkedRow): Parked => ({
   generation: row.generation,
@@ -114,14 +296,24 @@ const parkedOf = (row: ParkedRow): Parked => ({
   error: row.error,
   attempts: row.attempts,
   parkedAt: DateTime.makeUnsafe(row.parked_at),
-  request: row.request === null ? undefined : {
+  request: row.request === null || row.request_id === null ? undefined : {
+    id: row.request_id,
     action: row.request,
     actor: row.requested_by ?? undefined,
     reason: row.request_reason ?? undefined
-  }
+  },
+  isFreeing: row.freeing
+})
+
+const countOf = ({ position, stream, version, ...counts }: CountRow): ParkedCount => ({
+  ...counts,
+  waitsAt: stream === null || version === null || position === null
+    ? undefined
+    : { stream: stream as StreamId, version: Version.make(Number(version)), position: Position.make(position) }
 })
 
 const entryOf = (row: LogRow): ParkingEntry => ({
+  id: row.id,
   partition: row.partition,
   key: row.key,
   stream: row.stream as StreamId,
@@ -130,5 +322,6 @@ const entryOf = (row: LogRow): ParkingEntry => ({
   action: row.action,
   detail: row.detail ?? undefined,
   actor: row.actor ?? undefined,
+  request: row.request_id ?? undefined,
   at: DateTime.makeUnsafe(row.at)
 })

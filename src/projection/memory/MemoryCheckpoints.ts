@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Advance, CheckpointDriver } from "../../consumer/CheckpointDriver.ts"
 import { type DeliverySegment, segmentSize } from "../../consumer/DeliveryLog.ts"
+import * as Position from "../../core/Position.ts"
 import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
 
@@ -43,7 +44,9 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
         deliveryFrom: partition.deliveryFrom,
         applied: partition.applied,
         digest: partition.digest,
-        parked: Array.from(parked.values()).filter((stream) => stream.partition === index),
+        parked: Array.from(parked.values()).filter((one) => one.partition === index).map((
+          { isFreeing, key, position }
+        ) => ({ key, position: Position.make(isFreeing ? position + 1n : position) })),
         skipped: log.slice(partition.entriesBefore).filter((entry) =>
           entry.partition === index && entry.action === "skipped"
         ).map((

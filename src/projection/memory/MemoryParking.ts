@@ -3,9 +3,19 @@
  *
  * @since 0.1.0
  */
-import type * as DateTime from "effect/DateTime"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type { FailedEvent, Parked, ParkingDriver, ParkingEntry } from "../../consumer/ParkingDriver.ts"
+import type {
+  FailedEvent,
+  Parked,
+  ParkedCount,
+  ParkedPage,
+  ParkedPlace,
+  ParkingDriver,
+  ParkingEntry,
+  ParkingRequest,
+  Unpark
+} from "../../consumer/ParkingDriver.ts"
 import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
 
@@ -14,49 +24,147 @@ import * as MemoryState from "./MemoryState.ts"
  * @category constructors
  */
 export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
+  ...requests(state),
   park: (generation, partition, events) =>
     MemoryTransaction.write((now) => {
       const { log, parked } = MemoryState.generationOf(state, generation)
       for (const event of events) {
         parked.set(placeOf(partition, event.key), parkedOf(generation, partition, event, now))
-        log.push(entryOf(partition, event, "parked", now, event.error))
+        addEntry(log, partition, event, "parked", now, event.error)
       }
     }),
-  parked: (generation, partition) =>
+  parked: (generation, page) => Effect.sync(() => pageOf(state, generation, page)),
+  parkedKeys: (generation, partition, after, limit) =>
     Effect.sync(() =>
       Array.from(MemoryState.generationOf(state, generation).parked.values())
-        .filter((one) => partition === undefined || one.partition === partition)
-        .toSorted((a, b) => a.position < b.position ? -1 : 1)
+        .flatMap((one) => one.partition === partition && (after === undefined || one.key > after) ? [one.key] : [])
+        .toSorted()
+        .slice(0, limit)
     ),
-  request: (generation, key, request, at) =>
+  parkedCounts: (generation) =>
     Effect.sync(() => {
-      const { parked } = MemoryState.generationOf(state, generation)
-      const found = Array.from(parked).filter(([, one]) => one.key === key && (at === undefined || one.position === at))
-      for (const [place, one] of found) parked.set(place, { ...one, request })
-      return found.length > 0
+      const counts = new Map<number, ParkedCount>()
+      for (const one of MemoryState.generationOf(state, generation).parked.values()) {
+        const { partition } = one
+        const before = counts.get(partition) ?? { partition, parked: 0, requested: 0, freeing: 0, waitsAt: undefined }
+        counts.set(partition, {
+          partition,
+          parked: before.parked + 1,
+          requested: before.requested + (one.request === undefined ? 0 : 1),
+          freeing: before.freeing + (one.isFreeing ? 1 : 0),
+          waitsAt: one.key === "" ? one : before.waitsAt
+        })
+      }
+      return Array.from(counts.values()).toSorted((a, b) => a.partition - b.partition)
     }),
-  unpark: ({ action, generation, key, next, partition, position }) => {
-    const place = placeOf(partition, key)
-    const find = () => {
-      const found = MemoryState.generationOf(state, generation).parked.get(place)
-      return found?.position === position ? found : undefined
+  unpark: (generation, partition, keys) => {
+    const arePlaced = () => {
+      const { parked } = MemoryState.generationOf(state, generation)
+      return keys.every(({ key, position }) => parked.get(placeOf(partition, key))?.position === position)
     }
     const write = MemoryTransaction.write((now) => {
-      const { log, parked } = MemoryState.generationOf(state, generation)
-      const found = find()
-      if (found === undefined) return
-      parked.delete(place)
-      const detail = action === "failed" ? next?.error : found.request?.reason
-      log.push(entryOf(partition, found, action, now, detail, found.request?.actor))
-      if (next === undefined) return
-      const isSame = next.position === found.position
-      const again = parkedOf(generation, partition, next, isSame ? found.parkedAt : now)
-      parked.set(place, isSame ? { ...again, attempts: found.attempts + (next.attempts ?? 1) } : again)
-      if (!isSame) log.push(entryOf(partition, next, "parked", now, next.error))
-    }, () => find() !== undefined)
-    return Effect.suspend(() => find() === undefined ? Effect.succeed(false) : Effect.as(write, true))
+      const all = MemoryState.generationOf(state, generation)
+      for (const one of keys) unparkOne(all, generation, partition, one, now)
+    }, arePlaced)
+    return Effect.suspend(() => arePlaced() ? Effect.as(write, true) : Effect.succeed(false))
   },
-  parkingLog: (generation) => Effect.sync(() => Array.from(MemoryState.generationOf(state, generation).log))
+  skippedAt: (generation, index, key, positions) =>
+    Effect.sync(() => {
+      const { log, partitions } = MemoryState.generationOf(state, generation)
+      const skipped = new Set(
+        log.slice(partitions[index]?.entriesBefore ?? 0).flatMap((entry) =>
+          entry.partition === index && entry.action === "skipped" && entry.key === key ? [entry.position] : []
+        )
+      )
+      return positions.filter((position) => skipped.has(position))
+    })
+})
+
+const requests = (
+  state: MemoryState.MemoryState
+): Pick<ParkingDriver, "request" | "withdraw" | "requestProgress" | "parkingLog"> => {
+  const update = (generation: string, page: ParkedPage, request: ParkingRequest | undefined) =>
+    Effect.sync(() => {
+      const { parked } = MemoryState.generationOf(state, generation)
+      const found = pageOf(state, generation, page)
+      const changed = found.filter(({ isFreeing }) => !isFreeing)
+      for (const one of changed) parked.set(placeOf(one.partition, one.key), { ...one, request })
+      const next: ParkedPlace | undefined = found.length < page.limit ? undefined : found.at(-1)
+      return { requested: changed.length, next }
+    })
+  return {
+    request: (generation, request, page) => update(generation, page, request),
+    withdraw: (generation, page) => update(generation, { ...page, isRequested: true }, undefined),
+    requestProgress: (generation, id) =>
+      Effect.sync(() => {
+        const { log, parked } = MemoryState.generationOf(state, generation)
+        const entries = { parked: 0, failed: 0, retried: 0, skipped: 0 }
+        for (const { action, request } of log) if (request === id) entries[action]++
+        const waiting = Array.from(parked.values()).filter(({ request }) => request?.id === id).length
+        return { waiting, entries }
+      }),
+    parkingLog: (generation, { after = 0n, isDescending = false, key, limit, request }) =>
+      Effect.sync(() => {
+        const found = MemoryState.generationOf(state, generation).log.filter((entry) =>
+          entry.id > after && (key === undefined || entry.key === key)
+          && (request === undefined || entry.request === request)
+        )
+        return (isDescending ? found.toReversed() : found).slice(0, limit)
+      })
+  }
+}
+
+const pageOf = (state: MemoryState.MemoryState, generation: string, page: ParkedPage): ReadonlyArray<Parked> => {
+  const { after, error, isRequested = false, key, limit, parkedBefore, partition, position, type, upTo } = page
+  return Array.from(MemoryState.generationOf(state, generation).parked.values())
+    .filter((one) =>
+      (partition === undefined || one.partition === partition)
+      && (key === undefined || one.key === key)
+      && (position === undefined || one.position === position)
+      && (type === undefined || one.type === type)
+      && (error === undefined || one.error.includes(error))
+      && (parkedBefore === undefined || DateTime.isLessThan(one.parkedAt, parkedBefore))
+      && (upTo === undefined || one.position <= upTo)
+      && (!isRequested || one.request !== undefined)
+      && (after === undefined || comparePlaces(one, after) > 0)
+    )
+    .toSorted(comparePlaces)
+    .slice(0, limit)
+}
+
+const comparePlaces = (a: ParkedPlace, b: ParkedPlace): number =>
+  a.position !== b.position
+    ? a.position < b.position ? -1 : 1
+    : a.partition - b.partition || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)
+
+const unparkOne = (
+  { log, parked }: MemoryState.GenerationState,
+  generation: string,
+  partition: number,
+  { action, key, next, reached }: Unpark,
+  now: DateTime.Utc
+): void => {
+  const place = placeOf(partition, key)
+  const found = parked.get(place)!
+  const { actor, id, reason } = found.request ?? {}
+  if (action !== undefined) {
+    addEntry(log, partition, found, action, now, action === "failed" ? next?.error : reason, actor, id)
+  }
+  if (next !== undefined) {
+    const isSame = next.position === found.position
+    const again = parkedOf(generation, partition, next, isSame ? found.parkedAt : now)
+    parked.set(place, isSame ? { ...again, attempts: found.attempts + again.attempts } : again)
+    if (!isSame) addEntry(log, partition, next, "parked", now, next.error, undefined, id)
+  } else if (reached === undefined) parked.delete(place)
+  else parked.set(place, { ...found, ...eventOf(reached), isFreeing: true })
+}
+
+const eventOf = ({ eventId, position, stream, type, version }: Omit<FailedEvent, "key" | "error">) => ({
+  eventId,
+  position,
+  stream,
+  type,
+  version
 })
 
 const placeOf = (partition: number, key: string): string => `${partition}:${key}`
@@ -67,14 +175,20 @@ const parkedOf = (generation: string, partition: number, event: FailedEvent, at:
   partition,
   attempts: event.attempts ?? 1,
   parkedAt: at,
-  request: undefined
+  request: undefined,
+  isFreeing: false
 })
 
-const entryOf = (
+const addEntry = (
+  log: Array<ParkingEntry>,
   partition: number,
   { eventId, key, position, stream }: FailedEvent,
   action: ParkingEntry["action"],
   at: DateTime.Utc,
   detail?: string,
-  actor?: string
-): ParkingEntry => ({ partition, key, stream, position, eventId, action, detail, actor, at })
+  actor?: string,
+  request?: string
+): void => {
+  const id = BigInt(log.length + 1)
+  log.push({ id, partition, key, stream, position, eventId, action, detail, actor, request, at })
+}

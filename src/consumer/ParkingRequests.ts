@@ -1,0 +1,323 @@
+/**
+ * The queue of requests for the parked keys of a partition, which its owner carries out chunk by chunk, between pages of the log.
+ *
+ * @since 0.1.0
+ */
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import type { EventStoreError } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
+import type { LogPosition } from "../core/LogPosition.ts"
+import * as Position from "../core/Position.ts"
+import * as EventFilter from "../event/EventFilter.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type { EventType } from "../eventStore/EventStoreDriver.ts"
+import type { LeasedPartition } from "./BatchProcessor.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
+import * as PageReader from "./PageReader.ts"
+import type { Parked, ParkedPlace } from "./ParkingDriver.ts"
+import * as UnknownTypes from "./UnknownTypes.ts"
+import * as Unparking from "./Unparking.ts"
+
+/**
+ * What the owner of a partition knows when it carries out requests.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Progress extends Pick<LeasedPartition, "onRetry"> {
+  readonly checkpoint: LogPosition
+  /** The parked keys of the partition. */
+  readonly parked: ReadonlySet<string>
+}
+
+/**
+ * The result of a chunk.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Carried extends Unparking.Unparked {
+  /** Whether there may be more to carry out. */
+  readonly hasMore: boolean
+}
+
+/**
+ * The requests of a partition.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ParkingRequests {
+  /** Carries out a chunk of the requests. Unless the result is `advanced`, another worker owns the partition. */
+  readonly next: (progress: Progress) => Effect.Effect<Carried, EventStoreError>
+}
+
+/**
+ * Returns the requests of a partition. For keys that are streams, it reads these streams; otherwise the log, once for many keys, since the first
+ * event at which one of them is parked.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (owned: Unparking.OwnedPartition): ParkingRequests =>
+  owned.processor.consumer.partitionBy === "stream" ? ofStreams(owned) : ofLog(owned)
+
+/** How many events a chunk may have. */
+const chunkSize = ({ batchSize, maxBatchSize }: Unparking.OwnedPartition): ChunkSize => {
+  let limit = batchSize
+  return {
+    limit: () => limit,
+    read: (events) => {
+      limit = events.length < limit ? batchSize : PageReader.nextLimit(events, batchSize, maxBatchSize)
+    }
+  }
+}
+
+interface ChunkSize {
+  readonly limit: () => number
+  /** Sets the limit of the next chunk after the events of one: it grows as the pages of the log do. */
+  readonly read: (events: ReadonlyArray<EncodedEvent>) => void
+}
+
+const nothing: Carried = { advanced: "advanced", failures: [], freed: [], applied: 0, hasMore: false }
+
+/** So many streams are read at a time. */
+const concurrentReads = 4
+
+const ofStreams = (owned: Unparking.OwnedPartition): ParkingRequests => {
+  const { events: { [internals]: { driver } }, generation, partition, processor: { consumer }, store } = owned
+  const size = chunkSize(owned)
+  return {
+    next: Effect.fnUntraced(function*({ checkpoint, onRetry }): Effect.fn.Return<Carried, EventStoreError> {
+      const parked = yield* store.parked(generation, { partition, isRequested: true, limit: size.limit() })
+      if (parked.length === 0) return nothing
+      const unknown = yield* UnknownTypes.stoppingUpTo(driver, consumer, checkpoint.position)
+      const streams = yield* readStreams(owned, parked, checkpoint.position, size.limit())
+      size.read(streams.flatMap(({ events }) => events))
+      const chunk = chunkOf(streams, EventFilter.matcher(UnknownTypes.addTo(owned.filter, unknown)), unknown)
+      return { ...yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint), hasMore: true }
+    })
+  }
+}
+
+/** Reads streams, in order, until a number of events is reached. */
+const readStreams = Effect.fnUntraced(function*(
+  owned: Unparking.OwnedPartition,
+  parked: ReadonlyArray<Parked>,
+  upTo: Position.Position,
+  limit: number
+): Effect.fn.Return<ReadonlyArray<WaitingStream>, EventStoreError> {
+  let left = limit
+  const streams: Array<WaitingStream> = []
+  for (const some of Arr.chunksOf(parked, concurrentReads)) {
+    const read = yield* Effect.forEach(
+      some,
+      (one) => readStream(owned, one, upTo, left),
+      { concurrency: concurrentReads }
+    )
+    for (const stream of read) {
+      if (left <= 0) return streams
+      streams.push(cut(stream, left))
+      left -= stream.events.length
+    }
+  }
+  return streams
+})
+
+/** A parked stream and its events from the parked one on. */
+interface WaitingStream {
+  readonly parked: Parked
+  readonly events: ReadonlyArray<EncodedEvent>
+  readonly isComplete: boolean
+}
+
+/** Reads up to a number of events behind the parked one. */
+const readStream = Effect.fnUntraced(function*(
+  { events: { [internals]: { driver } } }: Unparking.OwnedPartition,
+  parked: Parked,
+  upTo: Position.Position,
+  limit: number
+): Effect.fn.Return<WaitingStream, EventStoreError> {
+  const { stream, version } = parked
+  const read = yield* driver.readStream({ stream, direction: "forward", from: version, limit: limit + 1 })
+  if (read[0]?.id !== parked.eventId) return yield* Unparking.diverged(parked)
+  const events = read.filter(({ position }) => position <= upTo)
+  return { parked, events, isComplete: read.length <= limit || events.length < read.length }
+})
+
+const cut = (stream: WaitingStream, limit: number): WaitingStream =>
+  stream.events.length <= limit ? stream : { ...stream, events: stream.events.slice(0, limit), isComplete: false }
+
+const chunkOf = (
+  streams: ReadonlyArray<WaitingStream>,
+  isTaken: (event: EncodedEvent) => boolean,
+  unknown: ReadonlyArray<EventType>
+): Unparking.Chunk => ({
+  keys: streams.map(({ events, isComplete, parked }) => ({
+    parked,
+    reached: Unparking.placeOf(events.at(-1)!),
+    isComplete
+  })),
+  events: streams.flatMap(({ events, parked }) =>
+    events.flatMap((event) =>
+      waits(parked, event) && isTaken(event) && UnknownTypes.isRelevant(unknown, event)
+        ? [{ event, keys: [parked.key], isSingle: true }]
+        : []
+    )
+  ).toSorted((a, b) => a.event.position < b.event.position ? -1 : 1)
+})
+
+/** Whether an event of a parked key is to be applied. */
+const waits = ({ isFreeing, position, request }: Parked, event: EncodedEvent): boolean =>
+  event.position > position || (event.position === position && !isFreeing && request?.action !== "skip")
+
+/** The requests for so many keys are carried out in one pass through the log. */
+const maxKeysInPass = 5_000
+
+/** So many keys without further events are freed in one transaction. */
+const maxKeysInChunk = 1_000
+
+/** So many pages are read for a chunk when they have few events of its keys. */
+const maxPagesInChunk = 10
+
+/** A pass through the log for the requests of many keys. */
+interface Pass {
+  /** The keys that are not parked again, each as it is stored. */
+  readonly keys: Map<string, Parked>
+  after: Position.Position
+}
+
+const ofLog = (owned: Unparking.OwnedPartition): ParkingRequests => {
+  const size = chunkSize(owned)
+  let pass: Pass | undefined
+  return {
+    next: Effect.fnUntraced(function*(progress): Effect.fn.Return<Carried, EventStoreError> {
+      const { checkpoint, onRetry } = progress
+      if (pass === undefined) {
+        const requested = yield* requestedKeys(owned)
+        const [first] = requested
+        if (first === undefined) return nothing
+        if (first.key === ConsumerKey.unknownKey) return yield* unparkUnknown(owned, first, progress)
+        pass = passOf(requested)
+      }
+      const { isLast, ...chunk } = yield* nextChunk(owned, pass, checkpoint.position, size)
+      const unparked = chunk.keys.length === 0
+        ? nothing
+        : yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint)
+      if (unparked.advanced !== "advanced") return { ...unparked, hasMore: false }
+      const failed = new Set(unparked.failures.map(({ key }) => key))
+      for (const { parked, reached } of chunk.keys) {
+        if (isLast || failed.has(parked.key)) pass.keys.delete(parked.key)
+        else pass.keys.set(parked.key, { ...parked, ...reached, isFreeing: true })
+      }
+      if (!isLast) return { ...unparked, hasMore: true }
+      const freed = [...unparked.freed]
+      // Keys without an event in the last chunk have no further one up to the checkpoint, either.
+      for (const some of Arr.chunksOf(pass.keys.values(), maxKeysInChunk)) {
+        const keys = some.map((parked) => ({ parked, reached: undefined, isComplete: true }))
+        const rest = yield* Unparking.apply({ ...owned, onRetry }, { keys, events: [] }, checkpoint)
+        if (rest.advanced !== "advanced") return { ...rest, hasMore: false }
+        freed.push(...rest.freed)
+      }
+      pass = undefined
+      return { ...unparked, freed, hasMore: true }
+    })
+  }
+}
+
+/** Returns the keys for the next pass; one of unknown key only if it is the first. */
+const requestedKeys = Effect.fnUntraced(function*(
+  owned: Unparking.OwnedPartition
+): Effect.fn.Return<ReadonlyArray<Parked>, EventStoreError> {
+  const { generation, partition, store } = owned
+  const requested: Array<Parked> = []
+  let after: ParkedPlace | undefined
+  while (requested.length < maxKeysInPass) {
+    const page = yield* store.parked(generation, { partition, isRequested: true, after, limit: maxKeysInChunk })
+    requested.push(...page)
+    after = page.at(-1)
+    if (page.length < maxKeysInChunk) break
+  }
+  yield* Unparking.requireEvents(owned, requested)
+  const isUnknown = ({ key }: Parked) => key === ConsumerKey.unknownKey
+  return requested.slice(0, 1).some(isUnknown) ? requested : requested.filter((one) => !isUnknown(one))
+})
+
+const passOf = (requested: ReadonlyArray<Parked>): Pass => ({
+  keys: new Map(requested.map((parked) => [parked.key, parked])),
+  // They are in the order of positions.
+  after: Position.make(requested[0]!.position - 1n)
+})
+
+/** The partition has waited at an event of unknown key, so no other one was missed. Its keys may be known by now, and parked. */
+const unparkUnknown = Effect.fnUntraced(function*(
+  owned: Unparking.OwnedPartition,
+  entry: Parked,
+  { checkpoint, onRetry, parked }: Progress
+): Effect.fn.Return<Carried, EventStoreError> {
+  const { events: { [internals]: { driver } }, partition, processor: { consumer, keysOf } } = owned
+  const { stream, version } = entry
+  const [recorded] = yield* driver.readStream({ stream, direction: "forward", from: version, limit: 1 })
+  if (recorded?.id !== entry.eventId) return yield* Unparking.diverged(entry)
+  const isParked = (key: string) => key !== ConsumerKey.unknownKey && parked.has(key)
+  const selected = entry.request?.action === "skip"
+    ? undefined
+    : ConsumerKey.select(recorded, keysOf(recorded), { index: partition, of: consumer.partitions, isParked })
+  const chunk = {
+    keys: [{ parked: entry, reached: undefined, isComplete: true }],
+    events: Arr.fromNullishOr(selected)
+  }
+  return { ...yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint), hasMore: true }
+})
+
+/** Reads the next events of a pass, up to the checkpoint. */
+const nextChunk = Effect.fnUntraced(function*(
+  owned: Unparking.OwnedPartition,
+  pass: Pass,
+  upTo: Position.Position,
+  size: ChunkSize
+): Effect.fn.Return<Unparking.Chunk & { readonly isLast: boolean }, EventStoreError> {
+  const { events: { [internals]: { driver } }, processor: { consumer, keysOf } } = owned
+  const limit = size.limit()
+  const unknown = yield* UnknownTypes.stoppingUpTo(driver, consumer, upTo)
+  const filter = UnknownTypes.addTo(owned.filter, unknown)
+  const events: Array<ConsumerKey.KeyedEvent> = []
+  const reached = new Map<string, EncodedEvent>()
+  let isLast = false
+  for (let pages = 0; !isLast && events.length < limit && pages < maxPagesInChunk; pages++) {
+    const page = yield* driver.readAll({ ...filter, after: pass.after, limit })
+    size.read(page.events)
+    const read = page.events.length < limit ? page.head : page.events.at(-1)!.position
+    isLast = read >= upTo
+    // The high-water mark may step back for a moment, to before an append in flight.
+    if (read <= pass.after && !isLast) yield* Effect.sleep("10 millis")
+    pass.after = Position.max(pass.after, read)
+    for (const event of page.events) {
+      if (event.position > upTo || !UnknownTypes.isRelevant(unknown, event)) continue
+      const all = keysOf(event)
+      const ofPass = (all ?? Array.from(pass.keys.keys())).flatMap((key) => pass.keys.get(key) ?? [])
+        .filter(({ isFreeing, position }) => isFreeing ? event.position > position : event.position >= position)
+      for (const { key } of ofPass) reached.set(key, event)
+      const keys = ofPass.flatMap((parked) => waits(parked, event) ? [parked.key] : [])
+      if (keys.length > 0) events.push({ event, keys, isSingle: all === undefined || all.length === 1 })
+    }
+  }
+  const keys = Array.from(reached, ([key, event]) => ({
+    parked: pass.keys.get(key)!,
+    reached: Unparking.placeOf(event),
+    isComplete: isLast
+  }))
+  return { keys, events: yield* withoutSkipped(owned, events), isLast }
+})
+
+/** An event that was skipped because its keys were unknown is skipped under each of them, also where they are known by now. */
+const withoutSkipped = Effect.fnUntraced(function*(
+  { generation, partition, store }: Unparking.OwnedPartition,
+  events: ReadonlyArray<ConsumerKey.KeyedEvent>
+): Effect.fn.Return<ReadonlyArray<ConsumerKey.KeyedEvent>, EventStoreError> {
+  if (events.length === 0) return events
+  const positions = events.map(({ event }) => event.position)
+  const skipped = new Set(yield* store.skippedAt(generation, partition, ConsumerKey.unknownKey, positions))
+  return skipped.size === 0 ? events : events.filter(({ event }) => !skipped.has(event.position))
+})
