@@ -700,51 +700,76 @@ create function evsrc.unpark(
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  found_keys integer;
+  now_ timestamptz := clock_timestamp();
+  stored evsrc.parked;
 begin
-  -- In the order in which requests lock them.
-  perform from evsrc.parked where generation = p_generation and partition = p_partition and key = any (p_keys)
-    order by position, partition, key for update;
-  select count(*) into found_keys
-    from unnest(p_keys, p_positions) as given(key, position)
-      join evsrc.parked on parked.generation = p_generation and parked.partition = p_partition and parked.key = given.key
-        and parked.position = given.position;
-  if found_keys < cardinality(p_keys) then
-    return false;
-  end if;
-  insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, actor, request_id)
-    select p_generation, p_partition, parked.key, entry.stream, entry.position, entry.event_id, entry.action, entry.detail, entry.actor,
-        parked.request_id
-      from unnest(p_keys, p_actions, p_next_streams, p_next_positions, p_next_event_ids, p_next_errors, p_freeing)
-          as given(key, action, next_stream, next_position, next_event_id, next_error, freeing)
-        join evsrc.parked on parked.generation = p_generation and parked.partition = p_partition and parked.key = given.key,
-        lateral (
-          values
-            (1, parked.stream, parked.position, parked.event_id, nullif(given.action, ''),
-              case when given.action = 'failed' then given.next_error else parked.request_reason end, parked.requested_by),
-            (2, given.next_stream, given.next_position, given.next_event_id,
-              case when not given.freeing and given.next_position not in (0, parked.position) then 'parked' end, given.next_error, null)
-        ) as entry(number, stream, position, event_id, action, detail, actor)
-      where entry.action is not null
-      order by parked.position, parked.key, entry.number;
-  delete from evsrc.parked using unnest(p_keys, p_next_positions) as given(key, next_position)
-    where generation = p_generation and partition = p_partition and parked.key = given.key and given.next_position = 0;
-  -- Those that are being freed keep their request, and the error for which they were parked.
-  update evsrc.parked
-    set stream = given.stream, version = given.version, position = given.position, event_id = given.event_id, type = given.type,
-      error = case when given.freeing then parked.error else given.error end,
-      attempts = case when given.freeing then parked.attempts
-        when given.position = parked.position then parked.attempts + given.attempts else given.attempts end,
-      parked_at = case when given.freeing or given.position = parked.position then parked.parked_at else clock_timestamp() end,
-      freeing = given.freeing,
-      request = case when given.freeing then parked.request end,
-      request_id = case when given.freeing then parked.request_id end,
-      requested_by = case when given.freeing then parked.requested_by end,
-      request_reason = case when given.freeing then parked.request_reason end
-    from unnest(p_keys, p_next_streams, p_next_versions, p_next_positions, p_next_event_ids, p_next_types, p_next_errors, p_next_attempts,
-        p_freeing) as given(key, stream, version, position, event_id, type, error, attempts, freeing)
-    where parked.generation = p_generation and parked.partition = p_partition and parked.key = given.key and given.position <> 0;
+  -- Key by key: joins with the arrays would be planned without an idea of their length. The order is that of request_parked.
+  for number in 1 .. cardinality(p_keys) loop
+    perform from evsrc.parked
+      where generation = p_generation and partition = p_partition and key = p_keys[number] and position = p_positions[number]
+      for update;
+    if not found then
+      return false;
+    end if;
+  end loop;
+  for number in 1 .. cardinality(p_keys) loop
+    select * into stored from evsrc.parked where generation = p_generation and partition = p_partition and key = p_keys[number];
+    if p_actions[number] <> '' then
+      insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, actor, request_id)
+        values (p_generation, p_partition, stored.key, stored.stream, stored.position, stored.event_id, p_actions[number],
+          case when p_actions[number] = 'failed' then p_next_errors[number] else stored.request_reason end, stored.requested_by,
+          stored.request_id);
+    end if;
+    if p_next_positions[number] = 0 then
+      delete from evsrc.parked where generation = p_generation and partition = p_partition and key = stored.key;
+      continue;
+    end if;
+    if p_freeing[number] then
+      update evsrc.parked
+        set stream = p_next_streams[number], version = p_next_versions[number], position = p_next_positions[number],
+          event_id = p_next_event_ids[number], type = p_next_types[number], freeing = true
+        where generation = p_generation and partition = p_partition and key = stored.key;
+      continue;
+    end if;
+    if p_next_positions[number] <> stored.position then
+      insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, request_id)
+        values (p_generation, p_partition, stored.key, p_next_streams[number], p_next_positions[number], p_next_event_ids[number], 'parked',
+          p_next_errors[number], stored.request_id);
+      stored.parked_at := now_;
+      stored.attempts := 0;
+    end if;
+    update evsrc.parked
+      set stream = p_next_streams[number], version = p_next_versions[number], position = p_next_positions[number],
+        event_id = p_next_event_ids[number], type = p_next_types[number], error = p_next_errors[number],
+        attempts = stored.attempts + p_next_attempts[number], parked_at = stored.parked_at, freeing = false,
+        request = null, request_id = null, requested_by = null, request_reason = null
+      where generation = p_generation and partition = p_partition and key = stored.key;
+  end loop;
   return true;
+end $$;
+
+-- Sets the request for keys that are parked at these positions and that are not being freed, or withdraws it. One element per key.
+--   p_request  null: withdraws it
+-- Returns the number of keys.
+create function evsrc.request_parked(
+  p_generation text, p_partitions integer[], p_keys text[], p_positions bigint[],
+  p_request text, p_request_id text, p_requested_by text, p_request_reason text
+) returns integer language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  requested integer := 0;
+begin
+  for number in 1 .. cardinality(p_keys) loop
+    update evsrc.parked
+      set request = p_request, request_id = p_request_id, requested_by = p_requested_by, request_reason = p_request_reason
+      where generation = p_generation and partition = p_partitions[number] and key = p_keys[number] and position = p_positions[number]
+        and not freeing;
+    if found then
+      requested := requested + 1;
+    end if;
+  end loop;
+  return requested;
 end $$;
 
 insert into evsrc.migrations (migration_id, name) values (2, '0002_projections') on conflict do nothing;

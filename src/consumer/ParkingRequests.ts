@@ -54,14 +54,43 @@ export interface ParkingRequests {
 }
 
 /**
- * Returns the requests of a partition. For keys that are streams, it reads these streams; otherwise the log, once for many keys, since the first
- * event at which one of them is parked.
+ * Returns the requests of a partition. It reads the log, once for many keys, since the first event at which one of them is parked. If the keys are
+ * streams, and few beside the events of the log, it reads these streams instead.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (owned: Unparking.OwnedPartition): ParkingRequests =>
-  owned.processor.consumer.partitionBy === "stream" ? ofStreams(owned) : ofLog(owned)
+export const make = (owned: Unparking.OwnedPartition): ParkingRequests => {
+  const log = ofLog(owned)
+  if (owned.processor.consumer.partitionBy !== "stream") return log
+  const streams = ofStreams(owned)
+  let chunks = 0
+  return {
+    next: Effect.fnUntraced(function*(progress): Effect.fn.Return<Carried, EventStoreError> {
+      const isLog = log.hasBegun() || (chunks++ % chunksBetweenLooks === 0 && (yield* areMany(owned, progress)))
+      const carried = yield* (isLog ? log : streams).next(progress)
+      if (!carried.hasMore || (isLog && !log.hasBegun())) chunks = 0
+      return carried
+    })
+  }
+}
+
+/** After so many chunks of streams it is looked again whether there are many. */
+const chunksBetweenLooks = 100
+
+/** A stream is read as fast as so many events of the log, or faster. */
+const eventsPerStream = 50n
+
+/** Whether many streams wait, so that the log is read faster than each of them. */
+const areMany = Effect.fnUntraced(function*(
+  { generation, partition, store }: Unparking.OwnedPartition,
+  { checkpoint }: Progress
+): Effect.fn.Return<boolean, EventStoreError> {
+  const waiting = yield* store.parked(generation, { partition, isRequested: true, limit: maxKeysInChunk })
+  const [first] = waiting
+  return first !== undefined && waiting.length >= 100
+    && checkpoint.position - first.position < eventsPerStream * BigInt(waiting.length)
+})
 
 /** How many events a chunk may have. */
 const chunkSize = ({ batchSize, maxBatchSize }: Unparking.OwnedPartition): ChunkSize => {
@@ -188,10 +217,11 @@ interface Pass {
   after: Position.Position
 }
 
-const ofLog = (owned: Unparking.OwnedPartition): ParkingRequests => {
+const ofLog = (owned: Unparking.OwnedPartition): ParkingRequests & { readonly hasBegun: () => boolean } => {
   const size = chunkSize(owned)
   let pass: Pass | undefined
   return {
+    hasBegun: () => pass !== undefined,
     next: Effect.fnUntraced(function*(progress): Effect.fn.Return<Carried, EventStoreError> {
       const { checkpoint, onRetry } = progress
       if (pass === undefined) {

@@ -122,7 +122,9 @@ const commit = (
   { applied, changes, failures, reads }: BatchPlan
 ): Effect.Effect<Unparked, EventStoreError> => {
   const failureOf = new Map(failures.map((failure) => [failure.key, failure]))
+  // In the order in which requests lock them.
   const results = keys.map((one) => resultOf(one, failureOf.get(one.parked.key)))
+    .toSorted((a, b) => a.position === b.position ? a.key < b.key ? -1 : 1 : a.position < b.position ? -1 : 1)
   const ofChunk = new Set(keys.map(({ parked }) => parked.key))
   const others = failures.filter(({ key }) => !ofChunk.has(key))
   return store.transaction(Effect.gen(function*() {

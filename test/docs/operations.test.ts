@@ -64,6 +64,23 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("a 
     }))
 })
 
+layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("many parked keys", (it) => {
+  it.effect("are retried in bulk", () =>
+    Effect.gen(function*() {
+      unreachable.add("bob")
+      yield* place("4", "bob")
+      yield* place("5", "cem")
+      yield* untilParked(2)
+      unreachable.delete("bob")
+
+      const outcome = yield* Parking.retryAll(OrderMail, { actor: "ann", error: "no mail can be sent to" })
+      assert.deepStrictEqual(outcome, { requested: 2, retried: 1, failed: 1, skipped: 0, parkedLater: 0 })
+      const { parked, requested } = yield* Parking.count(OrderMail)
+      assert.deepStrictEqual([parked, requested], [1, 0])
+      assert.strictEqual(yield* Parking.withdraw(OrderMail), 0)
+    }))
+})
+
 const PlacedMail = Subscription.make("placed-mail", {
   events: Schema.TaggedUnion({ OrderPlaced: OrderEvent.cases.OrderPlaced.fields }),
   where: { streamPrefix: "Order-" },

@@ -51,15 +51,6 @@ interface CountRow {
   readonly position: bigint | null
 }
 
-interface UpdateRow {
-  readonly requested: number
-  readonly found: number
-  /** Where the page ends, unless it is empty. */
-  readonly position: bigint
-  readonly partition: number
-  readonly key: string
-}
-
 interface LogRow {
   readonly id: bigint
   readonly partition: number
@@ -173,27 +164,28 @@ const requests = (
     { action, actor, id, reason }: { readonly [Key in keyof ParkingRequest]: ParkingRequest[Key] | undefined }
   ) => {
     const { params, text } = selectionOf(generation, page)
-    const [request, requestId, by, why] = [1, 2, 3, 4].map((number) => `$${params.length + number}`)
-    const statement = `with page as (
-        select partition, key, position, freeing from ${schema}.parked ${text} for update
-      ), updated as (
-        update ${schema}.parked set request = ${request}, request_id = ${requestId}, requested_by = ${by}, request_reason = ${why} from page
-          where parked.generation = $1 and parked.partition = page.partition and parked.key = page.key and not page.freeing
-          returning parked.key
+    return Effect.gen(function*() {
+      const found = yield* query<Pick<ParkedRow, "partition" | "key" | "position">>(
+        `select partition, key, position from ${schema}.parked ${text}`,
+        params
       )
-      select (select count(*) from updated)::integer as requested, (select count(*) from page)::integer as found, last.*
-        from (values (1)) as always
-          left join (select position, partition, key from page order by position desc, partition desc, key desc limit 1) as last on true`
-    return Effect.map(
-      query<UpdateRow>(statement, [...params, action ?? null, id ?? null, actor ?? null, reason ?? null]),
-      ([row]) => {
-        const { found, key, partition, position, requested } = row!
-        const next: ParkedPlace | undefined = found < page.limit
-          ? undefined
-          : { position: Position.make(position), partition, key }
-        return { requested, next }
-      }
-    )
+      const [row] = found.length === 0 ? [] : yield* query<{ readonly requested: number }>(
+        `select ${schema}.request_parked($1, $2::integer[], $3::text[], $4::bigint[], $5, $6, $7, $8) as requested`,
+        [
+          generation,
+          found.map(({ partition }) => partition),
+          found.map(({ key }) => key),
+          found.map(({ position }) => position),
+          action ?? null,
+          id ?? null,
+          actor ?? null,
+          reason ?? null
+        ]
+      )
+      const last = found.length < page.limit ? undefined : found.at(-1)
+      const next: ParkedPlace | undefined = last && { ...last, position: Position.make(last.position) }
+      return { requested: row?.requested ?? 0, next }
+    })
   }
   return {
     request: (generation, request, page) =>
