@@ -72,6 +72,7 @@ interface LogRow {
  * @category constructors
  */
 export const make = (query: PgStatement, schema: string): ParkingDriver => ({
+  ...reads(query, schema),
   ...requests(query, schema),
   park: (generation, partition, events) =>
     Effect.asVoid(query(
@@ -96,6 +97,32 @@ export const make = (query: PgStatement, schema: string): ParkingDriver => ({
         (rows) => rows.map(parkedOf)
       )
     }),
+  unpark: (generation, partition, keys) =>
+    Effect.map(
+      query<{ readonly unparked: boolean }>(
+        `select ${schema}.unpark($1, $2, $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::uuid[],
+          $10::text[], $11::text[], $12::integer[], $13::boolean[]) as unparked`,
+        [
+          generation,
+          partition,
+          keys.map(({ key }) => key),
+          keys.map(({ position }) => position),
+          keys.map(({ action }) => action ?? ""),
+          // No element of an array is null, because the client could not tell the type of an array of nulls.
+          ...columnsOf(keys.map(({ next, reached }) => next ?? reached ?? noEvent)),
+          keys.map(({ next }) => EncryptedValue.storableText(next?.error ?? "")),
+          keys.map(({ next }) => next?.attempts ?? 1),
+          keys.map(({ next, reached }) => next === undefined && reached !== undefined)
+        ]
+      ),
+      ([row]) => row!.unparked
+    )
+})
+
+const reads = (
+  query: PgStatement,
+  schema: string
+): Pick<ParkingDriver, "parkedKeys" | "parkedCounts" | "skippedAt"> => ({
   parkedKeys: (generation, partition, after, limit) =>
     Effect.map(
       query<{ readonly key: string }>(
@@ -119,26 +146,6 @@ export const make = (query: PgStatement, schema: string): ParkingDriver => ({
         [generation]
       ),
       (rows) => rows.map(countOf)
-    ),
-  unpark: (generation, partition, keys) =>
-    Effect.map(
-      query<{ readonly unparked: boolean }>(
-        `select ${schema}.unpark($1, $2, $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::uuid[],
-          $10::text[], $11::text[], $12::integer[], $13::boolean[]) as unparked`,
-        [
-          generation,
-          partition,
-          keys.map(({ key }) => key),
-          keys.map(({ position }) => position),
-          keys.map(({ action }) => action ?? ""),
-          // No element of an array is null, because the client could not tell the type of an array of nulls.
-          ...columnsOf(keys.map(({ next, reached }) => next ?? reached ?? noEvent)),
-          keys.map(({ next }) => EncryptedValue.storableText(next?.error ?? "")),
-          keys.map(({ next }) => next?.attempts ?? 1),
-          keys.map(({ next, reached }) => next === undefined && reached !== undefined)
-        ]
-      ),
-      ([row]) => row!.unparked
     ),
   skippedAt: (generation, partition, key, positions) =>
     Effect.map(
