@@ -148,13 +148,14 @@ const readStreams = Effect.fnUntraced(function*(
     for (const stream of read) {
       if (left <= 0) return streams
       streams.push(cut(stream, left))
-      left -= stream.events.length
+      // A stream without a waiting event takes a read, too.
+      left -= Math.max(1, stream.events.length)
     }
   }
   return streams
 })
 
-/** A parked stream and its events from the parked one on. */
+/** A parked stream and its events from the parked one on, or behind the one that it has reached. */
 interface WaitingStream {
   readonly parked: Parked
   readonly events: ReadonlyArray<EncodedEvent>
@@ -171,8 +172,13 @@ const readStream = Effect.fnUntraced(function*(
   const { stream, version } = parked
   const read = yield* driver.readStream({ stream, direction: "forward", from: version, limit: limit + 1 })
   if (read[0]?.id !== parked.eventId) return yield* Unparking.diverged(parked)
-  const events = read.filter(({ position }) => position <= upTo)
-  return { parked, events, isComplete: read.length <= limit || events.length < read.length }
+  const seen = read.filter(({ position }) => position <= upTo)
+  return {
+    parked,
+    // The event that a key has reached is not read again, so that a chunk of one event advances, too.
+    events: parked.isFreeing ? seen.slice(1) : seen,
+    isComplete: read.length <= limit || seen.length < read.length
+  }
 })
 
 const cut = (stream: WaitingStream, limit: number): WaitingStream =>
@@ -185,7 +191,7 @@ const chunkOf = (
 ): Unparking.Chunk => ({
   keys: streams.map(({ events, isComplete, parked }) => ({
     parked,
-    reached: Unparking.placeOf(events.at(-1)!),
+    reached: events.length === 0 ? undefined : Unparking.placeOf(events.at(-1)!),
     isComplete
   })),
   events: streams.flatMap(({ events, parked }) =>
