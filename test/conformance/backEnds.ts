@@ -62,14 +62,19 @@ export const hashChain = { hashChain: true }
 export const chained = <E>(name: string, store: Layer.Layer<EventStore.EventStore, E>): void =>
   conformance(`chained EventStore on ${name}`, store, [...EventStoreSuite.cases, ...HashChainSuite.cases])
 
-export const everySuite = <E>(name: string, stores: Layer.Layer<Stores, E>): void => {
+export const everySuite = <E>(
+  name: string,
+  stores: Layer.Layer<Stores, E>,
+  // PGlite has one connection and no thread of its own: cases beside each other would share the time of one.
+  { concurrent = true }: { readonly concurrent?: boolean } = {}
+): void => {
   conformance(`EventStore on ${name}`, stores, EventStoreSuite.cases)
   conformance(`ProjectionStore on ${name}`, stores, ProjectionStoreSuite.cases)
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
   conformance(`command ids on ${name}`, stores, commandIds)
   conformance(`personal data on ${name}`, stores, PersonalDataSuite.cases)
   conformance(`withheld words on ${name}`, stores, WithheldSuite.cases)
-  conformance(`hunt on ${name}`, stores, HuntSuite.cases, { concurrent: true })
+  conformance(`hunt on ${name}`, stores, HuntSuite.cases, { concurrent })
   conformance(`scan on ${name}`, stores, ScanSuite.scans)
   conformance(`recordings on ${name}`, stores, RecordingSuite.cases)
 }

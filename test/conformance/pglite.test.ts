@@ -1,3 +1,3 @@
 import { everySuite, pglite } from "./backEnds.ts"
 
-everySuite("PGlite", pglite)
+everySuite("PGlite", pglite, { concurrent: false })
