@@ -180,7 +180,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
 ): Effect.fn.Return<AggregateLoader<State>> {
   const snapshotter = decider.stateSnapshots && AggregateSnapshotter.make(store, decider.stateSnapshots)
   const inTransaction = store[internals].driver.inTransaction
-  const hasPersonalData = EventPersonalData.fieldLocators(decider.aggregate.events).size > 0
+  const hasPersonalData = EventPersonalData.hasPersonalData(decider.aggregate.events)
   const cache = yield* AggregateStateCache.make<State>(hasPersonalData ? store[internals].keys.erasures : undefined)
   const read = reader(store, decider, snapshotter)
 

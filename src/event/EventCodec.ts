@@ -7,7 +7,6 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { UndecodableEvent } from "../core/errors.ts"
-import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as Event from "./Event.ts"
 import { legacyOf, tagFieldsOf, upcastersOf } from "./EventAnnotations.ts"
@@ -119,7 +118,7 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
     paths.set(type, legacy.end === "retired" ? "retired" : decodePast(type, legacy.past, validate))
   }
   const tagFields = tagFieldsOf(events)
-  const isPersonal = personalTypesOf(events)
+  const [isPersonal, hasPersonalData] = [personalTypesOf(events), EventPersonalData.hasPersonalData(events)]
   const decodeData = (
     { data, schemaVersion, type }: Omit<EncodedPayload, "tags">
   ): Result.Result<ReadonlyArray<Event.Tagged>, Failure> => {
@@ -153,7 +152,8 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
       }
       const encoded = found.encode(event)
       if (Result.isFailure(encoded)) {
-        return Result.fail(`event "${event._tag}": ${SchemaFailure.messageOf(encoded.failure, isPersonal(event._tag))}`)
+        // A function of the user makes a new event, and may have copied personal data of another one into it.
+        return Result.fail(`event "${event._tag}": ${SchemaFailure.messageOf(encoded.failure, hasPersonalData)}`)
       }
       return Result.succeed({
         type: event._tag,
@@ -168,7 +168,7 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
         detail: SchemaFailure.messageOf(failure, isPersonal(encoded.type))
       })),
     decode: (encoded) =>
-      Result.mapBoth(Result.flatMap(dataOf(encoded), (data) => decodeData({ ...encoded, data })), {
+      Result.mapBoth(Result.flatMap(dataOf(events, encoded), (read) => decodeRead(decodeData, encoded, read)), {
         onFailure: (failure) => undecodable(encoded, failure, isPersonal(encoded.type)),
         onSuccess: (events) => events.map((event, part) => ({ ...encoded, event, part }))
       })
@@ -191,18 +191,14 @@ const undecodable = (encoded: EncodedEvent, failure: Failure, isPersonal: boolea
 
 const nothing: Result.Result<ReadonlyArray<Event.Tagged>, Failure> = Result.succeed([])
 
-/** Returns the guard of the types whose events may have personal data, in the current version or an earlier one. */
+/** Returns the guard of the stored types whose events may have personal data, in the current version or an earlier one. */
 const personalTypesOf = (events: Event.Any): (type: string) => boolean => {
-  const current = EventPersonalData.fieldLocators(events)
   const [chains, legacy] = [upcastersOf(events), legacyOf(events)]
-  return (type) => {
-    if (current.has(type)) return true
-    const renamed = legacy[type]
-    const past = renamed === undefined ? chains[type]?.past : renamed.end === "retired" ? undefined : renamed.past
-    if (past === undefined) return false
+  const isPersonal = EventPersonalData.hasPersonalData(events)
+  return (type) =>
+    EventPersonalData.isPersonalType(events, type)
     // An earlier version may hold in plaintext what is personal data today.
-    return current.size > 0 || past.some(({ schema }) => PersonalFields.isPersonal(schema))
-  }
+    || isPersonal && (Object.hasOwn(chains, type) || Object.hasOwn(legacy, type))
 }
 
 const decodeCurrent = (type: string, json: Schema.Codec<unknown, Schema.Json>): Decode => {
@@ -291,10 +287,32 @@ const decodePast = (
   })
 }
 
-const dataOf = (encoded: EncodedEvent) =>
+const dataOf = (events: Event.Any, encoded: EncodedEvent): Result.Result<EventPersonalData.ReadableData, Failure> =>
   encoded.malformed === undefined
-    ? Result.mapError(EventPersonalData.dataOf(encoded), (reason) => malformed(SchemaFailure.safe(reason)))
+    ? Result.mapError(
+      EventPersonalData.readableData(events, encoded),
+      (reason) => malformed(SchemaFailure.safe(reason))
+    )
     : Result.fail(malformed(SchemaFailure.safe(encoded.malformed)))
+
+/** Decodes what was read of an event. A failure names the encrypted fields that the set does not annotate, because they may be its reason. */
+const decodeRead = <A>(
+  decode: (encoded: EncodedEvent) => Result.Result<A, Failure>,
+  encoded: EncodedEvent,
+  { data, unannotated }: EventPersonalData.ReadableData
+): Result.Result<A, Failure> => {
+  const decoded = decode({ ...encoded, data })
+  if (unannotated.length === 0) return decoded
+  const fields = Array.from(new Set(unannotated), (field) => `"${field}"`).join(", ")
+  const hint =
+    `. The event has encrypted fields that this version of it does not annotate as personal data of the same `
+    + `subject (${fields}), and they stay encrypted; annotate them with PersonalData.field`
+  return Result.mapError(decoded, ({ message, problem, safeMessage }) => ({
+    problem,
+    message: message + hint,
+    safeMessage: safeMessage + hint
+  }))
+}
 
 const malformed = (failure: SchemaFailure.SchemaFailure): Failure => ({ ...failure, problem: "Malformed" })
 

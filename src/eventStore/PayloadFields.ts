@@ -5,25 +5,13 @@
  */
 import * as Predicate from "effect/Predicate"
 import type * as Schema from "effect/Schema"
-import type * as SchemaAST from "effect/SchemaAST"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
-import { fieldAnnotationOf } from "../personalData/FieldAnnotation.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as PayloadCodec from "./PayloadCodec.ts"
 
 /** Names of fields. */
 type Names = ReadonlySet<string>
-
-/** Returns the names of the fields that name the subjects of a Schema's personal fields. */
-const subjectsIn = (schema: SchemaAST.AST): Names => {
-  const names = new Set<string>()
-  PersonalFields.walk(schema, true, (ast) => {
-    const annotation = fieldAnnotationOf(ast)
-    if (annotation !== undefined) names.add(annotation.subject)
-  })
-  return names
-}
 
 /**
  * The fields of a set of events.
@@ -32,7 +20,7 @@ const subjectsIn = (schema: SchemaAST.AST): Names => {
  * @category models
  */
 export interface OfEvents {
-  /** Those that are, or contain, personal data in one of the events. */
+  /** Those that are, or contain, personal data in one of the events, in any of their versions. */
   readonly personal: Names
   /** Those that name subjects. */
   readonly subjects: Names
@@ -49,9 +37,7 @@ const ofEventsCache = new WeakMap<Event.Any, OfEvents>()
 export const ofEvents = (events: Event.Any): OfEvents => {
   let found = ofEventsCache.get(events)
   if (found === undefined) {
-    const schemas = Object.values(events.cases)
-    const personal = EventPersonalData.fieldNamesOf(events)
-    found = { personal, subjects: new Set(schemas.flatMap(({ ast }) => [...subjectsIn(ast)])) }
+    found = { personal: EventPersonalData.fieldNamesOf(events), subjects: EventPersonalData.subjectNamesOf(events) }
     ofEventsCache.set(events, found)
   }
   return found
@@ -86,7 +72,7 @@ export const ofPayload = (schema: Schema.Top): OfPayload => {
     found = {
       encode: payloadEncoder(schema),
       personal: new Set(PersonalFields.fieldsOf(schema)),
-      subjects: subjectsIn(schema.ast)
+      subjects: new Set(PersonalFields.subjectsOf(schema))
     }
     ofPayloadCache.set(schema, found)
   }

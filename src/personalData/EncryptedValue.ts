@@ -106,6 +106,45 @@ const copyInto = (encoded: Schema.Json, found: Array<FoundMarker>): Schema.Json 
 }
 
 /**
+ * Returns encoded data with some of its fields decrypted, and the names of the other encrypted fields. `decrypted` is the same data after the
+ * decryption of all. A field of another subject than the one that is encrypted in it stays encrypted.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const decryptedIn = (
+  encoded: Schema.Json,
+  decrypted: Schema.Json,
+  fields: ReadonlyArray<{ readonly parent: object; readonly field: string; readonly subject: unknown }>
+): { readonly data: Schema.Json; readonly unannotated: ReadonlyArray<string> } => {
+  const wanted = new Map<object, Set<string>>()
+  for (const { field, parent, subject } of fields) {
+    const value: unknown = Reflect.get(parent, field)
+    if (!isEncrypted(value) || value.subject !== subject) continue
+    const names = wanted.get(parent)
+    if (names === undefined) wanted.set(parent, new Set([field]))
+    else names.add(field)
+  }
+  const others: Array<string> = []
+  const visit = (stored: Schema.Json, plain: Schema.Json | undefined): Schema.Json => {
+    if (Array.isArray(stored)) return stored.map((element, index) => visit(element, Reflect.get(Object(plain), index)))
+    if (!isParentObject(stored)) return stored
+    const names = wanted.get(stored)
+    return Object.fromEntries(
+      Object.entries(stored).map(([field, value]) => {
+        const inPlain: Schema.Json = Reflect.get(Object(plain), field)
+        if (!isEncrypted(value)) return [field, visit(value, inPlain)]
+        if (names?.has(field) === true) return [field, inPlain]
+        others.push(field)
+        return [field, value]
+      })
+    )
+  }
+  const data = visit(encoded, decrypted)
+  return { data, unannotated: others }
+}
+
+/**
  * Returns the subjects of the encrypted values in encoded data.
  *
  * @since 0.1.0

@@ -142,6 +142,15 @@ const annotationsIn = (schema: SchemaAST.AST, encodings: boolean): ReadonlySet<F
 }
 
 /**
+ * Returns the names of the fields that name the subjects of a Schema's personal fields.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const subjectsOf = (schema: Schema.Constraint): ReadonlyArray<string> =>
+  Array.from(annotationsIn(schema.ast, true), ({ subject }) => subject)
+
+/**
  * Returns whether a Schema has personal fields.
  *
  * @since 0.1.0

@@ -283,7 +283,7 @@ const watchLive = (
   key: string
 ): Stream.Stream<Option.Option<StoredDocument>, EventStoreError> =>
   Stream.suspend(() => {
-    const isPersonal = EventPersonalData.fieldLocators(projection.events).size > 0
+    const isPersonal = EventPersonalData.hasPersonalData(projection.events)
     let foldedErasures: bigint | undefined
     let documents = LiveProjection.make(log, projection, limits, key)
     const read = Effect.gen(function*() {

@@ -8,6 +8,7 @@ import { internals } from "../../src/core/internals.ts"
 import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 import { commandIds } from "../command/CommandIdSuite.ts"
 import * as ScanSuite from "../erasure/ScanSuite.ts"
+import * as DerivedDataSuite from "../personalData/DerivedDataSuite.ts"
 import * as HuntSuite from "../personalData/HuntSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
 import * as WithheldSuite from "../personalData/WithheldSuite.ts"
@@ -73,6 +74,7 @@ export const everySuite = <E>(
   conformance(`runtime on ${name}`, stores, RuntimeSuite.cases)
   conformance(`command ids on ${name}`, stores, commandIds)
   conformance(`personal data on ${name}`, stores, PersonalDataSuite.cases)
+  conformance(`derived personal data on ${name}`, stores, DerivedDataSuite.cases)
   conformance(`withheld words on ${name}`, stores, WithheldSuite.cases)
   conformance(`hunt on ${name}`, stores, HuntSuite.cases, { concurrent })
   conformance(`scan on ${name}`, stores, ScanSuite.scans)
