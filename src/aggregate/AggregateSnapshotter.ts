@@ -200,6 +200,7 @@ const encodeState = <State>(
     return Effect.map(keys.encrypt(fields, "erase"), () => Result.succeed(JsonText.make(json)))
   })
 
+/** Returns the state of a text. It decrypts the personal fields only: elsewhere a state may have what looks encrypted, as a user sent it. */
 const decodeState = <State>(
   { decode, locateFields }: StateSnapshots.StateSnapshots<State>,
   keys: Keys,
@@ -209,9 +210,14 @@ const decodeState = <State>(
   // The error of JSON.parse quotes the text.
   const parsed = Result.try({ try: () => JSON.parse(text) as Schema.Json, catch: () => "its text is not JSON" })
   if (Result.isFailure(parsed)) return Effect.succeed(Result.fail(parsed.failure))
+  const json = parsed.success
   return Effect.map(
-    keys.decrypt([parsed.success]),
-    ([decrypted]) => Result.flatMap(decrypted!, (state) => decode(JsonText.make(state)))
+    keys.decrypt([json]),
+    ([decrypted]) =>
+      Result.flatMap(
+        decrypted!,
+        (plain) => decode(JsonText.make(EncryptedValue.decryptedIn(json, plain, locateFields(json)).data))
+      )
   )
 }
 

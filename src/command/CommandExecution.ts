@@ -11,7 +11,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Tracer from "effect/Tracer"
 import { freezeOutsideProduction } from "../core/deepFreeze.ts"
-import { ConcurrencyConflict, EventStoreError, invalidRequest } from "../core/errors.ts"
+import { ConcurrencyConflict, EventStoreError, InvalidCommand, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Position from "../core/Position.ts"
@@ -21,6 +21,7 @@ import type * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventStoreInternals } from "../eventStore/EventStoreInternals.ts"
 import * as PayloadHash from "../eventStore/PayloadHash.ts"
+import * as ErasedFields from "../personalData/ErasedFields.ts"
 import type * as Command from "./Command.ts"
 import { CommandContext, DefaultActor } from "./CommandContext.ts"
 import { isGiven, payloadSchema } from "./InProcessRpc.ts"
@@ -94,7 +95,7 @@ const defaultConflictRetry = Schedule.exponential("2 millis").pipe(
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*(
-  store: Pick<EventStoreInternals, "firstReceipt">,
+  store: Pick<EventStoreInternals, "firstReceipt"> & { readonly keys: Pick<EventStoreInternals["keys"], "erased"> },
   options: RunOptions
 ) {
   const newId = yield* IdGenerator
@@ -102,10 +103,11 @@ export const make = Effect.fnUntraced(function*(
   return Effect.fnUntraced(function*<E>(
     { events, payload, rpc, streamOf }: Execution,
     handle: (attempt: Attempt) => Effect.Effect<Receipt, E>
-  ): Effect.fn.Return<Receipt, E> {
+  ): Effect.fn.Return<Receipt, E | InvalidCommand | EventStoreError> {
     const command = rpc._tag
     // It is decided again after a conflict, and its hash is taken after `decide`.
     freezeOutsideProduction(payload)
+    yield* requireErased(store.keys, rpc, payload)
     const context = yield* CommandContext
     const defaultActor = yield* DefaultActor
     const commandId = context.commandId ?? newId()
@@ -160,6 +162,25 @@ const contentOf = (
       )
     )
   )
+}
+
+/** A client may send `Erased`, which the type of a personal field allows. It is true only of a subject that was erased. */
+const requireErased = (
+  keys: Pick<EventStoreInternals["keys"], "erased">,
+  rpc: Command.Any,
+  payload: unknown
+): Effect.Effect<void, InvalidCommand | EventStoreError> => {
+  const given = ErasedFields.erasedIn(payloadSchema(rpc), payload)
+  if (given.length === 0) return Effect.void
+  return Effect.flatMap(keys.erased(given.map(({ subject }) => subject)), (erased) => {
+    const wrong = given.find(({ isOwn, subject }) => !isOwn || !erased.has(subject))
+    return wrong === undefined ? Effect.void : Effect.fail(
+      new InvalidCommand({
+        command: rpc._tag,
+        message: `The payload of command "${rpc._tag}" is invalid: ${ErasedFields.notErased(wrong.field)}`
+      })
+    )
+  })
 }
 
 /** Returns the metadata of a command's events. */

@@ -12,6 +12,7 @@ import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import type * as EventCodec from "../event/EventCodec.ts"
 import { type EncodedEvent, type NewEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
+import { validateUnencrypted } from "../personalData/KeyStoreLookup.ts"
 import type { AppendRequest, AppendResult } from "./EventStoreDriver.ts"
 
 const textFields = ["command", "commandId", "correlationId", "causationId", "actor", "traceparent"] as const
@@ -67,6 +68,9 @@ export const encodeEvents = <E extends Event.Tagged>(
     const { data, schemaVersion, tags, type } = encoded.success
     const text = JsonText.encode(data)
     if (Result.isFailure(text)) return Result.fail(`event "${type}": ${text.failure}`)
+    // Also where nothing is encrypted: a document or a state may take the field over, beside personal data.
+    const wrong = validateUnencrypted(text.success)
+    if (wrong !== undefined) return Result.fail(`event "${type}": ${wrong}`)
     events.push({ id: newId(), type, schemaVersion, data: text.success, metadata, tags })
   }
   return Result.succeed(events)

@@ -14,8 +14,10 @@ import type { Metadata, PersonalPayloadHash } from "../core/Metadata.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
+import * as ErasedFields from "../personalData/ErasedFields.ts"
 import { type Keys, parse, subjectsOf, validate } from "../personalData/KeyStoreLookup.ts"
 import * as PayloadKey from "../personalData/PayloadKey.ts"
+import { isErased } from "../personalData/PersonalData.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import { withPayloadHash } from "./AppendCodec.ts"
 import type { EventStoreDriver } from "./EventStoreDriver.ts"
@@ -29,7 +31,7 @@ import * as PayloadHash from "./PayloadHash.ts"
  * @category constructors
  */
 export const encryptEvents = Effect.fnUntraced(function*(
-  keys: Pick<Keys, "encrypt">,
+  keys: Pick<Keys, "encrypt" | "erased">,
   events: Event.Any,
   batch: ReadonlyArray<NewEvent>,
   content: PayloadHash.Content | undefined
@@ -38,13 +40,15 @@ export const encryptEvents = Effect.fnUntraced(function*(
   const plain = batch.map((event) => {
     const locateFields = located.get(event.type)
     const data = locateFields === undefined ? null : parse(event.data)
-    return { event, data, fields: locateFields?.(data) ?? [] }
+    const erased: Array<PersonalFields.LocatedField> = []
+    return { event, data, fields: locateFields?.(data, erased) ?? [], erased }
   })
   for (const { event, fields } of plain) {
     if (fields.length === 0) continue
     const invalid = validate(event.data, fields)
     if (invalid !== undefined) return yield* invalidRequest(`event "${event.type}": ${invalid}`)
   }
+  yield* requireErased(keys, plain)
   const all = plain.flatMap(({ fields }) => fields)
   const plaintext = content === undefined ? [] : PayloadHash.plaintextFields(content, events, batch)
   const open = content?.open(plaintext)
@@ -59,6 +63,31 @@ export const encryptEvents = Effect.fnUntraced(function*(
   yield* all.length > 0 ? encryption : Effect.mapError(encryption, (error) => explainKeys(error, content, plaintext))
   const encrypted = plain.map((event, index) => encryptedEvent(event, index === 0 ? salted.hash() : undefined))
   return withHash(encrypted, open!)
+})
+
+/** Only a store erases. An `Erased` of a subject that was not erased comes from outside, such as from the payload of a command. */
+const requireErased = Effect.fnUntraced(function*(
+  keys: Pick<Keys, "erased">,
+  events: ReadonlyArray<{
+    readonly event: NewEvent
+    readonly fields: ReadonlyArray<PersonalFields.LocatedField>
+    readonly erased: ReadonlyArray<PersonalFields.LocatedField>
+  }>
+): Effect.fn.Return<void, EventStoreError> {
+  const given = events.flatMap(({ erased, event, fields }) => [
+    ...erased.map(({ field, subject }) => ({ event, field, subject: String(subject) })),
+    // An `Erased` of another subject is encrypted, and readers would take it for erased data too.
+    ...fields.flatMap(({ field, parent }) => {
+      const value = parent[field]
+      return isErased(value) ? [{ event, field, subject: value.subject }] : []
+    })
+  ])
+  if (given.length === 0) return
+  const erased = yield* keys.erased(given.map(({ subject }) => subject))
+  const wrong = given.find(({ subject }) => !erased.has(subject))
+  if (wrong !== undefined) {
+    return yield* invalidRequest(`event "${wrong.event.type}": ${ErasedFields.notErased(wrong.field)}`)
+  }
 })
 
 /** Returns the subjects under whose keys the hash of a payload is salted. */

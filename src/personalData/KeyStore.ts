@@ -68,6 +68,9 @@ export class KeyStore extends Context.Service<KeyStore, {
   /** Returns how many subjects were erased, at most `maxAge` ago. What was decrypted under another number is out of date. */
   readonly erasures: Effect.Effect<bigint, EventStoreError>
 
+  /** Returns those of these subjects that were erased. */
+  readonly erased: (subjects: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>, EventStoreError>
+
   /** Deletes the key of a subject. Other processes may still use it until `maxAge` has passed. */
   readonly erase: (subject: string) => Effect.Effect<DateTime.Utc, EventStoreError>
 
@@ -115,6 +118,14 @@ export const make = Effect.fnUntraced(
         let next = 0
         return copies.map((copy) => putBack(copy, values.slice(next, next += copy.found.length)))
       }),
+      erased: (subjects) => {
+        // Another name has no key, and a store may not take it.
+        const valid = new Set(subjects.filter((subject) => SubjectName.validate(subject) === undefined))
+        return Effect.map(
+          cache.find(valid),
+          (keys) => new Set(Array.from(valid).filter((subject) => keys.get(subject)?._tag === "Erased"))
+        )
+      },
       erase: (subject) =>
         Effect.flatMap(DateTime.now, (now) => {
           const wrong = SubjectName.validate(subject) ?? PayloadKey.validateErasure(subject, now)

@@ -19,11 +19,12 @@ import * as SubjectName from "./SubjectName.ts"
  * @since 0.1.0
  * @category models
  */
-export type Keys = Pick<KeyStore["Service"], "encrypt" | "decrypt" | "erasures">
+export type Keys = Pick<KeyStore["Service"], "encrypt" | "decrypt" | "erased" | "erasures">
 
 /** Tells the handler that is running what it reads. */
-const recording = ({ decrypt, encrypt, erasures }: Keys): Keys => ({
+const recording = ({ decrypt, encrypt, erased, erasures }: Keys): Keys => ({
   encrypt,
+  erased,
   erasures,
   decrypt: (encoded) => Effect.tap(decrypt(encoded), (decrypted) => DecryptedValues.add(encoded, decrypted))
 })
@@ -47,7 +48,7 @@ export const keyStore: Effect.Effect<Keys> = Effect.map(
           cause: undefined
         })
       ))
-      return { encrypt: () => missing, decrypt: () => missing, erasures: missing }
+      return { encrypt: () => missing, decrypt: () => missing, erased: () => missing, erasures: missing }
     }
   })
 )
@@ -73,9 +74,18 @@ export const subjectsOf = (fields: Fields): ReadonlyArray<string> =>
  * @category guards
  */
 export const validate = (text: string, fields: Fields): string | undefined =>
+  validateUnencrypted(text) ?? fields.map(SubjectName.validateField).find((message) => message !== undefined)
+
+/**
+ * Returns what is wrong with JSON text that contains the marker of encrypted data, or `undefined`.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validateUnencrypted = (text: string): string | undefined =>
   EncryptedValue.looksEncrypted(text)
     ? `a field must not be named "~encrypted", which marks encrypted data; rename it`
-    : fields.map(SubjectName.validateField).find((message) => message !== undefined)
+    : undefined
 
 /**
  * Parses a text that `JSON.stringify` made.

@@ -34,15 +34,20 @@ export interface AnnotatedField extends LocatedField {
 }
 
 /**
- * Returns the personal fields of a value that a Schema has encoded as JSON, without those that were erased.
+ * Returns the personal fields of a value that a Schema has encoded as JSON, without those that were erased. Adds these to `erased`, if it is given.
  *
  * @since 0.1.0
  * @category models
  */
-export type FieldLocator = (encoded: Schema.Json) => ReadonlyArray<AnnotatedField>
+export type FieldLocator = (encoded: Schema.Json, erased?: Array<LocatedField>) => ReadonlyArray<AnnotatedField>
+
+interface Found {
+  readonly fields: Array<AnnotatedField>
+  readonly erased: Array<LocatedField> | undefined
+}
 
 /** Adds the personal fields of an encoded value to `found`. */
-type Visit = (encoded: unknown, found: Array<AnnotatedField>) => void
+type Visit = (encoded: unknown, found: Found) => void
 
 /**
  * Returns the locator of a Schema's personal fields, or `undefined` when it has none. Throws when a field has no subject, or when the encoded
@@ -62,10 +67,10 @@ export const locateFields = (what: string, schema: Schema.Constraint): FieldLoca
       `${what}: personal data must be fields of a struct, and this Schema is an array; wrap it in a struct`
     )
   }
-  return (encoded) => {
-    const found: Array<AnnotatedField> = []
-    visit?.(encoded, found)
-    return found
+  return (encoded, erased) => {
+    const fields: Array<AnnotatedField> = []
+    visit?.(encoded, { fields, erased })
+    return fields
   }
 }
 
@@ -280,8 +285,11 @@ const compileObjects = (what: string, ast: SchemaAST.Objects, recur: Recur): Vis
       if (!Object.hasOwn(encoded, field)) continue
       const value = encoded[field]
       // An `Erased` of another subject, or with further fields, was not written by a store and may contain anything.
-      if (isErased(value) && value.subject === encoded[subject] && Object.keys(value).length === 2) continue
-      found.push({ parent: encoded, field, subject: encoded[subject], schema })
+      if (isErased(value) && value.subject === encoded[subject] && Object.keys(value).length === 2) {
+        found.erased?.push({ parent: encoded, field, subject: encoded[subject] })
+        continue
+      }
+      found.fields.push({ parent: encoded, field, subject: encoded[subject], schema })
     }
     for (const [field, value] of Object.entries(encoded)) {
       if (inner.has(field)) inner.get(field)?.(value, found)

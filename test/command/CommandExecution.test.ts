@@ -22,6 +22,7 @@ const execute = (failures: number) =>
   Effect.gen(function*() {
     let [attempts, lookups] = [0, 0]
     const run = yield* CommandExecution.make({
+      keys: { erased: () => Effect.succeed(new Set()) },
       firstReceipt: () =>
         Effect.sync(() => {
           lookups++

@@ -9,6 +9,7 @@ import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 import { commandIds } from "../command/CommandIdSuite.ts"
 import * as ScanSuite from "../erasure/ScanSuite.ts"
 import * as DerivedDataSuite from "../personalData/DerivedDataSuite.ts"
+import * as ForgedDataSuite from "../personalData/ForgedDataSuite.ts"
 import * as HuntSuite from "../personalData/HuntSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
 import * as WithheldSuite from "../personalData/WithheldSuite.ts"
@@ -75,6 +76,7 @@ export const everySuite = <E>(
   conformance(`command ids on ${name}`, stores, commandIds)
   conformance(`personal data on ${name}`, stores, PersonalDataSuite.cases)
   conformance(`derived personal data on ${name}`, stores, DerivedDataSuite.cases)
+  conformance(`forged data on ${name}`, stores, ForgedDataSuite.cases)
   conformance(`withheld words on ${name}`, stores, WithheldSuite.cases)
   conformance(`hunt on ${name}`, stores, HuntSuite.cases, { concurrent })
   conformance(`scan on ${name}`, stores, ScanSuite.scans)
