@@ -154,10 +154,37 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     equal(
       types.filter((one) => one.category === category).toSorted((a, b) => a.type < b.type ? -1 : 1),
       [
-        { type: "Calibrated", category, first: Position.make(first! + 1n), events: 2 },
-        { type: "Weighed", category, first: first!, events: 2 }
+        { type: "Calibrated", category, first: Position.make(first! + 1n), events: 2, tagged: {} },
+        { type: "Weighed", category, first: first!, events: 2, tagged: {} }
       ],
       "the types"
+    )
+  }),
+
+  test("counts the events of a type that have tags of a name", function*() {
+    const { eventTypes, head } = yield* driver
+    const category = unique("scale").replaceAll("-", "")
+    const tagged = Effect.gen(function*() {
+      const end = yield* head
+      const { types } = yield* Effect.repeat(eventTypes, { until: ({ position }) => position >= end }).pipe(
+        Effect.timeout("30 seconds")
+      )
+      return types.filter((one) => one.category === category).map(({ events, tagged, type }) => ({
+        type,
+        events,
+        tagged
+      }))
+    })
+    yield* append(`${category}-1`, { types: ["Weighed", "Weighed"], tags: ["scale:1", "scale:2", "by:a:b"] })
+    yield* append(`${category}-2`, { types: ["Weighed"], tags: [] })
+    equal(yield* tagged, [{ type: "Weighed", events: 3, tagged: { scale: 2, by: 2 } }], "counted at once")
+    yield* append(`${category}-2`, { types: ["Weighed"], tags: ["scale:1", "__proto__:x"] })
+    const [later] = yield* tagged
+    equal(later?.events, 4, "the events counted later")
+    equal(
+      new Map(Object.entries(later?.tagged ?? {})),
+      new Map([["scale", 3], ["by", 2], ["__proto__", 1]]),
+      "the tags counted later"
     )
   })
 ]

@@ -22,6 +22,7 @@ import { InvalidRequest } from "./errors/InputError.ts"
 import {
   ConsumerFailed,
   CursorExpired,
+  EventsUntagged,
   IndexIncomplete,
   InlineProjectionMissing,
   ProjectionIncomplete,
@@ -66,6 +67,7 @@ export const EventStoreErrorReason = Schema.Union([
   StreamClosed,
   UndecodableEvent,
   UndecodableDocument,
+  EventsUntagged,
   ProjectionIncomplete,
   InlineProjectionMissing,
   IndexIncomplete,

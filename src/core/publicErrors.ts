@@ -13,6 +13,7 @@ export {
   CursorExpired,
   EventStoreError,
   type EventStoreErrorReason,
+  EventsUntagged,
   IndexIncomplete,
   InlineProjectionMissing,
   InvalidCommand,

@@ -50,6 +50,8 @@ export interface Model<State, out Events extends Event.Any = Event.Any> {
   readonly state?: StateSchema | undefined
   /** Selects the events by their stored types and tags. */
   readonly query: QueryItem
+  /** The names of the tags that all stored events of the types must have. */
+  readonly requiredTags: ReadonlyArray<string>
   /** The state before the first event. */
   readonly initial: State
   // A method is compared bivariantly, so that models of different states fit into one record. Each is folded only from its own `initial`.
@@ -127,6 +129,11 @@ export const model = <const Events extends Event.Any, State>(options: {
   readonly events: Events
   /** The values of tags, by the names that `Event.tags` declares. */
   readonly tags?: TagValues<NoInfer<Events>> | undefined
+  /**
+   * What to do if the log has events of these types without one of the tags, which were stored before the set declared it. The model does not find
+   * them. With `"reject"`, the default, the command fails with `EventsUntagged`; with `"ignore"` it is decided without them.
+   */
+  readonly untagged?: "reject" | "ignore" | undefined
   /** The state before the first event. */
   readonly initial: State
   /** For some event types, the state after the event; the model does not read the others. */
@@ -154,6 +161,7 @@ export const model = <const Events extends Event.Any, State>(options: {
         )
       })
     },
+    requiredTags: options.untagged === "ignore" ? [] : Object.keys(tags),
     // Every decision begins with it, so it is frozen in production too.
     initial: deepFreeze(options.initial),
     evolve: (state, event) => {

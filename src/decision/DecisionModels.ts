@@ -15,7 +15,8 @@ import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { AppendError } from "../eventStore/EventAppender.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
-import type { AppendCondition } from "../eventStore/EventStoreDriver.ts"
+import type { AppendCondition, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
 import type * as DecisionDefinition from "./DecisionDefinition.ts"
 
 /**
@@ -83,6 +84,25 @@ export const fold = (
   })
 
 /**
+ * Fails with `EventsUntagged` if the log has events that a model does not find, because they were stored without one of its tags.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const rejectUntagged = (
+  driver: EventStoreDriver,
+  models: DecisionDefinition.Models
+): Effect.Effect<void, EventStoreError> =>
+  UntaggedEvents.reject(
+    driver,
+    Object.values(models).map(({ events, query, requiredTags }) => ({
+      events,
+      types: query.types ?? [],
+      tagNames: requiredTags
+    }))
+  )
+
+/**
  * Reads models.
  *
  * @since 0.1.0
@@ -108,6 +128,7 @@ export const reader = (store: EventStore.EventStore["Service"], models: Decision
   // What the earlier reads rest on. A read begins with its high-water mark, and the log up to a mark cannot change unless the log is set back.
   let marks: ReadonlyArray<LogPosition.LogPosition> = []
   const read = Effect.gen(function*() {
+    yield* rejectUntagged(store[internals].driver, models)
     const { condition, events } = yield* store[internals].readByQueryAfter(query, final.after)
     const { after } = condition
     // Another event may still appear between those above the mark, so they are folded again at the next read.

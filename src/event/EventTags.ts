@@ -34,6 +34,46 @@ export const namesOf = (events: Event.Any, type: string): ReadonlyArray<string> 
 }
 
 /**
+ * Returns whether every event of a stored type gets a tag of the given name when it is written today: the field of the tag is never missing, in all
+ * events that the stored type decodes to.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isAlwaysTagged = (events: Event.Any, storedType: string, name: string): boolean => {
+  const legacy = legacyOf(events)[storedType]
+  const chain = upcastersOf(events)[storedType]
+  const past = legacy === undefined ? chain?.past ?? [] : legacy.end === "retired" ? [] : legacy.past
+  const types = new Set(past.flatMap(({ upcaster }) => upcaster._tag === "Split" ? upcaster.types : []))
+  if (Object.hasOwn(events.cases, storedType)) types.add(storedType)
+  return types.size > 0 && Array.from(types).every((type) => hasAlways(events, type, name))
+}
+
+const hasAlways = (events: Event.Any, type: string, name: string): boolean => {
+  const schema = events.cases[type]
+  const field = tagFieldsOf(events)[type]?.[name]
+  if (schema === undefined || field === undefined) return false
+  const ast = SchemaAST.toType(schema.ast)
+  const fields = ast._tag === "Declaration" ? ast.typeParameters[0] : ast
+  const property = fields?._tag === "Objects" ? fields.propertySignatures.find((one) => one.name === field) : undefined
+  return property !== undefined && property.type.context?.isOptional !== true && isString(property.type)
+}
+
+const isString = (ast: SchemaAST.AST): boolean => {
+  switch (ast._tag) {
+    case "String":
+    case "TemplateLiteral":
+      return true
+    case "Literal":
+      return typeof ast.literal === "string"
+    case "Union":
+      return ast.types.every(isString)
+    default:
+      return false
+  }
+}
+
+/**
  * Returns the names of the tags that a set declares.
  *
  * @since 0.1.0

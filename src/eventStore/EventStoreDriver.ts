@@ -359,6 +359,8 @@ export interface EventType {
   /** The position of the first of them. */
   readonly first: Position
   readonly events: number
+  /** How many of them have a tag of each name. */
+  readonly tagged: Readonly<Record<string, number>>
 }
 
 /**
@@ -472,7 +474,7 @@ export interface EventStoreDriver {
   readonly closedStreams: (page: ClosedPage) => Effect.Effect<ReadonlyArray<ClosedStream>, EventStoreError>
 
   /**
-   * Returns the types of the events in the log, by categories. A store may count a large log in several calls: `position` is how far it has counted,
+   * Returns the types of the events in the log, by categories, and how many have which tags. A store may count a large log in several calls: `position` is how far it has counted,
    * at most the high-water mark.
    */
   readonly eventTypes: Effect.Effect<EventTypes, EventStoreError>

@@ -13,6 +13,7 @@ import * as StreamId from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import { matches } from "../event/EventQuery.ts"
+import * as EventTags from "../event/EventTags.ts"
 import { type EncodedEvent, type StoredEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
 import type {
   AppendCondition,
@@ -326,15 +327,21 @@ const maxCategories = 1000
 export const eventTypes = ({ rows }: MemoryLog): ReadonlyArray<EventType> => {
   const categories = new Set<string>()
   const types = new Map<string, EventType>()
-  for (const { position: first, stream, type } of rows) {
+  const namesOf = new Map<string, Map<string, number>>()
+  for (const { position: first, stream, tags, type } of rows) {
     const ofStream = StreamId.category(stream)
     if (categories.size < maxCategories) categories.add(ofStream)
     const category = categories.has(ofStream) ? ofStream : ""
     const key = JSON.stringify([category, type])
-    const found = types.get(key) ?? { type, category, first, events: 0 }
+    const found = types.get(key) ?? { type, category, first, events: 0, tagged: {} }
     types.set(key, { ...found, events: found.events + 1 })
+    const names = namesOf.get(key) ?? new Map<string, number>()
+    namesOf.set(key, names)
+    for (const name of new Set(tags.flatMap((tag) => EventTags.nameOf(tag) ?? []))) {
+      names.set(name, (names.get(name) ?? 0) + 1)
+    }
   }
-  return Array.from(types.values())
+  return Array.from(types, ([key, one]) => ({ ...one, tagged: Object.fromEntries(namesOf.get(key) ?? []) }))
 }
 
 /**

@@ -26,8 +26,10 @@ import * as Background from "../core/telemetry/background.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import * as EventFilter from "../event/EventFilter.ts"
+import * as EventTags from "../event/EventTags.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver, EventType, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
 import * as InlineCompleteness from "../projection/InlineCompleteness.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as HealthStatus from "./HealthStatus.ts"
@@ -141,7 +143,9 @@ export const of = Effect.fn("Health.of")(function*(
   const types = yield* countTypes(log, end.head)
   for (const consumer of consumers) {
     if (consumer.lifecycle === "inline" || consumer.lifecycle === "live") {
-      all.push(yield* synchronousHealth(log, consumer, end.last, UnknownTypes.of(consumer, types)))
+      all.push(
+        yield* synchronousHealth(log, consumer, end.last, UnknownTypes.of(consumer, types), untaggedOf(consumer, types))
+      )
       continue
     }
     const unknownTypes = UnknownTypes.of(consumer, types)
@@ -163,7 +167,13 @@ export const of = Effect.fn("Health.of")(function*(
         })
     )
     const policies = yield* Effect.forEach(unknownTypes, (one) => policyFor(log, consumer, types, progress, one))
-    const ofTypes = HealthStatus.ofUnknownTypes(policies, UnknownTypes.undecided(consumer, types))
+    const ofTypes = HealthStatus.worstOf(
+      [
+        HealthStatus.ofUnknownTypes(policies, UnknownTypes.undecided(consumer, types)),
+        untaggedOf(consumer, types)
+      ],
+      () => undefined
+    )
     const isInline = progress.length === 0 && (yield* log.inlineProjections.find(consumer.id)) !== undefined
     all.push(consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, isInline }))
   }
@@ -197,12 +207,32 @@ const countTypes = Effect.fnUntraced(function*(
   return counted.types
 })
 
+/** Returns the assessment of a consumer by the events that it does not read because they were stored without a tag. */
+const untaggedOf = (
+  { events, from, partitionBy, reads, where }: Consumer.Consumer,
+  types: ReadonlyArray<EventType>
+): HealthStatus.Assessment => {
+  const { streamPrefix = "", tags = [] } = where
+  const ofPartitions = typeof partitionBy === "object" ? [partitionBy.tag] : []
+  const tagNames = Array.from(new Set([...tags.flatMap((tag) => EventTags.nameOf(tag) ?? []), ...ofPartitions]))
+  // Of a consumer that starts with the events of now it is not known whether it should have read them.
+  if (from === "now") return HealthStatus.ofUntagged([], [])
+  const selection = { events, types: reads, tagNames }
+  const isInPrefix = ({ category }: EventType) => `${category}-`.startsWith(streamPrefix)
+  const mayBe = ({ category }: EventType) => category === "" || streamPrefix.startsWith(`${category}-`)
+  return HealthStatus.ofUntagged(
+    UntaggedEvents.find(selection, types.filter(isInPrefix)),
+    UntaggedEvents.find(selection, types.filter((one) => !isInPrefix(one) && mayBe(one)))
+  )
+}
+
 /** Returns the health of an inline or live projection, which has no worker. */
 const synchronousHealth = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   consumer: Consumer.Consumer,
   position: Position.Position,
-  unknownTypes: ReadonlyArray<EventType>
+  unknownTypes: ReadonlyArray<EventType>,
+  ofTags: HealthStatus.Assessment
 ): Effect.fn.Return<ConsumerHealth, EventStoreError> {
   const { id, lifecycle } = consumer
   const incomplete = lifecycle === "live"
@@ -223,7 +253,7 @@ const synchronousHealth = Effect.fnUntraced(function*(
     throughput: undefined,
     partitions: [],
     unknownTypes,
-    ...HealthStatus.worstOf([ofDocuments, ofTypes], () => undefined)
+    ...HealthStatus.worstOf([ofDocuments, ofTypes, ofTags], () => undefined)
   }
 })
 

@@ -5,6 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import type { EventsUntagged } from "../core/errors.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventType } from "../eventStore/EventStoreDriver.ts"
 
@@ -179,6 +180,26 @@ export const ofUnknownTypes = (
     reasons: [...reasons, ...ofUndecided]
   }
 }
+
+/**
+ * Returns the assessment of a consumer by events that it does not read because they were stored without a tag by which it selects.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofUntagged = (
+  untagged: ReadonlyArray<EventsUntagged>,
+  /** Those of which only some may be in the consumer's streams. */
+  undecided: ReadonlyArray<EventsUntagged>
+): Assessment => ({
+  status: untagged.length > 0 ? "red" : undecided.length > 0 ? "yellow" : "green",
+  reasons: [...untagged, ...undecided].map(({ events, tag, type }) =>
+    `the log has ${
+      events === 1 ? "1 event" : `${events} events`
+    } "${type}" without the tag "${tag}", written before the set declared it, so `
+    + "the consumer does not read them; leave the tag out of `where` and `partitionBy`, select in `key` or the handler, and raise `version`"
+  )
+})
 
 /** The maximum number of types that a reason names. */
 const maxNames = 5

@@ -246,6 +246,7 @@ interface EventTypeRow {
   readonly type: string
   readonly first_position: bigint
   readonly events: bigint
+  readonly tagged: Readonly<Record<string, number>>
 }
 
 /** So many events are counted by one statement: a tenth of a second. */
@@ -256,8 +257,10 @@ const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["event
     query<EventTypeRow>(`select * from ${schema}.count_event_types($1)`, [countedEvents]),
     (rows) => ({
       position: Position.make(rows[0]!.counted_to),
-      types: rows.flatMap(({ category, events, first_position, type }) =>
-        category === null ? [] : [{ category, type, first: Position.make(first_position), events: Number(events) }]
+      types: rows.flatMap(({ category, events, first_position, tagged, type }) =>
+        category === null
+          ? []
+          : [{ category, type, first: Position.make(first_position), events: Number(events), tagged }]
       )
     })
   )

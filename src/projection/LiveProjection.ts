@@ -17,6 +17,7 @@ import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import type { Limits } from "../eventStore/Limits.ts"
 import { requireEvents } from "../eventStore/LogIdentity.ts"
 import { queryPages } from "../eventStore/LogReader.ts"
+import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
 import * as DocumentFold from "./DocumentFold.ts"
 import * as DocumentPages from "./list/DocumentPages.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
@@ -71,6 +72,26 @@ export const validateFind = (
 }
 
 /**
+ * Fails with `EventsUntagged` if the log has events of the projection that a query does not find, because they were stored without one of its tags.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const rejectUntagged = (
+  driver: EventStoreDriver,
+  { events, reads }: Projection.Any,
+  query: EventQuery.EventQuery
+): Effect.Effect<void, EventStoreError> =>
+  UntaggedEvents.reject(
+    driver,
+    query.map(({ tags = [], types = reads }) => ({
+      events,
+      types,
+      tagNames: tags.flatMap((tag) => EventTags.nameOf(tag) ?? [])
+    }))
+  )
+
+/**
  * Returns the documents of a projection, or with `only` the one document of that key, before any event was read.
  *
  * @since 0.1.0
@@ -101,6 +122,7 @@ export const make = (
       if (projection.reads.length === 0) return
       const invalid = validateFind(projection, find) ?? EventQuery.validate(query)
       if (invalid !== undefined) return yield* invalidRequest(invalid)
+      yield* rejectUntagged(driver, projection, query)
       // A log that was set back has other events there, which must not be folded into these documents.
       yield* requireEvents(driver, [LogPosition.make(reached, reachedEventId)])
       yield* Stream.runForEach(queryPages(driver, query, extent, reached, pageSize), (page) => {

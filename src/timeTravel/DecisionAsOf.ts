@@ -15,7 +15,7 @@ import { type AsOfNotReached, type EventStoreError, type InvalidCommand, invalid
 import { internals } from "../core/internals.ts"
 import type * as Position from "../core/Position.ts"
 import type * as Decision from "../decision/DecisionDefinition.ts"
-import { fold } from "../decision/DecisionModels.ts"
+import { fold, rejectUntagged } from "../decision/DecisionModels.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
@@ -74,6 +74,7 @@ export const modelsAt = <M extends Decision.Models>(
     const { driver } = (yield* EventStore.EventStore)[internals]
     const query = Object.values(models).map((model) => model.query)
     const encodedEvents = yield* Stream.runCollect(asOfReads.matchesAsOf(driver, query, asOf))
+    yield* rejectUntagged(driver, models)
     const eventsByModel: Record<string, Array<RecordedEvent<unknown>>> = {}
     for (const name of Object.keys(models)) eventsByModel[name] = []
     const states = yield* fold(models, encodedEvents, {

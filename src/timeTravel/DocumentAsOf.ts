@@ -106,7 +106,10 @@ const steps = <P extends Projection.Any>(
           text: documents.get(key)?.document
         }
       })
-    return asOfReads.matchesAsOf(store[internals].driver, LiveProjection.queryOf(projection, key, find), asOf).pipe(
+    const { driver } = store[internals]
+    const query = LiveProjection.queryOf(projection, key, find)
+    yield* LiveProjection.rejectUntagged(driver, projection, query)
+    return asOfReads.matchesAsOf(driver, query, asOf).pipe(
       Stream.mapEffect((encoded) => Effect.fromResult(stepOf(encoded))),
       Stream.filter((step) => step !== undefined)
     )

@@ -21,6 +21,7 @@ import { registries } from "../consumer/ConsumerRegistrySuite.ts"
 import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
 import { decisionStreams } from "../decision/DecisionStreamSuite.ts"
+import { untagged } from "../decision/UntaggedSuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
 import { checkpoints } from "../operations/CheckpointsSuite.ts"
@@ -93,6 +94,7 @@ const bus: ReadonlyArray<Case<Stores>> = [
 export const cases: ReadonlyArray<Case<Stores>> = [
   ...commands,
   ...decisionStreams,
+  ...untagged,
   ...loading,
   ...snapshots,
   ...signedSnapshots,

@@ -78,6 +78,10 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     ["orders@1", "position 0", "not yet 7", "read again later"]
   ],
   [
+    new evsrc.EventsUntagged({ type: "SeatReserved", tag: "guest", events: 2 }),
+    ["2 events \"SeatReserved\"", "the tag \"guest\"", "Read without this tag"]
+  ],
+  [
     new evsrc.CursorExpired({ projection: "orders@1", generation: "orders@1", active: "orders@1~1" }),
     ["orders@1~1", "begin with the first page"]
   ],

@@ -449,6 +449,7 @@ const hunts: ForEveryOption<Entry> = {
   "Decision.model": {
     events: eventSchemas,
     tags: "data",
+    untagged: "data",
     initial: "data",
     evolve: [(hunt) =>
       ofDecision(

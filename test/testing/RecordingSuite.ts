@@ -369,11 +369,11 @@ const samples: ReadonlyArray<Case<Stores>> = [
     const streams = yield* Effect.forEach(Array.from({ length: 60 }, (_, n) => n), (n) =>
       Effect.gen(function*() {
         const safe = { run, safe: `${run}-${n}`, owner: "o" }
-        yield* appendBatch([SafeEvent.cases.Opened.make(safe)])
+        yield* appendBatch([SafeEvent.cases.SafeOpened.make(safe)])
         return safe
       }))
     // All first events precede all second events.
-    for (const safe of streams) yield* appendBatch([SafeEvent.cases.Filled.make({ ...safe, amount: 1 })])
+    for (const safe of streams) yield* appendBatch([SafeEvent.cases.SafeFilled.make({ ...safe, amount: 1 })])
     const prefix = Safe.streamOf(run)
     const of = Effect.fnUntraced(function*(sample: Recording.Sample) {
       const lines = yield* recorded({ aggregates: [SafeDecider], sample: { prefix, ...sample } })
@@ -409,8 +409,8 @@ const samples: ReadonlyArray<Case<Stores>> = [
       document: Owned,
       key: ({ owner }) => owner,
       evolve: {
-        Opened: Projection.ignore,
-        Filled: Projection.ignore,
+        SafeOpened: Projection.ignore,
+        SafeFilled: Projection.ignore,
         Taken: Projection.ignore,
         Looked: Projection.ignore,
         Smashed: Projection.ignore

@@ -24,8 +24,8 @@ import { upTo } from "../support/AccountFixtures.ts"
 const safe = { run: Schema.String, safe: Schema.String, owner: Schema.String }
 
 export const SafeEvent = Schema.TaggedUnion({
-  Opened: safe,
-  Filled: { ...safe, amount: Schema.Int },
+  SafeOpened: safe,
+  SafeFilled: { ...safe, amount: Schema.Int },
   Taken: { ...safe, amount: Schema.Int },
   Looked: safe,
   Smashed: safe
@@ -69,20 +69,20 @@ const changed = (s: SafeState, amount: number): SafeState => ({
 
 const empty: SafeState = { open: false, inside: 0, last: Option.none(), log: [] }
 
-const { Filled, Opened, Taken } = SafeEvent.cases
+const { SafeFilled, SafeOpened, Taken } = SafeEvent.cases
 
 const behaviour: Parameters<typeof Safe.decider>[0] = {
   initial: empty,
   evolve: {
-    Opened: (s) => ({ ...s, open: true }),
-    Filled: (s, { amount }) => changed(s, amount),
+    SafeOpened: (s) => ({ ...s, open: true }),
+    SafeFilled: (s, { amount }) => changed(s, amount),
     Taken: (s, { amount }) => changed(s, -amount),
     Looked: (s) => s,
     Smashed: () => empty
   },
   decide: {
-    OpenSafe: (s, c) => s.open ? [] : [Opened.make(c)],
-    Fill: (s, c) => s.open ? [Filled.make(c)] : Result.fail(new NotOpen({ safe: c.safe })),
+    OpenSafe: (s, c) => s.open ? [] : [SafeOpened.make(c)],
+    Fill: (s, c) => s.open ? [SafeFilled.make(c)] : Result.fail(new NotOpen({ safe: c.safe })),
     Take: (s, c) =>
       !s.open
         ? Result.fail(new NotOpen({ safe: c.safe }))
@@ -100,7 +100,7 @@ export const SnapshottingDecider = Safe.decider({ ...behaviour, snapshots: Snaps
 export const ChangedEvolveDecider = Safe.decider({
   ...behaviour,
   snapshots: SnapshotPolicy.every(4),
-  evolve: { ...behaviour.evolve, Filled: (s, { amount }) => changed(s, 2 * amount) }
+  evolve: { ...behaviour.evolve, SafeFilled: (s, { amount }) => changed(s, 2 * amount) }
 })
 
 /** The same contract with another rule: every withdrawal is doubled. */
@@ -122,7 +122,7 @@ const ofOwner = (owner: string) =>
     events: SafeEvent,
     tags: { owner },
     initial: 0,
-    evolve: { Filled: (sum, { amount }) => sum + amount, Taken: (sum, { amount }) => sum - amount }
+    evolve: { SafeFilled: (sum, { amount }) => sum + amount, Taken: (sum, { amount }) => sum - amount }
   })
 
 const safesOf = (owner: string) =>
@@ -131,7 +131,7 @@ const safesOf = (owner: string) =>
     tags: { owner },
     initial: new Set(),
     state: Schema.ReadonlySet(Schema.String),
-    evolve: { Opened: (safes, { safe }) => new Set([...safes, safe]) }
+    evolve: { SafeOpened: (safes, { safe }) => new Set([...safes, safe]) }
   })
 
 export const taxing = Decision.make(Tax, {
@@ -142,7 +142,7 @@ export const taxing = Decision.make(Tax, {
       ? Result.fail(new Poor({ owned, safes: safes.size }))
       : safes.size === 0
       ? []
-      : [Taken.make(c), Opened.make({ run: c.run, safe: `${c.safe}!`, owner: `${c.owner}!` })]
+      : [Taken.make(c), SafeOpened.make({ run: c.run, safe: `${c.safe}!`, owner: `${c.owner}!` })]
 })
 
 /** A decision without a Schema, whose state is not JSON. */
@@ -176,8 +176,9 @@ export const ownedProjections = (run: string) => {
     where: { tags: [Event.tag("run", run)] },
     key: ({ owner, safe }: SafeEvent) => [safe, owner],
     evolve: {
-      Opened: (before: Before, _: unknown, _record: unknown, key: string) => owned(before, key, 0),
-      Filled: (before: Before, e: { readonly amount: number }, _: unknown, key: string) => owned(before, key, e.amount),
+      SafeOpened: (before: Before, _: unknown, _record: unknown, key: string) => owned(before, key, 0),
+      SafeFilled: (before: Before, e: { readonly amount: number }, _: unknown, key: string) =>
+        owned(before, key, e.amount),
       Taken: (before: Before, e: { readonly amount: number }, _: unknown, key: string) => owned(before, key, -e.amount),
       Looked: Projection.ignore,
       Smashed: () => undefined
@@ -215,12 +216,12 @@ export const randomBatch = (run: string, below: (n: number) => number): Readonly
       case 1:
         return { _tag: "Looked", ...event }
       case 2:
-        return { _tag: "Opened", ...event }
+        return { _tag: "SafeOpened", ...event }
       case 3:
       case 4:
         return { _tag: "Taken", ...event, amount: below(20) }
       default:
-        return { _tag: "Filled", ...event, amount: below(100) }
+        return { _tag: "SafeFilled", ...event, amount: below(100) }
     }
   })
 }

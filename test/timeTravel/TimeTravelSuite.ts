@@ -181,19 +181,23 @@ const decisions = (seed: number) =>
       const statesAfter = (events: Records) => ({
         owned: events.reduce(
           (sum, { event }) =>
-            event._tag === "Filled" ? sum + event.amount : event._tag === "Taken" ? sum - event.amount : sum,
+            event._tag === "SafeFilled" ? sum + event.amount : event._tag === "Taken" ? sum - event.amount : sum,
           0
         ),
-        safes: new Set(events.flatMap(({ event }) => event._tag === "Opened" ? [event.safe] : []))
+        safes: new Set(events.flatMap(({ event }) => event._tag === "SafeOpened" ? [event.safe] : []))
       })
       const check = Effect.fnUntraced(function*(asOf: AsOf.OfLog, expected: Records) {
         const what = `${owner} at ${AsOf.format(asOf)}`
         const at = yield* TimeTravel.decision(taxing, payload, asOf)
         equal(at.states, statesAfter(expected), what)
         const ofTypes = (...tags: ReadonlyArray<string>) => expected.filter(({ event }) => tags.includes(event._tag))
-        equal(at.events.owned, ofTypes("Filled", "Taken"), `${what}: the events of the one model`)
-        equal(at.events.safes, ofTypes("Opened"), `${what}: those of the other`)
-        equal(at.position, ofTypes("Filled", "Taken", "Opened").at(-1)?.position ?? 0n, `${what}: the last of them`)
+        equal(at.events.owned, ofTypes("SafeFilled", "Taken"), `${what}: the events of the one model`)
+        equal(at.events.safes, ofTypes("SafeOpened"), `${what}: those of the other`)
+        equal(
+          at.position,
+          ofTypes("SafeFilled", "Taken", "SafeOpened").at(-1)?.position ?? 0n,
+          `${what}: the last of them`
+        )
       })
       yield* Effect.gen(function*() {
         for (const p of positionsAround(events)) {
@@ -276,7 +280,7 @@ const documentHistory = (seed: number) =>
         events.reduce<Option.Option<typeof Owned.Type>>((before, { event }) => {
           if (event._tag === "Smashed") return Option.none()
           const { events, last, sum } = Option.getOrElse(before, () => ({ sum: 0, last: Option.none(), events: 0 }))
-          const amount = event._tag === "Filled" ? event.amount : event._tag === "Taken" ? -event.amount : 0
+          const amount = event._tag === "SafeFilled" ? event.amount : event._tag === "Taken" ? -event.amount : 0
           return Option.some({
             key: owner,
             sum: sum + amount,
@@ -498,7 +502,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const safe = `${run}-0`
     const store = yield* readOnly
     const payload = { run, safe, owner }
-    yield* appendBatch([{ _tag: "Opened", ...payload }, { _tag: "Filled", ...payload, amount: 10 }])
+    yield* appendBatch([{ _tag: "SafeOpened", ...payload }, { _tag: "SafeFilled", ...payload, amount: 10 }])
     yield* Effect.gen(function*() {
       const filled = yield* TimeTravel.whatIf(SafeDecider, Fill, { ...payload, amount: 5 }, AsOf.version(2))
       const taken = yield* TimeTravel.whatIf(SafeDecider, Take, { ...payload, amount: 12 }, filled)
@@ -540,7 +544,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const [run, owner] = [unique("run"), unique("owner")]
     const payload = { run, safe: `${run}-0`, owner }
     const store = yield* readOnly
-    yield* appendBatch([{ _tag: "Opened", ...payload }, { _tag: "Filled", ...payload, amount: 10 }])
+    yield* appendBatch([{ _tag: "SafeOpened", ...payload }, { _tag: "SafeFilled", ...payload, amount: 10 }])
     const { position } = (yield* eventsIn(run)).at(-1)!
     const would = (amount: number, at: AsOf.OfLog = AsOf.now) =>
       within(store)(TimeTravel.whatIfDecided(taxing, { ...payload, amount }, at))
@@ -577,7 +581,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const empty = yield* TimeTravel.aggregate(SafeDecider, safe!, AsOf.version(0))
     equal([empty.state, empty.version, empty.recordedAt], [SafeDecider.initial, 0, Option.none()], "without events")
     equal(yield* Stream.runCollect(empty.events), [], "no events")
-    yield* appendBatch([{ _tag: "Opened", ...payload }, { _tag: "Filled", ...payload, amount: 1 }])
+    yield* appendBatch([{ _tag: "SafeOpened", ...payload }, { _tag: "SafeFilled", ...payload, amount: 1 }])
     const beyond = { from: AsOf.now, to: AsOf.version(3) }
     const tries = [
       TimeTravel.aggregate(SafeDecider, safe!, AsOf.version(3)),
@@ -646,7 +650,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const run = unique("run")
     const [safe, other] = safesIn(run)
     const owner = unique("owner")
-    const of = (name: string, amount: number): SafeEvent => ({ _tag: "Filled", run, safe: name, owner, amount })
+    const of = (name: string, amount: number): SafeEvent => ({ _tag: "SafeFilled", run, safe: name, owner, amount })
     yield* appendBatch([of(safe!, 1), of(safe!, 2), of(safe!, 4)])
     yield* appendBatch([of(other!, 8)])
     const positions = positionsOf(yield* eventsIn(run))
@@ -681,13 +685,13 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
       stream: StreamId.make(unique("Held")),
       expected: "any",
       events: [{
-        ...storedEvent("Filled", 1, { ...payload, amount: 1 }),
+        ...storedEvent("SafeFilled", 1, { ...payload, amount: 1 }),
         tags: [Event.tag("run", run), Event.tag("owner", payload.owner)]
       }],
       inTransaction: () => Effect.andThen(written.open, Effect.timeoutOption(enough.await, "5 seconds"))
     }))
     yield* written.await
-    const above = yield* Effect.forkChild(appendBatch([{ _tag: "Filled", ...payload, amount: 2 }]))
+    const above = yield* Effect.forkChild(appendBatch([{ _tag: "SafeFilled", ...payload, amount: 2 }]))
     // A back end that appends one at a time runs this after the other; then there is nothing to wait for.
     yield* Effect.timeoutOption(Fiber.await(above), "1 second")
     const last = yield* driver.last
@@ -750,7 +754,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
   test("reads a long stream one page at a time", function*() {
     const run = unique("run")
     const payload = { run, safe: `${run}-0`, owner: "ann" }
-    yield* appendBatch(upTo(2500).map((amount) => ({ _tag: "Filled", ...payload, amount })))
+    yield* appendBatch(upTo(2500).map((amount) => ({ _tag: "SafeFilled", ...payload, amount })))
     const { driver } = (yield* EventStore.EventStore)[internals]
     const read = yield* Ref.make(0)
     const store = yield* EventStore.make({

@@ -55,6 +55,29 @@ export class UndecodableDocument extends Schema.TaggedError<UndecodableDocument>
 }
 
 /**
+ * The log has events without a tag that their set declares, and a reader selects events by this tag. So it would not find them. They were written
+ * before the set declared the tag, or by a process of an earlier release.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EventsUntagged extends Schema.TaggedError<EventsUntagged>("evsrc/EventsUntagged")("EventsUntagged", {
+  type: Schema.String,
+  /** The name of the tag. */
+  tag: Schema.String,
+  /** The number of events without it. */
+  events: Schema.Int
+}) {
+  override get message(): string {
+    return `The log has ${
+      this.events === 1 ? "1 event" : `${this.events} events`
+    } "${this.type}" without the tag "${this.tag}", which were `
+      + "written before the tag was declared, so a read by this tag does not find them. Read without this tag and select in `evolve`; or, if "
+      + "the model does not need these events, give Decision.model the option `untagged: \"ignore\"`"
+  }
+}
+
+/**
  * The documents of an inline projection lack events, or may lack some. Either no program has built `Projector.layerInline` with it on this store,
  * or a program appended without it, or the log was imported since, or its definition reads other events than before.
  *
