@@ -17,6 +17,7 @@ import * as HandledEvent from "../core/HandledEvent.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
+import * as JsonCodec from "../personalData/JsonCodec.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type { HandlerOf } from "./Command.ts"
@@ -38,8 +39,8 @@ export interface AnyRpc extends Rpc.Any {
 const strict = { parseOptions: { onExcessProperty: "error", errors: "all" } } as const
 
 /**
- * Returns the payload of a command. Fails with `InvalidCommand`, which lists all problems, when the payload does not satisfy its Schema
- * or has a field that the Schema does not have.
+ * Returns the payload of a command. Fails with `InvalidCommand`, which lists all problems, when the payload does not satisfy its Schema,
+ * has a field that the Schema does not have, or has a value that its Schema would decode to another one after encoding it.
  *
  * @since 0.1.0
  * @category constructors
@@ -103,6 +104,9 @@ const rememberDefaults = (given: unknown, made: unknown): void => {
 export const isGiven = (payload: unknown, field: string): boolean =>
   !(Predicate.isObject(payload) && defaulted.get(payload)?.has(field) === true)
 
+const notDecoded =
+  `would have another value once it is encoded and decoded, as in a call over HTTP; pass ${JsonCodec.remedy}`
+
 const construct = <R extends AnyRpc, E>(
   rpc: R,
   payload: R["payloadSchema"]["~type.make.in"],
@@ -111,6 +115,7 @@ const construct = <R extends AnyRpc, E>(
 ): Effect.Effect<R["payloadSchema"]["Type"], E> =>
   Effect.suspend(() => {
     const schema = payloadSchema(rpc)
+    const findChange = JsonCodec.findChange(schema)
     const failWith = (message: (personal: ReadonlySet<string>) => string) =>
       Effect.flatMap(personalFields(rpc), (fields) => {
         const ofEvents = events.flatMap((set) => Array.from(EventPersonalData.fieldNamesOf(set)))
@@ -120,6 +125,12 @@ const construct = <R extends AnyRpc, E>(
       Effect.catch((issue) => failWith((personal) => SchemaFailure.messageWithout(schema, issue, personal))),
       Effect.catchDefect((defect) => {
         const failure = SchemaFailure.ofThrown("a function of its Schema", defect)
+        return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
+      }),
+      Effect.tap((valid) => {
+        const path = findChange(valid)
+        if (path === undefined) return Effect.void
+        const failure = SchemaFailure.at(schema, path, notDecoded)
         return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
       }),
       Effect.map((valid) => {

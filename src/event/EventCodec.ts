@@ -7,6 +7,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { UndecodableEvent } from "../core/errors.ts"
+import * as JsonCodec from "../personalData/JsonCodec.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as Event from "./Event.ts"
 import { legacyOf, tagFieldsOf, upcastersOf } from "./EventAnnotations.ts"
@@ -24,7 +25,7 @@ export interface EventCodec<E extends Event.Tagged> {
   readonly types: ReadonlyArray<string>
   /** The stored types that can decode as one of them; see `Event.storedTypes`. */
   readonly storedTypes: ReadonlyArray<string>
-  /** Returns the encoded event, or a message when the event does not satisfy its Schema. */
+  /** Returns the encoded event, or a message when the event does not satisfy its Schema, or would be decoded to another one. */
   readonly encode: (event: E) => Result.Result<EncodedPayload, string>
   /**
    * Returns the current events that an encoded event stands for, in order, after upcasting: mostly one, several when it is split, none when its type
@@ -91,11 +92,9 @@ const failure = (
 ): Result.Result<never, Failure> =>
   Result.fail({ problem, message: detail + message, safeMessage: detail + safeMessage })
 
-type Encode = (event: unknown) => Result.Result<Schema.Json, SchemaFailure.SchemaFailure>
-
 interface CompiledCase {
   readonly schemaVersion: number
-  readonly encode: Encode
+  readonly encode: JsonCodec.JsonCodec<Event.Tagged>["encode"]
 }
 
 const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
@@ -106,11 +105,11 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
   const paths = new Map<string, ReadonlyArray<Decode> | "retired">()
   const validate = validator(events)
   for (const [type, schema] of Object.entries(events.cases)) {
-    const json = Schema.toCodecJson(schema)
+    const json = JsonCodec.make(schema)
     const past = chains[type]?.past ?? []
     cases.set(type, {
       schemaVersion: past.length + 1,
-      encode: SchemaFailure.parser(schema, Schema.encodeUnknownResult(json))
+      encode: json.encode
     })
     paths.set(type, [...decodePast(type, past, validate), decodeCurrent(type, json)])
   }
@@ -201,17 +200,13 @@ const personalTypesOf = (events: Event.Any): (type: string) => boolean => {
     || isPersonal && (Object.hasOwn(chains, type) || Object.hasOwn(legacy, type))
 }
 
-const decodeCurrent = (type: string, json: Schema.Codec<unknown, Schema.Json>): Decode => {
-  const decode = SchemaFailure.parser(json, Schema.decodeUnknownResult(json))
-  return (data) =>
-    Predicate.isObject(data)
-      ? Result.mapBoth(decode({ ...data, _tag: type }), {
-        onFailure: malformed,
-        // The case of this type has decoded it.
-        onSuccess: (event) => [event as Event.Tagged]
-      })
-      : Result.fail(malformed(SchemaFailure.safe("the payload is not a JSON object")))
-}
+const decodeCurrent = (type: string, { decode }: JsonCodec.JsonCodec<Event.Tagged>): Decode => (data) =>
+  Predicate.isObject(data)
+    ? Result.mapBoth(decode({ ...data, _tag: type }), {
+      onFailure: malformed,
+      onSuccess: (event) => [event]
+    })
+    : Result.fail(malformed(SchemaFailure.safe("the payload is not a JSON object")))
 
 /** Returns the current event, of one of `types`, that an upcaster has made, or the failure of the upcaster. */
 type Validate = (

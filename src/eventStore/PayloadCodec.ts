@@ -10,6 +10,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaGetter from "effect/SchemaGetter"
+import * as JsonCodec from "../personalData/JsonCodec.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 
 /**
@@ -90,9 +91,8 @@ const isSpecial = (schema: SchemaAST.AST): boolean => {
 
 /** Returns the function that encodes a value as JSON, and leaves one as it is that cannot be encoded. */
 const jsonEncoder = (ast: SchemaAST.AST): PayloadEncoder => {
-  const codec = Result.try(() =>
-    Schema.encodeUnknownResult(Schema.toCodecJson(Schema.make<Schema.Codec<unknown, unknown>>(ast)))
-  )
+  const schema = Schema.make<Schema.Codec<unknown, unknown>>(ast)
+  const codec = Result.try(() => Schema.encodeUnknownResult(Schema.toCodecJson(schema)))
   if (Result.isFailure(codec)) return (value) => value
   // A member of a union must not be taken for a value that has more fields.
   const strict = { onExcessProperty: "error" } as const
@@ -101,8 +101,13 @@ const jsonEncoder = (ast: SchemaAST.AST): PayloadEncoder => {
   return (value) => {
     const encoded = encode(value, strict)
     if (Result.isSuccess(encoded)) return encoded.success
-    // An instance of a class may have properties that its Schema does not have.
-    return Result.getOrElse(encode(value), () => value)
+    // An instance of a class may have properties that its Schema does not have. What it does have must not be lost.
+    const lenient = Result.filterOrFail(
+      encode(value),
+      () => JsonCodec.findChange(schema)(value) === undefined,
+      () => value
+    )
+    return Result.getOrElse(lenient, () => value)
   }
 }
 

@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
+import * as JsonText from "../core/json/JsonText.ts"
 import * as userCode from "../core/userCode.ts"
 import { walk } from "./PersonalFields.ts"
 
@@ -75,6 +76,27 @@ const namesIn = (schema: Schema.Constraint): ReadonlySet<PropertyKey> => {
   return names
 }
 
+/**
+ * Returns the failure of a value at a path. The safe words name only fields that the Schema declares.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const at = (
+  schema: Schema.Constraint,
+  path: ReadonlyArray<PropertyKey>,
+  problem: string
+): SchemaFailure => {
+  const names = namesIn(schema)
+  const write = (path: ReadonlyArray<PropertyKey>) =>
+    `${path.length === 0 ? "the value" : `"${JsonText.pointerOf(path)}"`} ${problem}`
+  return { message: write(path), safeMessage: write(shownOf(path, names)) }
+}
+
+/** Returns a path without the keys of records. */
+const shownOf = (path: ReadonlyArray<PropertyKey>, names: ReadonlySet<PropertyKey>): ReadonlyArray<PropertyKey> =>
+  path.map((key) => typeof key === "number" || names.has(key) ? key : "*")
+
 type Issue = ReturnType<typeof safeFormat>["issues"][number]
 
 const keysOf = ({ path = [] }: Issue): ReadonlyArray<PropertyKey> =>
@@ -93,9 +115,7 @@ const format = (message: string, path: ReadonlyArray<PropertyKey>): string => {
  */
 export const safeMessageOf = (schema: Schema.Constraint, issue: SchemaIssue.Issue): string => {
   const names = namesIn(schema)
-  return safeFormat(issue).issues.map((one) =>
-    format(one.message, keysOf(one).map((key) => typeof key === "number" || names.has(key) ? key : "*"))
-  ).join("\n")
+  return safeFormat(issue).issues.map((one) => format(one.message, shownOf(keysOf(one), names))).join("\n")
 }
 
 const fullFormat = SchemaIssue.makeFormatterStandardSchemaV1()
@@ -119,7 +139,7 @@ export const messageWithout = (
     const path = keysOf(safe)
     const isPersonal = personal.size > 0 && (path.length === 0 || path.some((key) => personal.has(key)))
     return isPersonal
-      ? format(safe.message, path.map((key) => typeof key === "number" || names.has(key) ? key : "*"))
+      ? format(safe.message, shownOf(path, names))
       : format(full[index]!.message, path)
   }).join("\n")
 }

@@ -4,11 +4,12 @@
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as JsonText from "../core/json/JsonText.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
+import * as JsonCodec from "../personalData/JsonCodec.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as DocumentEncryption from "./DocumentEncryption.ts"
@@ -56,9 +57,7 @@ export const of = (projection: Projection.Any): DocumentCodec => {
 const compile = ({ document, events, index, name }: Projection.Any): DocumentCodec => {
   const locateFields = PersonalFields.locateFields(`projection "${name}"`, document)
   const isPersonal = locateFields !== undefined || EventPersonalData.hasPersonalData(events)
-  const json = Schema.toCodecJson(document)
-  const encode = SchemaFailure.parser(document, Schema.encodeUnknownResult(json))
-  const decode = SchemaFailure.parser(document, Schema.decodeUnknownResult(json))
+  const { decode, encode } = JsonCodec.make(document)
   const fields = IndexedFields.make(document, index)
   const names = IndexEntry.namesOf(index)
   const indexEntries = (json: Schema.Json): Result.Result<ReadonlyArray<string>, string> =>

@@ -6,13 +6,14 @@
  */
 import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import * as JsonText from "../core/json/JsonText.ts"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
 import type * as Event from "../event/Event.ts"
 import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type * as Upcasters from "../event/Upcasters.ts"
+import * as JsonCodec from "../personalData/JsonCodec.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type { Policy } from "./SnapshotPolicy.ts"
@@ -75,15 +76,11 @@ export const make = <State>(options: {
   readonly events: Event.Any
   readonly evolveVersion: number
 }): StateSnapshots<State> => {
-  const json = Schema.toCodecJson(options.state)
   const isPersonal = PersonalFields.isPersonal(options.state) || EventPersonalData.hasPersonalData(options.events)
-  const isSame = Schema.toEquivalence(options.state)
-  // A field that the Schema leaves out would be missing in the state that is read.
-  const toJson = SchemaFailure.parser(
-    options.state,
-    Schema.encodeUnknownResult(json, { onExcessProperty: "error" })
-  )
-  const fromJson = SchemaFailure.parser(options.state, Schema.decodeUnknownResult(json))
+  const codec = JsonCodec.make(options.state, {
+    // A field that the Schema leaves out would be missing in the state that is read.
+    parseOptions: { onExcessProperty: "error" }
+  })
   const messageOf = (failure: SchemaFailure.SchemaFailure) => SchemaFailure.messageOf(failure, isPersonal)
   const attempt = <A>(body: () => Result.Result<A, string>): Result.Result<A, string> =>
     Result.flatMap(
@@ -95,19 +92,9 @@ export const make = <State>(options: {
       (result) => result
     )
   const decode = (text: string): Result.Result<State, string> =>
-    attempt(() => Result.mapError(fromJson(JSON.parse(text)), messageOf))
+    attempt(() => Result.mapError(codec.decode(JSON.parse(text)), messageOf))
   const encode = (state: State): Result.Result<string, string> =>
-    attempt(() =>
-      Result.mapError(toJson(state), messageOf).pipe(
-        Result.flatMap(JsonText.encode),
-        Result.flatMap((text) =>
-          Result.flatMap(decode(text), (read) =>
-            isSame(read, state)
-              ? Result.succeed(text)
-              : Result.fail("its Schema does not decode what it encodes to the same state; correct its encoding"))
-        )
-      )
-    )
+    attempt(() => Result.flatMap(Result.mapError(codec.encode(state), messageOf), JsonText.encode))
   return {
     policy: options.policy,
     encode,

@@ -1,14 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, SchemaGetter } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { Aggregate, Command, CommandBus, EventStore, EventStoreError, Position, Version } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 
-/** A number that is encoded rounded, so that the stored event differs from the decided one. */
-const Rounded = Schema.Int.pipe(
-  Schema.decodeTo(Schema.Number, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.transform(Math.round) })
-)
-const CounterEvent = Schema.TaggedUnion({ Added: { id: Schema.String, amount: Rounded } })
+const CounterEvent = Schema.TaggedUnion({ Added: { id: Schema.String, amount: Schema.Number } })
 const Add = Command.make("Add", { payload: { id: Schema.String, amount: Schema.Number } })
 const Counter = Aggregate.make("Counter", {
   id: "id",
@@ -19,12 +15,18 @@ const Counter = Aggregate.make("Counter", {
 const CounterDecider = Counter.decider({
   initial: 0,
   evolve: {
-    Added: (sum, { amount }) => {
-      if (amount === 13) throw new Error("thirteen")
-      return sum + amount
+    Added: (sum, event) => {
+      if (event.amount === 13) throw new Error("thirteen")
+      return sum + event.amount + ("undeclared" in event ? 100 : 0)
     }
   },
-  decide: { Add: (_, command) => [CounterEvent.cases.Added.make(command)] }
+  decide: {
+    Add: (_, command) => {
+      // No store keeps what the Schema does not declare, so the stored event differs from the decided one.
+      const added = { ...CounterEvent.cases.Added.make(command), undeclared: true }
+      return [added]
+    }
+  }
 })
 const counters = Aggregate.layer(CounterDecider)
 const add = (id: string, amount: number) => Effect.provide(CommandBus.dispatch(Add, { id, amount }), counters)
@@ -111,8 +113,8 @@ describe("the cached states of a process", () => {
   it.effect("are folded from the encoded events, not from the decided ones", () =>
     Effect.gen(function*() {
       const { run } = yield* another
-      yield* run(add("a", 1.4))
-      yield* run(add("a", 1.4))
+      yield* run(add("a", 1))
+      yield* run(add("a", 1))
       assert.strictEqual((yield* run(stale("a"))).state, 2)
       assert.strictEqual((yield* Aggregate.load(CounterDecider, "a")).state, 2)
     }).pipe(Effect.provide(EventStore.layerMemory)))

@@ -20,6 +20,7 @@ import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
 import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
+import { roundTrips } from "../core/RoundTripSuite.ts"
 import { decisionStreams } from "../decision/DecisionStreamSuite.ts"
 import { untagged } from "../decision/UntaggedSuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
@@ -99,6 +100,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...snapshots,
   ...signedSnapshots,
   ...jsonValues,
+  ...roundTrips,
   ...projections,
   ...lifecycles,
   ...everyEvent,

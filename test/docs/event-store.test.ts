@@ -9,6 +9,15 @@ const Reading = Schema.TaggedUnion({
 })
 const { Calibrated, Measured } = Reading.cases
 
+const Paid = Schema.TaggedUnion({
+  Paid: {
+    method: Schema.Union([
+      Schema.Struct({ iban: Schema.String }),
+      Schema.Struct({ iban: Schema.String, limit: Schema.Int })
+    ])
+  }
+})
+
 layer(EventStore.layerMemory, { excludeTestServices: true })("an event store", (it) => {
   it.effect("appends and reads", () =>
     Effect.gen(function*() {
@@ -37,6 +46,14 @@ layer(EventStore.layerMemory, { excludeTestServices: true })("an event store", (
 
       const found = yield* EventStore.receipt("batch-1")
       assert.deepStrictEqual(found, Option.some(receipt))
+    }))
+
+  it.effect("rejects a value that would change", () =>
+    Effect.gen(function*() {
+      const rejected = yield* Effect.flip(
+        EventStore.append(Paid, "Payment-1", [{ _tag: "Paid", method: { iban: "x", limit: 5 } }])
+      )
+      assert.include(rejected.message, `event "Paid": "/method/limit" would be read back as another value`)
     }))
 
   it.effect("is followed", () =>

@@ -88,7 +88,7 @@ describe("the text of a state", () => {
     const wide: typeof State.Type & { readonly secret: number } = { sum: 1, secret: 2 }
     assert.include(failure(made({}).encode(wide)), "secret")
     const rounding = StateSnapshots.make({ policy, state: rounded, initial: 0, events: Events, evolveVersion: 1 })
-    assert.include(failure(rounding.encode(1.4)), "does not decode what it encodes to the same state")
+    assert.include(failure(rounding.encode(1.4)), "does not decode what it encodes to the same value")
     assert.deepStrictEqual(rounding.encode(2), Result.succeed("2"))
   })
 

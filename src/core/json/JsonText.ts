@@ -43,15 +43,22 @@ interface Place {
   readonly parent: Place | undefined
 }
 
-const pointerOf = (place: Place | undefined): string =>
-  place === undefined
-    ? ""
-    : `${pointerOf(place.parent)}/${String(place.name).replaceAll("~", "~0").replaceAll("/", "~1")}`
+/**
+ * Returns the JSON pointer of a path.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const pointerOf = (path: ReadonlyArray<PropertyKey>): string =>
+  path.map((name) => `/${String(name).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("")
+
+const pathOf = (place: Place | undefined): ReadonlyArray<string | number> =>
+  place === undefined ? [] : [...pathOf(place.parent), place.name]
 
 const reject = (place: Place | undefined, what: string): never => {
   throw new NotJson(
     `${
-      place === undefined ? "the value" : `"${pointerOf(place)}"`
+      place === undefined ? "the value" : `"${pointerOf(pathOf(place))}"`
     } is ${what}, which JSON cannot hold; encode it by its `
       + `Schema, or leave it out`
   )
