@@ -71,6 +71,7 @@ const pureFolders = ["core", "event"]
 /** The files of personalData that are not services. */
 const pureModules = [
   "personalData/FieldAnnotation.ts",
+  "personalData/JsonCodec.ts",
   "personalData/PersonalData.ts",
   "personalData/PersonalFields.ts",
   "personalData/SchemaFailure.ts",
