@@ -210,14 +210,20 @@ const decodeState = <State>(
   // The error of JSON.parse quotes the text.
   const parsed = Result.try({ try: () => JSON.parse(text) as Schema.Json, catch: () => "its text is not JSON" })
   if (Result.isFailure(parsed)) return Effect.succeed(Result.fail(parsed.failure))
-  const json = parsed.success
+  const state = parsed.success
+  const fields = locateFields(state).filter(({ field, parent, subject }) => {
+    const value = parent[field]
+    return EncryptedValue.isEncrypted(value) && value.subject === subject
+  })
   return Effect.map(
-    keys.decrypt([json]),
-    ([decrypted]) =>
-      Result.flatMap(
-        decrypted!,
-        (plain) => decode(JsonText.make(EncryptedValue.decryptedIn(json, plain, locateFields(json)).data))
-      )
+    keys.decrypt(fields.map(({ field, parent }) => ({ [field]: parent[field]! }))),
+    (decrypted) =>
+      Result.flatMap(Result.all(decrypted), (values) => {
+        for (const [index, { field, parent }] of fields.entries()) {
+          parent[field] = Reflect.get(Object(values[index]), field)
+        }
+        return decode(JsonText.make(state))
+      })
   )
 }
 

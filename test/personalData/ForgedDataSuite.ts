@@ -51,20 +51,20 @@ const Visitor = Aggregate.make("Visitor", {
   commands: [Come, Note, Alias]
 })
 
-const deciderOf = (snapshots: SnapshotPolicy.Policy) =>
-  Visitor.decider({
-    snapshots,
-    initial: { visitor: "", note: {} },
-    evolve: {
-      VisitorCame: (state, { name, visitor }) => ({ ...state, visitor, name }),
-      VisitorNoted: (state, { note, visitor }) => ({ ...state, visitor, note })
-    },
-    decide: {
-      VisitorComes: (_, { name, visitor }) => [VisitorCame.make({ visitor, name })],
-      NoteOfVisitor: (_, command) => [VisitorNoted.make(command)],
-      AliasOfVisitor: (_, { alias, visitor }) => [VisitorCame.make({ visitor, name: "Bob", alias })]
-    }
-  })
+const behaviour: Parameters<typeof Visitor.decider>[0] = {
+  initial: { visitor: "", note: {} },
+  evolve: {
+    VisitorCame: (state, { name, visitor }) => ({ ...state, visitor, name }),
+    VisitorNoted: (state, { note, visitor }) => ({ ...state, visitor, note })
+  },
+  decide: {
+    VisitorComes: (_, { name, visitor }) => [VisitorCame.make({ visitor, name })],
+    NoteOfVisitor: (_, command) => [VisitorNoted.make(command)],
+    AliasOfVisitor: (_, { alias, visitor }) => [VisitorCame.make({ visitor, name: "Bob", alias })]
+  }
+}
+
+const deciderOf = (snapshots: SnapshotPolicy.Policy) => Visitor.decider({ ...behaviour, snapshots })
 
 const visitors = Aggregate.layer(deciderOf(SnapshotPolicy.never))
 
@@ -121,7 +121,8 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const [ann, eve] = [unique("ann"), unique("eve")]
     const marker = yield* encryptedName(ann)
     const [writing, reading] = [deciderOf(SnapshotPolicy.every(1)), deciderOf(SnapshotPolicy.every(1))]
-    yield* appendStored(eve, "VisitorNoted", { visitor: eve, note: { x: marker } })
+    const note = { x: marker, y: { "~encrypted": "1.", subject: unique("nobody") } }
+    yield* appendStored(eve, "VisitorNoted", { visitor: eve, note })
     yield* Effect.gen(function*() {
       const { driver, snapshots } = (yield* EventStore.EventStore)[internals]
       yield* CommandBus.dispatch(Come, { visitor: eve, name: "Eve" })
@@ -129,8 +130,19 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       const page = yield* driver.snapshots.page(undefined, 10_000)
       equal(page.filter(({ stream }) => stream === Visitor.streamOf(eve)).length, 1, "the number of snapshots")
       const folded = yield* Aggregate.load(writing, eve)
-      equal<unknown>(folded.state, { visitor: eve, name: "Eve", note: { x: marker } }, "the folded state")
-      equal((yield* Aggregate.load(reading, eve)).state, folded.state, "the state of the snapshot")
+      equal<unknown>(folded.state, { visitor: eve, name: "Eve", note }, "the folded state")
+      const fromSnapshot = Visitor.decider({
+        ...behaviour,
+        snapshots: SnapshotPolicy.every(1),
+        evolve: {
+          ...behaviour.evolve,
+          VisitorNoted: () => {
+            throw new Error("not from the snapshot")
+          }
+        }
+      })
+      equal((yield* Aggregate.load(fromSnapshot, eve)).state, folded.state, "the state of the snapshot")
+      equal((yield* Aggregate.load(reading, eve)).state, folded.state, "the state that another process loads")
       yield* Erasure.erase(ann)
       equal((yield* Aggregate.load(reading, eve)).state, folded.state, "the state after the erasure")
     }).pipe(Effect.provide(Aggregate.layer(writing)))
