@@ -213,7 +213,7 @@ const maxKeysInPass = 5_000
 /** So many keys without further events are freed in one transaction. */
 const maxKeysInChunk = 1_000
 
-/** So many pages are read for a chunk when they have few events of its keys. */
+/** So many pages are read for a chunk when they have no events of its keys. */
 const maxPagesInChunk = 10
 
 /** A pass through the log for the requests of many keys. */
@@ -321,7 +321,7 @@ const nextChunk = Effect.fnUntraced(function*(
   const events: Array<ConsumerKey.KeyedEvent> = []
   const reached = new Map<string, EncodedEvent>()
   let isLast = false
-  for (let pages = 0; !isLast && events.length < limit && pages < maxPagesInChunk; pages++) {
+  for (let pages = 0; !isLast && reached.size === 0 && pages < maxPagesInChunk; pages++) {
     const page = yield* driver.readAll({ ...filter, after: pass.after, limit })
     size.read(page.events)
     const read = page.events.length < limit ? page.head : page.events.at(-1)!.position

@@ -27,6 +27,7 @@ import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
 import { checkpoints } from "../operations/CheckpointsSuite.ts"
 import { audits } from "../operations/DeliveryAuditSuite.ts"
+import { massParking } from "../operations/MassParkingSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineGaps } from "../projection/InlineGapSuite.ts"
@@ -114,6 +115,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...bus,
   ...audits,
   ...parking,
+  ...massParking,
   ...checkpoints,
   ...consumerKeys,
   ...consumerKeyRejections,

@@ -33,7 +33,10 @@ import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import { parkedKeys, parkingLog } from "../support/parked.ts"
 
 /** A projection that records the events of each document in order, and throws on those in `poison`. */
-const fixture = (partitions = 1, partitionBy: "stream" | "document" | { readonly tag: "document" } = "stream") => {
+export const fixture = (
+  partitions = 1,
+  partitionBy: "stream" | "document" | { readonly tag: "document" } = "stream"
+) => {
   const type = unique("Noted")
   const Events = Schema.TaggedUnion({ [type]: { id: Schema.String, key: Schema.String, n: Schema.Int } })
     .pipe(Event.tags({ document: "key" }))
@@ -81,7 +84,7 @@ const newEvent = (type: string, data: string): NewEvent => ({
   metadata: "{}"
 })
 
-const equalComplete = (projection: Projection.Any) =>
+export const equalComplete = (projection: Projection.Any) =>
   Effect.map(
     DeliveryAudit.run(projection),
     (audit) => equal([audit.status, audit.first], ["complete", undefined], "the audit")

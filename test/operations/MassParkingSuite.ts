@@ -1,0 +1,302 @@
+/**
+ * The runtime suite of many parked keys and many waiting events: requests in bulk, chunks, progress and pages.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as References from "effect/References"
+import * as Schedule from "effect/Schedule"
+import { type Case, equal, includes, isAbove, isAtLeast, test } from "../../src/conformance/Suite.ts"
+import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
+import * as Position from "../../src/core/Position.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
+import * as Health from "../../src/operations/Health.ts"
+import * as Parking from "../../src/operations/Parking.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
+import type { ProjectionStoreDriver } from "../../src/projection/ProjectionStoreDriver.ts"
+import * as Projector from "../../src/projection/Projector.ts"
+import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { parkedKeys, parkingLog } from "../support/parked.ts"
+import { equalComplete, fixture } from "./ParkingSuite.ts"
+
+/** A projection store with changes to its driver. */
+const storeWith = (change: (driver: ProjectionStoreDriver) => Partial<ProjectionStoreDriver>) =>
+  Effect.flatMap(
+    ProjectionStore.ProjectionStore,
+    ({ [internals]: { driver } }) => ProjectionStore.make({ ...driver, ...change(driver) })
+  )
+
+const kinds = { stream: "stream", document: "document", tag: { tag: "document" } } as const
+
+const chunks: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([name, partitionBy]) => [
+  test(`frees keys by ${name} in transactions of a batch, and applies new events behind the old ones`, function*() {
+    const { append, awaitConsumer, poison, projection, seen } = fixture(1, partitionBy)
+    poison.add("a1").add("b2")
+    const late: Array<number> = []
+    let isRetried = false
+    const services = yield* Effect.context<Stores>()
+    const store = yield* storeWith((driver) => ({
+      recordLateDelivery: (...args) =>
+        Effect.andThen(
+          Effect.sync(() => late.push(args[2].length)),
+          driver.recordLateDelivery(...args)
+        ),
+      transaction: (effect) =>
+        Effect.andThen(
+          Effect.provide(Effect.suspend(() => isRetried && late.length === 3 ? between : Effect.void), services),
+          driver.transaction(effect)
+        )
+    }))
+    let isDone = false
+    /** Appends before the fourth transaction of the retry. */
+    const between = Effect.suspend(() => {
+      if (isDone) return Effect.void
+      isDone = true
+      return Effect.orDie(Effect.andThen(append("a", 11), append("good", 2)))
+    })
+    yield* Effect.gen(function*() {
+      for (const n of upTo(10)) for (const id of ["a", "b"]) yield* append(id, n)
+      yield* awaitConsumer(yield* append("good", 1))
+      poison.clear()
+      isRetried = true
+      const outcome = yield* Parking.retryAll(projection, { actor: "ann", reason: "fixed" })
+      equal(outcome, { requested: 2, retried: 2, failed: 0, skipped: 0, parkedLater: 0 }, "the outcome")
+      equal(yield* seen("b"), upTo(10).map((n) => `b${n}`), "the document of the other key")
+      yield* awaitConsumer(yield* append("good", 3))
+      equal(yield* seen("a"), upTo(11).map((n) => `a${n}`), "the document")
+      equal(yield* seen("good"), ["good1", "good2", "good3"], "the key that was not parked")
+      equal([Math.max(...late) <= 3, late.length >= 7], [true, true], `events by transaction: ${late.join()}`)
+      equal((yield* parkingLog(projection)).map(({ action }) => action).toSorted(), [
+        "parked",
+        "parked",
+        "retried",
+        "retried"
+      ], "the parking log")
+      yield* equalComplete(projection)
+    }).pipe(
+      Effect.provide(Projector.layer([projection], { batchSize: 3 })),
+      Effect.provideService(ProjectionStore.ProjectionStore, store)
+    )
+  }),
+
+  test(`a skip by ${name} skips one event, and goes on after a crash in the middle`, function*() {
+    const { append, awaitConsumer, poison, projection, seen } = fixture(1, partitionBy)
+    poison.add("a1")
+    let unparked = 0
+    const store = yield* storeWith((driver) => ({
+      unpark: (...args) =>
+        Effect.suspend(() =>
+          ++unparked > 2
+            ? Effect.fail(storeError(new StoreUnavailable({ message: "a crash", cause: undefined })))
+            : driver.unpark(...args)
+        )
+    }))
+    const projector = Projector.layer([projection], {
+      batchSize: 2,
+      retryDelay: { first: "10 millis", max: "20 millis" }
+    })
+    const key = yield* Effect.gen(function*() {
+      yield* append("a", 1)
+      for (const n of upTo(9)) yield* append("a", n + 1)
+      yield* awaitConsumer(yield* append("good", 1))
+      const [parked] = yield* parkedKeys(projection)
+      const skip = Parking.skip(projection, parked!.key, { reason: "a test" })
+      const waiting = yield* Effect.forkChild(skip)
+      // A store that fails again and again is like none.
+      yield* Effect.repeat(Effect.sync(() => unparked), {
+        until: (calls) => calls > 3,
+        schedule: Schedule.spaced("5 millis")
+      })
+      const [freeing] = yield* parkedKeys(projection)
+      equal([freeing?.isFreeing, freeing?.request?.action], [true, "skip"], "the key in the middle")
+      const error = yield* Effect.flip(skip)
+      equal(error._tag, "NotParked", "another skip meanwhile")
+      equal(yield* Parking.count(projection), { parked: 1, requested: 1, freeing: 1 }, "the count")
+      equal(yield* Parking.withdraw(projection), 0, "the withdrawn requests")
+      const applied = yield* seen("a")
+      equal(applied, upTo(applied.length).map((n) => `a${n + 1}`), "the first events")
+      equal([applied.length > 0, applied.length < 9], [true, true], "some of them")
+      yield* equalComplete(projection)
+      yield* Fiber.interrupt(waiting)
+      return parked!.key
+    }).pipe(Effect.provide(projector), Effect.provideService(ProjectionStore.ProjectionStore, store))
+    yield* Effect.gen(function*() {
+      yield* Effect.repeat(parkedKeys(projection), {
+        until: (all) => all.length === 0,
+        schedule: Schedule.spaced("10 millis")
+      }).pipe(Effect.timeout("30 seconds"))
+      equal(yield* seen("a"), upTo(9).map((n) => `a${n + 1}`), "all but the skipped event, once")
+      equal((yield* parkingLog(projection)).map((entry) => [entry.key, entry.action]), [[key, "parked"], [
+        key,
+        "skipped"
+      ]], "the parking log")
+      yield* equalComplete(projection)
+    }).pipe(Effect.provide(projector))
+  })
+])
+
+const bulk: ReadonlyArray<Case<Stores>> = [
+  test("retries many parked streams in a few transactions", function*() {
+    const { append, awaitConsumer, parked, poison, projection, seen } = fixture(2)
+    const ids = upTo(150).map((n) => `s${n}-`)
+    for (const id of ids) poison.add(`${id}1`)
+    poison.add("s7-2")
+    let transactions = 0
+    const store = yield* storeWith((driver) => ({
+      unpark: (...args) => Effect.andThen(Effect.sync(() => transactions++), driver.unpark(...args))
+    }))
+    yield* Effect.gen(function*() {
+      yield* Effect.forEach(ids, (id) => append(id, 1), { concurrency: 20 })
+      yield* Effect.forEach(ids, (id) => append(id, 2), { concurrency: 20 })
+      yield* awaitConsumer(yield* append("last", 1))
+      equal((yield* parkedKeys(projection)).length, 150, "the parked streams")
+      const health = yield* Health.of([projection])
+      equal([health.consumers[0]?.parked, health.consumers[0]?.requested], [150, 0], "as health shows it")
+      for (const id of ids) poison.delete(`${id}1`)
+      const outcome = yield* Parking.retryAll(projection)
+      equal(outcome, { requested: 150, retried: 150, failed: 0, skipped: 0, parkedLater: 1 }, "the outcome")
+      equal(yield* parked, [["s7-", 2, 1]], "what is parked later")
+      for (const id of ids) equal((yield* seen(id)).length, id === "s7-" ? 1 : 2, `the document of ${id}`)
+      equal(transactions <= 12, true, `${transactions} transactions`)
+      yield* equalComplete(projection)
+    }).pipe(
+      Effect.provide(Projector.layer([projection])),
+      Effect.provideService(ProjectionStore.ProjectionStore, store)
+    )
+  }),
+
+  test("frees no key before the high-water mark has reached the checkpoint again", function*() {
+    const { append, awaitConsumer, poison, projection, seen } = fixture(1, "document")
+    poison.add("a1")
+    const events = yield* EventStore.EventStore
+    const { driver } = events[internals]
+    let last = Position.start
+    let stepsBack = 0
+    const steppingBack = {
+      ...events,
+      [internals]: {
+        ...events[internals],
+        driver: {
+          ...driver,
+          readAll: (page: Parameters<typeof driver.readAll>[0]) =>
+            Effect.map(driver.readAll(page), (found) => {
+              if (poison.size > 0 || page.after >= last || stepsBack === 3) return found
+              stepsBack++
+              const head = Position.make(last - 1n)
+              return { ...found, head, events: found.events.filter(({ position }) => position <= head) }
+            })
+        }
+      }
+    }
+    yield* Effect.gen(function*() {
+      for (const n of upTo(3)) last = yield* append("a", n)
+      yield* awaitConsumer(last)
+      poison.clear()
+      yield* Parking.retryAll(projection)
+      equal(yield* seen("a"), ["a1", "a2", "a3"], "the document")
+      isAbove(stepsBack, 0, "how often the mark was lower")
+      yield* equalComplete(projection)
+    }).pipe(
+      Effect.provide(Projector.layer([projection])),
+      Effect.provideService(EventStore.EventStore, steppingBack)
+    )
+  }),
+
+  test("lists parked keys and the parking log in pages, and retries and skips those of a filter", function*() {
+    const { append, awaitConsumer, poison, projection, streamOf, type } = fixture()
+    const ids = ["a", "b", "c", "d", "e"]
+    for (const id of ids) poison.add(`${id}1`)
+    const pagesOf = Effect.fnUntraced(function*<A, E, R>(
+      read: (after: string | undefined) => Effect.Effect<ProjectionStore.Page<A>, E, R>
+    ) {
+      const pages: Array<ReadonlyArray<A>> = []
+      let next: Option.Option<string> = Option.none()
+      do {
+        const page: ProjectionStore.Page<A> = yield* read(Option.getOrUndefined(next))
+        pages.push(page.items)
+        next = page.next
+      } while (Option.isSome(next))
+      return pages
+    })
+    yield* Effect.gen(function*() {
+      for (const id of ids) yield* append(id, 1)
+      yield* awaitConsumer(yield* append("good", 1))
+      const pages = yield* pagesOf((after) => Parking.list(projection, { after, limit: 2 }))
+      equal(pages.map((page) => page.map(({ key }) => key)), [
+        [streamOf("a"), streamOf("b")],
+        [streamOf("c"), streamOf("d")],
+        [streamOf("e")]
+      ], "the pages")
+      const log = yield* pagesOf((after) => Parking.history(projection, { after, limit: 3 }))
+      equal(log.map((page) => page.length), [3, 2], "the pages of the log")
+      const wrong = yield* Effect.flip(Parking.list(projection, { after: "no cursor" }))
+      includes(wrong.message, "`next` of an earlier page", "the error of another text")
+      const tooMany = yield* Effect.flip(Parking.list(projection, { limit: 0 }))
+      includes(tooMany.message, "a page must have 1 to", "the error of a limit")
+      const listed = (filter: Parking.Filter) =>
+        Effect.map(Parking.list(projection, filter), ({ items }) => items.map(({ key }) => key))
+      equal(yield* listed({ error: "poison c" }), [streamOf("c")], "by a text of the error")
+      equal([(yield* listed({ type })).length, (yield* listed({ type: "Other" })).length], [5, 0], "by type")
+      const [, , third] = (yield* Parking.list(projection)).items
+      equal((yield* listed({ parkedBefore: third!.parkedAt })).length <= 2, true, "by time")
+
+      const none = { requested: 0, retried: 0, failed: 0, skipped: 0, parkedLater: 0 }
+      equal(yield* Parking.retryAll(projection, { type: "Other" }), none, "a retry of no key")
+      const skipped = yield* Parking.skipAll(projection, { reason: "a test", error: "poison a" })
+      equal(skipped, { ...none, requested: 1, skipped: 1 }, "a skip of one")
+      poison.clear()
+      const retried = yield* Parking.retryAll(projection, { error: "poison b" })
+      equal(retried, { ...none, requested: 1, retried: 1 }, "a retry of one")
+      equal(yield* listed({}), ["c", "d", "e"].map(streamOf), "what is still parked")
+      equal(
+        (yield* Parking.history(projection, { key: streamOf("a") })).items.map(({ action, detail }) => [
+          action,
+          action === "skipped" ? detail : undefined
+        ]),
+        [["parked", undefined], ["skipped", "a test"]],
+        "the log of a key"
+      )
+    }).pipe(Effect.provide(Projector.layer([projection])))
+    const error = yield* Effect.flip(Parking.retryAll(projection, { timeout: "20 millis" }))
+    equal([error._tag, "keys" in error && error.keys], ["StillParked", 3], "without a worker")
+    const { consumers: [health] } = yield* Health.of([projection])
+    equal([health?.parked, health?.requested], [3, 3], "as health shows it")
+    includes(health?.reasons.join() ?? "", "3 of them until its worker has retried or skipped them", "the reason")
+    equal(yield* Parking.withdraw(projection, { error: "poison c" }), 1, "a withdrawal")
+    equal(yield* Parking.count(projection), { parked: 3, requested: 2, freeing: 0 }, "the count")
+  }),
+
+  test("many keys that are parked at a time write a few lines to the log", function*() {
+    const { append, awaitConsumer, poison, projection } = fixture()
+    const ids = upTo(40).map((n) => `s${n}-`)
+    for (const id of ids) poison.add(`${id}1`)
+    const lines: Array<string> = []
+    const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
+      if (logLevel === "Error") lines.push(String(Array.isArray(message) ? message[0] : message))
+    })
+    yield* Effect.gen(function*() {
+      for (const id of ids) yield* append(id, 1)
+      yield* awaitConsumer(yield* append("last", 1))
+    }).pipe(
+      Effect.provide(Projector.layer([projection])),
+      Effect.provide(Logger.layer([logger])),
+      Effect.provideService(References.MinimumLogLevel, "Info")
+    )
+    const ofConsumer = lines.filter((line) => line.includes(projection.id))
+    isAtLeast(ofConsumer.length, 10, "the lines")
+    equal(ofConsumer.length, 11, ofConsumer.join("\n"))
+    includes(ofConsumer.at(-1)!, "has parked 30 more keys", "the last line")
+  })
+]
+
+/**
+ * All cases of many parked keys.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const massParking: ReadonlyArray<Case<Stores>> = [...chunks, ...bulk]
