@@ -274,6 +274,8 @@ create table evsrc.inline_gaps (
 create table evsrc.workers (
   generation text collate "C" not null,
   owner text collate "C" not null,
+  -- What its code reads, as in checkpoints.
+  reads text collate "C" not null,
   -- Until then the process counts; each heartbeat extends it.
   expires_at timestamptz not null,
   primary key (generation, owner)
@@ -287,6 +289,8 @@ create table evsrc.checkpoints (
   partitions integer not null,
   -- What the partitions are divided by, and what is parked: 'stream', 'document' or 'tag:<name>'.
   partitioned_by text collate "C" not null,
+  -- What the code reads that has processed the log up to the position, as JSON: whether it keeps documents, the types, the filter.
+  reads text collate "C" not null,
   position bigint not null default 0,
   -- The id of the event there. A log that has another event at this position was set back, and is not read on.
   event_id uuid,
@@ -389,14 +393,17 @@ end $$;
 -- Processes a heartbeat: renews the leases of p_owner on the generation, and claims free or expired partitions up to its
 -- assignment.
 --   p_generation  null: the consumer's active generation
+--   p_reads       what the worker's code reads; partitions with other reads are not claimed (see change_reads)
 --   p_renew_only  claim nothing, and do not count as a worker
 -- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, the size of
--- the assignment, and the milliseconds until another owner's first lease ends.
+-- the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads: null if none has,
+-- true if a worker with these reads is alive.
 create function evsrc.claim_partitions(
-  p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_lease interval, p_renew_only boolean
+  p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
+  p_renew_only boolean
 ) returns table (
-  generation text, assignment_size integer, next_lease_ends_in double precision, partition integer, epoch bigint, "position" bigint,
-  event_id uuid, count_since bigint, count_events bigint, requested boolean
+  generation text, assignment_size integer, next_lease_ends_in double precision, other_reads_alive boolean, partition integer,
+  epoch bigint, "position" bigint, event_id uuid, count_since bigint, count_events bigint, requested boolean
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -417,7 +424,7 @@ begin
   if p_renew_only then
     delete from evsrc.workers worker where worker.generation = claim_partitions.generation and worker.owner = p_owner;
   else
-    insert into evsrc.workers as worker (generation, owner, expires_at) values (generation, p_owner, now_ + p_lease)
+    insert into evsrc.workers as worker (generation, owner, reads, expires_at) values (generation, p_owner, p_reads, now_ + p_lease)
       on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
   end if;
   delete from evsrc.workers worker
@@ -425,8 +432,8 @@ begin
   if not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation) then
     perform evsrc.require_not_inline(p_consumer);
     perform pg_advisory_xact_lock('evsrc.checkpoints'::regclass::oid::integer, hashtext(generation));
-    insert into evsrc.checkpoints (generation, partition, partitions, partitioned_by)
-      select claim_partitions.generation, number, p_partitions, p_partitioned_by from generate_series(0, p_partitions - 1) as number
+    insert into evsrc.checkpoints (generation, partition, partitions, partitioned_by, reads)
+      select claim_partitions.generation, number, p_partitions, p_partitioned_by, p_reads from generate_series(0, p_partitions - 1) as number
         where not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation)
       on conflict do nothing;
   end if;
@@ -442,7 +449,8 @@ begin
       p_partitions, p_partitioned_by using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
   end if;
   select ceil(p_partitions::numeric / greatest(1, count(*))) into assignment_size
-    from evsrc.workers worker where worker.generation = claim_partitions.generation and worker.expires_at >= now_;
+    from evsrc.workers worker
+    where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and worker.reads = p_reads;
   update evsrc.checkpoints checkpoint set leased_until = now_ + p_lease, heartbeat_at = now_
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner = p_owner;
   get diagnostics owned = row_count;
@@ -451,7 +459,7 @@ begin
       set owner = p_owner, epoch = checkpoint.epoch + 1, leased_until = now_ + p_lease, heartbeat_at = now_
       from (
         select candidate.partition from evsrc.checkpoints candidate
-          where candidate.generation = claim_partitions.generation
+          where candidate.generation = claim_partitions.generation and candidate.reads = p_reads
             and (candidate.leased_until is null or candidate.leased_until < now_)
           order by candidate.partition limit assignment_size - owned
           for update skip locked
@@ -460,9 +468,16 @@ begin
   end if;
   select 1000 * extract(epoch from min(checkpoint.leased_until) - now_) into next_lease_ends_in from evsrc.checkpoints checkpoint
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner is distinct from p_owner;
+  select bool_or(
+      coalesce(checkpoint.leased_until >= now_, false)
+      or exists (select from evsrc.workers worker
+        where worker.generation = checkpoint.generation and worker.reads = checkpoint.reads and worker.expires_at >= now_)
+    ) into other_reads_alive
+    from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation and checkpoint.reads <> p_reads;
   return query
-    select claim_partitions.generation, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in, checkpoint.partition,
-        checkpoint.epoch, checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
+    select claim_partitions.generation, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in,
+        claim_partitions.other_reads_alive, checkpoint.partition, checkpoint.epoch,
+        checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
         exists (select from evsrc.parked
           where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
       from evsrc.checkpoints checkpoint
@@ -471,6 +486,21 @@ begin
   if not found then
     return next;
   end if;
+end $$;
+
+-- Changes what the code of a partition reads from p_from to p_to, if its checkpoint is still at p_position. The owner loses the
+-- partition, and no worker may claim it before its lease ends: the owner may be handling events.
+--   p_takes_over  whether to do so while the partition is leased; code that reads all that is read, and more, does
+create function evsrc.change_reads(
+  p_generation text, p_partition integer, p_position bigint, p_from text, p_to text, p_takes_over boolean
+) returns boolean language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update evsrc.checkpoints set reads = p_to, epoch = epoch + 1, owner = null
+    where generation = p_generation and partition = p_partition and position = p_position and reads = p_from
+      and (p_takes_over or leased_until is null or leased_until < clock_timestamp());
+  return found;
 end $$;
 
 -- Releases all partitions of a generation that p_owner has, or one of them. Writes under their epochs are rejected from now on.

@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import * as DocumentCodec from "../projection/DocumentCodec.ts"
@@ -232,6 +233,7 @@ export const write = Effect.fnUntraced(function*(projection: Samples, documents:
     owner: "me",
     partitions: 1,
     partitionedBy: "document",
+    reads: ConsumerReads.format(ConsumerReads.of(projection)),
     lease: Duration.minutes(1)
   })
   const { epoch, position } = assigned!

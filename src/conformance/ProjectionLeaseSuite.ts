@@ -100,7 +100,7 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     const store = yield* driver
     const bid = (owner: string, renewOnly = false, lease = minute) =>
       Effect.map(
-        store.claim({ consumer: id, owner, partitions: 4, partitionedBy: "document", lease, renewOnly }),
+        store.claim({ consumer: id, owner, partitions: 4, partitionedBy: "document", reads: "", lease, renewOnly }),
         ({ assigned, assignmentSize }) => [assigned.map(({ partition }) => partition), assignmentSize] as const
       )
     equal(yield* bid("one"), [[0, 1, 2, 3], 4], "one worker has all")

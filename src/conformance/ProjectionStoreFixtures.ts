@@ -101,7 +101,7 @@ export const driver = Effect.map(ProjectionStore, (store) => store[internals].dr
 export const claim = (id: string, owner = "me", lease = minute, partitions = 1) =>
   Effect.flatMap(
     driver,
-    (driver) => driver.claim({ consumer: id, owner, partitions, partitionedBy: "document", lease })
+    (driver) => driver.claim({ consumer: id, owner, partitions, partitionedBy: "document", reads: "", lease })
   )
 
 /**

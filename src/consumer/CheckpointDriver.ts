@@ -80,6 +80,8 @@ export interface Progress {
   readonly partitions: number
   /** What they are divided by: `stream`, `document` or `tag:<name>`. */
   readonly partitionedBy: string
+  /** What the code reads that has processed the log up to the checkpoint, as `ConsumerReads.format` returns it. */
+  readonly reads: string
   readonly position: Position
   /** The id of the event at the checkpoint; undefined at 0. */
   readonly eventId: string | undefined
@@ -96,6 +98,8 @@ export interface Progress {
   readonly heldUntil: DateTime.Utc | undefined
   /** The last heartbeat of an owner. */
   readonly heartbeatAt: DateTime.Utc
+  /** The checkpoint was reset to this position; 0 if it never was. */
+  readonly deliveryFrom: Position
   /** When an event was last applied. */
   readonly appliedAt: DateTime.Utc | undefined
   /** When this progress was read. */

@@ -37,8 +37,15 @@ export const make = <const Name extends string, Events extends Event.Any>(
   >,
   options: Consumer.Options<Events> & Pick<Consumer.Consumer, "lifecycle">
 ): Consumer.Consumer<Name, Events> => {
-  const { ignoreTypes = [], onFailure = "park", partitions = 1, unknownTypes = "pass", version = 1, where = {} } =
-    options
+  const {
+    earlierEvents = "refuse",
+    ignoreTypes = [],
+    onFailure = "park",
+    partitions = 1,
+    unknownTypes = "pass",
+    version = 1,
+    where = {}
+  } = options
   if (!/^[A-Za-z0-9_.:/-]{1,100}$/.test(name)) {
     throw new Error(`${maker}: the name "${name}" is invalid; use 1 to 100 of the characters A-Z a-z 0-9 _ . : / -`)
   }
@@ -82,6 +89,7 @@ export const make = <const Name extends string, Events extends Event.Any>(
     onFailure,
     unknownTypes,
     ignoreTypes,
+    earlierEvents,
     from
   }
 }

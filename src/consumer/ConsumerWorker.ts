@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -29,10 +30,12 @@ import type { BatchProcessor } from "./BatchProcessor.ts"
 import type { ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
+import * as ConsumerReads from "./ConsumerReads.ts"
 import type { ConsumerStatus } from "./ConsumerStatus.ts"
 import type { Assignment, Claim } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
+import * as ReadsChange from "./ReadsChange.ts"
 import { reconcile } from "./Reconciliation.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 import * as WorkerState from "./WorkerState.ts"
@@ -268,6 +271,7 @@ const heartbeat = (
     owner,
     partitions: consumer.partitions,
     partitionedBy: ConsumerKey.format(consumer.partitionBy),
+    reads: ConsumerReads.format(ConsumerReads.of(consumer)),
     lease,
     renewOnly
   })
@@ -296,7 +300,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   const { owner, processor: { consumer }, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
-  const claimed = yield* heartbeat(worker, renewOnly)
+  const claimed = yield* settleReads(worker, yield* heartbeat(worker, renewOnly), renewOnly)
   const { assigned, generation } = claimed
   // A worker that only renews is not counted in the assignment size, and keeps what it owns.
   const assignmentSize = renewOnly ? assigned.length : claimed.assignmentSize
@@ -339,6 +343,27 @@ const lastOf = ({ events, settings }: Worker): Effect.Effect<Position.Position |
     Effect.map(Option.getOrUndefined),
     Effect.catch(() => Effect.undefined)
   )
+
+/** Takes over partitions that code with other reads has processed, if no event is lost by it, and returns the claim after that. */
+const settleReads = Effect.fnUntraced(function*(
+  worker: Worker,
+  claimed: Claim,
+  renewOnly: boolean
+): Effect.fn.Return<Claim, EventStoreError> {
+  if (claimed.otherReadsAlive === undefined || renewOnly) return claimed
+  const { events, owner, processor: { consumer }, settings: { lease }, store } = worker
+  const { assigned, generation } = claimed
+  const isChanged = yield* ReadsChange.settle(events[internals].driver, store, consumer, claimed).pipe(
+    // It would keep partitions from workers that can process them.
+    Effect.tapError(() => Effect.ignore(store.release(generation, owner))),
+    // The next heartbeat must not be late.
+    assigned.length === 0 ?
+      identity :
+      (settle) =>
+        Effect.timeoutOrElse(settle, { duration: Duration.times(lease, 1 / 6), orElse: () => Effect.succeed(false) })
+  )
+  return isChanged ? yield* heartbeat(worker, renewOnly) : claimed
+})
 
 /** Returns how far the other workers are. */
 const standbyOf = Effect.fnUntraced(function*({ events, store }: Worker, generation: string) {

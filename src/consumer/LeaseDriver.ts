@@ -25,6 +25,8 @@ export interface ClaimRequest {
   readonly partitions: number
   /** What they are divided by: `stream`, `document` or `tag:<name>`. It cannot change. */
   readonly partitionedBy: string
+  /** What the worker's code reads, as `ConsumerReads.format` returns it. Partitions that have other reads are not claimed. */
+  readonly reads: string
   readonly lease: Duration.Duration
   /** Renews the leases without claiming more. The worker does not count in `assignmentSize`. */
   readonly renewOnly?: boolean | undefined
@@ -62,7 +64,28 @@ export interface Claim {
   readonly assignmentSize: number
   /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
   readonly nextLeaseEndsIn: number | undefined
+  /**
+   * Whether a worker with other reads is alive, if partitions have other reads than the worker; undefined if none has.
+   */
+  readonly otherReadsAlive?: boolean | undefined
   readonly assigned: ReadonlyArray<Assignment>
+}
+
+/**
+ * A change of what is read for a partition, because the code of the next worker reads other events.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReadsChange {
+  readonly generation: string
+  readonly partition: number
+  /** The checkpoint up to which the log was searched for events that only one of both reads. */
+  readonly position: Position
+  readonly from: string
+  readonly to: string
+  /** Whether to take the partition from a worker whose lease lasts; otherwise nothing changes then. */
+  readonly takesOver: boolean
 }
 
 /**
@@ -74,6 +97,12 @@ export interface Claim {
 export interface LeaseDriver {
   /** Sends a heartbeat, and returns the partitions that the worker owns. */
   readonly claim: (request: ClaimRequest) => Effect.Effect<Claim, EventStoreError>
+
+  /**
+   * Changes what is read for a partition. Its owner loses it, and no worker may claim it before the owner's lease ends. Returns false with
+   * nothing changed when the checkpoint or the reads are others by now, or when the partition is leased and `takesOver` is false.
+   */
+  readonly changeReads: (change: ReadsChange) => Effect.Effect<boolean, EventStoreError>
 
   /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */
   readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>

@@ -116,13 +116,25 @@ export const stoppingUpTo = Effect.fnUntraced(function*(
   position: Position.Position
 ): Effect.fn.Return<ReadonlyArray<EventType>, EventStoreError> {
   if (consumer.unknownTypes !== "stop") return []
-  // The high-water mark may step back for a moment, and a large log is counted in several calls.
-  const { types } = yield* driver.eventTypes.pipe(
-    Effect.repeat({ until: (counted) => counted.position >= position, schedule: Schedule.spaced("10 millis") }),
-    Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.fail(notCounted(position)) })
-  )
-  return stopping(consumer, types)
+  return stopping(consumer, yield* countedUpTo(driver, position))
 })
+
+/**
+ * Returns the types in the log, once all up to a position are counted.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const countedUpTo = (
+  driver: Pick<EventStoreDriver, "eventTypes">,
+  position: Position.Position
+): Effect.Effect<ReadonlyArray<EventType>, EventStoreError> =>
+  // The high-water mark may step back for a moment, and a large log is counted in several calls.
+  driver.eventTypes.pipe(
+    Effect.repeat({ until: (counted) => counted.position >= position, schedule: Schedule.spaced("10 millis") }),
+    Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.fail(notCounted(position)) }),
+    Effect.map(({ types }) => types)
+  )
 
 const notCounted = (position: Position.Position): EventStoreError =>
   storeError(

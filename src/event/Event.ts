@@ -310,6 +310,20 @@ export const storedTypes = (
 }
 
 /**
+ * Returns the current events of a set that an event of a stored type can decode to: the type itself if it is in the set, and those into which a
+ * past version is split.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const currentTypes = (self: Any, stored: string): ReadonlyArray<string> => {
+  const chain = upcastersOf(self)[stored] ?? legacyOf(self)[stored]
+  const past: ReadonlyArray<PastVersion> = chain !== undefined && "past" in chain ? chain.past : []
+  const split = past.flatMap(({ upcaster }) => upcaster._tag === "Split" ? upcaster.types : [])
+  return Array.from(new Set(Object.hasOwn(self.cases, stored) ? [stored, ...split] : split))
+}
+
+/**
  * Returns every type that a set declares: its events, and its legacy and retired types.
  *
  * @since 0.1.0

@@ -16,6 +16,7 @@ import type { Progress } from "../consumer/CheckpointDriver.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import type { ParkedCount } from "../consumer/ParkingDriver.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import * as UnknownTypes from "../consumer/UnknownTypes.ts"
@@ -391,6 +392,7 @@ const partitionHealth = Effect.fnUntraced(function*(
       stored: partitions === consumer.partitions && partitionedBy === ConsumerKey.format(consumer.partitionBy)
         ? undefined
         : { partitions, partitionedBy },
+      hasOtherReads: progress.reads !== ConsumerReads.format(ConsumerReads.of(consumer)),
       waitsAt,
       ...limits
     })

@@ -59,6 +59,8 @@ export interface Signals {
   readonly diverged?: string | undefined
   /** The stored number of partitions and what they are divided by, where the consumer's definition has another. */
   readonly stored: { readonly partitions: number; readonly partitionedBy: string } | undefined
+  /** Whether the code that has processed the partition reads other events than the consumer's definition. */
+  readonly hasOtherReads?: boolean | undefined
   /** The parked event of unknown key at which the partition waits. */
   readonly waitsAt: Pick<EncodedEvent, "stream" | "version" | "position"> | undefined
   readonly heartbeatTimeout: number
@@ -108,6 +110,12 @@ export const of = (signals: Signals): Assessment => {
     red.push(
       `it has ${partitions} partitions by ${partitionedBy}, unlike its definition; rebuild it or raise its version`
     )
+  }
+  if (signals.hasOtherReads === true) {
+    const problem = "the program that has processed it reads other events than this definition"
+    if (owner === undefined) {
+      red.push(`${problem}, and none runs it; rebuild it, raise its version, or see why its worker is stuck`)
+    } else yellow.push(`${problem}, and still runs it`)
   }
   if (waitsAt !== undefined) red.push(`it ${ConsumerKey.waitsAt(waitsAt)}`)
   if (heartbeatAge > signals.heartbeatTimeout) {

@@ -154,7 +154,7 @@ export const make = <
   const L extends Lifecycle = "async"
 >(
   name: Name,
-  options: Consumer.Options<Events> & {
+  options: Omit<Consumer.Options<Events>, "earlierEvents"> & {
     readonly events: Events
     /**
      * The key within which order holds, which divides the partitions, and which is parked when an event fails. `"document"`, the default, is the

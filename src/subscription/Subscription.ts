@@ -12,6 +12,7 @@ import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
 import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
@@ -196,7 +197,8 @@ export const layer = <const S extends Any>(
  * Moves the checkpoints of a subscription that has never run to the high-water mark, in the transaction that creates them. Another process
  * then finds them there.
  */
-const startAtHead = Effect.fnUntraced(function*({ id, partitionBy, partitions }: Any) {
+const startAtHead = Effect.fnUntraced(function*(subscription: Any) {
+  const { id, partitionBy, partitions } = subscription
   const store = (yield* ProjectionStore.ProjectionStore)[internals].driver
   const generation = yield* store.activeGeneration(id)
   if ((yield* store.progress(generation)).length > 0) return
@@ -210,6 +212,7 @@ const startAtHead = Effect.fnUntraced(function*({ id, partitionBy, partitions }:
       owner,
       partitions,
       partitionedBy: ConsumerKey.format(partitionBy),
+      reads: ConsumerReads.format(ConsumerReads.of(subscription)),
       lease: Duration.seconds(10)
     })
     for (const { epoch, partition, position: from } of assigned) {

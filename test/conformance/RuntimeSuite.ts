@@ -18,6 +18,7 @@ import { circularWaits } from "../consumer/CircularWaitSuite.ts"
 import { consumerKeyRejections } from "../consumer/ConsumerKeyRejectionSuite.ts"
 import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
+import { readsChanges } from "../consumer/ReadsChangeSuite.ts"
 import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
 import { roundTrips } from "../core/RoundTripSuite.ts"
@@ -108,6 +109,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...ListSuite.cases,
   ...inlineGaps,
   ...inlineOrder,
+  ...readsChanges,
   ...unknownTypes,
   ...circularWaits,
   ...subscriptions,

@@ -40,6 +40,7 @@ const definitions: ReadonlyArray<Case<Stores>> = [
       owner: "me",
       partitions: 2,
       partitionedBy: "stream",
+      reads: "",
       lease: projectionLease
     }))
     equal(error.reason._tag, "StoreMisconfigured", "the reason")

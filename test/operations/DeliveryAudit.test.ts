@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Layer, Option, Schema } from "effect"
 import { EventStore, Position, Projection, ProjectionStore } from "evsrc"
 import type { DeliveryState } from "../../src/consumer/CheckpointDriver.ts"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { digestOf } from "../../src/consumer/DeliveryLog.ts"
 import { filterOf } from "../../src/consumer/PartitionProcessor.ts"
 import { internals } from "../../src/core/internals.ts"
@@ -58,6 +59,7 @@ const audit = (states: ReadonlyArray<DeliveryState>, options?: DeliveryAudit.Aud
       partitions: 2,
 
       partitionedBy: "stream",
+      reads: ConsumerReads.format(ConsumerReads.of(ticks)),
       lease: Duration.minutes(1)
     })
     const store = yield* ProjectionStore.make({

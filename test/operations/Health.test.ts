@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Duration, Effect, Layer, Metric, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { EventStore, Health, Position, Projection, ProjectionStore, StreamId, Version } from "evsrc"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { internals } from "../../src/core/internals.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -31,6 +32,7 @@ const claim = (consumer: Projection.Any = Ticks, owner = "me") =>
         owner,
         partitions: consumer.partitions,
         partitionedBy: "document",
+        reads: ConsumerReads.format(ConsumerReads.of(consumer)),
         lease: Duration.seconds(10)
       })
   )

@@ -13,6 +13,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Case, equal, includes, isAbove, test, unique } from "../../src/conformance/Suite.ts"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { filterOf } from "../../src/consumer/PartitionProcessor.ts"
 import * as Unparking from "../../src/consumer/Unparking.ts"
 import { type EventStoreError, storeError, StoreUnavailable } from "../../src/core/errors.ts"
@@ -418,6 +419,7 @@ const repetitions: ReadonlyArray<Case<Stores>> = [
       owner: "me",
       partitions: 1,
       partitionedBy: "stream",
+      reads: ConsumerReads.format(ConsumerReads.of(projection)),
       lease: Duration.minutes(1)
     })
     yield* driver.request(generation, { id: "test", action: "retry" }, { limit: 1 })

@@ -516,6 +516,7 @@ const hunts: ForEveryOption<Entry> = {
         return ofInline(Projector.layerInline([projection]), hunt)
       })
     ],
+    earlierEvents: "data",
     lifecycle: "data",
     ignoreTypes: "data",
     onFailure: "data",
@@ -545,6 +546,7 @@ const hunts: ForEveryOption<Entry> = {
       }),
       ...readingOthers
     ],
+    earlierEvents: "data",
     from: "data",
     ignoreTypes: "data",
     onFailure: "data",
@@ -575,6 +577,7 @@ export const notHunted: Readonly<Record<Others, string>> = {
   "Decider.evolveWith": isPure,
   "Decider.guardDecide": isPure,
   "Decider.guardEvolve": isPure,
+  "Event.currentTypes": isDefinition,
   "Event.declaredTypes": isDefinition,
   "Event.storedTypes": isDefinition,
   "Event.versions": isDefinition,

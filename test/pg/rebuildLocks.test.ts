@@ -21,7 +21,14 @@ const untilBlocked = (sql: PgClient.PgClient, sessions: number) =>
 
 const services = PgProjectionStore.layer.pipe(Layer.provideMerge(layerPostgres()))
 
-const claim = { consumer: "f@1", owner: "worker", partitions: 1, partitionedBy: "document", lease: Duration.minutes(1) }
+const claim = {
+  consumer: "f@1",
+  owner: "worker",
+  partitions: 1,
+  partitionedBy: "document",
+  reads: "",
+  lease: Duration.minutes(1)
+}
 
 describe("concurrent rebuilds", () => {
   it.live("gives callers that begin at the same time one generation", () =>

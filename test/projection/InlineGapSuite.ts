@@ -416,6 +416,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
         owner: "me",
         partitions: 1,
         partitionedBy: "document",
+        reads: "",
         lease: Duration.seconds(10)
       })
       const results = yield* Effect.all([

@@ -13,6 +13,7 @@ import * as Stream from "effect/Stream"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, isAbove, test, unique } from "../../src/conformance/Suite.ts"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
@@ -326,6 +327,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
       owner: "before",
       partitions: 1,
       partitionedBy: "stream",
+      reads: ConsumerReads.format(ConsumerReads.of(projection)),
       lease: Duration.seconds(1)
     })
     yield* driver.advance({

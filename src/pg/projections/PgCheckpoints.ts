@@ -17,6 +17,7 @@ interface ProgressRow {
   readonly partition: number
   readonly partitions: number
   readonly partitioned_by: string
+  readonly reads: string
   readonly position: bigint
   readonly event_id: string | null
   readonly count_since: bigint | null
@@ -28,6 +29,7 @@ interface ProgressRow {
   readonly leased_until: Date | null
   readonly heartbeat_at: Date
   readonly applied_at: Date | null
+  readonly delivery_from: bigint
   readonly read_at: Date
 }
 
@@ -63,8 +65,8 @@ export const countOf = (
  */
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
-    `select generation, partition, partitions, partitioned_by, position, event_id, count_since, count_events, applied, digest, epoch, owner,
-      leased_until, heartbeat_at, applied_at,
+    `select generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, applied, digest, epoch, owner,
+      leased_until, heartbeat_at, applied_at, delivery_from,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -181,6 +183,7 @@ const progressOf = (
     applied_at,
     count_events,
     count_since,
+    delivery_from,
     event_id,
     heartbeat_at,
     leased_until,
@@ -194,6 +197,7 @@ const progressOf = (
   ...row,
   partitionedBy: partitioned_by,
   position: Position.make(position),
+  deliveryFrom: Position.make(delivery_from),
   eventId: event_id ?? undefined,
   count: countOf({ count_events, count_since }),
   owner: owner ?? undefined,

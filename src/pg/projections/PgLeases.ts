@@ -14,6 +14,7 @@ interface ClaimRow {
   readonly generation: string
   readonly assignment_size: number
   readonly next_lease_ends_in: number | null
+  readonly other_reads_alive: boolean | null
   readonly partition: number | null
   readonly epoch: bigint
   readonly position: bigint
@@ -31,13 +32,25 @@ interface ClaimRow {
  */
 export const make = (query: PgStatement, schema: string): LeaseDriver => ({
   claim: claim(query, schema),
+  changeReads: ({ from, generation, partition, position, takesOver, to }) =>
+    Effect.map(
+      query<{ readonly changed: boolean }>(`select ${schema}.change_reads($1, $2, $3, $4, $5, $6) as changed`, [
+        generation,
+        partition,
+        position,
+        from,
+        to,
+        takesOver
+      ]),
+      ([row]) => row!.changed
+    ),
   release: (generation, owner, partition) =>
     Effect.asVoid(query(`select ${schema}.release_partitions($1, $2, $3)`, [generation, owner, partition ?? null]))
 })
 
 const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
-  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5, $6::text::interval, $7)`
-  return ({ consumer, lease, owner, partitionedBy, partitions, renewOnly = false, generation }) =>
+  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5, $6, $7::text::interval, $8)`
+  return ({ consumer, lease, owner, partitionedBy, partitions, reads, renewOnly = false, generation }) =>
     Effect.map(
       query<ClaimRow>(statement, [
         consumer,
@@ -45,6 +58,7 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
         owner,
         partitions,
         partitionedBy,
+        reads,
         `${Duration.toMillis(lease)} milliseconds`,
         renewOnly
       ]),
@@ -53,6 +67,7 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
         generation: rows[0]!.generation,
         assignmentSize: rows[0]!.assignment_size,
         nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
+        otherReadsAlive: rows[0]!.other_reads_alive ?? undefined,
         assigned: rows.flatMap(({ epoch, event_id, partition, position, requested, ...counted }) =>
           partition === null
             ? []

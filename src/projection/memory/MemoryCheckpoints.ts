@@ -23,7 +23,7 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
       DateTime.now,
       (readAt) =>
         MemoryState.generationOf(state, generation).partitions.map((
-          { deliveryFrom: _, entriesBefore: __, segments: ___, ...progress }
+          { entriesBefore: _, segments: __, ...progress }
         ) => ({
           ...progress,
           readAt

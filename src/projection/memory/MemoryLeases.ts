@@ -8,7 +8,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Claim, ClaimRequest, LeaseDriver } from "../../consumer/LeaseDriver.ts"
+import type { Claim, ClaimRequest, LeaseDriver, ReadsChange } from "../../consumer/LeaseDriver.ts"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import * as MemoryState from "./MemoryState.ts"
 
@@ -24,6 +24,7 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
       MemoryState.requireNotInline(state, request.consumer),
       Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fromResult(claim(state, request, now)))
     ),
+  changeReads: (change) => Effect.map(Clock.currentTimeMillis, (now) => changeReads(state, change, now)),
   release: (name, owner, only) =>
     Effect.sync(() => {
       const { partitions, workers } = MemoryState.generationOf(state, name)
@@ -43,19 +44,19 @@ const claim = (
   request: ClaimRequest,
   now: number
 ): Result.Result<Claim, EventStoreError> => {
-  const { consumer, lease, owner, partitionedBy, partitions: wanted, renewOnly = false } = request
+  const { consumer, lease, owner, partitionedBy, partitions: wanted, reads, renewOnly = false } = request
   const name = request.generation ?? MemoryState.activeOf(state, consumer)
   if (state.discarded.has(name)) {
     return Result.fail(misconfigured(`Generation "${name}" was discarded; begin another rebuild`))
   }
   const { parked, partitions, workers } = MemoryState.generationOf(state, name)
   const until = now + Duration.toMillis(lease)
-  for (const [worker, end] of workers) if (end < now) workers.delete(worker)
+  for (const [worker, { until }] of workers) if (until < now) workers.delete(worker)
   if (renewOnly) workers.delete(owner)
-  else workers.set(owner, until)
+  else workers.set(owner, { reads, until })
   if (partitions.length === 0) {
     for (let index = 0; index < wanted; index++) {
-      partitions.push(MemoryState.emptyPartition(name, index, { partitions: wanted, partitionedBy }, now))
+      partitions.push(MemoryState.emptyPartition(name, index, { partitions: wanted, partitionedBy, reads }, now))
     }
   } else if (partitions.length !== wanted || partitions[0]?.partitionedBy !== partitionedBy) {
     return Result.fail(misconfigured(
@@ -65,8 +66,9 @@ const claim = (
         + "raise the consumer's version"
     ))
   }
-  const assignmentSize = Math.ceil(wanted / Math.max(1, workers.size))
-  assign(partitions, { owner, now, until, size: renewOnly ? 0 : assignmentSize })
+  const sharing = Array.from(workers.values()).filter((one) => one.reads === reads)
+  const assignmentSize = Math.ceil(wanted / Math.max(1, sharing.length))
+  assign(partitions, { owner, reads, now, until, size: renewOnly ? 0 : assignmentSize })
   const requested = (partition: number) =>
     Array.from(parked.values()).some((stream) => stream.partition === partition && stream.request !== undefined)
   return Result.succeed({
@@ -76,6 +78,7 @@ const claim = (
       .flatMap(({ heldUntil, leasedUntil }) => leasedUntil ?? heldUntil ?? [])
       .map((end) => DateTime.toEpochMillis(end) - now)
       .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
+    otherReadsAlive: otherReadsAlive(partitions, workers, reads, now),
     assigned: partitions.filter((partition) => partition.owner === owner).map((
       { count, epoch, eventId, partition, position }
     ) => ({
@@ -89,11 +92,45 @@ const claim = (
   })
 }
 
-/** Renews the leases of a worker, and gives it free partitions until it has `size`. */
+const takenUntil = ({ heldUntil, leasedUntil }: MemoryState.Partition): number | undefined => {
+  const end = leasedUntil ?? heldUntil
+  return end && DateTime.toEpochMillis(end)
+}
+
+/** Returns whether a worker with other reads is alive; undefined if no partition has other reads. */
+const otherReadsAlive = (
+  partitions: ReadonlyArray<MemoryState.Partition>,
+  workers: MemoryState.GenerationState["workers"],
+  reads: string,
+  now: number
+): boolean | undefined => {
+  const others = partitions.filter((partition) => partition.reads !== reads)
+  return others.length === 0 ? undefined : others.some((partition) =>
+    (takenUntil(partition) ?? -Infinity) >= now
+    || Array.from(workers.values()).some((worker) => worker.reads === partition.reads)
+  )
+}
+
+const changeReads = (
+  state: MemoryState.MemoryState,
+  { from, generation, partition: index, position, takesOver, to }: ReadsChange,
+  now: number
+): boolean => {
+  const partition = MemoryState.generationOf(state, generation).partitions[index]
+  if (partition === undefined || partition.position !== position || partition.reads !== from) return false
+  const end = takenUntil(partition)
+  if (!takesOver && end !== undefined && end >= now) return false
+  MemoryState.vacate(partition, end === undefined ? undefined : DateTime.makeUnsafe(end))
+  partition.reads = to
+  return true
+}
+
+/** Renews the leases of a worker, and gives it free partitions that have its reads until it has `size`. */
 const assign = (
   partitions: ReadonlyArray<MemoryState.Partition>,
-  { now, owner, size, until }: {
+  { now, owner, reads, size, until }: {
     readonly owner: string
+    readonly reads: string
     readonly now: number
     readonly until: number
     readonly size: number
@@ -102,8 +139,8 @@ const assign = (
   let assigned = partitions.filter((partition) => partition.owner === owner).length
   for (const partition of partitions) {
     if (partition.owner !== owner) {
-      const takenUntil = partition.leasedUntil ?? partition.heldUntil
-      const isFree = takenUntil === undefined || DateTime.toEpochMillis(takenUntil) < now
+      const end = takenUntil(partition)
+      const isFree = partition.reads === reads && (end === undefined || end < now)
       if (!isFree || assigned >= size) continue
       assigned++
       partition.owner = owner

@@ -22,8 +22,7 @@ type Mutable<A> = { -readonly [K in keyof A]: A[K] }
  */
 export interface Partition extends Mutable<Omit<Progress, "readAt">> {
   readonly segments: Array<DeliverySegment>
-  /** The position of the last reset, and the number of entries that the parking log had then. */
-  deliveryFrom: Position.Position
+  /** The number of entries that the parking log had at the last reset. */
   entriesBefore: number
 }
 
@@ -45,8 +44,8 @@ export interface RevisedDocument extends EncodedDocument {
  */
 export interface GenerationState {
   readonly partitions: Array<Partition>
-  /** The workers that share the partitions, and when their heartbeats expire, in milliseconds. */
-  readonly workers: Map<string, number>
+  /** The workers that share the partitions, what they read, and when their heartbeats expire, in milliseconds. */
+  readonly workers: Map<string, { readonly reads: string; readonly until: number }>
   readonly documents: Map<string, RevisedDocument>
   /** The parked keys, by partition and key. */
   readonly parked: Map<string, Parked>
@@ -198,13 +197,14 @@ export const vacate = (partition: Partition, heldUntil?: DateTime.Utc): void => 
 export const emptyPartition = (
   generation: string,
   partition: number,
-  { partitionedBy, partitions }: Pick<Progress, "partitions" | "partitionedBy">,
+  { partitionedBy, partitions, reads }: Pick<Progress, "partitions" | "partitionedBy" | "reads">,
   now: number
 ): Partition => ({
   generation,
   partition,
   partitions,
   partitionedBy,
+  reads,
   position: Position.start,
   eventId: undefined,
   applied: 0n,

@@ -25,8 +25,8 @@ const begun = (generation: string) =>
   Effect.flatMap(
     PgClient.PgClient,
     (sql) =>
-      sql`insert into evsrc.checkpoints (generation, partition, partitions, partitioned_by, epoch, owner)
-        values (${generation}, 0, 2, 'stream', 1, 'a'), (${generation}, 1, 2, 'stream', 1, 'b')`
+      sql`insert into evsrc.checkpoints (generation, partition, partitions, partitioned_by, reads, epoch, owner)
+        values (${generation}, 0, 2, 'stream', '', 1, 'a'), (${generation}, 1, 2, 'stream', '', 1, 'b')`
   )
 
 /** Of a document `k` that was not there when it was read. */

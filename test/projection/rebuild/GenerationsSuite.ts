@@ -34,6 +34,7 @@ const moveTo = Effect.fnUntraced(function*(
     owner,
     partitions,
     partitionedBy: "document",
+    reads: "",
     lease: Duration.minutes(5)
   })
   for (const { epoch, partition, position } of assigned) {
@@ -137,6 +138,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       owner: "worker",
       partitions: 1,
       partitionedBy: "document",
+      reads: "",
       lease: Duration.minutes(1)
     })
     equal([claim.generation, claim.assigned.length], [generation, 1], "the next lease is at once on the new generation")
@@ -164,7 +166,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       })
     equal(yield* advance(consumer, epoch!, 5n), "lost", "the owner of the active one")
     const claim = (lease: Duration.Duration) =>
-      store.claim({ consumer, owner: "worker", partitions: 1, partitionedBy: "document", lease })
+      store.claim({ consumer, owner: "worker", partitions: 1, partitionedBy: "document", reads: "", lease })
     const { nextLeaseEndsIn, assigned } = yield* claim(Duration.minutes(1))
     equal(assigned, [], "what a worker gets during the hold")
     equal(Math.max(nextLeaseEndsIn ?? Infinity, 60_000), 60_000, "when the hold ends, at most")
@@ -264,6 +266,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       owner: "builder",
       partitions: 1,
       partitionedBy: "document",
+      reads: "",
       lease: hold
     }
     equal((yield* Effect.flip(store.claim(claim))).reason._tag, "StoreMisconfigured", "a worker that would build it")

@@ -14,6 +14,7 @@ it.effect("a generation that was active before the previous one is retired, not 
         owner: "me",
         partitions: 1,
         partitionedBy: "document",
+        reads: "",
         lease: Duration.minutes(1)
       })
     const statuses = Effect.map(driver.generations(consumer), (all) => all.map(({ status }) => status))

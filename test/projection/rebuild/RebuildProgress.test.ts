@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import { Duration, Effect, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { EventStore, Position, Projection, ProjectionStore, type Projector } from "evsrc"
+import * as ConsumerReads from "../../../src/consumer/ConsumerReads.ts"
 import * as RebuildProgress from "../../../src/projection/rebuild/RebuildProgress.ts"
 
 const Counted = Schema.TaggedUnion({ Counted: { n: Schema.Int }, Ignored: {} })
@@ -41,6 +42,7 @@ for (const partitions of [1, 3]) {
         owner: "me",
         partitions,
         partitionedBy: "document",
+        reads: ConsumerReads.format(ConsumerReads.of(counts)),
         lease: Duration.minutes(1)
       })
       const { read } = yield* RebuildProgress.make({

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { type Case, equal, test } from "../../../src/conformance/Suite.ts"
+import * as ConsumerReads from "../../../src/consumer/ConsumerReads.ts"
 import * as Position from "../../../src/core/Position.ts"
 import * as Projector from "../../../src/projection/Projector.ts"
 import * as Rebuild from "../../../src/projection/rebuild/Rebuild.ts"
@@ -135,6 +136,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
       owner: "old",
       partitions: 1,
       partitionedBy: "document",
+      reads: ConsumerReads.format(ConsumerReads.of(one)),
       lease: Duration.seconds(1)
     }))
     equal(rejection.reason._tag, "StoreMisconfigured", "a projector with the old number")
@@ -146,6 +148,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
       owner: "builder",
       partitions: 4,
       partitionedBy: "document",
+      reads: ConsumerReads.format(ConsumerReads.of(one)),
       lease: Duration.seconds(1)
     })
     const run = yield* Effect.flip(Stream.runDrain(Rebuild.run(one, quick)))

@@ -1,0 +1,201 @@
+/**
+ * Lets code that reads other events continue from the checkpoints of earlier code, if no event is lost by it.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
+import * as Position from "../core/Position.ts"
+import * as EventFilter from "../event/EventFilter.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type { EventStoreDriver, EventType, PartitionFilter } from "../eventStore/EventStoreDriver.ts"
+import type { ConsumerDriver, Progress } from "./CheckpointDriver.ts"
+import type { Consumer } from "./Consumer.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
+import * as ConsumerReads from "./ConsumerReads.ts"
+import type { Claim } from "./LeaseDriver.ts"
+import * as UnknownTypes from "./UnknownTypes.ts"
+
+type Log = Pick<EventStoreDriver, "eventTypes" | "readAll">
+
+/** The code of a worker. */
+interface Code {
+  readonly log: Log
+  readonly consumer: Consumer
+  readonly reads: ConsumerReads.ConsumerReads
+}
+
+/**
+ * Takes over the partitions of a generation that were processed by code with other reads, and returns whether it took one. Fails with
+ * `StoreMisconfigured`, with nothing changed, when the log has events that only one of both reads at or below a checkpoint. For handlers, events
+ * that the earlier code has handled do not count.
+ *
+ * **Details**
+ *
+ * During a deployment, processes with both codes run side by side. The code that reads more takes partitions over at once, because the other one
+ * passes events. The code that reads less waits until no worker of the other one is alive.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const settle = Effect.fnUntraced(function*(
+  log: Log,
+  store: ConsumerDriver,
+  consumer: Consumer,
+  { generation, otherReadsAlive = false }: Pick<Claim, "generation" | "otherReadsAlive">
+): Effect.fn.Return<boolean, EventStoreError> {
+  const reads = ConsumerReads.of(consumer)
+  const code: Code = { log, consumer, reads }
+  const candidates: Array<Candidate> = []
+  for (const progress of yield* store.progress(generation)) {
+    if (progress.reads === ConsumerReads.format(reads)) continue
+    const stored = ConsumerReads.parse(progress.reads)
+    const takesOver = ConsumerReads.isWithin(stored, reads)
+    if (!takesOver && otherReadsAlive && ConsumerReads.isWithin(reads, stored) && stored.keeps === reads.keeps) continue
+    yield* requireNoneLost(code, { progress, stored }, progress.deliveryFrom)
+    if (takesOver || !otherReadsAlive) candidates.push({ progress, stored, takesOver })
+  }
+  let isChanged = false
+  for (const candidate of candidates) {
+    if (yield* take(code, store, candidate)) isChanged = true
+  }
+  return isChanged
+})
+
+/** A partition that was processed by code with other reads. */
+interface Processed {
+  readonly progress: Progress
+  readonly stored: ConsumerReads.ConsumerReads
+}
+
+interface Candidate extends Processed {
+  readonly takesOver: boolean
+}
+
+/** How often a partition is tried while its owner moves the checkpoint. The next heartbeat tries again. */
+const maxAttempts = 20
+
+const take = Effect.fnUntraced(function*(
+  code: Code,
+  store: ConsumerDriver,
+  candidate: Candidate
+): Effect.fn.Return<boolean, EventStoreError> {
+  const { stored, takesOver } = candidate
+  let { progress } = candidate
+  const { generation, partition, reads: from } = progress
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    const { position } = progress
+    const to = ConsumerReads.format(code.reads)
+    if (yield* store.changeReads({ generation, partition, position, from, to, takesOver })) return true
+    const current = (yield* store.progress(generation)).find((one) => one.partition === partition)
+    if (current === undefined || current.reads !== from || current.position === position) return false
+    yield* requireNoneLost(code, { progress: current, stored }, Position.max(position, current.deliveryFrom))
+    progress = current
+  }
+  return false
+})
+
+/** Fails when the log has events after a position, and up to the checkpoint, that are lost if the code continues there. */
+const requireNoneLost = Effect.fnUntraced(function*(
+  { consumer, log, reads }: Code,
+  { progress: { generation, partition, partitions, position }, stored }: Processed,
+  after: Position.Position
+): Effect.fn.Return<void, EventStoreError> {
+  if (position === Position.start) return
+  if (stored.keeps !== reads.keeps) {
+    return yield* refused(
+      `${generation} ${keeps(stored)} up to position ${position}, but ${
+        keeps(reads)
+      } in this program; raise its version`
+    )
+  }
+  const range = {
+    after,
+    upTo: position,
+    partition: ConsumerKey.partitionFilter(consumer.partitionBy, partition, partitions)
+  }
+  if (consumer.earlierEvents === "refuse") {
+    const passed = yield* find(log, reads, stored, range)
+    if (passed !== undefined) {
+      return yield* refused(
+        `${generation} cannot continue after position ${position}: this program reads events that the program which brought it there did not `
+          + `read, ${describe(passed)}; ${remedy(reads)}`
+      )
+    }
+  }
+  const left = reads.keeps === "documents" ? yield* find(log, stored, reads, range) : undefined
+  if (left !== undefined) {
+    return yield* refused(
+      `${generation} cannot continue after position ${position}: its documents contain events that this program does not read, `
+        + `${describe(left)}; ${remedy(reads)}`
+    )
+  }
+})
+
+const refused = (message: string): Effect.Effect<never, EventStoreError> =>
+  Effect.fail(storeError(new StoreMisconfigured({ message, cause: undefined })))
+
+const keeps = (reads: ConsumerReads.ConsumerReads): string =>
+  reads.keeps === "documents" ? "keeps documents" : "has handlers"
+
+const describe = (found: EncodedEvent | "undecided"): string =>
+  found === "undecided"
+    ? `or may have, because more than ${maxEvents} events would have to be read to know it`
+    : `such as "${found.type}" at position ${found.position} in stream "${found.stream}"`
+
+const remedy = (reads: ConsumerReads.ConsumerReads): string =>
+  reads.keeps === "documents"
+    ? "rebuild it by Rebuild.rebuild, or raise its version"
+    : "raise its version, move its checkpoint by Checkpoints.reset, or continue without these events by `earlierEvents: \"pass\"`"
+
+/** The events to look at. */
+interface Range {
+  readonly after: Position.Position
+  readonly upTo: Position.Position
+  readonly partition: PartitionFilter | undefined
+}
+
+const pageSize = 500
+
+/** So many events are read to find one that only one code reads. */
+const maxEvents = 10_000
+
+/** Returns an event in a range that is read by one code and not by another, if there is one. */
+const find = Effect.fnUntraced(function*(
+  log: Log,
+  reads: ConsumerReads.ConsumerReads,
+  other: ConsumerReads.ConsumerReads,
+  { after, partition, upTo }: Range
+): Effect.fn.Return<EncodedEvent | "undecided" | undefined, EventStoreError> {
+  const beyond = new Set(ConsumerReads.typesBeyond(reads, other))
+  const isOnlyByType = ConsumerReads.isWithinFilter(reads, other)
+  const wanted = isOnlyByType ? beyond : new Set(reads.types)
+  if (upTo <= after || wanted.size === 0) return undefined
+  const present = (yield* UnknownTypes.countedUpTo(log, upTo)).filter((one) =>
+    wanted.has(one.type) && one.first <= upTo && mayBeIn(one, reads.streamPrefix)
+  )
+  const [first, ...others] = present.map((one) => one.first)
+  if (first === undefined) return undefined
+  const filter = {
+    types: Array.from(new Set(present.map(({ type }) => type))),
+    ...(reads.tags.length === 0 ? {} : { tags: reads.tags }),
+    ...(reads.streamPrefix === undefined ? {} : { streamPrefix: reads.streamPrefix }),
+    partition
+  }
+  const isReadByOther = EventFilter.matcher(other)
+  const limit = isOnlyByType ? 1 : pageSize
+  let from = Position.max(after, Position.make(others.reduce((least, one) => one < least ? one : least, first) - 1n))
+  for (let read = 0; read < maxEvents; read += limit) {
+    const { events } = yield* log.readAll({ after: from, limit, ...filter })
+    const found = events.find((event) => event.position <= upTo && (beyond.has(event.type) || !isReadByOther(event)))
+    if (found !== undefined) return found
+    const last = events.at(-1)
+    if (events.length < limit || last === undefined || last.position >= upTo) return undefined
+    from = last.position
+  }
+  return "undecided"
+})
+
+/** Returns whether events of a type may be in streams whose names begin so. The category is empty for many categories that are counted together. */
+const mayBeIn = ({ category }: EventType, prefix = ""): boolean =>
+  category === "" || `${category}-`.startsWith(prefix) || prefix.startsWith(`${category}-`)

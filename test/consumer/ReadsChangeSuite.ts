@@ -1,0 +1,488 @@
+/**
+ * Code that reads other events than the code that brought a consumer to its checkpoint: it continues only if no event is lost, on every back
+ * end.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { type Case, equal, includes, isAbove, test, unique } from "../../src/conformance/Suite.ts"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
+import { internals } from "../../src/core/internals.ts"
+import * as Position from "../../src/core/Position.ts"
+import * as Event from "../../src/event/Event.ts"
+import type { EventFilter } from "../../src/event/EventFilter.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
+import * as Checkpoints from "../../src/operations/Checkpoints.ts"
+import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
+import * as Health from "../../src/operations/Health.ts"
+import * as Projection from "../../src/projection/Projection.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
+import * as Projector from "../../src/projection/Projector.ts"
+import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
+import * as Subscription from "../../src/subscription/Subscription.ts"
+import type { Stores } from "../support/AccountFixtures.ts"
+
+const Stock = Schema.TaggedUnion({
+  StockAdded: { shop: Schema.String, by: Schema.Int },
+  StockTaken: { shop: Schema.String, by: Schema.Int }
+}).pipe(Event.tags({ shop: "shop" }))
+
+const added = (by: number, shop = "north") => ({ _tag: "StockAdded" as const, by, shop })
+const taken = (by: number, shop = "north") => ({ _tag: "StockTaken" as const, by, shop })
+const append = (stream: string, ...events: ReadonlyArray<typeof Stock.Type>) =>
+  Effect.map(EventStore.append(Stock, stream, events), ({ position }) => position)
+
+interface Options {
+  readonly where?: EventFilter<`shop:${string}`>
+  readonly takes?: boolean
+  readonly partitions?: number
+  readonly partitionBy?: "stream"
+  readonly onFailure?: "stop"
+}
+
+/** The sum of each stream, without what was taken unless `takes`. */
+const stock = (name: string, { takes = true, where = {}, ...options }: Options = {}) =>
+  Projection.make(name, {
+    events: Stock,
+    where: { streamPrefix: `${name}-`, ...where },
+    document: Schema.Int,
+    key: (_, { stream }) => stream,
+    evolve: {
+      StockAdded: (sum = 0, { by }) => sum + by,
+      StockTaken: takes ? (sum = 0, { by }) => sum - by : Projection.ignore
+    },
+    ...options
+  })
+
+const handlers = (name: string) =>
+  Projection.handler(name, {
+    events: Stock,
+    partitionBy: { tag: "shop" },
+    where: { streamPrefix: `${name}-` },
+    handle: { StockAdded: () => Effect.void, StockTaken: () => Effect.void }
+  })
+
+const mails = (
+  name: string,
+  sent: Ref.Ref<ReadonlyArray<number>>,
+  { takes = true, ...options }: {
+    readonly takes?: boolean
+    readonly earlierEvents?: "pass"
+    readonly from?: "now"
+    readonly version?: number
+  } = {}
+) => {
+  const send = (event: { readonly by: number }) => Ref.update(sent, (all) => [...all, event.by])
+  return Subscription.make(name, {
+    events: Stock,
+    where: { streamPrefix: `${name}-` },
+    handle: {
+      StockAdded: send,
+      StockTaken: takes ? ({ by }) => send({ by: -by }) : Subscription.ignore
+    },
+    ...options
+  })
+}
+
+/** A category of streams that no other case uses, and the name of its projection. */
+const uniqueName = () => unique("stock").replaceAll("-", "")
+
+const timing = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+
+const start = <P extends Projection.Any<"async">>(projection: P) =>
+  Effect.map(
+    Layer.build(Layer.fresh(Projector.layer([projection], timing))),
+    (context) => Context.get(context, Projector.Projector)
+  )
+const startHandlers = (projection: Projection.Handler<string, typeof Stock, "async", never>) =>
+  Effect.map(
+    Layer.build(Layer.fresh(Projector.layer([projection], timing))),
+    (context) => Context.get(context, Projector.Projector)
+  )
+const startMails = (subscription: ReturnType<typeof mails>) =>
+  Effect.map(
+    Layer.build(Layer.fresh(Subscription.layer([subscription], timing))),
+    (context) => Context.get(context, Subscription.Subscriptions)
+  )
+
+type Status = Effect.Effect<ReadonlyArray<Projector.ConsumerStatus>>
+
+const becomes = (status: Status, state: Projector.ConsumerState) =>
+  status.pipe(
+    Effect.repeat({ until: ([one]) => one?.state === state, schedule: Schedule.spaced("10 millis") }),
+    Effect.timeout("30 seconds"),
+    Effect.map(([one]) => one?.detail ?? "")
+  )
+
+const reach = (consumer: { readonly id: string }, position: Position.Position) =>
+  Effect.gen(function*() {
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    yield* driver.checkpoint(consumer.id).pipe(
+      Effect.repeat({ until: (reached) => reached >= position, schedule: Schedule.spaced("10 millis") }),
+      Effect.timeout("30 seconds")
+    )
+  })
+
+const sumOf = (projection: Projection.Any, stream: string) =>
+  Effect.map(ProjectionStore.get(projection, stream), Option.getOrUndefined)
+
+/** Runs a release until it has reached a position, and ends it. */
+const runTo = (projection: Projection.Any<"async">, position: Position.Position) =>
+  Effect.scoped(Effect.andThen(start(projection), reach(projection, position)))
+
+const requireStuck = (status: Status, ...words: ReadonlyArray<string>) =>
+  Effect.map(becomes(status, "stuck"), (detail) => {
+    for (const word of words) includes(detail, word, "why it is stuck")
+  })
+
+const documents: ReadonlyArray<Case<Stores>> = [
+  test("documents do not continue with a type that was ignored before", function*() {
+    const name = uniqueName()
+    const [before, after] = [stock(name, { takes: false }), stock(name)]
+    const position = yield* append(`${name}-1`, added(5), taken(2))
+    yield* runTo(before, position)
+    yield* Effect.scoped(Effect.gen(function*() {
+      const { status } = yield* start(after)
+      yield* requireStuck(status, "StockTaken", `position ${position}`, "Rebuild.rebuild", "raise its version")
+      const health = yield* Health.of([after])
+      equal(health.status, "red", "the health")
+      includes(health.reasons.join("\n"), "reads other events than this definition", "the reason")
+      yield* Stream.runDrain(Rebuild.rebuild(after))
+      yield* becomes(status, "live")
+      equal(yield* sumOf(after, `${name}-1`), 3, "the document after the rebuild")
+    }))
+  }),
+
+  test("documents do not continue with a wider prefix of streams, or with fewer tags", function*() {
+    const name = uniqueName()
+    yield* append(`${name}-a`, added(1, "south"))
+    const position = yield* append(`${name}-b`, added(2), taken(1))
+    for (const where of [{ streamPrefix: `${name}-a` }, { tags: [Event.tag("shop", "south")] }]) {
+      const version = { version: where.tags === undefined ? 1 : 2 }
+      yield* runTo({ ...stock(name, { where }), ...version, id: `${name}@${version.version}` }, position)
+      const after = { ...stock(name), ...version, id: `${name}@${version.version}` }
+      yield* Effect.scoped(
+        Effect.flatMap(start(after), ({ status }) => requireStuck(status, `${name}-b`, "reads events that the program"))
+      )
+    }
+  }),
+
+  test("documents do not continue where they contain a type that is ignored now", function*() {
+    const name = uniqueName()
+    const position = yield* append(`${name}-1`, added(5), taken(2))
+    yield* runTo(stock(name), position)
+    yield* Effect.scoped(
+      Effect.flatMap(
+        start(stock(name, { takes: false })),
+        ({ status }) => requireStuck(status, "its documents contain events", "StockTaken")
+      )
+    )
+  }),
+
+  test("documents continue with a type that has no event at or below the checkpoint", function*() {
+    const name = uniqueName()
+    const after = stock(name)
+    yield* runTo(stock(name, { takes: false }), yield* append(`${name}-1`, added(5)))
+    yield* start(after)
+    yield* reach(after, yield* append(`${name}-1`, taken(2)))
+    equal(yield* sumOf(after, `${name}-1`), 3, "the document")
+    equal((yield* DeliveryAudit.run(after)).status, "complete", "the audit")
+  }),
+
+  test("documents continue with a filter that selects the same events", function*() {
+    const name = uniqueName()
+    const after = stock(name, { where: { streamPrefix: `${name}` } })
+    yield* runTo(stock(name), yield* append(`${name}-1`, added(5)))
+    yield* start(after)
+    yield* reach(after, yield* append(`${name}-1`, taken(2)))
+    equal(yield* sumOf(after, `${name}-1`), 3, "the document")
+  }),
+
+  test("a partition continues if the events of a new type are in other partitions", function*() {
+    const name = uniqueName()
+    const options = { partitions: 2, partitionBy: "stream" } as const
+    const [before, after] = [stock(name, { takes: false, ...options }), stock(name, options)]
+    yield* append(`${name}-1`, added(1))
+    const position = yield* append(`${name}-1`, taken(1))
+    yield* runTo(before, position)
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    yield* Effect.scoped(Effect.flatMap(start(after), ({ status }) => requireStuck(status, "StockTaken")))
+    const reads = new Set((yield* driver.progress(after.id)).map((one) => one.reads))
+    equal(reads, new Set([ConsumerReads.format(ConsumerReads.of(before))]), "what the checkpoints were reached with")
+  }),
+
+  test("a projection with handlers does not become one with documents, nor the reverse", function*() {
+    const name = uniqueName()
+    const [withHandlers, withDocuments] = [handlers(name), {
+      ...stock(name),
+      partitionBy: { tag: "shop" }
+    }]
+    const position = yield* append(`${name}-1`, added(5))
+    yield* Effect.scoped(Effect.andThen(startHandlers(withHandlers), reach(withHandlers, position)))
+    yield* Effect.scoped(
+      Effect.flatMap(
+        start(withDocuments),
+        ({ status }) =>
+          requireStuck(status, "has handlers up to position", "keeps documents in this program", "raise its version")
+      )
+    )
+    const other = uniqueName()
+    const [documents, handling] = [{ ...stock(other), partitionBy: { tag: "shop" } }, handlers(other)]
+    yield* runTo(documents, yield* append(`${other}-1`, added(5)))
+    yield* Effect.scoped(
+      Effect.flatMap(startHandlers(handling), ({ status }) => requireStuck(status, "has handlers in this program"))
+    )
+  })
+]
+
+const versions: ReadonlyArray<Case<Stores>> = [
+  test("a type that is renamed counts under its stored name", function*() {
+    const name = uniqueName()
+    const before = Schema.TaggedUnion({ ShelfFilled: { by: Schema.Int } })
+    const after = Schema.TaggedUnion({ ShelfStocked: { by: Schema.Int } }).pipe(
+      Event.legacy({ ShelfFilled: Event.from({ by: Schema.Int }).renamedTo("ShelfStocked", (e) => e) })
+    )
+    const options = {
+      where: { streamPrefix: `${name}-` },
+      document: Schema.Int,
+      key: () => "all"
+    }
+    const old = Projection.make(name, {
+      ...options,
+      events: before,
+      evolve: { ShelfFilled: (sum = 0, { by }) => sum + by }
+    })
+    const renamed = Projection.make(name, {
+      ...options,
+      events: after,
+      evolve: { ShelfStocked: (sum = 0, { by }) => sum + by }
+    })
+    yield* runTo(old, (yield* EventStore.append(before, `${name}-1`, [{ _tag: "ShelfFilled", by: 5 }])).position)
+    yield* start(renamed)
+    yield* reach(renamed, (yield* EventStore.append(after, `${name}-1`, [{ _tag: "ShelfStocked", by: 2 }])).position)
+    equal(yield* sumOf(renamed, "all"), 7, "the document")
+  }),
+
+  test("documents do not continue with the ignored part of a type that is split", function*() {
+    const name = uniqueName()
+    const stored = Schema.TaggedUnion({ BoxMoved: { by: Schema.Int } })
+    const Box = Schema.TaggedUnion({ BoxIn: { by: Schema.Int }, BoxOut: { by: Schema.Int } }).pipe(Event.legacy({
+      BoxMoved: Event.from({ by: Schema.Int }).splitInto(["BoxIn", "BoxOut"], ({ by }) => [
+        { _tag: "BoxIn", by },
+        { _tag: "BoxOut", by }
+      ])
+    }))
+    const boxes = (takes: boolean) =>
+      Projection.make(name, {
+        events: Box,
+        where: { streamPrefix: `${name}-` },
+        document: Schema.Int,
+        key: () => "all",
+        evolve: {
+          BoxIn: (sum = 0, { by }) => sum + by,
+          BoxOut: takes ? (sum = 0, { by }) => sum - by : Projection.ignore
+        }
+      })
+    yield* runTo(
+      boxes(false),
+      (yield* EventStore.append(stored, `${name}-1`, [{ _tag: "BoxMoved", by: 5 }])).position
+    )
+    yield* Effect.scoped(Effect.flatMap(start(boxes(true)), ({ status }) => requireStuck(status, "BoxMoved")))
+  })
+]
+
+const effects: ReadonlyArray<Case<Stores>> = [
+  test("a subscription continues without earlier events of a new type only if told to", function*() {
+    const name = uniqueName()
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const position = yield* append(`${name}-1`, added(1), taken(2))
+    const before = mails(name, sent, { takes: false })
+    yield* Effect.scoped(Effect.andThen(startMails(before), reach(before, position)))
+    yield* Effect.scoped(
+      Effect.flatMap(
+        startMails(mails(name, sent)),
+        ({ status }) => requireStuck(status, "StockTaken", "Checkpoints.reset", "earlierEvents: \"pass\"")
+      )
+    )
+    const passing = mails(name, sent, { earlierEvents: "pass" })
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* startMails(passing)
+      yield* reach(passing, yield* append(`${name}-1`, taken(3)))
+    }))
+    equal(yield* Ref.get(sent), [1, -3], "the events that were handled")
+    const after = mails(name, sent)
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* startMails(after)
+      yield* reach(after, yield* append(`${name}-1`, taken(4)))
+    }))
+    equal(yield* Ref.get(sent), [1, -3, -4], "the option is needed once")
+  }),
+
+  test("a subscription whose checkpoint is reset handles events of a new type", function*() {
+    const name = uniqueName()
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const [before, after] = [mails(name, sent, { takes: false }), mails(name, sent)]
+    yield* append(`${name}-1`, taken(9))
+    const from = yield* append(`${name}-1`, added(1))
+    const to = yield* append(`${name}-1`, taken(2))
+    yield* Effect.scoped(Effect.andThen(startMails(before), reach(before, to)))
+    yield* Checkpoints.reset(after, from)
+    yield* Effect.scoped(Effect.andThen(startMails(after), reach(after, to)))
+    equal(yield* Ref.get(sent), [1, -2], "the events that were handled")
+  }),
+
+  test("a subscription continues without a type that it does not handle any more", function*() {
+    const name = uniqueName()
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const [before, after] = [mails(name, sent), mails(name, sent, { takes: false })]
+    const position = yield* append(`${name}-1`, added(1), taken(2))
+    yield* Effect.scoped(Effect.andThen(startMails(before), reach(before, position)))
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* startMails(after)
+      yield* reach(after, yield* append(`${name}-1`, taken(3), added(4)))
+    }))
+    equal(yield* Ref.get(sent), [1, -2, 4], "the events that were handled")
+    yield* Effect.scoped(Effect.flatMap(startMails(before), ({ status }) => requireStuck(status, "StockTaken")))
+  })
+]
+
+const deployments: ReadonlyArray<Case<Stores>> = [
+  test("code that handles a new type takes over from code that ignores it", function*() {
+    const name = uniqueName()
+    const [before, after] = [stock(name, { takes: false, partitions: 2 }), stock(name, { partitions: 2 })]
+    const { status: old } = yield* start(before)
+    yield* reach(before, yield* append(`${name}-1`, added(5)))
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const { status } = yield* Effect.provideService(start(after), Scope.Scope, scope)
+    yield* becomes(status, "live")
+    const position = yield* append(`${name}-1`, taken(2))
+    yield* reach(after, position)
+    equal(yield* sumOf(after, `${name}-1`), 3, "the document")
+    yield* becomes(old, "standby")
+    equal((yield* Health.of([after])).status, "green", "the health")
+    // The release is rolled back, although the documents have events that it alone reads.
+    yield* Scope.close(scope, Exit.void)
+    yield* requireStuck(old, "its documents contain events", "StockTaken")
+  }),
+
+  test("code that ignores a new type continues when the release is rolled back before its first event", function*() {
+    const name = uniqueName()
+    const [before, after] = [stock(name, { takes: false }), stock(name)]
+    const { status: old } = yield* start(before)
+    yield* reach(before, yield* append(`${name}-1`, added(5)))
+    yield* Effect.scoped(Effect.gen(function*() {
+      const { status } = yield* start(after)
+      yield* becomes(status, "live")
+      yield* becomes(old, "standby")
+    }))
+    yield* becomes(old, "live")
+    yield* reach(before, yield* append(`${name}-1`, added(1)))
+    equal(yield* sumOf(before, `${name}-1`), 6, "the document")
+  }),
+
+  test("code that is refused does not keep other code from its partitions", function*() {
+    const name = uniqueName()
+    const [before, after] = [
+      stock(name, { takes: false, partitions: 4, partitionBy: "stream" }),
+      stock(name, { partitions: 4, partitionBy: "stream" })
+    ]
+    const { status: old } = yield* start(before)
+    yield* reach(before, yield* append(`${name}-1`, added(5), taken(1)))
+    const { status } = yield* start(after)
+    for (let n = 0; n < 5; n++) {
+      yield* requireStuck(status, "StockTaken")
+      yield* reach(before, yield* append(`${name}-${n}`, added(1)))
+    }
+    equal(yield* sumOf(before, `${name}-1`), 6, "the document")
+    equal((yield* old)[0]?.partitions, 4, "the partitions that the old code has")
+  }),
+
+  test("an event of a new type is applied or refused while both codes run", function*() {
+    for (let round = 0; round < 5; round++) {
+      const name = uniqueName()
+      const [before, after] = [stock(name, { takes: false }), stock(name)]
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* start(before)
+        yield* reach(before, yield* append(`${name}-1`, added(1)))
+        const appending = yield* Effect.forkChild(Effect.forEach(
+          Array.from({ length: 40 }, (_, n) => n),
+          (n) => Effect.tap(append(`${name}-1`, n < 5 * round ? added(1) : taken(1)), () => Effect.sleep("2 millis"))
+        ))
+        const { status } = yield* start(after)
+        const last = (yield* Fiber.join(appending)).at(-1)!
+        const [{ state } = { state: undefined }] = yield* status.pipe(
+          Effect.repeat({
+            until: ([one]) => one?.state === "stuck" || (one?.state === "live" && one.position >= last),
+            schedule: Schedule.spaced("10 millis")
+          }),
+          Effect.timeout("30 seconds")
+        )
+        if (state === "live") equal(yield* sumOf(after, `${name}-1`), 1 + 5 * round - (40 - 5 * round), "the document")
+      }))
+    }
+  }),
+
+  test("what is read for a partition changes only at the checkpoint that was compared", function*() {
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const id = `${uniqueName()}@1`
+    const claim = (reads: string) =>
+      driver.claim({
+        consumer: id,
+        owner: reads,
+        partitions: 1,
+        partitionedBy: "stream",
+        reads,
+        lease: Duration.seconds(20)
+      })
+    const { assigned: [old] } = yield* claim("less")
+    equal(old?.epoch, 1n, "the epoch of the first owner")
+    const other = yield* claim("more")
+    equal([other.assigned, other.otherReadsAlive], [[], true], "what the second one gets")
+    const change = {
+      generation: id,
+      partition: 0,
+      position: Position.start,
+      from: "less",
+      to: "more",
+      takesOver: true
+    }
+    const changes = [
+      { ...change, takesOver: false },
+      { ...change, position: Position.make(1n) },
+      { ...change, from: "other" },
+      { ...change, partition: 1 },
+      change,
+      change
+    ]
+    equal(
+      yield* Effect.forEach(changes, driver.changeReads),
+      [false, false, false, false, true, false],
+      "whether they were made"
+    )
+    const held = yield* claim("more")
+    equal([held.assigned, held.otherReadsAlive], [[], undefined], "before the lease of the first owner ends")
+    isAbove(held.nextLeaseEndsIn ?? 0, 0, "when it ends")
+    const advance = { generation: id, partition: 0, epoch: 1n, from: Position.start, to: Position.make(1n) }
+    equal(yield* driver.advance({ ...advance, changes: [], applied: [] }), "lost", "a write of the first owner")
+    equal((yield* claim("less")).assigned, [], "what the first owner gets")
+  })
+]
+
+/**
+ * Changes of what a consumer reads.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const readsChanges: ReadonlyArray<Case<Stores>> = [...documents, ...versions, ...effects, ...deployments]
