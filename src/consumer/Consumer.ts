@@ -51,7 +51,7 @@ export interface Options<in out Events extends Event.Any = Event.Any> {
    * `where.streamPrefix`, or without one to a category of streams that also has events of the set. Most likely newer code appended it.
    *
    * - `"pass"`, the default: the consumer does not read it. `Health` turns yellow and names the type. A later release that handles the type does not
-   *   see the events that were passed.
+   *   start if events of it were passed.
    * - `"stop"`: the partition stops before it, parks nothing, and lets a process of a newer release take over. Give a `where.streamPrefix` with a
    *   `-`; otherwise it passes events of a category that has no event of the set yet. An inline or live projection cannot stop.
    */

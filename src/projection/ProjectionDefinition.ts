@@ -140,8 +140,9 @@ export interface Document extends Schema.Top {
  *
  * **Gotchas**
  *
- * Raise `version` when `key`, `evolve` or the document changes: the projection then starts with the first event, beside the old documents. A read of
- * a `live` projection folds all events of its types, unless `find` selects those of one document.
+ * Raise `version` when `key`, `evolve`, `where` or the document changes, or when an event is ignored that was handled, or the reverse: the
+ * projection then starts with the first event, beside the old documents. A read of a `live` projection folds all events of its types, unless `find`
+ * selects those of one document.
  *
  * @since 0.1.0
  * @category constructors
