@@ -112,10 +112,10 @@ export const of = (signals: Signals): Assessment => {
     )
   }
   if (signals.hasOtherReads === true) {
-    const problem = "the program that has processed it reads other events than this definition"
-    if (owner === undefined) {
-      red.push(`${problem}, and none runs it; rebuild it, raise its version, or see why its worker is stuck`)
-    } else yellow.push(`${problem}, and still runs it`)
+    const isAbandoned = owner === undefined && heartbeatAge > signals.heartbeatTimeout
+    const reason = "the program that has processed it reads other events than this definition"
+    if (isAbandoned) red.push(`${reason}; see why the worker is stuck, rebuild it or raise its version`)
+    else yellow.push(reason)
   }
   if (waitsAt !== undefined) red.push(`it ${ConsumerKey.waitsAt(waitsAt)}`)
   if (heartbeatAge > signals.heartbeatTimeout) {
