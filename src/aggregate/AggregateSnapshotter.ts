@@ -101,10 +101,11 @@ export const make = <State>(
     const name = Limits.checkStream(stream)
     if (name instanceof EventStoreError) return Effect.void
     const taken = cached.version === 0 ? Effect.succeedNone : take(snapshots, store[internals].keys, name, cached)
-    const snapshot = erasures === undefined
-      ? taken
-      : Effect.flatMap(store[internals].keys.erasures, (now) => now === erasures ? taken : Effect.succeedNone)
-    return store[internals].snapshots.write(name, snapshot, unusable)
+    if (erasures === undefined) return store[internals].snapshots.write(name, taken, unusable)
+    const isValid = Effect.map(store[internals].keys.erasures, (now) => now === erasures)
+    const snapshot = Effect.flatMap(isValid, (valid) => valid ? taken : Effect.succeedNone)
+    // An erasure drops snapshots after `maxAge`; one that is written after that would stay.
+    return store[internals].snapshots.write(name, snapshot, unusable, isValid)
   }
 
   return {

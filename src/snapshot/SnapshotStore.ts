@@ -38,12 +38,14 @@ export interface SnapshotStore {
   readonly read: (key: SnapshotKey) => Effect.Effect<ReadSnapshot>
   /**
    * Writes a snapshot in the background, one after the other. It runs `snapshot` there, and writes nothing when that returns none. It drops a snapshot
-   * while one of the same stream waits, or too many of all streams. It removes `instead` first, a snapshot that is not valid.
+   * while one of the same stream waits, or too many of all streams. It removes `instead` first, a snapshot that is not valid. Once the snapshot is
+   * written, it is removed again unless `isValid` returns true.
    */
   readonly write: (
     stream: string,
     snapshot: Effect.Effect<Option.Option<Snapshot>, EventStoreError>,
-    instead?: Snapshot
+    instead?: Snapshot,
+    isValid?: Effect.Effect<boolean, EventStoreError>
   ) => Effect.Effect<void>
   /** Ends when no snapshot waits to be written. */
   readonly settled: Effect.Effect<void>
@@ -75,7 +77,7 @@ export const make = Effect.fnUntraced(function*(
           onSome: (snapshot) => authenticated(driver, snapshot)
         })
       ).pipe(orElse("A snapshot cannot be read", key.stream, countSnapshotRead("failed"), none)),
-    write: (stream, snapshot, instead) =>
+    write: (stream, snapshot, instead, isValid = Effect.succeed(true)) =>
       Effect.suspend(() => {
         if (waiting.has(stream) || waiting.size >= maxWaiting) return countSnapshotWrite("dropped")
         waiting.add(stream)
@@ -84,6 +86,7 @@ export const make = Effect.fnUntraced(function*(
           const taken = yield* snapshot
           if (Option.isNone(taken)) return
           yield* driver.write(taken.value)
+          if (!(yield* Effect.orElseSucceed(isValid, () => false))) yield* driver.drop([taken.value.stream])
           yield* countSnapshotWrite("written")
         })
         return turn.withPermit(write).pipe(

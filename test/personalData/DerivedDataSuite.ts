@@ -5,6 +5,8 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -24,6 +26,7 @@ import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as PersonalData from "../../src/personalData/PersonalData.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
+import type { Snapshot } from "../../src/snapshot/SnapshotDriver.ts"
 import * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
 import * as Traces from "../support/Traces.ts"
 import type { Stores } from "./PersonalDataFixtures.ts"
@@ -135,6 +138,36 @@ const ofRelease = (what: keyof typeof releases): ReadonlyArray<Case<Stores>> => 
         equal(texts.length, 1, "the number of snapshots after the erasure")
         requireNoSecret(texts.join(), "the snapshots")
       }).pipe(Effect.provide(Aggregate.layer(first)))
+    }),
+
+    test(`a snapshot derived from ${what} does not stay if its write outlives the erasure`, function*() {
+      const id = unique("g")
+      const { driver, keys } = (yield* EventStore.EventStore)[internals]
+      const [isWriting, proceed] = [yield* Latch.make(), yield* Latch.make()]
+      const slow = {
+        ...driver,
+        snapshots: {
+          ...driver.snapshots,
+          write: (snapshot: Snapshot) =>
+            isWriting.open.pipe(Effect.andThen(proceed.await), Effect.andThen(driver.snapshots.write(snapshot)))
+        }
+      }
+      const store = Layer.effect(EventStore.EventStore, EventStore.make(slow, keys))
+      yield* Effect.gen(function*() {
+        const { snapshots } = (yield* EventStore.EventStore)[internals]
+        yield* append(id)
+        yield* CommandBus.dispatch(See, { guest: id })
+        yield* isWriting.await
+        yield* Erasure.erase(id)
+        yield* proceed.open
+        yield* snapshots.settled
+        const page = yield* driver.snapshots.page(undefined, 10_000)
+        equal(page.filter(({ stream }) => stream === `Guest-${id}`), [], "the snapshots after the erasure")
+      }).pipe(
+        Effect.provide(
+          Aggregate.layer(deciderOf(events, SnapshotPolicy.every(2))).pipe(Layer.provideMerge(Layer.fresh(store)))
+        )
+      )
     }),
 
     test(`an erasure reaches a watched live document derived from ${what}`, function*() {
