@@ -326,6 +326,43 @@ export const unhandled = () =>
     evolve: { UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }) }
   })
 
+export const forgottenReturn = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: {
+      UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }),
+      // @ts-expect-error this function never returns a document
+      UserRenamed: (user, e) => {
+        ;({ ...user, name: e.name })
+      }
+    }
+  })
+
+export const removedByUndefined = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: {
+      UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }),
+      // @ts-expect-error Projection.remove removes a document
+      UserRenamed: () => undefined
+    }
+  })
+
+export const removedOrChanged = () =>
+  Projection.make("users", {
+    events: UserEvent,
+    document: UserView,
+    key: (e) => e.userId,
+    evolve: {
+      UserRegistered: () => Projection.remove,
+      UserRenamed: (user, e) => user && { ...user, name: e.name }
+    }
+  })
+
 export const foreignHandled = () =>
   Projection.make("users", {
     events: UserEvent,

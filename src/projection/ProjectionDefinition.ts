@@ -40,7 +40,26 @@ export const validateKey = (key: string): string | undefined =>
   nameRules.validateName("the key of a document", key, maxKeyLength)
 
 /**
- * Returns a document after an event; `undefined` removes it. `key` is the key of the document, for an event that touches several.
+ * The type of `Projection.remove`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Remove {
+  readonly "~evsrc/projection/Projection/remove": true
+}
+
+/**
+ * What an evolver of a projection returns to remove the document.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const remove: Remove = Object.freeze({ "~evsrc/projection/Projection/remove": true })
+
+/**
+ * Returns a document after an event, or `Projection.remove`. `undefined` leaves a document that does not exist as it is; for one that exists it is an
+ * error, because it is most likely a forgotten `return`. `key` is the key of the document, for an event that touches several.
  *
  * @since 0.1.0
  * @category models
@@ -50,7 +69,7 @@ export type Evolver<Document, E extends Event.Tagged> = (
   event: E,
   record: RecordedEvent<E>,
   key: string
-) => Document | undefined
+) => Document | Remove | undefined
 
 /**
  * The evolvers of a projection: each event of the set is handled or explicitly ignored.
@@ -61,6 +80,19 @@ export type Evolver<Document, E extends Event.Tagged> = (
 export type Evolve<Document, E extends Event.Tagged> = {
   readonly [K in E["_tag"]]: Evolver<Document, Extract<E, { readonly _tag: K }>> | typeof ignore
 }
+
+/** Rejects evolvers that return nothing, and names the mistake in the compiler's message. */
+type Returning<V, Types> = {
+  readonly [K in keyof V]: K extends Types ? ReturningOne<V[K]> : never
+}
+
+type ReturningOne<One> = One extends (...args: never) => infer Returned ? [Returned] extends [never] ? unknown
+  : [Returned] extends [undefined | void] ? ReturnsNothing
+  : unknown
+  : unknown
+
+type ReturnsNothing =
+  "this function never returns a document: return the document, or Projection.remove to remove it, or name Projection.ignore"
 
 /**
  * When the documents of a projection are updated.
@@ -133,6 +165,7 @@ export interface Document extends Schema.Top {
  *   evolve: {
  *     UserRegistered: (_, e) => ({ ...e, status: "active" }),
  *     UserRenamed: (user, e) => user && { ...user, name: e.name },
+ *     UserErased: () => Projection.remove,
  *     UserDeactivated: Projection.ignore
  *   }
  * })
@@ -152,7 +185,8 @@ export const make = <
   Events extends Event.Any,
   const Doc extends Document,
   const Index extends keyof Doc["Encoded"] & keyof Doc["Type"] & string = never,
-  const L extends Lifecycle = "async"
+  const L extends Lifecycle = "async",
+  const V extends Evolve<Doc["Type"], Event.Of<Events>> = Evolve<Doc["Type"], Event.Of<Events>>
 >(
   name: Name,
   options: Omit<Consumer.Options<Events>, "earlierEvents"> & {
@@ -176,7 +210,7 @@ export const make = <
       record: RecordedEvent<Event.Of<Events>>
     ) => string | ReadonlyArray<string>
     /** For each event, how it changes a document, or `Projection.ignore`. */
-    readonly evolve: NoInfer<Evolve<Doc["Type"], Event.Of<Events>>>
+    readonly evolve: V & NoInfer<Returning<V, Event.Tag<Events>>>
     /**
      * The fields by which `list` can filter and order; none by default. Each costs a row in an index per document. A field with personal data
      * cannot be indexed.
@@ -236,14 +270,15 @@ const evolveWith = (
   if (evolver === undefined || evolver === ignore) return document
   const before = freezeOutsideProduction(document)
   freezeOutsideProduction(record.event)
-  return freezeOutsideProduction(
-    // The fold removes personal data from what it throws.
-    userCode.run(
-      `evolve of projection "${name}" on "${record.event._tag}"`,
-      false,
-      () => evolver(before, record.event as never, record as never, key)
+  const what = `evolve of projection "${name}" on "${record.event._tag}"`
+  // The fold removes personal data from what it throws.
+  const after = userCode.run(what, false, () => evolver(before, record.event as never, record as never, key))
+  if (after === undefined && before !== undefined) {
+    throw new Error(
+      `${what} returned undefined for a document that exists; return the document, or Projection.remove to remove it`
     )
-  )
+  }
+  return after === remove ? undefined : freezeOutsideProduction(after)
 }
 
 const documentKeysOf = (

@@ -21,7 +21,7 @@ const Orders = Projection.make("orders", {
       placedAt: recordedAt
     }),
     OrderShipped: (order) => order && { ...order, status: "shipped" },
-    OrderCancelled: () => undefined
+    OrderCancelled: () => Projection.remove
   }
 })
 
@@ -50,8 +50,8 @@ const OpenOrders = Projection.make("open-orders", {
   key: (event) => event.customer,
   evolve: {
     OrderPlaced: (open = 0) => open + 1,
-    OrderShipped: (open = 0) => open > 1 ? open - 1 : undefined,
-    OrderCancelled: (open = 0) => open > 1 ? open - 1 : undefined
+    OrderShipped: (open = 0) => open > 1 ? open - 1 : Projection.remove,
+    OrderCancelled: (open = 0) => open > 1 ? open - 1 : Projection.remove
   }
 })
 

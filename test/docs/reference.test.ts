@@ -103,5 +103,5 @@ const Inline = Projection.make("inline", {
   document: Bank.Balances.document,
   lifecycle: "inline",
   key: (event) => event.account,
-  evolve: { Opened: () => 0, Deposited: () => undefined, Withdrawn: Projection.ignore }
+  evolve: { Opened: () => 0, Deposited: () => Projection.remove, Withdrawn: Projection.ignore }
 })

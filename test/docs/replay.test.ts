@@ -56,7 +56,7 @@ const Members = Projection.make("members", {
     Joined: (_, { memberId, name }) => ({ memberId, name, minutes: 0 }),
     Renamed: (before, { name }) => before && { ...before, name },
     Visited: (before, { minutes }) => before && { ...before, minutes: before.minutes + minutes },
-    Left: () => undefined
+    Left: () => Projection.remove
   }
 })
 

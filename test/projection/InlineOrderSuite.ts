@@ -47,7 +47,7 @@ export const define = (prefix: string, key: KeyOf) => {
       where: { streamPrefix: prefix },
       document: Schema.Array(Schema.Int),
       key,
-      evolve: { Priced: (prices, { price }) => price % 7 === 0 ? undefined : [...prices ?? [], price] }
+      evolve: { Priced: (prices, { price }) => price % 7 === 0 ? Projection.remove : [...prices ?? [], price] }
     })
   return { inline: make("inline"), live: make("live") }
 }

@@ -13,7 +13,7 @@ const namesOf = (projection: string, evolve?: () => never) =>
     lifecycle: "inline",
     document: Schema.Struct({ guest: Schema.String, name }),
     key: ({ guest }) => guest,
-    evolve: { Booked: evolve ?? ((_, { guest, name }) => ({ guest, name })) }
+    evolve: { Booked: (_, { guest, name }) => evolve?.() ?? { guest, name } }
   })
 
 const book = (guest: string) =>

@@ -66,7 +66,7 @@ const definition = {
       boxOf(key, (box?.sum ?? 0) + n, Option.some(n), [...box?.log ?? [], `+${n}`]),
     Doubled: (box: typeof Box.Type | undefined) =>
       box && boxOf(box.name, box.sum * 2 % 1000, box.last, [...box.log, "*2"]),
-    Emptied: () => undefined,
+    Emptied: () => Projection.remove,
     Looked: Projection.ignore
   }
 } as const
@@ -341,6 +341,46 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
       }).pipe(Effect.provide(running))
     })
   ),
+
+  test("rejects undefined for a document that exists, and keeps the document", function*() {
+    const run = unique("run")
+    const forgetful = <const L extends "inline" | "live">(lifecycle: L) =>
+      Projection.make(unique("forgetful"), {
+        events: BoxEvent,
+        where: { tags: [Event.tag("run", run)] },
+        document: Schema.Int,
+        key: ({ boxes }) => boxes,
+        lifecycle,
+        evolve: {
+          Filled: (sum = 0, { n }) => sum + n,
+          Doubled: (sum) => sum === 2 ? sum * 2 : undefined,
+          Emptied: () => Projection.remove,
+          Looked: (sum) => sum
+        }
+      })
+    const [inline, live] = [forgetful("inline"), forgetful("live")]
+    const message =
+      "returned undefined for a document that exists; return the document, or Projection.remove to remove it"
+    const of = (box: string, projection: Projection.Any) => ProjectionStore.get(projection, `${run}/${box}`)
+    yield* Effect.gen(function*() {
+      const { append } = yield* EventStore
+      const append1 = (_tag: "Doubled" | "Looked" | "Emptied", box: string) =>
+        append(BoxEvent, run, [{ _tag, run, boxes: [`${run}/${box}`] }])
+      yield* append(BoxEvent, run, [BoxEvent.cases.Filled.make({ run, boxes: [`${run}/1`], n: 3 })])
+      includes((yield* Effect.flip(append1("Doubled", "1"))).message, message, "the append")
+      equal(yield* of("1", inline), Option.some(3), "the document")
+      yield* append1("Doubled", "2")
+      yield* append1("Looked", "2")
+      equal(yield* of("2", inline), Option.none(), "undefined for a document that does not exist")
+      yield* append1("Emptied", "1")
+      equal(yield* of("1", inline), Option.none(), "a removed document")
+    }).pipe(Effect.provide(Projector.layerInline([inline])))
+    const { append } = yield* EventStore
+    yield* append(BoxEvent, run, [BoxEvent.cases.Filled.make({ run, boxes: [`${run}/1`], n: 3 })])
+    equal(yield* of("1", live), Option.some(3), "the live document")
+    yield* append(BoxEvent, run, [BoxEvent.cases.Doubled.make({ run, boxes: [`${run}/1`] })])
+    includes((yield* Effect.flip(of("1", live))).message, message, "a live read")
+  }),
 
   test("a watch sees the changes of another process", function*() {
     const run = unique("run")

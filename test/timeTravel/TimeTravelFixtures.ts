@@ -181,7 +181,7 @@ export const ownedProjections = (run: string) => {
         owned(before, key, e.amount),
       Taken: (before: Before, e: { readonly amount: number }, _: unknown, key: string) => owned(before, key, -e.amount),
       Looked: Projection.ignore,
-      Smashed: () => undefined
+      Smashed: () => Projection.remove
     }
   } as const
   return {
