@@ -335,7 +335,7 @@ export const forgottenReturn = () =>
       UserRegistered: (_, e) => ({ userId: e.userId, name: e.name }),
       // @ts-expect-error this function never returns a document
       UserRenamed: (user, e) => {
-        ;({ ...user, name: e.name })
+        Object.assign({}, user, { name: e.name })
       }
     }
   })
