@@ -21,6 +21,7 @@ type Log = Pick<EventStoreDriver, "eventTypes" | "readAll">
 /** The code of a worker. */
 interface Code {
   readonly log: Log
+  readonly store: ConsumerDriver
   readonly consumer: Consumer
   readonly reads: ConsumerReads.ConsumerReads
 }
@@ -45,7 +46,7 @@ export const settle = Effect.fnUntraced(function*(
   { generation, otherReadsAlive = false }: Pick<Claim, "generation" | "otherReadsAlive">
 ): Effect.fn.Return<boolean, EventStoreError> {
   const reads = ConsumerReads.of(consumer)
-  const code: Code = { log, consumer, reads }
+  const code: Code = { log, store, consumer, reads }
   const candidates: Array<Candidate> = []
   for (const progress of yield* store.progress(generation)) {
     if (progress.reads === ConsumerReads.format(reads)) continue
@@ -57,7 +58,7 @@ export const settle = Effect.fnUntraced(function*(
   }
   let isChanged = false
   for (const candidate of candidates) {
-    if (yield* take(code, store, candidate)) isChanged = true
+    if (yield* take(code, candidate)) isChanged = true
   }
   return isChanged
 })
@@ -77,9 +78,9 @@ const maxAttempts = 20
 
 const take = Effect.fnUntraced(function*(
   code: Code,
-  store: ConsumerDriver,
   candidate: Candidate
 ): Effect.fn.Return<boolean, EventStoreError> {
+  const { store } = code
   const { stored, takesOver } = candidate
   let { progress } = candidate
   const { generation, partition, reads: from } = progress
@@ -97,7 +98,7 @@ const take = Effect.fnUntraced(function*(
 
 /** Fails when the log has events after a position, and up to the checkpoint, that are lost if the code continues there. */
 const requireNoneLost = Effect.fnUntraced(function*(
-  { consumer, log, reads }: Code,
+  { consumer, log, reads, store }: Code,
   { progress: { generation, partition, partitions, position }, stored }: Processed,
   after: Position.Position
 ): Effect.fn.Return<void, EventStoreError> {
@@ -112,7 +113,8 @@ const requireNoneLost = Effect.fnUntraced(function*(
   const range = {
     after,
     upTo: position,
-    partition: ConsumerKey.partitionFilter(consumer.partitionBy, partition, partitions)
+    partition: ConsumerKey.partitionFilter(consumer.partitionBy, partition, partitions),
+    isApplied: isApplied(store, consumer, generation, partition)
   }
   if (consumer.earlierEvents === "refuse") {
     const passed = yield* find(log, reads, stored, range)
@@ -153,7 +155,20 @@ interface Range {
   readonly after: Position.Position
   readonly upTo: Position.Position
   readonly partition: PartitionFilter | undefined
+  /** Returns whether the partition has applied an event or passed it, and not parked it. */
+  readonly isApplied: (event: EncodedEvent) => Effect.Effect<boolean, EventStoreError>
 }
+
+/** Events of a parked key are read again when it is retried or skipped, by the code of that time. */
+const isApplied = (store: ConsumerDriver, consumer: Consumer, generation: string, partition: number) =>
+  Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<boolean, EventStoreError> {
+    const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document" }
+    for (const key of ConsumerKey.select(event, ConsumerKey.keysOf(consumer, event), of)?.keys ?? []) {
+      const [parked] = yield* store.parked(generation, { partition, key, limit: 1 })
+      if (parked === undefined || parked.position > event.position) return true
+    }
+    return false
+  })
 
 const pageSize = 500
 
@@ -165,7 +180,7 @@ const find = Effect.fnUntraced(function*(
   log: Log,
   reads: ConsumerReads.ConsumerReads,
   other: ConsumerReads.ConsumerReads,
-  { after, partition, upTo }: Range
+  { after, isApplied, partition, upTo }: Range
 ): Effect.fn.Return<EncodedEvent | "undecided" | undefined, EventStoreError> {
   const beyond = new Set(ConsumerReads.typesBeyond(reads, other))
   const isOnlyByType = ConsumerReads.isWithinFilter(reads, other)
@@ -183,15 +198,20 @@ const find = Effect.fnUntraced(function*(
     partition
   }
   const isReadByOther = EventFilter.matcher(other)
-  const limit = isOnlyByType ? 1 : pageSize
+  let limit = isOnlyByType ? 1 : pageSize
   let from = Position.max(after, Position.make(others.reduce((least, one) => one < least ? one : least, first) - 1n))
   for (let read = 0; read < maxEvents; read += limit) {
     const { events } = yield* log.readAll({ after: from, limit, ...filter })
-    const found = events.find((event) => event.position <= upTo && (beyond.has(event.type) || !isReadByOther(event)))
-    if (found !== undefined) return found
+    const differing = events.filter((event) =>
+      event.position <= upTo && (beyond.has(event.type) || !isReadByOther(event))
+    )
+    for (const event of differing) {
+      if (yield* isApplied(event)) return event
+    }
     const last = events.at(-1)
     if (events.length < limit || last === undefined || last.position >= upTo) return undefined
     from = last.position
+    limit = pageSize
   }
   return "undecided"
 })
