@@ -55,6 +55,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
         const headEventId = log.find(({ position }) => position === head)?.id
         return { events: between(log, after, head, filter).slice(0, limit), head, headEventId }
       }),
+    eventIds: (positions) => Effect.sync(() => positions.map((at) => log.find(({ position }) => position === at)?.id)),
     lag: ({ after, limit, to, ...filter }) =>
       Effect.sync(() => {
         const behind = between(log, after, to, filter)
@@ -75,7 +76,6 @@ const notSimulated = {
   readStored: () => Effect.die("the simulation has no exports"),
   readCorrelation: () => Effect.die("the simulation has no correlations"),
   event: () => Effect.die("the simulation reads no event by id"),
-  eventIds: () => Effect.die("the simulation looks up no positions"),
   readByQuery: () => Effect.die("the simulation has no decisions"),
   streamStatus: () => Effect.die("the simulation closes no streams"),
   archive: () => Effect.die("the simulation closes no streams"),

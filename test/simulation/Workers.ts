@@ -67,7 +67,12 @@ const from =
 
 const eventStoreOn = (machine: Machine.Machine, log: EventStoreDriver.EventStoreDriver) => {
   const call = from(machine)
-  return EventStore.make({ ...log, readAll: call(log.readAll), readStream: call(log.readStream) })
+  return EventStore.make({
+    ...log,
+    readAll: call(log.readAll),
+    readStream: call(log.readStream),
+    eventIds: call(log.eventIds)
+  })
 }
 
 const documentsOn = (machine: Machine.Machine, documents: ProjectionStoreDriver.ProjectionStoreDriver) => {
