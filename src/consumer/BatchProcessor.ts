@@ -4,7 +4,9 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import { causedBy, CommandContext } from "../command/CommandContext.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
@@ -17,6 +19,7 @@ import type { Advance, Advanced, ConsumerDriver, EncodedDocument } from "./Check
 import type * as Consumer from "./Consumer.ts"
 import * as ConsumerDefinition from "./ConsumerDefinition.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
+import * as EventInHand from "./EventInHand.ts"
 import * as HandlerError from "./HandlerError.ts"
 import type { FailedEvent } from "./ParkingDriver.ts"
 import * as Retries from "./Retries.ts"
@@ -33,6 +36,8 @@ export interface Outcome {
   readonly applied: ReadonlyArray<ConsumerKey.Delivery>
   /** The deliveries that failed. Later ones of the same keys were not tried; none at all, after an event of unknown key. */
   readonly failures: ReadonlyArray<Failure>
+  /** The position of the first event that was not tried, because the worker stops. */
+  readonly untriedFrom?: Position | undefined
 }
 
 /**
@@ -84,6 +89,8 @@ export interface LeasedPartition {
   readonly epoch: bigint
   /** Runs after each failed attempt that another follows, before the pause. */
   readonly onRetry?: ((attempt: Retries.FailedAttempt) => Effect.Effect<void>) | undefined
+  /** How long the handler of an event may take to end when the worker stops. */
+  readonly stopTimeout?: Duration.Duration | undefined
   /** Whether a failure that stops the consumer only ends the events of its key, as in a retry of parked keys. `false` by default. */
   readonly parksAll?: boolean | undefined
 }
@@ -163,54 +170,81 @@ export const effects = (
     grows: false,
     keysOf: (event) => ConsumerKey.keysOf(consumer, event),
     apply: (leased, events, commit) =>
-      Effect.gen(function*() {
-        const done = handledOf(leased)
-        const handleIt = retrying(handleSingle(consumer, handle, events), policy, leased)
-        const applied: Array<ConsumerKey.Delivery> = []
-        const failures: Array<Failure> = []
-        const parked = new Set<string>()
-        for (const delivery of ConsumerKey.deliveriesOf(events)) {
-          const { event, key } = delivery
-          if (parked.has(key)) continue
-          const failed = done.has(placeOf(event)) ? undefined : yield* handleIt(event)
-          if (failed === undefined) {
-            done.add(placeOf(event))
-            applied.push(delivery)
-          } else {
-            failures.push({ event, key, ...failed })
-            if (leased.parksAll !== true && stopsAt(consumer, failed.error)) break
-            parked.add(key)
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function*() {
+          const done = handledOf(leased)
+          const handleIt = retrying(handleSingle(consumer, handle, events), policy, leased, restore)
+          const applied: Array<ConsumerKey.Delivery> = []
+          const failures: Array<Failure> = []
+          const parked = new Set<string>()
+          let untriedFrom: Position | undefined
+          let last: Position | undefined
+          for (const delivery of ConsumerKey.deliveriesOf(events)) {
+            const { event, key } = delivery
+            if (last !== undefined && event.position !== last) {
+              untriedFrom = event.position
+              break
+            }
+            if (parked.has(key)) continue
+            const { failed, isStopping } = done.has(placeOf(event)) ? handledBefore : yield* handleIt(event)
+            if (failed === "untried") {
+              untriedFrom = event.position
+              break
+            }
+            if (failed === undefined) {
+              done.add(placeOf(event))
+              applied.push(delivery)
+            } else {
+              failures.push({ event, key, ...failed })
+              if (leased.parksAll !== true && stopsAt(consumer, failed.error)) break
+              parked.add(key)
+            }
+            if (isStopping) last = event.position
           }
-        }
-        const committed = yield* commit({ applied, failures, changes: [], reads: undefined })
-        for (const { event } of events) done.delete(placeOf(event))
-        return committed
-      })
+          const committed = yield* commit({ applied, failures, untriedFrom, changes: [], reads: undefined })
+          for (const { event } of events) {
+            if (untriedFrom === undefined || event.position < untriedFrom) done.delete(placeOf(event))
+          }
+          return committed
+        })
+      )
   }
 }
 
 /** Ids alone may repeat: the store does not compare them, and a program may provide its own `IdGenerator`. A log that was set back may repeat positions. */
 const placeOf = ({ id, position }: EncodedEvent): string => `${position} ${id}`
 
-/** Handles an event until it succeeds or its retries end. Returns its last failure; fails when the store does. */
+/** What became of an event. It is untried when the worker stops before its handler has ended, or before the next attempt. */
+interface Handled {
+  readonly failed: Pick<Failure, "error" | "attempts"> | "untried" | undefined
+  readonly isStopping: boolean
+}
+
+const handledBefore: Handled = { failed: undefined, isStopping: false }
+
+const untried: Handled = { failed: "untried", isStopping: true }
+
+/** Handles an event until it succeeds, its retries end, or the worker stops. Fails when the store does. */
 const retrying = (
   handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
   policy: Retries.RetryPolicy,
-  { onRetry }: LeasedPartition
+  { onRetry, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
+  restore: <B>(effect: Effect.Effect<B>) => Effect.Effect<B>
 ) =>
-  Effect.fnUntraced(function*(
-    event: EncodedEvent
-  ): Effect.fn.Return<Pick<Failure, "error" | "attempts"> | undefined, EventStoreError> {
+  Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<Handled, EventStoreError> {
     const retries = yield* Retries.make(policy)
     while (true) {
-      const result = yield* Effect.result(handle(event))
-      if (Result.isSuccess(result)) return undefined
+      const { exit, isStopping } = yield* EventInHand.finish(Effect.result(handle(event)), restore, stopTimeout)
+      if (exit === undefined) return untried
+      const result = yield* exit
+      if (Result.isSuccess(result)) return { failed: undefined, isStopping }
       const error = result.failure
       if (isOfTheStore(error)) return yield* error
       const { attempts, delay } = yield* retries.failed(error)
-      if (delay === undefined) return { error, attempts }
+      if (delay === undefined) return { failed: { error, attempts }, isStopping }
+      if (isStopping) return untried
       if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
-      yield* Effect.sleep(delay)
+      if (Exit.isFailure(yield* Effect.exit(restore(Effect.sleep(delay))))) return untried
     }
   })
 

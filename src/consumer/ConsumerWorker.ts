@@ -32,6 +32,7 @@ import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as ConsumerReads from "./ConsumerReads.ts"
 import type { ConsumerStatus } from "./ConsumerStatus.ts"
+import * as EventInHand from "./EventInHand.ts"
 import type { Assignment, Claim } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
@@ -62,6 +63,12 @@ export interface WorkerOptions {
    * milliseconds by default, and doubles up to `max`, 30 seconds by default.
    */
   readonly retryDelay?: { readonly first: Duration.Input; readonly max: Duration.Input } | undefined
+  /**
+   * How long the handler of an event may take to end when the worker stops, or gives the partition to another; 3 seconds by default. Then it is
+   * interrupted, and the next owner of the partition handles the event again. A handler in the transaction is interrupted at once, because nothing
+   * of it remains.
+   */
+  readonly stopTimeout?: Duration.Input | undefined
 }
 
 /**
@@ -83,6 +90,7 @@ interface Settings extends WorkerState.Timing {
   readonly batchSize: number
   readonly maxBatchSize: number
   readonly generation: string | undefined
+  readonly stopTimeout: Duration.Duration
 }
 
 interface Running {
@@ -181,6 +189,14 @@ const settingsOf = Effect.fnUntraced(function*(
       )
     )
   }
+  const stopTimeout = Duration.fromInputUnsafe(options.stopTimeout ?? EventInHand.defaultTimeout)
+  if (!Duration.isFinite(stopTimeout) || Duration.isNegative(stopTimeout)) {
+    return yield* Effect.die(
+      new Error(
+        `${consumer.id}: stopTimeout is ${Duration.format(stopTimeout)}; it must be 0 or more, and not infinite`
+      )
+    )
+  }
   return {
     batchSize,
     maxBatchSize: options.batchSize === undefined && grows ? Math.min(5000, pageSize) : batchSize,
@@ -189,7 +205,8 @@ const settingsOf = Effect.fnUntraced(function*(
       first: Duration.fromInputUnsafe(options.retryDelay?.first ?? "200 millis"),
       max: Duration.fromInputUnsafe(options.retryDelay?.max ?? "30 seconds")
     },
-    generation: options.generation
+    generation: options.generation,
+    stopTimeout
   }
 })
 
@@ -293,7 +310,7 @@ const stop = (worker: Worker): Effect.Effect<void> =>
     yield* store.release(generation, owner)
     yield* logs.parked.summarize({ isEnd: true })
     yield* logs.attempts.summarize({ isEnd: true })
-  }).pipe(Effect.timeoutOption("5 seconds"), Effect.ignore)
+  }).pipe(Effect.timeoutOption(Duration.sum(worker.settings.stopTimeout, Duration.seconds(5))), Effect.ignore)
 
 /** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
 const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
@@ -398,6 +415,7 @@ const runPartition = (worker: Worker, generation: string, assignment: Assignment
       maxBatchSize: settings.maxBatchSize,
       retryDelay: settings.retryDelay,
       requests,
+      stopTimeout: settings.stopTimeout,
       logs: worker.logs,
       report: (report) => reported(worker, partition, report)
     }, assignment))

@@ -63,6 +63,8 @@ export interface PartitionOptions {
   readonly retryDelay: { readonly first: Duration.Duration; readonly max: Duration.Duration }
   /** Open while a request to retry or skip a parked key may be waiting. */
   readonly requests: Latch.Latch
+  /** How long the handler of an event may take to end after an interruption. */
+  readonly stopTimeout: Duration.Duration
   /** The logs of parked keys and of failed attempts. */
   readonly logs: ProcessorLogs
   readonly report: (report: Report) => Effect.Effect<unknown>
@@ -115,7 +117,7 @@ export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
   { count, epoch, eventId, partition: index, position }: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  const { batchSize, events, generation, logs, maxBatchSize, processor, report, store } = options
+  const { batchSize, events, generation, logs, maxBatchSize, processor, report, stopTimeout, store } = options
   const filter = filterOf(processor.consumer, index)
   const owned: Unparking.OwnedPartition = {
     events,
@@ -126,7 +128,8 @@ export const run = Effect.fnUntraced(function*(
     epoch,
     filter,
     batchSize,
-    maxBatchSize
+    maxBatchSize,
+    stopTimeout
   }
   const partition: Partition = {
     ...owned,
@@ -334,7 +337,7 @@ export interface Outcome {
  */
 export const outcomeOf = (
   consumer: Pick<Consumer, "onFailure" | "unknownTypes">,
-  { applied, failures }: Pick<BatchPlan, "applied" | "failures">,
+  { applied, failures, untriedFrom }: Pick<BatchPlan, "applied" | "failures" | "untriedFrom">,
   from: Position.Position,
   to: Position.Position
 ): Outcome => {
@@ -342,8 +345,9 @@ export const outcomeOf = (
   const waiting = failures.find((failure) => failure !== stopped && failure.key === ConsumerKey.unknownKey)
   const toPark = failures.filter((failure) => failure !== stopped)
   const done = [...applied, ...toPark].map(({ event }) => event)
+    .filter(({ position }) => untriedFrom === undefined || position < untriedFrom)
   return {
-    reached: stopped === undefined && waiting === undefined
+    reached: stopped === undefined && waiting === undefined && untriedFrom === undefined
       ? to
       : done.reduce((max, { position }) => Position.max(max, position), from),
     stopped,

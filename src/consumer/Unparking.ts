@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Arr from "effect/Array"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -41,6 +42,8 @@ export interface OwnedPartition {
   /** The maximum number of events in a chunk that follows one that was not full, and in any chunk. */
   readonly batchSize: number
   readonly maxBatchSize: number
+  /** How long the handler of an event may take to end after an interruption. */
+  readonly stopTimeout: Duration.Duration
 }
 
 /**
@@ -100,11 +103,26 @@ export const apply = Effect.fnUntraced(function*(
     const unparked = yield* owned.processor.apply(
       { ...owned, parksAll: true },
       chunk.events,
-      (plan) => commit(owned, chunk, checkpoint, plan)
+      (plan) => commit(owned, triedOf(chunk, plan), checkpoint, plan)
     )
     if (unparked.advanced !== "changed") return unparked
   }
 })
+
+/** Returns the part of a chunk whose events were tried before the worker stopped. */
+const triedOf = (chunk: Chunk, { untriedFrom }: Pick<BatchPlan, "untriedFrom">): Chunk =>
+  untriedFrom === undefined ? chunk : {
+    events: chunk.events.filter(({ event }) => event.position < untriedFrom),
+    keys: chunk.keys.flatMap((one): ReadonlyArray<KeyProgress> => {
+      const ofKey = chunk.events.filter(({ keys }) => keys.includes(one.parked.key)).map(({ event }) => event)
+      const last = ofKey.findLast(({ position }) => position < untriedFrom)
+      return ofKey.at(-1) === last ? [one] : last === undefined ? [] : [{
+        parked: one.parked,
+        reached: placeOf(last),
+        isComplete: false
+      }]
+    })
+  }
 
 /** Rolls the transaction back because one of the keys is not parked at the event any more. */
 class NotParked {

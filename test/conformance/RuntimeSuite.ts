@@ -39,6 +39,7 @@ import { projections } from "../projection/ProjectorSuite.ts"
 import { rebuilds } from "../projection/rebuild/RebuildSuite.ts"
 import { signedSnapshots } from "../snapshot/SignedSnapshotSuite.ts"
 import { snapshots } from "../snapshot/SnapshotSuite.ts"
+import { handOvers } from "../subscription/HandOverSuite.ts"
 import { subscriptions } from "../subscription/SubscriptionSuite.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "../support/AccountFixtures.ts"
 import { timeTravel } from "../timeTravel/TimeTravelSuite.ts"
@@ -113,6 +114,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...unknownTypes,
   ...circularWaits,
   ...subscriptions,
+  ...handOvers,
   ...registries,
   ...bus,
   ...audits,

@@ -432,7 +432,8 @@ const repetitions: ReadonlyArray<Case<Stores>> = [
       epoch: owned!.epoch,
       filter: filterOf(projection, 0),
       batchSize: 10,
-      maxBatchSize: 10
+      maxBatchSize: 10,
+      stopTimeout: Duration.seconds(3)
     }
     // As after a lost connection: the first transaction is not known to commit, and the second has read the same request.
     const checkpoint = LogPosition.make(owned!.position, owned!.eventId, owned!.count)

@@ -1,0 +1,222 @@
+/** What a worker of a subscription does with the event in hand when it stops, or gives a partition to another. */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
+import type { WorkerOptions } from "../../src/consumer/ConsumerWorker.ts"
+import { EventStore } from "../../src/eventStore/EventStore.ts"
+import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
+import * as Parking from "../../src/operations/Parking.ts"
+import * as Subscription from "../../src/subscription/Subscription.ts"
+import { type Stores, upTo } from "../support/AccountFixtures.ts"
+
+const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
+
+const append = Effect.fnUntraced(function*(stream: string, ns: ReadonlyArray<number>) {
+  const store = yield* EventStore
+  yield* store.append(Sent, stream, ns.map((n) => Sent.cases.Sent.make({ n })))
+})
+
+/** The events for which a handler has ended, and a way to wait for a number of them. */
+const makeInbox = () => {
+  const got: Array<string> = []
+  const more = Latch.makeUnsafe(false)
+  const put = (label: string) => {
+    got.push(label)
+    more.openUnsafe()
+  }
+  const until = (count: number) =>
+    Effect.gen(function*() {
+      while (got.length < count) {
+        yield* more.await
+        yield* more.close
+      }
+    }).pipe(Effect.timeoutOrElse({
+      duration: "50 seconds",
+      orElse: () => Effect.die(new Error(`timed out waiting for ${count} events; handled ${got.join(" ")}`))
+    }))
+  return { got, put, until }
+}
+
+const buildWorker = (
+  subscription: Subscription.Subscription<string, typeof Sent, never>,
+  options: WorkerOptions,
+  scope: Scope.Scope
+) => Layer.buildWithScope(Layer.fresh(Subscription.layer([subscription], options)), scope)
+
+/**
+ * The cases.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const handOvers: ReadonlyArray<Case<Stores>> = [
+  test("repeats no event after a worker was closed in the middle of a batch", function*() {
+    const prefix = unique("mail")
+    const inbox = makeInbox()
+    const subscription = Subscription.make(unique("mails"), {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      handle: (_, { stream, version }) =>
+        Effect.andThen(Effect.sleep("2 millis"), Effect.sync(() => inbox.put(`${stream}/${version}`)))
+    })
+    for (const stream of ["a", "b", "c"]) yield* append(`${prefix}${stream}`, upTo(20))
+    for (const round of upTo(8)) {
+      const scope = yield* Scope.make()
+      yield* buildWorker(subscription, { batchSize: 50 }, scope)
+      yield* inbox.until(round * 7)
+      yield* Scope.close(scope, Exit.void)
+    }
+    yield* Effect.scoped(
+      Effect.flatMap(
+        Effect.scope,
+        (scope) => Effect.andThen(buildWorker(subscription, { batchSize: 50 }, scope), inbox.until(60))
+      )
+    )
+    equal(inbox.got.length, new Set(inbox.got).size, "the number of handled events")
+    equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
+  }),
+
+  test("repeats no event when partitions are given to another worker", function*() {
+    const prefix = unique("mail")
+    const inbox = makeInbox()
+    const subscription = Subscription.make(unique("mails"), {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      partitions: 4,
+      handle: (_, { stream, version }) =>
+        Effect.andThen(Effect.sleep("5 millis"), Effect.sync(() => inbox.put(`${stream}/${version}`)))
+    })
+    const streams = upTo(8).map((n) => `${prefix}${n}`)
+    for (const stream of streams) yield* append(stream, upTo(20))
+    yield* Effect.scoped(Effect.gen(function*() {
+      const scope = yield* Effect.scope
+      const options = { batchSize: 50, lease: "600 millis" } as const
+      yield* buildWorker(subscription, options, scope)
+      yield* inbox.until(10)
+      // It takes two of the four partitions over, each with a batch in hand; and gives them back.
+      const second = yield* Scope.make()
+      yield* buildWorker(subscription, options, second)
+      yield* inbox.until(100)
+      yield* Scope.close(second, Exit.void)
+      yield* inbox.until(160)
+    }))
+    equal(inbox.got.length, new Set(inbox.got).size, "the number of handled events")
+    for (const stream of streams) {
+      const versions = inbox.got.flatMap((label) => label.startsWith(`${stream}/`) ? [Number(label.split("/")[1])] : [])
+      equal(versions, upTo(20), `the versions of ${stream}`)
+    }
+    equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
+  }),
+
+  test("gives up a handler that does not end within stopTimeout, and handles its event again", function*() {
+    const prefix = unique("mail")
+    const inbox = makeInbox()
+    const begun = Latch.makeUnsafe(false)
+    let hangs = true
+    const subscription = Subscription.make(unique("mails"), {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      handle: {
+        Sent: ({ n }) =>
+          Effect.suspend(() =>
+            n === 3 && hangs ? Effect.andThen(begun.open, Effect.never) : Effect.sync(() => inbox.put(String(n)))
+          )
+      }
+    })
+    yield* append(`${prefix}a`, upTo(5))
+    const scope = yield* Scope.make()
+    yield* buildWorker(subscription, { stopTimeout: "50 millis" }, scope)
+    yield* begun.await
+    yield* Effect.timeout(Scope.close(scope, Exit.void), "30 seconds")
+    equal([...inbox.got], ["1", "2"], "the events before it")
+    hangs = false
+    yield* Effect.scoped(
+      Effect.flatMap(Effect.scope, (scope) => Effect.andThen(buildWorker(subscription, {}, scope), inbox.until(5)))
+    )
+    equal([...inbox.got], ["1", "2", "3", "4", "5"], "all events")
+  }),
+
+  test("stops at once in the pause before a retry, and keeps what it has handled", function*() {
+    const prefix = unique("mail")
+    const inbox = makeInbox()
+    const failed = Latch.makeUnsafe(false)
+    let fails = true
+    const subscription = Subscription.make(unique("mails"), {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      retry: Schedule.spaced("20 seconds"),
+      handle: {
+        Sent: ({ n }) =>
+          Effect.suspend(() =>
+            n === 3 && fails
+              ? Effect.andThen(failed.open, Effect.die(new Error("not now")))
+              : Effect.sync(() => inbox.put(String(n)))
+          )
+      }
+    })
+    yield* append(`${prefix}a`, upTo(5))
+    const scope = yield* Scope.make()
+    yield* buildWorker(subscription, { stopTimeout: "1 hour" }, scope)
+    yield* failed.await
+    yield* Effect.timeout(Scope.close(scope, Exit.void), "15 seconds")
+    fails = false
+    yield* Effect.scoped(
+      Effect.flatMap(Effect.scope, (scope) => Effect.andThen(buildWorker(subscription, {}, scope), inbox.until(5)))
+    )
+    equal([...inbox.got], ["1", "2", "3", "4", "5"], "all events")
+    equal((yield* Parking.list(subscription)).items, [], "the parked keys")
+  }),
+
+  test("repeats no event of a parked key when it stops in the middle of its retry", function*() {
+    const prefix = unique("mail")
+    const inbox = makeInbox()
+    let fails = true
+    const subscription = Subscription.make(unique("mails"), {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      retry: Schedule.recurs(0),
+      handle: (_, { stream, version }) =>
+        fails
+          ? Effect.die(new Error("not now"))
+          : Effect.andThen(Effect.sleep("2 millis"), Effect.sync(() => inbox.put(`${stream}/${version}`)))
+    })
+    const streams = upTo(3).map((n) => `${prefix}${n}`)
+    for (const stream of streams) yield* append(stream, upTo(15))
+    const parked = Effect.map(Parking.list(subscription), ({ items }) => items.length)
+    const until = (count: number) =>
+      Effect.repeat(parked, { until: (keys) => keys === count, schedule: Schedule.spaced("20 millis") }).pipe(
+        Effect.timeout("40 seconds")
+      )
+    yield* Effect.scoped(
+      Effect.flatMap(Effect.scope, (scope) => Effect.andThen(buildWorker(subscription, {}, scope), until(3)))
+    )
+    fails = false
+    // The requests stay queued.
+    equal(
+      (yield* Effect.flip(Parking.retryAll(subscription, { timeout: "10 millis" })))._tag,
+      "StillParked",
+      "without a worker"
+    )
+    for (const round of upTo(5)) {
+      const scope = yield* Scope.make()
+      yield* buildWorker(subscription, { batchSize: 50 }, scope)
+      yield* inbox.until(round * 8)
+      yield* Scope.close(scope, Exit.void)
+    }
+    yield* Effect.scoped(
+      Effect.flatMap(
+        Effect.scope,
+        (scope) => Effect.all([buildWorker(subscription, {}, scope), until(0), inbox.until(45)])
+      )
+    )
+    for (const stream of streams) {
+      const versions = inbox.got.flatMap((label) => label.startsWith(`${stream}/`) ? [Number(label.split("/")[1])] : [])
+      equal(versions, upTo(15), `the versions of ${stream}`)
+    }
+  })
+]
