@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as StreamLifecycle from "../archive/StreamLifecycle.ts"
 import type * as Command from "../command/Command.ts"
 import type { ConcurrencyConflict, EventStoreError } from "../core/errors.ts"
@@ -11,6 +11,7 @@ import type { Receipt } from "../core/Receipt.ts"
 import type * as Event from "../event/Event.ts"
 import type { AppendOptions, EventStore } from "../eventStore/EventStore.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
+import * as AggregateStream from "./AggregateStream.ts"
 
 /**
  * Closes the stream of an instance of an aggregate with a last event, as `StreamLifecycle.close` does. The instance keeps the state after
@@ -25,4 +26,7 @@ export const close = <State, Events extends Event.Any, C extends Command.Any>(
   summary: Event.Of<Events>,
   options?: AppendOptions
 ): Effect.Effect<Receipt, ConcurrencyConflict | EventStoreError, EventStore> =>
-  StreamLifecycle.close(aggregate.events, aggregate.streamOf(id), summary, options)
+  Effect.flatMap(
+    AggregateStream.of(aggregate, id),
+    (stream) => StreamLifecycle.close(aggregate.events, stream, summary, options)
+  )

@@ -24,6 +24,7 @@ import type { AggregateDecider } from "./AggregateDefinition.ts"
 import * as AggregateSnapshotter from "./AggregateSnapshotter.ts"
 import { type CachedState, catchUp, empty, foldWritten, type Loaded, verifyAndCatchUp } from "./AggregateState.ts"
 import * as AggregateStateCache from "./AggregateStateCache.ts"
+import * as AggregateStream from "./AggregateStream.ts"
 
 /**
  * Which state `load` returns. Without any of the first three it is the current one.
@@ -59,7 +60,7 @@ export const load = <State, Events extends Event.Any, C extends Command.Any>(
   atPosition === undefined && atTime === undefined && atVersion === undefined
     ? Effect.gen(function*() {
       const store = yield* EventStore.EventStore
-      const stream = decider.aggregate.streamOf(id)
+      const stream = yield* AggregateStream.of(decider.aggregate, id)
       const loader = yield* loaderOf(store, decider)
       const cached = Option.getOrUndefined(yield* loader.cached(stream))
       return toLoaded(cached !== undefined && policy === "stale" ? cached : yield* loader.current(stream, cached))
@@ -83,7 +84,7 @@ export const loadReadOnly = <State, Events extends Event.Any, C extends Command.
 ): Effect.Effect<Loaded<State>, EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
-    const stream = decider.aggregate.streamOf(id)
+    const stream = yield* AggregateStream.of(decider.aggregate, id)
     const loader = yield* loaderOf(store, decider)
     const cached = atTime === undefined ? Option.getOrUndefined(yield* loader.cached(stream)) : undefined
     const isIncluded = ({ position, version }: Pick<EncodedEvent, "position" | "version">) =>

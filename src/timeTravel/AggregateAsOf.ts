@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import { type LoadOptions, loadReadOnly } from "../aggregate/AggregateLoader.ts"
 import type { Loaded } from "../aggregate/AggregateState.ts"
+import * as AggregateStream from "../aggregate/AggregateStream.ts"
 import type * as Command from "../command/Command.ts"
 import * as AsOf from "../core/AsOf.ts"
 import { AsOfNotReached, type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
@@ -107,7 +108,7 @@ export const aggregate = <State, Events extends Event.Any, C extends Command.Any
 > =>
   Effect.gen(function*() {
     const store = yield* EventStore.EventStore
-    const stream = decider.aggregate.streamOf(id)
+    const stream = yield* AggregateStream.of(decider.aggregate, id)
     const loaded = yield* stateAt(decider, id, asOf)
     const last = loaded.version === 0
       ? Option.none()
@@ -159,7 +160,7 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
 > =>
   Stream.unwrap(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
-    const stream = decider.aggregate.streamOf(id)
+    const stream = yield* AggregateStream.of(decider.aggregate, id)
     yield* asOfReads.awaitReached(store[internals].driver, asOf)
     if (asOf._tag === "Version") {
       const last = yield* Stream.runHead(store.readStreamEncoded(stream, { direction: "backward", limit: 1 }))

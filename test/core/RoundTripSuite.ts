@@ -13,6 +13,8 @@ import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as Command from "../../src/command/Command.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, includes, ok, test, unique } from "../../src/conformance/Suite.ts"
+import * as AsOf from "../../src/core/AsOf.ts"
+import * as Version from "../../src/core/Version.ts"
 import * as Decision from "../../src/decision/Decision.ts"
 import * as Event from "../../src/event/Event.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -22,6 +24,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import * as Query from "../../src/query/Query.ts"
 import * as QueryBus from "../../src/query/QueryBus.ts"
 import * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
+import * as TimeTravel from "../../src/timeTravel/TimeTravel.ts"
 import { startProcess } from "../snapshot/SnapshotFixtures.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
 import { Lowercase, samples } from "./RoundTripSamples.ts"
@@ -150,6 +153,33 @@ export const roundTrips: ReadonlyArray<Case<Stores>> = [
     const query = yield* Effect.flip(Effect.provide(QueryBus.ask(FindUser, { email: "A@x" }), find))
     equal(query._tag, "InvalidQuery", "the error of a query")
     includes(query.message, `"/email"`, "the message of a query")
+  }),
+
+  test("an id that is not as the commands decode it is rejected by loads", function*() {
+    const Touch = Command.make("Touch", { payload: { id: Lowercase, note: Schema.String } })
+    const decider = Aggregate.make("Touched", {
+      id: "id",
+      state: Schema.Int,
+      events: Schema.TaggedUnion({ TouchedOnce: { id: Schema.String } }),
+      commands: [Touch]
+    }).decider({
+      initial: 0,
+      evolve: { TouchedOnce: (n) => n + 1 },
+      decide: { Touch: (_, { id }) => [{ _tag: "TouchedOnce", id }] }
+    })
+    const id = unique("touched")
+    yield* Effect.provide(CommandBus.dispatch(Touch, { id, note: "" }), Aggregate.layer(decider))
+    equal((yield* Aggregate.load(decider, id)).state, 1, "the state")
+    for (
+      const read of [
+        Aggregate.load(decider, id.toUpperCase()),
+        Aggregate.load(decider, id.toUpperCase(), { atVersion: Version.make(1) }),
+        TimeTravel.aggregate(decider, id.toUpperCase(), AsOf.now)
+      ]
+    ) {
+      const error = yield* Effect.flip(read)
+      includes(error.message, `the id "${id.toUpperCase()}" of "Touched" is not in the form`, "the message")
+    }
   }),
 
   test("a command id is not reused for a payload that differs in a field which its Schema loses", function*() {
