@@ -491,6 +491,7 @@ end $$;
 --   7. lock the in-flight low-water mark, and only then draw positions
 --   8. insert the events, with command_id and command_events on the first one
 --   9. look for inline projections that read the events and are not run on them: record gaps, or raise an error
+--  10. raise an error if an inline projection that is run on the events was discarded
 --
 --   p_wait              whether to wait for a lock that another transaction holds; if not, the outcome is 'busy'
 --   p_expected_version  null: any version; -1: the stream exists; else exactly that version (0: no stream)
@@ -605,6 +606,9 @@ begin
       where p_type = any (inline.types) and inline.projection <> all (coalesce(p_inline, '{}'))
   ) then
     perform evsrc.record_inline_gaps(array[p_stream], array[append_one.position], array[p_type], null, array[p_inline::text]);
+  end if;
+  if p_inline is not null then
+    perform evsrc.require_not_discarded(p_inline);
   end if;
 end $$;
 
@@ -841,6 +845,9 @@ begin
       ),
       positions, p_types, p_tags, p_inline
     );
+  end if;
+  if p_inline is not null then
+    perform evsrc.require_not_discarded(array(select unnest(covered::text[]) from unnest(p_inline) as covered));
   end if;
 end $$;
 

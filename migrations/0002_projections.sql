@@ -8,11 +8,27 @@ create table evsrc.active_generations (
   consumer text collate "C" primary key,
   generation text collate "C" not null,
   previous text collate "C",
-  activated_at timestamptz not null default clock_timestamp()
+  activated_at timestamptz not null default clock_timestamp(),
+  -- From then on the consumer can neither be run nor read.
+  discarded_at timestamptz
 );
 
+-- Raises an exception: nothing may run or read a generation that was discarded.
+create function evsrc.raise_discarded(p_generation text) returns text language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception '% was discarded', p_generation using errcode = 'EV004', constraint = p_generation;
+end $$;
+
 create function evsrc.active_generation(p_consumer text) returns text language sql stable
-return coalesce((select active.generation from evsrc.active_generations active where active.consumer = p_consumer), p_consumer);
+return coalesce(
+  (
+    select case when active.discarded_at is null then active.generation else evsrc.raise_discarded(active.generation) end
+      from evsrc.active_generations active where active.consumer = p_consumer
+  ),
+  p_consumer
+);
 
 create table evsrc.documents (
   generation text collate "C" not null,

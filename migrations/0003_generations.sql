@@ -50,7 +50,9 @@ as $$
   select existing.generation,
       case
         when existing.discarded_at is not null then 'discarded'
-        when existing.generation = evsrc.active_generation(p_consumer) then
+        when existing.generation =
+          coalesce((select active.generation from evsrc.active_generations active where active.consumer = p_consumer), p_consumer)
+        then
           case when coalesce(progress."position", 0) < existing.catch_up_position then 'building' else 'active' end
         when existing.generation is not distinct from
           (select active.previous from evsrc.active_generations active where active.consumer = p_consumer) then 'previous'
@@ -79,6 +81,7 @@ declare
   next_number integer;
 begin
   perform evsrc.lock_generations(p_consumer);
+  perform evsrc.active_generation(p_consumer);
   select existing.generation into building from evsrc.generations_of(p_consumer) existing where existing.status = 'building';
   if found then
     return building;
@@ -166,45 +169,106 @@ begin
   return next;
 end $$;
 
+-- Raises an exception if one of these generations was discarded.
+create function evsrc.require_not_discarded(p_generations text[]) returns void language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  discarded text;
+begin
+  select stored.generation into discarded from evsrc.generations stored
+    where stored.generation = any (p_generations) and stored.discarded_at is not null limit 1;
+  if found then
+    perform evsrc.raise_discarded(discarded);
+  end if;
+end $$;
+
 create function evsrc.reject_discarded() returns trigger language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if exists (
-    select from evsrc.generations stored where stored.generation = new.generation and stored.discarded_at is not null
-  ) then
-    raise exception '% was discarded', new.generation using errcode = 'EV001', hint = 'Begin another rebuild.';
-  end if;
+  perform evsrc.require_not_discarded(array[new.generation]);
+  return new;
+end $$;
+
+create function evsrc.reject_discarded_inline() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform evsrc.require_not_discarded(array[new.projection]);
   return new;
 end $$;
 
 create trigger checkpoints_not_discarded before insert on evsrc.checkpoints
   for each row execute function evsrc.reject_discarded();
+create trigger inline_projections_not_discarded before insert on evsrc.inline_projections
+  for each row execute function evsrc.reject_discarded_inline();
 
--- Discards a generation that is not active: every later write to it is rejected. remove_discarded removes its rows.
--- Returns 'discarded', or 'active' or 'unknown' with nothing changed.
-create function evsrc.discard_generation(p_consumer text, p_generation text) returns text language plpgsql volatile
+-- Discards a generation: every later write to it is rejected, and every read if it is the active one. remove_discarded removes its
+-- rows. The registration of an inline projection is removed by the same transaction, before.
+--   p_even_if  'active', 'previous' and 'leased': discard it even if it is the active generation, or the one that a rollback makes
+--              active, or if a worker has leases on it
+-- Returns 'discarded', or one of these or 'unknown' with nothing changed.
+create function evsrc.discard_generation(p_consumer text, p_generation text, p_even_if text[] default '{previous,leased}')
+returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  now_ timestamptz := clock_timestamp();
+  active evsrc.active_generations;
+  is_known boolean;
+  is_active boolean;
 begin
   perform evsrc.lock_generations(p_consumer);
-  if p_generation = evsrc.active_generation(p_consumer) then
-    return 'active';
+  if exists (select from evsrc.generations stored where stored.generation = p_generation and stored.discarded_at is not null) then
+    return 'discarded';
   end if;
-  if not exists (select from evsrc.generations_of(p_consumer) existing where existing.generation = p_generation) then
+  is_known := exists (select from evsrc.generations_of(p_consumer) existing where existing.generation = p_generation)
+    or exists (select from evsrc.inline_projections inline where inline.projection = p_generation);
+  -- A program that ran a retired inline projection may have left documents.
+  if not is_known and not (
+    p_generation = p_consumer and exists (select from evsrc.documents document where document.generation = p_generation)
+  ) then
     return 'unknown';
   end if;
+  select * into active from evsrc.active_generations stored where stored.consumer = p_consumer;
+  is_active := active.discarded_at is null and p_generation = coalesce(active.generation, p_consumer);
+  if is_active and is_known and 'active' <> all (p_even_if) then
+    return 'active';
+  end if;
+  if active.discarded_at is null and p_generation = active.previous and 'previous' <> all (p_even_if) then
+    return 'previous';
+  end if;
+  -- Waits for batches that are being written, and keeps others out.
+  perform from evsrc.checkpoints checkpoint where checkpoint.generation = p_generation order by checkpoint.partition for update;
+  if 'leased' <> all (p_even_if) and (
+    exists (
+      select from evsrc.checkpoints checkpoint
+        where checkpoint.generation = p_generation and checkpoint.owner is not null and checkpoint.leased_until >= now_
+    )
+    or exists (select from evsrc.workers worker where worker.generation = p_generation and worker.expires_at >= now_)
+  ) then
+    return 'leased';
+  end if;
   insert into evsrc.generations as stored (generation, consumer, number, discarded_at)
-    values (p_generation, p_consumer, 0, clock_timestamp())
-    on conflict (generation) do update set discarded_at = coalesce(stored.discarded_at, excluded.discarded_at);
+    values (p_generation, p_consumer, 0, now_)
+    on conflict (generation) do update set discarded_at = excluded.discarded_at;
+  if is_active then
+    insert into evsrc.active_generations as stored (consumer, generation, discarded_at) values (p_consumer, p_generation, now_)
+      on conflict (consumer) do update set discarded_at = excluded.discarded_at;
+  end if;
   update evsrc.active_generations set previous = null where consumer = p_consumer and previous = p_generation;
+  delete from evsrc.inline_gaps gap where gap.projection = p_generation;
+  delete from evsrc.inline_projections inline where inline.projection = p_generation;
   delete from evsrc.checkpoints where generation = p_generation;
   delete from evsrc.workers where generation = p_generation;
   return 'discarded';
 end $$;
 
 -- Removes up to p_limit rows of each kind of a discarded generation. Returns whether there may be more.
-create function evsrc.remove_discarded(p_generation text, p_limit integer) returns boolean language plpgsql volatile
+--   p_parking_log  whether to remove the parking log too
+create function evsrc.remove_discarded(p_generation text, p_limit integer, p_parking_log boolean default false)
+returns boolean language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -233,7 +297,69 @@ begin
         where next.generation = p_generation order by next.partition, next.key limit p_limit
     );
   get diagnostics removed = row_count;
-  return has_more or removed >= p_limit;
+  has_more := has_more or removed >= p_limit;
+  if p_parking_log then
+    delete from evsrc.parking_log entry where entry.id in (
+      select next.id from evsrc.parking_log next where next.generation = p_generation order by next.id limit p_limit
+    );
+    get diagnostics removed = row_count;
+    has_more := has_more or removed >= p_limit;
+  end if;
+  return has_more;
+end $$;
+
+-- Returns a page of all generations of all consumers, in the order of their names: whatever has rows in a table.
+--   p_max_count  documents, parked keys and entries of the parking log are counted up to this number, and one more
+create function evsrc.list_generations(p_after text, p_limit integer, p_max_count integer)
+returns table (
+  generation text, consumer text, status text, is_inline boolean, is_previous boolean, partitions integer, "position" bigint,
+  documents integer, parked integer, parking_log integer, owners text[], last_activity_at timestamptz
+) language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+  now_ timestamptz := clock_timestamp();
+  last text collate "C" := p_after;
+begin
+  for found_number in 1 .. p_limit loop
+    -- One lookup in an index of each table.
+    select min(next.generation) into last from (
+      select min(stored.generation) as generation from evsrc.generations stored where stored.generation > last
+      union all select min(stored.generation) from evsrc.checkpoints stored where stored.generation > last
+      union all select min(stored.projection) from evsrc.inline_projections stored where stored.projection > last
+      union all select min(stored.generation) from evsrc.documents stored where stored.generation > last
+      union all select min(stored.generation) from evsrc.parking_log stored where stored.generation > last
+    ) as next;
+    exit when last is null;
+    generation := last;
+    consumer := split_part(last, '~', 1);
+    is_inline := exists (select from evsrc.inline_projections stored where stored.projection = last);
+    select existing.status into status from evsrc.generations_of(list_generations.consumer) existing where existing.generation = last;
+    status := coalesce(status, case when is_inline then 'active' else 'retired' end);
+    is_previous := exists (
+      select from evsrc.active_generations active
+        where active.consumer = list_generations.consumer and active.previous = last and active.discarded_at is null
+    );
+    select count(*), min(stored.position), greatest(max(stored.heartbeat_at), max(stored.applied_at))
+      into partitions, list_generations."position", last_activity_at from evsrc.checkpoints stored where stored.generation = last;
+    select count(*) into documents
+      from (select from evsrc.documents stored where stored.generation = last limit p_max_count + 1) as counted;
+    select count(*) into parked
+      from (select from evsrc.parked stored where stored.generation = last limit p_max_count + 1) as counted;
+    select count(*) into parking_log
+      from (select from evsrc.parking_log stored where stored.generation = last limit p_max_count + 1) as counted;
+    owners := array(
+      select stored.owner from evsrc.checkpoints stored
+        where stored.generation = last and stored.owner is not null and stored.leased_until >= now_
+      union select stored.owner from evsrc.workers stored where stored.generation = last and stored.expires_at >= now_
+      order by 1
+    );
+    return next;
+  end loop;
 end $$;
 
 insert into evsrc.migrations (migration_id, name) values (3, '0003_generations') on conflict do nothing;

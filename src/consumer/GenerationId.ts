@@ -34,3 +34,23 @@ export const parse = (generation: string): GenerationId => {
   const [consumer = generation, number = "0"] = generation.split("~")
   return { consumer, number: Number(number) }
 }
+
+/**
+ * Returns the kind of a consumer. `isInline` says whether the log knows it as an inline projection.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const kindOf = (consumer: string, isInline: boolean): "projection" | "inline" | "subscription" =>
+  isInline ? "inline" : consumer.startsWith("subscription:") ? "subscription" : "projection"
+
+/**
+ * Returns the name and the version in the id of a consumer. A name contains no `@`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const versionOf = (consumer: string): { readonly name: string; readonly version: number } => {
+  const [name = consumer, version = "0"] = consumer.split("@")
+  return { name, version: Number(version) }
+}

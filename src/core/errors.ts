@@ -31,6 +31,7 @@ import {
 } from "./errors/ReadError.ts"
 import {
   CircularWait,
+  GenerationDiscarded,
   KeyStoreUnavailable,
   OutcomeUnknown,
   StoreFailure,
@@ -74,6 +75,7 @@ export const EventStoreErrorReason = Schema.Union([
   CursorExpired,
   ConsumerFailed,
   CircularWait,
+  GenerationDiscarded,
   StoreUnavailable,
   KeyStoreUnavailable,
   SubjectErased,

@@ -14,6 +14,7 @@ export {
   EventStoreError,
   type EventStoreErrorReason,
   EventsUntagged,
+  GenerationDiscarded,
   IndexIncomplete,
   InlineProjectionMissing,
   InvalidCommand,

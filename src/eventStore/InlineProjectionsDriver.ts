@@ -59,6 +59,9 @@ export interface InlineProjectionsDriver {
   /** Removes a registration and its gaps. Returns whether there was one. */
   readonly unregister: (projection: string) => Effect.Effect<boolean, EventStoreError>
 
+  /** Does the same for good: a later registration, and an append that runs the projection, fails with `GenerationDiscarded`. */
+  readonly discard: (projection: string) => Effect.Effect<boolean, EventStoreError>
+
   /**
    * Runs an effect in the caller's transaction, while no other transaction does so for the same projection. If one does, waits for it, or returns none.
    */

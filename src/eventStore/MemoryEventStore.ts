@@ -10,7 +10,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { type EventStoreError, InlineProjectionMissing, LogDiverged, storeError } from "../core/errors.ts"
+import {
+  type EventStoreError,
+  GenerationDiscarded,
+  InlineProjectionMissing,
+  LogDiverged,
+  storeError
+} from "../core/errors.ts"
 import * as Version from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
 import { toEncodedEvent } from "../event/RecordedEvent.ts"
@@ -145,6 +151,8 @@ const append = Effect.fnUntraced(function*(
     const { event: { type }, projection: { projection } } = rejected
     return yield* storeError(new InlineProjectionMissing({ projection, stream, type }))
   }
+  const discarded = inlineProjections.discardedOf(request.inlineProjections ?? [])
+  if (discarded !== undefined) return yield* storeError(new GenerationDiscarded({ generation: discarded }))
   if (inTransaction !== undefined) {
     yield* inTransaction(events.map((event, index) => toEncodedEvent(event, rows[index]!)))
   }

@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
+import { GenerationDiscarded, storeError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import type { InlineProjectionsDriver, RegisteredInlineProjection } from "./InlineProjectionsDriver.ts"
@@ -41,6 +42,8 @@ export interface MemoryInlineProjections extends InlineProjectionsDriver {
     events: ReadonlyArray<WrittenEvent>,
     covered?: ReadonlyArray<ReadonlyArray<string>>
   ) => ReadonlyArray<Gap>
+  /** Returns a projection among those that run on an append's events that was discarded. */
+  readonly discardedOf: (covered: ReadonlyArray<ReadonlyArray<string>>) => string | undefined
   /** Records gaps. */
   readonly record: (gaps: ReadonlyArray<Gap>) => void
 }
@@ -53,6 +56,7 @@ export interface MemoryInlineProjections extends InlineProjectionsDriver {
  */
 export const make = (): MemoryInlineProjections => {
   const registered = new Map<string, RegisteredInlineProjection>()
+  const discarded = new Set<string>()
   const turn = Semaphore.makeUnsafe(1)
   let editions = 0n
   const change = (projection: string, changes: Partial<RegisteredInlineProjection>): void => {
@@ -65,12 +69,22 @@ export const make = (): MemoryInlineProjections => {
     ),
     find: (projection) => Effect.sync(() => registered.get(projection)),
     register: (projection) =>
-      Effect.sync(() => {
+      Effect.suspend(() => {
+        if (discarded.has(projection.projection)) {
+          return Effect.fail(storeError(new GenerationDiscarded({ generation: projection.projection })))
+        }
         const { edition = ++editions, missedFrom } = registered.get(projection.projection) ?? {}
         registered.set(projection.projection, { ...projection, missedFrom, edition })
+        return Effect.void
       }),
     closeGaps: (projection) => Effect.sync(() => change(projection, { missedFrom: undefined, edition: ++editions })),
     unregister: (projection) => Effect.sync(() => registered.delete(projection)),
+    discard: (projection) =>
+      Effect.sync(() => {
+        discarded.add(projection)
+        return registered.delete(projection)
+      }),
+    discardedOf: (covered) => covered.flat().find((projection) => discarded.has(projection)),
     exclusively: (_projection, waits, effect) =>
       waits ? Effect.map(turn.withPermit(effect), Option.some) : turn.withPermitsIfAvailable(1)(effect),
     gapsOf: (events, covered = []) =>

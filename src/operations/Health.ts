@@ -150,7 +150,13 @@ export const of = Effect.fn("Health.of")(function*(
       continue
     }
     const unknownTypes = UnknownTypes.of(consumer, types)
-    const generation = yield* store.activeGeneration(consumer.id)
+    const active = yield* Effect.result(store.activeGeneration(consumer.id))
+    if (Result.isFailure(active)) {
+      if (active.failure.reason._tag !== "GenerationDiscarded") return yield* Effect.fail(active.failure)
+      all.push(withoutPartitions(consumer.id, Position.start, unknownTypes, redBecause(active.failure.message)))
+      continue
+    }
+    const generation = active.success
     const progress = yield* store.progress(generation)
     const parked = yield* store.parkedCounts(generation)
     const previous = options.previous?.consumers.find((one) =>
@@ -241,21 +247,31 @@ const synchronousHealth = Effect.fnUntraced(function*(
     : InlineCompleteness.whyIncomplete(consumer, yield* log.inlineProjections.find(id))
   const ofDocuments: HealthStatus.Assessment = incomplete === undefined
     ? { status: "green", reasons: [] }
-    : { status: "red", reasons: [incomplete.message] }
+    : redBecause(incomplete.message)
   const ofTypes = HealthStatus.ofUnknownTypes(unknownTypes.map((one) => ({ ...one, policy: "passes" })), [])
-  return {
-    consumer: id,
-    generation: id,
-    position,
-    lag: { events: 0, isMore: false, seconds: 0 },
-    parked: 0,
-    requested: 0,
-    heartbeatAge: undefined,
-    throughput: undefined,
-    partitions: [],
-    unknownTypes,
-    ...HealthStatus.worstOf([ofDocuments, ofTypes, ofTags], () => undefined)
-  }
+  const assessment = HealthStatus.worstOf([ofDocuments, ofTypes, ofTags], () => undefined)
+  return withoutPartitions(id, position, unknownTypes, assessment)
+})
+
+const redBecause = (reason: string): HealthStatus.Assessment => ({ status: "red", reasons: [reason] })
+
+const withoutPartitions = (
+  consumer: string,
+  position: Position.Position,
+  unknownTypes: ReadonlyArray<EventType>,
+  assessment: HealthStatus.Assessment
+): ConsumerHealth => ({
+  consumer,
+  generation: consumer,
+  position,
+  lag: { events: 0, isMore: false, seconds: 0 },
+  parked: 0,
+  requested: 0,
+  heartbeatAge: undefined,
+  throughput: undefined,
+  partitions: [],
+  unknownTypes,
+  ...assessment
 })
 
 /** Two earlier reports: the throughput is computed since `base`; `next` takes its place once it is 10 seconds old. */

@@ -9,6 +9,7 @@ import * as Predicate from "effect/Predicate"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import {
   type EventStoreError,
+  GenerationDiscarded,
   InlineProjectionMissing,
   OutcomeUnknown,
   storeError,
@@ -54,6 +55,12 @@ const detailOf = ({ message, reason: { cause } }: SqlError): string =>
 const hintOf = ({ reason: { cause } }: SqlError): string =>
   Predicate.hasProperty(cause, "hint") && Predicate.isString(cause.hint) ? `. ${cause.hint}` : ""
 
+/** Returns a field that a function of the store has set for an error; empty without it. */
+const fieldOf = ({ reason: { cause } }: SqlError, name: string): string => {
+  const value = Predicate.hasProperty(cause, name) ? cause[name] : undefined
+  return Predicate.isString(value) ? value : ""
+}
+
 const describe = (error: SqlError): string => {
   const state = sqlState(error)
   const detail = state === "EV001" ? `${detailOf(error)}${hintOf(error)}` : detailOf(error)
@@ -69,6 +76,9 @@ const describe = (error: SqlError): string => {
 export const fromSqlError = (error: SqlError): EventStoreError => {
   const message = describe(error)
   const cause = error
+  if (sqlState(error) === "EV004") {
+    return storeError(new GenerationDiscarded({ generation: fieldOf(error, "constraint") }))
+  }
   if (cannotConnect(error)) {
     return storeError(
       new StoreMisconfigured({
@@ -131,8 +141,10 @@ export const sqlErrorOf = (cause: Cause.Cause<unknown>): SqlError | undefined =>
     Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
   ).find(isSqlError)
 
-/** An invalid value (22), a constraint (23), a limit of the server (54), a deadlock, a lock timeout, a required inline projection. */
-const ofOneAppend = /^(22|23|54|40P01|55P03|EV003)/
+/**
+ * An invalid value (22), a constraint (23), a limit of the server (54), a deadlock, a lock timeout, a required or a discarded inline projection.
+ */
+const ofOneAppend = /^(22|23|54|40P01|55P03|EV003|EV004)/
 
 /**
  * Returns whether a statement of several appends may have failed because of one of them.
@@ -145,13 +157,12 @@ export const isOfOneAppend = (error: SqlError): boolean => ofOneAppend.test(sqlS
 /** Returns the error of an append that `record_inline_gaps` rejects; it names the projection and the type in fields of the error. */
 const inlineProjectionMissing = (error: SqlError, stream: string): EventStoreError | undefined => {
   if (sqlState(error) !== "EV003") return undefined
-  const { cause } = error.reason
-  const field = (name: string): string => {
-    const value = Predicate.hasProperty(cause, name) ? cause[name] : undefined
-    return Predicate.isString(value) ? value : ""
-  }
   return storeError(
-    new InlineProjectionMissing({ projection: field("constraint"), stream, type: field("dataType") })
+    new InlineProjectionMissing({
+      projection: fieldOf(error, "constraint"),
+      stream,
+      type: fieldOf(error, "dataType")
+    })
   )
 }
 

@@ -59,6 +59,18 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
         ),
         (rows) => rows.length > 0
       ),
+    discard: (projection) =>
+      Effect.map(
+        query(
+          `with gaps as (delete from ${schema}.inline_gaps where projection = $1), discarded as (`
+            + `insert into ${schema}.generations as stored (generation, consumer, number, discarded_at) `
+            + "values ($1, $1, 0, clock_timestamp()) on conflict (generation) do update "
+            + "set discarded_at = coalesce(stored.discarded_at, excluded.discarded_at)) "
+            + `delete from ${schema}.inline_projections where projection = $1 returning projection`,
+          [projection]
+        ),
+        (rows) => rows.length > 0
+      ),
     exclusively: (projection, waits, effect) => {
       const key = "(to_regclass($1)::oid::integer, hashtext($2))"
       const lock = waits

@@ -78,6 +78,8 @@ const requireNoCheckpoints = Effect.fnUntraced(function*(
   documents: ProjectionStoreDriver,
   { id }: Projection.Any | Projection.AnyHandler
 ): Effect.fn.Return<void, EventStoreError> {
+  // Fails when it was discarded: a store without transactions would keep the documents.
+  yield* documents.activeGeneration(id)
   const generations = yield* documents.generations(id)
   if (generations.every(({ status }) => status === "discarded")) return
   return yield* storeError(

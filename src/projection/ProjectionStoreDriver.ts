@@ -262,6 +262,59 @@ export interface GenerationView {
 }
 
 /**
+ * A reason not to discard a generation.
+ *
+ * - `active`: it is the active one, or an inline projection
+ * - `previous`: a rollback would make it active
+ * - `leased`: a worker has leases on it, or waits for some
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AgainstDiscard = "active" | "previous" | "leased"
+
+/**
+ * A number of rows, counted up to a maximum.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RowCount {
+  readonly count: number
+  /** Whether there are more. */
+  readonly isMore: boolean
+}
+
+/**
+ * A generation of any consumer, with what it has written.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StoredGeneration {
+  readonly generation: string
+  /** The id of the consumer, such as `orders@1` or `subscription:mail@2`. */
+  readonly consumer: string
+  readonly kind: "projection" | "inline" | "subscription"
+  readonly status: Generation["status"]
+  /** Whether queries read it and workers write to it. */
+  readonly isActive: boolean
+  /** Whether `Rebuild.rollback` makes it active. */
+  readonly isRollbackTarget: boolean
+  /** The workers that have a lease on one of its partitions, or wait for one; empty if none has sent a heartbeat within its lease. */
+  readonly owners: ReadonlyArray<string>
+  /** The number of its checkpoints; 0 for an inline projection. */
+  readonly checkpoints: number
+  /** The lowest of its checkpoints; undefined without one. */
+  readonly position: Position | undefined
+  readonly documents: RowCount
+  readonly parked: RowCount
+  readonly parkingLog: RowCount
+  /** When a worker last sent a heartbeat or applied an event; undefined without checkpoints. */
+  readonly lastActivity: DateTime.Utc | undefined
+}
+
+/**
  * The generations of a consumer.
  *
  * @since 0.1.0
@@ -281,13 +334,30 @@ export interface GenerationsDriver {
   readonly cutOver: (request: CutOverRequest) => Effect.Effect<CutOverOutcome, EventStoreError>
 
   /**
-   * Removes a generation that is not active, with everything it has written, in several transactions. Repeat it when it was interrupted. After
-   * the first transaction no worker can write to the generation, and no cut-over can make it active. The log of its parked events remains.
+   * Discards a generation, all or nothing, unless a reason against it holds that `evenIf` does not name. From then on no worker can write to it, no
+   * cut-over can make it active, and reads and claims of a consumer whose active generation it is fail with `GenerationDiscarded`.
+   * `removeDiscarded` removes its rows.
    */
   readonly discard: (
     consumer: string,
-    generation: string
-  ) => Effect.Effect<"discarded" | "active" | "unknown", EventStoreError>
+    generation: string,
+    evenIf: ReadonlyArray<AgainstDiscard>
+  ) => Effect.Effect<"discarded" | "unknown" | AgainstDiscard, EventStoreError>
+
+  /** Removes a part of what a discarded generation has written, in one transaction. Returns whether there may be more. */
+  readonly removeDiscarded: (
+    generation: string,
+    options: { readonly parkingLog: boolean }
+  ) => Effect.Effect<boolean, EventStoreError>
+
+  /** Returns a page of the generations of all consumers, by name. */
+  readonly allGenerations: (page: {
+    /** The name after which the page begins. */
+    readonly after: string | undefined
+    readonly limit: number
+    /** Documents, parked keys and entries of the parking log are counted up to this number. */
+    readonly maxCount: number
+  }) => Effect.Effect<ReadonlyArray<StoredGeneration>, EventStoreError>
 
   /** Returns a page of documents of a generation. */
   readonly generationPage: (page: GenerationPage) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>

@@ -28,6 +28,7 @@ import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
 import { checkpoints } from "../operations/CheckpointsSuite.ts"
 import { audits } from "../operations/DeliveryAuditSuite.ts"
+import { retiredGenerations } from "../operations/GenerationsSuite.ts"
 import { massParking } from "../operations/MassParkingSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
@@ -121,6 +122,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...parking,
   ...massParking,
   ...checkpoints,
+  ...retiredGenerations,
   ...consumerKeys,
   ...consumerKeyRejections,
   ...rebuilds,

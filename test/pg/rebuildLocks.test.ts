@@ -5,6 +5,7 @@ import { Reactivity } from "effect/reactivity"
 import { Position, ProjectionStore } from "evsrc"
 import { PgProjectionStore } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
+import * as Discard from "../../src/projection/rebuild/Discard.ts"
 import { layerPostgres } from "../support/Database.ts"
 
 const connection = Effect.flatMap(PgClient.PgClient, ({ config }) => PgClient.makeClient(config)).pipe(
@@ -60,7 +61,7 @@ describe("concurrent rebuilds", () => {
       yield* other`select * from evsrc.cut_over('f@1', 'f@1~1', false, null)`
       assert.strictEqual(yield* driver.activeGeneration("f@1"), "f@1", "readers do not wait for the cut-over")
       const claiming = yield* Effect.forkChild(driver.claim(claim))
-      const discarding = yield* Effect.forkChild(driver.discard("f@1", "f@1~1"))
+      const discarding = yield* Effect.forkChild(driver.discard("f@1", "f@1~1", ["previous", "leased"]))
       yield* untilBlocked(sql, 2)
       yield* other`commit`
       assert.strictEqual((yield* Fiber.join(claiming)).generation, "f@1~1")
@@ -108,7 +109,7 @@ describe("concurrent rebuilds", () => {
       // As after a process that died behind the first part.
       yield* sql`select evsrc.discard_generation('f@1', ${generation}), evsrc.remove_discarded(${generation}, 5000)`
       assert.strictEqual((yield* remaining(generation)).length, 7000)
-      assert.strictEqual(yield* driver.discard("f@1", generation), "discarded")
+      assert.strictEqual(yield* Discard.discard(driver, "f@1", generation), "discarded")
       assert.strictEqual((yield* remaining(generation)).length, 0)
       assert.strictEqual((yield* remaining("f@1")).length, 12_000)
       yield* sql`select evsrc.remove_discarded('f@1', 5000)`

@@ -74,6 +74,22 @@ export class StoreMisconfigured extends Schema.TaggedError<StoreMisconfigured>("
 ) {}
 
 /**
+ * A program runs or reads a generation that was discarded, or appends with an inline projection that was. Nothing was written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class GenerationDiscarded extends Schema.TaggedError<GenerationDiscarded>("evsrc/GenerationDiscarded")(
+  "GenerationDiscarded",
+  { generation: Schema.String }
+) {
+  override get message(): string {
+    return `Generation "${this.generation}" was discarded with all that it had written, so no program may run or read it; deploy a release that has `
+      + "a version of the consumer still in use, or raise the version; after the discard of a rebuild, begin another"
+  }
+}
+
+/**
  * A handler waits for its own consumer, or a transaction for a consumer to reach an event that it has not committed. The wait could never end.
  *
  * @since 0.1.0

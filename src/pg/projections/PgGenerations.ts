@@ -6,8 +6,15 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as GenerationId from "../../consumer/GenerationId.ts"
 import * as Position from "../../core/Position.ts"
-import type { Generation, GenerationsDriver, GenerationView } from "../../projection/ProjectionStoreDriver.ts"
+import type {
+  AgainstDiscard,
+  Generation,
+  GenerationsDriver,
+  GenerationView,
+  StoredGeneration
+} from "../../projection/ProjectionStoreDriver.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import { documentOf, type DocumentRow } from "./PgDocuments.ts"
 
@@ -19,6 +26,22 @@ interface GenerationRow {
   readonly partitions: number
   readonly partitioned_by: string | null
   readonly position: bigint
+}
+
+/** A row of `list_generations`. */
+interface StoredRow {
+  readonly generation: string
+  readonly consumer: string
+  readonly status: Generation["status"]
+  readonly is_inline: boolean
+  readonly is_previous: boolean
+  readonly partitions: number
+  readonly position: bigint | null
+  readonly documents: number
+  readonly parked: number
+  readonly parking_log: number
+  readonly owners: ReadonlyArray<string>
+  readonly last_activity_at: Date | null
 }
 
 interface CutOverRow {
@@ -70,17 +93,19 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
         ]),
         ([row]) => cutOverOf(row!)
       ),
-    discard: Effect.fnUntraced(function*(consumer, generation) {
-      const outcome = yield* valueOf<"discarded" | "active" | "unknown">("discard_generation($1, $2)", [
+    discard: (consumer, generation, evenIf) =>
+      valueOf<"discarded" | "unknown" | AgainstDiscard>("discard_generation($1, $2, $3::text[])", [
         consumer,
-        generation
-      ])
-      let hasMore = outcome === "discarded"
-      while (hasMore) {
-        hasMore = yield* valueOf<boolean>("remove_discarded($1, $2)", [generation, removedPerTransaction])
-      }
-      return outcome
-    }),
+        generation,
+        evenIf
+      ]),
+    removeDiscarded: (generation, { parkingLog }) =>
+      valueOf<boolean>("remove_discarded($1, $2, $3)", [generation, removedPerTransaction, parkingLog]),
+    allGenerations: ({ after = "", limit, maxCount }) =>
+      Effect.map(
+        query<StoredRow>(`select * from ${schema}.list_generations($1, $2, $3)`, [after, limit, maxCount]),
+        (rows) => rows.map((row) => storedOf(row, maxCount))
+      ),
     generationPage: ({ after, limit, generation }) =>
       Effect.map(
         query<DocumentRow>(
@@ -108,6 +133,27 @@ const generationOf = (
   partitionedBy: partitioned_by ?? undefined,
   position: Position.make(position)
 })
+
+const storedOf = (row: StoredRow, maxCount: number): StoredGeneration => {
+  const { consumer, documents, generation, is_inline, is_previous, last_activity_at, owners, parked, parking_log } = row
+  const { partitions, position, status } = row
+  const countOf = (count: number) => ({ count: Math.min(count, maxCount), isMore: count > maxCount })
+  return {
+    generation,
+    consumer,
+    kind: GenerationId.kindOf(consumer, is_inline),
+    status,
+    isActive: status === "active",
+    isRollbackTarget: is_previous,
+    owners,
+    checkpoints: partitions,
+    position: position === null ? undefined : Position.make(position),
+    documents: countOf(documents),
+    parked: countOf(parked),
+    parkingLog: countOf(parking_log),
+    lastActivity: last_activity_at === null ? undefined : DateTime.makeUnsafe(last_activity_at)
+  }
+}
 
 const cutOverOf = ({ missing, outcome }: CutOverRow): CutOver => {
   switch (outcome) {

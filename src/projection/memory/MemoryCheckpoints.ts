@@ -29,10 +29,11 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
           readAt
         }))
     ),
-  activeGeneration: (consumer) => Effect.sync(() => MemoryState.activeOf(state, consumer)),
+  activeGeneration: (consumer) => MemoryState.requireActive(state, consumer),
   checkpoint: (consumer) =>
-    Effect.sync(() =>
-      MemoryState.reachedBy(MemoryState.generationOf(state, MemoryState.activeOf(state, consumer)).partitions)
+    Effect.map(
+      MemoryState.requireActive(state, consumer),
+      (generation) => MemoryState.reachedBy(MemoryState.generationOf(state, generation).partitions)
     ),
   applied: (generation, partition) =>
     Effect.sync(() => Array.from(MemoryState.generationOf(state, generation).partitions[partition]?.segments ?? [])),

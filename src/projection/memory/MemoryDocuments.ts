@@ -41,10 +41,12 @@ export const make = (
         for (const { changes, generation } of writes) MemoryState.writeDocuments(state, generation, changes)
       }),
     get: (consumer, key) =>
-      Effect.sync(() => Option.fromUndefinedOr(load(MemoryState.activeOf(state, consumer), [key])[0])),
+      Effect.map(
+        MemoryState.requireActive(state, consumer),
+        (generation) => Option.fromUndefinedOr(load(generation, [key])[0])
+      ),
     list: (page) =>
-      Effect.sync(() => {
-        const generation = MemoryState.activeOf(state, page.consumer)
+      Effect.map(MemoryState.requireActive(state, page.consumer), (generation) => {
         const { documents, partitions } = MemoryState.generationOf(state, generation)
         const lowest = partitions.toSorted((a, b) => a.position < b.position ? -1 : 1)[0]
         return {
@@ -55,8 +57,7 @@ export const make = (
         }
       }),
     unindexed: (consumer, fields, limit) =>
-      Effect.sync(() => {
-        const generation = MemoryState.activeOf(state, consumer)
+      Effect.map(MemoryState.requireActive(state, consumer), (generation) => {
         const isIndexed = DocumentPages.isIndexedBy(fields)
         const { documents } = MemoryState.generationOf(state, generation)
         const found = Array.from(documents.values()).filter((document) => !isIndexed(document))

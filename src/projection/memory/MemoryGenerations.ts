@@ -8,8 +8,17 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as GenerationId from "../../consumer/GenerationId.ts"
+import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
-import type { CutOverOutcome, CutOverRequest, Generation, GenerationsDriver } from "../ProjectionStoreDriver.ts"
+import type {
+  AgainstDiscard,
+  CutOverOutcome,
+  CutOverRequest,
+  Generation,
+  GenerationsDriver,
+  RowCount,
+  StoredGeneration
+} from "../ProjectionStoreDriver.ts"
 import * as MemoryState from "./MemoryState.ts"
 
 /**
@@ -20,7 +29,10 @@ export const make = (state: MemoryState.MemoryState): Omit<GenerationsDriver, "g
   beginGeneration: (consumer, head) =>
     Effect.andThen(
       MemoryState.requireNotInline(state, consumer),
-      Effect.map(DateTime.now, (now) => begin(state, consumer, head, now))
+      Effect.andThen(
+        MemoryState.requireActive(state, consumer),
+        Effect.map(DateTime.now, (now) => begin(state, consumer, head, now))
+      )
     ),
   generations: (id) =>
     Effect.sync(() => {
@@ -38,9 +50,44 @@ export const make = (state: MemoryState.MemoryState): Omit<GenerationsDriver, "g
         }
       })
     }),
-  cutOver: (request) => Effect.map(Clock.currentTimeMillis, (now) => cutOver(state, request, now)),
-  discard: (consumer, generation) => Effect.sync(() => discard(state, consumer, generation))
+  cutOver: (request) =>
+    Effect.andThen(
+      MemoryState.requireActive(state, request.consumer),
+      Effect.map(Clock.currentTimeMillis, (now) => cutOver(state, request, now))
+    ),
+  discard: (consumer, generation, evenIf) =>
+    Effect.gen(function*() {
+      const isInline = (yield* inlineIds(state)).includes(generation)
+      const now = yield* Clock.currentTimeMillis
+      return discard(state, consumer, generation, { evenIf, isInline, now })
+    }),
+  removeDiscarded: (generation, { parkingLog }) => Effect.sync(() => removeDiscarded(state, generation, parkingLog)),
+  allGenerations: ({ after = "", limit, maxCount }) =>
+    Effect.gen(function*() {
+      const inline = yield* inlineIds(state)
+      const now = yield* Clock.currentTimeMillis
+      const hasRows = (name: string) => {
+        const { documents, log, partitions } = MemoryState.generationOf(state, name)
+        return partitions.length + documents.size + log.length > 0
+      }
+      const names = new Set([
+        ...Array.from(state.generations.keys()).filter(hasRows),
+        ...Array.from(state.consumers.values()).flatMap(({ entries }) => entries.map(({ generation }) => generation)),
+        ...state.discarded,
+        ...inline
+      ])
+      return Array.from(names)
+        .filter((name) => name > after)
+        .toSorted((a, b) => a < b ? -1 : 1)
+        .slice(0, limit)
+        .map((name) => storedOf(state, name, { isInline: inline.includes(name), maxCount, now }))
+    })
 })
+
+const inlineIds = (state: MemoryState.MemoryState): Effect.Effect<ReadonlyArray<string>, EventStoreError> =>
+  state.inlineProjections === undefined
+    ? Effect.succeed([])
+    : Effect.map(state.inlineProjections.registered, (all) => all.map(({ projection }) => projection))
 
 /** Returns a consumer's generations. One that ran without a rebuild has its first generation. */
 const consumerOf = (state: MemoryState.MemoryState, id: string): MemoryState.ConsumerState => {
@@ -133,22 +180,89 @@ const missingOf = (
   }, 0n)
 }
 
+/** Returns whether a worker has sent a heartbeat within its lease. */
+const ownersOf = ({ partitions, workers }: MemoryState.GenerationState, now: number): ReadonlyArray<string> => {
+  const leased = partitions.flatMap(({ leasedUntil, owner }) =>
+    owner !== undefined && leasedUntil !== undefined && DateTime.toEpochMillis(leasedUntil) >= now ? [owner] : []
+  )
+  const waiting = Array.from(workers).flatMap(([owner, until]) => until >= now ? [owner] : [])
+  return Array.from(new Set([...leased, ...waiting])).toSorted()
+}
+
 const discard = (
   state: MemoryState.MemoryState,
   id: string,
-  generation: string
-): "discarded" | "active" | "unknown" => {
+  generation: string,
+  { evenIf, isInline, now }: {
+    readonly evenIf: ReadonlyArray<AgainstDiscard>
+    readonly isInline: boolean
+    readonly now: number
+  }
+): "discarded" | "unknown" | AgainstDiscard => {
+  if (state.discarded.has(generation)) return "discarded"
   const consumer = consumerOf(state, id)
+  const found = state.generations.get(generation)
   const entry = consumer.entries.find((entry) => entry.generation === generation)
-  if (consumer.active === generation) return "active"
-  if (entry === undefined) return "unknown"
-  entry.isDiscarded = true
+  const isKnown = entry !== undefined || isInline
+  if (!isKnown && (generation !== id || found === undefined || found.documents.size === 0)) return "unknown"
+  if (isKnown && consumer.active === generation && !evenIf.includes("active")) return "active"
+  if (consumer.previous === generation && !evenIf.includes("previous")) return "previous"
+  const { partitions, workers } = MemoryState.generationOf(state, generation)
+  if (!evenIf.includes("leased") && ownersOf(MemoryState.generationOf(state, generation), now).length > 0) {
+    return "leased"
+  }
+  if (entry !== undefined) entry.isDiscarded = true
   state.discarded.add(generation)
-  if (consumer.previous === generation) consumer.previous = undefined
-  const { documents, parked, partitions, workers } = MemoryState.generationOf(state, generation)
+  if (consumer.previous === generation || consumer.active === generation) consumer.previous = undefined
   // A worker that still owns a partition must not write to it.
   for (const partition of partitions) partition.epoch++
   partitions.length = 0
-  for (const removed of [documents, parked, workers]) removed.clear()
+  workers.clear()
   return "discarded"
+}
+
+const removeDiscarded = (state: MemoryState.MemoryState, generation: string, parkingLog: boolean): boolean => {
+  if (!state.discarded.has(generation)) return false
+  const { documents, log, parked } = MemoryState.generationOf(state, generation)
+  documents.clear()
+  parked.clear()
+  if (parkingLog) log.length = 0
+  return false
+}
+
+const countOf = (count: number, max: number): RowCount => ({ count: Math.min(count, max), isMore: count > max })
+
+const storedOf = (
+  state: MemoryState.MemoryState,
+  generation: string,
+  { isInline, maxCount, now }: { readonly isInline: boolean; readonly maxCount: number; readonly now: number }
+): StoredGeneration => {
+  const { consumer: id } = GenerationId.parse(generation)
+  const consumer = consumerOf(state, id)
+  const entry = consumer.entries.find((one) => one.generation === generation)
+  const found = MemoryState.generationOf(state, generation)
+  const { documents, log, parked, partitions } = found
+  const status = state.discarded.has(generation)
+    ? "discarded"
+    : entry !== undefined
+    ? statusOf(state, consumer, entry)
+    : isInline
+    ? "active"
+    : "retired"
+  return {
+    generation,
+    consumer: id,
+    kind: GenerationId.kindOf(id, isInline),
+    status,
+    isActive: status === "active",
+    isRollbackTarget: consumer.previous === generation && !state.discarded.has(consumer.active),
+    owners: ownersOf(found, now),
+    checkpoints: partitions.length,
+    position: partitions.length === 0 ? undefined : MemoryState.reachedBy(partitions),
+    documents: countOf(documents.size, maxCount),
+    parked: countOf(parked.size, maxCount),
+    parkingLog: countOf(log.length, maxCount),
+    lastActivity: partitions.flatMap(({ appliedAt, heartbeatAt }) => [heartbeatAt, ...appliedAt ? [appliedAt] : []])
+      .reduce<DateTime.Utc | undefined>((last, at) => last === undefined ? at : DateTime.max(last, at), undefined)
+  }
 }

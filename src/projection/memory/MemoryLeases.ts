@@ -9,7 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Claim, ClaimRequest, LeaseDriver, ReadsChange } from "../../consumer/LeaseDriver.ts"
-import { type EventStoreError, storeError, StoreMisconfigured } from "../../core/errors.ts"
+import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import * as MemoryState from "./MemoryState.ts"
 
 /**
@@ -47,7 +47,7 @@ const claim = (
   const { consumer, lease, owner, partitionedBy, partitions: wanted, reads, renewOnly = false } = request
   const name = request.generation ?? MemoryState.activeOf(state, consumer)
   if (state.discarded.has(name)) {
-    return Result.fail(misconfigured(`Generation "${name}" was discarded; begin another rebuild`))
+    return Result.fail(storeError(new GenerationDiscarded({ generation: name })))
   }
   const { parked, partitions, workers } = MemoryState.generationOf(state, name)
   const until = now + Duration.toMillis(lease)

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type { EncodedDocument, Progress } from "../../consumer/CheckpointDriver.ts"
 import type { DeliverySegment } from "../../consumer/DeliveryLog.ts"
 import type { Parked, ParkingEntry } from "../../consumer/ParkingDriver.ts"
-import { type EventStoreError, storeError, StoreMisconfigured } from "../../core/errors.ts"
+import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
 import type { InlineProjectionsDriver } from "../../eventStore/InlineProjectionsDriver.ts"
 
@@ -144,7 +144,21 @@ export const generationOf = (state: MemoryState, name: string): GenerationState 
 }
 
 /**
- * Returns the name of a consumer's active generation.
+ * Returns the name of a consumer's active generation, or fails if it was discarded.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const requireActive = (state: MemoryState, consumer: string): Effect.Effect<string, EventStoreError> =>
+  Effect.suspend(() => {
+    const generation = activeOf(state, consumer)
+    return state.discarded.has(generation)
+      ? Effect.fail(storeError(new GenerationDiscarded({ generation })))
+      : Effect.succeed(generation)
+  })
+
+/**
+ * Returns the name of a consumer's active generation, which may have been discarded.
  *
  * @since 0.1.0
  * @category accessors

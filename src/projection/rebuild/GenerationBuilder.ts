@@ -19,6 +19,7 @@ import * as DocumentProcessor from "../DocumentProcessor.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
 import { ProjectionStore } from "../ProjectionStore.ts"
 import type { Generation, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
+import * as Discard from "./Discard.ts"
 import { RebuildRejected } from "./RebuildError.ts"
 import * as RebuildProgress from "./RebuildProgress.ts"
 
@@ -92,7 +93,7 @@ export const begin = Effect.fnUntraced(function*(
   let generation = yield* beginOne
   if (generation !== active && (yield* LogIdentity.hasDiverged(events, yield* store.progress(generation)))) {
     yield* Effect.logWarning(`${generation} was built on events that the log does not have any more; it is begun again`)
-    yield* store.discard(projection.id, generation)
+    yield* Discard.discard(store, projection.id, generation)
     generation = yield* beginOne
   }
   const generations = yield* store.generations(projection.id)

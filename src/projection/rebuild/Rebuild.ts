@@ -42,6 +42,7 @@ import type * as Projection from "../ProjectionDefinition.ts"
 import { ProjectionStore } from "../ProjectionStore.ts"
 import type { Generation } from "../ProjectionStoreDriver.ts"
 import * as CutOverLoop from "./CutOver.ts"
+import * as Discard from "./Discard.ts"
 import * as DocumentComparison from "./DocumentComparison.ts"
 import * as GenerationBuilder from "./GenerationBuilder.ts"
 import { RebuildRejected } from "./RebuildError.ts"
@@ -228,7 +229,7 @@ export const discard = Effect.fn("Rebuild.discard")(function*(
   generation: string
 ): Effect.fn.Return<void, RebuildRejected | EventStoreError, ProjectionStore> {
   const { driver } = (yield* ProjectionStore)[internals]
-  const outcome = yield* driver.discard(projection.id, generation)
+  const outcome = yield* Discard.discard(driver, projection.id, generation)
   if (outcome === "unknown") {
     return yield* GenerationBuilder.noGeneration(projection, `there is no generation "${generation}"`)
   }

@@ -269,7 +269,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       reads: "",
       lease: hold
     }
-    equal((yield* Effect.flip(store.claim(claim))).reason._tag, "StoreMisconfigured", "a worker that would build it")
+    equal((yield* Effect.flip(store.claim(claim))).reason._tag, "GenerationDiscarded", "a worker that would build it")
     equal(yield* store.beginGeneration(counts.id, Position.start), `${counts.id}~3`, "the next has another name")
   }),
 
