@@ -241,10 +241,10 @@ begin
   end if;
   -- Waits for batches that are being written, and keeps others out.
   perform from evsrc.checkpoints checkpoint where checkpoint.generation = p_generation order by checkpoint.partition for update;
+  -- An owner from which a lease was taken may still be handling events until its end.
   if 'leased' <> all (p_even_if) and (
     exists (
-      select from evsrc.checkpoints checkpoint
-        where checkpoint.generation = p_generation and checkpoint.owner is not null and checkpoint.leased_until >= now_
+      select from evsrc.checkpoints checkpoint where checkpoint.generation = p_generation and checkpoint.leased_until >= now_
     )
     or exists (select from evsrc.workers worker where worker.generation = p_generation and worker.expires_at >= now_)
   ) then

@@ -5,6 +5,7 @@ import {
   Checkpoints,
   DeliveryAudit,
   EventStore,
+  Generations,
   Health,
   Parking,
   Projection,
@@ -121,6 +122,42 @@ layer(memory, { excludeTestServices: true })("an inline projection", (it) => {
 
       const wasKnown = yield* Projector.retireInline(OpenOrders.id)
       assert.isTrue(wasKnown)
+    }))
+})
+
+const soldOf = (version: number) =>
+  Projection.make("sold", {
+    version,
+    events: OrderEvent,
+    document: Schema.Int,
+    key: (event) => event._tag === "OrderPlaced" ? event.lines.map(({ sku }) => sku) : [],
+    evolve: {
+      OrderPlaced: (sold = 0) => sold + 1,
+      OrderShipped: Projection.ignore,
+      OrderCancelled: Projection.ignore
+    }
+  })
+
+layer(memory, { excludeTestServices: true })("a retired version", (it) => {
+  it.effect("is listed and discarded", () =>
+    Effect.gen(function*() {
+      const { position } = yield* place("1", "ann", [{ sku: "tea", quantity: 5 }])
+      for (const projection of [soldOf(1), soldOf(3)]) {
+        yield* ProjectionStore.awaitPosition(projection, position, "10 seconds").pipe(
+          Effect.provide(Projector.layer([projection]))
+        )
+      }
+
+      const all = yield* Generations.list()
+      const retired = all.filter(({ newerVersion, owners, status }) =>
+        newerVersion !== undefined && owners.length === 0 && status !== "discarded"
+      )
+      assert.deepStrictEqual(retired.map(({ documents, generation }) => [generation, documents.count]), [["sold@1", 1]])
+      for (const { generation } of retired) yield* Generations.discard(generation, { evenIfActive: true })
+
+      const error = yield* Effect.flip(ProjectionStore.get(soldOf(1), "tea"))
+      assert.include(error.message, `Generation "sold@1" was discarded`)
+      assert.deepStrictEqual(yield* ProjectionStore.get(soldOf(3), "tea"), Option.some(1))
     }))
 })
 

@@ -89,7 +89,7 @@ const runTo = (projection: ReturnType<typeof visits>, position: Position.Positio
 /** A generation with a checkpoint, documents, a parked key with a request, and entries in the parking log. */
 const fill = Effect.fnUntraced(function*(consumer: string, lease: Duration.Duration, documents = 3) {
   const store = yield* ProjectionStore.driver
-  const claim = { consumer, owner: `${consumer}'s worker`, partitions: 1, partitionedBy: "stream", lease }
+  const claim = { consumer, owner: `${consumer}'s worker`, partitions: 1, partitionedBy: "stream", reads: "{}", lease }
   const { assigned: [assignment] } = yield* store.claim(claim)
   const advance = {
     generation: consumer,

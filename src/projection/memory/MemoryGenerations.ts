@@ -180,14 +180,21 @@ const missingOf = (
   }, 0n)
 }
 
-/** Returns whether a worker has sent a heartbeat within its lease. */
-const ownersOf = ({ partitions, workers }: MemoryState.GenerationState, now: number): ReadonlyArray<string> => {
+type Leases = Pick<MemoryState.GenerationState, "partitions" | "workers">
+
+/** Returns the workers that have sent a heartbeat within their leases. */
+const ownersOf = ({ partitions, workers }: Leases, now: number): ReadonlyArray<string> => {
   const leased = partitions.flatMap(({ leasedUntil, owner }) =>
     owner !== undefined && leasedUntil !== undefined && DateTime.toEpochMillis(leasedUntil) >= now ? [owner] : []
   )
-  const waiting = Array.from(workers).flatMap(([owner, until]) => until >= now ? [owner] : [])
+  const waiting = Array.from(workers).flatMap(([owner, { until }]) => until >= now ? [owner] : [])
   return Array.from(new Set([...leased, ...waiting])).toSorted()
 }
+
+/** Returns whether a worker has a lease, or waits for one, or may still handle the events of a lease that was taken from it. */
+const isLeased = (leases: Leases, now: number): boolean =>
+  ownersOf(leases, now).length > 0
+  || leases.partitions.some(({ heldUntil }) => heldUntil !== undefined && DateTime.toEpochMillis(heldUntil) >= now)
 
 const discard = (
   state: MemoryState.MemoryState,
@@ -208,9 +215,7 @@ const discard = (
   if (isKnown && consumer.active === generation && !evenIf.includes("active")) return "active"
   if (consumer.previous === generation && !evenIf.includes("previous")) return "previous"
   const { partitions, workers } = MemoryState.generationOf(state, generation)
-  if (!evenIf.includes("leased") && ownersOf(MemoryState.generationOf(state, generation), now).length > 0) {
-    return "leased"
-  }
+  if (!evenIf.includes("leased") && isLeased({ partitions, workers }, now)) return "leased"
   if (entry !== undefined) entry.isDiscarded = true
   state.discarded.add(generation)
   if (consumer.previous === generation || consumer.active === generation) consumer.previous = undefined
