@@ -96,6 +96,20 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     ["orders@1", "Order-1", "OrderPlaced", "Projector.retireInline"]
   ],
   [
+    new evsrc.DiscardRejected({ generation: "orders@1", reason: "Unknown" }),
+    [`"orders@1"`, "no such generation", "Generations.list"]
+  ],
+  [
+    new evsrc.DiscardRejected({ generation: "orders@1", reason: "Active" }),
+    [`"orders@1"`, "active generation", "`evenIfActive: true`"]
+  ],
+  [
+    new evsrc.DiscardRejected({ generation: "orders@1", reason: "RollbackTarget" }),
+    ["Rebuild.rollback", "`evenIfRollbackTarget: true`"]
+  ],
+  [new evsrc.DiscardRejected({ generation: "orders@1", reason: "Leased" }), ["workers run it", "stop the programs"]],
+  [new evsrc.GenerationDiscarded({ generation: "orders@1" }), [`"orders@1" was discarded`, "raise the version"]],
+  [
     new evsrc.RebuildRejected({ projection: "orders@1", reason: "Active", detail: "it is active" }),
     ["orders@1", "it is active"]
   ],
