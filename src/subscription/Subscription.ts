@@ -186,7 +186,11 @@ export const layer = <const S extends Any>(
         yield* registry.register("Subscription.layer", { consumer, store: driver, status })
       }
       for (const subscription of subscriptions) {
-        if (subscription.from === "now") yield* startAtHead(subscription)
+        // A subscription that was discarded must not stop the others: its worker is stuck, and says so.
+        if (subscription.from === "now") {
+          yield* Effect.catchReason(startAtHead(subscription), "EventStoreError", "GenerationDiscarded", () =>
+            Effect.void)
+        }
       }
       yield* ConsumerWorker.runAll("Subscription.layer", workers)
       return Subscriptions.of({ status: registry.status(driver, "subscription") })

@@ -45,6 +45,9 @@ const until = <A, E, R>(self: Effect.Effect<A, E, R>, isReached: (a: A) => boole
 const reasonOf = (error: DiscardRejected | RebuildRejected | EventStoreError): string =>
   error._tag === "EventStoreError" ? error.reason._tag : error.reason
 
+const reasonOfAppend = (error: { readonly _tag: string } | EventStoreError): string =>
+  "reason" in error ? error.reason._tag : error._tag
+
 /** Counts the visits of the pages of a site. */
 const visits = (name: string, version = 1) =>
   Projection.make(name, {
@@ -207,6 +210,29 @@ export const retiredGenerations: ReadonlyArray<Case<Stores>> = [
     equal(Array.from(handled), ["1:one", "2:one", "2:two"], "the current version is not concerned")
   }),
 
+  test("a discarded subscription does not stop the others of an old process", function*() {
+    const handled: Array<string> = []
+    const name = unique("mail")
+    const old = Subscription.make(name, {
+      events: Visited,
+      from: "now",
+      where: { streamPrefix: `${name}-` },
+      handle: { Visited: ({ page }) => Effect.sync(() => handled.push(`old:${page}`)) }
+    })
+    const other = mails(unique("other"), 1, handled)
+    yield* Effect.scoped(Layer.build(Subscription.layer([old], options)))
+    yield* untilFree(old.id)
+    yield* Generations.discard(old.id, { evenIfActive: true })
+    yield* Effect.gen(function*() {
+      yield* visit(`${name}-a`, "one")
+      yield* visit(`${other.name}-a`, "one")
+      const { status } = yield* Subscription.Subscriptions
+      yield* until(status, (all) => all.find(({ consumer }) => consumer === old.id)?.state === "stuck")
+      yield* until(Effect.sync(() => handled.length), (n) => n === 1)
+    }).pipe(Effect.provide(Subscription.layer([old, other], options)))
+    equal(Array.from(handled), ["1:one"], "the other one's event")
+  }),
+
   test("reads of a discarded version fail, and a rebuild does not bring it back", function*() {
     const name = unique("visits")
     const first = visits(name)
@@ -316,6 +342,32 @@ export const retiredGenerations: ReadonlyArray<Case<Stores>> = [
     equal((yield* store.parkingLog(consumer, { limit: 10 })).length, 1, "its entries")
     yield* Generations.discard(consumer, { removeParkingLog: true })
     equal((yield* find(consumer))!.parkingLog.count, 0, "it is removed on request")
+  }),
+
+  test("appends that race with the discard of an inline projection leave no document", function*() {
+    const inline = inlineVisits(unique("inline"))
+    const layer = Layer.fresh(Projector.layerInline([inline]))
+    const outcomes = yield* Effect.gen(function*() {
+      yield* visit(`${inline.name}-0`, "home")
+      const appends = Array.from({ length: 40 }, (_, n) =>
+        visit(`${inline.name}-${n % 8}`, `page${n % 4}`).pipe(
+          Effect.as("appended"),
+          Effect.catch((error) => Effect.succeed(reasonOfAppend(error)))
+        ))
+      const discarding = Generations.discard(inline.id, { evenIfActive: true })
+      const [all] = yield* Effect.all([
+        Effect.all(appends, { concurrency: 10 }),
+        Effect.andThen(Effect.yieldNow, discarding)
+      ], { concurrency: "unbounded" })
+      return [...all, yield* Effect.map(Effect.flip(visit(`${inline.name}-0`, "home")), reasonOfAppend)]
+    }).pipe(Effect.provide(layer))
+    equal(
+      outcomes.every((one) => one === "appended" || one === "GenerationDiscarded"),
+      true,
+      `the outcomes: ${outcomes.join()}`
+    )
+    equal(outcomes.at(-1), "GenerationDiscarded", "the last append")
+    equal((yield* find(inline.id))!.documents.count, 0, "its documents")
   }),
 
   test("a discarded inline projection is refused in running programs and in new ones", function*() {
