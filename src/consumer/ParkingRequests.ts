@@ -146,11 +146,13 @@ const readStreams = Effect.fnUntraced(function*(
       { concurrency: concurrentReads }
     )
     for (const stream of read) {
-      if (left <= 0) return streams
-      streams.push(cut(stream, left))
+      if (left === 0) return streams
+      const taken = cut(stream, left)
+      streams.push(taken)
       // A stream without a waiting event takes a read, too.
-      left -= Math.max(1, stream.events.length)
+      left -= Math.max(1, taken.events.length)
     }
+    if (left === 0) return streams
   }
   return streams
 })

@@ -83,6 +83,16 @@ export const samples: Readonly<Record<string, Sample>> = {
     [{ iban: "x" }, { a: "b" }],
     [[{ iban: "x", a: "b" }, "/a"]]
   ),
+  "a record with checked keys": sample(
+    Schema.Record(Schema.String.check(Schema.isPattern(/^[A-Z]{3}$/)), Schema.Int),
+    [{}, { EUR: 1, USD: 2 }],
+    [[{ EUR: 1, usd: 2 }, "/usd"]]
+  ),
+  "a record with keys of a template": sample(
+    Schema.Record(Schema.TemplateLiteral(["x-", Schema.String]), Schema.Int),
+    [{ "x-a": 1 }],
+    [[{ "x-a": 1, a: 2 } as Record<`x-${string}`, number>, "/a"]]
+  ),
   "a recursive Schema": sample(Tree, [{ leaf: 5n, trees: [{ leaf: "x", trees: [] }] }], [
     [{ leaf: "x", trees: [{ leaf: "5", trees: [] }] }, "/trees/0/leaf"]
   ]),

@@ -169,6 +169,31 @@ const bulk: ReadonlyArray<Case<Stores>> = [
     )
   }),
 
+  test("retries parked streams of different lengths, also where a batch ends within one", function*() {
+    for (const batchSize of [1, 2, 5, 10]) {
+      const { append, awaitConsumer, poison, projection, seen } = fixture()
+      const lengths = [3, 1, 1, 1, 1, 1, 1, 2, 1, 7, 1, 2]
+      yield* Effect.gen(function*() {
+        for (const [index, length] of lengths.entries()) {
+          poison.add(`s${index}-1`)
+          for (const n of upTo(length)) yield* append(`s${index}-`, n)
+        }
+        yield* awaitConsumer(yield* append("good", 1))
+        poison.clear()
+        const outcome = yield* Parking.retryAll(projection)
+        equal([outcome.requested, outcome.retried], [12, 12], `the outcome in batches of ${batchSize}`)
+        for (const [index, length] of lengths.entries()) {
+          equal(
+            yield* seen(`s${index}-`),
+            upTo(length).map((n) => `s${index}-${n}`),
+            `stream ${index} in batches of ${batchSize}`
+          )
+        }
+        yield* equalComplete(projection)
+      }).pipe(Effect.provide(Projector.layer([projection], { batchSize })))
+    }
+  }),
+
   test("frees no key before the high-water mark has reached the checkpoint again", function*() {
     const { append, awaitConsumer, poison, projection, seen } = fixture(1, "document")
     poison.add("a1")

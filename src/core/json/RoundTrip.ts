@@ -59,7 +59,10 @@ const changesKeys = ({ indexSignatures, propertySignatures }: SchemaAST.Objects)
   // A struct without fields takes every value but null.
   (indexSignatures.length === 0 && propertySignatures.length === 0)
   || (indexSignatures.length > 0 && (indexSignatures.length > 1 || propertySignatures.length > 0))
-  || indexSignatures.some(({ parameter }) => parameter.encoding !== undefined)
+  // A record leaves out an entry whose key does not satisfy the Schema of its keys.
+  || indexSignatures.some(({ parameter }) =>
+    parameter._tag !== "String" || parameter.checks !== undefined || parameter.encoding !== undefined
+  )
 
 /**
  * Returns the comparison of a Schema's values.
@@ -132,7 +135,10 @@ const ofObjects = ({ indexSignatures, propertySignatures }: SchemaAST.Objects): 
     for (const name of new Set([...Reflect.ownKeys(given), ...Reflect.ownKeys(read)])) {
       if (fields.has(name)) continue
       const record = records.find(({ isKey }) => isKey(name))
-      const found = inField(name, record?.difference(Reflect.get(given, name), Reflect.get(read, name)))
+      const [value, valueRead] = [Reflect.get(given, name), Reflect.get(read, name)]
+      // An entry of no record is left out.
+      if (record === undefined && typeof name === "string" && value !== undefined) return [name]
+      const found = inField(name, record?.difference(value, valueRead))
       if (found !== undefined) return found
     }
     return same
