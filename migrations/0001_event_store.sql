@@ -985,10 +985,64 @@ create type evsrc.event_page_row as (
   head_id uuid,
   -- The number of events after p_since and up to the high-water mark, and the last position assigned after the mark was computed.
   since_events bigint,
-  assigned bigint
+  assigned bigint,
+  -- The position up to which the page has examined the log, and the id of the event there; null if that is the high-water mark.
+  scanned_to bigint,
+  scanned_to_id uuid
 );
 
+-- Returns the hash of the tag with the fewest events after p_after, as far as counted. A search for events that have all of the tags
+-- starts from it.
+create function evsrc.most_selective_tag_hash(p_tags text[], p_after bigint) returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  selective_hash bigint;
+begin
+  if cardinality(p_tags) = 1 then
+    return hashtextextended(p_tags[1], 0);
+  end if;
+  select hash into selective_hash
+    from unnest(p_tags) with ordinality as candidate(tag, ordinal), hashtextextended(candidate.tag, 0) as hash
+    order by (
+      select count(*) from (
+        select from evsrc.event_tags tagged where tagged.tag_hash = hash and tagged.position > p_after limit 500
+      ) as counted
+    ), candidate.ordinal
+    limit 1;
+  return selective_hash;
+end $$;
+
+-- Returns up to which position a page examines the log that begins after p_after and may end at p_to, so that its time is bounded however
+-- few events it finds: p_to, or the position of an earlier event. A page examines all events of at most p_scan positions. With a tag it
+-- examines the events of a tenth as many entries in the index of tags, because they are not side by side. Its callers set the plan.
+create function evsrc.scan_end(p_after bigint, p_to bigint, p_scan integer, p_tag_hash bigint) returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  first_position bigint;
+  scanned_to bigint;
+begin
+  if p_tag_hash is null then
+    if p_to - p_after <= p_scan then
+      return p_to;
+    end if;
+    -- Rolled-back positions leave gaps of any width.
+    select event.position into first_position from evsrc.log event
+      where event.position > p_after order by event.position limit 1;
+    select event.position into scanned_to from evsrc.log event
+      where event.position < first_position + p_scan order by event.position desc limit 1;
+  elsif p_to - p_after > p_scan / 10 then
+    select tagged.position into scanned_to from evsrc.event_tags tagged
+      where tagged.tag_hash = p_tag_hash and tagged.position > p_after
+      order by tagged.position
+      offset greatest(p_scan / 10, 1) - 1 limit 1;
+  end if;
+  return least(scanned_to, p_to);
+end $$;
+
 -- Returns a page of the log: events after p_after, up to the high-water mark, that the filter selects (see matches_filter).
+--   p_scan                           how many positions to examine at most (see scan_end)
 --   p_after_id                       null, or the id that the event at p_after must have
 --   p_after_since, p_after_events    null, or the number of events that the log must have after p_after_since and up to p_after
 --   p_since                          null, or the position after which to count the events up to the high-water mark; at most 10,000
@@ -997,11 +1051,13 @@ create type evsrc.event_page_row as (
 create function evsrc.read_all(
   p_after bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer,
   p_partition_tag text default null, p_after_id uuid default null, p_after_since bigint default null, p_after_events bigint default null,
-  p_since bigint default null
+  p_since bigint default null, p_scan integer default 20000
 ) returns setof evsrc.event_page_row language plpgsql volatile
--- One generic plan, which follows the index of positions.
+-- One generic plan, which follows the index of positions, or that of tags and looks each event up. Other joins read the whole log.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set enable_mergejoin = off
+set enable_hashjoin = off
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -1009,6 +1065,9 @@ declare
   high_water_mark_id uuid;
   events_since bigint;
   last_position bigint;
+  selective_hash bigint;
+  scan_end bigint;
+  scan_end_id uuid;
   empty_page evsrc.event_page_row;
 begin
   if p_after_id is not null and not evsrc.has_events(array[p_after], array[p_after_id]) then
@@ -1030,21 +1089,49 @@ begin
       where event.position > p_since and event.position <= high_water_mark;
   end if;
   select event.id into high_water_mark_id from evsrc.log event where event.position = high_water_mark;
-  return query
-    select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
-        event.metadata, event.recorded_at, event.tags, high_water_mark_id, events_since, last_position
-      from evsrc.log event
-      where event.position > p_after and event.position <= high_water_mark
-        and evsrc.matches_filter(
-          event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions, p_partition_tag
-        )
-      order by event.position
-      limit p_limit;
+  if p_tags is not null then
+    selective_hash := evsrc.most_selective_tag_hash(p_tags, p_after);
+  end if;
+  -- Without a filter, p_limit is a bound already.
+  if p_types is not null or p_tags is not null or p_stream_prefix is not null or p_partitions > 1 then
+    scan_end := evsrc.scan_end(p_after, high_water_mark, p_scan, selective_hash);
+  end if;
+  if scan_end < high_water_mark then
+    select event.id into scan_end_id from evsrc.log event where event.position = scan_end;
+  else
+    scan_end := null;
+  end if;
+  if p_tags is null then
+    return query
+      select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
+          event.metadata, event.recorded_at, event.tags, high_water_mark_id, events_since, last_position, scan_end, scan_end_id
+        from evsrc.log event
+        where event.position > p_after and event.position <= coalesce(scan_end, high_water_mark)
+          and evsrc.matches_filter(
+            event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions, p_partition_tag
+          )
+        order by event.position
+        limit p_limit;
+  else
+    return query
+      select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
+          event.metadata, event.recorded_at, event.tags, high_water_mark_id, events_since, last_position, scan_end, scan_end_id
+        from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
+        where tagged.tag_hash = selective_hash and tagged.position > p_after
+          and tagged.position <= coalesce(scan_end, high_water_mark)
+          and evsrc.matches_filter(
+            event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions, p_partition_tag
+          )
+        order by tagged.position
+        limit p_limit;
+  end if;
   if not found then
     empty_page.head := high_water_mark;
     empty_page.head_id := high_water_mark_id;
     empty_page.since_events := events_since;
     empty_page.assigned := last_position;
+    empty_page.scanned_to := scan_end;
+    empty_page.scanned_to_id := scan_end_id;
     return next empty_page;
   end if;
 end $$;
@@ -1185,25 +1272,66 @@ begin
   end if;
 end $$;
 
--- Returns the number of events after p_after and up to p_to that the filter selects (see matches_filter), counted up to p_limit,
--- and the time at which the first was recorded.
+-- Returns the number of events after p_after and up to p_to that the filter selects (see matches_filter), counted up to p_limit, with the
+-- time at which the first was recorded.
+--   p_scan      how many positions to examine at most (see scan_end)
+--   counted_to  the position up to which they were counted: p_to, or that of an earlier event
+--   since       if none is among them, the time at which the next event of any kind was recorded; null if counted_to is p_to
 create function evsrc.count_lag(
   p_after bigint, p_to bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer,
-  p_partitions integer, p_partition_tag text
-) returns table (events integer, since timestamptz) language sql stable
+  p_partitions integer, p_partition_tag text, p_scan integer default 20000
+) returns table (events integer, since timestamptz, counted_to bigint) language plpgsql volatile
+-- As in read_all.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_mergejoin = off
+set enable_hashjoin = off
 set search_path = pg_catalog, pg_temp
 as $$
-  select count(*)::integer, min(recorded_at)
-    from (
-      select event.recorded_at from evsrc.log event
-        where event.position > p_after and event.position <= p_to
-          and evsrc.matches_filter(
-            event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions, p_partition_tag
-          )
-        order by event.position
-        limit p_limit
-    ) as waiting
-$$;
+declare
+  selective_hash bigint;
+  scan_end bigint := p_to;
+  last_position bigint;
+begin
+  if p_tags is not null then
+    selective_hash := evsrc.most_selective_tag_hash(p_tags, p_after);
+  end if;
+  if p_types is not null or p_tags is not null or p_stream_prefix is not null or p_partitions > 1 then
+    scan_end := evsrc.scan_end(p_after, p_to, p_scan, selective_hash);
+  end if;
+  if p_tags is null then
+    select count(*)::integer, min(waiting.recorded_at), max(waiting.position) into events, since, last_position
+      from (
+        select event.recorded_at, event.position from evsrc.log event
+          where event.position > p_after and event.position <= scan_end
+            and evsrc.matches_filter(
+              event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions, p_partition_tag
+            )
+          order by event.position
+          limit p_limit
+      ) as waiting;
+  else
+    select count(*)::integer, min(waiting.recorded_at), max(waiting.position) into events, since, last_position
+      from (
+        select event.recorded_at, event.position
+          from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
+          where tagged.tag_hash = selective_hash and tagged.position > p_after and tagged.position <= scan_end
+            and evsrc.matches_filter(
+              event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, p_partition, p_partitions, p_partition_tag
+            )
+          order by tagged.position
+          limit p_limit
+      ) as waiting;
+  end if;
+  counted_to := case when events >= p_limit then last_position else scan_end end;
+  if events = 0 and counted_to < p_to then
+    select event.recorded_at into since from evsrc.log event
+      where event.position > counted_to and event.position <= p_to
+      order by event.position
+      limit 1;
+  end if;
+  return next;
+end $$;
 
 -- The types of the events in the log, by the categories of their streams, as count_event_types has counted them. At most 1,000
 -- categories: the events of all others are under the category ''. A log whose streams have no categories has one for each stream.
@@ -1316,37 +1444,18 @@ begin
       from (select) as always left join evsrc.event_types known on true;
 end $$;
 
--- Returns the hash of the tag with the fewest events after p_after, as far as counted. A search for events that have all of the tags
--- starts from it.
-create function evsrc.most_selective_tag_hash(p_tags text[], p_after bigint) returns bigint language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  selective_hash bigint;
-begin
-  if cardinality(p_tags) = 1 then
-    return hashtextextended(p_tags[1], 0);
-  end if;
-  select hash into selective_hash
-    from unnest(p_tags) with ordinality as candidate(tag, ordinal), hashtextextended(candidate.tag, 0) as hash
-    order by (
-      select count(*) from (
-        select from evsrc.event_tags tagged where tagged.tag_hash = hash and tagged.position > p_after limit 500
-      ) as counted
-    ), candidate.ordinal
-    limit 1;
-  return selective_hash;
-end $$;
-
 -- Returns the events after p_after that match a query (see query_items) and are visible now, with the high-water mark of just before.
 -- Below an event above that mark another event may still appear. A condition on what was read therefore names the mark, and the
--- positions already seen above it.
+-- positions already seen above it. A page that examines only a part of the log (see scan_end) ends at or below the mark.
 create function evsrc.read_query(
-  p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[], p_after bigint, p_limit integer
+  p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[], p_after bigint, p_limit integer,
+  p_scan integer default 20000
 ) returns setof evsrc.event_page_row language plpgsql volatile
 -- As in append_one: one generic plan of index lookups.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set enable_mergejoin = off
+set enable_hashjoin = off
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -1354,24 +1463,39 @@ declare
   high_water_mark_id uuid;
   empty_page evsrc.event_page_row;
   items evsrc.query_item[] := evsrc.query_items(p_item_count, p_type_items, p_types, p_tag_items, p_tags);
+  selective_hashes bigint[];
+  scan_end bigint;
+  scan_end_id uuid;
+  last_position constant bigint := 9223372036854775807;
 begin
   select event.id into high_water_mark_id from evsrc.log event where event.position = high_water_mark;
   if not exists (select from unnest(items) as item where cardinality(item.tags) = 0) then
+    select array_agg(evsrc.most_selective_tag_hash(item.tags, p_after) order by item.ordinal) into selective_hashes
+      from unnest(items) with ordinality as item(types, tags, ordinal);
+    -- All entries of a tag match an item that names nothing else, so p_limit is a bound already.
+    select min(evsrc.scan_end(p_after, high_water_mark, p_scan, item.tag_hash)) into scan_end
+      from unnest(items, selective_hashes) as item(types, tags, tag_hash)
+      where cardinality(item.types) > 0 or cardinality(item.tags) > 1;
+    if scan_end < high_water_mark then
+      select event.id into scan_end_id from evsrc.log event where event.position = scan_end;
+    else
+      scan_end := null;
+    end if;
     return query
       select high_water_mark, found_event.position, found_event.stream, found_event.version, found_event.type,
           found_event.schema_version, found_event.id, found_event.data, found_event.metadata, found_event.recorded_at, found_event.tags,
-          high_water_mark_id, null::bigint, null::bigint
+          high_water_mark_id, null::bigint, null::bigint, scan_end, scan_end_id
         from (
           -- Reads of each item no more events than the page holds, in order, because a tag may have a million events.
           select distinct on (match.position) match.position, match.stream, match.version, match.type, match.schema_version, match.id,
               match.data, match.metadata, match.recorded_at, match.tags
-            from unnest(items) as item
-              cross join lateral (select evsrc.most_selective_tag_hash(item.tags, p_after) as tag_hash offset 0) as selective
+            from unnest(items, selective_hashes) as item(types, tags, tag_hash)
               cross join lateral (
                 select event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
                     event.metadata, event.recorded_at, event.tags
                   from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
-                  where tagged.tag_hash = selective.tag_hash and tagged.position > p_after
+                  where tagged.tag_hash = item.tag_hash and tagged.position > p_after
+                    and tagged.position <= coalesce(scan_end, last_position)
                     and event.tags @> item.tags and (cardinality(item.types) = 0 or event.type = any (item.types))
                   order by tagged.position
                   limit p_limit
@@ -1380,11 +1504,17 @@ begin
             limit p_limit
         ) as found_event;
   else
+    scan_end := evsrc.scan_end(p_after, high_water_mark, p_scan, null);
+    if scan_end < high_water_mark then
+      select event.id into scan_end_id from evsrc.log event where event.position = scan_end;
+    else
+      scan_end := null;
+    end if;
     return query
       select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.data,
-          event.metadata, event.recorded_at, event.tags, high_water_mark_id, null::bigint, null::bigint
+          event.metadata, event.recorded_at, event.tags, high_water_mark_id, null::bigint, null::bigint, scan_end, scan_end_id
         from evsrc.log event
-        where event.position > p_after
+        where event.position > p_after and event.position <= coalesce(scan_end, last_position)
           and exists (select 1 from unnest(items) as item
             where (cardinality(item.tags) = 0 or event.tags @> item.tags)
               and (cardinality(item.types) = 0 or event.type = any (item.types)))
@@ -1394,6 +1524,8 @@ begin
   if not found then
     empty_page.head := high_water_mark;
     empty_page.head_id := high_water_mark_id;
+    empty_page.scanned_to := scan_end;
+    empty_page.scanned_to_id := scan_end_id;
     return next empty_page;
   end if;
 end $$;

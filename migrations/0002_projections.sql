@@ -321,9 +321,9 @@ create table evsrc.checkpoints (
   owner text collate "C",
   -- Until then no other process may claim the partition. Without an owner, no process may: a cut-over holds the generation.
   leased_until timestamptz,
-  -- The time of the owner's last heartbeat, and of the last event applied.
+  -- The time of the owner's last heartbeat, and that at which the checkpoint last moved or an event behind it was applied.
   heartbeat_at timestamptz not null default clock_timestamp(),
-  applied_at timestamptz,
+  advanced_at timestamptz,
   -- Set by reset_checkpoints: the delivery log begins after this position, and parking_log with this time.
   delivery_from bigint not null default 0,
   reset_at timestamptz,
@@ -599,7 +599,7 @@ begin
   update evsrc.checkpoints
     set position = p_to, event_id = p_to_id, count_since = p_to_since, count_events = p_to_events, heartbeat_at = now_, applied = applied + applied_events,
       digest = digest # coalesce((select bit_xor(segment_digest) from unnest(p_segment_digests) as segment_digest), 0),
-      applied_at = case when applied_events > 0 then now_ else applied_at end
+      advanced_at = case when p_to <> p_from or applied_events > 0 then now_ else advanced_at end
     where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_from;
   if not found then
     return 'lost';
@@ -694,7 +694,7 @@ begin
   update evsrc.checkpoints
     set applied = applied + cardinality(p_positions),
       digest = digest # coalesce((select bit_xor(event_digest) from unnest(p_digests) as event_digest), 0),
-      applied_at = clock_timestamp()
+      advanced_at = clock_timestamp()
     where generation = p_generation and partition = p_partition;
   -- Those before the first segment begin one.
   insert into evsrc.delivery_log as log (generation, partition, first, events, digest)

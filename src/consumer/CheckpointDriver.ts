@@ -100,8 +100,8 @@ export interface Progress {
   readonly heartbeatAt: DateTime.Utc
   /** The checkpoint was reset to this position; 0 if it never was. */
   readonly deliveryFrom: Position
-  /** When an event was last applied. */
-  readonly appliedAt: DateTime.Utc | undefined
+  /** When the checkpoint last moved, or an event behind it was applied. */
+  readonly advancedAt: DateTime.Utc | undefined
   /** When this progress was read. */
   readonly readAt: DateTime.Utc
 }

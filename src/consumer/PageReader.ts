@@ -1,5 +1,5 @@
 /**
- * Reads the events of a partition page by page. After a full page it reads the next one in advance, while the caller applies the page.
+ * Reads the events of a partition page by page. Unless a page is the last one, it reads the next in advance, while the caller applies the page.
  *
  * @since 0.1.0
  */
@@ -27,8 +27,10 @@ export interface Page {
   readonly headEventId: string | undefined
   /** How many events there are just before the high-water mark, if it is known. */
   readonly headCount?: LogPosition.EventCount | undefined
-  /** Whether the page has as many events as it may have, so that more may follow at once. */
-  readonly isFull: boolean
+  /** The position up to which the page has every event, and where the next page starts. */
+  readonly reached: LogPosition.LogPosition
+  /** Whether that is the high-water mark. Otherwise more events may follow at once, although the page may be empty. */
+  readonly isLast: boolean
   /** Returns false for an event that was read only because of its type, and whose stream has another category. */
   readonly isRelevant: (event: EncodedEvent) => boolean
 }
@@ -55,7 +57,7 @@ export interface PageReader {
 export interface PageOptions {
   readonly driver: EventStoreDriver
   readonly filter: LogFilter
-  /** The maximum number of events in a page that follows one that was not full. */
+  /** The maximum number of events in a page that follows the last one, or one without events. */
   readonly batchSize: number
   /** The maximum number of events in any page. */
   readonly maxBatchSize: number
@@ -91,18 +93,18 @@ export const make = ({ batchSize, driver, filter, maxBatchSize, stopsAtUnknown }
       })
       marks = marksAfter(marks, page)
       yield* withinLog(driver, position, page.events, page.head)
+      const isLast = page.reached.position >= page.head
       // Otherwise the page lacks events of a type that has appeared.
-      if (yield* unknown.hasAllUpTo(page.head)) return { ...page, isFull: page.events.length >= limit, isRelevant }
+      if (yield* unknown.hasAllUpTo(isLast ? page.head : page.reached.position)) return { ...page, isLast, isRelevant }
     }
   })
 
   return {
     read: Effect.fnUntraced(function*(after) {
       const page = yield* ahead === undefined ? fetch(after, batchSize) : Fiber.join(ahead)
-      const last = page.events.at(-1)
-      ahead = page.isFull && last !== undefined
-        ? yield* Effect.forkChild(fetch(LogPosition.ofEvent(last), nextLimit(page.events, batchSize, maxBatchSize)))
-        : undefined
+      ahead = page.isLast
+        ? undefined
+        : yield* Effect.forkChild(fetch(page.reached, nextLimit(page.events, batchSize, maxBatchSize)))
       return page
     }),
     discard: Effect.suspend(() => {
@@ -190,14 +192,14 @@ export const marksAfter = (marks: Marks, { assigned, head, headCount }: PageOfEv
 const maxPageCharacters = 4 * 1024 * 1024
 
 /**
- * Returns the maximum number of events in the page after a full one: twice as many, as long as the page stays small. The payloads of a few
+ * Returns the maximum number of events in the page after one that is not the last: twice as many, as long as the page stays small. The payloads of a few
  * events tell how large it will be.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const nextLimit = (events: ReadonlyArray<EncodedEvent>, min: number, max: number): number => {
-  if (max <= min) return min
+  if (max <= min || events.length === 0) return min
   const step = Math.ceil(events.length / 8)
   const sample = events.filter((_, index) => index % step === 0)
   const characters = sample.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0) / sample.length

@@ -326,7 +326,7 @@ const nextChunk = Effect.fnUntraced(function*(
   for (let pages = 0; !isLast && reached.size === 0 && pages < maxPagesInChunk; pages++) {
     const page = yield* driver.readAll({ ...filter, after: pass.after, limit })
     size.read(page.events)
-    const read = page.events.length < limit ? page.head : page.events.at(-1)!.position
+    const read = page.reached.position
     isLast = read >= upTo
     // The high-water mark may step back for a moment, to before an append in flight.
     if (read <= pass.after && !isLast) yield* Effect.sleep("10 millis")

@@ -199,7 +199,7 @@ const processPages = Effect.fnUntraced(function*(
     checkpoint = done.checkpoint
     if (done.stopped === undefined) {
       delay = retryDelay.first
-      if (!page.isFull) yield* Effect.raceFirst(events[internals].driver.changed(checkpoint.position), requests.await)
+      if (page.isLast) yield* Effect.raceFirst(events[internals].driver.changed(checkpoint.position), requests.await)
       continue
     }
     if (awaitsNewerCode(partition.processor.consumer, done.stopped.error)) return done.stopped.error
@@ -245,8 +245,7 @@ const processPage = Effect.fnUntraced(function*(
   page: PageReader.Page
 ): Effect.fn.Return<ProcessedPage | undefined, EventStoreError> {
   const { parked, report } = partition
-  const { events, head, isFull } = page
-  const to = isFull ? events.at(-1)!.position : Position.max(checkpoint.position, head)
+  const { events, head, reached: { position: to } } = page
   const batch = selectFrom(partition, events.filter(page.isRelevant))
   if (batch.length > 0) return yield* inSpan(applyBatch(partition, checkpoint, page, to, batch), partition, events)
   if (to !== checkpoint.position) return yield* applyBatch(partition, checkpoint, page, to, batch)
@@ -275,7 +274,7 @@ const applyBatch = Effect.fnUntraced(
     batch: ReadonlyArray<ConsumerKey.KeyedEvent>
   ): Effect.fn.Return<ProcessedPage | undefined, EventStoreError> {
     const { parked, processor, report } = partition
-    const { head, isFull } = page
+    const { head, isLast } = page
     const { position: from } = checkpoint
     const logPositionAt = logPositionsOf(checkpoint, page)
     while (true) {
@@ -291,7 +290,7 @@ const applyBatch = Effect.fnUntraced(
       yield* countApplied(partition, committed.applied)
       const { applied, reached: position, stopped } = committed
       yield* report({
-        state: stopped !== undefined ? "stuck" : isFull ? "catching-up" : "live",
+        state: stopped !== undefined ? "stuck" : isLast ? "live" : "catching-up",
         position,
         head,
         applied,
@@ -307,13 +306,15 @@ const applyBatch = Effect.fnUntraced(
 /** Returns the function that finds the event at a position that a page may reach, and the number of events before it. */
 const logPositionsOf = (
   checkpoint: LogPosition.LogPosition,
-  { events, head, headCount, headEventId }: PageReader.Page
+  { events, head, headCount, headEventId, reached }: PageReader.Page
 ) =>
 (position: Position.Position): LogPosition.LogPosition =>
   position === checkpoint.position
     ? checkpoint
     : position === head
     ? LogPosition.make(head, headEventId, headCount)
+    : position === reached.position
+    ? reached
     : LogPosition.make(position, events.find((event) => event.position === position)?.id)
 
 /**

@@ -63,10 +63,9 @@ const readFrom = (
     : Stream.paginate(
       from,
       (after: Position.Position) =>
-        Effect.map(driver.readAll({ ...filter, after, limit: defaultPageSize }), ({ events }) => {
-          const last = events.at(-1)?.position
-          const isDone = last === undefined || events.length < defaultPageSize || last >= upTo
-          return [events, isDone ? Option.none() : Option.some(last)] as const
+        Effect.map(driver.readAll({ ...filter, after, limit: defaultPageSize }), ({ events, head, reached }) => {
+          const isDone = reached.position >= head || reached.position >= upTo
+          return [events, isDone ? Option.none() : Option.some(reached.position)] as const
         })
     )
 }

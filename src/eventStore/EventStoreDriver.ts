@@ -285,8 +285,13 @@ export interface LagRequest extends LogFilter {
 export interface Lag {
   /** The number of events that wait, at most the limit. */
   readonly events: number
-  /** When the first of them was recorded. */
+  /**
+   * When the first of them was recorded. If there is none up to `reached`, when the first event of any kind after it was recorded: no event has waited
+   * for longer.
+   */
   readonly since: Option.Option<DateTime.Utc>
+  /** The position up to which they were counted: below `to` when the limit was reached, or as many positions were examined as one call may. */
+  readonly reached: Position
 }
 
 /**
@@ -334,6 +339,11 @@ export interface QueryPage {
  */
 export interface PageOfEvents {
   readonly events: ReadonlyArray<EncodedEvent>
+  /**
+   * Where the next page starts: the page has every event up to there. Below `head`, more events may follow at once, although the page may be empty. It
+   * is the last event of a page with as many events as its limit, or the last one that was examined, of whatever type.
+   */
+  readonly reached: LogPosition
   readonly head: Position
   /** The id of the event at the high-water mark; undefined for an empty log. */
   readonly headEventId: string | undefined
@@ -404,8 +414,8 @@ export interface EventStoreDriver {
   readonly readStream: (page: StreamPage) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>
 
   /**
-   * Reads one page of the log in position order, and the high-water mark `head`: no further event can appear at or below it. A page shorter than its
-   * limit contains every event up to `head`.
+   * Reads one page of the log in position order, and the high-water mark `head`: no further event can appear at or below it. A page contains every event
+   * up to `reached`. It examines a limited number of positions (`Limits.scannedPositions`), so that its time is bounded however rare its events are.
    */
   readonly readAll: (page: LogPage) => Effect.Effect<PageOfEvents, EventStoreError>
 
@@ -419,7 +429,7 @@ export interface EventStoreDriver {
 
   /**
    * Reads one page of the visible matches of a query in position order, also above the high-water mark, and the high-water mark just before the
-   * read. It serves decisions; consumers read the log by `readAll`.
+   * read. A page shorter than its limit, whose `reached` is not below `head`, has all of them. It serves decisions; consumers read the log by `readAll`.
    */
   readonly readByQuery: (page: QueryPage) => Effect.Effect<PageOfEvents, EventStoreError>
 

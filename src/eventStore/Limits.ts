@@ -27,6 +27,11 @@ export interface Limits {
   readonly appendEvents: number
   /** Events or documents read in one page; 10,000 by default. */
   readonly pageSize: number
+  /**
+   * Positions of the log that one page examines, or one count of waiting events, however few events it finds; 20,000 by default. A page that is found by
+   * a tag examines a tenth as many events. Lower it where so many cannot be read within a statement's deadline.
+   */
+  readonly scannedPositions: number
   /** A document of a projection, in UTF-16 code units of its JSON; 4,194,304 by default. */
   readonly documentBytes: number
 }
@@ -43,6 +48,7 @@ export const Limits = Context.Reference<Limits>("evsrc/eventStore/Limits", {
     appendBytes: 16 * 1024 * 1024,
     appendEvents: 10_000,
     pageSize: 10_000,
+    scannedPositions: 20_000,
     documentBytes: 4 * 1024 * 1024
   })
 })

@@ -18,7 +18,7 @@ import type * as EventCodec from "../event/EventCodec.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
-import type { AppendCondition, EventStoreDriver, LogPage, StreamPage } from "./EventStoreDriver.ts"
+import type { AppendCondition, EventStoreDriver, LogPage, PageOfEvents, StreamPage } from "./EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 import { withinLog } from "./LogIdentity.ts"
 
@@ -172,6 +172,10 @@ export interface QueryResult {
   readonly condition: AppendCondition
 }
 
+/** Returns whether more matches may follow a page at once. */
+const isPartial = ({ events, head, reached }: PageOfEvents, limit: number): boolean =>
+  events.length >= limit || reached.position < head
+
 /** How many of the last matches an append condition names, besides all above the high-water mark. */
 const maxBasis = 16
 
@@ -192,14 +196,17 @@ export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
   let limit = limits.pageSize
   let page = yield* driver.readByQuery({ query, after, limit })
   const events: Array<EncodedEvent> = []
+  let reached = after
   // The mark may be lower than it was at an earlier read, up to which all is known.
   let final = Position.max(page.head, after)
-  while (page.events.length >= limit) {
+  while (isPartial(page, limit)) {
     // Above the mark, events may still appear between those of a page. They are read again, with the next page, in one statement.
     const settled = page.events.filter(({ position }) => position <= final)
-    if (settled.length === 0) limit *= 2
     events.push(...settled)
-    page = yield* driver.readByQuery({ query, after: events.at(-1)?.position ?? after, limit })
+    const next = page.reached.position <= final ? page.reached.position : settled.at(-1)?.position ?? reached
+    if (next === reached) limit *= 2
+    reached = next
+    page = yield* driver.readByQuery({ query, after: reached, limit })
     final = Position.max(page.head, final)
   }
   events.push(...page.events)
@@ -244,24 +251,26 @@ export const queryPages = (
     { after: start, limit: pageSize },
     Effect.fnUntraced(function*({ after, limit }) {
       const page = yield* driver.readByQuery({ query, after, limit })
-      const full = page.events.length >= limit
+      const partial = isPartial(page, limit)
       // Above the high-water mark events may still appear between those of this page, and the next page would miss them.
-      const events = full || extent === "final"
+      const events = partial || extent === "final"
         ? page.events.filter(({ position }) => position <= page.head)
         : page.events
       const lastEvent = events[events.length - 1]
-      const last = lastEvent?.position ?? after
       const beyond = events.length < page.events.length
-      const done = !full || (extent === "final" && beyond)
-      const isHead = done && extent === "final" && page.head >= last
+      const done = !partial || (extent === "final" && beyond)
+      const last = lastEvent === undefined ? LogPosition.make(after, undefined) : LogPosition.ofEvent(lastEvent)
+      const reached = done
+        ? extent === "final" && page.head >= last.position ? LogPosition.make(page.head, page.headEventId) : last
+        : page.reached.position <= page.head
+        ? page.reached
+        : last
       return [
-        [{
-          events,
-          reached: isHead ? page.head : last,
-          reachedEventId: isHead ? page.headEventId : lastEvent?.id
-        }],
+        [{ events, reached: reached.position, reachedEventId: reached.eventId }],
         // One statement reads one snapshot: a page with everything above the high-water mark has no gaps.
-        done ? Option.none() : Option.some({ after: last, limit: events.length === 0 ? limit * 2 : limit })
+        done
+          ? Option.none()
+          : Option.some({ after: reached.position, limit: reached.position === after ? limit * 2 : limit })
       ] as const
     })
   )
@@ -285,15 +294,7 @@ export const logPages = (
     const read = (page: LogPage) =>
       Effect.map(
         Effect.tap(driver.readAll(page), ({ events, head }) => withinLog(driver, page.after, events, head)),
-        ({ events, head, headEventId }) => ({
-          events,
-          full: events.length >= limit,
-          reached: events.length >= limit
-            ? LogPosition.ofEvent(events[events.length - 1]!)
-            : head > page.after
-            ? LogPosition.make(head, headEventId)
-            : LogPosition.make(page.after, page.afterEventId)
-        })
+        ({ events, head, reached }) => ({ events, reached, isLast: reached.position >= head })
       )
     const pageAt = ({ eventId, position }: LogPosition.LogPosition): LogPage => ({
       after: position,
@@ -314,8 +315,8 @@ export const logPages = (
       { after: start, wait: false },
       Effect.fnUntraced(function*({ after, wait }) {
         if (wait) yield* driver.changed(after.position)
-        const { events, full, reached } = yield* read(pageAt(after))
-        return [events, full || follow ? Option.some({ after: reached, wait: !full }) : Option.none()] as const
+        const { events, isLast, reached } = yield* read(pageAt(after))
+        return [events, isLast && !follow ? Option.none() : Option.some({ after: reached, wait: isLast })] as const
       })
     )
   })

@@ -17,11 +17,14 @@ import {
   LogDiverged,
   storeError
 } from "../core/errors.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Version from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
+import { matches } from "../event/EventQuery.ts"
 import { toEncodedEvent } from "../event/RecordedEvent.ts"
 import * as MemorySnapshotDriver from "../snapshot/MemorySnapshotDriver.ts"
-import type { AppendRequest, AppendResult, EventStoreDriver } from "./EventStoreDriver.ts"
+import type { AppendRequest, AppendResult, EventStoreDriver, LogPage } from "./EventStoreDriver.ts"
+import { Limits } from "./Limits.ts"
 import * as MemoryInlineProjections from "./MemoryInlineProjections.ts"
 import * as MemoryLog from "./MemoryLog.ts"
 import * as ReaderWakeups from "./ReaderWakeups.ts"
@@ -84,20 +87,21 @@ export const make = Effect.fnUntraced(function*(
           return Effect.fail(storeError(new LogDiverged({ eventId: afterEventId, position: after, missing })))
         }
         const head = MemoryLog.headOf(log)
-        return Effect.succeed({
-          events: MemoryLog.logPage(log, page).map(MemoryLog.encodedOf),
+        return Effect.map(Limits, ({ scannedPositions }) => ({
+          ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, MemoryLog.partitionMatcher(page))),
           ...headOf(),
           ...(countSince === undefined ? {} : { headCount: MemoryLog.countBetween(log, countSince, head) }),
           assigned: head
-        })
+        }))
       }),
     readStored: (page) => Effect.sync(() => ({ events: MemoryLog.storedPage(log, page), head: MemoryLog.headOf(log) })),
-    lag: ({ to, ...page }) =>
-      Effect.sync(() => {
-        const behind = MemoryLog.logPage(log, page).filter((row) => row.position <= to)
-        return { events: behind.length, since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
-      }),
-    readByQuery: (page) => Effect.sync(() => ({ events: MemoryLog.queryPage(log, page), ...headOf() })),
+    lag: (request) =>
+      Effect.map(Limits, ({ scannedPositions }) => MemoryLog.lag(log, { ...request, scannedPositions })),
+    readByQuery: (page) =>
+      Effect.map(Limits, ({ scannedPositions }) => ({
+        ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, (row) => matches(page.query, row))),
+        ...headOf()
+      })),
     head,
     last: head,
     inFlight: Effect.map(DateTime.now, (readAt) => ({ readAt, appends: [] })),
@@ -116,6 +120,14 @@ export const make = Effect.fnUntraced(function*(
     snapshots: MemorySnapshotDriver.make(),
     inlineProjections
   }
+})
+
+const pageOf = (
+  { after, afterEventId }: Pick<LogPage, "after" | "afterEventId">,
+  { last, rows }: MemoryLog.FoundRows
+) => ({
+  events: rows.map(MemoryLog.encodedOf),
+  reached: last === undefined ? LogPosition.make(after, afterEventId) : LogPosition.ofEvent(last)
 })
 
 /** The turns that the appends hold in whose transactions an effect runs. */

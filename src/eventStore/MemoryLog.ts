@@ -24,14 +24,16 @@ import type {
   CommandRecord,
   CorrelationPage,
   EventType,
+  Lag,
+  LagRequest,
   LogFilter,
   LogPage,
-  QueryPage,
   RestoreRequest,
   RestoreResult,
   StoredPage,
   StreamPage
 } from "./EventStoreDriver.ts"
+import type { Limits } from "./Limits.ts"
 
 /** A row holds JSON text, as a database does, so that no reference can change it. */
 export type Row = StoredEvent
@@ -249,22 +251,60 @@ export const streamPage = (
 }
 
 /**
- * Returns one page of the log, as rows.
+ * Rows of the log, and the last row that was examined to find them, if any was.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FoundRows {
+  readonly rows: ReadonlyArray<Row>
+  readonly last: Row | undefined
+}
+
+/**
+ * Returns up to `limit` rows after a position that match. Examines at most `scannedPositions` rows.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const logPage = (log: MemoryLog, page: LogPage): ReadonlyArray<Row> => {
-  const isFollowed = partitionMatcher(page)
+export const find = (
+  log: MemoryLog,
+  { after, limit, scannedPositions }: Pick<LogPage, "after" | "limit"> & Pick<Limits, "scannedPositions">,
+  isMatch: (row: Row) => boolean
+): FoundRows => {
   const rows: Array<Row> = []
-  for (let i = indexAfter(log, page.after); i < log.rows.length && rows.length < page.limit; i++) {
-    const row = log.rows[i]!
-    if (isFollowed(row)) rows.push(row)
+  let last: Row | undefined
+  const first = indexAfter(log, after)
+  const end = Math.min(log.rows.length, first + scannedPositions)
+  for (let i = first; i < end && rows.length < limit; i++) {
+    last = log.rows[i]!
+    if (isMatch(last)) rows.push(last)
   }
-  return rows
+  return { rows, last }
 }
 
-const partitionMatcher = ({ partition, ...filter }: LogFilter): (row: Row) => boolean => {
+/**
+ * Returns how far a consumer is behind.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const lag = (log: MemoryLog, request: LagRequest & Pick<Limits, "scannedPositions">): Lag => {
+  const { to } = request
+  const isMatch = partitionMatcher(request)
+  const { last, rows } = find(log, request, (row) => row.position <= to && isMatch(row))
+  const reached = last === undefined || last.position >= to || last === log.rows.at(-1) ? to : last.position
+  const next = reached < to ? log.rows[indexAfter(log, reached)] : undefined
+  return { events: rows.length, since: Option.fromUndefinedOr((rows[0] ?? next)?.recordedAt), reached }
+}
+
+/**
+ * Returns whether a filter selects a row.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const partitionMatcher = ({ partition, ...filter }: LogFilter): (row: Row) => boolean => {
   const isMatch = EventFilter.matcher(filter)
   return (row) =>
     isMatch(row) && (partition === undefined
@@ -290,15 +330,6 @@ const previousOf = (log: MemoryLog, { stream, version }: Row): Pick<StoredEvent,
     previous: { version: previous.version, ...(previous.hash === undefined ? {} : { hash: previous.hash }) }
   }
 }
-
-/**
- * Returns one page of the events that match a query.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const queryPage = (log: MemoryLog, { after, limit, query }: QueryPage): ReadonlyArray<EncodedEvent> =>
-  rowsAfter(log, after).filter((row) => matches(query, row)).slice(0, limit).map(encodedOf)
 
 /**
  * Returns one page of the events with a correlation id.

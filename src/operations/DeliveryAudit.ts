@@ -174,16 +174,11 @@ const forEachUpTo = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, EventStoreError> {
   let reached = after
   while (reached < upTo) {
-    const { events, head } = yield* log.readAll({ after: reached, limit, ...filter })
-    for (const event of events) if (event.position <= upTo) visit(event)
-    const last = events.at(-1)
-    if (events.length >= limit && last !== undefined) {
-      reached = last.position
-      continue
-    }
-    reached = Position.max(reached, head)
+    const page = yield* log.readAll({ after: reached, limit, ...filter })
+    for (const event of page.events) if (event.position <= upTo) visit(event)
+    reached = page.reached.position
     // The high-water mark may step back for a moment, to before an append in flight.
-    if (reached < upTo) yield* log.changed(reached)
+    if (reached >= page.head && reached < upTo) yield* log.changed(reached)
   }
 })
 

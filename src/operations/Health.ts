@@ -51,8 +51,8 @@ export interface HealthOptions {
    */
   readonly heartbeatTimeout?: Duration.Input | undefined
   /**
-   * A partition is red when events wait and none was applied for longer; 30 seconds by default. Choose a longer time than a batch takes. The log is
-   * red when a transaction holds back its readers for longer.
+   * A partition is red when events wait and its checkpoint has not moved for longer; 30 seconds by default. Choose a longer time than a batch takes. The
+   * log is red when a transaction holds back its readers for longer.
    */
   readonly stallTimeout?: Duration.Input | undefined
   /** A partition, or the log, is yellow when an event has waited for longer; 10 seconds by default. */
@@ -73,7 +73,10 @@ export interface PartitionHealth extends HealthStatus.Assessment {
   readonly partition: number
   /** The checkpoint. */
   readonly position: Position.Position
-  /** The waiting events up to `maxCount`, whether there are more, and how long the oldest of them has waited. */
+  /**
+   * The waiting events up to `maxCount`, whether there may be more, and how long the oldest of them has waited. The count ends after
+   * `Limits.scannedPositions`. If no waiting event is among them, the seconds are those of the next event of any kind: no event has waited for longer.
+   */
   readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
   /** The number of parked keys. */
   readonly parked: number
@@ -360,12 +363,13 @@ const partitionHealth = Effect.fnUntraced(function*(
     readonly appliedBefore: bigint | undefined
   }
 ): Effect.fn.Return<PartitionHealth, EventStoreError> {
-  const { applied, appliedAt, owner, partition, partitionedBy, partitions, position, readAt, heartbeatAt } = progress
+  const { advancedAt, applied, owner, partition, partitionedBy, partitions, position, readAt, heartbeatAt } = progress
   const stored = { ...consumer, partitions, partitionBy: ConsumerKey.parse(partitionedBy) }
   const limit = limits.maxCount
   const waitsFor = UnknownTypes.addTo(filterOf(stored, partition), measured.stopping)
   // Up to the last committed event: a transaction that holds back the high-water mark makes events wait too.
   const lag = yield* log.lag({ after: position, to: last, limit, ...waitsFor })
+  const isMore = lag.reached < last
   const age = (since: DateTime.Utc) => HealthStatus.secondsBetween(since, readAt)
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
   // The worker may have moved the checkpoint since `last` was read.
@@ -384,7 +388,7 @@ const partitionHealth = Effect.fnUntraced(function*(
   return {
     partition,
     position,
-    lag: { events: lag.events, isMore: lag.events >= limit, seconds: waited },
+    lag: { events: lag.events, isMore, seconds: waited },
     parked,
     requested,
     owner,
@@ -397,9 +401,11 @@ const partitionHealth = Effect.fnUntraced(function*(
     ...HealthStatus.of({
       owner,
       heartbeatAge,
+      position,
       waiting: lag.events,
+      isMore,
       waited,
-      idleFor: Math.min(waited, appliedAt === undefined ? waited : age(appliedAt)),
+      idleFor: Math.min(waited, advancedAt === undefined ? waited : age(advancedAt)),
       parked,
       requested,
       newer,

@@ -6,6 +6,7 @@
 import * as DateTime from "effect/DateTime"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { EventsUntagged } from "../core/errors.ts"
+import type { Position } from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventType } from "../eventStore/EventStoreDriver.ts"
 
@@ -42,11 +43,15 @@ export interface Assessment {
 export interface Signals {
   readonly owner: string | undefined
   readonly heartbeatAge: number
+  /** The checkpoint. */
+  readonly position: Position
   /** The number of events that wait. */
   readonly waiting: number
+  /** Whether there may be more, because they were not counted to the end of the log. */
+  readonly isMore: boolean
   /** How long the oldest of them has waited. */
   readonly waited: number
-  /** For how long events have waited and none was applied. */
+  /** For how long events have waited and the checkpoint has not moved. */
   readonly idleFor: number
   /** The number of parked keys, and of those with a request that is not carried out yet. */
   readonly parked: number
@@ -96,7 +101,6 @@ export const of = (signals: Signals): Assessment => {
     requested = 0,
     stored,
     waited,
-    waiting,
     waitsAt
   } = signals
   const red: Array<string> = []
@@ -125,9 +129,9 @@ export const of = (signals: Signals): Assessment => {
     )
   } else if (owner === undefined) yellow.push("no worker owns it at the moment")
   if (idleFor > signals.stallTimeout) {
-    red.push(`no event was applied for ${seconds(idleFor)}, while ${eventsWait(waiting)}`)
+    red.push(`no event was applied for ${seconds(idleFor)}, while ${whatWaits(signals)}`)
   } else if (waited > signals.maxWait) {
-    yellow.push(`it is behind: ${eventsWait(waiting)}, the oldest for ${seconds(waited)}`)
+    yellow.push(`it is behind: ${whatWaits(signals)}, the oldest for ${seconds(waited)}`)
   }
   if (newer !== undefined) yellow.push(`it waits for a process with newer code: ${newer}`)
   if (parked > 0) {
@@ -245,6 +249,10 @@ export const secondsBetween = (from: DateTime.Utc, to: DateTime.Utc): number =>
  * @category accessors
  */
 export const seconds = (time: number): string => `${Math.round(time)} s`
+
+/** Names the events that wait. If none was found, those that a reader must examine. */
+const whatWaits = ({ isMore, position, waiting }: Signals): string =>
+  waiting > 0 || !isMore ? eventsWait(waiting) : `events after position ${position} are to be examined`
 
 /**
  * Returns the text "1 event waits", with any number.

@@ -6,11 +6,19 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { LogDiverged, storeError } from "../core/errors.ts"
+import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, InFlightAppend, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
+import type {
+  EventStoreDriver,
+  InFlightAppend,
+  LogFilter,
+  LogPage,
+  PageOfEvents
+} from "../eventStore/EventStoreDriver.ts"
+import { Limits } from "../eventStore/Limits.ts"
 import { queryParameters } from "./append/PgAppend.ts"
 import { columns, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
 import type { PgStatement } from "./PgStatement.ts"
@@ -51,14 +59,13 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
     `select ${columns} from ${schema}.log where stream = $1 and version <= $2 order by version desc limit $3`
   const storedPage = `select * from ${schema}.read_stored($1, $2, $3)`
   const queryPage =
-    `select * from ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7)`
+    `select * from ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8)`
   // A scalar subquery per position: one index lookup each.
   const eventIds =
     `select (select event.id from ${schema}.log event where event.position = wanted.position limit 1) as id
     from unnest($1::bigint[]) with ordinality as wanted(position, ordinal) order by wanted.ordinal`
   const byId = `select ${columns} from ${schema}.log where id = $1::uuid limit 1`
 
-  const eventPage = eventPages(query)
   const storedEventPage = storedPages(query)
 
   return {
@@ -69,7 +76,12 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
       ),
     readAll: readAll(query, schema),
     readStored: ({ after, limit, links = false }) => storedEventPage(storedPage, [after, limit, links]),
-    readByQuery: ({ after, limit, query }) => eventPage(queryPage, [...queryParameters(query), after, limit]),
+    readByQuery: ({ after, limit, query: items }) =>
+      Effect.gen(function*() {
+        const { scannedPositions } = yield* Limits
+        const rows = yield* query<PageRow>(queryPage, [...queryParameters(items), after, limit, scannedPositions])
+        return pageOf(rows, { after, limit })
+      }),
     readCorrelation: readCorrelation(query, schema),
     event: (id) =>
       uuid.test(id)
@@ -101,12 +113,27 @@ interface PageRow extends EventRow {
   readonly head_id: string | null
   readonly since_events: bigint | null
   readonly assigned: bigint | null
+  /** Null when the page has examined the log up to the high-water mark. */
+  readonly scanned_to: bigint | null
+  readonly scanned_to_id: string | null
 }
 
-const pageOf = (rows: ReadonlyArray<PageRow>, since: Position.Position | undefined): PageOfEvents => {
-  const { assigned, head, head_id, position, since_events } = rows[0]!
+/** Returns the page of these rows: rows with the high-water mark, or one row without an event. */
+const pageOf = (
+  rows: ReadonlyArray<PageRow>,
+  { after, afterEventId, countSince: since, limit }: Pick<LogPage, "after" | "afterEventId" | "countSince" | "limit">
+): PageOfEvents => {
+  const { assigned, head, head_id, position, scanned_to, scanned_to_id, since_events } = rows[0]!
+  const events = position === null ? [] : rows.map(recordedOf)
   return {
-    events: position === null ? [] : rows.map(recordedOf),
+    events,
+    reached: events.length >= limit
+      ? LogPosition.ofEvent(events.at(-1)!)
+      : scanned_to !== null
+      ? LogPosition.make(Position.make(scanned_to), scanned_to_id ?? undefined)
+      : head! > after
+      ? LogPosition.make(Position.make(head!), head_id ?? undefined)
+      : LogPosition.make(after, afterEventId),
     head: Position.make(head!),
     headEventId: head_id ?? undefined,
     ...(since === undefined || since_events === null ? {} : { headCount: { since, events: Number(since_events) } }),
@@ -114,30 +141,26 @@ const pageOf = (rows: ReadonlyArray<PageRow>, since: Position.Position | undefin
   }
 }
 
-/** Runs a statement that returns a page of events: rows with the high-water mark, or one row without an event. */
-const eventPages = (query: PgStatement) => (text: string, params: ReadonlyArray<unknown>) =>
-  Effect.map(query<PageRow>(text, params), (rows) => pageOf(rows, undefined))
-
 const readAll = (query: PgStatement, schema: string): EventStoreDriver["readAll"] => {
-  const statement = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8, $9::uuid, $10, $11, $12)`
-  return ({ after, afterCount, afterEventId, countSince, limit, ...filter }) =>
-    Effect.flatMap(
-      query<PageRow>(statement, [
-        after,
-        limit,
-        ...filterParameters(filter),
-        afterEventId ?? null,
-        afterCount?.since ?? null,
-        afterCount?.events ?? null,
-        countSince ?? null
-      ]),
-      (rows) => {
-        const { head, since_events } = rows[0]!
-        if (head !== null) return Effect.succeed(pageOf(rows, countSince))
-        const missing = since_events === null ? {} : { missing: afterCount!.events - Number(since_events) }
-        return Effect.fail(storeError(new LogDiverged({ eventId: afterEventId ?? "", position: after, ...missing })))
-      }
-    )
+  const statement = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8, $9::uuid, $10, $11, $12, $13)`
+  return Effect.fnUntraced(function*(page): Effect.fn.Return<PageOfEvents, EventStoreError> {
+    const { after, afterCount, afterEventId, countSince, limit, ...filter } = page
+    const { scannedPositions } = yield* Limits
+    const rows = yield* query<PageRow>(statement, [
+      after,
+      limit,
+      ...filterParameters(filter),
+      afterEventId ?? null,
+      afterCount?.since ?? null,
+      afterCount?.events ?? null,
+      countSince ?? null,
+      scannedPositions
+    ])
+    const { head, since_events } = rows[0]!
+    if (head !== null) return pageOf(rows, page)
+    const missing = since_events === null ? {} : { missing: afterCount!.events - Number(since_events) }
+    return yield* storeError(new LogDiverged({ eventId: afterEventId ?? "", position: after, ...missing }))
+  })
 }
 
 /** Runs a statement that returns a page of stored events, in the same form. */
@@ -184,20 +207,19 @@ const receipt = (query: PgStatement, schema: string): EventStoreDriver["receipt"
 }
 
 const lag = (query: PgStatement, schema: string): EventStoreDriver["lag"] => {
-  const count = `select events, since from ${schema}.count_lag($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-  return ({ after, limit, to, ...filter }) =>
-    Effect.map(
-      query<{ readonly events: number; readonly since: Date | null }>(count, [
-        after,
-        to,
-        limit,
-        ...filterParameters(filter)
-      ]),
-      ([row]) => ({
-        events: row!.events,
-        since: Option.map(Option.fromNullOr(row!.since), (since) => DateTime.makeUnsafe(since))
-      })
+  const count = `select events, since, counted_to from ${schema}.count_lag($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+  return Effect.fnUntraced(function*({ after, limit, to, ...filter }) {
+    const { scannedPositions } = yield* Limits
+    const [row] = yield* query<{ readonly events: number; readonly since: Date | null; readonly counted_to: bigint }>(
+      count,
+      [after, to, limit, ...filterParameters(filter), scannedPositions]
     )
+    return {
+      events: row!.events,
+      since: Option.map(Option.fromNullOr(row!.since), (since) => DateTime.makeUnsafe(since)),
+      reached: Position.make(row!.counted_to)
+    }
+  })
 }
 
 interface InFlightRow {

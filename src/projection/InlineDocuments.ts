@@ -182,10 +182,10 @@ const foldUpToHead = Effect.fnUntraced(function*(
   const { pageSize: limit } = yield* Limits
   let after = Position.start
   while (projection.reads.length > 0) {
-    const { events, head } = yield* stores.log.readAll({ after, limit, types: projection.reads, ...projection.where })
-    yield* foldPage(stores, projection, aside, events)
-    after = events.length < limit ? Position.max(after, head) : events.at(-1)!.position
-    if (events.length < limit) return after
+    const page = yield* stores.log.readAll({ after, limit, types: projection.reads, ...projection.where })
+    yield* foldPage(stores, projection, aside, page.events)
+    after = page.reached.position
+    if (after >= page.head) return after
   }
   return after
 })
@@ -195,17 +195,18 @@ const foldRest = Effect.fnUntraced(function*(
   stores: Stores,
   projection: Projection.Any,
   aside: string,
-  reached: Position.Position
+  from: Position.Position
 ): Effect.fn.Return<void, EventStoreError> {
   const { pageSize: limit } = yield* Limits
   const follows = EventFilter.matcher({ types: projection.reads, ...projection.where })
-  let after = reached
+  const query = [{ types: projection.reads, tags: projection.where.tags }]
+  let after = from
   while (projection.reads.length > 0) {
     // Not readAll: the high-water mark may be below an event of these types while an append of another type is in flight.
-    const { events } = yield* stores.log.readByQuery({ query: [{ types: projection.reads }], after, limit })
+    const { events, head, reached } = yield* stores.log.readByQuery({ query, after, limit })
     yield* foldPage(stores, projection, aside, events.filter(follows))
-    if (events.length < limit) return
-    after = events.at(-1)!.position
+    if (events.length < limit && reached.position >= head) return
+    after = reached.position
   }
 })
 

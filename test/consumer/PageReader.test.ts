@@ -37,11 +37,11 @@ describe("PageReader", () => {
     Effect.gen(function*() {
       const { reader, reads } = yield* readerOf(3)
       const first = yield* reader.read(LogPosition.make(Position.start, undefined))
-      assert.deepStrictEqual([positions(first), first.isFull], [[1, 2], true])
+      assert.deepStrictEqual([positions(first), first.isLast], [[1, 2], false])
       yield* Effect.yieldNow
       assert.deepStrictEqual(reads, [[Position.start, 2], [Position.make(2n), 2]])
       const second = yield* reader.read(LogPosition.make(Position.make(2n), undefined))
-      assert.deepStrictEqual([positions(second), second.isFull], [[3], false])
+      assert.deepStrictEqual([positions(second), second.isLast], [[3], true])
       assert.strictEqual(reads.length, 2)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 

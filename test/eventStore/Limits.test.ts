@@ -18,6 +18,7 @@ const takes = (text: string, limits: Partial<Limits>) =>
         appendBytes: 1e9,
         appendEvents: 10,
         pageSize: 10,
+        scannedPositions: 1e6,
         documentBytes: 1e9,
         ...limits
       }))

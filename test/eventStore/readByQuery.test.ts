@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { EventStore, Position } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import { Limits } from "../../src/eventStore/Limits.ts"
 
 const Counted = Schema.TaggedUnion({ Counted: { n: Schema.Int } })
@@ -18,9 +19,13 @@ const withHidden = Effect.fnUntraced(function*(hidden: bigint, reads: number) {
       Effect.map(driver.readByQuery({ ...page, limit: page.limit + 1 }), ({ events, head, headEventId }) => {
         const hides = asked++ < reads
         const ids = new Map(events.map(({ id, position }) => [BigInt(position), id]))
+        const found = events.filter(({ position }) => !hides || position !== hidden).slice(0, page.limit)
+        const mark = hides ? Position.make(hidden - 1n) : head
+        const last = found.length < page.limit ? Position.max(page.after, mark) : found.at(-1)!.position
         return {
-          events: events.filter(({ position }) => !hides || position !== hidden).slice(0, page.limit),
-          head: hides ? Position.make(hidden - 1n) : head,
+          events: found,
+          reached: LogPosition.make(last, ids.get(last)),
+          head: mark,
           headEventId: hides ? ids.get(hidden - 1n) : headEventId
         }
       })

@@ -7,6 +7,7 @@
  * and draws in one step. What is lost is the end of the WAL, so it is the last commits, whatever their positions.
  */
 import * as PageReader from "../../src/consumer/PageReader.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
 import type { Can, Model, Protocols } from "./Explorer.ts"
 
@@ -222,6 +223,7 @@ const accept = (state: State, { assigned, events, head, headId, since }: Page, r
     : { since: positionOf(since), events: upTo(state.commits, since, head).length }
   const { confirmed, latest } = PageReader.marksAfter(marksOf(reader), {
     events: [],
+    reached: LogPosition.make(positionOf(head), undefined),
     head: positionOf(head),
     headEventId: undefined,
     assigned: positionOf(assigned),

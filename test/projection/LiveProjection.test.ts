@@ -1,7 +1,7 @@
 /** Live documents while appends are under way: what has a lower position may be seen later. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Queue, Schema, Stream } from "effect"
-import { EventStore, type EventStoreDriver, Position, Projection, ProjectionStore } from "evsrc"
+import { EventStore, type EventStoreDriver, LogPosition, Position, Projection, ProjectionStore } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 import * as LiveProjection from "../../src/projection/LiveProjection.ts"
 
@@ -26,10 +26,14 @@ const withHidden = Effect.fnUntraced(function*(hidden: number, reads: number) {
         store[internals].driver.readByQuery({ ...page, limit: page.limit + 1 }),
         ({ events, head, headEventId }) => {
           const hides = asked++ < reads
+          const found = events.filter(({ position }) => !hides || position !== BigInt(hidden)).slice(0, page.limit)
+          const mark = hides ? Position.make(BigInt(hidden - 1)) : head
+          const last = found.length < page.limit ? Position.max(page.after, mark) : found.at(-1)!.position
           return {
+            reached: LogPosition.make(last, events.find(({ position }) => position === last)?.id),
             headEventId: hides ? events.find(({ position }) => position === BigInt(hidden - 1))?.id : headEventId,
-            events: events.filter(({ position }) => !hides || position !== BigInt(hidden)).slice(0, page.limit),
-            head: hides ? Position.make(BigInt(hidden - 1)) : head
+            events: found,
+            head: mark
           }
         }
       )

@@ -3,7 +3,7 @@
  * after any time, or never.
  */
 import { DateTime, Effect, Option, Semaphore } from "effect"
-import { type EncodedEvent, type EventStoreDriver, Position, Version } from "evsrc"
+import { type EncodedEvent, type EventStoreDriver, LogPosition, Position, Version } from "evsrc"
 import * as MemoryInlineProjections from "../../src/eventStore/MemoryInlineProjections.ts"
 import * as ReaderWakeups from "../../src/eventStore/ReaderWakeups.ts"
 import * as MemorySnapshotDriver from "../../src/snapshot/MemorySnapshotDriver.ts"
@@ -49,17 +49,25 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
     append: (request) => append(state, request, watcher.wake),
     readStream: ({ from, limit, stream }) =>
       Effect.sync(() => log.filter((event) => event.stream === stream && event.version >= from).slice(0, limit)),
-    readAll: ({ after, limit, ...filter }) =>
+    readAll: ({ after, afterEventId, limit, ...filter }) =>
       Effect.sync(() => {
         const head = readableTo()
         const headEventId = log.find(({ position }) => position === head)?.id
-        return { events: between(log, after, head, filter).slice(0, limit), head, headEventId }
+        const events = between(log, after, head, filter).slice(0, limit)
+        const reached = events.length >= limit
+          ? LogPosition.ofEvent(events.at(-1)!)
+          : LogPosition.make(Position.max(head, after), head > after ? headEventId : afterEventId)
+        return { events, reached, head, headEventId }
       }),
     eventIds: (positions) => Effect.sync(() => positions.map((at) => log.find(({ position }) => position === at)?.id)),
     lag: ({ after, limit, to, ...filter }) =>
       Effect.sync(() => {
         const behind = between(log, after, to, filter)
-        return { events: Math.min(limit, behind.length), since: Option.fromUndefinedOr(behind[0]?.recordedAt) }
+        return {
+          events: Math.min(limit, behind.length),
+          since: Option.fromUndefinedOr(behind[0]?.recordedAt),
+          reached: behind[limit - 1]?.position ?? to
+        }
       }),
     head,
     last: Effect.sync(() => log.at(-1)?.position ?? Position.start),

@@ -28,7 +28,7 @@ interface ProgressRow {
   readonly owner: string | null
   readonly leased_until: Date | null
   readonly heartbeat_at: Date
-  readonly applied_at: Date | null
+  readonly advanced_at: Date | null
   readonly delivery_from: bigint
   readonly read_at: Date
 }
@@ -66,7 +66,7 @@ export const countOf = (
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
     `select generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, applied, digest, epoch, owner,
-      leased_until, heartbeat_at, applied_at, delivery_from,
+      leased_until, heartbeat_at, advanced_at, delivery_from,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -180,7 +180,7 @@ const deliveryStateOf = (
 
 const progressOf = (
   {
-    applied_at,
+    advanced_at,
     count_events,
     count_since,
     delivery_from,
@@ -205,6 +205,6 @@ const progressOf = (
   leasedUntil: owner === null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
   heldUntil: owner !== null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
   heartbeatAt: DateTime.makeUnsafe(heartbeat_at),
-  appliedAt: applied_at === null ? undefined : DateTime.makeUnsafe(applied_at),
+  advancedAt: advanced_at === null ? undefined : DateTime.makeUnsafe(advanced_at),
   readAt: DateTime.makeUnsafe(read_at)
 })

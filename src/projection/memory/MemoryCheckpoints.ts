@@ -80,7 +80,7 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
       for (const event of events) {
         partition.applied += BigInt(event.events)
         partition.digest ^= event.digest
-        partition.appliedAt = now
+        partition.advancedAt = now
         const place = partition.segments.findLastIndex((segment) => segment.first <= event.first)
         if (place < 0) partition.segments.unshift(event)
         else partition.segments[place] = merged(partition.segments[place]!, event)
@@ -105,7 +105,7 @@ const advance = (
       partition.eventId = toEventId
       partition.count = toCount
       partition.heartbeatAt = now
-      if (applied.length > 0) partition.appliedAt = now
+      if (to !== from || applied.length > 0) partition.advancedAt = now
       for (const segment of applied) addSegment(partition, segment)
       MemoryState.writeDocuments(state, name, changes)
     }, () => isOurs() && !isChanged())

@@ -228,7 +228,7 @@ export const emptyPartition = (
   leasedUntil: undefined,
   heldUntil: undefined,
   heartbeatAt: DateTime.makeUnsafe(now),
-  appliedAt: undefined,
+  advancedAt: undefined,
   segments: [],
   deliveryFrom: Position.start,
   entriesBefore: 0

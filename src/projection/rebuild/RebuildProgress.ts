@@ -145,8 +145,8 @@ const rateOf = (samples: ReadonlyArray<Sample>): number => {
   return last.at === first.at ? 0 : Math.round((1000 * (last.applied - first.applied)) / (last.at - first.at))
 }
 
-/** The minimum number of positions that one statement counts. The maximum number of statements is 256. */
-const minCountWidth = 100_000n
+/** The maximum number of events that one statement counts. */
+const maxCount = 100_000
 
 /** Counts the events of the log that partitions have not reached yet. */
 const countBehind = Effect.fnUntraced(
@@ -159,17 +159,10 @@ const countBehind = Effect.fnUntraced(
       : partitions.map(({ partition, position }) => ({ after: position, filter: filterOf(projection, partition) }))
     let count = 0
     for (const { after, filter } of parts) {
-      const step = (head - after) / 256n + 1n
-      const width = step > minCountWidth ? step : minCountWidth
-      for (let from: bigint = after; from < head; from += width) {
-        const to = from + width < head ? from + width : head
-        const { events: counted } = yield* events.lag({
-          ...filter,
-          after: Position.make(from),
-          to: Position.make(to),
-          limit: 2 ** 31 - 1
-        })
-        count += counted
+      for (let from = after; from < head;) {
+        const counted = yield* events.lag({ ...filter, after: from, to: head, limit: maxCount })
+        count += counted.events
+        from = counted.reached
       }
     }
     return count
