@@ -16,6 +16,7 @@ import * as Version from "../core/Version.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { boundaries } from "./AppendConditionSuite.ts"
+import { boundedPages } from "./BoundedPagesSuite.ts"
 import {
   added,
   append,
@@ -446,6 +447,7 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
   ...idempotency,
   ...subscriptions,
   ...boundaries,
+  ...boundedPages,
   ...input,
   ...decoding,
   ...closing,

@@ -18,6 +18,7 @@ import { circularWaits } from "../consumer/CircularWaitSuite.ts"
 import { consumerKeyRejections } from "../consumer/ConsumerKeyRejectionSuite.ts"
 import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
+import { rareEvents } from "../consumer/RareEventSuite.ts"
 import { readsChanges } from "../consumer/ReadsChangeSuite.ts"
 import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
@@ -112,6 +113,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...inlineGaps,
   ...inlineOrder,
   ...readsChanges,
+  ...rareEvents,
   ...unknownTypes,
   ...circularWaits,
   ...subscriptions,

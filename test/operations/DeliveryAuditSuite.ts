@@ -10,6 +10,7 @@ import { type Case, equal, isAbove, test, unique } from "../../src/conformance/S
 import { digestOf } from "../../src/consumer/DeliveryLog.ts"
 import type { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
 import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -73,10 +74,12 @@ const changingPages = (change: (events: ReadonlyArray<EncodedEvent>, page: LogPa
     ...driver,
     // Reads 20 more than the page holds, so that the page is full even without the hidden events.
     readAll: (page) =>
-      Effect.map(driver.readAll({ ...page, limit: page.limit + 20 }), ({ events, ...page_ }) => ({
-        ...page_,
-        events: change(events, page).slice(0, page.limit)
-      }))
+      Effect.map(driver.readAll({ ...page, limit: page.limit + 20 }), (read) => {
+        const events = change(read.events, page).slice(0, page.limit)
+        const last = events.at(-1)
+        const reached = events.length < page.limit || last === undefined ? read.reached : LogPosition.ofEvent(last)
+        return { ...read, events, reached }
+      })
   }))
 
 const hiding = (...hidden: ReadonlyArray<EncodedEvent | undefined>) =>
@@ -199,7 +202,14 @@ const online: ReadonlyArray<Case<Stores>> = [
       readAll: (page) =>
         Effect.map(
           driver.readAll(page),
-          (answer) => reads <= 2 ? { ...answer, head: lowerHead } : answer
+          (answer) =>
+            reads <= 2
+              ? {
+                ...answer,
+                head: lowerHead,
+                reached: LogPosition.make(Position.max(page.after, lowerHead), undefined)
+              }
+              : answer
         )
     }))
     const store = yield* EventStore.make(driver)
