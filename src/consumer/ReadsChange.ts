@@ -200,17 +200,19 @@ const find = Effect.fnUntraced(function*(
   const isReadByOther = EventFilter.matcher(other)
   let limit = isOnlyByType ? 1 : pageSize
   let from = Position.max(after, Position.make(others.reduce((least, one) => one < least ? one : least, first) - 1n))
-  for (let read = 0; read < maxEvents; read += limit) {
-    const { events } = yield* log.readAll({ after: from, limit, ...filter })
+  for (let read = 0; read < maxEvents;) {
+    const { events, head, reached } = yield* log.readAll({ after: from, limit, ...filter })
     const differing = events.filter((event) =>
       event.position <= upTo && (beyond.has(event.type) || !isReadByOther(event))
     )
     for (const event of differing) {
       if (yield* isApplied(event)) return event
     }
-    const last = events.at(-1)
-    if (events.length < limit || last === undefined || last.position >= upTo) return undefined
-    from = last.position
+    if (reached.position >= upTo) return undefined
+    // The high-water mark may step back for a moment, to before an append in flight.
+    if (reached.position >= head) yield* Effect.sleep("10 millis")
+    from = reached.position
+    read += events.length
     limit = pageSize
   }
   return "undecided"

@@ -36,7 +36,7 @@ const fixture = Effect.fnUntraced(function*() {
   const common = store.append(Common, `${run}-common`, upTo(gap).map((n) => ({ _tag: `${run}Common`, n })))
   const rare = store.append(Rare, `${run}-rare`, [{ _tag: `${run}Rare`, n: 1 }])
   const start = yield* store.head
-  const { position: firstCommon } = yield* common
+  yield* common
   yield* rare
   yield* common
   yield* rare
@@ -49,7 +49,7 @@ const fixture = Effect.fnUntraced(function*() {
       key: () => "all",
       evolve: { [`${run}Rare`]: (count = 0) => count + 1 }
     })
-  return { Rare, run, rare, start, firstCommon, last, define }
+  return { Rare, run, rare, start, last, define }
 })
 
 const count = (projection: Projection.Any) =>
@@ -75,11 +75,12 @@ const heldAt = Effect.fnUntraced(function*(position: Position.Position, latch: L
  */
 export const rareEvents: ReadonlyArray<Case<Stores>> = [
   test("a checkpoint moves through a stretch without events, and a restart goes on from there", function*() {
-    const { define, firstCommon, last, rare, start } = yield* fixture()
+    const { define, last, rare, start } = yield* fixture()
     const projection = define("async")
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const progress = Effect.map(driver.progress(projection.id), ([one]) => one)
-    const within = Position.make(firstCommon - BigInt(scannedPositions))
+    // The page that begins there ends before the rare event, and so does the count after it.
+    const within = Position.make(start + BigInt(scannedPositions))
     const held = yield* heldAt(within, Latch.makeUnsafe(false))
     yield* Effect.gen(function*() {
       const moved = yield* Effect.repeat(progress, {

@@ -12,6 +12,7 @@ import * as Schedule from "effect/Schedule"
 import { type Case, equal, includes, isAbove, isAtLeast, test } from "../../src/conformance/Suite.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Health from "../../src/operations/Health.ts"
@@ -212,7 +213,8 @@ const bulk: ReadonlyArray<Case<Stores>> = [
               if (poison.size > 0 || page.after >= last || stepsBack === 3) return found
               stepsBack++
               const head = Position.make(last - 1n)
-              return { ...found, head, events: found.events.filter(({ position }) => position <= head) }
+              const reached = LogPosition.make(Position.max(page.after, head), undefined)
+              return { ...found, head, reached, events: found.events.filter(({ position }) => position <= head) }
             })
         }
       }
