@@ -344,7 +344,7 @@ begin
       select from evsrc.active_generations active
         where active.consumer = list_generations.consumer and active.previous = last and active.discarded_at is null
     );
-    select count(*), min(stored.position), greatest(max(stored.heartbeat_at), max(stored.applied_at))
+    select count(*), min(stored.position), greatest(max(stored.heartbeat_at), max(stored.advanced_at))
       into partitions, list_generations."position", last_activity_at from evsrc.checkpoints stored where stored.generation = last;
     select count(*) into documents
       from (select from evsrc.documents stored where stored.generation = last limit p_max_count + 1) as counted;

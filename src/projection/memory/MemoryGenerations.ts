@@ -267,7 +267,7 @@ const storedOf = (
     documents: countOf(documents.size, maxCount),
     parked: countOf(parked.size, maxCount),
     parkingLog: countOf(log.length, maxCount),
-    lastActivity: partitions.flatMap(({ appliedAt, heartbeatAt }) => [heartbeatAt, ...appliedAt ? [appliedAt] : []])
+    lastActivity: partitions.flatMap(({ advancedAt, heartbeatAt }) => [heartbeatAt, ...advancedAt ? [advancedAt] : []])
       .reduce<DateTime.Utc | undefined>((last, at) => last === undefined ? at : DateTime.max(last, at), undefined)
   }
 }
