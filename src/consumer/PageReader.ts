@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { EventStoreError } from "../core/errors.ts"
-import * as LogPosition from "../core/LogPosition.ts"
+import type * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver, EventType, LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
