@@ -312,8 +312,8 @@ end $$;
 --   p_max_count  documents, parked keys and entries of the parking log are counted up to this number, and one more
 create function evsrc.list_generations(p_after text, p_limit integer, p_max_count integer)
 returns table (
-  generation text, consumer text, status text, is_inline boolean, is_previous boolean, partitions integer, "position" bigint,
-  documents integer, parked integer, parking_log integer, owners text[], last_activity_at timestamptz
+  generation text, consumer text, status text, is_inline boolean, is_active boolean, is_previous boolean, partitions integer,
+  "position" bigint, documents integer, parked integer, parking_log integer, owners text[], last_activity_at timestamptz
 ) language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -340,6 +340,10 @@ begin
     is_inline := exists (select from evsrc.inline_projections stored where stored.projection = last);
     select existing.status into status from evsrc.generations_of(list_generations.consumer) existing where existing.generation = last;
     status := coalesce(status, case when is_inline then 'active' else 'retired' end);
+    is_active := status in ('active', 'building') and last = coalesce(
+      (select active.generation from evsrc.active_generations active where active.consumer = list_generations.consumer),
+      list_generations.consumer
+    );
     is_previous := exists (
       select from evsrc.active_generations active
         where active.consumer = list_generations.consumer and active.previous = last and active.discarded_at is null

@@ -53,8 +53,8 @@ export interface DiscardOptions {
   readonly removeParkingLog?: boolean | undefined
 }
 
-/** The number of generations that one statement lists. */
-const pageSize = 100
+/** The number of generations that one statement lists, and of which it counts the rows. */
+const pageSize = 20
 
 /**
  * Returns all generations of all consumers of the store, by name. One that was discarded is listed too, because its name stays taken.

@@ -329,6 +329,18 @@ export const retiredGenerations: ReadonlyArray<Case<Stores>> = [
     }
   }),
 
+  test("lists more generations than one statement returns, and a first one that a rebuild began as active", function*() {
+    const store = yield* ProjectionStore.driver
+    const name = unique("many")
+    const consumers = Array.from({ length: 45 }, (_, n) => `${name}-${n}@1`)
+    for (const consumer of consumers) yield* store.beginGeneration(consumer, Position.make(9n))
+    const all = yield* listed(name)
+    equal(all.map(({ generation }) => generation), consumers.toSorted(), "all of them")
+    equal(all.every(({ isActive, status }) => isActive && status === "building"), true, "the active generation of each")
+    const [first] = consumers
+    equal(reasonOf(yield* Effect.flip(Generations.discard(first!))), "Active", "so it is not discarded by itself")
+  }),
+
   test("removes what a generation has written, and its parking log on request", function*() {
     const consumer = unique("filled@1")
     const { store } = yield* fill(consumer, Duration.millis(100), 20)

@@ -34,6 +34,7 @@ interface StoredRow {
   readonly consumer: string
   readonly status: Generation["status"]
   readonly is_inline: boolean
+  readonly is_active: boolean
   readonly is_previous: boolean
   readonly partitions: number
   readonly position: bigint | null
@@ -143,7 +144,7 @@ const storedOf = (row: StoredRow, maxCount: number): StoredGeneration => {
     consumer,
     kind: GenerationId.kindOf(consumer, is_inline),
     status,
-    isActive: status === "active",
+    isActive: row.is_active,
     isRollbackTarget: is_previous,
     owners,
     checkpoints: partitions,

@@ -259,7 +259,7 @@ const storedOf = (
     consumer: id,
     kind: GenerationId.kindOf(id, isInline),
     status,
-    isActive: status === "active",
+    isActive: consumer.active === generation && (status === "active" || status === "building"),
     isRollbackTarget: consumer.previous === generation && !state.discarded.has(consumer.active),
     owners: ownersOf(found, now),
     checkpoints: partitions.length,
