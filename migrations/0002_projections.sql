@@ -484,10 +484,9 @@ begin
   end if;
   select 1000 * extract(epoch from min(checkpoint.leased_until) - now_) into next_lease_ends_in from evsrc.checkpoints checkpoint
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner is distinct from p_owner;
-  select bool_or(
-      coalesce(checkpoint.leased_until >= now_, false)
-      or exists (select from evsrc.workers worker
-        where worker.generation = checkpoint.generation and worker.reads = checkpoint.reads and worker.expires_at >= now_)
+  -- A worker that renews only has met an event of newer code, and leaves what it releases to others.
+  select bool_or(exists (select from evsrc.workers worker
+      where worker.generation = checkpoint.generation and worker.reads = checkpoint.reads and worker.expires_at >= now_)
     ) into other_reads_alive
     from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation and checkpoint.reads <> p_reads;
   return query

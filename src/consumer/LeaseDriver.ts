@@ -65,7 +65,7 @@ export interface Claim {
   /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
   readonly nextLeaseEndsIn: number | undefined
   /**
-   * Whether a worker with other reads is alive, if partitions have other reads than the worker; undefined if none has.
+   * Whether a worker with other reads claims partitions, if partitions have other reads than the worker; undefined if none has.
    */
   readonly otherReadsAlive?: boolean | undefined
   readonly assigned: ReadonlyArray<Assignment>

@@ -78,7 +78,7 @@ const claim = (
       .flatMap(({ heldUntil, leasedUntil }) => leasedUntil ?? heldUntil ?? [])
       .map((end) => DateTime.toEpochMillis(end) - now)
       .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
-    otherReadsAlive: otherReadsAlive(partitions, workers, reads, now),
+    otherReadsAlive: otherReadsAlive(partitions, workers, reads),
     assigned: partitions.filter((partition) => partition.owner === owner).map((
       { count, epoch, eventId, partition, position }
     ) => ({
@@ -97,18 +97,17 @@ const takenUntil = ({ heldUntil, leasedUntil }: MemoryState.Partition): number |
   return end && DateTime.toEpochMillis(end)
 }
 
-/** Returns whether a worker with other reads is alive; undefined if no partition has other reads. */
+/** Returns whether a worker with other reads claims partitions; undefined if no partition has other reads. */
 const otherReadsAlive = (
   partitions: ReadonlyArray<MemoryState.Partition>,
   workers: MemoryState.GenerationState["workers"],
-  reads: string,
-  now: number
+  reads: string
 ): boolean | undefined => {
   const others = partitions.filter((partition) => partition.reads !== reads)
-  return others.length === 0 ? undefined : others.some((partition) =>
-    (takenUntil(partition) ?? -Infinity) >= now
-    || Array.from(workers.values()).some((worker) => worker.reads === partition.reads)
-  )
+  // A worker that renews only has met an event of newer code, and leaves what it releases to others.
+  return others.length === 0 ?
+    undefined :
+    others.some((partition) => Array.from(workers.values()).some((worker) => worker.reads === partition.reads))
 }
 
 const changeReads = (
