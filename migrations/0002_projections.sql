@@ -732,31 +732,40 @@ $$;
 
 -- Writes the results of retries and skips for keys of a partition, with their entries in the parking log. One element per key.
 --   p_positions       where each key is parked
+--   p_request_ids     the request of each key as it was read
 --   p_actions         what happened to the event there; empty for a key that was being freed
 --   p_next_positions  the event at which the key is parked again, or which it has reached while it is being freed; 0 if it is free
 --   p_freeing         whether it is being freed
--- Returns false, with nothing written, if one of them is parked there no more: the checkpoint does not move, so only this tells that another
--- transaction has done the same.
+-- Returns the keys whose request was withdrawn or replaced in the meantime, or null if one of them is parked there no more: the checkpoint does
+-- not move, so only this tells that another transaction has done the same. Unless the result is empty, nothing is written.
 create function evsrc.unpark(
-  p_generation text, p_partition integer, p_keys text[], p_positions bigint[], p_actions text[],
+  p_generation text, p_partition integer, p_keys text[], p_positions bigint[], p_request_ids text[], p_actions text[],
   p_next_streams text[], p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[],
   p_next_attempts integer[], p_freeing boolean[]
-) returns boolean language plpgsql volatile
+) returns text[] language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   now_ timestamptz := clock_timestamp();
   stored evsrc.parked;
+  stored_request_id text;
+  changed text[] := '{}';
 begin
   -- Key by key: joins with the arrays would be planned without an idea of their length. The order is that of request_parked.
   for number in 1 .. cardinality(p_keys) loop
-    perform from evsrc.parked
+    select request_id into stored_request_id from evsrc.parked
       where generation = p_generation and partition = p_partition and key = p_keys[number] and position = p_positions[number]
       for update;
     if not found then
-      return false;
+      return null;
+    end if;
+    if coalesce(stored_request_id, '') <> p_request_ids[number] then
+      changed := array_append(changed, p_keys[number]);
     end if;
   end loop;
+  if cardinality(changed) > 0 then
+    return changed;
+  end if;
   for number in 1 .. cardinality(p_keys) loop
     select * into stored from evsrc.parked where generation = p_generation and partition = p_partition and key = p_keys[number];
     if p_actions[number] <> '' then
@@ -790,7 +799,7 @@ begin
         request = null, request_id = null, requested_by = null, request_reason = null
       where generation = p_generation and partition = p_partition and key = stored.key;
   end loop;
-  return true;
+  return changed;
 end $$;
 
 -- Sets the request for keys that are parked at these positions and that are not being freed, or withdraws it. One element per key.
@@ -809,7 +818,7 @@ begin
     update evsrc.parked
       set request = p_request, request_id = p_request_id, requested_by = p_requested_by, request_reason = p_request_reason
       where generation = p_generation and partition = p_partitions[number] and key = p_keys[number] and position = p_positions[number]
-        and not freeing;
+        and not freeing and (p_request is not null or request is not null);
     if found then
       requested := requested + 1;
     end if;

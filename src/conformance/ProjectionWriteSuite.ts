@@ -172,9 +172,9 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     yield* store.park(id, 1, [third])
     const all = (page: Omit<ParkedPage, "limit"> = {}) => store.parked(id, { limit: 10, ...page })
     const request = (key: string, of: Omit<ParkingRequest, "id">) =>
-      Effect.map(
-        store.request(id, { ...of, id: `${of.action} of ${key}` }, { key, limit: 10 }),
-        (done) => done.requested
+      Effect.flatMap(
+        store.parkedPlaces(id, { key }),
+        (places) => store.request(id, { ...of, id: `${of.action} of ${key}` }, places)
       )
     const [parked] = yield* all()
     equal(
@@ -191,6 +191,7 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     yield* store.unpark(id, 1, [{
       key: stream,
       position: at(30),
+      request: `retry of ${stream}`,
       action: "failed",
       next: { ...third, error: "again" }
     }])
@@ -204,13 +205,23 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
       reason: "a test"
     }, "the request")
     const unparkAt = (position: Position.Position, action: "skipped" | "retried", next?: typeof fifth) =>
-      store.unpark(id, 1, [{ key: stream, position, action, next }])
-    equal(yield* unparkAt(at(30), "skipped", fifth), true, "parked there")
+      store.unpark(id, 1, [{
+        key: stream,
+        position,
+        request: `${action === "skipped" ? "skip" : "retry"} of ${stream}`,
+        action,
+        next
+      }])
+    equal(yield* unparkAt(at(30), "retried"), { changed: [stream] }, "another request")
+    const [{ position, partition } = { position: at(0), partition: -1 }] = yield* all()
+    const elsewhere = [{ partition, key: stream, position: at(Number(position) + 1) }]
+    equal(yield* store.withdraw(id, elsewhere), 0, "a withdrawal at another event")
+    equal(yield* unparkAt(at(30), "skipped", fifth), "written", "parked there")
     equal((yield* all()).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
     yield* request(stream, { action: "retry" })
-    equal(yield* unparkAt(at(30), "skipped"), false, "no longer parked there")
-    equal(yield* unparkAt(at(50), "retried"), true, "parked at the later event")
-    equal(yield* unparkAt(at(50), "retried"), false, "not parked at all")
+    equal(yield* unparkAt(at(30), "skipped"), "moved", "no longer parked there")
+    equal(yield* unparkAt(at(50), "retried"), "written", "parked at the later event")
+    equal(yield* unparkAt(at(50), "retried"), "moved", "not parked at all")
     equal(yield* all(), [], "free")
     equal(
       (yield* store.parkingLog(id, { limit: 10 })).map((

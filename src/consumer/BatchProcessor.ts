@@ -202,6 +202,8 @@ export const effects = (
             if (isStopping) last = event.position
           }
           const committed = yield* commit({ applied, failures, untriedFrom, changes: [], reads: undefined })
+          // It is tried again without some of the events.
+          if (committed.advanced === "changed") return committed
           for (const { event } of events) {
             if (untriedFrom === undefined || event.position < untriedFrom) done.delete(placeOf(event))
           }

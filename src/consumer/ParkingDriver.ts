@@ -195,11 +195,22 @@ export interface Unpark {
   readonly key: string
   /** The position of the event at which it is parked. */
   readonly position: Position
+  /** The id of its request, as it was read. */
+  readonly request: string | undefined
   /** What happened to the parked event, for the parking log; undefined for a key that was being freed. */
   readonly action: "retried" | "skipped" | "failed" | undefined
   readonly next?: FailedEvent | undefined
   readonly reached?: ParkedEvent | undefined
 }
+
+/**
+ * Whether results were written. Unless they are `written`, nothing was, and the transaction is to be rolled back: a key is not parked at its position
+ * any more, because another transaction has applied its events (`moved`), or the requests of some keys were withdrawn or replaced (`changed`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UnparkResult = "written" | "moved" | { readonly changed: ReadonlyArray<string> }
 
 /**
  * Parked keys and the parking log.
@@ -229,34 +240,37 @@ export interface ParkingDriver {
   /** Returns the number of parked keys of each partition that has some. */
   readonly parkedCounts: (generation: string) => Effect.Effect<ReadonlyArray<ParkedCount>, EventStoreError>
 
+  /** Returns where all keys are parked that satisfy a filter, in order, as of one moment. */
+  readonly parkedPlaces: (
+    generation: string,
+    filter: ParkedFilter & Pick<ParkedPage, "isRequested">
+  ) => Effect.Effect<ReadonlyArray<ParkedPlace>, EventStoreError>
+
   /**
-   * Queues a request for the owners of the partitions of a page of parked keys, without those that are being freed. Returns their number, and where
-   * the page ended if there may be more.
+   * Queues a request for the owners of the partitions of parked keys, without those that are parked elsewhere by now, or that are being freed.
+   * Returns the number of the others.
    */
   readonly request: (
     generation: string,
     request: ParkingRequest,
-    page: ParkedPage
-  ) => Effect.Effect<{ readonly requested: number; readonly next: ParkedPlace | undefined }, EventStoreError>
+    keys: ReadonlyArray<ParkedPlace>
+  ) => Effect.Effect<number, EventStoreError>
 
-  /** Withdraws the requests for a page of parked keys, except for those that are being freed. Returns the same as `request`. */
-  readonly withdraw: (
-    generation: string,
-    page: ParkedPage
-  ) => Effect.Effect<{ readonly requested: number; readonly next: ParkedPlace | undefined }, EventStoreError>
+  /** Withdraws the requests for parked keys, except for those that are parked elsewhere by now, or that are being freed. Returns the number of the others. */
+  readonly withdraw: (generation: string, keys: ReadonlyArray<ParkedPlace>) => Effect.Effect<number, EventStoreError>
 
   /** Returns how far a request is. */
   readonly requestProgress: (generation: string, id: string) => Effect.Effect<RequestProgress, EventStoreError>
 
   /**
-   * Writes the results for keys of a partition, within the transaction that applies the events. Returns false, with nothing written, if one of them
-   * is not parked at the position any more. Another transaction has then applied its events, and this one must be rolled back.
+   * Writes the results for keys of a partition, within the transaction that applies the events, if each is still parked at the position and has the
+   * same request.
    */
   readonly unpark: (
     generation: string,
     partition: number,
     keys: ReadonlyArray<Unpark>
-  ) => Effect.Effect<boolean, EventStoreError>
+  ) => Effect.Effect<UnparkResult, EventStoreError>
 
   /** Returns a page of the parking log of a generation. */
   readonly parkingLog: (

@@ -109,7 +109,7 @@ interface ChunkSize {
   readonly read: (events: ReadonlyArray<EncodedEvent>) => void
 }
 
-const nothing: Carried = { advanced: "advanced", failures: [], freed: [], applied: 0, hasMore: false }
+const nothing: Carried = { advanced: "advanced", failures: [], freed: [], applied: 0, changed: [], hasMore: false }
 
 /** So many streams are read at a time. */
 const concurrentReads = 4
@@ -239,14 +239,16 @@ const ofLog = (owned: Unparking.OwnedPartition): ParkingRequests & { readonly ha
         if (first.key === ConsumerKey.unknownKey) return yield* unparkUnknown(owned, first, progress)
         pass = passOf(requested)
       }
-      const { isLast, ...chunk } = yield* nextChunk(owned, pass, checkpoint.position, size)
+      const { isLast, ...read } = yield* nextChunk(owned, pass, progress, size)
+      const changed = yield* changedSince(owned, read)
+      const chunk = Unparking.without(read, changed)
       const unparked = chunk.keys.length === 0
         ? nothing
         : yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint)
       if (unparked.advanced !== "advanced") return { ...unparked, hasMore: false }
-      const failed = new Set(unparked.failures.map(({ key }) => key))
-      for (const { parked, reached } of chunk.keys) {
-        if (isLast || failed.has(parked.key)) pass.keys.delete(parked.key)
+      const done = new Set([...unparked.failures.map(({ key }) => key), ...changed, ...unparked.changed])
+      for (const { parked, reached } of read.keys) {
+        if (isLast || done.has(parked.key)) pass.keys.delete(parked.key)
         else pass.keys.set(parked.key, { ...parked, ...reached, isFreeing: true })
       }
       if (!isLast) return { ...unparked, hasMore: true }
@@ -288,6 +290,27 @@ const passOf = (requested: ReadonlyArray<Parked>): Pass => ({
   after: Position.make(requested[0]!.position - 1n)
 })
 
+/** Returns the keys of a chunk whose request was withdrawn or replaced since the pass has begun: that may be long ago. */
+const changedSince = Effect.fnUntraced(function*(
+  { generation, partition, store }: Unparking.OwnedPartition,
+  { keys }: Unparking.Chunk
+): Effect.fn.Return<ReadonlyArray<string>, EventStoreError> {
+  const parked = keys.flatMap(({ parked }) => parked.isFreeing ? [] : [parked])
+  if (parked.length === 0) return []
+  const upTo = parked.reduce((max, { position }) => Position.max(max, position), Position.start)
+  const first = parked.reduce((min, { position }) => position < min ? position : min, upTo)
+  const found = new Map<string, string | undefined>()
+  let after: ParkedPlace = { position: first, partition: -1, key: "" }
+  while (true) {
+    const page = yield* store.parked(generation, { partition, isRequested: true, upTo, after, limit: maxKeysInChunk })
+    for (const { key, request } of page) found.set(key, request?.id)
+    const last = page.at(-1)
+    if (last === undefined || page.length < maxKeysInChunk) break
+    after = last
+  }
+  return parked.flatMap(({ key, request }) => found.get(key) === request?.id ? [] : [key])
+})
+
 /** The partition has waited at an event of unknown key, so no other one was missed. Its keys may be known by now, and parked. */
 const unparkUnknown = Effect.fnUntraced(function*(
   owned: Unparking.OwnedPartition,
@@ -309,11 +332,14 @@ const unparkUnknown = Effect.fnUntraced(function*(
   return { ...yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint), hasMore: true }
 })
 
-/** Reads the next events of a pass, up to the checkpoint. */
+/**
+ * Reads the next events of a pass, up to the checkpoint. Where the partition waits at an event of unknown key, that event is left out: a request for
+ * it applies it under its keys that are free then, and it still waits for the others.
+ */
 const nextChunk = Effect.fnUntraced(function*(
   owned: Unparking.OwnedPartition,
   pass: Pass,
-  upTo: Position.Position,
+  { checkpoint: { position: upTo }, parked }: Pick<Progress, "checkpoint" | "parked">,
   size: ChunkSize
 ): Effect.fn.Return<Unparking.Chunk & { readonly isLast: boolean }, EventStoreError> {
   const { events: { [internals]: { driver } }, processor: { consumer, keysOf } } = owned
@@ -322,6 +348,7 @@ const nextChunk = Effect.fnUntraced(function*(
   const filter = UnknownTypes.addTo(owned.filter, unknown)
   const events: Array<ConsumerKey.KeyedEvent> = []
   const reached = new Map<string, EncodedEvent>()
+  const waitsAtLast = parked.has(ConsumerKey.unknownKey)
   let isLast = false
   for (let pages = 0; !isLast && reached.size === 0 && pages < maxPagesInChunk; pages++) {
     const page = yield* driver.readAll({ ...filter, after: pass.after, limit })
@@ -332,7 +359,8 @@ const nextChunk = Effect.fnUntraced(function*(
     if (read <= pass.after && !isLast) yield* Effect.sleep("10 millis")
     pass.after = Position.max(pass.after, read)
     for (const event of page.events) {
-      if (event.position > upTo || !UnknownTypes.isRelevant(unknown, event)) continue
+      if (event.position > upTo || (waitsAtLast && event.position === upTo)) continue
+      if (!UnknownTypes.isRelevant(unknown, event)) continue
       const all = keysOf(event)
       const ofPass = (all ?? Array.from(pass.keys.keys())).flatMap((key) => pass.keys.get(key) ?? [])
         .filter(({ isFreeing, position }) => isFreeing ? event.position > position : event.position >= position)

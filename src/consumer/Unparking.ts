@@ -23,7 +23,7 @@ import {
 import type { Advanced, ConsumerDriver } from "./CheckpointDriver.ts"
 import type * as ConsumerKey from "./ConsumerKey.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
-import type { Parked, ParkedEvent, Unpark } from "./ParkingDriver.ts"
+import type { Parked, ParkedEvent, Unpark, UnparkResult } from "./ParkingDriver.ts"
 
 /**
  * A partition and what its owner needs to apply events to it.
@@ -85,11 +85,14 @@ export interface Unparked {
   readonly freed: ReadonlyArray<string>
   /** How many deliveries were applied. */
   readonly applied: number
+  /** The keys whose request was withdrawn or replaced: nothing of the chunk was written for them. */
+  readonly changed: ReadonlyArray<string>
 }
 
 /**
  * Applies a chunk and writes its result: the documents, the delivery log and the new state of each key, in one transaction. A key is parked again at
- * its first event that fails, also when newer code wrote that event: the other keys go on, even where no newer code runs.
+ * its first event that fails, also when newer code wrote that event: the other keys go on, even where no newer code runs. Events to skip are skipped
+ * in a transaction before: from then on their requests stand, so no later event of a key is handled while its request can still be withdrawn.
  *
  * @since 0.1.0
  * @category combinators
@@ -99,15 +102,58 @@ export const apply = Effect.fnUntraced(function*(
   chunk: Chunk,
   checkpoint: LogPosition
 ): Effect.fn.Return<Unparked, EventStoreError> {
+  const toSkip = chunk.events.length === 0 ? [] : chunk.keys.filter(isToSkip)
+  if (toSkip.length === 0) return yield* applyAll(owned, chunk, checkpoint)
+  const begun = toSkip.map(({ parked }) => ({ parked, reached: parked, isComplete: false }))
+  const skipped = yield* applyAll(owned, { keys: begun, events: [] }, checkpoint)
+  if (skipped.advanced !== "advanced") return skipped
+  const keys = chunk.keys.map((one) => isToSkip(one) ? { ...one, parked: { ...one.parked, isFreeing: true } } : one)
+  const applied = yield* applyAll(owned, without({ ...chunk, keys }, skipped.changed), checkpoint)
+  return { ...applied, changed: [...skipped.changed, ...applied.changed] }
+})
+
+const isToSkip = ({ parked: { isFreeing, request } }: KeyProgress): boolean => !isFreeing && request?.action === "skip"
+
+/** Applies a chunk until it is written, without the keys whose request has changed. */
+const applyAll = Effect.fnUntraced(function*(
+  owned: OwnedPartition & Pick<LeasedPartition, "onRetry">,
+  chunk: Chunk,
+  checkpoint: LogPosition
+): Effect.fn.Return<Unparked, EventStoreError> {
+  const changed: Array<string> = []
+  let rest = chunk
   while (true) {
+    if (rest.keys.length === 0) return { ...none, advanced: "advanced", changed }
     const unparked = yield* owned.processor.apply(
       { ...owned, parksAll: true },
-      chunk.events,
-      (plan) => commit(owned, triedOf(chunk, plan), checkpoint, plan)
+      rest.events,
+      (plan) => commit(owned, triedOf(rest, plan), checkpoint, plan)
     )
-    if (unparked.advanced !== "changed") return unparked
+    changed.push(...unparked.changed)
+    if (unparked.advanced !== "changed") return { ...unparked, changed }
+    rest = without(rest, unparked.changed)
   }
 })
+
+/**
+ * Returns a chunk without some of its keys. Nothing is left without the last key.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const without = (chunk: Chunk, left: ReadonlyArray<string>): Chunk => {
+  if (left.length === 0) return chunk
+  const leftOut = new Set(left)
+  const keys = chunk.keys.filter(({ parked }) => !leftOut.has(parked.key))
+  return {
+    keys,
+    // The event of an unknown key is applied under others.
+    events: keys.length === 0 ? [] : chunk.events.flatMap((one) => {
+      const ofEvent = one.keys.filter((key) => !leftOut.has(key))
+      return ofEvent.length === 0 ? [] : [{ ...one, keys: ofEvent }]
+    })
+  }
+}
 
 /** Returns the part of a chunk whose events were tried before the worker stopped. */
 const triedOf = (chunk: Chunk, { untriedFrom }: Pick<BatchPlan, "untriedFrom">): Chunk =>
@@ -124,14 +170,18 @@ const triedOf = (chunk: Chunk, { untriedFrom }: Pick<BatchPlan, "untriedFrom">):
     })
   }
 
-/** Rolls the transaction back because one of the keys is not parked at the event any more. */
-class NotParked {
-  readonly _tag = "NotParked"
+/** Rolls the transaction back because one of the keys is not parked at the event any more, or has another request. */
+class NotWritten {
+  readonly _tag = "NotWritten"
+  readonly result: Exclude<UnparkResult, "written">
+  constructor(result: Exclude<UnparkResult, "written">) {
+    this.result = result
+  }
 }
 
 /**
  * Writes a chunk. The lease is checked, but the checkpoint does not move. So it is checked that each key is still parked, too: a transaction whose
- * connection was lost may have committed after all, under the same lease.
+ * connection was lost may have committed after all, under the same lease. The request is the one that was read, or it is not carried out.
  */
 const commit = (
   { epoch, generation, partition, store }: OwnedPartition,
@@ -158,20 +208,25 @@ const commit = (
       changes,
       applied: []
     })
-    if (advanced !== "advanced") return { ...lost, advanced }
+    if (advanced !== "advanced") return { ...none, advanced }
     if (applied.length > 0) yield* store.recordLateDelivery(generation, partition, segmentsOf(applied, 1))
-    if (!(yield* store.unpark(generation, partition, results))) return yield* Effect.fail(new NotParked())
+    const result = yield* store.unpark(generation, partition, results)
+    if (result !== "written") return yield* Effect.fail(new NotWritten(result))
     if (others.length > 0) yield* store.park(generation, partition, others.map(failedEventOf))
     const freed = results.flatMap(({ key, next, reached }) => next === undefined && reached === undefined ? [key] : [])
-    return { advanced, failures, freed, applied: applied.length }
-  })).pipe(Effect.catchTag("NotParked", () => Effect.succeed(lost)))
+    return { advanced, failures, freed, applied: applied.length, changed: [] }
+  })).pipe(Effect.catchTag("NotWritten", ({ result }): Effect.Effect<Unparked> =>
+    Effect.succeed(
+      result === "moved" ? { ...none, advanced: "lost" } : { ...none, advanced: "changed", changed: result.changed }
+    )))
 }
 
-const lost: Unparked = { advanced: "lost", failures: [], freed: [], applied: 0 }
+const none: Omit<Unparked, "advanced"> = { failures: [], freed: [], applied: 0, changed: [] }
 
 const resultOf = ({ isComplete, parked, reached }: KeyProgress, failure: Failure | undefined): Unpark => ({
   key: parked.key,
   position: parked.position,
+  request: parked.request?.id,
   action: parked.isFreeing
     ? undefined
     : failure?.event.position === parked.position

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,7 +16,7 @@ import type { Consumer } from "../consumer/Consumer.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type {
   Parked,
-  ParkedPlace,
+  ParkedPage,
   ParkingDriver,
   ParkingEntry,
   ParkingRequest,
@@ -462,12 +463,9 @@ const request = Effect.fnUntraced(function*(
   yield* rejectWithinHandler(consumer, position)
   const id = (yield* IdGenerator)()
   const notParked = new NotParked({ consumer: consumer.id, key, position })
-  const queued = yield* driver.request(generation, { id, action, actor, reason }, {
-    key,
-    position,
-    limit: maxPartitions
-  })
-  if (queued.requested === 0) return yield* notParked
+  const places = yield* driver.parkedPlaces(generation, { key, position })
+  const requested = yield* driver.request(generation, { id, action, actor, reason }, places)
+  if (requested === 0) return yield* notParked
   yield* ParkingRequestWakeups.wake(driver, consumer.id)
 
   if (Option.isNone(yield* awaitCarriedOut(driver, generation, id, timeout))) {
@@ -514,25 +512,19 @@ export const skip = (
 ): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
   request(consumer, key, "skip", options)
 
-/** Calls `update` for one page of the keys that are parked now after the other. Returns the number of keys that it has changed. */
+/**
+ * Calls `update` for one page of the keys that are parked now after the other. Returns the number of keys that it has changed. All are read before,
+ * as of one moment: workers carry the first requests out meanwhile, and a key that is parked at a later event then is another case.
+ */
 const forEachPage = Effect.fnUntraced(function*(
-  driver: ProjectionStore["Service"][typeof internals]["driver"],
+  driver: ParkingDriver,
   generation: string,
-  { error, parkedBefore, type }: Filter,
+  { error, isRequested, parkedBefore, type }: Filter & Pick<ParkedPage, "isRequested">,
   update: ParkingDriver["withdraw"]
 ): Effect.fn.Return<number, EventStoreError> {
-  // Keys that are parked in the meantime are behind the checkpoints of now.
-  const upTo = (yield* driver.progress(generation)).reduce(
-    (max, { position }) => Position.max(max, position),
-    Position.start
-  )
   let changed = 0
-  let after: ParkedPlace | undefined
-  do {
-    const page = yield* update(generation, { error, parkedBefore, type, upTo, after, limit: keysInPage })
-    changed += page.requested
-    after = page.next
-  } while (after !== undefined)
+  const places = yield* driver.parkedPlaces(generation, { error, isRequested, parkedBefore, type })
+  for (const page of Arr.chunksOf(places, keysInPage)) changed += yield* update(generation, page)
   return changed
 })
 
@@ -546,9 +538,9 @@ const requestAll = Effect.fnUntraced(function*(
   const { driver, generation } = yield* generationOf(consumer, options)
   yield* rejectWithinHandler(consumer, Position.start)
   const id = (yield* IdGenerator)()
-  const requested = yield* forEachPage(driver, generation, options, (generation, page) =>
+  const requested = yield* forEachPage(driver, generation, options, (generation, keys) =>
     Effect.tap(
-      driver.request(generation, { id, action, actor, reason }, page),
+      driver.request(generation, { id, action, actor, reason }, keys),
       () => ParkingRequestWakeups.wake(driver, consumer.id)
     ))
   const done = yield* awaitCarriedOut(driver, generation, id, timeout)
@@ -589,8 +581,12 @@ export const skipAll = (
 ): Effect.Effect<BulkOutcome, StillParked | EventStoreError, ProjectionStore> => requestAll(consumer, "skip", options)
 
 /**
- * Withdraws the requests that wait for a worker, of all keys or of those that satisfy the filter. A key that a worker has begun to free is freed.
- * Returns the number of keys.
+ * Withdraws the requests that wait for a worker, of all keys or of those that satisfy the filter. Returns the number of keys: these stay parked. A key
+ * of which a worker has skipped or applied the parked event is freed, and not among them.
+ *
+ * **Details**
+ *
+ * A handler that runs at this moment for the retry of a key ends first. The key stays parked at its event all the same.
  *
  * @since 0.1.0
  * @category combinators
@@ -600,5 +596,5 @@ export const withdraw = Effect.fnUntraced(function*(
   options: GenerationOptions & Filter = {}
 ): Effect.fn.Return<number, EventStoreError, ProjectionStore> {
   const { driver, generation } = yield* generationOf(consumer, options)
-  return yield* forEachPage(driver, generation, options, driver.withdraw)
+  return yield* forEachPage(driver, generation, { ...options, isRequested: true }, driver.withdraw)
 })

@@ -96,7 +96,8 @@ const spread = Effect.fnUntraced(function*(text: string) {
   yield* documents.park(generation, 0, [parked(stream, mixed), parked(retried, "no copy")])
   // The API of parking rejects such texts; a program of another kind may write them.
   const reason = mixed.replaceAll("\u0000", "\ufffd").toWellFormed()
-  yield* documents.request(generation, { id: "test", action: "retry", reason }, { key: retried, limit: 1 })
+  const places = yield* documents.parkedPlaces(generation, { key: retried })
+  yield* documents.request(generation, { id: "test", action: "retry", reason }, places)
   const eventId = globalThis.crypto.randomUUID()
   yield* driver.snapshots.write({
     stream,

@@ -3,23 +3,29 @@
  *
  * @since 0.1.0
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
-import { type Case, equal, includes, isAbove, isAtLeast, test } from "../../src/conformance/Suite.ts"
+import * as Schema from "effect/Schema"
+import { type Case, equal, includes, isAbove, isAtLeast, test, unique } from "../../src/conformance/Suite.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
+import * as Event from "../../src/event/Event.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
+import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
+import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../../src/projection/ProjectionStoreDriver.ts"
 import * as Projector from "../../src/projection/Projector.ts"
+import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import { parkedKeys, parkingLog } from "../support/parked.ts"
 import { equalComplete, fixture } from "./ParkingSuite.ts"
@@ -320,10 +326,257 @@ const bulk: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+/** Runs an effect once, before the first transaction of the store after it was armed. */
+const beforeTransaction = Effect.fnUntraced(function*(run: Effect.Effect<unknown, unknown, Stores>) {
+  const services = yield* Effect.context<Stores>()
+  let isArmed = false
+  const once = Effect.suspend(() => {
+    if (!isArmed) return Effect.void
+    isArmed = false
+    return Effect.orDie(Effect.provide(run, services))
+  })
+  const store = yield* storeWith((driver) => ({
+    transaction: (effect) => Effect.andThen(once, driver.transaction(effect))
+  }))
+  return {
+    store,
+    arm: Effect.sync(() => {
+      isArmed = true
+    })
+  }
+})
+
+/** Streams a, b and c, of which the first event fails. A test changes the request for b when the worker has read it. */
+const threeParked = Effect.fnUntraced(function*(partitionBy: typeof kinds[keyof typeof kinds]) {
+  const made = fixture(1, partitionBy)
+  const { append, awaitConsumer, poison, projection } = made
+  const keyOf = Effect.map(parkedKeys(projection), (all) => all.find(({ error }) => error.includes("poison b"))?.key)
+  return {
+    ...made,
+    keyOf,
+    begin: Effect.gen(function*() {
+      for (const id of ["a", "b", "c"]) poison.add(`${id}1`)
+      for (const n of upTo(2)) for (const id of ["a", "b", "c"]) yield* append(id, n)
+      yield* awaitConsumer(yield* append("good", 1))
+    })
+  }
+})
+
+const changedRequests: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([name, partitionBy]) => [
+  test(`a skip by ${name} that is withdrawn after its worker has read it is not carried out`, function*() {
+    const { begin, poison, projection, seen } = yield* threeParked(partitionBy)
+    const { arm, store } = yield* beforeTransaction(Effect.gen(function*() {
+      equal(yield* Parking.withdraw(projection, { error: "poison b" }), 1, "the withdrawn requests")
+    }))
+    yield* Effect.gen(function*() {
+      yield* begin
+      yield* arm
+      const outcome = yield* Parking.skipAll(projection, { reason: "a mistake" })
+      equal(outcome, { requested: 3, retried: 0, failed: 0, skipped: 2, parkedLater: 0 }, "the outcome")
+      equal((yield* parkedKeys(projection)).map(({ error }) => error.includes("poison b")), [true], "what is parked")
+      poison.clear()
+      yield* Parking.retryAll(projection)
+      equal([yield* seen("a"), yield* seen("b"), yield* seen("c")], [["a2"], ["b1", "b2"], ["c2"]], "the documents")
+      yield* equalComplete(projection)
+    }).pipe(
+      Effect.provide(Projector.layer([projection])),
+      Effect.provideService(ProjectionStore.ProjectionStore, store)
+    )
+  }),
+
+  test(`a retry by ${name} takes the place of a skip that its worker has read`, function*() {
+    const { begin, keyOf, poison, projection, seen } = yield* threeParked(partitionBy)
+    let retry: Fiber.Fiber<Parking.Outcome, unknown> | undefined
+    const { arm, store } = yield* beforeTransaction(Effect.gen(function*() {
+      poison.clear()
+      const key = yield* keyOf
+      retry = yield* Effect.forkDetach(Parking.retry(projection, key!, { reason: "must be applied" }))
+      yield* Effect.repeat(parkedKeys(projection), {
+        until: (all) => all.some(({ request }) => request?.action === "retry"),
+        schedule: Schedule.spaced("5 millis")
+      })
+    }))
+    yield* Effect.gen(function*() {
+      yield* begin
+      yield* arm
+      const outcome = yield* Parking.skipAll(projection, { reason: "a mistake" })
+      equal(outcome.skipped, 2, "the skipped keys")
+      const { entry, outcome: ofRetry, parked } = yield* Fiber.join(retry!)
+      equal([ofRetry, entry.detail, parked], ["retried", "must be applied", undefined], "the outcome of the retry")
+      equal([yield* seen("a"), yield* seen("b"), yield* seen("c")], [["a2"], ["b1", "b2"], ["c2"]], "the documents")
+      yield* equalComplete(projection)
+    }).pipe(
+      Effect.provide(Projector.layer([projection])),
+      Effect.provideService(ProjectionStore.ProjectionStore, store)
+    )
+  })
+])
+
+const handlers: ReadonlyArray<Case<Stores>> = (["retry", "skip"] as const).flatMap((action) =>
+  [1, 100].map((batchSize) =>
+    test(`keys that are withdrawn while a handler runs stay parked: ${action}, by ${batchSize} events`, function*() {
+      const type = unique("Noted")
+      const Events = Schema.TaggedUnion({ [type]: { key: Schema.String, n: Schema.Int } }).pipe(
+        Event.tags({ k: "key" })
+      )
+      const handled: Array<string> = []
+      const [entered, opened] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let isBroken = true
+      const keys = ["a", "b", "c", "d"]
+      const subscription = Subscription.make(unique("mail"), {
+        events: Events,
+        partitionBy: { tag: "k" },
+        retry: Schedule.recurs(0),
+        parks: ["Bad"],
+        handle: {
+          [type]: ({ key, n }) =>
+            Effect.gen(function*() {
+              if (n === 1 && isBroken) return yield* Effect.fail({ _tag: "Bad" } as const)
+              if (key === "a" && n === (action === "skip" ? 2 : 1)) {
+                yield* Deferred.succeed(entered, undefined)
+                yield* Deferred.await(opened)
+              }
+              handled.push(`${key}${n}`)
+            })
+        }
+      })
+      const until = (isReached: (count: Parking.Count) => boolean) =>
+        Effect.repeat(Parking.count(subscription), { until: isReached, schedule: Schedule.spaced("10 millis") })
+          .pipe(Effect.timeout("30 seconds"))
+      yield* Effect.gen(function*() {
+        const events = yield* EventStore.EventStore
+        for (const n of upTo(2)) {
+          for (const key of keys) yield* events.append(Events, `${type}-${key}`, [{ _tag: type, key, n }])
+        }
+        yield* until(({ parked }) => parked === keys.length)
+        if (action === "retry") isBroken = false
+        const asking = action === "skip"
+          ? Parking.skipAll(subscription, { reason: "a mistake" })
+          : Parking.retryAll(subscription)
+        const asked = yield* Effect.forkChild(asking)
+        yield* Deferred.await(entered)
+        isBroken = false
+        const withdrawn = yield* Parking.withdraw(subscription)
+        yield* Deferred.succeed(opened, undefined)
+        const outcome = yield* Fiber.join(asked)
+        equal(outcome.retried + outcome.skipped, keys.length - withdrawn, "the keys that were not withdrawn")
+        const after = yield* until(({ requested }) => requested === 0)
+        equal(after.parked, withdrawn, "the keys that are still parked")
+        equal((yield* Parking.retryAll(subscription)).retried, withdrawn, "the retried keys")
+        equal(
+          handled.filter((one) => one.endsWith("1")).length,
+          action === "skip" ? withdrawn : keys.length,
+          "how many first events were handled"
+        )
+        for (const key of keys) {
+          const ofKey = handled.filter((one) => one.startsWith(key))
+          equal(ofKey, ofKey.length === 1 ? [`${key}2`] : [`${key}1`, `${key}2`], `the events of ${key}`)
+        }
+        equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
+      }).pipe(Effect.provide(Subscription.layer([subscription], { batchSize })))
+    })
+  )
+)
+
+const bounds: ReadonlyArray<Case<Stores>> = [
+  test("a skip of very many keys skips the event of each that was parked when it was asked for", function*() {
+    const { append, awaitConsumer, poison, projection, seen } = fixture(1)
+    const ids = upTo(501).map((n) => `s${n}-`)
+    for (const id of ids) for (const n of upTo(2)) poison.add(`${id}${n}`)
+    // The worker carries out the requests of a page before the next page is requested.
+    const store = yield* storeWith((driver) => ({
+      request: (...args) =>
+        driver.requestProgress(projection.id, args[1].id).pipe(
+          Effect.repeat({ until: ({ waiting }) => waiting === 0, schedule: Schedule.spaced("10 millis") }),
+          Effect.andThen(driver.request(...args))
+        )
+    }))
+    yield* Effect.gen(function*() {
+      for (const n of upTo(2)) yield* Effect.forEach(ids, (id) => append(id, n), { concurrency: 20 })
+      yield* awaitConsumer(yield* append("last", 1))
+      const outcome = yield* Parking.skipAll(projection, { reason: "the first events are obsolete" })
+      equal(outcome, { requested: 501, retried: 0, failed: 0, skipped: 501, parkedLater: 501 }, "the outcome")
+      poison.clear()
+      yield* Parking.retryAll(projection)
+      for (const id of ids) equal(yield* seen(id), [`${id}2`], `the document of ${id}`)
+      yield* equalComplete(projection)
+    }).pipe(
+      Effect.provide(Projector.layer([projection])),
+      Effect.provideService(ProjectionStore.ProjectionStore, store)
+    )
+  })
+]
+
+const unknownKeys: ReadonlyArray<Case<Stores>> = ([
+  ["all", "retry"],
+  ["the key", "retry"],
+  ["the key", "skip"]
+] as const).flatMap(([first, then]) =>
+  [1, 3].map((partitions) =>
+    test(
+      `an event of unknown key is applied once beside a parked key: retry ${first}, then ${then}, ${partitions} partitions`,
+      function*() {
+        const type = unique("Paid")
+        const Events = Schema.TaggedUnion({ [type]: { account: Schema.String, cents: Schema.Int } })
+        let isDeployed = false
+        const projection = Projection.make(unique("balance"), {
+          events: Events,
+          document: Schema.Int,
+          partitions,
+          key: ({ account, cents }) => {
+            if (cents === 100 && !isDeployed) throw new Error("no key")
+            return account
+          },
+          evolve: {
+            [type]: (sum = 0, { cents }) => {
+              if (cents === 1 && !isDeployed) throw new Error("poison")
+              return sum + cents
+            }
+          }
+        })
+        yield* Effect.gen(function*() {
+          const events = yield* EventStore.EventStore
+          let last = Position.start
+          for (const cents of [1, 10, 100, 1_000]) {
+            last = (yield* events.append(Events, `${type}-a`, [{ _tag: type, account: "a", cents }])).position
+          }
+          yield* Effect.repeat(Parking.count(projection), {
+            until: ({ parked }) => parked === 1 + partitions,
+            schedule: Schedule.spaced("10 millis")
+          }).pipe(Effect.timeout("30 seconds"))
+          isDeployed = true
+          if (first === "the key") {
+            yield* Parking.retry(projection, "a")
+            equal(Option.getOrUndefined(yield* ProjectionStore.get(projection, "a")), 11, "the balance in between")
+            yield* equalComplete(projection)
+          }
+          if (then === "skip") yield* Parking.skip(projection, "", { reason: "a test" })
+          else yield* Parking.retryAll(projection)
+          yield* Effect.flatMap(
+            ProjectionStore.ProjectionStore,
+            (store) => store.awaitPosition(projection, last, "50 seconds")
+          )
+          const balance = Option.getOrUndefined(yield* ProjectionStore.get(projection, "a"))
+          equal(balance, then === "skip" ? 1_011 : 1_111, "the balance")
+          equal(yield* parkedKeys(projection), [], "the parked keys")
+          yield* equalComplete(projection)
+        }).pipe(Effect.provide(Projector.layer([projection])))
+      }
+    )
+  )
+)
+
 /**
  * All cases of many parked keys.
  *
  * @since 0.1.0
  * @category suites
  */
-export const massParking: ReadonlyArray<Case<Stores>> = [...chunks, ...bulk]
+export const massParking: ReadonlyArray<Case<Stores>> = [
+  ...chunks,
+  ...bulk,
+  ...bounds,
+  ...changedRequests,
+  ...handlers,
+  ...unknownKeys
+]

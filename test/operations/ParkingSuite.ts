@@ -313,11 +313,11 @@ const requests: ReadonlyArray<Case<Stores>> = [
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       equal((yield* parkedKeys(projection))[0]?.request, undefined, "the stored request")
       equal(
-        (yield* driver.request(
+        yield* driver.request(
           projection.id,
           { id: "test", action: "skip" },
-          { key: streamOf("a"), position: Position.make(position + 1n), limit: 1 }
-        )).requested,
+          [{ partition: 0, key: streamOf("a"), position: Position.make(position + 1n) }]
+        ),
         0,
         "whether the driver accepts a request at another event"
       )
@@ -422,7 +422,7 @@ const repetitions: ReadonlyArray<Case<Stores>> = [
       reads: ConsumerReads.format(ConsumerReads.of(projection)),
       lease: Duration.minutes(1)
     })
-    yield* driver.request(generation, { id: "test", action: "retry" }, { limit: 1 })
+    yield* driver.request(generation, { id: "test", action: "retry" }, yield* driver.parkedPlaces(generation, {}))
     const partition = {
       events: yield* EventStore.EventStore,
       store: driver,

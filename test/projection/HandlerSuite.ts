@@ -196,7 +196,11 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       equal([stream?.version, stream?.attempts, tries > 1], [2, tries, true], "the parked event and its attempts")
       // A retry that fails again adds its own attempts.
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-      yield* driver.request(projection.id, { id: "test", action: "retry" }, { key: `${run}a`, limit: 100 })
+      yield* driver.request(
+        projection.id,
+        { id: "test", action: "retry" },
+        yield* driver.parkedPlaces(projection.id, { key: `${run}a` })
+      )
       const [again] = yield* parked(projection).pipe(
         Effect.repeat({ until: ([one]) => one?.request === undefined, schedule: Schedule.spaced("20 millis") }),
         Effect.timeout("60 seconds")
@@ -265,7 +269,11 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       equal([stream?.stream, stream?.version, others.length], [`${run}a`, 2, 0], "what is parked")
       healed = true
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-      yield* driver.request(projection.id, { id: "test", action: "retry" }, { key: `${run}a`, limit: 100 })
+      yield* driver.request(
+        projection.id,
+        { id: "test", action: "retry" },
+        yield* driver.parkedPlaces(projection.id, { key: `${run}a` })
+      )
       yield* parked(projection).pipe(
         Effect.repeat({ until: (left) => left.length === 0, schedule: Schedule.spaced("20 millis") }),
         Effect.timeout("60 seconds")

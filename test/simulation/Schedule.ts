@@ -109,10 +109,8 @@ const misfortunes = Effect.fnUntraced(function*(world: Workers.World, faults: Fa
 
 const retryParked = Effect.fnUntraced(function*({ documents, projection }: Workers.World) {
   const generation = yield* documents.activeGeneration(projection.id)
-  for (const { key, request } of yield* documents.parked(generation, { limit: 100 })) {
-    if (request === undefined) {
-      yield* documents.request(generation, { id: "test", action: "retry" }, { key, limit: 100 })
-    }
+  for (const one of yield* documents.parked(generation, { limit: 100 })) {
+    if (one.request === undefined) yield* documents.request(generation, { id: "test", action: "retry" }, [one])
   }
 })
 

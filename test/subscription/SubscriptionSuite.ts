@@ -275,7 +275,11 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       equal([String(parked?.stream), Number(parked?.version)], [`${run}a`, 2], "the parked event")
       includes(parked?.error ?? "", "no luck", "the error of the parked event")
       healed = true
-      yield* driver.request(subscription.id, { id: "test", action: "retry" }, { key: `${run}a`, limit: 100 })
+      yield* driver.request(
+        subscription.id,
+        { id: "test", action: "retry" },
+        yield* driver.parkedPlaces(subscription.id, { key: `${run}a` })
+      )
       yield* inbox.until("the parked stream", (got) => got.some(({ event }) => event.n === 17))
       equal(inbox.got.slice(4).map(({ event }) => event.n), [13, 15, 17], "the events handled by the retry")
     }).pipe(Effect.provide(Subscription.layer([subscription], { lease: "600 millis" })))

@@ -14,7 +14,8 @@ import type {
   ParkingDriver,
   ParkingEntry,
   ParkingRequest,
-  RequestProgress
+  RequestProgress,
+  UnparkResult
 } from "../../consumer/ParkingDriver.ts"
 import * as Position from "../../core/Position.ts"
 import type { StreamId } from "../../core/StreamId.ts"
@@ -40,6 +41,8 @@ interface ParkedRow {
   readonly request_reason: string | null
   readonly freeing: boolean
 }
+
+type PlaceRow = Pick<ParkedRow, "position" | "partition" | "key">
 
 interface CountRow {
   readonly partition: number
@@ -99,14 +102,15 @@ export const make = (query: PgStatement, schema: string): ParkingDriver => ({
     }),
   unpark: (generation, partition, keys) =>
     Effect.map(
-      query<{ readonly unparked: boolean }>(
-        `select ${schema}.unpark($1, $2, $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::uuid[],
-          $10::text[], $11::text[], $12::integer[], $13::boolean[]) as unparked`,
+      query<{ readonly changed: ReadonlyArray<string> | null }>(
+        `select ${schema}.unpark($1, $2, $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::uuid[],
+          $11::text[], $12::text[], $13::integer[], $14::boolean[]) as changed`,
         [
           generation,
           partition,
           keys.map(({ key }) => key),
           keys.map(({ position }) => position),
+          keys.map(({ request }) => request ?? ""),
           keys.map(({ action }) => action ?? ""),
           // No element of an array is null, because the client could not tell the type of an array of nulls.
           ...columnsOf(keys.map(({ next, reached }) => next ?? reached ?? noEvent)),
@@ -115,14 +119,25 @@ export const make = (query: PgStatement, schema: string): ParkingDriver => ({
           keys.map(({ next, reached }) => next === undefined && reached !== undefined)
         ]
       ),
-      ([row]) => row!.unparked
+      ([row]): UnparkResult => {
+        const { changed } = row!
+        return changed === null ? "moved" : changed.length === 0 ? "written" : { changed }
+      }
     )
 })
 
 const reads = (
   query: PgStatement,
   schema: string
-): Pick<ParkingDriver, "parkedKeys" | "parkedCounts" | "skippedAt"> => ({
+): Pick<ParkingDriver, "parkedKeys" | "parkedPlaces" | "parkedCounts" | "skippedAt"> => ({
+  parkedPlaces: (generation, filter) =>
+    Effect.suspend(() => {
+      const { params, text } = selectionOf(generation, { ...filter, limit: undefined })
+      return Effect.map(
+        query<PlaceRow>(`select position, partition, key from ${schema}.parked ${text}`, params),
+        (rows) => rows.map((row) => ({ ...row, position: Position.make(row.position) }))
+      )
+    }),
   parkedKeys: (generation, partition, after, limit) =>
     Effect.map(
       query<{ readonly key: string }>(
@@ -164,45 +179,26 @@ const requests = (
   query: PgStatement,
   schema: string
 ): Pick<ParkingDriver, "request" | "withdraw" | "requestProgress" | "parkingLog"> => {
-  /** Updates the keys of a page that are not being freed. */
-  const update = (
-    generation: string,
-    page: ParkedPage,
-    { action, actor, id, reason }: { readonly [Key in keyof ParkingRequest]: ParkingRequest[Key] | undefined }
-  ) => {
-    const { params, text } = selectionOf(generation, page)
-    return Effect.gen(function*() {
-      const found = yield* query<Pick<ParkedRow, "partition" | "key" | "position">>(
-        `select partition, key, position from ${schema}.parked ${text}`,
-        params
-      )
-      const [row] = found.length === 0 ? [] : yield* query<{ readonly requested: number }>(
+  const update = (generation: string, keys: ReadonlyArray<ParkedPlace>, request: ParkingRequest | undefined) =>
+    keys.length === 0 ? Effect.succeed(0) : Effect.map(
+      query<{ readonly requested: number }>(
         `select ${schema}.request_parked($1, $2::integer[], $3::text[], $4::bigint[], $5, $6, $7, $8) as requested`,
         [
           generation,
-          found.map(({ partition }) => partition),
-          found.map(({ key }) => key),
-          found.map(({ position }) => position),
-          action ?? null,
-          id ?? null,
-          actor ?? null,
-          reason ?? null
+          keys.map(({ partition }) => partition),
+          keys.map(({ key }) => key),
+          keys.map(({ position }) => position),
+          request?.action ?? null,
+          request?.id ?? null,
+          request?.actor ?? null,
+          request?.reason ?? null
         ]
-      )
-      const last = found.length < page.limit ? undefined : found.at(-1)
-      const next: ParkedPlace | undefined = last && { ...last, position: Position.make(last.position) }
-      return { requested: row?.requested ?? 0, next }
-    })
-  }
-  return {
-    request: (generation, request, page) =>
-      update(generation, page, { actor: undefined, reason: undefined, ...request }),
-    withdraw: (generation, page) =>
-      update(
-        generation,
-        { ...page, isRequested: true },
-        { action: undefined, id: undefined, actor: undefined, reason: undefined }
       ),
+      ([row]) => row!.requested
+    )
+  return {
+    request: (generation, request, keys) => update(generation, keys, request),
+    withdraw: (generation, keys) => update(generation, keys, undefined),
     requestProgress: (generation, id) =>
       Effect.map(
         query<RequestProgress["entries"] & { readonly waiting: number }>(
@@ -239,7 +235,9 @@ interface Selection {
 /** Returns the end of a statement that selects a page, without conditions that it does not have, so that an index is used. */
 const selectionOf = (
   generation: string,
-  { after, error, isRequested = false, key, limit, parkedBefore, partition, position, type, upTo }: ParkedPage
+  { after, error, isRequested = false, key, limit, parkedBefore, partition, position, type, upTo }:
+    & Omit<ParkedPage, "limit">
+    & { readonly limit: number | undefined }
 ): Selection => {
   const params: Array<unknown> = []
   const parameter = (value: unknown) => `$${params.push(value)}`
@@ -259,10 +257,8 @@ const selectionOf = (
     const [from, ...place] = [after.position, after.partition, after.key].map(parameter)
     conditions.push(`position >= ${from} and (position, partition, key) > (${from}, ${place.join(", ")})`)
   }
-  return {
-    text: `where ${conditions.join(" and ")} order by position, partition, key limit ${parameter(limit)}`,
-    params
-  }
+  const upToLimit = limit === undefined ? "" : `limit ${parameter(limit)}`
+  return { text: `where ${conditions.join(" and ")} order by position, partition, key ${upToLimit}`, params }
 }
 
 const columnsOf = (events: ReadonlyArray<ParkedEvent>): ReadonlyArray<unknown> => [

@@ -14,7 +14,8 @@ import type {
   ParkingDriver,
   ParkingEntry,
   ParkingRequest,
-  Unpark
+  Unpark,
+  UnparkResult
 } from "../../consumer/ParkingDriver.ts"
 import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
@@ -57,16 +58,24 @@ export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
       }
       return Array.from(counts.values()).toSorted((a, b) => a.partition - b.partition)
     }),
+  parkedPlaces: (generation, filter) =>
+    Effect.sync(() => pageOf(state, generation, { ...filter, limit: Number.POSITIVE_INFINITY })),
   unpark: (generation, partition, keys) => {
-    const arePlaced = () => {
+    const result = (): UnparkResult => {
       const { parked } = MemoryState.generationOf(state, generation)
-      return keys.every(({ key, position }) => parked.get(placeOf(partition, key))?.position === position)
+      const stored = (key: string) => parked.get(placeOf(partition, key))
+      if (keys.some(({ key, position }) => stored(key)?.position !== position)) return "moved"
+      const changed = keys.flatMap(({ key, request }) => stored(key)?.request?.id === request ? [] : [key])
+      return changed.length === 0 ? "written" : { changed }
     }
     const write = MemoryTransaction.write((now) => {
       const all = MemoryState.generationOf(state, generation)
       for (const one of keys) unparkOne(all, generation, partition, one, now)
-    }, arePlaced)
-    return Effect.suspend(() => arePlaced() ? Effect.as(write, true) : Effect.succeed(false))
+    }, () => result() === "written")
+    return Effect.suspend((): Effect.Effect<UnparkResult> => {
+      const found = result()
+      return found === "written" ? Effect.as(write, found) : Effect.succeed(found)
+    })
   },
   skippedAt: (generation, index, key, positions) =>
     Effect.sync(() => {
@@ -83,18 +92,23 @@ export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
 const requests = (
   state: MemoryState.MemoryState
 ): Pick<ParkingDriver, "request" | "withdraw" | "requestProgress" | "parkingLog"> => {
-  const update = (generation: string, page: ParkedPage, request: ParkingRequest | undefined) =>
+  const update = (generation: string, keys: ReadonlyArray<ParkedPlace>, request: ParkingRequest | undefined) =>
     Effect.sync(() => {
       const { parked } = MemoryState.generationOf(state, generation)
-      const found = pageOf(state, generation, page)
-      const changed = found.filter(({ isFreeing }) => !isFreeing)
-      for (const one of changed) parked.set(placeOf(one.partition, one.key), { ...one, request })
-      const next: ParkedPlace | undefined = found.length < page.limit ? undefined : found.at(-1)
-      return { requested: changed.length, next }
+      let changed = 0
+      for (const { key, partition, position } of keys) {
+        const place = placeOf(partition, key)
+        const stored = parked.get(place)
+        if (stored === undefined || stored.position !== position || stored.isFreeing) continue
+        if (request === undefined && stored.request === undefined) continue
+        parked.set(place, { ...stored, request })
+        changed++
+      }
+      return changed
     })
   return {
-    request: (generation, request, page) => update(generation, page, request),
-    withdraw: (generation, page) => update(generation, { ...page, isRequested: true }, undefined),
+    request: (generation, request, keys) => update(generation, keys, request),
+    withdraw: (generation, keys) => update(generation, keys, undefined),
     requestProgress: (generation, id) =>
       Effect.sync(() => {
         const { log, parked } = MemoryState.generationOf(state, generation)
