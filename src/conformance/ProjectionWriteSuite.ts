@@ -204,18 +204,12 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
       actor: "bob",
       reason: "a test"
     }, "the request")
-    const unparkAt = (position: Position.Position, action: "skipped" | "retried", next?: typeof fifth) =>
-      store.unpark(id, 1, [{
-        key: stream,
-        position,
-        request: `${action === "skipped" ? "skip" : "retry"} of ${stream}`,
-        action,
-        next
-      }])
+    const unparkAt = (position: Position.Position, action: "skipped" | "retried", next?: typeof fifth) => {
+      const request = `${action === "skipped" ? "skip" : "retry"} of ${stream}`
+      return store.unpark(id, 1, [{ key: stream, position, request, action, next }])
+    }
     equal(yield* unparkAt(at(30), "retried"), { changed: [stream] }, "another request")
-    const [{ position, partition } = { position: at(0), partition: -1 }] = yield* all()
-    const elsewhere = [{ partition, key: stream, position: at(Number(position) + 1) }]
-    equal(yield* store.withdraw(id, elsewhere), 0, "a withdrawal at another event")
+    equal(yield* store.withdraw(id, [{ partition: 1, key: stream, position: at(31) }]), 0, "a withdrawal elsewhere")
     equal(yield* unparkAt(at(30), "skipped", fifth), "written", "parked there")
     equal((yield* all()).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
     yield* request(stream, { action: "retry" })

@@ -117,7 +117,7 @@ const fill = Effect.fnUntraced(function*(consumer: string, lease: Duration.Durat
     error: "no"
   }
   yield* store.transaction(store.park(consumer, 0, [parked]))
-  yield* store.request(consumer, { id: unique("r"), action: "retry" }, { limit: 10 })
+  yield* store.request(consumer, { id: "test", action: "retry" }, yield* store.parkedPlaces(consumer, {}))
   return { store, claim, advance, parked }
 })
 
@@ -302,9 +302,9 @@ export const retiredGenerations: ReadonlyArray<Case<Stores>> = [
       "its batch of shared documents"
     )
     const unparked = yield* store.transaction(
-      store.unpark(consumer, 0, [{ key: "s", position: parked.position, action: "retried" }])
+      store.unpark(consumer, 0, [{ key: "s", position: parked.position, request: "test", action: "retried" }])
     )
-    equal(unparked, false, "its retry of a parked key")
+    equal(unparked, "moved", "its retry of a parked key")
     equal((yield* Effect.flip(store.claim(claim))).reason._tag, "GenerationDiscarded", "its heartbeat")
     const explicit = yield* Effect.flip(store.claim({ ...claim, generation: consumer }))
     equal(explicit.reason._tag, "GenerationDiscarded", "a heartbeat on the generation")

@@ -347,7 +347,7 @@ const beforeTransaction = Effect.fnUntraced(function*(run: Effect.Effect<unknown
 })
 
 /** Streams a, b and c, of which the first event fails. A test changes the request for b when the worker has read it. */
-const threeParked = Effect.fnUntraced(function*(partitionBy: typeof kinds[keyof typeof kinds]) {
+const threeParked = (partitionBy: typeof kinds[keyof typeof kinds]) => {
   const made = fixture(1, partitionBy)
   const { append, awaitConsumer, poison, projection } = made
   const keyOf = Effect.map(parkedKeys(projection), (all) => all.find(({ error }) => error.includes("poison b"))?.key)
@@ -360,11 +360,11 @@ const threeParked = Effect.fnUntraced(function*(partitionBy: typeof kinds[keyof 
       yield* awaitConsumer(yield* append("good", 1))
     })
   }
-})
+}
 
 const changedRequests: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([name, partitionBy]) => [
   test(`a skip by ${name} that is withdrawn after its worker has read it is not carried out`, function*() {
-    const { begin, poison, projection, seen } = yield* threeParked(partitionBy)
+    const { begin, poison, projection, seen } = threeParked(partitionBy)
     const { arm, store } = yield* beforeTransaction(Effect.gen(function*() {
       equal(yield* Parking.withdraw(projection, { error: "poison b" }), 1, "the withdrawn requests")
     }))
@@ -385,7 +385,7 @@ const changedRequests: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatM
   }),
 
   test(`a retry by ${name} takes the place of a skip that its worker has read`, function*() {
-    const { begin, keyOf, poison, projection, seen } = yield* threeParked(partitionBy)
+    const { begin, keyOf, poison, projection, seen } = threeParked(partitionBy)
     let retry: Fiber.Fiber<Parking.Outcome, unknown> | undefined
     const { arm, store } = yield* beforeTransaction(Effect.gen(function*() {
       poison.clear()
