@@ -165,7 +165,11 @@ const isApplied = (store: ConsumerDriver, consumer: Consumer, generation: string
     const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document" }
     for (const key of ConsumerKey.select(event, ConsumerKey.keysOf(consumer, event), of)?.keys ?? []) {
       const [parked] = yield* store.parked(generation, { partition, key, limit: 1 })
-      if (parked === undefined || parked.position > event.position) return true
+      // A key that is being freed has passed the event at its position, too.
+      if (
+        parked === undefined || parked.position > event.position
+        || (parked.isFreeing && parked.position === event.position)
+      ) return true
     }
     return false
   })

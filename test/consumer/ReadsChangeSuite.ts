@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
@@ -26,6 +27,7 @@ import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Checkpoints from "../../src/operations/Checkpoints.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
+import * as Parking from "../../src/operations/Parking.ts"
 import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
@@ -389,6 +391,37 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     yield* becomes(old, "live")
     yield* reach(before, yield* append(`${name}-1`, added(1)))
     equal(yield* sumOf(before, `${name}-1`), 6, "the document")
+  }),
+
+  test("a subscription does not continue past an event that earlier code passed while it freed a key", function*() {
+    const name = uniqueName()
+    const begun = Latch.makeUnsafe(false)
+    let isDown = true
+    const old = Subscription.make(name, {
+      events: Stock,
+      where: { streamPrefix: `${name}-` },
+      retry: Schedule.recurs(0),
+      handle: {
+        StockAdded: ({ by }) =>
+          Effect.suspend(() =>
+            isDown ? Effect.die("down") : by === 3 ? Effect.andThen(begun.open, Effect.never) : Effect.void
+          ),
+        StockTaken: Subscription.ignore
+      }
+    })
+    const position = yield* append(`${name}-1`, added(1), taken(2), added(3))
+    const options = { ...timing, batchSize: 2, stopTimeout: "10 millis" } as const
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* Layer.build(Layer.fresh(Subscription.layer([old], options)))
+      yield* reach(old, position)
+      isDown = false
+      yield* Effect.flip(Parking.retryAll(old, { timeout: "10 millis" }))
+      yield* Effect.timeout(begun.await, "30 seconds")
+    }))
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const { status } = yield* startMails(mails(name, sent))
+    yield* requireStuck(status, "StockTaken")
+    equal(yield* Ref.get(sent), [], "what was sent")
   }),
 
   test("code that is refused does not keep other code from its partitions", function*() {
