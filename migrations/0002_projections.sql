@@ -413,7 +413,7 @@ end $$;
 --   p_renew_only  claim nothing, and do not count as a worker
 -- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, the size of
 -- the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads: null if none has,
--- true if a worker with these reads is alive.
+-- true if a worker with these reads claims partitions.
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
   p_renew_only boolean
