@@ -2,6 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
+import { KeyStore } from "evsrc"
 import { EventStoreSuite, ProjectionStoreSuite } from "evsrc/conformance"
 import { PgStores } from "evsrc/pg"
 import { describe } from "vitest"
@@ -16,6 +17,7 @@ import * as Writing from "./writing.ts"
 const clientAt = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 20, prepare: false })
 
 const stores = PgStores.layer.pipe(
+  Layer.provideMerge(KeyStore.layerMemory),
   Layer.provide(Layer.unwrap(Effect.gen(function*() {
     const { url } = yield* freshDatabase
     return clientAt(yield* Pgbouncer.make(url, 5))
