@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
-import type { ParkedPage, ParkingRequest } from "../consumer/ParkingDriver.ts"
+import type { ParkedPage, ParkingRequest } from "../consumer/parking/ParkingDriver.ts"
 import type * as Position from "../core/Position.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"

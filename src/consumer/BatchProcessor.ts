@@ -21,7 +21,7 @@ import * as ConsumerDefinition from "./ConsumerDefinition.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as EventInHand from "./EventInHand.ts"
 import * as HandlerError from "./HandlerError.ts"
-import type { FailedEvent } from "./ParkingDriver.ts"
+import type { FailedEvent } from "./parking/ParkingDriver.ts"
 import * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 

@@ -13,7 +13,7 @@ import type { Position } from "../core/Position.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import type { DeliverySegment } from "./DeliveryLog.ts"
 import type { LeaseDriver } from "./LeaseDriver.ts"
-import type { ParkingDriver } from "./ParkingDriver.ts"
+import type { ParkingDriver } from "./parking/ParkingDriver.ts"
 
 /**
  * A document to write or to remove.

@@ -26,11 +26,11 @@ import type { PartitionStatus } from "./ConsumerStatus.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as PageReader from "./PageReader.ts"
-import type { FailedEvent } from "./ParkingDriver.ts"
-import * as ParkingRequests from "./ParkingRequests.ts"
+import type { FailedEvent } from "./parking/ParkingDriver.ts"
+import * as ParkingRequests from "./parking/ParkingRequests.ts"
+import type * as Unparking from "./parking/Unparking.ts"
 import type * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
-import type * as Unparking from "./Unparking.ts"
 
 /**
  * What a processor reports after every step.

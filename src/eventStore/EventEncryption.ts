@@ -96,7 +96,7 @@ const saltSubjects = (
   ofEvents: ReadonlyArray<string>
 ): Effect.Effect<ReadonlyArray<string>> => {
   const subjects = new Set([...ofEvents, ...content.subjects])
-  // A payload that names no subject can still have personal data of somebody.
+  // A payload that names no subject can still have the personal data of a person.
   return subjects.size > 0
     ? Effect.succeed(Array.from(subjects))
     : Effect.map(DateTime.now, (now) => [PayloadKey.subjectOf(now)])

@@ -5,7 +5,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { ParkedPlace } from "../consumer/ParkingDriver.ts"
+import type { ParkedPlace } from "../consumer/parking/ParkingDriver.ts"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"

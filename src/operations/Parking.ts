@@ -21,10 +21,10 @@ import type {
   ParkingEntry,
   ParkingRequest,
   RequestProgress
-} from "../consumer/ParkingDriver.ts"
-import * as ParkingRequestWakeups from "../consumer/ParkingRequestWakeups.ts"
+} from "../consumer/parking/ParkingDriver.ts"
+import * as ParkingRequestWakeups from "../consumer/parking/ParkingRequestWakeups.ts"
+import * as WaitingEvents from "../consumer/parking/WaitingEvents.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
-import * as WaitingEvents from "../consumer/WaitingEvents.ts"
 import { CircularWait, type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
 import * as HandledEvent from "../core/HandledEvent.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
@@ -39,7 +39,7 @@ import type { Page } from "../projection/ProjectionReader.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import { NotParked, StillParked } from "./ParkingError.ts"
 
-export type { Parked, ParkingEntry } from "../consumer/ParkingDriver.ts"
+export type { Parked, ParkingEntry } from "../consumer/parking/ParkingDriver.ts"
 
 /**
  * Options of every function here.

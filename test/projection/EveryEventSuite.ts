@@ -123,8 +123,8 @@ const parking: ReadonlyArray<Case<Stores>> = Object.entries(scenarios).flatMap((
   })
 )
 
-const [first, broken, mended] = [5, -7, 4] as const
-const three = [[first], [broken], [mended]] as const
+const [first, broken, corrected] = [5, -7, 4] as const
+const three = [[first], [broken], [corrected]] as const
 const words = scenarios["breaks its Schema"]!.words
 
 const lifecycles: ReadonlyArray<Case<Stores>> = [
@@ -152,12 +152,12 @@ const lifecycles: ReadonlyArray<Case<Stores>> = [
       yield* append(first)
       const failed = yield* failureOf(append(broken))
       includes(failed, words, "one event")
-      const events = [broken, mended].map((by) => ({ _tag: run, sku: "a", by, note: "" }))
+      const events = [broken, corrected].map((by) => ({ _tag: run, sku: "a", by, note: "" }))
       const both = yield* failureOf(EventStore.use((store) => store.append(Moved, `${run}-a`, events)))
       includes(both, words, "two events")
       equal(yield* stockOf(projection), first, "the document")
-      yield* append(mended)
-      equal(yield* stockOf(projection), first + mended, "the document after another append")
+      yield* append(corrected)
+      equal(yield* stockOf(projection), first + corrected, "the document after another append")
     }).pipe(Effect.provide(Projector.layerInline([projection])))
   }),
 

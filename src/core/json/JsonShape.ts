@@ -1,5 +1,5 @@
 /**
- * Which values a Schema may have, and which JSON values it may encode them to, as far as the members of a union can be told apart by it.
+ * Which values a Schema may have, and which JSON values it may encode them to, as far as that distinguishes the members of a union.
  *
  * @since 0.1.0
  */

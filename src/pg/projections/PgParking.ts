@@ -16,7 +16,7 @@ import type {
   ParkingRequest,
   RequestProgress,
   UnparkResult
-} from "../../consumer/ParkingDriver.ts"
+} from "../../consumer/parking/ParkingDriver.ts"
 import * as Position from "../../core/Position.ts"
 import type { StreamId } from "../../core/StreamId.ts"
 import * as Version from "../../core/Version.ts"

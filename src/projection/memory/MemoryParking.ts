@@ -16,7 +16,7 @@ import type {
   ParkingRequest,
   Unpark,
   UnparkResult
-} from "../../consumer/ParkingDriver.ts"
+} from "../../consumer/parking/ParkingDriver.ts"
 import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
 

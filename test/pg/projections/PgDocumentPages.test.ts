@@ -195,7 +195,7 @@ layer(PgProjectionStore.layer.pipe(Layer.provideMerge(database)), {
         yield* driver.write([{ generation: Samples.id, changes }])
         for (let seed = 0; seed < 300; seed++) {
           const options = DocumentListModel.randomList(seed)
-          // Long texts are told apart when the documents are returned.
+          // The index has a prefix of a long text; the whole is compared when the documents are returned.
           if (options.where?.text !== undefined) continue
           assert.deepStrictEqual(
             yield* keysInOrder(options),

@@ -7,22 +7,22 @@
 import * as Arr from "effect/Array"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
-import { internals } from "../core/internals.ts"
-import type { LogPosition } from "../core/LogPosition.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStore } from "../eventStore/EventStore.ts"
-import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
+import { type EventStoreError, LogDiverged, storeError } from "../../core/errors.ts"
+import { internals } from "../../core/internals.ts"
+import type { LogPosition } from "../../core/LogPosition.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import type { EventStore } from "../../eventStore/EventStore.ts"
+import type { LogFilter } from "../../eventStore/EventStoreDriver.ts"
 import {
   type BatchPlan,
   type BatchProcessor,
   failedEventOf,
   type Failure,
   type LeasedPartition
-} from "./BatchProcessor.ts"
-import type { Advanced, ConsumerDriver } from "./CheckpointDriver.ts"
-import type * as ConsumerKey from "./ConsumerKey.ts"
-import { segmentsOf } from "./DeliveryLog.ts"
+} from "../BatchProcessor.ts"
+import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
+import type * as ConsumerKey from "../ConsumerKey.ts"
+import { segmentsOf } from "../DeliveryLog.ts"
 import type { Parked, ParkedEvent, Unpark, UnparkResult } from "./ParkingDriver.ts"
 
 /**

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { ConsumerDriver } from "./CheckpointDriver.ts"
+import type { ConsumerDriver } from "../CheckpointDriver.ts"
 
 const listeners = new WeakMap<ConsumerDriver, Map<string, Set<Effect.Effect<void>>>>()
 

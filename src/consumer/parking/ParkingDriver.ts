@@ -5,10 +5,10 @@
  */
 import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
-import type { EventStoreError } from "../core/errors.ts"
-import type { Position } from "../core/Position.ts"
-import type { StreamId } from "../core/StreamId.ts"
-import type { Version } from "../core/Version.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import type { Position } from "../../core/Position.ts"
+import type { StreamId } from "../../core/StreamId.ts"
+import type { Version } from "../../core/Version.ts"
 
 /**
  * An operator's request for parked keys: retry the parked event of each, or skip it. Either way the later events of the key follow.
