@@ -223,7 +223,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
     const of = (course: string) => handled.filter((one) => one.startsWith(course))
     yield* Effect.gen(function*() {
       for (const n of upTo(4)) for (const course of ["a", "b", "c"]) yield* append(n, [course])
-      yield* until(Effect.sync(() => handled.length === 9))
+      yield* until(Effect.map(parkedKeys(subscription), (all) => handled.length === 9 && all.length === 1))
       equal(
         [of("a"), of("b"), of("c")],
         [["a1"], ["b1", "b2", "b3", "b4"], ["c1", "c2", "c3", "c4"]],
