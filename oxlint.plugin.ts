@@ -172,7 +172,36 @@ const disableNeedsReason: Rule = {
   })
 }
 
+/** The functions and Schemas of Effect that call `JSON.parse`. */
+const effectParsers = ["fromJsonString", "UnknownFromJsonString"]
+
+/** Rejects every use of `JSON.parse` in `src`, because V8 may read a key with an escape as another one. */
+const parseJsonOnly: Rule = {
+  create(context) {
+    if (relative(src, context.filename).startsWith("..")) return {}
+    return {
+      Identifier(node) {
+        const { parent } = node
+        const isStringify = parent.type === "MemberExpression" && parent.object === node && !parent.computed
+          && parent.property.type === "Identifier" && parent.property.name === "stringify"
+        const isParser = effectParsers.includes(node.name)
+          || (node.name === "parseJson" && parent.type === "MemberExpression")
+        if ((node.name !== "JSON" || isStringify) && !isParser) return
+        context.report({
+          node,
+          message: "JSON.parse may read a key with an escape as another one; use parseJson or fromJsonText of core/json"
+        })
+      }
+    }
+  }
+}
+
 export default {
   meta: { name: "evsrc" },
-  rules: { layers: layerOrder, "no-double-cast": noDoubleCast, "disable-needs-reason": disableNeedsReason }
+  rules: {
+    layers: layerOrder,
+    "no-double-cast": noDoubleCast,
+    "disable-needs-reason": disableNeedsReason,
+    "parse-json": parseJsonOnly
+  }
 }

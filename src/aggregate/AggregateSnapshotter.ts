@@ -11,10 +11,10 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type * as Schema from "effect/Schema"
 import { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as JsonText from "../core/json/JsonText.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import { countSnapshotRead, countSnapshotWrite } from "../core/telemetry/metricUpdates.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
@@ -195,7 +195,7 @@ const encodeState = <State>(
     const encoded = encode(state)
     if (Result.isFailure(encoded) || locateFields === undefined) return Effect.succeed(encoded)
     // `encode` made the text.
-    const json = JSON.parse(encoded.success) as Schema.Json
+    const json = parseJson(encoded.success)
     const fields = locateFields(json)
     if (fields.length === 0) return Effect.succeed(encoded)
     return Effect.map(keys.encrypt(fields, "erase"), () => Result.succeed(JsonText.make(json)))
@@ -209,7 +209,7 @@ const decodeState = <State>(
 ): Effect.Effect<Result.Result<State, string>, EventStoreError> => {
   if (locateFields === undefined || !EncryptedValue.looksEncrypted(text)) return Effect.sync(() => decode(text))
   // The error of JSON.parse quotes the text.
-  const parsed = Result.try({ try: () => JSON.parse(text) as Schema.Json, catch: () => "its text is not JSON" })
+  const parsed = Result.try({ try: () => parseJson(text), catch: () => "its text is not JSON" })
   if (Result.isFailure(parsed)) return Effect.succeed(Result.fail(parsed.failure))
   const state = parsed.success
   const fields = locateFields(state).filter(({ field, parent, subject }) => {

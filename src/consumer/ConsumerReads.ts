@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { fromJsonText } from "../core/json/parseJson.ts"
 import * as Event from "../event/Event.ts"
 import type { Consumer } from "./Consumer.ts"
 
@@ -33,7 +34,7 @@ export const ConsumerReads = Schema.Struct({
   streamPrefix: Schema.optionalKey(Schema.String)
 })
 
-const codec = Schema.fromJsonString(ConsumerReads)
+const codec = fromJsonText(ConsumerReads)
 const encode = Schema.encodeSync(codec)
 
 /**

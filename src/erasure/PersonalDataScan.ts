@@ -10,6 +10,7 @@ import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
@@ -126,7 +127,7 @@ const addEncrypted = Effect.fnUntraced(function*(
   for (const { encryptedText, stream } of items) {
     if (!encryptedText.includes(annotation)) continue
     // Snapshots are replaceable hints, so one that is not JSON is no error.
-    const parsed = Result.getOrElse(Result.try(() => JSON.parse(encryptedText) as Schema.Json), () => null)
+    const parsed = Result.getOrElse(Result.try(() => parseJson(encryptedText)), () => null)
     if (!EncryptedValue.subjectsIn(parsed).has(subject)) continue
     encrypted.push(parsed)
     found.counts[source]++

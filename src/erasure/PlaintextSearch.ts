@@ -5,6 +5,7 @@
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
 import * as PersonalData from "../personalData/PersonalData.ts"
 
@@ -103,6 +104,6 @@ const pathOf = (part: string, text: string, value: string, values: ReadonlySet<s
     }
   }
   // PostgreSQL accepts JSON that JavaScript cannot parse, such as very deep nesting.
-  Result.try(() => descend(JSON.parse(text)))
+  Result.try(() => descend(parseJson(text)))
   return path.join(".")
 }

@@ -7,6 +7,7 @@
 import type * as DateTime from "effect/DateTime"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import { parseJson } from "../core/json/parseJson.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type { Position } from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
@@ -134,9 +135,9 @@ export const toEncodedEvent = (
   type: event.type,
   schemaVersion: event.schemaVersion,
   // JSON.stringify has made both texts, from a JSON value and from a Metadata.
-  data: JSON.parse(event.data) as Schema.Json,
-  metadata: JSON.parse(event.metadata) as Metadata,
+  data: parseJson(event.data),
+  metadata: parseJson(event.metadata) as Metadata,
   tags: event.tags ?? [],
   recordedAt,
-  ...(event.decrypted === undefined ? {} : { decrypted: Result.succeed(JSON.parse(event.decrypted) as Schema.Json) })
+  ...(event.decrypted === undefined ? {} : { decrypted: Result.succeed(parseJson(event.decrypted)) })
 })

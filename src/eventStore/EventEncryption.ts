@@ -10,12 +10,13 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as JsonText from "../core/json/JsonText.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import type { Metadata, PersonalPayloadHash } from "../core/Metadata.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import * as ErasedFields from "../personalData/ErasedFields.ts"
-import { type Keys, parse, subjectsOf, validate } from "../personalData/KeyStoreLookup.ts"
+import { type Keys, subjectsOf, validate } from "../personalData/KeyStoreLookup.ts"
 import * as PayloadKey from "../personalData/PayloadKey.ts"
 import { isErased } from "../personalData/PersonalData.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
@@ -39,7 +40,7 @@ export const encryptEvents = Effect.fnUntraced(function*(
   const located = EventPersonalData.fieldLocators(events)
   const plain = batch.map((event) => {
     const locateFields = located.get(event.type)
-    const data = locateFields === undefined ? null : parse(event.data)
+    const data = locateFields === undefined ? null : parseJson(event.data)
     const erased: Array<PersonalFields.LocatedField> = []
     return { event, data, fields: locateFields?.(data, erased) ?? [], erased }
   })
@@ -151,7 +152,7 @@ const encryptedEvent = (
   const own = fields.length === 0 ? undefined : { subjects: subjectsOf(fields) }
   if (hash === undefined && own === undefined) return event
   // `encodeMetadata` wrote the text.
-  const metadata = JsonText.make({ ...JSON.parse(event.metadata) as Metadata, ...hash, ...own })
+  const metadata = JsonText.make({ ...parseJson(event.metadata) as Metadata, ...hash, ...own })
   return own === undefined
     ? { ...event, metadata }
     : { ...event, data: JsonText.make(data), metadata, decrypted: event.data }

@@ -24,12 +24,13 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, storeError, StoreFailure } from "../core/errors.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import type { Metadata, PersonalPayloadHash } from "../core/Metadata.ts"
 import * as Sha256 from "../core/Sha256.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { NewEvent } from "../event/RecordedEvent.ts"
-import { type Keys, parse } from "../personalData/KeyStoreLookup.ts"
+import type { Keys } from "../personalData/KeyStoreLookup.ts"
 import { isErased } from "../personalData/PersonalData.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SubjectName from "../personalData/SubjectName.ts"
@@ -173,7 +174,7 @@ export const plaintextFields = (
 const plaintextOf = (events: Event.Any, batch: ReadonlyArray<NewEvent>): ReadonlyArray<Schema.Json> => {
   const located = EventPersonalData.fieldLocators(events)
   return batch.map(({ data, type }) => {
-    const parsed = parse(data)
+    const parsed = parseJson(data)
     for (const { field, parent } of located.get(type)?.(parsed) ?? []) delete parent[field]
     return parsed
   })
@@ -188,7 +189,7 @@ const plaintextOf = (events: Event.Any, batch: ReadonlyArray<NewEvent>): Readonl
 export const ofEvents = (events: Event.Any, batch: ReadonlyArray<NewEvent>, closes: boolean): Content => {
   const textOf = (data: ReadonlyArray<Schema.Json>) =>
     jsonText({ closes, events: batch.map(({ type }, index) => ({ type, data: data[index]! })) })
-  const whole = textOf(batch.map(({ data }) => parse(data)))
+  const whole = textOf(batch.map(({ data }) => parseJson(data)))
   if (!EventPersonalData.hasPersonalData(events)) return withoutPersonalData(whole)
   const open = textOf(plaintextOf(events, batch))
   return { whole, isPersonal: open !== whole, fields: new Map(), open: () => open, subjects: [] }

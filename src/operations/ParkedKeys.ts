@@ -16,6 +16,7 @@ import * as WaitingEvents from "../consumer/parking/WaitingEvents.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import { fromJsonText } from "../core/json/parseJson.ts"
 import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -126,7 +127,7 @@ export const generationOf = Effect.fnUntraced(function*({ id }: Consumer, option
 })
 
 /** The generation, and the place of the last key. */
-const ListCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(Schema.fromJsonString(Schema.Tuple([
+const ListCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(fromJsonText(Schema.Tuple([
   Schema.String,
   Schema.BigIntFromString,
   Schema.Int,
@@ -134,7 +135,7 @@ const ListCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(Schema.fromJs
 ]))))
 
 /** The generation, and the id of the last entry. */
-const HistoryCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(Schema.fromJsonString(Schema.Tuple([
+const HistoryCursor = Schema.StringFromBase64Url.pipe(Schema.decodeTo(fromJsonText(Schema.Tuple([
   Schema.String,
   Schema.BigIntFromString
 ]))))

@@ -5,7 +5,6 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Schema from "effect/Schema"
 import { storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as DecryptedValues from "./DecryptedValues.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
@@ -86,11 +85,3 @@ export const validateUnencrypted = (text: string): string | undefined =>
   EncryptedValue.looksEncrypted(text)
     ? `a field must not be named "~encrypted", which marks encrypted data; rename it`
     : undefined
-
-/**
- * Parses a text that `JSON.stringify` made.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const parse = (text: string): Schema.Json => JSON.parse(text) as Schema.Json

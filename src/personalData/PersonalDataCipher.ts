@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { type EventStoreError, storeError, StoreFailure } from "../core/errors.ts"
 import * as JsonText from "../core/json/JsonText.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
 
 const nonceLength = Aead.aes256Gcm.nonceLength
@@ -75,7 +76,7 @@ export const make: Effect.Effect<PersonalDataCipher, never, Aead.Aead | SecureRa
           {
             onFailure: () => Result.fail(`it was changed, or encrypted under another key of the subject "${subject}"`),
             // `encrypt` made it, and it is authentic.
-            onSuccess: (plain) => Result.succeed(JSON.parse(new TextDecoder().decode(plain)) as Schema.Json)
+            onSuccess: (plain) => Result.succeed(parseJson(new TextDecoder().decode(plain)))
           }
         )
       }

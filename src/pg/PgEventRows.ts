@@ -5,6 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import type * as Schema from "effect/Schema"
+import { parseJson } from "../core/json/parseJson.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type { Position } from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
@@ -12,7 +13,7 @@ import type { Version } from "../core/Version.ts"
 import type { EncodedEvent, StoredEvent } from "../event/RecordedEvent.ts"
 
 /**
- * A row of a decoded event; `position` is null in the only row of an empty page.
+ * A row of an event; `position` is null in the only row of an empty page. JSON is read as text, because the SQL client parses it with `JSON.parse`.
  *
  * @since 0.1.0
  * @category models
@@ -24,19 +25,23 @@ export interface EventRow {
   readonly type: string
   readonly schema_version: number
   readonly id: string
-  readonly data: unknown
-  readonly metadata: unknown
+  readonly data: string
+  readonly metadata: string
   readonly recorded_at: Date
   readonly tags: ReadonlyArray<string> | null
 }
 
 /**
- * The columns of an `EventRow`.
+ * Returns the columns of an `EventRow`, of a table with this name in the statement.
  *
  * @since 0.1.0
- * @category models
+ * @category accessors
  */
-export const columns = "position, stream, version, type, schema_version, id, data, metadata, recorded_at, tags"
+export const columnsOf = (table: string): string =>
+  ["position", "stream", "version", "type", "schema_version", "id", "recorded_at", "tags"].map((name) =>
+    `${table}.${name}`
+  )
+    .concat(["data", "metadata"].map((name) => `${table}.${name}::text as ${name}`)).join(", ")
 
 /**
  * A row of a stored event.
@@ -44,9 +49,7 @@ export const columns = "position, stream, version, type, schema_version, id, dat
  * @since 0.1.0
  * @category models
  */
-export interface StoredRow extends Omit<EventRow, "data" | "metadata"> {
-  readonly data: string
-  readonly metadata: string
+export interface StoredRow extends EventRow {
   readonly command_id: string | null
   readonly command_events: number | null
   readonly closes: boolean | null
@@ -59,50 +62,60 @@ export interface StoredRow extends Omit<EventRow, "data" | "metadata"> {
 const isTags = (tags: ReadonlyArray<unknown> | null): boolean =>
   tags === null || tags.every((tag) => typeof tag === "string" && tag !== "")
 
-const isMetadata = (metadata: unknown): boolean =>
+const isMetadata = (metadata: unknown): metadata is Metadata =>
   typeof metadata === "object" && metadata !== null && !Array.isArray(metadata)
 
 /** PostgreSQL has infinite times, which only a manual change can write. */
 const isTime = (time: unknown): boolean => time instanceof Date && !Number.isNaN(time.getTime())
 
-/** Returns an event whose row was changed by hand so that its columns do not have their types. */
-const malformedOf = (row: EventRow): EncodedEvent => ({
-  ...eventOf({
-    ...row,
-    tags: isTags(row.tags) ? row.tags : null,
-    metadata: isMetadata(row.metadata) ? row.metadata : {}
-  }),
-  malformed: [
-    isTags(row.tags) ? [] : ["tags is not a list of texts"],
-    isMetadata(row.metadata) ? [] : ["metadata is not a JSON object"],
-    isTime(row.recorded_at) ? [] : ["recorded_at is not a finite time"]
-  ].flat().map((problem) => `the column ${problem}`).join("; ")
-})
-
 const timeOf = (time: Date): DateTime.Utc => DateTime.makeUnsafe(isTime(time) ? time : 0)
 
-const eventOf = (row: EventRow): EncodedEvent => ({
-  position: row.position as Position,
-  stream: row.stream as StreamId,
-  version: Number(row.version) as Version,
-  id: row.id,
-  type: row.type,
-  schemaVersion: row.schema_version,
-  data: row.data as Schema.Json,
-  metadata: row.metadata as Metadata,
-  tags: row.tags ?? [],
-  recordedAt: timeOf(row.recorded_at)
-})
+/** PostgreSQL accepts JSON that JavaScript cannot parse, such as very deep nesting. */
+const parsed = (text: string): Schema.Json | undefined => {
+  try {
+    return parseJson(text)
+  } catch {
+    return undefined
+  }
+}
 
 /**
  * Returns the event of a row. The constraints of the table and `append` guarantee the brands and JSON types. Validating them again for
- * every row would double the cost of a read. Only what would stop a reader is checked.
+ * every row would double the cost of a read. Only what would stop a reader is checked, because somebody may have changed a row by hand.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const recordedOf = (row: EventRow): EncodedEvent =>
-  isTags(row.tags) && isMetadata(row.metadata) && isTime(row.recorded_at) ? eventOf(row) : malformedOf(row)
+export const recordedOf = (row: EventRow): EncodedEvent => {
+  const data = parsed(row.data)
+  const metadata = parsed(row.metadata)
+  const isWellFormed = data !== undefined && isMetadata(metadata) && isTags(row.tags) && isTime(row.recorded_at)
+  const event: EncodedEvent = {
+    position: row.position as Position,
+    stream: row.stream as StreamId,
+    version: Number(row.version) as Version,
+    id: row.id,
+    type: row.type,
+    schemaVersion: row.schema_version,
+    data: data ?? null,
+    metadata: isMetadata(metadata) ? metadata : {},
+    tags: isTags(row.tags) ? row.tags ?? [] : [],
+    recordedAt: timeOf(row.recorded_at)
+  }
+  return isWellFormed ? event : { ...event, malformed: problemsOf(row, data, metadata) }
+}
+
+const problemsOf = (
+  row: EventRow,
+  data: Schema.Json | undefined,
+  metadata: Schema.Json | undefined
+): string =>
+  [
+    data === undefined ? ["data has JSON that JavaScript cannot parse"] : [],
+    isTags(row.tags) ? [] : ["tags is not a list of texts"],
+    isMetadata(metadata) ? [] : ["metadata is not a JSON object"],
+    isTime(row.recorded_at) ? [] : ["recorded_at is not a finite time"]
+  ].flat().map((problem) => `the column ${problem}`).join("; ")
 
 /**
  * Returns the stored event of a row.

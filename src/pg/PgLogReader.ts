@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Receipt from "../core/Receipt.ts"
@@ -20,7 +21,7 @@ import type {
 } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { queryParameters } from "./append/PgAppend.ts"
-import { columns, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
+import { columnsOf, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 /**
@@ -53,18 +54,19 @@ export type PgLogReader = Pick<
  * @category constructors
  */
 export const make = (query: PgStatement, schema: string): PgLogReader => {
+  const columns = columnsOf("event")
   const streamForward =
-    `select ${columns} from ${schema}.log where stream = $1 and version >= $2 order by version limit $3`
+    `select ${columns} from ${schema}.log event where stream = $1 and version >= $2 order by version limit $3`
   const streamBackward =
-    `select ${columns} from ${schema}.log where stream = $1 and version <= $2 order by version desc limit $3`
+    `select ${columns} from ${schema}.log event where stream = $1 and version <= $2 order by version desc limit $3`
   const storedPage = `select * from ${schema}.read_stored($1, $2, $3)`
   const queryPage =
-    `select * from ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8)`
+    `${selectPage} ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8) page`
   // A scalar subquery per position: one index lookup each.
   const eventIds =
     `select (select event.id from ${schema}.log event where event.position = wanted.position limit 1) as id
     from unnest($1::bigint[]) with ordinality as wanted(position, ordinal) order by wanted.ordinal`
-  const byId = `select ${columns} from ${schema}.log where id = $1::uuid limit 1`
+  const byId = `select ${columns} from ${schema}.log event where id = $1::uuid limit 1`
 
   const storedEventPage = storedPages(query)
 
@@ -118,6 +120,10 @@ interface PageRow extends EventRow {
   readonly scanned_to_id: string | null
 }
 
+const selectPage = `select ${
+  columnsOf("page")
+}, page.head, page.head_id, page.since_events, page.assigned, page.scanned_to, page.scanned_to_id from`
+
 /** Returns the page of these rows: rows with the high-water mark, or one row without an event. */
 const pageOf = (
   rows: ReadonlyArray<PageRow>,
@@ -142,7 +148,8 @@ const pageOf = (
 }
 
 const readAll = (query: PgStatement, schema: string): EventStoreDriver["readAll"] => {
-  const statement = `select * from ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8, $9::uuid, $10, $11, $12, $13)`
+  const statement =
+    `${selectPage} ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8, $9::uuid, $10, $11, $12, $13) page`
   return Effect.fnUntraced(function*(page): Effect.fn.Return<PageOfEvents, EventStoreError> {
     const { after, afterCount, afterEventId, countSince, limit, ...filter } = page
     const { scannedPositions } = yield* Limits
@@ -171,7 +178,7 @@ const storedPages = (query: PgStatement) => (text: string, params: ReadonlyArray
   }))
 
 const readCorrelation = (query: PgStatement, schema: string): EventStoreDriver["readCorrelation"] => {
-  const page = `select ${columns} from ${schema}.log
+  const page = `select ${columnsOf("event")} from ${schema}.log event
     where ${schema}.correlation_hash(metadata) = ${schema}.correlation_hash($1::json) and position > $2
     order by position limit $3`
   return Effect.fnUntraced(function*({ after, correlationId, limit }) {
@@ -189,7 +196,7 @@ const readCorrelation = (query: PgStatement, schema: string): EventStoreDriver["
 }
 
 const receipt = (query: PgStatement, schema: string): EventStoreDriver["receipt"] => {
-  const byCommand = `select ${columns.split(", ").map((column) => `event.${column}`).join(", ")}
+  const byCommand = `select ${columnsOf("event")}
     from ${schema}.log first_event join ${schema}.log event on event.stream = first_event.stream
       and event.version >= first_event.version and event.version < first_event.version + first_event.command_events
     where first_event.command_id = $1 order by event.version`
@@ -268,21 +275,29 @@ interface EventTypeRow {
   readonly type: string
   readonly first_position: bigint
   readonly events: bigint
-  readonly tagged: Readonly<Record<string, number>>
+  /** The number of events by tag name, as JSON. */
+  readonly tagged: string
 }
+
+const taggedOf = (text: string): Readonly<Record<string, number>> => parseJson(text) as Readonly<Record<string, number>>
 
 /** So many events are counted by one statement: a tenth of a second. */
 const countedEvents = 100_000
 
 const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["eventTypes"] =>
   Effect.map(
-    query<EventTypeRow>(`select * from ${schema}.count_event_types($1)`, [countedEvents]),
+    query<EventTypeRow>(
+      `select counted_to, category, type, first_position, events, tagged::text as tagged from ${schema}.count_event_types($1)`,
+      [
+        countedEvents
+      ]
+    ),
     (rows) => ({
       position: Position.make(rows[0]!.counted_to),
       types: rows.flatMap(({ category, events, first_position, tagged, type }) =>
         category === null
           ? []
-          : [{ category, type, first: Position.make(first_position), events: Number(events), tagged }]
+          : [{ category, type, first: Position.make(first_position), events: Number(events), tagged: taggedOf(tagged) }]
       )
     })
   )

@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { fromJsonText } from "../core/json/parseJson.ts"
 import { PgliteError } from "./PgliteError.ts"
 
 /**
@@ -21,7 +22,7 @@ import { PgliteError } from "./PgliteError.ts"
  */
 export const fileName = "evsrc.lock"
 
-const Owner = Schema.fromJsonString(Schema.Struct({
+const Owner = fromJsonText(Schema.Struct({
   pid: Schema.Int,
   /** The start time of the process, if the system provides it: process ids are reused, especially in containers. */
   started: Schema.optionalKey(Schema.String),

@@ -10,15 +10,16 @@ import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import { createRequire } from "node:module"
 import * as Path from "node:path"
+import { parseJson } from "../core/json/parseJson.ts"
 import { PgliteError } from "./PgliteError.ts"
 
 const packageVersion = (): string => {
   // PGlite does not export its package.json.
   let folder = Path.dirname(createRequire(import.meta.url).resolve("@electric-sql/pglite"))
   while (!Fs.existsSync(Path.join(folder, "package.json"))) folder = Path.dirname(folder)
-  const { version }: { readonly version?: unknown } = JSON.parse(
-    Fs.readFileSync(Path.join(folder, "package.json"), "utf8")
-  )
+  const { version } = parseJson(Fs.readFileSync(Path.join(folder, "package.json"), "utf8")) as {
+    readonly version?: unknown
+  }
   return String(version)
 }
 

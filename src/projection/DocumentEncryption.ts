@@ -12,8 +12,9 @@ import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as GenerationId from "../consumer/GenerationId.ts"
 import { type EventStoreError, invalidRequest, storeError, UndecodableDocument } from "../core/errors.ts"
 import * as JsonText from "../core/json/JsonText.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
-import { type Fields, type Keys, parse, subjectsOf } from "../personalData/KeyStoreLookup.ts"
+import { type Fields, type Keys, subjectsOf } from "../personalData/KeyStoreLookup.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import type { GenerationView, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
 
@@ -128,7 +129,7 @@ const encryptDocuments = Effect.fnUntraced(function*(
   for (const [index, { document: text, key, locateFields }] of changes.entries()) {
     if (text === undefined) continue
     if (locateFields === undefined && !mayNameSubjects(text)) continue
-    const document = parse(text)
+    const document = parseJson(text)
     const invalid = validate(text, document, locateFields)
     if (invalid !== undefined) return yield* invalidRequest(`document "${key}": ${invalid}`)
     const fields = locateFields?.(document) ?? []

@@ -4,11 +4,11 @@
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
-import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
 import { type EventStoreError, storeError, UndecodableDocument } from "../core/errors.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
@@ -95,7 +95,7 @@ export const decodeDocument = (
   document === undefined
     ? Result.succeed(undefined)
     // JSON.stringify made the text.
-    : decodeStored(projection, { key, document: JSON.parse(document) as Schema.Json })
+    : decodeStored(projection, { key, document: parseJson(document) })
 
 /**
  * Returns a stored document, decoded.

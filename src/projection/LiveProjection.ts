@@ -5,9 +5,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Event from "../event/Event.ts"
@@ -112,7 +112,7 @@ export const make = (
   // JSON.stringify made the text.
   const stored = (key: string, text: string): StoredDocument => ({
     key,
-    document: JSON.parse(text) as Schema.Json,
+    document: parseJson(text),
     revision: reached
   })
 

@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import * as JsonText from "../core/json/JsonText.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
 import type * as Event from "../event/Event.ts"
 import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
@@ -92,7 +93,7 @@ export const make = <State>(options: {
       (result) => result
     )
   const decode = (text: string): Result.Result<State, string> =>
-    attempt(() => Result.mapError(codec.decode(JSON.parse(text)), messageOf))
+    attempt(() => Result.mapError(codec.decode(parseJson(text)), messageOf))
   const encode = (state: State): Result.Result<string, string> =>
     attempt(() => Result.flatMap(Result.mapError(codec.encode(state), messageOf), JsonText.encode))
   return {

@@ -11,6 +11,7 @@ import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import { encodeAll, statesOf } from "./modelStates.ts"
@@ -77,7 +78,7 @@ export const decideAll = <State, Events extends Event.Any, C extends Command.Any
     codec.encode(event).pipe(
       Result.mapError((failure) => `which does not satisfy its Schema: ${failure}`),
       Result.flatMap((encoded) =>
-        codec.decodeData({ ...encoded, data: JSON.parse(JSON.stringify(encoded.data)) as Schema.Json }).pipe(
+        codec.decodeData({ ...encoded, data: parseJson(JSON.stringify(encoded.data)) }).pipe(
           Result.mapError(({ detail }) => `which does not decode: ${detail}`)
         )
       )

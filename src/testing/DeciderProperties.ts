@@ -12,6 +12,7 @@ import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
 import type { Case } from "../conformance/Suite.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import type * as Event from "../event/Event.ts"
 import * as DeciderHistory from "./DeciderHistory.ts"
 import * as properties from "./properties.ts"
@@ -140,7 +141,7 @@ const wrongAfterStoring = <State, E extends Event.Tagged>(
     if (Result.isFailure(encoded)) {
       return `the state after ${cut} events cannot be encoded: ${encoded.failure.message}`
     }
-    const decoded = codec.decode(JSON.parse(JSON.stringify(encoded.success) ?? "null"))
+    const decoded = codec.decode(parseJson(JSON.stringify(encoded.success) ?? "null"))
     if (Result.isFailure(decoded)) {
       return `the state after ${cut} events cannot be decoded: ${decoded.failure.message}`
     }

@@ -6,6 +6,7 @@
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
 import type * as Event from "../event/Event.ts"
 import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
@@ -72,7 +73,7 @@ const pastVersion = (type: string, index: number, { schema }: Event.PastVersion)
 }
 
 /** Drops the values that JSON text cannot hold, such as -0 and undefined. */
-const throughText = (data: Schema.Json): Schema.Json => JSON.parse(JSON.stringify(data)) as Schema.Json
+const throughText = (data: Schema.Json): Schema.Json => parseJson(JSON.stringify(data))
 
 /** Returns the Schema without `_tag`, as `Event.from` takes it once the version is past. */
 const payloadOf = (schema: Schema.Constraint): Schema.Constraint => {

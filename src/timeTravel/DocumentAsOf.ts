@@ -17,6 +17,7 @@ import {
   UndecodableDocument
 } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type * as EventQuery from "../event/EventQuery.ts"
@@ -117,7 +118,7 @@ const steps = <P extends Projection.Any>(
 
 const jsonOf = ({ text }: Pick<Step<Projection.Any>, "text">): Option.Option<Schema.Json> =>
   // JSON.stringify made the text.
-  text === undefined ? Option.none() : Option.some(JSON.parse(text) as Schema.Json)
+  text === undefined ? Option.none() : Option.some(parseJson(text))
 
 /** Decodes a document as the projection store does. */
 const decoded = <P extends Projection.Any>(

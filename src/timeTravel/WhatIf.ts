@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import type * as Schema from "effect/Schema"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import type { Loaded } from "../aggregate/AggregateState.ts"
 import * as Decider from "../aggregate/Decider.ts"
@@ -23,6 +22,7 @@ import {
   StreamClosed
 } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import type * as Decision from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -86,7 +86,7 @@ const encodeAsAppend = <Events extends Event.Any>(events: Events, batch: Readonl
       schemaVersion,
       tags,
       // `encodeAll` wrote the text with JSON.stringify.
-      data: JSON.parse(data) as Schema.Json
+      data: parseJson(data)
     }))
   })
 

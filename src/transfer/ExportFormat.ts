@@ -8,6 +8,7 @@ import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { parseJson } from "../core/json/parseJson.ts"
 import { isPosition, Position } from "../core/Position.ts"
 import * as StreamId from "../core/StreamId.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
@@ -71,7 +72,7 @@ const decoders = {
  */
 const member = (name: string, text: string): string => {
   try {
-    if (JSON.stringify(JSON.parse(text)) === text) return `"${name}":${text}`
+    if (JSON.stringify(parseJson(text)) === text) return `"${name}":${text}`
   } catch {
     // PostgreSQL accepts JSON that JavaScript cannot parse, such as very deep nesting.
   }
@@ -166,7 +167,7 @@ export const versionOf = (text: string): unknown => {
 
 const parse = (text: string): { readonly [key: string]: unknown } | undefined => {
   try {
-    const parsed: unknown = JSON.parse(text)
+    const parsed: unknown = parseJson(text)
     // Neither null nor an array, so its members can be read by name.
     return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
       ? parsed as { readonly [key: string]: unknown }

@@ -12,6 +12,8 @@ import * as Stream from "effect/Stream"
 import { isDeepStrictEqual } from "node:util"
 import { type Case, equal, includes, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as Event from "../../src/event/Event.ts"
+import * as EventQuery from "../../src/event/EventQuery.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
@@ -22,6 +24,17 @@ import { fakeSnapshot } from "../snapshot/SnapshotFixtures.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
 
 const Kept = Schema.TaggedUnion({ Kept: { name: Schema.String, value: Schema.Any } })
+const Tagged = Schema.TaggedUnion({ Tagged: { name: Schema.String, value: Schema.Any, tag: Schema.String } }).pipe(
+  Event.tags({ tag: "tag" })
+)
+const tagged = Projection.make(unique("tagged"), {
+  events: Tagged,
+  lifecycle: "inline",
+  document: Schema.Struct({ value: Schema.Any }),
+  key: ({ name }) => name,
+  evolve: { Tagged: (_, { value }) => ({ value }) }
+})
+
 /** No such event is ever written, so that an inline projection of it can start. */
 const Lost = Schema.TaggedUnion({ Lost: { name: Schema.String, value: Schema.Any } })
 
@@ -124,6 +137,51 @@ export const jsonValues: ReadonlyArray<Case<Stores>> = [
         "the state of the snapshot is the same"
       )
     }
+  }),
+
+  test("a key with an escape is read as it is after a key with a backslash", function*() {
+    const name = unique("first")
+    const all = ["\\", "\n", "\"", "\u0000"].map((key, i): Readonly<Record<string, number>> => ({
+      [name]: 0,
+      [key]: i
+    }))
+    const stream = unique("Kept")
+    const [correlationId, tag] = [unique("correlation"), unique("tag")]
+    const same = (found: ReadonlyArray<unknown>, what: string) =>
+      ok(isDeepStrictEqual(found, all), `${what} is ${JSON.stringify(found)}`)
+    const valuesOf = (events: ReadonlyArray<{ readonly data: Schema.Json }>) =>
+      events.map(({ data }) => Reflect.get(Object(data), "value"))
+    yield* Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const documents = yield* ProjectionStore.ProjectionStore
+      const batch = all.map((value, i) => ({ _tag: "Tagged" as const, name: `${stream}-${i}`, value, tag }))
+      const after = yield* store.head
+      yield* store.append(Tagged, stream, batch, { metadata: { correlationId, attributes: all[2]! } })
+      const read = yield* Stream.runCollect(store.readStream(Tagged, stream))
+      same(read.map(({ event }) => event.value), "a stream")
+      same([...all.slice(0, 2), read[0]!.metadata.attributes, all[3]], "the metadata")
+      same(
+        valuesOf(yield* Stream.runCollect(store.readAllEncoded({ after, where: { streamPrefix: stream } }))),
+        "the log"
+      )
+      same(
+        valuesOf((yield* store.readByQuery(EventQuery.make(Tagged, [{ tags: [Event.tag("tag", tag)] }]))).events),
+        "a query"
+      )
+      const { driver } = store[internals]
+      const correlated = yield* driver.readCorrelation({ correlationId, after, limit: 10 })
+      same(valuesOf(correlated), "a correlation")
+      for (const [i, { id }] of read.entries()) {
+        const found = Option.getOrThrow(yield* driver.event(id))
+        ok(isDeepStrictEqual(found.data, { name: `${stream}-${i}`, value: all[i], tag }), `event ${i} by its id`)
+        const document = Option.getOrThrow(yield* documents.get(tagged, `${stream}-${i}`))
+        ok(isDeepStrictEqual(document.value, all[i]), `document ${i} is ${JSON.stringify(document.value)}`)
+      }
+      const listed = yield* documents.list(tagged, { limit: 10 })
+      same(listed.items.map(({ value }) => value), "a list of documents")
+    }).pipe(Effect.provide(Projector.layerInline([tagged])))
+    const texts = all.map((value) => Result.getOrThrow(snapshotsOf.encode(value)))
+    same(texts.map((text) => Result.getOrThrow(snapshotsOf.decode(text))), "a snapshot")
   }),
 
   test("a value that JSON cannot hold is rejected with the name of its field", function*() {

@@ -232,6 +232,26 @@ describe("the other rules", () => {
       ]
     )
   })
+
+  it("rejects JSON.parse and Schemas that call it in src, but not in tests", async () => {
+    const uses = [
+      "export const a = (text: string): unknown => JSON.parse(text)",
+      "export const a = [`1`].map((text) => JSON[`parse`](text) as unknown)",
+      `export const a = ["1"].map((text) => JSON["parse"](text) as unknown)`,
+      "export const a = { parse: JSON.parse }",
+      "export const { parse } = JSON",
+      "export const a = globalThis.JSON.parse",
+      `import * as Schema from "effect/Schema"\nexport const a = Schema.fromJsonString(Schema.String)`,
+      `import * as SchemaGetter from "effect/SchemaGetter"\nexport const a = SchemaGetter.parseJson()`
+    ]
+    const files = Object.fromEntries(uses.map((text, i) => [`src/core/Use${i}.ts`, `${text}\n`]))
+    const found = await lint({ ...files, "test/core/Use.ts": `${uses[0]}\n` })
+    assert.deepStrictEqual(
+      Array.from(new Set(found.filter((report) => report.startsWith("evsrc(parse-json)")))),
+      Object.keys(files).map((file) => `evsrc(parse-json) ${file}`).toSorted()
+    )
+  })
+
   it("rejects a function above 80 lines in src and examples", async () => {
     const functionOf = (lines: number) =>
       `export const f = (): number => {\n${"  f()\n".repeat(lines - 3)}  return 1\n}\n`

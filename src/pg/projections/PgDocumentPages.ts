@@ -69,7 +69,7 @@ export const read = (schema: string, page: DocumentPage): Statement => {
     // Not inlined, because the generation would then be looked up again for each use.
     text:
       `select target.generation, ${schema}.is_indexed(target.generation, $2::text[]) as is_indexed, checkpoint.position,`
-      + ` checkpoint.event_id, page.key, page.document, page.revision, page.entry`
+      + ` checkpoint.event_id, page.key, page.document::text as document, page.revision, page.entry`
       + ` from (select ${schema}.active_generation($1) as generation offset 0) as target`
       + ` left join lateral (select position, event_id from ${schema}.checkpoints where generation = target.generation`
       + ` order by position limit 1) as checkpoint on true`

@@ -5,8 +5,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../../consumer/CheckpointDriver.ts"
+import { parseJson } from "../../core/json/parseJson.ts"
 import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as IndexEntry from "../../projection/list/IndexEntry.ts"
@@ -26,7 +26,8 @@ const unitSeparatorEscape = "\\x1f"
  */
 export interface DocumentRow {
   readonly key: string
-  readonly document: unknown
+  /** As text, because the SQL client parses JSON with `JSON.parse`. */
+  readonly document: string
   readonly revision: bigint
   readonly stream?: string | null
 }
@@ -39,8 +40,7 @@ export interface DocumentRow {
  */
 export const documentOf = ({ document, key, revision, stream }: DocumentRow): StoredDocument => ({
   key,
-  // The column was written from text that JSON.stringify made.
-  document: document as Schema.Json,
+  document: parseJson(document),
   revision,
   ...stream === undefined || stream === null ? {} : { stream }
 })
@@ -52,7 +52,7 @@ export const documentOf = ({ document, key, revision, stream }: DocumentRow): St
  * @category constructors
  */
 export const make = (query: PgStatement, schema: string): DocumentsDriver => {
-  const select = `select key, document, revision from ${schema}.documents`
+  const select = `select key, document::text as document, revision from ${schema}.documents`
   const active = `generation = ${schema}.active_generation($1)`
   const documents = (text: string, params: ReadonlyArray<unknown>) =>
     Effect.map(query<DocumentRow>(text, params), (rows) => rows.map(documentOf))
@@ -60,7 +60,7 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
   return {
     load: (generation, keys) =>
       documents(
-        `select key, document, revision, stream from ${schema}.documents where generation = $1 and key = any ($2::text[])`,
+        `select key, document::text as document, revision, stream from ${schema}.documents where generation = $1 and key = any ($2::text[])`,
         [generation, keys]
       ),
     write: (writes) =>
@@ -132,7 +132,7 @@ type UnindexedRow = MaybeDocumentRow & { readonly generation: string }
 const isDocumentRow = <Row extends MaybeDocumentRow>(row: Row): row is Row & DocumentRow => row.key !== null
 
 const unindexed = (schema: string): string =>
-  `select target.generation, page.key, page.document, page.revision
+  `select target.generation, page.key, page.document::text as document, page.revision
     from (select ${schema}.active_generation($1) as generation offset 0) as target left join lateral (
       select document.key, document.document, document.revision
         from ${schema}.indexed_names(target.generation) as found(names) cross join lateral (

@@ -72,9 +72,9 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
 
   // One statement, so that documents and checkpoints are of the same point in time.
   const views =
-    `select generation, null as key, partition, position, null::json as document, null::bigint as revision from ${schema}.checkpoints `
+    `select generation, null as key, partition, position, null as document, null::bigint as revision from ${schema}.checkpoints `
     + `where generation = any ($1::text[]) union all `
-    + `select generation, key, null, null, document, revision from ${schema}.documents `
+    + `select generation, key, null, null, document::text, revision from ${schema}.documents `
     + `where generation = any ($1::text[]) and key = any ($2::text[]) order by partition`
 
   return {
@@ -110,7 +110,7 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
     generationPage: ({ after, limit, generation }) =>
       Effect.map(
         query<DocumentRow>(
-          `select key, document, revision from ${schema}.documents where generation = $1 and key > $2 order by key limit $3`,
+          `select key, document::text as document, revision from ${schema}.documents where generation = $1 and key > $2 order by key limit $3`,
           [generation, after ?? "", limit]
         ),
         (rows) => rows.map(documentOf)

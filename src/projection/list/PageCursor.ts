@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { CursorExpired, type EventStoreError, invalidRequest, storeError } from "../../core/errors.ts"
+import { fromJsonText } from "../../core/json/parseJson.ts"
 import * as LogPosition from "../../core/LogPosition.ts"
 import * as nameRules from "../../core/nameRules.ts"
 import { validateKey } from "../ProjectionDefinition.ts"
@@ -27,7 +28,7 @@ export interface PageCursor extends PagePlace {
 }
 
 /** The list, the generation, the key, the entry, and the event. */
-const Encoded = Schema.StringFromBase64Url.pipe(Schema.decodeTo(Schema.fromJsonString(Schema.Tuple([
+const Encoded = Schema.StringFromBase64Url.pipe(Schema.decodeTo(fromJsonText(Schema.Tuple([
   Schema.String,
   Schema.String,
   Schema.String,

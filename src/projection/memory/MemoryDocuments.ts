@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Schema from "effect/Schema"
+import { parseJson } from "../../core/json/parseJson.ts"
 import * as LogPosition from "../../core/LogPosition.ts"
 import * as DocumentPages from "../list/DocumentPages.ts"
 import type {
@@ -98,7 +98,7 @@ const storedOf = (found: MemoryState.RevisedDocument | undefined): ReadonlyArray
     // JSON.stringify made the text.
     : [{
       key: found.key,
-      document: JSON.parse(found.document) as Schema.Json,
+      document: parseJson(found.document),
       revision: found.revision,
       stream: found.stream
     }]

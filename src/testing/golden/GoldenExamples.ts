@@ -6,7 +6,7 @@
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type * as Schema from "effect/Schema"
+import { parseJson } from "../../core/json/parseJson.ts"
 import * as Event from "../../event/Event.ts"
 import * as EventCodec from "../../event/EventCodec.ts"
 import * as storedVersions from "../storedVersions.ts"
@@ -27,7 +27,7 @@ export const makeUpcast = (events: Event.Any): Upcast => {
           Result.map(codec.encode(event), ({ data, type }) => ({
             type,
             schemaVersion: Number(current[type]),
-            data: JSON.parse(JSON.stringify(data)) as Schema.Json
+            data: parseJson(JSON.stringify(data))
           }))
         ))
     )

@@ -8,6 +8,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { fromJsonText } from "../../core/json/parseJson.ts"
 import * as storedVersions from "../storedVersions.ts"
 
 /**
@@ -58,7 +59,7 @@ export const Golden = Schema.Struct({
   examples: Schema.NonEmptyArray(Example)
 })
 export type Golden = typeof Golden.Type
-const decodeGolden = Schema.decodeUnknownResult(Schema.fromJsonString(Golden))
+const decodeGolden = Schema.decodeUnknownResult(fromJsonText(Golden))
 
 export type Version = Pick<Golden, "type" | "schemaVersion">
 

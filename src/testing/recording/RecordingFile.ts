@@ -11,6 +11,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { fromJsonText } from "../../core/json/parseJson.ts"
 import { Metadata } from "../../core/Metadata.ts"
 import { Position } from "../../core/Position.ts"
 import * as SchemaFingerprint from "../../core/SchemaFingerprint.ts"
@@ -126,7 +127,7 @@ export type Step = typeof Step.Type
 const End = Schema.Struct({ end: Schema.Struct({ events: Schema.Int, checksum: Schema.String }) })
 
 const codecOf = <S extends Schema.Codec<unknown, unknown>>(schema: S) => {
-  const json = Schema.fromJsonString(Schema.toCodecJson(schema))
+  const json = fromJsonText(Schema.toCodecJson(schema))
   return { encode: Schema.encodeResult(json), decode: Schema.decodeUnknownResult(json) }
 }
 const [headers, steps, ends] = [codecOf(Header), codecOf(Step), codecOf(End)] as const
@@ -260,7 +261,7 @@ export const read = <E, R>(
 const damaged = (detail: string): string => `the line does not decode; restore the file or record again: ${detail}`
 
 const validateHeader = (text: string): string => {
-  const parsed = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Json))(text)
+  const parsed = Schema.decodeUnknownResult(fromJsonText(Schema.Json))(text)
   const json = Result.isSuccess(parsed) && Predicate.isObject(parsed.success) ? parsed.success : {}
   const version: unknown = Reflect.get(json, "formatVersion")
   return Reflect.get(json, "format") !== format

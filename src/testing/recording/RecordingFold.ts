@@ -6,6 +6,7 @@
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as ConsumerDefinition from "../../consumer/ConsumerDefinition.ts"
+import { parseJson } from "../../core/json/parseJson.ts"
 import * as StreamId from "../../core/StreamId.ts"
 import type { StateSchema } from "../../decision/DecisionDefinition.ts"
 import type * as Event from "../../event/Event.ts"
@@ -129,7 +130,7 @@ const modelsOf = ({ aggregates, projections }: Required<Models>): ReadonlyArray<
 }
 
 /** Drops the values that JSON text cannot hold. */
-const throughText = (json: unknown): Schema.Json => JSON.parse(JSON.stringify(json) ?? "null") as Schema.Json
+const throughText = (json: unknown): Schema.Json => parseJson(JSON.stringify(json) ?? "null")
 
 /** Returns `undefined` for an event whose stream has already failed. */
 type FoldOne<A> = (event: EncodedEvent) => Result.Result<A, string> | undefined
@@ -202,7 +203,7 @@ const foldDocuments = (projection: Projection.Any) => {
               projection: name,
               key,
               // `JSON.stringify` made the text.
-              document: document === undefined ? null : JSON.parse(document) as Schema.Json
+              document: document === undefined ? null : parseJson(document)
             })))
         )
         if (Result.isFailure(encoded)) return encoded

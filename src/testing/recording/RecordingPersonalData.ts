@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { parseJson } from "../../core/json/parseJson.ts"
 import type { StateSchema } from "../../decision/DecisionDefinition.ts"
 import type * as Event from "../../event/Event.ts"
 import { legacyOf, upcastersOf } from "../../event/EventAnnotations.ts"
@@ -198,7 +199,7 @@ const generated = (schema: Schema.Constraint): Generated => {
     decode: Schema.decodeUnknownResult(json),
     more: Effect.suspend(() => Arbitrary.sampleEffect(Arbitrary.schema(schema), { count: batch, size: 12 })).pipe(
       Effect.flatMap((values) => Effect.fromResult(Result.all(values.map((value) => encode(value))))),
-      Effect.map((values) => JSON.parse(JSON.stringify(values)) as ReadonlyArray<Schema.Json>),
+      Effect.map((values) => parseJson(JSON.stringify(values)) as ReadonlyArray<Schema.Json>),
       // A Schema that generates no value throws or discards every attempt.
       Effect.sandbox,
       Effect.mapError(() =>

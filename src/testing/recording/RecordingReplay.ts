@@ -5,8 +5,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { parseJson } from "../../core/json/parseJson.ts"
 import * as StreamId from "../../core/StreamId.ts"
 import * as RecordingComparison from "./RecordingComparison.ts"
 import * as RecordingFile from "./RecordingFile.ts"
@@ -202,6 +202,6 @@ const makeNormaliser = (
     // A missing document is `null` in every version of its Schema.
     if (normalise === undefined || encoded === null) return encoded
     // The author of the function states the type of its parameter.
-    return JSON.parse(JSON.stringify(normalise(encoded as never, side)) ?? "null") as Schema.Json
+    return parseJson(JSON.stringify(normalise(encoded as never, side)) ?? "null")
   }
 }
