@@ -401,7 +401,11 @@ export const stopsAt = (
  * @since 0.1.0
  * @category accessors
  */
-export const failedEventOf = ({ attempts = 1, error, event, key }: Failure): FailedEvent => ({
+export const failedEventOf = (
+  { attempts = 1, error, event, key }: Omit<Failure, "event"> & {
+    readonly event: Pick<EncodedEvent, "id" | "position" | "stream" | "type" | "version">
+  }
+): FailedEvent => ({
   key,
   stream: event.stream,
   version: event.version,

@@ -29,6 +29,7 @@ import * as PageReader from "./PageReader.ts"
 import type { FailedEvent } from "./parking/ParkingDriver.ts"
 import * as ParkingRequests from "./parking/ParkingRequests.ts"
 import type * as Unparking from "./parking/Unparking.ts"
+import type { FailedDelivery } from "./parking/UnreadEvents.ts"
 import type * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 
@@ -450,7 +451,7 @@ const retryReporter = (
   )
 }
 
-const parkedAt = ({ logs, parked, processor: { consumer } }: Partition, { error, event, key }: Failure) => {
+const parkedAt = ({ logs, parked, processor: { consumer } }: Partition, { error, event, key }: FailedDelivery) => {
   parked.add(key)
   return logs.parked.log(
     "Error",

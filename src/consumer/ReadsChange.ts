@@ -14,6 +14,7 @@ import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as ConsumerReads from "./ConsumerReads.ts"
 import type { Claim } from "./LeaseDriver.ts"
+import type { Parked } from "./parking/ParkingDriver.ts"
 import * as UnknownTypes from "./UnknownTypes.ts"
 
 type Log = Pick<EventStoreDriver, "eventTypes" | "readAll">
@@ -159,12 +160,28 @@ interface Range {
   readonly isApplied: (event: EncodedEvent) => Effect.Effect<boolean, EventStoreError>
 }
 
-/** Events of a parked key are read again when it is retried or skipped, by the code of that time. */
-const isApplied = (store: ConsumerDriver, consumer: Consumer, generation: string, partition: number) =>
-  Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<boolean, EventStoreError> {
-    const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document" }
-    for (const key of ConsumerKey.select(event, ConsumerKey.keysOf(consumer, event), of)?.keys ?? []) {
-      const [parked] = yield* store.parked(generation, { partition, key, limit: 1 })
+/**
+ * Events of a parked key are read again when it is retried or skipped, by the code of that time. At an event of unknown key its partition waits. Adds
+ * the parked entries that it finds to `found`, or uses those there.
+ */
+const isApplied = (
+  store: ConsumerDriver,
+  consumer: Consumer,
+  generation: string,
+  partition: number,
+  found = new Map<string, Parked | undefined>()
+) => {
+  const entryOf = Effect.fnUntraced(function*(key: string): Effect.fn.Return<Parked | undefined, EventStoreError> {
+    if (!found.has(key)) found.set(key, (yield* store.parked(generation, { partition, key, limit: 1 }))[0])
+    return found.get(key)
+  })
+  const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document" }
+  return Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<boolean, EventStoreError> {
+    const selected = ConsumerKey.select(event, ConsumerKey.keysOf(consumer, event), of)
+    if (selected === undefined) return false
+    if ((yield* entryOf(ConsumerKey.unknownKey))?.position === event.position) return false
+    for (const key of selected.keys) {
+      const parked = yield* entryOf(key)
       // A key that is being freed has passed the event at its position, too.
       if (
         parked === undefined || parked.position > event.position
@@ -173,6 +190,7 @@ const isApplied = (store: ConsumerDriver, consumer: Consumer, generation: string
     }
     return false
   })
+}
 
 const pageSize = 500
 

@@ -191,7 +191,8 @@ const request = Effect.fnUntraced(function*(
  *
  * **Details**
  *
- * The owner of the partition carries out the request: a worker of this process at once, a worker of another process within a second.
+ * The owner of the partition carries out the request: a worker of this process at once, a worker of another process within a second. If its code does
+ * not read the parked event, the outcome is `failed`, and the key stays parked.
  *
  * @since 0.1.0
  * @category combinators

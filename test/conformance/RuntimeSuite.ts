@@ -32,6 +32,7 @@ import { audits } from "../operations/DeliveryAuditSuite.ts"
 import { retiredGenerations } from "../operations/GenerationsSuite.ts"
 import { massParking } from "../operations/MassParkingSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
+import { unreadParked } from "../operations/UnreadParkedSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineGaps } from "../projection/InlineGapSuite.ts"
 import { inlineOrder } from "../projection/InlineOrderSuite.ts"
@@ -123,6 +124,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...audits,
   ...parking,
   ...massParking,
+  ...unreadParked,
   ...checkpoints,
   ...retiredGenerations,
   ...consumerKeys,

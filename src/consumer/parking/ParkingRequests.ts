@@ -13,11 +13,13 @@ import * as EventFilter from "../../event/EventFilter.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { EventType } from "../../eventStore/EventStoreDriver.ts"
 import type { LeasedPartition } from "../BatchProcessor.ts"
+import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
 import * as PageReader from "../PageReader.ts"
 import * as UnknownTypes from "../UnknownTypes.ts"
 import type { Parked, ParkedPlace } from "./ParkingDriver.ts"
 import * as Unparking from "./Unparking.ts"
+import * as UnreadEvents from "./UnreadEvents.ts"
 
 /**
  * What the owner of a partition knows when it carries out requests.
@@ -124,7 +126,7 @@ const ofStreams = (owned: Unparking.OwnedPartition): ParkingRequests => {
       const unknown = yield* UnknownTypes.stoppingUpTo(driver, consumer, checkpoint.position)
       const streams = yield* readStreams(owned, parked, checkpoint.position, size.limit())
       size.read(streams.flatMap(({ events }) => events))
-      const chunk = chunkOf(streams, EventFilter.matcher(UnknownTypes.addTo(owned.filter, unknown)), unknown)
+      const chunk = chunkOf(consumer, streams, readBy(owned, unknown))
       return { ...yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint), hasMore: true }
     })
   }
@@ -186,28 +188,45 @@ const readStream = Effect.fnUntraced(function*(
 const cut = (stream: WaitingStream, limit: number): WaitingStream =>
   stream.events.length <= limit ? stream : { ...stream, events: stream.events.slice(0, limit), isComplete: false }
 
+/** Returns whether the consumer reads an event, or stops at its type. */
+const readBy = (owned: Unparking.OwnedPartition, unknown: ReadonlyArray<EventType>) => {
+  const isTaken = EventFilter.matcher(UnknownTypes.addTo(owned.filter, unknown))
+  return (event: EncodedEvent): boolean => isTaken(event) && UnknownTypes.isRelevant(unknown, event)
+}
+
 const chunkOf = (
+  consumer: Consumer,
   streams: ReadonlyArray<WaitingStream>,
-  isTaken: (event: EncodedEvent) => boolean,
-  unknown: ReadonlyArray<EventType>
-): Unparking.Chunk => ({
-  keys: streams.map(({ events, isComplete, parked }) => ({
-    parked,
-    reached: events.length === 0 ? undefined : Unparking.placeOf(events.at(-1)!),
-    isComplete
-  })),
-  events: streams.flatMap(({ events, parked }) =>
-    events.flatMap((event) =>
-      waits(parked, event) && isTaken(event) && UnknownTypes.isRelevant(unknown, event)
-        ? [{ event, keys: [parked.key], isSingle: true }]
+  isRead: (event: EncodedEvent) => boolean
+): Unparking.Chunk => {
+  const unread = new Set(
+    streams.flatMap(({ events: [first], parked }) =>
+      UnreadEvents.isRetried(parked) &&
+        (first === undefined || !isRead(first) || UnreadEvents.isIgnored(consumer, first))
+        ? [parked]
         : []
     )
-  ).toSorted((a, b) => a.event.position < b.event.position ? -1 : 1)
-})
+  )
+  return {
+    keys: streams.map(({ events, isComplete, parked }) => ({
+      parked,
+      reached: events.length === 0 ? undefined : Unparking.placeOf(events.at(-1)!),
+      isComplete
+    })),
+    events: streams.flatMap(({ events, parked }) =>
+      unread.has(parked) ?
+        [] :
+        events.flatMap((event) =>
+          waits(parked, event) && isRead(event) ? [{ event, keys: [parked.key], isSingle: true }] : []
+        )
+    ).toSorted((a, b) => a.event.position < b.event.position ? -1 : 1),
+    unread: Array.from(unread, (parked) => UnreadEvents.failureOf(consumer, parked))
+  }
+}
 
 /** Whether an event of a parked key is to be applied. */
-const waits = ({ isFreeing, position, request }: Parked, event: EncodedEvent): boolean =>
-  event.position > position || (event.position === position && !isFreeing && request?.action !== "skip")
+const waits = (parked: Parked, event: EncodedEvent): boolean =>
+  event.position > parked.position || (event.position === parked.position && UnreadEvents.isRetried(parked))
 
 /** The requests for so many keys are carried out in one pass through the log. */
 const maxKeysInPass = 5_000
@@ -226,6 +245,7 @@ interface Pass {
 }
 
 const ofLog = (owned: Unparking.OwnedPartition): ParkingRequests & { readonly hasBegun: () => boolean } => {
+  const { processor: { consumer } } = owned
   const size = chunkSize(owned)
   let pass: Pass | undefined
   return {
@@ -252,16 +272,18 @@ const ofLog = (owned: Unparking.OwnedPartition): ParkingRequests & { readonly ha
         else pass.keys.set(parked.key, { ...parked, ...reached, isFreeing: true })
       }
       if (!isLast) return { ...unparked, hasMore: true }
-      const freed = [...unparked.freed]
+      const [freed, failures] = [[...unparked.freed], [...unparked.failures]]
       // Keys without an event in the last chunk have no further one up to the checkpoint, either.
       for (const some of Arr.chunksOf(pass.keys.values(), maxKeysInChunk)) {
         const keys = some.map((parked) => ({ parked, reached: undefined, isComplete: true }))
-        const rest = yield* Unparking.apply({ ...owned, onRetry }, { keys, events: [] }, checkpoint)
+        const unread = some.filter(UnreadEvents.isRetried).map((parked) => UnreadEvents.failureOf(consumer, parked))
+        const rest = yield* Unparking.apply({ ...owned, onRetry }, { keys, events: [], unread }, checkpoint)
         if (rest.advanced !== "advanced") return { ...rest, hasMore: false }
         freed.push(...rest.freed)
+        failures.push(...rest.failures)
       }
       pass = undefined
-      return { ...unparked, freed, hasMore: true }
+      return { ...unparked, freed, failures, hasMore: true }
     })
   }
 }
@@ -321,13 +343,17 @@ const unparkUnknown = Effect.fnUntraced(function*(
   const { stream, version } = entry
   const [recorded] = yield* driver.readStream({ stream, direction: "forward", from: version, limit: 1 })
   if (recorded?.id !== entry.eventId) return yield* Unparking.diverged(entry)
+  const unknown = yield* UnknownTypes.stoppingUpTo(driver, consumer, recorded.position)
+  const isRetried = UnreadEvents.isRetried(entry)
+  const isUnread = isRetried && (!readBy(owned, unknown)(recorded) || UnreadEvents.isIgnored(consumer, recorded))
   const isParked = (key: string) => key !== ConsumerKey.unknownKey && parked.has(key)
-  const selected = entry.request?.action === "skip"
+  const selected = !isRetried || isUnread
     ? undefined
     : ConsumerKey.select(recorded, keysOf(recorded), { index: partition, of: consumer.partitions, isParked })
   const chunk = {
     keys: [{ parked: entry, reached: undefined, isComplete: true }],
-    events: Arr.fromNullishOr(selected)
+    events: Arr.fromNullishOr(selected),
+    unread: isUnread ? [UnreadEvents.failureOf(consumer, entry)] : []
   }
   return { ...yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint), hasMore: true }
 })
@@ -348,6 +374,7 @@ const nextChunk = Effect.fnUntraced(function*(
   const filter = UnknownTypes.addTo(owned.filter, unknown)
   const events: Array<ConsumerKey.KeyedEvent> = []
   const reached = new Map<string, EncodedEvent>()
+  const unread = new Set<string>()
   const waitsAtLast = parked.has(ConsumerKey.unknownKey)
   let isLast = false
   for (let pages = 0; !isLast && reached.size === 0 && pages < maxPagesInChunk; pages++) {
@@ -364,8 +391,11 @@ const nextChunk = Effect.fnUntraced(function*(
       const all = keysOf(event)
       const ofPass = (all ?? Array.from(pass.keys.keys())).flatMap((key) => pass.keys.get(key) ?? [])
         .filter(({ isFreeing, position }) => isFreeing ? event.position > position : event.position >= position)
-      for (const { key } of ofPass) reached.set(key, event)
-      const keys = ofPass.flatMap((parked) => waits(parked, event) ? [parked.key] : [])
+      for (const parked of ofPass) {
+        if (isUnread(consumer, parked, event, reached)) unread.add(parked.key)
+        reached.set(parked.key, event)
+      }
+      const keys = ofPass.flatMap((parked) => waits(parked, event) && !unread.has(parked.key) ? [parked.key] : [])
       if (keys.length > 0) events.push({ event, keys, isSingle: all === undefined || all.length === 1 })
     }
   }
@@ -374,8 +404,23 @@ const nextChunk = Effect.fnUntraced(function*(
     reached: Unparking.placeOf(event),
     isComplete: isLast
   }))
-  return { keys, events: yield* withoutSkipped(owned, events), isLast }
+  return {
+    keys,
+    events: yield* withoutSkipped(owned, events),
+    unread: Array.from(unread, (key) => UnreadEvents.failureOf(consumer, pass.keys.get(key)!)),
+    isLast
+  }
 })
+
+/** Whether the next event of a key that is to be retried shows that the parked one is not read: a read one comes first. */
+const isUnread = (
+  consumer: Consumer,
+  parked: Parked,
+  event: EncodedEvent,
+  reached: ReadonlyMap<string, EncodedEvent>
+): boolean =>
+  UnreadEvents.isRetried(parked) && !reached.has(parked.key)
+  && (event.position > parked.position || UnreadEvents.isIgnored(consumer, event))
 
 /** An event that was skipped because its keys were unknown is skipped under each of them, also where they are known by now. */
 const withoutSkipped = Effect.fnUntraced(function*(

@@ -13,17 +13,12 @@ import type { LogPosition } from "../../core/LogPosition.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { EventStore } from "../../eventStore/EventStore.ts"
 import type { LogFilter } from "../../eventStore/EventStoreDriver.ts"
-import {
-  type BatchPlan,
-  type BatchProcessor,
-  failedEventOf,
-  type Failure,
-  type LeasedPartition
-} from "../BatchProcessor.ts"
+import { type BatchPlan, type BatchProcessor, failedEventOf, type LeasedPartition } from "../BatchProcessor.ts"
 import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
 import { segmentsOf } from "../DeliveryLog.ts"
 import type { Parked, ParkedEvent, Unpark, UnparkResult } from "./ParkingDriver.ts"
+import type { FailedDelivery } from "./UnreadEvents.ts"
 
 /**
  * A partition and what its owner needs to apply events to it.
@@ -69,6 +64,8 @@ export interface KeyProgress {
 export interface Chunk {
   readonly events: ReadonlyArray<ConsumerKey.KeyedEvent>
   readonly keys: ReadonlyArray<KeyProgress>
+  /** Those of the keys that stay parked because this code does not read their events. `events` has none of these keys. */
+  readonly unread?: ReadonlyArray<FailedDelivery> | undefined
 }
 
 /**
@@ -80,7 +77,7 @@ export interface Chunk {
 export interface Unparked {
   readonly advanced: Advanced
   /** The events at which keys are parked now. */
-  readonly failures: ReadonlyArray<Failure>
+  readonly failures: ReadonlyArray<FailedDelivery>
   /** The keys that are free now. */
   readonly freed: ReadonlyArray<string>
   /** How many deliveries were applied. */
@@ -147,6 +144,7 @@ export const without = (chunk: Chunk, left: ReadonlyArray<string>): Chunk => {
   const keys = chunk.keys.filter(({ parked }) => !leftOut.has(parked.key))
   return {
     keys,
+    unread: chunk.unread?.filter(({ key }) => !leftOut.has(key)),
     // The event of an unknown key is applied under others.
     events: keys.length === 0 ? [] : chunk.events.flatMap((one) => {
       const ofEvent = one.keys.filter((key) => !leftOut.has(key))
@@ -158,6 +156,7 @@ export const without = (chunk: Chunk, left: ReadonlyArray<string>): Chunk => {
 /** Returns the part of a chunk whose events were tried before the worker stopped. */
 const triedOf = (chunk: Chunk, { untriedFrom }: Pick<BatchPlan, "untriedFrom">): Chunk =>
   untriedFrom === undefined ? chunk : {
+    unread: chunk.unread,
     events: chunk.events.filter(({ event }) => event.position < untriedFrom),
     keys: chunk.keys.flatMap((one): ReadonlyArray<KeyProgress> => {
       const ofKey = chunk.events.filter(({ keys }) => keys.includes(one.parked.key)).map(({ event }) => event)
@@ -185,10 +184,11 @@ class NotWritten {
  */
 const commit = (
   { epoch, generation, partition, store }: OwnedPartition,
-  { keys }: Chunk,
+  { keys, unread = [] }: Chunk,
   checkpoint: LogPosition,
-  { applied, changes, failures, reads }: BatchPlan
+  { applied, changes, failures: failed, reads }: BatchPlan
 ): Effect.Effect<Unparked, EventStoreError> => {
+  const failures: ReadonlyArray<FailedDelivery> = [...failed, ...unread]
   const failureOf = new Map(failures.map((failure) => [failure.key, failure]))
   // In the order in which requests lock them.
   const results = keys.map((one) => resultOf(one, failureOf.get(one.parked.key)))
@@ -223,7 +223,7 @@ const commit = (
 
 const none: Omit<Unparked, "advanced"> = { failures: [], freed: [], applied: 0, changed: [] }
 
-const resultOf = ({ isComplete, parked, reached }: KeyProgress, failure: Failure | undefined): Unpark => ({
+const resultOf = ({ isComplete, parked, reached }: KeyProgress, failure: FailedDelivery | undefined): Unpark => ({
   key: parked.key,
   position: parked.position,
   request: parked.request?.id,

@@ -1,0 +1,71 @@
+/**
+ * Parked events that the code which is asked to retry them does not read: nothing would handle them, so such a retry fails.
+ *
+ * @since 0.1.0
+ */
+import * as Result from "effect/Result"
+import { ConsumerFailed, storeError } from "../../core/errors.ts"
+import * as Event from "../../event/Event.ts"
+import * as EventCodec from "../../event/EventCodec.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import type { Failure } from "../BatchProcessor.ts"
+import type { Consumer } from "../Consumer.ts"
+import type { Parked } from "./ParkingDriver.ts"
+
+/**
+ * A failure of an event of which only the place in the log is needed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FailedDelivery extends Omit<Failure, "event"> {
+  readonly event: Pick<EncodedEvent, "id" | "position" | "stream" | "type" | "version">
+}
+
+/**
+ * Whether the event of a parked key is to be retried. A skip needs no code that reads the event.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isRetried = ({ isFreeing, request }: Parked): boolean => !isFreeing && request?.action !== "skip"
+
+/**
+ * Whether a consumer ignores all current events that a stored one decodes to.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isIgnored = ({ events, handles }: Consumer, event: EncodedEvent): boolean => {
+  if (Event.currentTypes(events, event.type).every((type) => handles.includes(type))) return false
+  const decoded = EventCodec.make(events).decode(event)
+  return Result.isSuccess(decoded) && decoded.success.length > 0
+    && !decoded.success.some(({ event }) => handles.includes(event._tag))
+}
+
+/**
+ * Returns the failure of a retry by code that does not read the parked event. It is no attempt.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const failureOf = (
+  { id, kind, reads }: Consumer,
+  { eventId, key, position, stream, type, version }: Parked
+): FailedDelivery => ({
+  event: { id: eventId, position, stream, type, version },
+  key,
+  attempts: 0,
+  error: storeError(
+    new ConsumerFailed({
+      kind,
+      consumer: id,
+      position,
+      type,
+      detail: (reads.includes(type)
+        ? "this program does not read it: it ignores what the event decodes to, its `where` does not select the event, or it gives the event another key"
+        : `this program does not read events of type "${type}"`)
+        + "; retry it by a program that handles it, or skip it by Parking.skip"
+    })
+  )
+})
