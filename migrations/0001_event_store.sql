@@ -441,7 +441,8 @@ end $$;
 
 -- Records a gap for each inline projection that reads one of these events and was not run on it, unless it has one already. If the
 -- projection is required, raises an error instead. Registering a projection takes the locks of its types exclusively, so an append that
--- holds them shared sees it, or is seen by it.
+-- holds them shared sees it, or is seen by it. Documents that were changed by an event which the projection does not read are a gap too:
+-- the program runs another definition. Handlers may do so: nothing is lost.
 -- One element per event:
 --   p_streams, p_positions, p_types  an event without a position was not written
 --   p_tags                           the tags as the text of an array; null if no event has tags
@@ -456,17 +457,22 @@ declare
   missed record;
 begin
   for missed in
-    select distinct on (inline.projection) inline.projection, inline.required, event."position", event.type
+    select distinct on (inline.projection)
+        inline.projection, inline.required and compared.is_read as is_rejected, event."position", event.type
       from evsrc.inline_projections inline
-        join unnest(p_streams, p_positions, p_types, p_tags, p_inline) as event(stream, "position", type, tags, covered)
-          on event.type = any (inline.types)
-            and (inline.tags is null or event.tags::text[] @> inline.tags)
-            and (inline.stream_prefix is null or starts_with(event.stream, inline.stream_prefix))
-            and inline.projection <> all (coalesce(event.covered::text[], '{}'))
-      where event."position" is not null
-      order by inline.projection, event."position"
+        cross join unnest(p_streams, p_positions, p_types, p_tags, p_inline) as event(stream, "position", type, tags, covered)
+        cross join lateral (
+          select event.type = any (inline.types)
+                and (inline.tags is null or coalesce(event.tags::text[] @> inline.tags, false))
+                and (inline.stream_prefix is null or starts_with(event.stream, inline.stream_prefix)) as is_read,
+              inline.keeps || ':' || inline.projection || case when jsonb_exists(inline.ignores -> event.type, event.type) then ' ignored' else '' end
+                = any (coalesce(event.covered::text[], '{}')) as is_run
+        ) as compared
+      where event."position" is not null and compared.is_read <> compared.is_run
+        and (compared.is_read or inline.keeps = 'documents')
+      order by inline.projection, is_rejected desc, event."position"
   loop
-    if missed.required and not p_restored then
+    if missed.is_rejected and not p_restored then
       raise exception 'an event of type "%" must not be appended without the inline projection "%"', missed.type, missed.projection
         using errcode = 'EV003', datatype = missed.type, constraint = missed.projection,
           hint = 'Append through Projector.layerInline with this projection, or call Projector.retireInline.';
@@ -475,6 +481,32 @@ begin
       select missed.projection, missed."position"
         where not exists (select from evsrc.inline_gaps gap where gap.projection = missed.projection);
   end loop;
+end $$;
+
+-- Raises an exception if an append runs an inline projection that is not registered: it was retired or discarded after the program was
+-- started, and its documents may belong to another consumer by now.
+--   p_inline  what the append names: <kind>:<projection>, and then " ignored" if it leaves the event out, and reads earlier versions of it only
+create function evsrc.require_registered(p_inline text[]) returns void language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  missing text;
+begin
+  select named.projection into missing
+    from (
+      select split_part(claim, ':', 1) as keeps, split_part(substr(claim, strpos(claim, ':') + 1), ' ', 1) as projection
+        from unnest(p_inline) as claim
+    ) as named
+    where not exists (
+      select from evsrc.inline_projections inline where inline.projection = named.projection and inline.keeps = named.keeps
+    )
+    limit 1;
+  if found then
+    perform evsrc.require_not_discarded(array[missing]);
+    raise exception 'this program runs the inline projection "%", which was retired after the program was started', missing
+      using errcode = 'EV001',
+        hint = 'Start the program again: with the projection, to make its documents again, or without it.';
+  end if;
 end $$;
 
 -- Appends one event without tags, on no condition other than its stream's version. It is a copy of `append` below without
@@ -490,14 +522,15 @@ end $$;
 --   6. take recorded_at, in whole milliseconds
 --   7. lock the in-flight low-water mark, and only then draw positions
 --   8. insert the events, with command_id and command_events on the first one
---   9. look for inline projections that read the events and are not run on them: record gaps, or raise an error
---  10. raise an error if an inline projection that is run on the events was discarded
+--   9. look for inline projections that read the events and are not run on them, or the reverse: record gaps, or raise an error
+--  10. raise an error if an inline projection that is run on the events was retired or discarded
 --
 --   p_wait              whether to wait for a lock that another transaction holds; if not, the outcome is 'busy'
 --   p_expected_version  null: any version; -1: the stream exists; else exactly that version (0: no stream)
 --   p_command_id        null, or the id of the command; an id that was used before is not appended again
 --   p_last_event_id     null, or the id that the stream's last event must have: a restored log may have another event of that version
---   p_inline            null, or the inline projections that the caller runs on the event in this transaction
+--   p_inline            null, or what names the inline projections that the caller runs on the event in this transaction, as for
+--                       `require_registered`
 --   p_limits            null, or limits as for `limit_transaction`
 --   p_documents         null, or the documents that the caller changes in this transaction, as for `lock_documents`
 -- Returns an outcome:
@@ -603,12 +636,18 @@ begin
   -- Another transaction commits a registration of this type only before this one has locked the type, or after it has ended.
   if exists (
     select from evsrc.inline_projections inline
-      where p_type = any (inline.types) and inline.projection <> all (coalesce(p_inline, '{}'))
+      where (
+        p_type = any (inline.types) and inline.tags is null
+          and (inline.stream_prefix is null or starts_with(p_stream, inline.stream_prefix))
+      ) <> (
+        inline.keeps || ':' || inline.projection || case when jsonb_exists(inline.ignores -> p_type, p_type) then ' ignored' else '' end
+          = any (coalesce(p_inline, '{}'))
+      )
   ) then
     perform evsrc.record_inline_gaps(array[p_stream], array[append_one.position], array[p_type], null, array[p_inline::text]);
   end if;
   if p_inline is not null then
-    perform evsrc.require_not_discarded(p_inline);
+    perform evsrc.require_registered(p_inline);
   end if;
 end $$;
 
@@ -837,7 +876,7 @@ begin
         from unnest(positions, p_tags) as event(position, tags), unnest(event.tags::text[]) as tag
         where event.position is not null;
   end if;
-  if exists (select from evsrc.inline_projections inline where inline.types && p_types) then
+  if p_inline is not null or exists (select from evsrc.inline_projections inline where inline.types && p_types) then
     perform evsrc.record_inline_gaps(
       array(
         select p_streams[event.append_number] from unnest(append_numbers) with ordinality as event(append_number, ordinal)
@@ -847,7 +886,7 @@ begin
     );
   end if;
   if p_inline is not null then
-    perform evsrc.require_not_discarded(array(select unnest(covered::text[]) from unnest(p_inline) as covered));
+    perform evsrc.require_registered(array(select distinct unnest(covered::text[]) from unnest(p_inline) as covered));
   end if;
 end $$;
 

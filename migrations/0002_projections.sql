@@ -268,10 +268,14 @@ create sequence evsrc.revisions as bigint;
 -- these rows (see record_inline_gaps). Without a row, or with a gap, reads of the documents are refused.
 create table evsrc.inline_projections (
   projection text collate "C" primary key,
+  -- What the projection is: only an append of the same kind stands for it.
+  keeps text collate "C" not null check (keeps in ('documents', 'handlers')),
   -- The events that it reads: of these types, with all of these tags, in streams whose name begins so.
   types text[] collate "C" not null,
   tags text[] collate "C",
   stream_prefix text collate "C",
+  -- The current events that a stored type decodes to and that it ignores, by stored type; null if there are none.
+  ignores jsonb,
   -- Whether an append of such an event without the projection is rejected; otherwise it is a gap.
   required boolean not null default false,
   -- Changes when the documents are made from the log again. A reader that sees one value before and after a read has read no gap.

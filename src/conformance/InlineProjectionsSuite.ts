@@ -11,7 +11,8 @@ import * as Position from "../core/Position.ts"
 import * as StreamId from "../core/StreamId.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
-import { type Case, equal, isAbove, ok, test, unique } from "./Suite.ts"
+import { claimOf, type InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import { type Case, equal, includes, isAbove, ok, test, unique } from "./Suite.ts"
 
 const driver = Effect.map(EventStore, (store) => store[internals].driver)
 
@@ -50,16 +51,22 @@ const missedFrom = Effect.fnUntraced(function*(projection: string) {
 
 /** Registers a projection of events of one type, in streams with a prefix of its own. */
 const register = Effect.fnUntraced(
-  function*(options: { readonly tags?: ReadonlyArray<string>; readonly isRequired?: boolean } = {}) {
-    const { isRequired = false, tags } = options
+  function*(
+    options: Partial<Pick<InlineProjection, "isRequired" | "keeps" | "ignores">> & {
+      readonly tags?: ReadonlyArray<string>
+    } = {}
+  ) {
+    const { ignores = {}, isRequired = false, keeps = "documents", tags } = options
     const [projection, prefix] = [`${unique("scale")}@1`, unique("Scale")]
     const { inlineProjections } = yield* driver
     yield* inlineProjections.register({
       projection,
+      keeps,
+      ignores,
       reads: { types: ["Weighed"], streamPrefix: prefix, ...(tags === undefined ? {} : { tags }) },
       isRequired
     })
-    return { projection, prefix }
+    return { projection, prefix, claim: claimOf({ projection, keeps, ignores }, "Weighed") }
   }
 )
 
@@ -71,14 +78,15 @@ const register = Effect.fnUntraced(
  */
 export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
   test("records the first event of each append that leaves out an inline projection", function*() {
-    const { projection, prefix } = yield* register()
-    yield* append(`${prefix}1`, { inlineProjections: [[projection]] })
+    const { claim, projection, prefix } = yield* register()
+    const other = yield* register()
+    yield* append(`${prefix}1`, { inlineProjections: [[claim]] })
     yield* append(`${prefix}1`, {
       types: ["Weighed", "Weighed"],
-      inlineProjections: [[projection], ["other@1", projection]]
+      inlineProjections: [[claim], [other.claim, claim]]
     })
     equal(yield* missedFrom(projection), undefined, "appends that run it")
-    const first = yield* append(`${prefix}1`, { types: ["Weighed", "Weighed"], inlineProjections: [[projection], []] })
+    const first = yield* append(`${prefix}1`, { types: ["Weighed", "Weighed"], inlineProjections: [[claim], []] })
     equal(yield* missedFrom(projection), Position.make(first! + 1n), "an append that runs it on one of two events")
     yield* append(`${prefix}1`)
     equal(yield* missedFrom(projection), Position.make(first! + 1n), "a later append")
@@ -99,6 +107,65 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
       yield* missedFrom(anyTags.projection),
       "an empty list of tags: an event without tags"
     )
+  }),
+
+  test("records a gap where an append runs another definition of an inline projection", function*() {
+    const ignored = { Weighed: ["Calibrated", "Weighed"] }
+    for (const run of [[{}, ignored], [ignored, {}], [{ Weighed: ["Calibrated"] }, ignored]] as const) {
+      const [registered, claimed] = run
+      for (const tags of [[], ["scale:a"]]) {
+        const { claim, projection, prefix } = yield* register({ ignores: registered })
+        yield* append(`${prefix}1`, { tags, inlineProjections: [[claim]] })
+        equal(yield* missedFrom(projection), undefined, "the registered one")
+        const first = yield* append(`${prefix}1`, {
+          tags,
+          inlineProjections: [[claimOf({ projection, keeps: "documents", ignores: claimed }, "Weighed")]]
+        })
+        equal(yield* missedFrom(projection), first, "another one")
+      }
+    }
+  }),
+
+  test("records a gap where an append changes documents by an event that the projection does not read", function*() {
+    for (const keeps of ["documents", "handlers"] as const) {
+      for (
+        const [options, types] of [[{}, ["Calibrated"]], [{}, ["Weighed", "Calibrated"]], [{ tags: ["a:b"] }, [
+          "Weighed"
+        ]]] as const
+      ) {
+        const { claim, projection, prefix } = yield* register({ keeps, ...options })
+        const first = yield* append(`${prefix}1`, { types, inlineProjections: types.map(() => [claim]) })
+        const position = Position.make(first! + BigInt(types.length - 1))
+        equal(yield* missedFrom(projection), keeps === "documents" ? position : undefined, `${keeps}: ${types}`)
+        const elsewhere = yield* register({ keeps })
+        const second = yield* append(unique("Other"), { inlineProjections: [[elsewhere.claim]] })
+        equal(yield* missedFrom(elsewhere.projection), keeps === "documents" ? second : undefined, "another stream")
+      }
+    }
+  }),
+
+  test("rejects an append that runs an inline projection which is not registered, or is one of another kind", function*() {
+    const { inlineProjections, streamStatus } = yield* driver
+    const [handlers, documents, retired] = [
+      yield* register({ keeps: "handlers" }),
+      yield* register(),
+      yield* register()
+    ]
+    yield* inlineProjections.unregister(retired.projection)
+    const claims = [
+      [retired.claim],
+      [documents.claim, retired.claim],
+      [claimOf({ projection: handlers.projection, keeps: "documents", ignores: {} }, "Weighed")]
+    ]
+    const stream = StreamId.StreamId.make(unique("Scale"))
+    for (const claim of claims) {
+      for (const types of [["Weighed"], ["Weighed", "Weighed"]]) {
+        const error = yield* Effect.flip(append(stream, { types, inlineProjections: types.map(() => claim) }))
+        ok(error instanceof EventStoreError && error.reason._tag === "StoreMisconfigured", "the reason")
+        includes(error.message, "was retired after the program was started", "the words")
+      }
+    }
+    equal((yield* streamStatus(stream)).version, 0, "the stream")
   }),
 
   test("closes the gaps of an inline projection, and changes its edition", function*() {
@@ -127,7 +194,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
 
   test("rejects appends that leave out a required inline projection, and writes nothing of them", function*() {
     const { inlineProjections, streamStatus } = yield* driver
-    const { projection, prefix } = yield* register({ isRequired: true })
+    const { claim, projection, prefix } = yield* register({ isRequired: true })
     const stream = StreamId.StreamId.make(`${prefix}1`)
     for (const options of [{}, { types: ["Other", "Weighed"] }, { tags: ["a:b"] }, { closes: true }]) {
       const error = yield* Effect.flip(append(stream, options))
@@ -136,7 +203,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     const { closed, version } = yield* streamStatus(stream)
     equal([version, closed._tag], [0, "None"], "the stream")
     equal(yield* missedFrom(projection), undefined, "the gap")
-    ok((yield* append(stream, { inlineProjections: [[projection]] })) !== undefined, "an append that runs it")
+    ok((yield* append(stream, { inlineProjections: [[claim]] })) !== undefined, "an append that runs it")
     yield* inlineProjections.unregister(projection)
   }),
 

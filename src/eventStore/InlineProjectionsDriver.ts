@@ -5,7 +5,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import type { TypeFilter } from "../event/EventFilter.ts"
 
@@ -18,8 +18,12 @@ import type { TypeFilter } from "../event/EventFilter.ts"
 export interface InlineProjection {
   /** The id of the projection, `<name>@<version>`. */
   readonly projection: string
+  /** Whether it keeps documents, or has handlers. */
+  readonly keeps: "documents" | "handlers"
   /** The events that it reads. */
   readonly reads: TypeFilter & { readonly types: ReadonlyArray<string> }
+  /** The current events that a stored type decodes to and that it ignores, by stored type; only types that have some. */
+  readonly ignores: Readonly<Record<string, ReadonlyArray<string>>>
   /** Whether an append of such an event without the projection is rejected; otherwise it is recorded as a gap. */
   readonly isRequired: boolean
 }
@@ -36,6 +40,50 @@ export interface RegisteredInlineProjection extends InlineProjection {
   /** Changes with every `closeGaps` and every new registration, and never returns to an earlier value. */
   readonly edition: bigint
 }
+
+/**
+ * Returns what an append names when it runs an inline projection on a new event of a type. It differs for a definition that does something else with
+ * such an event: an append of an older program does not stand for one with the registered definition. A new event has the current version, so
+ * what earlier versions decode to does not matter.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const claimOf = (
+  { ignores, keeps, projection }: Pick<InlineProjection, "ignores" | "keeps" | "projection">,
+  type: string
+): string => {
+  const isIgnored = Object.hasOwn(ignores, type) && ignores[type]!.includes(type)
+  return `${keeps}:${projection}${isIgnored ? " ignored" : ""}`
+}
+
+/**
+ * Returns the kind and the projection that an append has named.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const parseClaim = (claim: string): { readonly keeps: string; readonly projection: string } => {
+  const [named = ""] = claim.split(" ", 1)
+  const end = named.indexOf(":")
+  return { keeps: named.slice(0, end), projection: named.slice(end + 1) }
+}
+
+/**
+ * Returns the error of an append that runs an inline projection which the log does not know.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const unregistered = (projection: string): EventStoreError =>
+  storeError(
+    new StoreMisconfigured({
+      message:
+        `This program runs the inline projection "${projection}", which was retired after the program was started. `
+        + "Start the program again: with the projection, to make its documents again, or without it",
+      cause: undefined
+    })
+  )
 
 /**
  * The inline projections of a log.
@@ -56,7 +104,7 @@ export interface InlineProjectionsDriver {
   /** Removes the gaps of a projection, because its documents have the missed events now. */
   readonly closeGaps: (projection: string) => Effect.Effect<void, EventStoreError>
 
-  /** Removes a registration and its gaps. Returns whether there was one. */
+  /** Removes a registration and its gaps. Returns whether there was one. A later append that runs the projection fails. */
   readonly unregister: (projection: string) => Effect.Effect<boolean, EventStoreError>
 
   /** Does the same for good: a later registration, and an append that runs the projection, fails with `GenerationDiscarded`. */

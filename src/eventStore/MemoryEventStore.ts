@@ -10,13 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import {
-  type EventStoreError,
-  GenerationDiscarded,
-  InlineProjectionMissing,
-  LogDiverged,
-  storeError
-} from "../core/errors.ts"
+import { type EventStoreError, InlineProjectionMissing, LogDiverged, storeError } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Version from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
@@ -158,13 +152,13 @@ const append = Effect.fnUntraced(function*(
     MemoryLog.streamOf(log, stream).at(-1)?.hash
   )
   const gaps = inlineProjections.gapsOf(rows, request.inlineProjections)
-  const rejected = gaps.find(({ projection }) => projection.isRequired)
+  const rejected = gaps.find(({ isRead, projection }) => isRead && projection.isRequired)
   if (rejected !== undefined) {
     const { event: { type }, projection: { projection } } = rejected
     return yield* storeError(new InlineProjectionMissing({ projection, stream, type }))
   }
-  const discarded = inlineProjections.discardedOf(request.inlineProjections ?? [])
-  if (discarded !== undefined) return yield* storeError(new GenerationDiscarded({ generation: discarded }))
+  const retired = inlineProjections.rejectionOf(request.inlineProjections ?? [])
+  if (retired !== undefined) return yield* retired
   if (inTransaction !== undefined) {
     yield* inTransaction(events.map((event, index) => toEncodedEvent(event, rows[index]!)))
   }

@@ -6,10 +6,16 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
-import { GenerationDiscarded, storeError } from "../core/errors.ts"
+import { type EventStoreError, GenerationDiscarded, storeError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
-import type { InlineProjectionsDriver, RegisteredInlineProjection } from "./InlineProjectionsDriver.ts"
+import {
+  claimOf,
+  type InlineProjectionsDriver,
+  parseClaim,
+  type RegisteredInlineProjection,
+  unregistered
+} from "./InlineProjectionsDriver.ts"
 
 /**
  * An event that is about to be written.
@@ -22,7 +28,7 @@ export interface WrittenEvent extends EventFilter.Matchable {
 }
 
 /**
- * A projection that reads an event of an append, and is not run by it.
+ * A projection that reads an event of an append and is not run by it, or that is run on an event which it does not read.
  *
  * @since 0.1.0
  * @category models
@@ -30,6 +36,7 @@ export interface WrittenEvent extends EventFilter.Matchable {
 export interface Gap {
   readonly projection: RegisteredInlineProjection
   readonly event: WrittenEvent
+  readonly isRead: boolean
 }
 
 /**
@@ -37,13 +44,13 @@ export interface Gap {
  * @category models
  */
 export interface MemoryInlineProjections extends InlineProjectionsDriver {
-  /** Returns the first event that each projection would miss. `covered` names for each event the projections that run on it. */
+  /** Returns the first gap that each projection would have. `covered` has for each event the claims of the projections that run on it. */
   readonly gapsOf: (
     events: ReadonlyArray<WrittenEvent>,
     covered?: ReadonlyArray<ReadonlyArray<string>>
   ) => ReadonlyArray<Gap>
-  /** Returns a projection among those that run on an append's events that was discarded. */
-  readonly discardedOf: (covered: ReadonlyArray<ReadonlyArray<string>>) => string | undefined
+  /** Returns why an append must not run one of these projections: it was retired or discarded. */
+  readonly rejectionOf: (covered: ReadonlyArray<ReadonlyArray<string>>) => EventStoreError | undefined
   /** Records gaps. */
   readonly record: (gaps: ReadonlyArray<Gap>) => void
 }
@@ -84,16 +91,30 @@ export const make = (): MemoryInlineProjections => {
         discarded.add(projection)
         return registered.delete(projection)
       }),
-    discardedOf: (covered) => covered.flat().find((projection) => discarded.has(projection)),
+    rejectionOf: (covered) => {
+      const missing = covered.flat().map(parseClaim).find(({ keeps, projection }) =>
+        registered.get(projection)?.keeps !== keeps
+      )
+      if (missing === undefined) return undefined
+      const { projection } = missing
+      return discarded.has(projection)
+        ? storeError(new GenerationDiscarded({ generation: projection }))
+        : unregistered(projection)
+    },
     exclusively: (_projection, waits, effect) =>
       waits ? Effect.map(turn.withPermit(effect), Option.some) : turn.withPermitsIfAvailable(1)(effect),
     gapsOf: (events, covered = []) =>
       Array.from(registered.values()).flatMap((projection) => {
-        const isRead = EventFilter.matcher(projection.reads)
-        const event = events.find((event, index) =>
-          isRead(event) && covered[index]?.includes(projection.projection) !== true
-        )
-        return event === undefined ? [] : [{ projection, event }]
+        const matches = EventFilter.matcher(projection.reads)
+        const gaps = events.flatMap((event, index): ReadonlyArray<Gap> => {
+          const isRead = matches(event)
+          const isRun = covered[index]?.includes(claimOf(projection, event.type)) === true
+          // Handlers of an older program may run on an event that the registered definition ignores: nothing is lost.
+          const isWrong = isRead ? !isRun : isRun && projection.keeps === "documents"
+          return isWrong ? [{ projection, event, isRead }] : []
+        })
+        const gap = gaps.find(({ isRead }) => projection.isRequired && isRead) ?? gaps[0]
+        return gap === undefined ? [] : [gap]
       }),
     record: (gaps) => {
       for (const { event, projection: { missedFrom, projection } } of gaps) {

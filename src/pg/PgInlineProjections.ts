@@ -5,13 +5,16 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Position from "../core/Position.ts"
 import type { InlineProjectionsDriver, RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 interface Row {
   readonly projection: string
+  readonly keeps: "documents" | "handlers"
   readonly types: ReadonlyArray<string>
+  readonly ignores: string | null
   readonly tags: ReadonlyArray<string> | null
   readonly stream_prefix: string | null
   readonly required: boolean
@@ -27,7 +30,7 @@ interface Row {
  */
 export const make = (query: PgStatement, schema: string): InlineProjectionsDriver => {
   const select =
-    `select inline.projection, inline.types, inline.tags, inline.stream_prefix, inline.required, inline.edition, `
+    `select inline.projection, inline.keeps, inline.types, inline.ignores::text as ignores, inline.tags, inline.stream_prefix, inline.required, inline.edition, `
     + `(select min(gap."position") from ${schema}.inline_gaps gap where gap.projection = inline.projection) as missed_from `
     + `from ${schema}.inline_projections inline`
   return {
@@ -37,12 +40,21 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
         query<Row>(`${select} where inline.projection = $1`, [projection]),
         ([row]) => row === undefined ? undefined : registeredOf(row)
       ),
-    register: ({ isRequired, projection, reads: { streamPrefix, tags, types } }) =>
+    register: ({ ignores, isRequired, keeps, projection, reads: { streamPrefix, tags, types } }) =>
       Effect.asVoid(query(
-        `insert into ${schema}.inline_projections (projection, types, tags, stream_prefix, required) `
-          + "values ($1, $2::text[], $3::text[], $4, $5) on conflict (projection) do update set types = excluded.types, "
-          + "tags = excluded.tags, stream_prefix = excluded.stream_prefix, required = excluded.required",
-        [projection, types, tags?.length ? tags : null, streamPrefix ?? null, isRequired]
+        `insert into ${schema}.inline_projections (projection, types, tags, stream_prefix, required, keeps, ignores) `
+          + "values ($1, $2::text[], $3::text[], $4, $5, $6, $7::jsonb) on conflict (projection) do update set types = excluded.types, "
+          + "tags = excluded.tags, stream_prefix = excluded.stream_prefix, required = excluded.required, keeps = excluded.keeps, "
+          + "ignores = excluded.ignores",
+        [
+          projection,
+          types,
+          tags?.length ? tags : null,
+          streamPrefix ?? null,
+          isRequired,
+          keeps,
+          Object.keys(ignores).length === 0 ? null : JSON.stringify(ignores)
+        ]
       )),
     closeGaps: (projection) =>
       Effect.asVoid(query(
@@ -84,8 +96,14 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
   }
 }
 
+const decodeIgnores = Schema.decodeSync(
+  Schema.fromJsonString(Schema.Record(Schema.String, Schema.Array(Schema.String)))
+)
+
 const registeredOf = (row: Row): RegisteredInlineProjection => ({
   projection: row.projection,
+  keeps: row.keeps,
+  ignores: row.ignores === null ? {} : decodeIgnores(row.ignores),
   reads: {
     types: row.types,
     ...(row.tags === null ? {} : { tags: row.tags }),

@@ -5,16 +5,18 @@
  */
 import * as Effect from "effect/Effect"
 import type { Consumer } from "../consumer/Consumer.ts"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import { type EventStoreError, ProjectionIncomplete, storeError } from "../core/errors.ts"
 import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import * as InlineReads from "./InlineReads.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
 /** The parts of a projection that say which events it reads. */
-type Reading = Pick<Consumer, "reads" | "where">
+type Reading = Pick<Consumer, "documentKeysOf" | "events" | "handles" | "reads" | "where">
 
 /**
- * Returns whether an inline projection, as the log knows it, has all events that its definition reads.
+ * Returns whether the documents of an inline projection, as the log knows it, have exactly the events that a definition reads.
  *
  * @since 0.1.0
  * @category guards
@@ -22,26 +24,13 @@ type Reading = Pick<Consumer, "reads" | "where">
 export const isComplete = (
   projection: Reading,
   registered: RegisteredInlineProjection | undefined
-): boolean => registered !== undefined && registered.missedFrom === undefined && hasSameReads(projection, registered)
+): boolean =>
+  registered !== undefined && registered.missedFrom === undefined
+  && InlineReads.isSame(InlineReads.ofRegistered(registered), ConsumerReads.of(projection))
 
 /**
- * Returns whether a registration covers the events that the definition of a projection reads.
- *
- * @since 0.1.0
- * @category guards
- */
-export const hasSameReads = (
-  { reads, where }: Reading,
-  registered: RegisteredInlineProjection
-): boolean => {
-  const { streamPrefix, tags = [], types } = registered.reads
-  const wanted = where.tags ?? []
-  return reads.every((type) => types.includes(type)) && streamPrefix === where.streamPrefix
-    && tags.length === wanted.length && wanted.every((tag) => tags.includes(tag))
-}
-
-/**
- * Returns the error of a read of an inline projection, if it is not complete.
+ * Returns the error of a read of an inline projection, if it is not complete. Handlers of an older definition leave out what it does not read: the tables
+ * are complete all the same.
  *
  * @since 0.1.0
  * @category accessors
@@ -51,8 +40,17 @@ export const whyIncomplete = (
   registered: RegisteredInlineProjection | undefined
 ): ProjectionIncomplete | undefined => {
   if (isComplete(consumer, registered)) return undefined
-  const position = registered?.missedFrom
-  return new ProjectionIncomplete({ projection: consumer.id, ...(position === undefined ? {} : { position }) })
+  if (registered === undefined) return new ProjectionIncomplete({ projection: consumer.id })
+  const [reads, stored] = [ConsumerReads.of(consumer), InlineReads.ofRegistered(registered)]
+  const isHandled = reads.keeps === "handlers" && stored.keeps === "handlers" && ConsumerReads.isWithin(reads, stored)
+  const difference = isHandled ? undefined : InlineReads.difference(stored, reads)
+  const position = registered.missedFrom
+  if (difference === undefined && position === undefined) return undefined
+  return new ProjectionIncomplete({
+    projection: consumer.id,
+    ...(difference === undefined ? {} : { difference }),
+    ...(position === undefined ? {} : { position })
+  })
 }
 
 /** How often a read is repeated because the documents were made again in the meantime. */

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
@@ -15,10 +16,11 @@ import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
-import type { InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import * as InlineCompleteness from "./InlineCompleteness.ts"
+import * as InlineReads from "./InlineReads.ts"
 import type * as Projection from "./Projection.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
@@ -34,41 +36,89 @@ export interface Stores {
 }
 
 /**
- * Returns what the log is to know of an inline projection.
+ * Registers a projection whose handlers write tables. Events from before its first start are not handled, and a gap remains, because only the user can
+ * correct the tables. Fails with `StoreMisconfigured` when the log has events that only this definition reads: the programs before did not
+ * handle them.
  *
- * @since 0.1.0
- * @category constructors
- */
-export const registrationOf = (
-  { id, reads, where }: Projection.Any | Projection.AnyHandler,
-  isRequired: boolean
-): InlineProjection => ({ projection: id, reads: { types: reads, ...where }, isRequired })
-
-/**
- * Registers a projection whose handlers write tables. Earlier events are not handled, and a gap remains, because only the user can correct the
- * tables.
+ * **Details**
+ *
+ * A definition that reads less does not replace the registered one: appends of older programs would otherwise leave out events without a gap.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const registerHandlers = Effect.fnUntraced(function*(
-  { documents, log: { inlineProjections } }: Stores,
+  { documents, log }: Stores,
   projection: Projection.AnyHandler,
   isRequired: boolean
 ): Effect.fn.Return<void, EventStoreError> {
-  const found = yield* inlineProjections.find(projection.id)
-  const register = inlineProjections.register(registrationOf(projection, isRequired))
-  if (found === undefined) {
-    yield* documents.transaction(
-      inlineProjections.exclusively(
-        projection.id,
-        true,
-        Effect.andThen(requireNoCheckpoints(documents, projection), register)
+  const { inlineProjections } = log
+  const { id } = projection
+  const reads = ConsumerReads.of(projection)
+  const register = Effect.gen(function*() {
+    const found = yield* inlineProjections.find(id)
+    if (found === undefined) {
+      yield* requireNoCheckpoints(documents, projection)
+      return yield* inlineProjections.register(InlineReads.registrationOf(projection, reads, isRequired))
+    }
+    const stored = InlineReads.ofRegistered(found)
+    yield* requireSameKind(projection, stored, reads)
+    if (ConsumerReads.isWithin(reads, stored)) return yield* inlineProjections.register({ ...found, isRequired })
+    const passed = projection.earlierEvents === "pass" ? undefined : yield* InlineReads.findBeyond(log, reads, stored)
+    if (passed !== undefined) {
+      return yield* refused(
+        `Inline projection "${id}" reads events that programs with its earlier definition did not handle, ${
+          InlineReads.describe(passed)
+        }; raise its version, or correct its tables and call Projector.closeInlineGap, or continue without these events by `
+          + "`earlierEvents: \"pass\"`"
       )
+    }
+    yield* inlineProjections.register(InlineReads.registrationOf(projection, together(stored, reads), isRequired))
+  })
+  const found = yield* inlineProjections.find(id)
+  if (!InlineCompleteness.isComplete(projection, found) || found!.isRequired !== isRequired) {
+    yield* documents.transaction(
+      inlineProjections.exclusively(id, true, log.withoutAppends(projection.reads, register))
     )
-  } else if (found.isRequired !== isRequired || !InlineCompleteness.hasSameReads(projection, found)) yield* register
-  if (found?.missedFrom !== undefined) yield* logGap(projection.id, found.missedFrom)
+  }
+  if (found?.missedFrom !== undefined) yield* logGap(id, found.missedFrom)
 })
+
+/** Returns what two definitions with one filter read; otherwise what the second reads. */
+const together = (
+  stored: ConsumerReads.ConsumerReads,
+  reads: ConsumerReads.ConsumerReads
+): ConsumerReads.ConsumerReads =>
+  ConsumerReads.isWithinFilter(stored, reads) && ConsumerReads.isWithinFilter(reads, stored)
+    ? {
+      ...reads,
+      types: Array.from(new Set([...reads.types, ...stored.types])).toSorted(),
+      ignores: { ...stored.ignores, ...reads.ignores }
+    }
+    : reads
+
+const refused = (message: string): Effect.Effect<never, EventStoreError> =>
+  Effect.fail(storeError(new StoreMisconfigured({ message, cause: undefined })))
+
+/**
+ * Fails when a definition keeps documents and the registered one has handlers, or the reverse: nothing has made what it keeps.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const requireSameKind = (
+  { id }: { readonly id: string },
+  stored: ConsumerReads.ConsumerReads,
+  reads: ConsumerReads.ConsumerReads
+): Effect.Effect<void, EventStoreError> =>
+  stored.keeps === reads.keeps
+    ? Effect.void
+    : refused(
+      `Inline projection "${id}" cannot change its kind: ${
+        InlineReads.difference(stored, reads)
+      }; raise its version, or call `
+        + "Projector.retireInline when no program runs the other one any more"
+    )
 
 /**
  * Fails when a projection has run in the background. Its documents would have some events twice or not at all: workers of other programs may go on, and
@@ -82,12 +132,8 @@ const requireNoCheckpoints = Effect.fnUntraced(function*(
   yield* documents.activeGeneration(id)
   const generations = yield* documents.generations(id)
   if (generations.every(({ status }) => status === "discarded")) return
-  return yield* storeError(
-    new StoreMisconfigured({
-      message:
-        `Projection "${id}" has checkpoints, because it has run in the background, so it cannot become inline; raise its version`,
-      cause: undefined
-    })
+  return yield* refused(
+    `Projection "${id}" has checkpoints, because it has run in the background, so it cannot become inline; raise its version`
   )
 })
 
@@ -106,6 +152,9 @@ const logGap = (projection: string, from: Position.Position) =>
  * It folds the log beside the current documents while others append. Only for the last events, and to replace the documents, it keeps appends of
  * the types that the projection reads out.
  *
+ * When the documents contain events that this definition does not read, it leaves them, unless `evenIf` says otherwise: programs of two releases
+ * would make them in turns.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -113,11 +162,9 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
   stores: Stores,
   projection: Projection.Any,
   isRequired: boolean,
-  waits = true
+  { evenIf, waits = true }: CompleteOptions = {}
 ): Effect.fn.Return<boolean, EventStoreError> {
-  const { documents, log } = stores
-  const { inlineProjections } = log
-  const registration = registrationOf(projection, isRequired)
+  const { documents, log: { inlineProjections } } = stores
   const find = inlineProjections.find(projection.id)
   const found = yield* find
   if (InlineCompleteness.isComplete(projection, found)) {
@@ -133,26 +180,69 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
       // Another process may have done it while this one waited.
       const current = yield* find
       if (InlineCompleteness.isComplete(projection, current)) return false
-      yield* requireNoCheckpoints(documents, projection)
-      const aside = `${projection.id}~inline`
-      yield* removeAll(stores, aside)
-      const reached = yield* foldUpToHead(stores, projection, aside)
-      // Appends of types that the projection does not read any more may be recording a gap.
-      const types = Array.from(new Set([...projection.reads, ...(current?.reads.types ?? [])]))
-      yield* log.withoutAppends(
-        types,
-        Effect.gen(function*() {
-          yield* foldRest(stores, projection, aside, reached)
-          yield* requireNoCheckpoints(documents, projection)
-          yield* documents.replaceDocuments(projection.id, aside)
-          yield* inlineProjections.register(registration)
-          yield* inlineProjections.closeGaps(projection.id)
-        })
-      )
+      if (current !== undefined && !(yield* mayReplace(stores, projection, current, evenIf))) return false
+      yield* make(stores, projection, isRequired, current)
       return true
     })
   ))
   return Option.getOrElse(made, () => false)
+})
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface CompleteOptions {
+  /** Whether to replace documents that contain events which this definition does not read. */
+  readonly evenIf?: "reads less" | undefined
+  /** Whether to wait while another process makes the documents; `true` by default. */
+  readonly waits?: boolean | undefined
+}
+
+/** Returns whether a definition may replace the registered one: it reads all events that are in the documents. */
+const mayReplace = Effect.fnUntraced(function*(
+  { log }: Stores,
+  projection: Projection.Any,
+  registered: RegisteredInlineProjection,
+  evenIf: CompleteOptions["evenIf"]
+): Effect.fn.Return<boolean, EventStoreError> {
+  const [reads, stored] = [ConsumerReads.of(projection), InlineReads.ofRegistered(registered)]
+  yield* requireSameKind(projection, stored, reads)
+  const left = evenIf === undefined ? yield* InlineReads.findBeyond(log, stored, reads) : undefined
+  if (left === undefined) return true
+  yield* Effect.logError(
+    `The documents of inline projection "${projection.id}" contain events that this program does not read, ${
+      InlineReads.describe(left)
+    }, so its reads of them fail. Raise the version, or end the programs of the other release and call Projector.repairInline`
+  )
+  return false
+})
+
+const make = Effect.fnUntraced(function*(
+  stores: Stores,
+  projection: Projection.Any,
+  isRequired: boolean,
+  current: RegisteredInlineProjection | undefined
+): Effect.fn.Return<void, EventStoreError> {
+  const { documents, log } = stores
+  yield* requireNoCheckpoints(documents, projection)
+  const aside = `${projection.id}~inline`
+  yield* removeAll(stores, aside)
+  const reached = yield* foldUpToHead(stores, projection, aside)
+  // Appends of types that the projection does not read any more may be recording a gap.
+  const types = Array.from(new Set([...projection.reads, ...(current?.reads.types ?? [])]))
+  yield* log.withoutAppends(
+    types,
+    Effect.gen(function*() {
+      yield* foldRest(stores, projection, aside, reached)
+      yield* requireNoCheckpoints(documents, projection)
+      yield* documents.replaceDocuments(projection.id, aside)
+      yield* log.inlineProjections.register(
+        InlineReads.registrationOf(projection, ConsumerReads.of(projection), isRequired)
+      )
+      yield* log.inlineProjections.closeGaps(projection.id)
+    })
+  )
 })
 
 const write = ({ documents }: Stores, generation: string, changes: ReadonlyArray<EncodedDocument>) =>
@@ -227,6 +317,11 @@ const foldPage = Effect.fnUntraced(function*(
   yield* write(stores, aside, changes)
 })
 
+const readsAllOf = (registered: RegisteredInlineProjection, projection: Projection.Any): boolean => {
+  const [reads, stored] = [ConsumerReads.of(projection), InlineReads.ofRegistered(registered)]
+  return stored.keeps === reads.keeps && ConsumerReads.isWithin(stored, reads)
+}
+
 /** The longest pause between two repairs of a projection whose gaps return. */
 const maxPause = Duration.minutes(5)
 
@@ -249,9 +344,8 @@ export const repairForever = (
     for (const pause of pauses) {
       const { projection } = pause
       const found = registered.find((one) => one.projection === projection.id)
-      // Without a registration it was retired. If the registration has types that this definition does not read, programs with a newer one repair.
-      const isOlder = found?.reads.types.some((type) => !projection.reads.includes(type)) === true
-      if (found === undefined || isOlder || InlineCompleteness.isComplete(projection, found)) {
+      // Without a registration it was retired. If the registered definition reads more than this one, programs with that one repair.
+      if (found === undefined || !readsAllOf(found, projection) || InlineCompleteness.isComplete(projection, found)) {
         pause.skips = Math.max(0, pause.skips - 1)
         continue
       }
@@ -263,12 +357,13 @@ export const repairForever = (
       )
       const reason = found.missedFrom === undefined
         ? "were made by a program whose definition reads other events"
-        : `lack the event at position ${found.missedFrom}, which a program without the projection appended`
+        : `lack the event at position ${found.missedFrom}, or should not contain it: a program without the projection, or with another `
+          + "definition of it, appended it"
       yield* Effect.logWarning(
         `The documents of inline projection "${projection.id}" ${reason}; they are made again from the log`
       )
       // Another process that does it must not make this one hold a connection.
-      yield* Background.withSpans(complete(stores, projection, isRequired, false))
+      yield* Background.withSpans(complete(stores, projection, isRequired, { waits: false }))
     }
   })
   const outages = OutageLog.make("The check of inline projections for gaps")

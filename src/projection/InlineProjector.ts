@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import * as StoreSchemas from "../consumer/StoreSchemas.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import * as HandledEvent from "../core/HandledEvent.ts"
@@ -19,9 +20,14 @@ import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AppendRequest, TouchedDocuments as TouchedDocumentsOf } from "../eventStore/EventStoreDriver.ts"
-import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import {
+  claimOf,
+  type InlineProjection,
+  type RegisteredInlineProjection
+} from "../eventStore/InlineProjectionsDriver.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import * as InlineDocuments from "./InlineDocuments.ts"
+import * as InlineReads from "./InlineReads.ts"
 import * as KeyOrder from "./KeyOrder.ts"
 import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
@@ -115,6 +121,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
       const bind = yield* SharedTransaction.make<Projection.Services<P>>("Projector.layerInline", documents, all)
       const inlines = all.map((projection): Inline => ({
         id: projection.id,
+        claims: InlineReads.registrationOf(projection, ConsumerReads.of(projection), false),
         documents,
         touchedBy: (stream, events) => TouchedDocuments.of(projection, stream, events),
         follows: EventFilter.matcher({ types: projection.reads, ...projection.where }),
@@ -158,6 +165,8 @@ const register = Effect.fnUntraced(function*(
 type Inline =
   & {
     readonly id: string
+    /** What its appends name. */
+    readonly claims: InlineProjection
     readonly follows: ReturnType<typeof EventFilter.matcher>
     readonly documents: ProjectionStoreDriver
     /** Returns the documents that new events will change. */
@@ -210,7 +219,7 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
     ]),
     inlineProjections: followers.map((ofEvent, index) => [
       ...(outerProjections?.[index] ?? []),
-      ...ofEvent.map(({ id }) => id)
+      ...ofEvent.map(({ claims }) => claimOf(claims, request.events[index]!.type))
     ])
   }
 }
@@ -275,8 +284,13 @@ export const inlineProjections: Effect.Effect<
 > = Effect.flatMap(EventStore.EventStore, (store) => store[internals].driver.inlineProjections.registered)
 
 /**
- * Makes the documents of an inline projection from the log now, if they lack events. Returns whether they did. A program that appends without the
- * projection makes the next gap.
+ * Makes the documents of an inline projection from the log now, if they lack events, or contain events that this definition does not read. Returns
+ * whether they did. A program that appends without the projection makes the next gap.
+ *
+ * **Gotchas**
+ *
+ * Call it for a definition that reads less than the one before only after the programs of the other release have ended. While they run, they make
+ * the documents again by their own.
  *
  * @since 0.1.0
  * @category combinators
@@ -287,12 +301,14 @@ export const repairInline = Effect.fnUntraced(function*(
   const { driver: log } = (yield* EventStore.EventStore)[internals]
   const { driver: documents } = (yield* ProjectionStore.ProjectionStore)[internals]
   const found = yield* log.inlineProjections.find(projection.id)
-  return yield* InlineDocuments.complete({ log, documents }, projection, found?.isRequired ?? false)
+  return yield* InlineDocuments.complete({ log, documents }, projection, found?.isRequired ?? false, {
+    evenIf: "reads less"
+  })
 })
 
 /**
- * Declares that the tables of an inline projection with handlers contain the events that it missed. Returns the position of the first of them, if
- * there was a gap.
+ * Declares that the tables of an inline projection with handlers contain the events that it missed, or that this definition reads and an earlier one
+ * did not. Returns the position of the first missed event, if there was a gap.
  *
  * @since 0.1.0
  * @category combinators
@@ -302,6 +318,11 @@ export const closeInlineGap = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Option.Option<Position>, EventStoreError, EventStore.EventStore> {
   const { inlineProjections } = (yield* EventStore.EventStore)[internals].driver
   const found = yield* inlineProjections.find(projection.id)
+  if (found !== undefined) {
+    const reads = ConsumerReads.of(projection)
+    yield* InlineDocuments.requireSameKind(projection, InlineReads.ofRegistered(found), reads)
+    yield* inlineProjections.register(InlineReads.registrationOf(projection, reads, found.isRequired))
+  }
   yield* inlineProjections.closeGaps(projection.id)
   return Option.fromUndefinedOr(found?.missedFrom)
 })
@@ -309,6 +330,11 @@ export const closeInlineGap = Effect.fnUntraced(function*(
 /**
  * Retires an inline projection that no program runs any more, given by its id, such as `"orders@1"`: appends do not look for it any more, and its
  * documents are removed. Returns whether the log knew it. A program that still has it and is started again makes its documents again.
+ *
+ * **Gotchas**
+ *
+ * Appends of a program that still runs it fail with `StoreMisconfigured` until it is started again. They would change documents that another
+ * consumer may have by then.
  *
  * @since 0.1.0
  * @category combinators
@@ -318,11 +344,17 @@ export const retireInline = Effect.fn("Projector.retireInline")(function*(
 ): Effect.fn.Return<boolean, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore> {
   const { driver: log } = (yield* EventStore.EventStore)[internals]
   const { driver: documents } = (yield* ProjectionStore.ProjectionStore)[internals]
-  return yield* documents.transaction(Effect.gen(function*() {
-    const isKnown = yield* log.inlineProjections.unregister(projection)
-    // With checkpoints the documents are those of an asynchronous projection of the same name and version.
-    const isAsync = (yield* documents.progress(projection)).length > 0
-    if (isKnown && !isAsync) yield* InlineDocuments.removeAll({ log, documents }, projection)
-    return isKnown
-  }))
+  const registered = yield* log.inlineProjections.find(projection)
+  if (registered === undefined) return false
+  // An append that runs the projection has ended, or finds it retired.
+  return yield* documents.transaction(log.withoutAppends(
+    registered.reads.types,
+    Effect.gen(function*() {
+      const isKnown = yield* log.inlineProjections.unregister(projection)
+      // With checkpoints the documents are those of an asynchronous projection of the same name and version.
+      const isAsync = (yield* documents.progress(projection)).length > 0
+      if (isKnown && !isAsync) yield* InlineDocuments.removeAll({ log, documents }, projection)
+      return isKnown
+    })
+  ))
 })

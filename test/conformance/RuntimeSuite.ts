@@ -36,6 +36,7 @@ import { unreadParked } from "../operations/UnreadParkedSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineGaps } from "../projection/InlineGapSuite.ts"
 import { inlineOrder } from "../projection/InlineOrderSuite.ts"
+import { inlineReads } from "../projection/InlineReadsSuite.ts"
 import { lifecycles } from "../projection/LifecycleSuite.ts"
 import * as ListSuite from "../projection/ListSuite.ts"
 import { projections } from "../projection/ProjectorSuite.ts"
@@ -113,6 +114,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...ListSuite.cases,
   ...inlineGaps,
   ...inlineOrder,
+  ...inlineReads,
   ...readsChanges,
   ...rareEvents,
   ...unknownTypes,

@@ -215,6 +215,8 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     yield* Effect.provide(append(`${prefix}1`, raised(5), lowered(1)), Layer.fresh(Projector.layerInline([current])))
     yield* append(`${prefix}1`, raised(1))
     yield* start(old)
+    equal(reasonOf(yield* Effect.flip(sumOf(old))), "ProjectionIncomplete", "a read of the older one, which reads less")
+    equal(yield* Projector.repairInline(old), true, "repaired by the older one")
     equal(yield* sumOf(old), 6, "the document of the older definition")
     equal(reasonOf(yield* Effect.flip(sumOf(current))), "ProjectionIncomplete", "a read of the current one")
     const older = yield* start(old, { repairInterval: "10 millis" })

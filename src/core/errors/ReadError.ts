@@ -89,15 +89,22 @@ export class ProjectionIncomplete extends Schema.TaggedError<ProjectionIncomplet
   {
     projection: Schema.String,
     /** The first event that a program appended without the projection, if it is known. */
-    position: Schema.optionalKey(Position)
+    position: Schema.optionalKey(Position),
+    /** How this program's definition differs from that with which the documents were made. */
+    difference: Schema.optionalKey(Schema.String)
   }
 ) {
   override get message(): string {
+    if (this.difference !== undefined) {
+      return `The documents of inline projection "${this.projection}" were made under another definition of this version: ${this.difference}. `
+        + "Raise the version, or end the programs of the other release: a program with Projector.layerInline([...]) that reads more makes "
+        + "the documents again when it starts, and Projector.repairInline does so in any case"
+    }
     return this.position === undefined
       ? `The documents of inline projection "${this.projection}" may lack events. Start a program with Projector.layerInline([...]) that `
         + "includes it: the layer makes them again from the log"
-      : `The documents of inline projection "${this.projection}" lack the event at position ${this.position}, which a program without the `
-        + "projection appended. Give every program that appends Projector.layerInline([...]) with it. A program that has this layer makes "
+      : `The documents of inline projection "${this.projection}" lack the event at position ${this.position}, or should not contain it, because a program `
+        + "without the projection, or with another definition of it, appended it. Give every program that appends Projector.layerInline([...]) with it. A program that has this layer makes "
         + "the documents again within seconds or when it starts; Projector.repairInline does so at once"
   }
 }
