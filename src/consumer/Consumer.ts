@@ -62,7 +62,7 @@ export interface Options<in out Events extends Event.Any = Event.Any> {
    * What happens when this code reads events that earlier code under the same version did not, and the log has such events at or below the
    * checkpoint: of a type that is handled now and was ignored or not in the set, or outside the earlier `where`.
    *
-   * - `"refuse"`, the default: the consumer does not start, and its worker is `stuck`
+   * - `"refuse"`, the default: the consumer does not start, and its worker is `stuck`; `Projector.layerInline` fails
    * - `"pass"`: it continues from its checkpoint, and never handles these earlier events. Only for subscriptions and for projections with
    *   handlers; documents would lack the events.
    */

@@ -68,6 +68,9 @@ export interface InlineOptions {
  * The first start with a projection makes its documents from the events that the log has, while others append. Appends of the types that it
  * reads wait only at the end. For a projection with handlers nothing is done: it sees what is appended from then on.
  *
+ * A definition that reads more under the same version makes the documents again. If it reads less, its reads fail until `repairInline`. Handlers that
+ * read more fail to start if the log has such events; so does a projection that had handlers and has documents now, or the reverse.
+ *
  * The log then knows the projection. An append of another program that leaves it out makes a gap, or fails: see `InlineOptions`. A program with
  * this layer finds the gap within `repairInterval`, and makes the documents again.
  *
