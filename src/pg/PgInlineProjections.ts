@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { fromJsonText } from "../core/json/parseJson.ts"
 import * as Position from "../core/Position.ts"
 import type { InlineProjectionsDriver, RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
@@ -97,7 +98,7 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
 }
 
 const decodeIgnores = Schema.decodeSync(
-  Schema.fromJsonString(Schema.Record(Schema.String, Schema.Array(Schema.String)))
+  fromJsonText(Schema.Record(Schema.String, Schema.Array(Schema.String)))
 )
 
 const registeredOf = (row: Row): RegisteredInlineProjection => ({
