@@ -47,6 +47,7 @@ const basics: ReadonlyArray<Case<EventStore>> = [
     const { position } = yield* store.append(CartEvent, unique("Cart"), [added(1)])
     const { appends, readAt } = yield* driver.inFlight
     equal([before.appends, appends], [[], []], "the appends in flight")
+    equal(yield* driver.lockHolders, [], "the transactions that hold locks")
     equal([yield* driver.head, yield* driver.last], [position, position], "the high-water mark and the last position")
     equal(DateTime.isGreaterThanOrEqualTo(readAt, before.readAt), true, "whether the clock went on")
   }),

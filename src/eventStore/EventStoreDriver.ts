@@ -320,6 +320,26 @@ export interface InFlightAppend {
 }
 
 /**
+ * A transaction that holds locks of the store, for which others wait or may wait: of tables, rows, streams, command ids, types or tags. One that holds
+ * back the high-water mark is an `InFlightAppend` too.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockHolder
+  extends Pick<InFlightAppend, "pid" | "role" | "application" | "prepared" | "state" | "since">
+{
+  /** When its current or last statement began; undefined when this program's role may not see it. */
+  readonly querySince: DateTime.Utc | undefined
+  /** What it holds, in words. */
+  readonly locks: ReadonlyArray<string>
+  /** The number of sessions that wait for it. */
+  readonly waiting: number
+  /** Since when the first of them has waited. */
+  readonly waitingSince: DateTime.Utc | undefined
+}
+
+/**
  * One page of the matches of a query: at most `limit` events after position `after`.
  *
  * @since 0.1.0
@@ -460,6 +480,12 @@ export interface EventStoreDriver {
     { readonly readAt: DateTime.Utc; readonly appends: ReadonlyArray<InFlightAppend> },
     EventStoreError
   >
+
+  /**
+   * Returns the transactions that hold locks of the store's tables, rows or names for a second or more, or for which others wait: those first. It waits
+   * for no lock itself.
+   */
+  readonly lockHolders: Effect.Effect<ReadonlyArray<LockHolder>, EventStoreError>
 
   /** Returns what was appended under a command id, if anything. */
   readonly receipt: (commandId: string) => Effect.Effect<Option.Option<CommandRecord>, EventStoreError>

@@ -99,6 +99,7 @@ export const make = Effect.fnUntraced(function*(
     head,
     last: head,
     inFlight: Effect.map(DateTime.now, (readAt) => ({ readAt, appends: [] })),
+    lockHolders: Effect.succeed([]),
     restore: (request) =>
       turn.withPermit(Effect.tap(
         Effect.sync(() => {

@@ -102,6 +102,8 @@ export interface Measured {
   /** The position of the last committed event. */
   readonly last: Position.Position
   readonly limits: HealthLimits
+  /** Sentences about transactions that hold a lock of the store and do nothing. A stalled consumer may wait for them. */
+  readonly idleHolders: ReadonlyArray<string>
   /** An earlier report of the consumers, and the seconds since then. */
   readonly previous: ReadonlyArray<ConsumerHealth>
   readonly elapsed: number
@@ -115,7 +117,7 @@ export interface Measured {
  */
 export const of = Effect.fnUntraced(function*(
   consumer: Consumer.Consumer,
-  { elapsed, last, limits, log, previous, store, types }: Measured
+  { elapsed, idleHolders, last, limits, log, previous, store, types }: Measured
 ): Effect.fn.Return<ConsumerHealth, EventStoreError> {
   const unknownTypes = UnknownTypes.of(consumer, types)
   const ofTags = untaggedOf(consumer, types)
@@ -147,7 +149,7 @@ export const of = Effect.fnUntraced(function*(
     () => undefined
   )
   const isInline = progress.length === 0 && (yield* log.inlineProjections.find(consumer.id)) !== undefined
-  return consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, isInline })
+  return consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, isInline, idleHolders })
 })
 
 /** Returns the assessment of a consumer by the events that it does not read because they were stored without a tag. */
@@ -327,11 +329,12 @@ const consumerHealth = (
   consumer: Consumer.Consumer,
   generation: string,
   partitions: ReadonlyArray<PartitionHealth>,
-  { isInline, ofTypes, unknownTypes }: {
+  { idleHolders, isInline, ofTypes, unknownTypes }: {
     /** Whether it never ran in the background because the log has it as an inline projection. */
     readonly isInline: boolean
     readonly unknownTypes: ReadonlyArray<EventType>
     readonly ofTypes: HealthStatus.Assessment
+    readonly idleHolders: ReadonlyArray<string>
   }
 ): ConsumerHealth => {
   const [first] = partitions
@@ -348,10 +351,9 @@ const consumerHealth = (
       ]
     }
     : HealthStatus.worstOf(partitions, (one) => partitions.length === 1 ? undefined : `partition ${one.partition}`)
-  const assessment = HealthStatus.worstOf(
-    [ofPartitions, ofTypes],
-    () => undefined
-  )
+  const isStalled = partitions.some(({ status }) => status === "red")
+  const ofLocks: HealthStatus.Assessment = { status: "green", reasons: isStalled ? idleHolders : [] }
+  const assessment = HealthStatus.worstOf([ofPartitions, ofLocks, ofTypes], () => undefined)
   return {
     consumer: consumer.id,
     generation,

@@ -84,7 +84,8 @@ export const of = Effect.fn("Health.of")(function*(
   const types = yield* countTypes(log, end.head)
   const { previous } = options
   const elapsed = previous === undefined ? 0 : HealthStatus.secondsBetween(previous.at, at)
-  const measured = { log, store, types, last, limits, previous: previous?.consumers ?? [], elapsed }
+  const idleHolders = LogHealth.idleHolders(end, limits)
+  const measured = { log, store, types, last, limits, idleHolders, previous: previous?.consumers ?? [], elapsed }
   const all = yield* Effect.forEach(consumers, (consumer) => ConsumerHealth.of(consumer, measured))
   const reached = all.flatMap(({ partitions }) => partitions).map(({ position }) => position)
   const logHealth = yield* LogHealth.of(log, end, reached.reduce(Position.max, Position.start), limits)

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
-import type { EventStoreDriver, InFlightAppend } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, InFlightAppend, LockHolder } from "../eventStore/EventStoreDriver.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 
 /**
@@ -32,6 +32,8 @@ export interface LogHealth extends HealthStatus.Assessment {
    * appears here for the milliseconds that it takes.
    */
   readonly inFlight: ReadonlyArray<InFlightAppend>
+  /** The transactions that hold locks of the store's tables, rows or names for a second or more, or for which others wait: those first. */
+  readonly lockHolders: ReadonlyArray<LockHolder>
 }
 
 /**
@@ -40,7 +42,7 @@ export interface LogHealth extends HealthStatus.Assessment {
  * @since 0.1.0
  * @category models
  */
-export interface LogEnd extends Pick<LogHealth, "head" | "last" | "inFlight"> {
+export interface LogEnd extends Pick<LogHealth, "head" | "last" | "inFlight" | "lockHolders"> {
   readonly at: DateTime.Utc
 }
 
@@ -51,12 +53,24 @@ export interface LogEnd extends Pick<LogHealth, "head" | "last" | "inFlight"> {
  * @category constructors
  */
 export const read = Effect.fnUntraced(function*(log: EventStoreDriver): Effect.fn.Return<LogEnd, EventStoreError> {
+  const lockHolders = yield* log.lockHolders
   // The mark first: what is committed in between has not waited.
   const head = yield* log.head
   const last = yield* log.last
   const { appends, readAt } = yield* log.inFlight
-  return { head, last, inFlight: appends, at: readAt }
+  return { head, last, inFlight: appends, lockHolders, at: readAt }
 })
+
+/** The limits by which locks are judged, in seconds. */
+interface Limits {
+  readonly maxWait: number
+  readonly stallTimeout: number
+}
+
+interface Problem {
+  readonly seconds: number
+  readonly reason: string
+}
 
 /**
  * Returns the health of the log at its end. `reached` is the highest position that a reader has reached.
@@ -66,38 +80,29 @@ export const read = Effect.fnUntraced(function*(log: EventStoreDriver): Effect.f
  */
 export const of = Effect.fnUntraced(function*(
   log: EventStoreDriver,
-  { at, head, inFlight: appends, last }: LogEnd,
+  end: LogEnd,
   reached: Position.Position,
-  limits: { readonly maxCount: number; readonly maxWait: number; readonly stallTimeout: number }
+  limits: Limits & { readonly maxCount: number }
 ): Effect.fn.Return<LogHealth, EventStoreError> {
+  const { at, head, inFlight, last, lockHolders } = end
   const lag = yield* log.lag({ after: Position.max(head, reached), to: last, limit: limits.maxCount })
-  const secondsSince = (time: DateTime.Utc) => HealthStatus.secondsBetween(time, at)
-  const seconds = Option.match(lag.since, { onNone: () => 0, onSome: secondsSince })
-  const holders = appends.filter(({ waitingSince }) => waitingSince === undefined)
-  const waiting = appends.flatMap(({ lowWaterMark, waitingSince }) =>
-    waitingSince === undefined ? [] : [{ lowWaterMark, seconds: secondsSince(waitingSince) }]
-  )
-  const longest = waiting.toSorted((a, b) => b.seconds - a.seconds)[0]
+  const seconds = Option.match(lag.since, {
+    onNone: () => 0,
+    onSome: (since) => HealthStatus.secondsBetween(since, at)
+  })
+  const ofAppends = problemsOfAppends(end, { events: lag.events, seconds }, limits)
   const problems = [
-    {
-      seconds,
-      reason: `no reader gets past position ${head}, while ${HealthStatus.eventsWait(lag.events)}, the oldest for `
-        + `${HealthStatus.seconds(seconds)}: ${describe(holders[0], secondsSince)}`
-    },
-    ...(longest === undefined ? [] : [{
-      seconds: longest.seconds,
-      reason:
-        `${waiting.length === 1 ? "1 append waits" : `${waiting.length} appends wait`} for a lock, the longest for `
-        + `${HealthStatus.seconds(longest.seconds)}: ${
-          describe(holders.find(({ lowWaterMark }) => lowWaterMark === longest.lowWaterMark), secondsSince)
-        }`
-    }])
-  ].filter((problem) => problem.seconds > limits.maxWait)
+    ...ofAppends,
+    ...problemsOfLocks(end, limits).filter(({ holder }) =>
+      ofAppends.every(({ reason }) => !reason.includes(`${nameOf(holder)} `))
+    )
+  ]
   return {
     head,
     last,
     lag: { events: lag.events, isMore: lag.events >= limits.maxCount, seconds },
-    inFlight: appends,
+    inFlight,
+    lockHolders,
     status: problems.length === 0
       ? "green"
       : problems.some((problem) => problem.seconds > limits.stallTimeout)
@@ -107,23 +112,99 @@ export const of = Effect.fnUntraced(function*(
   }
 })
 
-/** Names a transaction, and says how to end it. */
-const describe = (
-  holder: InFlightAppend | undefined,
-  secondsSince: (time: DateTime.Utc) => number
-): string => {
-  if (holder === undefined) return "the transaction that held the lock has just ended"
-  const { application, pid, prepared, role, since, state } = holder
-  const age = since === undefined ? "" : `, its transaction began ${HealthStatus.seconds(secondsSince(since))} ago`
-  if (pid === undefined) {
-    return `the prepared transaction "${prepared ?? "unknown"}" holds the in-flight low-water mark of an append${age}; `
-      + `end it with COMMIT PREPARED or ROLLBACK PREPARED`
-  }
+/** Events that no reader gets, and appends that wait for the in-flight low-water mark of another transaction. */
+const problemsOfAppends = (
+  end: LogEnd,
+  { events, seconds }: { readonly events: number; readonly seconds: number },
+  { maxWait }: Limits
+): ReadonlyArray<Problem> => {
+  const { at, head, inFlight } = end
+  const holders = inFlight.filter(({ waitingSince }) => waitingSince === undefined)
+  const waiting = inFlight.flatMap(({ lowWaterMark, waitingSince }) =>
+    waitingSince === undefined ? [] : [{ lowWaterMark, seconds: HealthStatus.secondsBetween(waitingSince, at) }]
+  )
+  const longest = waiting.toSorted((a, b) => b.seconds - a.seconds)[0]
+  return [
+    {
+      seconds,
+      reason: `no reader gets past position ${head}, while ${HealthStatus.eventsWait(events)}, the oldest for `
+        + `${HealthStatus.seconds(seconds)}: ${describeAppend(end, holders[0])}`
+    },
+    ...(longest === undefined ? [] : [{
+      seconds: longest.seconds,
+      reason:
+        `${waiting.length === 1 ? "1 append waits" : `${waiting.length} appends wait`} for a lock, the longest for `
+        + `${HealthStatus.seconds(longest.seconds)}: ${
+          describeAppend(end, holders.find(({ lowWaterMark }) => lowWaterMark === longest.lowWaterMark))
+        }`
+    }])
+  ].filter((problem) => problem.seconds > maxWait)
+}
+
+/** At most so many holders of locks are named. */
+const maxHolders = 3
+
+/** Transactions that have held a lock for long, and others wait for it. Waits have short deadlines, so the age of the transaction counts. */
+const problemsOfLocks = (end: LogEnd, { maxWait }: Limits) =>
+  end.lockHolders.filter(({ waiting }) => waiting > 0).slice(0, maxHolders).map((holder) => ({
+    holder,
+    seconds: secondsHeld(end, holder),
+    reason: `${holder.waiting === 1 ? "1 session waits" : `${holder.waiting} sessions wait`} for a lock of another: ${
+      describeLocks(end, holder)
+    }`
+  })).filter(({ seconds }) => seconds > maxWait)
+
+const secondsHeld = ({ at }: LogEnd, { since, waitingSince }: LockHolder): number => {
+  const from = since ?? waitingSince
+  return from === undefined ? 0 : HealthStatus.secondsBetween(from, at)
+}
+
+/**
+ * Returns sentences about the transactions that may keep a consumer from going on, although no session waits for them at the moment: those that hold a
+ * lock of the store, and do nothing.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const idleHolders = (end: LogEnd, { maxWait }: Limits): ReadonlyArray<string> =>
+  end.lockHolders.filter((holder) =>
+    holder.waiting === 0 && (holder.pid === undefined || holder.state?.startsWith("idle in transaction") === true) &&
+    secondsHeld(end, holder) > maxWait
+  ).slice(0, maxHolders).map((holder) => describeLocks(end, holder))
+
+type Holder = Pick<InFlightAppend, "pid" | "role" | "application" | "prepared" | "state" | "since">
+
+const nameOf = ({ pid, prepared }: Holder): string =>
+  pid === undefined ? `the prepared transaction "${prepared ?? "unknown"}"` : `the session ${pid}`
+
+/** Names a transaction and what it holds, and says how to end it. */
+const describe = (holder: Holder, querySince: DateTime.Utc | undefined, holds: string, at: DateTime.Utc): string => {
+  const { application, pid, role, since, state } = holder
+  const ago = (time: DateTime.Utc) => `${HealthStatus.seconds(HealthStatus.secondsBetween(time, at))} ago`
+  const age = since === undefined ?
+    "" :
+    `, its transaction began ${ago(since)}${
+      querySince === undefined ? "" : ` and its last statement ${ago(querySince)}`
+    }`
   const details = [
     ...(role === undefined ? [] : [`role "${role}"`]),
     ...(application === undefined || application === "" ? [] : [`application "${application}"`]),
     ...(state === undefined ? [] : [state])
   ]
-  return `the session ${pid} (${details.join(", ")}) holds the in-flight low-water mark of an append${age}; `
-    + `end it with SELECT pg_terminate_backend(${pid})`
+  return `${nameOf(holder)}${pid === undefined ? "" : ` (${details.join(", ")})`} holds ${holds}${age}; end it with ${
+    pid === undefined ? "COMMIT PREPARED or ROLLBACK PREPARED" : `SELECT pg_terminate_backend(${pid})`
+  }`
 }
+
+const describeAppend = ({ at, lockHolders }: LogEnd, holder: InFlightAppend | undefined): string =>
+  holder === undefined
+    ? "the transaction that held the lock has just ended"
+    : describe(
+      holder,
+      lockHolders.find(({ pid }) => pid !== undefined && pid === holder.pid)?.querySince,
+      "the in-flight low-water mark of an append",
+      at
+    )
+
+const describeLocks = ({ at }: LogEnd, holder: LockHolder): string =>
+  describe(holder, holder.querySince, holder.locks.join(" and "), at)

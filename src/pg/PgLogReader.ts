@@ -22,6 +22,7 @@ import type {
 import { Limits } from "../eventStore/Limits.ts"
 import { queryParameters } from "./append/PgAppend.ts"
 import { columnsOf, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
+import * as PgLockHolders from "./PgLockHolders.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 /**
@@ -45,6 +46,7 @@ export type PgLogReader = Pick<
   | "head"
   | "last"
   | "inFlight"
+  | "lockHolders"
 >
 
 /**
@@ -105,7 +107,8 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
       query<{ readonly last: bigint | null }>(`select max(position) as last from ${schema}.log`, []),
       ([row]) => Position.make(row?.last ?? 0n)
     ),
-    inFlight: inFlight(query, schema)
+    inFlight: inFlight(query, schema),
+    lockHolders: PgLockHolders.make(query, schema)
   }
 }
 

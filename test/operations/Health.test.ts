@@ -161,6 +161,48 @@ describe("health", () => {
       assert.deepInclude(gauge?.state, { value: 40 })
     }).pipe(Effect.scoped, Effect.provide(stores), Effect.provideService(Metric.MetricRegistry, new Map())))
 
+  it.effect("names a transaction that holds locks: once others wait, or beside a consumer that is stalled", () =>
+    Effect.gen(function*() {
+      const { driver: log } = (yield* EventStore.EventStore)[internals]
+      yield* claim()
+      yield* TestClock.adjust("1 hour")
+      const since = yield* DateTime.now
+      const holder = (waiting: number) => ({
+        pid: 4711,
+        role: "app",
+        application: "orders",
+        prepared: undefined,
+        state: "idle in transaction",
+        since,
+        querySince: since,
+        locks: ["rows of the table checkpoints", "the lock of a stream"],
+        waiting,
+        waitingSince: undefined
+      })
+      const inWords = (seconds: number) =>
+        `the session 4711 (role "app", application "orders", idle in transaction) holds rows of the table checkpoints and the lock of a stream, `
+        + `its transaction began ${seconds} s ago and its last statement ${seconds} s ago; end it with SELECT pg_terminate_backend(4711)`
+      const check = Effect.fnUntraced(function*(waiting: number) {
+        const held = yield* EventStore.make({ ...log, lockHolders: Effect.succeed([holder(waiting)]) })
+        const { reasons, status } = yield* Effect.provideService(Health.of([Ticks]), EventStore.EventStore, held)
+        return [status, ...reasons]
+      })
+      yield* claim()
+      assert.deepStrictEqual(yield* check(2), ["green"], "for a moment")
+      yield* TestClock.adjust("11 seconds")
+      yield* claim()
+      assert.deepStrictEqual(yield* check(0), ["green"], "while nobody waits")
+      assert.deepStrictEqual(yield* check(1), ["yellow", `log: 1 session waits for a lock of another: ${inWords(11)}`])
+      yield* TestClock.adjust("20 seconds")
+      yield* claim()
+      assert.deepStrictEqual(yield* check(2), ["red", `log: 2 sessions wait for a lock of another: ${inWords(31)}`])
+      yield* TestClock.adjust("21 seconds")
+      const noHeartbeat = /^ticks@1: its worker me sent no heartbeat for 21 s$/
+      const [status, first = "", second] = yield* check(0)
+      assert.match(first, noHeartbeat)
+      assert.deepStrictEqual([status, second], ["red", `ticks@1: ${inWords(52)}`])
+    }).pipe(Effect.scoped, Effect.provide(stores)))
+
   it.effect("is yellow while keys are parked", () =>
     Effect.gen(function*() {
       yield* claim()

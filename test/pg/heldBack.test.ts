@@ -77,7 +77,7 @@ const locks: Readonly<Record<string, { readonly lock: string; readonly unlock: s
 const run = (client: PgClient.PgClient, statements: string) =>
   Effect.forEach(statements.split("; "), (statement) => client.unsafe(statement), { discard: true })
 
-describe("a role that may only connect", () => {
+describe.concurrent("a role that may only connect", () => {
   for (const [what, { lock, unlock }] of Object.entries(locks)) {
     it.live(
       `stops all readers by a lock that is ${what}; they wait, and health names it`,
@@ -140,7 +140,7 @@ describe("a role that may only connect", () => {
 const appendOne = (stream: string) =>
   `select 1 from evsrc.append_one(true, '${stream}', null, null, gen_random_uuid(), 'Ticked', 1, '{"n":0}', '{}')`
 
-describe("health", () => {
+describe.concurrent("health", () => {
   it.live(
     "names a session that is idle in the transaction of an append, while 168 events wait",
     () =>
@@ -163,7 +163,8 @@ describe("health", () => {
             new RegExp(
               `^log: no reader gets past position 1, while 168 events wait, the oldest for \\d+ s: the session ${pid} `
                 + `\\(role "${name}_writer", application "shop", idle in transaction\\) holds the in-flight low-water mark of an `
-                + `append, its transaction began \\d+ s ago; end it with SELECT pg_terminate_backend\\(${pid}\\)$`
+                + `append, its transaction began \\d+ s ago and its last statement \\d+ s ago; `
+                + `end it with SELECT pg_terminate_backend\\(${pid}\\)$`
             )
           )
           assert.deepStrictEqual([red.log.lag.events, ofConsumer(red).lag.events, red.log.head], [168, 168, 1n])
@@ -244,6 +245,47 @@ describe("health", () => {
       ),
     60_000
   )
+
+  const otherLocks = {
+    "rows of the table checkpoints": "select 1 from evsrc.checkpoints for update",
+    "the table documents \\(ShareLock\\)": "lock table evsrc.documents in share mode",
+    "the lock of a stream": "select pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext('a'))"
+  }
+  for (const [what, statement] of Object.entries(otherLocks)) {
+    it.live(
+      `names the session that holds ${what.replaceAll("\\", "")}`,
+      () =>
+        inDatabase((sql, url, name) =>
+          Effect.gen(function*() {
+            const documents = yield* ProjectionStore.ProjectionStore
+            const { position } = yield* tick("a", 1)
+            yield* documents.awaitPosition(Ticks, position, "30 seconds")
+            const foreign = yield* loginAs(sql, `${name}_foreign`, url, "curious")
+            yield* sql.unsafe(`grant all on schema evsrc to ${name}_foreign`)
+            yield* sql.unsafe(`grant all on all tables in schema evsrc to ${name}_foreign`)
+            yield* run(foreign, `begin; ${statement}`)
+            const pid = yield* session(foreign)
+            const waiting = yield* Effect.forkChild(Effect.exit(tick("a", 2)))
+            const red = yield* until(
+              Health.of([Ticks], { maxWait: "300 millis", stallTimeout: "2 seconds" }),
+              ({ log }) => log.status === "red"
+            )
+            assert.match(
+              red.reasons.join("; "),
+              new RegExp(
+                `^log: \\d sessions? waits? for a lock of another: the session ${pid} \\(role "${name}_foreign", application "curious", `
+                  + `idle in transaction\\) holds (.* and )?${what}( and .*)?, its transaction began \\d+ s ago and its last statement \\d+ s ago; `
+                  + `end it with SELECT pg_terminate_backend\\(${pid}\\)`
+              )
+            )
+            yield* run(foreign, "rollback")
+            yield* Fiber.join(waiting)
+            yield* until(Health.of([Ticks]), ({ status }) => status === "green")
+          }).pipe(Effect.provide(Projector.layer([Ticks], { lease: "1 second" })))
+        ),
+      60_000
+    )
+  }
 
   it.live("names a prepared transaction, which has no session", () =>
     Effect.gen(function*() {

@@ -1,0 +1,97 @@
+/**
+ * Which sessions hold locks of the store, and how many others wait for them.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type { EventStoreError } from "../core/errors.ts"
+import type { LockHolder } from "../eventStore/EventStoreDriver.ts"
+import type { PgStatement } from "./PgStatement.ts"
+
+interface HolderRow {
+  readonly pid: number | null
+  readonly role_name: string | null
+  readonly application: string | null
+  readonly prepared: string | null
+  readonly state: string | null
+  readonly since: Date | null
+  readonly query_since: Date | null
+  readonly locks: ReadonlyArray<string>
+  readonly waiting: number
+  readonly waiting_since: Date | null
+}
+
+/** A transaction that is younger, and for which nobody waits, is not listed. */
+const minAge = "1 second"
+
+/** So many waiting sessions are looked at. */
+const maxWaiting = 100
+
+/**
+ * Returns the sessions that hold locks of a schema, given by its quoted name: those for which others wait first. A program without
+ * `pg_read_all_stats` does not see the age of another role's transaction, and gets those for which others wait.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (query: PgStatement, schema: string): Effect.Effect<ReadonlyArray<LockHolder>, EventStoreError> =>
+  Effect.map(query<HolderRow>(statementIn(schema), []), (rows) => rows.map(holderOf))
+
+const holderOf = (row: HolderRow): LockHolder => ({
+  pid: row.pid ?? undefined,
+  role: row.role_name ?? undefined,
+  application: row.application ?? undefined,
+  prepared: row.prepared ?? undefined,
+  state: row.state ?? undefined,
+  since: instant(row.since),
+  querySince: instant(row.query_since),
+  locks: row.locks,
+  waiting: row.waiting,
+  waitingSince: instant(row.waiting_since)
+})
+
+const instant = (date: Date | null) => date === null ? undefined : DateTime.makeUnsafe(date)
+
+/** It reads catalogs only, so no lock of the store makes it wait. A read of a table is no lock that others wait for, but for changes of the schema. */
+const statementIn = (schema: string): string =>
+  `with store as (
+    select oid, relname::text as name, relkind from pg_class where relnamespace = '${schema}'::regnamespace
+  ), held as (
+    select lock.pid, lock.virtualtransaction, case
+        when lock.locktype = 'relation' and lock.mode = 'RowShareLock' then 'rows of the table ' || store.name
+        when lock.locktype = 'relation' then 'the table ' || store.name || ' (' || lock.mode || ')'
+        when store.name = 'positions' then 'the in-flight low-water mark of an append'
+        when store.name = 'events' then 'the lock of a stream'
+        when store.name = 'events_command' then 'the lock of a command id'
+        when store.name = 'event_tags' then 'the lock of types or tags of events'
+        when store.name = 'documents' then 'the lock of documents of inline projections'
+        else 'an advisory lock of ' || store.name
+      end as lock
+      from pg_locks lock join store
+        on lock.locktype = 'relation' and lock.relation = store.oid and store.relkind in ('r', 'p') and lock.mode <> 'AccessShareLock'
+          or lock.locktype = 'advisory' and lock.objsubid = 2 and lock.classid = store.oid
+      where lock.granted and lock.database = (select oid from pg_database where datname = current_database())
+        and lock.pid is distinct from pg_backend_pid()
+  ), waiting as (
+    select blocker, count(*)::integer as sessions, min(since) as since from (
+      select distinct waiting.pid, coalesce(waiting.waitstart, clock_timestamp()) as since from pg_locks waiting
+        where not waiting.granted limit ${maxWaiting}
+    ) as waiting, unnest(pg_blocking_pids(waiting.pid)) as blocker
+      group by blocker
+  )
+  select held.pid, activity.usename::text as role_name, activity.application_name as application, prepared.gid as prepared, activity.state,
+      coalesce(activity.xact_start, prepared.prepared) as since, activity.query_start as query_since,
+      array_agg(distinct held.lock order by held.lock) as locks, coalesce(waiting.sessions, 0) as waiting,
+      waiting.since as waiting_since
+    from held
+      left join pg_stat_activity activity on activity.pid = held.pid
+      -- A prepared transaction has no pid. It holds the lock of its own id.
+      left join pg_locks own on held.pid is null and own.pid is null and own.locktype = 'transactionid'
+        and own.virtualtransaction = held.virtualtransaction
+      left join pg_prepared_xacts prepared on prepared.transaction = own.transactionid
+      left join waiting on waiting.blocker = coalesce(held.pid, 0)
+    where waiting.blocker is not null
+      or coalesce(activity.xact_start, prepared.prepared) < clock_timestamp() - interval '${minAge}'
+    group by 1, 2, 3, 4, 5, 6, 7, 9, 10
+    order by 9 = 0, 6, 1`
