@@ -778,6 +778,14 @@ export const unknownTypeOfFind = () =>
 export const undeclaredTagOfQuery = () =>
   // @ts-expect-error the set declares no such tag
   EventQuery.make(twiceTagged, [{ tags: [Event.tag("usr", "u1")] }])
+const currentNames: EventQuery.QueryOf<typeof twiceTagged> = [{ types: ["UserRegistered"] }]
+export const queryOfCurrentNames = () =>
+  // @ts-expect-error the store would not find the events that are stored under other names
+  EventStore.readByQuery(currentNames)
+export const madeQueries = [
+  EventStore.readByQuery(EventQuery.make(twiceTagged, currentNames)),
+  EventStore.readByQuery(EventQuery.ofStoredTypes([{ types: ["UserRegistered"] }]))
+]
 export const unknownTypeOfQuery = () =>
   // @ts-expect-error the set has no such event
   EventQuery.make(twiceTagged, [{ types: ["UserRegisterd"] }])

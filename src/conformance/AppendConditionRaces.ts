@@ -13,7 +13,7 @@ import { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Event from "../event/Event.ts"
-import { type EventQuery, matches, type QueryItem } from "../event/EventQuery.ts"
+import { type EventQuery, matches, ofStoredTypes, type QueryItem } from "../event/EventQuery.ts"
 import type { NewEvent } from "../event/RecordedEvent.ts"
 import { type AppendError, EventStore } from "../eventStore/EventStore.ts"
 import type { AppendCondition } from "../eventStore/EventStoreDriver.ts"
@@ -122,14 +122,14 @@ const asymmetric = (show: string): ReadonlyArray<Racer> => {
   const person = `person of ${show}`
   const [byShow, byPerson] = [showTag(show), personTag(person)]
   const queries: ReadonlyArray<EventQuery> = [
-    [{ tags: [byShow] }],
-    [{ tags: [byPerson] }],
-    [{ types: ["SeatTaken"], tags: [byShow] }],
-    [{ types: ["ShowCancelled", "SeatTaken"], tags: [byPerson] }],
-    [{ types: ["ShowCancelled"], tags: [byShow] }, { tags: [byPerson] }],
-    [{ types: ["SeatTaken"], tags: [byShow] }, { types: ["ShowCancelled"], tags: [byPerson] }],
-    [{ tags: [byShow, byPerson] }],
-    [{ tags: [byPerson, byShow] }]
+    ofStoredTypes([{ tags: [byShow] }]),
+    ofStoredTypes([{ tags: [byPerson] }]),
+    ofStoredTypes([{ types: ["SeatTaken"], tags: [byShow] }]),
+    ofStoredTypes([{ types: ["ShowCancelled", "SeatTaken"], tags: [byPerson] }]),
+    ofStoredTypes([{ types: ["ShowCancelled"], tags: [byShow] }, { tags: [byPerson] }]),
+    ofStoredTypes([{ types: ["SeatTaken"], tags: [byShow] }, { types: ["ShowCancelled"], tags: [byPerson] }]),
+    ofStoredTypes([{ tags: [byShow, byPerson] }]),
+    ofStoredTypes([{ tags: [byPerson, byShow] }])
   ]
   return upTo(racerCount).map((n) => seatRacer(queries[n % queries.length]!, show, person))
 }
@@ -139,7 +139,7 @@ const skewed = (show: string): ReadonlyArray<Racer> =>
   upTo(racerCount).map((n) => {
     const others = upTo(racerCount).filter((other) => other !== n).map((other) => `${other} of ${show}`)
     const mine: QueryItem = { tags: [Event.tag("extra", `${n} of ${show}`)] }
-    const query = n % 2 === 0 ? [mine] : [{ tags: [showTag(`none, for ${n} of ${show}`)] }, mine]
+    const query = ofStoredTypes(n % 2 === 0 ? [mine] : [{ tags: [showTag(`none, for ${n} of ${show}`)] }, mine])
     return seatRacer(query, show, `${n} of ${show}`, others)
   })
 
@@ -148,9 +148,9 @@ const byType = (show: string): ReadonlyArray<Racer> => {
   const type = `SeatOf-${show}`
   const Own = Schema.TaggedUnion({ [type]: { show: Schema.String } }).pipe(Event.tags({ show: "show" }))
   const queries: ReadonlyArray<EventQuery> = [
-    [{ types: [type] }],
-    [{ tags: [showTag(show)] }],
-    [{ types: ["ShowCancelled"], tags: [showTag(show)] }, { types: [type] }]
+    ofStoredTypes([{ types: [type] }]),
+    ofStoredTypes([{ tags: [showTag(show)] }]),
+    ofStoredTypes([{ types: ["ShowCancelled"], tags: [showTag(show)] }, { types: [type] }])
   ]
   return upTo(racerCount).map((n) => racer(queries[n % queries.length]!, Own, { _tag: type, show }))
 }
@@ -163,13 +163,13 @@ const byType = (show: string): ReadonlyArray<Racer> => {
  */
 export const raceForOne = (round: number, show: string): Race => {
   const kinds = [
-    () => upTo(racerCount).map((n) => seatRacer([seatsOf(show)], show, `${n} of ${show}`)),
+    () => upTo(racerCount).map((n) => seatRacer(ofStoredTypes([seatsOf(show)]), show, `${n} of ${show}`)),
     () => asymmetric(show),
     () => skewed(show)
   ]
   return {
     show,
-    all: [{ tags: [showTag(show)] }],
+    all: ofStoredTypes([{ tags: [showTag(show)] }]),
     barrier: barriers[round % 3]!,
     slots: 1,
     // A query by type alone reads the whole log, so few rounds use it.
@@ -185,15 +185,15 @@ export const raceForOne = (round: number, show: string): Race => {
  */
 export const raceApart = (round: number, show: string): Race => ({
   show,
-  all: [{ tags: [showTag(show)] }],
+  all: ofStoredTypes([{ tags: [showTag(show)] }]),
   barrier: barriers[round % 3]!,
   slots: "all",
   racers: upTo(racerCount).map((n) => {
     const person = `${n} of ${show}`
     const queries: ReadonlyArray<EventQuery> = [
-      [{ tags: [personTag(person)] }],
-      [{ types: ["SeatTaken"], tags: [showTag(show), personTag(person)] }],
-      [{ tags: [personTag(person)] }, { tags: [Event.tag("extra", person)] }]
+      ofStoredTypes([{ tags: [personTag(person)] }]),
+      ofStoredTypes([{ types: ["SeatTaken"], tags: [showTag(show), personTag(person)] }]),
+      ofStoredTypes([{ tags: [personTag(person)] }, { tags: [Event.tag("extra", person)] }])
     ]
     return seatRacer(queries[n % queries.length]!, show, person)
   })
@@ -208,10 +208,12 @@ export const raceApart = (round: number, show: string): Race => ({
 export const raceOpen = (round: number, show: string): Race =>
   round % 4 === 3 ? openByType(round, show) : {
     show,
-    all: [{ tags: [showTag(show)] }],
+    all: ofStoredTypes([{ tags: [showTag(show)] }]),
     barrier: barriers[round % 3]!,
     slots: "any",
-    racers: upTo(racerCount).map((n) => seatRacer(n % 3 === 0 ? [seatsOf(show)] : undefined, show, `${n} of ${show}`))
+    racers: upTo(racerCount).map((n) =>
+      seatRacer(n % 3 === 0 ? ofStoredTypes([seatsOf(show)]) : undefined, show, `${n} of ${show}`)
+    )
   }
 
 /** Racers with a query use a type alone. Their events have tags in every second round of this kind. */
@@ -219,7 +221,7 @@ const openByType = (round: number, show: string): Race => {
   const type = `SeatOf-${show}`
   const Own = Schema.TaggedUnion({ [type]: { show: Schema.optionalKey(Schema.String) } })
     .pipe(Event.tags({ show: "show" }))
-  const query = [{ types: [type] }]
+  const query = ofStoredTypes([{ types: [type] }])
   return {
     show,
     all: query,
@@ -367,7 +369,7 @@ export const leapAboveHeld = Effect.fnUntraced(function*(
   between: Effect.Effect<unknown, ConcurrencyConflict | EventStoreError, EventStore> = Effect.void
 ) {
   const store = yield* EventStore
-  const racer = seatRacer([{ tags: [showTag(show)] }], show, "racer")
+  const racer = seatRacer(ofStoredTypes([{ tags: [showTag(show)] }]), show, "racer")
   const { letGo } = yield* heldAppend([rawSeat("SeatTaken", heldShow)])
   const above = yield* Effect.forkChild(store.append(SeatEvent, unique("Seat"), [seat(show, "above")]))
   yield* Effect.timeoutOption(Fiber.await(above), "100 millis")
@@ -377,7 +379,7 @@ export const leapAboveHeld = Effect.fnUntraced(function*(
   yield* between
   const outcome = yield* leap({ slots: "any" }, racer, looked)
   if (outcome._tag === "Taken") {
-    const { events } = yield* store.readByQuery([{ tags: [showTag(show)] }])
+    const { events } = yield* store.readByQuery(ofStoredTypes([{ tags: [showTag(show)] }]))
     const before = events.filter((event) => event.position < outcome.position)
     equal(outcome.saw, before.map((event) => event.position), "the matches that the racer had read")
   }

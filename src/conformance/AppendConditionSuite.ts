@@ -8,7 +8,7 @@ import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Event from "../event/Event.ts"
-import type { EventQuery } from "../event/EventQuery.ts"
+import { type EventQuery, ofStoredTypes } from "../event/EventQuery.ts"
 import type { NewEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import {
@@ -50,43 +50,43 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
         )
       })
     const tagX = Event.tag("show", x)
-    equal(yield* find([seatsOf(x)]), ["ax", "bx"], "a type and a tag")
-    equal(yield* find([{ tags: [tagX] }]), ["ax", "bx", "x"], "a tag")
-    equal(yield* find([{ tags: [tagX, Event.tag("person", ann)] }]), ["ax"], "two tags: both")
-    equal(yield* find([{ tags: [Event.tag("person", ann), tagX] }]), ["ax"], "in any order")
+    equal(yield* find(ofStoredTypes([seatsOf(x)])), ["ax", "bx"], "a type and a tag")
+    equal(yield* find(ofStoredTypes([{ tags: [tagX] }])), ["ax", "bx", "x"], "a tag")
+    equal(yield* find(ofStoredTypes([{ tags: [tagX, Event.tag("person", ann)] }])), ["ax"], "two tags: both")
+    equal(yield* find(ofStoredTypes([{ tags: [Event.tag("person", ann), tagX] }])), ["ax"], "in any order")
     equal(
-      yield* find([{ tags: [tagX] }, { tags: [Event.tag("person", bob)] }]),
+      yield* find(ofStoredTypes([{ tags: [tagX] }, { tags: [Event.tag("person", bob)] }])),
       ["ax", "bx", "x", "by"],
       "two items: either, once"
     )
     equal(
-      yield* find([{ types: ["ShowCancelled"], tags: [tagX] }, seatsOf(y)]),
+      yield* find(ofStoredTypes([{ types: ["ShowCancelled"], tags: [tagX] }, seatsOf(y)])),
       ["ay", "x", "by"],
       "items of different types"
     )
-    equal(yield* find([{ tags: [Event.tag("show", unique("none"))] }]), [], "a tag without events")
-    const byType = (yield* store.readByQuery([{ types: ["ShowCancelled"] }])).events
+    equal(yield* find(ofStoredTypes([{ tags: [Event.tag("show", unique("none"))] }])), [], "a tag without events")
+    const byType = (yield* store.readByQuery(ofStoredTypes([{ types: ["ShowCancelled"] }]))).events
     equal(Array.from(new Set(byType.map((e) => e.type))), ["ShowCancelled"], "a type alone")
   }),
 
   test("rejects an append whose query has a new match", function*() {
     const store = yield* EventStore
     const [x, y] = [unique("show"), unique("show")]
-    const { condition } = yield* store.readByQuery([seatsOf(x)])
+    const { condition } = yield* store.readByQuery(ofStoredTypes([seatsOf(x)]))
     yield* store.append(SeatEvent, unique("Seat"), [seat(y, "p"), SeatEvent.cases.ShowCancelled.make({ show: x })])
     yield* store.appendIf(condition, SeatEvent, unique("Seat"), [seat(x, "p")])
     const stream = unique("Seat")
     const error = yield* Effect.flip(store.appendIf(condition, SeatEvent, stream, [seat(x, "q")]))
-    const last = (yield* store.readByQuery([seatsOf(x)])).events.at(-1)
+    const last = (yield* store.readByQuery(ofStoredTypes([seatsOf(x)]))).events.at(-1)
     equal(
       error._tag === "AppendConditionFailed" ? error.position : error._tag,
       last?.position,
       "the error names the new match"
     )
     equal(yield* Stream.runCollect(store.readStreamEncoded(stream)), [], "nothing was written")
-    const again = yield* store.readByQuery([seatsOf(x)])
+    const again = yield* store.readByQuery(ofStoredTypes([seatsOf(x)]))
     yield* store.appendIf(again.condition, SeatEvent, stream, [seat(x, "q")], { expected: "noStream" })
-    const both = yield* store.readByQuery([seatsOf(x)])
+    const both = yield* store.readByQuery(ofStoredTypes([seatsOf(x)]))
     const version = yield* Effect.flip(
       store.appendIf(both.condition, SeatEvent, stream, [seat(x, "r")], { expected: "noStream" })
     )
@@ -114,7 +114,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
       for (const first of [[], [{ tags: [showTag(unique("show"))] }]]) {
         const [type, show] = [unique("SeatOf"), unique("show")]
         const Own = Schema.TaggedUnion({ [type]: { show: Schema.String } }).pipe(Event.tags({ show: "show" }))
-        const waiting = racer([...first, { types: [type] }], Own, { _tag: type, show })
+        const waiting = racer(ofStoredTypes([...first, { types: [type] }]), Own, { _tag: type, show })
         const { letGo } = yield* heldAppend(writer(type, show))
         const looked = yield* look(waiting)
         const leaping = yield* Effect.forkChild(leap({ slots: "any" }, waiting, looked))
@@ -145,7 +145,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     const store = yield* EventStore
     const results = yield* Effect.forEach(upTo(16), (n) =>
       Effect.gen(function*() {
-        const { condition, events } = yield* store.readByQuery([{ types: [type!] }])
+        const { condition, events } = yield* store.readByQuery(ofStoredTypes([{ types: [type!] }]))
         if (events.length > 0) return "full"
         yield* Effect.yieldNow
         yield* store.appendIf(condition, Once, unique("Once"), [{ _tag: type!, n }])
@@ -157,7 +157,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
   test("appends 100 disjoint decisions concurrently without a conflict", function*() {
     const outcomes = yield* Effect.forEach(upTo(100), () => {
       const show = unique("show")
-      const racer = seatRacer([seatsOf(show)], show, unique("person"))
+      const racer = seatRacer(ofStoredTypes([seatsOf(show)]), show, unique("person"))
       return Effect.flatMap(look(racer), (looked) => leap({ slots: 1 }, racer, looked))
     }, { concurrency: "unbounded" })
     equal(outcomes.filter((outcome) => outcome._tag === "Taken").length, 100, "seats taken")
@@ -170,21 +170,21 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     for (const person of odd) {
       const stream = unique("Seat")
       yield* store.append(SeatEvent, stream, [seat(show, person + show)])
-      const { events } = yield* store.readByQuery([{ tags: [Event.tag("person", person + show)] }])
+      const { events } = yield* store.readByQuery(ofStoredTypes([{ tags: [Event.tag("person", person + show)] }]))
       equal(events.map((e) => e.stream), [stream], JSON.stringify(person))
     }
     const many = (n: number) =>
       SeatEvent.cases.SeatTaken.make({ show, person: "p", extra: upTo(n).map((i) => `${show}${i}`) })
     yield* store.append(SeatEvent, unique("Seat"), [many(98)])
-    const { events } = yield* store.readByQuery([{
+    const { events } = yield* store.readByQuery(ofStoredTypes([{
       tags: [Event.tag("extra", `${show}98`), Event.tag("extra", `${show}1`)]
-    }])
+    }]))
     equal(events.map((e) => e.tags.length), [100], "100 tags")
     for (const bad of [many(99), seat(show, "x".repeat(10_000)), seat(show, "\u0000"), seat(show, "\ud800")]) {
       equal((yield* rejection(store.append(SeatEvent, unique("Seat"), [bad])))._tag, "InvalidRequest", "an absurd tag")
     }
     for (const query of [[], [{}], [{ types: [], tags: [] }], [{ tags: [""] }], [{ tags: ["x".repeat(10_000)] }]]) {
-      equal((yield* rejection(store.readByQuery(query)))._tag, "InvalidRequest", "an absurd query")
+      equal((yield* rejection(store.readByQuery(ofStoredTypes(query))))._tag, "InvalidRequest", "an absurd query")
     }
   }),
 
@@ -195,7 +195,7 @@ export const boundaries: ReadonlyArray<Case<EventStore>> = [
     for (const part of [0, 1, 2]) {
       yield* store.append(SeatEvent, unique("Seat"), part === 2 ? events.slice(0, 1) : events)
     }
-    const found = yield* store.readByQuery([seatsOf(show)])
+    const found = yield* store.readByQuery(ofStoredTypes([seatsOf(show)]))
     equal(found.events.length, 10_001, "matches")
     ascending(found.events, "the positions increase")
     yield* store.appendIf(found.condition, SeatEvent, unique("Seat"), [seat(show, "last")])

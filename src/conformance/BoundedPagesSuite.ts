@@ -11,7 +11,7 @@ import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import { StreamId } from "../core/StreamId.ts"
-import type { EventQuery } from "../event/EventQuery.ts"
+import { type EventQuery, ofStoredTypes } from "../event/EventQuery.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter, PageOfEvents } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
@@ -115,12 +115,15 @@ export const boundedPages: ReadonlyArray<Case<EventStore>> = [
     const { common, driver, rare, rareTag, rares, start, tag } = yield* fixture
     const store = yield* EventStore
     const queries: Readonly<Record<string, EventQuery>> = {
-      "by type": [{ types: [rare] }],
-      "by type and a common tag": [{ types: [rare], tags: [tag] }],
-      "by two tags": [{ tags: [tag, rareTag] }],
-      "by a rare tag": [{ tags: [rareTag] }],
-      "by several items": [{ types: [rare] }, { tags: [rareTag] }, { types: [`${common}s`], tags: [tag] }],
-      "by several items with tags": [{ types: [rare], tags: [tag] }, { tags: [rareTag] }]
+      "by type": ofStoredTypes([{ types: [rare] }]),
+      "by type and a common tag": ofStoredTypes([{ types: [rare], tags: [tag] }]),
+      "by two tags": ofStoredTypes([{ tags: [tag, rareTag] }]),
+      "by a rare tag": ofStoredTypes([{ tags: [rareTag] }]),
+      "by several items": ofStoredTypes([{ types: [rare] }, { tags: [rareTag] }, {
+        types: [`${common}s`],
+        tags: [tag]
+      }]),
+      "by several items with tags": ofStoredTypes([{ types: [rare], tags: [tag] }, { tags: [rareTag] }])
     }
     for (const [name, query] of Object.entries(queries)) {
       const { found } = yield* briefly(pagesFrom(

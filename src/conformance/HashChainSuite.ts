@@ -10,6 +10,7 @@ import { internals } from "../core/internals.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
+import { ofStoredTypes } from "../event/EventQuery.ts"
 import type { NewEvent, StoredEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as HashChain from "../history/HashChain.ts"
@@ -50,7 +51,7 @@ export const cases: ReadonlyArray<Case<EventStore>> = [
     yield* appendStored(a, [tagged])
     yield* append(a, [1, 2, 3], "any", unique("command"))
     yield* append(a, [4], "any", unique("command"))
-    const { condition } = yield* store.readByQuery([{ tags: [tag] }])
+    const { condition } = yield* store.readByQuery(ofStoredTypes([{ tags: [tag] }]))
     yield* store[internals].driver.append({
       stream: StreamId.make(c),
       expected: "any",

@@ -11,6 +11,7 @@ import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
+import { ofStoredTypes } from "../event/EventQuery.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { append, CartEvent, read, storedEvent, versionsOf } from "./EventStoreFixtures.ts"
 import { type Case, equal, includes, isAtLeast, test, unique } from "./Suite.ts"
@@ -98,7 +99,7 @@ export const identity: ReadonlyArray<Case<EventStore>> = [
     const store = yield* EventStore
     const stream = unique("Cart")
     yield* append(stream, [1])
-    const { condition } = yield* store.readByQuery([{ tags: [`cart:${stream}`] }])
+    const { condition } = yield* store.readByQuery(ofStoredTypes([{ tags: [`cart:${stream}`] }]))
     const lost = LogPosition.make((yield* append(stream, [1])).position, yield* lostId)
     const batch = [CartEvent.cases.ItemAdded.make({ sku: "x", quantity: 1 })]
     const basis = [...condition.basis ?? [], lost]

@@ -14,6 +14,7 @@ import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
 import * as Event from "../event/Event.ts"
+import { ofStoredTypes } from "../event/EventQuery.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { seat as seatFor, SeatEvent, seatsOf } from "./AppendConditionRaces.ts"
 import { added, append, CartEvent, race, read, rejection, upTo, versionsOf } from "./EventStoreFixtures.ts"
@@ -68,7 +69,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     equal(receipt.version, Version.make(3), "the receipt")
     equal(yield* tagOf(stream), "closed 3", "after")
     const show = unique("show")
-    const { condition } = yield* store.readByQuery([seatsOf(show)])
+    const { condition } = yield* store.readByQuery(ofStoredTypes([seatsOf(show)]))
     const expectedError = new StreamClosed({ stream, version: Version.make(3) })
     for (const archived of [false, true]) {
       if (archived) equal(yield* StreamLifecycle.archive(stream), 3, "events moved")
@@ -220,7 +221,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
     const start = yield* store[internals].driver.last
     const [a, b] = [unique("Cart"), unique("Cart")]
     const show = unique("show")
-    const before = yield* store.readByQuery([seatsOf(show)])
+    const before = yield* store.readByQuery(ofStoredTypes([seatsOf(show)]))
     yield* append(b, [1])
     const command = unique("command")
     yield* append(a, upTo(5), "any", command)
@@ -240,8 +241,8 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
         forward: yield* Stream.runCollect(store.readStreamEncoded(a, { pageSize: 3 })),
         backward: yield* Stream.runCollect(store.readStreamEncoded(a, { direction: "backward", pageSize: 3 })),
         part: yield* Stream.runCollect(store.readStreamEncoded(a, { from: Version.make(3), limit: 2 })),
-        query: (yield* store.readByQuery([seatsOf(show)])).events,
-        mixed: (yield* store.readByQuery([seatsOf(show), { types: ["SeatTaken"] }])).events.filter((e) =>
+        query: (yield* store.readByQuery(ofStoredTypes([seatsOf(show)]))).events,
+        mixed: (yield* store.readByQuery(ofStoredTypes([seatsOf(show), { types: ["SeatTaken"] }]))).events.filter((e) =>
           e.stream === a
         ),
         receipt: yield* store.receipt(command),
@@ -269,7 +270,7 @@ export const closing: ReadonlyArray<Case<EventStore>> = [
       "AppendConditionFailed",
       "a condition that an archived event breaks"
     )
-    const { condition } = yield* store.readByQuery([seatsOf(show)])
+    const { condition } = yield* store.readByQuery(ofStoredTypes([seatsOf(show)]))
     yield* store.appendIf(condition, SeatEvent, b, [seat(show)])
     equal(
       versionsOf(yield* read(b).pipe(Effect.catch(() => Stream.runCollect(store.readStreamEncoded(b))))),

@@ -15,6 +15,7 @@ import * as Position from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
+import { ofStoredTypes } from "../event/EventQuery.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as LogTransfer from "../transfer/LogTransfer.ts"
@@ -103,8 +104,8 @@ const checkAppendsAfterImport = Effect.fnUntraced(function*(
   equal((yield* rejection(append("Cart-3", [9], "any", "command-3")))._tag, "CommandIdReused", "another payload")
   equal((yield* rejection(append("Cart-2", [1])))._tag, "StreamClosed", "an archived stream")
   equal((yield* rejection(append("Cart-5", [1])))._tag, "StreamClosed", "a closed stream")
-  equal((yield* store.readByQuery([seatsOf("show")])).events.length, 1, "events by tag")
-  const { condition } = yield* store.readByQuery([seatsOf("none")])
+  equal((yield* store.readByQuery(ofStoredTypes([seatsOf("show")]))).events.length, 1, "events by tag")
+  const { condition } = yield* store.readByQuery(ofStoredTypes([seatsOf("none")]))
   yield* store.appendIf({ ...condition, after: head }, SeatEvent, "Seat-2", [seatFor("show", "ben")])
   const receipt = yield* append("Cart-3", [4], Version.make(3))
   isAbove<bigint>(receipt.position, head, "the position of the next event")

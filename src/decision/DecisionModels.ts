@@ -11,6 +11,7 @@ import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { AppendError } from "../eventStore/EventAppender.ts"
@@ -70,7 +71,7 @@ export const fold = (
       const codec = EventCodec.make(model.events)
       let state = from[name]
       for (const event of events) {
-        if (!EventQuery.matchesItem(model.query, event)) continue
+        if (!EventFilter.matchesItem(model.query, event)) continue
         const decoded = codec.decode(event)
         if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
         for (const recorded of decoded.success) {
@@ -122,7 +123,7 @@ export interface Reader {
  * @category constructors
  */
 export const reader = (store: EventStore.EventStore["Service"], models: DecisionDefinition.Models): Reader => {
-  const query = Object.values(models).map((model) => model.query)
+  const query = EventQuery.ofStoredTypes(Object.values(models).map((model) => model.query))
   const nothing = { states: initialStates(models), after: Position.start, last: LogPosition.start }
   let final = nothing
   // What the earlier reads rest on. A read begins with its high-water mark, and the log up to a mark cannot change unless the log is set back.

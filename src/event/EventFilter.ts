@@ -62,3 +62,14 @@ export const matcher = ({ streamPrefix, tags, types }: TypeFilter): (event: Matc
  */
 export const hasTags = (tags: ReadonlyArray<string> = [], event: Pick<Matchable, "tags">): boolean =>
   tags.every((tag) => event.tags.includes(tag))
+
+/**
+ * Returns whether an event matches an item of a query by stored types.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const matchesItem = (
+  { tags, types = [] }: Pick<TypeFilter, "tags" | "types">,
+  event: Pick<Matchable, "type" | "tags">
+): boolean => (types.length === 0 || types.includes(event.type)) && hasTags(tags, event)

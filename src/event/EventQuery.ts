@@ -5,7 +5,7 @@
  */
 import * as nameRules from "../core/nameRules.ts"
 import * as Event from "./Event.ts"
-import { hasTags } from "./EventFilter.ts"
+import { matchesItem } from "./EventFilter.ts"
 import * as EventTags from "./EventTags.ts"
 import type { EncodedEvent } from "./RecordedEvent.ts"
 
@@ -21,7 +21,16 @@ export interface QueryItem<out Type extends string = string, out Tag extends str
 }
 
 /**
- * Selects the events that match at least one item.
+ * The items of a query.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type QueryItems<Type extends string = string, Tag extends string = string> = ReadonlyArray<QueryItem<Type, Tag>>
+
+/**
+ * A query that a store can read, because its types are those with which events are stored. `make` and `ofStoredTypes` make one. It selects the events
+ * that match at least one item.
  *
  * **Gotchas**
  *
@@ -30,15 +39,21 @@ export interface QueryItem<out Type extends string = string, out Tag extends str
  * @since 0.1.0
  * @category models
  */
-export type EventQuery<Type extends string = string, Tag extends string = string> = ReadonlyArray<QueryItem<Type, Tag>>
+export interface EventQuery extends QueryItems {
+  readonly "~a query is made by EventQuery.make or EventQuery.ofStoredTypes": true
+}
+
+/** The key under which a query says so; the compiler names it when it rejects the items of a query. */
+const made = "~a query is made by EventQuery.make or EventQuery.ofStoredTypes"
 
 /**
- * A query for events of a set: a type or the name of a tag that the set does not have is not accepted.
+ * The items of a query for events of a set, by the current names of types: a type or the name of a tag that the set does not have is not accepted.
+ * `make` makes a query of them.
  *
  * @since 0.1.0
  * @category models
  */
-export type QueryOf<E extends Event.Any> = EventQuery<Event.Tag<E>, Event.TagText<E>>
+export type QueryOf<E extends Event.Any> = QueryItems<Event.Tag<E>, Event.TagText<E>>
 
 /**
  * Returns a query for events of a set. Types are the current names; the result selects all stored types that upcasters turn into them. Throws when
@@ -54,14 +69,32 @@ export type QueryOf<E extends Event.Any> = EventQuery<Event.Tag<E>, Event.TagTex
  * @category constructors
  */
 export const make = <const E extends Event.Any>(events: E, items: NoInfer<QueryOf<E>>): EventQuery => {
-  const query: EventQuery = items
+  const query: QueryItems = items
   const wrong = validate(query) ?? EventTags.validateQuery(events, query)
   if (wrong !== undefined) throw new Error(`EventQuery.make: ${wrong}`)
-  return query.map((item) => ({
+  return ofStoredTypes(query.map((item) => ({
     ...item,
     types: Event.storedTypes(events, item.types ?? Object.keys(events.cases))
-  }))
+  })))
 }
+
+/**
+ * Returns a query for events of any set, by the types with which they are stored. Use `make` for events of a set: its result selects the stored
+ * types of the set's past versions too, which this one selects only if they are named.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofStoredTypes = (items: QueryItems): EventQuery =>
+  Object.defineProperty([...items], made, { value: true }) as ReadonlyArray<QueryItem> as EventQuery
+
+/**
+ * Returns whether `make` or `ofStoredTypes` made a query.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isEventQuery = (query: QueryItems): query is EventQuery => made in query
 
 /**
  * The maximum length of a tag, in UTF-16 code units.
@@ -93,7 +126,7 @@ export const validateTag = (tag: string): string | undefined => nameRules.valida
  * @since 0.1.0
  * @category guards
  */
-export const validate = (query: EventQuery): string | undefined => {
+export const validate = (query: QueryItems): string | undefined => {
   if (query.length === 0) return "a query needs at least one item"
   for (const { tags = [], types = [] } of query) {
     if (tags.length === 0 && types.length === 0) return "an item of a query needs at least one type or tag"
@@ -116,14 +149,3 @@ export const validate = (query: EventQuery): string | undefined => {
  */
 export const matches = (query: EventQuery, event: Pick<EncodedEvent, "type" | "tags">): boolean =>
   query.some((item) => matchesItem(item, event))
-
-/**
- * Returns whether an event matches an item.
- *
- * @since 0.1.0
- * @category guards
- */
-export const matchesItem = (
-  { tags, types }: QueryItem,
-  event: Pick<EncodedEvent, "type" | "tags">
-): boolean => (types === undefined || types.length === 0 || types.includes(event.type)) && hasTags(tags, event)

@@ -7,7 +7,7 @@ import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import type * as Event from "./Event.ts"
 import { legacyOf, tagFieldsOf, upcastersOf } from "./EventAnnotations.ts"
-import type { EventQuery, QueryItem } from "./EventQuery.ts"
+import type { QueryItem, QueryItems } from "./EventQuery.ts"
 
 /**
  * Returns whether events of a Schema can have a field; yes where the Schema does not say.
@@ -150,7 +150,7 @@ export const validateTexts = (
  * @since 0.1.0
  * @category guards
  */
-export const validateQuery = (events: Event.Any, query: EventQuery): string | undefined =>
+export const validateQuery = (events: Event.Any, query: QueryItems): string | undefined =>
   query.map((item) => validateItem(events, item)).find((wrong) => wrong !== undefined)
 
 const validateItem = (events: Event.Any, { tags = [], types = [] }: QueryItem): string | undefined => {

@@ -191,7 +191,9 @@ export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
   query: EventQuery.EventQuery,
   after: Position.Position
 ): Effect.fn.Return<QueryResult, EventStoreError> {
-  const wrong = EventQuery.validate(query)
+  const wrong = EventQuery.isEventQuery(query)
+    ? EventQuery.validate(query)
+    : "a query must be made by EventQuery.make, which adds the stored types of past versions, or by EventQuery.ofStoredTypes"
   if (wrong !== undefined) return yield* invalidRequest(wrong)
   let limit = limits.pageSize
   let page = yield* driver.readByQuery({ query, after, limit })

@@ -14,6 +14,7 @@ import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import * as EventFilter from "../event/EventFilter.ts"
+import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
@@ -289,7 +290,7 @@ const foldRest = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, EventStoreError> {
   const { pageSize: limit } = yield* Limits
   const follows = EventFilter.matcher({ types: projection.reads, ...projection.where })
-  const query = [{ types: projection.reads, tags: projection.where.tags }]
+  const query = EventQuery.ofStoredTypes([{ types: projection.reads, tags: projection.where.tags }])
   let after = from
   while (projection.reads.length > 0) {
     // Not readAll: the high-water mark may be below an event of these types while an append of another type is in flight.

@@ -8,6 +8,7 @@ import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
+import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import type { InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
@@ -103,7 +104,7 @@ export const findBeyond = Effect.fnUntraced(function*(
   if (types.length === 0) return undefined
   const isRead = EventFilter.matcher(reads)
   const isReadByOther = EventFilter.matcher(other)
-  const query = [{ types, tags: reads.tags }]
+  const query = EventQuery.ofStoredTypes([{ types, tags: reads.tags }])
   let after = Position.start
   for (let read = 0; read < maxEvents;) {
     const { events, head, reached } = yield* log.readByQuery({ query, after, limit: pageSize })

@@ -51,11 +51,13 @@ export const queryOf = (
   { events, find, reads, where }: Projection.Any,
   only?: string,
   /** Replaces the projection's own `find`. */
-  given: EventQuery.EventQuery | undefined = only === undefined ? undefined : find?.(only)
+  given: EventQuery.QueryItems | undefined = only === undefined ? undefined : find?.(only)
 ): EventQuery.EventQuery =>
-  given === undefined
-    ? [{ types: reads, tags: where.tags }]
-    : given.map((item) => ({ ...item, types: item.types && Event.storedTypes(events, item.types) }))
+  EventQuery.ofStoredTypes(
+    given === undefined
+      ? [{ types: reads, tags: where.tags }]
+      : given.map((item) => ({ ...item, types: item.types && Event.storedTypes(events, item.types) }))
+  )
 
 /**
  * Returns what is wrong with a query that `find` has made, or `undefined`: it selects types and tags that the projection's events can have.
@@ -65,7 +67,7 @@ export const queryOf = (
  */
 export const validateFind = (
   { events, name }: Projection.Any,
-  find: EventQuery.EventQuery | undefined
+  find: EventQuery.QueryItems | undefined
 ): string | undefined => {
   const wrong = find === undefined ? undefined : EventTags.validateQuery(events, find)
   return wrong === undefined ? undefined : `the query \`find\` of projection "${name}" is invalid: ${wrong}`

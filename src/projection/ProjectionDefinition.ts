@@ -14,7 +14,7 @@ import * as nameRules from "../core/nameRules.ts"
 import * as userCode from "../core/userCode.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
-import type { EventQuery, QueryOf } from "../event/EventQuery.ts"
+import type { QueryItems, QueryOf } from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
@@ -129,7 +129,7 @@ export interface Projection<
   /** Returns one of these documents after the event. */
   readonly evolve: (document: unknown, record: RecordedEvent<Event.Tagged>, key: string) => unknown
   /** Returns the query for the events of one document; of live projections only. */
-  readonly find: ((key: string) => EventQuery) | undefined
+  readonly find: ((key: string) => QueryItems) | undefined
 }
 
 /**
@@ -240,7 +240,7 @@ export const make = <
   }
   validateTag(consumer)
   validateIndex(name, options.document, options.index)
-  const find: ((key: string) => EventQuery) | undefined = options.find
+  const find: ((key: string) => QueryItems) | undefined = options.find
   const isPersonal = EventPersonalData.hasPersonalData(options.events) || PersonalFields.isPersonal(options.document)
   return {
     ...consumer,

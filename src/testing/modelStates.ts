@@ -7,7 +7,7 @@ import * as Result from "effect/Result"
 import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
-import * as EventQuery from "../event/EventQuery.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import { SpecFailed } from "./SpecFailed.ts"
 
 /**
@@ -51,7 +51,7 @@ export const statesOf = <M extends DecisionDefinition.Models>(
     const codec = EventCodec.make(model.events)
     let state = model.initial
     for (const event of events) {
-      if (!EventQuery.matchesItem(model.query, { type: event.type, tags: event.tags ?? [] })) continue
+      if (!EventFilter.matchesItem(model.query, { type: event.type, tags: event.tags ?? [] })) continue
       const decoded = codec.decodeData(event)
       if (Result.isFailure(decoded)) throw new SpecFailed(decoded.failure.detail, "an event that decodes again", event)
       state = decoded.success.reduce((state, one) => model.evolve(state, one), state)

@@ -18,6 +18,7 @@ import type * as Decision from "../decision/DecisionDefinition.ts"
 import { fold, rejectUntagged } from "../decision/DecisionModels.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
+import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
@@ -72,7 +73,7 @@ export const modelsAt = <M extends Decision.Models>(
 ): Effect.Effect<DecisionAsOf<M>, AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
     const { driver } = (yield* EventStore.EventStore)[internals]
-    const query = Object.values(models).map((model) => model.query)
+    const query = EventQuery.ofStoredTypes(Object.values(models).map((model) => model.query))
     const encodedEvents = yield* Stream.runCollect(asOfReads.matchesAsOf(driver, query, asOf))
     yield* rejectUntagged(driver, models)
     const eventsByModel: Record<string, Array<RecordedEvent<unknown>>> = {}

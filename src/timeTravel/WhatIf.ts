@@ -26,7 +26,7 @@ import { parseJson } from "../core/json/parseJson.ts"
 import type * as Decision from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
-import * as EventQuery from "../event/EventQuery.ts"
+import * as EventFilter from "../event/EventFilter.ts"
 import { encodeEvents } from "../eventStore/AppendCodec.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
@@ -114,7 +114,7 @@ const foldFurther = Effect.fnUntraced(function*(
 ) {
   const states: Record<string, unknown> = {}
   for (const [name, model] of Object.entries(models)) {
-    const matching = further.filter((event) => EventQuery.matchesItem(model.query, event))
+    const matching = further.filter((event) => EventFilter.matchesItem(model.query, event))
     const decoded = yield* decodeAgain(EventCodec.make(model.events), matching)
     states[name] = decoded.reduce<unknown>((state, event) => model.evolve(state, event), from[name])
   }

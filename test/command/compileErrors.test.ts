@@ -243,6 +243,11 @@ const mistakes: ReadonlyArray<Mistake> = [
     says: ["Type '`costumer:${string}`' is not assignable to type '`customer:${string}` | `order:${string}`'."]
   },
   {
+    name: "queryNotMade",
+    program: `EventStore.readByQuery([{ types: ["OrderPaid"] }])`,
+    says: [`'"~a query is made by EventQuery.make or EventQuery.ofStoredTypes"' is missing`]
+  },
+  {
     name: "undeclaredReadTag",
     program: `EventStore.readAll(PaidEvent, { where: { tags: [Event.tag("costumer", "c1")] } })`,
     says: ["Type '`costumer:${string}`' is not assignable to type '`customer:${string}` | `order:${string}`'."]

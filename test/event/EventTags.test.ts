@@ -66,7 +66,7 @@ describe("a query", () => {
   it("selects the stored types of the events that it names", () => {
     assert.deepStrictEqual(
       EventQuery.make(CourseEvent, [{ types: ["CourseDefined"], tags: [Event.tag("course", "art")] }]),
-      [{ types: ["CourseDefined", "CourseOpened"], tags: ["course:art"] }]
+      EventQuery.ofStoredTypes([{ types: ["CourseDefined", "CourseOpened"], tags: ["course:art"] }])
     )
     assert.deepStrictEqual(EventQuery.make(CourseEvent, [{ tags: ["course:art"] }])[0]?.types, [
       "CourseDefined",
@@ -86,6 +86,23 @@ describe("a query", () => {
     )
     assert.throws(make({}), /at least one type or tag/)
   })
+})
+
+describe("a read by query", () => {
+  it.effect("returns the events of past types, and rejects items that are not a query", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const Opened = Schema.TaggedUnion({ CourseOpened: { course: Schema.String } }).pipe(
+        Event.tags({ course: "course" })
+      )
+      yield* store.append(Opened, "art", [{ _tag: "CourseOpened", course: "art" }])
+      const items: EventQuery.QueryOf<typeof CourseEvent> = [{ types: ["CourseDefined"], tags: ["course:art"] }]
+      const { events } = yield* store.readByQuery(EventQuery.make(CourseEvent, items))
+      assert.deepStrictEqual(events.map(({ type }) => type), ["CourseOpened"])
+      const error = yield* Effect.flip(store.readByQuery(untyped(items)))
+      assert.strictEqual(error.reason._tag, "InvalidRequest")
+      assert.match(error.message, /a query must be made by EventQuery\.make/)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
 })
 
 describe("tags", () => {

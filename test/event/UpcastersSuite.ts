@@ -25,6 +25,7 @@ import * as StreamId from "../../src/core/StreamId.ts"
 import * as DecisionLayer from "../../src/decision/Decision.ts"
 import * as Decision from "../../src/decision/DecisionDefinition.ts"
 import * as Event from "../../src/event/Event.ts"
+import * as EventQuery from "../../src/event/EventQuery.ts"
 import type { RecordedEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventBus from "../../src/eventStore/EventBus.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
@@ -288,7 +289,7 @@ const readers: ReadonlyArray<Case<Stores>> = [
     })
     yield* CommandBus.dispatch(Count, { run }).pipe(Effect.provide(DecisionLayer.layer(counting)))
     equal(decided, 2, "the arrivals that the decision counted")
-    const { condition } = yield* store.readByQuery([arrived(run).query])
+    const { condition } = yield* store.readByQuery(EventQuery.ofStoredTypes([arrived(run).query]))
     const competing = yield* store.append(First, unique("Other"), [{ _tag: "GuestCame", run, guest: "eve" }])
     const append = store.appendIf(condition, Third, unique("Other"), [{ _tag: "BreakfastOrdered", run, guest: "eve" }])
     const error = yield* Effect.flip(append)

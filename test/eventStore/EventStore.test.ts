@@ -1,7 +1,7 @@
 /** The functions that call the event store of the context do as its methods do. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
-import { EventStore, Version } from "evsrc"
+import { EventQuery, EventStore, Version } from "evsrc"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int }, Stopped: {} })
 const ticked = (n: number) => Tick.cases.Ticked.make({ n })
@@ -9,13 +9,13 @@ const ticked = (n: number) => Tick.cases.Ticked.make({ n })
 describe("the functions of the event store", () => {
   it.effect("append under a condition, which a matching event breaks", () =>
     Effect.gen(function*() {
-      const { condition } = yield* EventStore.readByQuery([{ types: ["Ticked"] }])
+      const { condition } = yield* EventStore.readByQuery(EventQuery.ofStoredTypes([{ types: ["Ticked"] }]))
       const receipt = yield* EventStore.appendIf(condition, Tick, "a", [ticked(1)])
       assert.deepStrictEqual([receipt.stream, receipt.version], ["a", Version.make(1)])
       const error = yield* Effect.flip(EventStore.appendIf(condition, Tick, "b", [ticked(2)]))
       assert.strictEqual(error._tag, "AppendConditionFailed")
       const options = { expected: Version.make(3) }
-      const { condition: now } = yield* EventStore.readByQuery([{ types: ["Ticked"] }])
+      const { condition: now } = yield* EventStore.readByQuery(EventQuery.ofStoredTypes([{ types: ["Ticked"] }]))
       const conflict = yield* Effect.flip(EventStore.appendIf(now, Tick, "a", [ticked(2)], options))
       assert.strictEqual(conflict._tag, "ConcurrencyConflict")
     }).pipe(Effect.provide(EventStore.layerMemory)))

@@ -1,7 +1,7 @@
 /** Reads by query while appends are under way: what has a lower position may be seen later. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { EventStore, Position } from "evsrc"
+import { EventQuery, EventStore, Position } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
 import { Limits } from "../../src/eventStore/Limits.ts"
@@ -41,7 +41,7 @@ it.effect("a read by query over several pages returns the events of one moment",
     for (const hidden of [1n, 2n, 3n, 4n]) {
       yield* Effect.gen(function*() {
         const { asked, store } = yield* withHidden(hidden, 1)
-        const { condition, events } = yield* store.readByQuery([{ types: ["Counted"] }])
+        const { condition, events } = yield* store.readByQuery(EventQuery.ofStoredTypes([{ types: ["Counted"] }]))
         // Event 3 is the first of the second page, which the first read does not reach.
         assert.deepStrictEqual(events.map(({ position }) => Number(position)), [1, 2, 3, 4, 5], `hidden: ${hidden}`)
         assert.isAtMost(asked(), 4)
@@ -53,7 +53,7 @@ it.effect("a read by query over several pages returns the events of one moment",
 it.effect("a read by query ends while an append in flight keeps everything from being final", () =>
   Effect.gen(function*() {
     const { asked, store } = yield* withHidden(1n, 1_000)
-    const { condition, events } = yield* store.readByQuery([{ types: ["Counted"] }])
+    const { condition, events } = yield* store.readByQuery(EventQuery.ofStoredTypes([{ types: ["Counted"] }]))
     assert.deepStrictEqual(events.map(({ position }) => Number(position)), [2, 3, 4, 5])
     // Pages of 2, 4 and 8: the last holds all events behind the one in flight.
     assert.strictEqual(asked(), 3)

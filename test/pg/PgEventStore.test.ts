@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Event, EventStore, Position, Projection, ProjectionStore, Projector } from "evsrc"
+import { Event, EventQuery, EventStore, Position, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, type PgOptions, PgProjectionStore } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 
@@ -131,13 +131,15 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       )
       // Later by position, but committed first: a condition after the last event seen would never look below it.
       yield* store.append(Seat, stream(), [seat(2)])
-      const { condition, events } = yield* store.readByQuery([{ tags: [Event.tag("show", show)] }])
+      const { condition, events } = yield* store.readByQuery(
+        EventQuery.ofStoredTypes([{ tags: [Event.tag("show", show)] }])
+      )
       assert.strictEqual(events.length, 1)
       yield* sql`commit`
       const error = yield* Effect.flip(store.appendIf(condition, Seat, stream(), [seat(3)]))
       assert(error._tag === "AppendConditionFailed", error.message)
       assert.isAbove(Number(events[0]!.position - error.position), 0, "the conflict is before the last event seen")
-      const again = yield* store.readByQuery([{ tags: [Event.tag("show", show)] }])
+      const again = yield* store.readByQuery(EventQuery.ofStoredTypes([{ tags: [Event.tag("show", show)] }]))
       assert.strictEqual(again.events.length, 2)
       yield* store.appendIf(again.condition, Seat, stream(), [seat(3)])
     }).pipe(Effect.scoped))

@@ -6,7 +6,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Redacted, Schedule, Schema } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Event, EventStore } from "evsrc"
+import { Event, EventQuery, EventStore } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { judge, raceKinds, races } from "../../src/conformance/AppendConditionRaces.ts"
 import { internals } from "../../src/core/internals.ts"
@@ -157,7 +157,7 @@ it.live("a condition waits for the events of single and grouped appends in fligh
             { concurrency: "unbounded" }
           ))
           const before = appends === 1 ? 0 : 1
-          const read = Effect.repeat(store.readByQuery([{ types: [type] }]), {
+          const read = Effect.repeat(store.readByQuery(EventQuery.ofStoredTypes([{ types: [type] }])), {
             until: ({ events }) => events.length >= before,
             schedule: Schedule.spaced("5 millis")
           })
@@ -188,7 +188,9 @@ it.live("an append during the read of a decision is seen or breaks the condition
           const Noted = Schema.TaggedUnion({ [type]: { show: Schema.String } }).pipe(Event.tags({ show: "show" }))
           const note = [{ _tag: type, show: type }]
           yield* store.append(Noted, `${type}-before`, note)
-          const query = by === "type" ? [{ types: [type] }] : [{ tags: [Event.tag("show", type)] }]
+          const query = EventQuery.ofStoredTypes(
+            by === "type" ? [{ types: [type] }] : [{ tags: [Event.tag("show", type)] }]
+          )
           const reading = yield* Effect.forkChild(store.readByQuery(query))
           yield* Effect.sleep(pause)
           yield* store.append(Noted, `${type}-meanwhile`, note)

@@ -5,6 +5,7 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Predicate, Redacted, Schema, Stream } from "effect"
 import {
   Event,
+  EventQuery,
   EventStore,
   LogTransfer,
   Position,
@@ -209,10 +210,10 @@ const readersOf = (start: Position.Position) =>
           stream
         )
       })),
-    Effect.map(store.readByQuery([{ tags: ["tag:some"] }]), ({ events }) => {
+    Effect.map(store.readByQuery(EventQuery.ofStoredTypes([{ tags: ["tag:some"] }])), ({ events }) => {
       assert.strictEqual(events.length, initialEvents / 10, "events by tag")
     }),
-    Effect.map(store.readByQuery([{ types: ["Ticked"] }]), ({ events }) => {
+    Effect.map(store.readByQuery(EventQuery.ofStoredTypes([{ types: ["Ticked"] }])), ({ events }) => {
       assert.strictEqual(events.filter((e) => e.position <= start).length, initialEvents, "events by type")
     }),
     Effect.gen(function*() {

@@ -2,7 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream } from "effect"
-import { EventStore, EventStoreError, StreamId } from "evsrc"
+import { EventQuery, EventStore, EventStoreError, StreamId } from "evsrc"
 import { PgEventStore, PgKeyStore, PgMigrations, type PgOptions, PgProjectionStore, PgStores } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
@@ -333,7 +333,7 @@ const waitingAppends: Record<
       stream: StreamId.StreamId.make(stream),
       expected: "any",
       events: [event()],
-      condition: { query: [{ types: ["Other"] }], after: 0n as never, seen: [] }
+      condition: { query: EventQuery.ofStoredTypes([{ types: ["Other"] }]), after: 0n as never, seen: [] }
     }),
   "closings": (store, stream) =>
     store[internals].driver.append({

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted, Schedule, Schema } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Event, EventStore, EventStoreError, StreamLifecycle } from "evsrc"
+import { Event, EventQuery, EventStore, EventStoreError, StreamLifecycle } from "evsrc"
 import { PgEventStore, PgMigrations, PgStores } from "evsrc/pg"
 import { execFile } from "node:child_process"
 import { randomUUID } from "node:crypto"
@@ -21,7 +21,10 @@ const decode = Schema.decodeUnknownSync(Schema.Struct({ n: Schema.Int }))
 
 /** The numbers of the events that have a tag. */
 const withTag = (tag: string) =>
-  Effect.flatMap(EventStore.EventStore, (store) => store.readByQuery([{ tags: [Event.tag("tag", tag)] }])).pipe(
+  Effect.flatMap(
+    EventStore.EventStore,
+    (store) => store.readByQuery(EventQuery.ofStoredTypes([{ tags: [Event.tag("tag", tag)] }]))
+  ).pipe(
     Effect.map(({ events }) => events.map(({ data }) => decode(data).n))
   )
 

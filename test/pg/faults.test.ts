@@ -2,7 +2,16 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Schema, Stream, Tracer } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Aggregate, Command, CommandBus, EventStore, EventStoreError, StoreUnavailable, StreamId } from "evsrc"
+import {
+  Aggregate,
+  Command,
+  CommandBus,
+  EventQuery,
+  EventStore,
+  EventStoreError,
+  StoreUnavailable,
+  StreamId
+} from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPostgres } from "../support/Database.ts"
@@ -171,7 +180,7 @@ describe("the PostgreSQL event store", () => {
       yield* Effect.gen(function*() {
         const store = yield* EventStore.EventStore
         yield* store.append(Tick, "s", [tick(0)])
-        const { condition } = yield* store.readByQuery([{ types: ["Ticked"] }])
+        const { condition } = yield* store.readByQuery(EventQuery.ofStoredTypes([{ types: ["Ticked"] }]))
         const append = store.appendIf(condition, Tick, "t", [tick(1)], { metadata: { commandId: "once" } })
         yield* proxy.loseNextAnswer
         assert.strictEqual(reasonOf(yield* Effect.flip(append))._tag, "OutcomeUnknown")

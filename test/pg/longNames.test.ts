@@ -2,7 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer, Logger, Option, Redacted, Stream } from "effect"
-import { Event, EventStore, Position, ProjectionStore, Projector } from "evsrc"
+import { Event, EventQuery, EventStore, Position, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, PgKeyStore, PgMigrations, PgStores } from "evsrc/pg"
 import * as PgConnections from "../../src/pg/PgConnections.ts"
 import * as PgDeadlines from "../../src/pg/PgDeadlines.ts"
@@ -30,7 +30,10 @@ describe("a schema", () => {
               Effect.provide(Projector.layer([Total]))
             )
             assert.deepStrictEqual(yield* ProjectionStore.get(Total, "all"), Option.some({ sum: 3 }))
-            assert.strictEqual((yield* store.readByQuery([{ tags: [Event.tag("tag", "t")] }])).events.length, 2)
+            assert.strictEqual(
+              (yield* store.readByQuery(EventQuery.ofStoredTypes([{ tags: [Event.tag("tag", "t")] }]))).events.length,
+              2
+            )
           }).pipe(Effect.provide(stores))
           yield* PgMigrations.check(options).pipe(Effect.provide(client))
           yield* Effect.asVoid(Layer.build(PgKeyStore.layerWith({ schema: `${schema.slice(0, -1)}k` }))).pipe(

@@ -9,6 +9,7 @@ import {
   CommandBus,
   DeliveryAudit,
   Event,
+  EventQuery,
   EventStore,
   EventStoreError,
   Health,
@@ -141,7 +142,8 @@ describe("a log that was set back", () => {
           const lost = yield* add("a", 2)
           yield* add("b", 2)
           yield* add("c", 2)
-          const lostCondition = (yield* store.readByQuery([{ tags: ["counter:a"] }])).condition
+          const lostCondition =
+            (yield* store.readByQuery(EventQuery.ofStoredTypes([{ tags: ["counter:a"] }]))).condition
           assert.strictEqual(yield* QueryBus.ask(GetSum, { id: "a" }, { after: lost }), 103)
           yield* until("the mail", Effect.sync(() => sent.length), (n) => n === 5)
           yield* until("health", statusOf(mail), ({ status }) => status === "green")

@@ -20,6 +20,7 @@ import * as Position from "../../src/core/Position.ts"
 import * as StreamId from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
 import * as Event from "../../src/event/Event.ts"
+import * as EventQuery from "../../src/event/EventQuery.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Projection from "../../src/projection/Projection.ts"
@@ -109,7 +110,7 @@ const ways: Record<
     EventStore.append(Gauge, `${prefix}1`, [raised(1)], { metadata: { commandId: unique("command") } }),
   "an append condition": (prefix) =>
     Effect.gen(function*() {
-      const { condition } = yield* EventStore.readByQuery([{ tags: [`label:${prefix}`] }])
+      const { condition } = yield* EventStore.readByQuery(EventQuery.ofStoredTypes([{ tags: [`label:${prefix}`] }]))
       return yield* EventStore.appendIf(condition, Gauge, `${prefix}1`, [raised(1)])
     }),
   "the close of a stream": (prefix) =>

@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import * as Event from "../../src/event/Event.ts"
+import * as EventQuery from "../../src/event/EventQuery.ts"
 import type { RecordedEvent } from "../../src/event/RecordedEvent.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as Projection from "../../src/projection/Projection.ts"
@@ -81,7 +82,7 @@ export const appendIn: Record<
   "on a condition": (stream, price) =>
     EventStore.use((store) =>
       Effect.flatMap(
-        store.readByQuery([{ tags: [Event.tag("shop", stream)] }]),
+        store.readByQuery(EventQuery.ofStoredTypes([{ tags: [Event.tag("shop", stream)] }])),
         ({ condition }) => store.appendIf(condition, Priced, stream, [priced(price), priced(price + 1)])
       )
     ),

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Layer, Option, Schedule } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { type EventStoreDriver, Position, StreamId, Version } from "evsrc"
+import { EventQuery, type EventStoreDriver, Position, StreamId, Version } from "evsrc"
 import { PgMigrations } from "evsrc/pg"
 import * as PgAppend from "../../../src/pg/append/PgAppend.ts"
 import * as PgConnections from "../../../src/pg/PgConnections.ts"
@@ -173,7 +173,11 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         request(name("s"), { events: [event(type, tags)] })
       const [type, tag] = [name("Type"), name("tag")]
       const other = yield* elsewhere
-      const condition = { query: [{ types: [type] }, { tags: [tag] }], after: Position.start, seen: [] }
+      const condition = {
+        query: EventQuery.ofStoredTypes([{ types: [type] }, { tags: [tag] }]),
+        after: Position.start,
+        seen: []
+      }
       assert.strictEqual((yield* other.single(request(name("s"), { condition }), 60_000)).outcome, "appended")
       const appends = [append(type), append("Other"), append("Other", ["a", tag]), append("Other", ["a"])]
       const outcomes = Effect.map(batch(appends), (rows) => rows.map((row) => row.outcome))
@@ -191,7 +195,11 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
         const [writer, checker] = [yield* elsewhere, yield* elsewhere]
         const [last] = yield* sql<{ readonly position: bigint }>`
           select coalesce(max(position), 0) as position from evsrc.events`
-        const condition = { query: [{ types: ["Ticked"] }], after: Position.make(last!.position), seen: [] }
+        const condition = {
+          query: EventQuery.ofStoredTypes([{ types: ["Ticked"] }]),
+          after: Position.make(last!.position),
+          seen: []
+        }
         const written = yield* writer.single(request(name("s"), options), 60_000)
         const checked = yield* Effect.forkChild(checker.single(request(name("s"), { condition }), 60_000))
         yield* aStatementWaits
