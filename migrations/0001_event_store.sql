@@ -1736,7 +1736,7 @@ begin
       where checkpoint.generation in (
         select mixed.generation from evsrc.checkpoints mixed
           where mixed.partitioned_by <> 'document'
-          group by mixed.generation having count(distinct mixed.position) > 1
+          group by mixed.generation having count(distinct mixed.position) > 1 or max(mixed.former_to) > min(mixed.position)
       );
   end if;
   return written;

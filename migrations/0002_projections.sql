@@ -296,6 +296,8 @@ create table evsrc.workers (
   owner text collate "C" not null,
   -- What its code reads, as in checkpoints.
   reads text collate "C" not null,
+  -- The number of partitions in its definition. That of the checkpoints changes to it once no process has theirs.
+  partitions integer not null,
   -- Until then the process counts; each heartbeat extends it.
   expires_at timestamptz not null,
   primary key (generation, owner)
@@ -330,7 +332,12 @@ create table evsrc.checkpoints (
   advanced_at timestamptz,
   -- Set by reset_checkpoints: the delivery log begins after this position, and parking_log with this time.
   delivery_from bigint not null default 0,
+  -- Also set by repartition: the delivery log begins with this time.
   reset_at timestamptz,
+  -- The partitions before, with their checkpoints: an event is not processed again up to the checkpoint that its key had there. The same in all
+  -- rows of a generation: [{"partitions": 4, "by": "stream", "positions": ["7", …]}, …], and the highest of these positions.
+  former json,
+  former_to bigint not null default 0,
   primary key (generation, partition)
 );
 
@@ -383,7 +390,8 @@ create table evsrc.parking_log (
   stream text collate "C" not null,
   position bigint not null,
   event_id uuid not null,
-  action text not null check (action in ('parked', 'retried', 'skipped', 'failed')),
+  -- moved: the key has come to this partition, parked at the position, or after it if it was being freed
+  action text not null check (action in ('parked', 'retried', 'skipped', 'failed', 'moved')),
   detail text,
   actor text,
   -- The request that led to it.
@@ -395,6 +403,7 @@ create index parking_log_generation on evsrc.parking_log (generation, id);
 create index parking_log_key on evsrc.parking_log (generation, key, id);
 create index parking_log_request on evsrc.parking_log (request_id, id) where request_id is not null;
 create index parking_log_skipped on evsrc.parking_log (generation, partition, position) where action = 'skipped';
+create index parking_log_moved on evsrc.parking_log (generation, partition) where action = 'moved';
 
 -- Raises an exception if a consumer is an inline projection, or becomes one at the moment: with checkpoints, its documents would have
 -- some events twice. An inline projection takes the lock exclusively when it starts, and fails if it finds generations.
@@ -415,15 +424,17 @@ end $$;
 --   p_generation  null: the consumer's active generation
 --   p_reads       what the worker's code reads; partitions with other reads are not claimed (see change_reads)
 --   p_renew_only  claim nothing, and do not count as a worker
--- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, the size of
--- the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads: null if none has,
--- true if a worker with these reads claims partitions.
+-- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, its number of
+-- partitions, the size of the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads:
+-- null if none has, true if a worker with these reads claims partitions. repartition is null, or, once no worker has the number of
+-- partitions of the generation and nothing prevents a change: 'drain' while some are leased, and then 'ready' (see repartition).
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
   p_renew_only boolean
 ) returns table (
-  generation text, assignment_size integer, next_lease_ends_in double precision, other_reads_alive boolean, partition integer,
-  epoch bigint, "position" bigint, event_id uuid, count_since bigint, count_events bigint, requested boolean
+  generation text, partitions integer, repartition text, assignment_size integer, next_lease_ends_in double precision,
+  other_reads_alive boolean, partition integer, epoch bigint, "position" bigint, event_id uuid, count_since bigint, count_events bigint,
+  former json, requested boolean
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -431,7 +442,8 @@ as $$
 declare
   now_ timestamptz := clock_timestamp();
   owned integer;
-  other evsrc.checkpoints;
+  stored evsrc.checkpoints;
+  is_pending boolean;
 begin
   -- An event with several values of a tag is read by the server's hash and divided by that of partitionOf in src/core/partitionHash.ts.
   if p_partitions > 1 and p_partitioned_by like 'tag:%' and hashtextextended('evsrc', 0) & 2147483647 <> 890268965 then
@@ -444,7 +456,8 @@ begin
   if p_renew_only then
     delete from evsrc.workers worker where worker.generation = claim_partitions.generation and worker.owner = p_owner;
   else
-    insert into evsrc.workers as worker (generation, owner, reads, expires_at) values (generation, p_owner, p_reads, now_ + p_lease)
+    insert into evsrc.workers as worker (generation, owner, reads, partitions, expires_at)
+      values (generation, p_owner, p_reads, p_partitions, now_ + p_lease)
       on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
   end if;
   delete from evsrc.workers worker
@@ -457,20 +470,27 @@ begin
         where not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation)
       on conflict do nothing;
   end if;
-  select * into other from evsrc.checkpoints checkpoint
-    where checkpoint.generation = claim_partitions.generation
-      and (checkpoint.partitions <> p_partitions or checkpoint.partitioned_by <> p_partitioned_by)
-    limit 1;
-  if found and other.partitions = 0 then
+  select * into stored from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation limit 1;
+  partitions := stored.partitions;
+  if partitions = 0 then
     raise exception 'the partitions of % are not those of before: its log was restored on a server with another hash function', generation
       using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
-  elsif found then
-    raise exception '% was started with % partitions by %, not with % by %', generation, other.partitions, other.partitioned_by,
-      p_partitions, p_partitioned_by using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
+  elsif stored.partitioned_by <> p_partitioned_by then
+    raise exception '% was started with % partitions by %, not by %', generation, stored.partitions, stored.partitioned_by, p_partitioned_by
+      using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
   end if;
-  select ceil(p_partitions::numeric / greatest(1, count(*))) into assignment_size
+  select ceil(stored.partitions::numeric / greatest(1, count(*) filter (where worker.reads = p_reads))),
+      count(*) > 0 and bool_and(worker.partitions <> stored.partitions)
+    into assignment_size, is_pending
     from evsrc.workers worker
-    where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and worker.reads = p_reads;
+    where worker.generation = claim_partitions.generation and worker.expires_at >= now_;
+  if is_pending and evsrc.repartition_obstacle(generation, p_reads) is null then
+    repartition := case
+      when not p_renew_only and not exists (
+        select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation and checkpoint.leased_until >= now_
+      ) then 'ready' else 'drain' end;
+    assignment_size := 0;
+  end if;
   update evsrc.checkpoints checkpoint set leased_until = now_ + p_lease, heartbeat_at = now_
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner = p_owner;
   get diagnostics owned = row_count;
@@ -494,9 +514,10 @@ begin
     ) into other_reads_alive
     from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation and checkpoint.reads <> p_reads;
   return query
-    select claim_partitions.generation, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in,
+    select claim_partitions.generation, claim_partitions.partitions, claim_partitions.repartition, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in,
         claim_partitions.other_reads_alive, checkpoint.partition, checkpoint.epoch,
         checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
+        case when checkpoint.position < checkpoint.former_to then checkpoint.former end,
         exists (select from evsrc.parked
           where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
       from evsrc.checkpoints checkpoint
@@ -520,6 +541,101 @@ begin
     where generation = p_generation and partition = p_partition and position = p_position and reads = p_from
       and (p_takes_over or leased_until is null or leased_until < clock_timestamp());
   return found;
+end $$;
+
+-- Returns why the number of partitions of a generation cannot change, or null:
+--   reads      the code of the worker has not taken over all partitions yet; null as p_reads leaves this out
+--   hash       the server has another hash function, so it cannot tell to which partition a key belongs
+--   waiting    a partition waits at a parked event of unknown key
+--   skipped    such an event was skipped, and keys are parked since before it: it is not known of each whether the event is skipped
+--   documents  one partition by stream has written documents, so it is not known which stream feeds each of them
+create function evsrc.repartition_obstacle(p_generation text, p_reads text) returns text language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = p_generation and checkpoint.reads <> p_reads) then 'reads'
+    when hashtextextended('evsrc', 0) & 2147483647 <> 890268965 then 'hash'
+    when exists (select from evsrc.parked where parked.generation = p_generation and parked.key = '') then 'waiting'
+    when exists (
+      select from evsrc.checkpoints checkpoint
+        join evsrc.parked on parked.generation = checkpoint.generation and parked.partition = checkpoint.partition
+        join evsrc.parking_log entry on entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
+          and entry.action = 'skipped' and entry.key = '' and entry.position >= parked.position
+          and (checkpoint.reset_at is null or entry.at > checkpoint.reset_at)
+        where checkpoint.generation = p_generation and checkpoint.partitioned_by = 'document'
+    ) then 'skipped'
+    when exists (
+        select from evsrc.checkpoints checkpoint
+          where checkpoint.generation = p_generation and checkpoint.partitions = 1 and checkpoint.partitioned_by = 'stream'
+      )
+      and exists (select from evsrc.documents document where document.generation = p_generation) then 'documents'
+  end
+$$;
+
+-- Returns the number of the partition of a key: the one that the log's filter and partitionOf in src/core/partitionHash.ts find.
+create function evsrc.partition_of(p_key text, p_partitions integer) returns integer language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select ((hashtextextended(p_key collate "C", 0) & 2147483647) % p_partitions)::integer
+$$;
+
+-- Returns the partitions of a generation, with their checkpoints, as the former ones of the partitions that follow them: all partitions of before
+-- without those that every checkpoint has passed.
+create function evsrc.former_partitions(p_generation text) returns json language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select json_agg(one.layout) from (
+    select before.layout
+      from (select former from evsrc.checkpoints where generation = p_generation order by partition limit 1) as first,
+        json_array_elements(first.former) as before(layout)
+      where (select max(passed::bigint) from json_array_elements_text(before.layout->'positions') as passed)
+        > (select min(position) from evsrc.checkpoints where generation = p_generation)
+    union all
+    select json_build_object('partitions', count(*), 'by', max(partitioned_by), 'positions', json_agg(position::text order by partition))
+      from evsrc.checkpoints where generation = p_generation
+  ) as one
+$$;
+
+-- Divides the keys of a generation by another number of partitions, if it still has p_from partitions, none of them is leased, and there is no
+-- obstacle. Each new partition starts at the lowest checkpoint; former has the checkpoints of before, so that no event is processed again. The
+-- parked keys come to their new partitions, and the delivery log begins again. Returns whether it has done so.
+create function evsrc.repartition(p_consumer text, p_generation text, p_from integer, p_to integer, p_reads text)
+returns boolean language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  now_ timestamptz := clock_timestamp();
+  lowest evsrc.checkpoints;
+  last_epoch bigint;
+  last_position bigint;
+  layouts json;
+begin
+  -- Neither during a cut-over nor beside another change: a cut-over compares the checkpoints of the same partitions.
+  perform pg_advisory_xact_lock('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer));
+  perform from evsrc.checkpoints where generation = p_generation order by partition for update;
+  if (select count(*) from evsrc.checkpoints where generation = p_generation and partitions = p_from) <> p_from
+    or exists (select from evsrc.checkpoints where generation = p_generation and leased_until >= now_)
+    or evsrc.repartition_obstacle(p_generation, p_reads) is not null
+  then
+    return false;
+  end if;
+  select * into lowest from evsrc.checkpoints where generation = p_generation order by position, partition limit 1;
+  select max(epoch), max(greatest(position, former_to)) into last_epoch, last_position from evsrc.checkpoints where generation = p_generation;
+  layouts := evsrc.former_partitions(p_generation);
+  update evsrc.parked set partition = evsrc.partition_of(key, p_to) where generation = p_generation;
+  insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, at)
+    select generation, partition, key, stream, position + freeing::integer, event_id, 'moved', p_from || ' partitions became ' || p_to, now_
+      from evsrc.parked where generation = p_generation;
+  delete from evsrc.delivery_log where generation = p_generation;
+  delete from evsrc.checkpoints where generation = p_generation;
+  -- No write of a former owner has this epoch.
+  insert into evsrc.checkpoints
+      (generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, epoch, advanced_at,
+        delivery_from, reset_at, former, former_to)
+    select p_generation, number, p_to, lowest.partitioned_by, lowest.reads, lowest.position, lowest.event_id, lowest.count_since,
+        lowest.count_events, last_epoch + 1, lowest.advanced_at, lowest.delivery_from, now_, layouts, last_position
+      from generate_series(0, p_to - 1) as number;
+  return true;
 end $$;
 
 -- Releases all partitions of a generation that p_owner has, or one of them. Writes under their epochs are rejected from now on.
@@ -548,7 +664,7 @@ begin
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
   update evsrc.checkpoints
     set position = p_position, event_id = p_event_id, count_since = null, count_events = null, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
-      delivery_from = p_position, reset_at = clock_timestamp()
+      delivery_from = p_position, reset_at = clock_timestamp(), former = null, former_to = 0
     where generation = p_generation;
   delete from evsrc.delivery_log where generation = p_generation;
   delete from evsrc.parked where generation = p_generation and (position > p_position or event_id = any (p_lost));

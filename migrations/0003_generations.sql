@@ -137,8 +137,8 @@ begin
     order by checkpoint.generation, checkpoint.partition for update;
   if not p_even_if_behind then
     select coalesce(max(case when (serving.partitions, serving.partitioned_by) = (candidate.partitions, candidate.partitioned_by)
-          then serving.position - candidate.position
-        else (select max(ahead.position) from evsrc.checkpoints ahead where ahead.generation = current_generation) - candidate.position
+          then greatest(serving.position, serving.former_to) - candidate.position
+        else (select max(greatest(ahead.position, ahead.former_to)) from evsrc.checkpoints ahead where ahead.generation = current_generation) - candidate.position
       end), 0)
       into missing
       from evsrc.checkpoints candidate join evsrc.checkpoints serving on serving.generation = current_generation

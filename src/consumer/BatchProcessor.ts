@@ -86,6 +86,8 @@ export interface CommitResult {
 export interface LeasedPartition {
   readonly generation: string
   readonly partition: number
+  /** The number of partitions of the generation; that of the consumer's definition by default. */
+  readonly partitions?: number | undefined
   readonly epoch: bigint
   /** Runs after each failed attempt that another follows, before the pause. */
   readonly onRetry?: ((attempt: Retries.FailedAttempt) => Effect.Effect<void>) | undefined

@@ -12,6 +12,7 @@ import type { EventCount, LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import type { DeliverySegment } from "./DeliveryLog.ts"
+import type { FormerPartitions } from "./FormerPartitions.ts"
 import type { LeaseDriver } from "./LeaseDriver.ts"
 import type { ParkingDriver } from "./parking/ParkingDriver.ts"
 
@@ -100,6 +101,8 @@ export interface Progress {
   readonly heartbeatAt: DateTime.Utc
   /** The checkpoint was reset to this position; 0 if it never was. */
   readonly deliveryFrom: Position
+  /** The partitions before their number changed. */
+  readonly former?: ReadonlyArray<FormerPartitions> | undefined
   /** When the checkpoint last moved, or an event behind it was applied. */
   readonly advancedAt: DateTime.Utc | undefined
   /** When this progress was read. */
@@ -120,6 +123,10 @@ export interface DeliveryState {
   readonly digest: bigint
   /** The parked keys, each with the position from which on its events wait. */
   readonly parked: ReadonlyArray<{ readonly key: string; readonly position: Position }>
+  /** The partitions before their number changed. What they have processed is not in the delivery log. */
+  readonly former?: ReadonlyArray<FormerPartitions> | undefined
+  /** The keys that were parked then, each with the position from which on its events waited: these are in the delivery log. */
+  readonly moved?: ReadonlyArray<{ readonly key: string; readonly position: Position }> | undefined
   /** The positions of the events that were skipped since the last reset, each with the key under which it was skipped. */
   readonly skipped: ReadonlyArray<{ readonly key: string; readonly position: Position }>
   /** The delivery log in order; empty unless the caller asked for it. */

@@ -104,7 +104,7 @@ export interface KeyedEvent {
 }
 
 /**
- * Returns an event with its keys of one partition, without parked ones; `undefined` when none is left. An event of unknown key belongs to every
+ * Returns an event with its keys of one partition, without those that are left out; `undefined` when none is left. An event of unknown key belongs to every
  * partition.
  *
  * @since 0.1.0
@@ -113,17 +113,17 @@ export interface KeyedEvent {
 export const select = (
   event: EncodedEvent,
   keys: ReadonlyArray<string> | undefined,
-  { index, isParked, isRead = false, of }: {
+  { index, isLeftOut, isRead = false, of }: {
     readonly index: number
     /** Whether a filter of the partition has selected the event, so that a single key belongs to it. */
     readonly isRead?: boolean | undefined
     readonly of: number
-    readonly isParked?: ((key: string) => boolean) | undefined
+    readonly isLeftOut?: ((key: string) => boolean) | undefined
   }
 ): KeyedEvent | undefined => {
   const all = keys ?? [unknownKey]
   const found = all.filter((key) =>
-    (keys === undefined || (isRead && all.length === 1) || partitionOf(key, of) === index) && isParked?.(key) !== true
+    (keys === undefined || (isRead && all.length === 1) || partitionOf(key, of) === index) && isLeftOut?.(key) !== true
   )
   return found.length === 0 ? undefined : { event, keys: found, isSingle: all.length === 1 }
 }

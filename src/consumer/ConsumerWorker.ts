@@ -314,13 +314,14 @@ const stop = (worker: Worker): Effect.Effect<void> =>
 
 /** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
 const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
-  const { owner, processor: { consumer }, running, settings, store } = worker
+  const { owner, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
-  const claimed = yield* settleReads(worker, yield* heartbeat(worker, renewOnly), renewOnly)
+  const settled = yield* settleReads(worker, yield* heartbeat(worker, renewOnly), renewOnly)
+  const claimed = settled.repartition === "ready" ? yield* repartition(worker, settled) : settled
   const { assigned, generation } = claimed
   // A worker that only renews is not counted in the assignment size, and keeps what it owns.
-  const assignmentSize = renewOnly ? assigned.length : claimed.assignmentSize
+  const assignmentSize = renewOnly && claimed.repartition === undefined ? assigned.length : claimed.assignmentSize
   const plan = reconcile(
     claimed,
     new Map(
@@ -338,10 +339,10 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   for (const partition of plan.ended) running.delete(partition)
   for (const partition of plan.release) yield* store.release(generation, owner, partition)
   for (const partition of plan.wake) yield* running.get(partition)?.requests.open ?? Effect.void
-  for (const assignment of plan.start) yield* start(worker, generation, assignment)
+  for (const assignment of plan.start) yield* start(worker, claimed, assignment)
   const isOwned = (partition: number) =>
     running.has(partition) && (!plan.lost.includes(partition) || plan.start.some((one) => one.partition === partition))
-  const others = Array.from({ length: consumer.partitions }, (_, partition) => partition)
+  const others = Array.from({ length: claimed.partitions }, (_, partition) => partition)
     .filter((partition) => !isOwned(partition))
   yield* worker.outages.succeeded("claim", ...others)
   const isStandby = Math.min(assigned.length, assignmentSize) === 0
@@ -382,6 +383,20 @@ const settleReads = Effect.fnUntraced(function*(
   return isChanged ? yield* heartbeat(worker, renewOnly) : claimed
 })
 
+/** Changes the number of partitions to that of the definition, and returns the claim after that. */
+const repartition = Effect.fnUntraced(function*(
+  worker: Worker,
+  { generation, partitions: from }: Claim
+): Effect.fn.Return<Claim, EventStoreError> {
+  const { processor: { consumer }, store } = worker
+  const { id, partitions: to } = consumer
+  const reads = ConsumerReads.format(ConsumerReads.of(consumer))
+  if (yield* store.repartition({ consumer: id, generation, from, to, reads })) {
+    yield* Effect.logInfo(`${generation} has ${to} partitions from now on, instead of ${from}`)
+  }
+  return yield* heartbeat(worker, false)
+})
+
 /** Returns how far the other workers are. */
 const standbyOf = Effect.fnUntraced(function*({ events, store }: Worker, generation: string) {
   const [first, ...others] = yield* store.progress(generation)
@@ -392,16 +407,22 @@ const standbyOf = Effect.fnUntraced(function*({ events, store }: Worker, generat
   return { position, head: yield* events[internals].driver.head }
 })
 
-const start = Effect.fnUntraced(function*(worker: Worker, generation: string, assignment: Assignment) {
+const start = Effect.fnUntraced(function*(worker: Worker, claimed: Claim, assignment: Assignment) {
+  const { generation } = claimed
   yield* dispatch(worker, { _tag: "PartitionStarted", assignment })
   const requests = Latch.makeUnsafe(assignment.requested)
-  const fiber = yield* Effect.forkChild(runPartition(worker, generation, assignment, requests))
+  const fiber = yield* Effect.forkChild(runPartition(worker, claimed, assignment, requests))
   worker.running.set(assignment.partition, { fiber, epoch: assignment.epoch, generation, requests })
   fiber.addObserver(() => worker.wakeUp.openUnsafe())
 })
 
 /** Runs the processor of a partition until it is lost or fails. After a failure it pauses, and ends; the next claim starts it again. */
-const runPartition = (worker: Worker, generation: string, assignment: Assignment, requests: Latch.Latch) =>
+const runPartition = (
+  worker: Worker,
+  { generation, partitions }: Pick<Claim, "generation" | "partitions">,
+  assignment: Assignment,
+  requests: Latch.Latch
+) =>
   Effect.gen(function*() {
     const { events, processor, settings, store } = worker
     const { partition } = assignment
@@ -411,6 +432,7 @@ const runPartition = (worker: Worker, generation: string, assignment: Assignment
       store,
       processor,
       generation,
+      partitions,
       batchSize: settings.batchSize,
       maxBatchSize: settings.maxBatchSize,
       retryDelay: settings.retryDelay,

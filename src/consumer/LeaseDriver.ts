@@ -9,6 +9,7 @@ import type * as Effect from "effect/Effect"
 import type { EventStoreError } from "../core/errors.ts"
 import type { EventCount } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
+import type { FormerPartitions, RepartitionObstacle } from "./FormerPartitions.ts"
 
 /**
  * A worker's heartbeat: it renews the worker's leases and claims its share of the partitions.
@@ -21,7 +22,7 @@ export interface ClaimRequest {
   /** The generation to work on; the active one by default. */
   readonly generation?: string | undefined
   readonly owner: string
-  /** The number of partitions of the generation. It cannot change. */
+  /** The number of partitions in the consumer's definition: that of a new generation. An existing one changes to it by `repartition`. */
   readonly partitions: number
   /** What they are divided by: `stream`, `document` or `tag:<name>`. It cannot change. */
   readonly partitionedBy: string
@@ -48,6 +49,8 @@ export interface Assignment {
   readonly eventId?: string | undefined
   /** How many events the log has just before the checkpoint, if it is known. */
   readonly count?: EventCount | undefined
+  /** The partitions before, while one of them is ahead of the checkpoint. */
+  readonly former?: ReadonlyArray<FormerPartitions> | undefined
   /** Whether a request to retry or skip a parked key of the partition waits. */
   readonly requested: boolean
 }
@@ -60,6 +63,13 @@ export interface Assignment {
  */
 export interface Claim {
   readonly generation: string
+  /** The number of partitions of the generation. The worker works on these, whatever the consumer's definition says. */
+  readonly partitions: number
+  /**
+   * Whether the number is to change, because no worker has a definition with the current one: `"drain"` while partitions are leased, and `"ready"` when
+   * the worker may call `repartition`. The worker gives back its partitions meanwhile.
+   */
+  readonly repartition?: "drain" | "ready" | undefined
   /** The number of partitions per worker when all workers share them evenly. */
   readonly assignmentSize: number
   /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
@@ -89,6 +99,21 @@ export interface ReadsChange {
 }
 
 /**
+ * A change of the number of partitions of a generation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Repartition {
+  readonly consumer: string
+  readonly generation: string
+  readonly from: number
+  readonly to: number
+  /** What the worker's code reads. All partitions must have these reads. */
+  readonly reads: string
+}
+
+/**
  * The leases of partitions.
  *
  * @since 0.1.0
@@ -103,6 +128,16 @@ export interface LeaseDriver {
    * nothing changed when the checkpoint or the reads are others by now, or when the partition is leased and `takesOver` is false.
    */
   readonly changeReads: (change: ReadsChange) => Effect.Effect<boolean, EventStoreError>
+
+  /**
+   * Divides the keys of a generation by another number of partitions. Each starts at the lowest checkpoint, with the former partitions, so that no event
+   * is processed again. Parked keys come to their new partitions, and the delivery log begins again. Returns false with nothing changed when the
+   * generation has another number by now, a partition is leased, or there is an obstacle.
+   */
+  readonly repartition: (change: Repartition) => Effect.Effect<boolean, EventStoreError>
+
+  /** Returns why the number of partitions of a generation cannot change now; undefined if it can. */
+  readonly repartitionObstacle: (generation: string) => Effect.Effect<RepartitionObstacle | undefined, EventStoreError>
 
   /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */
   readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>

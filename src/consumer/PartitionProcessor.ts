@@ -24,6 +24,7 @@ import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import type { PartitionStatus } from "./ConsumerStatus.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
+import * as FormerPartitions from "./FormerPartitions.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as PageReader from "./PageReader.ts"
 import type { FailedEvent } from "./parking/ParkingDriver.ts"
@@ -56,6 +57,8 @@ export interface PartitionOptions {
   readonly store: ConsumerDriver
   readonly processor: BatchProcessor
   readonly generation: string
+  /** The number of partitions of the generation, which may differ from that of the consumer's definition. */
+  readonly partitions: number
   /** The maximum number of events in a page that follows one that was not full. */
   readonly batchSize: number
   /** The maximum number of events in any page. */
@@ -116,9 +119,10 @@ interface Partition extends Unparking.OwnedPartition {
  */
 export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
-  { count, epoch, eventId, partition: index, position }: Assignment
+  { count, epoch, eventId, former = [], partition: index, position }: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  const { batchSize, events, generation, logs, maxBatchSize, processor, report, stopTimeout, store } = options
+  const { batchSize, events, generation, logs, maxBatchSize, partitions, report, stopTimeout, store } = options
+  const processor = { ...options.processor, consumer: { ...options.processor.consumer, partitions } }
   const filter = filterOf(processor.consumer, index)
   const owned: Unparking.OwnedPartition = {
     events,
@@ -126,6 +130,8 @@ export const run = Effect.fnUntraced(function*(
     processor,
     generation,
     partition: index,
+    partitions,
+    former,
     epoch,
     filter,
     batchSize,
@@ -178,7 +184,18 @@ const processPages = Effect.fnUntraced(function*(
   let checkpoint = start
   let head = start.position
   let delay = retryDelay.first
+  const formerlyReached = FormerPartitions.reached(partition.former)
+  let isDeferred = false
   while (true) {
+    // The events that wait behind a parked key are those up to the checkpoint, so that must not be below the former one of the key.
+    const isCaughtUp = checkpoint.position >= formerlyReached
+    if (requests.isOpen() && !isCaughtUp && !partition.parked.has(ConsumerKey.unknownKey)) {
+      yield* requests.close
+      isDeferred = true
+    } else if (isCaughtUp && isDeferred) {
+      yield* requests.open
+      isDeferred = false
+    }
     if (requests.isOpen()) {
       yield* requests.close
       const carried = yield* handleRequests(partition, checkpoint, head)
@@ -213,12 +230,15 @@ const processPages = Effect.fnUntraced(function*(
 
 /** Returns the events with their keys of the partition that are not parked. */
 const selectFrom = (
-  { parked, partition, processor: { consumer, keysOf } }: Partition,
+  { former, parked, partition, processor: { consumer, keysOf } }: Partition,
   events: ReadonlyArray<EncodedEvent>
 ): ReadonlyArray<ConsumerKey.KeyedEvent> => {
-  const isParked = (key: string) => parked.has(key)
-  const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document", isParked }
-  return events.flatMap((event) => ConsumerKey.select(event, keysOf(event), of) ?? [])
+  const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document" }
+  const by = ConsumerKey.format(consumer.partitionBy)
+  return events.flatMap((event) => {
+    const isLeftOut = (key: string) => parked.has(key) || FormerPartitions.isProcessed(former, by, event, key)
+    return ConsumerKey.select(event, keysOf(event), { ...of, isLeftOut }) ?? []
+  })
 }
 
 /** Reports the event of unknown key at which the partition waits. */

@@ -13,6 +13,7 @@ import type { ConsumerDriver, Progress } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as ConsumerReads from "./ConsumerReads.ts"
+import * as FormerPartitions from "./FormerPartitions.ts"
 import type { Claim } from "./LeaseDriver.ts"
 import type { Parked } from "./parking/ParkingDriver.ts"
 import * as UnknownTypes from "./UnknownTypes.ts"
@@ -100,10 +101,13 @@ const take = Effect.fnUntraced(function*(
 /** Fails when the log has events after a position, and up to the checkpoint, that are lost if the code continues there. */
 const requireNoneLost = Effect.fnUntraced(function*(
   { consumer, log, reads, store }: Code,
-  { progress: { generation, partition, partitions, position }, stored }: Processed,
+  { progress, stored }: Processed,
   after: Position.Position
 ): Effect.fn.Return<void, EventStoreError> {
-  if (position === Position.start) return
+  const { former = [], generation, partition, partitions, position } = progress
+  // Former partitions may have passed events of their keys that are after the checkpoint.
+  const upTo = Position.max(position, FormerPartitions.reached(former))
+  if (upTo === Position.start) return
   if (stored.keeps !== reads.keeps) {
     return yield* refused(
       `${generation} ${keeps(stored)} up to position ${position}, but ${
@@ -113,9 +117,9 @@ const requireNoneLost = Effect.fnUntraced(function*(
   }
   const range = {
     after,
-    upTo: position,
+    upTo,
     partition: ConsumerKey.partitionFilter(consumer.partitionBy, partition, partitions),
-    isApplied: isApplied(store, consumer, generation, partition)
+    isApplied: isApplied(store, consumer, progress)
   }
   if (consumer.earlierEvents === "refuse") {
     const passed = yield* find(log, reads, stored, range)
@@ -167,20 +171,20 @@ interface Range {
 const isApplied = (
   store: ConsumerDriver,
   consumer: Consumer,
-  generation: string,
-  partition: number,
+  { former = [], generation, partition, partitionedBy, partitions, position }: Progress,
   found = new Map<string, Parked | undefined>()
 ) => {
   const entryOf = Effect.fnUntraced(function*(key: string): Effect.fn.Return<Parked | undefined, EventStoreError> {
     if (!found.has(key)) found.set(key, (yield* store.parked(generation, { partition, key, limit: 1 }))[0])
     return found.get(key)
   })
-  const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document" }
+  const of = { index: partition, of: partitions, isRead: consumer.partitionBy !== "document" }
   return Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<boolean, EventStoreError> {
     const selected = ConsumerKey.select(event, ConsumerKey.keysOf(consumer, event), of)
     if (selected === undefined) return false
     if ((yield* entryOf(ConsumerKey.unknownKey))?.position === event.position) return false
     for (const key of selected.keys) {
+      if (event.position > position && !FormerPartitions.isProcessed(former, partitionedBy, event, key)) continue
       const parked = yield* entryOf(key)
       // A key that is being freed has passed the event at its position, too.
       if (

@@ -219,10 +219,11 @@ export const yieldAt = (state: WorkerState, time: number): Yield | undefined => 
  */
 export const nextClaimIn = (
   state: WorkerState,
-  { assigned, assignmentSize, nextLeaseEndsIn }: Claim,
+  { assigned, assignmentSize, nextLeaseEndsIn, repartition }: Claim,
   now: number,
   { lease }: Timing
 ): number => {
+  if (repartition !== undefined) return Math.min(repartitionInterval, Duration.toMillis(lease) / 3)
   const hasParked = Array.from(state.partitions.values()).some(({ parked }) => parked > 0)
   const renewal = Duration.toMillis(lease) / 3
   const pause = hasParked ? Math.min(renewal, requestInterval) : renewal
@@ -256,6 +257,9 @@ export const statusOf = (
 
 /** Requests of other processes are noticed within so many milliseconds while a stream is parked. */
 const requestInterval = 1_000
+
+/** While the number of partitions changes, it is looked this often whether the other workers have given theirs back. */
+const repartitionInterval = 100
 
 const workerStatusOf = (state: WorkerState): Pick<ConsumerStatus.PartitionStatus, "state" | "detail" | "error"> => {
   switch (state._tag) {

@@ -12,6 +12,7 @@ import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
+import type { RepartitionObstacle } from "../consumer/FormerPartitions.ts"
 import type { ParkedCount } from "../consumer/parking/ParkingDriver.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import * as UnknownTypes from "../consumer/UnknownTypes.ts"
@@ -132,6 +133,9 @@ export const of = Effect.fnUntraced(function*(
   const generation = active.success
   const progress = yield* store.progress(generation)
   const parked = yield* store.parkedCounts(generation)
+  const obstacle = progress.some(({ partitions }) => partitions !== consumer.partitions)
+    ? yield* store.repartitionObstacle(generation)
+    : undefined
   const before = previous.find((one) => one.consumer === consumer.id && one.generation === generation)
   const partitions = yield* Effect.forEach(
     progress,
@@ -140,6 +144,7 @@ export const of = Effect.fnUntraced(function*(
         stopping: UnknownTypes.stopping(consumer, types),
         parked: parked.find(({ partition }) => partition === one.partition),
         elapsed,
+        obstacle,
         appliedBefore: before?.partitions.find(({ partition }) => partition === one.partition)?.applied
       })
   )
@@ -222,6 +227,7 @@ const partitionHealth = Effect.fnUntraced(function*(
     readonly stopping: ReadonlyArray<EventType>
     readonly parked: ParkedCount | undefined
     readonly elapsed: number
+    readonly obstacle: RepartitionObstacle | undefined
     readonly appliedBefore: bigint | undefined
   }
 ): Effect.fn.Return<PartitionHealth, EventStoreError> {
@@ -273,9 +279,10 @@ const partitionHealth = Effect.fnUntraced(function*(
       newer,
       isBeyond,
       diverged,
-      stored: partitions === consumer.partitions && partitionedBy === ConsumerKey.format(consumer.partitionBy)
+      stored: partitionedBy === ConsumerKey.format(consumer.partitionBy) ? undefined : { partitions, partitionedBy },
+      otherPartitions: partitions === consumer.partitions
         ? undefined
-        : { partitions, partitionedBy },
+        : { stored: partitions, defined: consumer.partitions, obstacle: measured.obstacle },
       hasOtherReads: progress.reads !== ConsumerReads.format(ConsumerReads.of(consumer)),
       waitsAt,
       ...limits

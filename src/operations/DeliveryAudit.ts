@@ -10,6 +10,7 @@ import type { ConsumerDriver, DeliveryState, Progress } from "../consumer/Checkp
 import type { Consumer } from "../consumer/Consumer.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import { digestOf } from "../consumer/DeliveryLog.ts"
+import * as FormerPartitions from "../consumer/FormerPartitions.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -252,7 +253,11 @@ const compareWithLog = Effect.fnUntraced(
     readonly state: DeliveryState
     readonly inDetail: boolean
   }): Effect.fn.Return<Omit<PartitionAudit, "partition" | "status" | "more">, EventStoreError> {
-    const { digest, parked, position, skipped } = state
+    const { digest, former = [], moved = [], parked, position, skipped } = state
+    const by = ConsumerKey.format(keyed.partitionBy)
+    const movedFrom = new Map(moved.map((entry) => [entry.key, entry.position]))
+    const isOfFormer = (event: EncodedEvent, key: string) =>
+      FormerPartitions.isProcessed(former, by, event, key) && event.position < (movedFrom.get(key) ?? Infinity)
     const applied = Number(state.applied)
     yield* withinLog(log, position, [], yield* log.head)
     const parkedFrom = new Map(parked.map((entry) => [entry.key, entry.position]))
@@ -267,6 +272,8 @@ const compareWithLog = Effect.fnUntraced(
       })
       for (const delivery of ConsumerKey.deliveriesOf(selected === undefined ? [] : [selected])) {
         const { position } = event
+        // The delivery log began again when the number of partitions changed.
+        if (isOfFormer(event, delivery.key)) continue
         // An event that was skipped or is parked without a key may have one in this code.
         const parkedAt = parkedFrom.get(delivery.key)
         const isParked = (parkedAt !== undefined && position >= parkedAt)

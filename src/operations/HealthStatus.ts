@@ -5,6 +5,8 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import type { RepartitionObstacle } from "../consumer/FormerPartitions.ts"
+import * as FormerPartitions from "../consumer/FormerPartitions.ts"
 import type { EventsUntagged } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -62,8 +64,12 @@ export interface Signals {
   readonly isBeyond: boolean
   /** The message that the log does not have the event at the checkpoint. */
   readonly diverged?: string | undefined
-  /** The stored number of partitions and what they are divided by, where the consumer's definition has another. */
+  /** The stored partitions, where the consumer's definition divides them by something else. */
   readonly stored: { readonly partitions: number; readonly partitionedBy: string } | undefined
+  /** The number of partitions, where the consumer's definition has another, and why it cannot change to that. */
+  readonly otherPartitions?:
+    | { readonly stored: number; readonly defined: number; readonly obstacle: RepartitionObstacle | undefined }
+    | undefined
   /** Whether the code that has processed the partition reads other events than the consumer's definition. */
   readonly hasOtherReads?: boolean | undefined
   /** The parked event of unknown key at which the partition waits. */
@@ -100,6 +106,7 @@ export const of = (signals: Signals): Assessment => {
     parked,
     requested = 0,
     stored,
+    otherPartitions,
     waited,
     waitsAt
   } = signals
@@ -114,6 +121,13 @@ export const of = (signals: Signals): Assessment => {
     red.push(
       `it has ${partitions} partitions by ${partitionedBy}, unlike its definition; rebuild it or raise its version`
     )
+  }
+  if (otherPartitions !== undefined) {
+    const { defined, obstacle, stored } = otherPartitions
+    const why = obstacle === undefined
+      ? `the number changes once no program with ${stored} runs any more`
+      : `the number cannot change yet: ${FormerPartitions.describe(obstacle)}`
+    yellow.push(`it works with ${partitionsOf(stored)}, while this definition has ${defined}; ${why}`)
   }
   if (signals.hasOtherReads === true) {
     const isAbandoned = owner === undefined && heartbeatAge > signals.heartbeatTimeout
@@ -140,6 +154,8 @@ export const of = (signals: Signals): Assessment => {
   }
   return { status: red.length > 0 ? "red" : yellow.length > 0 ? "yellow" : "green", reasons: [...red, ...yellow] }
 }
+
+const partitionsOf = (count: number): string => count === 1 ? "1 partition" : `${count} partitions`
 
 /**
  * What a consumer does about an event type that its code does not know.

@@ -177,10 +177,10 @@ const request = Effect.fnUntraced(function*(
   }
   // With an unknown key, every partition has parked the event. One that still fails says more than the others.
   const entries = (yield* driver.parkingLog(generation, { request: id, limit: 2 * maxPartitions }))
-    .filter((entry) => entry.action !== "parked")
+    .filter((entry) => entry.action !== "parked" && entry.action !== "moved")
   const entry = entries.find((entry) => entry.action === "failed") ?? entries[0]
   // Without an entry the generation was discarded, or another request has taken the place of this one.
-  if (entry === undefined || entry.action === "parked") return yield* notParked
+  if (entry === undefined || entry.action === "parked" || entry.action === "moved") return yield* notParked
   const [after] = yield* parkedUnder(driver, generation, key)
   return { key, outcome: entry.action, entry, parked: after }
 })

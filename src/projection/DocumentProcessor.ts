@@ -29,16 +29,17 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
     return found
   }
   const documentKeysOf = (event: EncodedEvent) => Result.getOrUndefined(Result.map(decode(event), DocumentFold.keysOf))
-  // Otherwise each document belongs to one partition, and no other worker writes it.
-  const isShared = DocumentStreams.isRequired(projection)
   return {
     consumer: projection,
     grows: true,
     keysOf: (event) => ConsumerKey.keysOf({ ...projection, documentKeysOf }, event),
-    apply: ({ generation, parksAll = false }, events, commit) =>
-      Effect.flatMap(
+    apply: ({ generation, parksAll = false, partitions = projection.partitions }, events, commit) => {
+      const ofGeneration = { ...projection, partitions }
+      // Otherwise each document belongs to one partition, and no other worker writes it.
+      const isShared = DocumentStreams.isRequired(ofGeneration)
+      return Effect.flatMap(
         DocumentBatch.fold(
-          projection,
+          ofGeneration,
           events,
           (keys) => store.load(generation, keys),
           parksAll ? "parkAll" : projection.onFailure,
@@ -46,5 +47,6 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
         ),
         (folded) => commit(isShared ? folded : { ...folded, reads: undefined })
       )
+    }
   }
 }

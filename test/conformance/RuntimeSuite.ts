@@ -20,6 +20,7 @@ import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
 import { rareEvents } from "../consumer/RareEventSuite.ts"
 import { readsChanges } from "../consumer/ReadsChangeSuite.ts"
+import { repartitions } from "../consumer/RepartitionSuite.ts"
 import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
 import { roundTrips } from "../core/RoundTripSuite.ts"
@@ -116,6 +117,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...inlineOrder,
   ...inlineReads,
   ...readsChanges,
+  ...repartitions,
   ...rareEvents,
   ...unknownTypes,
   ...circularWaits,

@@ -58,7 +58,13 @@ const shown = (...events: ReadonlyArray<Event>) => {
   return [state, detail]
 }
 
-const claim: Claim = { generation: "c@1", assignmentSize: 1, nextLeaseEndsIn: undefined, assigned: [assignment] }
+const claim: Claim = {
+  generation: "c@1",
+  partitions: 1,
+  assignmentSize: 1,
+  nextLeaseEndsIn: undefined,
+  assigned: [assignment]
+}
 const started: Event = { _tag: "PartitionStarted", now: 1, assignment }
 
 describe("the states of a worker", () => {

@@ -429,6 +429,8 @@ const repetitions: ReadonlyArray<Case<Stores>> = [
       processor: DocumentProcessor.make(projection, driver),
       generation,
       partition: 0,
+      partitions: 1,
+      former: [],
       epoch: owned!.epoch,
       filter: filterOf(projection, 0),
       batchSize: 10,

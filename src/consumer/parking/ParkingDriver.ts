@@ -145,8 +145,11 @@ export interface ParkingEntry {
   readonly stream: StreamId
   readonly position: Position
   readonly eventId: string
-  /** `parked`: the event failed; `failed`: a retry of it failed; `retried`: a retry succeeded; `skipped`: it was skipped. */
-  readonly action: "parked" | "failed" | "retried" | "skipped"
+  /**
+   * `parked`: the event failed; `failed`: a retry of it failed; `retried`: a retry succeeded; `skipped`: it was skipped; `moved`: the key came to
+   * this partition, because their number changed.
+   */
+  readonly action: "parked" | "failed" | "retried" | "skipped" | "moved"
   readonly detail: string | undefined
   readonly actor: string | undefined
   /** The id of the request that led to it. */
@@ -181,7 +184,7 @@ export interface RequestProgress {
   /** How many keys wait for it. */
   readonly waiting: number
   /** How many entries the parking log has of it, by action. */
-  readonly entries: Record<ParkingEntry["action"], number>
+  readonly entries: Record<Exclude<ParkingEntry["action"], "moved">, number>
 }
 
 /**

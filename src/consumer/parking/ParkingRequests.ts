@@ -15,6 +15,7 @@ import type { EventType } from "../../eventStore/EventStoreDriver.ts"
 import type { LeasedPartition } from "../BatchProcessor.ts"
 import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
+import * as FormerPartitions from "../FormerPartitions.ts"
 import * as PageReader from "../PageReader.ts"
 import * as UnknownTypes from "../UnknownTypes.ts"
 import type { Parked, ParkedPlace } from "./ParkingDriver.ts"
@@ -339,17 +340,19 @@ const unparkUnknown = Effect.fnUntraced(function*(
   entry: Parked,
   { checkpoint, onRetry, parked }: Progress
 ): Effect.fn.Return<Carried, EventStoreError> {
-  const { events: { [internals]: { driver } }, partition, processor: { consumer, keysOf } } = owned
+  const { events: { [internals]: { driver } }, former, partition, processor: { consumer, keysOf } } = owned
   const { stream, version } = entry
   const [recorded] = yield* driver.readStream({ stream, direction: "forward", from: version, limit: 1 })
   if (recorded?.id !== entry.eventId) return yield* Unparking.diverged(entry)
   const unknown = yield* UnknownTypes.stoppingUpTo(driver, consumer, recorded.position)
   const isRetried = UnreadEvents.isRetried(entry)
   const isUnread = isRetried && (!readBy(owned, unknown)(recorded) || UnreadEvents.isIgnored(consumer, recorded))
-  const isParked = (key: string) => key !== ConsumerKey.unknownKey && parked.has(key)
+  const by = ConsumerKey.format(consumer.partitionBy)
+  const isLeftOut = (key: string) =>
+    (key !== ConsumerKey.unknownKey && parked.has(key)) || FormerPartitions.isProcessed(former, by, recorded, key)
   const selected = !isRetried || isUnread
     ? undefined
-    : ConsumerKey.select(recorded, keysOf(recorded), { index: partition, of: consumer.partitions, isParked })
+    : ConsumerKey.select(recorded, keysOf(recorded), { index: partition, of: consumer.partitions, isLeftOut })
   const chunk = {
     keys: [{ parked: entry, reached: undefined, isComplete: true }],
     events: Arr.fromNullishOr(selected),

@@ -17,6 +17,7 @@ import { type BatchPlan, type BatchProcessor, failedEventOf, type LeasedPartitio
 import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
 import { segmentsOf } from "../DeliveryLog.ts"
+import type { FormerPartitions } from "../FormerPartitions.ts"
 import type { Parked, ParkedEvent, Unpark, UnparkResult } from "./ParkingDriver.ts"
 import type { FailedDelivery } from "./UnreadEvents.ts"
 
@@ -32,6 +33,10 @@ export interface OwnedPartition {
   readonly processor: BatchProcessor
   readonly generation: string
   readonly partition: number
+  /** The number of partitions of the generation. */
+  readonly partitions: number
+  /** The partitions before, while one of them is ahead of the checkpoint. */
+  readonly former: ReadonlyArray<FormerPartitions>
   readonly epoch: bigint
   readonly filter: LogFilter
   /** The maximum number of events in a chunk that follows one that was not full, and in any chunk. */

@@ -7,10 +7,21 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Advanced, CheckpointDriver, DeliveryState, Progress } from "../../consumer/CheckpointDriver.ts"
+import type { FormerPartitions } from "../../consumer/FormerPartitions.ts"
 import type { EventCount } from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as PgDocuments from "./PgDocuments.ts"
+
+/**
+ * Former partitions as they are stored: positions as text, because JSON numbers are not exact beyond 53 bits.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type FormerRow =
+  | ReadonlyArray<{ readonly by: string; readonly positions: ReadonlyArray<string> }>
+  | null
 
 interface ProgressRow {
   readonly generation: string
@@ -30,6 +41,7 @@ interface ProgressRow {
   readonly heartbeat_at: Date
   readonly advanced_at: Date | null
   readonly delivery_from: bigint
+  readonly former: FormerRow
   readonly read_at: Date
 }
 
@@ -40,6 +52,8 @@ interface DeliveryStateRow {
   readonly applied: bigint
   readonly digest: bigint
   readonly parked: ReadonlyArray<readonly [key: string, position: string]>
+  readonly former: FormerRow
+  readonly moved: ReadonlyArray<readonly [key: string, position: string]>
   readonly skipped: ReadonlyArray<readonly [key: string, position: string]>
   readonly segments: ReadonlyArray<readonly [first: string, events: number, digest: string]>
 }
@@ -58,6 +72,18 @@ export const countOf = (
     : { since: Position.make(count_since), events: Number(count_events) }
 
 /**
+ * Returns the former partitions of a checkpoint, from their stored form.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const formerOf = (former: FormerRow): ReadonlyArray<FormerPartitions> | undefined =>
+  former?.map(({ by, positions }) => ({
+    partitionedBy: by,
+    positions: positions.map((position) => Position.make(BigInt(position)))
+  }))
+
+/**
  * Makes the checkpoint driver of a schema, given by its quoted name.
  *
  * @since 0.1.0
@@ -66,7 +92,7 @@ export const countOf = (
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
     `select generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, applied, digest, epoch, owner,
-      leased_until, heartbeat_at, advanced_at, delivery_from,
+      leased_until, heartbeat_at, advanced_at, delivery_from, former,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -145,7 +171,11 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
 
 const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["deliveryState"] => {
   // One statement, so that all parts are of the same point in time.
-  const statement = `select checkpoint.position, checkpoint.delivery_from, checkpoint.applied, checkpoint.digest,
+  const statement =
+    `select checkpoint.position, checkpoint.delivery_from, checkpoint.applied, checkpoint.digest, checkpoint.former,
+    coalesce((select json_agg(json_build_array(entry.key, entry.position::text)) from ${schema}.parking_log entry
+      where entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
+        and entry.action = 'moved' and entry.at >= checkpoint.reset_at), '[]') as moved,
     coalesce((select json_agg(json_build_array(parked.key, (parked.position + parked.freeing::integer)::text)) from ${schema}.parked
       where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition), '[]') as parked,
     coalesce((select json_agg(json_build_array(entry.key, entry.position::text)) from ${schema}.parking_log entry
@@ -163,13 +193,15 @@ const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["de
 }
 
 const deliveryStateOf = (
-  { applied, delivery_from, digest, parked, position, segments, skipped }: DeliveryStateRow
+  { applied, delivery_from, digest, former, moved, parked, position, segments, skipped }: DeliveryStateRow
 ): DeliveryState => ({
   position: Position.make(position),
   deliveryFrom: Position.make(delivery_from),
   applied,
   digest,
   parked: parked.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) })),
+  former: formerOf(former),
+  moved: moved.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) })),
   skipped: skipped.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) })),
   segments: segments.map(([first, events, digest]) => ({
     first: Position.make(BigInt(first)),
@@ -185,6 +217,7 @@ const progressOf = (
     count_since,
     delivery_from,
     event_id,
+    former,
     heartbeat_at,
     leased_until,
     owner,
@@ -205,6 +238,7 @@ const progressOf = (
   leasedUntil: owner === null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
   heldUntil: owner !== null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
   heartbeatAt: DateTime.makeUnsafe(heartbeat_at),
+  former: formerOf(former),
   advancedAt: advanced_at === null ? undefined : DateTime.makeUnsafe(advanced_at),
   readAt: DateTime.makeUnsafe(read_at)
 })

@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type { RepartitionObstacle } from "../../consumer/FormerPartitions.ts"
 import type { LeaseDriver } from "../../consumer/LeaseDriver.ts"
 import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
@@ -12,6 +13,8 @@ import * as PgCheckpoints from "./PgCheckpoints.ts"
 
 interface ClaimRow {
   readonly generation: string
+  readonly partitions: number
+  readonly repartition: "drain" | "ready" | null
   readonly assignment_size: number
   readonly next_lease_ends_in: number | null
   readonly other_reads_alive: boolean | null
@@ -21,6 +24,7 @@ interface ClaimRow {
   readonly event_id: string | null
   readonly count_since: bigint | null
   readonly count_events: bigint | null
+  readonly former: PgCheckpoints.FormerRow
   readonly requested: boolean
 }
 
@@ -44,6 +48,23 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
       ]),
       ([row]) => row!.changed
     ),
+  repartition: ({ consumer, from, generation, reads, to }) =>
+    Effect.map(
+      query<{ readonly changed: boolean }>(
+        `select ${schema}.repartition($1, $2, $3, $4, $5) as changed`,
+        [consumer, generation, from, to, reads],
+        { isMaintenance: true }
+      ),
+      ([row]) => row!.changed
+    ),
+  repartitionObstacle: (generation) =>
+    Effect.map(
+      query<{ readonly obstacle: RepartitionObstacle | null }>(
+        `select ${schema}.repartition_obstacle($1, null) as obstacle`,
+        [generation]
+      ),
+      ([row]) => row!.obstacle ?? undefined
+    ),
   release: (generation, owner, partition) =>
     Effect.asVoid(query(`select ${schema}.release_partitions($1, $2, $3)`, [generation, owner, partition ?? null]))
 })
@@ -65,10 +86,12 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
       (rows) => ({
         // The function returns at least one row.
         generation: rows[0]!.generation,
+        partitions: rows[0]!.partitions,
+        repartition: rows[0]!.repartition ?? undefined,
         assignmentSize: rows[0]!.assignment_size,
         nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
         otherReadsAlive: rows[0]!.other_reads_alive ?? undefined,
-        assigned: rows.flatMap(({ epoch, event_id, partition, position, requested, ...counted }) =>
+        assigned: rows.flatMap(({ epoch, event_id, former, partition, position, requested, ...counted }) =>
           partition === null
             ? []
             : [{
@@ -77,6 +100,7 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
               position: Position.make(position),
               eventId: event_id ?? undefined,
               count: PgCheckpoints.countOf(counted),
+              former: PgCheckpoints.formerOf(former),
               requested
             }]
         )

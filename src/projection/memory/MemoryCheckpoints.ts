@@ -48,6 +48,10 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
         parked: Array.from(parked.values()).filter((one) => one.partition === index).map((
           { isFreeing, key, position }
         ) => ({ key, position: Position.make(isFreeing ? position + 1n : position) })),
+        former: partition.former,
+        moved: log.slice(partition.entriesBefore).filter((entry) =>
+          entry.partition === index && entry.action === "moved"
+        ).map(({ key, position }) => ({ key, position })),
         skipped: log.slice(partition.entriesBefore).filter((entry) =>
           entry.partition === index && entry.action === "skipped"
         ).map((
@@ -68,6 +72,7 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
         partition.digest = 0n
         partition.segments.length = 0
         partition.deliveryFrom = position
+        partition.former = undefined
         partition.entriesBefore = log.length
       }
       for (const [key, entry] of parked) {

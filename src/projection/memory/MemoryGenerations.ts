@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
 import * as GenerationId from "../../consumer/GenerationId.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
@@ -172,10 +173,12 @@ const missingOf = (
   active: ReadonlyArray<MemoryState.Partition>,
   next: ReadonlyArray<MemoryState.Partition>
 ): bigint => {
-  const furthest = active.reduce((most, { position }) => Position.max(most, position), Position.start)
+  const served = ({ former = [], position }: MemoryState.Partition) =>
+    Position.max(position, FormerPartitions.reached(former))
+  const furthest = active.reduce((most, one) => Position.max(most, served(one)), Position.start)
   return next.reduce((most, { position }, index) => {
     const isSame = next.length === active.length && next[index]!.partitionedBy === active[index]!.partitionedBy
-    const wanted = isSame ? active[index]!.position : furthest
+    const wanted = isSame ? served(active[index]!) : furthest
     return wanted - position > most ? wanted - position : most
   }, 0n)
 }

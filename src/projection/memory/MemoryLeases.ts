@@ -8,8 +8,12 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Claim, ClaimRequest, LeaseDriver, ReadsChange } from "../../consumer/LeaseDriver.ts"
+import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
+import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
+import type { Claim, ClaimRequest, LeaseDriver, ReadsChange, Repartition } from "../../consumer/LeaseDriver.ts"
 import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
+import { partitionOf } from "../../core/partitionHash.ts"
+import * as MemoryParking from "./MemoryParking.ts"
 import * as MemoryState from "./MemoryState.ts"
 
 /**
@@ -25,6 +29,8 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
       Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fromResult(claim(state, request, now)))
     ),
   changeReads: (change) => Effect.map(Clock.currentTimeMillis, (now) => changeReads(state, change, now)),
+  repartition: (change) => Effect.map(Clock.currentTimeMillis, (now) => repartition(state, change, now)),
+  repartitionObstacle: (name) => Effect.sync(() => obstacleOf(MemoryState.generationOf(state, name))),
   release: (name, owner, only) =>
     Effect.sync(() => {
       const { partitions, workers } = MemoryState.generationOf(state, name)
@@ -49,30 +55,37 @@ const claim = (
   if (state.discarded.has(name)) {
     return Result.fail(storeError(new GenerationDiscarded({ generation: name })))
   }
-  const { parked, partitions, workers } = MemoryState.generationOf(state, name)
+  const generation = MemoryState.generationOf(state, name)
+  const { parked, partitions, workers } = generation
   const until = now + Duration.toMillis(lease)
   for (const [worker, { until }] of workers) if (until < now) workers.delete(worker)
   if (renewOnly) workers.delete(owner)
-  else workers.set(owner, { reads, until })
+  else workers.set(owner, { reads, partitions: wanted, until })
   if (partitions.length === 0) {
     for (let index = 0; index < wanted; index++) {
       partitions.push(MemoryState.emptyPartition(name, index, { partitions: wanted, partitionedBy, reads }, now))
     }
-  } else if (partitions.length !== wanted || partitions[0]?.partitionedBy !== partitionedBy) {
+  } else if (partitions[0]?.partitionedBy !== partitionedBy) {
     return Result.fail(misconfigured(
-      `Generation "${name}" has ${partitions.length} partitions by ${
+      `Generation "${name}" was started with ${partitions.length} partitions by ${
         partitions[0]?.partitionedBy
-      }, not ${wanted} by ${partitionedBy}; rebuild it, or `
-        + "raise the consumer's version"
+      }, not by ${partitionedBy}; rebuild it, or raise the consumer's version`
     ))
   }
-  const sharing = Array.from(workers.values()).filter((one) => one.reads === reads)
-  const assignmentSize = Math.ceil(wanted / Math.max(1, sharing.length))
+  const alive = Array.from(workers.values())
+  const sharing = alive.filter((one) => one.reads === reads)
+  const isPending = alive.length > 0 && alive.every((one) => one.partitions !== partitions.length)
+    && partitions.every((partition) => partition.reads === reads)
+    && obstacleOf(generation) === undefined
+  const isReady = isPending && !renewOnly && !partitions.some((partition) => isTaken(partition, now))
+  const assignmentSize = isPending ? 0 : Math.ceil(partitions.length / Math.max(1, sharing.length))
   assign(partitions, { owner, reads, now, until, size: renewOnly ? 0 : assignmentSize })
   const requested = (partition: number) =>
     Array.from(parked.values()).some((stream) => stream.partition === partition && stream.request !== undefined)
   return Result.succeed({
     generation: name,
+    partitions: partitions.length,
+    repartition: isReady ? "ready" : isPending ? "drain" : undefined,
     assignmentSize,
     nextLeaseEndsIn: partitions.filter((partition) => partition.owner !== owner)
       .flatMap(({ heldUntil, leasedUntil }) => leasedUntil ?? heldUntil ?? [])
@@ -80,13 +93,14 @@ const claim = (
       .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
     otherReadsAlive: otherReadsAlive(partitions, workers, reads),
     assigned: partitions.filter((partition) => partition.owner === owner).map((
-      { count, epoch, eventId, partition, position }
+      { count, epoch, eventId, former = [], partition, position }
     ) => ({
       partition,
       epoch,
       position,
       eventId,
       count,
+      former: position < FormerPartitions.reached(former) ? former : undefined,
       requested: requested(partition)
     }))
   })
@@ -95,6 +109,71 @@ const claim = (
 const takenUntil = ({ heldUntil, leasedUntil }: MemoryState.Partition): number | undefined => {
   const end = leasedUntil ?? heldUntil
   return end && DateTime.toEpochMillis(end)
+}
+
+const isTaken = (partition: MemoryState.Partition, now: number): boolean => {
+  const end = takenUntil(partition)
+  return end !== undefined && end >= now
+}
+
+const obstacleOf = (
+  { documents, log, parked, partitions }: MemoryState.GenerationState
+): FormerPartitions.RepartitionObstacle | undefined => {
+  const keys = Array.from(parked.values())
+  if (keys.some(({ key }) => key === ConsumerKey.unknownKey)) return "waiting"
+  const isSkipped = keys.some((one) =>
+    log.slice(partitions[one.partition]?.entriesBefore ?? 0).some((entry) =>
+      entry.action === "skipped" && entry.key === ConsumerKey.unknownKey && entry.partition === one.partition
+      && entry.position >= one.position
+    )
+  )
+  if (isSkipped) return "skipped"
+  return partitions.length === 1 && partitions[0]!.partitionedBy === "stream" && documents.size > 0
+    ? "documents"
+    : undefined
+}
+
+const repartition = (
+  state: MemoryState.MemoryState,
+  { from, generation: name, reads, to }: Repartition,
+  now: number
+): boolean => {
+  const generation = MemoryState.generationOf(state, name)
+  const { log, partitions } = generation
+  const [first] = partitions
+  if (first === undefined || partitions.length !== from || obstacleOf(generation) !== undefined) return false
+  if (partitions.some((partition) => partition.reads !== reads || isTaken(partition, now))) return false
+  const lowest = partitions.reduce((lowest, one) => one.position < lowest.position ? one : lowest, first)
+  const former = [
+    ...(first.former ?? []).filter((one) => FormerPartitions.reached([one]) > lowest.position),
+    { partitionedBy: first.partitionedBy, positions: partitions.map(({ position }) => position) }
+  ]
+  // No write of a former owner has this epoch.
+  const epoch = partitions.reduce((max, one) => one.epoch > max ? one.epoch : max, 0n) + 1n
+  for (const partition of partitions) MemoryState.vacate(partition)
+  const entriesBefore = log.length
+  partitions.splice(
+    0,
+    from,
+    ...Array.from({ length: to }, (_, index) => ({
+      ...MemoryState.emptyPartition(name, index, { ...lowest, partitions: to }, now),
+      position: lowest.position,
+      eventId: lowest.eventId,
+      count: lowest.count,
+      advancedAt: lowest.advancedAt,
+      deliveryFrom: lowest.deliveryFrom,
+      epoch,
+      former,
+      entriesBefore
+    }))
+  )
+  MemoryParking.move(
+    generation,
+    (key) => partitionOf(key, to),
+    `${from} partitions became ${to}`,
+    DateTime.makeUnsafe(now)
+  )
+  return true
 }
 
 /** Returns whether a worker with other reads claims partitions; undefined if no partition has other reads. */

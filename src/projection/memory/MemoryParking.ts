@@ -17,6 +17,7 @@ import type {
   Unpark,
   UnparkResult
 } from "../../consumer/parking/ParkingDriver.ts"
+import * as Position from "../../core/Position.ts"
 import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
 
@@ -113,7 +114,7 @@ const requests = (
       Effect.sync(() => {
         const { log, parked } = MemoryState.generationOf(state, generation)
         const entries = { parked: 0, failed: 0, retried: 0, skipped: 0 }
-        for (const { action, request } of log) if (request === id) entries[action]++
+        for (const { action, request } of log) if (request === id && action !== "moved") entries[action]++
         const waiting = Array.from(parked.values()).filter(({ request }) => request?.id === id).length
         return { waiting, entries }
       }),
@@ -192,6 +193,27 @@ const parkedOf = (generation: string, partition: number, event: FailedEvent, at:
   request: undefined,
   isFreeing: false
 })
+
+/**
+ * Moves the parked keys of a generation to other partitions.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const move = (
+  { log, parked }: MemoryState.GenerationState,
+  partitionOf: (key: string) => number,
+  detail: string,
+  now: DateTime.Utc
+): void => {
+  for (const [place, one] of Array.from(parked)) {
+    parked.delete(place)
+    const partition = partitionOf(one.key)
+    parked.set(placeOf(partition, one.key), { ...one, partition })
+    const position = Position.make(one.isFreeing ? one.position + 1n : one.position)
+    addEntry(log, partition, { ...one, position }, "moved", now, detail)
+  }
+}
 
 const addEntry = (
   log: Array<ParkingEntry>,

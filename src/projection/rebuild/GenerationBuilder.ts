@@ -130,7 +130,7 @@ export const unfinished = Effect.fnUntraced(function*(
 })
 
 /**
- * Fails when a generation has another number of partitions, or another key, than the projection has in this program.
+ * Fails when the partitions of a generation have another key than the projection has in this program. Their number may be another.
  *
  * @since 0.1.0
  * @category guards
@@ -140,19 +140,16 @@ export const checkPartitions = (
   generation: Generation | undefined
 ): Effect.Effect<void, RebuildRejected> =>
   generation === undefined || generation.partitions === 0
-    || (generation.partitions === projection.partitions
-      && generation.partitionedBy === ConsumerKey.format(projection.partitionBy))
+    || generation.partitionedBy === ConsumerKey.format(projection.partitionBy)
     ? Effect.void
     : Effect.fail(
       new RebuildRejected({
         projection: projection.id,
         reason: "PartitionMismatch",
         detail:
-          `generation "${generation.generation}" has ${generation.partitions} partitions by ${generation.partitionedBy}, but the projection has `
-          + `${projection.partitions} by ${
+          `generation "${generation.generation}" has partitions by ${generation.partitionedBy}, but the projection by ${
             ConsumerKey.format(projection.partitionBy)
-          } in this program, which could not keep the generation up to `
-          + "date; change `partitions` or `partitionBy`, or discard the generation"
+          } in this program, which could not keep the generation up to date; change \`partitionBy\`, or discard the generation`
       })
     )
 

@@ -1,0 +1,103 @@
+/**
+ * The partitions that a consumer had before their number changed. The new ones start at the lowest checkpoint of before, and leave out what was
+ * processed of each key.
+ *
+ * @since 0.1.0
+ */
+import { partitionKeys, partitionOf } from "../core/partitionHash.ts"
+import * as Position from "../core/Position.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
+
+/**
+ * Former partitions of a consumer, with their last checkpoints.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FormerPartitions {
+  /** What they were divided by, in its stored form. */
+  readonly partitionedBy: string
+  /** The checkpoint of each partition. Their number is that of the partitions. */
+  readonly positions: ReadonlyArray<Position.Position>
+}
+
+/**
+ * Why the number of partitions of a generation cannot change now.
+ *
+ * - `hash`: the server has another hash function, so it cannot tell to which partition a key belongs
+ * - `waiting`: a partition waits at a parked event of unknown key
+ * - `skipped`: such an event was skipped, and keys are parked since before it
+ * - `documents`: one partition by stream has written documents, so the stream that feeds each of them is not known
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RepartitionObstacle = "hash" | "waiting" | "skipped" | "documents"
+
+const words: Readonly<Record<RepartitionObstacle, string>> = {
+  hash: "this server has another hash function, so it cannot tell to which partition a key belongs; raise the version",
+  waiting: "a partition waits at a parked event of unknown key; call Parking.retry or Parking.skip with the key \"\"",
+  skipped: "keys are parked since before an event of unknown key that was skipped; retry or skip them first",
+  documents:
+    "it is not known which stream feeds each of the documents that one partition by stream has written; rebuild it "
+    + "by Rebuild.rebuild"
+}
+
+/**
+ * Returns why the number cannot change, and what to do.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const describe = (obstacle: RepartitionObstacle): string => words[obstacle]
+
+/**
+ * Returns the highest checkpoint of former partitions; 0 without any.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const reached = (former: ReadonlyArray<FormerPartitions>): Position.Position =>
+  former.flatMap(({ positions }) => positions).reduce(Position.max, Position.start)
+
+/**
+ * Returns the position up to which the former partitions have processed a key, as events have it under `partitionedBy`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const reachedBy = (
+  former: ReadonlyArray<FormerPartitions>,
+  partitionedBy: string,
+  event: Pick<EncodedEvent, "stream" | "tags">,
+  key: string
+): Position.Position =>
+  former.reduce((most, { partitionedBy: by, positions }) => {
+    const keys = by === partitionedBy ? [key] : formerKeys(by, event)
+    // An event of unknown key may concern each partition.
+    const [first = Position.start, ...others] = key === ConsumerKey.unknownKey
+      ? positions
+      : keys.map((one) => positions[partitionOf(one, positions.length)]!)
+    return Position.max(most, others.reduce((least, one) => one < least ? one : least, first))
+  }, Position.start)
+
+/** Another key is the stream or a tag: by document, the keys are known to the projection only. */
+const formerKeys = (by: string, event: Pick<EncodedEvent, "stream" | "tags">): ReadonlyArray<string> => {
+  const parsed = ConsumerKey.parse(by)
+  return partitionKeys(event, typeof parsed === "string" ? undefined : parsed.tag)
+}
+
+/**
+ * Returns whether the former partitions have processed an event under a key: applied it, skipped it or parked its key; one of unknown key if all
+ * have.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isProcessed = (
+  former: ReadonlyArray<FormerPartitions>,
+  partitionedBy: string,
+  event: EncodedEvent,
+  key: string
+): boolean => former.length > 0 && event.position <= reachedBy(former, partitionedBy, event, key)

@@ -1,0 +1,307 @@
+/**
+ * Another number of partitions under the same version, on every back end: no event of a key is lost, repeated or out of order.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import { type Case, equal, includes, test } from "../../src/conformance/Suite.ts"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
+import { internals } from "../../src/core/internals.ts"
+import * as Position from "../../src/core/Position.ts"
+import * as Health from "../../src/operations/Health.ts"
+import * as Parking from "../../src/operations/Parking.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
+import * as Projector from "../../src/projection/Projector.ts"
+import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import * as ConsumerKeyFixtures from "./ConsumerKeyFixtures.ts"
+import {
+  assertAudit,
+  fixture,
+  type Mail,
+  partitionsOf,
+  start,
+  startIn,
+  startProjection,
+  untilPartitions
+} from "./RepartitionFixtures.ts"
+
+const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store[internals].driver)
+
+const minute = Duration.minutes(1)
+
+const claimOf = (subscription: Mail, owner: string) => ({
+  consumer: subscription.id,
+  owner,
+  partitions: subscription.partitions,
+  partitionedBy: "stream",
+  reads: ConsumerReads.format(ConsumerReads.of(subscription)),
+  lease: minute
+})
+
+const changeOf = (subscription: Mail, from: number) => ({
+  consumer: subscription.id,
+  generation: subscription.id,
+  from,
+  to: subscription.partitions,
+  reads: ConsumerReads.format(ConsumerReads.of(subscription))
+})
+
+const definitions: ReadonlyArray<Case<Stores>> = [
+  ...([[1, 4], [4, 8], [8, 3], [4, 1]] as const).map(([from, to]) =>
+    test(`a subscription goes on with ${to} partitions instead of ${from}, each key where it was`, function*() {
+      const mails = fixture()
+      const slow = mails.streamIn([from, 0])
+      const streams = upTo(9).map((n) => mails.streamIn([from, n % from]))
+      mails.blocked.add(slow)
+      yield* mails.append(...streams, slow, ...streams, slow, ...streams)
+      // With one partition, the blocked stream blocks the others.
+      const { end } = yield* startIn(start(mails.subscription(from)))
+      if (from > 1) yield* mails.untilHandled(slow, ...streams.filter((_, index) => (index + 1) % from === 0))
+      else yield* mails.until(() => mails.handled.length >= 9)
+      yield* end
+      mails.blocked.clear()
+      yield* mails.append(slow, ...streams)
+      const subscription = mails.subscription(to)
+      yield* start(subscription)
+      yield* mails.untilHandled()
+      mails.assertOnce()
+      equal(yield* partitionsOf(subscription), to, "the number of partitions")
+      yield* assertAudit(subscription)
+    })
+  ),
+
+  test("the number of partitions changes twice while keys are behind", function*() {
+    const mails = fixture()
+    const first = mails.streamIn([4, 0], [8, 0])
+    const second = mails.streamIn([4, 1], [8, 1], [3, 0])
+    const streams = upTo(12).map((n) => mails.streamIn([4, n % 4], [8, n % 8]))
+    mails.blocked.add(first)
+    yield* mails.append(first, ...streams, second, ...streams)
+    const behind = (...places: ReadonlyArray<readonly [number, number]>) =>
+      streams.filter((_, index) => places.some(([of, partition]) => (index + 1) % of === partition))
+    const { end } = yield* startIn(start(mails.subscription(4)))
+    yield* mails.untilHandled(first, ...behind([4, 0]))
+    yield* end
+    mails.blocked.add(second)
+    yield* mails.append(second, first, ...streams)
+    const { end: endSecond } = yield* startIn(start(mails.subscription(8)))
+    yield* mails.untilHandled(first, second, ...behind([8, 0], [8, 1]))
+    yield* endSecond
+    mails.blocked.clear()
+    const subscription = mails.subscription(3)
+    yield* start(subscription)
+    yield* mails.untilHandled()
+    mails.assertOnce()
+    yield* assertAudit(subscription)
+  }),
+
+  test("the number of partitions stays while a program with it runs, and changes after that", function*() {
+    const mails = fixture()
+    const streams = upTo(8).map((n) => mails.streamIn([2, n % 2], [4, n % 4]))
+    yield* mails.append(...streams)
+    const [older, newer] = [mails.subscription(2), mails.subscription(4)]
+    const { end } = yield* startIn(start(older))
+    yield* mails.until(() => mails.handled.length > 0)
+    yield* start(newer)
+    yield* mails.append(...streams, ...streams)
+    yield* mails.untilHandled()
+    equal(yield* partitionsOf(newer), 2, "the number of partitions while both run")
+    const { reasons } = yield* Health.of([newer])
+    includes(reasons.join(), "it works with 2 partitions, while this definition has 4", "the health")
+    yield* Effect.forkChild(end)
+    yield* mails.append(...streams, ...streams)
+    yield* untilPartitions(newer, 4)
+    yield* mails.append(...streams)
+    yield* mails.untilHandled()
+    mails.assertOnce()
+    // A program of the release before does not change it back.
+    yield* start(older)
+    yield* mails.append(...streams)
+    yield* mails.untilHandled()
+    equal(yield* partitionsOf(newer), 4, "the number of partitions when an older program starts again")
+    mails.assertOnce()
+    yield* assertAudit(newer)
+  }),
+
+  test("a projection with handlers goes on with another number of partitions", function*() {
+    const mails = fixture()
+    const slow = mails.streamIn([4, 0])
+    const streams = upTo(8).map((n) => mails.streamIn([4, n % 4]))
+    mails.blocked.add(slow)
+    yield* mails.append(slow, ...streams, ...streams)
+    const { end } = yield* startIn(startProjection(mails.projection(4)))
+    yield* mails.untilHandled(slow, ...streams.filter((_, index) => (index + 1) % 4 === 0))
+    yield* end
+    mails.blocked.clear()
+    const projection = mails.projection(6)
+    yield* startProjection(projection)
+    yield* mails.untilHandled()
+    mails.assertOnce()
+    equal(yield* partitionsOf(projection), 6, "the number of partitions")
+    yield* assertAudit(projection)
+  }),
+
+  test("documents by document keep the order of each in another number of partitions", function*() {
+    const { append, audited, awaitPosition, projection, seen } = ConsumerKeyFixtures.fixture({ partitions: 4 })
+    const courses = upTo(7).map((n) => `course ${n}`)
+    const round = (n: number) =>
+      Effect.map(Effect.forEach(courses, (course) => append(n, [course, "all"])), (positions) => positions.at(-1)!)
+    yield* Effect.provide(Effect.flatMap(round(1), awaitPosition), Projector.layer([projection]))
+    for (const [n, partitions] of [[2, 7], [3, 1], [4, 3]] as const) {
+      const layer = Projector.layer([{ ...projection, partitions }], { batchSize: 3 })
+      yield* Effect.provide(Effect.flatMap(round(n), awaitPosition), Layer.fresh(layer))
+      equal(yield* partitionsOf(projection), partitions, "the number of partitions")
+      for (const course of courses) equal(yield* seen(course), upTo(n), `the document of ${course}`)
+      yield* audited
+    }
+    equal(yield* seen("all"), upTo(4).flatMap((n) => courses.map(() => n)), "the document of all")
+  })
+]
+
+const parking: ReadonlyArray<Case<Stores>> = [
+  test("a key that was parked in other partitions waits, and is retried in order", function*() {
+    const mails = fixture()
+    const parked = mails.streamIn([2, 1], [4, 3])
+    const streams = upTo(4).map((n) => mails.streamIn([4, n % 4]))
+    mails.failing.add(`${parked}/2`)
+    yield* mails.append(parked, parked, ...streams, parked)
+    const { end } = yield* startIn(start(mails.subscription(2)))
+    yield* mails.untilHandled(parked)
+    yield* end
+    yield* mails.append(parked, ...streams)
+    const subscription = mails.subscription(4)
+    yield* start(subscription)
+    yield* mails.untilHandled(parked)
+    equal(mails.versionsOf(parked), [1], "what was handled of the parked key")
+    const { items: [entry] } = yield* Parking.list(subscription)
+    equal([entry?.key, entry?.partition], [parked, 3], "where it is parked")
+    const { items: history } = yield* Parking.history(subscription)
+    equal(history.map(({ action }) => action), ["parked", "moved"], "the parking log")
+    yield* assertAudit(subscription)
+    mails.failing.clear()
+    yield* Parking.retry(subscription, parked)
+    yield* mails.untilHandled()
+    mails.assertOnce()
+    yield* assertAudit(subscription)
+  }),
+
+  test("a request that no worker has carried out is carried out in the new partitions", function*() {
+    const mails = fixture()
+    // The new partitions start at its first event, which is before those that wait behind parked ones.
+    const slow = mails.streamIn([2, 0], [4, 0])
+    const parked = upTo(4).map((n) => mails.streamIn([2, 1], [4, n % 2 === 0 ? 1 : 3]))
+    for (const stream of parked) mails.failing.add(`${stream}/1`)
+    mails.blocked.add(slow)
+    yield* mails.append(slow, ...parked, ...parked)
+    const older = mails.subscription(2)
+    const { end } = yield* startIn(start(older))
+    yield* Parking.count(older).pipe(
+      Effect.repeat({ until: ({ parked }) => parked === 4, schedule: Schedule.spaced("5 millis") }),
+      Effect.timeout("30 seconds")
+    )
+    yield* end
+    mails.blocked.clear()
+    equal((yield* Effect.flip(Parking.retryAll(older, { timeout: "20 millis" })))._tag, "StillParked", "the request")
+    mails.failing.clear()
+    const subscription = mails.subscription(4)
+    yield* start(subscription)
+    yield* mails.untilHandled()
+    mails.assertOnce()
+    yield* assertAudit(subscription)
+  }),
+
+  test("the number of partitions changes only after an event of unknown key was skipped", function*() {
+    const { append, appendOdd, audited, awaitPosition, projection, seen } = ConsumerKeyFixtures.fixture({
+      partitions: 2
+    })
+    const courses = upTo(6).map((n) => `course ${n}`)
+    yield* Effect.provide(Effect.flatMap(append(1, courses), awaitPosition), Projector.layer([projection]))
+    yield* appendOdd()
+    yield* Effect.repeat(Parking.count(projection), {
+      until: ({ parked }) => parked === 2,
+      schedule: Schedule.spaced("5 millis")
+    }).pipe(Effect.provide(Layer.fresh(Projector.layer([projection]))))
+    const last = yield* append(2, courses)
+    const newer = { ...projection, partitions: 5 }
+    yield* Effect.gen(function*() {
+      const { status } = yield* Projector.Projector
+      yield* Effect.repeat(status, {
+        until: ([one]) => one?.state === "stuck" && one.partitions === 2,
+        schedule: Schedule.spaced("5 millis")
+      })
+      equal(yield* partitionsOf(newer), 2, "the number of partitions")
+      const { reasons } = yield* Health.of([newer])
+      includes(reasons.join(), "cannot change yet: a partition waits at a parked event of unknown key", "the health")
+      yield* Parking.skip(newer, "", { reason: "damaged" })
+      yield* awaitPosition(last)
+      yield* untilPartitions(newer, 5)
+      yield* awaitPosition(yield* append(3, courses))
+    }).pipe(Effect.provide(Projector.layer([newer], { lease: "600 millis" })))
+    for (const course of courses) equal(yield* seen(course), [1, 2, 3], `the document of ${course}`)
+    yield* audited
+  }),
+
+  test("one partition by stream with documents stays one, and says that it is to be rebuilt", function*() {
+    const { append, awaitPosition, projection } = ConsumerKeyFixtures.fixture({ partitions: 1, partitionBy: "stream" })
+    yield* Effect.provide(Effect.flatMap(append(1, ["a"]), awaitPosition), Projector.layer([projection]))
+    const newer = { ...projection, partitions: 2 }
+    yield* Effect.provide(
+      Effect.flatMap(append(2, ["a"]), awaitPosition),
+      Projector.layer([newer], { lease: "600 millis" })
+    )
+    equal(yield* partitionsOf(newer), 1, "the number of partitions")
+    const { reasons } = yield* Health.of([newer])
+    includes(reasons.join(), "rebuild it by Rebuild.rebuild", "the health")
+  })
+]
+
+const fencing: ReadonlyArray<Case<Stores>> = [
+  test("no write of an owner before the change succeeds, also when partitions come back", function*() {
+    const mails = fixture()
+    const stream = mails.streamIn([4, 3])
+    const [position] = yield* mails.append(stream)
+    const store = yield* driver
+    const [four, two] = [mails.subscription(4), mails.subscription(2)]
+    const { assigned } = yield* store.claim(claimOf(four, "old"))
+    const advance = (partition: number, epoch: bigint) =>
+      store.advance({
+        generation: four.id,
+        partition,
+        epoch,
+        from: Position.start,
+        to: position!,
+        changes: [],
+        applied: []
+      })
+    equal(yield* store.repartition(changeOf(two, 4)), false, "a change while partitions are leased")
+    yield* store.release(four.id, "old")
+    equal((yield* store.claim(claimOf(two, "new"))).repartition, "ready", "what the claim says")
+    equal(yield* store.repartition(changeOf(two, 3)), false, "a change from another number")
+    equal(yield* store.repartition(changeOf(two, 4)), true, "the change")
+    for (const { epoch, partition } of assigned) equal(yield* advance(partition, epoch), "lost", `${partition} of 4`)
+    equal(yield* store.repartition(changeOf(four, 2)), true, "the change back")
+    for (const { epoch, partition } of assigned) equal(yield* advance(partition, epoch), "lost", `${partition} again`)
+    yield* store.release(four.id, "new")
+    const { assigned: [first] } = yield* store.claim(claimOf(four, "newest"))
+    equal(yield* advance(first!.partition, first!.epoch), "advanced", "a write of the owner")
+  }),
+
+  test("partitions that are leased are given back before the number changes", function*() {
+    const mails = fixture()
+    const store = yield* driver
+    const [four, two] = [mails.subscription(4), mails.subscription(2)]
+    yield* store.claim(claimOf(two, "old"))
+    const held = yield* store.claim(claimOf(four, "new"))
+    equal([held.partitions, held.repartition, held.assignmentSize], [2, undefined, 1], "while the older one runs")
+    yield* store.release(two.id, "old")
+    const { assigned } = yield* store.claim({ ...claimOf(four, "other"), owner: "other" })
+    equal(assigned.length, 0, "nothing is claimed")
+    const draining = yield* store.claim(claimOf(four, "new"))
+    equal([draining.repartition, draining.assignmentSize], ["ready", 0], "nothing is leased")
+  })
+]
+
+export const repartitions: ReadonlyArray<Case<Stores>> = [...definitions, ...parking, ...fencing]
