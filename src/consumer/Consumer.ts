@@ -37,8 +37,8 @@ export interface Options<in out Events extends Event.Any = Event.Any> {
   /** Selects events of the set by tags or by stream. By default the consumer takes all of them. */
   readonly where?: EventFilter<NoInfer<Event.TagText<Events>>> | undefined
   /**
-   * The number of partitions, from 1 to 256; 1 by default. Each key belongs to one partition, and each partition to one worker at a time. To
-   * change the number, rebuild the projection or raise `version`.
+   * The number of partitions, from 1 to 256; 1 by default. Each key belongs to one partition, and each partition to one worker at a time.
+   * Another number takes over, without loss or repetition, once no program with the old one runs any more.
    */
   readonly partitions?: number | undefined
   /**
