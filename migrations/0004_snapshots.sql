@@ -17,4 +17,53 @@ create table evsrc.snapshots (
   primary key (stream, fingerprint)
 );
 
+-- Counts the drops of snapshots.
+create sequence evsrc.snapshot_drop_count as bigint;
+
+create function evsrc.snapshot_drops() returns bigint language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(pg_sequence_last_value('evsrc.snapshot_drop_count'), 0)
+$$;
+
+-- Writes a snapshot, unless there is one of the same or a later version.
+--   p_older_than  the snapshots of the stream under other fingerprints that are older are removed
+--   p_drops       null, or the number of drops before the snapshot was taken: after another drop nothing is written
+create function evsrc.write_snapshot(
+  p_stream text, p_fingerprint text, p_version bigint, p_position bigint, p_event_id uuid, p_state text, p_taken_at timestamptz,
+  p_signature text, p_older_than timestamptz, p_drops bigint
+) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_drops is not null then
+    -- A drop waits for this transaction, and then sees its snapshot; or this one sees the drop.
+    perform pg_advisory_xact_lock_shared('evsrc.snapshots'::regclass::oid::integer, 0);
+    if evsrc.snapshot_drops() <> p_drops then
+      return;
+    end if;
+  end if;
+  delete from evsrc.snapshots stored
+    where stored.stream = p_stream and stored.fingerprint <> p_fingerprint and stored.taken_at < p_older_than;
+  insert into evsrc.snapshots as stored (stream, fingerprint, version, position, event_id, state, taken_at, signature)
+    values (p_stream, p_fingerprint, p_version, p_position, p_event_id, p_state, p_taken_at, p_signature)
+    on conflict (stream, fingerprint) do update set version = excluded.version, position = excluded.position,
+      event_id = excluded.event_id, state = excluded.state, taken_at = excluded.taken_at, signature = excluded.signature
+      where stored.version < excluded.version;
+end $$;
+
+-- Removes all snapshots of streams, and returns how many there were.
+create function evsrc.drop_snapshots(p_streams text[]) returns integer language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  dropped integer;
+begin
+  perform pg_advisory_xact_lock('evsrc.snapshots'::regclass::oid::integer, 0);
+  perform nextval('evsrc.snapshot_drop_count');
+  delete from evsrc.snapshots stored where stored.stream = any (p_streams);
+  get diagnostics dropped = row_count;
+  return dropped;
+end $$;
+
 insert into evsrc.migrations (migration_id, name) values (4, '0004_snapshots') on conflict do nothing;

@@ -104,8 +104,8 @@ export const make = <State>(
     if (erasures === undefined) return store[internals].snapshots.write(name, taken, unusable)
     const isValid = Effect.map(store[internals].keys.erasures, (now) => now === erasures)
     const snapshot = Effect.flatMap(isValid, (valid) => valid ? taken : Effect.succeedNone)
-    // An erasure drops snapshots after `maxAge`; one that is written after that would stay.
-    return store[internals].snapshots.write(name, snapshot, unusable, isValid)
+    // An erasure drops snapshots after `maxAge`, so whoever looks for erasures after a drop finds it; a write that began before is rejected.
+    return store[internals].snapshots.write(name, snapshot, unusable, true)
   }
 
   return {

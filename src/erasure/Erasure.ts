@@ -74,9 +74,12 @@ export const erase = Effect.fn("Erasure.erase")(function*(
   // Other processes may have written more since the first scan.
   const { report, streams } = yield* PersonalDataScan.run(subject)
   // A state may hold plaintext that was derived from personal data, so the snapshots are folded again.
-  for (let from = 0; from < streams.size; from += PersonalDataScan.maxReported) {
+  let from = 0
+  // Also without a stream: a drop rejects the snapshots that other processes are about to write.
+  do {
     yield* driver.snapshots.drop(Array.from(streams).slice(from, from + PersonalDataScan.maxReported))
-  }
+    from += PersonalDataScan.maxReported
+  } while (from < streams.size)
   const doneAt = yield* DateTime.now
   const found: ScanReport = { ...report, ...(plaintext === undefined ? {} : { plaintext }) }
   return { subject, erasedAt, doneAt, found }

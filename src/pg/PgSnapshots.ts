@@ -32,19 +32,10 @@ interface SnapshotRow {
 export const make = (query: PgStatement, schema: string): SnapshotDriver => {
   const columns = "stream, fingerprint, version, position, event_id, state, taken_at, signature"
   const one = `select ${columns} from ${schema}.snapshots where stream = $1 and fingerprint = $2`
-  // $9: deletes snapshots of other fingerprints that are older.
-  const write = `with old as (
-      delete from ${schema}.snapshots where stream = $1 and fingerprint <> $2 and taken_at < $9
-    )
-    insert into ${schema}.snapshots as existing (${columns})
-      values ($1, $2, $3, $4, $5, $6, $7, $8)
-      on conflict (stream, fingerprint) do update set version = excluded.version, position = excluded.position,
-        event_id = excluded.event_id, state = excluded.state, taken_at = excluded.taken_at,
-        signature = excluded.signature
-        where existing.version < excluded.version`
+  const write = `select ${schema}.write_snapshot($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
   const discard = `delete from ${schema}.snapshots
     where stream = $1 and fingerprint = $2 and version = $3 and event_id = $4 and taken_at = $5`
-  const drop = `delete from ${schema}.snapshots where stream = any($1::text[]) returning true as dropped`
+  const drop = `select ${schema}.drop_snapshots($1::text[]) as dropped`
   const page = `select ${columns} from ${schema}.snapshots where $1::text is null or (stream, fingerprint) > ($1, $2)
     order by stream, fingerprint limit $3`
 
@@ -54,7 +45,11 @@ export const make = (query: PgStatement, schema: string): SnapshotDriver => {
         query<SnapshotRow>(one, [stream, fingerprint]),
         ([row]) => Option.map(Option.fromUndefinedOr(row), snapshotOf)
       ),
-    write: ({ eventId, fingerprint, position, signature, state, stream, takenAt, version }) =>
+    drops: Effect.map(
+      query<{ readonly drops: bigint }>(`select ${schema}.snapshot_drops() as drops`, []),
+      ([row]) => row!.drops
+    ),
+    write: ({ eventId, fingerprint, position, signature, state, stream, takenAt, version }, drops) =>
       Effect.asVoid(query(write, [
         stream,
         fingerprint,
@@ -64,11 +59,12 @@ export const make = (query: PgStatement, schema: string): SnapshotDriver => {
         state,
         DateTime.toDateUtc(takenAt),
         signature ?? null,
-        DateTime.toDateUtc(DateTime.subtractDuration(takenAt, retention))
+        DateTime.toDateUtc(DateTime.subtractDuration(takenAt, retention)),
+        drops ?? null
       ])),
     discard: ({ eventId, fingerprint, stream, takenAt, version }) =>
       Effect.asVoid(query(discard, [stream, fingerprint, BigInt(version), eventId, DateTime.toDateUtc(takenAt)])),
-    drop: (streams) => Effect.map(query(drop, [streams]), (rows) => rows.length),
+    drop: (streams) => Effect.map(query<{ readonly dropped: number }>(drop, [streams]), ([row]) => row!.dropped),
     page: (after, limit) =>
       Effect.map(
         query<SnapshotRow>(page, [after?.stream ?? null, after?.fingerprint ?? null, limit]),

@@ -16,11 +16,14 @@ import { retention, type Snapshot, type SnapshotDriver, type SnapshotKey } from 
  */
 export const make = (): SnapshotDriver => {
   const snapshots = new Map<string, Map<string, Snapshot>>()
+  let drops = 0n
   const ofStream = (stream: string) => snapshots.get(stream) ?? new Map<string, Snapshot>()
   return {
     read: ({ fingerprint, stream }) => Effect.sync(() => Option.fromUndefinedOr(ofStream(stream).get(fingerprint))),
-    write: (snapshot) =>
+    drops: Effect.sync(() => drops),
+    write: (snapshot, expectedDrops) =>
       Effect.sync(() => {
+        if (expectedDrops !== undefined && expectedDrops !== drops) return
         const { fingerprint, stream, takenAt, version } = snapshot
         const all = ofStream(stream)
         const old = DateTime.subtractDuration(takenAt, retention)
@@ -41,13 +44,14 @@ export const make = (): SnapshotDriver => {
         ) ofStream(stream).delete(fingerprint)
       }),
     drop: (streams) =>
-      Effect.sync(() =>
-        streams.reduce((dropped, stream) => {
+      Effect.sync(() => {
+        drops++
+        return streams.reduce((dropped, stream) => {
           const { size } = ofStream(stream)
           snapshots.delete(stream)
           return dropped + size
         }, 0)
-      ),
+      }),
     page: (after, limit) =>
       Effect.sync(() =>
         Array.from(snapshots.values(), (all) => Array.from(all.values())).flat()

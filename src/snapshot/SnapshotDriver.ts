@@ -60,11 +60,14 @@ export interface SnapshotDriver {
   readonly read: (key: SnapshotKey) => Effect.Effect<Option.Option<Snapshot>, EventStoreError>
   /** Returns whether the signature of a snapshot is valid. `SnapshotSigning` adds it; without it every snapshot is used. */
   readonly isAuthentic?: ((snapshot: Snapshot) => Effect.Effect<boolean>) | undefined
+  /** Returns how often `drop` was called on this log. */
+  readonly drops: Effect.Effect<bigint, EventStoreError>
   /**
    * Writes a snapshot, unless there is one of the same or a later version. Removes those of the stream under other fingerprints that are older by
-   * `retention`.
+   * `retention`. With `drops`, writes nothing if that is not the number of drops any more, however late the write arrives: an erasure has dropped
+   * the snapshots of the streams of a subject, and none that was taken before may come after.
    */
-  readonly write: (snapshot: Snapshot) => Effect.Effect<void, EventStoreError>
+  readonly write: (snapshot: Snapshot, drops?: bigint) => Effect.Effect<void, EventStoreError>
   /** Removes this snapshot, unless another has replaced it. */
   readonly discard: (snapshot: Snapshot) => Effect.Effect<void, EventStoreError>
   /** Removes all snapshots of these streams, and returns how many there were. */

@@ -45,10 +45,10 @@ export const withKeys = Effect.fnUntraced(
     }
     return {
       ...driver,
-      write: (snapshot) =>
+      write: (snapshot, drops) =>
         Effect.flatMap(
           Effect.orDie(mac.sign(first, signedText(snapshot))),
-          (tag) => driver.write({ ...snapshot, signature: prefix + Base64.encode(tag) })
+          (tag) => driver.write({ ...snapshot, signature: prefix + Base64.encode(tag) }, drops)
         ),
       isAuthentic: Effect.fnUntraced(function*(snapshot) {
         const { signature } = snapshot

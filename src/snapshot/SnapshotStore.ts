@@ -38,14 +38,14 @@ export interface SnapshotStore {
   readonly read: (key: SnapshotKey) => Effect.Effect<ReadSnapshot>
   /**
    * Writes a snapshot in the background, one after the other. It runs `snapshot` there, and writes nothing when that returns none. It drops a snapshot
-   * while one of the same stream waits, or too many of all streams. It removes `instead` first, a snapshot that is not valid. Once the snapshot is
-   * written, it is removed again unless `isValid` returns true.
+   * while one of the same stream waits, or too many of all streams. It removes `instead` first, a snapshot that is not valid. With `isFenced` nothing
+   * is written if snapshots are dropped after `snapshot` has begun.
    */
   readonly write: (
     stream: string,
     snapshot: Effect.Effect<Option.Option<Snapshot>, EventStoreError>,
     instead?: Snapshot,
-    isValid?: Effect.Effect<boolean, EventStoreError>
+    isFenced?: boolean
   ) => Effect.Effect<void>
   /** Ends when no snapshot waits to be written. */
   readonly settled: Effect.Effect<void>
@@ -77,16 +77,16 @@ export const make = Effect.fnUntraced(function*(
           onSome: (snapshot) => authenticated(driver, snapshot)
         })
       ).pipe(orElse("A snapshot cannot be read", key.stream, countSnapshotRead("failed"), none)),
-    write: (stream, snapshot, instead, isValid = Effect.succeed(true)) =>
+    write: (stream, snapshot, instead, isFenced = false) =>
       Effect.suspend(() => {
         if (waiting.has(stream) || waiting.size >= maxWaiting) return countSnapshotWrite("dropped")
         waiting.add(stream)
         const write = Effect.gen(function*() {
           if (instead !== undefined) yield* driver.discard(instead)
+          const drops = isFenced ? yield* driver.drops : undefined
           const taken = yield* snapshot
           if (Option.isNone(taken)) return
-          yield* driver.write(taken.value)
-          if (!(yield* Effect.orElseSucceed(isValid, () => false))) yield* driver.drop([taken.value.stream])
+          yield* driver.write(taken.value, drops)
           yield* countSnapshotWrite("written")
         })
         return turn.withPermit(write).pipe(

@@ -140,34 +140,40 @@ const ofRelease = (what: keyof typeof releases): ReadonlyArray<Case<Stores>> => 
       }).pipe(Effect.provide(Aggregate.layer(first)))
     }),
 
-    test(`a snapshot derived from ${what} does not stay if its write outlives the erasure`, function*() {
-      const id = unique("g")
-      const { driver, keys } = (yield* EventStore.EventStore)[internals]
-      const [isWriting, proceed] = [yield* Latch.make(), yield* Latch.make()]
-      const slow = {
-        ...driver,
-        snapshots: {
-          ...driver.snapshots,
-          write: (snapshot: Snapshot) =>
-            isWriting.open.pipe(Effect.andThen(proceed.await), Effect.andThen(driver.snapshots.write(snapshot)))
+    test(`a snapshot derived from ${what} does not stay if its write arrives after the erasure`, function*() {
+      for (const hasEnded of [false, true]) {
+        const id = unique("g")
+        const { driver, keys } = (yield* EventStore.EventStore)[internals]
+        const [isWriting, proceed, hasArrived] = [yield* Latch.make(), yield* Latch.make(), yield* Latch.make()]
+        const slow = {
+          ...driver,
+          snapshots: {
+            ...driver.snapshots,
+            write: (snapshot: Snapshot, drops?: bigint) => {
+              const write = Effect.andThen(proceed.await, driver.snapshots.write(snapshot, drops))
+              const begun = Effect.andThen(isWriting.open, Effect.ensuring(write, hasArrived.open))
+              // The program ends or loses its connection, and the statement is still executed.
+              return hasEnded ? Effect.andThen(Effect.forkDetach(begun), Effect.interrupt) : begun
+            }
+          }
         }
-      }
-      const store = Layer.effect(EventStore.EventStore, EventStore.make(slow, keys))
-      yield* Effect.gen(function*() {
-        const { snapshots } = (yield* EventStore.EventStore)[internals]
-        yield* append(id)
-        yield* CommandBus.dispatch(See, { guest: id })
-        yield* isWriting.await
-        yield* Erasure.erase(id)
-        yield* proceed.open
-        yield* snapshots.settled
-        const page = yield* driver.snapshots.page(undefined, 10_000)
-        equal(page.filter(({ stream }) => stream === `Guest-${id}`), [], "the snapshots after the erasure")
-      }).pipe(
-        Effect.provide(
-          Aggregate.layer(deciderOf(events, SnapshotPolicy.every(2))).pipe(Layer.provideMerge(Layer.fresh(store)))
+        const store = Layer.effect(EventStore.EventStore, EventStore.make(slow, keys))
+        yield* Effect.gen(function*() {
+          yield* append(id)
+          yield* CommandBus.dispatch(See, { guest: id })
+          yield* isWriting.await
+          yield* Erasure.erase(id)
+          yield* proceed.open
+          yield* hasArrived.await
+          yield* (yield* EventStore.EventStore)[internals].snapshots.settled
+          const page = yield* driver.snapshots.page(undefined, 10_000)
+          equal(page.filter(({ stream }) => stream === `Guest-${id}`), [], "the snapshots after the erasure")
+        }).pipe(
+          Effect.provide(
+            Aggregate.layer(deciderOf(events, SnapshotPolicy.every(2))).pipe(Layer.provideMerge(Layer.fresh(store)))
+          )
         )
-      )
+      }
     }),
 
     test(`an erasure reaches a watched live document derived from ${what}`, function*() {

@@ -327,6 +327,32 @@ export const snapshots: ReadonlyArray<Case<Stores>> = [
     equal(yield* versionOf("new"), 0, "the version after `discard`")
   }),
 
+  test("driver: a snapshot that was taken before a drop is not written after it", function*() {
+    const { driver: { snapshots } } = (yield* EventStore.EventStore)[internals]
+    const stream = unique("Tally-t")
+    const found = Effect.map(
+      snapshots.read({ stream: StreamId.make(stream), fingerprint: "a" }),
+      Option.map(({ version }) => version)
+    )
+    const before = yield* snapshots.drops
+    yield* snapshots.write(fakeSnapshot(stream, "a", 1), before)
+    equal(yield* found, Option.some(1), "the version before a drop")
+    yield* snapshots.drop([])
+    yield* snapshots.write(fakeSnapshot(stream, "a", 2), before)
+    equal(yield* found, Option.some(1), "the version after a drop of other streams")
+    for (const version of upTo(20)) {
+      const drops = yield* snapshots.drops
+      const [write, drop] = [
+        snapshots.write(fakeSnapshot(stream, "a", version), drops),
+        snapshots.drop([StreamId.make(stream)])
+      ]
+      yield* Effect.all(version % 2 === 0 ? [write, drop] : [drop, write], { concurrency: 2 })
+      equal(yield* found, Option.none(), "the version after a drop at the same time")
+    }
+    yield* snapshots.write(fakeSnapshot(stream, "a", 3), yield* snapshots.drops)
+    equal(yield* found, Option.some(3), "the version after the last drop")
+  }),
+
   test("driver: returns snapshots page by page, and drops them by stream", function*() {
     const { driver: { snapshots } } = (yield* EventStore.EventStore)[internals]
     const streams = upTo(3).map(() => unique("Tally-t"))
