@@ -65,7 +65,7 @@ const format = 1
  * **Details**
  *
  * The fingerprint covers the Schema and the first value of the state, the names, versions and Schemas of the events, and `evolveVersion`. It
- * cannot cover functions: raise `evolveVersion` with every change to what `evolve` or an upcaster does.
+ * cannot cover functions: raise `evolveVersion` with every change to what `evolve`, an upcaster or a function of a Schema does.
  *
  * @since 0.1.0
  * @category constructors

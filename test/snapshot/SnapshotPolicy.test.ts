@@ -72,6 +72,25 @@ describe("the fingerprint of a decider", () => {
     for (const { fingerprint } of same) assert.strictEqual(fingerprint, prints[0])
   })
 
+  it("covers no function of a Schema: `evolveVersion` does, or another form of the first state", () => {
+    const scaled = (factor: number, from: number, evolveVersion = 1) =>
+      StateSnapshots.make({
+        policy: SnapshotPolicy.never,
+        state: Schema.Struct({
+          sum: Schema.Finite.pipe(Schema.decodeTo(
+            Schema.Finite,
+            SchemaTransformation.transform({ decode: (n) => n / factor, encode: (n) => n * factor })
+          ))
+        }),
+        initial: { sum: from },
+        events: Events,
+        evolveVersion
+      }).fingerprint
+    assert.strictEqual(scaled(1, 0), scaled(10, 0))
+    assert.notStrictEqual(scaled(1, 0), scaled(10, 0, 2))
+    assert.notStrictEqual(scaled(1, 1), scaled(10, 1))
+  })
+
   it("is the same in every process", () => {
     assert.strictEqual(made({}).fingerprint, "5415d8c6f494d8d7c8089c54589de3ef")
   })
