@@ -405,6 +405,41 @@ export interface EventTypes {
 }
 
 /**
+ * A tag of an event.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TagOfEvent {
+  readonly position: Position
+  readonly tag: string
+}
+
+/**
+ * A row of an index that finds events by their tags. It has a hash of the tag.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TagIndexRow {
+  readonly hash: bigint
+  readonly position: Position
+}
+
+/**
+ * A page of an index of tags.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TagIndexPage {
+  /** The rows of the page that stand for no tag of an event. */
+  readonly extra: ReadonlyArray<TagIndexRow>
+  /** The last row of the page; undefined if it is empty, because the index has no further rows. */
+  readonly last: TagIndexRow | undefined
+}
+
+/**
  * The log in encoded form, as a back end implements it.
  *
  * @since 0.1.0
@@ -514,6 +549,16 @@ export interface EventStoreDriver {
    * at most the high-water mark.
    */
   readonly eventTypes: Effect.Effect<EventTypes, EventStoreError>
+
+  /** Returns which of these tags of stored events the index of tags lacks, so that a read by the tag does not find the event. */
+  readonly unindexedTags: (
+    tags: ReadonlyArray<TagOfEvent>
+  ) => Effect.Effect<ReadonlyArray<TagOfEvent>, EventStoreError>
+
+  /** Reads a page of the index of tags, in its own order. A store without an index returns an empty page. */
+  readonly tagIndex: (
+    page: { readonly after: TagIndexRow | undefined; readonly limit: number }
+  ) => Effect.Effect<TagIndexPage, EventStoreError>
 
   /** Ends as soon as the high-water mark is above `after`. */
   readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>

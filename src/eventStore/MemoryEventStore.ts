@@ -111,6 +111,9 @@ export const make = Effect.fnUntraced(function*(
       )),
     closedStreams: (page) => Effect.sync(() => MemoryLog.closedPage(log, page)),
     eventTypes: Effect.sync(() => ({ position: MemoryLog.headOf(log), types: MemoryLog.eventTypes(log) })),
+    // It searches the events themselves.
+    unindexedTags: () => Effect.succeed([]),
+    tagIndex: () => Effect.succeed({ extra: [], last: undefined }),
     changed: watch.changed,
     snapshots: MemorySnapshotDriver.make(),
     inlineProjections

@@ -1,5 +1,5 @@
 /**
- * Verifies the hash chains of the log's streams, which show whether stored events were changed.
+ * Verifies the hash chains of the log's streams, which show whether stored events were changed, and the index by which events are found by tag.
  *
  * With the option `hashChain` a store saves with every event a SHA-256 over the event and the hash of the event before it in its stream. To
  * change an event unnoticed, an attacker must recompute every later hash of the stream.
@@ -18,7 +18,7 @@ import type { Version } from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
-import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, TagIndexRow } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 
 /**
@@ -51,6 +51,8 @@ export type Anchor = typeof Anchor.Type
  * - `unchained`: the event has no hash, although the one before it has one
  * - `doubled`: another row of the log has the same position, so a reader gets the event twice
  * - `missing`: the events from `version` to `last` are missing; `position` is that of the next event, which cannot be verified without them
+ * - `tagMissing`: the index of tags lacks a tag of the event, so decisions and other reads by the tag do not find it
+ * - `tagExtra`: the index of tags has a row for this position whose tag no event there has
  * - `anchor`: the log up to the anchor's position has changed; `found` is its anchor now
  *
  * @since 0.1.0
@@ -70,6 +72,14 @@ export type Fault =
     readonly last: number
     readonly position: Position.Position
   }
+  | {
+    readonly kind: "tagMissing"
+    readonly stream: StreamId
+    readonly version: Version
+    readonly position: Position.Position
+    readonly tag: string
+  }
+  | { readonly kind: "tagExtra"; readonly position: Position.Position }
   | { readonly kind: "anchor"; readonly position: Position.Position; readonly expected: Anchor; readonly found: Anchor }
 
 /**
@@ -109,13 +119,14 @@ export interface Options {
 }
 
 /**
- * Recomputes the hash of every event up to the current high-water mark, in this process, and returns a report.
+ * Recomputes the hash of every event up to the current high-water mark, in this process, compares the index of tags with the tags of the events,
+ * and returns a report.
  *
  * **Details**
  *
  * It reads the log once, in the order of positions, each event with the stored hash of the event before it. So only one page is in memory,
  * however many streams there are. Every event is checked against the stored hash before it, and that hash against its own event; together
- * these checks cover the whole chain.
+ * these checks cover the whole chain. Each tag of an event is looked up in the index; then each row of the index is compared with its event.
  *
  * **Gotchas**
  *
@@ -136,8 +147,7 @@ export const verify = Effect.fn("HashChain.verify")(
   function*(options: Options = {}): Effect.fn.Return<Report, EventStoreError, EventStore> {
     const { driver } = (yield* EventStore)[internals]
     const { digest } = yield* Effect.provide(Digest.Digest, Digest.layerWebCrypto)
-    const limits = yield* Limits
-    const limit = options.pageSize ?? Math.min(500, limits.pageSize)
+    const limit = options.pageSize ?? Math.min(500, (yield* Limits).pageSize)
     const sha256 = (data: Uint8Array) => digest(Digest.sha256, data)
     const faults = faultList(options.maxFaults ?? 1000)
     const log = runningDigest(sha256)
@@ -199,15 +209,17 @@ export const verify = Effect.fn("HashChain.verify")(
         yield* log.add(hashes[index]!)
         yield* check(event, Hex.encode(hashes[index]!))
       }
+      yield* compareTags(driver, events, faults)
       if (page.last === undefined || page.last >= to) break
       after = page.last
     }
+    yield* findExtraTags(driver, faults)
     if (pending !== undefined) yield* compare(pending)
     return {
       isIntact: faults.count() === 0,
       verified,
       unchained,
-      faults: faults.list,
+      faults: faults.list.toSorted((one, other) => Number(one.position - other.position)),
       faultCount: faults.count(),
       anchor: yield* log.anchor(end)
     }
@@ -224,6 +236,38 @@ const readPage = (driver: EventStoreDriver, after: Position.Position, limit: num
     return { events: events.filter(({ position }, index) => index < limit || position === last), head, last }
   })
 
+/** Adds the tags of events that the index of tags lacks. */
+const compareTags = Effect.fnUntraced(function*(
+  driver: EventStoreDriver,
+  events: ReadonlyArray<StoredEvent>,
+  faults: FaultList
+): Effect.fn.Return<void, EventStoreError> {
+  const tags = events.flatMap(({ position, tags }) =>
+    // The column of a row that was changed by hand may have anything.
+    Array.from(new Set(tags)).filter((tag) => typeof tag === "string").map((tag) => ({ position, tag }))
+  )
+  if (tags.length === 0) return
+  const places = new Map(events.map(({ position, stream, version }) => [position, { stream, version, position }]))
+  for (const { position, tag } of yield* driver.unindexedTags(tags)) {
+    faults.add({ kind: "tagMissing", ...places.get(position)!, tag })
+  }
+})
+
+/** A page of the index takes some ten milliseconds. */
+const indexPageSize = 2000
+
+const findExtraTags = Effect.fnUntraced(function*(
+  driver: EventStoreDriver,
+  faults: FaultList
+): Effect.fn.Return<void, EventStoreError> {
+  for (let after: TagIndexRow | undefined;;) {
+    const { extra, last } = yield* driver.tagIndex({ after, limit: indexPageSize })
+    for (const { position } of extra) faults.add({ kind: "tagExtra", position })
+    if (last === undefined) return
+    after = last
+  }
+})
+
 /** A faulty event. */
 interface Suspect {
   /** The hash recomputed from the event. */
@@ -232,19 +276,27 @@ interface Suspect {
   readonly exonerate: () => void
 }
 
+interface FaultList {
+  readonly list: ReadonlyArray<Fault>
+  readonly count: () => number
+  readonly add: (fault: Fault, recomputed?: string) => void
+  /** Returns the faulty event just before the next event of a stream, and forgets it. */
+  readonly takeSuspect: (stream: string) => Suspect | undefined
+}
+
 /** Collects faults, and remembers the last faulty event of each stream. */
-const faultList = (max: number) => {
+const faultList = (max: number): FaultList => {
   const list: Array<Fault> = []
   const suspects = new Map<string, Suspect>()
   let count = 0
   return {
     list,
     count: () => count,
-    add: (fault: Fault, recomputed?: string): void => {
+    add: (fault, recomputed) => {
       count++
       if (list.length >= max) return
       const index = list.push(fault) - 1
-      if (recomputed === undefined || fault.kind === "anchor" || fault.kind === "missing") return
+      if (recomputed === undefined || !("stream" in fault)) return
       suspects.set(fault.stream, {
         recomputed,
         exonerate: () => {
@@ -252,8 +304,7 @@ const faultList = (max: number) => {
         }
       })
     },
-    /** Returns the faulty event just before the next event of a stream, and forgets it. */
-    takeSuspect: (stream: string): Suspect | undefined => {
+    takeSuspect: (stream) => {
       const found = suspects.get(stream)
       suspects.delete(stream)
       return found

@@ -17,7 +17,8 @@ import type {
   InFlightAppend,
   LogFilter,
   LogPage,
-  PageOfEvents
+  PageOfEvents,
+  TagIndexRow
 } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { queryParameters } from "./append/PgAppend.ts"
@@ -43,6 +44,8 @@ export type PgLogReader = Pick<
   | "lag"
   | "eventIds"
   | "eventTypes"
+  | "unindexedTags"
+  | "tagIndex"
   | "head"
   | "last"
   | "inFlight"
@@ -99,6 +102,7 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
         (rows) => rows.map(({ id }) => id ?? undefined)
       ),
     eventTypes: eventTypes(query, schema),
+    ...tagIndex(query, schema),
     head: Effect.map(
       query<{ readonly head: bigint }>(`select ${schema}.high_water_mark() as head`, []),
       ([row]) => Position.make(row!.head)
@@ -304,6 +308,51 @@ const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["event
       )
     })
   )
+
+const firstTagIndexRow: TagIndexRow = { hash: -(2n ** 63n), position: Position.start }
+
+/** Each row of the index and each tag costs one lookup, whatever the planner estimates, because a scalar subquery is no join. */
+const tagIndex = (query: PgStatement, schema: string): Pick<EventStoreDriver, "unindexedTags" | "tagIndex"> => {
+  const unindexed = `select given.ordinal::integer as ordinal
+    from unnest($1::bigint[], $2::text[]) with ordinality as given(position, tag, ordinal)
+    where (select true from ${schema}.event_tags tagged
+      where tagged.tag_hash = hashtextextended(given.tag, 0) and tagged.position = given.position limit 1) is null
+    order by given.ordinal`
+  const page = `select tag_hash, position, is_extra from (
+      select tagged.tag_hash, tagged.position, lead(tagged.position) over (order by tagged.tag_hash, tagged.position) is null as is_last,
+          (select true from ${schema}.log event where event.position = tagged.position
+            and tagged.tag_hash in (select hashtextextended(tag, 0) from unnest(event.tags) as tag) limit 1) is null as is_extra
+        from (
+          select tag_hash, position from ${schema}.event_tags where (tag_hash, position) > ($1::bigint, $2::bigint)
+            order by tag_hash, position limit $3
+        ) as tagged
+    ) as checked where is_extra or is_last order by tag_hash, position`
+  return {
+    unindexedTags: (tags) =>
+      Effect.map(
+        query<{ readonly ordinal: number }>(unindexed, [
+          tags.map(({ position }) => position),
+          tags.map(({ tag }) => tag)
+        ]),
+        (rows) => rows.map(({ ordinal }) => tags[ordinal - 1]!)
+      ),
+    tagIndex: ({ after = firstTagIndexRow, limit }) =>
+      Effect.map(
+        query<{ readonly tag_hash: bigint; readonly position: bigint; readonly is_extra: boolean }>(page, [
+          after.hash,
+          after.position,
+          limit
+        ]),
+        (rows) => {
+          const found = rows.map(({ is_extra, position, tag_hash }) => ({
+            row: { hash: tag_hash, position: Position.make(position) },
+            isExtra: is_extra
+          }))
+          return { extra: found.flatMap(({ isExtra, row }) => isExtra ? [row] : []), last: found.at(-1)?.row }
+        }
+      )
+  }
+}
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 

@@ -55,7 +55,7 @@ const chained = PgStores.layerWith({ hashChain: true, causationIndex: true })
 const findings = Effect.map(
   HashChain.verify(),
   ({ faults }) =>
-    faults.map((fault) => fault.kind === "anchor" ? fault.kind : `${fault.kind}: ${fault.stream} ${fault.version}`)
+    faults.map((fault) => "stream" in fault ? `${fault.kind}: ${fault.stream} ${fault.version}` : fault.kind)
 )
 
 const AnchorText = Schema.fromJsonString(Schema.toCodecJson(HashChain.Anchor))

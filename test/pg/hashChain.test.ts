@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { EventStore, EventStoreError, HashChain, LogTransfer, Position } from "evsrc"
+import { Event, EventStore, EventStoreError, HashChain, LogTransfer, Position, StreamLifecycle } from "evsrc"
 import { PgEventStore, PgMigrations, type PgOptions } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
@@ -79,7 +79,10 @@ const tamperings: Readonly<Record<string, Tampering>> = {
   "the version of the Schema": { statements: [set(`schema_version = 2`, 2)], faults: [changed] },
   "the id": { statements: [set(`id = gen_random_uuid()`, 2)], faults: [changed] },
   "the flag that closes its stream": { statements: [set(`closes = true`, 2)], faults: [changed] },
-  "tags": { statements: [set(`tags = array['x:y']`, 2)], faults: [changed] },
+  "tags": {
+    statements: [set(`tags = array['x:y']`, 2)],
+    faults: [changed, { ...at("tagMissing", "a", 2, 2), tag: "x:y" }]
+  },
   "the command id": { statements: [set(`command_id = command_id || 'x'`, 3)], faults: [at("changed", "a", 3, 3)] },
   "the number of a command's events": {
     statements: [set(`command_events = 1`, 1)],
@@ -213,6 +216,56 @@ for (const [name, client] of Object.entries(backEnds)) {
       120_000
     )
 
+    it.live("reports what the index of tags lacks, and what it has too many", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const store = yield* EventStore.EventStore
+        const Sold = Schema.TaggedUnion({ Sold: { by: Schema.Array(Schema.String) } }).pipe(Event.tags({ by: "by" }))
+        const sell = (stream: string, ...by: ReadonlyArray<string>) =>
+          store.append(Sold, stream, [{ _tag: "Sold", by }])
+        yield* sell("a", "ann", "bob", "ann")
+        yield* sell("b")
+        yield* sell("b", "ann")
+        yield* store.close(Sold, "b", { _tag: "Sold", by: ["bob"] })
+        yield* StreamLifecycle.archive("b")
+        const verify = HashChain.verify({ pageSize: 2 })
+        assert.deepStrictEqual((yield* verify).faults, [])
+        const indexed = (...statements: ReadonlyArray<string>) =>
+          tampered(
+            "alter table evsrc.event_tags disable trigger user",
+            ...statements,
+            "alter table evsrc.event_tags enable trigger user"
+          )
+        const row = (tag: string, position: number) => `(hashtextextended('by:${tag}', 0), ${position})`
+        yield* indexed(
+          `delete from evsrc.event_tags where (tag_hash, position) in (${row("bob", 1)}, ${row("ann", 3)})`,
+          `insert into evsrc.event_tags values ${row("ann", 2)}, ${row("eve", 4)}, ${row("ann", 9)}`
+        )
+        const { faultCount, faults, isIntact } = yield* verify
+        assert.deepStrictEqual<unknown>(faults, [
+          { ...at("tagMissing", "a", 1, 1), tag: "by:bob" },
+          { kind: "tagExtra", position: 2n },
+          { ...at("tagMissing", "b", 2, 3), tag: "by:ann" },
+          { kind: "tagExtra", position: 4n },
+          { kind: "tagExtra", position: 9n }
+        ])
+        assert.deepStrictEqual([isIntact, faultCount], [false, 5])
+        yield* sql`select evsrc.rebuild_event_tags()`
+        assert.deepStrictEqual((yield* verify).faults, [])
+        // More rows than a page of the index has, with many of one hash.
+        yield* indexed(
+          "insert into evsrc.event_tags select n % 3, 1000 + n from generate_series(1, 4500) as n"
+        )
+        assert.strictEqual((yield* verify).faultCount, 4500)
+        yield* indexed("delete from evsrc.event_tags")
+        assert.deepStrictEqual((yield* verify).faults.map(({ kind, position }) => [kind, position]), [
+          ["tagMissing", 1n],
+          ["tagMissing", 1n],
+          ["tagMissing", 3n],
+          ["tagMissing", 4n]
+        ])
+      }).pipe(Effect.provide(chained.pipe(Layer.provideMerge(client())))), 60_000)
+
     it.live("begins with the first append after it is enabled, for every process", () =>
       Effect.gen(function*() {
         const use = <A, E>(effect: Effect.Effect<A, E, EventStore.EventStore>, options: PgOptions = {}) =>
@@ -308,7 +361,7 @@ describe("the hash chain on PostgreSQL", () => {
       )
       yield* asAdmin(`grant usage on schema "Other" to ${role}`)
       yield* asAdmin(`grant select on "Other".migrations, "Other".hash_check to ${role}`)
-      yield* asAdmin(`grant select on "Other".log to ${role}`)
+      yield* asAdmin(`grant select on "Other".log, "Other".event_tags to ${role}`)
       yield* asAdmin(`grant execute on function "Other".append, "Other".append_one to ${role}`)
       yield* asAdmin(`grant select on sequence "Other".positions to ${role}`)
       const asRole = new URL(url)

@@ -89,6 +89,8 @@ const notSimulated = {
   streamStatus: () => Effect.die("the simulation closes no streams"),
   archive: () => Effect.die("the simulation closes no streams"),
   eventTypes: Effect.die("the simulation counts no types"),
+  unindexedTags: () => Effect.die("the simulation has no index of tags"),
+  tagIndex: () => Effect.die("the simulation has no index of tags"),
   closedStreams: () => Effect.die("the simulation closes no streams"),
   restore: () => Effect.die("the simulation restores nothing")
 }
