@@ -77,8 +77,8 @@ export interface Behaviour<State extends Schema.Top, Events extends Event.Any, C
       : "a state whose Schema needs services cannot have snapshots")
     | undefined
   /**
-   * A whole number, 1 by default. Raise it when `evolve`, a function that it calls, or an upcaster makes another state of the same events.
-   * Older snapshots are then not used any more.
+   * A whole number, 1 by default. Raise it when `evolve`, a function that it calls, an upcaster, or a function in the Schema of the state or of an
+   * event makes another state of the same events, or another text of the same state. Older snapshots are then not used any more.
    */
   readonly evolveVersion?: number | undefined
 }

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
+import { deepFreeze } from "../core/deepFreeze.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type * as Position from "../core/Position.ts"
@@ -218,7 +219,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
     from: CachedState<State>,
     written: ReadonlyArray<EncodedEvent>
   ) {
-    const folded = Result.getOrUndefined(Result.try(() => foldWritten(decider, from, written)))
+    const folded = Result.getOrUndefined(Result.try(() => frozen(foldWritten(decider, from, written))))
     // The append has succeeded all the same; the next load of the stream fails with the reason.
     if (folded === undefined) return yield* cache.remove(stream)
     if (!(yield* cache.isCurrent(stream, from))) return
@@ -288,7 +289,7 @@ const reader = <State, Events extends Event.Any, C extends Command.Any>(
     return { loaded, from: 0, unusable: found._tag === "None" ? undefined : found.snapshot }
   })
 
-  return Effect.fnUntraced(function*(
+  const readOne = Effect.fnUntraced(function*(
     stream: string,
     cached: CachedState<State> | undefined,
     bounds: Bounds
@@ -299,4 +300,15 @@ const reader = <State, Events extends Event.Any, C extends Command.Any>(
       ? yield* fromSnapshot(stream, bounds)
       : { loaded, from: cached.version, unusable: undefined }
   })
+  return (stream: string, cached: CachedState<State> | undefined, bounds: Bounds) =>
+    Effect.map(readOne(stream, cached, bounds), (read) => {
+      frozen(read.loaded)
+      return read
+    })
+}
+
+/** Freezes a state that commands, a snapshot and the caller of `load` share, in production too. */
+const frozen = <Loaded extends CachedState<unknown> | undefined>(loaded: Loaded): Loaded => {
+  deepFreeze(loaded?.state)
+  return loaded
 }

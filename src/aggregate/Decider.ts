@@ -7,7 +7,7 @@
  */
 import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
-import { freezeOutsideProduction } from "../core/deepFreeze.ts"
+import { deepFreeze, freezeOutsideProduction } from "../core/deepFreeze.ts"
 import * as userCode from "../core/userCode.ts"
 import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
@@ -143,7 +143,7 @@ export const evolveWith = <State, E extends Event.Tagged>(
 }
 
 /**
- * Returns `evolve` with its states frozen, unless in production, because commands share them. An error that it throws names the aggregate
+ * Returns `evolve` with its states frozen, because commands share them. In production only the last one of a load or an append is, by the loader. An error that it throws names the aggregate
  * and the event, and quotes no personal data.
  *
  * @since 0.1.0
@@ -160,8 +160,7 @@ export const guardEvolve = <State, E extends Event.Tagged>(
   )
 
 /**
- * Returns `decide` with errors that name the aggregate and the command, and quote no personal data. The states that it is given are frozen,
- * unless in production.
+ * Returns `decide` with errors that name the aggregate and the command, and quote no personal data. The states that it is given are frozen.
  *
  * @since 0.1.0
  * @category combinators
@@ -178,7 +177,7 @@ export const guardDecide = <State, E, C extends Command.Any>(
       userCode.run(
         `decide of "${aggregate}" on "${name}"`,
         hasPersonalData(name),
-        () => decideOne(freezeOutsideProduction(state), command, freezeOutsideProduction(models))
+        () => decideOne(deepFreeze(state), command, deepFreeze(models))
       )
   }
   // The same functions under the same names.

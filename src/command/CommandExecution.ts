@@ -10,7 +10,7 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Tracer from "effect/Tracer"
-import { freezeOutsideProduction } from "../core/deepFreeze.ts"
+import { deepFreeze } from "../core/deepFreeze.ts"
 import { ConcurrencyConflict, EventStoreError, InvalidCommand, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import type { Metadata } from "../core/Metadata.ts"
@@ -106,7 +106,7 @@ export const make = Effect.fnUntraced(function*(
   ): Effect.fn.Return<Receipt, E | InvalidCommand | EventStoreError> {
     const command = rpc._tag
     // It is decided again after a conflict, and its hash is taken after `decide`.
-    freezeOutsideProduction(payload)
+    deepFreeze(payload)
     yield* requireErased(store.keys, rpc, payload)
     const context = yield* CommandContext
     const defaultActor = yield* DefaultActor

@@ -274,6 +274,6 @@ export const make = <
       // Without its models it is not known what the states contain.
       userCode.run(`decide of "${command._tag}"`, isPersonal || modelsArePersonal !== false, () =>
         // The handler folds the states from these models, under their names.
-        options.decide(freezeOutsideProduction(states) as States<M>, payload))
+        options.decide(deepFreeze(states) as States<M>, payload))
   }
 }

@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import { deepFreeze } from "../core/deepFreeze.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
@@ -135,7 +136,8 @@ export const reader = (store: EventStore.EventStore["Service"], models: Decision
     // Another event may still appear between those above the mark, so they are folded again at the next read.
     const settled = events.filter(({ position }) => position <= after)
     final = {
-      states: yield* fold(models, settled, { from: final.states }),
+      // The next read begins with them, so no `evolve` may change them, in production too.
+      states: deepFreeze(yield* fold(models, settled, { from: final.states })),
       after,
       last: lastOf(settled, final.last)
     }

@@ -8,7 +8,7 @@ import type * as Schema from "effect/Schema"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import { ignore } from "../consumer/ConsumerDefinition.ts"
-import { freezeOutsideProduction } from "../core/deepFreeze.ts"
+import { deepFreeze, freezeOutsideProduction } from "../core/deepFreeze.ts"
 import { requireExactly } from "../core/definitionRules.ts"
 import * as nameRules from "../core/nameRules.ts"
 import * as userCode from "../core/userCode.ts"
@@ -260,7 +260,10 @@ const keysWith = (key: (event: never, record: never) => string | ReadonlyArray<s
   return typeof keys === "string" ? [keys] : keys
 }
 
-/** Freezes documents and events: a batch may be folded again from the same ones, also after an event has failed. */
+/**
+ * Freezes documents and events, in production too: the next event of a batch has the same document if this one fails, and several documents
+ * have the same event. Both were just decoded, which takes longer.
+ */
 const evolveWith = (
   name: string,
   evolve: Record<string, Evolver<unknown, never> | typeof ignore>
@@ -268,8 +271,8 @@ const evolveWith = (
 (document, record, key) => {
   const evolver = evolve[record.event._tag]
   if (evolver === undefined || evolver === ignore) return document
-  const before = freezeOutsideProduction(document)
-  freezeOutsideProduction(record.event)
+  const before = deepFreeze(document)
+  deepFreeze(record.event)
   const what = `evolve of projection "${name}" on "${record.event._tag}"`
   // The fold removes personal data from what it throws.
   const after = userCode.run(what, false, () => evolver(before, record.event as never, record as never, key))

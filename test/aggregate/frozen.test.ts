@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Chunk, Effect, Exit, HashMap, Schema } from "effect"
 import { Aggregate, Command, CommandBus, EventStore, KeyStore, PersonalData, Projection, ProjectionStore } from "evsrc"
 import { execFileSync } from "node:child_process"
+import * as Url from "node:url"
 import { deepFreeze } from "../../src/core/deepFreeze.ts"
 
 const Add = Command.make("Add", { payload: { listId: Schema.String, item: Schema.String } })
@@ -120,6 +121,28 @@ describe("a decider that changes its state", () => {
     assert.strictEqual(isFrozen("", "production"), "false")
     assert.strictEqual(isFrozen("delete globalThis.process", "production"), "true")
     assert.strictEqual(isFrozen("globalThis.process = {}", "production"), "true")
+  })
+
+  it("fail in production too when they change what others share, and change nothing", () => {
+    const output = execFileSync(process.execPath, [
+      "--conditions=@evsrc/source",
+      Url.fileURLToPath(import.meta.resolve("./changing.ts"))
+    ], { env: { ...process.env, NODE_ENV: "production" }, encoding: "utf8", timeout: 60_000 })
+    const { document, load, ...results } = JSON.parse(output.trim().split("\n").at(-1)!)
+    const changed = (what: string) =>
+      `Error: ${what} changed a value that it was given, which other calls use too; return a new value instead`
+    assert.include(document, `evolve of projection "lists" on "Added" changed a value`)
+    assert.include(load, "TypeError: Cannot add property")
+    assert.deepStrictEqual(results, {
+      decide: changed(`decide of "List" on "Add"`),
+      evolve: changed(`evolve of "List" on "Added"`),
+      payload: changed(`decide of "List" on "AddAll"`),
+      model: changed(`decide of "Count"`),
+      events: ["a", "c"],
+      state: ["a", "c"],
+      snapshot: `{"items":["a","c"]}`,
+      parked: { items: ["a", "x", "evolve", "c", "d"] }
+    })
   })
 
   it.effect("fails a projection that changes its document, and names it", () =>
