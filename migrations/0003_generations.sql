@@ -10,6 +10,8 @@ create table evsrc.generations (
   number integer not null,
   -- Null if no rebuild began it.
   started_at timestamptz,
+  -- The code that a rebuild builds it with, as the caller named it; null if the caller did not.
+  build text,
   -- The generation that is named like the consumer is active from the start. It counts as building until it reaches this position.
   catch_up_position bigint not null default 0,
   -- When it last became the active generation.
@@ -35,15 +37,16 @@ $$;
 create function evsrc.generations_of(p_consumer text)
 returns table (
   generation text, status text, started_at timestamptz, activated_at timestamptz, partitions integer, partitioned_by text,
-  "position" bigint
+  "position" bigint, build text
 ) language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with existing as (
-    select stored.generation, stored.number, stored.started_at, stored.catch_up_position, stored.activated_at, stored.discarded_at
+    select stored.generation, stored.number, stored.started_at, stored.catch_up_position, stored.activated_at, stored.discarded_at,
+        stored.build
       from evsrc.generations stored where stored.consumer = p_consumer
     union all
-    select p_consumer, 0, null, 0, null, null
+    select p_consumer, 0, null, 0, null, null, null
       where not exists (select from evsrc.generations stored where stored.generation = p_consumer)
         and exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = p_consumer)
   )
@@ -60,7 +63,7 @@ as $$
         else 'retired'
       end,
       existing.started_at, existing.activated_at, coalesce(progress.partitions, 0), progress.partitioned_by,
-      coalesce(progress."position", 0)
+      coalesce(progress."position", 0), existing.build
     from existing left join lateral (
       select max(checkpoint.partitions) as partitions, max(checkpoint.partitioned_by) as partitioned_by,
           min(checkpoint.position) as "position"
@@ -72,19 +75,26 @@ $$;
 
 -- Returns the generation of a consumer that is building, or begins a new one. The first generation of a consumer that has never run
 -- is the one that is named like it.
---   p_head  the high-water mark
-create function evsrc.begin_generation(p_consumer text, p_head bigint) returns text language plpgsql volatile
+--   p_head    the high-water mark
+--   p_build   the code that builds a new one, as the caller names it
+--   p_beside  begin one beside the first generation, even if that is building
+create function evsrc.begin_generation(p_consumer text, p_head bigint, p_build text default null, p_beside boolean default false)
+returns table (generation text, build text, is_new boolean) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
 declare
-  building text;
   next_number integer;
 begin
   perform evsrc.lock_generations(p_consumer);
   perform evsrc.active_generation(p_consumer);
-  select existing.generation into building from evsrc.generations_of(p_consumer) existing where existing.status = 'building';
+  select existing.generation, existing.build, false into generation, build, is_new
+    from evsrc.generations_of(p_consumer) existing
+    where existing.status = 'building' and not (p_beside and existing.generation = p_consumer)
+    order by existing.generation = p_consumer limit 1;
   if found then
-    return building;
+    return next;
+    return;
   end if;
   perform evsrc.require_not_inline(p_consumer);
   select coalesce(
@@ -92,24 +102,54 @@ begin
       case when exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = p_consumer) then 0 else -1 end
     ) + 1
     into next_number from evsrc.generations stored where stored.consumer = p_consumer;
-  insert into evsrc.generations (generation, consumer, number, started_at, catch_up_position)
+  insert into evsrc.generations as stored (generation, consumer, number, started_at, catch_up_position, build)
     values (
       case when next_number = 0 then p_consumer else p_consumer || '~' || next_number end, p_consumer, next_number, clock_timestamp(),
-      case when next_number = 0 then p_head else 0 end
+      case when next_number = 0 then p_head else 0 end, p_build
     )
-    returning generation into building;
-  return building;
+    returning stored.generation, stored.build, true into generation, build, is_new;
+  return next;
 end $$;
+
+-- Returns the keys that are parked in p_to at events that the active generation has applied, or has parked later: documents of these
+-- keys lack events that readers have seen. Keys of partitions that are divided by something else are not the same keys.
+create function evsrc.newly_parked(p_current text, p_to text) returns table (key text, "position" bigint) language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select parked.key, min(parked.position)
+    from evsrc.parked
+      join evsrc.checkpoints candidate on candidate.generation = parked.generation and candidate.partition = parked.partition
+    where parked.generation = p_to
+      and parked.position <= (
+        select max(greatest(serving.position, serving.former_to)) from evsrc.checkpoints serving
+          where serving.generation = p_current
+            and (serving.partition = candidate.partition
+              or (serving.partitions, serving.partitioned_by) <> (candidate.partitions, candidate.partitioned_by))
+      )
+      and not exists (
+        select from evsrc.parked also
+          where also.generation = p_current and also.key = parked.key
+            and (also.position, also.freeing) <= (parked.position, parked.freeing)
+            and exists (
+              select from evsrc.checkpoints serving
+                where serving.generation = p_current and serving.partitioned_by = candidate.partitioned_by
+            )
+      )
+    group by parked.key
+$$;
 
 -- Makes p_to the active generation, unless readers would then see older documents than those already served: each partition must have
 -- reached the checkpoint of the same partition of the active generation or, if their numbers of partitions or keys
 -- differ, of every partition.
 --   p_even_if_behind  cut over even so
 --   p_hold            null, or for how long to keep an active generation that is ahead from moving, so that the other can catch up
--- Returns 'cut_over', 'behind' with the number of positions that are missing, or 'unknown' if p_to is not a generation of the
--- consumer that has run and is not discarded.
-create function evsrc.cut_over(p_consumer text, p_to text, p_even_if_behind boolean, p_hold interval)
-returns table (outcome text, missing bigint) language plpgsql volatile
+--   p_even_if_parked  cut over even if keys are parked in p_to at events that the active generation has applied
+-- Returns 'cut_over', 'behind' with the number of positions that are missing, 'parked' with the number of such keys and the first
+-- three of them, or 'unknown' if p_to is not a generation of the consumer that has run and is not discarded.
+create function evsrc.cut_over(
+  p_consumer text, p_to text, p_even_if_behind boolean, p_hold interval, p_even_if_parked boolean default false
+)
+returns table (outcome text, missing bigint, parked_keys bigint, first_parked text[]) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -119,6 +159,8 @@ begin
   perform evsrc.lock_generations(p_consumer);
   current_generation := evsrc.active_generation(p_consumer);
   missing := 0;
+  parked_keys := 0;
+  first_parked := '{}';
   outcome := 'unknown';
   if not exists (
     select from evsrc.generations_of(p_consumer) existing
@@ -135,6 +177,15 @@ begin
   -- Waits for batches that are being written to either generation. Their owners then lose their epochs.
   perform from evsrc.checkpoints checkpoint where checkpoint.generation in (current_generation, p_to)
     order by checkpoint.generation, checkpoint.partition for update;
+  if not p_even_if_parked then
+    select count(*), (array_agg(newly.key order by newly.position, newly.key))[1:3] into parked_keys, first_parked
+      from evsrc.newly_parked(current_generation, p_to) newly;
+    if parked_keys > 0 then
+      outcome := 'parked';
+      return next;
+      return;
+    end if;
+  end if;
   if not p_even_if_behind then
     select coalesce(max(case when (serving.partitions, serving.partitioned_by) = (candidate.partitions, candidate.partitioned_by)
           then greatest(serving.position, serving.former_to) - candidate.position

@@ -199,6 +199,35 @@ export interface Generation {
   readonly partitionedBy: string | undefined
   /** The position that all of its partitions have reached. */
   readonly position: Position
+  /** The code that a rebuild builds it with, as the caller named it by `build`; undefined if the caller did not. */
+  readonly build: string | undefined
+}
+
+/**
+ * A request to begin a generation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BeginRequest {
+  readonly consumer: string
+  /** The high-water mark of the log. */
+  readonly head: Position
+  /** The code that builds a new generation, as the caller names it. */
+  readonly build?: string | undefined
+  /** Whether to begin one beside the consumer's first generation even if that one is `building`; false by default. */
+  readonly isBeside?: boolean | undefined
+}
+
+/**
+ * A generation that is `building`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BegunGeneration extends Pick<Generation, "generation" | "build"> {
+  /** Whether this request began it. */
+  readonly isNew: boolean
 }
 
 /**
@@ -220,6 +249,11 @@ export interface CutOverRequest {
    * - `"cutOver"`: cut over even so
    */
   readonly ifBehind: "reject" | { readonly hold: Duration.Duration } | "cutOver"
+  /**
+   * Whether to cut over even if keys are parked in the generation at events that the active one has applied, so that their documents lack these
+   * events; false by default.
+   */
+  readonly evenIfParked?: boolean | undefined
 }
 
 /**
@@ -227,6 +261,7 @@ export interface CutOverRequest {
  *
  * - `CutOver`: the generation is active now; it may have been before
  * - `Behind`: nothing has changed; the generation lacks this many positions
+ * - `Parked`: nothing has changed; so many keys are parked in the generation at events that the active one has applied, first of all these
  * - `Unknown`: nothing has changed; the consumer has no such generation, or it has not run, or it was discarded
  *
  * @since 0.1.0
@@ -235,6 +270,7 @@ export interface CutOverRequest {
 export type CutOverOutcome =
   | { readonly _tag: "CutOver" }
   | { readonly _tag: "Behind"; readonly missing: bigint }
+  | { readonly _tag: "Parked"; readonly count: number; readonly keys: ReadonlyArray<string> }
   | { readonly _tag: "Unknown" }
 
 /**
@@ -323,9 +359,9 @@ export interface StoredGeneration {
 export interface GenerationsDriver {
   /**
    * Returns the generation that a rebuild is building, or begins a new one. The first generation of a consumer that has never run is the
-   * consumer's own. `head` is the high-water mark of the log.
+   * consumer's own.
    */
-  readonly beginGeneration: (consumer: string, head: Position) => Effect.Effect<string, EventStoreError>
+  readonly beginGeneration: (request: BeginRequest) => Effect.Effect<BegunGeneration, EventStoreError>
 
   /** Returns the generations of a consumer, oldest first. */
   readonly generations: (consumer: string) => Effect.Effect<ReadonlyArray<Generation>, EventStoreError>

@@ -183,9 +183,10 @@ describe("a wrong projection", () => {
       )
       yield* Layer.build(Projector.layer([Sold]))
       let screen = ""
+      const commit = "8363141"
       const write = (text: string) => screen += text
 
-      const progress = yield* Rebuild.rebuild(Sold, { compare: true }).pipe(
+      const progress = yield* Rebuild.rebuild(Sold, { build: commit, compare: true }).pipe(
         Stream.tap((progress) => Effect.sync(() => write(`\r${Rebuild.formatProgress(progress)}\x1b[K`))),
         Stream.runCollect
       )

@@ -308,7 +308,7 @@ export const retiredGenerations: ReadonlyArray<Case<Stores>> = [
     equal((yield* Effect.flip(store.claim(claim))).reason._tag, "GenerationDiscarded", "its heartbeat")
     const explicit = yield* Effect.flip(store.claim({ ...claim, generation: consumer }))
     equal(explicit.reason._tag, "GenerationDiscarded", "a heartbeat on the generation")
-    const begun = yield* Effect.flip(store.beginGeneration(consumer, Position.start))
+    const begun = yield* Effect.flip(store.beginGeneration({ consumer, head: Position.start }))
     equal(begun.reason._tag, "GenerationDiscarded", "a rebuild")
     equal(yield* store.generationPage({ generation: consumer, limit: 10 }), [], "its documents")
     equal([yield* store.progress(consumer), yield* store.applied(consumer, 0)], [[], []], "its progress")
@@ -333,7 +333,7 @@ export const retiredGenerations: ReadonlyArray<Case<Stores>> = [
     const store = yield* ProjectionStore.driver
     const name = unique("many")
     const consumers = Array.from({ length: 45 }, (_, n) => `${name}-${n}@1`)
-    for (const consumer of consumers) yield* store.beginGeneration(consumer, Position.make(9n))
+    for (const consumer of consumers) yield* store.beginGeneration({ consumer, head: Position.make(9n) })
     const all = yield* listed(name)
     equal(all.map(({ generation }) => generation), consumers.toSorted(), "all of them")
     equal(all.every(({ isActive, status }) => isActive && status === "building"), true, "the active generation of each")

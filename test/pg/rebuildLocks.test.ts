@@ -22,6 +22,8 @@ const untilBlocked = (sql: PgClient.PgClient, sessions: number) =>
 
 const services = PgProjectionStore.layer.pipe(Layer.provideMerge(layerPostgres()))
 
+const begin = { consumer: "f@1", head: Position.start }
+
 const claim = {
   consumer: "f@1",
   owner: "worker",
@@ -39,11 +41,11 @@ describe("concurrent rebuilds", () => {
       const other = yield* connection
       yield* driver.claim(claim)
       yield* other`begin`
-      yield* other`select evsrc.begin_generation('f@1', 0)`
-      const second = yield* Effect.forkChild(driver.beginGeneration("f@1", Position.start))
+      yield* other`select * from evsrc.begin_generation('f@1', 0)`
+      const second = yield* Effect.forkChild(driver.beginGeneration(begin))
       yield* untilBlocked(sql, 1)
       yield* other`commit`
-      assert.strictEqual(yield* Fiber.join(second), "f@1~1")
+      assert.strictEqual((yield* Fiber.join(second)).generation, "f@1~1")
     }).pipe(Effect.scoped, Effect.provide(services)))
 
   it.live("a claim waits for a cut-over and gets partitions of the new generation", () =>
@@ -55,7 +57,7 @@ describe("concurrent rebuilds", () => {
       yield* driver.claim({
         ...claim,
         owner: "builder",
-        generation: yield* driver.beginGeneration("f@1", Position.start)
+        generation: (yield* driver.beginGeneration(begin)).generation
       })
       yield* other`begin`
       yield* other`select * from evsrc.cut_over('f@1', 'f@1~1', false, null)`
@@ -77,7 +79,7 @@ describe("concurrent rebuilds", () => {
       yield* driver.claim({
         ...claim,
         owner: "builder",
-        generation: yield* driver.beginGeneration("f@1", Position.start)
+        generation: (yield* driver.beginGeneration(begin)).generation
       })
       yield* other`begin`
       yield* other`select evsrc.advance_partition('f@1', 0, ${
@@ -99,7 +101,7 @@ describe("concurrent rebuilds", () => {
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const sql = yield* PgClient.PgClient
       yield* driver.claim(claim)
-      const generation = yield* driver.beginGeneration("f@1", Position.start)
+      const { generation } = yield* driver.beginGeneration(begin)
       yield* driver.claim({ ...claim, owner: "builder", generation })
       const fill = (generation: string) =>
         sql`insert into evsrc.documents (generation, key, document, revision)

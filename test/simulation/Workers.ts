@@ -40,7 +40,12 @@ export const start = Effect.fnUntraced(function*(world: World, does: "projects" 
   } as const
   const rebuild = Effect.exit(
     Stream.runDrain(
-      Rebuild.rebuild(projection, { ...options, interval: "20 millis", cutOver: { timeout: "1 second" } })
+      Rebuild.rebuild(projection, {
+        ...options,
+        build: "one",
+        interval: "20 millis",
+        cutOver: { timeout: "1 second" }
+      })
     )
   )
   yield* Effect.provideContext(

@@ -26,6 +26,13 @@ interface GenerationRow {
   readonly partitions: number
   readonly partitioned_by: string | null
   readonly position: bigint
+  readonly build: string | null
+}
+
+interface BegunRow {
+  readonly generation: string
+  readonly build: string | null
+  readonly is_new: boolean
 }
 
 /** A row of `list_generations`. */
@@ -46,8 +53,10 @@ interface StoredRow {
 }
 
 interface CutOverRow {
-  readonly outcome: "cut_over" | "behind" | "unknown"
+  readonly outcome: "cut_over" | "behind" | "parked" | "unknown"
   readonly missing: bigint
+  readonly parked_keys: bigint
+  readonly first_parked: ReadonlyArray<string>
 }
 
 type CutOver = Effect.Success<ReturnType<GenerationsDriver["cutOver"]>>
@@ -78,19 +87,29 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
     + `where generation = any ($1::text[]) and key = any ($2::text[]) order by partition`
 
   return {
-    beginGeneration: (consumer, head) => valueOf<string>("begin_generation($1, $2)", [consumer, head]),
+    beginGeneration: ({ build, consumer, head, isBeside = false }) =>
+      Effect.map(
+        query<BegunRow>(`select * from ${schema}.begin_generation($1, $2, $3, $4)`, [
+          consumer,
+          head,
+          build ?? null,
+          isBeside
+        ]),
+        ([row]) => ({ generation: row!.generation, build: row!.build ?? undefined, isNew: row!.is_new })
+      ),
     generations: (consumer) =>
       Effect.map(
         query<GenerationRow>(`select * from ${schema}.generations_of($1)`, [consumer]),
         (rows) => rows.map(generationOf)
       ),
-    cutOver: ({ consumer, to, ifBehind }) =>
+    cutOver: ({ consumer, to, evenIfParked = false, ifBehind }) =>
       Effect.map(
-        query<CutOverRow>(`select * from ${schema}.cut_over($1, $2, $3, $4::text::interval)`, [
+        query<CutOverRow>(`select * from ${schema}.cut_over($1, $2, $3, $4::text::interval, $5)`, [
           consumer,
           to,
           ifBehind === "cutOver",
-          typeof ifBehind === "string" ? null : `${Duration.toMillis(ifBehind.hold)} milliseconds`
+          typeof ifBehind === "string" ? null : `${Duration.toMillis(ifBehind.hold)} milliseconds`,
+          evenIfParked
         ]),
         ([row]) => cutOverOf(row!)
       ),
@@ -124,7 +143,7 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
 }
 
 const generationOf = (
-  { activated_at, generation, partitioned_by, partitions, position, started_at, status }: GenerationRow
+  { activated_at, build, generation, partitioned_by, partitions, position, started_at, status }: GenerationRow
 ): Generation => ({
   generation,
   status,
@@ -132,7 +151,8 @@ const generationOf = (
   activatedAt: activated_at === null ? undefined : DateTime.makeUnsafe(activated_at),
   partitions,
   partitionedBy: partitioned_by ?? undefined,
-  position: Position.make(position)
+  position: Position.make(position),
+  build: build ?? undefined
 })
 
 const storedOf = (row: StoredRow, maxCount: number): StoredGeneration => {
@@ -156,12 +176,14 @@ const storedOf = (row: StoredRow, maxCount: number): StoredGeneration => {
   }
 }
 
-const cutOverOf = ({ missing, outcome }: CutOverRow): CutOver => {
+const cutOverOf = ({ first_parked, missing, outcome, parked_keys }: CutOverRow): CutOver => {
   switch (outcome) {
     case "cut_over":
       return { _tag: "CutOver" }
     case "behind":
       return { _tag: "Behind", missing }
+    case "parked":
+      return { _tag: "Parked", count: Number(parked_keys), keys: first_parked }
     case "unknown":
       return { _tag: "Unknown" }
   }

@@ -11,8 +11,11 @@ import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
 import * as GenerationId from "../../consumer/GenerationId.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
+import * as KeyOrder from "../KeyOrder.ts"
 import type {
   AgainstDiscard,
+  BeginRequest,
+  BegunGeneration,
   CutOverOutcome,
   CutOverRequest,
   Generation,
@@ -27,12 +30,12 @@ import * as MemoryState from "./MemoryState.ts"
  * @category constructors
  */
 export const make = (state: MemoryState.MemoryState): Omit<GenerationsDriver, "generationPage" | "views"> => ({
-  beginGeneration: (consumer, head) =>
+  beginGeneration: (request) =>
     Effect.andThen(
-      MemoryState.requireNotInline(state, consumer),
+      MemoryState.requireNotInline(state, request.consumer),
       Effect.andThen(
-        MemoryState.requireActive(state, consumer),
-        Effect.map(DateTime.now, (now) => begin(state, consumer, head, now))
+        MemoryState.requireActive(state, request.consumer),
+        Effect.map(DateTime.now, (now) => begin(state, request, now))
       )
     ),
   generations: (id) =>
@@ -47,7 +50,8 @@ export const make = (state: MemoryState.MemoryState): Omit<GenerationsDriver, "g
           activatedAt: entry.activatedAt,
           partitions: partitions.length,
           partitionedBy: partitions[0]?.partitionedBy,
-          position: MemoryState.reachedBy(partitions)
+          position: MemoryState.reachedBy(partitions),
+          build: entry.build
         }
       })
     }),
@@ -98,20 +102,21 @@ const consumerOf = (state: MemoryState.MemoryState, id: string): MemoryState.Con
     state.consumers.set(id, consumer)
   }
   if (consumer.entries.length === 0 && MemoryState.generationOf(state, id).partitions.length > 0) {
-    consumer.entries.push(entryOf(id, 0, undefined, Position.start))
+    consumer.entries.push(entryOf({ consumer: id, number: 0 }))
   }
   return consumer
 }
 
 const entryOf = (
-  consumer: string,
-  number: number,
-  startedAt: DateTime.Utc | undefined,
-  goal: Position.Position
+  { build, consumer, goal = Position.start, number, startedAt }:
+    & { readonly consumer: string }
+    & Pick<MemoryState.GenerationEntry, "number">
+    & Partial<Pick<MemoryState.GenerationEntry, "build" | "goal" | "startedAt">>
 ): MemoryState.GenerationEntry => ({
   generation: GenerationId.format({ consumer, number }),
   number,
   startedAt,
+  build,
   goal,
   activatedAt: undefined,
   isDiscarded: false
@@ -130,19 +135,25 @@ const statusOf = (
   return number > 0 && activatedAt === undefined ? "building" : "retired"
 }
 
-const begin = (state: MemoryState.MemoryState, id: string, head: Position.Position, now: DateTime.Utc): string => {
+const begin = (
+  state: MemoryState.MemoryState,
+  { build, consumer: id, head, isBeside = false }: BeginRequest,
+  startedAt: DateTime.Utc
+): BegunGeneration => {
   const consumer = consumerOf(state, id)
-  const unfinished = consumer.entries.find((entry) => statusOf(state, consumer, entry) === "building")
-  if (unfinished !== undefined) return unfinished.generation
+  const unfinished = consumer.entries.findLast((entry) =>
+    statusOf(state, consumer, entry) === "building" && !(isBeside && entry.number === 0)
+  )
+  if (unfinished !== undefined) return { generation: unfinished.generation, build: unfinished.build, isNew: false }
   const number = (consumer.entries.at(-1)?.number ?? -1) + 1
-  const entry = entryOf(id, number, now, number === 0 ? head : Position.start)
+  const entry = entryOf({ consumer: id, number, startedAt, build, goal: number === 0 ? head : Position.start })
   consumer.entries.push(entry)
-  return entry.generation
+  return { generation: entry.generation, build, isNew: true }
 }
 
 const cutOver = (
   state: MemoryState.MemoryState,
-  { consumer: id, ifBehind, to }: CutOverRequest,
+  { consumer: id, evenIfParked = false, ifBehind, to }: CutOverRequest,
   now: number
 ): CutOverOutcome => {
   const consumer = consumerOf(state, id)
@@ -150,6 +161,8 @@ const cutOver = (
   const [active, next] = [MemoryState.generationOf(state, consumer.active), MemoryState.generationOf(state, to)]
   if (entry === undefined || entry.isDiscarded || next.partitions.length === 0) return { _tag: "Unknown" }
   if (consumer.active === to) return { _tag: "CutOver" }
+  const parked = evenIfParked ? [] : newlyParked(active, next)
+  if (parked.length > 0) return { _tag: "Parked", count: parked.length, keys: parked.slice(0, 3) }
   const missing = ifBehind === "cutOver" ? 0n : missingOf(active.partitions, next.partitions)
   if (missing > 0n) {
     if (typeof ifBehind === "object") {
@@ -172,15 +185,44 @@ const cutOver = (
 const missingOf = (
   active: ReadonlyArray<MemoryState.Partition>,
   next: ReadonlyArray<MemoryState.Partition>
-): bigint => {
-  const served = ({ former = [], position }: MemoryState.Partition) =>
-    Position.max(position, FormerPartitions.reached(former))
-  const furthest = active.reduce((most, one) => Position.max(most, served(one)), Position.start)
-  return next.reduce((most, { position }, index) => {
-    const isSame = next.length === active.length && next[index]!.partitionedBy === active[index]!.partitionedBy
-    const wanted = isSame ? served(active[index]!) : furthest
+): bigint =>
+  next.reduce((most, { position }, index) => {
+    const wanted = servedBy(active, next, index)
     return wanted - position > most ? wanted - position : most
   }, 0n)
+
+/** Returns what the same partition of the active generation has reached; any of its partitions, if they are divided differently. */
+const servedBy = (
+  active: ReadonlyArray<MemoryState.Partition>,
+  next: ReadonlyArray<MemoryState.Partition>,
+  index: number
+): Position.Position => {
+  const served = ({ former = [], position }: MemoryState.Partition) =>
+    Position.max(position, FormerPartitions.reached(former))
+  const isSame = next.length === active.length && next[index]?.partitionedBy === active[index]!.partitionedBy
+  return isSame
+    ? served(active[index]!)
+    : active.reduce((most, one) => Position.max(most, served(one)), Position.start)
+}
+
+type Parking = Pick<MemoryState.GenerationState, "parked" | "partitions">
+
+/**
+ * Returns the keys that are parked in the next generation at events that the active one has applied, or has parked later, in the order of these
+ * events. Keys of partitions that are divided by something else are not the same keys.
+ */
+const newlyParked = (active: Parking, next: Parking): ReadonlyArray<string> => {
+  const isSameKey = active.partitions[0]?.partitionedBy === next.partitions[0]?.partitionedBy
+  const also = isSameKey ? Array.from(active.parked.values()) : []
+  const found = Array.from(next.parked.values())
+    .filter(({ isFreeing, key, partition, position }) =>
+      position <= servedBy(active.partitions, next.partitions, partition)
+      && !also.some((one) =>
+        one.key === key && (one.position < position || (one.position === position && (isFreeing || !one.isFreeing)))
+      )
+    )
+    .toSorted((a, b) => a.position === b.position ? KeyOrder.compare(a.key, b.key) : a.position < b.position ? -1 : 1)
+  return Array.from(new Set(found.map(({ key }) => key)))
 }
 
 type Leases = Pick<MemoryState.GenerationState, "partitions" | "workers">

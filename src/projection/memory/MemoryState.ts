@@ -62,6 +62,8 @@ export interface GenerationEntry {
   readonly generation: string
   readonly number: number
   readonly startedAt: DateTime.Utc | undefined
+  /** The code that builds it, as the caller of the rebuild named it. */
+  readonly build: string | undefined
   /** The position that a first generation must reach before its rebuild is complete. */
   readonly goal: Position.Position
   activatedAt: DateTime.Utc | undefined

@@ -11,7 +11,7 @@ import type { EventStoreError } from "../../core/errors.ts"
 import type { EventStoreDriver } from "../../eventStore/EventStoreDriver.ts"
 import * as LogIdentity from "../../eventStore/LogIdentity.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
-import type { CutOverRequest, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
+import type { CutOverOutcome, CutOverRequest, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import { noGeneration } from "./GenerationBuilder.ts"
 import { RebuildRejected } from "./RebuildError.ts"
 
@@ -37,7 +37,7 @@ export const whenCaughtUp = Effect.fnUntraced(function*(
   { log, store }: Drivers,
   projection: Projection.Any,
   to: string,
-  timeout: Duration.Duration
+  { evenIfParked, timeout }: { readonly evenIfParked: boolean; readonly timeout: Duration.Duration }
 ): Effect.fn.Return<void, RebuildRejected | EventStoreError> {
   const deadline = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeout)
   const isLost = yield* LogIdentity.hasDiverged(
@@ -52,8 +52,8 @@ export const whenCaughtUp = Effect.fnUntraced(function*(
     const holds: boolean = isClose && now >= heldUntil && now < deadline
     if (holds) heldUntil = now + Duration.toMillis(hold)
     const missing: bigint = head === undefined
-      ? yield* once(store, projection, to, holds ? { hold } : "reject")
-      : yield* onceAt(store, projection, to, head)
+      ? yield* once(store, projection, { to, evenIfParked, ifBehind: holds ? { hold } : "reject" })
+      : yield* onceAt(store, projection, { to, evenIfParked }, head)
     if (missing === 0n) return
     if ((yield* Clock.currentTimeMillis) >= deadline) {
       const detail = `generation "${to}" is ${missing} positions behind the active one; run it until it has caught up`
@@ -79,17 +79,17 @@ export interface Drivers {
 const onceAt = Effect.fnUntraced(function*(
   store: ProjectionStoreDriver,
   projection: Projection.Any,
-  to: string,
+  request: Pick<CutOverRequest, "evenIfParked" | "to">,
   position: bigint
 ): Effect.fn.Return<bigint, RebuildRejected | EventStoreError> {
-  const partitions = yield* store.progress(to)
+  const partitions = yield* store.progress(request.to)
   const missing = partitions.reduce((most, one) => position - one.position > most ? position - one.position : most, 0n)
-  return missing > 0n ? missing : yield* once(store, projection, to, "cutOver")
+  return missing > 0n ? missing : yield* once(store, projection, { ...request, ifBehind: "cutOver" })
 })
 
 /**
  * Tries to cut over, and returns how many positions the generation lacks: 0 when it is active now. It retries when the store is unavailable:
- * to cut over to the active generation changes nothing.
+ * to cut over to the active generation changes nothing. Fails with `Parked` when the new one has keys parked that the active one has not.
  *
  * @since 0.1.0
  * @category running
@@ -97,10 +97,9 @@ const onceAt = Effect.fnUntraced(function*(
 export const once = (
   store: ProjectionStoreDriver,
   projection: Projection.Any,
-  to: string,
-  ifBehind: CutOverRequest["ifBehind"]
+  request: Omit<CutOverRequest, "consumer">
 ): Effect.Effect<bigint, RebuildRejected | EventStoreError> =>
-  store.cutOver({ consumer: projection.id, to, ifBehind }).pipe(
+  store.cutOver({ ...request, consumer: projection.id }).pipe(
     Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced("100 millis"), times: 10 }),
     Effect.flatMap((outcome) => {
       switch (outcome._tag) {
@@ -108,8 +107,28 @@ export const once = (
           return Effect.succeed(0n)
         case "Behind":
           return Effect.succeed(outcome.missing)
+        case "Parked":
+          return Effect.fail(parked(projection, request.to, outcome))
         case "Unknown":
-          return noGeneration(projection, `generation "${to}" has not run yet, or was discarded`)
+          return noGeneration(projection, `generation "${request.to}" has not run yet, or was discarded`)
       }
     })
   )
+
+const parked = (
+  projection: Projection.Any,
+  to: string,
+  { count, keys }: Extract<CutOverOutcome, { readonly _tag: "Parked" }>
+): RebuildRejected => {
+  const named = keys.map((key) => key === "" ? "the unknown key" : `"${key}"`).join(", ")
+  const detail =
+    `${count} ${
+      count === 1 ? "key is" : "keys are"
+    } parked in generation "${to}" at events that the active one has applied: `
+    + `${named}${
+      count > keys.length ? " and others" : ""
+    }; their documents would lack events that readers have seen. Correct the code and `
+    + `rebuild again; or keep the generation running by Rebuild.runContinuously with \`resume: true\`, and retry or skip the keys by Parking with `
+    + `\`generation: "${to}"\`; or give \`evenIfParked: true\``
+  return new RebuildRejected({ projection: projection.id, reason: "Parked", detail })
+}

@@ -8,7 +8,8 @@ import type { EventStoreError } from "../../core/errors.ts"
 import type { AgainstDiscard, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 
 /**
- * Discards a generation that is not active, even if it is the rollback target, and removes its rows. Its parking log remains.
+ * Discards a generation that is not active, and removes its rows. Its parking log remains. By default it does so even if the generation is the
+ * rollback target, or a worker has leases on it.
  *
  * @since 0.1.0
  * @category running
@@ -16,10 +17,11 @@ import type { AgainstDiscard, ProjectionStoreDriver } from "../ProjectionStoreDr
 export const discard = (
   store: ProjectionStoreDriver,
   consumer: string,
-  generation: string
+  generation: string,
+  evenIf: ReadonlyArray<AgainstDiscard> = ["previous", "leased"]
 ): Effect.Effect<"discarded" | "unknown" | AgainstDiscard, EventStoreError> =>
   Effect.tap(
-    store.discard(consumer, generation, ["previous", "leased"]),
+    store.discard(consumer, generation, evenIf),
     (outcome) => outcome === "discarded" ? removeRows(store, generation, false) : Effect.void
   )
 

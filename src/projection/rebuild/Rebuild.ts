@@ -19,11 +19,20 @@
  *
  * **Details**
  *
- * All processes that run a rebuild share the partitions of its generation. The database holds the generation and its checkpoints, so an
- * interrupted rebuild resumes where it stopped.
+ * A run begins with the first event. It discards a generation that an earlier run has begun and not finished, because other code may have built
+ * it; the code itself cannot be compared. Give each run the name of its code as `build`, such as the commit: runs with one `build` share the
+ * partitions of a generation, and a run resumes the generation of an interrupted one. `resume: true` continues a generation whatever its `build`.
+ * While another run is building a generation, a run that cannot share it fails with `Running`.
+ *
+ * A cut-over fails with `Parked` when keys are parked in the new generation at events that the active one has applied.
  *
  * After the log was set back, by a restore or a failover, a rebuild replaces the documents of lost events: the active generation is `stuck` then,
  * and a new one that has caught up with the log takes its place. A generation that was being built on lost events is discarded, and begun again.
+ *
+ * **Gotchas**
+ *
+ * A projector continues the documents of its version with the code that it has, also those of a first generation that `run` has not finished. To
+ * correct the code of a version whose documents exist, rebuild it or raise the version.
  *
  * A rebuild only folds documents. Subscriptions, projections with handlers, inline projections and the event bus take no part in it, so no
  * effect is repeated.
@@ -49,14 +58,26 @@ import { RebuildRejected } from "./RebuildError.ts"
 import type * as RebuildProgress from "./RebuildProgress.ts"
 
 export type { CompareOptions, Difference } from "./DocumentComparison.ts"
-export type { RunOptions } from "./GenerationBuilder.ts"
+export type { BuildOptions, RunOptions } from "./GenerationBuilder.ts"
 export { type Compared, formatProgress, type Progress } from "./RebuildProgress.ts"
 
 /**
  * @since 0.1.0
  * @category options
  */
-export interface CutOverOptions extends ConsumerWorker.WorkerOptions {
+export interface ParkedOptions {
+  /**
+   * Whether to go on even if keys are parked in the generation at events that the active one has applied; false by default. Readers then see
+   * documents of these keys without these events, until the keys are free.
+   */
+  readonly evenIfParked?: boolean | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface CutOverOptions extends ConsumerWorker.WorkerOptions, GenerationBuilder.BuildOptions, ParkedOptions {
   /**
    * How long to wait until the generation has caught up with the active one; 30 seconds by default. With 0 the generation must have caught up
    * already.
@@ -72,7 +93,7 @@ export interface RebuildOptions extends GenerationBuilder.RunOptions {
   /** Whether to compare the documents before the cut-over; false by default. Differences are reported and do not prevent the cut-over. */
   readonly compare?: boolean | DocumentComparison.CompareOptions | undefined
   /** Whether to cut over at the end; true by default. */
-  readonly cutOver?: boolean | Pick<CutOverOptions, "timeout"> | undefined
+  readonly cutOver?: boolean | Pick<CutOverOptions, "evenIfParked" | "timeout"> | undefined
 }
 
 /**
@@ -89,7 +110,7 @@ export interface CutOver {
 type Stores = EventStore | ProjectionStore
 
 /**
- * Begins a generation, or resumes the one that was begun, and returns a stream of its progress. The stream ends when the generation has caught
+ * Begins a generation, or resumes one of the same `build`, and returns a stream of its progress. The stream ends when the generation has caught
  * up.
  *
  * @since 0.1.0
@@ -115,7 +136,7 @@ export const runContinuously = (
 
 /**
  * Rebuilds a projection: builds a generation, catches up, compares on request, and cuts over. It keeps the generation up to date until the
- * cut-over. Run it again when it was interrupted: it resumes where it stopped.
+ * cut-over. Run it again when it was interrupted: with the same `build` it resumes where it stopped, otherwise it begins again.
  *
  * **Example** (with a progress bar in a terminal)
  *
@@ -148,10 +169,10 @@ export const rebuild = (
       ),
       (compared) => Effect.map(readProgress, (now) => ({ ...now, phase: "comparing" as const, compared }))
     )
-    const timeout = timeoutOf(typeof cutsOver === "boolean" ? {} : cutsOver)
+    const limits = limitsOf(typeof cutsOver === "boolean" ? {} : cutsOver)
     const cut = cutsOver === false ? Stream.empty : Stream.fromEffect(
       Effect.andThen(
-        CutOverLoop.whenCaughtUp({ log, store }, projection, generation, timeout),
+        CutOverLoop.whenCaughtUp({ log, store }, projection, generation, limits),
         Effect.map(readProgress, (now) => ({ ...now, phase: "cut-over" as const }))
       )
     )
@@ -173,10 +194,10 @@ export const cutOver = Effect.fn("Rebuild.cutOver")(
   ): Effect.fn.Return<CutOver, RebuildRejected | EventStoreError, Stores | Scope.Scope> {
     const { driver: log } = (yield* EventStore)[internals]
     const { driver: store } = (yield* ProjectionStore)[internals]
-    const { active, generation } = yield* GenerationBuilder.unfinished(store, projection)
-    const timeout = timeoutOf(options)
-    if (Duration.toMillis(timeout) > 0) yield* GenerationBuilder.keepUpToDate(projection, generation, options)
-    yield* CutOverLoop.whenCaughtUp({ log, store }, projection, generation, timeout)
+    const { active, generation } = yield* GenerationBuilder.unfinished(store, projection, options)
+    const limits = limitsOf(options)
+    if (Duration.toMillis(limits.timeout) > 0) yield* GenerationBuilder.keepUpToDate(projection, generation, options)
+    yield* CutOverLoop.whenCaughtUp({ log, store }, projection, generation, limits)
     return { active: generation, previous: active }
   },
   Effect.scoped
@@ -184,7 +205,8 @@ export const cutOver = Effect.fn("Rebuild.cutOver")(
 
 /**
  * Makes the previous generation the active one again. Its documents are as they were at the cut-over: readers see older documents until the
- * projectors have caught up. A second `rollback` undoes the first.
+ * projectors have caught up. A second `rollback` undoes the first. Fails with `Parked` when keys are parked in the previous generation at events that
+ * the active one has applied.
  *
  * @since 0.1.0
  * @category running
@@ -194,7 +216,7 @@ export const rollback = Effect.fn("Rebuild.rollback")(function*(
   options: {
     /** A generation that was active before; by default the previous one. */
     readonly to?: string | undefined
-  } = {}
+  } & ParkedOptions = {}
 ): Effect.fn.Return<CutOver, RebuildRejected | EventStoreError, ProjectionStore> {
   const { driver: store } = (yield* ProjectionStore)[internals]
   const generations = yield* store.generations(projection.id)
@@ -214,7 +236,8 @@ export const rollback = Effect.fn("Rebuild.rollback")(function*(
   }
   yield* GenerationBuilder.checkPartitions(projection, to)
   const previous = yield* store.activeGeneration(projection.id)
-  yield* CutOverLoop.once(store, projection, to.generation, "cutOver")
+  const { evenIfParked } = options
+  yield* CutOverLoop.once(store, projection, { to: to.generation, evenIfParked, ifBehind: "cutOver" })
   return { active: to.generation, previous }
 })
 
@@ -264,11 +287,11 @@ export const list = (
  */
 export const compare = (
   projection: Projection.Any<"async">,
-  options: DocumentComparison.CompareOptions & ConsumerWorker.WorkerOptions = {}
+  options: DocumentComparison.CompareOptions & ConsumerWorker.WorkerOptions & GenerationBuilder.BuildOptions = {}
 ): Stream.Stream<DocumentComparison.Difference, RebuildRejected | EventStoreError, Stores> =>
   Stream.unwrap(Effect.gen(function*() {
     const { driver: store } = (yield* ProjectionStore)[internals]
-    const { active, generation } = yield* GenerationBuilder.unfinished(store, projection)
+    const { active, generation } = yield* GenerationBuilder.unfinished(store, projection, options)
     yield* GenerationBuilder.keepUpToDate(projection, generation, options)
     return Stream.flatMap(
       DocumentComparison.pages(projection.id, store, [active, generation], options),
@@ -276,5 +299,9 @@ export const compare = (
     )
   }))
 
-const timeoutOf = ({ timeout = "30 seconds" }: Pick<CutOverOptions, "timeout">): Duration.Duration =>
-  Duration.fromInputUnsafe(timeout)
+const limitsOf = (
+  { evenIfParked = false, timeout = "30 seconds" }: Pick<CutOverOptions, "evenIfParked" | "timeout">
+) => ({
+  evenIfParked,
+  timeout: Duration.fromInputUnsafe(timeout)
+})

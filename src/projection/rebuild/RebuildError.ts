@@ -9,6 +9,9 @@ import * as Schema from "effect/Schema"
  * A rebuild, cut-over, rollback, comparison or discard was rejected. Nothing was changed.
  *
  * - `NoGeneration`: the projection has no such generation, or it was discarded
+ * - `Running`: another run is building the generation, and may have other code
+ * - `OtherBuild`: the generation was begun with another `build`
+ * - `Parked`: keys are parked in the generation at events that the active one has applied, so readers would see documents without these events
  * - `Behind`: the generation has not caught up with the active one within the timeout, so readers would see older documents
  * - `PartitionMismatch`: the generation has another number of partitions than the projection has in this program, which could not keep it up to
  *   date
@@ -20,7 +23,16 @@ import * as Schema from "effect/Schema"
  */
 export class RebuildRejected extends Schema.TaggedError<RebuildRejected>("evsrc/RebuildRejected")("RebuildRejected", {
   projection: Schema.String,
-  reason: Schema.Literals(["NoGeneration", "Behind", "PartitionMismatch", "Active", "Stalled"]),
+  reason: Schema.Literals([
+    "NoGeneration",
+    "Running",
+    "OtherBuild",
+    "Parked",
+    "Behind",
+    "PartitionMismatch",
+    "Active",
+    "Stalled"
+  ]),
   detail: Schema.String
 }) {
   override get message(): string {

@@ -38,7 +38,10 @@ const attempts = (timeout: number, missing: (attempt: number) => bigint) =>
         })
     }
     const running = yield* Effect.forkChild(
-      Effect.exit(CutOver.whenCaughtUp({ log, store }, counts, "counts@1~1", Duration.millis(timeout)))
+      Effect.exit(CutOver.whenCaughtUp({ log, store }, counts, "counts@1~1", {
+        evenIfParked: false,
+        timeout: Duration.millis(timeout)
+      }))
     )
     for (let time = 0; time <= timeout + 10; time += 10) yield* TestClock.adjust(10)
     return { made, exit: yield* Fiber.join(running) }

@@ -12,6 +12,8 @@ import { type Case, equal, test, unique } from "../../../src/conformance/Suite.t
 import type { EncodedDocument } from "../../../src/consumer/CheckpointDriver.ts"
 import { internals } from "../../../src/core/internals.ts"
 import * as Position from "../../../src/core/Position.ts"
+import * as StreamId from "../../../src/core/StreamId.ts"
+import * as Version from "../../../src/core/Version.ts"
 import * as ProjectionStore from "../../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../../src/projection/Projector.ts"
 import * as Rebuild from "../../../src/projection/rebuild/Rebuild.ts"
@@ -57,7 +59,7 @@ const moveTo = Effect.fnUntraced(function*(
 const two = Effect.fnUntraced(function*(active: ReadonlyArray<number>, building: ReadonlyArray<number>) {
   const consumer = unique("two@1")
   yield* moveTo(consumer, consumer, "worker", active)
-  const generation = yield* (yield* driver).beginGeneration(consumer, Position.make(100n))
+  const { generation } = yield* (yield* driver).beginGeneration({ consumer, head: Position.make(100n) })
   yield* moveTo(consumer, generation, "builder", building)
   return { consumer, generation }
 })
@@ -103,8 +105,55 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       { _tag: "Unknown" },
       "of a generation that does not exist"
     )
-    const fresh = yield* store.beginGeneration(consumer, Position.start)
+    const { generation: fresh } = yield* store.beginGeneration({ consumer, head: Position.start })
     equal(yield* store.cutOver({ consumer, to: fresh, ifBehind: "cutOver" }), { _tag: "Unknown" }, "not run")
+  }),
+
+  test("cuts over only if no key is parked at an event that the active generation has applied", function*() {
+    const store = yield* driver
+    type Keys = Readonly<Record<string, number>>
+    const park = (generation: string, partition: number, keys: Keys) =>
+      store.park(
+        generation,
+        partition,
+        Object.entries(keys).map(([key, position]) => ({
+          key,
+          stream: StreamId.StreamId.make("s"),
+          version: Version.make(position),
+          position: Position.make(BigInt(position)),
+          eventId: "019ac4a3-0000-7000-8000-000000000001",
+          type: "T",
+          error: "poison"
+        }))
+      )
+    const outcome = Effect.fnUntraced(function*(
+      parked: { readonly active?: Keys; readonly building: Keys; readonly partition?: number },
+      positions: readonly [active: ReadonlyArray<number>, building: ReadonlyArray<number>] = [[5], [9]],
+      evenIfParked = false
+    ) {
+      const { consumer, generation } = yield* two(...positions)
+      if (parked.active !== undefined) yield* park(consumer, 0, parked.active)
+      yield* park(generation, parked.partition ?? 0, parked.building)
+      return yield* store.cutOver({ consumer, to: generation, ifBehind: "reject", evenIfParked })
+    })
+    const cutOver = { _tag: "CutOver" }
+    equal(yield* outcome({ building: { k: 3 } }), { _tag: "Parked", count: 1, keys: ["k"] }, "a key")
+    equal(
+      yield* outcome({ building: { d: 4, c: 3, b: 5, a: 3 } }),
+      { _tag: "Parked", count: 4, keys: ["a", "c", "d"] },
+      "the first ones by position"
+    )
+    equal(yield* outcome({ active: { k: 3 }, building: { k: 3 } }), cutOver, "a key that is parked in both")
+    equal(yield* outcome({ active: { k: 2 }, building: { k: 3 } }), cutOver, "earlier in the active one")
+    equal((yield* outcome({ active: { k: 4 }, building: { k: 3 } }))._tag, "Parked", "later in the active one")
+    equal((yield* outcome({ active: { j: 2 }, building: { k: 3 } }))._tag, "Parked", "another key")
+    equal(yield* outcome({ building: { k: 6 } }), cutOver, "an event that the active one has not reached")
+    equal((yield* outcome({ building: { k: 3 } }, [[5], [4]]))._tag, "Parked", "of a generation that is behind too")
+    equal(yield* outcome({ building: { k: 3 } }, [[5], [9]], true), cutOver, "even so")
+    const sides = [[4, 10], [11, 11]] as const
+    equal(yield* outcome({ building: { k: 6 }, partition: 0 }, sides), cutOver, "one partition has not reached it")
+    equal((yield* outcome({ building: { k: 6 }, partition: 1 }, sides))._tag, "Parked", "the other one has")
+    equal((yield* outcome({ building: { k: 6 } }, [[4, 10], [11]]))._tag, "Parked", "with other partitions")
   }),
 
   test("a lease from before the cut-over cannot write after it", function*() {
@@ -112,7 +161,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const consumer = unique("leases@1")
     const document = (n: number): EncodedDocument => ({ key: "k", document: JSON.stringify({ n }), indexed: [] })
     const [old] = yield* moveTo(consumer, consumer, "worker", [5], [document(1)])
-    const generation = yield* store.beginGeneration(consumer, Position.start)
+    const { generation } = yield* store.beginGeneration({ consumer, head: Position.start })
     const [built] = yield* moveTo(consumer, generation, "builder", [5], [document(2)])
     const read = Effect.map(
       store.get(consumer, "k"),
@@ -150,7 +199,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const store = yield* driver
     const consumer = unique("hold@1")
     const [epoch] = yield* moveTo(consumer, consumer, "worker", [5])
-    const generation = yield* store.beginGeneration(consumer, Position.start)
+    const { generation } = yield* store.beginGeneration({ consumer, head: Position.start })
     const [built] = yield* moveTo(consumer, generation, "builder", [4])
     const request = { consumer, to: generation, ifBehind: { hold } }
     equal(yield* store.cutOver(request), { _tag: "Behind", missing: 1n }, "behind")
@@ -180,7 +229,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const { driver } = service[internals]
     const counts = counters().projection()
     const [active] = yield* moveTo(counts.id, counts.id, "worker", [2])
-    const generation = yield* driver.beginGeneration(counts.id, Position.start)
+    const { generation } = yield* driver.beginGeneration({ consumer: counts.id, head: Position.start })
     const [building] = yield* moveTo(counts.id, generation, "builder", [1])
     const step = (generation: string, epoch: bigint, from: number) => {
       const [at, to] = [Position.make(BigInt(from)), Position.make(BigInt(from + 1))]
@@ -247,9 +296,10 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     equal(yield* countOf(counts, "a"), 2, "the others stay")
     equal(reasonOf(yield* Effect.flip(Rebuild.rollback(counts))), "NoGeneration", "to roll back to it")
 
-    const generation = yield* store.beginGeneration(counts.id, Position.start)
+    const begin = store.beginGeneration({ consumer: counts.id, head: Position.start })
+    const { generation } = yield* begin
     const [epoch] = yield* moveTo(counts.id, generation, "builder", [1])
-    equal(yield* store.beginGeneration(counts.id, Position.start), generation, "a rebuild resumes")
+    equal(yield* begin, { generation, build: undefined, isNew: false }, "the same one as long as it is building")
     yield* Rebuild.discard(counts, generation)
     const advance = {
       generation,
@@ -270,22 +320,33 @@ export const generations: ReadonlyArray<Case<Stores>> = [
       lease: hold
     }
     equal((yield* Effect.flip(store.claim(claim))).reason._tag, "GenerationDiscarded", "a worker that would build it")
-    equal(yield* store.beginGeneration(counts.id, Position.start), `${counts.id}~3`, "the next has another name")
+    equal((yield* begin).generation, `${counts.id}~3`, "the next has another name")
   }),
 
   test("concurrent rebuilds begin the same generation", function*() {
     const store = yield* driver
     const { consumer } = yield* two([5], [5])
-    const begun = yield* Effect.all(Array.from({ length: 8 }, () => store.beginGeneration(consumer, Position.start)), {
-      concurrency: "unbounded"
-    })
-    equal(Array.from(new Set(begun)), [`${consumer}~1`], "one generation")
+    const begun = yield* Effect.all(
+      Array.from({ length: 8 }, () => store.beginGeneration({ consumer, head: Position.start })),
+      { concurrency: "unbounded" }
+    )
+    equal(Array.from(new Set(begun.map(({ generation }) => generation))), [`${consumer}~1`], "one generation")
     const first = unique("first@1")
-    const begin = store.beginGeneration(first, Position.make(10n))
-    equal(yield* Effect.all([begin, begin], { concurrency: "unbounded" }), [first, first], "of one that never ran")
+    const begin = (options: { readonly build?: string; readonly isBeside?: boolean } = {}) =>
+      store.beginGeneration({ consumer: first, head: Position.make(10n), ...options })
+    const both = yield* Effect.all([begin({ build: "a" }), begin({ build: "b" })], { concurrency: "unbounded" })
+    equal(both.map(({ generation }) => generation), [first, first], "of one that never ran")
+    equal(both.filter(({ isNew }) => isNew).length, 1, "which one of them has begun")
+    equal(new Set(both.map(({ build }) => build)).size, 1, "with its build")
     yield* moveTo(first, first, "worker", [9])
-    equal(yield* begin, first, "as long as it has not come as far as the log went")
+    equal((yield* begin()).generation, first, "as long as it has not come as far as the log went")
+    const beside = { generation: `${first}~1`, build: "c" }
+    equal(yield* begin({ build: "c", isBeside: true }), { ...beside, isNew: true }, "beside it")
+    equal(yield* begin({ isBeside: true }), { ...beside, isNew: false }, "again")
+    equal(yield* begin(), { ...beside, isNew: false }, "the later of both")
+    equal((yield* store.generations(first)).map(({ build }) => build), [both[0]!.build, "c"], "the builds")
+    yield* store.discard(first, beside.generation, [])
     yield* moveTo(first, first, "worker", [10])
-    equal(yield* begin, `${first}~1`, "then another")
+    equal((yield* begin()).generation, `${first}~2`, "then another")
   })
 ]

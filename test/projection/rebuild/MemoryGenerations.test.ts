@@ -21,7 +21,7 @@ it.effect("a generation that was active before the previous one is retired, not 
     yield* claim(consumer)
     const begun: Array<string> = []
     for (let n = 0; n < 3; n++) {
-      const generation = yield* driver.beginGeneration(consumer, Position.start)
+      const { generation } = yield* driver.beginGeneration({ consumer, head: Position.start })
       begun.push(generation)
       yield* claim(generation)
       assert.strictEqual((yield* statuses).at(-1), "building")

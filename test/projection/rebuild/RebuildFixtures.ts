@@ -24,6 +24,8 @@ interface Options {
   readonly version?: number
   readonly onFailure?: "park" | "stop"
   readonly fails?: (n: number) => boolean
+  /** What an event adds; 1 by default. */
+  readonly step?: number
 }
 
 /** Counts events of a type of its own, by id, so that no other test's events are applied. */
@@ -31,14 +33,14 @@ export const counters = () => {
   const name = unique("counters")
   const type = unique("Counted")
   const Counted = Schema.TaggedUnion({ [type]: { id: Schema.String } })
-  const projection = ({ fails, ...options }: Options = {}) =>
+  const projection = ({ fails, step = 1, ...options }: Options = {}) =>
     Projection.make(name, {
       events: Counted,
       document: Count,
       key: (event) => event.id,
       evolve: {
         [type]: (count) => {
-          const n = (count?.n ?? 0) + 1
+          const n = (count?.n ?? 0) + step
           if (fails?.(n) === true) throw new Error("poison")
           return { n }
         }

@@ -35,7 +35,7 @@ for (const partitions of [1, 3]) {
       const store = yield* ProjectionStore.driver
       for (let n = 0; n < 5; n++) yield* EventStore.append(Counted, `s${n}`, [{ _tag: "Counted", n }])
       yield* EventStore.append(Counted, "s0", [{ _tag: "Ignored" }])
-      const generation = yield* store.beginGeneration(counts.id, Position.make(6n))
+      const { generation } = yield* store.beginGeneration({ consumer: counts.id, head: Position.make(6n) })
       yield* store.claim({
         consumer: counts.id,
         generation,

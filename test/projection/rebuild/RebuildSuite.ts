@@ -16,6 +16,7 @@ import type { Stores } from "../../support/AccountFixtures.ts"
 import { comparisons } from "./DocumentComparisonSuite.ts"
 import { generations } from "./GenerationsSuite.ts"
 import { counters, countOf, cutOver, driver, plant, quick, reasonOf, statuses, until } from "./RebuildFixtures.ts"
+import { unfinished } from "./UnfinishedSuite.ts"
 
 const whole: ReadonlyArray<Case<Stores>> = [
   test("a rebuild finds differences, cuts over, and is rolled back, while events arrive", function*() {
@@ -72,14 +73,15 @@ const whole: ReadonlyArray<Case<Stores>> = [
       yield* until(counts, yield* append("b"))
     }).pipe(Effect.provide(Projector.layer([counts])))
     yield* append("a", 4)
-    const stuck = yield* Rebuild.run(counts, { ...quick, batchSize: 2 }).pipe(
+    const stuck = yield* Rebuild.run(counts, { ...quick, build: "a", batchSize: 2 }).pipe(
       Stream.takeUntil(({ detail }) => detail?.includes("poison") === true),
       Stream.runCollect,
       Effect.timeout("30 seconds")
     )
     equal(stuck.at(-1)?.applied, 6, "applied before it was interrupted")
     healed = true
-    const rest = yield* Stream.runCollect(Rebuild.run(counts, quick)).pipe(Effect.timeout("30 seconds"))
+    const resumed = Rebuild.run(counts, { ...quick, build: "a" })
+    const rest = yield* Stream.runCollect(resumed).pipe(Effect.timeout("30 seconds"))
     equal(rest[0]?.generation, stuck[0]?.generation, "the same generation")
     equal(Math.min(rest[0]!.applied, 6), 6, "events applied before, at least")
     equal(rest.at(-1)?.phase, "caught-up", "the last phase")
@@ -94,9 +96,10 @@ const whole: ReadonlyArray<Case<Stores>> = [
     const counts = projection({ partitions: 4 })
     const receipts = yield* Effect.forEach(["a", "b", "c", "d", "e", "f"], (id) => append(id, 3))
     yield* until(counts, receipts.at(-1)!).pipe(Effect.provide(Projector.layer([counts])))
-    const generations = yield* Effect.all([1, 2, 3].map(() => Stream.runCollect(Rebuild.run(counts, quick))), {
-      concurrency: "unbounded"
-    }).pipe(Effect.timeout("50 seconds"))
+    const generations = yield* Effect.all(
+      [1, 2, 3].map(() => Stream.runCollect(Rebuild.run(counts, { ...quick, build: "a" }))),
+      { concurrency: "unbounded" }
+    ).pipe(Effect.timeout("50 seconds"))
     equal(
       generations.map((progress) => progress.at(-1)?.generation),
       [1, 2, 3].map(() => `${counts.id}~1`),
@@ -136,7 +139,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
     yield* Rebuild.rollback(four)
     yield* until(four, yield* append("a")).pipe(Effect.provide(Projector.layer([four])))
     equal(yield* countOf(one, "a"), 4, "after the rollback, with the new number")
-    yield* (yield* driver).beginGeneration(four.id, Position.start)
+    yield* (yield* driver).beginGeneration({ consumer: four.id, head: Position.start, build: "a" })
     yield* (yield* driver).claim({
       consumer: four.id,
       generation: `${four.id}~2`,
@@ -146,7 +149,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
       reads: ConsumerReads.format(ConsumerReads.of(one)),
       lease: Duration.seconds(1)
     })
-    const run = yield* Effect.flip(Stream.runDrain(Rebuild.run(byTag, quick)))
+    const run = yield* Effect.flip(Stream.runDrain(Rebuild.run(byTag, { ...quick, build: "a" })))
     equal(reasonOf(run), "PartitionMismatch", "to resume with another key")
     equal(reasonOf(yield* Effect.flip(Rebuild.cutOver(byTag))), "PartitionMismatch", "to cut over to it")
   })
@@ -158,4 +161,4 @@ const whole: ReadonlyArray<Case<Stores>> = [
  * @since 0.1.0
  * @category suites
  */
-export const rebuilds: ReadonlyArray<Case<Stores>> = [...whole, ...generations, ...comparisons]
+export const rebuilds: ReadonlyArray<Case<Stores>> = [...whole, ...unfinished, ...generations, ...comparisons]
