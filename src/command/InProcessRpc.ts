@@ -21,7 +21,7 @@ import * as JsonCodec from "../personalData/JsonCodec.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type { HandlerOf } from "./Command.ts"
-import { CommandContext } from "./CommandContext.ts"
+import { CommandContext, DefaultActor } from "./CommandContext.ts"
 
 /**
  * Any command or query.
@@ -188,7 +188,7 @@ const requestId = RequestId("0")
 
 /**
  * Calls the handler that the context holds for an Rpc. The handler runs with the services of its layer; the span, the command's
- * context and the position to wait for are the caller's.
+ * context, the position to wait for, and the default actor if the caller has one, are the caller's.
  *
  * @since 0.1.0
  * @category combinators
@@ -219,10 +219,9 @@ export const call = <R extends AnyRpc>(
       Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"]>
     >
     const effect = Rpc.isWrapper(result) ? result.value : result
-    return Effect.provideContext(
-      effect,
-      Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter, HandledEvent.Current)(built)
-    )
+    const services = Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter, HandledEvent.Current)(built)
+    const hasActor = context.mapUnsafe.has(DefaultActor.key)
+    return Effect.provideContext(effect, hasActor ? Context.omit(DefaultActor)(services) : services)
   })
 
 /**

@@ -137,6 +137,38 @@ export const format = (asOf: AsOf): string => {
 
 const expected = "now, version:3, position:42 or instant:2030-01-31T12:00:00Z"
 
+// JavaScript's Date accepts far more, some of it in the time zone of the machine, and takes 31 February for 3 March.
+const rfc3339 =
+  /^((?:[+-][0-9]{2})?[0-9]{4}-[0-9]{2}-[0-9]{2})T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:[0-9]{2})$/
+
+const parseInstant = (text: string): Option.Option<DateTime.Utc> => {
+  const [, date = ""] = rfc3339.exec(text) ?? []
+  const isDate = Option.exists(DateTime.make(`${date}T00:00:00Z`), (day) => DateTime.formatIso(day).startsWith(date))
+  return date !== "" && isDate ? Option.map(DateTime.make(text), DateTime.toUtc) : Option.none()
+}
+
+const expectedInstant = "a date and time with a zone, such as 2030-01-31T12:00:00Z"
+
+/**
+ * An instant as text, for a URL or a command line: a date and time with a zone, as in RFC 3339, such as `2030-01-31T12:00:00Z` or
+ * `2030-01-31T13:00+01:00`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const InstantFromString = Schema.String.check(
+  Schema.makeFilter((text) => Option.isSome(parseInstant(text)) || `must be ${expectedInstant}`, {
+    expected: expectedInstant
+  })
+).pipe(Schema.decodeTo(
+  Schema.toType(Schema.DateTimeUtc),
+  SchemaTransformation.transform({
+    // The check has parsed it.
+    decode: (text) => Option.getOrThrow(parseInstant(text)),
+    encode: DateTime.formatIso
+  })
+))
+
 const parse = (text: string): AsOf | undefined => {
   if (text === "now") return now
   const [, kind, value = ""] = /^(version|position|instant):(.+)$/.exec(text) ?? []
@@ -146,7 +178,7 @@ const parse = (text: string): AsOf | undefined => {
     case "position":
       return Option.getOrUndefined(Option.map(LogPosition.parse(value), position))
     case "instant":
-      return Option.getOrUndefined(Option.map(DateTime.make(value), instant))
+      return Option.getOrUndefined(Option.map(parseInstant(value), instant))
     default:
       return undefined
   }

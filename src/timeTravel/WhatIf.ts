@@ -15,6 +15,7 @@ import * as InProcessRpc from "../command/InProcessRpc.ts"
 import * as AsOf from "../core/AsOf.ts"
 import {
   type AsOfNotReached,
+  ConcurrencyConflict,
   EventStoreError,
   type InvalidCommand,
   invalidRequest,
@@ -23,6 +24,8 @@ import {
 } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import { parseJson } from "../core/json/parseJson.ts"
+import type { StreamId } from "../core/StreamId.ts"
+import * as Version from "../core/Version.ts"
 import type * as Decision from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -31,6 +34,7 @@ import { encodeEvents } from "../eventStore/AppendCodec.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
 import { stateAt } from "./AggregateAsOf.ts"
+import { pinned, versionAsOf } from "./asOfReads.ts"
 import { type DecisionAsOf, modelsAt } from "./DecisionAsOf.ts"
 
 /**
@@ -161,11 +165,13 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
       )
     }
     // The given decider may fold differently under the same evolve version, so stored snapshots must not be used.
-    const start = at._tag === "WhatIf" ? at.start : yield* stateAt(decider, id, at, { snapshots: false })
-    const before = at._tag === "WhatIf" ? at.state : start.state
-    const log = at._tag === "WhatIf"
-      ? at.log
-      : { asOf: at._tag === "Version" ? AsOf.position(start.position) : at, events: [] }
+    const { driver } = (yield* EventStore)[internals]
+    const first = at._tag === "WhatIf" ? at : yield* pinned(driver, at)
+    const start = first._tag === "WhatIf" ? first.start : yield* stateAt(decider, id, first, { snapshots: false })
+    const before = first._tag === "WhatIf" ? first.state : start.state
+    const log = first._tag === "WhatIf"
+      ? first.log
+      : { asOf: first._tag === "Version" ? AsOf.position(start.position) : first, events: [] }
     const models = decider.modelsOf(command._tag, valid)
     const states = models === undefined
       ? undefined
@@ -174,7 +180,7 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
     const written = yield* encodeAsAppend(contract.events, events)
     const decoded = yield* decodeAgain(EventCodec.make(contract.events), written)
     if (events.length > 0) {
-      const { closed } = yield* (yield* EventStore)[internals].driver.streamStatus(name)
+      const { closed } = yield* driver.streamStatus(name)
       // A stream accepts events up to the version that closed it.
       if (Option.isSome(closed) && closed.value.version <= start.version) {
         return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
@@ -191,9 +197,22 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
     }
   })
 
+/** Fails as an append would if the stream did not have the expected version as of a point in time. */
+const requireExpected = Effect.fnUntraced(function*(
+  store: EventStore["Service"],
+  stream: StreamId,
+  expected: Version.Expected | undefined,
+  asOf: AsOf.OfLog
+) {
+  if (expected === undefined || expected === "any") return
+  const actual = yield* versionAsOf(store, stream, asOf)
+  if (!Version.meets(actual, expected)) return yield* new ConcurrencyConflict({ stream, expected, actual })
+})
+
 /**
  * Returns what the command of a decision would do as of a point in time. The given decision decides; it need not be the one in production.
- * `whatIfDecided` fails as `CommandBus.dispatch` would. It writes nothing and needs no handler.
+ * `whatIfDecided` fails as `CommandBus.dispatch` would, also when the stream has another version than the decision expects. It writes nothing and
+ * needs no handler.
  *
  * @since 0.1.0
  * @category accessors
@@ -204,22 +223,25 @@ export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M
   at: AsOf.OfLog
 ): Effect.Effect<
   WhatIfDecisionResult<M, Event.Of<Events>>,
-  Command.DeclaredError<C> | InvalidCommand | AsOfNotReached | EventStoreError,
+  Command.DeclaredError<C> | InvalidCommand | AsOfNotReached | ConcurrencyConflict | EventStoreError,
   EventStore
 > =>
   Effect.gen(function*() {
     const valid = yield* InProcessRpc.commandPayload(decision.command, payload, [decision.events])
     const models = decision.models(valid)
-    const before = yield* modelsAt(models, at)
+    const store = yield* EventStore
+    const { driver } = store[internals]
+    const asOf = yield* pinned(driver, at)
+    const before = yield* modelsAt(models, asOf)
+    const stream = decision.stream === undefined ? undefined : Limits.checkStream(decision.stream(valid))
+    if (stream instanceof EventStoreError) return yield* stream
+    if (stream !== undefined) yield* requireExpected(store, stream, decision.expected, asOf)
     const decided = decision.decide(before.states, valid)
     const events = Result.isResult(decided) ? yield* Effect.fromResult(decided) : decided
     const written = yield* encodeAsAppend(decision.events, events)
-    if (events.length > 0 && decision.stream !== undefined) {
-      const stream = decision.stream(valid)
-      const name = Limits.checkStream(stream)
-      if (name instanceof EventStoreError) return yield* name
-      const { closed } = yield* (yield* EventStore)[internals].driver.streamStatus(name)
-      if (Option.isSome(closed) && AsOf.includes(at, { ...closed.value, recordedAt: closed.value.closedAt })) {
+    if (events.length > 0 && stream !== undefined) {
+      const { closed } = yield* driver.streamStatus(stream)
+      if (Option.isSome(closed) && AsOf.includes(asOf, { ...closed.value, recordedAt: closed.value.closedAt })) {
         return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
       }
     }

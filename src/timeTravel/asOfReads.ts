@@ -13,8 +13,11 @@ import { AsOfNotReached, type EventStoreError, invalidRequest } from "../core/er
 import * as JsonDiff from "../core/json/JsonDiff.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
+import type { StreamId } from "../core/StreamId.ts"
+import * as Version from "../core/Version.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import type { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { requireEvents } from "../eventStore/LogIdentity.ts"
@@ -97,6 +100,40 @@ export const awaitReached = Effect.fnUntraced(function*(
     orElse: () => Effect.flatMap(driver.head, (head) => new AsOfNotReached({ asOf, reached: AsOf.position(head) }))
   })
 })
+
+/**
+ * Returns the position of the last event for `now`, with the id of that event, and any other point in time as it is. Reads of several states as of
+ * the result agree with each other.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const pinned = <A extends AsOf.AsOf>(
+  driver: EventStoreDriver,
+  asOf: A
+): Effect.Effect<A | ReturnType<typeof AsOf.position>, EventStoreError> =>
+  asOf._tag === "Now"
+    ? Effect.flatMap(
+      driver.last,
+      (last) => Effect.map(driver.eventIds([last]), ([id]) => AsOf.position(LogPosition.make(last, id)))
+    )
+    : Effect.succeed(asOf)
+
+/**
+ * Returns the version of a stream as of a point in time; 0 before its first event.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const versionAsOf = (
+  store: EventStore["Service"],
+  stream: StreamId,
+  asOf: AsOf.OfLog
+): Effect.Effect<Version.Version, EventStoreError> =>
+  Effect.map(
+    Stream.runLast(takeAsOf(asOf)(store.readStreamEncoded(stream))),
+    (last) => Option.match(last, { onNone: () => Version.make(0), onSome: ({ version }) => version })
+  )
 
 /**
  * Returns a predicate that tells whether an event is included as of a point in time. It expects events in the order of the log or of a

@@ -116,6 +116,20 @@ export const commands: ReadonlyArray<Case<Stores>> = [
     equal(events.map(({ metadata }) => metadata.actor), ["nightly-job", "ann"], "the actors")
   }),
 
+  test("the default actor of a caller takes precedence over the one of the program", function*() {
+    const id = unique("a")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      yield* CommandBus.dispatch(Deposit, { id, amount: 1 }).pipe(
+        Effect.provideService(CommandContext.DefaultActor, "an administrator")
+      )
+    }).pipe(Effect.provide(accounts.pipe(
+      Layer.provide(Layer.succeed(CommandContext.DefaultActor, "nightly-job"))
+    )))
+    const events = yield* Stream.runCollect((yield* EventStore).readStreamEncoded(`Account-${id}`))
+    equal(events.map(({ metadata }) => metadata.actor), ["nightly-job", "an administrator"], "the actors")
+  }),
+
   test("20 concurrent commands on one instance take effect, each once", function*() {
     const id = unique("a")
     const receipts = yield* Effect.gen(function*() {

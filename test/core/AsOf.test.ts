@@ -43,6 +43,16 @@ describe("AsOf.FromString", () => {
       })
   )
 
+  it("decodes an instant in any zone", () => {
+    for (const text of ["2030-01-31T12:00:00.000Z", "2030-01-31T13:00+01:00", "2030-02-01T01:30:00+13:30"]) {
+      assert.deepStrictEqual(
+        Option.map(decode(`instant:${text}`), AsOf.format),
+        Option.some("instant 2030-01-31T12:00:00.000Z"),
+        text
+      )
+    }
+  })
+
   it("rejects text that is not a point in time", () => {
     const wrong = [
       "",
@@ -57,6 +67,14 @@ describe("AsOf.FromString", () => {
       "position:42_",
       "position:42_x",
       "instant:soon",
+      "instant:5",
+      "instant:2030",
+      "instant:2030-01-31",
+      "instant:2030-01-31T12:00:00",
+      "instant:2030-02-31T12:00:00Z",
+      "instant:2030-01-31T25:00:00Z",
+      "instant:2030-01-31T12:00:00 UTC",
+      "instant:Jan 31 2030 12:00 UTC",
       "Now",
       "now:1"
     ]

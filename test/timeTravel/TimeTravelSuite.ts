@@ -25,6 +25,7 @@ import { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import type * as JsonDiff from "../../src/core/json/JsonDiff.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
+import type * as Position from "../../src/core/Position.ts"
 import type { Receipt } from "../../src/core/Receipt.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
 import * as Version from "../../src/core/Version.ts"
@@ -38,6 +39,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import * as TimeTravel from "../../src/timeTravel/TimeTravel.ts"
 import { First, Third, ThirdHotel } from "../event/UpcasterFixtures.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { ReserveSeat, SeatEvent, ShowDecider } from "../support/Theatre.ts"
 import {
   appendBatch,
   appendRandom,
@@ -408,6 +410,16 @@ const whatIfs = (seed: number) =>
     }
   })
 
+const looksOf = (owner: string) =>
+  Decision.model({ events: SafeEvent, tags: { owner }, initial: 0, evolve: { Looked: (looks) => looks + 1 } })
+
+/** The tag of an error or of its reason; `undefined` for a success. */
+const reasonOf = (result: Result.Result<unknown, { readonly _tag: string }>): string | undefined =>
+  Result.match(result, {
+    onSuccess: () => undefined,
+    onFailure: (error) => error instanceof EventStoreError ? error.reason._tag : error._tag
+  })
+
 /**
  * The past, the differences, and what could have been.
  *
@@ -572,6 +584,55 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     equal((yield* would(7, AsOf.position(position))).states.owned, 3, "accepted as of the earlier position")
     equal((yield* Effect.flip(would(1.5)))._tag, "InvalidCommand", "an invalid payload")
     equal((yield* Effect.flip(would(1, AsOf.position(0n))))._tag, "Poor", "before there was anything")
+  }),
+
+  test("fails where a decision's stream has another version than it expects", function*() {
+    const [run, safe] = [unique("run"), unique("safe")]
+    const payload = { run, safe, owner: unique("owner"), amount: 1 }
+    const stream = `tax-${safe}`
+    const deciding = (expected: Version.Expected) =>
+      Decision.make(Tax, {
+        events: SafeEvent,
+        models: ({ owner }) => ({ looks: looksOf(owner) }),
+        stream: () => stream,
+        expected,
+        decide: (_, c) => [SafeEvent.cases.Taken.make(c)]
+      })
+    let position: Position.Position | undefined
+    for (const actual of upTo(3)) {
+      for (const expected of ["noStream", "streamExists", "any", Version.make(1)] as const) {
+        const decision = deciding(expected)
+        const would = yield* Effect.result(TimeTravel.whatIfDecided(decision, payload, AsOf.now))
+        const error = Version.meets(actual - 1, expected) ? undefined : "ConcurrencyConflict"
+        equal(reasonOf(would), error, `expected ${expected} at ${actual - 1}`)
+        if (error !== undefined) {
+          const does = CommandBus.dispatch(Tax, payload).pipe(Effect.provide(Decision.layer(decision)), Effect.result)
+          equal<unknown>(reasonOf(yield* does), error, `dispatched, expected ${expected} at ${actual - 1}`)
+        }
+        if (position !== undefined) {
+          const then = yield* Effect.result(TimeTravel.whatIfDecided(decision, payload, AsOf.position(position)))
+          equal(reasonOf(then), Version.meets(1, expected) ? undefined : "ConcurrencyConflict", `as of version 1`)
+        }
+      }
+      const receipt = yield* CommandBus.dispatch(Tax, payload).pipe(Effect.provide(Decision.layer(deciding("any"))))
+      position ??= receipt.position
+    }
+  }),
+
+  test("a sequence of what-ifs from now decides on the state and the models of one moment", function*() {
+    const [show, guest] = [unique("show"), unique("guest")]
+    const store = yield* EventStore.EventStore
+    yield* store.append(SeatEvent, `Show-${show}`, [{ _tag: "ShowPlanned", show, seats: 9 }])
+    const first = yield* TimeTravel.whatIf(ShowDecider, ReserveSeat, { show, guest }, AsOf.now)
+    const other = unique("show")
+    yield* store.append(SeatEvent, `Show-${other}`, [1, 2].map(() => ({ _tag: "SeatReserved", show: other, guest })))
+    const second = yield* TimeTravel.whatIf(ShowDecider, ReserveSeat, { show, guest }, first)
+    equal([second.before, second.state], [8, 7], "the free seats")
+    equal(
+      (yield* Effect.flip(TimeTravel.whatIf(ShowDecider, ReserveSeat, { show, guest }, second)))._tag,
+      "TooMany",
+      "of the sequence alone"
+    )
   }),
 
   test("returns the initial state before the first event, an error after the last", function*() {

@@ -111,10 +111,10 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
   HttpApiEndpoint.get("list", "/users", {
     query: {
       status: Schema.optionalKey(UserStatus),
-      registeredFrom: Schema.optionalKey(Schema.DateTimeUtc).annotate({
+      registeredFrom: Schema.optionalKey(AsOf.InstantFromString).annotate({
         description: "Only users who registered at this instant or later, such as 2030-01-31T12:00:00Z."
       }),
-      registeredBefore: Schema.optionalKey(Schema.DateTimeUtc).annotate({
+      registeredBefore: Schema.optionalKey(AsOf.InstantFromString).annotate({
         description: "Only users who registered before this instant."
       }),
       order: Schema.optionalKey(UserOrder).annotate({
@@ -138,7 +138,7 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
       atPosition: Schema.optionalKey(Position.Position).annotate({
         description: "Return the user as of this position of the log, from an earlier response."
       }),
-      atTime: Schema.optionalKey(Schema.DateTimeUtc).annotate({
+      atTime: Schema.optionalKey(AsOf.InstantFromString).annotate({
         description: "Return the user as of this instant, such as 2030-01-31T12:00:00Z."
       })
     }).check(Schema.makeFilter((query) => {
