@@ -1,6 +1,6 @@
 /**
- * The handlers of commands that are built in this program. Layers that are merged overwrite each other's services without an error, so two handlers
- * of one command are found here.
+ * The handlers of commands and queries that are built in this program. Layers that are merged overwrite each other's services without an error, so
+ * two handlers of one command or query are found here.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as InProcessRpc from "./InProcessRpc.ts"
 
 /**
- * What handles commands: an aggregate's decider or a decision. The same owner may be built several times, such as for several stores.
+ * What handles commands or a query: an aggregate's decider, a decision, or the handler of a query. The same owner may be built several times, such as for several stores.
  *
  * @since 0.1.0
  * @category models
@@ -31,7 +31,7 @@ export interface Owner {
  */
 export class HandlerRegistry extends Context.Service<HandlerRegistry, {
   /**
-   * Registers the owner of the handlers of commands for as long as the scope lives. Dies when another owner handles one of them, unless the context has
+   * Registers the owner of the handlers of commands or queries for as long as the scope lives. Dies when another owner handles one of them, unless the context has
    * that handler: then the layer is provided within a program that has it, and replaces it on purpose.
    */
   readonly register: (
@@ -57,7 +57,7 @@ export const layer: Layer.Layer<HandlerRegistry> = Layer.sync(HandlerRegistry, (
         return Effect.die(
           new Error(
             `evsrc: "${rpc._tag}" has two handlers, ${other.name} and ${owner.name}, of which only one would be called; leave one out, or `
-              + "rename one of the two commands"
+              + "rename one of the two definitions"
           )
         )
       }

@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { HandlerOf } from "../command/Command.ts"
+import * as HandlerRegistry from "../command/HandlerRegistry.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type { InvalidQuery } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
@@ -73,7 +74,8 @@ const positionOf = (after: Receipt | LogPosition.LogPosition | Position): LogPos
   typeof after === "object" && "events" in after ? LogPosition.ofReceipt(after) : LogPosition.from(after)
 
 /**
- * Provides the handler of a query. The services that `handle` needs are resolved once, when the layer is built.
+ * Provides the handler of a query. The services that `handle` needs are resolved once, when the layer is built. Dies when another layer of the program
+ * handles the query, unless this one is provided within a program that has the other.
  *
  * **Example** (a handler over a read model)
  *
@@ -92,4 +94,7 @@ export const handler = <Q extends Query.Any, R>(
   query: Q,
   handle: (payload: Query.Payload<Q>) => Effect.Effect<Query.Success<Q>, Query.Error<Q>, R>
 ): Layer.Layer<HandlerOf<Q>, never, R> =>
-  Layer.effectContext(Effect.map(Effect.context<R>(), (context) => InProcessRpc.handlers([[query, handle]], context)))
+  Layer.effectContext(Effect.gen(function*() {
+    yield* HandlerRegistry.register({ definition: handle, name: "a QueryBus.handler" }, [query])
+    return InProcessRpc.handlers([[query, handle]], yield* Effect.context<R>(), { owner: handle })
+  })).pipe(Layer.provide(HandlerRegistry.layer))

@@ -1,7 +1,7 @@
-/** Two handlers of one command in one program. */
+/** Two handlers of one command or query in one program. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Layer, Schema } from "effect"
-import { Aggregate, Command, CommandBus, Decision, EventStore } from "evsrc"
+import { Aggregate, Command, CommandBus, Decision, EventStore, Query, QueryBus } from "evsrc"
 
 const Closed = Schema.TaggedUnion({ Closed: { id: Schema.String } })
 const Close = Command.make("Close", { payload: { id: Schema.String } })
@@ -61,4 +61,30 @@ describe("two handlers of one command", () => {
       const both = Effect.all([closeIn(Aggregate.layer(order)), Effect.provide(inner, Aggregate.layer(order)), inner])
       assert.deepStrictEqual((yield* both).map(({ stream }) => stream), ["Order-a", "Cart-a", "Cart-a"])
     }).pipe(Effect.provide(EventStore.layerMemory)))
+})
+
+describe("two handlers of one query", () => {
+  const Count = Query.make("Count", { payload: {}, success: Schema.Int })
+  const answering = (answer: number) => QueryBus.handler(Count, () => Effect.succeed(answer))
+  const [one, two] = [answering(1), answering(2)]
+  const ask = QueryBus.ask(Count, {})
+
+  it.effect("in one layer are rejected, in either order", () =>
+    Effect.gen(function*() {
+      for (const layers of [Layer.merge(one, two), Layer.merge(two, one)]) {
+        const message = Cause.pretty(yield* Effect.flip(Effect.sandbox(Effect.provide(ask, layers))))
+        assert.include(message, `"Count" has two handlers`)
+      }
+    }))
+
+  it.effect("may be the same one, one within the other, and one after the other", () =>
+    Effect.gen(function*() {
+      const inner = Effect.provide(ask, two)
+      const all = Effect.all([
+        Effect.provide(ask, Layer.merge(one, Layer.fresh(one))),
+        Effect.provide(inner, one),
+        inner
+      ])
+      assert.deepStrictEqual(yield* all, [1, 2, 2])
+    }))
 })
