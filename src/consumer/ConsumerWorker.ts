@@ -26,6 +26,7 @@ import * as Metrics from "../core/telemetry/Metrics.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
+import * as LockHolders from "../eventStore/LockHolders.ts"
 import type { BatchProcessor } from "./BatchProcessor.ts"
 import type { ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
@@ -349,10 +350,27 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   const standby = isStandby ? yield* standbyOf(worker, generation) : undefined
   const state = yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby, last: yield* lastOf(worker) })
   yield* publish(worker)
+  yield* logHeldBack(worker)
   yield* worker.logs.parked.summarize()
   yield* worker.logs.attempts.summarize()
   return WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
 })
+
+/** Logs, once in an outage, that a transaction holds back all readers, and which one. */
+const logHeldBack = (worker: Worker): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { events, outages, processor: { consumer }, settings, state } = worker
+    if (!state.isHeldBack) return outages.succeeded("head")
+    return LockHolders.observe(events[internals].driver).pipe(
+      Effect.timeout(Duration.times(settings.lease, 1 / 6)),
+      Effect.map(LockHolders.describeAppend),
+      Effect.orElseSucceed(() => "Health names it"),
+      Effect.flatMap((holder) => {
+        const message = `${consumer.id} waits: ${WorkerState.heldBack(statusOf(worker))}: ${holder}`
+        return outages.failed({ source: "head", kind: "head", message, cause: Cause.empty })
+      })
+    )
+  })
 
 /** Returns the position of the last committed event, if the log answers in time: the next heartbeat must not be late. */
 const lastOf = ({ events, settings }: Worker): Effect.Effect<Position.Position | undefined> =>

@@ -34,6 +34,8 @@ interface Shared {
   readonly seen: { readonly position: Position.Position; readonly head: Position.Position }
   /** The position of the last committed event, as of the last claim that could read it. */
   readonly last: Position.Position
+  /** Whether, at the last claim, readers had not reached the event that was the last committed one at the claim before. */
+  readonly isHeldBack: boolean
   /** For how long the next yield lasts. It only grows: a process that met one event of newer code will meet others. */
   readonly yieldFor: Duration.Duration
 }
@@ -138,6 +140,7 @@ export const initial = (now: number, { lease, retryDelay }: Timing): WorkerState
   heartbeat: now,
   seen: { position: Position.start, head: Position.start },
   last: Position.start,
+  isHeldBack: false,
   yieldFor: Duration.max(retryDelay.first, lease)
 })
 
@@ -155,7 +158,14 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
       return { ...state, generation: event.generation, partitions: without(state.partitions, event.lost) }
     case "Reconciled": {
       const yielding = yieldAt(state, event.claimedAt)
-      const shared: Shared = { ...sharedOf(state), seen: event.standby ?? state.seen, last: event.last ?? state.last }
+      const shared: Shared = {
+        ...sharedOf(state),
+        seen: event.standby ?? state.seen,
+        last: event.last ?? state.last,
+        isHeldBack: Array.from(state.partitions.values()).some(({ head, state: kind }) =>
+          kind === "live" && head < state.last
+        )
+      }
       if (yielding !== undefined) return { ...shared, _tag: "Yielding", yielding }
       return { ...shared, _tag: event.standby === undefined ? "Working" : "Standby" }
     }
@@ -243,17 +253,30 @@ export const statusOf = (
   consumer: string,
   state: WorkerState,
   partitions: number
-): ConsumerStatus.ConsumerStatus => ({
-  consumer,
-  ...ConsumerStatus.combine(
+): ConsumerStatus.ConsumerStatus => {
+  const combined = ConsumerStatus.combine(
     { ...state.seen, parked: 0, ...workerStatusOf(state) },
     Array.from(state.partitions.values()),
     state.last
-  ),
-  partitions,
-  applied: state.applied,
-  heartbeat: state.heartbeat
-})
+  )
+  return {
+    consumer,
+    ...combined,
+    detail: combined.state === "live" && state.isHeldBack ? heldBack(combined) : combined.detail,
+    partitions,
+    applied: state.applied,
+    heartbeat: state.heartbeat
+  }
+}
+
+/**
+ * Returns the text that readers do not get to the last committed event.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const heldBack = ({ head, last }: Pick<ConsumerStatus.ConsumerStatus, "head" | "last">): string =>
+  `a transaction holds back all readers at position ${head}, while events up to position ${last} are committed`
 
 /** Requests of other processes are noticed within so many milliseconds while a stream is parked. */
 const requestInterval = 1_000
@@ -280,8 +303,8 @@ const yieldOf = (state: WorkerState): Yield | undefined =>
   state._tag === "Yielding" || state._tag === "Failing" ? state.yielding : undefined
 
 const sharedOf = (
-  { applied, generation, heartbeat, last, partitions, retryDelays, seen, yieldFor }: WorkerState
-): Shared => ({ applied, generation, heartbeat, last, partitions, retryDelays, seen, yieldFor })
+  { applied, generation, heartbeat, isHeldBack, last, partitions, retryDelays, seen, yieldFor }: WorkerState
+): Shared => ({ applied, generation, heartbeat, isHeldBack, last, partitions, retryDelays, seen, yieldFor })
 
 const nextDelay = (last: Duration.Duration | undefined, { retryDelay: { first, max } }: Timing): Duration.Duration =>
   last === undefined ? first : Duration.min(Duration.times(last, 2), max)

@@ -21,6 +21,7 @@ import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver, EventType } from "../eventStore/EventStoreDriver.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as ConsumerHealth from "./ConsumerHealth.ts"
+import * as HealthLog from "./HealthLog.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 import * as LogHealth from "./LogHealth.ts"
 
@@ -96,6 +97,7 @@ export const of = Effect.fn("Health.of")(function*(
     ...HealthStatus.worstOf([logHealth, ...all], (one) => "consumer" in one ? one.consumer : "log")
   }
   yield* Metric.update(Metrics.heldBackSeconds, logHealth.lag.seconds)
+  yield* Metric.update(Metrics.logHealth, HealthStatus.rank(logHealth.status))
   yield* Effect.forEach(all, publish, { discard: true })
   return health
 })
@@ -153,6 +155,11 @@ const reportsAfter = ({ base, next }: Reports, health: Health): Reports => {
 /**
  * Checks the health at intervals, so that the gauges show consumers whether or not this process runs them.
  *
+ * **Details**
+ *
+ * It logs a line, with the reasons, for a consumer or the log that has not been green for longer than `maxWait`, another when yellow turns red,
+ * and one when it is green again.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -165,7 +172,16 @@ export const watch = (
 ): Effect.Effect<void, never, EventStore | ProjectionStore | Scope.Scope> =>
   Effect.flatMap(make(consumers, options), (check) => {
     const outages = OutageLog.make("The health check")
-    const checkOnce = OutageLog.watch(outages, "The health of consumers could not be checked", check)
+    const logged = HealthLog.make(limitsOf(options).maxWait)
+    const checkOnce = OutageLog.watch(
+      outages,
+      "The health of consumers could not be checked",
+      Effect.tap(check, ({ consumers, log }) =>
+        logged.report([
+          { name: "the log", ...log },
+          ...consumers.map((one) => ({ name: one.consumer, ...one }))
+        ]))
+    )
     return Effect.asVoid(Effect.forkScoped(Background.withoutSpans(
       Effect.repeat(checkOnce, Schedule.spaced(options.interval ?? "10 seconds"))
     )))

@@ -3,12 +3,12 @@
  *
  * @since 0.1.0
  */
-import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import type { EventStoreDriver, InFlightAppend, LockHolder } from "../eventStore/EventStoreDriver.ts"
+import * as LockHolders from "../eventStore/LockHolders.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 
 /**
@@ -42,9 +42,7 @@ export interface LogHealth extends HealthStatus.Assessment {
  * @since 0.1.0
  * @category models
  */
-export interface LogEnd extends Pick<LogHealth, "head" | "last" | "inFlight" | "lockHolders"> {
-  readonly at: DateTime.Utc
-}
+export interface LogEnd extends LockHolders.Observed, Pick<LogHealth, "head" | "last"> {}
 
 /**
  * Reads the end of the log.
@@ -53,12 +51,10 @@ export interface LogEnd extends Pick<LogHealth, "head" | "last" | "inFlight" | "
  * @category constructors
  */
 export const read = Effect.fnUntraced(function*(log: EventStoreDriver): Effect.fn.Return<LogEnd, EventStoreError> {
-  const lockHolders = yield* log.lockHolders
   // The mark first: what is committed in between has not waited.
   const head = yield* log.head
   const last = yield* log.last
-  const { appends, readAt } = yield* log.inFlight
-  return { head, last, inFlight: appends, lockHolders, at: readAt }
+  return { head, last, ...yield* LockHolders.observe(log) }
 })
 
 /** The limits by which locks are judged, in seconds. */
@@ -94,7 +90,7 @@ export const of = Effect.fnUntraced(function*(
   const problems = [
     ...ofAppends,
     ...problemsOfLocks(end, limits).filter(({ holder }) =>
-      ofAppends.every(({ reason }) => !reason.includes(`${nameOf(holder)} `))
+      ofAppends.every(({ reason }) => !reason.includes(`${LockHolders.nameOf(holder)} `))
     )
   ]
   return {
@@ -128,14 +124,14 @@ const problemsOfAppends = (
     {
       seconds,
       reason: `no reader gets past position ${head}, while ${HealthStatus.eventsWait(events)}, the oldest for `
-        + `${HealthStatus.seconds(seconds)}: ${describeAppend(end, holders[0])}`
+        + `${HealthStatus.seconds(seconds)}: ${LockHolders.describeAppend(end)}`
     },
     ...(longest === undefined ? [] : [{
       seconds: longest.seconds,
       reason:
         `${waiting.length === 1 ? "1 append waits" : `${waiting.length} appends wait`} for a lock, the longest for `
         + `${HealthStatus.seconds(longest.seconds)}: ${
-          describeAppend(end, holders.find(({ lowWaterMark }) => lowWaterMark === longest.lowWaterMark))
+          LockHolders.describeAppend(end, holders.find(({ lowWaterMark }) => lowWaterMark === longest.lowWaterMark))
         }`
     }])
   ].filter((problem) => problem.seconds > maxWait)
@@ -150,7 +146,7 @@ const problemsOfLocks = (end: LogEnd, { maxWait }: Limits) =>
     holder,
     seconds: secondsHeld(end, holder),
     reason: `${holder.waiting === 1 ? "1 session waits" : `${holder.waiting} sessions wait`} for a lock of another: ${
-      describeLocks(end, holder)
+      LockHolders.describe(end, holder)
     }`
   })).filter(({ seconds }) => seconds > maxWait)
 
@@ -170,41 +166,4 @@ export const idleHolders = (end: LogEnd, { maxWait }: Limits): ReadonlyArray<str
   end.lockHolders.filter((holder) =>
     holder.waiting === 0 && (holder.pid === undefined || holder.state?.startsWith("idle in transaction") === true) &&
     secondsHeld(end, holder) > maxWait
-  ).slice(0, maxHolders).map((holder) => describeLocks(end, holder))
-
-type Holder = Pick<InFlightAppend, "pid" | "role" | "application" | "prepared" | "state" | "since">
-
-const nameOf = ({ pid, prepared }: Holder): string =>
-  pid === undefined ? `the prepared transaction "${prepared ?? "unknown"}"` : `the session ${pid}`
-
-/** Names a transaction and what it holds, and says how to end it. */
-const describe = (holder: Holder, querySince: DateTime.Utc | undefined, holds: string, at: DateTime.Utc): string => {
-  const { application, pid, role, since, state } = holder
-  const ago = (time: DateTime.Utc) => `${HealthStatus.seconds(HealthStatus.secondsBetween(time, at))} ago`
-  const age = since === undefined ?
-    "" :
-    `, its transaction began ${ago(since)}${
-      querySince === undefined ? "" : ` and its last statement ${ago(querySince)}`
-    }`
-  const details = [
-    ...(role === undefined ? [] : [`role "${role}"`]),
-    ...(application === undefined || application === "" ? [] : [`application "${application}"`]),
-    ...(state === undefined ? [] : [state])
-  ]
-  return `${nameOf(holder)}${pid === undefined ? "" : ` (${details.join(", ")})`} holds ${holds}${age}; end it with ${
-    pid === undefined ? "COMMIT PREPARED or ROLLBACK PREPARED" : `SELECT pg_terminate_backend(${pid})`
-  }`
-}
-
-const describeAppend = ({ at, lockHolders }: LogEnd, holder: InFlightAppend | undefined): string =>
-  holder === undefined
-    ? "the transaction that held the lock has just ended"
-    : describe(
-      holder,
-      lockHolders.find(({ pid }) => pid !== undefined && pid === holder.pid)?.querySince,
-      "the in-flight low-water mark of an append",
-      at
-    )
-
-const describeLocks = ({ at }: LogEnd, holder: LockHolder): string =>
-  describe(holder, holder.querySince, holder.locks.join(" and "), at)
+  ).slice(0, maxHolders).map((holder) => LockHolders.describe(end, holder))

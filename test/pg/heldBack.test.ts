@@ -1,7 +1,7 @@
 /** Readers that a lock holds back: they wait and skip nothing, health names the holder, and the guide's statements prevent it. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Option, Predicate, Redacted, Schedule, Stream } from "effect"
+import { Effect, Fiber, Layer, Logger, Option, Predicate, Redacted, Schedule, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { EventStore, Health, ProjectionStore, Projector } from "evsrc"
 import { PgMigrations, PgStores } from "evsrc/pg"
@@ -137,6 +137,9 @@ describe.concurrent("a role that may only connect", () => {
   }
 })
 
+/** The log of a worker that is held back. */
+const lines: Array<string> = []
+
 const appendOne = (stream: string) =>
   `select 1 from evsrc.append_one(true, '${stream}', null, null, gen_random_uuid(), 'Ticked', 1, '{"n":0}', '{}')`
 
@@ -146,6 +149,7 @@ describe.concurrent("health", () => {
     () =>
       inDatabase((sql, url, name) =>
         Effect.gen(function*() {
+          lines.length = 0
           const documents = yield* ProjectionStore.ProjectionStore
           const { position } = yield* tick("a", 1)
           yield* documents.awaitPosition(Ticks, position, "30 seconds")
@@ -172,6 +176,15 @@ describe.concurrent("health", () => {
           const status = Effect.flatMap(Projector.Projector, ({ status }) => status)
           const [held] = yield* until(status, ([one]) => one?.last === red.log.last)
           assert.deepStrictEqual([held?.position, held?.head, held?.lag], [1n, 1n, red.log.last - 1n])
+          const [told] = yield* until(status, ([one]) => one?.detail !== undefined)
+          const inWords =
+            `a transaction holds back all readers at position 1, while events up to position ${red.log.last} are committed`
+          assert.strictEqual(told?.detail, inWords)
+          assert.strictEqual(lines.length, 1)
+          assert.include(
+            lines[0],
+            `Warn ticks@1 waits: ${inWords}: the session ${pid} (role "${name}_writer", application "shop"`
+          )
 
           // The operator does as the reason says.
           yield* sql`select pg_terminate_backend(${pid})`
@@ -182,9 +195,20 @@ describe.concurrent("health", () => {
           )
           const green = yield* until(Health.of([Ticks], limits), ({ status }) => status === "green")
           assert.deepStrictEqual([green.log.lag.events, ofConsumer(green).lag.events], [0, 0])
-          yield* until(status, ([one]) => one?.lag === 0n)
+          const [green2] = yield* until(status, ([one]) => one?.lag === 0n && one.detail === undefined)
+          assert.strictEqual(green2?.state, "live")
+          yield* until(Effect.sync(() => lines.at(-1) ?? ""), (line) =>
+            line.startsWith("Info ticks@1 has recovered after"))
+          assert.strictEqual(lines.length, 2)
           assert.deepStrictEqual(Option.getOrUndefined(yield* ProjectionStore.get(Ticks, "all")), { count: 169 })
-        }).pipe(Effect.provide(Projector.layer([Ticks])))
+        }).pipe(
+          Effect.provide(Projector.layer([Ticks], { lease: "1 second" })),
+          Effect.provide(Logger.layer([Logger.make(({ logLevel, message }) => {
+            if (!String(message).startsWith("Projector.layer runs")) {
+              lines.push(`${logLevel} ${String(message)}`)
+            }
+          })]))
+        )
       ),
     60_000
   )

@@ -168,6 +168,16 @@ export const heldBackSeconds = Metric.gauge("evsrc_readers_held_back_seconds", {
 })
 
 /**
+ * 0 while the log is green, 1 while it is yellow, 2 while it is red: whether a transaction holds back readers or appends. `Health` updates it.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const logHealth = Metric.gauge("evsrc_log_health", {
+  description: "0 while the log is green, 1 while it is yellow, 2 while it is red"
+})
+
+/**
  * The age of the last heartbeat of a consumer's workers, in seconds, by the attribute `consumer`.
  *
  * @since 0.1.0

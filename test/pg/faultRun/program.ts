@@ -84,8 +84,8 @@ export const Rooms = Projection.make("rooms", {
 export const consumers = [Sums, Handled, Effects] as const
 
 export const deadlines = {
-  statementTimeout: "2 seconds",
-  connectionTimeout: "2 seconds",
+  statementTimeout: "3 seconds",
+  connectionTimeout: "3 seconds",
   lockTimeout: "1 second",
   idleInTransactionTimeout: "2 seconds",
   transactionTimeout: "5 seconds"

@@ -98,7 +98,7 @@ const makeRun = Effect.fnUntraced(function*(options: Options) {
     problems.push(text)
     return tell(`PROBLEM: ${text}`)
   }
-  const run: Run = { options, bound: 60_000, ...options, outcomes: [], story, problems, tell, problem, isOver: false }
+  const run: Run = { options, bound: 120_000, ...options, outcomes: [], story, problems, tell, problem, isOver: false }
   return run
 })
 
@@ -129,7 +129,7 @@ const appender = (run: Run, name: string) =>
     }
   }).pipe(Random.withSeed(`${run.options.seed} ${name}`))
 
-const pause = Effect.flatMap(Random.nextIntBetween(50, 250), Effect.sleep)
+const pause = Effect.flatMap(Random.nextIntBetween(100, 400), Effect.sleep)
 
 const attempts = Effect.fnUntraced(function*(run: Run, { id, run: call, size }: Call) {
   let isUnknown = false
@@ -153,15 +153,17 @@ const reader = (run: Run) =>
     }
   }).pipe(Random.withSeed(`${run.options.seed} reader`))
 
-/** Asks for retries, which fail while the events are broken. */
+/** Asks for retries, which fail while the events are broken: of all keys once, and then of single ones. */
 const retrier = (run: Run) =>
   Effect.gen(function*() {
+    yield* answer(run, "retry of all", Parking.retryAll(Sums, { timeout: "20 seconds" }))
     while (!run.isOver) {
-      yield* answer(run, "retry", Parking.retryAll(Sums, { timeout: "5 seconds" }))
-      yield* answer(run, "count", Parking.count(Effects))
-      yield* Effect.sleep("2 seconds")
+      const stream = `Broken-${yield* Random.nextIntBetween(1, Math.min(run.options.parked, 90))}`
+      yield* answer(run, `retry of ${stream}`, Parking.retry(Sums, stream, { timeout: "5 seconds" }))
+      yield* answer(run, "count of parked keys", Parking.count(Effects))
+      yield* Effect.sleep("1 second")
     }
-  })
+  }).pipe(Random.withSeed(`${run.options.seed} retrier`))
 
 /** A program's own query on the client has no deadline. One is always in flight. */
 const plantedReader = (run: Run) =>
@@ -174,7 +176,7 @@ const plantedReader = (run: Run) =>
 
 const callers = (run: Run) =>
   Effect.all([
-    ...Array.from({ length: 6 }, (_, index) => appender(run, `caller ${index}`)),
+    ...Array.from({ length: 5 }, (_, index) => appender(run, `caller ${index}`)),
     reader(run),
     retrier(run),
     ...run.options.planted === "caller" ? [plantedReader(run), plantedReader(run)] : []

@@ -44,7 +44,7 @@ const writer = (name: string) =>
         ? String(exit.value.position)
         : Option.match(Exit.findErrorOption(exit), { onNone: () => `not typed: ${exit.cause}`, onSome: tagOf })
       console.log(JSON.stringify([id, size, result, took]))
-      yield* Effect.sleep(Duration.millis(yield* Random.nextIntBetween(50, 250)))
+      yield* Effect.sleep(Duration.millis(yield* Random.nextIntBetween(100, 400)))
     }
   }).pipe(Random.withSeed(`${FAULT_SEED} ${name}`))
 

@@ -1,0 +1,43 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Logger } from "effect"
+import { TestClock } from "effect/testing"
+import type { Health } from "evsrc"
+import * as HealthLog from "../../src/operations/HealthLog.ts"
+
+describe("the log of health", () => {
+  it.effect("has a line when a part has not been green for long, when it turns red, and when it is green again", () => {
+    const lines: Array<string> = []
+    return Effect.gen(function*() {
+      const log = HealthLog.make(10)
+      const reportAfter = Effect.fnUntraced(
+        function*(seconds: number, status: Health.Status, ...reasons: Array<string>) {
+          lines.length = 0
+          yield* TestClock.adjust(`${seconds} seconds`)
+          yield* log.report([
+            { name: "users@1", status, reasons },
+            { name: "the log", status: "green", reasons: [] }
+          ])
+          return [...lines]
+        }
+      )
+      assert.deepStrictEqual(yield* reportAfter(0, "yellow", "it is behind"), [])
+      assert.deepStrictEqual(yield* reportAfter(9, "red", "it is stalled"), [])
+      assert.deepStrictEqual(yield* reportAfter(1, "green"), [], "for a moment")
+
+      yield* reportAfter(0, "yellow", "it is behind")
+      assert.deepStrictEqual(yield* reportAfter(10, "yellow", "it is behind"), [
+        "Warn: Health: users@1 is yellow: it is behind"
+      ])
+      assert.deepStrictEqual(yield* reportAfter(10, "yellow", "it is behind"), [])
+      assert.deepStrictEqual(yield* reportAfter(10, "red", "a", "b", "c", "d", "e"), [
+        "Error: Health: users@1 is red: a; b; c; and 2 more"
+      ])
+      assert.deepStrictEqual(yield* reportAfter(10, "red", "a"), [])
+      assert.deepStrictEqual(yield* reportAfter(10, "yellow", "a"), [])
+      assert.deepStrictEqual(yield* reportAfter(10, "red", "a"), ["Error: Health: users@1 is red: a"])
+      assert.deepStrictEqual(yield* reportAfter(5, "green"), ["Info: Health: users@1 is green again after 1m 5s"])
+    }).pipe(Effect.provide(Logger.layer([
+      Logger.make(({ logLevel, message }) => void lines.push(`${logLevel}: ${String(message)}`))
+    ])))
+  })
+})
