@@ -8,6 +8,8 @@ import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import * as Prebuilt from "./Prebuilt.ts"
 import type { Settings } from "./Settings.ts"
 
+export const applicationName = "evsrc-example-users"
+
 /** Imported on demand, because it contains all of PostgreSQL. */
 const embedded = (dataDir: string) =>
   Layer.unwrap(Effect.map(
@@ -17,9 +19,9 @@ const embedded = (dataDir: string) =>
 
 export const layer = ({ databaseUrl, dataDir }: Pick<Settings, "databaseUrl" | "dataDir">) =>
   Layer.merge(PgEventStore.layer, PgProjectionStore.layer).pipe(
-    Layer.provide(
+    Layer.provideMerge(
       databaseUrl === undefined
         ? embedded(dataDir)
-        : PgClient.layer({ url: databaseUrl, applicationName: "evsrc-example-users", keepAlive: "10 seconds" })
+        : PgClient.layer({ url: databaseUrl, applicationName, keepAlive: "10 seconds" })
     )
   )

@@ -10,6 +10,7 @@ import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as App from "./App.ts"
 import * as Observability from "./Observability.ts"
+import * as Provoke from "./Provoke.ts"
 import * as Settings from "./Settings.ts"
 import * as StartupMessages from "./StartupMessages.ts"
 import * as Storage from "./Storage.ts"
@@ -21,7 +22,7 @@ const program = Effect.gen(function*() {
     ({ address }) => Console.log(StartupMessages.welcome(address, settings))
   )
   const running = Layer.effectDiscard(announce).pipe(
-    Layer.provide(App.layer(settings)),
+    Layer.provide([App.layer(settings), Provoke.layer(settings.provoke)]),
     Layer.provide(Storage.layer(settings))
   )
   return yield* Layer.launch(running).pipe(

@@ -14,6 +14,7 @@ const guides = {
   "read-models": 12,
   "replay": 6,
   "snapshots": 6,
+  "stalls": 1,
   "subscriptions": 3,
   "testing": 6,
   "time-travel": 9,

@@ -14,7 +14,7 @@ import * as Script from "../support/Script.ts"
 import { at, client, poll } from "./UsersProgram.ts"
 
 /** Overrides variables that may be set where the tests run. */
-const unset = { PORT: "0", HOST: "", DATABASE_URL: "", EVSRC_DATA: "", OTEL_EXPORTER_OTLP_ENDPOINT: "" }
+const unset = { PORT: "0", HOST: "", DATABASE_URL: "", EVSRC_DATA: "", PROVOKE: "", OTEL_EXPORTER_OTLP_ENDPOINT: "" }
 
 const launch = (env: Readonly<Record<string, string>>) =>
   Script.start(import.meta.resolve("../../examples/http/start.ts"), { env: { ...unset, ...env } })
@@ -100,6 +100,8 @@ describe("on the embedded PostgreSQL", () => {
       const { url: DATABASE_URL } = yield* freshDatabase
       yield* Effect.all([
         expectRefusal({ EVSRC_DATA }, /folder .* in use by process \d+/),
+        expectRefusal({ EVSRC_DATA, PROVOKE: "outage" }, /PROVOKE=outage needs a PostgreSQL server; set DATABASE_URL/),
+        expectRefusal({ EVSRC_DATA, PROVOKE: "fire" }, /PROVOKE must be one of held-back, .*, not "fire"/),
         expectRefusal({ DATABASE_URL, PORT: port }, new RegExp(`port ${port} .* in use.*PORT`)),
         expectRefusal({ EVSRC_DATA: import.meta.dirname }, /is not empty/),
         expectRefusal({ EVSRC_DATA: join(import.meta.filename, "x") }, /Cannot use the folder/)

@@ -75,7 +75,8 @@ const expected = new Set([
   "Rejected",
   "ConcurrencyConflict",
   "AppendConditionFailed",
-  "StillParked"
+  "StillParked",
+  "NotParked"
 ])
 
 /** A run, as its parts see it. */
@@ -220,6 +221,12 @@ const startWorkers = Effect.fnUntraced(function*(run: Run, databaseUrl: string, 
 const withoutParked = (health: Health.Health): ReadonlyArray<string> =>
   health.reasons.filter((reason) => !/\d+ keys? (is|are) parked/.test(reason))
 
+/** Until all have parked what is broken. */
+const behind = (health: Health.Health): ReadonlyArray<string> => [
+  ...withoutParked(health),
+  ...health.consumers.flatMap(({ consumer, lag }) => lag.events === 0 ? [] : [`${consumer} is behind`])
+]
+
 /** Waits until the reasons of the health satisfy a condition. Returns the last reasons if that takes longer than the bound. */
 const awaitReasons = Effect.fnUntraced(function*(
   { bound }: Run,
@@ -316,7 +323,7 @@ export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Retu
   const asMonitor = Effect.provideContext(monitor)
 
   yield* asMonitor(park(options.parked))
-  const started = yield* asMonitor(awaitReasons(run, withoutParked, (reasons) => reasons.length === 0))
+  const started = yield* asMonitor(awaitReasons(run, behind, (reasons) => reasons.length === 0))
   if (started.missing !== undefined) yield* problem(`not green at the start: ${started.missing.join("; ")}`)
   yield* tell("all work")
   const calling = yield* Effect.forkScoped(Effect.provideContext(callers(run), suffering))

@@ -1,0 +1,301 @@
+/** Each text that docs/stalls.md quotes is what the code says, but for numbers and names. */
+import { assert, describe, it } from "@effect/vitest"
+import { Context, DateTime, Duration, Effect, Layer, Logger, Schedule, Schema } from "effect"
+import type { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
+import {
+  EventStore,
+  EventStoreError,
+  Health,
+  Position,
+  Projection,
+  ProjectionBehind,
+  ProjectionStore,
+  Projector,
+  StillParked,
+  StoreUnavailable,
+  StreamId,
+  Subscription
+} from "evsrc"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
+import * as WorkerState from "../../src/consumer/WorkerState.ts"
+import { internals } from "../../src/core/internals.ts"
+import type { InFlightAppend, LockHolder } from "../../src/eventStore/EventStoreDriver.ts"
+import * as HealthStatus from "../../src/operations/HealthStatus.ts"
+import * as LockHolderError from "../../src/pg/append/LockHolder.ts"
+import * as LockWaits from "../../src/pg/append/LockWaits.ts"
+import * as PgConnections from "../../src/pg/PgConnections.ts"
+import * as PgDeadlines from "../../src/pg/PgDeadlines.ts"
+import * as PgErrors from "../../src/pg/PgErrors.ts"
+import { read, section, tableOf } from "./Markdown.ts"
+import { memory, Sold } from "./orders.ts"
+
+const guide = read("docs/stalls.md")
+
+/** Durations are some duration. */
+const normal = (text: string) => text.replaceAll(/\d+(\.\d+)?/g, "N").replaceAll(/\bN ?(ms|s|m)\b/g, "N s")
+
+/** The quoted symptoms of a section. */
+const symptomsOf = (heading: string) => tableOf(section(guide, heading)).map(([symptom = ""]) => symptom)
+
+/** Compares the symptoms of a section with what the code has said. */
+const assertSaid = (heading: string, said: ReadonlyArray<string>) => {
+  const missing = symptomsOf(heading).filter((symptom) => !said.some((text) => normal(text).includes(normal(symptom))))
+  assert.deepStrictEqual(missing, [], `the code said:\n${said.join("\n")}`)
+}
+
+const session: InFlightAppend = {
+  pid: 4711,
+  role: "app",
+  application: "orders",
+  prepared: undefined,
+  state: "idle in transaction",
+  since: undefined,
+  lowWaterMark: Position.make(41n),
+  waitingSince: undefined
+}
+const holder = (at: DateTime.Utc, waiting: number, ...locks: ReadonlyArray<string>): LockHolder => ({
+  ...session,
+  application: "psql",
+  since: at,
+  querySince: at,
+  locks,
+  waiting,
+  waitingSince: undefined
+})
+
+const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+const tick = (n: number) =>
+  Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick, "User-1", [Tick.cases.Ticked.make({ n })]))
+const users = (options: { readonly onFailure?: "park" | "stop"; readonly isBroken?: boolean } = {}) =>
+  Projection.make("users", {
+    events: Tick,
+    document: Schema.Int,
+    partitionBy: "stream",
+    key: (_, { stream }) => stream,
+    onFailure: options.onFailure ?? "park",
+    evolve: {
+      Ticked: (n) => {
+        if (options.isBroken === true) throw new Error("broken")
+        return (n ?? 0) + 1
+      }
+    }
+  })
+
+describe("docs/stalls.md", () => {
+  it.effect("quotes what health and appends say of locks", () =>
+    Effect.gen(function*() {
+      const { driver: log } = (yield* EventStore.EventStore)[internals]
+      yield* Effect.forEach(Array.from({ length: 42 }, (_, n) => n), tick, { discard: true })
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      yield* driver.claim({
+        consumer: "users@1",
+        owner: "worker-1",
+        partitions: 1,
+        partitionedBy: "stream",
+        reads: "",
+        lease: Duration.seconds(10)
+      })
+      const since = yield* DateTime.now
+      yield* TestClock.adjust("40 seconds")
+      const reasonsOf = Effect.fnUntraced(
+        function*(appends: ReadonlyArray<InFlightAppend>, holders: ReadonlyArray<LockHolder>) {
+          const held = yield* EventStore.make({
+            ...log,
+            head: Effect.succeed(Position.make(41n)),
+            inFlight: Effect.map(log.inFlight, ({ readAt }) => ({ readAt, appends })),
+            lockHolders: Effect.succeed(holders)
+          })
+          const { reasons } = yield* Effect.provideService(Health.of([users()]), EventStore.EventStore, held)
+          return reasons.map((reason) => reason.replace("1 event waits", "168 events wait"))
+        }
+      )
+      const waiting = { ...session, pid: 1, waitingSince: since }
+      const prepared = { ...session, pid: undefined, prepared: "order 7", state: undefined, since }
+      assertSaid("## A transaction holds a lock", [
+        ...yield* reasonsOf(
+          [{ ...session, since }],
+          [holder(since, 0, "the in-flight low-water mark of an append")].map((one) => ({
+            ...one,
+            application: "orders"
+          }))
+        ),
+        ...yield* reasonsOf([{ ...session, state: "idle" }, waiting, { ...waiting, pid: 2 }], []),
+        ...yield* reasonsOf([], [holder(since, 3, "rows of the table checkpoints", "the lock of a stream")]),
+        ...yield* reasonsOf([prepared], []),
+        ...yield* reasonsOf([], [holder(since, 0, "rows of the table checkpoints")]),
+        WorkerState.heldBack({ head: Position.make(41n), last: Position.make(209n) }),
+        ...yield* TestClock.withLive(ofLocks)
+      ])
+    }).pipe(Effect.scoped, Effect.provide(memory)))
+
+  it.live("quotes what callers and the log say while the server does not respond", () =>
+    Effect.gen(function*() {
+      const refused = new EventStoreError({
+        reason: new StoreUnavailable({ message: "The database is unavailable: connect ECONNREFUSED", cause: undefined })
+      })
+      let isDown = true
+      const whileUp = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+        Effect.suspend((): Effect.Effect<A, E | EventStoreError, R> => isDown ? Effect.fail(refused) : effect)
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      const { driver: log } = (yield* EventStore.EventStore)[internals]
+      const projections = yield* ProjectionStore.make({ ...driver, claim: (request) => whileUp(driver.claim(request)) })
+      const events = yield* EventStore.make({ ...log, last: whileUp(log.last) })
+      const { lines, logger } = recorder()
+      yield* Effect.gen(function*() {
+        yield* Health.watch([users()], { interval: "10 millis" })
+        yield* Layer.build(Projector.layer([users()], { retryDelay: { first: "10 millis", max: "10 millis" } }))
+        yield* until(() => lines.some((line) => line.startsWith("users@1 is retrying")))
+        isDown = false
+        yield* until(() => lines.some((line) => line.startsWith("users@1 has recovered")))
+      }).pipe(
+        Effect.provideService(ProjectionStore.ProjectionStore, projections),
+        Effect.provideService(EventStore.EventStore, events),
+        Effect.provide(logger)
+      )
+      const silent = yield* responseOf(Effect.never)
+      assertSaid("## The network or the server does not respond", [
+        ...lines,
+        PgErrors.fromSqlError(silent).message,
+        PgErrors.fromAppendError(silent, "s").message,
+        PgErrors.fromSqlError(yield* responseOf(undefined)).message,
+        ...texts("src/pg/PgNotify.ts", /Cannot listen for events of other processes; they are seen at the next poll: /)
+          .map((text) => `${text}connect ECONNREFUSED`)
+      ])
+      assert.include(guide, "`users@1 has recovered after 6s`")
+    }).pipe(Effect.scoped, Effect.provide(memory)))
+
+  it.live("quotes what is said of a consumer", () =>
+    Effect.gen(function*() {
+      const { lines, logger } = recorder()
+      const counts = Subscription.make("counts", {
+        events: Tick,
+        retry: Schedule.spaced("10 millis").pipe(Schedule.upTo({ times: 2 })),
+        handle: { Ticked: () => Effect.die(new Error("broken")) }
+      })
+      const unknown = yield* Health.of([users()])
+      yield* Effect.gen(function*() {
+        yield* tick(1)
+        yield* Effect.scoped(Effect.andThen(
+          Layer.build(Layer.merge(
+            Projector.layer([users({ isBroken: true })]),
+            Subscription.layer([counts])
+          )),
+          until(() =>
+            lines.some((line) => line.startsWith("users@1 has parked")) &&
+            lines.some((line) => line.includes("attempt 2"))
+          )
+        ))
+      }).pipe(Effect.provide(logger), Effect.provide(Layer.fresh(memory)))
+      yield* Effect.gen(function*() {
+        yield* tick(1)
+        yield* Effect.scoped(Effect.andThen(
+          Layer.build(Projector.layer([users({ isBroken: true, onFailure: "stop" })])),
+          until(() => lines.some((line) => line.startsWith("users@1 is stuck")))
+        ))
+      }).pipe(Effect.provide(logger), Effect.provide(Layer.fresh(memory)))
+      const base: HealthStatus.Signals = {
+        owner: "worker-1",
+        heartbeatAge: 1,
+        position: Position.make(41n),
+        waiting: 0,
+        isMore: false,
+        waited: 0,
+        idleFor: 0,
+        parked: 0,
+        newer: undefined,
+        isBeyond: false,
+        stored: undefined,
+        waitsAt: undefined,
+        heartbeatTimeout: 20,
+        stallTimeout: 30,
+        maxWait: 10
+      }
+      const said = (signals: Partial<HealthStatus.Signals>) =>
+        HealthStatus.of({ ...base, ...signals }).reasons.map((reason) => `users@1: ${reason}`)
+      assertSaid("## A consumer stands still", [
+        ...lines,
+        ...unknown.reasons,
+        ...said({ heartbeatAge: 21 }),
+        ...said({ heartbeatAge: 21, owner: undefined }),
+        ...said({ owner: undefined }),
+        ...said({ waiting: 168, waited: 40, idleFor: 40 }),
+        ...said({ waiting: 168, waited: 11 }),
+        ...said({ isMore: true, waited: 11 }),
+        ...said({ parked: 3 }),
+        ...said({ parked: 3, requested: 2 })
+      ])
+    }).pipe(Effect.scoped, Effect.provide(memory)))
+
+  it("quotes the errors of those who wait for a consumer", () => {
+    assertSaid("## A caller waits for a consumer", [
+      new ProjectionBehind({ projection: "users@1", reached: Position.make(41n), wanted: Position.make(42n) }).message,
+      new StillParked({ consumer: "users@1", action: "retry", keys: 3 }).message,
+      ...texts("src/core/errors/StoreError.ts", /"CircularWait"/)
+    ])
+  })
+
+  it.effect("shows a health without faults", () =>
+    Effect.gen(function*() {
+      const store = yield* ProjectionStore.ProjectionStore
+      yield* store[internals].driver.claim({
+        consumer: Sold.id,
+        owner: "worker-1",
+        partitions: Sold.partitions,
+        partitionedBy: "document",
+        reads: ConsumerReads.format(ConsumerReads.of(Sold)),
+        lease: Duration.seconds(10)
+      })
+      const { log, reasons, status } = yield* Health.of([Sold])
+      assert.deepStrictEqual([status, reasons, log.inFlight, log.lockHolders], ["green", [], [], []])
+    }).pipe(Effect.provide(memory)))
+})
+
+const until = (isTrue: () => boolean) =>
+  Effect.sync(isTrue).pipe(
+    Effect.repeat({ until: (is) => is, schedule: Schedule.spaced("10 millis") }),
+    Effect.timeout("30 seconds")
+  )
+
+const recorder = () => {
+  const lines: Array<string> = []
+  const logger = Logger.layer([Logger.make(({ message }) => void lines.push(...[message].flat().map(String)))])
+  return { lines, logger }
+}
+
+/** What the source of a module contains. */
+const texts = (path: string, pattern: RegExp): ReadonlyArray<string> => {
+  const [found] = pattern.exec(read(path)) ?? []
+  return found === undefined ? [] : [found]
+}
+
+const deadlines = { ...Effect.runSync(PgDeadlines.make()), connectionTimeout: 10, statementTimeout: 10 }
+
+const transactionService = Context.Service<never, never>("test/transaction")
+
+/** What a statement fails with on a connection that does not respond, or without a connection. */
+const responseOf = (statement: Effect.Effect<never> | undefined) => {
+  // oxlint-disable-next-line evsrc/no-double-cast -- no more of a client is used
+  const sql = {
+    reserve: statement === undefined ? Effect.never : Effect.succeed({}),
+    transactionService
+  } as unknown as SqlClient.SqlClient
+  return Effect.flip(PgConnections.make(sql, deadlines).statement(statement ?? Effect.never))
+}
+
+/** What appends say that have waited for locks. */
+const ofLocks = Effect.gen(function*() {
+  const row = { lock: "stream", projection: null, pid: 4711, application: "orders", seconds: 40 }
+  const sql = { transactionService, unsafe: () => ({ withoutTransform: Effect.succeed([row]) }) }
+  const connections = { deadlines, sql, statement: (statement: Effect.Effect<unknown>) => statement }
+  // oxlint-disable-next-line evsrc/no-double-cast -- no more of the connections is used
+  const failed = LockHolderError.make(connections as unknown as PgConnections.PgConnections, "evsrc")
+  const { message } = yield* failed({ stream: StreamId.StreamId.make("Order-1"), expected: "any", events: [] })
+  const waits = LockWaits.make({ deadlines, size: 12 })
+  yield* Effect.forEach(
+    Array.from({ length: 10 }),
+    () => Effect.forkScoped(waits.transaction(Effect.never), { startImmediately: true })
+  )
+  const tooMany = yield* Effect.flip(waits.transaction(Effect.never))
+  return [message, tooMany.message]
+})
