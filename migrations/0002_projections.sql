@@ -330,9 +330,12 @@ create table evsrc.checkpoints (
   -- The time of the owner's last heartbeat, and that at which the checkpoint last moved or an event behind it was applied.
   heartbeat_at timestamptz not null default clock_timestamp(),
   advanced_at timestamptz,
-  -- Set by reset_checkpoints: the delivery log begins after this position, and parking_log with this time.
+  -- What was read before each change_reads since reset_at, each until when: the checkpoint of that time, and the parked keys, each with the
+  -- position from which on its events waited.
+  earlier_reads jsonb not null default '[]',
+  -- The delivery log begins after this position: where a subscription from "now" began, or that of reset_checkpoints.
   delivery_from bigint not null default 0,
-  -- Also set by repartition: the delivery log begins with this time.
+  -- The time of reset_checkpoints, with which parking_log begins, or of repartition, with which the delivery log begins.
   reset_at timestamptz,
   -- The partitions before, with their checkpoints: an event is not processed again up to the checkpoint that its key had there. The same in all
   -- rows of a generation: [{"partitions": 4, "by": "stream", "positions": ["7", …]}, …], and the highest of these positions.
@@ -528,19 +531,49 @@ begin
   end if;
 end $$;
 
--- Changes what the code of a partition reads from p_from to p_to, if its checkpoint is still at p_position. The owner loses the
+-- Changes what the code of a partition reads from p_from to p_to, if its checkpoint is still at p_position, under p_epoch. The owner loses the
 -- partition, and no worker may claim it before its lease ends: the owner may be handling events.
 --   p_takes_over  whether to do so while the partition is leased; code that reads all that is read, and more, does
+--   p_waiting_keys, p_waiting_positions, p_waiting_freeing  keys that must still be parked as they were read
+-- Returns 'changed', or with nothing written 'freed' if one of these keys is not parked so any more, and otherwise 'unchanged'.
 create function evsrc.change_reads(
-  p_generation text, p_partition integer, p_position bigint, p_from text, p_to text, p_takes_over boolean
-) returns boolean language plpgsql volatile
+  p_generation text, p_partition integer, p_epoch bigint, p_position bigint, p_from text, p_to text, p_takes_over boolean,
+  p_waiting_keys text[], p_waiting_positions bigint[], p_waiting_freeing boolean[]
+) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  reached jsonb;
 begin
-  update evsrc.checkpoints set reads = p_to, epoch = epoch + 1, owner = null
-    where generation = p_generation and partition = p_partition and position = p_position and reads = p_from
-      and (p_takes_over or leased_until is null or leased_until < clock_timestamp());
-  return found;
+  -- The owner writes parked keys after it has locked this row.
+  perform from evsrc.checkpoints
+    where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_position and reads = p_from
+      and (p_takes_over or leased_until is null or leased_until < clock_timestamp())
+    for update;
+  if not found then
+    return 'unchanged';
+  end if;
+  if exists (
+    select from unnest(p_waiting_keys, p_waiting_positions, p_waiting_freeing) as waiting(key, position, freeing)
+      where not exists (
+        select from evsrc.parked stored
+          where stored.generation = p_generation and stored.partition = p_partition and stored.key = waiting.key
+            and stored.position = waiting.position and stored.freeing = waiting.freeing
+      )
+  ) then
+    return 'freed';
+  end if;
+  select jsonb_build_object('position', p_position::text, 'parked', coalesce(
+      jsonb_agg(jsonb_build_array(stored.key, (stored.position + stored.freeing::integer)::text) order by stored.key), '[]'
+    )) into reached
+    from evsrc.parked stored where stored.generation = p_generation and stored.partition = p_partition;
+  update evsrc.checkpoints
+    set reads = p_to, epoch = epoch + 1, owner = null,
+      -- Since a change at the same place, nothing was processed.
+      earlier_reads = case when (earlier_reads -> -1) - 'reads' = reached then earlier_reads
+        else earlier_reads || (reached || jsonb_build_object('reads', p_from)) end
+    where generation = p_generation and partition = p_partition;
+  return 'changed';
 end $$;
 
 -- Returns why the number of partitions of a generation cannot change, or null:
@@ -664,7 +697,7 @@ begin
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
   update evsrc.checkpoints
     set position = p_position, event_id = p_event_id, count_since = null, count_events = null, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
-      delivery_from = p_position, reset_at = clock_timestamp(), former = null, former_to = 0
+      earlier_reads = '[]', delivery_from = p_position, reset_at = clock_timestamp(), former = null, former_to = 0
     where generation = p_generation;
   delete from evsrc.delivery_log where generation = p_generation;
   delete from evsrc.parked where generation = p_generation and (position > p_position or event_id = any (p_lost));
@@ -803,16 +836,22 @@ exception when sqlstate 'EV002' then
   return sqlerrm;
 end $$;
 
--- Adds deliveries behind the checkpoint to the delivery log: those of a key that was parked.
+-- Adds deliveries behind the checkpoint to the delivery log: those of a key that was parked, if they are not before its begin.
 --   p_positions, p_digests  one element per delivery
 create function evsrc.record_late_delivery(p_generation text, p_partition integer, p_positions bigint[], p_digests bigint[])
 returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  begins_after bigint;
 begin
+  select delivery_from into begins_after from evsrc.checkpoints where generation = p_generation and partition = p_partition;
   update evsrc.checkpoints
-    set applied = applied + cardinality(p_positions),
-      digest = digest # coalesce((select bit_xor(event_digest) from unnest(p_digests) as event_digest), 0),
+    set applied = applied + (select count(*) from unnest(p_positions) as late_position where late_position > begins_after),
+      digest = digest # coalesce((
+        select bit_xor(late_digest) from unnest(p_positions, p_digests) as delivery(late_position, late_digest)
+          where late_position > begins_after
+      ), 0),
       advanced_at = clock_timestamp()
     where generation = p_generation and partition = p_partition;
   -- Those before the first segment begin one.
@@ -827,6 +866,7 @@ begin
             min(late_position) over ()
           ) as first
           from unnest(p_positions, p_digests) as delivery(late_position, late_digest)
+          where late_position > begins_after
       ) as late
       group by late.first
     on conflict (generation, partition, first) do update

@@ -99,7 +99,7 @@ export interface Progress {
   readonly heldUntil: DateTime.Utc | undefined
   /** The last heartbeat of an owner. */
   readonly heartbeatAt: DateTime.Utc
-  /** The checkpoint was reset to this position; 0 if it never was. */
+  /** The partition began after this position, or its checkpoint was reset to it; 0 if neither. */
   readonly deliveryFrom: Position
   /** The partitions before their number changed. */
   readonly former?: ReadonlyArray<FormerPartitions> | undefined
@@ -110,6 +110,22 @@ export interface Progress {
 }
 
 /**
+ * What was read for a partition until a change, and how far it was then: its events up to the position were processed by code with these reads, except
+ * for those that waited for a parked key.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EarlierReads {
+  /** As `ConsumerReads.format` returns it. */
+  readonly reads: string
+  /** The checkpoint. */
+  readonly position: Position
+  /** The parked keys, each with the position from which on its events waited. */
+  readonly parked: ReadonlyArray<{ readonly key: string; readonly position: Position }>
+}
+
+/**
  * What a partition has applied and what it has not, read at one point in time.
  *
  * @since 0.1.0
@@ -117,8 +133,12 @@ export interface Progress {
  */
 export interface DeliveryState {
   readonly position: Position
-  /** The delivery log begins after this position: where the checkpoint was reset to, or 0. */
+  /** The delivery log begins after this position: where the partition began, or its checkpoint was reset to; 0 if neither. */
   readonly deliveryFrom: Position
+  /** What the code reads, as `ConsumerReads.format` returns it. */
+  readonly reads: string
+  /** What was read before each change since the last reset, in order. */
+  readonly earlierReads: ReadonlyArray<EarlierReads>
   readonly applied: bigint
   readonly digest: bigint
   /** The parked keys, each with the position from which on its events wait. */
@@ -142,6 +162,11 @@ export interface DeliveryState {
 export interface CheckpointDriver {
   /** Writes all of it or nothing; see `Advanced`. */
   readonly advance: (advance: Advance) => Effect.Effect<Advanced, EventStoreError>
+
+  /** Begins a partition that has processed nothing after a position, if the owner still has the epoch. */
+  readonly startAfter: (
+    start: Pick<Advance, "generation" | "partition" | "epoch" | "to" | "toEventId">
+  ) => Effect.Effect<void, EventStoreError>
 
   /**
    * Moves all checkpoints of a generation, and takes the partitions from their owners. The delivery log begins again there. Streams that are
@@ -175,7 +200,10 @@ export interface CheckpointDriver {
     segments: boolean
   ) => Effect.Effect<Option.Option<DeliveryState>, EventStoreError>
 
-  /** Adds events behind the checkpoint to the delivery log, within the transaction that applies them. */
+  /**
+   * Adds events behind the checkpoint to the delivery log, within the transaction that applies them. Each segment has one event. Those before the
+   * begin of the delivery log do not belong to it.
+   */
   readonly recordLateDelivery: (
     generation: string,
     partition: number,

@@ -102,6 +102,15 @@ export const isWithinFilter = (reads: ConsumerReads, other: ConsumerReads): bool
   && (reads.streamPrefix ?? "").startsWith(other.streamPrefix ?? "")
 
 /**
+ * Returns whether two filters select the same streams and tags.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasSameFilter = (reads: ConsumerReads, other: ConsumerReads): boolean =>
+  isWithinFilter(reads, other) && isWithinFilter(other, reads)
+
+/**
  * Returns whether code that reads `other` reads every event that code which reads `reads` does.
  *
  * @since 0.1.0

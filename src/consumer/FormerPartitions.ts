@@ -62,6 +62,17 @@ export const reached = (former: ReadonlyArray<FormerPartitions>): Position.Posit
   former.flatMap(({ positions }) => positions).reduce(Position.max, Position.start)
 
 /**
+ * Returns the position up to which the last former partitions have processed all keys; 0 without any.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const passed = (former: ReadonlyArray<FormerPartitions>): Position.Position => {
+  const [first = Position.start, ...others] = former.at(-1)?.positions ?? []
+  return others.reduce((least, one) => one < least ? one : least, first)
+}
+
+/**
  * Returns the position up to which the former partitions have processed a key, as events have it under `partitionedBy`.
  *
  * @since 0.1.0

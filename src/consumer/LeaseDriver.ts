@@ -10,6 +10,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import type { EventCount } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type { FormerPartitions, RepartitionObstacle } from "./FormerPartitions.ts"
+import type { Parked } from "./parking/ParkingDriver.ts"
 
 /**
  * A worker's heartbeat: it renews the worker's leases and claims its share of the partitions.
@@ -90,13 +91,28 @@ export interface Claim {
 export interface ReadsChange {
   readonly generation: string
   readonly partition: number
+  readonly epoch: bigint
   /** The checkpoint up to which the log was searched for events that only one of both reads. */
   readonly position: Position
   readonly from: string
   readonly to: string
   /** Whether to take the partition from a worker whose lease lasts; otherwise nothing changes then. */
   readonly takesOver: boolean
+  /** The parked keys behind which such events wait. */
+  readonly waiting: ReadonlyArray<Pick<Parked, "key" | "position" | "isFreeing">>
 }
+
+/**
+ * The result of a `ReadsChange`.
+ *
+ * - `changed`: the reads are changed
+ * - `unchanged`: nothing was written, because the epoch, the checkpoint or the reads are others by now, or the partition is leased and `takesOver` is false
+ * - `freed`: nothing was written, because one of `waiting` is freed by now, or parked at another event
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ReadsChanged = "changed" | "unchanged" | "freed"
 
 /**
  * A change of the number of partitions of a generation.
@@ -124,10 +140,10 @@ export interface LeaseDriver {
   readonly claim: (request: ClaimRequest) => Effect.Effect<Claim, EventStoreError>
 
   /**
-   * Changes what is read for a partition. Its owner loses it, and no worker may claim it before the owner's lease ends. Returns false with
-   * nothing changed when the checkpoint or the reads are others by now, or when the partition is leased and `takesOver` is false.
+   * Changes what is read for a partition, and adds what was read before to `DeliveryState.earlierReads`. Its owner loses it, and no worker may claim
+   * it before the owner's lease ends.
    */
-  readonly changeReads: (change: ReadsChange) => Effect.Effect<boolean, EventStoreError>
+  readonly changeReads: (change: ReadsChange) => Effect.Effect<ReadsChanged, EventStoreError>
 
   /**
    * Divides the keys of a generation by another number of partitions. Each starts at the lowest checkpoint, with the former partitions, so that no event

@@ -55,8 +55,8 @@ export const settle = Effect.fnUntraced(function*(
     const stored = ConsumerReads.parse(progress.reads)
     const takesOver = ConsumerReads.isWithin(stored, reads)
     if (!takesOver && otherReadsAlive && ConsumerReads.isWithin(reads, stored) && stored.keeps === reads.keeps) continue
-    yield* requireNoneLost(code, { progress, stored }, progress.deliveryFrom)
-    if (takesOver || !otherReadsAlive) candidates.push({ progress, stored, takesOver })
+    const waiting = yield* requireNoneLost(code, { progress, stored }, progress.deliveryFrom)
+    if (takesOver || !otherReadsAlive) candidates.push({ progress, stored, takesOver, waiting })
   }
   let isChanged = false
   for (const candidate of candidates) {
@@ -73,7 +73,11 @@ interface Processed {
 
 interface Candidate extends Processed {
   readonly takesOver: boolean
+  readonly waiting: Waiting
 }
+
+/** The parked keys behind which events wait that only one of both codes reads. Until the owner frees one of them, no such event is lost. */
+type Waiting = ReadonlyMap<string, Parked>
 
 /** How often a partition is tried while its owner moves the checkpoint. The next heartbeat tries again. */
 const maxAttempts = 20
@@ -84,30 +88,44 @@ const take = Effect.fnUntraced(function*(
 ): Effect.fn.Return<boolean, EventStoreError> {
   const { store } = code
   const { stored, takesOver } = candidate
-  let { progress } = candidate
+  let { progress, waiting } = candidate
   const { generation, partition, reads: from } = progress
+  const to = ConsumerReads.format(code.reads)
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
-    const { position } = progress
-    const to = ConsumerReads.format(code.reads)
-    if (yield* store.changeReads({ generation, partition, position, from, to, takesOver })) return true
+    const { epoch, position } = progress
+    const keys = Array.from(waiting.values())
+    const change = { generation, partition, epoch, position, from, to, takesOver, waiting: keys }
+    const result = yield* store.changeReads(change)
+    if (result === "changed") return true
     const current = (yield* store.progress(generation)).find((one) => one.partition === partition)
-    if (current === undefined || current.reads !== from || current.position === position) return false
-    yield* requireNoneLost(code, { progress: current, stored }, Position.max(position, current.deliveryFrom))
+    if (current === undefined || current.reads !== from) return false
+    if (result === "unchanged" && current.position === position) return false
+    const after = result === "freed" ? Position.start : position
+    const found = yield* requireNoneLost(
+      code,
+      { progress: current, stored },
+      Position.max(after, current.deliveryFrom)
+    )
+    waiting = result === "freed" ? found : new Map([...found, ...waiting])
     progress = current
   }
   return false
 })
 
-/** Fails when the log has events after a position, and up to the checkpoint, that are lost if the code continues there. */
+/**
+ * Fails when the log has events after a position, and up to the checkpoint, that are lost if the code continues there. Returns the keys on which this
+ * rests.
+ */
 const requireNoneLost = Effect.fnUntraced(function*(
   { consumer, log, reads, store }: Code,
   { progress, stored }: Processed,
   after: Position.Position
-): Effect.fn.Return<void, EventStoreError> {
+): Effect.fn.Return<Waiting, EventStoreError> {
   const { former = [], generation, partition, partitions, position } = progress
+  const found = new Map<string, Parked | undefined>()
   // Former partitions may have passed events of their keys that are after the checkpoint.
   const upTo = Position.max(position, FormerPartitions.reached(former))
-  if (upTo === Position.start) return
+  if (upTo === Position.start) return new Map()
   if (stored.keeps !== reads.keeps) {
     return yield* refused(
       `${generation} ${keeps(stored)} up to position ${position}, but ${
@@ -119,7 +137,7 @@ const requireNoneLost = Effect.fnUntraced(function*(
     after,
     upTo,
     partition: ConsumerKey.partitionFilter(consumer.partitionBy, partition, partitions),
-    isApplied: isApplied(store, consumer, progress)
+    isApplied: isApplied(store, consumer, progress, found)
   }
   if (consumer.earlierEvents === "refuse") {
     const passed = yield* find(log, reads, stored, range)
@@ -137,6 +155,7 @@ const requireNoneLost = Effect.fnUntraced(function*(
         + `${describe(left)}; ${remedy(reads)}`
     )
   }
+  return new Map(Array.from(found).flatMap(([key, parked]) => parked === undefined ? [] : [[key, parked] as const]))
 })
 
 const refused = (message: string): Effect.Effect<never, EventStoreError> =>
@@ -172,7 +191,7 @@ const isApplied = (
   store: ConsumerDriver,
   consumer: Consumer,
   { former = [], generation, partition, partitionedBy, partitions, position }: Progress,
-  found = new Map<string, Parked | undefined>()
+  found: Map<string, Parked | undefined>
 ) => {
   const entryOf = Effect.fnUntraced(function*(key: string): Effect.fn.Return<Parked | undefined, EventStoreError> {
     if (!found.has(key)) found.set(key, (yield* store.parked(generation, { partition, key, limit: 1 }))[0])

@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import { head } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { ConsumerDriver, DeliveryState, Progress } from "../consumer/CheckpointDriver.ts"
@@ -11,7 +10,7 @@ import type { Consumer } from "../consumer/Consumer.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import { digestOf } from "../consumer/DeliveryLog.ts"
 import * as FormerPartitions from "../consumer/FormerPartitions.ts"
-import { filterOf } from "../consumer/PartitionProcessor.ts"
+import * as ReadsInForce from "../consumer/ReadsInForce.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
@@ -47,6 +46,11 @@ export interface AuditOptions {
  */
 export interface PartitionAudit {
   readonly partition: number
+  /**
+   * Events up to this position are not compared: where a subscription `from` `"now"` began, the position to which the checkpoint was reset, or the
+   * lowest checkpoint when the number of partitions changed; 0 if none of these. Of that change on, events that waited for a parked key are compared.
+   */
+  readonly after: Position.Position
   /** The checkpoint. Later events are not compared. */
   readonly position: Position.Position
   /** The number of the partition's deliveries in the log up to the checkpoint: each event counts once for each of its keys there. */
@@ -86,12 +90,12 @@ export interface Audit {
  * **Details**
  *
  * Reads the log page by page, once per partition. When the count and the digest of all applied events match, the audit ends there. Otherwise
- * it reads the log again, next to the segments of the delivery log, and names the faults as far as the segments tell them apart.
+ * it reads the log again, next to the segments of the delivery log, and names the faults as far as the segments tell them apart. Each event is
+ * expected if the code read it that processed it: a release may read other events than the release before it.
  *
  * **Gotchas**
  *
- * An `inline` or `live` projection has no delivery log, and is `"unstarted"`. Where a subscription `from` `"now"` started is not stored: it is
- * audited from the first event that it handled.
+ * An `inline` or `live` projection has no delivery log, and is `"unstarted"`.
  *
  * @since 0.1.0
  * @category constructors
@@ -133,18 +137,10 @@ const auditPartition = Effect.fnUntraced(function*(
   maxFaults: number
 ): Effect.fn.Return<Option.Option<PartitionAudit>, EventStoreError> {
   const keyed = { ...consumer, partitions, partitionBy: ConsumerKey.parse(partitionedBy) }
-  const filter = filterOf(keyed, partition)
   const totals = yield* store.deliveryState(generation, partition, false)
   if (Option.isNone(totals)) return Option.none()
-  const { deliveryFrom } = totals.value
-  const after = consumer.from === "start" || deliveryFrom > Position.start
-    ? deliveryFrom
-    : Option.match(head(yield* store.applied(generation, partition)), {
-      onNone: () => totals.value.position,
-      onSome: ({ first }) => Position.make(first - 1n)
-    })
   const compare = (state: DeliveryState, inDetail: boolean) =>
-    compareWithLog({ log, filter, keyed, partition, pageSize, after, state, inDetail })
+    compareWithLog({ log, keyed, partition, pageSize, state, inDetail })
   let comparison = yield* compare(totals.value, false)
   if (comparison.faults.length > 0) {
     const detailed = yield* store.deliveryState(generation, partition, true)
@@ -243,17 +239,15 @@ const placeOf = ({ key, position }: DeliveryState["skipped"][number]): string =>
 
 /** Compares the totals; in detail, the segments too. When only the totals differ, the one fault is `unresolved`. */
 const compareWithLog = Effect.fnUntraced(
-  function*({ after, filter, inDetail, keyed, log, pageSize, partition, state }: {
+  function*({ inDetail, keyed, log, pageSize, partition, state }: {
     readonly log: EventStoreDriver
-    readonly filter: LogFilter
     readonly keyed: Consumer
     readonly partition: number
     readonly pageSize: number
-    readonly after: Position.Position
     readonly state: DeliveryState
     readonly inDetail: boolean
   }): Effect.fn.Return<Omit<PartitionAudit, "partition" | "status" | "more">, EventStoreError> {
-    const { digest, former = [], moved = [], parked, position, skipped } = state
+    const { deliveryFrom, digest, former = [], moved = [], parked, position, skipped } = state
     const by = ConsumerKey.format(keyed.partitionBy)
     const movedFrom = new Map(moved.map((entry) => [entry.key, entry.position]))
     const isOfFormer = (event: EncodedEvent, key: string) =>
@@ -265,12 +259,19 @@ const compareWithLog = Effect.fnUntraced(
     const total = new Sums()
     const counts = { events: 0, parked: 0, skipped: 0 }
     const ranges = new RangeComparison(state)
-    yield* forEachUpTo(log, filter, [after, position], pageSize, (event) => {
+    const read = ReadsInForce.of(state)
+    const filter = {
+      ...read.filter,
+      partition: ConsumerKey.partitionFilter(keyed.partitionBy, partition, keyed.partitions)
+    }
+    const after = Position.max(deliveryFrom, FormerPartitions.passed(former))
+    yield* forEachUpTo(log, filter, [moved.length === 0 ? after : deliveryFrom, position], pageSize, (event) => {
       const selected = ConsumerKey.select(event, ConsumerKey.keysOf(keyed, event), {
         index: partition,
         of: keyed.partitions
       })
       for (const delivery of ConsumerKey.deliveriesOf(selected === undefined ? [] : [selected])) {
+        if (!read.isRead(delivery)) continue
         const { position } = event
         // The delivery log began again when the number of partitions changed.
         if (isOfFormer(event, delivery.key)) continue
@@ -291,8 +292,8 @@ const compareWithLog = Effect.fnUntraced(
     const isComplete = applied === total.count && digest === total.digest
     const unresolved: ReadonlyArray<Fault> = isComplete || ranges.faults.length > 0
       ? []
-      : [{ kind: "unresolved", position: Position.make(1n), upTo: position, expected: total.count, applied }]
-    return { position, applied, ...counts, faults: [...ranges.faults, ...unresolved] }
+      : [{ kind: "unresolved", position: Position.make(after + 1n), upTo: position, expected: total.count, applied }]
+    return { after, position, applied, ...counts, faults: [...ranges.faults, ...unresolved] }
   }
 )
 

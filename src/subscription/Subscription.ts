@@ -219,10 +219,10 @@ const startAtHead = Effect.fnUntraced(function*(subscription: Any) {
       reads: ConsumerReads.format(ConsumerReads.of(subscription)),
       lease: Duration.seconds(10)
     })
-    for (const { epoch, partition, position: from } of assigned) {
+    for (const { epoch, partition } of assigned) {
       // The very first owner has epoch 1. With a higher one, another process was quicker.
       if (epoch > 1n || to === Position.start) continue
-      yield* store.advance({ generation, partition, epoch, from, to, toEventId, changes: [], applied: [] })
+      yield* store.startAfter({ generation, partition, epoch, to, toEventId })
     }
   }))
   yield* store.release(generation, owner)

@@ -18,9 +18,14 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Case, equal, includes, isAbove, test, unique } from "../../src/conformance/Suite.ts"
+import type { Consumer } from "../../src/consumer/Consumer.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
+import { digestOf } from "../../src/consumer/DeliveryLog.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
+import { StreamId } from "../../src/core/StreamId.ts"
+import { Version } from "../../src/core/Version.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -82,6 +87,7 @@ const mails = (
     readonly takes?: boolean
     readonly earlierEvents?: "pass"
     readonly from?: "now"
+    readonly partitions?: number
     readonly version?: number
   } = {}
 ) => {
@@ -112,7 +118,7 @@ const startHandlers = (projection: Projection.Handler<string, typeof Stock, "asy
     Layer.build(Layer.fresh(Projector.layer([projection], timing))),
     (context) => Context.get(context, Projector.Projector)
   )
-const startMails = (subscription: ReturnType<typeof mails>) =>
+const startMails = (subscription: Subscription.Subscription<string, typeof Stock, never>) =>
   Effect.map(
     Layer.build(Layer.fresh(Subscription.layer([subscription], timing))),
     (context) => Context.get(context, Subscription.Subscriptions)
@@ -485,13 +491,16 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     const change = {
       generation: id,
       partition: 0,
+      epoch: 1n,
       position: Position.start,
       from: "less",
       to: "more",
-      takesOver: true
+      takesOver: true,
+      waiting: []
     }
     const changes = [
       { ...change, takesOver: false },
+      { ...change, epoch: 2n },
       { ...change, position: Position.make(1n) },
       { ...change, from: "other" },
       { ...change, partition: 1 },
@@ -500,8 +509,8 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     ]
     equal(
       yield* Effect.forEach(changes, driver.changeReads),
-      [false, false, false, false, true, false],
-      "whether they were made"
+      ["unchanged", "unchanged", "unchanged", "unchanged", "unchanged", "changed", "unchanged"],
+      "the results"
     )
     const held = yield* claim("more")
     equal([held.assigned, held.otherReadsAlive], [[], undefined], "before the lease of the first owner ends")
@@ -512,10 +521,328 @@ const deployments: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+const races: ReadonlyArray<Case<Stores>> = [
+  test("what is read for a partition changes only if the compared keys are parked as before", function*() {
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const id = `${uniqueName()}@1`
+    const owner = { consumer: id, owner: "old", partitions: 1, partitionedBy: "stream", reads: "less" }
+    yield* driver.claim({ ...owner, lease: Duration.seconds(20) })
+    const event = {
+      stream: StreamId.make("Stock-1"),
+      version: Version.make(2),
+      position: Position.make(7n),
+      eventId: crypto.randomUUID(),
+      type: "StockAdded"
+    }
+    yield* driver.park(id, 0, ["a", "b"].map((key) => ({ ...event, key, error: "poison" })))
+    yield* driver.request(id, { id: "request", action: "retry" }, [{
+      key: "b",
+      partition: 0,
+      position: event.position
+    }])
+    const reached = { ...event, position: Position.make(9n) }
+    yield* driver.unpark(id, 0, [{
+      key: "b",
+      position: event.position,
+      request: "request",
+      action: "retried",
+      reached
+    }])
+    const change = {
+      generation: id,
+      partition: 0,
+      epoch: 1n,
+      position: Position.start,
+      from: "less",
+      to: "more",
+      takesOver: true
+    }
+    const at = (key: string, position: bigint, isFreeing: boolean) => ({
+      key,
+      position: Position.make(position),
+      isFreeing
+    })
+    const waiting = [
+      [at("a", 7n, true)],
+      [at("a", 6n, false)],
+      [at("c", 7n, false)],
+      [at("a", 7n, false), at("b", 7n, false)],
+      [at("a", 7n, false), at("b", 9n, true)]
+    ]
+    equal(
+      yield* Effect.forEach(waiting, (waiting) => driver.changeReads({ ...change, waiting })),
+      ["freed", "freed", "freed", "freed", "changed"],
+      "the results"
+    )
+    const state = Option.getOrThrow(yield* driver.deliveryState(id, 0, false))
+    const parked = [{ key: "a", position: Position.make(7n) }, { key: "b", position: Position.make(10n) }]
+    equal(
+      [state.reads, state.earlierReads],
+      ["more", [{ reads: "less", position: Position.start, parked }]],
+      "what was read before"
+    )
+    yield* driver.resetCheckpoints(id, LogPosition.make(Position.make(5n), crypto.randomUUID()), [])
+    equal(Option.getOrThrow(yield* driver.deliveryState(id, 0, false)).earlierReads, [], "after a reset")
+  }),
+
+  ...[false, true].map((isMoved) =>
+    test(`a key that is freed during a take-over loses no event; the checkpoint ${isMoved ? "moves" : "stays"}`, function*() {
+      const name = uniqueName()
+      const [old, newer] = [yield* failingMails(name, false), yield* failingMails(name, true)]
+      const [arrived, opened] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+      const position = yield* append(`${name}-1`, added(1), taken(2))
+      const slow = yield* Effect.flatMap(
+        ProjectionStore.ProjectionStore,
+        ({ [internals]: { driver } }) =>
+          ProjectionStore.make({
+            ...driver,
+            // The statement of the newer process is under way for some time.
+            changeReads: (change) =>
+              arrived.open.pipe(Effect.andThen(opened.await), Effect.andThen(driver.changeReads(change)))
+          })
+      )
+      yield* startMails(old.subscription)
+      yield* reach(old.subscription, position)
+      old.repair()
+      const { status } = yield* Effect.provideService(
+        startMails(newer.subscription),
+        ProjectionStore.ProjectionStore,
+        slow
+      )
+      newer.repair()
+      yield* Effect.timeout(arrived.await, "30 seconds")
+      yield* Parking.retryAll(old.subscription)
+      if (isMoved) yield* reach(old.subscription, yield* append(`${name}-2`, added(4)))
+      yield* opened.open
+      yield* requireStuck(status, "StockTaken", "reads events that the program")
+      yield* reach(old.subscription, yield* append(`${name}-1`, added(3)))
+      equal((yield* DeliveryAudit.run(old.subscription)).status, "complete", "the audit")
+    })
+  ),
+
+  test("code that reads more takes over while older code frees keys, and no event is lost", function*() {
+    for (let round = 0; round < 4; round++) {
+      const name = uniqueName()
+      const [old, newer] = [yield* failingMails(name, false), yield* failingMails(name, true)]
+      let position = Position.start
+      for (let n = 0; n < 20; n++) position = yield* append(`${name}-${n}`, added(1), taken(2), added(3))
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* startMails(old.subscription)
+        yield* reach(old.subscription, position)
+        old.repair()
+        newer.repair()
+        const retry = yield* Effect.forkChild(Parking.retryAll(old.subscription))
+        yield* Effect.sleep(`${2 * round} millis`)
+        const { status } = yield* startMails(newer.subscription)
+        const [{ state } = { state: undefined }] = yield* status.pipe(
+          Effect.repeat({
+            until: ([one]) => one?.state === "stuck" || one?.state === "live",
+            schedule: Schedule.spaced("10 millis")
+          }),
+          Effect.timeout("30 seconds")
+        )
+        yield* Fiber.join(retry)
+        if (state === "live") {
+          equal(newer.count(2) + old.count(2), 20, "how often the events of the new type were handled")
+        }
+      }))
+    }
+  })
+]
+
+const equalAudit = (consumer: Consumer, after: Position.Position, events: number) =>
+  Effect.map(DeliveryAudit.run(consumer), ({ first, partitions: [partition], status }) =>
+    equal(
+      [status, first, partition?.after, partition?.events],
+      ["complete", undefined, after, events],
+      "the audit: its status, first fault, begin and number of events"
+    ))
+
+const audits: ReadonlyArray<Case<Stores>> = [
+  test("an audit is complete after each change of what is read, and still finds faults", function*() {
+    const name = uniqueName()
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const [both, one] = [mails(name, sent, { earlierEvents: "pass" }), mails(name, sent, { takes: false })]
+    const doubled = yield* append(`${name}-1`, taken(1))
+    let events = 0
+    for (const [release, count] of [[both, 2], [one, 1], [both, 2], [one, 1]] as const) {
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* startMails(release)
+        if (events === 0) events++
+        yield* reach(release, yield* append(`${name}-1`, added(2), taken(3)))
+      }))
+      events += count
+      yield* equalAudit(release, Position.start, events)
+    }
+    const [event] = yield* Stream.runCollect(
+      (yield* EventStore.EventStore).readStreamEncoded(StreamId.make(`${name}-1`))
+    )
+    equal(event?.position, doubled, "the position of the first event")
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    yield* driver.recordLateDelivery(one.id, 0, [{ first: doubled, events: 1, digest: digestOf(event!.id) }])
+    const { first, status } = yield* DeliveryAudit.run(one)
+    equal([status, first?.kind, first?.position], ["faulty", "doubled", doubled], "the audit of an event applied twice")
+  }),
+
+  test("an audit is complete after a release with another `where`", function*() {
+    const name = uniqueName()
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const all = mails(name, sent, { earlierEvents: "pass" })
+    const some = Subscription.make(name, {
+      events: Stock,
+      where: { streamPrefix: `${name}-1`, tags: [Event.tag("shop", "north")] },
+      handle: { StockAdded: () => Effect.void, StockTaken: () => Effect.void }
+    })
+    let events = 0
+    for (const [release, count] of [[some, 1], [all, 3], [some, 1]] as const) {
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* append(`${name}-1`, added(1))
+        yield* append(`${name}-1`, added(1, "south"))
+        const position = yield* append(`${name}-2`, added(1))
+        yield* startMails(release)
+        // Without an event of its own, the checkpoint of a stopped worker may be below.
+        yield* reach(release, position)
+      }))
+      events += count
+      yield* equalAudit(release, Position.start, events)
+    }
+  }),
+
+  ...[true, false].map((isNewerFirst) =>
+    test(`an audit expects what waited for a key of the code that freed it; newer first: ${isNewerFirst}`, function*() {
+      const name = uniqueName()
+      const [older, newer] = [yield* failingMails(name, false), yield* failingMails(name, true)]
+      const [first, then] = isNewerFirst ? [newer, older] : [older, newer]
+      let last = yield* append(`${name}-1`, added(1), taken(2), added(3))
+      yield* Effect.scoped(Effect.andThen(startMails(first.subscription), reach(first.subscription, last)))
+      then.repair()
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* startMails(then.subscription)
+        equal((yield* Parking.retryAll(then.subscription)).retried, 1, "the retried keys")
+        last = yield* append(`${name}-1`, taken(2))
+        yield* reach(then.subscription, last)
+      }))
+      equal(then.count(2), isNewerFirst ? 0 : 2, "the handled events of the type that only one code reads")
+      yield* equalAudit(then.subscription, Position.start, isNewerFirst ? 2 : 4)
+    })
+  ),
+
+  test("an audit is complete after releases with other reads and with other partitions", function*() {
+    const name = uniqueName()
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const passing = { earlierEvents: "pass" } as const
+    const releases = [
+      mails(name, sent, passing),
+      mails(name, sent, { takes: false }),
+      mails(name, sent, { takes: false, partitions: 2 }),
+      mails(name, sent, { ...passing, partitions: 2 }),
+      mails(name, sent, { takes: false, partitions: 1 })
+    ]
+    let last = Position.start
+    const begins: Array<Position.Position> = []
+    for (const release of releases) {
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* startMails(release)
+        const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+        yield* Effect.repeat(driver.progress(release.id), {
+          until: (all) => all.length === release.partitions,
+          schedule: Schedule.spaced("10 millis")
+        }).pipe(Effect.timeout("30 seconds"))
+        for (const stream of ["1", "2"]) last = yield* append(`${name}-${stream}`, added(2), taken(3))
+        yield* reach(release, last)
+      }))
+      const audit = yield* DeliveryAudit.run(release)
+      equal([audit.status, audit.first], ["complete", undefined], "the audit")
+      begins.push(audit.partitions[0]!.after)
+    }
+    equal(begins.map((one) => one > Position.start), [false, false, true, true, true], "where the audits begin")
+    equal((yield* Ref.get(sent)).length, 4 + 2 + 2 + 4 + 2, "the handled events")
+  }),
+
+  test("an audit begins where the checkpoint was reset to, also if a key is parked before", function*() {
+    const name = uniqueName()
+    const { repair, subscription } = yield* failingMails(name, true)
+    yield* append(`${name}-1`, added(1), added(2))
+    const to = yield* append(`${name}-2`, added(3))
+    const last = yield* append(`${name}-1`, added(4))
+    yield* Effect.scoped(Effect.andThen(startMails(subscription), reach(subscription, last)))
+    yield* Checkpoints.reset(subscription, to)
+    repair()
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* startMails(subscription)
+      yield* reach(subscription, last)
+      equal((yield* Parking.retryAll(subscription)).retried, 1, "the retried keys")
+    }))
+    yield* equalAudit(subscription, to, 1)
+  }),
+
+  test("a subscription from \"now\" continues with a type of which the log had events before it began", function*() {
+    const name = uniqueName()
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const began = yield* append(`${name}-1`, added(1), taken(2))
+    const [before, after] = [
+      mails(name, sent, { takes: false, from: "now" }),
+      mails(name, sent, { from: "now" })
+    ]
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* startMails(before)
+      yield* equalAudit(before, yield* headOf(before), 0)
+      yield* reach(before, yield* append(`${name}-1`, added(3)))
+    }))
+    const { status } = yield* startMails(after)
+    yield* becomes(status, "live")
+    yield* reach(after, yield* append(`${name}-1`, taken(4)))
+    equal(yield* Ref.get(sent), [3, -4], "what was sent")
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const [progress] = yield* driver.progress(after.id)
+    equal((progress?.deliveryFrom ?? 0n) >= began, true, "where it began")
+    yield* equalAudit(after, progress!.deliveryFrom, 2)
+  })
+]
+
+/** Where a subscription that has handled nothing began. */
+const headOf = (subscription: Consumer) =>
+  Effect.gen(function*() {
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    return (yield* driver.progress(subscription.id))[0]!.deliveryFrom
+  })
+
+/** A subscription that fails on the first event of each stream until it is repaired. */
+const failingMails = (name: string, takes: boolean) =>
+  Effect.sync(() => {
+    let isDown = true
+    const handled: Array<number> = []
+    const send = ({ by }: { readonly by: number }) =>
+      Effect.suspend(() => {
+        if (isDown && by === 1) return Effect.die("down")
+        handled.push(by)
+        return Effect.void
+      })
+    return {
+      count: (by: number) => handled.filter((one) => one === by).length,
+      repair: () => {
+        isDown = false
+      },
+      subscription: Subscription.make(name, {
+        events: Stock,
+        where: { streamPrefix: `${name}-` },
+        retry: Schedule.recurs(0),
+        handle: { StockAdded: send, StockTaken: takes ? send : Subscription.ignore }
+      })
+    }
+  })
+
 /**
  * Changes of what a consumer reads.
  *
  * @since 0.1.0
  * @category suites
  */
-export const readsChanges: ReadonlyArray<Case<Stores>> = [...documents, ...versions, ...effects, ...deployments]
+export const readsChanges: ReadonlyArray<Case<Stores>> = [
+  ...documents,
+  ...versions,
+  ...effects,
+  ...deployments,
+  ...races,
+  ...audits
+]

@@ -41,6 +41,8 @@ const stateOf = (events: ReadonlyArray<EncodedEvent>, lost: ReadonlyArray<Encode
   return {
     position: Position.make(24n),
     deliveryFrom: Position.start,
+    reads: ConsumerReads.format(ConsumerReads.of(ticks)),
+    earlierReads: [],
     applied: BigInt(segments.reduce((sum, { events }) => sum + events, 0)),
     digest: segments.reduce((xor, { digest }) => xor ^ digest, 0n),
     parked: [],

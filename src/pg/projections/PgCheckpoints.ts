@@ -49,6 +49,12 @@ interface ProgressRow {
 interface DeliveryStateRow {
   readonly position: bigint
   readonly delivery_from: bigint
+  readonly reads: string
+  readonly earlier_reads: ReadonlyArray<{
+    readonly reads: string
+    readonly position: string
+    readonly parked: ReadonlyArray<readonly [key: string, position: string]>
+  }>
   readonly applied: bigint
   readonly digest: bigint
   readonly parked: ReadonlyArray<readonly [key: string, position: string]>
@@ -98,6 +104,12 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   return {
     advance: advance(query, schema),
     deliveryState: deliveryState(query, schema),
+    startAfter: ({ epoch, generation, partition, to, toEventId }) =>
+      Effect.asVoid(query(
+        `update ${schema}.checkpoints set position = $4, event_id = $5::uuid, delivery_from = $4, advanced_at = clock_timestamp()
+          where generation = $1 and partition = $2 and epoch = $3 and position = 0`,
+        [generation, partition, epoch, to, toEventId ?? null]
+      )),
     resetCheckpoints: (generation, { eventId, position }, lost) =>
       Effect.asVoid(query(`select ${schema}.reset_checkpoints($1, $2, $3::uuid, $4::uuid[])`, [
         generation,
@@ -172,7 +184,8 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
 const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["deliveryState"] => {
   // One statement, so that all parts are of the same point in time.
   const statement =
-    `select checkpoint.position, checkpoint.delivery_from, checkpoint.applied, checkpoint.digest, checkpoint.former,
+    `select checkpoint.position, checkpoint.delivery_from, checkpoint.reads, checkpoint.earlier_reads, checkpoint.applied, checkpoint.digest,
+    checkpoint.former,
     coalesce((select json_agg(json_build_array(entry.key, entry.position::text)) from ${schema}.parking_log entry
       where entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
         and entry.action = 'moved' and entry.at >= checkpoint.reset_at), '[]') as moved,
@@ -192,17 +205,27 @@ const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["de
     )
 }
 
+const placesOf = (places: DeliveryStateRow["parked"]): DeliveryState["parked"] =>
+  places.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) }))
+
 const deliveryStateOf = (
-  { applied, delivery_from, digest, former, moved, parked, position, segments, skipped }: DeliveryStateRow
+  { applied, delivery_from, digest, earlier_reads, former, moved, parked, position, reads, segments, skipped }:
+    DeliveryStateRow
 ): DeliveryState => ({
   position: Position.make(position),
   deliveryFrom: Position.make(delivery_from),
+  reads,
+  earlierReads: earlier_reads.map(({ parked, position, reads }) => ({
+    reads,
+    position: Position.make(BigInt(position)),
+    parked: placesOf(parked)
+  })),
   applied,
   digest,
-  parked: parked.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) })),
+  parked: placesOf(parked),
   former: formerOf(former),
-  moved: moved.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) })),
-  skipped: skipped.map(([key, position]) => ({ key, position: Position.make(BigInt(position)) })),
+  moved: placesOf(moved),
+  skipped: placesOf(skipped),
   segments: segments.map(([first, events, digest]) => ({
     first: Position.make(BigInt(first)),
     events,

@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { RepartitionObstacle } from "../../consumer/FormerPartitions.ts"
-import type { LeaseDriver } from "../../consumer/LeaseDriver.ts"
+import type { LeaseDriver, ReadsChanged } from "../../consumer/LeaseDriver.ts"
 import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
@@ -36,18 +36,7 @@ interface ClaimRow {
  */
 export const make = (query: PgStatement, schema: string): LeaseDriver => ({
   claim: claim(query, schema),
-  changeReads: ({ from, generation, partition, position, takesOver, to }) =>
-    Effect.map(
-      query<{ readonly changed: boolean }>(`select ${schema}.change_reads($1, $2, $3, $4, $5, $6) as changed`, [
-        generation,
-        partition,
-        position,
-        from,
-        to,
-        takesOver
-      ]),
-      ([row]) => row!.changed
-    ),
+  changeReads: changeReads(query, schema),
   repartition: ({ consumer, from, generation, reads, to }) =>
     Effect.map(
       query<{ readonly changed: boolean }>(
@@ -68,6 +57,27 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
   release: (generation, owner, partition) =>
     Effect.asVoid(query(`select ${schema}.release_partitions($1, $2, $3)`, [generation, owner, partition ?? null]))
 })
+
+const changeReads = (query: PgStatement, schema: string): LeaseDriver["changeReads"] => {
+  const statement =
+    `select ${schema}.change_reads($1, $2, $3, $4, $5, $6, $7, $8::text[], $9::bigint[], $10::boolean[]) as changed`
+  return ({ epoch, from, generation, partition, position, takesOver, to, waiting }) =>
+    Effect.map(
+      query<{ readonly changed: ReadsChanged }>(statement, [
+        generation,
+        partition,
+        epoch,
+        position,
+        from,
+        to,
+        takesOver,
+        waiting.map(({ key }) => key),
+        waiting.map(({ position }) => position),
+        waiting.map(({ isFreeing }) => isFreeing)
+      ]),
+      ([row]) => row!.changed
+    )
+}
 
 const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
   const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5, $6, $7::text::interval, $8)`

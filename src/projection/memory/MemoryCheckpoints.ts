@@ -23,7 +23,7 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
       DateTime.now,
       (readAt) =>
         MemoryState.generationOf(state, generation).partitions.map((
-          { entriesBefore: _, segments: __, ...progress }
+          { earlierReads: _, entriesBefore: __, segments: ___, ...progress }
         ) => ({
           ...progress,
           readAt
@@ -45,20 +45,44 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
         deliveryFrom: partition.deliveryFrom,
         applied: partition.applied,
         digest: partition.digest,
-        parked: Array.from(parked.values()).filter((one) => one.partition === index).map((
-          { isFreeing, key, position }
-        ) => ({ key, position: Position.make(isFreeing ? position + 1n : position) })),
+        reads: partition.reads,
+        earlierReads: Array.from(partition.earlierReads),
+        parked: MemoryState.waitingFrom(Array.from(parked.values()).filter((one) => one.partition === index)),
         former: partition.former,
         moved: log.slice(partition.entriesBefore).filter((entry) =>
           entry.partition === index && entry.action === "moved"
         ).map(({ key, position }) => ({ key, position })),
         skipped: log.slice(partition.entriesBefore).filter((entry) =>
           entry.partition === index && entry.action === "skipped"
-        ).map((
-          { key, position }
-        ) => ({ key, position })),
+        ).map(({ key, position }) => ({ key, position })),
         segments: withSegments ? Array.from(partition.segments) : []
       }))
+    }),
+  ...moves(state),
+  recordLateDelivery: (generation, index, events) =>
+    MemoryTransaction.write((now) => {
+      const partition = MemoryState.generationOf(state, generation).partitions[index]!
+      for (const event of events) {
+        if (event.first <= partition.deliveryFrom) continue
+        partition.applied += BigInt(event.events)
+        partition.digest ^= event.digest
+        partition.advancedAt = now
+        const place = partition.segments.findLastIndex((segment) => segment.first <= event.first)
+        if (place < 0) partition.segments.unshift(event)
+        else partition.segments[place] = merged(partition.segments[place]!, event)
+      }
+    })
+})
+
+const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAfter" | "resetCheckpoints"> => ({
+  startAfter: ({ epoch, generation, partition: index, to, toEventId }) =>
+    MemoryTransaction.write((now) => {
+      const partition = MemoryState.generationOf(state, generation).partitions[index]
+      if (partition?.epoch !== epoch || partition.position !== Position.start) return
+      partition.position = to
+      partition.eventId = toEventId
+      partition.deliveryFrom = to
+      partition.advancedAt = now
     }),
   resetCheckpoints: (name, { eventId, position }, lost) =>
     MemoryTransaction.write(() => {
@@ -71,24 +95,13 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
         partition.applied = 0n
         partition.digest = 0n
         partition.segments.length = 0
+        partition.earlierReads.length = 0
         partition.deliveryFrom = position
         partition.former = undefined
         partition.entriesBefore = log.length
       }
       for (const [key, entry] of parked) {
         if (entry.position > position || lost.includes(entry.eventId)) parked.delete(key)
-      }
-    }),
-  recordLateDelivery: (generation, index, events) =>
-    MemoryTransaction.write((now) => {
-      const partition = MemoryState.generationOf(state, generation).partitions[index]!
-      for (const event of events) {
-        partition.applied += BigInt(event.events)
-        partition.digest ^= event.digest
-        partition.advancedAt = now
-        const place = partition.segments.findLastIndex((segment) => segment.first <= event.first)
-        if (place < 0) partition.segments.unshift(event)
-        else partition.segments[place] = merged(partition.segments[place]!, event)
       }
     })
 })

@@ -10,7 +10,14 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
-import type { Claim, ClaimRequest, LeaseDriver, ReadsChange, Repartition } from "../../consumer/LeaseDriver.ts"
+import type {
+  Claim,
+  ClaimRequest,
+  LeaseDriver,
+  ReadsChange,
+  ReadsChanged,
+  Repartition
+} from "../../consumer/LeaseDriver.ts"
 import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import { partitionOf } from "../../core/partitionHash.ts"
 import * as MemoryParking from "./MemoryParking.ts"
@@ -191,16 +198,25 @@ const otherReadsAlive = (
 
 const changeReads = (
   state: MemoryState.MemoryState,
-  { from, generation, partition: index, position, takesOver, to }: ReadsChange,
+  { epoch, from, generation, partition: index, position, takesOver, to, waiting }: ReadsChange,
   now: number
-): boolean => {
-  const partition = MemoryState.generationOf(state, generation).partitions[index]
-  if (partition === undefined || partition.position !== position || partition.reads !== from) return false
+): ReadsChanged => {
+  const { parked, partitions } = MemoryState.generationOf(state, generation)
+  const partition = partitions[index]
+  if (partition?.epoch !== epoch || partition.position !== position || partition.reads !== from) return "unchanged"
   const end = takenUntil(partition)
-  if (!takesOver && end !== undefined && end >= now) return false
+  if (!takesOver && end !== undefined && end >= now) return "unchanged"
+  const keys = Array.from(parked.values()).filter((one) => one.partition === index)
+  const isUnchanged = waiting.every((one) =>
+    keys.some(({ isFreeing, key, position }) =>
+      key === one.key && position === one.position && isFreeing === one.isFreeing
+    )
+  )
+  if (!isUnchanged) return "freed"
   MemoryState.vacate(partition, end === undefined ? undefined : DateTime.makeUnsafe(end))
+  partition.earlierReads.push({ reads: from, position, parked: MemoryState.waitingFrom(keys) })
   partition.reads = to
-  return true
+  return "changed"
 }
 
 /** Renews the leases of a worker, and gives it free partitions that have its reads until it has `size`. */

@@ -5,7 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type { EncodedDocument, Progress } from "../../consumer/CheckpointDriver.ts"
+import type { EarlierReads, EncodedDocument, Progress } from "../../consumer/CheckpointDriver.ts"
 import type { DeliverySegment } from "../../consumer/DeliveryLog.ts"
 import type { Parked, ParkingEntry } from "../../consumer/parking/ParkingDriver.ts"
 import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
@@ -22,6 +22,7 @@ type Mutable<A> = { -readonly [K in keyof A]: A[K] }
  */
 export interface Partition extends Mutable<Omit<Progress, "readAt">> {
   readonly segments: Array<DeliverySegment>
+  readonly earlierReads: Array<EarlierReads>
   /** The number of entries that the parking log had at the last reset. */
   entriesBefore: number
 }
@@ -169,6 +170,17 @@ export const activeOf = (state: MemoryState, consumer: string): string =>
   state.consumers.get(consumer)?.active ?? consumer
 
 /**
+ * Returns parked keys, each with the position from which on its events wait.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const waitingFrom = (
+  parked: ReadonlyArray<Pick<Parked, "key" | "position" | "isFreeing">>
+): EarlierReads["parked"] =>
+  parked.map(({ isFreeing, key, position }) => ({ key, position: Position.make(isFreeing ? position + 1n : position) }))
+
+/**
  * Returns the position that all partitions have reached; 0 without partitions.
  *
  * @since 0.1.0
@@ -232,6 +244,7 @@ export const emptyPartition = (
   heartbeatAt: DateTime.makeUnsafe(now),
   advancedAt: undefined,
   segments: [],
+  earlierReads: [],
   deliveryFrom: Position.start,
   entriesBefore: 0
 })

@@ -1,0 +1,70 @@
+/**
+ * Which code decided over each event of a partition, where the code of later releases reads other events: what the code read that processed the event.
+ *
+ * @since 0.1.0
+ */
+import * as EventFilter from "../event/EventFilter.ts"
+import type { DeliveryState, EarlierReads } from "./CheckpointDriver.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
+import * as ConsumerReads from "./ConsumerReads.ts"
+
+/**
+ * What was read for a partition.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReadsInForce {
+  /** Selects every event that was read at some time. */
+  readonly filter: EventFilter.TypeFilter
+  /** Whether the code that processed an event reads it, or if it waits, the code of now. */
+  readonly isRead: (delivery: ConsumerKey.Delivery) => boolean
+}
+
+/**
+ * Returns what was read for a partition.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const of = (
+  { earlierReads, reads }: Pick<DeliveryState, "reads" | "earlierReads">
+): ReadsInForce => {
+  const now = ConsumerReads.parse(reads)
+  if (earlierReads.length === 0) return { filter: filterOf(now), isRead: () => true }
+  const earlier = earlierReads.map((one) => ({
+    reads: ConsumerReads.parse(one.reads),
+    isProcessed: processedBefore(one)
+  }))
+  const eras = earlier.map(({ isProcessed, reads }) => ({ isProcessed, isRead: EventFilter.matcher(filterOf(reads)) }))
+  const isReadNow = EventFilter.matcher(filterOf(now))
+  return {
+    filter: union([now, ...earlier.map(({ reads }) => reads)]),
+    isRead: (delivery) => (eras.find(({ isProcessed }) => isProcessed(delivery))?.isRead ?? isReadNow)(delivery.event)
+  }
+}
+
+const filterOf = ({ streamPrefix, tags, types }: ConsumerReads.ConsumerReads): EventFilter.TypeFilter => ({
+  types,
+  ...(tags.length === 0 ? {} : { tags }),
+  ...(streamPrefix === undefined ? {} : { streamPrefix })
+})
+
+/** Selects more than each of the reads where their `where` differs. */
+const union = (all: ReadonlyArray<ConsumerReads.ConsumerReads>): EventFilter.TypeFilter => {
+  const types = Array.from(new Set(all.flatMap(({ types }) => types)))
+  const [first, ...others] = all
+  return first !== undefined && others.every((one) => ConsumerReads.hasSameFilter(one, first))
+    ? { ...filterOf(first), types }
+    : { types }
+}
+
+/** Returns whether a delivery was processed before a change of what is read: it was neither behind the checkpoint, nor did it wait for a parked key. */
+const processedBefore = ({ parked, position }: EarlierReads) => {
+  const waitingFrom = new Map(parked.map((one) => [one.key, one.position]))
+  return ({ event, key }: ConsumerKey.Delivery): boolean => {
+    const waits = waitingFrom.get(key)
+    return event.position <= position && (waits === undefined || event.position < waits)
+      && waitingFrom.get(ConsumerKey.unknownKey) !== event.position
+  }
+}
