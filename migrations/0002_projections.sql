@@ -298,6 +298,9 @@ create table evsrc.workers (
   reads text collate "C" not null,
   -- The number of partitions in its definition. That of the checkpoints changes to it once no process has theirs.
   partitions integer not null,
+  -- The consumer, another version, that waits to continue from the checkpoints. The process then does not work on the generation; those that do give
+  -- back their partitions.
+  successor text collate "C",
   -- Until then the process counts; each heartbeat extends it.
   expires_at timestamptz not null,
   primary key (generation, owner)
@@ -341,6 +344,8 @@ create table evsrc.checkpoints (
   -- rows of a generation: [{"partitions": 4, "by": "stream", "positions": ["7", …]}, …], and the highest of these positions.
   former json,
   former_to bigint not null default 0,
+  -- The consumer, another version, that has continued from here. The checkpoints do not move any more.
+  continued_by text collate "C",
   primary key (generation, partition)
 );
 
@@ -429,13 +434,15 @@ end $$;
 --   p_renew_only  claim nothing, and do not count as a worker
 -- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, its number of
 -- partitions, the size of the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads:
--- null if none has, true if a worker with these reads claims partitions. repartition is null, or, once no worker has the number of
--- partitions of the generation and nothing prevents a change: 'drain' while some are leased, and then 'ready' (see repartition).
+-- null if none has, true if a worker with these reads claims partitions. change is null, or:
+--   drain        the worker is to give its partitions back, because another version is to continue, or the number of partitions is to change
+--   repartition  no partition is leased, and no worker has their number: the worker may call repartition
+--   continued    another version has continued, and nothing is assigned
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
   p_renew_only boolean
 ) returns table (
-  generation text, partitions integer, repartition text, assignment_size integer, next_lease_ends_in double precision,
+  generation text, partitions integer, change text, continued_by text, assignment_size integer, next_lease_ends_in double precision,
   other_reads_alive boolean, partition integer, epoch bigint, "position" bigint, event_id uuid, count_since bigint, count_events bigint,
   former json, requested boolean
 ) language plpgsql volatile
@@ -486,12 +493,22 @@ begin
       count(*) > 0 and bool_and(worker.partitions <> stored.partitions)
     into assignment_size, is_pending
     from evsrc.workers worker
-    where worker.generation = claim_partitions.generation and worker.expires_at >= now_;
-  if is_pending and evsrc.repartition_obstacle(generation, p_reads) is null then
-    repartition := case
+    where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and worker.successor is null;
+  continued_by := stored.continued_by;
+  if stored.continued_by is not null then
+    change := 'continued';
+    assignment_size := 0;
+  elsif exists (
+    select from evsrc.workers worker
+      where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and worker.successor is not null
+  ) then
+    change := 'drain';
+    assignment_size := 0;
+  elsif is_pending and evsrc.repartition_obstacle(generation, p_reads) is null then
+    change := case
       when not p_renew_only and not exists (
         select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation and checkpoint.leased_until >= now_
-      ) then 'ready' else 'drain' end;
+      ) then 'repartition' else 'drain' end;
     assignment_size := 0;
   end if;
   update evsrc.checkpoints checkpoint set leased_until = now_ + p_lease, heartbeat_at = now_
@@ -517,7 +534,8 @@ begin
     ) into other_reads_alive
     from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation and checkpoint.reads <> p_reads;
   return query
-    select claim_partitions.generation, claim_partitions.partitions, claim_partitions.repartition, claim_partitions.assignment_size, claim_partitions.next_lease_ends_in,
+    select claim_partitions.generation, claim_partitions.partitions, claim_partitions.change, claim_partitions.continued_by,
+        claim_partitions.assignment_size, claim_partitions.next_lease_ends_in,
         claim_partitions.other_reads_alive, checkpoint.partition, checkpoint.epoch,
         checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
         case when checkpoint.position < checkpoint.former_to then checkpoint.former end,
@@ -646,7 +664,7 @@ begin
   -- Neither during a cut-over nor beside another change: a cut-over compares the checkpoints of the same partitions.
   perform pg_advisory_xact_lock('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer));
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
-  if (select count(*) from evsrc.checkpoints where generation = p_generation and partitions = p_from) <> p_from
+  if (select count(*) from evsrc.checkpoints where generation = p_generation and partitions = p_from and continued_by is null) <> p_from
     or exists (select from evsrc.checkpoints where generation = p_generation and leased_until >= now_)
     or evsrc.repartition_obstacle(p_generation, p_reads) is not null
   then
@@ -669,6 +687,74 @@ begin
         lowest.count_events, last_epoch + 1, lowest.advanced_at, lowest.delivery_from, now_, layouts, last_position
       from generate_series(0, p_to - 1) as number;
   return true;
+end $$;
+
+-- Lets a consumer continue where another version of it stands, p_from. Each partition starts at the lowest checkpoint of the other's active
+-- generation; former has all of them, so that no event is processed again. Copies of the parked keys come along with their requests. From then on
+-- nothing of the other version can be claimed.
+--   p_owner, p_lease  the process that waits, and for how long the others leave the partitions to it
+-- Returns one of the following. Only with 'draining' the workers of the other version stop.
+--   continued  done, now or before
+--   draining   a partition of the other version is leased; call it again
+--   unstarted  the other version has never run
+--   elsewhere  a third version has continued from there
+--   parked     keys are parked, and have another meaning: the partitions are divided by something else
+--   hash       the server has another hash function, so it cannot tell to which partition a key belongs
+create function evsrc.continue_version(
+  p_consumer text, p_from text, p_owner text, p_lease interval, p_partitions integer, p_partitioned_by text, p_reads text
+) returns text language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  now_ timestamptz := clock_timestamp();
+  former_generation text;
+  lowest evsrc.checkpoints;
+  last_position bigint;
+begin
+  perform pg_advisory_xact_lock('evsrc.active_generations'::regclass::oid::integer, hash)
+    from (select distinct hashtext(id) as hash from unnest(array[p_consumer, p_from]) as id order by hash) as sorted;
+  if exists (select from evsrc.checkpoints where generation = evsrc.active_generation(p_consumer)) then
+    return 'continued';
+  end if;
+  former_generation := evsrc.active_generation(p_from);
+  perform from evsrc.checkpoints where generation = former_generation order by partition for update;
+  select * into lowest from evsrc.checkpoints where generation = former_generation order by position, partition limit 1;
+  if not found then
+    return 'unstarted';
+  elsif lowest.continued_by is not null then
+    return 'elsewhere';
+  elsif lowest.partitions = 0 or hashtextextended('evsrc', 0) & 2147483647 <> 890268965 then
+    return 'hash';
+  elsif lowest.partitioned_by <> p_partitioned_by and exists (select from evsrc.parked where generation = former_generation) then
+    return 'parked';
+  end if;
+  if exists (select from evsrc.checkpoints where generation = former_generation and leased_until >= now_) then
+    insert into evsrc.workers as worker (generation, owner, reads, partitions, successor, expires_at)
+      values (former_generation, p_owner, p_reads, p_partitions, p_consumer, now_ + p_lease)
+      on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
+    return 'draining';
+  end if;
+  select max(greatest(position, former_to)) into last_position from evsrc.checkpoints where generation = former_generation;
+  insert into evsrc.checkpoints
+      (generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, delivery_from, reset_at, former,
+        former_to)
+    select p_consumer, number, p_partitions, p_partitioned_by, p_reads, lowest.position, lowest.event_id, lowest.count_since,
+        lowest.count_events, lowest.delivery_from, now_, evsrc.former_partitions(former_generation), last_position
+      from generate_series(0, p_partitions - 1) as number;
+  insert into evsrc.parked
+      (generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at, request, request_id, requested_by,
+        request_reason, freeing)
+    select p_consumer, evsrc.partition_of(key, p_partitions), key, stream, version, position, event_id, type, error, attempts, parked_at, request,
+        request_id, requested_by, request_reason, freeing
+      from evsrc.parked where generation = former_generation;
+  insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, at)
+    select generation, partition, key, stream, position + freeing::integer, event_id, 'moved', 'from ' || former_generation, now_
+      from evsrc.parked where generation = p_consumer;
+  -- No write of an owner before succeeds.
+  update evsrc.checkpoints set continued_by = p_consumer, epoch = epoch + 1, owner = null, leased_until = null
+    where generation = former_generation;
+  delete from evsrc.workers where generation = former_generation and successor is not null;
+  return 'continued';
 end $$;
 
 -- Releases all partitions of a generation that p_owner has, or one of them. Writes under their epochs are rejected from now on.

@@ -91,7 +91,7 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     const progress = yield* store.progress(id)
     equal(progress.map((p) => p.owner), ["one", "one", "one", "one", "three", "three", "three", "three"], "the owners")
     const other = yield* claim(id, "one", minute, 4)
-    equal([other.partitions, other.repartition], [8, undefined], "another number, while workers have this one")
+    equal([other.partitions, other.change], [8, undefined], "another number, while workers have this one")
   }),
 
   test("keeps the partitions of a worker that stops claiming", function*() {

@@ -101,6 +101,8 @@ export interface Progress {
   readonly heartbeatAt: DateTime.Utc
   /** The partition began after this position, or its checkpoint was reset to it; 0 if neither. */
   readonly deliveryFrom: Position
+  /** The consumer, another version, that has continued from here. */
+  readonly continuedBy?: string | undefined
   /** The partitions before their number changed. */
   readonly former?: ReadonlyArray<FormerPartitions> | undefined
   /** When the checkpoint last moved, or an event behind it was applied. */

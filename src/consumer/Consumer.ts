@@ -4,6 +4,9 @@
  *
  * @since 0.1.0
  */
+import type * as DateTime from "effect/DateTime"
+import type { LogPosition } from "../core/LogPosition.ts"
+import type { Position } from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -26,6 +29,27 @@ export type Kind = "projection" | "subscription"
  * @category options
  */
 export type PartitionBy<Tag extends string = string> = "stream" | { readonly tag: Tag }
+
+/**
+ * Where a subscription without a checkpoint starts.
+ *
+ * - `"start"`: with the first event of the log
+ * - `"now"`: with the events that are appended after its layer was first built
+ * - `{ version }`: where this earlier version of it stands. The earlier version then handles nothing more. `otherwise` says where to start if that has
+ *   never run; without it, the layer fails then.
+ * - `{ after }`: with the event after a position of the log
+ * - `{ since }`: with the first event that was recorded at a time or later. Events that were appended at the same moment may be handled although
+ *   they were recorded just before it.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type From =
+  | "start"
+  | "now"
+  | { readonly version: number; readonly otherwise?: "start" | "now" | undefined }
+  | { readonly after: Position | LogPosition }
+  | { readonly since: DateTime.Utc }
 
 /**
  * Options of every consumer.
@@ -98,8 +122,8 @@ export interface Consumer<out Name extends string = string, out Events extends E
   readonly unknownTypes: "pass" | "stop"
   readonly ignoreTypes: ReadonlyArray<string>
   readonly earlierEvents: "refuse" | "pass"
-  /** Where a consumer without a checkpoint starts: with the first event, or after the last event of the log. */
-  readonly from: "start" | "now"
+  /** Where a consumer without a checkpoint starts. */
+  readonly from: From
   /** When the documents of a projection are updated; undefined for a subscription, which is asynchronous. */
   readonly lifecycle?: "async" | "inline" | "live" | undefined
 }

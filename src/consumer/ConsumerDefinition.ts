@@ -55,6 +55,14 @@ export const make = <const Name extends string, Events extends Event.Any>(
   if (!Number.isInteger(version) || version < 1) {
     throw new Error(`${maker}: the version of "${name}" is ${version}; it must be a whole number from 1`)
   }
+  if (typeof from === "object" && "version" in from) {
+    const { version: earlier } = from
+    if (!Number.isInteger(earlier) || earlier < 1 || earlier >= version) {
+      throw new Error(
+        `${maker}: \`from\` of "${name}" is version ${earlier}; give a whole number from 1, below its own version, ${version}`
+      )
+    }
+  }
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > 256) {
     throw new Error(`${maker}: "${name}" has ${partitions} partitions; use a whole number from 1 to 256`)
   }

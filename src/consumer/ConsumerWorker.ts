@@ -34,11 +34,14 @@ import * as ConsumerKey from "./ConsumerKey.ts"
 import * as ConsumerReads from "./ConsumerReads.ts"
 import type { ConsumerStatus } from "./ConsumerStatus.ts"
 import * as EventInHand from "./EventInHand.ts"
+import { continuedWords } from "./FormerPartitions.ts"
+import * as GenerationId from "./GenerationId.ts"
 import type { Assignment, Claim } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./parking/ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
 import * as ReadsChange from "./ReadsChange.ts"
 import { reconcile } from "./Reconciliation.ts"
+import * as StartPosition from "./StartPosition.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 import * as WorkerState from "./WorkerState.ts"
 
@@ -112,6 +115,8 @@ interface Worker {
   readonly running: Map<number, Running>
   readonly outages: OutageLog.OutageLog
   readonly logs: PartitionProcessor.ProcessorLogs
+  /** Whether the consumer has been found not to wait for an earlier version. */
+  hasStarted: boolean
   state: WorkerState.WorkerState
 }
 
@@ -145,6 +150,7 @@ export const make = Effect.fnUntraced(function*(
         `${consumer.id}: ${attempts} more attempts at events failed within a minute; each is logged at the level Debug`
       )
     },
+    hasStarted: false,
     state: WorkerState.initial(yield* Clock.currentTimeMillis, settings)
   }
   const wake = Effect.asVoid(worker.wakeUp.open)
@@ -318,11 +324,15 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   const { owner, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
+  if (!(yield* hasStarted(worker))) {
+    yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby: worker.state.seen, last: undefined })
+    return WorkerState.changeInterval(settings)
+  }
   const settled = yield* settleReads(worker, yield* heartbeat(worker, renewOnly), renewOnly)
-  const claimed = settled.repartition === "ready" ? yield* repartition(worker, settled) : settled
+  const claimed = settled.change === "repartition" ? yield* repartition(worker, settled) : settled
   const { assigned, generation } = claimed
   // A worker that only renews is not counted in the assignment size, and keeps what it owns.
-  const assignmentSize = renewOnly && claimed.repartition === undefined ? assigned.length : claimed.assignmentSize
+  const assignmentSize = renewOnly && claimed.change === undefined ? assigned.length : claimed.assignmentSize
   const plan = reconcile(
     claimed,
     new Map(
@@ -348,7 +358,13 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   yield* worker.outages.succeeded("claim", ...others)
   const isStandby = Math.min(assigned.length, assignmentSize) === 0
   const standby = isStandby ? yield* standbyOf(worker, generation) : undefined
-  const state = yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby, last: yield* lastOf(worker) })
+  const state = yield* dispatch(worker, {
+    _tag: "Reconciled",
+    claimedAt,
+    standby,
+    last: yield* lastOf(worker),
+    detail: claimed.continuedBy && continuedWords(claimed.continuedBy)
+  })
   yield* publish(worker)
   yield* logHeldBack(worker)
   yield* worker.logs.parked.summarize()
@@ -386,7 +402,7 @@ const settleReads = Effect.fnUntraced(function*(
   claimed: Claim,
   renewOnly: boolean
 ): Effect.fn.Return<Claim, EventStoreError> {
-  if (claimed.otherReadsAlive === undefined || renewOnly) return claimed
+  if (claimed.otherReadsAlive === undefined || renewOnly || claimed.change === "continued") return claimed
   const { events, owner, processor: { consumer }, settings: { lease }, store } = worker
   const { assigned, generation } = claimed
   const isChanged = yield* ReadsChange.settle(events[internals].driver, store, consumer, claimed).pipe(
@@ -399,6 +415,27 @@ const settleReads = Effect.fnUntraced(function*(
         Effect.timeoutOrElse(settle, { duration: Duration.times(lease, 1 / 6), orElse: () => Effect.succeed(false) })
   )
   return isChanged ? yield* heartbeat(worker, renewOnly) : claimed
+})
+
+/** Returns whether the consumer need not wait for an earlier version, from which it continues, to give back its partitions. */
+const hasStarted = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<boolean, EventStoreError> {
+  const { owner, processor: { consumer }, settings: { lease }, store } = worker
+  const { from, id, partitionBy, partitions } = consumer
+  if (worker.hasStarted || typeof from === "string" || !("version" in from)) return true
+  const earlier = GenerationId.otherVersion(id, from.version)
+  const outcome = yield* store.continueVersion({
+    consumer: id,
+    from: earlier,
+    owner,
+    lease,
+    partitions,
+    partitionedBy: ConsumerKey.format(partitionBy),
+    reads: ConsumerReads.format(ConsumerReads.of(consumer))
+  })
+  if (outcome === "draining") return false
+  yield* StartPosition.requireContinued(consumer, earlier, outcome)
+  worker.hasStarted = true
+  return true
 })
 
 /** Changes the number of partitions to that of the definition, and returns the claim after that. */

@@ -53,6 +53,15 @@ const words: Readonly<Record<RepartitionObstacle, string>> = {
 export const describe = (obstacle: RepartitionObstacle): string => words[obstacle]
 
 /**
+ * Returns what became of a consumer from which another version has continued.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const continuedWords = (successor: string): string =>
+  `${successor} has continued from its checkpoints, so it handles nothing more; remove it from the program`
+
+/**
  * Returns the highest checkpoint of former partitions; 0 without any.
  *
  * @since 0.1.0

@@ -45,6 +45,14 @@ export const kindOf = (consumer: string, isInline: boolean): "projection" | "inl
   isInline ? "inline" : consumer.startsWith("subscription:") ? "subscription" : "projection"
 
 /**
+ * Returns the id of another version of a consumer.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const otherVersion = (consumer: string, version: number): string => `${versionOf(consumer).name}@${version}`
+
+/**
  * Returns the name and the version in the id of a consumer. A name contains no `@`.
  *
  * @since 0.1.0

@@ -67,10 +67,14 @@ export interface Claim {
   /** The number of partitions of the generation. The worker works on these, whatever the consumer's definition says. */
   readonly partitions: number
   /**
-   * Whether the number is to change, because no worker has a definition with the current one: `"drain"` while partitions are leased, and `"ready"` when
-   * the worker may call `repartition`. The worker gives back its partitions meanwhile.
+   * What changes; nothing is assigned meanwhile.
+   *
+   * - `drain`: the worker is to give its partitions back, because another version is to continue, or the number of partitions is to change
+   * - `repartition`: no partition is leased, and no worker has a definition with their number: the worker may call `repartition`
+   * - `continued`: another version, `continuedBy`, has continued
    */
-  readonly repartition?: "drain" | "ready" | undefined
+  readonly change?: "drain" | "repartition" | "continued" | undefined
+  readonly continuedBy?: string | undefined
   /** The number of partitions per worker when all workers share them evenly. */
   readonly assignmentSize: number
   /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
@@ -130,6 +134,34 @@ export interface Repartition {
 }
 
 /**
+ * A consumer that is to continue where another version of it stands.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Continuation
+  extends Pick<ClaimRequest, "consumer" | "owner" | "partitions" | "partitionedBy" | "reads" | "lease">
+{
+  /** The id of the other version. */
+  readonly from: string
+}
+
+/**
+ * The result of a continuation.
+ *
+ * - `continued`: the consumer has its checkpoints, by this request or before
+ * - `draining`: a partition of the other version is leased, and its workers give them back; ask again
+ * - `unstarted`: the other version has never run
+ * - `elsewhere`: a third version has continued from there
+ * - `parked`: keys are parked, but the partitions are divided by something else
+ * - `hash`: the server has another hash function, so it cannot tell to which partition a key belongs
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Continued = "continued" | "draining" | "unstarted" | "elsewhere" | "parked" | "hash"
+
+/**
  * The leases of partitions.
  *
  * @since 0.1.0
@@ -151,6 +183,12 @@ export interface LeaseDriver {
    * generation has another number by now, a partition is leased, or there is an obstacle.
    */
   readonly repartition: (change: Repartition) => Effect.Effect<boolean, EventStoreError>
+
+  /**
+   * Lets a consumer without checkpoints continue from those of another version. Each partition starts at the lowest, with the former partitions, so that
+   * no event is processed again. Parked keys come along. Nothing of the other version can be claimed from then on.
+   */
+  readonly continueVersion: (continuation: Continuation) => Effect.Effect<Continued, EventStoreError>
 
   /** Returns why the number of partitions of a generation cannot change now; undefined if it can. */
   readonly repartitionObstacle: (generation: string) => Effect.Effect<RepartitionObstacle | undefined, EventStoreError>

@@ -67,7 +67,8 @@ export interface Yield {
 export type WorkerState =
   & Shared
   & (
-    | { readonly _tag: "Claiming" | "Working" | "Standby" }
+    | { readonly _tag: "Claiming" | "Working" }
+    | { readonly _tag: "Standby"; readonly detail?: string | undefined }
     | { readonly _tag: "Yielding"; readonly yielding: Yield }
     | {
       readonly _tag: "Failing"
@@ -112,6 +113,8 @@ export type WorkerEvent =
       readonly standby: Shared["seen"] | undefined
       /** The position of the last committed event, unless it could not be read. */
       readonly last: Position.Position | undefined
+      /** Why the worker owns nothing, if that will not change. */
+      readonly detail?: string | undefined
     }
     | ({ readonly _tag: "ClaimFailed" } & Failure)
     | { readonly _tag: "NewerEventMet"; readonly detail: string; readonly error?: EventStoreError | undefined }
@@ -167,7 +170,9 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
         )
       }
       if (yielding !== undefined) return { ...shared, _tag: "Yielding", yielding }
-      return { ...shared, _tag: event.standby === undefined ? "Working" : "Standby" }
+      return event.standby === undefined
+        ? { ...shared, _tag: "Working" }
+        : { ...shared, _tag: "Standby", detail: event.detail }
     }
     case "ClaimFailed": {
       const { detail, state: kind } = event
@@ -229,11 +234,11 @@ export const yieldAt = (state: WorkerState, time: number): Yield | undefined => 
  */
 export const nextClaimIn = (
   state: WorkerState,
-  { assigned, assignmentSize, nextLeaseEndsIn, repartition }: Claim,
+  { assigned, assignmentSize, nextLeaseEndsIn, change }: Claim,
   now: number,
   { lease }: Timing
 ): number => {
-  if (repartition !== undefined) return Math.min(repartitionInterval, Duration.toMillis(lease) / 3)
+  if (change === "drain" || change === "repartition") return changeInterval({ lease })
   const hasParked = Array.from(state.partitions.values()).some(({ parked }) => parked > 0)
   const renewal = Duration.toMillis(lease) / 3
   const pause = hasParked ? Math.min(renewal, requestInterval) : renewal
@@ -281,8 +286,13 @@ export const heldBack = ({ head, last }: Pick<ConsumerStatus.ConsumerStatus, "he
 /** Requests of other processes are noticed within so many milliseconds while a stream is parked. */
 const requestInterval = 1_000
 
-/** While the number of partitions changes, it is looked this often whether the other workers have given theirs back. */
-const repartitionInterval = 100
+/**
+ * Returns in how many milliseconds a worker looks again whether the other workers have given their partitions back.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const changeInterval = ({ lease }: Pick<Timing, "lease">): number => Math.min(100, Duration.toMillis(lease) / 3)
 
 const workerStatusOf = (state: WorkerState): Pick<ConsumerStatus.PartitionStatus, "state" | "detail" | "error"> => {
   switch (state._tag) {
@@ -291,7 +301,7 @@ const workerStatusOf = (state: WorkerState): Pick<ConsumerStatus.PartitionStatus
     case "Working":
       return { state: "live", detail: undefined }
     case "Standby":
-      return { state: "standby", detail: undefined }
+      return { state: "standby", detail: state.detail }
     case "Yielding":
       return { state: "stuck", detail: state.yielding.detail, error: state.yielding.error }
     case "Failing":

@@ -504,6 +504,16 @@ export interface EventStoreDriver {
     positions: ReadonlyArray<Position>
   ) => Effect.Effect<ReadonlyArray<string | undefined>, EventStoreError>
 
+  /**
+   * Returns the position of the first event after a position, and up to another, that was recorded at a time or later. It examines a limited number of
+   * positions; without such an event, the search goes on after `reached`.
+   */
+  readonly positionSince: (request: {
+    readonly after: Position
+    readonly upTo: Position
+    readonly since: DateTime.Utc
+  }) => Effect.Effect<{ readonly first: Position | undefined; readonly reached: Position }, EventStoreError>
+
   /** Returns the high-water mark of the log. */
   readonly head: Effect.Effect<Position, EventStoreError>
 

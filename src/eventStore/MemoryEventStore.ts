@@ -195,6 +195,13 @@ const lookups = (log: MemoryLog.MemoryLog) =>
     event: (id) =>
       Effect.sync(() => Option.map(Option.fromUndefinedOr(log.rows.find((row) => row.id === id)), MemoryLog.encodedOf)),
     eventIds: (positions) => Effect.sync(() => positions.map((position) => MemoryLog.eventIdAt(log, position))),
+    positionSince: ({ after, since, upTo }) =>
+      Effect.sync(() => ({
+        first: log.rows.find(({ position, recordedAt }) =>
+          position > after && position <= upTo && DateTime.isGreaterThanOrEqualTo(recordedAt, since)
+        )?.position,
+        reached: upTo
+      })),
     receipt: (commandId) => Effect.sync(() => MemoryLog.receiptOf(log, commandId)),
     streamStatus: (stream) =>
       Effect.sync(() => ({

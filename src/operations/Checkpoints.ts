@@ -58,7 +58,14 @@ export const reset = Effect.fn("Checkpoints.reset")(function*(
   const { driver: log } = (yield* EventStore)[internals]
   const { driver: store } = (yield* ProjectionStore)[internals]
   const generation = yield* store.activeGeneration(consumer.id)
-  const from = (yield* store.progress(generation)).map(({ eventId, position }) => LogPosition.make(position, eventId))
+  const progress = yield* store.progress(generation)
+  const from = progress.map(({ eventId, position }) => LogPosition.make(position, eventId))
+  const continuedBy = progress[0]?.continuedBy
+  if (continuedBy !== undefined) {
+    return yield* invalidRequest(
+      `"${consumer.id}" has no more events to handle: "${continuedBy}" has continued; reset that`
+    )
+  }
   if (from.length === 0) {
     return yield* invalidRequest(`"${consumer.id}" has never run, so it has no checkpoints; start it instead`)
   }

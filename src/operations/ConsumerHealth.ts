@@ -13,6 +13,7 @@ import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import type { RepartitionObstacle } from "../consumer/FormerPartitions.ts"
+import * as FormerPartitions from "../consumer/FormerPartitions.ts"
 import type { ParkedCount } from "../consumer/parking/ParkingDriver.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import * as UnknownTypes from "../consumer/UnknownTypes.ts"
@@ -132,6 +133,12 @@ export const of = Effect.fnUntraced(function*(
   }
   const generation = active.success
   const progress = yield* store.progress(generation)
+  const continuedBy = progress[0]?.continuedBy
+  if (continuedBy !== undefined) {
+    const position = progress.reduce((least, one) => one.position < least ? one.position : least, progress[0]!.position)
+    const reasons = [FormerPartitions.continuedWords(continuedBy)]
+    return withoutPartitions(consumer.id, position, unknownTypes, { status: "yellow", reasons })
+  }
   const parked = yield* store.parkedCounts(generation)
   const obstacle = progress.some(({ partitions }) => partitions !== consumer.partitions)
     ? yield* store.repartitionObstacle(generation)

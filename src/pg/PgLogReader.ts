@@ -46,6 +46,7 @@ export type PgLogReader = Pick<
   | "eventTypes"
   | "unindexedTags"
   | "tagIndex"
+  | "positionSince"
   | "head"
   | "last"
   | "inFlight"
@@ -103,6 +104,7 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
       ),
     eventTypes: eventTypes(query, schema),
     ...tagIndex(query, schema),
+    positionSince: positionSince(query, schema),
     head: Effect.map(
       query<{ readonly head: bigint }>(`select ${schema}.high_water_mark() as head`, []),
       ([row]) => Position.make(row!.head)
@@ -114,6 +116,18 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
     inFlight: inFlight(query, schema),
     lockHolders: PgLockHolders.make(query, schema)
   }
+}
+
+const positionSince = (query: PgStatement, schema: string): EventStoreDriver["positionSince"] => {
+  const statement =
+    `select position from ${schema}.log where position > $1 and position <= $2 and recorded_at >= $3::timestamptz order by position limit 1`
+  return Effect.fnUntraced(function*({ after, since, upTo }) {
+    const { scannedPositions } = yield* Limits
+    const end = after + BigInt(scannedPositions)
+    const reached = end < upTo ? Position.make(end) : upTo
+    const [row] = yield* query<{ readonly position: bigint }>(statement, [after, reached, DateTime.toDate(since)])
+    return { first: row && Position.make(row.position), reached }
+  })
 }
 
 interface PageRow extends EventRow {

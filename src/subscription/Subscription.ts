@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
+import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
@@ -17,18 +18,23 @@ import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
 import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
+import * as GenerationId from "../consumer/GenerationId.ts"
 import * as Retries from "../consumer/Retries.ts"
+import * as StartPosition from "../consumer/StartPosition.ts"
 import * as StoreSchemas from "../consumer/StoreSchemas.ts"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
+import type * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
+import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import type * as Projection from "../projection/Projection.ts"
 import * as ProjectionStore from "../projection/ProjectionStore.ts"
 
+export type { From } from "../consumer/Consumer.ts"
 export { ignore } from "../consumer/ConsumerDefinition.ts"
 export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
@@ -64,7 +70,7 @@ export type Any = Subscription<string, Event.Any, unknown>
  *
  * **Gotchas**
  *
- * A raised `version` is another subscription: it starts again, at `from`.
+ * A raised `version` is another subscription: it starts at its `from`. `from: { version: 1 }` continues where version 1 stands.
  *
  * **Example** (mail to new users)
  *
@@ -100,8 +106,8 @@ export const make = <
      * sending a query and of the database need no name.
      */
     readonly parks?: ReadonlyArray<Parks & EventHandlers.CheckedParks<H, Parks>> | undefined
-    /** `"start"`, the default, starts with the first event of the log; `"now"` with events appended after its layer was first built. */
-    readonly from?: "start" | "now"
+    /** Where it starts if it has never run; `"start"` by default, with the first event of the log. */
+    readonly from?: Consumer.From | undefined
     /** When to retry an event whose handler failed; four times by default, after 100 to 800 milliseconds. Then `onFailure` applies. */
     readonly retry?: Schedule.Schedule<unknown, unknown>
     /**
@@ -153,7 +159,8 @@ const defaultBatchSize = 10
  *
  * `batchSize` is 10 by default: the checkpoint moves after so many events, and so many may be handled again after a crash. Several layers run
  * side by side, and report together. The layer dies when it, or another layer that is built with it, already runs one of the subscriptions. It
- * fails only when a subscription `from` `"now"` has never run and the store is unavailable.
+ * fails only for a subscription that has never run: when the store is unavailable, unless it starts with the first event, and with `InvalidRequest`
+ * when it cannot start where its `from` says.
  *
  * @since 0.1.0
  * @category layers
@@ -186,33 +193,68 @@ export const layer = <const S extends Any>(
         yield* registry.register("Subscription.layer", { consumer, store: driver, status })
       }
       for (const subscription of subscriptions) {
-        // A subscription that was discarded must not stop the others: its worker is stuck, and says so.
-        if (subscription.from === "now") {
-          yield* Effect.catchReason(startAtHead(subscription), "EventStoreError", "GenerationDiscarded", () =>
-            Effect.void)
-        }
+        yield* prepare(subscription)
       }
       yield* ConsumerWorker.runAll("Subscription.layer", workers)
       return Subscriptions.of({ status: registry.status(driver, "subscription") })
     })
   ).pipe(Layer.provide(ConsumerRegistry.layer))
 
-/**
- * Moves the checkpoints of a subscription that has never run to the high-water mark, in the transaction that creates them. Another process
- * then finds them there.
- */
-const startAtHead = Effect.fnUntraced(function*(subscription: Any) {
-  const { id, partitionBy, partitions } = subscription
-  const store = (yield* ProjectionStore.ProjectionStore)[internals].driver
-  const generation = yield* store.activeGeneration(id)
-  if ((yield* store.progress(generation)).length > 0) return
+/** Sees to it that a subscription which has never run starts where its `from` says. */
+const prepare = Effect.fnUntraced(function*(
+  subscription: Any
+): Effect.fn.Return<void, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore> {
+  const { from, id } = subscription
+  if (from === "start") return
+  const { driver: store } = (yield* ProjectionStore.ProjectionStore)[internals]
   const { driver: log } = (yield* EventStore.EventStore)[internals]
-  const to = yield* log.head
-  const [toEventId] = yield* log.eventIds([to])
+  // A subscription that was discarded must not stop the others: its worker is stuck, and says so.
+  const generation = yield* Effect.catchReason(
+    store.activeGeneration(id),
+    "EventStoreError",
+    "GenerationDiscarded",
+    () => Effect.undefined
+  )
+  if (generation === undefined || (yield* store.progress(generation)).length > 0) return
+  if (from === "now") return yield* startAt(subscription, yield* LogIdentity.headPosition(log))
+  if ("after" in from) return yield* startAt(subscription, yield* StartPosition.at(log, subscription, from.after))
+  if ("since" in from) return yield* startAt(subscription, yield* StartPosition.since(log, subscription, from.since))
+  // The worker continues from there, once the workers of the earlier version have given back their partitions.
+  const earlier = GenerationId.otherVersion(id, from.version)
+  const [checkpoint] = yield* store.progress(yield* activeOf(store, subscription, earlier))
+  yield* StartPosition.requireContinued(
+    subscription,
+    earlier,
+    checkpoint === undefined ? "unstarted" : checkpoint.continuedBy === undefined ? "continued" : "elsewhere"
+  )
+  if (checkpoint === undefined && from.otherwise === "now") {
+    yield* startAt(subscription, yield* LogIdentity.headPosition(log))
+  }
+})
+
+const activeOf = (
+  store: ConsumerDriver,
+  { id }: Any,
+  earlier: string
+): Effect.Effect<string, EventStoreError> =>
+  Effect.catchReason(
+    store.activeGeneration(earlier),
+    "EventStoreError",
+    "GenerationDiscarded",
+    () =>
+      invalidRequest(
+        `"${id}" is to continue from "${earlier}", but that was discarded with its checkpoints; give "start", "now", or a position as \`{ after }\``
+      )
+  )
+
+/** Moves the checkpoints of a subscription that has never run, in the transaction that creates them. Another process then finds them there. */
+const startAt = Effect.fnUntraced(function*(subscription: Any, to: LogPosition.LogPosition) {
+  const { id: consumer, partitionBy, partitions } = subscription
+  const { driver: store } = (yield* ProjectionStore.ProjectionStore)[internals]
   const owner = (yield* IdGenerator)()
-  yield* store.transaction(Effect.gen(function*() {
-    const { assigned } = yield* store.claim({
-      consumer: id,
+  const generation = yield* store.transaction(Effect.gen(function*() {
+    const { assigned, generation } = yield* store.claim({
+      consumer,
       owner,
       partitions,
       partitionedBy: ConsumerKey.format(partitionBy),
@@ -221,9 +263,10 @@ const startAtHead = Effect.fnUntraced(function*(subscription: Any) {
     })
     for (const { epoch, partition } of assigned) {
       // The very first owner has epoch 1. With a higher one, another process was quicker.
-      if (epoch > 1n || to === Position.start) continue
-      yield* store.startAfter({ generation, partition, epoch, to, toEventId })
+      if (epoch > 1n || to.position === Position.start) continue
+      yield* store.startAfter({ generation, partition, epoch, to: to.position, toEventId: to.eventId })
     }
+    return generation
   }))
   yield* store.release(generation, owner)
 })

@@ -45,6 +45,7 @@ import { rebuilds } from "../projection/rebuild/RebuildSuite.ts"
 import { signedSnapshots } from "../snapshot/SignedSnapshotSuite.ts"
 import { snapshots } from "../snapshot/SnapshotSuite.ts"
 import { handOvers } from "../subscription/HandOverSuite.ts"
+import { starts } from "../subscription/StartSuite.ts"
 import { subscriptions } from "../subscription/SubscriptionSuite.ts"
 import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "../support/AccountFixtures.ts"
 import { timeTravel } from "../timeTravel/TimeTravelSuite.ts"
@@ -123,6 +124,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...circularWaits,
   ...subscriptions,
   ...handOvers,
+  ...starts,
   ...registries,
   ...bus,
   ...audits,

@@ -55,7 +55,7 @@ export const fixture = () => {
   }
   const subscription = (
     partitions: number,
-    options: { readonly version?: number } = {}
+    options: { readonly version?: number; readonly from?: Subscription.From } = {}
   ) => Subscription.make(name, { ...common, partitions, ...options })
   const projection = (partitions: number) => Projection.handler(name, { ...common, partitions })
   /** Returns streams of partitions: `[[2, 0], [4, 1]]` for partition 0 of 2, and 1 of 4. */

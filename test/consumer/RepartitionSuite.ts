@@ -278,7 +278,7 @@ const fencing: ReadonlyArray<Case<Stores>> = [
       })
     equal(yield* store.repartition(changeOf(two, 4)), false, "a change while partitions are leased")
     yield* store.release(four.id, "old")
-    equal((yield* store.claim(claimOf(two, "new"))).repartition, "ready", "what the claim says")
+    equal((yield* store.claim(claimOf(two, "new"))).change, "repartition", "what the claim says")
     equal(yield* store.repartition(changeOf(two, 3)), false, "a change from another number")
     equal(yield* store.repartition(changeOf(two, 4)), true, "the change")
     for (const { epoch, partition } of assigned) equal(yield* advance(partition, epoch), "lost", `${partition} of 4`)
@@ -295,12 +295,12 @@ const fencing: ReadonlyArray<Case<Stores>> = [
     const [four, two] = [mails.subscription(4), mails.subscription(2)]
     yield* store.claim(claimOf(two, "old"))
     const held = yield* store.claim(claimOf(four, "new"))
-    equal([held.partitions, held.repartition, held.assignmentSize], [2, undefined, 1], "while the older one runs")
+    equal([held.partitions, held.change, held.assignmentSize], [2, undefined, 1], "while the older one runs")
     yield* store.release(two.id, "old")
     const { assigned } = yield* store.claim({ ...claimOf(four, "other"), owner: "other" })
     equal(assigned.length, 0, "nothing is claimed")
     const draining = yield* store.claim(claimOf(four, "new"))
-    equal([draining.repartition, draining.assignmentSize], ["ready", 0], "nothing is leased")
+    equal([draining.change, draining.assignmentSize], ["repartition", 0], "nothing is leased")
   })
 ]
 

@@ -91,6 +91,7 @@ const notSimulated = {
   eventTypes: Effect.die("the simulation counts no types"),
   unindexedTags: () => Effect.die("the simulation has no index of tags"),
   tagIndex: () => Effect.die("the simulation has no index of tags"),
+  positionSince: () => Effect.die("the simulation starts no subscription at a time"),
   closedStreams: () => Effect.die("the simulation closes no streams"),
   restore: () => Effect.die("the simulation restores nothing")
 }

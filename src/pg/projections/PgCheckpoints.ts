@@ -42,6 +42,7 @@ interface ProgressRow {
   readonly advanced_at: Date | null
   readonly delivery_from: bigint
   readonly former: FormerRow
+  readonly continued_by: string | null
   readonly read_at: Date
 }
 
@@ -98,7 +99,7 @@ export const formerOf = (former: FormerRow): ReadonlyArray<FormerPartitions> | u
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
     `select generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, applied, digest, epoch, owner,
-      leased_until, heartbeat_at, advanced_at, delivery_from, former,
+      leased_until, heartbeat_at, advanced_at, delivery_from, former, continued_by,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -236,6 +237,7 @@ const deliveryStateOf = (
 const progressOf = (
   {
     advanced_at,
+    continued_by,
     count_events,
     count_since,
     delivery_from,
@@ -262,6 +264,7 @@ const progressOf = (
   heldUntil: owner !== null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
   heartbeatAt: DateTime.makeUnsafe(heartbeat_at),
   former: formerOf(former),
+  continuedBy: continued_by ?? undefined,
   advancedAt: advanced_at === null ? undefined : DateTime.makeUnsafe(advanced_at),
   readAt: DateTime.makeUnsafe(read_at)
 })

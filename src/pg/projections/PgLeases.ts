@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { RepartitionObstacle } from "../../consumer/FormerPartitions.ts"
-import type { LeaseDriver, ReadsChanged } from "../../consumer/LeaseDriver.ts"
+import type { Claim, Continued, LeaseDriver, ReadsChanged } from "../../consumer/LeaseDriver.ts"
 import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
@@ -14,7 +14,8 @@ import * as PgCheckpoints from "./PgCheckpoints.ts"
 interface ClaimRow {
   readonly generation: string
   readonly partitions: number
-  readonly repartition: "drain" | "ready" | null
+  readonly change: NonNullable<Claim["change"]> | null
+  readonly continued_by: string | null
   readonly assignment_size: number
   readonly next_lease_ends_in: number | null
   readonly other_reads_alive: boolean | null
@@ -45,6 +46,15 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
         { isMaintenance: true }
       ),
       ([row]) => row!.changed
+    ),
+  continueVersion: ({ consumer, from, lease, owner, partitionedBy, partitions, reads }) =>
+    Effect.map(
+      query<{ readonly outcome: Continued }>(
+        `select ${schema}.continue_version($1, $2, $3, $4::text::interval, $5, $6, $7) as outcome`,
+        [consumer, from, owner, `${Duration.toMillis(lease)} milliseconds`, partitions, partitionedBy, reads],
+        { isMaintenance: true }
+      ),
+      ([row]) => row!.outcome
     ),
   repartitionObstacle: (generation) =>
     Effect.map(
@@ -97,7 +107,8 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
         // The function returns at least one row.
         generation: rows[0]!.generation,
         partitions: rows[0]!.partitions,
-        repartition: rows[0]!.repartition ?? undefined,
+        change: rows[0]!.change ?? undefined,
+        continuedBy: rows[0]!.continued_by ?? undefined,
         assignmentSize: rows[0]!.assignment_size,
         nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
         otherReadsAlive: rows[0]!.other_reads_alive ?? undefined,

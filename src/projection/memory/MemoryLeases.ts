@@ -13,6 +13,8 @@ import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
 import type {
   Claim,
   ClaimRequest,
+  Continuation,
+  Continued,
   LeaseDriver,
   ReadsChange,
   ReadsChanged,
@@ -37,6 +39,14 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
     ),
   changeReads: (change) => Effect.map(Clock.currentTimeMillis, (now) => changeReads(state, change, now)),
   repartition: (change) => Effect.map(Clock.currentTimeMillis, (now) => repartition(state, change, now)),
+  continueVersion: (continuation) =>
+    Effect.andThen(
+      MemoryState.requireActive(state, continuation.consumer),
+      Effect.flatMap(
+        MemoryState.requireActive(state, continuation.from),
+        (from) => Effect.map(Clock.currentTimeMillis, (now) => continueVersion(state, continuation, from, now))
+      )
+    ),
   repartitionObstacle: (name) => Effect.sync(() => obstacleOf(MemoryState.generationOf(state, name))),
   release: (name, owner, only) =>
     Effect.sync(() => {
@@ -79,20 +89,17 @@ const claim = (
       }, not by ${partitionedBy}; rebuild it, or raise the consumer's version`
     ))
   }
-  const alive = Array.from(workers.values())
-  const sharing = alive.filter((one) => one.reads === reads)
-  const isPending = alive.length > 0 && alive.every((one) => one.partitions !== partitions.length)
-    && partitions.every((partition) => partition.reads === reads)
-    && obstacleOf(generation) === undefined
-  const isReady = isPending && !renewOnly && !partitions.some((partition) => isTaken(partition, now))
-  const assignmentSize = isPending ? 0 : Math.ceil(partitions.length / Math.max(1, sharing.length))
+  const change = changeOf(generation, { reads, renewOnly, now })
+  const sharing = Array.from(workers.values()).filter((one) => one.successor === undefined && one.reads === reads)
+  const assignmentSize = change === undefined ? Math.ceil(partitions.length / Math.max(1, sharing.length)) : 0
   assign(partitions, { owner, reads, now, until, size: renewOnly ? 0 : assignmentSize })
   const requested = (partition: number) =>
     Array.from(parked.values()).some((stream) => stream.partition === partition && stream.request !== undefined)
   return Result.succeed({
     generation: name,
     partitions: partitions.length,
-    repartition: isReady ? "ready" : isPending ? "drain" : undefined,
+    change,
+    continuedBy: partitions[0]?.continuedBy,
     assignmentSize,
     nextLeaseEndsIn: partitions.filter((partition) => partition.owner !== owner)
       .flatMap(({ heldUntil, leasedUntil }) => leasedUntil ?? heldUntil ?? [])
@@ -116,6 +123,22 @@ const claim = (
 const takenUntil = ({ heldUntil, leasedUntil }: MemoryState.Partition): number | undefined => {
   const end = leasedUntil ?? heldUntil
   return end && DateTime.toEpochMillis(end)
+}
+
+/** Returns what is to change, so that nothing is assigned. */
+const changeOf = (
+  generation: MemoryState.GenerationState,
+  { now, reads, renewOnly }: { readonly reads: string; readonly renewOnly: boolean; readonly now: number }
+): Claim["change"] => {
+  const { partitions, workers } = generation
+  if (partitions[0]?.continuedBy !== undefined) return "continued"
+  const alive = Array.from(workers.values())
+  if (alive.some(({ successor }) => successor !== undefined)) return "drain"
+  const isPending = alive.length > 0 && alive.every((one) => one.partitions !== partitions.length)
+    && partitions.every((partition) => partition.reads === reads)
+    && obstacleOf(generation) === undefined
+  if (!isPending) return undefined
+  return renewOnly || partitions.some((partition) => isTaken(partition, now)) ? "drain" : "repartition"
 }
 
 const isTaken = (partition: MemoryState.Partition, now: number): boolean => {
@@ -148,13 +171,10 @@ const repartition = (
   const generation = MemoryState.generationOf(state, name)
   const { log, partitions } = generation
   const [first] = partitions
-  if (first === undefined || partitions.length !== from || obstacleOf(generation) !== undefined) return false
+  if (first === undefined || first.continuedBy !== undefined || partitions.length !== from) return false
+  if (obstacleOf(generation) !== undefined) return false
   if (partitions.some((partition) => partition.reads !== reads || isTaken(partition, now))) return false
-  const lowest = partitions.reduce((lowest, one) => one.position < lowest.position ? one : lowest, first)
-  const former = [
-    ...(first.former ?? []).filter((one) => FormerPartitions.reached([one]) > lowest.position),
-    { partitionedBy: first.partitionedBy, positions: partitions.map(({ position }) => position) }
-  ]
+  const { former, lowest } = formerOf(partitions, first)
   // No write of a former owner has this epoch.
   const epoch = partitions.reduce((max, one) => one.epoch > max ? one.epoch : max, 0n) + 1n
   for (const partition of partitions) MemoryState.vacate(partition)
@@ -181,6 +201,55 @@ const repartition = (
     DateTime.makeUnsafe(now)
   )
   return true
+}
+
+/** Returns the partition with the lowest checkpoint, and all of them as the former ones of those that follow. */
+const formerOf = (partitions: ReadonlyArray<MemoryState.Partition>, first: MemoryState.Partition) => {
+  const lowest = partitions.reduce((lowest, one) => one.position < lowest.position ? one : lowest, first)
+  const former = [
+    ...(first.former ?? []).filter((one) => FormerPartitions.reached([one]) > lowest.position),
+    { partitionedBy: first.partitionedBy, positions: partitions.map(({ position }) => position) }
+  ]
+  return { lowest, former }
+}
+
+const continueVersion = (
+  state: MemoryState.MemoryState,
+  { consumer, lease, owner, partitionedBy, partitions: count, reads }: Continuation,
+  from: string,
+  now: number
+): Continued => {
+  const next = MemoryState.generationOf(state, consumer)
+  if (next.partitions.length > 0) return "continued"
+  const { parked, partitions, workers } = MemoryState.generationOf(state, from)
+  const [first] = partitions
+  if (first === undefined) return "unstarted"
+  if (first.continuedBy !== undefined) return "elsewhere"
+  if (first.partitionedBy !== partitionedBy && parked.size > 0) return "parked"
+  if (partitions.some((partition) => isTaken(partition, now))) {
+    workers.set(owner, { reads, partitions: count, successor: consumer, until: now + Duration.toMillis(lease) })
+    return "draining"
+  }
+  const { former, lowest } = formerOf(partitions, first)
+  for (let index = 0; index < count; index++) {
+    next.partitions.push({
+      ...MemoryState.emptyPartition(consumer, index, { partitions: count, partitionedBy, reads }, now),
+      position: lowest.position,
+      eventId: lowest.eventId,
+      count: lowest.count,
+      deliveryFrom: lowest.deliveryFrom,
+      former
+    })
+  }
+  for (const [place, one] of parked) next.parked.set(place, { ...one, generation: consumer })
+  MemoryParking.move(next, (key) => partitionOf(key, count), `from ${from}`, DateTime.makeUnsafe(now))
+  // No write of an owner before succeeds.
+  for (const partition of partitions) {
+    MemoryState.vacate(partition)
+    partition.continuedBy = consumer
+  }
+  for (const [worker, { successor }] of workers) if (successor !== undefined) workers.delete(worker)
+  return "continued"
 }
 
 /** Returns whether a worker with other reads claims partitions; undefined if no partition has other reads. */
