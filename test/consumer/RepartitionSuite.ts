@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { type Case, equal, includes, test } from "../../src/conformance/Suite.ts"
+import type { Consumer } from "../../src/consumer/Consumer.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
@@ -20,7 +21,6 @@ import * as ConsumerKeyFixtures from "./ConsumerKeyFixtures.ts"
 import {
   assertAudit,
   fixture,
-  type Mail,
   partitionsOf,
   start,
   startIn,
@@ -32,7 +32,7 @@ const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store[inte
 
 const minute = Duration.minutes(1)
 
-const claimOf = (subscription: Mail, owner: string) => ({
+const claimOf = (subscription: Consumer, owner: string) => ({
   consumer: subscription.id,
   owner,
   partitions: subscription.partitions,
@@ -41,7 +41,7 @@ const claimOf = (subscription: Mail, owner: string) => ({
   lease: minute
 })
 
-const changeOf = (subscription: Mail, from: number) => ({
+const changeOf = (subscription: Consumer, from: number) => ({
   consumer: subscription.id,
   generation: subscription.id,
   from,
@@ -129,15 +129,20 @@ const definitions: ReadonlyArray<Case<Stores>> = [
   test("a projection with handlers goes on with another number of partitions", function*() {
     const mails = fixture()
     const slow = mails.streamIn([4, 0])
-    const streams = upTo(8).map((n) => mails.streamIn([4, n % 4]))
-    mails.blocked.add(slow)
-    yield* mails.append(slow, ...streams, ...streams)
-    const { end } = yield* startIn(startProjection(mails.projection(4)))
-    yield* mails.untilHandled(slow, ...streams.filter((_, index) => (index + 1) % 4 === 0))
-    yield* end
-    mails.blocked.clear()
+    const streams = upTo(3).map((n) => mails.streamIn([4, n]))
+    const positions = yield* mails.append(slow, ...streams, ...streams)
+    const older = mails.projection(4)
+    const store = yield* driver
+    const { assigned } = yield* store.claim(claimOf(older, "old"))
+    for (const { epoch, partition, position: from } of assigned.slice(1)) {
+      const to = positions.at(-1)!
+      yield* store.advance({ generation: older.id, partition, epoch, from, to, changes: [], applied: [] })
+    }
+    yield* store.release(older.id, "old")
+    mails.handled.push(...streams.flatMap((stream) => [`${stream}/1`, `${stream}/2`]))
     const projection = mails.projection(6)
     yield* startProjection(projection)
+    yield* mails.append(slow, ...streams)
     yield* mails.untilHandled()
     mails.assertOnce()
     equal(yield* partitionsOf(projection), 6, "the number of partitions")
