@@ -43,7 +43,7 @@ export class Mailer extends Context.Service<Mailer, {
   readonly send: (to: string, text: string, messageId: string) => Effect.Effect<void, MailRefused>
 }>()("Mailer") {}
 
-const mail = (to: string, text: string, messageId: string) =>
+export const mail = (to: string, text: string, messageId: string) =>
   Effect.flatMap(Mailer, (mailer) => mailer.send(to, text, messageId))
 
 /** The messages that the test mailer sent, and the customers whom it cannot reach. */
