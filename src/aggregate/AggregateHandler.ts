@@ -55,7 +55,11 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
     const execute = yield* makeExecute(store, decider, options)
     const commands = Array.from(decider.aggregate.group.requests.values())
     yield* HandlerRegistry.register(
-      { definition: decider, name: `the aggregate "${decider.aggregate.name}"` },
+      {
+        definition: decider,
+        name: `the aggregate "${decider.aggregate.name}"`,
+        writes: { events: decider.aggregate.events, store: store[internals].driver }
+      },
       commands
     )
     return InProcessRpc.handlers<C, never>(

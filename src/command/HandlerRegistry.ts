@@ -8,6 +8,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import type * as Event from "../event/Event.ts"
+import * as EventMerge from "../event/EventMerge.ts"
 import * as InProcessRpc from "./InProcessRpc.ts"
 
 /**
@@ -19,8 +21,10 @@ import * as InProcessRpc from "./InProcessRpc.ts"
 export interface Owner {
   /** The definition, by which two owners are compared. */
   readonly definition: object
-  /** Names it in the error, such as `Aggregate.layer of "Order"`. */
+  /** Names it in the error, such as `the aggregate "Order"`. */
   readonly name: string
+  /** The events that its commands write, and the store to which they write them. */
+  readonly writes?: { readonly events: Event.Any; readonly store: object } | undefined
 }
 
 /**
@@ -31,14 +35,33 @@ export interface Owner {
  */
 export class HandlerRegistry extends Context.Service<HandlerRegistry, {
   /**
-   * Registers the owner of the handlers of commands or queries for as long as the scope lives. Dies when another owner handles one of them, unless the context has
-   * that handler: then the layer is provided within a program that has it, and replaces it on purpose.
+   * Registers the owner of the handlers of commands or queries for as long as the scope lives. Dies when another owner handles one of them, or writes
+   * other events of the same name to the same store, unless the context has the handlers of that owner: then the layer is provided within a
+   * program that has them, and replaces them on purpose.
    */
   readonly register: (
     owner: Owner,
     commands: Iterable<InProcessRpc.AnyRpc>
   ) => Effect.Effect<void, never, Scope.Scope>
 }>()("evsrc/command/HandlerRegistry") {}
+
+interface Registered {
+  readonly rpc: InProcessRpc.AnyRpc
+  readonly owner: Owner
+}
+
+const twoHandlers = (rpc: InProcessRpc.AnyRpc, one: Owner, other: Owner): string =>
+  `evsrc: "${rpc._tag}" has two handlers, ${one.name} and ${other.name}, of which only one would be called; leave one out, or `
+  + "rename one of the two definitions"
+
+/** What reads an event by its name reads the events of both. */
+const twoEvents = (one: Owner, other: Owner): string | undefined => {
+  if (one.writes === undefined || other.writes === undefined || one.writes.store !== other.writes.store) {
+    return undefined
+  }
+  const conflict = EventMerge.conflictOf(one.writes.events, other.writes.events)
+  return conflict === undefined ? undefined : `evsrc: ${one.name} and ${other.name} write ${conflict}`
+}
 
 /**
  * The one layer of the registry. Layers that are built with one memo map share it: the layers of one `Effect.provide`, and those provided within
@@ -48,20 +71,16 @@ export class HandlerRegistry extends Context.Service<HandlerRegistry, {
  * @category layers
  */
 export const layer: Layer.Layer<HandlerRegistry> = Layer.sync(HandlerRegistry, () => {
-  const registered = new Set<readonly [key: string, owner: Owner]>()
+  const registered = new Set<Registered>()
   const add = (owner: Owner, rpc: InProcessRpc.AnyRpc, context: Context.Context<never>) =>
     Effect.suspend(() => {
-      for (const [key, other] of registered) {
-        if (key !== rpc.key || other.definition === owner.definition) continue
-        if (InProcessRpc.ownerOf(context, rpc) === other.definition) continue
-        return Effect.die(
-          new Error(
-            `evsrc: "${rpc._tag}" has two handlers, ${other.name} and ${owner.name}, of which only one would be called; leave one out, or `
-              + "rename one of the two definitions"
-          )
-        )
+      for (const other of registered) {
+        if (other.owner.definition === owner.definition) continue
+        if (InProcessRpc.ownerOf(context, other.rpc) === other.owner.definition) continue
+        const problem = other.rpc.key === rpc.key ? twoHandlers(rpc, other.owner, owner) : twoEvents(other.owner, owner)
+        if (problem !== undefined) return Effect.die(new Error(problem))
       }
-      const entry = [rpc.key, owner] as const
+      const entry = { rpc, owner }
       registered.add(entry)
       return Effect.succeed(entry)
     })

@@ -56,7 +56,14 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
         },
         (attempt) => handle(store, decision, payload, attempt)
       )
-    yield* HandlerRegistry.register({ definition: decision, name: "a decision" }, [command])
+    yield* HandlerRegistry.register(
+      {
+        definition: decision,
+        name: `the decision of "${command._tag}"`,
+        writes: { events, store: store[internals].driver }
+      },
+      [command]
+    )
     return InProcessRpc.handlers<C, never>(
       [[command, execute]],
       context,

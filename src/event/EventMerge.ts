@@ -62,18 +62,11 @@ export const merge = <const Sets extends ReadonlyArray<Any>>(
   const given: ReadonlyArray<Any> = sets
   const cases = new Map<string, AnyCase>()
   for (const [index, set] of given.entries()) {
-    for (const name of [...Object.keys(set.cases), ...Object.keys(legacyOf(set))]) {
-      const earlier = given.slice(0, index).find((other) =>
-        Object.hasOwn(other.cases, name) || Object.hasOwn(legacyOf(other), name)
-      )
-      const difference = earlier === undefined ? undefined : differenceOf(name, earlier, set)
-      if (difference !== undefined) {
-        throw new Error(
-          `Event.merge: two sets have an event "${name}" ${difference}; names are global to a log, so rename one, or use the same case in both`
-        )
-      }
-      if (Object.hasOwn(set.cases, name)) cases.set(name, set.cases[name]!)
+    for (const earlier of given.slice(0, index)) {
+      const conflict = conflictOf(earlier, set)
+      if (conflict !== undefined) throw new Error(`Event.merge: two sets have ${conflict}`)
     }
+    for (const name of Object.keys(set.cases)) cases.set(name, set.cases[name]!)
   }
   const annotations = {
     [UpcastersAnnotation]: Object.assign({}, ...given.map(upcastersOf)),
@@ -83,6 +76,26 @@ export const merge = <const Sets extends ReadonlyArray<Any>>(
   const union = Schema.Union(Array.from(cases.values())).annotate(annotations)
   // The union of the cases of all sets, which the compiler has lost with their names.
   return Schema.toTaggedUnion("_tag")(union) as Schema.Top as Merged<Sets>
+}
+
+const namesOf = (set: Any): ReadonlySet<string> => new Set([...Object.keys(set.cases), ...Object.keys(legacyOf(set))])
+
+/**
+ * Returns which event two sets have under one name, but not as the same event, and what to do; `undefined` if there is none.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const conflictOf = (a: Any, b: Any): string | undefined => {
+  if (a === b) return undefined
+  const names = namesOf(a)
+  for (const name of namesOf(b)) {
+    const difference = names.has(name) ? differenceOf(name, a, b) : undefined
+    if (difference !== undefined) {
+      return `an event "${name}" ${difference}; names are global to a log, so rename one, or use the same case in both`
+    }
+  }
+  return undefined
 }
 
 const differenceOf = (name: string, a: Any, b: Any): string | undefined =>

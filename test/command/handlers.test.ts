@@ -1,4 +1,4 @@
-/** Two handlers of one command or query in one program. */
+/** Two handlers of one command or query, or two events of one name, in one program. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Layer, Schema } from "effect"
 import { Aggregate, Command, CommandBus, Decision, EventStore, Query, QueryBus } from "evsrc"
@@ -34,7 +34,7 @@ describe("two handlers of one command", () => {
     "of a decision and an aggregate": [
       Decision.layer(decision),
       Aggregate.layer(cart),
-      "a decision",
+      `the decision of "Close"`,
       `the aggregate "Cart"`
     ]
   } as const
@@ -61,6 +61,58 @@ describe("two handlers of one command", () => {
       const both = Effect.all([closeIn(Aggregate.layer(order)), Effect.provide(inner, Aggregate.layer(order)), inner])
       assert.deepStrictEqual((yield* both).map(({ stream }) => stream), ["Order-a", "Cart-a", "Cart-a"])
     }).pipe(Effect.provide(EventStore.layerMemory)))
+})
+
+describe("two events of one name", () => {
+  const id = { id: Schema.String }
+  const UserEvent = Schema.TaggedUnion({ Renamed: id })
+  const TeamEvent = Schema.TaggedUnion({ Founded: id, Renamed: id })
+  const [RenameUser, RenameTeam] = [
+    Command.make("RenameUser", { payload: id }),
+    Command.make("RenameTeam", { payload: id })
+  ]
+  const users = Aggregate.layer(
+    Aggregate.make("User", { id: "id", state: Schema.Null, events: UserEvent, commands: [RenameUser] }).decider({
+      initial: null,
+      evolve: { Renamed: () => null },
+      decide: { RenameUser: (_, command) => [UserEvent.cases.Renamed.make(command)] }
+    })
+  )
+  const teams = Decision.layer(Decision.make(RenameTeam, {
+    events: TeamEvent,
+    stream: ({ id }) => `Team-${id}`,
+    models: () => ({ founded: Decision.model({ events: TeamEvent, initial: 0, evolve: { Founded: (n) => n + 1 } }) }),
+    decide: (_, command) => [TeamEvent.cases.Renamed.make(command)]
+  }))
+  const rename = Effect.all([
+    CommandBus.dispatch(RenameUser, { id: "a" }),
+    CommandBus.dispatch(RenameTeam, { id: "a" })
+  ])
+
+  it.effect("that one program writes to one store are rejected, in either order", () =>
+    Effect.gen(function*() {
+      for (const layers of [Layer.merge(users, teams), Layer.merge(teams, users)]) {
+        const message = Cause.pretty(yield* Effect.flip(Effect.sandbox(Effect.provide(rename, layers))))
+        for (
+          const part of [`the aggregate "User"`, `the decision of "RenameTeam"`, `an event "Renamed" with different`]
+        ) {
+          assert.include(message, part)
+        }
+      }
+      assert.strictEqual(yield* EventStore.head, 0n)
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  it.effect("may be in two stores", () =>
+    Effect.gen(function*() {
+      const written = yield* Effect.provide(
+        rename,
+        Layer.merge(
+          users.pipe(Layer.provide(Layer.fresh(EventStore.layerMemory))),
+          teams.pipe(Layer.provide(Layer.fresh(EventStore.layerMemory)))
+        )
+      )
+      assert.deepStrictEqual(written.map(({ stream }) => stream), ["User-a", "Team-a"])
+    }))
 })
 
 describe("two handlers of one query", () => {

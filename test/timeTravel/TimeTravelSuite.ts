@@ -410,8 +410,8 @@ const whatIfs = (seed: number) =>
     }
   })
 
-const looksOf = (owner: string) =>
-  Decision.model({ events: SafeEvent, tags: { owner }, initial: 0, evolve: { Looked: (looks) => looks + 1 } })
+const openedOf = (owner: string) =>
+  Decision.model({ events: SafeEvent, tags: { owner }, initial: 0, evolve: { SafeOpened: (safes) => safes + 1 } })
 
 /** The tag of an error or of its reason; `undefined` for a success. */
 const reasonOf = (result: Result.Result<unknown, { readonly _tag: string }>): string | undefined =>
@@ -593,7 +593,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     const deciding = (expected: Version.Expected) =>
       Decision.make(Tax, {
         events: SafeEvent,
-        models: ({ owner }) => ({ looks: looksOf(owner) }),
+        models: ({ owner }) => ({ opened: openedOf(owner) }),
         stream: () => stream,
         expected,
         decide: (_, c) => [SafeEvent.cases.Taken.make(c)]
