@@ -270,7 +270,7 @@ const processPage = Effect.fnUntraced(function*(
   const batch = selectFrom(partition, events.filter(page.isRelevant))
   if (batch.length > 0) return yield* inSpan(applyBatch(partition, checkpoint, page, to, batch), partition, events)
   if (to !== checkpoint.position) return yield* applyBatch(partition, checkpoint, page, to, batch)
-  yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: undefined })
+  yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: freeingOf(partition) })
   return { checkpoint, stopped: undefined, applied: 0 }
 })
 
@@ -316,7 +316,7 @@ const applyBatch = Effect.fnUntraced(
         head,
         applied,
         parked: parked.size,
-        detail: stopped?.error.message,
+        detail: stopped === undefined ? freeingOf(partition) : stopped.error.message,
         ...stopped === undefined ? {} : { error: stopped.error }
       })
       return { checkpoint: logPositionAt(position), stopped, applied }
@@ -433,9 +433,15 @@ const handleRequests = Effect.fnUntraced(function*(
   if (!hasMore) yield* logCarried(partition)
   yield* countApplied(partition, applied)
   const state = head > position ? "catching-up" : "live"
-  yield* report({ state, position, head, applied, parked: parked.size, detail: undefined })
+  yield* report({ state, position, head, applied, parked: parked.size, detail: freeingOf(partition) })
   return done
 })
+
+/** Says, while requests for parked keys are being carried out, how many were. */
+const freeingOf = ({ carried: { failed, freed } }: Partition): string | undefined =>
+  freed + failed === 0
+    ? undefined
+    : `is carrying out requests for parked keys: so far ${freed} are free, ${failed} are parked again`
 
 /** Logs, once the queue is empty, what became of the keys that were in it. */
 const logCarried = ({ carried, partition, processor: { consumer } }: Partition): Effect.Effect<void> => {

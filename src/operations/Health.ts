@@ -11,7 +11,7 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Consumer from "../consumer/Consumer.ts"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
@@ -19,6 +19,7 @@ import * as Metrics from "../core/telemetry/Metrics.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver, EventType } from "../eventStore/EventStoreDriver.ts"
+import * as LockHolders from "../eventStore/LockHolders.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as ConsumerHealth from "./ConsumerHealth.ts"
 import * as HealthLog from "./HealthLog.ts"
@@ -68,7 +69,8 @@ export interface Health extends HealthStatus.Assessment {
 }
 
 /**
- * Returns the health of consumers. Fails when the database cannot be reached; combine it with `Effect.timeout` for a shorter wait.
+ * Returns the health of consumers. Fails when the database cannot be reached, or does not respond in time: then the error names a transaction that holds
+ * a lock of the store. Combine it with `Effect.timeout` for a shorter wait.
  *
  * @since 0.1.0
  * @category constructors
@@ -78,6 +80,36 @@ export const of = Effect.fn("Health.of")(function*(
   options: HealthOptions = {}
 ): Effect.fn.Return<Health, EventStoreError, EventStore | ProjectionStore> {
   const { driver: log } = (yield* EventStore)[internals]
+  return yield* Effect.catchReason(
+    read(log, consumers, options),
+    "EventStoreError",
+    "StoreUnavailable",
+    (reason) => Effect.flatMap(nameHolder(log, reason), (named) => Effect.fail(storeError(named)))
+  )
+})
+
+/** Adds to an error the transaction for which the health check may have waited, if the catalogs show one. */
+const nameHolder = (log: EventStoreDriver, reason: StoreUnavailable): Effect.Effect<StoreUnavailable> =>
+  LockHolders.observe(log).pipe(
+    Effect.map((observed) => {
+      const [holder] = observed.lockHolders.filter(({ pid, state, waiting }) =>
+        waiting > 0 || pid === undefined || state?.startsWith("idle in transaction") === true
+      )
+      return holder === undefined
+        ? reason
+        : new StoreUnavailable({
+          message: `${reason.message}; ${LockHolders.describe(observed, holder)}`,
+          cause: reason.cause
+        })
+    }),
+    Effect.orElseSucceed(() => reason)
+  )
+
+const read = Effect.fnUntraced(function*(
+  log: EventStoreDriver,
+  consumers: ReadonlyArray<Consumer.Consumer>,
+  options: HealthOptions
+): Effect.fn.Return<Health, EventStoreError, ProjectionStore> {
   const { driver: store } = (yield* ProjectionStore)[internals]
   const limits = limitsOf(options)
   const end = yield* LogHealth.read(log)

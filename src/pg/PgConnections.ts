@@ -15,6 +15,7 @@ import * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
 import { inWords, type PgDeadlines, settingOf } from "./PgDeadlines.ts"
 import { isConnectionLost } from "./PgErrors.ts"
 import * as Timer from "./timer.ts"
@@ -349,9 +350,11 @@ class BoundedConnection implements Connection {
     return this.#run(sql, this.#connection.executeRaw(sql, params))
   }
 
-  // The rows arrive at the pace of the caller.
+  // The rows arrive at the pace of the caller, so each wait for further ones has the deadline.
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return this.#connection.executeStream(sql, params, transformRows)
+    return this.#connection.executeStream(sql, params, transformRows).pipe(
+      Stream.timeoutOrElse({ duration: this.#timeout, orElse: () => Stream.fail(noResponse(this.#timeout)) })
+    )
   }
 
   executeValues(sql: string, params: ReadonlyArray<unknown>) {

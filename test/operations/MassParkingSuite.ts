@@ -39,6 +39,40 @@ const storeWith = (change: (driver: ProjectionStoreDriver) => Partial<Projection
 
 const kinds = { stream: "stream", document: "document", tag: { tag: "document" } } as const
 
+const progress: ReadonlyArray<Case<Stores>> = [
+  test("shows in the status how many keys are free and parked again, until all requests are carried out", function*() {
+    const Ticked = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
+    const prefix = unique("Freed")
+    let isBroken = true
+    const ticks = Subscription.make(unique("freed"), {
+      events: Ticked,
+      where: { streamPrefix: prefix },
+      retry: Schedule.recurs(0),
+      handle: { Ticked: () => isBroken ? Effect.die("broken") : Effect.sleep("5 millis") }
+    })
+    const store = yield* EventStore.EventStore
+    yield* Effect.forEach(upTo(30), (n) => store.append(Ticked, `${prefix}-${n}`, [Ticked.cases.Ticked.make({ n })]), {
+      discard: true
+    })
+    yield* Effect.gen(function*() {
+      const { status } = yield* Subscription.Subscriptions
+      const until = (isTrue: (status: Subscription.ConsumerStatus) => boolean) =>
+        status.pipe(
+          Effect.repeat({ until: ([one]) => one !== undefined && isTrue(one), schedule: Schedule.spaced("2 millis") }),
+          Effect.timeout("30 seconds"),
+          Effect.map(([one]) => one?.detail)
+        )
+      yield* until(({ parked }) => parked === 30)
+      isBroken = false
+      const retried = yield* Effect.forkChild(Parking.retryAll(ticks))
+      const detail = yield* until(({ detail }) => detail !== undefined)
+      includes(detail ?? "", "is carrying out requests for parked keys: so far ", "the detail")
+      equal((yield* Fiber.join(retried)).retried, 30, "the number of retried keys")
+      equal(yield* until(({ detail }) => detail === undefined), undefined, "the detail after that")
+    }).pipe(Effect.provide(Subscription.layer([ticks])))
+  })
+]
+
 const chunks: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([name, partitionBy]) => [
   test(`frees keys by ${name} in transactions of a batch, and applies new events behind the old ones`, function*() {
     const { append, awaitConsumer, poison, projection, seen } = fixture(1, partitionBy)
@@ -573,6 +607,7 @@ const unknownKeys: ReadonlyArray<Case<Stores>> = ([
  * @category suites
  */
 export const massParking: ReadonlyArray<Case<Stores>> = [
+  ...progress,
   ...chunks,
   ...bulk,
   ...bounds,

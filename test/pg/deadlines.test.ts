@@ -170,6 +170,23 @@ describe.concurrent("a connection that no longer responds", () => {
       })
     ))
 
+  it.live("fails a handler that reads a stream of rows, at the deadline of the next rows", () =>
+    withStore(({ client, proxy, store }) =>
+      Effect.gen(function*() {
+        yield* append(store, "s", 1)
+        let rows = 0
+        const reading = client`select n from generate_series(1, 100000) as n`.stream.pipe(
+          Stream.runForEach(() => rows++ === 0 ? proxy.blackhole(true) : Effect.void),
+          Effect.orDie
+        )
+        const exit = yield* Effect.timeout(Effect.exit(appendWith(store, "s", reading)), bound)
+        assert.isTrue(Exit.isFailure(exit))
+        assert.isBelow(rows, 100_000)
+        yield* proxy.blackhole(false)
+        yield* Effect.retry(append(store, "s", 2), Schedule.spaced("50 millis")).pipe(Effect.timeout("20 seconds"))
+        assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, "s"))).length, 2)
+      }), { idleInTransactionTimeout: "1 hour" }))
+
   it.live("fails a statement within the caller's own transaction", () =>
     withStore(({ client, proxy, store }) =>
       Effect.gen(function*() {

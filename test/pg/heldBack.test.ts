@@ -311,6 +311,33 @@ describe.concurrent("health", () => {
     )
   }
 
+  it.live(
+    "that cannot be read because a table is locked fails with the name of the session",
+    () =>
+      inDatabase((sql, url) =>
+        Effect.gen(function*() {
+          const foreign = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "curious" })
+          yield* run(foreign, "begin; lock table evsrc.events in access exclusive mode")
+          const pid = yield* session(foreign)
+          yield* Effect.sleep("1200 millis")
+          const impatient = PgStores.layerWithoutMigrations({ statementTimeout: "500 millis" }).pipe(
+            Layer.provide(PgClient.layer(sql.config))
+          )
+          const error = yield* Effect.flip(Effect.provide(Health.of([]), Layer.fresh(impatient)))
+          assert.strictEqual(error.reason._tag, "StoreUnavailable")
+          assert.match(
+            error.message,
+            new RegExp(
+              `statementTimeout\\); the session ${pid} \\(role ".*", application "curious", idle in transaction\\) holds the table events `
+                + `\\(AccessExclusiveLock\\), its transaction began \\d+ s ago`
+            )
+          )
+          yield* run(foreign, "rollback")
+        })
+      ),
+    60_000
+  )
+
   it.live("names a prepared transaction, which has no session", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make({ settings: { max_prepared_transactions: "2" } })

@@ -14,7 +14,7 @@ describe(`a program under random faults, FAULT_SEED=${seed}`, () => {
   it.live("answers every caller, names each stall, recovers, and keeps all invariants", () =>
     Effect.gen(function*() {
       const order = [...yield* Random.shuffle(names), ...yield* Random.shuffle(names)]
-      const report = yield* run({ seed, workers: 2, parked: 3_000, faults: order, millis: 120_000 })
+      const report = yield* run({ seed, workers: 2, parked: 2_000, faults: order, millis: 120_000 })
       console.log(report.story.join("\n"))
       assert.deepStrictEqual(report.problems, [], report.story.join("\n"))
       assert.isAtLeast(report.calls, 200)
