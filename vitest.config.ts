@@ -7,13 +7,13 @@ import SkipReporter from "./test/support/SkipReporter.ts"
 
 const onlyLong = "test/**/*.long.test.ts"
 
-/** Returns the test files that have a long version: those that import test/support/scale.ts. */
+/** Returns the test files that have a long version: those that import test/support/scale.ts, or select cases by test/conformance/longCases.ts. */
 const longFiles = (): ReadonlyArray<string> =>
   readdirSync("test", { recursive: true, encoding: "utf8" })
     .map((name) => posix.join("test", name.split(sep).join("/")))
     .filter((file) =>
       !file.includes("/node_modules/") && file.endsWith(".test.ts") &&
-      /\/support\/scale\.ts"/.test(readFileSync(file, "utf8"))
+      /\/support\/scale\.ts"|\bLongCases\.of\(/.test(readFileSync(file, "utf8"))
     )
 
 /** Files that take long, in the order in which they start. Vitest itself knows only their sizes when it has no results of an earlier run. */

@@ -1,3 +1,4 @@
 import { everySuite, pglite } from "./backEnds.ts"
+import * as LongCases from "./longCases.ts"
 
-everySuite("PGlite", pglite, { concurrent: false })
+everySuite("PGlite", pglite, { select: LongCases.of("PGlite"), concurrent: false })

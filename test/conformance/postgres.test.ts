@@ -1,3 +1,4 @@
 import { everySuite, postgres } from "./backEnds.ts"
+import * as LongCases from "./longCases.ts"
 
-everySuite("PostgreSQL", postgres)
+everySuite("PostgreSQL", postgres, { select: LongCases.of("PostgreSQL") })

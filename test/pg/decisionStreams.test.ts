@@ -12,7 +12,7 @@ import { Outcome } from "./enrolling.ts"
 
 const processes = 4
 /** The number of accepted commands between two deaths of a process. */
-const progress = scale(60, 500)
+const progress = scale(30, 500)
 const deaths = scale(1, 4)
 
 const storesAt = (url: string) =>

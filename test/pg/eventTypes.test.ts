@@ -106,7 +106,10 @@ describe("The types of events on PostgreSQL", () => {
     () =>
       Effect.gen(function*() {
         const streams = Array.from({ length: 1001 }, (_, n) => `${String(n).padStart(4, "0")}-a`)
-        yield* Effect.forEach(streams, (stream) => visit(stream, "Visited"), { concurrency: 100 })
+        const last = streams.at(-1)!
+        yield* Effect.forEach(streams.slice(0, -1), (stream) => visit(stream, "Visited"), { concurrency: 100 })
+        // Only the last category has no place of its own, and concurrent appends have no order.
+        yield* visit(last, "Visited")
         const subscription = (where: { readonly streamPrefix?: string }) =>
           Subscription.make("guests", {
             events: Schema.TaggedUnion({ Visited: {} }),
@@ -114,7 +117,6 @@ describe("The types of events on PostgreSQL", () => {
             unknownTypes: "stop",
             handle: () => Effect.void
           })
-        const last = streams.at(-1)!
         const reasonsOf = (where: { readonly streamPrefix?: string }) =>
           Effect.map(Health.of([subscription(where)]), ({ reasons }) => reasons.join("\n"))
         assert.notInclude(yield* reasonsOf({}), "categories")

@@ -7,6 +7,7 @@ import { Event, EventStore, EventStoreError, HashChain, LogTransfer, Position, S
 import { PgEventStore, PgMigrations, type PgOptions } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
+import { isLong } from "../support/scale.ts"
 
 const Said = Schema.TaggedUnion({ Said: { text: Schema.String } })
 const say = (stream: string, ...texts: ReadonlyArray<string>) =>
@@ -185,7 +186,9 @@ for (const [name, client] of Object.entries(backEnds)) {
           const { anchor, ...report } = yield* written
           assert.deepInclude(report, { isIntact: true, verified: 7, unchained: 0, faults: [], faultCount: 0 })
           yield* sql`create table original as select * from evsrc.events`
-          for (const [what, { anchored, faults, statements }] of Object.entries(tamperings)) {
+          // PGlite runs the same statements.
+          const all = Object.entries(tamperings)
+          for (const [what, { anchored, faults, statements }] of isLong || name !== "PGlite" ? all : all.slice(0, 5)) {
             yield* tampered(...statements)
             const alone = yield* HashChain.verify()
             assert.deepStrictEqual<unknown>(alone.faults, faults, what)

@@ -6,6 +6,7 @@ import { EventStore, HashChain, Position, ProjectionStore, Projector, Subscripti
 import { PgStores } from "evsrc/pg"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 import { parkedKeys } from "../support/parked.ts"
+import { isLong } from "../support/scale.ts"
 import { Tick, tick, Total } from "./taggedTicks.ts"
 
 /** What is set on one event, and what its error says. */
@@ -22,7 +23,9 @@ const changes: Readonly<Record<string, readonly [change: string, detail: string]
 
 for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: layerPostgres })) {
   describe(`a malformed row on ${name}`, () => {
-    for (const [what, [change, detail]] of Object.entries(changes)) {
+    // PGlite runs the same statements.
+    const all = Object.entries(changes)
+    for (const [what, [change, detail]] of isLong || name !== "PGlite" ? all : all.slice(0, 1)) {
       it.live(`stops no reader: ${what}`, () =>
         Effect.gen(function*() {
           const sql = yield* PgClient.PgClient

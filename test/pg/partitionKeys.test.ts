@@ -12,7 +12,7 @@ import * as Script from "../support/Script.ts"
 import { CourseEvent, documented, tabled } from "./keyed.ts"
 
 /** The number of workers that the test kills. */
-const deaths = scale(4, 60)
+const deaths = scale(3, 60)
 const partitions = 4
 const courses = Array.from({ length: 12 }, (_, n) => `course ${n}`)
 /** The courses that have an event which fails. */

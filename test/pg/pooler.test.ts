@@ -7,6 +7,7 @@ import { EventStoreSuite, ProjectionStoreSuite } from "evsrc/conformance"
 import { PgStores } from "evsrc/pg"
 import { describe } from "vitest"
 import { conformance } from "../conformance/conformance.ts"
+import * as LongCases from "../conformance/longCases.ts"
 import * as RuntimeSuite from "../conformance/RuntimeSuite.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as Pgbouncer from "../support/Pgbouncer.ts"
@@ -25,8 +26,9 @@ const stores = PgStores.layer.pipe(
 )
 
 describe("through pgbouncer in transaction mode", Pgbouncer.needed, () => {
-  conformance("EventStore", stores, EventStoreSuite.cases)
-  conformance("ProjectionStore", stores, ProjectionStoreSuite.cases)
+  const select = LongCases.of("pooler")
+  conformance("EventStore", stores, select(EventStoreSuite.cases))
+  conformance("ProjectionStore", stores, select(ProjectionStoreSuite.cases))
   // Two minutes of tests that hardly touch what a pooler changes.
   if (isLong) conformance("runtime", stores, RuntimeSuite.cases)
 
@@ -38,9 +40,9 @@ describe("through pgbouncer in transaction mode", Pgbouncer.needed, () => {
         const pooler = yield* Pgbouncer.make(url, 8)
         yield* Effect.gen(function*() {
           const run = yield* Writing.start(pooler, { prepare: false })
-          yield* run.progress(scale(80, 1000))
+          yield* run.progress(scale(40, 1000))
           yield* run.replaceOne
-          yield* run.progress(scale(80, 1000))
+          yield* run.progress(scale(40, 1000))
           const { committed } = yield* run.finish
           for (const { seen } of run.consumers) assert.deepStrictEqual(seen, committed)
         }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(clientAt(pooler)))))

@@ -1,9 +1,11 @@
 /** Session settings that change how PostgreSQL reads SQL, arrays and nulls, and which a role or a database may have. */
 import { Layer } from "effect"
-import { EventStoreSuite, HashChainSuite, ProjectionStoreSuite } from "evsrc/conformance"
+import { ProjectionStoreSuite } from "evsrc/conformance"
 import { PgStores } from "evsrc/pg"
 import { describe } from "vitest"
+import { chainedCases } from "../conformance/backEnds.ts"
 import { conformance } from "../conformance/conformance.ts"
+import * as LongCases from "../conformance/longCases.ts"
 import { layerPostgres } from "../support/Database.ts"
 
 const settings = {
@@ -27,6 +29,7 @@ const stores = PgStores.layerWith({ hashChain: true, causationIndex: true }).pip
 )
 
 describe("with unusual settings of the session", () => {
-  conformance("EventStore", stores, [...EventStoreSuite.cases, ...HashChainSuite.cases])
-  conformance("ProjectionStore", stores, ProjectionStoreSuite.cases)
+  const select = LongCases.of("settings")
+  conformance("EventStore", stores, select(chainedCases))
+  conformance("ProjectionStore", stores, select(ProjectionStoreSuite.cases))
 })

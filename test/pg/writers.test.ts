@@ -13,7 +13,7 @@ const storeAt = (url: string) =>
   PgEventStore.layer.pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 10 })))
 
 /** The number of events that every subscriber sees between two faults. */
-const progress = scale(100, 1000)
+const progress = scale(50, 1000)
 
 // Generous, because other load on the machine slows the test down.
 const timeout = 300_000

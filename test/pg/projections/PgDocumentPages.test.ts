@@ -168,6 +168,10 @@ layer(PgProjectionStore.layer.pipe(Layer.provideMerge(database)), {
       () =>
         Effect.gen(function*() {
           const sql = yield* PgClient.PgClient
+          // The server would make statistics by itself in a run that takes a minute, and of one of the two tables first.
+          for (const table of ["documents", "document_entries"]) {
+            yield* sql.unsafe(`alter table evsrc.${table} set (autovacuum_enabled = off)`)
+          }
           yield* fill
           for (const statistics of ["without", "with"]) {
             if (statistics === "with") yield* sql`analyze evsrc.documents, evsrc.document_entries`

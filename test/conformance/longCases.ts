@@ -1,0 +1,62 @@
+/**
+ * Cases that take long and that a database runs in the long tests only. They repeat others with another seed, or look at what two databases,
+ * or memory and one of them, do alike.
+ */
+import type { Case } from "evsrc/conformance"
+import { isLong } from "../support/scale.ts"
+
+/** Another seed of a case that memory runs with all seeds. */
+const onDatabases: ReadonlyArray<RegExp> = [
+  /^folds documents, histories and differences as of every point \(8\)$/,
+  /^folds decision models as of every position and instant \(4\)$/,
+  /^returns the stored document of every position, in every lifecycle \(6\)$/,
+  /^inline, async and live projections make the same documents from a log \(seed (1414|31415)\)$/,
+  /^lists by filter, order and page what a filter and a sort over all documents give \(seed [12]\)$/,
+  /^random events, keys, parking and retries leave each document in the order of the log \(seed 3\)$/
+]
+
+/** PGlite runs the statements of a PostgreSQL server, on one connection, so that nothing races in the database. */
+const onPglite: ReadonlyArray<RegExp> = [
+  ...onDatabases,
+  /^(lets one of 16 conflicting|never rejects disjoint) decisions/,
+  /^(decisions change|changes of) 4 courses/,
+  /^random events, keys, parking and retries leave each document in the order of the log \(seed 2\)$/,
+  /^inline, async and live projections make the same documents from a log \(seed 27182\)$/,
+  /^folds an aggregate as of every version, position and instant \(folded\)$/,
+  /^an audit finds (a segment|a doubled|a sequence|a missing|two|that all)/,
+  /^an inline document is the fold of the log in its order: (by position|of several streams|several keys)/,
+  /^inline documents of several projections and stacked layers/,
+  /^lists are the same in every lifecycle/,
+  /^discards neither the active generation/,
+  /^of a claim and a discard at the same time/,
+  /^reindex adds an index while events arrive/,
+  /^a skip of very many keys/,
+  /^an invalid document that evolve quotes as (an error|a text|the document)/,
+  /^nothing quotes a name that/
+]
+
+const inLongRuns = {
+  PostgreSQL: onDatabases,
+  PGlite: onPglite,
+  /** A server with unusual settings of its sessions, which change how it reads statements and values. */
+  settings: [
+    ...onDatabases,
+    /^(lets one of 16 conflicting|never rejects disjoint) decisions/,
+    /^excludes other workers until the lease expires/,
+    /^awaitPosition does not end while/
+  ],
+  /** A server behind a pooler, which changes on which connection a statement runs. */
+  pooler: [
+    ...onDatabases,
+    /^lists by filter, order and page what a filter and a sort over all documents give/,
+    /^awaitPosition does not end while/
+  ]
+} as const
+
+/** Returns the cases of a suite that a back end runs now: in a long run those that it leaves out of a short one. */
+export const of = (backEnd: keyof typeof inLongRuns) => <R>(cases: ReadonlyArray<Case<R>>): ReadonlyArray<Case<R>> =>
+  cases.filter(({ name }) => inLongRuns[backEnd].some((pattern) => pattern.test(name)) === isLong)
+
+/** Returns the patterns that no name matches. */
+export const unusedPatterns = (names: ReadonlyArray<string>): ReadonlyArray<RegExp> =>
+  Object.values(inLongRuns).flat().filter((pattern) => !names.some((name) => pattern.test(name)))
