@@ -338,6 +338,8 @@ create table evsrc.checkpoints (
   earlier_reads jsonb not null default '[]',
   -- The delivery log begins after this position: where a subscription from "now" began, or that of reset_checkpoints.
   delivery_from bigint not null default 0,
+  -- Events up to this position are not for the consumer: where a subscription from "now" began, or a lower position of reset_checkpoints.
+  starts_after bigint not null default 0,
   -- The time of reset_checkpoints, with which parking_log begins, or of repartition, with which the delivery log begins.
   reset_at timestamptz,
   -- The partitions before, with their checkpoints: an event is not processed again up to the checkpoint that its key had there. The same in all
@@ -682,9 +684,9 @@ begin
   -- No write of a former owner has this epoch.
   insert into evsrc.checkpoints
       (generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, epoch, advanced_at,
-        delivery_from, reset_at, former, former_to)
+        delivery_from, starts_after, reset_at, former, former_to)
     select p_generation, number, p_to, lowest.partitioned_by, lowest.reads, lowest.position, lowest.event_id, lowest.count_since,
-        lowest.count_events, last_epoch + 1, lowest.advanced_at, lowest.delivery_from, now_, layouts, last_position
+        lowest.count_events, last_epoch + 1, lowest.advanced_at, lowest.delivery_from, lowest.starts_after, now_, layouts, last_position
       from generate_series(0, p_to - 1) as number;
   return true;
 end $$;
@@ -736,10 +738,10 @@ begin
   end if;
   select max(greatest(position, former_to)) into last_position from evsrc.checkpoints where generation = former_generation;
   insert into evsrc.checkpoints
-      (generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, delivery_from, reset_at, former,
-        former_to)
+      (generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, delivery_from,
+        starts_after, reset_at, former, former_to)
     select p_consumer, number, p_partitions, p_partitioned_by, p_reads, lowest.position, lowest.event_id, lowest.count_since,
-        lowest.count_events, lowest.delivery_from, now_, evsrc.former_partitions(former_generation), last_position
+        lowest.count_events, lowest.delivery_from, lowest.starts_after, now_, evsrc.former_partitions(former_generation), last_position
       from generate_series(0, p_partitions - 1) as number;
   insert into evsrc.parked
       (generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at, request, request_id, requested_by,
@@ -774,8 +776,9 @@ begin
 end $$;
 
 -- Moves the checkpoints of a generation to p_position, where the log has the event p_event_id. Writes under earlier epochs are rejected
--- from now on. The delivery log begins again there. Streams that are parked at a later event, or at one of p_lost, are parked no more.
-create function evsrc.reset_checkpoints(p_generation text, p_position bigint, p_event_id uuid, p_lost uuid[])
+-- from now on. The delivery log begins again there. Streams that are parked at a later event, or at one of p_lost, are parked no more. The
+-- checkpoints are for code with p_reads.
+create function evsrc.reset_checkpoints(p_generation text, p_position bigint, p_event_id uuid, p_lost uuid[], p_reads text)
 returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -783,7 +786,7 @@ begin
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
   update evsrc.checkpoints
     set position = p_position, event_id = p_event_id, count_since = null, count_events = null, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
-      earlier_reads = '[]', delivery_from = p_position, reset_at = clock_timestamp(), former = null, former_to = 0
+      reads = p_reads, earlier_reads = '[]', delivery_from = p_position, starts_after = least(starts_after, p_position), reset_at = clock_timestamp(), former = null, former_to = 0
     where generation = p_generation;
   delete from evsrc.delivery_log where generation = p_generation;
   delete from evsrc.parked where generation = p_generation and (position > p_position or event_id = any (p_lost));

@@ -103,6 +103,8 @@ export interface Progress {
   readonly deliveryFrom: Position
   /** The consumer, another version, that has continued from here. */
   readonly continuedBy?: string | undefined
+  /** The partition began after this position, or its checkpoint was reset to a lower one; 0 if it began with the log. Earlier events are not for it. */
+  readonly startsAfter: Position
   /** The partitions before their number changed. */
   readonly former?: ReadonlyArray<FormerPartitions> | undefined
   /** When the checkpoint last moved, or an event behind it was applied. */
@@ -172,12 +174,14 @@ export interface CheckpointDriver {
 
   /**
    * Moves all checkpoints of a generation, and takes the partitions from their owners. The delivery log begins again there. Streams that are
-   * parked at a later event, or at one of the `lost` events, are parked no more.
+   * parked at a later event, or at one of the `lost` events, are parked no more. From now on the partitions are for code with these reads, as
+   * `ConsumerReads.format` returns them.
    */
   readonly resetCheckpoints: (
     generation: string,
     to: LogPosition,
-    lost: ReadonlyArray<string>
+    lost: ReadonlyArray<string>,
+    reads: string
   ) => Effect.Effect<void, EventStoreError>
 
   /** Returns the progress of the partitions of a generation, in order; none when it has never run. */

@@ -55,7 +55,7 @@ export const settle = Effect.fnUntraced(function*(
     const stored = ConsumerReads.parse(progress.reads)
     const takesOver = ConsumerReads.isWithin(stored, reads)
     if (!takesOver && otherReadsAlive && ConsumerReads.isWithin(reads, stored) && stored.keeps === reads.keeps) continue
-    const waiting = yield* requireNoneLost(code, { progress, stored }, progress.deliveryFrom)
+    const waiting = yield* requireNoneLost(code, { progress, stored }, progress.startsAfter)
     if (takesOver || !otherReadsAlive) candidates.push({ progress, stored, takesOver, waiting })
   }
   let isChanged = false
@@ -104,7 +104,7 @@ const take = Effect.fnUntraced(function*(
     const found = yield* requireNoneLost(
       code,
       { progress: current, stored },
-      Position.max(after, current.deliveryFrom)
+      Position.max(after, current.startsAfter)
     )
     waiting = result === "freed" ? found : new Map([...found, ...waiting])
     progress = current

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import type { ParkedPlace } from "../consumer/parking/ParkingDriver.ts"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -46,7 +47,8 @@ const keysInPage = 1_000
  * **Gotchas**
  *
  * Events after `to` that the consumer has handled before are handled again, under the same ids. Effects of lost events are not undone. The
- * delivery log begins again at `to`, and streams that are parked at a later event, or at a lost one, are parked no more.
+ * delivery log begins again at `to`, and streams that are parked at a later event, or at a lost one, are parked no more. Earlier events do not keep the
+ * code of this definition from continuing there. Code that reads other events is refused for those up to the checkpoint, as without a reset.
  *
  * @since 0.1.0
  * @category combinators
@@ -96,6 +98,6 @@ export const reset = Effect.fn("Checkpoints.reset")(function*(
     after = parked.length < keysInPage ? undefined : parked.at(-1)
   } while (after !== undefined)
   const target = LogPosition.make(position, eventId)
-  yield* store.resetCheckpoints(generation, target, lost)
+  yield* store.resetCheckpoints(generation, target, lost, ConsumerReads.format(ConsumerReads.of(consumer)))
   return { consumer: consumer.id, from, to: target }
 })

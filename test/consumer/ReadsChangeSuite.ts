@@ -350,6 +350,21 @@ const effects: ReadonlyArray<Case<Stores>> = [
     equal(yield* Ref.get(sent), [1, -2], "the events that were handled")
   }),
 
+  test("a reset does not let later code continue past events that it reads", function*() {
+    const name = uniqueName()
+    const sent = yield* Ref.make<ReadonlyArray<number>>([])
+    const [before, after] = [mails(name, sent, { takes: false }), mails(name, sent)]
+    const position = yield* append(`${name}-1`, added(1), taken(2))
+    yield* Effect.scoped(Effect.andThen(startMails(before), reach(before, position)))
+    yield* Checkpoints.reset(before, "end")
+    yield* Effect.scoped(Effect.andThen(startMails(before), reach(before, yield* append(`${name}-1`, added(3)))))
+    yield* Effect.scoped(Effect.flatMap(startMails(after), ({ status }) => requireStuck(status, "StockTaken")))
+    equal(yield* Ref.get(sent), [1, 3], "the events that were handled")
+    yield* Checkpoints.reset(after, position)
+    yield* Effect.scoped(Effect.andThen(startMails(after), reach(after, yield* append(`${name}-1`, taken(4)))))
+    equal(yield* Ref.get(sent), [1, 3, 3, -4], "the events that were handled after a reset by the later code")
+  }),
+
   test("a subscription continues without a type that it does not handle any more", function*() {
     const name = uniqueName()
     const sent = yield* Ref.make<ReadonlyArray<number>>([])
@@ -581,8 +596,9 @@ const races: ReadonlyArray<Case<Stores>> = [
       ["more", [{ reads: "less", position: Position.start, parked }]],
       "what was read before"
     )
-    yield* driver.resetCheckpoints(id, LogPosition.make(Position.make(5n), crypto.randomUUID()), [])
-    equal(Option.getOrThrow(yield* driver.deliveryState(id, 0, false)).earlierReads, [], "after a reset")
+    yield* driver.resetCheckpoints(id, LogPosition.make(Position.make(5n), crypto.randomUUID()), [], "most")
+    const reset = Option.getOrThrow(yield* driver.deliveryState(id, 0, false))
+    equal([reset.reads, reset.earlierReads], ["most", []], "after a reset")
   }),
 
   ...[false, true].map((isMoved) =>

@@ -40,10 +40,16 @@ const until = <A, E, R>(self: Effect.Effect<A, E, R>, isReached: (a: A) => boole
 
 /** Makes the checkpoints of a consumer those of a log whose event at the same position was lost. */
 const loseEvent = (consumer: string, position: Position.Position) =>
-  Effect.flatMap(
-    ProjectionStore.driver,
-    (driver) => driver.resetCheckpoints(consumer, { position, eventId: globalThis.crypto.randomUUID() }, [])
-  )
+  Effect.gen(function*() {
+    const driver = yield* ProjectionStore.driver
+    const [progress] = yield* driver.progress(consumer)
+    yield* driver.resetCheckpoints(
+      consumer,
+      { position, eventId: globalThis.crypto.randomUUID() },
+      [],
+      progress?.reads ?? ""
+    )
+  })
 
 /**
  * The cases.

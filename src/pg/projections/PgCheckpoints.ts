@@ -41,6 +41,7 @@ interface ProgressRow {
   readonly heartbeat_at: Date
   readonly advanced_at: Date | null
   readonly delivery_from: bigint
+  readonly starts_after: bigint
   readonly former: FormerRow
   readonly continued_by: string | null
   readonly read_at: Date
@@ -99,7 +100,7 @@ export const formerOf = (former: FormerRow): ReadonlyArray<FormerPartitions> | u
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
     `select generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, applied, digest, epoch, owner,
-      leased_until, heartbeat_at, advanced_at, delivery_from, former, continued_by,
+      leased_until, heartbeat_at, advanced_at, delivery_from, starts_after, former, continued_by,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -107,16 +108,17 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
     deliveryState: deliveryState(query, schema),
     startAfter: ({ epoch, generation, partition, to, toEventId }) =>
       Effect.asVoid(query(
-        `update ${schema}.checkpoints set position = $4, event_id = $5::uuid, delivery_from = $4, advanced_at = clock_timestamp()
+        `update ${schema}.checkpoints set position = $4, event_id = $5::uuid, delivery_from = $4, starts_after = $4, advanced_at = clock_timestamp()
           where generation = $1 and partition = $2 and epoch = $3 and position = 0`,
         [generation, partition, epoch, to, toEventId ?? null]
       )),
-    resetCheckpoints: (generation, { eventId, position }, lost) =>
-      Effect.asVoid(query(`select ${schema}.reset_checkpoints($1, $2, $3::uuid, $4::uuid[])`, [
+    resetCheckpoints: (generation, { eventId, position }, lost, reads) =>
+      Effect.asVoid(query(`select ${schema}.reset_checkpoints($1, $2, $3::uuid, $4::uuid[], $5)`, [
         generation,
         position,
         eventId ?? null,
-        lost
+        lost,
+        reads
       ], { isMaintenance: true })),
     progress: (generation) => Effect.map(query<ProgressRow>(progress, [generation]), (rows) => rows.map(progressOf)),
     activeGeneration: (consumer) =>
@@ -249,6 +251,7 @@ const progressOf = (
     partitioned_by,
     position,
     read_at,
+    starts_after,
     ...row
   }: ProgressRow
 ): Progress => ({
@@ -256,6 +259,7 @@ const progressOf = (
   partitionedBy: partitioned_by,
   position: Position.make(position),
   deliveryFrom: Position.make(delivery_from),
+  startsAfter: Position.make(starts_after),
   eventId: event_id ?? undefined,
   count: countOf({ count_events, count_since }),
   owner: owner ?? undefined,

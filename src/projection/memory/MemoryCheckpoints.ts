@@ -82,9 +82,10 @@ const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAft
       partition.position = to
       partition.eventId = toEventId
       partition.deliveryFrom = to
+      partition.startsAfter = to
       partition.advancedAt = now
     }),
-  resetCheckpoints: (name, { eventId, position }, lost) =>
+  resetCheckpoints: (name, { eventId, position }, lost, reads) =>
     MemoryTransaction.write(() => {
       const { log, parked, partitions } = MemoryState.generationOf(state, name)
       for (const partition of partitions) {
@@ -96,7 +97,9 @@ const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAft
         partition.digest = 0n
         partition.segments.length = 0
         partition.earlierReads.length = 0
+        partition.reads = reads
         partition.deliveryFrom = position
+        if (position < partition.startsAfter) partition.startsAfter = position
         partition.former = undefined
         partition.entriesBefore = log.length
       }

@@ -189,6 +189,7 @@ const repartition = (
       count: lowest.count,
       advancedAt: lowest.advancedAt,
       deliveryFrom: lowest.deliveryFrom,
+      startsAfter: lowest.startsAfter,
       epoch,
       former,
       entriesBefore
@@ -238,6 +239,7 @@ const continueVersion = (
       eventId: lowest.eventId,
       count: lowest.count,
       deliveryFrom: lowest.deliveryFrom,
+      startsAfter: lowest.startsAfter,
       former
     })
   }

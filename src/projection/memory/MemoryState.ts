@@ -249,5 +249,6 @@ export const emptyPartition = (
   segments: [],
   earlierReads: [],
   deliveryFrom: Position.start,
+  startsAfter: Position.start,
   entriesBefore: 0
 })
