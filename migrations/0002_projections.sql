@@ -35,7 +35,7 @@ create table evsrc.documents (
   key text collate "C" not null,
   -- json, not jsonb, for the same reason as in events.
   document json not null,
-  -- The names of the indexed fields as ,<name>,<name>, and then one entry per field, <name>=<value>. Empty without an index. Entries are texts
+  -- The names of the indexes as ,<name>=<form>,<name>=<form>, and then one entry per field, <name>=<value>. Empty without an index. Entries are texts
   -- whose order is that of the values. A name contains no comma and no equals sign.
   indexed text[] collate "C" not null default '{}',
   -- Every write sets a new value, which no document has had before.
@@ -251,7 +251,7 @@ begin
   end loop;
 end $$;
 
--- Returns whether every document of a generation is indexed by all of these fields, given as ,<name>,
+-- Returns whether every document of a generation has all of these indexes, given as ,<name>=<form>,
 create function evsrc.is_indexed(p_generation text, p_names text[]) returns boolean language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$

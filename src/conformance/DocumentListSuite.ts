@@ -3,16 +3,20 @@
  *
  * @since 0.1.0
  */
+import * as BigDecimal from "effect/BigDecimal"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import { internals } from "../core/internals.ts"
 import * as DocumentCodec from "../projection/DocumentCodec.ts"
+import * as IndexEntry from "../projection/list/IndexEntry.ts"
+import * as Projection from "../projection/ProjectionDefinition.ts"
 import type { ListOptions } from "../projection/ProjectionReader.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import { expected, listed, randomList } from "./DocumentListModel.ts"
-import { type Sample, sampleOf, type Samples, samples, write } from "./DocumentSamples.ts"
-import { type Case, equal, includes, test } from "./Suite.ts"
+import { type Sample, Sampled, sampleOf, type Samples, samples, write } from "./DocumentSamples.ts"
+import { type Case, equal, includes, test, unique } from "./Suite.ts"
 
 const lists: ReadonlyArray<Case<ProjectionStore>> = [1, 2, 3].map((seed) =>
   test(`lists by filter, order and page what a filter and a sort over all documents give (seed ${seed})`, function*() {
@@ -81,13 +85,16 @@ const reindexing: ReadonlyArray<Case<ProjectionStore>> = [
     const driver = store[internals].driver
     const documents = Array.from({ length: 20 }, (_, n) => sampleOf(`k${n}`, n))
     yield* write(projection, documents)
-    const { encode } = DocumentCodec.of(projection)
+    const { encode, fields } = DocumentCodec.of(projection)
+    const kind = fields.filter(({ field }) => field === "kind").map(({ index }) => index)
     /** What code with an index on `kind` alone, or without an index, writes. */
     const asBefore = (document: Sample, hasKind: boolean) => {
       const change = Result.getOrThrow(encode(document.id, document))
       return {
         ...change,
-        indexed: hasKind ? [",kind,", ...change.indexed.filter((entry) => entry.startsWith("kind="))] : []
+        indexed: hasKind
+          ? [IndexEntry.namesOf(kind), ...change.indexed.filter((entry) => entry.startsWith("kind="))]
+          : []
       }
     }
     const writeAsBefore = (n: number, hasKind: boolean) =>
@@ -121,6 +128,50 @@ const reindexing: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* tagOf, "listed", "without the document that lacked it")
   }),
 
+  test("a list by a field of another type fails until reindex has read the stored values by it", function*() {
+    const store = yield* ProjectionStore
+    const driver = store[internals].driver
+    const name = unique("prices")
+    const definition = {
+      events: Sampled,
+      index: ["id", "price"],
+      key: ({ id }: typeof Sampled.Type) => id,
+      evolve: { Sampled: Projection.ignore }
+    } as const
+    const documentOf = <F extends Schema.Constraint>(price: F) => Schema.Struct({ id: Schema.String, price })
+    const texts = Projection.make(name, { ...definition, document: documentOf(Schema.String) })
+    const checked = Projection.make(name, { ...definition, document: documentOf(Schema.NonEmptyString) })
+    const decimals = Projection.make(name, { ...definition, document: documentOf(Schema.BigDecimal) })
+    const write = (projection: typeof texts | typeof decimals, id: string, price: unknown) =>
+      driver.write([{
+        generation: projection.id,
+        changes: [Result.getOrThrow(DocumentCodec.of(projection).encode(id, { id, price }))]
+      }])
+    yield* write(texts, "a", "10.5")
+    yield* write(texts, "b", "7")
+    const after = Option.getOrThrow((yield* store.list(texts, { orderBy: { field: "price" }, limit: 1 })).next)
+    equal((yield* store.list(checked, { where: { price: "7" } })).items.length, 1, "with a check that is added")
+    const decimal = BigDecimal.fromStringUnsafe
+    yield* write(decimals, "c", decimal("8"))
+    const options = { where: { price: { gte: decimal("5") } }, orderBy: { field: "price" } } as const
+    const failing = Effect.all([
+      Effect.flip(store.list(decimals, options)),
+      Effect.flip(store.list(decimals, { where: { price: decimal("7") } })),
+      Effect.flip(store.list(texts, { where: { price: "7" } }))
+    ])
+    equal(
+      (yield* failing).map((error) => error._tag === "EventStoreError" ? error.reason._tag : error._tag),
+      ["IndexIncomplete", "IndexIncomplete", "IndexIncomplete"],
+      "lists of both releases"
+    )
+    equal((yield* store.list(decimals, { where: { id: "a" } })).items.length, 1, "by another field")
+    yield* store.reindex(decimals)
+    const { items } = yield* store.list(decimals, options)
+    equal(items.map(({ id }) => id), ["b", "c", "a"], "after reindex")
+    const expired = yield* Effect.flip(store.list(decimals, { orderBy: { field: "price" }, limit: 1, after }))
+    includes(expired.message, "is the cursor of another projection, filter or order", "a cursor of before")
+  }),
+
   test("reindex leaves a document alone that is written meanwhile", function*() {
     const projection = samples()
     const driver = (yield* ProjectionStore)[internals].driver
@@ -129,11 +180,16 @@ const reindexing: ReadonlyArray<Case<ProjectionStore>> = [
     const write = (indexed: ReadonlyArray<string>) =>
       driver.write([{ generation: projection.id, changes: [{ ...change, indexed }] }])
     yield* write([])
-    const { documents: [found], generation } = yield* driver.unindexed(projection.id, ["kind"], 10)
+    const kind = DocumentCodec.of(projection).fields.filter(({ field }) => field === "kind").map(({ index }) => index)
+    const { documents: [found], generation } = yield* driver.unindexed(projection.id, kind, 10)
     yield* write(change.indexed)
-    yield* driver.reindex(generation, [{ key: "k", revision: found!.revision, indexed: [",kind,", "kind=4stale"] }])
+    yield* driver.reindex(generation, [{
+      key: "k",
+      revision: found!.revision,
+      indexed: [IndexEntry.namesOf(kind), "kind=4stale"]
+    }])
     equal(yield* listed(projection, { where: { kind: document.kind } }), ["k"], "the newer entries")
-    equal((yield* driver.unindexed(projection.id, ["kind"], 10)).documents.length, 0, "nothing is left to do")
+    equal((yield* driver.unindexed(projection.id, kind, 10)).documents.length, 0, "nothing is left to do")
   })
 ]
 

@@ -10,6 +10,8 @@ import * as Schema from "effect/Schema"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
+import * as IndexedFields from "../projection/list/IndexedFields.ts"
+import * as IndexEntry from "../projection/list/IndexEntry.ts"
 import * as Projection from "../projection/ProjectionDefinition.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import { unique } from "./Suite.ts"
@@ -40,14 +42,18 @@ export const Note = Schema.Struct({
  * @since 0.1.0
  * @category constructors
  */
-export const notes = () =>
-  Projection.make(unique("notes"), {
-    events: Noticed,
-    document: Note,
-    index: ["status"],
-    key: (event) => event.id,
-    evolve: { Noticed: Projection.ignore }
-  })
+export const notes = () => Projection.make(unique("notes"), definition)
+
+const definition = {
+  events: Noticed,
+  document: Note,
+  index: ["status"],
+  key: (event: typeof Noticed.Type) => event.id,
+  evolve: { Noticed: Projection.ignore }
+} as const
+
+/** The names of the indexes of `notes`. */
+const indexes = IndexedFields.make(Note, definition.index).map(({ index }) => index)
 
 /**
  * Returns a change that writes a document.
@@ -58,7 +64,7 @@ export const notes = () =>
 export const put = (key: string, status: "open" | "done"): EncodedDocument => ({
   key,
   document: JSON.stringify({ id: key, status }),
-  indexed: [",status,", `status=4${status}`]
+  indexed: [IndexEntry.namesOf(indexes), `status=4${status}`]
 })
 
 /**
@@ -172,6 +178,7 @@ export const keys = (id: string, where: ReadonlyArray<string> = []) =>
           consumer: id,
           where: where.map((entry) => ({ _tag: "OneOf", field: "status", entries: [entry] })),
           order: { field: undefined, isDescending: false },
+          indexes: where.length === 0 ? [] : indexes,
           limit: 1000
         }),
         ({ documents }) => documents.map(({ key }) => key)

@@ -59,7 +59,7 @@ const compile = ({ document, events, index, name }: Projection.Any): DocumentCod
   const isPersonal = locateFields !== undefined || EventPersonalData.hasPersonalData(events)
   const { decode, encode } = JsonCodec.make(document)
   const fields = IndexedFields.make(document, index)
-  const names = IndexEntry.namesOf(index)
+  const names = IndexEntry.namesOf(fields.map(({ index }) => index))
   const indexEntries = (json: Schema.Json): Result.Result<ReadonlyArray<string>, string> =>
     fields.length === 0 ? Result.succeed([]) : Result.map(
       Result.all(

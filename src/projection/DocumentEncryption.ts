@@ -74,9 +74,9 @@ export const make = (
         driver.list(page),
         (found) => Effect.map(decryptAll(found.documents), (documents) => ({ ...found, documents }))
       ),
-    unindexed: (consumer, fields, limit) =>
+    unindexed: (consumer, indexes, limit) =>
       Effect.flatMap(
-        driver.unindexed(consumer, fields, limit),
+        driver.unindexed(consumer, indexes, limit),
         (found) => Effect.map(decryptAll(found.documents), (documents) => ({ ...found, documents }))
       ),
     get: (consumer, key) =>

@@ -203,7 +203,8 @@ const listOf = <P extends Projection.Any>(
     invalidRequest
   )
   return Result.flatMap(compiled, ([{ isSatisfied, where }, order]) => {
-    const page = { consumer: projection.id, where, order, limit: limit + 1 }
+    const indexes = DocumentPages.indexesOf(fields, { where, order })
+    const page = { consumer: projection.id, where, order, indexes, limit: limit + 1 }
     return Result.map(
       after === undefined ? Result.succeed(undefined) : PageCursor.parse(page, after),
       (cursor): List => ({

@@ -88,8 +88,9 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
   ) => Stream.Stream<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError, Watches<P>>
 
   /**
-   * Adds documents to the indexes of a projection that were written by code without them; appends and reads continue. Run it after a release that
-   * adds a field to `index`, when no process runs the release before: until then lists that use the field fail with `IndexIncomplete`.
+   * Adds documents to the indexes of a projection that were written by code without them, or with another type of an indexed field; appends and
+   * reads continue. Run it after a release that adds a field to `index` or changes its type, when no process runs the release before: until then
+   * lists that use the field fail with `IndexIncomplete`.
    */
   readonly reindex: (projection: Projection.Any) => Effect.Effect<void, EventStoreError>
 
@@ -244,9 +245,10 @@ const reindexWith = Effect.fn("ProjectionStore.reindex")(function*(
   projection: Projection.Any
 ): Effect.fn.Return<void, EventStoreError> {
   if (projection.lifecycle === "live" || projection.index.length === 0) return
-  const { indexEntries } = DocumentCodec.of(projection)
+  const { fields, indexEntries } = DocumentCodec.of(projection)
+  const indexes = fields.map(({ index }) => index)
   while (true) {
-    const found = yield* driver.unindexed(projection.id, projection.index, reindexedPerStatement)
+    const found = yield* driver.unindexed(projection.id, indexes, reindexedPerStatement)
     if (found.documents.length === 0) return
     const documents = yield* Effect.forEach(
       found.documents,

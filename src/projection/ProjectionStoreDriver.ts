@@ -64,6 +64,8 @@ export interface DocumentPage {
   /** Conditions that a document must satisfy. */
   readonly where: ReadonlyArray<EntryCondition>
   readonly order: PageOrder
+  /** The names of the indexes that the conditions and the order use; see `IndexEntry.indexName`. */
+  readonly indexes: ReadonlyArray<string>
   /** The place after which the page starts. */
   readonly after?: PagePlace | undefined
   readonly limit: number
@@ -78,7 +80,7 @@ export interface DocumentPage {
 export interface FoundPage {
   readonly generation: string
   /**
-   * Whether all documents of the generation are indexed by the fields of the conditions and of the order. Otherwise the page may lack documents.
+   * Whether all documents of the generation have the indexes that the page uses. Otherwise it may lack documents.
    */
   readonly isIndexed: boolean
   /** The lowest checkpoint of the generation. */
@@ -87,7 +89,7 @@ export interface FoundPage {
 }
 
 /**
- * Documents of a consumer's active generation that are not indexed by some fields.
+ * Documents of a consumer's active generation that lack some indexes.
  *
  * @since 0.1.0
  * @category models
@@ -159,10 +161,10 @@ export interface DocumentsDriver {
   /** Returns a page of documents of a consumer's active generation. */
   readonly list: (page: DocumentPage) => Effect.Effect<FoundPage, EventStoreError>
 
-  /** Returns documents of a consumer's active generation that are not indexed by all of these fields, at most `limit` of them. */
+  /** Returns documents of a consumer's active generation that lack one of these indexes, at most `limit` of them. */
   readonly unindexed: (
     consumer: string,
-    fields: ReadonlyArray<string>,
+    indexes: ReadonlyArray<string>,
     limit: number
   ) => Effect.Effect<UnindexedDocuments, EventStoreError>
 

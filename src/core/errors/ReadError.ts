@@ -133,7 +133,8 @@ export class InlineProjectionMissing
 }
 
 /**
- * Documents of a projection were written without an index that a list uses: by code that did not declare it yet. The list would lack them.
+ * Documents of a projection were written without an index that a list uses: by code that did not declare it yet, or in which the field had another
+ * type. The list would lack them.
  *
  * @since 0.1.0
  * @category errors
@@ -146,7 +147,7 @@ export class IndexIncomplete extends Schema.TaggedError<IndexIncomplete>("evsrc/
   override get message(): string {
     return `Documents of projection "${this.projection}" were written by code without an index on ${
       this.fields.join(", ")
-    }, and a list would lack `
+    }, or with another type of such a field, and a list would lack `
       + "them. When no process runs that code any more, index them with ProjectionStore.reindex, or rebuild the projection"
   }
 }

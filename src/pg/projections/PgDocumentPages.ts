@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as DocumentPages from "../../projection/list/DocumentPages.ts"
 import * as IndexEntry from "../../projection/list/IndexEntry.ts"
 import type { DocumentPage, EntryCondition } from "../../projection/ProjectionStoreDriver.ts"
 
@@ -78,7 +77,7 @@ export const read = (schema: string, page: DocumentPage): Statement => {
       + ` order by page.entry collate "C"${direction}, page.key collate "C"${direction}`,
     params: [
       page.consumer,
-      DocumentPages.fieldsOf(page).map((field) => `,${IndexEntry.nameOf(field)},`),
+      page.indexes.map((name) => IndexEntry.namesOf([name])),
       range?.from ?? null,
       range?.to ?? null,
       page.order.isDescending,

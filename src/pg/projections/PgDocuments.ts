@@ -79,11 +79,11 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
         ([found]) => Option.fromUndefinedOr(found)
       ),
     list: listWith(query, schema),
-    unindexed: (consumer, fields, limit) =>
+    unindexed: (consumer, indexes, limit) =>
       Effect.map(
         query<UnindexedRow>(unindexed(schema), [
           consumer,
-          fields.map((field) => `,${IndexEntry.nameOf(field)},`),
+          indexes.map((name) => IndexEntry.namesOf([name])),
           limit
         ]),
         (rows) => ({ generation: rows[0]!.generation, documents: rows.filter(isDocumentRow).map(documentOf) })

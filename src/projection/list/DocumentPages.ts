@@ -5,10 +5,11 @@
  */
 import * as KeyOrder from "../KeyOrder.ts"
 import type { DocumentPage, EntryCondition, PagePlace } from "../ProjectionStoreDriver.ts"
+import type { IndexedField } from "./IndexedFields.ts"
 import * as IndexEntry from "./IndexEntry.ts"
 
 /**
- * A document with its index entries, the first of which names all indexed fields.
+ * A document with its index entries, the first of which names all its indexes.
  *
  * @since 0.1.0
  * @category models
@@ -19,7 +20,7 @@ export interface Indexed {
 }
 
 /**
- * Returns the fields whose indexes a page needs.
+ * Returns the fields whose indexes a page uses.
  *
  * @since 0.1.0
  * @category accessors
@@ -28,13 +29,27 @@ export const fieldsOf = ({ order, where }: Pick<DocumentPage, "order" | "where">
   Array.from(new Set([...where.map(({ field }) => field), ...(order.field === undefined ? [] : [order.field])]))
 
 /**
- * Returns whether a document is indexed by all of these fields.
+ * Returns the names of the indexes that a page uses, of those of a projection.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const indexesOf = (
+  fields: ReadonlyArray<IndexedField>,
+  page: Pick<DocumentPage, "order" | "where">
+): ReadonlyArray<string> => {
+  const used = fieldsOf(page)
+  return fields.flatMap(({ field, index }) => used.includes(field) ? [index] : [])
+}
+
+/**
+ * Returns whether a document has all of these indexes.
  *
  * @since 0.1.0
  * @category guards
  */
-export const isIndexedBy = (fields: ReadonlyArray<string>) => ({ indexed: [names] }: Indexed): boolean =>
-  fields.every((field) => IndexEntry.hasName(names, IndexEntry.nameOf(field)))
+export const isIndexedBy = (indexes: ReadonlyArray<string>) => ({ indexed: [names] }: Indexed): boolean =>
+  indexes.every((name) => IndexEntry.hasName(names, name))
 
 /**
  * Returns whether a document satisfies all conditions.

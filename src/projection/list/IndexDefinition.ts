@@ -116,11 +116,20 @@ const named = (...names: ReadonlyArray<string>): ReadonlySet<unknown> =>
   new Set(names.map((name) => `effect/schema/${name}`))
 
 const durations = named("Duration")
-const orderedDeclarations = new Set([
-  ...named("Date", "DateTimeUtc", "DateTimeZoned", "BigDecimal"),
-  ...durations
-])
+const times = named("Date", "DateTimeUtc", "DateTimeZoned")
+const decimals = named("BigDecimal")
 const unorderedCollections = named("ReadonlySet", "ReadonlyMap", "HashSet", "HashMap")
+
+/**
+ * Returns the kind of the values of a declaration that have an order; `undefined` for others.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const orderedKindOf = (ast: SchemaAST.Declaration): "duration" | "number" | "time" | undefined => {
+  const id = idOf(ast)
+  return times.has(id) ? "time" : decimals.has(id) ? "number" : durations.has(id) ? "duration" : undefined
+}
 
 /**
  * Returns whether all values of some types have an order.
@@ -143,7 +152,7 @@ const isOrdered = (ast: SchemaAST.AST): boolean => {
     case "Undefined":
       return true
     case "Declaration":
-      return orderedDeclarations.has(idOf(ast))
+      return orderedKindOf(ast) !== undefined
     case "Union":
       return areOrdered(ast.types)
     default:

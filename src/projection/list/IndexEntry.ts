@@ -64,15 +64,23 @@ const hex = (char: string): string => char.charCodeAt(0).toString(16).padStart(2
 export const make = (field: string, value: EntryValue): string => `${nameOf(field)}=${value.text}`
 
 /**
- * Returns the element that precedes the entries of a document: the names of all fields that it is indexed by.
+ * Returns the name of an index: that of its field, and the form of its entries.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const namesOf = (fields: ReadonlyArray<string>): string => `,${fields.map(nameOf).toSorted().join(",")},`
+export const indexName = (field: string, form: string): string => `${nameOf(field)}=${form}`
 
 /**
- * Returns whether a document with these names is indexed by a field.
+ * Returns the element that precedes the entries of a document: the names of all its indexes.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const namesOf = (indexes: ReadonlyArray<string>): string => `,${indexes.toSorted().join(",")},`
+
+/**
+ * Returns whether a document with these names has an index.
  *
  * @since 0.1.0
  * @category guards
@@ -126,7 +134,7 @@ export const after = (entry: string): string => `${entry}\u0001`
 export const valueOf = (value: unknown, json: unknown): Result.Result<EntryValue, string> => {
   switch (typeof value) {
     case "undefined":
-      return exact("0")
+      return exact(none)
     case "boolean":
       return exact(value ? "11" : "10")
     case "number":
@@ -138,7 +146,7 @@ export const valueOf = (value: unknown, json: unknown): Result.Result<EntryValue
     case "string":
       return Result.succeed(ofText("4", value))
   }
-  if (value === null) return exact("0")
+  if (value === null) return exact(none)
   if (value instanceof Date) {
     return Number.isNaN(value.getTime())
       ? Result.fail("is an invalid date, which has no place in an order")
@@ -175,6 +183,22 @@ const sorted = (json: unknown): unknown => {
   const fields = Object.entries(json).filter(([, value]) => value !== undefined)
   return { fields: fields.toSorted(([a], [b]) => a < b ? -1 : 1).map(([name, value]) => [name, sorted(value)]) }
 }
+
+/**
+ * The value of a field that is null or missing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const none = "0"
+
+/**
+ * Returns whether a value, as an entry holds it, is a time.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTime = (text: string): boolean => text.startsWith("3")
 
 const exact = (text: string): Result.Result<EntryValue, never> => Result.succeed({ text, isCut: false })
 

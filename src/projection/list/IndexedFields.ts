@@ -11,6 +11,7 @@ import * as SchemaFailure from "../../personalData/SchemaFailure.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
 import * as IndexDefinition from "./IndexDefinition.ts"
 import * as IndexEntry from "./IndexEntry.ts"
+import * as IndexForm from "./IndexForm.ts"
 
 /**
  * An indexed field. Failures are messages, which begin with the name of the field.
@@ -20,6 +21,8 @@ import * as IndexEntry from "./IndexEntry.ts"
  */
 export interface IndexedField {
   readonly field: string
+  /** The name of its index: that of the field, and the form of its entries. */
+  readonly index: string
   /** Whether its values have an order: strings, numbers, bigints, decimals, booleans, times and durations. */
   readonly isOrdered: boolean
   /** Returns the value of the field in an encoded document. */
@@ -58,6 +61,13 @@ export const make = (document: Projection.Document, index: ReadonlyArray<string>
   })
 }
 
+/** Returns the types of a field of a document that is no plain struct. A class names the Schemas of its fields, other documents only their types. */
+const declaredTypes = (document: Projection.Document, field: string): ReadonlyArray<SchemaAST.AST> => {
+  const fields: unknown = Reflect.get(document, "fields")
+  const schema: unknown = Predicate.isObject(fields) ? Reflect.get(fields, field) : undefined
+  return Schema.isSchema(schema) ? [schema.ast] : IndexDefinition.typesOf(document, field)
+}
+
 const readJson = (json: unknown, field: string): unknown =>
   Predicate.isObject(json) && Object.hasOwn(json, field) ? json[field] : undefined
 
@@ -80,8 +90,11 @@ const ofField = (field: string, schema: Projection.Document): IndexedField => {
       : Result.flatMap(Result.mapError(encode(value), invalid), valueOf)
   }
   const isOrdered = IndexDefinition.areOrdered([Schema.toType(schema).ast])
+  const missing = () => Result.match(ofMissing(), { onFailure: () => "invalid", onSuccess: ({ text }) => text })
+  const form = IndexForm.make([schema.ast], IndexForm.ofMissing(missing(), missing()))
   return {
     field,
+    index: IndexEntry.indexName(field, form),
     isOrdered,
     inDocument: (document) => {
       const json = readJson(document, field)
@@ -118,6 +131,7 @@ const ofDocument = (
   const isOrdered = IndexDefinition.areOrdered(types)
   return {
     field,
+    index: IndexEntry.indexName(field, IndexForm.make(declaredTypes(document, field), "")),
     isOrdered,
     inDocument: (json) =>
       named(

@@ -42,9 +42,11 @@ const maxLength = 2000
 const encode = Schema.encodeSync(Encoded)
 const decodeText = Schema.decodeUnknownOption(Encoded)
 
+type ListPage = Pick<DocumentPage, "consumer" | "indexes" | "order" | "where">
+
 /** Identifies the projection, the filter and the order of a list. */
-const listOf = ({ consumer, order, where }: Pick<DocumentPage, "consumer" | "order" | "where">): string => {
-  const text = JSON.stringify([consumer, order.field ?? null, order.isDescending, where])
+const listOf = ({ consumer, indexes, order, where }: ListPage): string => {
+  const text = JSON.stringify([consumer, order.field ?? null, order.isDescending, where, indexes])
   return `${Hash.string(text)}:${Hash.string(`${text.length}${text}`)}`
 }
 
@@ -64,7 +66,7 @@ export const format = (page: DocumentPage, { entry, generation, key, position }:
  * @category accessors
  */
 export const parse = (
-  page: Pick<DocumentPage, "consumer" | "order" | "where">,
+  page: ListPage,
   text: unknown
 ): Result.Result<PageCursor, EventStoreError> => {
   const decoded = decodeText(text)

@@ -51,14 +51,14 @@ export const make = (
         const lowest = partitions.toSorted((a, b) => a.position < b.position ? -1 : 1)[0]
         return {
           generation,
-          isIndexed: Array.from(documents.values()).every(DocumentPages.isIndexedBy(DocumentPages.fieldsOf(page))),
+          isIndexed: Array.from(documents.values()).every(DocumentPages.isIndexedBy(page.indexes)),
           position: lowest === undefined ? LogPosition.start : LogPosition.make(lowest.position, lowest.eventId),
           documents: pageOf(documents, page)
         }
       }),
-    unindexed: (consumer, fields, limit) =>
+    unindexed: (consumer, indexes, limit) =>
       Effect.map(MemoryState.requireActive(state, consumer), (generation) => {
-        const isIndexed = DocumentPages.isIndexedBy(fields)
+        const isIndexed = DocumentPages.isIndexedBy(indexes)
         const { documents } = MemoryState.generationOf(state, generation)
         const found = Array.from(documents.values()).filter((document) => !isIndexed(document))
         return { generation, documents: found.slice(0, limit).flatMap(storedOf) }
@@ -86,7 +86,7 @@ export const make = (
 
 const pageOf = (
   documents: MemoryState.GenerationState["documents"],
-  page: Omit<DocumentPage, "consumer">
+  page: Omit<DocumentPage, "consumer" | "indexes">
 ): ReadonlyArray<StoredDocument & PagePlace> =>
   DocumentPages.pageOf(documents.values(), page).flatMap(({ entry, ...found }) =>
     storedOf(found).map((stored) => ({ ...stored, entry }))

@@ -10,6 +10,7 @@ import { internals } from "../../../src/core/internals.ts"
 import * as PgDocumentPages from "../../../src/pg/projections/PgDocumentPages.ts"
 import * as DocumentCodec from "../../../src/projection/DocumentCodec.ts"
 import * as DocumentFilter from "../../../src/projection/list/DocumentFilter.ts"
+import * as DocumentPages from "../../../src/projection/list/DocumentPages.ts"
 import type { ListOptions } from "../../../src/projection/ProjectionReader.ts"
 import type { DocumentPage } from "../../../src/projection/ProjectionStoreDriver.ts"
 import { layerPostgres } from "../../support/Database.ts"
@@ -55,12 +56,11 @@ const fill = Effect.gen(function*() {
 
 const pageOf = ({ limit = 20, orderBy, where }: Options): DocumentPage => {
   const { fields } = DocumentCodec.of(Orders)
-  return {
-    consumer: Orders.id,
+  const list = {
     where: Result.getOrThrow(DocumentFilter.compile(Orders, fields, where)).where,
-    order: Result.getOrThrow(DocumentFilter.order(Orders, fields, orderBy)),
-    limit
+    order: Result.getOrThrow(DocumentFilter.order(Orders, fields, orderBy))
   }
+  return { ...list, consumer: Orders.id, indexes: DocumentPages.indexesOf(fields, list), limit }
 }
 
 /** Returns the number of rows that a page reads of both tables, and the number of blocks that its statement reads. */
@@ -140,7 +140,8 @@ const keysInOrder = Effect.fnUntraced(function*(options: ListOptions<typeof Samp
   const keys: Array<string> = []
   let after: DocumentPage["after"]
   while (true) {
-    const page = { consumer: Samples.id, where, order, after, limit: options.limit }
+    const indexes = DocumentPages.indexesOf(fields, { where, order })
+    const page = { consumer: Samples.id, where, order, indexes, after, limit: options.limit }
     const { params, text } = PgDocumentPages.read("\"evsrc\"", page)
     const rows = yield* sql.unsafe<{ readonly key: string | null; readonly entry: string }>(text, [
       ...params.slice(0, -1),
