@@ -5,7 +5,7 @@
  * @since 0.1.0
  */
 import * as Hash from "effect/Hash"
-import * as SchemaAST from "effect/SchemaAST"
+import type * as SchemaAST from "effect/SchemaAST"
 import * as IndexDefinition from "./IndexDefinition.ts"
 import * as IndexEntry from "./IndexEntry.ts"
 
