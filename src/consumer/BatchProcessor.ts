@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
@@ -22,6 +22,7 @@ import * as ConsumerKey from "./ConsumerKey.ts"
 import * as EventInHand from "./EventInHand.ts"
 import * as HandlerError from "./HandlerError.ts"
 import type { FailedEvent } from "./parking/ParkingDriver.ts"
+import type * as PartitionLease from "./PartitionLease.ts"
 import * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 
@@ -93,6 +94,8 @@ export interface LeasedPartition {
   readonly onRetry?: ((attempt: Retries.FailedAttempt) => Effect.Effect<void>) | undefined
   /** How long the handler of an event may take to end when the worker stops. */
   readonly stopTimeout?: Duration.Duration | undefined
+  /** No handler begins unless the lease is held. By default it always is. */
+  readonly lease?: PartitionLease.PartitionLease | undefined
   /** Whether a failure that stops the consumer only ends the events of its key, as in a retry of parked keys. `false` by default. */
   readonly parksAll?: boolean | undefined
 }
@@ -226,19 +229,30 @@ interface Handled {
 
 const handledBefore: Handled = { failed: undefined, isStopping: false }
 
+const alwaysHeld: PartitionLease.PartitionLease = { status: () => "held" }
+
+/** How often a handler that waits for the lease to be renewed looks. */
+const leaseInterval = Duration.millis(20)
+
 const untried: Handled = { failed: "untried", isStopping: true }
 
 /** Handles an event until it succeeds, its retries end, or the worker stops. Fails when the store does. */
 const retrying = (
   handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
   policy: Retries.RetryPolicy,
-  { onRetry, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
+  { lease = alwaysHeld, onRetry, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
   restore: <B>(effect: Effect.Effect<B>) => Effect.Effect<B>
 ) =>
   Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<Handled, EventStoreError> {
     const retries = yield* Retries.make(policy)
+    // Another worker has begun the event that this one has in hand.
+    const timeout = () => lease.status() === "lost" ? Duration.zero : stopTimeout
     while (true) {
-      const { exit, isStopping } = yield* EventInHand.finish(Effect.result(handle(event)), restore, stopTimeout)
+      while (lease.status() === "expired") {
+        if (Exit.isFailure(yield* Effect.exit(restore(EventInHand.elapsed(leaseInterval))))) return untried
+      }
+      if (lease.status() === "lost") return untried
+      const { exit, isStopping } = yield* EventInHand.finish(Effect.result(handle(event)), restore, timeout)
       if (exit === undefined) return untried
       const result = yield* exit
       if (Result.isSuccess(result)) return { failed: undefined, isStopping }

@@ -38,6 +38,7 @@ import { continuedWords } from "./FormerPartitions.ts"
 import * as GenerationId from "./GenerationId.ts"
 import type { Assignment, Claim } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./parking/ParkingRequestWakeups.ts"
+import type { PartitionLease } from "./PartitionLease.ts"
 import * as PartitionProcessor from "./PartitionProcessor.ts"
 import * as ReadsChange from "./ReadsChange.ts"
 import { reconcile } from "./Reconciliation.ts"
@@ -102,9 +103,11 @@ interface Running {
   readonly epoch: bigint
   readonly generation: string
   readonly requests: Latch.Latch
+  /** Whether another worker owns the partition, or this one under a later epoch. */
+  isLost: boolean
 }
 
-/** A worker's dependencies, and the two things that change: its state and its fibers. */
+/** A worker's dependencies, and what changes: its state, its fibers and the end of its leases. */
 interface Worker {
   readonly events: EventStore.EventStore["Service"]
   readonly store: ConsumerDriver
@@ -118,6 +121,8 @@ interface Worker {
   /** Whether the consumer has been found not to wait for an earlier version. */
   hasStarted: boolean
   state: WorkerState.WorkerState
+  /** Until then its leases hold, by the monotonic clock, in milliseconds. */
+  leasedUntil: number
 }
 
 /**
@@ -151,7 +156,8 @@ export const make = Effect.fnUntraced(function*(
       )
     },
     hasStarted: false,
-    state: WorkerState.initial(yield* Clock.currentTimeMillis, settings)
+    state: WorkerState.initial(yield* Clock.currentTimeMillis, settings),
+    leasedUntil: -Infinity
   }
   const wake = Effect.asVoid(worker.wakeUp.open)
   const stopListening = yield* ParkingRequestWakeups.listen(store, consumer.id, wake)
@@ -285,11 +291,13 @@ const logFailure = (
 }
 
 /** Renews the leases, and claims more unless it is to renew only. */
-const heartbeat = (
-  { owner, processor: { consumer }, settings: { generation, lease }, store }: Worker,
+const heartbeat = Effect.fnUntraced(function*(
+  worker: Worker,
   renewOnly: boolean
-): Effect.Effect<Claim, EventStoreError> =>
-  store.claim({
+): Effect.fn.Return<Claim, EventStoreError> {
+  const { owner, processor: { consumer }, settings: { generation, lease }, store } = worker
+  const sentAt = yield* monotonicMillis
+  const claimed = yield* store.claim({
     consumer: consumer.id,
     generation,
     owner,
@@ -299,6 +307,11 @@ const heartbeat = (
     lease,
     renewOnly
   })
+  worker.leasedUntil = sentAt + Duration.toMillis(lease)
+  return claimed
+})
+
+const monotonicMillis = Effect.map(Clock.Clock, (clock) => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000)
 
 /** Keeps the leases while handlers take their time to end. Otherwise another worker would handle the same events beside them. */
 const keepLeases = (worker: Worker): Effect.Effect<never> =>
@@ -346,7 +359,13 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   )
   yield* dispatch(worker, { _tag: "Claimed", generation, lost: plan.lost })
   // The interruption is not awaited, because the user's code may take its time. The end of the fiber wakes the worker.
-  for (const partition of plan.stop) running.get(partition)?.fiber.interruptUnsafe()
+  for (const partition of plan.stop) {
+    const one = running.get(partition)
+    if (one === undefined) continue
+    const isLeased = (it: Assignment) => it.partition === partition && it.epoch === one.epoch
+    if (one.generation !== generation || !assigned.some(isLeased)) one.isLost = true
+    one.fiber.interruptUnsafe()
+  }
   for (const partition of plan.ended) running.delete(partition)
   for (const partition of plan.release) yield* store.release(generation, owner, partition)
   for (const partition of plan.wake) yield* running.get(partition)?.requests.open ?? Effect.void
@@ -466,8 +485,18 @@ const start = Effect.fnUntraced(function*(worker: Worker, claimed: Claim, assign
   const { generation } = claimed
   yield* dispatch(worker, { _tag: "PartitionStarted", assignment })
   const requests = Latch.makeUnsafe(assignment.requested)
-  const fiber = yield* Effect.forkChild(runPartition(worker, claimed, assignment, requests))
-  worker.running.set(assignment.partition, { fiber, epoch: assignment.epoch, generation, requests })
+  const clock = yield* Clock.Clock
+  const lease: PartitionLease = {
+    status: () =>
+      running.isLost
+        ? "lost"
+        : Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000 > worker.leasedUntil
+        ? "expired"
+        : "held"
+  }
+  const fiber = yield* Effect.forkChild(runPartition(worker, claimed, assignment, { requests, lease }))
+  const running: Running = { fiber, epoch: assignment.epoch, generation, requests, isLost: false }
+  worker.running.set(assignment.partition, running)
   fiber.addObserver(() => worker.wakeUp.openUnsafe())
 })
 
@@ -476,7 +505,7 @@ const runPartition = (
   worker: Worker,
   { generation, partitions }: Pick<Claim, "generation" | "partitions">,
   assignment: Assignment,
-  requests: Latch.Latch
+  { lease, requests }: Pick<PartitionProcessor.PartitionOptions, "lease" | "requests">
 ) =>
   Effect.gen(function*() {
     const { events, processor, settings, store } = worker
@@ -493,6 +522,7 @@ const runPartition = (
       retryDelay: settings.retryDelay,
       requests,
       stopTimeout: settings.stopTimeout,
+      lease,
       logs: worker.logs,
       report: (report) => reported(worker, partition, report)
     }, assignment))

@@ -28,8 +28,13 @@ export interface Finished<out A, out E> {
   readonly isStopping: boolean
 }
 
-/** By the clock of the computer: a handler must also be given up where a test stops the clock of the program. */
-const elapsed = (timeout: Duration.Duration): Effect.Effect<void> =>
+/**
+ * Waits by the clock of the computer: a handler must also be given up where a test stops the clock of the program.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const elapsed = (timeout: Duration.Duration): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     // @effect-diagnostics-next-line globalTimersInEffect:off
     const timer = setTimeout(() => resume(Effect.void), Duration.toMillis(timeout))
@@ -37,8 +42,8 @@ const elapsed = (timeout: Duration.Duration): Effect.Effect<void> =>
   })
 
 /**
- * Runs a handler in an uninterruptible region, of which `restore` makes a part interruptible. An interruption gives the handler the timeout to end;
- * then interrupts it, too.
+ * Runs a handler in an uninterruptible region, of which `restore` makes a part interruptible. An interruption gives the handler the timeout to end,
+ * as it is by then; and interrupts it, too, after that.
  *
  * @since 0.1.0
  * @category combinators
@@ -46,12 +51,15 @@ const elapsed = (timeout: Duration.Duration): Effect.Effect<void> =>
 export const finish = Effect.fnUntraced(function*<A, E>(
   handle: Effect.Effect<A, E>,
   restore: <B>(effect: Effect.Effect<B>) => Effect.Effect<B>,
-  timeout: Duration.Duration
+  timeout: () => Duration.Duration
 ): Effect.fn.Return<Finished<A, E>> {
   const fiber = yield* Effect.forkChild(handle, { startImmediately: true })
   const awaited = yield* Effect.exit(restore(Fiber.await(fiber)))
   if (Exit.isSuccess(awaited)) return { exit: awaited.value, isStopping: false }
-  const inTime = yield* Effect.raceFirst(Effect.asSome(Fiber.await(fiber)), Effect.as(elapsed(timeout), Option.none()))
+  const inTime = yield* Effect.raceFirst(
+    Effect.asSome(Fiber.await(fiber)),
+    Effect.as(elapsed(timeout()), Option.none())
+  )
   if (Option.isNone(inTime)) yield* Fiber.interrupt(fiber)
   return { exit: Option.getOrUndefined(inTime), isStopping: true }
 })

@@ -31,6 +31,7 @@ import type { FailedEvent } from "./parking/ParkingDriver.ts"
 import * as ParkingRequests from "./parking/ParkingRequests.ts"
 import type * as Unparking from "./parking/Unparking.ts"
 import type { FailedDelivery } from "./parking/UnreadEvents.ts"
+import type { PartitionLease } from "./PartitionLease.ts"
 import type * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 
@@ -69,6 +70,7 @@ export interface PartitionOptions {
   readonly requests: Latch.Latch
   /** How long the handler of an event may take to end after an interruption. */
   readonly stopTimeout: Duration.Duration
+  readonly lease: PartitionLease
   /** The logs of parked keys and of failed attempts. */
   readonly logs: ProcessorLogs
   readonly report: (report: Report) => Effect.Effect<unknown>
@@ -121,7 +123,7 @@ export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
   { count, epoch, eventId, former = [], partition: index, position }: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  const { batchSize, events, generation, logs, maxBatchSize, partitions, report, stopTimeout, store } = options
+  const { batchSize, events, generation, lease, logs, maxBatchSize, partitions, report, stopTimeout, store } = options
   const processor = { ...options.processor, consumer: { ...options.processor.consumer, partitions } }
   const filter = filterOf(processor.consumer, index)
   const owned: Unparking.OwnedPartition = {
@@ -136,7 +138,8 @@ export const run = Effect.fnUntraced(function*(
     filter,
     batchSize,
     maxBatchSize,
-    stopTimeout
+    stopTimeout,
+    lease
   }
   const partition: Partition = {
     ...owned,

@@ -121,6 +121,19 @@ layer(ReadSide.pipe(Layer.provideMerge(Stores)), { excludeTestServices: true })(
       assert.isTrue(Option.isNone(yield* ProjectionStore.get(Orders, "b-2")))
     }))
 
+  it.effect("a raised version can be read before it has caught up, unless the program waits", () =>
+    Effect.gen(function*() {
+      const raised = { ...Sold, version: 2, id: "sold@2" }
+      const { position } = yield* place("r-1", "ann", [{ sku: "cup", quantity: 3 }])
+      yield* ProjectionStore.awaitPosition(Sold, position, "10 seconds")
+      const before = yield* ProjectionStore.get(Sold, "cup")
+      assert.isTrue(Option.isNone(yield* ProjectionStore.get(raised, "cup")))
+      yield* Effect.gen(function*() {
+        yield* ProjectionStore.awaitPosition(raised, yield* EventStore.head, "1 hour")
+        assert.deepStrictEqual(yield* ProjectionStore.get(raised, "cup"), before)
+      }).pipe(Effect.provide(Projector.layer([raised])))
+    }))
+
   it.effect("an event touches several documents", () =>
     Effect.gen(function*() {
       yield* place("c-1", "cem", [{ sku: "tea", quantity: 2 }, { sku: "milk", quantity: 1 }])

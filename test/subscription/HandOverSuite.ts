@@ -8,9 +8,12 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import type { WorkerOptions } from "../../src/consumer/ConsumerWorker.ts"
+import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Parking from "../../src/operations/Parking.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 
@@ -47,6 +50,21 @@ const buildWorker = (
   options: WorkerOptions,
   scope: Scope.Scope
 ) => Layer.buildWithScope(Layer.fresh(Subscription.layer([subscription], options)), scope)
+
+/** A store whose heartbeats fail while it is separated. */
+const separable = Effect.gen(function*() {
+  const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+  const unavailable = storeError(new StoreUnavailable({ message: "The database is unavailable", cause: undefined }))
+  let isSeparated = false
+  const store = yield* ProjectionStore.make({
+    ...driver,
+    claim: (options) => isSeparated ? Effect.fail(unavailable) : driver.claim(options)
+  })
+  const separate = (separated: boolean) => {
+    isSeparated = separated
+  }
+  return { store, separate }
+})
 
 /**
  * The cases.
@@ -111,6 +129,72 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       equal(versions, upTo(20), `the versions of ${stream}`)
     }
     equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
+  }),
+
+  test("handles no further event after its lease has expired, and another worker has taken over", function*() {
+    const [name, prefix] = [unique("mails"), unique("mail")]
+    const inbox = makeInbox()
+    const [begun, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const mails = (worker: string) =>
+      Subscription.make(name, {
+        events: Sent,
+        where: { streamPrefix: prefix },
+        handle: {
+          Sent: ({ n }) =>
+            Effect.andThen(
+              worker === "old" && n === 1 ? Effect.andThen(begun.open, proceed.await) : Effect.void,
+              Effect.sync(() => inbox.put(`${worker} ${n}`))
+            )
+        }
+      })
+    yield* append(`${prefix}a`, upTo(3))
+    const scope = yield* Effect.scope
+    const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+    const old = yield* separable
+    yield* Effect.provideService(buildWorker(mails("old"), options, scope), ProjectionStore.ProjectionStore, old.store)
+    yield* begun.await
+    old.separate(true)
+    yield* buildWorker(mails("new"), options, scope)
+    yield* inbox.until(3)
+    yield* proceed.open
+    yield* inbox.until(4)
+    old.separate(false)
+    yield* append(`${prefix}a`, [4])
+    yield* inbox.until(5)
+    equal([...inbox.got], ["new 1", "new 2", "new 3", "old 1", "new 4"], "the handled events")
+  }),
+
+  test("interrupts the event in hand at once when it has lost its lease", function*() {
+    const [name, prefix] = [unique("mails"), unique("mail")]
+    const inbox = makeInbox()
+    const begun = Latch.makeUnsafe(false)
+    const mails = (worker: string) =>
+      Subscription.make(name, {
+        events: Sent,
+        where: { streamPrefix: prefix },
+        handle: {
+          Sent: () =>
+            worker === "old"
+              ? Effect.onInterrupt(
+                Effect.andThen(begun.open, Effect.never),
+                () => Effect.sync(() => inbox.put("interrupted"))
+              )
+              : Effect.sync(() => inbox.put(worker))
+        }
+      })
+    yield* append(`${prefix}a`, [1])
+    const scope = yield* Effect.scope
+    const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+    const old = yield* separable
+    const worker = buildWorker(mails("old"), { ...options, stopTimeout: "1 hour" }, scope)
+    yield* Effect.provideService(worker, ProjectionStore.ProjectionStore, old.store)
+    yield* begun.await
+    old.separate(true)
+    yield* buildWorker(mails("new"), options, scope)
+    yield* inbox.until(1)
+    old.separate(false)
+    yield* inbox.until(2)
+    equal([...inbox.got], ["new", "interrupted"], "what happened")
   }),
 
   test("gives up a handler that does not end within stopTimeout, and handles its event again", function*() {

@@ -18,6 +18,7 @@ import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
 import { segmentsOf } from "../DeliveryLog.ts"
 import type { FormerPartitions } from "../FormerPartitions.ts"
+import type { PartitionLease } from "../PartitionLease.ts"
 import type { Parked, ParkedEvent, Unpark, UnparkResult } from "./ParkingDriver.ts"
 import type { FailedDelivery } from "./UnreadEvents.ts"
 
@@ -44,6 +45,7 @@ export interface OwnedPartition {
   readonly maxBatchSize: number
   /** How long the handler of an event may take to end after an interruption. */
   readonly stopTimeout: Duration.Duration
+  readonly lease?: PartitionLease | undefined
 }
 
 /**
