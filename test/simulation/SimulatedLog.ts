@@ -80,8 +80,9 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
 })
 
 const notSimulated = {
-  inFlight: Effect.die("the simulation has no sessions"),
-  lockHolders: Effect.die("the simulation has no sessions"),
+  // The simulation has no sessions.
+  inFlight: Effect.map(DateTime.now, (readAt) => ({ readAt, appends: [] })),
+  lockHolders: Effect.succeed([]),
   readStored: () => Effect.die("the simulation has no exports"),
   readCorrelation: () => Effect.die("the simulation has no correlations"),
   event: () => Effect.die("the simulation reads no event by id"),
