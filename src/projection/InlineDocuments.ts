@@ -37,6 +37,17 @@ export interface Stores {
 }
 
 /**
+ * What happens to an append that leaves out the projection; `undefined` keeps what was chosen before.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type AppendsWithout = "gap" | "reject" | undefined
+
+const isRequiredBy = (appendsWithout: AppendsWithout, found: RegisteredInlineProjection | undefined): boolean =>
+  appendsWithout === undefined ? found?.isRequired ?? false : appendsWithout === "reject"
+
+/**
  * Registers a projection whose handlers write tables. Events from before its first start are not handled, and a gap remains, because only the user can
  * correct the tables. Fails with `StoreMisconfigured` when the log has events that only this definition reads: the programs before did not
  * handle them.
@@ -51,7 +62,7 @@ export interface Stores {
 export const registerHandlers = Effect.fnUntraced(function*(
   { documents, log }: Stores,
   projection: Projection.AnyHandler,
-  isRequired: boolean
+  appendsWithout: AppendsWithout
 ): Effect.fn.Return<void, EventStoreError> {
   const { inlineProjections } = log
   const { id } = projection
@@ -60,10 +71,13 @@ export const registerHandlers = Effect.fnUntraced(function*(
     const found = yield* inlineProjections.find(id)
     if (found === undefined) {
       yield* requireNoCheckpoints(documents, projection)
-      return yield* inlineProjections.register(InlineReads.registrationOf(projection, reads, isRequired))
+      return yield* inlineProjections.register(
+        InlineReads.registrationOf(projection, reads, isRequiredBy(appendsWithout, found))
+      )
     }
     const stored = InlineReads.ofRegistered(found)
     yield* requireSameKind(projection, stored, reads)
+    const isRequired = isRequiredBy(appendsWithout, found)
     if (ConsumerReads.isWithin(reads, stored)) return yield* inlineProjections.register({ ...found, isRequired })
     const passed = projection.earlierEvents === "pass" ? undefined : yield* InlineReads.findBeyond(log, reads, stored)
     if (passed !== undefined) {
@@ -77,7 +91,7 @@ export const registerHandlers = Effect.fnUntraced(function*(
     yield* inlineProjections.register(InlineReads.registrationOf(projection, together(stored, reads), isRequired))
   })
   const found = yield* inlineProjections.find(id)
-  if (!InlineCompleteness.isComplete(projection, found) || found!.isRequired !== isRequired) {
+  if (!InlineCompleteness.isComplete(projection, found) || found!.isRequired !== isRequiredBy(appendsWithout, found)) {
     yield* documents.transaction(
       inlineProjections.exclusively(id, true, log.withoutAppends(projection.reads, register))
     )
@@ -162,13 +176,14 @@ const logGap = (projection: string, from: Position.Position) =>
 export const complete = Effect.fn("Projector.completeInline")(function*(
   stores: Stores,
   projection: Projection.Any,
-  isRequired: boolean,
+  appendsWithout: AppendsWithout,
   { evenIf, waits = true }: CompleteOptions = {}
 ): Effect.fn.Return<boolean, EventStoreError> {
   const { documents, log: { inlineProjections } } = stores
   const find = inlineProjections.find(projection.id)
   const found = yield* find
   if (InlineCompleteness.isComplete(projection, found)) {
+    const isRequired = isRequiredBy(appendsWithout, found)
     if (found!.isRequired !== isRequired) {
       yield* inlineProjections.register({ ...found!, isRequired })
     }
@@ -182,7 +197,7 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
       const current = yield* find
       if (InlineCompleteness.isComplete(projection, current)) return false
       if (current !== undefined && !(yield* mayReplace(stores, projection, current, evenIf))) return false
-      yield* make(stores, projection, isRequired, current)
+      yield* make(stores, projection, appendsWithout, current)
       return true
     })
   ))
@@ -222,7 +237,7 @@ const mayReplace = Effect.fnUntraced(function*(
 const make = Effect.fnUntraced(function*(
   stores: Stores,
   projection: Projection.Any,
-  isRequired: boolean,
+  appendsWithout: AppendsWithout,
   current: RegisteredInlineProjection | undefined
 ): Effect.fn.Return<void, EventStoreError> {
   const { documents, log } = stores
@@ -239,7 +254,7 @@ const make = Effect.fnUntraced(function*(
       yield* requireNoCheckpoints(documents, projection)
       yield* documents.replaceDocuments(projection.id, aside)
       yield* log.inlineProjections.register(
-        InlineReads.registrationOf(projection, ConsumerReads.of(projection), isRequired)
+        InlineReads.registrationOf(projection, ConsumerReads.of(projection), isRequiredBy(appendsWithout, current))
       )
       yield* log.inlineProjections.closeGaps(projection.id)
     })
@@ -336,7 +351,7 @@ const maxPause = Duration.minutes(5)
 export const repairForever = (
   stores: Stores,
   projections: ReadonlyArray<Projection.Any>,
-  isRequired: boolean,
+  appendsWithout: AppendsWithout,
   interval: Duration.Duration
 ): Effect.Effect<never> => {
   const pauses = projections.map((projection) => ({ projection, skipped: 0, skips: 0 }))
@@ -364,7 +379,7 @@ export const repairForever = (
         `The documents of inline projection "${projection.id}" ${reason}; they are made again from the log`
       )
       // Another process that does it must not make this one hold a connection.
-      yield* Background.withSpans(complete(stores, projection, isRequired, { waits: false }))
+      yield* Background.withSpans(complete(stores, projection, appendsWithout, { waits: false }))
     }
   })
   const outages = OutageLog.make("The check of inline projections for gaps")

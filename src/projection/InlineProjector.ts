@@ -51,9 +51,9 @@ export interface InlineOptions {
    * - `"reject"`: the append fails with `InlineProjectionMissing`. Choose it for a projection that enforces a rule, once every program that
    *   appends has this layer.
    *
-   * The program that was started last decides.
+   * Without this option the projection keeps what a program has chosen before. A program that chooses otherwise changes it for all.
    */
-  readonly appendsWithout?: "gap" | "reject" | undefined
+  readonly appendsWithout?: InlineDocuments.AppendsWithout
   /** The time between two looks for gaps; 10 seconds by default. */
   readonly repairInterval?: Duration.Input | undefined
 }
@@ -148,20 +148,19 @@ const register = Effect.fnUntraced(function*(
   projections: ReadonlyArray<Projection.Any | Projection.AnyHandler>,
   { appendsWithout, repairInterval = "10 seconds" }: InlineOptions
 ): Effect.fn.Return<void, EventStoreError, Scope.Scope> {
-  const isRequired = appendsWithout === "reject"
   yield* stores.documents.readInlineFrom(stores.log.inlineProjections)
   const withDocuments: Array<Projection.Any> = []
   for (const projection of projections) {
     if (projection._tag === "HandlerProjection") {
-      yield* InlineDocuments.registerHandlers(stores, projection, isRequired)
+      yield* InlineDocuments.registerHandlers(stores, projection, appendsWithout)
     } else {
       withDocuments.push(projection)
-      yield* InlineDocuments.complete(stores, projection, isRequired)
+      yield* InlineDocuments.complete(stores, projection, appendsWithout)
     }
   }
   if (withDocuments.length > 0) {
     const interval = Duration.fromInputUnsafe(repairInterval)
-    yield* Effect.forkScoped(InlineDocuments.repairForever(stores, withDocuments, isRequired, interval))
+    yield* Effect.forkScoped(InlineDocuments.repairForever(stores, withDocuments, appendsWithout, interval))
   }
 })
 
@@ -303,8 +302,7 @@ export const repairInline = Effect.fnUntraced(function*(
 ): Effect.fn.Return<boolean, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore> {
   const { driver: log } = (yield* EventStore.EventStore)[internals]
   const { driver: documents } = (yield* ProjectionStore.ProjectionStore)[internals]
-  const found = yield* log.inlineProjections.find(projection.id)
-  return yield* InlineDocuments.complete({ log, documents }, projection, found?.isRequired ?? false, {
+  return yield* InlineDocuments.complete({ log, documents }, projection, undefined, {
     evenIf: "reads less"
   })
 })

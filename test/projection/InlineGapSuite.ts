@@ -255,8 +255,14 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     equal(results.map(({ _tag }) => _tag), upTo(20).map((n) => n % 5 === 0 ? "Failure" : "Success"), "the results")
     equal(yield* sumOf(projection), 5, "the document")
     yield* start(projection)
+    equal(
+      reasonOf(yield* Effect.flip(append(`${prefix}1`, raised(1)))),
+      "InlineProjectionMissing",
+      "a program without the option"
+    )
+    yield* start(projection, { appendsWithout: "gap" })
     yield* append(`${prefix}1`, raised(1))
-    equal(reasonOf(yield* Effect.flip(sumOf(projection))), "ProjectionIncomplete", "the last start decides")
+    equal(reasonOf(yield* Effect.flip(sumOf(projection))), "ProjectionIncomplete", "the last choice decides")
     equal(yield* Projector.retireInline(projection.id), true, "retired")
   }),
 
