@@ -69,6 +69,17 @@ const killWorkers = Effect.fnUntraced(function*(url: string, dice: Dice, died: {
   }
 })
 
+/** Runs workers with other numbers of partitions. Each dies when the first of its consumers has given back all partitions. */
+const killRepartitioning = Effect.fnUntraced(function*(url: string) {
+  for (const [PARTITIONS, KILL_WHEN] of [["2", "before"], ["7", "during"], ["3", "after"]] as const) {
+    yield* Effect.scoped(Effect.gen(function*() {
+      const worker = yield* start(url, { BATCH: "3", PARTITIONS, KILL_AT: "1", KILL_WHEN, KILL_ONLY: "repartition" })
+      const { signal } = yield* Effect.timeout(worker.exited, "1 minute")
+      assert.strictEqual(signal, "SIGKILL", yield* worker.stderr)
+    }))
+  }
+})
+
 /** Asserts that every document and every row has the events of its course in order, up to the parked one if there is one. */
 const assertOrder = Effect.fnUntraced(function*(isHealed: boolean) {
   const store = yield* EventStore.EventStore
@@ -112,7 +123,7 @@ const parkedKeys = (consumer: Consumer.Consumer) =>
   Effect.map(parked.parkedKeys(consumer), (all) => all.map(({ key }) => key).toSorted())
 
 it.live(
-  "several processes keep the order of each key in spite of kill -9, and park a key without its neighbours",
+  "processes keep the order of each key in spite of kill -9 and other numbers of partitions, and park a key alone",
   () =>
     Effect.gen(function*() {
       const dice = new Dice(11)
@@ -137,6 +148,12 @@ it.live(
           )
         const line = killWorkers(url, dice, died)
         yield* Effect.all([line, line, line, writing, retrying], { concurrency: "unbounded" })
+
+        yield* append(dice, 30)
+        yield* killRepartitioning(url)
+        const [changed] = yield* sql<{ readonly former: bigint }>`
+          select count(distinct generation) as former from evsrc.checkpoints where former is not null`
+        assert.isAbove(Number(changed?.former), 0, "the consumers whose number of partitions changed")
 
         yield* Effect.scoped(Effect.gen(function*() {
           for (const BATCH of ["7", "50"]) yield* start(url, { BATCH })

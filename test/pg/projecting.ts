@@ -1,6 +1,6 @@
 /**
  * A process that works on the projections of `ticks.ts`, or of `keyed.ts`, until the test stops it, or until it kills itself with SIGKILL. The
- * environment names the call of the database at which it dies, and whether it dies before, during or after the call.
+ * environment names the call of the database at which it dies, also of one operation only, and whether it dies before, during or after the call.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
@@ -14,13 +14,15 @@ import { handled, ticks } from "./ticks.ts"
 
 const at = Number(process.env["KILL_AT"] ?? Infinity)
 const when = process.env["KILL_WHEN"]
+const only = process.env["KILL_ONLY"]
 const die = () => process.kill(process.pid, "SIGKILL")
 let calls = 0
 
 const point =
-  <Args extends ReadonlyArray<unknown>, A, E, R>(operation: (...args: Args) => Effect.Effect<A, E, R>) =>
+  <Args extends ReadonlyArray<unknown>, A, E, R>(operation: (...args: Args) => Effect.Effect<A, E, R>, name?: string) =>
   (...args: Args): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
+      if (only !== undefined && only !== name) return operation(...args)
       if (++calls !== at) return operation(...args)
       if (when === "before") die()
       if (when === "during") setImmediate(die)
@@ -41,6 +43,7 @@ const watched = Layer.effectContext(Effect.gen(function*() {
     yield* ProjectionStore.make({
       ...store,
       claim: point(store.claim),
+      repartition: point(store.repartition, "repartition"),
       advance: point(store.advance),
       load: point(store.load)
     }, { pollInterval: "50 millis" })
