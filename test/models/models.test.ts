@@ -11,6 +11,7 @@ import { highWaterMark } from "./HighWaterMark.ts"
 import { inlineProjection } from "./InlineProjection.ts"
 import { lease } from "./Lease.ts"
 import { logIdentity } from "./LogIdentity.ts"
+import { repartitioning } from "./Repartition.ts"
 import { sharedDocuments } from "./SharedDocuments.ts"
 
 const timeout = 300_000
@@ -49,6 +50,7 @@ describeModel("HighWaterMark", highWaterMark)
 describeModel("LogIdentity", logIdentity)
 describeModel("Lease", lease)
 describeModel("HandOver", handOver)
+describeModel("Repartition", repartitioning)
 describeModel("SharedDocuments", sharedDocuments)
 describeModel("InlineProjection", inlineProjection)
 describeModel("CommandIds", commandIds)
