@@ -25,6 +25,7 @@ const longest = [
   "pg/deadlines",
   "package/pack",
   "examples/users-main",
+  "pglite/PgliteClient",
   "pg/"
 ]
 

@@ -12,7 +12,8 @@ const onDatabases: ReadonlyArray<RegExp> = [
   /^returns the stored document of every position, in every lifecycle \(6\)$/,
   /^inline, async and live projections make the same documents from a log \(seed (1414|31415)\)$/,
   /^lists by filter, order and page what a filter and a sort over all documents give \(seed [12]\)$/,
-  /^random events, keys, parking and retries leave each document in the order of the log \(seed 3\)$/
+  /^random events, keys, parking and retries leave each document in the order of the log \(seed 3\)$/,
+  /^nothing quotes a name that `handle` of Subscription.make quotes \([2-4]\)$/
 ]
 
 /** PGlite runs the statements of a PostgreSQL server, on one connection, so that nothing races in the database. */

@@ -16,9 +16,9 @@ import { scale } from "../support/scale.ts"
 import * as Script from "../support/Script.ts"
 import { heldUp, Order, Outcomes, shareOf } from "./appendConditionRacer.ts"
 
-const rounds = scale(60, 1000)
+const rounds = scale(40, 1000)
 const roundsInMemory = scale(200, 1000)
-const roundsThroughClients = scale(60, 300)
+const roundsThroughClients = scale(40, 300)
 const clients = 4
 const processes = 4
 

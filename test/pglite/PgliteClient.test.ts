@@ -418,7 +418,9 @@ describe("a folder", () => {
   it.live("is closed cleanly when the process receives SIGTERM", () =>
     Effect.gen(function*() {
       const path = yield* folder
-      const script = yield* Script.start(import.meta.resolve("./folder.script.ts"), { args: [path] })
+      const script = yield* Script.start(import.meta.resolve("./folder.script.ts"), {
+        args: [path, inject("pgliteSnapshot")]
+      })
       yield* script.waitFor(/^open$/)
       yield* script.signal("SIGTERM")
       yield* Effect.timeout(script.exited, "10 seconds")

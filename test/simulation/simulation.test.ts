@@ -5,7 +5,7 @@ import { run } from "./Schedule.ts"
 
 /** A failure prints the seed; `SIMULATION_SEED=… SIMULATION_RUNS=1` replays it. */
 const first = Number(process.env["SIMULATION_SEED"] ?? 1)
-const runs = Number(process.env["SIMULATION_RUNS"] ?? scale(300, 5000))
+const runs = Number(process.env["SIMULATION_RUNS"] ?? scale(150, 5000))
 
 describe("the simulation", () => {
   it.effect(

@@ -37,7 +37,7 @@ export interface Options {
 }
 
 /** Where Node keeps compiled modules: a process that finds them starts in half the time. */
-const compileCache = Path.resolve(import.meta.dirname, "../../node_modules/.cache/evsrc/compiled")
+export const compileCache = Path.resolve(import.meta.dirname, "../../node_modules/.cache/evsrc/compiled")
 
 /** Starts a script. Closing the scope kills it with SIGKILL. Make `path` with `import.meta.resolve`. */
 export const start = (path: string | URL, options: Options = {}): Effect.Effect<Script, never, Scope.Scope> =>

@@ -7,6 +7,7 @@ import * as Scope from "effect/Scope"
 import type { TestProject } from "vitest/node"
 import * as PgliteSnapshot from "./PgliteSnapshot.ts"
 import * as PostgresServer from "./PostgresServer.ts"
+import { compileCache } from "./Script.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -48,5 +49,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   ])
   project.provide("postgresUrl", postgresUrl)
   project.provide("pgliteSnapshot", pgliteSnapshot)
+  // For all processes that the tests start, those of tools included.
+  process.env["NODE_COMPILE_CACHE"] ??= compileCache
   return () => Effect.runPromise(Scope.close(scope, Exit.void))
 }

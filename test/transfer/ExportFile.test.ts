@@ -71,7 +71,7 @@ describe("a damaged export", () => {
       const { text } = yield* small
       const whole = bytesOf(text)
       let line = 1
-      const step = scale(7, 1)
+      const step = scale(13, 1)
       for (let at = 0; at < whole.length; at++) {
         const masks = at % step !== 0 ? [] : at % 5 === 0 ? [1, 2, 4, 8, 16, 32, 64, 128, 255] : [1 << (at % 8)]
         for (const mask of masks) {
