@@ -124,10 +124,10 @@ const validatePartitionBy = (
  * @category accessors
  */
 export const decode = (
-  { events, handles }: Pick<Consumer.Consumer, "events" | "handles">,
+  { events, handles, where }: Pick<Consumer.Consumer, "events" | "handles" | "where">,
   encoded: EncodedEvent
 ): Result.Result<ReadonlyArray<RecordedEvent<Event.Tagged>>, UndecodableEvent> =>
   Result.map(
-    EventCodec.make(events).decode(encoded),
+    EventCodec.make(events).decode(encoded, where.tags),
     (recorded) => recorded.filter(({ event }) => handles.includes(event._tag))
   )

@@ -73,7 +73,7 @@ export const fold = (
       let state = from[name]
       for (const event of events) {
         if (!EventFilter.matchesItem(model.query, event)) continue
-        const decoded = codec.decode(event)
+        const decoded = codec.decode(event, model.query.tags)
         if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
         for (const recorded of decoded.success) {
           state = model.evolve(state, recorded.event)

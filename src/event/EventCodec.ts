@@ -29,11 +29,20 @@ export interface EventCodec<E extends Event.Tagged> {
   readonly encode: (event: E) => Result.Result<EncodedPayload, string>
   /**
    * Returns the current events that an encoded event stands for, in order, after upcasting: mostly one, several when it is split, none when its type
-   * is retired. Fails with an error that names position, stream, type and version.
+   * is retired. Fails with an error that names position, stream, type and version. With `tags`, by which the reader selects, it leaves out the parts of
+   * a split event that have other values of these tags.
    */
-  readonly decode: (encoded: EncodedEvent) => Result.Result<ReadonlyArray<RecordedEvent<E>>, UndecodableEvent>
+  readonly decode: (
+    encoded: EncodedEvent,
+    tags?: ReadonlyArray<string>
+  ) => Result.Result<ReadonlyArray<RecordedEvent<E>>, UndecodableEvent>
+  /** Returns the tags that the set declares for an event. */
+  readonly tagsOf: (event: E) => ReadonlyArray<string>
   /** Decodes like `decode`, for an event outside a log. */
-  readonly decodeData: (encoded: Omit<EncodedPayload, "tags">) => Result.Result<ReadonlyArray<E>, DecodeFailure>
+  readonly decodeData: (
+    encoded: Omit<EncodedPayload, "tags"> & { readonly tags?: ReadonlyArray<string> | undefined },
+    tags?: ReadonlyArray<string>
+  ) => Result.Result<ReadonlyArray<E>, DecodeFailure>
 }
 
 /**
@@ -118,29 +127,8 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
   }
   const tagFields = tagFieldsOf(events)
   const [isPersonal, hasPersonalData] = [personalTypesOf(events), EventPersonalData.hasPersonalData(events)]
-  const decodeData = (
-    { data, schemaVersion, type }: Omit<EncodedPayload, "tags">
-  ): Result.Result<ReadonlyArray<Event.Tagged>, Failure> => {
-    const versions = paths.get(type)
-    if (versions === undefined) {
-      return failure(
-        "UnknownType",
-        `this program has no event of that type; it has ${
-          types.join(", ")
-        }. Add it to the set, or declare it by Event.legacy`
-      )
-    }
-    if (versions === "retired") return nothing
-    const decode = versions[schemaVersion - 1]
-    if (decode !== undefined) return decode(data)
-    const versionsText = versions.length === 1 ? "version 1" : `versions 1 to ${versions.length}`
-    return schemaVersion > versions.length
-      ? failure(
-        "NewerVersion",
-        `this program has its schema ${versionsText}; newer code wrote the event: deploy that code here too`
-      )
-      : failure("UnknownVersion", "schema versions are whole numbers from 1")
-  }
+  const ownTags = (event: Event.Tagged) => tagsOf(tagFields[event._tag], event)
+  const decodeData = decoderOf(types, paths)
   return {
     types,
     storedTypes: Event.storedTypes(events),
@@ -158,21 +146,78 @@ const compile = (events: Event.Any): EventCodec<Event.Tagged> => {
         type: event._tag,
         schemaVersion: found.schemaVersion,
         data: withoutTag(encoded.success),
-        tags: tagsOf(tagFields[event._tag], event)
+        tags: ownTags(event)
       })
     },
-    decodeData: (encoded) =>
-      Result.mapError(decodeData(encoded), (failure) => ({
-        problem: failure.problem,
-        detail: SchemaFailure.messageOf(failure, isPersonal(encoded.type))
-      })),
-    decode: (encoded) =>
+    tagsOf: ownTags,
+    decodeData: (encoded, tags) =>
+      Result.mapBoth(decodeData(encoded), {
+        onFailure: (failure) => ({
+          problem: failure.problem,
+          detail: SchemaFailure.messageOf(failure, isPersonal(encoded.type))
+        }),
+        onSuccess: (events) => selectParts(events, (event) => event, ownTags, encoded.tags, tags)
+      }),
+    decode: (encoded, tags) =>
       Result.mapBoth(Result.flatMap(dataOf(events, encoded), (read) => decodeRead(decodeData, encoded, read)), {
         onFailure: (failure) => undecodable(encoded, failure, isPersonal(encoded.type)),
-        onSuccess: (events) => events.map((event, part) => ({ ...encoded, event, part }))
+        onSuccess: (events) =>
+          selectParts(
+            events.map((event, part) => ({ ...encoded, event, part })),
+            ({ event }) => event,
+            ownTags,
+            encoded.tags,
+            tags
+          )
       })
   }
 }
+
+const decoderOf = (
+  types: ReadonlyArray<string>,
+  paths: ReadonlyMap<string, ReadonlyArray<Decode> | "retired">
+) =>
+(
+  { data, schemaVersion, type }: Omit<EncodedPayload, "tags">
+): Result.Result<ReadonlyArray<Event.Tagged>, Failure> => {
+  const versions = paths.get(type)
+  if (versions === undefined) {
+    return failure(
+      "UnknownType",
+      `this program has no event of that type; it has ${
+        types.join(", ")
+      }. Add it to the set, or declare it by Event.legacy`
+    )
+  }
+  if (versions === "retired") return nothing
+  const decode = versions[schemaVersion - 1]
+  if (decode !== undefined) return decode(data)
+  const versionsText = versions.length === 1 ? "version 1" : `versions 1 to ${versions.length}`
+  return schemaVersion > versions.length
+    ? failure(
+      "NewerVersion",
+      `this program has its schema ${versionsText}; newer code wrote the event: deploy that code here too`
+    )
+    : failure("UnknownVersion", "schema versions are whole numbers from 1")
+}
+
+/**
+ * Returns the parts of an event that a reader by tags selects: of a split event not those that the event's other tags find. A part without a tag of
+ * the name, or with one that the event was not stored with, belongs to every reader of the event.
+ */
+const selectParts = <P>(
+  parts: ReadonlyArray<P>,
+  eventOf: (part: P) => Event.Tagged,
+  ownTags: (event: Event.Tagged) => ReadonlyArray<string>,
+  stored: ReadonlyArray<string> = [],
+  tags: ReadonlyArray<string> = []
+): ReadonlyArray<P> =>
+  parts.length < 2 || tags.length === 0 ? parts : parts.filter((part) => {
+    const own = ownTags(eventOf(part))
+    return tags.every((tag) =>
+      own.includes(tag) || !own.some((other) => nameOf(other) === nameOf(tag) && stored.includes(other))
+    )
+  })
 
 const undecodable = (encoded: EncodedEvent, failure: Failure, isPersonal: boolean): UndecodableEvent => {
   const { metadata, position, schemaVersion, stream, type, version } = encoded
@@ -310,6 +355,8 @@ const decodeRead = <A>(
 }
 
 const malformed = (failure: SchemaFailure.SchemaFailure): Failure => ({ ...failure, problem: "Malformed" })
+
+const nameOf = (tag: string): string => tag.slice(0, tag.indexOf(":"))
 
 const noTags: ReadonlyArray<string> = []
 

@@ -181,7 +181,13 @@ export const decryptAgain = (
 ): Effect.Effect<EncodedEvent, EventStoreError> =>
   Effect.map(decryptEvents<EncodedEvent>(keys, [event]), ([decryptedAgain]) => decryptedAgain!)
 
-const decryptEvents = <E extends EncodedEvent>(
+/**
+ * Returns events with their personal data in `decrypted`, where they have some.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const decryptEvents = <E extends EncodedEvent>(
   keys: Pick<Keys, "decrypt">,
   events: ReadonlyArray<E>
 ): Effect.Effect<ReadonlyArray<E>, EventStoreError> => {

@@ -215,13 +215,13 @@ export const make = Effect.fnUntraced(function*(
       readAllEncoded,
       readAll: (events, options) => {
         const codec = EventCodec.make(events)
-        return LogReader.decode(codec, readAllEncoded({ ...options, types: codec.storedTypes }))
+        return LogReader.decode(codec, readAllEncoded({ ...options, types: codec.storedTypes }), options?.where?.tags)
       },
       readByQuery: (query) => LogReader.readByQuery(driver, limits, query, Position.start),
       subscribeEncoded,
       subscribe: (events, options) => {
         const codec = EventCodec.make(events)
-        return LogReader.decode(codec, subscribeEncoded({ ...options, types: codec.storedTypes }))
+        return LogReader.decode(codec, subscribeEncoded({ ...options, types: codec.storedTypes }), options?.where?.tags)
       },
       head: driver.head,
       headPosition: LogIdentity.headPosition(driver),

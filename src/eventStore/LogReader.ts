@@ -85,7 +85,9 @@ export interface ReadEncodedOptions extends ReadLogOptions<string> {
  */
 export const decode = <E extends Event.Tagged>(
   codec: EventCodec.EventCodec<E>,
-  encoded: Stream.Stream<EncodedEvent, EventStoreError>
+  encoded: Stream.Stream<EncodedEvent, EventStoreError>,
+  /** The tags by which the events were selected. */
+  tags?: ReadonlyArray<string>
 ): Stream.Stream<RecordedEvent<E>, EventStoreError> =>
   Stream.transformPull(encoded, (pull) =>
     Effect.sync(() => {
@@ -93,7 +95,7 @@ export const decode = <E extends Event.Tagged>(
       const decodePage = (page: ReadonlyArray<EncodedEvent>) => {
         const decoded: Array<RecordedEvent<E>> = []
         for (const event of page) {
-          const result = codec.decode(event)
+          const result = codec.decode(event, tags)
           if (Result.isFailure(result)) {
             failed = storeError(result.failure)
             break

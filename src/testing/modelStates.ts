@@ -52,7 +52,7 @@ export const statesOf = <M extends DecisionDefinition.Models>(
     let state = model.initial
     for (const event of events) {
       if (!EventFilter.matchesItem(model.query, { type: event.type, tags: event.tags ?? [] })) continue
-      const decoded = codec.decodeData(event)
+      const decoded = codec.decodeData(event, model.query.tags)
       if (Result.isFailure(decoded)) throw new SpecFailed(decoded.failure.detail, "an event that decodes again", event)
       state = decoded.success.reduce((state, one) => model.evolve(state, one), state)
     }

@@ -23,6 +23,7 @@ import {
   summaryOf,
   verify
 } from "./LogImporter.ts"
+import * as Retagging from "./Retagging.ts"
 import { type DamagedExport, TransferRejected } from "./TransferError.ts"
 
 /**
@@ -55,7 +56,7 @@ export const exportToFile = (
 > =>
   Effect.scoped(Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const begun = resume && (yield* fs.exists(path)) ? yield* readPartial(fs.stream(path)) : initialState
+    const begun = resume && (yield* fs.exists(path)) ? yield* readPartial(fs.stream(path), options) : initialState
     if (begun.bytes > 0) yield* fs.truncate(path, begun.bytes)
     const file = yield* fs.open(path, { flag: begun.bytes > 0 ? "a" : "w" })
     const done = yield* Stream.runFoldEffect(
@@ -81,9 +82,12 @@ const isOfLog = (
 
 /** Verifies the beginning of an export in a file, which must be of this log, and returns the state after it. */
 const readPartial = Effect.fnUntraced(function*<E>(
-  lines: Stream.Stream<Uint8Array, E>
+  lines: Stream.Stream<Uint8Array, E>,
+  { retag }: ExportOptions
 ): Effect.fn.Return<ExportState, E | EventStoreError | DamagedExport | TransferRejected, EventStore> {
-  const { driver } = (yield* EventStore)[internals]
+  const store = (yield* EventStore)[internals]
+  const { driver } = store
+  const retagging = retag === undefined ? undefined : Retagging.make(retag, store)
   const begun = yield* Stream.runFoldEffect(
     readLines(lines, { allowTruncated: true }),
     () => initialState,
@@ -96,8 +100,18 @@ const readPartial = Effect.fnUntraced(function*<E>(
             + "without resume"
         })
       }
+      if (header?.kind === "header" && (header.retagged === true) !== (retag !== undefined)) {
+        return yield* new TransferRejected({
+          detail: `The file was begun ${
+            retag === undefined ? "with" : "without"
+          } \`retag\`; resume it in the same way, choose another path, or export without resume`
+        })
+      }
       const last = lines.findLast((line) => line.kind === "event")
-      if (last?.kind === "event" && last.event.position === state.position && !(yield* hasEvent(driver, last.event))) {
+      if (
+        last?.kind === "event" && last.event.position === state.position &&
+        !(yield* hasEvent(driver, last.event, retagging))
+      ) {
         return yield* new TransferRejected({
           detail:
             `The file and the log have different events at position ${state.position}; choose another path, or export without resume`

@@ -30,7 +30,9 @@ const Header = Schema.Struct({
   /** The position of the last event. */
   head: Position,
   /** The id of that event, by which a file is known to be of a log. */
-  headEventId: Schema.optionalKey(Schema.String)
+  headEventId: Schema.optionalKey(Schema.String),
+  /** Whether the export has added tags to events. */
+  retagged: Schema.optionalKey(Schema.Boolean)
 })
 
 const Archived = Schema.Struct({
@@ -90,8 +92,8 @@ const withoutEnd = (object: object): string => JSON.stringify(object).slice(0, -
 export const encode = (line: Line): string => {
   switch (line.kind) {
     case "header": {
-      const { format, head, headEventId, kind, version } = line
-      return JSON.stringify({ kind, format, version, head: String(head), headEventId })
+      const { format, head, headEventId, kind, retagged, version } = line
+      return JSON.stringify({ kind, format, version, head: String(head), headEventId, retagged })
     }
     case "event": {
       const { event } = line

@@ -10,11 +10,13 @@ import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import { countExported } from "../core/telemetry/metricUpdates.ts"
+import type * as Event from "../event/Event.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import * as ExportChecksums from "./ExportChecksums.ts"
 import * as ExportFormat from "./ExportFormat.ts"
 import { type ExportState, initialState } from "./ExportReader.ts"
+import * as Retagging from "./Retagging.ts"
 
 /**
  * The progress of an export or import.
@@ -42,6 +44,11 @@ export interface Progress {
 export interface ExportOptions {
   /** The largest number of events read at a time; 500 by default. Pages of large events are smaller. */
   readonly pageSize?: number | undefined
+  /**
+   * A set of events. The export adds to each of its events the tags that the set declares today: an import of it into an empty store makes a log whose
+   * events are found by them. An event that the set cannot decode ends the export with an error. The export has no hashes of a hash chain.
+   */
+  readonly retag?: Event.Any | undefined
   /** Runs after each page. */
   readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
 }
@@ -79,16 +86,17 @@ const targetPageLength = 4 * 1024 * 1024
  */
 export const resumeExport = (
   from: ExportState,
-  { onProgress, pageSize = 500 }: ExportOptions
+  { onProgress, pageSize = 500, retag }: ExportOptions
 ): Stream.Stream<WrittenLines, EventStoreError, EventStore> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { driver } = (yield* EventStore)[internals]
+    const store = (yield* EventStore)[internals]
+    const retagging = retag === undefined ? undefined : Retagging.make(retag, store)
     const checksummer = yield* ExportChecksums.checksummer
     return Stream.paginate(
       { before: from, limit: Math.min(pageSize, 100) },
       Effect.fnUntraced(function*({ before, limit }) {
         if (before.isComplete) return [[], Option.none()] as const
-        const { lines, next } = yield* nextLines(driver, checksummer, before, limit)
+        const { lines, next } = yield* nextLines({ driver: store.driver, checksummer, retagging }, before, limit)
         const bodies = lines.map(ExportFormat.encode)
         const [sums, checksum] = yield* checksummer.sums(before.checksum, bodies)
         const texts = bodies.map((body, index) => `${ExportChecksums.withChecksum(body, sums[index]!)}\n`)
@@ -109,6 +117,12 @@ export const resumeExport = (
     )
   }))
 
+interface ExportContext {
+  readonly driver: EventStoreDriver
+  readonly checksummer: ExportChecksums.Checksummer
+  readonly retagging: Retagging.Retagging | undefined
+}
+
 interface ExportStep {
   readonly lines: ReadonlyArray<ExportFormat.Line>
   readonly next: ExportState
@@ -116,8 +130,7 @@ interface ExportStep {
 
 /** Returns the next lines: the header first, then events, then archived streams, then the footer. */
 const nextLines = Effect.fnUntraced(function*(
-  driver: EventStoreDriver,
-  checksummer: ExportChecksums.Checksummer,
+  { checksummer, driver, retagging }: ExportContext,
   before: ExportState,
   limit: number
 ): Effect.fn.Return<ExportStep, EventStoreError> {
@@ -126,8 +139,9 @@ const nextLines = Effect.fnUntraced(function*(
     const head = yield* driver.head
     const [headEventId] = yield* driver.eventIds([head])
     const id = headEventId === undefined ? {} : { headEventId }
+    const retagged = retagging === undefined ? {} : { retagged: true }
     return {
-      lines: [{ kind: "header", format: "evsrc-log", version: ExportFormat.formatVersion, head, ...id }],
+      lines: [{ kind: "header", format: "evsrc-log", version: ExportFormat.formatVersion, head, ...id, ...retagged }],
       next: { ...before, head, headEventId }
     }
   }
@@ -142,8 +156,9 @@ const nextLines = Effect.fnUntraced(function*(
       // An append in flight may briefly move the high-water mark back.
       yield* driver.changed(before.position)
     }
+    const exported = retagging === undefined ? events : yield* retagging(events)
     return {
-      lines: events.map((event) => ({ kind: "event", event })),
+      lines: exported.map((event) => ({ kind: "event", event })),
       next: { ...before, position: last?.position ?? before.position, events: before.events + events.length }
     }
   }

@@ -16,6 +16,7 @@ import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { encode } from "./ExportFormat.ts"
 import { type ExportState, initialState, readLines, type VerifiedLines } from "./ExportReader.ts"
 import type { Progress } from "./LogExporter.ts"
+import type { Retagging } from "./Retagging.ts"
 import { DamagedExport, TransferRejected } from "./TransferError.ts"
 
 /**
@@ -163,17 +164,20 @@ const checkLastEvent = Effect.fnUntraced(function*(
 })
 
 /**
- * Returns whether the log contains the same event, byte for byte.
+ * Returns whether the log contains the same event, byte for byte, or one from which `change` makes it.
  *
  * @since 0.1.0
  * @category guards
  */
-export const hasEvent = (driver: EventStoreDriver, event: StoredEvent): Effect.Effect<boolean, EventStoreError> =>
-  Effect.map(
-    driver.readStored({ after: Position.make(event.position - 1n), limit: 1 }),
-    ({ events: [own] }) =>
-      own !== undefined && encode({ kind: "event", event: own }) === encode({ kind: "event", event })
-  )
+export const hasEvent = Effect.fnUntraced(function*(
+  driver: EventStoreDriver,
+  event: StoredEvent,
+  change?: Retagging
+): Effect.fn.Return<boolean, EventStoreError> {
+  const { events } = yield* driver.readStored({ after: Position.make(event.position - 1n), limit: 1 })
+  const [own] = change === undefined ? events : yield* change(events)
+  return own !== undefined && encode({ kind: "event", event: own }) === encode({ kind: "event", event })
+})
 
 const restore = Effect.fnUntraced(function*(
   driver: EventStoreDriver,

@@ -2,7 +2,7 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem, Layer, Schema, Stream } from "effect"
-import { EventStore, LogTransfer, StreamLifecycle } from "evsrc"
+import { Event, EventStore, LogTransfer, StreamLifecycle } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 
@@ -42,6 +42,12 @@ const copied = Effect.flatMap(
   (lines) => LogTransfer.verify(lines)
 )
 
+const BookingEvent = Schema.TaggedUnion({
+  Booked: { amount: Schema.Int, by: Schema.optionalKey(Schema.String) }
+}).pipe(Event.tags({ by: "by" }))
+
+const retagged = LogTransfer.exportToFile("retagged.ndjson", { resume: true, retag: BookingEvent })
+
 /** A file system whose files are in a temporary directory. */
 const files = Layer.effect(
   FileSystem.FileSystem,
@@ -75,6 +81,7 @@ for (const [name, store] of Object.entries(backEnds)) {
         yield* archiveAll
         assert.strictEqual((yield* StreamLifecycle.status("Ledger-2025"))._tag, "archived")
         assert.strictEqual((yield* exported).events, 3)
+        assert.strictEqual((yield* retagged).events, 3)
         assert.strictEqual((yield* imported).written, 0)
         const other = yield* Effect.gen(function*() {
           const { written } = yield* imported

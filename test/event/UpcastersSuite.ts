@@ -300,6 +300,64 @@ const readers: ReadonlyArray<Case<Stores>> = [
     )
   }),
 
+  test("a reader by a tag gets of a split event the parts with this value only", function*() {
+    const [ann, ben] = [unique("ann"), unique("ben")]
+    const Order = Schema.TaggedUnion({ BothOrdered: { who: Schema.Array(Schema.String) } }).pipe(
+      Event.tags({ who: "who" })
+    )
+    const Split = Schema.TaggedUnion({ OneOrdered: { who: Schema.String }, AllOrdered: { n: Schema.Int } }).pipe(
+      Event.tags({ who: "who" }),
+      Event.legacy({
+        BothOrdered: Event.from({ who: Schema.Array(Schema.String) }).splitInto(
+          ["OneOrdered", "AllOrdered"],
+          ({ who }) => [
+            ...who.map((one) => ({ _tag: "OneOrdered" as const, who: one })),
+            { _tag: "AllOrdered" as const, n: who.length }
+          ]
+        )
+      })
+    )
+    const store = yield* EventStore
+    yield* store.append(Order, unique("Order"), [{ _tag: "BothOrdered", who: [ann, ben, ann] }])
+    const told = (event: typeof Split.Type) => event._tag === "AllOrdered" ? "all" : event.who
+    // A part without the tag is read by every reader of the event.
+    const where = { tags: [Event.tag("who", ann)] }
+    const read = yield* Stream.runCollect(store.readAll(Split, { where }))
+    equal(read.map(({ event, part }) => [part, told(event)]), [[0, ann], [2, ann], [3, "all"]], "a read of the log")
+
+    const Orders = Projection.make(unique("orders"), {
+      events: Split,
+      document: Log,
+      where,
+      key: () => "all",
+      evolve: {
+        OneOrdered: (log = [], e) => [...log, told(e)],
+        AllOrdered: (log = [], e) => [...log, told(e)]
+      }
+    })
+    const projections = yield* ProjectionStore.ProjectionStore
+    yield* projections.awaitPosition(Orders, read.at(-1)!.position, "30 seconds").pipe(
+      Effect.provide(Projector.layer([Orders]))
+    )
+    const document = yield* projections.get(Orders, "all")
+    equal(Option.getOrUndefined(document), [ann, ann, "all"], "a projection")
+
+    const Count = Command.make("CountOrders", { payload: { who: Schema.String } })
+    let counted = 0
+    const counting = Decision.make(Count, {
+      events: Split,
+      models: ({ who }) => ({
+        orders: Decision.model({ events: Split, tags: { who }, initial: 0, evolve: { OneOrdered: (n) => n + 1 } })
+      }),
+      decide: ({ orders }) => {
+        counted = orders
+        return []
+      }
+    })
+    yield* CommandBus.dispatch(Count, { who: ann }).pipe(Effect.provide(DecisionLayer.layer(counting)))
+    equal(counted, 2, "a decision")
+  }),
+
   test("an upcaster that throws fails the read by name and parks only its stream", function*() {
     const run = unique("run")
     const store = yield* EventStore

@@ -2,7 +2,7 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, FileSystem, Layer, Random, Schema, Stream } from "effect"
-import { EventStore, LogTransfer, Position, StreamLifecycle } from "evsrc"
+import { Event, EventStore, LogTransfer, Position, StreamLifecycle } from "evsrc"
 import * as ExportChecksums from "../../src/transfer/ExportChecksums.ts"
 import { scale } from "../support/scale.ts"
 
@@ -367,6 +367,31 @@ describe("an export file", () => {
           yield* fs.writeFile(path, whole.slice(0, cut))
           assert.strictEqual((yield* LogTransfer.exportToFile(path, { resume: true })).events, 702)
         }
+      })
+    ))
+
+  it.live("resumes with other tags, and only in the same way", () =>
+    inFolder((path) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const Told = Schema.TaggedUnion({ Ticked: { n: Schema.Int, text: Schema.String } })
+        const store = yield* EventStore.EventStore
+        for (let n = 0; n < 30; n++) yield* store.append(Told, "Told", [{ _tag: "Ticked", n, text: `t${n % 3}` }])
+        const retag = Told.pipe(Event.tags({ text: "text" }))
+        yield* LogTransfer.exportToFile(path, { retag, pageSize: 7 })
+        const whole = yield* fs.readFile(path)
+        const header = whole.indexOf(10) + 1
+        for (const cut of [header, header + 1, whole.length >> 1, whole.length - 200, whole.length]) {
+          yield* fs.writeFile(path, whole.slice(0, cut))
+          const error = yield* Effect.flip(LogTransfer.exportToFile(path, { resume: true }))
+          assert.include(error.message, "The file was begun with `retag`")
+          yield* LogTransfer.exportToFile(path, { resume: true, retag })
+          assert.deepStrictEqual(Buffer.from(yield* fs.readFile(path)), Buffer.from(whole), `cut at ${cut}`)
+        }
+        yield* LogTransfer.exportToFile(path)
+        const error = yield* Effect.flip(LogTransfer.exportToFile(path, { resume: true, retag }))
+        assert.include(error.message, "The file was begun without `retag`")
+        assert.notInclude(yield* fs.readFileString(path), "retagged")
       })
     ))
 

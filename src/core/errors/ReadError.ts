@@ -73,7 +73,8 @@ export class EventsUntagged extends Schema.TaggedError<EventsUntagged>("evsrc/Ev
       this.events === 1 ? "1 event" : `${this.events} events`
     } "${this.type}" without the tag "${this.tag}", which were `
       + "written before the tag was declared, so a read by this tag does not find them. Read without this tag and select in `evolve`; or, if "
-      + "the model does not need these events, give Decision.model the option `untagged: \"ignore\"`"
+      + "the model does not need these events, give Decision.model the option `untagged: \"ignore\"`; or copy the log to an empty store by "
+      + "LogTransfer with the option `retag`"
   }
 }
 
