@@ -54,9 +54,11 @@ export interface Protocol {
   readonly start: "reads the parked streams" | "reads nothing"
   /** What happens to the later events of a stream that fails, in the same page. */
   readonly later: "wait" | "are tried"
-  /** What a retry applies. */
+  /** What a retry applies, in transactions of up to a page. */
   readonly retry: "all events that waited" | "the parked event"
   readonly freed: "is handled again" | "stays parked in the processor"
+  /** What a retry saves that has more events than one transaction takes. */
+  readonly chunk: "how far the stream is" | "nothing"
   /** For how long a worker remembers the events that it has handled, but no checkpoint covers. */
   readonly memory: "until the epoch ends" | "for ever"
 }
@@ -69,12 +71,15 @@ const protocol: Protocol = {
   later: "wait",
   retry: "all events that waited",
   freed: "is handled again",
+  chunk: "how far the stream is",
   memory: "until the epoch ends"
 }
 
 interface Parked {
   readonly stream: number
+  /** The event that failed, or the one that a stream which is being freed has reached. */
   readonly position: number
+  readonly isFreeing: boolean
   request: "none" | "retry" | "skip"
 }
 
@@ -380,7 +385,10 @@ const processorSteps = (rules: Rules, state: State, index: number, partition: nu
       const [found, ...others] = row.parked.filter(({ request }) => request !== "none")
       processor.hasRequest = others.length > 0
       if (found !== undefined) {
-        begin(processor, { unparking: found, page: waiting(rules, processor, found), to: position })
+        // What is skipped is skipped in a transaction before.
+        const isSkip = found.request === "skip" && !found.isFreeing
+        const page = isSkip ? [] : waiting(rules, processor, found).slice(0, rules.limit)
+        begin(processor, { unparking: found, page, to: position })
       }
     })
   } else if (at === "ready" && position < rules.events.length) {
@@ -417,9 +425,13 @@ const positionsOf = ({ events }: Rules, partition: number): ReadonlyArray<number
   events.flatMap((event, index) => event.partition === partition ? [index + 1] : [])
 
 /** Returns the events that a request applies. */
-const waiting = (rules: Rules, { position }: Processor, { position: from, request, stream }: Parked): Array<number> =>
+const waiting = (
+  rules: Rules,
+  { position }: Processor,
+  { isFreeing, position: from, request, stream }: Parked
+): Array<number> =>
   rules.events.flatMap((event, index) => event.stream === stream ? [index + 1] : [])
-    .filter((event) => event >= from && event <= position && (request !== "skip" || event > from))
+    .filter((event) => event <= position && (isFreeing || request === "skip" ? event > from : event >= from))
     .filter((event) => rules.retry === "all events that waited" || event === from)
 
 const begin = (processor: Processor, work: Pick<Processor, "unparking" | "page" | "to">): void =>
@@ -488,7 +500,7 @@ const commit = (rules: Rules, state: State, worker: Worker, processor: Processor
     positionOf(to)
   )
   if (rules.isTransactional) { for (const event of applied) take(rules, state, event) }
-  if (unparking?.request === "skip") {
+  if (unparking?.request === "skip" && !unparking.isFreeing) {
     state.skipped = [...state.skipped, unparking.position].toSorted((a, b) => a - b)
   }
   if (Number(reached) < row.position) state.mistake = "the checkpoint goes back"
@@ -496,11 +508,17 @@ const commit = (rules: Rules, state: State, worker: Worker, processor: Processor
   const parked = toPark.map(({ event: { position } }): Parked => ({
     stream: eventAt(rules, Number(position)).stream,
     position: Number(position),
+    isFreeing: false,
     request: "none"
   }))
-  row.parked = [...row.parked.filter(({ stream }) => stream !== unparking?.stream), ...parked]
-    .toSorted((a, b) => a.stream - b.stream)
-  const known = rules.freed === "stays parked in the processor"
+  const rest = unparking === null || failed.length > 0 ? undefined : restOf(rules, processor, unparking)
+  row.parked = [
+    ...row.parked.filter(({ stream }) => stream !== unparking?.stream),
+    ...parked,
+    ...rest === undefined ? [] : [rest]
+  ].toSorted((a, b) => a.stream - b.stream)
+  if (rest !== undefined) processor.hasRequest = true
+  const known = rules.freed === "stays parked in the processor" || rest !== undefined
     ? processor.parked
     : processor.parked.filter((stream) => stream !== unparking?.stream)
   Object.assign(processor, {
@@ -509,6 +527,14 @@ const commit = (rules: Rules, state: State, worker: Worker, processor: Processor
     position: Number(reached),
     parked: Array.from(new Set([...known, ...parked.map(({ stream }) => stream)])).toSorted((a, b) => a - b)
   })
+}
+
+/** Returns what is saved of a stream that has further events, which wait. */
+const restOf = (rules: Rules, processor: Processor, unparking: Parked): Parked | undefined => {
+  const { page } = processor
+  const reached = { ...unparking, position: page.at(-1) ?? unparking.position, isFreeing: true }
+  if (waiting(rules, processor, reached).length === 0) return undefined
+  return rules.chunk === "nothing" ? unparking : reached
 }
 
 const positionOf = (position: number) => Position.make(BigInt(position))
@@ -642,6 +668,7 @@ export const handOver: Protocols<Configuration, Protocol, State> = {
     { ...parking, workers: 2, expirations: 1 },
     { ...parking, workers: 2, expirations: 1, isTransactional: true },
     { ...parking, limit: 1, retries: 1, skips: 1 },
+    { ...parking, limit: 1, workers: 2, expirations: 1, isTransactional: true },
     { ...one, resets: 1 },
     { ...one, workers: 2, resets: 1 }
   ],
@@ -667,6 +694,10 @@ export const handOver: Protocols<Configuration, Protocol, State> = {
       configuration: parking
     },
     "a retry applies only the parked event": { change: { retry: "the parked event" }, configuration: parking },
+    "a retry in several transactions does not save how far the stream is": {
+      change: { chunk: "nothing" },
+      configuration: { ...parking, limit: 1 }
+    },
     "a freed stream stays parked in the processor": {
       change: { freed: "stays parked in the processor" },
       configuration: { ...parking, limit: 1 }

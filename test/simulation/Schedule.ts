@@ -75,7 +75,7 @@ const end = ({ workers }: Faults, worker: Workers.Worker, how: "kill" | "release
 const endAll = (faults: Faults, how: () => "kill" | "release") =>
   Effect.forEach(Array.from(faults.workers), (worker) => end(faults, worker, how()), { discard: true })
 
-/** Appends a few batches, some of them poisoned. */
+/** Appends a few batches, some of them poisoned, or with events of unknown key. */
 const write = ({ dice, log }: Workers.World, n: number) =>
   Effect.scoped(Effect.gen(function*() {
     const store = yield* EventStore.make(log)
@@ -85,7 +85,12 @@ const write = ({ dice, log }: Workers.World, n: number) =>
       const batch = Array.from({ length: dice.from(1, 3) }, () =>
         dice.chance(0.15)
           ? Tick.cases.Other.make({ n })
-          : Tick.cases.Ticked.make({ stream, n: dice.from(1, 9), poison: dice.chance(0.05) }))
+          : Tick.cases.Ticked.make({
+            stream,
+            n: dice.from(1, 9),
+            poison: dice.chance(0.05),
+            keyless: dice.chance(0.03)
+          }))
       yield* Effect.exit(store.append(Tick, stream, batch))
     }
   }))

@@ -5,20 +5,27 @@ import { Effect, Option, Schema } from "effect"
 import { type EncodedEvent, Projection, type ProjectionStoreDriver } from "evsrc"
 
 export const Tick = Schema.TaggedUnion({
-  Ticked: { stream: Schema.String, n: Schema.Int, poison: Schema.Boolean },
+  Ticked: { stream: Schema.String, n: Schema.Int, poison: Schema.Boolean, keyless: Schema.Boolean },
   Other: { n: Schema.Int }
 })
 
 const Doc = Schema.Struct({ n: Schema.Int, versions: Schema.Array(Schema.Int), positions: Schema.Array(Schema.String) })
 
-/** A document per stream and, by document, one of all streams together. It fails on poison until it is healed. */
+/**
+ * A document per stream and, by document, one of all streams together. Until it is healed, it fails on poison, and the key of some events is
+ * unknown.
+ */
 export const makeProjection = (partitions: number, partitionBy: "stream" | "document", isHealed: () => boolean) =>
   Projection.make("ticks", {
     events: Tick,
     document: Doc,
     partitions,
     partitionBy,
-    key: (event) => event._tag === "Ticked" ? [event.stream, ...partitionBy === "stream" ? [] : ["all"]] : [],
+    key: (event) => {
+      if (event._tag !== "Ticked") return []
+      if (event.keyless && !isHealed()) throw new Error("no key")
+      return [event.stream, ...partitionBy === "stream" ? [] : ["all"]]
+    },
     evolve: {
       Ticked: (doc, event, record) => {
         if (event.poison && !isHealed()) throw new Error("poison")
