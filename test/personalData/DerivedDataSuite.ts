@@ -26,6 +26,8 @@ import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as PersonalData from "../../src/personalData/PersonalData.ts"
 import * as Projection from "../../src/projection/ProjectionDefinition.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
+import * as Projector from "../../src/projection/Projector.ts"
+import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import type { Snapshot } from "../../src/snapshot/SnapshotDriver.ts"
 import * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
 import * as Traces from "../support/Traces.ts"
@@ -318,6 +320,47 @@ const unannotated: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+const stored: ReadonlyArray<Case<Stores>> = [
+  test("a rebuild after an erasure leaves nothing derived, once it discards the former generations", function*() {
+    const id = unique("g")
+    const { old: Printed } = releases["a past version"]
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const store = yield* EventStore.EventStore
+    const projection = Projection.make(unique("badges"), {
+      events: Printed,
+      where: { streamPrefix: `Guest-${id}` },
+      document: Schema.Struct({ badge: Schema.String }),
+      key: (event) => event.guest,
+      evolve: { BadgePrinted: (_, event) => ({ badge: badgeOf(event).badge }) }
+    })
+    const documents = Effect.gen(function*() {
+      const pages = yield* Effect.forEach(
+        yield* Rebuild.list(projection),
+        ({ generation }) => driver.generationPage({ generation, limit: 10 })
+      )
+      return pages.flat().map(({ document }) => document)
+    })
+    const options = { interval: "20 millis" } as const
+    const discarding = { ...options, cutOver: { discardPrevious: true } }
+    yield* Effect.gen(function*() {
+      const event = Printed.cases.BadgePrinted.make({ guest: id, name: secret })
+      const { position } = yield* store.append(Printed, `Guest-${id}`, [event])
+      yield* ProjectionStore.awaitPosition(projection, position, "30 seconds")
+      yield* Stream.runDrain(Rebuild.rebuild(projection, options))
+      // Begun before the erasure, and not finished.
+      yield* Stream.runDrain(Rebuild.run(projection, options))
+      yield* Erasure.erase(id)
+      yield* Stream.runDrain(Rebuild.rebuild(projection, discarding))
+      equal(yield* documents, [{ badge: "-" }], "the documents of all generations")
+      const rolledBack = yield* Effect.flip(Rebuild.rollback(projection))
+      equal(rolledBack._tag, "RebuildRejected", "a rollback")
+      yield* Stream.runDrain(Rebuild.run(projection, options))
+      yield* Rebuild.cutOver(projection, { discardPrevious: true })
+      equal(yield* documents, [{ badge: "-" }], "after a cut-over of its own")
+    }).pipe(Effect.provide(Projector.layer([projection], { lease: "1 second" })))
+  })
+]
+
 /**
  * The cases of derived data.
  *
@@ -326,5 +369,6 @@ const unannotated: ReadonlyArray<Case<Stores>> = [
  */
 export const cases: ReadonlyArray<Case<Stores>> = [
   ...(Object.keys(releases) as ReadonlyArray<keyof typeof releases>).flatMap(ofRelease),
-  ...unannotated
+  ...unannotated,
+  ...stored
 ]

@@ -49,7 +49,7 @@ import { internals } from "../../core/internals.ts"
 import { EventStore } from "../../eventStore/EventStore.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
 import { ProjectionStore } from "../ProjectionStore.ts"
-import type { Generation } from "../ProjectionStoreDriver.ts"
+import type { Generation, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import * as CutOverLoop from "./CutOver.ts"
 import * as Discard from "./Discard.ts"
 import * as DocumentComparison from "./DocumentComparison.ts"
@@ -83,6 +83,11 @@ export interface CutOverOptions extends ConsumerWorker.WorkerOptions, Generation
    * already.
    */
   readonly timeout?: Duration.Input | undefined
+  /**
+   * Whether to discard the generations that were active before, with all their documents, as after an erasure of personal data from which they
+   * were derived; false by default. Then no rollback is possible.
+   */
+  readonly discardPrevious?: boolean | undefined
 }
 
 /**
@@ -93,7 +98,7 @@ export interface RebuildOptions extends GenerationBuilder.RunOptions {
   /** Whether to compare the documents before the cut-over; false by default. Differences are reported and do not prevent the cut-over. */
   readonly compare?: boolean | DocumentComparison.CompareOptions | undefined
   /** Whether to cut over at the end; true by default. */
-  readonly cutOver?: boolean | Pick<CutOverOptions, "evenIfParked" | "timeout"> | undefined
+  readonly cutOver?: boolean | Pick<CutOverOptions, "discardPrevious" | "evenIfParked" | "timeout"> | undefined
 }
 
 /**
@@ -169,10 +174,13 @@ export const rebuild = (
       ),
       (compared) => Effect.map(readProgress, (now) => ({ ...now, phase: "comparing" as const, compared }))
     )
-    const limits = limitsOf(typeof cutsOver === "boolean" ? {} : cutsOver)
+    const cutOptions = typeof cutsOver === "boolean" ? {} : cutsOver
     const cut = cutsOver === false ? Stream.empty : Stream.fromEffect(
       Effect.andThen(
-        CutOverLoop.whenCaughtUp({ log, store }, projection, generation, limits),
+        Effect.andThen(
+          CutOverLoop.whenCaughtUp({ log, store }, projection, generation, limitsOf(cutOptions)),
+          cutOptions.discardPrevious === true ? discardFormer(store, projection) : Effect.void
+        ),
         Effect.map(readProgress, (now) => ({ ...now, phase: "cut-over" as const }))
       )
     )
@@ -198,6 +206,7 @@ export const cutOver = Effect.fn("Rebuild.cutOver")(
     const limits = limitsOf(options)
     if (Duration.toMillis(limits.timeout) > 0) yield* GenerationBuilder.keepUpToDate(projection, generation, options)
     yield* CutOverLoop.whenCaughtUp({ log, store }, projection, generation, limits)
+    if (options.discardPrevious === true) yield* discardFormer(store, projection)
     return { active: generation, previous: active }
   },
   Effect.scoped
@@ -298,6 +307,17 @@ export const compare = (
       ({ differences }) => Stream.fromIterable(differences)
     )
   }))
+
+/** Discards all generations that were active before, also those whose removal was interrupted. */
+const discardFormer = Effect.fnUntraced(function*(
+  store: ProjectionStoreDriver,
+  projection: Projection.Any
+): Effect.fn.Return<void, EventStoreError> {
+  for (const { generation, status } of yield* store.generations(projection.id)) {
+    if (status === "active" || status === "building") continue
+    yield* Discard.discard(store, projection.id, generation)
+  }
+})
 
 const limitsOf = (
   { evenIfParked = false, timeout = "30 seconds" }: Pick<CutOverOptions, "evenIfParked" | "timeout">
