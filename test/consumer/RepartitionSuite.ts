@@ -3,19 +3,23 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import { type Case, equal, includes, test } from "../../src/conformance/Suite.ts"
 import type { Consumer } from "../../src/consumer/Consumer.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
+import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import * as ConsumerKeyFixtures from "./ConsumerKeyFixtures.ts"
 import {
@@ -309,4 +313,42 @@ const fencing: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
-export const repartitions: ReadonlyArray<Case<Stores>> = [...definitions, ...parking, ...fencing]
+const reads: ReadonlyArray<Case<Stores>> = [
+  test("code that reads more is refused for an event that only a former partition has passed", function*() {
+    const mails = fixture()
+    const [slow, fast] = [mails.streamIn([2, 0]), mails.streamIn([2, 1])]
+    const Both = Schema.TaggedUnion({ Sent: { n: Schema.Int }, Seen: { n: Schema.Int } })
+    const [first] = yield* mails.append(slow)
+    const seen = yield* EventStore.append(Both, fast, [Both.cases.Seen.make({ n: 1 })])
+    const older = mails.subscription(2)
+    const store = yield* driver
+    const { assigned } = yield* store.claim(claimOf(older, "old"))
+    for (const { epoch, partition, position: from } of assigned) {
+      // The faster partition has passed the event, and the slower one has not.
+      const to = partition === 0 ? Position.make(first! - 1n) : seen.position
+      yield* store.advance({ generation: older.id, partition, epoch, from, to, changes: [], applied: [] })
+    }
+    yield* store.release(older.id, "old")
+    const newer = mails.subscription(3)
+    yield* store.claim(claimOf(newer, "new"))
+    equal(yield* store.repartition(changeOf(newer, 2)), true, "the change")
+    yield* store.release(newer.id, "new")
+    const both = Subscription.make(mails.name, {
+      events: Both,
+      where: { streamPrefix: `${mails.name}-` },
+      partitions: 3,
+      handle: () => Effect.void
+    })
+    const { status } = Context.get(
+      yield* Layer.build(Layer.fresh(Subscription.layer([both], { lease: "600 millis" }))),
+      Subscription.Subscriptions
+    )
+    const [one] = yield* Effect.timeout(
+      Effect.repeat(status, { until: ([one]) => one?.state === "stuck", schedule: Schedule.spaced("5 millis") }),
+      "30 seconds"
+    )
+    includes(one?.detail ?? "", `such as "Seen" at position ${seen.position}`, "why it is stuck")
+  })
+]
+
+export const repartitions: ReadonlyArray<Case<Stores>> = [...definitions, ...parking, ...fencing, ...reads]
