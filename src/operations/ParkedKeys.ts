@@ -313,9 +313,12 @@ export const inspect = Effect.fnUntraced(function*(
       `the event at version ${parked.version} of stream "${parked.stream}" is parked, but not in the log; check which log this store reads`
     )
   }
+  const { driver } = (yield* ProjectionStore)[internals]
+  // The definition may have another number of partitions.
+  const [{ partitions } = consumer] = yield* driver.progress(parked.generation)
   const behind = key === ConsumerKey.unknownKey ? [] : yield* WaitingEvents.of(
     store,
-    filterOf(consumer, parked.partition),
+    filterOf({ ...consumer, partitions }, parked.partition),
     consumer,
     (event) => ConsumerKey.keysOf(consumer, event),
     parked,
@@ -325,7 +328,6 @@ export const inspect = Effect.fnUntraced(function*(
     Stream.take(maxWaiting + 1),
     Stream.runCollect
   )
-  const { driver } = (yield* ProjectionStore)[internals]
   const entries = yield* driver.parkingLog(parked.generation, { key, limit: maxHistory, isDescending: true })
   return {
     parked,

@@ -222,6 +222,21 @@ const parking: ReadonlyArray<Case<Stores>> = [
     yield* assertAudit(subscription)
   }),
 
+  test("a definition with another number shows the events that wait behind a parked key", function*() {
+    const { append, awaitPosition, poison, projection } = ConsumerKeyFixtures.fixture({
+      partitions: 2,
+      partitionBy: { tag: "course" }
+    })
+    const courses = ["a", "b", "c", "d"]
+    for (const course of courses) poison.add(`${course}1`)
+    for (const n of [1, 2]) yield* Effect.forEach(courses, (course) => append(n, [course]))
+    yield* Effect.provide(Effect.flatMap(append(1, ["e"]), awaitPosition), Projector.layer([projection]))
+    for (const course of courses) {
+      const { waiting } = yield* Parking.inspect({ ...projection, partitions: 5 }, `course:${course}`)
+      equal(waiting.length, 1, `the events that wait behind ${course}`)
+    }
+  }),
+
   test("the number of partitions changes only after an event of unknown key was skipped", function*() {
     const { append, appendOdd, audited, awaitPosition, projection, seen } = ConsumerKeyFixtures.fixture({
       partitions: 2
