@@ -19,8 +19,8 @@ import type { Can, Model, Protocols } from "./Explorer.ts"
 export interface Configuration {
   readonly workers: number
   readonly events: number
-  /** Whether an event before the checkpoint is parked, and an operator has asked to retry it. */
-  readonly parked: boolean
+  /** How many events wait behind the checkpoint, the first of them parked; an operator has asked to retry it. Each is applied in a transaction. */
+  readonly parked: number
   /** How many leases expire, connections are lost, and workers are killed or closed. */
   readonly expirations: number
   readonly lostConnections: number
@@ -34,7 +34,7 @@ export interface Protocol {
   /** What increases the epoch. */
   readonly epoch: "claims and releases" | "releases" | "claims"
   readonly claims: "free and expired leases" | "free leases"
-  /** Whether the retry of a parked event commits only if the event is still parked. */
+  /** Whether a transaction of a retry commits only if the key is still parked at the event. */
   readonly unparking: "of a parked event" | "of any event"
   /** Whether the effects and the checkpoint commit together. */
   readonly effects: "in the transaction" | "before the transaction"
@@ -58,13 +58,16 @@ interface Session {
   isAwaited: boolean
   readonly epoch: number
   readonly position: number
+  /** How many events waited when an unparking was sent. */
+  readonly parked: number
 }
 
 interface Processor {
   at: "starting" | "ready" | "waiting" | "failed" | "ended"
   epoch: number
   position: number
-  parked: boolean
+  /** How many events wait, as far as it knows. */
+  parked: number
 }
 
 interface Worker {
@@ -76,8 +79,8 @@ interface Worker {
 
 export interface State {
   row: { epoch: number; owner: number | null; lease: "free" | "valid" | "expired"; position: number }
-  parked: boolean
-  /** The events whose effects are committed, in this order; 0 is the parked one. */
+  parked: number
+  /** The events whose effects are committed, in this order; 0 is the parked one, and below 0 are those that wait behind it. */
   effects: Array<number>
   /** The worker that has written under each epoch. */
   writers: Array<[epoch: number, worker: number]>
@@ -111,19 +114,22 @@ const make = (configuration: Configuration, rules: Protocol): Model<State> => ({
   },
   steps: (state, can) => {
     for (const index of state.workers.keys()) workerSteps(configuration, rules, state, index, can)
-    for (const index of state.sessions.keys()) sessionSteps(rules, state, index, can)
+    for (const index of state.sessions.keys()) sessionSteps(configuration, rules, state, index, can)
     misfortunes(state, can)
   },
   violation: ({ effects, mistake, row }) => {
     if (mistake !== null) return mistake
     const applied = effects.filter((event) => event > 0)
     if (effects.length > new Set(effects).size) return "the effects of an event are committed twice"
-    if (applied.some((event, index) => event !== index + 1)) return "effects are committed out of order"
+    const late = effects.filter((event) => event <= 0)
+    if (applied.some((event, index) => event !== index + 1) || late.some((event, index) => event !== -index)) {
+      return "effects are committed out of order"
+    }
     return row.position > applied.length ? "the checkpoint has passed an event without its effects" : undefined
   },
   goal: ({ effects, parked, workers }) =>
     !workers.some(({ is }) => is === "running") ||
-    (effects.filter((event) => event > 0).length === configuration.events && !parked),
+    (effects.filter((event) => event > 0).length === configuration.events && parked === 0),
   goalName: "an event is never processed although a worker runs"
 })
 
@@ -132,13 +138,16 @@ const withSessions = (state: State, change: (sessions: Array<Session>) => void):
   // The order has no meaning: equal states must look equal.
   state.sessions = state.sessions.toSorted((a, b) =>
     a.worker - b.worker || order(a.kind, b.kind) || order(a.stage, b.stage) || Number(a.isAwaited) - Number(b.isAwaited)
-    || a.epoch - b.epoch || a.position - b.position
+    || a.epoch - b.epoch || a.position - b.position || a.parked - b.parked
   )
 }
 
 const order = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
 
-const send = (state: State, session: Omit<Session, "stage" | "isAwaited">): void =>
+const send = (
+  state: State,
+  session: Omit<Session, "stage" | "isAwaited" | "parked"> & { readonly parked?: number }
+): void =>
   withSessions(state, (sessions) =>
     sessions.push({
       worker: session.worker,
@@ -146,7 +155,8 @@ const send = (state: State, session: Omit<Session, "stage" | "isAwaited">): void
       stage: "queued",
       isAwaited: true,
       epoch: session.epoch,
-      position: session.position
+      position: session.position,
+      parked: session.parked ?? 0
     }))
 
 const workerSteps = (
@@ -180,14 +190,15 @@ const workerSteps = (
   if (processor === null) return
   const { at, epoch, position } = processor
   if (at === "starting") {
-    ofProcessor(parked ? "finds the parked event" : "finds no parked event", (processor) => {
+    ofProcessor(parked > 0 ? "finds the parked event" : "finds no parked event", (processor) => {
       processor.at = "ready"
       processor.parked = parked
     })
-  } else if (at === "ready" && processor.parked) {
+  } else if (at === "ready" && processor.parked > 0) {
+    const { parked } = processor
     ofProcessor("retries the parked event", (processor, state) => {
       processor.at = "waiting"
-      send(state, { worker: index, kind: "unpark", epoch, position })
+      send(state, { worker: index, kind: "unpark", epoch, position, parked })
     })
   } else if (at === "ready" && position < configuration.events) {
     ofProcessor(`writes event ${position + 1} under epoch ${epoch}`, (processor, state) => {
@@ -231,7 +242,7 @@ const reconcileWith = (state: State, index: number): void => {
   }
   if (plan.ended.length > 0) worker.processor = null
   if (plan.start.length > 0) {
-    worker.processor = { at: "starting", epoch: answer!.epoch, position: answer!.position, parked: false }
+    worker.processor = { at: "starting", epoch: answer!.epoch, position: answer!.position, parked: 0 }
   }
 }
 
@@ -244,7 +255,13 @@ const abandon = (state: State, isTheirs: (session: Session) => boolean): void =>
     )
   })
 
-const sessionSteps = (rules: Protocol, state: State, index: number, can: Can<State>): void => {
+const sessionSteps = (
+  configuration: Configuration,
+  rules: Protocol,
+  state: State,
+  index: number,
+  can: Can<State>
+): void => {
   const session = state.sessions[index]!
   const { isAwaited, kind, stage, worker } = session
   const holder = state.sessions.find(({ stage }) => stage !== "queued")
@@ -285,7 +302,7 @@ const sessionSteps = (rules: Protocol, state: State, index: number, can: Can<Sta
   } else {
     to("commits", (state) => {
       remove(state)
-      commit(rules, state, session)
+      commit(configuration, rules, state, session)
     })
   }
 }
@@ -305,8 +322,8 @@ const answer = (state: State, { isAwaited, worker }: Session, given: Worker["ans
   state.workers[worker]!.answer = given
 }
 
-const commit = (rules: Protocol, state: State, session: Session): void => {
-  const { epoch, isAwaited, kind, position, worker } = session
+const commit = (configuration: Configuration, rules: Protocol, state: State, session: Session): void => {
+  const { epoch, isAwaited, kind, parked, position, worker } = session
   const { row } = state
   const processor = isAwaited ? state.workers[worker]!.processor : null
   if (kind === "claim") {
@@ -336,10 +353,10 @@ const commit = (rules: Protocol, state: State, session: Session): void => {
     if (processor !== null) Object.assign(processor, { at: "ready", position: position + 1 })
     return
   }
-  if (state.parked || rules.unparking === "of any event") {
-    state.effects.push(0)
-    state.parked = false
-    if (processor !== null) Object.assign(processor, { at: "ready", parked: false })
+  if (state.parked === parked || rules.unparking === "of any event") {
+    state.effects.push(parked - configuration.parked)
+    state.parked = parked - 1
+    if (processor !== null) Object.assign(processor, { at: "ready", parked: parked - 1 })
   } else if (processor !== null) processor.at = "ended"
 }
 
@@ -386,7 +403,7 @@ const misfortunes = (
 const one: Configuration = {
   workers: 1,
   events: 1,
-  parked: false,
+  parked: 0,
   expirations: 0,
   lostConnections: 0,
   kills: 0,
@@ -397,14 +414,15 @@ const two: Configuration = { ...one, workers: 2, expirations: 1 }
 export const lease: Protocols<Configuration, Protocol, State> = {
   make,
   protocol,
-  small: [two, { ...one, parked: true, lostConnections: 1 }],
+  small: [two, { ...one, parked: 2, lostConnections: 1 }],
   large: [
     { ...two, lostConnections: 1 },
     { ...two, closings: 1 },
     { ...two, events: 2, kills: 1 },
-    { ...two, parked: true, lostConnections: 1 },
+    { ...two, parked: 1, lostConnections: 1 },
+    { ...two, parked: 2 },
     { ...two, expirations: 0, closings: 1, lostConnections: 1 },
-    { ...one, parked: true, expirations: 1, lostConnections: 2 }
+    { ...one, parked: 2, expirations: 1, lostConnections: 2 }
   ],
   mutants: {
     "a write does not compare the epoch": { change: { fence: "position" }, configuration: two },
@@ -421,7 +439,7 @@ export const lease: Protocols<Configuration, Protocol, State> = {
     "effects commit before the checkpoint": { change: { effects: "before the transaction" }, configuration: two },
     "a retry does not compare the parked event": {
       change: { unparking: "of any event" },
-      configuration: { ...one, events: 0, parked: true, lostConnections: 1 }
+      configuration: { ...one, events: 0, parked: 2, lostConnections: 1 }
     }
   }
 }
