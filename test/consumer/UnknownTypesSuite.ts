@@ -99,8 +99,7 @@ const health: ReadonlyArray<Case<Stores>> = [
     equal(yield* unknownOf(oldCarts(name, category, { ignoreTypes: ["CartEmptied"] })), [], "ignored types")
     const current = newCarts(name, category)
     equal(yield* unknownOf(current), [], "newer code")
-    const audit = yield* DeliveryAudit.run(current)
-    equal([audit.status, audit.first?.position], ["faulty", first], "the audit of the newer code")
+    equal((yield* DeliveryAudit.run(current)).status, "complete", "the audit, which counts what the old code read")
   }),
 
   test("health names the types that an inline or live projection does not know", function*() {
@@ -435,7 +434,7 @@ const opens: ReadonlyArray<Case<Stores>> = [
     )
     equal(yield* cartOf(old, stream), 1, "the document before the second event of the type")
     const audit = yield* DeliveryAudit.run({ ...current, id: old.id })
-    equal([audit.status, audit.first?.position], ["faulty", first], "the audit of the newer code")
+    equal(audit.status, "complete", "the audit, which counts what the old code read")
   }),
 
   test("a consumer whose checkpoint is past an unknown type says so", function*() {
