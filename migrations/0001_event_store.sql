@@ -1379,8 +1379,8 @@ create table evsrc.event_types (
   type text collate "C" not null,
   first_position bigint not null,
   events bigint not null,
-  -- How many of the events have a tag of each name: {"guest": 12}.
-  tagged jsonb not null default '{}',
+  -- How many of the events have each schema version, and how many of these have a tag of each name: {"1:": 15, "1:guest": 12}.
+  versions jsonb not null default '{}',
   primary key (category, type)
 );
 
@@ -1392,10 +1392,10 @@ create table evsrc.event_types_counted (
 );
 insert into evsrc.event_types_counted ("position") values (0);
 
--- Counts the events by their types and the names of their tags, up to the high-water mark or p_limit events further than before, and
+-- Counts the events by their types, schema versions and names of tags, up to the high-water mark or p_limit events further than before, and
 -- returns the types. Appends do nothing for it. It runs as its owner, so that every role that may read the log can call it.
 create function evsrc.count_event_types(p_limit integer)
-returns table (counted_to bigint, category text, type text, first_position bigint, events bigint, tagged jsonb)
+returns table (counted_to bigint, category text, type text, first_position bigint, events bigint, versions jsonb)
 language plpgsql volatile security definer
 -- As in read_all.
 set plan_cache_mode = force_generic_plan
@@ -1414,7 +1414,7 @@ begin
   if not found then
     -- Another transaction is counting.
     return query
-      select counted."position", known.category, known.type, known.first_position, known.events, known.tagged
+      select counted."position", known.category, known.type, known.first_position, known.events, known.versions
         from evsrc.event_types_counted counted left join evsrc.event_types known on true;
     return;
   end if;
@@ -1447,29 +1447,29 @@ begin
           counted.type, counted.first_position, counted.events
         from counted cross join room left join added on added.category = counted.category
     ), named as (
-      -- An event may have several tags of one name.
-      select split_part(event.stream, '-', 1) as category, event.type, split_part(tag, ':', 1) as name,
+      -- An event may have several tags of one name. The name of none counts the events.
+      select split_part(event.stream, '-', 1) as category, event.type, event.schema_version || ':' || split_part(tag, ':', 1) as name,
           count(distinct event."position") as events
-        from evsrc.log event, unnest(event.tags) as tag
-        where event."position" > last_position and event."position" <= next_position and position(':' in tag) > 1
+        from evsrc.log event, unnest(coalesce(event.tags, '{}') || ':'::text) as tag
+        where event."position" > last_position and event."position" <= next_position and (position(':' in tag) > 1 or tag = ':')
         group by 1, 2, 3
     ), names as (
       select placed.category, placed.type, named.name, sum(named.events) as events
         from named join placed on placed.own_category = named.category and placed.type = named.type
         group by 1, 2, 3
-    ), tagged as (
-      select names.category, names.type, jsonb_object_agg(names.name, names.events) as tagged from names group by 1, 2
+    ), versions as (
+      select names.category, names.type, jsonb_object_agg(names.name, names.events) as versions from names group by 1, 2
     ), total as (
       select placed.category, placed.type, min(placed.first_position) as first_position, sum(placed.events) as events
         from placed group by 1, 2
     )
-    insert into evsrc.event_types as known (category, type, first_position, events, tagged)
-      select total.category, total.type, total.first_position, total.events, coalesce(tagged.tagged, '{}')
-        from total left join tagged on tagged.category = total.category and tagged.type = total.type
-      on conflict (category, type) do update set events = known.events + excluded.events, tagged = (
-        select coalesce(jsonb_object_agg(sums.name, sums.events), '{}') from (
+    insert into evsrc.event_types as known (category, type, first_position, events, versions)
+      select total.category, total.type, total.first_position, total.events, versions.versions
+        from total join versions on versions.category = total.category and versions.type = total.type
+      on conflict (category, type) do update set events = known.events + excluded.events, versions = (
+        select jsonb_object_agg(sums.name, sums.events) from (
           select one.name, sum(one.events::bigint) as events
-            from (select * from jsonb_each_text(known.tagged) union all select * from jsonb_each_text(excluded.tagged)) as one(name, events)
+            from (select * from jsonb_each_text(known.versions) union all select * from jsonb_each_text(excluded.versions)) as one(name, events)
             group by one.name
         ) as sums
       );
@@ -1479,7 +1479,7 @@ begin
     event_id = (select event.id from evsrc.log event where event."position" = last_position)
     where "position" <> last_position;
   return query
-    select last_position, known.category, known.type, known.first_position, known.events, known.tagged
+    select last_position, known.category, known.type, known.first_position, known.events, known.versions
       from (select) as always left join evsrc.event_types known on true;
 end $$;
 

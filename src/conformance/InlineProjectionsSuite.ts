@@ -17,6 +17,7 @@ import { type Case, equal, includes, isAbove, ok, test, unique } from "./Suite.t
 const driver = Effect.map(EventStore, (store) => store[internals].driver)
 
 interface Options extends Pick<AppendRequest, "inlineProjections" | "closes"> {
+  readonly schemaVersion?: number
   readonly tags?: ReadonlyArray<string>
   readonly types?: ReadonlyArray<string>
 }
@@ -24,7 +25,7 @@ interface Options extends Pick<AppendRequest, "inlineProjections" | "closes"> {
 /** Appends events to a stream, and returns the position of the first; undefined if nothing was appended. */
 const append = (
   stream: string,
-  { closes, inlineProjections, tags = [], types = ["Weighed"] }: Options = {}
+  { closes, inlineProjections, schemaVersion = 1, tags = [], types = ["Weighed"] }: Options = {}
 ) =>
   Effect.flatMap(driver, (driver) =>
     Effect.map(
@@ -34,7 +35,7 @@ const append = (
         events: types.map((type) => ({
           id: globalThis.crypto.randomUUID(),
           type,
-          schemaVersion: 1,
+          schemaVersion,
           data: "{}",
           metadata: "{}",
           tags
@@ -221,37 +222,46 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     equal(
       types.filter((one) => one.category === category).toSorted((a, b) => a.type < b.type ? -1 : 1),
       [
-        { type: "Calibrated", category, first: Position.make(first! + 1n), events: 2, tagged: {} },
-        { type: "Weighed", category, first: first!, events: 2, tagged: {} }
+        {
+          type: "Calibrated",
+          category,
+          first: Position.make(first! + 1n),
+          events: 2,
+          versions: [{ schemaVersion: 1, events: 2, tagged: new Map() }]
+        },
+        {
+          type: "Weighed",
+          category,
+          first: first!,
+          events: 2,
+          versions: [{ schemaVersion: 1, events: 2, tagged: new Map() }]
+        }
       ],
       "the types"
     )
   }),
 
-  test("counts the events of a type that have tags of a name", function*() {
+  test("counts the events of a schema version that have tags of a name", function*() {
     const { eventTypes, head } = yield* driver
     const category = unique("scale").replaceAll("-", "")
-    const tagged = Effect.gen(function*() {
+    const versions = Effect.gen(function*() {
       const end = yield* head
       const { types } = yield* Effect.repeat(eventTypes, { until: ({ position }) => position >= end }).pipe(
         Effect.timeout("30 seconds")
       )
-      return types.filter((one) => one.category === category).map(({ events, tagged, type }) => ({
-        type,
-        events,
-        tagged
-      }))
+      const found = types.filter((one) => one.category === category)
+      equal(found.map(({ type }) => type), ["Weighed"], "the types")
+      return found.flatMap(({ versions }) => versions.toSorted((a, b) => a.schemaVersion - b.schemaVersion))
     })
     yield* append(`${category}-1`, { types: ["Weighed", "Weighed"], tags: ["scale:1", "scale:2", "by:a:b"] })
     yield* append(`${category}-2`, { types: ["Weighed"], tags: [] })
-    equal(yield* tagged, [{ type: "Weighed", events: 3, tagged: { scale: 2, by: 2 } }], "counted at once")
-    yield* append(`${category}-2`, { types: ["Weighed"], tags: ["scale:1", "__proto__:x"] })
-    const [later] = yield* tagged
-    equal(later?.events, 4, "the events counted later")
-    equal(
-      new Map(Object.entries(later?.tagged ?? {})),
-      new Map([["scale", 3], ["by", 2], ["__proto__", 1]]),
-      "the tags counted later"
-    )
+    const atOnce = [{ schemaVersion: 1, events: 3, tagged: new Map([["scale", 2], ["by", 2]]) }]
+    equal(yield* versions, atOnce, "counted at once")
+    yield* append(`${category}-2`, { types: ["Weighed"], tags: ["scale:1", "__proto__:x", "empty:"] })
+    yield* append(`${category}-2`, { types: ["Weighed"], tags: ["scale:1"], schemaVersion: 2 })
+    equal(yield* versions, [
+      { schemaVersion: 1, events: 4, tagged: new Map([["scale", 3], ["by", 2], ["__proto__", 1], ["empty", 1]]) },
+      { schemaVersion: 2, events: 1, tagged: new Map([["scale", 1]]) }
+    ], "counted later")
   })
 ]

@@ -48,6 +48,8 @@ export interface Model<State, out Events extends Event.Any = Event.Any> {
   readonly events: Events
   /** The Schema of the state, if it has one. */
   readonly state?: StateSchema | undefined
+  /** The names of the events that `evolve` handles. */
+  readonly handles: ReadonlyArray<string>
   /** Selects the events by their stored types and tags. */
   readonly query: QueryItem
   /** The names of the tags that all stored events of the types must have. */
@@ -152,6 +154,7 @@ export const model = <const Events extends Event.Any, State>(options: {
   return {
     events: options.events,
     state: options.state,
+    handles: Object.keys(evolve),
     query: {
       types: Event.storedTypes(options.events, Object.keys(evolve)),
       tags: Object.entries(tags).map(([name, value]) => {

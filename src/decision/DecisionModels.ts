@@ -97,8 +97,9 @@ export const rejectUntagged = (
 ): Effect.Effect<void, EventStoreError> =>
   UntaggedEvents.reject(
     driver,
-    Object.values(models).map(({ events, query, requiredTags }) => ({
+    Object.values(models).map(({ events, handles, query, requiredTags }) => ({
       events,
+      handles,
       types: query.types ?? [],
       tagNames: requiredTags
     }))

@@ -34,23 +34,13 @@ export const namesOf = (events: Event.Any, type: string): ReadonlyArray<string> 
 }
 
 /**
- * Returns whether every event of a stored type gets a tag of the given name when it is written today: the field of the tag is never missing, in all
- * events that the stored type decodes to.
+ * Returns whether every event of a type in the set gets a tag of the given name when it is written: the field of the tag is never missing.
  *
  * @since 0.1.0
  * @category guards
  */
-export const isAlwaysTagged = (events: Event.Any, storedType: string, name: string): boolean => {
-  const legacy = legacyOf(events)[storedType]
-  const chain = upcastersOf(events)[storedType]
-  const past = legacy === undefined ? chain?.past ?? [] : legacy.end === "retired" ? [] : legacy.past
-  const types = new Set(past.flatMap(({ upcaster }) => upcaster._tag === "Split" ? upcaster.types : []))
-  if (Object.hasOwn(events.cases, storedType)) types.add(storedType)
-  return types.size > 0 && Array.from(types).every((type) => hasAlways(events, type, name))
-}
-
-const hasAlways = (events: Event.Any, type: string, name: string): boolean => {
-  const schema = events.cases[type]
+export const isAlwaysTagged = (events: Event.Any, type: string, name: string): boolean => {
+  const schema = Object.hasOwn(events.cases, type) ? events.cases[type] : undefined
   const field = tagFieldsOf(events)[type]?.[name]
   if (schema === undefined || field === undefined) return false
   const ast = SchemaAST.toType(schema.ast)
@@ -59,15 +49,20 @@ const hasAlways = (events: Event.Any, type: string, name: string): boolean => {
   return property !== undefined && property.type.context?.isOptional !== true && isString(property.type)
 }
 
-const isString = (ast: SchemaAST.AST): boolean => {
+const isString = (ast: SchemaAST.AST, suspended: ReadonlyArray<SchemaAST.AST> = []): boolean => {
   switch (ast._tag) {
     case "String":
     case "TemplateLiteral":
       return true
     case "Literal":
       return typeof ast.literal === "string"
+    case "Enum":
+      return ast.enums.every(([, value]) => typeof value === "string")
     case "Union":
-      return ast.types.every(isString)
+      return ast.types.every((one) => isString(one, suspended))
+    case "Suspend":
+      // A value is of another member of the Schema that contains itself.
+      return suspended.includes(ast) || isString(ast.thunk(), [...suspended, ast])
     default:
       return false
   }
@@ -124,6 +119,14 @@ export const nameOf = (tag: string): string | undefined => {
   const colon = tag.indexOf(":")
   return colon < 1 || colon === tag.length - 1 ? undefined : tag.slice(0, colon)
 }
+
+/**
+ * Returns the text before the first colon of a tag that a set has declared.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const namePartOf = (tag: string): string => tag.slice(0, Math.max(0, tag.indexOf(":")))
 
 /**
  * Returns what is wrong with the texts of tags, or `undefined`; see `validateNames`.

@@ -389,8 +389,21 @@ export interface EventType {
   /** The position of the first of them. */
   readonly first: Position
   readonly events: number
+  /** How many of them have which schema version. */
+  readonly versions: ReadonlyArray<EventTypeVersion>
+}
+
+/**
+ * A schema version of a type of events in the log.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventTypeVersion {
+  readonly schemaVersion: number
+  readonly events: number
   /** How many of them have a tag of each name. */
-  readonly tagged: Readonly<Record<string, number>>
+  readonly tagged: ReadonlyMap<string, number>
 }
 
 /**

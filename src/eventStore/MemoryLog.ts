@@ -357,22 +357,31 @@ const maxCategories = 1000
  */
 export const eventTypes = ({ rows }: MemoryLog): ReadonlyArray<EventType> => {
   const categories = new Set<string>()
-  const types = new Map<string, EventType>()
-  const namesOf = new Map<string, Map<string, number>>()
-  for (const { position: first, stream, tags, type } of rows) {
+  const types = new Map<string, CountedType>()
+  for (const { position: first, schemaVersion, stream, tags, type } of rows) {
     const ofStream = StreamId.category(stream)
     if (categories.size < maxCategories) categories.add(ofStream)
     const category = categories.has(ofStream) ? ofStream : ""
     const key = JSON.stringify([category, type])
-    const found = types.get(key) ?? { type, category, first, events: 0, tagged: {} }
-    types.set(key, { ...found, events: found.events + 1 })
-    const names = namesOf.get(key) ?? new Map<string, number>()
-    namesOf.set(key, names)
-    for (const name of new Set(tags.flatMap((tag) => EventTags.nameOf(tag) ?? []))) {
-      names.set(name, (names.get(name) ?? 0) + 1)
+    const found = types.get(key) ?? { type, category, first, events: 0, versions: new Map() }
+    types.set(key, found)
+    found.events++
+    const version = found.versions.get(schemaVersion) ?? { schemaVersion, events: 0, tagged: new Map() }
+    found.versions.set(schemaVersion, version)
+    version.events++
+    for (const name of new Set(tags.map(EventTags.namePartOf))) {
+      if (name !== "") version.tagged.set(name, (version.tagged.get(name) ?? 0) + 1)
     }
   }
-  return Array.from(types, ([key, one]) => ({ ...one, tagged: Object.fromEntries(namesOf.get(key) ?? []) }))
+  return Array.from(types.values(), (one) => ({ ...one, versions: Array.from(one.versions.values()) }))
+}
+
+interface CountedType extends Omit<EventType, "events" | "versions"> {
+  events: number
+  readonly versions: Map<
+    number,
+    { readonly schemaVersion: number; events: number; readonly tagged: Map<string, number> }
+  >
 }
 
 /**

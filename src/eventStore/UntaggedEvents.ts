@@ -1,5 +1,5 @@
 /**
- * Events that were stored without a tag that their set declares today, so that a read by this tag does not find them.
+ * Events that a read by a tag does not find, because they were stored without the tag that their set gives them today, or with another value of it.
  *
  * @since 0.1.0
  */
@@ -8,8 +8,10 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { type EventStoreError, EventsUntagged, storeError, StoreUnavailable } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
+import { upcastersOf } from "../event/EventAnnotations.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EventStoreDriver, EventType, EventTypes } from "./EventStoreDriver.ts"
+import * as PastTags from "./PastTags.ts"
 
 /**
  * Which events a reader selects by which tags.
@@ -21,35 +23,46 @@ export interface Selection {
   readonly events: Event.Any
   /** The stored types that it reads. */
   readonly types: ReadonlyArray<string>
+  /** The names of the events of the set that it handles. */
+  readonly handles: ReadonlyArray<string>
   /** The names of the tags by which it selects. */
   readonly tagNames: ReadonlyArray<string>
 }
 
 /**
- * Returns the types of which the log has events without a tag of a selection, although each event written today has it. A tag whose field may be
- * missing, or is a list, is not compared.
+ * Returns the types of which the log has events that a selection does not find by its tags. Events of the current schema version are counted: those
+ * without a tag that each event written today has. A tag whose field may be missing, or is a list, is not compared. Of events of earlier schema
+ * versions and of legacy types, `past` has compared the tags.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const find = (
-  { events, tagNames, types }: Selection,
-  counted: ReadonlyArray<EventType>
+  { events, handles, tagNames, types }: Selection,
+  counted: ReadonlyArray<EventType>,
+  past: ReadonlyArray<PastTags.Difference>
 ): ReadonlyArray<EventsUntagged> =>
   tagNames.flatMap((tag) =>
     types.flatMap((type) => {
-      const untagged = untaggedOf(counted, type, tag)
-      return untagged > 0 && EventTags.isAlwaysTagged(events, type, tag)
-        ? [new EventsUntagged({ type, tag, events: untagged })]
-        : []
+      const current = handles.includes(type) && EventTags.isAlwaysTagged(events, type, tag)
+        ? untaggedOf(counted, type, tag, (upcastersOf(events)[type]?.past.length ?? 0) + 1)
+        : 0
+      const differences = past.filter((one) =>
+        one.type === type && one.tag === tag && one.parts.some((part) => handles.includes(part))
+      )
+      const untagged = differences.reduce((sum, one) => sum + one.events, current)
+      return untagged > 0 ? [new EventsUntagged({ type, tag, events: untagged })] : []
     })
   )
 
-const untaggedOf = (counted: ReadonlyArray<EventType>, type: string, tag: string): number => {
+/** Counts the events of a type without a tag, from a schema version on. Those of newer versions count, too. */
+const untaggedOf = (counted: ReadonlyArray<EventType>, type: string, tag: string, from: number): number => {
   let untagged = 0
   for (const one of counted) {
     if (one.type !== type) continue
-    untagged += one.events - (Object.hasOwn(one.tagged, tag) ? one.tagged[tag]! : 0)
+    for (const { events, schemaVersion, tagged } of one.versions) {
+      if (schemaVersion >= from) untagged += events - (tagged.get(tag) ?? 0)
+    }
   }
   return untagged
 }
@@ -59,14 +72,14 @@ const maxAge = 10_000
 
 interface Count {
   readonly at: number
-  readonly types: ReadonlyArray<EventType>
+  readonly counted: EventTypes
 }
 
 const counts = new WeakMap<EventStoreDriver, Count>()
 
 /**
- * Fails with `EventsUntagged` if the log has events that a selection does not find because they were stored without the tag. It counts the log at the
- * first call, and again every 10 s.
+ * Fails with `EventsUntagged` if the log has events that a selection does not find by its tags. It counts the log at the first call, and again every
+ * 10 s.
  *
  * @since 0.1.0
  * @category combinators
@@ -76,23 +89,25 @@ export const reject = Effect.fnUntraced(function*(
   selections: ReadonlyArray<Selection>
 ): Effect.fn.Return<void, EventStoreError> {
   if (selections.every(({ tagNames }) => tagNames.length === 0)) return
-  const types = yield* typesOf(driver)
+  const counted = yield* countsOf(driver)
   for (const selection of selections) {
-    const [first] = find(selection, types)
+    if (selection.tagNames.length === 0) continue
+    const past = yield* PastTags.compare(driver, selection.events, counted)
+    const [first] = find(selection, counted.types, past)
     if (first !== undefined) return yield* Effect.fail(storeError(first))
   }
 })
 
-const typesOf = Effect.fnUntraced(function*(
-  driver: EventStoreDriver
-): Effect.fn.Return<ReadonlyArray<EventType>, EventStoreError> {
+const countsOf = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventTypes, EventStoreError> {
   const now = yield* Clock.currentTimeMillis
   const before = counts.get(driver)
   // Counting locks the counts until the transaction ends.
-  if (before !== undefined && (Math.abs(now - before.at) < maxAge || (yield* driver.inTransaction))) return before.types
-  const { types } = yield* before === undefined ? countAll(driver) : driver.eventTypes
-  counts.set(driver, { at: now, types })
-  return types
+  if (before !== undefined && (Math.abs(now - before.at) < maxAge || (yield* driver.inTransaction))) {
+    return before.counted
+  }
+  const counted = yield* before === undefined ? countAll(driver) : driver.eventTypes
+  counts.set(driver, { at: now, counted })
+  return counted
 })
 
 /** Counts up to the high-water mark of now: a large log in several calls, the first time. */

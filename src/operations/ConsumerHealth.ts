@@ -21,7 +21,8 @@ import { type EventStoreError, storeError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import * as EventTags from "../event/EventTags.ts"
-import type { EventStoreDriver, EventType, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, EventTypes, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import * as PastTags from "../eventStore/PastTags.ts"
 import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
 import * as InlineCompleteness from "../projection/InlineCompleteness.ts"
 import * as HealthStatus from "./HealthStatus.ts"
@@ -100,7 +101,7 @@ export interface Measured {
   readonly log: EventStoreDriver
   readonly store: ConsumerDriver
   /** The types of events in the log. */
-  readonly types: ReadonlyArray<EventType>
+  readonly counted: EventTypes
   /** The position of the last committed event. */
   readonly last: Position.Position
   readonly limits: HealthLimits
@@ -119,10 +120,11 @@ export interface Measured {
  */
 export const of = Effect.fnUntraced(function*(
   consumer: Consumer.Consumer,
-  { elapsed, idleHolders, last, limits, log, previous, store, types }: Measured
+  { counted, elapsed, idleHolders, last, limits, log, previous, store }: Measured
 ): Effect.fn.Return<ConsumerHealth, EventStoreError> {
+  const { types } = counted
   const unknownTypes = UnknownTypes.of(consumer, types)
-  const ofTags = untaggedOf(consumer, types)
+  const ofTags = yield* untaggedOf(log, consumer, counted)
   if (consumer.lifecycle === "inline" || consumer.lifecycle === "live") {
     return yield* synchronousHealth(log, consumer, last, unknownTypes, ofTags)
   }
@@ -165,23 +167,26 @@ export const of = Effect.fnUntraced(function*(
 })
 
 /** Returns the assessment of a consumer by the events that it does not read because they were stored without a tag. */
-const untaggedOf = (
-  { events, from, partitionBy, reads, where }: Consumer.Consumer,
-  types: ReadonlyArray<EventType>
-): HealthStatus.Assessment => {
+const untaggedOf = Effect.fnUntraced(function*(
+  log: EventStoreDriver,
+  { events, from, handles, partitionBy, reads, where }: Consumer.Consumer,
+  counted: EventTypes
+): Effect.fn.Return<HealthStatus.Assessment, EventStoreError> {
   const { streamPrefix = "", tags = [] } = where
   const ofPartitions = typeof partitionBy === "object" ? [partitionBy.tag] : []
   const tagNames = Array.from(new Set([...tags.flatMap((tag) => EventTags.nameOf(tag) ?? []), ...ofPartitions]))
   // Of a consumer that starts with the events of now it is not known whether it should have read them.
-  if (from === "now") return HealthStatus.ofUntagged([], [])
-  const selection = { events, types: reads, tagNames }
-  const isInPrefix = ({ category }: EventType) => `${category}-`.startsWith(streamPrefix)
-  const mayBe = ({ category }: EventType) => category === "" || streamPrefix.startsWith(`${category}-`)
+  if (tagNames.length === 0 || from === "now") return HealthStatus.ofUntagged([], [])
+  const past = yield* PastTags.compare(log, events, counted)
+  const selection = { events, handles, types: reads, tagNames }
+  const isInPrefix = ({ category }: Pick<EventType, "category">) => `${category}-`.startsWith(streamPrefix)
+  const mayBe = (one: Pick<EventType, "category">) =>
+    !isInPrefix(one) && (one.category === "" || streamPrefix.startsWith(`${one.category}-`))
   return HealthStatus.ofUntagged(
-    UntaggedEvents.find(selection, types.filter(isInPrefix)),
-    UntaggedEvents.find(selection, types.filter((one) => !isInPrefix(one) && mayBe(one)))
+    UntaggedEvents.find(selection, counted.types.filter(isInPrefix), past.filter(isInPrefix)),
+    UntaggedEvents.find(selection, counted.types.filter(mayBe), past.filter(mayBe))
   )
-}
+})
 
 /** Returns the health of an inline or live projection, which has no worker. */
 const synchronousHealth = Effect.fnUntraced(function*(

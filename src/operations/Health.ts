@@ -18,7 +18,7 @@ import * as Background from "../core/telemetry/background.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
-import type { EventStoreDriver, EventType } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventTypes } from "../eventStore/EventStoreDriver.ts"
 import * as LockHolders from "../eventStore/LockHolders.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as ConsumerHealth from "./ConsumerHealth.ts"
@@ -114,11 +114,11 @@ const read = Effect.fnUntraced(function*(
   const limits = limitsOf(options)
   const end = yield* LogHealth.read(log)
   const { at, last } = end
-  const types = yield* countTypes(log, end.head)
+  const counted = yield* countTypes(log, end.head)
   const { previous } = options
   const elapsed = previous === undefined ? 0 : HealthStatus.secondsBetween(previous.at, at)
   const idleHolders = LogHealth.idleHolders(end, limits)
-  const measured = { log, store, types, last, limits, idleHolders, previous: previous?.consumers ?? [], elapsed }
+  const measured = { log, store, counted, last, limits, idleHolders, previous: previous?.consumers ?? [], elapsed }
   const all = yield* Effect.forEach(consumers, (consumer) => ConsumerHealth.of(consumer, measured))
   const reached = all.flatMap(({ partitions }) => partitions).map(({ position }) => position)
   const logHealth = yield* LogHealth.of(log, end, reached.reduce(Position.max, Position.start), limits)
@@ -140,7 +140,7 @@ const maxCounts = 20
 const countTypes = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   head: Position.Position
-): Effect.fn.Return<ReadonlyArray<EventType>, EventStoreError> {
+): Effect.fn.Return<EventTypes, EventStoreError> {
   let counted = yield* log.eventTypes
   for (let counts = 1, last = Position.start; counts < maxCounts && counted.position < head; counts++) {
     // An append in flight may hold the high-water mark back.
@@ -148,7 +148,7 @@ const countTypes = Effect.fnUntraced(function*(
     last = counted.position
     counted = yield* log.eventTypes
   }
-  return counted.types
+  return counted
 })
 
 /** Two earlier reports: the throughput is computed since `base`; `next` takes its place once it is 10 seconds old. */

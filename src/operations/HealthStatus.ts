@@ -224,8 +224,8 @@ export const ofUntagged = (
   reasons: [...untagged, ...undecided].map(({ events, tag, type }) =>
     `the log has ${
       events === 1 ? "1 event" : `${events} events`
-    } "${type}" without the tag "${tag}", written before the set declared it, so `
-    + "the consumer does not read them; leave the tag out of `where` and `partitionBy`, select in `key` or the handler, and raise `version`"
+    } "${type}" without the tag "${tag}" that they would have today: it was declared later, or an `
+    + "upcaster adds or changes its value. So the consumer does not read them; leave the tag out of `where` and `partitionBy`, select in `key` or the handler, and raise `version`"
   )
 })
 

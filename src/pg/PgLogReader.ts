@@ -14,6 +14,7 @@ import * as Receipt from "../core/Receipt.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type {
   EventStoreDriver,
+  EventTypeVersion,
   InFlightAppend,
   LogFilter,
   LogPage,
@@ -296,11 +297,22 @@ interface EventTypeRow {
   readonly type: string
   readonly first_position: bigint
   readonly events: bigint
-  /** The number of events by tag name, as JSON. */
-  readonly tagged: string
+  /** The number of events by schema version, and by schema version and name of a tag, as JSON: `{"1:": 15, "1:guest": 12}`. */
+  readonly versions: string
 }
 
-const taggedOf = (text: string): Readonly<Record<string, number>> => parseJson(text) as Readonly<Record<string, number>>
+const versionsOf = (text: string): ReadonlyArray<EventTypeVersion> => {
+  const versions = new Map<string, { events: number; readonly tagged: Map<string, number> }>()
+  for (const [key, events] of Object.entries(parseJson(text) as Readonly<Record<string, number>>)) {
+    const colon = key.indexOf(":")
+    const [schemaVersion, name] = [key.slice(0, colon), key.slice(colon + 1)]
+    const version = versions.get(schemaVersion) ?? { events: 0, tagged: new Map() }
+    versions.set(schemaVersion, version)
+    if (name === "") version.events = events
+    else version.tagged.set(name, events)
+  }
+  return Array.from(versions, ([schemaVersion, version]) => ({ schemaVersion: Number(schemaVersion), ...version }))
+}
 
 /** So many events are counted by one statement: a tenth of a second. */
 const countedEvents = 100_000
@@ -308,17 +320,23 @@ const countedEvents = 100_000
 const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["eventTypes"] =>
   Effect.map(
     query<EventTypeRow>(
-      `select counted_to, category, type, first_position, events, tagged::text as tagged from ${schema}.count_event_types($1)`,
+      `select counted_to, category, type, first_position, events, versions::text as versions from ${schema}.count_event_types($1)`,
       [
         countedEvents
       ]
     ),
     (rows) => ({
       position: Position.make(rows[0]!.counted_to),
-      types: rows.flatMap(({ category, events, first_position, tagged, type }) =>
+      types: rows.flatMap(({ category, events, first_position, type, versions }) =>
         category === null
           ? []
-          : [{ category, type, first: Position.make(first_position), events: Number(events), tagged: taggedOf(tagged) }]
+          : [{
+            category,
+            type,
+            first: Position.make(first_position),
+            events: Number(events),
+            versions: versionsOf(versions)
+          }]
       )
     })
   )

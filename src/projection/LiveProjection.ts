@@ -81,13 +81,14 @@ export const validateFind = (
  */
 export const rejectUntagged = (
   driver: EventStoreDriver,
-  { events, reads }: Projection.Any,
+  { events, handles, reads }: Projection.Any,
   query: EventQuery.EventQuery
 ): Effect.Effect<void, EventStoreError> =>
   UntaggedEvents.reject(
     driver,
     query.map(({ tags = [], types = reads }) => ({
       events,
+      handles,
       types,
       tagNames: tags.flatMap((tag) => EventTags.nameOf(tag) ?? [])
     }))

@@ -25,6 +25,7 @@ import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
 import { roundTrips } from "../core/RoundTripSuite.ts"
 import { decisionStreams } from "../decision/DecisionStreamSuite.ts"
+import { pastTags } from "../decision/PastTagsSuite.ts"
 import { untagged } from "../decision/UntaggedSuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
@@ -105,6 +106,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   ...commands,
   ...decisionStreams,
   ...untagged,
+  ...pastTags,
   ...loading,
   ...snapshots,
   ...signedSnapshots,

@@ -90,16 +90,45 @@ const SeatDecider = Seat.withModels({ ReserveUntaggedSeat: (payload) => reserve(
   decide: { ReserveUntaggedSeat: (_, command) => [{ _tag: "UntaggedSeat", ...command }] }
 })
 
-/** Runs an effect an hour later, when no earlier count of the tags is used. */
-const anHourLater = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+let hours = 0
+
+/**
+ * Runs an effect an hour later than the one before, when no earlier count of the tags is used.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const anHourLater = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(Clock.Clock, (clock) => {
+    const offset = ++hours * 3_600_000
     const later: Clock.Clock = Object.create(clock, {
-      currentTimeMillis: { value: Effect.map(clock.currentTimeMillis, (now) => now + 3_600_000) }
+      currentTimeMillis: { value: Effect.map(clock.currentTimeMillis, (now) => now + offset) }
     })
     return Effect.provideService(effect, Clock.Clock, later)
   })
 
-const reasonOf = (result: Result.Result<unknown, unknown>): unknown =>
+/**
+ * Waits until the store has counted all types.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const countTypes = Effect.gen(function*() {
+  const { driver } = (yield* EventStore.EventStore)[internals]
+  const head = yield* driver.head
+  yield* Effect.repeat(driver.eventTypes, {
+    until: ({ position }) => position >= head,
+    schedule: Schedule.spaced("10 millis")
+  }).pipe(Effect.timeout("30 seconds"))
+})
+
+/**
+ * Returns the reason of a failure of the store.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const reasonOf = (result: Result.Result<unknown, unknown>): unknown =>
   Result.isFailure(result) && result.failure instanceof EventStoreError ? result.failure.reason : result
 
 /** Appends two events of a guest without tags, and waits until the store has counted them. */
@@ -108,13 +137,7 @@ const history = Effect.fnUntraced(function*() {
   const seats = [unique("seat"), unique("seat")]
   for (const seat of seats) yield* EventStore.append(Untagged, `Seat-${seat}`, [{ _tag: "UntaggedSeat", seat, guest }])
   yield* EventStore.append(Untagged, `Seat-${seats[0]}`, [{ _tag: "UntaggedNote" }])
-  const { driver } = (yield* EventStore.EventStore)[internals]
-  const head = yield* driver.head
-  yield* Effect.repeat(driver.eventTypes, {
-    until: ({ position }) => position >= head,
-    schedule: Schedule.spaced("10 millis")
-  })
-    .pipe(Effect.timeout("30 seconds"))
+  yield* countTypes
   return { guest, seat: unique("seat") }
 })
 

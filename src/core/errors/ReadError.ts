@@ -55,8 +55,8 @@ export class UndecodableDocument extends Schema.TaggedError<UndecodableDocument>
 }
 
 /**
- * The log has events without a tag that their set declares, and a reader selects events by this tag. So it would not find them. They were written
- * before the set declared the tag, or by a process of an earlier release.
+ * The log has events without a tag that their set declares, or with another value of it than an upcaster gives them, and a reader selects events by this
+ * tag. So it would not find them. They were written before the set declared the tag, in an earlier schema version, or by a process of an earlier release.
  *
  * @since 0.1.0
  * @category errors
@@ -65,16 +65,16 @@ export class EventsUntagged extends Schema.TaggedError<EventsUntagged>("evsrc/Ev
   type: Schema.String,
   /** The name of the tag. */
   tag: Schema.String,
-  /** The number of events without it. */
+  /** The number of events without it, or with another value. */
   events: Schema.Int
 }) {
   override get message(): string {
     return `The log has ${
       this.events === 1 ? "1 event" : `${this.events} events`
-    } "${this.type}" without the tag "${this.tag}", which were `
-      + "written before the tag was declared, so a read by this tag does not find them. Read without this tag and select in `evolve`; or, if "
-      + "the model does not need these events, give Decision.model the option `untagged: \"ignore\"`; or copy the log to an empty store by "
-      + "LogTransfer with the option `retag`"
+    } "${this.type}" without the tag "${this.tag}" that they `
+      + "would have today: it was declared later, or an upcaster adds or changes its value. So a read by this tag does not find them. Read "
+      + "without this tag and select in `evolve`; or, if the model does not need these events, give Decision.model the option `untagged: "
+      + "\"ignore\"`; or copy the log to an empty store by LogTransfer with the option `retag`"
   }
 }
 
