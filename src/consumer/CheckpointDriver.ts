@@ -190,7 +190,10 @@ export interface CheckpointDriver {
   /** Returns the active generation of a consumer. */
   readonly activeGeneration: (consumer: string) => Effect.Effect<string, EventStoreError>
 
-  /** Returns the lowest checkpoint of a consumer's active generation; 0 when it has never run. */
+  /**
+   * Returns the position up to which all partitions of a consumer's active generation have processed the log; 0 when it has never run. It is the
+   * lowest checkpoint, or the position before the event of unknown key at which a partition waits.
+   */
   readonly checkpoint: (consumer: string) => Effect.Effect<Position, EventStoreError>
 
   /** Returns the delivery log of a partition, in order. */

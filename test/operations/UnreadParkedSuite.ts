@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -10,6 +11,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import type { Consumer } from "../../src/consumer/Consumer.ts"
+import * as Position from "../../src/core/Position.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -219,6 +221,43 @@ const documents: ReadonlyArray<Case<Stores>> = [
       equal(Option.getOrUndefined(yield* ProjectionStore.get(before, "a")), 4, "the document")
       equal((yield* DeliveryAudit.run(before)).status, "complete", "the audit")
     }).pipe(Effect.provide(run2(before)))
+  }),
+
+  test("a query after an event of unknown key fails until the event is processed or skipped", function*() {
+    const name = unique("totals")
+    let isBroken = true
+    const totals = Projection.make(name, {
+      where: { streamPrefix: name },
+      document: Schema.Int,
+      events: PlacedEvent,
+      key: ({ n, order }) => {
+        if (isBroken && n > 1) throw new Error("no key")
+        return order
+      },
+      evolve: { Placed: (sum = 0, { n }) => sum + n }
+    })
+    const append = (n: number) => EventStore.append(PlacedEvent, name, [{ _tag: "Placed", order: "a", n }])
+    const untilReached = (position: Position.Position, timeout: Duration.Input = "30 seconds") =>
+      ProjectionStore.awaitPosition(totals, position, timeout)
+    yield* Effect.gen(function*() {
+      const first = yield* append(1)
+      const second = yield* append(2)
+      yield* untilReached(first.position)
+      yield* awaitCount(totals, ({ parked }) => parked === 1)
+      const behind = yield* Effect.flip(untilReached(second.position, "50 millis"))
+      equal(behind._tag, "ProjectionBehind", "while the partition waits")
+      equal(yield* ProjectionStore.checkpoint(totals), Position.make(second.position - 1n), "the position")
+      isBroken = false
+      yield* Parking.retry(totals, "")
+      yield* untilReached(second.position)
+      equal(Option.getOrUndefined(yield* ProjectionStore.get(totals, "a")), 3, "the document after the retry")
+      isBroken = true
+      const third = yield* append(5)
+      yield* awaitCount(totals, ({ parked }) => parked === 1)
+      yield* Parking.skip(totals, "", { reason: "damaged" })
+      yield* untilReached(third.position)
+      equal(Option.getOrUndefined(yield* ProjectionStore.get(totals, "a")), 3, "the document after the skip")
+    }).pipe(Effect.provide(run2(totals)))
   }),
 
   test("a retry of an event of unknown key by code that does not read its type leaves it parked", function*() {

@@ -129,7 +129,11 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
     checkpoint: (consumer) =>
       Effect.map(
         query<{ readonly position: bigint | null }>(
-          `select min(position) as position from ${schema}.checkpoints where generation = ${schema}.active_generation($1)`,
+          // A partition that waits at an event of unknown key has not applied it. `least` leaves out null.
+          `select min(least(checkpoint.position, waits.position - 1)) as position from ${schema}.checkpoints checkpoint
+            left join ${schema}.parked waits on waits.generation = checkpoint.generation
+              and waits.partition = checkpoint.partition and waits.key = ''
+            where checkpoint.generation = ${schema}.active_generation($1)`,
           [consumer]
         ),
         ([row]) => Position.make(row?.position ?? 0n)

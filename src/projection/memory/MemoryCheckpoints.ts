@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Advance, CheckpointDriver } from "../../consumer/CheckpointDriver.ts"
+import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import { type DeliverySegment, segmentSize } from "../../consumer/DeliveryLog.ts"
 import * as Position from "../../core/Position.ts"
 import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
@@ -33,7 +34,16 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
   checkpoint: (consumer) =>
     Effect.map(
       MemoryState.requireActive(state, consumer),
-      (generation) => MemoryState.reachedBy(MemoryState.generationOf(state, generation).partitions)
+      (name) => {
+        const { parked, partitions } = MemoryState.generationOf(state, name)
+        const reached = MemoryState.reachedBy(partitions)
+        // A partition that waits at an event of unknown key has not applied it.
+        return Array.from(parked.values()).reduce(
+          (least, { key, position }) =>
+            key === ConsumerKey.unknownKey && position <= least ? Position.make(position - 1n) : least,
+          reached
+        )
+      }
     ),
   applied: (generation, partition) =>
     Effect.sync(() => Array.from(MemoryState.generationOf(state, generation).partitions[partition]?.segments ?? [])),
