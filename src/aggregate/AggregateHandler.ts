@@ -82,6 +82,7 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
 ) {
   const run = yield* CommandExecution.make(store[internals], options)
   const loader = yield* AggregateLoader.loaderOf(store, decider)
+  AggregateLoader.setHandling(decider)
   const { aggregate } = decider
   const usesCache = options.load !== "fresh"
 

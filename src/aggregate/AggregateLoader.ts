@@ -155,6 +155,24 @@ export interface AggregateLoader<State> {
   readonly drop: Effect.Effect<void>
 }
 
+const handling = new WeakSet<object>()
+
+/**
+ * Remembers that a decider handles the commands of its aggregate in this process, so that the snapshots are from its `evolve`.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const setHandling = (decider: object): void => void handling.add(decider)
+
+/**
+ * Returns whether a decider handles the commands of its aggregate in this process.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isHandling = (decider: object): boolean => handling.has(decider)
+
 const loaders = new WeakMap<EventStore.EventStore["Service"], WeakMap<object, unknown>>()
 
 /**

@@ -115,16 +115,22 @@ export const status = Effect.fnUntraced(
  */
 export const closed: Stream.Stream<ClosedStream, EventStoreError, EventStore> = Stream.unwrap(
   Effect.map(
-    EventStore,
-    ({ [internals]: { driver } }) =>
+    Effect.all([EventStore, Limits.Limits]),
+    ([{ [internals]: { driver } }, limits]) =>
       Stream.paginate(
-        Position.start,
-        (after) =>
-          Effect.map(driver.closedStreams({ after, limit: pageSize }), (page) =>
-            [
-              page,
-              page.length < pageSize ? Option.none() : Option.some(page[page.length - 1]!.position)
-            ] as const)
+        { after: Position.start, limit: Math.min(pageSize, limits.pageSize) },
+        Effect.fnUntraced(function*({ after, limit }) {
+          const head = yield* driver.head
+          const page = yield* driver.closedStreams({ after, limit })
+          if (page.length < limit) return [page, Option.none()] as const
+          // Above the high-water mark streams may still be closed between those of a page.
+          const settled = page.filter(({ position }) => position <= head)
+          const last = settled.at(-1)?.position
+          return [
+            settled,
+            Option.some(last === undefined ? { after, limit: limit * 2 } : { after: last, limit })
+          ] as const
+        })
       )
   )
 )

@@ -12,6 +12,7 @@ import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
+import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
 
@@ -130,19 +131,8 @@ export const of = Effect.fn("Causation.of")(
     const event = yield* eventOf(store, selector)
     if (!("correlationId" in selector) && Option.isNone(event)) return Option.none()
     const correlationId = "correlationId" in selector ? selector.correlationId : correlationOf(Option.getOrThrow(event))
-    const pageSize = Math.min(defaultPageSize, limits.pageSize)
-    const events: Array<EncodedEvent> = []
-    let isLast = false
     // One event more than the limit shows whether the tree is complete.
-    while (!isLast && events.length <= limit) {
-      const page = yield* driver.readCorrelation({
-        correlationId,
-        after: events[events.length - 1]?.position ?? Position.start,
-        limit: pageSize
-      })
-      for (const event of page) events.push(event)
-      isLast = page.length < pageSize
-    }
+    const events = yield* eventsOf(driver, correlationId, Math.min(defaultPageSize, limits.pageSize), limit + 1)
     // The first event may have been appended without a correlation id; then its own id is the correlation id.
     if (!events.some(({ metadata }) => metadata.commandId === correlationId)) {
       const first = yield* driver.event(correlationId)
@@ -168,6 +158,27 @@ export const of = Effect.fn("Causation.of")(
     })
   }
 )
+
+/** Reads the events of a correlation id, at least `enough` if there are so many. */
+const eventsOf = Effect.fnUntraced(function*(
+  driver: EventStoreDriver,
+  correlationId: string,
+  pageSize: number,
+  enough: number
+): Effect.fn.Return<Array<EncodedEvent>, EventStoreError> {
+  const events: Array<EncodedEvent> = []
+  for (let limit = pageSize, after = Position.start;;) {
+    const head = yield* driver.head
+    const page = yield* driver.readCorrelation({ correlationId, after, limit })
+    // Above the high-water mark events may still appear between those of a page. They are read again, with the next page, in one statement.
+    const isLast = page.length < limit || events.length + page.length >= enough && page.at(-1)!.position <= head
+    for (const event of page) if (isLast || event.position <= head) events.push(event)
+    if (isLast) return events
+    const next = events.at(-1)?.position ?? after
+    if (next === after) limit *= 2
+    after = next
+  }
+})
 
 const correlationOf = ({ id, metadata }: EncodedEvent): string => metadata.correlationId ?? id
 

@@ -9,7 +9,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
-import { type LoadOptions, loadReadOnly } from "../aggregate/AggregateLoader.ts"
+import { isHandling, type LoadOptions, loadReadOnly } from "../aggregate/AggregateLoader.ts"
 import type { Loaded } from "../aggregate/AggregateState.ts"
 import * as AggregateStream from "../aggregate/AggregateStream.ts"
 import type * as Command from "../command/Command.ts"
@@ -130,7 +130,8 @@ export const stateAt = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   id: string,
   asOf: AsOf.AsOf,
-  options?: Parameters<typeof loadReadOnly>[3]
+  // Another decider may have another `evolve`, so the snapshots of the program are not its own.
+  options: Parameters<typeof loadReadOnly>[3] = { snapshots: isHandling(decider) }
 ): Effect.Effect<Loaded<State>, AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.gen(function*() {
     const { driver } = (yield* EventStore.EventStore)[internals]
@@ -169,7 +170,7 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
     }
     const start = after === 0
       ? { state: decider.initial, version: after }
-      : yield* loadReadOnly(decider, id, { ...loadOptions(asOf), atVersion: after })
+      : yield* loadReadOnly(decider, id, { ...loadOptions(asOf), atVersion: after }, { snapshots: isHandling(decider) })
     if (start.version < after) return Stream.empty
     const codec = EventCodec.make(decider.aggregate.events)
     let { state } = start

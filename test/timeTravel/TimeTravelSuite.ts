@@ -454,7 +454,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     }
   }),
 
-  test("neither reads nor writes snapshots for a what-if", function*() {
+  test("neither reads nor writes snapshots for another decider", function*() {
     const { driver, snapshots } = (yield* EventStore.EventStore)[internals]
     const { fingerprint } = SnapshottingDecider.stateSnapshots!
     equal(ChangedEvolveDecider.stateSnapshots!.fingerprint, fingerprint, "both have the same fingerprint")
@@ -477,9 +477,12 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
           asOf
         )
         equal(result.before.inside, 10, "folded by the changed evolve")
+        equal((yield* TimeTravel.aggregate(ChangedEvolveDecider, one, asOf)).state.inside, 10, "without a snapshot")
       }
-      equal((yield* TimeTravel.aggregate(ChangedEvolveDecider, safe, asOf)).state.inside, 10, "without a snapshot")
     }
+    const after = Version.make(5)
+    const [step] = yield* Stream.runCollect(TimeTravel.history(ChangedEvolveDecider, kept, AsOf.now, { after }))
+    equal(step?.state.inside, 10, "a history that begins at a version")
     yield* snapshots.settled
     equal(yield* driver.snapshots.read(ofSafe), Option.none(), "no snapshot was written")
   }),
