@@ -188,11 +188,13 @@ const definitions: ReadonlyArray<Case<Stores>> = [
   test("the partitions of a tag hold the events with their keys, and count them", function*() {
     const { append, type } = fixture({ partitions: 1 })
     const { driver } = (yield* EventStore.EventStore)[internals]
+    // A page examines a limited number of positions, and other cases have written many.
+    const after = yield* driver.head
     for (const n of upTo(30)) {
       const courses = n % 5 === 0 ? [] : [`c${n % 7}`, `ä€😀${n}`].slice(0, 1 + n % 2)
       yield* append(n, courses)
     }
-    const page = { after: Position.start, limit: 500, types: [type] }
+    const page = { after, limit: 500, types: [type] }
     const all = (yield* driver.readAll(page)).events
     for (const tag of [undefined, "course"]) {
       for (const index of [0, 1, 2]) {
@@ -201,7 +203,7 @@ const definitions: ReadonlyArray<Case<Stores>> = [
         const expected = all.filter((event) => partitionKeys(event, tag).some((key) => partitionOf(key, 3) === index))
         equal(events.map(({ position }) => position), expected.map(({ position }) => position), `partition ${index}`)
         isAbove(events.length, 0, "the events of a partition")
-        const lag = yield* driver.lag({ after: Position.start, to: head, limit: 500, types: [type], partition })
+        const lag = yield* driver.lag({ after, to: head, limit: 500, types: [type], partition })
         equal(lag.events, expected.length, `the lag of partition ${index}`)
       }
     }
