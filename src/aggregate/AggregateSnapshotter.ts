@@ -104,7 +104,7 @@ export const make = <State>(
     if (erasures === undefined) return store[internals].snapshots.write(name, taken, unusable)
     const isValid = Effect.map(store[internals].keys.erasures, (now) => now === erasures)
     const snapshot = Effect.flatMap(isValid, (valid) => valid ? taken : Effect.succeedNone)
-    // An erasure drops snapshots after `maxAge`, so whoever looks for erasures after a drop finds it; a write that began before is rejected.
+    // An erasure drops snapshots after `maxAge`, so a check for erasures after the drop finds it. A write that began before the drop is rejected.
     return store[internals].snapshots.write(name, snapshot, unusable, true)
   }
 

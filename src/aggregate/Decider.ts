@@ -143,8 +143,8 @@ export const evolveWith = <State, E extends Event.Tagged>(
 }
 
 /**
- * Returns `evolve` with its states frozen, because commands share them. In production only the last one of a load or an append is, by the loader. An error that it throws names the aggregate
- * and the event, and quotes no personal data.
+ * Returns `evolve` with its states frozen, because commands share them. In production only the loader freezes a state: the last one of a load or
+ * an append. An error that `evolve` throws names the aggregate and the event, and quotes no personal data.
  *
  * @since 0.1.0
  * @category combinators
@@ -160,7 +160,7 @@ export const guardEvolve = <State, E extends Event.Tagged>(
   )
 
 /**
- * Returns `decide` with errors that name the aggregate and the command, and quote no personal data. The states that it is given are frozen.
+ * Returns `decide` with errors that name the aggregate and the command, and quote no personal data. It freezes the states before it calls `decide`.
  *
  * @since 0.1.0
  * @category combinators

@@ -1,6 +1,6 @@
 /**
  * The handlers of commands and queries that are built in this program. Layers that are merged overwrite each other's services without an error, so
- * two handlers of one command or query are found here.
+ * the registry finds two handlers of one command or query.
  *
  * @since 0.1.0
  */
@@ -54,7 +54,7 @@ const twoHandlers = (rpc: InProcessRpc.AnyRpc, one: Owner, other: Owner): string
   `evsrc: "${rpc._tag}" has two handlers, ${one.name} and ${other.name}, of which only one would be called; leave one out, or `
   + "rename one of the two definitions"
 
-/** What reads an event by its name reads the events of both. */
+/** A consumer or a model that selects an event by its name reads the events of both owners. */
 const twoEvents = (one: Owner, other: Owner): string | undefined => {
   if (one.writes === undefined || other.writes === undefined || one.writes.store !== other.writes.store) {
     return undefined

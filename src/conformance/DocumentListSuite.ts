@@ -128,7 +128,7 @@ const reindexing: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* tagOf, "listed", "without the document that lacked it")
   }),
 
-  test("a list by a field of another type fails until reindex has read the stored values by it", function*() {
+  test("a list by a field of another type fails until reindex has read the documents", function*() {
     const store = yield* ProjectionStore
     const driver = store[internals].driver
     const name = unique("prices")

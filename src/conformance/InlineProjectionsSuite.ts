@@ -127,7 +127,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("records a gap where an append changes documents by an event that the projection does not read", function*() {
+  test("records a gap when an append folds an event that the projection does not read", function*() {
     for (const keeps of ["documents", "handlers"] as const) {
       for (
         const [options, types] of [[{}, ["Calibrated"]], [{}, ["Weighed", "Calibrated"]], [{ tags: ["a:b"] }, [
@@ -145,7 +145,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
-  test("rejects an append that runs an inline projection which is not registered, or is one of another kind", function*() {
+  test("rejects an append with an unregistered inline projection or one of another kind", function*() {
     const { inlineProjections, streamStatus } = yield* driver
     const [handlers, documents, retired] = [
       yield* register({ keeps: "handlers" }),

@@ -231,7 +231,7 @@ const handledBefore: Handled = { failed: undefined, isStopping: false }
 
 const alwaysHeld: PartitionLease.PartitionLease = { status: () => "held" }
 
-/** How often a handler that waits for the lease to be renewed looks. */
+/** The pause between two looks at an expired lease, before the next handler begins. */
 const leaseInterval = Duration.millis(20)
 
 const untried: Handled = { failed: "untried", isStopping: true }

@@ -114,8 +114,8 @@ export interface Progress {
 }
 
 /**
- * What was read for a partition until a change, and how far it was then: its events up to the position were processed by code with these reads, except
- * for those that waited for a parked key.
+ * What the code of a partition read until a change, and the checkpoint at the change. Code with these reads processed the events up to the checkpoint,
+ * except for those that waited for a parked key.
  *
  * @since 0.1.0
  * @category models
@@ -210,8 +210,8 @@ export interface CheckpointDriver {
   ) => Effect.Effect<Option.Option<DeliveryState>, EventStoreError>
 
   /**
-   * Adds events behind the checkpoint to the delivery log, within the transaction that applies them. Each segment has one event. Those before the
-   * begin of the delivery log do not belong to it.
+   * Adds events behind the checkpoint to the delivery log, within the transaction that applies them. Each segment has one event. Events up to
+   * `deliveryFrom` are left out.
    */
   readonly recordLateDelivery: (
     generation: string,

@@ -86,11 +86,11 @@ export interface Options<in out Events extends Event.Any = Event.Any> {
    * What happens when this code reads events that earlier code under the same version did not, and the log has such events at or below the
    * checkpoint: of a type that is handled now and was ignored or not in the set, or outside the earlier `where`.
    *
-   * - `"refuse"`, the default: the consumer does not start, and its worker is `stuck`; `Projector.layerInline` fails
+   * - `"reject"`, the default: the consumer does not start, and its worker is `stuck`; `Projector.layerInline` fails
    * - `"pass"`: it continues from its checkpoint, and never handles these earlier events. Only for subscriptions and for projections with
    *   handlers; documents would lack the events.
    */
-  readonly earlierEvents?: "refuse" | "pass" | undefined
+  readonly earlierEvents?: "reject" | "pass" | undefined
   /** 1 by default. Raise it when the meaning of the consumer changes: a new version is a new consumer, which starts with the first event. */
   readonly version?: number | undefined
 }
@@ -121,7 +121,7 @@ export interface Consumer<out Name extends string = string, out Events extends E
   readonly onFailure: "park" | "stop"
   readonly unknownTypes: "pass" | "stop"
   readonly ignoreTypes: ReadonlyArray<string>
-  readonly earlierEvents: "refuse" | "pass"
+  readonly earlierEvents: "reject" | "pass"
   /** Where a consumer without a checkpoint starts. */
   readonly from: From
   /** When the documents of a projection are updated; undefined for a subscription, which is asynchronous. */

@@ -38,7 +38,7 @@ export const make = <const Name extends string, Events extends Event.Any>(
   options: Consumer.Options<Events> & Pick<Consumer.Consumer, "lifecycle">
 ): Consumer.Consumer<Name, Events> => {
   const {
-    earlierEvents = "refuse",
+    earlierEvents = "reject",
     ignoreTypes = [],
     onFailure = "park",
     partitions = 1,

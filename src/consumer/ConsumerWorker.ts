@@ -118,10 +118,10 @@ interface Worker {
   readonly running: Map<number, Running>
   readonly outages: OutageLog.OutageLog
   readonly logs: PartitionProcessor.ProcessorLogs
-  /** Whether the consumer has been found not to wait for an earlier version. */
+  /** Whether the worker knows that the consumer need not wait for an earlier version. */
   hasStarted: boolean
   state: WorkerState.WorkerState
-  /** Until then its leases hold, by the monotonic clock, in milliseconds. */
+  /** When its leases end, by the monotonic clock, in milliseconds. */
   leasedUntil: number
 }
 
@@ -436,7 +436,7 @@ const settleReads = Effect.fnUntraced(function*(
   return isChanged ? yield* heartbeat(worker, renewOnly) : claimed
 })
 
-/** Returns whether the consumer need not wait for an earlier version, from which it continues, to give back its partitions. */
+/** Returns whether the consumer can start: it continues from no earlier version, or that version has given back its partitions. */
 const hasStarted = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<boolean, EventStoreError> {
   const { owner, processor: { consumer }, settings: { lease }, store } = worker
   const { from, id, partitionBy, partitions } = consumer

@@ -42,8 +42,8 @@ export const elapsed = (timeout: Duration.Duration): Effect.Effect<void> =>
   })
 
 /**
- * Runs a handler in an uninterruptible region, of which `restore` makes a part interruptible. An interruption gives the handler the timeout to end,
- * as it is by then; and interrupts it, too, after that.
+ * Runs a handler in an uninterruptible region, of which `restore` makes a part interruptible. After an interruption the handler has the timeout, as it
+ * is at that moment, to end. Then it is interrupted too.
  *
  * @since 0.1.0
  * @category combinators

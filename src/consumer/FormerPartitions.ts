@@ -1,6 +1,6 @@
 /**
- * The partitions that a consumer had before their number changed. The new ones start at the lowest checkpoint of before, and leave out what was
- * processed of each key.
+ * The partitions that a consumer had before their number or its version changed. The new ones start at the lowest of their checkpoints, and leave out
+ * the events that the former ones have processed of each key.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,7 @@ import * as ConsumerKey from "./ConsumerKey.ts"
 export interface FormerPartitions {
   /** What they were divided by, in its stored form. */
   readonly partitionedBy: string
-  /** The checkpoint of each partition. Their number is that of the partitions. */
+  /** The checkpoint of each partition, in the order of the partitions. */
   readonly positions: ReadonlyArray<Position.Position>
 }
 
@@ -53,7 +53,7 @@ const words: Readonly<Record<RepartitionObstacle, string>> = {
 export const describe = (obstacle: RepartitionObstacle): string => words[obstacle]
 
 /**
- * Returns what became of a consumer from which another version has continued.
+ * Returns the text for the status of a consumer from which another version has continued.
  *
  * @since 0.1.0
  * @category accessors
@@ -102,15 +102,15 @@ export const reachedBy = (
     return Position.max(most, others.reduce((least, one) => one < least ? one : least, first))
   }, Position.start)
 
-/** Another key is the stream or a tag: by document, the keys are known to the projection only. */
+/** Under another `partitionBy`, the former keys are the stream or the tags. By document, only the projection knows the keys. */
 const formerKeys = (by: string, event: Pick<EncodedEvent, "stream" | "tags">): ReadonlyArray<string> => {
   const parsed = ConsumerKey.parse(by)
   return partitionKeys(event, typeof parsed === "string" ? undefined : parsed.tag)
 }
 
 /**
- * Returns whether the former partitions have processed an event under a key: applied it, skipped it or parked its key; one of unknown key if all
- * have.
+ * Returns whether the former partitions have processed an event under a key: applied it, skipped it or parked its key. An event of unknown key counts
+ * as processed if all of them have passed it.
  *
  * @since 0.1.0
  * @category guards

@@ -67,7 +67,7 @@ export interface Claim {
   /** The number of partitions of the generation. The worker works on these, whatever the consumer's definition says. */
   readonly partitions: number
   /**
-   * What changes; nothing is assigned meanwhile.
+   * The change for which no partition is assigned at the moment; undefined if there is none.
    *
    * - `drain`: the worker is to give its partitions back, because another version is to continue, or the number of partitions is to change
    * - `repartition`: no partition is leased, and no worker has a definition with their number: the worker may call `repartition`
@@ -110,8 +110,8 @@ export interface ReadsChange {
  * The result of a `ReadsChange`.
  *
  * - `changed`: the reads are changed
- * - `unchanged`: nothing was written, because the epoch, the checkpoint or the reads are others by now, or the partition is leased and `takesOver` is false
- * - `freed`: nothing was written, because one of `waiting` is freed by now, or parked at another event
+ * - `unchanged`: nothing was written, because the epoch, the checkpoint or the reads have changed, or the partition is leased and `takesOver` is false
+ * - `freed`: nothing was written, because one of `waiting` is free, or is parked at another event
  *
  * @since 0.1.0
  * @category models
@@ -179,14 +179,14 @@ export interface LeaseDriver {
 
   /**
    * Divides the keys of a generation by another number of partitions. Each starts at the lowest checkpoint, with the former partitions, so that no event
-   * is processed again. Parked keys come to their new partitions, and the delivery log begins again. Returns false with nothing changed when the
-   * generation has another number by now, a partition is leased, or there is an obstacle.
+   * is processed again. Parked keys move to their new partitions, and the delivery log begins again. Returns false, and changes nothing, when the
+   * generation does not have `from` partitions any more, a partition is leased, or there is an obstacle.
    */
   readonly repartition: (change: Repartition) => Effect.Effect<boolean, EventStoreError>
 
   /**
    * Lets a consumer without checkpoints continue from those of another version. Each partition starts at the lowest, with the former partitions, so that
-   * no event is processed again. Parked keys come along. Nothing of the other version can be claimed from then on.
+   * no event is processed again. Copies of the parked keys belong to them. From then on no partition of the other version can be claimed.
    */
   readonly continueVersion: (continuation: Continuation) => Effect.Effect<Continued, EventStoreError>
 

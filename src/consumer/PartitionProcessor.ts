@@ -440,7 +440,7 @@ const handleRequests = Effect.fnUntraced(function*(
   return done
 })
 
-/** Says, while requests for parked keys are being carried out, how many were. */
+/** Returns the `detail` of the status while requests for parked keys are being carried out. */
 const freeingOf = ({ carried: { failed, freed } }: Partition): string | undefined =>
   freed + failed === 0
     ? undefined

@@ -127,7 +127,7 @@ const requireNoneLost = Effect.fnUntraced(function*(
   const upTo = Position.max(position, FormerPartitions.reached(former))
   if (upTo === Position.start) return new Map()
   if (stored.keeps !== reads.keeps) {
-    return yield* refused(
+    return yield* rejected(
       `${generation} ${keeps(stored)} up to position ${position}, but ${
         keeps(reads)
       } in this program; raise its version`
@@ -139,10 +139,10 @@ const requireNoneLost = Effect.fnUntraced(function*(
     partition: ConsumerKey.partitionFilter(consumer.partitionBy, partition, partitions),
     isApplied: isApplied(store, consumer, progress, found)
   }
-  if (consumer.earlierEvents === "refuse") {
+  if (consumer.earlierEvents === "reject") {
     const passed = yield* find(log, reads, stored, range)
     if (passed !== undefined) {
-      return yield* refused(
+      return yield* rejected(
         `${generation} cannot continue after position ${position}: this program reads events that the program which brought it there did not `
           + `read, ${describe(passed)}; ${remedy(reads)}`
       )
@@ -150,7 +150,7 @@ const requireNoneLost = Effect.fnUntraced(function*(
   }
   const left = reads.keeps === "documents" ? yield* find(log, stored, reads, range) : undefined
   if (left !== undefined) {
-    return yield* refused(
+    return yield* rejected(
       `${generation} cannot continue after position ${position}: its documents contain events that this program does not read, `
         + `${describe(left)}; ${remedy(reads)}`
     )
@@ -158,7 +158,7 @@ const requireNoneLost = Effect.fnUntraced(function*(
   return new Map(Array.from(found).flatMap(([key, parked]) => parked === undefined ? [] : [[key, parked] as const]))
 })
 
-const refused = (message: string): Effect.Effect<never, EventStoreError> =>
+const rejected = (message: string): Effect.Effect<never, EventStoreError> =>
   Effect.fail(storeError(new StoreMisconfigured({ message, cause: undefined })))
 
 const keeps = (reads: ConsumerReads.ConsumerReads): string =>

@@ -1,5 +1,5 @@
 /**
- * Which code decided over each event of a partition, where the code of later releases reads other events: what the code read that processed the event.
+ * What the code of a partition read when it processed each event. Releases of one version may read different events.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import * as ConsumerReads from "./ConsumerReads.ts"
 export interface ReadsInForce {
   /** Selects every event that was read at some time. */
   readonly filter: EventFilter.TypeFilter
-  /** Whether the code that processed an event reads it, or if it waits, the code of now. */
+  /** Returns whether the code that processed an event reads it. For an event that waits, the current code counts. */
   readonly isRead: (delivery: ConsumerKey.Delivery) => boolean
 }
 

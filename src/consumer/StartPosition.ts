@@ -17,7 +17,7 @@ import type { Continued } from "./LeaseDriver.ts"
 type Log = Pick<EventStoreDriver, "eventIds" | "head" | "positionSince">
 
 /**
- * Returns a position as a checkpoint. Fails with `InvalidRequest` when the log has no event there, or may still get one below it.
+ * Returns a position as a checkpoint. Fails with `InvalidRequest` when the log has no event there, or the position is above the high-water mark.
  *
  * @since 0.1.0
  * @category accessors
@@ -41,7 +41,7 @@ export const at = Effect.fnUntraced(function*(
   return LogPosition.make(position, eventId)
 })
 
-/** So many positions are looked up to find the event before one. Without one there, the checkpoint has no id until it moves. */
+/** The number of positions that are looked up to find the event before a position. Without such an event, the checkpoint has no id until it moves. */
 const positionsBefore = 100
 
 /**

@@ -34,7 +34,7 @@ interface Shared {
   readonly seen: { readonly position: Position.Position; readonly head: Position.Position }
   /** The position of the last committed event, as of the last claim that could read it. */
   readonly last: Position.Position
-  /** Whether, at the last claim, readers had not reached the event that was the last committed one at the claim before. */
+  /** Whether readers, at the last claim, had not reached the event that was the last committed one at the claim before. */
   readonly isHeldBack: boolean
   /** For how long the next yield lasts. It only grows: a process that met one event of newer code will meet others. */
   readonly yieldFor: Duration.Duration
@@ -275,7 +275,7 @@ export const statusOf = (
 }
 
 /**
- * Returns the text that readers do not get to the last committed event.
+ * Returns the `detail` of the status of a consumer whose readers a transaction holds back.
  *
  * @since 0.1.0
  * @category accessors

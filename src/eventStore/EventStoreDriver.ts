@@ -331,7 +331,7 @@ export interface LockHolder
 {
   /** When its current or last statement began; undefined when this program's role may not see it. */
   readonly querySince: DateTime.Utc | undefined
-  /** What it holds, in words. */
+  /** A phrase for each lock that it holds. */
   readonly locks: ReadonlyArray<string>
   /** The number of sessions that wait for it. */
   readonly waiting: number
@@ -389,7 +389,7 @@ export interface EventType {
   /** The position of the first of them. */
   readonly first: Position
   readonly events: number
-  /** How many of them have which schema version. */
+  /** The number of the events of each schema version. */
   readonly versions: ReadonlyArray<EventTypeVersion>
 }
 

@@ -42,9 +42,9 @@ export interface RegisteredInlineProjection extends InlineProjection {
 }
 
 /**
- * Returns what an append names when it runs an inline projection on a new event of a type. It differs for a definition that does something else with
- * such an event: an append of an older program does not stand for one with the registered definition. A new event has the current version, so
- * what earlier versions decode to does not matter.
+ * Returns the claim of an append: the text by which it names an inline projection that it runs on a new event of a type. A definition that does
+ * something else with such an event has another claim, so an append of an older program does not count as one with the registered definition. A new
+ * event has the current version, so what earlier versions decode to does not matter.
  *
  * @since 0.1.0
  * @category accessors

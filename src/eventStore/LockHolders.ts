@@ -1,5 +1,5 @@
 /**
- * Says which transaction holds a lock, and how to end it.
+ * The texts that name a transaction that holds a lock, and say how to end it.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import type { EventStoreDriver, InFlightAppend, LockHolder } from "./EventStoreDriver.ts"
 
 /**
- * What is known of the transactions that hold locks, and when.
+ * The transactions that hold locks, and the time at which they did.
  *
  * @since 0.1.0
  * @category models

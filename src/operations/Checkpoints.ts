@@ -47,8 +47,8 @@ const keysInPage = 1_000
  * **Gotchas**
  *
  * Events after `to` that the consumer has handled before are handled again, under the same ids. Effects of lost events are not undone. The
- * delivery log begins again at `to`, and streams that are parked at a later event, or at a lost one, are parked no more. Earlier events do not keep the
- * code of this definition from continuing there. Code that reads other events is refused for those up to the checkpoint, as without a reset.
+ * delivery log begins again at `to`, and streams that are parked at a later event, or at a lost one, are parked no more. Earlier events do not prevent the
+ * code of this definition from continuing there. Code that reads other events is rejected if the log has such events up to the checkpoint, as without a reset.
  *
  * @since 0.1.0
  * @category combinators

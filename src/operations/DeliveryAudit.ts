@@ -48,7 +48,7 @@ export interface PartitionAudit {
   readonly partition: number
   /**
    * Events up to this position are not compared: where a subscription `from` `"now"` began, the position to which the checkpoint was reset, or the
-   * lowest checkpoint when the number of partitions changed; 0 if none of these. Of that change on, events that waited for a parked key are compared.
+   * lowest checkpoint when the number of partitions changed; 0 if none of these. After such a change, earlier events that waited for a parked key are compared too.
    */
   readonly after: Position.Position
   /** The checkpoint. Later events are not compared. */
@@ -90,8 +90,8 @@ export interface Audit {
  * **Details**
  *
  * Reads the log page by page, once per partition. When the count and the digest of all applied events match, the audit ends there. Otherwise
- * it reads the log again, next to the segments of the delivery log, and names the faults as far as the segments tell them apart. Each event is
- * expected if the code read it that processed it: a release may read other events than the release before it.
+ * it reads the log again, next to the segments of the delivery log, and names the faults as exactly as the segments allow. It expects an event if the
+ * code that processed it reads it: a release may read other events than the release before it.
  *
  * **Gotchas**
  *

@@ -1,5 +1,5 @@
 /**
- * Logs when the health of a consumer, or of the log, changes for longer.
+ * Writes lines to the program's log about consumers, or an event log, that have not been green for a time.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as HealthStatus from "./HealthStatus.ts"
 
 /**
- * What has a health: a consumer, or the log.
+ * A consumer, or the event log, with its health.
  *
  * @since 0.1.0
  * @category models
@@ -19,7 +19,7 @@ export interface Part extends HealthStatus.Assessment {
 }
 
 /**
- * A log of changes.
+ * A writer of lines about changes of health.
  *
  * @since 0.1.0
  * @category models
@@ -29,11 +29,11 @@ export interface HealthLog {
   readonly report: (parts: ReadonlyArray<Part>) => Effect.Effect<void>
 }
 
-/** A line has at most so many reasons. */
+/** The maximum number of reasons in a line. */
 const maxReasons = 3
 
 /**
- * Returns a log. A part that is not green is logged when it has not been for so many seconds, and again when yellow turns red.
+ * Returns a `HealthLog`. It writes a line when a part has not been green for `delay` seconds, when yellow turns red, and when it is green again.
  *
  * @since 0.1.0
  * @category constructors

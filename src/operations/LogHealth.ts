@@ -137,7 +137,7 @@ const problemsOfAppends = (
   ].filter((problem) => problem.seconds > maxWait)
 }
 
-/** At most so many holders of locks are named. */
+/** The maximum number of lock holders that the reasons name. */
 const maxHolders = 3
 
 /** Transactions that have held a lock for long, and others wait for it. Waits have short deadlines, so the age of the transaction counts. */

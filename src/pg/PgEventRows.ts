@@ -81,7 +81,7 @@ const parsed = (text: string): Schema.Json | undefined => {
 
 /**
  * Returns the event of a row. The constraints of the table and `append` guarantee the brands and JSON types. Validating them again for
- * every row would double the cost of a read. Only what would stop a reader is checked, because somebody may have changed a row by hand.
+ * every row would double the cost of a read. Only what would stop a reader is checked, because an operator may have changed a row by hand.
  *
  * @since 0.1.0
  * @category accessors

@@ -22,10 +22,10 @@ interface HolderRow {
   readonly waiting_since: Date | null
 }
 
-/** A transaction that is younger, and for which nobody waits, is not listed. */
+/** A younger transaction is listed only if a session waits for it. */
 const minAge = "1 second"
 
-/** So many waiting sessions are looked at. */
+/** The maximum number of waiting sessions that are examined. */
 const maxWaiting = 100
 
 /**

@@ -81,7 +81,7 @@ export const registerHandlers = Effect.fnUntraced(function*(
     if (ConsumerReads.isWithin(reads, stored)) return yield* inlineProjections.register({ ...found, isRequired })
     const passed = projection.earlierEvents === "pass" ? undefined : yield* InlineReads.findBeyond(log, reads, stored)
     if (passed !== undefined) {
-      return yield* refused(
+      return yield* rejected(
         `Inline projection "${id}" reads events that programs with its earlier definition did not handle, ${
           InlineReads.describe(passed)
         }; raise its version, or correct its tables and call Projector.closeInlineGap, or continue without these events by `
@@ -112,7 +112,7 @@ const together = (
     }
     : reads
 
-const refused = (message: string): Effect.Effect<never, EventStoreError> =>
+const rejected = (message: string): Effect.Effect<never, EventStoreError> =>
   Effect.fail(storeError(new StoreMisconfigured({ message, cause: undefined })))
 
 /**
@@ -128,7 +128,7 @@ export const requireSameKind = (
 ): Effect.Effect<void, EventStoreError> =>
   stored.keeps === reads.keeps
     ? Effect.void
-    : refused(
+    : rejected(
       `Inline projection "${id}" cannot change its kind: ${
         InlineReads.difference(stored, reads)
       }; raise its version, or call `
@@ -147,7 +147,7 @@ const requireNoCheckpoints = Effect.fnUntraced(function*(
   yield* documents.activeGeneration(id)
   const generations = yield* documents.generations(id)
   if (generations.every(({ status }) => status === "discarded")) return
-  return yield* refused(
+  return yield* rejected(
     `Projection "${id}" has checkpoints, because it has run in the background, so it cannot become inline; raise its version`
   )
 })

@@ -14,7 +14,7 @@ import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import type { InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 
 /**
- * Returns what the log is to know of an inline projection.
+ * Returns the registration of an inline projection.
  *
  * @since 0.1.0
  * @category constructors
@@ -85,7 +85,7 @@ const namesOf = (types: ReadonlyArray<string>): string =>
 
 const pageSize = 500
 
-/** So many events are read to find one that only one definition reads. */
+/** The maximum number of events that are read to find one that only one definition reads. */
 const maxEvents = 10_000
 
 /**

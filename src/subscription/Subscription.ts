@@ -200,7 +200,7 @@ export const layer = <const S extends Any>(
     })
   ).pipe(Layer.provide(ConsumerRegistry.layer))
 
-/** Sees to it that a subscription which has never run starts where its `from` says. */
+/** Moves the checkpoints of a subscription that has never run to where its `from` says. */
 const prepare = Effect.fnUntraced(function*(
   subscription: Any
 ): Effect.fn.Return<void, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore> {

@@ -445,7 +445,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     equal(yield* Ref.get(sent), [], "what was sent")
   }),
 
-  test("code that is refused does not keep other code from its partitions", function*() {
+  test("code that is rejected does not keep other code from its partitions", function*() {
     const name = uniqueName()
     const [before, after] = [
       stock(name, { takes: false, partitions: 4, partitionBy: "stream" }),
@@ -462,7 +462,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     equal((yield* old)[0]?.partitions, 4, "the partitions that the old code has")
   }),
 
-  test("an event of a new type is applied or refused while both codes run", function*() {
+  test("an event of a new type is applied or rejected while both releases run", function*() {
     for (let round = 0; round < 5; round++) {
       const name = uniqueName()
       const [before, after] = [stock(name, { takes: false }), stock(name)]
@@ -537,7 +537,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
 ]
 
 const races: ReadonlyArray<Case<Stores>> = [
-  test("what is read for a partition changes only if the compared keys are parked as before", function*() {
+  test("the reads of a partition change only if the compared keys are still parked", function*() {
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const id = `${uniqueName()}@1`
     const owner = { consumer: id, owner: "old", partitions: 1, partitionedBy: "stream", reads: "less" }
@@ -636,7 +636,7 @@ const races: ReadonlyArray<Case<Stores>> = [
     })
   ),
 
-  test("code that reads more takes over while older code frees keys, and no event is lost", function*() {
+  test("code that reads more takes over while keys are freed, and no event is lost", function*() {
     for (let round = 0; round < 4; round++) {
       const name = uniqueName()
       const [old, newer] = [yield* failingMails(name, false), yield* failingMails(name, true)]
@@ -725,7 +725,7 @@ const audits: ReadonlyArray<Case<Stores>> = [
   }),
 
   ...[true, false].map((isNewerFirst) =>
-    test(`an audit expects what waited for a key of the code that freed it; newer first: ${isNewerFirst}`, function*() {
+    test(`an event that waited counts by the code that freed its key; newer first: ${isNewerFirst}`, function*() {
       const name = uniqueName()
       const [older, newer] = [yield* failingMails(name, false), yield* failingMails(name, true)]
       const [first, then] = isNewerFirst ? [newer, older] : [older, newer]
@@ -775,7 +775,7 @@ const audits: ReadonlyArray<Case<Stores>> = [
     equal((yield* Ref.get(sent)).length, 4 + 2 + 2 + 4 + 2, "the handled events")
   }),
 
-  test("an audit begins where the checkpoint was reset to, also if a key is parked before", function*() {
+  test("an audit begins where the checkpoint was reset to, also with a parked key", function*() {
     const name = uniqueName()
     const { repair, subscription } = yield* failingMails(name, true)
     yield* append(`${name}-1`, added(1), added(2))

@@ -68,7 +68,7 @@ it("an event that waits for a parked key at a change counts by what was read lat
   assert.isTrue(isRead(now, earlier, 8n, "A", "Order-2"), "another key")
 })
 
-it("an event of unknown key at which the partition waits at a change counts by what was read later", () => {
+it("an event of unknown key that waits at a change counts by what was read later", () => {
   const earlier = [until(readsOf(["A"]), 10n, { [ConsumerKey.unknownKey]: 10n })]
   assert.deepStrictEqual([9n, 10n].map((position) => isRead(readsOf(["B"]), earlier, position, "A")), [true, false])
 })

@@ -102,7 +102,7 @@ const definitions: ReadonlyArray<Case<Stores>> = [
     yield* assertAudit(subscription)
   }),
 
-  test("the number of partitions stays while a program with it runs, and changes after that", function*() {
+  test("the number of partitions changes once no program with the old number runs", function*() {
     const mails = fixture()
     const streams = upTo(8).map((n) => mails.streamIn([2, n % 2], [4, n % 4]))
     yield* mails.append(...streams)
@@ -268,7 +268,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
     yield* audited
   }),
 
-  test("one partition by stream with documents stays one, and says that it is to be rebuilt", function*() {
+  test("one partition by stream with documents stays one, and says why", function*() {
     const { append, awaitPosition, projection } = ConsumerKeyFixtures.fixture({ partitions: 1, partitionBy: "stream" })
     yield* Effect.provide(Effect.flatMap(append(1, ["a"]), awaitPosition), Projector.layer([projection]))
     const newer = { ...projection, partitions: 2 }
@@ -329,7 +329,7 @@ const fencing: ReadonlyArray<Case<Stores>> = [
 ]
 
 const reads: ReadonlyArray<Case<Stores>> = [
-  test("code that reads more is refused for an event that only a former partition has passed", function*() {
+  test("code that reads more is rejected for an event that a former partition has passed", function*() {
     const mails = fixture()
     const [slow, fast] = [mails.streamIn([2, 0]), mails.streamIn([2, 1])]
     const Both = Schema.TaggedUnion({ Sent: { n: Schema.Int }, Seen: { n: Schema.Int } })

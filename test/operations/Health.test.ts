@@ -161,7 +161,7 @@ describe("health", () => {
       assert.deepInclude(gauge?.state, { value: 40 })
     }).pipe(Effect.scoped, Effect.provide(stores), Effect.provideService(Metric.MetricRegistry, new Map())))
 
-  it.effect("names a transaction that holds locks: once others wait, or beside a consumer that is stalled", () =>
+  it.effect("names a transaction that holds locks if others wait or a consumer is stalled", () =>
     Effect.gen(function*() {
       const { driver: log } = (yield* EventStore.EventStore)[internals]
       yield* claim()

@@ -5,7 +5,7 @@ import type { Health } from "evsrc"
 import * as HealthLog from "../../src/operations/HealthLog.ts"
 
 describe("the log of health", () => {
-  it.effect("has a line when a part has not been green for long, when it turns red, and when it is green again", () => {
+  it.effect("has lines when a part is not green for long, turns red, and is green again", () => {
     const lines: Array<string> = []
     return Effect.gen(function*() {
       const log = HealthLog.make(10)

@@ -40,7 +40,7 @@ const storeWith = (change: (driver: ProjectionStoreDriver) => Partial<Projection
 const kinds = { stream: "stream", document: "document", tag: { tag: "document" } } as const
 
 const progress: ReadonlyArray<Case<Stores>> = [
-  test("shows in the status how many keys are free and parked again, until all requests are carried out", function*() {
+  test("shows in the status how many keys are free and parked again during requests", function*() {
     const Ticked = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
     const prefix = unique("Freed")
     let isBroken = true

@@ -109,7 +109,7 @@ const subscriptions: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap
     })
   ),
 
-  test(`a retry of many keys leaves those parked whose events the code does not read, by ${by}`, function*() {
+  test(`a retry of many keys leaves those with unread events parked, by ${by}`, function*() {
     const { append, failing, handled, newer, older } = releases(partitionBy)
     const old = older["has no such type"]
     const count = 120
@@ -223,7 +223,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(run2(before)))
   }),
 
-  test("a query after an event of unknown key fails until the event is processed or skipped", function*() {
+  test("a query after an event of unknown key waits until it is processed or skipped", function*() {
     const name = unique("totals")
     let isBroken = true
     const totals = Projection.make(name, {
@@ -260,7 +260,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(run2(totals)))
   }),
 
-  test("a retry of an event of unknown key by code that does not read its type leaves it parked", function*() {
+  test("a retry of an event of unknown key and unread type leaves it parked", function*() {
     const name = unique("totals")
     let isBroken = true
     const options = { where: { streamPrefix: name }, document: Schema.Int, partitions: 2 }

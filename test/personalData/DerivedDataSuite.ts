@@ -142,7 +142,7 @@ const ofRelease = (what: keyof typeof releases): ReadonlyArray<Case<Stores>> => 
       }).pipe(Effect.provide(Aggregate.layer(first)))
     }),
 
-    test(`a snapshot derived from ${what} does not stay if its write arrives after the erasure`, function*() {
+    test(`a snapshot derived from ${what} is not written after the erasure`, function*() {
       for (const hasEnded of [false, true]) {
         const id = unique("g")
         const { driver, keys } = (yield* EventStore.EventStore)[internals]
@@ -321,7 +321,7 @@ const unannotated: ReadonlyArray<Case<Stores>> = [
 ]
 
 const stored: ReadonlyArray<Case<Stores>> = [
-  test("a rebuild after an erasure leaves nothing derived, once it discards the former generations", function*() {
+  test("a rebuild after an erasure leaves nothing derived if it discards generations", function*() {
     const id = unique("g")
     const { old: Printed } = releases["a past version"]
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]

@@ -123,7 +123,7 @@ const parkedKeys = (consumer: Consumer.Consumer) =>
   Effect.map(parked.parkedKeys(consumer), (all) => all.map(({ key }) => key).toSorted())
 
 it.live(
-  "processes keep the order of each key in spite of kill -9 and other numbers of partitions, and park a key alone",
+  "processes keep each key in order through kill -9 and other numbers of partitions",
   () =>
     Effect.gen(function*() {
       const dice = new Dice(11)

@@ -124,7 +124,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     yield* requireOther(level(name, { names: true }), "does not read \"TankDrained\"")
   }),
 
-  test("an inline projection that ignores a type from now on is not read until it is repaired", function*() {
+  test("reads of an inline projection that now ignores a type fail until it is repaired", function*() {
     const name = uniqueName()
     const [wide, narrow] = [level(name, { drains: true, names: true }), level(name)]
     yield* release(wide, filled(5), drained(2))
@@ -142,7 +142,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     yield* requireOther(wide, "also reads \"TankDrained\"")
   }),
 
-  test("an inline projection with a narrower or another filter is not read until it is repaired", function*() {
+  test("reads of an inline projection with another filter fail until it is repaired", function*() {
     const name = uniqueName()
     const other = level(name, { names: true, where: { tags: ["name:b"] } })
     const narrow = level(name, { names: true, where: { tags: ["name:a"] } })
@@ -165,7 +165,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     equal([yield* levelOf(narrow), yield* missedFrom(narrow)], [6, undefined], "an event that it ignores")
   }),
 
-  test("a program that reads more makes the documents again after one that reads less has", function*() {
+  test("a program that reads more makes the documents of one that reads less again", function*() {
     const name = uniqueName()
     const [wide, narrow] = [level(name, { drains: true }), level(name)]
     const running = yield* start(wide, { repairInterval: "10 millis" })
@@ -179,7 +179,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     yield* requireOther(narrow, "does not read")
   }),
 
-  test("an append that folds an event which the registered definition does not read makes a gap", function*() {
+  test("an append that folds an event outside the registered definition makes a gap", function*() {
     for (const events of [[drained(3)], [filled(0), drained(3)], [named("a")]]) {
       const name = uniqueName()
       const wide = level(name, { drains: true, names: true })
@@ -196,7 +196,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     }
   }),
 
-  test("handlers and documents of one version are refused, whichever was first", function*() {
+  test("handlers and documents of one version are rejected, in either order", function*() {
     const name = uniqueName()
     const handled: Array<number> = []
     const [first, second] = [handlers(name, handled), level(name)]
@@ -218,7 +218,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     equal(yield* levelOf(level(other)), 6, "the documents go on")
   }),
 
-  test("handlers that still run after they were retired do not stand for documents of the same version", function*() {
+  test("retired handlers that still run do not count as documents of the same version", function*() {
     const name = uniqueName()
     const handled: Array<number> = []
     const running = yield* start(handlers(name, handled))
@@ -256,7 +256,7 @@ const boxes = (name: string, { packs = true, gives = true } = {}) =>
   })
 
 const splits: ReadonlyArray<Case<Stores>> = [
-  test("an inline projection that handles another part of a stored type has the earlier events", function*() {
+  test("an inline projection of another part of a stored type has the earlier events", function*() {
     const name = uniqueName()
     const sumOf = (projection: ReturnType<typeof boxes>) =>
       Effect.map(ProjectionStore.get(projection, "all"), Option.getOrUndefined)
@@ -285,7 +285,7 @@ const splits: ReadonlyArray<Case<Stores>> = [
 ]
 
 const ofHandlers: ReadonlyArray<Case<Stores>> = [
-  test("inline handlers of another type, or with a wider filter, are refused if the log has such events", function*() {
+  test("inline handlers that read more are rejected if the log has such events", function*() {
     const handled: Array<number> = []
     for (
       const [before, after, words] of [
@@ -321,7 +321,7 @@ const ofHandlers: ReadonlyArray<Case<Stores>> = [
     equal([...handled], [5, -1], "what was handled")
   }),
 
-  test("inline handlers that ignore a type from now on leave gaps of older programs visible", function*() {
+  test("inline handlers that now ignore a type leave gaps of older programs visible", function*() {
     const name = uniqueName()
     const handled: Array<number> = []
     const [old, current] = [handlers(name, handled), handlers(name, handled, { drains: true })]
@@ -341,7 +341,7 @@ const ofHandlers: ReadonlyArray<Case<Stores>> = [
 ]
 
 const retired: ReadonlyArray<Case<Stores>> = [
-  test("a program that runs a retired inline projection cannot append, and doubles no event", function*() {
+  test("a program with a retired inline projection cannot append, and repeats no event", function*() {
     const name = uniqueName()
     const inline = level(name)
     const background = Projection.make(name, {

@@ -131,7 +131,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
   }),
 
-  test("handles no further event after its lease has expired, and another worker has taken over", function*() {
+  test("handles no further event after its lease expired and another worker took over", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
     const inbox = makeInbox()
     const [begun, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]

@@ -622,7 +622,7 @@ export const timeTravel: ReadonlyArray<Case<Stores>> = [
     }
   }),
 
-  test("a sequence of what-ifs from now decides on the state and the models of one moment", function*() {
+  test("what-ifs from now decide on the state and the models of one point in time", function*() {
     const [show, guest] = [unique("show"), unique("guest")]
     const store = yield* EventStore.EventStore
     yield* store.append(SeatEvent, `Show-${show}`, [{ _tag: "ShowPlanned", show, seats: 9 }])

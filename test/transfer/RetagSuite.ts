@@ -141,7 +141,7 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
       })
     ),
     test(
-      "a copy is brought up to date by another export, and by no export without the tags",
+      "another export with the tags brings a copy up to date; one without is rejected",
       Effect.gen(function*() {
         yield* fill
         const early = yield* linesOf({ retag: Second })
@@ -163,7 +163,7 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
       })
     ),
     test(
-      "an export ends with an error at an event whose tags it cannot tell",
+      "an export ends with an error at an event that cannot have its tags",
       Effect.gen(function*() {
         const store = yield* EventStore
         yield* store.append(First, "Show-a", [{ _tag: "SeatTaken", show: "a", guest: "x".repeat(300) }])

@@ -1,5 +1,5 @@
 /**
- * Parked events that the code which is asked to retry them does not read: nothing would handle them, so such a retry fails.
+ * Retries by code that does not read the parked event. No handler would run, so such a retry fails.
  *
  * @since 0.1.0
  */
@@ -13,7 +13,7 @@ import type { Consumer } from "../Consumer.ts"
 import type { Parked } from "./ParkingDriver.ts"
 
 /**
- * A failure of an event of which only the place in the log is needed.
+ * A failure with the place of its event in the log, but not the event.
  *
  * @since 0.1.0
  * @category models
@@ -23,7 +23,7 @@ export interface FailedDelivery extends Omit<Failure, "event"> {
 }
 
 /**
- * Whether the event of a parked key is to be retried. A skip needs no code that reads the event.
+ * Returns whether the event of a parked key is to be retried. A skip needs no code that reads the event.
  *
  * @since 0.1.0
  * @category guards
@@ -31,7 +31,7 @@ export interface FailedDelivery extends Omit<Failure, "event"> {
 export const isRetried = ({ isFreeing, request }: Parked): boolean => !isFreeing && request?.action !== "skip"
 
 /**
- * Whether a consumer ignores all current events that a stored one decodes to.
+ * Returns whether a consumer ignores all current events that a stored one decodes to.
  *
  * @since 0.1.0
  * @category guards
@@ -44,7 +44,7 @@ export const isIgnored = ({ events, handles }: Consumer, event: EncodedEvent): b
 }
 
 /**
- * Returns the failure of a retry by code that does not read the parked event. It is no attempt.
+ * Returns the failure of a retry by code that does not read the parked event. It does not count as an attempt.
  *
  * @since 0.1.0
  * @category constructors

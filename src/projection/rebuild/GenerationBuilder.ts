@@ -140,7 +140,7 @@ interface Drivers {
   readonly store: ProjectionStoreDriver
 }
 
-/** How often a run discards a generation that others begin meanwhile. */
+/** The maximum number of generations of other runs that a run discards before it fails. */
 const maxDiscards = 5
 
 const beginOrResume = Effect.fnUntraced(function*(

@@ -48,7 +48,7 @@ const holder = (...statements: ReadonlyArray<string>): Fault =>
     }
   })
 
-const watermark = "(select 'evsrc.positions'::regclass::oid::integer)"
+const lowWaterMark = "(select 'evsrc.positions'::regclass::oid::integer)"
 
 const terminateSome = ({ session }: Stage) =>
   Effect.scoped(
@@ -88,11 +88,13 @@ export const faults = {
     `select 1 from evsrc.append_one(true, '${heldStream}', null, null, gen_random_uuid(), 'Ticked', 1, '{"n":0}', '{}')`
   ),
 
-  "a session holds the lock of the watermark, shared": holder(
-    `select pg_advisory_xact_lock_shared(${watermark}, 1)`
+  "a session holds the lock of the low-water mark, shared": holder(
+    `select pg_advisory_xact_lock_shared(${lowWaterMark}, 1)`
   ),
 
-  "a session holds the lock of the watermark, exclusively": holder(`select pg_advisory_xact_lock(${watermark}, 1)`),
+  "a session holds the lock of the low-water mark, exclusively": holder(
+    `select pg_advisory_xact_lock(${lowWaterMark}, 1)`
+  ),
 
   "a session holds the lock of a stream": holder(
     `select pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext('${heldStream}'))`

@@ -6,7 +6,7 @@ import { EventStore, EventStoreError, Projection, ProjectionStore, Projector, Su
 import { type PgOptions, PgStores } from "evsrc/pg"
 import { commands, CourseEvent, courseNames, Courses, emptyRoom, maxCapacity, studentNames } from "../courses.ts"
 
-/** An event with a negative number fails until it is mended: -1 in the projection with documents, -2 in the subscription. */
+/** An event with a negative number fails until the code is repaired: -1 in the projection with documents, -2 in the subscription. */
 export const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 export const tick = (n: number) => Tick.cases.Ticked.make({ n })
 

@@ -270,8 +270,8 @@ const suffer = (run: Run, stage: Stage, name: FaultName) =>
     else yield* problem(`${name}: health was not green again, but said: ${missing.join("; ")}`)
   }))
 
-/** Mends what fails, and retries until nothing is parked. */
-const mend = Effect.fnUntraced(function*(run: Run) {
+/** Repairs what fails, and retries until nothing is parked. */
+const repair = Effect.fnUntraced(function*(run: Run) {
   const { bound, problem, tell } = run
   for (const consumer of [Sums, Effects]) {
     const retried = yield* Effect.exit(
@@ -344,7 +344,7 @@ export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Retu
   // What has failed once fails later too.
   if (problems.length === 0) {
     switches.isBroken = false
-    yield* workers.tell("mended")
+    yield* workers.tell("repaired")
     yield* workers.tell("stop")
     const stopped = Effect.sync(() => workers.lines.filter((line) => line === "stopped").length >= workers.all().length)
     const all = yield* Effect.timeoutOption(
@@ -352,7 +352,7 @@ export const run = Effect.fnUntraced(function*(options: Options): Effect.fn.Retu
       run.bound * 2
     )
     if (Option.isNone(all)) yield* problem("the writers of the workers have not ended")
-    yield* asMonitor(mend(run))
+    yield* asMonitor(repair(run))
     const calls = Checks.ofWorkers(workers.lines, run.bound)
     for (const found of calls.problems) yield* problem(found)
     for (const found of yield* asMonitor(Checks.invariants([...run.outcomes, ...calls.outcomes]))) yield* problem(found)

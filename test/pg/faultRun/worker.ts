@@ -1,6 +1,6 @@
 /**
  * A process of the fault run. It runs the consumers, and appends until the test writes `stop`. It prints a line for each call: its id, what came of it
- * and how long it took. `broken` and `mended` on its standard input say whether events with a negative number fail.
+ * and how long it took. `broken` and `repaired` on its standard input say whether events with a negative number fail.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Clock, Duration, Effect, Exit, Layer, Option, Random, Redacted, Schedule } from "effect"

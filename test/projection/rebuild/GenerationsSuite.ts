@@ -109,7 +109,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     equal(yield* store.cutOver({ consumer, to: fresh, ifBehind: "cutOver" }), { _tag: "Unknown" }, "not run")
   }),
 
-  test("cuts over only if no key is parked at an event that the active generation has applied", function*() {
+  test("cuts over only if no key is parked at an event that readers have seen", function*() {
     const store = yield* driver
     type Keys = Readonly<Record<string, number>>
     const park = (generation: string, partition: number, keys: Keys) =>

@@ -76,7 +76,7 @@ export const unfinished: ReadonlyArray<Case<Stores>> = [
     includes(String(invalid), "`build` must not be empty", "an empty name")
   }),
 
-  test("an unfinished first generation is rebuilt beside by other code, and resumed by its own", function*() {
+  test("other code rebuilds beside an unfinished first generation; its own resumes it", function*() {
     const { append, projection } = counters()
     yield* append("a", 6)
     const wrong = projection({ step: 2, ...stopsAt(8) })
@@ -90,7 +90,7 @@ export const unfinished: ReadonlyArray<Case<Stores>> = [
     equal(yield* countOf(right, "a"), 6, "the document")
   }),
 
-  test("rejects a second run of unknown code while one builds, and ends a run whose generation is discarded", function*() {
+  test("rejects a run of unknown code beside another; ends one that was discarded", function*() {
     const { append, projection } = counters()
     const counts = projection()
     yield* until(counts, yield* append("a", 3)).pipe(Effect.provide(Projector.layer([counts])))
