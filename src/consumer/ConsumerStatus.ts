@@ -104,3 +104,12 @@ export const combine = (
     }, 0n)
   }
 }
+
+/**
+ * Returns the text for the status of a consumer from which another version has continued.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const continuedDetail = (successor: string): string =>
+  `${successor} has continued from its checkpoints, so it handles nothing more; remove it from the program`

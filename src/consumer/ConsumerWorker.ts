@@ -32,9 +32,8 @@ import type { ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as ConsumerReads from "./ConsumerReads.ts"
-import type { ConsumerStatus } from "./ConsumerStatus.ts"
+import { type ConsumerStatus, continuedDetail } from "./ConsumerStatus.ts"
 import * as EventInHand from "./EventInHand.ts"
-import { continuedWords } from "./FormerPartitions.ts"
 import * as GenerationId from "./GenerationId.ts"
 import type { Assignment, Claim } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./parking/ParkingRequestWakeups.ts"
@@ -382,7 +381,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     claimedAt,
     standby,
     last: yield* lastOf(worker),
-    detail: claimed.continuedBy && continuedWords(claimed.continuedBy)
+    detail: claimed.continuedBy && continuedDetail(claimed.continuedBy)
   })
   yield* publish(worker)
   yield* logHeldBack(worker)

@@ -23,45 +23,6 @@ export interface FormerPartitions {
 }
 
 /**
- * Why the number of partitions of a generation cannot change now.
- *
- * - `hash`: the server has another hash function, so it cannot tell to which partition a key belongs
- * - `waiting`: a partition waits at a parked event of unknown key
- * - `skipped`: such an event was skipped, and keys are parked since before it
- * - `documents`: one partition by stream has written documents, so the stream that feeds each of them is not known
- *
- * @since 0.1.0
- * @category models
- */
-export type RepartitionObstacle = "hash" | "waiting" | "skipped" | "documents"
-
-const words: Readonly<Record<RepartitionObstacle, string>> = {
-  hash: "this server has another hash function, so it cannot tell to which partition a key belongs; raise the version",
-  waiting: "a partition waits at a parked event of unknown key; call Parking.retry or Parking.skip with the key \"\"",
-  skipped: "keys are parked since before an event of unknown key that was skipped; retry or skip them first",
-  documents:
-    "it is not known which stream feeds each of the documents that one partition by stream has written; rebuild it "
-    + "by Rebuild.rebuild"
-}
-
-/**
- * Returns why the number cannot change, and what to do.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const describe = (obstacle: RepartitionObstacle): string => words[obstacle]
-
-/**
- * Returns the text for the status of a consumer from which another version has continued.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const continuedWords = (successor: string): string =>
-  `${successor} has continued from its checkpoints, so it handles nothing more; remove it from the program`
-
-/**
  * Returns the highest checkpoint of former partitions; 0 without any.
  *
  * @since 0.1.0

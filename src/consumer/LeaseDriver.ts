@@ -9,8 +9,9 @@ import type * as Effect from "effect/Effect"
 import type { EventStoreError } from "../core/errors.ts"
 import type { EventCount } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
-import type { FormerPartitions, RepartitionObstacle } from "./FormerPartitions.ts"
+import type { FormerPartitions } from "./FormerPartitions.ts"
 import type { Parked } from "./parking/ParkingDriver.ts"
+import type { RepartitionObstacle } from "./RepartitionObstacle.ts"
 
 /**
  * A worker's heartbeat: it renews the worker's leases and claims its share of the partitions.

@@ -12,10 +12,10 @@ import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
-import type { RepartitionObstacle } from "../consumer/FormerPartitions.ts"
-import * as FormerPartitions from "../consumer/FormerPartitions.ts"
+import { continuedDetail } from "../consumer/ConsumerStatus.ts"
 import type { ParkedCount } from "../consumer/parking/ParkingDriver.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
+import type { RepartitionObstacle } from "../consumer/RepartitionObstacle.ts"
 import * as UnknownTypes from "../consumer/UnknownTypes.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
@@ -138,7 +138,7 @@ export const of = Effect.fnUntraced(function*(
   const continuedBy = progress[0]?.continuedBy
   if (continuedBy !== undefined) {
     const position = progress.reduce((least, one) => one.position < least ? one.position : least, progress[0]!.position)
-    const reasons = [FormerPartitions.continuedWords(continuedBy)]
+    const reasons = [continuedDetail(continuedBy)]
     return withoutPartitions(consumer.id, position, unknownTypes, { status: "yellow", reasons })
   }
   const parked = yield* store.parkedCounts(generation)

@@ -10,7 +10,6 @@ import type { Consumer } from "../consumer/Consumer.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import { digestOf } from "../consumer/DeliveryLog.ts"
 import * as FormerPartitions from "../consumer/FormerPartitions.ts"
-import * as ReadsInForce from "../consumer/ReadsInForce.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
@@ -24,6 +23,7 @@ import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import { type AuditedDelivery, type AuditedEvent, type Fault, faultsOf } from "./AuditDiagnosis.ts"
 
 export type { AuditedEvent, Fault } from "./AuditDiagnosis.ts"
+import * as ReadsInForce from "./ReadsInForce.ts"
 
 /**
  * Options of an audit.

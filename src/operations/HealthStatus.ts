@@ -5,8 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
-import type { RepartitionObstacle } from "../consumer/FormerPartitions.ts"
-import * as FormerPartitions from "../consumer/FormerPartitions.ts"
+import * as RepartitionObstacle from "../consumer/RepartitionObstacle.ts"
 import type { EventsUntagged } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -68,7 +67,11 @@ export interface Signals {
   readonly stored: { readonly partitions: number; readonly partitionedBy: string } | undefined
   /** The number of partitions, where the consumer's definition has another, and why it cannot change to that. */
   readonly otherPartitions?:
-    | { readonly stored: number; readonly defined: number; readonly obstacle: RepartitionObstacle | undefined }
+    | {
+      readonly stored: number
+      readonly defined: number
+      readonly obstacle: RepartitionObstacle.RepartitionObstacle | undefined
+    }
     | undefined
   /** Whether the code that has processed the partition reads other events than the consumer's definition. */
   readonly hasOtherReads?: boolean | undefined
@@ -126,7 +129,7 @@ export const of = (signals: Signals): Assessment => {
     const { defined, obstacle, stored } = otherPartitions
     const why = obstacle === undefined
       ? `the number changes once no program with ${stored} runs any more`
-      : `the number cannot change yet: ${FormerPartitions.describe(obstacle)}`
+      : `the number cannot change yet: ${RepartitionObstacle.describe(obstacle)}`
     yellow.push(`it works with ${partitionsOf(stored)}, while this definition has ${defined}; ${why}`)
   }
   if (signals.hasOtherReads === true) {

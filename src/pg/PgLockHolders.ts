@@ -1,25 +1,35 @@
 /**
- * Which sessions hold locks of the store, and how many others wait for them.
+ * Reads which sessions hold locks of the store: appends in flight hold back readers, and other locks block sessions.
  *
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type { EventStoreError } from "../core/errors.ts"
-import type { LockHolder } from "../eventStore/EventStoreDriver.ts"
+import * as Position from "../core/Position.ts"
+import type { EventStoreDriver, InFlightAppend, LockHolder } from "../eventStore/EventStoreDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
-interface HolderRow {
+/** The session, or the prepared transaction, that holds a lock. */
+interface SessionRow {
   readonly pid: number | null
   readonly role_name: string | null
   readonly application: string | null
   readonly prepared: string | null
   readonly state: string | null
   readonly since: Date | null
+  readonly waiting_since: Date | null
+}
+
+interface InFlightRow extends SessionRow {
+  readonly read_at: Date
+  /** Null in a single row, when nothing is in flight. */
+  readonly low_water_mark: bigint | null
+}
+
+interface HolderRow extends SessionRow {
   readonly query_since: Date | null
   readonly locks: ReadonlyArray<string>
   readonly waiting: number
-  readonly waiting_since: Date | null
 }
 
 /** A younger transaction is listed only if a session waits for it. */
@@ -29,25 +39,43 @@ const minAge = "1 second"
 const maxWaiting = 100
 
 /**
- * Returns the sessions that hold locks of a schema, given by its quoted name: those for which others wait first. A program without
- * `pg_read_all_stats` does not see the age of another role's transaction, and gets those for which others wait.
+ * Makes the reader of the locks of a schema, given by its quoted name. A program without `pg_read_all_stats` does not see the age of another role's
+ * transaction, and gets only the holders for which others wait.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgStatement, schema: string): Effect.Effect<ReadonlyArray<LockHolder>, EventStoreError> =>
-  Effect.map(query<HolderRow>(statementIn(schema), []), (rows) => rows.map(holderOf))
+export const make = (query: PgStatement, schema: string): Pick<EventStoreDriver, "inFlight" | "lockHolders"> => ({
+  inFlight: Effect.map(
+    query<InFlightRow>(
+      `select clock_timestamp() as read_at, in_flight.*
+        from (values (1)) as one left join ${schema}.in_flight_appends() as in_flight on true`,
+      []
+    ),
+    (rows) => ({
+      readAt: DateTime.makeUnsafe(rows[0]!.read_at),
+      appends: rows.flatMap((row): ReadonlyArray<InFlightAppend> =>
+        row.low_water_mark === null ? [] : [{ ...sessionOf(row), lowWaterMark: Position.make(row.low_water_mark) }]
+      )
+    })
+  ),
+  lockHolders: Effect.map(query<HolderRow>(statementIn(schema), []), (rows) => rows.map(holderOf))
+})
 
 const holderOf = (row: HolderRow): LockHolder => ({
+  ...sessionOf(row),
+  querySince: instant(row.query_since),
+  locks: row.locks,
+  waiting: row.waiting
+})
+
+const sessionOf = (row: SessionRow) => ({
   pid: row.pid ?? undefined,
   role: row.role_name ?? undefined,
   application: row.application ?? undefined,
   prepared: row.prepared ?? undefined,
   state: row.state ?? undefined,
   since: instant(row.since),
-  querySince: instant(row.query_since),
-  locks: row.locks,
-  waiting: row.waiting,
   waitingSince: instant(row.waiting_since)
 })
 

@@ -15,17 +15,16 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type {
   EventStoreDriver,
   EventTypeVersion,
-  InFlightAppend,
   LogFilter,
   LogPage,
-  PageOfEvents,
-  TagIndexRow
+  PageOfEvents
 } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { queryParameters } from "./append/PgAppend.ts"
 import { columnsOf, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
 import * as PgLockHolders from "./PgLockHolders.ts"
 import type { PgStatement } from "./PgStatement.ts"
+import * as PgTagIndex from "./PgTagIndex.ts"
 
 /**
  * The part of the driver that reads events.
@@ -104,7 +103,7 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
         (rows) => rows.map(({ id }) => id ?? undefined)
       ),
     eventTypes: eventTypes(query, schema),
-    ...tagIndex(query, schema),
+    ...PgTagIndex.make(query, schema),
     positionSince: positionSince(query, schema),
     head: Effect.map(
       query<{ readonly head: bigint }>(`select ${schema}.high_water_mark() as head`, []),
@@ -114,8 +113,7 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
       query<{ readonly last: bigint | null }>(`select max(position) as last from ${schema}.log`, []),
       ([row]) => Position.make(row?.last ?? 0n)
     ),
-    inFlight: inFlight(query, schema),
-    lockHolders: PgLockHolders.make(query, schema)
+    ...PgLockHolders.make(query, schema)
   }
 }
 
@@ -251,45 +249,6 @@ const lag = (query: PgStatement, schema: string): EventStoreDriver["lag"] => {
   })
 }
 
-interface InFlightRow {
-  readonly read_at: Date
-  readonly pid: number | null
-  readonly role_name: string | null
-  readonly application: string | null
-  readonly prepared: string | null
-  readonly state: string | null
-  readonly since: Date | null
-  /** Null in a single row, when nothing is in flight. */
-  readonly low_water_mark: bigint | null
-  readonly waiting_since: Date | null
-}
-
-const inFlight = (query: PgStatement, schema: string): EventStoreDriver["inFlight"] => {
-  const instant = (date: Date | null) => date === null ? undefined : DateTime.makeUnsafe(date)
-  return Effect.map(
-    query<InFlightRow>(
-      `select clock_timestamp() as read_at, in_flight.*
-        from (values (1)) as one left join ${schema}.in_flight_appends() as in_flight on true`,
-      []
-    ),
-    (rows) => ({
-      readAt: DateTime.makeUnsafe(rows[0]!.read_at),
-      appends: rows.flatMap((row): ReadonlyArray<InFlightAppend> =>
-        row.low_water_mark === null ? [] : [{
-          pid: row.pid ?? undefined,
-          role: row.role_name ?? undefined,
-          application: row.application ?? undefined,
-          prepared: row.prepared ?? undefined,
-          state: row.state ?? undefined,
-          since: instant(row.since),
-          lowWaterMark: Position.make(row.low_water_mark),
-          waitingSince: instant(row.waiting_since)
-        }]
-      )
-    })
-  )
-}
-
 interface EventTypeRow {
   readonly counted_to: bigint
   /** Null in the single row of a log without events. */
@@ -340,51 +299,6 @@ const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["event
       )
     })
   )
-
-const firstTagIndexRow: TagIndexRow = { hash: -(2n ** 63n), position: Position.start }
-
-/** Each row of the index and each tag costs one lookup, whatever the planner estimates, because a scalar subquery is no join. */
-const tagIndex = (query: PgStatement, schema: string): Pick<EventStoreDriver, "unindexedTags" | "tagIndex"> => {
-  const unindexed = `select given.ordinal::integer as ordinal
-    from unnest($1::bigint[], $2::text[]) with ordinality as given(position, tag, ordinal)
-    where (select true from ${schema}.event_tags tagged
-      where tagged.tag_hash = hashtextextended(given.tag, 0) and tagged.position = given.position limit 1) is null
-    order by given.ordinal`
-  const page = `select tag_hash, position, is_extra from (
-      select tagged.tag_hash, tagged.position, lead(tagged.position) over (order by tagged.tag_hash, tagged.position) is null as is_last,
-          (select true from ${schema}.log event where event.position = tagged.position
-            and tagged.tag_hash in (select hashtextextended(tag, 0) from unnest(event.tags) as tag) limit 1) is null as is_extra
-        from (
-          select tag_hash, position from ${schema}.event_tags where (tag_hash, position) > ($1::bigint, $2::bigint)
-            order by tag_hash, position limit $3
-        ) as tagged
-    ) as checked where is_extra or is_last order by tag_hash, position`
-  return {
-    unindexedTags: (tags) =>
-      Effect.map(
-        query<{ readonly ordinal: number }>(unindexed, [
-          tags.map(({ position }) => position),
-          tags.map(({ tag }) => tag)
-        ]),
-        (rows) => rows.map(({ ordinal }) => tags[ordinal - 1]!)
-      ),
-    tagIndex: ({ after = firstTagIndexRow, limit }) =>
-      Effect.map(
-        query<{ readonly tag_hash: bigint; readonly position: bigint; readonly is_extra: boolean }>(page, [
-          after.hash,
-          after.position,
-          limit
-        ]),
-        (rows) => {
-          const found = rows.map(({ is_extra, position, tag_hash }) => ({
-            row: { hash: tag_hash, position: Position.make(position) },
-            isExtra: is_extra
-          }))
-          return { extra: found.flatMap(({ isExtra, row }) => isExtra ? [row] : []), last: found.at(-1)?.row }
-        }
-      )
-  }
-}
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 

@@ -5,8 +5,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { RepartitionObstacle } from "../../consumer/FormerPartitions.ts"
 import type { Claim, Continued, LeaseDriver, ReadsChanged } from "../../consumer/LeaseDriver.ts"
+import type { RepartitionObstacle } from "../../consumer/RepartitionObstacle.ts"
 import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"

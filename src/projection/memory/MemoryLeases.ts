@@ -20,6 +20,7 @@ import type {
   ReadsChanged,
   Repartition
 } from "../../consumer/LeaseDriver.ts"
+import type { RepartitionObstacle } from "../../consumer/RepartitionObstacle.ts"
 import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import { partitionOf } from "../../core/partitionHash.ts"
 import * as MemoryParking from "./MemoryParking.ts"
@@ -148,7 +149,7 @@ const isTaken = (partition: MemoryState.Partition, now: number): boolean => {
 
 const obstacleOf = (
   { documents, log, parked, partitions }: MemoryState.GenerationState
-): FormerPartitions.RepartitionObstacle | undefined => {
+): RepartitionObstacle | undefined => {
   const keys = Array.from(parked.values())
   if (keys.some(({ key }) => key === ConsumerKey.unknownKey)) return "waiting"
   const isSkipped = keys.some((one) =>

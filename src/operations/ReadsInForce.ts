@@ -3,10 +3,10 @@
  *
  * @since 0.1.0
  */
+import type { DeliveryState, EarlierReads } from "../consumer/CheckpointDriver.ts"
+import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import * as EventFilter from "../event/EventFilter.ts"
-import type { DeliveryState, EarlierReads } from "./CheckpointDriver.ts"
-import * as ConsumerKey from "./ConsumerKey.ts"
-import * as ConsumerReads from "./ConsumerReads.ts"
 
 /**
  * What was read for a partition.

@@ -5,8 +5,8 @@ import { Position, Version } from "evsrc"
 import type { EarlierReads } from "../../src/consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../../src/consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
-import * as ReadsInForce from "../../src/consumer/ReadsInForce.ts"
 import { StreamId } from "../../src/core/StreamId.ts"
+import * as ReadsInForce from "../../src/operations/ReadsInForce.ts"
 
 const readsOf = (types: ReadonlyArray<string>, streamPrefix?: string) =>
   ConsumerReads.format({
