@@ -1379,7 +1379,7 @@ create table evsrc.event_types (
   type text collate "C" not null,
   first_position bigint not null,
   events bigint not null,
-  -- How many of the events have each schema version, and how many of these have a tag of each name: {"1:": 15, "1:guest": 12}.
+  -- The number of events of each schema version, and of those that have a tag of each name: {"1:": 15, "1:guest": 12}.
   versions jsonb not null default '{}',
   primary key (category, type)
 );
@@ -1447,7 +1447,7 @@ begin
           counted.type, counted.first_position, counted.events
         from counted cross join room left join added on added.category = counted.category
     ), named as (
-      -- An event may have several tags of one name. The name of none counts the events.
+      -- An event may have several tags of one name. The empty name counts the events.
       select split_part(event.stream, '-', 1) as category, event.type, event.schema_version || ':' || split_part(tag, ':', 1) as name,
           count(distinct event."position") as events
         from evsrc.log event, unnest(coalesce(event.tags, '{}') || ':'::text) as tag

@@ -268,7 +268,7 @@ create sequence evsrc.revisions as bigint;
 -- these rows (see record_inline_gaps). Without a row, or with a gap, reads of the documents are refused.
 create table evsrc.inline_projections (
   projection text collate "C" primary key,
-  -- What the projection is: only an append of the same kind stands for it.
+  -- Whether it keeps documents or has handlers. An append that runs the other kind counts as one without the projection.
   keeps text collate "C" not null check (keeps in ('documents', 'handlers')),
   -- The events that it reads: of these types, with all of these tags, in streams whose name begins so.
   types text[] collate "C" not null,
@@ -296,7 +296,7 @@ create table evsrc.workers (
   owner text collate "C" not null,
   -- What its code reads, as in checkpoints.
   reads text collate "C" not null,
-  -- The number of partitions in its definition. That of the checkpoints changes to it once no process has theirs.
+  -- The number of partitions in its definition. The checkpoints change to it once no process has their number.
   partitions integer not null,
   -- The consumer, another version, that waits to continue from the checkpoints. The process then does not work on the generation; those that do give
   -- back their partitions.
@@ -333,8 +333,8 @@ create table evsrc.checkpoints (
   -- The time of the owner's last heartbeat, and that at which the checkpoint last moved or an event behind it was applied.
   heartbeat_at timestamptz not null default clock_timestamp(),
   advanced_at timestamptz,
-  -- What was read before each change_reads since reset_at, each until when: the checkpoint of that time, and the parked keys, each with the
-  -- position from which on its events waited.
+  -- What was read before each change_reads since reset_at. Each has the checkpoint at the change, and the keys that were parked, with the
+  -- position from which on the events of the key waited.
   earlier_reads jsonb not null default '[]',
   -- The delivery log begins after this position: where a subscription from "now" began, or that of reset_checkpoints.
   delivery_from bigint not null default 0,
@@ -342,7 +342,7 @@ create table evsrc.checkpoints (
   starts_after bigint not null default 0,
   -- The time of reset_checkpoints, with which parking_log begins, or of repartition, with which the delivery log begins.
   reset_at timestamptz,
-  -- The partitions before, with their checkpoints: an event is not processed again up to the checkpoint that its key had there. The same in all
+  -- The former partitions, with their checkpoints. An event up to the checkpoint that its key had there is not processed again. The same in all
   -- rows of a generation: [{"partitions": 4, "by": "stream", "positions": ["7", …]}, …], and the highest of these positions.
   former json,
   former_to bigint not null default 0,
@@ -555,7 +555,7 @@ end $$;
 -- partition, and no worker may claim it before its lease ends: the owner may be handling events.
 --   p_takes_over  whether to do so while the partition is leased; code that reads all that is read, and more, does
 --   p_waiting_keys, p_waiting_positions, p_waiting_freeing  keys that must still be parked as they were read
--- Returns 'changed', or with nothing written 'freed' if one of these keys is not parked so any more, and otherwise 'unchanged'.
+-- Returns 'changed', or with nothing written 'freed' if one of these keys is free or parked at another event, and otherwise 'unchanged'.
 create function evsrc.change_reads(
   p_generation text, p_partition integer, p_epoch bigint, p_position bigint, p_from text, p_to text, p_takes_over boolean,
   p_waiting_keys text[], p_waiting_positions bigint[], p_waiting_freeing boolean[]
@@ -650,8 +650,8 @@ as $$
 $$;
 
 -- Divides the keys of a generation by another number of partitions, if it still has p_from partitions, none of them is leased, and there is no
--- obstacle. Each new partition starts at the lowest checkpoint; former has the checkpoints of before, so that no event is processed again. The
--- parked keys come to their new partitions, and the delivery log begins again. Returns whether it has done so.
+-- obstacle. Each new partition starts at the lowest checkpoint; former has the old checkpoints, so that no event is processed again. The parked
+-- keys move to their new partitions, and the delivery log begins again. Returns whether it has done so.
 create function evsrc.repartition(p_consumer text, p_generation text, p_from integer, p_to integer, p_reads text)
 returns boolean language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -692,8 +692,8 @@ begin
 end $$;
 
 -- Lets a consumer continue where another version of it stands, p_from. Each partition starts at the lowest checkpoint of the other's active
--- generation; former has all of them, so that no event is processed again. Copies of the parked keys come along with their requests. From then on
--- nothing of the other version can be claimed.
+-- generation; former has all of them, so that no event is processed again. The parked keys are copied, with their requests. From then on no
+-- partition of the other version can be claimed.
 --   p_owner, p_lease  the process that waits, and for how long the others leave the partitions to it
 -- Returns one of the following. Only with 'draining' the workers of the other version stop.
 --   continued  done, now or before
@@ -752,7 +752,7 @@ begin
   insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, at)
     select generation, partition, key, stream, position + freeing::integer, event_id, 'moved', 'from ' || former_generation, now_
       from evsrc.parked where generation = p_consumer;
-  -- No write of an owner before succeeds.
+  -- No write of a former owner succeeds.
   update evsrc.checkpoints set continued_by = p_consumer, epoch = epoch + 1, owner = null, leased_until = null
     where generation = former_generation;
   delete from evsrc.workers where generation = former_generation and successor is not null;
@@ -925,7 +925,7 @@ exception when sqlstate 'EV002' then
   return sqlerrm;
 end $$;
 
--- Adds deliveries behind the checkpoint to the delivery log: those of a key that was parked, if they are not before its begin.
+-- Adds deliveries behind the checkpoint to the delivery log: those of a key that was parked, unless they are before the begin of the log.
 --   p_positions, p_digests  one element per delivery
 create function evsrc.record_late_delivery(p_generation text, p_partition integer, p_positions bigint[], p_digests bigint[])
 returns void language plpgsql volatile

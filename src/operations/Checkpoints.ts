@@ -65,7 +65,7 @@ export const reset = Effect.fn("Checkpoints.reset")(function*(
   const continuedBy = progress[0]?.continuedBy
   if (continuedBy !== undefined) {
     return yield* invalidRequest(
-      `"${consumer.id}" has no more events to handle: "${continuedBy}" has continued; reset that`
+      `"${consumer.id}" handles no more events, because "${continuedBy}" has continued from its checkpoints; reset that instead`
     )
   }
   if (from.length === 0) {

@@ -145,9 +145,9 @@ const problemsOfLocks = (end: LogEnd, { maxWait }: Limits) =>
   end.lockHolders.filter(({ waiting }) => waiting > 0).slice(0, maxHolders).map((holder) => ({
     holder,
     seconds: secondsHeld(end, holder),
-    reason: `${holder.waiting === 1 ? "1 session waits" : `${holder.waiting} sessions wait`} for a lock of another: ${
-      LockHolders.describe(end, holder)
-    }`
+    reason: `${
+      holder.waiting === 1 ? "1 session waits" : `${holder.waiting} sessions wait`
+    } for a lock of another transaction: ${LockHolders.describe(end, holder)}`
   })).filter(({ seconds }) => seconds > maxWait)
 
 const secondsHeld = ({ at }: LogEnd, { since, waitingSince }: LockHolder): number => {
@@ -156,8 +156,8 @@ const secondsHeld = ({ at }: LogEnd, { since, waitingSince }: LockHolder): numbe
 }
 
 /**
- * Returns sentences about the transactions that may keep a consumer from going on, although no session waits for them at the moment: those that hold a
- * lock of the store, and do nothing.
+ * Returns sentences about the transactions that may stop a consumer, although no session waits for them at the moment: those that hold a lock of the
+ * store, and are idle.
  *
  * @since 0.1.0
  * @category accessors

@@ -16,7 +16,7 @@ import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import * as SnapshotSigning from "../snapshot/SnapshotSigning.ts"
 import * as AppendBatcher from "./append/AppendBatcher.ts"
-import * as LockHolder from "./append/LockHolder.ts"
+import * as LockTimeoutError from "./append/LockTimeoutError.ts"
 import * as LockWaits from "./append/LockWaits.ts"
 import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
@@ -69,7 +69,7 @@ export const makeDriver = Effect.fnUntraced(
 
     const statements = PgAppend.make(connections, quoted, reader.receipt)
     const waits = LockWaits.make(connections)
-    const lockTimeoutError = LockHolder.make(connections, quoted)
+    const lockTimeoutError = LockTimeoutError.make(connections, quoted)
     const appendInBatch = yield* AppendBatcher.make(
       { ...wakingReaders(statements, wakeReaders), waits, lockTimeoutError, deadlines: connections.deadlines },
       options.groupCommit

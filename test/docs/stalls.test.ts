@@ -22,7 +22,7 @@ import * as WorkerState from "../../src/consumer/WorkerState.ts"
 import { internals } from "../../src/core/internals.ts"
 import type { InFlightAppend, LockHolder } from "../../src/eventStore/EventStoreDriver.ts"
 import * as HealthStatus from "../../src/operations/HealthStatus.ts"
-import * as LockHolderError from "../../src/pg/append/LockHolder.ts"
+import * as LockTimeoutError from "../../src/pg/append/LockTimeoutError.ts"
 import * as LockWaits from "../../src/pg/append/LockWaits.ts"
 import * as PgConnections from "../../src/pg/PgConnections.ts"
 import * as PgDeadlines from "../../src/pg/PgDeadlines.ts"
@@ -289,7 +289,7 @@ const ofLocks = Effect.gen(function*() {
   const sql = { transactionService, unsafe: () => ({ withoutTransform: Effect.succeed([row]) }) }
   const connections = { deadlines, sql, statement: (statement: Effect.Effect<unknown>) => statement }
   // oxlint-disable-next-line evsrc/no-double-cast -- no more of the connections is used
-  const failed = LockHolderError.make(connections as unknown as PgConnections.PgConnections, "evsrc")
+  const failed = LockTimeoutError.make(connections as unknown as PgConnections.PgConnections, "evsrc")
   const { message } = yield* failed({ stream: StreamId.StreamId.make("Order-1"), expected: "any", events: [] })
   const waits = LockWaits.make({ deadlines, size: 12 })
   yield* Effect.forEach(

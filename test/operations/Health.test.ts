@@ -192,10 +192,16 @@ describe("health", () => {
       yield* TestClock.adjust("11 seconds")
       yield* claim()
       assert.deepStrictEqual(yield* check(0), ["green"], "while nobody waits")
-      assert.deepStrictEqual(yield* check(1), ["yellow", `log: 1 session waits for a lock of another: ${inWords(11)}`])
+      assert.deepStrictEqual(yield* check(1), [
+        "yellow",
+        `log: 1 session waits for a lock of another transaction: ${inWords(11)}`
+      ])
       yield* TestClock.adjust("20 seconds")
       yield* claim()
-      assert.deepStrictEqual(yield* check(2), ["red", `log: 2 sessions wait for a lock of another: ${inWords(31)}`])
+      assert.deepStrictEqual(yield* check(2), [
+        "red",
+        `log: 2 sessions wait for a lock of another transaction: ${inWords(31)}`
+      ])
       yield* TestClock.adjust("21 seconds")
       const noHeartbeat = /^ticks@1: its worker me sent no heartbeat for 21 s$/
       const [status, first = "", second] = yield* check(0)

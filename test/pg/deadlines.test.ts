@@ -400,7 +400,10 @@ describe.concurrent("appends that wait for a lock", () => {
                   error.message,
                   /append to stream "held" waited 8s \(lockTimeout\) for a lock on its stream/
                 )
-                assert.match(error.message, /held by process \d+ \(application "@effect\/sql-pg", in a transaction for/)
+                assert.match(
+                  error.message,
+                  /held by the session \d+ \(application "@effect\/sql-pg", in a transaction for/
+                )
               }
               yield* appendTo(store, "held")
             }), {
@@ -438,7 +441,7 @@ describe.concurrent("appends that wait for a lock", () => {
           for (const appendTo of Object.values(waitingAppends)) {
             const reason = yield* failureOf(appendTo(store, "s"))
             assert.strictEqual(reason._tag, "StoreUnavailable")
-            assert.match(reason.message, /a lock on a type or tag of its events or condition, held by process/)
+            assert.match(reason.message, /a lock on a type or tag of its events or condition, held by the session/)
           }
         }))
       }), { statementTimeout: "30 seconds" }))
@@ -464,7 +467,7 @@ describe.concurrent("appends that wait for a lock", () => {
           Effect.gen(function*() {
             const reason = yield* failureOf(client.withTransaction(append(store, "s", 4)))
             assert.strictEqual(reason._tag, "StoreUnavailable")
-            assert.include(reason.message, "a lock on its stream, held by process")
+            assert.include(reason.message, "a lock on its stream, held by the session")
           })
         )
       }), { statementTimeout: "30 seconds" }))

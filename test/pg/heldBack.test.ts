@@ -297,7 +297,7 @@ describe.concurrent("health", () => {
             assert.match(
               red.reasons.join("; "),
               new RegExp(
-                `^log: \\d sessions? waits? for a lock of another: the session ${pid} \\(role "${name}_foreign", application "curious", `
+                `^log: \\d sessions? waits? for a lock of another transaction: the session ${pid} \\(role "${name}_foreign", application "curious", `
                   + `idle in transaction\\) holds (.* and )?${what}( and .*)?, its transaction began \\d+ s ago and its last statement \\d+ s ago; `
                   + `end it with SELECT pg_terminate_backend\\(${pid}\\)`
               )

@@ -153,7 +153,7 @@ describe("An append that waits for a document of an inline projection", () => {
           assert.strictEqual(reason._tag, "StoreUnavailable")
           assert.include(
             reason.message,
-            `waited 300ms (lockTimeout) for a lock on ${lock} inline projection "${inline.id}", held by process`
+            `waited 300ms (lockTimeout) for a lock on ${lock} inline projection "${inline.id}", held by the session`
           )
           assert.include(reason.message, "nothing was written; try again later")
         }

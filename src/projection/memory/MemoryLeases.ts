@@ -246,7 +246,7 @@ const continueVersion = (
   }
   for (const [place, one] of parked) next.parked.set(place, { ...one, generation: consumer })
   MemoryParking.move(next, (key) => partitionOf(key, count), `from ${from}`, DateTime.makeUnsafe(now))
-  // No write of an owner before succeeds.
+  // No write of a former owner succeeds.
   for (const partition of partitions) {
     MemoryState.vacate(partition)
     partition.continuedBy = consumer

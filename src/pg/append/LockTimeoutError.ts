@@ -1,5 +1,5 @@
 /**
- * Which transaction holds the lock for which an append has waited in vain.
+ * The error of an append that has waited too long for a lock. It names the transaction that holds the lock.
  *
  * @since 0.1.0
  */
@@ -79,7 +79,7 @@ export const make = (connections: PgConnections, schema: string) => {
 const describe = ({ application, lock, pid, projection, seconds }: HolderRow): string =>
   `a lock on ${words[lock]}${
     projection === null ? "" : ` inline projection "${projection}"`
-  }, held by process ${pid} (application "${application ?? ""}"${
+  }, held by the session ${pid} (application "${application ?? ""}"${
     seconds === null ? "" : `, in a transaction for ${seconds} s`
   })`
 
@@ -95,7 +95,7 @@ const namesOf = ({ condition, events }: AppendRequest): ReadonlyArray<string> =>
   )
 
 /**
- * The second key of an advisory lock is listed as an oid, which has no sign. A shared lock keeps out only those who want an exclusive one, so an
+ * The second key of an advisory lock is listed as an oid, which has no sign. A shared lock blocks only sessions that want an exclusive one, so an
  * exclusive lock comes first.
  */
 const statementIn = (schema: string): string =>
