@@ -134,8 +134,8 @@ describe("the tarball", () => {
     )
   })
 
-  it("has less than 1.3 megabytes, and suites of less than a sixth of it", async () => {
-    assert.isBelow((await stat(tarball)).size, 1_300_000)
+  it("has less than 1.4 megabytes, and suites of less than a sixth of it", async () => {
+    assert.isBelow((await stat(tarball)).size, 1_400_000)
     const unpacked = join(temp, "unpacked")
     await mkdir(unpacked)
     await succeed(temp, "tar", "-xzf", tarball, "-C", unpacked)
@@ -147,7 +147,7 @@ describe("the tarball", () => {
     const all = await sizeOf(contents)
     const suites = await sizeOf(contents.filter((name) => name.includes("/conformance/")))
     assert.isBelow(suites, all / 6)
-    assert.isBelow(all, 5_500_000)
+    assert.isBelow(all, 5_900_000)
   })
 
   it("contains the texts of the migrations as they are in the files", async () => {
