@@ -93,7 +93,11 @@ const versions: ReadonlyArray<Case<Stores>> = [
     includes(reasons.join(), `${newer.id} has continued`, "the health of the earlier version")
     const third = mails.subscription(2, { version: 3, from: { version: 1 } })
     yield* rejects(third, "another version has continued from there")
-    includes((yield* Effect.flip(Checkpoints.reset(older, "end"))).message, "has continued; reset that", "a reset")
+    includes(
+      (yield* Effect.flip(Checkpoints.reset(older, "end"))).message,
+      "has continued from its checkpoints; reset that instead",
+      "a reset"
+    )
     yield* end
     // It comes back, as after a rollback of the release, and handles nothing.
     yield* start(older)
