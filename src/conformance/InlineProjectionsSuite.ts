@@ -208,6 +208,20 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     yield* inlineProjections.unregister(projection)
   }),
 
+  test("a registration leaves open whether appends must run an inline projection", function*() {
+    const { inlineProjections } = yield* driver
+    const { projection } = yield* register()
+    const stored = (yield* inlineProjections.find(projection))!
+    for (const isRequired of [true, false]) {
+      yield* inlineProjections.setRequired(projection, isRequired)
+      equal(yield* inlineProjections.find(projection), { ...stored, isRequired }, "set")
+      yield* inlineProjections.register({ ...stored, isRequired: !isRequired })
+      equal(yield* inlineProjections.find(projection), { ...stored, isRequired }, "registered again")
+    }
+    yield* inlineProjections.setRequired(`${projection}0`, true)
+    equal(yield* inlineProjections.find(`${projection}0`), undefined, "one that is not registered")
+  }),
+
   test("counts the types of events by the categories of their streams", function*() {
     const { eventTypes, head } = yield* driver
     const category = unique("scale").replaceAll("-", "")

@@ -98,8 +98,11 @@ export interface InlineProjectionsDriver {
   /** Returns a registered inline projection. */
   readonly find: (projection: string) => Effect.Effect<RegisteredInlineProjection | undefined, EventStoreError>
 
-  /** Registers an inline projection, or changes its registration. Its gaps remain. */
+  /** Registers an inline projection, or changes its registration, except `isRequired`. Its gaps remain. */
   readonly register: (projection: InlineProjection) => Effect.Effect<void, EventStoreError>
+
+  /** Changes `isRequired` of a registered projection, and nothing else: programs of two releases may register at once. */
+  readonly setRequired: (projection: string, isRequired: boolean) => Effect.Effect<void, EventStoreError>
 
   /** Removes the gaps of a projection, because its documents have the missed events now. */
   readonly closeGaps: (projection: string) => Effect.Effect<void, EventStoreError>

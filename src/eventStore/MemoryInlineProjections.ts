@@ -80,10 +80,12 @@ export const make = (): MemoryInlineProjections => {
         if (discarded.has(projection.projection)) {
           return Effect.fail(storeError(new GenerationDiscarded({ generation: projection.projection })))
         }
-        const { edition = ++editions, missedFrom } = registered.get(projection.projection) ?? {}
-        registered.set(projection.projection, { ...projection, missedFrom, edition })
+        const { edition = ++editions, isRequired = projection.isRequired, missedFrom } =
+          registered.get(projection.projection) ?? {}
+        registered.set(projection.projection, { ...projection, isRequired, missedFrom, edition })
         return Effect.void
       }),
+    setRequired: (projection, isRequired) => Effect.sync(() => change(projection, { isRequired })),
     closeGaps: (projection) => Effect.sync(() => change(projection, { missedFrom: undefined, edition: ++editions })),
     unregister: (projection) => Effect.sync(() => registered.delete(projection)),
     discard: (projection) =>

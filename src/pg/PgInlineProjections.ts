@@ -45,8 +45,7 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
       Effect.asVoid(query(
         `insert into ${schema}.inline_projections (projection, types, tags, stream_prefix, required, keeps, ignores) `
           + "values ($1, $2::text[], $3::text[], $4, $5, $6, $7::jsonb) on conflict (projection) do update set types = excluded.types, "
-          + "tags = excluded.tags, stream_prefix = excluded.stream_prefix, required = excluded.required, keeps = excluded.keeps, "
-          + "ignores = excluded.ignores",
+          + "tags = excluded.tags, stream_prefix = excluded.stream_prefix, keeps = excluded.keeps, ignores = excluded.ignores",
         [
           projection,
           types,
@@ -57,6 +56,11 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
           Object.keys(ignores).length === 0 ? null : JSON.stringify(ignores)
         ]
       )),
+    setRequired: (projection, isRequired) =>
+      Effect.asVoid(query(`update ${schema}.inline_projections set required = $2 where projection = $1`, [
+        projection,
+        isRequired
+      ])),
     closeGaps: (projection) =>
       Effect.asVoid(query(
         `with gaps as (delete from ${schema}.inline_gaps where projection = $1) `

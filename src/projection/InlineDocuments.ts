@@ -44,8 +44,15 @@ export interface Stores {
  */
 export type AppendsWithout = "gap" | "reject" | undefined
 
-const isRequiredBy = (appendsWithout: AppendsWithout, found: RegisteredInlineProjection | undefined): boolean =>
-  appendsWithout === undefined ? found?.isRequired ?? false : appendsWithout === "reject"
+/** Sets what happens to an append that leaves out a registered projection, whether or not its documents are complete. */
+const setRequired = (
+  { log }: Stores,
+  found: RegisteredInlineProjection | undefined,
+  appendsWithout: AppendsWithout
+): Effect.Effect<void, EventStoreError> =>
+  found === undefined || appendsWithout === undefined || found.isRequired === (appendsWithout === "reject")
+    ? Effect.void
+    : log.inlineProjections.setRequired(found.projection, appendsWithout === "reject")
 
 /**
  * Registers a projection whose handlers write tables. Events from before its first start are not handled, and a gap remains, because only the user can
@@ -60,10 +67,11 @@ const isRequiredBy = (appendsWithout: AppendsWithout, found: RegisteredInlinePro
  * @category constructors
  */
 export const registerHandlers = Effect.fnUntraced(function*(
-  { documents, log }: Stores,
+  stores: Stores,
   projection: Projection.AnyHandler,
   appendsWithout: AppendsWithout
 ): Effect.fn.Return<void, EventStoreError> {
+  const { documents, log } = stores
   const { inlineProjections } = log
   const { id } = projection
   const reads = ConsumerReads.of(projection)
@@ -72,13 +80,13 @@ export const registerHandlers = Effect.fnUntraced(function*(
     if (found === undefined) {
       yield* requireNoCheckpoints(documents, projection)
       return yield* inlineProjections.register(
-        InlineReads.registrationOf(projection, reads, isRequiredBy(appendsWithout, found))
+        InlineReads.registrationOf(projection, reads, appendsWithout === "reject")
       )
     }
     const stored = InlineReads.ofRegistered(found)
     yield* requireSameKind(projection, stored, reads)
-    const isRequired = isRequiredBy(appendsWithout, found)
-    if (ConsumerReads.isWithin(reads, stored)) return yield* inlineProjections.register({ ...found, isRequired })
+    yield* setRequired(stores, found, appendsWithout)
+    if (ConsumerReads.isWithin(reads, stored)) return
     const passed = projection.earlierEvents === "pass" ? undefined : yield* InlineReads.findBeyond(log, reads, stored)
     if (passed !== undefined) {
       return yield* rejected(
@@ -88,10 +96,12 @@ export const registerHandlers = Effect.fnUntraced(function*(
           + "`earlierEvents: \"pass\"`"
       )
     }
-    yield* inlineProjections.register(InlineReads.registrationOf(projection, together(stored, reads), isRequired))
+    yield* inlineProjections.register(InlineReads.registrationOf(projection, together(stored, reads), found.isRequired))
   })
   const found = yield* inlineProjections.find(id)
-  if (!InlineCompleteness.isComplete(projection, found) || found!.isRequired !== isRequiredBy(appendsWithout, found)) {
+  if (InlineCompleteness.isComplete(projection, found)) {
+    yield* setRequired(stores, found, appendsWithout)
+  } else {
     yield* documents.transaction(
       inlineProjections.exclusively(id, true, log.withoutAppends(projection.reads, register))
     )
@@ -182,19 +192,15 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
   const { documents, log: { inlineProjections } } = stores
   const find = inlineProjections.find(projection.id)
   const found = yield* find
-  if (InlineCompleteness.isComplete(projection, found)) {
-    const isRequired = isRequiredBy(appendsWithout, found)
-    if (found!.isRequired !== isRequired) {
-      yield* inlineProjections.register({ ...found!, isRequired })
-    }
-    return false
-  }
+  yield* setRequired(stores, found, appendsWithout)
+  if (InlineCompleteness.isComplete(projection, found)) return false
   const made = yield* documents.transaction(inlineProjections.exclusively(
     projection.id,
     waits,
     Effect.gen(function*() {
       // Another process may have done it while this one waited.
       const current = yield* find
+      yield* setRequired(stores, current, appendsWithout)
       if (InlineCompleteness.isComplete(projection, current)) return false
       if (current !== undefined && !(yield* mayReplace(stores, projection, current, evenIf))) return false
       yield* make(stores, projection, appendsWithout, current)
@@ -254,7 +260,7 @@ const make = Effect.fnUntraced(function*(
       yield* requireNoCheckpoints(documents, projection)
       yield* documents.replaceDocuments(projection.id, aside)
       yield* log.inlineProjections.register(
-        InlineReads.registrationOf(projection, ConsumerReads.of(projection), isRequiredBy(appendsWithout, current))
+        InlineReads.registrationOf(projection, ConsumerReads.of(projection), appendsWithout === "reject")
       )
       yield* log.inlineProjections.closeGaps(projection.id)
     })
@@ -351,7 +357,6 @@ const maxPause = Duration.minutes(5)
 export const repairForever = (
   stores: Stores,
   projections: ReadonlyArray<Projection.Any>,
-  appendsWithout: AppendsWithout,
   interval: Duration.Duration
 ): Effect.Effect<never> => {
   const pauses = projections.map((projection) => ({ projection, skipped: 0, skips: 0 }))
@@ -379,7 +384,7 @@ export const repairForever = (
         `The documents of inline projection "${projection.id}" ${reason}; they are made again from the log`
       )
       // Another process that does it must not make this one hold a connection.
-      yield* Background.withSpans(complete(stores, projection, appendsWithout, { waits: false }))
+      yield* Background.withSpans(complete(stores, projection, undefined, { waits: false }))
     }
   })
   const outages = OutageLog.make("The check of inline projections for gaps")

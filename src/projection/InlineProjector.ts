@@ -160,7 +160,7 @@ const register = Effect.fnUntraced(function*(
   }
   if (withDocuments.length > 0) {
     const interval = Duration.fromInputUnsafe(repairInterval)
-    yield* Effect.forkScoped(InlineDocuments.repairForever(stores, withDocuments, appendsWithout, interval))
+    yield* Effect.forkScoped(InlineDocuments.repairForever(stores, withDocuments, interval))
   }
 })
 

@@ -1,77 +1,83 @@
-/** Processes with and without an inline projection append to the same streams. No read answers wrongly. */
-import { PgClient } from "@effect/sql-pg"
+/** Gaps of inline projections, and who may change a registration, while other transactions are in flight, on a PostgreSQL server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Option, Redacted } from "effect"
+import { Deferred, Effect, Fiber, Layer, Option, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { ProjectionStore, Projector } from "evsrc"
-import { PgMigrations } from "evsrc/pg"
-import { freshDatabase } from "../support/Database.ts"
-import { scale } from "../support/scale.ts"
-import * as Script from "../support/Script.ts"
-import { gauges, storesAt, streams } from "./gauges.ts"
+import { EventStore, Projection, ProjectionStore, Projector } from "evsrc"
+import { PgEventStore, PgProjectionStore } from "evsrc/pg"
+import { layerPostgres } from "../support/Database.ts"
 
-const start = (url: string, withLayer: boolean) =>
-  Effect.tap(
-    Script.start(import.meta.resolve("./gauging.ts"), { env: { DATABASE_URL: url, WITH_LAYER: String(withLayer) } }),
-    ({ waitFor }) => waitFor(/^appended$/)
-  )
-
-/** How often each outcome of a read was seen. */
-const seen = { complete: 0, incomplete: 0 }
-
-/** Reads a document. It must contain all events of its stream up to one that is as new as the newest before the read. */
-const readOnce = Effect.gen(function*() {
-  const sql = yield* SqlClient
-  const stream = streams[(seen.complete + seen.incomplete) % streams.length]!
-  const [last] = yield* sql<{ readonly version: bigint }>`
-    select coalesce(max(version), 0) as version from evsrc.events where stream = ${stream}`
-  const read = yield* Effect.result(ProjectionStore.get(gauges, stream))
-  if (read._tag === "Failure") {
-    assert.include(read.failure.message, "lack the event at position")
-    seen.incomplete++
-    // The pauses between the repairs of the processes grow.
-    if (seen.incomplete % 20 === 0) yield* Projector.repairInline(gauges)
-    return
-  }
-  const { events, version } = Option.getOrElse(read.success, () => ({ events: 0, version: 0 }))
-  assert.strictEqual(events, version, `${stream} has all events up to its version`)
-  assert.isAtLeast(version, Number(last!.version), `${stream} has the events from before the read`)
-  seen.complete++
+const Change = Schema.TaggedUnion({
+  Filled: { tank: Schema.String, by: Schema.Int },
+  Drained: { tank: Schema.String, by: Schema.Int }
 })
 
-const readFor = (reads: number) =>
-  Effect.suspend(() => {
-    const [complete, incomplete] = [seen.complete + reads, seen.incomplete + reads]
-    return Effect.repeat(readOnce, { until: () => seen.complete >= complete && seen.incomplete >= incomplete })
-  }).pipe(Effect.timeout("120 seconds"))
+/** Two releases of one projection: the second ignores an event. */
+const levels = (drains: boolean) =>
+  Projection.make("levels", {
+    events: Change,
+    lifecycle: "inline",
+    document: Schema.Int,
+    key: ({ tank }) => tank,
+    evolve: {
+      Filled: (level, { by }) => (level ?? 0) + by,
+      Drained: drains ? (level, { by }) => (level ?? 0) - by : Projection.ignore
+    }
+  })
+const [old, current] = [levels(true), levels(false)]
 
-describe("An inline projection that two of three processes run", () => {
-  it.live("is complete or not read, through appends without it and kill -9", () =>
+const filled = (tank: string, by: number) => EventStore.append(Change, tank, [{ _tag: "Filled", tank, by }])
+const drained = (tank: string, by: number) => EventStore.append(Change, tank, [{ _tag: "Drained", tank, by }])
+const start = (projection: typeof old, options?: Projector.InlineOptions) =>
+  Layer.build(Layer.fresh(Projector.layerInline([projection], { repairInterval: "1 hour", ...options })))
+const registered = Effect.map(Projector.inlineProjections, ([one]) => one!)
+
+/** Starts a transaction that runs an effect and does not commit until it is told to. */
+const open = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const sql = yield* SqlClient
+  const [began, ended] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+  const fiber = yield* Effect.forkChild(sql.withTransaction(
+    effect.pipe(Effect.tap(Deferred.succeed(began, undefined)), Effect.tap(Deferred.await(ended)))
+  ))
+  yield* Effect.raceFirst(Deferred.await(began), Fiber.join(fiber))
+  return { commit: Effect.andThen(Deferred.succeed(ended, undefined), Fiber.join(fiber)) }
+})
+
+const stores = () =>
+  Layer.mergeAll(PgEventStore.layer, PgProjectionStore.layer).pipe(Layer.provideMerge(layerPostgres({ poolSize: 8 })))
+
+describe("Gaps of inline projections on PostgreSQL", () => {
+  it.live("a program that requires a projection does not undo another's registration", () =>
     Effect.gen(function*() {
-      const { url } = yield* freshDatabase
-      yield* Effect.provide(PgMigrations.run(), PgClient.layer({ url: Redacted.make(url) }))
-      yield* Effect.gen(function*() {
-        const sql = yield* SqlClient
-        const first = yield* start(url, true)
-        const second = yield* start(url, true)
-        const without = yield* start(url, false)
-        yield* readFor(scale(10, 200))
-        yield* first.signal("SIGKILL")
-        yield* without.signal("SIGKILL")
-        const replacements = [yield* start(url, true), yield* start(url, false)]
-        yield* readFor(scale(10, 200))
-        for (const { write } of [second, ...replacements]) yield* write("stop")
-        for (const { exited, stderr } of [second, ...replacements]) {
-          assert.strictEqual((yield* exited).code, 0, yield* stderr)
-        }
+      const running = yield* start(current)
+      yield* Effect.provide(Effect.andThen(filled("a", 5), drained("a", 2)), running)
+      const other = yield* open(Projector.repairInline(old))
+      const starting = yield* Effect.forkChild(start(current, { appendsWithout: "reject" }))
+      const sql = yield* SqlClient
+      yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock'`.pipe(
+        Effect.repeat({ until: (rows) => rows.length > 0 }),
+        Effect.timeout("30 seconds")
+      )
+      yield* other.commit
+      yield* Fiber.join(starting)
+      const { isRequired, reads } = yield* registered
+      assert.deepStrictEqual([isRequired, reads.types.toSorted()], [true, ["Drained", "Filled"]])
+      assert.include((yield* Effect.flip(ProjectionStore.get(current, "a"))).message, "levels@1")
+      assert.deepStrictEqual(yield* ProjectionStore.get(old, "a"), Option.some(3))
+    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
 
-        yield* readOnce
-        yield* Effect.scoped(Effect.asVoid(Layer.build(Projector.layerInline([gauges]))))
-        const { items } = yield* ProjectionStore.list(gauges)
-        const log = yield* sql<{ readonly events: bigint }>`
-          select count(*) as events from evsrc.events group by stream order by stream`
-        assert.deepStrictEqual(items.map(({ events }) => events), log.map(({ events }) => Number(events)))
-        assert.deepStrictEqual(items.map(({ version }) => version), log.map(({ events }) => Number(events)))
-      }).pipe(Effect.provide(storesAt(url, false)))
-    }), 300_000)
+  it.live("a program requires a projection that another one makes at that moment", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* filled("a", 5)
+      const other = yield* open(start(current))
+      const starting = yield* Effect.forkChild(start(current, { appendsWithout: "reject" }))
+      yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock'`.pipe(
+        Effect.repeat({ until: (rows) => rows.length > 0 }),
+        Effect.timeout("30 seconds")
+      )
+      yield* other.commit
+      yield* Fiber.join(starting)
+      assert.isTrue((yield* registered).isRequired)
+      assert.include((yield* Effect.flip(filled("a", 1))).message, "levels@1")
+    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
 })

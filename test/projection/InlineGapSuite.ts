@@ -266,6 +266,20 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     equal(yield* Projector.retireInline(projection.id), true, "retired")
   }),
 
+  test("a program requires a projection also when it leaves the documents as they are", function*() {
+    const prefix = unique("g")
+    const name = unique("gauge")
+    const [all, fewer] = [gauge(prefix, { name }), gauge(prefix, { name, lowers: false })]
+    const running = yield* start(all)
+    yield* Effect.provide(append(`${prefix}1`, raised(5), lowered(1)), running)
+    yield* start(fewer, { appendsWithout: "reject" })
+    equal(yield* sumOf(all), 4, "the documents of the other definition")
+    equal(reasonOf(yield* Effect.flip(append(`${prefix}1`, raised(1)))), "InlineProjectionMissing", "before the repair")
+    yield* Projector.repairInline(fewer)
+    equal(reasonOf(yield* Effect.flip(append(`${prefix}1`, raised(1)))), "InlineProjectionMissing", "after the repair")
+    equal(yield* Projector.retireInline(all.id), true, "retired")
+  }),
+
   test("the health of an inline projection is red while its documents may lack events", function*() {
     const prefix = unique("g")
     const projection = gauge(prefix)
