@@ -192,16 +192,18 @@ const processPages = Effect.fnUntraced(function*(
   while (true) {
     // The events that wait behind a parked key are those up to the checkpoint, so that must not be below the former one of the key.
     const isCaughtUp = checkpoint.position >= formerlyReached
-    if (requests.isOpen() && !isCaughtUp && !partition.parked.has(ConsumerKey.unknownKey)) {
-      yield* requests.close
+    const isWaiting = partition.parked.has(ConsumerKey.unknownKey)
+    if (requests.isOpen() && !isCaughtUp) {
       isDeferred = true
+      if (!isWaiting) yield* requests.close
     } else if (isCaughtUp && isDeferred) {
       yield* requests.open
       isDeferred = false
     }
     if (requests.isOpen()) {
       yield* requests.close
-      const carried = yield* handleRequests(partition, checkpoint, head)
+      // Without the event at which it waits the partition cannot catch up.
+      const carried = yield* handleRequests(partition, checkpoint, head, isCaughtUp ? "all" : "unknownKey")
       if (carried === undefined) return undefined
       // The other keys go on in between.
       if (carried.hasMore) yield* requests.open
@@ -420,12 +422,13 @@ const commit = Effect.fnUntraced(function*(
 const handleRequests = Effect.fnUntraced(function*(
   partition: Partition,
   checkpoint: LogPosition.LogPosition,
-  head: Position.Position
+  head: Position.Position,
+  which: ParkingRequests.Progress["which"]
 ): Effect.fn.Return<ParkingRequests.Carried | undefined, EventStoreError> {
   const { carried, parked, report, requests } = partition
   const { position } = checkpoint
   const done = yield* Background.withSpans(
-    requests.next({ checkpoint, parked, onRetry: retryReporter(partition, position, head) })
+    requests.next({ checkpoint, parked, which, onRetry: retryReporter(partition, position, head) })
   )
   if (done.advanced !== "advanced") return undefined
   const { applied, failures, freed, hasMore } = done

@@ -13,6 +13,7 @@ import { type Case, equal, includes, test } from "../../src/conformance/Suite.ts
 import type { Consumer } from "../../src/consumer/Consumer.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { internals } from "../../src/core/internals.ts"
+import { partitionOf } from "../../src/core/partitionHash.ts"
 import * as Position from "../../src/core/Position.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Health from "../../src/operations/Health.ts"
@@ -52,6 +53,11 @@ const changeOf = (subscription: Consumer, from: number) => ({
   to: subscription.partitions,
   reads: ConsumerReads.format(ConsumerReads.of(subscription))
 })
+
+/** Returns a course of a partition of two. */
+const courseIn = (partition: number, name: string): string => {
+  for (let n = 1;; n++) if (partitionOf(`${name}${n}`, 2) === partition) return `${name}${n}`
+}
 
 const definitions: ReadonlyArray<Case<Stores>> = [
   ...([[1, 4], [4, 8], [8, 3], [4, 1]] as const).map(([from, to]) =>
@@ -220,6 +226,47 @@ const parking: ReadonlyArray<Case<Stores>> = [
     yield* mails.untilHandled()
     mails.assertOnce()
     yield* assertAudit(subscription)
+  }),
+
+  test("requests for keys wait while a partition that is behind waits at an event of unknown key", function*() {
+    const { append, audited, awaitPosition, poison, projection, seen } = ConsumerKeyFixtures.fixture({ partitions: 2 })
+    const [skipped, retried] = ["a", "b"].map((name) => courseIn(1, name))
+    const both = [skipped!, retried!]
+    for (const course of both) poison.add(`${course}3`)
+    const positions = yield* Effect.forEach([1, 2, 3, 4], (n) => append(n, both))
+    let isBroken = true
+    const newer: typeof projection = {
+      ...projection,
+      partitions: 3,
+      keysOf: (record) => {
+        if (isBroken && record.position === positions[1]) throw new Error("no key")
+        return projection.keysOf(record)
+      }
+    }
+    const last = positions.at(-1)!
+    // Partition 0 stays where it is.
+    const store = yield* driver
+    yield* store.claim({ ...claimOf(projection, "old"), partitionedBy: "document" })
+    yield* store.release(projection.id, "old", 1)
+    yield* ConsumerKeyFixtures.until(
+      Effect.map(store.progress(projection.id), (progress) => progress[1]?.position === last)
+    ).pipe(Effect.provide(Layer.fresh(Projector.layer([projection]))))
+    yield* store.release(projection.id, "old")
+    poison.clear()
+    yield* Effect.gen(function*() {
+      yield* ConsumerKeyFixtures.until(Effect.map(Parking.count(newer), ({ parked }) => parked === 5))
+      const timeout = "300 millis"
+      const skip = Effect.flip(Parking.skip(newer, skipped!, { reason: "damaged", timeout }))
+      equal((yield* skip)._tag, "StillParked", "the request to skip")
+      equal((yield* Effect.flip(Parking.retry(newer, retried!, { timeout })))._tag, "StillParked", "that to retry")
+      isBroken = false
+      yield* Parking.retry(newer, "")
+      yield* awaitPosition(last)
+      yield* ConsumerKeyFixtures.until(Effect.map(Parking.count(newer), ({ parked }) => parked === 0))
+    }).pipe(Effect.provide(Projector.layer([newer], { lease: "600 millis" })))
+    equal(yield* seen(skipped!), [1, 2, 4], "the events that were not skipped")
+    equal(yield* seen(retried!), [1, 2, 3, 4], "the events that were retried")
+    yield* audited
   }),
 
   test("a definition with another number shows the events that wait behind a parked key", function*() {

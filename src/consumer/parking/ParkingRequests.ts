@@ -32,6 +32,8 @@ export interface Progress extends Pick<LeasedPartition, "onRetry"> {
   readonly checkpoint: LogPosition
   /** The parked keys of the partition. */
   readonly parked: ReadonlySet<string>
+  /** The requests to carry out: all, or only that for the event of unknown key at which the partition waits. */
+  readonly which: "all" | "unknownKey"
 }
 
 /**
@@ -70,6 +72,8 @@ export const make = (owned: Unparking.OwnedPartition): ParkingRequests => {
   let chunks = 0
   return {
     next: Effect.fnUntraced(function*(progress): Effect.fn.Return<Carried, EventStoreError> {
+      // The key of an event is its stream, so none is unknown.
+      if (progress.which === "unknownKey") return nothing
       const isLog = log.hasBegun() || (chunks++ % chunksBetweenLooks === 0 && (yield* areMany(owned, progress)))
       const carried = yield* (isLog ? log : streams).next(progress)
       if (!carried.hasMore || (isLog && !log.hasBegun())) chunks = 0
@@ -254,7 +258,7 @@ const ofLog = (owned: Unparking.OwnedPartition): ParkingRequests & { readonly ha
     next: Effect.fnUntraced(function*(progress): Effect.fn.Return<Carried, EventStoreError> {
       const { checkpoint, onRetry } = progress
       if (pass === undefined) {
-        const requested = yield* requestedKeys(owned)
+        const requested = yield* requestedKeys(owned, progress)
         const [first] = requested
         if (first === undefined) return nothing
         if (first.key === ConsumerKey.unknownKey) return yield* unparkUnknown(owned, first, progress)
@@ -289,11 +293,15 @@ const ofLog = (owned: Unparking.OwnedPartition): ParkingRequests & { readonly ha
   }
 }
 
-/** Returns the keys for the next pass; one of unknown key only if it is the first. */
+/** Returns the keys for the next pass, as far as they are to be carried out; one of unknown key only if it is the first. */
 const requestedKeys = Effect.fnUntraced(function*(
-  owned: Unparking.OwnedPartition
+  owned: Unparking.OwnedPartition,
+  { which }: Progress
 ): Effect.fn.Return<ReadonlyArray<Parked>, EventStoreError> {
   const { generation, partition, store } = owned
+  if (which === "unknownKey") {
+    return yield* store.parked(generation, { partition, key: ConsumerKey.unknownKey, isRequested: true, limit: 1 })
+  }
   const requested: Array<Parked> = []
   let after: ParkedPlace | undefined
   while (requested.length < maxKeysInPass) {
