@@ -207,8 +207,17 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
       return true
     })
   ))
-  return Option.getOrElse(made, () => false)
+  const isMade = Option.getOrElse(made, () => false)
+  // Not in that transaction, which keeps out appends. The next repair removes what an interruption leaves.
+  if (isMade) yield* removeAside(stores, projection.id)
+  return isMade
 })
+
+/** Removes the copies from which documents were replaced, unless another process makes them again at the moment. */
+const removeAside = ({ documents, log }: Stores, projection: string): Effect.Effect<void, EventStoreError> =>
+  Effect.asVoid(documents.transaction(
+    log.inlineProjections.exclusively(projection, false, removeAll({ log, documents }, asideOf(projection)))
+  ))
 
 /**
  * @since 0.1.0
@@ -248,17 +257,20 @@ const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, EventStoreError> {
   const { documents, log } = stores
   yield* requireNoCheckpoints(documents, projection)
-  const aside = `${projection.id}~inline`
-  yield* removeAll(stores, aside)
-  const reached = yield* foldUpToHead(stores, projection, aside)
+  // Nobody reads or writes documents of a projection that is not registered. But a store without transactions keeps those of an attempt that failed.
+  const isDirect = current === undefined && log.schema !== undefined
+  const made = isDirect ? projection.id : asideOf(projection.id)
+  yield* removeAll(stores, made)
+  const reached = yield* foldUpToHead(stores, projection, made)
   // Appends of types that the projection does not read any more may be recording a gap.
   const types = Array.from(new Set([...projection.reads, ...(current?.reads.types ?? [])]))
+  const { pageSize } = yield* Limits
   yield* log.withoutAppends(
     types,
     Effect.gen(function*() {
-      yield* foldRest(stores, projection, aside, reached)
+      yield* foldRest(stores, projection, made, reached)
       yield* requireNoCheckpoints(documents, projection)
-      yield* documents.replaceDocuments(projection.id, aside)
+      if (!isDirect) yield* documents.replaceDocuments(projection.id, made, pageSize)
       yield* log.inlineProjections.register(
         InlineReads.registrationOf(projection, ConsumerReads.of(projection), appendsWithout === "reject")
       )
@@ -267,11 +279,14 @@ const make = Effect.fnUntraced(function*(
   )
 })
 
+/** Returns the generation to which the documents of a registered projection are made, while its own are read. */
+const asideOf = (projection: string): string => `${projection}~inline`
+
 const write = ({ documents }: Stores, generation: string, changes: ReadonlyArray<EncodedDocument>) =>
   documents.write([{ generation, changes }])
 
 /**
- * Removes all documents of a generation. A store without transactions keeps documents of an attempt that failed.
+ * Removes all documents of a generation.
  *
  * @since 0.1.0
  * @category combinators

@@ -422,8 +422,8 @@ export interface InlineDocumentsDriver {
   /** Looks up inline projections in this log from now on. A store that shares the database of its log does so anyway. */
   readonly readInlineFrom: (log: InlineProjectionsDriver) => Effect.Effect<void>
 
-  /** Replaces the documents of one generation by those of another, which then has none. */
-  readonly replaceDocuments: (generation: string, by: string) => Effect.Effect<void, EventStoreError>
+  /** Replaces the documents of one generation by copies of those of another, up to `pageSize` of them at a time. */
+  readonly replaceDocuments: (generation: string, by: string, pageSize: number) => Effect.Effect<void, EventStoreError>
 }
 
 /**

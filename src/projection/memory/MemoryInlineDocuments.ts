@@ -23,6 +23,5 @@ export const make = (state: MemoryState.MemoryState): InlineDocumentsDriver => (
       const replacements = MemoryState.generationOf(state, by).documents
       documents.clear()
       for (const [key, document] of replacements) documents.set(key, document)
-      replacements.clear()
     })
 })

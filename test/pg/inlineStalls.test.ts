@@ -1,0 +1,108 @@
+/** Programs that start, repair and retire inline projections while others stand still, and with many documents, on a PostgreSQL server. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { EventStore, Limits, Projection, Projector } from "evsrc"
+import { PgStores } from "evsrc/pg"
+import { layerPostgres } from "../support/Database.ts"
+
+const Counted = Schema.TaggedUnion({ Counted: { n: Schema.Int } })
+
+const counts = Projection.make("counts", {
+  events: Counted,
+  lifecycle: "inline",
+  document: Schema.Struct({ n: Schema.Int, count: Schema.Int }),
+  key: ({ n }) => `k${n}`,
+  index: ["n"],
+  evolve: { Counted: (document, { n }) => ({ n, count: (document?.count ?? 0) + 1 }) }
+})
+
+const start = Layer.build(Projector.layerInline([counts], { repairInterval: "1 hour" }))
+
+const stores = (options: Parameters<typeof PgStores.layerWith>[0] = {}) =>
+  PgStores.layerWith(options).pipe(Layer.provideMerge(layerPostgres({ poolSize: 6 })))
+
+/** Appends one event for each of the documents. */
+const append = (documents: number) =>
+  EventStore.append(Counted, "C-1", Array.from({ length: documents }, (_, n) => ({ _tag: "Counted" as const, n })))
+
+/** Appends without the projection, which makes a gap. */
+const appendWithoutIt = (n: number) =>
+  Effect.flatMap(
+    SqlClient,
+    (sql) =>
+      sql`select outcome from evsrc.append_one(true, 'C-2', null, null, gen_random_uuid(), 'Counted', 1, ${
+        JSON.stringify({ n })
+      }, '{}')`
+  )
+
+const stored = Effect.flatMap(
+  SqlClient,
+  (sql) =>
+    sql<{ generation: string; key: string; count: number; entry: string }>`
+    select generation, document.key, (document->>'count')::integer as count, entries.entry
+      from evsrc.documents document left join evsrc.document_entries entries using (generation, key)
+      order by 1, 2, 4`
+)
+
+/** Makes every write of a document take 4 ms. */
+const slowWrites = Effect.flatMap(SqlClient, (sql) =>
+  Effect.andThen(
+    sql`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.004); return coalesce(new, old); end'`,
+    sql`create trigger slow before insert or update or delete on evsrc.documents for each row execute function slow()`
+  ))
+
+describe("Inline projections on PostgreSQL", () => {
+  it.live(
+    "are made and repaired when all their documents take longer than one statement may",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        yield* append(150)
+        yield* slowWrites
+        yield* start
+        yield* appendWithoutIt(1)
+        yield* sql`alter table evsrc.documents disable trigger slow`
+        yield* sql`update evsrc.documents set document = '{"n":0,"count":7}'`
+        yield* sql`alter table evsrc.documents enable trigger slow`
+        assert.isTrue(yield* Projector.repairInline(counts))
+        const documents = yield* stored
+        assert.strictEqual(documents.length, 150)
+        for (const { count, generation, key } of documents) {
+          assert.strictEqual(generation, "counts@1")
+          assert.strictEqual(count, key === "k1" ? 2 : 1)
+        }
+      }).pipe(
+        Effect.provide(Layer.fresh(stores({ statementTimeout: "500 millis" }))),
+        Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
+      ),
+    60_000
+  )
+
+  it.live("leave the documents that a repair does not change, page by page", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* append(25)
+      yield* start
+      const revisions = sql<{ key: string; revision: bigint }>`select key, revision from evsrc.documents order by key`
+      const before = new Map((yield* revisions).map(({ key, revision }) => [key, revision]))
+      yield* sql`delete from evsrc.documents where key in ('k0', 'k24')`
+      yield* sql`insert into evsrc.documents (generation, key, document, indexed, revision)
+        select 'counts@1', added.key, document, indexed, 1
+          from evsrc.documents made cross join unnest(array['a', 'b', 'c', 'k10x', 'z']) as added(key) where made.key = 'k1'`
+      yield* appendWithoutIt(3)
+      yield* appendWithoutIt(30)
+      assert.isTrue(yield* Projector.repairInline(counts))
+      const documents = yield* stored
+      assert.deepStrictEqual(
+        documents.map(({ count, key }) => `${key} ${count}`),
+        Array.from({ length: 25 }, (_, n) => n).concat(30).map((n) => `k${n} ${n === 3 ? 2 : 1}`).toSorted()
+      )
+      assert.strictEqual((yield* sql`select from evsrc.document_entries`).length, 26)
+      const changed = (yield* revisions).flatMap(({ key, revision }) => before.get(key) === revision ? [] : [key])
+      assert.deepStrictEqual(changed, ["k0", "k24", "k3", "k30"])
+    }).pipe(
+      Effect.provide(Layer.fresh(stores())),
+      Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 3 })
+    ), 60_000)
+})
