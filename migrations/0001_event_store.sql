@@ -439,8 +439,9 @@ begin
   return true;
 end $$;
 
--- Records a gap for each inline projection that reads one of these events and was not run on it, unless it has one already. If the
--- projection is required, raises an error instead. Registering a projection takes the locks of its types exclusively, so an append that
+-- Records a gap for each inline projection that reads one of these events and was not run on it, also if it has gaps already: they may be
+-- closed at this moment. A gap is the first such event; for handlers each of them, because their tables may be corrected up to any event. If
+-- the projection is required, raises an error instead. Registering a projection takes the locks of its types exclusively, so an append that
 -- holds them shared sees it, or is seen by it. Documents that were changed by an event which the projection does not read are a gap too:
 -- the program runs another definition. Handlers may do so: nothing is lost.
 -- One element per event:
@@ -455,10 +456,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   missed record;
+  recorded text := '';
 begin
   for missed in
-    select distinct on (inline.projection)
-        inline.projection, inline.required and compared.is_read as is_rejected, event."position", event.type
+    select inline.projection, inline.keeps, inline.required and compared.is_read as is_rejected, event."position", event.type
       from evsrc.inline_projections inline
         cross join unnest(p_streams, p_positions, p_types, p_tags, p_inline) as event(stream, "position", type, tags, covered)
         cross join lateral (
@@ -477,9 +478,10 @@ begin
         using errcode = 'EV003', datatype = missed.type, constraint = missed.projection,
           hint = 'Append through Projector.layerInline with this projection, or call Projector.retireInline.';
     end if;
-    insert into evsrc.inline_gaps (projection, "position")
-      select missed.projection, missed."position"
-        where not exists (select from evsrc.inline_gaps gap where gap.projection = missed.projection);
+    if missed.keeps = 'handlers' or missed.projection <> recorded then
+      insert into evsrc.inline_gaps (projection, "position") values (missed.projection, missed."position") on conflict do nothing;
+      recorded := missed.projection;
+    end if;
   end loop;
 end $$;
 

@@ -282,8 +282,8 @@ create table evsrc.inline_projections (
   edition bigint not null default nextval('evsrc.revisions')
 );
 
--- Events that were written without an inline projection that reads them. A gap is a row of its own, because a column of
--- inline_projections would make appends wait for each other.
+-- Events that were written without an inline projection that reads them. Each append inserts rows of its own, because a column of
+-- inline_projections would make appends wait for each other, and because another append's gap may be closed before this one commits.
 create table evsrc.inline_gaps (
   projection text collate "C" not null,
   "position" bigint not null,

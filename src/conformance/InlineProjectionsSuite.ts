@@ -176,7 +176,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     const first = yield* append(`${prefix}1`)
     yield* inlineProjections.register(before)
     equal(yield* missedFrom(projection), first, "registered again")
-    yield* inlineProjections.closeGaps(projection)
+    yield* inlineProjections.closeGaps(projection, Effect.void)
     const after = (yield* inlineProjections.find(projection))!
     equal(after, { ...before, edition: after.edition }, "the registration")
     isAbove(after.edition, before.edition, "the edition")
@@ -191,6 +191,27 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
       (yield* inlineProjections.registered).some((one) => one.projection === projection),
       "the list of all projections has it"
     )
+  }),
+
+  test("closes no gap that is recorded while others are closed, and none above a position", function*() {
+    const { inlineProjections } = yield* driver
+    for (const keeps of ["documents", "handlers"] as const) {
+      const { projection, prefix } = yield* register({ keeps })
+      const events = { types: ["Weighed", "Weighed", "Weighed"] }
+      yield* append(`${prefix}1`, events)
+      const during = yield* inlineProjections.closeGaps(projection, append(`${prefix}1`, events))
+      equal(yield* missedFrom(projection), during, `${keeps}: during`)
+      equal(yield* Effect.flip(inlineProjections.closeGaps(projection, Effect.fail("failed"))), "failed", "a failure")
+      yield* inlineProjections.closeGaps(projection, Effect.void)
+      equal(yield* missedFrom(projection), undefined, `${keeps}: all`)
+      const first = Position.make((yield* append(`${prefix}1`, events))!)
+      const later = yield* append(`${prefix}1`, events)
+      yield* inlineProjections.closeGaps(projection, Effect.void, first)
+      const next = keeps === "handlers" ? Position.make(first + 1n) : later
+      equal(yield* missedFrom(projection), next, `${keeps}: the next gap`)
+      yield* inlineProjections.closeGaps(projection, Effect.void, Position.make(later! - 1n))
+      equal(yield* missedFrom(projection), later, `${keeps}: the gap of the later append`)
+    }
   }),
 
   test("rejects appends that leave out a required inline projection, and writes nothing of them", function*() {

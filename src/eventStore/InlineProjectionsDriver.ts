@@ -104,8 +104,15 @@ export interface InlineProjectionsDriver {
   /** Changes `isRequired` of a registered projection, and nothing else: programs of two releases may register at once. */
   readonly setRequired: (projection: string, isRequired: boolean) => Effect.Effect<void, EventStoreError>
 
-  /** Removes the gaps of a projection, because its documents have the missed events now. */
-  readonly closeGaps: (projection: string) => Effect.Effect<void, EventStoreError>
+  /**
+   * Closes the gaps of a projection that were recorded before an effect, in the caller's transaction with the effect, which corrects the documents.
+   * With `upTo`, gaps at later positions stay. Changes the edition.
+   */
+  readonly closeGaps: <A, E, R>(
+    projection: string,
+    effect: Effect.Effect<A, E, R>,
+    upTo?: Position
+  ) => Effect.Effect<A, E | EventStoreError, R>
 
   /** Removes a registration and its gaps. Returns whether there was one. A later append that runs the projection fails. */
   readonly unregister: (projection: string) => Effect.Effect<boolean, EventStoreError>

@@ -44,7 +44,7 @@ export interface Gap {
  * @category models
  */
 export interface MemoryInlineProjections extends InlineProjectionsDriver {
-  /** Returns the first gap that each projection would have. `covered` has for each event the claims of the projections that run on it. */
+  /** Returns the gaps that an append would make. `covered` has for each event the claims of the projections that run on it. */
   readonly gapsOf: (
     events: ReadonlyArray<WrittenEvent>,
     covered?: ReadonlyArray<ReadonlyArray<string>>
@@ -65,10 +65,16 @@ export const make = (): MemoryInlineProjections => {
   const registered = new Map<string, RegisteredInlineProjection>()
   const discarded = new Set<string>()
   const turn = Semaphore.makeUnsafe(1)
+  /** By projection, the positions of its gaps. */
+  const missed = new Map<string, ReadonlyArray<Position>>()
   let editions = 0n
   const change = (projection: string, changes: Partial<RegisteredInlineProjection>): void => {
     const found = registered.get(projection)
     if (found !== undefined) registered.set(projection, { ...found, ...changes })
+  }
+  const remove = (projection: string): boolean => {
+    missed.delete(projection)
+    return registered.delete(projection)
   }
   return {
     registered: Effect.sync(() =>
@@ -86,12 +92,23 @@ export const make = (): MemoryInlineProjections => {
         return Effect.void
       }),
     setRequired: (projection, isRequired) => Effect.sync(() => change(projection, { isRequired })),
-    closeGaps: (projection) => Effect.sync(() => change(projection, { missedFrom: undefined, edition: ++editions })),
-    unregister: (projection) => Effect.sync(() => registered.delete(projection)),
+    closeGaps: (projection, effect, upTo) =>
+      Effect.suspend(() => {
+        const { length } = missed.get(projection) ?? []
+        return Effect.tap(effect, () =>
+          Effect.sync(() => {
+            const rest = (missed.get(projection) ?? []).filter((position, index) =>
+              index >= length || (upTo !== undefined && position > upTo)
+            )
+            missed.set(projection, rest)
+            change(projection, { missedFrom: rest[0], edition: ++editions })
+          }))
+      }),
+    unregister: (projection) => Effect.sync(() => remove(projection)),
     discard: (projection) =>
       Effect.sync(() => {
         discarded.add(projection)
-        return registered.delete(projection)
+        return remove(projection)
       }),
     rejectionOf: (covered) => {
       const missing = covered.flat().map(parseClaim).find(({ keeps, projection }) =>
@@ -106,22 +123,30 @@ export const make = (): MemoryInlineProjections => {
     exclusively: (_projection, waits, effect) =>
       waits ? Effect.map(turn.withPermit(effect), Option.some) : turn.withPermitsIfAvailable(1)(effect),
     gapsOf: (events, covered = []) =>
-      Array.from(registered.values()).flatMap((projection) => {
-        const matches = EventFilter.matcher(projection.reads)
-        const gaps = events.flatMap((event, index): ReadonlyArray<Gap> => {
-          const isRead = matches(event)
-          const isRun = covered[index]?.includes(claimOf(projection, event.type)) === true
-          // Handlers of an older program may run on an event that the registered definition ignores: nothing is lost.
-          const isWrong = isRead ? !isRun : isRun && projection.keeps === "documents"
-          return isWrong ? [{ projection, event, isRead }] : []
-        })
-        const gap = gaps.find(({ isRead }) => projection.isRequired && isRead) ?? gaps[0]
-        return gap === undefined ? [] : [gap]
-      }),
+      Array.from(registered.values()).flatMap((projection) => gapsIn(projection, events, covered)),
     record: (gaps) => {
-      for (const { event, projection: { missedFrom, projection } } of gaps) {
-        if (missedFrom === undefined) change(projection, { missedFrom: event.position })
+      for (const [projection, some] of Map.groupBy(gaps, ({ projection: { projection } }) => projection)) {
+        // Documents are made again from the whole log, so the first event of an append stands for it.
+        const kept = some[0]!.projection.keeps === "handlers" ? some : some.slice(0, 1)
+        const all = [...missed.get(projection) ?? [], ...kept.map(({ event }) => event.position)]
+        missed.set(projection, all)
+        change(projection, { missedFrom: all[0] })
       }
     }
   }
+}
+
+const gapsIn = (
+  projection: RegisteredInlineProjection,
+  events: ReadonlyArray<WrittenEvent>,
+  covered: ReadonlyArray<ReadonlyArray<string>>
+): ReadonlyArray<Gap> => {
+  const matches = EventFilter.matcher(projection.reads)
+  return events.flatMap((event, index): ReadonlyArray<Gap> => {
+    const isRead = matches(event)
+    const isRun = covered[index]?.includes(claimOf(projection, event.type)) === true
+    // Handlers of an older program may run on an event that the registered definition ignores: nothing is lost.
+    const isWrong = isRead ? !isRun : isRun && projection.keeps === "documents"
+    return isWrong ? [{ projection, event, isRead }] : []
+  })
 }

@@ -61,12 +61,23 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
         projection,
         isRequired
       ])),
-    closeGaps: (projection) =>
-      Effect.asVoid(query(
-        `with gaps as (delete from ${schema}.inline_gaps where projection = $1) `
-          + `update ${schema}.inline_projections set edition = nextval('${schema}.revisions') where projection = $1`,
-        [projection]
-      )),
+    // Before the effect: a gap of an append that commits during it stays, because the effect may not have seen what the append has written.
+    closeGaps: (projection, effect, upTo) =>
+      query(
+        `delete from ${schema}.inline_gaps where projection = $1 and "position" <= coalesce($2::bigint, "position")`,
+        [
+          projection,
+          upTo ?? null
+        ]
+      ).pipe(
+        Effect.andThen(effect),
+        Effect.tap(
+          query(
+            `update ${schema}.inline_projections set edition = nextval('${schema}.revisions') where projection = $1`,
+            [projection]
+          )
+        )
+      ),
     unregister: (projection) =>
       Effect.map(
         query(
@@ -88,18 +99,21 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
         ),
         (rows) => rows.length > 0
       ),
-    exclusively: (projection, waits, effect) => {
-      const key = "(to_regclass($1)::oid::integer, hashtext($2))"
-      const lock = waits
-        ? `select true as locked from (select pg_advisory_xact_lock${key}) as waited`
-        : `select pg_try_advisory_xact_lock${key} as locked`
-      return Effect.flatMap(
-        query<{ readonly locked: boolean }>(lock, [`${schema}.inline_projections`, projection]),
-        ([row]) => row?.locked === true ? Effect.map(effect, Option.some) : Effect.succeedNone
-      )
-    }
+    exclusively: exclusively(query, schema)
   }
 }
+
+const exclusively =
+  (query: PgStatement, schema: string): InlineProjectionsDriver["exclusively"] => (projection, waits, effect) => {
+    const key = "(to_regclass($1)::oid::integer, hashtext($2))"
+    const lock = waits
+      ? `select true as locked from (select pg_advisory_xact_lock${key}) as waited`
+      : `select pg_try_advisory_xact_lock${key} as locked`
+    return Effect.flatMap(
+      query<{ readonly locked: boolean }>(lock, [`${schema}.inline_projections`, projection]),
+      ([row]) => row?.locked === true ? Effect.map(effect, Option.some) : Effect.succeedNone
+    )
+  }
 
 const decodeIgnores = Schema.decodeSync(
   fromJsonText(Schema.Record(Schema.String, Schema.Array(Schema.String)))

@@ -109,6 +109,52 @@ export const registerHandlers = Effect.fnUntraced(function*(
   if (found?.missedFrom !== undefined) yield* logGap(id, found.missedFrom)
 })
 
+/**
+ * Registers a projection with handlers whose tables were corrected up to a position, and closes its gaps up to there. Returns the first of these gaps.
+ * Fails with `StoreMisconfigured` when the log has later events that only this definition reads: no gap tells of them.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const closeHandlersGap = Effect.fnUntraced(function*(
+  { documents, log }: Stores,
+  projection: Projection.AnyHandler,
+  correctedUpTo: Position.Position
+): Effect.fn.Return<Option.Option<Position.Position>, EventStoreError> {
+  const { inlineProjections } = log
+  const { earlierEvents, id } = projection
+  const find = inlineProjections.find(id)
+  const reads = ConsumerReads.of(projection)
+  const close = Effect.gen(function*() {
+    const found = yield* find
+    if (found === undefined) return Option.none()
+    const stored = InlineReads.ofRegistered(found)
+    yield* requireSameKind(projection, stored, reads)
+    const later = earlierEvents === "pass"
+      ? undefined
+      : yield* InlineReads.findBeyond(log, reads, stored, correctedUpTo)
+    if (later !== undefined) {
+      return yield* rejected(
+        `Inline projection "${id}" reads events after position ${correctedUpTo} that programs with its earlier definition did not handle, ${
+          InlineReads.describe(later)
+        }; correct its tables for these events too, and call Projector.closeInlineGap with a later position`
+      )
+    }
+    const registration = InlineReads.registrationOf(projection, reads, found.isRequired)
+    yield* inlineProjections.closeGaps(id, inlineProjections.register(registration), correctedUpTo)
+    return Option.filter(Option.fromUndefinedOr(found.missedFrom), (position) => position <= correctedUpTo)
+  })
+  const closed = yield* documents.transaction(inlineProjections.exclusively(
+    id,
+    true,
+    Effect.flatMap(
+      find,
+      (found) => log.withoutAppends([...new Set([...reads.types, ...found?.reads.types ?? []])], close)
+    )
+  ))
+  return Option.flatten(closed)
+})
+
 /** Returns what two definitions with one filter read; otherwise what the second reads. */
 const together = (
   stored: ConsumerReads.ConsumerReads,
@@ -267,15 +313,17 @@ const make = Effect.fnUntraced(function*(
   const { pageSize } = yield* Limits
   yield* log.withoutAppends(
     types,
-    Effect.gen(function*() {
-      yield* foldRest(stores, projection, made, reached)
-      yield* requireNoCheckpoints(documents, projection)
-      if (!isDirect) yield* documents.replaceDocuments(projection.id, made, pageSize)
-      yield* log.inlineProjections.register(
-        InlineReads.registrationOf(projection, ConsumerReads.of(projection), appendsWithout === "reject")
-      )
-      yield* log.inlineProjections.closeGaps(projection.id)
-    })
+    log.inlineProjections.closeGaps(
+      projection.id,
+      Effect.gen(function*() {
+        yield* foldRest(stores, projection, made, reached)
+        yield* requireNoCheckpoints(documents, projection)
+        if (!isDirect) yield* documents.replaceDocuments(projection.id, made, pageSize)
+        yield* log.inlineProjections.register(
+          InlineReads.registrationOf(projection, ConsumerReads.of(projection), appendsWithout === "reject")
+        )
+      })
+    )
   )
 })
 

@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
@@ -308,24 +308,33 @@ export const repairInline = Effect.fnUntraced(function*(
 })
 
 /**
- * Declares that the tables of an inline projection with handlers contain the events that it missed, or that this definition reads and an earlier one
- * did not. Returns the position of the first missed event, if there was a gap.
+ * Options of `closeInlineGap`.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface CloseInlineGapOptions {
+  /**
+   * The position up to which the tables contain all events. Read it with `EventStore.head` before you read the events that the tables lack: an event at
+   * or below it cannot appear later.
+   */
+  readonly correctedUpTo: Position
+}
+
+/**
+ * Declares that the tables of an inline projection with handlers contain the events up to a position that it missed, or that this definition reads and an
+ * earlier one did not. Returns the position of the first missed event, if there was a gap up to there. Later gaps stay.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const closeInlineGap = Effect.fnUntraced(function*(
-  projection: Projection.AnyHandler<"inline">
-): Effect.fn.Return<Option.Option<Position>, EventStoreError, EventStore.EventStore> {
-  const { inlineProjections } = (yield* EventStore.EventStore)[internals].driver
-  const found = yield* inlineProjections.find(projection.id)
-  if (found !== undefined) {
-    const reads = ConsumerReads.of(projection)
-    yield* InlineDocuments.requireSameKind(projection, InlineReads.ofRegistered(found), reads)
-    yield* inlineProjections.register(InlineReads.registrationOf(projection, reads, found.isRequired))
-  }
-  yield* inlineProjections.closeGaps(projection.id)
-  return Option.fromUndefinedOr(found?.missedFrom)
+  projection: Projection.AnyHandler<"inline">,
+  { correctedUpTo }: CloseInlineGapOptions
+): Effect.fn.Return<Option.Option<Position>, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore> {
+  const { driver: log } = (yield* EventStore.EventStore)[internals]
+  const { driver: documents } = (yield* ProjectionStore.ProjectionStore)[internals]
+  return yield* InlineDocuments.closeHandlersGap({ log, documents }, projection, correctedUpTo)
 })
 
 /**

@@ -89,7 +89,8 @@ const pageSize = 500
 const maxEvents = 10_000
 
 /**
- * Returns a visible event that one definition reads and another does not; `"undecided"` when there may be one after the first 10,000 events.
+ * Returns a visible event after a position that one definition reads and another does not; `"undecided"` when there may be one after the first 10,000
+ * events.
  *
  * @since 0.1.0
  * @category accessors
@@ -97,7 +98,8 @@ const maxEvents = 10_000
 export const findBeyond = Effect.fnUntraced(function*(
   log: Pick<EventStoreDriver, "readByQuery">,
   reads: ConsumerReads.ConsumerReads,
-  other: ConsumerReads.ConsumerReads
+  other: ConsumerReads.ConsumerReads,
+  from: Position.Position = Position.start
 ): Effect.fn.Return<EncodedEvent | "undecided" | undefined, EventStoreError> {
   const beyond = ConsumerReads.typesBeyond(reads, other)
   const types = ConsumerReads.isWithinFilter(reads, other) ? beyond : reads.types
@@ -105,7 +107,7 @@ export const findBeyond = Effect.fnUntraced(function*(
   const isRead = EventFilter.matcher(reads)
   const isReadByOther = EventFilter.matcher(other)
   const query = EventQuery.ofStoredTypes([{ types, tags: reads.tags }])
-  let after = Position.start
+  let after = from
   for (let read = 0; read < maxEvents;) {
     const { events, head, reached } = yield* log.readByQuery({ query, after, limit: pageSize })
     const found = events.find((event) => isRead(event) && (beyond.includes(event.type) || !isReadByOther(event)))

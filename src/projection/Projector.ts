@@ -22,6 +22,7 @@ export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.t
 export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
 export {
   closeInlineGap,
+  type CloseInlineGapOptions,
   type InlineOptions,
   inlineProjections,
   layerInline,

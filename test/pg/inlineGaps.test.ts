@@ -46,6 +46,51 @@ const stores = () =>
   Layer.mergeAll(PgEventStore.layer, PgProjectionStore.layer).pipe(Layer.provideMerge(layerPostgres({ poolSize: 8 })))
 
 describe("Gaps of inline projections on PostgreSQL", () => {
+  it.live("an append in flight makes a gap also if another gap is closed meanwhile", () =>
+    Effect.gen(function*() {
+      const program = yield* start(old)
+      yield* start(current)
+      yield* Effect.provide(filled("a", 1), program)
+      const { position } = yield* Effect.provide(drained("b", 10), program)
+      assert.strictEqual((yield* registered).missedFrom, position)
+      const other = yield* open(Effect.provide(drained("c", 100), program))
+      assert.isTrue(yield* Projector.repairInline(current))
+      assert.strictEqual((yield* registered).missedFrom, undefined)
+      const later = yield* other.commit
+      assert.strictEqual((yield* registered).missedFrom, later.position)
+      assert.include((yield* Effect.flip(ProjectionStore.get(current, "c"))).message, `${later.position}`)
+      assert.isTrue(yield* Projector.repairInline(current))
+      const documents = yield* Effect.forEach(["a", "b", "c"], (tank) => ProjectionStore.get(current, tank))
+      assert.deepStrictEqual(documents.map(Option.getOrUndefined), [1, undefined, undefined])
+    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
+
+  it.live(
+    "closing the gap of handlers waits for appends in flight, and leaves their gaps",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const handler = Projection.handler("levels", {
+          events: Change,
+          lifecycle: "inline",
+          handle: { Filled: () => Effect.void, Drained: Projection.ignore }
+        })
+        yield* Layer.build(Projector.layerInline([handler]))
+        const { position } = yield* filled("a", 1)
+        const other = yield* open(filled("b", 1))
+        const correctedUpTo = yield* EventStore.head
+        assert.strictEqual(correctedUpTo, position)
+        const closing = yield* Effect.forkChild(Projector.closeInlineGap(handler, { correctedUpTo }))
+        yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock'`.pipe(
+          Effect.repeat({ until: (rows) => rows.length > 0 }),
+          Effect.timeout("30 seconds")
+        )
+        const later = yield* other.commit
+        assert.deepStrictEqual(yield* Fiber.join(closing), Option.some(position))
+        assert.strictEqual((yield* registered).missedFrom, later.position)
+      }).pipe(Effect.provide(Layer.fresh(stores()))),
+    60_000
+  )
+
   it.live("a program that requires a projection does not undo another's registration", () =>
     Effect.gen(function*() {
       const running = yield* start(current)

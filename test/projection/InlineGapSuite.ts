@@ -356,7 +356,13 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     const { position } = yield* append(`${prefix}1`, raised(1))
     yield* Effect.provide(append(`${prefix}1`, raised(1)), layer)
     equal([handled, yield* missedFrom], [2, position], "with a gap")
-    equal(yield* Projector.closeInlineGap(handler), Option.some(position), "closed")
+    const [before, later] = [Position.make(position - 1n), yield* append(`${prefix}1`, raised(1))]
+    equal(yield* Projector.closeInlineGap(handler, { correctedUpTo: before }), Option.none(), "before the gap")
+    equal(yield* missedFrom, position, "still with a gap")
+    const correctedUpTo = Position.make(later.position - 1n)
+    equal(yield* Projector.closeInlineGap(handler, { correctedUpTo }), Option.some(position), "closed")
+    equal(yield* missedFrom, later.position, "the later gap")
+    yield* Projector.closeInlineGap(handler, { correctedUpTo: later.position })
     equal(yield* missedFrom, undefined, "after closing")
   }),
 

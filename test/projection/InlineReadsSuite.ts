@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import type { EventStoreError } from "../../src/core/errors.ts"
+import * as Position from "../../src/core/Position.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EventFilter } from "../../src/event/EventFilter.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -210,7 +211,9 @@ const documents: ReadonlyArray<Case<Stores>> = [
     yield* release(level(other), filled(5))
     yield* requireRefused(handlers(other, handled), "has documents in the log, and handlers in this program")
     equal(
-      reasonOf(yield* Effect.flip(Projector.closeInlineGap(handlers(other, handled)))),
+      reasonOf(
+        yield* Effect.flip(Projector.closeInlineGap(handlers(other, handled), { correctedUpTo: Position.start }))
+      ),
       "StoreMisconfigured",
       "closed"
     )
@@ -314,9 +317,14 @@ const ofHandlers: ReadonlyArray<Case<Stores>> = [
     const name = uniqueName()
     const handled: Array<number> = []
     const [old, current] = [handlers(name, handled), handlers(name, handled, { drains: true })]
-    yield* release(old, filled(5), drained(2))
+    const { position } = yield* release(old, filled(5), drained(2))
     yield* requireRefused(current)
-    equal(yield* Projector.closeInlineGap(current), Option.none(), "no gap")
+    const before = Position.make(position - 1n)
+    const error = yield* Effect.flip(Projector.closeInlineGap(current, { correctedUpTo: before }))
+    equal(reasonOf(error), "StoreMisconfigured", "an event after the position")
+    includes(error.message, `after position ${before}`, "the message")
+    yield* requireRefused(current)
+    equal(yield* Projector.closeInlineGap(current, { correctedUpTo: position }), Option.none(), "no gap")
     yield* release(current, drained(1))
     equal([...handled], [5, -1], "what was handled")
   }),
@@ -333,7 +341,11 @@ const ofHandlers: ReadonlyArray<Case<Stores>> = [
     equal(yield* missedFrom(current), position, "an event that the older program ignores")
     yield* release(current, drained(1))
     equal([...handled], [5, 1, -1], "what was handled")
-    equal(yield* Projector.closeInlineGap(old), Option.some(position), "from now on ignored")
+    equal(
+      yield* Projector.closeInlineGap(old, { correctedUpTo: position }),
+      Option.some(position),
+      "from now on ignored"
+    )
     yield* release(old, drained(2))
     equal(yield* missedFrom(old), undefined, "the gap")
     yield* requireRefused(current, "TankDrained")
