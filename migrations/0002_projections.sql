@@ -343,7 +343,8 @@ create table evsrc.checkpoints (
   -- The time of reset_checkpoints, with which parking_log begins, or of repartition, with which the delivery log begins.
   reset_at timestamptz,
   -- The former partitions, with their checkpoints. An event up to the checkpoint that its key had there is not processed again. The same in all
-  -- rows of a generation: [{"partitions": 4, "by": "stream", "positions": ["7", …]}, …], and the highest of these positions.
+  -- rows of a generation: [{"partitions": 4, "by": "stream", "positions": ["7", …], "ids": [the id of the event there, …]}, …], and the highest
+  -- of these positions.
   former json,
   former_to bigint not null default 0,
   -- The consumer, another version, that has continued from here. The checkpoints do not move any more.
@@ -644,7 +645,8 @@ as $$
       where (select max(passed::bigint) from json_array_elements_text(before.layout->'positions') as passed)
         > (select min(position) from evsrc.checkpoints where generation = p_generation)
     union all
-    select json_build_object('partitions', count(*), 'by', max(partitioned_by), 'positions', json_agg(position::text order by partition))
+    select json_build_object('partitions', count(*), 'by', max(partitioned_by), 'positions', json_agg(position::text order by partition),
+        'ids', json_agg(event_id order by partition))
       from evsrc.checkpoints where generation = p_generation
   ) as one
 $$;

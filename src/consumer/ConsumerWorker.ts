@@ -27,13 +27,15 @@ import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import * as LockHolders from "../eventStore/LockHolders.ts"
+import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import type { BatchProcessor } from "./BatchProcessor.ts"
-import type { ConsumerDriver } from "./CheckpointDriver.ts"
+import type { ConsumerDriver, Progress } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as ConsumerReads from "./ConsumerReads.ts"
 import { type ConsumerStatus, continuedDetail } from "./ConsumerStatus.ts"
 import * as EventInHand from "./EventInHand.ts"
+import * as FormerPartitions from "./FormerPartitions.ts"
 import * as GenerationId from "./GenerationId.ts"
 import type { Assignment, Claim } from "./LeaseDriver.ts"
 import * as ParkingRequestWakeups from "./parking/ParkingRequestWakeups.ts"
@@ -437,10 +439,14 @@ const settleReads = Effect.fnUntraced(function*(
 
 /** Returns whether the consumer can start: it continues from no earlier version, or that version has given back its partitions. */
 const hasStarted = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<boolean, EventStoreError> {
-  const { owner, processor: { consumer }, settings: { lease }, store } = worker
+  const { events, owner, processor: { consumer }, settings: { lease }, store } = worker
   const { from, id, partitionBy, partitions } = consumer
   if (worker.hasStarted || typeof from === "string" || !("version" in from)) return true
   const earlier = GenerationId.otherVersion(id, from.version)
+  const own = yield* store.progress(yield* store.activeGeneration(id))
+  if (own.length === 0) {
+    yield* requireCheckpoints(events, yield* store.progress(yield* store.activeGeneration(earlier)))
+  }
   const outcome = yield* store.continueVersion({
     consumer: id,
     from: earlier,
@@ -456,13 +462,21 @@ const hasStarted = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return
   return true
 })
 
+/** The partitions that follow would leave out events of a log that was set back. */
+const requireCheckpoints = (
+  events: EventStore.EventStore["Service"],
+  progress: ReadonlyArray<Progress>
+): Effect.Effect<void, EventStoreError> =>
+  LogIdentity.requireEvents(events[internals].driver, progress.flatMap(FormerPartitions.checkpointsOf))
+
 /** Changes the number of partitions to that of the definition, and returns the claim after that. */
 const repartition = Effect.fnUntraced(function*(
   worker: Worker,
   { generation, partitions: from }: Claim
 ): Effect.fn.Return<Claim, EventStoreError> {
-  const { processor: { consumer }, store } = worker
+  const { events, processor: { consumer }, store } = worker
   const { id, partitions: to } = consumer
+  yield* requireCheckpoints(events, yield* store.progress(generation))
   const reads = ConsumerReads.format(ConsumerReads.of(consumer))
   if (yield* store.repartition({ consumer: id, generation, from, to, reads })) {
     yield* Effect.logInfo(`${generation} has ${to} partitions from now on, instead of ${from}`)

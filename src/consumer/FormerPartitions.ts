@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as LogPosition from "../core/LogPosition.ts"
 import { partitionKeys, partitionOf } from "../core/partitionHash.ts"
 import * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -20,6 +21,8 @@ export interface FormerPartitions {
   readonly partitionedBy: string
   /** The checkpoint of each partition, in the order of the partitions. */
   readonly positions: ReadonlyArray<Position.Position>
+  /** The id of the event at each checkpoint; undefined where it is not known. */
+  readonly eventIds: ReadonlyArray<string | undefined>
 }
 
 /**
@@ -30,6 +33,25 @@ export interface FormerPartitions {
  */
 export const reached = (former: ReadonlyArray<FormerPartitions>): Position.Position =>
   former.flatMap(({ positions }) => positions).reduce(Position.max, Position.start)
+
+/**
+ * Returns a checkpoint with those of the former partitions while one of them is ahead of it. If the log has another event at one of them, it was set
+ * back, and what the former partitions have processed does not say which of its events to leave out.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const checkpointsOf = (
+  { former = [], ...checkpoint }: LogPosition.LogPosition & {
+    readonly former?: ReadonlyArray<FormerPartitions> | undefined
+  }
+): ReadonlyArray<LogPosition.LogPosition> =>
+  checkpoint.position >= reached(former) ? [checkpoint] : [
+    checkpoint,
+    ...former.flatMap(({ eventIds, positions }) =>
+      positions.map((position, index) => LogPosition.make(position, eventIds[index]))
+    )
+  ]
 
 /**
  * Returns the position up to which the last former partitions have processed all keys; 0 without any.

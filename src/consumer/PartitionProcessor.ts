@@ -18,6 +18,7 @@ import * as Metrics from "../core/telemetry/Metrics.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type { LogFilter } from "../eventStore/EventStoreDriver.ts"
+import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import { type BatchPlan, type BatchProcessor, failedEventOf, type Failure, stopsAt } from "./BatchProcessor.ts"
 import type { Advanced, ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
@@ -192,6 +193,13 @@ const processPages = Effect.fnUntraced(function*(
   while (true) {
     // The events that wait behind a parked key are those up to the checkpoint, so that must not be below the former one of the key.
     const isCaughtUp = checkpoint.position >= formerlyReached
+    if (!isCaughtUp) {
+      const { former } = partition
+      yield* LogIdentity.requireEvents(
+        events[internals].driver,
+        FormerPartitions.checkpointsOf({ ...checkpoint, former })
+      )
+    }
     const isWaiting = partition.parked.has(ConsumerKey.unknownKey)
     if (requests.isOpen() && !isCaughtUp) {
       isDeferred = true

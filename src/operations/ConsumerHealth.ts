@@ -13,6 +13,7 @@ import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import { continuedDetail } from "../consumer/ConsumerStatus.ts"
+import * as FormerPartitions from "../consumer/FormerPartitions.ts"
 import type { ParkedCount } from "../consumer/parking/ParkingDriver.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { RepartitionObstacle } from "../consumer/RepartitionObstacle.ts"
@@ -22,6 +23,7 @@ import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EventStoreDriver, EventType, EventTypes, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import * as PastTags from "../eventStore/PastTags.ts"
 import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
 import * as InlineCompleteness from "../projection/InlineCompleteness.ts"
@@ -257,6 +259,7 @@ const partitionHealth = Effect.fnUntraced(function*(
   const { count, eventId } = progress
   const checkpoint = { after: position, afterEventId: eventId, afterCount: count, limit: 1 }
   const diverged: string | undefined = yield* log.readAll(checkpoint).pipe(
+    Effect.andThen(LogIdentity.requireEvents(log, FormerPartitions.checkpointsOf(progress).slice(1))),
     Effect.as(undefined),
     Effect.catchReason("EventStoreError", "LogDiverged", ({ message }) => Effect.succeed(message))
   )

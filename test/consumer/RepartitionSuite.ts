@@ -26,6 +26,8 @@ import * as ConsumerKeyFixtures from "./ConsumerKeyFixtures.ts"
 import {
   assertAudit,
   fixture,
+  type Mail,
+  type Mails,
   partitionsOf,
   start,
   startIn,
@@ -325,7 +327,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
     )
     equal(yield* partitionsOf(newer), 1, "the number of partitions")
     const { reasons } = yield* Health.of([newer])
-    includes(reasons.join(), "rebuild it by Rebuild.rebuild", "the health")
+    includes(reasons.join(), "rebuild the projection by Rebuild.rebuild", "the health")
   })
 ]
 
@@ -375,6 +377,69 @@ const fencing: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+/** Leaves one partition of two behind, and the other one at an event that the log has lost. */
+const diverge = Effect.fnUntraced(function*(mails: Mails) {
+  const positions = yield* mails.append(mails.streamIn([2, 0]), mails.streamIn([2, 1]))
+  const lost = { position: positions.at(-1)!, eventId: globalThis.crypto.randomUUID() }
+  const older = mails.subscription(2)
+  const store = yield* driver
+  const { assigned } = yield* store.claim(claimOf(older, "old"))
+  const { epoch, partition, position: from } = assigned[1]!
+  const to = { to: lost.position, toEventId: lost.eventId }
+  yield* store.advance({ generation: older.id, partition, epoch, from, ...to, changes: [], applied: [] })
+  yield* store.release(older.id, "old")
+  return lost
+})
+
+/** A program is stuck, because the log has lost an event that a partition has processed, and it handles nothing. */
+const assertDiverged = Effect.fnUntraced(
+  function*(mails: Mails, subscription: Mail, { eventId, position }: Effect.Success<ReturnType<typeof diverge>>) {
+    const { status } = Context.get(
+      yield* Layer.build(Layer.fresh(Subscription.layer([subscription], { lease: "600 millis" }))),
+      Subscription.Subscriptions
+    )
+    yield* ConsumerKeyFixtures.until(Effect.map(status, ([one]) => one?.state === "stuck"))
+    const [one] = yield* status
+    includes(one?.detail ?? "", eventId, "the event of which the status says that it is lost")
+    includes(one?.detail ?? "", `position ${position}`, "its position")
+    equal(mails.handled, [], "what was handled")
+  },
+  Effect.scoped
+)
+
+const lost: ReadonlyArray<Case<Stores>> = [
+  test("the number of partitions does not change over an event that the log has lost", function*() {
+    const mails = fixture()
+    const lost = yield* diverge(mails)
+    const newer = mails.subscription(3)
+    yield* assertDiverged(mails, newer, lost)
+    equal(yield* partitionsOf(newer), 2, "the number of partitions")
+    includes((yield* Health.of([newer])).reasons.join(), lost.eventId, "the health")
+  }),
+
+  test("a new version does not continue over an event that the log has lost", function*() {
+    const mails = fixture()
+    const lost = yield* diverge(mails)
+    const newer = mails.subscription(2, { version: 2, from: { version: 1 } })
+    yield* assertDiverged(mails, newer, lost)
+    equal(yield* partitionsOf(newer), 0, "the number of partitions")
+  }),
+
+  test("partitions do not go on when the log has lost an event that a former one has processed", function*() {
+    const mails = fixture()
+    const lost = yield* diverge(mails)
+    const newer = mails.subscription(3)
+    const store = yield* driver
+    yield* store.claim(claimOf(newer, "new"))
+    equal(yield* store.repartition(changeOf(newer, 2)), true, "the change")
+    yield* store.release(newer.id, "new")
+    yield* assertDiverged(mails, newer, lost)
+    const { reasons, status } = yield* Health.of([newer])
+    equal(status, "red", "the health")
+    includes(reasons.join(), lost.eventId, "why")
+  })
+]
+
 const reads: ReadonlyArray<Case<Stores>> = [
   test("code that reads more is rejected for an event that a former partition has passed", function*() {
     const mails = fixture()
@@ -413,4 +478,4 @@ const reads: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
-export const repartitions: ReadonlyArray<Case<Stores>> = [...definitions, ...parking, ...fencing, ...reads]
+export const repartitions: ReadonlyArray<Case<Stores>> = [...definitions, ...parking, ...fencing, ...lost, ...reads]

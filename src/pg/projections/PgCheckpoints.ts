@@ -20,7 +20,11 @@ import * as PgDocuments from "./PgDocuments.ts"
  * @category models
  */
 export type FormerRow =
-  | ReadonlyArray<{ readonly by: string; readonly positions: ReadonlyArray<string> }>
+  | ReadonlyArray<{
+    readonly by: string
+    readonly positions: ReadonlyArray<string>
+    readonly ids: ReadonlyArray<string | null>
+  }>
   | null
 
 interface ProgressRow {
@@ -86,9 +90,10 @@ export const countOf = (
  * @category accessors
  */
 export const formerOf = (former: FormerRow): ReadonlyArray<FormerPartitions> | undefined =>
-  former?.map(({ by, positions }) => ({
+  former?.map(({ by, ids, positions }) => ({
     partitionedBy: by,
-    positions: positions.map((position) => Position.make(BigInt(position)))
+    positions: positions.map((position) => Position.make(BigInt(position))),
+    eventIds: ids.map((id) => id ?? undefined)
   }))
 
 /**

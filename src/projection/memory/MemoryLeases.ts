@@ -210,7 +210,11 @@ const formerOf = (partitions: ReadonlyArray<MemoryState.Partition>, first: Memor
   const lowest = partitions.reduce((lowest, one) => one.position < lowest.position ? one : lowest, first)
   const former = [
     ...(first.former ?? []).filter((one) => FormerPartitions.reached([one]) > lowest.position),
-    { partitionedBy: first.partitionedBy, positions: partitions.map(({ position }) => position) }
+    {
+      partitionedBy: first.partitionedBy,
+      positions: partitions.map(({ position }) => position),
+      eventIds: partitions.map(({ eventId }) => eventId)
+    }
   ]
   return { lowest, former }
 }

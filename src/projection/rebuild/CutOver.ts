@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import type { EventStoreDriver } from "../../eventStore/EventStoreDriver.ts"
 import * as LogIdentity from "../../eventStore/LogIdentity.ts"
@@ -40,10 +41,8 @@ export const whenCaughtUp = Effect.fnUntraced(function*(
   { evenIfParked, timeout }: { readonly evenIfParked: boolean; readonly timeout: Duration.Duration }
 ): Effect.fn.Return<void, RebuildRejected | EventStoreError> {
   const deadline = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeout)
-  const isLost = yield* LogIdentity.hasDiverged(
-    log,
-    yield* store.progress(yield* store.activeGeneration(projection.id))
-  )
+  const serving = yield* store.progress(yield* store.activeGeneration(projection.id))
+  const isLost = yield* LogIdentity.hasDiverged(log, serving.flatMap(FormerPartitions.checkpointsOf))
   const head = isLost ? yield* log.head : undefined
   let heldUntil = 0
   let isClose = false

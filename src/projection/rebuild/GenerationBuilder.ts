@@ -10,6 +10,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import * as ConsumerWorker from "../../consumer/ConsumerWorker.ts"
+import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
 import { type EventStoreError, invalidRequest } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
 import * as nameRules from "../../core/nameRules.ts"
@@ -112,7 +113,8 @@ export const begin = Effect.fnUntraced(function*(
   yield* validateBuild(options)
   const active = yield* store.activeGeneration(projection.id)
   let generation = yield* beginOrResume({ events, store }, projection, options)
-  if (generation !== active && (yield* LogIdentity.hasDiverged(events, yield* store.progress(generation)))) {
+  const checkpoints = (yield* store.progress(generation)).flatMap(FormerPartitions.checkpointsOf)
+  if (generation !== active && (yield* LogIdentity.hasDiverged(events, checkpoints))) {
     yield* Effect.logWarning(`${generation} was built on events that the log does not have any more; it is begun again`)
     yield* Discard.discard(store, projection.id, generation)
     generation = yield* beginOrResume({ events, store }, projection, options)
