@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -37,7 +38,7 @@ export interface Outcome {
   readonly applied: ReadonlyArray<ConsumerKey.Delivery>
   /** The deliveries that failed. Later ones of the same keys were not tried; none at all, after an event of unknown key. */
   readonly failures: ReadonlyArray<Failure>
-  /** The position of the first event that was not tried, because the worker stops. */
+  /** The position of the first event that was not tried, because the worker stops or the batch has lasted for its maximum. */
   readonly untriedFrom?: Position | undefined
 }
 
@@ -96,6 +97,8 @@ export interface LeasedPartition {
   readonly stopTimeout?: Duration.Duration | undefined
   /** No handler begins unless the lease is held. By default it always is. */
   readonly lease?: PartitionLease.PartitionLease | undefined
+  /** A transaction of handlers that has lasted longer commits what it has. By default it handles the whole batch. */
+  readonly maxDuration?: Duration.Duration | undefined
   /** Whether a failure that stops the consumer only ends the events of its key, as in a retry of parked keys. `false` by default. */
   readonly parksAll?: boolean | undefined
 }
@@ -286,6 +289,38 @@ class NotAdvanced<out A> {
   }
 }
 
+/** Handles deliveries in order, and returns how many: at least those of one event, and all unless they last longer than the maximum. */
+const handleInTime = Effect.fnUntraced(function*(
+  handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
+  batch: ReadonlyArray<ConsumerKey.Delivery>,
+  maxDuration: Duration.Duration | undefined
+): Effect.fn.Return<number, EventFailed> {
+  const clock = yield* Clock.Clock
+  const end = maxDuration === undefined
+    ? undefined
+    : clock.monotonicTimeNanosUnsafe() + BigInt(Math.ceil(Duration.toMillis(maxDuration) * 1_000_000))
+  for (const [index, { event }] of batch.entries()) {
+    const isNext = index > 0 && event.position !== batch[index - 1]?.event.position
+    if (isNext && end !== undefined && clock.monotonicTimeNanosUnsafe() >= end) return index
+    yield* Effect.mapError(handle(event), (error) => new EventFailed(index, error))
+  }
+  return batch.length
+})
+
+/** Returns what to commit of a batch. A later event that failed in an earlier attempt fails again after the events before it. */
+const planOf = (
+  batch: ReadonlyArray<ConsumerKey.Delivery>,
+  failures: ReadonlyArray<Failure>,
+  handled: number
+): Outcome => {
+  const untriedFrom = batch[handled]?.event.position
+  return untriedFrom === undefined ? { applied: batch, failures } : {
+    applied: batch.slice(0, handled),
+    failures: failures.filter(({ event }) => event.position < untriedFrom),
+    untriedFrom
+  }
+}
+
 /**
  * Returns a processor that handles each event within the transaction that moves the checkpoint. What the handler writes in that transaction is
  * written exactly once.
@@ -303,7 +338,7 @@ export const transactional = (
   grows: false,
   keysOf: (event) => ConsumerKey.keysOf(consumer, event),
   apply: <A extends CommitResult>(
-    { onRetry, parksAll = false }: LeasedPartition,
+    { maxDuration, onRetry, parksAll = false }: LeasedPartition,
     events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {
@@ -312,13 +347,14 @@ export const transactional = (
       batch: ReadonlyArray<ConsumerKey.Delivery>,
       failures: ReadonlyArray<Failure>
     ): Effect.Effect<A, EventStoreError | EventFailed | NotAdvanced<A>> =>
-      store.transaction(Effect.gen(function*() {
-        for (const [index, { event }] of batch.entries()) {
-          yield* Effect.mapError(handleIt(event), (error) => new EventFailed(index, error))
-        }
-        const result = yield* commit({ applied: batch, failures, changes: [], reads: undefined })
-        return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
-      }))
+      store.transaction(
+        Effect.gen(function*() {
+          const handled = yield* handleInTime(handleIt, batch, maxDuration)
+          const result = yield* commit({ ...planOf(batch, failures, handled), changes: [], reads: undefined })
+          return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
+        }),
+        { runsHandlers: true }
+      )
     /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
     const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
       const retries = new Map<Position, Retries.EventRetries>()

@@ -240,5 +240,22 @@ export interface ConsumerDriver extends LeaseDriver, CheckpointDriver, ParkingDr
   readonly uncommittedAbove: Effect.Effect<Option.Option<Position>, EventStoreError>
 
   /** Runs an effect in one transaction, so that all of its writes are committed or none. A store in memory has no rollback. */
-  readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | EventStoreError, R>
+  readonly transaction: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: TransactionOptions
+  ) => Effect.Effect<A, E | EventStoreError, R>
+}
+
+/**
+ * Options of a transaction.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface TransactionOptions {
+  /**
+   * Whether handlers run in it, which may take their time. A driver with a pool of connections runs so few of these at a time that claims and health
+   * always find a connection. `false` by default.
+   */
+  readonly runsHandlers?: boolean | undefined
 }

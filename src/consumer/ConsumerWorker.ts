@@ -536,6 +536,7 @@ const runPartition = (
       requests,
       stopTimeout: settings.stopTimeout,
       lease,
+      maxDuration: Duration.times(settings.lease, 1 / 3),
       logs: worker.logs,
       report: (report) => reported(worker, partition, report)
     }, assignment))

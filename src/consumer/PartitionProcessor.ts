@@ -72,6 +72,8 @@ export interface PartitionOptions {
   /** How long the handler of an event may take to end after an interruption. */
   readonly stopTimeout: Duration.Duration
   readonly lease: PartitionLease
+  /** A transaction of handlers that has lasted longer commits what it has. */
+  readonly maxDuration: Duration.Duration
   /** The logs of parked keys and of failed attempts. */
   readonly logs: ProcessorLogs
   readonly report: (report: Report) => Effect.Effect<unknown>
@@ -104,6 +106,7 @@ export interface ProcessorLogs {
 }
 
 interface Partition extends Unparking.OwnedPartition {
+  readonly maxDuration: Duration.Duration
   /** The parked keys. With `unknownKey` among them, the partition waits. */
   readonly parked: Set<string>
   readonly requests: ParkingRequests.ParkingRequests
@@ -144,6 +147,7 @@ export const run = Effect.fnUntraced(function*(
   }
   const partition: Partition = {
     ...owned,
+    maxDuration: options.maxDuration,
     parked: yield* parkedKeysOf(owned),
     requests: ParkingRequests.make(owned),
     logs,
@@ -230,7 +234,11 @@ const processPages = Effect.fnUntraced(function*(
     checkpoint = done.checkpoint
     if (done.stopped === undefined) {
       delay = retryDelay.first
-      if (page.isLast) yield* Effect.raceFirst(events[internals].driver.changed(checkpoint.position), requests.await)
+      // The rest is read again. If the worker stops, it is interrupted there.
+      if (done.isPartial) yield* pages.discard
+      else if (page.isLast) {
+        yield* Effect.raceFirst(events[internals].driver.changed(checkpoint.position), requests.await)
+      }
       continue
     }
     if (awaitsNewerCode(partition.processor.consumer, done.stopped.error)) return done.stopped.error
@@ -270,6 +278,8 @@ interface ProcessedPage {
   readonly checkpoint: LogPosition.LogPosition
   readonly stopped: Failure | undefined
   readonly applied: number
+  /** Whether the events after the checkpoint were not tried. */
+  readonly isPartial: boolean
 }
 
 /** Applies one page and moves the checkpoint. Returns undefined when another worker owns the partition. */
@@ -284,7 +294,7 @@ const processPage = Effect.fnUntraced(function*(
   if (batch.length > 0) return yield* inSpan(applyBatch(partition, checkpoint, page, to, batch), partition, events)
   if (to !== checkpoint.position) return yield* applyBatch(partition, checkpoint, page, to, batch)
   yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: freeingOf(partition) })
-  return { checkpoint, stopped: undefined, applied: 0 }
+  return { checkpoint, stopped: undefined, applied: 0, isPartial: false }
 })
 
 const inSpan = <A, E, R>(
@@ -322,9 +332,9 @@ const applyBatch = Effect.fnUntraced(
       if (committed.advanced === "changed") continue
       yield* logParked(partition, committed)
       yield* countApplied(partition, committed.applied)
-      const { applied, reached: position, stopped } = committed
+      const { applied, isPartial, reached: position, stopped } = committed
       yield* report({
-        state: stopped !== undefined ? "stuck" : isLast ? "live" : "catching-up",
+        state: stopped !== undefined ? "stuck" : isLast && !isPartial ? "live" : "catching-up",
         position,
         head,
         applied,
@@ -332,7 +342,7 @@ const applyBatch = Effect.fnUntraced(
         detail: stopped === undefined ? freeingOf(partition) : stopped.error.message,
         ...stopped === undefined ? {} : { error: stopped.error }
       })
-      return { checkpoint: logPositionAt(position), stopped, applied }
+      return { checkpoint: logPositionAt(position), stopped, applied, isPartial }
     }
   }
 )
@@ -393,6 +403,7 @@ export const outcomeOf = (
 interface Committed extends Outcome {
   readonly advanced: Advanced
   readonly applied: number
+  readonly isPartial: boolean
 }
 
 /** Writes a plan: documents, checkpoint, delivery log and parked keys, in one transaction. */
@@ -423,7 +434,7 @@ const commit = Effect.fnUntraced(function*(
     advance,
     (advanced) => advanced === "advanced" ? store.park(generation, partition, toPark) : Effect.void
   ))
-  return { ...outcome, advanced, applied: applied.length }
+  return { ...outcome, advanced, applied: applied.length, isPartial: plan.untriedFrom !== undefined }
 })
 
 /** Carries out a chunk of the requests for parked keys. Returns undefined when another worker owns the partition. */

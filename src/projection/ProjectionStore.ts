@@ -311,7 +311,7 @@ const waking = (driver: ProjectionStoreDriver, { wake, wakeAll }: Watchers): Pro
   ...driver,
   advance: (request) =>
     Effect.tap(driver.advance(request), () => wake(GenerationId.parse(request.generation).consumer)),
-  transaction: (effect) => Effect.tap(driver.transaction(effect), () => wakeAll),
+  transaction: (effect, options) => Effect.tap(driver.transaction(effect, options), () => wakeAll),
   cutOver: (request) =>
     Effect.tap(driver.cutOver(request), ({ _tag }) => _tag === "CutOver" ? wake(request.consumer) : Effect.void)
 })

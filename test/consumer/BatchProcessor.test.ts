@@ -1,6 +1,7 @@
 /** Handlers in the transaction that moves the checkpoint. */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Schedule, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
 import { EventStore, Projection, ProjectionStore } from "evsrc"
 import * as BatchProcessor from "../../src/consumer/BatchProcessor.ts"
 import * as ConsumerKey from "../../src/consumer/ConsumerKey.ts"
@@ -45,4 +46,34 @@ describe("a transactional processor", () => {
         assert.deepStrictEqual({ handled, rollbacks }, { handled: 1, rollbacks: advanced === "advanced" ? 0 : 1 })
       }).pipe(Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory])))
   }
+
+  it.effect("commits what it has after the maximum, without failures of events that it has not tried again", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      for (const n of [1, 2, 3, 4]) yield* store.append(Tick, `s-${n}`, [{ _tag: "Ticked", n }])
+      const events = yield* Stream.runCollect(store.readAllEncoded())
+      const calls: Array<bigint> = []
+      const processor = BatchProcessor.transactional(
+        { ...ticks, partitionBy: "stream", parks: [] },
+        Effect.fnUntraced(function*({ position }) {
+          // The first attempt meets the failure in time.
+          if (calls.length > 3) yield* TestClock.adjust("2 seconds")
+          calls.push(position)
+          if (position === events[3]?.position) return yield* Effect.fail("wrong")
+        }),
+        { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1) },
+        driver
+      )
+      const positions = events.map(({ position }) => position)
+      const plan = yield* processor.apply(
+        { generation: "ticks@1", partition: 0, epoch: 1n, maxDuration: Duration.seconds(3) },
+        events.map((event) => ({ event, keys: [event.stream], isSingle: true })),
+        (plan) => Effect.succeed({ advanced: "advanced" as const, ...plan })
+      )
+      assert.deepStrictEqual(calls, [...positions, ...positions.slice(0, 2)])
+      assert.deepStrictEqual(plan.applied.map(({ event }) => event.position), positions.slice(0, 2))
+      assert.deepStrictEqual(plan.failures, [])
+      assert.strictEqual(plan.untriedFrom, positions[2])
+    }).pipe(Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory])))
 })

@@ -7,6 +7,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
@@ -37,6 +38,7 @@ export const makeDriver = Effect.fnUntraced(
     const { name, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
     const query = PgStatement.make(connections)
+    const handlers = Semaphore.makeUnsafe(maxHandlerTransactions(connections))
     return {
       ...PgLeases.make(query, quoted),
       ...PgCheckpoints.make(query, quoted),
@@ -55,10 +57,17 @@ export const makeDriver = Effect.fnUntraced(
             ([row]) => Option.map(Option.fromNullishOr(row?.mark), Position.make)
           )
       ),
-      transaction: (effect) => PgStatement.transactional(connections, effect)
+      transaction: (effect, { runsHandlers = false } = {}) => {
+        const transaction = PgStatement.transactional(connections, effect)
+        return runsHandlers ? handlers.withPermit(transaction) : transaction
+      }
     }
   }
 )
+
+/** Claims, heartbeats and health must find a connection while handlers occupy theirs. A PGlite has one connection, which all take in turn. */
+const maxHandlerTransactions = ({ size, sql }: PgConnections.PgConnections): number =>
+  PgConnections.isEmbedded(sql) ? 1 : Math.max(1, Math.floor(size / 2))
 
 /**
  * Provides the projection store after it has run the migrations.

@@ -1,0 +1,66 @@
+/** Handlers in transactions leave connections of the pool to claims, heartbeats and health. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Latch, Layer, Redacted, Schedule, Schema } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { EventStore, Health, Projection, ProjectionStore, Projector } from "evsrc"
+import { PgStores } from "evsrc/pg"
+import { freshDatabase } from "../support/Database.ts"
+
+const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
+const sent = (n: number) => Sent.cases.Sent.make({ n })
+const streams = 24
+
+const withPool = (url: string, maxConnections: number) =>
+  Effect.provide(
+    PgStores.layerWith({ connectionTimeout: "2 seconds" }).pipe(
+      Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections }))
+    )
+  )
+
+const often = Schedule.spaced("20 millis")
+
+describe("handlers in transactions", () => {
+  it.live(
+    "leave half of the connections to claims and health",
+    Effect.fnUntraced(
+      function*() {
+        const { url } = yield* freshDatabase
+        const open = Latch.makeUnsafe(false)
+        let active = 0
+        let maxActive = 0
+        const rows = Projection.handler("rows", {
+          events: Sent,
+          partitions: 8,
+          handle: {
+            Sent: Effect.fnUntraced(function*({ n }) {
+              maxActive = Math.max(maxActive, ++active)
+              yield* open.await
+              const sql = yield* SqlClient
+              yield* sql`insert into handled values (${n})`
+              active--
+            })
+          }
+        })
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient
+          yield* sql`create table handled (n int)`
+          for (let n = 0; n < streams; n++) yield* EventStore.append(Sent, `s-${n}`, [sent(n)])
+          yield* Layer.build(Projector.layer([rows], { lease: "1 second" }))
+          yield* Effect.repeat(Effect.sync(() => active), { until: (active) => active >= 2, schedule: often })
+          // Longer than the lease, so that heartbeats must have renewed it.
+          yield* Effect.sleep("1500 millis")
+          const { consumers } = yield* Effect.timeout(Health.of([rows]), "1500 millis")
+          assert.strictEqual(consumers[0]?.status, "green", JSON.stringify(consumers, (_, value) => String(value)))
+          yield* open.open
+          const events = yield* EventStore.EventStore
+          yield* ProjectionStore.awaitPosition(rows, yield* events.head, "20 seconds")
+          const [counted] = yield* sql<{ readonly count: bigint }>`select count(*) from handled`
+          assert.deepStrictEqual({ maxActive, rows: counted?.count }, { maxActive: 2, rows: BigInt(streams) })
+        }).pipe(withPool(url, 4))
+      },
+      Effect.scoped
+    ),
+    60_000
+  )
+})
