@@ -26,7 +26,8 @@ const pause = Duration.millis(10)
 
 /**
  * Cuts over once the generation has caught up with the active one. When it is close, it holds the active generation for half a second at a
- * time, until the timeout. Fails with `Behind` after the timeout.
+ * time, until the timeout. While the generation gets no closer, as when its code fails at an event, the pauses between the holds double. Fails
+ * with `Behind` after the timeout.
  *
  * When the active generation has applied events that the log does not have any more, it never continues. Then the generation must have caught up
  * with the log instead.
@@ -44,12 +45,11 @@ export const whenCaughtUp = Effect.fnUntraced(function*(
   const serving = yield* store.progress(yield* store.activeGeneration(projection.id))
   const isLost = yield* LogIdentity.hasDiverged(log, serving.flatMap(FormerPartitions.checkpointsOf))
   const head = isLost ? yield* log.head : undefined
-  let heldUntil = 0
-  let isClose = false
+  const holding = makeHolds()
+  let last: bigint | undefined
   while (true) {
     const now = yield* Clock.currentTimeMillis
-    const holds: boolean = isClose && now >= heldUntil && now < deadline
-    if (holds) heldUntil = now + Duration.toMillis(hold)
+    const holds: boolean = last !== undefined && now < deadline && holding.begin(now, last)
     const missing: bigint = head === undefined
       ? yield* once(store, projection, { to, evenIfParked, ifBehind: holds ? { hold } : "reject" })
       : yield* onceAt(store, projection, { to, evenIfParked }, head)
@@ -58,10 +58,27 @@ export const whenCaughtUp = Effect.fnUntraced(function*(
       const detail = `generation "${to}" is ${missing} positions behind the active one; run it until it has caught up`
       return yield* new RebuildRejected({ projection: projection.id, reason: "Behind", detail })
     }
-    isClose = missing <= maxMissingForHold
+    last = missing
     yield* Effect.sleep(pause)
   }
 })
+
+/** Decides when to hold the active generation. */
+const makeHolds = () => {
+  let [next, pause] = [0, 0]
+  let missingBefore: bigint | undefined
+  return {
+    /** Returns whether a hold begins now, when a generation lacks so many positions. */
+    begin: (now: number, missing: bigint): boolean => {
+      if (missing > maxMissingForHold || now < next) return false
+      const isCloser = missingBefore === undefined || missing < missingBefore
+      pause = isCloser ? 0 : Math.max(Duration.toMillis(hold), pause * 2)
+      missingBefore = missing
+      next = now + Duration.toMillis(hold) + pause
+      return true
+    }
+  }
+}
 
 /**
  * The drivers of both stores.

@@ -56,11 +56,20 @@ const holdsOf = (made: ReadonlyArray<Attempt>) =>
 describe("a cut-over to a generation that never catches up", () => {
   it.effect("holds the active generation half a second at a time, until the timeout", () =>
     Effect.gen(function*() {
-      const { exit, made } = yield* attempts(1_200, () => 1n)
+      const { exit, made } = yield* attempts(1_200, (attempt) => BigInt(Math.max(1, 200 - attempt)))
       assert.deepStrictEqual(holdsOf(made), [10, 510, 1010])
       assert.strictEqual(made.length, 121)
       assert.deepStrictEqual(made.at(-1), { at: 1_200, ifBehind: "reject" })
-      assert.include(String(exit), "1 positions behind")
+      assert.include(String(exit), "80 positions behind")
+    }))
+
+  it.effect("doubles the pauses between holds while the generation gets no closer", () =>
+    Effect.gen(function*() {
+      const { made } = yield* attempts(9_000, (attempt) => attempt < 700 ? 3n : 2n)
+      // It is closer from 7 s on.
+      assert.deepStrictEqual(holdsOf(made), [10, 510, 1510, 3010, 5510])
+      const closer = yield* attempts(9_000, (attempt) => attempt < 400 ? 3n : 2n)
+      assert.deepStrictEqual(holdsOf(closer.made), [10, 510, 1510, 3010, 5510, 6010, 7010, 8510])
     }))
 
   it.effect("never holds it for a generation that lacks more than 5,000 positions", () =>
