@@ -26,8 +26,8 @@ export interface PgDeadlineOptions {
    */
   readonly statementTimeout?: Duration.Input | undefined
   /**
-   * How long an append, or a statement of the store's own transactions, waits for a lock of another transaction. 5 seconds by default.
-   * Then it fails with `StoreUnavailable`, and nothing is written.
+   * How long an append, a migration, or a statement of the store's own transactions waits for a lock of another transaction. 5 seconds by
+   * default. Then it fails with `StoreUnavailable`, and nothing is written.
    */
   readonly lockTimeout?: Duration.Input | undefined
   /**

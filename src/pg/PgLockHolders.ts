@@ -35,6 +35,14 @@ interface HolderRow extends SessionRow {
 /** A younger transaction is listed only if a session waits for it. */
 const minAge = "1 second"
 
+/**
+ * The name of the lock that a session holds while it runs migrations.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const lockOfMigrations = "the lock of migrations"
+
 /** The maximum number of waiting sessions that are examined. */
 const maxWaiting = 100
 
@@ -84,7 +92,7 @@ const instant = (date: Date | null) => date === null ? undefined : DateTime.make
 /** It reads catalogs only, so no lock of the store makes it wait. A read of a table is no lock that others wait for, but for changes of the schema. */
 const statementIn = (schema: string): string =>
   `with store as (
-    select oid, relname::text as name, relkind from pg_class where relnamespace = '${schema}'::regnamespace
+    select oid, relname::text as name, relkind from pg_class where relnamespace = to_regnamespace('${schema}')
   ), held as (
     select lock.pid, lock.virtualtransaction, case
         when lock.locktype = 'relation' and lock.mode = 'RowShareLock' then 'rows of the table ' || store.name
@@ -101,6 +109,12 @@ const statementIn = (schema: string): string =>
           or lock.locktype = 'advisory' and lock.objsubid = 2 and lock.classid = store.oid
       where lock.granted and lock.database = (select oid from pg_database where datname = current_database())
         and lock.pid is distinct from pg_backend_pid()
+    union all
+    select pid, virtualtransaction, '${lockOfMigrations}' from pg_locks,
+        hashtextextended('evsrc/migrations/${schema.replaceAll("\"", "")}', 0) as key
+      where locktype = 'advisory' and granted and objsubid = 1 and pid is distinct from pg_backend_pid()
+        and classid = ((key >> 32) & 4294967295)::oid and objid = (key & 4294967295)::oid
+        and database = (select oid from pg_database where datname = current_database())
   ), waiting as (
     select blocker, count(*)::integer as sessions, min(since) as since from (
       select distinct waiting.pid, coalesce(waiting.waitstart, clock_timestamp()) as since from pg_locks waiting

@@ -24,6 +24,7 @@ import {
   rowsOf,
   textOf
 } from "./MigrationContents.ts"
+import * as MigrationLock from "./MigrationLock.ts"
 import { checkCopies, checkHashes, checkServer } from "./PgServerCheck.ts"
 
 /**
@@ -97,7 +98,7 @@ const runSet = Effect.fn("PgMigrations.run")(
     const { name: schema, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
     yield* requireTransactions(connections)
-    yield* inSession(connections, checkServer(sql, set))
+    if (yield* inSession(connections, hasRun(sql, set, options, { name: schema, quoted }), schema)) return []
     const texts = yield* Effect.forEach(set.names, (name) => textOf(set, name))
     const loader = Effect.succeed(set.names.map((name, index) =>
       [
@@ -107,9 +108,7 @@ const runSet = Effect.fn("PgMigrations.run")(
       ] as const
     ))
     const migrate = Effect.gen(function*() {
-      yield* sql.unsafe("select set_config('idle_in_transaction_session_timeout', $1, true)", [
-        String(PgDeadlines.settingOf(connections.deadlines.idleInTransactionTimeout))
-      ])
+      yield* MigrationLock.limit(connections)
       // The Migrator locks its table. Before that, the schema and the table are created, and CREATE … IF NOT EXISTS has a race.
       yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
@@ -135,7 +134,8 @@ const runSet = Effect.fn("PgMigrations.run")(
                 ? fromSqlError(error.cause)
                 : storeError(new StoreFailure({ message: error.message, cause: error }))
             )
-        })
+        }),
+        MigrationLock.nameHolder(connections, schema)
       )
     yield* checkSet(set, options)
     return Array.map(done, ([, name]) => name)
@@ -196,18 +196,46 @@ const checkSet = Effect.fn("PgMigrations.check")(
     const names = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
     yield* requireTransactions(connections)
-    yield* inSession(connections, checkSetIn(sql, set, options, names))
+    yield* inSession(connections, checkSetIn(sql, set, options, names), names.name)
   }
 )
 
+/** Runs statements that change nothing in a transaction. One that waits for a lock fails after the `lockTimeout`. */
 const inSession = <A, R>(
   connections: PgConnections.PgConnections,
-  effect: Effect.Effect<A, EventStoreError, R>
+  effect: Effect.Effect<A, EventStoreError, R>,
+  schema: string
 ): Effect.Effect<A, EventStoreError, R> =>
-  Effect.catchIf(
-    connections.session(effect, connections.deadlines.statementTimeout),
-    isSqlError,
-    (error) => Effect.fail(fromSqlError(error))
+  Effect.catchIf(connections.transaction(effect), isSqlError, (error) => Effect.fail(fromSqlError(error))).pipe(
+    MigrationLock.nameHolder(connections, schema)
+  )
+
+/** Returns whether nothing is left to run. The lock of migrations, which another session may hold, is not needed to see that. */
+const hasRun = Effect.fnUntraced(function*(
+  sql: SqlClient.SqlClient,
+  set: MigrationSet,
+  options: PgOptions,
+  { name: schema, quoted }: SchemaName
+): Effect.fn.Return<boolean, EventStoreError> {
+  yield* checkServer(sql, set)
+  const rows = yield* rowsOf(sql, quoted)
+  if (rows.length === 0 || rows.at(-1)!.id !== set.names.length) return false
+  yield* checkOwner(set, schema, rows)
+  yield* checkContents(sql, set, schema, rows)
+  if (set.needsUtf8) yield* checkHashes(sql, quoted)
+  return (options.hashChain !== true || (yield* hasChain(sql, quoted)))
+    && (options.causationIndex !== true || (yield* hasCausationIndexes(sql, quoted)))
+})
+
+const hasCausationIndexes = (sql: SqlClient.SqlClient, quoted: string): Effect.Effect<boolean, EventStoreError> =>
+  Effect.map(
+    mapSqlError(
+      sql.unsafe("select from unnest($1::text[]) as name where to_regclass(name) is null", [
+        ["events_correlation", "events_id", "archived_events_correlation", "archived_events_id"]
+          .map((name) => `${quoted}.${name}`)
+      ]).withoutTransform
+    ),
+    (missing) => missing.length === 0
   )
 
 const checkSetIn = Effect.fnUntraced(
@@ -225,7 +253,7 @@ const checkSetIn = Effect.fnUntraced(
     if (last === latest) {
       yield* checkContents(sql, set, schema, rows)
       if (set.needsUtf8) yield* checkHashes(sql, quoted)
-      return options.hashChain === true ? yield* checkChain(quoted) : undefined
+      return options.hashChain === true ? yield* checkChain(sql, quoted) : undefined
     }
     const message = last < latest
       ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/${set.folder} by hand`
@@ -248,17 +276,19 @@ const checkOwner = (
     })
   ))
 
-const checkChain = Effect.fnUntraced(function*(schema: string) {
-  const sql = yield* SqlClient.SqlClient
-  const triggers = yield* mapSqlError(
-    sql.unsafe(
-      "select from pg_trigger where tgrelid = to_regclass($1) and tgname = 'events_hash_chain' and tgenabled <> 'D'",
-      [
-        `${schema}.events`
-      ]
-    ).withoutTransform
+const hasChain = (sql: SqlClient.SqlClient, quoted: string): Effect.Effect<boolean, EventStoreError> =>
+  Effect.map(
+    mapSqlError(
+      sql.unsafe(
+        "select from pg_trigger where tgrelid = to_regclass($1) and tgname = 'events_hash_chain' and tgenabled <> 'D'",
+        [`${quoted}.events`]
+      ).withoutTransform
+    ),
+    (triggers) => triggers.length > 0
   )
-  if (triggers.length > 0) return
+
+const checkChain = Effect.fnUntraced(function*(sql: SqlClient.SqlClient, schema: string) {
+  if (yield* hasChain(sql, schema)) return
   return yield* storeError(
     new StoreMisconfigured({
       message:

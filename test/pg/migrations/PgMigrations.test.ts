@@ -19,6 +19,8 @@ const misconfigured = (error: unknown): string => {
   return error.message
 }
 
+type Sql = SqlClient.SqlClient
+
 describe("PgMigrations", () => {
   it.live("run once, and then find nothing to do", () =>
     Effect.gen(function*() {
@@ -123,6 +125,62 @@ describe("PgMigrations", () => {
         script.waitFor(/^ran /), { concurrency: "unbounded" })
       assert.deepStrictEqual(ran.toSorted(), ["ran 0", "ran 0", "ran 0", `ran ${PgMigrations.names.length}`])
     }))
+
+  const lockOfMigrations = "select pg_advisory_xact_lock(hashtextextended('evsrc/migrations/evsrc', 0))"
+
+  /** Starts a program in a database in which another session holds a lock in a transaction. */
+  const startWhileLocked = Effect.fnUntraced(function*(lock: string, prepare: Effect.Effect<unknown, unknown, Sql>) {
+    const { url } = yield* freshDatabase
+    const client = PgClient.layer({ url: Redacted.make(url), maxConnections: 4 })
+    yield* Effect.provide(prepare, client)
+    const holder = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "culprit" })
+    yield* holder`begin`
+    const [row] = yield* holder<{ readonly pid: number }>`select pg_backend_pid() as pid`
+    yield* holder.unsafe(lock)
+    const layer = PgEventStore.layerWith({ lockTimeout: "1200 millis" })
+    const started = Layer.build(Layer.fresh(layer)).pipe(
+      Effect.scoped,
+      Effect.provide(client),
+      Effect.timeout("8 seconds")
+    )
+    return { pid: row!.pid, started, holder }
+  })
+
+  for (const lock of [lockOfMigrations, "lock table evsrc.migrations in exclusive mode"]) {
+    it.live(`that have all run need no lock: ${lock.slice(0, 16)}`, () =>
+      Effect.flatMap(startWhileLocked(lock, PgMigrations.run()), ({ started }) => started).pipe(
+        Effect.scoped,
+        Effect.provide(Reactivity.layer)
+      ))
+  }
+
+  for (
+    const { lock, prepare, what } of [
+      { what: "of migrations", lock: lockOfMigrations, prepare: Effect.void },
+      {
+        what: "of their table",
+        lock: "lock table evsrc.migrations in access exclusive mode",
+        prepare: PgMigrations.run()
+      }
+    ]
+  ) {
+    it.live(`wait for the lock ${what} up to the lockTimeout, and then name its holder`, () =>
+      Effect.gen(function*() {
+        const { holder, pid, started } = yield* startWhileLocked(lock, prepare)
+        const error = yield* Effect.flip(started)
+        assert.instanceOf(error, EventStoreError)
+        assert.isTrue(error.isRetryable)
+        assert.include(error.message, "lock timeout")
+        assert.match(
+          error.message,
+          new RegExp(
+            `the session ${pid} .*application "culprit", idle in transaction\\) holds the (lock of|table) migrations`
+          )
+        )
+        yield* holder`rollback`
+        yield* started
+      }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
+  }
 
   it.live("leave nothing behind when one fails", () =>
     Effect.gen(function*() {
