@@ -66,7 +66,7 @@ export interface WorkerOptions {
   readonly lease?: Duration.Input | undefined
   /**
    * The pause before a failed request to the database is repeated, or an event at which the consumer has stopped. It starts with `first`, 200
-   * milliseconds by default, and doubles up to `max`, 30 seconds by default.
+   * milliseconds by default, and doubles up to `max`, 30 seconds by default. While the database is unavailable it is at most a third of the lease.
    */
   readonly retryDelay?: { readonly first: Duration.Input; readonly max: Duration.Input } | undefined
   /**

@@ -176,7 +176,7 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
     }
     case "ClaimFailed": {
       const { detail, state: kind } = event
-      const delay = nextDelay(state._tag === "Failing" ? state.delay : undefined, timing)
+      const delay = nextDelay(state._tag === "Failing" ? state.delay : undefined, kind, timing)
       return { ...sharedOf(state), _tag: "Failing", failure: { state: kind, detail }, delay, yielding: yieldOf(state) }
     }
     case "NewerEventMet": {
@@ -209,7 +209,10 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
       const { assignment, detail, state: kind } = event
       const { partition } = assignment
       const last = state.partitions.get(partition) ?? startingAt(assignment)
-      const retryDelays = new Map(state.retryDelays).set(partition, nextDelay(state.retryDelays.get(partition), timing))
+      const retryDelays = new Map(state.retryDelays).set(
+        partition,
+        nextDelay(state.retryDelays.get(partition), kind, timing)
+      )
       return { ...withPartition(state, partition, { ...last, state: kind, detail }), retryDelays }
     }
   }
@@ -316,8 +319,15 @@ const sharedOf = (
   { applied, generation, heartbeat, isHeldBack, last, partitions, retryDelays, seen, yieldFor }: WorkerState
 ): Shared => ({ applied, generation, heartbeat, isHeldBack, last, partitions, retryDelays, seen, yieldFor })
 
-const nextDelay = (last: Duration.Duration | undefined, { retryDelay: { first, max } }: Timing): Duration.Duration =>
-  last === undefined ? first : Duration.min(Duration.times(last, 2), max)
+/** After a failure that passes by itself, work must go on soon after it has passed. */
+const nextDelay = (
+  last: Duration.Duration | undefined,
+  kind: Failure["state"],
+  { lease, retryDelay: { first, max } }: Timing
+): Duration.Duration => {
+  const longest = kind === "retrying" ? Duration.min(max, Duration.times(lease, 1 / 3)) : max
+  return last === undefined ? first : Duration.max(first, Duration.min(Duration.times(last, 2), longest))
+}
 
 const withPartition = (
   state: WorkerState,

@@ -97,7 +97,7 @@ export const layer = (
         })
       yield* Effect.andThen(reached, follow).pipe(
         Effect.tapError(logFailure),
-        Effect.retry(Schedule.min([Schedule.exponential("200 millis"), Schedule.spaced("10 seconds")])),
+        Effect.retry(Schedule.min([Schedule.exponential("200 millis"), Schedule.spaced("3 seconds")])),
         Background.withoutSpans,
         Effect.forkScoped
       )

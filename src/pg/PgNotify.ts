@@ -16,6 +16,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import { isEmbedded, type PgConnections, withTimeout } from "./PgConnections.ts"
+import { fromSqlError } from "./PgErrors.ts"
 
 /** Commits within this time after a notification share the next one, because each costs the server and every listening process. */
 const pause = "5 millis"
@@ -103,7 +104,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     Effect.andThen(
       warn(error),
       Effect.suspend(() => {
-        const pause = delay
+        const pause = isOutage(error) ? Math.min(delay, maxDelayInOutage) : delay
         delay = Math.min(delay * 2, maxDelay)
         return Effect.sleep(pause)
       })
@@ -129,6 +130,10 @@ const maxHeartbeat = 10_000
 /** How long to wait before another attempt to listen, in milliseconds. */
 const firstDelay = 1_000
 const maxDelay = 60_000
+/** While the server is unavailable. A server that rejects LISTEN, like a pooler, does so for longer. */
+const maxDelayInOutage = 3_000
+
+const isOutage = (error: SqlError): boolean => fromSqlError(error).isRetryable
 
 /**
  * Listens on a connection of its own, because the pool may have only one. It fails when the connection does not respond any more. Closing

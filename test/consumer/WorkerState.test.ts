@@ -97,6 +97,27 @@ describe("the states of a worker", () => {
     assert.deepStrictEqual(delays, [100, 200, 350, 350])
   })
 
+  it("pauses at most a third of the lease while the database is unavailable", () => {
+    const short: WorkerState.Timing = { ...timing, lease: Duration.millis(600) }
+    const delaysOf = (kind: "retrying" | "stuck") =>
+      [1, 2, 3].map((count) => {
+        const failures = Array.from({ length: count }, (_, i) => claimFailed(i, kind))
+        const state = failures.reduce(
+          (state, event) => WorkerState.transition(state, event, short),
+          WorkerState.initial(0, short)
+        )
+        return state._tag === "Failing" ? Duration.toMillis(state.delay) : undefined
+      })
+    assert.deepStrictEqual(delaysOf("retrying"), [100, 200, 200])
+    assert.deepStrictEqual(delaysOf("stuck"), [100, 200, 350])
+    const failed = { ...partitionFailed(1), state: "retrying" } as const
+    const state = [failed, failed, failed].reduce<WorkerState.WorkerState>(
+      (state, event) => WorkerState.transition(state, event, short),
+      WorkerState.initial(0, short)
+    )
+    assert.deepStrictEqual(state.retryDelays.get(0), Duration.millis(200))
+  })
+
   it("starts with the first pause again after a claim that succeeded", () => {
     const state = after(claimFailed(1), claimFailed(2), reconciled(3), claimFailed(4))
     assert.deepInclude(state, { _tag: "Failing", delay: Duration.millis(100) })
