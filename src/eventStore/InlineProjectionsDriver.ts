@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
@@ -121,11 +122,43 @@ export interface InlineProjectionsDriver {
   readonly discard: (projection: string) => Effect.Effect<boolean, EventStoreError>
 
   /**
-   * Runs an effect in the caller's transaction, while no other transaction does so for the same projection. If one does, waits for it, or returns none.
+   * Runs an effect in the caller's transaction, while no other transaction does so for the same projection. If one does, returns none. In memory, it waits
+   * with `waits`.
    */
   readonly exclusively: <A, E, R>(
     projection: string,
     waits: boolean,
     effect: Effect.Effect<A, E, R>
   ) => Effect.Effect<Option.Option<A>, E | EventStoreError, R>
+
+  /** Returns the transaction that makes the documents of a projection, or registers it, at the moment. */
+  readonly maker: (projection: string) => Effect.Effect<InlineMaker | undefined, EventStoreError>
+
+  /** For how many milliseconds a program waits until another one has made documents (`maintenanceTimeout`). */
+  readonly maxWait: number
 }
+
+/**
+ * The transaction that makes the documents of an inline projection.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InlineMaker {
+  readonly pid: number
+  /** The application name of its session. */
+  readonly application: string
+  /** When it began. Undefined if this role may not see it. */
+  readonly since: DateTime.Utc | undefined
+}
+
+/**
+ * Returns the words for a transaction that makes documents.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const describeMaker = ({ application, pid, since }: InlineMaker): string =>
+  `the session ${pid} (application "${application}"${
+    since === undefined ? "" : `, since ${DateTime.formatIso(since)}`
+  })`

@@ -122,6 +122,8 @@ export const make = (): MemoryInlineProjections => {
     },
     exclusively: (_projection, waits, effect) =>
       waits ? Effect.map(turn.withPermit(effect), Option.some) : turn.withPermitsIfAvailable(1)(effect),
+    maker: () => Effect.undefined,
+    maxWait: Infinity,
     gapsOf: (events, covered = []) =>
       Array.from(registered.values()).flatMap((projection) => gapsIn(projection, events, covered)),
     record: (gaps) => {

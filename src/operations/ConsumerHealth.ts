@@ -23,6 +23,7 @@ import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EventStoreDriver, EventType, EventTypes, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import { describeMaker } from "../eventStore/InlineProjectionsDriver.ts"
 import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import * as PastTags from "../eventStore/PastTags.ts"
 import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
@@ -202,9 +203,14 @@ const synchronousHealth = Effect.fnUntraced(function*(
   const incomplete = lifecycle === "live"
     ? undefined
     : InlineCompleteness.whyIncomplete(consumer, yield* log.inlineProjections.find(id))
+  const maker = incomplete === undefined ? undefined : yield* log.inlineProjections.maker(id)
   const ofDocuments: HealthStatus.Assessment = incomplete === undefined
     ? { status: "green", reasons: [] }
-    : redBecause(incomplete.message)
+    : redBecause(
+      maker === undefined
+        ? incomplete.message
+        : `The documents of inline projection "${id}" are being made from the log by ${describeMaker(maker)}`
+    )
   const ofTypes = HealthStatus.ofUnknownTypes(unknownTypes.map((one) => ({ ...one, policy: "passes" })), [])
   const assessment = HealthStatus.worstOf([ofDocuments, ofTypes, ofTags], () => undefined)
   return withoutPartitions(id, position, unknownTypes, assessment)

@@ -103,7 +103,7 @@ export const makeDriver = Effect.fnUntraced(
       restore: (request) => Effect.tap(restore(request), wakeReaders),
       changed: highWaterMark.changed,
       snapshots,
-      inlineProjections: PgInlineProjections.make(query, quoted)
+      inlineProjections: PgInlineProjections.make(query, quoted, connections.deadlines.maintenanceTimeout)
     }
   }
 )

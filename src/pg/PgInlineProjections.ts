@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -24,12 +25,12 @@ interface Row {
 }
 
 /**
- * Makes the driver of a schema, given by its quoted name.
+ * Makes the driver of a schema, given by its quoted name. `maintenanceTimeout` is in milliseconds.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgStatement, schema: string): InlineProjectionsDriver => {
+export const make = (query: PgStatement, schema: string, maintenanceTimeout: number): InlineProjectionsDriver => {
   const select =
     `select inline.projection, inline.keeps, inline.types, inline.ignores::text as ignores, inline.tags, inline.stream_prefix, inline.required, inline.edition, `
     + `(select min(gap."position") from ${schema}.inline_gaps gap where gap.projection = inline.projection) as missed_from `
@@ -99,21 +100,49 @@ export const make = (query: PgStatement, schema: string): InlineProjectionsDrive
         ),
         (rows) => rows.length > 0
       ),
-    exclusively: exclusively(query, schema)
+    ...takingTurns(query, schema),
+    maxWait: maintenanceTimeout
   }
 }
 
-const exclusively =
-  (query: PgStatement, schema: string): InlineProjectionsDriver["exclusively"] => (projection, waits, effect) => {
-    const key = "(to_regclass($1)::oid::integer, hashtext($2))"
-    const lock = waits
-      ? `select true as locked from (select pg_advisory_xact_lock${key}) as waited`
-      : `select pg_try_advisory_xact_lock${key} as locked`
-    return Effect.flatMap(
-      query<{ readonly locked: boolean }>(lock, [`${schema}.inline_projections`, projection]),
+const takingTurns = (
+  query: PgStatement,
+  schema: string
+): Pick<InlineProjectionsDriver, "exclusively" | "maker"> => ({
+  // It never waits for the lock, because it would occupy a connection for as long as another program folds the log.
+  exclusively: (projection, _waits, effect) =>
+    Effect.flatMap(
+      query<{ readonly locked: boolean }>(
+        "select pg_try_advisory_xact_lock(to_regclass($1)::oid::integer, hashtext($2)) as locked",
+        [`${schema}.inline_projections`, projection]
+      ),
       ([row]) => row?.locked === true ? Effect.map(effect, Option.some) : Effect.succeedNone
+    ),
+  maker: (projection) =>
+    Effect.map(
+      query<MakerRow>(makerStatement, [`${schema}.inline_projections`, projection]),
+      ([row]) =>
+        row === undefined ? undefined : {
+          pid: row.pid,
+          application: row.application ?? "",
+          since: row.since === null ? undefined : DateTime.makeUnsafe(row.since)
+        }
     )
-  }
+})
+
+interface MakerRow {
+  readonly pid: number
+  readonly application: string | null
+  readonly since: Date | null
+}
+
+/** The second key of an advisory lock is listed as an oid, which has no sign. */
+const makerStatement = `select held.pid, activity.application_name as application, activity.xact_start as since
+    from pg_locks held left join pg_stat_activity activity on activity.pid = held.pid
+    where held.locktype = 'advisory' and held.granted and held.objsubid = 2 and held.mode = 'ExclusiveLock'
+      and held.database = (select oid from pg_database where datname = current_database())
+      and held.classid = to_regclass($1)::oid and held.objid = (hashtext($2)::bigint & 4294967295)::oid
+      and held.pid is distinct from pg_backend_pid()`
 
 const decodeIgnores = Schema.decodeSync(
   fromJsonText(Schema.Record(Schema.String, Schema.Array(Schema.String)))

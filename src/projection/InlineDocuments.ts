@@ -3,13 +3,14 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
-import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreMisconfigured, StoreUnavailable } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
@@ -17,7 +18,7 @@ import * as EventFilter from "../event/EventFilter.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
-import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import { describeMaker, type RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import * as InlineCompleteness from "./InlineCompleteness.ts"
@@ -102,9 +103,7 @@ export const registerHandlers = Effect.fnUntraced(function*(
   if (InlineCompleteness.isComplete(projection, found)) {
     yield* setRequired(stores, found, appendsWithout)
   } else {
-    yield* documents.transaction(
-      inlineProjections.exclusively(id, true, log.withoutAppends(projection.reads, register))
-    )
+    yield* inTurn({ documents, log }, id, log.withoutAppends(projection.reads, register))
   }
   if (found?.missedFrom !== undefined) yield* logGap(id, found.missedFrom)
 })
@@ -240,23 +239,59 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
   const found = yield* find
   yield* setRequired(stores, found, appendsWithout)
   if (InlineCompleteness.isComplete(projection, found)) return false
-  const made = yield* documents.transaction(inlineProjections.exclusively(
-    projection.id,
-    waits,
-    Effect.gen(function*() {
-      // Another process may have done it while this one waited.
-      const current = yield* find
-      yield* setRequired(stores, current, appendsWithout)
-      if (InlineCompleteness.isComplete(projection, current)) return false
-      if (current !== undefined && !(yield* mayReplace(stores, projection, current, evenIf))) return false
-      yield* make(stores, projection, appendsWithout, current)
-      return true
-    })
-  ))
-  const isMade = Option.getOrElse(made, () => false)
+  const makeOnce = Effect.gen(function*() {
+    // Another process may have done it while this one waited.
+    const current = yield* find
+    yield* setRequired(stores, current, appendsWithout)
+    if (InlineCompleteness.isComplete(projection, current)) return false
+    if (current !== undefined && !(yield* mayReplace(stores, projection, current, evenIf))) return false
+    yield* make(stores, projection, appendsWithout, current)
+    return true
+  })
+  const isMade = waits
+    ? yield* inTurn(stores, projection.id, makeOnce)
+    : Option.getOrElse(
+      yield* documents.transaction(inlineProjections.exclusively(projection.id, false, makeOnce)),
+      () => false
+    )
   // Not in that transaction, which keeps out appends. The next repair removes what an interruption leaves.
   if (isMade) yield* removeAside(stores, projection.id)
   return isMade
+})
+
+/** The longest pause between two looks whether another program has ended, in milliseconds. */
+const maxTurnPause = 1_000
+
+/**
+ * Runs an effect in a transaction, while no other program makes or registers the projection. While one does it looks again at intervals, and occupies no
+ * connection in between.
+ */
+const inTurn = Effect.fnUntraced(function*<A>(
+  { documents, log: { inlineProjections } }: Stores,
+  projection: string,
+  effect: Effect.Effect<A, EventStoreError>
+): Effect.fn.Return<A, EventStoreError> {
+  const began = yield* Clock.currentTimeMillis
+  for (let attempts = 1; true; attempts++) {
+    const result = yield* documents.transaction(inlineProjections.exclusively(projection, true, effect))
+    if (Option.isSome(result)) return result.value
+    const maker = yield* inlineProjections.maker(projection)
+    const byWhom = maker === undefined ? "another program" : describeMaker(maker)
+    if ((yield* Clock.currentTimeMillis) - began >= inlineProjections.maxWait) {
+      return yield* Effect.fail(storeError(
+        new StoreUnavailable({
+          message: `Inline projection "${projection}" is being made by ${byWhom}, and this program has waited ${
+            Duration.format(Duration.millis(inlineProjections.maxWait))
+          } (maintenanceTimeout); try again later, or end the session`,
+          cause: undefined
+        })
+      ))
+    }
+    if (attempts === 1 && maker !== undefined) {
+      yield* Effect.logInfo(`This program waits: inline projection "${projection}" is being made by ${byWhom}`)
+    }
+    yield* Effect.sleep(Math.min(50 * 2 ** attempts, maxTurnPause))
+  }
 })
 
 /** Removes the copies from which documents were replaced, unless another process makes them again at the moment. */

@@ -1,8 +1,8 @@
 /** Programs that start, repair and retire inline projections while others stand still, and with many documents, on a PostgreSQL server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Context, Effect, Fiber, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { EventStore, Limits, Projection, Projector } from "evsrc"
+import { EventStore, Health, Limits, Projection, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 
@@ -105,4 +105,52 @@ describe("Inline projections on PostgreSQL", () => {
       Effect.provide(Layer.fresh(stores())),
       Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 3 })
     ), 60_000)
+
+  /** Holds the lock of a program that makes the documents, while an effect runs. */
+  const whileMade = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.flatMap(SqlClient, (sql) =>
+      sql.withTransaction(
+        sql`select pg_advisory_xact_lock('evsrc.inline_projections'::regclass::oid::integer, hashtext('counts@1'))`
+          .pipe(
+            Effect.andThen(
+              Effect.updateContext(
+                effect,
+                (context: Context.Context<R>) => Context.omit(sql.transactionService)(context) as Context.Context<R>
+              )
+            )
+          )
+      ))
+
+  it.live(
+    "wait without a connection while another program makes them, and health says which",
+    () =>
+      Effect.gen(function*() {
+        yield* append(3)
+        const starting = yield* whileMade(Effect.gen(function*() {
+          const starting = yield* Effect.forkDetach(Effect.scoped(start))
+          yield* Effect.sleep("1 second")
+          assert.isUndefined(starting.pollUnsafe())
+          const { reasons } = yield* Health.of([counts])
+          assert.match(
+            reasons.join(),
+            /"counts@1" are being made from the log by the session \d+ \(application ".*", since 2/
+          )
+          return starting
+        }))
+        yield* Fiber.join(starting)
+        assert.strictEqual((yield* Health.of([counts])).status, "green")
+      }).pipe(Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" })))),
+    60_000
+  )
+
+  it.live(
+    "fail to start when another program makes them for longer than maintenanceTimeout",
+    () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(whileMade(Effect.scoped(start)))
+        assert.strictEqual(error._tag === "EventStoreError" && error.reason._tag, "StoreUnavailable")
+        assert.match(error.message, /being made by the session \d+ .* has waited 300ms \(maintenanceTimeout\)/)
+      }).pipe(Effect.provide(Layer.fresh(stores({ maintenanceTimeout: "300 millis" })))),
+    60_000
+  )
 })

@@ -9,13 +9,13 @@ import * as PgInlineProjections from "../PgInlineProjections.ts"
 import type { PgStatement } from "../PgStatement.ts"
 
 /**
- * Makes the driver of a schema, given by its quoted name.
+ * Makes the driver of a schema, given by its quoted name. `maintenanceTimeout` is in milliseconds.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgStatement, schema: string): InlineDocumentsDriver => ({
-  inlineProjection: PgInlineProjections.make(query, schema).find,
+export const make = (query: PgStatement, schema: string, maintenanceTimeout: number): InlineDocumentsDriver => ({
+  inlineProjection: PgInlineProjections.make(query, schema, maintenanceTimeout).find,
   readInlineFrom: () => Effect.void,
   replaceDocuments: Effect.fnUntraced(function*(generation, by, pageSize) {
     let from: string | null = ""

@@ -45,7 +45,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgParking.make(query, quoted),
       ...PgDocuments.make(query, quoted),
       ...PgGenerations.make(query, quoted),
-      ...PgInlineDocuments.make(query, quoted),
+      ...PgInlineDocuments.make(query, quoted, connections.deadlines.maintenanceTimeout),
       ...PgPersonalDataScan.make(query, quoted),
       transactions: sql.transactionService.key,
       schema: name,
