@@ -95,6 +95,8 @@ export interface LeasedPartition {
   readonly onRetry?: ((attempt: Retries.FailedAttempt) => Effect.Effect<void>) | undefined
   /** How long the handler of an event may take to end when the worker stops. */
   readonly stopTimeout?: Duration.Duration | undefined
+  /** Shows the event whose handler runs. */
+  readonly inHand?: EventInHand.Tracker | undefined
   /** No handler begins unless the lease is held. By default it always is. */
   readonly lease?: PartitionLease.PartitionLease | undefined
   /** A transaction of handlers that has lasted longer commits what it has. By default it handles the whole batch. */
@@ -243,7 +245,7 @@ const untried: Handled = { failed: "untried", isStopping: true }
 const retrying = (
   handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
   policy: Retries.RetryPolicy,
-  { lease = alwaysHeld, onRetry, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
+  { inHand, lease = alwaysHeld, onRetry, partition, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
   restore: <B>(effect: Effect.Effect<B>) => Effect.Effect<B>
 ) =>
   Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<Handled, EventStoreError> {
@@ -255,7 +257,16 @@ const retrying = (
         if (Exit.isFailure(yield* Effect.exit(restore(EventInHand.elapsed(leaseInterval))))) return untried
       }
       if (lease.status() === "lost") return untried
-      const { exit, isStopping } = yield* EventInHand.finish(Effect.result(handle(event)), restore, timeout)
+      const { exit, isStopping } = yield* EventInHand.track(
+        inHand,
+        event,
+        EventInHand.finish(
+          Effect.result(handle(event)),
+          restore,
+          timeout,
+          Effect.logWarning(EventInHand.abandoned(partition, event))
+        )
+      )
       if (exit === undefined) return untried
       const result = yield* exit
       if (Result.isSuccess(result)) return { failed: undefined, isStopping }
@@ -338,7 +349,7 @@ export const transactional = (
   grows: false,
   keysOf: (event) => ConsumerKey.keysOf(consumer, event),
   apply: <A extends CommitResult>(
-    { maxDuration, onRetry, parksAll = false }: LeasedPartition,
+    { inHand, maxDuration, onRetry, parksAll = false }: LeasedPartition,
     events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {
@@ -349,7 +360,7 @@ export const transactional = (
     ): Effect.Effect<A, EventStoreError | EventFailed | NotAdvanced<A>> =>
       store.transaction(
         Effect.gen(function*() {
-          const handled = yield* handleInTime(handleIt, batch, maxDuration)
+          const handled = yield* handleInTime((event) => EventInHand.track(inHand, event, handleIt(event)), batch, maxDuration)
           const result = yield* commit({ ...planOf(batch, failures, handled), changes: [], reads: undefined })
           return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
         }),

@@ -71,7 +71,7 @@ export interface WorkerOptions {
   readonly retryDelay?: { readonly first: Duration.Input; readonly max: Duration.Input } | undefined
   /**
    * How long the handler of an event may take to end when the worker stops, or gives the partition to another; 3 seconds by default. Then it is
-   * interrupted, and the next owner of the partition handles the event again. A handler in the transaction is interrupted at once, because nothing
+   * interrupted, and the next owner of the partition handles the event again, after another 3 seconds even if the handler still runs. A handler in the transaction is interrupted at once, because nothing
    * of it remains.
    */
   readonly stopTimeout?: Duration.Input | undefined
@@ -104,6 +104,7 @@ interface Running {
   readonly epoch: bigint
   readonly generation: string
   readonly requests: Latch.Latch
+  readonly inHand: EventInHand.Tracker
   /** Whether another worker owns the partition, or this one under a later epoch. */
   isLost: boolean
 }
@@ -139,6 +140,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<ConsumerWorker, never, EventStore.EventStore | Scope.Scope> {
   const { consumer } = processor
   const settings = yield* settingsOf(processor, options)
+  const clock = yield* Clock.Clock
   const worker: Worker = {
     events: yield* EventStore.EventStore,
     store,
@@ -157,13 +159,13 @@ export const make = Effect.fnUntraced(function*(
       )
     },
     hasStarted: false,
-    state: WorkerState.initial(yield* Clock.currentTimeMillis, settings),
+    state: WorkerState.initial(clock.currentTimeMillisUnsafe(), settings),
     leasedUntil: -Infinity
   }
   const wake = Effect.asVoid(worker.wakeUp.open)
   const stopListening = yield* ParkingRequestWakeups.listen(store, consumer.id, wake)
   yield* Effect.addFinalizer(() => stopListening)
-  return { consumer, run: run(worker), status: () => statusOf(worker), wake }
+  return { consumer, run: run(worker), status: () => statusOf(worker, clock.currentTimeMillisUnsafe()), wake }
 })
 
 /**
@@ -224,8 +226,20 @@ const settingsOf = Effect.fnUntraced(function*(
   }
 })
 
-const statusOf = ({ processor: { consumer }, running, state }: Worker): ConsumerStatus =>
-  WorkerState.statusOf(consumer.id, state, running.size)
+const statusOf = (worker: Worker, now: number): ConsumerStatus => {
+  const { processor: { consumer }, running, settings: { lease }, state } = worker
+  return WorkerState.statusOf(consumer.id, state, running.size, inHandOf(worker, now, Duration.times(lease, 1 / 3)))
+}
+
+/** Says which event has been in hand for the longest time, if that is longer than a duration. */
+const inHandOf = ({ running }: Worker, now: number, longerThan: Duration.Duration): string | undefined => {
+  const [longest] = Array.from(running, ([partition, { inHand: { current } }]) => ({ partition, current }))
+    .flatMap(({ current, partition }) => current === undefined ? [] : [{ partition, current }])
+    .sort((a, b) => a.current.since - b.current.since)
+  return longest === undefined || now - longest.current.since <= Duration.toMillis(longerThan)
+    ? undefined
+    : EventInHand.describe(longest.partition, longest.current, now)
+}
 
 type WithoutTime<Event> = Event extends unknown ? Omit<Event, "now"> : never
 
@@ -245,8 +259,8 @@ const attributesOf = ({ processor: { consumer }, settings: { generation } }: Wor
 
 /** Updates the gauges of the consumer. */
 const publish = (worker: Worker): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const { lag, parked, state } = statusOf(worker)
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const { lag, parked, state } = statusOf(worker, now)
     const gauge = <Input, State>(metric: Metric.Metric<Input, State>) =>
       Metric.withAttributes(metric, attributesOf(worker))
     return Effect.all([
@@ -335,7 +349,7 @@ const stop = (worker: Worker): Effect.Effect<void> =>
 
 /** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
 const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
-  const { owner, running, settings, store } = worker
+  const { events: { [internals]: { driver: log } }, owner, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
   if (!(yield* hasStarted(worker))) {
@@ -382,19 +396,37 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     _tag: "Reconciled",
     claimedAt,
     standby,
-    last: yield* lastOf(worker),
+    last: yield* inTime(worker, log.last),
+    // One statement less while nothing seems to be wrong.
+    head: WorkerState.seemsHeldBack(worker.state) ? yield* inTime(worker, log.head) : undefined,
     detail: claimed.continuedBy && continuedDetail(claimed.continuedBy)
   })
   yield* publish(worker)
   yield* logHeldBack(worker)
+  yield* logInHand(worker)
   yield* worker.logs.parked.summarize()
   yield* worker.logs.attempts.summarize()
   return WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
 })
 
+/** Logs, once, that an event has been in hand for longer than the lease. */
+const logInHand = (worker: Worker): Effect.Effect<void> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const { outages, processor: { consumer }, settings: { lease } } = worker
+    const inHand = inHandOf(worker, now, lease)
+    return inHand === undefined
+      ? outages.succeeded("inHand")
+      : outages.failed({
+        source: "inHand",
+        kind: "inHand",
+        message: `${consumer.id} waits: ${inHand}`,
+        cause: Cause.empty
+      })
+  })
+
 /** Logs, once in an outage, that a transaction holds back all readers, and which one. */
 const logHeldBack = (worker: Worker): Effect.Effect<void> =>
-  Effect.suspend(() => {
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
     const { events, outages, processor: { consumer }, settings, state } = worker
     if (!state.isHeldBack) return outages.succeeded("head")
     return LockHolders.observe(events[internals].driver).pipe(
@@ -402,15 +434,18 @@ const logHeldBack = (worker: Worker): Effect.Effect<void> =>
       Effect.map(LockHolders.describeAppend),
       Effect.orElseSucceed(() => "Health names it"),
       Effect.flatMap((holder) => {
-        const message = `${consumer.id} waits: ${WorkerState.heldBack(statusOf(worker))}: ${holder}`
+        const message = `${consumer.id} waits: ${WorkerState.heldBack(statusOf(worker, now))}: ${holder}`
         return outages.failed({ source: "head", kind: "head", message, cause: Cause.empty })
       })
     )
   })
 
-/** Returns the position of the last committed event, if the log answers in time: the next heartbeat must not be late. */
-const lastOf = ({ events, settings }: Worker): Effect.Effect<Position.Position | undefined> =>
-  events[internals].driver.last.pipe(
+/** Returns a position, if the log answers in time: the next heartbeat must not be late. */
+const inTime = (
+  { settings }: Worker,
+  position: Effect.Effect<Position.Position, EventStoreError>
+): Effect.Effect<Position.Position | undefined> =>
+  position.pipe(
     Effect.timeoutOption(Duration.times(settings.lease, 1 / 6)),
     Effect.map(Option.getOrUndefined),
     Effect.catch(() => Effect.undefined)
@@ -498,6 +533,7 @@ const start = Effect.fnUntraced(function*(worker: Worker, claimed: Claim, assign
   const { generation } = claimed
   yield* dispatch(worker, { _tag: "PartitionStarted", assignment })
   const requests = Latch.makeUnsafe(assignment.requested)
+  const inHand: EventInHand.Tracker = { current: undefined }
   const clock = yield* Clock.Clock
   const lease: PartitionLease = {
     status: () =>
@@ -507,8 +543,8 @@ const start = Effect.fnUntraced(function*(worker: Worker, claimed: Claim, assign
         ? "expired"
         : "held"
   }
-  const fiber = yield* Effect.forkChild(runPartition(worker, claimed, assignment, { requests, lease }))
-  const running: Running = { fiber, epoch: assignment.epoch, generation, requests, isLost: false }
+  const fiber = yield* Effect.forkChild(runPartition(worker, claimed, assignment, { requests, inHand, lease }))
+  const running: Running = { fiber, epoch: assignment.epoch, generation, requests, inHand, isLost: false }
   worker.running.set(assignment.partition, running)
   fiber.addObserver(() => worker.wakeUp.openUnsafe())
 })
@@ -518,7 +554,7 @@ const runPartition = (
   worker: Worker,
   { generation, partitions }: Pick<Claim, "generation" | "partitions">,
   assignment: Assignment,
-  { lease, requests }: Pick<PartitionProcessor.PartitionOptions, "lease" | "requests">
+  { inHand, lease, requests }: Pick<PartitionProcessor.PartitionOptions, "inHand" | "lease" | "requests">
 ) =>
   Effect.gen(function*() {
     const { events, processor, settings, store } = worker
@@ -535,6 +571,7 @@ const runPartition = (
       retryDelay: settings.retryDelay,
       requests,
       stopTimeout: settings.stopTimeout,
+      inHand,
       lease,
       maxDuration: Duration.times(settings.lease, 1 / 3),
       logs: worker.logs,

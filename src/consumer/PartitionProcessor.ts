@@ -25,6 +25,7 @@ import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import type { PartitionStatus } from "./ConsumerStatus.ts"
 import { segmentsOf } from "./DeliveryLog.ts"
+import type { Tracker } from "./EventInHand.ts"
 import * as FormerPartitions from "./FormerPartitions.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as PageReader from "./PageReader.ts"
@@ -74,6 +75,8 @@ export interface PartitionOptions {
   readonly lease: PartitionLease
   /** A transaction of handlers that has lasted longer commits what it has. */
   readonly maxDuration: Duration.Duration
+  /** Shows the event whose handler runs. */
+  readonly inHand?: Tracker | undefined
   /** The logs of parked keys and of failed attempts. */
   readonly logs: ProcessorLogs
   readonly report: (report: Report) => Effect.Effect<unknown>
@@ -127,7 +130,8 @@ export const run = Effect.fnUntraced(function*(
   options: PartitionOptions,
   { count, epoch, eventId, former = [], partition: index, position }: Assignment
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  const { batchSize, events, generation, lease, logs, maxBatchSize, partitions, report, stopTimeout, store } = options
+  const { batchSize, events, generation, inHand, lease, logs, maxBatchSize, partitions, report, stopTimeout, store } =
+    options
   const processor = { ...options.processor, consumer: { ...options.processor.consumer, partitions } }
   const filter = filterOf(processor.consumer, index)
   const owned: Unparking.OwnedPartition = {
@@ -143,6 +147,7 @@ export const run = Effect.fnUntraced(function*(
     batchSize,
     maxBatchSize,
     stopTimeout,
+    inHand,
     lease
   }
   const partition: Partition = {

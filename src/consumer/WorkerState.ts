@@ -34,7 +34,7 @@ interface Shared {
   readonly seen: { readonly position: Position.Position; readonly head: Position.Position }
   /** The position of the last committed event, as of the last claim that could read it. */
   readonly last: Position.Position
-  /** Whether readers, at the last claim, had not reached the event that was the last committed one at the claim before. */
+  /** Whether readers, at the last claim, could not reach the event that was the last committed one at the claim before. */
   readonly isHeldBack: boolean
   /** For how long the next yield lasts. It only grows: a process that met one event of newer code will meet others. */
   readonly yieldFor: Duration.Duration
@@ -113,6 +113,8 @@ export type WorkerEvent =
       readonly standby: Shared["seen"] | undefined
       /** The position of the last committed event, unless it could not be read. */
       readonly last: Position.Position | undefined
+      /** The high-water mark, if it was read. */
+      readonly head?: Position.Position | undefined
       /** Why the worker owns nothing, if that will not change. */
       readonly detail?: string | undefined
     }
@@ -163,11 +165,9 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
       const yielding = yieldAt(state, event.claimedAt)
       const shared: Shared = {
         ...sharedOf(state),
-        seen: event.standby ?? state.seen,
+        seen: event.standby ?? { ...state.seen, head: event.head ?? state.seen.head },
         last: event.last ?? state.last,
-        isHeldBack: Array.from(state.partitions.values()).some(({ head, state: kind }) =>
-          kind === "live" && head < state.last
-        )
+        isHeldBack: event.head !== undefined && event.head < state.last && seemsHeldBack(state)
       }
       if (yielding !== undefined) return { ...shared, _tag: "Yielding", yielding }
       return event.standby === undefined
@@ -252,6 +252,16 @@ export const nextClaimIn = (
 }
 
 /**
+ * Returns whether a partition has not seen the event that was the last committed one at the last claim. Either readers are held back, or the partition
+ * has not read since, because it has an event in hand.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const seemsHeldBack = ({ last, partitions }: WorkerState): boolean =>
+  Array.from(partitions.values()).some(({ head, state }) => state === "live" && head < last)
+
+/**
  * Returns the status of a consumer in this process.
  *
  * @since 0.1.0
@@ -260,7 +270,9 @@ export const nextClaimIn = (
 export const statusOf = (
   consumer: string,
   state: WorkerState,
-  partitions: number
+  partitions: number,
+  /** Says which event has been in hand for long, if one has. */
+  inHand?: string
 ): ConsumerStatus.ConsumerStatus => {
   const combined = ConsumerStatus.combine(
     { ...state.seen, parked: 0, ...workerStatusOf(state) },
@@ -270,12 +282,23 @@ export const statusOf = (
   return {
     consumer,
     ...combined,
-    detail: combined.state === "live" && state.isHeldBack ? heldBack(combined) : combined.detail,
+    ...withDetail(combined, [inHand, state.isHeldBack ? heldBack(combined) : undefined]),
     partitions,
     applied: state.applied,
     heartbeat: state.heartbeat
   }
 }
+
+/** Adds why events wait to the status of a consumer that says nothing else. */
+const withDetail = (
+  { detail, state }: Pick<ConsumerStatus.PartitionStatus, "detail" | "state">,
+  [inHand, heldBack]: readonly [inHand: string | undefined, heldBack: string | undefined]
+): Pick<ConsumerStatus.PartitionStatus, "detail" | "state"> =>
+  inHand !== undefined && (state === "live" || state === "catching-up")
+    ? { state: "catching-up", detail: heldBack === undefined ? inHand : `${inHand}; ${heldBack}` }
+    : inHand !== undefined && state === "standby"
+    ? { state, detail: detail === undefined ? inHand : `${detail}: ${inHand}` }
+    : { state, detail: state === "live" ? heldBack ?? detail : detail }
 
 /**
  * Returns the `detail` of the status of a consumer whose readers a transaction holds back.

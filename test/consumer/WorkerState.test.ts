@@ -129,6 +129,24 @@ describe("the states of a worker", () => {
     assert.deepStrictEqual(shown(reported(2), claimFailed(3, "stuck")), ["stuck", "no database"])
   })
 
+  it("says that readers are held back if the high-water mark stays below the last event of a claim before", () => {
+    const [old, last] = [Position.make(5n), Position.make(9n)]
+    const before = [reconciled(1, undefined, last), reported(2)]
+    const reread = (head: Position.Position | undefined): Event => ({
+      _tag: "Reconciled",
+      now: 3,
+      claimedAt: 3,
+      standby: undefined,
+      last,
+      head
+    })
+    assert.strictEqual(WorkerState.seemsHeldBack(after(...before)), true)
+    assert.deepStrictEqual(shown(...before, reread(old)), ["live", WorkerState.heldBack({ head: old, last })])
+    // The partition has not read since, because it has an event in hand.
+    assert.deepStrictEqual(shown(...before, reread(last)), ["live", undefined])
+    assert.deepStrictEqual(shown(...before, reread(undefined)), ["live", undefined])
+  })
+
   it("records when the worker last did anything", () => {
     assert.strictEqual(after(reconciled(1), reported(42)).heartbeat, 42)
   })

@@ -18,6 +18,7 @@ import {
   Subscription
 } from "evsrc"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
+import * as EventInHand from "../../src/consumer/EventInHand.ts"
 import * as WorkerState from "../../src/consumer/WorkerState.ts"
 import { internals } from "../../src/core/internals.ts"
 import type { InFlightAppend, LockHolder } from "../../src/eventStore/EventStoreDriver.ts"
@@ -174,6 +175,7 @@ describe("docs/stalls.md", () => {
         handle: { Ticked: () => Effect.die(new Error("broken")) }
       })
       const unknown = yield* Health.of([users()])
+      const ticked = { position: Position.make(7n), type: "Ticked" }
       yield* Effect.gen(function*() {
         yield* tick(1)
         yield* Effect.scoped(Effect.andThen(
@@ -215,6 +217,8 @@ describe("docs/stalls.md", () => {
         HealthStatus.of({ ...base, ...signals }).reasons.map((reason) => `users@1: ${reason}`)
       assertSaid("## A consumer stands still", [
         ...lines,
+        `users@1 waits: ${EventInHand.describe(0, { event: ticked, since: 0 }, 14_000)}`,
+        EventInHand.abandoned(0, ticked),
         ...unknown.reasons,
         ...said({ heartbeatAge: 21 }),
         ...said({ heartbeatAge: 21, owner: undefined }),

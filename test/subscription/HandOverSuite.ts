@@ -1,12 +1,16 @@
 /** What a worker of a subscription does with the event in hand when it stops, or gives a partition to another. */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
+import type { ConsumerStatus } from "../../src/consumer/ConsumerStatus.ts"
 import type { WorkerOptions } from "../../src/consumer/ConsumerWorker.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
@@ -223,6 +227,82 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       Effect.flatMap(Effect.scope, (scope) => Effect.andThen(buildWorker(subscription, {}, scope), inbox.until(5)))
     )
     equal([...inbox.got], ["1", "2", "3", "4", "5"], "all events")
+  }),
+
+  test("names the event in hand, and no transaction, while a handler takes long", function*() {
+    const prefix = unique("mail")
+    const proceed = Latch.makeUnsafe(false)
+    const lines: Array<string> = []
+    const logger = Logger.make(({ message }) => void lines.push(String(message)))
+    const subscription = Subscription.make(unique("mails"), {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      handle: { Sent: ({ n }) => n === 2 ? proceed.await : Effect.void }
+    })
+    yield* append(`${prefix}a`, [1])
+    const scope = yield* Effect.scope
+    const context = yield* buildWorker(subscription, { lease: "300 millis" }, scope).pipe(
+      Effect.provide(Logger.layer([logger])),
+      Effect.provideService(References.MinimumLogLevel, "Info")
+    )
+    const status = Effect.map(Context.get(context, Subscription.Subscriptions).status, ([one]) => one!)
+    const until = (done: (one: ConsumerStatus) => boolean) =>
+      Effect.repeat(status, { until: done, schedule: Schedule.spaced("20 millis") }).pipe(
+        Effect.timeout("40 seconds")
+      )
+    yield* until(({ state }) => state === "live")
+    yield* append(`${prefix}a`, [2])
+    yield* append(`${prefix}b`, [3])
+    const isLogged = () => lines.some((line) => line.includes("in hand"))
+    const { applied, detail, heartbeat, state } = yield* until(({ detail = "" }) =>
+      detail.includes("in hand") && isLogged()
+    )
+    equal([state, applied, /^the handler has had event \d+ \(Sent\) of partition 0 in hand/.test(detail ?? "")], [
+      "catching-up",
+      1,
+      true
+    ], detail ?? "")
+    // The next claims compare the last event with the high-water mark.
+    yield* until((one) => one.heartbeat > heartbeat + 300)
+    yield* proceed.open
+    const after = yield* until(({ applied }) => applied === 3)
+    equal(after.detail, undefined, "the detail after it")
+    equal(lines.filter((line) => line.includes("holds back")), [], "the log")
+  }),
+
+  test("hands on a partition whose handler does not end its interruption", function*() {
+    const [name, prefix] = [unique("mails"), unique("mail")]
+    const inbox = makeInbox()
+    const [begun, end] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const options = { events: Sent, where: { streamPrefix: prefix } }
+    const older = Subscription.make(name, {
+      ...options,
+      handle: {
+        Sent: ({ n }) =>
+          n === 2
+            ? Effect.uninterruptible(Effect.andThen(begun.open, end.await))
+            : Effect.sync(() => inbox.put(`old ${n}`))
+      }
+    })
+    const newer = Subscription.make(name, {
+      ...options,
+      version: 2,
+      from: { version: 1 },
+      handle: { Sent: ({ n }) => Effect.sync(() => inbox.put(`new ${n}`)) }
+    })
+    yield* append(`${prefix}a`, upTo(4))
+    const timing = { lease: "300 millis", stopTimeout: "50 millis" } as const
+    const scope = yield* Scope.make()
+    yield* buildWorker(older, timing, scope)
+    yield* begun.await
+    yield* buildWorker(newer, timing, yield* Effect.scope)
+    yield* inbox.until(4)
+    equal([...inbox.got], ["old 1", "new 2", "new 3", "new 4"], "the handled events")
+    yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")
+    yield* end.open
+    yield* append(`${prefix}a`, [5])
+    yield* inbox.until(5)
+    equal([...inbox.got].slice(4), ["new 5"], "the event after it")
   }),
 
   test("stops at once in the pause before a retry, and keeps what it has handled", function*() {

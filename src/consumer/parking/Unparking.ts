@@ -17,6 +17,7 @@ import { type BatchPlan, type BatchProcessor, failedEventOf, type LeasedPartitio
 import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
 import { segmentsOf } from "../DeliveryLog.ts"
+import type { Tracker } from "../EventInHand.ts"
 import type { FormerPartitions } from "../FormerPartitions.ts"
 import type { PartitionLease } from "../PartitionLease.ts"
 import type { Parked, ParkedEvent, Unpark, UnparkResult } from "./ParkingDriver.ts"
@@ -45,6 +46,8 @@ export interface OwnedPartition {
   readonly maxBatchSize: number
   /** How long the handler of an event may take to end after an interruption. */
   readonly stopTimeout: Duration.Duration
+  /** Shows the event whose handler runs. */
+  readonly inHand?: Tracker | undefined
   readonly lease?: PartitionLease | undefined
 }
 
