@@ -360,7 +360,11 @@ export const transactional = (
     ): Effect.Effect<A, EventStoreError | EventFailed | NotAdvanced<A>> =>
       store.transaction(
         Effect.gen(function*() {
-          const handled = yield* handleInTime((event) => EventInHand.track(inHand, event, handleIt(event)), batch, maxDuration)
+          const handled = yield* handleInTime(
+            (event) => EventInHand.track(inHand, event, handleIt(event)),
+            batch,
+            maxDuration
+          )
           const result = yield* commit({ ...planOf(batch, failures, handled), changes: [], reads: undefined })
           return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
         }),

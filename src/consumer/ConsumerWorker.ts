@@ -235,7 +235,7 @@ const statusOf = (worker: Worker, now: number): ConsumerStatus => {
 const inHandOf = ({ running }: Worker, now: number, longerThan: Duration.Duration): string | undefined => {
   const [longest] = Array.from(running, ([partition, { inHand: { current } }]) => ({ partition, current }))
     .flatMap(({ current, partition }) => current === undefined ? [] : [{ partition, current }])
-    .sort((a, b) => a.current.since - b.current.since)
+    .toSorted((a, b) => a.current.since - b.current.since)
   return longest === undefined || now - longest.current.since <= Duration.toMillis(longerThan)
     ? undefined
     : EventInHand.describe(longest.partition, longest.current, now)

@@ -190,7 +190,8 @@ const reportsAfter = ({ base, next }: Reports, health: Health): Reports => {
  * **Details**
  *
  * It logs a line, with the reasons, for a consumer or the log that has not been green for longer than `maxWait`, another when yellow turns red,
- * and one when it is green again.
+ * and one when it is green again. While the check itself fails, the gauges of the log's and the consumers' health are red, and the log has a line with
+ * the error.
  *
  * @since 0.1.0
  * @category constructors
@@ -208,7 +209,7 @@ export const watch = (
     const checkOnce = OutageLog.watch(
       outages,
       "The health of consumers could not be checked",
-      Effect.tap(check, ({ consumers, log }) =>
+      Effect.tap(Effect.tapCause(check, () => publishUnknown(consumers)), ({ consumers, log }) =>
         logged.report([
           { name: "the log", ...log },
           ...consumers.map((one) => ({ name: one.consumer, ...one }))
@@ -228,6 +229,19 @@ const limitsOf = (options: HealthOptions): ConsumerHealth.HealthLimits => {
     maxWait: seconds(options.maxWait, 10),
     maxCount: options.maxCount ?? 10_000
   }
+}
+
+/** Makes the gauges of health red: what they say of the last check that succeeded is not known to be so any longer. */
+const publishUnknown = (consumers: ReadonlyArray<Consumer.Consumer>): Effect.Effect<void> => {
+  const red = HealthStatus.rank("red")
+  return Effect.andThen(
+    Metric.update(Metrics.logHealth, red),
+    Effect.forEach(
+      consumers,
+      ({ id }) => Metric.update(Metric.withAttributes(Metrics.consumerHealth, { consumer: id }), red),
+      { discard: true }
+    )
+  )
 }
 
 /** Updates the gauges of a consumer. */

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Duration, Effect, Layer, Metric, Schema } from "effect"
+import { DateTime, Duration, Effect, Layer, Logger, Metric, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { EventStore, Health, Position, Projection, ProjectionStore, StreamId, Version } from "evsrc"
+import { EventStore, Health, Position, Projection, ProjectionStore, StoreUnavailable, StreamId, Version } from "evsrc"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
+import { storeError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -47,6 +48,15 @@ const advance = (from: bigint, to: bigint, events: number) =>
       to: Position.make(to),
       changes: [],
       applied: events === 0 ? [] : [{ first: Position.make(from + 1n), events, digest: 0n }]
+    }))
+
+/** Returns the values of gauges, of the consumer where they have one. */
+const gaugesOf = (ids: ReadonlyArray<string>) =>
+  Effect.map(Metric.snapshot, (metrics) =>
+    ids.map((id) => {
+      const state = metrics.find((one) => one.id === id && (one.attributes?.["consumer"] ?? Ticks.id) === Ticks.id)
+        ?.state
+      return state !== undefined && "value" in state ? state.value : undefined
     }))
 
 /** Returns the status of a consumer, followed by the reasons. */
@@ -315,14 +325,37 @@ describe("health", () => {
       yield* tick
       yield* Health.watch([Ticks])
       yield* TestClock.adjust("25 seconds")
-      const metrics = yield* Metric.snapshot
-      const valueOf = (id: string) => {
-        const state = metrics.find((m) => m.id === id && m.attributes?.["consumer"] === Ticks.id)?.state
-        return state !== undefined && "value" in state ? state.value : undefined
-      }
-      assert.deepStrictEqual(
-        ["lag_events", "lag_seconds", "heartbeat_age_seconds", "health"].map((id) => valueOf(`evsrc_consumer_${id}`)),
-        [1, 20, 20, 1]
+      const ids = ["lag_events", "lag_seconds", "heartbeat_age_seconds", "health"].map((id) => `evsrc_consumer_${id}`)
+      assert.deepStrictEqual(yield* gaugesOf(ids), [1, 20, 20, 1])
+    }).pipe(Effect.scoped, Effect.provide(stores), Effect.provideService(Metric.MetricRegistry, new Map())))
+
+  it.effect("turns the gauges of health red while the check fails, and logs why", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => void lines.push(`${logLevel}: ${String(message)}`))
+      const store = yield* EventStore.EventStore
+      const error = storeError(new StoreUnavailable({ message: "The database is unavailable", cause: undefined }))
+      let isDown = false
+      const { driver } = store[internals]
+      const last = Effect.suspend(() => isDown ? Effect.fail(error) : driver.last)
+      yield* claim()
+      yield* Health.watch([Ticks]).pipe(
+        Effect.provideService(EventStore.EventStore, yield* EventStore.make({ ...driver, last })),
+        Effect.provide(Logger.layer([logger]))
       )
+      const gauges = Effect.andThen(
+        TestClock.adjust("10 seconds"),
+        gaugesOf(["evsrc_log_health", "evsrc_consumer_health"])
+      )
+      assert.deepStrictEqual(yield* gauges, [0, 0])
+      isDown = true
+      assert.deepStrictEqual([yield* gauges, yield* gauges], [[2, 2], [2, 2]])
+      isDown = false
+      yield* claim()
+      assert.deepStrictEqual(yield* gauges, [0, 0])
+      assert.deepStrictEqual(lines, [
+        "Warn: The health of consumers could not be checked: The database is unavailable",
+        "Info: The health check has recovered after 20s"
+      ])
     }).pipe(Effect.scoped, Effect.provide(stores), Effect.provideService(Metric.MetricRegistry, new Map())))
 })

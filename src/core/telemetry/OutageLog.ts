@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -74,8 +74,11 @@ export const make = (subject: string): OutageLog => {
   }
 }
 
+const withReason = (message: string, cause: Cause.Cause<unknown>): string =>
+  [message, ...Cause.prettyErrors(cause).slice(0, 1).map((error) => error.message)].join(": ")
+
 /**
- * Logs the outages of a background loop. Returns the effect without its failures.
+ * Logs the outages of a background loop, each with the message of its first error. Returns the effect without its failures.
  *
  * @since 0.1.0
  * @category combinators
@@ -86,6 +89,7 @@ export const watch = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<void, never, R> =>
   Effect.matchCauseEffect(effect, {
-    onFailure: (cause) => outages.failed({ source: "loop", kind: "failed", message, cause }),
+    onFailure: (cause) =>
+      outages.failed({ source: "loop", kind: "failed", message: withReason(message, cause), cause }),
     onSuccess: () => outages.succeeded("loop")
   })
