@@ -383,6 +383,33 @@ export const removeAll = Effect.fnUntraced(function*(stores: Stores, generation:
   }
 })
 
+/**
+ * Removes the documents of a retired projection, page by page, so that appends do not wait. It stops if a program makes them again, or if they are those of
+ * an asynchronous projection of the same name and version, which has checkpoints.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const removeRetired = Effect.fnUntraced(function*(
+  stores: Stores,
+  projection: string
+): Effect.fn.Return<void, EventStoreError> {
+  const { documents, log: { inlineProjections } } = stores
+  const { pageSize: limit } = yield* Limits
+  const removePage = Effect.gen(function*() {
+    if ((yield* inlineProjections.find(projection)) !== undefined) return false
+    if ((yield* documents.progress(projection)).length > 0) return false
+    const found = yield* documents.generationPage({ generation: projection, limit })
+    yield* write(stores, projection, found.map(({ key }) => ({ key, document: undefined, indexed: [] })))
+    return found.length === limit
+  })
+  let hasMore = true
+  while (hasMore) {
+    const page = yield* documents.transaction(inlineProjections.exclusively(projection, false, removePage))
+    hasMore = Option.getOrElse(page, () => false)
+  }
+})
+
 /** Folds the events up to the high-water mark, and returns it. */
 const foldUpToHead = Effect.fnUntraced(function*(
   stores: Stores,

@@ -357,14 +357,9 @@ export const retireInline = Effect.fn("Projector.retireInline")(function*(
   const registered = yield* log.inlineProjections.find(projection)
   if (registered === undefined) return false
   // An append that runs the projection has ended, or finds it retired.
-  return yield* documents.transaction(log.withoutAppends(
-    registered.reads.types,
-    Effect.gen(function*() {
-      const isKnown = yield* log.inlineProjections.unregister(projection)
-      // With checkpoints the documents are those of an asynchronous projection of the same name and version.
-      const isAsync = (yield* documents.progress(projection)).length > 0
-      if (isKnown && !isAsync) yield* InlineDocuments.removeAll({ log, documents }, projection)
-      return isKnown
-    })
-  ))
+  const isKnown = yield* documents.transaction(
+    log.withoutAppends(registered.reads.types, log.inlineProjections.unregister(projection))
+  )
+  if (isKnown) yield* InlineDocuments.removeRetired({ log, documents }, projection)
+  return isKnown
 })

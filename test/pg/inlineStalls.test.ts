@@ -153,4 +153,20 @@ describe("Inline projections on PostgreSQL", () => {
       }).pipe(Effect.provide(Layer.fresh(stores({ maintenanceTimeout: "300 millis" })))),
     60_000
   )
+
+  it.live("are removed page by page when retired, while appends go on", () =>
+    Effect.gen(function*() {
+      yield* append(150)
+      yield* Effect.scoped(start)
+      yield* slowWrites
+      const retiring = yield* Effect.forkChild(Projector.retireInline("counts@1"))
+      for (let stream = 0; retiring.pollUnsafe() === undefined; stream++) {
+        yield* EventStore.append(Counted, `D-${stream}`, [{ _tag: "Counted", n: 1 }])
+      }
+      assert.isTrue(yield* Fiber.join(retiring))
+      assert.deepStrictEqual(yield* stored, [])
+    }).pipe(
+      Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" }))),
+      Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
+    ), 60_000)
 })
