@@ -8,6 +8,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import type { CheckpointDriver } from "../consumer/CheckpointDriver.ts"
 import type { Consumer } from "../consumer/Consumer.ts"
 import type {
   Parked,
@@ -139,14 +140,29 @@ const rejectWithinHandler = Effect.fnUntraced(function*({ id }: Consumer, positi
 /** How often to check whether the workers have carried a request out: soon at first, and less often the longer it takes. */
 const checkInterval = Schedule.min([Schedule.exponential("25 millis", 1.2), Schedule.spaced("500 millis")])
 
+/** Fails when another version has continued from the generation. The parked keys and their requests are that version's then. */
+const rejectContinued = Effect.fnUntraced(
+  function*(consumer: Consumer, driver: Pick<CheckpointDriver, "progress">, generation: string) {
+    const continuedBy = (yield* driver.progress(generation))[0]?.continuedBy
+    if (continuedBy !== undefined) {
+      return yield* invalidRequest(
+        `"${consumer.id}" handles no more events, because "${continuedBy}" has continued from its checkpoints and has its parked keys; `
+          + `call this for "${continuedBy}" instead`
+      )
+    }
+  }
+)
+
 /** Waits until the workers have carried a request out. Returns none after the timeout. */
 const awaitCarriedOut = (
-  driver: ParkingDriver,
+  consumer: Consumer,
+  driver: ParkingDriver & Pick<CheckpointDriver, "progress">,
   generation: string,
   id: string,
   timeout: Duration.Input
 ): Effect.Effect<Option.Option<RequestProgress>, EventStoreError> =>
   driver.requestProgress(generation, id).pipe(
+    Effect.tap(({ waiting }) => waiting === 0 ? Effect.void : rejectContinued(consumer, driver, generation)),
     Effect.repeat({ until: ({ waiting }) => waiting === 0, schedule: checkInterval }),
     Effect.timeoutOption(timeout)
   )
@@ -161,6 +177,7 @@ const request = Effect.fnUntraced(function*(
   const { actor, reason, timeout = "30 seconds" } = options
   yield* validateTexts(options)
   const { driver, generation } = yield* generationOf(consumer, options)
+  yield* rejectContinued(consumer, driver, generation)
   // The request is for the event that is parked now, not for one that may take its place.
   const parked = yield* find(consumer, key, { generation, position: options.position })
   const { position } = parked
@@ -172,7 +189,7 @@ const request = Effect.fnUntraced(function*(
   if (requested === 0) return yield* notParked
   yield* ParkingRequestWakeups.wake(driver, consumer.id)
 
-  if (Option.isNone(yield* awaitCarriedOut(driver, generation, id, timeout))) {
+  if (Option.isNone(yield* awaitCarriedOut(consumer, driver, generation, id, timeout))) {
     return yield* new StillParked({ consumer: consumer.id, key, position, action, keys: 1 })
   }
   // With an unknown key, every partition has parked the event. One that still fails says more than the others.
@@ -241,6 +258,7 @@ const requestAll = Effect.fnUntraced(function*(
   const { actor, reason, timeout = "5 minutes" } = options
   yield* validateTexts(options)
   const { driver, generation } = yield* generationOf(consumer, options)
+  yield* rejectContinued(consumer, driver, generation)
   yield* rejectWithinHandler(consumer, Position.start)
   const id = (yield* IdGenerator)()
   const requested = yield* forEachPage(driver, generation, options, (generation, keys) =>
@@ -248,7 +266,7 @@ const requestAll = Effect.fnUntraced(function*(
       driver.request(generation, { id, action, actor, reason }, keys),
       () => ParkingRequestWakeups.wake(driver, consumer.id)
     ))
-  const done = yield* awaitCarriedOut(driver, generation, id, timeout)
+  const done = yield* awaitCarriedOut(consumer, driver, generation, id, timeout)
   if (Option.isNone(done)) {
     const { waiting } = yield* driver.requestProgress(generation, id)
     return yield* new StillParked({ consumer: consumer.id, action, keys: waiting })

@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { type Case, equal, includes, test } from "../../src/conformance/Suite.ts"
@@ -105,6 +106,35 @@ const versions: ReadonlyArray<Case<Stores>> = [
     yield* mails.untilHandled()
     mails.assertOnce()
     yield* assertAudit(newer)
+  }),
+
+  test("a retry asked of a version from which another one has continued names that one", function*() {
+    const mails = fixture()
+    const parked = mails.streamIn([1, 0])
+    mails.failing.add(`${parked}/1`)
+    yield* mails.append(parked)
+    const older = mails.subscription(1)
+    const { end } = yield* startIn(start(older))
+    yield* Parking.count(older).pipe(
+      Effect.repeat({ until: (count) => count.parked === 1, schedule: Schedule.spaced("5 millis") }),
+      Effect.timeout("30 seconds")
+    )
+    yield* end
+    const waits = yield* Effect.forkChild(Effect.flip(Parking.retry(older, parked, { timeout: "1 minute" })))
+    yield* Parking.count(older).pipe(
+      Effect.repeat({ until: (count) => count.requested === 1, schedule: Schedule.spaced("5 millis") }),
+      Effect.timeout("30 seconds")
+    )
+    const newer = mails.subscription(1, { version: 2, from: { version: 1 } })
+    yield* start(newer)
+    const errors = [
+      yield* Effect.timeout(Fiber.join(waits), "30 seconds"),
+      yield* Effect.flip(Parking.retry(older, parked)),
+      yield* Effect.flip(Parking.skip(older, parked, { reason: "by mistake" })),
+      yield* Effect.flip(Parking.retryAll(older)),
+      yield* Effect.flip(Parking.skipAll(older, { reason: "by mistake" }))
+    ]
+    for (const error of errors) includes(error.message, `call this for "${newer.id}" instead`, "the message")
   }),
 
   test("a version that another one was to continue from goes on if that one ends before", function*() {
