@@ -32,29 +32,65 @@ export interface HealthLog {
 /** The maximum number of reasons in a line. */
 const maxReasons = 3
 
+/** Numbers change from check to check, but for the session that stays the cause. */
+const causeOf = (reason: string): string => reason.replaceAll(/(?<!session )\b\d+\b/g, "#")
+
+/** What is known about a part that was not green at its last checks. */
+interface Episode {
+  readonly began: number
+  /** The time of the first check at which it was green again. */
+  greenAt: number | undefined
+  logged: HealthStatus.Status
+  /** When each cause was seen first; `undefined` when a line has named it. */
+  readonly causes: Map<string, number | undefined>
+}
+
+/** A part that is green for less than this number of delays is not yet well: a stall may show in every second check only. */
+const delaysUntilForgotten = 3
+
 /**
- * Returns a `HealthLog`. It writes a line when a part has not been green for `delay` seconds, when yellow turns red, and when it is green again.
+ * Returns a `HealthLog`. It writes a line when a part is not green and has not been for `delay` seconds, when yellow turns red, when another cause has
+ * lasted for `delay` seconds, and when it is green again.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (delay: number): HealthLog => {
-  const since = new Map<string, number>()
-  const logged = new Map<string, HealthStatus.Status>()
+  const episodes = new Map<string, Episode>()
+  const millis = delay * 1000
+  const ofGreen = (name: string, now: number): Effect.Effect<void> => {
+    const episode = episodes.get(name)
+    if (episode === undefined) return Effect.void
+    episode.greenAt ??= now
+    if (episode.logged === "green" && now - episode.greenAt < delaysUntilForgotten * millis) return Effect.void
+    episodes.delete(name)
+    return episode.logged === "green"
+      ? Effect.void
+      : Effect.logInfo(`Health: ${name} is green again after ${Duration.format(Duration.millis(now - episode.began))}`)
+  }
   const reportOne = (part: Part, now: number): Effect.Effect<void> => {
-    const { name, status } = part
-    if (status === "green") {
-      const began = since.get(name) ?? now
-      since.delete(name)
-      return logged.delete(name)
-        ? Effect.logInfo(`Health: ${name} is green again after ${Duration.format(Duration.millis(now - began))}`)
-        : Effect.void
+    const { name, reasons, status } = part
+    if (status === "green") return ofGreen(name, now)
+    let episode = episodes.get(name)
+    if (
+      episode === undefined || (episode.greenAt !== undefined && now - episode.greenAt >= delaysUntilForgotten * millis)
+    ) {
+      episode = { began: now, greenAt: undefined, logged: "green", causes: new Map() }
+      episodes.set(name, episode)
     }
-    const began = since.get(name) ?? now
-    since.set(name, began)
-    const before = logged.get(name) ?? "green"
-    if (before !== "green" || now - began >= delay * 1000) logged.set(name, status)
-    if (!logged.has(name) || HealthStatus.rank(status) <= HealthStatus.rank(before)) return Effect.void
+    episode.greenAt = undefined
+    const { began, causes, logged } = episode
+    const shown = reasons.slice(0, maxReasons).map(causeOf)
+    for (const cause of shown) if (!causes.has(cause)) causes.set(cause, now)
+    if (logged === "green" && now - began < millis) return Effect.void
+    const isWorse = HealthStatus.rank(status) > HealthStatus.rank(logged)
+    const isOther = shown.some((cause) => {
+      const seen = causes.get(cause)
+      return seen !== undefined && now - seen >= millis
+    })
+    episode.logged = status
+    if (!isWorse && !isOther) return Effect.void
+    for (const cause of shown) causes.set(cause, undefined)
     return (status === "red" ? Effect.logError : Effect.logWarning)(textOf(part))
   }
   return {

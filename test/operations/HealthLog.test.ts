@@ -24,7 +24,7 @@ describe("the log of health", () => {
       assert.deepStrictEqual(yield* reportAfter(9, "red", "it is stalled"), [])
       assert.deepStrictEqual(yield* reportAfter(1, "green"), [], "for a moment")
 
-      yield* reportAfter(0, "yellow", "it is behind")
+      yield* reportAfter(30, "yellow", "it is behind")
       assert.deepStrictEqual(yield* reportAfter(10, "yellow", "it is behind"), [
         "Warn: Health: users@1 is yellow: it is behind"
       ])
@@ -40,4 +40,43 @@ describe("the log of health", () => {
       Logger.make(({ logLevel, message }) => void lines.push(`${logLevel}: ${String(message)}`))
     ])))
   })
+
+  const scenario = (
+    body: (
+      report: (seconds: number, status: Health.Status, ...reasons: Array<string>) => Effect.Effect<Array<string>>
+    ) => Effect.Effect<void>
+  ) => {
+    const lines: Array<string> = []
+    const log = HealthLog.make(10)
+    return body(Effect.fnUntraced(function*(seconds, status, ...reasons) {
+      lines.length = 0
+      yield* TestClock.adjust(`${seconds} seconds`)
+      yield* log.report([{ name: "the log", status, reasons }])
+      return [...lines]
+    })).pipe(Effect.provide(Logger.layer([
+      Logger.make(({ logLevel, message }) => void lines.push(`${logLevel}: ${String(message)}`))
+    ])))
+  }
+
+  it.effect("has a line for another cause that has lasted, and none for other numbers", () =>
+    scenario(Effect.fnUntraced(function*(report) {
+      yield* report(0, "red", "2 events wait: the session 1 holds")
+      assert.deepStrictEqual(yield* report(10, "red", "12 events wait: the session 1 holds"), [
+        "Error: Health: the log is red: 12 events wait: the session 1 holds"
+      ])
+      assert.deepStrictEqual(yield* report(10, "red", "22 events wait: the session 2 holds"), [])
+      assert.deepStrictEqual(yield* report(10, "red", "32 events wait: the session 2 holds"), [
+        "Error: Health: the log is red: 32 events wait: the session 2 holds"
+      ])
+      assert.deepStrictEqual(yield* report(10, "red", "42 events wait: the session 2 holds"), [])
+    })))
+
+  it.effect("has a line for a stall that every second check sees", () =>
+    scenario(Effect.fnUntraced(function*(report) {
+      yield* report(0, "red", "the session 1 holds")
+      assert.deepStrictEqual(yield* report(10, "green"), [])
+      assert.deepStrictEqual(yield* report(10, "red", "the session 1 holds"), [
+        "Error: Health: the log is red: the session 1 holds"
+      ])
+    })))
 })
