@@ -214,6 +214,10 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     equal((yield* all()).map((p) => [p.position, p.attempts]), [[at(50), 1]], "at another event")
     yield* request(stream, { action: "retry" })
     equal(yield* unparkAt(at(30), "skipped"), "moved", "no longer parked there")
+    equal(yield* unparkAt(at(50), "skipped"), { changed: [stream] }, "a skip that was replaced by a retry")
+    const earlier = { key: stream, position: at(50), request: "an earlier retry", action: "failed" as const }
+    equal(yield* store.unpark(id, 1, [{ ...earlier, next: { ...fifth, error: "again" } }]), "written", "a later retry")
+    yield* request(stream, { action: "retry" })
     equal(yield* unparkAt(at(50), "retried"), "written", "parked at the later event")
     equal(yield* unparkAt(at(50), "retried"), "moved", "not parked at all")
     equal(yield* all(), [], "free")
@@ -226,6 +230,7 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
         ["failed", at(30), "ann", "again"],
         ["skipped", at(30), "bob", "a test"],
         ["parked", at(50), undefined, "second"],
+        ["failed", at(50), undefined, "again"],
         ["retried", at(50), undefined, undefined]
       ],
       "what has become of it"

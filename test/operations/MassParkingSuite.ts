@@ -6,6 +6,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
@@ -512,6 +513,55 @@ const handlers: ReadonlyArray<Case<Stores>> = (["retry", "skip"] as const).flatM
   )
 )
 
+const repeatedRequests: ReadonlyArray<Case<Stores>> = [
+  test("a retry that is asked for again while a handler runs repeats no event in the next program", function*() {
+    const type = unique("Noted")
+    const Events = Schema.TaggedUnion({ [type]: { n: Schema.Int } })
+    const handled: Array<number> = []
+    const entered = yield* Deferred.make<void>()
+    let [isBroken, isBlocked] = [true, true]
+    const subscription = Subscription.make(unique("mail"), {
+      events: Events,
+      retry: Schedule.recurs(0),
+      parks: ["Bad"],
+      handle: {
+        [type]: ({ n }) =>
+          Effect.gen(function*() {
+            if (n === 1 && isBroken) return yield* Effect.fail({ _tag: "Bad" } as const)
+            if (n === 3 && isBlocked) {
+              yield* Deferred.succeed(entered, undefined)
+              return yield* Effect.never
+            }
+            handled.push(n)
+          })
+      }
+    })
+    const until = (parked: number) =>
+      Effect.repeat(Parking.count(subscription), {
+        until: (count) => count.parked === parked,
+        schedule: Schedule.spaced("10 millis")
+      }).pipe(Effect.timeout("30 seconds"))
+    const request = Effect.map(parkedKeys(subscription), ([one]) => one?.request?.id)
+    const events = yield* EventStore.EventStore
+    yield* events.append(Events, `${type}-a`, upTo(3).map((n) => ({ _tag: type, n })))
+    yield* Effect.gen(function*() {
+      yield* until(1)
+      isBroken = false
+      yield* Effect.forkChild(Effect.exit(Parking.retryAll(subscription)))
+      yield* Effect.timeout(Deferred.await(entered), "30 seconds")
+      const first = yield* request
+      yield* Effect.forkChild(Effect.exit(Parking.retryAll(subscription)))
+      yield* Effect.repeat(request, { until: (id) => id !== first, schedule: Schedule.spaced("10 millis") }).pipe(
+        Effect.timeout("30 seconds")
+      )
+    }).pipe(Effect.provide(Layer.fresh(Subscription.layer([subscription], { stopTimeout: "10 millis" }))))
+    isBlocked = false
+    yield* Effect.provide(until(0), Layer.fresh(Subscription.layer([subscription])))
+    equal(handled, [1, 2, 3], "the handled events")
+    equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
+  })
+]
+
 const bounds: ReadonlyArray<Case<Stores>> = [
   test("a skip of very many keys skips the event of each that was parked when it was asked for", function*() {
     const { append, awaitConsumer, poison, projection, seen } = fixture(1)
@@ -613,5 +663,6 @@ export const massParking: ReadonlyArray<Case<Stores>> = [
   ...bounds,
   ...changedRequests,
   ...handlers,
+  ...repeatedRequests,
   ...unknownKeys
 ]

@@ -267,7 +267,7 @@ export interface ParkingDriver {
 
   /**
    * Writes the results for keys of a partition, within the transaction that applies the events, if each is still parked at the position and has the
-   * same request.
+   * same request. A retry may have been replaced by another retry: the entries in the parking log are then those of the later one.
    */
   readonly unpark: (
     generation: string,

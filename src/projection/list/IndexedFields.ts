@@ -71,7 +71,18 @@ const declaredTypes = (document: Projection.Document, field: string): ReadonlyAr
 const readJson = (json: unknown, field: string): unknown =>
   Predicate.isObject(json) && Object.hasOwn(json, field) ? json[field] : undefined
 
-const ofField = (field: string, schema: Projection.Document): IndexedField => {
+/** Returns the Schemas of a field in a document, and in the members of a union; none if the document is transformed as a whole. */
+const schemasOf = (document: unknown, field: string): ReadonlyArray<Projection.Document> => {
+  if (!Schema.isSchema(document)) return []
+  const fields: unknown = Reflect.get(document, "fields")
+  const schema: unknown = Predicate.isObject(fields) ? Reflect.get(fields, field) : undefined
+  if (Schema.isSchema(schema)) return [schema as Projection.Document]
+  const members: unknown = Reflect.get(document, "members")
+  return Array.isArray(members) ? members.flatMap((member: unknown) => schemasOf(member, field)) : []
+}
+
+/** Returns the codec of a field and the values that its stored forms have. */
+const valuesOf = (field: string, schema: Projection.Document) => {
   const codec = Schema.toCodecJson(schema)
   const encode = SchemaFailure.parser(schema, Schema.encodeUnknownResult(codec))
   const decode = SchemaFailure.parser(schema, Schema.decodeUnknownResult(codec))
@@ -89,9 +100,14 @@ const ofField = (field: string, schema: Projection.Document): IndexedField => {
       ? IndexEntry.valueOf(undefined, null)
       : Result.flatMap(Result.mapError(encode(value), invalid), valueOf)
   }
-  const isOrdered = IndexDefinition.areOrdered([Schema.toType(schema).ast])
   const missing = () => Result.match(ofMissing(), { onFailure: () => "invalid", onSuccess: ({ text }) => text })
-  const form = IndexForm.make([schema.ast], IndexForm.ofMissing(missing(), missing()))
+  return { encode, valueOf, ofMissing, formOfMissing: () => IndexForm.ofMissing(missing(), missing()) }
+}
+
+const ofField = (field: string, schema: Projection.Document): IndexedField => {
+  const { encode, formOfMissing, ofMissing, valueOf } = valuesOf(field, schema)
+  const isOrdered = IndexDefinition.areOrdered([Schema.toType(schema).ast])
+  const form = IndexForm.make([schema.ast], formOfMissing())
   return {
     field,
     index: IndexEntry.indexName(field, form),
@@ -129,9 +145,14 @@ const ofDocument = (
         ? Result.succeed(entry)
         : Result.flatMap(encode(value), (json) => IndexEntry.valueOf(value, json)))
   const isOrdered = IndexDefinition.areOrdered(types)
+  const missing = new Set(schemasOf(document, field).map((schema) => valuesOf(field, schema).formOfMissing()))
+  const form = IndexForm.make(
+    declaredTypes(document, field),
+    [...missing].filter((one) => one !== "").toSorted().join("|")
+  )
   return {
     field,
-    index: IndexEntry.indexName(field, IndexForm.make(declaredTypes(document, field), "")),
+    index: IndexEntry.indexName(field, form),
     isOrdered,
     inDocument: (json) =>
       named(

@@ -50,6 +50,17 @@ describe("the name of an index", () => {
     it(`changes: ${what}`, () => assert.notStrictEqual(indexOf(after), indexOf(before)))
   }
 
+  it("changes with the default of a field, in a class and a union", () => {
+    const documents = (value: string): ReadonlyArray<Document> => {
+      const fields = { field: inserted(Effect.succeed(value)) }
+      class Price extends Schema.Class<Price>("Price")(fields) {}
+      return [Price, Schema.Union([Schema.Struct(fields), Schema.Struct({ field: text, other: text })])]
+    }
+    const indexes = (value: string) => documents(value).map((one) => IndexedFields.make(one, ["field"])[0]!.index)
+    assert.deepStrictEqual(indexes("old"), indexes("old"))
+    for (const [n, index] of indexes("new").entries()) assert.notStrictEqual(index, indexes("old")[n])
+  })
+
   it("is that of the field, in a struct, a class and a union", () => {
     class Price extends Schema.Class<Price>("Price")({ field: Schema.NumberFromString }) {}
     assert.strictEqual(IndexedFields.make(Price, ["field"])[0]!.index, indexOf(Schema.NumberFromString))
