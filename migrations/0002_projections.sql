@@ -987,7 +987,7 @@ $$;
 --   p_actions         what happened to the event there; empty for a key that was being freed
 --   p_next_positions  the event at which the key is parked again, or which it has reached while it is being freed; 0 if it is free
 --   p_freeing         whether it is being freed
--- Returns the keys whose request was withdrawn or replaced in the meantime, or null if one of them is parked there no more: the checkpoint does
+-- Returns the keys whose request was withdrawn or replaced in the meantime (a retry by another retry is the same), or null if one of them is parked there no more: the checkpoint does
 -- not move, so only this tells that another transaction has done the same. Unless the result is empty, nothing is written.
 create function evsrc.unpark(
   p_generation text, p_partition integer, p_keys text[], p_positions bigint[], p_request_ids text[], p_actions text[],
@@ -999,18 +999,22 @@ as $$
 declare
   now_ timestamptz := clock_timestamp();
   stored evsrc.parked;
+  stored_request text;
   stored_request_id text;
   changed text[] := '{}';
 begin
   -- Key by key: joins with the arrays would be planned without an idea of their length. The order is that of request_parked.
   for number in 1 .. cardinality(p_keys) loop
-    select request_id into stored_request_id from evsrc.parked
+    select request, request_id into stored_request, stored_request_id from evsrc.parked
       where generation = p_generation and partition = p_partition and key = p_keys[number] and position = p_positions[number]
       for update;
     if not found then
       return null;
     end if;
-    if coalesce(stored_request_id, '') <> p_request_ids[number] then
+    -- The request of a key that is being freed cannot change, but it may be another than the one that its first events were read with.
+    if coalesce(stored_request_id, '') <> p_request_ids[number] and p_actions[number] <> ''
+      and (stored_request = 'retry' and p_actions[number] in ('retried', 'failed')) is not true
+    then
       changed := array_append(changed, p_keys[number]);
     end if;
   end loop;

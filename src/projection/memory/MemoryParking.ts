@@ -66,7 +66,7 @@ export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
       const { parked } = MemoryState.generationOf(state, generation)
       const stored = (key: string) => parked.get(placeOf(partition, key))
       if (keys.some(({ key, position }) => stored(key)?.position !== position)) return "moved"
-      const changed = keys.flatMap(({ key, request }) => stored(key)?.request?.id === request ? [] : [key])
+      const changed = keys.flatMap((one) => isChanged(one, stored(one.key)?.request) ? [one.key] : [])
       return changed.length === 0 ? "written" : { changed }
     }
     const write = MemoryTransaction.write((now) => {
@@ -151,6 +151,14 @@ const comparePlaces = (a: ParkedPlace, b: ParkedPlace): number =>
   a.position !== b.position
     ? a.position < b.position ? -1 : 1
     : a.partition - b.partition || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)
+
+/**
+ * Returns whether a request was withdrawn or replaced. A retry by another retry is the same. The request of a key that is being freed cannot change, but it
+ * may be another than the one that its first events were read with.
+ */
+const isChanged = ({ action, request }: Unpark, stored: ParkingRequest | undefined): boolean =>
+  stored?.id !== request && action !== undefined
+  && !(stored?.action === "retry" && (action === "retried" || action === "failed"))
 
 const unparkOne = (
   { log, parked }: MemoryState.GenerationState,
