@@ -33,7 +33,7 @@ import type { ConsumerDriver, Progress } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as ConsumerReads from "./ConsumerReads.ts"
-import { type ConsumerStatus, continuedDetail } from "./ConsumerStatus.ts"
+import { type ConsumerStatus, continuedDetail, drainDetail, drainingDetail } from "./ConsumerStatus.ts"
 import * as EventInHand from "./EventInHand.ts"
 import * as FormerPartitions from "./FormerPartitions.ts"
 import * as GenerationId from "./GenerationId.ts"
@@ -353,9 +353,12 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
   if (!(yield* hasStarted(worker))) {
-    yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby: worker.state.seen, last: undefined })
+    const detail = yield* draining(worker)
+    yield* worker.outages.failed({ source: "handOver", kind: "handOver", message: detail, cause: Cause.empty })
+    yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby: worker.state.seen, last: undefined, detail })
     return WorkerState.changeInterval(settings)
   }
+  yield* worker.outages.succeeded("handOver")
   const settled = yield* settleReads(worker, yield* heartbeat(worker, renewOnly), renewOnly)
   const claimed = settled.change === "repartition" ? yield* repartition(worker, settled) : settled
   const { assigned, generation } = claimed
@@ -399,7 +402,9 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     last: yield* inTime(worker, log.last),
     // One statement less while nothing seems to be wrong.
     head: WorkerState.seemsHeldBack(worker.state) ? yield* inTime(worker, log.head) : undefined,
-    detail: claimed.continuedBy && continuedDetail(claimed.continuedBy)
+    detail: claimed.continuedBy === undefined
+      ? claimed.change === undefined ? undefined : drainDetail
+      : continuedDetail(claimed.continuedBy)
   })
   yield* publish(worker)
   yield* logHeldBack(worker)
@@ -503,6 +508,15 @@ const requireCheckpoints = (
   progress: ReadonlyArray<Progress>
 ): Effect.Effect<void, EventStoreError> =>
   LogIdentity.requireEvents(events[internals].driver, progress.flatMap(FormerPartitions.checkpointsOf))
+
+/** Says which partitions of the earlier version are still owned, and by which workers. */
+const draining = Effect.fnUntraced(function*(
+  { processor: { consumer: { from, id } }, store }: Worker
+): Effect.fn.Return<string, EventStoreError> {
+  const version = typeof from === "object" && "version" in from ? from.version : 0
+  const earlier = GenerationId.otherVersion(id, version)
+  return drainingDetail(id, earlier, yield* store.progress(yield* store.activeGeneration(earlier)))
+})
 
 /** Changes the number of partitions to that of the definition, and returns the claim after that. */
 const repartition = Effect.fnUntraced(function*(

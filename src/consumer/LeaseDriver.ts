@@ -194,6 +194,9 @@ export interface LeaseDriver {
   /** Returns why the number of partitions of a generation cannot change now; undefined if it can. */
   readonly repartitionObstacle: (generation: string) => Effect.Effect<RepartitionObstacle | undefined, EventStoreError>
 
+  /** Returns the consumer, another version, of which a worker waits to continue from a generation; undefined if none does. */
+  readonly successor: (generation: string) => Effect.Effect<string | undefined, EventStoreError>
+
   /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */
   readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>
 }

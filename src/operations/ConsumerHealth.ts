@@ -12,8 +12,9 @@ import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
-import { continuedDetail } from "../consumer/ConsumerStatus.ts"
+import { continuedDetail, drainingDetail } from "../consumer/ConsumerStatus.ts"
 import * as FormerPartitions from "../consumer/FormerPartitions.ts"
+import * as GenerationId from "../consumer/GenerationId.ts"
 import type { ParkedCount } from "../consumer/parking/ParkingDriver.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { RepartitionObstacle } from "../consumer/RepartitionObstacle.ts"
@@ -144,6 +145,10 @@ export const of = Effect.fnUntraced(function*(
     const reasons = [continuedDetail(continuedBy)]
     return withoutPartitions(consumer.id, position, unknownTypes, { status: "yellow", reasons })
   }
+  const handOver = yield* handOverOf(store, consumer, generation, progress)
+  if (handOver !== undefined && progress.length === 0) {
+    return withoutPartitions(consumer.id, Position.start, unknownTypes, { status: "yellow", reasons: [handOver] })
+  }
   const parked = yield* store.parkedCounts(generation)
   const obstacle = progress.some(({ partitions }) => partitions !== consumer.partitions)
     ? yield* store.repartitionObstacle(generation)
@@ -157,6 +162,7 @@ export const of = Effect.fnUntraced(function*(
         parked: parked.find(({ partition }) => partition === one.partition),
         elapsed,
         obstacle,
+        handOver,
         appliedBefore: before?.partitions.find(({ partition }) => partition === one.partition)?.applied
       })
   )
@@ -167,6 +173,25 @@ export const of = Effect.fnUntraced(function*(
   )
   const isInline = progress.length === 0 && (yield* log.inlineProjections.find(consumer.id)) !== undefined
   return consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, isInline, idleHolders })
+})
+
+/** Says which version waits for which partitions, if a version waits to continue from another: for the consumer itself, or for it to end. */
+const handOverOf = Effect.fnUntraced(function*(
+  store: ConsumerDriver,
+  { from, id }: Consumer.Consumer,
+  generation: string,
+  progress: ReadonlyArray<Progress>
+): Effect.fn.Return<string | undefined, EventStoreError> {
+  if (progress.length > 0) {
+    if (progress.every(({ owner }) => owner !== undefined)) return undefined
+    const successor = yield* store.successor(generation)
+    return successor && drainingDetail(successor, id, progress)
+  }
+  if (typeof from === "string" || !("version" in from)) return undefined
+  const earlier = GenerationId.otherVersion(id, from.version)
+  const active = yield* Effect.result(store.activeGeneration(earlier))
+  if (Result.isFailure(active) || (yield* store.successor(active.success)) !== id) return undefined
+  return drainingDetail(id, earlier, yield* store.progress(active.success))
 })
 
 /** Returns the assessment of a consumer by the events that it does not read because they were stored without a tag. */
@@ -248,6 +273,7 @@ const partitionHealth = Effect.fnUntraced(function*(
     readonly parked: ParkedCount | undefined
     readonly elapsed: number
     readonly obstacle: RepartitionObstacle | undefined
+    readonly handOver: string | undefined
     readonly appliedBefore: bigint | undefined
   }
 ): Effect.fn.Return<PartitionHealth, EventStoreError> {
@@ -299,6 +325,7 @@ const partitionHealth = Effect.fnUntraced(function*(
       requested,
       newer,
       isBeyond,
+      handOver: measured.handOver,
       diverged,
       stored: partitionedBy === ConsumerKey.format(consumer.partitionBy) ? undefined : { partitions, partitionedBy },
       otherPartitions: partitions === consumer.partitions

@@ -61,6 +61,8 @@ export interface Signals {
   readonly newer: string | undefined
   /** Whether the checkpoint is behind the last event of the log. */
   readonly isBeyond: boolean
+  /** Says which version waits to continue from here, and for which partitions. Those without an owner stand still until then. */
+  readonly handOver?: string | undefined
   /** The message that the log does not have the event at the checkpoint. */
   readonly diverged?: string | undefined
   /** The stored partitions, where the consumer's definition divides them by something else. */
@@ -139,7 +141,10 @@ export const of = (signals: Signals): Assessment => {
     else yellow.push(reason)
   }
   if (waitsAt !== undefined) red.push(`it ${ConsumerKey.waitsAt(waitsAt)}`)
-  if (heartbeatAge > signals.heartbeatTimeout) {
+  if (owner === undefined && signals.handOver !== undefined) {
+    if (idleFor > signals.stallTimeout) red.push(signals.handOver)
+    else yellow.push(signals.handOver)
+  } else if (heartbeatAge > signals.heartbeatTimeout) {
     const age = seconds(heartbeatAge)
     red.push(
       owner === undefined ? `no worker has owned it for ${age}` : `its worker ${owner} sent no heartbeat for ${age}`

@@ -18,6 +18,7 @@ import {
   Subscription
 } from "evsrc"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
+import * as ConsumerStatus from "../../src/consumer/ConsumerStatus.ts"
 import * as EventInHand from "../../src/consumer/EventInHand.ts"
 import * as WorkerState from "../../src/consumer/WorkerState.ts"
 import { internals } from "../../src/core/internals.ts"
@@ -219,6 +220,13 @@ describe("docs/stalls.md", () => {
         ...lines,
         `users@1 waits: ${EventInHand.describe(0, { event: ticked, since: 0 }, 14_000)}`,
         EventInHand.abandoned(0, ticked),
+        ConsumerStatus.drainingDetail("mail@2", "mail@1", [{
+          partition: 2,
+          owner: "worker-1",
+          position: Position.make(20n),
+          leasedUntil: DateTime.makeUnsafe(1),
+          readAt: DateTime.makeUnsafe(0)
+        }]),
         ...unknown.reasons,
         ...said({ heartbeatAge: 21 }),
         ...said({ heartbeatAge: 21, owner: undefined }),

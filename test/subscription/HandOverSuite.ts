@@ -16,6 +16,7 @@ import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
+import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
@@ -295,7 +296,14 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     const scope = yield* Scope.make()
     yield* buildWorker(older, timing, scope)
     yield* begun.await
-    yield* buildWorker(newer, timing, yield* Effect.scope)
+    const context = yield* buildWorker(newer, timing, yield* Effect.scope)
+    const waits = `${newer.id} waits until ${older.id} has given back partition 0 (worker `
+    const shows = (one: { readonly reasons: ReadonlyArray<string> }) => one.reasons.some((text) => text.includes(waits))
+    yield* Effect.repeat(Health.of([newer]), { until: shows, schedule: Schedule.spaced("20 millis") }).pipe(
+      Effect.timeout("20 seconds")
+    )
+    const [one] = yield* Context.get(context, Subscription.Subscriptions).status
+    equal(one?.detail?.startsWith(waits), true, "the detail")
     yield* inbox.until(4)
     equal([...inbox.got], ["old 1", "new 2", "new 3", "new 4"], "the handled events")
     yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")

@@ -64,6 +64,15 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
       ),
       ([row]) => row!.obstacle ?? undefined
     ),
+  successor: (generation) =>
+    Effect.map(
+      query<{ readonly successor: string }>(
+        `select successor from ${schema}.workers
+           where generation = $1 and successor is not null and expires_at >= clock_timestamp() order by owner limit 1`,
+        [generation]
+      ),
+      ([row]) => row?.successor
+    ),
   release: (generation, owner, partition) =>
     Effect.asVoid(query(`select ${schema}.release_partitions($1, $2, $3)`, [generation, owner, partition ?? null]))
 })

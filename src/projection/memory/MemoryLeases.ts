@@ -49,6 +49,14 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
       )
     ),
   repartitionObstacle: (name) => Effect.sync(() => obstacleOf(MemoryState.generationOf(state, name))),
+  successor: (name) =>
+    Effect.map(
+      Clock.currentTimeMillis,
+      (now) =>
+        Array.from(MemoryState.generationOf(state, name).workers.values()).find((one) =>
+          one.successor !== undefined && one.until >= now
+        )?.successor
+    ),
   release: (name, owner, only) =>
     Effect.sync(() => {
       const { partitions, workers } = MemoryState.generationOf(state, name)
