@@ -541,7 +541,12 @@ begin
         claim_partitions.assignment_size, claim_partitions.next_lease_ends_in,
         claim_partitions.other_reads_alive, checkpoint.partition, checkpoint.epoch,
         checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
-        case when checkpoint.position < checkpoint.former_to then checkpoint.former end,
+        case when checkpoint.position < checkpoint.former_to
+          -- Of the events that wait since before, those are left out that were processed under other keys.
+          or checkpoint.former is not null and exists (select from evsrc.parked
+            where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition
+              and parked.position < checkpoint.former_to)
+          then checkpoint.former end,
         exists (select from evsrc.parked
           where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
       from evsrc.checkpoints checkpoint
@@ -634,7 +639,7 @@ as $$
 $$;
 
 -- Returns the partitions of a generation, with their checkpoints, as the former ones of the partitions that follow them: all partitions of before
--- without those that every checkpoint has passed.
+-- without those that every checkpoint and every parked key has passed.
 create function evsrc.former_partitions(p_generation text) returns json language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -643,7 +648,10 @@ as $$
       from (select former from evsrc.checkpoints where generation = p_generation order by partition limit 1) as first,
         json_array_elements(first.former) as before(layout)
       where (select max(passed::bigint) from json_array_elements_text(before.layout->'positions') as passed)
-        > (select min(position) from evsrc.checkpoints where generation = p_generation)
+        > least(
+          (select min(position) from evsrc.checkpoints where generation = p_generation),
+          (select min(position) from evsrc.parked where generation = p_generation)
+        )
     union all
     select json_build_object('partitions', count(*), 'by', max(partitioned_by), 'positions', json_agg(position::text order by partition),
         'ids', json_agg(event_id order by partition))

@@ -104,3 +104,19 @@ export const isProcessed = (
   event: EncodedEvent,
   key: string
 ): boolean => former.length > 0 && event.position <= reachedBy(former, partitionedBy, event, key)
+
+/**
+ * Returns whether former partitions that were divided by something else have processed an event under a key. Such an event does not wait behind a
+ * parked one: it was handled under the keys of then. Layouts with the same keys say nothing, because the key may have been parked there.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isProcessedUnderOtherKeys = (
+  former: ReadonlyArray<FormerPartitions>,
+  partitionedBy: string,
+  event: EncodedEvent,
+  key: string
+): boolean =>
+  former.length > 0
+  && isProcessed(former.filter((one) => one.partitionedBy !== partitionedBy), partitionedBy, event, key)

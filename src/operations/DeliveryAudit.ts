@@ -251,7 +251,8 @@ const compareWithLog = Effect.fnUntraced(
     const by = ConsumerKey.format(keyed.partitionBy)
     const movedFrom = new Map(moved.map((entry) => [entry.key, entry.position]))
     const isOfFormer = (event: EncodedEvent, key: string) =>
-      FormerPartitions.isProcessed(former, by, event, key) && event.position < (movedFrom.get(key) ?? Infinity)
+      FormerPartitions.isProcessedUnderOtherKeys(former, by, event, key)
+      || (FormerPartitions.isProcessed(former, by, event, key) && event.position < (movedFrom.get(key) ?? Infinity))
     const applied = Number(state.applied)
     yield* withinLog(log, position, [], yield* log.head)
     const parkedFrom = new Map(parked.map((entry) => [entry.key, entry.position]))

@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Consumer } from "../consumer/Consumer.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as FormerPartitions from "../consumer/FormerPartitions.ts"
 import type { Parked, ParkingDriver, ParkingEntry } from "../consumer/parking/ParkingDriver.ts"
 import * as WaitingEvents from "../consumer/parking/WaitingEvents.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
@@ -315,7 +316,8 @@ export const inspect = Effect.fnUntraced(function*(
   }
   const { driver } = (yield* ProjectionStore)[internals]
   // The definition may have another number of partitions.
-  const [{ partitions } = consumer] = yield* driver.progress(parked.generation)
+  const [{ former = [], partitions } = { partitions: consumer.partitions }] = yield* driver.progress(parked.generation)
+  const by = ConsumerKey.format(consumer.partitionBy)
   const behind = key === ConsumerKey.unknownKey ? [] : yield* WaitingEvents.of(
     store,
     filterOf({ ...consumer, partitions }, parked.partition),
@@ -324,7 +326,9 @@ export const inspect = Effect.fnUntraced(function*(
     parked,
     yield* store.head
   ).pipe(
-    Stream.filter(({ position }) => position > parked.position),
+    Stream.filter((event) =>
+      event.position > parked.position && !FormerPartitions.isProcessedUnderOtherKeys(former, by, event, key)
+    ),
     Stream.take(maxWaiting + 1),
     Stream.runCollect
   )

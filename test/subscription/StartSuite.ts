@@ -11,10 +11,12 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import { type Case, equal, includes, test } from "../../src/conformance/Suite.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
+import * as Event from "../../src/event/Event.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Checkpoints from "../../src/operations/Checkpoints.ts"
 import * as Generations from "../../src/operations/Generations.ts"
@@ -24,6 +26,10 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { assertAudit, fixture, type Mail, partitionsOf, start, startIn } from "../consumer/RepartitionFixtures.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+
+const Billed = Schema.TaggedUnion({ Billed: { n: Schema.Int, customer: Schema.String } }).pipe(
+  Event.tags({ customer: "customer" })
+)
 
 const rejects = (subscription: Mail, ...words: ReadonlyArray<string>) =>
   Effect.map(Effect.flip(start(subscription)), (error) => {
@@ -191,6 +197,63 @@ const versions: ReadonlyArray<Case<Stores>> = [
     yield* mails.append(stream, parked)
     yield* mails.untilHandled()
     mails.assertOnce()
+    yield* assertAudit(newer)
+  }),
+
+  test("a retry under another key leaves out what the earlier version has handled", function*() {
+    const { name, streamIn, until } = fixture()
+    const [slow, fast] = [streamIn([2, 0]), streamIn([2, 1])]
+    const handled: Array<string> = []
+    const blocked = new Set([slow])
+    let isFailing = true
+    const subscription = (version: number, options: { readonly from?: Subscription.From } = {}) =>
+      Subscription.make(name, {
+        events: Billed,
+        where: { streamPrefix: `${name}-` },
+        partitions: 2,
+        partitionBy: version === 1 ? "stream" : { tag: "customer" },
+        retry: Schedule.recurs(0),
+        version,
+        ...options,
+        handle: {
+          Billed: ({ n }, { stream }) =>
+            Effect.gen(function*() {
+              while (blocked.has(stream)) yield* Effect.sleep("5 millis")
+              if (n === 1 && isFailing) return yield* Effect.die(new Error("fails"))
+              handled.push(`${version}:${n}`)
+            })
+        }
+      })
+    const startOf = (one: ReturnType<typeof subscription>) =>
+      Effect.asVoid(Layer.build(Layer.fresh(Subscription.layer([one], { lease: "600 millis", stopTimeout: 0 }))))
+    const bill = (stream: string, n: number) =>
+      EventStore.append(Billed, stream, [Billed.cases.Billed.make({ n, customer: name })])
+    yield* bill(slow, 1)
+    yield* bill(fast, 2)
+    const { position: last } = yield* bill(fast, 3)
+    const [older, newer] = [subscription(1), subscription(2, { from: { version: 1 } })]
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const { end } = yield* startIn(startOf(older))
+    yield* driver.progress(older.id).pipe(
+      Effect.repeat({ until: ([, fast]) => fast?.position === last, schedule: Schedule.spaced("5 millis") }),
+      Effect.timeout("30 seconds")
+    )
+    yield* end
+    blocked.clear()
+    const first = yield* startIn(startOf(newer))
+    yield* Parking.count(newer).pipe(
+      Effect.repeat({ until: ({ parked }) => parked === 1, schedule: Schedule.spaced("5 millis") }),
+      Effect.timeout("30 seconds")
+    )
+    yield* bill(fast, 4)
+    yield* first.end
+    isFailing = false
+    const key = `customer:${name}`
+    equal((yield* Parking.inspect(newer, key)).waiting.length, 1, "the events that wait")
+    yield* startOf(newer)
+    yield* Parking.retry(newer, key)
+    yield* until(() => handled.length >= 4)
+    equal(handled, ["1:2", "1:3", "2:1", "2:4"], "what each version has handled")
     yield* assertAudit(newer)
   }),
 

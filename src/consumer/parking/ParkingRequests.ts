@@ -131,7 +131,7 @@ const ofStreams = (owned: Unparking.OwnedPartition): ParkingRequests => {
       const unknown = yield* UnknownTypes.stoppingUpTo(driver, consumer, checkpoint.position)
       const streams = yield* readStreams(owned, parked, checkpoint.position, size.limit())
       size.read(streams.flatMap(({ events }) => events))
-      const chunk = chunkOf(consumer, streams, readBy(owned, unknown))
+      const chunk = chunkOf(owned, streams, readBy(owned, unknown))
       return { ...yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint), hasMore: true }
     })
   }
@@ -200,10 +200,11 @@ const readBy = (owned: Unparking.OwnedPartition, unknown: ReadonlyArray<EventTyp
 }
 
 const chunkOf = (
-  consumer: Consumer,
+  owned: Unparking.OwnedPartition,
   streams: ReadonlyArray<WaitingStream>,
   isRead: (event: EncodedEvent) => boolean
 ): Unparking.Chunk => {
+  const { consumer } = owned.processor
   const unread = new Set(
     streams.flatMap(({ events: [first], parked }) =>
       UnreadEvents.isRetried(parked) &&
@@ -222,7 +223,7 @@ const chunkOf = (
       unread.has(parked) ?
         [] :
         events.flatMap((event) =>
-          waits(parked, event) && isRead(event) ? [{ event, keys: [parked.key], isSingle: true }] : []
+          waits(owned, parked, event) && isRead(event) ? [{ event, keys: [parked.key], isSingle: true }] : []
         )
     ).toSorted((a, b) => a.event.position < b.event.position ? -1 : 1),
     unread: Array.from(unread, (parked) => UnreadEvents.failureOf(consumer, parked))
@@ -230,8 +231,13 @@ const chunkOf = (
 }
 
 /** Whether an event of a parked key is to be applied. */
-const waits = (parked: Parked, event: EncodedEvent): boolean =>
-  event.position > parked.position || (event.position === parked.position && UnreadEvents.isRetried(parked))
+const waits = (
+  { former, processor: { consumer } }: Unparking.OwnedPartition,
+  parked: Parked,
+  event: EncodedEvent
+): boolean =>
+  (event.position > parked.position || (event.position === parked.position && UnreadEvents.isRetried(parked)))
+  && !FormerPartitions.isProcessedUnderOtherKeys(former, ConsumerKey.format(consumer.partitionBy), event, parked.key)
 
 /** The requests for so many keys are carried out in one pass through the log. */
 const maxKeysInPass = 5_000
@@ -406,7 +412,9 @@ const nextChunk = Effect.fnUntraced(function*(
         if (isUnread(consumer, parked, event, reached)) unread.add(parked.key)
         reached.set(parked.key, event)
       }
-      const keys = ofPass.flatMap((parked) => waits(parked, event) && !unread.has(parked.key) ? [parked.key] : [])
+      const keys = ofPass.flatMap((parked) =>
+        waits(owned, parked, event) && !unread.has(parked.key) ? [parked.key] : []
+      )
       if (keys.length > 0) events.push({ event, keys, isSingle: all === undefined || all.length === 1 })
     }
   }

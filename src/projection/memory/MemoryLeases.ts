@@ -23,6 +23,7 @@ import type {
 import type { RepartitionObstacle } from "../../consumer/RepartitionObstacle.ts"
 import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import { partitionOf } from "../../core/partitionHash.ts"
+import type * as Position from "../../core/Position.ts"
 import * as MemoryParking from "./MemoryParking.ts"
 import * as MemoryState from "./MemoryState.ts"
 
@@ -123,11 +124,25 @@ const claim = (
       position,
       eventId,
       count,
-      former: position < FormerPartitions.reached(former) ? former : undefined,
+      // Of the events that wait since before, those are left out that were processed under other keys.
+      former: former.length > 0 && leastOf(generation, partition, position) < FormerPartitions.reached(former)
+        ? former
+        : undefined,
       requested: requested(partition)
     }))
   })
 }
+
+/** Returns a position, or that of a parked key before it. */
+const leastOf = (
+  { parked }: MemoryState.GenerationState,
+  partition: number | undefined,
+  position: Position.Position
+): Position.Position =>
+  Array.from(parked.values()).reduce(
+    (least, one) => (partition ?? one.partition) === one.partition && one.position < least ? one.position : least,
+    position
+  )
 
 const takenUntil = ({ heldUntil, leasedUntil }: MemoryState.Partition): number | undefined => {
   const end = leasedUntil ?? heldUntil
@@ -183,7 +198,7 @@ const repartition = (
   if (first === undefined || first.continuedBy !== undefined || partitions.length !== from) return false
   if (obstacleOf(generation) !== undefined) return false
   if (partitions.some((partition) => partition.reads !== reads || isTaken(partition, now))) return false
-  const { former, lowest } = formerOf(partitions, first)
+  const { former, lowest } = formerOf(generation, first)
   // No write of a former owner has this epoch.
   const epoch = partitions.reduce((max, one) => one.epoch > max ? one.epoch : max, 0n) + 1n
   for (const partition of partitions) MemoryState.vacate(partition)
@@ -214,10 +229,12 @@ const repartition = (
 }
 
 /** Returns the partition with the lowest checkpoint, and all of them as the former ones of those that follow. */
-const formerOf = (partitions: ReadonlyArray<MemoryState.Partition>, first: MemoryState.Partition) => {
+const formerOf = (generation: MemoryState.GenerationState, first: MemoryState.Partition) => {
+  const { partitions } = generation
   const lowest = partitions.reduce((lowest, one) => one.position < lowest.position ? one : lowest, first)
+  const least = leastOf(generation, undefined, lowest.position)
   const former = [
-    ...(first.former ?? []).filter((one) => FormerPartitions.reached([one]) > lowest.position),
+    ...(first.former ?? []).filter((one) => FormerPartitions.reached([one]) > least),
     {
       partitionedBy: first.partitionedBy,
       positions: partitions.map(({ position }) => position),
@@ -235,7 +252,8 @@ const continueVersion = (
 ): Continued => {
   const next = MemoryState.generationOf(state, consumer)
   if (next.partitions.length > 0) return "continued"
-  const { parked, partitions, workers } = MemoryState.generationOf(state, from)
+  const earlier = MemoryState.generationOf(state, from)
+  const { parked, partitions, workers } = earlier
   const [first] = partitions
   if (first === undefined) return "unstarted"
   if (first.continuedBy !== undefined) return "elsewhere"
@@ -244,7 +262,7 @@ const continueVersion = (
     workers.set(owner, { reads, partitions: count, successor: consumer, until: now + Duration.toMillis(lease) })
     return "draining"
   }
-  const { former, lowest } = formerOf(partitions, first)
+  const { former, lowest } = formerOf(earlier, first)
   for (let index = 0; index < count; index++) {
     next.partitions.push({
       ...MemoryState.emptyPartition(consumer, index, { partitions: count, partitionedBy, reads }, now),
