@@ -23,12 +23,14 @@ import * as EventInHand from "../../src/consumer/EventInHand.ts"
 import * as WorkerState from "../../src/consumer/WorkerState.ts"
 import { internals } from "../../src/core/internals.ts"
 import type { InFlightAppend, LockHolder } from "../../src/eventStore/EventStoreDriver.ts"
+import * as LockHolders from "../../src/eventStore/LockHolders.ts"
 import * as HealthStatus from "../../src/operations/HealthStatus.ts"
 import * as LockTimeoutError from "../../src/pg/append/LockTimeoutError.ts"
 import * as LockWaits from "../../src/pg/append/LockWaits.ts"
 import * as PgConnections from "../../src/pg/PgConnections.ts"
 import * as PgDeadlines from "../../src/pg/PgDeadlines.ts"
 import * as PgErrors from "../../src/pg/PgErrors.ts"
+import { lockOfMigrations } from "../../src/pg/PgLockHolders.ts"
 import { read, section, tableOf } from "./Markdown.ts"
 import { memory, Sold } from "./orders.ts"
 
@@ -114,6 +116,7 @@ describe("docs/stalls.md", () => {
       )
       const waiting = { ...session, pid: 1, waitingSince: since }
       const prepared = { ...session, pid: undefined, prepared: "order 7", state: undefined, since }
+      const migrating = LockHolders.describe({ at: yield* DateTime.now }, holder(since, 0, lockOfMigrations))
       assertSaid("## A transaction holds a lock", [
         ...yield* reasonsOf(
           [{ ...session, since }],
@@ -126,6 +129,10 @@ describe("docs/stalls.md", () => {
         ...yield* reasonsOf([], [holder(since, 3, "rows of the table checkpoints", "the lock of a stream")]),
         ...yield* reasonsOf([prepared], []),
         ...yield* reasonsOf([], [holder(since, 0, "rows of the table checkpoints")]),
+        ...texts("src/pg/migrations/MigrationLock.ts", /a lock for the migrations of schema /).map((text) =>
+          `The database is unavailable: canceling statement due to lock timeout (SQLSTATE 55P03): ${text}"evsrc" was not free within the lockTimeout; `
+          + `${migrating}, or wait until it has ended, and then start again`
+        ),
         WorkerState.heldBack({ head: Position.make(41n), last: Position.make(209n) }),
         ...yield* TestClock.withLive(ofLocks)
       ])
