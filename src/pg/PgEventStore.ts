@@ -69,7 +69,8 @@ export const makeDriver = Effect.fnUntraced(
 
     const statements = PgAppend.make(connections, quoted, reader.receipt)
     const waits = LockWaits.make(connections)
-    const lockTimeoutError = LockTimeoutError.make(connections, quoted)
+    const lockTimeoutErrors = LockTimeoutError.make(connections, quoted)
+    const lockTimeoutError = lockTimeoutErrors.ofAppend
     const appendInBatch = yield* AppendBatcher.make(
       { ...wakingReaders(statements, wakeReaders), waits, lockTimeoutError, deadlines: connections.deadlines },
       options.groupCommit
@@ -95,7 +96,14 @@ export const makeDriver = Effect.fnUntraced(
       withoutAppends: (types, effect) =>
         PgStatement.transactional(
           connections,
-          Effect.andThen(query(`select ${quoted}.lock_types($1::text[])`, [types]), effect)
+          Effect.andThen(
+            Effect.catchIf(
+              query(`select ${quoted}.lock_types($1::text[])`, [types]),
+              ({ reason }) => "cause" in reason && LockWaits.isLockTimeout(reason.cause),
+              () => Effect.flatMap(lockTimeoutErrors.ofTypes(types), Effect.fail)
+            ),
+            effect
+          )
         ),
       streamStatus: streams.status,
       archive: streams.archive,

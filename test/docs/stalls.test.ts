@@ -309,7 +309,7 @@ const ofLocks = Effect.gen(function*() {
   const connections = { deadlines, sql, statement: (statement: Effect.Effect<unknown>) => statement }
   // oxlint-disable-next-line evsrc/no-double-cast -- no more of the connections is used
   const failed = LockTimeoutError.make(connections as unknown as PgConnections.PgConnections, "evsrc")
-  const { message } = yield* failed({ stream: StreamId.StreamId.make("Order-1"), expected: "any", events: [] })
+  const { message } = yield* failed.ofAppend({ stream: StreamId.StreamId.make("Order-1"), expected: "any", events: [] })
   const waits = LockWaits.make({ deadlines, size: 12 })
   yield* Effect.forEach(
     Array.from({ length: 10 }),

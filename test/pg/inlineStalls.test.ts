@@ -52,6 +52,15 @@ const slowWrites = Effect.flatMap(SqlClient, (sql) =>
     sql`create trigger slow before insert or update or delete on evsrc.documents for each row execute function slow()`
   ))
 
+/** Runs an effect outside the caller's transaction. */
+const outside = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(
+    SqlClient,
+    (sql) =>
+      Effect.updateContext(effect, (context: Context.Context<R>) =>
+        Context.omit(sql.transactionService)(context) as Context.Context<R>)
+  )
+
 describe("Inline projections on PostgreSQL", () => {
   it.live(
     "are made and repaired when all their documents take longer than one statement may",
@@ -169,4 +178,20 @@ describe("Inline projections on PostgreSQL", () => {
       Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" }))),
       Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
     ), 60_000)
+
+  it.live(
+    "name the session whose append keeps their types locked for longer than lockTimeout",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const error = yield* Effect.flip(sql.withTransaction(
+          Effect.andThen(
+            appendWithoutIt(1),
+            outside(Effect.scoped(start))
+          )
+        ))
+        assert.match(error.message, /waited 300ms \(lockTimeout\) for a lock on a type .*, held by the session \d+ \(/)
+      }).pipe(Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" })))),
+    60_000
+  )
 })

@@ -41,16 +41,9 @@ const words = {
  */
 export const make = (connections: PgConnections, schema: string) => {
   const { deadlines, sql } = connections
-  const find = (request: AppendRequest) =>
+  const find = (parameters: ReadonlyArray<unknown>) =>
     connections.statement(
-      sql.unsafe<HolderRow>(statementIn(schema), [
-        request.stream,
-        request.commandId ?? null,
-        namesOf(request),
-        request.condition !== undefined,
-        documentsParameter(request.touchedDocuments) ?? []
-      ])
-        .withoutTransform,
+      sql.unsafe<HolderRow>(statementIn(schema), parameters).withoutTransform,
       timeout
     ).pipe(
       // Not in the caller's transaction, which has failed.
@@ -59,21 +52,41 @@ export const make = (connections: PgConnections, schema: string) => {
       Effect.map(Option.flatMap(([row]) => Option.fromUndefinedOr(row))),
       Effect.catch(() => Effect.succeedNone)
     )
-  return (request: AppendRequest): Effect.Effect<EventStoreError> =>
-    Effect.map(find(request), (found) =>
+  const errorOf = (
+    parameters: ReadonlyArray<unknown>,
+    waiter: string,
+    unknownHolder: string
+  ): Effect.Effect<EventStoreError> =>
+    Effect.map(find(parameters), (found) =>
       storeError(
         new StoreUnavailable({
-          message: `The append to stream "${request.stream}" waited ${
-            inWords(deadlines.lockTimeout)
-          } (lockTimeout) for ${
-            Option.match(found, {
-              onNone: () => "a lock of another transaction, or for an earlier append of this process",
-              onSome: describe
-            })
+          message: `${waiter} waited ${inWords(deadlines.lockTimeout)} (lockTimeout) for ${
+            Option.match(found, { onNone: () => unknownHolder, onSome: describe })
           }; nothing was written; try again later`,
           cause: undefined
         })
       ))
+  return {
+    ofAppend: (request: AppendRequest): Effect.Effect<EventStoreError> =>
+      errorOf(
+        [
+          request.stream,
+          request.commandId ?? null,
+          namesOf(request),
+          request.condition !== undefined,
+          documentsParameter(request.touchedDocuments) ?? []
+        ],
+        `The append to stream "${request.stream}"`,
+        "a lock of another transaction, or for an earlier append of this process"
+      ),
+    /** The error of a transaction that keeps out appends of events of these types. */
+    ofTypes: (types: ReadonlyArray<string>): Effect.Effect<EventStoreError> =>
+      errorOf(
+        [null, null, types.map((type) => `y${type}`), true, []],
+        "A change of what appends of these types run",
+        "a lock of another transaction"
+      )
+  }
 }
 
 const describe = ({ application, lock, pid, projection, seconds }: HolderRow): string =>
