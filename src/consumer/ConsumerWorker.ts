@@ -71,7 +71,7 @@ export interface WorkerOptions {
   readonly retryDelay?: { readonly first: Duration.Input; readonly max: Duration.Input } | undefined
   /**
    * How long the handler of an event may take to end when the worker stops, or gives the partition to another; 3 seconds by default. Then it is
-   * interrupted, and the next owner of the partition handles the event again, after another 3 seconds even if the handler still runs. A handler in the transaction is interrupted at once, because nothing
+   * interrupted, and the next owner of the partition handles the event again, after another 3 seconds even if the handler still runs. The worker ends at most 5 seconds later. A handler in the transaction is interrupted at once, because nothing
    * of it remains.
    */
   readonly stopTimeout?: Duration.Input | undefined
@@ -335,8 +335,14 @@ const keepLeases = (worker: Worker): Effect.Effect<never> =>
     Effect.ignore(heartbeat(worker, true))
   )))
 
-/** Leases that cannot be given back end by themselves. */
+/** Leases that cannot be given back end by themselves. The time is that of the computer, as for a handler. */
 const stop = (worker: Worker): Effect.Effect<void> =>
+  Effect.raceFirst(
+    Effect.interruptible(Effect.ignore(giveBack(worker))),
+    EventInHand.elapsed(Duration.sum(worker.settings.stopTimeout, Duration.seconds(5)))
+  )
+
+const giveBack = (worker: Worker): Effect.Effect<void, EventStoreError> =>
   Effect.gen(function*() {
     const { logs, owner, processor, running, settings, state, store } = worker
     const fibers = Array.from(running.values(), ({ fiber }) => fiber)
@@ -345,7 +351,7 @@ const stop = (worker: Worker): Effect.Effect<void> =>
     yield* store.release(generation, owner)
     yield* logs.parked.summarize({ isEnd: true })
     yield* logs.attempts.summarize({ isEnd: true })
-  }).pipe(Effect.timeoutOption(Duration.sum(worker.settings.stopTimeout, Duration.seconds(5))), Effect.ignore)
+  })
 
 /** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
 const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
@@ -557,9 +563,16 @@ const start = Effect.fnUntraced(function*(worker: Worker, claimed: Claim, assign
         ? "expired"
         : "held"
   }
-  const fiber = yield* Effect.forkChild(runPartition(worker, claimed, assignment, { requests, inHand, lease }))
-  const running: Running = { fiber, epoch: assignment.epoch, generation, requests, inHand, isLost: false }
-  worker.running.set(assignment.partition, running)
+  // Not a child, for whose end the worker would wait without a bound. Its end interrupts all that run.
+  const running = yield* Effect.uninterruptible(Effect.map(
+    Effect.forkDetach(runPartition(worker, claimed, assignment, { requests, inHand, lease })),
+    (fiber): Running => {
+      const started: Running = { fiber, epoch: assignment.epoch, generation, requests, inHand, isLost: false }
+      worker.running.set(assignment.partition, started)
+      return started
+    }
+  ))
+  const { fiber } = running
   fiber.addObserver(() => worker.wakeUp.openUnsafe())
 })
 

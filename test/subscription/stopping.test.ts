@@ -1,0 +1,66 @@
+/** A worker stops within its own time, whatever its handlers do. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Duration, Effect, Exit, Latch, Layer, Schema, Scope } from "effect"
+import { EventStore, type EventStoreError, Projection, ProjectionStore, Projector, Subscription } from "evsrc"
+
+const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
+const sent = (n: number) => Sent.cases.Sent.make({ n })
+const options = { lease: "1 second", stopTimeout: "100 millis" } as const
+
+const hanging = {
+  "that does not end its interruption": (begin: Effect.Effect<unknown>, open: Latch.Latch) =>
+    Effect.acquireUseRelease(begin, () => Effect.never, () => open.await),
+  "that cannot be interrupted": (begin: Effect.Effect<unknown>, open: Latch.Latch) =>
+    Effect.uninterruptible(Effect.andThen(begin, open.await))
+}
+
+/** Closes the scope while the handler hangs, and returns how long that took. The handler ends afterwards. */
+const closing = (
+  open: Latch.Latch,
+  layer: (
+    handle: Effect.Effect<void>
+  ) => Layer.Layer<never, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore>,
+  handlerOf: (begin: Effect.Effect<unknown>, open: Latch.Latch) => Effect.Effect<void>
+) =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const begun = yield* Deferred.make<void>()
+    yield* Layer.buildWithScope(layer(handlerOf(Deferred.succeed(begun, undefined), open)), scope)
+    yield* EventStore.append(Sent, "s", [sent(1)])
+    yield* Effect.timeout(Deferred.await(begun), "10 seconds")
+    const [took] = yield* Effect.timed(Effect.timeout(Scope.close(scope, Exit.void), "12 seconds"))
+    return Duration.toMillis(took)
+  }).pipe(
+    Effect.ensuring(open.open),
+    Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory])
+  )
+
+describe.concurrent("a worker stops in time with a handler", () => {
+  for (const [what, handlerOf] of Object.entries(hanging)) {
+    it.live(`of a subscription ${what}`, () =>
+      Effect.gen(function*() {
+        const open = Latch.makeUnsafe(false)
+        const layer = (handle: Effect.Effect<void>) =>
+          Layer.effectDiscard(
+            Layer.build(Subscription.layer([Subscription.make("mail", {
+              events: Sent,
+              handle: { Sent: () => handle }
+            })], options))
+          )
+        assert.isBelow(yield* closing(open, layer, handlerOf), 5_500)
+      }), 30_000)
+
+    it.live(`of a projection ${what}`, () =>
+      Effect.gen(function*() {
+        const open = Latch.makeUnsafe(false)
+        const layer = (handle: Effect.Effect<void>) =>
+          Layer.effectDiscard(
+            Layer.build(Projector.layer([Projection.handler("rows", {
+              events: Sent,
+              handle: { Sent: () => handle }
+            })], options))
+          )
+        assert.isBelow(yield* closing(open, layer, handlerOf), 6_500)
+      }), 30_000)
+  }
+})
