@@ -8,7 +8,7 @@ import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import { isSqlError } from "effect/sql/SqlError"
 import { ConsumerFailed, EventStoreError, isOwnError, storeError, StoreUnavailable } from "../core/errors.ts"
-import { isTransient } from "../core/sqlState.ts"
+import { isTransient, serverWords } from "../core/sqlState.ts"
 import * as userCode from "../core/userCode.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -35,7 +35,7 @@ const unavailable = (error: unknown, secrets: Secrets): EventStoreError | undefi
     if (within instanceof EventStoreError) return unavailableStore(within, isOwnError(within), secrets)
     if (isSqlError(within)) {
       return within.isRetryable || isTransient(within)
-        ? outOfReach(`The database is unavailable: ${scrub(within.message, secrets)}`, within, secrets)
+        ? outOfReach(`The database is unavailable: ${scrub(serverWords(within), secrets)}`, within, secrets)
         : undefined
     }
     within = Reflect.get(within, "cause")

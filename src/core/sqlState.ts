@@ -30,3 +30,23 @@ const transient = /^(53|57|58)/
  * @category guards
  */
 export const isTransient = (error: SqlError): boolean => transient.test(sqlState(error) ?? "")
+
+const textOf = (cause: unknown, name: "message" | "where"): string | undefined => {
+  const text = Predicate.hasProperty(cause, name) ? cause[name] : undefined
+  return Predicate.isString(text) && text !== "" ? text : undefined
+}
+
+/**
+ * Returns the server's message with its context, such as the table of a lock, and the SQLSTATE; the client's message without those.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const serverWords = (error: SqlError): string => {
+  const { cause } = error.reason
+  const state = sqlState(error)
+  const where = textOf(cause, "where")
+  return `${textOf(cause, "message") ?? error.message}${
+    where === undefined ? "" : ` ${where.replaceAll(/\s+/g, " ")}`
+  }${state === undefined ? "" : ` (SQLSTATE ${state})`}`
+}

@@ -115,10 +115,27 @@ const statementIn = (schema: string): string =>
       where locktype = 'advisory' and granted and objsubid = 1 and pid is distinct from pg_backend_pid()
         and classid = ((key >> 32) & 4294967295)::oid and objid = (key & 4294967295)::oid
         and database = (select oid from pg_database where datname = current_database())
+  ), waits as (
+    select distinct waiting.pid, coalesce(waiting.waitstart, clock_timestamp()) as since, coalesce(waiting.relation, tuple.relation) as relation
+      from pg_locks waiting
+        -- The first session that waits for a row holds the lock of the row's place.
+        left join pg_locks tuple on tuple.pid = waiting.pid and tuple.locktype = 'tuple' and tuple.granted
+      where not waiting.granted limit ${maxWaiting}
+  ), others as (
+    -- Those for which a session of the store, or of this application, waits at a table that is not of the store.
+    select distinct blocker as pid, null::text as virtualtransaction,
+        'rows of the table ' || coalesce(class.relname, '(unknown)') as lock
+      from waits join pg_stat_activity activity on activity.pid = waits.pid
+        cross join unnest(pg_blocking_pids(waits.pid)) as blocker left join pg_class class on class.oid = waits.relation
+      where blocker <> 0 and blocker <> pg_backend_pid() and activity.datname = current_database()
+        and (activity.application_name = current_setting('application_name') and activity.usename = session_user
+          or exists (select from pg_locks lock join store on lock.relation = store.oid where lock.pid = waits.pid and lock.granted))
+        and not exists (select from held where held.pid = blocker)
+  ), all_held as (
+    select * from held union all select * from others
   ), waiting as (
     select blocker, count(*)::integer as sessions, min(since) as since from (
-      select distinct waiting.pid, coalesce(waiting.waitstart, clock_timestamp()) as since from pg_locks waiting
-        where not waiting.granted limit ${maxWaiting}
+      select pid, since from waits
     ) as waiting, unnest(pg_blocking_pids(waiting.pid)) as blocker
       group by blocker
   )
@@ -126,7 +143,7 @@ const statementIn = (schema: string): string =>
       coalesce(activity.xact_start, prepared.prepared) as since, activity.query_start as query_since,
       array_agg(distinct held.lock order by held.lock) as locks, coalesce(waiting.sessions, 0) as waiting,
       waiting.since as waiting_since
-    from held
+    from all_held held
       left join pg_stat_activity activity on activity.pid = held.pid
       -- A prepared transaction has no pid. It holds the lock of its own id.
       left join pg_locks own on held.pid is null and own.pid is null and own.locktype = 'transactionid'

@@ -1,9 +1,10 @@
 /** Readers that a lock holds back: they wait and skip nothing, health names the holder, and the guide's statements prevent it. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Logger, Option, Predicate, Redacted, Schedule, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Logger, Option, Predicate, Redacted, Schedule, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { EventStore, Health, ProjectionStore, Projector } from "evsrc"
+import { SqlClient } from "effect/sql"
+import { EventStore, Health, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgMigrations, PgStores } from "evsrc/pg"
 import { readFileSync } from "node:fs"
 import { freshDatabase } from "../support/Database.ts"
@@ -424,3 +425,34 @@ describe("advisory locks that were revoked as the guide says", () => {
     60_000
   )
 })
+
+it.live("a session that holds a row of a handler's own table is named by health, and the lock by the status", () =>
+  inDatabase((sql, url) =>
+    Effect.gen(function*() {
+      yield* sql`create table mine (key text primary key, n int)`
+      yield* sql`insert into mine values ('s', 0)`
+      const rows = Projection.handler("rows", {
+        events: Tick,
+        handle: {
+          Ticked: () => Effect.flatMap(SqlClient.SqlClient, (sql) => sql`update mine set n = n + 1 where key = 's'`)
+        }
+      })
+      const holder = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "culprit" })
+      yield* holder`begin`
+      yield* holder`update mine set n = n where key = 's'`
+      const pid = yield* session(holder)
+      yield* tick("s", 1)
+      const context = yield* Layer.build(Projector.layer([rows])).pipe(Effect.provideService(SqlClient.SqlClient, sql))
+      const { log } = yield* until(
+        Health.of([rows], limits),
+        ({ log }) => log.reasons.some((reason) => reason.includes(`session ${pid}`))
+      )
+      assert.match(log.reasons.join(), /application "culprit", idle in transaction\) holds rows of the table mine/)
+      const [status] = yield* until(
+        Context.get(context, Projector.Projector).status,
+        ([status]) => status?.detail?.includes("lock timeout") === true
+      )
+      assert.match(status!.detail!, /lock timeout.* in relation "mine" \(SQLSTATE 55P03\)/)
+      yield* holder`rollback`
+    })
+  ))
