@@ -110,7 +110,7 @@ const encryptWithSalts = Effect.fnUntraced(function*(
   salts: ReadonlyArray<PersonalFields.LocatedField>,
   content: PayloadHash.Content
 ): Effect.fn.Return<void, EventStoreError> {
-  // The payload may name a subject that was erased. Without its salt, nobody can compute the hash.
+  // The payload may name a subject that was erased. Without its salt, no program can compute the hash.
   const named = new Set(content.subjects)
   for (const { subject } of fields) named.delete(String(subject))
   const isOfPayload = ({ subject }: PersonalFields.LocatedField) => named.has(String(subject))

@@ -50,7 +50,7 @@ export interface AppendCondition {
  */
 export interface TouchedDocuments {
   readonly projection: string
-  /** Their keys. Without keys, because only the place in the log tells them, they may be any of the projection. */
+  /** Their keys. Undefined if the keys depend on the place in the log: then the append may change any document of the projection. */
   readonly keys?: ReadonlyArray<string> | undefined
 }
 

@@ -9,7 +9,7 @@
  * - `payloadHash` of what the events of this append have in plaintext: the fields of the payload that one of the events has under the same name with
  *   an equal value. If neither the set of events nor the payload has personal fields, it covers the whole payload.
  * - `personalPayloadHash` of the whole payload, if that is more. It begins with a random salt for each subject of the payload and the events, and a
- *   salt is encrypted under the key of its subject. Once one of the subjects is erased, nobody can compute it. If there is no subject, a key of
+ *   salt is encrypted under the key of its subject. Once one of the subjects is erased, no program can compute it. If there is no subject, a key of
  *   the day takes the place of one (`PayloadKey`): the log alone allows no guess.
  *
  * A `Redacted` value is in no hash. A hash has 128 bits of SHA-256. It is compared with one other hash only, that of a second payload under the

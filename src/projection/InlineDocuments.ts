@@ -110,7 +110,7 @@ export const registerHandlers = Effect.fnUntraced(function*(
 
 /**
  * Registers a projection with handlers whose tables were corrected up to a position, and closes its gaps up to there. Returns the first of these gaps.
- * Fails with `StoreMisconfigured` when the log has later events that only this definition reads: no gap tells of them.
+ * Fails with `StoreMisconfigured` when the log has later events that only this definition reads, because no gap records them.
  *
  * @since 0.1.0
  * @category constructors
@@ -338,7 +338,7 @@ const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, EventStoreError> {
   const { documents, log } = stores
   yield* requireNoCheckpoints(documents, projection)
-  // Nobody reads or writes documents of a projection that is not registered. But a store without transactions keeps those of an attempt that failed.
+  // No program reads or writes documents of a projection that is not registered. But a store without transactions keeps those of a failed attempt.
   const isDirect = current === undefined && log.schema !== undefined
   const made = isDirect ? projection.id : asideOf(projection.id)
   yield* removeAll(stores, made)

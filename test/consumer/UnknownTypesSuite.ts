@@ -419,7 +419,7 @@ const opens: ReadonlyArray<Case<Stores>> = [
     const category = uniqueCategory()
     const { current, first, old, reasonsOf, store, stream } = yield* opening(category, category, 2)
     yield* store.awaitPosition(old, first, "30 seconds")
-    equal((yield* reasonsOf(old)).unknownTypes, [], "nothing tells that the type concerns it")
+    equal((yield* reasonsOf(old)).unknownTypes, [], "no event of its set is in the category")
     const { position } = yield* append(stream, filled(1))
     yield* store.awaitPosition(old, position, "30 seconds")
     const passed = yield* reasonsOf(old)

@@ -31,7 +31,7 @@ const start = (projection: typeof old, options?: Projector.InlineOptions) =>
   Layer.build(Layer.fresh(Projector.layerInline([projection], { repairInterval: "1 hour", ...options })))
 const registered = Effect.map(Projector.inlineProjections, ([one]) => one!)
 
-/** Starts a transaction that runs an effect and does not commit until it is told to. */
+/** Runs an effect in a transaction that stays open, and returns the effect that commits it. */
 const open = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
   const sql = yield* SqlClient
   const [began, ended] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
