@@ -20,12 +20,12 @@ import type { Advance, Advanced, ConsumerDriver, EncodedDocument } from "./Check
 import type * as Consumer from "./Consumer.ts"
 import * as ConsumerDefinition from "./ConsumerDefinition.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
-import * as EventInHand from "./EventInHand.ts"
 import * as HandlerError from "./HandlerError.ts"
 import type { FailedEvent } from "./parking/ParkingDriver.ts"
-import type * as PartitionLease from "./PartitionLease.ts"
 import * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
+import * as EventInHand from "./worker/EventInHand.ts"
+import type * as PartitionLease from "./worker/PartitionLease.ts"
 
 /**
  * Which deliveries of a batch were applied.

@@ -32,7 +32,7 @@ import * as Limits from "./Limits.ts"
 import * as LogIdentity from "./LogIdentity.ts"
 import * as LogReader from "./LogReader.ts"
 import type { QueryResult, ReadEncodedOptions, ReadLogOptions, ReadStreamOptions } from "./LogReader.ts"
-import * as MemoryEventStore from "./MemoryEventStore.ts"
+import * as MemoryEventStore from "./memory/MemoryEventStore.ts"
 
 export type { AppendError, AppendOptions } from "./EventAppender.ts"
 export type { QueryResult, ReadEncodedOptions, ReadLogOptions, ReadStreamOptions } from "./LogReader.ts"

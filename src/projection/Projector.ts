@@ -9,8 +9,8 @@ import * as Layer from "effect/Layer"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
 import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
-import * as ConsumerWorker from "../consumer/ConsumerWorker.ts"
 import * as StoreSchemas from "../consumer/StoreSchemas.ts"
+import * as ConsumerWorker from "../consumer/worker/ConsumerWorker.ts"
 import { internals } from "../core/internals.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as DocumentProcessor from "./DocumentProcessor.ts"
@@ -19,7 +19,7 @@ import * as ProjectionStore from "./ProjectionStore.ts"
 import * as SharedTransaction from "./SharedTransaction.ts"
 
 export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.ts"
-export type { WorkerOptions } from "../consumer/ConsumerWorker.ts"
+export type { WorkerOptions } from "../consumer/worker/ConsumerWorker.ts"
 export {
   closeInlineGap,
   type CloseInlineGapOptions,

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
 import { Causation, EventStore, Limits, Position, StreamLifecycle } from "evsrc"
-import * as MemoryEventStore from "../../src/eventStore/MemoryEventStore.ts"
+import * as MemoryEventStore from "../../src/eventStore/memory/MemoryEventStore.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: {}, Summed: {} })
 

@@ -2,7 +2,7 @@
  * The lease of a partition: workers claim it, renew it, lose it, and write under its epoch. Statements outlive the client that has sent them.
  *
  * Models `claim_partitions`, `release_partitions`, `advance_partition` and `unpark` of migrations/0002_projections.sql, the worker of
- * src/consumer/ConsumerWorker.ts, of which it calls `reconcile`, and src/consumer/parking/Unparking.ts. What happens inside a statement:
+ * src/consumer/worker/ConsumerWorker.ts, of which it calls `reconcile`, and src/consumer/parking/Unparking.ts. What happens inside a statement:
  *
  * - An UPDATE of the checkpoint's row takes the row's lock, or waits for it, and then tests its WHERE on the newest committed row (READ
  *   COMMITTED). So the test and the lock are one step. The commit is another: it makes the row visible, and unlocks it.
@@ -12,7 +12,7 @@
  *
  * A frozen worker is one that takes no step while its lease expires. A lease may expire at any time, because a worker may freeze for any time.
  */
-import { reconcile } from "../../src/consumer/Reconciliation.ts"
+import { reconcile } from "../../src/consumer/worker/Reconciliation.ts"
 import * as Position from "../../src/core/Position.ts"
 import type { Can, Model, Protocols } from "./Explorer.ts"
 

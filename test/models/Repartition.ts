@@ -1,7 +1,7 @@
 /**
  * Another number of partitions: workers with different numbers in their definitions share a consumer, until none has the number of its checkpoints.
  *
- * Models `claim_partitions` and `repartition` of migrations/0002_projections.sql, `claim` of src/consumer/ConsumerWorker.ts, and `processPages` of
+ * Models `claim_partitions` and `repartition` of migrations/0002_projections.sql, `claim` of src/consumer/worker/ConsumerWorker.ts, and `processPages` of
  * src/consumer/PartitionProcessor.ts. HandOver.ts models what a claim and a batch are in detail; here each is a step:
  *
  * - A claim, a release and `repartition` are one transaction each, under the locks of the rows.

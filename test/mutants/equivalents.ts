@@ -20,7 +20,7 @@ export const equivalents: ReadonlyArray<Equivalent> = [
     reason: "The read that it saves finds the stream closed at the version of the receipt."
   },
   {
-    file: "src/eventStore/MemoryLog.ts",
+    file: "src/eventStore/memory/MemoryLog.ts",
     before: "row.commandId !== undefined",
     after: "true",
     reason: "Where the check guards a lookup: no command id is undefined, so the lookup finds nothing."

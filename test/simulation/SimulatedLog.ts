@@ -4,7 +4,7 @@
  */
 import { DateTime, Effect, Option, Semaphore } from "effect"
 import { type EncodedEvent, type EventStoreDriver, LogPosition, Position, Version } from "evsrc"
-import * as MemoryInlineProjections from "../../src/eventStore/MemoryInlineProjections.ts"
+import * as MemoryInlineProjections from "../../src/eventStore/memory/MemoryInlineProjections.ts"
 import * as ReaderWakeups from "../../src/eventStore/ReaderWakeups.ts"
 import * as MemorySnapshotDriver from "../../src/snapshot/MemorySnapshotDriver.ts"
 import type { Dice } from "./Dice.ts"

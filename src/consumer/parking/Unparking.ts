@@ -17,9 +17,9 @@ import { type BatchPlan, type BatchProcessor, failedEventOf, type LeasedPartitio
 import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
 import { segmentsOf } from "../DeliveryLog.ts"
-import type { Tracker } from "../EventInHand.ts"
 import type { FormerPartitions } from "../FormerPartitions.ts"
-import type { PartitionLease } from "../PartitionLease.ts"
+import type { Tracker } from "../worker/EventInHand.ts"
+import type { PartitionLease } from "../worker/PartitionLease.ts"
 import type { Parked, ParkedEvent, Unpark, UnparkResult } from "./ParkingDriver.ts"
 import type { FailedDelivery } from "./UnreadEvents.ts"
 

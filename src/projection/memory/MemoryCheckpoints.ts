@@ -10,7 +10,7 @@ import type { Advance, CheckpointDriver } from "../../consumer/CheckpointDriver.
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import { type DeliverySegment, segmentSize } from "../../consumer/DeliveryLog.ts"
 import * as Position from "../../core/Position.ts"
-import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
+import * as MemoryTransaction from "../../eventStore/memory/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
 
 /**

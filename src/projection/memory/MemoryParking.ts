@@ -18,7 +18,7 @@ import type {
   UnparkResult
 } from "../../consumer/parking/ParkingDriver.ts"
 import * as Position from "../../core/Position.ts"
-import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
+import * as MemoryTransaction from "../../eventStore/memory/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
 
 /**

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as MemoryTransaction from "../../eventStore/MemoryTransaction.ts"
+import * as MemoryTransaction from "../../eventStore/memory/MemoryTransaction.ts"
 import type { ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import * as MemoryCheckpoints from "./MemoryCheckpoints.ts"
 import * as MemoryDocuments from "./MemoryDocuments.ts"

@@ -6,16 +6,16 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
-import { type EventStoreError, GenerationDiscarded, storeError } from "../core/errors.ts"
-import type { Position } from "../core/Position.ts"
-import * as EventFilter from "../event/EventFilter.ts"
+import { type EventStoreError, GenerationDiscarded, storeError } from "../../core/errors.ts"
+import type { Position } from "../../core/Position.ts"
+import * as EventFilter from "../../event/EventFilter.ts"
 import {
   claimOf,
   type InlineProjectionsDriver,
   parseClaim,
   type RegisteredInlineProjection,
   unregistered
-} from "./InlineProjectionsDriver.ts"
+} from "../InlineProjectionsDriver.ts"
 
 /**
  * An event that is about to be written.

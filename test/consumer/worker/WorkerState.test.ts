@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
-import type { PartitionStatus } from "../../src/consumer/ConsumerStatus.ts"
-import type { Claim } from "../../src/consumer/LeaseDriver.ts"
-import * as WorkerState from "../../src/consumer/WorkerState.ts"
-import * as Position from "../../src/core/Position.ts"
+import type { PartitionStatus } from "../../../src/consumer/ConsumerStatus.ts"
+import type { Claim } from "../../../src/consumer/LeaseDriver.ts"
+import * as WorkerState from "../../../src/consumer/worker/WorkerState.ts"
+import * as Position from "../../../src/core/Position.ts"
 
 const timing: WorkerState.Timing = {
   lease: Duration.seconds(9),

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type { Assignment, Claim } from "./LeaseDriver.ts"
+import type { Assignment, Claim } from "../LeaseDriver.ts"
 
 /**
  * A partition whose processor this worker has started.

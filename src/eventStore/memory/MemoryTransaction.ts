@@ -6,7 +6,7 @@
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
 
 interface Write {
   readonly run: () => void

@@ -4,10 +4,10 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
-import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
-import * as ConsumerStatus from "./ConsumerStatus.ts"
-import type { Assignment, Claim } from "./LeaseDriver.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
+import * as ConsumerStatus from "../ConsumerStatus.ts"
+import type { Assignment, Claim } from "../LeaseDriver.ts"
 
 /**
  * The times that a worker keeps to.

@@ -5,16 +5,16 @@
  */
 import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
-import type { EventCount, LogPosition } from "../core/LogPosition.ts"
-import { partitionKeys, partitionOf } from "../core/partitionHash.ts"
-import * as Position from "../core/Position.ts"
-import * as Receipt from "../core/Receipt.ts"
-import * as StreamId from "../core/StreamId.ts"
-import * as Version from "../core/Version.ts"
-import * as EventFilter from "../event/EventFilter.ts"
-import { matches } from "../event/EventQuery.ts"
-import * as EventTags from "../event/EventTags.ts"
-import { type EncodedEvent, type StoredEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
+import type { EventCount, LogPosition } from "../../core/LogPosition.ts"
+import { partitionKeys, partitionOf } from "../../core/partitionHash.ts"
+import * as Position from "../../core/Position.ts"
+import * as Receipt from "../../core/Receipt.ts"
+import * as StreamId from "../../core/StreamId.ts"
+import * as Version from "../../core/Version.ts"
+import * as EventFilter from "../../event/EventFilter.ts"
+import { matches } from "../../event/EventQuery.ts"
+import * as EventTags from "../../event/EventTags.ts"
+import { type EncodedEvent, type StoredEvent, toEncodedEvent } from "../../event/RecordedEvent.ts"
 import type {
   AppendCondition,
   AppendRequest,
@@ -32,8 +32,8 @@ import type {
   RestoreResult,
   StoredPage,
   StreamPage
-} from "./EventStoreDriver.ts"
-import type { Limits } from "./Limits.ts"
+} from "../EventStoreDriver.ts"
+import type { Limits } from "../Limits.ts"
 
 /** A row holds JSON text, as a database does, so that no reference can change it. */
 export type Row = StoredEvent

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 
 /**
  * The default of `WorkerOptions.stopTimeout`.

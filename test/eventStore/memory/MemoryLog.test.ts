@@ -2,8 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Option } from "effect"
 import { Position, StreamId, Version } from "evsrc"
-import type { RestoreResult } from "../../src/eventStore/EventStoreDriver.ts"
-import * as MemoryLog from "../../src/eventStore/MemoryLog.ts"
+import type { RestoreResult } from "../../../src/eventStore/EventStoreDriver.ts"
+import * as MemoryLog from "../../../src/eventStore/memory/MemoryLog.ts"
 
 const rowOf = (
   position: number,

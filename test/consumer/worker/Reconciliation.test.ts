@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { reconcile, type RunningPartition } from "../../src/consumer/Reconciliation.ts"
-import * as Position from "../../src/core/Position.ts"
+import { reconcile, type RunningPartition } from "../../../src/consumer/worker/Reconciliation.ts"
+import * as Position from "../../../src/core/Position.ts"
 
 const assignment = (partition: number, epoch = 1n, requested = false) => ({
   partition,
