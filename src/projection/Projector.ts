@@ -11,6 +11,7 @@ import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
 import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as StoreSchemas from "../consumer/StoreSchemas.ts"
 import * as ConsumerWorker from "../consumer/worker/ConsumerWorker.ts"
+import type { WorkerOptions } from "../consumer/worker/WorkerOptions.ts"
 import { internals } from "../core/internals.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as DocumentProcessor from "./DocumentProcessor.ts"
@@ -19,7 +20,7 @@ import * as ProjectionStore from "./ProjectionStore.ts"
 import * as SharedTransaction from "./SharedTransaction.ts"
 
 export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.ts"
-export type { WorkerOptions } from "../consumer/worker/ConsumerWorker.ts"
+export type { WorkerOptions } from "../consumer/worker/WorkerOptions.ts"
 export {
   closeInlineGap,
   type CloseInlineGapOptions,
@@ -50,7 +51,7 @@ export class Projector extends Context.Service<Projector, {
  */
 export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHandler<"async">>(
   projections: ReadonlyArray<P>,
-  options: ConsumerWorker.WorkerOptions = {}
+  options: WorkerOptions = {}
 ): Layer.Layer<Projector, never, EventStore.EventStore | ProjectionStore.ProjectionStore | Projection.Services<P>> =>
   Layer.effect(
     Projector,

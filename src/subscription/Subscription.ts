@@ -22,6 +22,7 @@ import * as Retries from "../consumer/Retries.ts"
 import * as StartPosition from "../consumer/StartPosition.ts"
 import * as StoreSchemas from "../consumer/StoreSchemas.ts"
 import * as ConsumerWorker from "../consumer/worker/ConsumerWorker.ts"
+import type { WorkerOptions } from "../consumer/worker/WorkerOptions.ts"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
@@ -37,7 +38,7 @@ import * as ProjectionStore from "../projection/ProjectionStore.ts"
 export type { From } from "../consumer/Consumer.ts"
 export { ignore } from "../consumer/ConsumerDefinition.ts"
 export type { ConsumerState, ConsumerStatus } from "../consumer/ConsumerStatus.ts"
-export type { WorkerOptions } from "../consumer/worker/ConsumerWorker.ts"
+export type { WorkerOptions } from "../consumer/worker/WorkerOptions.ts"
 
 /**
  * A subscription: a consumer with a handler outside any transaction.
@@ -167,7 +168,7 @@ const defaultBatchSize = 10
  */
 export const layer = <const S extends Any>(
   subscriptions: ReadonlyArray<S>,
-  options: ConsumerWorker.WorkerOptions = {}
+  options: WorkerOptions = {}
 ): Layer.Layer<
   Subscriptions,
   EventStoreError,

@@ -10,7 +10,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -25,57 +24,23 @@ import * as LimitedLog from "../../core/telemetry/LimitedLog.ts"
 import * as Metrics from "../../core/telemetry/Metrics.ts"
 import * as OutageLog from "../../core/telemetry/OutageLog.ts"
 import * as EventStore from "../../eventStore/EventStore.ts"
-import { Limits } from "../../eventStore/Limits.ts"
 import * as LockHolders from "../../eventStore/LockHolders.ts"
-import * as LogIdentity from "../../eventStore/LogIdentity.ts"
 import type { BatchProcessor } from "../BatchProcessor.ts"
-import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
+import type { ConsumerDriver } from "../CheckpointDriver.ts"
 import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
 import * as ConsumerReads from "../ConsumerReads.ts"
-import { type ConsumerStatus, continuedDetail, drainDetail, drainingDetail } from "../ConsumerStatus.ts"
-import * as FormerPartitions from "../FormerPartitions.ts"
-import * as GenerationId from "../GenerationId.ts"
+import { type ConsumerStatus, continuedDetail, drainDetail } from "../ConsumerStatus.ts"
 import type { Assignment, Claim } from "../LeaseDriver.ts"
 import * as ParkingRequestWakeups from "../parking/ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "../PartitionProcessor.ts"
-import * as ReadsChange from "../ReadsChange.ts"
-import * as StartPosition from "../StartPosition.ts"
 import { awaitsNewerCode } from "../UnknownTypes.ts"
+import * as ClaimSettlement from "./ClaimSettlement.ts"
 import * as EventInHand from "./EventInHand.ts"
 import type { PartitionLease } from "./PartitionLease.ts"
 import { reconcile } from "./Reconciliation.ts"
+import * as WorkerOptions from "./WorkerOptions.ts"
 import * as WorkerState from "./WorkerState.ts"
-
-/**
- * Options of the workers of consumers.
- *
- * @since 0.1.0
- * @category options
- */
-export interface WorkerOptions {
-  /**
-   * The maximum number of events in a transaction; 500 by default. By default, documents that catch up on small events take up to 5,000. A
-   * subscription handles up to this number again after a crash; its default is 10.
-   */
-  readonly batchSize?: number | undefined
-  /**
-   * How long a worker owns a partition after its last heartbeat; 10 seconds by default. Another process takes the partition over after
-   * that. A worker sends a heartbeat every third of the lease.
-   */
-  readonly lease?: Duration.Input | undefined
-  /**
-   * The pause before a failed request to the database is repeated, or an event at which the consumer has stopped. It starts with `first`, 200
-   * milliseconds by default, and doubles up to `max`, 30 seconds by default. While the database is unavailable it is at most a third of the lease.
-   */
-  readonly retryDelay?: { readonly first: Duration.Input; readonly max: Duration.Input } | undefined
-  /**
-   * How long the handler of an event may take to end when the worker stops, or gives the partition to another; 3 seconds by default. Then it is
-   * interrupted, and the next owner of the partition handles the event again, after another 3 seconds even if the handler still runs. The worker ends at most 5 seconds later. A handler in the transaction is interrupted at once, because nothing
-   * of it remains.
-   */
-  readonly stopTimeout?: Duration.Input | undefined
-}
 
 /**
  * The worker of a consumer.
@@ -90,13 +55,6 @@ export interface ConsumerWorker {
   readonly status: () => ConsumerStatus
   /** Makes the worker claim, and look for requests, at once. */
   readonly wake: Effect.Effect<void>
-}
-
-interface Settings extends WorkerState.Timing {
-  readonly batchSize: number
-  readonly maxBatchSize: number
-  readonly generation: string | undefined
-  readonly stopTimeout: Duration.Duration
 }
 
 interface Running {
@@ -114,7 +72,7 @@ interface Worker {
   readonly events: EventStore.EventStore["Service"]
   readonly store: ConsumerDriver
   readonly processor: BatchProcessor
-  readonly settings: Settings
+  readonly settings: WorkerOptions.Settings
   readonly owner: string
   readonly wakeUp: Latch.Latch
   readonly running: Map<number, Running>
@@ -136,10 +94,10 @@ interface Worker {
 export const make = Effect.fnUntraced(function*(
   store: ConsumerDriver,
   processor: BatchProcessor,
-  options: WorkerOptions & { readonly generation?: string | undefined }
+  options: WorkerOptions.WorkerOptions & { readonly generation?: string | undefined }
 ): Effect.fn.Return<ConsumerWorker, never, EventStore.EventStore | Scope.Scope> {
   const { consumer } = processor
-  const settings = yield* settingsOf(processor, options)
+  const settings = yield* WorkerOptions.settingsOf(processor, options)
   const clock = yield* Clock.Clock
   const worker: Worker = {
     events: yield* EventStore.EventStore,
@@ -184,46 +142,6 @@ export const runAll = Effect.fnUntraced(function*(
   )
   yield* Effect.logInfo(`${layer} runs ${consumers.join(", ")}`)
   for (const worker of workers) yield* Effect.forkScoped(worker.run)
-})
-
-const settingsOf = Effect.fnUntraced(function*(
-  { consumer, grows }: BatchProcessor,
-  options: WorkerOptions & { readonly generation?: string | undefined }
-): Effect.fn.Return<Settings> {
-  const { pageSize } = yield* Limits
-  const batchSize = options.batchSize ?? Math.min(500, pageSize)
-  if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > pageSize) {
-    return yield* Effect.die(
-      new Error(`${consumer.id}: batchSize is ${batchSize}; it must be a whole number from 1 to ${pageSize}`)
-    )
-  }
-  const lease = Duration.fromInputUnsafe(options.lease ?? "10 seconds")
-  if (!Duration.isFinite(lease) || Duration.toMillis(lease) < 100) {
-    return yield* Effect.die(
-      new Error(
-        `${consumer.id}: lease is ${Duration.format(lease)}; it must be at least 100 milliseconds, and not infinite`
-      )
-    )
-  }
-  const stopTimeout = Duration.fromInputUnsafe(options.stopTimeout ?? EventInHand.defaultTimeout)
-  if (!Duration.isFinite(stopTimeout) || Duration.isNegative(stopTimeout)) {
-    return yield* Effect.die(
-      new Error(
-        `${consumer.id}: stopTimeout is ${Duration.format(stopTimeout)}; it must be 0 or more, and not infinite`
-      )
-    )
-  }
-  return {
-    batchSize,
-    maxBatchSize: options.batchSize === undefined && grows ? Math.min(5000, pageSize) : batchSize,
-    lease,
-    retryDelay: {
-      first: Duration.fromInputUnsafe(options.retryDelay?.first ?? "200 millis"),
-      max: Duration.fromInputUnsafe(options.retryDelay?.max ?? "30 seconds")
-    },
-    generation: options.generation,
-    stopTimeout
-  }
 })
 
 const statusOf = (worker: Worker, now: number): ConsumerStatus => {
@@ -358,15 +276,20 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   const { events: { [internals]: { driver: log } }, owner, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
-  if (!(yield* hasStarted(worker))) {
-    const detail = yield* draining(worker)
+  if (!worker.hasStarted) worker.hasStarted = yield* ClaimSettlement.start(worker)
+  if (!worker.hasStarted) {
+    const detail = yield* ClaimSettlement.draining(worker)
     yield* worker.outages.failed({ source: "handOver", kind: "handOver", message: detail, cause: Cause.empty })
     yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby: worker.state.seen, last: undefined, detail })
     return WorkerState.changeInterval(settings)
   }
   yield* worker.outages.succeeded("handOver")
-  const settled = yield* settleReads(worker, yield* heartbeat(worker, renewOnly), renewOnly)
-  const claimed = settled.change === "repartition" ? yield* repartition(worker, settled) : settled
+  const first = yield* heartbeat(worker, renewOnly)
+  const claimAgain = heartbeat(worker, false)
+  const settled = renewOnly ? first : yield* ClaimSettlement.settleReads(worker, first, claimAgain)
+  const claimed = settled.change === "repartition"
+    ? yield* ClaimSettlement.repartition(worker, settled, claimAgain)
+    : settled
   const { assigned, generation } = claimed
   // A worker that only renews is not counted in the assignment size, and keeps what it owns.
   const assignmentSize = renewOnly && claimed.change === undefined ? assigned.length : claimed.assignmentSize
@@ -461,83 +384,6 @@ const inTime = (
     Effect.map(Option.getOrUndefined),
     Effect.catch(() => Effect.undefined)
   )
-
-/** Takes over partitions that code with other reads has processed, if no event is lost by it, and returns the claim after that. */
-const settleReads = Effect.fnUntraced(function*(
-  worker: Worker,
-  claimed: Claim,
-  renewOnly: boolean
-): Effect.fn.Return<Claim, EventStoreError> {
-  if (claimed.otherReadsAlive === undefined || renewOnly || claimed.change === "continued") return claimed
-  const { events, owner, processor: { consumer }, settings: { lease }, store } = worker
-  const { assigned, generation } = claimed
-  const isChanged = yield* ReadsChange.settle(events[internals].driver, store, consumer, claimed).pipe(
-    // It would keep partitions from workers that can process them.
-    Effect.tapError(() => Effect.ignore(store.release(generation, owner))),
-    // The next heartbeat must not be late.
-    assigned.length === 0 ?
-      identity :
-      (settle) =>
-        Effect.timeoutOrElse(settle, { duration: Duration.times(lease, 1 / 6), orElse: () => Effect.succeed(false) })
-  )
-  return isChanged ? yield* heartbeat(worker, renewOnly) : claimed
-})
-
-/** Returns whether the consumer can start: it continues from no earlier version, or that version has given back its partitions. */
-const hasStarted = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<boolean, EventStoreError> {
-  const { events, owner, processor: { consumer }, settings: { lease }, store } = worker
-  const { from, id, partitionBy, partitions } = consumer
-  if (worker.hasStarted || typeof from === "string" || !("version" in from)) return true
-  const earlier = GenerationId.otherVersion(id, from.version)
-  const own = yield* store.progress(yield* store.activeGeneration(id))
-  if (own.length === 0) {
-    yield* requireCheckpoints(events, yield* store.progress(yield* store.activeGeneration(earlier)))
-  }
-  const outcome = yield* store.continueVersion({
-    consumer: id,
-    from: earlier,
-    owner,
-    lease,
-    partitions,
-    partitionedBy: ConsumerKey.format(partitionBy),
-    reads: ConsumerReads.format(ConsumerReads.of(consumer))
-  })
-  if (outcome === "draining") return false
-  yield* StartPosition.requireContinued(consumer, earlier, outcome)
-  worker.hasStarted = true
-  return true
-})
-
-/** The partitions that follow would leave out events of a log that was set back. */
-const requireCheckpoints = (
-  events: EventStore.EventStore["Service"],
-  progress: ReadonlyArray<Progress>
-): Effect.Effect<void, EventStoreError> =>
-  LogIdentity.requireEvents(events[internals].driver, progress.flatMap(FormerPartitions.checkpointsOf))
-
-/** Says which partitions of the earlier version are still owned, and by which workers. */
-const draining = Effect.fnUntraced(function*(
-  { processor: { consumer: { from, id } }, store }: Worker
-): Effect.fn.Return<string, EventStoreError> {
-  const version = typeof from === "object" && "version" in from ? from.version : 0
-  const earlier = GenerationId.otherVersion(id, version)
-  return drainingDetail(id, earlier, yield* store.progress(yield* store.activeGeneration(earlier)))
-})
-
-/** Changes the number of partitions to that of the definition, and returns the claim after that. */
-const repartition = Effect.fnUntraced(function*(
-  worker: Worker,
-  { generation, partitions: from }: Claim
-): Effect.fn.Return<Claim, EventStoreError> {
-  const { events, processor: { consumer }, store } = worker
-  const { id, partitions: to } = consumer
-  yield* requireCheckpoints(events, yield* store.progress(generation))
-  const reads = ConsumerReads.format(ConsumerReads.of(consumer))
-  if (yield* store.repartition({ consumer: id, generation, from, to, reads })) {
-    yield* Effect.logInfo(`${generation} has ${to} partitions from now on, instead of ${from}`)
-  }
-  return yield* heartbeat(worker, false)
-})
 
 /** Returns how far the other workers are. */
 const standbyOf = Effect.fnUntraced(function*({ events, store }: Worker, generation: string) {

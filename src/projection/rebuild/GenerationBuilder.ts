@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
 import * as ConsumerWorker from "../../consumer/worker/ConsumerWorker.ts"
+import type { WorkerOptions } from "../../consumer/worker/WorkerOptions.ts"
 import { type EventStoreError, invalidRequest } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
 import * as nameRules from "../../core/nameRules.ts"
@@ -43,7 +44,7 @@ export interface BuildOptions {
  * @since 0.1.0
  * @category options
  */
-export interface RunOptions extends ConsumerWorker.WorkerOptions, BuildOptions {
+export interface RunOptions extends WorkerOptions, BuildOptions {
   /**
    * Whether to continue a generation that another run has begun and not finished, whatever its `build`; false by default. Give it only to the code
    * that has built the generation so far: other code keeps the documents that the former code has made, also wrong ones.
@@ -67,7 +68,7 @@ const defaultBatchSize = 2000
 export const keepUpToDate = Effect.fnUntraced(function*(
   projection: Projection.Any<"async">,
   generation: string,
-  options: ConsumerWorker.WorkerOptions
+  options: WorkerOptions
 ): Effect.fn.Return<ConsumerWorker.ConsumerWorker, never, EventStore | ProjectionStore | Scope.Scope> {
   const { driver } = (yield* ProjectionStore)[internals]
   const { pageSize } = yield* Limits

@@ -43,7 +43,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type * as ConsumerWorker from "../../consumer/worker/ConsumerWorker.ts"
+import type { WorkerOptions } from "../../consumer/worker/WorkerOptions.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
 import { EventStore } from "../../eventStore/EventStore.ts"
@@ -77,7 +77,7 @@ export interface ParkedOptions {
  * @since 0.1.0
  * @category options
  */
-export interface CutOverOptions extends ConsumerWorker.WorkerOptions, GenerationBuilder.BuildOptions, ParkedOptions {
+export interface CutOverOptions extends WorkerOptions, GenerationBuilder.BuildOptions, ParkedOptions {
   /**
    * How long to wait until the generation has caught up with the active one; 30 seconds by default. With 0 the generation must have caught up
    * already.
@@ -296,7 +296,7 @@ export const list = (
  */
 export const compare = (
   projection: Projection.Any<"async">,
-  options: DocumentComparison.CompareOptions & ConsumerWorker.WorkerOptions & GenerationBuilder.BuildOptions = {}
+  options: DocumentComparison.CompareOptions & WorkerOptions & GenerationBuilder.BuildOptions = {}
 ): Stream.Stream<DocumentComparison.Difference, RebuildRejected | EventStoreError, Stores> =>
   Stream.unwrap(Effect.gen(function*() {
     const { driver: store } = (yield* ProjectionStore)[internals]
