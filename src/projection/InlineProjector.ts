@@ -27,7 +27,9 @@ import {
 } from "../eventStore/InlineProjectionsDriver.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import * as InlineDocuments from "./InlineDocuments.ts"
+import * as InlineHandlers from "./InlineHandlers.ts"
 import * as InlineReads from "./InlineReads.ts"
+import type * as InlineRegistration from "./InlineRegistration.ts"
 import * as KeyOrder from "./KeyOrder.ts"
 import type * as Projection from "./Projection.ts"
 import * as ProjectionStore from "./ProjectionStore.ts"
@@ -53,7 +55,7 @@ export interface InlineOptions {
    *
    * Without this option the projection keeps what a program has chosen before. A program that chooses otherwise changes it for all.
    */
-  readonly appendsWithout?: InlineDocuments.AppendsWithout
+  readonly appendsWithout?: InlineRegistration.AppendsWithout
   /** The time between two looks for gaps; 10 seconds by default. */
   readonly repairInterval?: Duration.Input | undefined
 }
@@ -144,7 +146,7 @@ const stackedUnder = new WeakMap<EventStore.EventStore["Service"], ReadonlyArray
 
 /** Makes the documents that are not complete, and looks for gaps from then on. */
 const register = Effect.fnUntraced(function*(
-  stores: InlineDocuments.Stores,
+  stores: InlineRegistration.Stores,
   projections: ReadonlyArray<Projection.Any | Projection.AnyHandler>,
   { appendsWithout, repairInterval = "10 seconds" }: InlineOptions
 ): Effect.fn.Return<void, EventStoreError, Scope.Scope> {
@@ -152,7 +154,7 @@ const register = Effect.fnUntraced(function*(
   const withDocuments: Array<Projection.Any> = []
   for (const projection of projections) {
     if (projection._tag === "HandlerProjection") {
-      yield* InlineDocuments.registerHandlers(stores, projection, appendsWithout)
+      yield* InlineHandlers.register(stores, projection, appendsWithout)
     } else {
       withDocuments.push(projection)
       yield* InlineDocuments.complete(stores, projection, appendsWithout)
@@ -334,7 +336,7 @@ export const closeInlineGap = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Option.Option<Position>, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore> {
   const { driver: log } = (yield* EventStore.EventStore)[internals]
   const { driver: documents } = (yield* ProjectionStore.ProjectionStore)[internals]
-  return yield* InlineDocuments.closeHandlersGap({ log, documents }, projection, correctedUpTo)
+  return yield* InlineHandlers.closeGap({ log, documents }, projection, correctedUpTo)
 })
 
 /**

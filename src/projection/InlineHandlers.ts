@@ -1,0 +1,132 @@
+/**
+ * Registers inline projections whose handlers write tables, and closes their gaps. evsrc cannot make such tables again.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as ConsumerReads from "../consumer/ConsumerReads.ts"
+import type { EventStoreError } from "../core/errors.ts"
+import type * as Position from "../core/Position.ts"
+import * as InlineCompleteness from "./InlineCompleteness.ts"
+import * as InlineReads from "./InlineReads.ts"
+import * as InlineRegistration from "./InlineRegistration.ts"
+import type * as Projection from "./Projection.ts"
+
+/**
+ * Registers a projection whose handlers write tables. Events from before its first start are not handled, and a gap remains, because only the user can
+ * correct the tables. Fails with `StoreMisconfigured` when the log has events that only this definition reads: the programs before did not
+ * handle them.
+ *
+ * **Details**
+ *
+ * A definition that reads less does not replace the registered one: appends of older programs would otherwise leave out events without a gap.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const register = Effect.fnUntraced(function*(
+  stores: InlineRegistration.Stores,
+  projection: Projection.AnyHandler,
+  appendsWithout: InlineRegistration.AppendsWithout
+): Effect.fn.Return<void, EventStoreError> {
+  const { documents, log } = stores
+  const { inlineProjections } = log
+  const { id } = projection
+  const reads = ConsumerReads.of(projection)
+  const register = Effect.gen(function*() {
+    const found = yield* inlineProjections.find(id)
+    if (found === undefined) {
+      yield* InlineRegistration.requireNoCheckpoints(documents, projection)
+      return yield* inlineProjections.register(
+        InlineReads.registrationOf(projection, reads, appendsWithout === "reject")
+      )
+    }
+    const stored = InlineReads.ofRegistered(found)
+    yield* InlineRegistration.requireSameKind(projection, stored, reads)
+    yield* InlineRegistration.setRequired(stores, found, appendsWithout)
+    if (ConsumerReads.isWithin(reads, stored)) return
+    const passed = projection.earlierEvents === "pass" ? undefined : yield* InlineReads.findBeyond(log, reads, stored)
+    if (passed !== undefined) {
+      return yield* InlineRegistration.rejected(
+        `Inline projection "${id}" reads events that programs with its earlier definition did not handle, ${
+          InlineReads.describe(passed)
+        }; raise its version, or correct its tables and call Projector.closeInlineGap, or continue without these events by `
+          + "`earlierEvents: \"pass\"`"
+      )
+    }
+    yield* inlineProjections.register(InlineReads.registrationOf(projection, together(stored, reads), found.isRequired))
+  })
+  const found = yield* inlineProjections.find(id)
+  if (InlineCompleteness.isComplete(projection, found)) {
+    yield* InlineRegistration.setRequired(stores, found, appendsWithout)
+  } else {
+    yield* InlineRegistration.inTurn({ documents, log }, id, log.withoutAppends(projection.reads, register))
+  }
+  if (found?.missedFrom !== undefined) yield* logGap(id, found.missedFrom)
+})
+
+/**
+ * Registers a projection with handlers whose tables were corrected up to a position, and closes its gaps up to there. Returns the first of these gaps.
+ * Fails with `StoreMisconfigured` when the log has later events that only this definition reads, because no gap records them.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const closeGap = Effect.fnUntraced(function*(
+  { documents, log }: InlineRegistration.Stores,
+  projection: Projection.AnyHandler,
+  correctedUpTo: Position.Position
+): Effect.fn.Return<Option.Option<Position.Position>, EventStoreError> {
+  const { inlineProjections } = log
+  const { earlierEvents, id } = projection
+  const find = inlineProjections.find(id)
+  const reads = ConsumerReads.of(projection)
+  const close = Effect.gen(function*() {
+    const found = yield* find
+    if (found === undefined) return Option.none()
+    const stored = InlineReads.ofRegistered(found)
+    yield* InlineRegistration.requireSameKind(projection, stored, reads)
+    const later = earlierEvents === "pass"
+      ? undefined
+      : yield* InlineReads.findBeyond(log, reads, stored, correctedUpTo)
+    if (later !== undefined) {
+      return yield* InlineRegistration.rejected(
+        `Inline projection "${id}" reads events after position ${correctedUpTo} that programs with its earlier definition did not handle, ${
+          InlineReads.describe(later)
+        }; correct its tables for these events too, and call Projector.closeInlineGap with a later position`
+      )
+    }
+    const registration = InlineReads.registrationOf(projection, reads, found.isRequired)
+    yield* inlineProjections.closeGaps(id, inlineProjections.register(registration), correctedUpTo)
+    return Option.filter(Option.fromUndefinedOr(found.missedFrom), (position) => position <= correctedUpTo)
+  })
+  const closed = yield* documents.transaction(inlineProjections.exclusively(
+    id,
+    true,
+    Effect.flatMap(
+      find,
+      (found) => log.withoutAppends([...new Set([...reads.types, ...found?.reads.types ?? []])], close)
+    )
+  ))
+  return Option.flatten(closed)
+})
+
+/** Returns what two definitions with one filter read; otherwise what the second reads. */
+const together = (
+  stored: ConsumerReads.ConsumerReads,
+  reads: ConsumerReads.ConsumerReads
+): ConsumerReads.ConsumerReads =>
+  ConsumerReads.isWithinFilter(stored, reads) && ConsumerReads.isWithinFilter(reads, stored)
+    ? {
+      ...reads,
+      types: Array.from(new Set([...reads.types, ...stored.types])).toSorted(),
+      ignores: { ...stored.ignores, ...reads.ignores }
+    }
+    : reads
+
+const logGap = (projection: string, from: Position.Position) =>
+  Effect.logError(
+    `The tables of inline projection "${projection}" lack the event at position ${from}, and perhaps later ones, which a program `
+      + "without the projection appended. Correct the tables, then call Projector.closeInlineGap"
+  )
