@@ -1,6 +1,6 @@
 /** Gaps of inline projections, and who may change a registration, while other transactions are in flight, on a PostgreSQL server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Option, Schema } from "effect"
+import { Deferred, Effect, Fiber, Layer, Logger, Option, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
@@ -112,14 +112,16 @@ describe("Gaps of inline projections on PostgreSQL", () => {
 
   it.live("a program requires a projection that another one makes at that moment", () =>
     Effect.gen(function*() {
-      const sql = yield* SqlClient
       yield* filled("a", 5)
       const other = yield* open(start(current))
-      const starting = yield* Effect.forkChild(start(current, { appendsWithout: "reject" }))
-      yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock'`.pipe(
-        Effect.repeat({ until: (rows) => rows.length > 0 }),
-        Effect.timeout("30 seconds")
+      const waits = yield* Deferred.make<void>()
+      const logger = Logger.make(({ message }) => {
+        if (String(message).startsWith("This program waits")) Deferred.doneUnsafe(waits, Effect.void)
+      })
+      const starting = yield* Effect.forkChild(
+        Effect.provide(start(current, { appendsWithout: "reject" }), Logger.layer([logger]))
       )
+      yield* Effect.timeout(Deferred.await(waits), "30 seconds")
       yield* other.commit
       yield* Fiber.join(starting)
       assert.isTrue((yield* registered).isRequired)
