@@ -542,10 +542,11 @@ begin
         claim_partitions.other_reads_alive, checkpoint.partition, checkpoint.epoch,
         checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
         case when checkpoint.position < checkpoint.former_to
-          -- Of the events that wait since before, those are left out that were processed under other keys.
+          -- Of the events that wait since before, those are left out that were processed under other keys, and those fail that would change a
+          -- document out of the order of its streams.
           or checkpoint.former is not null and exists (select from evsrc.parked
             where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition
-              and parked.position < checkpoint.former_to)
+              and parked.position <= checkpoint.former_to)
           then checkpoint.former end,
         exists (select from evsrc.parked
           where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
@@ -650,7 +651,7 @@ as $$
       where (select max(passed::bigint) from json_array_elements_text(before.layout->'positions') as passed)
         > least(
           (select min(position) from evsrc.checkpoints where generation = p_generation),
-          (select min(position) from evsrc.parked where generation = p_generation)
+          (select min(position) - 1 from evsrc.parked where generation = p_generation)
         )
     union all
     select json_build_object('partitions', count(*), 'by', max(partitioned_by), 'positions', json_agg(position::text order by partition),

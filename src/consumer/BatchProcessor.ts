@@ -20,6 +20,7 @@ import type { Advance, Advanced, ConsumerDriver, EncodedDocument } from "./Check
 import type * as Consumer from "./Consumer.ts"
 import * as ConsumerDefinition from "./ConsumerDefinition.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
+import type { FormerPartitions } from "./FormerPartitions.ts"
 import * as HandlerError from "./HandlerError.ts"
 import type { FailedEvent } from "./parking/ParkingDriver.ts"
 import * as Retries from "./Retries.ts"
@@ -90,6 +91,8 @@ export interface LeasedPartition {
   readonly partition: number
   /** The number of partitions of the generation; that of the consumer's definition by default. */
   readonly partitions?: number | undefined
+  /** The partitions before, while one of them is ahead of the checkpoint, or of a parked key. */
+  readonly former?: ReadonlyArray<FormerPartitions> | undefined
   readonly epoch: bigint
   /** Runs after each failed attempt that another follows, before the pause. */
   readonly onRetry?: ((attempt: Retries.FailedAttempt) => Effect.Effect<void>) | undefined

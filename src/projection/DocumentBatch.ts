@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import type { Failure, Outcome } from "../consumer/BatchProcessor.ts"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import type { FormerPartitions } from "../consumer/FormerPartitions.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
 import { awaitsNewerCode } from "../consumer/UnknownTypes.ts"
 import type { EventStoreError } from "../core/errors.ts"
@@ -35,21 +36,37 @@ interface DecodedEvent extends ConsumerKey.KeyedEvent {
 
 type Documents = ReadonlyMap<string, Result.Result<unknown, EventStoreError>>
 
+/**
+ * Options of a fold.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface FoldOptions {
+  /**
+   * What an event does on which the fold fails. With `"park"` the fold skips the later events of the same key; with `"stop"`, when newer code has written
+   * the event, or when its key is unknown, it skips all later events. `"parkAll"` does so only when the key is unknown.
+   */
+  readonly onFailure: "park" | "parkAll" | "stop"
+  /** The partitions before, while one of them is ahead of the checkpoint. */
+  readonly former?: ReadonlyArray<FormerPartitions> | undefined
+  readonly decode?: ((event: EncodedEvent) => DecodedEvent["records"]) | undefined
+}
+
 interface Batch {
   readonly projection: Projection.Any
   readonly events: ReadonlyArray<DecodedEvent>
   /** The stored documents before the batch. */
   readonly stored: Documents
   /** The streams of the documents before the batch. */
-  readonly streams: DocumentStreams.DocumentStreams
-  readonly onFailure: "park" | "parkAll" | "stop"
+  readonly streams: DocumentStreams.DocumentStreams | undefined
+  readonly onFailure: FoldOptions["onFailure"]
   readonly encode: ReturnType<typeof DocumentFold.encoder>
 }
 
 /**
  * Folds events, in order, into the documents that they touch under the given keys. An event that cannot be decoded, or on which the projection's own code fails, changes
- * no document. With the policy `"park"` the fold then skips the later events of the same key; with `"stop"`, when newer code has written the
- * event, or when its key is unknown, it skips all later events. `"parkAll"` does so only when the key is unknown.
+ * no document.
  *
  * @since 0.1.0
  * @category folding
@@ -58,8 +75,7 @@ export const fold = Effect.fnUntraced(function*(
   projection: Projection.Any,
   events: ReadonlyArray<ConsumerKey.KeyedEvent>,
   load: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>,
-  onFailure: Batch["onFailure"],
-  decode: (event: EncodedEvent) => DecodedEvent["records"] = (event) => DocumentFold.decode(projection, event)
+  { decode = (event) => DocumentFold.decode(projection, event), former = [], onFailure }: FoldOptions
 ): Effect.fn.Return<FoldedBatch, EventStoreError> {
   const limits = yield* Limits
   const decoded = events.map((keyed): DecodedEvent => ({ ...keyed, records: decode(keyed.event) }))
@@ -70,7 +86,7 @@ export const fold = Effect.fnUntraced(function*(
     projection,
     events: decoded,
     stored: new Map(found.map((stored) => [stored.key, DocumentFold.decodeStored(projection, stored)])),
-    streams: DocumentStreams.make(projection, found),
+    streams: DocumentStreams.make(projection, former, found),
     onFailure,
     encode: DocumentFold.encoder(projection, limits)
   }
@@ -111,7 +127,7 @@ const valueOf = (name: string, tag: string): string | undefined =>
 /** Returns the records. Fails for an event that touches a document of another key, as the order of that document could not be kept. */
 const validate = (
   projection: Projection.Any,
-  streams: DocumentStreams.DocumentStreams,
+  streams: DocumentStreams.DocumentStreams | undefined,
   event: EncodedEvent,
   records: ReadonlyArray<DocumentFold.KeyedRecord>
 ): Result.Result<ReadonlyArray<DocumentFold.KeyedRecord>, EventStoreError> => {
@@ -136,7 +152,7 @@ const validate = (
 interface Folded {
   readonly outcome: Outcome
   readonly documents: ReadonlyMap<string, EncodedDocument>
-  readonly streams: DocumentStreams.DocumentStreams
+  readonly streams: DocumentStreams.DocumentStreams | undefined
 }
 
 const foldEvents = ({ encode, events, onFailure, projection, stored, streams }: Batch): Folded => {
@@ -187,9 +203,9 @@ const foldEvents = ({ encode, events, onFailure, projection, stored, streams }: 
 /** Returns the documents, each with the stream that feeds it, where that matters. */
 const withStreams = (
   documents: ReadonlyMap<string, EncodedDocument>,
-  streams: DocumentStreams.DocumentStreams
+  streams: DocumentStreams.DocumentStreams | undefined
 ): ReadonlyArray<EncodedDocument> =>
   Array.from(documents, ([key, document]) => {
-    const stream = streams?.get(key)
+    const stream = streams?.byKey.get(key)
     return stream === undefined ? document : { ...document, stream }
   })

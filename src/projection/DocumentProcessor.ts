@@ -33,7 +33,7 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
     consumer: projection,
     grows: true,
     keysOf: (event) => ConsumerKey.keysOf({ ...projection, documentKeysOf }, event),
-    apply: ({ generation, parksAll = false, partitions = projection.partitions }, events, commit) => {
+    apply: ({ former, generation, parksAll = false, partitions = projection.partitions }, events, commit) => {
       const ofGeneration = { ...projection, partitions }
       // Otherwise each document belongs to one partition, and no other worker writes it.
       const isShared = DocumentStreams.isRequired(ofGeneration)
@@ -42,8 +42,7 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
           ofGeneration,
           events,
           (keys) => store.load(generation, keys),
-          parksAll ? "parkAll" : projection.onFailure,
-          decode
+          { onFailure: parksAll ? "parkAll" : projection.onFailure, former, decode }
         ),
         (folded) => commit(isShared ? folded : { ...folded, reads: undefined })
       )

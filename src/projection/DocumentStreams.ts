@@ -4,19 +4,26 @@
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
+import * as FormerPartitions from "../consumer/FormerPartitions.ts"
 import * as HandlerError from "../consumer/HandlerError.ts"
 import type { EventStoreError } from "../core/errors.ts"
+import type * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
 import type { StoredDocument } from "./ProjectionStoreDriver.ts"
 
 /**
- * The stream that feeds each document, by key; `undefined` for a projection whose documents several streams may feed.
+ * The streams that feed documents.
  *
  * @since 0.1.0
  * @category models
  */
-export type DocumentStreams = Map<string, string> | undefined
+export interface DocumentStreams {
+  /** The stream of each document that exists; `undefined` if it may have been fed by several. */
+  readonly byKey: Map<string, string | undefined>
+  /** Later events may come from any stream: one partition applies them in the order of the log. `undefined` with several partitions. */
+  readonly upTo: Position.Position | undefined
+}
 
 /**
  * Returns whether each document of a projection must be fed by one stream.
@@ -28,15 +35,35 @@ export const isRequired = ({ lifecycle, partitionBy, partitions }: Projection.An
   lifecycle === "async" && partitionBy === "stream" && partitions > 1
 
 /**
- * Returns the streams of stored documents.
+ * Returns the position up to which former partitions of a projection may have applied events of several streams in any order; `undefined` if it had
+ * one partition, or is not divided by stream.
+ */
+const disorderedUpTo = (
+  { lifecycle, partitionBy }: Projection.Any,
+  former: ReadonlyArray<FormerPartitions.FormerPartitions>
+): Position.Position | undefined =>
+  lifecycle === "async" && partitionBy === "stream" && former.some(({ positions }) => positions.length > 1)
+    ? FormerPartitions.reached(former)
+    : undefined
+
+/**
+ * Returns the streams of stored documents; `undefined` for a projection whose documents several streams may feed.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (projection: Projection.Any, stored: ReadonlyArray<StoredDocument>): DocumentStreams =>
-  isRequired(projection)
-    ? new Map(stored.flatMap(({ key, stream }) => stream === undefined ? [] : [[key, stream]]))
-    : undefined
+export const make = (
+  projection: Projection.Any,
+  former: ReadonlyArray<FormerPartitions.FormerPartitions>,
+  stored: ReadonlyArray<StoredDocument>
+): DocumentStreams | undefined => {
+  const upTo = isRequired(projection) ? undefined : disorderedUpTo(projection, former)
+  if (!isRequired(projection) && upTo === undefined) return undefined
+  return { byKey: new Map(stored.map(({ key, stream }) => [key, stream])), upTo }
+}
+
+const isChecked = ({ upTo }: DocumentStreams, { position }: EncodedEvent): boolean =>
+  upTo === undefined || position <= upTo
 
 /**
  * Fails when an event touches a document that another stream feeds.
@@ -45,20 +72,28 @@ export const make = (projection: Projection.Any, stored: ReadonlyArray<StoredDoc
  * @category guards
  */
 export const validate = (
-  streams: DocumentStreams,
+  streams: DocumentStreams | undefined,
   projection: Projection.Any,
   event: EncodedEvent,
   keys: ReadonlyArray<string>
 ): Result.Result<void, EventStoreError> => {
-  const key = keys.find((key) => (streams?.get(key) ?? event.stream) !== event.stream)
-  return key === undefined ? Result.void : Result.fail(HandlerError.failed(
+  if (streams === undefined || !isChecked(streams, event)) return Result.void
+  const { byKey, upTo } = streams
+  const key = keys.find((key) => byKey.has(key) && byKey.get(key) !== event.stream)
+  if (key === undefined) return Result.void
+  const stream = byKey.get(key)
+  const fed = `the document "${key}" is fed by ${
+    stream === undefined ? "several streams" : `the stream "${stream}"`
+  } and now by "${event.stream}"`
+  return Result.fail(HandlerError.failed(
     projection,
     event,
     new Error(
-      `the document "${key}" is fed by the stream "${
-        streams?.get(key)
-      }" and now by "${event.stream}"; ${projection.partitions} partitions by `
-        + `"stream" would apply their events in any order. Leave out \`partitionBy\`, partition by a tag, or use one partition`
+      upTo === undefined
+        ? `${fed}; ${projection.partitions} partitions by "stream" would apply their events in any order. Leave out \`partitionBy\`, `
+          + "partition by a tag, or use one partition"
+        : `${fed}, but several partitions by "stream" have applied events up to position ${upTo} in any order. Rebuild the projection by `
+          + "Rebuild.rebuild"
     )
   ))
 }
@@ -70,12 +105,13 @@ export const validate = (
  * @category writing
  */
 export const record = (
-  streams: DocumentStreams,
-  { stream }: EncodedEvent,
-  documents: ReadonlyMap<string, unknown>
+  streams: DocumentStreams | undefined,
+  event: EncodedEvent,
+  documents: ReadonlyMap<string, { readonly document: string | undefined }>
 ): void => {
-  for (const [key, document] of streams === undefined ? [] : documents) {
-    if (document === undefined) streams?.delete(key)
-    else streams?.set(key, stream)
+  if (streams === undefined) return
+  for (const [key, { document }] of documents) {
+    if (document === undefined) streams.byKey.delete(key)
+    else streams.byKey.set(key, isChecked(streams, event) ? event.stream : undefined)
   }
 }

@@ -237,7 +237,7 @@ const foldPage = Effect.fnUntraced(function*(
     projection,
     ConsumerKey.selectAll(projection, events),
     load,
-    "stop"
+    { onFailure: "stop" }
   )
   if (failure !== undefined) return yield* Effect.fail(failure.error)
   yield* write(stores, aside, changes)

@@ -261,7 +261,7 @@ const fold = (
         const error = TouchedDocuments.validate(projection, locked, keys, events.find(follows)!)
         return error === undefined ? documents.load(projection.id, keys) : Effect.fail(error)
       },
-      "stop"
+      { onFailure: "stop" }
     ),
     ({ changes, failures: [failure] }) =>
       failure === undefined

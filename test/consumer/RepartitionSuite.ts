@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { type Case, equal, includes, test } from "../../src/conformance/Suite.ts"
 import type { Consumer } from "../../src/consumer/Consumer.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
@@ -20,6 +21,7 @@ import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
+import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import * as ConsumerKeyFixtures from "./ConsumerKeyFixtures.ts"
@@ -328,6 +330,38 @@ const parking: ReadonlyArray<Case<Stores>> = [
     equal(yield* partitionsOf(newer), 1, "the number of partitions")
     const { reasons } = yield* Health.of([newer])
     includes(reasons.join(), "rebuild the projection by Rebuild.rebuild", "the health")
+  }),
+
+  test("one partition by stream parks what the former ones would have parked, in a retry too", function*() {
+    const two = ConsumerKeyFixtures.fixture({ partitions: 2, partitionBy: "stream" })
+    const { append, projection, seen, type } = two
+    const [slow, fast] = [courseIn(0, `${type}-`), courseIn(1, `${type}-`)]
+    const store = yield* driver
+    yield* store.claim(claimOf(projection, "frozen"))
+    yield* store.release(projection.id, "frozen", 1)
+    yield* append(1, ["a"], slow)
+    const second = yield* append(2, ["a"], fast)
+    yield* Effect.provide(
+      ConsumerKeyFixtures.until(Effect.map(seen("a"), (found) => found.length === 1)),
+      Projector.layer([projection])
+    )
+    yield* store.release(projection.id, "frozen")
+    const one = { ...projection, partitions: 1 }
+    yield* Effect.gen(function*() {
+      yield* two.awaitPosition(second)
+      equal(yield* partitionsOf(one), 1, "the number of partitions")
+      equal(yield* seen("a"), [2], "the document without the earlier event")
+      const retried = yield* Parking.retry(one, slow)
+      equal(retried.outcome, "failed", "a retry")
+      // From then on the order of all streams is that of the log.
+      yield* two.awaitPosition(yield* append(3, ["a"], `${type}-other`))
+      equal(yield* seen("a"), [2, 3], "the document with an event of another stream")
+      equal((yield* Parking.retry(one, slow)).outcome, "failed", "a later retry")
+      const { items: [parked] } = yield* Parking.list(one)
+      includes(parked?.error ?? "", "Rebuild the projection by Rebuild.rebuild", "the error")
+      yield* Stream.runDrain(Rebuild.rebuild(one))
+      equal(yield* seen("a"), [1, 2, 3], "the rebuilt document")
+    }).pipe(Effect.provide(Projector.layer([one], { lease: "600 millis" })))
   })
 ]
 

@@ -23,7 +23,7 @@ import type {
 import type { RepartitionObstacle } from "../../consumer/RepartitionObstacle.ts"
 import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import { partitionOf } from "../../core/partitionHash.ts"
-import type * as Position from "../../core/Position.ts"
+import * as Position from "../../core/Position.ts"
 import * as MemoryParking from "./MemoryParking.ts"
 import * as MemoryState from "./MemoryState.ts"
 
@@ -124,7 +124,8 @@ const claim = (
       position,
       eventId,
       count,
-      // Of the events that wait since before, those are left out that were processed under other keys.
+      // Of the events that wait since before, those are left out that were processed under other keys, and those fail that would change a
+      // document out of the order of its streams.
       former: former.length > 0 && leastOf(generation, partition, position) < FormerPartitions.reached(former)
         ? former
         : undefined,
@@ -133,14 +134,17 @@ const claim = (
   })
 }
 
-/** Returns a position, or that of a parked key before it. */
+/** Returns a position, or the last one before a parked key. */
 const leastOf = (
   { parked }: MemoryState.GenerationState,
   partition: number | undefined,
   position: Position.Position
 ): Position.Position =>
   Array.from(parked.values()).reduce(
-    (least, one) => (partition ?? one.partition) === one.partition && one.position < least ? one.position : least,
+    (least, one) =>
+      (partition ?? one.partition) === one.partition && one.position <= least
+        ? Position.make(one.position - 1n)
+        : least,
     position
   )
 
