@@ -294,8 +294,8 @@ create table evsrc.inline_gaps (
 create table evsrc.workers (
   generation text collate "C" not null,
   owner text collate "C" not null,
-  -- What its code reads, as in checkpoints.
-  reads text collate "C" not null,
+  -- What its code reads, as in checkpoints; null while it stops, and claims nothing more.
+  reads text collate "C",
   -- The number of partitions in its definition. The checkpoints change to it once no process has their number.
   partitions integer not null,
   -- The consumer, another version, that waits to continue from the checkpoints. The process then does not work on the generation; those that do give
@@ -435,6 +435,7 @@ end $$;
 --   p_generation  null: the consumer's active generation
 --   p_reads       what the worker's code reads; partitions with other reads are not claimed (see change_reads)
 --   p_renew_only  claim nothing, and do not count as a worker
+--   p_stops       the same, but the number of partitions does not change meanwhile, so that others work on those that are given back
 -- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, its number of
 -- partitions, the size of the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads:
 -- null if none has, true if a worker with these reads claims partitions. change is null, or:
@@ -443,7 +444,7 @@ end $$;
 --   continued    another version has continued, and nothing is assigned
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
-  p_renew_only boolean
+  p_renew_only boolean, p_stops boolean
 ) returns table (
   generation text, partitions integer, change text, continued_by text, assignment_size integer, next_lease_ends_in double precision,
   other_reads_alive boolean, partition integer, epoch bigint, "position" bigint, event_id uuid, count_since bigint, count_events bigint,
@@ -466,12 +467,12 @@ begin
   -- Not during a cut-over: the lease would be on the generation that it replaces.
   perform pg_advisory_xact_lock_shared('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer));
   generation := coalesce(p_generation, evsrc.active_generation(p_consumer));
-  if p_renew_only then
+  if p_renew_only and not p_stops then
     delete from evsrc.workers worker where worker.generation = claim_partitions.generation and worker.owner = p_owner;
   else
     insert into evsrc.workers as worker (generation, owner, reads, partitions, expires_at)
-      values (generation, p_owner, p_reads, p_partitions, now_ + p_lease)
-      on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
+      values (generation, p_owner, case when not p_stops then p_reads end, p_partitions, now_ + p_lease)
+      on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at, reads = excluded.reads;
   end if;
   delete from evsrc.workers worker
     where worker.generation = claim_partitions.generation and worker.expires_at < now_ - interval '1 minute';
@@ -509,7 +510,7 @@ begin
     assignment_size := 0;
   elsif is_pending and evsrc.repartition_obstacle(generation, p_reads) is null then
     change := case
-      when not p_renew_only and not exists (
+      when not (p_renew_only or p_stops) and not exists (
         select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation and checkpoint.leased_until >= now_
       ) then 'repartition' else 'drain' end;
     assignment_size := 0;
@@ -517,7 +518,7 @@ begin
   update evsrc.checkpoints checkpoint set leased_until = now_ + p_lease, heartbeat_at = now_
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner = p_owner;
   get diagnostics owned = row_count;
-  if owned < assignment_size and not p_renew_only then
+  if owned < assignment_size and not (p_renew_only or p_stops) then
     update evsrc.checkpoints checkpoint
       set owner = p_owner, epoch = checkpoint.epoch + 1, leased_until = now_ + p_lease, heartbeat_at = now_
       from (

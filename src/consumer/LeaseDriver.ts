@@ -33,6 +33,11 @@ export interface ClaimRequest {
   readonly lease: Duration.Duration
   /** Renews the leases without claiming more. The worker does not count in `assignmentSize`. */
   readonly renewOnly?: boolean | undefined
+  /**
+   * Like `renewOnly`, for a worker that stops and waits for its last handlers. The number of partitions does not change meanwhile, so that other
+   * workers work on those that it has given back.
+   */
+  readonly stops?: boolean | undefined
 }
 
 /**

@@ -238,7 +238,7 @@ describe("a log restored where the hash function differs", () => {
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const claim = (consumer: string, by = consumer === "documents@1" ? "document" : "stream") =>
-        sql`select partition from evsrc.claim_partitions(${consumer}, null, 'me', 2, ${by}, 'all', interval '1 minute', false)`
+        sql`select partition from evsrc.claim_partitions(${consumer}, null, 'me', 2, ${by}, 'all', interval '1 minute', false, false)`
       yield* Effect.gen(function*() {
         yield* append("a", 1, "x")
         yield* append("b", 2, "\u00fc")

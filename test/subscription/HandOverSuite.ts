@@ -2,6 +2,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
@@ -14,6 +15,7 @@ import type { ConsumerStatus } from "../../src/consumer/ConsumerStatus.ts"
 import type { WorkerOptions } from "../../src/consumer/worker/WorkerOptions.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
+import { partitionOf } from "../../src/core/partitionHash.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
@@ -312,6 +314,50 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* inbox.until(5)
     equal([...inbox.got].slice(4), ["new 5"], "the event after it")
   }),
+
+  ...[4, 8].map((later) =>
+    test(
+      `gives back each partition when its handler has ended, to a worker with ${later === 4 ? "as many" : "more"}`,
+      function*() {
+        const [name, prefix] = [unique("mails"), unique("mail")]
+        const inbox = makeInbox()
+        const [begun, end] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+        const mails = (worker: string, partitions: number) =>
+          Subscription.make(name, {
+            events: Sent,
+            where: { streamPrefix: prefix },
+            partitions,
+            handle: {
+              Sent: ({ n }) =>
+                Effect.andThen(
+                  n === 0 ? Effect.andThen(begun.open, end.await) : Effect.void,
+                  Effect.sync(() => inbox.put(`${worker} ${n}`))
+                )
+            }
+          })
+        const timing = { lease: "600 millis", stopTimeout: "1 hour" } as const
+        const first = `${prefix}0`
+        yield* append(first, [0])
+        const scope = yield* Scope.make()
+        yield* buildWorker(mails("old", 4), timing, scope)
+        yield* begun.await
+        const closing = yield* Effect.forkScoped(Scope.close(scope, Exit.void), { startImmediately: true })
+        yield* Effect.addFinalizer(() => end.open)
+        yield* buildWorker(mails("new", later), timing, yield* Effect.scope)
+        const isWaiting = (n: number) => partitionOf(`${prefix}${n}`, 4) === partitionOf(first, 4)
+        for (const n of upTo(12)) yield* append(`${prefix}${n}`, [n])
+        const [waiting, others] = [upTo(12).filter(isWaiting), upTo(12).filter((n) => !isWaiting(n))]
+        yield* inbox.until(others.length)
+        equal(inbox.got.toSorted(), others.map((n) => `new ${n}`).toSorted(), "while the handler runs")
+        yield* end.open
+        yield* Effect.timeout(Fiber.join(closing), "20 seconds")
+        yield* inbox.until(13)
+        const rest = [...inbox.got].slice(others.length)
+        equal(rest[0], "old 0", "the event in hand")
+        equal(rest.slice(1).toSorted(), waiting.map((n) => `new ${n}`).toSorted(), "after it")
+      }
+    )
+  ),
 
   test("stops at once in the pause before a retry, and keeps what it has handled", function*() {
     const prefix = unique("mail")

@@ -31,7 +31,7 @@ import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
 import * as ConsumerReads from "../ConsumerReads.ts"
 import { type ConsumerStatus, continuedDetail, drainDetail } from "../ConsumerStatus.ts"
-import type { Assignment, Claim } from "../LeaseDriver.ts"
+import type { Assignment, Claim, ClaimRequest } from "../LeaseDriver.ts"
 import * as ParkingRequestWakeups from "../parking/ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "../PartitionProcessor.ts"
 import { awaitsNewerCode } from "../UnknownTypes.ts"
@@ -223,10 +223,10 @@ const logFailure = (
   return outages.failed({ source, kind, message: `${consumer.id} is ${state}: ${detail}`, cause, isStuck })
 }
 
-/** Renews the leases, and claims more unless it is to renew only. */
+/** Renews the leases, and claims more unless it is to renew only, or stops. */
 const heartbeat = Effect.fnUntraced(function*(
   worker: Worker,
-  renewOnly: boolean
+  mode: Pick<ClaimRequest, "renewOnly" | "stops"> = {}
 ): Effect.fn.Return<Claim, EventStoreError> {
   const { owner, processor: { consumer }, settings: { generation, lease }, store } = worker
   const sentAt = yield* monotonicMillis
@@ -238,20 +238,13 @@ const heartbeat = Effect.fnUntraced(function*(
     partitionedBy: ConsumerKey.format(consumer.partitionBy),
     reads: ConsumerReads.format(ConsumerReads.of(consumer)),
     lease,
-    renewOnly
+    ...mode
   })
   worker.leasedUntil = sentAt + Duration.toMillis(lease)
   return claimed
 })
 
 const monotonicMillis = Effect.map(Clock.Clock, (clock) => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000)
-
-/** Keeps the leases while handlers take their time to end. Otherwise another worker would handle the same events beside them. */
-const keepLeases = (worker: Worker): Effect.Effect<never> =>
-  Effect.interruptible(Effect.forever(Effect.andThen(
-    Effect.sleep(Duration.times(worker.settings.lease, 1 / 3)),
-    Effect.ignore(heartbeat(worker, true))
-  )))
 
 /** Leases that cannot be given back end by themselves. The time is that of the computer, as for a handler. */
 const stop = (worker: Worker): Effect.Effect<void> =>
@@ -260,16 +253,37 @@ const stop = (worker: Worker): Effect.Effect<void> =>
     EventInHand.elapsed(Duration.sum(worker.settings.stopTimeout, Duration.seconds(5)))
   )
 
+/** Most processors end within this time. Then one statement gives back all partitions. */
+const togetherWithin = Duration.millis(50)
+
+/** Gives back each partition when its processor has ended, and keeps the others meanwhile: another worker would handle the same events beside it. */
 const giveBack = (worker: Worker): Effect.Effect<void, EventStoreError> =>
   Effect.gen(function*() {
-    const { logs, owner, processor, running, settings, state, store } = worker
+    const { logs, owner, processor, running, settings, state, store, wakeUp } = worker
     const fibers = Array.from(running.values(), ({ fiber }) => fiber)
-    yield* Effect.raceFirst(Fiber.interruptAll(fibers), keepLeases(worker))
+    for (const fiber of fibers) fiber.interruptUnsafe()
+    yield* Effect.timeoutOption(Effect.forEach(fibers, Fiber.await, { discard: true }), togetherWithin)
+    while (fibers.some((fiber) => fiber.pollUnsafe() === undefined)) {
+      // The end of a fiber opens it.
+      yield* wakeUp.close
+      yield* Effect.ignore(giveBackIdle(worker))
+      yield* Effect.timeoutOption(wakeUp.await, Duration.times(settings.lease, 1 / 3))
+    }
     const generation = state.generation ?? settings.generation ?? (yield* store.activeGeneration(processor.consumer.id))
     yield* store.release(generation, owner)
     yield* logs.parked.summarize({ isEnd: true })
     yield* logs.attempts.summarize({ isEnd: true })
   })
+
+/** Renews the leases, without a share in the partitions from now on, and gives back those whose processor does not run. */
+const giveBackIdle = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<void, EventStoreError> {
+  const { owner, running, store } = worker
+  const { assigned, generation } = yield* heartbeat(worker, { stops: true })
+  for (const { partition } of assigned) {
+    const fiber = running.get(partition)?.fiber
+    if (fiber === undefined || fiber.pollUnsafe() !== undefined) yield* store.release(generation, owner, partition)
+  }
+})
 
 /** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
 const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
@@ -284,8 +298,8 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     return WorkerState.changeInterval(settings)
   }
   yield* worker.outages.succeeded("handOver")
-  const first = yield* heartbeat(worker, renewOnly)
-  const claimAgain = heartbeat(worker, false)
+  const first = yield* heartbeat(worker, { renewOnly })
+  const claimAgain = heartbeat(worker)
   const settled = renewOnly ? first : yield* ClaimSettlement.settleReads(worker, first, claimAgain)
   const claimed = settled.change === "repartition"
     ? yield* ClaimSettlement.repartition(worker, settled, claimAgain)

@@ -99,8 +99,8 @@ const changeReads = (query: PgStatement, schema: string): LeaseDriver["changeRea
 }
 
 const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
-  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5, $6, $7::text::interval, $8)`
-  return ({ consumer, lease, owner, partitionedBy, partitions, reads, renewOnly = false, generation }) =>
+  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5, $6, $7::text::interval, $8, $9)`
+  return ({ consumer, lease, owner, partitionedBy, partitions, reads, renewOnly = false, stops = false, generation }) =>
     Effect.map(
       query<ClaimRow>(statement, [
         consumer,
@@ -110,7 +110,8 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
         partitionedBy,
         reads,
         `${Duration.toMillis(lease)} milliseconds`,
-        renewOnly
+        renewOnly,
+        stops
       ]),
       (rows) => ({
         // The function returns at least one row.

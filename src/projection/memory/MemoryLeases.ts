@@ -77,7 +77,8 @@ const claim = (
   request: ClaimRequest,
   now: number
 ): Result.Result<Claim, EventStoreError> => {
-  const { consumer, lease, owner, partitionedBy, partitions: wanted, reads, renewOnly = false } = request
+  const { consumer, lease, owner, partitionedBy, partitions: wanted, reads, stops = false } = request
+  const renewOnly = request.renewOnly === true || stops
   const name = request.generation ?? MemoryState.activeOf(state, consumer)
   if (state.discarded.has(name)) {
     return Result.fail(storeError(new GenerationDiscarded({ generation: name })))
@@ -86,8 +87,8 @@ const claim = (
   const { parked, partitions, workers } = generation
   const until = now + Duration.toMillis(lease)
   for (const [worker, { until }] of workers) if (until < now) workers.delete(worker)
-  if (renewOnly) workers.delete(owner)
-  else workers.set(owner, { reads, partitions: wanted, until })
+  if (renewOnly && !stops) workers.delete(owner)
+  else workers.set(owner, { reads: stops ? undefined : reads, partitions: wanted, until })
   if (partitions.length === 0) {
     for (let index = 0; index < wanted; index++) {
       partitions.push(MemoryState.emptyPartition(name, index, { partitions: wanted, partitionedBy, reads }, now))

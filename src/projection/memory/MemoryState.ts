@@ -45,10 +45,18 @@ export interface RevisedDocument extends EncodedDocument {
  */
 export interface GenerationState {
   readonly partitions: Array<Partition>
-  /** The workers that share the partitions, what they read, the number of partitions in their definitions, and when their heartbeats expire, in milliseconds. */
+  /**
+   * The workers that share the partitions, what they read, the number of partitions in their definitions, and when their heartbeats expire, in
+   * milliseconds. One that stops reads nothing.
+   */
   readonly workers: Map<
     string,
-    { readonly reads: string; readonly partitions: number; readonly until: number; readonly successor?: string }
+    {
+      readonly reads: string | undefined
+      readonly partitions: number
+      readonly until: number
+      readonly successor?: string
+    }
   >
   readonly documents: Map<string, RevisedDocument>
   /** The parked keys, by partition and key. */
