@@ -352,7 +352,7 @@ export const transactional = (
   grows: false,
   keysOf: (event) => ConsumerKey.keysOf(consumer, event),
   apply: <A extends CommitResult>(
-    { inHand, maxDuration, onRetry, parksAll = false }: LeasedPartition,
+    { inHand, maxDuration, onRetry, parksAll = false, partition }: LeasedPartition,
     events: ReadonlyArray<ConsumerKey.KeyedEvent>,
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {
@@ -364,7 +364,15 @@ export const transactional = (
       store.transaction(
         Effect.gen(function*() {
           const handled = yield* handleInTime(
-            (event) => EventInHand.track(inHand, event, handleIt(event)),
+            (event) =>
+              EventInHand.track(
+                inHand,
+                event,
+                EventInHand.endInTime(
+                  handleIt(event),
+                  Effect.logWarning(EventInHand.abandoned(partition, event, "inTransaction"))
+                )
+              ),
             batch,
             maxDuration
           )

@@ -85,7 +85,7 @@ export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnection
   ): Effect.Effect<A, E | SqlError, R> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(reserve), ({ connection, scope }) => {
-        const bounded = new BoundedConnection(connection, timeout, { transaction, lost: undefined })
+        const bounded = new BoundedConnection(connection, timeout, shared(transaction))
         // At depth -1 the client begins a transaction, instead of a savepoint, on this connection.
         return Effect.onExit(
           restore(Effect.provideService(effect, sql.transactionService, [bounded, -1])),
@@ -181,6 +181,12 @@ const noConnection = (timeout: number): SqlError => {
     } (connectionTimeout): all connections of the client's pool were `
     + "in use, or the server accepted none; nothing was sent"
   return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation: "connect" }) })
+}
+
+/** A fiber that a handler has forked, or a handler that was given up, may outlive the transaction. The connection belongs to others then. */
+const hasEndedBefore = (): SqlError => {
+  const message = "the transaction of this statement has ended; nothing was sent"
+  return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation: "query" }) })
 }
 
 const unanswered = new WeakSet<SqlError>()
@@ -323,19 +329,29 @@ interface Lost {
 /** What the views of one connection share. */
 interface Shared {
   readonly transaction: TransactionState | undefined
+  /** The statements in flight. */
+  readonly running: Set<Fiber.Fiber<unknown, unknown>>
   lost: Lost | undefined
+  isReleased: boolean
 }
 
-/** A connection on which every statement has a deadline. After a lost one it sends nothing more. */
+const shared = (transaction?: TransactionState): Shared => ({
+  transaction,
+  running: new Set(),
+  lost: undefined,
+  isReleased: false
+})
+
+/** A connection on which every statement has a deadline. After a lost one, or after its release, it sends nothing more. */
 class BoundedConnection implements Connection {
   readonly #connection: Connection
   readonly #timeout: number
   readonly #shared: Shared
 
-  constructor(connection: Connection, timeout: number, shared: Shared = { transaction: undefined, lost: undefined }) {
+  constructor(connection: Connection, timeout: number, view: Shared = shared()) {
     this.#connection = connection
     this.#timeout = timeout
-    this.#shared = shared
+    this.#shared = view
   }
 
   withTimeout(timeout: number): BoundedConnection {
@@ -352,9 +368,14 @@ class BoundedConnection implements Connection {
 
   // The rows arrive at the pace of the caller, so each wait for further ones has the deadline.
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return this.#connection.executeStream(sql, params, transformRows).pipe(
-      Stream.timeoutOrElse({ duration: this.#timeout, orElse: () => Stream.fail(noResponse(this.#timeout)) })
-    )
+    return Stream.suspend(() => {
+      const rejected = this.#rejected()
+      return rejected === undefined
+        ? this.#connection.executeStream(sql, params, transformRows).pipe(
+          Stream.timeoutOrElse({ duration: this.#timeout, orElse: () => Stream.fail(noResponse(this.#timeout)) })
+        )
+        : Stream.fail(rejected)
+    })
   }
 
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
@@ -372,6 +393,7 @@ class BoundedConnection implements Connection {
   /** Releases the connection. The caller does not wait for the end of a lost statement. */
   release(scope: Scope.Closeable): Effect.Effect<void> {
     const { lost } = this.#shared
+    this.#shared.isReleased = true
     return lost === undefined
       ? Scope.close(scope, Exit.void)
       : Effect.sync(() => {
@@ -390,11 +412,26 @@ class BoundedConnection implements Connection {
     )
   }
 
+  #rejected(): SqlError | undefined {
+    return this.#shared.lost?.error ?? (this.#shared.isReleased ? hasEndedBefore() : undefined)
+  }
+
+  /** A statement in flight is that of a handler that was given up. The end of the transaction does not wait for it. */
+  #giveUp(): void {
+    const [statement] = this.#shared.running
+    if (statement === undefined) return
+    this.#shared.lost ??= { error: hasEndedBefore(), statement }
+    for (const one of this.#shared.running) one.interruptUnsafe()
+  }
+
   #run<A>(sql: string, statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
     // The server rolls back a session that is lost.
     if (sql.startsWith("ROLLBACK") || sql.startsWith("RELEASE")) {
       return Effect.catchIf(
-        this.#within(statement),
+        Effect.suspend(() => {
+          if (sql === "ROLLBACK") this.#giveUp()
+          return this.#within(statement)
+        }),
         (error) => error.reason._tag === "ConnectionError",
         () => Effect.succeed<A>([] as A)
       )
@@ -408,9 +445,11 @@ class BoundedConnection implements Connection {
 
   #within<A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
     return Effect.withFiber((fiber) => {
-      if (this.#shared.lost !== undefined) return Effect.fail(this.#shared.lost.error)
+      const rejected = this.#rejected()
+      if (rejected !== undefined) return Effect.fail(rejected)
       return Effect.callback((resume) => {
         const running = Effect.runForkWith(fiber.context)(statement)
+        this.#shared.running.add(running)
         const lose = (error: SqlError): SqlError => {
           this.#shared.lost = { error, statement: running }
           return error
@@ -420,6 +459,7 @@ class BoundedConnection implements Connection {
           running.interruptUnsafe()
         })
         running.addObserver((exit) => {
+          this.#shared.running.delete(running)
           Timer.stop(timer)
           const error = Exit.findErrorOption(exit)
           if (Option.isSome(error) && isConnectionLost(error.value)) lose(error.value)

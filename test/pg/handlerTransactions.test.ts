@@ -1,7 +1,7 @@
 /** Handlers in transactions leave connections of the pool to claims, heartbeats and health. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Latch, Layer, Redacted, Schedule, Schema } from "effect"
+import { Deferred, Effect, Exit, Latch, Layer, Redacted, Schedule, Schema, Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, Health, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
@@ -20,7 +20,62 @@ const withPool = (url: string, maxConnections: number) =>
 
 const often = Schedule.spaced("20 millis")
 
-describe("handlers in transactions", () => {
+describe.concurrent("handlers in transactions", () => {
+  const endless = {
+    "between statements": (_: SqlClient, end: Effect.Effect<void>) => end,
+    "during a statement": (sql: SqlClient) => Effect.asVoid(sql`select pg_sleep(30)`)
+  }
+  for (const [when, wait] of Object.entries(endless)) {
+    it.live(
+      `write nothing after they were given up ${when}`,
+      Effect.fnUntraced(
+        function*() {
+          const { url } = yield* freshDatabase
+          const [begun, end] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+          const ended = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
+          let hangs = true
+          const rows = Projection.handler("rows", {
+            events: Sent,
+            handle: {
+              Sent: Effect.fnUntraced(function*({ n }) {
+                const sql = yield* SqlClient
+                const insert = sql`insert into handled values (${n})`
+                yield* insert
+                if (!hangs) return
+                const rest = Effect.andThen(wait(sql, end.await), insert)
+                yield* begun.open
+                yield* Effect.uninterruptible(
+                  Effect.flatMap(Effect.exit(rest), (exit) => Deferred.succeed(ended, exit))
+                )
+              })
+            }
+          })
+          yield* Effect.gen(function*() {
+            const sql = yield* SqlClient
+            yield* sql`create table handled (n int)`
+            const scope = yield* Scope.make()
+            yield* Layer.buildWithScope(Layer.fresh(Projector.layer([rows])), scope)
+            const { position } = yield* EventStore.append(Sent, "s", [sent(1)])
+            yield* begun.await
+            yield* Effect.timeout(Scope.close(scope, Exit.void), "7 seconds")
+            hangs = false
+            yield* Layer.build(Layer.fresh(Projector.layer([rows])))
+            yield* ProjectionStore.awaitPosition(rows, position, "20 seconds")
+            yield* end.open
+            assert.isTrue(Exit.isFailure(yield* Effect.timeout(Deferred.await(ended), "10 seconds")))
+            assert.deepStrictEqual(yield* sql`select n from handled`, [{ n: 1 }])
+            const open =
+              yield* sql`select pid from pg_stat_activity where datname = current_database() and xact_start is not null
+              and pid <> pg_backend_pid()`
+            assert.deepStrictEqual(open, [])
+          }).pipe(withPool(url, 4))
+        },
+        Effect.scoped
+      ),
+      60_000
+    )
+  }
+
   it.live(
     "leave half of the connections to claims and health",
     Effect.fnUntraced(

@@ -20,7 +20,9 @@ import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
+import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
+import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 
@@ -315,6 +317,50 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     equal([...inbox.got].slice(4), ["new 5"], "the event after it")
   }),
 
+  test("hands on a partition whose handler in the transaction does not end its interruption", function*() {
+    const [name, prefix] = [unique("rows"), unique("mail")]
+    const inbox = makeInbox()
+    const [begun, end] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const lines: Array<string> = []
+    const logger = Logger.make(({ message }) => void lines.push(String(message)))
+    const build = (worker: string, scope: Scope.Scope) =>
+      Layer.buildWithScope(
+        Layer.fresh(Projector.layer([
+          Projection.handler(name, {
+            events: Sent,
+            where: { streamPrefix: prefix },
+            handle: {
+              Sent: ({ n }) =>
+                worker === "old" && n === 2
+                  ? Effect.uninterruptible(Effect.andThen(begun.open, end.await))
+                  : Effect.sync(() => inbox.put(`${worker} ${n}`))
+            }
+          })
+        ], { batchSize: 1, lease: "600 millis" })),
+        scope
+      )
+    yield* append(`${prefix}a`, upTo(3))
+    const scope = yield* Scope.make()
+    yield* build("old", scope).pipe(
+      Effect.provide(Logger.layer([logger])),
+      Effect.provideService(References.MinimumLogLevel, "Info")
+    )
+    yield* begun.await
+    yield* Effect.addFinalizer(() => end.open)
+    yield* Effect.timeout(Scope.close(scope, Exit.void), "7 seconds")
+    equal(
+      lines.some((line) => /^The handler of event \d+ \(Sent\) .* is rolled back, partition 0/.test(line)),
+      true,
+      "the log"
+    )
+    yield* build("new", yield* Effect.scope)
+    yield* inbox.until(3)
+    yield* end.open
+    yield* append(`${prefix}a`, [4])
+    yield* inbox.until(4)
+    equal([...inbox.got], ["old 1", "new 2", "new 3", "new 4"], "the handled events")
+  }),
+
   ...[4, 8].map((later) =>
     test(
       `gives back each partition when its handler has ended, to a worker with ${later === 4 ? "as many" : "more"}`,
@@ -335,7 +381,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
                 )
             }
           })
-        const timing = { lease: "600 millis", stopTimeout: "1 hour" } as const
+        const timing = { lease: "2 seconds", stopTimeout: "1 hour" } as const
         const first = `${prefix}0`
         yield* append(first, [0])
         const scope = yield* Scope.make()
@@ -343,7 +389,11 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
         yield* begun.await
         const closing = yield* Effect.forkScoped(Scope.close(scope, Exit.void), { startImmediately: true })
         yield* Effect.addFinalizer(() => end.open)
-        yield* buildWorker(mails("new", later), timing, yield* Effect.scope)
+        const context = yield* buildWorker(mails("new", later), timing, yield* Effect.scope)
+        yield* Effect.repeat(Context.get(context, Subscription.Subscriptions).status, {
+          until: ([one]) => one?.partitions === 3,
+          schedule: Schedule.spaced("20 millis")
+        }).pipe(Effect.timeout("20 seconds"))
         const isWaiting = (n: number) => partitionOf(`${prefix}${n}`, 4) === partitionOf(first, 4)
         for (const n of upTo(12)) yield* append(`${prefix}${n}`, [n])
         const [waiting, others] = [upTo(12).filter(isWaiting), upTo(12).filter((n) => !isWaiting(n))]

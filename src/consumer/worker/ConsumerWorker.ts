@@ -267,6 +267,7 @@ const giveBack = (worker: Worker): Effect.Effect<void, EventStoreError> =>
       // The end of a fiber opens it.
       yield* wakeUp.close
       yield* Effect.ignore(giveBackIdle(worker))
+      yield* logInHand(worker)
       yield* Effect.timeoutOption(wakeUp.await, Duration.times(settings.lease, 1 / 3))
     }
     const generation = state.generation ?? settings.generation ?? (yield* store.activeGeneration(processor.consumer.id))

@@ -88,9 +88,15 @@ export const describe = (partition: number, { event: { position, type }, since }
  * @since 0.1.0
  * @category accessors
  */
-export const abandoned = (partition: number, { position, type }: InHand["event"]): string =>
+export const abandoned = (
+  partition: number,
+  { position, type }: InHand["event"],
+  where: "outside" | "inTransaction" = "outside"
+): string =>
   `The handler of event ${position} (${type}) has not ended within ${Duration.format(interruptionTimeout)} after its `
-  + `interruption; partition ${partition} is given back, and its next owner handles the event again`
+  + `interruption; ${
+    where === "inTransaction" ? "its transaction is rolled back, " : ""
+  }partition ${partition} is given back, and its next owner handles the event again`
 
 /**
  * How the handler of an event ended, and whether its worker was interrupted meanwhile. Without an exit it did not end in time.
@@ -154,3 +160,23 @@ export const finish = Effect.fnUntraced(function*<A, E>(
   }
   return { exit: Option.getOrUndefined(inTime), isStopping: true }
 })
+
+/**
+ * Runs a handler within a transaction, of which nothing remains after an interruption. The handler is interrupted at once; if it does not end, the
+ * effect ends without it. The handler then goes on by itself, and its event is handled again meanwhile.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const endInTime = <A, E>(handle: Effect.Effect<A, E>, onAbandoned: Effect.Effect<void>): Effect.Effect<A, E> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      // The end of a child would be awaited.
+      const fiber = yield* Effect.forkDetach(handle, { startImmediately: true })
+      const awaited = yield* Effect.exit(restore(Fiber.await(fiber)))
+      if (Exit.isSuccess(awaited)) return yield* awaited.value
+      fiber.interruptUnsafe()
+      if (Option.isNone(yield* endOf(fiber, interruptionTimeout))) yield* onAbandoned
+      return yield* Effect.failCause(awaited.cause)
+    })
+  )
