@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Effect, Schema, Stream } from "effect"
 import { DeliveryAudit, type EncodedEvent, EventStore, HashChain } from "evsrc"
 import { CourseEvent, judge } from "../courses.ts"
-import { consumers, Rooms, Sums } from "./program.ts"
+import { consumersOf, places, type Release, Rooms } from "./program.ts"
 
 /** What came of an append or a command. */
 export interface Outcome {
@@ -34,15 +34,35 @@ export const ofWorkers = (lines: ReadonlyArray<string>, bound: number) => {
   return { outcomes, problems }
 }
 
-/** Returns the invariants that do not hold. */
-export const invariants = Effect.fnUntraced(function*(outcomes: ReadonlyArray<Outcome>) {
+/** Returns the lines of a log about health that say that something is not green, and are the last about it. */
+export const unfinished = (lines: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const last = new Map<string, string>()
+  for (const line of lines) {
+    const [, name] = /: Health: (.+?) is (?:yellow|red|green)/.exec(line) ?? []
+    if (name !== undefined) last.set(name, line)
+  }
+  return Array.from(last.values()).filter((line) => !/is green again after/.test(line))
+}
+
+/** Returns how often the workers have logged which lines. */
+export const summaryOfLog = (lines: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const counts = new Map<string, number>()
+  for (const line of lines.filter((line) => line.startsWith("log "))) {
+    const kind = line.replaceAll(/"[^"]*"|\d+|[0-9a-f-]{36}/g, "#").slice(0, 80)
+    counts.set(kind, (counts.get(kind) ?? 0) + 1)
+  }
+  return Array.from(counts, ([kind, count]) => `${count} × ${kind}`).toSorted()
+}
+
+/** Returns the invariants that do not hold, of the program in its last release. */
+export const invariants = Effect.fnUntraced(function*(outcomes: ReadonlyArray<Outcome>, release: Release) {
   const log = Array.from(yield* Stream.runCollect((yield* EventStore.EventStore).readAllEncoded()))
   return [
     ...versions(log),
     ...receipts(log, outcomes),
-    ...yield* documents(log),
+    ...yield* documents(log, release),
     ...yield* rows(log),
-    ...yield* audits
+    ...yield* audits(release)
   ]
 })
 
@@ -81,8 +101,8 @@ const receipts = (log: ReadonlyArray<EncodedEvent>, outcomes: ReadonlyArray<Outc
 const decodeTick = Schema.decodeUnknownSync(Schema.Struct({ n: Schema.Int }))
 
 /** The documents equal a fold of the log, and no decision broke a rule. */
-const documents = Effect.fnUntraced(function*(log: ReadonlyArray<EncodedEvent>) {
-  const sums = new Map<string, typeof Sums.document.Type>()
+const documents = Effect.fnUntraced(function*(log: ReadonlyArray<EncodedEvent>, release: Release) {
+  const sums = new Map<string, { readonly events: number; readonly sum: number; readonly version: number }>()
   for (const { data, stream, type, version } of log) {
     if (type !== "Ticked") continue
     const before = sums.get(stream) ?? { events: 0, sum: 0, version: 0 }
@@ -90,10 +110,24 @@ const documents = Effect.fnUntraced(function*(log: ReadonlyArray<EncodedEvent>) 
   }
   const courses = yield* Stream.runCollect((yield* EventStore.EventStore).readAll(CourseEvent))
   const { broken, rooms } = judge(courses)
+  const attended = new Map<string, { readonly courses: ReadonlyArray<string> }>()
+  for (const { event } of courses) {
+    if (event._tag === "CapacityChanged") continue
+    const before = attended.get(event.student)?.courses ?? []
+    const after = event._tag === "Enrolled" ? [...before, event.course] : before.filter((one) => one !== event.course)
+    attended.set(event.student, { courses: after })
+  }
+  const none = new Map()
+  // Those of versions that were retired are removed.
+  const ofPlaces = yield* Effect.forEach(
+    Array.from({ length: release.places }, (_, index) => index + 1),
+    (version) => differences(places(version).id, version === release.places ? attended : none)
+  )
   return [
     ...broken,
-    ...yield* differences(Sums.id, sums),
-    ...yield* differences(Rooms.id, rooms)
+    ...yield* differences(consumersOf(release).sums.id, sums),
+    ...yield* differences(Rooms.id, rooms),
+    ...ofPlaces.flat()
   ]
 })
 
@@ -134,9 +168,10 @@ const rows = Effect.fnUntraced(function*(log: ReadonlyArray<EncodedEvent>) {
   return problems
 })
 
-const audits = Effect.gen(function*() {
+const audits = Effect.fnUntraced(function*(release: Release) {
   const problems: Array<string> = []
-  for (const consumer of consumers) {
+  const { effects, handled, sums } = consumersOf(release)
+  for (const consumer of [sums, handled, effects]) {
     const { first, status } = yield* DeliveryAudit.run(consumer)
     if (status !== "complete") problems.push(`the audit of ${consumer.id} is ${status}: ${JSON.stringify(first)}`)
   }

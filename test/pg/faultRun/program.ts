@@ -2,7 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Random, Redacted, Schedule, Schema } from "effect"
 import { SqlClient } from "effect/sql"
-import { EventStore, EventStoreError, Projection, ProjectionStore, Projector, Subscription } from "evsrc"
+import { EventStore, EventStoreError, type Health, Projection, ProjectionStore, Projector, Subscription } from "evsrc"
 import { type PgOptions, PgStores } from "evsrc/pg"
 import { commands, CourseEvent, courseNames, Courses, emptyRoom, maxCapacity, studentNames } from "../courses.ts"
 
@@ -10,58 +10,98 @@ import { commands, CourseEvent, courseNames, Courses, emptyRoom, maxCapacity, st
 export const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 export const tick = (n: number) => Tick.cases.Ticked.make({ n })
 
-/** Whether events with a negative number fail in this process. */
-export const switches = { isBroken: true }
+/** What is wrong in a process. */
+export interface Switches {
+  /** Events with a negative number fail. */
+  readonly isBroken: boolean
+  /** The handler of the subscription does not return. */
+  readonly isSlow: boolean
+  /** The handler of the subscription fails, and its `retry` goes on. */
+  readonly isFlaky: boolean
+}
+
+/** What is wrong in this process at the moment. */
+export const switches: { -readonly [Name in keyof Switches]: boolean } = {
+  isBroken: true,
+  isSlow: false,
+  isFlaky: false
+}
+
+/** What differs between the releases of the program. */
+export const Release = Schema.Struct({
+  /** The number of partitions of the consumers. */
+  partitions: Schema.Int,
+  /** The version of the subscription. It continues from the version before. */
+  effects: Schema.Int,
+  /** The version of the inline projection `places`, which is a new projection each time. 0 for none. */
+  places: Schema.Int
+})
+export type Release = typeof Release.Type
+export const firstRelease: Release = { partitions: 3, effects: 1, places: 0 }
 
 const Sum = Schema.Struct({ events: Schema.Int, sum: Schema.Int, version: Schema.Int })
 
 /** A document for each stream. */
-export const Sums = Projection.make("sums", {
-  events: Tick,
-  document: Sum,
-  partitions: 4,
-  partitionBy: "stream",
-  key: (_, { stream }) => stream,
-  evolve: {
-    Ticked: (sum, { n }, { version }) => {
-      const before = sum?.version ?? 0
-      if (n === -1 && switches.isBroken) throw new Error("broken")
-      if (version !== before + 1) throw new Error(`version ${version} comes after ${before}`)
-      return { events: (sum?.events ?? 0) + 1, sum: (sum?.sum ?? 0) + n, version }
+const sums = ({ partitions }: Release) =>
+  Projection.make("sums", {
+    events: Tick,
+    document: Sum,
+    partitions,
+    partitionBy: "stream",
+    key: (_, { stream }) => stream,
+    evolve: {
+      Ticked: (sum, { n }, { version }) => {
+        const before = sum?.version ?? 0
+        if (n === -1 && switches.isBroken) throw new Error("broken")
+        if (version !== before + 1) throw new Error(`version ${version} comes after ${before}`)
+        return { events: (sum?.events ?? 0) + 1, sum: (sum?.sum ?? 0) + n, version }
+      }
     }
-  }
-})
+  })
 
 /** A row for each event, in the transaction that moves the checkpoint. */
-export const Handled = Projection.handler("handled", {
-  events: Tick,
-  partitions: 2,
-  handle: {
-    Ticked: (_, { position, stream, version }) =>
-      Effect.flatMap(
-        SqlClient.SqlClient,
-        (sql) => sql`insert into handled (stream, version, position) values (${stream}, ${version}, ${position})`
-      )
-  }
-})
+const handled = ({ partitions }: Release) =>
+  Projection.handler("handled", {
+    events: Tick,
+    partitions,
+    handle: {
+      Ticked: (_, { position, stream, version }) =>
+        Effect.flatMap(
+          SqlClient.SqlClient,
+          (sql) => sql`insert into handled (stream, version, position) values (${stream}, ${version}, ${position})`
+        )
+    }
+  })
 
 /** The world outside, in which effects happen: it does not suffer from the faults. */
 export class World extends Context.Service<World, {
   readonly happened: (stream: string, version: number, position: bigint) => Effect.Effect<unknown>
 }>()("World") {}
 
-/** An effect for each event. */
-export const Effects = Subscription.make("effects", {
-  events: Tick,
-  partitions: 2,
-  retry: Schedule.recurs(0),
-  handle: {
-    Ticked: ({ n }, { position, stream, version }) =>
-      n === -2 && switches.isBroken
-        ? Effect.die(new Error("broken"))
-        : Effect.flatMap(World, ({ happened }) => happened(stream, version, position))
-  }
+class Flaky extends Schema.TaggedError<Flaky>()("Flaky", {}) {}
+
+/** Waits until the handlers are quick again, and fails while they are flaky. */
+const suffer = Effect.gen(function*() {
+  while (switches.isSlow) yield* Effect.sleep("50 millis")
+  if (switches.isFlaky) return yield* new Flaky()
 })
+
+/** An effect for each event. */
+const effects = ({ effects: version, partitions }: Release) =>
+  Subscription.make("effects", {
+    events: Tick,
+    version,
+    from: version === 1 ? "start" : { version: version - 1 },
+    partitions,
+    parks: ["Flaky"],
+    retry: Schedule.while(Schedule.spaced("300 millis"), () => switches.isFlaky),
+    handle: {
+      Ticked: ({ n }, { position, stream, version }) =>
+        n === -2 && switches.isBroken
+          ? Effect.die(new Error("broken"))
+          : Effect.andThen(suffer, Effect.flatMap(World, ({ happened }) => happened(stream, version, position)))
+    }
+  })
 
 const Room = Schema.Struct({ capacity: Schema.Int, students: Schema.Array(Schema.String) })
 
@@ -81,24 +121,80 @@ export const Rooms = Projection.make("rooms", {
   }
 })
 
-export const consumers = [Sums, Handled, Effects] as const
+const Courses2 = Schema.Struct({ courses: Schema.Array(Schema.String) })
 
-export const deadlines = {
-  statementTimeout: "3 seconds",
-  connectionTimeout: "3 seconds",
-  lockTimeout: "1 second",
-  idleInTransactionTimeout: "2 seconds",
-  transactionTimeout: "5 seconds"
-} as const
+/** A document for each student, in the transaction of the append. */
+export const places = (version: number) =>
+  Projection.make("places", {
+    lifecycle: "inline",
+    version,
+    events: CourseEvent,
+    document: Courses2,
+    key: (event) => "student" in event ? event.student : [],
+    evolve: {
+      CapacityChanged: Projection.ignore,
+      Enrolled: ({ courses } = { courses: [] }, { course }) => ({ courses: [...courses, course] }),
+      Left: ({ courses } = { courses: [] }, { course }) => ({ courses: courses.filter((other) => other !== course) })
+    }
+  })
 
-/** A worker renews its leases three times within so many. */
-export const lease = "2 seconds"
+const inlineOf = ({ places: version }: Release) => version === 0 ? [Rooms] : [Rooms, places(version)]
 
-/** The client and the stores of a process, and the handlers of its commands. */
-export const layerStores = (url: string, applicationName: string, options: PgOptions = {}) =>
+/** The consumers of a release. */
+export const consumersOf = (release: Release) => ({
+  sums: sums(release),
+  handled: handled(release),
+  effects: effects(release),
+  inline: inlineOf(release)
+})
+export type Consumers = ReturnType<typeof consumersOf>
+
+export const allOf = ({ effects, handled, inline, sums }: Consumers) => [sums, handled, effects, ...inline]
+
+/** The options of the program, of its workers and of the health check. */
+export interface Profile {
+  readonly stores: PgOptions
+  readonly worker: Projector.WorkerOptions
+  readonly health: Health.HealthOptions
+  /** The time between two checks of the health. */
+  readonly interval: number
+  /** The minimum duration of a stall, in milliseconds. */
+  readonly stall: number
+}
+
+export const profiles = {
+  /** Short times, so that many faults fit into a run. */
+  quick: {
+    stores: {
+      statementTimeout: "3 seconds",
+      connectionTimeout: "3 seconds",
+      lockTimeout: "1 second",
+      idleInTransactionTimeout: "2 seconds",
+      transactionTimeout: "5 seconds"
+    },
+    worker: { lease: "2 seconds" },
+    health: { maxWait: "1 second", heartbeatTimeout: "3 seconds", stallTimeout: "4 seconds" },
+    interval: 300,
+    stall: 0
+  },
+  /** A worker that has tried in vain for so long waits the longest between two attempts. */
+  defaults: { stores: {}, worker: {}, health: {}, interval: 1_000, stall: 28_000 }
+} as const satisfies Readonly<Record<string, Profile>>
+export type ProfileName = keyof typeof profiles
+
+/** The client and the stores of a process of a release, and the handlers of its commands. */
+export const layerStores = (
+  url: string,
+  applicationName: string,
+  { options = {}, profile, release }: {
+    readonly release: Release
+    readonly profile: ProfileName
+    readonly options?: PgOptions
+  }
+) =>
   Layer.fresh(Courses).pipe(
-    Layer.provideMerge(Projector.layerInline([Rooms])),
-    Layer.provideMerge(PgStores.layerWithoutMigrations({ ...deadlines, hashChain: true, ...options })),
+    Layer.provideMerge(Projector.layerInline(inlineOf(release), { repairInterval: "500 millis" })),
+    Layer.provideMerge(PgStores.layerWithoutMigrations({ ...profiles[profile].stores, hashChain: true, ...options })),
     Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 8, applicationName }))
   )
 
@@ -157,19 +253,18 @@ export const randomCall = (id: string): Effect.Effect<Call> =>
   })
 
 /** Returns a document of each lifecycle that a caller may read. */
-export const randomRead: Effect.Effect<
-  unknown,
-  { readonly _tag: string },
-  EventStore.EventStore | ProjectionStore.ProjectionStore
-> = Effect.gen(function*() {
+export const randomRead = Effect.fnUntraced(function*(
+  { inline, sums }: Consumers
+): Effect.fn.Return<unknown, { readonly _tag: string }, EventStore.EventStore | ProjectionStore.ProjectionStore> {
   const stream = yield* one(streams)
   const course = yield* one(courseNames)
   const projections = yield* ProjectionStore.ProjectionStore
   const store = yield* EventStore.EventStore
   return yield* yield* one([
-    projections.get(Sums, stream),
+    projections.get(sums, stream),
     projections.get(Rooms, course),
-    projections.list(Sums, { limit: 20 }),
+    ...inline.slice(1).map((one) => projections.list(one, { limit: 20 })),
+    projections.list(sums, { limit: 20 }),
     store.head
   ])
 })

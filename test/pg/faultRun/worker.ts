@@ -1,21 +1,33 @@
 /**
- * A process of the fault run. It runs the consumers, and appends until the test writes `stop`. It prints a line for each call: its id, what came of it
- * and how long it took. `broken` and `repaired` on its standard input say whether events with a negative number fail.
+ * A process of the fault run. It runs the consumers of a release, and appends until the test writes `stop`. It prints a line for each call: its id, what
+ * came of it and how long it took. JSON on its standard input sets switches. SIGTERM ends it.
  */
+import { NodeRuntime } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
-import { Clock, Duration, Effect, Exit, Layer, Option, Random, Redacted, Schedule } from "effect"
+import { Clock, Duration, Effect, Exit, Layer, Logger, Option, Random, Redacted, Schedule, Schema } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { Projector, Subscription } from "evsrc"
 import { createInterface } from "node:readline"
-import { Effects, Handled, layerStores, lease, randomCall, Sums, switches, tagOf, World } from "./program.ts"
+import { consumersOf, layerStores, profiles, randomCall, Release, switches, tagOf, World } from "./program.ts"
 
-const { DATABASE_URL = "", DIRECT_URL = "", FAULT_SEED = "", PLANTED = "" } = process.env
+/** What the test gives to a process. */
+const Settings = Schema.fromJsonString(Schema.Struct({
+  url: Schema.String,
+  /** The URL without the proxy. */
+  direct: Schema.String,
+  seed: Schema.Int,
+  release: Release,
+  profile: Schema.Literals(["quick", "defaults"]),
+  isPlanted: Schema.Boolean
+}))
+const settings = Schema.decodeUnknownSync(Settings)(process.env["FAULT_SETTINGS"])
+const { profile, release } = settings
+const decodeSwitches = Schema.decodeUnknownSync(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Boolean)))
 const state = { isOver: false }
-switches.isBroken = process.env["BROKEN"] === "true"
 createInterface({ input: process.stdin })
   .on("line", (line) => {
     if (line === "stop") state.isOver = true
-    else switches.isBroken = line === "broken"
+    else Object.assign(switches, decodeSwitches(line))
   })
   // It does not outlive the test.
   .on("close", () => process.exit(0))
@@ -23,7 +35,11 @@ createInterface({ input: process.stdin })
 const world = Layer.effect(
   World,
   Effect.gen(function*() {
-    const sql = yield* PgClient.make({ url: Redacted.make(DIRECT_URL), maxConnections: 2, applicationName: "world" })
+    const sql = yield* PgClient.make({
+      url: Redacted.make(settings.direct),
+      maxConnections: 2,
+      applicationName: "world"
+    })
     return World.of({
       happened: (stream, version, position) =>
         Effect.orDie(
@@ -46,15 +62,24 @@ const writer = (name: string) =>
       console.log(JSON.stringify([id, size, result, took]))
       yield* Effect.sleep(Duration.millis(yield* Random.nextIntBetween(100, 400)))
     }
-  }).pipe(Random.withSeed(`${FAULT_SEED} ${name}`))
+  }).pipe(Random.withSeed(`${settings.seed} ${name}`))
 
-const options = { lease, retryDelay: { first: "100 millis", max: "1 second" } } as const
+const logger = Logger.make<unknown, void>(({ logLevel, message }) =>
+  console.log(`log ${logLevel}: ${[message].flat().map(String).join(" ").replaceAll("\n", " ")}`)
+)
+
+const { effects, handled, sums } = consumersOf(release)
+const { worker } = profiles[profile]
 const layer = Layer.mergeAll(
-  Projector.layer([Sums, Handled], options),
-  Subscription.layer([Effects], options).pipe(Layer.provide(world))
+  Projector.layer([sums, handled], worker),
+  Subscription.layer([effects], worker).pipe(Layer.provide(world))
 ).pipe(
   Layer.provideMerge(
-    layerStores(DATABASE_URL, "worker", PLANTED === "true" ? { statementTimeout: "Infinity" } : {})
+    layerStores(settings.url, "worker", {
+      release,
+      profile,
+      options: settings.isPlanted ? { statementTimeout: "Infinity" } : {}
+    })
   )
 )
 
@@ -66,4 +91,8 @@ const program = Effect.gen(function*() {
 })
 
 // What is not there yet when the process starts in the middle of a fault, is there soon.
-await Effect.runPromise(Effect.retry(Effect.provide(program, layer), Schedule.spaced("200 millis")))
+NodeRuntime.runMain(
+  Effect.retry(Effect.provide(program, layer), Schedule.spaced("200 millis")).pipe(
+    Effect.provide(Logger.layer([logger]))
+  )
+)
