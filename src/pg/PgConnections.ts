@@ -66,6 +66,8 @@ export interface TransactionOptions {
   readonly state?: TransactionState | undefined
   /** Whether the server gets the deadlines too, by the first statement. `true` by default. */
   readonly isLimited?: boolean | undefined
+  /** A table that the transaction locks for reading from its beginning, so that health recognizes the session as one of the store. */
+  readonly reads?: string | undefined
 }
 
 /**
@@ -110,13 +112,16 @@ export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnection
           depth
         ])
       }),
-    transaction: <A, E, R>(effect: Effect.Effect<A, E, R>, { isLimited = true, state }: TransactionOptions = {}) =>
+    transaction: <A, E, R>(
+      effect: Effect.Effect<A, E, R>,
+      { isLimited = true, reads, state }: TransactionOptions = {}
+    ) =>
       Effect.withFiber((fiber) => {
         if (Context.getOrUndefined(fiber.context, sql.transactionService) !== undefined) {
           return sql.withTransaction(effect)
         }
         const limited: Effect.Effect<A, E | SqlError, R> = isLimited && !isEmbedded(sql)
-          ? Effect.andThen(limitTransaction(sql, deadlines), effect)
+          ? Effect.andThen(limitTransaction(sql, deadlines, reads), effect)
           : effect
         return session(sql.withTransaction(limited), statementTimeout, state)
       }),
@@ -125,10 +130,15 @@ export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnection
 }
 
 /** Gives the server the deadlines of a transaction, for a program that vanishes in it. Those of the role or the session take precedence. */
-const limitTransaction = (sql: SqlClient, deadlines: PgDeadlines): Effect.Effect<unknown, SqlError> =>
+const limitTransaction = (
+  sql: SqlClient,
+  deadlines: PgDeadlines,
+  table: string | undefined
+): Effect.Effect<unknown, SqlError> =>
   sql.unsafe(
     `select set_config(name, value, true) from (values ('lock_timeout', $1), ('statement_timeout', $2), `
-      + `('idle_in_transaction_session_timeout', $3)) as setting(name, value) where current_setting(name) = '0'`,
+      + `('idle_in_transaction_session_timeout', $3)) as setting(name, value) where current_setting(name) = '0'`
+      + (table === undefined ? "" : ` and not exists (select from ${table} where false)`),
     [deadlines.lockTimeout, deadlines.statementTimeout, deadlines.idleInTransactionTimeout].map((millis) =>
       String(settingOf(millis))
     )

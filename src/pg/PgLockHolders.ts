@@ -116,7 +116,8 @@ const statementIn = (schema: string): string =>
         and classid = ((key >> 32) & 4294967295)::oid and objid = (key & 4294967295)::oid
         and database = (select oid from pg_database where datname = current_database())
   ), waits as (
-    select distinct waiting.pid, coalesce(waiting.waitstart, clock_timestamp()) as since, coalesce(waiting.relation, tuple.relation) as relation
+    select distinct waiting.pid, coalesce(waiting.waitstart, clock_timestamp()) as since, coalesce(waiting.relation, tuple.relation) as relation,
+        waiting.locktype = 'relation' as is_table
       from pg_locks waiting
         -- The first session that waits for a row holds the lock of the row's place.
         left join pg_locks tuple on tuple.pid = waiting.pid and tuple.locktype = 'tuple' and tuple.granted
@@ -124,7 +125,7 @@ const statementIn = (schema: string): string =>
   ), others as (
     -- Those for which a session of the store, or of this application, waits at a table that is not of the store.
     select distinct blocker as pid, null::text as virtualtransaction,
-        'rows of the table ' || coalesce(class.relname, '(unknown)') as lock
+        case when waits.is_table then 'the table ' else 'rows of the table ' end || coalesce(class.relname, '(unknown)') as lock
       from waits join pg_stat_activity activity on activity.pid = waits.pid
         cross join unnest(pg_blocking_pids(waits.pid)) as blocker left join pg_class class on class.oid = waits.relation
       where blocker <> 0 and blocker <> pg_backend_pid() and activity.datname = current_database()

@@ -7,7 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../core/errors.ts"
-import type { PgConnections } from "./PgConnections.ts"
+import type { PgConnections, TransactionOptions } from "./PgConnections.ts"
 import { fromSqlError, mapSqlError } from "./PgErrors.ts"
 
 /**
@@ -59,9 +59,10 @@ export const make =
  */
 export const transactional = <A, E, R>(
   connections: PgConnections,
-  effect: Effect.Effect<A, E, R>
+  effect: Effect.Effect<A, E, R>,
+  options?: TransactionOptions
 ): Effect.Effect<A, E | EventStoreError, R> =>
-  Effect.matchCauseEffect(connections.transaction(effect), {
+  Effect.matchCauseEffect(connections.transaction(effect, options), {
     onSuccess: Effect.succeed,
     onFailure: (cause): Effect.Effect<never, E | EventStoreError> => {
       // In the caller's transaction the client cannot roll back after a lost connection, and dies with that error beside the original one.

@@ -430,33 +430,44 @@ describe("advisory locks that were revoked as the guide says", () => {
   )
 })
 
-it.live("a session that holds a row of a handler's own table is named by health, and the lock by the status", () =>
-  inDatabase((sql, url) =>
-    Effect.gen(function*() {
-      yield* sql`create table mine (key text primary key, n int)`
-      yield* sql`insert into mine values ('s', 0)`
-      const rows = Projection.handler("rows", {
-        events: Tick,
-        handle: {
-          Ticked: () => Effect.flatMap(SqlClient.SqlClient, (sql) => sql`update mine set n = n + 1 where key = 's'`)
-        }
+const locksOfHandlers = {
+  "a row": ["update mine set n = n where key = 's'", "rows of the table mine"],
+  "the lock": ["lock table mine in share mode", "the table mine"]
+} as const
+
+for (const [what, [lock, name]] of Object.entries(locksOfHandlers)) {
+  it.live(`health names the session that holds ${what} of a handler's own table`, () =>
+    inDatabase((sql, url) =>
+      Effect.gen(function*() {
+        yield* sql`create table mine (key text primary key, n int)`
+        yield* sql`insert into mine values ('s', 0)`
+        const rows = Projection.handler("rows", {
+          events: Tick,
+          handle: {
+            Ticked: () => Effect.flatMap(SqlClient.SqlClient, (sql) => sql`update mine set n = n + 1 where key = 's'`)
+          }
+        })
+        const holder = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "culprit" })
+        yield* holder`begin`
+        yield* holder.unsafe(lock)
+        const pid = yield* session(holder)
+        yield* tick("s", 1)
+        const context = yield* Layer.build(Projector.layer([rows])).pipe(
+          Effect.provideService(SqlClient.SqlClient, sql)
+        )
+        // Another program looks, whose sessions have another name.
+        const monitor = PgClient.layer({ url: Redacted.make(url), applicationName: "monitor" })
+        const { log } = yield* until(
+          Health.of([rows], limits),
+          ({ log }) => log.reasons.some((reason) => reason.includes(`session ${pid}`))
+        ).pipe(Effect.provide(Layer.fresh(PgStores.layer).pipe(Layer.provide(monitor))))
+        assert.include(log.reasons.join(), `application "culprit", idle in transaction) holds ${name}`)
+        const [status] = yield* until(
+          Context.get(context, Projector.Projector).status,
+          ([status]) => status?.detail?.includes("lock timeout") === true
+        )
+        assert.match(status!.detail!, /lock timeout.*(in relation "mine" )?\(SQLSTATE 55P03\)/)
+        yield* holder`rollback`
       })
-      const holder = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "culprit" })
-      yield* holder`begin`
-      yield* holder`update mine set n = n where key = 's'`
-      const pid = yield* session(holder)
-      yield* tick("s", 1)
-      const context = yield* Layer.build(Projector.layer([rows])).pipe(Effect.provideService(SqlClient.SqlClient, sql))
-      const { log } = yield* until(
-        Health.of([rows], limits),
-        ({ log }) => log.reasons.some((reason) => reason.includes(`session ${pid}`))
-      )
-      assert.match(log.reasons.join(), /application "culprit", idle in transaction\) holds rows of the table mine/)
-      const [status] = yield* until(
-        Context.get(context, Projector.Projector).status,
-        ([status]) => status?.detail?.includes("lock timeout") === true
-      )
-      assert.match(status!.detail!, /lock timeout.* in relation "mine" \(SQLSTATE 55P03\)/)
-      yield* holder`rollback`
-    })
-  ))
+    ))
+}

@@ -58,8 +58,10 @@ export const makeDriver = Effect.fnUntraced(
           )
       ),
       transaction: (effect, { runsHandlers = false } = {}) => {
-        const transaction = PgStatement.transactional(connections, effect)
-        return runsHandlers ? handlers.withPermit(transaction) : transaction
+        if (!runsHandlers) return PgStatement.transactional(connections, effect)
+        return handlers.withPermit(
+          PgStatement.transactional(connections, effect, { reads: `${quoted}.checkpoints` })
+        )
       }
     }
   }
