@@ -333,15 +333,16 @@ create table evsrc.checkpoints (
   -- The time of the owner's last heartbeat, and that at which the checkpoint last moved or an event behind it was applied.
   heartbeat_at timestamptz not null default clock_timestamp(),
   advanced_at timestamptz,
-  -- What was read before each change_reads since reset_at. Each has the checkpoint at the change, and the keys that were parked, with the
+  -- What was read before each change_reads since reset_checkpoints. Each has the checkpoint at the change, and the keys that were parked, with the
   -- position from which on the events of the key waited.
   earlier_reads jsonb not null default '[]',
   -- The delivery log begins after this position: where a subscription from "now" began, or that of reset_checkpoints.
   delivery_from bigint not null default 0,
   -- Events up to this position are not for the consumer: where a subscription from "now" began, or a lower position of reset_checkpoints.
   starts_after bigint not null default 0,
-  -- The time of reset_checkpoints, with which parking_log begins, or of repartition, with which the delivery log begins.
-  reset_at timestamptz,
+  -- What parking_log has for the partition begins after this entry: since reset_checkpoints, or since repartition, with which the delivery log begins
+  -- again, too. Times would not do: a clock may be set back.
+  logged_after bigint not null default 0,
   -- The former partitions, with their checkpoints. An event up to the checkpoint that its key had there is not processed again. The same in all
   -- rows of a generation: [{"partitions": 4, "by": "stream", "positions": ["7", …], "ids": [the id of the event there, …]}, …], and the highest
   -- of these positions.
@@ -622,7 +623,7 @@ as $$
         join evsrc.parked on parked.generation = checkpoint.generation and parked.partition = checkpoint.partition
         join evsrc.parking_log entry on entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
           and entry.action = 'skipped' and entry.key = '' and entry.position >= parked.position
-          and (checkpoint.reset_at is null or entry.at > checkpoint.reset_at)
+          and entry.id > checkpoint.logged_after
         where checkpoint.generation = p_generation and checkpoint.partitioned_by = 'document'
     ) then 'skipped'
     when exists (
@@ -661,6 +662,14 @@ as $$
   ) as one
 $$;
 
+-- Returns the last entry of a generation in the parking log; 0 without one. Owners write entries while they have locked a checkpoint, so a caller who
+-- has locked all of them sees every entry that comes before.
+create function evsrc.last_parking_entry(p_generation text) returns bigint language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(max(id), 0) from evsrc.parking_log where generation = p_generation
+$$;
+
 -- Divides the keys of a generation by another number of partitions, if it still has p_from partitions, none of them is leased, and there is no
 -- obstacle. Each new partition starts at the lowest checkpoint; former has the old checkpoints, so that no event is processed again. The parked
 -- keys move to their new partitions, and the delivery log begins again. Returns whether it has done so.
@@ -673,6 +682,7 @@ declare
   lowest evsrc.checkpoints;
   last_epoch bigint;
   last_position bigint;
+  last_entry bigint;
   layouts json;
 begin
   -- Neither during a cut-over nor beside another change: a cut-over compares the checkpoints of the same partitions.
@@ -687,6 +697,7 @@ begin
   select * into lowest from evsrc.checkpoints where generation = p_generation order by position, partition limit 1;
   select max(epoch), max(greatest(position, former_to)) into last_epoch, last_position from evsrc.checkpoints where generation = p_generation;
   layouts := evsrc.former_partitions(p_generation);
+  last_entry := evsrc.last_parking_entry(p_generation);
   update evsrc.parked set partition = evsrc.partition_of(key, p_to) where generation = p_generation;
   insert into evsrc.parking_log (generation, partition, key, stream, position, event_id, action, detail, at)
     select generation, partition, key, stream, position + freeing::integer, event_id, 'moved', p_from || ' partitions became ' || p_to, now_
@@ -696,9 +707,9 @@ begin
   -- No write of a former owner has this epoch.
   insert into evsrc.checkpoints
       (generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, epoch, advanced_at,
-        delivery_from, starts_after, reset_at, former, former_to)
+        delivery_from, starts_after, logged_after, former, former_to)
     select p_generation, number, p_to, lowest.partitioned_by, lowest.reads, lowest.position, lowest.event_id, lowest.count_since,
-        lowest.count_events, last_epoch + 1, lowest.advanced_at, lowest.delivery_from, lowest.starts_after, now_, layouts, last_position
+        lowest.count_events, last_epoch + 1, lowest.advanced_at, lowest.delivery_from, lowest.starts_after, last_entry, layouts, last_position
       from generate_series(0, p_to - 1) as number;
   return true;
 end $$;
@@ -751,9 +762,10 @@ begin
   select max(greatest(position, former_to)) into last_position from evsrc.checkpoints where generation = former_generation;
   insert into evsrc.checkpoints
       (generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, delivery_from,
-        starts_after, reset_at, former, former_to)
+        starts_after, logged_after, former, former_to)
     select p_consumer, number, p_partitions, p_partitioned_by, p_reads, lowest.position, lowest.event_id, lowest.count_since,
-        lowest.count_events, lowest.delivery_from, lowest.starts_after, now_, evsrc.former_partitions(former_generation), last_position
+        lowest.count_events, lowest.delivery_from, lowest.starts_after, evsrc.last_parking_entry(p_consumer),
+        evsrc.former_partitions(former_generation), last_position
       from generate_series(0, p_partitions - 1) as number;
   insert into evsrc.parked
       (generation, partition, key, stream, version, position, event_id, type, error, attempts, parked_at, request, request_id, requested_by,
@@ -798,7 +810,7 @@ begin
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
   update evsrc.checkpoints
     set position = p_position, event_id = p_event_id, count_since = null, count_events = null, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
-      reads = p_reads, earlier_reads = '[]', delivery_from = p_position, starts_after = least(starts_after, p_position), reset_at = clock_timestamp(), former = null, former_to = 0
+      reads = p_reads, earlier_reads = '[]', delivery_from = p_position, starts_after = least(starts_after, p_position), logged_after = evsrc.last_parking_entry(p_generation), former = null, former_to = 0
     where generation = p_generation;
   delete from evsrc.delivery_log where generation = p_generation;
   delete from evsrc.parked where generation = p_generation and (position > p_position or event_id = any (p_lost));
@@ -1067,7 +1079,8 @@ begin
   return changed;
 end $$;
 
--- Sets the request for keys that are parked at these positions and that are not being freed, or withdraws it. One element per key.
+-- Sets the request for keys that are parked at these positions and that are not being freed, or withdraws it. One element per key. A key is in one
+-- partition, which may have changed since it was read; only an unknown key is in several.
 --   p_request  null: withdraws it
 -- Returns the number of keys.
 create function evsrc.request_parked(
@@ -1082,8 +1095,8 @@ begin
   for number in 1 .. cardinality(p_keys) loop
     update evsrc.parked
       set request = p_request, request_id = p_request_id, requested_by = p_requested_by, request_reason = p_request_reason
-      where generation = p_generation and partition = p_partitions[number] and key = p_keys[number] and position = p_positions[number]
-        and not freeing and (p_request is not null or request is not null);
+      where generation = p_generation and key = p_keys[number] and position = p_positions[number]
+        and (partition = p_partitions[number] or p_keys[number] <> '') and not freeing and (p_request is not null or request is not null);
     if found then
       requested := requested + 1;
     end if;

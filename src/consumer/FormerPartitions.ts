@@ -46,12 +46,18 @@ export const checkpointsOf = (
     readonly former?: ReadonlyArray<FormerPartitions> | undefined
   }
 ): ReadonlyArray<LogPosition.LogPosition> =>
-  checkpoint.position >= reached(former) ? [checkpoint] : [
-    checkpoint,
-    ...former.flatMap(({ eventIds, positions }) =>
-      positions.map((position, index) => LogPosition.make(position, eventIds[index]))
-    )
-  ]
+  checkpoint.position >= reached(former) ? [checkpoint] : [checkpoint, ...allCheckpoints(former)]
+
+/**
+ * Returns the last checkpoints of former partitions.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const allCheckpoints = (former: ReadonlyArray<FormerPartitions>): ReadonlyArray<LogPosition.LogPosition> =>
+  former.flatMap(({ eventIds, positions }) =>
+    positions.map((position, index) => LogPosition.make(position, eventIds[index]))
+  )
 
 /**
  * Returns the position up to which the last former partitions have processed all keys; 0 without any.

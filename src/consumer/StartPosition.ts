@@ -6,12 +6,16 @@
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
 import * as LogIdentity from "../eventStore/LogIdentity.ts"
+import type { ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
+import * as ConsumerKey from "./ConsumerKey.ts"
+import * as GenerationId from "./GenerationId.ts"
 import type { Continued } from "./LeaseDriver.ts"
 
 type Log = Pick<EventStoreDriver, "eventIds" | "head" | "positionSince">
@@ -96,8 +100,37 @@ export const requireContinued = (
 ): Effect.Effect<void, EventStoreError> => {
   const otherwise = typeof from === "object" && "version" in from ? from.otherwise : undefined
   if (outcome === "continued" || (outcome === "unstarted" && otherwise !== undefined)) return Effect.void
-  return invalidRequest(`"${id}" is to continue from "${earlier}", but ${reasons[outcome]}`)
+  return invalidRequest(whyNot(id, earlier, outcome))
 }
+
+const whyNot = (id: string, earlier: string, outcome: keyof typeof reasons): string =>
+  `"${id}" is to continue from "${earlier}", but ${reasons[outcome]}`
+
+/**
+ * Returns why a consumer that has never run cannot continue from an earlier version at the moment; undefined if it can, or if it starts in another way.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const obstacleOf = Effect.fnUntraced(function*(
+  store: Pick<ConsumerDriver, "activeGeneration" | "parkedCounts" | "progress">,
+  { from, id, partitionBy }: Pick<Consumer, "from" | "id" | "partitionBy">
+): Effect.fn.Return<string | undefined, EventStoreError> {
+  if (typeof from === "string" || !("version" in from)) return undefined
+  const earlier = GenerationId.otherVersion(id, from.version)
+  const active = yield* Effect.result(store.activeGeneration(earlier))
+  if (Result.isFailure(active)) {
+    return active.failure.reason._tag === "GenerationDiscarded" ? active.failure.message : yield* active.failure
+  }
+  const [first] = yield* store.progress(active.success)
+  if (first === undefined) return from.otherwise === undefined ? whyNot(id, earlier, "unstarted") : undefined
+  if (first.continuedBy !== undefined) {
+    return first.continuedBy === id ? undefined : whyNot(id, earlier, "elsewhere")
+  }
+  const isParked = first.partitionedBy !== ConsumerKey.format(partitionBy)
+    && (yield* store.parkedCounts(active.success)).length > 0
+  return isParked ? whyNot(id, earlier, "parked") : undefined
+})
 
 const reasons: Readonly<Record<Exclude<Continued, "continued" | "draining">, string>> = {
   unstarted:

@@ -18,6 +18,7 @@ import * as GenerationId from "../consumer/GenerationId.ts"
 import type { ParkedCount } from "../consumer/parking/ParkingDriver.ts"
 import { filterOf } from "../consumer/PartitionProcessor.ts"
 import type { RepartitionObstacle } from "../consumer/RepartitionObstacle.ts"
+import * as StartPosition from "../consumer/StartPosition.ts"
 import * as UnknownTypes from "../consumer/UnknownTypes.ts"
 import { type EventStoreError, storeError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
@@ -148,6 +149,10 @@ export const of = Effect.fnUntraced(function*(
   const handOver = yield* handOverOf(store, consumer, generation, progress)
   if (handOver !== undefined && progress.length === 0) {
     return withoutPartitions(consumer.id, Position.start, unknownTypes, { status: "yellow", reasons: [handOver] })
+  }
+  const cannotStart = progress.length === 0 ? yield* StartPosition.obstacleOf(store, consumer) : undefined
+  if (cannotStart !== undefined) {
+    return withoutPartitions(consumer.id, Position.start, unknownTypes, redBecause(cannotStart))
   }
   const parked = yield* store.parkedCounts(generation)
   const obstacle = progress.some(({ partitions }) => partitions !== consumer.partitions)

@@ -17,7 +17,7 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { EventStoreDriver, LogFilter } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
-import { withinLog } from "../eventStore/LogIdentity.ts"
+import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import { type AuditedDelivery, type AuditedEvent, type Fault, faultsOf } from "./AuditDiagnosis.ts"
@@ -95,7 +95,8 @@ export interface Audit {
  *
  * **Gotchas**
  *
- * An `inline` or `live` projection has no delivery log, and is `"unstarted"`.
+ * An `inline` or `live` projection has no delivery log, and is `"unstarted"`. After the number of partitions has changed, or of a version that continues
+ * an earlier one, the audit fails with `LogDiverged` if the log lacks an event up to which the former partitions had processed it.
  *
  * @since 0.1.0
  * @category constructors
@@ -254,7 +255,9 @@ const compareWithLog = Effect.fnUntraced(
       FormerPartitions.isProcessedUnderOtherKeys(former, by, event, key)
       || (FormerPartitions.isProcessed(former, by, event, key) && event.position < (movedFrom.get(key) ?? Infinity))
     const applied = Number(state.applied)
-    yield* withinLog(log, position, [], yield* log.head)
+    yield* LogIdentity.withinLog(log, position, [], yield* log.head)
+    // What the former partitions have processed is in no delivery log.
+    yield* LogIdentity.requireEvents(log, FormerPartitions.allCheckpoints(former))
     const parkedFrom = new Map(parked.map((entry) => [entry.key, entry.position]))
     const skippedDeliveries = new Set(skipped.map(placeOf))
     const total = new Sums()

@@ -53,7 +53,7 @@ export const make = (
   }
   const decryptView = Effect.fnUntraced(function*(
     generation: string,
-    { documents, positions }: GenerationView
+    { documents, ...view }: GenerationView
   ): Effect.fn.Return<GenerationView, EventStoreError> {
     const decrypted = yield* decryptAll(Array.from(documents.values()))
     for (const { key, unreadable } of decrypted) {
@@ -64,7 +64,7 @@ export const make = (
         )
       }
     }
-    return { positions, documents: new Map(decrypted.map((stored) => [stored.key, stored])) }
+    return { ...view, documents: new Map(decrypted.map((stored) => [stored.key, stored])) }
   })
   return {
     ...driver,

@@ -296,6 +296,8 @@ export interface GenerationPage {
  */
 export interface GenerationView {
   readonly positions: ReadonlyArray<Position>
+  /** The highest position of which a document may contain an event: that of a partition, or of a former one that is ahead of it. */
+  readonly reached: Position
   readonly documents: ReadonlyMap<string, StoredDocument>
 }
 

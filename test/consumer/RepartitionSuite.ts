@@ -16,7 +16,10 @@ import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { internals } from "../../src/core/internals.ts"
 import { partitionOf } from "../../src/core/partitionHash.ts"
 import * as Position from "../../src/core/Position.ts"
+import { StreamId } from "../../src/core/StreamId.ts"
+import * as Version from "../../src/core/Version.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
+import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
@@ -273,6 +276,40 @@ const parking: ReadonlyArray<Case<Stores>> = [
     yield* audited
   }),
 
+  test("a request finds the keys that have moved to other partitions since they were listed", function*() {
+    const mails = fixture()
+    const store = yield* driver
+    const [older, newer] = [mails.subscription(2), mails.subscription(3)]
+    const streams = [mails.streamIn([2, 1], [3, 0]), mails.streamIn([2, 1], [3, 1]), mails.streamIn([2, 1], [3, 2])]
+    const positions = yield* mails.append(...streams)
+    const { assigned } = yield* store.claim(claimOf(older, "old"))
+    const { epoch, partition, position: from } = assigned[1]!
+    const to = positions.at(-1)!
+    yield* store.advance({ generation: older.id, partition, epoch, from, to, changes: [], applied: [] })
+    yield* store.park(
+      older.id,
+      1,
+      streams.map((stream, index) => ({
+        key: stream,
+        stream: StreamId.make(stream),
+        version: Version.make(1),
+        position: positions[index]!,
+        eventId: globalThis.crypto.randomUUID(),
+        type: "Sent",
+        error: "a test"
+      }))
+    )
+    yield* store.release(older.id, "old")
+    const listed = yield* store.parkedPlaces(older.id, {})
+    yield* store.claim(claimOf(newer, "new"))
+    equal(yield* store.repartition(changeOf(newer, 2)), true, "the change")
+    equal(yield* store.request(newer.id, { id: "one", action: "retry" }, listed), 3, "the keys of a request")
+    equal((yield* store.requestProgress(newer.id, "one")).waiting, 3, "those that wait for a worker")
+    equal(yield* store.withdraw(newer.id, listed), 3, "the keys of which it is withdrawn")
+    const views = yield* store.views([newer.id, newer.id], [])
+    equal(views.map(({ reached }) => reached), [to, to], "of which documents may contain events")
+  }),
+
   test("a definition with another number shows the events that wait behind a parked key", function*() {
     const { append, awaitPosition, poison, projection } = ConsumerKeyFixtures.fixture({
       partitions: 2,
@@ -471,6 +508,7 @@ const lost: ReadonlyArray<Case<Stores>> = [
     const { reasons, status } = yield* Health.of([newer])
     equal(status, "red", "the health")
     includes(reasons.join(), lost.eventId, "why")
+    includes((yield* Effect.flip(DeliveryAudit.run(newer))).message, lost.eventId, "the audit")
   })
 ]
 

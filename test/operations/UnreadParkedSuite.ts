@@ -183,6 +183,42 @@ const parts: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
+const ofAccount = { account: Schema.String }
+const Transfer = Schema.TaggedUnion({ Debited: ofAccount, Credited: ofAccount }).pipe(
+  Event.legacy({
+    Transferred: Event.from({ accounts: Schema.Array(Schema.String) }).splitInto(
+      ["Debited", "Credited"],
+      ({ accounts: [from = "", to = ""] }) => [{ _tag: "Debited", account: from }, { _tag: "Credited", account: to }]
+    )
+  }),
+  Event.tags({ account: "account" })
+)
+const Transferred = Schema.TaggedUnion({ Transferred: { accounts: Schema.Array(Schema.String) } }).pipe(
+  Event.tags({ account: "accounts" })
+)
+
+const partsByTag: ReadonlyArray<Case<Stores>> = [
+  test("a retry by code whose tag selects no part of the event leaves it parked", function*() {
+    const name = unique("transfers")
+    const handled: Array<string> = []
+    const where = { streamPrefix: name, tags: [Event.tag("account", "broker")] }
+    const handle = ({ _tag }: { readonly _tag: string }) => Effect.sync(() => handled.push(_tag))
+    const older = Subscription.make(name, {
+      where,
+      events: Transferred,
+      retry: Schedule.recurs(0),
+      handle: () => Effect.die("down")
+    })
+    const newer = Subscription.make(name, { where, events: Transfer, retry: Schedule.recurs(0), handle })
+    yield* Effect.gen(function*() {
+      yield* EventStore.append(Transferred, name, [{ _tag: "Transferred", accounts: ["a", "b", "broker"] }])
+      yield* awaitCount(older, ({ parked }) => parked === 1)
+    }).pipe(Effect.provide(run(older)))
+    const { outcome } = yield* Effect.provide(Parking.retry(newer, name), run(newer))
+    equal([outcome, ...handled], ["failed"], "the outcome, and what was handled")
+  })
+]
+
 const run2 = (projection: Projection.Any<"async">) => Layer.fresh(Projector.layer([projection], timing))
 
 const documents: ReadonlyArray<Case<Stores>> = [
@@ -303,4 +339,9 @@ const documents: ReadonlyArray<Case<Stores>> = [
  * @since 0.1.0
  * @category suites
  */
-export const unreadParked: ReadonlyArray<Case<Stores>> = [...subscriptions, ...parts, ...documents]
+export const unreadParked: ReadonlyArray<Case<Stores>> = [
+  ...subscriptions,
+  ...parts,
+  ...partsByTag,
+  ...documents
+]

@@ -4,7 +4,9 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { DeliveryAudit, EventStore, Parking, Position, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import type { DeliveryState } from "../../src/consumer/CheckpointDriver.ts"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as LogPosition from "../../src/core/LogPosition.ts"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -116,4 +118,26 @@ describe("an audit on PostgreSQL", () => {
       const error = yield* Effect.flip(DeliveryAudit.run(Ticks))
       assert.include(error.message, "beyond the end of the log")
     }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(layerPglite())))))
+
+  it.live("knows what was skipped after a reset, although the clock was set back", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      poison.clear()
+      poison.add(-1)
+      const parkAndSkip = Effect.gen(function*() {
+        yield* tick("a", -1)
+        const { position } = yield* tick("b", 1)
+        yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(Ticks, position, "30 seconds")
+        yield* Parking.skip(Ticks, "a", { reason: "a test" })
+      })
+      yield* parkAndSkip.pipe(Effect.provide(Layer.fresh(Projector.layer([Ticks]))))
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      const { position } = yield* tick("b", 2)
+      const reads = ConsumerReads.format(ConsumerReads.of(Ticks))
+      yield* driver.resetCheckpoints(Ticks.id, LogPosition.make(position, undefined), [], reads)
+      yield* parkAndSkip.pipe(Effect.provide(Layer.fresh(Projector.layer([Ticks]))))
+      yield* sql`update evsrc.parking_log set at = at - interval '1 hour'`
+      const { partitions: [whole], status } = yield* DeliveryAudit.run(Ticks)
+      assert.deepStrictEqual([status, whole?.skipped], ["complete", 1])
+    }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(layerPostgres())))))
 })

@@ -11,6 +11,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
+import type { ConsumerDriver } from "../../src/consumer/CheckpointDriver.ts"
 import type { ConsumerStatus } from "../../src/consumer/ConsumerStatus.ts"
 import type { WorkerOptions } from "../../src/consumer/worker/WorkerOptions.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
@@ -27,6 +28,7 @@ import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 
 const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
+const Both = Schema.TaggedUnion({ Sent: { n: Schema.Int }, Seen: { n: Schema.Int } })
 
 const append = Effect.fnUntraced(function*(stream: string, ns: ReadonlyArray<number>) {
   const store = yield* EventStore
@@ -55,25 +57,29 @@ const makeInbox = () => {
 }
 
 const buildWorker = (
-  subscription: Subscription.Subscription<string, typeof Sent, never>,
+  subscription:
+    | Subscription.Subscription<string, typeof Sent, never>
+    | Subscription.Subscription<string, typeof Both, never>,
   options: WorkerOptions,
   scope: Scope.Scope
 ) => Layer.buildWithScope(Layer.fresh(Subscription.layer([subscription], options)), scope)
 
 /** A store whose heartbeats fail while it is separated. */
-const separable = Effect.gen(function*() {
-  const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-  const unavailable = storeError(new StoreUnavailable({ message: "The database is unavailable", cause: undefined }))
-  let isSeparated = false
-  const store = yield* ProjectionStore.make({
-    ...driver,
-    claim: (options) => isSeparated ? Effect.fail(unavailable) : driver.claim(options)
+const separable = (replaced: (driver: ConsumerDriver) => Partial<ConsumerDriver> = () => ({})) =>
+  Effect.gen(function*() {
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const unavailable = storeError(new StoreUnavailable({ message: "The database is unavailable", cause: undefined }))
+    let isSeparated = false
+    const store = yield* ProjectionStore.make({
+      ...driver,
+      claim: (options) => isSeparated ? Effect.fail(unavailable) : driver.claim(options),
+      ...replaced(driver)
+    })
+    const separate = (separated: boolean) => {
+      isSeparated = separated
+    }
+    return { store, separate }
   })
-  const separate = (separated: boolean) => {
-    isSeparated = separated
-  }
-  return { store, separate }
-})
 
 /**
  * The cases.
@@ -159,7 +165,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* append(`${prefix}a`, upTo(3))
     const scope = yield* Effect.scope
     const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
-    const old = yield* separable
+    const old = yield* separable()
     yield* Effect.provideService(buildWorker(mails("old"), options, scope), ProjectionStore.ProjectionStore, old.store)
     yield* begun.await
     old.separate(true)
@@ -171,6 +177,36 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* append(`${prefix}a`, [4])
     yield* inbox.until(5)
     equal([...inbox.got], ["new 1", "new 2", "new 3", "old 1", "new 4"], "the handled events")
+  }),
+
+  test("handles no further event after its heartbeat has told that another worker took over", function*() {
+    const [name, prefix] = [unique("mails"), unique("mail")]
+    const inbox = makeInbox()
+    const [begun, proceed, committed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const handle = (worker: string) => ({ n }: { readonly n: number }) =>
+      Effect.andThen(
+        worker === "old" && n === 1 ? Effect.andThen(begun.open, proceed.await) : Effect.void,
+        Effect.sync(() => inbox.put(`${worker} ${n}`))
+      )
+    const common = { where: { streamPrefix: prefix } }
+    const older = Subscription.make(name, { ...common, events: Sent, handle: handle("old") })
+    const newer = Subscription.make(name, { ...common, events: Both, handle: handle("new") })
+    yield* append(`${prefix}a`, upTo(3))
+    const scope = yield* Effect.scope
+    const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+    const old = yield* separable((driver) => ({
+      // It looks whether its code reads what the other one has read, and that takes its time.
+      progress: () => Effect.andThen(proceed.open, Effect.never),
+      advance: (request) => Effect.tap(driver.advance(request), committed.open)
+    }))
+    yield* Effect.provideService(buildWorker(older, options, scope), ProjectionStore.ProjectionStore, old.store)
+    yield* begun.await
+    old.separate(true)
+    yield* buildWorker(newer, options, scope)
+    yield* inbox.until(3)
+    old.separate(false)
+    yield* Effect.timeout(committed.await, "10 seconds")
+    equal([...inbox.got], ["new 1", "new 2", "new 3", "old 1"], "the handled events")
   }),
 
   test("interrupts the event in hand at once when it has lost its lease", function*() {
@@ -194,7 +230,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* append(`${prefix}a`, [1])
     const scope = yield* Effect.scope
     const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
-    const old = yield* separable
+    const old = yield* separable()
     const worker = buildWorker(mails("old"), { ...options, stopTimeout: "1 hour" }, scope)
     yield* Effect.provideService(worker, ProjectionStore.ProjectionStore, old.store)
     yield* begun.await

@@ -24,7 +24,15 @@ import * as Health from "../../src/operations/Health.ts"
 import * as Parking from "../../src/operations/Parking.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
-import { assertAudit, fixture, type Mail, partitionsOf, start, startIn } from "../consumer/RepartitionFixtures.ts"
+import {
+  assertAudit,
+  fixture,
+  type Mail,
+  partitionsOf,
+  start,
+  startIn,
+  untilPartitions
+} from "../consumer/RepartitionFixtures.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 
 const Billed = Schema.TaggedUnion({ Billed: { n: Schema.Int, customer: Schema.String } }).pipe(
@@ -189,6 +197,7 @@ const versions: ReadonlyArray<Case<Stores>> = [
       schedule: Schedule.spaced("5 millis")
     })
     includes(one?.detail ?? "", "it has parked keys", "why it is stuck")
+    includes((yield* Health.of([newer])).reasons.join(), "it has parked keys", "the health")
     yield* mails.append(stream)
     yield* mails.untilHandled(parked)
     mails.failing.clear()
@@ -262,7 +271,9 @@ const versions: ReadonlyArray<Case<Stores>> = [
     const stream = mails.streamIn([1, 0])
     yield* mails.append(stream)
     const from = { version: 1 } as const
-    yield* rejects(mails.subscription(1, { version: 2, from }), "has never run", "otherwise")
+    const second = mails.subscription(1, { version: 2, from })
+    yield* rejects(second, "has never run", "otherwise")
+    includes((yield* Health.of([second])).reasons.join(), `${mails.name}@1", but that has never run`, "the health")
     yield* Effect.scoped(Effect.andThen(
       start(mails.subscription(1, { version: 3, from: { ...from, otherwise: "now" } })),
       Effect.andThen(mails.append(stream), mails.until(() => mails.handled.length === 1))
@@ -271,8 +282,12 @@ const versions: ReadonlyArray<Case<Stores>> = [
     yield* start(mails.subscription(1, { version: 4, from: { ...from, otherwise: "start" } }))
     yield* mails.until(() => mails.handled.length === 3)
     equal(mails.versionsOf(stream), [2, 1, 2], "what is handled with `otherwise: start`")
+    const fifth = mails.subscription(1, { version: 5, from: { version: 3 } })
+    yield* Effect.scoped(Effect.andThen(start(fifth), untilPartitions(fifth, 1)))
+    const sixth = mails.subscription(1, { version: 6, from: { version: 3 } })
+    includes((yield* Health.of([sixth])).reasons.join(), "another version has continued", "the health of a third one")
     yield* Generations.discard(mails.subscription(1, { version: 3 }).id, { evenIfActive: true })
-    yield* rejects(mails.subscription(1, { version: 5, from: { version: 3 } }), "was discarded")
+    yield* rejects(mails.subscription(1, { version: 7, from: { version: 3 } }), "was discarded")
   })
 ]
 

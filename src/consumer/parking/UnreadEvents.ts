@@ -10,6 +10,7 @@ import * as EventCodec from "../../event/EventCodec.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { Failure } from "../BatchProcessor.ts"
 import type { Consumer } from "../Consumer.ts"
+import * as ConsumerDefinition from "../ConsumerDefinition.ts"
 import type { Parked } from "./ParkingDriver.ts"
 
 /**
@@ -36,11 +37,11 @@ export const isRetried = ({ isFreeing, request }: Parked): boolean => !isFreeing
  * @since 0.1.0
  * @category guards
  */
-export const isIgnored = ({ events, handles }: Consumer, event: EncodedEvent): boolean => {
-  if (Event.currentTypes(events, event.type).every((type) => handles.includes(type))) return false
-  const decoded = EventCodec.make(events).decode(event)
-  return Result.isSuccess(decoded) && decoded.success.length > 0
-    && !decoded.success.some(({ event }) => handles.includes(event._tag))
+export const isIgnored = (consumer: Consumer, event: EncodedEvent): boolean => {
+  const { events, handles, where: { tags = [] } } = consumer
+  if (tags.length === 0 && Event.currentTypes(events, event.type).every((type) => handles.includes(type))) return false
+  const [all, read] = [EventCodec.make(events).decode(event), ConsumerDefinition.decode(consumer, event)]
+  return Result.isSuccess(all) && Result.isSuccess(read) && all.success.length > 0 && read.success.length === 0
 }
 
 /**

@@ -45,7 +45,10 @@ type ClaimAgain = Effect.Effect<Claim, EventStoreError>
  * @category running
  */
 export const settleReads = Effect.fnUntraced(function*(
-  { events, owner, processor: { consumer }, settings: { lease }, store }: Claimant,
+  { events, onReleased, owner, processor: { consumer }, settings: { lease }, store }: Claimant & {
+    /** Runs when the worker has given back its partitions. */
+    readonly onReleased: Effect.Effect<void>
+  },
   claimed: Claim,
   claimAgain: ClaimAgain
 ): Effect.fn.Return<Claim, EventStoreError> {
@@ -53,7 +56,7 @@ export const settleReads = Effect.fnUntraced(function*(
   const { assigned, generation } = claimed
   const isChanged = yield* ReadsChange.settle(events[internals].driver, store, consumer, claimed).pipe(
     // It would keep partitions from workers that can process them.
-    Effect.tapError(() => Effect.ignore(store.release(generation, owner))),
+    Effect.tapError(() => Effect.ignore(Effect.andThen(store.release(generation, owner), onReleased))),
     // The next heartbeat must not be late.
     assigned.length === 0 ?
       identity :

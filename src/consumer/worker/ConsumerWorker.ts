@@ -240,9 +240,21 @@ const heartbeat = Effect.fnUntraced(function*(
     lease,
     ...mode
   })
+  // Before the leases count as renewed: what the worker does with its partitions comes later.
+  markLost(worker, (partition, { epoch, generation }) =>
+    generation !== claimed.generation
+    || !claimed.assigned.some((one) => one.partition === partition && one.epoch === epoch))
   worker.leasedUntil = sentAt + Duration.toMillis(lease)
   return claimed
 })
+
+/** From now on no handler of these partitions begins. */
+const markLost = (
+  { running }: Worker,
+  isLost: (partition: number, one: Pick<Running, "epoch" | "generation">) => boolean
+): void => {
+  for (const [partition, one] of running) if (isLost(partition, one)) one.isLost = true
+}
 
 const monotonicMillis = Effect.map(Clock.Clock, (clock) => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000)
 
@@ -301,7 +313,11 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   yield* worker.outages.succeeded("handOver")
   const first = yield* heartbeat(worker, { renewOnly })
   const claimAgain = heartbeat(worker)
-  const settled = renewOnly ? first : yield* ClaimSettlement.settleReads(worker, first, claimAgain)
+  const settled = renewOnly ? first : yield* ClaimSettlement.settleReads(
+    { ...worker, onReleased: Effect.sync(() => markLost(worker, () => true)) },
+    first,
+    claimAgain
+  )
   const claimed = settled.change === "repartition"
     ? yield* ClaimSettlement.repartition(worker, settled, claimAgain)
     : settled
@@ -322,11 +338,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   yield* dispatch(worker, { _tag: "Claimed", generation, lost: plan.lost })
   // The interruption is not awaited, because the user's code may take its time. The end of the fiber wakes the worker.
   for (const partition of plan.stop) {
-    const one = running.get(partition)
-    if (one === undefined) continue
-    const isLeased = (it: Assignment) => it.partition === partition && it.epoch === one.epoch
-    if (one.generation !== generation || !assigned.some(isLeased)) one.isLost = true
-    one.fiber.interruptUnsafe()
+    running.get(partition)?.fiber.interruptUnsafe()
   }
   for (const partition of plan.ended) running.delete(partition)
   for (const partition of plan.release) yield* store.release(generation, owner, partition)

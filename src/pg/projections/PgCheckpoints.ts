@@ -200,12 +200,12 @@ const deliveryState = (query: PgStatement, schema: string): CheckpointDriver["de
     checkpoint.former,
     coalesce((select json_agg(json_build_array(entry.key, entry.position::text)) from ${schema}.parking_log entry
       where entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
-        and entry.action = 'moved' and entry.at >= checkpoint.reset_at), '[]') as moved,
+        and entry.action = 'moved' and entry.id > checkpoint.logged_after), '[]') as moved,
     coalesce((select json_agg(json_build_array(parked.key, (parked.position + parked.freeing::integer)::text)) from ${schema}.parked
       where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition), '[]') as parked,
     coalesce((select json_agg(json_build_array(entry.key, entry.position::text)) from ${schema}.parking_log entry
       where entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
-        and entry.action = 'skipped' and (checkpoint.reset_at is null or entry.at > checkpoint.reset_at)), '[]') as skipped,
+        and entry.action = 'skipped' and entry.id > checkpoint.logged_after), '[]') as skipped,
     coalesce((select json_agg(json_build_array(segment.first::text, segment.events, segment.digest::text) order by segment.first)
       from ${schema}.delivery_log segment
       where segment.generation = checkpoint.generation and segment.partition = checkpoint.partition and $3), '[]') as segments

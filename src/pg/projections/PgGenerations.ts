@@ -63,7 +63,7 @@ type CutOver = Effect.Success<ReturnType<GenerationsDriver["cutOver"]>>
 
 /** A row with the checkpoint of a partition, or with a document. */
 type ViewRow =
-  | { readonly generation: string; readonly key: null; readonly position: bigint }
+  | { readonly generation: string; readonly key: null; readonly position: bigint; readonly reached: bigint }
   | DocumentRow & { readonly generation: string }
 
 /** The maximum number of rows of each kind that one transaction removes. */
@@ -81,9 +81,9 @@ export const make = (query: PgStatement, schema: string): GenerationsDriver => {
 
   // One statement, so that documents and checkpoints are of the same point in time.
   const views =
-    `select generation, null as key, partition, position, null as document, null::bigint as revision from ${schema}.checkpoints `
+    `select generation, null as key, partition, position, greatest(position, former_to) as reached, null as document, null::bigint as revision from ${schema}.checkpoints `
     + `where generation = any ($1::text[]) union all `
-    + `select generation, key, null, null, document::text, revision from ${schema}.documents `
+    + `select generation, key, null, null, null, document::text, revision from ${schema}.documents `
     + `where generation = any ($1::text[]) and key = any ($2::text[]) order by partition`
 
   return {
@@ -193,6 +193,10 @@ const viewOf = (rows: ReadonlyArray<ViewRow>, generation: string): GenerationVie
   const ofGeneration = rows.filter((row) => row.generation === generation)
   return {
     positions: ofGeneration.flatMap((row) => row.key === null ? [Position.make(row.position)] : []),
+    reached: ofGeneration.reduce(
+      (max, row) => row.key === null ? Position.max(max, Position.make(row.reached)) : max,
+      Position.start
+    ),
     documents: new Map(ofGeneration.flatMap((row) => row.key === null ? [] : [[row.key, documentOf(row)]]))
   }
 }

@@ -168,7 +168,7 @@ const reads = (
         `select distinct entry.position from ${schema}.parking_log entry
           join ${schema}.checkpoints checkpoint on checkpoint.generation = entry.generation and checkpoint.partition = entry.partition
           where entry.generation = $1 and entry.partition = $2 and entry.action = 'skipped' and entry.position = any ($4::bigint[])
-            and entry.key = $3 and (checkpoint.reset_at is null or entry.at > checkpoint.reset_at)`,
+            and entry.key = $3 and entry.id > checkpoint.logged_after`,
         [generation, partition, key, positions]
       ),
       (rows) => rows.map(({ position }) => Position.make(position))

@@ -5,8 +5,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
 import { parseJson } from "../../core/json/parseJson.ts"
 import * as LogPosition from "../../core/LogPosition.ts"
+import * as Position from "../../core/Position.ts"
 import * as DocumentPages from "../list/DocumentPages.ts"
 import type {
   DocumentPage,
@@ -29,10 +31,17 @@ export const make = (
     const { documents } = MemoryState.generationOf(state, generation)
     return keys.flatMap((key) => storedOf(documents.get(key)))
   }
-  const viewOf = (generation: string, keys: ReadonlyArray<string>): GenerationView => ({
-    positions: MemoryState.generationOf(state, generation).partitions.map(({ position }) => position),
-    documents: new Map(load(generation, keys).map((found) => [found.key, found]))
-  })
+  const viewOf = (generation: string, keys: ReadonlyArray<string>): GenerationView => {
+    const { partitions } = MemoryState.generationOf(state, generation)
+    return {
+      positions: partitions.map(({ position }) => position),
+      reached: partitions.reduce(
+        (max, { former = [], position }) => Position.max(max, Position.max(position, FormerPartitions.reached(former))),
+        Position.start
+      ),
+      documents: new Map(load(generation, keys).map((found) => [found.key, found]))
+    }
+  }
   return {
     load: (generation, keys) => Effect.sync(() => load(generation, keys)),
     // The memory event store runs one append at a time, transaction included.

@@ -5,6 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import type {
   FailedEvent,
   Parked,
@@ -98,7 +99,7 @@ const requests = (
       const { parked } = MemoryState.generationOf(state, generation)
       let changed = 0
       for (const { key, partition, position } of keys) {
-        const place = placeOf(partition, key)
+        const place = placeIn(parked, partition, key)
         const stored = parked.get(place)
         if (stored === undefined || stored.position !== position || stored.isFreeing) continue
         if (request === undefined && stored.request === undefined) continue
@@ -191,6 +192,13 @@ const eventOf = ({ eventId, position, stream, type, version }: Omit<FailedEvent,
 })
 
 const placeOf = (partition: number, key: string): string => `${partition}:${key}`
+
+/** Returns where a key is parked. It is in one partition, which may have changed since it was read; only an unknown key is in several. */
+const placeIn = (parked: MemoryState.GenerationState["parked"], partition: number, key: string): string => {
+  const place = placeOf(partition, key)
+  if (key === ConsumerKey.unknownKey || parked.has(place)) return place
+  return Array.from(parked).find(([, one]) => one.key === key)?.[0] ?? place
+}
 
 const parkedOf = (generation: string, partition: number, event: FailedEvent, at: DateTime.Utc): Parked => ({
   ...event,

@@ -80,8 +80,8 @@ const pause = Duration.millis(20)
  * **Details**
  *
  * A view reads documents and positions as of one point in time. Two documents are comparable when both generations have applied the same events
- * to them: when all partitions are at the same position; or when, in a later view, both generations have passed every position of the view
- * before, and the revisions of the documents are unchanged.
+ * to them: when all partitions are at the same position, and no document has a later event; or when, in a later view, both generations have passed
+ * every position that the view before had reached, and the revisions of the documents are unchanged.
  *
  * @since 0.1.0
  * @category reading
@@ -181,7 +181,7 @@ const viewAfter = Effect.fnUntraced(function*(
   before: Pair,
   keys: Keys
 ): Effect.fn.Return<Pair, RebuildRejected | EventStoreError> {
-  const wanted = before.flatMap(({ positions }) => positions).reduce(Position.max, Position.start)
+  const wanted = before.map(({ reached }) => reached).reduce(Position.max, Position.start)
   const deadline = (yield* Clock.currentTimeMillis) + timeout
   while (true) {
     const now = yield* store.views(generations, keys)
@@ -202,9 +202,13 @@ const viewAfter = Effect.fnUntraced(function*(
   }
 })
 
-/** Whether all partitions of both generations are at the same position, so that both have applied the same events. */
-const isEven = ([{ positions: a }, { positions: b }]: Pair): boolean =>
-  a.length > 0 && b.length > 0 && [...a, ...b].every((position) => position === a[0])
+/**
+ * Whether all partitions of both generations are at the same position, so that both have applied the same events. After the number of partitions has
+ * changed, a document may contain later events than those of its partition.
+ */
+const isEven = ([a, b]: Pair): boolean =>
+  a.positions.length > 0 && b.positions.length > 0
+  && [...a.positions, ...b.positions, a.reached, b.reached].every((position) => position === a.positions[0])
 
 /** Whether both generations have applied the same events to a document, as `now` has passed every position of `before`. */
 const isSettled = (before: Pair, now: Pair, key: string): boolean => {
@@ -213,9 +217,9 @@ const isSettled = (before: Pair, now: Pair, key: string): boolean => {
   const [a, b] = revisionsIn(now)
   if (!Equal.equals(revisionsIn(before), [a, b])) return false
   // A missing document may have existed between the views; the other generation must have passed those events too.
-  const [as, bs] = now.map(({ positions }) => positions)
-  return (a !== undefined || hasPassed(bs!, as!)) && (b !== undefined || hasPassed(as!, bs!))
+  const [active, rebuilt] = now
+  return (a !== undefined || hasPassed(rebuilt, active)) && (b !== undefined || hasPassed(active, rebuilt))
 }
 
-const hasPassed = (one: ReadonlyArray<Position.Position>, other: ReadonlyArray<Position.Position>): boolean =>
-  one.every((position) => other.every((passed) => position >= passed))
+const hasPassed = ({ positions }: GenerationView, { reached }: GenerationView): boolean =>
+  positions.every((position) => position >= reached)

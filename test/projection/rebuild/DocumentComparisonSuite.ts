@@ -20,8 +20,9 @@ import { counters, driver, plant, quick, reasonOf, until } from "./RebuildFixtur
 const storeOf = (seen: ReadonlyArray<readonly [View, View]>) =>
   Effect.map(driver, (store): ProjectionStoreDriver => {
     let turn = 0
-    const viewOf = ({ at, revision }: View) => ({
+    const viewOf = ({ at, reached = Math.max(...at), revision }: View) => ({
       positions: at.map((position) => Position.make(BigInt(position))),
+      reached: Position.make(BigInt(reached)),
       documents: new Map(revision === 0 ? [] : [["k", { key: "k", document: revision, revision: BigInt(revision) }]])
     })
     return {
@@ -39,6 +40,8 @@ const storeOf = (seen: ReadonlyArray<readonly [View, View]>) =>
 
 interface View {
   readonly at: ReadonlyArray<number>
+  /** What former partitions have reached, if one is ahead. */
+  readonly reached?: number
   readonly revision: number
 }
 
@@ -97,6 +100,11 @@ export const comparisons: ReadonlyArray<Case<Stores>> = [
       yield* status([[wide(9, 5, 1), wide(5, 9, 2)], [wide(9, 9, 1), wide(9, 9, 1)]]),
       [],
       "two partitions, each ahead on another side"
+    )
+    equal(
+      yield* status([[{ at: [5], reached: 9, revision: 2 }, view(5, 1)], [view(9, 2), view(9, 2)]]),
+      [],
+      "one whose former partitions were ahead"
     )
   }),
 
