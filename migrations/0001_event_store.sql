@@ -368,13 +368,6 @@ begin
   return case when cardinality(p_limits) = 1 then previous end;
 end $$;
 
--- Waits for the appends of these types of events that are in flight, and keeps others from beginning until the transaction ends.
-create function evsrc.lock_types(p_types text[]) returns void language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform evsrc.lock_condition_keys('{}', '{}', array[row(p_types, '{}'::text[])::evsrc.query_item]);
-end $$;
 
 -- Returns the last position that the sequence has assigned. For a role that may not read the sequence PostgreSQL returns null,
 -- which would silently disable the locks and bounds computed from it; this function raises an error instead.
@@ -437,6 +430,43 @@ begin
     end if;
   end loop;
   return true;
+end $$;
+
+-- Waits for appends in flight, and keeps others from beginning until the transaction ends: those of events of these types, and those that run an
+-- inline projection. The locks are in the order in which an append takes them.
+--   p_wait  for how many milliseconds to wait for each lock; null: as long as the transaction waits for any
+create function evsrc.lock_types(p_types text[], p_projection text default null, p_wait integer default null)
+returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  previous constant text := current_setting('lock_timeout');
+begin
+  if p_wait is not null then
+    perform set_config('lock_timeout', least(p_wait, nullif(setting.setting::integer, 0))::text, true)
+      from pg_settings setting where setting.name = 'lock_timeout';
+  end if;
+  perform evsrc.lock_condition_keys('{}', '{}', array[row(p_types, '{}'::text[])::evsrc.query_item]);
+  if p_projection is not null then
+    perform evsrc.lock_documents(array['x' || p_projection], true);
+  end if;
+  perform set_config('lock_timeout', previous, true);
+end $$;
+
+-- Returns the last assigned position, and the transactions of other sessions that may have appended an event of these types at or below it and have
+-- not ended. When they have ended, no further event of these types can appear there. An append locks its types before it draws positions.
+create function evsrc.in_flight_appends_of(p_types text[], out last_position bigint, out in_flight text[]) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform evsrc.require_read_committed();
+  last_position := evsrc.last_assigned_position();
+  in_flight := array(
+    select distinct held.virtualtransaction
+      from pg_locks held join unnest(p_types) as type on held.objid = (hashtext('y' || type)::bigint & 4294967295)::oid
+      where held.locktype = 'advisory' and held.granted and held.objsubid = 2 and held.classid = 'evsrc.event_tags'::regclass::oid
+        and held.database = (select oid from pg_database where datname = current_database()) and held.pid is distinct from pg_backend_pid()
+  );
 end $$;
 
 -- Records a gap for each inline projection that reads one of these events and was not run on it, also if it has gaps already: they may be

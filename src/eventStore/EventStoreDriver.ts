@@ -43,7 +43,7 @@ export interface AppendCondition {
 }
 
 /**
- * Documents of an inline projection that an append changes.
+ * Documents of an inline projection that an append changes. The append locks the projection itself too, also without keys.
  *
  * @since 0.1.0
  * @category models
@@ -52,6 +52,21 @@ export interface TouchedDocuments {
   readonly projection: string
   /** Their keys. Undefined if the keys depend on the place in the log: then the append may change any document of the projection. */
   readonly keys?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * Which appends are kept out.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KeptOut {
+  /** Those of events of these types. */
+  readonly types: ReadonlyArray<string>
+  /** Those that run this inline projection, whatever the types of their events. A program of another release may read others. */
+  readonly projection?: string | undefined
+  /** How long to wait for those in flight: `lockTimeout`, or with `"long"` as long as maintenance may take (`maintenanceTimeout`). */
+  readonly patience?: "long" | undefined
 }
 
 /**
@@ -470,13 +485,23 @@ export interface EventStoreDriver {
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>
 
   /**
-   * Runs an effect while no append of events of these types is in flight or can begin: it sees all of them, and later ones see what it wrote. Other
-   * stores on the same client take part in its transaction. Appends of these types wait until it ends.
+   * Runs an effect while none of these appends is in flight or can begin: it sees all of them, and later ones see what it wrote. Other stores on the
+   * same client take part in its transaction. These appends wait until it ends, and for a short time when it has to try again because one is in flight.
    */
   readonly withoutAppends: <A, E, R>(
-    types: ReadonlyArray<string>,
+    keptOut: KeptOut,
     effect: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | EventStoreError, R>
+
+  /**
+   * Returns a position at or below which no further event of these types can appear, whatever appends of other types are in flight. It waits for those of
+   * these types that are in flight when it is called, as long as maintenance may take. No append waits for it.
+   */
+  readonly highWaterMarkOf: (of: {
+    readonly types: ReadonlyArray<string>
+    /** The inline projection that is made from them, for the error. */
+    readonly projection: string
+  }) => Effect.Effect<Position, EventStoreError>
 
   /** Reads one page of a stream. */
   readonly readStream: (page: StreamPage) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>

@@ -136,7 +136,7 @@ const mark = Effect.fnUntraced(function*(
   const registered = yield* log.inlineProjections.find(generation)
   if (registered === undefined) return yield* discardOne
   return yield* store.transaction(log.withoutAppends(
-    registered.reads.types,
+    { types: registered.reads.types, projection: generation },
     Effect.tap(
       discardOne,
       (outcome) => outcome === "discarded" ? log.inlineProjections.discard(generation) : Effect.void

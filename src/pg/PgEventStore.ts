@@ -20,6 +20,7 @@ import * as LockTimeoutError from "./append/LockTimeoutError.ts"
 import * as LockWaits from "./append/LockWaits.ts"
 import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
+import * as PgWithoutAppends from "./append/PgWithoutAppends.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
 import * as PgConnections from "./PgConnections.ts"
 import * as PgDeadlines from "./PgDeadlines.ts"
@@ -93,18 +94,7 @@ export const makeDriver = Effect.fnUntraced(
             ? Effect.flatMap(appendInBatch(request), (row) => statements.resolve(request, row))
             : appendAlone(request)
         ),
-      withoutAppends: (types, effect) =>
-        PgStatement.transactional(
-          connections,
-          Effect.andThen(
-            Effect.catchIf(
-              query(`select ${quoted}.lock_types($1::text[])`, [types]),
-              ({ reason }) => "cause" in reason && LockWaits.isLockTimeout(reason.cause),
-              () => Effect.flatMap(lockTimeoutErrors.ofTypes(types), Effect.fail)
-            ),
-            effect
-          )
-        ),
+      ...PgWithoutAppends.make(connections, quoted, lockTimeoutErrors),
       streamStatus: streams.status,
       archive: streams.archive,
       closedStreams: streams.closed,

@@ -47,13 +47,22 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
 ): Effect.fn.Return<boolean, EventStoreError> {
   const { documents, log: { inlineProjections } } = stores
   const find = inlineProjections.find(projection.id)
-  const found = yield* find
-  yield* InlineRegistration.setRequired(stores, found, appendsWithout)
-  if (InlineCompleteness.isComplete(projection, found)) return false
+  const findChecked = Effect.gen(function*() {
+    const found = yield* find
+    if (found !== undefined) {
+      yield* InlineRegistration.requireSameKind(
+        projection,
+        InlineReads.ofRegistered(found),
+        ConsumerReads.of(projection)
+      )
+    }
+    yield* InlineRegistration.setRequired(stores, found, appendsWithout)
+    return found
+  })
+  if (InlineCompleteness.isComplete(projection, yield* findChecked)) return false
   const makeOnce = Effect.gen(function*() {
     // Another process may have done it while this one waited.
-    const current = yield* find
-    yield* InlineRegistration.setRequired(stores, current, appendsWithout)
+    const current = yield* findChecked
     if (InlineCompleteness.isComplete(projection, current)) return false
     if (current !== undefined && !(yield* mayReplace(stores, projection, current, evenIf))) return false
     yield* make(stores, projection, appendsWithout, current)
@@ -98,7 +107,6 @@ const mayReplace = Effect.fnUntraced(function*(
   evenIf: CompleteOptions["evenIf"]
 ): Effect.fn.Return<boolean, EventStoreError> {
   const [reads, stored] = [ConsumerReads.of(projection), InlineReads.ofRegistered(registered)]
-  yield* InlineRegistration.requireSameKind(projection, stored, reads)
   const left = evenIf === undefined ? yield* InlineReads.findBeyond(log, stored, reads) : undefined
   if (left === undefined) return true
   yield* Effect.logError(
@@ -121,16 +129,16 @@ const make = Effect.fnUntraced(function*(
   const isDirect = current === undefined && log.schema !== undefined
   const made = isDirect ? projection.id : asideOf(projection.id)
   yield* removeAll(stores, made)
-  const reached = yield* foldUpToHead(stores, projection, made)
+  const reached = yield* foldCommitted(stores, projection, made)
   // Appends of types that the projection does not read any more may be recording a gap.
   const types = Array.from(new Set([...projection.reads, ...(current?.reads.types ?? [])]))
   const { pageSize } = yield* Limits
   yield* log.withoutAppends(
-    types,
+    { types, projection: projection.id, patience: "long" },
     log.inlineProjections.closeGaps(
       projection.id,
       Effect.gen(function*() {
-        yield* foldRest(stores, projection, made, reached)
+        yield* foldVisible(stores, projection, made, { after: reached })
         yield* InlineRegistration.requireNoCheckpoints(documents, projection)
         if (!isDirect) yield* documents.replaceDocuments(projection.id, made, pageSize)
         yield* log.inlineProjections.register(
@@ -189,6 +197,32 @@ export const removeRetired = Effect.fnUntraced(function*(
   }
 })
 
+/** The maximum number of times that the events are folded which others have appended in the meantime. */
+const maxRounds = 10
+
+/** So few events are folded while appends wait. */
+const fewEvents = 100
+
+/**
+ * Folds the committed events, and returns the position up to which it did. It keeps no append out: only what
+ * others commit while it folds the last events is left.
+ */
+const foldCommitted = Effect.fnUntraced(function*(
+  stores: InlineRegistration.Stores,
+  projection: Projection.Any,
+  aside: string
+): Effect.fn.Return<Position.Position, EventStoreError> {
+  let after = yield* foldUpToHead(stores, projection, aside)
+  for (let rounds = 0; rounds < maxRounds && projection.reads.length > 0; rounds++) {
+    // The high-water mark of the log may be far below while an append of another type is in flight.
+    const upTo = yield* stores.log.highWaterMarkOf({ types: projection.reads, projection: projection.id })
+    const { count } = yield* foldVisible(stores, projection, aside, { after, upTo })
+    after = Position.max(after, upTo)
+    if (count <= fewEvents) break
+  }
+  return after
+})
+
 /** Folds the events up to the high-water mark, and returns it. */
 const foldUpToHead = Effect.fnUntraced(function*(
   stores: InlineRegistration.Stores,
@@ -206,24 +240,32 @@ const foldUpToHead = Effect.fnUntraced(function*(
   return after
 })
 
-/** Folds all visible events after a position, while no append of their types is in flight. */
-const foldRest = Effect.fnUntraced(function*(
+/**
+ * Folds the visible events after a position, also above the high-water mark, and returns their number. No further event of their types may appear at or
+ * below `upTo`; without it, none at all meanwhile.
+ */
+const foldVisible = Effect.fnUntraced(function*(
   stores: InlineRegistration.Stores,
   projection: Projection.Any,
   aside: string,
-  from: Position.Position
-): Effect.fn.Return<void, EventStoreError> {
+  range: { readonly after: Position.Position; readonly upTo?: Position.Position }
+): Effect.fn.Return<{ readonly count: number }, EventStoreError> {
   const { pageSize: limit } = yield* Limits
   const follows = EventFilter.matcher({ types: projection.reads, ...projection.where })
   const query = EventQuery.ofStoredTypes([{ types: projection.reads, tags: projection.where.tags }])
-  let after = from
-  while (projection.reads.length > 0) {
+  const isWithin = ({ position }: EncodedEvent) => range.upTo === undefined || position <= range.upTo
+  let { after } = range
+  let count = 0
+  while (projection.reads.length > 0 && (range.upTo === undefined || after < range.upTo)) {
     // Not readAll: the high-water mark may be below an event of these types while an append of another type is in flight.
     const { events, head, reached } = yield* stores.log.readByQuery({ query, after, limit })
-    yield* foldPage(stores, projection, aside, events.filter(follows))
-    if (events.length < limit && reached.position >= head) return
+    const selected = events.filter((event) => follows(event) && isWithin(event))
+    yield* foldPage(stores, projection, aside, selected)
+    count += selected.length
+    if (events.length < limit && reached.position >= head) break
     after = reached.position
   }
+  return { count }
 })
 
 const foldPage = Effect.fnUntraced(function*(

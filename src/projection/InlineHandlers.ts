@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import type { EventStoreError } from "../core/errors.ts"
-import type * as Position from "../core/Position.ts"
+import * as Position from "../core/Position.ts"
 import * as InlineCompleteness from "./InlineCompleteness.ts"
 import * as InlineReads from "./InlineReads.ts"
 import * as InlineRegistration from "./InlineRegistration.ts"
@@ -34,7 +34,7 @@ export const register = Effect.fnUntraced(function*(
   const { inlineProjections } = log
   const { id } = projection
   const reads = ConsumerReads.of(projection)
-  const register = Effect.gen(function*() {
+  const register = Effect.fnUntraced(function*(isPassed: IsPassed) {
     const found = yield* inlineProjections.find(id)
     if (found === undefined) {
       yield* InlineRegistration.requireNoCheckpoints(documents, projection)
@@ -44,26 +44,66 @@ export const register = Effect.fnUntraced(function*(
     }
     const stored = InlineReads.ofRegistered(found)
     yield* InlineRegistration.requireSameKind(projection, stored, reads)
-    yield* InlineRegistration.setRequired(stores, found, appendsWithout)
-    if (ConsumerReads.isWithin(reads, stored)) return
-    const passed = projection.earlierEvents === "pass" ? undefined : yield* InlineReads.findBeyond(log, reads, stored)
-    if (passed !== undefined) {
-      return yield* InlineRegistration.rejected(
-        `Inline projection "${id}" reads events that programs with its earlier definition did not handle, ${
-          InlineReads.describe(passed)
-        }; raise its version, or correct its tables and call Projector.closeInlineGap, or continue without these events by `
-          + "`earlierEvents: \"pass\"`"
+    if (!ConsumerReads.isWithin(reads, stored)) {
+      const passed = yield* isPassed(stored)
+      if (passed !== undefined) {
+        return yield* InlineRegistration.rejected(
+          `Inline projection "${id}" reads events that programs with its earlier definition did not handle, ${
+            InlineReads.describe(passed)
+          }; raise its version, or correct its tables and call Projector.closeInlineGap, or continue without these events by `
+            + "`earlierEvents: \"pass\"`"
+        )
+      }
+      yield* inlineProjections.register(
+        InlineReads.registrationOf(projection, together(stored, reads), found.isRequired)
       )
     }
-    yield* inlineProjections.register(InlineReads.registrationOf(projection, together(stored, reads), found.isRequired))
+    yield* InlineRegistration.setRequired(stores, found, appendsWithout)
   })
   const found = yield* inlineProjections.find(id)
   if (InlineCompleteness.isComplete(projection, found)) {
     yield* InlineRegistration.setRequired(stores, found, appendsWithout)
   } else {
-    yield* InlineRegistration.inTurn({ documents, log }, id, log.withoutAppends(projection.reads, register))
+    yield* InlineRegistration.inTurn(
+      stores,
+      id,
+      Effect.flatMap(
+        searchPassed(stores, projection, Position.start),
+        (isPassed) => log.withoutAppends({ types: projection.reads, projection: id }, register(isPassed))
+      )
+    )
   }
   if (found?.missedFrom !== undefined) yield* logGap(id, found.missedFrom)
+})
+
+/** Returns an event that a definition reads and programs with the registered one did not handle. */
+type IsPassed = (
+  registered: ConsumerReads.ConsumerReads
+) => ReturnType<typeof InlineReads.findBeyond>
+
+/**
+ * Looks for such an event after a position, while others append. What it returns looks only at later events, so that appends wait for a short time, unless
+ * the registration has changed meanwhile.
+ */
+const searchPassed = Effect.fnUntraced(function*(
+  { log }: InlineRegistration.Stores,
+  projection: Projection.AnyHandler,
+  from: Position.Position
+): Effect.fn.Return<IsPassed, EventStoreError> {
+  if (projection.earlierEvents === "pass") return () => Effect.undefined
+  const reads = ConsumerReads.of(projection)
+  const found = yield* log.inlineProjections.find(projection.id)
+  const before = found === undefined ? undefined : InlineReads.ofRegistered(found)
+  if (before === undefined || before.keeps !== reads.keeps || ConsumerReads.isWithin(reads, before)) {
+    return (registered) => InlineReads.findBeyond(log, reads, registered, from)
+  }
+  const search = yield* InlineReads.searchBeyond(log, projection.id, reads, before, from)
+  return (registered) =>
+    !InlineReads.isSame(registered, before)
+      ? InlineReads.findBeyond(log, reads, registered, from)
+      : search.found === undefined
+      ? InlineReads.findBeyond(log, reads, registered, search.reached)
+      : Effect.succeed(search.found)
 })
 
 /**
@@ -78,18 +118,17 @@ export const closeGap = Effect.fnUntraced(function*(
   projection: Projection.AnyHandler,
   correctedUpTo: Position.Position
 ): Effect.fn.Return<Option.Option<Position.Position>, EventStoreError> {
+  const stores = { documents, log }
   const { inlineProjections } = log
-  const { earlierEvents, id } = projection
+  const { id } = projection
   const find = inlineProjections.find(id)
   const reads = ConsumerReads.of(projection)
-  const close = Effect.gen(function*() {
+  const close = Effect.fnUntraced(function*(isPassed: IsPassed) {
     const found = yield* find
     if (found === undefined) return Option.none()
     const stored = InlineReads.ofRegistered(found)
     yield* InlineRegistration.requireSameKind(projection, stored, reads)
-    const later = earlierEvents === "pass"
-      ? undefined
-      : yield* InlineReads.findBeyond(log, reads, stored, correctedUpTo)
+    const later = yield* isPassed(stored)
     if (later !== undefined) {
       return yield* InlineRegistration.rejected(
         `Inline projection "${id}" reads events after position ${correctedUpTo} that programs with its earlier definition did not handle, ${
@@ -101,15 +140,16 @@ export const closeGap = Effect.fnUntraced(function*(
     yield* inlineProjections.closeGaps(id, inlineProjections.register(registration), correctedUpTo)
     return Option.filter(Option.fromUndefinedOr(found.missedFrom), (position) => position <= correctedUpTo)
   })
-  const closed = yield* documents.transaction(inlineProjections.exclusively(
+  return yield* InlineRegistration.inTurn(
+    stores,
     id,
-    true,
-    Effect.flatMap(
-      find,
-      (found) => log.withoutAppends([...new Set([...reads.types, ...found?.reads.types ?? []])], close)
-    )
-  ))
-  return Option.flatten(closed)
+    Effect.gen(function*() {
+      const found = yield* find
+      const isPassed = yield* searchPassed(stores, projection, correctedUpTo)
+      const types = [...new Set([...reads.types, ...found?.reads.types ?? []])]
+      return yield* log.withoutAppends({ types, projection: id }, close(isPassed))
+    })
+  )
 })
 
 /** Returns what two definitions with one filter read; otherwise what the second reads. */

@@ -177,7 +177,7 @@ type Inline =
     readonly touchedBy: (
       stream: AppendRequest["stream"],
       events: ReadonlyArray<NewEvent>
-    ) => TouchedDocumentsOf | undefined
+    ) => TouchedDocumentsOf
   }
   & (
     | { readonly projection: Projection.Any; readonly handle: undefined }
@@ -185,7 +185,7 @@ type Inline =
   )
 
 /** A projection that an append runs, with the documents that the append has locked for it. */
-type Touched = Inline & { readonly locked: TouchedDocumentsOf | undefined }
+type Touched = Inline & { readonly locked: TouchedDocumentsOf }
 
 type InTransaction = NonNullable<AppendRequest["inTransaction"]>
 
@@ -219,7 +219,7 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
     inTransaction,
     touchedDocuments: TouchedDocuments.merge([
       ...request.touchedDocuments ?? [],
-      ...touched.flatMap(({ locked }) => locked ?? [])
+      ...touched.map(({ locked }) => locked)
     ]),
     inlineProjections: followers.map((ofEvent, index) => [
       ...(outerProjections?.[index] ?? []),
@@ -360,7 +360,7 @@ export const retireInline = Effect.fn("Projector.retireInline")(function*(
   if (registered === undefined) return false
   // An append that runs the projection has ended, or finds it retired.
   const isKnown = yield* documents.transaction(
-    log.withoutAppends(registered.reads.types, log.inlineProjections.unregister(projection))
+    log.withoutAppends({ types: registered.reads.types, projection }, log.inlineProjections.unregister(projection))
   )
   if (isKnown) yield* InlineDocuments.removeRetired({ log, documents }, projection)
   return isKnown

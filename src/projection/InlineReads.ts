@@ -120,6 +120,33 @@ export const findBeyond = Effect.fnUntraced(function*(
 })
 
 /**
+ * Does the same before its caller keeps out appends, which may take long. Returns the position from which the caller then has to look again.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const searchBeyond = Effect.fnUntraced(function*(
+  log: Pick<EventStoreDriver, "highWaterMarkOf" | "readByQuery">,
+  projection: string,
+  reads: ConsumerReads.ConsumerReads,
+  other: ConsumerReads.ConsumerReads,
+  from: Position.Position = Position.start
+): Effect.fn.Return<
+  { readonly found: Effect.Success<ReturnType<typeof findBeyond>>; readonly reached: Position.Position },
+  EventStoreError
+> {
+  let reached = from
+  // The second time it reads only what was appended during the first.
+  for (let times = 0; times < 2; times++) {
+    const upTo = yield* log.highWaterMarkOf({ types: reads.types, projection })
+    const found = yield* findBeyond(log, reads, other, reached)
+    if (found !== undefined) return { found, reached }
+    reached = Position.max(reached, upTo)
+  }
+  return { found: undefined, reached }
+})
+
+/**
  * Describes what `findBeyond` has found.
  *
  * @since 0.1.0

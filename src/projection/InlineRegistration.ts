@@ -36,7 +36,8 @@ export interface Stores {
 export type AppendsWithout = "gap" | "reject" | undefined
 
 /**
- * Sets what happens to an append that leaves out a registered projection, whether or not its documents are complete.
+ * Sets what happens to an append that leaves out a registered projection, whether or not its documents are complete. The definition must have passed
+ * `requireSameKind`: a program that fails to start changes nothing for others.
  *
  * @since 0.1.0
  * @category combinators

@@ -19,8 +19,8 @@ import type * as Projection from "./Projection.ts"
 import { validateKey } from "./ProjectionDefinition.ts"
 
 /**
- * Returns the documents of a projection that new events will change; `undefined` if there are none. An inline projection with handlers has none:
- * what it locks are the tags by which it is divided.
+ * Returns the documents of a projection that new events will change. An inline projection with handlers has none: what it locks are the tags by which it is
+ * divided. Without keys, the append locks the projection all the same: while it is in flight, no program retires it or makes its documents.
  *
  * @since 0.1.0
  * @category accessors
@@ -29,7 +29,7 @@ export const of = (
   projection: Projection.Any | Projection.AnyHandler,
   stream: AppendRequest["stream"],
   events: ReadonlyArray<NewEvent>
-): TouchedDocuments | undefined => {
+): TouchedDocuments => {
   const keys = new Set<string>()
   for (const event of events) {
     const unplaced = toEncodedEvent(event, { ...nowhere, stream })
@@ -42,7 +42,7 @@ export const of = (
     if (found === undefined) return { projection: projection.id }
     for (const key of found) keys.add(key)
   }
-  return keys.size === 0 ? undefined : { projection: projection.id, keys: Array.from(keys) }
+  return { projection: projection.id, keys: Array.from(keys) }
 }
 
 /**
@@ -70,12 +70,13 @@ export const merge = (touched: ReadonlyArray<TouchedDocuments>): ReadonlyArray<T
  */
 export const validate = (
   projection: Projection.Any,
-  touched: TouchedDocuments | undefined,
+  touched: TouchedDocuments,
   keys: ReadonlyArray<string>,
   event: EncodedEvent
 ): EventStoreError | undefined => {
-  if (touched !== undefined && touched.keys === undefined) return undefined
-  const other = keys.find((key) => touched?.keys?.includes(key) !== true)
+  const locked = touched.keys
+  if (locked === undefined) return undefined
+  const other = keys.find((key) => !locked.includes(key))
   return other === undefined ? undefined : HandlerError.failed(
     projection,
     event,

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Logger, Option, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { EventStore, Projection, ProjectionStore, Projector } from "evsrc"
+import { EventStore, Generations, Position, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 
@@ -42,33 +42,92 @@ const open = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>
   return { commit: Effect.andThen(Deferred.succeed(ended, undefined), Fiber.join(fiber)) }
 })
 
+/** Waits until a session waits for a lock. */
+const isWaiting = Effect.flatMap(
+  SqlClient,
+  (sql) =>
+    sql`select 1 from pg_stat_activity where wait_event_type = 'Lock'`.pipe(
+      Effect.repeat({ until: (rows) => rows.length > 0 }),
+      Effect.timeout("30 seconds")
+    )
+)
+
 const stores = () =>
   Layer.mergeAll(PgEventStore.layer, PgProjectionStore.layer).pipe(Layer.provideMerge(layerPostgres({ poolSize: 8 })))
 
 describe("Gaps of inline projections on PostgreSQL", () => {
-  it.live("an append in flight makes a gap also if another gap is closed meanwhile", () =>
-    Effect.gen(function*() {
-      const program = yield* start(old)
-      yield* start(current)
-      yield* Effect.provide(filled("a", 1), program)
-      const { position } = yield* Effect.provide(drained("b", 10), program)
-      assert.strictEqual((yield* registered).missedFrom, position)
-      const other = yield* open(Effect.provide(drained("c", 100), program))
-      assert.isTrue(yield* Projector.repairInline(current))
-      assert.strictEqual((yield* registered).missedFrom, undefined)
-      const later = yield* other.commit
-      assert.strictEqual((yield* registered).missedFrom, later.position)
-      assert.include((yield* Effect.flip(ProjectionStore.get(current, "c"))).message, `${later.position}`)
-      assert.isTrue(yield* Projector.repairInline(current))
-      const documents = yield* Effect.forEach(["a", "b", "c"], (tank) => ProjectionStore.get(current, tank))
-      assert.deepStrictEqual(documents.map(Option.getOrUndefined), [1, undefined, undefined])
-    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
+  it.live(
+    "a repair waits for an append in flight of a type that only an older program reads",
+    () =>
+      Effect.gen(function*() {
+        const program = yield* start(old)
+        yield* start(current)
+        yield* Effect.provide(filled("a", 1), program)
+        const { position } = yield* Effect.provide(drained("b", 10), program)
+        assert.strictEqual((yield* registered).missedFrom, position)
+        const other = yield* open(Effect.provide(drained("c", 100), program))
+        const repairing = yield* Effect.forkChild(Projector.repairInline(current))
+        yield* isWaiting
+        yield* other.commit
+        assert.isTrue(yield* Fiber.join(repairing))
+        assert.strictEqual((yield* registered).missedFrom, undefined)
+        const documents = yield* Effect.forEach(["a", "b", "c"], (tank) => ProjectionStore.get(current, tank))
+        assert.deepStrictEqual(documents.map(Option.getOrUndefined), [1, undefined, undefined])
+      }).pipe(Effect.provide(Layer.fresh(stores()))),
+    60_000
+  )
+
+  for (
+    const [what, end] of Object.entries({
+      retiring: Projector.retireInline(old.id),
+      discarding: Generations.discard(old.id, { evenIfActive: true })
+    })
+  ) {
+    it.live(
+      `${what} waits for an append in flight of a type that only an older program reads`,
+      () =>
+        Effect.gen(function*() {
+          const program = yield* start(old)
+          yield* Effect.provide(filled("a", 1), program)
+          yield* start(current)
+          const other = yield* open(Effect.provide(drained("b", 10), program))
+          const ending = yield* Effect.forkChild(end)
+          yield* isWaiting
+          yield* other.commit
+          yield* Fiber.join(ending)
+          const sql = yield* SqlClient
+          assert.deepStrictEqual(yield* sql`select key from evsrc.documents`, [])
+        }).pipe(Effect.provide(Layer.fresh(stores()))),
+      60_000
+    )
+  }
+
+  it.live(
+    "retiring waits for an append in flight that handles a type which the registered handlers ignore",
+    () =>
+      Effect.gen(function*() {
+        const handlers = (drains: boolean) =>
+          Projection.handler("levels", {
+            events: Change,
+            lifecycle: "inline",
+            handle: { Filled: () => Effect.void, Drained: drains ? () => Effect.void : Projection.ignore }
+          })
+        const [older, newer] = [handlers(true), handlers(false)]
+        const program = yield* Layer.build(Layer.fresh(Projector.layerInline([older])))
+        yield* Projector.closeInlineGap(newer, { correctedUpTo: Position.start })
+        const other = yield* open(Effect.provide(drained("b", 10), program))
+        const ending = yield* Effect.forkChild(Projector.retireInline(newer.id))
+        yield* isWaiting
+        yield* other.commit
+        assert.isTrue(yield* Fiber.join(ending))
+      }).pipe(Effect.provide(Layer.fresh(stores()))),
+    60_000
+  )
 
   it.live(
     "closing the gap of handlers waits for appends in flight, and leaves their gaps",
     () =>
       Effect.gen(function*() {
-        const sql = yield* SqlClient
         const handler = Projection.handler("levels", {
           events: Change,
           lifecycle: "inline",
@@ -80,10 +139,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
         const correctedUpTo = yield* EventStore.head
         assert.strictEqual(correctedUpTo, position)
         const closing = yield* Effect.forkChild(Projector.closeInlineGap(handler, { correctedUpTo }))
-        yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock'`.pipe(
-          Effect.repeat({ until: (rows) => rows.length > 0 }),
-          Effect.timeout("30 seconds")
-        )
+        yield* isWaiting
         const later = yield* other.commit
         assert.deepStrictEqual(yield* Fiber.join(closing), Option.some(position))
         assert.strictEqual((yield* registered).missedFrom, later.position)
@@ -97,11 +153,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
       yield* Effect.provide(Effect.andThen(filled("a", 5), drained("a", 2)), running)
       const other = yield* open(Projector.repairInline(old))
       const starting = yield* Effect.forkChild(start(current, { appendsWithout: "reject" }))
-      const sql = yield* SqlClient
-      yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock'`.pipe(
-        Effect.repeat({ until: (rows) => rows.length > 0 }),
-        Effect.timeout("30 seconds")
-      )
+      yield* isWaiting
       yield* other.commit
       yield* Fiber.join(starting)
       const { isRequired, reads } = yield* registered

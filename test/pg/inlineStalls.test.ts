@@ -14,8 +14,14 @@ const counts = Projection.make("counts", {
   document: Schema.Struct({ n: Schema.Int, count: Schema.Int }),
   key: ({ n }) => `k${n}`,
   index: ["n"],
-  evolve: { Counted: (document, { n }) => ({ n, count: (document?.count ?? 0) + 1 }) }
+  evolve: {
+    Counted: (document, { n }) => {
+      evolved++
+      return { n, count: (document?.count ?? 0) + 1 }
+    }
+  }
 })
+let evolved = 0
 
 const start = Layer.build(Projector.layerInline([counts], { repairInterval: "1 hour" }))
 
@@ -180,7 +186,7 @@ describe("Inline projections on PostgreSQL", () => {
     ), 60_000)
 
   it.live(
-    "name the session whose append keeps their types locked for longer than lockTimeout",
+    "name the session whose append keeps their types locked for longer than maintenanceTimeout",
     () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient
@@ -190,8 +196,58 @@ describe("Inline projections on PostgreSQL", () => {
             outside(Effect.scoped(start))
           )
         ))
-        assert.match(error.message, /waited 300ms \(lockTimeout\) for a lock on a type .*, held by the session \d+ \(/)
+        assert.match(
+          error.message,
+          /"counts@1" waited 300ms \(maintenanceTimeout\) for a lock on a type .*, held by the session \d+ \(/
+        )
+      }).pipe(Effect.provide(Layer.fresh(stores({ maintenanceTimeout: "300 millis" })))),
+    60_000
+  )
+
+  it.live(
+    "fold each event once, and keep no append out, while an append of their type stays open",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        yield* append(30)
+        evolved = 0
+        const starting = yield* sql.withTransaction(Effect.andThen(
+          appendWithoutIt(1),
+          outside(Effect.gen(function*() {
+            const starting = yield* Effect.forkDetach(Effect.scoped(start))
+            for (let stream = 0; stream < 10; stream++) {
+              yield* EventStore.append(Counted, `D-${stream}`, [{ _tag: "Counted", n: 1 }])
+              yield* Effect.sleep("50 millis")
+            }
+            assert.isUndefined(starting.pollUnsafe())
+            return starting
+          }))
+        ))
+        yield* Fiber.join(starting)
+        assert.strictEqual(evolved, 41)
+        assert.strictEqual((yield* stored).find(({ key }) => key === "k1")?.count, 12)
       }).pipe(Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" })))),
     60_000
   )
+
+  it.live("keep no append out while they fold what is above an append of another type", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* slowWrites
+      const starting = yield* sql.withTransaction(Effect.andThen(
+        sql`select outcome from evsrc.append_one(true, 'O-1', null, null, gen_random_uuid(), 'Other', 1, '{}', '{}')`,
+        outside(Effect.gen(function*() {
+          yield* append(300)
+          const starting = yield* Effect.forkDetach(Effect.scoped(start))
+          for (let stream = 0; starting.pollUnsafe() === undefined; stream++) {
+            yield* EventStore.append(Counted, `D-${stream}`, [{ _tag: "Counted", n: 1 }])
+          }
+          return starting
+        }))
+      ))
+      yield* Fiber.join(starting)
+    }).pipe(
+      Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" }))),
+      Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
+    ), 60_000)
 })

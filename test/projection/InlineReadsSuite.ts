@@ -221,6 +221,21 @@ const documents: ReadonlyArray<Case<Stores>> = [
     equal(yield* levelOf(level(other)), 6, "the documents go on")
   }),
 
+  test("a program that fails to start does not change whether a projection is required", function*() {
+    const [name, other] = [uniqueName(), uniqueName()]
+    const [wide, narrow] = [handlers(other, [], { drains: true }), handlers(other, [])]
+    yield* Effect.scoped(start(level(name), { appendsWithout: "reject" }))
+    yield* Effect.scoped(start(narrow, { appendsWithout: "reject" }))
+    yield* append(`${other}-1`, drained(1))
+    for (const projection of [handlers(name, []), wide]) {
+      const error = yield* Effect.flip(Effect.scoped(start(projection, { appendsWithout: "gap" })))
+      equal(reasonOf(error), "StoreMisconfigured", "the start")
+      const registered = (yield* Projector.inlineProjections).find((one) => one.projection === projection.id)
+      equal(registered?.isRequired, true, "required")
+    }
+    yield* Effect.forEach([level(name), narrow], ({ id }) => Projector.retireInline(id))
+  }),
+
   test("retired handlers that still run do not count as documents of the same version", function*() {
     const name = uniqueName()
     const handled: Array<number> = []

@@ -44,7 +44,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
   const driver: Driver = {
     ...notSimulated,
     transactions: "simulation",
-    withoutAppends: (_types, effect) => effect,
+    withoutAppends: (_keptOut, effect) => effect,
     inTransaction: Effect.succeed(false),
     append: (request) => append(state, request, watcher.wake),
     readStream: ({ from, limit, stream }) =>
@@ -90,6 +90,7 @@ const notSimulated = {
   streamStatus: () => Effect.die("the simulation closes no streams"),
   archive: () => Effect.die("the simulation closes no streams"),
   eventTypes: Effect.die("the simulation counts no types"),
+  highWaterMarkOf: () => Effect.die("the simulation has no inline projections"),
   unindexedTags: () => Effect.die("the simulation has no index of tags"),
   tagIndex: () => Effect.die("the simulation has no index of tags"),
   positionSince: () => Effect.die("the simulation starts no subscription at a time"),

@@ -67,7 +67,8 @@ export const make = Effect.fnUntraced(function*(
           )
         )
       ),
-    withoutAppends: (_types, effect) => turn.withPermit(effect),
+    withoutAppends: (_keptOut, effect) => turn.withPermit(effect),
+    highWaterMarkOf: () => head,
     readStream: (page) => Effect.sync(() => MemoryLog.streamPage(log, page)),
     readAll: (page) =>
       Effect.suspend(() => {

@@ -7,7 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
-import type { AppendRequest } from "../../eventStore/EventStoreDriver.ts"
+import type { AppendRequest, KeptOut } from "../../eventStore/EventStoreDriver.ts"
 import type { PgConnections } from "../PgConnections.ts"
 import { inWords } from "../PgDeadlines.ts"
 import { documentsParameter } from "./PgAppend.ts"
@@ -52,42 +52,76 @@ export const make = (connections: PgConnections, schema: string) => {
       Effect.map(Option.flatMap(([row]) => Option.fromUndefinedOr(row))),
       Effect.catch(() => Effect.succeedNone)
     )
-  const errorOf = (
-    parameters: ReadonlyArray<unknown>,
-    waiter: string,
-    unknownHolder: string
-  ): Effect.Effect<EventStoreError> =>
-    Effect.map(find(parameters), (found) =>
-      storeError(
-        new StoreUnavailable({
-          message: `${waiter} waited ${inWords(deadlines.lockTimeout)} (lockTimeout) for ${
-            Option.match(found, { onNone: () => unknownHolder, onSome: describe })
-          }; nothing was written; try again later`,
-          cause: undefined
-        })
-      ))
+  const lockOf = (parameters: ReadonlyArray<unknown>, unknownHolder: string): Effect.Effect<string> =>
+    Effect.map(find(parameters), Option.match({ onNone: () => unknownHolder, onSome: describe }))
+  const errorOf = (waiter: string, timeout: Timeout, lock: string): EventStoreError =>
+    storeError(
+      new StoreUnavailable({
+        message: `${waiter} waited ${inWords(deadlines[timeout])} (${timeout}) for ${lock}; nothing was written; `
+          + "try again later",
+        cause: undefined
+      })
+    )
+  const wordsOf = (
+    types: ReadonlyArray<string>,
+    documents: ReadonlyArray<string> | null,
+    projection: string | undefined
+  ): WaitWords => {
+    const waiter = projection === undefined
+      ? "A change of what appends of these types run"
+      : `A change of inline projection "${projection}"`
+    const lock = lockOf(
+      [null, null, types.map((type) => `y${type}`), true, documents ?? []],
+      "a lock of another transaction"
+    )
+    return {
+      failed: (timeout) => Effect.map(lock, (found) => errorOf(waiter, timeout, found)),
+      waiting: Effect.map(
+        lock,
+        (found) =>
+          `${waiter} waits for ${found}, up to ${
+            inWords(deadlines.maintenanceTimeout)
+          } (maintenanceTimeout); end the session if it does not go on`
+      )
+    }
+  }
   return {
     ofAppend: (request: AppendRequest): Effect.Effect<EventStoreError> =>
-      errorOf(
-        [
-          request.stream,
-          request.commandId ?? null,
-          namesOf(request),
-          request.condition !== undefined,
-          documentsParameter(request.touchedDocuments) ?? []
-        ],
-        `The append to stream "${request.stream}"`,
-        "a lock of another transaction, or for an earlier append of this process"
+      Effect.map(
+        lockOf(
+          [
+            request.stream,
+            request.commandId ?? null,
+            namesOf(request),
+            request.condition !== undefined,
+            documentsParameter(request.touchedDocuments) ?? []
+          ],
+          "a lock of another transaction, or for an earlier append of this process"
+        ),
+        (lock) => errorOf(`The append to stream "${request.stream}"`, "lockTimeout", lock)
       ),
-    /** The error of a transaction that keeps out appends of events of these types. */
-    ofTypes: (types: ReadonlyArray<string>): Effect.Effect<EventStoreError> =>
-      errorOf(
-        [null, null, types.map((type) => `y${type}`), true, []],
-        "A change of what appends of these types run",
-        "a lock of another transaction"
-      )
+    /** The words of a transaction that keeps out appends. */
+    ofKeptOut: ({ projection, types }: KeptOut): WaitWords =>
+      wordsOf(types, documentsParameter(projection === undefined ? [] : [{ projection }]), projection),
+    /** The words of a program that waits for appends of these types, to make an inline projection. */
+    ofTypes: (types: ReadonlyArray<string>, projection: string): WaitWords => wordsOf(types, null, projection)
   }
 }
+
+/**
+ * What a wait for appends in flight says.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WaitWords {
+  /** The error when it has ended. */
+  readonly failed: (timeout: Timeout) => Effect.Effect<EventStoreError>
+  /** The message while it goes on. */
+  readonly waiting: Effect.Effect<string>
+}
+
+type Timeout = "lockTimeout" | "maintenanceTimeout"
 
 const describe = ({ application, lock, pid, projection, seconds }: HolderRow): string =>
   `a lock on ${words[lock]}${

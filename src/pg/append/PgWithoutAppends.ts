@@ -1,0 +1,113 @@
+/**
+ * Runs effects while no append of some types, or with some inline projection, is in flight.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
+import type { EventStoreDriver, KeptOut } from "../../eventStore/EventStoreDriver.ts"
+import type { PgConnections } from "../PgConnections.ts"
+import { type PgDeadlines, settingOf } from "../PgDeadlines.ts"
+import * as PgStatement from "../PgStatement.ts"
+import type * as LockTimeoutError from "./LockTimeoutError.ts"
+import * as LockWaits from "./LockWaits.ts"
+
+/** How long one attempt waits for a lock at most, in milliseconds: appends wait behind it. */
+const maxWait = 1_000
+
+/** The pauses between two attempts, in milliseconds, in which appends go on. */
+const firstPause = 10
+const maxPause = 250
+
+interface InFlightRow {
+  readonly last_position: bigint
+  readonly in_flight: ReadonlyArray<string>
+}
+
+/**
+ * Makes the operations of a schema, given by its quoted name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  connections: PgConnections,
+  schema: string,
+  lockTimeoutErrors: ReturnType<typeof LockTimeoutError.make>
+): Pick<EventStoreDriver, "highWaterMarkOf" | "withoutAppends"> => {
+  const { deadlines } = connections
+  const query = PgStatement.make(connections)
+  const wait = Math.ceil(Math.min(maxWait, deadlines.lockTimeout / 4, deadlines.statementTimeout / 2))
+  const statement = `select ${schema}.lock_types($1::text[], $2, $3::integer)`
+  const attempt = <A, E, R>({ projection, types }: KeptOut, effect: Effect.Effect<A, E, R>) =>
+    PgStatement.transactional(
+      connections,
+      Effect.andThen(
+        Effect.catchIf(
+          query(statement, [types, projection ?? null, settingOf(wait)]),
+          LockWaits.isLockConflict,
+          () => Effect.fail(new Held())
+        ),
+        effect
+      )
+    )
+  const inFlight = (types: ReadonlyArray<string>) =>
+    Effect.map(query<InFlightRow>(`select * from ${schema}.in_flight_appends_of($1::text[])`, [types]), ([row]) => row!)
+
+  return {
+    withoutAppends: Effect.fnUntraced(function*(keptOut, effect) {
+      const { pauseOnce } = yield* retrying(deadlines, lockTimeoutErrors.ofKeptOut(keptOut), keptOut.patience)
+      while (true) {
+        const result = yield* Effect.result(attempt(keptOut, effect))
+        if (result._tag === "Success") return result.success
+        if (!(result.failure instanceof Held)) return yield* Effect.fail(result.failure)
+        yield* pauseOnce()
+      }
+    }),
+    highWaterMarkOf: Effect.fnUntraced(function*({ projection, types }) {
+      if (types.length === 0) return Position.start
+      const first = yield* inFlight(types)
+      const { pauseOnce } = yield* retrying(deadlines, lockTimeoutErrors.ofTypes(types, projection), "long")
+      let waitsFor = first.in_flight
+      while (waitsFor.length > 0) {
+        yield* pauseOnce()
+        const { in_flight } = yield* inFlight(types)
+        waitsFor = waitsFor.filter((transaction) => in_flight.includes(transaction))
+      }
+      return Position.make(first.last_position)
+    })
+  }
+}
+
+/** An append that is kept out was in flight. */
+class Held extends Data.TaggedError("Held") {}
+
+/**
+ * Returns a pause between two attempts. It fails, and names who is in flight, when the attempts have taken too long; before, after the `lockTimeout`, it
+ * logs that once.
+ */
+const retrying = Effect.fnUntraced(function*(
+  { lockTimeout, maintenanceTimeout }: PgDeadlines,
+  words: LockTimeoutError.WaitWords,
+  patience: KeptOut["patience"]
+) {
+  const began = yield* Clock.currentTimeMillis
+  const timeout = patience === "long" ? "maintenanceTimeout" : "lockTimeout"
+  const limit = timeout === "maintenanceTimeout" ? maintenanceTimeout : lockTimeout
+  let pause = firstPause
+  let isLogged = false
+  const pauseOnce = Effect.fnUntraced(function*(): Effect.fn.Return<void, EventStoreError> {
+    const waited = (yield* Clock.currentTimeMillis) - began
+    if (waited >= limit) return yield* Effect.flatMap(words.failed(timeout), Effect.fail)
+    if (!isLogged && waited >= lockTimeout) {
+      isLogged = true
+      yield* Effect.logWarning(yield* words.waiting)
+    }
+    yield* Effect.sleep(Math.min(pause, limit - waited))
+    pause = Math.min(pause * 2, maxPause)
+  })
+  return { pauseOnce }
+})
