@@ -304,17 +304,24 @@ const responseOf = (statement: Effect.Effect<never> | undefined) => {
 
 /** What appends say that have waited for locks. */
 const ofLocks = Effect.gen(function*() {
-  const row = { lock: "stream", projection: null, pid: 4711, application: "orders", seconds: 40 }
-  const sql = { transactionService, unsafe: () => ({ withoutTransform: Effect.succeed([row]) }) }
-  const connections = { deadlines, sql, statement: (statement: Effect.Effect<unknown>) => statement }
-  // oxlint-disable-next-line evsrc/no-double-cast -- no more of the connections is used
-  const failed = LockTimeoutError.make(connections as unknown as PgConnections.PgConnections, "evsrc")
-  const { message } = yield* failed.ofAppend({ stream: StreamId.StreamId.make("Order-1"), expected: "any", events: [] })
+  const errorsOf = (lock: string, application: string) => {
+    const row = { lock, projection: null, pid: 4711, application, seconds: 40 }
+    const sql = { transactionService, unsafe: () => ({ withoutTransform: Effect.succeed([row]) }) }
+    const connections = { deadlines, sql, statement: (statement: Effect.Effect<unknown>) => statement }
+    // oxlint-disable-next-line evsrc/no-double-cast -- no more of the connections is used
+    return LockTimeoutError.make(connections as unknown as PgConnections.PgConnections, "evsrc")
+  }
+  const { message } = yield* errorsOf("stream", "orders").ofAppend({
+    stream: StreamId.StreamId.make("Order-1"),
+    expected: "any",
+    events: []
+  })
   const waits = LockWaits.make({ deadlines, size: 12 })
   yield* Effect.forEach(
     Array.from({ length: 10 }),
     () => Effect.forkScoped(waits.transaction(Effect.never), { startImmediately: true })
   )
   const tooMany = yield* Effect.flip(waits.transaction(Effect.never))
-  return [message, tooMany.message]
+  const making = yield* errorsOf("names", "psql").ofTypes(["OrderPlaced"], "orders@1").waiting
+  return [message, tooMany.message, making]
 })

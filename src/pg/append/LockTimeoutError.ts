@@ -24,13 +24,15 @@ interface HolderRow {
   readonly seconds: number | null
 }
 
-const words = {
+const wordsOfAppend = {
   stream: "its stream",
   command: "its command id",
   names: "a type or tag of its events or condition",
   document: "a document of",
   documents: "all documents of"
 }
+
+const wordsOfKeptOut = { ...wordsOfAppend, names: "a type of its events" }
 
 /**
  * Returns a function that makes the error of an append which has waited too long for a lock. It names the lock and its holder if it
@@ -52,8 +54,12 @@ export const make = (connections: PgConnections, schema: string) => {
       Effect.map(Option.flatMap(([row]) => Option.fromUndefinedOr(row))),
       Effect.catch(() => Effect.succeedNone)
     )
-  const lockOf = (parameters: ReadonlyArray<unknown>, unknownHolder: string): Effect.Effect<string> =>
-    Effect.map(find(parameters), Option.match({ onNone: () => unknownHolder, onSome: describe }))
+  const lockOf = (
+    parameters: ReadonlyArray<unknown>,
+    unknownHolder: string,
+    words = wordsOfAppend
+  ): Effect.Effect<string> =>
+    Effect.map(find(parameters), Option.match({ onNone: () => unknownHolder, onSome: describe(words) }))
   const errorOf = (waiter: string, timeout: Timeout, lock: string): EventStoreError =>
     storeError(
       new StoreUnavailable({
@@ -72,7 +78,8 @@ export const make = (connections: PgConnections, schema: string) => {
       : `A change of inline projection "${projection}"`
     const lock = lockOf(
       [null, null, types.map((type) => `y${type}`), true, documents ?? []],
-      "a lock of another transaction"
+      "a lock of another transaction",
+      wordsOfKeptOut
     )
     return {
       failed: (timeout) => Effect.map(lock, (found) => errorOf(waiter, timeout, found)),
@@ -123,12 +130,13 @@ export interface WaitWords {
 
 type Timeout = "lockTimeout" | "maintenanceTimeout"
 
-const describe = ({ application, lock, pid, projection, seconds }: HolderRow): string =>
-  `a lock on ${words[lock]}${
-    projection === null ? "" : ` inline projection "${projection}"`
-  }, held by the session ${pid} (application "${application ?? ""}"${
-    seconds === null ? "" : `, in a transaction for ${seconds} s`
-  })`
+const describe =
+  (words: typeof wordsOfAppend) => ({ application, lock, pid, projection, seconds }: HolderRow): string =>
+    `a lock on ${words[lock]}${
+      projection === null ? "" : ` inline projection "${projection}"`
+    }, held by the session ${pid} (application "${application ?? ""}"${
+      seconds === null ? "" : `, in a transaction for ${seconds} s`
+    })`
 
 /** The names by which the types and tags of an append are locked. */
 const namesOf = ({ condition, events }: AppendRequest): ReadonlyArray<string> =>
