@@ -102,9 +102,25 @@ export const names: ReadonlyArray<keyof typeof entry> = []
 export const missing = entry.thereIsNoSuchExport
 `
 
+/** Returns whether `dist` is a build of the sources as they are. `npm test` makes it before it runs the tests. */
+const isBuilt = async (): Promise<boolean> => {
+  const timeOf = (path: string) => stat(path).then(({ mtimeMs }) => mtimeMs, () => 0)
+  const sources = await Promise.all(
+    ["src", "migrations"].map(async (folder) =>
+      (await readdir(join(root, folder), { recursive: true })).map((name) => join(root, folder, name))
+    )
+  )
+  const settings = ["package.json", "tsconfig.json", "tsconfig.build.json", ".ci/build.ts"].map((name) =>
+    join(root, name)
+  )
+  const times = await Promise.all([...sources.flat(), ...settings].map(timeOf))
+  return Math.max(...times) < await timeOf(join(root, "dist/pg/migrations/MigrationTexts.js"))
+}
+
 beforeAll(async () => {
   temp = await realpath(await mkdtemp(join(tmpdir(), "evsrc-pack-")))
-  await succeed(root, "npm", "pack", "--pack-destination", temp)
+  const scripts = await isBuilt() ? ["--ignore-scripts"] : []
+  await succeed(root, "npm", "pack", ...scripts, "--pack-destination", temp)
   tarball = join(temp, (await readdir(temp)).find((name) => name.endsWith(".tgz"))!)
   contents = (await succeed(temp, "tar", "-tzf", tarball)).split("\n").filter((line) => line.startsWith("package/"))
     .map((line) => line.slice("package/".length)).toSorted()
@@ -157,6 +173,13 @@ describe("the tarball", () => {
       assert.strictEqual(await read(file.slice("migrations/".length)), await readFile(join(root, file), "utf8"), file)
     }
     assert.include(await read("none.sql").then(() => "", String), "there is no migration none.sql")
+  })
+
+  it("is built before it is packed", async () => {
+    const { scripts } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as {
+      readonly scripts: Readonly<Record<string, string>>
+    }
+    assert.strictEqual(scripts["prepack"], "npm run -s build")
   })
 
   it("satisfies publint", async () => {

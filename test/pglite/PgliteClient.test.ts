@@ -18,7 +18,7 @@ import * as Path from "node:path"
 import { inject } from "vitest"
 import * as PgliteClient from "../../src/pglite/PgliteClient.ts"
 import type { PgliteError } from "../../src/pglite/PgliteError.ts"
-import { layerPglite } from "../support/Database.ts"
+import { freshPglite, layerPglite } from "../support/Database.ts"
 import * as Folders from "../support/Folders.ts"
 import * as Script from "../support/Script.ts"
 
@@ -39,7 +39,7 @@ const shared: Effect.Effect<
   PgliteError | SqlError,
   Scope.Scope
 > = Effect.gen(function*() {
-  const pglite = yield* PgliteClient.open({ loadDataDir: yield* snapshot })
+  const pglite = yield* freshPglite
   const client = yield* PgliteClient.make({ pglite })
   return { pglite, client }
 }).pipe(Effect.provide(Reactivity.layer))
@@ -206,7 +206,7 @@ layer(layerPglite(), { excludeTestServices: true })("a client in memory, interru
 describe("a client's connection", () => {
   it.live("starts with a clean session and the requested settings", () =>
     Effect.gen(function*() {
-      const pglite = yield* PgliteClient.open({ loadDataDir: yield* snapshot })
+      const pglite = yield* freshPglite
       const use = <A, E>(options: PgliteClient.ClientOptions, effect: Effect.Effect<A, E, SqlClient>) =>
         Effect.provide(effect, Layer.fresh(PgliteClient.layer({ ...options, pglite })))
       yield* use(
@@ -243,7 +243,7 @@ describe("a client's connection", () => {
 
   it.live("fails with PostgreSQL's reason for an invalid setting", () =>
     Effect.gen(function*() {
-      const pglite = yield* PgliteClient.open({ loadDataDir: yield* snapshot })
+      const pglite = yield* freshPglite
       const error = yield* Effect.flip(Effect.provide(
         Effect.flatMap(SqlClient, (sql) => sql`SELECT 1`),
         PgliteClient.layer({ pglite, startupParameters: { statement_timeout: "soon" } })

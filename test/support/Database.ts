@@ -98,7 +98,8 @@ const takeUnused = async (): Promise<Pooled | undefined> => {
   return undefined
 }
 
-const freshPglite: Effect.Effect<PGlite, PgliteError, Scope.Scope> = Effect.map(
+/** Returns a PGlite in memory that is empty. Another test may get it when the scope ends. */
+export const freshPglite: Effect.Effect<PGlite, PgliteError, Scope.Scope> = Effect.map(
   Effect.acquireRelease(
     Effect.flatMap(EmptyDatabase.dump, (dump) => Effect.promise(async () => await takeUnused() ?? createPglite(dump))),
     (pooled) => Effect.sync(() => unused.push(pooled))

@@ -72,16 +72,20 @@ export const make = (): Traces => {
   }
 }
 
+/** Stored values are plain data: it prints them in one form. */
+const plainText = (value: unknown): string =>
+  JSON.stringify(value, (_, part: unknown) => typeof part === "bigint" ? String(part) : part)
+
 /** Returns all text that the stores hold, of every table where there is a database. */
 export const stored = Effect.gen(function*() {
   const log = (yield* EventStore.EventStore)[internals].driver
   const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
   const texts: Array<string> = [
-    allForms((yield* log.readStored({ after: Position.start, limit: 100_000 })).events),
-    allForms(yield* log.snapshots.page(undefined, 10_000))
+    plainText((yield* log.readStored({ after: Position.start, limit: 100_000 })).events),
+    plainText(yield* log.snapshots.page(undefined, 10_000))
   ]
   for (const source of ["documents", "parked", "parkingLog"] satisfies ReadonlyArray<StoredTextSource>) {
-    texts.push(allForms(yield* driver.storedTexts({ in: source, limit: 10_000 })))
+    texts.push(plainText(yield* driver.storedTexts({ in: source, limit: 10_000 })))
   }
   const sql = Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient))
   if (sql === undefined) return texts.join("\n")
