@@ -79,7 +79,7 @@ export const chained = <E>(name: string, store: Layer.Layer<EventStore.EventStor
 const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
   EventStore: EventStoreSuite.cases,
   ProjectionStore: ProjectionStoreSuite.cases,
-  runtime: RuntimeSuite.cases,
+  ...RuntimeSuite.suites,
   "command ids": commandIds,
   "personal data": PersonalDataSuite.cases,
   "derived personal data": DerivedDataSuite.cases,

@@ -30,7 +30,9 @@ describe("through pgbouncer in transaction mode", Pgbouncer.needed, () => {
   conformance("EventStore", stores, select(EventStoreSuite.cases))
   conformance("ProjectionStore", stores, select(ProjectionStoreSuite.cases))
   // Two minutes of tests that hardly touch what a pooler changes.
-  if (isLong) conformance("runtime", stores, RuntimeSuite.cases)
+  if (isLong) {
+    for (const [suite, cases] of Object.entries(RuntimeSuite.suites)) conformance(suite, stores, cases)
+  }
 
   it.live(
     "subscribers see every event of 64 writers once and in order",
