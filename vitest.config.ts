@@ -55,8 +55,8 @@ export default defineConfig(({ mode }) => {
       pool: "forks",
       // Test files share a worker's modules: loading Effect for each of a hundred files took a third of the time.
       isolate: false,
-      // One more than CI has cores, because many tests wait.
-      maxWorkers: 3,
+      // Two more than CI has cores, because tests wait for a third of their time.
+      maxWorkers: 4,
       sequence: { sequencer: LongestFirst },
       testTimeout: 60_000,
       hookTimeout: 120_000
