@@ -1404,6 +1404,93 @@ begin
   return next;
 end $$;
 
+-- Returns the partitions to which the keys of an event belong (see has_partition_key).
+create function evsrc.partitions_of(p_stream text, p_tags text[], p_tag text, p_partitions integer) returns integer[] language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  found integer[] := '{}';
+  tag text;
+  partition integer;
+begin
+  foreach tag in array coalesce(p_tags, '{}') loop
+    if starts_with(tag, p_tag || ':') then
+      partition := (hashtextextended(tag collate "C", 0) & 2147483647) % p_partitions;
+      if partition <> all (found) then
+        found := found || partition;
+      end if;
+    end if;
+  end loop;
+  return case when found = '{}' then array[((hashtextextended(p_stream collate "C", 0) & 2147483647) % p_partitions)::integer] else found end;
+end $$;
+
+-- Returns the same as count_lag for each of several partitions, in the order in which they are given, and the position of the first event.
+-- Partitions that are near to each other are counted in one pass over the log. Each further pass is shorter, so that the time is bounded
+-- however many partitions are far from the others.
+--   p_indexes, p_afters  the partitions and their checkpoints; all events are for each of them if p_partitions is 1
+create function evsrc.count_lags(
+  p_indexes integer[], p_afters bigint[], p_to bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text,
+  p_partitions integer, p_partition_tag text, p_scan integer
+) returns table (ordinal bigint, events integer, since timestamptz, counted_to bigint, first_position bigint) language plpgsql volatile
+-- As in read_all.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_mergejoin = off
+set enable_hashjoin = off
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  pass integer := 0;
+  starts_after bigint := (select min(after) from unnest(p_afters) as after);
+  selective_hash bigint;
+  ends_at bigint;
+  next_at timestamptz;
+begin
+  while starts_after is not null loop
+    pass := pass + 1;
+    selective_hash := case when p_tags is not null then evsrc.most_selective_tag_hash(p_tags, starts_after) end;
+    ends_at := evsrc.scan_end(starts_after, p_to, greatest(p_scan / pass, 1), selective_hash);
+    next_at := null;
+    if ends_at < p_to then
+      select event.recorded_at into next_at from evsrc.log event
+        where event.position > ends_at and event.position <= p_to order by event.position limit 1;
+    end if;
+    return query
+      with examined as (
+        select event.position, event.recorded_at, event.stream, event.tags from evsrc.log event
+          where p_tags is null and event.position > starts_after and event.position <= ends_at
+            and evsrc.matches_filter(event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, 0, 1, null)
+        union all
+        select event.position, event.recorded_at, event.stream, event.tags
+          from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
+          where p_tags is not null and tagged.tag_hash = selective_hash and tagged.position > starts_after and tagged.position <= ends_at
+            and evsrc.matches_filter(event.stream, event.type, event.tags, p_types, p_tags, p_stream_prefix, 0, 1, null)
+      ), waiting as (
+        select position, recorded_at, unnest(case
+            when p_partitions = 1 then '{0}'
+            when p_partition_tag is null then array[((hashtextextended(stream collate "C", 0) & 2147483647) % p_partitions)::integer]
+            else evsrc.partitions_of(stream, tags, p_partition_tag, p_partitions)
+          end) as index
+          from examined
+      ), by_partition as (
+        select index, array_agg(position order by position) as positions, array_agg(recorded_at order by position) as times
+          from waiting group by index
+      ), counted as (
+        select wanted.ordinal, least(coalesce(cardinality(found.positions) - before.number, 0), p_limit) as events,
+            found.positions, found.times, before.number
+          from unnest(p_indexes, p_afters) with ordinality as wanted(index, after, ordinal)
+            left join by_partition found on found.index = case when p_partitions = 1 then 0 else wanted.index end
+            left join lateral width_bucket(wanted.after, found.positions) as before(number) on true
+          where wanted.after >= starts_after and (wanted.after < ends_at or ends_at >= p_to)
+      )
+      select ordinal, events, case when events > 0 then times[number + 1] else next_at end,
+          case when events >= p_limit then positions[number + events] else ends_at end, positions[number + 1]
+        from counted;
+    starts_after := case when ends_at < p_to then (select min(after) from unnest(p_afters) as after where after >= ends_at) end;
+  end loop;
+end $$;
+
 -- The types of the events in the log, by the categories of their streams, as count_event_types has counted them. At most 1,000
 -- categories: the events of all others are under the category ''. A log whose streams have no categories has one for each stream.
 create table evsrc.event_types (

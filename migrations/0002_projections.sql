@@ -333,6 +333,11 @@ create table evsrc.checkpoints (
   -- The time of the owner's last heartbeat, and that at which the checkpoint last moved or an event behind it was applied.
   heartbeat_at timestamptz not null default clock_timestamp(),
   advanced_at timestamptz,
+  -- What the owner had in hand at that heartbeat, and since when: the event whose handler ran, or no event while handlers waited for a
+  -- connection for their transaction. An event that began before advanced_at has ended.
+  in_hand_position bigint,
+  in_hand_type text collate "C",
+  in_hand_since timestamptz,
   -- What was read before each change_reads since reset_checkpoints. Each has the checkpoint at the change, and the keys that were parked, with the
   -- position from which on the events of the key waited.
   earlier_reads jsonb not null default '[]',
@@ -437,6 +442,9 @@ end $$;
 --   p_reads       what the worker's code reads; partitions with other reads are not claimed (see change_reads)
 --   p_renew_only  claim nothing, and do not count as a worker
 --   p_stops       the same, but the number of partitions does not change meanwhile, so that others work on those that are given back
+--   p_in_hand_partitions, p_in_hand_positions, p_in_hand_types, p_in_hand_millis
+--                 what the owner has in hand in its partitions, one element each: the event, or 0 and '' while handlers wait for a
+--                 connection, and for how long
 -- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, its number of
 -- partitions, the size of the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads:
 -- null if none has, true if a worker with these reads claims partitions. change is null, or:
@@ -445,7 +453,8 @@ end $$;
 --   continued    another version has continued, and nothing is assigned
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
-  p_renew_only boolean, p_stops boolean
+  p_renew_only boolean, p_stops boolean, p_in_hand_partitions integer[] default '{}', p_in_hand_positions bigint[] default '{}',
+  p_in_hand_types text[] default '{}', p_in_hand_millis bigint[] default '{}'
 ) returns table (
   generation text, partitions integer, change text, continued_by text, assignment_size integer, next_lease_ends_in double precision,
   other_reads_alive boolean, partition integer, epoch bigint, "position" bigint, event_id uuid, count_since bigint, count_events bigint,
@@ -516,12 +525,16 @@ begin
       ) then 'repartition' else 'drain' end;
     assignment_size := 0;
   end if;
-  update evsrc.checkpoints checkpoint set leased_until = now_ + p_lease, heartbeat_at = now_
+  update evsrc.checkpoints checkpoint set leased_until = now_ + p_lease, heartbeat_at = now_,
+      in_hand_position = nullif(p_in_hand_positions[array_position(p_in_hand_partitions, checkpoint.partition)], 0),
+      in_hand_type = nullif(p_in_hand_types[array_position(p_in_hand_partitions, checkpoint.partition)], ''),
+      in_hand_since = now_ - p_in_hand_millis[array_position(p_in_hand_partitions, checkpoint.partition)] * interval '1 millisecond'
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner = p_owner;
   get diagnostics owned = row_count;
   if owned < assignment_size and not (p_renew_only or p_stops) then
     update evsrc.checkpoints checkpoint
-      set owner = p_owner, epoch = checkpoint.epoch + 1, leased_until = now_ + p_lease, heartbeat_at = now_
+      set owner = p_owner, epoch = checkpoint.epoch + 1, leased_until = now_ + p_lease, heartbeat_at = now_,
+        in_hand_position = null, in_hand_type = null, in_hand_since = null
       from (
         select candidate.partition from evsrc.checkpoints candidate
           where candidate.generation = claim_partitions.generation and candidate.reads = p_reads

@@ -158,6 +158,77 @@ export const boundedPages: ReadonlyArray<Case<EventStore>> = [
     equal([none.events, Option.isNone(none.since), none.reached], [0, true, last], "a count of none")
   }),
 
+  test("the lags of many partitions are those of each", function*() {
+    const { common, driver, last, rare, rareTag, rares, start, tag } = yield* fixture
+    const at = (offset: bigint) => Position.make(start + offset)
+    const afters = [start, rares[0]!, at(7n), Position.make(last + 5n)]
+    const filters: Readonly<Record<string, LogFilter>> = {
+      "by type": { types: [rare, common] },
+      "by prefix": { streamPrefix: `${common}-` },
+      "by type and tag": { types: [common], tags: [tag] },
+      "by two tags": { tags: [tag, rareTag] }
+    }
+    for (const [name, filter] of Object.entries(filters)) {
+      for (const dividedBy of [undefined, { of: 3 }, { of: 3, tag: "run" }, { of: 3, tag: "rare" }]) {
+        const partitions = afters.map((after, index) => ({ index: index % 3, after }))
+        for (const limit of [3, 500]) {
+          const request = { to: last, limit, ...filter }
+          const each = yield* Effect.forEach(partitions, ({ after, index }) =>
+            Effect.gen(function*() {
+              const partition = dividedBy && { ...dividedBy, index }
+              const { events, head } = yield* driver.readAll({ after, limit: 1, ...filter, partition })
+              isAtLeast(head, last, "the high-water mark")
+              const first = events[0]?.position
+              const lag = yield* driver.lag({ ...request, after, partition })
+              return { ...lag, first: first !== undefined && first <= last ? first : undefined }
+            }))
+          const what = `the lags ${name}, in ${dividedBy?.of ?? 1} by ${dividedBy?.tag ?? "stream"}, up to ${limit}`
+          equal(yield* driver.partitionLags({ ...request, dividedBy, partitions }), each, what)
+        }
+      }
+    }
+    equal(
+      yield* driver.partitionLags({ to: last, limit: 1, dividedBy: undefined, partitions: [] }),
+      [],
+      "those of none"
+    )
+  }),
+
+  test("the lags of partitions far from each other are counted in bounded passes", function*() {
+    const { driver, last, rare, rares, start } = yield* fixture
+    const request = { to: last, limit: 10, types: [rare], dividedBy: undefined }
+    const lagsAfter = (...afters: ReadonlyArray<Position.Position>) =>
+      briefly(driver.partitionLags({ ...request, partitions: afters.map((after) => ({ index: 0, after })) }))
+    const near = Position.make(rares[1]! - 2n)
+    const [first, second, none] = yield* lagsAfter(start, near, last)
+    equal([first?.events, first?.first, Option.isSome(first!.since)], [0, undefined, true], "those of the slowest")
+    isAbove(last, first!.reached, "the position up to which its events are counted")
+    equal([second?.events, second?.first], [1, rares[1]!], "those of a partition far from it")
+    equal([none?.events, Option.isNone(none!.since), none?.reached], [0, true, last], "those of one at the end")
+    const spread = Array.from({ length: 3 * gap }, (_, n) => Position.make(start + BigInt(n)))
+    const counted = yield* lagsAfter(...spread)
+    for (const [index, { first, reached }] of counted.entries()) {
+      isAbove(reached, spread[index]!, "each partition's end of the count")
+      if (first !== undefined) equal(rares.includes(first), true, "the first event")
+    }
+  }),
+
+  test("finds the events at positions, and counts those in ranges", function*() {
+    const { driver, last, rares, start } = yield* fixture
+    const at = (position: bigint) => Position.make(position)
+    const events = yield* driver.eventsAt([rares[1]!, at(last + 1_000n), rares[0]!])
+    equal(events.map(({ position }) => position), rares, "the positions")
+    const counts = yield* driver.eventCounts([
+      { after: at(rares[0]! - 1n), to: rares[0]! },
+      { after: last, to: start },
+      { after: at(rares[1]! - 1n), to: at(rares[1]! + 10n) },
+      { after: at(rares[0]! - 1n), to: rares[0]! }
+    ])
+    equal([counts[0], counts[1], counts[3]], [1, 0, 1], "the counts")
+    isAtLeast(11, counts[2]!, "the count of ten positions, which other appends may share")
+    equal([yield* driver.eventsAt([]), yield* driver.eventCounts([])], [[], []], "of nothing")
+  }),
+
   test("readers of rare events get all of them, and each that is appended later", function*() {
     const { append, rare, rareTag, rares, start } = yield* fixture
     const store = yield* EventStore

@@ -3,10 +3,12 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import type { HeldInHand } from "../consumer/LeaseDriver.ts"
 import * as Position from "../core/Position.ts"
 import type { ProjectionStore } from "../projection/ProjectionStore.ts"
 import { acquire, advance, at, claim, driver, keys, minute, notes, put, written } from "./ProjectionStoreFixtures.ts"
@@ -92,6 +94,72 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     equal(progress.map((p) => p.owner), ["one", "one", "one", "one", "three", "three", "three", "three"], "the owners")
     const other = yield* claim(id, "one", minute, 4)
     equal([other.partitions, other.change], [8, undefined], "another number, while workers have this one")
+  }),
+
+  test("shows what the owner of a partition had in hand at its last heartbeat, until it is known to have ended", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const event = { position: at(6), type: "Sent" }
+    const beat = (inHand: ReadonlyArray<HeldInHand>, owner = "one") =>
+      store.claim({
+        consumer: id,
+        owner,
+        partitions: 3,
+        partitionedBy: "document",
+        reads: "",
+        lease: minute,
+        inHand,
+        renewOnly: owner !== "one"
+      })
+    const shown = Effect.map(
+      store.progress(id),
+      (all) =>
+        all.map(({ inHand, readAt }) =>
+          inHand && [inHand.event, Math.floor(Duration.toHours(DateTime.distance(inHand.since, readAt)) * 3600)]
+        )
+    )
+    const { assigned: [first] } = yield* beat([])
+    equal(yield* shown, [undefined, undefined, undefined], "nothing at first")
+    const waits = { partition: 2, event: undefined, millis: 7200_000 }
+    yield* beat([waits, { partition: 1, event, millis: 3600_000 }])
+    equal(yield* shown, [undefined, [event, 3600], [undefined, 7200]], "an event, and handlers that wait")
+    yield* beat([waits], "two")
+    equal(yield* shown, [undefined, [event, 3600], [undefined, 7200]], "what a worker that owns no partition has")
+    yield* beat([{ partition: 0, event, millis: 3600_000 }])
+    equal(yield* shown, [[event, 3600], undefined, undefined], "what is in hand later")
+    equal(yield* advance(id, first!.epoch, 0, 7), true, "the checkpoint moves")
+    equal(yield* shown, [undefined, undefined, undefined], "an event that began before the checkpoint moved")
+    yield* beat([{ partition: 1, event, millis: 0 }])
+    yield* store.release(id, "one", 1)
+    equal(yield* shown, [undefined, undefined, undefined], "after the partition was given back")
+  }),
+
+  test("lists the workers of a generation, and those that wait to continue from it", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    yield* claim(id, "two", minute, 2)
+    yield* claim(id, "one", minute, 4)
+    yield* acquire(id, "short", Duration.millis(1))
+    const later = notes()
+    const outcome = yield* store.continueVersion({
+      consumer: later.id,
+      from: id,
+      owner: "three",
+      lease: minute,
+      partitions: 3,
+      partitionedBy: "document",
+      reads: ""
+    })
+    equal(outcome, "draining", "a version waits")
+    const workers = yield* store.workers(id).pipe(
+      Effect.repeat({ until: (all) => all.length <= 3, schedule: Schedule.spaced("5 millis") }),
+      Effect.timeout("20 seconds")
+    )
+    equal(
+      workers.map(({ owner, partitions, successor }) => [owner, partitions, successor]),
+      [["one", 4, undefined], ["three", 3, later.id], ["two", 2, undefined]],
+      "the workers"
+    )
   }),
 
   test("keeps the partitions of a worker that stops claiming", function*() {

@@ -361,26 +361,28 @@ export const transactional = (
       batch: ReadonlyArray<ConsumerKey.Delivery>,
       failures: ReadonlyArray<Failure>
     ): Effect.Effect<A, EventStoreError | EventFailed | NotAdvanced<A>> =>
-      store.transaction(
-        Effect.gen(function*() {
-          const handled = yield* handleInTime(
-            (event) =>
-              EventInHand.track(
-                inHand,
-                event,
-                EventInHand.endInTime(
-                  handleIt(event),
-                  Effect.logWarning(EventInHand.abandoned(partition, event, "inTransaction"))
-                )
-              ),
-            batch,
-            maxDuration
-          )
-          const result = yield* commit({ ...planOf(batch, failures, handled), changes: [], reads: undefined })
-          return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
-        }),
-        { runsHandlers: true }
-      )
+      EventInHand.awaitTransaction(inHand, (hasBegun) =>
+        store.transaction(
+          Effect.gen(function*() {
+            yield* hasBegun
+            const handled = yield* handleInTime(
+              (event) =>
+                EventInHand.track(
+                  inHand,
+                  event,
+                  EventInHand.endInTime(
+                    handleIt(event),
+                    Effect.logWarning(EventInHand.abandoned(partition, event, "inTransaction"))
+                  )
+                ),
+              batch,
+              maxDuration
+            )
+            const result = yield* commit({ ...planOf(batch, failures, handled), changes: [], reads: undefined })
+            return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
+          }),
+          { runsHandlers: true }
+        ))
     /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
     const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
       const retries = new Map<Position, Retries.EventRetries>()

@@ -70,6 +70,18 @@ export interface Advance {
 export type Advanced = "advanced" | "lost" | "changed"
 
 /**
+ * What the owner of a partition had in hand at its last heartbeat.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InHand {
+  /** The event whose handler ran; undefined while handlers waited for a connection for their transaction. */
+  readonly event: { readonly position: Position; readonly type: string } | undefined
+  readonly since: DateTime.Utc
+}
+
+/**
  * The progress of a partition. All times are by the clock of the store, which may differ from this process's clock.
  *
  * @since 0.1.0
@@ -109,6 +121,8 @@ export interface Progress {
   readonly former?: ReadonlyArray<FormerPartitions> | undefined
   /** When the checkpoint last moved, or an event behind it was applied. */
   readonly advancedAt: DateTime.Utc | undefined
+  /** What the owner had in hand at its last heartbeat, unless it is known to have ended. */
+  readonly inHand?: InHand | undefined
   /** When this progress was read. */
   readonly readAt: DateTime.Utc
 }

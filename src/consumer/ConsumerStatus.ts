@@ -3,10 +3,8 @@
  *
  * @since 0.1.0
  */
-import * as DateTime from "effect/DateTime"
 import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
-import type { Progress } from "./CheckpointDriver.ts"
 
 /**
  * The state of a consumer in this process.
@@ -105,27 +103,6 @@ export const combine = (
       return lag > max ? lag : max
     }, 0n)
   }
-}
-
-/**
- * Returns the text that a version waits until an earlier one has given back its partitions, with the workers that own them.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const drainingDetail = (
-  successor: string,
-  earlier: string,
-  progress: ReadonlyArray<Pick<Progress, "leasedUntil" | "owner" | "partition" | "position" | "readAt">>
-): string => {
-  const owned = progress.flatMap(({ leasedUntil, owner, partition, position, readAt }) =>
-    leasedUntil === undefined || DateTime.isLessThan(leasedUntil, readAt)
-      ? []
-      : [`partition ${partition} (worker ${owner ?? "gone"}, checkpoint ${position})`]
-  )
-  const shown = owned.slice(0, 3).join(", ")
-  const more = owned.length > 3 ? ` and ${owned.length - 3} more` : ""
-  return `${successor} waits until ${earlier} has given back ${shown === "" ? "its partitions" : shown + more}`
 }
 
 /**

@@ -14,6 +14,20 @@ import type { Parked } from "./parking/ParkingDriver.ts"
 import type { RepartitionObstacle } from "./RepartitionObstacle.ts"
 
 /**
+ * What a worker has in hand in one of its partitions.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HeldInHand {
+  readonly partition: number
+  /** The event whose handler runs; undefined while handlers wait for a connection for their transaction. */
+  readonly event: { readonly position: Position; readonly type: string } | undefined
+  /** For how long, in milliseconds. */
+  readonly millis: number
+}
+
+/**
  * A worker's heartbeat: it renews the worker's leases and claims its share of the partitions.
  *
  * @since 0.1.0
@@ -31,6 +45,8 @@ export interface ClaimRequest {
   /** What the worker's code reads, as `ConsumerReads.format` returns it. Partitions that have other reads are not claimed. */
   readonly reads: string
   readonly lease: Duration.Duration
+  /** What the worker has in hand, for `Progress.inHand`. */
+  readonly inHand?: ReadonlyArray<HeldInHand> | undefined
   /** Renews the leases without claiming more. The worker does not count in `assignmentSize`. */
   readonly renewOnly?: boolean | undefined
   /**
@@ -168,6 +184,20 @@ export interface Continuation
 export type Continued = "continued" | "draining" | "unstarted" | "elsewhere" | "parked" | "hash"
 
 /**
+ * A process that works on a generation, is ready to, or waits to continue from it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LiveWorker {
+  readonly owner: string
+  /** The number of partitions in its definition. */
+  readonly partitions: number
+  /** The consumer, another version, that waits to continue from the generation; undefined for a worker of the generation. */
+  readonly successor: string | undefined
+}
+
+/**
  * The leases of partitions.
  *
  * @since 0.1.0
@@ -199,8 +229,8 @@ export interface LeaseDriver {
   /** Returns why the number of partitions of a generation cannot change now; undefined if it can. */
   readonly repartitionObstacle: (generation: string) => Effect.Effect<RepartitionObstacle | undefined, EventStoreError>
 
-  /** Returns the consumer, another version, of which a worker waits to continue from a generation; undefined if none does. */
-  readonly successor: (generation: string) => Effect.Effect<string | undefined, EventStoreError>
+  /** Returns the workers of a generation that claim partitions, and those that wait to continue from it, in the order of their owners. */
+  readonly workers: (generation: string) => Effect.Effect<ReadonlyArray<LiveWorker>, EventStoreError>
 
   /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */
   readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>

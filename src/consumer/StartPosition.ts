@@ -113,7 +113,7 @@ const whyNot = (id: string, earlier: string, outcome: keyof typeof reasons): str
  * @category accessors
  */
 export const obstacleOf = Effect.fnUntraced(function*(
-  store: Pick<ConsumerDriver, "activeGeneration" | "parkedCounts" | "progress">,
+  store: Pick<ConsumerDriver, "activeGeneration" | "parkedCounts" | "progress" | "repartitionObstacle">,
   { from, id, partitionBy }: Pick<Consumer, "from" | "id" | "partitionBy">
 ): Effect.fn.Return<string | undefined, EventStoreError> {
   if (typeof from === "string" || !("version" in from)) return undefined
@@ -126,6 +126,9 @@ export const obstacleOf = Effect.fnUntraced(function*(
   if (first === undefined) return from.otherwise === undefined ? whyNot(id, earlier, "unstarted") : undefined
   if (first.continuedBy !== undefined) {
     return first.continuedBy === id ? undefined : whyNot(id, earlier, "elsewhere")
+  }
+  if (first.partitions === 0 || (yield* store.repartitionObstacle(active.success)) === "hash") {
+    return whyNot(id, earlier, "hash")
   }
   const isParked = first.partitionedBy !== ConsumerKey.format(partitionBy)
     && (yield* store.parkedCounts(active.success)).length > 0

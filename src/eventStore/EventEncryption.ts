@@ -215,6 +215,8 @@ export const make = (keys: Pick<Keys, "decrypt">, driver: EventStoreDriver): Eve
     readStream: (page) => Effect.flatMap(driver.readStream(page), (events) => decryptEvents(keys, events)),
     readAll: (page) => Effect.flatMap(driver.readAll(page), decryptPage),
     readByQuery: (page) => Effect.flatMap(driver.readByQuery(page), decryptPage),
+    eventsAt: (positions) =>
+      Effect.flatMap(driver.eventsAt(positions), (events) => orEncrypted(decryptEvents(keys, events), events)),
     readCorrelation: (page) =>
       Effect.flatMap(driver.readCorrelation(page), (events) => orEncrypted(decryptEvents(keys, events), events)),
     event: (id) =>

@@ -310,6 +310,31 @@ export interface Lag {
 }
 
 /**
+ * Asks how far the partitions of a consumer are behind: the events after the checkpoint of each and up to `to`, counted up to `limit`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PartitionLagsRequest extends TypeFilter {
+  /** How the events are divided; undefined if each partition reads all of them. */
+  readonly dividedBy: Omit<PartitionFilter, "index"> | undefined
+  readonly partitions: ReadonlyArray<{ readonly index: number; readonly after: Position }>
+  readonly to: Position
+  readonly limit: number
+}
+
+/**
+ * How far a partition is behind.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PartitionLag extends Lag {
+  /** The position of the first event that waits; undefined if none was found. */
+  readonly first: Position | undefined
+}
+
+/**
  * A transaction that holds back the high-water mark, or waits for the lock of one that does.
  *
  * @since 0.1.0
@@ -521,6 +546,12 @@ export interface EventStoreDriver {
   readonly lag: (request: LagRequest) => Effect.Effect<Lag, EventStoreError>
 
   /**
+   * Returns how far partitions of a consumer are behind, in the order of the request. The time is bounded whatever their number, so a partition that is
+   * far from the slowest ones may be counted over fewer positions than `lag` counts.
+   */
+  readonly partitionLags: (request: PartitionLagsRequest) => Effect.Effect<ReadonlyArray<PartitionLag>, EventStoreError>
+
+  /**
    * Reads one page of the visible matches of a query in position order, also above the high-water mark, and the high-water mark just before the
    * read. A page shorter than its limit, whose `reached` is not below `head`, has all of them. It serves decisions; consumers read the log by `readAll`.
    */
@@ -541,6 +572,14 @@ export interface EventStoreDriver {
   readonly eventIds: (
     positions: ReadonlyArray<Position>
   ) => Effect.Effect<ReadonlyArray<string | undefined>, EventStoreError>
+
+  /** Returns the events at these positions, in order, without those that the log does not have. */
+  readonly eventsAt: (positions: ReadonlyArray<Position>) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>
+
+  /** Returns how many events the log has after one position and up to another, for each of these ranges. */
+  readonly eventCounts: (
+    ranges: ReadonlyArray<{ readonly after: Position; readonly to: Position }>
+  ) => Effect.Effect<ReadonlyArray<number>, EventStoreError>
 
   /**
    * Returns the position of the first event after a position, and up to another, that was recorded at a time or later. It examines a limited number of

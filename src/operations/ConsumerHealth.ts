@@ -3,65 +3,27 @@
  *
  * @since 0.1.0
  */
-import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { ConsumerDriver, Progress } from "../consumer/CheckpointDriver.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
-import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
-import * as ConsumerReads from "../consumer/ConsumerReads.ts"
-import { continuedDetail, drainingDetail } from "../consumer/ConsumerStatus.ts"
-import * as FormerPartitions from "../consumer/FormerPartitions.ts"
+import { continuedDetail } from "../consumer/ConsumerStatus.ts"
 import * as GenerationId from "../consumer/GenerationId.ts"
-import type { ParkedCount } from "../consumer/parking/ParkingDriver.ts"
-import { filterOf } from "../consumer/PartitionProcessor.ts"
-import type { RepartitionObstacle } from "../consumer/RepartitionObstacle.ts"
+import * as HandOver from "../consumer/HandOver.ts"
 import * as StartPosition from "../consumer/StartPosition.ts"
 import * as UnknownTypes from "../consumer/UnknownTypes.ts"
-import { type EventStoreError, storeError } from "../core/errors.ts"
+import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import * as EventTags from "../event/EventTags.ts"
-import type { EventStoreDriver, EventType, EventTypes, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, EventTypes } from "../eventStore/EventStoreDriver.ts"
 import { describeMaker } from "../eventStore/InlineProjectionsDriver.ts"
-import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import * as PastTags from "../eventStore/PastTags.ts"
 import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
 import * as InlineCompleteness from "../projection/InlineCompleteness.ts"
 import * as HealthStatus from "./HealthStatus.ts"
-
-/**
- * The health of a partition. Times are in seconds, by the clock of the database.
- *
- * @since 0.1.0
- * @category models
- */
-export interface PartitionHealth extends HealthStatus.Assessment {
-  readonly partition: number
-  /** The checkpoint. */
-  readonly position: Position.Position
-  /**
-   * The waiting events up to `maxCount`, whether there may be more, and how long the oldest of them has waited. The count ends after
-   * `Limits.scannedPositions`. If no waiting event is among them, the seconds are those of the next event of any kind: no event has waited for longer.
-   */
-  readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
-  /** The number of parked keys. */
-  readonly parked: number
-  /** The number of parked keys with a request to retry or skip them that is not carried out yet. */
-  readonly requested: number
-  /** The worker that owns the partition. */
-  readonly owner: string | undefined
-  /** The time of the last heartbeat. */
-  readonly heartbeat: DateTime.Utc
-  /** The seconds since the last heartbeat. */
-  readonly heartbeatAge: number
-  /** The number of events applied so far. */
-  readonly applied: bigint
-  /** Events applied per second since the previous report. */
-  readonly throughput: number | undefined
-}
+import * as PartitionHealth from "./PartitionHealth.ts"
 
 /**
  * The health of a consumer: the status of its worst partition, the position and the seconds of its slowest one, and the sums of all.
@@ -73,27 +35,14 @@ export interface ConsumerHealth extends HealthStatus.Assessment {
   readonly consumer: string
   readonly generation: string
   readonly position: Position.Position
-  readonly lag: PartitionHealth["lag"]
+  readonly lag: PartitionHealth.PartitionHealth["lag"]
   readonly parked: number
   readonly requested: number
   readonly heartbeatAge: number | undefined
   readonly throughput: number | undefined
-  readonly partitions: ReadonlyArray<PartitionHealth>
+  readonly partitions: ReadonlyArray<PartitionHealth.PartitionHealth>
   /** Types of events in the log, of the same streams as those of the consumer's set, that its code does not know. */
   readonly unknownTypes: ReadonlyArray<EventType>
-}
-
-/**
- * The options of a check that are limits, with their defaults, in seconds.
- *
- * @since 0.1.0
- * @category options
- */
-export interface HealthLimits {
-  readonly heartbeatTimeout: number
-  readonly stallTimeout: number
-  readonly maxWait: number
-  readonly maxCount: number
 }
 
 /**
@@ -109,7 +58,7 @@ export interface Measured {
   readonly counted: EventTypes
   /** The position of the last committed event. */
   readonly last: Position.Position
-  readonly limits: HealthLimits
+  readonly limits: PartitionHealth.HealthLimits
   /** Sentences about transactions that hold a lock of the store and do nothing. A stalled consumer may wait for them. */
   readonly idleHolders: ReadonlyArray<string>
   /** An earlier report of the consumers, and the seconds since then. */
@@ -146,57 +95,77 @@ export const of = Effect.fnUntraced(function*(
     const reasons = [continuedDetail(continuedBy)]
     return withoutPartitions(consumer.id, position, unknownTypes, { status: "yellow", reasons })
   }
-  const handOver = yield* handOverOf(store, consumer, generation, progress)
-  if (handOver !== undefined && progress.length === 0) {
-    return withoutPartitions(consumer.id, Position.start, unknownTypes, { status: "yellow", reasons: [handOver] })
+  if (progress.length === 0) {
+    const starting = yield* startOf(store, consumer, limits)
+    if (starting !== undefined) return withoutPartitions(consumer.id, Position.start, unknownTypes, starting)
   }
-  const cannotStart = progress.length === 0 ? yield* StartPosition.obstacleOf(store, consumer) : undefined
-  if (cannotStart !== undefined) {
-    return withoutPartitions(consumer.id, Position.start, unknownTypes, redBecause(cannotStart))
-  }
-  const parked = yield* store.parkedCounts(generation)
-  const obstacle = progress.some(({ partitions }) => partitions !== consumer.partitions)
-    ? yield* store.repartitionObstacle(generation)
-    : undefined
-  const before = previous.find((one) => one.consumer === consumer.id && one.generation === generation)
-  const partitions = yield* Effect.forEach(
-    progress,
-    (one) =>
-      partitionHealth(log, consumer, one, last, limits, {
-        stopping: UnknownTypes.stopping(consumer, types),
-        parked: parked.find(({ partition }) => partition === one.partition),
-        elapsed,
-        obstacle,
-        handOver,
-        appliedBefore: before?.partitions.find(({ partition }) => partition === one.partition)?.applied
-      })
-  )
+  const { handOver, ofChange } = yield* changeOf(store, consumer, generation, progress)
+  const before = previous.find((one) => one.consumer === consumer.id && one.generation === generation)?.partitions
+  const partitions = yield* PartitionHealth.ofAll(log, consumer, progress, {
+    last,
+    limits,
+    stopping: UnknownTypes.stopping(consumer, types),
+    parked: progress.length === 0 ? [] : yield* store.parkedCounts(generation),
+    appliedBefore: new Map(before?.map(({ applied, partition }) => [partition, applied])),
+    elapsed,
+    isHandedOver: handOver !== undefined
+  })
   const policies = yield* Effect.forEach(unknownTypes, (one) => policyFor(log, consumer, types, progress, one))
   const ofTypes = HealthStatus.worstOf(
     [HealthStatus.ofUnknownTypes(policies, UnknownTypes.undecided(consumer, types)), ofTags],
     () => undefined
   )
   const isInline = progress.length === 0 && (yield* log.inlineProjections.find(consumer.id)) !== undefined
-  return consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, isInline, idleHolders })
+  return consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, isInline, idleHolders, ofChange })
 })
 
-/** Says which version waits for which partitions, if a version waits to continue from another: for the consumer itself, or for it to end. */
-const handOverOf = Effect.fnUntraced(function*(
+/** Says what waits for which partitions to be given back, and why their number is not that of the consumer's definition. */
+const changeOf = Effect.fnUntraced(function*(
   store: ConsumerDriver,
-  { from, id }: Consumer.Consumer,
+  { id, partitions: defined }: Consumer.Consumer,
   generation: string,
   progress: ReadonlyArray<Progress>
-): Effect.fn.Return<string | undefined, EventStoreError> {
-  if (progress.length > 0) {
-    if (progress.every(({ owner }) => owner !== undefined)) return undefined
-    const successor = yield* store.successor(generation)
-    return successor && drainingDetail(successor, id, progress)
+): Effect.fn.Return<
+  { readonly handOver: string | undefined; readonly ofChange: HealthStatus.Assessment },
+  EventStoreError
+> {
+  const stored = progress[0]?.partitions ?? defined
+  if (stored === defined && progress.every(({ owner }) => owner !== undefined)) {
+    return { handOver: undefined, ofChange: green }
   }
+  const workers = yield* store.workers(generation)
+  const waits = HandOver.of(id, workers, progress)
+  const obstacle = stored !== defined || waits !== undefined ? yield* store.repartitionObstacle(generation) : undefined
+  const isPending = HandOver.nextPartitions(workers, progress) !== undefined
+  const handOver = isPending && obstacle !== undefined && !workers.some(({ successor }) => successor !== undefined)
+    ? undefined
+    : waits?.detail
+  const ofNumber = stored === defined ? green : HealthStatus.ofOtherPartitions({
+    stored,
+    defined,
+    obstacle,
+    workers: isPending ? undefined : HandOver.workersWith(workers, progress)
+  })
+  const ofWait: HealthStatus.Assessment = handOver === undefined ? green : { status: "yellow", reasons: [handOver] }
+  return { handOver, ofChange: HealthStatus.worstOf([ofWait, ofNumber], () => undefined) }
+})
+
+/** Returns why a consumer that has never run does not continue from an earlier version, if it waits for one or cannot. */
+const startOf = Effect.fnUntraced(function*(
+  store: ConsumerDriver,
+  consumer: Consumer.Consumer,
+  limits: PartitionHealth.HealthLimits
+): Effect.fn.Return<HealthStatus.Assessment | undefined, EventStoreError> {
+  const { from, id } = consumer
   if (typeof from === "string" || !("version" in from)) return undefined
+  const cannotStart = yield* StartPosition.obstacleOf(store, consumer)
+  if (cannotStart !== undefined) return redBecause(cannotStart)
   const earlier = GenerationId.otherVersion(id, from.version)
-  const active = yield* Effect.result(store.activeGeneration(earlier))
-  if (Result.isFailure(active) || (yield* store.successor(active.success)) !== id) return undefined
-  return drainingDetail(id, earlier, yield* store.progress(active.success))
+  const generation = yield* store.activeGeneration(earlier)
+  const workers = yield* store.workers(generation)
+  if (!workers.some(({ successor }) => successor === id)) return undefined
+  const { detail, seconds } = HandOver.ofVersion(id, earlier, yield* store.progress(generation))
+  return { status: seconds > limits.stallTimeout ? "red" : "yellow", reasons: [detail] }
 })
 
 /** Returns the assessment of a consumer by the events that it does not read because they were stored without a tag. */
@@ -246,6 +215,8 @@ const synchronousHealth = Effect.fnUntraced(function*(
   return withoutPartitions(id, position, unknownTypes, assessment)
 })
 
+const green: HealthStatus.Assessment = { status: "green", reasons: [] }
+
 const redBecause = (reason: string): HealthStatus.Assessment => ({ status: "red", reasons: [reason] })
 
 const withoutPartitions = (
@@ -266,99 +237,6 @@ const withoutPartitions = (
   unknownTypes,
   ...assessment
 })
-
-const partitionHealth = Effect.fnUntraced(function*(
-  log: EventStoreDriver,
-  consumer: Consumer.Consumer,
-  progress: Progress,
-  last: Position.Position,
-  limits: HealthLimits,
-  measured: {
-    readonly stopping: ReadonlyArray<EventType>
-    readonly parked: ParkedCount | undefined
-    readonly elapsed: number
-    readonly obstacle: RepartitionObstacle | undefined
-    readonly handOver: string | undefined
-    readonly appliedBefore: bigint | undefined
-  }
-): Effect.fn.Return<PartitionHealth, EventStoreError> {
-  const { advancedAt, applied, owner, partition, partitionedBy, partitions, position, readAt, heartbeatAt } = progress
-  const stored = { ...consumer, partitions, partitionBy: ConsumerKey.parse(partitionedBy) }
-  const limit = limits.maxCount
-  const waitsFor = UnknownTypes.addTo(filterOf(stored, partition), measured.stopping)
-  // Up to the last committed event: a transaction that holds back the high-water mark makes events wait too.
-  const lag = yield* log.lag({ after: position, to: last, limit, ...waitsFor })
-  const isMore = lag.reached < last
-  const age = (since: DateTime.Utc) => HealthStatus.secondsBetween(since, readAt)
-  const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
-  // The worker may have moved the checkpoint since `last` was read.
-  const isBeyond = position > last && position > (yield* log.last)
-  const { count, eventId } = progress
-  const checkpoint = { after: position, afterEventId: eventId, afterCount: count, limit: 1 }
-  const diverged: string | undefined = yield* log.readAll(checkpoint).pipe(
-    Effect.andThen(LogIdentity.requireEvents(log, FormerPartitions.checkpointsOf(progress).slice(1))),
-    Effect.as(undefined),
-    Effect.catchReason("EventStoreError", "LogDiverged", ({ message }) => Effect.succeed(message))
-  )
-  const isAbandoned = owner === undefined && lag.events > 0
-  const newer = isAbandoned ? yield* newerAfter(log, stored, position, waitsFor) : undefined
-  const heartbeatAge = age(heartbeatAt)
-  const { appliedBefore, elapsed } = measured
-  const { parked = 0, requested = 0, waitsAt } = measured.parked ?? {}
-  return {
-    partition,
-    position,
-    lag: { events: lag.events, isMore, seconds: waited },
-    parked,
-    requested,
-    owner,
-    heartbeat: heartbeatAt,
-    heartbeatAge,
-    applied,
-    throughput: appliedBefore === undefined || elapsed === 0
-      ? undefined
-      : Number(applied - appliedBefore) / elapsed,
-    ...HealthStatus.of({
-      owner,
-      heartbeatAge,
-      position,
-      waiting: lag.events,
-      isMore,
-      waited,
-      idleFor: Math.min(waited, advancedAt === undefined ? waited : age(advancedAt)),
-      parked,
-      requested,
-      newer,
-      isBeyond,
-      handOver: measured.handOver,
-      diverged,
-      stored: partitionedBy === ConsumerKey.format(consumer.partitionBy) ? undefined : { partitions, partitionedBy },
-      otherPartitions: partitions === consumer.partitions
-        ? undefined
-        : { stored: partitions, defined: consumer.partitions, obstacle: measured.obstacle },
-      hasOtherReads: progress.reads !== ConsumerReads.format(ConsumerReads.of(consumer)),
-      waitsAt,
-      ...limits
-    })
-  }
-})
-
-/** Returns why the next event of a partition cannot be decoded, if newer code wrote it. */
-const newerAfter = (
-  log: EventStoreDriver,
-  consumer: Consumer.Consumer,
-  after: Position.Position,
-  filter: LogFilter
-): Effect.Effect<string | undefined, EventStoreError> =>
-  Effect.map(
-    log.readAll({ after, limit: 1, ...filter }),
-    ({ events: [next] }) => {
-      const failure = next && Result.getOrUndefined(Result.flip(ConsumerDefinition.decode(consumer, next)))
-      return failure !== undefined && UnknownTypes.awaitsNewerCode(consumer, storeError(failure))
-        ? failure.message
-        : undefined
-    }
-  )
 
 /** Returns an unknown type and what the consumer does about it. Reads its first event if the checkpoint of a partition is past it. */
 const policyFor = Effect.fnUntraced(function*(
@@ -388,8 +266,9 @@ const policyFor = Effect.fnUntraced(function*(
 const consumerHealth = (
   consumer: Consumer.Consumer,
   generation: string,
-  partitions: ReadonlyArray<PartitionHealth>,
-  { idleHolders, isInline, ofTypes, unknownTypes }: {
+  partitions: ReadonlyArray<PartitionHealth.PartitionHealth>,
+  { idleHolders, isInline, ofChange, ofTypes, unknownTypes }: {
+    readonly ofChange: HealthStatus.Assessment
     /** Whether it never ran in the background because the log has it as an inline projection. */
     readonly isInline: boolean
     readonly unknownTypes: ReadonlyArray<EventType>
@@ -398,8 +277,9 @@ const consumerHealth = (
   }
 ): ConsumerHealth => {
   const [first] = partitions
-  const max = (of: (one: PartitionHealth) => number) => Math.max(0, ...partitions.map(of))
-  const sum = (of: (one: PartitionHealth) => number) => partitions.reduce((sum, one) => sum + of(one), 0)
+  const max = (of: (one: PartitionHealth.PartitionHealth) => number) => Math.max(0, ...partitions.map(of))
+  const sum = (of: (one: PartitionHealth.PartitionHealth) => number) =>
+    partitions.reduce((sum, one) => sum + of(one), 0)
   const ofPartitions: HealthStatus.Assessment = first === undefined
     ? {
       status: "red",
@@ -413,7 +293,7 @@ const consumerHealth = (
     : HealthStatus.worstOf(partitions, (one) => partitions.length === 1 ? undefined : `partition ${one.partition}`)
   const isStalled = partitions.some(({ status }) => status === "red")
   const ofLocks: HealthStatus.Assessment = { status: "green", reasons: isStalled ? idleHolders : [] }
-  const assessment = HealthStatus.worstOf([ofPartitions, ofLocks, ofTypes], () => undefined)
+  const assessment = HealthStatus.worstOf([ofChange, ofPartitions, ofLocks, ofTypes], () => undefined)
   return {
     consumer: consumer.id,
     generation,

@@ -25,10 +25,12 @@ import * as ConsumerHealth from "./ConsumerHealth.ts"
 import * as HealthLog from "./HealthLog.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 import * as LogHealth from "./LogHealth.ts"
+import type { HealthLimits } from "./PartitionHealth.ts"
 
-export type { ConsumerHealth, PartitionHealth } from "./ConsumerHealth.ts"
+export type { ConsumerHealth } from "./ConsumerHealth.ts"
 export type { Assessment, Status } from "./HealthStatus.ts"
 export type { LogHealth } from "./LogHealth.ts"
+export type { PartitionHealth } from "./PartitionHealth.ts"
 
 /**
  * Options of a health check.
@@ -220,7 +222,7 @@ export const watch = (
     )))
   })
 
-const limitsOf = (options: HealthOptions): ConsumerHealth.HealthLimits => {
+const limitsOf = (options: HealthOptions): HealthLimits => {
   const seconds = (input: Duration.Input | undefined, otherwise: number) =>
     input === undefined ? otherwise : Duration.toSeconds(Duration.fromInputUnsafe(input))
   return {

@@ -5,6 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import * as HandOver from "../consumer/HandOver.ts"
 import * as RepartitionObstacle from "../consumer/RepartitionObstacle.ts"
 import type { EventsUntagged } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
@@ -54,6 +55,8 @@ export interface Signals {
   readonly waited: number
   /** For how long events have waited and the checkpoint has not moved. */
   readonly idleFor: number
+  /** What the owner has had in hand for longer than `maxWait`. */
+  readonly inHand?: string | undefined
   /** The number of parked keys, and of those with a request that is not carried out yet. */
   readonly parked: number
   readonly requested?: number | undefined
@@ -61,20 +64,12 @@ export interface Signals {
   readonly newer: string | undefined
   /** Whether the checkpoint is behind the last event of the log. */
   readonly isBeyond: boolean
-  /** Says which version waits to continue from here, and for which partitions. Those without an owner stand still until then. */
-  readonly handOver?: string | undefined
+  /** Whether another version, or another number of partitions, waits until all partitions are given back. Those without an owner stand still until then. */
+  readonly isHandedOver?: boolean | undefined
   /** The message that the log does not have the event at the checkpoint. */
   readonly diverged?: string | undefined
   /** The stored partitions, where the consumer's definition divides them by something else. */
   readonly stored: { readonly partitions: number; readonly partitionedBy: string } | undefined
-  /** The number of partitions, where the consumer's definition has another, and why it cannot change to that. */
-  readonly otherPartitions?:
-    | {
-      readonly stored: number
-      readonly defined: number
-      readonly obstacle: RepartitionObstacle.RepartitionObstacle | undefined
-    }
-    | undefined
   /** Whether the code that has processed the partition reads other events than the consumer's definition. */
   readonly hasOtherReads?: boolean | undefined
   /** The parked event of unknown key at which the partition waits. */
@@ -111,10 +106,10 @@ export const of = (signals: Signals): Assessment => {
     parked,
     requested = 0,
     stored,
-    otherPartitions,
     waited,
     waitsAt
   } = signals
+  const inHand = signals.inHand === undefined ? "" : `; its worker has ${signals.inHand}`
   const red: Array<string> = []
   const yellow: Array<string> = []
   if (diverged !== undefined) red.push(diverged)
@@ -127,13 +122,6 @@ export const of = (signals: Signals): Assessment => {
       `it has ${partitions} partitions by ${partitionedBy}, unlike its definition; rebuild it or raise its version`
     )
   }
-  if (otherPartitions !== undefined) {
-    const { defined, obstacle, stored } = otherPartitions
-    const why = obstacle === undefined
-      ? `the number changes once no program with ${stored} runs any more`
-      : `the number cannot change yet: ${RepartitionObstacle.describe(obstacle)}`
-    yellow.push(`it works with ${partitionsOf(stored)}, while this definition has ${defined}; ${why}`)
-  }
   if (signals.hasOtherReads === true) {
     const isAbandoned = owner === undefined && heartbeatAge > signals.heartbeatTimeout
     const reason = "the program that has processed it reads other events than this definition"
@@ -141,19 +129,17 @@ export const of = (signals: Signals): Assessment => {
     else yellow.push(reason)
   }
   if (waitsAt !== undefined) red.push(`it ${ConsumerKey.waitsAt(waitsAt)}`)
-  if (owner === undefined && signals.handOver !== undefined) {
-    if (idleFor > signals.stallTimeout) red.push(signals.handOver)
-    else yellow.push(signals.handOver)
-  } else if (heartbeatAge > signals.heartbeatTimeout) {
+  if (owner === undefined && signals.isHandedOver === true) yellow.push("its worker has given it back")
+  else if (heartbeatAge > signals.heartbeatTimeout) {
     const age = seconds(heartbeatAge)
     red.push(
       owner === undefined ? `no worker has owned it for ${age}` : `its worker ${owner} sent no heartbeat for ${age}`
     )
   } else if (owner === undefined) yellow.push("no worker owns it at the moment")
   if (idleFor > signals.stallTimeout) {
-    red.push(`no event was applied for ${seconds(idleFor)}, while ${whatWaits(signals)}`)
+    red.push(`no event was applied for ${seconds(idleFor)}, while ${whatWaits(signals)}${inHand}`)
   } else if (waited > signals.maxWait) {
-    yellow.push(`it is behind: ${whatWaits(signals)}, the oldest for ${seconds(waited)}`)
+    yellow.push(`it is behind: ${whatWaits(signals)}, the oldest for ${seconds(waited)}${inHand}`)
   }
   if (newer !== undefined) yellow.push(`it waits for a process with newer code: ${newer}`)
   if (parked > 0) {
@@ -163,7 +149,32 @@ export const of = (signals: Signals): Assessment => {
   return { status: red.length > 0 ? "red" : yellow.length > 0 ? "yellow" : "green", reasons: [...red, ...yellow] }
 }
 
-const partitionsOf = (count: number): string => count === 1 ? "1 partition" : `${count} partitions`
+/**
+ * Returns the assessment of a consumer whose stored number of partitions is not that of its definition.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofOtherPartitions = (
+  { defined, obstacle, stored, workers }: {
+    readonly stored: number
+    readonly defined: number
+    /** Why the number cannot change. */
+    readonly obstacle: RepartitionObstacle.RepartitionObstacle | undefined
+    /** The workers that have the stored number in their definitions; undefined if the partitions are being given back. */
+    readonly workers: string | undefined
+  }
+): Assessment => {
+  const why = obstacle !== undefined
+    ? `the number cannot change yet: ${RepartitionObstacle.describe(obstacle)}`
+    : workers === undefined
+    ? "the number changes when all of them are given back"
+    : `the number changes once no program with ${stored} runs any more (${workers})`
+  return {
+    status: "yellow",
+    reasons: [`it works with ${HandOver.partitionsOf(stored)}, while this definition has ${defined}; ${why}`]
+  }
+}
 
 /**
  * What a consumer does about an event type that its code does not know.

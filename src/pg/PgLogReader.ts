@@ -42,7 +42,10 @@ export type PgLogReader = Pick<
   | "event"
   | "receipt"
   | "lag"
+  | "partitionLags"
   | "eventIds"
+  | "eventsAt"
+  | "eventCounts"
   | "eventTypes"
   | "unindexedTags"
   | "tagIndex"
@@ -72,6 +75,11 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
   const eventIds =
     `select (select event.id from ${schema}.log event where event.position = wanted.position limit 1) as id
     from unnest($1::bigint[]) with ordinality as wanted(position, ordinal) order by wanted.ordinal`
+  const eventsAt =
+    `select ${columns} from unnest($1::bigint[]) as wanted("position") join ${schema}.log event using ("position") order by "position"`
+  const eventCounts =
+    `select (select count(*)::integer from ${schema}.log event where event.position > range."after" and event.position <= range."to") as events
+    from unnest($1::bigint[], $2::bigint[]) with ordinality as range("after", "to", ordinal) order by range.ordinal`
   const byId = `select ${columns} from ${schema}.log event where id = $1::uuid limit 1`
 
   const storedEventPage = storedPages(query)
@@ -97,6 +105,16 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
         : Effect.succeedNone,
     receipt: receipt(query, schema),
     lag: lag(query, schema),
+    partitionLags: partitionLags(query, schema),
+    eventsAt: (positions) => Effect.map(query<EventRow>(eventsAt, [positions]), (rows) => rows.map(recordedOf)),
+    eventCounts: (ranges) =>
+      Effect.map(
+        query<{ readonly events: number }>(eventCounts, [
+          ranges.map(({ after }) => after),
+          ranges.map(({ to }) => to)
+        ]),
+        (rows) => rows.map(({ events }) => events)
+      ),
     eventIds: (positions) =>
       Effect.map(
         query<{ readonly id: string | null }>(eventIds, [positions]),
@@ -246,6 +264,41 @@ const lag = (query: PgStatement, schema: string): EventStoreDriver["lag"] => {
       since: Option.map(Option.fromNullOr(row!.since), (since) => DateTime.makeUnsafe(since)),
       reached: Position.make(row!.counted_to)
     }
+  })
+}
+
+interface PartitionLagRow {
+  readonly events: number
+  readonly since: Date | null
+  readonly counted_to: bigint
+  readonly first_position: bigint | null
+}
+
+const partitionLags = (query: PgStatement, schema: string): EventStoreDriver["partitionLags"] => {
+  const count =
+    `select events, since, counted_to, first_position from ${schema}.count_lags($1::integer[], $2::bigint[], $3, $4, $5, $6, $7, $8, $9, $10)
+    order by ordinal`
+  return Effect.fnUntraced(function*({ dividedBy, limit, partitions, streamPrefix, tags, to, types }) {
+    if (partitions.length === 0) return []
+    const { scannedPositions } = yield* Limits
+    const rows = yield* query<PartitionLagRow>(count, [
+      partitions.map(({ index }) => index),
+      partitions.map(({ after }) => after),
+      to,
+      limit,
+      types ?? null,
+      tags?.length ? tags : null,
+      streamPrefix ?? null,
+      dividedBy?.of ?? 1,
+      dividedBy?.tag ?? null,
+      scannedPositions
+    ])
+    return rows.map(({ counted_to, events, first_position, since }) => ({
+      events,
+      since: Option.map(Option.fromNullOr(since), (since) => DateTime.makeUnsafe(since)),
+      reached: Position.make(counted_to),
+      first: first_position === null ? undefined : Position.make(first_position)
+    }))
   })
 }
 

@@ -18,7 +18,7 @@ import {
   Subscription
 } from "evsrc"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
-import * as ConsumerStatus from "../../src/consumer/ConsumerStatus.ts"
+import * as HandOver from "../../src/consumer/HandOver.ts"
 import * as EventInHand from "../../src/consumer/worker/EventInHand.ts"
 import * as WorkerState from "../../src/consumer/worker/WorkerState.ts"
 import { internals } from "../../src/core/internals.ts"
@@ -227,13 +227,15 @@ describe("docs/stalls.md", () => {
         ...lines,
         `users@1 waits: ${EventInHand.describe(0, { event: ticked, since: 0 }, 14_000)}`,
         EventInHand.abandoned(0, ticked),
-        ConsumerStatus.drainingDetail("mail@2", "mail@1", [{
+        HandOver.ofVersion("mail@2", "mail@1", [{
           partition: 2,
+          partitions: 4,
           owner: "worker-1",
           position: Position.make(20n),
-          leasedUntil: DateTime.makeUnsafe(1),
-          readAt: DateTime.makeUnsafe(0)
-        }]),
+          leasedUntil: DateTime.makeUnsafe(18_001),
+          readAt: DateTime.makeUnsafe(18_000),
+          inHand: { event: { position: Position.make(21n), type: "Sent" }, since: DateTime.makeUnsafe(0) }
+        }]).detail,
         ...unknown.reasons,
         ...said({ heartbeatAge: 21 }),
         ...said({ heartbeatAge: 21, owner: undefined }),

@@ -15,9 +15,9 @@ import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
 import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
 import * as ConsumerReads from "../ConsumerReads.ts"
-import { drainingDetail } from "../ConsumerStatus.ts"
 import * as FormerPartitions from "../FormerPartitions.ts"
 import * as GenerationId from "../GenerationId.ts"
+import * as HandOver from "../HandOver.ts"
 import type { Claim } from "../LeaseDriver.ts"
 import * as ReadsChange from "../ReadsChange.ts"
 import * as StartPosition from "../StartPosition.ts"
@@ -111,10 +111,10 @@ const requireCheckpoints = (
  */
 export const draining = Effect.fnUntraced(function*(
   { processor: { consumer: { from, id } }, store }: Claimant
-): Effect.fn.Return<string, EventStoreError> {
+): Effect.fn.Return<HandOver.HandOver, EventStoreError> {
   const version = typeof from === "object" && "version" in from ? from.version : 0
   const earlier = GenerationId.otherVersion(id, version)
-  return drainingDetail(id, earlier, yield* store.progress(yield* store.activeGeneration(earlier)))
+  return HandOver.ofVersion(id, earlier, yield* store.progress(yield* store.activeGeneration(earlier)))
 })
 
 /**

@@ -26,11 +26,12 @@ import * as OutageLog from "../../core/telemetry/OutageLog.ts"
 import * as EventStore from "../../eventStore/EventStore.ts"
 import * as LockHolders from "../../eventStore/LockHolders.ts"
 import type { BatchProcessor } from "../BatchProcessor.ts"
-import type { ConsumerDriver } from "../CheckpointDriver.ts"
+import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
 import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
 import * as ConsumerReads from "../ConsumerReads.ts"
 import { type ConsumerStatus, continuedDetail, drainDetail } from "../ConsumerStatus.ts"
+import * as HandOver from "../HandOver.ts"
 import type { Assignment, Claim, ClaimRequest } from "../LeaseDriver.ts"
 import * as ParkingRequestWakeups from "../parking/ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "../PartitionProcessor.ts"
@@ -238,6 +239,7 @@ const heartbeat = Effect.fnUntraced(function*(
     partitionedBy: ConsumerKey.format(consumer.partitionBy),
     reads: ConsumerReads.format(ConsumerReads.of(consumer)),
     lease,
+    inHand: EventInHand.heldBy(worker.running, yield* Clock.currentTimeMillis),
     ...mode
   })
   // Before the leases count as renewed: what the worker does with its partitions comes later.
@@ -305,12 +307,12 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
   if (!worker.hasStarted) worker.hasStarted = yield* ClaimSettlement.start(worker)
   if (!worker.hasStarted) {
-    const detail = yield* ClaimSettlement.draining(worker)
-    yield* worker.outages.failed({ source: "handOver", kind: "handOver", message: detail, cause: Cause.empty })
+    const handOver = yield* ClaimSettlement.draining(worker)
+    yield* logHandOver(worker, handOver)
+    const { detail } = handOver
     yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby: worker.state.seen, last: undefined, detail })
     return WorkerState.changeInterval(settings)
   }
-  yield* worker.outages.succeeded("handOver")
   const first = yield* heartbeat(worker, { renewOnly })
   const claimAgain = heartbeat(worker)
   const settled = renewOnly ? first : yield* ClaimSettlement.settleReads(
@@ -350,7 +352,8 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     .filter((partition) => !isOwned(partition))
   yield* worker.outages.succeeded("claim", ...others)
   const isStandby = Math.min(assigned.length, assignmentSize) === 0
-  const standby = isStandby ? yield* standbyOf(worker, generation) : undefined
+  const progress = isStandby ? yield* store.progress(generation) : []
+  const standby = isStandby ? yield* standbyOf(worker, progress) : undefined
   const state = yield* dispatch(worker, {
     _tag: "Reconciled",
     claimedAt,
@@ -359,7 +362,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     // One statement less while nothing seems to be wrong.
     head: WorkerState.seemsHeldBack(worker.state) ? yield* inTime(worker, log.head) : undefined,
     detail: claimed.continuedBy === undefined
-      ? claimed.change === undefined ? undefined : drainDetail
+      ? yield* drainDetailOf(worker, claimed, progress)
       : continuedDetail(claimed.continuedBy)
   })
   yield* publish(worker)
@@ -370,19 +373,47 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   return WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
 })
 
-/** Logs, once, that an event has been in hand for longer than the lease. */
+/** Says for what the worker owns nothing at the moment, if its consumer changes: what it gives back itself, or what others are to give back. */
+const drainDetailOf = Effect.fnUntraced(function*(
+  worker: Worker,
+  { change, generation }: Claim,
+  progress: ReadonlyArray<Progress>
+): Effect.fn.Return<string | undefined, EventStoreError> {
+  const { processor: { consumer }, running, store } = worker
+  const handOver = change === "drain" && running.size === 0
+    ? HandOver.of(consumer.id, yield* store.workers(generation), progress)
+    : undefined
+  yield* handOver !== undefined && isLong(worker, handOver)
+    ? logHandOver(worker, handOver)
+    : worker.outages.succeeded("handOver")
+  return change === undefined ? undefined : handOver?.detail ?? drainDetail
+})
+
+const isLong = ({ settings: { lease } }: Worker, { seconds }: HandOver.HandOver): boolean =>
+  seconds > Duration.toSeconds(lease)
+
+/** Logs that the worker waits for partitions: once, and again when their worker has had an event in hand for longer than the lease. */
+const logHandOver = (worker: Worker, handOver: HandOver.HandOver): Effect.Effect<void> =>
+  worker.outages.failed({
+    source: "handOver",
+    kind: isLong(worker, handOver) ? "handOver in hand" : "handOver",
+    message: handOver.detail,
+    cause: Cause.empty
+  })
+
+/** Logs, once, that an event has been in hand for longer than the lease, and once if others wait for the partition meanwhile. */
 const logInHand = (worker: Worker): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const { outages, processor: { consumer }, settings: { lease } } = worker
+    const { outages, processor: { consumer }, settings: { lease }, state } = worker
     const inHand = inHandOf(worker, now, lease)
-    return inHand === undefined
-      ? outages.succeeded("inHand")
-      : outages.failed({
-        source: "inHand",
-        kind: "inHand",
-        message: `${consumer.id} waits: ${inHand}`,
-        cause: Cause.empty
-      })
+    if (inHand === undefined) return outages.succeeded("inHand")
+    const isDraining = state._tag === "Standby" && state.detail === drainDetail
+    return outages.failed({
+      source: "inHand",
+      kind: isDraining ? "inHand drain" : "inHand",
+      message: `${consumer.id} waits: ${isDraining ? `${drainDetail}: ` : ""}${inHand}`,
+      cause: Cause.empty
+    })
   })
 
 /** Logs, once in an outage, that a transaction holds back all readers, and which one. */
@@ -413,8 +444,7 @@ const inTime = (
   )
 
 /** Returns how far the other workers are. */
-const standbyOf = Effect.fnUntraced(function*({ events, store }: Worker, generation: string) {
-  const [first, ...others] = yield* store.progress(generation)
+const standbyOf = Effect.fnUntraced(function*({ events }: Worker, [first, ...others]: ReadonlyArray<Progress>) {
   const position = others.reduce(
     (slowest, { position }) => position < slowest ? position : slowest,
     first?.position ?? Position.start

@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import type { HeldInHand } from "../LeaseDriver.ts"
 
 /**
  * The default of `WorkerOptions.stopTimeout`.
@@ -28,14 +29,15 @@ export const defaultTimeout: Duration.Duration = Duration.seconds(3)
 export const interruptionTimeout: Duration.Duration = Duration.seconds(3)
 
 /**
- * An event whose handler runs.
+ * An event whose handler runs, or handlers that wait.
  *
  * @since 0.1.0
  * @category models
  */
 export interface InHand {
-  readonly event: Pick<EncodedEvent, "position" | "type">
-  /** When the handler began, in milliseconds of the epoch. */
+  /** The event; undefined while handlers wait for a connection for their transaction. */
+  readonly event: Pick<EncodedEvent, "position" | "type"> | undefined
+  /** When the handler, or the wait, began, in milliseconds of the epoch. */
   readonly since: number
 }
 
@@ -57,30 +59,63 @@ export interface Tracker {
  */
 export const track = <A, E, R>(
   tracker: Tracker | undefined,
-  event: InHand["event"],
+  event: Pick<EncodedEvent, "position" | "type">,
   handle: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => show(tracker, event, () => handle)
+
+const show = <A, E, R>(
+  tracker: Tracker | undefined,
+  event: InHand["event"],
+  run: (hide: Effect.Effect<void>) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  tracker === undefined ? handle : Clock.clockWith((clock) => {
+  tracker === undefined ? run(Effect.void) : Clock.clockWith((clock) => {
     const inHand = { event, since: clock.currentTimeMillisUnsafe() }
     tracker.current = inHand
-    return Effect.ensuring(
-      handle,
-      Effect.sync(() => {
-        if (tracker.current === inHand) tracker.current = undefined
-      })
-    )
+    const hide = Effect.sync(() => {
+      if (tracker.current === inHand) tracker.current = undefined
+    })
+    return Effect.ensuring(run(hide), hide)
   })
 
 /**
- * Says which event of a partition is in hand, and for how long.
+ * Runs a transaction of handlers, and shows that they wait for a connection until it has begun.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const awaitTransaction = <A, E, R>(
+  tracker: Tracker | undefined,
+  /** Returns the transaction, which runs `hasBegun` first. */
+  transaction: (hasBegun: Effect.Effect<void>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => show(tracker, undefined, transaction)
+
+/**
+ * Returns what the partitions of a worker have in hand, for its heartbeat.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const describe = (partition: number, { event: { position, type }, since }: InHand, now: number): string =>
-  `the handler has had event ${position} (${type}) of partition ${partition} in hand for ${
-    Duration.format(Duration.seconds(Math.floor((now - since) / 1000)))
-  }`
+export const heldBy = (
+  partitions: Iterable<readonly [partition: number, { readonly inHand: Tracker }]>,
+  now: number
+): ReadonlyArray<HeldInHand> =>
+  Array.from(partitions).flatMap(([partition, { inHand: { current } }]) =>
+    current === undefined ? [] : [{ partition, event: current.event, millis: now - current.since }]
+  )
+
+/**
+ * Says which event of a partition is in hand, or that its handlers wait for a connection, and for how long.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const describe = (partition: number, { event, since }: InHand, now: number): string => {
+  const time = Duration.format(Duration.seconds(Math.floor((now - since) / 1000)))
+  return event === undefined
+    ? `the handlers of partition ${partition} have waited for ${time} for a connection for their transaction; transactions of handlers use at `
+      + "most half of the client's pool"
+    : `the handler has had event ${event.position} (${event.type}) of partition ${partition} in hand for ${time}`
+}
 
 /**
  * Says that a worker does not wait for the handler of an event any longer.
@@ -90,7 +125,7 @@ export const describe = (partition: number, { event: { position, type }, since }
  */
 export const abandoned = (
   partition: number,
-  { position, type }: InHand["event"],
+  { position, type }: Pick<EncodedEvent, "position" | "type">,
   where: "outside" | "inTransaction" = "outside"
 ): string =>
   `The handler of event ${position} (${type}) has not ended within ${Duration.format(interruptionTimeout)} after its `

@@ -92,6 +92,20 @@ export const make = Effect.fnUntraced(function*(
     readStored: (page) => Effect.sync(() => ({ events: MemoryLog.storedPage(log, page), head: MemoryLog.headOf(log) })),
     lag: (request) =>
       Effect.map(Limits, ({ scannedPositions }) => MemoryLog.lag(log, { ...request, scannedPositions })),
+    partitionLags: ({ dividedBy, partitions, ...request }) =>
+      Effect.map(Limits, ({ scannedPositions }) =>
+        partitions.map(({ after, index }) =>
+          MemoryLog.partitionLag(log, {
+            ...request,
+            after,
+            partition: dividedBy === undefined ? undefined : { ...dividedBy, index },
+            scannedPositions
+          })
+        )),
+    eventsAt: (positions) =>
+      Effect.sync(() => log.rows.filter(({ position }) => positions.includes(position)).map(MemoryLog.encodedOf)),
+    eventCounts: (ranges) =>
+      Effect.sync(() => ranges.map(({ after, to }) => Math.max(0, MemoryLog.countBetween(log, after, to).events))),
     readByQuery: (page) =>
       Effect.map(Limits, ({ scannedPositions }) => ({
         ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, (row) => matches(page.query, row))),

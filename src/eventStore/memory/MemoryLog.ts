@@ -28,6 +28,7 @@ import type {
   LagRequest,
   LogFilter,
   LogPage,
+  PartitionLag,
   RestoreRequest,
   RestoreResult,
   StoredPage,
@@ -296,6 +297,18 @@ export const lag = (log: MemoryLog, request: LagRequest & Pick<Limits, "scannedP
   const reached = last === undefined || last.position >= to || last === log.rows.at(-1) ? to : last.position
   const next = reached < to ? log.rows[indexAfter(log, reached)] : undefined
   return { events: rows.length, since: Option.fromUndefinedOr((rows[0] ?? next)?.recordedAt), reached }
+}
+
+/**
+ * Returns how far a partition is behind.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const partitionLag = (log: MemoryLog, request: LagRequest & Pick<Limits, "scannedPositions">): PartitionLag => {
+  const isMatch = partitionMatcher(request)
+  const { rows: [row] } = find(log, { ...request, limit: 1 }, (row) => row.position <= request.to && isMatch(row))
+  return { ...lag(log, request), first: row?.position }
 }
 
 /**

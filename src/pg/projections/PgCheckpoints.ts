@@ -44,6 +44,9 @@ interface ProgressRow {
   readonly leased_until: Date | null
   readonly heartbeat_at: Date
   readonly advanced_at: Date | null
+  readonly in_hand_position: bigint | null
+  readonly in_hand_type: string | null
+  readonly in_hand_since: Date | null
   readonly delivery_from: bigint
   readonly starts_after: bigint
   readonly former: FormerRow
@@ -105,7 +108,7 @@ export const formerOf = (former: FormerRow): ReadonlyArray<FormerPartitions> | u
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
     `select generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, applied, digest, epoch, owner,
-      leased_until, heartbeat_at, advanced_at, delivery_from, starts_after, former, continued_by,
+      leased_until, heartbeat_at, advanced_at, in_hand_position, in_hand_type, in_hand_since, delivery_from, starts_after, former, continued_by,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -255,6 +258,9 @@ const progressOf = (
     event_id,
     former,
     heartbeat_at,
+    in_hand_position,
+    in_hand_since,
+    in_hand_type,
     leased_until,
     owner,
     partitioned_by,
@@ -279,5 +285,13 @@ const progressOf = (
   former: formerOf(former),
   continuedBy: continued_by ?? undefined,
   advancedAt: advanced_at === null ? undefined : DateTime.makeUnsafe(advanced_at),
+  inHand: owner === null || in_hand_since === null || (advanced_at !== null && advanced_at > in_hand_since)
+    ? undefined
+    : {
+      event: in_hand_position === null
+        ? undefined
+        : { position: Position.make(in_hand_position), type: in_hand_type ?? "" },
+      since: DateTime.makeUnsafe(in_hand_since)
+    },
   readAt: DateTime.makeUnsafe(read_at)
 })

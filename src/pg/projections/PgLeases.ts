@@ -64,14 +64,14 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
       ),
       ([row]) => row!.obstacle ?? undefined
     ),
-  successor: (generation) =>
+  workers: (generation) =>
     Effect.map(
-      query<{ readonly successor: string }>(
-        `select successor from ${schema}.workers
-           where generation = $1 and successor is not null and expires_at >= clock_timestamp() order by owner limit 1`,
+      query<{ readonly owner: string; readonly partitions: number; readonly successor: string | null }>(
+        `select owner, partitions, successor from ${schema}.workers
+           where generation = $1 and expires_at >= clock_timestamp() order by owner`,
         [generation]
       ),
-      ([row]) => row?.successor
+      (rows) => rows.map((row) => ({ ...row, successor: row.successor ?? undefined }))
     ),
   release: (generation, owner, partition) =>
     Effect.asVoid(query(`select ${schema}.release_partitions($1, $2, $3)`, [generation, owner, partition ?? null]))
@@ -99,8 +99,22 @@ const changeReads = (query: PgStatement, schema: string): LeaseDriver["changeRea
 }
 
 const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
-  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5, $6, $7::text::interval, $8, $9)`
-  return ({ consumer, lease, owner, partitionedBy, partitions, reads, renewOnly = false, stops = false, generation }) =>
+  const statement = `select * from ${schema}.claim_partitions($1, $2, $3, $4, $5, $6, $7::text::interval, $8, $9,
+    $10::integer[], $11::bigint[], $12::text[], $13::bigint[])`
+  return (
+    {
+      consumer,
+      inHand = [],
+      lease,
+      owner,
+      partitionedBy,
+      partitions,
+      reads,
+      renewOnly = false,
+      stops = false,
+      generation
+    }
+  ) =>
     Effect.map(
       query<ClaimRow>(statement, [
         consumer,
@@ -111,7 +125,11 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
         reads,
         `${Duration.toMillis(lease)} milliseconds`,
         renewOnly,
-        stops
+        stops,
+        inHand.map(({ partition }) => partition),
+        inHand.map(({ event }) => event?.position ?? 0n),
+        inHand.map(({ event }) => event?.type ?? ""),
+        inHand.map(({ millis }) => BigInt(Math.max(0, Math.floor(millis))))
       ]),
       (rows) => ({
         // The function returns at least one row.

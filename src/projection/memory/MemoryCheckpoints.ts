@@ -24,9 +24,10 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
       DateTime.now,
       (readAt) =>
         MemoryState.generationOf(state, generation).partitions.map((
-          { earlierReads: _, entriesBefore: __, segments: ___, ...progress }
+          { earlierReads: _, entriesBefore: __, inHand, segments: ___, ...progress }
         ) => ({
           ...progress,
+          inHand: progress.owner === undefined || hasEnded(inHand, progress.advancedAt) ? undefined : inHand,
           readAt
         }))
     ),
@@ -83,6 +84,10 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
       }
     })
 })
+
+/** An event that began before the checkpoint moved has ended. */
+const hasEnded = (inHand: MemoryState.Partition["inHand"], advancedAt: DateTime.Utc | undefined): boolean =>
+  inHand === undefined || (advancedAt !== undefined && DateTime.isGreaterThan(advancedAt, inHand.since))
 
 const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAfter" | "resetCheckpoints"> => ({
   startAfter: ({ epoch, generation, partition: index, to, toEventId }) =>

@@ -15,6 +15,7 @@ import type {
   ClaimRequest,
   Continuation,
   Continued,
+  HeldInHand,
   LeaseDriver,
   ReadsChange,
   ReadsChanged,
@@ -50,13 +51,13 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
       )
     ),
   repartitionObstacle: (name) => Effect.sync(() => obstacleOf(MemoryState.generationOf(state, name))),
-  successor: (name) =>
+  workers: (name) =>
     Effect.map(
       Clock.currentTimeMillis,
       (now) =>
-        Array.from(MemoryState.generationOf(state, name).workers.values()).find((one) =>
-          one.successor !== undefined && one.until >= now
-        )?.successor
+        Array.from(MemoryState.generationOf(state, name).workers).flatMap(([owner, one]) =>
+          one.until < now ? [] : [{ owner, partitions: one.partitions, successor: one.successor }]
+        ).toSorted((a, b) => a.owner < b.owner ? -1 : 1)
     ),
   release: (name, owner, only) =>
     Effect.sync(() => {
@@ -77,7 +78,7 @@ const claim = (
   request: ClaimRequest,
   now: number
 ): Result.Result<Claim, EventStoreError> => {
-  const { consumer, lease, owner, partitionedBy, partitions: wanted, reads, stops = false } = request
+  const { consumer, inHand = [], lease, owner, partitionedBy, partitions: wanted, reads, stops = false } = request
   const renewOnly = request.renewOnly === true || stops
   const name = request.generation ?? MemoryState.activeOf(state, consumer)
   if (state.discarded.has(name)) {
@@ -103,7 +104,7 @@ const claim = (
   const change = changeOf(generation, { reads, renewOnly, now })
   const sharing = Array.from(workers.values()).filter((one) => one.successor === undefined && one.reads === reads)
   const assignmentSize = change === undefined ? Math.ceil(partitions.length / Math.max(1, sharing.length)) : 0
-  assign(partitions, { owner, reads, now, until, size: renewOnly ? 0 : assignmentSize })
+  assign(partitions, { owner, reads, inHand, now, until, size: renewOnly ? 0 : assignmentSize })
   const requested = (partition: number) =>
     Array.from(parked.values()).some((stream) => stream.partition === partition && stream.request !== undefined)
   return Result.succeed({
@@ -329,9 +330,10 @@ const changeReads = (
 /** Renews the leases of a worker, and gives it free partitions that have its reads until it has `size`. */
 const assign = (
   partitions: ReadonlyArray<MemoryState.Partition>,
-  { now, owner, reads, size, until }: {
+  { inHand, now, owner, reads, size, until }: {
     readonly owner: string
     readonly reads: string
+    readonly inHand: ReadonlyArray<HeldInHand>
     readonly now: number
     readonly until: number
     readonly size: number
@@ -348,6 +350,8 @@ const assign = (
       partition.heldUntil = undefined
       partition.epoch++
     }
+    const held = inHand.find((one) => one.partition === partition.partition)
+    partition.inHand = held && { event: held.event, since: DateTime.makeUnsafe(now - held.millis) }
     partition.leasedUntil = DateTime.makeUnsafe(until)
     partition.heartbeatAt = DateTime.makeUnsafe(now)
   }
