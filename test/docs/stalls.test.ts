@@ -17,6 +17,7 @@ import {
   StreamId,
   Subscription
 } from "evsrc"
+import type { InHand } from "../../src/consumer/CheckpointDriver.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import * as HandOver from "../../src/consumer/HandOver.ts"
 import * as EventInHand from "../../src/consumer/worker/EventInHand.ts"
@@ -221,21 +222,36 @@ describe("docs/stalls.md", () => {
         stallTimeout: 30,
         maxWait: 10
       }
+      const at = (seconds: number) => DateTime.makeUnsafe(seconds * 1000)
+      const inHand = (event: InHand["event"], seconds: number) =>
+        HandOver.describeInHand({ event, since: at(0) }, at(seconds))
+      const owned = {
+        partition: 2,
+        partitions: 4,
+        owner: "worker-1",
+        position: Position.make(20n),
+        leasedUntil: at(28),
+        readAt: at(18),
+        inHand: { event: { position: Position.make(21n), type: "Sent" }, since: at(0) }
+      }
       const said = (signals: Partial<HealthStatus.Signals>) =>
         HealthStatus.of({ ...base, ...signals }).reasons.map((reason) => `users@1: ${reason}`)
       assertSaid("## A consumer stands still", [
         ...lines,
         `users@1 waits: ${EventInHand.describe(0, { event: ticked, since: 0 }, 14_000)}`,
+        `users@1 waits: ${EventInHand.describeWait([0, 1, 2, 3, 4, 5], 0, 14_000)}`,
         EventInHand.abandoned(0, ticked),
-        HandOver.ofVersion("mail@2", "mail@1", [{
-          partition: 2,
-          partitions: 4,
-          owner: "worker-1",
-          position: Position.make(20n),
-          leasedUntil: DateTime.makeUnsafe(18_001),
-          readAt: DateTime.makeUnsafe(18_000),
-          inHand: { event: { position: Position.make(21n), type: "Sent" }, since: DateTime.makeUnsafe(0) }
-        }]).detail,
+        HandOver.ofVersion("mail@2", "mail@1", [owned]).detail,
+        HandOver.of("mail@1", [{ owner: "worker-2", partitions: 8, successor: undefined }], [owned])?.detail ?? "",
+        ...HealthStatus.ofOtherPartitions({
+          stored: 4,
+          defined: 8,
+          obstacle: undefined,
+          workers: HandOver.workersWith([{ owner: "worker-1", partitions: 4, successor: undefined }], [owned])
+        }).reasons.map((reason) => `mail@1: ${reason}`),
+        ...said({ owner: undefined, isHandedOver: true }),
+        ...said({ waiting: 168, waited: 40, idleFor: 40, inHand: inHand(ticked, 40) }),
+        ...said({ waiting: 168, waited: 11, inHand: inHand(undefined, 11) }),
         ...unknown.reasons,
         ...said({ heartbeatAge: 21 }),
         ...said({ heartbeatAge: 21, owner: undefined }),

@@ -1,7 +1,7 @@
 /** Handlers in transactions leave connections of the pool to claims, heartbeats and health. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Latch, Layer, Redacted, Schedule, Schema, Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Latch, Layer, Logger, Redacted, Schedule, Schema, Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, Health, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
@@ -84,6 +84,7 @@ describe.concurrent("handlers in transactions", () => {
         const open = Latch.makeUnsafe(false)
         let active = 0
         let maxActive = 0
+        const lines: Array<string> = []
         const rows = Projection.handler("rows", {
           events: Sent,
           partitions: 8,
@@ -101,12 +102,33 @@ describe.concurrent("handlers in transactions", () => {
           const sql = yield* SqlClient
           yield* sql`create table handled (n int)`
           for (let n = 0; n < streams; n++) yield* EventStore.append(Sent, `s-${n}`, [sent(n)])
-          yield* Layer.build(Projector.layer([rows], { lease: "1 second" }))
+          const context = yield* Layer.build(Projector.layer([rows], { lease: "1 second" })).pipe(
+            Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))]))
+          )
           yield* Effect.repeat(Effect.sync(() => active), { until: (active) => active >= 2, schedule: often })
           // Longer than the lease, so that heartbeats must have renewed it.
           yield* Effect.sleep("1500 millis")
           const { consumers } = yield* Effect.timeout(Health.of([rows]), "1500 millis")
           assert.strictEqual(consumers[0]?.status, "green", JSON.stringify(consumers, (_, value) => String(value)))
+          // Six of the partitions wait for one of the two connections.
+          const waits =
+            /the handlers of 6 partitions wait for a connection for their transaction, the first for \d+s; transactions of handlers/
+          yield* Effect.repeat(Effect.sync(() => lines), {
+            until: (lines) => lines.some((line) => waits.test(line)),
+            schedule: often
+          }).pipe(Effect.timeout("20 seconds"))
+          const [status] = yield* Context.get(context, Projector.Projector).status
+          assert.match(status?.detail ?? "", waits)
+          const { reasons } = yield* Health.of([rows], { maxWait: "1 second" })
+          const having = (words: string) => reasons.filter((reason) => reason.includes(words)).length
+          assert.deepStrictEqual(
+            [
+              having("; its worker has no connection for the transaction of its handlers for"),
+              having("its worker has event")
+            ],
+            [6, 2],
+            reasons.join("\n")
+          )
           yield* open.open
           const events = yield* EventStore.EventStore
           yield* ProjectionStore.awaitPosition(rows, yield* events.head, "20 seconds")

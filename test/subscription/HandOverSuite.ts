@@ -334,17 +334,31 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* append(`${prefix}a`, upTo(4))
     const timing = { lease: "300 millis", stopTimeout: "50 millis" } as const
     const scope = yield* Scope.make()
-    yield* buildWorker(older, timing, scope)
+    const lines: Array<string> = []
+    const logger = Logger.make(({ message }) => void lines.push(String(message)))
+    const build = (subscription: typeof older, scope: Scope.Scope) =>
+      buildWorker(subscription, timing, scope).pipe(
+        Effect.provide(Logger.layer([logger])),
+        Effect.provideService(References.MinimumLogLevel, "Info")
+      )
+    yield* build(older, scope)
     yield* begun.await
-    const context = yield* buildWorker(newer, timing, yield* Effect.scope)
-    const waits = `${newer.id} waits until ${older.id} has given back partition 0 (worker `
-    const shows = (one: { readonly reasons: ReadonlyArray<string> }) => one.reasons.some((text) => text.includes(waits))
+    const context = yield* build(newer, yield* Effect.scope)
+    const waits =
+      /mails\S+@2 waits until \S+@1 has given back partition 0 \(worker \S+, checkpoint \d+, event \d+ \(Sent\) in hand for \d+ s\)$/
+    const shows = (one: { readonly reasons: ReadonlyArray<string> }) => one.reasons.some((text) => waits.test(text))
     yield* Effect.repeat(Health.of([newer]), { until: shows, schedule: Schedule.spaced("20 millis") }).pipe(
       Effect.timeout("20 seconds")
     )
-    const [one] = yield* Context.get(context, Subscription.Subscriptions).status
-    equal(one?.detail?.startsWith(waits), true, "the detail")
+    yield* Effect.repeat(Context.get(context, Subscription.Subscriptions).status, {
+      until: ([one]) => waits.test(one?.detail ?? ""),
+      schedule: Schedule.spaced("20 millis")
+    }).pipe(Effect.timeout("20 seconds"))
     yield* inbox.until(4)
+    equal(lines.some((line) => waits.test(line)), true, `the log of the one that waits: ${lines.join("\n")}`)
+    const gives =
+      /@1 waits: it gives its partitions back.*: the handler has had event \d+ \(Sent\) of partition 0 in hand/
+    equal(lines.some((line) => gives.test(line)), true, `the log of the other: ${lines.join("\n")}`)
     equal([...inbox.got], ["old 1", "new 2", "new 3", "new 4"], "the handled events")
     yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")
     yield* end.open
@@ -433,6 +447,13 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
         const isWaiting = (n: number) => partitionOf(`${prefix}${n}`, 4) === partitionOf(first, 4)
         for (const n of upTo(12)) yield* append(`${prefix}${n}`, [n])
         const [waiting, others] = [upTo(12).filter(isWaiting), upTo(12).filter((n) => !isWaiting(n))]
+        const inHand =
+          /once no program with 4 runs any more \(worker \S+: partition \d, event \d+ \(Sent\) in hand for \d+ s\)/
+        const check = Health.of([mails("new", later)])
+        yield* later === 4 ? check : Effect.repeat(check, {
+          until: ({ reasons }) => reasons.some((text) => inHand.test(text)),
+          schedule: Schedule.spaced("20 millis")
+        }).pipe(Effect.timeout("20 seconds"))
         yield* inbox.until(others.length)
         equal(inbox.got.toSorted(), others.map((n) => `new ${n}`).toSorted(), "while the handler runs")
         yield* end.open

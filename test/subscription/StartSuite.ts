@@ -287,7 +287,9 @@ const versions: ReadonlyArray<Case<Stores>> = [
     const sixth = mails.subscription(1, { version: 6, from: { version: 3 } })
     includes((yield* Health.of([sixth])).reasons.join(), "another version has continued", "the health of a third one")
     yield* Generations.discard(mails.subscription(1, { version: 3 }).id, { evenIfActive: true })
-    yield* rejects(mails.subscription(1, { version: 7, from: { version: 3 } }), "was discarded")
+    const seventh = mails.subscription(1, { version: 7, from: { version: 3 } })
+    yield* rejects(seventh, "was discarded")
+    includes((yield* Health.of([seventh])).reasons.join(), "was discarded", "the health of one after it")
   })
 ]
 

@@ -147,17 +147,12 @@ export const runAll = Effect.fnUntraced(function*(
 
 const statusOf = (worker: Worker, now: number): ConsumerStatus => {
   const { processor: { consumer }, running, settings: { lease }, state } = worker
-  return WorkerState.statusOf(consumer.id, state, running.size, inHandOf(worker, now, Duration.times(lease, 1 / 3)))
-}
-
-/** Says which event has been in hand for the longest time, if that is longer than a duration. */
-const inHandOf = ({ running }: Worker, now: number, longerThan: Duration.Duration): string | undefined => {
-  const [longest] = Array.from(running, ([partition, { inHand: { current } }]) => ({ partition, current }))
-    .flatMap(({ current, partition }) => current === undefined ? [] : [{ partition, current }])
-    .toSorted((a, b) => a.current.since - b.current.since)
-  return longest === undefined || now - longest.current.since <= Duration.toMillis(longerThan)
-    ? undefined
-    : EventInHand.describe(longest.partition, longest.current, now)
+  return WorkerState.statusOf(
+    consumer.id,
+    state,
+    running.size,
+    EventInHand.describeLongest(running, Duration.times(lease, 1 / 3), now)
+  )
 }
 
 type WithoutTime<Event> = Event extends unknown ? Omit<Event, "now"> : never
@@ -404,8 +399,8 @@ const logHandOver = (worker: Worker, handOver: HandOver.HandOver): Effect.Effect
 /** Logs, once, that an event has been in hand for longer than the lease, and once if others wait for the partition meanwhile. */
 const logInHand = (worker: Worker): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const { outages, processor: { consumer }, settings: { lease }, state } = worker
-    const inHand = inHandOf(worker, now, lease)
+    const { outages, processor: { consumer }, running, settings: { lease }, state } = worker
+    const inHand = EventInHand.describeLongest(running, lease, now)
     if (inHand === undefined) return outages.succeeded("inHand")
     const isDraining = state._tag === "Standby" && state.detail === drainDetail
     return outages.failed({

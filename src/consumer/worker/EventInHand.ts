@@ -104,17 +104,59 @@ export const heldBy = (
   )
 
 /**
- * Says which event of a partition is in hand, or that its handlers wait for a connection, and for how long.
+ * Says which event of a partition is in hand, and for how long.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const describe = (partition: number, { event, since }: InHand, now: number): string => {
-  const time = Duration.format(Duration.seconds(Math.floor((now - since) / 1000)))
-  return event === undefined
-    ? `the handlers of partition ${partition} have waited for ${time} for a connection for their transaction; transactions of handlers use at `
-      + "most half of the client's pool"
-    : `the handler has had event ${event.position} (${event.type}) of partition ${partition} in hand for ${time}`
+export const describe = (
+  partition: number,
+  { event: { position, type }, since }: InHand & { readonly event: object },
+  now: number
+): string =>
+  `the handler has had event ${position} (${type}) of partition ${partition} in hand for ${timeSince(since, now)}`
+
+const timeSince = (since: number, now: number): string =>
+  Duration.format(Duration.seconds(Math.floor((now - since) / 1000)))
+
+/**
+ * Says that the handlers of partitions wait for a connection, and since when the first of them does.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const describeWait = (partitions: ReadonlyArray<number>, since: number, now: number): string =>
+  `the handlers of ${
+    partitions.length === 1 ? `partition ${partitions[0]}` : `${partitions.length} partitions`
+  } wait for a connection for their `
+  + `transaction, the first for ${
+    timeSince(since, now)
+  }; transactions of handlers use at most half of the client's pool`
+
+/**
+ * Says what partitions have had in hand for longer than a time: the event that has been so for the longest time, and which handlers wait for a
+ * connection.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const describeLongest = (
+  partitions: Iterable<readonly [partition: number, { readonly inHand: Tracker }]>,
+  longerThan: Duration.Duration,
+  now: number
+): string | undefined => {
+  const held = Array.from(partitions)
+    .flatMap(([partition, { inHand: { current } }]) =>
+      current === undefined || now - current.since <= Duration.toMillis(longerThan) ? [] : [{ partition, current }]
+    )
+    .toSorted((a, b) => a.current.since - b.current.since)
+  const [longest] = held.flatMap(({ current: { event, since }, partition }) =>
+    event === undefined ? [] : [describe(partition, { event, since }, now)]
+  )
+  const waiting = held.filter(({ current }) => current.event === undefined)
+  const waits = waiting[0] && describeWait(waiting.map(({ partition }) => partition), waiting[0].current.since, now)
+  const parts = [longest, waits].filter((part) => part !== undefined)
+  return parts.length === 0 ? undefined : parts.join("; ")
 }
 
 /**

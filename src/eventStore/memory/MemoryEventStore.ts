@@ -90,22 +90,7 @@ export const make = Effect.fnUntraced(function*(
         }))
       }),
     readStored: (page) => Effect.sync(() => ({ events: MemoryLog.storedPage(log, page), head: MemoryLog.headOf(log) })),
-    lag: (request) =>
-      Effect.map(Limits, ({ scannedPositions }) => MemoryLog.lag(log, { ...request, scannedPositions })),
-    partitionLags: ({ dividedBy, partitions, ...request }) =>
-      Effect.map(Limits, ({ scannedPositions }) =>
-        partitions.map(({ after, index }) =>
-          MemoryLog.partitionLag(log, {
-            ...request,
-            after,
-            partition: dividedBy === undefined ? undefined : { ...dividedBy, index },
-            scannedPositions
-          })
-        )),
-    eventsAt: (positions) =>
-      Effect.sync(() => log.rows.filter(({ position }) => positions.includes(position)).map(MemoryLog.encodedOf)),
-    eventCounts: (ranges) =>
-      Effect.sync(() => ranges.map(({ after, to }) => Math.max(0, MemoryLog.countBetween(log, after, to).events))),
+    ...readsOfHealth(log),
     readByQuery: (page) =>
       Effect.map(Limits, ({ scannedPositions }) => ({
         ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, (row) => matches(page.query, row))),
@@ -133,6 +118,22 @@ export const make = Effect.fnUntraced(function*(
     snapshots: MemorySnapshotDriver.make(),
     inlineProjections
   }
+})
+
+const readsOfHealth = (
+  log: MemoryLog.MemoryLog
+): Pick<EventStoreDriver, "lag" | "partitionLags" | "eventsAt" | "eventCounts"> => ({
+  lag: (request) => Effect.map(Limits, ({ scannedPositions }) => MemoryLog.lag(log, { ...request, scannedPositions })),
+  partitionLags: ({ dividedBy, partitions, ...request }) =>
+    Effect.map(Limits, ({ scannedPositions }) =>
+      partitions.map(({ after, index }) => {
+        const partition = dividedBy && { ...dividedBy, index }
+        return MemoryLog.partitionLag(log, { ...request, after, partition, scannedPositions })
+      })),
+  eventsAt: (positions) =>
+    Effect.sync(() => log.rows.filter(({ position }) => positions.includes(position)).map(MemoryLog.encodedOf)),
+  eventCounts: (ranges) =>
+    Effect.sync(() => ranges.map(({ after, to }) => Math.max(0, MemoryLog.countBetween(log, after, to).events)))
 })
 
 const pageOf = (
