@@ -12,6 +12,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as DirectoryLock from "./DirectoryLock.ts"
 import * as Flush from "./Flush.ts"
+import * as LockOwner from "./LockOwner.ts"
 import { PgliteError } from "./PgliteError.ts"
 
 /** A file that exists while a new database is created. If it exists at the start, that was interrupted, and the database is empty. */
@@ -53,9 +54,11 @@ const syncedStartParams: ReadonlyArray<string> = [
   "wal_sync_method=fsync"
 ]
 
+const isOfLock = (name: string): boolean => name.startsWith(LockOwner.fileName)
+
 /** Returns whether the directory gets a new database, after it has removed an incomplete one. */
 const prepare = (folder: string): boolean => {
-  const names = Fs.readdirSync(folder).filter((name) => !name.startsWith(DirectoryLock.fileName))
+  const names = Fs.readdirSync(folder).filter((name) => !isOfLock(name))
   if (names.includes(unfinished)) {
     for (const name of names) if (name !== unfinished) Fs.rmSync(Path.join(folder, name), { recursive: true })
     return true
@@ -98,7 +101,7 @@ const onFolder = <A>(folder: string, f: () => A): Effect.Effect<A, PgliteError> 
 /** A new database has about 1,000 files: flushed one after the other they take seconds, concurrently tenths of a second. */
 const syncAll = Effect.fnUntraced(function*(folder: string): Effect.fn.Return<void, PgliteError> {
   const names = yield* onFolder(folder, () => Fs.readdirSync(folder, { encoding: "utf8", recursive: true }))
-  yield* Effect.forEach(["", ...names], (name) =>
+  yield* Effect.forEach(["", ...names.filter((name) => !isOfLock(name))], (name) =>
     Effect.tryPromise({
       try: () => Flush.flushPath(Path.join(folder, name)),
       catch: (cause) => folderError(folder, cause)

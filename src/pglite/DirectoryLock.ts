@@ -1,119 +1,26 @@
 /**
- * A lock file with the real process id. Two PGlites would corrupt a directory without an error: PGlite's process id is always 42, so
+ * A lock file that names its owner. Two PGlites would corrupt a directory without an error: PGlite's process id is always 42, so
  * PostgreSQL's own `postmaster.pid` always seems to belong to the process that opens it.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { fromJsonText } from "../core/json/parseJson.ts"
+import * as LockOwner from "./LockOwner.ts"
+import { codeOf } from "./LockOwner.ts"
 import { PgliteError } from "./PgliteError.ts"
-
-/**
- * The name of the lock file.
- *
- * @since 0.1.0
- * @category references
- */
-export const fileName = "evsrc.lock"
-
-const Owner = fromJsonText(Schema.Struct({
-  pid: Schema.Int,
-  /** The start time of the process, if the system provides it: process ids are reused, especially in containers. */
-  started: Schema.optionalKey(Schema.String),
-  token: Schema.String
-}))
-type Owner = typeof Owner.Type
-const decodeOwner = Schema.decodeOption(Owner)
-const encodeOwner = Schema.encodeSync(Owner)
-
-/**
- * What the lock needs of the system. A test provides that of another platform.
- *
- * @since 0.1.0
- * @category models
- */
-export interface System {
-  readonly pid: number
-  /** Returns when a process started, in a form that only comparison reads; undefined if the system does not provide it. */
-  readonly startOf: (pid: number) => string | undefined
-  /** Returns whether there is a process with the id. */
-  readonly exists: (pid: number) => boolean
-  /** Creates a second name of a file, and fails with `EEXIST` if the name is taken. */
-  readonly link: (file: string, name: string) => void
-}
-
-const exists = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) === "EPERM"
-  }
-}
-
-/** In seconds since the machine started. Worker threads of a process compute the same, and so do two copies of this module. */
-const ownStart = (): number => Number(process.hrtime.bigint()) / 1e9 - process.uptime()
-
-const clock = "clock:"
-
-/**
- * The system that runs this process. Only Linux has `/proc`; elsewhere the start time is known of this process alone.
- *
- * @since 0.1.0
- * @category references
- */
-export const nodeSystem: System = {
-  pid: process.pid,
-  startOf: (pid) => {
-    try {
-      const stat = Fs.readFileSync(`/proc/${pid}/stat`, "utf8")
-      return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
-    } catch {
-      return pid === process.pid ? `${clock}${ownStart().toFixed(3)}` : undefined
-    }
-  },
-  exists,
-  link: Fs.linkSync
-}
-
-/** The clock is read twice, so the start times of one process differ by some milliseconds. */
-const isSameStart = (one: string, other: string): boolean =>
-  one.startsWith(clock) && other.startsWith(clock)
-    ? Math.abs(Number(one.slice(clock.length)) - Number(other.slice(clock.length))) < 1
-    : one === other
-
-/** The locks of this process, also of another copy of this module. */
-const heldHere: Set<string> = (() => {
-  const key = Symbol.for("evsrc/pglite/DirectoryLock")
-  const found: unknown = Reflect.get(globalThis, key)
-  if (found instanceof Set) return found
-  const held = new Set<string>()
-  Reflect.set(globalThis, key, held)
-  return held
-})()
-
-const isAlive = (system: System, owner: Owner): boolean => {
-  if (heldHere.has(owner.token)) return true
-  const started = system.startOf(owner.pid)
-  if (started !== undefined && owner.started !== undefined) return isSameStart(started, owner.started)
-  return owner.pid !== system.pid && system.exists(owner.pid)
-}
-
-const codeOf = (error: unknown): unknown => error instanceof Error && "code" in error ? error.code : undefined
 
 /** How Windows rejects to rename or remove a file that another process has open. */
 const isOpenElsewhere = (error: unknown): boolean => ["EACCES", "EBUSY", "EPERM"].some((code) => code === codeOf(error))
 
-/** Returns none without a lock file. The owner itself is none if the file is incomplete, because its process has died. */
-const readOwner = (path: string): Option.Option<Option.Option<Owner>> => {
+/** Returns none without a lock file. The owner itself is none if the file is incomplete. */
+const readOwner = (path: string): Option.Option<Option.Option<LockOwner.Owner>> => {
   try {
-    return Option.some(decodeOwner(Fs.readFileSync(path, "utf8")))
+    return Option.some(LockOwner.decode(Fs.readFileSync(path, "utf8")))
   } catch (error) {
     if (codeOf(error) === "ENOENT") return Option.none()
     throw error
@@ -124,7 +31,7 @@ const readOwner = (path: string): Option.Option<Option.Option<Owner>> => {
  * Creates the lock file, or returns false if there is one. A link appears with its complete content. Where the file system has no links,
  * the file is incomplete for a moment.
  */
-const create = (system: System, draft: string, path: string): boolean => {
+const create = (system: LockOwner.System, draft: string, path: string): boolean => {
   try {
     try {
       system.link(draft, path)
@@ -139,95 +46,138 @@ const create = (system: System, draft: string, path: string): boolean => {
   }
 }
 
-const pause = (milliseconds: number): void => {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
+/** Who holds a lock that was not taken. */
+interface Holder {
+  readonly verdict: Exclude<LockOwner.Verdict, "ended"> | "unreadable"
+  readonly owner: LockOwner.Owner | undefined
 }
 
-const maxTries = 100
+interface Attempt {
+  readonly system: LockOwner.System
+  readonly folder: string
+  readonly draft: string
+}
 
-/** Takes the lock. Returns its owner if another one holds it. */
-const take = (system: System, folder: string, mine: Owner): Owner | undefined => {
-  const path = Path.join(folder, fileName)
-  const draft = `${path}.${mine.token}`
-  Fs.writeFileSync(draft, encodeOwner(mine), { flush: true })
-  try {
-    for (let tries = 1;; tries++) {
-      if (create(system, draft, path)) {
-        heldHere.add(mine.token)
-        return undefined
-      }
-      let found = readOwner(path)
-      if (Option.isSome(found) && Option.isNone(found.value)) {
-        pause(20)
-        found = readOwner(path)
-      }
-      if (Option.isNone(found)) continue
-      const owner = Option.getOrUndefined(found.value)
-      if (owner !== undefined && isAlive(system, owner)) return owner
-      try {
-        removeStale(system, path, `${draft}.stale`, owner)
-      } catch (error) {
-        if (tries === maxTries || !isOpenElsewhere(error)) throw error
-        pause(10)
-      }
+/** With the pause between them, an incomplete lock file has one second to become complete. */
+const maxTries = 50
+
+const pause = Effect.sleep("20 millis")
+
+const folderError = (folder: string, cause: unknown): PgliteError =>
+  new PgliteError({ reason: "Folder", message: `Cannot write to the folder ${folder}`, cause })
+
+const onDisk = <A>(folder: string, use: () => A): Effect.Effect<A, PgliteError> =>
+  Effect.try({ try: use, catch: (cause) => folderError(folder, cause) })
+
+/**
+ * Replaces the lock of an owner that has ended. Only the holder of a second lock, which is named after that owner, may do it. So nobody
+ * else replaces it between the look at the file and the rename, which replaces it at once. Returns whether it did.
+ */
+const replace = Effect.fnUntraced(function*(
+  attempt: Attempt,
+  path: string,
+  ended: LockOwner.Owner
+): Effect.fn.Return<boolean, PgliteError> {
+  const right = Path.join(attempt.folder, `${LockOwner.fileName}.${ended.token}.next`)
+  if ((yield* take(attempt, right)) !== undefined) return false
+  return yield* onDisk(attempt.folder, () => {
+    try {
+      const now = Option.flatMap(readOwner(path), (owner) => owner)
+      if (Option.isNone(now) || now.value.token !== ended.token) return false
+      // A copy, because the draft may be needed again.
+      const successor = `${attempt.draft}.new`
+      Fs.writeFileSync(successor, Fs.readFileSync(attempt.draft), { flush: true })
+      Fs.renameSync(successor, path)
+      LockOwner.removeSocket(attempt.folder, ended.token)
+      return true
+    } catch (error) {
+      if (isOpenElsewhere(error)) return false
+      throw error
+    } finally {
+      Fs.rmSync(right, { force: true })
     }
-  } finally {
-    Fs.rmSync(draft, { force: true })
+  })
+})
+
+/** Takes the lock of a name. Returns its holder if another one has it. */
+const take = Effect.fnUntraced(
+  function*(attempt: Attempt, path: string): Effect.fn.Return<Holder | undefined, PgliteError> {
+    for (let tries = 1;; tries++) {
+      if (yield* onDisk(attempt.folder, () => create(attempt.system, attempt.draft, path))) return
+      const found = yield* onDisk(attempt.folder, () => readOwner(path))
+      if (Option.isSome(found)) {
+        const owner = Option.getOrUndefined(found.value)
+        const verdict = owner === undefined
+          ? "unreadable"
+          : yield* LockOwner.verdictOn(attempt.system, attempt.folder, owner)
+        if (verdict === "ended" && owner !== undefined && (yield* replace(attempt, path, owner))) return
+        if (verdict !== "ended" && (verdict !== "unreadable" || tries >= maxTries)) return { verdict, owner }
+      }
+      if (tries >= 2 * maxTries) {
+        return yield* new PgliteError({
+          reason: "InUse",
+          message: `Another process is about to open the folder ${attempt.folder}, and has not finished; try again`
+        })
+      }
+      yield* pause
+    }
   }
+)
+
+const messageOf = (folder: string, { owner, verdict }: Holder): string => {
+  const path = Path.join(folder, LockOwner.fileName)
+  if (owner === undefined) {
+    return `Whether the folder ${folder} is in use cannot be checked, because its lock file is incomplete. ` +
+      `If no process uses the folder, delete ${path}`
+  }
+  if (verdict === "here") return `The folder ${folder} is already open in this process`
+  const name = `process ${owner.pid} of the host "${owner.host}"`
+  if (verdict === "unknown") {
+    return `Whether the folder ${folder} is in use cannot be checked: ${name} has opened it, which is another machine or container. ` +
+      `Wait until that process has stopped, or stop it. If it has ended without closing the folder, delete ${path}`
+  }
+  return `The folder ${folder} is in use by ${name}; PGlite serves one process at a time. ` +
+    (verdict === "probably" ? `If that process does not use it, delete ${path}` : "Stop that process first")
 }
 
-/** Removes a stale lock. Another process may have replaced it since; that lock is restored. */
-const removeStale = (system: System, path: string, aside: string, stale: Owner | undefined): void => {
-  try {
-    Fs.renameSync(path, aside)
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return
-    throw error
-  }
-  const moved = Option.flatMap(readOwner(aside), (owner) => owner)
-  if (Option.isSome(moved) && moved.value.token !== stale?.token) create(system, aside, path)
-  Fs.rmSync(aside, { force: true })
-}
-
-const release = (folder: string, mine: Owner): void => {
-  const path = Path.join(folder, fileName)
-  heldHere.delete(mine.token)
+const release = (folder: string, token: string, endSocket: (() => void) | undefined): void => {
+  const path = Path.join(folder, LockOwner.fileName)
   try {
     const owner = Option.flatMap(readOwner(path), (owner) => owner)
-    if (Option.isSome(owner) && owner.value.token === mine.token) Fs.rmSync(path, { force: true })
+    if (Option.isSome(owner) && owner.value.token === token) Fs.rmSync(path, { force: true })
   } catch {
-    // If the file cannot be removed, it is stale as soon as this process ends.
+    // If the file cannot be removed, its owner has ended as soon as the socket or this process has.
   }
+  endSocket?.()
+  LockOwner.heldHere.delete(token)
 }
 
 /**
- * Locks a directory until the scope closes. It takes over the lock of a process that has ended.
+ * Locks a directory until the scope closes. It takes over the lock of a process that has ended. If that cannot be checked, it fails.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const acquire = (
   folder: string,
-  system: System = nodeSystem
+  system: LockOwner.System = LockOwner.nodeSystem
 ): Effect.Effect<void, PgliteError, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.suspend(() => {
-      const started = system.startOf(system.pid)
-      const mine: Owner = { pid: system.pid, token: randomUUID(), ...(started === undefined ? {} : { started }) }
-      return Effect.try({
-        try: () => take(system, folder, mine),
-        catch: (cause) => new PgliteError({ reason: "Folder", message: `Cannot write to the folder ${folder}`, cause })
-      }).pipe(Effect.flatMap((owner) =>
-        owner === undefined ? Effect.succeed(mine) : Effect.fail(
-          new PgliteError({
-            reason: "InUse",
-            message: owner.pid === system.pid
-              ? `The folder ${folder} is already open in this process`
-              : `The folder ${folder} is in use by process ${owner.pid}; PGlite serves one process at a time. ` +
-                `If that process does not use it, delete ${Path.join(folder, fileName)}`
-          })
-        )
-      ))
+    Effect.gen(function*() {
+      const token = randomUUID()
+      LockOwner.heldHere.add(token)
+      const endSocket = yield* LockOwner.listen(system, folder, token)
+      const held = { token, endSocket }
+      const mine = LockOwner.own(system, folder, token, endSocket !== undefined)
+      const draft = Path.join(folder, `${LockOwner.fileName}.${token}`)
+      const holder = yield* onDisk(folder, () => Fs.writeFileSync(draft, LockOwner.encode(mine), { flush: true })).pipe(
+        Effect.andThen(take({ system, folder, draft }, Path.join(folder, LockOwner.fileName))),
+        Effect.ensuring(Effect.sync(() => Fs.rmSync(draft, { force: true }))),
+        Effect.onError(() => Effect.sync(() => release(folder, token, endSocket)))
+      )
+      if (holder === undefined) return held
+      release(folder, token, endSocket)
+      return yield* new PgliteError({ reason: "InUse", message: messageOf(folder, holder) })
     }),
-    (mine) => Effect.sync(() => release(folder, mine))
+    ({ endSocket, token }) => Effect.sync(() => release(folder, token, endSocket))
   ).pipe(Effect.asVoid)

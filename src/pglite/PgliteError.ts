@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 /**
  * An embedded PostgreSQL could not be opened. The `reason` is one of:
  *
- * - `InUse`: another process, or another layer of this one, has the database open
+ * - `InUse`: another process, or another layer of this one, has the database open, or it cannot be checked whether one has
  * - `Folder`: the directory cannot be created, read or written, or contains something else
  * - `Start`: PGlite did not start; `cause` has its error
  *

@@ -16,6 +16,7 @@ import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { inject } from "vitest"
+import * as LockOwner from "../../src/pglite/LockOwner.ts"
 import * as PgliteClient from "../../src/pglite/PgliteClient.ts"
 import type { PgliteError } from "../../src/pglite/PgliteError.ts"
 import { freshPglite, layerPglite } from "../support/Database.ts"
@@ -436,18 +437,16 @@ describe("a folder", () => {
       const path = yield* folder
       const lock = Path.join(path, "evsrc.lock")
       const options = { dataDir: path, fsync: false, loadDataDir: yield* snapshot }
-      for (
-        const owner of [
-          { pid: 2 ** 22 + 1, token: "gone" },
-          { pid: process.pid, started: "1", token: "a process id used again" },
-          "{\"pid\": 12"
-        ]
-      ) {
-        Fs.writeFileSync(lock, typeof owner === "string" ? owner : JSON.stringify(owner))
+      const here = { ...LockOwner.own(LockOwner.nodeSystem, path, "here", false) }
+      for (const owner of [{ ...here, pid: 2 ** 22 + 1 }, { ...here, started: "1" }]) {
+        Fs.writeFileSync(lock, JSON.stringify(owner))
         yield* Effect.scoped(PgliteClient.open(options))
         assert.notInclude(Fs.readdirSync(path), "evsrc.lock")
       }
-      Fs.writeFileSync(lock, JSON.stringify({ pid: process.ppid, token: "another process" }))
+      Fs.writeFileSync(
+        lock,
+        JSON.stringify({ ...here, pid: process.ppid, started: LockOwner.nodeSystem.startOf(process.ppid) })
+      )
       const error = yield* Effect.flip(Effect.scoped(PgliteClient.open(options)))
       assert.strictEqual(error.reason, "InUse")
       assert.include(Fs.readdirSync(path), "evsrc.lock")
