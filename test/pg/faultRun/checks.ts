@@ -34,24 +34,14 @@ export const ofWorkers = (lines: ReadonlyArray<string>, bound: number) => {
   return { outcomes, problems }
 }
 
-/** Returns the lines of a log about health that say that something is not green, and are the last about it. */
-export const unfinished = (lines: ReadonlyArray<string>): ReadonlyArray<string> => {
+/** Returns the lines about the health of the log and of consumers that say that it is not green, and are the last about it. */
+export const unfinished = (lines: ReadonlyArray<string>, consumers: ReadonlyArray<string>): ReadonlyArray<string> => {
   const last = new Map<string, string>()
   for (const line of lines) {
     const [, name] = /: Health: (.+?) is (?:yellow|red|green)/.exec(line) ?? []
-    if (name !== undefined) last.set(name, line)
+    if (name === "the log" || (name !== undefined && consumers.includes(name))) last.set(name, line)
   }
   return Array.from(last.values()).filter((line) => !/is green again after/.test(line))
-}
-
-/** Returns how often the workers have logged which lines. */
-export const summaryOfLog = (lines: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const counts = new Map<string, number>()
-  for (const line of lines.filter((line) => line.startsWith("log "))) {
-    const kind = line.replaceAll(/"[^"]*"|\d+|[0-9a-f-]{36}/g, "#").slice(0, 80)
-    counts.set(kind, (counts.get(kind) ?? 0) + 1)
-  }
-  return Array.from(counts, ([kind, count]) => `${count} × ${kind}`).toSorted()
 }
 
 /** Returns the invariants that do not hold, of the program in its last release. */
@@ -148,7 +138,8 @@ const rows = Effect.fnUntraced(function*(log: ReadonlyArray<EncodedEvent>) {
   const sql = yield* PgClient.PgClient
   const expected = new Map<string, Array<string>>()
   for (const { position, stream, type } of log) {
-    if (type === "Ticked") expected.set(stream, [...expected.get(stream) ?? [], String(position)])
+    if (type !== "Ticked" || !stream.startsWith("Tick-")) continue
+    expected.set(stream, [...expected.get(stream) ?? [], String(position)])
   }
   const problems: Array<string> = []
   for (const table of ["handled", "effects"]) {

@@ -36,12 +36,15 @@ interface GreenOptions {
 const isParked = (reason: string) => /\d+ keys? (is|are) parked/.test(reason)
 
 /** Does something again and again until it succeeds. Fails with the last error if that takes too long, also if one attempt does not end. */
-const eventually = <A, R>(attempt: Effect.Effect<A, string, R>, bound: number): Effect.Effect<A, string, R> =>
+const eventually = <A, R>(
+  attempt: Effect.Effect<A, string, R>,
+  { bound, interval }: { readonly bound: number; readonly interval: number }
+): Effect.Effect<A, string, R> =>
   Effect.scoped(Effect.gen(function*() {
     let last = "the health check has not answered"
     const fiber = yield* Effect.forkScoped(
       Effect.retry(Effect.tapError(attempt, (error) => Effect.sync(() => void (last = error))), {
-        schedule: Schedule.spaced("100 millis")
+        schedule: Schedule.spaced(interval)
       })
     )
     const exit = yield* Effect.timeoutOption(Fiber.await(fiber), bound)
@@ -124,7 +127,7 @@ export const make = Effect.fnUntraced(function*({ health: limits, interval }: Pr
         }
         return { reason: named.reason, reasonAfter: named.after, allAfter: now - start }
       }),
-      bound
+      { bound, interval: interval / 2 }
     )
   })
 
@@ -143,17 +146,23 @@ export const make = Effect.fnUntraced(function*({ health: limits, interval }: Pr
         }
         if (reasons.length > 0) return yield* Effect.fail(reasons.join("; "))
       }),
-      bound
+      { bound, interval: interval / 2 }
     )
 
   return { watch, awaitNamed, awaitGreen, lines: () => lines } satisfies Monitor
 })
 
-/** Returns stores whose health does not see that readers are held back: it takes the high-water mark for the end of the log, as a mistake could. */
+/** Returns an event store whose health check counts only the waiting events that a reader gets: it does not see what is held back. */
 export const blind = Layer.effect(
   EventStore.EventStore,
   Effect.map(EventStore.EventStore, (store) => {
     const { driver, ...rest } = store[internals]
-    return { ...store, [internals]: { ...rest, driver: { ...driver, last: driver.head } } }
+    const lag: typeof driver.lag = (request) =>
+      Effect.flatMap(driver.head, (head) =>
+        Effect.map(
+          driver.lag({ ...request, to: head < request.to ? head : request.to }),
+          (found) => ({ ...found, reached: request.to })
+        ))
+    return { ...store, [internals]: { ...rest, driver: { ...driver, lag } } }
   })
 )

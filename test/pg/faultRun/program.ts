@@ -59,10 +59,11 @@ const sums = ({ partitions }: Release) =>
     }
   })
 
-/** A row for each event, in the transaction that moves the checkpoint. */
+/** A row for each event but those of the streams that the projection with documents parks, in the transaction that moves the checkpoint. */
 const handled = ({ partitions }: Release) =>
   Projection.handler("handled", {
     events: Tick,
+    where: { streamPrefix: "Tick-" },
     partitions,
     handle: {
       Ticked: (_, { position, stream, version }) =>
@@ -86,10 +87,11 @@ const suffer = Effect.gen(function*() {
   if (switches.isFlaky) return yield* new Flaky()
 })
 
-/** An effect for each event. */
+/** An effect for each event, but those of the streams that the projection with documents parks. */
 const effects = ({ effects: version, partitions }: Release) =>
   Subscription.make("effects", {
     events: Tick,
+    where: { streamPrefix: "Tick-" },
     version,
     from: version === 1 ? "start" : { version: version - 1 },
     partitions,
@@ -174,7 +176,7 @@ export const profiles = {
     },
     worker: { lease: "2 seconds" },
     health: { maxWait: "1 second", heartbeatTimeout: "3 seconds", stallTimeout: "4 seconds" },
-    interval: 300,
+    interval: 400,
     stall: 0
   },
   /** A worker that has tried in vain for so long waits the longest between two attempts. */

@@ -60,7 +60,7 @@ const writer = (name: string) =>
         ? String(exit.value.position)
         : Option.match(Exit.findErrorOption(exit), { onNone: () => `not typed: ${exit.cause}`, onSome: tagOf })
       console.log(JSON.stringify([id, size, result, took]))
-      yield* Effect.sleep(Duration.millis(yield* Random.nextIntBetween(100, 400)))
+      yield* Effect.sleep(Duration.millis(yield* Random.nextIntBetween(200, 600)))
     }
   }).pipe(Random.withSeed(`${settings.seed} ${name}`))
 
@@ -85,7 +85,7 @@ const layer = Layer.mergeAll(
 
 const program = Effect.gen(function*() {
   console.log("ready")
-  yield* Effect.forEach([1, 2], (index) => writer(`worker ${process.pid} ${index}`), { concurrency: "unbounded" })
+  yield* writer(`worker ${process.pid}`)
   console.log("stopped")
   return yield* Effect.never
 })
