@@ -460,7 +460,7 @@ const handleSingle = (consumer: HandlingConsumer, handle: Handler, events: Reado
             + `tag, or by "stream"`
         )
       ))
-      : handleIt(event)
+      : Effect.mapError(handleIt(event), (error) => HandlerError.ofLock(consumer, event, error))
 }
 
 /**

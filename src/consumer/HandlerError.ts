@@ -8,7 +8,8 @@ import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import { isSqlError } from "effect/sql/SqlError"
 import { ConsumerFailed, EventStoreError, isOwnError, storeError, StoreUnavailable } from "../core/errors.ts"
-import { isTransient, serverWords } from "../core/sqlState.ts"
+import * as LockWait from "../core/lockWait.ts"
+import { isTransient } from "../core/sqlState.ts"
 import * as userCode from "../core/userCode.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
@@ -29,13 +30,17 @@ const withheld = "its words are withheld, because they may quote personal data"
 const scrub = (text: string, secrets: Secrets): string =>
   secrets === undefined ? withheld : EncryptedValue.scrub(text, secrets)
 
-/** Returns the error, or one of its causes, that says the database is unavailable. */
+/** Returns the error, or one of its causes, that says the database is unavailable, or that a lock was not free. */
 const unavailable = (error: unknown, secrets: Secrets): EventStoreError | undefined => {
   for (let within = error, i = 0; within instanceof Object && i < maxDepth; i++) {
     if (within instanceof EventStoreError) return unavailableStore(within, isOwnError(within), secrets)
     if (isSqlError(within)) {
+      const words = scrub(LockWait.describe(within), secrets)
+      if (LockWait.isOfRow(within)) {
+        return LockWait.ofKey(outOfReach(`A statement has waited in vain for a lock: ${words}`, within, secrets))
+      }
       return within.isRetryable || isTransient(within)
-        ? outOfReach(`The database is unavailable: ${scrub(serverWords(within), secrets)}`, within, secrets)
+        ? outOfReach(`The database is unavailable: ${words}`, within, secrets)
         : undefined
     }
     within = Reflect.get(within, "cause")
@@ -55,7 +60,8 @@ const unavailableStore = (error: EventStoreError, isOwn: boolean, secrets: Secre
     : undefined
 
 /**
- * Returns the failure of a handler as an `EventStoreError`. It `isRetryable` when the database is unavailable. The message names an error that
+ * Returns the failure of a handler as an `EventStoreError`. It `isRetryable` when the database is unavailable, and
+ * after a vain wait for a lock; `LockWait.isOfKey` tells whether other events may not need that. The message names an error that
  * the handler does not declare. The personal data of the event, and all that the handler has `read`, is removed from the words.
  *
  * @since 0.1.0
@@ -68,13 +74,15 @@ export const of = (
   read: DecryptedValues.DecryptedValues = DecryptedValues.make()
 ): EventStoreError => {
   const secrets = read.isComplete ? [...EventPersonalData.secretsOf(event, consumer.events), ...read.values] : undefined
-  for (const reason of cause.reasons) {
-    const found = unavailable(
+  const found = cause.reasons.map((reason) =>
+    unavailable(
       Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined,
       secrets
     )
-    if (found !== undefined) return found
-  }
+  )
+  const unavailability = found.find((one) => one !== undefined && !LockWait.isOfKey(one)) ??
+    found.find(Predicate.isNotUndefined)
+  if (unavailability !== undefined) return unavailability
   // An interruption of this fiber never arrives here: the handler interrupted itself, or awaited a fiber that was interrupted.
   if (Cause.hasInterruptsOnly(cause)) return consumerFailed(consumer, event, "it was interrupted")
   const error = Cause.squash(cause)
@@ -119,6 +127,18 @@ export const failed = (
     EncryptedValue.scrub(describe(cause), [...EventPersonalData.secretsOf(event, consumer.events), ...secrets])
   )
 }
+
+/**
+ * Returns the failure of an event whose handler has waited in vain for a lock that other events may not need. Other errors remain.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofLock = (
+  consumer: Pick<Consumer, "id" | "kind">,
+  event: EncodedEvent,
+  error: EventStoreError
+): EventStoreError => LockWait.isOfKey(error) ? consumerFailed(consumer, event, error.message) : error
 
 const consumerFailed = (
   { id, kind }: Pick<Consumer, "id" | "kind">,

@@ -16,6 +16,8 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import * as LockWait from "../core/lockWait.ts"
+import { sqlState } from "../core/sqlState.ts"
 import { inWords, type PgDeadlines, settingOf } from "./PgDeadlines.ts"
 import { isConnectionLost } from "./PgErrors.ts"
 import * as Timer from "./timer.ts"
@@ -68,7 +70,20 @@ export interface TransactionOptions {
   readonly isLimited?: boolean | undefined
   /** A table that the transaction locks for reading from its beginning, so that health recognizes the session as one of the store. */
   readonly reads?: string | undefined
+  /** Looks, from another connection, for which lock a session waits, given by its pid. Runs during a statement that takes long. */
+  readonly observe?: LockObserver | undefined
 }
+
+/**
+ * Returns for which lock a session waits, if it does.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LockObserver = (pid: number) => Effect.Effect<LockWait.LockWait | undefined>
+
+/** A statement that takes longer, in milliseconds, is looked at: it may wait for a lock. */
+const observeAfter = 500
 
 /**
  * Returns the connections of a client.
@@ -114,14 +129,14 @@ export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnection
       }),
     transaction: <A, E, R>(
       effect: Effect.Effect<A, E, R>,
-      { isLimited = true, reads, state }: TransactionOptions = {}
+      { isLimited = true, observe, reads, state }: TransactionOptions = {}
     ) =>
       Effect.withFiber((fiber) => {
         if (Context.getOrUndefined(fiber.context, sql.transactionService) !== undefined) {
           return sql.withTransaction(effect)
         }
         const limited: Effect.Effect<A, E | SqlError, R> = isLimited && !isEmbedded(sql)
-          ? Effect.andThen(limitTransaction(sql, deadlines, reads), effect)
+          ? Effect.andThen(limitTransaction(sql, deadlines, { observe, reads }), effect)
           : effect
         return session(sql.withTransaction(limited), statementTimeout, state)
       }),
@@ -133,16 +148,24 @@ export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnection
 const limitTransaction = (
   sql: SqlClient,
   deadlines: PgDeadlines,
-  table: string | undefined
-): Effect.Effect<unknown, SqlError> =>
-  sql.unsafe(
-    `select set_config(name, value, true) from (values ('lock_timeout', $1), ('statement_timeout', $2), `
-      + `('idle_in_transaction_session_timeout', $3)) as setting(name, value) where current_setting(name) = '0'`
-      + (table === undefined ? "" : ` and not exists (select from ${table} where false)`),
-    [deadlines.lockTimeout, deadlines.statementTimeout, deadlines.idleInTransactionTimeout].map((millis) =>
-      String(settingOf(millis))
+  { observe, reads }: Pick<TransactionOptions, "observe" | "reads">
+): Effect.Effect<void, SqlError> =>
+  Effect.withFiber((fiber) =>
+    Effect.map(
+      sql.unsafe<{ readonly pid: number }>(
+        `select pg_backend_pid() as pid, count(set_config(name, value, true)) from (values ('lock_timeout', $1), ('statement_timeout', $2), `
+          + `('idle_in_transaction_session_timeout', $3)) as setting(name, value) where current_setting(name) = '0'`
+          + (reads === undefined ? "" : ` and not exists (select from ${reads} where false)`),
+        [deadlines.lockTimeout, deadlines.statementTimeout, deadlines.idleInTransactionTimeout].map((millis) =>
+          String(settingOf(millis))
+        )
+      ).withoutTransform,
+      ([row]) => {
+        const level = Context.getOrUndefined(fiber.context, sql.transactionService)
+        if (observe !== undefined && level?.[0] instanceof BoundedConnection) level[0].observeBy(observe(row!.pid))
+      }
     )
-  ).withoutTransform
+  )
 
 /** PGlite runs statements on this thread, where no timer can end them. Its one connection serves all transactions of the process. */
 const embedded = (deadlines: PgDeadlines): PgDeadlines => ({
@@ -343,13 +366,16 @@ interface Shared {
   readonly running: Set<Fiber.Fiber<unknown, unknown>>
   lost: Lost | undefined
   isReleased: boolean
+  /** Looks for which lock the session waits. */
+  observe: ReturnType<LockObserver> | undefined
 }
 
 const shared = (transaction?: TransactionState): Shared => ({
   transaction,
   running: new Set(),
   lost: undefined,
-  isReleased: false
+  isReleased: false,
+  observe: undefined
 })
 
 /** A connection on which every statement has a deadline. After a lost one, or after its release, it sends nothing more. */
@@ -366,6 +392,10 @@ class BoundedConnection implements Connection {
 
   withTimeout(timeout: number): BoundedConnection {
     return timeout === this.#timeout ? this : new BoundedConnection(this.#connection, timeout, this.#shared)
+  }
+
+  observeBy(observe: ReturnType<LockObserver>): void {
+    this.#shared.observe = observe
   }
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
@@ -464,15 +494,28 @@ class BoundedConnection implements Connection {
           this.#shared.lost = { error, statement: running }
           return error
         }
-        const timer = Timer.start(this.#timeout, () => {
+        const end = (): void => {
           resume(Effect.fail(lose(noResponse(this.#timeout))))
           running.interruptUnsafe()
-        })
+        }
+        const { observe } = this.#shared
+        let seen: LockWait.LockWait | undefined
+        let timer = observe === undefined || this.#timeout <= observeAfter
+          ? Timer.start(this.#timeout, end)
+          : Timer.start(observeAfter, () => {
+            timer = Timer.start(this.#timeout - observeAfter, end)
+            Effect.runFork(Effect.map(observe, (wait) => {
+              seen = wait
+            }))
+          })
         running.addObserver((exit) => {
           this.#shared.running.delete(running)
           Timer.stop(timer)
           const error = Exit.findErrorOption(exit)
-          if (Option.isSome(error) && isConnectionLost(error.value)) lose(error.value)
+          if (Option.isSome(error)) {
+            if (isConnectionLost(error.value)) lose(error.value)
+            if (seen !== undefined && sqlState(error.value) === "55P03") LockWait.observed(error.value, seen)
+          }
           resume(exit)
         })
         return Effect.suspend(() => {

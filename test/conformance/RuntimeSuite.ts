@@ -18,6 +18,7 @@ import { circularWaits } from "../consumer/CircularWaitSuite.ts"
 import { consumerKeyRejections } from "../consumer/ConsumerKeyRejectionSuite.ts"
 import { consumerKeys } from "../consumer/ConsumerKeySuite.ts"
 import { registries } from "../consumer/ConsumerRegistrySuite.ts"
+import { lockedKeys } from "../consumer/LockedKeySuite.ts"
 import { rareEvents } from "../consumer/RareEventSuite.ts"
 import { readsChanges } from "../consumer/ReadsChangeSuite.ts"
 import { repartitions } from "../consumer/RepartitionSuite.ts"
@@ -130,6 +131,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
   consumers: [
     ...readsChanges,
     ...repartitions,
+    ...lockedKeys,
     ...rareEvents,
     ...unknownTypes,
     ...circularWaits,

@@ -1,10 +1,10 @@
 /** Readers that a lock holds back: they wait and skip nothing, health names the holder, and the guide's statements prevent it. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Logger, Option, Predicate, Redacted, Schedule, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Logger, Option, Predicate, Redacted, Schedule, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlClient } from "effect/sql"
-import { EventStore, Health, Projection, ProjectionStore, Projector } from "evsrc"
+import { EventStore, Health, Parking, Projection, ProjectionStore, Projector, Subscription } from "evsrc"
 import { PgMigrations, PgStores } from "evsrc/pg"
 import { readFileSync } from "node:fs"
 import { freshDatabase } from "../support/Database.ts"
@@ -471,3 +471,142 @@ for (const [what, [lock, name]] of Object.entries(locksOfHandlers)) {
       })
     ))
 }
+
+/** A handler that writes the row of its event's stream into a table of the user, in a store whose lock timeout is short. */
+const writingRows = <A, E>(
+  body: (test: {
+    readonly holder: PgClient.PgClient
+    readonly rows: Projection.AnyHandler
+    readonly status: Effect.Effect<Projector.ConsumerStatus>
+    readonly counts: Effect.Effect<ReadonlyArray<unknown>, unknown>
+  }) => Effect.Effect<A, E, EventStore.EventStore | ProjectionStore.ProjectionStore | PgClient.PgClient | Scope>,
+  lock: string
+) =>
+  Effect.gen(function*() {
+    const { url } = yield* freshDatabase
+    const rows = Projection.handler("rows", {
+      events: Tick,
+      retry: Schedule.recurs(1),
+      handle: {
+        Ticked: (_, { stream }) =>
+          Effect.flatMap(SqlClient.SqlClient, (sql) => sql`update mine set n = n + 1 where key = ${stream}`)
+      }
+    })
+    yield* Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* sql`create table mine (key text primary key, n int)`
+      yield* sql`insert into mine values ('a', 0), ('b', 0)`
+      const holder = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "culprit" })
+      yield* holder`begin`
+      yield* holder.unsafe(lock)
+      for (const stream of ["a", "b"]) yield* tick(stream, 1)
+      const context = yield* Layer.build(
+        Projector.layer([rows], { lease: "2 seconds", retryDelay: { first: "100 millis", max: "200 millis" } })
+      )
+      const status = Effect.map(Context.get(context, Projector.Projector).status, ([one]) => one!)
+      yield* body({ holder, rows, status, counts: sql`select n::int from mine order by key` })
+    }).pipe(
+      Effect.provide(
+        PgStores.layerWith({ lockTimeout: "800 millis" }).pipe(
+          Layer.provideMerge(PgClient.layer({ url: Redacted.make(url) }))
+        )
+      )
+    )
+  }).pipe(Effect.scoped, Effect.provide(Reactivity.layer))
+
+const lockOfRow = "update mine set n = n where key = 'a'"
+
+describe.concurrent("a session that holds a lock of a handler's own table", () => {
+  it.live(
+    "parks the key of its row only, and is named by the status and the parked error",
+    () =>
+      writingRows(({ counts, holder, rows, status }) =>
+        Effect.gen(function*() {
+          const pid = yield* session(holder)
+          const words = new RegExp(
+            `in vain for a lock: .*lock timeout.* in relation "mine" \\(SQLSTATE 55P03\\), held by the session ${pid} \\(application "culprit", in`
+          )
+          const { detail } = yield* until(status, ({ state }) => state === "retrying")
+          assert.match(detail!, words)
+          const { items } = yield* until(Parking.list(rows), ({ items }) => items.length > 0)
+          assert.deepStrictEqual(items.map(({ attempts, stream }) => [stream as string, attempts]), [["a", 2]])
+          assert.match(items[0]!.error, words)
+          yield* until(counts, ([, b]) => Predicate.hasProperty(b, "n") && b.n === 1)
+          yield* holder`rollback`
+          yield* Parking.retry(rows, "a")
+          assert.deepStrictEqual(yield* counts, [{ n: 1 }, { n: 1 }])
+        }), lockOfRow),
+    60_000
+  )
+
+  it.live(
+    "parks the key of its row although another session waits for the row before",
+    () =>
+      writingRows(({ holder, rows }) =>
+        Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          yield* Effect.forkScoped(Effect.exit(sql.unsafe(lockOfRow)))
+          const { items } = yield* until(Parking.list(rows), ({ items }) => items.length > 0)
+          assert.match(items[0]!.error, /held by the session \d+ \(application "culprit"/)
+          yield* holder`rollback`
+        }), lockOfRow),
+    60_000
+  )
+
+  it.live(
+    "parks nothing if the lock is that of the table, and is named by the status",
+    () =>
+      writingRows(({ counts, holder, rows, status }) =>
+        Effect.gen(function*() {
+          yield* until(
+            status,
+            ({ detail = "" }) => /is unavailable: .*lock timeout.*, held by the session .*"culprit"/.test(detail)
+          )
+          yield* holder`rollback`
+          yield* until(counts, (all) => all.every((row) => Predicate.hasProperty(row, "n") && row.n === 1))
+          assert.deepStrictEqual((yield* Parking.list(rows)).items, [])
+        }), "lock table mine in share mode"),
+    60_000
+  )
+})
+
+it.live(
+  "a session that holds the lock of a stream parks the key of the handler that appends to it, and no other",
+  () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const Copied = Schema.TaggedUnion({ Copied: { of: Schema.String } })
+      yield* Effect.gen(function*() {
+        const copies = Subscription.make("copies", {
+          events: Tick,
+          retry: Schedule.recurs(1),
+          handle: {
+            Ticked: (_, { id, stream }) => EventStore.append(Copied, `copy-${stream}`, [{ _tag: "Copied", of: id }])
+          }
+        })
+        const holder = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "culprit" })
+        yield* holder`begin`
+        yield* holder`select pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext('copy-a'))`
+        for (const stream of ["a", "b"]) yield* tick(stream, 1)
+        yield* Layer.build(Subscription.layer([copies]))
+        const { items } = yield* until(Parking.list(copies), ({ items }) => items.length > 0)
+        assert.deepStrictEqual(items.map(({ attempts, stream }) => [stream as string, attempts]), [["a", 2]])
+        assert.match(
+          items[0]!.error,
+          /"copy-a" waited 500ms \(lockTimeout\) for a lock on its stream, held by .*"culprit"/
+        )
+        const events = yield* EventStore.EventStore
+        yield* until(Stream.runCollect(events.readStream(Copied, "copy-b")), (all) => all.length === 1)
+        yield* holder`rollback`
+        yield* Parking.retry(copies, "a")
+        assert.lengthOf(yield* Stream.runCollect(events.readStream(Copied, "copy-a")), 1)
+      }).pipe(
+        Effect.provide(
+          PgStores.layerWith({ lockTimeout: "500 millis" }).pipe(
+            Layer.provideMerge(PgClient.layer({ url: Redacted.make(url) }))
+          )
+        )
+      )
+    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)),
+  60_000
+)

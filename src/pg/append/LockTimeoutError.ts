@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
+import * as LockWait from "../../core/lockWait.ts"
 import type { AppendRequest, KeptOut } from "../../eventStore/EventStoreDriver.ts"
 import type { PgConnections } from "../PgConnections.ts"
 import { inWords } from "../PgDeadlines.ts"
@@ -16,7 +17,9 @@ import { documentsParameter } from "./PgAppend.ts"
 const timeout = 1_000
 
 interface HolderRow {
-  readonly lock: "stream" | "command" | "names" | "document" | "documents"
+  readonly lock: "stream" | "command" | "tag" | "type" | "document" | "documents"
+  /** Whether locks are held for which appends to other streams wait too. */
+  readonly concerns_others: boolean
   /** The inline projection whose document is locked. */
   readonly projection: string | null
   readonly pid: number
@@ -24,15 +27,22 @@ interface HolderRow {
   readonly seconds: number | null
 }
 
+/** A lock, and whether only appends of one key need it. */
+interface Lock {
+  readonly text: string
+  readonly isOfKey: boolean
+}
+
 const wordsOfAppend = {
   stream: "its stream",
   command: "its command id",
-  names: "a type or tag of its events or condition",
+  tag: "a type or tag of its events or condition",
+  type: "a type or tag of its events or condition",
   document: "a document of",
   documents: "all documents of"
 }
 
-const wordsOfKeptOut = { ...wordsOfAppend, names: "a type of its events" }
+const wordsOfKeptOut = { ...wordsOfAppend, type: "a type of its events" }
 
 /**
  * Returns a function that makes the error of an append which has waited too long for a lock. It names the lock and its holder if it
@@ -58,8 +68,12 @@ export const make = (connections: PgConnections, schema: string) => {
     parameters: ReadonlyArray<unknown>,
     unknownHolder: string,
     words = wordsOfAppend
-  ): Effect.Effect<string> =>
-    Effect.map(find(parameters), Option.match({ onNone: () => unknownHolder, onSome: describe(words) }))
+  ): Effect.Effect<Lock> =>
+    Effect.map(find(parameters), (found) =>
+      Option.match(found, {
+        onNone: () => ({ text: unknownHolder, isOfKey: false }),
+        onSome: (row) => ({ text: describe(words)(row), isOfKey: !row.concerns_others })
+      }))
   const errorOf = (waiter: string, timeout: Timeout, lock: string): EventStoreError =>
     storeError(
       new StoreUnavailable({
@@ -82,11 +96,11 @@ export const make = (connections: PgConnections, schema: string) => {
       wordsOfKeptOut
     )
     return {
-      failed: (timeout) => Effect.map(lock, (found) => errorOf(waiter, timeout, found)),
+      failed: (timeout) => Effect.map(lock, ({ text }) => errorOf(waiter, timeout, text)),
       waiting: Effect.map(
         lock,
         (found) =>
-          `${waiter} waits for ${found}, up to ${
+          `${waiter} waits for ${found.text}, up to ${
             inWords(deadlines.maintenanceTimeout)
           } (maintenanceTimeout); end the session if it does not go on`
       )
@@ -105,7 +119,10 @@ export const make = (connections: PgConnections, schema: string) => {
           ],
           "a lock of another transaction, or for an earlier append of this process"
         ),
-        (lock) => errorOf(`The append to stream "${request.stream}"`, "lockTimeout", lock)
+        ({ isOfKey, text }) => {
+          const error = errorOf(`The append to stream "${request.stream}"`, "lockTimeout", text)
+          return isOfKey ? LockWait.ofKey(error) : error
+        }
       ),
     /** The words of a transaction that keeps out appends. */
     ofKeptOut: ({ projection, types }: KeptOut): WaitWords =>
@@ -161,7 +178,8 @@ const statementIn = (schema: string): string =>
     select '${schema}.events_command'::regclass::oid, (hashtext($2)::bigint & 4294967295)::oid, 'command', null, true
       where $2::text is not null
     union all
-    select '${schema}.event_tags'::regclass::oid, (hashtext(name)::bigint & 4294967295)::oid, 'names', null, $4::boolean
+    select '${schema}.event_tags'::regclass::oid, (hashtext(name)::bigint & 4294967295)::oid,
+        case when starts_with(name, 't') then 'tag' else 'type' end, null, $4::boolean
       from unnest($3::text[]) as name
     union all
     select '${schema}.documents'::regclass::oid, (hashtext(substr(name, 2))::bigint & 4294967295)::oid,
@@ -169,7 +187,7 @@ const statementIn = (schema: string): string =>
         starts_with(name, 'x')
       from unnest($5::text[]) as name
   )
-  select wanted.lock, wanted.projection, held.pid, activity.application_name as application,
+  select wanted.lock, bool_or(wanted.lock in ('type', 'documents')) over () as concerns_others, wanted.projection, held.pid, activity.application_name as application,
       extract(epoch from clock_timestamp() - activity.xact_start)::integer as seconds
     from pg_locks held join wanted on held.classid = wanted.class and held.objid = wanted.object
       left join pg_stat_activity activity on activity.pid = held.pid

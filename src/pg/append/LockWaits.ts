@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import { EventStoreError } from "../../core/errors.ts"
+import { isOfKey } from "../../core/lockWait.ts"
 import { sqlState } from "../../core/sqlState.ts"
 import type { PgConnections } from "../PgConnections.ts"
 import { inWords } from "../PgDeadlines.ts"
@@ -112,7 +113,7 @@ const hasState = (error: unknown, states: RegExp): boolean =>
   isSqlError(error)
     ? states.test(sqlState(error) ?? "")
     : error instanceof EventStoreError && error.reason._tag === "StoreUnavailable" &&
-      hasState(error.reason.cause, states)
+      (isOfKey(error) || hasState(error.reason.cause, states))
 
 const noTransaction = (count: number, timeout: number): SqlError => {
   const message =

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../../core/errors.ts"
+import * as LockWait from "../../core/lockWait.ts"
 import { encodedEventsOf } from "../../eventStore/AppendCodec.ts"
 import type { AppendRequest, AppendResult } from "../../eventStore/EventStoreDriver.ts"
 import type { PgConnections, TransactionState } from "../PgConnections.ts"
@@ -84,6 +85,7 @@ const appendWithEffect = (
   inTransaction: InTransaction
 ): Effect.Effect<AppendResult, EventStoreError> => {
   const { connections, statements, waits } = context
+  let ofHandler: EventStoreError | undefined
   return waits.attempt((wait) => {
     const state: TransactionState = { commitSent: false }
     const failed = (error: SqlError) =>
@@ -102,10 +104,18 @@ const appendWithEffect = (
         const sqlError = sqlErrorOf(cause)
         return sqlError === undefined ? Effect.failCause(cause) : failed(sqlError)
       }),
-      Effect.catchTags({ SqlError: failed, Busy: () => Effect.succeedNone })
+      Effect.catchTags({ SqlError: failed, Busy: () => Effect.succeedNone }),
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          ofHandler = LockWait.isOfKey(error) ? error : undefined
+        })
+      )
     )
   }).pipe(
-    Effect.flatMap(Option.match({ onNone: () => failWaiting(context, request), onSome: Effect.succeed }))
+    Effect.flatMap(Option.match({
+      onNone: () => ofHandler === undefined ? failWaiting(context, request) : Effect.fail(ofHandler),
+      onSome: Effect.succeed
+    }))
   )
 }
 

@@ -16,6 +16,7 @@ import type { ProjectionStoreDriver } from "../../projection/ProjectionStoreDriv
 import * as PgMigrations from "../migrations/PgMigrations.ts"
 import * as PgConnections from "../PgConnections.ts"
 import * as PgDeadlines from "../PgDeadlines.ts"
+import * as PgLockHolders from "../PgLockHolders.ts"
 import { type PgOptions, schemaOf } from "../PgOptions.ts"
 import * as PgStatement from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
@@ -38,6 +39,7 @@ export const makeDriver = Effect.fnUntraced(
     const { name, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
     const query = PgStatement.make(connections)
+    const observe = PgLockHolders.observer(connections)
     const handlers = Semaphore.makeUnsafe(maxHandlerTransactions(connections))
     return {
       ...PgLeases.make(query, quoted),
@@ -60,7 +62,7 @@ export const makeDriver = Effect.fnUntraced(
       transaction: (effect, { runsHandlers = false } = {}) => {
         if (!runsHandlers) return PgStatement.transactional(connections, effect)
         return handlers.withPermit(
-          PgStatement.transactional(connections, effect, { reads: `${quoted}.checkpoints` })
+          PgStatement.transactional(connections, effect, { observe, reads: `${quoted}.checkpoints` })
         )
       }
     }

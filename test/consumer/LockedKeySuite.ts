@@ -1,0 +1,118 @@
+/** A handler that waits in vain for a lock: one of rows parks its key, and one that may concern all keys parks nothing. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import { LockTimeoutError, SqlError } from "effect/sql/SqlError"
+import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
+import type { EventStoreError } from "../../src/core/errors.ts"
+import { EventStore } from "../../src/eventStore/EventStore.ts"
+import * as Parking from "../../src/operations/Parking.ts"
+import * as Projection from "../../src/projection/Projection.ts"
+import type { ProjectionStore } from "../../src/projection/ProjectionStore.ts"
+import * as Projector from "../../src/projection/Projector.ts"
+import * as Subscription from "../../src/subscription/Subscription.ts"
+import type { Stores } from "../support/AccountFixtures.ts"
+
+const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
+
+const options = { lease: "1 second", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+
+const message = "canceling statement due to lock timeout"
+
+/** The error of PostgreSQL, with or without the context that it gives for rows. */
+const lockTimeout = (where: string | undefined) =>
+  new SqlError({
+    reason: new LockTimeoutError({ message, cause: { code: "55P03", message, where }, operation: "query" })
+  })
+
+interface Made {
+  readonly consumer: Parameters<typeof Parking.list>[0]
+  readonly layer: Layer.Layer<never, EventStoreError, EventStore | ProjectionStore>
+}
+
+type Make = (name: string, prefix: string, handle: (stream: string) => Effect.Effect<void, SqlError>) => Made
+
+const kinds: Readonly<Record<string, Make>> = {
+  "Projection.handler": (name, prefix, handle) => {
+    const consumer = Projection.handler(name, {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      retry: Schedule.recurs(1),
+      handle: { Sent: (_, { stream }) => handle(stream.slice(prefix.length)) }
+    })
+    return { consumer, layer: Layer.effectDiscard(Layer.build(Projector.layer([consumer], options))) }
+  },
+  "Subscription": (name, prefix, handle) => {
+    const consumer = Subscription.make(name, {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      retry: Schedule.recurs(1),
+      handle: { Sent: (_, { stream }) => handle(stream.slice(prefix.length)) }
+    })
+    return { consumer, layer: Layer.effectDiscard(Layer.build(Subscription.layer([consumer], options))) }
+  }
+}
+
+/**
+ * The cases.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const lockedKeys: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([kind, make]) => [
+  test(`a lock of rows parks the key that needs it, and the others go on (${kind})`, function*() {
+    const [name, prefix] = [unique("rows"), unique("row")]
+    const handled: Array<string> = []
+    let isLocked = true
+    const { consumer, layer } = make(name, prefix, (stream) =>
+      Effect.suspend(() => {
+        if (isLocked && stream === "a") {
+          return Effect.fail(lockTimeout("while updating tuple (0,1) in relation \"mine\""))
+        }
+        handled.push(stream)
+        return Effect.void
+      }))
+    const { append } = yield* EventStore
+    for (const stream of ["a", "b", "a"]) yield* append(Sent, `${prefix}${stream}`, [{ _tag: "Sent", n: 1 }])
+    yield* Layer.build(layer)
+    const [one] = yield* Effect.repeat(Effect.map(Parking.list(consumer), ({ items }) => items), {
+      until: (items) => items.length > 0,
+      schedule: Schedule.spaced("20 millis")
+    }).pipe(Effect.timeout("20 seconds"))
+    equal([one?.stream, one?.attempts], [`${prefix}a`, 2], "the parked key")
+    includes(
+      one?.error ?? "",
+      `waited in vain for a lock: ${message} while updating tuple (0,1) in relation "mine"`,
+      "its error"
+    )
+    isLocked = false
+    yield* Parking.retry(consumer, `${prefix}a`)
+    equal(new Set(handled.slice(0, -2)), new Set(["b"]), "before the retry")
+    equal(handled.slice(-2), ["a", "a"], "the events of the key")
+  }),
+
+  test(`a lock that may concern all keys parks nothing (${kind})`, function*() {
+    const [name, prefix] = [unique("rows"), unique("row")]
+    const handled: Array<string> = []
+    let failures = 0
+    const { consumer, layer } = make(name, prefix, (stream) =>
+      Effect.suspend(() => {
+        if (failures < 6) {
+          failures++
+          return Effect.fail(lockTimeout(undefined))
+        }
+        handled.push(stream)
+        return Effect.void
+      }))
+    const { append } = yield* EventStore
+    for (const stream of ["a", "b"]) yield* append(Sent, `${prefix}${stream}`, [{ _tag: "Sent", n: 1 }])
+    yield* Layer.build(layer)
+    yield* Effect.repeat(Effect.sync(() => handled.length), {
+      until: (count) => count === 2,
+      schedule: Schedule.spaced("20 millis")
+    }).pipe(Effect.timeout("20 seconds"))
+    equal([...handled], ["a", "b"], "the handled events")
+    equal((yield* Parking.list(consumer)).items, [], "the parked keys")
+  })
+])
