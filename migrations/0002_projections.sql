@@ -451,6 +451,7 @@ end $$;
 --   drain        the worker is to give its partitions back, because another version is to continue, or the number of partitions is to change
 --   repartition  no partition is leased, and no worker has their number: the worker may call repartition
 --   continued    another version has continued, and nothing is assigned
+-- is_behind says whether a partition needs the former ones. These are the same for all, and only in the first such row.
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
   p_renew_only boolean, p_stops boolean, p_in_hand_partitions integer[] default '{}', p_in_hand_positions bigint[] default '{}',
@@ -458,7 +459,7 @@ create function evsrc.claim_partitions(
 ) returns table (
   generation text, partitions integer, change text, continued_by text, assignment_size integer, next_lease_ends_in double precision,
   other_reads_alive boolean, partition integer, epoch bigint, "position" bigint, event_id uuid, count_since bigint, count_events bigint,
-  former json, requested boolean
+  former json, is_behind boolean, requested boolean
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -556,16 +557,19 @@ begin
         claim_partitions.assignment_size, claim_partitions.next_lease_ends_in,
         claim_partitions.other_reads_alive, checkpoint.partition, checkpoint.epoch,
         checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
-        case when checkpoint.position < checkpoint.former_to
-          -- Of the events that wait since before, those are left out that were processed under other keys, and those fail that would change a
-          -- document out of the order of its streams.
-          or checkpoint.former is not null and exists (select from evsrc.parked
-            where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition
-              and parked.position <= checkpoint.former_to)
+        case when followed.is_behind and row_number() over (partition by followed.is_behind order by checkpoint.partition) = 1
           then checkpoint.former end,
+        followed.is_behind,
         exists (select from evsrc.parked
           where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
-      from evsrc.checkpoints checkpoint
+      from evsrc.checkpoints checkpoint cross join lateral (
+        select checkpoint.position < checkpoint.former_to
+          -- Of the events that wait since before, those are left out that were processed under other keys, and those fail that would change a
+          -- document out of the order of its streams.
+          or checkpoint.former_to > 0 and exists (select from evsrc.parked
+            where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition
+              and parked.position <= checkpoint.former_to) as is_behind
+      ) as followed
       where checkpoint.generation = claim_partitions.generation and checkpoint.owner = p_owner
       order by checkpoint.partition;
   if not found then
@@ -618,12 +622,43 @@ begin
   return 'changed';
 end $$;
 
+-- Returns the partitions of a generation, with their checkpoints, as the former ones of the partitions that follow them: all partitions of before
+-- without those that every checkpoint and every parked key has passed.
+create function evsrc.former_partitions(p_generation text) returns json language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select json_agg(one.layout) from (
+    select before.layout
+      from (select former from evsrc.checkpoints where generation = p_generation order by partition limit 1) as first,
+        json_array_elements(first.former) as before(layout)
+      where (select max(passed::bigint) from json_array_elements_text(before.layout->'positions') as passed)
+        > least(
+          (select min(position) from evsrc.checkpoints where generation = p_generation),
+          (select min(position) - 1 from evsrc.parked where generation = p_generation)
+        )
+    union all
+    select json_build_object('partitions', count(*), 'by', max(partitioned_by), 'positions', json_agg(position::text order by partition),
+        'ids', json_agg(event_id order by partition))
+      from evsrc.checkpoints where generation = p_generation
+  ) as one
+$$;
+
+-- Returns whether the partitions that follow those of a generation would have too many former ones. A worker reads them with every heartbeat, and looks
+-- into them for every event, as long as a partition or a parked key is behind them.
+create function evsrc.has_many_former(p_generation text) returns boolean language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) > 32 or sum((layout->>'partitions')::integer) > 2048
+    from json_array_elements(evsrc.former_partitions(p_generation)) as layout
+$$;
+
 -- Returns why the number of partitions of a generation cannot change, or null:
 --   reads      the code of the worker has not taken over all partitions yet; null as p_reads leaves this out
 --   hash       the server has another hash function, so it cannot tell to which partition a key belongs
 --   waiting    a partition waits at a parked event of unknown key
 --   skipped    such an event was skipped, and keys are parked since before it: it is not known of each whether the event is skipped
 --   documents  one partition by stream has written documents, so it is not known which stream feeds each of them
+--   former     the number has changed too often since the slowest partition, or the first parked key, was there
 create function evsrc.repartition_obstacle(p_generation text, p_reads text) returns text language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -644,6 +679,7 @@ as $$
           where checkpoint.generation = p_generation and checkpoint.partitions = 1 and checkpoint.partitioned_by = 'stream'
       )
       and exists (select from evsrc.documents document where document.generation = p_generation) then 'documents'
+    when evsrc.has_many_former(p_generation) then 'former'
   end
 $$;
 
@@ -652,27 +688,6 @@ create function evsrc.partition_of(p_key text, p_partitions integer) returns int
 set search_path = pg_catalog, pg_temp
 as $$
   select ((hashtextextended(p_key collate "C", 0) & 2147483647) % p_partitions)::integer
-$$;
-
--- Returns the partitions of a generation, with their checkpoints, as the former ones of the partitions that follow them: all partitions of before
--- without those that every checkpoint and every parked key has passed.
-create function evsrc.former_partitions(p_generation text) returns json language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select json_agg(one.layout) from (
-    select before.layout
-      from (select former from evsrc.checkpoints where generation = p_generation order by partition limit 1) as first,
-        json_array_elements(first.former) as before(layout)
-      where (select max(passed::bigint) from json_array_elements_text(before.layout->'positions') as passed)
-        > least(
-          (select min(position) from evsrc.checkpoints where generation = p_generation),
-          (select min(position) - 1 from evsrc.parked where generation = p_generation)
-        )
-    union all
-    select json_build_object('partitions', count(*), 'by', max(partitioned_by), 'positions', json_agg(position::text order by partition),
-        'ids', json_agg(event_id order by partition))
-      from evsrc.checkpoints where generation = p_generation
-  ) as one
 $$;
 
 -- Returns the last entry of a generation in the parking log; 0 without one. Owners write entries while they have locked a checkpoint, so a caller who
@@ -738,6 +753,7 @@ end $$;
 --   elsewhere  a third version has continued from there
 --   parked     keys are parked, and have another meaning: the partitions are divided by something else
 --   hash       the server has another hash function, so it cannot tell to which partition a key belongs
+--   former     the partitions have changed too often since the slowest one, or the first parked key, was there
 create function evsrc.continue_version(
   p_consumer text, p_from text, p_owner text, p_lease interval, p_partitions integer, p_partitioned_by text, p_reads text
 ) returns text language plpgsql volatile
@@ -765,6 +781,8 @@ begin
     return 'hash';
   elsif lowest.partitioned_by <> p_partitioned_by and exists (select from evsrc.parked where generation = former_generation) then
     return 'parked';
+  elsif evsrc.has_many_former(former_generation) then
+    return 'former';
   end if;
   if exists (select from evsrc.checkpoints where generation = former_generation and leased_until >= now_) then
     insert into evsrc.workers as worker (generation, owner, reads, partitions, successor, expires_at)

@@ -49,15 +49,34 @@ export const checkpointsOf = (
   checkpoint.position >= reached(former) ? [checkpoint] : [checkpoint, ...allCheckpoints(former)]
 
 /**
- * Returns the last checkpoints of former partitions.
+ * Returns the last checkpoints of former partitions, each once.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const allCheckpoints = (former: ReadonlyArray<FormerPartitions>): ReadonlyArray<LogPosition.LogPosition> =>
-  former.flatMap(({ eventIds, positions }) =>
-    positions.map((position, index) => LogPosition.make(position, eventIds[index]))
-  )
+export const allCheckpoints = (former: ReadonlyArray<FormerPartitions>): ReadonlyArray<LogPosition.LogPosition> => {
+  // Most partitions of a layout stand at one position.
+  const found = new Map<string, LogPosition.LogPosition>()
+  for (const { eventIds, positions } of former) {
+    for (const [index, position] of positions.entries()) {
+      const eventId = eventIds[index]
+      found.set(`${position} ${eventId}`, LogPosition.make(position, eventId))
+    }
+  }
+  return Array.from(found.values())
+}
+
+/** So many layouts, and so many partitions in them, a consumer may have. */
+const [maxLayouts, maxPositions] = [32, 2_048]
+
+/**
+ * Returns whether a consumer would have too many former partitions: a worker reads them with every heartbeat, and looks into them for every event.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const areMany = (former: ReadonlyArray<FormerPartitions>): boolean =>
+  former.length > maxLayouts || former.reduce((sum, { positions }) => sum + positions.length, 0) > maxPositions
 
 /**
  * Returns the position up to which the last former partitions have processed all keys; 0 without any.

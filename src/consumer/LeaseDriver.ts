@@ -177,11 +177,12 @@ export interface Continuation
  * - `elsewhere`: a third version has continued from there
  * - `parked`: keys are parked, but the partitions are divided by something else
  * - `hash`: the server has another hash function, so it cannot tell to which partition a key belongs
+ * - `former`: there are many `FormerPartitions` that a partition or a parked key of the other version is behind
  *
  * @since 0.1.0
  * @category models
  */
-export type Continued = "continued" | "draining" | "unstarted" | "elsewhere" | "parked" | "hash"
+export type Continued = "continued" | "draining" | "unstarted" | "elsewhere" | "parked" | "hash" | "former"
 
 /**
  * A process that works on a generation, is ready to, or waits to continue from it.

@@ -132,7 +132,8 @@ export const obstacleOf = Effect.fnUntraced(function*(
   }
   const isParked = first.partitionedBy !== ConsumerKey.format(partitionBy)
     && (yield* store.parkedCounts(active.success)).length > 0
-  return isParked ? whyNot(id, earlier, "parked") : undefined
+  if (isParked) return whyNot(id, earlier, "parked")
+  return (yield* store.repartitionObstacle(active.success)) === "former" ? whyNot(id, earlier, "former") : undefined
 })
 
 const reasons: Readonly<Record<Exclude<Continued, "continued" | "draining">, string>> = {
@@ -143,5 +144,8 @@ const reasons: Readonly<Record<Exclude<Continued, "continued" | "draining">, str
     "it has parked keys, which have no meaning under another `partitionBy`; retry or skip them with the earlier version, or keep its "
     + "`partitionBy`",
   hash:
-    "this server has another hash function, so it cannot tell to which partition a key belongs; give `{ after }` instead"
+    "this server has another hash function, so it cannot tell to which partition a key belongs; give `{ after }` instead",
+  former:
+    "its partitions have changed too often while one of them, or a parked key, was behind; wait until they have caught up, and retry or skip its "
+    + "parked keys"
 }

@@ -276,6 +276,36 @@ const parking: ReadonlyArray<Case<Stores>> = [
     yield* audited
   }),
 
+  test("the number of partitions, and the version, change only so often while a partition is behind", function*() {
+    const mails = fixture()
+    const store = yield* driver
+    const [position] = yield* mails.append(mails.streamIn([2, 0]))
+    const definitions = [mails.subscription(2), mails.subscription(3)] as const
+    const change = Effect.fnUntraced(function*(now: Mail, next: Mail) {
+      const { assigned: [first, last] } = yield* store.claim(claimOf(now, "old"))
+      const { epoch, partition, position: from } = first!
+      const to = { to: position!, toEventId: undefined }
+      yield* store.advance({ generation: now.id, partition, epoch, from, ...to, changes: [], applied: [] })
+      yield* store.release(now.id, "old")
+      yield* store.claim(claimOf(next, "new"))
+      const isChanged = yield* store.repartition(changeOf(next, now.partitions))
+      yield* store.release(now.id, "new")
+      return { isChanged, former: last!.former?.length ?? 0 }
+    })
+    const layouts: Array<number> = []
+    for (let n = 0; n <= 32; n++) {
+      const { former, isChanged } = yield* change(definitions[n % 2]!, definitions[(n + 1) % 2]!)
+      layouts.push(former)
+      equal(isChanged, n < 32, `change ${n + 1}`)
+    }
+    equal(layouts, [0, ...upTo(32)], "the former numbers that a worker is given")
+    includes((yield* Health.of([definitions[1]])).reasons.join(), "it has changed too often while", "the health")
+    const next = mails.subscription(1, { version: 2, from: { version: 1 } })
+    const claim = { ...claimOf(next, "next"), from: definitions[0].id }
+    equal(yield* store.continueVersion(claim), "former", "a new version")
+    includes((yield* Health.of([next])).reasons.join(), "have changed too often while", "the health of the new version")
+  }),
+
   test("a request finds the keys that have moved to other partitions since they were listed", function*() {
     const mails = fixture()
     const store = yield* driver

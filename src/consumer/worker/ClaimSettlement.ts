@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
 import type * as EventStore from "../../eventStore/EventStore.ts"
 import * as LogIdentity from "../../eventStore/LogIdentity.ts"
 import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
@@ -101,7 +102,11 @@ const requireCheckpoints = (
   events: EventStore.EventStore["Service"],
   progress: ReadonlyArray<Progress>
 ): Effect.Effect<void, EventStoreError> =>
-  LogIdentity.requireEvents(events[internals].driver, progress.flatMap(FormerPartitions.checkpointsOf))
+  LogIdentity.requireEvents(events[internals].driver, [
+    ...progress.map(({ eventId, position }) => LogPosition.make(position, eventId)),
+    // They are the same for all partitions.
+    ...progress.map(FormerPartitions.checkpointsOf).find((all) => all.length > 1)?.slice(1) ?? []
+  ])
 
 /**
  * Says which partitions of the earlier version are still owned, and by which workers.

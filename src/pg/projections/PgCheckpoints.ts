@@ -49,6 +49,7 @@ interface ProgressRow {
   readonly in_hand_since: Date | null
   readonly delivery_from: bigint
   readonly starts_after: bigint
+  /** Only in the first row. */
   readonly former: FormerRow
   readonly continued_by: string | null
   readonly read_at: Date
@@ -108,7 +109,8 @@ export const formerOf = (former: FormerRow): ReadonlyArray<FormerPartitions> | u
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
     `select generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, applied, digest, epoch, owner,
-      leased_until, heartbeat_at, advanced_at, in_hand_position, in_hand_type, in_hand_since, delivery_from, starts_after, former, continued_by,
+      leased_until, heartbeat_at, advanced_at, in_hand_position, in_hand_type, in_hand_since, delivery_from, starts_after,
+      case when partition = 0 then former end as former, continued_by,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
 
   return {
@@ -128,7 +130,11 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
         lost,
         reads
       ], { isMaintenance: true })),
-    progress: (generation) => Effect.map(query<ProgressRow>(progress, [generation]), (rows) => rows.map(progressOf)),
+    progress: (generation) =>
+      Effect.map(
+        query<ProgressRow>(progress, [generation]),
+        (rows) => rows.map(progressOf(formerOf(rows[0]?.former ?? null)))
+      ),
     activeGeneration: (consumer) =>
       Effect.map(
         query<{ readonly generation: string }>(`select ${schema}.active_generation($1) as generation`, [consumer]),
@@ -248,7 +254,8 @@ const deliveryStateOf = (
   }))
 })
 
-const progressOf = (
+const progressOf = (former: Progress["former"]) =>
+(
   {
     advanced_at,
     continued_by,
@@ -256,7 +263,7 @@ const progressOf = (
     count_since,
     delivery_from,
     event_id,
-    former,
+    former: _,
     heartbeat_at,
     in_hand_position,
     in_hand_since,
@@ -282,7 +289,7 @@ const progressOf = (
   leasedUntil: owner === null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
   heldUntil: owner !== null || leased_until === null ? undefined : DateTime.makeUnsafe(leased_until),
   heartbeatAt: DateTime.makeUnsafe(heartbeat_at),
-  former: formerOf(former),
+  former,
   continuedBy: continued_by ?? undefined,
   advancedAt: advanced_at === null ? undefined : DateTime.makeUnsafe(advanced_at),
   inHand: owner === null || in_hand_since === null || (advanced_at !== null && advanced_at > in_hand_since)

@@ -5,7 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Claim, Continued, LeaseDriver, ReadsChanged } from "../../consumer/LeaseDriver.ts"
+import type { Assignment, Claim, Continued, LeaseDriver, ReadsChanged } from "../../consumer/LeaseDriver.ts"
 import type { RepartitionObstacle } from "../../consumer/RepartitionObstacle.ts"
 import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
@@ -25,7 +25,9 @@ interface ClaimRow {
   readonly event_id: string | null
   readonly count_since: bigint | null
   readonly count_events: bigint | null
+  /** Only in the first row of a partition that is behind them. */
   readonly former: PgCheckpoints.FormerRow
+  readonly is_behind: boolean
   readonly requested: boolean
 }
 
@@ -131,28 +133,30 @@ const claim = (query: PgStatement, schema: string): LeaseDriver["claim"] => {
         inHand.map(({ event }) => event?.type ?? ""),
         inHand.map(({ millis }) => BigInt(Math.max(0, Math.floor(millis))))
       ]),
-      (rows) => ({
-        // The function returns at least one row.
-        generation: rows[0]!.generation,
-        partitions: rows[0]!.partitions,
-        change: rows[0]!.change ?? undefined,
-        continuedBy: rows[0]!.continued_by ?? undefined,
-        assignmentSize: rows[0]!.assignment_size,
-        nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
-        otherReadsAlive: rows[0]!.other_reads_alive ?? undefined,
-        assigned: rows.flatMap(({ epoch, event_id, former, partition, position, requested, ...counted }) =>
-          partition === null
-            ? []
-            : [{
-              partition,
-              epoch,
-              position: Position.make(position),
-              eventId: event_id ?? undefined,
-              count: PgCheckpoints.countOf(counted),
-              former: PgCheckpoints.formerOf(former),
-              requested
-            }]
-        )
-      })
+      (rows) => claimOf(rows, PgCheckpoints.formerOf(rows.find((row) => row.former !== null)?.former ?? null))
     )
 }
+
+const claimOf = (rows: ReadonlyArray<ClaimRow>, former: Assignment["former"]): Claim => ({
+  // The function returns at least one row.
+  generation: rows[0]!.generation,
+  partitions: rows[0]!.partitions,
+  change: rows[0]!.change ?? undefined,
+  continuedBy: rows[0]!.continued_by ?? undefined,
+  assignmentSize: rows[0]!.assignment_size,
+  nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
+  otherReadsAlive: rows[0]!.other_reads_alive ?? undefined,
+  assigned: rows.flatMap(({ epoch, event_id, is_behind, partition, position, requested, ...counted }) =>
+    partition === null
+      ? []
+      : [{
+        partition,
+        epoch,
+        position: Position.make(position),
+        eventId: event_id ?? undefined,
+        count: PgCheckpoints.countOf(counted),
+        former: is_behind ? former : undefined,
+        requested
+      }]
+  )
+})

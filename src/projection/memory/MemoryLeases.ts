@@ -176,9 +176,8 @@ const isTaken = (partition: MemoryState.Partition, now: number): boolean => {
   return end !== undefined && end >= now
 }
 
-const obstacleOf = (
-  { documents, log, parked, partitions }: MemoryState.GenerationState
-): RepartitionObstacle | undefined => {
+const obstacleOf = (generation: MemoryState.GenerationState): RepartitionObstacle | undefined => {
+  const { documents, log, parked, partitions } = generation
   const keys = Array.from(parked.values())
   if (keys.some(({ key }) => key === ConsumerKey.unknownKey)) return "waiting"
   const isSkipped = keys.some((one) =>
@@ -188,9 +187,10 @@ const obstacleOf = (
     )
   )
   if (isSkipped) return "skipped"
-  return partitions.length === 1 && partitions[0]!.partitionedBy === "stream" && documents.size > 0
-    ? "documents"
-    : undefined
+  const [first] = partitions
+  if (first === undefined) return undefined
+  if (partitions.length === 1 && first.partitionedBy === "stream" && documents.size > 0) return "documents"
+  return FormerPartitions.areMany(formerOf(generation, first).former) ? "former" : undefined
 }
 
 const repartition = (
@@ -264,11 +264,12 @@ const continueVersion = (
   if (first === undefined) return "unstarted"
   if (first.continuedBy !== undefined) return "elsewhere"
   if (first.partitionedBy !== partitionedBy && parked.size > 0) return "parked"
+  const { former, lowest } = formerOf(earlier, first)
+  if (FormerPartitions.areMany(former)) return "former"
   if (partitions.some((partition) => isTaken(partition, now))) {
     workers.set(owner, { reads, partitions: count, successor: consumer, until: now + Duration.toMillis(lease) })
     return "draining"
   }
-  const { former, lowest } = formerOf(earlier, first)
   for (let index = 0; index < count; index++) {
     next.partitions.push({
       ...MemoryState.emptyPartition(consumer, index, { partitions: count, partitionedBy, reads }, now),
