@@ -5,7 +5,7 @@ import { EventStore } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { freshDatabase } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
-import { scale } from "../support/scale.ts"
+import { isLong, scale } from "../support/scale.ts"
 import * as Bystanders from "./bystanders.ts"
 import * as Writing from "./writing.ts"
 
@@ -65,26 +65,29 @@ describe("64 writers in four processes", () => {
     timeout
   )
 
-  it.live(
-    "make subscribers lose events without the in-flight low-water mark",
-    () =>
-      Effect.gen(function*() {
-        const { url } = yield* freshDatabase
-        yield* Effect.gen(function*() {
-          const sql = yield* PgClient.PgClient
-          // The high-water mark of a reader that ignores appends in flight.
-          yield* sql.unsafe(
-            `create or replace function evsrc.high_water_mark() returns bigint language sql volatile as $$
-          select coalesce(max(position), 0) from evsrc.events
-        $$`
-          )
-          const run = yield* Writing.start(url)
-          yield* run.untilLost
-          const { committed } = yield* run.finish
-          const completeConsumers = run.consumers.filter(({ seen }) => seen.length === committed.length)
-          assert.isBelow(completeConsumers.length, run.consumers.length)
-        }).pipe(Effect.provide(storeAt(url)))
-      }),
-    timeout
-  )
+  // That the test above would see it. highWaterMark.test.ts shows it of one append in flight.
+  if (isLong) {
+    it.live(
+      "make subscribers lose events without the in-flight low-water mark",
+      () =>
+        Effect.gen(function*() {
+          const { url } = yield* freshDatabase
+          yield* Effect.gen(function*() {
+            const sql = yield* PgClient.PgClient
+            // The high-water mark of a reader that ignores appends in flight.
+            yield* sql.unsafe(
+              `create or replace function evsrc.high_water_mark() returns bigint language sql volatile as $$
+            select coalesce(max(position), 0) from evsrc.events
+          $$`
+            )
+            const run = yield* Writing.start(url)
+            yield* run.untilLost
+            const { committed } = yield* run.finish
+            const completeConsumers = run.consumers.filter(({ seen }) => seen.length === committed.length)
+            assert.isBelow(completeConsumers.length, run.consumers.length)
+          }).pipe(Effect.provide(storeAt(url)))
+        }),
+      timeout
+    )
+  }
 })
