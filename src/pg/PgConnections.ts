@@ -12,6 +12,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
@@ -46,6 +47,11 @@ export interface PgConnections {
   readonly deadlines: PgDeadlines
   /** The number of connections in the client's pool. */
   readonly size: number
+  /**
+   * Permits for what may occupy a connection for long: waits of appends for locks, appends with inline projections, handlers of projections. All stores
+   * on the client share them. Two connections remain for leases, reads and health, if the pool has three or more.
+   */
+  readonly occupations: Semaphore.Semaphore
   /** Runs a statement of the client, in the transaction of the caller if there is one. */
   readonly statement: <A>(statement: Effect.Effect<A, SqlError>, timeout?: number) => Effect.Effect<A, SqlError>
   /** Runs an effect in a transaction of its own, or in a savepoint of the caller's transaction. */
@@ -115,6 +121,7 @@ export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnection
     sql,
     deadlines,
     size: sizeOf(sql),
+    occupations: occupationsOf(sql),
     statement: (statement, timeout = statementTimeout) =>
       Effect.withFiber((fiber) => {
         const level = Context.getOrUndefined(fiber.context, sql.transactionService)
@@ -206,6 +213,24 @@ const sizeOf = (sql: SqlClient): number =>
     Predicate.isNumber(sql.config.maxConnections)
     ? sql.config.maxConnections
     : defaultSize
+
+const occupations = new WeakMap<SqlClient, Semaphore.Semaphore>()
+
+const occupationsOf = (sql: SqlClient): Semaphore.Semaphore => {
+  const found = occupations.get(sql)
+  if (found !== undefined) return found
+  const made = Semaphore.makeUnsafe(maxOccupations(sizeOf(sql)))
+  occupations.set(sql, made)
+  return made
+}
+
+/**
+ * Returns how many connections of a pool may be occupied for long at a time.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const maxOccupations = (size: number): number => Math.max(1, size - 2)
 
 const noConnection = (timeout: number): SqlError => {
   const message =

@@ -1,6 +1,6 @@
 /** Each text that docs/stalls.md quotes is what the code says, but for numbers and names. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, DateTime, Duration, Effect, Layer, Logger, Schedule, Schema } from "effect"
+import { Context, DateTime, Duration, Effect, Layer, Logger, Schedule, Schema, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
@@ -334,12 +334,12 @@ const ofLocks = Effect.gen(function*() {
     expected: "any",
     events: []
   })
-  const waits = LockWaits.make({ deadlines, size: 12 })
+  const waits = LockWaits.make({ deadlines, size: 12, occupations: Semaphore.makeUnsafe(10) })
   yield* Effect.forEach(
     Array.from({ length: 10 }),
     () => Effect.forkScoped(waits.transaction(Effect.never), { startImmediately: true })
   )
   const tooMany = yield* Effect.flip(waits.transaction(Effect.never))
-  const making = yield* errorsOf("names", "psql").ofTypes(["OrderPlaced"], "orders@1").waiting
+  const making = yield* errorsOf("type", "psql").ofTypes(["OrderPlaced"], "orders@1").waiting
   return [message, tooMany.message, making]
 })

@@ -1,7 +1,7 @@
 /** Handlers in transactions leave connections of the pool to claims, heartbeats and health. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Latch, Layer, Logger, Redacted, Schedule, Schema, Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Latch, Layer, Logger, Redacted, Schedule, Schema, Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, Health, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
@@ -75,6 +75,51 @@ describe.concurrent("handlers in transactions", () => {
       60_000
     )
   }
+
+  it.live(
+    "and appends with inline projections leave two connections to claims and health",
+    Effect.fnUntraced(
+      function*() {
+        const { url } = yield* freshDatabase
+        const open = Latch.makeUnsafe(false)
+        let [active, maxActive, handlers] = [0, 0, 0]
+        const wait = Effect.suspend(() => {
+          maxActive = Math.max(maxActive, ++active)
+          return Effect.ensuring(open.await, Effect.sync(() => active--))
+        })
+        const rows = Projection.handler("rows", {
+          events: Sent,
+          partitions: 8,
+          handle: { Sent: () => Effect.andThen(Effect.sync(() => handlers++), wait) }
+        })
+        const Kept = Schema.TaggedUnion({ Kept: {} })
+        const kept = Projection.handler("kept", { events: Kept, lifecycle: "inline", handle: { Kept: () => wait } })
+        yield* Effect.gen(function*() {
+          for (let n = 0; n < streams; n++) yield* EventStore.append(Sent, `s-${n}`, [sent(n)])
+          yield* Layer.build(Projector.layer([rows], { lease: "1 second" }))
+          yield* Effect.repeat(Effect.sync(() => handlers), { until: (count) => count >= 3, schedule: often })
+          yield* Effect.gen(function*() {
+            const appends = yield* Effect.forEach(
+              Array.from({ length: 6 }, (_, n) => n),
+              (n) => Effect.forkScoped(EventStore.append(Kept, `k-${n}`, [{ _tag: "Kept" }]))
+            )
+            yield* Effect.repeat(Effect.sync(() => active), { until: (count) => count >= 4, schedule: often })
+            // Longer than the lease, so that heartbeats must have renewed it.
+            yield* Effect.sleep("1200 millis")
+            const { consumers } = yield* Effect.timeout(Health.of([rows]), "1500 millis")
+            assert.deepStrictEqual([consumers[0]?.partitions.every(({ owner }) => owner !== undefined), maxActive], [
+              true,
+              4
+            ])
+            yield* open.open
+            yield* Effect.forEach(appends, Fiber.join)
+          }).pipe(Effect.provide(Projector.layerInline([kept])))
+        }).pipe(withPool(url, 6))
+      },
+      Effect.scoped
+    ),
+    60_000
+  )
 
   it.live(
     "leave half of the connections to claims and health",

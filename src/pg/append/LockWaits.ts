@@ -12,7 +12,7 @@ import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import { EventStoreError } from "../../core/errors.ts"
 import { isOfKey } from "../../core/lockWait.ts"
 import { sqlState } from "../../core/sqlState.ts"
-import type { PgConnections } from "../PgConnections.ts"
+import { maxOccupations, type PgConnections } from "../PgConnections.ts"
 import { inWords } from "../PgDeadlines.ts"
 
 /**
@@ -38,9 +38,11 @@ export interface LockWaits {
   readonly attempt: <A, E, R>(
     attempt: (wait: LockWait) => Effect.Effect<Option.Option<A>, E, R>,
     /** When the wait has begun, in milliseconds; by default now. */
-    since?: number
+    since?: number,
+    /** Whether each attempt runs in `transaction`, which occupies a connection by itself. `false` by default. */
+    isTransaction?: boolean
   ) => Effect.Effect<Option.Option<A>, E, R>
-  /** Runs an append's transaction, which may wait for locks of its own. At most all but two connections run one at a time. */
+  /** Runs an append's transaction, which may wait for locks of its own. At most all but two connections are occupied at a time, also by handlers of projections. */
   readonly transaction: <A, E, R>(transaction: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
 }
 
@@ -55,22 +57,27 @@ const maxDelay = 50
  * @category constructors
  */
 export const make = (
-  { deadlines: { connectionTimeout, lockTimeout }, size }: Pick<PgConnections, "deadlines" | "size">
+  { deadlines: { connectionTimeout, lockTimeout }, occupations, size }: Pick<
+    PgConnections,
+    "deadlines" | "size" | "occupations"
+  >
 ): LockWaits => {
-  const maxTransactions = Math.max(1, size - 2)
-  const transactions = Semaphore.makeUnsafe(maxTransactions)
+  const maxTransactions = maxOccupations(size)
   const waits = Semaphore.makeUnsafe(Math.floor(maxTransactions / 2))
 
   return {
-    attempt: Effect.fnUntraced(function*(unchecked, since) {
+    attempt: Effect.fnUntraced(function*(unchecked, since, isTransaction = false) {
       const attempt = (wait: LockWait) =>
         Effect.catchIf(Effect.suspend(() => unchecked(wait)), isLockConflict, () => Effect.succeedNone)
       const start = since ?? (yield* Clock.currentTimeMillis)
       for (let delay = firstDelay;; delay = Math.min(delay * 2, maxDelay)) {
         const left = start + lockTimeout - (yield* Clock.currentTimeMillis)
         if (left <= 0) return Option.none()
-        const waited = yield* waits.withPermitsIfAvailable(1)(attempt(Math.ceil(left)))
-        if (Option.isSome(waited) && Option.isSome(waited.value)) return waited.value
+        const inDatabase = Effect.map(waits.withPermitsIfAvailable(1)(attempt(Math.ceil(left))), Option.flatten)
+        const waited = yield* (isTransaction
+          ? inDatabase
+          : Effect.map(occupations.withPermitsIfAvailable(1)(inDatabase), Option.flatten))
+        if (Option.isSome(waited)) return waited
         const found = yield* attempt("now")
         if (Option.isSome(found)) return found
         yield* Effect.sleep(Math.min(delay, left))
@@ -79,11 +86,11 @@ export const make = (
     transaction: (transaction) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(
-          restore(Effect.timeoutOrElse(transactions.take(1), {
+          restore(Effect.timeoutOrElse(occupations.take(1), {
             duration: connectionTimeout,
             orElse: () => Effect.fail(noTransaction(maxTransactions, connectionTimeout))
           })),
-          () => Effect.ensuring(restore(transaction), transactions.release(1))
+          () => Effect.ensuring(restore(transaction), occupations.release(1))
         )
       )
   }
@@ -117,7 +124,7 @@ const hasState = (error: unknown, states: RegExp): boolean =>
 
 const noTransaction = (count: number, timeout: number): SqlError => {
   const message =
-    `${count} appends with inline projections are running, as many as the client's pool allows, and none ended within ${
+    `${count} appends with inline projections and handlers of projections are running, as many as the client's pool allows, and none ended within ${
       inWords(timeout)
     } (connectionTimeout); nothing was sent`
   return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation: "connect" }) })

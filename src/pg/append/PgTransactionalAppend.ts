@@ -86,32 +86,38 @@ const appendWithEffect = (
 ): Effect.Effect<AppendResult, EventStoreError> => {
   const { connections, statements, waits } = context
   let ofHandler: EventStoreError | undefined
-  return waits.attempt((wait) => {
-    const state: TransactionState = { commitSent: false }
-    const failed = (error: SqlError) =>
-      // Before COMMIT, a lost connection has written nothing.
-      isLockConflict(error)
-        ? Effect.succeedNone
-        : Effect.fail((state.commitSent ? fromAppendError : fromTransactionalAppendError)(error, request.stream))
-    const transaction = statements.single(request, wait, true).pipe(
-      Effect.filterOrFail(({ outcome }) => outcome !== "busy", () => new Busy()),
-      Effect.flatMap((row) => statements.resolve(request, row)),
-      Effect.tap((result) => result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void)
-    )
-    return waits.transaction(connections.transaction(transaction, { isLimited: false, state })).pipe(
-      Effect.asSome,
-      Effect.catchCause((cause) => {
-        const sqlError = sqlErrorOf(cause)
-        return sqlError === undefined ? Effect.failCause(cause) : failed(sqlError)
-      }),
-      Effect.catchTags({ SqlError: failed, Busy: () => Effect.succeedNone }),
-      Effect.tapError((error) =>
-        Effect.sync(() => {
-          ofHandler = LockWait.isOfKey(error) ? error : undefined
-        })
+  return waits.attempt(
+    (wait) => {
+      const state: TransactionState = { commitSent: false }
+      const failed = (error: SqlError) =>
+        // Before COMMIT, a lost connection has written nothing.
+        isLockConflict(error)
+          ? Effect.succeedNone
+          : Effect.fail((state.commitSent ? fromAppendError : fromTransactionalAppendError)(error, request.stream))
+      const transaction = statements.single(request, wait, true).pipe(
+        Effect.filterOrFail(({ outcome }) => outcome !== "busy", () => new Busy()),
+        Effect.flatMap((row) => statements.resolve(request, row)),
+        Effect.tap((result) =>
+          result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void
+        )
       )
-    )
-  }).pipe(
+      return waits.transaction(connections.transaction(transaction, { isLimited: false, state })).pipe(
+        Effect.asSome,
+        Effect.catchCause((cause) => {
+          const sqlError = sqlErrorOf(cause)
+          return sqlError === undefined ? Effect.failCause(cause) : failed(sqlError)
+        }),
+        Effect.catchTags({ SqlError: failed, Busy: () => Effect.succeedNone }),
+        Effect.tapError((error) =>
+          Effect.sync(() => {
+            ofHandler = LockWait.isOfKey(error) ? error : undefined
+          })
+        )
+      )
+    },
+    undefined,
+    true
+  ).pipe(
     Effect.flatMap(Option.match({
       onNone: () => ofHandler === undefined ? failWaiting(context, request) : Effect.fail(ofHandler),
       onSome: Effect.succeed

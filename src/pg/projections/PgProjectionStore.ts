@@ -61,9 +61,9 @@ export const makeDriver = Effect.fnUntraced(
       ),
       transaction: (effect, { runsHandlers = false } = {}) => {
         if (!runsHandlers) return PgStatement.transactional(connections, effect)
-        return handlers.withPermit(
+        return handlers.withPermit(connections.occupations.withPermit(
           PgStatement.transactional(connections, effect, { observe, reads: `${quoted}.checkpoints` })
-        )
+        ))
       }
     }
   }

@@ -1,6 +1,6 @@
 /** Group commit over statements that the test controls: what goes together, what waits, and the result of each caller. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Option, Schema, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Option, Schema, Scope, Semaphore } from "effect"
 import { ConnectionError, DeadlockError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { type EventStoreDriver, type EventStoreError, StoreUnavailable, StreamId, type Version } from "evsrc"
@@ -40,7 +40,7 @@ const deadlines = Effect.runSync(PgDeadlines.make({ lockTimeout: "1 minute" }))
 
 const waiting = {
   deadlines,
-  waits: LockWaits.make({ deadlines, size: 10 }),
+  waits: LockWaits.make({ deadlines, size: 10, occupations: Semaphore.makeUnsafe(8) }),
   lockTimeoutError: () =>
     Effect.succeed(storeError(new StoreUnavailable({ message: "waited too long", cause: undefined })))
 }
