@@ -22,19 +22,20 @@ create table evsrc_keys.subject_keys (
   constraint key_or_erased check ((key is null) = (erased_at is not null))
 );
 
--- The number of erasures, in a single row. A process that caches keys compares it to notice an erasure.
+-- The id of the last erasure, in a single row. A process that caches keys compares it to notice an erasure, or that a backup was
+-- restored. A number would not do: erasures that are repeated after a restore come to the same number.
 create table evsrc_keys.erasures (
   one boolean primary key default true check (one),
-  erased bigint not null
+  last_erasure uuid not null default gen_random_uuid()
 );
-insert into evsrc_keys.erasures (erased) values (0);
+insert into evsrc_keys.erasures default values;
 
--- Returns the keys of subjects, each with the number of erasures; at least one row, which then has only that number.
+-- Returns the keys of subjects, each with the id of the last erasure; at least one row, which then has only that id.
 create function evsrc_keys.find_keys(p_subjects text[])
-returns table (erased bigint, subject text, key bytea, erased_at timestamptz) language sql stable
+returns table (last_erasure text, subject text, key bytea, erased_at timestamptz) language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select erasures.erased, subject_keys.subject, subject_keys.key, subject_keys.erased_at
+  select erasures.last_erasure::text, subject_keys.subject, subject_keys.key, subject_keys.erased_at
     from evsrc_keys.erasures left join evsrc_keys.subject_keys on subject_keys.subject = any (p_subjects)
 $$;
 
@@ -42,7 +43,7 @@ $$;
 -- callers cannot deadlock.
 --   p_subjects, p_keys  one element per subject
 create function evsrc_keys.find_or_create_keys(p_subjects text[], p_keys bytea[])
-returns table (erased bigint, subject text, key bytea, erased_at timestamptz) language plpgsql volatile
+returns table (last_erasure text, subject text, key bytea, erased_at timestamptz) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -50,7 +51,7 @@ begin
     select offered.subject, offered.key from unnest(p_subjects, p_keys) as offered(subject, key)
     on conflict do nothing;
   -- A separate statement: it sees the key that another caller has inserted first.
-  return query select found_keys.erased, found_keys.subject, found_keys.key, found_keys.erased_at
+  return query select found_keys.last_erasure, found_keys.subject, found_keys.key, found_keys.erased_at
     from evsrc_keys.find_keys(p_subjects) as found_keys;
 end $$;
 
@@ -67,7 +68,7 @@ begin
       where stored.key is not null
     returning stored.erased_at into first_erased_at;
   if found then
-    update evsrc_keys.erasures set erased = erased + 1;
+    update evsrc_keys.erasures set last_erasure = gen_random_uuid();
   else
     select stored.erased_at into first_erased_at from evsrc_keys.subject_keys stored where stored.subject = p_subject;
   end if;

@@ -201,20 +201,20 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   const snapshotter = decider.stateSnapshots && AggregateSnapshotter.make(store, decider.stateSnapshots)
   const inTransaction = store[internals].driver.inTransaction
   const hasPersonalData = EventPersonalData.hasPersonalData(decider.aggregate.events)
-  const cache = yield* AggregateStateCache.make<State>(hasPersonalData ? store[internals].keys.erasures : undefined)
+  const cache = yield* AggregateStateCache.make<State>(hasPersonalData ? store[internals].keys.lastErasure : undefined)
   const read = reader(store, decider, snapshotter)
 
   /** Reads the current state, and writes a snapshot when one is due. */
   const readCurrent = (stream: string, cached: CachedState<State> | undefined) =>
     Effect.suspend(() => {
-      const erasures = cache.checkedErasures()
+      const lastErasure = cache.checkedErasure()
       return Effect.flatMap(
         Effect.timed(read(stream, cached, unbounded)),
         Effect.fnUntraced(function*([cost, { from, loaded, unusable }]) {
           // The log does not have the last event of the cached state: it was set back, so other states may be of lost events too.
           if (cached !== undefined && from < cached.version) yield* cache.clear
           if (snapshotter !== undefined) {
-            yield* snapshotter.afterRead(stream, from, loaded, erasures, cost, unusable)
+            yield* snapshotter.afterRead(stream, from, loaded, lastErasure, cost, unusable)
           }
           return loaded
         })
@@ -222,10 +222,10 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
     })
 
   const readAndCache = Effect.fnUntraced(function*(stream: string, given: CachedState<State> | undefined) {
-    const erasures = yield* cache.checkErasures
+    const lastErasure = yield* cache.checkErasures
     const cached = given !== undefined && (yield* cache.isCurrent(stream, given)) ? given : undefined
     const loaded = yield* readCurrent(stream, cached)
-    if (erasures !== cache.checkedErasures()) return loaded
+    if (lastErasure !== cache.checkedErasure()) return loaded
     // The version went down, which happens only when an older backup was restored.
     if (given !== undefined && loaded.version < given.version) yield* cache.remove(stream)
     yield* cache.put(stream, loaded)
@@ -243,7 +243,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
     if (!(yield* cache.isCurrent(stream, from))) return
     yield* cache.put(stream, folded)
     if (snapshotter !== undefined) {
-      yield* snapshotter.afterAppend(stream, from.version, folded, cache.checkedErasures())
+      yield* snapshotter.afterAppend(stream, from.version, folded, cache.checkedErasure())
     }
   })
 

@@ -51,7 +51,7 @@ export const none: FoundSnapshot<never> = { _tag: "None" }
  *
  * **Details**
  *
- * `erasures` is the number of erasures that the state takes into account, for an aggregate with personal data. When there are more by the
+ * `lastErasure` is the id of the last erasure that the state takes into account, for an aggregate with personal data. If it is another by the
  * time of the write, no snapshot is written, because the state may contain data of an erased subject.
  *
  * @since 0.1.0
@@ -67,7 +67,7 @@ export interface AggregateSnapshotter<State> {
     stream: string,
     from: number,
     state: CachedState<State>,
-    erasures: bigint | undefined,
+    lastErasure: string | undefined,
     cost: Duration.Duration,
     unusable: Snapshot | undefined
   ) => Effect.Effect<void>
@@ -76,7 +76,7 @@ export interface AggregateSnapshotter<State> {
     stream: string,
     from: number,
     state: CachedState<State>,
-    erasures: bigint | undefined
+    lastErasure: string | undefined
   ) => Effect.Effect<void>
 }
 
@@ -95,14 +95,14 @@ export const make = <State>(
   const write = (
     stream: string,
     cached: CachedState<State>,
-    erasures: bigint | undefined,
+    lastErasure: string | undefined,
     unusable?: Snapshot
   ): Effect.Effect<void> => {
     const name = Limits.checkStream(stream)
     if (name instanceof EventStoreError) return Effect.void
     const taken = cached.version === 0 ? Effect.succeedNone : take(snapshots, store[internals].keys, name, cached)
-    if (erasures === undefined) return store[internals].snapshots.write(name, taken, unusable)
-    const isValid = Effect.map(store[internals].keys.erasures, (now) => now === erasures)
+    if (lastErasure === undefined) return store[internals].snapshots.write(name, taken, unusable)
+    const isValid = Effect.map(store[internals].keys.lastErasure, (now) => now === lastErasure)
     const snapshot = Effect.flatMap(isValid, (valid) => valid ? taken : Effect.succeedNone)
     // An erasure drops snapshots after `maxAge`, so a check for erasures after the drop finds it. A write that began before the drop is rejected.
     return store[internals].snapshots.write(name, snapshot, unusable, true)
@@ -157,12 +157,12 @@ export const make = <State>(
           ""
         )
       ),
-    afterRead: (stream, from, state, erasures, cost, unusable) =>
+    afterRead: (stream, from, state, lastErasure, cost, unusable) =>
       unusable !== undefined || StateSnapshots.isDue(policy, from, state.version, cost)
-        ? write(stream, state, erasures, unusable)
+        ? write(stream, state, lastErasure, unusable)
         : Effect.void,
-    afterAppend: (stream, from, state, erasures) =>
-      StateSnapshots.isDue(policy, from, state.version, undefined) ? write(stream, state, erasures) : Effect.void
+    afterAppend: (stream, from, state, lastErasure) =>
+      StateSnapshots.isDue(policy, from, state.version, undefined) ? write(stream, state, lastErasure) : Effect.void
   }
 }
 

@@ -48,12 +48,12 @@ export interface AggregateStateCache<State> {
   /** Returns the cached state of a stream, after `checkErasures`. */
   readonly get: (stream: string) => Effect.Effect<Option.Option<CachedState<State>>, EventStoreError>
   /**
-   * Drops all states when a subject was erased since the last check, because its personal data may be in them. Returns the number of
-   * erasures, or `undefined` for an aggregate without personal data.
+   * Drops all states when a subject was erased since the last check, because its personal data may be in them. Returns the id of
+   * the last erasure, or `undefined` for an aggregate without personal data.
    */
-  readonly checkErasures: Effect.Effect<bigint | undefined, EventStoreError>
-  /** Returns the number of erasures at the last check. */
-  readonly checkedErasures: () => bigint | undefined
+  readonly checkErasures: Effect.Effect<string | undefined, EventStoreError>
+  /** Returns the id of the last erasure at the last check. */
+  readonly checkedErasure: () => string | undefined
   /** Whether a state that the caller read before may still be used: an erasure may have dropped it since. */
   readonly isCurrent: (stream: string, state: CachedState<State>) => Effect.Effect<boolean>
   /** Caches a state, unless a later one is cached: a slow reader may come after a fast one. */
@@ -65,24 +65,24 @@ export interface AggregateStateCache<State> {
 }
 
 /**
- * Makes an empty cache. `erasures` returns the number of erasures so far; it is `undefined` for an aggregate without personal data.
+ * Makes an empty cache. `lastErasure` returns the id of the last erasure; it is `undefined` for an aggregate without personal data.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = Effect.fnUntraced(function*<State>(
-  erasures: Effect.Effect<bigint, EventStoreError> | undefined
+  lastErasure: Effect.Effect<string, EventStoreError> | undefined
 ): Effect.fn.Return<AggregateStateCache<State>> {
   const cache = yield* Cache.make({
     ...yield* StateCache,
     // States enter by `put` alone; nothing calls `Cache.get`, which would look one up.
     lookup: (_stream: string): Effect.Effect<CachedState<State>> => Effect.never
   })
-  let checked: bigint | undefined
+  let checked: string | undefined
 
-  const checkErasures: Effect.Effect<bigint | undefined, EventStoreError> = erasures === undefined
+  const checkErasures: Effect.Effect<string | undefined, EventStoreError> = lastErasure === undefined
     ? Effect.undefined
-    : Effect.flatMap(erasures, (now) => {
+    : Effect.flatMap(lastErasure, (now) => {
       if (now === checked) return Effect.succeed(now)
       checked = now
       return Effect.as(Cache.invalidateAll(cache), now)
@@ -91,9 +91,9 @@ export const make = Effect.fnUntraced(function*<State>(
   return {
     get: (stream) => Effect.andThen(checkErasures, Cache.getSuccess(cache, stream)),
     checkErasures,
-    checkedErasures: () => checked,
+    checkedErasure: () => checked,
     isCurrent: (stream, state) =>
-      erasures === undefined
+      lastErasure === undefined
         ? Effect.succeed(true)
         : Effect.map(Cache.getSuccess(cache, stream), (cached) => Option.isSome(cached) && cached.value === state),
     put: (stream, state) =>

@@ -19,8 +19,14 @@ import { importKey } from "./PersonalDataCipher.ts"
  * @category models
  */
 export type CachedKey =
-  | { readonly _tag: "Key"; readonly key: Aead.Key }
+  | { readonly _tag: "Key"; readonly key: Aead.Key; readonly bytes: Uint8Array }
   | { readonly _tag: "Erased"; readonly at: DateTime.Utc }
+
+interface Entry {
+  readonly key: CachedKey
+  /** When the request was sent that last returned this key. */
+  readonly confirmedAt: number
+}
 
 /**
  * A cache of keys over a driver.
@@ -29,14 +35,22 @@ export type CachedKey =
  * @category models
  */
 export interface KeyCache {
-  /** Returns how many subjects were erased, at most `maxAge` ago. */
-  readonly erasures: Effect.Effect<bigint, EventStoreError>
+  /** Returns the id of the last erasure, at most `maxAge` ago. */
+  readonly lastErasure: Effect.Effect<string, EventStoreError>
   /** Returns the keys of subjects that have one. */
   readonly find: (subjects: ReadonlySet<string>) => Effect.Effect<ReadonlyMap<string, CachedKey>, EventStoreError>
-  /** Returns the keys of subjects, and creates a key for each subject without one. */
+  /**
+   * Returns the keys of subjects, which the store had at most `maxAge` ago, and creates a key for each subject without one. If the store has
+   * lost a cached key, because it was restored or failed over, it gets the key back.
+   */
   readonly findOrCreate: (
     subjects: ReadonlySet<string>
   ) => Effect.Effect<ReadonlyMap<string, CachedKey>, EventStoreError>
+  /** Fetches the keys of subjects again. Returns whether one of them is another than `used`. */
+  readonly refetch: (
+    subjects: ReadonlySet<string>,
+    used: ReadonlyMap<string, CachedKey>
+  ) => Effect.Effect<boolean, EventStoreError>
   /** Forgets all keys. */
   readonly clear: Effect.Effect<void>
 }
@@ -67,86 +81,150 @@ export const make = Effect.fnUntraced(function*(
   { capacity, maxAge, newKey }: KeyCacheOptions
 ): Effect.fn.Return<KeyCache> {
   const clock = yield* Clock.Clock
-  const cached = new Map<string, CachedKey>()
-  let erasures: bigint | undefined
-  let checkedAt = -Infinity
-
+  const cached = new Map<string, Entry>()
   // The wall clock may be set back, and keys would live on.
   const now = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
+  const oldest = () => now() - Duration.toMillis(maxAge)
+  const erasures = watchErasures({ now, oldest, ask: driver.lastErasure, onChange: () => cached.clear() })
 
-  /**
-   * Takes over the number of erasures that a request, sent at `askedAt`, returned. Another number than before empties the cache. Returns false
-   * when the number is older than the one the cache already has.
-   */
-  const updateErasures = (found: bigint, askedAt: number): boolean => {
-    if (erasures !== undefined && found < erasures) return false
-    if (found !== erasures) cached.clear()
-    erasures = found
-    checkedAt = Math.max(checkedAt, askedAt)
-    return true
-  }
-
-  const checkErasures = Effect.suspend(() => {
-    const askedAt = now()
-    if (erasures !== undefined && askedAt - checkedAt < Duration.toMillis(maxAge)) return Effect.succeed(erasures)
-    return Effect.map(driver.erasures, (found) => {
-      updateErasures(found, askedAt)
-      return erasures!
-    })
-  })
-
-  const importAll = Effect.fnUntraced(function*({ durable, erasures, keys }: FoundKeys, askedAt: number) {
+  const importAll = Effect.fnUntraced(function*({ durable, keys, lastErasure }: FoundKeys, asked: Asked) {
     const imported = new Map<string, CachedKey>()
     for (const [subject, found] of keys) {
+      if (found._tag === "Erased") {
+        imported.set(subject, found)
+        continue
+      }
+      const before = cached.get(subject)?.key
       imported.set(
         subject,
-        found._tag === "Erased" ? found : { _tag: "Key", key: yield* importKey(subject, found.key) }
+        before?._tag === "Key" && isSameKey(before.bytes, found.key)
+          ? before
+          : { _tag: "Key", key: yield* importKey(subject, found.key), bytes: found.key }
       )
     }
     // Last, and in one step: another fiber may have learnt of an erasure while a key was imported.
-    if (updateErasures(erasures, askedAt) && durable) {
-      for (const [subject, key] of imported) put(cached, capacity, subject, key)
+    if (erasures.update(lastErasure, asked) && durable) {
+      for (const [subject, key] of imported) put(cached, capacity, subject, { key, confirmedAt: asked.at })
     }
     return imported
   })
 
   const lookUp = Effect.fnUntraced(function*(
     subjects: ReadonlySet<string>,
+    isUsable: (entry: Entry) => boolean,
     fetch: (missing: ReadonlyArray<string>) => Effect.Effect<FoundKeys, EventStoreError>
   ) {
-    yield* checkErasures
+    yield* erasures.check
     const keys = new Map<string, CachedKey>()
     const missing: Array<string> = []
     for (const subject of subjects) {
-      const key = cached.get(subject)
-      if (key === undefined) missing.push(subject)
-      else keys.set(subject, key)
+      const entry = cached.get(subject)
+      if (entry === undefined || !isUsable(entry)) missing.push(subject)
+      else keys.set(subject, entry.key)
     }
     if (missing.length === 0) return keys
-    const askedAt = now()
-    return new Map([...keys, ...yield* importAll(yield* fetch(missing), askedAt)])
+    const asked = erasures.asking()
+    return new Map([...keys, ...yield* importAll(yield* fetch(missing), asked)])
   })
 
+  /** The cached key of a subject, which the store may have lost, or else a new one. */
+  const offer = (subject: string) =>
+    Effect.suspend(() => {
+      const entry = cached.get(subject)
+      const bytes = entry?.key._tag === "Key" ? Effect.succeed(entry.key.bytes) : newKey
+      return Effect.map(bytes, (key) => [subject, key] as const)
+    })
+
   return {
-    erasures: checkErasures,
-    find: (subjects) => lookUp(subjects, driver.find),
+    lastErasure: erasures.check,
+    find: (subjects) => lookUp(subjects, () => true, driver.find),
     findOrCreate: (subjects) =>
-      lookUp(subjects, (missing) =>
-        Effect.flatMap(
-          Effect.forEach(missing, (subject) => Effect.map(newKey, (key) => [subject, key] as const)),
-          (offered) => driver.findOrCreate(new Map(offered))
-        )),
+      lookUp(
+        subjects,
+        ({ confirmedAt, key }) => key._tag === "Erased" || confirmedAt > oldest(),
+        (missing) => Effect.flatMap(Effect.forEach(missing, offer), (offered) => driver.findOrCreate(new Map(offered)))
+      ),
+    refetch: (subjects, used) =>
+      Effect.map(lookUp(subjects, () => false, driver.find), (keys) => {
+        return Array.from(keys).some(([subject, key]) => key !== used.get(subject))
+      }),
     clear: Effect.sync(() => {
       cached.clear()
-      checkedAt = -Infinity
+      erasures.expire()
     })
   }
 })
 
+interface ErasureWatch {
+  /** Returns the id of the last erasure, at most `maxAge` ago. */
+  readonly check: Effect.Effect<string, EventStoreError>
+  /** Begins a request whose result contains the id of the last erasure. */
+  readonly asking: () => Asked
+  /**
+   * Takes over the id of the last erasure that a request returned. Returns false if another request brought another id meanwhile: which of the
+   * two is the later one is not known, so the next caller asks again.
+   */
+  readonly update: (found: string, asked: Asked) => boolean
+  /** Lets the next caller ask again. */
+  readonly expire: () => void
+}
+
+const watchErasures = ({ ask, now, oldest, onChange }: {
+  readonly now: () => number
+  /** Returns when a check may have been sent at the earliest. */
+  readonly oldest: () => number
+  readonly ask: Effect.Effect<string, EventStoreError>
+  /** Called before another id than before is taken over. */
+  readonly onChange: () => void
+}): ErasureWatch => {
+  let lastErasure: string | undefined
+  let changes = 0
+  let checkedAt = -Infinity
+
+  const asking = (): Asked => ({ at: now(), changes })
+
+  const update = (found: string, asked: Asked): boolean => {
+    if (found === lastErasure) {
+      checkedAt = Math.max(checkedAt, asked.at)
+      return true
+    }
+    onChange()
+    const overlapped = asked.changes !== changes
+    changes++
+    lastErasure = overlapped ? undefined : found
+    checkedAt = overlapped ? -Infinity : asked.at
+    return !overlapped
+  }
+
+  const check: Effect.Effect<string, EventStoreError> = Effect.suspend(() => {
+    if (lastErasure !== undefined && checkedAt > oldest()) return Effect.succeed(lastErasure)
+    const asked = asking()
+    return Effect.flatMap(ask, (found) => update(found, asked) ? Effect.succeed(found) : check)
+  })
+
+  return {
+    check,
+    asking,
+    update,
+    expire: () => {
+      checkedAt = -Infinity
+    }
+  }
+}
+
+/** When a request was sent, and how often the id had changed by then. */
+interface Asked {
+  readonly at: number
+  readonly changes: number
+}
+
+const isSameKey = (one: Uint8Array, other: Uint8Array): boolean =>
+  one.length === other.length && one.every((byte, index) => byte === other[index])
+
 /** Adds the newest entry and removes the oldest one beyond the capacity. */
-const put = (cached: Map<string, CachedKey>, capacity: number, subject: string, key: CachedKey): void => {
+const put = (cached: Map<string, Entry>, capacity: number, subject: string, entry: Entry): void => {
   cached.delete(subject)
-  cached.set(subject, key)
+  cached.set(subject, entry)
   const [oldest] = cached.keys()
   if (cached.size > capacity && oldest !== undefined) cached.delete(oldest)
 }

@@ -30,7 +30,8 @@ import * as SubjectName from "./SubjectName.ts"
  */
 export interface KeyStoreOptions {
   /**
-   * For how long a process may use a key without asking whether a subject was erased since; 5 seconds by default. An erasure waits as long
+   * For how long a process may use a key without asking whether a subject was erased since, and encrypt under a key without asking whether
+   * the store still has it; 5 seconds by default. An erasure waits as long
    * before it reports success, so all processes of one key store must have the same value.
    */
   readonly maxAge?: Duration.Input | undefined
@@ -65,8 +66,8 @@ export class KeyStore extends Context.Service<KeyStore, {
   /** Returns each encoded value with its personal data decrypted, or the reason why that failed. */
   readonly decrypt: (encoded: ReadonlyArray<Schema.Json>) => Effect.Effect<ReadonlyArray<Decrypted>, EventStoreError>
 
-  /** Returns how many subjects were erased, at most `maxAge` ago. What was decrypted under another number is out of date. */
-  readonly erasures: Effect.Effect<bigint, EventStoreError>
+  /** Returns the id of the last erasure, at most `maxAge` ago. What was decrypted under another id is out of date. */
+  readonly lastErasure: Effect.Effect<string, EventStoreError>
 
   /** Returns those of these subjects that were erased. */
   readonly erased: (subjects: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>, EventStoreError>
@@ -94,7 +95,7 @@ export const make = Effect.fnUntraced(
     const cache = yield* KeyCache.make(driver, { maxAge, capacity: options.capacity ?? 10_000, newKey: cipher.newKey })
     return KeyStore.of({
       maxAge,
-      erasures: cache.erasures,
+      lastErasure: cache.lastErasure,
       encrypt: Effect.fnUntraced(function*(fields, ifErased) {
         const subjects = yield* Effect.fromResult(subjectsOf(fields))
         const keys = yield* cache.findOrCreate(PayloadKey.withNextDay(subjects))
@@ -109,12 +110,22 @@ export const make = Effect.fnUntraced(
       decrypt: Effect.fnUntraced(function*(encoded) {
         const copies = encoded.map(EncryptedValue.copyEncrypted)
         const markers = copies.flatMap(({ found }) => found.map(({ encrypted }) => encrypted))
-        const keys = yield* cache.find(new Set(markers.map(({ subject }) => subject)))
-        const values = yield* Effect.forEach(
-          markers,
-          (marker) => decryptField(cipher, marker, keys.get(marker.subject)),
-          { concurrency: "unbounded" }
+        const decryptAll = (found: ReadonlyMap<string, KeyCache.CachedKey>) =>
+          Effect.forEach(markers, (marker) => decryptField(cipher, marker, found.get(marker.subject)), {
+            concurrency: "unbounded"
+          })
+        const subjects = new Set(markers.map(({ subject }) => subject))
+        const keys = yield* cache.find(subjects)
+        let values = yield* decryptAll(keys)
+        // After a restore of the key store, another process may have made another key than the cached one.
+        const failed = new Set(
+          markers.map(({ subject }) => subject).filter((subject, index) =>
+            keys.has(subject) && Result.isFailure(values[index]!)
+          )
         )
+        if (failed.size > 0 && (yield* cache.refetch(failed, keys))) {
+          values = yield* decryptAll(yield* cache.find(subjects))
+        }
         let next = 0
         return copies.map((copy) => putBack(copy, values.slice(next, next += copy.found.length)))
       }),

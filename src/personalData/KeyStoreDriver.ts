@@ -29,8 +29,8 @@ export type SubjectKey =
 export interface FoundKeys {
   /** The keys, by subject. */
   readonly keys: ReadonlyMap<string, SubjectKey>
-  /** How many subjects were erased, read no later than the keys. */
-  readonly erasures: bigint
+  /** The id of the last erasure, read no later than the keys. */
+  readonly lastErasure: string
   /** Whether new keys are committed. Within a transaction of the caller they are not, because it may be rolled back. */
   readonly durable: boolean
 }
@@ -50,8 +50,11 @@ export interface KeyStoreDriver {
     offered: ReadonlyMap<string, Uint8Array>
   ) => Effect.Effect<FoundKeys, EventStoreError>
 
-  /** Returns how many subjects were erased. */
-  readonly erasures: Effect.Effect<bigint, EventStoreError>
+  /**
+   * Returns the id of the last erasure. Each erasure draws a random one, and so does an empty store: after an older backup was restored, no
+   * erasure comes to the same id again, as it would to the same number.
+   */
+  readonly lastErasure: Effect.Effect<string, EventStoreError>
 
   /** Deletes the key of a subject for good, and returns when that was. A second call returns the time of the first. */
   readonly erase: (subject: string) => Effect.Effect<DateTime.Utc, EventStoreError>

@@ -18,13 +18,13 @@ import * as SubjectName from "./SubjectName.ts"
  * @since 0.1.0
  * @category models
  */
-export type Keys = Pick<KeyStore["Service"], "encrypt" | "decrypt" | "erased" | "erasures">
+export type Keys = Pick<KeyStore["Service"], "encrypt" | "decrypt" | "erased" | "lastErasure">
 
 /** Tells the handler that is running what it reads. */
-const recording = ({ decrypt, encrypt, erased, erasures }: Keys): Keys => ({
+const recording = ({ decrypt, encrypt, erased, lastErasure }: Keys): Keys => ({
   encrypt,
   erased,
-  erasures,
+  lastErasure,
   decrypt: (encoded) => Effect.tap(decrypt(encoded), (decrypted) => DecryptedValues.add(encoded, decrypted))
 })
 
@@ -47,7 +47,7 @@ export const keyStore: Effect.Effect<Keys> = Effect.map(
           cause: undefined
         })
       ))
-      return { encrypt: () => missing, decrypt: () => missing, erased: () => missing, erasures: missing }
+      return { encrypt: () => missing, decrypt: () => missing, erased: () => missing, lastErasure: missing }
     }
   })
 )

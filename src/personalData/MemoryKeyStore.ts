@@ -7,6 +7,10 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { FoundKeys, KeyStoreDriver, SubjectKey } from "./KeyStoreDriver.ts"
 
+/** Of all stores of this process, since a test may replace one by another as if it were a backup. */
+let drawn = 0
+const newId = (): string => String(drawn++)
+
 /**
  * Makes a driver without keys.
  *
@@ -15,14 +19,14 @@ import type { FoundKeys, KeyStoreDriver, SubjectKey } from "./KeyStoreDriver.ts"
  */
 export const make: Effect.Effect<KeyStoreDriver> = Effect.sync(() => {
   const stored = new Map<string, SubjectKey>()
-  let erasures = 0n
+  let lastErasure = newId()
   const found = (subjects: Iterable<string>): FoundKeys => {
     const keys = new Map<string, SubjectKey>()
     for (const subject of subjects) {
       const key = stored.get(subject)
       if (key !== undefined) keys.set(subject, key)
     }
-    return { keys, erasures, durable: true }
+    return { keys, lastErasure, durable: true }
   }
   return {
     find: (subjects) => Effect.sync(() => found(subjects)),
@@ -33,13 +37,13 @@ export const make: Effect.Effect<KeyStoreDriver> = Effect.sync(() => {
         }
         return found(offered.keys())
       }),
-    erasures: Effect.sync(() => erasures),
+    lastErasure: Effect.sync(() => lastErasure),
     erase: (subject) =>
       Effect.map(DateTime.now, (at) => {
         const before = stored.get(subject)
         if (before?._tag === "Erased") return before.at
         stored.set(subject, { _tag: "Erased", at })
-        erasures++
+        lastErasure = newId()
         return at
       })
   }

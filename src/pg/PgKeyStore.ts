@@ -34,7 +34,7 @@ export interface PgKeyStoreOptions
 }
 
 interface KeyRow {
-  readonly erased: bigint
+  readonly last_erasure: string
   readonly subject: string | null
   readonly key: Uint8Array | null
   readonly erased_at: Date | null
@@ -67,10 +67,10 @@ export const makeDriver = Effect.fnUntraced(
             key !== null ? { _tag: "Key", key } : { _tag: "Erased", at: DateTime.makeUnsafe(erased_at!) }
           )
         }
-        return { keys, erasures: all[0]!.erased, durable }
+        return { keys, lastErasure: all[0]!.last_erasure, durable }
       })
 
-    const columns = "erased, subject, key, erased_at"
+    const columns = "last_erasure, subject, key, erased_at"
     return {
       find: (subjects) => found(query<KeyRow>(`select ${columns} from ${quoted}.find_keys($1::text[])`, [subjects])),
       findOrCreate: (offered) => {
@@ -82,9 +82,9 @@ export const makeDriver = Effect.fnUntraced(
           ])
         )
       },
-      erasures: Effect.map(
-        query<{ readonly erased: bigint }>(`select erased from ${quoted}.erasures`, []),
-        ([row]) => row!.erased
+      lastErasure: Effect.map(
+        query<{ readonly last_erasure: string }>(`select last_erasure::text from ${quoted}.erasures`, []),
+        ([row]) => row!.last_erasure
       ),
       erase: (subject) =>
         Effect.map(

@@ -285,13 +285,13 @@ const watchLive = (
 ): Stream.Stream<Option.Option<StoredDocument>, EventStoreError> =>
   Stream.suspend(() => {
     const isPersonal = EventPersonalData.hasPersonalData(projection.events)
-    let foldedErasures: bigint | undefined
+    let foldedErasure: string | undefined
     let documents = LiveProjection.make(log, projection, limits, key)
     const read = Effect.gen(function*() {
-      const erasures = isPersonal ? yield* keys.erasures : undefined
+      const lastErasure = isPersonal ? yield* keys.lastErasure : undefined
       // The fold may hold data of a subject that was erased since: fold again from the first event.
-      if (erasures !== foldedErasures) documents = LiveProjection.make(log, projection, limits, key)
-      foldedErasures = erasures
+      if (lastErasure !== foldedErasure) documents = LiveProjection.make(log, projection, limits, key)
+      foldedErasure = lastErasure
       yield* documents.read("final")
       const found = yield* documents.get(key)
       return { text: JSON.stringify(found?.document) ?? "", value: Option.fromUndefinedOr(found) }

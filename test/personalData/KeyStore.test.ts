@@ -12,12 +12,12 @@ type Reason = typeof EventStoreErrorReason.Type
 
 /** A driver that counts the calls of its operations. */
 const countingDriver = Effect.map(MemoryKeyStore.make, (driver) => {
-  const calls = { find: 0, findOrCreate: 0, erasures: 0 }
+  const calls = { find: 0, findOrCreate: 0, lastErasure: 0 }
   const count = (name: keyof typeof calls) => Effect.sync(() => calls[name]++)
   const counted: KeyStoreDriver = {
     find: (subjects) => Effect.andThen(count("find"), driver.find(subjects)),
     findOrCreate: (offered) => Effect.andThen(count("findOrCreate"), driver.findOrCreate(offered)),
-    erasures: Effect.andThen(count("erasures"), driver.erasures),
+    lastErasure: Effect.andThen(count("lastErasure"), driver.lastErasure),
     erase: driver.erase
   }
   return { driver: counted, calls }
@@ -154,7 +154,7 @@ describe("KeyStore.encrypt and decrypt", () => {
   it.effect("fails when the driver returns no key or one of the wrong size", () =>
     Effect.gen(function*() {
       const driver = yield* MemoryKeyStore.make
-      const found = (keys: FoundKeys["keys"]) => Effect.succeed({ keys, erasures: 0n, durable: true })
+      const found = (keys: FoundKeys["keys"]) => Effect.succeed({ keys, lastErasure: "0", durable: true })
       const withoutKey = yield* KeyStore.make({ ...driver, findOrCreate: () => found(new Map()) })
       assert.strictEqual((yield* reasonOf(encryptOne(withoutKey, "ann", "Ann")))._tag, "StoreFailure")
       const short = found(new Map([["ann", { _tag: "Key" as const, key: new Uint8Array(16) }]]))
@@ -176,21 +176,24 @@ describe("KeyStore.erase", () => {
         Result.succeed("Ann"),
         Result.succeed("Bob")
       ])
-      const { erasures, find } = { ...calls }
+      const { find, lastErasure } = { ...calls }
       yield* TestClock.adjust("4999 millis")
       assert.deepStrictEqual(yield* decryptOne(second, encrypted), Result.succeed("Ann"))
       assert.deepStrictEqual(
         { ...calls, findOrCreate: 0 },
-        { erasures, find, findOrCreate: 0 },
+        { find, findOrCreate: 0, lastErasure },
         "the calls of the driver"
       )
 
+      const before = yield* first.lastErasure
       yield* first.erase("ann")
-      assert.strictEqual(yield* first.erasures, 1n)
+      const after = yield* driver.lastErasure
+      assert.notStrictEqual(after, before)
+      assert.strictEqual(yield* first.lastErasure, after)
       assert.deepStrictEqual(yield* decryptOne(first, encrypted), erased("ann"))
-      assert.strictEqual(yield* second.erasures, 0n)
+      assert.strictEqual(yield* second.lastErasure, before)
       yield* TestClock.adjust("1 millis")
-      assert.strictEqual(yield* second.erasures, 1n)
+      assert.strictEqual(yield* second.lastErasure, after)
       assert.deepStrictEqual(yield* decryptAll(second, [encrypted, other]), [erased("ann"), Result.succeed("Bob")])
       assert.strictEqual((yield* reasonOf(encryptOne(second, "ann", "Ann")))._tag, "SubjectErased")
       assert.deepStrictEqual(yield* encryptOne(second, "ann", "Ann", "erase"), { _tag: "Erased", subject: "ann" })
@@ -200,9 +203,10 @@ describe("KeyStore.erase", () => {
     Effect.gen(function*() {
       const store = yield* memory({ maxAge: 0 })
       const first = yield* store.erase("ann")
+      const lastErasure = yield* store.lastErasure
       yield* TestClock.adjust("1 day")
       assert.deepStrictEqual(yield* store.erase("ann"), first)
-      assert.strictEqual(yield* store.erasures, 1n)
+      assert.strictEqual(yield* store.lastErasure, lastErasure)
       const reason = yield* reasonOf(encryptOne(store, "ann", "Ann"))
       assert(reason._tag === "SubjectErased")
       assert.deepStrictEqual([reason.subject, reason.erasedAt], ["ann", first])
@@ -234,7 +238,11 @@ describe("KeyStore.erase", () => {
       yield* Deferred.await(reached)
       yield* first.erase("ann")
       yield* TestClock.adjust("5 seconds")
-      assert.strictEqual(yield* second.erasures, 1n, "the number of erasures that the other process has read")
+      assert.strictEqual(
+        yield* second.lastErasure,
+        yield* driver.lastErasure,
+        "the last erasure that the other process has read"
+      )
       yield* Deferred.succeed(release, undefined)
       yield* Fiber.join(lateResult)
       assert.deepStrictEqual(yield* decryptOne(second, encrypted), erased("ann"), "the value after the late result")
@@ -245,7 +253,7 @@ describe("KeyStore.erase", () => {
       const { driver, release, slowDriver, delayNext, reached } = yield* makeSlowDriver
       const [first, second] = [yield* KeyStore.make(driver), yield* KeyStore.make(slowDriver)]
       const encrypted = yield* encryptOne(first, "ann", "Ann")
-      yield* second.erasures
+      yield* second.lastErasure
       yield* TestClock.adjust("3 seconds")
       delayNext()
       const lateResult = yield* Effect.forkChild(decryptOne(second, encrypted))
@@ -306,10 +314,10 @@ describe("cached keys", () => {
       assert.strictEqual(calls.findOrCreate, 3)
       yield* encryptOne(small, "a", "a")
       assert.strictEqual(calls.findOrCreate, 4)
-      const before = calls.erasures
+      const before = calls.lastErasure
       const uncached = yield* KeyStore.make(driver, { maxAge: 0 })
       for (let i = 0; i < 3; i++) yield* encryptOne(uncached, "a", "a")
-      assert.strictEqual(calls.erasures, before + 3)
+      assert.strictEqual(calls.lastErasure, before + 3)
     }))
 
   it.effect("exclude keys that are not durable yet", () =>
@@ -323,24 +331,97 @@ describe("cached keys", () => {
       yield* encryptOne(store, "ann", "Ann")
       assert.strictEqual(calls.findOrCreate, 2)
     }))
+})
 
-  it.effect("are discarded when the key store was restored from a backup", () =>
+describe("cached keys after a restore of the key store", () => {
+  /** A driver whose state can be replaced by another, as by a backup that was restored or by a standby. */
+  const replaceable = Effect.map(MemoryKeyStore.make, (first) => {
+    let current = first
+    const driver: KeyStoreDriver = {
+      find: (subjects) => Effect.suspend(() => current.find(subjects)),
+      findOrCreate: (offered) => Effect.suspend(() => current.findOrCreate(offered)),
+      // A backup in which nobody was erased since, so its id is the same.
+      lastErasure: Effect.suspend(() => first.lastErasure),
+      erase: (subject) => Effect.suspend(() => current.erase(subject))
+    }
+    const withId: KeyStoreDriver = {
+      ...driver,
+      find: (subjects) =>
+        Effect.zipWith(driver.find(subjects), first.lastErasure, (found, lastErasure) => ({ ...found, lastErasure })),
+      findOrCreate: (offered) =>
+        Effect.zipWith(
+          driver.findOrCreate(offered),
+          first.lastErasure,
+          (found, lastErasure) => ({ ...found, lastErasure })
+        )
+    }
+    return { driver: withId, replace: (by: KeyStoreDriver) => current = by }
+  })
+
+  it.effect("are put back if the store has lost them", () =>
     Effect.gen(function*() {
-      const [driver, backup] = [yield* MemoryKeyStore.make, yield* MemoryKeyStore.make]
-      let current: KeyStoreDriver = driver
-      const store = yield* KeyStore.make({
+      const { driver, replace } = yield* replaceable
+      const [here, there] = [yield* KeyStore.make(driver), yield* KeyStore.make(driver)]
+      const before = yield* encryptOne(here, "eve", "Eve 1")
+      replace(yield* MemoryKeyStore.make)
+      yield* TestClock.adjust("5 seconds")
+      const after = yield* encryptOne(here, "eve", "Eve 2")
+      const other = yield* encryptOne(there, "eve", "Eve 3")
+      for (const store of [here, there]) {
+        assert.deepStrictEqual(
+          yield* decryptAll(store, [before, after, other]),
+          ["Eve 1", "Eve 2", "Eve 3"].map((name) => Result.succeed(name))
+        )
+      }
+    }))
+
+  it.effect("are replaced if another process has made other ones", () =>
+    Effect.gen(function*() {
+      const { driver, replace } = yield* replaceable
+      const [here, there, reader] = [
+        yield* KeyStore.make(driver),
+        yield* KeyStore.make(driver),
+        yield* KeyStore.make(driver)
+      ]
+      const before = yield* encryptOne(here, "eve", "Eve 1")
+      assert.deepStrictEqual(yield* decryptOne(reader, before), Result.succeed("Eve 1"))
+      replace(yield* MemoryKeyStore.make)
+      const other = yield* encryptOne(there, "eve", "Eve 2")
+      assert.deepStrictEqual(yield* decryptOne(reader, other), Result.succeed("Eve 2"), "a process that only reads")
+      yield* TestClock.adjust("5 seconds")
+      const after = yield* encryptOne(here, "eve", "Eve 3")
+      for (const store of [here, there, reader]) {
+        const names = yield* decryptAll(store, [other, after])
+        assert.deepStrictEqual(names, [Result.succeed("Eve 2"), Result.succeed("Eve 3")])
+      }
+    }))
+
+  it.effect("are forgotten when erasures are repeated, also if they are as many as before", () =>
+    Effect.gen(function*() {
+      const [first, backup] = [yield* MemoryKeyStore.make, yield* MemoryKeyStore.make]
+      let current: KeyStoreDriver = first
+      const driver: KeyStoreDriver = {
         find: (subjects) => Effect.suspend(() => current.find(subjects)),
         findOrCreate: (offered) => Effect.suspend(() => current.findOrCreate(offered)),
-        erasures: Effect.suspend(() => current.erasures),
+        lastErasure: Effect.suspend(() => current.lastErasure),
         erase: (subject) => Effect.suspend(() => current.erase(subject))
-      })
-      yield* store.erase("ann")
-      assert.strictEqual(yield* store.erasures, 1n)
+      }
+      const [here, operator] = [yield* KeyStore.make(driver), yield* KeyStore.make(driver)]
       current = backup
-      yield* TestClock.adjust("1 minute")
-      const encrypted = yield* encryptOne(store, "bob", "Bob")
-      yield* backup.erase("bob")
-      assert.deepStrictEqual(yield* decryptOne(store, encrypted), erased("bob"), "the value directly after the erasure")
+      const ann = yield* encryptOne(operator, "ann", "Ann")
+      current = first
+      yield* first.erase("ann")
+      yield* first.erase("bob")
+      const erasedTwo = yield* here.lastErasure
+      current = backup
+      yield* TestClock.adjust("5 seconds")
+      const restored = yield* here.lastErasure
+      assert.deepStrictEqual(yield* decryptOne(here, ann), Result.succeed("Ann"), "the key is back")
+      yield* operator.erase("ann")
+      yield* operator.erase("bob")
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* decryptOne(here, ann), erased("ann"))
+      assert.strictEqual(new Set([erasedTwo, restored, yield* here.lastErasure]).size, 3)
     }))
 })
 

@@ -727,7 +727,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       return {
         find: (subjects) => failWhenDown(keys.find(subjects)),
         findOrCreate: (offered) => failWhenDown(keys.findOrCreate(offered)),
-        erasures: failWhenDown(keys.erasures),
+        lastErasure: failWhenDown(keys.lastErasure),
         erase: (subject) => failWhenDown(keys.erase(subject))
       }
     }

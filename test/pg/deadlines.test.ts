@@ -214,9 +214,9 @@ describe("a key store whose server no longer responds", () => {
       yield* Effect.gen(function*() {
         yield* PgMigrations.runKeys({ schema: PgMigrations.keysSchema })
         const driver = yield* PgKeyStore.makeDriver({ statementTimeout: "500 millis" })
-        yield* driver.erasures
+        yield* driver.lastErasure
         yield* proxy.blackhole(true)
-        assert.strictEqual((yield* failureOf(driver.erasures))._tag, "KeyStoreUnavailable")
+        assert.strictEqual((yield* failureOf(driver.lastErasure))._tag, "KeyStoreUnavailable")
       }).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 2 })))
     }))
 })
