@@ -7,6 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
@@ -144,6 +145,40 @@ export const circularWaits: ReadonlyArray<Case<Stores>> = [
       bounded
     )
     equal(failure, "CircularWait of a transaction", "the append")
+  }),
+
+  test("handlers of two consumers that wait for each other end after their timeouts, and others go on", function*() {
+    const run = unique("run")
+    const ids = [`${run}a`, `${run}b`] as const
+    const subscriptions = ids.map((id, i) =>
+      Subscription.make(id, {
+        events: Tick,
+        where: { tags: [Event.tag("run", run)] },
+        partitionBy: "stream",
+        retry: Schedule.recurs(0),
+        handle: ({ n }, { position }) =>
+          n === 1
+            ? ProjectionStore.awaitPosition(
+              { id: `subscription:${ids[1 - i]}@1`, lifecycle: "async" },
+              position,
+              "200 millis"
+            )
+            : Effect.void
+      })
+    )
+    const store = yield* EventStore
+    yield* tick(run, [1])
+    const { position } = yield* store.append(Tick, `${run}other`, [{ _tag: "Ticked", run, n: 2 }])
+    yield* Effect.gen(function*() {
+      for (const subscription of subscriptions) yield* awaitPosition(subscription, position)
+      const parked = yield* Effect.forEach(subscriptions, (one) => parkedKeys(one))
+      equal(parked.flat().length > 0, true, "the parked keys")
+      equal(
+        parked.flat().every(({ error }) => error.includes("has reached position")),
+        true,
+        String(parked[0]?.[0]?.error)
+      )
+    }).pipe(Effect.provide(Subscription.layer(subscriptions)), bounded)
   }),
 
   test("a wait for the own consumer within a dispatched command fails at once", function*() {
