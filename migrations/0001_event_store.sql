@@ -526,8 +526,8 @@ declare
 begin
   select named.projection into missing
     from (
-      select split_part(claim, ':', 1) as keeps, split_part(substr(claim, strpos(claim, ':') + 1), ' ', 1) as projection
-        from unnest(p_inline) as claim
+      select split_part(coverage, ':', 1) as keeps, split_part(substr(coverage, strpos(coverage, ':') + 1), ' ', 1) as projection
+        from unnest(p_inline) as coverage
     ) as named
     where not exists (
       select from evsrc.inline_projections inline where inline.projection = named.projection and inline.keeps = named.keeps

@@ -11,7 +11,7 @@ import * as Position from "../core/Position.ts"
 import * as StreamId from "../core/StreamId.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
-import { claimOf, type InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import { coverageOf, type InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import { type Case, equal, includes, isAbove, ok, test, unique } from "./Suite.ts"
 
 const driver = Effect.map(EventStore, (store) => store[internals].driver)
@@ -67,7 +67,7 @@ const register = Effect.fnUntraced(
       reads: { types: ["Weighed"], streamPrefix: prefix, ...(tags === undefined ? {} : { tags }) },
       isRequired
     })
-    return { projection, prefix, claim: claimOf({ projection, keeps, ignores }, "Weighed") }
+    return { projection, prefix, coverage: coverageOf({ projection, keeps, ignores }, "Weighed") }
   }
 )
 
@@ -79,15 +79,15 @@ const register = Effect.fnUntraced(
  */
 export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
   test("records the first event of each append that leaves out an inline projection", function*() {
-    const { claim, projection, prefix } = yield* register()
+    const { coverage, projection, prefix } = yield* register()
     const other = yield* register()
-    yield* append(`${prefix}1`, { inlineProjections: [[claim]] })
+    yield* append(`${prefix}1`, { inlineProjections: [[coverage]] })
     yield* append(`${prefix}1`, {
       types: ["Weighed", "Weighed"],
-      inlineProjections: [[claim], [other.claim, claim]]
+      inlineProjections: [[coverage], [other.coverage, coverage]]
     })
     equal(yield* missedFrom(projection), undefined, "appends that run it")
-    const first = yield* append(`${prefix}1`, { types: ["Weighed", "Weighed"], inlineProjections: [[claim], []] })
+    const first = yield* append(`${prefix}1`, { types: ["Weighed", "Weighed"], inlineProjections: [[coverage], []] })
     equal(yield* missedFrom(projection), Position.make(first! + 1n), "an append that runs it on one of two events")
     yield* append(`${prefix}1`)
     equal(yield* missedFrom(projection), Position.make(first! + 1n), "a later append")
@@ -113,14 +113,14 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
   test("records a gap where an append runs another definition of an inline projection", function*() {
     const ignored = { Weighed: ["Calibrated", "Weighed"] }
     for (const run of [[{}, ignored], [ignored, {}], [{ Weighed: ["Calibrated"] }, ignored]] as const) {
-      const [registered, claimed] = run
+      const [registered, covered] = run
       for (const tags of [[], ["scale:a"]]) {
-        const { claim, projection, prefix } = yield* register({ ignores: registered })
-        yield* append(`${prefix}1`, { tags, inlineProjections: [[claim]] })
+        const { coverage, projection, prefix } = yield* register({ ignores: registered })
+        yield* append(`${prefix}1`, { tags, inlineProjections: [[coverage]] })
         equal(yield* missedFrom(projection), undefined, "the registered one")
         const first = yield* append(`${prefix}1`, {
           tags,
-          inlineProjections: [[claimOf({ projection, keeps: "documents", ignores: claimed }, "Weighed")]]
+          inlineProjections: [[coverageOf({ projection, keeps: "documents", ignores: covered }, "Weighed")]]
         })
         equal(yield* missedFrom(projection), first, "another one")
       }
@@ -134,12 +134,12 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
           "Weighed"
         ]]] as const
       ) {
-        const { claim, projection, prefix } = yield* register({ keeps, ...options })
-        const first = yield* append(`${prefix}1`, { types, inlineProjections: types.map(() => [claim]) })
+        const { coverage, projection, prefix } = yield* register({ keeps, ...options })
+        const first = yield* append(`${prefix}1`, { types, inlineProjections: types.map(() => [coverage]) })
         const position = Position.make(first! + BigInt(types.length - 1))
         equal(yield* missedFrom(projection), keeps === "documents" ? position : undefined, `${keeps}: ${types}`)
         const elsewhere = yield* register({ keeps })
-        const second = yield* append(unique("Other"), { inlineProjections: [[elsewhere.claim]] })
+        const second = yield* append(unique("Other"), { inlineProjections: [[elsewhere.coverage]] })
         equal(yield* missedFrom(elsewhere.projection), keeps === "documents" ? second : undefined, "another stream")
       }
     }
@@ -153,15 +153,15 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
       yield* register()
     ]
     yield* inlineProjections.unregister(retired.projection)
-    const claims = [
-      [retired.claim],
-      [documents.claim, retired.claim],
-      [claimOf({ projection: handlers.projection, keeps: "documents", ignores: {} }, "Weighed")]
+    const coverages = [
+      [retired.coverage],
+      [documents.coverage, retired.coverage],
+      [coverageOf({ projection: handlers.projection, keeps: "documents", ignores: {} }, "Weighed")]
     ]
     const stream = StreamId.StreamId.make(unique("Scale"))
-    for (const claim of claims) {
+    for (const coverage of coverages) {
       for (const types of [["Weighed"], ["Weighed", "Weighed"]]) {
-        const error = yield* Effect.flip(append(stream, { types, inlineProjections: types.map(() => claim) }))
+        const error = yield* Effect.flip(append(stream, { types, inlineProjections: types.map(() => coverage) }))
         ok(error instanceof EventStoreError && error.reason._tag === "StoreMisconfigured", "the reason")
         includes(error.message, "was retired after the program was started", "the words")
       }
@@ -216,7 +216,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
 
   test("rejects appends that leave out a required inline projection, and writes nothing of them", function*() {
     const { inlineProjections, streamStatus } = yield* driver
-    const { claim, projection, prefix } = yield* register({ isRequired: true })
+    const { coverage, projection, prefix } = yield* register({ isRequired: true })
     const stream = StreamId.StreamId.make(`${prefix}1`)
     for (const options of [{}, { types: ["Other", "Weighed"] }, { tags: ["a:b"] }, { closes: true }]) {
       const error = yield* Effect.flip(append(stream, options))
@@ -225,7 +225,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     const { closed, version } = yield* streamStatus(stream)
     equal([version, closed._tag], [0, "None"], "the stream")
     equal(yield* missedFrom(projection), undefined, "the gap")
-    ok((yield* append(stream, { inlineProjections: [[claim]] })) !== undefined, "an append that runs it")
+    ok((yield* append(stream, { inlineProjections: [[coverage]] })) !== undefined, "an append that runs it")
     yield* inlineProjections.unregister(projection)
   }),
 

@@ -78,7 +78,7 @@ export interface AppendRequest {
   readonly inTransaction?: ((events: ReadonlyArray<EncodedEvent>) => Effect.Effect<void, EventStoreError>) | undefined
   /** Whether the stream is closed with these events, in the same transaction. */
   readonly closes?: boolean | undefined
-  /** For each event, the claims (`claimOf`) of the inline projections that `inTransaction` runs on it. */
+  /** For each event, the coverages (`coverageOf`) of the inline projections that `inTransaction` runs on it. */
   readonly inlineProjections?: ReadonlyArray<ReadonlyArray<string>> | undefined
   /**
    * The documents that `inTransaction` changes. From before it draws positions until the append has ended, no other append with a document

@@ -43,14 +43,14 @@ export interface RegisteredInlineProjection extends InlineProjection {
 }
 
 /**
- * Returns the claim of an append: the text by which it names an inline projection that it runs on a new event of a type. A definition that does
- * something else with such an event has another claim, so an append of an older program does not count as one with the registered definition. A new
+ * Returns the coverage of an append: the text by which it names an inline projection that it runs on a new event of a type. A definition that does
+ * something else with such an event has another coverage, so an append of an older program does not count as one with the registered definition. A new
  * event has the current version, so what earlier versions decode to does not matter.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const claimOf = (
+export const coverageOf = (
   { ignores, keeps, projection }: Pick<InlineProjection, "ignores" | "keeps" | "projection">,
   type: string
 ): string => {
@@ -64,8 +64,8 @@ export const claimOf = (
  * @since 0.1.0
  * @category accessors
  */
-export const parseClaim = (claim: string): { readonly keeps: string; readonly projection: string } => {
-  const [named = ""] = claim.split(" ", 1)
+export const parseCoverage = (coverage: string): { readonly keeps: string; readonly projection: string } => {
+  const [named = ""] = coverage.split(" ", 1)
   const end = named.indexOf(":")
   return { keeps: named.slice(0, end), projection: named.slice(end + 1) }
 }

@@ -21,7 +21,7 @@ import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AppendRequest, TouchedDocuments as TouchedDocumentsOf } from "../eventStore/EventStoreDriver.ts"
 import {
-  claimOf,
+  coverageOf,
   type InlineProjection,
   type RegisteredInlineProjection
 } from "../eventStore/InlineProjectionsDriver.ts"
@@ -126,7 +126,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
       const bind = yield* SharedTransaction.make<Projection.Services<P>>("Projector.layerInline", documents, all)
       const inlines = all.map((projection): Inline => ({
         id: projection.id,
-        claims: InlineReads.registrationOf(projection, ConsumerReads.of(projection), false),
+        registration: InlineReads.registrationOf(projection, ConsumerReads.of(projection), false),
         documents,
         touchedBy: (stream, events) => TouchedDocuments.of(projection, stream, events),
         follows: EventFilter.matcher({ types: projection.reads, ...projection.where }),
@@ -170,7 +170,7 @@ type Inline =
   & {
     readonly id: string
     /** What its appends name. */
-    readonly claims: InlineProjection
+    readonly registration: InlineProjection
     readonly follows: ReturnType<typeof EventFilter.matcher>
     readonly documents: ProjectionStoreDriver
     /** Returns the documents that new events will change. */
@@ -223,7 +223,7 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
     ]),
     inlineProjections: followers.map((ofEvent, index) => [
       ...(outerProjections?.[index] ?? []),
-      ...ofEvent.map(({ claims }) => claimOf(claims, request.events[index]!.type))
+      ...ofEvent.map(({ registration }) => coverageOf(registration, request.events[index]!.type))
     ])
   }
 }

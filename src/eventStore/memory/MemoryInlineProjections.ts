@@ -10,9 +10,9 @@ import { type EventStoreError, GenerationDiscarded, storeError } from "../../cor
 import type { Position } from "../../core/Position.ts"
 import * as EventFilter from "../../event/EventFilter.ts"
 import {
-  claimOf,
+  coverageOf,
   type InlineProjectionsDriver,
-  parseClaim,
+  parseCoverage,
   type RegisteredInlineProjection,
   unregistered
 } from "../InlineProjectionsDriver.ts"
@@ -44,7 +44,7 @@ export interface Gap {
  * @category models
  */
 export interface MemoryInlineProjections extends InlineProjectionsDriver {
-  /** Returns the gaps that an append would make. `covered` has for each event the claims of the projections that run on it. */
+  /** Returns the gaps that an append would make. `covered` has for each event the coverages of the projections that run on it. */
   readonly gapsOf: (
     events: ReadonlyArray<WrittenEvent>,
     covered?: ReadonlyArray<ReadonlyArray<string>>
@@ -111,7 +111,7 @@ export const make = (): MemoryInlineProjections => {
         return remove(projection)
       }),
     rejectionOf: (covered) => {
-      const missing = covered.flat().map(parseClaim).find(({ keeps, projection }) =>
+      const missing = covered.flat().map(parseCoverage).find(({ keeps, projection }) =>
         registered.get(projection)?.keeps !== keeps
       )
       if (missing === undefined) return undefined
@@ -146,7 +146,7 @@ const gapsIn = (
   const matches = EventFilter.matcher(projection.reads)
   return events.flatMap((event, index): ReadonlyArray<Gap> => {
     const isRead = matches(event)
-    const isRun = covered[index]?.includes(claimOf(projection, event.type)) === true
+    const isRun = covered[index]?.includes(coverageOf(projection, event.type)) === true
     // Handlers of an older program may run on an event that the registered definition ignores: nothing is lost.
     const isWrong = isRead ? !isRun : isRun && projection.keeps === "documents"
     return isWrong ? [{ projection, event, isRead }] : []
