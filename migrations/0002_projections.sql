@@ -436,6 +436,21 @@ begin
   end if;
 end $$;
 
+-- Raises an exception if a generation that has never run has documents: those of a retired inline projection that are not removed yet, or
+-- documents that were restored without checkpoints. A worker would fold their events a second time.
+create function evsrc.require_no_documents(p_generation text) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from evsrc.documents document where document.generation = p_generation)
+    and not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = p_generation)
+    and not exists (select from evsrc.generations stored where stored.generation = p_generation and stored.discarded_at is not null)
+  then
+    raise exception '% has documents but no checkpoints, so it cannot run in the background: the documents are of a retired inline projection', p_generation
+      using errcode = 'EV001', hint = 'Call Projector.retireInline, also a second time, to remove them, or raise its version.';
+  end if;
+end $$;
+
 -- Processes a heartbeat: renews the leases of p_owner on the generation, and claims free or expired partitions up to its
 -- assignment.
 --   p_generation  null: the consumer's active generation
@@ -489,6 +504,8 @@ begin
     where worker.generation = claim_partitions.generation and worker.expires_at < now_ - interval '1 minute';
   if not exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation) then
     perform evsrc.require_not_inline(p_consumer);
+    -- No page of such documents is removed meanwhile.
+    perform evsrc.require_no_documents(generation);
     perform pg_advisory_xact_lock('evsrc.checkpoints'::regclass::oid::integer, hashtext(generation));
     insert into evsrc.checkpoints (generation, partition, partitions, partitioned_by, reads)
       select claim_partitions.generation, number, p_partitions, p_partitioned_by, p_reads from generate_series(0, p_partitions - 1) as number

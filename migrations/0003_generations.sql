@@ -97,6 +97,7 @@ begin
     return;
   end if;
   perform evsrc.require_not_inline(p_consumer);
+  perform evsrc.require_no_documents(p_consumer);
   select coalesce(
       max(stored.number),
       case when exists (select from evsrc.checkpoints checkpoint where checkpoint.generation = p_consumer) then 0 else -1 end

@@ -22,6 +22,7 @@ import { describeMaker } from "../eventStore/InlineProjectionsDriver.ts"
 import * as PastTags from "../eventStore/PastTags.ts"
 import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
 import * as InlineCompleteness from "../projection/InlineCompleteness.ts"
+import type { GenerationsDriver } from "../projection/ProjectionStoreDriver.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 import * as PartitionHealth from "./PartitionHealth.ts"
 
@@ -53,7 +54,7 @@ export interface ConsumerHealth extends HealthStatus.Assessment {
  */
 export interface Measured {
   readonly log: EventStoreDriver
-  readonly store: ConsumerDriver
+  readonly store: ConsumerDriver & Pick<GenerationsDriver, "generationPage">
   /** The types of events in the log. */
   readonly counted: EventTypes
   /** The position of the last committed event. */
@@ -115,8 +116,24 @@ export const of = Effect.fnUntraced(function*(
     [HealthStatus.ofUnknownTypes(policies, UnknownTypes.undecided(consumer, types)), ofTags],
     () => undefined
   )
-  const isInline = progress.length === 0 && (yield* log.inlineProjections.find(consumer.id)) !== undefined
-  return consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, isInline, idleHolders, ofChange })
+  const obstacle = progress.length === 0 ? yield* obstacleOf(log, store, consumer.id) : undefined
+  return consumerHealth(consumer, generation, partitions, { unknownTypes, ofTypes, obstacle, idleHolders, ofChange })
+})
+
+/** Returns why no worker can run a consumer that never ran in the background, if it is known. */
+const obstacleOf = Effect.fnUntraced(function*(
+  log: Measured["log"],
+  store: Measured["store"],
+  id: string
+): Effect.fn.Return<string | undefined, EventStoreError> {
+  if ((yield* log.inlineProjections.find(id)) !== undefined) {
+    return "it is an inline projection in this log, so no worker can run it; raise its version, or call Projector.retireInline when no program "
+      + "runs it inline any more"
+  }
+  const left = yield* store.generationPage({ generation: id, limit: 1 })
+  if (left.length === 0) return undefined
+  return "it has documents of an inline projection that was retired, so no worker can run it; call Projector.retireInline again, which removes them, "
+    + "or raise its version"
 })
 
 /** Says what waits for which partitions to be given back, and why their number is not that of the consumer's definition. */
@@ -267,10 +284,10 @@ const consumerHealth = (
   consumer: Consumer.Consumer,
   generation: string,
   partitions: ReadonlyArray<PartitionHealth.PartitionHealth>,
-  { idleHolders, isInline, ofChange, ofTypes, unknownTypes }: {
+  { idleHolders, obstacle, ofChange, ofTypes, unknownTypes }: {
     readonly ofChange: HealthStatus.Assessment
-    /** Whether it never ran in the background because the log has it as an inline projection. */
-    readonly isInline: boolean
+    /** Why no worker can run it. */
+    readonly obstacle: string | undefined
     readonly unknownTypes: ReadonlyArray<EventType>
     readonly ofTypes: HealthStatus.Assessment
     readonly idleHolders: ReadonlyArray<string>
@@ -283,12 +300,7 @@ const consumerHealth = (
   const ofPartitions: HealthStatus.Assessment = first === undefined
     ? {
       status: "red",
-      reasons: [
-        isInline
-          ? "it is an inline projection in this log, so no worker can run it; raise its version, or call Projector.retireInline when no program "
-            + "runs it inline any more"
-          : "no worker has ever run it"
-      ]
+      reasons: [obstacle ?? "no worker has ever run it"]
     }
     : HealthStatus.worstOf(partitions, (one) => partitions.length === 1 ? undefined : `partition ${one.partition}`)
   const isStalled = partitions.some(({ status }) => status === "red")

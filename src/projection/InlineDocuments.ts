@@ -171,8 +171,9 @@ export const removeAll = Effect.fnUntraced(function*(stores: InlineRegistration.
 })
 
 /**
- * Removes the documents of a retired projection, page by page, so that appends do not wait. It stops if a program makes them again, or if they are those of
- * an asynchronous projection of the same name and version, which has checkpoints.
+ * Removes the documents of a retired projection, and the copies that an interrupted repair has left, page by page, so that appends do not wait. Returns
+ * whether there were any. It stops if a program makes them again, or if they are those of an asynchronous projection of the same name and version, which has
+ * checkpoints: no worker claims it before the last document is removed.
  *
  * @since 0.1.0
  * @category combinators
@@ -180,21 +181,28 @@ export const removeAll = Effect.fnUntraced(function*(stores: InlineRegistration.
 export const removeRetired = Effect.fnUntraced(function*(
   stores: InlineRegistration.Stores,
   projection: string
-): Effect.fn.Return<void, EventStoreError> {
+): Effect.fn.Return<boolean, EventStoreError> {
   const { documents, log: { inlineProjections } } = stores
   const { pageSize: limit } = yield* Limits
-  const removePage = Effect.gen(function*() {
-    if ((yield* inlineProjections.find(projection)) !== undefined) return false
-    if ((yield* documents.progress(projection)).length > 0) return false
-    const found = yield* documents.generationPage({ generation: projection, limit })
-    yield* write(stores, projection, found.map(({ key }) => ({ key, document: undefined, indexed: [] })))
-    return found.length === limit
+  const removePage = Effect.fnUntraced(function*(generation: string) {
+    if ((yield* inlineProjections.find(projection)) !== undefined) return 0
+    if (generation === projection && (yield* documents.progress(projection)).length > 0) return 0
+    const found = yield* documents.generationPage({ generation, limit })
+    if (found.length > 0) {
+      yield* write(stores, generation, found.map(({ key }) => ({ key, document: undefined, indexed: [] })))
+    }
+    return found.length
   })
-  let hasMore = true
-  while (hasMore) {
-    const page = yield* documents.transaction(inlineProjections.exclusively(projection, false, removePage))
-    hasMore = Option.getOrElse(page, () => false)
+  let hasRemoved = false
+  // Its own documents last: they keep workers out.
+  for (const generation of [asideOf(projection), projection]) {
+    for (let isLast = false; !isLast;) {
+      const removed = yield* InlineRegistration.inTurn(stores, projection, removePage(generation))
+      hasRemoved ||= removed > 0
+      isLast = removed < limit
+    }
   }
+  return hasRemoved
 })
 
 /** The maximum number of times that the events are folded which others have appended in the meantime. */

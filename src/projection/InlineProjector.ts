@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as BatchProcessor from "../consumer/BatchProcessor.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
+import * as GenerationId from "../consumer/GenerationId.ts"
 import * as StoreSchemas from "../consumer/StoreSchemas.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import * as HandledEvent from "../core/HandledEvent.ts"
@@ -341,12 +342,15 @@ export const closeInlineGap = Effect.fnUntraced(function*(
 
 /**
  * Retires an inline projection that no program runs any more, given by its id, such as `"orders@1"`: appends do not look for it any more, and its
- * documents are removed. Returns whether the log knew it. A program that still has it and is started again makes its documents again.
+ * documents are removed. Returns whether the log knew it, or had documents of it. A program that still has it and is started again makes its documents
+ * again. When it was interrupted, call it again: until the last document is removed, no worker runs a projection of this id in the background.
  *
  * **Gotchas**
  *
  * Appends of a program that still runs it fail with `StoreMisconfigured` until it is started again. They would change documents that another
  * consumer may have by then.
+ *
+ * The tables of handlers keep what they have. Empty them before a projection with the same tables runs in the background.
  *
  * @since 0.1.0
  * @category combinators
@@ -357,11 +361,13 @@ export const retireInline = Effect.fn("Projector.retireInline")(function*(
   const { driver: log } = (yield* EventStore.EventStore)[internals]
   const { driver: documents } = (yield* ProjectionStore.ProjectionStore)[internals]
   const registered = yield* log.inlineProjections.find(projection)
-  if (registered === undefined) return false
   // An append that runs the projection has ended, or finds it retired.
-  const isKnown = yield* documents.transaction(
+  const isKnown = registered !== undefined && (yield* documents.transaction(
     log.withoutAppends({ types: registered.reads.types, projection }, log.inlineProjections.unregister(projection))
-  )
-  if (isKnown) yield* InlineDocuments.removeRetired({ log, documents }, projection)
-  return isKnown
+  ))
+  // A name of a generation is the id of no projection.
+  if (GenerationId.parse(projection).consumer !== projection) return isKnown
+  // Also without a registration: an earlier call may have been interrupted.
+  const hasRemoved = yield* InlineDocuments.removeRetired({ log, documents }, projection)
+  return isKnown || hasRemoved
 })

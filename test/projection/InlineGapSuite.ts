@@ -22,6 +22,7 @@ import * as Version from "../../src/core/Version.ts"
 import * as Event from "../../src/event/Event.ts"
 import * as EventQuery from "../../src/event/EventQuery.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
+import { Limits } from "../../src/eventStore/Limits.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
@@ -432,6 +433,68 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     yield* Layer.build(Layer.fresh(Projector.layer([background])))
     yield* store.awaitPosition(background, position, "30 seconds")
     equal(yield* ProjectionStore.get(background, "all"), Option.some(6), "the document")
+  }),
+
+  test("no worker runs a projection before all documents of the inline one are removed", function*() {
+    const prefix = unique("g")
+    const inline = Projection.make(unique("gauge"), {
+      events: Gauge,
+      lifecycle: "inline",
+      where: { streamPrefix: prefix },
+      document: Schema.Int,
+      key: (_, { stream }) => stream,
+      evolve: {
+        GaugeRaised: (sum = 0, { by }) => sum + by,
+        GaugeLowered: Projection.ignore,
+        GaugeMarked: Projection.ignore
+      }
+    })
+    const { driver: log } = (yield* EventStore.EventStore)[internals]
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const running = yield* Layer.build(Layer.fresh(Projector.layerInline([inline])))
+    yield* Effect.forEach(upTo(7), (n) => Effect.provide(append(`${prefix}${n}`, raised(1)), running))
+    // What a retirement leaves that ends after its first step, and a repair that ends before its last one.
+    yield* log.inlineProjections.unregister(inline.id)
+    const aside = `${inline.id}~inline`
+    const changes = [{ key: "a", document: "1", indexed: [] }]
+    yield* driver.write([{ generation: aside, changes }])
+    const claim = driver.claim({
+      consumer: inline.id,
+      owner: "me",
+      partitions: 1,
+      partitionedBy: "document",
+      reads: "",
+      lease: Duration.seconds(10)
+    })
+    const begin = driver.beginGeneration({ consumer: inline.id, head: Position.start })
+    for (const refused of [Effect.asVoid(claim), Effect.asVoid(begin)]) {
+      const error = yield* Effect.flip(refused)
+      equal(reasonOf(error), "StoreMisconfigured", "the reason")
+      includes(error.message, "has documents but no checkpoints", "the message")
+      includes(error.message, "Projector.retireInline", "what to do")
+    }
+    const background = inBackground(inline.name, prefix)
+    const { reasons, status } = yield* Health.of([background])
+    equal(status, "red", "the health")
+    includes(reasons.join("\n"), "documents of an inline projection that was retired", "the reason")
+    const leftOf = (generation: string) =>
+      Effect.map(driver.generationPage({ generation, limit: 9 }), (all) => all.length)
+    const claiming = yield* Effect.forkChild(
+      claim.pipe(
+        Effect.retry({
+          while: (error) => reasonOf(error) === "StoreMisconfigured",
+          schedule: Schedule.spaced("1 millis")
+        }),
+        Effect.andThen(leftOf(inline.id)),
+        Effect.timeout("30 seconds")
+      )
+    )
+    const limits = yield* Limits
+    const retire = Effect.provideService(Projector.retireInline(inline.id), Limits, { ...limits, pageSize: 1 })
+    equal(yield* retire, true, "retired again")
+    equal(yield* Fiber.join(claiming), 0, "the documents when a worker claims")
+    equal(yield* leftOf(aside), 0, "the copies")
+    equal(yield* retire, false, "and again")
   }),
 
   test("of an inline and a background start of one projection at once, one fails", function*() {

@@ -35,7 +35,10 @@ export const make = (state: MemoryState.MemoryState): Omit<GenerationsDriver, "g
       MemoryState.requireNotInline(state, request.consumer),
       Effect.andThen(
         MemoryState.requireActive(state, request.consumer),
-        Effect.map(DateTime.now, (now) => begin(state, request, now))
+        Effect.andThen(
+          Effect.suspend(() => Effect.fromResult(MemoryState.requireNoDocuments(state, request.consumer))),
+          Effect.map(DateTime.now, (now) => begin(state, request, now))
+        )
       )
     ),
   generations: (id) =>

@@ -84,6 +84,8 @@ const claim = (
   if (state.discarded.has(name)) {
     return Result.fail(storeError(new GenerationDiscarded({ generation: name })))
   }
+  const noDocuments = MemoryState.requireNoDocuments(state, name)
+  if (Result.isFailure(noDocuments)) return Result.fail(noDocuments.failure)
   const generation = MemoryState.generationOf(state, name)
   const { parked, partitions, workers } = generation
   const until = now + Duration.toMillis(lease)

@@ -5,6 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { EarlierReads, EncodedDocument, Progress } from "../../consumer/CheckpointDriver.ts"
 import type { DeliverySegment } from "../../consumer/DeliveryLog.ts"
 import type { Parked, ParkingEntry } from "../../consumer/parking/ParkingDriver.ts"
@@ -142,6 +143,25 @@ export const requireNotInline = Effect.fnUntraced(function*(
     })
   )
 })
+
+/**
+ * Fails when a generation that has never run has documents, which are of a retired inline projection: a worker would fold their events a second time.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const requireNoDocuments = (state: MemoryState, generation: string): Result.Result<void, EventStoreError> => {
+  const { documents, partitions } = generationOf(state, generation)
+  if (documents.size === 0 || partitions.length > 0 || state.discarded.has(generation)) return Result.void
+  return Result.fail(storeError(
+    new StoreMisconfigured({
+      message:
+        `${generation} has documents but no checkpoints, so it cannot run in the background: the documents are of a retired inline projection. `
+        + "Call Projector.retireInline, also a second time, to remove them, or raise its version.",
+      cause: undefined
+    })
+  ))
+}
 
 /**
  * Returns what a generation has written; an empty one if it has not run.
