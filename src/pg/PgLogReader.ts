@@ -21,8 +21,8 @@ import type {
 } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { queryParameters } from "./append/PgAppend.ts"
+import * as PgLockHolders from "./locks/PgLockHolders.ts"
 import { columnsOf, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
-import * as PgLockHolders from "./PgLockHolders.ts"
 import type { PgStatement } from "./PgStatement.ts"
 import * as PgTagIndex from "./PgTagIndex.ts"
 

@@ -8,9 +8,9 @@ import * as Effect from "effect/Effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
 import * as LockHolders from "../../eventStore/LockHolders.ts"
+import * as PgLockHolders from "../locks/PgLockHolders.ts"
 import type { PgConnections } from "../PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
-import * as PgLockHolders from "../PgLockHolders.ts"
 import * as PgStatement from "../PgStatement.ts"
 
 /**

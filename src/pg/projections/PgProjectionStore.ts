@@ -13,10 +13,10 @@ import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
 import * as ProjectionStore from "../../projection/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../../projection/ProjectionStoreDriver.ts"
+import * as PgLockObserver from "../locks/PgLockObserver.ts"
 import * as PgMigrations from "../migrations/PgMigrations.ts"
 import * as PgConnections from "../PgConnections.ts"
 import * as PgDeadlines from "../PgDeadlines.ts"
-import * as PgLockHolders from "../PgLockHolders.ts"
 import { type PgOptions, schemaOf } from "../PgOptions.ts"
 import * as PgStatement from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
@@ -39,7 +39,7 @@ export const makeDriver = Effect.fnUntraced(
     const { name, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
     const query = PgStatement.make(connections)
-    const observe = PgLockHolders.observer(connections)
+    const observe = PgLockObserver.make(connections)
     const handlers = Semaphore.makeUnsafe(maxHandlerTransactions(connections))
     return {
       ...PgLeases.make(query, quoted),
