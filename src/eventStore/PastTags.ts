@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import { category } from "../core/StreamId.ts"
 import type * as Event from "../event/Event.ts"
 import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
@@ -35,7 +35,7 @@ export interface Difference {
 interface Compared {
   readonly counted: EventTypes
   /** The event up to which it has read. */
-  readonly reached: Position.Position
+  readonly reached: LogPosition.LogPosition
   /** How many past events it has found up to there. */
   readonly found: number
   readonly differences: ReadonlyMap<string, Difference>
@@ -67,16 +67,21 @@ export const compare = Effect.fnUntraced(function*(
   const before = ofDriver.get(events)
   if (before?.counted === counted) return Array.from(before.differences.values())
   const expected = countPast(versions, counted)
-  // The log was set back.
-  const isLess = before !== undefined && (expected < before.found || counted.position < before.reached)
+  const positions = [counted.position, ...(before === undefined ? [] : [before.reached.position])]
+  const [end, reached] = yield* driver.eventIds(positions)
+  // If the log was set back, it has other events than those that were compared, also where it is longer by now.
+  const isSetBack = before !== undefined && (
+    before.reached.eventId !== undefined && before.reached.eventId.toLowerCase() !== reached?.toLowerCase()
+    || expected < before.found || counted.position < before.reached.position
+  )
+  const known = isSetBack ? undefined : before
   const after = yield* compareFrom(driver, events, {
     counted,
+    end: LogPosition.make(counted.position, end),
     expected,
     versions,
-    from: before === undefined || isLess
-      ? { reached: Position.start, found: 0, differences: new Map() }
-      : before,
-    limit: before === undefined ? firstLimit : nextLimit
+    from: known ?? { reached: LogPosition.start, found: 0, differences: new Map() },
+    limit: known === undefined ? firstLimit : nextLimit
   })
   if (ofDriver.get(events) === before) ofDriver.set(events, after)
   return Array.from(after.differences.values())
@@ -103,6 +108,8 @@ const countPast = (versions: ReadonlyMap<string, number>, { types }: EventTypes)
 
 interface Comparison {
   readonly counted: EventTypes
+  /** The last event that is counted. */
+  readonly end: LogPosition.LogPosition
   /** How many past events are counted. */
   readonly expected: number
   readonly versions: ReadonlyMap<string, number>
@@ -114,26 +121,26 @@ interface Comparison {
 const compareFrom = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
   events: Event.Any,
-  { counted, expected, from, limit, versions }: Comparison
+  { counted, end, expected, from, limit, versions }: Comparison
 ): Effect.fn.Return<Compared, EventStoreError> {
   const differences = new Map(from.differences)
   const types = Array.from(versions.keys())
   let { found, reached } = from
   let left = limit
-  while (found < expected && reached < counted.position && left > 0) {
-    const page = yield* driver.readAll({ after: reached, limit: pageSize, types })
+  while (found < expected && reached.position < end.position && left > 0) {
+    const page = yield* driver.readAll({ after: reached.position, limit: pageSize, types })
     // The high-water mark may step back for a moment.
-    if (page.reached.position <= reached) break
+    if (page.reached.position <= reached.position) break
     for (const event of page.events) {
-      if (event.position > counted.position || event.schemaVersion > versions.get(event.type)!) continue
+      if (event.position > end.position || event.schemaVersion > versions.get(event.type)!) continue
       found++
       addDifferences(differences, events, event)
     }
-    reached = page.reached.position < counted.position ? page.reached.position : counted.position
+    reached = page.reached.position < end.position ? page.reached : end
     left -= Math.max(page.events.length, pageSize / 10)
   }
   // All events up to the count are compared, so the next comparison begins there.
-  return { counted, found, reached: found >= expected ? counted.position : reached, differences }
+  return { counted, found, reached: found >= expected ? end : reached, differences }
 })
 
 /** Adds what a past event lacks. An event that cannot be decoded has no tags; a reader that finds it fails. */

@@ -105,7 +105,10 @@ const countsOf = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.f
   if (before !== undefined && (Math.abs(now - before.at) < maxAge || (yield* driver.inTransaction))) {
     return before.counted
   }
-  const counted = yield* before === undefined ? countAll(driver) : driver.eventTypes
+  const found = yield* driver.eventTypes
+  // If the log was set back, its count began again.
+  const isWhole = before !== undefined && found.position >= before.counted.position
+  const counted = isWhole ? found : yield* countAll(driver)
   counts.set(driver, { at: now, counted })
   return counted
 })
