@@ -470,7 +470,7 @@ begin
 end $$;
 
 -- Records a gap for each inline projection that reads one of these events and was not run on it, also if it has gaps already: they may be
--- closed at this moment. A gap is the first such event; for handlers each of them, because their tables may be corrected up to any event. If
+-- closed at this moment. A gap is the first such event of each kind; for handlers each event, because their tables may be corrected up to any. If
 -- the projection is required, raises an error instead. Registering a projection takes the locks of its types exclusively, so an append that
 -- holds them shared sees it, or is seen by it. Documents that were changed by an event which the projection does not read are a gap too:
 -- the program runs another definition. Handlers may do so: nothing is lost.
@@ -489,7 +489,7 @@ declare
   recorded text := '';
 begin
   for missed in
-    select inline.projection, inline.keeps, inline.required and compared.is_read as is_rejected, event."position", event.type
+    select inline.projection, inline.keeps, inline.required and compared.is_read as is_rejected, event."position", event.type, compared.is_read
       from evsrc.inline_projections inline
         cross join unnest(p_streams, p_positions, p_types, p_tags, p_inline) as event(stream, "position", type, tags, covered)
         cross join lateral (
@@ -501,16 +501,17 @@ begin
         ) as compared
       where event."position" is not null and compared.is_read <> compared.is_run
         and (compared.is_read or inline.keeps = 'documents')
-      order by inline.projection, is_rejected desc, event."position"
+      order by inline.projection, is_rejected desc, compared.is_read, event."position"
   loop
     if missed.is_rejected and not p_restored then
       raise exception 'an event of type "%" must not be appended without the inline projection "%"', missed.type, missed.projection
         using errcode = 'EV003', datatype = missed.type, constraint = missed.projection,
           hint = 'Append through Projector.layerInline with this projection, or call Projector.retireInline.';
     end if;
-    if missed.keeps = 'handlers' or missed.projection <> recorded then
-      insert into evsrc.inline_gaps (projection, "position") values (missed.projection, missed."position") on conflict do nothing;
-      recorded := missed.projection;
+    if missed.keeps = 'handlers' or missed.is_read || missed.projection <> recorded then
+      insert into evsrc.inline_gaps (projection, "position", is_read) values (missed.projection, missed."position", missed.is_read)
+        on conflict do nothing;
+      recorded := missed.is_read || missed.projection;
     end if;
   end loop;
 end $$;

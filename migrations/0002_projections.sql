@@ -279,7 +279,10 @@ create table evsrc.inline_projections (
   -- Whether an append of such an event without the projection is rejected; otherwise it is a gap.
   required boolean not null default false,
   -- Changes when the documents are made from the log again. A reader that sees one value before and after a read has read no gap.
-  edition bigint not null default nextval('evsrc.revisions')
+  edition bigint not null default nextval('evsrc.revisions'),
+  -- While a program exchanges the documents, in several transactions: until when no other program begins to, and the session of its last step.
+  exchanged_until timestamptz,
+  exchanged_by integer
 );
 
 -- Events that were written without an inline projection that reads them. Each append inserts rows of its own, because a column of
@@ -287,6 +290,8 @@ create table evsrc.inline_projections (
 create table evsrc.inline_gaps (
   projection text collate "C" not null,
   "position" bigint not null,
+  -- False if the projection does not read the event, and an append of a program with another definition has changed documents by it.
+  is_read boolean not null,
   primary key (projection, "position")
 );
 

@@ -298,5 +298,43 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
       { schemaVersion: 1, events: 4, tagged: new Map([["scale", 3], ["by", 2], ["__proto__", 1], ["empty", 1]]) },
       { schemaVersion: 2, events: 1, tagged: new Map([["scale", 1]]) }
     ], "counted later")
+  }),
+
+  test("an exchange of documents has a gap, belongs to one program, and ends with its gaps", function*() {
+    const { claim, projection, prefix } = yield* register()
+    const { inlineProjections } = yield* driver
+    const { exchanges } = inlineProjections
+    const stored = (yield* inlineProjections.find(projection))!
+    const gap = Position.make(1n)
+    const first = yield* exchanges.begin({ ...stored, isRequired: true }, gap)
+    equal(
+      yield* inlineProjections.find(projection),
+      { ...stored, missedFrom: gap, edition: first },
+      "the registration, with a gap"
+    )
+    const held = Effect.all([exchanges.isHeld(projection), exchanges.isHeld(projection, first)])
+    equal(yield* held, [true, false], "held, by another and by its own program")
+    equal(
+      [yield* exchanges.renew(projection, first), yield* exchanges.renew(projection, first)],
+      [true, true],
+      "goes on"
+    )
+    yield* append(`${prefix}1`)
+    equal(yield* exchanges.changes(projection), 0, "an event that is read")
+    yield* append(`${prefix}1`, { types: ["Weighed", "Calibrated"], inlineProjections: [[], [claim]] })
+    equal(yield* exchanges.changes(projection), 1, "an event that is not read, beside one that is")
+    const second = yield* exchanges.begin(stored, Position.make(9n))
+    equal([yield* exchanges.renew(projection, first), yield* missedFrom(projection)], [false, gap], "another program")
+    yield* exchanges.end(projection, first)
+    equal(yield* held, [true, true], "its end does not end that of another program")
+    yield* exchanges.end(projection, second)
+    equal([...yield* held, yield* exchanges.renew(projection, second)], [false, false, false], "ended")
+    const third = yield* exchanges.begin(stored, gap)
+    yield* inlineProjections.closeGaps(projection, Effect.void)
+    equal([yield* exchanges.isHeld(projection), yield* missedFrom(projection)], [false, undefined], "its gaps closed")
+    equal(yield* exchanges.renew(projection, third), false, "after its gaps were closed")
+    const fourth = yield* exchanges.begin(stored, gap)
+    yield* inlineProjections.unregister(projection)
+    equal([yield* exchanges.isHeld(projection), yield* exchanges.renew(projection, fourth)], [false, false], "retired")
   })
 ]

@@ -131,11 +131,41 @@ export interface InlineProjectionsDriver {
     effect: Effect.Effect<A, E, R>
   ) => Effect.Effect<Option.Option<A>, E | EventStoreError, R>
 
-  /** Returns the transaction that makes the documents of a projection, or registers it, at the moment. */
+  /** Exchanges of documents. */
+  readonly exchanges: InlineExchangesDriver
+
+  /** Returns the transaction that makes the documents of a projection, registers it, or has done the last step of an exchange of them, at the moment. */
   readonly maker: (projection: string) => Effect.Effect<InlineMaker | undefined, EventStoreError>
 
   /** For how many milliseconds a program waits until another one has made documents (`maintenanceTimeout`). */
   readonly maxWait: number
+}
+
+/**
+ * Exchanges of the documents of inline projections, in several transactions. From the first to the last the projection has a gap, and no other program
+ * begins an exchange. A program that has done no step for a minute may be replaced by another one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InlineExchangesDriver {
+  /** Registers a projection as `register` does, with a gap at a position if it has none, and begins an exchange. Returns its edition. */
+  readonly begin: (projection: InlineProjection, gap: Position) => Effect.Effect<bigint, EventStoreError>
+
+  /**
+   * Continues an exchange for the rest of the caller's transaction. Returns false if another program has begun one, or the projection was retired. The
+   * caller is within `exclusively`.
+   */
+  readonly renew: (projection: string, edition: bigint) => Effect.Effect<boolean, EventStoreError>
+
+  /** Lets other programs begin an exchange. `closeGaps` does so, too. */
+  readonly end: (projection: string, edition: bigint) => Effect.Effect<void, EventStoreError>
+
+  /** Returns whether a program exchanges the documents, other than by the exchange of an edition. */
+  readonly isHeld: (projection: string, edition?: bigint) => Effect.Effect<boolean, EventStoreError>
+
+  /** Returns the number of gaps by which appends have changed documents, since their events are not read. */
+  readonly changes: (projection: string) => Effect.Effect<number, EventStoreError>
 }
 
 /**

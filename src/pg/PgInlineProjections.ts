@@ -9,7 +9,11 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { fromJsonText } from "../core/json/parseJson.ts"
 import * as Position from "../core/Position.ts"
-import type { InlineProjectionsDriver, RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import type {
+  InlineExchangesDriver,
+  InlineProjectionsDriver,
+  RegisteredInlineProjection
+} from "../eventStore/InlineProjectionsDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 interface Row {
@@ -42,21 +46,7 @@ export const make = (query: PgStatement, schema: string, maintenanceTimeout: num
         query<Row>(`${select} where inline.projection = $1`, [projection]),
         ([row]) => row === undefined ? undefined : registeredOf(row)
       ),
-    register: ({ ignores, isRequired, keeps, projection, reads: { streamPrefix, tags, types } }) =>
-      Effect.asVoid(query(
-        `insert into ${schema}.inline_projections (projection, types, tags, stream_prefix, required, keeps, ignores) `
-          + "values ($1, $2::text[], $3::text[], $4, $5, $6, $7::jsonb) on conflict (projection) do update set types = excluded.types, "
-          + "tags = excluded.tags, stream_prefix = excluded.stream_prefix, keeps = excluded.keeps, ignores = excluded.ignores",
-        [
-          projection,
-          types,
-          tags?.length ? tags : null,
-          streamPrefix ?? null,
-          isRequired,
-          keeps,
-          Object.keys(ignores).length === 0 ? null : JSON.stringify(ignores)
-        ]
-      )),
+    register: registerWith(query, schema),
     setRequired: (projection, isRequired) =>
       Effect.asVoid(query(`update ${schema}.inline_projections set required = $2 where projection = $1`, [
         projection,
@@ -74,7 +64,7 @@ export const make = (query: PgStatement, schema: string, maintenanceTimeout: num
         Effect.andThen(effect),
         Effect.tap(
           query(
-            `update ${schema}.inline_projections set edition = nextval('${schema}.revisions') where projection = $1`,
+            `update ${schema}.inline_projections set edition = nextval('${schema}.revisions'), exchanged_until = null where projection = $1`,
             [projection]
           )
         )
@@ -101,7 +91,81 @@ export const make = (query: PgStatement, schema: string, maintenanceTimeout: num
         (rows) => rows.length > 0
       ),
     ...takingTurns(query, schema),
+    exchanges: exchangesOf(query, schema),
     maxWait: maintenanceTimeout
+  }
+}
+
+const registerWith =
+  (query: PgStatement, schema: string): InlineProjectionsDriver["register"] =>
+  ({ ignores, isRequired, keeps, projection, reads: { streamPrefix, tags, types } }) =>
+    Effect.asVoid(query(
+      `insert into ${schema}.inline_projections (projection, types, tags, stream_prefix, required, keeps, ignores) `
+        + "values ($1, $2::text[], $3::text[], $4, $5, $6, $7::jsonb) on conflict (projection) do update set types = excluded.types, "
+        + "tags = excluded.tags, stream_prefix = excluded.stream_prefix, keeps = excluded.keeps, ignores = excluded.ignores",
+      [
+        projection,
+        types,
+        tags?.length ? tags : null,
+        streamPrefix ?? null,
+        isRequired,
+        keeps,
+        Object.keys(ignores).length === 0 ? null : JSON.stringify(ignores)
+      ]
+    ))
+
+/** How long a program may take for a step of an exchange. */
+const exchangeLease = "interval '1 minute'"
+
+const exchangesOf = (query: PgStatement, schema: string): InlineExchangesDriver => {
+  const table = `${schema}.inline_projections`
+  const register = registerWith(query, schema)
+  const lease = `exchanged_until = clock_timestamp() + ${exchangeLease}, exchanged_by = pg_backend_pid()`
+  return {
+    begin: (projection, gap) =>
+      register(projection).pipe(
+        Effect.andThen(query(
+          `insert into ${schema}.inline_gaps (projection, "position", is_read) select $1, $2, true `
+            + `where not exists (select from ${schema}.inline_gaps where projection = $1)`,
+          [projection.projection, gap]
+        )),
+        Effect.andThen(query<Pick<Row, "edition">>(
+          `update ${table} set edition = nextval('${schema}.revisions'), ${lease} where projection = $1 returning edition`,
+          [projection.projection]
+        )),
+        Effect.map(([row]) => row!.edition)
+      ),
+    renew: (projection, edition) =>
+      Effect.map(
+        query(
+          `update ${table} set ${lease} where projection = $1 and edition = $2 and exchanged_until is not null returning projection`,
+          [projection, edition]
+        ),
+        (rows) => rows.length > 0
+      ),
+    end: (projection, edition) =>
+      Effect.asVoid(
+        query(`update ${table} set exchanged_until = null where projection = $1 and edition = $2`, [
+          projection,
+          edition
+        ])
+      ),
+    isHeld: (projection, edition) =>
+      Effect.map(
+        query(
+          `select 1 from ${table} where projection = $1 and exchanged_until > clock_timestamp() and edition is distinct from $2::bigint`,
+          [projection, edition ?? null]
+        ),
+        (rows) => rows.length > 0
+      ),
+    changes: (projection) =>
+      Effect.map(
+        query<{ readonly changes: number }>(
+          `select count(*)::integer as changes from ${schema}.inline_gaps where projection = $1 and not is_read`,
+          [projection]
+        ),
+        ([row]) => row!.changes
+      )
   }
 }
 
@@ -120,7 +184,7 @@ const takingTurns = (
     ),
   maker: (projection) =>
     Effect.map(
-      query<MakerRow>(makerStatement, [`${schema}.inline_projections`, projection]),
+      query<MakerRow>(makerIn(schema), [`${schema}.inline_projections`, projection]),
       ([row]) =>
         row === undefined ? undefined : {
           pid: row.pid,
@@ -136,13 +200,22 @@ interface MakerRow {
   readonly since: Date | null
 }
 
-/** The second key of an advisory lock is listed as an oid, which has no sign. */
-const makerStatement = `select held.pid, activity.application_name as application, activity.xact_start as since
+/**
+ * The second key of an advisory lock is listed as an oid, which has no sign. Between two steps of an exchange no lock is held; the session may then do
+ * something else.
+ */
+const makerIn = (schema: string): string =>
+  `select held.pid, activity.application_name as application, activity.xact_start as since
     from pg_locks held left join pg_stat_activity activity on activity.pid = held.pid
     where held.locktype = 'advisory' and held.granted and held.objsubid = 2 and held.mode = 'ExclusiveLock'
       and held.database = (select oid from pg_database where datname = current_database())
       and held.classid = to_regclass($1)::oid and held.objid = (hashtext($2)::bigint & 4294967295)::oid
-      and held.pid is distinct from pg_backend_pid()`
+      and held.pid is distinct from pg_backend_pid()
+  union all
+  select inline.exchanged_by, activity.application_name, null
+    from ${schema}.inline_projections inline left join pg_stat_activity activity on activity.pid = inline.exchanged_by
+    where inline.projection = $2 and inline.exchanged_until > clock_timestamp()
+  limit 1`
 
 const decodeIgnores = Schema.decodeSync(
   fromJsonText(Schema.Record(Schema.String, Schema.Array(Schema.String)))

@@ -6,20 +6,15 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
-import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../consumer/ConsumerReads.ts"
 import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
-import * as EventFilter from "../event/EventFilter.ts"
-import * as EventQuery from "../event/EventQuery.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
-import * as DocumentBatch from "./DocumentBatch.ts"
 import * as InlineCompleteness from "./InlineCompleteness.ts"
+import * as InlineExchange from "./InlineExchange.ts"
+import * as InlineFold from "./InlineFold.ts"
 import * as InlineReads from "./InlineReads.ts"
 import * as InlineRegistration from "./InlineRegistration.ts"
 import type * as Projection from "./Projection.ts"
@@ -30,8 +25,8 @@ import type * as Projection from "./Projection.ts"
  *
  * **Details**
  *
- * It folds the log beside the current documents while others append. Only for the last events, and to replace the documents, it keeps appends of
- * the types that the projection reads out.
+ * It folds the log beside the current documents while others append. It keeps appends that the projection reads out for the last events only, and then
+ * for each step in which it exchanges documents.
  *
  * When the documents contain events that this definition does not read, it leaves them, unless `evenIf` says otherwise: programs of two releases
  * would make them in turns.
@@ -45,7 +40,7 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
   appendsWithout: InlineRegistration.AppendsWithout,
   { evenIf, waits = true }: CompleteOptions = {}
 ): Effect.fn.Return<boolean, EventStoreError> {
-  const { documents, log: { inlineProjections } } = stores
+  const { log: { inlineProjections } } = stores
   const find = inlineProjections.find(projection.id)
   const findChecked = Effect.gen(function*() {
     const found = yield* find
@@ -65,28 +60,26 @@ export const complete = Effect.fn("Projector.completeInline")(function*(
     const current = yield* findChecked
     if (InlineCompleteness.isComplete(projection, current)) return false
     if (current !== undefined && !(yield* mayReplace(stores, projection, current, evenIf))) return false
-    yield* make(stores, projection, appendsWithout, current)
-    return true
+    return yield* make(stores, projection, appendsWithout, current)
   })
-  const isMade = waits
+  const made: boolean | "retired" | InlineExchange.Exchange = waits
     ? yield* InlineRegistration.inTurn(stores, projection.id, makeOnce)
-    : Option.getOrElse(
-      yield* documents.transaction(inlineProjections.exclusively(projection.id, false, makeOnce)),
-      () => false
-    )
-  // Not in that transaction, which keeps out appends. The next repair removes what an interruption leaves.
+    : Option.getOrElse(yield* InlineRegistration.ifFree(stores, projection.id, false, makeOnce), () => false)
+  if (made === false) return false
+  const isMade = made === true || (made !== "retired" && (yield* InlineExchange.run(stores, made)))
+  // Not in a transaction that keeps out appends. The next repair removes what an interruption leaves.
   if (isMade) yield* removeAside(stores, projection.id)
-  return isMade
+  return isMade || waits && (yield* complete(stores, projection, appendsWithout, { evenIf, waits }))
 })
 
 /** Removes the copies from which documents were replaced, unless another process makes them again at the moment. */
 const removeAside = (
-  { documents, log }: InlineRegistration.Stores,
+  stores: InlineRegistration.Stores,
   projection: string
 ): Effect.Effect<void, EventStoreError> =>
-  Effect.asVoid(documents.transaction(
-    log.inlineProjections.exclusively(projection, false, removeAll({ log, documents }, asideOf(projection)))
-  ))
+  Effect.asVoid(
+    InlineRegistration.ifFree(stores, projection, false, InlineFold.removeAll(stores, InlineFold.asideOf(projection)))
+  )
 
 /**
  * @since 0.1.0
@@ -117,57 +110,41 @@ const mayReplace = Effect.fnUntraced(function*(
   return false
 })
 
+/**
+ * Makes the documents. Those of a new projection are complete then. Those of a registered one were made beside the others, and an exchange has begun; or
+ * it was retired in the meantime.
+ */
 const make = Effect.fnUntraced(function*(
   stores: InlineRegistration.Stores,
   projection: Projection.Any,
   appendsWithout: InlineRegistration.AppendsWithout,
   current: RegisteredInlineProjection | undefined
-): Effect.fn.Return<void, EventStoreError> {
+): Effect.fn.Return<true | "retired" | InlineExchange.Exchange, EventStoreError> {
   const { documents, log } = stores
   yield* InlineRegistration.requireNoCheckpoints(documents, projection)
   // No program reads or writes documents of a projection that is not registered. But a store without transactions keeps those of a failed attempt.
   const isDirect = current === undefined && log.schema !== undefined
-  const made = isDirect ? projection.id : asideOf(projection.id)
-  yield* removeAll(stores, made)
-  const reached = yield* foldCommitted(stores, projection, made)
+  const made = isDirect ? projection.id : InlineFold.asideOf(projection.id)
+  yield* InlineFold.removeAll(stores, made)
+  const after = yield* InlineFold.foldCommitted(stores, projection, made)
   // Appends of types that the projection does not read any more may be recording a gap.
   const types = Array.from(new Set([...projection.reads, ...(current?.reads.types ?? [])]))
-  const { pageSize } = yield* Limits
-  yield* log.withoutAppends(
+  return yield* log.withoutAppends(
     { types, projection: projection.id, patience: "long" },
-    log.inlineProjections.closeGaps(
-      projection.id,
-      Effect.gen(function*() {
-        yield* foldVisible(stores, projection, made, { after: reached })
-        yield* InlineRegistration.requireNoCheckpoints(documents, projection)
-        if (!isDirect) yield* documents.replaceDocuments(projection.id, made, pageSize)
-        yield* log.inlineProjections.register(
-          InlineReads.registrationOf(projection, ConsumerReads.of(projection), appendsWithout === "reject")
-        )
-      })
-    )
+    Effect.gen(function*() {
+      if (current !== undefined && (yield* log.inlineProjections.find(projection.id)) === undefined) return "retired"
+      const { reached } = yield* InlineFold.foldVisible(stores, projection, made, { after })
+      yield* InlineRegistration.requireNoCheckpoints(documents, projection)
+      const registration = InlineReads.registrationOf(
+        projection,
+        ConsumerReads.of(projection),
+        appendsWithout === "reject"
+      )
+      if (!isDirect) return yield* InlineExchange.begin(stores, projection, registration, reached)
+      yield* log.inlineProjections.closeGaps(projection.id, log.inlineProjections.register(registration))
+      return true
+    })
   )
-})
-
-/** Returns the generation to which the documents of a registered projection are made, while its own are read. */
-const asideOf = (projection: string): string => `${projection}~inline`
-
-const write = ({ documents }: InlineRegistration.Stores, generation: string, changes: ReadonlyArray<EncodedDocument>) =>
-  documents.write([{ generation, changes }])
-
-/**
- * Removes all documents of a generation.
- *
- * @since 0.1.0
- * @category combinators
- */
-export const removeAll = Effect.fnUntraced(function*(stores: InlineRegistration.Stores, generation: string) {
-  const { pageSize: limit } = yield* Limits
-  while (true) {
-    const found = yield* stores.documents.generationPage({ generation, limit })
-    if (found.length === 0) return
-    yield* write(stores, generation, found.map(({ key }) => ({ key, document: undefined, indexed: [] })))
-  }
 })
 
 /**
@@ -189,13 +166,13 @@ export const removeRetired = Effect.fnUntraced(function*(
     if (generation === projection && (yield* documents.progress(projection)).length > 0) return 0
     const found = yield* documents.generationPage({ generation, limit })
     if (found.length > 0) {
-      yield* write(stores, generation, found.map(({ key }) => ({ key, document: undefined, indexed: [] })))
+      yield* InlineFold.write(stores, generation, found.map(({ key }) => ({ key, document: undefined, indexed: [] })))
     }
     return found.length
   })
   let hasRemoved = false
   // Its own documents last: they keep workers out.
-  for (const generation of [asideOf(projection), projection]) {
+  for (const generation of [InlineFold.asideOf(projection), projection]) {
     for (let isLast = false; !isLast;) {
       const removed = yield* InlineRegistration.inTurn(stores, projection, removePage(generation))
       hasRemoved ||= removed > 0
@@ -203,94 +180,6 @@ export const removeRetired = Effect.fnUntraced(function*(
     }
   }
   return hasRemoved
-})
-
-/** The maximum number of times that the events are folded which others have appended in the meantime. */
-const maxRounds = 10
-
-/** So few events are folded while appends wait. */
-const fewEvents = 100
-
-/**
- * Folds the committed events, and returns the position up to which it did. It keeps no append out: only what
- * others commit while it folds the last events is left.
- */
-const foldCommitted = Effect.fnUntraced(function*(
-  stores: InlineRegistration.Stores,
-  projection: Projection.Any,
-  aside: string
-): Effect.fn.Return<Position.Position, EventStoreError> {
-  let after = yield* foldUpToHead(stores, projection, aside)
-  for (let rounds = 0; rounds < maxRounds && projection.reads.length > 0; rounds++) {
-    // The high-water mark of the log may be far below while an append of another type is in flight.
-    const upTo = yield* stores.log.highWaterMarkOf({ types: projection.reads, projection: projection.id })
-    const { count } = yield* foldVisible(stores, projection, aside, { after, upTo })
-    after = Position.max(after, upTo)
-    if (count <= fewEvents) break
-  }
-  return after
-})
-
-/** Folds the events up to the high-water mark, and returns it. */
-const foldUpToHead = Effect.fnUntraced(function*(
-  stores: InlineRegistration.Stores,
-  projection: Projection.Any,
-  aside: string
-): Effect.fn.Return<Position.Position, EventStoreError> {
-  const { pageSize: limit } = yield* Limits
-  let after = Position.start
-  while (projection.reads.length > 0) {
-    const page = yield* stores.log.readAll({ after, limit, types: projection.reads, ...projection.where })
-    yield* foldPage(stores, projection, aside, page.events)
-    after = page.reached.position
-    if (after >= page.head) return after
-  }
-  return after
-})
-
-/**
- * Folds the visible events after a position, also above the high-water mark, and returns their number. No further event of their types may appear at or
- * below `upTo`; without it, none at all meanwhile.
- */
-const foldVisible = Effect.fnUntraced(function*(
-  stores: InlineRegistration.Stores,
-  projection: Projection.Any,
-  aside: string,
-  range: { readonly after: Position.Position; readonly upTo?: Position.Position }
-): Effect.fn.Return<{ readonly count: number }, EventStoreError> {
-  const { pageSize: limit } = yield* Limits
-  const follows = EventFilter.matcher({ types: projection.reads, ...projection.where })
-  const query = EventQuery.ofStoredTypes([{ types: projection.reads, tags: projection.where.tags }])
-  const isWithin = ({ position }: EncodedEvent) => range.upTo === undefined || position <= range.upTo
-  let { after } = range
-  let count = 0
-  while (projection.reads.length > 0 && (range.upTo === undefined || after < range.upTo)) {
-    // Not readAll: the high-water mark may be below an event of these types while an append of another type is in flight.
-    const { events, head, reached } = yield* stores.log.readByQuery({ query, after, limit })
-    const selected = events.filter((event) => follows(event) && isWithin(event))
-    yield* foldPage(stores, projection, aside, selected)
-    count += selected.length
-    if (events.length < limit && reached.position >= head) break
-    after = reached.position
-  }
-  return { count }
-})
-
-const foldPage = Effect.fnUntraced(function*(
-  stores: InlineRegistration.Stores,
-  projection: Projection.Any,
-  aside: string,
-  events: ReadonlyArray<EncodedEvent>
-): Effect.fn.Return<void, EventStoreError> {
-  const load = (keys: ReadonlyArray<string>) => stores.documents.load(aside, keys)
-  const { changes, failures: [failure] } = yield* DocumentBatch.fold(
-    projection,
-    ConsumerKey.selectAll(projection, events),
-    load,
-    { onFailure: "stop" }
-  )
-  if (failure !== undefined) return yield* Effect.fail(failure.error)
-  yield* write(stores, aside, changes)
 })
 
 const readsAllOf = (registered: RegisteredInlineProjection, projection: Projection.Any): boolean => {

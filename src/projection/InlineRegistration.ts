@@ -104,20 +104,48 @@ export const requireNoCheckpoints = Effect.fnUntraced(function*(
 const maxTurnPause = 1_000
 
 /**
- * Runs an effect in a transaction, while no other program makes or registers the projection. While one does it looks again at intervals, and occupies no
- * connection in between.
+ * Runs an effect in a transaction, unless another program makes or registers the projection, or exchanges its documents. Then it returns none. With
+ * `edition`, the exchange of that edition is the caller's own.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const ifFree = <A>(
+  { documents, log: { inlineProjections } }: Stores,
+  projection: string,
+  waits: boolean,
+  effect: Effect.Effect<A, EventStoreError>,
+  edition?: bigint
+): Effect.Effect<Option.Option<A>, EventStoreError> =>
+  Effect.map(
+    documents.transaction(inlineProjections.exclusively(
+      projection,
+      waits,
+      Effect.flatMap(
+        inlineProjections.exchanges.isHeld(projection, edition),
+        (isHeld) => isHeld ? Effect.succeedNone : Effect.asSome(effect)
+      )
+    )),
+    Option.flatten
+  )
+
+/**
+ * Runs an effect in a transaction, while no other program makes or registers the projection, or exchanges its documents. While one does it looks again at
+ * intervals, and occupies no connection in between. With `edition`, the exchange of that edition is the caller's own.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const inTurn = Effect.fnUntraced(function*<A>(
-  { documents, log: { inlineProjections } }: Stores,
+  stores: Stores,
   projection: string,
-  effect: Effect.Effect<A, EventStoreError>
+  effect: Effect.Effect<A, EventStoreError>,
+  edition?: bigint
 ): Effect.fn.Return<A, EventStoreError> {
+  const { inlineProjections } = stores.log
   const began = yield* Clock.currentTimeMillis
   for (let attempts = 1; true; attempts++) {
-    const result = yield* documents.transaction(inlineProjections.exclusively(projection, true, effect))
+    const result = yield* ifFree(stores, projection, true, effect, edition)
     if (Option.isSome(result)) return result.value
     const maker = yield* inlineProjections.maker(projection)
     const byWhom = maker === undefined ? "another program" : describeMaker(maker)
@@ -131,9 +159,10 @@ export const inTurn = Effect.fnUntraced(function*<A>(
         })
       ))
     }
-    if (attempts === 1 && maker !== undefined) {
+    if (attempts === 1 && edition === undefined && maker !== undefined) {
       yield* Effect.logInfo(`This program waits: inline projection "${projection}" is being made by ${byWhom}`)
     }
-    yield* Effect.sleep(Math.min(50 * 2 ** attempts, maxTurnPause))
+    // In its own exchange it only meets programs that look whether it has ended.
+    yield* Effect.sleep(Math.min((edition === undefined ? 50 : 2) * 2 ** attempts, maxTurnPause))
   }
 })

@@ -57,8 +57,22 @@ export interface InlineDocumentsDriver {
   /** Looks up inline projections in this log from now on. A store that shares the database of its log does so anyway. */
   readonly readInlineFrom: (log: InlineProjectionsDriver) => Effect.Effect<void>
 
-  /** Replaces the documents of one generation by copies of those of another, up to `pageSize` of them at a time. */
-  readonly replaceDocuments: (generation: string, by: string, pageSize: number) => Effect.Effect<void, EventStoreError>
+  /** Returns the next keys of documents after a key, in the order of the keys, of either generation. */
+  readonly keysPage: (page: {
+    readonly generations: readonly [string, string]
+    readonly after: string
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<string>, EventStoreError>
+
+  /**
+   * Replaces the documents with these keys in one generation by copies of those in another, and removes those that the other does not have. It leaves
+   * documents that are the same.
+   */
+  readonly copyDocuments: (
+    generation: string,
+    from: string,
+    keys: ReadonlyArray<string>
+  ) => Effect.Effect<void, EventStoreError>
 }
 
 /**

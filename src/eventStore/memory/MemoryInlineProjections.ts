@@ -68,29 +68,59 @@ export const make = (): MemoryInlineProjections => {
   /** By projection, the positions of its gaps. */
   const missed = new Map<string, ReadonlyArray<Position>>()
   let editions = 0n
+  /** By projection, the edition of the exchange that goes on. */
+  const exchanges = new Map<string, bigint>()
+  /** By projection, how many appends have changed its documents by an event that it does not read. */
+  const changes = new Map<string, number>()
   const change = (projection: string, changes: Partial<RegisteredInlineProjection>): void => {
     const found = registered.get(projection)
     if (found !== undefined) registered.set(projection, { ...found, ...changes })
   }
   const remove = (projection: string): boolean => {
     missed.delete(projection)
+    exchanges.delete(projection)
     return registered.delete(projection)
+  }
+  const register: MemoryInlineProjections["register"] = (projection) =>
+    Effect.suspend(() => {
+      if (discarded.has(projection.projection)) {
+        return Effect.fail(storeError(new GenerationDiscarded({ generation: projection.projection })))
+      }
+      const { edition = ++editions, isRequired = projection.isRequired, missedFrom } =
+        registered.get(projection.projection) ?? {}
+      registered.set(projection.projection, { ...projection, isRequired, missedFrom, edition })
+      return Effect.void
+    })
+  const addGaps = (projection: string, positions: ReadonlyArray<Position>): void => {
+    const all = [...missed.get(projection) ?? [], ...positions]
+    missed.set(projection, all)
+    change(projection, { missedFrom: all[0] })
   }
   return {
     registered: Effect.sync(() =>
       Array.from(registered.values()).toSorted((a, b) => a.projection < b.projection ? -1 : 1)
     ),
     find: (projection) => Effect.sync(() => registered.get(projection)),
-    register: (projection) =>
-      Effect.suspend(() => {
-        if (discarded.has(projection.projection)) {
-          return Effect.fail(storeError(new GenerationDiscarded({ generation: projection.projection })))
-        }
-        const { edition = ++editions, isRequired = projection.isRequired, missedFrom } =
-          registered.get(projection.projection) ?? {}
-        registered.set(projection.projection, { ...projection, isRequired, missedFrom, edition })
-        return Effect.void
-      }),
+    register,
+    exchanges: {
+      begin: (projection, gap) =>
+        Effect.map(register(projection), () => {
+          const id = projection.projection
+          const edition = ++editions
+          change(id, { edition })
+          if (!missed.get(id)?.length) addGaps(id, [gap])
+          exchanges.set(id, edition)
+          return edition
+        }),
+      renew: (projection, edition) => Effect.sync(() => exchanges.get(projection) === edition),
+      end: (projection, edition) =>
+        Effect.sync(() => {
+          if (exchanges.get(projection) === edition) exchanges.delete(projection)
+        }),
+      isHeld: (projection, edition) =>
+        Effect.sync(() => exchanges.has(projection) && exchanges.get(projection) !== edition),
+      changes: (projection) => Effect.sync(() => changes.get(projection) ?? 0)
+    },
     setRequired: (projection, isRequired) => Effect.sync(() => change(projection, { isRequired })),
     closeGaps: (projection, effect, upTo) =>
       Effect.suspend(() => {
@@ -101,6 +131,7 @@ export const make = (): MemoryInlineProjections => {
               index >= length || (upTo !== undefined && position > upTo)
             )
             missed.set(projection, rest)
+            exchanges.delete(projection)
             change(projection, { missedFrom: rest[0], edition: ++editions })
           }))
       }),
@@ -130,9 +161,8 @@ export const make = (): MemoryInlineProjections => {
       for (const [projection, some] of Map.groupBy(gaps, ({ projection: { projection } }) => projection)) {
         // Documents are made again from the whole log, so the first event of an append stands for it.
         const kept = some[0]!.projection.keeps === "handlers" ? some : some.slice(0, 1)
-        const all = [...missed.get(projection) ?? [], ...kept.map(({ event }) => event.position)]
-        missed.set(projection, all)
-        change(projection, { missedFrom: all[0] })
+        addGaps(projection, kept.map(({ event }) => event.position))
+        if (!some.every(({ isRead }) => isRead)) changes.set(projection, (changes.get(projection) ?? 0) + 1)
       }
     }
   }
