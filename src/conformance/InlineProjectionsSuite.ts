@@ -301,7 +301,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
   }),
 
   test("an exchange of documents has a gap, belongs to one program, and ends with its gaps", function*() {
-    const { claim, projection, prefix } = yield* register()
+    const { coverage, projection, prefix } = yield* register()
     const { inlineProjections } = yield* driver
     const { exchanges } = inlineProjections
     const stored = (yield* inlineProjections.find(projection))!
@@ -321,7 +321,7 @@ export const inlineProjections: ReadonlyArray<Case<EventStore>> = [
     )
     yield* append(`${prefix}1`)
     equal(yield* exchanges.changes(projection), 0, "an event that is read")
-    yield* append(`${prefix}1`, { types: ["Weighed", "Calibrated"], inlineProjections: [[], [claim]] })
+    yield* append(`${prefix}1`, { types: ["Weighed", "Calibrated"], inlineProjections: [[], [coverage]] })
     equal(yield* exchanges.changes(projection), 1, "an event that is not read, beside one that is")
     const second = yield* exchanges.begin(stored, Position.make(9n))
     equal([yield* exchanges.renew(projection, first), yield* missedFrom(projection)], [false, gap], "another program")

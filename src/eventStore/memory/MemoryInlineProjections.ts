@@ -11,6 +11,7 @@ import type { Position } from "../../core/Position.ts"
 import * as EventFilter from "../../event/EventFilter.ts"
 import {
   coverageOf,
+  type InlineExchangesDriver,
   type InlineProjectionsDriver,
   parseCoverage,
   type RegisteredInlineProjection,
@@ -62,40 +63,8 @@ export interface MemoryInlineProjections extends InlineProjectionsDriver {
  * @category constructors
  */
 export const make = (): MemoryInlineProjections => {
-  const registered = new Map<string, RegisteredInlineProjection>()
-  const discarded = new Set<string>()
   const turn = Semaphore.makeUnsafe(1)
-  /** By projection, the positions of its gaps. */
-  const missed = new Map<string, ReadonlyArray<Position>>()
-  let editions = 0n
-  /** By projection, the edition of the exchange that goes on. */
-  const exchanges = new Map<string, bigint>()
-  /** By projection, how many appends have changed its documents by an event that it does not read. */
-  const changes = new Map<string, number>()
-  const change = (projection: string, changes: Partial<RegisteredInlineProjection>): void => {
-    const found = registered.get(projection)
-    if (found !== undefined) registered.set(projection, { ...found, ...changes })
-  }
-  const remove = (projection: string): boolean => {
-    missed.delete(projection)
-    exchanges.delete(projection)
-    return registered.delete(projection)
-  }
-  const register: MemoryInlineProjections["register"] = (projection) =>
-    Effect.suspend(() => {
-      if (discarded.has(projection.projection)) {
-        return Effect.fail(storeError(new GenerationDiscarded({ generation: projection.projection })))
-      }
-      const { edition = ++editions, isRequired = projection.isRequired, missedFrom } =
-        registered.get(projection.projection) ?? {}
-      registered.set(projection.projection, { ...projection, isRequired, missedFrom, edition })
-      return Effect.void
-    })
-  const addGaps = (projection: string, positions: ReadonlyArray<Position>): void => {
-    const all = [...missed.get(projection) ?? [], ...positions]
-    missed.set(projection, all)
-    change(projection, { missedFrom: all[0] })
-  }
+  const { addGaps, change, discarded, exchanges, missed, nextEdition, register, registered, remove } = makeRegistry()
   return {
     registered: Effect.sync(() =>
       Array.from(registered.values()).toSorted((a, b) => a.projection < b.projection ? -1 : 1)
@@ -103,23 +72,16 @@ export const make = (): MemoryInlineProjections => {
     find: (projection) => Effect.sync(() => registered.get(projection)),
     register,
     exchanges: {
+      ...exchanges.driver,
       begin: (projection, gap) =>
         Effect.map(register(projection), () => {
           const id = projection.projection
-          const edition = ++editions
+          const edition = nextEdition()
           change(id, { edition })
           if (!missed.get(id)?.length) addGaps(id, [gap])
-          exchanges.set(id, edition)
+          exchanges.begin(id, edition)
           return edition
-        }),
-      renew: (projection, edition) => Effect.sync(() => exchanges.get(projection) === edition),
-      end: (projection, edition) =>
-        Effect.sync(() => {
-          if (exchanges.get(projection) === edition) exchanges.delete(projection)
-        }),
-      isHeld: (projection, edition) =>
-        Effect.sync(() => exchanges.has(projection) && exchanges.get(projection) !== edition),
-      changes: (projection) => Effect.sync(() => changes.get(projection) ?? 0)
+        })
     },
     setRequired: (projection, isRequired) => Effect.sync(() => change(projection, { isRequired })),
     closeGaps: (projection, effect, upTo) =>
@@ -131,8 +93,8 @@ export const make = (): MemoryInlineProjections => {
               index >= length || (upTo !== undefined && position > upTo)
             )
             missed.set(projection, rest)
-            exchanges.delete(projection)
-            change(projection, { missedFrom: rest[0], edition: ++editions })
+            exchanges.end(projection)
+            change(projection, { missedFrom: rest[0], edition: nextEdition() })
           }))
       }),
     unregister: (projection) => Effect.sync(() => remove(projection)),
@@ -162,8 +124,73 @@ export const make = (): MemoryInlineProjections => {
         // Documents are made again from the whole log, so the first event of an append stands for it.
         const kept = some[0]!.projection.keeps === "handlers" ? some : some.slice(0, 1)
         addGaps(projection, kept.map(({ event }) => event.position))
-        if (!some.every(({ isRead }) => isRead)) changes.set(projection, (changes.get(projection) ?? 0) + 1)
+        if (!some.every(({ isRead }) => isRead)) exchanges.addChange(projection)
       }
+    }
+  }
+}
+
+const makeRegistry = () => {
+  const registered = new Map<string, RegisteredInlineProjection>()
+  const discarded = new Set<string>()
+  /** By projection, the positions of its gaps. */
+  const missed = new Map<string, ReadonlyArray<Position>>()
+  const exchanges = makeExchanges()
+  let editions = 0n
+  const nextEdition = () => ++editions
+  const change = (projection: string, changes: Partial<RegisteredInlineProjection>): void => {
+    const found = registered.get(projection)
+    if (found !== undefined) registered.set(projection, { ...found, ...changes })
+  }
+  const remove = (projection: string): boolean => {
+    missed.delete(projection)
+    exchanges.end(projection)
+    return registered.delete(projection)
+  }
+  const register: MemoryInlineProjections["register"] = (projection) =>
+    Effect.suspend(() => {
+      if (discarded.has(projection.projection)) {
+        return Effect.fail(storeError(new GenerationDiscarded({ generation: projection.projection })))
+      }
+      const { edition = nextEdition(), isRequired = projection.isRequired, missedFrom } =
+        registered.get(projection.projection) ?? {}
+      registered.set(projection.projection, { ...projection, isRequired, missedFrom, edition })
+      return Effect.void
+    })
+  const addGaps = (projection: string, positions: ReadonlyArray<Position>): void => {
+    const all = [...missed.get(projection) ?? [], ...positions]
+    missed.set(projection, all)
+    change(projection, { missedFrom: all[0] })
+  }
+  return { addGaps, change, discarded, exchanges, missed, nextEdition, register, registered, remove }
+}
+
+const makeExchanges = () => {
+  /** By projection, the edition of the exchange that goes on. */
+  const editions = new Map<string, bigint>()
+  /** By projection, how many appends have changed its documents by an event that it does not read. */
+  const changes = new Map<string, number>()
+  const isOf = (projection: string, edition: bigint | undefined) => editions.get(projection) === edition
+  const end = (projection: string): void => {
+    editions.delete(projection)
+  }
+  const driver: Omit<InlineExchangesDriver, "begin"> = {
+    renew: (projection, edition) => Effect.sync(() => isOf(projection, edition)),
+    end: (projection, edition) =>
+      Effect.sync(() => {
+        if (isOf(projection, edition)) end(projection)
+      }),
+    isHeld: (projection, edition) => Effect.sync(() => editions.has(projection) && !isOf(projection, edition)),
+    changes: (projection) => Effect.sync(() => changes.get(projection) ?? 0)
+  }
+  return {
+    driver,
+    end,
+    begin: (projection: string, edition: bigint): void => {
+      editions.set(projection, edition)
+    },
+    addChange: (projection: string): void => {
+      changes.set(projection, (changes.get(projection) ?? 0) + 1)
     }
   }
 }
