@@ -321,6 +321,9 @@ create table evsrc.checkpoints (
   partitioned_by text collate "C" not null,
   -- What the code reads that has processed the log up to the position, as JSON: whether it keeps documents, the types, the filter.
   reads text collate "C" not null,
+  -- What other code reads that waits until the owner gives the partition back. The owner saves what it has handled meanwhile, but only up to an event
+  -- that the other code alone reads.
+  taken_by text collate "C",
   position bigint not null default 0,
   -- The id of the event there. A log that has another event at this position was set back, and is not read on.
   event_id uuid,
@@ -468,18 +471,19 @@ end $$;
 -- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, its number of
 -- partitions, the size of the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads:
 -- null if none has, true if a worker with these reads claims partitions. change is null, or:
---   drain        the worker is to give its partitions back, because another version is to continue, or the number of partitions is to change
+--   drain        the worker is to give its partitions back, because another version is to continue, the number of partitions is to change, or code
+--                that reads more takes them over
 --   repartition  no partition is leased, and no worker has their number: the worker may call repartition
 --   continued    another version has continued, and nothing is assigned
--- is_behind says whether a partition needs the former ones. These are the same for all, and only in the first such row.
+-- is_taking_over says whether other workers are to give partitions back to code with these reads. is_behind says whether a partition needs the former ones. These are the same for all, and only in the first such row.
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
   p_renew_only boolean, p_stops boolean, p_in_hand_partitions integer[] default '{}', p_in_hand_positions bigint[] default '{}',
   p_in_hand_types text[] default '{}', p_in_hand_millis bigint[] default '{}'
 ) returns table (
   generation text, partitions integer, change text, continued_by text, assignment_size integer, next_lease_ends_in double precision,
-  other_reads_alive boolean, partition integer, epoch bigint, "position" bigint, event_id uuid, count_since bigint, count_events bigint,
-  former json, is_behind boolean, requested boolean
+  other_reads_alive boolean, is_taking_over boolean, partition integer, epoch bigint, "position" bigint, event_id uuid, count_since bigint,
+  count_events bigint, former json, is_behind boolean, requested boolean
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -526,6 +530,12 @@ begin
     raise exception '% was started with % partitions by %, not by %', generation, stored.partitions, stored.partitioned_by, p_partitioned_by
       using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
   end if;
+  -- Code that does not run any more keeps no partition from others.
+  update evsrc.checkpoints checkpoint set taken_by = null
+    where checkpoint.generation = claim_partitions.generation and checkpoint.taken_by is not null and not exists (
+      select from evsrc.workers worker
+        where worker.generation = checkpoint.generation and worker.reads = checkpoint.taken_by and worker.expires_at >= now_
+    );
   select ceil(stored.partitions::numeric / greatest(1, count(*) filter (where worker.reads = p_reads))),
       count(*) > 0 and bool_and(worker.partitions <> stored.partitions)
     into assignment_size, is_pending
@@ -538,6 +548,12 @@ begin
   elsif exists (
     select from evsrc.workers worker
       where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and worker.successor is not null
+  ) then
+    change := 'drain';
+    assignment_size := 0;
+  elsif exists (
+    select from evsrc.checkpoints checkpoint
+      where checkpoint.generation = claim_partitions.generation and checkpoint.reads = p_reads and checkpoint.taken_by is not null
   ) then
     change := 'drain';
     assignment_size := 0;
@@ -574,10 +590,12 @@ begin
       where worker.generation = checkpoint.generation and worker.reads = checkpoint.reads and worker.expires_at >= now_)
     ) into other_reads_alive
     from evsrc.checkpoints checkpoint where checkpoint.generation = claim_partitions.generation and checkpoint.reads <> p_reads;
+  is_taking_over := exists (select from evsrc.checkpoints checkpoint
+    where checkpoint.generation = claim_partitions.generation and checkpoint.taken_by = p_reads);
   return query
     select claim_partitions.generation, claim_partitions.partitions, claim_partitions.change, claim_partitions.continued_by,
         claim_partitions.assignment_size, claim_partitions.next_lease_ends_in,
-        claim_partitions.other_reads_alive, checkpoint.partition, checkpoint.epoch,
+        claim_partitions.other_reads_alive, claim_partitions.is_taking_over, checkpoint.partition, checkpoint.epoch,
         checkpoint.position, checkpoint.event_id, checkpoint.count_since, checkpoint.count_events,
         case when followed.is_behind and row_number() over (partition by followed.is_behind order by checkpoint.partition) = 1
           then checkpoint.former end,
@@ -602,24 +620,37 @@ end $$;
 -- Changes what the code of a partition reads from p_from to p_to, if its checkpoint is still at p_position, under p_epoch. The owner loses the
 -- partition, and no worker may claim it before its lease ends: the owner may be handling events.
 --   p_takes_over  whether to do so while the partition is leased; code that reads all that is read, and more, does
+--   p_drains      whether a worker that owns the partition saves what it has handled, and gives the partition back, before
 --   p_waiting_keys, p_waiting_positions, p_waiting_freeing  keys that must still be parked as they were read
--- Returns 'changed', or with nothing written 'freed' if one of these keys is free or parked at another event, and otherwise 'unchanged'.
+-- Returns 'changed', or 'draining' if an owner is to give the partition back: call it again. With nothing written it returns 'freed' if one of these
+-- keys is free or parked at another event, and otherwise 'unchanged'.
 create function evsrc.change_reads(
-  p_generation text, p_partition integer, p_epoch bigint, p_position bigint, p_from text, p_to text, p_takes_over boolean,
+  p_generation text, p_partition integer, p_epoch bigint, p_position bigint, p_from text, p_to text, p_takes_over boolean, p_drains boolean,
   p_waiting_keys text[], p_waiting_positions bigint[], p_waiting_freeing boolean[]
 ) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  now_ timestamptz := clock_timestamp();
+  checkpoint evsrc.checkpoints;
   reached jsonb;
 begin
   -- The owner writes parked keys after it has locked this row.
-  perform from evsrc.checkpoints
+  select * into checkpoint from evsrc.checkpoints
     where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_position and reads = p_from
-      and (p_takes_over or leased_until is null or leased_until < clock_timestamp())
+      and (p_takes_over or leased_until is null or leased_until < now_)
     for update;
   if not found then
     return 'unchanged';
+  end if;
+  if p_drains and checkpoint.owner is not null and checkpoint.leased_until >= now_ then
+    if checkpoint.taken_by is not null and checkpoint.taken_by <> p_to and exists (
+      select from evsrc.workers worker where worker.generation = p_generation and worker.reads = checkpoint.taken_by and worker.expires_at >= now_
+    ) then
+      return 'unchanged';
+    end if;
+    update evsrc.checkpoints set taken_by = p_to where generation = p_generation and partition = p_partition;
+    return 'draining';
   end if;
   if exists (
     select from unnest(p_waiting_keys, p_waiting_positions, p_waiting_freeing) as waiting(key, position, freeing)
@@ -636,7 +667,7 @@ begin
     )) into reached
     from evsrc.parked stored where stored.generation = p_generation and stored.partition = p_partition;
   update evsrc.checkpoints
-    set reads = p_to, epoch = epoch + 1, owner = null,
+    set reads = p_to, taken_by = null, epoch = epoch + 1, owner = null,
       -- Since a change at the same place, nothing was processed.
       earlier_reads = case when (earlier_reads -> -1) - 'reads' = reached then earlier_reads
         else earlier_reads || (reached || jsonb_build_object('reads', p_from)) end
@@ -863,7 +894,7 @@ begin
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
   update evsrc.checkpoints
     set position = p_position, event_id = p_event_id, count_since = null, count_events = null, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
-      reads = p_reads, earlier_reads = '[]', delivery_from = p_position, starts_after = least(starts_after, p_position), logged_after = evsrc.last_parking_entry(p_generation), former = null, former_to = 0
+      reads = p_reads, taken_by = null, earlier_reads = '[]', delivery_from = p_position, starts_after = least(starts_after, p_position), logged_after = evsrc.last_parking_entry(p_generation), former = null, former_to = 0
     where generation = p_generation;
   delete from evsrc.delivery_log where generation = p_generation;
   delete from evsrc.parked where generation = p_generation and (position > p_position or event_id = any (p_lost));
@@ -900,12 +931,13 @@ end $$;
 --   p_segment_firsts, p_segment_events, p_segment_digests  one element per segment of the delivery log, in order
 --   p_to_id, p_to_since, p_to_events                       the id of the event at p_to, and how many events the log has after
 --                                                          p_to_since and up to it
--- Returns 'advanced', or 'lost' with nothing written if another process has claimed the partition since.
+--   p_taken_by  for which code that reads more the log was searched, and has no event up to p_to that it alone reads
+-- Returns 'advanced', or 'lost' with nothing written if another process has claimed the partition since, or such code waits for it.
 create function evsrc.advance_partition(
   p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
   p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null,
-  p_to_since bigint default null, p_to_events bigint default null, p_put_streams text[] default null
+  p_to_since bigint default null, p_to_events bigint default null, p_put_streams text[] default null, p_taken_by text default null
 ) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -918,7 +950,8 @@ begin
     set position = p_to, event_id = p_to_id, count_since = p_to_since, count_events = p_to_events, heartbeat_at = now_, applied = applied + applied_events,
       digest = digest # coalesce((select bit_xor(segment_digest) from unnest(p_segment_digests) as segment_digest), 0),
       advanced_at = case when p_to <> p_from or applied_events > 0 then now_ else advanced_at end
-    where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_from;
+    where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_from
+      and (taken_by is null or taken_by = p_taken_by);
   if not found then
     return 'lost';
   end if;

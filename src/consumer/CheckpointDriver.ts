@@ -55,13 +55,16 @@ export interface Advance {
   readonly changes: ReadonlyArray<EncodedDocument>
   /** The events that were applied. */
   readonly applied: ReadonlyArray<DeliverySegment>
+  /** The `Progress.takenBy` for which the log has no event up to `to` that only that code reads. Only without `reads`. */
+  readonly takenBy?: string | undefined
 }
 
 /**
  * The result of an `Advance`.
  *
  * - `advanced`: everything was written
- * - `lost`: nothing was written, because another worker owns the partition or the checkpoint is not at `from`
+ * - `lost`: nothing was written, because another worker owns the partition, the checkpoint is not at `from`, or code with other reads than `takenBy`
+ *   waits for the partition
  * - `changed`: nothing was written, because one of `reads` has another revision by now
  *
  * @since 0.1.0
@@ -95,6 +98,8 @@ export interface Progress {
   readonly partitionedBy: string
   /** What the code reads that has processed the log up to the checkpoint, as `ConsumerReads.format` returns it. */
   readonly reads: string
+  /** What other code reads that waits until the owner gives the partition back; see `ReadsChange.drains`. */
+  readonly takenBy?: string | undefined
   readonly position: Position
   /** The id of the event at the checkpoint; undefined at 0. */
   readonly eventId: string | undefined

@@ -112,7 +112,8 @@ export const combine = (
  * @category accessors
  */
 export const drainDetail =
-  "it gives its partitions back, because another version is to continue from them, or their number is to change"
+  "it gives its partitions back, because another version is to continue from them, their number is to change, or a release that reads more takes "
+  + "them over"
 
 /**
  * Returns the text for the status of a consumer from which another version has continued.

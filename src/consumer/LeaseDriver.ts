@@ -91,7 +91,8 @@ export interface Claim {
   /**
    * The change for which no partition is assigned at the moment; undefined if there is none.
    *
-   * - `drain`: the worker is to give its partitions back, because another version is to continue, or the number of partitions is to change
+   * - `drain`: the worker is to give its partitions back, because another version is to continue, the number of partitions is to change, or code that
+   *   reads more takes them over
    * - `repartition`: no partition is leased, and no worker has a definition with their number: the worker may call `repartition`
    * - `continued`: another version, `continuedBy`, has continued
    */
@@ -105,6 +106,8 @@ export interface Claim {
    * Whether a worker with other reads claims partitions, if partitions have other reads than the worker; undefined if none has.
    */
   readonly otherReadsAlive?: boolean | undefined
+  /** Whether other workers are to give partitions back to code with the worker's reads. */
+  readonly isTakingOver?: boolean | undefined
   readonly assigned: ReadonlyArray<Assignment>
 }
 
@@ -124,6 +127,11 @@ export interface ReadsChange {
   readonly to: string
   /** Whether to take the partition from a worker whose lease lasts; otherwise nothing changes then. */
   readonly takesOver: boolean
+  /**
+   * Whether a worker that owns the partition first saves what it has handled, and gives the partition back. Until then the change is `draining`. `false` by
+   * default: then its batch is handled again, unless it is rolled back.
+   */
+  readonly drains?: boolean | undefined
   /** The parked keys behind which such events wait. */
   readonly waiting: ReadonlyArray<Pick<Parked, "key" | "position" | "isFreeing">>
 }
@@ -132,13 +140,14 @@ export interface ReadsChange {
  * The result of a `ReadsChange`.
  *
  * - `changed`: the reads are changed
+ * - `draining`: a worker owns the partition, and is to give it back; ask again
  * - `unchanged`: nothing was written, because the epoch, the checkpoint or the reads have changed, or the partition is leased and `takesOver` is false
  * - `freed`: nothing was written, because one of `waiting` is free, or is parked at another event
  *
  * @since 0.1.0
  * @category models
  */
-export type ReadsChanged = "changed" | "unchanged" | "freed"
+export type ReadsChanged = "changed" | "draining" | "unchanged" | "freed"
 
 /**
  * A change of the number of partitions of a generation.

@@ -32,6 +32,7 @@ import type { FailedEvent } from "./parking/ParkingDriver.ts"
 import * as ParkingRequests from "./parking/ParkingRequests.ts"
 import type * as Unparking from "./parking/Unparking.ts"
 import type { FailedDelivery } from "./parking/UnreadEvents.ts"
+import * as ReadsChange from "./ReadsChange.ts"
 import type * as Retries from "./Retries.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 import type { Tracker } from "./worker/EventInHand.ts"
@@ -117,6 +118,8 @@ interface Partition extends Unparking.OwnedPartition {
   readonly report: PartitionOptions["report"]
   /** What became of the keys for which requests were carried out since the queue was last empty. */
   readonly carried: { freed: number; failed: number }
+  /** Whether other code waits for the partition, so that its owner reads no further page. */
+  isTaken: boolean
 }
 
 /**
@@ -157,7 +160,8 @@ export const run = Effect.fnUntraced(function*(
     requests: ParkingRequests.make(owned),
     logs,
     report,
-    carried: { freed: 0, failed: 0 }
+    carried: { freed: 0, failed: 0 },
+    isTaken: false
   }
   const { consumer } = processor
   const pages = PageReader.make({
@@ -235,7 +239,7 @@ const processPages = Effect.fnUntraced(function*(
     const page = yield* pages.read(checkpoint)
     head = page.head
     const done = yield* processPage(partition, checkpoint, page)
-    if (done === undefined) return undefined
+    if (done === undefined || partition.isTaken) return undefined
     checkpoint = done.checkpoint
     if (done.stopped === undefined) {
       delay = retryDelay.first
@@ -411,13 +415,40 @@ interface Committed extends Outcome {
   readonly isPartial: boolean
 }
 
-/** Writes a plan: documents, checkpoint, delivery log and parked keys, in one transaction. */
+/** Writes a plan. If code that reads more waits for the partition, it writes what comes before the first event that only that code reads. */
 const commit = Effect.fnUntraced(function*(
-  { epoch, generation, partition, processor, store }: Partition,
+  partition: Partition,
   from: Position.Position,
   to: Position.Position,
   logPositionAt: (position: Position.Position) => LogPosition.LogPosition,
   plan: BatchPlan
+): Effect.fn.Return<Committed, EventStoreError> {
+  const written = yield* write(partition, from, to, logPositionAt, plan)
+  if (written.advanced !== "lost") return written
+  const { events: { [internals]: { driver } }, partition: index, processor: { consumer }, store } = partition
+  const takenBy = yield* ReadsChange.waitingFor(store, consumer, partition, from)
+  if (takenBy === undefined) return written
+  partition.isTaken = true
+  const passed = yield* ReadsChange.firstBeyond(driver, consumer, takenBy, { after: from, upTo: to, partition: index })
+  return yield* write(partition, from, to, logPositionAt, passed === undefined ? plan : before(plan, passed), takenBy)
+})
+
+/** Returns the part of a plan before a position. */
+const before = ({ applied, failures, untriedFrom, ...plan }: BatchPlan, position: Position.Position): BatchPlan => ({
+  ...plan,
+  applied: applied.filter(({ event }) => event.position < position),
+  failures: failures.filter(({ event }) => event.position < position),
+  untriedFrom: untriedFrom === undefined || untriedFrom > position ? position : untriedFrom
+})
+
+/** Writes a plan: documents, checkpoint, delivery log and parked keys, in one transaction. */
+const write = Effect.fnUntraced(function*(
+  { epoch, generation, partition, processor, store }: Partition,
+  from: Position.Position,
+  to: Position.Position,
+  logPositionAt: (position: Position.Position) => LogPosition.LogPosition,
+  plan: BatchPlan,
+  takenBy?: string
 ): Effect.fn.Return<Committed, EventStoreError> {
   const outcome = outcomeOf(processor.consumer, plan, from, to)
   const { applied, changes, reads } = plan
@@ -432,7 +463,8 @@ const commit = Effect.fnUntraced(function*(
     toCount: count,
     reads,
     changes,
-    applied: segmentsOf(applied)
+    applied: segmentsOf(applied),
+    takenBy
   })
   const toPark: ReadonlyArray<FailedEvent> = outcome.toPark.map(failedEventOf)
   const advanced = yield* toPark.length === 0 ? advance : store.transaction(Effect.tap(

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
@@ -36,7 +37,8 @@ interface Code {
  * **Details**
  *
  * During a deployment, processes with both codes run side by side. The code that reads more takes partitions over at once, because the other one
- * passes events. The code that reads less waits until no worker of the other one is alive.
+ * passes events. Handlers outside a transaction first end the event in hand, and what they have handled is saved. The code that reads less waits until no
+ * worker of the other one is alive.
  *
  * @since 0.1.0
  * @category combinators
@@ -52,6 +54,8 @@ export const settle = Effect.fnUntraced(function*(
   const candidates: Array<Candidate> = []
   for (const progress of yield* store.progress(generation)) {
     if (progress.reads === ConsumerReads.format(reads)) continue
+    // The search of the log is repeated when the owner has given it back.
+    if (progress.takenBy === ConsumerReads.format(reads) && isLeased(progress)) continue
     const stored = ConsumerReads.parse(progress.reads)
     const takesOver = ConsumerReads.isWithin(stored, reads)
     if (!takesOver && otherReadsAlive && ConsumerReads.isWithin(reads, stored) && stored.keeps === reads.keeps) continue
@@ -79,6 +83,51 @@ interface Candidate extends Processed {
 /** The parked keys behind which events wait that only one of both codes reads. Until the owner frees one of them, no such event is lost. */
 type Waiting = ReadonlyMap<string, Parked>
 
+/** Whether what a handler does is not rolled back when the checkpoint is not moved. */
+const isOutsideTransaction = ({ kind }: Pick<Consumer, "kind">): boolean => kind === "subscription"
+
+const isLeased = ({ leasedUntil, owner, readAt }: Progress): boolean =>
+  owner !== undefined && leasedUntil !== undefined && DateTime.isGreaterThanOrEqualTo(leasedUntil, readAt)
+
+/**
+ * Returns what other code reads that waits for a partition while its owner still has it at a checkpoint; undefined if none does.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const waitingFor = Effect.fnUntraced(function*(
+  store: Pick<ConsumerDriver, "progress">,
+  consumer: Consumer,
+  owned: { readonly generation: string; readonly partition: number; readonly epoch: bigint },
+  position: Position.Position
+): Effect.fn.Return<string | undefined, EventStoreError> {
+  if (!isOutsideTransaction(consumer)) return undefined
+  const found = (yield* store.progress(owned.generation)).find(({ partition }) => partition === owned.partition)
+  return found?.epoch === owned.epoch && found.position === position ? found.takenBy : undefined
+})
+
+/**
+ * Returns the first position, of those after one and up to another, at which a partition may have an event that code with the reads `takenBy` reads and
+ * the consumer does not; undefined if there is none.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const firstBeyond = Effect.fnUntraced(function*(
+  log: Log,
+  { partitionBy, partitions, ...consumer }: Consumer,
+  takenBy: string,
+  { after, partition, upTo }: Pick<Range, "after" | "upTo"> & { readonly partition: number }
+): Effect.fn.Return<Position.Position | undefined, EventStoreError> {
+  const found = yield* find(log, ConsumerReads.parse(takenBy), ConsumerReads.of(consumer), {
+    after,
+    upTo,
+    partition: ConsumerKey.partitionFilter(partitionBy, partition, partitions),
+    isApplied: () => Effect.succeed(true)
+  })
+  return found === "undecided" ? Position.make(after + 1n) : found?.position
+})
+
 /** How often a partition is tried while its owner moves the checkpoint. The next heartbeat tries again. */
 const maxAttempts = 20
 
@@ -94,9 +143,11 @@ const take = Effect.fnUntraced(function*(
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
     const { epoch, position } = progress
     const keys = Array.from(waiting.values())
-    const change = { generation, partition, epoch, position, from, to, takesOver, waiting: keys }
+    const drains = isOutsideTransaction(code.consumer)
+    const change = { generation, partition, epoch, position, from, to, takesOver, drains, waiting: keys }
     const result = yield* store.changeReads(change)
     if (result === "changed") return true
+    if (result === "draining") return false
     const current = (yield* store.progress(generation)).find((one) => one.partition === partition)
     if (current === undefined || current.reads !== from) return false
     if (result === "unchanged" && current.position === position) return false

@@ -537,6 +537,77 @@ const deployments: ReadonlyArray<Case<Stores>> = [
 ]
 
 const races: ReadonlyArray<Case<Stores>> = [
+  test("a partition is taken from its owner only after that has saved what it has handled", function*() {
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    const id = `${uniqueName()}@1`
+    const claim = (reads: string) =>
+      driver.claim({
+        consumer: id,
+        owner: reads,
+        partitions: 1,
+        partitionedBy: "stream",
+        reads,
+        lease: Duration.seconds(20)
+      })
+    const { assigned: [old] } = yield* claim("less")
+    yield* claim("more")
+    const change = (to: string, position: bigint) =>
+      driver.changeReads({
+        generation: id,
+        partition: 0,
+        epoch: old!.epoch,
+        position: Position.make(position),
+        from: "less",
+        to,
+        takesOver: true,
+        drains: true,
+        waiting: []
+      })
+    equal(yield* change("more", 0n), "draining", "the first request")
+    equal((yield* driver.progress(id)).map(({ takenBy }) => takenBy), ["more"], "what waits")
+    yield* claim("most")
+    equal(yield* change("most", 0n), "unchanged", "a request of a third release")
+    equal((yield* claim("more")).isTakingOver, true, "whether the first one waits")
+    const draining = yield* claim("less")
+    equal(
+      [draining.change, draining.assignmentSize, draining.assigned.length],
+      ["drain", 0, 1],
+      "what the owner learns"
+    )
+    const advance = {
+      generation: id,
+      partition: 0,
+      epoch: old!.epoch,
+      from: Position.start,
+      to: Position.make(1n),
+      changes: [],
+      applied: []
+    }
+    equal(yield* driver.advance(advance), "lost", "a write without a search of the log")
+    equal(yield* driver.advance({ ...advance, takenBy: "most" }), "lost", "a write after another search")
+    equal(yield* driver.advance({ ...advance, takenBy: "more" }), "advanced", "a write after the search")
+    // Without the one that waits, the owner goes on.
+    yield* driver.release(id, "more")
+    equal((yield* claim("less")).change, undefined, "what the owner learns then")
+    equal(
+      yield* driver.advance({ ...advance, from: advance.to, to: Position.make(2n) }),
+      "advanced",
+      "a write after that"
+    )
+    yield* claim("more")
+    equal(yield* change("more", 2n), "draining", "another request")
+    yield* driver.release(id, "less", 0)
+    equal((yield* claim("less")).assigned, [], "what the owner gets when it has given it back")
+    const [{ epoch } = { epoch: 0n }] = yield* driver.progress(id)
+    const taken = { generation: id, partition: 0, epoch, position: Position.make(2n), from: "less", to: "more" }
+    equal(
+      yield* driver.changeReads({ ...taken, takesOver: true, drains: true, waiting: [] }),
+      "changed",
+      "the last one"
+    )
+    equal((yield* claim("more")).assigned.map(({ position }) => position), [Position.make(2n)], "what it gets")
+  }),
+
   test("the reads of a partition change only if the compared keys are still parked", function*() {
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const id = `${uniqueName()}@1`

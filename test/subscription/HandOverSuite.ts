@@ -11,12 +11,14 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
-import type { ConsumerDriver } from "../../src/consumer/CheckpointDriver.ts"
+import type { ConsumerDriver, Progress } from "../../src/consumer/CheckpointDriver.ts"
+import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import type { ConsumerStatus } from "../../src/consumer/ConsumerStatus.ts"
 import type { WorkerOptions } from "../../src/consumer/worker/WorkerOptions.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import { partitionOf } from "../../src/core/partitionHash.ts"
+import { StreamId } from "../../src/core/StreamId.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
@@ -145,6 +147,52 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     }
     equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
   }),
+
+  ...([[[1, 2, 3], []], [[1, 3], [2]]] as const).map(([sent, seen]) =>
+    test(`repeats no event before ${seen.length === 0 ? "a" : "one that is new to a"} release that reads more`, function*() {
+      const [name, prefix] = [unique("mails"), unique("mail")]
+      const inbox = makeInbox()
+      const [begun, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+      const handle = (release: string) => ({ n }: { readonly n: number }) =>
+        Effect.andThen(
+          n === 1 ? Effect.andThen(begun.open, proceed.await) : Effect.void,
+          Effect.sync(() => inbox.put(`${release} ${n}`))
+        )
+      const common = { where: { streamPrefix: prefix } }
+      const older = Subscription.make(name, { ...common, events: Sent, handle: handle("old") })
+      const newer = Subscription.make(name, { ...common, events: Both, handle: handle("new") })
+      const { append } = yield* EventStore
+      for (const n of [...sent, ...seen].toSorted()) {
+        const event = { n, _tag: (seen as ReadonlyArray<number>).includes(n) ? "Seen" : "Sent" } as const
+        yield* append(Both, StreamId.make(`${prefix}a`), [event])
+      }
+      const options = { lease: "600 millis" } as const
+      const scope = yield* Effect.scope
+      yield* buildWorker(older, options, scope)
+      yield* begun.await
+      yield* buildWorker(newer, options, scope)
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      const reads = ConsumerReads.format(ConsumerReads.of(newer))
+      const untilProgress = (isRight: (one: Progress) => boolean) =>
+        Effect.timeout(
+          Effect.repeat(driver.progress(older.id), {
+            until: (progress) => progress.some(isRight),
+            schedule: Schedule.spaced("5 millis")
+          }),
+          "20 seconds"
+        )
+      yield* untilProgress((one) => one.takenBy === reads || one.reads === reads)
+      yield* proceed.open
+      yield* untilProgress((one) => one.reads === reads)
+      yield* append(Both, StreamId.make(`${prefix}a`), [{ _tag: "Sent", n: 4 }])
+      const of = (release: string) =>
+        inbox.got.flatMap((label) => label.startsWith(release) ? [Number(label.slice(-1))] : [])
+      while (of("new").at(-1) !== 4) yield* inbox.until(inbox.got.length + 1)
+      const later = upTo(4).filter((n) => n > (seen.length === 0 ? of("old").length : 1))
+      equal(of("new"), later, `what the new one handles after ${of("old").join(", ")} of the old one`)
+      equal((yield* DeliveryAudit.run(newer)).status, "complete", "the audit")
+    })
+  ),
 
   test("handles no further event after its lease expired and another worker took over", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]

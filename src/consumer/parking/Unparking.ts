@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import { type EventStoreError, LogDiverged, storeError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
 import type { LogPosition } from "../../core/LogPosition.ts"
+import * as Position from "../../core/Position.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { EventStore } from "../../eventStore/EventStore.ts"
 import type { LogFilter } from "../../eventStore/EventStoreDriver.ts"
@@ -18,6 +19,7 @@ import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
 import { segmentsOf } from "../DeliveryLog.ts"
 import type { FormerPartitions } from "../FormerPartitions.ts"
+import * as ReadsChange from "../ReadsChange.ts"
 import type { Tracker } from "../worker/EventInHand.ts"
 import type { PartitionLease } from "../worker/PartitionLease.ts"
 import type { Parked, ParkedEvent, Unpark, UnparkResult } from "./ParkingDriver.ts"
@@ -188,15 +190,35 @@ class NotWritten {
   }
 }
 
+/** Writes a chunk, unless code that reads more waits for the partition, and events that only that code reads may wait behind the keys. */
+const commit = Effect.fnUntraced(function*(
+  owned: OwnedPartition,
+  chunk: Chunk,
+  checkpoint: LogPosition,
+  plan: BatchPlan
+): Effect.fn.Return<Unparked, EventStoreError> {
+  const written = yield* write(owned, chunk, checkpoint, plan)
+  if (written.advanced !== "lost") return written
+  const { events: { [internals]: { driver } }, partition, processor: { consumer }, store } = owned
+  const { position: upTo } = checkpoint
+  const takenBy = yield* ReadsChange.waitingFor(store, consumer, owned, upTo)
+  if (takenBy === undefined) return written
+  const first = chunk.keys.reduce((least, { parked: { position } }) => position < least ? position : least, upTo)
+  const range = { after: Position.make(first - 1n), upTo, partition }
+  const passed = yield* ReadsChange.firstBeyond(driver, consumer, takenBy, range)
+  return passed === undefined ? yield* write(owned, chunk, checkpoint, plan, takenBy) : written
+})
+
 /**
  * Writes a chunk. The lease is checked, but the checkpoint does not move. So it is checked that each key is still parked, too: a transaction whose
  * connection was lost may have committed after all, under the same lease. The request is the one that was read, or it is not carried out.
  */
-const commit = (
+const write = (
   { epoch, generation, partition, store }: OwnedPartition,
   { keys, unread = [] }: Chunk,
   checkpoint: LogPosition,
-  { applied, changes, failures: failed, reads }: BatchPlan
+  { applied, changes, failures: failed, reads }: BatchPlan,
+  takenBy?: string
 ): Effect.Effect<Unparked, EventStoreError> => {
   const failures: ReadonlyArray<FailedDelivery> = [...failed, ...unread]
   const failureOf = new Map(failures.map((failure) => [failure.key, failure]))
@@ -216,7 +238,8 @@ const commit = (
       toCount: checkpoint.count,
       reads,
       changes,
-      applied: []
+      applied: [],
+      takenBy
     })
     if (advanced !== "advanced") return { ...none, advanced }
     if (applied.length > 0) yield* store.recordLateDelivery(generation, partition, segmentsOf(applied, 1))

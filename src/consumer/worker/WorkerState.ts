@@ -237,11 +237,11 @@ export const yieldAt = (state: WorkerState, time: number): Yield | undefined => 
  */
 export const nextClaimIn = (
   state: WorkerState,
-  { assigned, assignmentSize, nextLeaseEndsIn, change }: Claim,
+  { assigned, assignmentSize, change, isTakingOver, nextLeaseEndsIn }: Claim,
   now: number,
   { lease }: Timing
 ): number => {
-  if (change === "drain" || change === "repartition") return changeInterval({ lease })
+  if (change === "drain" || change === "repartition" || isTakingOver === true) return changeInterval({ lease })
   const hasParked = Array.from(state.partitions.values()).some(({ parked }) => parked > 0)
   const renewal = Duration.toMillis(lease) / 3
   const pause = hasParked ? Math.min(renewal, requestInterval) : renewal

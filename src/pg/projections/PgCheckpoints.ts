@@ -33,6 +33,7 @@ interface ProgressRow {
   readonly partitions: number
   readonly partitioned_by: string
   readonly reads: string
+  readonly taken_by: string | null
   readonly position: bigint
   readonly event_id: string | null
   readonly count_since: bigint | null
@@ -108,7 +109,7 @@ export const formerOf = (former: FormerRow): ReadonlyArray<FormerPartitions> | u
  */
 export const make = (query: PgStatement, schema: string): CheckpointDriver => {
   const progress =
-    `select generation, partition, partitions, partitioned_by, reads, position, event_id, count_since, count_events, applied, digest, epoch, owner,
+    `select generation, partition, partitions, partitioned_by, reads, taken_by, position, event_id, count_since, count_events, applied, digest, epoch, owner,
       leased_until, heartbeat_at, advanced_at, in_hand_position, in_hand_type, in_hand_since, delivery_from, starts_after,
       case when partition = 0 then former end as former, continued_by,
       clock_timestamp() as read_at from ${schema}.checkpoints where generation = $1 order by partition`
@@ -173,11 +174,12 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
 const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"] => {
   const writes =
     `$6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::bigint[], $13::uuid, $14, $15`
-  const unconditionally = `select ${schema}.advance_partition($1, $2, $3, $4, $5, ${writes}) as advanced`
+  const unconditionally =
+    `select ${schema}.advance_partition($1, $2, $3, $4, $5, ${writes}, p_taken_by => $16) as advanced`
   const ifUnchanged =
     `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $16::text[], $17::bigint[], ${writes},
       $18::text[]) as advanced`
-  return ({ applied, changes, epoch, from, partition, reads, generation, to, toCount, toEventId }) =>
+  return ({ applied, changes, epoch, from, partition, reads, generation, takenBy, to, toCount, toEventId }) =>
     Effect.map(
       query<{ readonly advanced: Advanced }>(reads === undefined ? unconditionally : ifUnchanged, [
         generation,
@@ -192,7 +194,7 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
         toEventId ?? null,
         toCount?.since ?? null,
         toCount?.events ?? null,
-        ...reads === undefined ? [] : [
+        ...reads === undefined ? [takenBy ?? null] : [
           reads.map((read) => read.key),
           reads.map((read) => read.revision),
           changes.flatMap(({ document, stream }) => document === undefined ? [] : [stream ?? ""])
@@ -274,11 +276,13 @@ const progressOf = (former: Progress["former"]) =>
     position,
     read_at,
     starts_after,
+    taken_by,
     ...row
   }: ProgressRow
 ): Progress => ({
   ...row,
   partitionedBy: partitioned_by,
+  takenBy: taken_by ?? undefined,
   position: Position.make(position),
   deliveryFrom: Position.make(delivery_from),
   startsAfter: Position.make(starts_after),

@@ -19,6 +19,7 @@ interface ClaimRow {
   readonly assignment_size: number
   readonly next_lease_ends_in: number | null
   readonly other_reads_alive: boolean | null
+  readonly is_taking_over: boolean
   readonly partition: number | null
   readonly epoch: bigint
   readonly position: bigint
@@ -81,8 +82,8 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
 
 const changeReads = (query: PgStatement, schema: string): LeaseDriver["changeReads"] => {
   const statement =
-    `select ${schema}.change_reads($1, $2, $3, $4, $5, $6, $7, $8::text[], $9::bigint[], $10::boolean[]) as changed`
-  return ({ epoch, from, generation, partition, position, takesOver, to, waiting }) =>
+    `select ${schema}.change_reads($1, $2, $3, $4, $5, $6, $7, $8, $9::text[], $10::bigint[], $11::boolean[]) as changed`
+  return ({ drains = false, epoch, from, generation, partition, position, takesOver, to, waiting }) =>
     Effect.map(
       query<{ readonly changed: ReadsChanged }>(statement, [
         generation,
@@ -92,6 +93,7 @@ const changeReads = (query: PgStatement, schema: string): LeaseDriver["changeRea
         from,
         to,
         takesOver,
+        drains,
         waiting.map(({ key }) => key),
         waiting.map(({ position }) => position),
         waiting.map(({ isFreeing }) => isFreeing)
@@ -146,6 +148,7 @@ const claimOf = (rows: ReadonlyArray<ClaimRow>, former: Assignment["former"]): C
   assignmentSize: rows[0]!.assignment_size,
   nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
   otherReadsAlive: rows[0]!.other_reads_alive ?? undefined,
+  isTakingOver: rows[0]!.is_taking_over,
   assigned: rows.flatMap(({ epoch, event_id, is_behind, partition, position, requested, ...counted }) =>
     partition === null
       ? []

@@ -113,6 +113,7 @@ const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAft
         partition.segments.length = 0
         partition.earlierReads.length = 0
         partition.reads = reads
+        partition.takenBy = undefined
         partition.deliveryFrom = position
         if (position < partition.startsAfter) partition.startsAfter = position
         partition.former = undefined
@@ -126,14 +127,16 @@ const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAft
 
 const advance = (
   state: MemoryState.MemoryState,
-  { applied, changes, epoch, from, generation: name, partition: index, reads, to, toCount, toEventId }: Advance
+  { applied, changes, epoch, from, generation: name, partition: index, reads, takenBy, to, toCount, toEventId }: Advance
 ) =>
   Effect.suspend(() => {
     const { documents, partitions } = MemoryState.generationOf(state, name)
     const partition = partitions[index]
     const isChanged = () =>
       reads?.some(({ key, revision }) => (documents.get(key)?.revision ?? 0n) !== revision) === true
-    const isOurs = () => partition !== undefined && partition.epoch === epoch && partition.position === from
+    const isOurs = () =>
+      partition !== undefined && partition.epoch === epoch && partition.position === from
+      && (partition.takenBy === undefined || partition.takenBy === takenBy)
     if (isChanged()) return Effect.succeed("changed" as const)
     if (partition === undefined || !isOurs()) return Effect.succeed("lost" as const)
     const write = MemoryTransaction.write((now) => {

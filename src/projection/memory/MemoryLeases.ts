@@ -103,6 +103,11 @@ const claim = (
       }, not by ${partitionedBy}; rebuild it, or raise the consumer's version`
     ))
   }
+  // Code that does not run any more keeps no partition from others.
+  const isAlive = (takenBy: string) => Array.from(workers.values()).some((one) => one.reads === takenBy)
+  for (const partition of partitions) {
+    if (partition.takenBy !== undefined && !isAlive(partition.takenBy)) partition.takenBy = undefined
+  }
   const change = changeOf(generation, { reads, renewOnly, now })
   const sharing = Array.from(workers.values()).filter((one) => one.successor === undefined && one.reads === reads)
   const assignmentSize = change === undefined ? Math.ceil(partitions.length / Math.max(1, sharing.length)) : 0
@@ -120,6 +125,7 @@ const claim = (
       .map((end) => DateTime.toEpochMillis(end) - now)
       .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
     otherReadsAlive: otherReadsAlive(partitions, workers, reads),
+    isTakingOver: partitions.some(({ takenBy }) => takenBy === reads),
     assigned: partitions.filter((partition) => partition.owner === owner).map((
       { count, epoch, eventId, former = [], partition, position }
     ) => ({
@@ -166,6 +172,7 @@ const changeOf = (
   if (partitions[0]?.continuedBy !== undefined) return "continued"
   const alive = Array.from(workers.values())
   if (alive.some(({ successor }) => successor !== undefined)) return "drain"
+  if (partitions.some((partition) => partition.reads === reads && partition.takenBy !== undefined)) return "drain"
   const isPending = alive.length > 0 && alive.every((one) => one.partitions !== partitions.length)
     && partitions.every((partition) => partition.reads === reads)
     && obstacleOf(generation) === undefined
@@ -309,14 +316,24 @@ const otherReadsAlive = (
 
 const changeReads = (
   state: MemoryState.MemoryState,
-  { epoch, from, generation, partition: index, position, takesOver, to, waiting }: ReadsChange,
+  { drains = false, epoch, from, generation, partition: index, position, takesOver, to, waiting }: ReadsChange,
   now: number
 ): ReadsChanged => {
-  const { parked, partitions } = MemoryState.generationOf(state, generation)
+  const { parked, partitions, workers } = MemoryState.generationOf(state, generation)
   const partition = partitions[index]
   if (partition?.epoch !== epoch || partition.position !== position || partition.reads !== from) return "unchanged"
   const end = takenUntil(partition)
-  if (!takesOver && end !== undefined && end >= now) return "unchanged"
+  const isLeased = end !== undefined && end >= now
+  if (!takesOver && isLeased) return "unchanged"
+  if (drains && isLeased && partition.owner !== undefined) {
+    const { takenBy } = partition
+    const isAnother = takenBy !== undefined && takenBy !== to
+    if (isAnother && Array.from(workers.values()).some((one) => one.reads === takenBy && one.until >= now)) {
+      return "unchanged"
+    }
+    partition.takenBy = to
+    return "draining"
+  }
   const keys = Array.from(parked.values()).filter((one) => one.partition === index)
   const isUnchanged = waiting.every((one) =>
     keys.some(({ isFreeing, key, position }) =>
@@ -327,6 +344,7 @@ const changeReads = (
   MemoryState.vacate(partition, end === undefined ? undefined : DateTime.makeUnsafe(end))
   partition.earlierReads.push({ reads: from, position, parked: MemoryState.waitingFrom(keys) })
   partition.reads = to
+  partition.takenBy = undefined
   return "changed"
 }
 
