@@ -63,6 +63,16 @@ const gaugesOf = (ids: ReadonlyArray<string>) =>
 const assess = (consumer: Projection.Any = Ticks) =>
   Effect.map(Health.of([consumer]), ({ reasons, status }) => [status, ...reasons])
 
+/** A session that holds a lock, in a transaction since a time. */
+const sessionSince = (since: DateTime.Utc) => ({
+  pid: 4711,
+  role: "app",
+  application: "orders",
+  prepared: undefined,
+  state: "idle in transaction",
+  since
+})
+
 describe("health", () => {
   it.effect("is red until the first heartbeat", () =>
     Effect.gen(function*() {
@@ -131,12 +141,7 @@ describe("health", () => {
         inFlight: Effect.map(log.inFlight, ({ readAt }) => ({
           readAt,
           appends: [{
-            pid: 4711,
-            role: "app",
-            application: "orders",
-            prepared: undefined,
-            state: "idle in transaction",
-            since,
+            ...sessionSince(since),
             lowWaterMark: Position.make(1n),
             waitingSince: undefined
           }]
@@ -178,12 +183,7 @@ describe("health", () => {
       yield* TestClock.adjust("1 hour")
       const since = yield* DateTime.now
       const holder = (waiting: number) => ({
-        pid: 4711,
-        role: "app",
-        application: "orders",
-        prepared: undefined,
-        state: "idle in transaction",
-        since,
+        ...sessionSince(since),
         querySince: since,
         locks: ["rows of the table checkpoints", "the lock of a stream"],
         waiting,

@@ -38,29 +38,48 @@ const awaitCount = (consumer: Consumer, isReached: (count: Parking.Count) => boo
 
 const kinds = { stream: "stream", tag: { tag: "order" } } as const
 
+const run = (subscription: Subscription.Subscription<string, Event.Any, never>) =>
+  Layer.fresh(Subscription.layer([subscription], timing))
+
 /** The two releases of a subscription, and what they have handled. */
 const releases = (partitionBy: Subscription.Any["partitionBy"] & (typeof kinds)[keyof typeof kinds]) => {
   const name = unique("refunds")
   const streamOf = (order: string) => `${name}-${order}`
   const keyOf = (order: string) => partitionBy === "stream" ? streamOf(order) : `order:${order}`
   const handled: Array<string> = []
-  const failing = new Set<string>()
+  let isDown = false
   const handle = ({ _tag, n, order }: typeof OrderEvent.Type) =>
     Effect.suspend(() => {
       const event = `${order}:${_tag}${n}`
-      if (failing.has(event) || failing.has("all")) return Effect.die("down")
+      if (isDown) return Effect.die("down")
       handled.push(event)
       return Effect.void
     })
   const options = { retry: Schedule.recurs(0), partitionBy, where: { streamPrefix: `${name}-` } }
   const append = (order: string, ...types: ReadonlyArray<(typeof OrderEvent.Type)["_tag"]>) =>
     Effect.asVoid(EventStore.append(OrderEvent, streamOf(order), types.map((_tag, i) => ({ _tag, order, n: i + 1 }))))
+  const newer = Subscription.make(name, {
+    ...options,
+    events: OrderEvent,
+    handle: { Placed: handle, Refunded: handle }
+  })
   return {
     append,
-    failing,
     handled,
     keyOf,
-    newer: Subscription.make(name, { ...options, events: OrderEvent, handle: { Placed: handle, Refunded: handle } }),
+    newer,
+    /** Appends events of so many keys while the newer release fails at each, and stops it when it has parked them. */
+    park: <E, R>(events: Effect.Effect<unknown, E, R>, keys = 1) =>
+      Effect.sync(() => {
+        isDown = true
+      }).pipe(
+        Effect.andThen(events),
+        Effect.andThen(awaitCount(newer, ({ parked }) => parked === keys)),
+        Effect.provide(run(newer)),
+        Effect.andThen(Effect.sync(() => {
+          isDown = false
+        }))
+      ),
     older: {
       "has no such type": Subscription.make(name, { ...options, events: PlacedEvent, handle: { Placed: handle } }),
       "ignores the type": Subscription.make(name, {
@@ -78,20 +97,12 @@ const releases = (partitionBy: Subscription.Any["partitionBy"] & (typeof kinds)[
   }
 }
 
-const run = (subscription: Subscription.Subscription<string, Event.Any, never>) =>
-  Layer.fresh(Subscription.layer([subscription], timing))
-
 const subscriptions: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([by, partitionBy]) => [
   ...(["has no such type", "ignores the type", "has a narrower `where`"] as const).map((how) =>
     test(`a retry by code that ${how} leaves the event parked, by ${by}`, function*() {
-      const { append, failing, handled, keyOf, newer, older } = releases(partitionBy)
+      const { append, handled, keyOf, newer, older, park } = releases(partitionBy)
       const old = older[how]
-      failing.add("all")
-      yield* Effect.gen(function*() {
-        yield* append("1", "Refunded", "Placed")
-        yield* awaitCount(newer, ({ parked }) => parked === 1)
-      }).pipe(Effect.provide(run(newer)))
-      failing.clear()
+      yield* park(append("1", "Refunded", "Placed"))
       yield* Effect.gen(function*() {
         const none = { requested: 1, retried: 0, failed: 1, skipped: 0, parkedLater: 0 }
         equal(yield* Parking.retryAll(old), none, "the outcome")
@@ -110,19 +121,18 @@ const subscriptions: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap
   ),
 
   test(`a retry of many keys leaves those with unread events parked, by ${by}`, function*() {
-    const { append, failing, handled, newer, older } = releases(partitionBy)
+    const { append, handled, older, park } = releases(partitionBy)
     const old = older["has no such type"]
     const count = 120
-    failing.add("all")
-    yield* Effect.gen(function*() {
-      for (const n of upTo(count)) {
+    yield* park(
+      Effect.forEach(upTo(count), (n) =>
         // Nothing follows some of the events.
-        yield* append(`${n}`, ...n % 3 === 0 ? ["Placed", "Refunded"] as const : ["Refunded"] as const)
-        if (n % 3 === 1) yield* append(`${n}`, "Placed")
-      }
-      yield* awaitCount(newer, ({ parked }) => parked === count)
-    }).pipe(Effect.provide(run(newer)))
-    failing.clear()
+        Effect.andThen(
+          append(`${n}`, ...n % 3 === 0 ? ["Placed", "Refunded"] as const : ["Refunded"] as const),
+          n % 3 === 1 ? append(`${n}`, "Placed") : Effect.void
+        )),
+      count
+    )
     const third = count / 3
     yield* Effect.gen(function*() {
       const outcome = { requested: count, retried: third, failed: 2 * third, skipped: 0, parkedLater: 0 }
@@ -133,14 +143,9 @@ const subscriptions: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap
   }),
 
   test(`a skip needs no code that reads the event, by ${by}`, function*() {
-    const { append, failing, handled, keyOf, newer, older } = releases(partitionBy)
+    const { append, handled, keyOf, older, park } = releases(partitionBy)
     const old = older["has no such type"]
-    failing.add("all")
-    yield* Effect.gen(function*() {
-      yield* append("1", "Refunded", "Placed")
-      yield* awaitCount(newer, ({ parked }) => parked === 1)
-    }).pipe(Effect.provide(run(newer)))
-    failing.clear()
+    yield* park(append("1", "Refunded", "Placed"))
     yield* Effect.gen(function*() {
       const { outcome, parked } = yield* Parking.skip(old, keyOf("1"), { reason: "a test" })
       equal([outcome, parked], ["skipped", undefined], "the outcome")
