@@ -3,10 +3,13 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -52,6 +55,11 @@ export interface HealthOptions {
   readonly maxWait?: Duration.Input | undefined
   /** The number up to which waiting events are counted; 10,000 by default. */
   readonly maxCount?: number | undefined
+  /**
+   * The time for the whole check; 15 seconds by default. Then it fails with `StoreUnavailable`, whose message says what could not be read and, after at
+   * most another second, which session may be the cause. Choose a shorter time for a probe that has a deadline.
+   */
+  readonly timeout?: Duration.Input | undefined
   /** An earlier report. The throughput is computed since then. */
   readonly previous?: Health | undefined
 }
@@ -71,8 +79,8 @@ export interface Health extends HealthStatus.Assessment {
 }
 
 /**
- * Returns the health of consumers. Fails when the database cannot be reached, or does not respond in time: then the error names a transaction that holds
- * a lock of the store. Combine it with `Effect.timeout` for a shorter wait.
+ * Returns the health of consumers. Fails when the database cannot be reached, or does not respond in time: then the error says what could not be read,
+ * and names a transaction that holds a lock of the store. However many partitions a consumer has, its health takes about eight statements.
  *
  * @since 0.1.0
  * @category constructors
@@ -82,13 +90,49 @@ export const of = Effect.fn("Health.of")(function*(
   options: HealthOptions = {}
 ): Effect.fn.Return<Health, EventStoreError, EventStore | ProjectionStore> {
   const { driver: log } = (yield* EventStore)[internals]
-  return yield* Effect.catchReason(
-    read(log, consumers, options),
-    "EventStoreError",
-    "StoreUnavailable",
-    (reason) => Effect.flatMap(nameHolder(log, reason), (named) => Effect.fail(storeError(named)))
+  const timeout = timeoutOf(options)
+  const reading: Reading = { what: "the end of the log" }
+  return yield* inTime(read(log, consumers, options, reading), timeout).pipe(
+    Effect.flatMap(Option.match({
+      onNone: () => Effect.fail(storeError(notRead(reading, timeout))),
+      onSome: Effect.succeed
+    })),
+    Effect.catchReason(
+      "EventStoreError",
+      "StoreUnavailable",
+      (reason) =>
+        inTime(nameHolder(log, reason), Duration.seconds(1)).pipe(
+          Effect.flatMap((named) => Effect.fail(storeError(Option.getOrElse(named, () => reason))))
+        )
+    )
   )
 })
+
+const timeoutOf = ({ timeout = "15 seconds" }: HealthOptions): Duration.Duration => Duration.fromInputUnsafe(timeout)
+
+/** What a check reads at the moment. */
+interface Reading {
+  what: string
+}
+
+const notRead = ({ what }: Reading, timeout: Duration.Duration): StoreUnavailable =>
+  new StoreUnavailable({
+    message: `The health check has not ended within ${Duration.format(timeout)} (timeout): it could not read ${what}`,
+    cause: undefined
+  })
+
+/** Returns what an effect returns within a time. It does not wait for the end of the effect after that: its statement may not be answered. */
+const inTime = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  timeout: Duration.Duration
+): Effect.Effect<Option.Option<A>, E, R> =>
+  Effect.flatMap(
+    Effect.forkDetach(effect, { startImmediately: true }),
+    (fiber) =>
+      Effect.interruptible(Effect.timeoutOption(Fiber.join(fiber), timeout)).pipe(
+        Effect.ensuring(Effect.sync(() => fiber.interruptUnsafe()))
+      )
+  )
 
 /** Adds to an error the transaction for which the health check may have waited, if the catalogs show one. */
 const nameHolder = (log: EventStoreDriver, reason: StoreUnavailable): Effect.Effect<StoreUnavailable> =>
@@ -110,20 +154,26 @@ const nameHolder = (log: EventStoreDriver, reason: StoreUnavailable): Effect.Eff
 const read = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   consumers: ReadonlyArray<Consumer.Consumer>,
-  options: HealthOptions
+  options: HealthOptions,
+  reading: Reading
 ): Effect.fn.Return<Health, EventStoreError, ProjectionStore> {
   const { driver: store } = (yield* ProjectionStore)[internals]
   const limits = limitsOf(options)
   const end = yield* LogHealth.read(log)
   const { at, last } = end
-  const counted = yield* countTypes(log, end.head)
+  reading.what = "the types of events in the log"
+  const counted = yield* countTypes(log, end.head, timeoutOf(options))
   const { previous } = options
   const elapsed = previous === undefined ? 0 : HealthStatus.secondsBetween(previous.at, at)
   const idleHolders = LogHealth.idleHolders(end, limits)
   const measured = { log, store, counted, last, limits, idleHolders, previous: previous?.consumers ?? [], elapsed }
-  const all = yield* Effect.forEach(consumers, (consumer) => ConsumerHealth.of(consumer, measured))
+  const all = yield* Effect.forEach(consumers, (consumer, index) => {
+    reading.what = `the health of ${consumer.id}, after that of ${index} of ${consumers.length} consumers`
+    return ConsumerHealth.of(consumer, measured)
+  })
+  reading.what = "how many events no reader gets"
   const reached = all.flatMap(({ partitions }) => partitions).map(({ position }) => position)
-  const logHealth = yield* LogHealth.of(log, end, reached.reduce(Position.max, Position.start), limits)
+  const logHealth = yield* LogHealth.of(log, end, counted, reached.reduce(Position.max, Position.start), limits)
   const health: Health = {
     at,
     log: logHealth,
@@ -136,15 +186,18 @@ const read = Effect.fnUntraced(function*(
   return health
 })
 
-/** The maximum number of calls in which a health check counts the types of a large log; the next check continues. */
-const maxCounts = 20
+/** The share of the timeout for which a health check counts the types of a large log; the next check continues. */
+const maxCounting = 1 / 5
 
 const countTypes = Effect.fnUntraced(function*(
   log: EventStoreDriver,
-  head: Position.Position
+  head: Position.Position,
+  timeout: Duration.Duration
 ): Effect.fn.Return<EventTypes, EventStoreError> {
+  const clock = yield* Clock.Clock
+  const end = clock.currentTimeMillisUnsafe() + Duration.toMillis(timeout) * maxCounting
   let counted = yield* log.eventTypes
-  for (let counts = 1, last = Position.start; counts < maxCounts && counted.position < head; counts++) {
+  for (let last = Position.start; counted.position < head && clock.currentTimeMillisUnsafe() < end;) {
     // An append in flight may hold the high-water mark back.
     if (counted.position === last) break
     last = counted.position

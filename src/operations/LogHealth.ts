@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
-import type { EventStoreDriver, InFlightAppend, LockHolder } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventTypes, InFlightAppend, LockHolder } from "../eventStore/EventStoreDriver.ts"
 import * as LockHolders from "../eventStore/LockHolders.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 
@@ -27,6 +27,11 @@ export interface LogHealth extends HealthStatus.Assessment {
    * high-water mark, and above every checkpoint of the report: a lock at an early position takes back no event that was read before.
    */
   readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
+  /**
+   * The position up to which the types of events are counted. A check of a large log that was never checked counts for a fifth of its timeout, and the
+   * next one continues. `ConsumerHealth.unknownTypes` does not tell of later events.
+   */
+  readonly typesCountedTo: Position.Position
   /**
    * The transactions that hold back the high-water mark: first those that hold a lock, the lowest mark first, then those that wait for one. An append
    * appears here for the milliseconds that it takes.
@@ -77,6 +82,7 @@ interface Problem {
 export const of = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   end: LogEnd,
+  counted: Pick<EventTypes, "position">,
   reached: Position.Position,
   limits: Limits & { readonly maxCount: number }
 ): Effect.fn.Return<LogHealth, EventStoreError> {
@@ -96,6 +102,7 @@ export const of = Effect.fnUntraced(function*(
   return {
     head,
     last,
+    typesCountedTo: counted.position,
     lag: { events: lag.events, isMore: lag.events >= limits.maxCount, seconds },
     inFlight,
     lockHolders,

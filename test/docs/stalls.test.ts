@@ -167,6 +167,11 @@ describe("docs/stalls.md", () => {
       assertSaid("## The network or the server does not respond", [
         ...lines,
         PgErrors.fromSqlError(silent).message,
+        (yield* Effect.flip(Effect.provideService(
+          Health.of([users()], { timeout: "500 millis" }),
+          ProjectionStore.ProjectionStore,
+          yield* ProjectionStore.make({ ...driver, activeGeneration: () => Effect.never })
+        ))).message,
         PgErrors.fromAppendError(silent, "s").message,
         PgErrors.fromSqlError(yield* responseOf(undefined)).message,
         ...texts("src/pg/PgNotify.ts", /Cannot listen for events of other processes; they are seen at the next poll: /)

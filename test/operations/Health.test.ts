@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Duration, Effect, Layer, Logger, Metric, Schema } from "effect"
+import { DateTime, Duration, Effect, Fiber, Layer, Logger, Metric, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { EventStore, Health, Position, Projection, ProjectionStore, StoreUnavailable, StreamId, Version } from "evsrc"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
@@ -326,6 +326,29 @@ describe("health", () => {
       const ids = ["lag_events", "lag_seconds", "heartbeat_age_seconds", "health"].map((id) => `evsrc_consumer_${id}`)
       assert.deepStrictEqual(yield* gaugesOf(ids), [1, 20, 20, 1])
     }).pipe(Effect.scoped, Effect.provide(stores), Effect.provideService(Metric.MetricRegistry, new Map())))
+
+  it.effect("fails after its timeout, and says what it could not read", () =>
+    Effect.gen(function*() {
+      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+      const hanging = yield* ProjectionStore.make({
+        ...driver,
+        progress: (generation) =>
+          generation === "two@1" ? Effect.uninterruptible(Effect.never) : driver.progress(generation)
+      })
+      yield* claim()
+      const fiber = yield* Health.of([Ticks, projection("two")], { timeout: "3 seconds" }).pipe(
+        Effect.provideService(ProjectionStore.ProjectionStore, hanging),
+        Effect.flip,
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* TestClock.adjust("3 seconds")
+      const error = yield* Fiber.join(fiber)
+      assert.strictEqual(error.reason._tag, "StoreUnavailable")
+      assert.strictEqual(
+        error.message,
+        "The health check has not ended within 3s (timeout): it could not read the health of two@1, after that of 1 of 2 consumers"
+      )
+    }).pipe(Effect.provide(stores)))
 
   it.effect("turns the gauges of health red while the check fails, and logs why", () =>
     Effect.gen(function*() {

@@ -1,7 +1,20 @@
 /** Readers that a lock holds back: they wait and skip nothing, health names the holder, and the guide's statements prevent it. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Logger, Option, Predicate, Redacted, Schedule, Schema, Stream } from "effect"
+import {
+  Context,
+  Duration,
+  Effect,
+  Fiber,
+  Layer,
+  Logger,
+  Option,
+  Predicate,
+  Redacted,
+  Schedule,
+  Schema,
+  Stream
+} from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlClient } from "effect/sql"
 import { EventStore, Health, Parking, Projection, ProjectionStore, Projector, Subscription } from "evsrc"
@@ -337,6 +350,14 @@ describe.concurrent("health", () => {
                 + `\\(AccessExclusiveLock\\), its transaction began \\d+ s ago`
             )
           )
+          const late = yield* Effect.timed(Effect.flip(Health.of([Ticks], { timeout: "300 millis" })))
+          assert.match(
+            late[1].message,
+            new RegExp(
+              `^The health check has not ended within 300ms \\(timeout\\): it could not read the end of the log; the session ${pid} `
+            )
+          )
+          assert.isBelow(Duration.toMillis(late[0]), 5_000)
           yield* run(foreign, "rollback")
         })
       ),

@@ -107,8 +107,9 @@ const runSet = Effect.fn("PgMigrations.run")(
         Effect.succeed(sql.unsafe(asOneStatement(inSchema(texts[index]!, set, quoted))).unprepared)
       ] as const
     ))
+    const own: MigrationLock.OwnSession = { pid: undefined }
     const migrate = Effect.gen(function*() {
-      yield* MigrationLock.limit(connections)
+      yield* MigrationLock.limit(connections, own)
       // The Migrator locks its table. Before that, the schema and the table are created, and CREATE … IF NOT EXISTS has a race.
       yield* sql.unsafe("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`evsrc/migrations/${schema}`])
       yield* sql.unsafe(`create schema if not exists ${quoted}`)
@@ -135,7 +136,7 @@ const runSet = Effect.fn("PgMigrations.run")(
                 : storeError(new StoreFailure({ message: error.message, cause: error }))
             )
         }),
-        MigrationLock.nameHolder(connections, schema)
+        MigrationLock.nameHolder(connections, schema, own)
       )
     yield* checkSet(set, options)
     return Array.map(done, ([, name]) => name)

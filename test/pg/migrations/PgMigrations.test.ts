@@ -1,6 +1,6 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted, Schema, Stream } from "effect"
+import { Context, Effect, Layer, Logger, Redacted, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import type { SqlClient } from "effect/sql"
 import { EventStore, EventStoreError, KeyStore } from "evsrc"
@@ -137,13 +137,16 @@ describe("PgMigrations", () => {
     yield* holder`begin`
     const [row] = yield* holder<{ readonly pid: number }>`select pg_backend_pid() as pid`
     yield* holder.unsafe(lock)
-    const layer = PgEventStore.layerWith({ lockTimeout: "1200 millis" })
+    const lines: Array<string> = []
+    const logger = Logger.make(({ message }) => void lines.push(String(message)))
+    const layer = PgEventStore.layerWith({ lockTimeout: "2 seconds" })
     const started = Layer.build(Layer.fresh(layer)).pipe(
       Effect.scoped,
+      Effect.provide(Logger.layer([logger])),
       Effect.provide(client),
       Effect.timeout("8 seconds")
     )
-    return { pid: row!.pid, started, holder }
+    return { pid: row!.pid, started, holder, lines }
   })
 
   for (const lock of [lockOfMigrations, "lock table evsrc.migrations in exclusive mode"]) {
@@ -164,9 +167,9 @@ describe("PgMigrations", () => {
       }
     ]
   ) {
-    it.live(`wait for the lock ${what} up to the lockTimeout, and then name its holder`, () =>
+    it.live(`wait for the lock ${what} up to the lockTimeout, log its holder, and then fail with it`, () =>
       Effect.gen(function*() {
-        const { holder, pid, started } = yield* startWhileLocked(lock, prepare)
+        const { holder, lines, pid, started } = yield* startWhileLocked(lock, prepare)
         const error = yield* Effect.flip(started)
         assert.instanceOf(error, EventStoreError)
         assert.isTrue(error.isRetryable)
@@ -177,6 +180,9 @@ describe("PgMigrations", () => {
             `the session ${pid} .*application "culprit", idle in transaction\\) holds the (lock of|table) migrations`
           )
         )
+        const wait =
+          /^The start waits for a lock for the migrations of schema "evsrc": the session \d+ .* holds the (lock of|table) migrations/
+        assert.deepStrictEqual(lines.filter((line) => wait.test(line)).length, 1, lines.join("\n"))
         yield* holder`rollback`
         yield* started
       }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
