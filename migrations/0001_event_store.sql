@@ -1737,6 +1737,7 @@ end $$;
 -- Returns an outcome:
 --   'restored'
 --   'wrong_end'  this log does not end at p_after, but at the returned position
+--   'in_use'     an append of another session is in flight
 --   'rejected'   because of the event at the returned position; detail says why
 create function evsrc.restore(
   p_after bigint, p_positions bigint[], p_streams text[], p_versions bigint[], p_event_ids uuid[], p_types text[],
@@ -1754,8 +1755,7 @@ begin
   perform evsrc.require_read_committed();
   -- Before the lock of the table, as an append does: nobody registers an inline projection of these types meanwhile.
   perform evsrc.lock_condition_keys(p_types, '{}', null);
-  -- An append that has drawn its positions either has inserted before this lock, or inserts after this transaction. The next call
-  -- then finds its events.
+  -- An append that has drawn its positions either has inserted before this lock, or inserts after this transaction.
   lock table evsrc.events in share row exclusive mode;
   position := coalesce((select max(event."position") from evsrc.log event), 0);
   if position <> p_after then
@@ -1802,6 +1802,12 @@ begin
   position := p_positions[cardinality(p_positions)];
   if position > evsrc.last_assigned_position() then
     perform setval('evsrc.positions', position);
+  end if;
+  -- An append that waits for the lock may have drawn a position between those of these events, and its condition does not know them. One
+  -- that draws its positions from now on gets later ones.
+  if exists (select from evsrc.in_flight_appends() in_flight where in_flight.pid is distinct from pg_backend_pid()) then
+    outcome := 'in_use';
+    return;
   end if;
   -- Read by set_event_hash.
   perform set_config('event_store.restoring', 'on', true);

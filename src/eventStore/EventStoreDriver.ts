@@ -78,6 +78,7 @@ export interface RestoreRequest {
  *
  * - `Restored`: the log ends at the last of these events
  * - `WrongEnd`: the log does not end at `after`, but at `last`; nothing was written
+ * - `InUse`: an append is in flight, which could come between the events; nothing was written
  * - `Rejected`: the event at `position` cannot be written, for the reason in `detail`; nothing was written
  *
  * @since 0.1.0
@@ -86,6 +87,7 @@ export interface RestoreRequest {
 export type RestoreResult =
   | { readonly _tag: "Restored" }
   | { readonly _tag: "WrongEnd"; readonly last: Position }
+  | { readonly _tag: "InUse" }
   | { readonly _tag: "Rejected"; readonly position: Position; readonly detail: string }
 
 /**

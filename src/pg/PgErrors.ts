@@ -166,6 +166,19 @@ const inlineProjectionMissing = (error: SqlError, stream: string): EventStoreErr
   )
 }
 
+/** Returns the error of an append whose position another event has. */
+const sequenceBehind = (error: SqlError): EventStoreError | undefined => {
+  if (sqlState(error) !== "23505" || fieldOf(error, "constraint") !== "events_pkey") return undefined
+  return storeError(
+    new StoreMisconfigured({
+      message:
+        `An append has drawn a position that another event has. The sequence of positions is behind the events; stop all programs, and `
+        + `start one: it says what to run. ${describe(error)}`,
+      cause: error
+    })
+  )
+}
+
 /**
  * Returns the store's error for an append in a transaction of the caller, of which a lost connection leaves nothing.
  *
@@ -173,7 +186,7 @@ const inlineProjectionMissing = (error: SqlError, stream: string): EventStoreErr
  * @category constructors
  */
 export const fromTransactionalAppendError = (error: SqlError, stream: string): EventStoreError =>
-  inlineProjectionMissing(error, stream) ?? fromSqlError(error)
+  inlineProjectionMissing(error, stream) ?? sequenceBehind(error) ?? fromSqlError(error)
 
 /**
  * Returns the store's error for an append. If the connection was lost after the statement was sent, that is `OutcomeUnknown`.

@@ -11,7 +11,7 @@ import { arrayText, nullable } from "./append/PgAppend.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 interface RestoreRow {
-  readonly outcome: "restored" | "wrong_end" | "rejected"
+  readonly outcome: "restored" | "wrong_end" | "in_use" | "rejected"
   readonly position: bigint
   readonly detail: string | null
 }
@@ -54,6 +54,8 @@ export const make = (query: PgStatement, schema: string): EventStoreDriver["rest
             return { _tag: "Restored" }
           case "wrong_end":
             return { _tag: "WrongEnd", last: Position.make(position) }
+          case "in_use":
+            return { _tag: "InUse" }
           case "rejected":
             return { _tag: "Rejected", position: Position.make(position), detail: detail! }
         }

@@ -193,6 +193,10 @@ const restore = Effect.fnUntraced(function*(
       return yield* reject(
         `The log ends at position ${result.last} instead of ${after}, because another process appends to it; import into a log that is not in use`
       )
+    case "InUse":
+      return yield* reject(
+        `Another process appends to the log, so the events after position ${after} were not written; stop that process, and import again`
+      )
     case "Rejected": {
       const index = lines.findIndex((line) => line.kind === "event" && line.event.position === result.position)
       return yield* new DamagedExport({ line: firstLine + index, detail: result.detail })

@@ -3,6 +3,7 @@ import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Predicate, Redacted, Schema, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
 import {
   Event,
   EventQuery,
@@ -460,4 +461,44 @@ describe("an import", () => {
         versions.set(e.stream, e.version)
       }
     }).pipe(Effect.scoped), 120_000)
+
+  it.live(
+    "is rejected while an append is in flight that has drawn a position between its events",
+    () =>
+      Effect.gen(function*() {
+        const [from, to] = [yield* freshDatabase, yield* freshDatabase]
+        const sqlOf = (url: string) => PgClient.make({ url: Redacted.make(url) }).pipe(Effect.provide(Reactivity.layer))
+        const lines = yield* Effect.gen(function*() {
+          const sql = yield* sqlOf(from.url)
+          // The log begins with a position that was rolled back.
+          yield* sql`select nextval('evsrc.positions')`
+          yield* append("a", 1)
+          return yield* Stream.runCollect(LogTransfer.export())
+        }).pipe(Effect.provide(storeAt(from.url)))
+        const [one, two] = [yield* Layer.build(storeAt(to.url)), yield* Layer.build(storeAt(to.url))]
+        const sql = yield* sqlOf(to.url)
+        const waiting = (sessions: number) =>
+          Effect.repeat(
+            sql`select from pg_locks where locktype = 'relation' and relation = 'evsrc.events'::regclass and not granted`,
+            { until: (rows) => rows.length === sessions }
+          )
+        const [importing, appending] = yield* sql.withTransaction(Effect.gen(function*() {
+          yield* sql`lock table evsrc.events in share row exclusive mode`
+          const importing = yield* Effect.forkScoped(
+            Effect.flip(Effect.provideContext(LogTransfer.import(Stream.fromIterable(lines)), one))
+          )
+          yield* waiting(1)
+          const appending = yield* Effect.forkScoped(Effect.provideContext(append("foreign", 9), two))
+          yield* waiting(2)
+          return [importing, appending] as const
+        }))
+        const error = yield* Fiber.join(importing)
+        assert.strictEqual(error._tag, "TransferRejected")
+        assert.include(error.message, "Another process appends to the log")
+        assert.strictEqual((yield* Fiber.join(appending)).position, Position.make(1n))
+        const store = Context.get(two, EventStore.EventStore)
+        assert.strictEqual((yield* Stream.runCollect(store.readAllEncoded())).length, 1)
+      }).pipe(Effect.scoped),
+    60_000
+  )
 })

@@ -269,3 +269,24 @@ describe("a log restored where the hash function differs", () => {
       assert.strictEqual((yield* claim("even@1")).length, 2)
     }).pipe(Effect.provide(layerPostgres())))
 })
+
+describe("a log whose sequence is behind its events", () => {
+  it.live("is rejected at the start, and by an append that meets an event", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* Effect.gen(function*() {
+        for (const n of [1, 2, 3]) yield* append(`s-${n}`, n, "x")
+        // As on a subscriber of logical replication.
+        yield* sql`select setval('evsrc.positions', 1)`
+        const error = yield* Effect.flip(append("s-4", 4, "x"))
+        assert.include(misconfigured(error), "that another event has")
+      }).pipe(Effect.provide(Layer.fresh(PgStores.layer)))
+      for (const layer of [PgStores.layer, PgStores.layerWithoutMigrations()]) {
+        const message = misconfigured(yield* Effect.flip(Effect.scoped(Layer.build(Layer.fresh(layer)))))
+        assert.match(message, /is at 2, and the last event at [34],/)
+        yield* sql.unsafe(/"(select setval.*)"$/.exec(message)![1]!)
+        yield* Effect.provide(append("s-4", 4, "x"), Layer.fresh(layer))
+        yield* sql`select setval('evsrc.positions', 2)`
+      }
+    }).pipe(Effect.provide(layerPostgres())))
+})

@@ -25,7 +25,7 @@ import {
   textOf
 } from "./MigrationContents.ts"
 import * as MigrationLock from "./MigrationLock.ts"
-import { checkCopies, checkHashes, checkServer } from "./PgServerCheck.ts"
+import { checkCopies, checkHashes, checkSequence, checkServer } from "./PgServerCheck.ts"
 
 /**
  * The names of the migrations, in order. Each is a file `migrations/<name>.sql` of the package.
@@ -223,10 +223,13 @@ const hasRun = Effect.fnUntraced(function*(
   if (rows.length === 0 || rows.at(-1)!.id !== set.names.length) return false
   yield* checkOwner(set, schema, rows)
   yield* checkContents(sql, set, schema, rows)
-  if (set.needsUtf8) yield* checkHashes(sql, quoted)
+  if (set.needsUtf8) yield* checkLog(sql, quoted)
   return (options.hashChain !== true || (yield* hasChain(sql, quoted)))
     && (options.causationIndex !== true || (yield* hasCausationIndexes(sql, quoted)))
 })
+
+const checkLog = (sql: SqlClient.SqlClient, quoted: string): Effect.Effect<void, EventStoreError> =>
+  Effect.andThen(checkHashes(sql, quoted), checkSequence(sql, quoted))
 
 const hasCausationIndexes = (sql: SqlClient.SqlClient, quoted: string): Effect.Effect<boolean, EventStoreError> =>
   Effect.map(
@@ -253,7 +256,7 @@ const checkSetIn = Effect.fnUntraced(
     const last = rows.at(-1)?.id ?? 0
     if (last === latest) {
       yield* checkContents(sql, set, schema, rows)
-      if (set.needsUtf8) yield* checkHashes(sql, quoted)
+      if (set.needsUtf8) yield* checkLog(sql, quoted)
       return options.hashChain === true ? yield* checkChain(sql, quoted) : undefined
     }
     const message = last < latest

@@ -89,3 +89,30 @@ export const checkHashes = Effect.fnUntraced(function*(
       + `owner of the tables, run "select ${name}.rebuild_event_tags()"; then rebuild the projections that it names when they start`
   )
 })
+
+/**
+ * Fails with `StoreMisconfigured` if the sequence of positions is behind the events, as after a restore of data alone, and on a subscriber of
+ * logical replication. An append would then come before events that readers have seen.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const checkSequence = Effect.fnUntraced(function*(
+  sql: SqlClient.SqlClient,
+  schema: string
+): Effect.fn.Return<void, EventStoreError> {
+  // The snapshot of the statement is older than the value of the sequence, so appends in flight do not matter. A role that may not read the
+  // sequence gets null; its appends fail with an error of their own.
+  const [row] = yield* mapSqlError(
+    sql.unsafe<{ readonly assigned: bigint | null; readonly last: bigint }>(
+      `select coalesce(max(event.position), 0) as last, pg_sequence_last_value('${schema}.positions') as assigned from ${schema}.log event`
+    ).withoutTransform
+  )
+  const { assigned, last } = row!
+  if (assigned === null || assigned >= last) return
+  return yield* misconfigured(
+    `The sequence ${schema}.positions is at ${assigned}, and the last event at ${last}, so an append could come before events that readers have `
+      + `seen. The data was restored or replicated without its sequences. As the owner of the tables, run `
+      + `"select setval('${schema}.positions', ${last})"`
+  )
+})
