@@ -10,8 +10,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import { causedBy, CommandContext } from "../command/CommandContext.ts"
-import { type EventStoreError, storeError } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
 import * as HandledEvent from "../core/HandledEvent.ts"
+import * as LockWait from "../core/lockWait.ts"
 import type { Position } from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
@@ -167,17 +168,7 @@ export const effects = (
   handle: Handler,
   policy: Retries.RetryPolicy
 ): BatchProcessor => {
-  /** By partition, the places of handled events that no checkpoint covers yet: at most a batch each. */
-  const handled = new Map<string, { readonly epoch: bigint; readonly places: Set<string> }>()
-  const handledOf = ({ epoch, generation, partition }: LeasedPartition): Set<string> => {
-    const owned = `${generation} ${partition}`
-    const last = handled.get(owned)
-    // Before another epoch, another worker may have owned the partition, or an operator may have reset it to have events handled again.
-    if (last?.epoch === epoch) return last.places
-    const places = new Set<string>()
-    handled.set(owned, { epoch, places })
-    return places
-  }
+  const handledOf = makeHandled()
   return {
     consumer,
     grows: false,
@@ -186,6 +177,9 @@ export const effects = (
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
           const done = handledOf(leased)
+          const isLocked = isLockedIn(consumer, leased)
+          /** Whether an event of another key was handled after a lock was not free. */
+          let goesOn = false
           const handleIt = retrying(handleSingle(consumer, handle, events), policy, leased, restore)
           const applied: Array<ConsumerKey.Delivery> = []
           const failures: Array<Failure> = []
@@ -199,7 +193,10 @@ export const effects = (
               break
             }
             if (parked.has(key)) continue
-            const { failed, isStopping } = done.has(placeOf(event)) ? handledBefore : yield* handleIt(event)
+            const isBefore = done.has(placeOf(event))
+            const { failed, isStopping } = isBefore
+              ? handledBefore
+              : yield* handleIt(event, !goesOn && failures.some(isLocked))
             if (failed === "untried") {
               untriedFrom = event.position
               break
@@ -207,6 +204,7 @@ export const effects = (
             if (failed === undefined) {
               done.add(placeOf(event))
               applied.push(delivery)
+              goesOn ||= !isBefore && failures.some(isLocked)
             } else {
               failures.push({ event, key, ...failed })
               if (leased.parksAll !== true && stopsAt(consumer, failed.error)) break
@@ -214,17 +212,81 @@ export const effects = (
             }
             if (isStopping) last = event.position
           }
-          const committed = yield* commit({ applied, failures, untriedFrom, changes: [], reads: undefined })
+          const locked = failures.filter(isLocked)
+          // The lock may have become free since, and that may be why the others go on.
+          const freed = goesOn
+            ? yield* tryAgain(locked, handleIt, { done, failures })
+            : locked.map(({ event }) => event)
+          for (const { position } of freed) untriedFrom = least(untriedFrom, position)
+          const isTried = ({ event }: Pick<Failure, "event">) =>
+            untriedFrom === undefined || event.position < untriedFrom
+          const committed = yield* commit({
+            applied: applied.filter(isTried),
+            failures: failures.filter(isTried),
+            untriedFrom,
+            changes: [],
+            reads: undefined
+          })
           // It is tried again without some of the events.
           if (committed.advanced === "changed") return committed
           for (const { event } of events) {
-            if (untriedFrom === undefined || event.position < untriedFrom) done.delete(placeOf(event))
+            if (isTried({ event })) done.delete(placeOf(event))
+          }
+          if (!goesOn && locked[0] !== undefined && committed.advanced === "advanced") {
+            return yield* othersWait(locked[0])
           }
           return committed
         })
       )
   }
 }
+
+/** Returns a function that finds, by partition, the places of handled events that no checkpoint covers yet: at most a batch each. */
+const makeHandled = () => {
+  const handled = new Map<string, { readonly epoch: bigint; readonly places: Set<string> }>()
+  return ({ epoch, generation, partition }: LeasedPartition): Set<string> => {
+    const owned = `${generation} ${partition}`
+    const last = handled.get(owned)
+    // Before another epoch, another worker may have owned the partition, or an operator may have reset it to have events handled again.
+    if (last?.epoch === epoch) return last.places
+    const places = new Set<string>()
+    handled.set(owned, { epoch, places })
+    return places
+  }
+}
+
+const least = (a: Position | undefined, b: Position): Position => a === undefined || b < a ? b : a
+
+/** Handles events that waited for locks once more, and returns those that did not fail. Their keys go on from there. */
+const tryAgain = Effect.fnUntraced(function*(
+  locked: ReadonlyArray<Failure>,
+  handleIt: (event: EncodedEvent, isOnce: boolean) => Effect.Effect<Handled, EventStoreError>,
+  { done, failures }: { readonly done: Set<string>; readonly failures: Array<Failure> }
+): Effect.fn.Return<ReadonlyArray<EncodedEvent>, EventStoreError> {
+  const freed: Array<EncodedEvent> = []
+  for (const failure of locked) {
+    const { attempts = 1, event } = failure
+    const { failed } = yield* handleIt(event, attempts > 1)
+    if (failed === undefined) done.add(placeOf(event))
+    if (failed === undefined || failed === "untried") freed.push(event)
+    else failures.splice(failures.indexOf(failure), 1, { ...failure, error: failed.error, attempts: attempts + 1 })
+  }
+  return freed
+})
+
+/** Returns a function that tells a vain wait for a lock. It parks its key only if events of other keys can be handled meanwhile. */
+const isLockedIn =
+  ({ onFailure }: Pick<Consumer.Consumer, "onFailure">, { parksAll = false }: Pick<LeasedPartition, "parksAll">) =>
+  ({ error }: Pick<Failure, "error">): boolean => !parksAll && onFailure === "park" && LockWait.isOfKey(error)
+
+/** The error of a partition that waits for a lock, because it is not known whether events of other keys need it too. */
+const othersWait = ({ error }: Failure): EventStoreError =>
+  storeError(
+    new StoreUnavailable({
+      message: `${error.message}; nothing is parked, because no event of another key could be handled meanwhile`,
+      cause: undefined
+    })
+  )
 
 /** Ids alone may repeat: the store does not compare them, and a program may provide its own `IdGenerator`. A log that was set back may repeat positions. */
 const placeOf = ({ id, position }: EncodedEvent): string => `${position} ${id}`
@@ -244,14 +306,14 @@ const leaseInterval = Duration.millis(20)
 
 const untried: Handled = { failed: "untried", isStopping: true }
 
-/** Handles an event until it succeeds, its retries end, or the worker stops. Fails when the store does. */
+/** Handles an event until it succeeds, its retries end, or the worker stops; or once, if it waits for a lock. Fails when the store does. */
 const retrying = (
   handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
   policy: Retries.RetryPolicy,
   { inHand, lease = alwaysHeld, onRetry, partition, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
   restore: <B>(effect: Effect.Effect<B>) => Effect.Effect<B>
 ) =>
-  Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<Handled, EventStoreError> {
+  Effect.fnUntraced(function*(event: EncodedEvent, isOnce: boolean): Effect.fn.Return<Handled, EventStoreError> {
     const retries = yield* Retries.make(policy)
     // Another worker has begun the event that this one has in hand.
     const timeout = () => lease.status() === "lost" ? Duration.zero : stopTimeout
@@ -276,7 +338,7 @@ const retrying = (
       const error = result.failure
       if (isOfTheStore(error)) return yield* error
       const { attempts, delay } = yield* retries.failed(error)
-      if (delay === undefined) return { failed: { error, attempts }, isStopping }
+      if (delay === undefined || isOnce && LockWait.isOfKey(error)) return { failed: { error, attempts }, isStopping }
       if (isStopping) return untried
       if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
       if (Exit.isFailure(yield* Effect.exit(restore(Effect.sleep(delay))))) return untried
@@ -291,6 +353,62 @@ class EventFailed {
   constructor(index: number, error: EventStoreError) {
     this.index = index
     this.error = error
+  }
+}
+
+/** What a transaction handles of a batch. */
+interface Rest {
+  readonly batch: ReadonlyArray<ConsumerKey.Delivery>
+  readonly failures: ReadonlyArray<Failure>
+  /** The position of the event at which the consumer stops. */
+  readonly stopsAt: Position | undefined
+  /** Whether, after a lock was not free, events of other keys were handled. */
+  readonly goesOn: boolean
+}
+
+/** Leaves out an event that failed: with the later ones of its key, or with all later ones if the consumer stops there. */
+const withoutFailed = (
+  { batch, failures, goesOn, stopsAt }: Rest,
+  index: number,
+  failure: Failure,
+  isStopped: boolean
+): Rest => {
+  const { event, key } = failure
+  return isStopped
+    ? {
+      goesOn,
+      stopsAt: event.position,
+      // Later events are tried together with this one.
+      failures: [...failures.filter((other) => other.event.position < event.position), failure],
+      batch: batch.slice(0, index)
+    }
+    : {
+      goesOn,
+      stopsAt,
+      // An earlier event of the same key may fail only now, after a later one has.
+      failures: [...failures.filter((other) => other.key !== key), failure],
+      batch: batch.filter((other, i) => i < index || other.key !== key)
+    }
+}
+
+/** Adds the events of keys that wait for locks again: a lock may have become free since, and that may be why the others go on. */
+const withLocked = (events: ReadonlyArray<ConsumerKey.KeyedEvent>, { failures, stopsAt }: Rest): Rest => ({
+  goesOn: true,
+  stopsAt,
+  failures,
+  batch: ConsumerKey.deliveriesOf(events).filter(({ event, key }) =>
+    (stopsAt === undefined || event.position < stopsAt)
+    && !failures.some((failure) => failure.key === key && failure.event.position <= event.position)
+  )
+})
+
+/** Rolls the transaction back because keys wait for locks. */
+class KeysLocked {
+  readonly _tag = "KeysLocked"
+  /** Whether an event of another key was handled. */
+  readonly goesOn: boolean
+  constructor(goesOn: boolean) {
+    this.goesOn = goesOn
   }
 }
 
@@ -357,10 +475,10 @@ export const transactional = (
     commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
   ) => {
     const handleIt = handleSingle(consumer, handle, events)
+    const isLocked = isLockedIn(consumer, { parksAll })
     const attempt = (
-      batch: ReadonlyArray<ConsumerKey.Delivery>,
-      failures: ReadonlyArray<Failure>
-    ): Effect.Effect<A, EventStoreError | EventFailed | NotAdvanced<A>> =>
+      { batch, failures, goesOn }: Rest
+    ): Effect.Effect<A, EventStoreError | EventFailed | KeysLocked | NotAdvanced<A>> =>
       EventInHand.awaitTransaction(inHand, (hasBegun) =>
         store.transaction(
           Effect.gen(function*() {
@@ -378,7 +496,9 @@ export const transactional = (
               batch,
               maxDuration
             )
-            const result = yield* commit({ ...planOf(batch, failures, handled), changes: [], reads: undefined })
+            const plan = planOf(batch, failures, handled)
+            if (!goesOn && plan.failures.some(isLocked)) return yield* Effect.fail(new KeysLocked(handled > 0))
+            const result = yield* commit({ ...plan, changes: [], reads: undefined })
             return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
           }),
           { runsHandlers: true }
@@ -386,12 +506,17 @@ export const transactional = (
     /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
     const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
       const retries = new Map<Position, Retries.EventRetries>()
-      let batch = ConsumerKey.deliveriesOf(events)
-      let failures: ReadonlyArray<Failure> = []
+      let rest: Rest = { batch: ConsumerKey.deliveriesOf(events), failures: [], stopsAt: undefined, goesOn: false }
       while (true) {
-        const result = yield* Effect.result(attempt(batch, failures))
+        const result = yield* Effect.result(attempt(rest))
         if (Result.isSuccess(result)) return result.success
         if (result.failure instanceof NotAdvanced) return result.failure.result
+        const { batch, failures, goesOn } = rest
+        if (result.failure instanceof KeysLocked) {
+          if (!result.failure.goesOn) return yield* othersWait(failures.find(isLocked)!)
+          rest = withLocked(events, { ...rest, failures: failures.filter((failure) => !isLocked(failure)) })
+          continue
+        }
         if (!(result.failure instanceof EventFailed)) return yield* result.failure
         const { error, index } = result.failure
         if (isOfTheStore(error)) return yield* error
@@ -400,21 +525,14 @@ export const transactional = (
         const ofEvent = retries.get(event.position) ?? (yield* Retries.make(policy))
         retries.set(event.position, ofEvent)
         const { attempts, delay } = yield* ofEvent.failed(error)
-        if (delay !== undefined) {
+        // It is tried once more if the others go on.
+        const isOnce = !goesOn && isLocked({ error }) && failures.some(isLocked)
+        if (delay !== undefined && !isOnce) {
           if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
           yield* Effect.sleep(delay)
           continue
         }
-        const failure = { event, key, error, attempts }
-        if (!parksAll && stopsAt(consumer, error)) {
-          // Later events are tried together with this one.
-          failures = [...failures.filter((other) => other.event.position < event.position), failure]
-          batch = batch.slice(0, index)
-        } else {
-          // An earlier event of the same key may fail only now, after a later one has.
-          failures = [...failures.filter((other) => other.key !== key), failure]
-          batch = batch.filter((other, i) => i < index || other.key !== key)
-        }
+        rest = withoutFailed(rest, index, { event, key, error, attempts }, !parksAll && stopsAt(consumer, error))
       }
     })
     return run()

@@ -138,7 +138,7 @@ export const ofLock = (
   consumer: Pick<Consumer, "id" | "kind">,
   event: EncodedEvent,
   error: EventStoreError
-): EventStoreError => LockWait.isOfKey(error) ? consumerFailed(consumer, event, error.message) : error
+): EventStoreError => LockWait.isOfKey(error) ? LockWait.ofKey(consumerFailed(consumer, event, error.message)) : error
 
 const consumerFailed = (
   { id, kind }: Pick<Consumer, "id" | "kind">,

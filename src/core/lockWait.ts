@@ -59,7 +59,7 @@ export const describe = (error: SqlError): string => {
 }
 
 /**
- * Marks the error of an append that has waited for a lock of its stream or of something else of one key.
+ * Marks the error of a vain wait for a lock of rows, of a stream, or of something else of one key.
  *
  * @since 0.1.0
  * @category combinators

@@ -550,7 +550,7 @@ describe.concurrent("a session that holds a lock of a handler's own table", () =
           const { detail } = yield* until(status, ({ state }) => state === "retrying")
           assert.match(detail!, words)
           const { items } = yield* until(Parking.list(rows), ({ items }) => items.length > 0)
-          assert.deepStrictEqual(items.map(({ attempts, stream }) => [stream as string, attempts]), [["a", 2]])
+          assert.deepStrictEqual(items.map(({ attempts, stream }) => [stream as string, attempts]), [["a", 3]])
           assert.match(items[0]!.error, words)
           yield* until(counts, ([, b]) => Predicate.hasProperty(b, "n") && b.n === 1)
           yield* holder`rollback`
@@ -611,7 +611,7 @@ it.live(
         for (const stream of ["a", "b"]) yield* tick(stream, 1)
         yield* Layer.build(Subscription.layer([copies]))
         const { items } = yield* until(Parking.list(copies), ({ items }) => items.length > 0)
-        assert.deepStrictEqual(items.map(({ attempts, stream }) => [stream as string, attempts]), [["a", 2]])
+        assert.deepStrictEqual(items.map(({ attempts, stream }) => [stream as string, attempts]), [["a", 3]])
         assert.match(
           items[0]!.error,
           /"copy-a" waited 500ms \(lockTimeout\) for a lock on its stream, held by .*"culprit"/
