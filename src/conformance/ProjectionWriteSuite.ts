@@ -43,7 +43,7 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     equal(yield* advance(id, 1n, 3, 4, [remove("a"), put("b", "done"), put("c", "open")]), true, "the next batch")
     equal(yield* keys(id), ["b", "c"], "the documents after it")
     equal(yield* keys(id, ["status=4open"]), ["c"], "the index after it")
-    equal(yield* (yield* driver).checkpoint(id), at(4), "the checkpoint")
+    equal((yield* (yield* driver).checkpoint(id)).position, at(4), "the checkpoint")
   }),
 
   test("writes one of 20 concurrent writes of the same batch", function*() {

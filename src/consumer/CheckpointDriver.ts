@@ -177,6 +177,17 @@ export interface DeliveryState {
 }
 
 /**
+ * A generation, and the position up to which it has processed the log.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GenerationPosition {
+  readonly generation: string
+  readonly position: Position
+}
+
+/**
  * Checkpoints and the delivery log.
  *
  * @since 0.1.0
@@ -210,10 +221,10 @@ export interface CheckpointDriver {
   readonly activeGeneration: (consumer: string) => Effect.Effect<string, EventStoreError>
 
   /**
-   * Returns the position up to which all partitions of a consumer's active generation have processed the log; 0 when it has never run. It is the
-   * lowest checkpoint, or the position before the event of unknown key at which a partition waits.
+   * Returns a consumer's active generation, and the position up to which all of its partitions have processed the log; 0 when it has never run. It is
+   * the lowest checkpoint, or the position before the event of unknown key at which a partition waits.
    */
-  readonly checkpoint: (consumer: string) => Effect.Effect<Position, EventStoreError>
+  readonly checkpoint: (consumer: string) => Effect.Effect<GenerationPosition, EventStoreError>
 
   /** Returns the delivery log of a partition, in order. */
   readonly applied: (

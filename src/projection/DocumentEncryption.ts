@@ -82,7 +82,11 @@ export const make = (
     get: (consumer, key) =>
       Effect.flatMap(
         driver.get(consumer, key),
-        (found) => Effect.map(decryptAll(Option.toArray(found)), ([stored]) => Option.fromUndefinedOr(stored))
+        ({ document, generation }) =>
+          Effect.map(decryptAll(Option.toArray(document)), ([stored]) => ({
+            generation,
+            document: Option.fromUndefinedOr(stored)
+          }))
       ),
     generationPage: (page) => Effect.flatMap(driver.generationPage(page), decryptAll),
     views: ([a, b], wanted) =>

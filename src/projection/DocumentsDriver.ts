@@ -81,6 +81,17 @@ export interface FoundPage {
 }
 
 /**
+ * A document of a generation, if it has one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FoundDocument {
+  readonly generation: string
+  readonly document: Option.Option<StoredDocument>
+}
+
+/**
  * Documents of a consumer's active generation that lack some indexes.
  *
  * @since 0.1.0
@@ -148,7 +159,7 @@ export interface DocumentsDriver {
   readonly write: (changes: ReadonlyArray<DocumentChanges>) => Effect.Effect<void, EventStoreError>
 
   /** Returns a document of a consumer's active generation. */
-  readonly get: (consumer: string, key: string) => Effect.Effect<Option.Option<StoredDocument>, EventStoreError>
+  readonly get: (consumer: string, key: string) => Effect.Effect<FoundDocument, EventStoreError>
 
   /** Returns a page of documents of a consumer's active generation. */
   readonly list: (page: DocumentPage) => Effect.Effect<FoundPage, EventStoreError>

@@ -30,7 +30,13 @@ import * as DocumentPages from "./list/DocumentPages.ts"
 import * as PageCursor from "./list/PageCursor.ts"
 import * as LiveProjection from "./LiveProjection.ts"
 import type * as Projection from "./ProjectionDefinition.ts"
-import type { DocumentPage, FoundPage, ProjectionStoreDriver, StoredDocument } from "./ProjectionStoreDriver.ts"
+import type {
+  DocumentPage,
+  FoundDocument,
+  FoundPage,
+  ProjectionStoreDriver,
+  StoredDocument
+} from "./ProjectionStoreDriver.ts"
 
 /**
  * A page of documents.
@@ -104,8 +110,14 @@ export interface Awaited {
 export interface ReaderOptions {
   readonly driver: ProjectionStoreDriver
   readonly limits: Limits.Limits
-  /** Waits until the projection has reached the position of `ReadAfter`. */
-  readonly awaitReadAfter: (projection: Awaited) => Effect.Effect<void, ProjectionBehind | EventStoreError>
+  /**
+   * Reads when the projection has reached the position of `ReadAfter`. If the generation that was read has not, because it has become the active one
+   * since, it waits and reads again.
+   */
+  readonly readAfter: <A extends { readonly generation: string | undefined }>(
+    projection: Awaited,
+    read: Effect.Effect<A, EventStoreError>
+  ) => Effect.Effect<A, ProjectionBehind | EventStoreError>
   /** Fails with `LogDiverged` when the log does not have this event at its position. Without the event store it checks nothing. */
   readonly requireEvent: (position: LogPosition) => Effect.Effect<void, EventStoreError>
   /** Returns the signal that an `async` projection has progressed. */
@@ -134,8 +146,8 @@ const readsOf = (reader: Reader) => ({
   ): Effect.fn.Return<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
     // A key that cannot be stored names no document.
     if (DocumentCodec.validateKey(key) !== undefined) return Option.none()
-    yield* reader.awaitReadAfter(projection)
-    return yield* decodeOne(projection, yield* storedOne(reader, projection, key))
+    const { document } = yield* reader.readAfter(projection, storedOne(reader, projection, key))
+    return yield* decodeOne(projection, document)
   }),
 
   list: Effect.fn("ProjectionStore.list")(function*<P extends Projection.Any>(
@@ -143,8 +155,11 @@ const readsOf = (reader: Reader) => ({
     options: ListOptions<P> = {}
   ): Effect.fn.Return<Page<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
     const list = yield* Effect.fromResult(listOf(reader, projection, options))
-    yield* reader.awaitReadAfter(projection)
-    return yield* decodePage(projection, list, yield* storedPage(reader, projection, list))
+    return yield* decodePage(
+      projection,
+      list,
+      yield* reader.readAfter(projection, storedPage(reader, projection, list))
+    )
   }),
 
   watch: <P extends Projection.Any>(projection: P, key: string) =>
@@ -152,23 +167,24 @@ const readsOf = (reader: Reader) => ({
       if (DocumentCodec.validateKey(key) !== undefined) {
         return Stream.concat(Stream.succeed(Option.none<DocumentOf<P>>()), Stream.never)
       }
-      yield* reader.awaitReadAfter(projection)
+      if (projection.lifecycle === "live") {
+        yield* reader.readAfter(projection, Effect.succeed({ generation: undefined }))
+        const found = watchLive(yield* eventStoreFor(projection), projection, limitsOf(reader), key)
+        return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
+      }
       const read = Effect.map(
-        storedOne(reader, projection, key),
-        (found) => ({ text: textOf(Option.toArray(found)), value: found })
+        firstAfter(reader, projection, storedOne(reader, projection, key)),
+        ({ document }) => ({ text: textOf(Option.toArray(document)), value: document })
       )
-      const found = projection.lifecycle === "live"
-        ? watchLive(yield* eventStoreFor(projection), projection, limitsOf(reader), key)
-        : ChangeFeed.watch(yield* signalOf(reader, projection), read)
+      const found = ChangeFeed.watch(yield* signalOf(reader, projection), read)
       return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
     })),
 
   watchList: <P extends Projection.Any>(projection: P, options: ListOptions<P> = {}) =>
     Stream.unwrap(Effect.gen(function*() {
       const list = yield* Effect.fromResult(listOf(reader, projection, options))
-      yield* reader.awaitReadAfter(projection)
       const read = Effect.map(
-        storedPage(reader, projection, list),
+        firstAfter(reader, projection, storedPage(reader, projection, list)),
         (found) => ({ text: textOf(found.documents), value: found })
       )
       return Stream.mapEffect(
@@ -177,6 +193,20 @@ const readsOf = (reader: Reader) => ({
       )
     }))
 })
+
+/** Returns a read that waits for the position of `ReadAfter` only the first time. */
+const firstAfter = <A extends { readonly generation: string | undefined }>(
+  reader: Reader,
+  projection: Projection.Any,
+  read: Effect.Effect<A, EventStoreError>
+): Effect.Effect<A, ProjectionBehind | EventStoreError> => {
+  let isFirst = true
+  return Effect.suspend(() =>
+    isFirst
+      ? Effect.tap(reader.readAfter(projection, read), () => Effect.sync(() => void (isFirst = false)))
+      : read
+  )
+}
 
 const limitsOf = ({ limits }: Reader): Limits.Limits => ({
   ...limits,
@@ -239,12 +269,19 @@ const storedPage = (
   })
 }
 
-const storedOne = (reader: Reader, projection: Projection.Any, key: string) =>
+const storedOne = (
+  reader: Reader,
+  projection: Projection.Any,
+  key: string
+): Effect.Effect<FoundDocument, EventStoreError> =>
   projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.get(projection.id, key)) :
     Effect.flatMap(logFor(projection), (log) => {
       const documents = LiveProjection.make(log, projection, limitsOf(reader), key)
-      return Effect.map(Effect.andThen(documents.read("visible"), documents.get(key)), Option.fromUndefinedOr)
+      return Effect.map(
+        Effect.andThen(documents.read("visible"), documents.get(key)),
+        (found) => ({ generation: projection.id, document: Option.fromUndefinedOr(found) })
+      )
     })
 
 /** Returns what was read, unless the projection is inline and may lack events. */

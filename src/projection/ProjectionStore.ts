@@ -3,14 +3,16 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { GenerationPosition } from "../consumer/CheckpointDriver.ts"
 import * as GenerationId from "../consumer/GenerationId.ts"
 import {
   CircularWait,
@@ -152,7 +154,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () =>
-          Effect.flatMap(driver.checkpoint(projection.id), (reached) =>
+          Effect.flatMap(watchers.checkpoint(projection.id), ({ position: reached }) =>
             reached >= position
               ? Effect.void
               : Effect.fail(new ProjectionBehind({ projection: projection.id, wanted: position, reached })))
@@ -160,29 +162,42 @@ export const make = Effect.fnUntraced(function*(
     )
   })
 
-  const awaitReadAfter = (projection: Awaited): Effect.Effect<void, ProjectionBehind | EventStoreError> =>
-    Effect.flatMap(ReadAfter, (after) => {
-      if (after === undefined) return Effect.void
-      const check = checkLog(driver, log, projection, LogPosition.make(after.position, after.eventId))
-      return awaitPosition(projection, after.position, after.timeout).pipe(
+  const readAfter: ProjectionReader.ReaderOptions["readAfter"] = Effect.fnUntraced(function*(projection, read) {
+    const after = yield* ReadAfter
+    if (after === undefined) return yield* read
+    const check = checkLog(driver, log, projection, LogPosition.make(after.position, after.eventId))
+    const began = yield* Clock.currentTimeMillis
+    for (let timeout = Duration.toMillis(after.timeout);;) {
+      yield* awaitPosition(projection, after.position, Duration.millis(timeout)).pipe(
         // A position that was lost with the end of the log is not reached, or by other events.
         Effect.tapErrorTag("ProjectionBehind", () => check),
         Effect.andThen(check)
       )
-    })
+      const positions = new Map(watchers.positions(projection.id))
+      const found = yield* read
+      if (projection.lifecycle !== "async" || found.generation === undefined) return found
+      const reached = positions.get(found.generation) ?? Position.start
+      if (reached >= after.position) return found
+      // Another generation has become the active one since. It may be an older one.
+      timeout = began + Duration.toMillis(after.timeout) - (yield* Clock.currentTimeMillis)
+      if (timeout <= 0) {
+        return yield* new ProjectionBehind({ projection: projection.id, wanted: after.position, reached })
+      }
+    }
+  })
 
   return ProjectionStore.of({
     ...ProjectionReader.make({
       driver,
       limits,
-      awaitReadAfter,
+      readAfter,
       requireEvent: (position) => requireEvents(log, [position]),
       progressOf: watchers.progressOf
     }),
     reindex: (projection) => reindexWith(driver, projection),
-    checkpoint: (projection) => driver.checkpoint(projection.id),
+    checkpoint: (projection) => Effect.map(driver.checkpoint(projection.id), ({ position }) => position),
     awaitPosition,
-    awaitReadAfter,
+    awaitReadAfter: (projection) => Effect.asVoid(readAfter(projection, Effect.succeed({ generation: undefined }))),
     [internals]: { driver: waking(driver, watchers) }
   })
 })
@@ -196,7 +211,7 @@ const rejectCircularWait = Effect.fnUntraced(function*(
   const handled = yield* HandledEvent.active
   if (handled.some((one) => one.consumer === consumer)) {
     // What the consumer has reached already needs no wait.
-    if ((yield* driver.checkpoint(consumer)) >= position) return
+    if ((yield* driver.checkpoint(consumer)).position >= position) return
     return yield* storeError(new CircularWait({ consumer, position, waiting: "handler" }))
   }
   const above = yield* driver.uncommittedAbove
@@ -267,6 +282,10 @@ const reindexWith = Effect.fn("ProjectionStore.reindex")(function*(
 /** The watchers of a store: one per consumer, shared by all callers that wait. */
 interface Watchers {
   readonly checkpointOf: (consumer: string) => ReaderWakeups.ReaderWakeups
+  /** Reads a consumer's checkpoint. */
+  readonly checkpoint: (consumer: string) => Effect.Effect<GenerationPosition, EventStoreError>
+  /** Returns the position that each generation of a consumer had when its checkpoint was read last. */
+  readonly positions: (consumer: string) => ReadonlyMap<string, Position.Position>
   readonly progressOf: (consumer: string) => ChangeFeed.ProgressSignal
   readonly wake: (consumer: string) => Effect.Effect<void>
   readonly wakeAll: Effect.Effect<void>
@@ -288,10 +307,21 @@ const makeWatchers = Effect.fnUntraced(function*(
     }
     return { of, started }
   }
-  const checkpoints = onePerConsumer((consumer) => ReaderWakeups.make({ head: driver.checkpoint(consumer), interval }))
+  const positions = new Map<string, Map<string, Position.Position>>()
+  const checkpoint = (consumer: string) =>
+    Effect.tap(driver.checkpoint(consumer), ({ generation, position }) =>
+      Effect.sync(() => {
+        const ofConsumer = positions.get(consumer) ?? new Map<string, Position.Position>()
+        positions.set(consumer, ofConsumer.set(generation, position))
+      }))
+  const checkpoints = onePerConsumer((consumer) =>
+    ReaderWakeups.make({ head: Effect.map(checkpoint(consumer), ({ position }) => position), interval })
+  )
   const progresses = onePerConsumer((consumer) => ChangeFeed.progressOf(driver, consumer, interval))
   return {
     checkpointOf: checkpoints.of,
+    checkpoint,
+    positions: (consumer) => positions.get(consumer) ?? new Map(),
     progressOf: progresses.of,
     wake: (consumer) =>
       Effect.andThen(

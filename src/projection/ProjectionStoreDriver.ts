@@ -20,6 +20,7 @@ export type {
   DocumentPage,
   DocumentsDriver,
   EntryCondition,
+  FoundDocument,
   FoundPage,
   PageOrder,
   PagePlace,

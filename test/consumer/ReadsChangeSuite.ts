@@ -137,7 +137,7 @@ const reach = (consumer: { readonly id: string }, position: Position.Position) =
   Effect.gen(function*() {
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     yield* driver.checkpoint(consumer.id).pipe(
-      Effect.repeat({ until: (reached) => reached >= position, schedule: Schedule.spaced("10 millis") }),
+      Effect.repeat({ until: (reached) => reached.position >= position, schedule: Schedule.spaced("10 millis") }),
       Effect.timeout("30 seconds")
     )
   })

@@ -275,10 +275,10 @@ const processing: ReadonlyArray<Case<Stores>> = [
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const write = (document: string) =>
       driver.write([{ generation: projection.id, changes: [{ key: "k", document, indexed: [] }] }])
-    yield* write(`{"seen":"nothing"}`)
     yield* Effect.gen(function*() {
+      yield* awaitConsumer(yield* append("b", 1, "other"))
+      yield* write(`{"seen":"nothing"}`)
       yield* append("a", 1, "k")
-      yield* append("b", 1, "other")
       yield* append("b", 2, "k")
       yield* awaitConsumer(yield* append("a", 2, "other"))
       equal(yield* parked, [["a", 1, 1], ["b", 2, 1]], "the parked streams")

@@ -522,7 +522,8 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const encrypted = JSON.parse(text!.replaceAll(`"subject":"${bob}"`, `"subject":"nobody"`)) as Schema.Json
     const found = yield* ProjectionStore.make({
       ...documents,
-      get: (_, key) => Effect.succeedSome({ key, document: encrypted, revision: 1n })
+      get: (generation, key) =>
+        Effect.succeed({ generation, document: Option.some({ key, document: encrypted, revision: 1n }) })
     })
     const undecodable = yield* Effect.flip(found.get(projection, group))
     equal(reasonOf(undecodable), "UndecodableDocument", "the error of the tampered document")
@@ -536,7 +537,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const members = [{ personId: ann, name: "Ann Archer" }, { personId: bob, name: "Bob Baker" }]
     const change = Result.getOrThrow(DocumentCodec.of(projection).encode("g", { size: 2, members }))
     const write = driver.write([{ generation: projection.id, changes: [change] }])
-    const read = Effect.map(driver.get(projection.id, "g"), (found) => Option.getOrThrow(found).document)
+    const read = Effect.map(driver.get(projection.id, "g"), (found) => Option.getOrThrow(found.document).document)
     yield* write
     equal(yield* read, { size: 2, members }, "the document before the erasure")
     yield* (yield* KeyStore.KeyStore).erase(ann)

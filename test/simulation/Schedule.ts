@@ -129,7 +129,7 @@ const settled = Effect.fnUntraced(function*(world: Workers.World, last: Position
       yield* documents.checkpoint(projection.id),
       yield* documents.parked(generation, { limit: 100 })
     ]
-    if (reached >= last && parked.length === 0) return
+    if (reached.position >= last && parked.length === 0) return
     yield* Effect.sleep("20 millis")
   }
 })

@@ -143,15 +143,18 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
       ),
     checkpoint: (consumer) =>
       Effect.map(
-        query<{ readonly position: bigint | null }>(
+        query<{ readonly generation: string; readonly position: bigint | null }>(
           // A partition that waits at an event of unknown key has not applied it. `least` leaves out null.
-          `select min(least(checkpoint.position, waits.position - 1)) as position from ${schema}.checkpoints checkpoint
-            left join ${schema}.parked waits on waits.generation = checkpoint.generation
-              and waits.partition = checkpoint.partition and waits.key = ''
-            where checkpoint.generation = ${schema}.active_generation($1)`,
+          `select active.generation, (
+              select min(least(checkpoint.position, waits.position - 1)) from ${schema}.checkpoints checkpoint
+                left join ${schema}.parked waits on waits.generation = checkpoint.generation
+                  and waits.partition = checkpoint.partition and waits.key = ''
+                where checkpoint.generation = active.generation
+            ) as position
+            from (select ${schema}.active_generation($1) as generation offset 0) as active`,
           [consumer]
         ),
-        ([row]) => Position.make(row?.position ?? 0n)
+        ([row]) => ({ generation: row!.generation, position: Position.make(row!.position ?? 0n) })
       ),
     applied: (generation, partition) =>
       Effect.map(

@@ -52,8 +52,6 @@ export const documentOf = ({ document, key, revision, stream }: DocumentRow): St
  * @category constructors
  */
 export const make = (query: PgStatement, schema: string): DocumentsDriver => {
-  const select = `select key, document::text as document, revision from ${schema}.documents`
-  const active = `generation = ${schema}.active_generation($1)`
   const documents = (text: string, params: ReadonlyArray<unknown>) =>
     Effect.map(query<DocumentRow>(text, params), (rows) => rows.map(documentOf))
 
@@ -75,13 +73,21 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
       ),
     get: (consumer, key) =>
       Effect.map(
-        documents(`${select} where ${active} and key = $2`, [consumer, key]),
-        ([found]) => Option.fromUndefinedOr(found)
+        query<GenerationRow>(
+          `select active.generation, document.key, document.document::text as document, document.revision
+            from (select ${schema}.active_generation($1) as generation offset 0) as active
+              left join ${schema}.documents document on document.generation = active.generation and document.key = $2`,
+          [consumer, key]
+        ),
+        (rows) => ({
+          generation: rows[0]!.generation,
+          document: Option.fromUndefinedOr(rows.filter(isDocumentRow).map(documentOf)[0])
+        })
       ),
     list: listWith(query, schema),
     unindexed: (consumer, indexes, limit) =>
       Effect.map(
-        query<UnindexedRow>(unindexed(schema), [
+        query<GenerationRow>(unindexed(schema), [
           consumer,
           indexes.map((name) => IndexEntry.namesOf([name])),
           limit
@@ -127,7 +133,7 @@ type PageRow = MaybeDocumentRow & {
   readonly entry: string | null
 }
 
-type UnindexedRow = MaybeDocumentRow & { readonly generation: string }
+type GenerationRow = MaybeDocumentRow & { readonly generation: string }
 
 const isDocumentRow = <Row extends MaybeDocumentRow>(row: Row): row is Row & DocumentRow => row.key !== null
 

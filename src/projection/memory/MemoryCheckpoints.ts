@@ -39,11 +39,12 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
         const { parked, partitions } = MemoryState.generationOf(state, name)
         const reached = MemoryState.reachedBy(partitions)
         // A partition that waits at an event of unknown key has not applied it.
-        return Array.from(parked.values()).reduce(
+        const position = Array.from(parked.values()).reduce(
           (least, { key, position }) =>
             key === ConsumerKey.unknownKey && position <= least ? Position.make(position - 1n) : least,
           reached
         )
+        return { generation: name, position }
       }
     ),
   applied: (generation, partition) =>

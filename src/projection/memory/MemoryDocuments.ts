@@ -52,7 +52,7 @@ export const make = (
     get: (consumer, key) =>
       Effect.map(
         MemoryState.requireActive(state, consumer),
-        (generation) => Option.fromUndefinedOr(load(generation, [key])[0])
+        (generation) => ({ generation, document: Option.fromUndefinedOr(load(generation, [key])[0]) })
       ),
     list: (page) =>
       Effect.map(MemoryState.requireActive(state, page.consumer), (generation) => {

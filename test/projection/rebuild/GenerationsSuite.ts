@@ -165,7 +165,7 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     const [built] = yield* moveTo(consumer, generation, "builder", [5], [document(2)])
     const read = Effect.map(
       store.get(consumer, "k"),
-      (found) => Option.getOrUndefined(Option.map(found, ({ document }) => document))
+      (found) => Option.getOrUndefined(Option.map(found.document, ({ document }) => document))
     )
     const write = (generation: string, epoch: bigint) =>
       store.advance({
@@ -193,6 +193,49 @@ export const generations: ReadonlyArray<Case<Stores>> = [
     equal([claim.generation, claim.assigned.length], [generation, 1], "the next lease is at once on the new generation")
     equal(yield* write(generation, claim.assigned[0]!.epoch), "advanced", "and good")
     equal(yield* read, { n: 99 }, "what it writes is read")
+  }),
+
+  test("a read after a position returns no document of a generation behind it", function*() {
+    const { [internals]: { driver } } = yield* ProjectionStore.ProjectionStore
+    const counts = counters().projection()
+    const consumer = counts.id
+    const document = (n: number): EncodedDocument => ({ key: "k", document: JSON.stringify({ n }), indexed: [] })
+    yield* moveTo(consumer, consumer, "worker", [3], [document(3)])
+    const { generation } = yield* driver.beginGeneration({ consumer, head: Position.start })
+    yield* moveTo(consumer, generation, "builder", [6], [document(6)])
+    const activate = (to: string) => driver.cutOver({ consumer, to, ifBehind: "cutOver" })
+    let next: "stays" | "returns" | undefined
+    /** While it reads, an operator rolls back, and perhaps cuts over again. */
+    const interrupted = <A, E>(read: Effect.Effect<A, E>) =>
+      Effect.gen(function*() {
+        const [rollback] = [next, next = undefined]
+        if (rollback !== undefined) yield* activate(consumer)
+        const found = yield* read
+        if (rollback === "returns") yield* activate(generation)
+        return found
+      })
+    const store = yield* ProjectionStore.make({
+      ...driver,
+      get: (consumer, key) => interrupted(driver.get(consumer, key)),
+      list: (page) => interrupted(driver.list(page))
+    }, { pollInterval: "10 millis" })
+    const first = <A, E>(stream: Stream.Stream<A, E, never>) => Effect.map(Stream.runHead(stream), Option.getOrThrow)
+    const reads = [
+      Effect.map(store.get(counts, "k"), Option.toArray),
+      Effect.map(store.list(counts), ({ items }) => items),
+      Effect.map(first(store.watch(counts, "k")), Option.toArray),
+      Effect.map(first(store.watchList(counts)), ({ items }) => items)
+    ]
+    for (const read of reads) {
+      const after = (timeout: Duration.Duration) =>
+        Effect.provideService(read, ProjectionStore.ReadAfter, { position: Position.make(6n), timeout })
+      yield* activate(generation)
+      next = "returns"
+      equal(yield* after(Duration.seconds(30)), [{ n: 6 }], "rolled back for a moment")
+      next = "stays"
+      equal(reasonOf(yield* Effect.flip(after(Duration.millis(30)))), "ProjectionBehind", "rolled back")
+      equal(yield* read, [{ n: 3 }], "without a position")
+    }
   }),
 
   test("a held active generation has no owner until the cut-over or the end of the hold", function*() {
