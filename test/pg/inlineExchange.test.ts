@@ -38,16 +38,15 @@ const registered = Effect.map(Projector.inlineProjections, ([one]) => one)
 
 const tanks = Array.from({ length: 60 }, (_, tank) => tank)
 
-/** The documents, and what a fold of the events gives. */
+/** Compares the documents with a fold of the events, without those that have made a gap since. */
 const requireRight = Effect.gen(function*() {
   const sql = yield* SqlClient
   const stored = yield* sql<{ key: string; level: number }>`
     select key, document::text::integer as level from evsrc.documents where generation = 'levels@1' order by key`
   const expected = yield* sql<{ key: string; level: number }>`
     select 't' || lpad(data->>'tank', 3, '0') as key, sum((data->>'by')::integer)::integer as level
-      from evsrc.events where type = 'Filled' group by 1 order by 1`
+      from evsrc.events where type = 'Filled' and position not in (select position from evsrc.inline_gaps) group by 1 order by 1`
   assert.deepStrictEqual(stored, expected)
-  assert.strictEqual((yield* registered)?.missedFrom, undefined)
 })
 
 /** Makes all documents wrong, and then a gap. From then on every write of one takes so long. */
@@ -114,6 +113,7 @@ describe("An exchange of the documents of an inline projection", () => {
         yield* Effect.provide(append(drained(0, 100)), older)
         assert.isDefined((yield* registered)?.missedFrom)
         assert.isTrue(yield* Fiber.join(repairing))
+        assert.isUndefined((yield* registered)?.missedFrom)
         yield* requireRight
       }).pipe(provide()),
     60_000
@@ -138,6 +138,7 @@ describe("An exchange of the documents of an inline projection", () => {
       assert.match(error.message, /is being made by the session \d+ .* has waited 300ms \(maintenanceTimeout\)/)
       yield* lapses(-1)
       assert.isTrue(yield* Projector.repairInline(current))
+      assert.isUndefined((yield* registered)?.missedFrom)
       yield* requireRight
     }).pipe(provide({ maintenanceTimeout: "300 millis" })), 60_000)
 
