@@ -41,8 +41,8 @@ export interface PgDeadlineOptions {
    */
   readonly transactionTimeout?: Duration.Input | undefined
   /**
-   * How long a statement may run whose work grows with the data: migrations, archiving, an import, removal of a generation.
-   * 10 minutes by default.
+   * How long a statement may run whose work grows with the data: migrations, archiving, an import, removal of a generation. And how long a program that
+   * makes the documents of an inline projection waits for another one that does, and for appends in flight. 10 minutes by default.
    */
   readonly maintenanceTimeout?: Duration.Input | undefined
 }

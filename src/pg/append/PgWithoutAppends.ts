@@ -15,8 +15,11 @@ import * as PgStatement from "../PgStatement.ts"
 import type * as LockTimeoutError from "./LockTimeoutError.ts"
 import * as LockWaits from "./LockWaits.ts"
 
-/** How long one attempt waits for a lock at most, in milliseconds: appends wait behind it. */
-const maxWait = 1_000
+/**
+ * How long one attempt waits for a lock at most, in milliseconds: appends wait behind it. Shorter than PostgreSQL's `deadlock_timeout`: in a deadlock with
+ * a transaction that appends several times, this one gives way.
+ */
+const maxWait = 500
 
 /** The pauses between two attempts, in milliseconds, in which appends go on. */
 const firstPause = 10
