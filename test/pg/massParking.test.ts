@@ -31,23 +31,49 @@ const append = (stream: string, numbers: ReadonlyArray<number>) =>
     (store) => store.append(Tick, stream, numbers.map((n) => Tick.cases.Ticked.make({ n })))
   )
 
-/** Counts the transactions that free keys, and the most keys and events that one of them has. */
+/** Counts the calls of a driver: each is a statement, or a few. */
+const countingCalls = <D extends object>(driver: D, counts: { calls: number }): D => {
+  const counted = { ...driver }
+  for (const name of Object.keys(driver)) {
+    const call: unknown = Reflect.get(driver, name)
+    const count = () => void counts.calls++
+    if (Effect.isEffect(call)) Reflect.set(counted, name, Effect.andThen(Effect.sync(count), call))
+    if (typeof call !== "function") continue
+    const apply: ProxyHandler<typeof call>["apply"] = (target, receiver, args) => {
+      count()
+      return Reflect.apply(target, receiver, args)
+    }
+    Reflect.set(counted, name, new Proxy(call, { apply }))
+  }
+  return counted
+}
+
+/** Counts the calls of the stores, the transactions that free keys, and the most keys and events that one of them has. */
 const counting = Effect.gen(function*() {
   const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-  const counts = { transactions: 0, keys: 0, events: 0 }
+  const counts = { calls: 0, transactions: 0, keys: 0, events: 0 }
+  const counted = countingCalls(driver, counts)
   const store = yield* ProjectionStore.make({
-    ...driver,
+    ...counted,
     unpark: (...args) => {
       counts.transactions++
       counts.keys = Math.max(counts.keys, args[2].length)
-      return driver.unpark(...args)
+      return counted.unpark(...args)
     },
     recordLateDelivery: (...args) => {
       counts.events = Math.max(counts.events, args[2].length)
-      return driver.recordLateDelivery(...args)
+      return counted.recordLateDelivery(...args)
     }
   })
-  return { counts, store }
+  const log = yield* EventStore.make(countingCalls((yield* EventStore.EventStore)[internals].driver, counts))
+  /** Returns how many calls an effect makes. */
+  const callsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.gen(function*() {
+      const before = counts.calls
+      const result = yield* effect
+      return { result, calls: counts.calls - before }
+    })
+  return { counts, callsOf, store, log }
 })
 
 const backEnds = { PostgreSQL: layerPostgres(), PGlite: layerPglite() }
@@ -59,7 +85,7 @@ describe("many parked streams", () => {
       () =>
         Effect.gen(function*() {
           isBroken = true
-          const { counts, store } = yield* counting
+          const { callsOf, counts, log, store } = yield* counting
           yield* Effect.forEach(
             Array.from({ length: streams }, (_, index) => `tick-${index}`),
             (stream) => append(stream, [0]),
@@ -73,21 +99,27 @@ describe("many parked streams", () => {
           yield* Effect.gen(function*() {
             yield* store.awaitPosition(Ticks, last, "10 minutes")
             assert.strictEqual((yield* Parking.count(Ticks)).parked, streams + 1)
-            assert.strictEqual((yield* Health.of([Ticks])).consumers[0]?.parked, streams + 1)
+            const health = yield* callsOf(Health.of([Ticks]))
+            assert.strictEqual(health.result.consumers[0]?.parked, streams + 1)
+            // As many as with one parked key, and those of the worker meanwhile.
+            assert.isAtMost(health.calls, 30)
             isBroken = false
-            const outcome = yield* Parking.retryAll(Ticks, { timeout: "10 minutes" })
+            const { calls, result: outcome } = yield* callsOf(Parking.retryAll(Ticks, { timeout: "10 minutes" }))
             assert.deepInclude(outcome, { requested: streams + 1, retried: streams + 1, failed: 0, parkedLater: 0 })
             assert.isAtMost(counts.events, 5_000)
             assert.isAtMost(counts.keys, 5_000)
             assert.isAtLeast(counts.transactions, Math.ceil(waiting / 5_000))
             assert.isAtMost(counts.transactions, 20 + (streams + waiting) / 100)
+            // With the heartbeats of a minute.
+            assert.isAtMost(calls, 200 + (streams + waiting) / 20)
             const document = yield* store.get(Ticks, "tick-long")
             assert.deepInclude(document, { value: { count: waiting + 1 } })
             const { status } = yield* DeliveryAudit.run(Ticks)
             assert.strictEqual(status, "complete")
           }).pipe(
             Effect.provide(Projector.layer([Ticks])),
-            Effect.provideService(ProjectionStore.ProjectionStore, store)
+            Effect.provideService(ProjectionStore.ProjectionStore, store),
+            Effect.provideService(EventStore.EventStore, log)
           )
         }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(database)))),
       scale(60_000, 1_200_000)
