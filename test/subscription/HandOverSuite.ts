@@ -66,6 +66,13 @@ const buildWorker = (
   scope: Scope.Scope
 ) => Layer.buildWithScope(Layer.fresh(Subscription.layer([subscription], options)), scope)
 
+/** Waits until a partition of a consumer is as wanted. */
+const untilProgress = ({ id }: { readonly id: string }, isRight: (one: Progress) => boolean) =>
+  Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store[internals].driver.progress(id)).pipe(
+    Effect.repeat({ until: (progress) => progress.some(isRight), schedule: Schedule.spaced("5 millis") }),
+    Effect.timeout("20 seconds")
+  )
+
 /** A store whose heartbeats fail while it is separated. */
 const separable = (replaced: (driver: ConsumerDriver) => Partial<ConsumerDriver> = () => ({})) =>
   Effect.gen(function*() {
@@ -171,19 +178,10 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       yield* buildWorker(older, options, scope)
       yield* begun.await
       yield* buildWorker(newer, options, scope)
-      const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const reads = ConsumerReads.format(ConsumerReads.of(newer))
-      const untilProgress = (isRight: (one: Progress) => boolean) =>
-        Effect.timeout(
-          Effect.repeat(driver.progress(older.id), {
-            until: (progress) => progress.some(isRight),
-            schedule: Schedule.spaced("5 millis")
-          }),
-          "20 seconds"
-        )
-      yield* untilProgress((one) => one.takenBy === reads || one.reads === reads)
+      yield* untilProgress(older, (one) => one.takenBy === reads || one.reads === reads)
       yield* proceed.open
-      yield* untilProgress((one) => one.reads === reads)
+      yield* untilProgress(older, (one) => one.reads === reads)
       yield* append(Both, StreamId.make(`${prefix}a`), [{ _tag: "Sent", n: 4 }])
       const of = (release: string) =>
         inbox.got.flatMap((label) => label.startsWith(release) ? [Number(label.slice(-1))] : [])
@@ -193,6 +191,45 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       equal((yield* DeliveryAudit.run(newer)).status, "complete", "the audit")
     })
   ),
+
+  test("repeats no event of a retry in hand when a release that reads more takes over", function*() {
+    const [name, prefix] = [unique("mails"), unique("mail")]
+    const inbox = makeInbox()
+    const [begun, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    let isFailing = true
+    const handle = (release: string) => ({ n }: { readonly n: number }) =>
+      Effect.gen(function*() {
+        if (isFailing) return yield* Effect.die("down")
+        if (n === 1) yield* Effect.andThen(begun.open, proceed.await)
+        inbox.put(`${release} ${n}`)
+      })
+    const common = { where: { streamPrefix: prefix }, retry: Schedule.recurs(0) }
+    const older = Subscription.make(name, { ...common, events: Sent, handle: handle("old") })
+    const newer = Subscription.make(name, { ...common, events: Both, handle: handle("new") })
+    const stream = `${prefix}a`
+    yield* append(stream, upTo(3))
+    const scope = yield* Effect.scope
+    yield* buildWorker(older, { lease: "600 millis" }, scope)
+    yield* Effect.timeout(
+      Effect.repeat(Parking.count(older), {
+        until: ({ parked }) => parked === 1,
+        schedule: Schedule.spaced("5 millis")
+      }),
+      "20 seconds"
+    )
+    isFailing = false
+    const retried = yield* Effect.forkChild(Parking.retry(older, stream))
+    yield* begun.await
+    yield* buildWorker(newer, { lease: "600 millis" }, scope)
+    const reads = ConsumerReads.format(ConsumerReads.of(newer))
+    yield* untilProgress(older, (one) => one.takenBy === reads || one.reads === reads)
+    yield* proceed.open
+    equal((yield* Fiber.join(retried)).outcome, "retried", "the outcome")
+    yield* untilProgress(older, (one) => one.reads === reads)
+    yield* inbox.until(3)
+    equal(inbox.got.map((label) => Number(label.slice(-1))), upTo(3), `the events of ${inbox.got.join(", ")}`)
+    equal((yield* DeliveryAudit.run(newer)).status, "complete", "the audit")
+  }),
 
   test("handles no further event after its lease expired and another worker took over", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
