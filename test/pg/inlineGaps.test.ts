@@ -1,6 +1,6 @@
 /** Gaps of inline projections, and who may change a registration, while other transactions are in flight, on a PostgreSQL server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Logger, Option, Schema } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Logger, Option, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, Generations, Position, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
@@ -143,6 +143,38 @@ describe("Gaps of inline projections on PostgreSQL", () => {
         const later = yield* other.commit
         assert.deepStrictEqual(yield* Fiber.join(closing), Option.some(position))
         assert.strictEqual((yield* registered).missedFrom, later.position)
+      }).pipe(Effect.provide(Layer.fresh(stores()))),
+    60_000
+  )
+
+  it.live(
+    "a repair gives way to transactions that append events of two types in any order",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const program = yield* start(old)
+        const both = [filled("a", 1), drained("a", 1)]
+        for (const [first, second] of [both, both.toReversed()]) {
+          // A gap.
+          yield* filled("b", 1)
+          const repairing = yield* sql.withTransaction(
+            Effect.gen(function*() {
+              yield* Effect.provide(first!, program)
+              const repairing = yield* Effect.forkDetach(
+                Effect.updateContext(
+                  Projector.repairInline(old),
+                  (context: Context.Context<EventStore.EventStore | ProjectionStore.ProjectionStore>) =>
+                    Context.omit(sql.transactionService)(context) as typeof context
+                )
+              )
+              yield* Effect.sleep("300 millis")
+              yield* Effect.provide(second!, program)
+              return repairing
+            })
+          )
+          assert.isTrue(yield* Fiber.join(repairing))
+        }
+        assert.deepStrictEqual(yield* ProjectionStore.get(old, "b"), Option.some(2))
       }).pipe(Effect.provide(Layer.fresh(stores()))),
     60_000
   )
