@@ -213,6 +213,29 @@ export const boundedPages: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
+  test("a search for a correlation finds all of its events, in pages", function*() {
+    const { append, driver, last, start } = yield* fixture
+    const correlationId = unique("correlation")
+    const positions: Array<Position.Position> = []
+    for (const [count, type] of [[2, "First"], [1, "Second"]] as const) {
+      const events = upTo(count).map((n) => ({
+        ...storedEvent(type, 1, { n }),
+        metadata: JSON.stringify({ correlationId })
+      }))
+      const stream = StreamId.make(`${correlationId}-1`)
+      const result = yield* driver.append({ stream, expected: "any", events })
+      if (result._tag === "Appended") positions.push(...result.positions)
+      yield* append(unique("Common"), gap)
+    }
+    for (const after of [start, last, positions[0]!, positions[2]!]) {
+      for (const limit of [1, 2, 10]) {
+        const found = yield* briefly(driver.readCorrelation({ correlationId, after, limit }))
+        const expected = positions.filter((position) => position > after).slice(0, limit)
+        equal(found.map(({ position }) => position), expected, `${limit} after ${after}`)
+      }
+    }
+  }),
+
   test("finds the events at positions, and counts those in ranges", function*() {
     const { driver, last, rares, start } = yield* fixture
     const at = (position: bigint) => Position.make(position)

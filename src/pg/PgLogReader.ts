@@ -215,20 +215,46 @@ const storedPages = (query: PgStatement) => (text: string, params: ReadonlyArray
     head: Position.make(rows[0]!.head)
   }))
 
+interface CorrelationRow extends Omit<EventRow, "position"> {
+  /** Up to where the events were examined; null above the high-water mark. */
+  readonly ends_at: bigint | null
+  /** Null in a single row without an event. */
+  readonly position: bigint | null
+}
+
+const hasEvent = (row: CorrelationRow): row is CorrelationRow & EventRow => row.position !== null
+
+/** Without the index of `causationIndex`, each statement examines a limited number of positions. Those above the high-water mark are read by one. */
 const readCorrelation = (query: PgStatement, schema: string): EventStoreDriver["readCorrelation"] => {
-  const page = `select ${columnsOf("event")} from ${schema}.log event
-    where ${schema}.correlation_hash(metadata) = ${schema}.correlation_hash($1::json) and position > $2
-    order by position limit $3`
+  const extent = `select ${schema}.high_water_mark() as head, exists (
+      select from pg_index where indexrelid = to_regclass('${schema}.events_correlation') and indisvalid
+    ) as is_indexed`
+  const page = `select range.ends_at, ${columnsOf("event")}
+    from (select case when $3::bigint > $2 then ${schema}.scan_end($2, $3, $4, null) end as ends_at) as range
+      left join lateral (
+        select * from ${schema}.log event
+          where ${schema}.correlation_hash(event.metadata) = ${schema}.correlation_hash($1::json) and event.position > $2
+            and event.position <= coalesce(nullif(range.ends_at, $3), 9223372036854775807)
+          order by event.position limit $5
+      ) as event on true
+    order by event.position`
   return Effect.fnUntraced(function*({ after, correlationId, limit }) {
+    const { scannedPositions } = yield* Limits
+    const [known] = yield* query<{ readonly head: bigint; readonly is_indexed: boolean }>(extent, [])
+    const to = known!.is_indexed ? after : known!.head
     const events: Array<EncodedEvent> = []
-    for (let start = after;;) {
+    for (let start: bigint = after;;) {
       const missing = limit - events.length
-      const rows = yield* query<EventRow>(page, [JSON.stringify({ correlationId }), start, missing])
-      const candidates = rows.map(recordedOf)
+      const correlation = JSON.stringify({ correlationId })
+      const rows = yield* query<CorrelationRow>(page, [correlation, start, to, scannedPositions, missing])
+      const candidates = rows.filter(hasEvent).map(recordedOf)
       // Rarely, another correlation id has the same hash.
       events.push(...candidates.filter(({ metadata }) => metadata.correlationId === correlationId))
-      if (events.length === limit || candidates.length < missing) return events
-      start = candidates[missing - 1]!.position
+      if (events.length === limit) return events
+      const endsAt = rows[0]!.ends_at
+      if (candidates.length >= missing) start = candidates[missing - 1]!.position
+      else if (endsAt === null || endsAt >= to) return events
+      else start = endsAt
     }
   })
 }
