@@ -1,10 +1,12 @@
 /** Handlers in the transaction that moves the checkpoint. */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Schedule, Schema, Stream } from "effect"
+import { LockTimeoutError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
-import { EventStore, Projection, ProjectionStore } from "evsrc"
+import { EventStore, Position, Projection, ProjectionStore, UndecodableEvent, Version } from "evsrc"
 import * as BatchProcessor from "../../src/consumer/BatchProcessor.ts"
 import * as ConsumerKey from "../../src/consumer/ConsumerKey.ts"
+import { storeError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
@@ -76,4 +78,49 @@ describe("a transactional processor", () => {
       assert.deepStrictEqual(plan.failures, [])
       assert.strictEqual(plan.untriedFrom, positions[2])
     }).pipe(Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory])))
+})
+
+const locked = new SqlError({
+  reason: new LockTimeoutError({
+    message: "lock timeout",
+    cause: { code: "55P03", message: "lock timeout", where: "while updating tuple (0,1) in relation \"mine\"" },
+    operation: "query"
+  })
+})
+const newer = storeError(
+  new UndecodableEvent({
+    position: Position.make(3n),
+    stream: "s-3",
+    version: Version.make(1),
+    type: "Ticked",
+    schemaVersion: 2,
+    problem: "NewerVersion",
+    detail: "newer"
+  })
+)
+
+describe("a processor that stops at an event of newer code while a key waits for a lock", () => {
+  for (const kind of ["transactional", "effects"] as const) {
+    it.effect(`handles no event after it (${kind})`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+        for (const n of [1, 2, 3, 4]) yield* store.append(Tick, `s-${n}`, [{ _tag: "Ticked", n }])
+        const events = yield* Stream.runCollect(store.readAllEncoded())
+        const consumer = { ...ticks, partitionBy: "stream" as const, parks: [] }
+        const handle: BatchProcessor.Handler = ({ stream }) =>
+          stream === "s-1" ? Effect.fail(locked) : stream === "s-3" ? Effect.fail(newer) : Effect.void
+        const policy = { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1) }
+        const processor = kind === "effects"
+          ? BatchProcessor.effects(consumer, handle, policy)
+          : BatchProcessor.transactional(consumer, handle, policy, driver)
+        const { applied, failures } = yield* processor.apply(
+          { generation: "ticks@1", partition: 0, epoch: 1n },
+          events.map((event) => ({ event, keys: [event.stream], isSingle: true })),
+          (plan) => Effect.succeed({ advanced: "advanced" as const, ...plan })
+        )
+        assert.deepStrictEqual(applied.map(({ key }) => key), ["s-2"])
+        assert.deepStrictEqual(failures.map(({ key }) => key).toSorted(), ["s-1", "s-3"])
+      }).pipe(Effect.provide([EventStore.layerMemory, ProjectionStore.layerMemory])))
+  }
 })

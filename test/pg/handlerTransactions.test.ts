@@ -96,7 +96,7 @@ describe.concurrent("handlers in transactions", () => {
         const kept = Projection.handler("kept", { events: Kept, lifecycle: "inline", handle: { Kept: () => wait } })
         yield* Effect.gen(function*() {
           for (let n = 0; n < streams; n++) yield* EventStore.append(Sent, `s-${n}`, [sent(n)])
-          yield* Layer.build(Projector.layer([rows], { lease: "1 second" }))
+          yield* Layer.build(Projector.layer([rows], { lease: "3 seconds" }))
           yield* Effect.repeat(Effect.sync(() => handlers), { until: (count) => count >= 3, schedule: often })
           yield* Effect.gen(function*() {
             const appends = yield* Effect.forEach(
@@ -104,13 +104,9 @@ describe.concurrent("handlers in transactions", () => {
               (n) => Effect.forkScoped(EventStore.append(Kept, `k-${n}`, [{ _tag: "Kept" }]))
             )
             yield* Effect.repeat(Effect.sync(() => active), { until: (count) => count >= 4, schedule: often })
-            // Longer than the lease, so that heartbeats must have renewed it.
-            yield* Effect.sleep("1200 millis")
-            const { consumers } = yield* Effect.timeout(Health.of([rows]), "1500 millis")
-            assert.deepStrictEqual([consumers[0]?.partitions.every(({ owner }) => owner !== undefined), maxActive], [
-              true,
-              4
-            ])
+            // Without a connection it fails after the connectionTimeout.
+            yield* Health.of([rows])
+            assert.strictEqual(maxActive, 4)
             yield* open.open
             yield* Effect.forEach(appends, Fiber.join)
           }).pipe(Effect.provide(Projector.layerInline([kept])))

@@ -335,13 +335,15 @@ describe.concurrent("health", () => {
       inDatabase((sql, url) =>
         Effect.gen(function*() {
           const foreign = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "curious" })
+          const impatient = yield* Layer.build(Layer.fresh(
+            PgStores.layerWithoutMigrations({ statementTimeout: "500 millis" }).pipe(
+              Layer.provide(PgClient.layer(sql.config))
+            )
+          ))
           yield* run(foreign, "begin; lock table evsrc.events in access exclusive mode")
           const pid = yield* session(foreign)
           yield* Effect.sleep("1200 millis")
-          const impatient = PgStores.layerWithoutMigrations({ statementTimeout: "500 millis" }).pipe(
-            Layer.provide(PgClient.layer(sql.config))
-          )
-          const error = yield* Effect.flip(Effect.provide(Health.of([]), Layer.fresh(impatient)))
+          const error = yield* Effect.flip(Effect.provideContext(Health.of([]), impatient))
           assert.strictEqual(error.reason._tag, "StoreUnavailable")
           assert.match(
             error.message,
