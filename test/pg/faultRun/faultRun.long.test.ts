@@ -64,7 +64,9 @@ describe(`a run under random faults, FAULT_SEED=${seed}`, () => {
     },
     "a health check that does not see events which no reader gets": {
       where: "health",
-      problem: /^a session holds the lock of the low-water mark, shared: health did not name it/
+      // A worker that is slow for a moment makes health name idle sessions, but no line of the log does.
+      problem:
+        /^a session holds the lock of the low-water mark, shared: (health did not name it|no line of the log named it)/
     }
   } as const
 
