@@ -1228,11 +1228,13 @@ create type evsrc.stored_page_row as (
   hash text,
   closes boolean,
   previous_version bigint,
-  previous_hash text
+  previous_hash text,
+  -- Whether the log has the stream's version at an earlier position, too.
+  repeats boolean
 );
 
 -- Returns a page of the log as it is stored, for exports and verification: events after p_after, up to the high-water mark.
---   p_links  whether to return, too, version and hash of the preceding event in the stream
+--   p_links  whether to return, too, version and hash of the preceding event in the stream, and whether another row has the same version
 create function evsrc.read_stored(p_after bigint, p_limit integer, p_links boolean)
 returns setof evsrc.stored_page_row language plpgsql volatile
 -- As in read_all.
@@ -1248,7 +1250,11 @@ begin
     select high_water_mark, event.position, event.stream, event.version, event.type, event.schema_version, event.id, event.command_id,
         event.command_events, event.data::text, event.metadata::text, event.recorded_at,
         extract(microseconds from event.recorded_at)::integer % 1000, event.tags, encode(event.hash, 'hex'), event.closes,
-        preceding_event.version, encode(preceding_event.hash, 'hex')
+        preceding_event.version, encode(preceding_event.hash, 'hex'),
+        p_links and exists (
+          select from evsrc.log other
+            where other.stream = event.stream and other.version = event.version and other.position < event.position
+        )
       from evsrc.log event
         left join lateral (
           select earlier.version, earlier.hash from evsrc.log earlier

@@ -93,6 +93,8 @@ export interface StoredEvent {
   readonly closes?: true
   /** The event before it in its stream, if the reader has asked for it and there is one. */
   readonly previous?: { readonly version: Version; readonly hash?: string }
+  /** Whether the log has an event of the same stream and version at an earlier position, if the reader has asked for links. */
+  readonly repeats?: true
 }
 
 /**

@@ -49,7 +49,8 @@ export type Anchor = typeof Anchor.Type
  * - `changed`: the event does not match its hash. If it is the last of its stream, the hash may have been changed instead
  * - `hash`: the event's hash was changed; the next event proves that the event itself is intact
  * - `unchained`: the event has no hash, although the one before it has one
- * - `doubled`: another row of the log has the same position, so a reader gets the event twice
+ * - `doubled`: another row of the log has the same position, so a reader gets the event twice; or a row at an earlier position has the same version of
+ *   the stream, so readers get two events of this version
  * - `missing`: the events from `version` to `last` are missing; `position` is that of the next event, which cannot be verified without them
  * - `tagMissing`: the index of tags lacks a tag of the event, so decisions and other reads by the tag do not find it
  * - `tagExtra`: the index of tags has a row for this position whose tag no event there has
@@ -165,10 +166,11 @@ export const verify = Effect.fn("HashChain.verify")(
     })
 
     const check = Effect.fnUntraced(function*(event: StoredEvent, recomputed: string) {
-      const { hash, position, previous, stream, version } = event
+      const { hash, position, previous, repeats, stream, version } = event
       const place = { stream, version, position }
       if (position === checked) return faults.add({ kind: "doubled", ...place })
       checked = position
+      if (repeats === true) return faults.add({ kind: "doubled", ...place })
       const suspect = faults.takeSuspect(stream)
       const next = (previous?.version ?? 0) + 1
       const isGap = version > next

@@ -57,6 +57,7 @@ export interface StoredRow extends EventRow {
   readonly hash: string | null
   readonly previous_version: bigint | null
   readonly previous_hash: string | null
+  readonly repeats: boolean | null
 }
 
 const isTags = (tags: ReadonlyArray<unknown> | null): boolean =>
@@ -144,5 +145,6 @@ export const storedOf = (row: StoredRow): StoredEvent => ({
       ...(row.previous_hash === null ? {} : { hash: row.previous_hash })
     }
   }),
-  ...(row.closes === true ? { closes: true as const } : {})
+  ...(row.closes === true ? { closes: true as const } : {}),
+  ...(row.repeats === true ? { repeats: true as const } : {})
 })

@@ -153,6 +153,18 @@ const tamperings: Readonly<Record<string, Tampering>> = {
     statements: [double(3)],
     faults: [at("doubled", "a", 3, 3)]
   },
+  "an event added in the middle, with the version of another and a right hash": {
+    statements: [
+      "create trigger forge before insert on evsrc.archived_events for each row execute function evsrc.set_event_hash()",
+      `insert into evsrc.archived_events (position, stream, version, type, schema_version, id, data, metadata, recorded_at)
+        select nextval('evsrc.positions'), stream, version, type, schema_version, gen_random_uuid(), '{"text":"forged"}', '{}', recorded_at
+          from evsrc.events where position = 2`,
+      "drop trigger forge on evsrc.archived_events"
+    ],
+    faults: [at("doubled", "a", 2, 10)],
+    // It is above the position of the anchor.
+    anchored: false
+  },
   "two doubled events, one of them changed and one the last": {
     statements: [double(2), double(7), set(`data = '{}'`, 2)],
     faults: [changed, at("doubled", "a", 2, 2), at("doubled", "c", 1, 7)]
