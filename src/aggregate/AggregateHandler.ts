@@ -119,7 +119,9 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
       const decideCurrent = Effect.fnUntraced(function*(current: CachedState<State>) {
         const read = yield* boundary.read
         const decided = decide(current, read?.states)
-        if (decided.events.length > 0 || read === undefined || current.position <= read.condition.after) return decided
+        if (decided.events.length > 0 || read?.condition === undefined || current.position <= read.condition.after) {
+          return decided
+        }
         boundary.clear()
         const decidedAgain = decide(current, (yield* boundary.read)?.states)
         if (decidedAgain.events.length > 0) return decidedAgain

@@ -53,6 +53,7 @@ export const make = (store: EventStore.EventStore["Service"], models: Models | u
       function*(events, stream, batch, options = {}) {
         if (last === undefined) return yield* Effect.die(new Error("An append needs models that a decision has read"))
         const { condition } = last
+        if (condition === undefined) return yield* store.appendReturningEvents(events, stream, batch, options)
         return yield* store[internals].appendIfReturningEvents(condition, events, stream, batch, options)
       },
       Effect.tapError((error) =>

@@ -126,7 +126,10 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
     }
     if (outcome.success.length === 0) return yield* firstReceiptOr(withoutEvents(last))
     const options = { expected, lastEventId, metadata, content: yield* content }
-    return yield* store.appendIf(condition, events, stream, outcome.success, options).pipe(
+    const appending = condition === undefined
+      ? store.append(events, stream, outcome.success, options)
+      : store.appendIf(condition, events, stream, outcome.success, options)
+    return yield* appending.pipe(
       Effect.tapError((error) => Effect.sync(() => reader.appendFailed(error))),
       Effect.catchTag("AppendConditionFailed", (conflict) => Effect.fail(storeError(conflict))),
       Effect.catchTag("ConcurrencyConflict", failWithoutRetry)

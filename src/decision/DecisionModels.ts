@@ -37,7 +37,8 @@ export type AnyStates = Readonly<Record<string, unknown>>
  */
 export interface ReadModels {
   readonly states: AnyStates
-  readonly condition: AppendCondition
+  /** Undefined if there are no models: then every append meets it. */
+  readonly condition: AppendCondition | undefined
   /** The last event in the states. */
   readonly last: LogPosition.LogPosition
 }
@@ -131,6 +132,7 @@ export const reader = (store: EventStore.EventStore["Service"], models: Decision
   // What the earlier reads rest on. A read begins with its high-water mark, and the log up to a mark cannot change unless the log is set back.
   let marks: ReadonlyArray<LogPosition.LogPosition> = []
   const read = Effect.gen(function*() {
+    if (query.length === 0) return { states: nothing.states, condition: undefined, last: nothing.last }
     yield* rejectUntagged(store[internals].driver, models)
     const { condition, events } = yield* store[internals].readByQueryAfter(query, final.after)
     const { after } = condition

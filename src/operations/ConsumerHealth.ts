@@ -222,11 +222,18 @@ const synchronousHealth = Effect.fnUntraced(function*(
   const maker = incomplete === undefined ? undefined : yield* log.inlineProjections.maker(id)
   const ofDocuments: HealthStatus.Assessment = incomplete === undefined
     ? { status: "green", reasons: [] }
-    : redBecause(
-      maker === undefined
-        ? incomplete.message
-        : `The documents of inline projection "${id}" are being made from the log by ${describeMaker(maker)}`
-    )
+    : {
+      status: "red",
+      reasons: [
+        incomplete.message,
+        // The session may also remove copies, after it has made documents that this definition does not read.
+        ...maker === undefined ? [] : [
+          `The documents of inline projection "${id}" are being made from the log by ${
+            describeMaker(maker)
+          }, or others of it are removed`
+        ]
+      ]
+    }
   const ofTypes = HealthStatus.ofUnknownTypes(unknownTypes.map((one) => ({ ...one, policy: "passes" })), [])
   const assessment = HealthStatus.worstOf([ofDocuments, ofTypes, ofTags], () => undefined)
   return withoutPartitions(id, position, unknownTypes, assessment)

@@ -74,7 +74,9 @@ export const modelsAt = <M extends Decision.Models>(
   Effect.gen(function*() {
     const { driver } = (yield* EventStore.EventStore)[internals]
     const query = EventQuery.ofStoredTypes(Object.values(models).map((model) => model.query))
-    const encodedEvents = yield* Stream.runCollect(asOfReads.matchesAsOf(driver, query, asOf))
+    const encodedEvents = query.length === 0
+      ? yield* Effect.as(asOfReads.awaitReached(driver, asOf), [])
+      : yield* Stream.runCollect(asOfReads.matchesAsOf(driver, query, asOf))
     yield* rejectUntagged(driver, models)
     const eventsByModel: Record<string, Array<RecordedEvent<unknown>>> = {}
     for (const name of Object.keys(models)) eventsByModel[name] = []

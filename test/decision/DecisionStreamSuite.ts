@@ -203,6 +203,44 @@ export const decisionStreams: ReadonlyArray<Case<EventStore>> = [
     equal((yield* eventsOf(course)).length, 1, "events")
   }),
 
+  test("commands and decisions whose models are an empty record are decided without models", function*() {
+    const payload = { course: text, student: text, limited: Schema.Boolean }
+    const Join = Command.make("JoinCourse", { payload, error: TooMany })
+    const JoinByDecision = Command.make("JoinByDecision", { payload, error: TooMany })
+    type Payload = Command.Payload<typeof Join>
+    const modelsOf = ({ limited, student }: Payload): Readonly<Record<string, ReturnType<typeof coursesOf>>> =>
+      limited ? { courses: coursesOf(student) } : {}
+    const join = ({ courses = 0 }: Readonly<Record<string, number>>, { course, student }: Payload) =>
+      courses > 0 ? Result.fail(new TooMany()) : [Enrolled.make({ course, student })]
+    const open = Aggregate.make("OpenCourse", {
+      id: "course",
+      state: Course.state,
+      events: CourseEvent,
+      commands: [Join]
+    })
+      .withModels({ JoinCourse: modelsOf })
+      .decider({
+        initial: { capacity: 0, enrolled: 0 },
+        ...behaviourOf(),
+        decide: { JoinCourse: (_, command, models) => join(models, command) }
+      })
+    const decision = Decision.make(JoinByDecision, { events: CourseEvent, models: modelsOf, decide: join })
+    yield* Effect.gen(function*() {
+      const [course, student, commandId] = [unique("course"), unique("ann"), unique("command")]
+      for (const [index, command] of [Join, JoinByDecision].entries()) {
+        const dispatch = (limited: boolean, id = unique("command")) =>
+          CommandBus.dispatch(command, { course, student, limited }, { commandId: id })
+        const first = yield* dispatch(false, `${commandId}-${index}`)
+        equal(first.events.length, 1, "without models")
+        equal(yield* dispatch(false, `${commandId}-${index}`), first, "the receipt of a command that comes again")
+        equal((yield* dispatch(false)).events.length, 1, "without models again")
+        equal(yield* Effect.flip(dispatch(true)), new TooMany(), "with a model")
+      }
+      const asOf = yield* TimeTravel.decision(decision, { course, student, limited: false }, AsOf.now)
+      equal<unknown>(asOf.states, {}, "the models as of now")
+    }).pipe(Effect.provide(Layer.merge(Aggregate.layer(open), Decision.layer(decision))))
+  }),
+
   test("exactly one of 16 commands and decisions takes the last place", function*() {
     yield* Effect.gen(function*() {
       for (let round = 0; round < 3; round++) {
