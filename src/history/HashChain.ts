@@ -168,9 +168,8 @@ export const verify = Effect.fn("HashChain.verify")(
     const check = Effect.fnUntraced(function*(event: StoredEvent, recomputed: string) {
       const { hash, position, previous, repeats, stream, version } = event
       const place = { stream, version, position }
-      if (position === checked) return faults.add({ kind: "doubled", ...place })
+      if (position === checked || repeats === true) return faults.add({ kind: "doubled", ...place })
       checked = position
-      if (repeats === true) return faults.add({ kind: "doubled", ...place })
       const suspect = faults.takeSuspect(stream)
       const next = (previous?.version ?? 0) + 1
       const isGap = version > next
