@@ -118,10 +118,8 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
       /** Decides on a state, and ensures that a decision without events rests on a state and models of one moment: no append verifies it. */
       const decideCurrent = Effect.fnUntraced(function*(current: CachedState<State>) {
         const read = yield* boundary.read
-        const decided = decide(current, read?.states)
-        if (decided.events.length > 0 || read?.condition === undefined || current.position <= read.condition.after) {
-          return decided
-        }
+        const [decided, after] = [decide(current, read?.states), read?.condition?.after]
+        if (decided.events.length > 0 || after === undefined || current.position <= after) return decided
         boundary.clear()
         const decidedAgain = decide(current, (yield* boundary.read)?.states)
         if (decidedAgain.events.length > 0) return decidedAgain
