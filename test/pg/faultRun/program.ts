@@ -123,7 +123,7 @@ export const Rooms = Projection.make("rooms", {
   }
 })
 
-const Courses2 = Schema.Struct({ courses: Schema.Array(Schema.String) })
+const Attendance = Schema.Struct({ courses: Schema.Array(Schema.String) })
 
 /** A document for each student, in the transaction of the append. */
 export const places = (version: number) =>
@@ -131,7 +131,7 @@ export const places = (version: number) =>
     lifecycle: "inline",
     version,
     events: CourseEvent,
-    document: Courses2,
+    document: Attendance,
     key: (event) => "student" in event ? event.student : [],
     evolve: {
       CapacityChanged: Projection.ignore,
