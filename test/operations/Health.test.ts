@@ -327,6 +327,32 @@ describe("health", () => {
       assert.deepStrictEqual(yield* gaugesOf(ids), [1, 20, 20, 1])
     }).pipe(Effect.scoped, Effect.provide(stores), Effect.provideService(Metric.MetricRegistry, new Map())))
 
+  it.effect("makes as many requests to the store for 64 partitions as for one", () =>
+    Effect.gen(function*() {
+      const { driver: log } = (yield* EventStore.EventStore)[internals]
+      let requests = 0
+      const counted = <A, E>(request: Effect.Effect<A, E>) => Effect.tap(request, () => Effect.sync(() => requests++))
+      const counting = yield* EventStore.make({
+        ...log,
+        readAll: (page) => counted(log.readAll(page)),
+        lag: (request) => counted(log.lag(request)),
+        partitionLags: (request) => counted(log.partitionLags(request)),
+        eventIds: (positions) => counted(log.eventIds(positions)),
+        eventCounts: (ranges) => counted(log.eventCounts(ranges))
+      })
+      const counts: Array<number> = []
+      for (const partitions of [1, 64]) {
+        const consumer = projection(`of${partitions}`, partitions)
+        yield* claim(consumer)
+        yield* tick
+        requests = 0
+        const { consumers } = yield* Effect.provideService(Health.of([consumer]), EventStore.EventStore, counting)
+        assert.strictEqual(consumers[0]?.partitions.length, partitions)
+        counts.push(requests)
+      }
+      assert.strictEqual(counts[0], counts[1])
+    }).pipe(Effect.provide(stores)))
+
   it.effect("fails after its timeout, and says what it could not read", () =>
     Effect.gen(function*() {
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
