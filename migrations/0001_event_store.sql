@@ -685,7 +685,8 @@ begin
 end $$;
 
 -- Appends to one stream or to several, in one statement and one commit. A conflict or a duplicate of one append does not affect
--- the others. A statement does not see what it writes, so no stream and no command id may occur twice in one call.
+-- the others. The appends to one stream stand one after the other, and each finds what the one before it has written. A statement does not
+-- see what it writes, so no command id may occur twice in one call.
 --
 -- Keep in step with `append_one`, which lists the steps.
 --
@@ -735,6 +736,7 @@ declare
   absent_append integer;
   closed_at_version bigint;
   held_keys integer[];
+  follows boolean[];
   append_numbers integer[];
   event_versions bigint[];
   event_number integer := 0;
@@ -757,13 +759,15 @@ begin
     condition_items := evsrc.query_items(p_item_count, p_type_items, p_query_types, p_tag_items, p_query_tags);
   end if;
   for append_number in 1 .. cardinality(p_streams) loop
+    follows[append_number] := append_number > 1 and p_streams[append_number] = p_streams[append_number - 1];
     outcomes[append_number] := 'appended';
     if p_wait then
       perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]));
       if p_command_ids[append_number] is not null then
         perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]));
       end if;
-    elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]))
+    elsif not follows[append_number]
+        and not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]))
       or p_command_ids[append_number] is not null
         and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]))
     then
@@ -823,17 +827,17 @@ begin
   end if;
   select array_agg(last_event.version), array_agg(last_event.closes), array_agg(last_event.id)
     into versions, stream_closes, last_event_ids
-    from unnest(p_streams) as requested(stream) left join lateral (
+    from unnest(p_streams, follows) as requested(stream, follows) left join lateral (
       select event.version, event.closes, event.id from evsrc.events event
-        where event.stream = requested.stream order by event.version desc limit 1
+        where event.stream = requested.stream and not requested.follows order by event.version desc limit 1
     ) as last_event on true;
   if array_position(versions, null) is not null then
     -- These streams are new, or archived.
     for absent_append, closed_at_version in
       select requested.append_number,
           (select closed.version from evsrc.closed_streams closed where closed.stream = requested.stream)
-        from unnest(p_streams, versions) with ordinality as requested(stream, version, append_number)
-        where requested.version is null
+        from unnest(p_streams, versions, follows) with ordinality as requested(stream, version, follows, append_number)
+        where requested.version is null and not requested.follows
     loop
       versions[absent_append] := coalesce(closed_at_version, 0);
       stream_closes[absent_append] := closed_at_version is not null;
@@ -841,6 +845,18 @@ begin
   end if;
   for append_number in 1 .. cardinality(p_streams) loop
     expected_version := p_expected_versions[append_number];
+    if follows[append_number] then
+      versions[append_number] := versions[append_number - 1];
+      stream_closes[append_number] := stream_closes[append_number - 1];
+      last_event_ids[append_number] := last_event_ids[append_number - 1];
+      if outcomes[append_number - 1] = 'appended' then
+        versions[append_number] := versions[append_number] + p_event_counts[append_number - 1];
+        last_event_ids[append_number] := p_event_ids[event_number];
+      elsif outcomes[append_number - 1] = 'busy' and outcomes[append_number] = 'appended' then
+        outcomes[append_number] := 'busy';
+      end if;
+    end if;
+    event_number := event_number + p_event_counts[append_number];
     if outcomes[append_number] = 'appended' then
       if stream_closes[append_number] is true then
         outcomes[append_number] := 'closed';
@@ -853,6 +869,7 @@ begin
       end if;
     end if;
   end loop;
+  event_number := 0;
   if condition_items is not null and outcomes[1] = 'appended' then
     if not evsrc.has_events(p_basis_positions, p_basis_ids) then
       outcomes[1] := 'diverged';

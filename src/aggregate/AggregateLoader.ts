@@ -6,8 +6,6 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
 import type { EventStoreError } from "../core/errors.ts"
@@ -23,7 +21,7 @@ import * as DecryptedValues from "../personalData/DecryptedValues.ts"
 import type { Snapshot } from "../snapshot/SnapshotDriver.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 import * as AggregateSnapshotter from "./AggregateSnapshotter.ts"
-import { type CachedState, catchUp, empty, foldWritten, type Loaded, verifyAndCatchUp } from "./AggregateState.ts"
+import { type CachedState, catchUp, empty, type Loaded, verifyAndCatchUp } from "./AggregateState.ts"
 import * as AggregateStateCache from "./AggregateStateCache.ts"
 import * as AggregateStream from "./AggregateStream.ts"
 
@@ -63,7 +61,7 @@ export const load = <State, Events extends Event.Any, C extends Command.Any>(
       const store = yield* EventStore.EventStore
       const stream = yield* AggregateStream.of(decider.aggregate, id)
       const loader = yield* loaderOf(store, decider)
-      const cached = Option.getOrUndefined(yield* loader.cached(stream))
+      const cached = yield* loader.cached(stream)
       return toLoaded(cached !== undefined && policy === "stale" ? cached : yield* loader.current(stream, cached))
     })
     : loadReadOnly(decider, id, { atPosition, atTime, atVersion })
@@ -87,7 +85,7 @@ export const loadReadOnly = <State, Events extends Event.Any, C extends Command.
     const store = yield* EventStore.EventStore
     const stream = yield* AggregateStream.of(decider.aggregate, id)
     const loader = yield* loaderOf(store, decider)
-    const cached = atTime === undefined ? Option.getOrUndefined(yield* loader.cached(stream)) : undefined
+    const cached = atTime === undefined ? yield* loader.cached(stream) : undefined
     const isIncluded = ({ position, version }: Pick<EncodedEvent, "position" | "version">) =>
       (atVersion === undefined || version <= atVersion) && (atPosition === undefined || position <= atPosition)
     // Recorded times need not grow along a stream, so no version bounds an instant. A position is bounded by the cached version alone.
@@ -133,7 +131,7 @@ const unbounded: Bounds = { maxVersion: Infinity, useSnapshots: true }
  */
 export interface AggregateLoader<State> {
   /** Returns the cached state of a stream. */
-  readonly cached: (stream: string) => Effect.Effect<Option.Option<CachedState<State>>>
+  readonly cached: (stream: string) => Effect.Effect<CachedState<State> | undefined>
   /** Returns the state with every event so far, and caches it. */
   readonly current: (
     stream: string,
@@ -145,12 +143,18 @@ export interface AggregateLoader<State> {
     cached: CachedState<State> | undefined,
     bounds: Bounds
   ) => Effect.Effect<CachedState<State>, EventStoreError>
-  /** Caches the state after events that were just appended to `from`. */
+  /**
+   * Caches the state after events that were just appended to `from`, unless a subject was erased since `lastErasure` was read. A state that
+   * is `undefined` could not be folded.
+   */
   readonly appended: (
     stream: string,
     from: CachedState<State>,
-    written: ReadonlyArray<EncodedEvent>
+    state: CachedState<State> | undefined,
+    lastErasure: string | undefined
   ) => Effect.Effect<void>
+  /** Returns the id of the last erasure at the last look at the cache. */
+  readonly checkedErasure: () => string | undefined
   /** Drops all cached states, because the log was set back. */
   readonly drop: Effect.Effect<void>
 }
@@ -235,28 +239,26 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   const cacheAppended = Effect.fnUntraced(function*(
     stream: string,
     from: CachedState<State>,
-    written: ReadonlyArray<EncodedEvent>
+    state: CachedState<State> | undefined,
+    lastErasure: string | undefined
   ) {
-    const folded = Result.getOrUndefined(Result.try(() => frozen(foldWritten(decider, from, written))))
     // The append has succeeded all the same; the next load of the stream fails with the reason.
-    if (folded === undefined) return yield* cache.remove(stream)
-    if (!(yield* cache.isCurrent(stream, from))) return
-    yield* cache.put(stream, folded)
-    if (snapshotter !== undefined) {
-      yield* snapshotter.afterAppend(stream, from.version, folded, cache.checkedErasure())
-    }
+    if (state === undefined) return yield* cache.remove(stream)
+    if (lastErasure !== cache.checkedErasure()) return
+    yield* cache.put(stream, state)
+    if (snapshotter !== undefined) yield* snapshotter.afterAppend(stream, from.version, state, lastErasure)
   })
+
+  const isPersonal = decider.personalFields.size > 0
+  const findCached = (stream: string) =>
+    Effect.flatMap(cache.get(stream), (found) => Effect.as(countCached(found !== undefined, isPersonal), found))
 
   return {
     cached: (stream) =>
       Effect.flatMap(inTransaction, (bypass) =>
         bypass
-          ? Effect.succeedNone
-          : Effect.tap(
-            // Without the key store no state may be used; the read of the stream then fails with the reason.
-            Effect.catch(cache.get(stream), () => Effect.succeedNone),
-            (found) => countCached(Option.isSome(found), decider.personalFields.size > 0)
-          )),
+          ? Effect.undefined
+          : findCached(stream)),
     current: (stream, cached) =>
       Effect.flatMap(inTransaction, (bypass) =>
         bypass
@@ -267,8 +269,9 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
         read(stream, cached !== undefined && cached.version <= bounds.maxVersion ? cached : undefined, bounds),
         ({ loaded }) => loaded
       ),
-    appended: (stream, from, written) =>
-      Effect.flatMap(inTransaction, (bypass) => bypass ? Effect.void : cacheAppended(stream, from, written)),
+    appended: (stream, from, state, lastErasure) =>
+      Effect.flatMap(inTransaction, (bypass) => bypass ? Effect.void : cacheAppended(stream, from, state, lastErasure)),
+    checkedErasure: cache.checkedErasure,
     drop: cache.clear
   }
 })

@@ -3,16 +3,19 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
+import { deepFreeze } from "../core/deepFreeze.ts"
 import { type EventStoreError, storeError, type UndecodableEvent } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
+import type { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import { type EncodedEvent, type NewEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 
@@ -101,7 +104,7 @@ export const catchUp = <State, Events extends Event.Any, C extends Command.Any>(
 
 /**
  * Folds events just written into the state before them, as if they had been read: an event may change when it is encoded, as a date loses
- * its microseconds. Returns `undefined` when the events do not decode or do not follow the state.
+ * its microseconds. Returns `undefined` when the events do not decode, do not follow the state, or `evolve` throws.
  *
  * @since 0.1.0
  * @category combinators
@@ -111,14 +114,42 @@ export const foldWritten = <State, Events extends Event.Any, C extends Command.A
   from: CachedState<State>,
   written: ReadonlyArray<EncodedEvent>
 ): CachedState<State> | undefined => {
-  let loaded = from
-  for (const encoded of written) {
-    const next = foldOne(decider, loaded, encoded)
-    if (Result.isFailure(next) || encoded.version !== loaded.version + 1) return undefined
-    loaded = next.success
-  }
-  return loaded
+  return Result.getOrUndefined(Result.try(() => {
+    let loaded = from
+    for (const encoded of written) {
+      const next = foldOne(decider, loaded, encoded)
+      if (Result.isFailure(next) || encoded.version !== loaded.version + 1) return undefined
+      loaded = next.success
+    }
+    // Later commands, a snapshot and the caller of `load` share it, in production too.
+    deepFreeze(loaded.state)
+    return loaded
+  }))
 }
+
+/**
+ * Folds events on their way to the log into the state before them, like `foldWritten`. The position of the state is not known yet.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const foldSent = <State, Events extends Event.Any, C extends Command.Any>(
+  decider: AggregateDecider<State, Events, C>,
+  from: CachedState<State>,
+  { events, stream }: { readonly events: ReadonlyArray<NewEvent>; readonly stream: StreamId }
+): CachedState<State> | undefined => {
+  const written = events.map((event, index) =>
+    toEncodedEvent(event, {
+      position: from.position,
+      stream,
+      version: Version.make(from.version + 1 + index),
+      recordedAt: epoch
+    })
+  )
+  return foldWritten(decider, from, written)
+}
+
+const epoch = DateTime.makeUnsafe(0)
 
 /** Folds the events that follow a state. Fails on an event that cannot be decoded. */
 const foldAll = <State, Events extends Event.Any, C extends Command.Any>(

@@ -7,11 +7,9 @@
  *
  * @since 0.1.0
  */
-import * as Cache from "effect/Cache"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
 import type { CachedState } from "./AggregateState.ts"
 
@@ -45,8 +43,8 @@ export const StateCache = Context.Reference<StateCache>("evsrc/aggregate/StateCa
  * @category models
  */
 export interface AggregateStateCache<State> {
-  /** Returns the cached state of a stream, after `checkErasures`. */
-  readonly get: (stream: string) => Effect.Effect<Option.Option<CachedState<State>>, EventStoreError>
+  /** Returns the cached state of a stream, after `checkErasures`. When that fails, no state may be used. */
+  readonly get: (stream: string) => Effect.Effect<CachedState<State> | undefined>
   /**
    * Drops all states when a subject was erased since the last check, because its personal data may be in them. Returns the id of
    * the last erasure, or `undefined` for an aggregate without personal data.
@@ -54,7 +52,7 @@ export interface AggregateStateCache<State> {
   readonly checkErasures: Effect.Effect<string | undefined, EventStoreError>
   /** Returns the id of the last erasure at the last check. */
   readonly checkedErasure: () => string | undefined
-  /** Whether a state that the caller read before may still be used: an erasure may have dropped it since. */
+  /** Returns whether a state that the caller read before may still be used: an erasure may have dropped it since. */
   readonly isCurrent: (stream: string, state: CachedState<State>) => Effect.Effect<boolean>
   /** Caches a state, unless a later one is cached: a slow reader may come after a fast one. */
   readonly put: (stream: string, state: CachedState<State>) => Effect.Effect<void>
@@ -73,36 +71,72 @@ export interface AggregateStateCache<State> {
 export const make = Effect.fnUntraced(function*<State>(
   lastErasure: Effect.Effect<string, EventStoreError> | undefined
 ): Effect.fn.Return<AggregateStateCache<State>> {
-  const cache = yield* Cache.make({
-    ...yield* StateCache,
-    // States enter by `put` alone; nothing calls `Cache.get`, which would look one up.
-    lookup: (_stream: string): Effect.Effect<CachedState<State>> => Effect.never
-  })
+  const states = new States<State>(yield* StateCache)
   let checked: string | undefined
 
   const checkErasures: Effect.Effect<string | undefined, EventStoreError> = lastErasure === undefined
     ? Effect.undefined
-    : Effect.flatMap(lastErasure, (now) => {
-      if (now === checked) return Effect.succeed(now)
-      checked = now
-      return Effect.as(Cache.invalidateAll(cache), now)
+    : Effect.map(lastErasure, (now) => {
+      if (now !== checked) states.clear()
+      return checked = now
     })
+  const find = (stream: string) =>
+    Effect.clockWith((clock) => Effect.succeed(states.get(stream, clock.currentTimeMillisUnsafe())))
 
   return {
-    get: (stream) => Effect.andThen(checkErasures, Cache.getSuccess(cache, stream)),
+    get: lastErasure === undefined ?
+      find :
+      (stream) =>
+        Effect.matchEffect(checkErasures, { onFailure: () => Effect.undefined, onSuccess: () => find(stream) }),
     checkErasures,
     checkedErasure: () => checked,
     isCurrent: (stream, state) =>
-      lastErasure === undefined
-        ? Effect.succeed(true)
-        : Effect.map(Cache.getSuccess(cache, stream), (cached) => Option.isSome(cached) && cached.value === state),
+      lastErasure === undefined ? Effect.succeed(true) : Effect.map(find(stream), (cached) => cached === state),
     put: (stream, state) =>
-      Effect.flatMap(
-        Cache.getSuccess(cache, stream),
-        (cached) =>
-          Option.isSome(cached) && cached.value.version > state.version ? Effect.void : Cache.set(cache, stream, state)
-      ),
-    remove: (stream) => Cache.invalidate(cache, stream),
-    clear: Cache.invalidateAll(cache)
+      Effect.clockWith((clock) => {
+        const now = clock.currentTimeMillisUnsafe()
+        const cached = states.get(stream, now)
+        if (cached === undefined || cached.version <= state.version) states.set(stream, state, now)
+        return Effect.void
+      }),
+    remove: (stream) => Effect.sync(() => states.delete(stream)),
+    clear: Effect.sync(() => states.clear())
   }
 })
+
+/**
+ * States by their streams, least recently used first. It is synchronous, because each command looks a state up: the `Cache` of Effect took several
+ * steps of its run loop and the arithmetic of a `Duration` for each access.
+ */
+class States<State> {
+  readonly #entries = new Map<string, { readonly state: CachedState<State>; readonly expires: number }>()
+  readonly #capacity: number
+  readonly #timeToLive: number
+  constructor({ capacity, timeToLive }: StateCache) {
+    this.#capacity = capacity
+    this.#timeToLive = Duration.toMillis(Duration.fromInputUnsafe(timeToLive))
+  }
+  get(stream: string, now: number): CachedState<State> | undefined {
+    const entry = this.#entries.get(stream)
+    if (entry === undefined) return undefined
+    this.#entries.delete(stream)
+    if (entry.expires <= now) return undefined
+    this.#entries.set(stream, entry)
+    return entry.state
+  }
+  set(stream: string, state: CachedState<State>, now: number): void {
+    this.#entries.delete(stream)
+    this.#entries.set(stream, { state, expires: now + this.#timeToLive })
+    if (this.#entries.size <= this.#capacity) return
+    for (const oldest of this.#entries.keys()) {
+      this.#entries.delete(oldest)
+      return
+    }
+  }
+  delete(stream: string): void {
+    this.#entries.delete(stream)
+  }
+  clear(): void {
+    this.#entries.clear()
+  }
+}

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { InvalidCommand } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
@@ -35,9 +36,13 @@ export const dispatch = <C extends Command.Any>(
   payload: Command.PayloadInput<C>,
   context: CommandContext.CommandContext = {}
 ): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
-  InProcessRpc.commandPayload(command, payload).pipe(
-    Effect.flatMap((valid) => InProcessRpc.call<C>(command, valid)),
-    Effect.updateService(CommandContext.CommandContext, (outer) => inherit(outer, context)),
+  Effect.flatMap(
+    InProcessRpc.commandPayload(command, payload),
+    (valid) =>
+      Effect.contextWith((caller: Context.Context<Command.HandlerOf<C>>) =>
+        InProcessRpc.call<C>(command, valid, inherit(Context.get(caller, CommandContext.CommandContext), context))
+      )
+  ).pipe(
     safeSpan.withSpan(
       `CommandBus.dispatch ${command._tag}`,
       { "evsrc.command": command._tag },

@@ -3,13 +3,15 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import type * as Tracer from "effect/Tracer"
+import * as Tracer from "effect/Tracer"
 import { deepFreeze } from "../core/deepFreeze.ts"
 import { ConcurrencyConflict, EventStoreError, InvalidCommand, invalidRequest } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
@@ -107,11 +109,11 @@ export const make = Effect.fnUntraced(function*(
     const command = rpc._tag
     // It is decided again after a conflict, and its hash is taken after `decide`.
     deepFreeze(payload)
-    yield* requireErased(store.keys, rpc, payload)
-    const context = yield* CommandContext
-    const defaultActor = yield* DefaultActor
+    const erased = ErasedFields.erasedIn(payloadSchema(rpc), payload)
+    if (erased.length > 0) yield* requireErased(store.keys, rpc, erased)
+    const caller = yield* Effect.context<never>()
+    const context = Context.get(caller, CommandContext)
     const commandId = context.commandId ?? newId()
-    const span = Option.getOrUndefined(yield* Effect.option(Effect.currentSpan))
     const stream = streamOf(commandId)
     // A new id cannot be in the log, unless an attempt ended without a known outcome.
     let isNewId = context.commandId === undefined
@@ -127,7 +129,7 @@ export const make = Effect.fnUntraced(function*(
       content,
       expected: context.expected,
       lastEventId: context.lastEventId,
-      metadata: metadataOf(context, command, commandId, defaultActor, span),
+      metadata: metadataOf(context, command, commandId, caller),
       failWithoutRetry: (error) => {
         mayRetry = false
         return Effect.fail(error)
@@ -143,7 +145,19 @@ export const make = Effect.fnUntraced(function*(
       isNewId = false
       return resolveOutcome(attempt, unknown)
     })
-    return yield* Effect.retry(resolved, { schedule: conflictRetry, while: (error) => mayRetry && isConflict(error) })
+    const mayDecideAgain = (error: unknown) => mayRetry && isConflict(error)
+    // A schedule is begun only after a conflict.
+    let first: Exit.Exit<Receipt, E | InvalidCommand | EventStoreError> | undefined
+    const again = Effect.suspend(() => {
+      if (first === undefined) return resolved
+      const exit = first
+      first = undefined
+      return exit
+    })
+    return yield* Effect.catchIf(resolved, mayDecideAgain, (error) => {
+      first = Exit.fail(error)
+      return Effect.retry(again, { schedule: conflictRetry, while: mayDecideAgain })
+    })
   })
 })
 
@@ -168,11 +182,9 @@ const contentOf = (
 const requireErased = (
   keys: Pick<EventStoreInternals["keys"], "erased">,
   rpc: Command.Any,
-  payload: unknown
-): Effect.Effect<void, InvalidCommand | EventStoreError> => {
-  const given = ErasedFields.erasedIn(payloadSchema(rpc), payload)
-  if (given.length === 0) return Effect.void
-  return Effect.flatMap(keys.erased(given.map(({ subject }) => subject)), (erased) => {
+  given: ReadonlyArray<ErasedFields.ErasedField>
+): Effect.Effect<void, InvalidCommand | EventStoreError> =>
+  Effect.flatMap(keys.erased(given.map(({ subject }) => subject)), (erased) => {
     const wrong = given.find(({ isOwn, subject }) => !isOwn || !erased.has(subject))
     return wrong === undefined ? Effect.void : Effect.fail(
       new InvalidCommand({
@@ -181,24 +193,25 @@ const requireErased = (
       })
     )
   })
-}
 
 /** Returns the metadata of a command's events. */
 const metadataOf = (
   context: CommandContext,
   command: string,
   commandId: string,
-  defaultActor: string,
-  span: Tracer.AnySpan | undefined
-): Metadata => ({
-  command,
-  commandId,
-  correlationId: context.correlationId ?? commandId,
-  causationId: context.causationId ?? commandId,
-  actor: context.actor ?? defaultActor,
-  ...(span === undefined ? {} : { traceparent: traceparentOf(span) }),
-  ...(context.attributes === undefined ? {} : { attributes: context.attributes })
-})
+  caller: Context.Context<never>
+): Metadata => {
+  const span = Context.getOrUndefined(caller, Tracer.ParentSpan)
+  return {
+    command,
+    commandId,
+    correlationId: context.correlationId ?? commandId,
+    causationId: context.causationId ?? commandId,
+    actor: context.actor ?? Context.get(caller, DefaultActor),
+    ...(span?._tag !== "Span" ? {} : { traceparent: traceparentOf(span) }),
+    ...(context.attributes === undefined ? {} : { attributes: context.attributes })
+  }
+}
 
 /**
  * Returns the receipt of a command that appended no events; `eventId` is the id of the event at `position`.

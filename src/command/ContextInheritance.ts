@@ -11,10 +11,14 @@ import type { CommandContext } from "./CommandContext.ts"
  * @since 0.1.0
  * @category combinators
  */
-export const inherit = (outer: CommandContext, context: CommandContext): CommandContext => ({
-  ...shared(outer),
-  ...withoutUndefined(context)
-})
+export const inherit = (outer: CommandContext, context: CommandContext): CommandContext =>
+  isEmpty(outer) ? withoutUndefined(context) : { ...shared(outer), ...withoutUndefined(context) }
+
+/** Most commands have no context, or none around them. */
+const isEmpty = (context: CommandContext): boolean => {
+  for (const _ in context) return false
+  return true
+}
 
 /**
  * Returns the part of a context that several commands can share: all but the id and the expected version.
@@ -33,4 +37,6 @@ export const shared = (
  * @category combinators
  */
 export const withoutUndefined = (context: CommandContext): CommandContext =>
-  Object.fromEntries(Object.entries(context).filter(([, value]) => value !== undefined))
+  Object.values(context).includes(undefined)
+    ? Object.fromEntries(Object.entries(context).filter(([, value]) => value !== undefined))
+    : context

@@ -6,8 +6,10 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Headers from "effect/http/Headers"
 import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
 import * as Rpc from "effect/rpc/Rpc"
 import { RequestId } from "effect/rpc/RpcMessage"
 import type * as Schema from "effect/Schema"
@@ -115,29 +117,32 @@ const construct = <R extends AnyRpc, E>(
 ): Effect.Effect<R["payloadSchema"]["Type"], E> =>
   Effect.suspend(() => {
     const schema = payloadSchema(rpc)
-    const findChange = JsonCodec.findChange(schema)
     const failWith = (message: (personal: ReadonlySet<string>) => string) =>
       Effect.flatMap(personalFields(rpc), (fields) => {
         const ofEvents = events.flatMap((set) => Array.from(EventPersonalData.fieldNamesOf(set)))
         return Effect.fail(invalid(message(new Set([...fields, ...ofEvents]))))
       })
-    return schema.makeEffect(payload, strict).pipe(
+    const accept = (valid: unknown): Effect.Effect<R["payloadSchema"]["Type"], E> => {
+      const path = JsonCodec.findChange(schema)(valid)
+      if (path !== undefined) {
+        const failure = SchemaFailure.at(schema, path, notDecoded)
+        return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
+      }
+      rememberDefaults(payload, valid)
+      // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
+      return Effect.succeed(valid as R["payloadSchema"]["Type"])
+    }
+    const makes = Result.try(() => schema.makeEffect(payload, strict))
+    const made = Result.isSuccess(makes) ? makes.success : Effect.die(makes.failure)
+    // Nearly every Schema is synchronous.
+    if (Exit.isExit(made) && Exit.isSuccess(made)) return accept(made.value)
+    return made.pipe(
       Effect.catch((issue) => failWith((personal) => SchemaFailure.messageWithout(schema, issue, personal))),
       Effect.catchDefect((defect) => {
         const failure = SchemaFailure.ofThrown("a function of its Schema", defect)
         return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
       }),
-      Effect.tap((valid) => {
-        const path = findChange(valid)
-        if (path === undefined) return Effect.void
-        const failure = SchemaFailure.at(schema, path, notDecoded)
-        return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
-      }),
-      Effect.map((valid) => {
-        rememberDefaults(payload, valid)
-        // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
-        return valid as R["payloadSchema"]["Type"]
-      })
+      Effect.flatMap(accept)
     )
   })
 
@@ -195,7 +200,9 @@ const requestId = RequestId("0")
  */
 export const call = <R extends AnyRpc>(
   rpc: R,
-  payload: R["payloadSchema"]["Type"]
+  payload: R["payloadSchema"]["Type"],
+  /** The context of the command, if it is not that of the caller. */
+  command?: CommandContext
 ): Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"], HandlerOf<R>> =>
   Effect.contextWith((context: Context.Context<HandlerOf<R>>) => {
     const entry = entryOf(context, rpc)
@@ -207,7 +214,7 @@ export const call = <R extends AnyRpc>(
         )
       )
     }
-    const { context: built, handler, rpc: own } = entry
+    const { handler, rpc: own } = entry
     if (own !== undefined && own.payloadSchema !== rpc.payloadSchema) {
       return Effect.die(
         new Error(
@@ -219,10 +226,26 @@ export const call = <R extends AnyRpc>(
       Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"]>
     >
     const effect = Rpc.isWrapper(result) ? result.value : result
-    const services = Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter, HandledEvent.Current)(built)
-    const hasActor = context.mapUnsafe.has(DefaultActor.key)
-    return Effect.provideContext(effect, hasActor ? Context.omit(DefaultActor)(services) : services)
+    const services = servicesOf(entry, context.mapUnsafe.has(DefaultActor.key))
+    return Effect.provideContext(
+      effect,
+      command === undefined ? services : Context.add(services, CommandContext, command)
+    )
   })
+
+/** The services of handlers' layers, without those that are the caller's. */
+const services = new WeakMap<Context.Context<never>, Context.Context<never>>()
+const servicesWithoutActor = new WeakMap<Context.Context<never>, Context.Context<never>>()
+
+const servicesOf = ({ context: built }: Entry, hasActor: boolean): Context.Context<never> => {
+  const known = hasActor ? servicesWithoutActor : services
+  let found = known.get(built)
+  if (found === undefined) {
+    const own = Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter, HandledEvent.Current)(built)
+    known.set(built, found = hasActor ? Context.omit(DefaultActor)(own) : own)
+  }
+  return found
+}
 
 /**
  * Returns a context with the handlers of Rpcs, each of which runs with the services of `context`. The caller ensures that each

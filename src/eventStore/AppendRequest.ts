@@ -85,6 +85,11 @@ export interface AppendRequest {
    * in common does so. Each projection has one element.
    */
   readonly touchedDocuments?: ReadonlyArray<TouchedDocuments> | undefined
+  /**
+   * A driver that appends to a stream in the order in which it was called may call this once the append has its place: a later append to the stream
+   * then comes after it, though its outcome is not known yet.
+   */
+  readonly onQueued?: (() => void) | undefined
 }
 
 /**

@@ -84,6 +84,20 @@ export interface Append<E extends Event.Any> {
   readonly options: AppendOptions
   readonly condition?: AppendCondition
   readonly closes?: boolean
+  readonly observer?: AppendObserver | undefined
+}
+
+/**
+ * What a caller learns of an append before its outcome.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AppendObserver {
+  /** Receives the stream and the events just before the append is sent. */
+  readonly onSend: (request: Pick<AppendRequest, "events" | "stream">) => void
+  /** A later append to the stream now comes after this one. A driver that does not know that never calls it. */
+  readonly onQueued: () => void
 }
 
 /**
@@ -157,14 +171,20 @@ const appendNow = <E extends Event.Any>(
       content: input.options.content
         ?? PayloadHash.ofEvents(input.events, encoded.success.events, input.closes === true)
     }
-    const request = encoded.success
+    const request = input.observer === undefined
+      ? encoded.success
+      : { ...encoded.success, onQueued: input.observer.onQueued }
+    const sendObserved = (request: AppendRequest) => {
+      input.observer?.onSend(request)
+      return send(context, request, command, use)
+    }
     const isPersonal = EventPersonalData.hasPersonalData(input.events) || use?.content.isPersonal === true
     if (!isPersonal) {
-      return send(context, use === undefined ? request : withHash(request, use.content), command, use)
+      return sendObserved(use === undefined ? request : withHash(request, use.content))
     }
     return Effect.matchEffect(encrypt(context, input.events, request, use), {
       onFailure: (error) => firstReceipt(context, use, error),
-      onSuccess: (encrypted) => send(context, encrypted, command, use)
+      onSuccess: sendObserved
     })
   })
 

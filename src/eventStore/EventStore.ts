@@ -185,10 +185,9 @@ export const make = Effect.fnUntraced(function*(
               ? Effect.asSome(FirstReceipt.requireSame(keys, found.value, use))
               : Effect.succeedNone),
         appendIfReturningEvents: (condition, events, stream, batch, options) =>
-          Effect.map(
-            EventAppender.append(context, { events, stream, batch, options, condition }),
-            ({ receipt, written }) => ({ receipt, events: written?.() })
-          ),
+          Effect.map(EventAppender.append(context, { events, stream, batch, options, condition }), appendedOf),
+        appendObserved: (events, stream, batch, options, observer) =>
+          EventAppender.appendUnconditionally(context, { events, stream, batch, options, observer }),
         readByQueryAfter: (query, after) => LogReader.readByQuery(driver, limits, query, after),
         changeAppends: (change) => withSend((request) => send(change(request)))
       },
@@ -198,10 +197,7 @@ export const make = Effect.fnUntraced(function*(
           ({ receipt }) => receipt
         ),
       appendReturningEvents: (events, stream, batch, options = {}) =>
-        Effect.map(
-          EventAppender.appendUnconditionally(context, { events, stream, batch, options }),
-          ({ receipt, written }) => ({ receipt, events: written?.() })
-        ),
+        Effect.map(EventAppender.appendUnconditionally(context, { events, stream, batch, options }), appendedOf),
       appendIf: (condition, events, stream, batch, options = {}) =>
         Effect.map(
           EventAppender.append(context, { events, stream, batch, options, condition }),
@@ -231,6 +227,8 @@ export const make = Effect.fnUntraced(function*(
 
   return withSend(driver.append)
 })
+
+const appendedOf = ({ receipt, written }: EventAppender.AppendOutcome): Appended => ({ receipt, events: written?.() })
 
 /**
  * Returns a layer of the event store over a driver.

@@ -5,14 +5,14 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import type { EventStoreError } from "../core/errors.ts"
+import type { ConcurrencyConflict, EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
 import type * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import type * as SnapshotStore from "../snapshot/SnapshotStore.ts"
-import type { AppendError, AppendOptions } from "./EventAppender.ts"
+import type { AppendError, AppendObserver, AppendOptions, AppendOutcome } from "./EventAppender.ts"
 import type { Appended, EventStore } from "./EventStore.ts"
 import type { AppendCondition, AppendRequest, EventStoreDriver } from "./EventStoreDriver.ts"
 import type { CommandUse } from "./FirstReceipt.ts"
@@ -41,6 +41,14 @@ export interface EventStoreInternals {
     batch: ReadonlyArray<Event.Of<E>>,
     options: AppendOptions
   ) => Effect.Effect<Appended, AppendError>
+  /** Appends like `EventStore.append`, and tells an observer when it has sent the events. */
+  readonly appendObserved: <E extends Event.Any>(
+    events: E,
+    stream: string,
+    batch: ReadonlyArray<Event.Of<E>>,
+    options: AppendOptions,
+    observer: AppendObserver
+  ) => Effect.Effect<AppendOutcome, ConcurrencyConflict | EventStoreError>
   /**
    * Reads the matches of a query after a position up to which an earlier read has returned every match. The condition is the one that
    * `EventStore.readByQuery` would return.

@@ -7,7 +7,6 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../core/errors.ts"
@@ -86,7 +85,9 @@ export const makeDriver = Effect.fnUntraced(
       ...reader,
       transactions: sql.transactionService.key,
       schema,
-      inTransaction: Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome),
+      inTransaction: Effect.withFiber(({ context }) =>
+        Effect.succeed(Context.getOrUndefined(context, sql.transactionService) !== undefined)
+      ),
       append: (request) =>
         Effect.withFiber((fiber) =>
           request.inTransaction === undefined && request.condition === undefined && request.closes !== true

@@ -79,6 +79,23 @@ export const loading: ReadonlyArray<Case<Stores>> = [
     equal((yield* Aggregate.load(AccountDecider, id)).state, { owner: "ann", balance: 6 }, "the state")
   }),
 
+  test("with \"assumeNew\" a new instance takes one round trip, and an old one is read", function*() {
+    const { run, trips } = yield* process
+    const id = unique("a")
+    const old = unique("a")
+    yield* Effect.provide(CommandBus.dispatch(Open, { id: old, owner: "ann" }), accounts)
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+      equal(yield* trips, ["append"], "a new instance")
+      equal((yield* CommandBus.dispatch(Open, { id: old, owner: "bob" })).events, [], "it exists")
+      equal(yield* trips, ["append", "read"], "an old instance")
+      const other = unique("a")
+      equal(yield* Effect.flip(CommandBus.dispatch(Deposit, { id: other, amount: 1 })), new Closed({ id: other }), "no")
+      equal(yield* trips, ["read"], "a rejection rests on a read")
+    }).pipe(Effect.provide(Aggregate.layer(AccountDecider, { load: "assumeNew" })), run)
+    equal((yield* Aggregate.load(AccountDecider, old)).state.owner, "ann", "the owner")
+  }),
+
   test("after events of another process a command reads only these and decides again", function*() {
     const { run, trips } = yield* process
     const id = unique("a")

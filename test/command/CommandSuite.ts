@@ -16,6 +16,7 @@ import * as CommandBus from "../../src/command/CommandBus.ts"
 import * as CommandContext from "../../src/command/CommandContext.ts"
 import { type Case, equal, includes, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { CommandIdReused, ConcurrencyConflict, storeError } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Version from "../../src/core/Version.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import {
@@ -298,11 +299,14 @@ export const commands: ReadonlyArray<Case<Stores>> = [
       EventStore,
       EventStore.of({
         ...store,
-        appendReturningEvents: (events, stream, batch, options) =>
-          Effect.andThen(
-            store.append(AccountEvent, `Account-${id}`, [opened]),
-            store.appendReturningEvents(events, stream, batch, options)
-          )
+        [internals]: {
+          ...store[internals],
+          appendObserved: (...append) =>
+            Effect.andThen(
+              store.append(AccountEvent, `Account-${id}`, [opened]),
+              store[internals].appendObserved(...append)
+            )
+        }
       })
     )
     const error = yield* CommandBus.dispatch(Open, { id, owner: "ann" }).pipe(

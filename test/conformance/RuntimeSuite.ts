@@ -12,6 +12,7 @@ import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import * as EventBus from "../../src/eventStore/EventBus.ts"
 import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
+import { instanceQueues } from "../aggregate/InstanceQueueSuite.ts"
 import { loading } from "../aggregate/LoadingSuite.ts"
 import { commands } from "../command/CommandSuite.ts"
 import { circularWaits } from "../consumer/CircularWaitSuite.ts"
@@ -111,6 +112,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...untagged,
     ...pastTags,
     ...loading,
+    ...instanceQueues,
     ...snapshots,
     ...signedSnapshots,
     ...jsonValues,

@@ -3,13 +3,18 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Metrics from "./Metrics.ts"
 
-/** Counts an append and the events that it wrote. */
+/** Counts an append and the events that it wrote, in one step of the run loop. */
 export const countAppend = (events: number): Effect.Effect<void> =>
-  Effect.andThen(Metric.update(Metrics.appends, 1), Metric.update(Metrics.appendedEvents, events))
+  Effect.contextWith((context: Context.Context<never>) => {
+    Metrics.appends.updateUnsafe(1, context)
+    Metrics.appendedEvents.updateUnsafe(events, context)
+    return Effect.void
+  })
 
 /** Counts an append that was rejected by a conflict. */
 export const countConflict: Effect.Effect<void> = Metric.update(Metrics.conflicts, 1)
@@ -19,7 +24,11 @@ export const countDuplicate: Effect.Effect<void> = Metric.update(Metrics.duplica
 
 /** Counts a lookup in the cache of states. */
 export const countStateRead = (isCached: boolean): Effect.Effect<void> =>
-  Metric.update(isCached ? Metrics.stateHits : Metrics.stateMisses, 1)
+  Effect.contextWith((context: Context.Context<never>) => {
+    const reads = isCached ? Metrics.stateHits : Metrics.stateMisses
+    reads.updateUnsafe(1, context)
+    return Effect.void
+  })
 
 /** Counts a read of a snapshot. */
 export const countSnapshotRead = (

@@ -39,8 +39,8 @@ const withoutWords = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
  * @category combinators
  */
 export const withSpan = (name: string, attributes: Record<string, unknown>, isPersonal: Effect.Effect<boolean>) => {
-  // Here and not below, so that the span has the line of the caller.
-  const inSpan = Effect.withSpan(name, { attributes })
+  // Without a stack trace: capturing it took 5 % of the time of a process that does nothing but dispatch.
+  const inSpan = Effect.withSpan(name, { attributes }, { captureStackTrace: false })
   return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
       let original: Cause.Cause<E> | undefined

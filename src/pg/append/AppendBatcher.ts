@@ -46,7 +46,10 @@ interface Pending extends AppendQueue.Entry {
   isInterrupted: boolean
 }
 
-type Answer = (pending: Pending, exit: Exit.Exit<AppendRow, SqlError>) => void
+type Answer = (pending: Pending, exit: Exit.Exit<AppendRow, SqlError>, behind: Behind) => void
+
+/** For each stream of a statement whose lock another transaction holds, the appends behind the one that waits for it. */
+type Behind = Map<string, Array<Pending>>
 
 /**
  * Returns a function that appends through group commit. Each statement commits by itself, so call it outside of transactions only.
@@ -74,10 +77,14 @@ export const make = Effect.fnUntraced(function*(
     Effect.suspend(() => {
       isClosed = true
       sweep.stop()
-      for (const pending of queue.removeAll()) finish(pending, Exit.fail(closedError))
+      closeAll()
       return Effect.timeoutOption(FiberSet.awaitEmpty(fibers), shutdownTimeout)
     })
   )
+
+  const closeAll = (): void => {
+    for (const pending of queue.removeAll()) finish(pending, Exit.fail(closedError))
+  }
 
   const sendNext = (): void => {
     for (let batch = queue.nextBatch(); batch.length > 0; batch = queue.nextBatch()) fork(send(batch))
@@ -106,23 +113,16 @@ export const make = Effect.fnUntraced(function*(
       )
     }).pipe(Effect.onInterrupt(() => abandon(batch)))
 
-  const answer: Answer = (pending, exit) => {
-    if (Exit.isSuccess(exit) && exit.value.outcome === "busy") {
-      fork(withParentSpan(pending.span, Effect.ensuring(sendWaiting(pending), Effect.sync(() => end(pending)))))
-      return
-    }
-    finish(pending, storeExit(pending, exit))
-    end(pending)
-  }
-
-  const sendWaiting = (pending: Pending): Effect.Effect<void> =>
-    waitForLocks(statements, pending).pipe(
-      Effect.exit,
-      Effect.map((exit) => {
-        if (!pending.isInterrupted) finish(pending, exit)
-      }),
-      Effect.ensuring(Effect.sync(() => finish(pending, Exit.fail(abandonedError(pending)))))
-    )
+  const answer = answering(end, (pending, followers) => {
+    const ended = Effect.sync(() => {
+      queue.putBack(followers)
+      for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
+      if (isClosed) closeAll()
+      else sweep.start()
+      end(pending)
+    })
+    fork(withParentSpan(pending.span, Effect.ensuring(sendWaiting(statements, pending), ended)))
+  })
 
   return (request) =>
     Effect.withFiber((fiber) => {
@@ -130,6 +130,7 @@ export const make = Effect.fnUntraced(function*(
       const span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
       const pending = pendingOf(request, span, clock.currentTimeMillisUnsafe())
       queue.add(pending)
+      request.onQueued?.()
       sendNext()
       sweep.start()
       return Effect.onInterrupt(Deferred.await(pending.done), () =>
@@ -175,17 +176,64 @@ const finish = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreError>): 
 const storeExit = <A>({ request }: Pending, exit: Exit.Exit<A, SqlError>): Exit.Exit<A, EventStoreError> =>
   Exit.mapError(exit, (error) => fromAppendError(error, request.stream))
 
-const sendOne = (statements: Statements, pending: Pending, answer: Answer): Effect.Effect<void> =>
-  Effect.map(
-    Effect.exit(Effect.suspend(() => statements.single(pending.request, "now"))),
-    (exit) => answer(pending, exit)
+/**
+ * Returns how the answer to an append is handled. The first append of a stream whose lock another transaction holds waits for it; the list of those
+ * behind it grows until the whole batch is answered.
+ */
+const answering = (
+  end: (pending: Pending) => void,
+  startWaiting: (pending: Pending, followers: ReadonlyArray<Pending>) => void
+): Answer =>
+(pending, exit, behind) => {
+  if (!isBusy(exit)) {
+    finish(pending, storeExit(pending, exit))
+    end(pending)
+    return
+  }
+  const ofStream = behind.get(pending.stream)
+  if (ofStream !== undefined) {
+    ofStream.push(pending)
+    return
+  }
+  const followers: Array<Pending> = []
+  behind.set(pending.stream, followers)
+  startWaiting(pending, followers)
+}
+
+/** Waits for the locks of an append. When the statements are abandoned, its outcome is unknown. */
+const sendWaiting = (statements: Statements, pending: Pending): Effect.Effect<void> =>
+  waitForLocks(statements, pending).pipe(
+    Effect.exit,
+    Effect.map((exit) => {
+      if (!pending.isInterrupted) finish(pending, exit)
+    }),
+    Effect.ensuring(Effect.sync(() => finish(pending, Exit.fail(abandonedError(pending)))))
   )
+
+const isBusy = (exit: Exit.Exit<AppendRow, SqlError>): boolean => Exit.isSuccess(exit) && exit.value.outcome === "busy"
+
+const sendOne = (statements: Statements, pending: Pending): Effect.Effect<Exit.Exit<AppendRow, SqlError>> =>
+  Effect.exit(Effect.suspend(() => statements.single(pending.request, "now")))
+
+/** Sends each append alone, except those behind one whose stream is locked. */
+const sendEach = (statements: Statements, batch: ReadonlyArray<Pending>, answer: Answer): Effect.Effect<void> => {
+  const behind: Behind = new Map()
+  return Effect.forEach(batch, (pending) =>
+    Effect.map(
+      behind.has(pending.stream) ? Effect.succeed(notSent(pending)) : sendOne(statements, pending),
+      (exit) => answer(pending, exit, behind)
+    ), { discard: true })
+}
+
+const notSent = ({ stream }: Pending): Exit.Exit<AppendRow> =>
+  Exit.succeed({ outcome: "busy", stream, version: 0n, positions: null, recorded_at: null })
 
 const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answer: Answer): Effect.Effect<void> =>
   Effect.matchCauseEffect(Effect.suspend(() => statements.batch(batch.map((pending) => pending.request))), {
     onSuccess: (rows) =>
       Effect.sync(() => {
-        for (const [index, pending] of batch.entries()) answer(pending, Exit.succeed(rows[index]!))
+        const behind: Behind = new Map()
+        for (const [index, pending] of batch.entries()) answer(pending, Exit.succeed(rows[index]!), behind)
       }),
     onFailure: (cause) => {
       const exit: Exit.Exit<never, SqlError> = Exit.failCause(cause)
@@ -193,10 +241,10 @@ const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answer: 
       // A failed statement has written nothing. If one append may be the reason, each is sent alone and gets its own result. An error
       // that concerns all would only repeat; and after a lost connection it is unknown what is written.
       if (Option.isSome(error) && isOfOneAppend(error.value)) {
-        return Effect.forEach(batch, (pending) => sendOne(statements, pending, answer), { discard: true })
+        return sendEach(statements, batch, answer)
       }
       return Effect.sync(() => {
-        for (const pending of batch) answer(pending, exit)
+        for (const pending of batch) answer(pending, exit, new Map())
       })
     }
   })
@@ -204,7 +252,7 @@ const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answer: 
 const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answer: Answer): Effect.Effect<void> => {
   const [first] = batch
   return batch.length === 1
-    ? withParentSpan(first!.span, sendOne(statements, first!, answer))
+    ? withParentSpan(first!.span, sendEach(statements, batch, answer))
     : sendAll(statements, batch, answer).pipe(
       Effect.withSpan("EventStore.commit", {
         root: true,
@@ -265,15 +313,13 @@ const withParentSpan = (span: Tracer.AnySpan | undefined, effect: Effect.Effect<
 const pendingOf = (request: AppendRequest, span: Tracer.AnySpan | undefined, since: number): Pending => ({
   request,
   since,
-  keys: keysOf(request),
+  stream: request.stream,
+  commandId: request.commandId,
   bytes: bytesOf(request),
   span,
   done: Deferred.makeUnsafe(),
   isInterrupted: false
 })
-
-const keysOf = ({ commandId, stream }: AppendRequest): ReadonlyArray<string> =>
-  commandId === undefined ? [`s${stream}`] : [`s${stream}`, `c${commandId}`]
 
 const bytesOf = ({ events }: AppendRequest): number => {
   let bytes = 0

@@ -11,8 +11,10 @@
  * @category models
  */
 export interface Entry {
-  /** The stream and the command id. Of two appends with a key in common, the later waits until the earlier has ended. */
-  readonly keys: ReadonlyArray<string>
+  /** The stream. Of two appends to it, the later goes in the same statement as the earlier, behind it, or after the earlier has ended. */
+  readonly stream: string
+  /** The command id, if the append has one. Of two appends with the same id, the later waits until the earlier has ended. */
+  readonly commandId: string | undefined
   /** The size of the payload. */
   readonly bytes: number
   /** When it arrived, in milliseconds. */
@@ -45,12 +47,12 @@ export interface AppendQueueOptions {
 }
 
 /**
- * The appends of a process that wait to be sent, and the keys of those that were sent and have not ended.
+ * The appends of a process that wait to be sent, and the streams and command ids of those that were sent and have not ended.
  *
  * **Details**
  *
  * An append goes through `add`, a batch of `nextBatch`, and `end`. The slot of its statement is freed by `statementEnded`, which may
- * come before `end`: an append that waits for a lock in the database keeps its keys but not its slot.
+ * come before `end`: an append that waits for a lock in the database keeps its stream and command id but not its slot.
  *
  * @since 0.1.0
  * @category models
@@ -70,16 +72,19 @@ export interface AppendQueue<in out E extends Entry> {
   /** Whether no append waits to be sent. */
   readonly isEmpty: () => boolean
   /**
-   * Takes the appends of the next statement, in their order. No two of them share a key, nor does one share a key with an append that
-   * has not ended or that was passed over. Empty if no append can go, or no statement more is allowed in flight.
+   * Takes the appends of the next statement. Those of one stream stand one after the other, in their order. No two share a command id, and none has
+   * the stream or the command id of an append that has not ended or that was passed over. Empty if no append can go, or no statement more is allowed
+   * in flight.
    */
   readonly nextBatch: () => ReadonlyArray<E>
   /** Lets another statement take the place of a batch's statement, which has not ended for long. */
   readonly statementStalled: (batch: ReadonlyArray<E>) => void
   /** Frees the slot of a batch's statement. */
   readonly statementEnded: (batch: ReadonlyArray<E>) => void
-  /** Frees the keys of an append. */
+  /** Frees the stream and the command id of an append. */
   readonly end: (entry: E) => void
+  /** Puts appends of a batch that were not written back before all others. */
+  readonly putBack: (entries: ReadonlyArray<E>) => void
 }
 
 /**
@@ -92,32 +97,11 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
   const { batchAppends = 100, batchBytes = 4 * 1024 * 1024, inFlight = 2, maxStalled = 2, statementAppends = 32 } =
     options
   // In the order of arrival. A Set, because an interrupted append is removed from any place.
-  const waiting = new Set<E>()
-  // A statement does not see what it, or another one in flight, writes.
-  const busy = new Set<string>()
+  let waiting = new Set<E>()
+  const held = new Held()
   const stalled = new Set<ReadonlyArray<E>>()
   let statementsInFlight = 0
   let appendsInFlight = 0
-
-  const take = (max: number): ReadonlyArray<E> => {
-    const batch: Array<E> = []
-    const passed = new Set<string>()
-    let bytes = 0
-    for (const entry of waiting) {
-      const { keys } = entry
-      // An append behind one that must wait would overtake it.
-      if (keys.some((key) => busy.has(key) || passed.has(key))) {
-        for (const key of keys) passed.add(key)
-        continue
-      }
-      if (batch.length > 0 && bytes + entry.bytes > batchBytes) break
-      for (const key of keys) busy.add(key)
-      waiting.delete(entry)
-      bytes += entry.bytes
-      if (batch.push(entry) === max) break
-    }
-    return batch
-  }
 
   return {
     add: (entry) => {
@@ -132,7 +116,7 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       return removed
     },
     removeOverdue: (since, sinceBehind) => {
-      const removed = overdue(waiting, busy, since, sinceBehind)
+      const removed = overdue(waiting, held, since, sinceBehind)
       for (const entry of removed) waiting.delete(entry)
       return removed
     },
@@ -144,7 +128,7 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       if (statementsInFlight - Math.min(stalled.size, maxStalled) >= statements) return []
       // An equal part for each statement. Otherwise one takes nearly all, and keeps doing so: callers whose appends end together also
       // append again together.
-      const batch = take(Math.min(batchAppends, Math.ceil(appends / statements)))
+      const batch = take(waiting, held, Math.min(batchAppends, Math.ceil(appends / statements)), batchBytes)
       if (batch.length > 0) {
         statementsInFlight++
         appendsInFlight += batch.length
@@ -159,15 +143,51 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       statementsInFlight--
       appendsInFlight -= batch.length
     },
-    end: ({ keys }) => {
-      for (const key of keys) busy.delete(key)
+    end: (entry) => held.remove(entry),
+    putBack: (entries) => {
+      for (const entry of entries) held.remove(entry)
+      waiting = new Set([...entries, ...waiting])
     }
   }
 }
 
+/** Takes the next batch out of the appends that wait. */
+const take = <E extends Entry>(
+  waiting: Set<E>,
+  held: Held,
+  maxAppends: number,
+  maxBytes: number
+): ReadonlyArray<E> => {
+  const taken = new Map<string, Array<E>>()
+  const takenIds = new Set<string>()
+  // An append behind one that must wait would overtake it.
+  const passed = new Held()
+  let bytes = 0
+  let appends = 0
+  for (const entry of waiting) {
+    const { commandId, stream } = entry
+    if (held.has(entry) || passed.has(entry) || commandId !== undefined && takenIds.has(commandId)) {
+      passed.add(entry)
+      continue
+    }
+    if (appends > 0 && bytes + entry.bytes > maxBytes) break
+    waiting.delete(entry)
+    if (commandId !== undefined) takenIds.add(commandId)
+    const ofStream = taken.get(stream)
+    if (ofStream === undefined) taken.set(stream, [entry])
+    else ofStream.push(entry)
+    bytes += entry.bytes
+    appends++
+    if (appends === maxAppends) break
+  }
+  const batch = Array.from(taken.values()).flat()
+  for (const entry of batch) held.add(entry)
+  return batch
+}
+
 const overdue = <E extends Entry>(
   waiting: ReadonlySet<E>,
-  busy: ReadonlySet<string>,
+  held: Held,
   since: number,
   sinceBehind: number
 ): ReadonlyArray<E> => {
@@ -175,7 +195,31 @@ const overdue = <E extends Entry>(
   const found: Array<E> = []
   for (const entry of waiting) {
     if (entry.since > last) break
-    if (entry.since <= since || entry.keys.some((key) => busy.has(key))) found.push(entry)
+    if (entry.since <= since || held.has(entry)) found.push(entry)
   }
   return found
+}
+
+/** The streams and command ids of appends. A statement does not see what another one in flight writes. */
+class Held {
+  readonly #streams = new Map<string, number>()
+  readonly #commandIds = new Map<string, number>()
+  /** Whether one of the appends has the stream or the command id. */
+  has({ commandId, stream }: Entry): boolean {
+    return this.#streams.has(stream) || commandId !== undefined && this.#commandIds.has(commandId)
+  }
+  add({ commandId, stream }: Entry): void {
+    count(this.#streams, stream, 1)
+    if (commandId !== undefined) count(this.#commandIds, commandId, 1)
+  }
+  remove({ commandId, stream }: Entry): void {
+    count(this.#streams, stream, -1)
+    if (commandId !== undefined) count(this.#commandIds, commandId, -1)
+  }
+}
+
+const count = (counts: Map<string, number>, name: string, change: number): void => {
+  const now = (counts.get(name) ?? 0) + change
+  if (now > 0) counts.set(name, now)
+  else counts.delete(name)
 }

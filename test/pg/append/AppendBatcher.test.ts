@@ -119,7 +119,7 @@ describe("AppendBatcher", () => {
       assert.deepStrictEqual(rows.map((r) => r.stream), ["b", "c", "d"])
     }))
 
-  it.effect("sends appends of one stream or command in separate statements, in order", () =>
+  it.effect("sends appends of one stream together in order, those of one command apart", () =>
     Effect.gen(function*() {
       const { sent, start, statement } = yield* setup()
       yield* start(request("x"))
@@ -130,12 +130,33 @@ describe("AppendBatcher", () => {
       }
       yield* (yield* statement(0)).succeed
       // c under command 1 waits for a under command 1, and the other c behind it.
-      assert.deepStrictEqual((yield* statement(1)).streams, ["a", "b", "d"])
+      assert.deepStrictEqual((yield* statement(1)).streams, ["a", "a", "b", "d"])
       yield* (yield* statement(1)).succeed
-      assert.deepStrictEqual((yield* statement(2)).streams, ["a", "c"])
+      assert.deepStrictEqual((yield* statement(2)).streams, ["c", "c"])
       yield* (yield* statement(2)).succeed
-      assert.deepStrictEqual((yield* statement(3)).streams, ["c"])
-      yield* (yield* statement(3)).succeed
+      assert.strictEqual(sent.length, 3)
+    }))
+
+  it.effect("sends the appends behind one that waits for a lock when it has ended", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      const fibers = yield* Effect.forEach(["a", "a", "b", "a"], (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      const together = yield* statement(1)
+      assert.deepStrictEqual(together.streams, ["a", "a", "a", "b"])
+      yield* together.busy("a")
+      const waiting = yield* statement(2)
+      assert.deepStrictEqual(waiting.streams, ["a"])
+      const later = yield* start(request("a"))
+      yield* Fiber.interrupt(fibers[1]!)
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+      assert.strictEqual(sent.length, 3)
+      yield* waiting.succeed
+      const behind = yield* statement(3)
+      assert.deepStrictEqual(behind.streams, ["a", "a"])
+      yield* behind.succeed
+      yield* Effect.forEach([fibers[0]!, fibers[2]!, fibers[3]!, later], (fiber) => Fiber.join(fiber))
       assert.strictEqual(sent.length, 4)
     }))
 
@@ -340,7 +361,8 @@ describe("AppendBatcher", () => {
         const open = new Set<string>()
         const execute = (requests: ReadonlyArray<Request>) =>
           Effect.gen(function*() {
-            for (const { stream } of requests) {
+            const streams = new Set(requests.map(({ stream }) => stream))
+            for (const stream of streams) {
               assert.notInclude(Array.from(open), stream, "streams in flight")
               open.add(stream)
             }

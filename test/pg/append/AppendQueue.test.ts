@@ -10,7 +10,8 @@ interface Append extends AppendQueue.Entry {
 let count = 0
 const append = (stream: string, command?: string, bytes = 1, since = 0): Append => ({
   name: `${stream}${count++}`,
-  keys: command === undefined ? [`s${stream}`] : [`s${stream}`, `c${command}`],
+  stream,
+  commandId: command,
   bytes,
   since
 })
@@ -71,7 +72,7 @@ describe("AppendQueue", () => {
     assert.isTrue(queue.isEmpty())
   })
 
-  it("passes over an append whose stream is in flight, and all that follow it by a key", () => {
+  it("passes over an append whose stream is in flight, and all that follow it by stream or id", () => {
     const [a, again, sameCommand, other] = [append("a"), append("a", "1"), append("b", "1"), append("c")]
     const queue = queueOf({ inFlight: 2, statementAppends: 1, batchAppends: 1 }, a)
     const first = queue.nextBatch()
@@ -82,7 +83,7 @@ describe("AppendQueue", () => {
     assert.deepStrictEqual(queue.nextBatch(), [again])
   })
 
-  it("keeps the keys of an append whose statement has ended until the append ends", () => {
+  it("keeps the stream of an append whose statement has ended until the append ends", () => {
     const [a, again, other] = [append("a"), append("a"), append("b")]
     const queue = queueOf({}, a)
     queue.statementEnded(queue.nextBatch())
@@ -113,6 +114,32 @@ describe("AppendQueue", () => {
       queue.statementEnded(batch)
       for (const entry of batch) queue.end(entry)
     }
+  })
+
+  it("takes the appends to one stream together, one after the other", () => {
+    const [a, b, again, sameCommand] = [append("a"), append("b", "1"), append("a"), append("a", "1")]
+    const queue = queueOf({}, a, b, again, sameCommand)
+    const batch = queue.nextBatch()
+    assert.deepStrictEqual(batch, [a, again, b])
+    queue.statementEnded(batch)
+    queue.end(b)
+    queue.end(a)
+    assert.deepStrictEqual(queue.nextBatch(), [])
+    queue.end(again)
+    assert.deepStrictEqual(queue.nextBatch(), [sameCommand])
+  })
+
+  it("puts appends back before all others, and lets them go when the stream is free", () => {
+    const [first, second, third, other] = [append("a"), append("a"), append("a"), append("b")]
+    const queue = queueOf({}, first, second, third)
+    queue.statementEnded(queue.nextBatch())
+    queue.add(other)
+    queue.putBack([second, third])
+    const next = queue.nextBatch()
+    assert.deepStrictEqual(next, [other])
+    queue.statementEnded(next)
+    queue.end(first)
+    assert.deepStrictEqual(queue.nextBatch(), [second, third])
   })
 
   it("forgets appends that are removed before they are sent", () => {
@@ -160,9 +187,13 @@ const simulate = ({ steps, ...options }: typeof Run.Type) => {
   const send = () => {
     const batch = queue.nextBatch()
     if (batch.length === 0) return false
-    const busy = Array.from(notEnded, ({ keys }) => keys).flat()
-    const keys = batch.flatMap(({ keys }) => keys)
-    assert.strictEqual(new Set([...busy, ...keys]).size, busy.length + keys.length, "no key is in flight twice")
+    const streams = new Set(batch.map(({ stream }) => stream))
+    const busy = Array.from(notEnded)
+    assert.isFalse(busy.some(({ stream }) => streams.has(stream)), "no stream is in two statements at a time")
+    const ids = [...busy, ...batch].flatMap(({ commandId = [] }) => commandId)
+    assert.strictEqual(new Set(ids).size, ids.length, "no command id is in flight twice")
+    const changes = batch.filter(({ stream }, index) => stream !== batch[index - 1]?.stream)
+    assert.strictEqual(changes.length, streams.size, "the appends of a stream stand one after the other")
     assert.isAtMost(batch.length, options.batchAppends)
     if (batch.length > 1) assert.isAtMost(batch.reduce((bytes, entry) => bytes + entry.bytes, 0), options.batchBytes)
     for (const entry of batch) notEnded.add(entry)
@@ -212,17 +243,17 @@ const simulate = ({ steps, ...options }: typeof Run.Type) => {
 
 describe("every run of an AppendQueue", () => {
   it.prop(
-    "sends each append once unless it was removed, and those with a common key in their order",
+    "sends each append once unless it was removed, those of a stream or an id in their order",
     [Run],
     ([run]) => {
       const { added, removed, sent } = simulate(run)
       const kept = added.filter((entry) => !removed.includes(entry))
       assert.sameOrderedMembers(namesOf(sent).toSorted(), namesOf(kept).toSorted())
-      for (const key of new Set(kept.flatMap(({ keys }) => keys))) {
-        assert.deepStrictEqual(
-          namesOf(sent.filter(({ keys }) => keys.includes(key))),
-          namesOf(kept.filter(({ keys }) => keys.includes(key)))
-        )
+      for (const field of ["stream", "commandId"] as const) {
+        for (const key of new Set(kept.flatMap((entry) => entry[field] ?? []))) {
+          const ofKey = (entries: ReadonlyArray<Append>) => namesOf(entries.filter((entry) => entry[field] === key))
+          assert.deepStrictEqual(ofKey(sent), ofKey(kept))
+        }
       }
     }
   )

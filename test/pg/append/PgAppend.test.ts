@@ -67,6 +67,78 @@ const aStatementWaits = Effect.flatMap(
 const migrated = Layer.effectDiscard(PgMigrations.run()).pipe(Layer.provideMerge(layerPostgres()))
 
 layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
+  it.effect("appends several times to one stream in a batch, each on what the one before has written", () =>
+    Effect.gen(function*() {
+      const { batch } = yield* statements
+      const sql = yield* PgClient.PgClient
+      const [a, b] = [name("s"), name("s")]
+      const first = request(a, { count: 2, expected: "noStream", commandId: name("command") })
+      const rows = yield* batch([
+        first,
+        request(a, { expected: Version.make(2), lastEventId: first.events[1]!.id, commandId: name("command") }),
+        request(a, { expected: Version.make(2) }),
+        request(a, { expected: Version.make(3), lastEventId: first.events[1]!.id }),
+        request(a, { expected: "streamExists" }),
+        request(b, { expected: "noStream" }),
+        request(b, { expected: "noStream" })
+      ])
+      assert.deepStrictEqual(
+        rows.map(({ outcome, positions, version }) => [outcome, Number(version), positions?.length ?? 0]),
+        [
+          ["appended", 2, 2],
+          ["appended", 3, 1],
+          ["conflict", 3, 0],
+          ["diverged", 3, 0],
+          ["appended", 4, 1],
+          ["appended", 1, 1],
+          ["conflict", 1, 0]
+        ]
+      )
+      const written = yield* sql<{ version: number; position: bigint; command_events: number | null }>`
+        select version::integer, position, command_events from evsrc.events where stream = ${a} order by version`
+      assert.deepStrictEqual(written.map(({ version }) => version), [1, 2, 3, 4])
+      assert.deepStrictEqual(
+        written.map(({ position }) => position),
+        rows.flatMap(({ positions, stream }) => stream === a ? positions ?? [] : [])
+      )
+      assert.deepStrictEqual(written.map((row) => row.command_events), [2, null, 1, null])
+    }))
+
+  it.effect("writes nothing behind an append of its stream that is repeated or closed", () =>
+    Effect.gen(function*() {
+      const { batch, single } = yield* statements
+      const [a, b] = [name("s"), name("s")]
+      const commandId = name("command")
+      yield* single(request(a, { commandId }), 60_000)
+      yield* single(request(b, { closes: true }), 60_000)
+      const rows = yield* batch([
+        request(a, { commandId, expected: Version.make(1) }),
+        request(a, { expected: Version.make(2) }),
+        request(b, { expected: Version.make(1) }),
+        request(b, { expected: Version.make(2) })
+      ])
+      assert.deepStrictEqual(rows.map(({ outcome }) => outcome), ["duplicate", "conflict", "closed", "closed"])
+    }))
+
+  it.effect("reports all appends to a stream as busy whose lock, or one of them, is held", () =>
+    Effect.gen(function*() {
+      const { batch } = yield* statements
+      const holder = yield* elsewhere
+      const [a, b] = [name("s"), name("s")]
+      const commandId = name("command")
+      yield* holder.single(request(a), 60_000)
+      yield* holder.single(request(name("s"), { commandId }), 60_000)
+      const rows = yield* batch([
+        request(a),
+        request(a),
+        request(b),
+        request(b, { commandId }),
+        request(b, { expected: "any" })
+      ])
+      assert.deepStrictEqual(rows.map(({ outcome }) => outcome), ["busy", "busy", "appended", "busy", "busy"])
+      yield* holder.sql`rollback`
+    }))
+
   it.effect("returns a row per append of a batch, and writes those with outcome appended", () =>
     Effect.gen(function*() {
       const { batch, single } = yield* statements

@@ -1,0 +1,277 @@
+/**
+ * The commands of each instance of an aggregate in this process, in the order of their arrival.
+ *
+ * **Details**
+ *
+ * One command of an instance is decided at a time. When its append has its place in the queue of the store, the next command is decided on
+ * the state that the append leads to, before the append has ended. So the appends of an instance that wait together travel together, and none
+ * of them conflicts with another. Each append names the last event of the state on which it was decided: when an append is not written, those
+ * behind it are not either, and their commands are decided again.
+ *
+ * @since 0.1.0
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import type { Version } from "../core/Version.ts"
+import type { CachedState } from "./AggregateState.ts"
+
+/**
+ * An append that was sent and whose outcome is not known yet.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Sent<State> {
+  /** The state that the append leads to. Its position is not known yet. */
+  readonly state: CachedState<State>
+  /** The id of the last erasure that the state takes into account. */
+  readonly lastErasure: string | undefined
+  /** The state with its position, or `undefined` if the append was not written. */
+  readonly outcome: Deferred.Deferred<CachedState<State> | undefined>
+  readonly chain: Chain
+  /** The number of commands that had arrived when it was sent. */
+  readonly arrivals: number
+}
+
+/** Appends of which each was decided on the state of the one before. */
+interface Chain {
+  isBroken: boolean
+}
+
+/**
+ * The turn of a command.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Turn<State> {
+  /** Returns the last append that was sent, if it has not ended. */
+  readonly last: () => Sent<State> | undefined
+  /** Returns whether the cached state is known to be old, because an append on it had a conflict. */
+  readonly isStale: () => boolean
+  /** Returns whether a state of this version was the current one at some moment since the command arrived. */
+  readonly isVerified: (version: Version) => boolean
+  /** Takes the beginning of a read of the current state; returns a function that takes its end. */
+  readonly readBegins: () => (version: Version) => void
+  /** Adds an append that was decided on the state of `behind`, or on one that was read. */
+  readonly sent: (
+    state: CachedState<State>,
+    lastErasure: string | undefined,
+    behind: Sent<State> | undefined
+  ) => Sent<State>
+  /** Takes the outcome of an append for the commands behind it. */
+  readonly ended: (sent: Sent<State>, state: CachedState<State> | undefined) => void
+  /** Lets the next command be decided. */
+  readonly pass: () => void
+}
+
+/**
+ * Returns a turn for a command that does not take part in a queue.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const outside = <State>(): Turn<State> => turnOf(makeInstance<State>(), 0).turn
+
+/**
+ * The queues of the instances of one aggregate.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InstanceQueue<State> {
+  /** Runs an effect in its turn among those of the stream. The turn ends with the effect, or before by `pass`. */
+  readonly inTurn: <A, E, R>(
+    stream: string,
+    effect: (turn: Turn<State>) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | EventStoreError, R>
+}
+
+/** Lets one command of an instance be decided at a time. */
+interface Gate {
+  isTaken: boolean
+  /** The commands that wait for their turn. */
+  readonly waiting: Set<Deferred.Deferred<void>>
+  /** How many commands wait, are being decided, or wait for their append. */
+  commands: number
+}
+
+interface Instance<State> extends Gate {
+  last: Sent<State> | undefined
+  isStale: boolean
+  /** How many commands have arrived. */
+  arrivals: number
+  /** The latest state that was the current one at a moment when so many commands had arrived. */
+  verified: { readonly arrivals: number; readonly version: Version } | undefined
+}
+
+const makeInstance = <State>(): Instance<State> => ({
+  isTaken: false,
+  waiting: new Set(),
+  commands: 0,
+  last: undefined,
+  isStale: false,
+  arrivals: 0,
+  verified: undefined
+})
+
+/** How long a command waits for its turn. */
+const turnTimeout = "10 seconds"
+
+/**
+ * Makes the queues of an aggregate. At most `maxWaiting` commands of an instance wait or are in flight.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <State>(maxWaiting: number): InstanceQueue<State> => {
+  const instances = new Map<string, Instance<State>>()
+
+  const enter = (stream: string): Instance<State> | undefined => {
+    let instance = instances.get(stream)
+    if (instance === undefined) {
+      instance = makeInstance()
+      instances.set(stream, instance)
+    }
+    if (instance.commands >= maxWaiting) return undefined
+    instance.commands++
+    instance.arrivals++
+    return instance
+  }
+
+  const leave = (stream: string, instance: Instance<State>): void => {
+    if (--instance.commands === 0) instances.delete(stream)
+  }
+
+  return {
+    inTurn: (stream, effect) =>
+      Effect.uninterruptibleMask((restore) => {
+        const instance = enter(stream)
+        if (instance === undefined) return Effect.fail(tooMany(stream, maxWaiting))
+        const { pass, turn } = turnOf(instance, instance.arrivals)
+        const left = () => {
+          pass()
+          leave(stream, instance)
+        }
+        const inTurn = Effect.onExit(restore(Effect.suspend(() => effect(turn))), () => Effect.sync(left))
+        if (take(instance)) return inTurn
+        return Effect.matchCauseEffect(restore(awaitTurn(stream, instance)), {
+          onSuccess: () => inTurn,
+          onFailure: (cause) => {
+            leave(stream, instance)
+            return Effect.failCause(cause)
+          }
+        })
+      })
+  }
+}
+
+/** Takes the turn, and returns whether no other command had it. */
+const take = (gate: Gate): boolean => {
+  if (gate.isTaken) return false
+  gate.isTaken = true
+  return true
+}
+
+const passOn = (gate: Gate): void => {
+  for (const next of gate.waiting) {
+    gate.waiting.delete(next)
+    Deferred.doneUnsafe(next, Effect.void)
+    return
+  }
+  gate.isTaken = false
+}
+
+const awaitTurn = (stream: string, gate: Gate): Effect.Effect<void, EventStoreError> =>
+  Effect.suspend(() => {
+    const turn = Deferred.makeUnsafe<void>()
+    gate.waiting.add(turn)
+    return Effect.onError(
+      Effect.timeoutOrElse(Deferred.await(turn), {
+        duration: turnTimeout,
+        orElse: () => Effect.fail(waitedTooLong(stream, gate.commands))
+      }),
+      () =>
+        Effect.sync(() => {
+          // It may have been given the turn at the same moment.
+          if (!gate.waiting.delete(turn)) passOn(gate)
+        })
+    )
+  })
+
+const turnOf = <State>(
+  instance: Instance<State>,
+  arrival: number
+): { readonly turn: Turn<State>; readonly pass: () => void } => {
+  let hasPassed = false
+  const pass = () => {
+    if (hasPassed) return
+    hasPassed = true
+    passOn(instance)
+  }
+  const verify = (arrivals: number, version: Version) => {
+    if (instance.verified === undefined || arrivals > instance.verified.arrivals) {
+      instance.verified = { arrivals, version }
+    }
+  }
+  return {
+    pass,
+    turn: {
+      last: () => instance.last,
+      isStale: () => instance.isStale,
+      isVerified: (version) =>
+        instance.verified !== undefined && arrival <= instance.verified.arrivals
+        && version >= instance.verified.version,
+      readBegins: () => {
+        const { arrivals } = instance
+        return (version) => {
+          instance.isStale = false
+          verify(arrivals, version)
+        }
+      },
+      sent: (state, lastErasure, behind) =>
+        instance.last = {
+          state,
+          lastErasure,
+          outcome: Deferred.makeUnsafe(),
+          chain: behind?.chain ?? { isBroken: false },
+          arrivals: instance.arrivals
+        },
+      ended: (sent, state) => {
+        Deferred.doneUnsafe(sent.outcome, Effect.succeed(state))
+        if (state !== undefined) {
+          verify(sent.arrivals, state.version)
+        } else if (!sent.chain.isBroken) {
+          sent.chain.isBroken = true
+          if (instance.last?.chain === sent.chain) instance.last = undefined
+          if (instance.last === undefined) instance.isStale = true
+        }
+        if (instance.last === sent) instance.last = undefined
+      },
+      pass
+    }
+  }
+}
+
+const tooMany = (stream: string, maxWaiting: number): EventStoreError =>
+  storeError(
+    new StoreUnavailable({
+      message:
+        `${maxWaiting} commands on "${stream}" wait in this process, as many as may (maxWaiting); this one was not decided. Send it `
+        + "again later, or raise `maxWaiting` of Aggregate.layer",
+      cause: undefined
+    })
+  )
+
+const waitedTooLong = (stream: string, commands: number): EventStoreError =>
+  storeError(
+    new StoreUnavailable({
+      message:
+        `the command waited ${turnTimeout} for its turn on "${stream}" behind ${
+          commands - 1
+        } others in this process; it was not `
+        + "decided. Send it again later",
+      cause: undefined
+    })
+  )

@@ -1,0 +1,216 @@
+/**
+ * The suite of commands that arrive at one instance together, which every back end passes.
+ *
+ * @since 0.1.0
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import type * as Command from "../../src/command/Command.ts"
+import * as CommandBus from "../../src/command/CommandBus.ts"
+import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { EventStoreError } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
+import type { Receipt } from "../../src/core/Receipt.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
+import type { EventStoreDriver } from "../../src/eventStore/EventStoreDriver.ts"
+import {
+  AccountDecider,
+  AccountEvent,
+  accounts,
+  Deposit,
+  Open,
+  Overdrawn,
+  type Stores,
+  upTo,
+  Withdraw
+} from "../support/AccountFixtures.ts"
+
+/** Handlers that do not decide again after a conflict. */
+const withoutRetry = Aggregate.layer(AccountDecider, { conflictRetry: Schedule.recurs(0) })
+
+/** Runs an effect on a store whose appends another function sends. */
+const onChanged =
+  (append: (send: EventStoreDriver["append"]) => EventStoreDriver["append"]) =>
+  <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    Effect.gen(function*() {
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const store = yield* EventStore.make({ ...driver, append: append(driver.append) })
+      return yield* Effect.provideService(self, EventStore.EventStore, store)
+    })
+
+const opened = Effect.gen(function*() {
+  const id = unique("a")
+  yield* CommandBus.dispatch(Open, { id, owner: "ann" })
+  return id
+})
+
+type Handlers = Command.HandlerOf<typeof Deposit | typeof Withdraw>
+
+const deposited = (id: string, amount: number): Effect.Effect<Exit.Exit<Receipt, unknown>, never, Handlers> =>
+  Effect.exit(CommandBus.dispatch(Deposit, { id, amount }))
+
+const withdrawn = (id: string, amount: number): Effect.Effect<Exit.Exit<Receipt, unknown>, never, Handlers> =>
+  Effect.exit(CommandBus.dispatch(Withdraw, { id, amount }))
+
+const versionsOf = (id: string) =>
+  Effect.map(Aggregate.load(AccountDecider, id), ({ state, version }) => [state.balance, version])
+
+/**
+ * Many commands on one instance: their order, and what one of them does to the others.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const instanceQueues: ReadonlyArray<Case<Stores>> = [
+  test("commands that arrive together at an instance are decided in their order, without a conflict", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const receipts = yield* Effect.provide(
+      Effect.forEach(upTo(60), (amount) => CommandBus.dispatch(Deposit, { id, amount }), { concurrency: "unbounded" }),
+      withoutRetry
+    )
+    equal(receipts.map(({ version }) => Number(version)), upTo(60).map((n) => n + 1), "the versions")
+    equal(yield* versionsOf(id), [1830, 61], "the balance")
+  }),
+
+  test("rejects a command on the state that those before it have led to, and none of its neighbours", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const exits = yield* Effect.provide(
+      Effect.forEach(
+        upTo(20),
+        (n) => n % 4 === 0 ? withdrawn(id, 1_000) : deposited(id, 1),
+        { concurrency: "unbounded" }
+      ),
+      withoutRetry
+    )
+    const balances = exits.map((exit) => {
+      const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+      return error instanceof Overdrawn ? error.balance : Exit.isSuccess(exit) ? "deposited" : "failed"
+    })
+    equal(
+      balances,
+      upTo(20).map((n) => n % 4 === 0 ? n / 4 * 3 : "deposited"),
+      "each rejection has the balance of its place"
+    )
+    equal(yield* versionsOf(id), [15, 16], "the balance")
+  }),
+
+  test("a decide that throws harms no other command of the instance", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const throwing = Aggregate.layer({
+      ...AccountDecider,
+      decide: {
+        ...AccountDecider.decide,
+        Withdraw: () => {
+          throw new Error("broken")
+        }
+      }
+    }, { conflictRetry: Schedule.recurs(0) })
+    const exits = yield* Effect.provide(
+      Effect.forEach(
+        upTo(9),
+        (n) => n % 3 === 0 ? withdrawn(id, 1) : deposited(id, 1),
+        { concurrency: "unbounded" }
+      ),
+      throwing
+    )
+    equal(exits.map(Exit.hasDies), upTo(9).map((n) => n % 3 === 0), "those that die")
+    equal(yield* versionsOf(id), [6, 7], "the balance")
+  }),
+
+  test("a command id that comes twice at the same time is written once, and those behind it are decided", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const commandId = unique("command")
+    const receipts = yield* Effect.provide(
+      Effect.forEach(
+        upTo(8),
+        (n) =>
+          n % 4 === 0
+            ? CommandBus.dispatch(Deposit, { id, amount: 100 }, { commandId })
+            : CommandBus.dispatch(Deposit, { id, amount: 1 }),
+        { concurrency: "unbounded" }
+      ),
+      accounts
+    )
+    equal(receipts[3], receipts[7], "one receipt")
+    equal(yield* versionsOf(id), [106, 8], "the balance")
+  }),
+
+  test("an interrupted command harms no other of the instance", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    yield* Effect.provide(
+      Effect.gen(function*() {
+        const fibers = yield* Effect.forEach(
+          upTo(40),
+          (n) => Effect.forkChild(CommandBus.dispatch(Deposit, { id, amount: 1 }), { startImmediately: n % 2 === 0 })
+        )
+        for (const [index, fiber] of fibers.entries()) {
+          if (index % 5 === 0) yield* Effect.forkChild(Fiber.interrupt(fiber))
+        }
+        const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
+        const receipts = exits.flatMap((exit) => Exit.isSuccess(exit) ? [exit.value] : [])
+        ok(exits.every((exit) => Exit.isSuccess(exit) || Exit.hasInterrupts(exit)), "none fails")
+        ok(receipts.length >= 32, "those that are not interrupted succeed")
+        const [balance, version] = yield* versionsOf(id)
+        ok(Number(balance) >= receipts.length && Number(version) === Number(balance) + 1, "the balance")
+        equal(new Set(receipts.map((receipt) => receipt.version)).size, receipts.length, "each has its own version")
+      }),
+      accounts
+    )
+  }),
+
+  test("commands of an instance are decided again after events of another process", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const other = yield* EventStore.EventStore
+    let appends = 0
+    const interfering = onChanged((send) => (request) =>
+      ++appends % 3 === 0 && appends < 20
+        ? Effect.andThen(
+          Effect.orDie(other.append(AccountEvent, `Account-${id}`, [
+            AccountEvent.cases.Deposited.make({ id, owner: "ann", amount: 1 })
+          ])),
+          send(request)
+        )
+        : send(request)
+    )
+    const receipts = yield* interfering(
+      Effect.provide(
+        Effect.forEach(upTo(30), () => CommandBus.dispatch(Deposit, { id, amount: 1 }), { concurrency: "unbounded" }),
+        accounts
+      )
+    )
+    equal(new Set(receipts.map(({ version }) => version)).size, 30, "each has its own version")
+    const [balance, version] = yield* versionsOf(id)
+    equal(Number(version), Number(balance) + 1, "nothing is lost or doubled")
+    ok(Number(balance) > 30, "the other process has appended")
+  }),
+
+  test("more commands than may wait at an instance fail with an error that can be retried", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const gate = yield* Deferred.make<void>()
+    const waiting = onChanged((send) => (request) => Effect.andThen(Deferred.await(gate), send(request)))
+    const bounded = Aggregate.layer(AccountDecider, { maxWaiting: 3 })
+    const exits = yield* waiting(
+      Effect.provide(
+        Effect.gen(function*() {
+          const fibers = yield* Effect.forEach(
+            upTo(5),
+            () => Effect.forkChild(CommandBus.dispatch(Deposit, { id, amount: 1 }), { startImmediately: true })
+          )
+          const late = yield* Effect.forEach(fibers.slice(3), (fiber) => Fiber.await(fiber))
+          yield* Deferred.succeed(gate, undefined)
+          return [...yield* Effect.forEach(fibers.slice(0, 3), (fiber) => Fiber.await(fiber)), ...late]
+        }),
+        bounded
+      )
+    )
+    const errors = exits.map((exit) => Option.getOrUndefined(Exit.findErrorOption(exit)))
+    equal(errors.slice(0, 3), [undefined, undefined, undefined], "those that may wait")
+    for (const error of errors.slice(3)) ok(error instanceof EventStoreError && error.isRetryable, "those beyond")
+    equal(yield* versionsOf(id), [3, 4], "the balance")
+  })
+]
