@@ -1,0 +1,170 @@
+/** Commands that arrive together at few instances, in two programs, with all that may come between them. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, ManagedRuntime, Option, Random, Redacted, Result, Schema, Stream } from "effect"
+import { Aggregate, Command, CommandBus, ConcurrencyConflict, EventStore, type Receipt, Version } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { freshDatabase } from "../support/Database.ts"
+import { scale } from "../support/scale.ts"
+
+/** Each event has the count on which it was decided, and so has each rejection. */
+const CounterEvent = Schema.TaggedUnion({
+  Counted: { counter: Schema.String, before: Schema.Int, from: Schema.String },
+  Ended: { counter: Schema.String, before: Schema.Int }
+})
+class Refused extends Schema.TaggedError<Refused>()("Refused", { count: Schema.Int }) {}
+const Count = Command.make("Count", {
+  payload: { counter: Schema.String, times: Schema.Int, from: Schema.String },
+  error: Refused
+})
+const Counter = Aggregate.make("Counter", {
+  id: "counter",
+  state: Schema.Int,
+  events: CounterEvent,
+  commands: [Count]
+}).decider({
+  initial: 0,
+  evolve: { Counted: (count) => count + 1, Ended: (count) => count },
+  decide: {
+    Count: (count, { counter, from, times }) => {
+      if (times === 0) return Result.fail(new Refused({ count }))
+      if (times > 3) throw new Error("broken")
+      return Array.from(
+        { length: times },
+        (_, i) => CounterEvent.cases.Counted.make({ counter, before: count + i, from })
+      )
+    }
+  }
+})
+
+const program = (url: string) =>
+  ManagedRuntime.make(
+    Aggregate.layer(Counter).pipe(
+      Layer.provideMerge(PgEventStore.layer),
+      Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
+    )
+  )
+
+type Program = ReturnType<typeof program>
+
+interface Sent {
+  readonly counter: string
+  readonly from: string
+  readonly times: number
+  readonly exit: Exit.Exit<Receipt, unknown>
+  readonly countBefore: number
+  readonly countAfter: number
+}
+
+const countOf = (counter: string) =>
+  Effect.flatMap(EventStore.EventStore, (store) =>
+    Effect.map(
+      Stream.runHead(store.readStreamEncoded(`Counter-${counter}`, { direction: "backward", limit: 1 })),
+      (last) => Option.match(last, { onNone: () => 0, onSome: ({ version }) => Number(version) })
+    ))
+
+let number = 0
+
+/** Sends a random command: some are refused, throw, are sent twice, are interrupted or expect a version. */
+const sending = Effect.fnUntraced(function*(name: string, watched: boolean) {
+  const counter = `c${yield* Random.nextIntBetween(0, 2)}`
+  const kind = yield* Random.nextIntBetween(0, 20)
+  const from = `${name}-${++number}`
+  const times = kind < 3 ? 0 : kind === 3 ? 9 : kind < 6 ? 3 : 1
+  const countBefore = watched ? yield* Effect.orDie(countOf(counter)) : 0
+  const context = {
+    commandId: from,
+    ...(kind === 7 ? { expected: Version.make(yield* Random.nextIntBetween(0, 40)) } : {})
+  }
+  const dispatch = CommandBus.dispatch(Count, { counter, times, from }, context)
+  const exits = yield* Effect.forEach(
+    kind === 8 ? [1, 2] : [1],
+    () =>
+      kind === 9
+        ? Effect.flatMap(
+          Effect.forkChild(dispatch),
+          (fiber) =>
+            Effect.andThen(Effect.forkChild(Effect.delay(Fiber.interrupt(fiber), "1 millis")), Fiber.await(fiber))
+        )
+        : Effect.exit(dispatch),
+    { concurrency: "unbounded" }
+  )
+  const countAfter = watched ? yield* Effect.orDie(countOf(counter)) : Infinity
+  return exits.map((exit): Sent => ({ counter, from, times, exit, countBefore, countAfter }))
+})
+
+const burst = (runtime: Program, name: string, commands: number) =>
+  Effect.promise(() =>
+    runtime.runPromise(
+      Effect.map(
+        Effect.forEach(
+          Array.from({ length: commands }, (_, i) => i),
+          (i) => sending(name, i % 5 === 0),
+          { concurrency: 40 }
+        ),
+        (all) => all.flat()
+      )
+    )
+  )
+
+/** What must hold of a counter's events, and of what was answered. */
+const judge = (events: ReadonlyArray<typeof CounterEvent.Type>, sent: ReadonlyArray<Sent>) => {
+  for (const [index, event] of events.entries()) {
+    assert.strictEqual(event.before, index, "each event was decided on all those before it")
+  }
+  const written = Map.groupBy(events, (event) => event._tag === "Counted" ? event.from : "")
+  for (const { countAfter, countBefore, exit, from, times } of sent) {
+    const events = written.get(from) ?? []
+    if (Exit.isSuccess(exit)) {
+      assert.strictEqual(events.length, times, `${from} is written once`)
+      assert.strictEqual(Number(exit.value.version), events.at(-1)!.before + 1, `${from} has its own receipt`)
+      continue
+    }
+    if (Exit.hasInterrupts(exit)) {
+      assert.include([0, times], events.length, `${from} is written wholly or not`)
+      continue
+    }
+    const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+    assert.strictEqual(events.length, 0, `${from} failed, and is not written`)
+    if (error instanceof Refused) {
+      assert.isTrue(
+        error.count >= countBefore && error.count <= countAfter,
+        `${from} was refused on ${error.count}, between ${countBefore} and ${countAfter}`
+      )
+    } else if (times < 4) {
+      assert.isTrue(error instanceof ConcurrencyConflict, `${from}: ${String(error)}`)
+    } else {
+      assert.isTrue(Exit.hasDies(exit), `${from} dies`)
+    }
+  }
+}
+
+it.live("each command is decided on all events before it, in two programs", () =>
+  Effect.gen(function*() {
+    const { url } = yield* freshDatabase
+    const programs = [program(url), program(url)]
+    yield* Effect.addFinalizer(() => Effect.promise(() => Promise.all(programs.map((each) => each.dispose()))))
+    // One program migrates before the other starts.
+    for (const each of programs) yield* Effect.promise(() => each.runPromise(EventStore.EventStore))
+    const sent = (yield* Effect.forEach(
+      programs,
+      (each, index) => burst(each, `p${index}`, scale(150, 2_000)),
+      { concurrency: "unbounded" }
+    )).flat()
+    for (const counter of ["c0", "c1"]) {
+      const events = yield* Effect.promise(() =>
+        programs[0]!.runPromise(
+          Effect.flatMap(EventStore.EventStore, (store) =>
+            Effect.map(Stream.runCollect(store.readStream(CounterEvent, `Counter-${counter}`)), (all) =>
+              all.map(({ event }) => event)))
+        )
+      )
+      assert.isAbove(events.length, 20)
+      judge(
+        events,
+        sent.filter((each) =>
+          each.counter === counter
+        )
+      )
+    }
+  }), 120_000)
