@@ -188,7 +188,8 @@ const awaitTurn = (stream: string, gate: Gate): Effect.Effect<void, EventStoreEr
     const turn = Deferred.makeUnsafe<void>()
     gate.waiting.add(turn)
     return Effect.onError(
-      Effect.timeoutOrElse(Deferred.await(turn), {
+      // The command that passes the turn on resumes this fiber within its own call, so the stack would grow with each command that waits.
+      Effect.timeoutOrElse(Effect.andThen(Deferred.await(turn), Effect.yieldNow), {
         duration: turnTimeout,
         orElse: () => Effect.fail(waitedTooLong(stream, gate.commands))
       }),

@@ -77,6 +77,25 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     equal(yield* versionsOf(id), [1830, 61], "the balance")
   }),
 
+  test("as many commands as may wait can arrive at an instance that is not cached", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const { driver } = (yield* EventStore.EventStore)[internals]
+    // Another process, without the state in its cache.
+    const store = yield* EventStore.make(driver)
+    const receipts = yield* Effect.provideService(
+      Effect.provide(
+        Effect.forEach(upTo(1_000), () => CommandBus.dispatch(Deposit, { id, amount: 1 }), {
+          concurrency: "unbounded"
+        }),
+        withoutRetry
+      ),
+      EventStore.EventStore,
+      store
+    )
+    equal(new Set(receipts.map(({ version }) => version)).size, 1_000, "the versions")
+    equal(yield* versionsOf(id), [1_000, 1_001], "the balance")
+  }),
+
   test("rejects a command on the state that those before it have led to, and none of its neighbours", function*() {
     const id = yield* Effect.provide(opened, accounts)
     const exits = yield* Effect.provide(
