@@ -737,6 +737,8 @@ declare
   closed_at_version bigint;
   held_keys integer[];
   follows boolean[];
+  stream_is_held boolean;
+  is_behind_busy boolean;
   append_numbers integer[];
   event_versions bigint[];
   event_number integer := 0;
@@ -766,12 +768,16 @@ begin
       if p_command_ids[append_number] is not null then
         perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]));
       end if;
-    elsif not follows[append_number]
-        and not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]))
-      or p_command_ids[append_number] is not null
-        and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]))
-    then
-      outcomes[append_number] := 'busy';
+    else
+      if not follows[append_number] then
+        stream_is_held := not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]));
+      end if;
+      if stream_is_held
+        or p_command_ids[append_number] is not null
+          and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]))
+      then
+        outcomes[append_number] := 'busy';
+      end if;
     end if;
   end loop;
   if not p_wait and condition_items is not null then
@@ -852,9 +858,13 @@ begin
       if outcomes[append_number - 1] = 'appended' then
         versions[append_number] := versions[append_number] + p_event_counts[append_number - 1];
         last_event_ids[append_number] := p_event_ids[event_number];
-      elsif outcomes[append_number - 1] = 'busy' and outcomes[append_number] = 'appended' then
-        outcomes[append_number] := 'busy';
       end if;
+    else
+      is_behind_busy := false;
+    end if;
+    is_behind_busy := is_behind_busy or outcomes[append_number] = 'busy';
+    if is_behind_busy and outcomes[append_number] = 'appended' then
+      outcomes[append_number] := 'busy';
     end if;
     event_number := event_number + p_event_counts[append_number];
     if outcomes[append_number] = 'appended' then

@@ -46,10 +46,14 @@ interface Pending extends AppendQueue.Entry {
   isInterrupted: boolean
 }
 
-type Answer = (pending: Pending, exit: Exit.Exit<AppendRow, SqlError>, behind: Behind) => void
-
-/** For each stream of a statement whose lock another transaction holds, the appends behind the one that waits for it. */
-type Behind = Map<string, Array<Pending>>
+/** Takes the answers to the appends of a batch, in their order. */
+interface Answers {
+  readonly answer: (pending: Pending, exit: Exit.Exit<AppendRow, SqlError>) => void
+  /** Returns whether an append to the stream waits for a lock, so that those behind it must not be sent. */
+  readonly isHeld: (stream: string) => boolean
+  /** Ends the batch: one append of each stream whose lock another transaction holds waits for it, and those behind it wait for that append. */
+  readonly end: () => void
+}
 
 /**
  * Returns a function that appends through group commit. Each statement commits by itself, so call it outside of transactions only.
@@ -104,7 +108,7 @@ export const make = Effect.fnUntraced(function*(
         sendNext()
       })
       return Effect.ensuring(
-        sendBatch(statements, batch, answer),
+        sendBatch(statements, batch, answersOf(end, startWaiting)),
         Effect.sync(() => {
           Timer.stop(timer)
           queue.statementEnded(batch)
@@ -113,7 +117,7 @@ export const make = Effect.fnUntraced(function*(
       )
     }).pipe(Effect.onInterrupt(() => abandon(batch)))
 
-  const answer = answering(end, (pending, followers) => {
+  const startWaiting = (pending: Pending, followers: ReadonlyArray<Pending>): void => {
     const ended = Effect.sync(() => {
       queue.putBack(followers)
       for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
@@ -122,7 +126,7 @@ export const make = Effect.fnUntraced(function*(
       end(pending)
     })
     fork(withParentSpan(pending.span, Effect.ensuring(sendWaiting(statements, pending), ended)))
-  })
+  }
 
   return (request) =>
     Effect.withFiber((fiber) => {
@@ -176,28 +180,27 @@ const finish = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreError>): 
 const storeExit = <A>({ request }: Pending, exit: Exit.Exit<A, SqlError>): Exit.Exit<A, EventStoreError> =>
   Exit.mapError(exit, (error) => fromAppendError(error, request.stream))
 
-/**
- * Returns how the answer to an append is handled. The first append of a stream whose lock another transaction holds waits for it; the list of those
- * behind it grows until the whole batch is answered.
- */
-const answering = (
+const answersOf = (
   end: (pending: Pending) => void,
   startWaiting: (pending: Pending, followers: ReadonlyArray<Pending>) => void
-): Answer =>
-(pending, exit, behind) => {
-  if (!isBusy(exit)) {
-    finish(pending, storeExit(pending, exit))
-    end(pending)
-    return
+): Answers => {
+  const held = new Map<string, Array<Pending>>()
+  return {
+    answer: (pending, exit) => {
+      if (isBusy(exit)) {
+        const ofStream = held.get(pending.stream)
+        if (ofStream === undefined) held.set(pending.stream, [pending])
+        else ofStream.push(pending)
+      } else {
+        finish(pending, storeExit(pending, exit))
+        end(pending)
+      }
+    },
+    isHeld: (stream) => held.has(stream),
+    end: () => {
+      for (const [first, ...followers] of held.values()) startWaiting(first!, followers)
+    }
   }
-  const ofStream = behind.get(pending.stream)
-  if (ofStream !== undefined) {
-    ofStream.push(pending)
-    return
-  }
-  const followers: Array<Pending> = []
-  behind.set(pending.stream, followers)
-  startWaiting(pending, followers)
 }
 
 /** Waits for the locks of an append. When the statements are abandoned, its outcome is unknown. */
@@ -216,24 +219,25 @@ const sendOne = (statements: Statements, pending: Pending): Effect.Effect<Exit.E
   Effect.exit(Effect.suspend(() => statements.single(pending.request, "now")))
 
 /** Sends each append alone, except those behind one whose stream is locked. */
-const sendEach = (statements: Statements, batch: ReadonlyArray<Pending>, answer: Answer): Effect.Effect<void> => {
-  const behind: Behind = new Map()
-  return Effect.forEach(batch, (pending) =>
-    Effect.map(
-      behind.has(pending.stream) ? Effect.succeed(notSent(pending)) : sendOne(statements, pending),
-      (exit) => answer(pending, exit, behind)
-    ), { discard: true })
-}
+const sendEach = (statements: Statements, batch: ReadonlyArray<Pending>, answers: Answers): Effect.Effect<void> =>
+  Effect.forEach(
+    batch,
+    (pending) =>
+      Effect.map(
+        answers.isHeld(pending.stream) ? Effect.succeed(notSent(pending)) : sendOne(statements, pending),
+        (exit) => answers.answer(pending, exit)
+      ),
+    { discard: true }
+  )
 
 const notSent = ({ stream }: Pending): Exit.Exit<AppendRow> =>
   Exit.succeed({ outcome: "busy", stream, version: 0n, positions: null, recorded_at: null })
 
-const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answer: Answer): Effect.Effect<void> =>
+const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answers: Answers): Effect.Effect<void> =>
   Effect.matchCauseEffect(Effect.suspend(() => statements.batch(batch.map((pending) => pending.request))), {
     onSuccess: (rows) =>
       Effect.sync(() => {
-        const behind: Behind = new Map()
-        for (const [index, pending] of batch.entries()) answer(pending, Exit.succeed(rows[index]!), behind)
+        for (const [index, pending] of batch.entries()) answers.answer(pending, Exit.succeed(rows[index]!))
       }),
     onFailure: (cause) => {
       const exit: Exit.Exit<never, SqlError> = Exit.failCause(cause)
@@ -241,25 +245,26 @@ const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answer: 
       // A failed statement has written nothing. If one append may be the reason, each is sent alone and gets its own result. An error
       // that concerns all would only repeat; and after a lost connection it is unknown what is written.
       if (Option.isSome(error) && isOfOneAppend(error.value)) {
-        return sendEach(statements, batch, answer)
+        return sendEach(statements, batch, answers)
       }
       return Effect.sync(() => {
-        for (const pending of batch) answer(pending, exit, new Map())
+        for (const pending of batch) answers.answer(pending, exit)
       })
     }
   })
 
-const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answer: Answer): Effect.Effect<void> => {
+const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answers: Answers): Effect.Effect<void> => {
   const [first] = batch
-  return batch.length === 1
-    ? withParentSpan(first!.span, sendEach(statements, batch, answer))
-    : sendAll(statements, batch, answer).pipe(
+  const sent = batch.length === 1
+    ? withParentSpan(first!.span, sendEach(statements, batch, answers))
+    : sendAll(statements, batch, answers).pipe(
       Effect.withSpan("EventStore.commit", {
         root: true,
         links: batch.flatMap(({ span }) => span === undefined ? [] : [{ span, attributes: {} }]),
         attributes: { "evsrc.appends": batch.length }
       }, { captureStackTrace: false })
     )
+  return Effect.andThen(sent, Effect.sync(answers.end))
 }
 
 const byStream = (pendings: ReadonlyArray<Pending>): ReadonlyArray<ReadonlyArray<Pending>> =>

@@ -137,6 +137,22 @@ describe("AppendBatcher", () => {
       assert.strictEqual(sent.length, 3)
     }))
 
+  it.effect("sends the appends behind one that is interrupted while its lock is held", () =>
+    Effect.gen(function*() {
+      const { start, statement } = yield* setup()
+      yield* start(request("x"))
+      const [first, second, third] = yield* Effect.forEach(["a", "a", "a"], (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      const together = yield* statement(1)
+      yield* Effect.forkChild(Fiber.interrupt(first!), { startImmediately: true })
+      yield* together.busy("a")
+      const behind = yield* statement(2)
+      assert.deepStrictEqual(behind.streams, ["a", "a"])
+      yield* behind.succeed
+      yield* Fiber.join(second!)
+      yield* Fiber.join(third!)
+    }))
+
   it.effect("sends the appends behind one that waits for a lock when it has ended", () =>
     Effect.gen(function*() {
       const { sent, start, statement } = yield* setup()

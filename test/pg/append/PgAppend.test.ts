@@ -120,6 +120,28 @@ layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
       assert.deepStrictEqual(rows.map(({ outcome }) => outcome), ["duplicate", "conflict", "closed", "closed"])
     }))
 
+  it.effect("writes nothing behind a repeated append to a stream whose lock is held", () =>
+    Effect.gen(function*() {
+      const { batch, single } = yield* statements
+      const [a, b] = [name("s"), name("s")]
+      const [first, second] = [name("command"), name("command")]
+      yield* single(request(a, { commandId: first }), 60_000)
+      yield* single(request(b, { commandId: second }), 60_000)
+      const holder = yield* elsewhere
+      yield* holder.single(request(a), 60_000)
+      const other = name("command")
+      yield* holder.single(request(name("s"), { commandId: other }), 60_000)
+      const rows = yield* batch([
+        request(a, { commandId: first }),
+        request(a),
+        request(b, { commandId: other }),
+        request(b, { commandId: second }),
+        request(b)
+      ])
+      assert.deepStrictEqual(rows.map(({ outcome }) => outcome), ["duplicate", "busy", "busy", "duplicate", "busy"])
+      yield* holder.sql`rollback`
+    }))
+
   it.effect("reports all appends to a stream as busy whose lock, or one of them, is held", () =>
     Effect.gen(function*() {
       const { batch } = yield* statements
