@@ -239,8 +239,8 @@ export interface EventStoreDriver {
   >
 
   /**
-   * Returns the transactions that hold locks of the store's tables, rows or names for a second or more, or for which others wait: those first. It waits
-   * for no lock itself.
+   * Returns the transactions that hold locks of the store's tables, rows or names for a second or more, that are idle, or for which others wait: those
+   * first. It waits for no lock itself.
    */
   readonly lockHolders: Effect.Effect<ReadonlyArray<LockHolder>, EventStoreError>
 

@@ -101,12 +101,15 @@ export const of = Effect.fn("Health.of")(function*(
       "EventStoreError",
       "StoreUnavailable",
       (reason) =>
-        inTime(nameHolder(log, reason), Duration.seconds(1)).pipe(
+        inTime(nameHolder(log, reason), namingTimeout).pipe(
           Effect.flatMap((named) => Effect.fail(storeError(Option.getOrElse(named, () => reason))))
         )
     )
   )
 })
+
+/** How long a check that has failed looks for the session for which it may have waited. */
+const namingTimeout = Duration.seconds(2)
 
 const timeoutOf = ({ timeout = "15 seconds" }: HealthOptions): Duration.Duration => Duration.fromInputUnsafe(timeout)
 

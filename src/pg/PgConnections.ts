@@ -76,6 +76,8 @@ export interface TransactionOptions {
   readonly isLimited?: boolean | undefined
   /** A table that the transaction locks for reading from its beginning, so that health recognizes the session as one of the store. */
   readonly reads?: string | undefined
+  /** Gets the pid of the session after BEGIN, if the server gets the deadlines. */
+  readonly began?: ((pid: number) => void) | undefined
   /** Looks, from another connection, for which lock a session waits, given by its pid. Runs during a statement that takes long. */
   readonly observe?: LockObserver | undefined
 }
@@ -136,14 +138,14 @@ export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnection
       }),
     transaction: <A, E, R>(
       effect: Effect.Effect<A, E, R>,
-      { isLimited = true, observe, reads, state }: TransactionOptions = {}
+      { began, isLimited = true, observe, reads, state }: TransactionOptions = {}
     ) =>
       Effect.withFiber((fiber) => {
         if (Context.getOrUndefined(fiber.context, sql.transactionService) !== undefined) {
           return sql.withTransaction(effect)
         }
         const limited: Effect.Effect<A, E | SqlError, R> = isLimited && !isEmbedded(sql)
-          ? Effect.andThen(limitTransaction(sql, deadlines, { observe, reads }), effect)
+          ? Effect.andThen(limitTransaction(sql, deadlines, { began, observe, reads }), effect)
           : effect
         return session(sql.withTransaction(limited), statementTimeout, state)
       }),
@@ -155,7 +157,7 @@ export const make = (sql: SqlClient, clientDeadlines: PgDeadlines): PgConnection
 const limitTransaction = (
   sql: SqlClient,
   deadlines: PgDeadlines,
-  { observe, reads }: Pick<TransactionOptions, "observe" | "reads">
+  { began, observe, reads }: Pick<TransactionOptions, "began" | "observe" | "reads">
 ): Effect.Effect<void, SqlError> =>
   Effect.withFiber((fiber) =>
     Effect.map(
@@ -168,6 +170,7 @@ const limitTransaction = (
         )
       ).withoutTransform,
       ([row]) => {
+        began?.(row!.pid)
         const level = Context.getOrUndefined(fiber.context, sql.transactionService)
         if (observe !== undefined && level?.[0] instanceof BoundedConnection) level[0].observeBy(observe(row!.pid))
       }

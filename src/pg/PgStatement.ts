@@ -33,7 +33,12 @@ export interface PgStatement {
 export interface StatementOptions {
   /** Whether its work grows with the data, so that it may take until the `maintenanceTimeout`. `false` by default. */
   readonly isMaintenance?: boolean | undefined
+  /** Whether it finds out for what another statement waits, so that it may take some seconds after a shorter `statementTimeout`. `false` by default. */
+  readonly isDiagnosis?: boolean | undefined
 }
+
+/** How long a statement may take that finds out for what another one waits, in milliseconds, if the `statementTimeout` is not longer. */
+const diagnosisTimeout = 2_000
 
 /**
  * Returns a function that runs statements on connections.
@@ -47,7 +52,11 @@ export const make =
     mapSqlError(
       statement(
         sql.unsafe<Row>(text, params).withoutTransform,
-        options?.isMaintenance === true ? deadlines.maintenanceTimeout : undefined
+        options?.isMaintenance === true
+          ? deadlines.maintenanceTimeout
+          : options?.isDiagnosis === true
+          ? Math.max(deadlines.statementTimeout, diagnosisTimeout)
+          : undefined
       )
     )
 

@@ -130,8 +130,8 @@ describe("docs/stalls.md", () => {
         ...yield* reasonsOf([], [holder(since, 3, "rows of the table checkpoints", "the lock of a stream")]),
         ...yield* reasonsOf([prepared], []),
         ...yield* reasonsOf([], [holder(since, 0, "rows of the table checkpoints")]),
-        ...texts("src/pg/migrations/MigrationLock.ts", /a lock for the migrations of schema /).map((text) =>
-          `The database is unavailable: canceling statement due to lock timeout (SQLSTATE 55P03): ${text}"evsrc" was not free within the lockTimeout; `
+        ...texts("src/pg/migrations/MigrationLock.ts", /a lock of schema /).map((text) =>
+          `The database is unavailable: canceling statement due to lock timeout (SQLSTATE 55P03): ${text}"evsrc", which the start needs, was not free within the lockTimeout; `
           + `${migrating}, or wait until it has ended, and then start again`
         ),
         WorkerState.heldBack({ head: Position.make(41n), last: Position.make(209n) }),

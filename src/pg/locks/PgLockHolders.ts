@@ -32,8 +32,11 @@ interface HolderRow extends SessionRow {
   readonly waiting: number
 }
 
-/** A younger transaction is listed only if a session waits for it. */
+/** A younger transaction is listed only if a session waits for it, or if it is idle. */
 const minAge = "1 second"
+
+/** A transaction that has been idle for so long is listed: what waited for it may have given up after a short timeout, so that nothing waits now. */
+const minIdle = "100 milliseconds"
 
 /**
  * The name of the lock that a session holds while it runs migrations.
@@ -58,7 +61,8 @@ export const make = (query: PgStatement, schema: string): Pick<EventStoreDriver,
     query<InFlightRow>(
       `select clock_timestamp() as read_at, in_flight.*
         from (values (1)) as one left join ${schema}.in_flight_appends() as in_flight on true`,
-      []
+      [],
+      { isDiagnosis: true }
     ),
     (rows) => ({
       readAt: DateTime.makeUnsafe(rows[0]!.read_at),
@@ -67,7 +71,10 @@ export const make = (query: PgStatement, schema: string): Pick<EventStoreDriver,
       )
     })
   ),
-  lockHolders: Effect.map(query<HolderRow>(statementIn(schema), []), (rows) => rows.map(holderOf))
+  lockHolders: Effect.map(
+    query<HolderRow>(statementIn(schema), [], { isDiagnosis: true }),
+    (rows) => rows.map(holderOf)
+  )
 })
 
 const holderOf = (row: HolderRow): LockHolder => ({
@@ -152,6 +159,7 @@ const statementIn = (schema: string): string =>
       left join pg_prepared_xacts prepared on prepared.transaction = own.transactionid
       left join waiting on waiting.blocker = coalesce(held.pid, 0)
     where waiting.blocker is not null
+      or activity.state like 'idle in transaction%' and activity.state_change < clock_timestamp() - interval '${minIdle}'
       or coalesce(activity.xact_start, prepared.prepared) < clock_timestamp() - interval '${minAge}'
     group by 1, 2, 3, 4, 5, 6, 7, 9, 10
     order by 9 = 0, 6, 1`

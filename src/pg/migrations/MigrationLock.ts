@@ -1,5 +1,5 @@
 /**
- * Bounds how long migrations wait for a lock, and names the session that holds it.
+ * Bounds how long migrations, and the checks of a start, wait for a lock, and names the session that holds it.
  *
  * @since 0.1.0
  */
@@ -7,14 +7,15 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
+import type { LockHolder } from "../../eventStore/EventStoreDriver.ts"
 import * as LockHolders from "../../eventStore/LockHolders.ts"
 import * as PgLockHolders from "../locks/PgLockHolders.ts"
-import { isEmbedded, type PgConnections } from "../PgConnections.ts"
+import { isEmbedded, isNoResponse, type PgConnections } from "../PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
 import * as PgStatement from "../PgStatement.ts"
 
 /**
- * The session that runs migrations, once it is known. It is not the one for which a program waits.
+ * The session that runs migrations or checks them, once it is known. It is not the one for which a program waits.
  *
  * @since 0.1.0
  * @category models
@@ -40,49 +41,90 @@ export const limit = ({ deadlines, sql }: PgConnections, own: OwnSession): Effec
     }
   )
 
-/** A wait that has lasted for so long is logged. */
-const logDelay = "1 second"
+/** A wait that has lasted for so long, in milliseconds, or for half of the shorter deadline, is looked at and logged. */
+const logDelay = 1_000
+
+/** Where a start waits: for other migrations, or for a table that it reads. */
+const keepsOutReaders = (lock: string): boolean =>
+  lock === PgLockHolders.lockOfMigrations || lock.endsWith("(AccessExclusiveLock)")
+
+/** Returns what says which session holds a lock: one for which this session waits, or, when that has ended, one for which it may have waited. */
+const holderOf = (connections: PgConnections, schema: string, own: OwnSession) => {
+  const query = PgStatement.make(connections)
+  const { lockHolders } = PgLockHolders.make(query, `"${schema}"`)
+  const now = "select clock_timestamp() as at, pg_blocking_pids($1) as blockers"
+  return Effect.fnUntraced(function*(when: "waiting" | "after a lock timeout" | "after a timeout") {
+    const [row] = yield* query<{ readonly at: Date; readonly blockers: ReadonlyArray<number> }>(
+      now,
+      [own.pid ?? 0],
+      { isDiagnosis: true }
+    )
+    // A prepared transaction has the pid 0 there.
+    const isBlocker = ({ pid = 0, waiting }: LockHolder) =>
+      own.pid === undefined ? waiting > 0 : row!.blockers.includes(pid)
+    const holders = (yield* lockHolders).filter((holder) =>
+      (holder.pid === undefined || holder.pid !== own.pid) && (when === "waiting"
+        ? isBlocker(holder)
+        : when === "after a lock timeout" || holder.locks.some(keepsOutReaders))
+    )
+    const holder = holders.find(({ locks }) => locks.includes(PgLockHolders.lockOfMigrations))
+      ?? holders.find(({ locks }) => locks.some(keepsOutReaders)) ?? holders[0]
+    return holder && LockHolders.describe({ at: DateTime.makeUnsafe(row!.at) }, holder)
+  })
+}
+
+/** Returns which deadline has ended a statement: the client's own one, or the server's, whichever came first. */
+const deadlineOf = ({ reason: { cause } }: EventStoreError): "lockTimeout" | "statementTimeout" | undefined =>
+  !isSqlError(cause)
+    ? undefined
+    : cause.reason._tag === "LockTimeoutError"
+    ? "lockTimeout"
+    : cause.reason._tag === "StatementTimeoutError" || isNoResponse(cause)
+    ? "statementTimeout"
+    : undefined
 
 /**
- * Logs the session that holds a lock for which an effect waits, and adds it to the error of a lock timeout, if the catalogs show one: the session that
- * holds the lock of migrations, or another lock of the schema.
+ * Logs the session that holds a lock for which an effect waits, and adds it to the error of a lock timeout or a statement timeout, if the catalogs show
+ * one: the session that holds the lock of migrations, or another lock of the schema.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const nameHolder = (connections: PgConnections, schema: string, own: OwnSession = { pid: undefined }) => {
-  const query = PgStatement.make(connections)
-  const describeHolder = Effect.fnUntraced(function*(isWaitedFor: boolean) {
-    const { lockHolders } = PgLockHolders.make(query, `"${schema}"`)
-    const holders = (yield* lockHolders).filter(({ pid, waiting }) =>
-      (pid === undefined || pid !== own.pid) && (!isWaitedFor || waiting > 0)
+export const nameHolder = (connections: PgConnections, schema: string, own: OwnSession) => {
+  const { deadlines: { lockTimeout, statementTimeout }, sql } = connections
+  const find = holderOf(connections, schema, own)
+  let seen: string | undefined
+  const named = (error: EventStoreError, deadline: "lockTimeout" | "statementTimeout") =>
+    Effect.map(
+      seen === undefined
+        ? find(deadline === "lockTimeout" ? "after a lock timeout" : "after a timeout")
+        : Effect.succeed(seen),
+      (holder) => {
+        if (holder === undefined) return error
+        const message =
+          `${error.message}: a lock of schema "${schema}", which the start needs, was not free within the `
+          + `${deadline}; ${holder}, or wait until it has ended, and then start again`
+        return storeError(new StoreUnavailable({ message, cause: error.reason.cause }))
+      }
     )
-    const [row] = yield* query<{ readonly at: Date }>("select clock_timestamp() as at", [])
-    const holder = holders.find(({ locks }) => locks.includes(PgLockHolders.lockOfMigrations)) ?? holders[0]
-    return holder && LockHolders.describe({ at: DateTime.makeUnsafe(row!.at) }, holder)
-  })
-  const named = Effect.fnUntraced(function*(error: EventStoreError) {
-    const holder = yield* describeHolder(false)
-    if (holder === undefined) return error
-    const message = `${error.message}: a lock for the migrations of schema "${schema}" was not free within the `
-      + `lockTimeout; ${holder}, or wait until it has ended, and then start again`
-    return storeError(new StoreUnavailable({ message, cause: error.reason.cause }))
-  })
-  const logWait = Effect.sleep(logDelay).pipe(
-    Effect.andThen(describeHolder(true)),
-    Effect.flatMap((holder) =>
-      holder === undefined
+  const logWait = Effect.sleep(Math.min(logDelay, lockTimeout / 2, statementTimeout / 2)).pipe(
+    Effect.andThen(find("waiting")),
+    Effect.flatMap((holder) => {
+      seen = holder
+      return holder === undefined
         ? Effect.void
-        : Effect.logWarning(`The start waits for a lock for the migrations of schema "${schema}": ${holder}`)
-    ),
+        : Effect.logWarning(`The start waits for a lock of schema "${schema}": ${holder}`)
+    }),
     Effect.ignore
   )
   return <A, R>(effect: Effect.Effect<A, EventStoreError, R>): Effect.Effect<A, EventStoreError, R> =>
-    Effect.catchIf(
-      isEmbedded(connections.sql) ? effect : beside(logWait, effect),
-      ({ reason: { cause } }) => isSqlError(cause) && cause.reason._tag === "LockTimeoutError",
-      (error) => Effect.flatMap(Effect.orElseSucceed(named(error), () => error), Effect.fail)
-    )
+    Effect.catch(isEmbedded(sql) ? effect : beside(logWait, effect), (error) => {
+      const deadline = deadlineOf(error)
+      return Effect.flatMap(
+        deadline === undefined ? Effect.succeed(error) : Effect.orElseSucceed(named(error, deadline), () => error),
+        Effect.fail
+      )
+    })
 }
 
 /** Runs an effect with another one beside it, for whose end it does not wait. */

@@ -201,15 +201,22 @@ const checkSet = Effect.fn("PgMigrations.check")(
   }
 )
 
-/** Runs statements that change nothing in a transaction. One that waits for a lock fails after the `lockTimeout`. */
+/** Runs statements that change nothing in a transaction. One that waits for a lock fails after the `lockTimeout`, or the `statementTimeout` if shorter. */
 const inSession = <A, R>(
   connections: PgConnections.PgConnections,
   effect: Effect.Effect<A, EventStoreError, R>,
   schema: string
-): Effect.Effect<A, EventStoreError, R> =>
-  Effect.catchIf(connections.transaction(effect), isSqlError, (error) => Effect.fail(fromSqlError(error))).pipe(
-    MigrationLock.nameHolder(connections, schema)
-  )
+): Effect.Effect<A, EventStoreError, R> => {
+  const own: MigrationLock.OwnSession = { pid: undefined }
+  const began = (pid: number) => {
+    own.pid = pid
+  }
+  return Effect.catchIf(
+    connections.transaction(effect, { began }),
+    isSqlError,
+    (error) => Effect.fail(fromSqlError(error))
+  ).pipe(MigrationLock.nameHolder(connections, schema, own))
+}
 
 /** Returns whether nothing is left to run. The lock of migrations, which another session may hold, is not needed to see that. */
 const hasRun = Effect.fnUntraced(function*(

@@ -4,7 +4,7 @@ import { Context, Effect, Layer, Logger, Redacted, Schema, Stream } from "effect
 import { Reactivity } from "effect/reactivity"
 import type { SqlClient } from "effect/sql"
 import { EventStore, EventStoreError, KeyStore } from "evsrc"
-import { PgEventStore, PgKeyStore, PgMigrations, PgProjectionStore } from "evsrc/pg"
+import { PgEventStore, PgKeyStore, PgMigrations, type PgOptions, PgProjectionStore } from "evsrc/pg"
 import { readFile } from "node:fs/promises"
 import * as MigrationContents from "../../../src/pg/migrations/MigrationContents.ts"
 import { freshDatabase, layerPostgres } from "../../support/Database.ts"
@@ -129,7 +129,11 @@ describe("PgMigrations", () => {
   const lockOfMigrations = "select pg_advisory_xact_lock(hashtextextended('evsrc/migrations/evsrc', 0))"
 
   /** Starts a program in a database in which another session holds a lock in a transaction. */
-  const startWhileLocked = Effect.fnUntraced(function*(lock: string, prepare: Effect.Effect<unknown, unknown, Sql>) {
+  const startWhileLocked = Effect.fnUntraced(function*(
+    lock: string,
+    prepare: Effect.Effect<unknown, unknown, Sql>,
+    deadlines: PgOptions = { lockTimeout: "2 seconds" }
+  ) {
     const { url } = yield* freshDatabase
     const client = PgClient.layer({ url: Redacted.make(url), maxConnections: 4 })
     yield* Effect.provide(prepare, client)
@@ -139,7 +143,7 @@ describe("PgMigrations", () => {
     yield* holder.unsafe(lock)
     const lines: Array<string> = []
     const logger = Logger.make(({ message }) => void lines.push(String(message)))
-    const layer = PgEventStore.layerWith({ lockTimeout: "2 seconds" })
+    const layer = PgEventStore.layerWith(deadlines)
     const started = Layer.build(Layer.fresh(layer)).pipe(
       Effect.scoped,
       Effect.provide(Logger.layer([logger])),
@@ -181,12 +185,30 @@ describe("PgMigrations", () => {
           )
         )
         const wait =
-          /^The start waits for a lock for the migrations of schema "evsrc": the session \d+ .* holds the (lock of|table) migrations/
+          /^The start waits for a lock of schema "evsrc": the session \d+ .* holds the (lock of|table) migrations/
         assert.deepStrictEqual(lines.filter((line) => wait.test(line)).length, 1, lines.join("\n"))
         yield* holder`rollback`
         yield* started
       }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
   }
+
+  it.live("name the session that has locked the events when the statementTimeout ends the start", () =>
+    Effect.gen(function*() {
+      const lock = "lock table evsrc.events in access exclusive mode"
+      const { holder, lines, pid, started } = yield* startWhileLocked(lock, PgMigrations.run(), {
+        statementTimeout: "2 seconds"
+      })
+      const error = yield* Effect.flip(started)
+      assert.instanceOf(error, EventStoreError)
+      assert.isTrue(error.isRetryable)
+      const words =
+        `the session ${pid} \\(role ".*", application "culprit", idle in transaction\\) holds the table events \\(AccessExclusiveLock\\)`
+      assert.match(error.message, new RegExp(`was not free within the statementTimeout; ${words}`))
+      const wait = new RegExp(`^The start waits for a lock of schema "evsrc": ${words}`)
+      assert.lengthOf(lines.filter((line) => wait.test(line)), 1, lines.join("\n"))
+      yield* holder`rollback`
+      yield* started
+    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
 
   it.live("leave nothing behind when one fails", () =>
     Effect.gen(function*() {
