@@ -1,13 +1,17 @@
 /**
- * The texts that say which partitions another version, or another number of partitions, waits for.
+ * The texts that say which partitions another version, another number of partitions, or a release that reads more waits for.
  *
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
 import type { InHand, Progress } from "./CheckpointDriver.ts"
+import * as ConsumerReads from "./ConsumerReads.ts"
 import type { LiveWorker } from "./LeaseDriver.ts"
 
-type Owned = Pick<Progress, "inHand" | "leasedUntil" | "owner" | "partition" | "partitions" | "position" | "readAt">
+type Owned = Pick<
+  Progress,
+  "inHand" | "leasedUntil" | "owner" | "partition" | "partitions" | "position" | "readAt" | "reads" | "takenBy"
+>
 
 /**
  * A change for which workers give their partitions back.
@@ -109,12 +113,47 @@ export const of = (
 ): HandOver | undefined => {
   const successor = workers.find((one) => one.successor !== undefined)?.successor
   if (successor !== undefined) return ofVersion(successor, consumer, progress)
+  const taken = takeover(consumer, workers, progress)
+  if (taken !== undefined) return taken
   const to = nextPartitions(workers, progress)
   return to === undefined ? undefined : handOver(
     progress,
     (partitions) => `${consumer} changes to ${partitionsOf(to)} when its workers have given back ${partitions}`
   )
 }
+
+/**
+ * Returns the wait of a release of a consumer that reads more until the workers of another release have given back partitions; undefined if none waits.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const takeover = (
+  consumer: string,
+  workers: ReadonlyArray<LiveWorker>,
+  progress: ReadonlyArray<Owned>
+): HandOver | undefined => {
+  const isWaiting = ({ takenBy }: Owned) => workers.some(({ reads }) => reads !== undefined && reads === takenBy)
+  const taken = leasedOf(progress).filter(isWaiting)
+  const [first] = taken
+  if (first?.takenBy === undefined) return undefined
+  const { reads, takenBy } = first
+  const takers = workers.filter((one) => one.reads === takenBy).map(({ owner }) => owner)
+  const types = ConsumerReads.typesBeyond(ConsumerReads.parse(takenBy), ConsumerReads.parse(reads))
+  const more = types.length === 0
+    ? "more streams or tags"
+    : named(types.map((type) => `"${type}"`))
+  return handOver(
+    taken,
+    (partitions) =>
+      `${consumer} changes to the release of worker ${
+        named(takers)
+      }, which also reads ${more}, when its workers have given back ${partitions}`
+  )
+}
+
+const named = (all: ReadonlyArray<string>): string =>
+  `${all.slice(0, maxNamed).join(", ")}${all.length > maxNamed ? ` and ${all.length - maxNamed} more` : ""}`
 
 /**
  * Returns the text "1 partition", with any number.

@@ -201,6 +201,8 @@ export type Continued = "continued" | "draining" | "unstarted" | "elsewhere" | "
  */
 export interface LiveWorker {
   readonly owner: string
+  /** What its code reads, as `ConsumerReads.format` returns it; undefined while it stops. */
+  readonly reads: string | undefined
   /** The number of partitions in its definition. */
   readonly partitions: number
   /** The consumer, another version, that waits to continue from the generation; undefined for a worker of the generation. */

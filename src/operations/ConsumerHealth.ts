@@ -100,7 +100,7 @@ export const of = Effect.fnUntraced(function*(
     const starting = yield* startOf(store, consumer, limits)
     if (starting !== undefined) return withoutPartitions(consumer.id, Position.start, unknownTypes, starting)
   }
-  const { handOver, ofChange } = yield* changeOf(store, consumer, generation, progress)
+  const { isHandedOver, ofChange } = yield* changeOf(store, consumer, generation, progress)
   const before = previous.find((one) => one.consumer === consumer.id && one.generation === generation)?.partitions
   const partitions = yield* PartitionHealth.ofAll(log, consumer, progress, {
     last,
@@ -109,7 +109,7 @@ export const of = Effect.fnUntraced(function*(
     parked: progress.length === 0 ? [] : yield* store.parkedCounts(generation),
     appliedBefore: new Map(before?.map(({ applied, partition }) => [partition, applied])),
     elapsed,
-    isHandedOver: handOver !== undefined
+    isHandedOver
   })
   const policies = yield* Effect.forEach(unknownTypes, (one) => policyFor(log, consumer, types, progress, one))
   const ofTypes = HealthStatus.worstOf(
@@ -143,20 +143,23 @@ const changeOf = Effect.fnUntraced(function*(
   generation: string,
   progress: ReadonlyArray<Progress>
 ): Effect.fn.Return<
-  { readonly handOver: string | undefined; readonly ofChange: HealthStatus.Assessment },
+  { readonly isHandedOver: boolean; readonly ofChange: HealthStatus.Assessment },
   EventStoreError
 > {
   const stored = progress[0]?.partitions ?? defined
-  if (stored === defined && progress.every(({ owner }) => owner !== undefined)) {
-    return { handOver: undefined, ofChange: green }
+  if (stored === defined && progress.every(({ owner, takenBy }) => owner !== undefined && takenBy === undefined)) {
+    return { isHandedOver: false, ofChange: green }
   }
   const workers = yield* store.workers(generation)
   const waits = HandOver.of(id, workers, progress)
   const obstacle = stored !== defined || waits !== undefined ? yield* store.repartitionObstacle(generation) : undefined
+  // A partition that is given back to a release that reads more is one without an owner, until it has one.
+  const takeover = HandOver.takeover(id, workers, progress)
+  const hasSuccessor = workers.some(({ successor }) => successor !== undefined)
   const isPending = HandOver.nextPartitions(workers, progress) !== undefined
-  const handOver = isPending && obstacle !== undefined && !workers.some(({ successor }) => successor !== undefined)
-    ? undefined
-    : waits?.detail
+  const handOver = hasSuccessor || takeover !== undefined || !isPending || obstacle === undefined
+    ? waits?.detail
+    : undefined
   const ofNumber = stored === defined ? green : HealthStatus.ofOtherPartitions({
     stored,
     defined,
@@ -164,7 +167,8 @@ const changeOf = Effect.fnUntraced(function*(
     workers: isPending ? undefined : HandOver.workersWith(workers, progress)
   })
   const ofWait: HealthStatus.Assessment = handOver === undefined ? green : { status: "yellow", reasons: [handOver] }
-  return { handOver, ofChange: HealthStatus.worstOf([ofWait, ofNumber], () => undefined) }
+  const isHandedOver = handOver !== undefined && (hasSuccessor || takeover === undefined)
+  return { isHandedOver, ofChange: HealthStatus.worstOf([ofWait, ofNumber], () => undefined) }
 })
 
 /** Returns why a consumer that has never run does not continue from an earlier version, if it waits for one or cannot. */

@@ -37,6 +37,9 @@ import { memory, Sold } from "./orders.ts"
 
 const guide = read("docs/stalls.md")
 
+const reading = (...types: ReadonlyArray<string>) =>
+  ConsumerReads.format({ keeps: "handlers", types, ignores: {}, tags: [] })
+
 /** Durations are some duration. */
 const normal = (text: string) => text.replaceAll(/\d+(\.\d+)?/g, "N").replaceAll(/\bN ?(ms|s|m)\b/g, "N s")
 
@@ -237,8 +240,16 @@ describe("docs/stalls.md", () => {
         position: Position.make(20n),
         leasedUntil: at(28),
         readAt: at(18),
+        reads: reading("Sent"),
         inHand: { event: { position: Position.make(21n), type: "Sent" }, since: at(0) }
       }
+      const takenBy = reading("Sent", "Seen")
+      const worker = (owner: string, partitions: number) => ({
+        owner,
+        partitions,
+        reads: owned.reads,
+        successor: undefined
+      })
       const said = (signals: Partial<HealthStatus.Signals>) =>
         HealthStatus.of({ ...base, ...signals }).reasons.map((reason) => `users@1: ${reason}`)
       assertSaid("## A consumer stands still", [
@@ -247,12 +258,14 @@ describe("docs/stalls.md", () => {
         `users@1 waits: ${EventInHand.describeWait([0, 1, 2, 3, 4, 5], 0, 14_000)}`,
         EventInHand.abandoned(0, ticked),
         HandOver.ofVersion("mail@2", "mail@1", [owned]).detail,
-        HandOver.of("mail@1", [{ owner: "worker-2", partitions: 8, successor: undefined }], [owned])?.detail ?? "",
+        HandOver.of("mail@1", [worker("worker-2", 8)], [owned])?.detail ?? "",
+        HandOver.takeover("mail@1", [{ ...worker("worker-2", 4), reads: takenBy }], [{ ...owned, takenBy }])?.detail ??
+          "",
         ...HealthStatus.ofOtherPartitions({
           stored: 4,
           defined: 8,
           obstacle: undefined,
-          workers: HandOver.workersWith([{ owner: "worker-1", partitions: 4, successor: undefined }], [owned])
+          workers: HandOver.workersWith([worker("worker-1", 4)], [owned])
         }).reasons.map((reason) => `mail@1: ${reason}`),
         ...said({ owner: undefined, isHandedOver: true }),
         ...said({ waiting: 168, waited: 40, idleFor: 40, inHand: inHand(ticked, 40) }),

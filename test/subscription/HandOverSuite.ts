@@ -192,6 +192,56 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     })
   ),
 
+  test("names the release that reads more, and the event in hand for which it waits", function*() {
+    const [name, prefix] = [unique("mails"), unique("mail")]
+    const inbox = makeInbox()
+    const [begun, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const lines: Array<string> = []
+    const logger = Logger.make(({ message }) => void lines.push(String(message)))
+    const common = { where: { streamPrefix: prefix } }
+    const older = Subscription.make(name, {
+      ...common,
+      events: Sent,
+      handle: () => Effect.andThen(begun.open, proceed.await)
+    })
+    const newer = Subscription.make(name, {
+      ...common,
+      events: Both,
+      handle: () => Effect.sync(() => inbox.put("new"))
+    })
+    yield* append(`${prefix}a`, [1])
+    const scope = yield* Effect.scope
+    yield* buildWorker(older, { lease: "300 millis" }, scope)
+    yield* Effect.addFinalizer(() => proceed.open)
+    yield* begun.await
+    const context = yield* buildWorker(newer, { lease: "300 millis" }, scope).pipe(
+      Effect.provide(Logger.layer([logger])),
+      Effect.provideService(References.MinimumLogLevel, "Info")
+    )
+    const waits =
+      /mails\S+@1 changes to the release of worker \S+, which also reads "Seen", when its workers have given back partition 0 \(worker \S+, checkpoint \d+, event \d+ \(Sent\) in hand for \d+ s\)$/
+    const until = <A, E, R>(read: Effect.Effect<A, E, R>, textsOf: (read: A) => ReadonlyArray<string | undefined>) =>
+      Effect.repeat(read, {
+        until: (read) => textsOf(read).some((text) => waits.test(text ?? "")),
+        schedule: Schedule.spaced("20 millis")
+      }).pipe(Effect.timeout("20 seconds"))
+    for (const release of [older, newer]) {
+      equal((yield* until(Health.of([release]), ({ reasons }) => reasons)).status, "yellow", "the health")
+    }
+    yield* until(
+      Context.get(context, Subscription.Subscriptions).status,
+      (all) => all.map(({ detail }) => detail)
+    )
+    yield* until(Effect.sync(() => lines), (lines) => lines)
+    yield* proceed.open
+    yield* append(`${prefix}a`, [2])
+    yield* inbox.until(1)
+    yield* Effect.repeat(Health.of([older, newer]), {
+      until: ({ reasons }) => !reasons.some((reason) => reason.includes("changes to the release")),
+      schedule: Schedule.spaced("20 millis")
+    }).pipe(Effect.timeout("20 seconds"))
+  }),
+
   test("repeats no event of a retry in hand when a release that reads more takes over", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
     const inbox = makeInbox()

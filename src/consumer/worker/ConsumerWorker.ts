@@ -347,7 +347,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     .filter((partition) => !isOwned(partition))
   yield* worker.outages.succeeded("claim", ...others)
   const isStandby = Math.min(assigned.length, assignmentSize) === 0
-  const progress = isStandby ? yield* store.progress(generation) : []
+  const progress = isStandby || claimed.isTakingOver === true ? yield* store.progress(generation) : []
   const standby = isStandby ? yield* standbyOf(worker, progress) : undefined
   const state = yield* dispatch(worker, {
     _tag: "Reconciled",
@@ -371,17 +371,19 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
 /** Says for what the worker owns nothing at the moment, if its consumer changes: what it gives back itself, or what others are to give back. */
 const drainDetailOf = Effect.fnUntraced(function*(
   worker: Worker,
-  { change, generation }: Claim,
+  { change, generation, isTakingOver }: Claim,
   progress: ReadonlyArray<Progress>
 ): Effect.fn.Return<string | undefined, EventStoreError> {
   const { processor: { consumer }, running, store } = worker
   const handOver = change === "drain" && running.size === 0
     ? HandOver.of(consumer.id, yield* store.workers(generation), progress)
+    : isTakingOver === true
+    ? HandOver.takeover(consumer.id, yield* store.workers(generation), progress)
     : undefined
   yield* handOver !== undefined && isLong(worker, handOver)
     ? logHandOver(worker, handOver)
     : worker.outages.succeeded("handOver")
-  return change === undefined ? undefined : handOver?.detail ?? drainDetail
+  return handOver?.detail ?? (change === undefined ? undefined : drainDetail)
 })
 
 const isLong = ({ settings: { lease } }: Worker, { seconds }: HandOver.HandOver): boolean =>

@@ -11,6 +11,13 @@ import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
 
+interface WorkerRow {
+  readonly owner: string
+  readonly reads: string | null
+  readonly partitions: number
+  readonly successor: string | null
+}
+
 interface ClaimRow {
   readonly generation: string
   readonly partitions: number
@@ -69,12 +76,12 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
     ),
   workers: (generation) =>
     Effect.map(
-      query<{ readonly owner: string; readonly partitions: number; readonly successor: string | null }>(
-        `select owner, partitions, successor from ${schema}.workers
+      query<WorkerRow>(
+        `select owner, reads, partitions, successor from ${schema}.workers
            where generation = $1 and expires_at >= clock_timestamp() order by owner`,
         [generation]
       ),
-      (rows) => rows.map((row) => ({ ...row, successor: row.successor ?? undefined }))
+      (rows) => rows.map((row) => ({ ...row, reads: row.reads ?? undefined, successor: row.successor ?? undefined }))
     ),
   release: (generation, owner, partition) =>
     Effect.asVoid(query(`select ${schema}.release_partitions($1, $2, $3)`, [generation, owner, partition ?? null]))

@@ -56,7 +56,7 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
       Clock.currentTimeMillis,
       (now) =>
         Array.from(MemoryState.generationOf(state, name).workers).flatMap(([owner, one]) =>
-          one.until < now ? [] : [{ owner, partitions: one.partitions, successor: one.successor }]
+          one.until < now ? [] : [{ owner, reads: one.reads, partitions: one.partitions, successor: one.successor }]
         ).toSorted((a, b) => a.owner < b.owner ? -1 : 1)
     ),
   release: (name, owner, only) =>
